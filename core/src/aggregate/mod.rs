@@ -1,0 +1,321 @@
+//! How the chunks' partial results are merged.
+//!
+//! Every measure is mergeable and order-independent: any partition of the items, merged in any
+//! order, gives bit for bit the result of a single pass. Sums and means are exact decimals of any
+//! size; only `quantiles` are approximate, within one percent of the value.
+//!
+//! [`Aggregation::compile`] checks what is asked for, [`Aggregation::absorber`] adds an item to a
+//! [`Partial`], [`Partial::merge`] puts two parts together, and [`Aggregation::finish`] makes the
+//! result that people see:
+//!
+//! | measure | result |
+//! |---|---|
+//! | `"count"`, `count` | a number; with a field's name, of the items in which it is not null |
+//! | `sum` | a decimal as text, such as `"144617.75"`, so that no reader rounds it |
+//! | `mean` | likewise, rounded half away from zero to 10 decimals; `null` of nothing |
+//! | `min`, `max` | a text; numbers (also as text) by value and before other texts; `null` of nothing |
+//! | `distinct` | a number |
+//! | `top` | a list of `{"value": "…", "count": 3}`, the most frequent first, equals by value |
+//! | `quantiles` | an object such as `{"0.5": "12.34"}`, four significant digits; `null` of nothing |
+//! | any with `group` | an object with the measure of each group, sorted by the group's value |
+//!
+//! `distinct`, `top` and `group` keep at most [`VALUES_MAX`] different values of [`VALUES_BYTES_MAX`]
+//! bytes in all; with more the result is `{"more_than": 100000}` instead of a wrong number.
+//!
+//! Null is left out, as in SQL (as a group it is named `null`). A field that is missing, or of a
+//! type that the measure cannot use, is a [`FieldError`]: the item is set aside and counts nowhere.
+
+mod exact;
+mod sketch;
+mod spec;
+mod tally;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use exact::Exact;
+pub use exact::decimal;
+pub use spec::{AggregateSpec, AggregateWord, BadAggregate, MeasureSpec, QUANTILES_DEFAULT, TOP_K_DEFAULT, TOP_K_MAX};
+use spec::{Measure, Rule};
+use tally::{Bounded, Room, Sample, Scalar, Tally};
+pub use tally::{VALUES_BYTES_MAX, VALUES_MAX};
+
+/// One chunk's share of all measures of a batch, by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Partial(BTreeMap<String, Tally>);
+
+/// Two partial results that do not come from the same definition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("two partial results of `aggregate.{name}` hold different measures: they do not come from the same definition")]
+pub struct MergeError {
+    /// Which measure.
+    pub name: String,
+}
+
+/// Why an item cannot be aggregated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FieldError {
+    /// It does not have the field.
+    #[error(
+        "the item has no field `{field}`, which `aggregate.{name}` needs; an item without a value must have null there"
+    )]
+    Missing {
+        /// The measure.
+        name: String,
+        /// The field.
+        field: String,
+    },
+    /// The field has something else than the measure can use.
+    #[error("field `{field}` is {found}; `aggregate.{name}` needs {expected}")]
+    Unfit {
+        /// The measure.
+        name: String,
+        /// The field.
+        field: String,
+        /// What it has, shortened.
+        found: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+}
+
+impl Partial {
+    /// Adds another part. Merging with a default (empty) one changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the two do not come from the same definition; then part of it may have been added.
+    pub fn merge(&mut self, other: Self) -> Result<(), MergeError> {
+        for (name, tally) in other.0 {
+            let Some(mine) = self.0.get_mut(&name) else {
+                self.0.insert(name, tally);
+                continue;
+            };
+            mine.merge(tally).map_err(|_| MergeError { name })?;
+            if mine.room().over() {
+                mine.give_up();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The measures of a batch, checked and ready.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aggregation {
+    rules: Vec<(String, Rule)>,
+}
+
+/// A partial result in the making: it knows how much room its values take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Absorber<'a> {
+    rules: &'a [(String, Rule)],
+    tallies: Vec<(Tally, Room)>,
+}
+
+impl Aggregation {
+    /// Checks the measures of a definition.
+    ///
+    /// # Errors
+    ///
+    /// The first one that makes no sense, with what would.
+    pub fn compile(specs: &BTreeMap<String, AggregateSpec>) -> Result<Self, BadAggregate> {
+        let rules = specs.iter().map(|(name, spec)| match spec.rule() {
+            Ok(rule) => Ok((name.clone(), rule)),
+            Err(problem) => Err(BadAggregate { name: name.clone(), problem }),
+        });
+        Ok(Self { rules: rules.collect::<Result<_, _>>()? })
+    }
+
+    /// Begins a partial result.
+    pub fn absorber(&self) -> Absorber<'_> {
+        let tallies = self.rules.iter().map(|(_, rule)| (rule.empty(), Room::default())).collect();
+        Absorber { rules: &self.rules, tallies }
+    }
+
+    /// The result that people see. Measures that no part has are those of nothing.
+    pub fn finish(&self, partial: &Partial) -> Value {
+        let shown = self.rules.iter().map(|(name, rule)| {
+            let value = match partial.0.get(name) {
+                Some(tally) => rule.show(tally),
+                None => rule.show(&rule.empty()),
+            };
+            (name.clone(), value)
+        });
+        Value::Object(shown.collect())
+    }
+}
+
+impl Absorber<'_> {
+    /// Adds one item, to all measures or, when it fits one of them not, to none.
+    ///
+    /// # Errors
+    ///
+    /// When a field is missing or unfit.
+    pub fn absorb(&mut self, item: &Value) -> Result<(), FieldError> {
+        let samples =
+            self.rules.iter().map(|(name, rule)| rule.sample(name, item)).collect::<Result<Vec<_>, FieldError>>()?;
+        for (((_, rule), (tally, room)), sample) in self.rules.iter().zip(&mut self.tallies).zip(samples) {
+            // A rule's samples always fit its own tally.
+            let Ok(more) = tally.add(sample, &|| rule.measure.empty()) else { continue };
+            *room = Room { values: room.values + more.values, bytes: room.bytes + more.bytes };
+            if room.over() {
+                tally.give_up();
+                *room = Room::default();
+            }
+        }
+        Ok(())
+    }
+
+    /// What has been absorbed.
+    pub fn partial(self) -> Partial {
+        let names = self.rules.iter().map(|(name, _)| name.clone());
+        Partial(names.zip(self.tallies.into_iter().map(|(tally, _)| tally)).collect())
+    }
+}
+
+impl Rule {
+    fn empty(&self) -> Tally {
+        if self.group.is_some() { Tally::Groups(Bounded::default()) } else { self.measure.empty() }
+    }
+
+    fn sample(&self, name: &str, item: &Value) -> Result<Sample, FieldError> {
+        let sample = self.measure.sample(name, item)?;
+        let Some(group) = &self.group else { return Ok(sample) };
+        let key = value_text(name, group, item)?.unwrap_or_else(|| "null".to_owned());
+        Ok(Sample::Group(key, Box::new(sample)))
+    }
+
+    fn show(&self, tally: &Tally) -> Value {
+        match tally {
+            Tally::Groups(Bounded::Within(groups)) => {
+                let shown = groups.iter().map(|(key, tally)| (key.clone(), self.measure.show(tally)));
+                Value::Object(shown.collect::<Map<_, _>>())
+            }
+            tally => self.measure.show(tally),
+        }
+    }
+}
+
+impl Measure {
+    fn empty(&self) -> Tally {
+        match self {
+            Self::Count(_) => Tally::Count(0),
+            Self::Sum(_) => Tally::Sum(Exact::default()),
+            Self::Min(_) => Tally::Min(None),
+            Self::Max(_) => Tally::Max(None),
+            Self::Mean(_) => Tally::Mean { sum: Exact::default(), count: 0 },
+            Self::Distinct(_) | Self::Top { .. } => Tally::Values(Bounded::default()),
+            Self::Quantiles { .. } => Tally::Quantiles(sketch::Sketch::default()),
+        }
+    }
+
+    fn sample(&self, name: &str, item: &Value) -> Result<Sample, FieldError> {
+        match self {
+            Self::Count(None) => Ok(Sample::One),
+            Self::Count(Some(field)) => {
+                let counted = find(item, field).is_some_and(|value| !value.is_null());
+                Ok(if counted { Sample::One } else { Sample::Nothing })
+            }
+            Self::Sum(field) | Self::Mean(field) | Self::Quantiles { field, .. } => {
+                let value = required(name, field, item)?;
+                if value.is_null() {
+                    return Ok(Sample::Nothing);
+                }
+                let number =
+                    decimal(value).ok_or_else(|| unfit(name, field, value, "a number of at most 28 digits"))?;
+                Ok(Sample::Number(number))
+            }
+            Self::Min(field) | Self::Max(field) => {
+                let value = required(name, field, item)?;
+                let number = decimal(value).map(Scalar::Number);
+                let text = || value_text(name, field, item).map(|text| text.map(Scalar::Text));
+                let scalar = if number.is_some() { number } else { text()? };
+                Ok(scalar.map_or(Sample::Nothing, Sample::Scalar))
+            }
+            Self::Distinct(field) | Self::Top { field, .. } => {
+                Ok(value_text(name, field, item)?.map_or(Sample::Nothing, Sample::Value))
+            }
+        }
+    }
+
+    fn show(&self, tally: &Tally) -> Value {
+        match (self, tally) {
+            (_, Tally::Count(count)) => json!(count),
+            (_, Tally::Sum(sum)) => json!(sum),
+            (_, Tally::Min(scalar) | Tally::Max(scalar)) => {
+                scalar.as_ref().map_or(Value::Null, |scalar| match scalar {
+                    Scalar::Number(number) => json!(number.to_string()),
+                    Scalar::Text(text) => json!(text),
+                })
+            }
+            (_, Tally::Mean { count: 0, .. }) => Value::Null,
+            (_, Tally::Mean { sum, count }) => json!(sum.mean(*count)),
+            (_, Tally::Values(Bounded::Over) | Tally::Groups(Bounded::Over)) => json!({ "more_than": VALUES_MAX }),
+            (Self::Top { k, .. }, Tally::Values(Bounded::Within(values))) => most_frequent(values, *k),
+            (_, Tally::Values(Bounded::Within(values))) => json!(values.len()),
+            (Self::Quantiles { at, .. }, Tally::Quantiles(sketch)) => {
+                Value::Object(at.iter().map(|at| (at.to_string(), four_digits(sketch.quantile(*at)))).collect())
+            }
+            (_, Tally::Quantiles(_) | Tally::Groups(_)) => Value::Null,
+        }
+    }
+}
+
+fn most_frequent(values: &BTreeMap<String, u64>, k: usize) -> Value {
+    let mut ranked: Vec<_> = values.iter().collect();
+    ranked.sort_by(|(value, count), (other, more)| more.cmp(count).then(value.cmp(other)));
+    ranked.into_iter().take(k).map(|(value, count)| json!({ "value": value, "count": count })).collect()
+}
+
+/// The sketch is good for two digits; four keep neighbours apart.
+fn four_digits(value: Option<f64>) -> Value {
+    let Some(value) = value else { return Value::Null };
+    let rounded: f64 = format!("{value:.3e}").parse().unwrap_or(value);
+    json!(rounded.to_string())
+}
+
+/// A field by its name, or by the way to it: `customer.country`.
+fn find<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
+    item.get(field).or_else(|| {
+        let mut found = item;
+        for step in field.split('.') {
+            found = found.get(step)?;
+        }
+        Some(found)
+    })
+}
+
+fn required<'a>(name: &str, field: &str, item: &'a Value) -> Result<&'a Value, FieldError> {
+    find(item, field).ok_or_else(|| FieldError::Missing { name: name.to_owned(), field: field.to_owned() })
+}
+
+/// The text of a value that can be counted and grouped by; `None` for null.
+fn value_text(name: &str, field: &str, item: &Value) -> Result<Option<String>, FieldError> {
+    match required(name, field, item)? {
+        Value::Null => Ok(None),
+        Value::Bool(truth) => Ok(Some(truth.to_string())),
+        Value::String(text) => Ok(Some(text.clone())),
+        number @ Value::Number(plain) => {
+            Ok(Some(decimal(number).map_or_else(|| plain.to_string(), |decimal| decimal.to_string())))
+        }
+        other => Err(unfit(name, field, other, "a text, a number or a truth value")),
+    }
+}
+
+fn unfit(name: &str, field: &str, value: &Value, expected: &'static str) -> FieldError {
+    let found = match value {
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+        Value::String(text) if text.is_empty() => "empty".to_owned(),
+        Value::String(text) if text.chars().count() > 60 => {
+            format!("`{}…`", text.chars().take(60).collect::<String>())
+        }
+        Value::String(text) => format!("`{text}`"),
+        other => format!("`{other}`"),
+    };
+    FieldError::Unfit { name: name.to_owned(), field: field.to_owned(), found, expected }
+}

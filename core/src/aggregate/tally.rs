@@ -1,0 +1,222 @@
+//! What one measure has come to so far.
+//!
+//! A tally is a value of a commutative monoid: merging is associative and commutative, and the empty
+//! tally changes nothing. What grows with the number of different values (groups, distinct, top) is
+//! bounded; beyond the bound the tally is [`Bounded::Over`] for good. Because a union only ever grows,
+//! that too comes out the same in whatever order the parts are merged.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::exact::Exact;
+use super::sketch::Sketch;
+
+/// The most different values that one measure keeps apart, groups and what is in them together.
+pub const VALUES_MAX: u64 = 100_000;
+
+/// The most bytes of text that those values may have together: 8 MiB.
+pub const VALUES_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What one measure has come to so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Tally {
+    Count(u64),
+    Sum(Exact),
+    Min(Option<Scalar>),
+    Max(Option<Scalar>),
+    Mean {
+        sum: Exact,
+        count: u64,
+    },
+    /// Distinct values and top: how often each value came.
+    Values(Bounded<u64>),
+    Quantiles(Sketch),
+    Groups(Bounded<Tally>),
+}
+
+/// What one item brings to a tally.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Sample {
+    /// The item has nothing to bring: its field is null, or it is not counted.
+    Nothing,
+    One,
+    Number(Decimal),
+    Scalar(Scalar),
+    Value(String),
+    Group(String, Box<Sample>),
+}
+
+/// A value that has an order: numbers by their value, before texts by their code points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Scalar {
+    Number(Decimal),
+    Text(String),
+}
+
+impl Ord for Scalar {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Number(one), Self::Number(two)) => one.cmp(two),
+            (Self::Text(one), Self::Text(two)) => one.cmp(two),
+            (Self::Number(_), Self::Text(_)) => Ordering::Less,
+            (Self::Text(_), Self::Number(_)) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for Scalar {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Something for each value, as long as there are not too many values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Bounded<T> {
+    Within(BTreeMap<String, T>),
+    Over,
+}
+
+impl<T> Default for Bounded<T> {
+    fn default() -> Self {
+        Self::Within(BTreeMap::new())
+    }
+}
+
+/// How much room the values take. Only ever grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) values: u64,
+    pub(super) bytes: u64,
+}
+
+impl Room {
+    fn of(key: &str) -> Self {
+        Self { values: 1, bytes: key.len() as u64 }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { values: self.values + other.values, bytes: self.bytes + other.bytes }
+    }
+
+    pub(super) fn over(self) -> bool {
+        self.values > VALUES_MAX || self.bytes > VALUES_BYTES_MAX
+    }
+}
+
+/// Two tallies that cannot be merged, because they come from different definitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unlike;
+
+impl Tally {
+    /// Adds what one item brings. `empty` makes the tally of a group that comes for the first time.
+    /// Returns how much room that took.
+    pub(super) fn add(&mut self, sample: Sample, empty: &dyn Fn() -> Self) -> Result<Room, Unlike> {
+        match (self, sample) {
+            (_, Sample::Nothing) => {}
+            (Self::Count(count), Sample::One) => *count += 1,
+            (Self::Sum(sum), Sample::Number(number)) => sum.add(&number.into()),
+            (Self::Mean { sum, count }, Sample::Number(number)) => {
+                sum.add(&number.into());
+                *count += 1;
+            }
+            (Self::Min(least), Sample::Scalar(scalar)) => keep(least, scalar, Ordering::Less),
+            (Self::Max(greatest), Sample::Scalar(scalar)) => keep(greatest, scalar, Ordering::Greater),
+            (Self::Quantiles(sketch), Sample::Number(number)) => sketch.add(approximate(&number)),
+            (Self::Values(Bounded::Within(values)), Sample::Value(value)) => {
+                let room = if values.contains_key(&value) { Room::default() } else { Room::of(&value) };
+                *values.entry(value).or_default() += 1;
+                return Ok(room);
+            }
+            (Self::Groups(Bounded::Within(groups)), Sample::Group(key, sample)) => {
+                let room = if groups.contains_key(&key) { Room::default() } else { Room::of(&key) };
+                return Ok(room.plus(groups.entry(key).or_insert_with(empty).add(*sample, empty)?));
+            }
+            (Self::Values(Bounded::Over), Sample::Value(_)) | (Self::Groups(Bounded::Over), Sample::Group(..)) => {}
+            _ => return Err(Unlike),
+        }
+        Ok(Room::default())
+    }
+
+    /// Adds another part of the same measure. Does not look at the bound.
+    pub(super) fn merge(&mut self, other: Self) -> Result<(), Unlike> {
+        match (self, other) {
+            (Self::Count(one), Self::Count(two)) => *one += two,
+            (Self::Sum(one), Self::Sum(two)) => one.add(&two),
+            (Self::Mean { sum, count }, Self::Mean { sum: more, count: further }) => {
+                sum.add(&more);
+                *count += further;
+            }
+            (Self::Min(least), Self::Min(Some(scalar))) => keep(least, scalar, Ordering::Less),
+            (Self::Max(greatest), Self::Max(Some(scalar))) => keep(greatest, scalar, Ordering::Greater),
+            (Self::Min(_), Self::Min(None)) | (Self::Max(_), Self::Max(None)) => {}
+            (Self::Quantiles(one), Self::Quantiles(two)) => one.merge(&two),
+            (Self::Values(one), Self::Values(two)) => one.merge(two, |count, more| {
+                *count += more;
+                Ok(())
+            })?,
+            (Self::Groups(one), Self::Groups(two)) => one.merge(two, Self::merge)?,
+            _ => return Err(Unlike),
+        }
+        Ok(())
+    }
+
+    /// How much room all its values take.
+    pub(super) fn room(&self) -> Room {
+        match self {
+            Self::Values(Bounded::Within(values)) => {
+                values.keys().fold(Room::default(), |room, key| room.plus(Room::of(key)))
+            }
+            Self::Groups(Bounded::Within(groups)) => {
+                groups.iter().fold(Room::default(), |room, (key, tally)| room.plus(Room::of(key)).plus(tally.room()))
+            }
+            _ => Room::default(),
+        }
+    }
+
+    /// Lets go of what has become too much.
+    pub(super) fn give_up(&mut self) {
+        match self {
+            Self::Values(values) => *values = Bounded::Over,
+            Self::Groups(groups) => *groups = Bounded::Over,
+            _ => {}
+        }
+    }
+}
+
+impl<T> Bounded<T> {
+    fn merge(&mut self, other: Self, join: impl Fn(&mut T, T) -> Result<(), Unlike>) -> Result<(), Unlike> {
+        match (&mut *self, other) {
+            (Self::Over, _) => {}
+            (_, Self::Over) => *self = Self::Over,
+            (Self::Within(mine), Self::Within(theirs)) => {
+                for (key, value) in theirs {
+                    match mine.entry(key) {
+                        std::collections::btree_map::Entry::Occupied(mut entry) => join(entry.get_mut(), value)?,
+                        std::collections::btree_map::Entry::Vacant(entry) => {
+                            entry.insert(value);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn keep(kept: &mut Option<Scalar>, scalar: Scalar, wanted: Ordering) {
+    if kept.as_ref().is_none_or(|known| scalar.cmp(known) == wanted) {
+        *kept = Some(scalar);
+    }
+}
+
+/// The nearest binary number: the sketch is approximate anyway.
+fn approximate(number: &Decimal) -> f64 {
+    number.to_string().parse().unwrap_or_default()
+}

@@ -1,0 +1,218 @@
+//! One run of a batch definition: its states, its counts, its failure budget.
+//!
+//! ```text
+//! open → sealed → aggregating → complete | halted
+//!   └───────┴──────────┴──────→ cancelled
+//! complete | halted —redrive→ sealed, generation + 1
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::job::UnknownWord;
+
+/// Where a batch is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchState {
+    /// More chunks may come.
+    Open,
+    /// No more chunks will come; some are not final yet.
+    Sealed,
+    /// Every chunk is final; the aggregate runs.
+    Aggregating,
+    /// The aggregate is committed, within the failure budget.
+    Complete,
+    /// The aggregate is committed, and the failure budget was exceeded.
+    Halted,
+    /// Called off.
+    Cancelled,
+}
+
+impl BatchState {
+    /// Every state, in the order of a batch's life.
+    pub const ALL: [Self; 6] =
+        [Self::Open, Self::Sealed, Self::Aggregating, Self::Complete, Self::Halted, Self::Cancelled];
+
+    /// Whether the batch has ended (a redrive may open the next generation).
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Complete | Self::Halted | Self::Cancelled => true,
+            Self::Open | Self::Sealed | Self::Aggregating => false,
+        }
+    }
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Sealed => "sealed",
+            Self::Aggregating => "aggregating",
+            Self::Complete => "complete",
+            Self::Halted => "halted",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for BatchState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for BatchState {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
+    }
+}
+
+/// What became of a batch's items. They always reconcile: see [`Counts::pending`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Items that the plan has found so far.
+    pub input: u64,
+    /// Items that went through.
+    pub ok: u64,
+    /// Items that a transform dropped on purpose.
+    pub skipped: u64,
+    /// Items set aside one by one with a reason, and all items of dead chunks.
+    pub quarantined: u64,
+    /// Items of cancelled chunks.
+    pub cancelled: u64,
+}
+
+impl Counts {
+    /// Items that nothing has become of yet: `input − ok − skipped − quarantined − cancelled`.
+    pub fn pending(&self) -> u64 {
+        self.input.saturating_sub(self.ok + self.skipped + self.quarantined + self.cancelled)
+    }
+
+    /// Whether no more items have an ending than there are.
+    pub fn reconcile(&self) -> bool {
+        self.ok + self.skipped + self.quarantined + self.cancelled <= self.input
+    }
+}
+
+/// How many items of a batch may be quarantined before it halts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerate {
+    /// So many.
+    Count(u64),
+    /// So many in a hundred of the input.
+    Percent(f64),
+}
+
+impl Default for Tolerate {
+    /// None at all.
+    fn default() -> Self {
+        Self::Count(0)
+    }
+}
+
+/// Why a text is not a failure budget.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a failure budget; write a count such as `100`, or a percentage from `0%` to `100%` such as `2.5%`"
+)]
+pub struct BadTolerate(pub String);
+
+impl FromStr for Tolerate {
+    type Err = BadTolerate;
+
+    fn from_str(text: &str) -> Result<Self, BadTolerate> {
+        let bad = || BadTolerate(text.to_owned());
+        match text.trim().strip_suffix('%') {
+            Some(number) => {
+                let percent: f64 = number.trim().parse().map_err(|_| bad())?;
+                (0.0..=100.0).contains(&percent).then_some(Self::Percent(percent)).ok_or_else(bad)
+            }
+            None => text.trim().parse().map(Self::Count).map_err(|_| bad()),
+        }
+    }
+}
+
+impl fmt::Display for Tolerate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+impl Serialize for Tolerate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tolerate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Count(u64),
+            Text(String),
+        }
+        match Form::deserialize(deserializer)? {
+            Form::Count(count) => Ok(Self::Count(count)),
+            Form::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+impl Tolerate {
+    /// Whether so many quarantined items are over the budget, as far as can be known now.
+    ///
+    /// A percentage of an input that is still being counted cannot be judged: while the batch is
+    /// not `sealed` only a count is. Nothing tolerated means that the first one is over.
+    pub fn exceeded_by(&self, counts: &Counts, sealed: bool) -> bool {
+        match *self {
+            Self::Count(limit) => counts.quarantined > limit,
+            #[expect(clippy::cast_precision_loss, reason = "an item count beyond 2^52 does not occur")]
+            Self::Percent(percent) => sealed && counts.quarantined as f64 * 100.0 > percent * counts.input as f64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(input: u64, quarantined: u64) -> Counts {
+        Counts { input, quarantined, ..Counts::default() }
+    }
+
+    #[test]
+    fn a_budget_is_exceeded_by_one_more_than_it_says() {
+        let count: Tolerate = "2".parse().expect("a count");
+        assert!(!count.exceeded_by(&counts(10, 2), false));
+        assert!(count.exceeded_by(&counts(10, 3), false));
+        let percent: Tolerate = "25%".parse().expect("a percentage");
+        assert!(!percent.exceeded_by(&counts(100, 25), true));
+        assert!(percent.exceeded_by(&counts(100, 26), true));
+    }
+
+    #[test]
+    fn a_percentage_waits_until_the_input_is_known() {
+        let percent = Tolerate::Percent(1.0);
+        assert!(!percent.exceeded_by(&counts(10, 9), false));
+        assert!(percent.exceeded_by(&counts(10, 9), true));
+    }
+
+    #[test]
+    fn a_budget_that_makes_no_sense_is_refused_with_an_example() {
+        for text in ["", "-1", "101%", "a few", "%"] {
+            let error = text.parse::<Tolerate>().expect_err(text).to_string();
+            assert!(error.contains("2.5%"), "{error}");
+        }
+    }
+}

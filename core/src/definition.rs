@@ -1,0 +1,511 @@
+//! What a batch is asked to do, as `[batch.NAME]` in `config.toml` spells it.
+//!
+//! A run keeps a copy of its definition: editing the file changes the next run, never one under way.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aggregate::AggregateSpec;
+use crate::batch::Tolerate;
+use crate::duration::Span;
+use crate::job::{DEFAULT_QUEUE, Lane};
+use crate::retry::RetryPolicy;
+
+/// The most items that one chunk may have.
+pub const CHUNK_ITEMS_MAX: u64 = 100_000;
+
+/// One batch definition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchDefinition {
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where the items come from.
+    pub source: SourceSpec,
+    /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`].
+    #[serde(default = "default_chunk")]
+    pub chunk: u64,
+    /// How many items may be quarantined before the batch halts.
+    #[serde(default)]
+    pub tolerate: Tolerate,
+    /// The queue of its chunks.
+    #[serde(default = "default_queue")]
+    pub queue: String,
+    /// The lane of its chunks.
+    #[serde(default)]
+    pub lane: Lane,
+    /// How many attempts each chunk has.
+    #[serde(default = "default_attempts")]
+    pub max_attempts: u32,
+    /// How long one attempt at a chunk may take.
+    #[serde(default = "default_timeout")]
+    pub timeout: Span,
+    /// How long to wait between attempts at a chunk.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// JSON Schema that each item must satisfy as it comes from the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<ValidateSpec>,
+    /// What is cleaned in every text of an item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sanitize: Option<SanitizeSpec>,
+    /// Which fields become numbers, dates, money, truth values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parse: BTreeMap<String, ParseSpec>,
+    /// A jq program: one item in, one out (none: the item is skipped).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<String>,
+    /// Fields added from a lookup.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enrich: Vec<EnrichSpec>,
+    /// A Rust handler, a program or an HTTP service that does the actual work on each item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessSpec>,
+    /// Which fields are written, in which order, under which names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<FormatSpec>,
+    /// Where the items that went through are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputSpec>,
+    /// What is computed over all items that went through, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aggregate: BTreeMap<String, AggregateSpec>,
+    /// What is sent when.
+    #[serde(default)]
+    pub on: Callbacks,
+    /// When it starts by itself. Kept as written until schedules are served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<serde_json::Value>,
+}
+
+fn default_chunk() -> u64 {
+    500
+}
+
+fn default_queue() -> String {
+    DEFAULT_QUEUE.to_owned()
+}
+
+fn default_attempts() -> u32 {
+    5
+}
+
+fn default_timeout() -> Span {
+    Span(std::time::Duration::from_secs(15 * 60))
+}
+
+/// One text or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// Just one.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// All of them.
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// Where the items come from: exactly one of `csv`, `jsonl` and `sql`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSpec {
+    /// Files of separated values with a header: paths, globs, or `-` for standard input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<OneOrMany>,
+    /// Files with one JSON object a line: paths, globs, or `-` for standard input. A line with a
+    /// number that would have to be rounded is set aside: exact decimals are written as strings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jsonl: Option<OneOrMany>,
+    /// Rows of a query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<SqlSource>,
+    /// What separates fields; one ASCII character. `,` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<String>,
+    /// What quotes fields; one ASCII character. `"` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<String>,
+    /// A WHATWG encoding label such as `utf-8`, `windows-1252`, `utf-16le`. UTF-8 unless said or a
+    /// byte-order mark says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// `none`, `gzip` or `zstd`; unless said, the file's first bytes decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// The columns' names, for files without a header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    /// What a row with too few or too many fields is: `quarantine` unless said, or `error`.
+    #[serde(default)]
+    pub ragged: Ragged,
+    /// The longest line or record, in bytes: 1 MiB unless said, 16 MiB at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_bytes_max: Option<u64>,
+}
+
+/// How a source is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// What is done with a row of another width than the header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ragged {
+    /// The row is set aside and the batch goes on.
+    #[default]
+    Quarantine,
+    /// The batch cannot start.
+    Error,
+}
+
+/// Rows of a query, cut by ranges of a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqlSource {
+    /// `postgres://…` or `sqlite://…`; or `env:NAME` to read it from the environment, so that no
+    /// password stands in the copy of the definition that each batch keeps.
+    pub url: String,
+    /// A `SELECT` without `ORDER BY` and `LIMIT`.
+    pub query: String,
+    /// The column of the query that is unique and sorted by.
+    pub key: String,
+}
+
+/// Which JSON Schema an item must satisfy: exactly one of the two.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidateSpec {
+    /// A file. When the definition is loaded its content takes the place of `inline`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// The schema itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline: Option<serde_json::Value>,
+}
+
+/// What is cleaned in every text of an item.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SanitizeSpec {
+    /// White space at both ends goes.
+    #[serde(default)]
+    pub trim: bool,
+    /// Unicode normalisation form C.
+    #[serde(default)]
+    pub nfc: bool,
+    /// Control characters other than tab and line ends go.
+    #[serde(default)]
+    pub control: bool,
+    /// `strip` takes all mark-up away, `safe` keeps what cannot do harm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<HtmlPolicy>,
+    /// Only these fields; all when not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<String>>,
+}
+
+/// What becomes of mark-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HtmlPolicy {
+    /// All of it goes; the text stays.
+    Strip,
+    /// What cannot do harm stays.
+    Safe,
+}
+
+/// What a field becomes: a bare type, or a type with conditions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ParseSpec {
+    /// `Quantity = "integer"`.
+    Bare(ParseType),
+    /// `UnitPrice = { type = "decimal", above = "0" }`.
+    Full(ParseRule),
+}
+
+impl ParseSpec {
+    /// The long form.
+    pub fn rule(&self) -> ParseRule {
+        match self {
+            Self::Bare(kind) => ParseRule { kind: *kind, ..ParseRule::default() },
+            Self::Full(rule) => rule.clone(),
+        }
+    }
+}
+
+/// What a field becomes, and which values of it are let through.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParseRule {
+    /// The type.
+    #[serde(rename = "type")]
+    pub kind: ParseType,
+    /// For dates: a chrono `strftime` pattern or a list of them tried in order. RFC 3339 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<OneOrMany>,
+    /// For numbers: what separates the decimals. `.` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal_point: Option<String>,
+    /// For numbers: what separates thousands. Nothing unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thousands: Option<String>,
+    /// An empty or missing field becomes null instead of failing.
+    #[serde(default)]
+    pub optional: bool,
+    /// The value must be greater.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<String>,
+    /// The value must be at least so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<String>,
+    /// The value must be less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<String>,
+    /// The value must be at most so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<String>,
+}
+
+/// The types that a text can become.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParseType {
+    /// Stays a text, but may not be missing or empty unless `optional`.
+    #[default]
+    Text,
+    /// A whole number of at most 18 digits; becomes a JSON number.
+    Integer,
+    /// An exact decimal of at most 28 digits; stays a text in canonical form, so that nothing rounds it.
+    Decimal,
+    /// An exact decimal with a currency sign or code around it, such as `£1,234.50`; becomes a decimal.
+    Money,
+    /// A calendar day; becomes `YYYY-MM-DD`.
+    Date,
+    /// An instant; becomes RFC 3339 in UTC.
+    Datetime,
+    /// `true`/`false`, `yes`/`no`, `1`/`0`.
+    Boolean,
+}
+
+/// Fields added from a lookup: exactly one of `file` and `sql`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrichSpec {
+    /// A CSV (with header) or JSON lines file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// A table in a database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<SqlLookup>,
+    /// The item's field that is looked up.
+    pub on: String,
+    /// The lookup's column that must equal it; the same name unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The field that receives the found record; its fields are merged into the item unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<String>,
+    /// What is done when nothing is found.
+    #[serde(default)]
+    pub missing: Missing,
+}
+
+/// A table to look into.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqlLookup {
+    /// `postgres://…`, `sqlite://…` or `env:NAME`, which keeps a password out of the stored definition.
+    /// Each worker needs that variable.
+    pub url: String,
+    /// The table or view, with its schema before a dot where it needs one.
+    pub table: String,
+}
+
+/// What is done with an item for which a lookup finds nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// It goes on without.
+    #[default]
+    Keep,
+    /// It is set aside.
+    Quarantine,
+    /// It is skipped.
+    Skip,
+}
+
+/// What does the work on each item: exactly one of the three.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessSpec {
+    /// The name of a Rust item handler that the program has registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<String>,
+    /// A program and its arguments: JSON lines in, JSON lines out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecSpec>,
+    /// An HTTP service: items are POSTed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpSpec>,
+    /// How often one item is tried inside its chunk before it is quarantined, at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item_attempts: Option<u32>,
+}
+
+/// A program that takes items as JSON lines and answers each with a JSON line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecSpec {
+    /// The program and its arguments. No shell is between.
+    pub command: Vec<String>,
+    /// Variables added to the environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The folder it starts in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
+    /// How long one item may take; 30 seconds unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+/// A service that takes items by POST.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSpec {
+    /// Where to.
+    pub url: String,
+    /// Headers added to each request. A value `env:NAME` is read from the environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// How long one request may take; 30 seconds unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// How many requests one chunk has under way at once; 4 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<usize>,
+}
+
+/// Which fields are written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormatSpec {
+    /// Only these, in this order; all when not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<String>>,
+    /// Old name to new name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename: BTreeMap<String, String>,
+}
+
+/// Where the items that went through are written: exactly one of the three.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSpec {
+    /// A folder for parts of JSON lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jsonl: Option<String>,
+    /// A folder for parts of CSV.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<String>,
+    /// A table in the store's own database, written in the transaction that completes the chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<SqlOutput>,
+}
+
+/// A table in the store's own database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SqlOutput {
+    /// The table; it exists already.
+    pub table: String,
+    /// Its columns, each filled from the item's field of the same name.
+    pub columns: Vec<String>,
+}
+
+/// What is sent when.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Callbacks {
+    /// The batch completed within its budget.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub success: Vec<Effect>,
+    /// The batch ended, either way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<Effect>,
+    /// The batch exceeded its budget.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub halted: Vec<Effect>,
+}
+
+/// One thing that is sent: exactly one of the two.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Effect {
+    /// An email.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<EmailEffect>,
+    /// A signed POST; its URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookEffect>,
+}
+
+/// An email that a batch sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailEffect {
+    /// To whom; one message for each.
+    pub to: OneOrMany,
+    /// The template's name; `batch-report` unless said.
+    #[serde(default = "default_template")]
+    pub template: String,
+}
+
+fn default_template() -> String {
+    "batch-report".to_owned()
+}
+
+/// Where a signed POST goes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum WebhookEffect {
+    /// Just the address.
+    Url(String),
+    /// With its own secret.
+    Full {
+        /// The address.
+        url: String,
+        /// The name of the environment variable that holds the `whsec_…` secret.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret_env: Option<String>,
+    },
+}
+
+impl WebhookEffect {
+    /// The address.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Url(url) | Self::Full { url, .. } => url,
+        }
+    }
+}

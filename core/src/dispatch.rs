@@ -1,0 +1,31 @@
+//! What is put on the road: ids that have been committed as claimable.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::JobId;
+use crate::job::Lane;
+
+/// Ids that have been committed as claimable and may now be put on the road.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispatch {
+    /// The outbox row that holds them.
+    pub outbox: i64,
+    /// The queue.
+    pub queue: String,
+    /// The lane.
+    pub lane: Lane,
+    /// What the ids are for.
+    pub purpose: Purpose,
+    /// The jobs.
+    pub jobs: Vec<JobId>,
+}
+
+/// Where an outbox row is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// To the dispatch queue: somebody shall claim them.
+    Dispatch,
+    /// To the dead letter queue: a copy, so that the broker's own tools show it.
+    DeadLetter,
+}

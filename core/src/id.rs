@@ -1,0 +1,55 @@
+//! Identifiers: one type for each thing, so that they cannot be mixed up.
+//!
+//! Ids are UUID version 7 (RFC 9562): they sort by the time of their making, so that a list can
+//! page by key and a database index grows at one end.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The tenant of whoever does not say which.
+pub const DEFAULT_TENANT: &str = "main";
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(text).map(Self)
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(id: Uuid) -> Self {
+                Self(id)
+            }
+        }
+    };
+}
+
+id!(
+    /// One job.
+    JobId
+);
+id!(
+    /// One batch.
+    BatchId
+);
+id!(
+    /// One incarnation of a process: made afresh at each start, never reused.
+    WorkerId
+);

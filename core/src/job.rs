@@ -1,0 +1,274 @@
+//! One unit of work: its states, and the fence that tells one try from another.
+//!
+//! ```text
+//! scheduled → queued → running → done
+//!               ↑         ├→ retry (run_at) → queued
+//!               │         ├→ dead (attempts spent | permanent) —redrive→ queued
+//!               │         └→ queued (released at a graceful stop, or rescued)
+//!   any state that is not final → cancelled
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Instant;
+use crate::id::{BatchId, JobId, WorkerId};
+use crate::retry::RetryPolicy;
+
+/// Where a job is in its life. Each state says how a job gets in and out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Enqueued for a later time. Leaves by promotion when `run_at` has come, or by cancelling.
+    Scheduled,
+    /// May be claimed now. Leaves by a claim, or by cancelling.
+    Queued,
+    /// Claimed by a worker whose lease is alive. Leaves by settling, rescue, release or cancelling.
+    Running,
+    /// Failed, and waits for `run_at`. Leaves by promotion, by hand, or by cancelling.
+    Retry,
+    /// Finished well. Final.
+    Done,
+    /// A dead letter: attempts spent, or the error is permanent. Final, until it is redriven.
+    Dead,
+    /// Called off. Final.
+    Cancelled,
+}
+
+impl JobState {
+    /// Every state, in the order of a job's life.
+    pub const ALL: [Self; 7] =
+        [Self::Scheduled, Self::Queued, Self::Running, Self::Retry, Self::Done, Self::Dead, Self::Cancelled];
+
+    /// Whether nothing but a redrive by hand can change the job any more.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Done | Self::Dead | Self::Cancelled => true,
+            Self::Scheduled | Self::Queued | Self::Running | Self::Retry => false,
+        }
+    }
+
+    /// The word for it, the same in the database, on the command line and on the dashboard.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Retry => "retry",
+            Self::Done => "done",
+            Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A word that is none of those expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is not one of {expected}")]
+pub struct UnknownWord {
+    /// What was found.
+    pub found: String,
+    /// What would have been right, separated by commas.
+    pub expected: String,
+}
+
+impl FromStr for JobState {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
+    }
+}
+
+/// Which of a queue's three lanes a job takes. Lanes stand in for priorities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// Before everything else.
+    High,
+    /// The usual one.
+    #[default]
+    Normal,
+    /// When nothing else waits.
+    Low,
+}
+
+impl Lane {
+    /// Every lane, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+
+    /// 0 for high, 1 for normal, 2 for low: how the store keeps and sorts it.
+    pub fn rank(self) -> i16 {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+
+    /// The lane of a rank, if there is one.
+    pub fn from_rank(rank: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|lane| lane.rank() == rank)
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Lane {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL
+            .into_iter()
+            .find(|lane| lane.as_str() == text)
+            .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
+    }
+}
+
+/// The queue of whoever does not say which.
+pub const DEFAULT_QUEUE: &str = "default";
+
+/// The most bytes that a job's payload may have as JSON: 1 MiB.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// A job that does not exist yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// Its id, made by whoever enqueues it.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: String,
+    /// Where it waits.
+    pub queue: String,
+    /// In which lane.
+    pub lane: Lane,
+    /// What it does.
+    pub kind: String,
+    /// What it does it with. At most [`PAYLOAD_BYTES_MAX`] as JSON.
+    pub payload: Value,
+    /// When it may start. `None` is now.
+    pub run: RunAt,
+    /// How many attempts it has, at least 1.
+    pub max_attempts: u32,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// How long to wait between attempts.
+    pub retry: RetryPolicy,
+    /// A second enqueue with the same key gives the first one's id and makes nothing.
+    pub idempotency_key: Option<String>,
+    /// While a job with this key is not final, another is refused.
+    pub unique_key: Option<String>,
+    /// The W3C trace context of whoever caused it.
+    pub trace: Option<String>,
+    /// The batch that it belongs to, when it is part of one without being a chunk (aggregate, effects).
+    pub batch: Option<BatchId>,
+}
+
+/// When a job may start.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum RunAt {
+    /// As soon as a worker is free.
+    #[default]
+    Now,
+    /// So long after the database's own now.
+    In(Duration),
+    /// At this instant, by the database's clock.
+    At(Instant),
+}
+
+impl NewJob {
+    /// A job of a kind with everything else at its default: queue `default`, normal lane, now,
+    /// 5 attempts, 15 minutes for each, exponential waits.
+    pub fn new(id: JobId, kind: impl Into<String>, payload: Value) -> Self {
+        Self {
+            id,
+            tenant: crate::id::DEFAULT_TENANT.to_owned(),
+            queue: DEFAULT_QUEUE.to_owned(),
+            lane: Lane::Normal,
+            kind: kind.into(),
+            payload,
+            run: RunAt::Now,
+            max_attempts: 5,
+            timeout: Duration::from_secs(15 * 60),
+            retry: RetryPolicy::default(),
+            idempotency_key: None,
+            unique_key: None,
+            trace: None,
+            batch: None,
+        }
+    }
+}
+
+/// Which try of which job by whom. Only its holder may write down how that try ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fence {
+    /// The job.
+    pub job: JobId,
+    /// Which of its attempts, counted from 1. Rises by claiming, never otherwise.
+    pub attempt: u32,
+    /// The worker incarnation that claimed it.
+    pub worker: WorkerId,
+}
+
+/// A job that a worker has claimed and must now run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimedJob {
+    /// The right to settle it.
+    pub fence: Fence,
+    /// Whose it is.
+    pub tenant: String,
+    /// Where it waited.
+    pub queue: String,
+    /// In which lane.
+    pub lane: Lane,
+    /// What it does.
+    pub kind: String,
+    /// What it does it with.
+    pub payload: Value,
+    /// The batch that it belongs to.
+    pub batch: Option<BatchId>,
+    /// Its number among the batch's chunks, when it is one.
+    pub seq: Option<i64>,
+    /// The batch's generation that it counts for.
+    pub generation: u32,
+    /// How many attempts it has in all.
+    pub max_attempts: u32,
+    /// How long this attempt may take.
+    pub timeout: Duration,
+    /// How long to wait between attempts.
+    pub retry: RetryPolicy,
+    /// The W3C trace context of whoever caused it.
+    pub trace: Option<String>,
+    /// When it was enqueued.
+    pub created_at: Instant,
+    /// When it became claimable.
+    pub queued_at: Instant,
+    /// When it was claimed, by the database's clock.
+    pub started_at: Instant,
+}

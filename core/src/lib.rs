@@ -1,0 +1,35 @@
+//! The rules of Gristmill: what jobs and batches are, and what may become of them.
+//!
+//! Everything here is pure. There is no input or output, no clock and no randomness of its own:
+//! instants, dice and results come in as arguments, decisions go out as values. That is why the
+//! same code can be run by the worker, by the scheduler, by a model checker and by a simulation.
+//!
+//! In the order in which the work moves:
+//!
+//! * [`definition`]: what a batch is asked to do, as `config.toml` spells it.
+//! * [`plan`]: how an input is cut into chunks.
+//! * [`job`]: one unit of work, its states and its fence.
+//! * [`batch`]: one run of a definition, its counts and its failure budget.
+//! * [`chunk`]: a slice of a batch's items, and what came of it.
+//! * [`inline`]: items that travel inside a chunk's payload.
+//! * [`dispatch`]: ids that may now be put on the road.
+//! * [`settle`]: what an attempt's ending means. The only place that decides retry or dead.
+//! * [`retry`]: how long to wait before the next attempt.
+//! * [`aggregate`]: how the chunks' partial results are merged.
+
+pub mod aggregate;
+pub mod batch;
+pub mod chunk;
+pub mod definition;
+pub mod dispatch;
+pub mod duration;
+pub mod id;
+pub mod inline;
+pub mod job;
+pub mod plan;
+pub mod retry;
+pub mod settle;
+pub mod trace;
+
+/// An instant, always in UTC.
+pub type Instant = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,108 @@
+//! How long to wait before the next attempt.
+//!
+//! The exponential curve comes from the crate `backoff`, used in this file alone and only for its
+//! arithmetic: its own randomness is switched off, because the dice come in as an argument here.
+//! Full jitter after M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015:
+//! a uniform draw between nothing and the curve, which spreads a herd of retries best.
+
+use std::time::Duration;
+
+use backoff::ExponentialBackoff;
+use backoff::backoff::Backoff;
+use serde::{Deserialize, Serialize};
+
+use crate::duration::Span;
+
+/// How the waits between attempts are chosen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum RetryPolicy {
+    /// Doubling from `base` up to `cap`, with full jitter.
+    Exponential {
+        /// The upper bound of the first wait.
+        base: Span,
+        /// No wait is longer.
+        cap: Span,
+    },
+    /// Always the same.
+    Fixed(Span),
+    /// The n-th wait is the n-th entry; the last one repeats. An empty list is no wait at all.
+    List(Vec<Span>),
+}
+
+impl Default for RetryPolicy {
+    /// Doubling from 1 second to 10 minutes.
+    fn default() -> Self {
+        Self::Exponential { base: Span(Duration::from_secs(1)), cap: Span(Duration::from_secs(600)) }
+    }
+}
+
+impl RetryPolicy {
+    /// The wait after the failure of the given attempt (counted from 1).
+    ///
+    /// `dice` is a uniform draw from 0 to 1 and only matters to the exponential policy.
+    pub fn wait(&self, attempt: u32, dice: f64) -> Duration {
+        match self {
+            Self::Exponential { base, cap } => curve(base.0, cap.0, attempt).mul_f64(dice.clamp(0.0, 1.0)),
+            Self::Fixed(span) => span.0,
+            Self::List(waits) => {
+                let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+                waits.get(index).or(waits.last()).map_or(Duration::ZERO, |span| span.0)
+            }
+        }
+    }
+}
+
+/// `base × 2^(attempt − 1)`, at most `cap`.
+fn curve(base: Duration, cap: Duration, attempt: u32) -> Duration {
+    let mut policy = ExponentialBackoff {
+        current_interval: base.min(cap),
+        initial_interval: base.min(cap),
+        randomization_factor: 0.0,
+        multiplier: 2.0,
+        max_interval: cap,
+        max_elapsed_time: None,
+        ..ExponentialBackoff::default()
+    };
+    // After 64 doublings any base is beyond any cap: the loop is bounded.
+    let mut interval = base.min(cap);
+    for _ in 0..attempt.clamp(1, 64) {
+        interval = policy.next_backoff().unwrap_or(cap);
+    }
+    interval.min(cap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(policy: &RetryPolicy, dice: f64) -> Vec<u64> {
+        (1..=6).map(|attempt| policy.wait(attempt, dice).as_secs()).collect()
+    }
+
+    #[test]
+    fn the_exponential_bound_doubles_up_to_the_cap() {
+        let policy =
+            RetryPolicy::Exponential { base: Span(Duration::from_secs(2)), cap: Span(Duration::from_secs(20)) };
+        assert_eq!(seconds(&policy, 1.0), [2, 4, 8, 16, 20, 20]);
+    }
+
+    #[test]
+    fn full_jitter_reaches_from_nothing_to_the_bound() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.wait(3, 0.0), Duration::ZERO);
+        assert_eq!(policy.wait(3, 0.5), Duration::from_secs(2));
+        assert_eq!(policy.wait(3, 1.0), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_thousandth_attempt_still_waits_no_longer_than_the_cap() {
+        assert_eq!(RetryPolicy::default().wait(1000, 1.0), Duration::from_secs(600));
+    }
+
+    #[test]
+    fn a_list_repeats_its_last_entry() {
+        let policy = RetryPolicy::List(vec![Span(Duration::from_secs(1)), Span(Duration::from_secs(7))]);
+        assert_eq!(seconds(&policy, 1.0), [1, 7, 7, 7, 7, 7]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What happens when an attempt ends: the one place that decides done, retry or dead.
+//!
+//! Two roads lead here. The worker comes when a handler has ended; the store's rescue comes when a
+//! worker's lease has run out or a deadline has passed. Both bring an [`Ending`] and both write
+//! down the [`Verdict`] in the transaction that closes the attempt.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::retry::RetryPolicy;
+
+/// How one attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The handler returned a result.
+    Done,
+    /// The handler returned an error that may pass; it may say how long to wait.
+    Failed {
+        /// A wait that the other side asked for (`Retry-After`), instead of the policy's.
+        retry_after: Option<Duration>,
+    },
+    /// The handler returned an error that no repetition mends.
+    Permanent,
+    /// The handler panicked.
+    Panicked,
+    /// The attempt took longer than its timeout.
+    TimedOut,
+    /// The worker stopped gracefully before the handler was through.
+    Interrupted,
+    /// The worker's lease ran out: it is dead, or cut off.
+    WorkerLost,
+}
+
+impl Ending {
+    /// The word for it in the attempt's row, in logs and on pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed { .. } => "failed",
+            Self::Permanent => "permanent",
+            Self::Panicked => "panicked",
+            Self::TimedOut => "timed_out",
+            Self::Interrupted => "interrupted",
+            Self::WorkerLost => "worker_lost",
+        }
+    }
+}
+
+/// What becomes of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// State `done`.
+    Done,
+    /// State `retry`, due after the wait by the database's clock.
+    Retry {
+        /// How long.
+        after: Duration,
+    },
+    /// State `queued` again, at once, and the attempt stays spent.
+    Requeue,
+    /// State `queued` again, at once, and the attempt is given back.
+    Release,
+    /// State `dead`.
+    Dead,
+}
+
+/// The longest wait that another side's `Retry-After` can ask for: a day.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
+
+/// Decides what becomes of a job whose attempt has just ended.
+///
+/// `attempt` counts from 1; `dice` is a uniform draw from 0 to 1 for the policy's jitter.
+///
+/// # Panics
+///
+/// When `attempt` is 0: no attempt can end before it was claimed.
+pub fn settle(ending: Ending, attempt: u32, max_attempts: u32, policy: &RetryPolicy, dice: f64) -> Verdict {
+    assert!(attempt >= 1, "attempts are counted from one");
+    let spent = attempt >= max_attempts;
+    match ending {
+        Ending::Done => Verdict::Done,
+        Ending::Permanent => Verdict::Dead,
+        // A deploy must never spend an attempt, not even the last one.
+        Ending::Interrupted => Verdict::Release,
+        Ending::Failed { .. } | Ending::Panicked | Ending::TimedOut | Ending::WorkerLost if spent => Verdict::Dead,
+        Ending::Failed { retry_after: Some(wait) } => Verdict::Retry { after: wait.min(RETRY_AFTER_MAX) },
+        Ending::Failed { retry_after: None } | Ending::Panicked | Ending::TimedOut => {
+            Verdict::Retry { after: policy.wait(attempt, dice) }
+        }
+        // The lease already made it wait; the job itself may be innocent.
+        Ending::WorkerLost => Verdict::Requeue,
+    }
+}

@@ -1,0 +1,213 @@
+//! Any partition of the items, merged in any order and sent through JSON, gives what one pass gives.
+
+use std::collections::BTreeMap;
+
+use gristmill_core::aggregate::{AggregateSpec, Aggregation, FieldError, Partial, VALUES_MAX};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn specs(value: Value) -> BTreeMap<String, AggregateSpec> {
+    serde_json::from_value(value).expect("a table of measures")
+}
+
+fn compile(value: Value) -> Aggregation {
+    Aggregation::compile(&specs(value)).expect("measures that make sense")
+}
+
+fn absorb(aggregation: &Aggregation, items: &[Value]) -> Partial {
+    let mut absorber = aggregation.absorber();
+    for item in items {
+        absorber.absorb(item).expect("an item that fits");
+    }
+    absorber.partial()
+}
+
+fn every_measure() -> Aggregation {
+    compile(json!({
+        "rows": "count",
+        "named": { "count": "name" },
+        "sum": { "sum": "amount" },
+        "least": { "min": "mixed" },
+        "greatest": { "max": "mixed" },
+        "mean": { "mean": "amount" },
+        "different": { "distinct": "name" },
+        "best": { "top": "name", "k": 2 },
+        "spread": { "quantiles": "amount" },
+        "by_name": { "group": "name", "sum": "amount" },
+        "names_by_flag": { "group": "flag", "distinct": "name" },
+        "spread_by_name": { "group": "name", "quantiles": "amount", "at": [0.0, 1.0] },
+        "mean_by_flag": { "group": "flag", "mean": "amount" },
+        "least_by_flag": { "group": "flag", "min": "mixed" },
+    }))
+}
+
+fn amount() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(|number| json!(number)),
+        (-1_000_000_i64..1_000_000, 0_u32..4)
+            .prop_map(|(mantissa, scale)| { json!(rust_decimal::Decimal::new(mantissa, scale).to_string()) }),
+        Just(json!("79228162514264337593543950335")),
+        Just(json!("-0.0000000000000000000000000001")),
+        Just(json!("-0")),
+        (-1000.0_f64..1000.0).prop_map(|number| json!((number * 100.0).round() / 100.0)),
+    ]
+}
+
+fn item() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![Just(Value::Null), "[a-c]{1,2}".prop_map(Value::from), (0..3).prop_map(Value::from)];
+    let mixed = prop_oneof![amount(), "[a-z ]{0,3}".prop_map(Value::from), any::<bool>().prop_map(Value::from)];
+    (amount(), name, mixed, any::<bool>())
+        .prop_map(|(amount, name, mixed, flag)| json!({ "amount": amount, "name": name, "mixed": mixed, "flag": flag }))
+}
+
+proptest! {
+    #[test]
+    fn any_partition_in_any_order_equals_one_pass(
+        items in prop::collection::vec((item(), 0_usize..6), 0..60),
+        order in Just((0_usize..6).collect::<Vec<_>>()).prop_shuffle(),
+        pairs in any::<bool>(),
+    ) {
+        let aggregation = every_measure();
+        let all: Vec<_> = items.iter().map(|(item, _)| item.clone()).collect();
+        let once = absorb(&aggregation, &all);
+
+        let mut parts: Vec<Partial> = order
+            .iter()
+            .map(|part| {
+                let share: Vec<_> = items.iter().filter(|(_, of)| of == part).map(|(item, _)| item.clone()).collect();
+                let text = serde_json::to_string(&absorb(&aggregation, &share)).expect("JSON");
+                serde_json::from_str(&text).expect("the same back")
+            })
+            .collect();
+        if pairs {
+            // A tree instead of a chain: (0 + 1) + (2 + 3) + (4 + 5).
+            parts = parts.chunks(2).map(|pair| {
+                let mut merged = pair[0].clone();
+                merged.merge(pair[1].clone()).expect("the same definition");
+                merged
+            }).collect();
+        }
+        let mut merged = Partial::default();
+        for part in parts {
+            merged.merge(part).expect("the same definition");
+        }
+        prop_assert_eq!(serde_json::to_string(&merged).expect("JSON"), serde_json::to_string(&once).expect("JSON"));
+        prop_assert_eq!(aggregation.finish(&merged), aggregation.finish(&once));
+    }
+
+    #[test]
+    fn the_sum_is_that_of_whole_cents(cents in prop::collection::vec(-1_000_000_i64..1_000_000, 0..200)) {
+        let aggregation = compile(json!({ "sum": { "sum": "amount" } }));
+        let items: Vec<_> = cents.iter().map(|cents| json!({ "amount": rust_decimal::Decimal::new(*cents, 2) })).collect();
+        let right = rust_decimal::Decimal::new(cents.iter().sum(), 2).normalize().to_string();
+        prop_assert_eq!(aggregation.finish(&absorb(&aggregation, &items)), json!({ "sum": right }));
+    }
+}
+
+#[test]
+fn the_result_reads_as_people_expect() {
+    let aggregation = compile(json!({
+        "rows": "count",
+        "revenue": { "sum": "amount" },
+        "by_country": { "group": "country", "sum": "amount" },
+        "mean": { "mean": "amount" },
+        "first": { "min": "name" },
+        "dearest": { "max": "amount" },
+        "customers": { "distinct": "name" },
+        "best": { "top": "name", "k": 2 },
+        "spread": { "quantiles": "amount", "at": [0.5] },
+    }));
+    let items = [
+        json!({ "amount": "0.10", "country": "France", "name": "b" }),
+        json!({ "amount": 0.2, "country": "Norway", "name": "a" }),
+        json!({ "amount": "10", "country": "France", "name": "b" }),
+        json!({ "amount": null, "country": null, "name": "c" }),
+    ];
+    assert_eq!(
+        aggregation.finish(&absorb(&aggregation, &items)),
+        json!({
+            "rows": 4,
+            "revenue": "10.3",
+            "by_country": { "France": "10.1", "Norway": "0.2", "null": "0" },
+            "mean": "3.4333333333",
+            "first": "a",
+            "dearest": "10",
+            "customers": 3,
+            "best": [{ "value": "b", "count": 2 }, { "value": "a", "count": 1 }],
+            "spread": { "0.5": "0.1999" },
+        })
+    );
+}
+
+#[test]
+fn nothing_has_a_result_too() {
+    let shown = every_measure().finish(&Partial::default());
+    assert_eq!(shown["rows"], json!(0));
+    assert_eq!(shown["sum"], json!("0"));
+    assert_eq!(shown["mean"], Value::Null);
+    assert_eq!(shown["by_name"], json!({}));
+    assert_eq!(shown["spread"], json!({ "0.5": null, "0.9": null, "0.99": null }));
+}
+
+#[test]
+fn an_item_that_does_not_fit_counts_nowhere() {
+    let aggregation = compile(json!({ "rows": "count", "sum": { "sum": "amount" } }));
+    let mut absorber = aggregation.absorber();
+    absorber.absorb(&json!({ "amount": 1 })).expect("fits");
+    let missing = absorber.absorb(&json!({ "amout": 1 })).expect_err("no such field");
+    assert!(matches!(missing, FieldError::Missing { .. }), "{missing}");
+    let unfit = absorber.absorb(&json!({ "amount": "12 EUR" })).expect_err("not a number");
+    assert_eq!(unfit.to_string(), "field `amount` is `12 EUR`; `aggregate.sum` needs a number of at most 28 digits");
+    assert_eq!(aggregation.finish(&absorber.partial()), json!({ "rows": 1, "sum": "1" }));
+}
+
+#[test]
+fn too_many_values_are_admitted_to_be_too_many_in_any_order() {
+    let aggregation = compile(json!({
+        "ids": { "distinct": "id" },
+        "best": { "top": "id" },
+        "by_id": { "group": "id", "count": true },
+        "ids_by_half": { "group": "half", "distinct": "id" },
+        "rows": "count",
+    }));
+    let items: Vec<_> = (0..=VALUES_MAX).map(|id| json!({ "id": id, "half": id % 2 })).collect();
+    let (one, two) = items.split_at(items.len() / 2);
+    let (one, two) = (absorb(&aggregation, one), absorb(&aggregation, two));
+    let mut forth = one.clone();
+    forth.merge(two.clone()).expect("the same definition");
+    let mut back = two;
+    back.merge(one).expect("the same definition");
+    let over = json!({ "more_than": VALUES_MAX });
+    for merged in [forth, back, absorb(&aggregation, &items)] {
+        assert_eq!(
+            aggregation.finish(&merged),
+            json!({ "ids": over, "best": over, "by_id": over, "ids_by_half": over, "rows": VALUES_MAX + 1 })
+        );
+    }
+}
+
+#[test]
+fn parts_of_different_definitions_are_not_merged() {
+    let sum = compile(json!({ "x": { "sum": "amount" } }));
+    let count = compile(json!({ "x": "count" }));
+    let error = absorb(&sum, &[]).merge(absorb(&count, &[])).expect_err("different measures");
+    assert!(error.to_string().contains("`aggregate.x`"), "{error}");
+}
+
+#[test]
+fn a_measure_that_makes_no_sense_is_refused_with_what_would() {
+    for (spec, expected) in [
+        (json!({ "group": "Country" }), "no measure"),
+        (json!({ "sum": "a", "min": "b" }), "2 measures, `sum` and `min`"),
+        (json!({ "sum": "a", "k": 3 }), "`k` belongs to `top`"),
+        (json!({ "top": "a", "k": 0 }), "`k` is 0; it must be 1 to 1000"),
+        (json!({ "quantiles": "a", "at": [99] }), "99th percentile is 0.99"),
+        (json!({ "quantiles": "a", "at": [] }), "names no quantile"),
+        (json!({ "mean": "a", "at": [0.5] }), "`at` belongs to `quantiles`"),
+        (json!({ "count": false }), "write `true` for all items"),
+    ] {
+        let error = Aggregation::compile(&specs(json!({ "by": spec }))).expect_err("nonsense").to_string();
+        assert!(error.contains(expected) && error.starts_with("`aggregate.by`"), "{error}");
+    }
+}
