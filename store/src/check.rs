@@ -1,0 +1,172 @@
+//! What both stores refuse before they ask their database, and how texts are made fit for it.
+
+use gristmill_core::chunk::ChunkResult;
+use gristmill_core::id::JobId;
+use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::error::{Result, StoreError};
+use crate::{COMPLETIONS_MAX, Completion, GROUP_JOBS_MAX, NewChunk};
+
+/// The most characters that are kept of an attempt's error.
+pub(crate) const ERROR_CHARS_MAX: usize = 4_000;
+
+/// The most characters that are kept of a reason.
+pub(crate) const REASON_CHARS_MAX: usize = 1_000;
+
+/// The most characters that a name may have: of a tenant, a queue, a kind, a key.
+const NAME_CHARS_MAX: usize = 500;
+
+/// How the idempotency keys of aggregates begin: `agg:{batch}:{generation}`.
+pub(crate) const AGGREGATE_KEY: &str = "agg:";
+
+/// The store's own tables, which no batch may write its output into.
+const OWN_TABLES: [&str; 11] =
+    ["attempt", "batch", "email", "job", "leader", "outbox", "quarantine", "queue", "queue_count", "result", "worker"];
+
+/// Refuses jobs that no store could keep.
+pub(crate) fn jobs(jobs: &[NewJob]) -> Result<()> {
+    at_most(jobs.len(), GROUP_JOBS_MAX, "jobs")?;
+    jobs.iter().try_for_each(job)
+}
+
+/// Refuses chunks that no store could keep.
+pub(crate) fn chunks(chunks: &[NewChunk]) -> Result<()> {
+    at_most(chunks.len(), GROUP_JOBS_MAX, "chunks")?;
+    match chunks.iter().find(|chunk| chunk.seq < 0) {
+        Some(chunk) => {
+            Err(StoreError::Invalid(format!("chunk number {} is negative; chunks are counted from 0", chunk.seq)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a group of completions that cannot be one transaction.
+pub(crate) fn completions(completions: &[Completion]) -> Result<()> {
+    at_most(completions.len(), COMPLETIONS_MAX, "completions")?;
+    if completions.len() > 1 && completions.iter().any(|completion| completion.sql.is_some()) {
+        let what = "a completion with rows for a table must come alone, so that a refusal concerns it only";
+        return Err(StoreError::Invalid(what.to_owned()));
+    }
+    if let Some(rows) = completions.iter().find_map(|completion| completion.sql.as_ref()) {
+        output_table(&rows.table)?;
+    }
+    completions.iter().try_for_each(|completion| jobs(&completion.follow))
+}
+
+/// The result of a chunk that is done: refused where it is missing, or does not count each of the chunk's `items`
+/// exactly once. The batch would end with a total that is not its input's.
+pub(crate) fn counted(job: JobId, items: i64, result: Option<&ChunkResult>) -> Result<&ChunkResult> {
+    let Some(result) = result else {
+        let what = format!("chunk {job} of {items} items is done without a result; say what became of its items");
+        return Err(StoreError::Invalid(what));
+    };
+    let ChunkResult { ok, skipped, quarantined, .. } = result;
+    let sum = ok.checked_add(*skipped).and_then(|sum| sum.checked_add(*quarantined));
+    if sum.is_none_or(|sum| i64::try_from(sum) != Ok(items)) {
+        return Err(StoreError::Invalid(format!(
+            "chunk {job} has {items} items, but its result counts {ok} ok, {skipped} skipped and {quarantined} quarantined; \
+             each item must be counted once"
+        )));
+    }
+    Ok(result)
+}
+
+/// A payload as text, if it is not too long.
+pub(crate) fn payload(value: &Value) -> Result<String> {
+    let text = json(value)?;
+    if text.len() > PAYLOAD_BYTES_MAX {
+        return Err(StoreError::Invalid(format!(
+            "a payload has {} bytes, the most is {PAYLOAD_BYTES_MAX}; keep the data elsewhere and name it in the payload",
+            text.len()
+        )));
+    }
+    Ok(text)
+}
+
+/// Anything as JSON text.
+pub(crate) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| StoreError::Invalid(format!("it cannot be written as JSON: {error}")))
+}
+
+/// A plain text of at most `chars` characters without NUL, which PostgreSQL cannot keep.
+pub(crate) fn plain(text: &str, chars: usize) -> String {
+    text.chars().take(chars).map(|c| if c == '\0' { '\u{FFFD}' } else { c }).collect()
+}
+
+/// A draw from 0 to 1 for the jitter of a retry that the store itself decides.
+pub(crate) fn dice() -> f64 {
+    let [a, b, c, d, ..] = Uuid::new_v4().into_bytes();
+    f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
+}
+
+fn job(job: &NewJob) -> Result<()> {
+    name("tenant", &job.tenant)?;
+    name("queue", &job.queue)?;
+    name("kind", &job.kind)?;
+    job.idempotency_key.iter().try_for_each(|key| name("idempotency key", key))?;
+    if let Some(key) = job.idempotency_key.as_deref().filter(|key| key.starts_with(AGGREGATE_KEY)) {
+        // Whoever took an aggregate's key first would keep its batch from ever ending.
+        let what = format!(
+            "`{}` cannot be an idempotency key: those of aggregates begin with `{AGGREGATE_KEY}`; choose another",
+            plain(key, 40)
+        );
+        return Err(StoreError::Invalid(what));
+    }
+    job.unique_key.iter().try_for_each(|key| name("unique key", key))?;
+    if job.max_attempts == 0 || i32::try_from(job.max_attempts).is_err() {
+        let what = format!("job {} may have 1 to {} attempts, not {}", job.id, i32::MAX, job.max_attempts);
+        return Err(StoreError::Invalid(what));
+    }
+    if job.timeout.as_millis() == 0 {
+        return Err(StoreError::Invalid(format!("job {} has no time at all; its timeout must be 1ms or more", job.id)));
+    }
+    Ok(())
+}
+
+/// Refuses a name that is empty, too long, or holds a NUL.
+pub(crate) fn name(what: &str, text: &str) -> Result<()> {
+    if text.is_empty() || text.contains('\0') || text.chars().nth(NAME_CHARS_MAX).is_some() {
+        let shown = plain(text, 40);
+        return Err(StoreError::Invalid(format!(
+            "`{shown}` cannot be a {what}; it must have 1 to {NAME_CHARS_MAX} characters and no NUL"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses the store's own tables: rows written there would go past every guard.
+fn output_table(table: &str) -> Result<()> {
+    let last = table.rsplit('.').next().unwrap_or(table).trim_matches('"').to_lowercase();
+    if OWN_TABLES.contains(&last.as_str()) || last.starts_with("_gristmill") {
+        let what = format!("`{}` is one of our own tables; write the output into a table of yours", plain(table, 60));
+        return Err(StoreError::Sink(what));
+    }
+    Ok(())
+}
+
+fn at_most(found: usize, limit: usize, what: &str) -> Result<()> {
+    if found > limit {
+        return Err(StoreError::Invalid(format!("{found} {what} at once are too many; send at most {limit}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_text_has_no_nul_and_an_end() {
+        assert_eq!(plain("a\0b", 10), "a\u{FFFD}b");
+        assert_eq!(plain("äöü", 2), "äö");
+    }
+
+    #[test]
+    fn dice_stay_between_nothing_and_one() {
+        for _ in 0..1_000 {
+            assert!((0.0..=1.0).contains(&dice()));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What can go wrong between us and the database.
+
+/// Short for a result with [`StoreError`].
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Why the store did not do it. Nothing is half-done in any case.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be reached, or broke off: trying again later may help. After a commit
+    /// whose result is unknown the same call may be made again without harm.
+    #[error("the store cannot be reached: {0}")]
+    Unavailable(String),
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// Its state does not allow it.
+    #[error("{0}")]
+    Conflict(String),
+    /// What was asked makes no sense; the text says what would.
+    #[error("{0}")]
+    Invalid(String),
+    /// The database has no schema yet, or an older one.
+    #[error("the database lacks {missing} of our migrations; run `gristmill db migrate`")]
+    NeedsMigration {
+        /// How many are missing.
+        missing: usize,
+    },
+    /// The database has migrations that this program does not know.
+    #[error(
+        "the database is newer than this program: it has migration {found}, the newest known here is {known}; use a newer gristmill"
+    )]
+    TooNew {
+        /// The newest in the database.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// Somebody else works on this embedded store.
+    #[error("{0}")]
+    Locked(String),
+    /// The user's own table refused a chunk's rows.
+    #[error("the output table refused the rows: {0}")]
+    Sink(String),
+    /// The disk or the tablespace is full.
+    #[error("the store has no room left: {0}")]
+    Full(String),
+    /// Anything else that the database said.
+    #[error("the database refused: {0}")]
+    Database(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Full(_))
+    }
+}

@@ -1,0 +1,26 @@
+//! The right to work on a store that allows only one working process.
+
+use std::fs::File;
+
+use crate::Dispatched;
+
+/// Held for as long as a process works; dropping it lets another one begin.
+#[derive(Debug, Default)]
+pub struct WorkGuard {
+    /// What was made claimable again, because a dead process had been running it.
+    pub rescued: Dispatched,
+    /// The lock on the file beside an embedded store; none is needed on a server.
+    lock: Option<File>,
+}
+
+impl WorkGuard {
+    /// A guard that holds a locked file.
+    pub(crate) fn holding(lock: File, rescued: Dispatched) -> Self {
+        Self { rescued, lock: Some(lock) }
+    }
+
+    /// Whether others are kept out.
+    pub fn exclusive(&self) -> bool {
+        self.lock.is_some()
+    }
+}

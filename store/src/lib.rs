@@ -1,0 +1,249 @@
+//! The truth: jobs, batches, results, quarantine and outbox in PostgreSQL or SQLite.
+//!
+//! [`Store`] is the one way to change anything. A method is a transition is a transaction: it does
+//! all of its work or none, it checks the state that it leaves, and running it a second time after
+//! an unknown commit result does no harm. Which database is behind it makes no difference to the
+//! outcome; one conformance suite runs on both.
+//!
+//! * [`Store`]: the transitions (T1 to T9 of the design) and the views.
+//! * [`types`]: what goes in and what comes out.
+//! * [`views`]: what people and pages are shown.
+//! * [`postgres`], [`sqlite`]: the two stores, mirrored statement for statement.
+//!
+//! Lock order everywhere: jobs by id, then batches by id, then queue counters by key.
+
+mod check;
+pub mod error;
+mod guard;
+mod migrations;
+pub mod open;
+pub mod postgres;
+pub mod settings;
+pub mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod types;
+pub mod views;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{ClaimedJob, Fence, NewJob};
+
+pub use error::{Result, StoreError};
+pub use guard::WorkGuard;
+pub use open::{OpenOptions, connect, open};
+pub use settings::Settings;
+pub use types::*;
+pub use views::*;
+
+/// A store that many tasks share.
+pub type StoreHandle = Arc<dyn Store>;
+
+/// The truth. See the crate's documentation.
+#[async_trait]
+pub trait Store: Debug + Send + Sync + 'static {
+    // ---- the database itself -------------------------------------------------------------
+
+    /// Which database it is, for people: `postgres://host/db` or `sqlite:path`, never a password.
+    fn describe(&self) -> String;
+
+    /// Whether it is the embedded one, in which only one process works at a time.
+    fn embedded(&self) -> bool;
+
+    /// Applies the migrations that are missing. Safe to run in several processes at once.
+    async fn migrate(&self) -> Result<MigrationStatus>;
+
+    /// Which migrations are applied and which are known. Changes nothing.
+    async fn migrations(&self) -> Result<MigrationStatus>;
+
+    /// The database's own now: the only clock that state depends on.
+    async fn now(&self) -> Result<Instant>;
+
+    /// Waits for a hint that work became claimable, or for the time to pass. A hint may be missed
+    /// and may be false: polling is the truth. `true` when it was a hint.
+    async fn wait_for_work(&self, at_most: Duration) -> bool;
+
+    // ---- T1, T2: create and seal ---------------------------------------------------------
+
+    /// T1 for jobs: all of them in one transaction, or none. At most [`GROUP_JOBS_MAX`].
+    ///
+    /// A job whose idempotency key is known gives the id of the first one, one whose unique key is
+    /// held by a job that is not final gives the holder's id; neither makes anything.
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport>;
+
+    /// Creates a batch in state `open` without chunks. A known idempotency key gives the first one.
+    async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch>;
+
+    /// T1 for chunks: jobs, `remaining += n`, `input += items` and one outbox row in one transaction. At most
+    /// [`GROUP_JOBS_MAX`]. A chunk number that exists already is left as it is, so that a planner
+    /// that does not know whether it had committed may simply go on. Refused with
+    /// [`StoreError::Conflict`] when the batch is not `open`.
+    async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched>;
+
+    /// T2: no more chunks will come. Fires the aggregate at once when nothing remains. Sealing a
+    /// sealed batch is a no-op.
+    async fn seal(&self, batch: BatchId) -> Result<Dispatched>;
+
+    /// Takes a batch back whose plan failed before it was sealed: the batch and all that belongs to
+    /// it vanish. Refused with [`StoreError::Conflict`] when it is not `open`, or a chunk has been
+    /// claimed already: then it is cancelled instead by whoever asks.
+    async fn discard_batch(&self, batch: BatchId) -> Result<()>;
+
+    /// Batches that are still `open` although nobody has added a chunk for so long: their planner is
+    /// gone. Tenant and id, the oldest first. Views alone; what becomes of them is the caller's.
+    async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>>;
+
+    // ---- T3, T4: claim and complete ------------------------------------------------------
+
+    /// T3 by message: claims those of the named jobs that may run, at most `claim.limit`.
+    async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport>;
+
+    /// T3 from the store itself, for when no broker carries the ids: by lane, then by age.
+    async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>>;
+
+    /// T4: closes attempts, all in one transaction. Those whose fence no longer holds are left
+    /// alone and reported. Results, quarantine, counters, the fan-in and what follows are in the
+    /// same transaction. At most [`COMPLETIONS_MAX`].
+    ///
+    /// A completion with [`Completion::sql`] must come alone: a refusal by the user's table is
+    /// [`StoreError::Sink`], and then nothing of it has happened.
+    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport>;
+
+    // ---- workers and leases --------------------------------------------------------------
+
+    /// Takes the right to work, before [`Store::register_worker`], for as long as the guard lives.
+    /// Whoever only enqueues, looks or steers needs none.
+    ///
+    /// On a server any number of processes work at once and this does nothing. On the embedded store
+    /// a second one is refused with [`StoreError::Locked`]; and for the first, every job that is `running`
+    /// belongs to a dead incarnation and is rescued at once.
+    async fn begin_work(&self) -> Result<WorkGuard> {
+        Ok(WorkGuard::default())
+    }
+
+    /// Enters a process incarnation with a fresh lease.
+    async fn register_worker(&self, worker: &NewWorker) -> Result<()>;
+
+    /// Prolongs its lease. `false` when the lease had run out and somebody has rescued its jobs:
+    /// the incarnation is over, whatever it still runs is fenced.
+    async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool>;
+
+    /// Ends an incarnation at a graceful stop: its lease is over at once, and whatever is still
+    /// `running` under it goes back to `queued` with the attempt given back.
+    async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched>;
+
+    /// After a claim whose commit result is unknown: whatever is `running` under this incarnation and is not
+    /// among `known` has nobody who runs it, and goes back to `queued` with the attempt given back. Not to be
+    /// called while a claim of the same incarnation is under way, whose jobs nobody can know yet.
+    async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched>;
+
+    /// All incarnations that are alive or were seen within the last day, newest first.
+    async fn workers(&self) -> Result<Vec<WorkerView>>;
+
+    // ---- T6, T8, T9 and the outbox: the scheduler's duties -------------------------------
+
+    /// T6: jobs of workers whose lease ran out, and jobs past their deadline. `settle` decides.
+    async fn rescue(&self, limit: u32) -> Result<RescueReport>;
+
+    /// T9: `scheduled` and `retry` jobs whose time has come become `queued`.
+    async fn promote(&self, limit: u32) -> Result<Dispatched>;
+
+    /// Takes outbox rows that are older than `older_than` and that nobody holds, and holds them
+    /// for 30 seconds, so that two sweepers do not publish the same at once.
+    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>>;
+
+    /// Removes outbox rows: every confirm for them is in.
+    async fn outbox_done(&self, ids: &[i64]) -> Result<()>;
+
+    /// How many outbox rows wait, and since when the oldest does.
+    async fn outbox_backlog(&self) -> Result<OutboxBacklog>;
+
+    /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than
+    /// `older_than` without one (T7: the broker has lost their messages). Paused ones are left alone.
+    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
+
+    /// T8: compares every batch that is not final with its jobs, and every counter with what it
+    /// counts; repairs what the transitions above can repair, and reports all it found.
+    async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport>;
+
+    // ---- steering ------------------------------------------------------------------------
+
+    /// Stops or lets go the claiming of a batch's chunks. Resuming dispatches what waits.
+    async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered>;
+
+    /// Cancels a batch for good: its unfinished jobs become `cancelled`, no aggregate will run.
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered>;
+
+    /// Halts a batch that is over its failure budget: its unfinished chunks become `cancelled`, the
+    /// fan-in fires, and the aggregate that runs then declares it `halted`. A no-op on a batch that
+    /// has halted or ended already.
+    async fn halt_batch(&self, batch: BatchId, reason: &str) -> Result<Steered>;
+
+    /// Cancels a job that is not final. A chunk's items count as cancelled.
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered>;
+
+    /// Lets a job in state `retry` or `scheduled` run now. For a dead one, see [`Store::redrive_dead`].
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered>;
+
+    /// Stops or lets go the claiming from a queue. Resuming dispatches what waits.
+    async fn pause_queue(&self, tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Result<Steered>;
+
+    /// Dead letters become `queued` with as many attempts again as they had at first: the limit rises,
+    /// the attempt's number never falls, so that no fence is ever used twice. Dead chunks of a batch
+    /// that has ended open its next generation; while it aggregates they are refused.
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered>;
+
+    /// Quarantined items of one batch become a new chunk (or several of at most `chunk` items).
+    /// Items of a batch that has ended open its next generation.
+    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered>;
+
+    // ---- views ---------------------------------------------------------------------------
+
+    /// One batch. `None` when there is none.
+    async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>>;
+
+    /// The definition, stamp and parameters of a batch, for the chunks' handler. Never changes after
+    /// creation, so that it may be cached.
+    async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>>;
+
+    /// Batches, newest first.
+    async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>>;
+
+    /// The results of a batch's chunks over all generations, in the order of their numbers, after
+    /// the given number. At most `limit`.
+    async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>>;
+
+    /// One job with its attempts. `None` when there is none.
+    async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>>;
+
+    /// Jobs, newest first.
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>>;
+
+    /// Every queue with its maintained counters.
+    async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>>;
+
+    /// Quarantined items, oldest first, after the given id.
+    async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>>;
+
+    // ---- kept by kinds of job ------------------------------------------------------------
+
+    /// The delivery record of an email, made as `pending` when there is none yet.
+    async fn email(&self, email: &NewEmail) -> Result<EmailRecord>;
+
+    /// Moves a delivery record, guarded by the fence of the job that holds it: `false` when the
+    /// job is not this attempt's any more.
+    async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool>;
+
+    // ---- leadership (a convenience, never a guarantee) -----------------------------------
+
+    /// Takes or keeps the lease of that name. `Some(epoch)` for whoever holds it now.
+    async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>>;
+
+    /// For what only one database can do, such as the user's own transactions.
+    fn as_any(&self) -> &dyn std::any::Any;
+}

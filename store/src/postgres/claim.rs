@@ -1,0 +1,231 @@
+//! T3: workers take jobs.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{ClaimedJob, Fence, JobState};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::fault::Outcome;
+use super::values::{count, from_json, small};
+use super::work::{Work, lane_of};
+use crate::error::StoreError;
+use crate::{Claim, ClaimReport};
+
+/// Which rows `j` may be claimed by somebody: of a kind that the worker has, and not paused. The subqueries
+/// do not depend on the row, so that each is run once.
+macro_rules! claimable {
+    ($kinds:literal) => {
+        concat!(
+            "j.state = 'queued' AND j.kind = ANY(",
+            $kinds,
+            ")
+      AND (j.tenant, j.queue) NOT IN (SELECT tenant, name FROM queue WHERE paused)
+      AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))"
+        )
+    };
+}
+
+/// Which rows `j` may be claimed by this worker: none if its incarnation is over.
+macro_rules! may_run {
+    ($kinds:literal, $worker:literal) => {
+        concat!(
+            claimable!($kinds),
+            "
+      AND NOT EXISTS (SELECT 1 FROM worker WHERE id = ",
+            $worker,
+            " AND state <> 'alive')"
+        )
+    };
+}
+
+/// The claiming itself, of the rows that a CTE `taken` has locked.
+macro_rules! claiming {
+    ($taken:expr) => {
+        concat!(
+            "WITH taken AS (",
+            $taken,
+            ")
+UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, started_at = now(), run_at = NULL,
+       deadline = now() + j.timeout_ms * interval '1 millisecond'
+FROM taken WHERE j.id = taken.id
+RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.kind, j.payload, j.batch_id, j.seq, j.generation,
+          j.max_attempts, j.timeout_ms, j.retry, j.trace, j.created_at, j.queued_at, j.started_at"
+        )
+    };
+}
+
+const CLAIM: &str = claiming!(concat!(
+    "SELECT j.id FROM job j WHERE j.id = ANY($3) AND ",
+    may_run!("$2", "$1"),
+    " ORDER BY j.lane, j.id LIMIT $4 FOR UPDATE SKIP LOCKED"
+));
+
+/// Whether the worker's incarnation is over does not matter here: its messages are for the others then.
+const STILL_QUEUED: &str = concat!("SELECT j.id FROM job j WHERE j.id = ANY($2) AND ", claimable!("$1"));
+
+/// Walks the index from queue to queue: as many steps as there are queues with waiting jobs.
+const WAITING_QUEUES: &str = "
+WITH RECURSIVE waiting (queue) AS (
+    (SELECT queue FROM job WHERE state = 'queued' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM job j WHERE j.state = 'queued' AND j.queue > w.queue ORDER BY j.queue LIMIT 1)
+    FROM waiting w WHERE w.queue IS NOT NULL
+)
+SELECT queue FROM waiting WHERE queue IS NOT NULL";
+
+/// How many jobs each of several queues contributes to the next ones by lane and age. Looks without locking.
+const SHARES: &str = concat!(
+    "SELECT head.queue, count(*) FROM (
+    SELECT j.queue FROM unnest($3::text[]) AS q (queue)
+    CROSS JOIN LATERAL (
+        SELECT j.queue, j.lane, j.id FROM job j WHERE j.queue = q.queue AND ",
+    may_run!("$2", "$1"),
+    "   ORDER BY j.lane, j.id LIMIT $4) AS j
+    ORDER BY j.lane, j.id LIMIT $4) AS head
+GROUP BY head.queue"
+);
+
+/// Each queue's share, past whatever others are just claiming.
+const CLAIM_NEXT: &str = claiming!(concat!(
+    "SELECT j.id FROM unnest($3::text[], $4::bigint[]) AS q (queue, share)
+    CROSS JOIN LATERAL (
+        SELECT j.id FROM job j WHERE j.queue = q.queue AND ",
+    may_run!("$2", "$1"),
+    "   ORDER BY j.lane, j.id LIMIT q.share FOR UPDATE SKIP LOCKED) AS j"
+));
+
+#[derive(FromRow)]
+struct ClaimedRow {
+    id: Uuid,
+    attempt: i32,
+    tenant: String,
+    queue: String,
+    lane: i16,
+    kind: String,
+    payload: String,
+    batch_id: Option<Uuid>,
+    seq: Option<i64>,
+    generation: i32,
+    max_attempts: i32,
+    timeout_ms: i64,
+    retry: String,
+    trace: Option<String>,
+    created_at: Instant,
+    queued_at: Option<Instant>,
+    started_at: Instant,
+}
+
+impl ClaimedRow {
+    fn job(self, worker: WorkerId) -> Result<ClaimedJob, StoreError> {
+        let what = format!("job {}", self.id);
+        Ok(ClaimedJob {
+            fence: Fence { job: JobId(self.id), attempt: small(self.attempt), worker },
+            tenant: self.tenant,
+            queue: self.queue,
+            lane: lane_of(self.lane)?,
+            kind: self.kind,
+            payload: from_json(&self.payload, &what)?,
+            batch: self.batch_id.map(BatchId),
+            seq: self.seq,
+            generation: small(self.generation),
+            max_attempts: small(self.max_attempts),
+            timeout: Duration::from_millis(count(self.timeout_ms)),
+            retry: from_json(&self.retry, &what)?,
+            trace: self.trace,
+            created_at: self.created_at,
+            queued_at: self.queued_at.unwrap_or(self.created_at),
+            started_at: self.started_at,
+        })
+    }
+}
+
+/// T3 by message.
+pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])) -> Outcome<ClaimReport> {
+    let asked: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows: Vec<ClaimedRow> = sqlx::query_as(CLAIM)
+        .bind(claim.worker.0)
+        .bind(&claim.kinds)
+        .bind(&asked)
+        .bind(i64::from(claim.limit))
+        .fetch_all(&mut *work.conn)
+        .await?;
+    let mut claimed = enter(work, rows, claim.worker)?;
+    claimed.sort_by_key(|job| (job.lane, job.fence.job));
+    let mut seen: HashSet<Uuid> = claimed.iter().map(|job| job.fence.job.0).collect();
+    let left: Vec<Uuid> = asked.into_iter().filter(|id| seen.insert(*id)).collect();
+    let mut report = ClaimReport { claimed, ..ClaimReport::default() };
+    if !left.is_empty() {
+        let queued = still_queued(work, claim, &left).await?;
+        let (busy, stale) = left.into_iter().partition::<Vec<_>, _>(|id| queued.contains(id));
+        report.busy = busy.into_iter().map(JobId).collect();
+        report.stale = stale.into_iter().map(JobId).collect();
+    }
+    work.close().await?;
+    Ok(report)
+}
+
+async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outcome<HashSet<Uuid>> {
+    let ids: Vec<Uuid> =
+        sqlx::query_scalar(STILL_QUEUED).bind(&claim.kinds).bind(ids).fetch_all(&mut *work.conn).await?;
+    Ok(ids.into_iter().collect())
+}
+
+/// T3 from the store itself.
+pub(super) async fn claim_next(work: &mut Work<'_>, claim: &&Claim) -> Outcome<Vec<ClaimedJob>> {
+    let shares = shares(work, claim).await?;
+    if shares.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (queues, counts): (Vec<String>, Vec<i64>) = shares.into_iter().unzip();
+    let rows: Vec<ClaimedRow> = sqlx::query_as(CLAIM_NEXT)
+        .bind(claim.worker.0)
+        .bind(&claim.kinds)
+        .bind(queues)
+        .bind(counts)
+        .fetch_all(&mut *work.conn)
+        .await?;
+    let mut claimed = enter(work, rows, claim.worker)?;
+    claimed.sort_by_key(|job| (job.lane, job.fence.job));
+    work.close().await?;
+    Ok(claimed)
+}
+
+/// How many jobs to take from which queue. Locking the heads of all queues and taking the first ones
+/// of them would be simpler, but would hide from others what is then not taken.
+async fn shares(work: &mut Work<'_>, claim: &Claim) -> Outcome<Vec<(String, i64)>> {
+    let limit = i64::from(claim.limit);
+    let mut queues = claim.queues.clone();
+    if queues.is_empty() {
+        queues = sqlx::query_scalar(WAITING_QUEUES).fetch_all(&mut *work.conn).await?;
+    }
+    queues.sort_unstable();
+    queues.dedup();
+    if queues.len() < 2 {
+        return Ok(queues.into_iter().map(|queue| (queue, limit)).collect());
+    }
+    let shares = sqlx::query_as(SHARES)
+        .bind(claim.worker.0)
+        .bind(&claim.kinds)
+        .bind(queues)
+        .bind(limit)
+        .fetch_all(&mut *work.conn)
+        .await?;
+    Ok(shares)
+}
+
+fn enter(work: &mut Work<'_>, rows: Vec<ClaimedRow>, worker: WorkerId) -> Outcome<Vec<ClaimedJob>> {
+    let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
+    for row in &rows {
+        *counts.entry((&row.tenant, &row.queue)).or_default() += 1;
+    }
+    for ((tenant, queue), jobs) in counts {
+        work.entered(tenant, queue, JobState::Queued, -jobs);
+        work.entered(tenant, queue, JobState::Running, jobs);
+    }
+    let jobs: Result<Vec<ClaimedJob>, StoreError> = rows.into_iter().map(|row| row.job(worker)).collect();
+    Ok(jobs?)
+}

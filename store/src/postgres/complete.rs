@@ -1,0 +1,375 @@
+//! T4: attempts are closed, with everything that follows from it, in one transaction.
+
+use std::collections::{HashMap, HashSet};
+
+use gristmill_core::chunk::ChunkResult;
+use gristmill_core::id::{JobId, WorkerId};
+use gristmill_core::job::{Fence, JobState};
+use gristmill_core::settle::{Ending, Verdict};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, FromRow};
+use uuid::Uuid;
+
+use super::create;
+use super::fan_in::{self, Delta, Deltas};
+use super::fault::{Outcome, in_words_of_sink};
+use super::values::{big, int, millis, plain};
+use super::work::Work;
+use crate::check;
+use crate::error::StoreError;
+use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, SqlRows};
+
+/// The fence is in the WHERE: the job still runs, as this attempt, under this incarnation. That it runs is said by
+/// its having a worker (a CHECK of the schema); saying `state = 'running'` as well would offer the planner the
+/// index of running jobs, which it takes for tiny and would read whole for each row. The rows come in the order
+/// of their ids, and so do the locks.
+const SETTLE: &str = "
+UPDATE job j SET
+    state = i.state,
+    attempt = j.attempt - CASE WHEN i.release THEN 1 ELSE 0 END,
+    worker_id = NULL,
+    deadline = NULL,
+    output = i.output,
+    error = COALESCE(i.error, CASE WHEN i.state = 'done' THEN NULL ELSE j.error END),
+    run_at = CASE WHEN i.state = 'retry' THEN now() + i.wait_ms * interval '1 millisecond' END,
+    queued_at = CASE WHEN i.state = 'queued' THEN now() ELSE j.queued_at END,
+    finished_at = CASE WHEN i.state IN ('done', 'dead') THEN now() END
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bool[], $6::bigint[], $7::text[], $8::text[])
+     AS i (id, attempt, worker_id, state, release, wait_ms, error, output)
+WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
+RETURNING j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation";
+
+const ATTEMPTS: &str = "
+INSERT INTO attempt (job_id, attempt, worker_id, started_at, ended_at, ending, error)
+SELECT i.id, i.attempt, i.worker_id, j.started_at, now(), i.ending, i.error
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::text[]) AS i (id, attempt, worker_id, ending, error)
+JOIN job j ON j.id = i.id";
+
+const RESULTS: &str = "
+INSERT INTO result (batch_id, seq, generation, job_id, result)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::text[])";
+
+const QUARANTINE: &str = "
+INSERT INTO quarantine (tenant, batch_id, seq, generation, position, line, stage, reason, item, created_at)
+SELECT i.*, now()
+FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::int[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],
+            $9::text[]) AS i";
+
+const BATCH_END: &str = "
+UPDATE batch SET state = $3, result = $4, reason = COALESCE($5, CASE WHEN $3 = 'halted' THEN reason END), finished_at = now()
+WHERE id = $1 AND state = 'aggregating' AND generation = $2
+RETURNING id, state, generation, input, ok, skipped, quarantined, cancelled, remaining, halting";
+
+/// One attempt to be closed, in the words of the columns. The worker's completions and the scheduler's
+/// rescue both become this.
+pub(super) struct Closing {
+    pub(super) fence: Fence,
+    pub(super) ending: &'static str,
+    pub(super) verdict: Verdict,
+    pub(super) error: Option<String>,
+    pub(super) output: Option<String>,
+}
+
+impl Closing {
+    fn of(completion: &Completion) -> Result<Self, StoreError> {
+        Ok(Self {
+            fence: completion.fence,
+            ending: completion.ending.as_str(),
+            verdict: completion.verdict,
+            error: completion.error.as_deref().map(|text| check::plain(text, check::ERROR_CHARS_MAX)),
+            output: completion.output.as_ref().map(check::json).transpose()?,
+        })
+    }
+
+    fn state(&self) -> JobState {
+        match self.verdict {
+            Verdict::Done => JobState::Done,
+            Verdict::Retry { .. } => JobState::Retry,
+            Verdict::Requeue | Verdict::Release => JobState::Queued,
+            Verdict::Dead => JobState::Dead,
+        }
+    }
+
+    fn wait_ms(&self) -> Option<i64> {
+        match self.verdict {
+            Verdict::Retry { after } => Some(millis(after)),
+            Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead => None,
+        }
+    }
+}
+
+/// A job that actually moved.
+#[derive(FromRow)]
+pub(super) struct Moved {
+    pub(super) id: Uuid,
+    pub(super) tenant: String,
+    pub(super) queue: String,
+    pub(super) lane: i16,
+    pub(super) batch_id: Option<Uuid>,
+    pub(super) seq: Option<i64>,
+    pub(super) items: i64,
+    pub(super) generation: i32,
+}
+
+/// T4.
+pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -> Outcome<CompleteReport> {
+    check::completions(completions)?;
+    if completions.is_empty() {
+        return Ok(CompleteReport::default());
+    }
+    // The same job twice in one group: the first one counts, as it would in two groups.
+    let mut seen = HashSet::with_capacity(completions.len());
+    let (mut order, mut fenced): (Vec<&Completion>, Vec<_>) =
+        completions.iter().partition(|completion| seen.insert(completion.fence.job));
+    order.sort_by_key(|completion| completion.fence.job);
+    let closings = order.iter().map(|completion| Closing::of(completion)).collect::<Result<Vec<_>, _>>()?;
+    let moved = settle(work, &closings).await?;
+    let held: HashMap<Uuid, &Moved> = moved.iter().map(|row| (row.id, row)).collect();
+    let done: Vec<(&Completion, &Moved)> = order
+        .iter()
+        .filter_map(|completion| held.get(&completion.fence.job.0).map(|row| (*completion, *row)))
+        .collect();
+    write_results(work, &done).await?;
+    write_quarantine(work, &done).await?;
+    for (completion, _) in &done {
+        if let Some(rows) = &completion.sql {
+            write_sink(work.conn, rows).await?;
+        }
+    }
+    let mut progress = fan_in::count_down(work, &deltas(&done)?).await?;
+    for (completion, _) in &done {
+        follow(work, completion, &mut progress).await?;
+    }
+    let settled = done.len() as u64;
+    fenced.extend(order.iter().filter(|completion| !held.contains_key(&completion.fence.job.0)));
+    let fenced = fenced.into_iter().map(|completion| completion.fence).collect();
+    Ok(CompleteReport { settled, fenced, dispatched: work.close().await?, progress })
+}
+
+/// Closes the attempts whose fence holds: the jobs, the rows of attempts that did not end well, the ledger.
+pub(super) async fn settle(work: &mut Work<'_>, closings: &[Closing]) -> Outcome<Vec<Moved>> {
+    let column = |pick: fn(&Closing) -> Uuid| closings.iter().map(pick).collect::<Vec<Uuid>>();
+    let mut moved: Vec<Moved> = sqlx::query_as(SETTLE)
+        .bind(column(|closing| closing.fence.job.0))
+        .bind(closings.iter().map(|closing| int(closing.fence.attempt)).collect::<Vec<_>>())
+        .bind(column(|closing| closing.fence.worker.0))
+        .bind(closings.iter().map(|closing| closing.state().as_str()).collect::<Vec<_>>())
+        .bind(closings.iter().map(|closing| closing.verdict == Verdict::Release).collect::<Vec<_>>())
+        .bind(closings.iter().map(Closing::wait_ms).collect::<Vec<_>>())
+        .bind(closings.iter().map(|closing| closing.error.as_deref()).collect::<Vec<_>>())
+        .bind(closings.iter().map(|closing| closing.output.as_deref()).collect::<Vec<_>>())
+        .fetch_all(&mut *work.conn)
+        .await?;
+    moved.sort_by_key(|row| row.id);
+    let held: HashMap<Uuid, &Moved> = moved.iter().map(|row| (row.id, row)).collect();
+    for closing in closings {
+        if let Some(row) = held.get(&closing.fence.job.0) {
+            enter(work, closing.state(), row);
+        }
+    }
+    write_attempts(work, closings, &held).await?;
+    Ok(moved)
+}
+
+fn enter(work: &mut Work<'_>, state: JobState, row: &Moved) {
+    work.moved(&row.tenant, &row.queue, JobState::Running, state);
+    match state {
+        JobState::Queued => work.claimable(&row.queue, row.lane, row.id),
+        JobState::Dead => work.dead_letter(&row.queue, row.lane, row.id),
+        JobState::Scheduled | JobState::Running | JobState::Retry | JobState::Done | JobState::Cancelled => {}
+    }
+}
+
+async fn write_attempts(work: &mut Work<'_>, closings: &[Closing], held: &HashMap<Uuid, &Moved>) -> Outcome<()> {
+    let bad: Vec<&Closing> = closings
+        .iter()
+        .filter(|closing| closing.ending != Ending::Done.as_str() && held.contains_key(&closing.fence.job.0))
+        .collect();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(ATTEMPTS)
+        .bind(bad.iter().map(|closing| closing.fence.job.0).collect::<Vec<_>>())
+        .bind(bad.iter().map(|closing| int(closing.fence.attempt)).collect::<Vec<_>>())
+        .bind(bad.iter().map(|closing| closing.fence.worker.0).collect::<Vec<_>>())
+        .bind(bad.iter().map(|closing| closing.ending).collect::<Vec<_>>())
+        .bind(bad.iter().map(|closing| closing.error.as_deref()).collect::<Vec<_>>())
+        .execute(&mut *work.conn)
+        .await?;
+    Ok(())
+}
+
+/// The chunks among them that are done, each with its batch, its number and what came of it.
+fn chunks<'a>(done: &[(&'a Completion, &'a Moved)]) -> Vec<(&'a Moved, Uuid, i64, &'a ChunkResult)> {
+    done.iter()
+        .filter(|(completion, _)| completion.verdict == Verdict::Done)
+        .filter_map(|(completion, row)| Some((*row, row.batch_id?, row.seq?, completion.chunk.as_ref()?)))
+        .collect()
+}
+
+async fn write_results(work: &mut Work<'_>, done: &[(&Completion, &Moved)]) -> Outcome<()> {
+    let chunks = chunks(done);
+    if chunks.is_empty() {
+        return Ok(());
+    }
+    let results: Vec<String> =
+        chunks.iter().map(|(_, _, _, chunk)| check::json(chunk)).collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(RESULTS)
+        .bind(chunks.iter().map(|(_, batch, _, _)| *batch).collect::<Vec<_>>())
+        .bind(chunks.iter().map(|(_, _, seq, _)| *seq).collect::<Vec<_>>())
+        .bind(chunks.iter().map(|(row, _, _, _)| row.generation).collect::<Vec<_>>())
+        .bind(chunks.iter().map(|(row, _, _, _)| row.id).collect::<Vec<_>>())
+        .bind(results)
+        .execute(&mut *work.conn)
+        .await?;
+    Ok(())
+}
+
+async fn write_quarantine(work: &mut Work<'_>, done: &[(&Completion, &Moved)]) -> Outcome<()> {
+    let chunks = chunks(done);
+    let items: Vec<_> = chunks
+        .iter()
+        .flat_map(|(row, batch, seq, chunk)| chunk.set_aside.iter().map(move |item| (*row, *batch, *seq, item)))
+        .collect();
+    if items.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<String> = items.iter().map(|(_, _, _, item)| check::json(&item.item)).collect::<Result<_, _>>()?;
+    sqlx::query(QUARANTINE)
+        .bind(items.iter().map(|(row, _, _, _)| row.tenant.as_str()).collect::<Vec<_>>())
+        .bind(items.iter().map(|(_, batch, _, _)| *batch).collect::<Vec<_>>())
+        .bind(items.iter().map(|(_, _, seq, _)| *seq).collect::<Vec<_>>())
+        .bind(items.iter().map(|(row, _, _, _)| row.generation).collect::<Vec<_>>())
+        .bind(items.iter().map(|(_, _, _, item)| big(item.position)).collect::<Vec<_>>())
+        .bind(items.iter().map(|(_, _, _, item)| item.line.map(big)).collect::<Vec<_>>())
+        .bind(items.iter().map(|(_, _, _, item)| plain(&item.stage)).collect::<Vec<_>>())
+        .bind(
+            items.iter().map(|(_, _, _, item)| check::plain(&item.reason, check::REASON_CHARS_MAX)).collect::<Vec<_>>(),
+        )
+        .bind(texts)
+        .execute(&mut *work.conn)
+        .await?;
+    Ok(())
+}
+
+fn deltas(done: &[(&Completion, &Moved)]) -> Result<Deltas, StoreError> {
+    let mut deltas = Deltas::new();
+    for (completion, row) in done {
+        if let (Some(batch), Some(_)) = (row.batch_id, row.seq) {
+            let chunk = completion.chunk.as_ref();
+            add(deltas.entry(batch).or_default(), completion.verdict, row, chunk)?;
+        }
+    }
+    Ok(deltas)
+}
+
+/// What one chunk's verdict changes in its batch.
+pub(super) fn add(
+    delta: &mut Delta,
+    verdict: Verdict,
+    row: &Moved,
+    chunk: Option<&ChunkResult>,
+) -> Result<(), StoreError> {
+    match verdict {
+        Verdict::Done => {
+            delta.finished += 1;
+            let chunk = check::counted(JobId(row.id), row.items, chunk)?;
+            delta.ok += big(chunk.ok);
+            delta.skipped += big(chunk.skipped);
+            delta.quarantined += big(chunk.quarantined);
+        }
+        Verdict::Dead => {
+            delta.finished += 1;
+            delta.dead += 1;
+            delta.quarantined += row.items;
+        }
+        Verdict::Retry { .. } => delta.retries += 1,
+        Verdict::Requeue | Verdict::Release => {}
+    }
+    Ok(())
+}
+
+/// The batch's ending and further jobs. What an aggregate enqueues tells of that ending, and is left out
+/// with it where the guard does not hold.
+async fn follow(work: &mut Work<'_>, completion: &Completion, progress: &mut Vec<BatchProgress>) -> Outcome<()> {
+    if let Some(end) = &completion.batch_end {
+        match write_end(work, end).await? {
+            Some(ended) => progress.push(ended),
+            None => return Ok(()),
+        }
+    }
+    create::insert(work, &completion.follow).await?;
+    Ok(())
+}
+
+async fn write_end(work: &mut Work<'_>, end: &BatchEnd) -> Outcome<Option<BatchProgress>> {
+    let row: Option<fan_in::ProgressRow> = sqlx::query_as(BATCH_END)
+        .bind(end.batch.0)
+        .bind(int(end.generation))
+        .bind(end.state.as_str())
+        .bind(check::json(&end.result)?)
+        .bind(end.reason.as_deref().map(|reason| check::plain(reason, check::REASON_CHARS_MAX)))
+        .fetch_optional(&mut *work.conn)
+        .await?;
+    Ok(row.map(|row| row.progress()).transpose()?)
+}
+
+/// Writes rows into the user's own table. PostgreSQL itself converts each value to its column's type.
+async fn write_sink(conn: &mut PgConnection, rows: &SqlRows) -> Outcome<()> {
+    if rows.rows.is_empty() {
+        return Ok(());
+    }
+    let sql = sink_statement(rows)?;
+    let refused = |error| in_words_of_sink(error, &rows.table);
+    sqlx::query(AssertSqlSafe(sql)).bind(check::json(&rows.rows)?).execute(conn).await.map_err(refused)?;
+    Ok(())
+}
+
+fn sink_statement(rows: &SqlRows) -> Result<String, StoreError> {
+    if rows.columns.is_empty() {
+        return Err(StoreError::Invalid("the rows for a table have no columns; name at least one".to_owned()));
+    }
+    let table = rows.table.split('.').map(quoted).collect::<Result<Vec<_>, _>>()?.join(".");
+    let columns = rows.columns.iter().map(|column| quoted(column)).collect::<Result<Vec<_>, _>>()?.join(", ");
+    Ok(format!(
+        "INSERT INTO {table} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{table}, $1::json)"
+    ))
+}
+
+/// A name as an identifier, whatever is in it.
+fn quoted(name: &str) -> Result<String, StoreError> {
+    if name.is_empty() || name.contains('\0') {
+        return Err(StoreError::Sink(format!("`{}` is not a name of a table or a column", name.replace('\0', "\\0"))));
+    }
+    Ok(format!("\"{}\"", name.replace('"', "\"\"")))
+}
+
+/// The fence as the database has it.
+pub(super) fn fence(job: Uuid, attempt: u32, worker: Uuid) -> Fence {
+    Fence { job: JobId(job), attempt, worker: WorkerId(worker) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(table: &str, column: &str) -> SqlRows {
+        SqlRows { table: table.to_owned(), columns: vec![column.to_owned()], rows: Vec::new() }
+    }
+
+    #[test]
+    fn names_of_tables_and_columns_cannot_break_out_of_their_quotes() {
+        let sql = sink_statement(&rows("shop.lines\"; DROP TABLE job; --", "a\"b")).expect("names");
+        assert!(
+            sql.starts_with(r#"INSERT INTO "shop"."lines""; DROP TABLE job; --" ("a""b") SELECT "a""b" FROM"#),
+            "{sql}"
+        );
+    }
+
+    #[test]
+    fn a_name_that_postgres_cannot_hold_is_refused() {
+        for name in ["", "a\0b", "shop."] {
+            assert!(matches!(sink_statement(&rows(name, "a")), Err(StoreError::Sink(_))), "{name:?}");
+        }
+    }
+}

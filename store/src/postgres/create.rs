@@ -1,0 +1,295 @@
+//! T1 and T2: jobs, batches and chunks come into being; a batch is sealed or taken back.
+
+use std::collections::HashMap;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::definition::BatchDefinition;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::{JobState, NewJob, RunAt};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::fan_in;
+use super::fault::{Fault, Outcome};
+use super::rows::{JobRows, Place};
+use super::values::{big, from_json, plain, state_of};
+use super::work::Work;
+use crate::check;
+use crate::error::StoreError;
+use crate::{CreatedBatch, Dispatched, EnqueueReport, Enqueued, GROUP_JOBS_MAX, NewBatch, NewChunk};
+
+/// A unique key may be set free between the insert that met it and the look for its holder.
+const ROUNDS_MAX: usize = 4;
+
+const HOLDERS: &str = "
+SELECT i.number, COALESCE(own.id, first.id, holder.id)
+FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::text[])
+     AS i (number, id, tenant, idempotency_key, unique_key)
+LEFT JOIN job own ON own.id = i.id
+LEFT JOIN job first ON first.tenant = i.tenant AND first.idempotency_key = i.idempotency_key
+LEFT JOIN job holder ON holder.tenant = i.tenant AND holder.unique_key = i.unique_key
+     AND holder.state IN ('scheduled', 'queued', 'running', 'retry')
+WHERE COALESCE(own.id, first.id, holder.id) IS NOT NULL";
+
+const CREATE_BATCH: &str = "
+INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
+                   created_at, planned_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now())
+ON CONFLICT DO NOTHING
+RETURNING id";
+
+const KNOWN_BATCH: &str = "
+SELECT id FROM batch WHERE id = $1 OR (tenant = $2 AND idempotency_key = $3) ORDER BY id = $1 LIMIT 1";
+
+const PLAN: &str = "SELECT tenant, state, halting, definition, generation, trace FROM batch WHERE id = $1";
+
+const ADD_CHUNKS: &str = "
+UPDATE batch SET chunks = chunks + $2, input = input + $3, planned_at = now(),
+    remaining = remaining + CASE WHEN $4 THEN 0 ELSE $2 END, cancelled = cancelled + CASE WHEN $4 THEN $3 ELSE 0 END
+WHERE id = $1 AND state = 'open' AND halting = $4";
+
+const SEAL: &str = "
+UPDATE batch SET state = CASE WHEN remaining = 0 THEN 'aggregating' ELSE 'sealed' END, planned_at = now()
+WHERE id = $1 AND state = 'open'
+RETURNING state";
+
+const CHUNKS_TO_DISCARD: &str = "
+SELECT tenant, queue, state, started_at IS NOT NULL FROM job WHERE batch_id = $1 ORDER BY id FOR UPDATE";
+
+/// T1 for jobs.
+pub(super) async fn enqueue(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<EnqueueReport> {
+    check::jobs(jobs)?;
+    if jobs.is_empty() {
+        return Ok(EnqueueReport::default());
+    }
+    let jobs = insert(work, jobs).await?;
+    Ok(EnqueueReport { jobs, dispatched: work.close().await? })
+}
+
+/// Inserts jobs, or finds those that stand in their places. Any number, in groups.
+pub(super) async fn insert(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<Enqueued>> {
+    let mut enqueued = Vec::with_capacity(jobs.len());
+    for group in jobs.chunks(GROUP_JOBS_MAX) {
+        enqueued.extend(insert_group(work, group).await?);
+    }
+    Ok(enqueued)
+}
+
+async fn insert_group(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<Enqueued>> {
+    let mut inserted = JobRows::of(jobs)?.insert(work).await?;
+    if inserted.len() == jobs.len() {
+        return Ok(jobs.iter().map(|job| Enqueued { id: job.id, created: true }).collect());
+    }
+    let mut places: Vec<Option<Enqueued>> =
+        jobs.iter().map(|job| inserted.remove(&job.id.0).map(|_| Enqueued { id: job.id, created: true })).collect();
+    for _ in 0..ROUNDS_MAX {
+        find_holders(work, jobs, &mut places).await?;
+        let left: Vec<usize> = (0..jobs.len()).filter(|index| places[*index].is_none()).collect();
+        if left.is_empty() {
+            break;
+        }
+        // Whoever held the key has become final meanwhile: the way is free.
+        let again: Vec<NewJob> = left.iter().map(|index| jobs[*index].clone()).collect();
+        let inserted = JobRows::of(&again)?.insert(work).await?;
+        for index in left {
+            let id = jobs[index].id;
+            places[index] = inserted.contains_key(&id.0).then_some(Enqueued { id, created: true });
+        }
+    }
+    let places: Option<Vec<Enqueued>> = places.into_iter().collect();
+    let changing = || StoreError::Unavailable("the holder of a unique key keeps changing; try again".to_owned());
+    Ok(places.ok_or_else(changing)?)
+}
+
+async fn find_holders(work: &mut Work<'_>, jobs: &[NewJob], places: &mut [Option<Enqueued>]) -> Outcome<()> {
+    let left: Vec<usize> = (0..jobs.len()).filter(|index| places[*index].is_none()).collect();
+    let holders: Vec<(i64, Uuid)> = sqlx::query_as(HOLDERS)
+        .bind(left.iter().map(|index| big(*index as u64)).collect::<Vec<_>>())
+        .bind(left.iter().map(|index| jobs[*index].id.0).collect::<Vec<_>>())
+        .bind(left.iter().map(|index| plain(&jobs[*index].tenant)).collect::<Vec<_>>())
+        .bind(left.iter().map(|index| jobs[*index].idempotency_key.as_deref().map(plain)).collect::<Vec<_>>())
+        .bind(left.iter().map(|index| jobs[*index].unique_key.as_deref().map(plain)).collect::<Vec<_>>())
+        .fetch_all(&mut *work.conn)
+        .await?;
+    for (index, holder) in holders {
+        if let Some(place) = usize::try_from(index).ok().and_then(|index| places.get_mut(index)) {
+            *place = Some(Enqueued { id: JobId(holder), created: false });
+        }
+    }
+    Ok(())
+}
+
+/// Creates a batch, or finds the one that stands in its place.
+pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outcome<CreatedBatch> {
+    check::name("tenant", &batch.tenant)?;
+    check::name("batch name", &batch.name)?;
+    batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
+    let created: Option<Uuid> = sqlx::query_scalar(CREATE_BATCH)
+        .bind(batch.id.0)
+        .bind(plain(&batch.tenant))
+        .bind(plain(&batch.name))
+        .bind(check::json(&batch.definition)?)
+        .bind(check::json(&batch.stamp)?)
+        .bind(check::json(&batch.params)?)
+        .bind(batch.definition.tolerate.to_string())
+        .bind(batch.idempotency_key.as_deref().map(plain))
+        .bind(batch.trace.as_deref().map(plain))
+        .fetch_optional(&mut *work.conn)
+        .await?;
+    if let Some(id) = created {
+        return Ok(CreatedBatch { id: BatchId(id), created: true });
+    }
+    let id: Uuid = sqlx::query_scalar(KNOWN_BATCH)
+        .bind(batch.id.0)
+        .bind(plain(&batch.tenant))
+        .bind(batch.idempotency_key.as_deref().map(plain))
+        .fetch_one(&mut *work.conn)
+        .await?;
+    Ok(CreatedBatch { id: BatchId(id), created: false })
+}
+
+/// What of a batch its chunks and its aggregate are made from.
+#[derive(FromRow)]
+pub(super) struct PlanRow {
+    pub(super) tenant: String,
+    pub(super) state: String,
+    pub(super) halting: bool,
+    pub(super) definition: String,
+    pub(super) generation: i32,
+    pub(super) trace: Option<String>,
+}
+
+impl PlanRow {
+    /// The plan of a batch.
+    pub(super) async fn read(work: &mut Work<'_>, batch: BatchId) -> Outcome<Self> {
+        let row = sqlx::query_as(PLAN).bind(batch.0).fetch_optional(&mut *work.conn).await?;
+        Ok(row.ok_or_else(|| no_batch(batch))?)
+    }
+
+    /// A job of the batch, with the definition's queue, lane, attempts and waits.
+    pub(super) fn job(&self, id: JobId, kind: &str, batch: BatchId, definition: &BatchDefinition) -> NewJob {
+        NewJob {
+            tenant: self.tenant.clone(),
+            queue: definition.queue.clone(),
+            lane: definition.lane,
+            run: RunAt::Now,
+            max_attempts: definition.max_attempts.max(1),
+            timeout: definition.timeout.0,
+            retry: definition.retry.clone(),
+            trace: self.trace.clone(),
+            batch: Some(batch),
+            ..NewJob::new(id, kind, serde_json::Value::Null)
+        }
+    }
+
+    /// The definition as it was at creation.
+    pub(super) fn definition(&self) -> Result<BatchDefinition, StoreError> {
+        from_json(&self.definition, "the definition of the batch")
+    }
+}
+
+/// T1 for chunks.
+pub(super) async fn add_chunks(work: &mut Work<'_>, (batch, chunks): &(BatchId, &[NewChunk])) -> Outcome<Dispatched> {
+    check::chunks(chunks)?;
+    let plan = PlanRow::read(work, *batch).await?;
+    if plan.state != BatchState::Open.as_str() {
+        return Err(not_open(*batch, &plan.state).into());
+    }
+    let inserted = insert_chunks(work, *batch, &plan, chunks).await?;
+    let items: u64 = chunks.iter().filter(|c| inserted.contains_key(&c.id.0)).map(|c| c.payload.items).sum();
+    // The guard again, now with the row locked: somebody may have sealed, halted or cancelled it meanwhile.
+    // Locking it at first would make every completion wait for the whole insert.
+    let updated = sqlx::query(ADD_CHUNKS)
+        .bind(batch.0)
+        .bind(big(inserted.len() as u64))
+        .bind(big(items))
+        .bind(plan.halting)
+        .execute(&mut *work.conn)
+        .await?;
+    if updated.rows_affected() == 0 {
+        return Err(Fault::Changed);
+    }
+    work.close().await
+}
+
+/// Inserts chunks with the batch's own settings. A number that exists is left as it is. Whoever plans a batch
+/// that halts meanwhile need not know: what comes late is cancelled at once.
+pub(super) async fn insert_chunks(
+    work: &mut Work<'_>,
+    batch: BatchId,
+    plan: &PlanRow,
+    chunks: &[NewChunk],
+) -> Outcome<HashMap<Uuid, JobState>> {
+    let definition = plan.definition()?;
+    let jobs: Vec<NewJob> = chunks.iter().map(|chunk| plan.job(chunk.id, "chunk", batch, &definition)).collect();
+    let mut rows = JobRows::default();
+    for (job, chunk) in jobs.iter().zip(chunks) {
+        let place = Place {
+            seq: Some(chunk.seq),
+            items: big(chunk.payload.items),
+            generation: Some(plan.generation),
+            cancelled: plan.halting,
+        };
+        rows.push(job, check::json(&chunk.payload)?, place)?;
+    }
+    rows.insert(work).await
+}
+
+/// T2.
+pub(super) async fn seal(work: &mut Work<'_>, batch: &BatchId) -> Outcome<Dispatched> {
+    let sealed: Option<String> = sqlx::query_scalar(SEAL).bind(batch.0).fetch_optional(&mut *work.conn).await?;
+    let Some(state) = sealed else {
+        let plan = PlanRow::read(work, *batch).await?;
+        if plan.state == BatchState::Cancelled.as_str() {
+            return Err(StoreError::Conflict(format!("batch {batch} is cancelled; it cannot be sealed")).into());
+        }
+        return Ok(Dispatched::default());
+    };
+    if state == BatchState::Aggregating.as_str() {
+        fan_in::fire(work, &[batch.0]).await?;
+    }
+    work.close().await
+}
+
+/// Takes an open batch back.
+pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outcome<()> {
+    let chunks: Vec<(String, String, String, bool)> =
+        sqlx::query_as(CHUNKS_TO_DISCARD).bind(batch.0).fetch_all(&mut *work.conn).await?;
+    let state: Option<String> = sqlx::query_scalar("SELECT state FROM batch WHERE id = $1")
+        .bind(batch.0)
+        .fetch_optional(&mut *work.conn)
+        .await?;
+    match state {
+        // Gone already: whoever asks did not hear that it was done.
+        None => return Ok(()),
+        Some(state) if state != BatchState::Open.as_str() => return Err(not_open(*batch, &state).into()),
+        Some(_) => {}
+    }
+    for (tenant, queue, state, begun) in &chunks {
+        let state = state_of(state)?;
+        if *begun || !matches!(state, JobState::Queued | JobState::Scheduled | JobState::Cancelled) {
+            let text = format!("a chunk of batch {batch} has been claimed already; cancel the batch instead");
+            return Err(StoreError::Conflict(text).into());
+        }
+        work.entered(tenant, queue, state, -1);
+    }
+    let gone = sqlx::query("DELETE FROM batch WHERE id = $1 AND state = 'open' AND chunks = $2")
+        .bind(batch.0)
+        .bind(big(chunks.len() as u64))
+        .execute(&mut *work.conn)
+        .await?;
+    if gone.rows_affected() == 0 {
+        return Err(Fault::Changed);
+    }
+    work.close().await?;
+    Ok(())
+}
+
+/// There is no such batch.
+pub(super) fn no_batch(batch: BatchId) -> StoreError {
+    StoreError::NotFound(format!("there is no batch {batch}; `gristmill batch list` shows those that are there"))
+}
+
+fn not_open(batch: BatchId, state: &str) -> StoreError {
+    StoreError::Conflict(format!("batch {batch} is {state}; chunks can only be added or taken back while it is open"))
+}

@@ -1,0 +1,192 @@
+//! T6, T7, T9 and the outbox: what the scheduler does again and again. Each may run twice, or in two
+//! processes at once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use gristmill_core::dispatch::Dispatch;
+use gristmill_core::id::JobId;
+use gristmill_core::job::JobState;
+use gristmill_core::retry::RetryPolicy;
+use gristmill_core::settle::{Ending, Verdict, settle};
+use sqlx::FromRow;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::complete::{self, Closing};
+use super::fan_in::{self, Deltas};
+use super::fault::Outcome;
+use super::values::{count, from_json, seconds, small, state_of};
+use super::work::{Work, dispatch};
+use crate::error::StoreError;
+use crate::{Dispatched, OutboxBacklog, RescueReport};
+
+const LOSE: &str = "
+UPDATE worker SET state = 'lost', running = 0 WHERE id IN (
+    SELECT id FROM worker WHERE state = 'alive' AND lease_until < now() ORDER BY id FOR UPDATE SKIP LOCKED)";
+
+/// A job whose worker is not alive, for whatever reason, or whose time is over. The dice are the database's,
+/// so that nothing here is random on its own.
+const LOST: &str = "
+SELECT id, attempt, worker_id, max_attempts, retry, random() AS dice,
+       worker_id NOT IN (SELECT id FROM worker WHERE state = 'alive') AS worker_lost
+FROM job
+WHERE state = 'running'
+  AND (deadline <= now() OR worker_id NOT IN (SELECT id FROM worker WHERE state = 'alive'))
+ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED";
+
+const PROMOTE: &str = "
+WITH due AS (
+    SELECT id, state FROM job WHERE state IN ('scheduled', 'retry') AND run_at <= now()
+    ORDER BY run_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+UPDATE job j SET state = 'queued', queued_at = now(), run_at = NULL FROM due WHERE j.id = due.id
+RETURNING j.id, j.tenant, j.queue, j.lane, due.state AS was";
+
+const OUTBOX_TAKE: &str = "
+UPDATE outbox SET held_until = now() + interval '30 seconds' WHERE id IN (
+    SELECT id FROM outbox
+    WHERE created_at <= now() - make_interval(secs => $1) AND (held_until IS NULL OR held_until < now())
+    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+RETURNING id, purpose, queue, lane, jobs";
+
+const REDISPATCH: &str = "
+SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
+WHERE j.queue = $1 AND j.state = 'queued' AND j.queued_at <= now() - make_interval(secs => $2)
+  AND (j.tenant, j.queue) NOT IN (SELECT tenant, name FROM queue WHERE paused)
+  AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))
+  AND j.id NOT IN (
+      SELECT json_array_elements_text(o.jobs::json)::uuid FROM outbox o WHERE o.queue = $1 AND o.purpose = 'dispatch')
+ORDER BY j.lane, j.id LIMIT $3 FOR UPDATE SKIP LOCKED";
+
+#[derive(FromRow)]
+struct LostRow {
+    id: Uuid,
+    attempt: i32,
+    worker_id: Uuid,
+    max_attempts: i32,
+    retry: String,
+    dice: f64,
+    worker_lost: bool,
+}
+
+impl LostRow {
+    fn closing(&self) -> Result<Closing, StoreError> {
+        let policy: RetryPolicy = from_json(&self.retry, &format!("the retry policy of job {}", self.id))?;
+        let (ending, error) = match self.worker_lost {
+            true => (Ending::WorkerLost, "the worker's lease ran out before the attempt ended"),
+            false => (Ending::TimedOut, "the attempt took longer than its timeout, and its worker did not say so"),
+        };
+        let attempt = small(self.attempt);
+        Ok(Closing {
+            fence: complete::fence(self.id, attempt, self.worker_id),
+            ending: ending.as_str(),
+            verdict: settle(ending, attempt, small(self.max_attempts), &policy, self.dice),
+            error: Some(error.to_owned()),
+            output: None,
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct ReadyRow {
+    pub(super) id: Uuid,
+    pub(super) tenant: String,
+    pub(super) queue: String,
+    pub(super) lane: i16,
+    pub(super) was: String,
+}
+
+/// T6.
+pub(super) async fn rescue(work: &mut Work<'_>, limit: &u32) -> Outcome<RescueReport> {
+    let lost = sqlx::query(LOSE).execute(&mut *work.conn).await?.rows_affected();
+    let rows: Vec<LostRow> = sqlx::query_as(LOST).bind(i64::from(*limit)).fetch_all(&mut *work.conn).await?;
+    let mut report = RescueReport { workers_lost: lost, ..RescueReport::default() };
+    if rows.is_empty() {
+        return Ok(report);
+    }
+    let closings = rows.iter().map(LostRow::closing).collect::<Result<Vec<_>, _>>()?;
+    let moved = complete::settle(work, &closings).await?;
+    let verdicts: HashMap<Uuid, Verdict> =
+        closings.iter().map(|closing| (closing.fence.job.0, closing.verdict)).collect();
+    let mut deltas = Deltas::new();
+    for row in &moved {
+        let Some(verdict) = verdicts.get(&row.id).copied() else { continue };
+        match verdict {
+            Verdict::Dead => report.dead += 1,
+            Verdict::Done | Verdict::Retry { .. } | Verdict::Requeue | Verdict::Release => report.requeued += 1,
+        }
+        if let (Some(batch), Some(_)) = (row.batch_id, row.seq) {
+            complete::add(deltas.entry(batch).or_default(), verdict, row, None)?;
+        }
+    }
+    report.progress = fan_in::count_down(work, &deltas).await?;
+    report.dispatched = work.close().await?;
+    Ok(report)
+}
+
+/// T9.
+pub(super) async fn promote(work: &mut Work<'_>, limit: &u32) -> Outcome<Dispatched> {
+    let rows: Vec<ReadyRow> = sqlx::query_as(PROMOTE).bind(i64::from(*limit)).fetch_all(&mut *work.conn).await?;
+    enter_queued(work, &rows)?;
+    work.close().await
+}
+
+/// Enters jobs in the ledger that are `queued` now.
+pub(super) fn enter_queued(work: &mut Work<'_>, rows: &[ReadyRow]) -> Result<(), StoreError> {
+    let mut order: Vec<&ReadyRow> = rows.iter().collect();
+    order.sort_by_key(|row| row.id);
+    for row in order {
+        work.moved(&row.tenant, &row.queue, state_of(&row.was)?, JobState::Queued);
+        work.claimable(&row.queue, row.lane, row.id);
+    }
+    Ok(())
+}
+
+/// Takes outbox rows and holds them for a while.
+pub(super) async fn outbox_take(work: &mut Work<'_>, (older_than, limit): &(Duration, u32)) -> Outcome<Vec<Dispatch>> {
+    let mut rows: Vec<(i64, String, String, i16, String)> = sqlx::query_as(OUTBOX_TAKE)
+        .bind(seconds(*older_than))
+        .bind(i64::from(*limit))
+        .fetch_all(&mut *work.conn)
+        .await?;
+    rows.sort_by_key(|row| row.0);
+    let read = |(id, purpose, queue, lane, jobs): (i64, String, String, i16, String)| {
+        let jobs: Vec<JobId> = from_json(&jobs, &format!("outbox row {id}"))?;
+        dispatch(id, &purpose, queue, lane, jobs)
+    };
+    Ok(rows.into_iter().map(read).collect::<Result<Vec<_>, StoreError>>()?)
+}
+
+/// Removes outbox rows.
+pub(super) async fn outbox_done(conn: &mut PgConnection, ids: &[i64]) -> Outcome<()> {
+    sqlx::query("DELETE FROM outbox WHERE id = ANY($1)").bind(ids).execute(conn).await?;
+    Ok(())
+}
+
+/// How much waits to be published.
+pub(super) async fn outbox_backlog(conn: &mut PgConnection) -> Outcome<OutboxBacklog> {
+    let (rows, oldest): (i64, Option<Instant>) =
+        sqlx::query_as("SELECT count(*), min(created_at) FROM outbox").fetch_one(conn).await?;
+    Ok(OutboxBacklog { rows: count(rows), oldest })
+}
+
+/// T7. The jobs do not change: only their ids go on the road once more.
+pub(super) async fn redispatch(
+    work: &mut Work<'_>,
+    (queue, older_than, limit): &(&str, Duration, u32),
+) -> Outcome<Dispatched> {
+    if !work.road() {
+        return Ok(Dispatched::default());
+    }
+    let rows: Vec<ReadyRow> = sqlx::query_as(REDISPATCH)
+        .bind(queue)
+        .bind(seconds(*older_than))
+        .bind(i64::from(*limit))
+        .fetch_all(&mut *work.conn)
+        .await?;
+    for row in &rows {
+        work.claimable(&row.queue, row.lane, row.id);
+    }
+    Ok(Dispatched { moved: rows.len() as u64, ..work.close().await? })
+}

@@ -1,0 +1,108 @@
+//! What PostgreSQL says when it does not do it, in the store's words.
+
+use crate::error::StoreError;
+
+/// What a step ends with.
+pub(super) type Outcome<T> = Result<T, Fault>;
+
+/// Why a step inside a transaction failed. The two are kept apart until the transaction is over,
+/// because only what the database itself said can mean "once more".
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The database said so.
+    Sql(sqlx::Error),
+    /// We said so.
+    Store(StoreError),
+    /// What was looked at before has changed meanwhile: the transaction must begin again.
+    Changed,
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Sql(error) => in_words(&error),
+            Fault::Store(error) => error,
+            Fault::Changed => StoreError::Unavailable("others keep changing the same rows; try again".to_owned()),
+        }
+    }
+}
+
+impl Fault {
+    /// Whether the transaction collided with another one (a deadlock, a serialization conflict, a look that
+    /// was outdated): it is rolled back whole, and the same may be tried at once.
+    pub(super) fn is_collision(&self) -> bool {
+        match self {
+            Self::Sql(error) => matches!(code(error).as_deref(), Some("40001" | "40P01")),
+            Self::Changed => true,
+            Self::Store(_) => false,
+        }
+    }
+}
+
+/// What the database said, as one of the store's errors.
+pub(super) fn in_words(error: &sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::Database(refusal) => refused(refusal.as_ref()),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::BeginFailed => StoreError::Unavailable(error.to_string()),
+        other => StoreError::Database(other.to_string()),
+    }
+}
+
+/// What the database said about a user's own table: transient as everywhere, all else is the table's refusal.
+pub(super) fn in_words_of_sink(error: sqlx::Error, table: &str) -> Fault {
+    let fault = Fault::Sql(error);
+    if fault.is_collision() {
+        return fault;
+    }
+    match StoreError::from(fault) {
+        StoreError::Database(text) => Fault::Store(StoreError::Sink(format!("{table}: {text}"))),
+        StoreError::NeedsMigration { .. } => {
+            Fault::Store(StoreError::Sink(format!("{table}: there is no such table, or it lacks a column")))
+        }
+        other => Fault::Store(other),
+    }
+}
+
+/// SQLSTATE classes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn refused(refusal: &dyn sqlx::error::DatabaseError) -> StoreError {
+    let text = refusal.message().to_owned();
+    let code = refusal.code().unwrap_or_default();
+    match code.as_ref() {
+        "23503" if refusal.constraint() == Some("job_batch_id_fkey") => {
+            StoreError::NotFound("the batch that a job names does not exist; create it first".to_owned())
+        }
+        "53100" | "53400" => StoreError::Full(text),
+        // Undefined table, column, schema: our schema is not there.
+        "42P01" | "42703" | "3F000" => {
+            StoreError::NeedsMigration { missing: crate::migrations::POSTGRES.iter().count() }
+        }
+        // Deadlock and serialization (after our own tries), shutdown, read-only standby, statement timeout.
+        "40001" | "40P01" | "25006" | "57014" | "55P03" => StoreError::Unavailable(text),
+        other if other.starts_with("08") || other.starts_with("53") || other.starts_with("57P") => {
+            StoreError::Unavailable(text)
+        }
+        other => StoreError::Database(format!("{text} ({other})")),
+    }
+}
+
+fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code)
+}

@@ -1,0 +1,269 @@
+//! The store in PostgreSQL: for production, with any number of processes.
+//!
+//! One file for each group of transitions; each step runs in one transaction, writes down in a ledger what
+//! it moved ([`work`]), and is tried again when it collides with another one ([`mod@connect`]). Groups travel as
+//! arrays (UNNEST): the number of statements does not depend on the number of jobs.
+//!
+//! Works behind PgBouncer in transaction mode (1.21 or later, for prepared statements); hints do not come
+//! through there, and callers poll.
+
+mod claim;
+mod complete;
+mod connect;
+mod create;
+mod duties;
+mod email;
+mod fan_in;
+mod fault;
+mod hints;
+mod reconcile;
+mod redrive;
+mod rows;
+mod steer;
+mod tx;
+mod values;
+mod view;
+mod work;
+mod worker;
+
+use std::any::Any;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{ClaimedJob, Fence, NewJob};
+
+pub use self::connect::PostgresStore;
+use self::fault::in_words;
+use crate::Store;
+use crate::error::Result;
+use crate::*;
+
+/// Runs a step in a transaction. The closure captures nothing, so that it may be run again.
+macro_rules! transact {
+    ($store:expr, $step:path, $arguments:expr) => {
+        $store.transact(&$arguments, |work, arguments| Box::pin($step(work, arguments)))
+    };
+}
+
+/// The same for what a person steers: a dry run is rolled back, and nothing of it may be published.
+macro_rules! steer {
+    ($store:expr, $dry_run:expr, $step:path, $arguments:expr) => {{
+        let mut steered =
+            $store.attempt(&$arguments, $dry_run, |work, arguments| Box::pin($step(work, arguments))).await?;
+        if $dry_run {
+            steered.dispatched = Dispatched::default();
+        }
+        Ok(steered)
+    }};
+}
+
+/// Looks at one snapshot.
+macro_rules! look {
+    ($store:expr, $view:path $(, $argument:expr)*) => {{
+        let mut snapshot = $store.look().await?;
+        let seen = $view(&mut snapshot $(, $argument)*).await?;
+        snapshot.rollback().await.map_err(|error| in_words(&error))?;
+        Ok(seen)
+    }};
+}
+
+/// Runs one statement that needs no transaction of its own.
+macro_rules! single {
+    ($store:expr, $step:path $(, $argument:expr)*) => {{
+        let mut conn = $store.pool.acquire().await.map_err(|error| in_words(&error))?;
+        Ok($step(&mut conn $(, $argument)*).await?)
+    }};
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn describe(&self) -> String {
+        self.place().to_owned()
+    }
+
+    fn embedded(&self) -> bool {
+        false
+    }
+
+    async fn migrate(&self) -> Result<MigrationStatus> {
+        self.apply_migrations().await
+    }
+
+    async fn migrations(&self) -> Result<MigrationStatus> {
+        self.read_migrations().await
+    }
+
+    async fn now(&self) -> Result<Instant> {
+        sqlx::query_scalar("SELECT now()").fetch_one(&self.pool).await.map_err(|error| in_words(&error))
+    }
+
+    async fn wait_for_work(&self, at_most: Duration) -> bool {
+        self.hints.wait(at_most).await
+    }
+
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
+        transact!(self, create::enqueue, jobs).await
+    }
+
+    async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch> {
+        transact!(self, create::create_batch, batch).await
+    }
+
+    async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
+        transact!(self, create::add_chunks, (batch, chunks)).await
+    }
+
+    async fn seal(&self, batch: BatchId) -> Result<Dispatched> {
+        transact!(self, create::seal, batch).await
+    }
+
+    async fn discard_batch(&self, batch: BatchId) -> Result<()> {
+        transact!(self, create::discard_batch, batch).await
+    }
+
+    async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        look!(self, view::stalled_plans, older_than, limit)
+    }
+
+    async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
+        transact!(self, claim::claim, (claim, ids)).await
+    }
+
+    async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
+        transact!(self, claim::claim_next, claim).await
+    }
+
+    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
+        transact!(self, complete::complete, completions).await
+    }
+
+    async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
+        transact!(self, worker::register, worker).await
+    }
+
+    async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
+        single!(self, worker::beat, worker, lease, running)
+    }
+
+    async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
+        transact!(self, worker::retire, worker).await
+    }
+
+    async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
+        transact!(self, worker::release_unknown, (worker, known)).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerView>> {
+        look!(self, worker::list)
+    }
+
+    async fn rescue(&self, limit: u32) -> Result<RescueReport> {
+        transact!(self, duties::rescue, limit).await
+    }
+
+    async fn promote(&self, limit: u32) -> Result<Dispatched> {
+        transact!(self, duties::promote, limit).await
+    }
+
+    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
+        transact!(self, duties::outbox_take, (older_than, limit)).await
+    }
+
+    async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
+        single!(self, duties::outbox_done, ids)
+    }
+
+    async fn outbox_backlog(&self) -> Result<OutboxBacklog> {
+        look!(self, duties::outbox_backlog)
+    }
+
+    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
+        transact!(self, duties::redispatch, (queue, older_than, limit)).await
+    }
+
+    async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
+        steer!(self, dry_run, reconcile::reconcile, ())
+    }
+
+    async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, steer::pause_batch, (tenant, batch, paused))
+    }
+
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, steer::cancel_batch, (tenant, batch, reason))
+    }
+
+    async fn halt_batch(&self, batch: BatchId, reason: &str) -> Result<Steered> {
+        transact!(self, steer::halt_batch, (batch, reason)).await
+    }
+
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, steer::cancel_job, (tenant, job, reason))
+    }
+
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, steer::retry_job, (tenant, job))
+    }
+
+    async fn pause_queue(&self, tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, steer::pause_queue, (tenant, queue, paused))
+    }
+
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, redrive::redrive_dead, (tenant, jobs))
+    }
+
+    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, redrive::redrive_quarantine, (tenant, redrive))
+    }
+
+    async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
+        look!(self, view::batch, tenant, batch)
+    }
+
+    async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>> {
+        look!(self, view::batch_plan, batch)
+    }
+
+    async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
+        look!(self, view::batches, filter, page)
+    }
+
+    async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
+        look!(self, view::chunk_results, batch, after_seq, limit)
+    }
+
+    async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>> {
+        look!(self, view::job, tenant, job)
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
+        look!(self, view::jobs, filter, page)
+    }
+
+    async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
+        look!(self, view::queues, tenant)
+    }
+
+    async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
+        look!(self, view::quarantine, filter, page)
+    }
+
+    async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
+        transact!(self, email::record, email).await
+    }
+
+    async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
+        transact!(self, email::advance, (key, fence, to, note)).await
+    }
+
+    async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
+        single!(self, worker::lead, name, holder, lease)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

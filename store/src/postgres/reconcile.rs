@@ -1,0 +1,144 @@
+//! T8: every counter against what it counts.
+//!
+//! Jobs and counters change in the same transactions, so that one statement, which sees one snapshot, may
+//! compare them while everybody works. Only what differs is locked, looked at again and repaired.
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::BatchId;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::fan_in;
+use super::fault::Outcome;
+use super::values::state_of;
+use super::work::Work;
+use crate::ReconcileReport;
+
+/// Above so many jobs those that are final are not counted again: that would read the whole table each time.
+const FULL_COUNT_MAX: f64 = 2_000_000.0;
+
+const UNFINISHED: &str = "SELECT count(*) FROM batch WHERE state IN ('open', 'sealed', 'aggregating')";
+
+/// What a batch that is not final says beside what its jobs say.
+const COMPARE: &str = "
+SELECT b.id, b.state, b.remaining, b.chunks_dead AS dead, b.generation,
+       (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL
+          AND j.state IN ('scheduled', 'queued', 'running', 'retry')) AS unfinished,
+       (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL AND j.state = 'dead') AS dead_chunks,
+       EXISTS (SELECT 1 FROM job a WHERE a.tenant = b.tenant
+          AND a.idempotency_key = 'agg:' || b.id || ':' || b.generation) AS has_aggregate
+FROM batch b WHERE b.state IN ('open', 'sealed', 'aggregating')";
+
+const LOCK: &str = "SELECT id FROM batch WHERE id = $1 FOR NO KEY UPDATE";
+
+const SET_REMAINING: &str = "UPDATE batch SET remaining = $2, chunks = greatest(chunks, $2) WHERE id = $1";
+
+const SET_DEAD: &str = "UPDATE batch SET chunks_dead = $2 WHERE id = $1";
+
+const TO_AGGREGATING: &str =
+    "UPDATE batch SET state = 'aggregating' WHERE id = $1 AND state = 'sealed' AND remaining = 0";
+
+/// Differences commute with whatever else is added meanwhile, so that nothing needs to be locked.
+const COUNTERS: &str = "
+WITH counted AS (
+    SELECT tenant, queue, state, count(*) AS jobs FROM job
+    WHERE $1 OR state IN ('scheduled', 'queued', 'running', 'retry') GROUP BY 1, 2, 3
+), kept AS (
+    SELECT tenant, queue, state, sum(jobs)::bigint AS jobs FROM queue_count
+    WHERE $1 OR state IN ('scheduled', 'queued', 'running', 'retry') GROUP BY 1, 2, 3
+)
+SELECT tenant, queue, state, COALESCE(c.jobs, 0) AS counted, COALESCE(k.jobs, 0) AS kept
+FROM counted c FULL JOIN kept k USING (tenant, queue, state)
+WHERE COALESCE(c.jobs, 0) <> COALESCE(k.jobs, 0)
+ORDER BY 1, 2, 3";
+
+#[derive(FromRow)]
+struct Compared {
+    id: Uuid,
+    state: String,
+    remaining: i64,
+    dead: i64,
+    generation: i32,
+    unfinished: i64,
+    dead_chunks: i64,
+    has_aggregate: bool,
+}
+
+impl Compared {
+    fn differs(&self) -> bool {
+        let ready = self.remaining == 0 && self.state == BatchState::Sealed.as_str();
+        let orphaned = self.state == BatchState::Aggregating.as_str() && !self.has_aggregate;
+        self.remaining != self.unfinished || self.dead != self.dead_chunks || ready || orphaned
+    }
+}
+
+/// Compares, and repairs unless the caller rolls back.
+pub(super) async fn reconcile(work: &mut Work<'_>, _: &()) -> Outcome<ReconcileReport> {
+    let batches: i64 = sqlx::query_scalar(UNFINISHED).fetch_one(&mut *work.conn).await?;
+    let compared: Vec<Compared> = sqlx::query_as(COMPARE).fetch_all(&mut *work.conn).await?;
+    let mut report = ReconcileReport { batches: u64::try_from(batches).unwrap_or(0), ..ReconcileReport::default() };
+    let mut suspects: Vec<Uuid> = compared.iter().filter(|batch| batch.differs()).map(|batch| batch.id).collect();
+    suspects.sort_unstable();
+    for batch in suspects {
+        repair(work, batch, &mut report.findings).await?;
+    }
+    // Before the ledger closes: what the repairs above moved is in neither side yet, or in both.
+    let ledger = work.close().await?;
+    repair_counters(work, &mut report.findings).await?;
+    work.close().await?;
+    report.dispatched = ledger;
+    Ok(report)
+}
+
+/// Looks again with the batch's row locked: what was in flight has committed, and nothing new can.
+async fn repair(work: &mut Work<'_>, batch: Uuid, findings: &mut Vec<String>) -> Outcome<()> {
+    sqlx::query(LOCK).bind(batch).execute(&mut *work.conn).await?;
+    let mut query = sqlx::QueryBuilder::<sqlx::Postgres>::new(COMPARE);
+    query.push(" AND b.id = ").push_bind(batch);
+    let now: Option<Compared> = query.build_query_as().fetch_optional(&mut *work.conn).await?;
+    let Some(mut now) = now.filter(Compared::differs) else { return Ok(()) };
+    let name = BatchId(batch);
+    if now.remaining != now.unfinished {
+        findings.push(format!(
+            "batch {name} said that {} of its chunks remain, but {} do; corrected",
+            now.remaining, now.unfinished
+        ));
+        if now.state == BatchState::Aggregating.as_str() && now.unfinished > 0 {
+            sqlx::query("UPDATE batch SET state = 'sealed' WHERE id = $1").bind(batch).execute(&mut *work.conn).await?;
+            now.state = BatchState::Sealed.as_str().to_owned();
+        }
+        sqlx::query(SET_REMAINING).bind(batch).bind(now.unfinished).execute(&mut *work.conn).await?;
+    }
+    if now.dead != now.dead_chunks {
+        findings.push(format!(
+            "batch {name} said that {} of its chunks are dead, but {} are; corrected",
+            now.dead, now.dead_chunks
+        ));
+        sqlx::query(SET_DEAD).bind(batch).bind(now.dead_chunks).execute(&mut *work.conn).await?;
+    }
+    let ended = now.unfinished == 0 && now.state != BatchState::Open.as_str();
+    if ended && (now.state == BatchState::Sealed.as_str() || !now.has_aggregate) {
+        sqlx::query(TO_AGGREGATING).bind(batch).execute(&mut *work.conn).await?;
+        fan_in::fire(work, &[batch]).await?;
+        findings.push(format!(
+            "batch {name} had nothing left and no aggregate for generation {}; it was fired",
+            now.generation
+        ));
+    }
+    Ok(())
+}
+
+async fn repair_counters(work: &mut Work<'_>, findings: &mut Vec<String>) -> Outcome<()> {
+    let rows: f64 = sqlx::query_scalar("SELECT reltuples::float8 FROM pg_class WHERE oid = 'job'::regclass")
+        .fetch_one(&mut *work.conn)
+        .await?;
+    let differences: Vec<(String, String, String, i64, i64)> =
+        sqlx::query_as(COUNTERS).bind(rows < FULL_COUNT_MAX).fetch_all(&mut *work.conn).await?;
+    for (tenant, queue, state, counted, kept) in differences {
+        findings.push(format!(
+            "the counter of {state} jobs on queue `{queue}` of tenant `{tenant}` said {kept}, but there are {counted}; corrected"
+        ));
+        work.entered(&tenant, &queue, state_of(&state)?, counted - kept);
+    }
+    Ok(())
+}

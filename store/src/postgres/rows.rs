@@ -1,0 +1,186 @@
+//! New rows of table `job`, written by UNNEST: one statement for a group, whatever its size.
+
+use std::collections::HashMap;
+
+use gristmill_core::Instant;
+use gristmill_core::job::{JobState, NewJob, PAYLOAD_BYTES_MAX, RunAt};
+use gristmill_core::retry::RetryPolicy;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::fault::Outcome;
+use super::values::{int, millis, plain, state_of};
+use super::work::Work;
+use crate::check;
+use crate::error::StoreError;
+
+/// The state is decided here by the database's clock: a time that has come already is `queued`.
+const INSERT: &str = "
+INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, timeout_ms, retry, payload,
+                 batch_id, seq, items, generation, idempotency_key, unique_key, trace,
+                 created_at, run_at, queued_at, finished_at)
+SELECT i.id, i.tenant, i.queue, i.lane, i.kind, COALESCE(i.state, CASE WHEN i.due > now() THEN 'scheduled' ELSE 'queued' END),
+       i.max_attempts, i.max_attempts, i.timeout_ms, i.retry, i.payload,
+       i.batch_id, i.seq, i.items,
+       COALESCE(i.generation, (SELECT b.generation FROM batch b WHERE b.id = i.batch_id), 0), i.idempotency_key, i.unique_key, i.trace,
+       now(), CASE WHEN i.due > now() THEN i.due END, CASE WHEN i.due > now() THEN NULL ELSE now() END,
+       CASE WHEN i.state = 'cancelled' THEN now() END
+FROM (SELECT u.*, COALESCE(u.run_at, now() + u.wait_ms * interval '1 millisecond') AS due
+      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::int[], $7::bigint[],
+                  $8::text[], $9::text[], $10::uuid[], $11::bigint[], $12::bigint[], $13::int[],
+                  $14::text[], $15::text[], $16::text[], $17::timestamptz[], $18::bigint[], $19::text[])
+           AS u (id, tenant, queue, lane, kind, max_attempts, timeout_ms,
+                 retry, payload, batch_id, seq, items, generation,
+                 idempotency_key, unique_key, trace, run_at, wait_ms, state)) AS i
+ON CONFLICT DO NOTHING
+RETURNING id, state";
+
+/// Columns of new jobs, gathered row by row.
+#[derive(Default)]
+pub(super) struct JobRows<'a> {
+    ids: Vec<Uuid>,
+    tenants: Vec<std::borrow::Cow<'a, str>>,
+    queues: Vec<std::borrow::Cow<'a, str>>,
+    lanes: Vec<i16>,
+    kinds: Vec<std::borrow::Cow<'a, str>>,
+    max_attempts: Vec<i32>,
+    timeouts: Vec<i64>,
+    retries: Vec<String>,
+    payloads: Vec<String>,
+    batches: Vec<Option<Uuid>>,
+    seqs: Vec<Option<i64>>,
+    items: Vec<i64>,
+    generations: Vec<Option<i32>>,
+    idempotency_keys: Vec<Option<std::borrow::Cow<'a, str>>>,
+    unique_keys: Vec<Option<std::borrow::Cow<'a, str>>>,
+    traces: Vec<Option<std::borrow::Cow<'a, str>>>,
+    run_ats: Vec<Option<Instant>>,
+    waits: Vec<Option<i64>>,
+    states: Vec<Option<&'static str>>,
+    last_retry: Option<(&'a RetryPolicy, String)>,
+}
+
+/// What makes a job a chunk or gives it a place in its batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    pub(super) seq: Option<i64>,
+    pub(super) items: i64,
+    /// `None` takes the batch's own.
+    pub(super) generation: Option<i32>,
+    /// It is called off before it has begun: what comes late to a batch that halts.
+    pub(super) cancelled: bool,
+}
+
+impl<'a> JobRows<'a> {
+    /// Rows for jobs that people enqueue.
+    pub(super) fn of(jobs: &'a [NewJob]) -> Result<Self, StoreError> {
+        let mut rows = Self::default();
+        for job in jobs {
+            rows.push(job, check::json(&job.payload)?, Place::default())?;
+        }
+        Ok(rows)
+    }
+
+    /// Adds one row. The payload comes as text, because a chunk's is not a JSON value before.
+    pub(super) fn push(&mut self, job: &'a NewJob, payload: String, place: Place) -> Result<(), StoreError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(too_long(job, payload.len()));
+        }
+        self.ids.push(job.id.0);
+        self.tenants.push(plain(&job.tenant));
+        self.queues.push(plain(&job.queue));
+        self.lanes.push(job.lane.rank());
+        self.kinds.push(plain(&job.kind));
+        self.max_attempts.push(int(job.max_attempts));
+        self.timeouts.push(millis(job.timeout).max(1));
+        let retry = self.retry_as_json(&job.retry)?;
+        self.retries.push(retry);
+        self.payloads.push(payload);
+        self.batches.push(job.batch.map(|batch| batch.0));
+        self.seqs.push(place.seq);
+        self.items.push(place.items);
+        self.generations.push(place.generation);
+        self.idempotency_keys.push(job.idempotency_key.as_deref().map(plain));
+        self.unique_keys.push(job.unique_key.as_deref().map(plain));
+        self.traces.push(job.trace.as_deref().map(plain));
+        let (run_at, wait) = match job.run {
+            RunAt::Now => (None, None),
+            RunAt::In(wait) => (None, Some(millis(wait))),
+            RunAt::At(instant) => (Some(instant), None),
+        };
+        self.run_ats.push(run_at);
+        self.waits.push(wait);
+        self.states.push(place.cancelled.then_some(JobState::Cancelled.as_str()));
+        Ok(())
+    }
+
+    /// A group mostly shares one policy: it is written as JSON once.
+    fn retry_as_json(&mut self, policy: &'a RetryPolicy) -> Result<String, StoreError> {
+        if let Some((last, text)) = &self.last_retry
+            && *last == policy
+        {
+            return Ok(text.clone());
+        }
+        let text = check::json(policy)?;
+        self.last_retry = Some((policy, text.clone()));
+        Ok(text)
+    }
+
+    /// Inserts the rows that collide with nothing, and enters them in the ledger. Gives back which they were.
+    pub(super) async fn insert(&self, work: &mut Work<'_>) -> Outcome<HashMap<Uuid, JobState>> {
+        if self.ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let inserted: Vec<(Uuid, String)> = sqlx::query_as(INSERT)
+            .bind(&self.ids)
+            .bind(&self.tenants)
+            .bind(&self.queues)
+            .bind(&self.lanes)
+            .bind(&self.kinds)
+            .bind(&self.max_attempts)
+            .bind(&self.timeouts)
+            .bind(&self.retries)
+            .bind(&self.payloads)
+            .bind(&self.batches)
+            .bind(&self.seqs)
+            .bind(&self.items)
+            .bind(&self.generations)
+            .bind(&self.idempotency_keys)
+            .bind(&self.unique_keys)
+            .bind(&self.traces)
+            .bind(&self.run_ats)
+            .bind(&self.waits)
+            .bind(&self.states)
+            .fetch_all(&mut *work.conn)
+            .await?;
+        let inserted: HashMap<Uuid, JobState> =
+            inserted.into_iter().map(|(id, word)| Ok((id, state_of(&word)?))).collect::<Result<_, StoreError>>()?;
+        self.enter(work, &inserted);
+        Ok(inserted)
+    }
+
+    fn enter(&self, work: &mut Work<'_>, inserted: &HashMap<Uuid, JobState>) {
+        // An id that the caller gave twice was inserted once.
+        let mut left = inserted.clone();
+        for (index, id) in self.ids.iter().enumerate() {
+            let Some(state) = left.remove(id) else { continue };
+            work.entered(&self.tenants[index], &self.queues[index], state, 1);
+            if state == JobState::Queued {
+                work.claimable(&self.queues[index], self.lanes[index], *id);
+            }
+        }
+    }
+}
+
+fn too_long(job: &NewJob, bytes: usize) -> StoreError {
+    StoreError::Invalid(format!(
+        "the payload of job {} has {bytes} bytes as JSON, the most is {PAYLOAD_BYTES_MAX}; keep the data elsewhere \
+         and name it in the payload",
+        job.id
+    ))
+}
+
+/// A payload that only says where to look.
+pub(super) fn payload_of_aggregate(batch: Uuid, generation: i32) -> Value {
+    serde_json::json!({ "batch": batch, "generation": generation })
+}

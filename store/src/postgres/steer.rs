@@ -1,0 +1,299 @@
+//! Steering by hand: pause, cancel, halt, retry.
+//!
+//! Whatever touches both jobs and a batch locks the jobs first, by id, then the batch, and then looks
+//! once more for jobs that came in between: nobody can add any while the batch is locked.
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::JobState;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::create::no_batch;
+use super::duties::ReadyRow;
+use super::fan_in::{self, Deltas};
+use super::fault::{Fault, Outcome};
+use super::values::{count, plain, state_of};
+use super::work::Work;
+use crate::check;
+use crate::error::StoreError;
+use crate::{Dispatched, Steered};
+
+/// How many samples a report shows.
+const SAMPLES_MAX: usize = 5;
+
+/// The most waiting ids that one resume puts on the road; the probe brings what is left.
+const RESUMED_MAX: i64 = 20_000;
+
+const BATCH: &str = "SELECT state, halting, paused FROM batch WHERE id = $1 AND tenant = $2";
+
+const PAUSE_BATCH: &str = "
+UPDATE batch SET paused = $3 WHERE id = $1 AND tenant = $2 AND paused <> $3
+  AND state IN ('open', 'sealed', 'aggregating')";
+
+const WAITING_OF_BATCH: &str = "
+SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j WHERE j.batch_id = $1 AND j.state = 'queued'
+ORDER BY j.id LIMIT $2";
+
+const COUNT_OF_BATCH: &str = "SELECT count(*) FROM job WHERE batch_id = $1 AND state = 'queued'";
+
+/// An upsert, so that a queue may be paused before its first job comes.
+const PAUSE_QUEUE: &str = "
+INSERT INTO queue AS q (tenant, name, paused, paused_at) VALUES ($1, $2, $3, CASE WHEN $3 THEN now() END)
+ON CONFLICT (tenant, name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at
+WHERE q.paused <> excluded.paused";
+
+const WAITING_OF_QUEUE: &str = "
+SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
+WHERE j.queue = $2 AND j.state = 'queued' AND j.tenant = $1
+  AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))
+ORDER BY j.lane, j.id LIMIT $3";
+
+const COUNT_OF_QUEUE: &str = "
+SELECT COALESCE(sum(jobs), 0)::bigint FROM queue_count WHERE tenant = $1 AND queue = $2 AND state = 'queued'";
+
+/// All jobs of the batch that are not final, or only its chunks.
+const CANCEL_JOBS: &str = "
+WITH unfinished AS (
+    SELECT id, state AS was FROM job
+    WHERE batch_id = $1 AND state IN ('scheduled', 'queued', 'running', 'retry') AND (seq IS NOT NULL OR NOT $2)
+    ORDER BY id FOR UPDATE)
+UPDATE job j SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(),
+       error = $3
+FROM unfinished u WHERE j.id = u.id
+RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items";
+
+const CANCEL_BATCH: &str = "
+UPDATE batch SET state = 'cancelled', reason = $2, finished_at = now(), paused = FALSE
+WHERE id = $1 AND state IN ('open', 'sealed', 'aggregating')";
+
+const HALT_BATCH: &str = "
+UPDATE batch SET halting = TRUE, reason = $2, paused = FALSE WHERE id = $1 AND state IN ('open', 'sealed') AND NOT halting";
+
+const JOB: &str = "
+SELECT id, tenant, queue, kind, state AS was, batch_id, seq, items FROM job WHERE id = $1 AND tenant = $2 FOR UPDATE";
+
+const CANCEL_JOB: &str = "
+UPDATE job SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(), error = $2
+WHERE id = $1";
+
+const RETRY_JOB: &str = "
+UPDATE job SET state = 'queued', run_at = NULL, queued_at = now() WHERE id = $1 RETURNING lane";
+
+#[derive(FromRow)]
+struct BatchRow {
+    state: String,
+    halting: bool,
+    paused: bool,
+}
+
+impl BatchRow {
+    fn state(&self) -> Result<BatchState, StoreError> {
+        self.state.parse().map_err(|error| StoreError::Database(format!("a batch's state: {error}")))
+    }
+}
+
+/// A job that was cancelled, or is about to be.
+#[derive(FromRow)]
+struct CancelledRow {
+    id: Uuid,
+    tenant: String,
+    queue: String,
+    kind: String,
+    was: String,
+    batch_id: Option<Uuid>,
+    seq: Option<i64>,
+    items: i64,
+}
+
+/// Stops or lets go a batch.
+pub(super) async fn pause_batch(
+    work: &mut Work<'_>,
+    (tenant, batch, paused): &(&str, BatchId, bool),
+) -> Outcome<Steered> {
+    let row = find(work, tenant, *batch).await?;
+    if row.state()?.is_final() {
+        return Err(ended(*batch, &row.state).into());
+    }
+    if row.paused == *paused {
+        return Ok(Steered::default());
+    }
+    let done = sqlx::query(PAUSE_BATCH).bind(batch.0).bind(plain(tenant)).bind(paused).execute(&mut *work.conn).await?;
+    if done.rows_affected() == 0 {
+        return Err(Fault::Changed);
+    }
+    let waiting: Vec<ReadyRow> =
+        sqlx::query_as(WAITING_OF_BATCH).bind(batch.0).bind(RESUMED_MAX).fetch_all(&mut *work.conn).await?;
+    let count = sqlx::query_scalar(COUNT_OF_BATCH).bind(batch.0).fetch_one(&mut *work.conn).await?;
+    held_or_let_go(work, &waiting, count, *paused).await
+}
+
+/// Stops or lets go a queue.
+pub(super) async fn pause_queue(work: &mut Work<'_>, (tenant, queue, paused): &(&str, &str, bool)) -> Outcome<Steered> {
+    check::name("queue", queue)?;
+    let done =
+        sqlx::query(PAUSE_QUEUE).bind(plain(tenant)).bind(plain(queue)).bind(paused).execute(&mut *work.conn).await?;
+    if done.rows_affected() == 0 {
+        return Ok(Steered::default());
+    }
+    let waiting: Vec<ReadyRow> = sqlx::query_as(WAITING_OF_QUEUE)
+        .bind(plain(tenant))
+        .bind(plain(queue))
+        .bind(RESUMED_MAX)
+        .fetch_all(&mut *work.conn)
+        .await?;
+    let count =
+        sqlx::query_scalar(COUNT_OF_QUEUE).bind(plain(tenant)).bind(plain(queue)).fetch_one(&mut *work.conn).await?;
+    held_or_let_go(work, &waiting, count, *paused).await
+}
+
+/// The messages of jobs that were paused have been dropped: whoever lets them go dispatches them anew.
+async fn held_or_let_go(work: &mut Work<'_>, waiting: &[ReadyRow], jobs: i64, paused: bool) -> Outcome<Steered> {
+    if !paused {
+        for row in waiting {
+            work.claimable(&row.queue, row.lane, row.id);
+        }
+    }
+    let dispatched = Dispatched { moved: 0, ..work.close().await? };
+    Ok(Steered { affected: count(jobs), dispatched, ..steered(0, waiting.iter().map(|row| row.id)) })
+}
+
+/// Cancels a batch for good.
+pub(super) async fn cancel_batch(
+    work: &mut Work<'_>,
+    (tenant, batch, reason): &(&str, BatchId, &str),
+) -> Outcome<Steered> {
+    let row = find(work, tenant, *batch).await?;
+    match row.state()? {
+        BatchState::Cancelled => return Ok(Steered::default()),
+        BatchState::Complete | BatchState::Halted => return Err(ended(*batch, &row.state).into()),
+        BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
+    }
+    cancel_all(work, *batch, CANCEL_BATCH, reason, false).await
+}
+
+/// Halts a batch: what is not finished is cancelled, and the fan-in fires.
+pub(super) async fn halt_batch(work: &mut Work<'_>, (batch, reason): &(BatchId, &str)) -> Outcome<Steered> {
+    let row: Option<BatchRow> = sqlx::query_as("SELECT state, halting, paused FROM batch WHERE id = $1")
+        .bind(batch.0)
+        .fetch_optional(&mut *work.conn)
+        .await?;
+    let row = row.ok_or_else(|| no_batch(*batch))?;
+    if row.halting || !matches!(row.state()?, BatchState::Open | BatchState::Sealed) {
+        return Ok(Steered::default());
+    }
+    cancel_all(work, *batch, HALT_BATCH, reason, true).await
+}
+
+async fn cancel_all(
+    work: &mut Work<'_>,
+    batch: BatchId,
+    steer: &'static str,
+    reason: &str,
+    chunks_only: bool,
+) -> Outcome<Steered> {
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    let mut rows = cancel_unfinished(work, batch, &reason, chunks_only).await?;
+    let done = sqlx::query(steer).bind(batch.0).bind(&reason).execute(&mut *work.conn).await?;
+    if done.rows_affected() == 0 {
+        return Err(Fault::Changed);
+    }
+    rows.extend(cancel_unfinished(work, batch, &reason, chunks_only).await?);
+    enter_cancelled(work, &rows).await?;
+    Ok(Steered { dispatched: work.close().await?, ..steered(rows.len(), rows.iter().map(|row| row.id)) })
+}
+
+async fn cancel_unfinished(
+    work: &mut Work<'_>,
+    batch: BatchId,
+    reason: &str,
+    chunks_only: bool,
+) -> Outcome<Vec<CancelledRow>> {
+    let query = sqlx::query_as(CANCEL_JOBS).bind(batch.0).bind(chunks_only).bind(reason);
+    Ok(query.fetch_all(&mut *work.conn).await?)
+}
+
+async fn enter_cancelled(work: &mut Work<'_>, rows: &[CancelledRow]) -> Outcome<()> {
+    let mut deltas = Deltas::new();
+    for row in rows {
+        work.moved(&row.tenant, &row.queue, state_of(&row.was)?, JobState::Cancelled);
+        if let (Some(batch), Some(_)) = (row.batch_id, row.seq) {
+            let delta = deltas.entry(batch).or_default();
+            delta.finished += 1;
+            delta.cancelled += row.items;
+        }
+    }
+    fan_in::count_down(work, &deltas).await?;
+    Ok(())
+}
+
+/// Cancels one job.
+pub(super) async fn cancel_job(work: &mut Work<'_>, (tenant, job, reason): &(&str, JobId, &str)) -> Outcome<Steered> {
+    let row = find_job(work, tenant, *job).await?;
+    match state_of(&row.was)? {
+        JobState::Cancelled => return Ok(Steered::default()),
+        JobState::Done | JobState::Dead => {
+            let text = format!("job {job} is {} already; it cannot be cancelled any more", row.was);
+            return Err(StoreError::Conflict(text).into());
+        }
+        JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {}
+    }
+    if let (true, Some(batch)) = (row.kind == "aggregate", row.batch_id) {
+        // Without its aggregate a batch would never end.
+        let text = format!("job {job} aggregates batch {batch}; cancel the batch instead");
+        return Err(StoreError::Conflict(text).into());
+    }
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    sqlx::query(CANCEL_JOB).bind(job.0).bind(&reason).execute(&mut *work.conn).await?;
+    enter_cancelled(work, std::slice::from_ref(&row)).await?;
+    Ok(Steered { dispatched: work.close().await?, ..steered(1, [row.id]) })
+}
+
+/// Lets a waiting job run now.
+pub(super) async fn retry_job(work: &mut Work<'_>, (tenant, job): &(&str, JobId)) -> Outcome<Steered> {
+    let row = find_job(work, tenant, *job).await?;
+    let was = state_of(&row.was)?;
+    match was {
+        JobState::Queued => return Ok(Steered::default()),
+        JobState::Retry | JobState::Scheduled => {}
+        JobState::Dead => {
+            let text = format!("job {job} is a dead letter; redrive it instead: `gristmill dead redrive {job}`");
+            return Err(StoreError::Conflict(text).into());
+        }
+        JobState::Running | JobState::Done | JobState::Cancelled => {
+            let text = format!("job {job} is {was}; only one that waits for a time can be told to run now");
+            return Err(StoreError::Conflict(text).into());
+        }
+    }
+    let lane: i16 = sqlx::query_scalar(RETRY_JOB).bind(job.0).fetch_one(&mut *work.conn).await?;
+    work.moved(&row.tenant, &row.queue, was, JobState::Queued);
+    work.claimable(&row.queue, lane, row.id);
+    Ok(Steered { dispatched: work.close().await?, ..steered(1, [row.id]) })
+}
+
+async fn find(work: &mut Work<'_>, tenant: &str, batch: BatchId) -> Outcome<BatchRow> {
+    let row = sqlx::query_as(BATCH).bind(batch.0).bind(plain(tenant)).fetch_optional(&mut *work.conn).await?;
+    Ok(row.ok_or_else(|| no_batch(batch))?)
+}
+
+async fn find_job(work: &mut Work<'_>, tenant: &str, job: JobId) -> Outcome<CancelledRow> {
+    let row = sqlx::query_as(JOB).bind(job.0).bind(plain(tenant)).fetch_optional(&mut *work.conn).await?;
+    Ok(row.ok_or_else(|| no_job(job))?)
+}
+
+fn no_job(job: JobId) -> StoreError {
+    StoreError::NotFound(format!("there is no job {job}; `gristmill job list` shows those that are there"))
+}
+
+/// A report without dispatches.
+pub(super) fn steered<T: ToString>(affected: usize, samples: impl IntoIterator<Item = T>) -> Steered {
+    Steered {
+        affected: affected as u64,
+        samples: samples.into_iter().take(SAMPLES_MAX).map(|sample| sample.to_string()).collect(),
+        ..Steered::default()
+    }
+}
+
+fn ended(batch: BatchId, state: &str) -> StoreError {
+    StoreError::Conflict(format!("batch {batch} is {state} already"))
+}

@@ -1,0 +1,388 @@
+//! Views: what people and handlers look at. Each reads one snapshot, pages by key, and has a bound on its time.
+
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use gristmill_core::batch::Counts;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::JobState;
+use sqlx::postgres::PgConnection;
+use sqlx::{FromRow, Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::fault::Outcome;
+use super::values::{count, from_json, plain, seconds, small, state_of};
+use super::work::lane_of;
+use crate::error::StoreError;
+use crate::{
+    AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView,
+    QueueView, StoredResult,
+};
+
+/// The most rows of one page.
+const PAGE_MAX: u32 = 1_000;
+
+const BATCHES: &str = "
+SELECT id, tenant, name, state, paused, generation, tolerate, chunks, remaining, chunks_dead, retries, input, ok,
+       skipped, quarantined, cancelled, result, reason, created_at, finished_at
+FROM batch WHERE tenant = ";
+
+const BATCH_PLAN: &str = "SELECT tenant, name, definition, stamp, params, trace FROM batch WHERE id = $1";
+
+const CHUNK_RESULTS: &str = "
+SELECT seq, generation, result FROM result WHERE batch_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+
+/// The columns of a list; one job has its payload beside them.
+const JOBS: &str = "
+SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, batch_id, seq, generation, items,
+       NULL::text AS payload, output, error, worker_id, created_at, run_at, started_at, finished_at
+FROM job WHERE tenant = ";
+
+const JOB: &str = "
+SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, batch_id, seq, generation, items,
+       payload, output, error, worker_id, created_at, run_at, started_at, finished_at
+FROM job WHERE tenant = $1 AND id = $2";
+
+const ATTEMPTS: &str = "
+SELECT attempt, worker_id, started_at, ended_at, ending, error FROM attempt WHERE job_id = $1 ORDER BY attempt, number";
+
+/// Whoever waits longest is found at the head of one of the lanes, up to the order in which retries come back.
+const QUEUES: &str = "
+SELECT n.name, COALESCE(bool_or(q.paused), FALSE),
+       COALESCE(array_agg(c.state) FILTER (WHERE c.state IS NOT NULL), '{}'),
+       COALESCE(array_agg(c.jobs) FILTER (WHERE c.state IS NOT NULL), '{}'),
+       (SELECT min(head.queued_at) FROM unnest(ARRAY[0, 1, 2]::smallint[]) AS l (lane)
+        CROSS JOIN LATERAL (SELECT j.queued_at FROM job j
+            WHERE j.queue = n.name AND j.lane = l.lane AND j.state = 'queued' AND j.tenant = $1
+            ORDER BY j.id LIMIT 1) AS head)
+FROM (SELECT queue AS name FROM queue_count WHERE tenant = $1 UNION SELECT name FROM queue WHERE tenant = $1) AS n
+LEFT JOIN (SELECT queue, state, sum(jobs)::bigint AS jobs FROM queue_count WHERE tenant = $1 GROUP BY queue, state) AS c
+     ON c.queue = n.name
+LEFT JOIN queue q ON q.tenant = $1 AND q.name = n.name
+GROUP BY n.name ORDER BY n.name";
+
+const QUARANTINED: &str = "
+SELECT id, batch_id, seq, generation, position, line, stage, reason, item, state, created_at
+FROM quarantine WHERE tenant = ";
+
+#[derive(FromRow)]
+struct BatchRow {
+    id: Uuid,
+    tenant: String,
+    name: String,
+    state: String,
+    paused: bool,
+    generation: i32,
+    tolerate: String,
+    chunks: i64,
+    remaining: i64,
+    chunks_dead: i64,
+    retries: i64,
+    input: i64,
+    ok: i64,
+    skipped: i64,
+    quarantined: i64,
+    cancelled: i64,
+    result: Option<String>,
+    reason: Option<String>,
+    created_at: Instant,
+    finished_at: Option<Instant>,
+}
+
+impl BatchRow {
+    fn view(self) -> Result<BatchView, StoreError> {
+        let what = format!("the result of batch {}", self.id);
+        Ok(BatchView {
+            id: BatchId(self.id),
+            state: self.state.parse().map_err(|e| StoreError::Database(format!("batch {}: {e}", self.id)))?,
+            counts: Counts {
+                input: count(self.input),
+                ok: count(self.ok),
+                skipped: count(self.skipped),
+                quarantined: count(self.quarantined),
+                cancelled: count(self.cancelled),
+            },
+            result: self.result.map(|text| from_json(&text, &what)).transpose()?,
+            tenant: self.tenant,
+            name: self.name,
+            paused: self.paused,
+            generation: small(self.generation),
+            chunks: count(self.chunks),
+            remaining: count(self.remaining),
+            chunks_dead: count(self.chunks_dead),
+            retries: count(self.retries),
+            tolerate: self.tolerate,
+            reason: self.reason,
+            created_at: self.created_at,
+            finished_at: self.finished_at,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct JobRow {
+    id: Uuid,
+    tenant: String,
+    queue: String,
+    lane: i16,
+    kind: String,
+    state: String,
+    attempt: i32,
+    max_attempts: i32,
+    batch_id: Option<Uuid>,
+    seq: Option<i64>,
+    generation: i32,
+    items: i64,
+    payload: Option<String>,
+    output: Option<String>,
+    error: Option<String>,
+    worker_id: Option<Uuid>,
+    created_at: Instant,
+    run_at: Option<Instant>,
+    started_at: Option<Instant>,
+    finished_at: Option<Instant>,
+}
+
+impl JobRow {
+    fn view(self) -> Result<JobView, StoreError> {
+        let what = format!("job {}", self.id);
+        Ok(JobView {
+            id: JobId(self.id),
+            lane: lane_of(self.lane)?,
+            state: state_of(&self.state)?,
+            payload: self.payload.map(|text| from_json(&text, &what)).transpose()?.unwrap_or_default(),
+            output: self.output.map(|text| from_json(&text, &what)).transpose()?,
+            tenant: self.tenant,
+            queue: self.queue,
+            kind: self.kind,
+            attempt: small(self.attempt),
+            max_attempts: small(self.max_attempts),
+            batch: self.batch_id.map(BatchId),
+            seq: self.seq,
+            generation: small(self.generation),
+            items: count(self.items),
+            error: self.error,
+            worker: self.worker_id.map(WorkerId),
+            created_at: self.created_at,
+            run_at: self.run_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            attempts: Vec::new(),
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct QuarantineRow {
+    id: i64,
+    batch_id: Uuid,
+    seq: i64,
+    generation: i32,
+    position: i64,
+    line: Option<i64>,
+    stage: String,
+    reason: String,
+    item: String,
+    state: String,
+    created_at: Instant,
+}
+
+/// One batch.
+pub(super) async fn batch(conn: &mut PgConnection, tenant: &str, batch: BatchId) -> Outcome<Option<BatchView>> {
+    let mut query = QueryBuilder::<Postgres>::new(BATCHES);
+    query.push_bind(plain(tenant)).push(" AND id = ").push_bind(batch.0);
+    let row: Option<BatchRow> = query.build_query_as().fetch_optional(conn).await?;
+    Ok(row.map(BatchRow::view).transpose()?)
+}
+
+/// What a chunk's handler needs.
+pub(super) async fn stalled_plans(
+    conn: &mut PgConnection,
+    older_than: Duration,
+    limit: u32,
+) -> Outcome<Vec<(String, BatchId)>> {
+    let statement = "SELECT tenant, id FROM batch WHERE state = 'open' \
+                     AND planned_at <= now() - make_interval(secs => $1) ORDER BY id LIMIT $2";
+    let rows: Vec<(String, Uuid)> =
+        sqlx::query_as(statement).bind(seconds(older_than)).bind(i64::from(limit)).fetch_all(conn).await?;
+    Ok(rows.into_iter().map(|(tenant, id)| (tenant, BatchId(id))).collect())
+}
+
+pub(super) async fn batch_plan(conn: &mut PgConnection, batch: BatchId) -> Outcome<Option<BatchPlan>> {
+    type Row = (String, String, String, String, String, Option<String>);
+    let row: Option<Row> = sqlx::query_as(BATCH_PLAN).bind(batch.0).fetch_optional(conn).await?;
+    let Some((tenant, name, definition, stamp, params, trace)) = row else { return Ok(None) };
+    let what = format!("the plan of batch {batch}");
+    Ok(Some(BatchPlan {
+        id: batch,
+        tenant,
+        name,
+        definition: from_json(&definition, &what)?,
+        stamp: from_json(&stamp, &what)?,
+        params: from_json(&params, &what)?,
+        trace,
+    }))
+}
+
+/// Batches, newest first.
+pub(super) async fn batches(conn: &mut PgConnection, filter: &BatchFilter, page: &Page) -> Outcome<Vec<BatchView>> {
+    let mut query = QueryBuilder::<Postgres>::new(BATCHES);
+    query.push_bind(plain(&filter.tenant));
+    if let Some(name) = &filter.name {
+        query.push(" AND name = ").push_bind(plain(name));
+    }
+    if let Some(state) = filter.state {
+        query.push(" AND state = ").push_bind(state.as_str());
+    }
+    newest_first(&mut query, page)?;
+    let rows: Vec<BatchRow> = query.build_query_as().fetch_all(conn).await?;
+    Ok(rows.into_iter().map(BatchRow::view).collect::<Result<_, _>>()?)
+}
+
+/// Results by chunk number.
+pub(super) async fn chunk_results(
+    conn: &mut PgConnection,
+    batch: BatchId,
+    after_seq: i64,
+    limit: u32,
+) -> Outcome<Vec<StoredResult>> {
+    let rows: Vec<(i64, i32, String)> =
+        sqlx::query_as(CHUNK_RESULTS).bind(batch.0).bind(after_seq).bind(i64::from(limit)).fetch_all(conn).await?;
+    let read = |(seq, generation, result): (i64, i32, String)| {
+        let result = from_json(&result, &format!("the result of chunk {seq} of batch {batch}"))?;
+        Ok(StoredResult { seq, generation: small(generation), result })
+    };
+    Ok(rows.into_iter().map(read).collect::<Result<_, StoreError>>()?)
+}
+
+/// One job with its attempts.
+pub(super) async fn job(conn: &mut PgConnection, tenant: &str, job: JobId) -> Outcome<Option<JobView>> {
+    let row: Option<JobRow> = sqlx::query_as(JOB).bind(plain(tenant)).bind(job.0).fetch_optional(&mut *conn).await?;
+    let Some(row) = row else { return Ok(None) };
+    type Row = (i32, Option<Uuid>, Option<Instant>, Instant, String, Option<String>);
+    let attempts: Vec<Row> = sqlx::query_as(ATTEMPTS).bind(job.0).fetch_all(conn).await?;
+    let attempts = attempts
+        .into_iter()
+        .map(|(attempt, worker, started_at, ended_at, ending, error)| AttemptView {
+            attempt: small(attempt),
+            worker: worker.map(WorkerId),
+            started_at,
+            ended_at,
+            ending,
+            error,
+        })
+        .collect();
+    Ok(Some(JobView { attempts, ..row.view()? }))
+}
+
+/// Jobs, newest first.
+pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Page) -> Outcome<Vec<JobView>> {
+    let mut query = QueryBuilder::<Postgres>::new(JOBS);
+    query.push_bind(plain(&filter.tenant));
+    match filter.states.as_slice() {
+        [] => {}
+        // An equality lets the index give the order; a list would make it sort.
+        [state] => {
+            query.push(" AND state = ").push_bind(state.as_str());
+        }
+        states => {
+            let words: Vec<&'static str> = states.iter().map(|state| state.as_str()).collect();
+            query.push(" AND state = ANY(").push_bind(words).push(")");
+        }
+    }
+    if let Some(queue) = &filter.queue {
+        query.push(" AND queue = ").push_bind(plain(queue));
+    }
+    if let Some(kind) = &filter.kind {
+        query.push(" AND kind = ").push_bind(plain(kind));
+    }
+    if let Some(batch) = filter.batch {
+        query.push(" AND batch_id = ").push_bind(batch.0);
+    }
+    newest_first(&mut query, page)?;
+    let rows: Vec<JobRow> = query.build_query_as().fetch_all(conn).await?;
+    Ok(rows.into_iter().map(JobRow::view).collect::<Result<_, _>>()?)
+}
+
+/// Every queue with its counters.
+pub(super) async fn queues(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec<QueueView>> {
+    type Row = (String, bool, Vec<String>, Vec<i64>, Option<Instant>);
+    let rows: Vec<Row> = sqlx::query_as(QUEUES).bind(plain(tenant)).fetch_all(conn).await?;
+    let mut views = Vec::with_capacity(rows.len());
+    for (name, paused, states, jobs, oldest_queued_at) in rows {
+        let mut view = QueueView { name, paused, oldest_queued_at, ..QueueView::default() };
+        for (state, jobs) in states.iter().zip(jobs) {
+            *counter(&mut view, state_of(state)?) = count(jobs);
+        }
+        views.push(view);
+    }
+    Ok(views)
+}
+
+fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
+    match state {
+        JobState::Scheduled => &mut view.scheduled,
+        JobState::Queued => &mut view.queued,
+        JobState::Running => &mut view.running,
+        JobState::Retry => &mut view.retry,
+        JobState::Done => &mut view.done,
+        JobState::Dead => &mut view.dead,
+        JobState::Cancelled => &mut view.cancelled,
+    }
+}
+
+/// Quarantined items, oldest first.
+pub(super) async fn quarantine(
+    conn: &mut PgConnection,
+    filter: &QuarantineFilter,
+    page: &Page,
+) -> Outcome<Vec<QuarantineView>> {
+    let mut query = QueryBuilder::<Postgres>::new(QUARANTINED);
+    query.push_bind(plain(&filter.tenant));
+    if let Some(batch) = filter.batch {
+        query.push(" AND batch_id = ").push_bind(batch.0);
+    }
+    if filter.open_only {
+        query.push(" AND state = 'open'");
+    }
+    if let Some(after) = &page.after {
+        let after: i64 = after.parse().map_err(|_| bad_key(after, "the number of a quarantined item"))?;
+        query.push(" AND id > ").push_bind(after);
+    }
+    query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
+    let rows: Vec<QuarantineRow> = query.build_query_as().fetch_all(conn).await?;
+    Ok(rows.into_iter().map(quarantine_view).collect::<Result<_, _>>()?)
+}
+
+fn quarantine_view(row: QuarantineRow) -> Result<QuarantineView, StoreError> {
+    Ok(QuarantineView {
+        item: from_json(&row.item, &format!("quarantined item {}", row.id))?,
+        id: row.id,
+        batch: BatchId(row.batch_id),
+        seq: row.seq,
+        generation: small(row.generation),
+        position: count(row.position),
+        line: row.line.map(count),
+        stage: row.stage,
+        reason: row.reason,
+        state: row.state,
+        created_at: row.created_at,
+    })
+}
+
+fn newest_first(query: &mut QueryBuilder<Postgres>, page: &Page) -> Result<(), StoreError> {
+    if let Some(after) = &page.after {
+        let after: Uuid = after.parse().map_err(|_| bad_key(after, "an id"))?;
+        query.push(" AND id < ").push_bind(after);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
+    Ok(())
+}
+
+fn limit(page: &Page) -> i64 {
+    i64::from(page.limit.clamp(1, PAGE_MAX))
+}
+
+fn bad_key(found: &str, expected: &str) -> StoreError {
+    StoreError::Invalid(format!("`{}` is not a page key; give {expected} from the last row before", plain(found)))
+}

@@ -1,0 +1,197 @@
+//! One transaction at work: its connection, and the ledger of what it moved.
+//!
+//! A step writes down in the ledger what it moved; [`Work::close`] turns the ledger into queue counters,
+//! outbox rows and one notification at the end of the same transaction. Counters come last, because
+//! their rows are the ones that everybody wants: they are held for the shortest time.
+
+use std::collections::BTreeMap;
+
+use gristmill_core::dispatch::{Dispatch, Purpose};
+use gristmill_core::id::JobId;
+use gristmill_core::job::{JobState, Lane};
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::fault::Outcome;
+use crate::Dispatched;
+use crate::error::StoreError;
+
+/// The channel on which hints travel.
+pub(super) const CHANNEL: &str = "gristmill";
+
+/// The most ids that one outbox row holds.
+const OUTBOX_JOBS_MAX: usize = 1_000;
+
+/// Each connection has its own shard of the counters, so that writers do not wait for one another. Two
+/// connections that share one are merely slower.
+const COUNT: &str = "
+INSERT INTO queue_count (tenant, queue, state, shard, jobs)
+SELECT i.tenant, i.queue, i.state, (pg_backend_pid() % 32)::smallint, i.jobs
+FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS i (tenant, queue, state, jobs)
+ORDER BY 1, 2, 3
+ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs";
+
+const OUTBOX: &str = "
+INSERT INTO outbox (purpose, queue, lane, jobs, created_at)
+SELECT i.purpose, i.queue, i.lane, i.jobs, now()
+FROM unnest($1::text[], $2::text[], $3::smallint[], $4::text[]) WITH ORDINALITY
+     AS i (purpose, queue, lane, jobs, number)
+ORDER BY i.number
+RETURNING id";
+
+/// A transaction under way.
+pub(super) struct Work<'c> {
+    pub(super) conn: &'c mut PgConnection,
+    /// Whether a broker carries ids: only then anything goes into the outbox.
+    road: bool,
+    counts: BTreeMap<(String, String, &'static str), i64>,
+    roads: BTreeMap<(&'static str, String, i16), Vec<Uuid>>,
+    claimable: Vec<String>,
+    moved: u64,
+}
+
+impl<'c> Work<'c> {
+    /// Begins an empty ledger on a connection that is inside a transaction.
+    pub(super) fn new(conn: &'c mut PgConnection, road: bool) -> Self {
+        Self { conn, road, counts: BTreeMap::new(), roads: BTreeMap::new(), claimable: Vec::new(), moved: 0 }
+    }
+
+    /// Whether anything goes into the outbox.
+    pub(super) fn road(&self) -> bool {
+        self.road
+    }
+
+    /// So many jobs entered a state.
+    pub(super) fn entered(&mut self, tenant: &str, queue: &str, state: JobState, jobs: i64) {
+        self.moved += u64::try_from(jobs).unwrap_or(0);
+        *self.counts.entry((tenant.to_owned(), queue.to_owned(), state.as_str())).or_default() += jobs;
+    }
+
+    /// One job went from one state into another.
+    pub(super) fn moved(&mut self, tenant: &str, queue: &str, from: JobState, to: JobState) {
+        self.entered(tenant, queue, from, -1);
+        self.entered(tenant, queue, to, 1);
+    }
+
+    /// A job became claimable.
+    pub(super) fn claimable(&mut self, queue: &str, lane: i16, job: Uuid) {
+        if !self.claimable.iter().any(|known| known == queue) {
+            self.claimable.push(queue.to_owned());
+        }
+        self.on_the_road("dispatch", queue, lane, job);
+    }
+
+    /// A job became a dead letter.
+    pub(super) fn dead_letter(&mut self, queue: &str, lane: i16, job: Uuid) {
+        self.on_the_road("dead_letter", queue, lane, job);
+    }
+
+    fn on_the_road(&mut self, purpose: &'static str, queue: &str, lane: i16, job: Uuid) {
+        if self.road {
+            self.roads.entry((purpose, queue.to_owned(), lane)).or_default().push(job);
+        }
+    }
+
+    /// Writes the ledger down. What comes back may be published once the transaction is committed.
+    pub(super) async fn close(&mut self) -> Outcome<Dispatched> {
+        self.write_counts().await?;
+        let dispatches = self.write_outbox().await?;
+        self.notify().await?;
+        Ok(Dispatched { dispatches, moved: std::mem::take(&mut self.moved) })
+    }
+
+    async fn write_counts(&mut self) -> Outcome<()> {
+        let (mut tenants, mut queues, mut states, mut jobs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for ((tenant, queue, state), count) in std::mem::take(&mut self.counts) {
+            if count != 0 {
+                tenants.push(tenant);
+                queues.push(queue);
+                states.push(state);
+                jobs.push(count);
+            }
+        }
+        if !jobs.is_empty() {
+            sqlx::query(COUNT).bind(tenants).bind(queues).bind(states).bind(jobs).execute(&mut *self.conn).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_outbox(&mut self) -> Outcome<Vec<Dispatch>> {
+        let mut dispatches = Vec::new();
+        let (mut purposes, mut queues, mut lanes, mut texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for ((purpose, queue, lane), jobs) in std::mem::take(&mut self.roads) {
+            for group in jobs.chunks(OUTBOX_JOBS_MAX) {
+                purposes.push(purpose);
+                queues.push(queue.clone());
+                lanes.push(lane);
+                texts.push(ids_as_json(group));
+                dispatches.push(dispatch(0, purpose, queue.clone(), lane, group.iter().copied().map(JobId).collect())?);
+            }
+        }
+        if dispatches.is_empty() {
+            return Ok(dispatches);
+        }
+        let ids: Vec<i64> = sqlx::query_scalar(OUTBOX)
+            .bind(purposes)
+            .bind(queues)
+            .bind(lanes)
+            .bind(texts)
+            .fetch_all(&mut *self.conn)
+            .await?;
+        for (dispatch, id) in dispatches.iter_mut().zip(ids) {
+            dispatch.outbox = id;
+        }
+        Ok(dispatches)
+    }
+
+    /// At most one notification for each transaction. The payload is the queue, and empty when
+    /// there are several.
+    async fn notify(&mut self) -> Outcome<()> {
+        let queues = std::mem::take(&mut self.claimable);
+        let payload = match queues.as_slice() {
+            [] => return Ok(()),
+            // PostgreSQL refuses payloads of 8000 bytes and more.
+            [queue] if queue.len() < 8_000 => queue.as_str(),
+            _ => "",
+        };
+        sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+}
+
+/// One outbox row as the core's dispatch.
+pub(super) fn dispatch(
+    outbox: i64,
+    purpose: &str,
+    queue: String,
+    lane: i16,
+    jobs: Vec<JobId>,
+) -> Result<Dispatch, StoreError> {
+    let purpose = match purpose {
+        "dispatch" => Purpose::Dispatch,
+        "dead_letter" => Purpose::DeadLetter,
+        other => return Err(StoreError::Database(format!("outbox row {outbox} has the unknown purpose `{other}`"))),
+    };
+    Ok(Dispatch { outbox, queue, lane: lane_of(lane)?, purpose, jobs })
+}
+
+/// The lane of a rank from the database.
+pub(super) fn lane_of(rank: i16) -> Result<Lane, StoreError> {
+    Lane::from_rank(rank).ok_or_else(|| StoreError::Database(format!("there is no lane {rank}; lanes are 0, 1 and 2")))
+}
+
+/// `["id","id"]`, without going through a JSON value.
+fn ids_as_json(ids: &[Uuid]) -> String {
+    let mut text = String::with_capacity(ids.len() * 39 + 2);
+    text.push('[');
+    for (index, id) in ids.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push('"');
+        text.push_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+        text.push('"');
+    }
+    text.push(']');
+    text
+}

@@ -1,0 +1,165 @@
+//! Process incarnations and their leases, judged by the database's clock only; and leadership.
+
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use gristmill_core::id::WorkerId;
+use gristmill_core::job::Fence;
+use gristmill_core::settle::{Ending, Verdict};
+use sqlx::FromRow;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::complete::{self, Closing};
+use super::fault::Outcome;
+use super::values::{from_json, int, plain, seconds, small};
+use super::work::Work;
+use crate::check;
+use crate::error::StoreError;
+use crate::{Dispatched, NewWorker, WorkerView};
+
+const REGISTER: &str = "
+INSERT INTO worker (id, role, host, pid, version, slots, queues, started_at, seen_at, lease_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now(), now() + make_interval(secs => $8))
+ON CONFLICT DO NOTHING";
+
+/// Incarnations are never reused; what was seen a week ago is of no interest to anybody.
+const FORGET: &str = "DELETE FROM worker WHERE state <> 'alive' AND seen_at < now() - interval '7 days'";
+
+const BEAT: &str = "
+UPDATE worker SET seen_at = now(), lease_until = now() + make_interval(secs => $2), running = $3
+WHERE id = $1 AND state = 'alive'";
+
+const STOP: &str = "
+UPDATE worker SET state = 'stopped', seen_at = now(), lease_until = now(), running = 0
+WHERE id = $1 AND state = 'alive'";
+
+const ITS_JOBS: &str = "
+SELECT j.id, j.attempt FROM job j
+WHERE j.state = 'running' AND j.worker_id = $1
+  AND (j.id, j.attempt) NOT IN (SELECT k.id, k.attempt FROM unnest($2::uuid[], $3::int[]) AS k (id, attempt))
+ORDER BY j.id FOR UPDATE OF j";
+
+const WORKERS: &str = "
+SELECT id, role, host, pid, version, slots, running, queues, started_at, seen_at,
+       CASE WHEN state = 'alive' AND lease_until < now() THEN 'lost' ELSE state END AS state
+FROM worker
+WHERE state = 'alive' OR seen_at > now() - interval '1 day' ORDER BY started_at DESC, id DESC";
+
+/// The same holder keeps its epoch; a new one gets the next.
+const LEAD: &str = "
+INSERT INTO leader (name, holder, epoch, lease_until) VALUES ($1, $2, 1, now() + make_interval(secs => $3))
+ON CONFLICT (name) DO UPDATE SET
+    epoch = leader.epoch + CASE WHEN leader.holder = excluded.holder THEN 0 ELSE 1 END,
+    holder = excluded.holder, lease_until = excluded.lease_until
+WHERE leader.holder = excluded.holder OR leader.lease_until <= now()
+RETURNING epoch";
+
+#[derive(FromRow)]
+struct WorkerRow {
+    id: Uuid,
+    role: String,
+    host: String,
+    pid: i64,
+    version: String,
+    slots: i32,
+    running: i32,
+    queues: String,
+    started_at: Instant,
+    seen_at: Instant,
+    state: String,
+}
+
+/// Enters an incarnation.
+pub(super) async fn register(work: &mut Work<'_>, worker: &&NewWorker) -> Outcome<()> {
+    sqlx::query(FORGET).execute(&mut *work.conn).await?;
+    sqlx::query(REGISTER)
+        .bind(worker.id.0)
+        .bind(plain(&worker.role))
+        .bind(plain(&worker.host))
+        .bind(i64::from(worker.pid))
+        .bind(plain(&worker.version))
+        .bind(int(worker.slots))
+        .bind(check::json(&worker.queues)?)
+        .bind(seconds(worker.lease))
+        .execute(&mut *work.conn)
+        .await?;
+    Ok(())
+}
+
+/// Prolongs a lease. `false` when the incarnation is over.
+pub(super) async fn beat(conn: &mut PgConnection, worker: WorkerId, lease: Duration, running: u32) -> Outcome<bool> {
+    let beaten = sqlx::query(BEAT).bind(worker.0).bind(seconds(lease)).bind(int(running)).execute(conn).await?;
+    Ok(beaten.rows_affected() > 0)
+}
+
+/// Ends an incarnation; whatever it still runs is released.
+pub(super) async fn retire(work: &mut Work<'_>, worker: &WorkerId) -> Outcome<Dispatched> {
+    sqlx::query(STOP).bind(worker.0).execute(&mut *work.conn).await?;
+    release(work, *worker, &[], "the worker stopped").await
+}
+
+/// Releases what an incarnation runs without knowing it.
+pub(super) async fn release_unknown(
+    work: &mut Work<'_>,
+    (worker, known): &(WorkerId, &[Fence]),
+) -> Outcome<Dispatched> {
+    release(work, *worker, known, "the claim's result was lost").await
+}
+
+/// Gives back what runs under an incarnation, but for what is kept.
+async fn release(work: &mut Work<'_>, worker: WorkerId, kept: &[Fence], why: &str) -> Outcome<Dispatched> {
+    let (ids, attempts): (Vec<Uuid>, Vec<i32>) = kept.iter().map(|fence| (fence.job.0, int(fence.attempt))).unzip();
+    let jobs: Vec<(Uuid, i32)> =
+        sqlx::query_as(ITS_JOBS).bind(worker.0).bind(ids).bind(attempts).fetch_all(&mut *work.conn).await?;
+    let closings: Vec<Closing> = jobs
+        .into_iter()
+        .map(|(job, attempt)| Closing {
+            fence: complete::fence(job, small(attempt), worker.0),
+            ending: Ending::Interrupted.as_str(),
+            verdict: Verdict::Release,
+            error: Some(why.to_owned()),
+            output: None,
+        })
+        .collect();
+    if !closings.is_empty() {
+        complete::settle(work, &closings).await?;
+    }
+    work.close().await
+}
+
+/// Those that are alive or were seen within the last day.
+pub(super) async fn list(conn: &mut PgConnection) -> Outcome<Vec<WorkerView>> {
+    let rows: Vec<WorkerRow> = sqlx::query_as(WORKERS).fetch_all(conn).await?;
+    let views: Result<Vec<WorkerView>, StoreError> = rows.into_iter().map(view).collect();
+    Ok(views?)
+}
+
+fn view(row: WorkerRow) -> Result<WorkerView, StoreError> {
+    Ok(WorkerView {
+        queues: from_json(&row.queues, &format!("worker {}", row.id))?,
+        id: WorkerId(row.id),
+        role: row.role,
+        host: row.host,
+        pid: u32::try_from(row.pid).unwrap_or(0),
+        version: row.version,
+        slots: small(row.slots),
+        running: small(row.running),
+        started_at: row.started_at,
+        seen_at: row.seen_at,
+        state: row.state,
+    })
+}
+
+/// Takes or keeps a lease of leadership.
+pub(super) async fn lead(
+    conn: &mut PgConnection,
+    name: &str,
+    holder: WorkerId,
+    lease: Duration,
+) -> Outcome<Option<i64>> {
+    check::name("lease", name)?;
+    let epoch =
+        sqlx::query_scalar(LEAD).bind(plain(name)).bind(holder.0).bind(seconds(lease)).fetch_optional(conn).await?;
+    Ok(epoch)
+}

@@ -1,0 +1,31 @@
+//! `[store]` in `config.toml`.
+
+use std::time::Duration;
+
+use gristmill_core::duration::Span;
+use serde::{Deserialize, Serialize};
+
+/// Where the truth is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `sqlite://PATH` or `postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full`.
+    pub url: String,
+    /// The most connections to PostgreSQL, or readers of SQLite.
+    pub connections: u32,
+    /// How long to wait for one of them.
+    pub acquire_timeout: Span,
+    /// Whether migrations that are missing are applied at start. Always done for SQLite.
+    pub migrate: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: "sqlite://gristmill.db".to_owned(),
+            connections: 8,
+            acquire_timeout: Span(Duration::from_secs(10)),
+            migrate: false,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! T3: queued jobs become somebody's.
+
+use std::collections::{HashMap, HashSet};
+
+use gristmill_core::id::JobId;
+use gristmill_core::job::{ClaimedJob, Fence, JobState};
+use sqlx::sqlite::SqliteRow;
+
+use super::SqliteStore;
+use super::row;
+use super::transition::{Query, Transition};
+use crate::check;
+use crate::error::Result;
+use crate::{Claim, ClaimReport};
+
+/// Whether job `j` may be claimed by whoever has handlers for the kinds in `?4`.
+macro_rules! claimable {
+    () => {
+        "j.state = 'queued' AND j.kind IN (SELECT value FROM json_each(?4))
+         AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
+         AND (j.batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = j.batch_id AND b.paused))"
+    };
+}
+
+/// Makes those jobs `running` that the sub-query chooses. An incarnation that is over claims nothing: it
+/// may not know yet, and nobody would rescue what it took a second time.
+macro_rules! claim {
+    ($choice:expr) => {
+        concat!(
+            "UPDATE job SET state = 'running', attempt = attempt + 1, worker_id = ?2, started_at = ?1,
+                            deadline = ?1 + timeout_ms * 1000, run_at = NULL
+             WHERE id IN (",
+            $choice,
+            ") AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = ?2 AND w.state <> 'alive')
+             RETURNING id, tenant, queue, lane, kind, payload, batch_id, seq, generation, attempt, max_attempts,
+                         timeout_ms, retry, trace, created_at, queued_at, started_at"
+        )
+    };
+}
+
+pub(super) async fn claim(store: &SqliteStore, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
+    if ids.is_empty() {
+        return Ok(ClaimReport::default());
+    }
+    let mut t = Transition::begin(store).await?;
+    // A message may come twice: an id that is named twice must not use up the limit twice.
+    let mut named = HashSet::with_capacity(ids.len());
+    let ids: Vec<JobId> = ids.iter().copied().filter(|id| named.insert(*id)).collect();
+    let asked = check::json(&ids)?;
+    let statement = claim!(concat!(
+        "SELECT j.id FROM json_each(?5) e CROSS JOIN job j ON j.id = unhex(e.value, '-') WHERE ",
+        claimable!(),
+        " ORDER BY j.lane, j.id LIMIT ?3"
+    ));
+    let query = with(sqlx::query(statement), &t, claim)?.bind(asked.clone());
+    let claimed = take(&mut t, claim, query).await?;
+    let taken: HashSet<JobId> = claimed.iter().map(|job| job.fence.job).collect();
+    let mut report = ClaimReport { claimed, ..ClaimReport::default() };
+    if taken.len() < ids.len() {
+        // Those that are still claimable were over the limit, or asked for by an incarnation that is over:
+        // with one writer no row is ever locked.
+        let statement = concat!(
+            "SELECT j.id FROM json_each(?5) e CROSS JOIN job j ON j.id = unhex(e.value, '-') WHERE ",
+            claimable!(),
+            " AND ?1 IS NOT NULL AND ?2 IS NOT NULL AND ?3 IS NOT NULL"
+        );
+        let left = t.rows(with(sqlx::query(statement), &t, claim)?.bind(asked)).await?;
+        let left: HashSet<JobId> = left.iter().map(|row| row::id(row, "id")).collect::<Result<_>>()?;
+        for id in ids.into_iter().filter(|id| !taken.contains(id)) {
+            if left.contains(&id) { report.busy.push(id) } else { report.stale.push(id) }
+        }
+    }
+    t.commit().await?;
+    Ok(report)
+}
+
+pub(super) async fn claim_next(store: &SqliteStore, claim: &Claim) -> Result<Vec<ClaimedJob>> {
+    if claim.limit == 0 || !waiting(store).await? {
+        return Ok(Vec::new());
+    }
+    let mut t = Transition::begin(store).await?;
+    // From each lane of each queue that has something the oldest, and of those the first by lane and
+    // age: the index is read at a few places, never the whole backlog. The maintained counters say
+    // which queues have something, so that a paused backlog is not read at all.
+    let statement = claim!(concat!(
+        "SELECT id FROM (
+            WITH q(name) AS MATERIALIZED (
+                    SELECT DISTINCT c.queue FROM queue_count c
+                    WHERE c.state = 'queued' AND c.jobs > 0
+                      AND (?5 = '[]' OR c.queue IN (SELECT value FROM json_each(?5)))
+                      AND NOT EXISTS (SELECT 1 FROM queue p WHERE p.tenant = c.tenant AND p.name = c.queue AND p.paused)),
+                 l(lane) AS (VALUES (0), (1), (2))
+            SELECT n.id, n.lane FROM q CROSS JOIN l CROSS JOIN job n
+            WHERE n.id IN (SELECT j.id FROM job j WHERE j.queue = q.name AND j.lane = l.lane AND ",
+        claimable!(),
+        " ORDER BY j.id LIMIT ?3)
+            ORDER BY n.lane, n.id LIMIT ?3)"
+    ));
+    let query = with(sqlx::query(statement), &t, claim)?.bind(check::json(&claim.queues)?);
+    let claimed = take(&mut t, claim, query).await?;
+    t.commit().await?;
+    Ok(claimed)
+}
+
+/// Whether anything is queued at all: a look by a reader, so that an idle worker does not keep the
+/// one writer busy.
+async fn waiting(store: &SqliteStore) -> Result<bool> {
+    let statement = "SELECT EXISTS (SELECT 1 FROM queue_count WHERE state = 'queued' AND jobs > 0)";
+    sqlx::query_scalar(statement).fetch_one(&store.readers).await.map_err(super::error::database)
+}
+
+/// Binds what both statements share: `?1` now, `?2` worker, `?3` limit, `?4` kinds.
+fn with(query: Query, t: &Transition<'_>, claim: &Claim) -> Result<Query> {
+    Ok(query.bind(t.now).bind(claim.worker.0).bind(claim.limit).bind(check::json(&claim.kinds)?))
+}
+
+/// Runs a claim and notes what it moved, by lane and age.
+async fn take(t: &mut Transition<'_>, claim: &Claim, query: Query) -> Result<Vec<ClaimedJob>> {
+    let rows = t.rows(query).await?;
+    let mut retries = HashMap::new();
+    let mut claimed: Vec<ClaimedJob> =
+        rows.iter().map(|row| claimed_job(row, claim, &mut retries)).collect::<Result<_>>()?;
+    for job in &claimed {
+        t.count(&job.tenant, &job.queue, JobState::Queued, -1);
+        t.arrived(job.fence.job, &job.tenant, &job.queue, job.lane, JobState::Running);
+    }
+    claimed.sort_by_key(|job| (job.lane, job.fence.job));
+    Ok(claimed)
+}
+
+fn claimed_job(
+    row: &SqliteRow,
+    claim: &Claim,
+    retries: &mut HashMap<String, gristmill_core::retry::RetryPolicy>,
+) -> Result<ClaimedJob> {
+    let text: &str = row::get(row, "retry")?;
+    // A group has a policy or two in common: each text is read once.
+    let retry = match retries.get(text) {
+        Some(known) => known.clone(),
+        None => {
+            let policy: gristmill_core::retry::RetryPolicy = row::json(row, "retry")?;
+            retries.insert(text.to_owned(), policy.clone());
+            policy
+        }
+    };
+    Ok(ClaimedJob {
+        fence: Fence { job: row::id(row, "id")?, attempt: row::number(row, "attempt")?, worker: claim.worker },
+        tenant: row::get(row, "tenant")?,
+        queue: row::get(row, "queue")?,
+        lane: row::lane(row)?,
+        kind: row::get(row, "kind")?,
+        payload: row::json(row, "payload")?,
+        batch: row::maybe_id(row, "batch_id")?,
+        seq: row::get(row, "seq")?,
+        generation: row::number(row, "generation")?,
+        max_attempts: row::number(row, "max_attempts")?,
+        timeout: row::millis(row, "timeout_ms")?,
+        retry,
+        trace: row::get(row, "trace")?,
+        created_at: row::instant(row, "created_at")?,
+        queued_at: row::instant(row, "queued_at")?,
+        started_at: row::instant(row, "started_at")?,
+    })
+}

@@ -1,0 +1,99 @@
+//! T4: workers' attempts end.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+
+use super::settle::{Settlement, settle};
+use super::transition::Transition;
+use super::{SqliteStore, error, insert};
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::{CompleteReport, Completion, SqlRows};
+
+pub(super) async fn complete(store: &SqliteStore, completions: &[Completion]) -> Result<CompleteReport> {
+    check::completions(completions)?;
+    if completions.is_empty() {
+        return Ok(CompleteReport::default());
+    }
+    let mut t = Transition::begin(store).await?;
+    // The same fence twice in one group: the first one counts, as it would in two groups.
+    let mut seen = HashSet::with_capacity(completions.len());
+    let (first, mut fenced): (Vec<_>, Vec<_>) = completions.iter().partition(|one| seen.insert(one.fence.job));
+    let settlements: Vec<Settlement<'_>> = first.iter().map(|one| Settlement::of(one)).collect();
+    let moved = settle(&mut t, &settlements).await?;
+    let (held, lost): (Vec<&Completion>, Vec<_>) =
+        first.into_iter().partition(|one| moved.contains_key(&one.fence.job));
+    fenced.extend(lost);
+    for rows in held.iter().filter_map(|one| one.sql.as_ref()) {
+        write_sink(&mut t, rows).await?;
+    }
+    let mut follow = Vec::new();
+    for one in &held {
+        if end_batch(&mut t, one).await? {
+            follow.extend(one.follow.iter().cloned());
+        }
+    }
+    if !follow.is_empty() {
+        insert::new_jobs(&mut t, &follow).await?;
+    }
+    let settled = held.len() as u64;
+    let fenced = fenced.into_iter().map(|one| one.fence).collect();
+    let committed = t.commit().await?;
+    Ok(CompleteReport { settled, fenced, dispatched: committed.dispatched, progress: committed.progress })
+}
+
+/// Writes down how a batch ends, guarded by its state and generation: whether the completion's further jobs are
+/// wanted. What an aggregate enqueues tells of that ending, and is left out with it where the guard does not hold.
+async fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
+    let Some(end) = &completion.batch_end else { return Ok(true) };
+    let statement = "
+        UPDATE batch SET state = ?3, result = ?4, finished_at = ?6,
+            reason = coalesce(?5, CASE ?3 WHEN 'halted' THEN reason END)
+        WHERE id = ?1 AND state = 'aggregating' AND generation = ?2";
+    let query = sqlx::query(statement)
+        .bind(end.batch.0)
+        .bind(end.generation)
+        .bind(end.state.as_str())
+        .bind(check::json(&end.result)?)
+        .bind(end.reason.as_deref().map(|reason| check::plain(reason, check::REASON_CHARS_MAX)))
+        .bind(t.now);
+    let ended = t.run(query).await? > 0;
+    if ended {
+        // A look, so that the report says where the batch stands now.
+        t.delta(end.batch);
+    }
+    Ok(ended)
+}
+
+/// Writes rows into the user's own table.
+async fn write_sink(t: &mut Transition<'_>, sql: &SqlRows) -> Result<()> {
+    if sql.rows.is_empty() {
+        return Ok(());
+    }
+    if sql.columns.is_empty() {
+        return Err(StoreError::Invalid("the rows for a table have no columns; name at least one".to_owned()));
+    }
+    let columns: Vec<String> = sql.columns.iter().map(|column| quoted(column)).collect();
+    let values: Vec<String> = (0..columns.len()).map(|index| format!("value ->> {index}")).collect();
+    // A column may have any name, and so it is quoted; the values go by position, as parameters.
+    let statement = format!(
+        "INSERT INTO {} ({}) SELECT {} FROM json_each(?1) ORDER BY key",
+        sql.table.split('.').map(quoted).collect::<Vec<_>>().join("."),
+        columns.join(", "),
+        values.join(", ")
+    );
+    let rows: Vec<Vec<&Value>> = sql
+        .rows
+        .iter()
+        .map(|row| sql.columns.iter().map(|column| row.get(column).unwrap_or(&Value::Null)).collect())
+        .collect();
+    let rows = check::json(&rows)?;
+    t.run_or(sqlx::query(AssertSqlSafe(statement)).bind(rows), error::sink).await?;
+    Ok(())
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

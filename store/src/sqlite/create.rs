@@ -1,0 +1,188 @@
+//! T1 and T2: jobs and batches come to be.
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::definition::BatchDefinition;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::{JobState, NewJob};
+
+use super::SqliteStore;
+use super::insert::{self, JobRow};
+use super::row::{self, moved_columns};
+use super::transition::Transition;
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::{CreatedBatch, Dispatched, EnqueueReport, NewBatch, NewChunk};
+
+pub(super) async fn enqueue(store: &SqliteStore, jobs: &[NewJob]) -> Result<EnqueueReport> {
+    check::jobs(jobs)?;
+    if jobs.is_empty() {
+        return Ok(EnqueueReport::default());
+    }
+    let mut t = Transition::begin(store).await?;
+    let jobs = insert::new_jobs(&mut t, jobs).await?;
+    Ok(EnqueueReport { jobs, dispatched: t.commit().await?.dispatched })
+}
+
+pub(super) async fn create_batch(store: &SqliteStore, batch: &NewBatch) -> Result<CreatedBatch> {
+    check::name("tenant", &batch.tenant)?;
+    check::name("batch name", &batch.name)?;
+    batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
+    let mut t = Transition::begin(store).await?;
+    let statement = "
+        INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
+                           created_at, planned_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
+        ON CONFLICT DO NOTHING";
+    let query = sqlx::query(statement)
+        .bind(batch.id.0)
+        .bind(batch.tenant.clone())
+        .bind(batch.name.clone())
+        .bind(check::json(&batch.definition)?)
+        .bind(check::json(&batch.stamp)?)
+        .bind(check::json(&batch.params)?)
+        .bind(batch.definition.tolerate.to_string())
+        .bind(batch.idempotency_key.clone())
+        .bind(batch.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)))
+        .bind(t.now);
+    if t.run(query).await? == 1 {
+        t.commit().await?;
+        return Ok(CreatedBatch { id: batch.id, created: true });
+    }
+    let statement = "
+        SELECT id FROM batch WHERE id = ?1
+        UNION ALL SELECT id FROM batch WHERE tenant = ?2 AND idempotency_key = ?3 AND idempotency_key IS NOT NULL
+        LIMIT 1";
+    let query = sqlx::query(statement).bind(batch.id.0).bind(batch.tenant.clone()).bind(batch.idempotency_key.clone());
+    let row = t.row(query).await?.ok_or_else(|| StoreError::Database("a batch was refused by no other".to_owned()))?;
+    Ok(CreatedBatch { id: row::id(&row, "id")?, created: false })
+}
+
+pub(super) async fn add_chunks(store: &SqliteStore, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
+    check::chunks(chunks)?;
+    let mut t = Transition::begin(store).await?;
+    let statement = "
+        UPDATE batch SET planned_at = ?2 WHERE id = ?1
+        RETURNING tenant, state, halting, generation, definition, trace";
+    let found = t.row(sqlx::query(statement).bind(batch.0).bind(t.now)).await?;
+    let found = found.ok_or_else(|| no_batch(batch))?;
+    let state: BatchState = row::word(&found, "state")?;
+    if state != BatchState::Open {
+        return Err(StoreError::Conflict(format!(
+            "batch {batch} is {state}; chunks can be added while it is open only"
+        )));
+    }
+    // Whoever plans a batch that halts meanwhile need not know: what comes late is cancelled at once.
+    let state = if row::flag(&found, "halting")? { JobState::Cancelled } else { JobState::Queued };
+    let definition: BatchDefinition = row::json(&found, "definition")?;
+    let common = Common {
+        batch,
+        tenant: row::get(&found, "tenant")?,
+        trace: row::get(&found, "trace")?,
+        generation: row::number(&found, "generation")?,
+        state,
+    };
+    let rows: Vec<JobRow> = chunks.iter().map(|chunk| chunk_row(&common, &definition, chunk)).collect::<Result<_>>()?;
+    insert_chunks(&mut t, batch, &rows).await?;
+    Ok(t.commit().await?.dispatched)
+}
+
+/// What all chunks of one call share.
+pub(super) struct Common {
+    pub(super) batch: BatchId,
+    pub(super) tenant: String,
+    pub(super) trace: Option<String>,
+    pub(super) generation: u32,
+    pub(super) state: JobState,
+}
+
+/// The job of a chunk.
+pub(super) fn chunk_row(common: &Common, definition: &BatchDefinition, chunk: &NewChunk) -> Result<JobRow> {
+    Ok(JobRow {
+        id: chunk.id,
+        tenant: common.tenant.clone(),
+        queue: definition.queue.clone(),
+        lane: definition.lane,
+        kind: "chunk".to_owned(),
+        state: common.state,
+        max_attempts: definition.max_attempts.max(1),
+        timeout_ms: insert::millis(definition.timeout.0),
+        retry: check::json(&definition.retry)?,
+        payload: check::json(&chunk.payload)?,
+        batch: Some(common.batch),
+        seq: Some(chunk.seq),
+        items: chunk.payload.items,
+        generation: Some(common.generation),
+        idempotency_key: None,
+        unique_key: None,
+        trace: common.trace.clone(),
+        run_at: None,
+    })
+}
+
+/// Inserts chunks and notes by how much the batch grows.
+pub(super) async fn insert_chunks(t: &mut Transition<'_>, batch: BatchId, rows: &[JobRow]) -> Result<()> {
+    let made = insert::jobs(t, rows).await?;
+    let delta = t.delta(batch);
+    for row in rows.iter().filter(|row| made.contains(&row.id)) {
+        let items = i64::try_from(row.items).unwrap_or(i64::MAX);
+        delta.chunks += 1;
+        delta.input += items;
+        if row.state == JobState::Cancelled {
+            delta.cancelled += items;
+        } else {
+            delta.remaining += 1;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn seal(store: &SqliteStore, batch: BatchId) -> Result<Dispatched> {
+    let mut t = Transition::begin(store).await?;
+    let statement = "UPDATE batch SET state = 'sealed', planned_at = ?2 WHERE id = ?1 AND state = 'open'";
+    if t.run(sqlx::query(statement).bind(batch.0).bind(t.now)).await? == 1 {
+        // A look is enough: the fan-in fires if nothing remains.
+        t.delta(batch);
+        return Ok(t.commit().await?.dispatched);
+    }
+    match state(&mut t, batch).await? {
+        None => Err(no_batch(batch)),
+        Some(BatchState::Cancelled) => Err(StoreError::Conflict(format!("batch {batch} is cancelled already"))),
+        Some(_) => Ok(Dispatched::default()),
+    }
+}
+
+pub(super) async fn discard_batch(store: &SqliteStore, batch: BatchId) -> Result<()> {
+    let mut t = Transition::begin(store).await?;
+    match state(&mut t, batch).await? {
+        None => return Ok(()),
+        Some(BatchState::Open) => {}
+        Some(state) => {
+            let what = format!("batch {batch} is {state}; only an open one can be taken back: cancel it instead");
+            return Err(StoreError::Conflict(what));
+        }
+    }
+    let begun = "SELECT id FROM job WHERE batch_id = ?1 AND started_at IS NOT NULL LIMIT 1";
+    if t.row(sqlx::query(begun).bind(batch.0)).await?.is_some() {
+        let what = format!("a chunk of batch {batch} has been claimed already; cancel the batch instead");
+        return Err(StoreError::Conflict(what));
+    }
+    let statement = concat!("DELETE FROM job WHERE batch_id = ?1 RETURNING state, ", moved_columns!());
+    for row in &t.rows(sqlx::query(statement).bind(batch.0)).await? {
+        let job = row::moved(row)?;
+        t.count(&job.tenant, &job.queue, row::word(row, "state")?, -1);
+    }
+    t.run(sqlx::query("DELETE FROM batch WHERE id = ?1").bind(batch.0)).await?;
+    t.commit().await?;
+    Ok(())
+}
+
+/// The state of a batch.
+pub(super) async fn state(t: &mut Transition<'_>, batch: BatchId) -> Result<Option<BatchState>> {
+    let found = t.row(sqlx::query("SELECT state FROM batch WHERE id = ?1").bind(batch.0)).await?;
+    found.as_ref().map(|row| row::word(row, "state")).transpose()
+}
+
+/// There is no such batch.
+pub(super) fn no_batch(batch: BatchId) -> StoreError {
+    StoreError::NotFound(format!("there is no batch {batch}; `gristmill batch list` shows those that are there"))
+}

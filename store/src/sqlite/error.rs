@@ -1,0 +1,57 @@
+//! What SQLite says, in the store's own words.
+
+use crate::error::StoreError;
+use crate::migrations;
+
+/// The primary result codes of SQLite that mean something to us: <https://sqlite.org/rescode.html>.
+const BUSY: u32 = 5;
+const LOCKED: u32 = 6;
+const IOERR: u32 = 10;
+const FULL: u32 = 13;
+const CANTOPEN: u32 = 14;
+const CONSTRAINT: u32 = 19;
+const NOTADB: u32 = 26;
+
+/// The extended code of a broken foreign key.
+const FOREIGN_KEY: u32 = 787;
+
+/// Maps an error of a statement of ours.
+pub(super) fn database(error: sqlx::Error) -> StoreError {
+    let text = error.to_string();
+    let Some(code) = code(&error) else { return without_code(error, text) };
+    match code & 0xff {
+        FULL => StoreError::Full(text),
+        BUSY | LOCKED | IOERR | CANTOPEN => StoreError::Unavailable(text),
+        NOTADB => StoreError::Invalid(format!("the file is not an SQLite database ({text}); name another one")),
+        CONSTRAINT if code == FOREIGN_KEY => {
+            StoreError::NotFound("the batch that a job names does not exist; create it first".to_owned())
+        }
+        _ if text.contains("no such table") => {
+            StoreError::NeedsMigration { missing: migrations::SQLITE.iter().count() }
+        }
+        _ => StoreError::Database(text),
+    }
+}
+
+/// Maps an error of the statement that writes into the user's own table.
+pub(super) fn sink(error: sqlx::Error) -> StoreError {
+    match code(&error).map(|code| code & 0xff) {
+        Some(FULL | BUSY | LOCKED | IOERR | CANTOPEN) | None => database(error),
+        Some(_) => StoreError::Sink(error.to_string()),
+    }
+}
+
+fn code(error: &sqlx::Error) -> Option<u32> {
+    error.as_database_error()?.code()?.parse().ok()
+}
+
+fn without_code(error: sqlx::Error, text: String) -> StoreError {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => StoreError::Unavailable(text),
+        _ => StoreError::Database(text),
+    }
+}

@@ -1,0 +1,112 @@
+//! The fan-in: a batch's counters change with the jobs that moved, and the change that leaves nothing
+//! remaining fires the aggregate, in the same transaction.
+
+use std::time::Duration;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::{JobState, Lane};
+use gristmill_core::retry::RetryPolicy;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::insert::{self, JobRow};
+use super::row;
+use super::transition::{Delta, Transition, progress};
+use crate::BatchProgress;
+use crate::check;
+use crate::check::AGGREGATE_KEY;
+use crate::error::Result;
+
+/// How many attempts an aggregate has.
+const ATTEMPTS: u32 = 5;
+
+/// How long one attempt at an aggregate may take: an hour, for its input may be 100,000 results.
+const TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// Changes the batches, fires what is ready, and gives where each stands then.
+pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delta)>) -> Result<Vec<BatchProgress>> {
+    if deltas.is_empty() {
+        return Ok(Vec::new());
+    }
+    deltas.sort_by_key(|(id, _)| *id);
+    let rows: Vec<_> = deltas
+        .iter()
+        .map(|(id, d)| {
+            (id, d.chunks, d.remaining, d.dead, d.retries, d.input, d.ok, d.skipped, d.quarantined, d.cancelled)
+        })
+        .collect();
+    let statement = "
+        WITH d AS MATERIALIZED (
+            SELECT unhex(value ->> 0, '-') AS id, value ->> 1 AS chunks, value ->> 2 AS remaining, value ->> 3 AS dead,
+                   value ->> 4 AS retries, value ->> 5 AS input, value ->> 6 AS ok, value ->> 7 AS skipped,
+                   value ->> 8 AS quarantined, value ->> 9 AS cancelled
+            FROM json_each(?1))
+        UPDATE batch SET
+            chunks = batch.chunks + d.chunks, remaining = batch.remaining + d.remaining,
+            chunks_dead = batch.chunks_dead + d.dead, retries = batch.retries + d.retries,
+            input = batch.input + d.input, ok = batch.ok + d.ok, skipped = batch.skipped + d.skipped,
+            quarantined = batch.quarantined + d.quarantined, cancelled = batch.cancelled + d.cancelled
+        FROM d WHERE batch.id = d.id
+        RETURNING id, tenant, state, generation, input, ok, skipped, quarantined, cancelled, remaining, halting, trace,
+                  definition ->> '$.queue' AS queue";
+    let changed = t.rows(sqlx::query(statement).bind(check::json(&rows)?)).await?;
+    let mut all = Vec::with_capacity(changed.len());
+    let mut aggregates = Vec::new();
+    for row in &changed {
+        let mut now = progress(row)?;
+        if now.state == BatchState::Sealed && now.remaining == 0 {
+            now.state = BatchState::Aggregating;
+            let queue = row::get::<Option<String>>(row, "queue")?;
+            aggregates.push(aggregate(&now, row::get(row, "tenant")?, queue, row::get(row, "trace")?)?);
+        }
+        all.push(now);
+    }
+    fire(t, &aggregates).await?;
+    all.sort_by_key(|progress| progress.batch);
+    Ok(all)
+}
+
+/// Moves batches on to `aggregating` and inserts the jobs that do it.
+async fn fire(t: &mut Transition<'_>, aggregates: &[JobRow]) -> Result<()> {
+    if aggregates.is_empty() {
+        return Ok(());
+    }
+    let batches: Vec<_> = aggregates.iter().map(|job| job.batch).collect();
+    let statement = "
+        UPDATE batch SET state = 'aggregating'
+        WHERE state = 'sealed' AND remaining = 0 AND id IN (SELECT unhex(value, '-') FROM json_each(?1))";
+    t.run(sqlx::query(statement).bind(check::json(&batches)?)).await?;
+    insert::jobs(t, aggregates).await?;
+    Ok(())
+}
+
+/// The job that aggregates one generation of a batch. Its key is the second guard against two of them.
+pub(super) fn aggregate(
+    batch: &BatchProgress,
+    tenant: String,
+    queue: Option<String>,
+    trace: Option<String>,
+) -> Result<JobRow> {
+    let (id, generation) = (batch.batch, batch.generation);
+    Ok(JobRow {
+        id: JobId(Uuid::now_v7()),
+        tenant,
+        queue: queue.unwrap_or_else(|| gristmill_core::job::DEFAULT_QUEUE.to_owned()),
+        lane: Lane::High,
+        kind: "aggregate".to_owned(),
+        state: JobState::Queued,
+        max_attempts: ATTEMPTS,
+        timeout_ms: insert::millis(TIMEOUT),
+        retry: check::json(&RetryPolicy::default())?,
+        payload: check::json(&json!({ "batch": id, "generation": generation }))?,
+        batch: Some(id),
+        seq: None,
+        items: 0,
+        generation: Some(generation),
+        idempotency_key: Some(format!("{AGGREGATE_KEY}{id}:{generation}")),
+        unique_key: None,
+        trace,
+        run_at: None,
+    })
+}

@@ -1,0 +1,438 @@
+//! The store in one SQLite file: one writer, many readers, no server.
+//!
+//! Write-ahead log with `synchronous=FULL`, so that what was committed is still there after a power
+//! cut. There is exactly one connection that writes, and its transactions begin `IMMEDIATE`, so that none is
+//! refused halfway. Whatever concerns many rows is one statement with one JSON parameter.
+
+mod claim;
+mod complete;
+mod create;
+mod duties;
+mod email;
+mod error;
+mod fan_in;
+mod insert;
+mod lock;
+mod reconcile;
+mod redrive;
+mod row;
+mod settle;
+mod steer;
+mod transition;
+mod view;
+mod worker;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{ClaimedJob, Fence, NewJob};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::Notify;
+
+use crate::Store;
+use crate::error::{Result, StoreError};
+use crate::guard::WorkGuard;
+use crate::migrations::{self, Applied};
+use crate::settings::Settings;
+use crate::*;
+
+/// How long a statement waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// How often another process's commits are looked for while somebody waits for work.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    /// Exactly one connection.
+    writer: SqlitePool,
+    readers: SqlitePool,
+    /// Whether a broker carries ids: without one nothing is written to the outbox.
+    road: bool,
+    work: Notify,
+    /// What `PRAGMA data_version` of the writer said last: it changes when another process commits.
+    seen: AtomicI64,
+}
+
+impl SqliteStore {
+    /// Opens the file, made when there is none, without looking at its schema.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Invalid`] when it is no SQLite database or lies in no folder, [`StoreError::Unavailable`]
+    /// when it cannot be opened.
+    pub async fn connect(path: &Path, settings: &Settings, road: bool) -> Result<Self> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            let what =
+                format!("the folder {} of the store does not exist; create it, or name another", folder.display());
+            return Err(StoreError::Invalid(what));
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            .synchronous(SqliteSynchronous::Full)
+            .disable_statement_logging();
+        // The log's mode is a property of the file and is set once, before there are connections that it could
+        // be refused to.
+        let mut first =
+            options.clone().journal_mode(SqliteJournalMode::Wal).connect().await.map_err(error::database)?;
+        first.ping().await.map_err(error::database)?;
+        let wait = settings.acquire_timeout.0;
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).acquire_timeout(wait).idle_timeout(None).max_lifetime(None);
+        let readers = SqlitePoolOptions::new().max_connections(settings.connections.max(1)).acquire_timeout(wait);
+        let store = Self {
+            path: path.to_owned(),
+            writer: writer.connect_with(options.clone()).await.map_err(error::database)?,
+            readers: readers
+                .connect_with(options.read_only(true).create_if_missing(false))
+                .await
+                .map_err(error::database)?,
+            road,
+            work: Notify::new(),
+            seen: AtomicI64::new(0),
+        };
+        first.close().await.map_err(error::database)?;
+        store.others_committed().await?;
+        Ok(store)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Wakes whoever waits for work in this process.
+    fn hint(&self) {
+        self.work.notify_waiters();
+        // For whoever looked before the commit and waits only after it.
+        self.work.notify_one();
+    }
+
+    /// The database's own now, in microseconds since 1970.
+    async fn now_micros(&self) -> Result<i64> {
+        sqlx::query_scalar(transition::NOW).fetch_one(&self.readers).await.map_err(error::database)
+    }
+
+    /// Whether another process has committed since this was last asked.
+    async fn others_committed(&self) -> Result<bool> {
+        // Asked on the writer, whose own commits do not change it.
+        let version: i64 =
+            sqlx::query_scalar("PRAGMA data_version").fetch_one(&self.writer).await.map_err(error::database)?;
+        Ok(self.seen.swap(version, Ordering::Relaxed) != version)
+    }
+
+    async fn applied(&self) -> Result<Vec<Applied>> {
+        let known =
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_gristmill_migrations')";
+        let known: bool = sqlx::query_scalar(known).fetch_one(&self.readers).await.map_err(error::database)?;
+        if !known {
+            return Ok(Vec::new());
+        }
+        let statement = "
+            SELECT version, description, unixepoch(installed_on) * 1000000 AS at
+            FROM _gristmill_migrations WHERE success ORDER BY version";
+        let rows = sqlx::query(statement).fetch_all(&self.readers).await.map_err(error::database)?;
+        rows.iter()
+            .map(|row| {
+                Ok(Applied {
+                    version: row::get(row, "version")?,
+                    name: row::get(row, "description")?,
+                    at: row::instant(row, "at")?,
+                })
+            })
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn describe(&self) -> String {
+        format!("sqlite:{}", self.path.display())
+    }
+
+    fn embedded(&self) -> bool {
+        true
+    }
+
+    async fn migrate(&self) -> Result<MigrationStatus> {
+        migrations::refuse_newer(&self.migrations().await?)?;
+        // One transaction around all of them keeps other processes out, which the library does not do
+        // on this database; each migration then runs in a savepoint of it.
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(error::database)?;
+        let done = migrations::SQLITE.run_direct(None, &mut *tx, false).await;
+        done.map_err(|refused| migrations::refused(refused, error::database))?;
+        tx.commit().await.map_err(error::database)?;
+        self.migrations().await
+    }
+
+    async fn migrations(&self) -> Result<MigrationStatus> {
+        Ok(migrations::status(&migrations::SQLITE, &self.applied().await?))
+    }
+
+    async fn now(&self) -> Result<Instant> {
+        row::at(self.now_micros().await?, "now")
+    }
+
+    async fn wait_for_work(&self, at_most: Duration) -> bool {
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            let look = deadline.min(tokio::time::Instant::now() + LOOK);
+            tokio::select! {
+                () = self.work.notified() => return true,
+                () = tokio::time::sleep_until(look) => {}
+            }
+            if self.others_committed().await.unwrap_or(false) {
+                self.work.notify_waiters();
+                return true;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return false;
+            }
+        }
+    }
+
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
+        create::enqueue(self, jobs).await
+    }
+
+    async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch> {
+        create::create_batch(self, batch).await
+    }
+
+    async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
+        create::add_chunks(self, batch, chunks).await
+    }
+
+    async fn seal(&self, batch: BatchId) -> Result<Dispatched> {
+        create::seal(self, batch).await
+    }
+
+    async fn discard_batch(&self, batch: BatchId) -> Result<()> {
+        create::discard_batch(self, batch).await
+    }
+
+    async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        view::stalled_plans(self, older_than, limit).await
+    }
+
+    async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
+        claim::claim(self, claim, ids).await
+    }
+
+    async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
+        claim::claim_next(self, claim).await
+    }
+
+    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
+        complete::complete(self, completions).await
+    }
+
+    async fn begin_work(&self) -> Result<WorkGuard> {
+        lock::begin_work(self).await
+    }
+
+    async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
+        worker::register(self, worker).await
+    }
+
+    async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
+        worker::beat(self, worker, lease, running).await
+    }
+
+    async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
+        worker::retire(self, worker).await
+    }
+
+    async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
+        worker::release_unknown(self, worker, known).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerView>> {
+        worker::workers(self).await
+    }
+
+    async fn rescue(&self, limit: u32) -> Result<RescueReport> {
+        duties::rescue(self, limit).await
+    }
+
+    async fn promote(&self, limit: u32) -> Result<Dispatched> {
+        duties::promote(self, limit).await
+    }
+
+    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
+        duties::outbox_take(self, older_than, limit).await
+    }
+
+    async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
+        duties::outbox_done(self, ids).await
+    }
+
+    async fn outbox_backlog(&self) -> Result<OutboxBacklog> {
+        duties::outbox_backlog(self).await
+    }
+
+    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
+        duties::redispatch(self, queue, older_than, limit).await
+    }
+
+    async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
+        reconcile::reconcile(self, dry_run).await
+    }
+
+    async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered> {
+        steer::pause_batch(self, tenant, batch, paused, dry_run).await
+    }
+
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered> {
+        steer::cancel_batch(self, tenant, batch, reason, dry_run).await
+    }
+
+    async fn halt_batch(&self, batch: BatchId, reason: &str) -> Result<Steered> {
+        steer::halt_batch(self, batch, reason).await
+    }
+
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {
+        steer::cancel_job(self, tenant, job, reason, dry_run).await
+    }
+
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+        steer::retry_job(self, tenant, job, dry_run).await
+    }
+
+    async fn pause_queue(&self, tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Result<Steered> {
+        steer::pause_queue(self, tenant, queue, paused, dry_run).await
+    }
+
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
+        redrive::dead(self, tenant, jobs, dry_run).await
+    }
+
+    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
+        redrive::quarantine(self, tenant, redrive, dry_run).await
+    }
+
+    async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
+        view::batch(self, tenant, batch).await
+    }
+
+    async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>> {
+        view::batch_plan(self, batch).await
+    }
+
+    async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
+        view::batches(self, filter, page).await
+    }
+
+    async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
+        view::chunk_results(self, batch, after_seq, limit).await
+    }
+
+    async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>> {
+        view::job(self, tenant, job).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
+        view::jobs(self, filter, page).await
+    }
+
+    async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
+        view::queues(self, tenant).await
+    }
+
+    async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
+        view::quarantine(self, filter, page).await
+    }
+
+    async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
+        email::email(self, email).await
+    }
+
+    async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
+        email::email_move(self, key, fence, to, note).await
+    }
+
+    async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
+        worker::lead(self, name, holder, lease).await
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_core::id::DEFAULT_TENANT;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn group() -> Vec<NewJob> {
+        (0..20).map(|_| NewJob::new(JobId(Uuid::now_v7()), "work", json!("x".repeat(2_000)))).collect()
+    }
+
+    async fn fresh(folder: &Path) -> SqliteStore {
+        let store = SqliteStore::connect(&folder.join("store.db"), &Settings::default(), true).await.expect("opens");
+        store.migrate().await.expect("migrated");
+        store
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_a_group_whole_and_is_got_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = fresh(folder.path()).await;
+        let limit = async |pages: i64| {
+            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            sqlx::query(pragma).execute(&store.writer).await.expect("a limit");
+        };
+        limit(200).await;
+        let mut made = 0;
+        let error = loop {
+            match store.enqueue(&group()).await {
+                Ok(report) => made += report.jobs.len() as u64,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StoreError::Full(_)) && error.is_transient(), "{error}");
+        let queued =
+            async || store.queues(DEFAULT_TENANT).await.expect("listed").first().map_or(0, |queue| queue.queued);
+        assert_eq!(queued().await, made);
+        limit(100_000).await;
+        store.enqueue(&group()).await.expect("there is room again");
+        assert_eq!(queued().await, made + 20);
+        assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_transition_that_is_dropped_leaves_nothing_and_blocks_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = fresh(folder.path()).await;
+        let mut t = transition::Transition::begin(&store).await.expect("begun");
+        let asked = group();
+        insert::new_jobs(&mut t, &asked).await.expect("inserted");
+        drop(t);
+        assert!(store.job(DEFAULT_TENANT, asked[0].id).await.expect("asked").is_none());
+        store.enqueue(&asked).await.expect("the writer is free");
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_survives_a_power_cut_by_the_settings_of_the_connection() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = fresh(folder.path()).await;
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.writer).await.expect("asked");
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&store.writer).await.expect("asked");
+        let keys: i64 = sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&store.writer).await.expect("asked");
+        assert_eq!((mode.as_str(), synchronous, keys), ("wal", 2, 1));
+    }
+}

@@ -1,0 +1,137 @@
+//! T8: every counter is compared with what it counts.
+//!
+//! The comparison reads one snapshot and holds nobody up. Only when something is wrong is it made once more by the
+//! writer, and repaired in the same transaction.
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::JobState;
+use sqlx::sqlite::SqliteRow;
+
+use super::transition::{Transition, progress};
+use super::{SqliteStore, error, fan_in, insert, row};
+use crate::ReconcileReport;
+use crate::error::Result;
+
+/// Each batch that is not final, beside what its jobs say.
+const BATCHES: &str = "
+    SELECT b.*, b.definition ->> '$.queue' AS queue,
+           (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL
+                AND j.state IN ('scheduled', 'queued', 'running', 'retry')) AS open_chunks,
+           (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL
+                AND j.state = 'dead') AS dead_chunks,
+           EXISTS (SELECT 1 FROM job j WHERE j.batch_id = b.id AND j.kind = 'aggregate'
+                AND j.generation = b.generation) AS aggregated
+    FROM batch b WHERE b.state IN ('open', 'sealed', 'aggregating') ORDER BY b.id";
+
+/// The queue counters that are wrong, each with by how much it is too low.
+const COUNTERS: &str = "
+    SELECT tenant, queue, state, sum(jobs) AS missing FROM (
+        SELECT tenant, queue, state, count(*) AS jobs FROM job GROUP BY tenant, queue, state
+        UNION ALL
+        SELECT tenant, queue, state, -jobs FROM queue_count)
+    GROUP BY tenant, queue, state HAVING sum(jobs) <> 0 ORDER BY tenant, queue, state";
+
+pub(super) async fn reconcile(store: &SqliteStore, dry_run: bool) -> Result<ReconcileReport> {
+    let batches = sqlx::query(BATCHES).fetch_all(&store.readers).await.map_err(error::database)?;
+    let counters = sqlx::query(COUNTERS).fetch_all(&store.readers).await.map_err(error::database)?;
+    let mut report = ReconcileReport { batches: batches.len() as u64, ..ReconcileReport::default() };
+    let mut wrong = !counters.is_empty();
+    for batch in &batches {
+        wrong |= !Compared::of(batch)?.fine();
+    }
+    if !wrong {
+        return Ok(report);
+    }
+    let mut t = Transition::begin(store).await?;
+    // The counters first: what is mended of the batches counts what it adds by itself.
+    for counter in &t.rows(sqlx::query(COUNTERS)).await? {
+        mend_counter(&mut t, counter, &mut report.findings)?;
+    }
+    for batch in &t.rows(sqlx::query(BATCHES)).await? {
+        mend_batch(&mut t, batch, &mut report.findings).await?;
+    }
+    if !dry_run {
+        report.dispatched = t.commit().await?.dispatched;
+    }
+    Ok(report)
+}
+
+/// A batch beside its jobs.
+struct Compared {
+    batch: BatchId,
+    state: BatchState,
+    remaining: i64,
+    open_chunks: i64,
+    dead: i64,
+    dead_chunks: i64,
+    aggregated: bool,
+}
+
+impl Compared {
+    fn of(row: &SqliteRow) -> Result<Self> {
+        Ok(Self {
+            batch: row::id(row, "id")?,
+            state: row::word(row, "state")?,
+            remaining: row::get(row, "remaining")?,
+            open_chunks: row::get(row, "open_chunks")?,
+            dead: row::get(row, "chunks_dead")?,
+            dead_chunks: row::get(row, "dead_chunks")?,
+            aggregated: row::flag(row, "aggregated")?,
+        })
+    }
+
+    fn stuck(&self) -> bool {
+        self.state == BatchState::Sealed && self.open_chunks == 0
+    }
+
+    fn orphaned(&self) -> bool {
+        self.state == BatchState::Aggregating && !self.aggregated
+    }
+
+    fn fine(&self) -> bool {
+        self.remaining == self.open_chunks && self.dead == self.dead_chunks && !self.stuck() && !self.orphaned()
+    }
+}
+
+async fn mend_batch(t: &mut Transition<'_>, row: &SqliteRow, findings: &mut Vec<String>) -> Result<()> {
+    let found = Compared::of(row)?;
+    let batch = found.batch;
+    if found.remaining != found.open_chunks {
+        findings.push(format!(
+            "batch {batch} said that {} of its chunks remain, but {} do; corrected",
+            found.remaining, found.open_chunks
+        ));
+        t.delta(batch).remaining += found.open_chunks - found.remaining;
+    }
+    if found.dead != found.dead_chunks {
+        findings.push(format!(
+            "batch {batch} said that {} of its chunks are dead, but {} are; corrected",
+            found.dead, found.dead_chunks
+        ));
+        t.delta(batch).dead += found.dead_chunks - found.dead;
+    }
+    if found.stuck() {
+        findings.push(format!("batch {batch} had nothing left to do, but its aggregate had not begun; begun now"));
+        t.delta(batch);
+    }
+    if found.orphaned() {
+        findings.push(format!("batch {batch} was aggregating without a job that does it; enqueued now"));
+        let queue = row::get(row, "queue")?;
+        let job = fan_in::aggregate(&progress(row)?, row::get(row, "tenant")?, queue, row::get(row, "trace")?)?;
+        insert::jobs(t, &[job]).await?;
+    }
+    Ok(())
+}
+
+fn mend_counter(t: &mut Transition<'_>, row: &SqliteRow, findings: &mut Vec<String>) -> Result<()> {
+    let (tenant, queue): (String, String) = (row::get(row, "tenant")?, row::get(row, "queue")?);
+    let state: JobState = row::word(row, "state")?;
+    let missing: i64 = row::get(row, "missing")?;
+    let (by, how) = (missing.unsigned_abs(), if missing > 0 { "low" } else { "high" });
+    findings.push(format!(
+        "the counter of {state} jobs on queue `{queue}` of tenant `{tenant}` was too {how} by {by}; corrected"
+    ));
+    t.count(&tenant, &queue, state, missing);
+    Ok(())
+}

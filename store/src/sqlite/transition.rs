@@ -1,0 +1,244 @@
+//! One write transaction: what it moves is noted while it runs, and what follows from that (counters,
+//! fan-in, outbox) is written once, just before the commit.
+
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::{JobState, Lane};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Sqlite, Transaction};
+
+use super::error::database;
+use super::row::{self, Moved};
+use super::{SqliteStore, fan_in};
+use crate::check;
+use crate::error::Result;
+use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
+
+/// The database's own clock, in microseconds. It is good to a millisecond.
+pub(super) const NOW: &str = "SELECT CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000";
+
+/// The most ids in one outbox row.
+const OUTBOX_IDS_MAX: usize = 1_000;
+
+/// A statement with its parameters.
+pub(super) type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
+
+/// A write transaction under way. Dropped without [`Transition::commit`], nothing has happened.
+pub(super) struct Transition<'s> {
+    tx: Transaction<'static, Sqlite>,
+    store: &'s SqliteStore,
+    /// The database's now at the beginning, in microseconds: one instant for the whole transaction.
+    pub(super) now: i64,
+    counts: Vec<Count>,
+    ready: Vec<Ready>,
+    deltas: Vec<(BatchId, Delta)>,
+    /// How many jobs changed their state.
+    pub(super) moved: u64,
+    claimable: bool,
+}
+
+/// What a transaction left behind.
+pub(super) struct Committed {
+    pub(super) dispatched: Dispatched,
+    pub(super) progress: Vec<BatchProgress>,
+}
+
+/// By how much a queue's counter changes.
+struct Count {
+    tenant: String,
+    queue: String,
+    state: JobState,
+    by: i64,
+}
+
+/// Ids for one outbox row or several.
+struct Ready {
+    purpose: Purpose,
+    queue: String,
+    lane: Lane,
+    jobs: Vec<JobId>,
+}
+
+/// By how much a batch changes. All zero is a look: it fires the fan-in if nothing remains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Delta {
+    pub(super) chunks: i64,
+    pub(super) remaining: i64,
+    pub(super) dead: i64,
+    pub(super) retries: i64,
+    pub(super) input: i64,
+    pub(super) ok: i64,
+    pub(super) skipped: i64,
+    pub(super) quarantined: i64,
+    pub(super) cancelled: i64,
+}
+
+impl<'s> Transition<'s> {
+    /// Waits for the one writer and begins.
+    pub(super) async fn begin(store: &'s SqliteStore) -> Result<Self> {
+        // Immediate: a transaction that reads first and then writes could otherwise be refused
+        // halfway, when another process has written in between.
+        let mut tx = store.writer.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
+        let now = sqlx::query_scalar(NOW).fetch_one(&mut *tx).await.map_err(database)?;
+        Ok(Self {
+            tx,
+            store,
+            now,
+            counts: Vec::new(),
+            ready: Vec::new(),
+            deltas: Vec::new(),
+            moved: 0,
+            claimable: false,
+        })
+    }
+
+    /// Runs a statement and gives its rows.
+    pub(super) async fn rows(&mut self, query: Query) -> Result<Vec<SqliteRow>> {
+        query.fetch_all(&mut *self.tx).await.map_err(database)
+    }
+
+    /// Runs a statement that gives one row at most.
+    pub(super) async fn row(&mut self, query: Query) -> Result<Option<SqliteRow>> {
+        query.fetch_optional(&mut *self.tx).await.map_err(database)
+    }
+
+    /// Runs a statement and gives how many rows it changed.
+    pub(super) async fn run(&mut self, query: Query) -> Result<u64> {
+        self.run_or(query, database).await
+    }
+
+    /// As [`Transition::run`], with another meaning of a refusal.
+    pub(super) async fn run_or(&mut self, query: Query, map: fn(sqlx::Error) -> crate::StoreError) -> Result<u64> {
+        query.execute(&mut *self.tx).await.map(|done| done.rows_affected()).map_err(map)
+    }
+
+    /// Notes that a job came to be in a state, or left one.
+    pub(super) fn count(&mut self, tenant: &str, queue: &str, state: JobState, by: i64) {
+        let known =
+            self.counts.iter_mut().find(|count| count.state == state && count.queue == queue && count.tenant == tenant);
+        match known {
+            Some(count) => count.by += by,
+            None => self.counts.push(Count { tenant: tenant.to_owned(), queue: queue.to_owned(), state, by }),
+        }
+    }
+
+    /// Notes that a job went from one state to another, and what follows for the road.
+    pub(super) fn moved(&mut self, job: &Moved, from: JobState, to: JobState) {
+        self.count(&job.tenant, &job.queue, from, -1);
+        self.arrived(job.id, &job.tenant, &job.queue, job.lane, to);
+    }
+
+    /// Notes that a job is in a state now.
+    pub(super) fn arrived(&mut self, id: JobId, tenant: &str, queue: &str, lane: Lane, to: JobState) {
+        self.moved += 1;
+        self.count(tenant, queue, to, 1);
+        match to {
+            JobState::Queued => self.ready(Purpose::Dispatch, queue, lane, id),
+            JobState::Dead => self.ready(Purpose::DeadLetter, queue, lane, id),
+            JobState::Scheduled | JobState::Running | JobState::Retry | JobState::Done | JobState::Cancelled => {}
+        }
+    }
+
+    /// Notes an id for the road.
+    pub(super) fn ready(&mut self, purpose: Purpose, queue: &str, lane: Lane, id: JobId) {
+        self.claimable |= purpose == Purpose::Dispatch;
+        if !self.store.road {
+            return;
+        }
+        let known = self.ready.iter_mut().find(|ready| {
+            ready.purpose == purpose && ready.lane == lane && ready.jobs.len() < OUTBOX_IDS_MAX && ready.queue == queue
+        });
+        match known {
+            Some(ready) => ready.jobs.push(id),
+            None => self.ready.push(Ready { purpose, queue: queue.to_owned(), lane, jobs: vec![id] }),
+        }
+    }
+
+    /// The change of a batch so far, to be added to.
+    pub(super) fn delta(&mut self, batch: BatchId) -> &mut Delta {
+        let index = match self.deltas.iter().position(|(id, _)| *id == batch) {
+            Some(index) => index,
+            None => {
+                self.deltas.push((batch, Delta::default()));
+                self.deltas.len() - 1
+            }
+        };
+        &mut self.deltas[index].1
+    }
+
+    /// Writes what follows from all that was noted, and commits.
+    pub(super) async fn commit(mut self) -> Result<Committed> {
+        let deltas = std::mem::take(&mut self.deltas);
+        let progress = fan_in::apply(&mut self, deltas).await?;
+        self.write_counts().await?;
+        let dispatches = self.write_outbox().await?;
+        self.tx.commit().await.map_err(database)?;
+        if self.claimable {
+            self.store.hint();
+        }
+        Ok(Committed { dispatched: Dispatched { dispatches, moved: self.moved }, progress })
+    }
+
+    async fn write_counts(&mut self) -> Result<()> {
+        let counts: Vec<(&str, &str, &str, i64)> = self
+            .counts
+            .iter()
+            .filter(|count| count.by != 0)
+            .map(|count| (count.tenant.as_str(), count.queue.as_str(), count.state.as_str(), count.by))
+            .collect();
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let counts = check::json(&counts)?;
+        // There is one writer: shards would serve nobody here, so that all is in shard 0.
+        let statement = "
+            INSERT INTO queue_count (tenant, queue, state, shard, jobs)
+            SELECT value ->> 0, value ->> 1, value ->> 2, 0, value ->> 3 FROM json_each(?1) WHERE true
+            ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs";
+        self.run(sqlx::query(statement).bind(counts)).await?;
+        Ok(())
+    }
+
+    async fn write_outbox(&mut self) -> Result<Vec<Dispatch>> {
+        let ready = std::mem::take(&mut self.ready);
+        if ready.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<(&str, &str, i16, String)> = ready
+            .iter()
+            .map(|ready| {
+                let jobs = check::json(&ready.jobs)?;
+                Ok((row::purpose_word(ready.purpose), ready.queue.as_str(), ready.lane.rank(), jobs))
+            })
+            .collect::<Result<_>>()?;
+        let statement = "
+            INSERT INTO outbox (purpose, queue, lane, jobs, created_at)
+            SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?2 FROM json_each(?1) ORDER BY key
+            RETURNING id, purpose, queue, lane, jobs";
+        let rows = check::json(&rows)?;
+        let written = self.rows(sqlx::query(statement).bind(rows).bind(self.now)).await?;
+        written.iter().map(row::dispatch).collect()
+    }
+}
+
+/// Where a batch stands after its change.
+pub(super) fn progress(row: &SqliteRow) -> Result<BatchProgress> {
+    Ok(BatchProgress {
+        batch: row::id(row, "id")?,
+        state: row::word(row, "state")?,
+        generation: row::number(row, "generation")?,
+        counts: row::counts(row)?,
+        remaining: row::number(row, "remaining")?,
+        halting: row::flag(row, "halting")?,
+    })
+}
+
+/// Microseconds since 1970 after so long.
+pub(super) fn later(now: i64, wait: std::time::Duration) -> i64 {
+    now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX / 2))
+}
+
+/// Microseconds since 1970 of an instant.
+pub(super) fn micros(at: Instant) -> i64 {
+    at.timestamp_micros()
+}

@@ -1,0 +1,287 @@
+//! What people and pages see. Readers only: nothing here waits for the writer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::JobState;
+use serde_json::Value;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Sqlite};
+use uuid::Uuid;
+
+use super::error::database;
+use super::{SqliteStore, row};
+use crate::error::{Result, StoreError};
+use crate::{
+    AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView,
+    QueueView, StoredResult,
+};
+
+/// The most rows of one page.
+const PAGE_ROWS_MAX: u32 = 1_000;
+
+/// What a list shows of a job: everything but the payload, which may be large.
+const JOB_COLUMNS: &str = "id, tenant, queue, lane, kind, state, attempt, max_attempts, batch_id, seq, generation, items, \
+                           output, error, worker_id, created_at, run_at, started_at, finished_at";
+
+pub(super) async fn batch(store: &SqliteStore, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
+    let statement = "SELECT * FROM batch WHERE id = ?1 AND tenant = ?2";
+    let found = sqlx::query(statement).bind(batch.0).bind(tenant.to_owned()).fetch_optional(&store.readers).await;
+    found.map_err(database)?.as_ref().map(batch_view).transpose()
+}
+
+pub(super) async fn stalled_plans(
+    store: &SqliteStore,
+    older_than: Duration,
+    limit: u32,
+) -> Result<Vec<(String, BatchId)>> {
+    let before = store.now_micros().await?.saturating_sub(i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX));
+    let statement = "SELECT tenant, id FROM batch WHERE state = 'open' AND planned_at <= ?1 ORDER BY id LIMIT ?2";
+    let query = sqlx::query(statement).bind(before).bind(i64::from(limit));
+    let rows = query.fetch_all(&store.readers).await.map_err(database)?;
+    rows.iter().map(|row| Ok((row::get(row, "tenant")?, row::id(row, "id")?))).collect()
+}
+
+pub(super) async fn batch_plan(store: &SqliteStore, batch: BatchId) -> Result<Option<BatchPlan>> {
+    let statement = "SELECT id, tenant, name, definition, stamp, params, trace FROM batch WHERE id = ?1";
+    let found = sqlx::query(statement).bind(batch.0).fetch_optional(&store.readers).await.map_err(database)?;
+    let Some(row) = found else { return Ok(None) };
+    Ok(Some(BatchPlan {
+        id: row::id(&row, "id")?,
+        tenant: row::get(&row, "tenant")?,
+        name: row::get(&row, "name")?,
+        definition: row::json(&row, "definition")?,
+        stamp: row::json(&row, "stamp")?,
+        params: row::json(&row, "params")?,
+        trace: row::get(&row, "trace")?,
+    }))
+}
+
+pub(super) async fn batches(store: &SqliteStore, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM batch WHERE tenant = ");
+    query.push_bind(filter.tenant.clone());
+    if let Some(name) = &filter.name {
+        query.push(" AND name = ").push_bind(name.clone());
+    }
+    if let Some(state) = filter.state {
+        query.push(" AND state = ").push_bind(state.as_str());
+    }
+    if let Some(after) = after_id(page)? {
+        query.push(" AND id < ").push_bind(after);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
+    let rows = query.build().fetch_all(&store.readers).await.map_err(database)?;
+    rows.iter().map(batch_view).collect()
+}
+
+pub(super) async fn chunk_results(
+    store: &SqliteStore,
+    batch: BatchId,
+    after_seq: i64,
+    limit: u32,
+) -> Result<Vec<StoredResult>> {
+    let statement = "SELECT seq, generation, result FROM result WHERE batch_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+    let query = sqlx::query(statement).bind(batch.0).bind(after_seq).bind(limit);
+    let rows = query.fetch_all(&store.readers).await.map_err(database)?;
+    rows.iter()
+        .map(|row| {
+            Ok(StoredResult {
+                seq: row::get(row, "seq")?,
+                generation: row::number(row, "generation")?,
+                result: row::json(row, "result")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn job(store: &SqliteStore, tenant: &str, job: JobId) -> Result<Option<JobView>> {
+    let statement = "SELECT * FROM job WHERE id = ?1 AND tenant = ?2";
+    let found = sqlx::query(statement).bind(job.0).bind(tenant.to_owned()).fetch_optional(&store.readers).await;
+    let Some(row) = found.map_err(database)? else { return Ok(None) };
+    let statement = "SELECT * FROM attempt WHERE job_id = ?1 ORDER BY attempt, number";
+    let attempts = sqlx::query(statement).bind(job.0).fetch_all(&store.readers).await.map_err(database)?;
+    let mut view = job_view(&row)?;
+    view.payload = row::json(&row, "payload")?;
+    view.attempts = attempts.iter().map(attempt_view).collect::<Result<_>>()?;
+    Ok(Some(view))
+}
+
+pub(super) async fn jobs(store: &SqliteStore, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
+    let mut query = QueryBuilder::<Sqlite>::new(format!("SELECT {JOB_COLUMNS} FROM job WHERE tenant = "));
+    query.push_bind(filter.tenant.clone());
+    if !filter.states.is_empty() {
+        query.push(" AND state IN (");
+        let mut states = query.separated(", ");
+        for state in &filter.states {
+            states.push_bind(state.as_str());
+        }
+        query.push(")");
+    }
+    if let Some(queue) = &filter.queue {
+        query.push(" AND queue = ").push_bind(queue.clone());
+    }
+    if let Some(kind) = &filter.kind {
+        query.push(" AND kind = ").push_bind(kind.clone());
+    }
+    if let Some(batch) = filter.batch {
+        query.push(" AND batch_id = ").push_bind(batch.0);
+    }
+    if let Some(after) = after_id(page)? {
+        query.push(" AND id < ").push_bind(after);
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
+    let rows = query.build().fetch_all(&store.readers).await.map_err(database)?;
+    rows.iter().map(job_view).collect()
+}
+
+pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<QueueView>> {
+    // The oldest by id of each lane is near enough to the oldest, and found without reading the backlog.
+    let statement = "
+        WITH known(name) AS (SELECT queue FROM queue_count WHERE tenant = ?1 UNION SELECT name FROM queue WHERE tenant = ?1)
+        SELECT k.name, c.state, sum(c.jobs) AS jobs,
+               coalesce((SELECT paused FROM queue p WHERE p.tenant = ?1 AND p.name = k.name), 0) AS paused,
+               (SELECT min(j.queued_at) FROM (VALUES (0), (1), (2)) l, job j
+                WHERE j.id = (SELECT i.id FROM job i WHERE i.queue = k.name AND i.lane = l.column1
+                                AND i.state = 'queued' AND i.tenant = ?1 ORDER BY i.id LIMIT 1)) AS oldest
+        FROM known k LEFT JOIN queue_count c ON c.tenant = ?1 AND c.queue = k.name
+        GROUP BY k.name, c.state ORDER BY k.name";
+    let rows = sqlx::query(statement).bind(tenant.to_owned()).fetch_all(&store.readers).await.map_err(database)?;
+    let mut views: BTreeMap<String, QueueView> = BTreeMap::new();
+    for row in &rows {
+        let name: String = row::get(row, "name")?;
+        let view = views.entry(name.clone()).or_default();
+        view.name = name;
+        view.paused = row::flag(row, "paused")?;
+        view.oldest_queued_at = row::maybe_instant(row, "oldest")?;
+        let state: Option<String> = row::get(row, "state")?;
+        if let Some(state) = state {
+            let state: JobState =
+                state.parse().map_err(|_| StoreError::Database(format!("unknown state `{state}`")))?;
+            *counter(view, state) = row::number(row, "jobs")?;
+        }
+    }
+    Ok(views.into_values().collect())
+}
+
+fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
+    match state {
+        JobState::Scheduled => &mut view.scheduled,
+        JobState::Queued => &mut view.queued,
+        JobState::Running => &mut view.running,
+        JobState::Retry => &mut view.retry,
+        JobState::Done => &mut view.done,
+        JobState::Dead => &mut view.dead,
+        JobState::Cancelled => &mut view.cancelled,
+    }
+}
+
+pub(super) async fn quarantine(
+    store: &SqliteStore,
+    filter: &QuarantineFilter,
+    page: &Page,
+) -> Result<Vec<QuarantineView>> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM quarantine WHERE tenant = ");
+    query.push_bind(filter.tenant.clone());
+    if let Some(batch) = filter.batch {
+        query.push(" AND batch_id = ").push_bind(batch.0);
+    }
+    if filter.open_only {
+        query.push(" AND state = 'open'");
+    }
+    if let Some(after) = &page.after {
+        let after: i64 = after.parse().map_err(|_| bad_key(after, "a number"))?;
+        query.push(" AND id > ").push_bind(after);
+    }
+    query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
+    let rows = query.build().fetch_all(&store.readers).await.map_err(database)?;
+    rows.iter().map(quarantine_view).collect()
+}
+
+fn limit(page: &Page) -> u32 {
+    page.limit.clamp(1, PAGE_ROWS_MAX)
+}
+
+fn after_id(page: &Page) -> Result<Option<Uuid>> {
+    page.after.as_ref().map(|after| Uuid::parse_str(after).map_err(|_| bad_key(after, "an id"))).transpose()
+}
+
+fn bad_key(found: &str, right: &str) -> StoreError {
+    StoreError::Invalid(format!("`{found}` is no key of this list; give {right} from the last row of the page before"))
+}
+
+fn batch_view(row: &SqliteRow) -> Result<BatchView> {
+    Ok(BatchView {
+        id: row::id(row, "id")?,
+        tenant: row::get(row, "tenant")?,
+        name: row::get(row, "name")?,
+        state: row::word(row, "state")?,
+        paused: row::flag(row, "paused")?,
+        generation: row::number(row, "generation")?,
+        counts: row::counts(row)?,
+        chunks: row::number(row, "chunks")?,
+        remaining: row::number(row, "remaining")?,
+        chunks_dead: row::number(row, "chunks_dead")?,
+        retries: row::number(row, "retries")?,
+        tolerate: row::get(row, "tolerate")?,
+        result: row::maybe_json(row, "result")?,
+        reason: row::get(row, "reason")?,
+        created_at: row::instant(row, "created_at")?,
+        finished_at: row::maybe_instant(row, "finished_at")?,
+    })
+}
+
+/// Without payload and attempts.
+fn job_view(row: &SqliteRow) -> Result<JobView> {
+    Ok(JobView {
+        id: row::id(row, "id")?,
+        tenant: row::get(row, "tenant")?,
+        queue: row::get(row, "queue")?,
+        lane: row::lane(row)?,
+        kind: row::get(row, "kind")?,
+        state: row::word(row, "state")?,
+        attempt: row::number(row, "attempt")?,
+        max_attempts: row::number(row, "max_attempts")?,
+        batch: row::maybe_id(row, "batch_id")?,
+        seq: row::get(row, "seq")?,
+        generation: row::number(row, "generation")?,
+        items: row::number(row, "items")?,
+        payload: Value::Null,
+        output: row::maybe_json(row, "output")?,
+        error: row::get(row, "error")?,
+        worker: row::maybe_id(row, "worker_id")?,
+        created_at: row::instant(row, "created_at")?,
+        run_at: row::maybe_instant(row, "run_at")?,
+        started_at: row::maybe_instant(row, "started_at")?,
+        finished_at: row::maybe_instant(row, "finished_at")?,
+        attempts: Vec::new(),
+    })
+}
+
+fn attempt_view(row: &SqliteRow) -> Result<AttemptView> {
+    Ok(AttemptView {
+        attempt: row::number(row, "attempt")?,
+        worker: row::maybe_id(row, "worker_id")?,
+        started_at: row::maybe_instant(row, "started_at")?,
+        ended_at: row::instant(row, "ended_at")?,
+        ending: row::get(row, "ending")?,
+        error: row::get(row, "error")?,
+    })
+}
+
+fn quarantine_view(row: &SqliteRow) -> Result<QuarantineView> {
+    let line: Option<i64> = row::get(row, "line")?;
+    Ok(QuarantineView {
+        id: row::get(row, "id")?,
+        batch: row::id(row, "batch_id")?,
+        seq: row::get(row, "seq")?,
+        generation: row::number(row, "generation")?,
+        position: row::number(row, "position")?,
+        line: line.and_then(|line| u64::try_from(line).ok()),
+        stage: row::get(row, "stage")?,
+        reason: row::get(row, "reason")?,
+        item: row::json(row, "item")?,
+        state: row::get(row, "state")?,
+        created_at: row::instant(row, "created_at")?,
+    })
+}

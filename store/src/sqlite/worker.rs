@@ -1,0 +1,138 @@
+//! Process incarnations, their leases, and leadership.
+
+use std::time::Duration;
+
+use gristmill_core::id::{JobId, WorkerId};
+use gristmill_core::job::Fence;
+use gristmill_core::settle::{Ending, Verdict};
+use sqlx::sqlite::SqliteRow;
+
+use super::settle::{Settlement, settle};
+use super::transition::{Transition, later};
+use super::{SqliteStore, error, row};
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::{Dispatched, NewWorker, WorkerView};
+
+/// How long an incarnation that is over is still shown: a day, in microseconds.
+const SHOWN_MICROS: i64 = 86_400 * 1_000_000;
+
+pub(super) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<()> {
+    let mut t = Transition::begin(store).await?;
+    let statement = "
+        INSERT INTO worker (id, role, host, pid, version, slots, queues, started_at, seen_at, lease_until)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)
+        ON CONFLICT DO NOTHING";
+    let query = sqlx::query(statement)
+        .bind(worker.id.0)
+        .bind(check::plain(&worker.role, check::REASON_CHARS_MAX))
+        .bind(check::plain(&worker.host, check::REASON_CHARS_MAX))
+        .bind(worker.pid)
+        .bind(check::plain(&worker.version, check::REASON_CHARS_MAX))
+        .bind(worker.slots)
+        .bind(check::json(&worker.queues)?)
+        .bind(t.now)
+        .bind(later(t.now, worker.lease));
+    t.run(query).await?;
+    t.commit().await?;
+    Ok(())
+}
+
+pub(super) async fn beat(store: &SqliteStore, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
+    let mut t = Transition::begin(store).await?;
+    // A lease that has run out but that nobody has noticed yet may still be prolonged: nothing has
+    // been taken from its holder.
+    let statement = "
+        UPDATE worker SET lease_until = ?3, seen_at = ?2, running = ?4 WHERE id = ?1 AND state = 'alive'";
+    let query = sqlx::query(statement).bind(worker.0).bind(t.now).bind(later(t.now, lease)).bind(running);
+    let alive = t.run(query).await? == 1;
+    t.commit().await?;
+    Ok(alive)
+}
+
+pub(super) async fn retire(store: &SqliteStore, worker: WorkerId) -> Result<Dispatched> {
+    let mut t = Transition::begin(store).await?;
+    let statement = "
+        UPDATE worker SET state = 'stopped', lease_until = ?2, seen_at = ?2, running = 0
+        WHERE id = ?1 AND state = 'alive'";
+    t.run(sqlx::query(statement).bind(worker.0).bind(t.now)).await?;
+    release(&mut t, worker, &[], "the worker stopped").await?;
+    Ok(t.commit().await?.dispatched)
+}
+
+pub(super) async fn release_unknown(store: &SqliteStore, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
+    let mut t = Transition::begin(store).await?;
+    release(&mut t, worker, known, "the claim's result was lost").await?;
+    Ok(t.commit().await?.dispatched)
+}
+
+/// Gives back what runs under an incarnation, but for what is kept.
+async fn release(t: &mut Transition<'_>, worker: WorkerId, kept: &[Fence], why: &str) -> Result<()> {
+    let kept: Vec<(JobId, u32)> = kept.iter().map(|fence| (fence.job, fence.attempt)).collect();
+    let running = "
+        SELECT id, attempt FROM job
+        WHERE worker_id = ?1 AND state = 'running'
+          AND (id, attempt) NOT IN (SELECT unhex(value ->> 0, '-'), value ->> 1 FROM json_each(?2))
+        ORDER BY id";
+    let running = t.rows(sqlx::query(running).bind(worker.0).bind(check::json(&kept)?)).await?;
+    let released: Vec<Settlement<'_>> = running
+        .iter()
+        .map(|row| {
+            let fence = Fence { job: row::id(row, "id")?, attempt: row::number(row, "attempt")?, worker };
+            Ok(Settlement::taken(fence, Ending::Interrupted, Verdict::Release, why))
+        })
+        .collect::<Result<_>>()?;
+    if !released.is_empty() {
+        settle(t, &released).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn workers(store: &SqliteStore) -> Result<Vec<WorkerView>> {
+    let statement = "
+        SELECT *, CASE WHEN state = 'alive' AND lease_until < ?1 THEN 'lost' ELSE state END AS seen_state FROM worker
+        WHERE state = 'alive' OR seen_at > ?1 - ?2 ORDER BY started_at DESC, id DESC";
+    let now = store.now_micros().await?;
+    let rows = sqlx::query(statement).bind(now).bind(SHOWN_MICROS).fetch_all(&store.readers).await;
+    rows.map_err(error::database)?.iter().map(view).collect()
+}
+
+pub(super) async fn lead(store: &SqliteStore, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
+    check::name("lease", name)?;
+    let mut t = Transition::begin(store).await?;
+    let statement = "
+        INSERT INTO leader (name, holder, epoch, lease_until) VALUES (?1, ?2, 1, ?4)
+        ON CONFLICT (name) DO UPDATE SET
+            epoch = leader.epoch + (leader.holder <> excluded.holder),
+            holder = excluded.holder, lease_until = excluded.lease_until
+        WHERE leader.holder = excluded.holder OR leader.lease_until <= ?3
+        RETURNING epoch";
+    let query = sqlx::query(statement).bind(name.to_owned()).bind(holder.0).bind(t.now).bind(later(t.now, lease));
+    let epoch = t.row(query).await?.map(|row| row::get(&row, "epoch")).transpose()?;
+    t.commit().await?;
+    Ok(epoch)
+}
+
+fn view(row: &SqliteRow) -> Result<WorkerView> {
+    Ok(WorkerView {
+        id: row::id(row, "id")?,
+        role: row::get(row, "role")?,
+        host: row::get(row, "host")?,
+        pid: row::number(row, "pid")?,
+        version: row::get(row, "version")?,
+        slots: row::number(row, "slots")?,
+        running: row::number(row, "running")?,
+        queues: row::json(row, "queues")?,
+        started_at: row::instant(row, "started_at")?,
+        seen_at: row::instant(row, "seen_at")?,
+        state: row::get(row, "seen_state")?,
+    })
+}
+
+/// What a second working process is told.
+pub(super) fn locked(path: &std::path::Path, holder: &str) -> StoreError {
+    StoreError::Locked(format!(
+        "{holder} already works on {}; stop that process, or use PostgreSQL for several working processes (enqueueing, looking and steering go on beside it)",
+        path.display()
+    ))
+}

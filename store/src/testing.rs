@@ -1,0 +1,316 @@
+//! Fresh stores for tests, of this crate and of the others, and small jobs and batches to put into them.
+//!
+//! A SQLite store lies in a temporary folder, a PostgreSQL store in a schema of its own on the server that
+//! `GRISTMILL_TEST_POSTGRES` names. Both vanish with the [`TestStore`]. Everything here panics when the
+//! database does not answer: it is for tests alone.
+
+use std::ops::Deref;
+use std::str::FromStr;
+use std::time::Duration;
+
+use gristmill_core::chunk::{ChunkPayload, ChunkResult, Slice, SourceStamp};
+use gristmill_core::definition::BatchDefinition;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{ClaimedJob, NewJob};
+use gristmill_core::settle::{Ending, Verdict};
+use serde_json::{Value, json};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::open::{OpenOptions, connect, open};
+use crate::{Claim, Completion, NewBatch, NewChunk, NewWorker};
+use crate::{Settings, StoreHandle};
+
+/// The environment variable that names the PostgreSQL server for tests.
+pub const POSTGRES_VARIABLE: &str = "GRISTMILL_TEST_POSTGRES";
+
+/// What the name of every test's schema begins with; the time-ordered id after it tells its age.
+const SCHEMA: &str = "gristmill_test_";
+
+/// Schemas of tests that died are dropped when they are as old as this.
+const ABANDONED_SECONDS: i64 = 1_800;
+
+/// A store that nobody else has. Dereferences to its handle.
+#[derive(Debug)]
+pub struct TestStore {
+    store: StoreHandle,
+    url: String,
+    road: bool,
+    home: Home,
+}
+
+/// What vanishes with the store.
+#[derive(Debug)]
+enum Home {
+    Folder { _folder: tempfile::TempDir },
+    Schema { server: String, name: String },
+}
+
+impl Deref for TestStore {
+    type Target = StoreHandle;
+
+    fn deref(&self) -> &StoreHandle {
+        &self.store
+    }
+}
+
+impl TestStore {
+    /// A fresh SQLite store. With `road` it writes an outbox, as if a broker carried ids.
+    pub async fn sqlite(road: bool) -> Self {
+        let store = Self::sqlite_unmigrated(road).await;
+        store.migrate().await.expect("the migrations apply");
+        store
+    }
+
+    /// A SQLite file without a schema.
+    pub async fn sqlite_unmigrated(road: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = format!("sqlite://{}", folder.path().join("store.db").display());
+        let store = connect(&url, options(road)).await.expect("the file opens");
+        Self { store, url, road, home: Home::Folder { _folder: folder } }
+    }
+
+    /// A fresh PostgreSQL store in its own schema.
+    pub async fn postgres(road: bool) -> Self {
+        let store = Self::postgres_unmigrated(road).await;
+        store.migrate().await.expect("the migrations apply");
+        store
+    }
+
+    /// An empty schema on PostgreSQL.
+    pub async fn postgres_unmigrated(road: bool) -> Self {
+        let server = std::env::var(POSTGRES_VARIABLE);
+        let server = server.unwrap_or_else(|_| panic!("set {POSTGRES_VARIABLE} or run `make test`"));
+        sweep(&server).await;
+        let name = format!("{SCHEMA}{}", Uuid::now_v7().simple());
+        let mut connection = PgConnection::connect(&server).await.expect("the test server answers");
+        let create = AssertSqlSafe(format!("CREATE SCHEMA {name}"));
+        sqlx::query(create).execute(&mut connection).await.expect("a schema of our own");
+        connection.close().await.expect("a clean end");
+        let mark = if server.contains('?') { '&' } else { '?' };
+        let url = format!("{server}{mark}options[search_path]={name}");
+        let store = connect(&url, options(road)).await.expect("the schema opens");
+        Self { store, url, road, home: Home::Schema { server, name } }
+    }
+
+    /// The handle, to be given away.
+    pub fn handle(&self) -> StoreHandle {
+        self.store.clone()
+    }
+
+    /// The URL at which another process would open it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A second handle, as another process would have it.
+    pub async fn second(&self) -> StoreHandle {
+        open(&self.url, options(self.road)).await.expect("the same store opens again")
+    }
+
+    /// Changes the database behind the store's back.
+    pub async fn tamper(&self, sql: &str) {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.home {
+            Home::Folder { .. } => {
+                let mut connection = self.raw_sqlite().await;
+                sqlx::raw_sql(sql).execute(&mut connection).await.expect("the statement runs");
+                connection.close().await.expect("a clean end");
+            }
+            Home::Schema { .. } => {
+                let mut connection = PgConnection::connect(&self.url).await.expect("the test server answers");
+                sqlx::raw_sql(sql).execute(&mut connection).await.expect("the statement runs");
+                connection.close().await.expect("a clean end");
+            }
+        }
+    }
+
+    /// One whole number, asked of the database behind the store's back.
+    pub async fn count(&self, sql: &str) -> i64 {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match &self.home {
+            Home::Folder { .. } => {
+                let mut connection = self.raw_sqlite().await;
+                sqlx::query(sql).fetch_one(&mut connection).await.expect("one row").get(0)
+            }
+            Home::Schema { .. } => {
+                let mut connection = PgConnection::connect(&self.url).await.expect("the test server answers");
+                sqlx::query(sql).fetch_one(&mut connection).await.expect("one row").get(0)
+            }
+        }
+    }
+
+    async fn raw_sqlite(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::from_str(&self.url).expect("our own URL");
+        options.busy_timeout(Duration::from_secs(10)).connect().await.expect("the file opens")
+    }
+}
+
+impl Drop for TestStore {
+    fn drop(&mut self) {
+        let Home::Schema { server, name } = &self.home else { return };
+        let (server, name) = (server.clone(), name.clone());
+        // Dropping cannot wait, and the test's own runtime may be gone: a thread with one of its own can.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(drop_schema(&server, &name)).map_err(std::io::Error::other)
+        });
+        // A schema that stays is swept by a later run.
+        drop(dropped.join());
+    }
+}
+
+async fn drop_schema(server: &str, name: &str) -> sqlx::Result<()> {
+    let options = PgConnectOptions::from_str(server)?.disable_statement_logging();
+    let mut connection = options.connect().await?;
+    // The server says for each table that it goes too, unless asked not to.
+    sqlx::query("SET client_min_messages = warning").execute(&mut connection).await?;
+    sqlx::query(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {name} CASCADE"))).execute(&mut connection).await?;
+    connection.close().await
+}
+
+/// Drops what tests that died have left, once in a process.
+async fn sweep(server: &str) {
+    static SWEPT: OnceCell<()> = OnceCell::const_new();
+    SWEPT.get_or_init(|| async { drop(sweep_now(server).await) }).await;
+}
+
+async fn sweep_now(server: &str) -> sqlx::Result<()> {
+    let mut connection = PgConnection::connect(server).await?;
+    let statement = "SELECT nspname::text, extract(epoch FROM now())::bigint FROM pg_namespace WHERE nspname LIKE $1";
+    let rows = sqlx::query(statement).bind(format!("{SCHEMA}%")).fetch_all(&mut connection).await?;
+    for row in rows {
+        let (name, now): (String, i64) = (row.get(0), row.get(1));
+        let made = name.strip_prefix(SCHEMA).and_then(|id| Uuid::parse_str(id).ok()).and_then(|id| id.get_timestamp());
+        let made = made.and_then(|made| i64::try_from(made.to_unix().0).ok());
+        if made.is_some_and(|made| made + ABANDONED_SECONDS < now) {
+            drop_schema(server, &name).await?;
+        }
+    }
+    connection.close().await
+}
+
+fn options(road: bool) -> OpenOptions {
+    OpenOptions { settings: Settings { connections: 6, ..Settings::default() }, road }
+}
+
+/// A fresh job id.
+pub fn job_id() -> JobId {
+    JobId(Uuid::now_v7())
+}
+
+/// A fresh incarnation.
+pub fn worker_id() -> WorkerId {
+    WorkerId(Uuid::now_v7())
+}
+
+/// A job of kind `work` with everything else at its default.
+pub fn job() -> NewJob {
+    NewJob::new(job_id(), "work", json!({ "n": 1 }))
+}
+
+/// So many of them.
+pub fn jobs(count: usize) -> Vec<NewJob> {
+    (0..count).map(|n| NewJob::new(job_id(), "work", json!({ "n": n }))).collect()
+}
+
+/// An incarnation with a lease of so long.
+pub fn worker(lease: Duration) -> NewWorker {
+    NewWorker {
+        id: worker_id(),
+        role: "worker".to_owned(),
+        host: "here".to_owned(),
+        pid: 1,
+        version: "0".to_owned(),
+        slots: 10,
+        queues: Vec::new(),
+        lease,
+    }
+}
+
+/// A claim of every queue and of the kinds that the tests use.
+pub fn claim_as(worker: WorkerId, limit: u32) -> Claim {
+    let kinds = ["work", "chunk", "aggregate", "email", "webhook"];
+    Claim { worker, queues: Vec::new(), kinds: kinds.map(str::to_owned).to_vec(), limit }
+}
+
+/// A batch with a definition as small as it can be.
+pub fn batch() -> NewBatch {
+    NewBatch {
+        id: BatchId(Uuid::now_v7()),
+        tenant: gristmill_core::id::DEFAULT_TENANT.to_owned(),
+        name: "orders".to_owned(),
+        definition: definition(json!({ "source": { "jsonl": "-" }, "tolerate": "50%", "max_attempts": 3 })),
+        stamp: SourceStamp::default(),
+        params: Value::Null,
+        idempotency_key: None,
+        trace: None,
+    }
+}
+
+/// A definition as `config.toml` would spell it.
+pub fn definition(spelled: Value) -> BatchDefinition {
+    serde_json::from_value(spelled).expect("a definition")
+}
+
+/// A chunk with its number and so many items.
+pub fn chunk(seq: i64, items: u64) -> NewChunk {
+    let first = u64::try_from(seq).unwrap_or(0) * items;
+    let slice = Slice::Bytes { file: 0, from: first, to: first + items, line: first + 1 };
+    NewChunk { id: job_id(), seq, payload: ChunkPayload { slice, items, first } }
+}
+
+/// Chunks 0, 1, 2… of so many items each.
+pub fn chunks(count: i64, items: u64) -> Vec<NewChunk> {
+    (0..count).map(|seq| chunk(seq, items)).collect()
+}
+
+/// A sealed batch of so many chunks of so many items.
+pub async fn sealed(store: &StoreHandle, count: i64, items: u64) -> BatchId {
+    let batch = batch();
+    store.create_batch(&batch).await.expect("created");
+    store.add_chunks(batch.id, &chunks(count, items)).await.expect("added");
+    store.seal(batch.id).await.expect("sealed");
+    batch.id
+}
+
+/// It went well.
+pub fn done(job: &ClaimedJob) -> Completion {
+    Completion::new(job.fence, Ending::Done, Verdict::Done)
+}
+
+/// A chunk went well, for so many of its items.
+pub fn chunk_done(job: &ClaimedJob, ok: u64) -> Completion {
+    Completion { chunk: Some(ChunkResult { ok, ..ChunkResult::default() }), ..done(job) }
+}
+
+/// It failed for the last time.
+pub fn dead(job: &ClaimedJob) -> Completion {
+    let error = Some("it will never work".to_owned());
+    Completion { error, ..Completion::new(job.fence, Ending::Permanent, Verdict::Dead) }
+}
+
+/// It failed and is tried again after so long.
+pub fn retry(job: &ClaimedJob, after: Duration) -> Completion {
+    let error = Some("not this time".to_owned());
+    Completion { error, ..Completion::new(job.fence, Ending::Failed { retry_after: None }, Verdict::Retry { after }) }
+}
+
+/// Asks again and again, for ten seconds at most, until the answer is there.
+///
+/// # Panics
+///
+/// When it does not come.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what} did not come true within ten seconds");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,462 @@
+//! What goes into the store and what comes out.
+
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::chunk::{ChunkPayload, ChunkResult, SourceStamp};
+use gristmill_core::definition::BatchDefinition;
+pub use gristmill_core::dispatch::{Dispatch, Purpose};
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{ClaimedJob, Fence, JobState, NewJob};
+use gristmill_core::settle::{Ending, Verdict};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The most jobs or chunks in one T1 transaction.
+pub const GROUP_JOBS_MAX: usize = 1_000;
+
+/// The most completions in one T4 transaction.
+pub const COMPLETIONS_MAX: usize = 1_000;
+
+/// What a transition made claimable, for whoever publishes after the commit. Empty when no broker
+/// is configured (nothing is written to the outbox then; the hint is enough).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dispatched {
+    /// The outbox rows of this transaction.
+    pub dispatches: Vec<Dispatch>,
+    /// How many jobs changed their state.
+    pub moved: u64,
+}
+
+/// What an enqueue did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnqueueReport {
+    /// One for each job asked for, in the same order.
+    pub jobs: Vec<Enqueued>,
+    /// What may now be published.
+    pub dispatched: Dispatched,
+}
+
+/// What became of one job asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Enqueued {
+    /// Its id, or that of the job that stands in its place.
+    pub id: JobId,
+    /// Whether it was made just now.
+    pub created: bool,
+}
+
+/// A batch that does not exist yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewBatch {
+    /// Its id.
+    pub id: BatchId,
+    /// Whose it is.
+    pub tenant: String,
+    /// The name of its definition.
+    pub name: String,
+    /// A copy of its definition.
+    pub definition: BatchDefinition,
+    /// What the source looks like now.
+    pub stamp: SourceStamp,
+    /// Parameters of this run.
+    pub params: Value,
+    /// A second creation with the same key gives the first one's id and makes nothing.
+    pub idempotency_key: Option<String>,
+    /// The W3C trace context of whoever caused it.
+    pub trace: Option<String>,
+}
+
+/// What a creation did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreatedBatch {
+    /// The batch, or the one that stands in its place.
+    pub id: BatchId,
+    /// Whether it was made just now.
+    pub created: bool,
+}
+
+/// A chunk that does not exist yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewChunk {
+    /// The id of its job.
+    pub id: JobId,
+    /// Its number in the batch, counted from 0.
+    pub seq: i64,
+    /// Where its items are. `payload.items` is added to the batch's input.
+    pub payload: ChunkPayload,
+}
+
+/// Who claims, and what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The incarnation.
+    pub worker: WorkerId,
+    /// Only from these queues (for `claim_next`); empty is all.
+    pub queues: Vec<String>,
+    /// Only these kinds: those for which the worker has a handler.
+    pub kinds: Vec<String>,
+    /// The most jobs: never more than there are free slots.
+    pub limit: u32,
+}
+
+/// What a claim by message found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClaimReport {
+    /// Claimed: run them.
+    pub claimed: Vec<ClaimedJob>,
+    /// Still queued, but not to be had just now (row locked, over the limit, or the claiming incarnation is
+    /// over): put the message back.
+    pub busy: Vec<JobId>,
+    /// Not to be claimed by this message any more: drop it. Whoever makes the job claimable again
+    /// (resume, promote, rescue) dispatches it anew.
+    pub stale: Vec<JobId>,
+}
+
+/// How one attempt ended, to be written down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// Which attempt.
+    pub fence: Fence,
+    /// How it ended.
+    pub ending: Ending,
+    /// What becomes of the job, as `settle` has decided.
+    pub verdict: Verdict,
+    /// What went wrong, where anything did. No more than 4,000 characters are kept.
+    pub error: Option<String>,
+    /// The job's output, kept with it.
+    pub output: Option<Value>,
+    /// For a chunk that is done: what came of it.
+    pub chunk: Option<ChunkResult>,
+    /// For an aggregate that is done: how the batch ends.
+    pub batch_end: Option<BatchEnd>,
+    /// Rows for the user's own table, written in the same transaction.
+    pub sql: Option<SqlRows>,
+    /// Further jobs, enqueued in the same transaction, if the fence holds.
+    pub follow: Vec<NewJob>,
+}
+
+impl Completion {
+    /// A completion with nothing but its ending and verdict.
+    pub fn new(fence: Fence, ending: Ending, verdict: Verdict) -> Self {
+        Self {
+            fence,
+            ending,
+            verdict,
+            error: None,
+            output: None,
+            chunk: None,
+            batch_end: None,
+            sql: None,
+            follow: Vec::new(),
+        }
+    }
+}
+
+/// How a batch ends: written by the completion of its aggregate. Guarded by state `aggregating` and
+/// by the generation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchEnd {
+    /// The batch.
+    pub batch: BatchId,
+    /// For which generation.
+    pub generation: u32,
+    /// `Complete` or `Halted`.
+    pub state: BatchState,
+    /// The merged result, as people see it.
+    pub result: Value,
+    /// Why it halted.
+    pub reason: Option<String>,
+}
+
+/// Rows for a table in the store's own database.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlRows {
+    /// The table; it may have a schema before a dot.
+    pub table: String,
+    /// The columns.
+    pub columns: Vec<String>,
+    /// A JSON array of objects that have those columns as keys.
+    pub rows: Vec<Value>,
+}
+
+/// What a group of completions did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CompleteReport {
+    /// How many were written down.
+    pub settled: u64,
+    /// Those whose fence no longer held: the job has been rescued, cancelled or completed meanwhile.
+    pub fenced: Vec<Fence>,
+    /// What may now be published.
+    pub dispatched: Dispatched,
+    /// The batches that moved, as they are now.
+    pub progress: Vec<BatchProgress>,
+}
+
+/// How far a batch is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchProgress {
+    /// The batch.
+    pub batch: BatchId,
+    /// Its state.
+    pub state: BatchState,
+    /// Its generation.
+    pub generation: u32,
+    /// Its counts.
+    pub counts: Counts,
+    /// How many of its chunks are not final.
+    pub remaining: u64,
+    /// Whether it is halting: over its budget, its chunks are being cancelled.
+    pub halting: bool,
+}
+
+/// A process incarnation that enters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewWorker {
+    /// Fresh at each start.
+    pub id: WorkerId,
+    /// `worker`, `scheduler` or `dev`.
+    pub role: String,
+    /// The machine's name.
+    pub host: String,
+    /// The process id.
+    pub pid: u32,
+    /// The program's version.
+    pub version: String,
+    /// How many jobs it runs at once.
+    pub slots: u32,
+    /// The queues that it serves; empty is all.
+    pub queues: Vec<String>,
+    /// How long its first lease is.
+    pub lease: Duration,
+}
+
+/// A process incarnation as the store sees it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkerView {
+    /// The incarnation.
+    pub id: WorkerId,
+    /// `worker`, `scheduler` or `dev`.
+    pub role: String,
+    /// The machine's name.
+    pub host: String,
+    /// The process id.
+    pub pid: u32,
+    /// The program's version.
+    pub version: String,
+    /// How many jobs it runs at once.
+    pub slots: u32,
+    /// How many it said it runs at its last beat.
+    pub running: u32,
+    /// The queues that it serves; empty is all.
+    pub queues: Vec<String>,
+    /// When it started.
+    pub started_at: Instant,
+    /// When it was last heard of.
+    pub seen_at: Instant,
+    /// `alive`, `lost` (its lease ran out) or `stopped`.
+    pub state: String,
+}
+
+/// What a rescue did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RescueReport {
+    /// Incarnations whose lease ran out.
+    pub workers_lost: u64,
+    /// Jobs taken from them or past their deadline that are queued again or wait for a retry.
+    pub requeued: u64,
+    /// Those that are dead now.
+    pub dead: u64,
+    /// What may now be published.
+    pub dispatched: Dispatched,
+    /// The batches that moved.
+    pub progress: Vec<BatchProgress>,
+}
+
+/// How much waits to be published.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct OutboxBacklog {
+    /// Rows.
+    pub rows: u64,
+    /// When the oldest was written.
+    pub oldest: Option<Instant>,
+}
+
+/// What a reconciliation found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ReconcileReport {
+    /// Batches looked at.
+    pub batches: u64,
+    /// What was wrong, in words, each with what was done about it.
+    pub findings: Vec<String>,
+    /// What may now be published.
+    #[serde(skip)]
+    pub dispatched: Dispatched,
+}
+
+/// What a command by hand did, or would do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Steered {
+    /// How many jobs (or items) it changed.
+    pub affected: u64,
+    /// Up to five of them, as samples.
+    pub samples: Vec<String>,
+    /// The batch's generation afterwards, where one was opened.
+    pub generation: Option<u32>,
+    /// What may now be published. Empty at a dry run.
+    pub dispatched: Dispatched,
+}
+
+/// Which quarantined items are redriven.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuarantineRedrive {
+    /// Of this batch.
+    pub batch: BatchId,
+    /// These; empty is all that are open.
+    pub items: Vec<i64>,
+    /// How many items make one chunk.
+    pub chunk: u64,
+}
+
+/// A page of a list, by key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The key of the last row of the page before, as the row gives it. `None` is the first page.
+    pub after: Option<String>,
+    /// How many rows, 1 to 1,000.
+    pub limit: u32,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { after: None, limit: 50 }
+    }
+}
+
+/// Which batches.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BatchFilter {
+    /// Whose.
+    pub tenant: String,
+    /// Of this definition.
+    pub name: Option<String>,
+    /// In this state.
+    pub state: Option<BatchState>,
+}
+
+/// Which jobs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JobFilter {
+    /// Whose.
+    pub tenant: String,
+    /// In one of these states; empty is all.
+    pub states: Vec<JobState>,
+    /// On this queue.
+    pub queue: Option<String>,
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// Of this batch.
+    pub batch: Option<BatchId>,
+}
+
+/// Which quarantined items.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QuarantineFilter {
+    /// Whose.
+    pub tenant: String,
+    /// Of this batch.
+    pub batch: Option<BatchId>,
+    /// Only those still open (not redriven).
+    pub open_only: bool,
+}
+
+/// What a chunk's handler needs to know of its batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchPlan {
+    /// The batch.
+    pub id: BatchId,
+    /// Whose it is.
+    pub tenant: String,
+    /// The name of its definition.
+    pub name: String,
+    /// The definition as it was when the batch was created.
+    pub definition: BatchDefinition,
+    /// What the source looked like then.
+    pub stamp: SourceStamp,
+    /// Parameters of the run.
+    pub params: Value,
+    /// The W3C trace context of whoever caused it.
+    pub trace: Option<String>,
+}
+
+/// What is kept of a chunk that is done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredResult {
+    /// The chunk's number.
+    pub seq: i64,
+    /// Its generation.
+    pub generation: u32,
+    /// What came of it (without the items set aside).
+    pub result: ChunkResult,
+}
+
+/// What identifies an email: one job to one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmailKey {
+    /// Whose it is.
+    pub tenant: String,
+    /// The idempotency key of the message.
+    pub key: String,
+}
+
+/// A delivery record that may not exist yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEmail {
+    /// What identifies it.
+    pub key: EmailKey,
+    /// The job that delivers it.
+    pub job: JobId,
+    /// The `Message-ID` header that every attempt carries.
+    pub message_id: String,
+}
+
+/// Where an email is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmailState {
+    /// Nothing has been sent.
+    Pending,
+    /// An attempt may have handed it over: committed before the data is sent.
+    Sending,
+    /// The server has said 250.
+    Sent,
+    /// An attempt ended without an answer: it may have been delivered.
+    Uncertain,
+    /// It will not be sent.
+    Failed,
+}
+
+impl EmailState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Sending => "sending",
+            Self::Sent => "sent",
+            Self::Uncertain => "uncertain",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A delivery record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmailRecord {
+    /// Where it is.
+    pub state: EmailState,
+    /// The `Message-ID` of its first attempt, the same ever after.
+    pub message_id: String,
+    /// When the record was made: the `Date` header that every attempt carries.
+    pub created_at: Instant,
+}

@@ -1,0 +1,183 @@
+//! What people and pages are shown: batches, jobs, queues, quarantined items, migrations.
+
+use gristmill_core::Instant;
+use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{JobState, Lane};
+use serde::Serialize;
+use serde_json::Value;
+
+/// A batch as people see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BatchView {
+    /// Its id; also its key in lists.
+    pub id: BatchId,
+    /// Whose it is.
+    pub tenant: String,
+    /// The name of its definition.
+    pub name: String,
+    /// Its state.
+    pub state: BatchState,
+    /// Whether its chunks may not be claimed just now.
+    pub paused: bool,
+    /// 0 for the first run, one more for each redrive after it ended.
+    pub generation: u32,
+    /// What became of its items.
+    pub counts: Counts,
+    /// How many chunks it has.
+    pub chunks: u64,
+    /// How many of them are not final.
+    pub remaining: u64,
+    /// How many of them are dead.
+    pub chunks_dead: u64,
+    /// How many times a chunk was tried again.
+    pub retries: u64,
+    /// Its failure budget, as written.
+    pub tolerate: String,
+    /// The merged result, once it is complete or halted.
+    pub result: Option<Value>,
+    /// Why it halted or was cancelled.
+    pub reason: Option<String>,
+    /// When it was created.
+    pub created_at: Instant,
+    /// When it ended.
+    pub finished_at: Option<Instant>,
+}
+
+/// A job as people see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JobView {
+    /// Its id; also its key in lists.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: String,
+    /// On which queue.
+    pub queue: String,
+    /// In which lane.
+    pub lane: Lane,
+    /// What it does.
+    pub kind: String,
+    /// Its state.
+    pub state: JobState,
+    /// Attempts made.
+    pub attempt: u32,
+    /// Attempts it has in all.
+    pub max_attempts: u32,
+    /// The batch that it belongs to.
+    pub batch: Option<BatchId>,
+    /// Its number among the batch's chunks.
+    pub seq: Option<i64>,
+    /// The batch's generation that it counts for.
+    pub generation: u32,
+    /// How many items it holds, when it is a chunk.
+    pub items: u64,
+    /// The payload. In lists it is left out (`null`).
+    pub payload: Value,
+    /// Its output, once it is done.
+    pub output: Option<Value>,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// Who runs it.
+    pub worker: Option<WorkerId>,
+    /// When it was enqueued.
+    pub created_at: Instant,
+    /// When it may start, where that is not at once.
+    pub run_at: Option<Instant>,
+    /// When its last attempt began.
+    pub started_at: Option<Instant>,
+    /// When it became final.
+    pub finished_at: Option<Instant>,
+    /// The attempts that did not end well, oldest first. In lists it is left out (empty).
+    pub attempts: Vec<AttemptView>,
+}
+
+/// One attempt that did not end well.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AttemptView {
+    /// Which, counted from 1.
+    pub attempt: u32,
+    /// By whom.
+    pub worker: Option<WorkerId>,
+    /// When it began.
+    pub started_at: Option<Instant>,
+    /// When it ended.
+    pub ended_at: Instant,
+    /// How it ended: see `Ending::as_str`.
+    pub ending: String,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// A queue as people see it, from maintained counters.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct QueueView {
+    /// Its name; also its key in lists.
+    pub name: String,
+    /// Whether nothing may be claimed from it just now.
+    pub paused: bool,
+    /// Jobs by state.
+    pub scheduled: u64,
+    /// Jobs by state.
+    pub queued: u64,
+    /// Jobs by state.
+    pub running: u64,
+    /// Jobs by state.
+    pub retry: u64,
+    /// Jobs by state.
+    pub done: u64,
+    /// Jobs by state.
+    pub dead: u64,
+    /// Jobs by state.
+    pub cancelled: u64,
+    /// Since when the oldest claimable job waits.
+    pub oldest_queued_at: Option<Instant>,
+}
+
+/// A quarantined item as people see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct QuarantineView {
+    /// Its number; also its key in lists.
+    pub id: i64,
+    /// The batch.
+    pub batch: BatchId,
+    /// The chunk's number.
+    pub seq: i64,
+    /// In which generation it was set aside.
+    pub generation: u32,
+    /// Its position in the whole input, counted from 0.
+    pub position: u64,
+    /// The line on which it begins, counted from 1, where the source has lines.
+    pub line: Option<u64>,
+    /// The stage that refused it.
+    pub stage: String,
+    /// Why.
+    pub reason: String,
+    /// The item as it came from the source.
+    pub item: Value,
+    /// `open` or `redriven`.
+    pub state: String,
+    /// When it was set aside.
+    pub created_at: Instant,
+}
+
+/// Which migrations there are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct MigrationStatus {
+    /// Each known or found one, by number.
+    pub migrations: Vec<MigrationView>,
+    /// The newest that this program knows.
+    pub known: i64,
+    /// The newest in the database; 0 when there is none.
+    pub applied: i64,
+}
+
+/// One migration.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MigrationView {
+    /// Its number.
+    pub version: i64,
+    /// Its name.
+    pub name: String,
+    /// When it was applied.
+    pub applied_at: Option<Instant>,
+}

@@ -1,0 +1,116 @@
+//! One suite for both stores: each test runs on SQLite and on PostgreSQL, as `sqlite::NAME` and `postgres::NAME`.
+//!
+//! The contract is the documentation of `gristmill_store::Store`; where that is silent, these tests are the
+//! contract. Every store here writes an outbox, as if a broker carried ids, unless a test says otherwise.
+
+/// Makes two tests of each function: one for each database.
+macro_rules! conformance {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(gristmill_store::testing::TestStore::sqlite(true).await).await;
+                }
+            )*
+        }
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(gristmill_store::testing::TestStore::postgres(true).await).await;
+                }
+            )*
+        }
+    };
+}
+
+mod claiming;
+mod completing;
+mod counters;
+mod creating;
+mod duties;
+mod effects;
+mod fan_in;
+mod opening;
+mod redriving;
+mod steering;
+mod viewing;
+mod workers;
+
+use gristmill_core::batch::Counts;
+use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId, WorkerId};
+use gristmill_core::job::{ClaimedJob, JobState};
+use gristmill_store::testing::{TestStore, claim_as, worker};
+use gristmill_store::{BatchView, Completion, JobView, NewWorker};
+use std::time::Duration;
+
+/// Whose everything is here.
+const TENANT: &str = DEFAULT_TENANT;
+
+/// Long enough that no lease runs out while a test runs.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Enters a worker whose lease does not run out.
+async fn enter(store: &TestStore) -> WorkerId {
+    let entered: NewWorker = worker(LONG);
+    store.register_worker(&entered).await.expect("entered");
+    entered.id
+}
+
+/// Claims at most so many jobs, by lane and age.
+async fn claim(store: &TestStore, worker: WorkerId, limit: u32) -> Vec<ClaimedJob> {
+    store.claim_next(&claim_as(worker, limit)).await.expect("claimed")
+}
+
+/// Claims the only job that there should be.
+async fn claim_one(store: &TestStore, worker: WorkerId) -> ClaimedJob {
+    let mut claimed = claim(store, worker, 10).await;
+    assert_eq!(claimed.len(), 1, "one job is claimable: {claimed:?}");
+    claimed.remove(0)
+}
+
+/// Completes and expects that every fence held.
+async fn complete(store: &TestStore, completions: &[Completion]) -> gristmill_store::CompleteReport {
+    let report = store.complete(completions).await.expect("completed");
+    assert_eq!(report.fenced, [], "every fence held");
+    assert_eq!(report.settled, completions.len() as u64);
+    report
+}
+
+/// A job as people see it.
+async fn job(store: &TestStore, id: JobId) -> JobView {
+    store.job(TENANT, id).await.expect("asked").expect("the job is there")
+}
+
+/// A batch as people see it.
+async fn batch(store: &TestStore, id: BatchId) -> BatchView {
+    store.batch(TENANT, id).await.expect("asked").expect("the batch is there")
+}
+
+/// The state of a job.
+async fn state(store: &TestStore, id: JobId) -> JobState {
+    job(store, id).await.state
+}
+
+/// Counts as `[input, ok, skipped, quarantined, cancelled]`.
+fn counts(counts: &Counts) -> [u64; 5] {
+    [counts.input, counts.ok, counts.skipped, counts.quarantined, counts.cancelled]
+}
+
+/// How many aggregates there are of a batch, in whatever state.
+async fn aggregates(store: &TestStore, id: BatchId) -> usize {
+    let filter = gristmill_store::JobFilter {
+        tenant: TENANT.to_owned(),
+        batch: Some(id),
+        kind: Some("aggregate".to_owned()),
+        ..gristmill_store::JobFilter::default()
+    };
+    store.jobs(&filter, &gristmill_store::Page::default()).await.expect("listed").len()
+}
+
+/// The maintained counters are what they count, and every batch is what its jobs say.
+async fn assert_reconciled(store: &TestStore) {
+    let report = store.reconcile(true).await.expect("compared");
+    assert_eq!(report.findings, Vec::<String>::new());
+}

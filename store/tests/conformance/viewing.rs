@@ -1,0 +1,140 @@
+//! Lists and pages.
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::job::JobState;
+use gristmill_store::testing::{self, TestStore};
+use gristmill_store::{BatchFilter, JobFilter, Page, QuarantineFilter, StoreError};
+
+use crate::{TENANT, claim, complete, enter};
+
+conformance! {
+    pages_of_jobs_meet_without_gap_or_overlap,
+    jobs_are_filtered_by_all_that_is_said,
+    lists_leave_the_payload_out,
+    pages_of_batches_are_newest_first,
+    a_key_that_is_none_is_refused,
+    pages_of_results_and_quarantine_are_oldest_first,
+    what_is_not_there_is_none,
+}
+
+fn of_tenant() -> JobFilter {
+    JobFilter { tenant: TENANT.to_owned(), ..JobFilter::default() }
+}
+
+async fn pages_of_jobs_meet_without_gap_or_overlap(store: TestStore) {
+    let asked = testing::jobs(25);
+    store.enqueue(&asked).await.expect("enqueued");
+    let mut page = Page { after: None, limit: 10 };
+    let mut seen = Vec::new();
+    loop {
+        let rows = store.jobs(&of_tenant(), &page).await.expect("listed");
+        let Some(last) = rows.last() else { break };
+        page.after = Some(last.id.to_string());
+        seen.extend(rows.iter().map(|row| row.id));
+        // What comes meanwhile is newer, and so on no later page.
+        store.enqueue(&[testing::job()]).await.expect("enqueued");
+    }
+    let expected: Vec<_> = asked.iter().rev().map(|job| job.id).collect();
+    assert_eq!(seen, expected);
+}
+
+async fn jobs_are_filtered_by_all_that_is_said(store: TestStore) {
+    let id = testing::sealed(&store, 3, 1).await;
+    let mut asked = testing::jobs(3);
+    asked[0].queue = "mail".to_owned();
+    asked[1].kind = "email".to_owned();
+    asked[2].tenant = "other".to_owned();
+    store.enqueue(&asked).await.expect("enqueued");
+    let worker = enter(&store).await;
+    claim(&store, worker, 1).await;
+    let count = async |filter: JobFilter| store.jobs(&filter, &Page::default()).await.expect("listed").len();
+    assert_eq!(count(of_tenant()).await, 5);
+    assert_eq!(count(JobFilter { batch: Some(id), ..of_tenant() }).await, 3);
+    assert_eq!(count(JobFilter { queue: Some("mail".to_owned()), ..of_tenant() }).await, 1);
+    assert_eq!(count(JobFilter { kind: Some("email".to_owned()), ..of_tenant() }).await, 1);
+    assert_eq!(count(JobFilter { states: vec![JobState::Running], ..of_tenant() }).await, 1);
+    assert_eq!(count(JobFilter { states: vec![JobState::Running, JobState::Queued], ..of_tenant() }).await, 5);
+    let none = JobFilter { batch: Some(id), kind: Some("email".to_owned()), ..of_tenant() };
+    assert_eq!(count(none).await, 0);
+}
+
+async fn lists_leave_the_payload_out(store: TestStore) {
+    store.enqueue(&[testing::job()]).await.expect("enqueued");
+    let rows = store.jobs(&of_tenant(), &Page::default()).await.expect("listed");
+    assert!(rows[0].payload.is_null() && rows[0].attempts.is_empty());
+    assert_eq!((rows[0].kind.as_str(), rows[0].queue.as_str(), rows[0].max_attempts), ("work", "default", 5));
+}
+
+async fn pages_of_batches_are_newest_first(store: TestStore) {
+    let mut ids = Vec::new();
+    for name in ["orders", "invoices", "orders"] {
+        let mut new = testing::batch();
+        new.name = name.to_owned();
+        store.create_batch(&new).await.expect("created");
+        ids.push(new.id);
+    }
+    store.seal(ids[1]).await.expect("sealed");
+    let filter = BatchFilter { tenant: TENANT.to_owned(), ..BatchFilter::default() };
+    let list = async |filter: BatchFilter, page: Page| {
+        let rows = store.batches(&filter, &page).await.expect("listed");
+        rows.iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(filter.clone(), Page { after: None, limit: 2 }).await, [ids[2], ids[1]]);
+    let next = Page { after: Some(ids[1].to_string()), limit: 2 };
+    assert_eq!(list(filter.clone(), next).await, [ids[0]]);
+    let named = BatchFilter { name: Some("orders".to_owned()), ..filter.clone() };
+    assert_eq!(list(named, Page::default()).await, [ids[2], ids[0]]);
+    let open = BatchFilter { state: Some(BatchState::Open), ..filter };
+    assert_eq!(list(open, Page::default()).await, [ids[2], ids[0]]);
+}
+
+async fn a_key_that_is_none_is_refused(store: TestStore) {
+    let page = Page { after: Some("yesterday".to_owned()), limit: 10 };
+    let quarantine = QuarantineFilter { tenant: TENANT.to_owned(), ..QuarantineFilter::default() };
+    let batches = BatchFilter { tenant: TENANT.to_owned(), ..BatchFilter::default() };
+    for error in [
+        store.jobs(&of_tenant(), &page).await.expect_err("refused"),
+        store.batches(&batches, &page).await.expect_err("refused"),
+        store.quarantine(&quarantine, &page).await.expect_err("refused"),
+    ] {
+        assert!(matches!(&error, StoreError::Invalid(text) if text.contains("yesterday")), "{error}");
+    }
+}
+
+async fn pages_of_results_and_quarantine_are_oldest_first(store: TestStore) {
+    let id = testing::sealed(&store, 5, 2).await;
+    let worker = enter(&store).await;
+    let claimed = claim(&store, worker, 5).await;
+    for chunk in claimed.iter().rev() {
+        let seq = u64::try_from(chunk.seq.expect("a chunk")).expect("not negative");
+        let aside = gristmill_core::chunk::SetAside {
+            position: seq * 2,
+            line: None,
+            stage: "validate".to_owned(),
+            reason: "no".to_owned(),
+            item: serde_json::Value::String("unreadable".to_owned()),
+        };
+        let mut completion = testing::chunk_done(chunk, 1);
+        let result = completion.chunk.as_mut().expect("a result");
+        (result.quarantined, result.set_aside) = (1, vec![aside]);
+        complete(&store, &[completion]).await;
+    }
+    let results = store.chunk_results(id, 1, 2).await.expect("read");
+    assert_eq!(results.iter().map(|result| result.seq).collect::<Vec<_>>(), [2, 3]);
+    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), open_only: true };
+    let first = store.quarantine(&filter, &Page { after: None, limit: 3 }).await.expect("listed");
+    let after = first.last().map(|item| item.id.to_string());
+    let next = store.quarantine(&filter, &Page { after, limit: 3 }).await.expect("listed");
+    let seqs: Vec<_> = first.iter().chain(&next).map(|item| item.seq).collect();
+    assert_eq!(seqs, [4, 3, 2, 1, 0]);
+    assert_eq!((first[0].line, first[0].state.as_str()), (None, "open"));
+}
+
+async fn what_is_not_there_is_none(store: TestStore) {
+    assert!(store.batch(TENANT, testing::batch().id).await.expect("asked").is_none());
+    assert!(store.batch_plan(testing::batch().id).await.expect("asked").is_none());
+    assert!(store.job(TENANT, testing::job_id()).await.expect("asked").is_none());
+    assert!(store.chunk_results(testing::batch().id, -1, 10).await.expect("asked").is_empty());
+    assert!(store.queues(TENANT).await.expect("asked").is_empty());
+    assert!(store.workers().await.expect("asked").is_empty());
+}

@@ -1,0 +1,191 @@
+//! What is PostgreSQL's alone: many connections at once, hints, transactions of the user's own, and connections
+//! that break off at the worst moment.
+
+use std::time::Duration;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{DEFAULT_TENANT, WorkerId};
+use gristmill_core::job::{ClaimedJob, JobState};
+use gristmill_store::postgres::PostgresStore;
+use gristmill_store::testing::{self, TestStore};
+use gristmill_store::{Settings, StoreError, StoreHandle};
+use sqlx::{Connection, PgConnection};
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn postgres(store: &StoreHandle) -> &PostgresStore {
+    store.as_any().downcast_ref().expect("it is PostgreSQL")
+}
+
+async fn enter(store: &StoreHandle) -> WorkerId {
+    let worker = testing::worker(LONG);
+    store.register_worker(&worker).await.expect("entered");
+    worker.id
+}
+
+async fn claim(store: &StoreHandle, worker: WorkerId, limit: u32) -> Vec<ClaimedJob> {
+    store.claim_next(&testing::claim_as(worker, limit)).await.expect("claimed")
+}
+
+async fn state(store: &StoreHandle, job: &ClaimedJob) -> JobState {
+    store.job(DEFAULT_TENANT, job.fence.job).await.expect("asked").expect("it is there").state
+}
+
+/// Claims and completes until nothing is left; gives how many.
+async fn grind(store: StoreHandle, ok: u64) -> usize {
+    let worker = enter(&store).await;
+    let mut ground = 0;
+    loop {
+        let claimed = claim(&store, worker, 7).await;
+        if claimed.is_empty() {
+            return ground;
+        }
+        let done: Vec<_> = claimed.iter().map(|job| testing::chunk_done(job, ok)).collect();
+        let report = store.complete(&done).await.expect("completed");
+        assert_eq!(report.fenced, []);
+        ground += claimed.iter().filter(|job| job.kind == "chunk").count();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_workers_on_four_connections_grind_each_chunk_once_and_fire_one_aggregate() {
+    let store = TestStore::postgres(false).await;
+    let batch = testing::sealed(&store, 200, 3).await;
+    let workers: Vec<_> = (0..4).map(|_| tokio::spawn(grind(store.handle(), 3))).collect();
+    let mut ground = 0;
+    for worker in workers {
+        ground += worker.await.expect("it ended");
+    }
+    assert_eq!(ground, 200);
+    let view = store.batch(DEFAULT_TENANT, batch).await.expect("asked").expect("it is there");
+    assert_eq!((view.state, view.remaining, view.counts.ok), (BatchState::Aggregating, 0, 600));
+    assert_eq!(store.count("SELECT count(*) FROM job WHERE kind = 'aggregate'").await, 1);
+    assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_enqueue_elsewhere_ends_a_wait_for_work() {
+    let store = TestStore::postgres(false).await;
+    // The first hint only says that somebody listens now.
+    assert!(store.wait_for_work(Duration::from_secs(10)).await);
+    let other = store.second().await;
+    let waiter = store.handle();
+    let waiting = tokio::spawn(async move { waiter.wait_for_work(Duration::from_secs(20)).await });
+    // A hint that is sent before the other side waits is missed, and so it is sent again.
+    testing::eventually("the hint", async || {
+        other.enqueue(&testing::jobs(1)).await.expect("enqueued");
+        waiting.is_finished().then_some(())
+    })
+    .await;
+    assert!(waiting.await.expect("it ended"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_users_writes_the_fence_and_further_jobs_commit_together() {
+    let store = TestStore::postgres(false).await;
+    store.tamper("CREATE TABLE paid (job UUID)").await;
+    store.enqueue(&testing::jobs(1)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let job = claim(&store, worker, 1).await.remove(0);
+    for commit in [false, true] {
+        let ours = postgres(&store);
+        let mut transaction = ours.begin().await.expect("begun");
+        sqlx::query("INSERT INTO paid VALUES ($1)")
+            .bind(job.fence.job.0)
+            .execute(&mut *transaction)
+            .await
+            .expect("paid");
+        let report = ours.complete_in(&mut transaction, &testing::done(&job)).await.expect("completed");
+        assert_eq!(report.settled, 1);
+        ours.enqueue_in(&mut transaction, &testing::jobs(2)).await.expect("enqueued");
+        if commit {
+            transaction.commit().await.expect("committed");
+        } else {
+            transaction.rollback().await.expect("rolled back");
+        }
+        let expected = if commit { (JobState::Done, 1, 3) } else { (JobState::Running, 0, 1) };
+        let paid = store.count("SELECT count(*) FROM paid").await;
+        let jobs = store.count("SELECT count(*) FROM job").await;
+        assert_eq!((state(&store, &job).await, paid, jobs), expected);
+    }
+    assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_transaction_whose_fence_is_gone_is_told_to_roll_back() {
+    let store = TestStore::postgres(false).await;
+    store.enqueue(&testing::jobs(1)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let job = claim(&store, worker, 1).await.remove(0);
+    store.retire_worker(worker).await.expect("retired");
+    let mut transaction = postgres(&store).begin().await.expect("begun");
+    let error = postgres(&store).complete_in(&mut transaction, &testing::done(&job)).await.expect_err("fenced");
+    assert!(matches!(&error, StoreError::Conflict(text) if text.contains("roll the transaction back")), "{error}");
+}
+
+/// Fires inside the COMMIT, after everything of the transaction has been done.
+const BREAK_AT_COMMIT: &str = "
+CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER break_off AFTER INSERT ON result DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION break_off()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_completion_whose_connection_breaks_off_at_the_commit_may_be_made_again() {
+    let store = TestStore::postgres(true).await;
+    let batch = testing::sealed(&store, 1, 5).await;
+    let worker = enter(&store).await;
+    let job = claim(&store, worker, 1).await.remove(0);
+    let done = [testing::chunk_done(&job, 5)];
+    store.tamper(BREAK_AT_COMMIT).await;
+    let error = store.complete(&done).await.expect_err("the connection is gone");
+    assert!(error.is_transient(), "{error}");
+    store.tamper("DROP TRIGGER break_off ON result").await;
+    assert_eq!(store.complete(&done).await.expect("completed").settled, 1);
+    // As if the first answer alone had been lost.
+    let again = store.complete(&done).await.expect("a no-op");
+    assert_eq!((again.settled, again.fenced), (0, vec![job.fence]));
+    let view = store.batch(DEFAULT_TENANT, batch).await.expect("asked").expect("it is there");
+    assert_eq!((view.state, view.counts.ok), (BatchState::Aggregating, 5));
+    assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_victim_of_a_deadlock_tries_again_by_itself() {
+    let store = TestStore::postgres(false).await;
+    store.enqueue(&testing::jobs(2)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let claimed = claim(&store, worker, 2).await;
+    let (first, last) = (claimed[0].fence.job.0, claimed[1].fence.job.0);
+    let mut other = PgConnection::connect(store.url()).await.expect("connected");
+    // The store's side shall be the one that notices, after the usual second.
+    let begin = "SET deadlock_timeout = '60s'; BEGIN; SET LOCAL lock_timeout = '30s'";
+    sqlx::raw_sql(begin).execute(&mut other).await.expect("begun");
+    let lock = "SELECT id FROM job WHERE id = $1 FOR UPDATE";
+    sqlx::query(lock).bind(last).execute(&mut other).await.expect("locked");
+    let handle = store.handle();
+    let done: Vec<_> = claimed.iter().map(testing::done).collect();
+    let completing = tokio::spawn(async move { handle.complete(&done).await });
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid::text IN
+        (SELECT transactionid::text FROM pg_locks WHERE granted AND transactionid IS NOT NULL AND pid = $1)";
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut other).await.expect("a pid");
+    let waiting = waiting.replace("$1", &pid.to_string());
+    testing::eventually("the wait for the lock", async || (store.count(&waiting).await > 0).then_some(())).await;
+    sqlx::query(lock).bind(first).execute(&mut other).await.expect("locked, once the victim has let go");
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.expect("committed");
+    let report = completing.await.expect("it ended").expect("completed after all");
+    assert_eq!((report.settled, report.fenced), (2, vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_password_is_neither_described_nor_shown_nor_told_in_errors() {
+    let settings =
+        Settings { acquire_timeout: gristmill_core::duration::Span(Duration::from_millis(300)), ..Settings::default() };
+    let url = "postgres://me:sesame@127.0.0.1:1/none";
+    let error = PostgresStore::connect(url, &settings, false).await.expect_err("nobody listens there");
+    assert!(error.is_transient() && error.to_string().contains("127.0.0.1:1") && !error.to_string().contains("sesame"));
+    let error = PostgresStore::connect("postgres://me:sesame@[half/none", &settings, false).await.expect_err("no URL");
+    assert!(!error.to_string().contains("sesame"), "{error}");
+    let store = TestStore::postgres(false).await;
+    assert!(!format!("{store:?}", store = store.handle()).contains('@'), "{}", store.describe());
+}
