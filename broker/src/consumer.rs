@@ -1,0 +1,97 @@
+//! Taking messages off the road: [`Consumer`] and what it hands out.
+
+use std::time::Duration;
+
+use gristmill_core::job::Lane;
+
+use crate::in_process::Hints;
+use crate::message::{Message, Poison};
+use crate::rabbitmq::{Receipt, Settle, Taking};
+
+/// What a [`Consumer`] takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumeOptions {
+    /// The queues, each with its three lanes. In-process, none means all.
+    pub queues: Vec<String>,
+    /// The most messages of one lane of one queue that are here and not acknowledged yet: 1 to
+    /// 65,535. It bounds the memory, too, since what is here waits in a buffer.
+    pub prefetch: u16,
+}
+
+/// One message, to be given back to its consumer by [`Consumer::ack`] or [`Consumer::requeue`].
+/// Dropping it does neither: the broker gives it to somebody else when this consumer stops.
+#[derive(Debug)]
+pub struct Delivery {
+    /// What it says, or why it cannot be read.
+    pub message: Result<Message, Poison>,
+    /// The queue that it came through, as it was asked for; of a returned one, the queue that it
+    /// names, and nothing when it cannot be read.
+    pub queue: String,
+    /// The lane that it came through.
+    pub lane: Lane,
+    /// Whether the broker has handed it out before. A hint, never a count.
+    pub redelivered: bool,
+    pub(crate) receipt: Receipt,
+}
+
+/// Takes messages off the road.
+#[derive(Debug)]
+pub struct Consumer(pub(crate) Kind);
+
+#[derive(Debug)]
+pub(crate) enum Kind {
+    InProcess(Hints),
+    RabbitMq(Taking),
+}
+
+impl Consumer {
+    /// Whatever is there, at most `max`; waits for the first one at most `wait`. Urgent lanes come
+    /// first, but never alone, so that the low lane does not starve.
+    ///
+    /// In-process, and while the broker is away, the answer is empty. In-process it comes early
+    /// when something has become claimable: then ask the store.
+    pub async fn next(&self, max: usize, wait: Duration) -> Vec<Delivery> {
+        match &self.0 {
+            Kind::InProcess(hints) => {
+                let _ = max;
+                hints.wait(wait).await;
+                Vec::new()
+            }
+            Kind::RabbitMq(taking) => taking.next(max, wait).await,
+        }
+    }
+
+    /// From now on takes these queues. Messages of others that wait here are given back.
+    pub fn set_queues(&self, queues: &[String]) {
+        match &self.0 {
+            Kind::InProcess(hints) => hints.set_queues(queues),
+            Kind::RabbitMq(taking) => taking.set_queues(queues),
+        }
+    }
+
+    /// These are dealt with: the broker may forget them. When it has gone away meanwhile nothing
+    /// happens, and it will hand them out once more.
+    pub async fn ack(&self, deliveries: Vec<Delivery>) {
+        match &self.0 {
+            Kind::InProcess(_) => drop(deliveries),
+            Kind::RabbitMq(taking) => taking.settle(deliveries, Settle::Ack).await,
+        }
+    }
+
+    /// These shall be handed out again, to us or to somebody else.
+    pub async fn requeue(&self, deliveries: Vec<Delivery>) {
+        match &self.0 {
+            Kind::InProcess(_) => drop(deliveries),
+            Kind::RabbitMq(taking) => taking.settle(deliveries, Settle::Requeue).await,
+        }
+    }
+
+    /// Takes no more, gives back what waits here, and lets acknowledgements arrive: that takes half
+    /// a second. Deliveries that are still held elsewhere go back to the broker, too.
+    pub async fn stop(self) {
+        match self.0 {
+            Kind::InProcess(_) => {}
+            Kind::RabbitMq(taking) => taking.stop().await,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The road: carries ids from whoever made a job claimable to whoever may claim it.
+//!
+//! A message is `{v, job_id, queue}` and decides nothing. It may be lost, repeated, reordered or
+//! late, and the outcome is the same, because only the store's guarded transitions decide.
+//!
+//! * [`Broker`]: RabbitMQ, or in-process, where the store itself is asked and only hints travel.
+//! * [`Consumer`]: takes messages, in micro-batches, urgent lanes first.
+//! * [`message`]: the wire format.
+//! * [`rabbitmq`]: topology, publishing with confirms, consuming, reconnecting.
+
+pub mod consumer;
+pub mod error;
+pub mod health;
+mod in_process;
+pub mod message;
+pub mod rabbitmq;
+pub mod settings;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+use gristmill_core::dispatch::Dispatch;
+use tokio::sync::watch;
+
+use consumer::Kind;
+pub use consumer::{ConsumeOptions, Consumer, Delivery};
+pub use error::BrokerError;
+pub use health::Health;
+pub use in_process::InProcess;
+pub use message::{Message, Poison};
+pub use rabbitmq::RabbitMq;
+pub use settings::Settings;
+
+/// What carries the ids. Clones share their connections.
+#[derive(Debug, Clone)]
+pub enum Broker {
+    /// Nothing but hints, within this process.
+    InProcess(InProcess),
+    /// Messages over RabbitMQ.
+    RabbitMq(RabbitMq),
+}
+
+/// What became of the outbox rows that were published.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Rows of which every id is safe with the broker: they may be deleted.
+    pub confirmed: Vec<i64>,
+    /// Rows of which at least one id is not known to be: they must be published again, which may
+    /// repeat some ids.
+    pub unconfirmed: Vec<i64>,
+}
+
+impl Broker {
+    /// Opens the road that the settings name. A broker that cannot be reached is no error: its state
+    /// is [`Health::Down`], and it is tried again and again.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokerError::Invalid`] for settings that make no sense, [`BrokerError::Login`] for a refused
+    /// login, [`BrokerError::Topology`] for an exchange or queue with other arguments.
+    pub async fn connect(settings: &Settings) -> Result<Self, BrokerError> {
+        if settings.url == "in-process" {
+            return Ok(Self::InProcess(InProcess::default()));
+        }
+        RabbitMq::connect(settings).await.map(Self::RabbitMq)
+    }
+
+    /// Where it leads, for people. Never holds a password.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::InProcess(_) => "in-process".to_owned(),
+            Self::RabbitMq(road) => road.describe(),
+        }
+    }
+
+    /// Whether ids travel. If not, the store need not write an outbox, and workers ask the store.
+    pub fn carries(&self) -> bool {
+        match self {
+            Self::InProcess(_) => false,
+            Self::RabbitMq(_) => true,
+        }
+    }
+
+    /// Its state, and every change of it.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        match self {
+            Self::InProcess(road) => road.health(),
+            Self::RabbitMq(road) => road.health(),
+        }
+    }
+
+    /// Publishes ids that have been committed as claimable.
+    ///
+    /// # Errors
+    ///
+    /// When nothing at all could be published: then every row is unconfirmed.
+    pub async fn publish(&self, dispatches: &[Dispatch]) -> Result<Published, BrokerError> {
+        match self {
+            Self::InProcess(road) => {
+                road.publish(dispatches);
+                let confirmed = dispatches.iter().map(|dispatch| dispatch.outbox).collect();
+                Ok(Published { confirmed, unconfirmed: Vec::new() })
+            }
+            Self::RabbitMq(road) => road.publish(dispatches).await,
+        }
+    }
+
+    /// How many messages wait in the queue's three lanes and were handed to nobody; nothing when no
+    /// ids travel.
+    ///
+    /// # Errors
+    ///
+    /// When the broker does not answer.
+    pub async fn depth(&self, queue: &str) -> Result<Option<u32>, BrokerError> {
+        match self {
+            Self::InProcess(_) => {
+                let _ = queue;
+                Ok(None)
+            }
+            Self::RabbitMq(road) => road.depth(queue).await.map(Some),
+        }
+    }
+
+    /// Starts to take messages of some queues.
+    ///
+    /// # Errors
+    ///
+    /// When the broker refuses for good. One that is away is no error: messages come when it is back.
+    pub async fn consume(&self, options: ConsumeOptions) -> Result<Consumer, BrokerError> {
+        match self {
+            Self::InProcess(road) => Ok(Consumer(Kind::InProcess(road.consume(&options.queues)))),
+            Self::RabbitMq(road) => road.consume(&options).await.map(|taking| Consumer(Kind::RabbitMq(taking))),
+        }
+    }
+
+    /// Starts to take the messages that the broker gave up on. Whoever takes them asks the store:
+    /// what is still `queued` is dispatched again, everything else is dropped. Nothing comes when no
+    /// ids travel.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::consume`].
+    pub async fn consume_returned(&self, prefetch: u16) -> Result<Consumer, BrokerError> {
+        match self {
+            Self::InProcess(road) => {
+                let _ = prefetch;
+                Ok(Consumer(Kind::InProcess(road.deaf())))
+            }
+            Self::RabbitMq(road) => {
+                road.consume_returned(prefetch).await.map(|taking| Consumer(Kind::RabbitMq(taking)))
+            }
+        }
+    }
+
+    /// Lets what is under way arrive, then closes the connections. Stop the consumers before.
+    pub async fn close(&self) {
+        match self {
+            Self::InProcess(_) => {}
+            Self::RabbitMq(road) => road.close().await,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! One lane of one queue, for as long as it is wanted: declare, consume, and again after every loss.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use gristmill_core::job::Lane;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use tokio_util::sync::CancellationToken;
+
+use super::inbox::Inbox;
+use super::ledger::{Ledger, Settle};
+use super::link::{Link, Live, Target, pause};
+use crate::consumer::Delivery;
+use crate::error::BrokerError;
+use crate::message::Message;
+
+/// How long a queue that is not wanted any more keeps its channel for what is still being claimed.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// After so long without a message the consumption is begun anew. The broker tells when a queue is
+/// deleted, but not always: when it is made again at once, 3.10 keeps our consumer, hands messages to
+/// it, and we never see them. They come back when its channel is closed.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long the broker may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is consumed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// A lane of a queue.
+    Lane(String, Lane),
+    /// The return path.
+    Returned,
+}
+
+impl Source {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Lane(_, lane) => *lane,
+            Self::Returned => Lane::Normal,
+        }
+    }
+
+    fn queue(&self) -> &str {
+        match self {
+            Self::Lane(queue, _) => queue,
+            Self::Returned => "",
+        }
+    }
+}
+
+/// What all feeds of a consumer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) target: Target,
+    pub(crate) link: Arc<Link>,
+    pub(crate) prefetch: u16,
+    pub(crate) inbox: Inbox<Delivery>,
+    /// The consumer is gone: nobody will settle what was handed out.
+    pub(crate) over: CancellationToken,
+}
+
+impl Shared {
+    /// Makes sure that a queue exists as it should, once for each connection.
+    pub(crate) async fn declare(&self, live: &Live, source: &Source) -> Result<ShortString, BrokerError> {
+        match source {
+            Source::Returned => Ok(self.target.names.returned()),
+            Source::Lane(queue, lane) => {
+                let name = self.target.names.lane(queue, *lane)?;
+                let remembered = format!("lanes {queue}");
+                let _turn = self.target.declaring.lock().await;
+                if !live.is_declared(&remembered) {
+                    self.target.declare(live).lanes(queue).await?;
+                    live.remember(remembered);
+                }
+                Ok(name)
+            }
+        }
+    }
+
+    fn forget(&self, live: &Live, source: &Source) {
+        if let Source::Lane(queue, _) = source {
+            live.forget(&format!("lanes {queue}"));
+        }
+    }
+}
+
+/// Runs until `stop`.
+pub(crate) async fn run(shared: Arc<Shared>, source: Source, stop: CancellationToken) {
+    let mut attempt = 0;
+    let mut said = String::new();
+    loop {
+        let live = tokio::select! {
+            () = stop.cancelled() => return,
+            live = shared.link.wait() => live,
+        };
+        // No connection will ever come: the link has been closed.
+        let Some(live) = live else { return };
+        let opened = tokio::select! {
+            () = stop.cancelled() => return,
+            opened = within(Feed::open(&shared, &source, &live)) => opened,
+        };
+        let reason = match opened {
+            Ok(feed) => {
+                attempt = 0;
+                said.clear();
+                let end = feed.pump(&stop).await;
+                // It may be gone with its queue: look again before consuming again.
+                shared.forget(&live, &source);
+                match end {
+                    End::Stopped => return,
+                    End::Silent => continue,
+                    End::Lost(reason) => reason,
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        if said != reason {
+            tracing::warn!(queue = source.queue(), lane = %source.lane(), reason, "cannot consume; trying again");
+            said = reason;
+        }
+        attempt += 1;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause(attempt)) => {}
+        }
+    }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
+    tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(|_| {
+        Err(BrokerError::Unavailable(format!("it did not answer within {} s", ANSWER_TIMEOUT.as_secs())))
+    })
+}
+
+/// Why a consumption ended.
+enum End {
+    /// Nobody wants it any more.
+    Stopped,
+    /// Nothing came for a long time.
+    Silent,
+    /// The channel or the connection is gone, or the queue.
+    Lost(String),
+}
+
+/// One consumption: a channel of its own, because whatever closes a channel gives back everything on
+/// it, and other lanes have no part in that.
+struct Feed<'a> {
+    shared: &'a Shared,
+    source: &'a Source,
+    live: &'a Live,
+    ledger: Arc<Ledger>,
+    consumer: lapin::Consumer,
+}
+
+impl<'a> Feed<'a> {
+    async fn open(shared: &'a Shared, source: &'a Source, live: &'a Live) -> Result<Self, BrokerError> {
+        let name = shared.declare(live, source).await?;
+        let explain = |error: lapin::Error| shared.target.address.explain(&error, Some(name.as_str()));
+        let channel = live.connection.create_channel().await.map_err(explain)?;
+        // For each consumer and never for the channel: quorum queues know no other, and answer a
+        // global prefetch by closing the connection. 0 would mean that there is no bound.
+        channel.basic_qos(shared.prefetch.max(1), BasicQosOptions { global: false }).await.map_err(explain)?;
+        let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
+        let consumer =
+            channel.basic_consume(name.clone(), tag, options, FieldTable::default()).await.map_err(explain)?;
+        let ledger = Arc::new(Ledger::new(channel, live.gone.clone()));
+        Ok(Self { shared, source, live, ledger, consumer })
+    }
+
+    /// Passes messages on until the consumption ends.
+    async fn pump(mut self, stop: &CancellationToken) -> End {
+        let reason = loop {
+            tokio::select! {
+                () = stop.cancelled() => {
+                    self.end().await;
+                    return End::Stopped;
+                }
+                () = self.live.gone.cancelled() => break "the connection is lost".to_owned(),
+                next = tokio::time::timeout(SILENCE, self.consumer.next()) => match next {
+                    Ok(Some(Ok(delivery))) => self.take(delivery).await,
+                    Ok(Some(Err(error))) => break error.to_string(),
+                    Ok(None) => break "the broker ended it: was the queue deleted?".to_owned(),
+                    Err(_) if self.ledger.is_empty().await => {
+                        self.end().await;
+                        return End::Silent;
+                    }
+                    Err(_) => {}
+                },
+            }
+        };
+        // What still waits here would be handed out in vain: the broker has it again, or lost it.
+        drop(self.waiting());
+        End::Lost(reason)
+    }
+
+    async fn take(&self, delivery: lapin::message::Delivery) {
+        let lapin::message::Delivery { delivery_tag, redelivered, data, acker, .. } = delivery;
+        self.ledger.enter(delivery_tag, acker).await;
+        let lane = self.source.lane();
+        let message = Message::decode(&data);
+        let queue = match (self.source, &message) {
+            (Source::Returned, Ok(message)) => message.queue.clone(),
+            (source, _) => source.queue().to_owned(),
+        };
+        let receipt = Receipt { ledger: Arc::clone(&self.ledger), tag: delivery_tag };
+        self.shared.inbox.push(lane, Delivery { message, queue, lane, redelivered, receipt });
+    }
+
+    /// Ends it in order: no more messages, give back those that nobody has seen, wait for those that
+    /// somebody is dealing with.
+    async fn end(mut self) {
+        let cancelled = self.ledger.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        if !matches!(tokio::time::timeout(ANSWER_TIMEOUT, cancelled).await, Ok(Ok(()))) {
+            // The connection is gone, and took everything with it.
+            drop(self.waiting());
+            return;
+        }
+        while let Some(Ok(delivery)) = self.consumer.next().await {
+            self.take(delivery).await;
+        }
+        let tags: Vec<u64> = self.waiting().into_iter().map(|delivery| delivery.receipt.tag).collect();
+        self.ledger.settle(tags, Settle::Requeue).await;
+        tokio::select! {
+            () = self.ledger.emptied() => {}
+            () = self.shared.over.cancelled() => {}
+            () = tokio::time::sleep(SETTLE_TIMEOUT) => {}
+        }
+        self.ledger.close().await;
+    }
+
+    fn waiting(&self) -> Vec<Delivery> {
+        self.shared.inbox.remove(|delivery| Arc::ptr_eq(&delivery.receipt.ledger, &self.ledger))
+    }
+}
+
+/// How a delivery finds its way back.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) tag: u64,
+}

@@ -1,0 +1,147 @@
+//! The buffer between the lanes of all queues and whoever takes from them.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gristmill_core::job::Lane;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Holds what has come and was not handed out yet. The prefetch bounds it.
+#[derive(Debug)]
+pub(crate) struct Inbox<T> {
+    lanes: Mutex<Lanes<T>>,
+    arrived: Notify,
+}
+
+impl<T> Inbox<T> {
+    pub(crate) fn new() -> Self {
+        Self { lanes: Mutex::new(Lanes::new()), arrived: Notify::new() }
+    }
+
+    pub(crate) fn push(&self, lane: Lane, item: T) {
+        self.lock().waiting[lane as usize].push_back(item);
+        self.arrived.notify_one();
+    }
+
+    /// What is there, at most `max`; waits for the first one at most `wait`.
+    pub(crate) async fn next(&self, max: usize, wait: Duration) -> Vec<T> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let taken = self.lock().take(max);
+            if !taken.is_empty() || max == 0 {
+                return taken;
+            }
+            if tokio::time::timeout_at(deadline, self.arrived.notified()).await.is_err() {
+                return self.lock().take(max);
+            }
+            // One message seldom comes alone: let those that came with it in.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes out what is to be given back.
+    pub(crate) fn remove(&self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut removed = Vec::new();
+        for waiting in &mut self.lock().waiting {
+            let (out, kept) = waiting.drain(..).partition(&mut matches);
+            *waiting = kept;
+            removed.extend::<VecDeque<T>>(out);
+        }
+        removed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Lanes<T> {
+    waiting: [VecDeque<T>; 3],
+    turn: u8,
+}
+
+impl<T> Lanes<T> {
+    fn new() -> Self {
+        Self { waiting: [VecDeque::new(), VecDeque::new(), VecDeque::new()], turn: 0 }
+    }
+
+    fn take(&mut self, max: usize) -> Vec<T> {
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            let order = order(self.turn);
+            let Some(item) = order.into_iter().find_map(|lane| self.waiting[lane as usize].pop_front()) else { break };
+            self.turn = self.turn.wrapping_add(1);
+            taken.push(item);
+        }
+        taken
+    }
+}
+
+/// Which lane comes first at this turn. Of 16 turns, 12 are the high lane's, 3 the normal lane's and
+/// 1 the low lane's: urgent work is hardly slowed down, and nothing starves behind it. A lane that is
+/// empty leaves its turn to the most urgent of the others.
+fn order(turn: u8) -> [Lane; 3] {
+    use Lane::{High, Low, Normal};
+    match turn % 16 {
+        15 => [Low, High, Normal],
+        3 | 7 | 11 => [Normal, High, Low],
+        _ => [High, Normal, Low],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gristmill_core::job::Lane::{High, Low, Normal};
+
+    fn full(lanes: &[(Lane, usize)]) -> Inbox<Lane> {
+        let inbox = Inbox::new();
+        for (lane, count) in lanes {
+            (0..*count).for_each(|_| inbox.push(*lane, *lane));
+        }
+        inbox
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn urgent_lanes_come_first_but_the_low_lane_does_not_starve() {
+        let inbox = full(&[(High, 100), (Normal, 100), (Low, 100)]);
+        let taken = inbox.next(64, Duration::ZERO).await;
+        let count = |wanted| taken.iter().filter(|lane| **lane == wanted).count();
+        assert_eq!((count(High), count(Normal), count(Low)), (48, 12, 4));
+        assert_eq!(taken[0], High);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_lane_leaves_its_turn_to_the_most_urgent() {
+        let inbox = full(&[(Normal, 16), (Low, 2)]);
+        let taken = inbox.next(16, Duration::ZERO).await;
+        assert_eq!(taken.iter().position(|lane| *lane == Low), Some(15));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_inbox_makes_wait_and_no_longer_than_asked() {
+        let inbox: Inbox<Lane> = Inbox::new();
+        let start = Instant::now();
+        assert!(inbox.next(10, Duration::from_secs(5)).await.is_empty());
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_arrival_ends_the_wait() {
+        let inbox = full(&[]);
+        let (taken, ()) = tokio::join!(inbox.next(10, Duration::from_secs(3600)), async {
+            (0..3).for_each(|_| inbox.push(Low, Low))
+        });
+        assert_eq!(taken.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_removed_is_not_handed_out() {
+        let inbox = full(&[(High, 2), (Low, 3)]);
+        assert_eq!(inbox.remove(|lane| *lane == Low).len(), 3);
+        assert_eq!(inbox.next(10, Duration::ZERO).await, [High, High]);
+    }
+}

@@ -1,0 +1,128 @@
+//! RabbitMQ: topology, publishing with confirms, consuming, reconnecting.
+
+mod address;
+mod board;
+mod feed;
+mod inbox;
+mod ledger;
+mod link;
+mod publisher;
+mod taking;
+mod topology;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_core::dispatch::Dispatch;
+use gristmill_core::job::Lane;
+use tokio::sync::{OnceCell, watch};
+
+use crate::error::BrokerError;
+use crate::health::Health;
+use crate::settings::Settings;
+use crate::{ConsumeOptions, Published};
+use address::Address;
+use board::{Board, Role};
+pub(crate) use feed::Receipt;
+use feed::Source;
+pub(crate) use ledger::Settle;
+use link::{Link, Target};
+use publisher::Publisher;
+pub(crate) use taking::Taking;
+use taking::lanes_of;
+pub(crate) use topology::Names;
+
+/// A road over RabbitMQ. Clones share their connections; `Debug` shows no password.
+#[derive(Clone)]
+pub struct RabbitMq(Arc<Road>);
+
+struct Road {
+    target: Target,
+    publisher: Publisher,
+    /// Opened when first needed: whoever only publishes has one connection.
+    consuming: OnceCell<Arc<Link>>,
+    answer_timeout: Duration,
+}
+
+impl fmt::Debug for RabbitMq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RabbitMq({})", self.describe())
+    }
+}
+
+impl RabbitMq {
+    pub(crate) async fn connect(settings: &Settings) -> Result<Self, BrokerError> {
+        settings.check()?;
+        let names = Names::new(&settings.namespace)?;
+        let (address, board) = (Address::parse(settings)?, Arc::new(Board::new()));
+        let target = Target { address, names, board, declaring: Arc::default() };
+        let timeout = settings.confirm_timeout.0;
+        let publisher = Publisher::open(target.clone(), settings.confirm_window, timeout).await?;
+        Ok(Self(Arc::new(Road { target, publisher, consuming: OnceCell::new(), answer_timeout: timeout })))
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        format!("{} (names begin with `{}.`)", self.0.target.address, self.0.target.names)
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.0.target.board.subscribe()
+    }
+
+    pub(crate) async fn publish(&self, dispatches: &[Dispatch]) -> Result<Published, BrokerError> {
+        self.0.publisher.publish(dispatches).await
+    }
+
+    /// Asked on the connection that consumes: the other one is not answered while it is blocked.
+    pub(crate) async fn depth(&self, queue: &str) -> Result<u32, BrokerError> {
+        let link = self.consuming().await?;
+        let Some(live) = link.live() else {
+            return Err(BrokerError::Unavailable(format!("no connection to {}", self.0.target.address)));
+        };
+        let ask = async {
+            let mut depth = 0;
+            for lane in Lane::ALL {
+                let name = self.0.target.names.lane(queue, lane)?;
+                depth += self.0.target.declare(&live).ready(&name).await?;
+            }
+            Ok(depth)
+        };
+        tokio::time::timeout(self.0.answer_timeout, ask).await.unwrap_or_else(|_| {
+            Err(BrokerError::Unavailable(format!("no answer within {} s", self.0.answer_timeout.as_secs_f64())))
+        })
+    }
+
+    pub(crate) async fn consume(&self, options: &ConsumeOptions) -> Result<Taking, BrokerError> {
+        self.take(options.prefetch, lanes_of(&options.queues)).await
+    }
+
+    pub(crate) async fn consume_returned(&self, prefetch: u16) -> Result<Taking, BrokerError> {
+        self.take(prefetch, BTreeSet::from([Source::Returned])).await
+    }
+
+    async fn take(&self, prefetch: u16, sources: BTreeSet<Source>) -> Result<Taking, BrokerError> {
+        let link = self.consuming().await?;
+        Taking::start(self.0.target.clone(), link, prefetch, sources).await
+    }
+
+    async fn consuming(&self) -> Result<Arc<Link>, BrokerError> {
+        let open = || async { Link::open(self.0.target.clone(), Role::Consume).await.map(Arc::new) };
+        self.0.consuming.get_or_try_init(open).await.cloned()
+    }
+
+    pub(crate) async fn close(&self) {
+        self.0.publisher.close().await;
+        if let Some(link) = self.0.consuming.get() {
+            link.close().await;
+        }
+    }
+}
+
+impl Taking {
+    /// From now on takes these queues.
+    pub(crate) fn set_queues(&self, queues: &[String]) {
+        self.set(lanes_of(queues));
+    }
+}

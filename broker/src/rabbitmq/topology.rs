@@ -1,0 +1,246 @@
+//! The exchanges and queues: their names, their arguments, and their declaration.
+//!
+//! No plugins and no policies, the same from 3.10 to 4.x. Names end in `.v1` because a queue's
+//! arguments can never change: other arguments will be a `.v2`.
+//!
+//! Everything is declared on channels of its own that are thrown away, because a refusal closes the
+//! channel that it happens on.
+
+use gristmill_core::job::Lane;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, Connection, ExchangeKind};
+
+use super::address::Address;
+use crate::error::BrokerError;
+
+/// How often a message may come back unacknowledged before it goes to the return path. Stated
+/// because the default differs: unlimited in 3.x, 20 from 4.0. Never −1: that is unlimited in 4.x,
+/// but 3.10 then gives a message up at its first return.
+const DELIVERY_LIMIT: i64 = 100;
+
+/// People look at dead letters and put them back; each look counts.
+const DEAD_DELIVERY_LIMIT: i64 = 1_000_000;
+
+/// The broker refuses more in one lane, long after the store should have stopped publishing.
+const LENGTH_MAX: i64 = 200_000;
+
+/// The longest name that the protocol can carry.
+const NAME_BYTES_MAX: usize = 255;
+
+const CLOSED: u16 = 200;
+
+/// Who is called what.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    namespace: String,
+}
+
+impl Names {
+    pub(crate) fn new(namespace: &str) -> Result<Self, BrokerError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if namespace.is_empty() || namespace.len() > 64 || !namespace.chars().all(fits) {
+            return Err(BrokerError::Invalid(format!(
+                "[broker] namespace `{namespace}` cannot be used: write 1 to 64 letters, digits, `.`, `_` or `-`"
+            )));
+        }
+        Ok(Self { namespace: namespace.to_owned() })
+    }
+
+    /// The exchange that every dispatch goes through.
+    pub(crate) fn exchange(&self) -> ShortString {
+        format!("{}.dispatch.v1", self.namespace).into()
+    }
+
+    /// The exchange and the queue of what the broker gave up on.
+    pub(crate) fn returned(&self) -> ShortString {
+        format!("{}.returned.v1", self.namespace).into()
+    }
+
+    /// The queue of one lane, and its routing key.
+    pub(crate) fn lane(&self, queue: &str, lane: Lane) -> Result<ShortString, BrokerError> {
+        if queue == "dlq" {
+            // Its lanes would have the names of the dead letters of queues called `high` and so on.
+            return Err(BrokerError::Invalid("a queue cannot be called `dlq`: choose another name".to_owned()));
+        }
+        short(format!("{}.{queue}.{lane}.v1", self.namespace))
+    }
+
+    /// The queue with the copies of dead jobs.
+    pub(crate) fn dead(&self, queue: &str) -> Result<ShortString, BrokerError> {
+        short(format!("{}.dlq.{queue}.v1", self.namespace))
+    }
+}
+
+impl std::fmt::Display for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.namespace)
+    }
+}
+
+fn short(name: String) -> Result<ShortString, BrokerError> {
+    let bytes = name.len();
+    ShortString::try_new(name.as_str()).map_err(|_| {
+        BrokerError::Invalid(format!(
+            "the queue `{name}` has a name of {bytes} bytes, and RabbitMQ takes {NAME_BYTES_MAX}: give it a shorter one"
+        ))
+    })
+}
+
+/// Declares things on one connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Declare<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) address: &'a Address,
+    pub(crate) names: &'a Names,
+}
+
+impl Declare<'_> {
+    /// The exchanges, and the return path. Before any lane, because a lane whose target is missing
+    /// holds its dead letters back for minutes.
+    pub(crate) async fn roads(self) -> Result<(), BrokerError> {
+        let channel = self.channel().await?;
+        let (exchange, returned) = (self.names.exchange(), self.names.returned());
+        self.exchange(&channel, &returned, ExchangeKind::Fanout).await?;
+        self.queue(&channel, &returned, returned_arguments()).await?;
+        self.bind(&channel, &returned, &returned).await?;
+        self.exchange(&channel, &exchange, ExchangeKind::Direct).await?;
+        self.done(channel).await
+    }
+
+    /// The three lanes of a queue.
+    pub(crate) async fn lanes(self, queue: &str) -> Result<(), BrokerError> {
+        let channel = self.channel().await?;
+        for lane in Lane::ALL {
+            let name = self.names.lane(queue, lane)?;
+            self.queue(&channel, &name, lane_arguments(self.names)).await?;
+            self.bind(&channel, &name, &self.names.exchange()).await?;
+        }
+        self.done(channel).await
+    }
+
+    /// The dead letters of a queue. They are published by the default exchange, which knows every
+    /// queue by its name.
+    pub(crate) async fn dead(self, queue: &str) -> Result<(), BrokerError> {
+        let channel = self.channel().await?;
+        self.queue(&channel, &self.names.dead(queue)?, dead_arguments()).await?;
+        self.done(channel).await
+    }
+
+    /// How many messages wait in a queue and were handed to nobody; none when there is no such queue.
+    pub(crate) async fn ready(self, name: &ShortString) -> Result<u32, BrokerError> {
+        const NOT_FOUND: u16 = 404;
+        let channel = self.channel().await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        match channel.queue_declare(name.clone(), passive, FieldTable::default()).await {
+            Ok(queue) => {
+                self.done(channel).await?;
+                Ok(queue.message_count())
+            }
+            Err(error) if error_code(&error) == Some(NOT_FOUND) => Ok(0),
+            Err(error) => Err(self.address.explain(&error, Some(name.as_str()))),
+        }
+    }
+
+    async fn channel(self) -> Result<Channel, BrokerError> {
+        self.connection.create_channel().await.map_err(|error| self.address.explain(&error, None))
+    }
+
+    async fn done(self, channel: Channel) -> Result<(), BrokerError> {
+        channel.close(CLOSED, "declared".into()).await.map_err(|error| self.address.explain(&error, None))
+    }
+
+    async fn exchange(self, channel: &Channel, name: &ShortString, kind: ExchangeKind) -> Result<(), BrokerError> {
+        let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let declared = channel.exchange_declare(name.clone(), kind, options, FieldTable::default()).await;
+        declared.map_err(|error| self.address.explain(&error, Some(name.as_str())))
+    }
+
+    async fn queue(self, channel: &Channel, name: &ShortString, arguments: FieldTable) -> Result<(), BrokerError> {
+        let declared = channel.queue_declare(name.clone(), QueueDeclareOptions::durable(), arguments).await;
+        declared.map(drop).map_err(|error| self.address.explain(&error, Some(name.as_str())))
+    }
+
+    async fn bind(self, channel: &Channel, queue: &ShortString, exchange: &ShortString) -> Result<(), BrokerError> {
+        let (queue, options) = (queue.clone(), QueueBindOptions::default());
+        let bound =
+            channel.queue_bind(queue.clone(), exchange.clone(), queue.clone(), options, FieldTable::default()).await;
+        bound.map_err(|error| self.address.explain(&error, Some(queue.as_str())))
+    }
+}
+
+fn error_code(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(refusal) => Some(refusal.get_id()),
+        _ => None,
+    }
+}
+
+/// At-least-once dead-lettering needs quorum and `reject-publish`: with the default overflow the
+/// broker would fall back to at-most-once without a word.
+fn lane_arguments(names: &Names) -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        ("x-delivery-limit", DELIVERY_LIMIT.into()),
+        ("x-dead-letter-exchange", text(names.returned().as_str())),
+        ("x-dead-letter-strategy", text("at-least-once")),
+        ("x-overflow", text("reject-publish")),
+        ("x-max-length", LENGTH_MAX.into()),
+    ])
+}
+
+fn returned_arguments() -> FieldTable {
+    table([("x-queue-type", text("quorum")), ("x-delivery-limit", DELIVERY_LIMIT.into())])
+}
+
+/// Copies only: when nobody clears them away, the oldest go.
+fn dead_arguments() -> FieldTable {
+    table([
+        ("x-queue-type", text("quorum")),
+        ("x-delivery-limit", DEAD_DELIVERY_LIMIT.into()),
+        ("x-max-length", LENGTH_MAX.into()),
+    ])
+}
+
+fn table<const N: usize>(entries: [(&str, AMQPValue); N]) -> FieldTable {
+    let mut table = FieldTable::default();
+    for (key, value) in entries {
+        table.insert(key.into(), value);
+    }
+    table
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_documented() {
+        let names = Names::new("gristmill").unwrap();
+        assert_eq!(names.exchange().as_str(), "gristmill.dispatch.v1");
+        assert_eq!(names.returned().as_str(), "gristmill.returned.v1");
+        assert_eq!(names.lane("mail", Lane::High).unwrap().as_str(), "gristmill.mail.high.v1");
+        assert_eq!(names.dead("mail").unwrap().as_str(), "gristmill.dlq.mail.v1");
+    }
+
+    #[test]
+    fn a_name_that_the_protocol_cannot_carry_is_refused() {
+        let names = Names::new("g").unwrap();
+        assert!(names.lane(&"q".repeat(241), Lane::High).is_ok());
+        let text = names.lane(&"q".repeat(300), Lane::High).unwrap_err().to_string();
+        assert!(text.contains("a name of 310 bytes"), "{text}");
+        assert!(names.lane("dlq", Lane::High).is_err(), "it would be the dead letters of the queue `high`");
+    }
+
+    #[test]
+    fn a_namespace_with_odd_characters_is_refused() {
+        for namespace in ["", "a b", "ä", &"n".repeat(65)] {
+            let text = Names::new(namespace).unwrap_err().to_string();
+            assert!(text.starts_with("[broker] namespace"), "{text}");
+        }
+    }
+}

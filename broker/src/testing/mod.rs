@@ -1,0 +1,185 @@
+//! A namespace on a real RabbitMQ for one test, of this crate and of the others, and a road that can be cut.
+//!
+//! The broker is the one that `GRISTMILL_TEST_AMQP` names. Whatever a test has made there vanishes with its
+//! [`Namespace`], also when the test fails. Everything here panics when the broker does not answer: it is for
+//! tests alone.
+
+mod proxy;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use gristmill_core::job::Lane;
+use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties};
+use tokio::time::{Instant, timeout};
+use uuid::Uuid;
+
+pub use proxy::{Proxy, Way};
+
+use crate::rabbitmq::Names;
+use crate::{Broker, Settings};
+
+/// The environment variable that names the broker for tests.
+pub const AMQP_VARIABLE: &str = "GRISTMILL_TEST_AMQP";
+
+/// Nothing in a test takes so long unless it never happens.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a broker of ours may take to close, when its test has ended somewhere in the middle.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The address of the broker that tests may use.
+///
+/// # Panics
+///
+/// When nobody has said which.
+pub fn amqp() -> String {
+    std::env::var(AMQP_VARIABLE).unwrap_or_else(|_| panic!("set {AMQP_VARIABLE} or run `make test`"))
+}
+
+/// What one test makes on the broker. Dropping it deletes that.
+#[derive(Debug)]
+pub struct Namespace {
+    settings: Settings,
+    names: Names,
+    queues: Vec<String>,
+    brokers: Mutex<Vec<Broker>>,
+}
+
+impl Namespace {
+    /// A namespace that nobody else has. Only these queues may be used in it: a client cannot ask which there
+    /// are.
+    pub fn new(queues: &[&str]) -> Self {
+        let namespace = format!("test-{}", Uuid::now_v7().simple());
+        let names = Names::new(&namespace).expect("a good name");
+        let settings = Settings { url: amqp(), namespace, ..Settings::default() };
+        let queues = queues.iter().copied().map(str::to_owned).collect();
+        Self { settings, names, queues, brokers: Mutex::default() }
+    }
+
+    /// The settings that lead into it.
+    pub fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
+    /// The same by another port of this machine, such as a [`Proxy`]'s.
+    pub fn settings_at(&self, port: u16) -> Settings {
+        let mut url = url::Url::parse(&self.settings.url).expect("an address");
+        url.set_host(Some("127.0.0.1")).expect("it has a host");
+        url.set_port(Some(port)).expect("it may have a port");
+        Settings { url: url.to_string(), ..self.settings.clone() }
+    }
+
+    /// A broker in it, which is closed before the namespace is cleared away: else its supervisor might make
+    /// again what has just been deleted.
+    pub async fn connect(&self, settings: &Settings) -> Broker {
+        let broker = Broker::connect(settings).await.expect("a broker, or one that is away");
+        self.brokers.lock().unwrap_or_else(PoisonError::into_inner).push(broker.clone());
+        broker
+    }
+
+    /// The name of the queue of one lane.
+    pub fn lane(&self, queue: &str, lane: Lane) -> String {
+        self.names.lane(queue, lane).expect("a good name").to_string()
+    }
+
+    /// The name of the queue with the copies of dead jobs.
+    pub fn dead(&self, queue: &str) -> String {
+        self.names.dead(queue).expect("a good name").to_string()
+    }
+
+    /// The name of the queue, and of the exchange, of what the broker gave up on.
+    pub fn returned(&self) -> String {
+        self.names.returned().to_string()
+    }
+
+    /// A way past our own code.
+    pub async fn admin(&self) -> Admin {
+        Admin::connect(&self.settings.url).await.expect("the broker answers")
+    }
+
+    fn all_queues(&self) -> Vec<String> {
+        let of_one =
+            |queue: &String| Lane::ALL.map(|lane| self.lane(queue, lane)).into_iter().chain([self.dead(queue)]);
+        self.queues.iter().flat_map(of_one).chain([self.returned()]).collect()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let brokers = std::mem::take(&mut *self.brokers.lock().unwrap_or_else(PoisonError::into_inner));
+        let (url, queues) = (self.settings.url.clone(), self.all_queues());
+        let exchanges = [self.returned(), self.names.exchange().to_string()];
+        // Dropping cannot wait, and the test's own runtime may be gone: a thread with one of its own can.
+        let cleared = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                for broker in brokers {
+                    // The runtime that its tasks live on may stand still, namely in this very drop.
+                    let _ = timeout(CLOSE_TIMEOUT, broker.close()).await;
+                }
+                clear(&url, queues, exchanges).await.map_err(std::io::Error::other)
+            })
+        });
+        let cleared = cleared.join().unwrap_or_else(|_| Err(std::io::Error::other("clearing away panicked")));
+        // A test that fails already has more to say than this.
+        if !std::thread::panicking() {
+            cleared.expect("the namespace is cleared away");
+        }
+    }
+}
+
+async fn clear(url: &str, queues: Vec<String>, exchanges: [String; 2]) -> lapin::Result<()> {
+    let admin = Admin::connect(url).await?;
+    for queue in queues {
+        admin.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await?;
+    }
+    for exchange in exchanges {
+        admin.channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await?;
+    }
+    admin.connection.close(200, "the test is over".into()).await
+}
+
+/// A plain client.
+#[derive(Debug)]
+pub struct Admin {
+    /// An open channel.
+    pub channel: Channel,
+    connection: Connection,
+}
+
+impl Admin {
+    async fn connect(url: &str) -> lapin::Result<Self> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        Ok(Self { channel, connection })
+    }
+
+    /// Deletes a queue, if it is there.
+    pub async fn delete(&self, queue: &str) {
+        self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
+    }
+
+    /// How many messages wait in a queue by its full name. `None` when there is no such queue.
+    pub async fn depth(&self, queue: &str) -> Option<u32> {
+        // Asking for a queue that is not there closes the channel.
+        let channel = self.connection.create_channel().await.expect("a channel");
+        let passive = QueueDeclareOptions::durable().passive();
+        let asked = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
+        asked.ok().map(|queue| queue.message_count())
+    }
+
+    /// Waits until somebody has made the queue.
+    ///
+    /// # Panics
+    ///
+    /// When nobody does within [`PATIENCE`].
+    pub async fn until_exists(&self, queue: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.depth(queue).await.is_none() {
+            assert!(Instant::now() < deadline, "nobody makes {queue}");
+        }
+    }
+}

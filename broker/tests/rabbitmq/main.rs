@@ -1,0 +1,10 @@
+//! The road over a real RabbitMQ: each test in a namespace of its own.
+
+#![expect(clippy::unwrap_used, reason = "what a test's helpers find missing is a failure of the test")]
+
+mod bench;
+mod consume;
+mod faults;
+mod publish;
+mod refusals;
+mod tls;

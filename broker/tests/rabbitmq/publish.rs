@@ -1,0 +1,106 @@
+//! What is confirmed is there, and what is not there is not confirmed.
+
+use gristmill_broker::{Message, Published};
+use gristmill_core::dispatch::Purpose;
+use gristmill_core::job::Lane;
+use lapin::options::BasicGetOptions;
+use lapin::types::AMQPValue;
+
+use crate::bench::{Bench, consume, dispatch, ids, on_a_bench, sent, take, until_depth};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_published_is_consumed_and_acknowledged_once() {
+    on_a_bench(async |bench: Bench| {
+        let broker = bench.broker().await;
+        let rows = [dispatch(7, "mail", Lane::Normal, 1_500), dispatch(8, "chunks", Lane::High, 500)];
+        let published = broker.publish(&rows).await.unwrap();
+        assert_eq!(published, Published { confirmed: vec![7, 8], unconfirmed: vec![] });
+        assert_eq!(broker.depth("mail").await.unwrap(), Some(1_500));
+
+        let consumer = consume(&broker, &["mail", "chunks"], 500).await;
+        let mut taken = Vec::new();
+        while taken.len() < 2_000 {
+            let some = take(&consumer, 100).await;
+            assert!(some.iter().all(|delivery| !delivery.redelivered));
+            taken.extend(ids(&some));
+            consumer.ack(some).await;
+        }
+        assert_eq!(taken.into_iter().collect::<std::collections::HashSet<_>>(), sent(&rows));
+        consumer.stop().await;
+        assert_eq!(broker.depth("mail").await.unwrap(), Some(0));
+        broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_for_a_deleted_queue_is_not_confirmed_and_its_queue_is_made_again() {
+    on_a_bench(async |bench: Bench| {
+        let broker = bench.broker().await;
+        broker.publish(&[dispatch(1, "mail", Lane::Low, 1)]).await.unwrap();
+        bench.admin().await.delete(&bench.lane("mail", Lane::Low)).await;
+
+        let rows = [
+            dispatch(2, "mail", Lane::High, 40),
+            dispatch(3, "mail", Lane::Low, 1),
+            dispatch(4, "chunks", Lane::Low, 40),
+        ];
+        let published = broker.publish(&rows).await.unwrap();
+        assert_eq!(published, Published { confirmed: vec![2, 4], unconfirmed: vec![3] });
+        let published = broker.publish(&rows[1..2]).await.unwrap();
+        assert_eq!(published, Published { confirmed: vec![3], unconfirmed: vec![] });
+        until_depth(&broker, "mail", 41).await;
+        broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_goes_to_the_dead_letter_queue_and_nowhere_else() {
+    on_a_bench(async |bench: Bench| {
+        let broker = bench.broker().await;
+        let mut row = dispatch(1, "mail", Lane::Normal, 1);
+        row.purpose = Purpose::DeadLetter;
+        assert_eq!(broker.publish(std::slice::from_ref(&row)).await.unwrap().confirmed, [1]);
+
+        let name = bench.dead("mail");
+        let got = bench.admin().await.channel.basic_get(name.as_str().into(), BasicGetOptions { no_ack: true }).await;
+        let copy = got.unwrap().expect("it is there").delivery;
+        assert_eq!(Message::decode(&copy.data).unwrap(), Message::new(row.jobs[0], "mail"));
+        let headers = copy.properties.headers().as_ref().unwrap().inner();
+        assert_eq!(headers.get("gristmill-purpose"), Some(&AMQPValue::LongString("dead_letter".into())));
+        assert_eq!(*copy.properties.delivery_mode(), Some(2));
+        assert_eq!(broker.depth("mail").await.unwrap(), Some(0));
+        broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_publish_at_once_over_one_connection() {
+    on_a_bench(async |bench: Bench| {
+        let broker = bench.broker().await;
+        let publishing = (0..8).map(|row| {
+            let (broker, row) = (broker.clone(), dispatch(row, "mail", Lane::Normal, 200));
+            tokio::spawn(async move { broker.publish(&[row]).await.unwrap().confirmed })
+        });
+        let mut confirmed: Vec<i64> =
+            futures::future::join_all(publishing).await.into_iter().flat_map(Result::unwrap).collect();
+        confirmed.sort_unstable();
+        assert_eq!(confirmed, (0..8).collect::<Vec<_>>());
+        until_depth(&broker, "mail", 1_600).await;
+        broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_to_publish_is_no_error() {
+    on_a_bench(async |bench: Bench| {
+        let broker = bench.broker().await;
+        assert_eq!(broker.publish(&[]).await.unwrap(), Published::default());
+        assert_eq!(broker.depth("mail").await.unwrap(), Some(0), "a queue that was never used is empty");
+        broker.close().await;
+    })
+    .await;
+}
