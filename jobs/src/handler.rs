@@ -1,0 +1,116 @@
+//! What a kind of job is to the worker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::chunk::ChunkResult;
+use gristmill_core::job::{ClaimedJob, NewJob};
+use gristmill_core::settle::Ending;
+use gristmill_store::{BatchEnd, SqlRows, StoreHandle};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// What a handler is given beside its job.
+#[derive(Debug, Clone)]
+pub struct JobContext {
+    /// The job, and the right to settle it.
+    pub job: ClaimedJob,
+    /// The truth, for handlers that keep records of their own there.
+    pub store: StoreHandle,
+    /// Fires when the attempt is over for another reason: deadline, cancel, lease lost, stop.
+    pub cancel: CancellationToken,
+}
+
+/// How a handler ended, and what goes into the transaction that says so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    /// How.
+    pub ending: Ending,
+    /// What went wrong, where anything did.
+    pub error: Option<String>,
+    /// The job's output.
+    pub output: Option<Value>,
+    /// For a chunk: what came of it.
+    pub chunk: Option<ChunkResult>,
+    /// For an aggregate: how the batch ends.
+    pub batch_end: Option<BatchEnd>,
+    /// Rows for the user's own table.
+    pub sql: Option<SqlRows>,
+    /// Further jobs, enqueued only if this attempt is the one that counts.
+    pub follow: Vec<NewJob>,
+    /// The handler has committed its own completion (T5): nothing is left to write down.
+    pub committed: bool,
+}
+
+impl Finish {
+    fn with(ending: Ending, error: Option<String>) -> Self {
+        Self {
+            ending,
+            error,
+            output: None,
+            chunk: None,
+            batch_end: None,
+            sql: None,
+            follow: Vec::new(),
+            committed: false,
+        }
+    }
+
+    /// It went well.
+    pub fn done(output: Option<Value>) -> Self {
+        Self { output, ..Self::with(Ending::Done, None) }
+    }
+
+    /// It went wrong, and may go well another time.
+    pub fn failed(error: impl Into<String>) -> Self {
+        Self::with(Ending::Failed { retry_after: None }, Some(error.into()))
+    }
+
+    /// It went wrong, and the other side said when to come again.
+    pub fn failed_until(error: impl Into<String>, retry_after: Duration) -> Self {
+        Self::with(Ending::Failed { retry_after: Some(retry_after) }, Some(error.into()))
+    }
+
+    /// It went wrong, and will go wrong every time.
+    pub fn permanent(error: impl Into<String>) -> Self {
+        Self::with(Ending::Permanent, Some(error.into()))
+    }
+}
+
+/// One kind of job.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one attempt. May be dropped at any await when the attempt is over for another reason.
+    async fn run(&self, context: JobContext) -> Finish;
+}
+
+/// The kinds that a worker has handlers for, by name.
+#[derive(Clone, Default)]
+pub struct Registry {
+    handlers: BTreeMap<String, Arc<dyn Handler>>,
+}
+
+impl Registry {
+    /// Adds a kind, or takes the place of the one with the same name.
+    pub fn insert(&mut self, kind: impl Into<String>, handler: Arc<dyn Handler>) {
+        self.handlers.insert(kind.into(), handler);
+    }
+
+    /// The handler of a kind.
+    pub fn get(&self, kind: &str) -> Option<&Arc<dyn Handler>> {
+        self.handlers.get(kind)
+    }
+
+    /// The names of all kinds, sorted.
+    pub fn kinds(&self) -> Vec<String> {
+        self.handlers.keys().cloned().collect()
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.handlers.keys()).finish()
+    }
+}

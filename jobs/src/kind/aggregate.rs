@@ -1,0 +1,122 @@
+//! Kind `aggregate`: merges what came of a batch's chunks, judges it, and says what is sent.
+//!
+//! It runs once all chunks are final, once for each generation, and again whenever an attempt was
+//! cut short: everything it does outside of its own transaction can be done twice. The effects are
+//! jobs in the transaction that ends the batch, each with a key of its own, so that they come into
+//! being exactly once.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use gristmill_core::aggregate::Partial;
+use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::chunk::OutputPart;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::ClaimedJob;
+use gristmill_store::{BatchEnd, BatchPlan, BatchView, StoreHandle};
+use serde_json::Value;
+
+use super::chunk::plan;
+use super::effects::{Settled, effects};
+use crate::handler::{Finish, Handler, JobContext};
+use crate::pipeline::closing;
+use crate::sink::{Manifest, Shelf, SinkError};
+
+/// The name of the kind.
+pub const AGGREGATE: &str = "aggregate";
+
+/// How many chunks' results are fetched at once.
+const PAGE: u32 = 200;
+
+/// Runs aggregates.
+#[derive(Debug, Clone, Copy)]
+pub struct AggregateHandler;
+
+#[async_trait]
+impl Handler for AggregateHandler {
+    async fn run(&self, context: JobContext) -> Finish {
+        attempt(&context).await.unwrap_or_else(|failed| failed)
+    }
+}
+
+async fn attempt(context: &JobContext) -> Result<Finish, Finish> {
+    let (store, job) = (&context.store, &context.job);
+    let batch = job.batch.ok_or_else(|| Finish::permanent("the aggregate belongs to no batch"))?;
+    let plan = plan(store, batch).await?;
+    let (aggregation, sink) =
+        closing(&plan.name, &plan.definition, Path::new("")).map_err(|error| Finish::permanent(error.to_string()))?;
+    let (partial, parts) = merged(store, batch).await?;
+    let shelf = sink.and_then(|sink| sink.shelf(batch));
+    // Before the state is looked at: see `Shelf::list`.
+    let found = match shelf.clone() {
+        Some(shelf) => blocking(move || shelf.list()).await?,
+        None => Default::default(),
+    };
+    let view = still_ours(store, job, batch).await?;
+    if let Some(shelf) = shelf {
+        let manifest = Manifest::new(batch, &plan.name, job.generation, view.counts, parts);
+        blocking(move || Shelf::close(&shelf, &manifest, &found)).await?;
+    }
+    end(context, &plan, view, aggregation.finish(&partial)).await
+}
+
+/// All results of all generations, page by page: one chunk's result and the merged one are in memory.
+async fn merged(store: &StoreHandle, batch: BatchId) -> Result<(Partial, Vec<OutputPart>), Finish> {
+    let (mut partial, mut parts, mut after) = (Partial::default(), Vec::new(), -1);
+    loop {
+        let page = store.chunk_results(batch, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok((partial, parts)) };
+        after = last.seq;
+        for stored in page {
+            partial.merge(stored.result.partial).map_err(|error| Finish::permanent(error.to_string()))?;
+            parts.extend(stored.result.parts);
+        }
+    }
+}
+
+/// The batch, if it is still this aggregate's: somebody may have ended or redriven it meanwhile.
+async fn still_ours(store: &StoreHandle, job: &ClaimedJob, batch: BatchId) -> Result<BatchView, Finish> {
+    let view = store.batch(&job.tenant, batch).await?;
+    let view = view.ok_or_else(|| Finish::permanent(format!("there is no batch {batch}")))?;
+    if view.state == BatchState::Aggregating && view.generation == job.generation {
+        return Ok(view);
+    }
+    Err(Finish::permanent(format!(
+        "the batch is {} in generation {}; this is the aggregate of generation {}, whose time is over",
+        view.state, view.generation, job.generation
+    )))
+}
+
+async fn end(context: &JobContext, plan: &BatchPlan, view: BatchView, result: Value) -> Result<Finish, Finish> {
+    let tolerate = plan.definition.tolerate;
+    let Counts { quarantined, input, .. } = view.counts;
+    let over = tolerate.exceeded_by(&view.counts, true);
+    let over =
+        over.then(|| format!("{quarantined} of {input} items are quarantined, more than the budget of {tolerate}"));
+    // A reason before the end is that of a halt: then chunks were cancelled, and it cannot be complete.
+    let reason = over.or_else(|| view.reason.clone());
+    let state = if reason.is_some() { BatchState::Halted } else { BatchState::Complete };
+    let settled = Settled {
+        view: BatchView { state, reason: reason.clone(), finished_at: Some(context.store.now().await?), ..view },
+        result,
+    };
+    let mut finish = Finish::done(None);
+    finish.follow = effects(&plan.definition, &settled, context.job.trace.as_ref());
+    finish.batch_end = Some(BatchEnd {
+        batch: settled.view.id,
+        generation: context.job.generation,
+        state,
+        result: settled.result,
+        reason,
+    });
+    Ok(finish)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SinkError> + Send + 'static,
+) -> Result<T, Finish> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Finish::failed("writing the manifest was cut short")),
+    }
+}

@@ -1,0 +1,158 @@
+//! Kind `chunk`: reads a slice of a batch's items, takes them through the stages and writes them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::chunk::{ChunkPayload, ChunkResult};
+use gristmill_core::id::BatchId;
+use gristmill_store::{BatchPlan, StoreError, StoreHandle};
+use moka::future::Cache;
+use serde::Deserialize;
+
+use crate::handler::{Finish, Handler, JobContext};
+use crate::pipeline::{Ground, Pipeline, RunFailure};
+use crate::pool::ItemPool;
+use crate::process::{ProcessContext, Processors};
+use crate::sink::{PartName, SinkError, Written};
+use crate::source::{self, SourceError};
+
+/// The name of the kind.
+pub const CHUNK: &str = "chunk";
+
+/// How many batches' pipelines are kept ready. One that was let go is compiled again.
+const PIPELINES_MAX: u64 = 64;
+
+/// After so long without a chunk a batch's pipeline is let go, and with it its programs and connections.
+const PIPELINE_IDLE: Duration = Duration::from_secs(300);
+
+/// Runs chunks.
+#[derive(Debug)]
+pub struct ChunkHandler {
+    processors: Processors,
+    pool: ItemPool,
+    ready: Cache<BatchId, Arc<Ready>>,
+}
+
+/// A batch's plan and its compiled stages.
+#[derive(Debug)]
+struct Ready {
+    plan: BatchPlan,
+    pipeline: Arc<Pipeline>,
+}
+
+impl ChunkHandler {
+    /// A handler with these processors, whose items are worked on by these threads.
+    pub fn new(processors: Processors, pool: ItemPool) -> Self {
+        let ready = Cache::builder().max_capacity(PIPELINES_MAX).time_to_idle(PIPELINE_IDLE).build();
+        Self { processors, pool, ready }
+    }
+
+    async fn attempt(&self, context: JobContext) -> Result<Finish, Finish> {
+        let job = &context.job;
+        let payload = ChunkPayload::deserialize(&job.payload)
+            .map_err(|error| Finish::permanent(format!("the chunk's payload cannot be read: {error}")))?;
+        let batch = job.batch.ok_or_else(|| Finish::permanent("the chunk belongs to no batch"))?;
+        let ready = self.ready(&context.store, batch).await?;
+        // Held until the items are gone again. Chunks that wait for a program or a service are
+        // bounded by the worker's slots alone: holding the others back would leave threads idle.
+        let _room = if ready.pipeline.waits() { None } else { self.pool.room().await };
+        let records = tokio::select! {
+            records = source::read(&payload, &ready.plan.stamp, &ready.plan.definition.source) => records?,
+            () = context.cancel.cancelled() => return Err(Finish::failed("the attempt was over while the source was read")),
+        };
+        let process = ProcessContext {
+            idempotency_key: job.fence.job.to_string(),
+            trace: job.trace.clone(),
+            cancel: context.cancel.clone(),
+        };
+        let ground = ready.pipeline.run(records, &process, &self.pool).await?;
+        reconcile(&ground, payload.items).map_err(Finish::permanent)?;
+        let (attempt, worker) = (job.fence.attempt, job.fence.worker);
+        let name = PartName { seq: job.seq.unwrap_or_default(), attempt, worker };
+        finish(&ready.pipeline, batch, name, ground).await
+    }
+
+    /// Chunks of the same batch that come at the same time compile it once.
+    async fn ready(&self, store: &StoreHandle, batch: BatchId) -> Result<Arc<Ready>, Finish> {
+        let made = self.ready.try_get_with(batch, self.prepare(store, batch)).await;
+        made.map_err(|finish| finish.as_ref().clone())
+    }
+
+    async fn prepare(&self, store: &StoreHandle, batch: BatchId) -> Result<Arc<Ready>, Finish> {
+        let plan = plan(store, batch).await?;
+        let pipeline = Pipeline::compile(&plan.name, &plan.definition, Path::new(""), &self.processors, &self.pool)
+            .map_err(|error| Finish::permanent(error.to_string()))?;
+        Ok(Arc::new(Ready { plan, pipeline: Arc::new(pipeline) }))
+    }
+}
+
+#[async_trait]
+impl Handler for ChunkHandler {
+    async fn run(&self, context: JobContext) -> Finish {
+        self.attempt(context).await.unwrap_or_else(|failed| failed)
+    }
+}
+
+/// The plan of a batch.
+pub(super) async fn plan(store: &StoreHandle, batch: BatchId) -> Result<BatchPlan, Finish> {
+    store.batch_plan(batch).await?.ok_or_else(|| Finish::permanent(format!("there is no batch {batch}")))
+}
+
+/// Counts that do not reconcile would be refused by the store; here it can still be said why.
+fn reconcile(ground: &Ground, items: u64) -> Result<(), String> {
+    let found = ground.ok.len() as u64 + ground.skipped + ground.set_aside.len() as u64;
+    if found == items {
+        return Ok(());
+    }
+    Err(format!("the chunk was planned with {items} items and has {found}; start a new batch"))
+}
+
+async fn finish(pipeline: &Pipeline, batch: BatchId, name: PartName, ground: Ground) -> Result<Finish, Finish> {
+    let mut result = ChunkResult {
+        ok: ground.ok.len() as u64,
+        skipped: ground.skipped,
+        quarantined: ground.set_aside.len() as u64,
+        partial: ground.partial,
+        parts: Vec::new(),
+        set_aside: ground.set_aside,
+    };
+    let mut finish = Finish::done(None);
+    if let Some(sink) = pipeline.sink() {
+        match sink.write(batch, name, ground.ok).await? {
+            Written::Part(part) => result.parts.extend(part),
+            Written::Rows(rows) => finish.sql = rows,
+        }
+    }
+    finish.chunk = Some(result);
+    Ok(finish)
+}
+
+impl From<StoreError> for Finish {
+    fn from(error: StoreError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<SourceError> for Finish {
+    fn from(error: SourceError) -> Self {
+        if error.is_permanent() { Self::permanent(error.to_string()) } else { Self::failed(error.to_string()) }
+    }
+}
+
+impl From<SinkError> for Finish {
+    fn from(error: SinkError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<RunFailure> for Finish {
+    fn from(failure: RunFailure) -> Self {
+        match failure.retry_after() {
+            _ if failure.is_permanent() => Self::permanent(failure.to_string()),
+            Some(wait) => Self::failed_until(failure.to_string(), wait),
+            None => Self::failed(failure.to_string()),
+        }
+    }
+}

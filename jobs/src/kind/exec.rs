@@ -1,0 +1,115 @@
+//! Kind `exec`: one run of a program. JSON on its standard input, its standard output is the job's output.
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout};
+
+use crate::handler::{Finish, Handler, JobContext};
+use crate::kind::payload::{self, ExecPayload};
+use crate::program::{self, Pipes, Program};
+use crate::settings::ExecSettings;
+
+/// No more of the standard output becomes the job's output: 1 MiB.
+pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Exit codes that say that no repetition helps (BSD `sysexits`): usage, data, configuration.
+const PERMANENT: [i32; 3] = [64, 65, 78];
+
+/// Runs programs. Exit code 0 is done; 64, 65 and 78 are permanent; all others, such as 75
+/// (`EX_TEMPFAIL`), are tried again while there are attempts.
+#[derive(Debug)]
+pub struct ExecHandler {
+    settings: ExecSettings,
+}
+
+impl ExecHandler {
+    /// From the settings.
+    pub fn new(settings: &ExecSettings) -> Self {
+        Self { settings: settings.clone() }
+    }
+
+    async fn attempt(&self, context: &JobContext) -> Result<Finish, Finish> {
+        let payload: ExecPayload = payload::read(payload::EXEC, &context.job.payload).map_err(Finish::permanent)?;
+        self.allow(&payload).map_err(Finish::permanent)?;
+        let mut env = payload.env.clone();
+        env.insert("GRISTMILL_JOB_ID".to_owned(), context.job.fence.job.to_string());
+        env.insert("GRISTMILL_ATTEMPT".to_owned(), context.job.fence.attempt.to_string());
+        if let Some(trace) = &context.job.trace {
+            env.insert("TRACEPARENT".to_owned(), trace.clone());
+        }
+        let (mut program, pipes) =
+            Program::start(&payload.command, &env, payload.dir.as_deref()).map_err(Finish::failed)?;
+        tokio::select! {
+            finish = converse(&mut program, pipes, &payload.input) => finish,
+            () = context.cancel.cancelled() => {
+                Err(Finish::failed(format!("the program `{}` was ended before it was through", program.name)))
+            }
+        }
+    }
+
+    fn allow(&self, payload: &ExecPayload) -> Result<(), String> {
+        let Some(name) = payload.command.first() else {
+            return Err("`command` is empty; write for example [\"python3\", \"work.py\"]".to_owned());
+        };
+        if self.settings.programs.iter().any(|known| known == "*" || known == name) {
+            return Ok(());
+        }
+        Err(format!("the program `{name}` is not allowed here; add it to `exec.programs`, in which `*` is any"))
+    }
+}
+
+#[async_trait]
+impl Handler for ExecHandler {
+    async fn run(&self, context: JobContext) -> Finish {
+        self.attempt(&context).await.unwrap_or_else(|finish| finish)
+    }
+}
+
+async fn converse(program: &mut Program, pipes: Pipes, input: &Value) -> Result<Finish, Finish> {
+    let Pipes { stdin, stdout } = pipes;
+    // Both at once: a program that answers before it has read all would block on a full pipe.
+    let ended = async {
+        let status = program.wait().await;
+        // Whatever it has started ends with it, or an orphan could hold the output open for ever.
+        program.kill();
+        status
+    };
+    let (status, (), output) = tokio::join!(ended, feed(stdin, input), collect(stdout));
+    let status = status.map_err(Finish::failed)?;
+    if status.success() {
+        return Ok(Finish::done(Some(output)));
+    }
+    let words = program.last_words().await;
+    let text = format!("the program `{}` {}{words}", program.name, program::ending(status));
+    match status.code() {
+        Some(code) if PERMANENT.contains(&code) => Err(Finish::permanent(text)),
+        _ => Err(Finish::failed(text)),
+    }
+}
+
+/// A program need not read its input: that it has closed it is no failure.
+async fn feed(mut stdin: ChildStdin, input: &Value) {
+    let line = format!("{input}\n");
+    if stdin.write_all(line.as_bytes()).await.is_ok() {
+        let _ = stdin.shutdown().await;
+    }
+}
+
+/// The output as JSON if it is, else as text. What is too much is read and thrown away, so that the
+/// program does not wait for ever.
+async fn collect(mut stdout: ChildStdout) -> Value {
+    let mut kept = Vec::new();
+    let mut piece = vec![0; 16 * 1024];
+    let mut cut = false;
+    while let Ok(read @ 1..) = stdout.read(&mut piece).await {
+        let room = OUTPUT_BYTES_MAX - kept.len();
+        kept.extend_from_slice(&piece[..read.min(room)]);
+        cut |= read > room;
+    }
+    if cut {
+        return json!({ "cut": true, "text": String::from_utf8_lossy(&kept) });
+    }
+    serde_json::from_slice(&kept)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&kept).trim_end().to_owned()))
+}

@@ -1,0 +1,19 @@
+//! One file for each kind of job.
+//!
+//! * [`chunk`], [`aggregate`]: what a batch is made of.
+//! * [`email`]: one message to one recipient.
+//! * [`webhook`]: one signed notification.
+//! * [`exec`]: one run of a program.
+//! * [`http`]: one request.
+//! * [`payload`]: what they are given.
+
+pub mod aggregate;
+pub mod chunk;
+mod effects;
+pub mod email;
+pub mod exec;
+pub mod http;
+pub mod payload;
+pub mod webhook;
+
+pub use payload::{EmailPayload, ExecPayload, HttpPayload, WebhookPayload};

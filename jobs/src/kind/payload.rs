@@ -1,0 +1,132 @@
+//! What jobs of the kinds `email`, `webhook`, `exec` and `http` are given.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The kind of [`EmailPayload`].
+pub const EMAIL: &str = "email";
+/// The kind of [`WebhookPayload`].
+pub const WEBHOOK: &str = "webhook";
+/// The kind of [`ExecPayload`].
+pub const EXEC: &str = "exec";
+/// The kind of [`HttpPayload`].
+pub const HTTP: &str = "http";
+
+/// One message to one recipient: a template with its data, or `subject` and `text` as they stand.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailPayload {
+    /// To whom: `name@example.com` or `Name <name@example.com>`. One only.
+    pub to: String,
+    /// From whom; `[mail] from` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The template's name, such as `batch-report`. Instead of `subject`, `text` and `html`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// What the template is filled with: an object.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub data: Value,
+    /// The subject of a message without a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The plain text of a message without a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Its HTML twin, beside the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub html: Option<String>,
+}
+
+/// One signed POST of `{"type", "timestamp", "data"}`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookPayload {
+    /// Where to.
+    pub url: String,
+    /// What happened, such as `batch.complete`.
+    #[serde(rename = "type")]
+    pub event: String,
+    /// The event's own content.
+    pub data: Value,
+    /// The environment variable that holds this receiver's secrets; `[webhook]`'s unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_env: Option<String>,
+}
+
+/// One run of a program.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecPayload {
+    /// The program and its arguments. No shell is between.
+    pub command: Vec<String>,
+    /// What it gets on its standard input, as one line of JSON.
+    #[serde(default)]
+    pub input: Value,
+    /// Variables added to the environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The folder it starts in; the worker's own unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
+}
+
+/// One HTTP request.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpPayload {
+    /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE` or `HEAD`; `POST` unless said.
+    #[serde(default = "default_method")]
+    pub method: String,
+    /// Where to.
+    pub url: String,
+    /// Headers of the request. A value `env:NAME` is read from the worker's environment, if `[http] env`
+    /// names it, so that no secret stands in a payload.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The body: a text goes as it stands, anything else as JSON, null not at all.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub body: Value,
+}
+
+fn default_method() -> String {
+    "POST".to_owned()
+}
+
+/// Reads the payload of a kind.
+///
+/// # Errors
+///
+/// When a key is missing, unknown or of the wrong type: a text that names it and the
+/// kind. No repetition helps.
+pub fn read<P: DeserializeOwned>(kind: &str, payload: &Value) -> Result<P, String> {
+    P::deserialize(payload).map_err(|error| format!("the payload of a job of kind `{kind}` cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_payload_is_named() {
+        let cases = [
+            (read::<EmailPayload>(EMAIL, &serde_json::json!({"too": "a@b.example"})).map(drop), "too"),
+            (read::<WebhookPayload>(WEBHOOK, &serde_json::json!({"url": "x", "data": 1})).map(drop), "type"),
+            (read::<ExecPayload>(EXEC, &serde_json::json!({"command": "ls"})).map(drop), "sequence"),
+            (read::<HttpPayload>(HTTP, &serde_json::json!({"url": "x", "header": {}})).map(drop), "header"),
+        ];
+        for (result, word) in cases {
+            let error = result.expect_err(word);
+            assert!(error.contains(word) && error.contains("kind `"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bare_url_is_a_post_without_a_body() {
+        let payload: HttpPayload = read(HTTP, &serde_json::json!({"url": "https://example.com"})).expect("enough");
+        assert_eq!((payload.method.as_str(), payload.body), ("POST", Value::Null));
+    }
+}

@@ -1,0 +1,170 @@
+//! Kind `webhook`: one POST, signed after Standard Webhooks 1.0.0 (standardwebhooks.com).
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac};
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::json;
+use sha2::Sha256;
+
+use crate::handler::{Finish, Handler, JobContext};
+use crate::kind::payload::{self, WebhookPayload};
+use crate::outbound::{self, Answer, NoAnswer, Outbound};
+use crate::secret;
+use crate::settings::WebhookSettings;
+
+/// The setting that opens the guard.
+const KEY: &str = "webhook.allow_private";
+
+/// Whether a webhook's URL may be called, as far as its text alone says: what its host's name stands
+/// for is only known when it is called.
+///
+/// # Errors
+///
+/// When its scheme or address is not allowed: a text that names the setting that would allow it.
+pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
+    outbound::check(url, KEY, allow_private).map(drop)
+}
+
+/// Sends signed notifications. Without any secret in `[webhook]` or the payload they go unsigned.
+#[derive(Debug)]
+pub struct WebhookHandler {
+    settings: WebhookSettings,
+    outbound: Outbound,
+}
+
+impl WebhookHandler {
+    /// From the settings. Secrets are read at each attempt, so that one can be rotated in a file
+    /// without a restart.
+    pub fn new(settings: &WebhookSettings) -> Self {
+        let outbound = Outbound::new(KEY, settings.allow_private, settings.timeout.0, settings.response_bytes_max);
+        Self { settings: settings.clone(), outbound }
+    }
+
+    async fn attempt(&self, context: &JobContext) -> Result<Finish, Finish> {
+        let job = &context.job;
+        let payload: WebhookPayload = payload::read(payload::WEBHOOK, &job.payload).map_err(Finish::permanent)?;
+        let secrets = self.secrets(&payload).map_err(Finish::permanent)?;
+        // The event's own time, the same at every attempt; the attempt's is in the header.
+        let body = json!({ "type": payload.event, "timestamp": job.created_at.to_rfc3339(), "data": payload.data })
+            .to_string();
+        let id = job.fence.job.to_string();
+        let timestamp = job.started_at.timestamp();
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("webhook-id", header(&id).map_err(Finish::permanent)?);
+        headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
+        if !secrets.is_empty() {
+            let signed = signatures(&secrets, &id, timestamp, body.as_bytes());
+            headers.insert("webhook-signature", header(&signed).map_err(Finish::permanent)?);
+        }
+        if let Some(trace) = job.trace.as_deref().and_then(|trace| HeaderValue::from_str(trace).ok()) {
+            headers.insert("traceparent", trace);
+        }
+        match self.outbound.send(Method::POST, &payload.url, headers, Some(body.into_bytes())).await {
+            Ok(answer) if answer.status == 410 => Err(Finish::permanent(
+                "the receiver answers 410 Gone: it wants no more; take this webhook out of the configuration",
+            )),
+            Ok(answer) => Ok(trouble(&answer, "the receiver")
+                .unwrap_or_else(|| Finish::done(Some(json!({ "status": answer.status }))))),
+            Err(NoAnswer::NotAllowed(reason)) => Err(Finish::permanent(reason)),
+            Err(other) => Err(Finish::failed(other.message())),
+        }
+    }
+
+    fn secrets(&self, payload: &WebhookPayload) -> Result<Vec<Vec<u8>>, String> {
+        let text = match &payload.secret_env {
+            Some(name) => Some(secret::variable("the payload's `secret_env`", name)?),
+            None => secret::read(
+                "webhook.secret",
+                self.settings.secret_env.as_deref(),
+                self.settings.secret_file.as_deref(),
+            )?,
+        };
+        text.iter().flat_map(|text| text.split_ascii_whitespace()).map(key).collect()
+    }
+}
+
+#[async_trait]
+impl Handler for WebhookHandler {
+    async fn run(&self, context: JobContext) -> Finish {
+        self.attempt(&context).await.unwrap_or_else(|finish| finish)
+    }
+}
+
+/// What a status means to a job, `who` being the one who answered: nothing bad for 2xx. Redirects
+/// are never followed, because they could lead anywhere; 408, 425, 429 and 5xx may pass.
+pub(super) fn trouble(answer: &Answer, who: &str) -> Option<Finish> {
+    let said = said(answer);
+    Some(match answer.status {
+        200..=299 => return None,
+        300..=399 => Finish::permanent(format!("{who} answers {said}: redirects are not followed; give the final URL")),
+        408 | 425 | 429 | 500..=599 => {
+            let text = format!("{who} answers {said}");
+            answer.retry_after.map_or_else(|| Finish::failed(&text), |wait| Finish::failed_until(&text, wait))
+        }
+        _ => Finish::permanent(format!("{who} answers {said}: it will not take this as it is")),
+    })
+}
+
+/// The status and the first words of the body.
+fn said(answer: &Answer) -> String {
+    let body = String::from_utf8_lossy(&answer.body);
+    let words: String = body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
+    if words.is_empty() { answer.status.to_string() } else { format!("{} (`{words}`)", answer.status) }
+}
+
+fn header(text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(text).map_err(|error| format!("a header cannot be written: {error}"))
+}
+
+/// The bytes of a secret `whsec_` and base64.
+fn key(secret: &str) -> Result<Vec<u8>, String> {
+    let bad = "a webhook secret must be `whsec_` followed by 24 to 64 bytes in base64";
+    let encoded = secret.strip_prefix("whsec_").ok_or(bad)?;
+    let bytes = STANDARD.decode(encoded).map_err(|_| bad)?;
+    if (24..=64).contains(&bytes.len()) { Ok(bytes) } else { Err(bad.to_owned()) }
+}
+
+/// One signature for each secret, over `id.timestamp.body`.
+fn signatures(secrets: &[Vec<u8>], id: &str, timestamp: i64, body: &[u8]) -> String {
+    let one = |secret: &Vec<u8>| {
+        // HMAC takes a key of any length.
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok()?;
+        mac.update(format!("{id}.{timestamp}.").as_bytes());
+        mac.update(body);
+        Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    };
+    secrets.iter().filter_map(one).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the specification.
+    #[test]
+    fn the_signature_of_the_specifications_example_comes_out() {
+        let secret = key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a valid secret");
+        let signed = signatures(&[secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn during_a_rotation_each_secret_signs() {
+        let (old, new) = (vec![1; 24], vec![2; 24]);
+        let both = signatures(&[old.clone(), new.clone()], "id", 1, b"{}");
+        let each = [signatures(&[old], "id", 1, b"{}"), signatures(&[new], "id", 1, b"{}")];
+        assert_eq!(both, each.join(" "));
+    }
+
+    #[test]
+    fn a_secret_of_another_form_is_refused_without_showing_it() {
+        for text in ["hunter2hunter2", "whsec_!!", "whsec_aGk="] {
+            let error = key(text).expect_err(text);
+            assert!(error.contains("whsec_") && !error.contains(text), "{error}");
+        }
+    }
+}

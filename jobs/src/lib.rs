@@ -1,0 +1,34 @@
+//! The work: what each kind of job does, and what a batch is made of.
+//!
+//! * [`handler`]: what a kind of job is to the worker; [`Registry`] holds all of them.
+//! * [`kind`]: one file for each kind of job, and what each is given.
+//! * [`registry`](mod@registry): the kinds that are there without anybody adding one.
+//! * [`mail`]: what emails say and how they leave the house.
+//! * [`settings`]: `[mail]`, `[webhook]`, `[exec]` and `[http]`.
+//! * [`pool`]: the threads on which the items of chunks are worked on.
+//! * [`pipeline`]: the way of a chunk's items through the stages.
+//! * [`source`]: from what the user named to the records of one chunk.
+//! * [`stage`]: what is done to each item.
+//! * [`process`]: the step that does the actual work on each item.
+//! * [`sink`]: where the items that went through are written.
+
+pub mod budget;
+pub mod handler;
+pub mod kind;
+pub mod mail;
+mod outbound;
+pub mod pipeline;
+pub mod place;
+pub mod pool;
+pub mod process;
+mod program;
+pub mod registry;
+pub mod road;
+mod secret;
+pub mod settings;
+pub mod sink;
+pub mod source;
+pub mod stage;
+
+pub use handler::{Finish, Handler, JobContext, Registry};
+pub use registry::{RegistryOptions, add_effects, registry};

@@ -1,0 +1,193 @@
+//! The bytes of a message: the same at every attempt, and impossible to smuggle headers into.
+
+use std::time::{Duration, SystemTime};
+
+use gristmill_core::Instant;
+use gristmill_core::id::JobId;
+use lettre::Address;
+use lettre::address::Envelope;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
+use sha2::{Digest, Sha256};
+
+/// What a message is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Draft<'a> {
+    /// Who it is from.
+    pub from: &'a Mailbox,
+    /// Who it is for.
+    pub to: &'a Mailbox,
+    /// What it is about. One line.
+    pub subject: &'a str,
+    /// Its plain text.
+    pub text: &'a str,
+    /// Its HTML twin, if it has one.
+    pub html: Option<&'a str>,
+    /// The `Message-ID` with its angle brackets.
+    pub message_id: &'a str,
+    /// The `Date`, to the second.
+    pub date: Instant,
+}
+
+/// A message that is ready to go.
+#[derive(Debug, Clone)]
+pub struct Composed {
+    /// Who it goes to and where refusals go.
+    pub envelope: Envelope,
+    /// The `Message-ID` with its angle brackets.
+    pub message_id: String,
+    /// When it was made.
+    pub date: Instant,
+    /// Headers and body, with CR LF line ends.
+    pub bytes: Vec<u8>,
+}
+
+/// Puts a message together.
+///
+/// # Errors
+///
+/// When the subject holds a line end or a NUL, or the parts make no valid message: a text without
+/// any address. No repetition helps.
+pub fn compose(draft: &Draft<'_>) -> Result<Composed, String> {
+    one_line("the subject", draft.subject)?;
+    let envelope = Envelope::new(Some(draft.from.email.clone()), vec![draft.to.email.clone()])
+        .map_err(|error| format!("the message has no valid envelope: {error}"))?;
+    let builder = Message::builder()
+        .from(draft.from.clone())
+        .to(draft.to.clone())
+        .subject(draft.subject)
+        .message_id(Some(draft.message_id.to_owned()))
+        .date(system_time(draft.date))
+        // RFC 3834: holiday notices and other programs must not answer a program.
+        .raw_header(raw("Auto-Submitted", "auto-generated"))
+        .envelope(envelope.clone());
+    let message = match draft.html {
+        None => builder.header(ContentType::TEXT_PLAIN).body(draft.text.to_owned()),
+        // The library would draw a random boundary, and every attempt would have other bytes.
+        Some(html) => builder.multipart(
+            MultiPart::alternative()
+                .boundary(boundary(draft.message_id))
+                .singlepart(SinglePart::plain(draft.text.to_owned()))
+                .singlepart(SinglePart::html(html.to_owned())),
+        ),
+    }
+    .map_err(|error| format!("the message cannot be put together: {error}"))?;
+    Ok(Composed { envelope, message_id: draft.message_id.to_owned(), date: draft.date, bytes: message.formatted() })
+}
+
+/// Reads one mailbox, `name@example.com` or `Name <name@example.com>`. `what` names it in the error.
+///
+/// # Errors
+///
+/// When it is anything else, several, or holds a control character: a text without the address.
+pub fn mailbox(what: &str, text: &str) -> Result<Mailbox, String> {
+    one_line(what, text)?;
+    let (name, address) = match text.trim().strip_suffix('>').map(|rest| rest.rsplit_once('<')) {
+        Some(Some((name, address))) => (name.trim().trim_matches('"').trim(), address),
+        Some(None) => return Err(not_a_mailbox(what)),
+        None => ("", text),
+    };
+    let address: Address = address.trim().parse().map_err(|_| not_a_mailbox(what))?;
+    // A space or a bracket inside would end the address early in the SMTP command.
+    if address.to_string().contains([' ', '<', '>', ',', '\t']) {
+        return Err(not_a_mailbox(what));
+    }
+    Ok(Mailbox::new((!name.is_empty()).then(|| name.to_owned()), address))
+}
+
+fn not_a_mailbox(what: &str) -> String {
+    format!("{what} is not one address; write `name@example.com` or `Name <name@example.com>`")
+}
+
+/// The `Message-ID` of a job's message: the same for every attempt, and of our own domain.
+pub fn message_id(tenant: &str, job: JobId, from: &Mailbox) -> String {
+    let digest = Sha256::digest(format!("{tenant}\0{job}"));
+    format!("<{}@{}>", hex::encode(&digest[..16]), from.email.domain())
+}
+
+fn boundary(message_id: &str) -> String {
+    hex::encode(&Sha256::digest(format!("boundary of {message_id}"))[..20])
+}
+
+fn one_line(what: &str, text: &str) -> Result<(), String> {
+    match text.chars().find(|c| c.is_control()) {
+        None => Ok(()),
+        Some(c) => Err(format!(
+            "{what} holds the control character U+{:04X}; it must be one line of text, or it could add headers of its own",
+            u32::from(c)
+        )),
+    }
+}
+
+fn raw(name: &'static str, value: &str) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+}
+
+fn system_time(instant: Instant) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(instant.timestamp()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instant() -> Instant {
+        Instant::from_timestamp(1_700_000_000, 0).expect("valid")
+    }
+
+    fn draft_with<'a>(from: &'a Mailbox, to: &'a Mailbox, subject: &'a str) -> Draft<'a> {
+        Draft {
+            from,
+            to,
+            subject,
+            text: "Hello.\n.\n",
+            html: Some("<p>Hello</p>"),
+            message_id: "<a@b.example>",
+            date: instant(),
+        }
+    }
+
+    #[test]
+    fn two_attempts_have_the_same_bytes() {
+        let (from, to) = (mailbox("from", "A <a@b.example>").expect("from"), mailbox("to", "c@d.example").expect("to"));
+        let first = compose(&draft_with(&from, &to, "Grüße")).expect("composed");
+        let second = compose(&draft_with(&from, &to, "Grüße")).expect("composed");
+        assert_eq!(first.bytes, second.bytes);
+        let text = String::from_utf8(first.bytes).expect("ASCII");
+        assert!(text.contains("Message-ID: <a@b.example>\r\n"), "{text}");
+        assert!(text.contains("Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n"), "{text}");
+        assert!(text.contains("Auto-Submitted: auto-generated\r\n"), "{text}");
+        assert!(text.is_ascii());
+    }
+
+    #[test]
+    fn nothing_can_add_a_header() {
+        for text in ["a@b.example\r\nBcc: x@y.example", "a\nb@c.example", "\0@b.example", "N\r\nX: y <a@b.example>"] {
+            let error = mailbox("`to`", text).expect_err(text);
+            assert!(error.contains("control character") && !error.contains("example"), "{error}");
+        }
+        let (from, to) = (mailbox("from", "a@b.example").expect("from"), mailbox("to", "c@d.example").expect("to"));
+        let error = compose(&draft_with(&from, &to, "Hi\r\nBcc: x@y.example")).expect_err("refused");
+        assert!(error.contains("U+000D"), "{error}");
+    }
+
+    #[test]
+    fn a_mailbox_is_one_address() {
+        for text in
+            ["", "a", "a@b.example, c@d.example", "a@b.example> SIZE=1 <x", "<a@b.example", "<>", "a b@c.example"]
+        {
+            mailbox("`to`", text).expect_err(text);
+        }
+        let quoted = mailbox("`to`", "\"Doe, Jo\" <jo@b.example>").expect("a quoted name");
+        assert_eq!(quoted.name.as_deref(), Some("Doe, Jo"));
+    }
+
+    #[test]
+    fn the_message_id_tells_tenants_and_jobs_apart() {
+        let from = mailbox("from", "a@b.example").expect("from");
+        let job = JobId(uuid::Uuid::from_u128(7));
+        assert_eq!(message_id("one", job, &from), message_id("one", job, &from));
+        assert_ne!(message_id("one", job, &from), message_id("two", job, &from));
+        assert!(message_id("one", job, &from).ends_with("@b.example>"));
+    }
+}

@@ -1,0 +1,16 @@
+//! Emails: what they say, how they are built, and how they leave the house.
+//!
+//! * [`measures`]: a batch's result as tables for people.
+//! * [`template`]: subject, text and HTML from a template and its data.
+//! * [`message`]: the bytes of a message, the same at every attempt.
+//! * [`transport`]: SMTP, a folder, or memory.
+
+pub mod measures;
+pub mod message;
+mod smtp;
+pub mod template;
+pub mod transport;
+
+pub use message::{Composed, Draft};
+pub use template::{Rendered, Templates};
+pub use transport::{Delivered, NotDelivered, Transport};

@@ -1,0 +1,174 @@
+//! Subject, text and HTML from a template and its data.
+//!
+//! A template `NAME` is the three files `NAME/subject.txt`, `NAME/text.txt` and, if it has one,
+//! `NAME/html.html`. Those of the folder `[mail] templates` come before those that are built in.
+//! HTML is escaped by itself, and a name that the data does not have is an error, not an empty text.
+
+use std::path::{Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, Value as Shown};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Template, UndefinedBehavior};
+use serde_json::Value;
+
+use crate::mail::measures;
+
+/// The template of a batch's report. Its data are `{"batch": {…}, "result": {…}}` as every effect of a
+/// batch has them; `reasons`, a list of `{"reason", "items"}`, and `manifest`, a path, may be added.
+pub const BATCH_REPORT: &str = "batch-report";
+
+const BUILT_IN: [(&str, &str); 3] = [
+    ("batch-report/subject.txt", include_str!("templates/batch-report/subject.txt")),
+    ("batch-report/text.txt", include_str!("templates/batch-report/text.txt")),
+    ("batch-report/html.html", include_str!("templates/batch-report/html.html")),
+];
+
+/// The templates that emails are made from.
+#[derive(Debug)]
+pub struct Templates {
+    environment: Environment<'static>,
+    folder: Option<PathBuf>,
+}
+
+/// What a template came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// One line.
+    pub subject: String,
+    /// The plain text.
+    pub text: String,
+    /// The HTML twin, if the template has one.
+    pub html: Option<String>,
+}
+
+impl Templates {
+    /// The built-in templates, and before them those of a folder.
+    pub fn new(folder: Option<&str>) -> Self {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        // Only unknown delimiters could be refused here, and these are the usual ones.
+        if let Ok(syntax) =
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()
+        {
+            environment.set_syntax(syntax);
+        }
+        environment.set_auto_escape_callback(
+            |name| {
+                if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+            },
+        );
+        add_filters(&mut environment);
+        let folder = folder.map(PathBuf::from);
+        let place = folder.clone();
+        environment.set_loader(move |name| load(place.as_deref(), name));
+        Self { environment, folder }
+    }
+
+    /// The names of all templates, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let entries = self.folder.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        let own = entries.filter(|entry| entry.path().join("subject.txt").exists());
+        let mut names: Vec<String> = own.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.push(BATCH_REPORT.to_owned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Whether a template is there and well-formed, without data to fill it with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Templates::render`], but for what the data lacks.
+    pub fn check(&self, name: &str) -> Result<(), String> {
+        self.parts(name, |template| template.map(drop)).map(drop)
+    }
+
+    /// Fills a template.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such template, it is malformed, its file cannot be read, or the data lacks
+    /// what it asks for: a text that names the template and the line.
+    pub fn render(&self, name: &str, data: &Value) -> Result<Rendered, String> {
+        let (subject, text, html) = self.parts(name, |template| template?.render(Serde(data)))?;
+        Ok(Rendered { subject: subject.split_whitespace().collect::<Vec<_>>().join(" "), text, html })
+    }
+
+    /// The same done with each of a template's files: subject, text, and HTML if there is one.
+    fn parts<T>(
+        &self,
+        name: &str,
+        with: impl Fn(Result<Template<'_, '_>, Error>) -> Result<T, Error>,
+    ) -> Result<(T, T, Option<T>), String> {
+        if !well_named(name) {
+            return Err(format!("`{name}` is not a template's name; use letters, digits, `-` and `_`"));
+        }
+        let part = |file: &str| {
+            let path = format!("{name}/{file}");
+            match with(self.environment.get_template(&path)) {
+                Ok(done) => Ok(Some(done)),
+                Err(error) if error.kind() == ErrorKind::TemplateNotFound => Ok(None),
+                Err(error) => Err(explain(&path, &error)),
+            }
+        };
+        let subject = part("subject.txt")?;
+        let subject = subject.ok_or_else(|| {
+            format!("there is no template `{name}`; built in is `{BATCH_REPORT}`, others go into the folder `mail.templates` as `{name}/subject.txt`, `{name}/text.txt` and `{name}/html.html`")
+        })?;
+        let text = part("text.txt")?
+            .ok_or_else(|| format!("the template `{name}` has no `{name}/text.txt`, which every message needs"))?;
+        Ok((subject, text, part("html.html")?))
+    }
+}
+
+/// `left(width)` and `right(width)` fill up with spaces; `figures` and `groups` make tables of a
+/// batch's result; `took(until)` is the time between two instants.
+fn add_filters(environment: &mut Environment<'_>) {
+    // A number is no text by itself, and both are put into columns.
+    environment.add_filter("left", |value: Shown, width: usize| format!("{:<width$}", value.to_string()));
+    environment.add_filter("right", |value: Shown, width: usize| format!("{:>width$}", value.to_string()));
+    environment
+        .add_filter("figures", |result: Shown| Ok::<_, Error>(Shown::from(Serde(measures::figures(&json(&result)?)))));
+    environment
+        .add_filter("groups", |result: Shown| Ok::<_, Error>(Shown::from(Serde(measures::groups(&json(&result)?)))));
+    environment.add_filter("took", |from: String, until: String| {
+        let instant = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
+        let took = instant(&until).zip(instant(&from)).map(|(until, from)| until - from);
+        took.and_then(|took| took.to_std().ok()).map_or_else(|| "-".to_owned(), gristmill_core::duration::format)
+    });
+}
+
+fn json(value: &Shown) -> Result<Value, Error> {
+    serde_json::to_value(value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+}
+
+/// A name with a dot or a slash could leave the folder.
+fn well_named(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+fn load(folder: Option<&Path>, name: &str) -> Result<Option<String>, Error> {
+    if let Some(folder) = folder {
+        let path = folder.join(name);
+        match std::fs::read_to_string(&path) {
+            Ok(source) => return Ok(Some(source)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let detail = format!("{} cannot be read: {error}", path.display());
+                return Err(Error::new(ErrorKind::InvalidOperation, detail));
+            }
+        }
+    }
+    Ok(BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, source)| (*source).to_owned()))
+}
+
+fn explain(path: &str, error: &Error) -> String {
+    let line = error.line().map(|line| format!(", line {line}")).unwrap_or_default();
+    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+    let hint = match error.kind() {
+        ErrorKind::UndefinedError => "; the data lacks a name that stands there",
+        _ => "",
+    };
+    format!("the template `{path}`{line}: {}{detail}{hint}", error.kind())
+}

@@ -1,0 +1,350 @@
+//! HTTP requests to addresses that somebody else has chosen: guarded, bounded and never redirected.
+//!
+//! Whoever may enqueue a job chooses its URL. Without a guard that would open every service that
+//! only this machine or its network can reach, down to the cloud's metadata. The guard resolves a
+//! name once, refuses it when any address is not public, and connects to the very addresses that it
+//! has checked, so that a second answer of the name server changes nothing.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method};
+use url::{Host, Url};
+
+/// No wait that the other side asks for is longer.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
+
+/// Sends requests.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// Made at the first request: reading the system's certificates may fail, and plain HTTP needs none.
+    client: OnceLock<Result<Client, String>>,
+    allow_private: bool,
+    timeout: Duration,
+    bytes_max: usize,
+    /// The key that opens the guard, for messages.
+    key: &'static str,
+}
+
+/// What the other side answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The status code.
+    pub(crate) status: u16,
+    /// A wait that it asked for.
+    pub(crate) retry_after: Option<Duration>,
+    /// The first bytes of the body.
+    pub(crate) body: Vec<u8>,
+    /// Whether there was more of it.
+    pub(crate) cut: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// The URL is malformed or not allowed: no repetition helps.
+    NotAllowed(String),
+    /// Nobody was there to take the request.
+    Unreachable(String),
+    /// The connection broke off, or it took too long.
+    Broken(String),
+}
+
+impl NoAnswer {
+    /// What went wrong, without the URL's query.
+    pub(crate) fn message(self) -> String {
+        match self {
+            Self::NotAllowed(text) | Self::Unreachable(text) | Self::Broken(text) => text,
+        }
+    }
+}
+
+impl Outbound {
+    /// `key` is the setting that allows private addresses.
+    pub(crate) fn new(key: &'static str, allow_private: bool, timeout: Duration, bytes_max: usize) -> Self {
+        Self { client: OnceLock::new(), allow_private, timeout, bytes_max, key }
+    }
+
+    /// One request and its answer, within the timeout.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, NoAnswer> {
+        let url = check(url, self.key, self.allow_private).map_err(NoAnswer::NotAllowed)?;
+        let client =
+            self.client.get_or_init(|| self.build()).as_ref().map_err(|error| NoAnswer::Unreachable(error.clone()))?;
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let mut request = client.request(method, url).headers(headers);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let exchange = async {
+            let response = request.send().await?;
+            let status = response.status().as_u16();
+            let retry_after = retry_after(response.headers());
+            let (body, cut) = self.read(response).await?;
+            Ok(Answer { status, retry_after, body, cut })
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(no_answer(&host, error)),
+            Err(_) => Err(NoAnswer::Broken(format!("{host} has not answered within {:?}", self.timeout))),
+        }
+    }
+
+    fn build(&self) -> Result<Client, String> {
+        let mut builder = builder().pool_max_idle_per_host(4);
+        if !self.allow_private {
+            // A proxy would connect in our place, to addresses that nobody has checked.
+            builder = builder.no_proxy().dns_resolver(Arc::new(Guard { key: self.key }));
+        }
+        builder.build().map_err(|error| format!("HTTP cannot be set up: {}", chain(&error)))
+    }
+
+    async fn read(&self, mut response: reqwest::Response) -> Result<(Vec<u8>, bool), reqwest::Error> {
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await? {
+            let room = self.bytes_max - body.len();
+            if piece.len() > room {
+                body.extend_from_slice(&piece[..room]);
+                return Ok((body, true));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok((body, false))
+    }
+}
+
+/// Whether a URL may be called as far as its text alone says; a name is looked up later. `key` is the
+/// setting that allows private addresses.
+pub(crate) fn check(text: &str, key: &str, allow_private: bool) -> Result<Url, String> {
+    let url = Url::parse(text)
+        .map_err(|error| format!("`url` is not a URL: {error}; write for example `https://example.com/hook`"))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_private => {}
+        "http" => {
+            return Err(format!(
+                "plain `http://` can be read and changed on its way; use `https://`, or set `{key} = true`"
+            ));
+        }
+        other => return Err(format!("`{other}://` is not spoken here; use `https://`")),
+    }
+    let literal = match url.host() {
+        None => return Err("`url` names no host".to_owned()),
+        Some(Host::Domain(_)) => None,
+        Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
+        Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
+    };
+    match literal {
+        Some(ip) if !allow_private && !is_public(ip) => Err(refused(&ip.to_string(), key)),
+        _ => Ok(url),
+    }
+}
+
+/// A client of the house: our one TLS provider, our name, no redirects.
+pub(crate) fn builder() -> reqwest::ClientBuilder {
+    // Whoever came first has installed the same one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().redirect(Policy::none()).user_agent(concat!("gristmill/", env!("CARGO_PKG_VERSION")))
+}
+
+pub(crate) fn no_answer(host: &str, error: reqwest::Error) -> NoAnswer {
+    let error = error.without_url();
+    let text = chain(&error);
+    if error.is_connect() {
+        // The resolver's refusal comes back wrapped into a connect error.
+        return match text.contains(NOT_PUBLIC) {
+            true => NoAnswer::NotAllowed(text),
+            false => NoAnswer::Unreachable(format!("{host} cannot be reached: {text}")),
+        };
+    }
+    if error.is_builder() {
+        return NoAnswer::NotAllowed(format!("the request cannot be built: {text}"));
+    }
+    NoAnswer::Broken(format!("the exchange with {host} broke off: {text}"))
+}
+
+/// An error with its causes, without repeating what the one above has said already.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// `Retry-After` in seconds or as a date; a date counts from the answer's own `Date`, so that no
+/// clock of ours is in it.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let now = http_date(headers.get(DATE)?.to_str().ok()?)?;
+            (http_date(text)? - now).to_std().unwrap_or_default()
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+fn http_date(text: &str) -> Option<Instant> {
+    chrono::DateTime::parse_from_rfc2822(text.trim()).ok().map(|date| date.to_utc())
+}
+
+const NOT_PUBLIC: &str = "is not a public address";
+
+fn refused(what: &str, key: &str) -> String {
+    format!("{what} {NOT_PUBLIC}; a job may only call public ones unless `{key} = true`")
+}
+
+/// Resolves names and refuses those that have an address of a private network.
+struct Guard {
+    key: &'static str,
+}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (host, key) = (name.as_str().to_owned(), self.key);
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            if found.iter().any(|address| !is_public(address.ip())) {
+                return Err(refused(&host, key).into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether an address is reachable from anywhere. After the IANA special-purpose registries
+/// (RFC 6890 and its successors); what they do not list is public.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => is_public_v6(ip),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    let special = a == 0
+        || a >= 240
+        || ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || ip.is_documentation()
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && (18..20).contains(&b));
+    !special
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    let [a, b, c, ..] = ip.segments();
+    // An address that carries an IPv4 address (mapped, compatible, NAT64, 6to4) is worth what that one is.
+    let carried = match (a, b) {
+        (0, 0) => ip.to_ipv4(),
+        (0x64, 0xff9b) => Some(last_v4(ip)),
+        (0x2002, _) => Some(Ipv4Addr::from((u32::from(b) << 16) | u32::from(c))),
+        _ => None,
+    };
+    match carried {
+        Some(v4) => !ip.is_loopback() && !ip.is_unspecified() && is_public_v4(v4),
+        // Global unicast is 2000::/3; within it 2001::/23 is for protocols and 2001:db8::/32 for books.
+        None => (a & 0xe000) == 0x2000 && !(a == 0x2001 && (b < 0x200 || b == 0xdb8)),
+    }
+}
+
+fn last_v4(ip: Ipv6Addr) -> Ipv4Addr {
+    let [.., g, h] = ip.segments();
+    Ipv4Addr::from((u32::from(g) << 16) | u32::from(h))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        for text in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "198.18.0.1",
+            "192.0.0.8",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "2001::1",
+        ] {
+            assert!(!is_public(text.parse().expect(text)), "{text}");
+        }
+        for text in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
+        {
+            assert!(is_public(text.parse().expect(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_to_this_machine_is_refused_in_every_spelling() {
+        let check = |url| check(url, "webhook.allow_private", false);
+        for url in [
+            "https://127.0.0.1/",
+            "https://127.1/",
+            "https://0x7f000001/",
+            "https://2130706433/",
+            "https://[::1]/",
+            "https://[::ffff:7f00:1]/",
+        ] {
+            let error = check(url).expect_err(url);
+            assert!(error.contains("webhook.allow_private"), "{error}");
+        }
+        for url in ["http://example.com/", "ftp://example.com/", "example.com", "https://"] {
+            check(url).expect_err(url);
+        }
+        check("https://example.com/hook").expect("a public name");
+    }
+
+    #[test]
+    fn a_date_to_retry_after_counts_from_the_answers_own_date() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"));
+        assert_eq!(retry_after(&headers), None);
+        headers.insert(DATE, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:00 GMT"));
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(59)));
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("99999999"));
+        assert_eq!(retry_after(&headers), Some(RETRY_AFTER_MAX));
+    }
+}

@@ -1,0 +1,366 @@
+//! The way of a chunk's items through the stages.
+//!
+//! Stage by stage over the whole chunk: what only computes runs on the threads for items, a lookup
+//! in a table is one query, the process step is handed all items at once. An item that is refused,
+//! or at which something panics, is set aside and nothing else is touched; only when a lookup or a
+//! processor itself fails does the chunk's attempt fail.
+//!
+//! The aggregate is computed over the items as they leave `process`: `format` decides what is
+//! written, not what is counted.
+
+mod check;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_core::aggregate::{Aggregation, Partial};
+use gristmill_core::chunk::SetAside;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+pub use check::{DefinitionError, ITEM_ATTEMPTS_DEFAULT, ITEM_ATTEMPTS_MAX, closing, resolve};
+
+use crate::pool::{Cancelled, ItemPool, Panicked};
+use crate::process::{ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure};
+use crate::sink::Sink;
+use crate::source::Record;
+use crate::stage::enrich::{Enrich, LookupError};
+use crate::stage::format::Format;
+use crate::stage::parse::Parse;
+use crate::stage::sanitize::Sanitize;
+use crate::stage::transform::Transform;
+use crate::stage::validate::Validate;
+use crate::stage::{Refusal, Step, shown};
+
+/// The compiled stages of one definition.
+#[derive(Debug)]
+pub struct Pipeline {
+    validate: Option<Validate>,
+    sanitize: Option<Sanitize>,
+    parse: Parse,
+    transform: Option<Transform>,
+    enrich: Vec<Enrich>,
+    process: Option<ItemProcess>,
+    format: Option<Format>,
+    aggregation: Aggregation,
+    sink: Option<Sink>,
+}
+
+struct ItemProcess {
+    processor: Arc<dyn ItemProcessor>,
+    attempts: u32,
+}
+
+impl std::fmt::Debug for ItemProcess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ItemProcess").field("attempts", &self.attempts).finish_non_exhaustive()
+    }
+}
+
+/// What came of a chunk's items, before anything is written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ground {
+    /// The items that went through, as they are written, in the order of the input.
+    pub ok: Vec<Value>,
+    /// How many were skipped on purpose.
+    pub skipped: u64,
+    /// Those that were refused, in the order of the input.
+    pub set_aside: Vec<SetAside>,
+    /// The chunk's share of the aggregate.
+    pub partial: Partial,
+}
+
+/// Why a chunk's attempt failed as a whole.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RunFailure {
+    /// The processor itself failed.
+    #[error("process: {0}")]
+    Process(#[from] ProcessFailure),
+    /// A lookup cannot be had.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The attempt is over for another reason.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl RunFailure {
+    /// Whether no repetition helps.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Process(failure) => failure.permanent,
+            Self::Lookup(error) => error.permanent,
+            Self::Cancelled(_) => false,
+        }
+    }
+
+    /// A wait that the other side asked for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Process(failure) => failure.retry_after,
+            Self::Lookup(_) | Self::Cancelled(_) => None,
+        }
+    }
+}
+
+/// One item under way. It keeps what the source gave, for the quarantine.
+#[derive(Debug)]
+struct Traveller {
+    position: u64,
+    line: Option<u64>,
+    original: Value,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    UnderWay(Value),
+    Skipped,
+    Refused(Refusal),
+}
+
+impl Pipeline {
+    /// The measures, to finish the batch's result.
+    pub fn aggregation(&self) -> &Aggregation {
+        &self.aggregation
+    }
+
+    /// Where the items that went through are written.
+    pub fn sink(&self) -> Option<&Sink> {
+        self.sink.as_ref()
+    }
+
+    /// Whether its chunks spend their time waiting for a program or a service.
+    pub fn waits(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.processor.waits())
+    }
+
+    /// Takes a chunk's records through all stages.
+    ///
+    /// # Errors
+    ///
+    /// When a lookup or the processor itself failed, or the attempt is over.
+    pub async fn run(
+        self: &Arc<Self>,
+        records: Vec<Record>,
+        context: &ProcessContext,
+        pool: &ItemPool,
+    ) -> Result<Ground, RunFailure> {
+        let mut travellers: Vec<_> = records.into_iter().map(Traveller::new).collect();
+        let me = Arc::clone(self);
+        on_pool("transform", &mut travellers, pool, &context.cancel, move |item| me.prepare(item)).await?;
+        for number in 0..self.enrich.len() {
+            self.enrich(number, &mut travellers, pool, &context.cancel).await?;
+        }
+        if let Some(process) = &self.process {
+            process.run(&mut travellers, context).await?;
+        }
+        let me = Arc::clone(self);
+        let written = map_under_way("format", &mut travellers, pool, &context.cancel, move |item| {
+            let written = match &me.format {
+                Some(format) => format.apply(&item)?,
+                None => item.clone(),
+            };
+            Ok(Some((item, written)))
+        });
+        let written = written.await?;
+        Ok(self.gather(travellers, written))
+    }
+
+    /// The stages that look at nothing but the item.
+    fn prepare(&self, mut item: Value) -> Step {
+        if let Some(validate) = &self.validate {
+            validate.check(&item)?;
+        }
+        if let Some(sanitize) = &self.sanitize {
+            sanitize.clean(&mut item);
+        }
+        self.parse.apply(&mut item)?;
+        match &self.transform {
+            Some(transform) => transform.apply(&item),
+            None => Ok(Some(item)),
+        }
+    }
+
+    async fn enrich(
+        self: &Arc<Self>,
+        number: usize,
+        travellers: &mut [Traveller],
+        pool: &ItemPool,
+        cancel: &CancellationToken,
+    ) -> Result<(), RunFailure> {
+        let items = travellers.iter().filter_map(|traveller| match &traveller.state {
+            State::UnderWay(item) => Some(item),
+            State::Skipped | State::Refused(_) => None,
+        });
+        let records = tokio::select! {
+            records = self.enrich[number].look_up(items) => records?,
+            () = cancel.cancelled() => return Err(Cancelled.into()),
+        };
+        let me = Arc::clone(self);
+        on_pool("enrich", travellers, pool, cancel, move |mut item| {
+            Ok(me.enrich[number].apply(&mut item, &records)?.then_some(item))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Counts, and absorbs what went through. Absorbing is the last thing that may refuse an item,
+    /// so that no item is ever both written and set aside.
+    fn gather(&self, travellers: Vec<Traveller>, written: Vec<Option<(Value, Value)>>) -> Ground {
+        let mut ground = Ground::default();
+        let mut absorber = self.aggregation.absorber();
+        for (mut traveller, written) in travellers.into_iter().zip(written) {
+            if let Some((item, written)) = written {
+                match absorber.absorb(&item) {
+                    Ok(()) => {
+                        ground.ok.push(written);
+                        continue;
+                    }
+                    Err(error) => traveller.state = State::Refused(Refusal::new("aggregate", error.to_string())),
+                }
+            }
+            match traveller.state {
+                State::Refused(refusal) => ground.set_aside.push(SetAside {
+                    position: traveller.position,
+                    line: traveller.line,
+                    stage: refusal.stage.to_owned(),
+                    reason: refusal.reason,
+                    item: traveller.original,
+                }),
+                State::Skipped | State::UnderWay(_) => ground.skipped += 1,
+            }
+        }
+        ground.partial = absorber.partial();
+        ground
+    }
+}
+
+impl Traveller {
+    fn new(record: Record) -> Self {
+        let (original, state) = match record.item {
+            Ok(item) => (item.clone(), State::UnderWay(item)),
+            Err(unreadable) => (unreadable.raw, State::Refused(Refusal::new("read", unreadable.reason))),
+        };
+        Self { position: record.position, line: record.line, original, state }
+    }
+
+    fn item_in(&self, attempt: u32) -> Option<ItemIn> {
+        match &self.state {
+            State::UnderWay(item) => Some(ItemIn { position: self.position, attempt, item: item.clone() }),
+            State::Skipped | State::Refused(_) => None,
+        }
+    }
+
+    fn take(&mut self) -> Option<Value> {
+        match std::mem::replace(&mut self.state, State::Skipped) {
+            State::UnderWay(item) => Some(item),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+}
+
+/// Runs a step on all items that are still under way.
+async fn on_pool(
+    stage: &'static str,
+    travellers: &mut [Traveller],
+    pool: &ItemPool,
+    cancel: &CancellationToken,
+    step: impl Fn(Value) -> Step + Send + Sync + 'static,
+) -> Result<(), Cancelled> {
+    let results = map_under_way(stage, travellers, pool, cancel, step).await?;
+    for (traveller, result) in travellers.iter_mut().zip(results) {
+        if let Some(item) = result {
+            traveller.state = State::UnderWay(item);
+        }
+    }
+    Ok(())
+}
+
+/// The same, but gives what the step made instead of putting it back. Gives one result for each
+/// traveller: `None` for those that are not under way any more, whose state says why.
+async fn map_under_way<R: Send + 'static>(
+    stage: &'static str,
+    travellers: &mut [Traveller],
+    pool: &ItemPool,
+    cancel: &CancellationToken,
+    step: impl Fn(Value) -> Result<Option<R>, Refusal> + Send + Sync + 'static,
+) -> Result<Vec<Option<R>>, Cancelled> {
+    let (places, items): (Vec<_>, Vec<_>) = travellers
+        .iter_mut()
+        .enumerate()
+        .filter_map(|(place, traveller)| traveller.take().map(|item| (place, item)))
+        .unzip();
+    let mut results: Vec<_> = travellers.iter().map(|_| None).collect();
+    for (place, result) in places.into_iter().zip(pool.map(items, cancel, step).await?) {
+        match result.unwrap_or_else(|panic| Err(panicked(stage, &panic))) {
+            Ok(Some(made)) => results[place] = Some(made),
+            Ok(None) => {}
+            Err(refusal) => travellers[place].state = State::Refused(refusal),
+        }
+    }
+    Ok(results)
+}
+
+/// A panic in our own stages is a defect of ours, but only one item's misfortune.
+fn panicked(stage: &'static str, panic: &Panicked) -> Refusal {
+    Refusal::new(stage, panic.to_string())
+}
+
+impl ItemProcess {
+    /// Up to `attempts` rounds; each next one has only the items whose failure may pass. A failed
+    /// try is repeated with what went into it.
+    async fn run(&self, travellers: &mut [Traveller], context: &ProcessContext) -> Result<(), RunFailure> {
+        let mut open: Vec<usize> =
+            (0..travellers.len()).filter(|place| matches!(travellers[*place].state, State::UnderWay(_))).collect();
+        for attempt in 1..=self.attempts {
+            if open.is_empty() {
+                break;
+            }
+            let items = open.iter().filter_map(|place| travellers[*place].item_in(attempt)).collect();
+            let outs = tokio::select! {
+                outs = self.processor.process(items, context) => outs?,
+                () = context.cancel.cancelled() => return Err(Cancelled.into()),
+            };
+            open = self.settle(travellers, &open, outs, attempt)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what became of one round's items and gives those that are tried again.
+    fn settle(
+        &self,
+        travellers: &mut [Traveller],
+        places: &[usize],
+        outs: Vec<ItemOut>,
+        attempt: u32,
+    ) -> Result<Vec<usize>, ProcessFailure> {
+        if outs.len() != places.len() {
+            let message = format!("{} items went in and {} answers came out", places.len(), outs.len());
+            return Err(ProcessFailure { message, retry_after: None, permanent: true });
+        }
+        let mut again = Vec::new();
+        for (place, out) in places.iter().zip(outs) {
+            travellers[*place].state = match out {
+                ItemOut::Ok(item) if item.is_object() => State::UnderWay(item),
+                ItemOut::Ok(other) => State::Refused(Refusal::new(
+                    "process",
+                    format!("the processor answered {}; an item must be an object", shown(&other)),
+                )),
+                ItemOut::Skip => State::Skipped,
+                ItemOut::Failed { retry: true, .. } if attempt < self.attempts => {
+                    again.push(*place);
+                    continue;
+                }
+                ItemOut::Failed { reason, retry: true } => {
+                    State::Refused(Refusal::new("process", format!("{reason} (tried {attempt} times)")))
+                }
+                ItemOut::Failed { reason, retry: false } => State::Refused(Refusal::new("process", reason)),
+            };
+        }
+        Ok(again)
+    }
+}

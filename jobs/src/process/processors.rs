@@ -1,0 +1,98 @@
+//! Which processor does the work that a definition asks for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use gristmill_core::definition::ProcessSpec;
+
+use super::ItemProcessor;
+use super::exec::ExecFactory;
+use super::http::HttpFactory;
+use super::rust::{FnItem, ItemFn};
+use crate::pool::ItemPool;
+
+/// Makes a processor for one kind of process step.
+pub trait ProcessorFactory: Send + Sync + 'static {
+    /// The processor for this step, made once for each batch. May check, must not work yet.
+    ///
+    /// # Errors
+    ///
+    /// What makes no sense in the specification, and what would.
+    fn make(&self, spec: &ProcessSpec) -> Result<Arc<dyn ItemProcessor>, String>;
+}
+
+/// The Rust handlers that a program has registered, and the makers of the other kinds.
+#[derive(Clone, Default)]
+pub struct Processors {
+    rust: BTreeMap<String, ItemFn>,
+    exec: Option<Arc<dyn ProcessorFactory>>,
+    http: Option<Arc<dyn ProcessorFactory>>,
+}
+
+impl fmt::Debug for Processors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processors").field("rust", &self.rust.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Processors {
+    /// Adds a Rust handler, or takes the place of the one with the same name.
+    #[must_use]
+    pub fn with_item(mut self, name: impl Into<String>, work: ItemFn) -> Self {
+        self.rust.insert(name.into(), work);
+        self
+    }
+
+    /// With programs and HTTP services as they come with this crate.
+    #[must_use]
+    pub fn with_outside(self) -> Self {
+        self.with_exec(Arc::new(ExecFactory)).with_http(Arc::new(HttpFactory))
+    }
+
+    /// Says who makes processors for `process.exec`.
+    #[must_use]
+    pub fn with_exec(mut self, factory: Arc<dyn ProcessorFactory>) -> Self {
+        self.exec = Some(factory);
+        self
+    }
+
+    /// Says who makes processors for `process.http`.
+    #[must_use]
+    pub fn with_http(mut self, factory: Arc<dyn ProcessorFactory>) -> Self {
+        self.http = Some(factory);
+        self
+    }
+
+    /// The processor that a step asks for.
+    ///
+    /// # Errors
+    ///
+    /// When the step asks for none, for several, or for one that this program does not have.
+    pub fn make(&self, spec: &ProcessSpec, pool: &ItemPool) -> Result<Arc<dyn ItemProcessor>, String> {
+        match (&spec.rust, &spec.exec, &spec.http) {
+            (Some(name), None, None) => self.item(name, pool),
+            (None, Some(_), None) => from_factory(self.exec.as_ref(), "exec", spec),
+            (None, None, Some(_)) => from_factory(self.http.as_ref(), "http", spec),
+            (None, None, None) => Err("it asks for nothing; write `rust`, `exec` or `http`".to_owned()),
+            _ => Err("it asks for several; write one of `rust`, `exec` and `http`".to_owned()),
+        }
+    }
+
+    fn item(&self, name: &str, pool: &ItemPool) -> Result<Arc<dyn ItemProcessor>, String> {
+        let work = self.rust.get(name).ok_or_else(|| {
+            let known = self.rust.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "none".to_owned() } else { known };
+            format!("this program has no Rust item handler `{name}`; it has {known}")
+        })?;
+        Ok(Arc::new(FnItem::new(Arc::clone(work), pool.clone())))
+    }
+}
+
+fn from_factory(
+    factory: Option<&Arc<dyn ProcessorFactory>>,
+    kind: &str,
+    spec: &ProcessSpec,
+) -> Result<Arc<dyn ItemProcessor>, String> {
+    factory.ok_or_else(|| format!("this program cannot run `{kind}` steps"))?.make(spec)
+}

@@ -1,0 +1,130 @@
+//! A program that we run: in a process group of its own, so that it can be ended with all that it
+//! has started, and never outliving the value that stands for it.
+
+use std::collections::BTreeMap;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+/// How much of what a program says on its standard error is kept for messages.
+const TAIL_BYTES: usize = 2_000;
+
+/// How long the last words of an ended program are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A running program. Dropping it kills it and its whole group.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Its first word.
+    pub(crate) name: String,
+    child: Child,
+    group: Option<Pid>,
+    tail: Arc<Mutex<Vec<u8>>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+/// The ends of its pipes that are ours.
+#[derive(Debug)]
+pub(crate) struct Pipes {
+    pub(crate) stdin: ChildStdin,
+    pub(crate) stdout: ChildStdout,
+}
+
+impl Program {
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// When the command is empty or cannot be started: a text with its name and the folder.
+    pub(crate) fn start(
+        command: &[String],
+        env: &BTreeMap<String, String>,
+        dir: Option<&str>,
+    ) -> Result<(Self, Pipes), String> {
+        let (name, arguments) =
+            command.split_first().ok_or("`command` is empty; write for example [\"python3\", \"work.py\"]")?;
+        let mut prepared = Command::new(name);
+        prepared.args(arguments).envs(env).process_group(0).kill_on_drop(true);
+        prepared.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(dir) = dir {
+            prepared.current_dir(dir);
+        }
+        let mut child = prepared.spawn().map_err(|error| {
+            let place = dir.map(|dir| format!(" in the folder `{dir}`")).unwrap_or_default();
+            format!("the program `{name}` cannot be started{place}: {error}")
+        })?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(format!("the program `{name}` has been started without pipes"));
+        };
+        let tail = Arc::default();
+        let listener = Some(tokio::spawn(listen(name.clone(), stderr, Arc::clone(&tail))));
+        Ok((Self { name: name.clone(), child, group, tail, listener }, Pipes { stdin, stdout }))
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn wait(&mut self) -> Result<ExitStatus, String> {
+        self.child.wait().await.map_err(|error| format!("the program `{}` cannot be waited for: {error}", self.name))
+    }
+
+    /// Kills what is left of its group, itself too if it still runs.
+    pub(crate) fn kill(&self) {
+        if let Some(group) = self.group {
+            // That nobody is left to be killed is the usual case.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+
+    /// Kills it and gives its last words on standard error: empty, or ready to stand behind a text.
+    pub(crate) async fn last_words(&mut self) -> String {
+        self.kill();
+        if let Some(listener) = self.listener.take() {
+            // A grandchild in a group of its own may keep the pipe open: its words are not waited for.
+            let _ = tokio::time::timeout(LAST_WORDS, listener).await;
+        }
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let words = String::from_utf8_lossy(&tail).split_whitespace().collect::<Vec<_>>().join(" ");
+        if words.is_empty() { String::new() } else { format!("; its standard error ends with: {words}") }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Logs each line of standard error and keeps the end of it.
+async fn listen(name: String, stderr: ChildStderr, tail: Arc<Mutex<Vec<u8>>>) {
+    let mut reader = BufReader::new(stderr);
+    loop {
+        let Ok(piece) = reader.fill_buf().await else { return };
+        if piece.is_empty() {
+            return;
+        }
+        tracing::debug!(program = name, "{}", String::from_utf8_lossy(piece).trim_end());
+        let used = piece.len();
+        {
+            let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.extend_from_slice(piece);
+            let surplus = tail.len().saturating_sub(TAIL_BYTES);
+            tail.drain(..surplus);
+        }
+        reader.consume(used);
+    }
+}
+
+/// How a program ended, for people.
+pub(crate) fn ending(status: ExitStatus) -> String {
+    match status.code() {
+        Some(code) => format!("ended with exit code {code}"),
+        // On this side of the house only signals leave no code.
+        None => format!("was ended by a signal ({status})"),
+    }
+}

@@ -1,0 +1,179 @@
+//! `[mail]`, `[webhook]`, `[exec]` and `[http]` in `config.toml`.
+
+use std::time::Duration;
+
+use gristmill_core::duration::Span;
+use serde::{Deserialize, Serialize};
+
+/// The four tables together, for whoever puts the registry together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EffectSettings {
+    /// `[mail]`.
+    pub mail: MailSettings,
+    /// `[webhook]`.
+    pub webhook: WebhookSettings,
+    /// `[exec]`.
+    pub exec: ExecSettings,
+    /// `[http]`.
+    pub http: HttpSettings,
+}
+
+/// How emails leave the house: `[mail]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MailSettings {
+    /// `folder://PATH` writes each message as an `.eml` file into a folder; `smtp://USER@HOST:PORT`
+    /// (STARTTLS, port 587 unless said) and `smtps://USER@HOST:PORT` (TLS from the first byte, 465
+    /// unless said) hand it to a server. A password in it is refused: see `password_env`.
+    pub url: String,
+    /// Who the messages are from: `name@example.com` or `Name <name@example.com>`. Its domain is
+    /// also that of every `Message-ID`.
+    pub from: String,
+    /// For `smtp://`: whether the connection must be encrypted before anything is said.
+    pub starttls: StartTls,
+    /// The environment variable that holds the password of the URL's user.
+    pub password_env: Option<String>,
+    /// A file that holds the password instead; white space at its end is ignored.
+    pub password_file: Option<String>,
+    /// How long connecting, and each answer of the server, may take.
+    pub timeout: Span,
+    /// The most connections at once, at least 1.
+    pub connections: usize,
+    /// What is done with a message that an earlier attempt may have handed over already.
+    pub uncertain: Uncertain,
+    /// A file of PEM certificates to trust beside the system's.
+    pub ca_file: Option<String>,
+    /// A folder whose `NAME/subject.txt`, `NAME/text.txt` and `NAME/html.html` come before the
+    /// templates that are built in.
+    pub templates: Option<String>,
+}
+
+impl Default for MailSettings {
+    fn default() -> Self {
+        Self {
+            url: "folder://mail".to_owned(),
+            from: "Gristmill <gristmill@localhost>".to_owned(),
+            starttls: StartTls::Required,
+            password_env: None,
+            password_file: None,
+            timeout: Span(Duration::from_secs(60)),
+            connections: 4,
+            uncertain: Uncertain::Resend,
+            ca_file: None,
+            templates: None,
+        }
+    }
+}
+
+/// Whether a plain SMTP connection must be upgraded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartTls {
+    /// A server without STARTTLS gets nothing from us.
+    #[default]
+    Required,
+    /// Everything goes in the clear, the password too: for a relay on the same machine.
+    Never,
+}
+
+/// What is done with a message of which nobody can know whether it was delivered: the connection
+/// or the worker was lost after the data had begun (RFC 1047).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Uncertain {
+    /// It is sent again with the same `Message-ID` and `Date`: at least once.
+    #[default]
+    Resend,
+    /// It is kept back as a dead letter for somebody to decide: at most once.
+    Hold,
+}
+
+/// How signed notifications leave the house: `[webhook]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// How long one request may take, connecting and answer together.
+    pub timeout: Span,
+    /// The environment variable that holds the secrets, each `whsec_…`, separated by white space.
+    /// With several, each request carries a signature by each of them: that is how one is rotated.
+    pub secret_env: Option<String>,
+    /// A file that holds the secrets instead.
+    pub secret_file: Option<String>,
+    /// Whether private, loopback and link-local addresses and plain `http://` may be called.
+    pub allow_private: bool,
+    /// How many bytes of an answer are read; the rest is not waited for.
+    pub response_bytes_max: usize,
+}
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        Self {
+            timeout: Span(Duration::from_secs(20)),
+            secret_env: None,
+            secret_file: None,
+            allow_private: false,
+            response_bytes_max: 16 * 1024,
+        }
+    }
+}
+
+/// What jobs of kind `exec` may run: `[exec]`. Whoever may enqueue such a job chooses the program:
+/// without a narrower list, the right to enqueue is the right to do whatever the worker's user may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecSettings {
+    /// The programs that a job may name as its first word, spelt as there. `*`, the default, is any;
+    /// production names the few that are meant. Empty is none.
+    pub programs: Vec<String>,
+}
+
+impl Default for ExecSettings {
+    fn default() -> Self {
+        Self { programs: vec!["*".to_owned()] }
+    }
+}
+
+/// What jobs of kind `http` may call: `[http]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// How long one request may take, connecting and answer together.
+    pub timeout: Span,
+    /// Whether private, loopback and link-local addresses and plain `http://` may be called.
+    pub allow_private: bool,
+    /// The most bytes of an answer that become the job's output; a longer one is cut off there.
+    pub response_bytes_max: usize,
+    /// The environment variables that a header `env:NAME` of a job may name. Empty is none: whoever
+    /// may enqueue a job could otherwise send any secret of the worker anywhere.
+    pub env: Vec<String>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            timeout: Span(Duration::from_secs(30)),
+            allow_private: false,
+            response_bytes_max: 1024 * 1024,
+            env: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let error = serde_json::from_str::<MailSettings>(r#"{"urll": "folder://x"}"#).expect_err("refused").to_string();
+        assert!(error.contains("urll"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_table_is_the_default_everywhere() {
+        assert_eq!(serde_json::from_str::<MailSettings>("{}").expect("mail"), MailSettings::default());
+        assert_eq!(serde_json::from_str::<WebhookSettings>("{}").expect("webhook"), WebhookSettings::default());
+        assert_eq!(serde_json::from_str::<ExecSettings>("{}").expect("exec"), ExecSettings::default());
+        assert_eq!(serde_json::from_str::<HttpSettings>("{}").expect("http"), HttpSettings::default());
+    }
+}

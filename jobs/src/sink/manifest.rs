@@ -1,0 +1,183 @@
+//! The manifest of a batch's parts, written by its aggregate.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use gristmill_core::batch::Counts;
+use gristmill_core::chunk::OutputPart;
+use gristmill_core::id::BatchId;
+use serde::{Deserialize, Serialize};
+
+use super::SinkError;
+use super::part::put_in_place;
+
+/// The manifest's name in the batch's folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// What a batch has written. Paths are relative to the output's folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The batch.
+    pub batch: BatchId,
+    /// The name of its definition.
+    pub name: String,
+    /// The generation whose aggregate wrote this.
+    pub generation: u32,
+    /// How many items all parts have together.
+    pub items: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// What became of the batch's items.
+    pub counts: Counts,
+    /// The parts in the order of the chunks.
+    pub parts: Vec<OutputPart>,
+}
+
+impl Manifest {
+    /// A manifest with its totals.
+    pub fn new(batch: BatchId, name: &str, generation: u32, counts: Counts, parts: Vec<OutputPart>) -> Self {
+        let items = parts.iter().map(|part| part.items).sum();
+        let bytes = parts.iter().map(|part| part.bytes).sum();
+        Self { batch, name: name.to_owned(), generation, items, bytes, counts, parts }
+    }
+}
+
+/// The folder of one batch's parts.
+#[derive(Debug, Clone)]
+pub struct Shelf {
+    folder: PathBuf,
+    batch: BatchId,
+    extension: &'static str,
+}
+
+impl Shelf {
+    pub(super) fn new(folder: PathBuf, batch: BatchId, extension: &'static str) -> Self {
+        Self { folder, batch, extension }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(self.batch.to_string())
+    }
+
+    /// The parts, and the files of writers that died, that are there now.
+    ///
+    /// To be asked before the batch's state is: what is there while the batch still aggregates
+    /// cannot belong to a later generation, and may be removed when no result lists it.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read. That it does not exist is no error: then nothing was written.
+    pub fn list(&self) -> Result<BTreeSet<String>, SinkError> {
+        let path = self.path();
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(cause) => return Err(SinkError::new(&path, &cause)),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.filter(|name| self.is_ours(name)).map(|name| format!("{}/{name}", self.batch)).collect())
+    }
+
+    /// Nothing that we have not named ourselves is ever touched.
+    fn is_ours(&self, name: &str) -> bool {
+        let part = format!(".{}", self.extension);
+        (name.starts_with("part-") && name.ends_with(&part)) || (name.starts_with(".part-") && name.contains(&part))
+    }
+
+    /// Writes the manifest in one step and removes the files of `found` that it does not list.
+    /// A manifest of a later generation is left alone.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be written to.
+    pub fn close(&self, manifest: &Manifest, found: &BTreeSet<String>) -> Result<(), SinkError> {
+        let path = self.path();
+        if later_generation(&path.join(MANIFEST), manifest.generation) {
+            return Ok(());
+        }
+        fs::create_dir_all(&path).map_err(|cause| SinkError::new(&path, &cause))?;
+        let unwritable = |cause: serde_json::Error| SinkError {
+            path: path.join(MANIFEST).display().to_string(),
+            cause: cause.to_string(),
+        };
+        let mut text = serde_json::to_vec_pretty(manifest).map_err(unwritable)?;
+        text.push(b'\n');
+        put_in_place(&path, MANIFEST, &text)?;
+        let listed: BTreeSet<_> = manifest.parts.iter().map(|part| &part.path).collect();
+        for orphan in found.iter().filter(|path| !listed.contains(path)) {
+            let file = self.folder.join(orphan);
+            match fs::remove_file(&file) {
+                Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(SinkError::new(&file, &cause)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn later_generation(path: &Path, generation: u32) -> bool {
+    let known = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
+    known.is_some_and(|known| known.generation > generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_core::id::WorkerId;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::super::{PartName, Sink, Written};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manifest_lists_the_parts_and_removes_the_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let batch = BatchId(Uuid::from_u128(7));
+        let sink = Sink::json_lines(folder.path().to_path_buf());
+        let mut parts = Vec::new();
+        for (seq, attempt) in [(0, 1), (1, 1), (1, 2)] {
+            let name = PartName { seq, attempt, worker: WorkerId(Uuid::from_u128(42)) };
+            let written = sink.write(batch, name, vec![json!({ "n": seq })]).await.expect("written");
+            let Written::Part(Some(part)) = written else { panic!("no part") };
+            parts.push(part);
+        }
+        let crashed = parts.remove(1);
+        let own = folder.path().join(batch.to_string());
+        fs::write(own.join("notes.txt"), "somebody else's").expect("written");
+        fs::write(own.join(".part-000009-a1.jsonl.1234"), "torn").expect("written");
+
+        let shelf = sink.shelf(batch).expect("a folder of its own");
+        let found = shelf.list().expect("listed");
+        assert_eq!(found.len(), 4);
+        let manifest = Manifest::new(batch, "retail", 1, Counts { input: 2, ok: 2, ..Counts::default() }, parts);
+        shelf.close(&manifest, &found).expect("closed");
+
+        assert!(!folder.path().join(&crashed.path).exists());
+        let mut names: Vec<_> = fs::read_dir(&own)
+            .expect("a folder")
+            .flatten()
+            .map(|entry| entry.file_name().into_string().expect("a name"))
+            .collect();
+        names.sort();
+        let kept = ["part-000000-a1-00000000002a.jsonl", "part-000001-a2-00000000002a.jsonl"];
+        assert_eq!(names, ["manifest.json", "notes.txt", kept[0], kept[1]]);
+        let read: Manifest = serde_json::from_slice(&fs::read(own.join(MANIFEST)).expect("there")).expect("a manifest");
+        assert_eq!((read.items, read.parts.len(), read.generation), (2, 2, 1));
+
+        let late = Manifest::new(batch, "retail", 0, Counts::default(), Vec::new());
+        shelf.close(&late, &shelf.list().expect("listed")).expect("nothing to do");
+        assert!(own.join(kept[0]).exists(), "an earlier generation changes nothing");
+    }
+
+    #[test]
+    fn a_batch_that_wrote_nothing_has_an_empty_manifest() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let batch = BatchId(Uuid::from_u128(8));
+        let shelf = Sink::json_lines(folder.path().join("new")).shelf(batch).expect("a folder of its own");
+        let found = shelf.list().expect("nothing is there");
+        shelf.close(&Manifest::new(batch, "x", 0, Counts::default(), Vec::new()), &found).expect("closed");
+        assert!(folder.path().join("new").join(batch.to_string()).join(MANIFEST).exists());
+    }
+}

@@ -1,0 +1,222 @@
+//! Where the items that went through are written: parts in a folder, or rows of a table.
+//!
+//! A part is one chunk's file: `<folder>/<batch id>/part-000007-a1-8f3c5d20b1e6.jsonl`, named after the chunk's
+//! number, the attempt and the worker, so that two attempts never write to the same file. It is written under
+//! another name, brought to the disk and then renamed: a part is there as a whole or not at all.
+//! Only parts that a result lists count; the aggregate lists them in the manifest and removes the others.
+
+mod csv;
+mod manifest;
+mod part;
+
+use std::path::{Path, PathBuf};
+
+use gristmill_core::chunk::OutputPart;
+use gristmill_core::definition::SqlOutput;
+use gristmill_core::id::BatchId;
+use gristmill_store::SqlRows;
+use serde_json::{Map, Value};
+
+pub use manifest::{MANIFEST, Manifest, Shelf};
+pub use part::PartName;
+
+/// What could not be written, where and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot write {path}: {cause}")]
+pub struct SinkError {
+    /// The file or folder.
+    pub path: String,
+    /// What the system said.
+    pub cause: String,
+}
+
+impl SinkError {
+    fn new(path: &Path, cause: &std::io::Error) -> Self {
+        Self { path: path.display().to_string(), cause: cause.to_string() }
+    }
+}
+
+/// Where a definition's items go.
+#[derive(Debug, Clone)]
+pub enum Sink {
+    /// Parts in a folder.
+    Parts {
+        /// The folder.
+        folder: PathBuf,
+        /// How they are written.
+        encoding: Encoding,
+    },
+    /// Rows of a table.
+    Sql(SqlOutput),
+}
+
+/// How a part is written.
+#[derive(Debug, Clone)]
+pub enum Encoding {
+    /// One JSON object a line.
+    JsonLines,
+    /// Separated by commas, with a header of these columns.
+    Csv(Vec<String>),
+}
+
+/// What a chunk's items have become.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    /// A part, in place. `None` when there was nothing to write.
+    Part(Option<OutputPart>),
+    /// Rows for the transaction that completes the chunk.
+    Rows(Option<SqlRows>),
+}
+
+impl Sink {
+    /// Parts of JSON lines in a folder.
+    pub fn json_lines(folder: PathBuf) -> Self {
+        Self::Parts { folder, encoding: Encoding::JsonLines }
+    }
+
+    /// Parts of CSV in a folder.
+    pub fn csv(folder: PathBuf, columns: Vec<String>) -> Self {
+        Self::Parts { folder, encoding: Encoding::Csv(columns) }
+    }
+
+    /// Rows of a table in the store's own database.
+    pub fn sql(table: SqlOutput) -> Self {
+        Self::Sql(table)
+    }
+
+    /// Writes a chunk's items. Nothing is written for no items: an empty part would say nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be written to, or the disk is full; nothing of the part stays then.
+    pub async fn write(&self, batch: BatchId, name: PartName, items: Vec<Value>) -> Result<Written, SinkError> {
+        match self {
+            Self::Parts { .. } if items.is_empty() => Ok(Written::Part(None)),
+            Self::Sql(_) if items.is_empty() => Ok(Written::Rows(None)),
+            Self::Sql(table) => Ok(Written::Rows(Some(rows(table, items)))),
+            Self::Parts { folder, encoding } => {
+                let (folder, encoding) = (folder.clone(), encoding.clone());
+                let interrupted = SinkError {
+                    path: folder.display().to_string(),
+                    cause: "writing was cut short; nothing of the part was kept".to_owned(),
+                };
+                let written = tokio::task::spawn_blocking(move || part::write(&folder, batch, name, &encoding, &items));
+                written.await.unwrap_or(Err(interrupted)).map(|part| Written::Part(Some(part)))
+            }
+        }
+    }
+
+    /// The batch's own folder, when the sink has one.
+    pub fn shelf(&self, batch: BatchId) -> Option<Shelf> {
+        match self {
+            Self::Parts { folder, encoding } => Some(Shelf::new(folder.clone(), batch, encoding.extension())),
+            Self::Sql(_) => None,
+        }
+    }
+}
+
+impl Encoding {
+    /// How the names of its parts end.
+    pub fn extension(&self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Csv(_) => "csv",
+        }
+    }
+
+    fn encode(&self, items: &[Value]) -> Result<Vec<u8>, String> {
+        match self {
+            Self::JsonLines => {
+                let mut bytes = Vec::new();
+                for item in items {
+                    serde_json::to_writer(&mut bytes, item).map_err(|error| error.to_string())?;
+                    bytes.push(b'\n');
+                }
+                Ok(bytes)
+            }
+            Self::Csv(columns) => csv::encode(columns, items),
+        }
+    }
+}
+
+/// A column that an item does not have is null: whether that may be is the table's own business.
+fn rows(table: &SqlOutput, items: Vec<Value>) -> SqlRows {
+    let row = |mut item: Value| {
+        let cells = table.columns.iter().map(|column| {
+            let cell = item.get_mut(column).map(Value::take).unwrap_or_default();
+            (column.clone(), cell)
+        });
+        Value::Object(cells.collect::<Map<_, _>>())
+    };
+    SqlRows { table: table.table.clone(), columns: table.columns.clone(), rows: items.into_iter().map(row).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_core::id::WorkerId;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const BATCH: BatchId = BatchId(Uuid::from_u128(7));
+    const WORKER: WorkerId = WorkerId(Uuid::from_u128(42));
+
+    #[tokio::test]
+    async fn a_part_is_put_in_place_with_its_count_size_and_hash() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sink = Sink::json_lines(folder.path().join("out"));
+        let name = PartName { seq: 7, attempt: 2, worker: WORKER };
+        let written = sink.write(BATCH, name, vec![json!({ "b": 1, "a": "é" }), json!({})]).await.expect("written");
+        let Written::Part(Some(part)) = written else { panic!("no part: {written:?}") };
+        assert_eq!(part.path, format!("{BATCH}/part-000007-a2-00000000002a.jsonl"));
+        let bytes = std::fs::read(folder.path().join("out").join(&part.path)).expect("in place");
+        assert_eq!(String::from_utf8(bytes.clone()).expect("UTF-8"), "{\"b\":1,\"a\":\"é\"}\n{}\n");
+        assert_eq!((part.items, part.bytes), (2, bytes.len() as u64));
+        assert_eq!(part.sha256, hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes)));
+        let names = std::fs::read_dir(folder.path().join("out").join(BATCH.to_string())).expect("a folder").count();
+        assert_eq!(names, 1, "no temporary file stays");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_was_given_back_writes_beside_the_one_that_follows_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sink = Sink::json_lines(folder.path().to_path_buf());
+        let name = |worker| PartName { seq: 3, attempt: 1, worker: WorkerId(Uuid::from_u128(worker)) };
+        let written = sink.write(BATCH, name(2), vec![json!({ "who": "counts" })]).await.expect("written");
+        sink.write(BATCH, name(1), vec![json!({ "who": "stalled" })]).await.expect("written");
+        let Written::Part(Some(part)) = written else { panic!("no part: {written:?}") };
+        let bytes = std::fs::read(folder.path().join(&part.path)).expect("in place");
+        assert_eq!(part.sha256, hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes)));
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_is_a_clear_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("out"), "a file").expect("written");
+        let sink = Sink::json_lines(folder.path().join("out"));
+        let error = sink
+            .write(BATCH, PartName { seq: 0, attempt: 1, worker: WORKER }, vec![json!({})])
+            .await
+            .expect_err("a file");
+        assert!(error.path.contains("out") && !error.cause.is_empty(), "{error}");
+    }
+
+    /// A device that is always full stands in for a disk.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        let error = part::write_through(Path::new("/dev/full"), b"x").expect_err("full");
+        assert!(error.to_string().to_lowercase().contains("no space"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn rows_have_exactly_the_columns_of_the_table() {
+        let table = SqlOutput { table: "t".to_owned(), columns: vec!["a".to_owned(), "b".to_owned()] };
+        let sink = Sink::sql(table);
+        let written =
+            sink.write(BATCH, PartName { seq: 0, attempt: 1, worker: WORKER }, vec![json!({ "c": 1, "a": 2 })]).await;
+        let Ok(Written::Rows(Some(rows))) = written else { panic!("no rows") };
+        assert_eq!(rows.rows, [json!({ "a": 2, "b": null })]);
+    }
+}

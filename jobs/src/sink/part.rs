@@ -1,0 +1,73 @@
+//! One chunk's file, put in place as a whole or not at all.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use gristmill_core::chunk::OutputPart;
+use gristmill_core::id::{BatchId, WorkerId};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{Encoding, SinkError};
+
+/// Which attempt at which chunk a part is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartName {
+    /// The chunk's number.
+    pub seq: i64,
+    /// Which attempt at it.
+    pub attempt: u32,
+    /// By which incarnation: an attempt that was given back at a graceful stop is made again under the same
+    /// number, while the write of the one that was cut short may still be under way.
+    pub worker: WorkerId,
+}
+
+impl fmt::Display for PartName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The end of an id is its random part.
+        let worker = self.worker.0.as_u128() & 0xffff_ffff_ffff;
+        write!(f, "part-{:06}-a{}-{worker:012x}", self.seq, self.attempt)
+    }
+}
+
+/// Writes a part into the batch's folder.
+pub(super) fn write(
+    folder: &Path,
+    batch: BatchId,
+    name: PartName,
+    encoding: &Encoding,
+    items: &[Value],
+) -> Result<OutputPart, SinkError> {
+    let shelf = folder.join(batch.to_string());
+    fs::create_dir_all(&shelf).map_err(|cause| SinkError::new(&shelf, &cause))?;
+    let file = format!("{name}.{}", encoding.extension());
+    let bytes =
+        encoding.encode(items).map_err(|cause| SinkError { path: shelf.join(&file).display().to_string(), cause })?;
+    put_in_place(&shelf, &file, &bytes)?;
+    Ok(OutputPart {
+        path: format!("{batch}/{file}"),
+        items: items.len() as u64,
+        bytes: bytes.len() as u64,
+        sha256: hex::encode(Sha256::digest(&bytes)),
+    })
+}
+
+/// Writes a file under another name, brings it to the disk, renames it, and brings the name to the
+/// disk too. A reader sees the old content or the new one; a crash leaves at most the other name.
+pub(super) fn put_in_place(shelf: &Path, file: &str, bytes: &[u8]) -> Result<(), SinkError> {
+    let (place, temporary) = (shelf.join(file), shelf.join(format!(".{file}.{}", uuid::Uuid::new_v4().simple())));
+    let put = write_through(&temporary, bytes).and_then(|()| fs::rename(&temporary, &place));
+    put.and_then(|()| File::open(shelf)?.sync_all()).map_err(|cause| {
+        // It may not exist, and there is nothing better to do when it cannot be removed.
+        let _ = fs::remove_file(&temporary);
+        SinkError::new(&place, &cause)
+    })
+}
+
+pub(super) fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

@@ -1,0 +1,84 @@
+//! From a chunk's byte range to its records.
+
+use std::io::{Read, Seek, SeekFrom};
+
+use gristmill_core::chunk::{FileStamp, SourceStamp};
+use serde_json::Value;
+
+use super::csv::{self, RowReader};
+use super::cut::Shape;
+use super::error::SourceError;
+use super::file;
+use super::format::Format;
+use super::jsonl;
+use super::record::{Record, Unreadable};
+
+/// A byte range of one of the source's files, and what the plan says about it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    pub(super) file: u32,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) line: u64,
+    pub(super) items: u64,
+    pub(super) first: u64,
+}
+
+/// Reads the records of a range; the file must be as it was planned, before and after.
+pub(super) fn read(range: Range, stamp: &SourceStamp, format: &Format) -> Result<Vec<Record>, SourceError> {
+    let Some(file) = stamp.files.get(range.file as usize) else {
+        let problem = format!("the chunk is of file {}, and the plan has {}", range.file, stamp.files.len());
+        return Err(SourceError::Changed { name: "the plan".to_owned(), problem });
+    };
+    let bytes = bytes(range, file)?;
+    let records = records(&bytes, range, &file.columns, format);
+    if records.len() as u64 == range.items {
+        return Ok(records);
+    }
+    let problem = format!(
+        "bytes {} to {} had {} records and have {}; were its settings edited?",
+        range.from,
+        range.to,
+        range.items,
+        records.len()
+    );
+    Err(file::changed(file, problem))
+}
+
+fn bytes(range: Range, stamp: &FileStamp) -> Result<Vec<u8>, SourceError> {
+    let length = range.to.checked_sub(range.from).filter(|_| range.to <= stamp.bytes);
+    let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(|| {
+        file::changed(stamp, format!("bytes {} to {} are not within its {}", range.from, range.to, stamp.bytes))
+    })?;
+    let mut file = file::open_unchanged(stamp)?;
+    let mut bytes = vec![0; length];
+    let read = file.seek(SeekFrom::Start(range.from)).and_then(|_| file.read_exact(&mut bytes));
+    file::still_the_same(&file, stamp)?;
+    read.map_err(|error| SourceError::from_io(&stamp.name, &error))?;
+    Ok(bytes)
+}
+
+fn records(bytes: &[u8], range: Range, columns: &[String], format: &Format) -> Vec<Record> {
+    let mut rows = match format.shape {
+        Shape::Csv { delimiter, quote } => Some(RowReader::new(delimiter, quote)),
+        Shape::Lines => None,
+    };
+    let mut records = Vec::with_capacity(usize::try_from(range.items).unwrap_or(0).min(bytes.len()));
+    let (mut rest, mut line) = (bytes, range.line);
+    loop {
+        let (blank, lines) = format.shape.blank(rest);
+        rest = &rest[blank..];
+        line += lines;
+        let Some(extent) = format.shape.end(rest, true).filter(|_| !rest.is_empty()) else {
+            return records;
+        };
+        let record = &rest[..extent.content];
+        let item: Result<Value, Unreadable> = match &mut rows {
+            Some(rows) => csv::item(rows, columns, record, extent.unclosed),
+            None => jsonl::item(record),
+        };
+        records.push(Record { position: range.first + records.len() as u64, line: Some(line), item });
+        rest = &rest[extent.next..];
+        line += extent.lines;
+    }
+}

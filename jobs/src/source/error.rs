@@ -1,0 +1,137 @@
+//! Why a source cannot be planned or read: what is wrong, where, and what would be right.
+
+use gristmill_core::inline::InlineError;
+
+/// Why a source cannot be planned or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The definition asks for something that cannot be.
+    #[error("source: {0}")]
+    Setting(String),
+    /// Nothing is there.
+    #[error("{name}: {problem}")]
+    Missing {
+        /// What the user called it.
+        name: String,
+        /// What was looked for, and where.
+        problem: String,
+    },
+    /// It is there and the operating system does not give it.
+    #[error("{name}: cannot be read: {problem}")]
+    Unreadable {
+        /// What the user called it.
+        name: String,
+        /// What the operating system says.
+        problem: String,
+    },
+    /// The header is missing, or cannot name columns.
+    #[error("{name}:{line}: {problem}")]
+    Header {
+        /// What the user called the file.
+        name: String,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// Bytes that the encoding does not know.
+    #[error("{name}:{line}: {problem}")]
+    Encoding {
+        /// What the user called the file.
+        name: String,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A record over the limit.
+    #[error(
+        "{name}:{line}: the record that begins here is longer than {limit} bytes{}; raise `record_bytes_max` (16777216 at most) or mend the file",
+        if *.unclosed { " because a quote opens in it that is not closed" } else { "" }
+    )]
+    TooLong {
+        /// What the user called the file.
+        name: String,
+        /// The line on which the record begins, counted from 1.
+        line: u64,
+        /// The limit in bytes.
+        limit: u64,
+        /// Whether a quote is open where the limit was reached.
+        unclosed: bool,
+    },
+    /// A row of another width than the header, where the definition says that this is an error.
+    #[error(
+        "{name}:{line}: the row has {found}, the header has {expected}; mend the file, or set `ragged = \"quarantine\"` to set such rows aside"
+    )]
+    Ragged {
+        /// What the user called the file.
+        name: String,
+        /// The line on which the row begins, counted from 1.
+        line: u64,
+        /// How many fields it has, or that a quote is never closed.
+        found: String,
+        /// How many the header has.
+        expected: usize,
+    },
+    /// It is not what was planned.
+    #[error("the source changed since it was planned: {name}: {problem}; start a new batch")]
+    Changed {
+        /// What the user called it.
+        name: String,
+        /// What differs.
+        problem: String,
+    },
+    /// The decompressed or re-encoded copy cannot be kept.
+    #[error("{path}: cannot write the spooled copy of {name}: {problem}")]
+    Spool {
+        /// What the user called the source.
+        name: String,
+        /// The copy.
+        path: String,
+        /// What the operating system says.
+        problem: String,
+    },
+    /// The database refuses, or is not to be reached.
+    #[error("source sql: {problem}")]
+    Sql {
+        /// What the database says. Never the URL's password.
+        problem: String,
+        /// Whether no repetition helps.
+        permanent: bool,
+    },
+    /// Items inside a payload that cannot be unpacked.
+    #[error(transparent)]
+    Inline(#[from] InlineError),
+    /// The thread that reads it is gone: a panic, or the program stops.
+    #[error("reading the source was cut short; nothing was lost, it can be read again")]
+    Interrupted,
+}
+
+impl SourceError {
+    /// Whether no repetition helps. A file that is missing here may be there on another machine,
+    /// and a disk or a database may come back.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Setting(_)
+            | Self::Header { .. }
+            | Self::Encoding { .. }
+            | Self::TooLong { .. }
+            | Self::Ragged { .. }
+            | Self::Changed { .. }
+            | Self::Inline(_) => true,
+            Self::Missing { .. } | Self::Unreadable { .. } | Self::Spool { .. } | Self::Interrupted => false,
+            Self::Sql { permanent, .. } => *permanent,
+        }
+    }
+
+    /// What the operating system says about a file, as an error that names it.
+    pub(super) fn from_io(name: &str, error: &std::io::Error) -> Self {
+        let name = name.to_owned();
+        match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                Self::Missing { name, problem: format!("there is no such file ({error})") }
+            }
+            _ => Self::Unreadable { name, problem: error.to_string() },
+        }
+    }
+}

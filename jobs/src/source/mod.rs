@@ -1,0 +1,234 @@
+//! The sources of a batch: from what the user named to the records of one chunk.
+//!
+//! Planning ([`open`], [`Planner::next_chunk`]) passes over the input once and says where the chunks
+//! are, by reference; a worker then reads one of them ([`read`]). Neither holds more than a buffer or
+//! a chunk, however large the input is. What was planned is stamped, and a chunk that finds its
+//! source changed is an error: a wrong result would be worse.
+//!
+//! * `format`, `names`: what the definition says, and which files it means.
+//! * `spool`: copies of what cannot be read by ranges.
+//! * `cut`, `plan`: where records begin, and where chunks do.
+//! * `file`: a file as it was planned, and whether it still is.
+//! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records.
+//! * `sql`: rows of a query.
+
+mod chunk;
+mod csv;
+mod cut;
+mod error;
+mod file;
+mod format;
+mod jsonl;
+mod names;
+mod plan;
+mod record;
+mod spool;
+mod sql;
+
+use std::path::PathBuf;
+
+use gristmill_core::chunk::{ChunkPayload, Slice, SourceStamp};
+use gristmill_core::definition::{CHUNK_ITEMS_MAX, SourceSpec};
+use gristmill_core::inline;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+pub use csv::COLUMNS_MAX;
+pub use error::SourceError;
+pub use format::{RECORD_BYTES_DEFAULT, RECORD_BYTES_MAX};
+pub use jsonl::DEPTH_MAX;
+pub use names::FILES_MAX;
+pub use plan::{CHUNK_BYTES_MAX, CHUNK_FIELDS_MAX};
+pub use record::{RAW_BYTES_MAX, Record, Unreadable};
+pub use spool::{Stream, remove_spooled};
+
+use format::{Format, Origin};
+use plan::FilePlan;
+use spool::Spooled;
+
+/// How many chunks the scan may be ahead of whoever takes them.
+const CHUNKS_AHEAD: usize = 256;
+
+/// What a source needs beside its definition.
+pub struct OpenOptions {
+    /// Where copies of compressed, re-encoded and streamed input are kept. Made when it is missing.
+    /// Workers on other machines need it under the same path, as they need the files themselves.
+    pub spool_dir: PathBuf,
+    /// What relative paths are relative to.
+    pub base_dir: PathBuf,
+    /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. A chunk of files ends early at
+    /// [`CHUNK_BYTES_MAX`], at [`CHUNK_FIELDS_MAX`] and at the end of its file.
+    pub chunk: u64,
+    /// What `-` reads. `None` where there is no standard input, as in a schedule.
+    pub stdin: Option<Stream>,
+}
+
+impl std::fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("spool_dir", &self.spool_dir)
+            .field("base_dir", &self.base_dir)
+            .field("chunk", &self.chunk)
+            .field("stdin", &self.stdin.is_some())
+            .finish()
+    }
+}
+
+/// Whether the settings of a source make sense, without a look at any file or table.
+///
+/// # Errors
+///
+/// [`SourceError::Setting`], which names the setting and says what would be right.
+pub fn check(spec: &SourceSpec) -> Result<(), SourceError> {
+    format::origin(spec).map(drop)
+}
+
+/// Checks a source and stamps it: all that can be known before a batch exists.
+///
+/// The files are there and can be read; the definition's settings make sense; headers are unique,
+/// complete and equal. An input without records is an empty batch, unless its CSV header is missing:
+/// that is an error. Copies are made here. What only a pass over the records shows (a record over the
+/// limit, a ragged row that is an error) comes from [`Planner::next_chunk`].
+///
+/// # Errors
+///
+/// See [`SourceError`].
+pub async fn open(spec: &SourceSpec, options: OpenOptions) -> Result<Planner, SourceError> {
+    if !(1..=CHUNK_ITEMS_MAX).contains(&options.chunk) {
+        let problem = format!("`chunk` = {} must be from 1 to {CHUNK_ITEMS_MAX} items", options.chunk);
+        return Err(SourceError::Setting(problem));
+    }
+    match format::origin(spec)? {
+        Origin::Files(names, format) => {
+            let names = names.to_vec();
+            let (plan, spooled) = blocking(move || open_files(&names, format, options)).await?;
+            let stamp = plan.stamp();
+            Ok(Planner { stamp, chunks: Chunks::Files(scan(plan)), spooled })
+        }
+        Origin::Sql(source) => {
+            let planner = sql::Planner::open(source, options.chunk).await?;
+            Ok(Planner { stamp: SourceStamp::default(), chunks: Chunks::Sql(planner), spooled: Vec::new() })
+        }
+    }
+}
+
+/// Gives the chunks of a source, one by one.
+///
+/// Dropped before its last chunk was taken, it removes the copies that it made: the plan has failed,
+/// and nothing is left behind. After the last chunk they belong to the batch; [`remove_spooled`] ends that.
+#[derive(Debug)]
+pub struct Planner {
+    stamp: SourceStamp,
+    chunks: Chunks,
+    spooled: Vec<Spooled>,
+}
+
+#[derive(Debug)]
+enum Chunks {
+    /// From the thread that scans; `None` is the end.
+    Files(mpsc::Receiver<Result<Option<ChunkPayload>, SourceError>>),
+    Sql(sql::Planner),
+    Ended,
+}
+
+impl Planner {
+    /// What the source looks like now: for the batch, and for [`read`].
+    pub fn stamp(&self) -> &SourceStamp {
+        &self.stamp
+    }
+
+    /// The next chunk, in the order of the input; `None` after the last one, then and ever after.
+    ///
+    /// # Errors
+    ///
+    /// What the pass over the records shows: a record over the limit, a ragged row where that is an
+    /// error, a file that changes under the scan. No chunk follows an error.
+    pub async fn next_chunk(&mut self) -> Result<Option<ChunkPayload>, SourceError> {
+        let next = match &mut self.chunks {
+            Chunks::Files(chunks) => chunks.recv().await.unwrap_or(Err(SourceError::Interrupted)),
+            Chunks::Sql(planner) => planner.next_chunk().await,
+            Chunks::Ended => return Ok(None),
+        };
+        if let Ok(None) = next {
+            self.spooled.iter_mut().for_each(Spooled::keep);
+        }
+        if !matches!(next, Ok(Some(_))) {
+            self.chunks = Chunks::Ended;
+        }
+        next
+    }
+}
+
+fn open_files(names: &[String], format: Format, options: OpenOptions) -> Result<(FilePlan, Vec<Spooled>), SourceError> {
+    let mut stdin = options.stdin;
+    let mut ready = Vec::new();
+    for input in names::inputs(names, &options.base_dir)? {
+        ready.push(spool::prepare(input, &format, &options.spool_dir, &mut stdin)?);
+    }
+    let plan = FilePlan::new(&ready, format, options.chunk)?;
+    Ok((plan, ready.into_iter().filter_map(|ready| ready.spooled).collect()))
+}
+
+/// Scans on a thread of its own; a scan that nobody listens to ends by itself.
+fn scan(plan: FilePlan) -> mpsc::Receiver<Result<Option<ChunkPayload>, SourceError>> {
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let ended = plan.run(|payload| sender.blocking_send(Ok(Some(payload))).is_ok());
+        // Nobody listening is the planner dropped, which is no failure.
+        let _ = sender.blocking_send(ended.map(|()| None));
+    });
+    receiver
+}
+
+/// Reads the records of one chunk, in the order of the input.
+///
+/// As many as the plan counted, or an error: a record that cannot be read is one whose `item` is an
+/// [`Unreadable`]. The file is compared with its stamp before and after.
+///
+/// # Errors
+///
+/// [`SourceError::Changed`] when the source is not what was planned; what the operating system or the
+/// database says when it cannot be read. [`SourceError::is_permanent`] says whether to try again.
+pub async fn read(payload: &ChunkPayload, stamp: &SourceStamp, spec: &SourceSpec) -> Result<Vec<Record>, SourceError> {
+    match (&payload.slice, format::origin(spec)?) {
+        (Slice::Inline { zstd }, _) => {
+            let packed = zstd.clone();
+            blocking(move || inline_records(&packed)).await
+        }
+        (Slice::Bytes { file, from, to, line }, Origin::Files(_, format)) => {
+            let (file, from, to, line) = (*file, *from, *to, *line);
+            let range = chunk::Range { file, from, to, line, items: payload.items, first: payload.first };
+            let stamp = stamp.clone();
+            blocking(move || chunk::read(range, &stamp, &format)).await
+        }
+        (Slice::Keys { after, upto }, Origin::Sql(source)) => {
+            let range = sql::Range { after: after.as_deref(), upto: upto.as_deref() };
+            sql::read(source, range, payload.items, payload.first).await
+        }
+        (Slice::Bytes { .. }, Origin::Sql(_)) | (Slice::Keys { .. }, Origin::Files(..)) => Err(SourceError::Changed {
+            name: "the definition".to_owned(),
+            problem: "the chunk was planned over another kind of source".to_owned(),
+        }),
+    }
+}
+
+fn inline_records(packed: &str) -> Result<Vec<Record>, SourceError> {
+    let records = inline::decode(packed)?.into_iter().map(|inline| Record {
+        position: inline.position,
+        line: inline.line,
+        item: match inline.item {
+            Value::Object(object) => Ok(Value::Object(object)),
+            other => {
+                let reason = "the item is still not an object: it could not be read the first time; mend it in the source and start a new batch";
+                Err(Unreadable { reason: reason.to_owned(), raw: other })
+            }
+        },
+    });
+    Ok(records.collect())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(SourceError::Interrupted))
+}

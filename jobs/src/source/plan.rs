@@ -1,0 +1,234 @@
+//! From files to chunks: one pass that finds where records begin and holds nothing but a buffer.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use gristmill_core::chunk::{ChunkPayload, FileStamp, Slice, SourceStamp};
+use gristmill_core::definition::Ragged;
+
+use super::csv::{self, RowReader};
+use super::cut::{Cut, CutError, Cutter, Shape};
+use super::error::SourceError;
+use super::file;
+use super::format::Format;
+use super::spool::Ready;
+
+/// A chunk ends early at so many bytes, so that a worker's memory does not depend on how long the
+/// records are.
+pub const CHUNK_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// A chunk ends early at so many fields (rows × columns): a field in memory takes some 150 bytes
+/// however short it is, so that bytes alone would not bound a file of thousands of columns.
+pub const CHUNK_FIELDS_MAX: u64 = 250_000;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Files whose headers are read and whose records are not.
+pub(super) struct FilePlan {
+    files: Vec<Body>,
+    format: Format,
+    chunk: u64,
+}
+
+/// A file and where its records begin.
+struct Body {
+    stamp: FileStamp,
+    from: u64,
+    line: u64,
+}
+
+impl FilePlan {
+    /// Stamps the files and reads their headers.
+    pub(super) fn new(files: &[Ready], format: Format, chunk: u64) -> Result<Self, SourceError> {
+        let mut bodies: Vec<Body> = Vec::with_capacity(files.len());
+        for ready in files {
+            let body = body(ready, &format)?;
+            if let Some(first) = bodies.first() {
+                same_header(&first.stamp, &body.stamp)?;
+            }
+            bodies.push(body);
+        }
+        Ok(Self { files: bodies, format, chunk })
+    }
+
+    /// What the files look like now.
+    pub(super) fn stamp(&self) -> SourceStamp {
+        SourceStamp { files: self.files.iter().map(|body| body.stamp.clone()).collect() }
+    }
+
+    /// Cuts all files. Ends early without an error when `emit` says that nobody listens any more.
+    pub(super) fn run(&self, mut emit: impl FnMut(ChunkPayload) -> bool) -> Result<(), SourceError> {
+        let mut first = 0;
+        for (number, body) in self.files.iter().enumerate() {
+            let number = u32::try_from(number).map_err(|_| SourceError::Setting("too many files".to_owned()))?;
+            let columns = body.stamp.columns.len().max(1) as u64;
+            let chunk = self.chunk.min(CHUNK_FIELDS_MAX / columns).max(1);
+            let mut chunks = Chunks { number, chunk, first, open: None };
+            if !self.cut(body, &mut chunks, &mut emit)? {
+                return Ok(());
+            }
+            first = chunks.first;
+        }
+        Ok(())
+    }
+
+    fn cut(
+        &self,
+        body: &Body,
+        chunks: &mut Chunks,
+        emit: &mut impl FnMut(ChunkPayload) -> bool,
+    ) -> Result<bool, SourceError> {
+        let name = &body.stamp.name;
+        let mut file = file::open_unchanged(&body.stamp)?;
+        file.seek(SeekFrom::Start(body.from)).map_err(|error| SourceError::from_io(name, &error))?;
+        let mut width = WidthCheck::new(&self.format, body.stamp.columns.len());
+        let mut cutter = Cutter::new(&file, self.format.shape, self.format.limit, body.from, body.line);
+        while let Some(cut) = cutter.next().map_err(|error| cut_error(name, self.format.limit, error))? {
+            if let Some(width) = &mut width {
+                width.check(name, &cut)?;
+            }
+            if let Some(payload) = chunks.add(&cut)
+                && !emit(payload)
+            {
+                return Ok(false);
+            }
+        }
+        let seen = cutter.offset();
+        file::still_the_same(&file, &body.stamp)?;
+        if seen != body.stamp.bytes {
+            let problem = format!("it had {} bytes and gave {seen}", body.stamp.bytes);
+            return Err(file::changed(&body.stamp, problem));
+        }
+        Ok(chunks.close().is_none_or(emit))
+    }
+}
+
+/// Collects records into chunks of one file.
+struct Chunks {
+    number: u32,
+    chunk: u64,
+    /// The position of the next chunk's first item.
+    first: u64,
+    open: Option<Open>,
+}
+
+struct Open {
+    from: u64,
+    to: u64,
+    line: u64,
+    items: u64,
+}
+
+impl Chunks {
+    /// Adds a record; gives the chunk that is full with it.
+    fn add(&mut self, cut: &Cut<'_>) -> Option<ChunkPayload> {
+        let open = self.open.get_or_insert(Open { from: cut.from, to: cut.to, line: cut.line, items: 0 });
+        open.items += 1;
+        open.to = cut.to;
+        let full = open.items >= self.chunk || open.to - open.from >= CHUNK_BYTES_MAX;
+        if full { self.close() } else { None }
+    }
+
+    fn close(&mut self) -> Option<ChunkPayload> {
+        let open = self.open.take()?;
+        let first = self.first;
+        self.first += open.items;
+        let slice = Slice::Bytes { file: self.number, from: open.from, to: open.to, line: open.line };
+        Some(ChunkPayload { slice, items: open.items, first })
+    }
+}
+
+/// Counts the fields of each row, where a row of another width is an error.
+struct WidthCheck {
+    reader: RowReader,
+    expected: usize,
+}
+
+impl WidthCheck {
+    fn new(format: &Format, expected: usize) -> Option<Self> {
+        match (format.shape, format.ragged) {
+            (Shape::Csv { delimiter, quote }, Ragged::Error) => {
+                Some(Self { reader: RowReader::new(delimiter, quote), expected })
+            }
+            _ => None,
+        }
+    }
+
+    fn check(&mut self, name: &str, cut: &Cut<'_>) -> Result<(), SourceError> {
+        let found = if cut.unclosed {
+            "a quote that is never closed".to_owned()
+        } else {
+            match self.reader.width(cut.bytes) {
+                width if width == self.expected => return Ok(()),
+                width => csv::count_fields(width),
+            }
+        };
+        Err(SourceError::Ragged { name: name.to_owned(), line: cut.line, found, expected: self.expected })
+    }
+}
+
+fn body(ready: &Ready, format: &Format) -> Result<Body, SourceError> {
+    let name = &ready.name;
+    let io = |error: std::io::Error| SourceError::from_io(name, &error);
+    let mut file = File::open(&ready.path).map_err(io)?;
+    let mut stamp = file::stamp(&mut file, &ready.path.to_string_lossy(), name)?;
+    let mut mark = Vec::new();
+    file.rewind().map_err(io)?;
+    file.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut mark).map_err(io)?;
+    let from = if mark == BYTE_ORDER_MARK { mark.len() as u64 } else { 0 };
+    file.seek(SeekFrom::Start(from)).map_err(io)?;
+    let (from, line) = match (format.shape, &format.columns) {
+        (Shape::Lines, _) => (from, 1),
+        (Shape::Csv { .. }, Some(columns)) => {
+            stamp.columns.clone_from(columns);
+            (from, 1)
+        }
+        (Shape::Csv { delimiter, quote }, None) => {
+            let mut cutter = Cutter::new(&file, format.shape, format.limit, from, 1);
+            let Some(row) = cutter.next().map_err(|error| cut_error(name, format.limit, error))? else {
+                return Err(no_header(name, stamp.bytes));
+            };
+            let mut reader = RowReader::new(delimiter, quote);
+            stamp.columns = csv::header(&mut reader, row.bytes, row.unclosed, name, row.line)?;
+            (row.to, row.line_after)
+        }
+    };
+    Ok(Body { stamp, from, line })
+}
+
+fn no_header(name: &str, bytes: u64) -> SourceError {
+    let what = if bytes == 0 { "the file is empty" } else { "the file has blank lines only" };
+    SourceError::Header {
+        name: name.to_owned(),
+        line: 1,
+        problem: format!("{what}; a CSV file needs a header, or `columns` in the definition that name its columns"),
+    }
+}
+
+fn same_header(first: &FileStamp, other: &FileStamp) -> Result<(), SourceError> {
+    if first.columns == other.columns {
+        return Ok(());
+    }
+    let pairs = first.columns.iter().zip(&other.columns).enumerate();
+    let difference = match pairs.into_iter().find(|(_, (ours, theirs))| ours != theirs) {
+        Some((at, (ours, theirs))) => format!("column {} is `{theirs}` here and `{ours}` there", at + 1),
+        None => format!("there are {} columns here and {} there", other.columns.len(), first.columns.len()),
+    };
+    Err(SourceError::Header {
+        name: other.name.clone(),
+        line: 1,
+        problem: format!(
+            "the header differs from that of {}: {difference}; files of one source need the same columns in the same order",
+            first.name
+        ),
+    })
+}
+
+fn cut_error(name: &str, limit: usize, error: CutError) -> SourceError {
+    match error {
+        CutError::Io(error) => SourceError::from_io(name, &error),
+        CutError::TooLong { line, unclosed } => {
+            SourceError::TooLong { name: name.to_owned(), line, limit: limit as u64, unclosed }
+        }
+    }
+}

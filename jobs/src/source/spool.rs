@@ -1,0 +1,248 @@
+//! Copies of what cannot be read by ranges: compressed files, other encodings, standard input, pipes.
+//!
+//! Such input is written once as decompressed UTF-8 and then cut by reference like any other file.
+//! Cutting it into the payloads instead would carry the whole input through the store.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use encoding_rs::{DecoderResult, Encoding, UTF_8};
+use gristmill_core::chunk::SourceStamp;
+use gristmill_core::definition::Compression;
+use uuid::Uuid;
+
+use super::error::SourceError;
+use super::format::Format;
+use super::names::Input;
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The name's ending of a finished copy.
+const ENDING: &str = "spool";
+
+/// A stream that may come from another thread.
+pub type Stream = Box<dyn Read + Send>;
+
+/// An input that can be read by ranges.
+pub(super) struct Ready {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    /// The copy, where one was made.
+    pub(super) spooled: Option<Spooled>,
+}
+
+/// A copy, which goes when this is dropped unless it is kept.
+#[derive(Debug)]
+pub(super) struct Spooled {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Spooled {
+    /// The plan is complete: from now on the copy belongs to the batch.
+    pub(super) fn keep(&mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "a spooled copy that nobody needs stays behind");
+        }
+    }
+}
+
+/// Makes an input readable by ranges: as it is where that is possible, else by a copy in `dir`.
+pub(super) fn prepare(
+    input: Input,
+    format: &Format,
+    dir: &Path,
+    stdin: &mut Option<Stream>,
+) -> Result<Ready, SourceError> {
+    let (name, path) = match input {
+        Input::Stdin => {
+            let name = "standard input".to_owned();
+            let Some(stream) = stdin.take() else {
+                let problem = "there is none here; name a file, or start the batch from the command line".to_owned();
+                return Err(SourceError::Missing { name, problem });
+            };
+            return spool(name, stream, format, dir);
+        }
+        Input::File { name, path } => (name, path),
+    };
+    let mut file = File::open(&path).map_err(|error| SourceError::from_io(&name, &error))?;
+    let metadata = file.metadata().map_err(|error| SourceError::from_io(&name, &error))?;
+    let head = head(&mut file).map_err(|error| SourceError::from_io(&name, &error))?;
+    let plain = compression(format, &head) == Compression::None && encoding(format, &head) == UTF_8;
+    if metadata.is_file() && plain {
+        return Ok(Ready { name, path, spooled: None });
+    }
+    spool(name, Box::new(std::io::Cursor::new(head).chain(file)), format, dir)
+}
+
+/// Removes the copies that a batch has made in `dir`: for when it has ended and nothing of it can be
+/// redriven any more. Files outside `dir` are the user's own and stay.
+///
+/// # Errors
+///
+/// [`SourceError::Spool`] for the first copy that cannot be removed. One that is gone is none.
+pub fn remove_spooled(stamp: &SourceStamp, dir: &Path) -> Result<u32, SourceError> {
+    let mut removed = 0;
+    for file in &stamp.files {
+        let path = Path::new(&file.path);
+        let ours = path.extension().is_some_and(|ending| ending == ENDING)
+            && std::path::absolute(dir).is_ok_and(|dir| path.parent() == Some(dir.as_path()));
+        if !ours {
+            continue;
+        }
+        match std::fs::remove_file(path) {
+            Ok(()) => removed += 1,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(refused(&file.name, path, &error)),
+        }
+    }
+    Ok(removed)
+}
+
+fn spool(name: String, stream: Stream, format: &Format, dir: &Path) -> Result<Ready, SourceError> {
+    let dir = std::path::absolute(dir).map_err(|error| refused(&name, dir, &error))?;
+    std::fs::create_dir_all(&dir).map_err(|error| refused(&name, &dir, &error))?;
+    let id = Uuid::now_v7();
+    // Until it is whole it has another name, so that nobody takes a part for the whole.
+    let part = dir.join(format!("{id}.part"));
+    let whole = dir.join(format!("{id}.{ENDING}"));
+    let file = create(&part).map_err(|error| refused(&name, &part, &error))?;
+    let mut spooled = Spooled { path: part, keep: false };
+    let mut copy = Copy { name: &name, path: &spooled.path, file };
+    copy.fill(stream, format)?;
+    copy.file.sync_all().map_err(|error| refused(&name, &spooled.path, &error))?;
+    std::fs::rename(&spooled.path, &whole).map_err(|error| refused(&name, &whole, &error))?;
+    spooled.path.clone_from(&whole);
+    File::open(&dir).and_then(|dir| dir.sync_all()).map_err(|error| refused(&name, &dir, &error))?;
+    Ok(Ready { name, path: whole, spooled: Some(spooled) })
+}
+
+fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    // The input may hold what other users of the machine must not see.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+struct Copy<'a> {
+    name: &'a str,
+    path: &'a Path,
+    file: File,
+}
+
+impl Copy<'_> {
+    fn fill(&mut self, mut stream: Stream, format: &Format) -> Result<(), SourceError> {
+        let first = head(&mut stream).map_err(|error| SourceError::from_io(self.name, &error))?;
+        let packing = compression(format, &first);
+        let stream = std::io::Cursor::new(first).chain(stream);
+        let mut stream: Stream = match packing {
+            Compression::None => Box::new(stream),
+            Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(stream)),
+            Compression::Zstd => {
+                Box::new(zstd::stream::read::Decoder::new(stream).map_err(|error| self.damaged(packing, &error))?)
+            }
+        };
+        let first = head(&mut stream).map_err(|error| self.damaged(packing, &error))?;
+        let encoding = encoding(format, &first);
+        self.decode(std::io::Cursor::new(first).chain(stream), encoding, packing)
+    }
+
+    fn decode(
+        &mut self,
+        mut stream: impl Read,
+        encoding: &'static Encoding,
+        packing: Compression,
+    ) -> Result<(), SourceError> {
+        let mut decoder = (encoding != UTF_8).then(|| encoding.new_decoder_with_bom_removal());
+        let mut input = vec![0; BUFFER_BYTES];
+        let mut output = vec![0; BUFFER_BYTES];
+        let mut line = 1;
+        loop {
+            let length = match stream.read(&mut input) {
+                Ok(length) => length,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.damaged(packing, &error)),
+            };
+            let bytes = &input[..length];
+            match &mut decoder {
+                // What is not UTF-8 in UTF-8 is found record by record, where it costs one record only.
+                None => self.write(bytes)?,
+                Some(decoder) => {
+                    let mut rest = bytes;
+                    loop {
+                        let (result, read, written) =
+                            decoder.decode_to_utf8_without_replacement(rest, &mut output, length == 0);
+                        self.write(&output[..written])?;
+                        line += memchr::memchr_iter(b'\n', &output[..written]).count() as u64;
+                        rest = &rest[read..];
+                        match result {
+                            DecoderResult::InputEmpty => break,
+                            DecoderResult::OutputFull => {}
+                            DecoderResult::Malformed(..) => return Err(self.malformed(encoding, line)),
+                        }
+                    }
+                }
+            }
+            if length == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.file.write_all(bytes).map_err(|error| refused(self.name, self.path, &error))
+    }
+
+    fn damaged(&self, packing: Compression, error: &std::io::Error) -> SourceError {
+        let problem = match packing {
+            Compression::None => error.to_string(),
+            Compression::Gzip => format!("the gzip data is damaged or ends early ({error})"),
+            Compression::Zstd => format!("the zstd data is damaged or ends early ({error})"),
+        };
+        SourceError::Unreadable { name: self.name.to_owned(), problem }
+    }
+
+    fn malformed(&self, encoding: &'static Encoding, line: u64) -> SourceError {
+        let problem = format!("these bytes are not {}; mend them, or say the right `encoding`", encoding.name());
+        SourceError::Encoding { name: self.name.to_owned(), line, problem }
+    }
+}
+
+/// The first four bytes, or fewer where there are no more: enough for every mark that is looked for.
+fn head(stream: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(4);
+    stream.by_ref().take(4).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+fn compression(format: &Format, head: &[u8]) -> Compression {
+    match format.compression {
+        Some(said) => said,
+        None if head.starts_with(&[0x1F, 0x8B]) => Compression::Gzip,
+        None if head.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) => Compression::Zstd,
+        None => Compression::None,
+    }
+}
+
+/// A byte-order mark knows better than a definition, as in every browser.
+fn encoding(format: &Format, head: &[u8]) -> &'static Encoding {
+    match Encoding::for_bom(head) {
+        Some((encoding, _)) => encoding,
+        None => format.encoding.unwrap_or(UTF_8),
+    }
+}
+
+fn refused(name: &str, path: &Path, error: &std::io::Error) -> SourceError {
+    SourceError::Spool { name: name.to_owned(), path: path.display().to_string(), problem: error.to_string() }
+}

@@ -1,0 +1,154 @@
+//! Rows of a SQLite query. Whole numbers and texts come as they are, reals as JSON numbers (SQLite
+//! has no decimals: exact money is stored as whole cents or as text), blobs in hex.
+//!
+//! A key's text is the literal that SQL writes for it, `42` or `'a''b'`: SQLite types values, not
+//! columns, and `42` and `'42'` are different keys.
+
+use futures::TryStreamExt;
+use gristmill_core::definition::SqlSource;
+use serde_json::{Map, Number, Value};
+use sqlx::query::Query as Bound;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Column, Connection, Executor, Row as _, SqlSafeStr, Sqlite, Statement, TypeInfo, ValueRef};
+
+use super::{Page, Range, Row, derived, from_sqlx, quoted, unique_columns, wrong};
+use crate::source::error::SourceError;
+use crate::source::record::Unreadable;
+
+/// A read-only connection in a transaction, which ends when this is dropped.
+pub(super) struct Query {
+    connection: SqliteConnection,
+    derived: String,
+    key: String,
+    columns: Vec<String>,
+}
+
+impl Query {
+    pub(super) async fn connect(url: &str, source: &SqlSource) -> Result<Self, SourceError> {
+        let options: SqliteConnectOptions = url.parse().map_err(|error| from_sqlx(&error))?;
+        let options = options.read_only(true).create_if_missing(false);
+        let mut connection = SqliteConnection::connect_with(&options).await.map_err(|error| from_sqlx(&error))?;
+        sqlx::raw_sql("begin").execute(&mut connection).await.map_err(|error| from_sqlx(&error))?;
+        let derived = derived(source);
+        // The query itself: in a derived table SQLite would rename a column that comes twice.
+        let sql = AssertSqlSafe(source.query.clone()).into_sql_str();
+        let prepared = (&mut connection).prepare(sql).await.map_err(|error| from_sqlx(&error))?;
+        let columns: Vec<String> = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
+        unique_columns(columns.iter().map(String::as_str), &source.key)?;
+        Ok(Self { connection, derived, key: quoted(&source.key), columns })
+    }
+
+    pub(super) async fn has_null_keys(&mut self) -> Result<bool, SourceError> {
+        let sql = format!("select exists (select 1 from {} where source.{} is null)", self.derived, self.key);
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await.map_err(|error| from_sqlx(&error))
+    }
+
+    /// One more row than asked for is looked at: it tells whether there are more, and whether the key
+    /// repeats across the border.
+    pub(super) async fn page(&mut self, after: Option<&str>, limit: u64) -> Result<Page, SourceError> {
+        let (key, derived) = (&self.key, &self.derived);
+        let bound = after.map_or(String::new(), |_| format!("where source.{key} > ?"));
+        let sql = format!(
+            "select quote(source.{key}), typeof(source.{key}) from {derived} {bound} order by source.{key} limit ?"
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        if let Some(after) = after {
+            query = bind_key(query, after)?;
+        }
+        let most = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+        let mut rows = query.bind(most).fetch(&mut self.connection);
+        let mut page = Page { items: 0, upto: None, more: false, repeated: false };
+        while let Some(row) = rows.try_next().await.map_err(|error| from_sqlx(&error))? {
+            let literal = key_of(&row, &self.key)?;
+            page.repeated |= page.upto.as_ref() == Some(&literal);
+            if page.items == limit {
+                page.more = true;
+                break;
+            }
+            page.items += 1;
+            page.upto = Some(literal);
+        }
+        Ok(page)
+    }
+
+    pub(super) async fn rows(&mut self, range: Range<'_>, limit: u64) -> Result<Vec<Row>, SourceError> {
+        let after = range.after.map_or(String::new(), |_| format!("and source.{} > ?", self.key));
+        let upto = range.upto.map_or(String::new(), |_| format!("and source.{} <= ?", self.key));
+        let sql = format!(
+            "select source.* from {} where true {after} {upto} order by source.{} limit ?",
+            self.derived, self.key
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for key in [range.after, range.upto].into_iter().flatten() {
+            query = bind_key(query, key)?;
+        }
+        let mut rows = query.bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch(&mut self.connection);
+        let mut items = Vec::new();
+        while let Some(row) = rows.try_next().await.map_err(|error| from_sqlx(&error))? {
+            items.push(item(&row, &self.columns));
+        }
+        Ok(items)
+    }
+}
+
+fn key_of(row: &SqliteRow, key: &str) -> Result<String, SourceError> {
+    let kind: String = row.try_get(1).map_err(|error| from_sqlx(&error))?;
+    if kind != "integer" && kind != "text" {
+        return Err(wrong(format!(
+            "the key {key} has a value of type {kind}; choose a column of whole numbers or texts"
+        )));
+    }
+    row.try_get(0).map_err(|error| from_sqlx(&error))
+}
+
+fn bind_key<'q>(
+    query: Bound<'q, Sqlite, SqliteArguments>,
+    literal: &str,
+) -> Result<Bound<'q, Sqlite, SqliteArguments>, SourceError> {
+    if let Some(text) = literal.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+        return Ok(query.bind(text.replace("''", "'")));
+    }
+    match literal.parse::<i64>() {
+        Ok(number) => Ok(query.bind(number)),
+        Err(_) => Err(wrong(format!("the chunk's key {literal} is neither a whole number nor a text in quotes"))),
+    }
+}
+
+fn item(row: &SqliteRow, columns: &[String]) -> Row {
+    let mut object = Map::with_capacity(columns.len());
+    let mut refused = None;
+    for (index, column) in columns.iter().enumerate() {
+        let value = value(row, index).unwrap_or_else(|problem| {
+            refused.get_or_insert_with(|| format!("column `{column}`: {problem}"));
+            Value::Null
+        });
+        object.insert(column.clone(), value);
+    }
+    match refused {
+        None => Ok(Value::Object(object)),
+        Some(reason) => Err(Unreadable { reason, raw: Value::Object(object) }),
+    }
+}
+
+fn value(row: &SqliteRow, index: usize) -> Result<Value, String> {
+    let raw = row.try_get_raw(index).map_err(|error| error.to_string())?;
+    if raw.is_null() {
+        return Ok(Value::Null);
+    }
+    let kind = raw.type_info().name().to_owned();
+    match kind.as_str() {
+        "INTEGER" => row.try_get_unchecked::<i64, _>(index).map(Value::from).map_err(|error| error.to_string()),
+        "REAL" => {
+            let real = row.try_get_unchecked::<f64, _>(index).map_err(|error| error.to_string())?;
+            Number::from_f64(real).map(Value::Number).ok_or_else(|| format!("{real} is no number that JSON knows"))
+        }
+        "BLOB" => {
+            let blob = row.try_get_unchecked::<Vec<u8>, _>(index).map_err(|error| error.to_string())?;
+            Ok(Value::String(hex::encode(blob)))
+        }
+        _ => row
+            .try_get_unchecked::<String, _>(index)
+            .map(Value::String)
+            .map_err(|error| format!("its text is not UTF-8 ({error})")),
+    }
+}

@@ -1,0 +1,137 @@
+//! How numbers and money are written: which sign separates decimals, which thousands.
+
+use gristmill_core::aggregate::decimal;
+use gristmill_core::definition::{ParseRule, ParseType};
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+/// The most digits of an integer: whatever has 18 fits into 64 bits.
+const INTEGER_DIGITS_MAX: usize = 18;
+
+/// Which signs are used in numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Notation {
+    point: char,
+    thousands: Option<char>,
+}
+
+impl Default for Notation {
+    fn default() -> Self {
+        Self { point: '.', thousands: None }
+    }
+}
+
+impl Notation {
+    pub(super) fn of(rule: &ParseRule) -> Result<Self, String> {
+        let number = matches!(rule.kind, ParseType::Integer | ParseType::Decimal | ParseType::Money);
+        if !number && (rule.decimal_point.is_some() || rule.thousands.is_some()) {
+            return Err("`decimal_point` and `thousands` belongs to the types `integer`, `decimal` and `money`".into());
+        }
+        let point = rule.decimal_point.as_deref().map(|text| sign("decimal_point", text)).transpose()?.unwrap_or('.');
+        let thousands = rule.thousands.as_deref().map(|text| sign("thousands", text)).transpose()?;
+        if thousands == Some(point) {
+            return Err(format!("`decimal_point` and `thousands` are the same sign, `{point}`"));
+        }
+        Ok(Self { point, thousands })
+    }
+
+    pub(super) fn integer(self, text: &str) -> Option<i64> {
+        let digits = self.whole(text.trim_start_matches(['-', '+']))?;
+        if digits.len() > INTEGER_DIGITS_MAX {
+            return None;
+        }
+        let negative = text.starts_with('-');
+        digits
+            .parse::<i64>()
+            .ok()
+            .map(|number| if negative { -number } else { number })
+            .filter(|_| text.len() - text.trim_start_matches(['-', '+']).len() <= 1)
+    }
+
+    pub(super) fn decimal(self, text: &str) -> Option<Decimal> {
+        let (number, exponent) = match text.find(['e', 'E']) {
+            Some(place) => text.split_at(place),
+            None => (text, ""),
+        };
+        let (whole, fraction) = match number.split_once(self.point) {
+            Some((whole, fraction)) => (whole, Some(fraction)),
+            None => (number, None),
+        };
+        let unsigned = whole.trim_start_matches(['-', '+']);
+        let digits = self.whole(unsigned)?;
+        let sign = &whole[..whole.len() - unsigned.len()];
+        let fraction = match fraction {
+            Some(fraction) if fraction.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return None;
+            }
+            Some(fraction) => format!(".{fraction}"),
+            None => String::new(),
+        };
+        let plain = format!("{}{digits}{fraction}{exponent}", sign.trim_start_matches('+'));
+        (sign.len() <= 1).then(|| decimal(&Value::String(plain))).flatten()
+    }
+
+    /// A decimal with a currency sign or a code of three capitals before or after it; brackets
+    /// around it say that it is owed, as accountants write.
+    pub(super) fn money(self, text: &str) -> Option<Decimal> {
+        if let Some(owed) = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+            return self.money(owed.trim()).filter(|amount| !amount.is_sign_negative()).map(|amount| -amount);
+        }
+        let (sign, rest) = match text.strip_prefix('-') {
+            Some(rest) => ("-", rest.trim_start()),
+            None => ("", text),
+        };
+        let bare = without_currency(rest);
+        let number = bare.trim();
+        // `-£-3` is a slip, not three pounds.
+        if !sign.is_empty() && number.starts_with('-') {
+            return None;
+        }
+        self.decimal(&format!("{sign}{number}"))
+    }
+
+    /// The digits of a whole number. After a sign for thousands exactly three must follow: else
+    /// `1,5` in a file with decimal commas would silently become fifteen.
+    fn whole(self, text: &str) -> Option<String> {
+        let mut groups = match self.thousands {
+            Some(sign) => text.split(sign).collect::<Vec<_>>(),
+            None => vec![text],
+        };
+        let first = groups.remove(0);
+        let grouped = groups.is_empty() || (1..=3).contains(&first.len());
+        let fits = grouped && !first.is_empty() && groups.iter().all(|group| group.len() == 3);
+        let digits = format!("{first}{}", groups.concat());
+        (fits && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(digits)
+    }
+
+    /// A number as this notation writes it, for messages.
+    pub(super) fn example(self, whole: &str, fraction: Option<&str>) -> String {
+        let (head, tail) = whole.split_at(whole.len() - 3);
+        let separator = self.thousands.map(String::from).unwrap_or_default();
+        let fraction = fraction.map(|digits| format!("{}{digits}", self.point)).unwrap_or_default();
+        format!("{head}{separator}{tail}{fraction}")
+    }
+}
+
+fn sign(key: &str, text: &str) -> Result<char, String> {
+    let mut characters = text.chars();
+    match (characters.next(), characters.next()) {
+        (Some(sign), None) if !sign.is_ascii_alphanumeric() && !"+-".contains(sign) => Ok(sign),
+        _ => Err(format!("`{key}` is `{text}`; it must be one character such as `,` or `.`")),
+    }
+}
+
+fn without_currency(text: &str) -> &str {
+    let text = text.trim_matches(is_currency_sign).trim();
+    for (head, tail) in [(0, 3), (text.len().wrapping_sub(3), text.len())] {
+        let code = text.get(head..tail).filter(|code| code.bytes().all(|byte| byte.is_ascii_uppercase()));
+        if code.is_some() {
+            return if head == 0 { &text[3..] } else { &text[..head] };
+        }
+    }
+    text
+}
+
+fn is_currency_sign(character: char) -> bool {
+    matches!(character, '$' | '¢' | '£' | '¤' | '¥' | '\u{20A0}'..='\u{20CF}')
+}

@@ -1,0 +1,197 @@
+//! Stage `transform`: a jq program makes one item out of one item, or skips it.
+//!
+//! Beside the functions of jq there are exact decimals: `decimal_add(a; b)`, `decimal_sub(a; b)`,
+//! `decimal_mul(a; b)`, `decimal_div(a; b; places)`, `decimal_round(a; places)`.
+
+use jaq_json::{Num, Val};
+use serde::Deserialize;
+use serde_json::{Map, Number, Value};
+
+use super::program::{Output, Program};
+use super::{Refusal, Step, shortened};
+
+/// The deepest nesting of a result.
+const DEPTH_MAX: usize = 100;
+
+/// A compiled program.
+#[derive(Debug)]
+pub struct Transform(Program);
+
+impl Transform {
+    /// Compiles a program.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with line, column and a caret under the place.
+    pub fn compile(code: &str) -> Result<Self, String> {
+        Program::compile(code).map(Self)
+    }
+
+    /// Runs the program on an item. No output skips the item.
+    ///
+    /// # Errors
+    ///
+    /// When the program raises an error, never ends, gives several outputs or something else than
+    /// an object.
+    pub fn apply(&self, item: &Value) -> Step {
+        let refuse = |reason: String| Err(Refusal::new("transform", reason));
+        let Ok(input) = Val::deserialize(item) else { return refuse("the item cannot be given to jq".to_owned()) };
+        let mut outputs = self.0.run(input, 2);
+        match (outputs.pop(), outputs.pop()) {
+            (None, _) => Ok(None),
+            (Some(Output::Error(error)), _) => refuse(format!("the program failed: {error}")),
+            (Some(Output::Runaway(reason)), _) => refuse(format!("the program was stopped: {reason}")),
+            (Some(_), Some(_)) => refuse(
+                "the program gives more than one output for this item; wrap them in one object, or choose one by `first(…)`".to_owned(),
+            ),
+            (Some(Output::Value(value)), None) => match json(&value, 0) {
+                Ok(object @ Value::Object(_)) => Ok(Some(object)),
+                Ok(other) => refuse(format!(
+                    "the program gives {}; an item must be an object such as {{amount: .}}",
+                    shortened(&other.to_string(), 60)
+                )),
+                Err(problem) => refuse(problem),
+            },
+        }
+    }
+}
+
+/// jq knows values that JSON does not.
+fn json(value: &Val, depth: usize) -> Result<Value, String> {
+    if depth > DEPTH_MAX {
+        return Err(format!("the result is nested deeper than {DEPTH_MAX} levels"));
+    }
+    Ok(match value {
+        Val::Null => Value::Null,
+        Val::Bool(truth) => Value::Bool(*truth),
+        Val::Num(number) => Value::Number(json_number(number)?),
+        Val::TStr(text) => Value::String(String::from_utf8_lossy(text).into_owned()),
+        Val::BStr(_) => return Err("the result holds raw bytes; make them a text by `@base64`".to_owned()),
+        Val::Arr(values) => Value::Array(values.iter().map(|value| json(value, depth + 1)).collect::<Result<_, _>>()?),
+        Val::Obj(object) => Value::Object(
+            object
+                .iter()
+                .map(|(key, value)| match key {
+                    Val::TStr(key) => Ok((String::from_utf8_lossy(key).into_owned(), json(value, depth + 1)?)),
+                    other => Err(format!("the key {other} of the result is not a text")),
+                })
+                .collect::<Result<Map<_, _>, String>>()?,
+        ),
+    })
+}
+
+fn json_number(number: &Num) -> Result<Number, String> {
+    match number {
+        Num::Int(integer) => Ok(Number::from(*integer as i64)),
+        Num::Float(float) => {
+            Number::from_f64(*float).ok_or_else(|| format!("the result holds {float}, which is not a JSON number"))
+        }
+        other => {
+            let text = other.to_string();
+            let exact = text.parse::<Number>().ok().filter(|number| text.contains(['.', 'e', 'E']) || number.is_u64());
+            exact.ok_or_else(|| {
+                format!("the number {} is too large; make it a text by `tostring`", shortened(&text, 60))
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(code: &str, item: Value) -> Result<Option<Value>, String> {
+        Transform::compile(code).expect("a program").apply(&item).map_err(|refusal| refusal.reason)
+    }
+
+    fn value(code: &str) -> Value {
+        run(&format!("{{v: ({code})}}"), json!({})).expect("no error").expect("one output")["v"].clone()
+    }
+
+    fn error(code: &str) -> String {
+        run(&format!("{{v: ({code})}}"), json!({})).expect_err("an error")
+    }
+
+    #[test]
+    fn one_output_is_the_item_and_none_skips_it() {
+        assert_eq!(run(".b = .a + 1", json!({ "a": 1 })), Ok(Some(json!({ "a": 1, "b": 2 }))));
+        assert_eq!(run("select(.a > 1)", json!({ "a": 1 })), Ok(None));
+        let several = run("., .", json!({})).expect_err("two");
+        assert!(several.contains("more than one output"), "{several}");
+        let text = run(".a", json!({ "a": "x" })).expect_err("no object");
+        assert!(text.contains("gives \"x\""), "{text}");
+        let raised = run("error(\"no such customer\")", json!({})).expect_err("raised");
+        assert_eq!(raised, "the program failed: no such customer");
+        let second = run("{}, error(\"late\")", json!({})).expect_err("raised late");
+        assert!(second.contains("late"), "{second}");
+    }
+
+    #[test]
+    fn money_never_goes_through_floating_point() {
+        assert_eq!(value(r#"decimal_mul("6"; "2.55")"#), json!("15.3"));
+        assert_eq!(value(r#"decimal_mul(6; 2.55)"#), json!("15.3"));
+        assert_eq!(value(r#"decimal_add("0.1"; "0.2")"#), json!("0.3"));
+        assert_eq!(value(r#"decimal_sub("1"; "3.50")"#), json!("-2.5"));
+        assert_eq!(value(r#"decimal_div("10"; "4"; 0)"#), json!("3"));
+        assert_eq!(value(r#"decimal_div("-1"; "3"; 4)"#), json!("-0.3333"));
+        assert_eq!(value(r#"decimal_div(2; -3; 2)"#), json!("-0.67"));
+        assert_eq!(value(r#"decimal_round("2.345"; 2)"#), json!("2.35"));
+        assert_eq!(value(r#"decimal_round("-2.5"; 0)"#), json!("-3"));
+        assert_eq!(value(r#"[decimal_mul(1, 2; "1.5")]"#), json!(["1.5", "3"]));
+    }
+
+    #[test]
+    fn what_is_no_exact_decimal_is_refused() {
+        assert!(error(r#"decimal_add("ten"; 1)"#).contains("decimal_add: \"ten\" is not a decimal"));
+        assert!(error(r#"decimal_div(1; 0; 2)"#).contains("cannot divide by zero"));
+        assert!(error(r#"decimal_round(1; 29)"#).contains("29 is not a number of decimal places"));
+        let long = "0.1234567890123456789";
+        assert!(error(&format!("decimal_mul(\"{long}\"; \"{long}\")")).contains("more than 28 digits"));
+        assert!(error(r#"decimal_add("79228162514264337593543950335"; "0.1")"#).contains("more than 28 digits"));
+    }
+
+    #[test]
+    fn a_program_that_never_ends_is_stopped() {
+        for code in
+            ["def f: f; f", "def f: 1 + f; f", "def f: [f]; f", "[repeat(1)] | length", "last(0 | recurse(.+1))"]
+        {
+            // On a thread such as those for items: others have less stack than the limit.
+            let thread = std::thread::Builder::new().stack_size(crate::pool::STACK_BYTES);
+            let stopped = thread.spawn(move || run(code, json!({}))).expect("a thread").join().expect("no panic");
+            let reason = stopped.expect_err(code);
+            assert!(reason.contains("the program was stopped"), "{code}: {reason}");
+        }
+    }
+
+    #[test]
+    fn nothing_ends_the_process_or_looks_around_in_it() {
+        assert!(run("halt", json!({})).expect_err("halt").contains("halt"));
+        assert!(run("halt_error", json!({})).is_err());
+        for code in ["env", "$ENV", "now", "input", "include \"x\"; ."] {
+            assert!(Transform::compile(code).is_err(), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_error_points_at_its_place() {
+        let lost = Transform::compile(".a = 1\n| .b = fooo(1)").expect_err("no such function");
+        assert_eq!(
+            lost,
+            "line 2, column 8: there is no filter `fooo`; look at its name and the number of its arguments\n  | .b = fooo(1)\n         ^"
+        );
+        let open = Transform::compile(".a = (1").expect_err("not closed");
+        assert_eq!(open, "line 1, column 6: what is opened here is not closed\n  .a = (1\n       ^");
+        let end = Transform::compile(".a = ").expect_err("no end");
+        assert!(end.starts_with("line 1, column 6: ") && end.contains("was expected"), "{end}");
+    }
+
+    #[test]
+    fn what_json_cannot_say_is_refused() {
+        assert!(error("nan").contains("not a JSON number"));
+        assert!(error("99999999999999999999999").contains("too large"));
+        assert_eq!(value("18446744073709551615"), json!(18_446_744_073_709_551_615_u64));
+        assert_eq!(value("1.50"), json!(1.5));
+    }
+}

@@ -1,0 +1,188 @@
+//! Jobs of kind `exec` with real programs.
+
+mod desk;
+
+use std::path::Path;
+use std::time::Duration;
+
+use desk::Desk;
+use gristmill_core::settle::Ending;
+use gristmill_jobs::kind::exec::{ExecHandler, OUTPUT_BYTES_MAX};
+use gristmill_jobs::settings::ExecSettings;
+use gristmill_jobs::{Finish, Handler};
+use serde_json::{Value, json};
+
+const AGAIN: Ending = Ending::Failed { retry_after: None };
+
+async fn run(payload: Value) -> Finish {
+    let desk = Desk::new().await;
+    let context = desk.claim("exec", payload).await;
+    ExecHandler::new(&ExecSettings::default()).run(context).await
+}
+
+async fn shell(script: &str) -> Finish {
+    run(json!({"command": ["sh", "-c", script]})).await
+}
+
+fn error(finish: &Finish) -> &str {
+    finish.error.as_deref().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn the_exit_code_says_whether_another_try_may_help() {
+    for (code, ending) in [
+        (0, Ending::Done),
+        (1, AGAIN),
+        (75, AGAIN),
+        (127, AGAIN),
+        (64, Ending::Permanent),
+        (65, Ending::Permanent),
+        (78, Ending::Permanent),
+    ] {
+        let finish = shell(&format!("exit {code}")).await;
+        assert_eq!(finish.ending, ending, "{code}");
+        assert!(code == 0 || error(&finish).contains(&format!("`sh` ended with exit code {code}")), "{finish:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_a_signal_has_ended_is_tried_again() {
+    let finish = shell("kill -9 $$").await;
+    assert_eq!(finish.ending, AGAIN);
+    assert!(error(&finish).contains("signal"), "{}", error(&finish));
+}
+
+#[tokio::test]
+async fn the_input_comes_in_as_one_line_of_json_and_the_output_goes_out_as_json() {
+    let input = json!({"name": "ada\nlovelace", "n": [1, 2]});
+    let finish = run(json!({"command": ["sh", "-c", "read -r line; printf '{\"got\":%s}' \"$line\""], "input": input}));
+    let finish = finish.await;
+    assert_eq!((&finish.ending, &finish.output), (&Ending::Done, &Some(json!({"got": input}))), "{finish:?}");
+}
+
+#[tokio::test]
+async fn an_output_that_is_no_json_is_a_text() {
+    assert_eq!(shell("echo hello; echo world").await.output, Some(json!("hello\nworld")));
+    assert_eq!(shell("true").await.output, Some(json!("")));
+}
+
+#[tokio::test]
+async fn no_shell_is_between_a_command_and_its_arguments() {
+    let finish = run(json!({"command": ["printf", "%s", "$HOME; exit 1"]})).await;
+    assert_eq!(finish.output, Some(json!("$HOME; exit 1")));
+}
+
+#[tokio::test]
+async fn a_program_knows_its_job_and_its_folder() {
+    let desk = Desk::new().await;
+    let script = r#"printf '["%s","%s","%s","%s","%s"]' "$GRISTMILL_JOB_ID" "$GRISTMILL_ATTEMPT" "$TRACEPARENT" "$COLOUR" "$PWD""#;
+    let dir = desk.folder.path().canonicalize().expect("a folder").display().to_string();
+    let payload = json!({"command": ["sh", "-c", script], "env": {"COLOUR": "red"}, "dir": dir});
+    let context = desk.claim("exec", payload).await;
+    let job = context.job.clone();
+    let finish = ExecHandler::new(&ExecSettings::default()).run(context).await;
+    let expected =
+        json!([job.fence.job.to_string(), job.fence.attempt.to_string(), job.trace.expect("a trace"), "red", dir]);
+    assert_eq!(finish.output, Some(expected));
+}
+
+#[tokio::test]
+async fn the_end_of_standard_error_is_in_the_error() {
+    let finish = shell("seq 1 2000 >&2; echo 'out of cheese' >&2; exit 3").await;
+    let text = error(&finish);
+    assert!(text.ends_with("2000 out of cheese") && text.len() < 2_200, "{text}");
+}
+
+#[tokio::test]
+async fn too_much_output_is_cut_and_the_program_still_ends() {
+    let finish = shell("head -c 3000000 /dev/zero | tr '\\0' x").await;
+    let output = finish.output.expect("an output");
+    assert_eq!(output["cut"], json!(true));
+    assert_eq!(output["text"].as_str().expect("a text").len(), OUTPUT_BYTES_MAX);
+}
+
+#[tokio::test]
+async fn a_program_need_not_read_its_input() {
+    let finish = run(json!({"command": ["true"], "input": "x".repeat(500_000)})).await;
+    assert_eq!(finish.ending, Ending::Done, "{finish:?}");
+}
+
+#[tokio::test]
+async fn a_child_left_behind_does_not_hold_the_job() {
+    let finish = tokio::time::timeout(Duration::from_secs(60), shell("sleep 600 & echo done")).await;
+    assert_eq!(finish.expect("it ends with its program").output, Some(json!("done")));
+}
+
+#[tokio::test]
+async fn only_the_programs_of_the_list_may_run() {
+    let desk = Desk::new().await;
+    let handler = ExecHandler::new(&ExecSettings { programs: vec!["true".to_owned()] });
+    assert_eq!(handler.run(desk.claim("exec", json!({"command": ["true"]})).await).await.ending, Ending::Done);
+    for program in ["sh", "/bin/true", "./true"] {
+        let finish = handler.run(desk.claim("exec", json!({"command": [program, "-c", "true"]})).await).await;
+        assert_eq!(finish.ending, Ending::Permanent, "{program}");
+        assert!(error(&finish).contains(program) && error(&finish).contains("`exec.programs`"), "{}", error(&finish));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_says_why() {
+    let absent = run(json!({"command": ["no-such-program"]})).await;
+    assert_eq!(absent.ending, AGAIN);
+    assert!(error(&absent).contains("`no-such-program` cannot be started"), "{}", error(&absent));
+    let nowhere = run(json!({"command": ["true"], "dir": "/no/such/folder"})).await;
+    assert!(error(&nowhere).contains("/no/such/folder"), "{}", error(&nowhere));
+    let empty = run(json!({"command": []})).await;
+    assert_eq!(empty.ending, Ending::Permanent);
+    assert!(error(&empty).contains("`command` is empty"), "{}", error(&empty));
+}
+
+/// A program that starts another one, writes down its number and waits.
+fn with_child(file: &Path) -> Value {
+    let script = format!("sleep 600 & echo $! > {0}.part; mv {0}.part {0}; wait", file.display());
+    json!({"command": ["sh", "-c", script]})
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("not {what} in time"));
+}
+
+async fn until_ended(file: &Path) {
+    let pid = std::fs::read_to_string(file).expect("the shell has written it");
+    let status = format!("/proc/{}/stat", pid.trim());
+    // A killed process stays a zombie until its new parent has noticed.
+    until("ended", || std::fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z "))).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_attempt_ends_the_program_and_all_that_it_has_started() {
+    let desk = Desk::new().await;
+    let file = desk.folder.path().join("child");
+    let context = desk.claim("exec", with_child(&file)).await;
+    let cancel = context.cancel.clone();
+    let running = tokio::spawn(async move { ExecHandler::new(&ExecSettings::default()).run(context).await });
+    until("started", || file.exists()).await;
+    cancel.cancel();
+    let finish = running.await.expect("ran");
+    assert_eq!(finish.ending, AGAIN);
+    assert!(error(&finish).contains("was ended before it was through"), "{}", error(&finish));
+    until_ended(&file).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_over_time_ends_the_program_and_all_that_it_has_started() {
+    let desk = Desk::new().await;
+    let file = desk.folder.path().join("child");
+    let context = desk.claim("exec", with_child(&file)).await;
+    let running = tokio::spawn(async move { ExecHandler::new(&ExecSettings::default()).run(context).await });
+    until("started", || file.exists()).await;
+    // A worker drops the attempt at its deadline.
+    running.abort();
+    assert!(running.await.expect_err("dropped").is_cancelled());
+    until_ended(&file).await;
+}

@@ -1,0 +1,197 @@
+//! Items through an HTTP service on loopback.
+
+mod peer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gristmill_core::definition::HttpSpec;
+use gristmill_core::duration::Span;
+use gristmill_jobs::process::http::HttpProcessor;
+use gristmill_jobs::process::{ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure};
+use peer::{Peer, nobody, reply};
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+use tokio_util::sync::CancellationToken;
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+fn spec(url: String) -> HttpSpec {
+    HttpSpec { url, headers: Default::default(), timeout: Some(Span(Duration::from_secs(20))), concurrency: Some(3) }
+}
+
+fn items(count: u64) -> Vec<ItemIn> {
+    (0..count).map(|position| ItemIn { position, attempt: 1, item: json!({"n": position}) }).collect()
+}
+
+fn context() -> ProcessContext {
+    ProcessContext {
+        idempotency_key: "chunk".to_owned(),
+        trace: Some(TRACE.to_owned()),
+        cancel: CancellationToken::new(),
+    }
+}
+
+async fn process(peer: &Peer, count: u64) -> Result<Vec<ItemOut>, ProcessFailure> {
+    HttpProcessor::new(&spec(peer.url("/item"))).expect("a processor").process(items(count), &context()).await
+}
+
+async fn one(status: u16, headers: &'static [(&str, &str)], body: &'static str) -> Result<ItemOut, ProcessFailure> {
+    let peer = Peer::start(move |_| async move { reply(status, headers, body) }).await;
+    process(&peer, 1).await.map(|mut answers| answers.pop().expect("an answer"))
+}
+
+fn retry(outcome: &Result<ItemOut, ProcessFailure>) -> Option<bool> {
+    match outcome {
+        Ok(ItemOut::Failed { retry, .. }) => Some(*retry),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+#[tokio::test]
+async fn an_object_takes_the_items_place_and_nothing_leaves_it() {
+    assert_eq!(one(200, &[], r#"{"x": 1}"#).await, Ok(ItemOut::Ok(json!({"x": 1}))));
+    for (status, body) in [(200, ""), (204, ""), (200, " \r\n")] {
+        assert_eq!(one(status, &[], body).await, Ok(ItemOut::Ok(json!({"n": 0}))), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn each_answer_belongs_to_its_item_and_each_request_has_its_key() {
+    let peer = Peer::start(|seen| async move {
+        let item: Value = serde_json::from_slice(&seen.body).expect("JSON");
+        reply(200, &[], json!({"twice": item["n"].as_u64().expect("a number") * 2}).to_string())
+    })
+    .await;
+    let answers = process(&peer, 20).await.expect("answers");
+    let expected: Vec<_> = (0..20).map(|n| ItemOut::Ok(json!({"twice": n * 2}))).collect();
+    assert_eq!(answers, expected);
+    let mut seen = peer.seen();
+    seen.sort_by_key(|seen| serde_json::from_slice::<Value>(&seen.body).expect("JSON")["n"].as_u64());
+    for (number, seen) in seen.iter().enumerate() {
+        assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/item"));
+        assert_eq!(seen.header("idempotency-key"), format!("chunk:{number}"));
+        assert_eq!((seen.header("traceparent"), seen.header("content-type")), (TRACE, "application/json"));
+    }
+}
+
+#[tokio::test]
+async fn as_many_requests_as_configured_are_under_way_at_once_and_no_more() {
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    // Each request waits until three are there: with fewer at once, nothing would ever be answered.
+    let three = Arc::new(Barrier::new(3));
+    let peer = Peer::start({
+        let most = Arc::clone(&most);
+        move |_| {
+            let (running, most, three) = (Arc::clone(&running), Arc::clone(&most), Arc::clone(&three));
+            async move {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                three.wait().await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                reply(200, &[], "")
+            }
+        }
+    })
+    .await;
+    let answers = tokio::time::timeout(Duration::from_secs(30), process(&peer, 12)).await;
+    assert_eq!(answers.expect("three at once").expect("answers").len(), 12);
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_status_says_whether_the_item_may_succeed_another_time() {
+    for status in [408, 425, 429, 500, 502, 503, 504] {
+        assert_eq!(retry(&one(status, &[], "busy").await), Some(true), "{status}");
+    }
+    for status in [400, 404, 409, 410, 413, 422] {
+        assert_eq!(retry(&one(status, &[], "no such thing").await), Some(false), "{status}");
+    }
+    match one(422, &[], "no such name").await {
+        Ok(ItemOut::Failed { reason, .. }) => assert!(reason.contains("422") && reason.contains("no such name")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn some_answers_are_the_whole_chunks_concern() {
+    for (status, body, permanent, words) in [
+        (401, "who are you", false, "process.http.headers"),
+        (403, "", false, "does not let us in"),
+        (301, "", true, "redirects are not followed"),
+        (307, "", true, "redirects are not followed"),
+        (200, "[1]", false, "right is a JSON object"),
+        (200, "hello", false, "`hello`"),
+    ] {
+        let failure = one(status, &[], body).await.expect_err(words);
+        assert_eq!((failure.permanent, failure.retry_after), (permanent, None), "{status}");
+        assert!(failure.message.contains(words), "{}", failure.message);
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_the_service_asks_for_is_the_chunks() {
+    for status in [429, 503] {
+        let failure = one(status, &[("retry-after", "9")], "").await.expect_err("a failure");
+        assert_eq!((failure.retry_after, failure.permanent), (Some(Duration::from_secs(9)), false), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn when_nobody_is_there_the_chunk_waits() {
+    let spec = spec(format!("http://127.0.0.1:{}/", nobody().await));
+    let failure = HttpProcessor::new(&spec).expect("a processor").process(items(3), &context()).await;
+    let failure = failure.expect_err("a failure");
+    assert!(!failure.permanent && failure.message.contains("127.0.0.1 cannot be reached"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_or_does_not_come_may_come_another_time() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let broken = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // The request is read first: closing with bytes unread would be a reset, not an end.
+            let mut piece = [0; 4096];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut piece).await;
+        }
+    });
+    let silent = Peer::start(|_| std::future::pending()).await;
+    for (port, timeout, words) in [(broken, 20_000, "broke off"), (silent.port, 200, "has not answered within 200ms")] {
+        let spec = HttpSpec {
+            timeout: Some(Span(Duration::from_millis(timeout))),
+            ..spec(format!("http://127.0.0.1:{port}/"))
+        };
+        let outcome = HttpProcessor::new(&spec).expect("a processor").process(items(1), &context()).await;
+        match outcome.expect("an answer").pop() {
+            Some(ItemOut::Failed { reason, retry: true }) => assert!(reason.contains(words), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_attempt_ends_at_once() {
+    let silent = Peer::start(|_| std::future::pending()).await;
+    let cancelled = context();
+    cancelled.cancel.cancel();
+    let processor = HttpProcessor::new(&spec(silent.url("/"))).expect("a processor");
+    let failure = processor.process(items(1), &cancelled).await.expect_err("a failure");
+    assert!(failure.message.contains("called off"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_definition_may_name_the_environment_and_what_is_wrong_with_it_is_named() {
+    let peer = Peer::always(204).await;
+    let headers = [("Authorization".to_owned(), "env:CARGO_PKG_NAME".to_owned())].into();
+    let processor = HttpProcessor::new(&HttpSpec { headers, ..spec(peer.url("/")) }).expect("a processor");
+    processor.process(items(1), &context()).await.expect("answers");
+    assert_eq!(peer.seen()[0].header("authorization"), env!("CARGO_PKG_NAME"));
+    let absent = [("Authorization".to_owned(), "env:GRISTMILL_TEST_ABSENT".to_owned())].into();
+    let error = HttpProcessor::new(&HttpSpec { headers: absent, ..spec(peer.url("/")) }).expect_err("refused");
+    assert!(error.contains("GRISTMILL_TEST_ABSENT"), "{error}");
+    for url in ["nowhere", "ftp://example.com/"] {
+        let error = HttpProcessor::new(&spec(url.to_owned())).expect_err(url);
+        assert!(error.contains("`process.http.url`"), "{error}");
+    }
+}
