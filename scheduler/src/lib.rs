@@ -1,0 +1,23 @@
+//! When: planning, publishing, promoting, rescuing, reconciling.
+//!
+//! Each duty is a plain function in a file of its own. It takes no input that says what changed, is
+//! safe to run twice, and safe to run in two processes at once; leadership only saves double work.
+//! [`run`] is the one loop that calls them.
+//!
+//! * [`plan`]: from a definition and an input to a sealed batch.
+//! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`]: the duties.
+
+mod heartbeat;
+pub mod plan;
+pub mod probe;
+pub mod promote;
+pub mod reconcile;
+pub mod rescue;
+pub mod returned;
+mod running;
+pub mod settings;
+pub mod sweep;
+
+pub use plan::{StartBatch, StartError, start_batch};
+pub use running::{SchedulerError, SchedulerOptions, run};
+pub use settings::Settings;

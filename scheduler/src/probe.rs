@@ -1,0 +1,37 @@
+//! T7: the broker says that nothing waits, while the store has had jobs queued for long.
+
+use std::time::Duration;
+
+use gristmill_core::id::DEFAULT_TENANT;
+use gristmill_jobs::road::Road;
+use gristmill_store::{Result, StoreHandle};
+
+/// A message that is younger may still be on its way.
+pub const LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// How many jobs of one queue are published anew at a time. If they were not lost after all, no
+/// more than these are repeated.
+const LIMIT: u32 = 500;
+
+/// Publishes again what the broker has lost: how many jobs that were.
+///
+/// # Errors
+///
+/// Those of the store. A broker that does not answer is passed over: nothing can be said then.
+pub async fn probe(store: &StoreHandle, road: &Road, lost_after: Duration) -> Result<u64> {
+    if !road.broker().carries() || !road.broker().health().borrow().is_up() {
+        return Ok(0);
+    }
+    let mut found = 0;
+    for queue in store.queues(DEFAULT_TENANT).await?.into_iter().filter(|queue| queue.queued > 0 && !queue.paused) {
+        let Ok(Some(0)) = road.broker().depth(&queue.name).await else { continue };
+        let dispatched = store.redispatch(&queue.name, lost_after, LIMIT).await?;
+        let jobs: usize = dispatched.dispatches.iter().map(|row| row.jobs.len()).sum();
+        if jobs > 0 {
+            tracing::warn!(queue = queue.name, jobs, "the broker has lost messages, they are published again");
+            road.publish(&dispatched).await;
+            found += jobs as u64;
+        }
+    }
+    Ok(found)
+}

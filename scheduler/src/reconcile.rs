@@ -1,0 +1,56 @@
+//! T8: counters against what they count, batches against their jobs, and against their budgets.
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::DEFAULT_TENANT;
+use gristmill_jobs::budget::Budgets;
+use gristmill_jobs::road::Road;
+use gristmill_store::{BatchFilter, BatchProgress, BatchView, Page, ReconcileReport, Result, StoreHandle};
+
+/// How many batches are looked at in one step.
+const PAGE: u32 = 500;
+
+/// Compares and repairs, publishes what that made claimable, and judges the failure budgets of all
+/// batches under way. What it found is in the report, and in the log.
+///
+/// # Errors
+///
+/// Those of the store.
+pub async fn reconcile(store: &StoreHandle, road: &Road, budgets: &Budgets) -> Result<ReconcileReport> {
+    let report = store.reconcile(false).await?;
+    road.publish(&report.dispatched).await;
+    for finding in &report.findings {
+        tracing::error!(finding, "reconciled");
+    }
+    for state in [BatchState::Open, BatchState::Sealed] {
+        judge(store, road, budgets, state).await?;
+    }
+    Ok(report)
+}
+
+async fn judge(store: &StoreHandle, road: &Road, budgets: &Budgets, state: BatchState) -> Result<()> {
+    let filter = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), name: None, state: Some(state) };
+    let mut page = Page { after: None, limit: PAGE };
+    loop {
+        let batches = store.batches(&filter, &page).await?;
+        let progress: Vec<BatchProgress> = batches.iter().map(progress).collect();
+        for halted in budgets.enforce(&progress).await? {
+            road.publish(&halted).await;
+        }
+        match batches.last() {
+            Some(last) if batches.len() == PAGE as usize => page.after = Some(last.id.to_string()),
+            Some(_) | None => return Ok(()),
+        }
+    }
+}
+
+/// Whether a batch is halting already does not show here, and need not: halting twice is a no-op.
+fn progress(batch: &BatchView) -> BatchProgress {
+    BatchProgress {
+        batch: batch.id,
+        state: batch.state,
+        generation: batch.generation,
+        counts: batch.counts,
+        remaining: batch.remaining,
+        halting: false,
+    }
+}

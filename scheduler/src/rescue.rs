@@ -1,0 +1,28 @@
+//! T6: jobs of workers whose lease ran out, and jobs past their deadline.
+
+use gristmill_jobs::budget::Budgets;
+use gristmill_jobs::road::Road;
+use gristmill_store::{RescueReport, Result, StoreHandle};
+
+/// Rescues at most `limit` jobs, publishes what may run again, and halts batches whose chunks died
+/// over their budget.
+///
+/// # Errors
+///
+/// Those of the store.
+pub async fn rescue(store: &StoreHandle, road: &Road, budgets: &Budgets, limit: u32) -> Result<RescueReport> {
+    let report = store.rescue(limit).await?;
+    road.publish(&report.dispatched).await;
+    for halted in budgets.enforce(&report.progress).await? {
+        road.publish(&halted).await;
+    }
+    if report.workers_lost + report.requeued + report.dead > 0 {
+        tracing::warn!(
+            workers = report.workers_lost,
+            requeued = report.requeued,
+            dead = report.dead,
+            "rescued jobs of lost workers or past their deadline"
+        );
+    }
+    Ok(report)
+}

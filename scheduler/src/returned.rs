@@ -1,0 +1,69 @@
+//! Messages that the broker gave up on: the store is asked, and nothing ends here.
+
+use std::time::Duration;
+
+use gristmill_broker::{Consumer, Delivery};
+use gristmill_core::dispatch::{Dispatch, Purpose};
+use gristmill_core::id::DEFAULT_TENANT;
+use gristmill_core::job::JobState;
+use gristmill_jobs::road::Road;
+use gristmill_store::{Result, StoreHandle};
+
+/// The most messages in one step.
+const LIMIT: usize = 100;
+
+/// Takes what was returned, waiting at most `wait` for the first: jobs that are still queued are
+/// published again, anything else is dropped. How many were published.
+///
+/// # Errors
+///
+/// Those of the store; the messages are given back then.
+pub async fn returned(store: &StoreHandle, road: &Road, consumer: &Consumer, wait: Duration) -> Result<u64> {
+    let deliveries = consumer.next(LIMIT, wait).await;
+    if deliveries.is_empty() {
+        return Ok(0);
+    }
+    let again = match still_queued(store, &deliveries).await {
+        Ok(again) => again,
+        Err(error) => {
+            consumer.requeue(deliveries).await;
+            return Err(error);
+        }
+    };
+    if again.is_empty() {
+        consumer.ack(deliveries).await;
+        return Ok(0);
+    }
+    match road.broker().publish(&again).await {
+        Ok(published) if published.unconfirmed.is_empty() => {
+            consumer.ack(deliveries).await;
+            Ok(again.len() as u64)
+        }
+        // They come again; a claim drops those that were published twice.
+        Ok(_) | Err(_) => {
+            consumer.requeue(deliveries).await;
+            Ok(0)
+        }
+    }
+}
+
+/// What cannot be read, and what is of another tenant, is dropped like what is not queued any more:
+/// if it meant a job after all, the probe finds it.
+async fn still_queued(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Vec<Dispatch>> {
+    let mut again = Vec::new();
+    for message in deliveries.iter().filter_map(|delivery| delivery.message.as_ref().ok()) {
+        let Some(job) = store.job(DEFAULT_TENANT, message.job_id).await? else { continue };
+        if job.state == JobState::Queued {
+            // No outbox row stands behind it: the message itself is kept until the confirm.
+            let number = again.len() as i64;
+            again.push(Dispatch {
+                outbox: -1 - number,
+                queue: job.queue,
+                lane: job.lane,
+                purpose: Purpose::Dispatch,
+                jobs: vec![job.id],
+            });
+        }
+    }
+    Ok(again)
+}

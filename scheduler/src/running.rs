@@ -1,0 +1,314 @@
+//! The loop: duties on timers and on the heartbeat, by whoever leads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use gristmill_broker::BrokerError;
+use gristmill_core::id::WorkerId;
+use gristmill_jobs::budget::Budgets;
+use gristmill_jobs::road::Road;
+use gristmill_store::{NewWorker, Result, StoreError, StoreHandle};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_cron_scheduler::JobSchedulerError;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::heartbeat::Heartbeat;
+use crate::plan::{STALLED_AFTER, resume};
+use crate::probe::{LOST_AFTER, probe};
+use crate::promote::promote;
+use crate::reconcile::reconcile;
+use crate::rescue::rescue;
+use crate::returned::returned;
+use crate::settings::Settings;
+use crate::sweep::Relay;
+
+/// The name of the leadership in the store.
+const LEADERSHIP: &str = "scheduler";
+
+/// How long leadership lasts without being renewed, which happens every second. Short, because
+/// nothing but double work depends on it.
+const LEADS_FOR: Duration = Duration::from_secs(5);
+
+/// How long the scheduler's own row counts as alive without a beat.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// The most returned messages that are here and not dealt with.
+const RETURNED_PREFETCH: u16 = 100;
+
+/// What a scheduler is made of.
+#[derive(Debug, Clone)]
+pub struct SchedulerOptions {
+    /// The truth.
+    pub store: StoreHandle,
+    /// The road over the broker. Whoever connected the broker closes it, after the scheduler.
+    pub road: Road,
+    /// How often it looks after things.
+    pub settings: Settings,
+}
+
+/// Why a scheduler could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    /// The store did not let it in.
+    #[error("the scheduler cannot enter the store: {0}")]
+    Store(#[from] StoreError),
+    /// The broker refused it for good.
+    #[error("the scheduler cannot take returned messages: {0}")]
+    Broker(#[from] BrokerError),
+    /// No heartbeat.
+    #[error("the scheduler's heartbeat did not begin: {0}")]
+    Heartbeat(#[from] JobSchedulerError),
+}
+
+/// Looks after things until `shutdown`. A duty that fails is tried again at its next time.
+///
+/// # Errors
+///
+/// When it cannot begin.
+pub async fn run(
+    options: SchedulerOptions,
+    shutdown: impl Future<Output = ()>,
+) -> std::result::Result<(), SchedulerError> {
+    let stop = CancellationToken::new();
+    let scheduler = Scheduler::enter(options).await?;
+    let heartbeat = Heartbeat::start().await?;
+    tracing::info!("scheduler begins");
+    let duties = async {
+        tokio::join!(
+            scheduler.promoting(&stop),
+            scheduler.beating(&heartbeat, &stop),
+            scheduler.reconciling(&stop),
+            scheduler.returning(&stop),
+        )
+    };
+    let asked = async {
+        tokio::select! {
+            () = shutdown => stop.cancel(),
+            () = stop.cancelled() => {}
+        }
+    };
+    let (((), (), (), returned), ()) = tokio::join!(duties, asked);
+    heartbeat.stop().await;
+    scheduler.leave().await;
+    tracing::info!("scheduler ends");
+    returned.map_err(SchedulerError::from)
+}
+
+/// What the duties share.
+struct Scheduler {
+    store: StoreHandle,
+    road: Road,
+    budgets: Budgets,
+    settings: Settings,
+    relay: Mutex<Relay>,
+    who: watch::Sender<NewWorker>,
+    leads: AtomicBool,
+}
+
+impl Scheduler {
+    async fn enter(options: SchedulerOptions) -> Result<Self> {
+        let SchedulerOptions { store, road, settings } = options;
+        let who = NewWorker {
+            id: WorkerId(Uuid::now_v7()),
+            role: "scheduler".to_owned(),
+            host: gristmill_jobs::place::host(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            slots: 0,
+            queues: Vec::new(),
+            lease: LEASE,
+        };
+        store.register_worker(&who).await?;
+        Ok(Self {
+            budgets: Budgets::new(Arc::clone(&store)),
+            store,
+            road,
+            settings,
+            relay: Mutex::default(),
+            who: watch::Sender::new(who),
+            leads: AtomicBool::new(false),
+        })
+    }
+
+    /// Promotes, and feeds the queues that have room again.
+    async fn promoting(&self, stop: &CancellationToken) {
+        let mut promoting = Duty::new("promote");
+        let mut ticks = tokio::time::interval(self.settings.promote.0.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while next(&mut ticks, stop).await {
+            if !self.leads() {
+                continue;
+            }
+            self.relay.lock().await.feed(&self.road).await;
+            // Until nothing is due: a burst must not wait for as many ticks as it has groups.
+            while let Some(moved) = promoting.told(promote(&self.store, &self.road, self.settings.batch).await) {
+                if moved < u64::from(self.settings.batch) || stop.is_cancelled() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What is due on a heartbeat.
+    async fn beating(&self, heartbeat: &Heartbeat, stop: &CancellationToken) {
+        let Settings { rescue: rescues, sweep: sweeps, probe: probes, batch, .. } = &self.settings;
+        let (mut rescues, mut sweeps, mut probes) = (Timer::new(rescues.0), Timer::new(sweeps.0), Timer::new(probes.0));
+        let mut alive = Duty::new("beat");
+        let (mut rescuing, mut sweeping, mut probing) = (Duty::new("rescue"), Duty::new("sweep"), Duty::new("probe"));
+        loop {
+            alive.told(self.live().await);
+            let now = Instant::now();
+            if self.leads() {
+                if rescues.due(now) {
+                    rescuing.told(rescue(&self.store, &self.road, &self.budgets, *batch).await);
+                }
+                if sweeps.due(now) {
+                    sweeping.told(self.relay.lock().await.sweep(&self.store, &self.road, *batch).await);
+                }
+                if probes.due(now) {
+                    probing.told(probe(&self.store, &self.road, LOST_AFTER).await);
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = heartbeat.beat() => {}
+            }
+        }
+    }
+
+    /// By itself, because a large store takes it long and nothing else may wait for it.
+    async fn reconciling(&self, stop: &CancellationToken) {
+        let (mut reconciling, mut planning) = (Duty::new("reconcile"), Duty::new("plan"));
+        let mut ticks = tokio::time::interval(self.settings.reconcile.0.max(Duration::from_secs(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while next(&mut ticks, stop).await {
+            if self.leads() {
+                planning.told(resume(&self.store, STALLED_AFTER).await);
+                reconciling.told(reconcile(&self.store, &self.road, &self.budgets).await);
+            }
+        }
+    }
+
+    /// Every scheduler takes returned messages: the broker shares them out by itself.
+    async fn returning(&self, stop: &CancellationToken) -> std::result::Result<(), BrokerError> {
+        if !self.road.broker().carries() {
+            stop.cancelled().await;
+            return Ok(());
+        }
+        let consumer = match self.road.broker().consume_returned(RETURNED_PREFETCH).await {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                // All duties end together, so that the process says why instead of limping on.
+                stop.cancel();
+                return Err(error);
+            }
+        };
+        let mut returning = Duty::new("returned");
+        while !stop.is_cancelled() {
+            let wait = Duration::from_millis(500);
+            if returning.told(returned(&self.store, &self.road, &consumer, wait).await).is_none() {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        consumer.stop().await;
+        Ok(())
+    }
+
+    /// Says that this process is there, and asks whether it leads. An embedded store has only one
+    /// process at work, which need not wait until a dead one's leadership has run out.
+    async fn live(&self) -> Result<()> {
+        let who = self.who.borrow().clone();
+        if !self.store.beat(who.id, LEASE, 0).await? {
+            let fresh = NewWorker { id: WorkerId(Uuid::now_v7()), ..who };
+            self.store.register_worker(&fresh).await?;
+            self.who.send_replace(fresh);
+        }
+        let id = self.who.borrow().id;
+        let leads = self.store.embedded() || self.store.lead(LEADERSHIP, id, LEADS_FOR).await?.is_some();
+        if leads != self.leads.swap(leads, Ordering::Relaxed) {
+            tracing::info!(leads, "leadership changed");
+        }
+        Ok(())
+    }
+
+    fn leads(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
+    }
+
+    /// Leaves at once what others would have to wait for.
+    async fn leave(&self) {
+        let id = self.who.borrow().id;
+        let left = async {
+            if self.leads() && !self.store.embedded() {
+                self.store.lead(LEADERSHIP, id, Duration::ZERO).await?;
+            }
+            self.store.retire_worker(id).await
+        };
+        if let Err(error) = left.await {
+            tracing::warn!(%error, "the scheduler's lease runs out by itself");
+        }
+    }
+}
+
+/// The next tick; `false` when it is time to stop.
+async fn next(ticks: &mut tokio::time::Interval, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => false,
+        _ = ticks.tick() => true,
+    }
+}
+
+/// Says once that a duty fails, and once that it works again: it is called every second.
+struct Duty {
+    name: &'static str,
+    fails: bool,
+}
+
+impl Duty {
+    fn new(name: &'static str) -> Self {
+        Self { name, fails: false }
+    }
+
+    fn told<T>(&mut self, result: Result<T>) -> Option<T> {
+        match result {
+            Ok(done) => {
+                if std::mem::take(&mut self.fails) {
+                    tracing::info!(duty = self.name, "works again");
+                }
+                Some(done)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.fails, true) {
+                    tracing::warn!(duty = self.name, %error, "a duty failed, it is tried again");
+                }
+                None
+            }
+        }
+    }
+}
+
+/// When a duty that hangs on the heartbeat is due.
+struct Timer {
+    every: Duration,
+    last: Option<Instant>,
+}
+
+impl Timer {
+    fn new(every: Duration) -> Self {
+        Self { every, last: None }
+    }
+
+    /// Due a little early rather than a whole beat late.
+    fn due(&mut self, now: Instant) -> bool {
+        let early = Duration::from_millis(500);
+        let due = self.last.is_none_or(|last| now - last + early >= self.every);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+}

@@ -1,0 +1,40 @@
+//! `[scheduler]` in `config.toml`.
+
+use std::time::Duration;
+
+use gristmill_core::duration::Span;
+use serde::{Deserialize, Serialize};
+
+/// How often the scheduler looks after things.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How often jobs whose time has come are promoted.
+    pub promote: Span,
+    /// How often jobs of lost workers are rescued.
+    pub rescue: Span,
+    /// How often the outbox is swept of rows that their creator did not publish.
+    pub sweep: Span,
+    /// How often the broker is asked whether it has lost messages.
+    pub probe: Span,
+    /// How often counters are compared with what they count.
+    pub reconcile: Span,
+    /// The most rows that one duty handles at a time.
+    pub batch: u32,
+    /// Where Prometheus metrics and health are served; empty is nowhere.
+    pub metrics: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            promote: Span(Duration::from_millis(200)),
+            rescue: Span(Duration::from_secs(1)),
+            sweep: Span(Duration::from_secs(1)),
+            probe: Span(Duration::from_secs(5)),
+            reconcile: Span(Duration::from_secs(60)),
+            batch: 1_000,
+            metrics: String::new(),
+        }
+    }
+}

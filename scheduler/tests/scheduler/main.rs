@@ -1,0 +1,6 @@
+//! The scheduler: planning a batch, the duties, and the road.
+
+mod duties;
+mod ground;
+mod plans;
+mod roads;
