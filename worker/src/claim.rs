@@ -1,0 +1,200 @@
+//! The claim loop: free slots, a micro-batch of ids from the broker or the store's own choice, one claim.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use gristmill_broker::Health;
+use gristmill_core::duration::Span;
+use gristmill_core::id::WorkerId;
+use gristmill_core::job::ClaimedJob;
+use gristmill_core::retry::RetryPolicy;
+use gristmill_jobs::road::Road;
+use gristmill_store::{Claim, Result, StoreHandle};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::{Busy, Held};
+use crate::held::Holdings;
+use crate::intake::Intake;
+use crate::lease::Lease;
+use crate::metrics::{self, Clocks};
+
+/// The most jobs in one claim.
+const CLAIM_MAX: usize = 200;
+
+/// Claims for one process.
+#[derive(Debug)]
+pub(crate) struct Claimer {
+    pub(crate) store: StoreHandle,
+    pub(crate) road: Road,
+    /// `None` when the broker carries no ids.
+    pub(crate) intake: Option<Intake>,
+    pub(crate) claim: Claim,
+    /// After so long without a broker the store is asked.
+    pub(crate) fallback_after: Duration,
+    pub(crate) held: Holdings,
+    /// A claim has failed, and may have been committed all the same.
+    pub(crate) unsure: bool,
+}
+
+impl Claimer {
+    /// Claims once, at most `limit`. With nothing to be had it waits for a hint, at most `wait`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store. Messages taken for it are given back; jobs that the store has claimed nevertheless
+    /// are given back before the next claim.
+    pub(crate) async fn claim(&mut self, worker: WorkerId, limit: usize, wait: Duration) -> Result<Vec<ClaimedJob>> {
+        if self.unsure {
+            self.release_unknown().await?;
+        }
+        self.claim.worker = worker;
+        self.claim.limit = u32::try_from(limit.min(CLAIM_MAX)).unwrap_or(u32::MAX);
+        let by_message = !self.broker_is_away();
+        let claimed = match &mut self.intake {
+            Some(intake) if by_message => {
+                intake.refresh(&self.store, &self.road).await;
+                intake.claim(&self.store, &self.claim, wait).await
+            }
+            Some(_) | None => self.claim_next(wait).await,
+        };
+        match &claimed {
+            Ok(claimed) => self.held.claimed(claimed),
+            // Whatever the error says: only an answer tells that nothing has been committed.
+            Err(_) => self.unsure = true,
+        }
+        claimed
+    }
+
+    /// Gives back what a claim without an answer has left `running`: nobody would run it until its deadline. Under the
+    /// incarnation of that claim, even when another one has begun since.
+    async fn release_unknown(&mut self) -> Result<()> {
+        let released = self.store.release_unknown(self.claim.worker, &self.held.known()).await?;
+        self.unsure = false;
+        if released.moved > 0 {
+            tracing::info!(worker.id = %self.claim.worker, "jobs of a claim whose result was lost are queued again");
+        }
+        self.road.publish(&released).await;
+        Ok(())
+    }
+
+    /// Gives back what is buffered here.
+    pub(crate) async fn stop(self) {
+        if let Some(intake) = self.intake {
+            intake.stop().await;
+        }
+    }
+
+    /// Down or blocked for so long that what waits in the outbox must not wait for it.
+    fn broker_is_away(&self) -> bool {
+        match &*self.road.broker().health().borrow() {
+            Health::Up => false,
+            Health::Blocked { since, .. } | Health::Down { since, .. } => since.elapsed() >= self.fallback_after,
+        }
+    }
+
+    async fn claim_next(&self, wait: Duration) -> Result<Vec<ClaimedJob>> {
+        let claimed = self.store.claim_next(&self.claim).await?;
+        if claimed.is_empty() && !wait.is_zero() {
+            tokio::select! {
+                _ = self.store.wait_for_work(wait) => {}
+                () = self.road.work() => {}
+            }
+        }
+        Ok(claimed)
+    }
+}
+
+/// The loop around it, from free slots to running attempts.
+pub(crate) struct Claiming {
+    pub(crate) claimer: Claimer,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) busy: Arc<AtomicUsize>,
+    pub(crate) clocks: Arc<Clocks>,
+    pub(crate) jobs: mpsc::Sender<Held>,
+    pub(crate) poll: Duration,
+}
+
+impl Claiming {
+    /// Claims until told to stop. A claim under way is finished: what it claimed must be run, or
+    /// else given back at the end of the drain.
+    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Claimer {
+        let waits =
+            RetryPolicy::Exponential { base: Span(Duration::from_millis(100)), cap: Span(Duration::from_secs(5)) };
+        let mut failures = 0;
+        while let Some(free) = self.free(stop).await {
+            let incarnation = self.lease.current();
+            match self.claimer.claim(incarnation.id, free.num_permits(), self.poll).await {
+                Ok(claimed) => {
+                    failures = 0;
+                    if self.hand_out(claimed, free, &incarnation.over).await.is_err() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    drop(free);
+                    failures += 1;
+                    if failures == 1 {
+                        tracing::warn!(%error, "claiming will be tried again");
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(waits.wait(failures, 1.0)) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+            }
+        }
+        self.claimer
+    }
+
+    /// Every slot that is free now, once there is one. `None` when it is time to stop.
+    async fn free(&self, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
+        let first = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            first = Arc::clone(&self.slots).acquire_owned() => first.ok()?,
+        };
+        let more = self.slots.available_permits().min(CLAIM_MAX - 1);
+        match u32::try_from(more).ok().and_then(|more| Arc::clone(&self.slots).try_acquire_many_owned(more).ok()) {
+            Some(mut all) => {
+                all.merge(first);
+                Some(all)
+            }
+            None => Some(first),
+        }
+    }
+
+    async fn hand_out(
+        &self,
+        claimed: Vec<ClaimedJob>,
+        mut free: OwnedSemaphorePermit,
+        over: &CancellationToken,
+    ) -> std::result::Result<(), mpsc::error::SendError<Held>> {
+        metrics::claimed(claimed.len());
+        // All are counted before the first one runs: else the completer would see an idle worker
+        // between two jobs of the same claim.
+        let held: Vec<Held> = claimed
+            .into_iter()
+            .filter_map(|job| {
+                self.clocks.claimed(&job);
+                let hold = self.claimer.held.hold(&job);
+                let slot = free.split(1)?;
+                Some(Held { job, hold, slot, busy: Busy::new(&self.busy), over: over.clone() })
+            })
+            .collect();
+        drop(free);
+        for held in held {
+            self.jobs.send(held).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The ids of a micro-batch, each once.
+pub(crate) fn distinct<T: Copy + Eq + std::hash::Hash>(ids: impl Iterator<Item = T>) -> Vec<T> {
+    let mut seen = HashSet::new();
+    ids.filter(|id| seen.insert(*id)).collect()
+}

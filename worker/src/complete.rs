@@ -1,0 +1,235 @@
+//! The completer: writes down how attempts ended, many in one transaction, and publishes what follows.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use gristmill_core::duration::Span;
+use gristmill_core::job::Fence;
+use gristmill_core::retry::RetryPolicy;
+use gristmill_core::settle::Verdict;
+use gristmill_jobs::budget::Budgets;
+use gristmill_jobs::road::Road;
+use gristmill_store::{CompleteReport, Completion, StoreError, StoreHandle};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::{Settled, Terms};
+use crate::{Report, metrics};
+
+/// The most attempts in one transaction. More would hold the rows of hot batches longer than the
+/// commit costs.
+const GROUP_MAX: usize = 200;
+
+/// How often one attempt is offered to a store that refuses it for a reason that should not pass.
+const TRIES_MAX: u32 = 3;
+
+/// How often a store that is away is asked when the process ends. Then the lease runs out instead.
+const LAST_TRIES_MAX: u32 = 8;
+
+/// Writes down attempts.
+#[derive(Debug)]
+pub(crate) struct Completer {
+    store: StoreHandle,
+    road: Road,
+    budgets: Budgets,
+    /// Fires when no more attempts will end: what is there is written, then that is all.
+    closing: CancellationToken,
+    publishing: TaskTracker,
+    tally: Report,
+}
+
+impl Completer {
+    pub(crate) fn new(store: StoreHandle, road: Road, closing: CancellationToken) -> Self {
+        let budgets = Budgets::new(Arc::clone(&store));
+        Self { store, road, budgets, closing, publishing: TaskTracker::new(), tally: Report::default() }
+    }
+
+    /// Writes down what comes, until `closing` and nothing more waits. `busy` is how many attempts
+    /// may still bring something.
+    pub(crate) async fn run(
+        mut self,
+        mut ended: mpsc::Receiver<Settled>,
+        busy: Arc<AtomicUsize>,
+        flush: Duration,
+    ) -> Report {
+        let closing = self.closing.clone();
+        loop {
+            let first = tokio::select! {
+                biased;
+                first = ended.recv() => first,
+                () = closing.cancelled() => ended.try_recv().ok(),
+            };
+            let Some(first) = first else { break };
+            let group = gather(first, &mut ended, &busy, flush).await;
+            self.write(group).await;
+        }
+        self.published().await;
+        self.tally
+    }
+
+    /// Writes down a group. A chunk with rows for the user's own table goes alone, since those may
+    /// be refused, and then only its own attempt has failed.
+    pub(crate) async fn write(&mut self, group: Vec<Settled>) {
+        let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|one| one.completion.sql.is_some());
+        if !together.is_empty() {
+            self.commit(together).await;
+        }
+        for one in alone {
+            self.commit(vec![one]).await;
+        }
+    }
+
+    /// Waits until what followed from the commits has been published, or stays in the outbox.
+    pub(crate) async fn published(&self) {
+        self.publishing.close();
+        self.publishing.wait().await;
+        self.publishing.reopen();
+    }
+
+    pub(crate) fn tally(&self) -> Report {
+        self.tally
+    }
+
+    /// All of them or each by itself: one that the store refuses must not keep the others from it.
+    async fn commit(&mut self, group: Vec<Settled>) {
+        let (completions, terms): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.completion, one.terms)).unzip();
+        match self.persist(&completions).await {
+            Ok(report) => self.after(&completions, &terms, report).await,
+            Err(error) if completions.len() == 1 => {
+                for (completion, terms) in completions.into_iter().zip(terms) {
+                    self.refused(Settled { completion, terms }, &error).await;
+                }
+            }
+            Err(_) => {
+                for (completion, terms) in completions.into_iter().zip(terms) {
+                    let one = [completion];
+                    match self.persist(&one).await {
+                        Ok(report) => self.after(&one, &[terms], report).await,
+                        Err(error) => {
+                            let [completion] = one;
+                            self.refused(Settled { completion, terms }, &error).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What came of the attempt cannot be kept: then it has failed, and the reason is kept.
+    async fn refused(&mut self, one: Settled, error: &StoreError) {
+        if error.is_transient() {
+            tracing::error!(job.id = %one.completion.fence.job, %error, "the attempt's ending is not written down: its lease will run out");
+            return;
+        }
+        let failed = one.refused(error.to_string());
+        let completion = [failed.completion];
+        match self.persist(&completion).await {
+            Ok(report) => self.after(&completion, &[failed.terms], report).await,
+            Err(error) => {
+                tracing::error!(job.id = %completion[0].fence.job, %error, "the store does not even take the failure: the job's deadline will");
+            }
+        }
+    }
+
+    /// A store that is away is asked for ever: the same completions do no harm when the first time
+    /// had been committed after all.
+    async fn persist(&self, completions: &[Completion]) -> Result<CompleteReport, StoreError> {
+        let waits =
+            RetryPolicy::Exponential { base: Span(Duration::from_millis(50)), cap: Span(Duration::from_secs(5)) };
+        for attempt in 1u32.. {
+            let error = match self.store.complete(completions).await {
+                Ok(report) => return Ok(report),
+                Err(error) => error,
+            };
+            let enough = match &error {
+                StoreError::Sink(_) => true,
+                error if error.is_transient() => self.closing.is_cancelled() && attempt >= LAST_TRIES_MAX,
+                _ => attempt >= TRIES_MAX,
+            };
+            if enough {
+                return Err(error);
+            }
+            if attempt == 1 {
+                tracing::warn!(%error, attempts = completions.len(), "completing will be tried again");
+            }
+            tokio::time::sleep(waits.wait(attempt, 1.0)).await;
+        }
+        Err(StoreError::Unavailable("the completer has no tries left".to_owned()))
+    }
+
+    async fn after(&mut self, completions: &[Completion], terms: &[Terms], report: CompleteReport) {
+        self.count(completions, terms, &report);
+        let mut dispatched = vec![report.dispatched];
+        match self.budgets.enforce(&report.progress).await {
+            Ok(halted) => dispatched.extend(halted),
+            // The reconciler judges the same budgets.
+            Err(error) => tracing::warn!(%error, "failure budgets were not judged"),
+        }
+        for dispatched in dispatched {
+            if dispatched.moved == 0 && dispatched.dispatches.is_empty() {
+                continue;
+            }
+            // Beside the next commit: confirms take as long as a commit does.
+            let road = self.road.clone();
+            self.publishing.spawn(async move { road.publish(&dispatched).await });
+        }
+    }
+
+    fn count(&mut self, completions: &[Completion], terms: &[Terms], report: &CompleteReport) {
+        let fenced: HashSet<Fence> = report.fenced.iter().copied().collect();
+        let mut groups: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
+        for (completion, terms) in completions.iter().zip(terms) {
+            if fenced.contains(&completion.fence) {
+                tracing::info!(job.id = %completion.fence.job, attempt = completion.fence.attempt, "attempt fenced: its job was taken away meanwhile");
+                continue;
+            }
+            *groups.entry((&terms.kind, completion.ending.as_str())).or_default() += 1;
+            self.tally.released += u64::from(completion.verdict == Verdict::Release);
+            count_items(completion);
+        }
+        for ((kind, ending), attempts) in groups {
+            metrics::settled(kind, ending, attempts);
+        }
+        self.tally.settled += report.settled;
+        self.tally.fenced += fenced.len() as u64;
+        metrics::fenced(fenced.len() as u64);
+    }
+}
+
+fn count_items(completion: &Completion) {
+    if let (Verdict::Done, Some(chunk)) = (completion.verdict, &completion.chunk) {
+        metrics::items("ok", chunk.ok);
+        metrics::items("skipped", chunk.skipped);
+        metrics::items("quarantined", chunk.quarantined);
+    }
+}
+
+/// Waits for company for the first one, but not when none can come: light load must not pay for
+/// what only heavy load needs.
+async fn gather(
+    first: Settled,
+    ended: &mut mpsc::Receiver<Settled>,
+    busy: &AtomicUsize,
+    flush: Duration,
+) -> Vec<Settled> {
+    let until = Instant::now() + flush;
+    let mut group = vec![first];
+    loop {
+        while group.len() < GROUP_MAX
+            && let Ok(next) = ended.try_recv()
+        {
+            group.push(next);
+        }
+        if group.len() >= GROUP_MAX || busy.load(Ordering::Relaxed) == 0 {
+            return group;
+        }
+        match timeout_at(until, ended.recv()).await {
+            Ok(Some(next)) => group.push(next),
+            Ok(None) | Err(_) => return group,
+        }
+    }
+}

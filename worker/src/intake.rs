@@ -1,0 +1,164 @@
+//! What comes from the broker: messages in micro-batches, claimed, then acknowledged.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Consumer, Delivery, Message, Poison};
+use gristmill_core::id::{DEFAULT_TENANT, JobId};
+use gristmill_core::job::{ClaimedJob, DEFAULT_QUEUE};
+use gristmill_jobs::road::Road;
+use gristmill_store::{Claim, ClaimReport, Result, StoreHandle};
+use tokio::time::Instant;
+
+use crate::claim::distinct;
+
+/// For how long a message is kept whose job could not be had just now. Giving it back at once
+/// would bring it back at once.
+const PARKED_FOR: Duration = Duration::from_millis(250);
+
+/// The longest that one look for messages takes, so that a stop, a queue that is new and a broker
+/// that goes away are seen in time. Looking costs nothing: the messages are pushed to us.
+const LOOK_AT_MOST: Duration = Duration::from_millis(250);
+
+/// How often a worker that serves all queues looks for new ones.
+const QUEUES_EVERY: Duration = Duration::from_secs(2);
+
+/// One process's share of the messages.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    consumer: Consumer,
+    /// As configured; empty is all.
+    wanted: Vec<String>,
+    consumed: BTreeSet<String>,
+    looked: Option<Instant>,
+    parked: Vec<(Instant, Delivery)>,
+}
+
+impl Intake {
+    /// Begins to consume. `None` when the broker carries no ids.
+    pub(crate) async fn open(
+        broker: &Broker,
+        wanted: &[String],
+        slots: u32,
+    ) -> std::result::Result<Option<Self>, BrokerError> {
+        if !broker.carries() {
+            return Ok(None);
+        }
+        let consumed: BTreeSet<String> =
+            if wanted.is_empty() { [DEFAULT_QUEUE.to_owned()].into() } else { wanted.iter().cloned().collect() };
+        // Twice the slots: the next micro-batch is here when the first one is done, and no worker
+        // sits on what others could run.
+        let prefetch = u16::try_from(slots.saturating_mul(2).clamp(2, 2_000)).unwrap_or(u16::MAX);
+        let options = ConsumeOptions { queues: consumed.iter().cloned().collect(), prefetch };
+        let consumer = broker.consume(options).await?;
+        Ok(Some(Self { consumer, wanted: wanted.to_vec(), consumed, looked: None, parked: Vec::new() }))
+    }
+
+    /// A worker that serves all queues takes up new ones: those that this process has published to
+    /// at once, those that the store knows every two seconds.
+    pub(crate) async fn refresh(&mut self, store: &StoreHandle, road: &Road) {
+        if !self.wanted.is_empty() {
+            return;
+        }
+        let mut found: BTreeSet<String> = road.queues().borrow().difference(&self.consumed).cloned().collect();
+        if self.looked.is_none_or(|looked| looked.elapsed() >= QUEUES_EVERY) {
+            self.looked = Some(Instant::now());
+            // What the store cannot say now it says in two seconds.
+            let queues = store.queues(DEFAULT_TENANT).await.unwrap_or_default();
+            found.extend(queues.into_iter().map(|queue| queue.name).filter(|name| !self.consumed.contains(name)));
+        }
+        if !found.is_empty() {
+            self.consumed.extend(found);
+            self.consumer.set_queues(&self.consumed.iter().cloned().collect::<Vec<_>>());
+        }
+    }
+
+    /// Takes messages, claims their jobs, and acknowledges after the commit.
+    pub(crate) async fn claim(
+        &mut self,
+        store: &StoreHandle,
+        claim: &Claim,
+        wait: Duration,
+    ) -> Result<Vec<ClaimedJob>> {
+        self.unpark().await;
+        let wait = wait.min(LOOK_AT_MOST);
+        let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX);
+        let (messages, poison) = split(self.consumer.next(limit, wait).await);
+        self.bury(poison).await;
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = distinct(messages.iter().map(|(id, _)| *id));
+        match store.claim(claim, &ids).await {
+            Ok(report) => {
+                let ClaimReport { claimed, busy, stale: _ } = report;
+                self.answer(messages, &busy.into_iter().collect()).await;
+                Ok(claimed)
+            }
+            Err(error) => {
+                let all = messages.iter().map(|(id, _)| *id).collect();
+                self.answer(messages, &all).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives back everything that waits here.
+    pub(crate) async fn stop(mut self) {
+        let parked = std::mem::take(&mut self.parked).into_iter().map(|(_, delivery)| delivery).collect();
+        self.consumer.requeue(parked).await;
+        self.consumer.stop().await;
+    }
+
+    /// Claimed and stale ones are dealt with; the others wait a moment and go back.
+    async fn answer(&mut self, messages: Vec<(JobId, Delivery)>, busy: &HashSet<JobId>) {
+        let (back, through): (Vec<_>, Vec<_>) = messages.into_iter().partition(|(id, _)| busy.contains(id));
+        let now = Instant::now();
+        self.parked.extend(back.into_iter().map(|(_, delivery)| (now, delivery)));
+        self.consumer.ack(through.into_iter().map(|(_, delivery)| delivery).collect()).await;
+    }
+
+    async fn unpark(&mut self) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let (due, still): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.parked).into_iter().partition(|(since, _)| since.elapsed() >= PARKED_FOR);
+        self.parked = still;
+        if !due.is_empty() {
+            self.consumer.requeue(due.into_iter().map(|(_, delivery)| delivery).collect()).await;
+        }
+    }
+
+    /// A message that nobody can read would come back for ever. The job that it may have meant is
+    /// found by the scheduler's probe.
+    async fn bury(&self, poison: Vec<(Poison, Delivery)>) {
+        if poison.is_empty() {
+            return;
+        }
+        metrics::counter!("gristmill_poison_total").increment(poison.len() as u64);
+        for (poison, delivery) in &poison {
+            tracing::error!(
+                queue = delivery.queue,
+                bytes = poison.size,
+                sha256 = poison.sha256,
+                reason = poison.reason,
+                "a message cannot be read"
+            );
+        }
+        self.consumer.ack(poison.into_iter().map(|(_, delivery)| delivery).collect()).await;
+    }
+}
+
+type Messages = Vec<(JobId, Delivery)>;
+
+fn split(deliveries: Vec<Delivery>) -> (Messages, Vec<(Poison, Delivery)>) {
+    let (mut messages, mut poison) = (Vec::new(), Vec::new());
+    for delivery in deliveries {
+        match &delivery.message {
+            Ok(Message { job_id, .. }) => messages.push((*job_id, delivery)),
+            Err(found) => poison.push((found.clone(), delivery)),
+        }
+    }
+    (messages, poison)
+}

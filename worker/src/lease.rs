@@ -1,0 +1,86 @@
+//! The process's lease on what it claims: entering, beating, and beginning anew when it is lost.
+
+use std::time::Duration;
+
+use gristmill_core::id::WorkerId;
+use gristmill_store::{Dispatched, NewWorker, Result, StoreHandle};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// One life of the process as the store sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Incarnation {
+    /// Fresh for each.
+    pub(crate) id: WorkerId,
+    /// Fires when the lease is lost: whatever still runs is fenced.
+    pub(crate) over: CancellationToken,
+}
+
+/// The lease of this process, one incarnation after the other.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    store: StoreHandle,
+    who: NewWorker,
+    /// Calls off every attempt of every incarnation.
+    halt: CancellationToken,
+    current: watch::Sender<Incarnation>,
+}
+
+impl Lease {
+    /// Enters the first incarnation.
+    pub(crate) async fn enter(store: StoreHandle, who: NewWorker, halt: CancellationToken) -> Result<Self> {
+        store.register_worker(&who).await?;
+        let first = Incarnation { id: who.id, over: halt.child_token() };
+        Ok(Self { store, who, halt, current: watch::Sender::new(first) })
+    }
+
+    pub(crate) fn current(&self) -> Incarnation {
+        self.current.borrow().clone()
+    }
+
+    /// Beats until told to stop. A store that is away changes nothing: nobody can rescue our jobs
+    /// either while it is, and afterwards the database's clock decides.
+    pub(crate) async fn keep(&self, every: Duration, running: impl Fn() -> u32, stop: &CancellationToken) {
+        let mut beats = tokio::time::interval(every);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = beats.tick() => {}
+            }
+            match self.beat(running()).await {
+                Ok(_) => silent = false,
+                Err(error) if !silent => {
+                    silent = true;
+                    tracing::warn!(%error, "the lease could not be prolonged");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Prolongs the lease. When it is lost, calls off what runs and enters a new incarnation:
+    /// `false` then.
+    pub(crate) async fn beat(&self, running: u32) -> Result<bool> {
+        let old = self.current();
+        if self.store.beat(old.id, self.who.lease, running).await? {
+            return Ok(true);
+        }
+        old.over.cancel();
+        let fresh = NewWorker { id: WorkerId(Uuid::now_v7()), ..self.who.clone() };
+        self.store.register_worker(&fresh).await?;
+        tracing::warn!(lost = %old.id, worker.id = %fresh.id, "the lease was lost, what ran is called off; a new incarnation begins");
+        self.current.send_replace(Incarnation { id: fresh.id, over: self.halt.child_token() });
+        Ok(false)
+    }
+
+    /// Ends the last incarnation: what is still running under it is queued again.
+    pub(crate) async fn retire(&self) -> Result<Dispatched> {
+        let last = self.current();
+        last.over.cancel();
+        self.store.retire_worker(last.id).await
+    }
+}

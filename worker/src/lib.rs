@@ -1,0 +1,245 @@
+//! Doing: consume, claim, run, settle, acknowledge.
+//!
+//! A worker is an apalis worker over our own broker and store. In the order in which a job passes:
+//!
+//! * [`claim`]: free slots, a micro-batch of ids, one claim; [`intake`] is its part with messages.
+//! * [`backend`]: what apalis sees, a stream of claimed jobs.
+//! * [`attempt`]: one attempt, from its first to its last moment.
+//! * [`complete`]: many attempts written down in one transaction.
+//! * [`held`]: what is held from the one to the other.
+//! * [`lease`]: the process's right to all of it.
+//!
+//! [`run`] is the loop of all that, [`Worker`] the same in single steps.
+
+mod attempt;
+mod backend;
+mod claim;
+mod complete;
+mod held;
+mod intake;
+mod lease;
+pub mod metrics;
+mod running;
+pub mod settings;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use gristmill_broker::BrokerError;
+use gristmill_core::id::WorkerId;
+use gristmill_core::job::ClaimedJob;
+use gristmill_jobs::Registry;
+use gristmill_jobs::road::Road;
+use gristmill_store::{Claim, NewWorker, Result, StoreError, StoreHandle};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::attempt::{Attempts, Settled};
+use crate::claim::Claimer;
+use crate::complete::Completer;
+use crate::held::Holdings;
+use crate::intake::Intake;
+use crate::lease::Lease;
+use crate::metrics::Clocks;
+
+pub use running::run;
+pub use settings::Settings;
+
+/// What a worker is made of.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// The truth.
+    pub store: StoreHandle,
+    /// The road over the broker. Whoever connected the broker closes it, after the worker.
+    pub road: Road,
+    /// The kinds that it can run. It claims no others.
+    pub registry: Registry,
+    /// How it works.
+    pub settings: Settings,
+    /// After so long without a broker it takes its work from the store.
+    pub fallback_after: std::time::Duration,
+    /// `worker`, or `dev` when the process is scheduler and worker in one.
+    pub role: String,
+}
+
+/// What a worker has done in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Attempts written down.
+    pub settled: u64,
+    /// Attempts that ended after their job had been taken away.
+    pub fenced: u64,
+    /// Attempts given back unspent when it stopped.
+    pub released: u64,
+}
+
+/// Why a worker could not begin, or could not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The store did not let it in.
+    #[error("the worker cannot enter the store: {0}")]
+    Store(#[from] StoreError),
+    /// The broker refused it for good.
+    #[error("the worker cannot take messages: {0}")]
+    Broker(#[from] BrokerError),
+    /// The settings make no sense.
+    #[error("[worker] {0}")]
+    Settings(String),
+    /// The shell around the jobs ended by itself.
+    #[error("the worker's shell ended by itself: {0}")]
+    Shell(String),
+}
+
+/// A worker that moves only when told to: one call is one step. For tests and for `--once`.
+#[derive(Debug)]
+pub struct Worker {
+    claimer: Claimer,
+    attempts: Arc<Attempts>,
+    completer: Completer,
+    lease: Arc<Lease>,
+    settings: Settings,
+    /// Calls off whatever runs.
+    halt: CancellationToken,
+    /// No more attempts will end.
+    closing: CancellationToken,
+}
+
+impl Worker {
+    /// Enters the store with a fresh incarnation and begins to consume.
+    ///
+    /// # Errors
+    ///
+    /// When settings make no sense, or store or broker refuse.
+    pub async fn enter(options: WorkerOptions) -> std::result::Result<Self, WorkerError> {
+        check(&options.settings)?;
+        let WorkerOptions { store, road, registry, settings, fallback_after, role } = options;
+        let (halt, closing) = (CancellationToken::new(), CancellationToken::new());
+        let who = who(role, &settings);
+        let claim = Claim { worker: who.id, queues: settings.queues.clone(), kinds: registry.kinds(), limit: 0 };
+        let intake = Intake::open(road.broker(), &settings.queues, settings.slots).await?;
+        let lease = Lease::enter(Arc::clone(&store), who, halt.clone()).await?;
+        let clocks = Arc::new(Clocks::new(&claim.kinds));
+        let completer = Completer::new(Arc::clone(&store), road.clone(), closing.clone());
+        let attempts = Attempts { store: Arc::clone(&store), registry, clocks };
+        let claimer = Claimer { store, road, intake, claim, fallback_after, held: Holdings::default(), unsure: false };
+        Ok(Self { claimer, attempts: Arc::new(attempts), completer, lease: Arc::new(lease), settings, halt, closing })
+    }
+
+    /// The incarnation under which it claims now.
+    pub fn id(&self) -> WorkerId {
+        self.lease.current().id
+    }
+
+    /// Claims once, at most as many as there are slots, and runs nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn claim(&mut self) -> Result<Vec<ClaimedJob>> {
+        let slots = usize::try_from(self.settings.slots).unwrap_or(usize::MAX);
+        self.claimer.claim(self.id(), slots, self.settings.poll.0).await
+    }
+
+    /// Runs claimed jobs, each on a task of its own, and writes down how they ended.
+    pub async fn work(&mut self, claimed: Vec<ClaimedJob>) {
+        let over = self.lease.current().over;
+        let mut running = JoinSet::new();
+        for job in claimed {
+            let (attempts, over) = (Arc::clone(&self.attempts), over.clone());
+            let hold = self.claimer.held.hold(&job);
+            running.spawn(async move { attempts.run(job, hold, &over).await });
+        }
+        let settled: Vec<Settled> = running.join_all().await.into_iter().flatten().collect();
+        if !settled.is_empty() {
+            self.completer.write(settled).await;
+        }
+        self.completer.published().await;
+    }
+
+    /// Claims once, runs what it got, and writes down how it ended: how many jobs that were.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn step(&mut self) -> Result<usize> {
+        let claimed = self.claim().await?;
+        let jobs = claimed.len();
+        self.work(claimed).await;
+        Ok(jobs)
+    }
+
+    /// Prolongs the lease: `false` when it was lost and a new incarnation has begun.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn beat(&self) -> Result<bool> {
+        self.lease.beat(0).await
+    }
+
+    /// What it has done so far.
+    pub fn report(&self) -> Report {
+        self.completer.tally()
+    }
+
+    /// Gives everything back and leaves.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; then the lease runs out by itself.
+    pub async fn retire(self) -> Result<Report> {
+        let report = self.report();
+        let road = self.claimer.road.clone();
+        self.claimer.stop().await;
+        road.publish(&self.lease.retire().await?).await;
+        Ok(report)
+    }
+
+    fn parts(self) -> running::Parts {
+        running::Parts {
+            claimer: self.claimer,
+            attempts: self.attempts,
+            completer: self.completer,
+            lease: self.lease,
+            slots: Arc::new(Semaphore::new(usize::try_from(self.settings.slots).unwrap_or(usize::MAX))),
+            busy: Arc::new(AtomicUsize::new(0)),
+            settings: self.settings,
+            halt: self.halt,
+            closing: self.closing,
+        }
+    }
+}
+
+/// The most slots: more would make one process hold more leases than it can answer for.
+const SLOTS_MAX: u32 = 10_000;
+
+fn check(settings: &Settings) -> std::result::Result<(), WorkerError> {
+    let refuse = |text: String| Err(WorkerError::Settings(text));
+    if settings.slots == 0 || settings.slots > SLOTS_MAX {
+        return refuse(format!("slots = {}: write 1 to {SLOTS_MAX}", settings.slots));
+    }
+    if settings.beat.0.is_zero() || settings.beat.0 * 2 > settings.lease.0 {
+        return refuse(
+            "beat: must be above zero and at most half of `lease`, so that one lost beat loses nothing".to_owned(),
+        );
+    }
+    if settings.poll.0.is_zero() {
+        return refuse("poll: must be above zero; `200ms` is right for most".to_owned());
+    }
+    Ok(())
+}
+
+fn who(role: String, settings: &Settings) -> NewWorker {
+    NewWorker {
+        id: WorkerId(Uuid::now_v7()),
+        role,
+        host: gristmill_jobs::place::host(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        slots: settings.slots,
+        queues: settings.queues.clone(),
+        lease: settings.lease.0,
+    }
+}

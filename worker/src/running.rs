@@ -1,0 +1,130 @@
+//! The worker as a process: everything at once, and an orderly end.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use apalis_core::worker::builder::WorkerBuilder;
+use apalis_core::worker::ext::parallelize::ParallelizeExt;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::attempt::{Attempts, Settled};
+use crate::backend::{Bench, Claimed, Spawned};
+use crate::claim::{Claimer, Claiming};
+use crate::complete::Completer;
+use crate::lease::Lease;
+use crate::{Report, Settings, Worker, WorkerError, WorkerOptions, metrics};
+
+/// How long handlers have to come to their end after they were called off.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What the loop is made of.
+pub(crate) struct Parts {
+    pub(crate) claimer: Claimer,
+    pub(crate) attempts: Arc<Attempts>,
+    pub(crate) completer: Completer,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) busy: Arc<AtomicUsize>,
+    pub(crate) settings: Settings,
+    pub(crate) halt: CancellationToken,
+    pub(crate) closing: CancellationToken,
+}
+
+/// Works until `shutdown`, then stops claiming, lets what runs finish within the drain time, gives
+/// the rest back without spending an attempt, and leaves.
+///
+/// # Errors
+///
+/// When it cannot begin, or when it cannot say good-bye: then its lease runs out by itself.
+pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> Result<Report, WorkerError> {
+    let road = options.road.clone();
+    let Parts { claimer, attempts, completer, lease, slots, busy, settings, halt, closing } =
+        Worker::enter(options).await?.parts();
+    tracing::info!(worker.id = %lease.current().id, slots = settings.slots, queues = ?settings.queues, "worker begins");
+
+    let beating = CancellationToken::new();
+    let beats = beat(&lease, &busy, &settings, &beating);
+    let (ended_in, ended) = mpsc::channel(2 * usize::try_from(settings.slots).unwrap_or(usize::MAX).clamp(100, 1_000));
+    let completing = tokio::spawn(completer.run(ended, Arc::clone(&busy), settings.flush.0));
+    let (jobs, claimed) = mpsc::channel(usize::try_from(settings.slots).unwrap_or(usize::MAX));
+    let clocks = Arc::clone(&attempts.clocks);
+    let shell = shell(Claimed { jobs: claimed }, attempts, ended_in);
+
+    let stop = CancellationToken::new();
+    let claiming = Claiming { claimer, lease: Arc::clone(&lease), slots, busy, clocks, jobs, poll: settings.poll.0 };
+    let claiming = claiming.run(&stop);
+    tokio::pin!(claiming, shutdown);
+    let (claimer, asked) = tokio::select! {
+        claimer = &mut claiming => (claimer, false),
+        () = &mut shutdown => {
+            stop.cancel();
+            (claiming.await, true)
+        }
+    };
+
+    let (drained, ()) = tokio::join!(drain(shell, settings.drain.0, &halt), claimer.stop());
+    closing.cancel();
+    let tally = completing.await.map_err(|error| WorkerError::Shell(error.to_string()))?;
+    beating.cancel();
+    // It only waits for the token; a panic in it would have ended the lease, and retiring says so.
+    let _ = beats.await;
+    road.publish(&lease.retire().await?).await;
+    tracing::info!(settled = tally.settled, fenced = tally.fenced, released = tally.released, "worker ends");
+    match drained {
+        Ok(()) if asked => Ok(tally),
+        Ok(()) => Err(WorkerError::Shell("it takes no more jobs".to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
+fn beat(lease: &Arc<Lease>, busy: &Arc<AtomicUsize>, settings: &Settings, stop: &CancellationToken) -> JoinHandle<()> {
+    let (lease, busy, stop) = (Arc::clone(lease), Arc::clone(busy), stop.clone());
+    let (every, slots) = (settings.beat.0, settings.slots);
+    tokio::spawn(async move {
+        let running = || {
+            let running = busy.load(Ordering::Relaxed);
+            metrics::slots(running, slots);
+            u32::try_from(running).unwrap_or(u32::MAX)
+        };
+        lease.keep(every, running, &stop).await;
+    })
+}
+
+/// The apalis worker: each job on a task of its own, and a stream of jobs that it waits for.
+fn shell(
+    claimed: Claimed,
+    attempts: Arc<Attempts>,
+    ended: mpsc::Sender<Settled>,
+) -> JoinHandle<Result<(), WorkerError>> {
+    let worker = WorkerBuilder::new("gristmill")
+        .backend(claimed)
+        .parallelize(tokio::spawn::<Spawned>)
+        .build(Bench { attempts, ended });
+    tokio::spawn(async move { worker.run().await.map_err(|error| WorkerError::Shell(error.to_string())) })
+}
+
+/// Waits for what runs; then calls it off, and waits a little more for it to notice.
+async fn drain(
+    mut shell: JoinHandle<Result<(), WorkerError>>,
+    within: Duration,
+    halt: &CancellationToken,
+) -> Result<(), WorkerError> {
+    let ended = match tokio::time::timeout(within, &mut shell).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            tracing::info!(?within, "the drain time is over: what still runs is given back");
+            halt.cancel();
+            match tokio::time::timeout(GRACE, &mut shell).await {
+                Ok(ended) => ended,
+                // A handler that blocks its thread notices nothing. Retiring gives its job back,
+                // and the fence keeps it from writing anything down.
+                Err(_) => return Ok(()),
+            }
+        }
+    };
+    ended.map_err(|error| WorkerError::Shell(error.to_string()))?
+}

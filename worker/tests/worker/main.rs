@@ -1,0 +1,6 @@
+//! The worker: in single steps, as a process, and with a broker.
+
+mod ground;
+mod loops;
+mod messages;
+mod steps;
