@@ -1,0 +1,86 @@
+//! What is read from the store when somebody looks, at most every five seconds.
+
+use std::time::Duration;
+
+use gristmill_core::id::DEFAULT_TENANT;
+use gristmill_jobs::road::Road;
+use gristmill_store::{QueueView, Result, StoreHandle};
+use metrics::{Unit, describe_gauge, gauge};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::health::of_broker;
+
+/// However many look, the store is asked no more often.
+const AGE: Duration = Duration::from_secs(5);
+
+/// Jobs by queue and state.
+const QUEUE_JOBS: &str = "gristmill_queue_jobs";
+/// Outbox rows that wait.
+const OUTBOX_ROWS: &str = "gristmill_outbox_rows";
+/// How long the oldest of them has waited.
+const OUTBOX_AGE: &str = "gristmill_outbox_age_seconds";
+/// 1 when the broker can be used.
+const BROKER_UP: &str = "gristmill_broker_up";
+/// 1 when the store answers.
+const STORE_UP: &str = "gristmill_store_up";
+
+/// The gauges and when they were set.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges(Mutex<Option<Instant>>);
+
+impl Gauges {
+    pub(crate) fn new() -> Self {
+        describe_gauge!(QUEUE_JOBS, "Jobs by queue and state, from the store's maintained counters");
+        describe_gauge!(OUTBOX_ROWS, "Committed groups of ids that are not published yet");
+        describe_gauge!(OUTBOX_AGE, Unit::Seconds, "How long the oldest unpublished group has waited");
+        describe_gauge!(BROKER_UP, "1 when messages can be published and consumed, else 0");
+        describe_gauge!(STORE_UP, "1 when the store answers, else 0");
+        Self::default()
+    }
+
+    /// Sets them anew when they are old.
+    pub(crate) async fn refresh(&self, store: &StoreHandle, road: &Road) {
+        gauge!(BROKER_UP).set(f64::from(u8::from(of_broker(road).ok)));
+        let mut set = self.0.lock().await;
+        if set.is_some_and(|set| set.elapsed() < AGE) {
+            return;
+        }
+        *set = Some(Instant::now());
+        let up = read(store).await.is_ok();
+        gauge!(STORE_UP).set(f64::from(u8::from(up)));
+    }
+}
+
+async fn read(store: &StoreHandle) -> Result<()> {
+    for queue in store.queues(DEFAULT_TENANT).await? {
+        for (state, jobs) in states(&queue) {
+            gauge!(QUEUE_JOBS, "queue" => queue.name.clone(), "state" => state).set(number(jobs));
+        }
+    }
+    let backlog = store.outbox_backlog().await?;
+    gauge!(OUTBOX_ROWS).set(number(backlog.rows));
+    let age = match backlog.oldest {
+        Some(oldest) => (store.now().await? - oldest).to_std().unwrap_or_default(),
+        None => Duration::ZERO,
+    };
+    gauge!(OUTBOX_AGE).set(age.as_secs_f64());
+    Ok(())
+}
+
+fn states(queue: &QueueView) -> [(&'static str, u64); 7] {
+    [
+        ("scheduled", queue.scheduled),
+        ("queued", queue.queued),
+        ("running", queue.running),
+        ("retry", queue.retry),
+        ("done", queue.done),
+        ("dead", queue.dead),
+        ("cancelled", queue.cancelled),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number of jobs beyond 2^52 does not occur")]
+fn number(count: u64) -> f64 {
+    count as f64
+}

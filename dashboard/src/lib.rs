@@ -1,0 +1,15 @@
+//! Seeing: what a process measures, and whether it is well.
+//!
+//! * [`exporter`]: the recorder behind every `metrics` call, and its text for Prometheus.
+//! * [`health`]: whether store and broker can be used just now.
+//! * [`gauges`]: what is read from the store when somebody looks.
+//! * [`serve`]: `/metrics`, `/healthz` and `/readyz`.
+
+pub mod exporter;
+mod gauges;
+pub mod health;
+mod server;
+
+pub use exporter::{Exporter, ExporterError};
+pub use health::{Health, Part};
+pub use server::{Bound, ServeError, Watched, bind, serve};
