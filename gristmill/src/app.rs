@@ -1,0 +1,207 @@
+//! The whole command line, with kinds and item handlers of the program's own.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use gristmill_jobs::process::ItemOut;
+use serde_json::Value;
+
+use crate::command::Cli;
+use crate::config::error::all_of;
+use crate::config::{Layers, LogFormat, load};
+use crate::demo;
+use crate::door::Door;
+use crate::exit_code::{CommandError, Exit, Result};
+use crate::kind::{self, Kind, KindHandler};
+use crate::output::Output;
+use crate::parts::Parts;
+
+/// A program that is the command line `gristmill`, with its own kinds in it.
+///
+/// ```no_run
+/// use gristmill::{App, Context, Failure, ItemOut, Kind};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Greet { name: String }
+///
+/// impl Kind for Greet {
+///     const NAME: &str = "greet";
+///     type Output = String;
+///     async fn run(self, _context: Context) -> Result<String, Failure> { Ok(format!("Hello {}", self.name)) }
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     App::new()
+///         .kind::<Greet>()
+///         .item_handler("double", |item, _attempt| match item["n"].as_i64() {
+///             Some(n) => ItemOut::Ok(serde_json::json!({ "n": n * 2 })),
+///             None => ItemOut::Failed { reason: "`n` is not a whole number".to_owned(), retry: false },
+///         })
+///         .main()
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct App {
+    parts: Parts,
+    /// Kinds are made when everything is registered, so that the order of `kind` and `state` does not matter.
+    kinds: Vec<fn(&mut Parts)>,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl App {
+    /// The command line with the kinds that come with it.
+    pub fn new() -> Self {
+        // The demo's handler is always there, so that its batches can be redriven and run again later.
+        Self { parts: Parts::default(), kinds: Vec::new() }.item_handler(demo::GATEWAY, demo::gateway)
+    }
+
+    /// Adds a kind of job; one of the same name takes the place of the one before.
+    pub fn kind<K: Kind>(mut self) -> Self {
+        self.kinds.push(|parts| {
+            parts.defaults.insert(K::NAME.to_owned(), kind::defaults::<K>());
+            parts.kinds.insert(K::NAME, Arc::new(KindHandler::<K>::new(parts.states.clone())));
+        });
+        self
+    }
+
+    /// Adds a function that does the work on each item of a batch: `process = { rust = "NAME" }`.
+    ///
+    /// It gets the item and the number of the try, counted from 1, on a thread for items: it may
+    /// compute, but should not wait. What fails with `retry` is tried again as often as the batch's
+    /// `item_attempts` says, and quarantined then.
+    pub fn item_handler<F>(mut self, name: impl Into<String>, function: F) -> Self
+    where
+        F: Fn(&Value, u32) -> ItemOut + Send + Sync + 'static,
+    {
+        self.parts.items.insert(name.into(), Arc::new(function));
+        self
+    }
+
+    /// Shares something with all kinds, such as a pool of connections: see [`crate::Context::state`].
+    pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.parts.states.insert(state);
+        self
+    }
+
+    /// Reads the arguments, does what they say, and gives the exit code.
+    pub fn main(self) -> ExitCode {
+        self.run(std::env::args_os().collect()).into()
+    }
+
+    fn run(mut self, args: Vec<OsString>) -> Exit {
+        for add in std::mem::take(&mut self.kinds) {
+            add(&mut self.parts);
+        }
+        let wants_json = args.iter().skip(1).any(|arg| arg == "--json");
+        let cli = match Cli::try_parse_from(&args) {
+            Ok(cli) => cli,
+            Err(error) => return refused(&error, wants_json),
+        };
+        let output = Output::new(cli.global.json, cli.global.plain, cli.global.quiet, cli.global.color);
+        let result = self.command(cli, output, args);
+        result.unwrap_or_else(|error| {
+            say(&output, wants_json, &error);
+            error.exit
+        })
+    }
+
+    fn command(self, cli: Cli, output: Output, args: Vec<OsString>) -> Result<Exit> {
+        let layers = layers(&cli);
+        let loaded = match load(&layers) {
+            Ok(loaded) => loaded,
+            Err(_) if !cli.command.needs_config() => crate::config::Loaded::default(),
+            Err(errors) => return Err(all_of(errors)),
+        };
+        for warning in &loaded.warnings {
+            output.note(&format!("warning: {warning}"));
+        }
+        start_log(&cli, &loaded.config.log);
+        let door = Door::new(loaded, layers, output, cli.global.tenant.clone(), self.parts, args);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CommandError::new(Exit::Internal, format!("the runtime cannot start: {error}")))?;
+        runtime.block_on(async {
+            let result = cli.command.run(&door).await;
+            door.close().await;
+            result
+        })
+    }
+}
+
+/// What the command line refuses, or what it prints on request.
+fn refused(error: &clap::Error, wants_json: bool) -> Exit {
+    // A closed pipe is no error of ours.
+    if error.use_stderr() && wants_json {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let hint = text.lines().find(|line| line.contains("tip:")).map(|line| line.trim().to_owned());
+        let output = Output::new(true, false, false, crate::output::Color::Never);
+        output.document(&CommandError { exit: Exit::Usage, message, hint }.to_json());
+    } else {
+        let _ = error.print();
+    }
+    if error.use_stderr() { Exit::Usage } else { Exit::Success }
+}
+
+fn say(output: &Output, wants_json: bool, error: &CommandError) {
+    if wants_json {
+        output.document(&error.to_json());
+        return;
+    }
+    output.error(&format!("error: {}", error.message));
+    if let Some(hint) = &error.hint {
+        output.error(&format!("  {hint}"));
+    }
+}
+
+fn layers(cli: &Cli) -> Layers {
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("GRISTMILL_") && !name.starts_with("GRISTMILL_TEST_"))
+        .filter(|(name, _)| name != "GRISTMILL_TENANT")
+        .collect();
+    let global = &cli.global;
+    let log = global.log.map(|format| match format {
+        LogFormat::Text => "text".to_owned(),
+        LogFormat::Json => "json".to_owned(),
+    });
+    let flags = [
+        ("store", "store.url", global.store.clone()),
+        ("broker", "broker.url", global.broker.clone()),
+        ("log", "log.format", log),
+    ];
+    Layers {
+        file: global.config.clone(),
+        env,
+        flags: flags.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value?))).collect(),
+    }
+}
+
+fn start_log(cli: &Cli, settings: &crate::config::LogSettings) {
+    let level = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => "error".to_owned(),
+        (false, 0) => settings.level.clone(),
+        (false, 1) => "info".to_owned(),
+        (false, _) => "debug".to_owned(),
+    };
+    // The library says at level error that a connection is closed, also when we close it. What matters
+    // of it is said by our own supervisor; whoever wants more names it.
+    let level = if level.contains("lapin") { level } else { format!("{level},lapin=off") };
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber in one process is refused: the first one stays, which is right in tests.
+    let _ = match settings.format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+}

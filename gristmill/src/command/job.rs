@@ -1,0 +1,173 @@
+//! `gristmill job`: look at jobs, retry or cancel them.
+
+use clap::{Args, Subcommand};
+use gristmill_core::job::JobState;
+use gristmill_store::{JobFilter, JobView, Steered};
+
+use super::list::{DryRun, Paging, add, id, report};
+use crate::config::suggest;
+use crate::door::Door;
+use crate::exit_code::{CommandError, Exit, Result};
+use crate::output::brief;
+
+/// Look at jobs, retry or cancel them
+#[derive(Debug, Args)]
+pub(crate) struct Job {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Jobs, newest first
+    #[command(before_help = "Examples:
+  gristmill job list
+  gristmill job list --state retry --state dead --kind email
+  gristmill job list --queue default --limit 200 --json")]
+    List(List),
+    /// One job with its payload and the attempts that did not end well
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Let jobs that wait in `retry` or `scheduled` run now
+    #[command(before_help = "Examples:
+  gristmill job retry 0198f9c1-…
+  gristmill job retry 0198f9c1-… --dry-run
+
+A dead job is brought back by `gristmill dead redrive`.")]
+    Retry {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Call jobs off that are not final
+    #[command(before_help = "Examples:
+  gristmill job cancel 0198f9c1-… --reason 'wrong customer'")]
+    Cancel {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Why, kept with the job
+        #[arg(long, default_value = "cancelled from the command line")]
+        reason: String,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only in this state; may be repeated
+    #[arg(long, value_name = "STATE")]
+    state: Vec<String>,
+    /// Only on this queue
+    #[arg(long)]
+    queue: Option<String>,
+    /// Only of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only of this batch
+    #[arg(long, value_name = "ID")]
+    batch: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl Job {
+    pub(super) async fn run(self, door: &Door) -> Result<Exit> {
+        match self.verb {
+            Verb::List(list) => list.run(door).await,
+            Verb::Show { id: text } => show(door, &text).await,
+            Verb::Retry { ids, dry } => {
+                let store = door.store().await?;
+                let mut total = Steered::default();
+                for job in ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
+                    add(&mut total, store.retry_job(&door.tenant, job, dry.dry_run).await?);
+                }
+                door.publish(&total.dispatched).await;
+                report(door, dry.dry_run, "let run", "would let run", &total);
+                Ok(Exit::Success)
+            }
+            Verb::Cancel { ids, reason, dry } => {
+                let store = door.store().await?;
+                let mut total = Steered::default();
+                for job in ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
+                    add(&mut total, store.cancel_job(&door.tenant, job, &reason, dry.dry_run).await?);
+                }
+                door.publish(&total.dispatched).await;
+                report(door, dry.dry_run, "cancelled", "would cancel", &total);
+                Ok(Exit::Success)
+            }
+        }
+    }
+}
+
+impl List {
+    async fn run(self, door: &Door) -> Result<Exit> {
+        let filter = JobFilter {
+            tenant: door.tenant.clone(),
+            states: self.state.iter().map(|word| state(word)).collect::<Result<_>>()?,
+            queue: self.queue,
+            kind: self.kind,
+            batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
+        };
+        let jobs = door.store().await?.jobs(&filter, &self.paging.page()).await?;
+        rows(door, &jobs);
+        self.paging.next(door, jobs.len(), jobs.last().map(|job| job.id.to_string()));
+        Ok(Exit::Success)
+    }
+}
+
+/// Jobs as a list.
+pub(super) fn rows(door: &Door, jobs: &[JobView]) {
+    door.output.list(jobs, &["ID", "KIND", "QUEUE", "STATE", "ATTEMPT", "CREATED", "ERROR"], |job, output| {
+        vec![
+            job.id.to_string(),
+            job.kind.clone(),
+            job.queue.clone(),
+            job.state.to_string(),
+            format!("{}/{}", job.attempt, job.max_attempts),
+            output.time(job.created_at),
+            job.error.as_deref().map_or("-".to_owned(), |error| error.chars().take(60).collect()),
+        ]
+    });
+}
+
+/// One job in full.
+pub(super) async fn show(door: &Door, text: &str) -> Result<Exit> {
+    let job = door.store().await?.job(&door.tenant, id("job", text)?).await?;
+    let job = job.ok_or_else(|| CommandError::not_found(format!("there is no job {text} of `{}`", door.tenant)))?;
+    let output = &door.output;
+    let mut fields = vec![
+        ("id", job.id.to_string()),
+        ("kind", job.kind.clone()),
+        ("state", job.state.to_string()),
+        ("queue", format!("{} ({})", job.queue, job.lane)),
+        ("attempt", format!("{} of {}", job.attempt, job.max_attempts)),
+        ("batch", job.batch.map_or("-".to_owned(), |batch| batch.to_string())),
+        ("created", output.time(job.created_at)),
+        ("run at", output.time_or_dash(job.run_at)),
+        ("started", output.time_or_dash(job.started_at)),
+        ("finished", output.time_or_dash(job.finished_at)),
+        ("error", job.error.clone().unwrap_or("-".to_owned())),
+        ("payload", brief(&job.payload)),
+        ("output", job.output.as_ref().map_or("-".to_owned(), brief)),
+    ];
+    for attempt in &job.attempts {
+        let error = attempt.error.as_deref().unwrap_or("-");
+        let text = format!("{} {} {}: {error}", attempt.attempt, output.time(attempt.ended_at), attempt.ending);
+        fields.push(("attempt ended", text));
+    }
+    output.thing(&job, &fields);
+    Ok(Exit::Success)
+}
+
+fn state(word: &str) -> Result<JobState> {
+    word.parse().map_err(|error: gristmill_core::job::UnknownWord| {
+        let known = JobState::ALL.map(JobState::as_str);
+        CommandError::usage(error.to_string()).hint(suggest(word, known).unwrap_or_default())
+    })
+}

@@ -1,0 +1,89 @@
+//! What lists and steering commands share: pages by key, dry runs, reasons.
+
+use std::str::FromStr;
+
+use clap::Args;
+use gristmill_store::{Page, Steered};
+use serde_json::json;
+
+use crate::door::Door;
+use crate::exit_code::{CommandError, Result};
+use crate::output::Format;
+
+/// Which part of a list.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Paging {
+    /// Begin after this key: the last one of the page before
+    #[arg(long, value_name = "KEY")]
+    pub(crate) after: Option<String>,
+    /// How many rows, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+impl Paging {
+    /// As the store wants it.
+    pub(crate) fn page(&self) -> Page {
+        Page { after: self.after.clone(), limit: self.limit }
+    }
+
+    /// Says how to see the next page, when this one is full.
+    pub(crate) fn next(&self, door: &Door, shown: usize, last: Option<String>) {
+        let full = u32::try_from(shown).is_ok_and(|shown| shown >= self.limit);
+        if let Some(last) = last.filter(|_| full) {
+            door.output.note(&format!("more: {}", door.again(&["--after", &last])));
+        }
+    }
+}
+
+/// Whether to change anything.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DryRun {
+    /// Say what would change, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Says what a steering command did, or would do.
+pub(crate) fn report(door: &Door, dry_run: bool, done: &str, would: &str, steered: &Steered) {
+    match door.output.format {
+        Format::Json => door.output.document(&json!({
+            "dry_run": dry_run,
+            "affected": steered.affected,
+            "samples": steered.samples,
+            "generation": steered.generation,
+        })),
+        Format::Plain | Format::Table => {
+            let verb = if dry_run { would } else { done };
+            door.output.line(&format!("{verb}: {}", steered.affected));
+            for sample in &steered.samples {
+                door.output.note(&format!("  {sample}"));
+            }
+            if let Some(generation) = steered.generation {
+                door.output.note(&format!("  generation {generation}"));
+            }
+        }
+    }
+}
+
+/// Adds up what several calls did.
+pub(crate) fn add(total: &mut Steered, one: Steered) {
+    total.affected += one.affected;
+    let room = 5_usize.saturating_sub(total.samples.len());
+    total.samples.extend(one.samples.into_iter().take(room));
+    total.generation = one.generation.or(total.generation);
+    total.dispatched.moved += one.dispatched.moved;
+    total.dispatched.dispatches.extend(one.dispatched.dispatches);
+}
+
+/// Reads an id.
+///
+/// # Errors
+///
+/// When it is none.
+pub(crate) fn id<T: FromStr>(what: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|_| {
+        CommandError::usage(format!("`{text}` is not the id of a {what}"))
+            .hint(format!("see `gristmill {what} list` for the ids"))
+    })
+}

@@ -1,0 +1,114 @@
+//! Paths in a configuration file are relative to that file's folder.
+
+use std::path::{Path, absolute};
+
+use gristmill_core::definition::{BatchDefinition, OneOrMany};
+
+use super::Config;
+use super::origin::{Origin, Origins};
+
+/// Makes every path that the file said independent of where the program was started.
+pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
+    let from_file = |key: &str| matches!(origins.get(key), Some(Origin::File { .. }));
+    if from_file("store.url") {
+        config.store.url = sqlite_url(&config.store.url, folder);
+    }
+    if from_file("broker.ca_file") {
+        config.broker.ca_file = config.broker.ca_file.take().map(|path| below(folder, &path));
+    }
+    if from_file("mail.url")
+        && let Some(path) = config.mail.url.strip_prefix("folder://")
+    {
+        config.mail.url = format!("folder://{}", below(folder, path));
+    }
+    for (key, path) in [
+        ("mail.password_file", &mut config.mail.password_file),
+        ("mail.ca_file", &mut config.mail.ca_file),
+        ("mail.templates", &mut config.mail.templates),
+        ("webhook.secret_file", &mut config.webhook.secret_file),
+    ] {
+        if from_file(key) {
+            *path = path.take().map(|path| below(folder, &path));
+        }
+    }
+    for batch in config.batch.values_mut() {
+        resolve_batch(batch, folder);
+    }
+}
+
+/// A relative `sqlite:` address below the folder; anything else as it is.
+fn sqlite_url(url: &str, folder: &Path) -> String {
+    let Some(path) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) else {
+        return url.to_owned();
+    };
+    if folder.as_os_str().is_empty() || path.starts_with('/') || path.starts_with(':') {
+        return url.to_owned();
+    }
+    format!("sqlite://{}", folder.join(path).display())
+}
+
+/// A batch's paths become absolute: its definition travels to workers that were started elsewhere.
+fn resolve_batch(batch: &mut BatchDefinition, folder: &Path) {
+    for list in [&mut batch.source.csv, &mut batch.source.jsonl].into_iter().flatten() {
+        match list {
+            OneOrMany::One(path) => *path = far(folder, path),
+            OneOrMany::Many(paths) => paths.iter_mut().for_each(|path| *path = far(folder, path)),
+        }
+    }
+    if let Some(sql) = &mut batch.source.sql {
+        sql.url = far_url(&sql.url, folder);
+    }
+    if let Some(schema) = batch.validate.as_mut().and_then(|validate| validate.schema.as_mut()) {
+        *schema = far(folder, schema);
+    }
+    for enrich in &mut batch.enrich {
+        if let Some(file) = &mut enrich.file {
+            *file = far(folder, file);
+        }
+        if let Some(sql) = &mut enrich.sql {
+            sql.url = far_url(&sql.url, folder);
+        }
+    }
+    if let Some(output) = &mut batch.output {
+        for path in [&mut output.jsonl, &mut output.csv].into_iter().flatten() {
+            *path = far(folder, path);
+        }
+    }
+    if let Some(exec) = batch.process.as_mut().and_then(|process| process.exec.as_mut()) {
+        // The program's arguments may be paths too: it starts in the file's folder unless told otherwise.
+        exec.dir = Some(far(folder, exec.dir.as_deref().unwrap_or(".")));
+        if let Some(program) = exec.command.first_mut().filter(|program| program.contains('/')) {
+            *program = far(folder, program);
+        }
+    }
+}
+
+fn below(folder: &Path, path: &str) -> String {
+    folder.join(path).display().to_string()
+}
+
+fn far(folder: &Path, path: &str) -> String {
+    if path == "-" {
+        return path.to_owned();
+    }
+    let joined = folder.join(path);
+    absolute(&joined).unwrap_or(joined).display().to_string()
+}
+
+fn far_url(url: &str, folder: &Path) -> String {
+    sqlite_url(url, &absolute(folder.join(".")).unwrap_or_else(|_| folder.to_path_buf()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_database_lies_beside_the_file_that_names_it() {
+        let folder = Path::new("etc");
+        assert_eq!(sqlite_url("sqlite://a.db", folder), "sqlite://etc/a.db");
+        assert_eq!(sqlite_url("sqlite:///var/a.db", folder), "sqlite:///var/a.db");
+        assert_eq!(sqlite_url("postgres://h/d", folder), "postgres://h/d");
+        assert_eq!(sqlite_url("sqlite://a.db", Path::new("")), "sqlite://a.db");
+    }
+}

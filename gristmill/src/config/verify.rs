@@ -1,0 +1,459 @@
+//! What types alone cannot say: which values make sense, and which exclude one another.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, WebhookEffect};
+use gristmill_jobs::kind::webhook;
+use gristmill_jobs::mail::Templates;
+use gristmill_jobs::mail::message::mailbox;
+use gristmill_jobs::source::{self, SourceError};
+use serde_json::Value;
+use url::Url;
+
+use super::Config;
+use super::error::{ConfigError, nearest};
+use super::origin::{Origins, join, nearest_origin};
+use super::schedule;
+
+/// Everything that is wrong with the values. Schemas that a batch names are read into it.
+pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
+    let templates = Templates::new(config.mail.templates.as_deref());
+    let private_webhooks = config.webhook.allow_private;
+    let mut findings = Findings { origins, templates, private_webhooks, errors: Vec::new() };
+    findings.store(&config.store.url);
+    findings.broker(&config.broker.url);
+    findings.worker(config);
+    findings.mail(config);
+    for (key, address) in [("worker.metrics", &config.worker.metrics), ("scheduler.metrics", &config.scheduler.metrics)]
+    {
+        if !address.is_empty() && SocketAddr::from_str(address).is_err() {
+            findings.push(key, format!("`{address}` is not an address; write one such as `127.0.0.1:9601`"));
+        }
+    }
+    for (name, kind) in &config.kind {
+        let key = format!("kind.{name}");
+        if kind.max_attempts == Some(0) {
+            findings.push(&join(&key, "max_attempts"), "is 0; a job needs at least 1 attempt");
+        }
+        if kind.timeout.is_some_and(|span| span.0.is_zero()) {
+            findings.push(&join(&key, "timeout"), "is 0; write how long one attempt may take, such as `15m`");
+        }
+        if let Some(queue) = &kind.queue {
+            findings.name(&join(&key, "queue"), queue);
+        }
+    }
+    for (name, batch) in &mut config.batch {
+        findings.batch(name, batch);
+    }
+    findings.errors
+}
+
+/// Whether a text can name a queue or a batch: 1 to 100 letters, digits, `-`, `_`.
+pub fn is_name(text: &str) -> bool {
+    (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+struct Findings<'a> {
+    origins: &'a Origins,
+    templates: Templates,
+    private_webhooks: bool,
+    errors: Vec<ConfigError>,
+}
+
+impl Findings<'_> {
+    fn push(&mut self, key: &str, message: impl Into<String>) {
+        let origin = nearest_origin(self.origins, key).cloned();
+        self.errors.push(ConfigError::at(origin, key, message));
+    }
+
+    fn name(&mut self, key: &str, text: &str) {
+        if !is_name(text) {
+            self.push(key, format!("`{text}` is not a name; use 1 to 100 letters, digits, `-` and `_`"));
+        }
+    }
+
+    fn exactly_one(&mut self, key: &str, choices: &[(&str, bool)]) {
+        let given: Vec<&str> = choices.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        let all = choices.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        match given.len() {
+            1 => {}
+            0 => self.push(key, format!("says nothing; give one of {all}")),
+            _ => self.push(key, format!("has {}; give only one of {all}", given.join(" and "))),
+        }
+    }
+
+    fn store(&mut self, url: &str) {
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        if !matches!(scheme, "sqlite" | "postgres" | "postgresql") {
+            let shown = super::show::redact_url(url);
+            self.push(
+                "store.url",
+                format!(
+                    "`{shown}` is not the address of a store; write `sqlite://FILE` or `postgres://USER@HOST/DATABASE`"
+                ),
+            );
+        } else if scheme != "sqlite" && Url::parse(url).is_err() {
+            self.push("store.url", "is not a URL; write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`");
+        }
+    }
+
+    fn broker(&mut self, url: &str) {
+        let right = "write `in-process` or `amqp://USER:PASSWORD@HOST:5672/VHOST`";
+        if url == "in-process" {
+            return;
+        }
+        match Url::parse(url) {
+            Ok(parsed) if matches!(parsed.scheme(), "amqp" | "amqps") && parsed.host_str().is_some() => {}
+            _ => {
+                let shown = super::show::redact_url(url);
+                self.push("broker.url", format!("`{shown}` is not the address of a broker; {right}"));
+            }
+        }
+    }
+
+    fn worker(&mut self, config: &Config) {
+        let worker = &config.worker;
+        if !(1..=10_000).contains(&worker.slots) {
+            self.push("worker.slots", format!("is {}; it must be 1 to 10000", worker.slots));
+        }
+        if worker.beat.0.is_zero() || worker.lease.0 < worker.beat.0 * 2 {
+            self.push("worker.lease", "is too short; it must be at least twice `worker.beat`, which must not be 0");
+        }
+        for queue in &worker.queues {
+            self.name("worker.queues", queue);
+        }
+        if config.store.connections == 0 {
+            self.push("store.connections", "is 0; at least 1 is needed");
+        }
+        for (key, span) in [
+            ("scheduler.promote", config.scheduler.promote),
+            ("scheduler.rescue", config.scheduler.rescue),
+            ("scheduler.sweep", config.scheduler.sweep),
+            ("scheduler.probe", config.scheduler.probe),
+            ("scheduler.reconcile", config.scheduler.reconcile),
+            ("worker.poll", config.worker.poll),
+        ] {
+            if span.0.is_zero() {
+                self.push(key, "is 0; write how often, such as `1s`");
+            }
+        }
+    }
+
+    fn mail(&mut self, config: &Config) {
+        let mail = &config.mail;
+        let right = "write `folder://PATH`, `smtp://USER@HOST:587` or `smtps://USER@HOST`";
+        let scheme = mail.url.split_once("://").map_or("", |(scheme, _)| scheme);
+        match (scheme, Url::parse(&mail.url)) {
+            ("folder", _) if mail.url.len() > "folder://".len() => {}
+            ("smtp" | "smtps", Ok(url)) if url.password().is_some() => {
+                self.push("mail.url", "holds a password; name its variable in `mail.password_env` instead");
+            }
+            ("smtp" | "smtps", Ok(url)) if url.has_host() => {}
+            _ => {
+                let shown = super::show::redact_url(&mail.url);
+                self.push("mail.url", format!("`{shown}` is not the address of a mail service; {right}"));
+            }
+        }
+        if mail.connections == 0 {
+            self.push("mail.connections", "is 0; at least 1 is needed");
+        }
+        if !mail.from.contains('@') {
+            let wrong = format!("`{}` is not a sender; write `Name <name@example.com>`", mail.from);
+            self.push("mail.from", wrong);
+        }
+        if mail.password_env.is_some() && mail.password_file.is_some() {
+            self.push("mail.password_file", "stands beside `password_env`; give only one of them");
+        }
+        if config.webhook.secret_env.is_some() && config.webhook.secret_file.is_some() {
+            self.push("webhook.secret_file", "stands beside `secret_env`; give only one of them");
+        }
+    }
+
+    fn batch(&mut self, name: &str, batch: &mut BatchDefinition) {
+        let key = format!("batch.{name}");
+        self.name(&key, name);
+        self.name(&join(&key, "queue"), &batch.queue);
+        if !(1..=CHUNK_ITEMS_MAX).contains(&batch.chunk) {
+            self.push(&join(&key, "chunk"), format!("is {}; a chunk has 1 to {CHUNK_ITEMS_MAX} items", batch.chunk));
+        }
+        if batch.max_attempts == 0 {
+            self.push(&join(&key, "max_attempts"), "is 0; a chunk needs at least 1 attempt");
+        }
+        if batch.timeout.0.is_zero() {
+            self.push(&join(&key, "timeout"), "is 0; write how long one attempt may take, such as `15m`");
+        }
+        self.choices(&key, batch);
+        self.schema(&key, batch);
+        self.callbacks(&join(&key, "on"), &batch.on);
+        if let Some(schedule) = &batch.schedule {
+            self.schedule(&join(&key, "schedule"), schedule);
+        }
+    }
+
+    fn choices(&mut self, key: &str, batch: &BatchDefinition) {
+        let source = &batch.source;
+        self.exactly_one(
+            &join(key, "source"),
+            &[("csv", source.csv.is_some()), ("jsonl", source.jsonl.is_some()), ("sql", source.sql.is_some())],
+        );
+        let inputs = [source.csv.is_some(), source.jsonl.is_some(), source.sql.is_some()];
+        if inputs.iter().filter(|given| **given).count() == 1 {
+            let wrong = match source::check(source) {
+                Ok(()) => None,
+                Err(SourceError::Setting(wrong)) => Some(wrong),
+                Err(other) => Some(other.to_string()),
+            };
+            if let Some(wrong) = wrong {
+                self.push(&join(key, "source"), wrong);
+            }
+        }
+        if let Some(process) = &batch.process {
+            let (rust, exec, http) = (process.rust.is_some(), process.exec.is_some(), process.http.is_some());
+            self.exactly_one(&join(key, "process"), &[("rust", rust), ("exec", exec), ("http", http)]);
+            if process.exec.as_ref().is_some_and(|exec| exec.command.is_empty()) {
+                self.push(&join(key, "process.exec.command"), "is empty; write the program and its arguments");
+            }
+            if let Some(http) = &process.http {
+                self.web_address(&join(key, "process.http.url"), &http.url);
+            }
+        }
+        if let Some(output) = &batch.output {
+            let given =
+                [("jsonl", output.jsonl.is_some()), ("csv", output.csv.is_some()), ("sql", output.sql.is_some())];
+            self.exactly_one(&join(key, "output"), &given);
+        }
+        for (index, enrich) in batch.enrich.iter().enumerate() {
+            let given = [("file", enrich.file.is_some()), ("sql", enrich.sql.is_some())];
+            self.exactly_one(&format!("{key}.enrich[{index}]"), &given);
+        }
+    }
+
+    /// The content of a schema's file takes the place of `inline`: a run must not depend on the file.
+    fn schema(&mut self, key: &str, batch: &mut BatchDefinition) {
+        let Some(validate) = &mut batch.validate else { return };
+        let given = [("schema", validate.schema.is_some()), ("inline", validate.inline.is_some())];
+        self.exactly_one(&join(key, "validate"), &given);
+        let Some(path) = validate.schema.clone() else { return };
+        let read = std::fs::read_to_string(&path).map_err(|error| format!("`{path}` cannot be read: {error}"));
+        let parsed = read.and_then(|text| {
+            serde_json::from_str::<Value>(&text).map_err(|error| format!("`{path}` is not JSON: {error}"))
+        });
+        match parsed {
+            Ok(schema) => {
+                validate.schema = None;
+                validate.inline = Some(schema);
+            }
+            Err(wrong) => self.push(&join(key, "validate.schema"), wrong),
+        }
+    }
+
+    fn callbacks(&mut self, key: &str, on: &Callbacks) {
+        for (event, effects) in [("success", &on.success), ("settled", &on.settled), ("halted", &on.halted)] {
+            for (index, effect) in effects.iter().enumerate() {
+                let key = format!("{key}.{event}[{index}]");
+                self.exactly_one(&key, &[("email", effect.email.is_some()), ("webhook", effect.webhook.is_some())]);
+                if let Some(email) = &effect.email {
+                    self.recipients(&join(&key, "email.to"), &email.to);
+                    self.template(&join(&key, "email.template"), &email.template);
+                }
+                if let Some(effect) = &effect.webhook {
+                    let key = match effect {
+                        WebhookEffect::Url(_) => join(&key, "webhook"),
+                        WebhookEffect::Full { .. } => join(&key, "webhook.url"),
+                    };
+                    if self.web_address(&key, effect.url())
+                        && let Err(wrong) = webhook::check_url(effect.url(), self.private_webhooks)
+                    {
+                        self.push(&key, wrong);
+                    }
+                }
+            }
+        }
+    }
+
+    fn template(&mut self, key: &str, name: &str) {
+        let Err(wrong) = self.templates.check(name) else { return };
+        let names = self.templates.names();
+        let near = nearest(name, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+        let origin = nearest_origin(self.origins, key).cloned();
+        self.errors.push(ConfigError::at(origin, key, wrong).hint(near));
+    }
+
+    fn recipients(&mut self, key: &str, to: &OneOrMany) {
+        if to.as_slice().is_empty() {
+            self.push(key, "is empty; write at least one address");
+        }
+        for address in to.as_slice() {
+            if mailbox(key, address).is_err() {
+                self.push(key, format!("`{address}` is not an email address; write one such as `ops@example.com`"));
+            }
+        }
+    }
+
+    fn web_address(&mut self, key: &str, text: &str) -> bool {
+        let right = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !right {
+            let shown = super::show::redact_url(text);
+            self.push(key, format!("`{shown}` is not a URL; write one such as `https://example.com/hook`"));
+        }
+        right
+    }
+
+    fn schedule(&mut self, key: &str, schedule: &Value) {
+        for problem in schedule::problems(schedule) {
+            let key = if problem.key.is_empty() { key.to_owned() } else { join(key, &problem.key) };
+            let origin = nearest_origin(self.origins, &key).cloned();
+            self.errors.push(ConfigError::at(origin, key, problem.message).hint(problem.hint));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Layers, load};
+
+    fn errors(text: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, text).expect("written");
+        let found = load(&Layers { file: Some(file.clone()), ..Layers::default() });
+        let shown = file.display().to_string();
+        let show = |error: ConfigError| {
+            let hint = error.hint.clone().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            format!("{error}{hint}").replace(&shown, "c.toml")
+        };
+        found.err().unwrap_or_default().into_iter().map(show).collect()
+    }
+
+    fn each_is_shown_as(table: &[(&str, &str)]) {
+        for (text, expected) in table {
+            let found = errors(text);
+            assert!(
+                found.iter().any(|error| error.starts_with(expected)),
+                "{text}\nexpected {expected}\nfound {found:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_bad_value_is_shown_at_its_line_with_what_would_be_right() {
+        each_is_shown_as(&[
+            ("[worker]\nslotz = 3\n", "c.toml:2: `worker.slotz`: there is no such setting (did you mean `slots`?)"),
+            ("[workr]\nslots = 3\n", "c.toml:1: `workr`: there is no section [workr] (did you mean `worker`?)"),
+            ("[worker]\nlease = \"10x\"\n", "c.toml:2: `worker.lease`: `10x` is not a duration"),
+            ("[worker]\nslots = \"many\"\n", "c.toml:2: `worker.slots`: found string \"many\", expected u32"),
+            ("[worker]\nslots = 0\n", "c.toml:2: `worker.slots`: is 0; it must be 1 to 10000"),
+            ("[store]\nurl = \"mysql://h/d\"\n", "c.toml:2: `store.url`: `mysql://h/d` is not the address of a store"),
+            ("[broker]\nurl = \"kafka\"\n", "c.toml:2: `broker.url`: `kafka` is not the address of a broker"),
+            ("[batch.a]\nchunk = 5\n", "c.toml:1: `batch.a`: `source` is missing here"),
+            ("[batch.a]\nsource = {}\n", "c.toml:2: `batch.a.source`: says nothing; give one of `csv`, `jsonl`, `sql`"),
+            (
+                "[batch.a]\nsource = { csv = \"a\", jsonl = \"b\" }\n",
+                "c.toml:2: `batch.a.source`: has csv and jsonl; give only one of",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nchunk = 0\n",
+                "c.toml:3: `batch.a.chunk`: is 0; a chunk has 1 to 100000 items",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\ntolerate = \"lots\"\n",
+                "c.toml:3: `batch.a.tolerate`: `lots` is not a failure budget",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"61 2 * * *\" }\n",
+                "c.toml:3: `batch.a.schedule.cron`: `61 2 * * *` is not a schedule",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nparse = { n = { type = \"integr\" } }\n",
+                "c.toml:3: `batch.a.parse.n.type`: `integr` is not one of the words known here (did you mean `integer`?)",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\naggregate = { n = { summ = \"x\" } }\n",
+                "c.toml:3: `batch.a.aggregate.n.summ`: there is no such setting (did you mean `sum`?)",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_is_sent_and_when_is_checked_before_anything_runs() {
+        each_is_shown_as(&[
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\non.settled = [{ webhook = \"nope\" }]\n",
+                "c.toml:3: `batch.a.on.settled[0].webhook`: `nope` is not a URL",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\non.halted = [{ webhook = \"http://example.com/\" }]\n",
+                "c.toml:3: `batch.a.on.halted[0].webhook`: plain `http://` can be read and changed on its way; use `https://`, or set `webhook.allow_private = true`",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\non.success = [{ webhook = { url = \"https://10.1.2.3/\" } }]\n",
+                "c.toml:3: `batch.a.on.success[0].webhook.url`: 10.1.2.3 is not a public address; a job may only call public ones unless `webhook.allow_private = true`",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\non.settled = [{ email = { to = [\"Ada <ada@example.com>\", \"a@b, c@d\"] } }]\n",
+                "c.toml:3: `batch.a.on.settled[0].email.to`: `a@b, c@d` is not an email address",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nvalidate = { schema = \"none.json\" }\n",
+                "c.toml:3: `batch.a.validate.schema`: ",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\non.settled = [{ email = { to = \"a@b.c\", template = \"batch-raport\" } }]\n",
+                "c.toml:3: `batch.a.on.settled[0].email.template`: there is no template `batch-raport`",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"0 2 * * *\", timezone = \"Europe/Lodon\" }\n",
+                "c.toml:3: `batch.a.schedule.timezone`: `Europe/Lodon` is not a time zone known here (did you mean `Europe/London`?)",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"0 2 * * *\", missed = \"lastest\" }\n",
+                "c.toml:3: `batch.a.schedule.missed`: `lastest` is not one of the words known here (did you mean `latest`?)",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"0 2 * * *\", overlap = \"stop\" }\n",
+                "c.toml:3: `batch.a.schedule.overlap`: `stop` is not one of the words known here (",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { crom = \"0 2 * * *\" }\n",
+                "c.toml:3: `batch.a.schedule.crom`: there is no such setting (did you mean `cron`?)",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_is_allowed_is_not_complained_about() {
+        let text = "[webhook]\nallow_private = true\n[batch.a]\nsource = { csv = \"a\" }\non.settled = [{ webhook = \"http://10.1.2.3/\" }, { email = { to = \"Ada <ada@example.com>\" } }]\n";
+        assert_eq!(errors(text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn all_errors_of_a_file_come_at_once() {
+        assert_eq!(errors("[worker]\nslotz = 3\n[batch.a]\nchunk = 1\n[nope]\n").len(), 3);
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("c.toml");
+        std::fs::write(&file, "[worker]\nslots = 3\nqueues = [\"a\"]\n[store]\nurl = \"sqlite://x.db\"\n")
+            .expect("written");
+        let layers = Layers {
+            file: Some(file),
+            env: vec![
+                ("GRISTMILL_WORKER_SLOTS".to_owned(), "4".to_owned()),
+                ("GRISTMILL_WORKER_QUEUES".to_owned(), "b,c".to_owned()),
+                ("GRISTMILL_STORE_URL".to_owned(), "sqlite://y.db".to_owned()),
+                ("GRISTMILL_WORKER_SLOT".to_owned(), "9".to_owned()),
+            ],
+            flags: vec![("store", "store.url", "sqlite://z.db".to_owned())],
+        };
+        let loaded = load(&layers).expect("valid");
+        assert_eq!(loaded.config.worker.slots, 4);
+        assert_eq!(loaded.config.worker.queues, ["b", "c"]);
+        assert_eq!(loaded.config.store.url, "sqlite://z.db");
+        assert_eq!(loaded.origins["store.url"].to_string(), "flag --store");
+        assert_eq!(loaded.warnings.len(), 1);
+    }
+}

@@ -1,0 +1,206 @@
+//! How the program ends: the stable exit codes, and the one error type that carries them.
+
+use gristmill_broker::BrokerError;
+use gristmill_store::StoreError;
+use serde_json::{Value, json};
+
+/// Why the program ends as it does. The numbers are a promise to scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It went well; an empty result is well too.
+    Success,
+    /// The operation ran and failed, or what was waited for did.
+    Failed,
+    /// The command, a value or the configuration makes no sense.
+    Usage,
+    /// There is no such thing.
+    NotFound,
+    /// Not allowed.
+    Denied,
+    /// It exists already, is locked, or its state does not allow it.
+    Conflict,
+    /// Some of it failed.
+    Partial,
+    /// Nothing is wrong, but the wait was over first.
+    TimedOut,
+    /// The store or the broker cannot be reached; trying again may help.
+    Unavailable,
+    /// A check found problems; the report is on standard output.
+    Problems,
+    /// What was waited for was cancelled.
+    Cancelled,
+    /// A fault of this program.
+    Internal,
+    /// Stopped by an interrupt from the keyboard.
+    Interrupted,
+    /// Stopped by a request to terminate.
+    Terminated,
+}
+
+impl Exit {
+    /// Every one of them.
+    pub const ALL: [Self; 14] = [
+        Self::Success,
+        Self::Failed,
+        Self::Usage,
+        Self::NotFound,
+        Self::Denied,
+        Self::Conflict,
+        Self::Partial,
+        Self::TimedOut,
+        Self::Unavailable,
+        Self::Problems,
+        Self::Cancelled,
+        Self::Internal,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// The number that the shell sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Denied => 4,
+            Self::Conflict => 5,
+            Self::Partial => 6,
+            Self::TimedOut => 7,
+            Self::Unavailable => 8,
+            Self::Problems => 9,
+            Self::Cancelled => 10,
+            Self::Internal => 70,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+
+    /// The word for it in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::Conflict => "conflict",
+            Self::Partial => "partial",
+            Self::TimedOut => "timed_out",
+            Self::Unavailable => "unavailable",
+            Self::Problems => "problems",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct CommandError {
+    /// The exit code.
+    pub exit: Exit,
+    /// What is wrong, and where.
+    pub message: String,
+    /// What would be right.
+    pub hint: Option<String>,
+}
+
+/// Short for a result with [`CommandError`].
+pub type Result<T> = std::result::Result<T, CommandError>;
+
+impl CommandError {
+    /// An error that ends the program with this code.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    /// A value or a combination of flags that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Exit::NotFound, message)
+    }
+
+    /// Adds what would be right.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// As scripts read it.
+    pub fn to_json(&self) -> Value {
+        json!({ "error": {
+            "code": self.exit.as_str(),
+            "exit": self.exit.code(),
+            "message": self.message,
+            "hint": self.hint,
+            "retryable": self.exit == Exit::Unavailable,
+        } })
+    }
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::Unavailable(_) | StoreError::Full(_) => Exit::Unavailable,
+            StoreError::NotFound(_) => Exit::NotFound,
+            StoreError::Conflict(_) | StoreError::Locked(_) => Exit::Conflict,
+            StoreError::NeedsMigration { .. } | StoreError::TooNew { .. } => Exit::Conflict,
+            StoreError::Invalid(_) => Exit::Usage,
+            StoreError::Sink(_) | StoreError::Database(_) => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<BrokerError> for CommandError {
+    fn from(error: BrokerError) -> Self {
+        Self::new(broker_exit(&error), error.to_string())
+    }
+}
+
+/// What a broker's refusal means.
+pub(crate) fn broker_exit(error: &BrokerError) -> Exit {
+    match error {
+        BrokerError::Unavailable(_) => Exit::Unavailable,
+        BrokerError::Login { .. } => Exit::Denied,
+        BrokerError::Topology { .. } => Exit::Conflict,
+        BrokerError::Invalid(_) => Exit::Usage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exit_has_its_own_code_and_word() {
+        let mut codes: Vec<u8> = Exit::ALL.map(Exit::code).to_vec();
+        let mut words: Vec<&str> = Exit::ALL.map(Exit::as_str).to_vec();
+        codes.sort_unstable();
+        codes.dedup();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!((codes.len(), words.len()), (Exit::ALL.len(), Exit::ALL.len()));
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_worth_another_try() {
+        let error = CommandError::from(StoreError::Unavailable("refused".to_owned()));
+        assert_eq!(error.exit.code(), 8);
+        assert_eq!(error.to_json()["error"]["retryable"], true);
+    }
+}

@@ -1,0 +1,343 @@
+//! Kinds of jobs of your own: a typed payload, a typed output, and what is done with it.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::duration::Span;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::{DEFAULT_QUEUE, Lane, NewJob};
+use gristmill_core::retry::RetryPolicy;
+use gristmill_core::settle::{Ending, Verdict};
+use gristmill_jobs::{Finish, Handler, JobContext};
+use gristmill_store::Completion;
+use gristmill_store::postgres::PostgresStore;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::KindSettings;
+
+/// One kind of job. The type that implements it is the job's payload.
+///
+/// ```
+/// use gristmill::{Context, Failure, Kind};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct ResizeImage { path: String, width: u32 }
+///
+/// impl Kind for ResizeImage {
+///     const NAME: &str = "resize-image";
+///     type Output = String;
+///
+///     fn max_attempts() -> u32 { 3 }
+///     fn unique_key(&self) -> Option<String> { Some(self.path.clone()) }
+///
+///     async fn run(self, _context: Context) -> Result<String, Failure> {
+///         if self.width == 0 {
+///             return Err(Failure::permanent("width 0: no picture is so narrow"));
+///         }
+///         Ok(format!("{}@{}", self.path, self.width))
+///     }
+/// }
+/// ```
+pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Its name: 1 to 100 letters, digits, `-` and `_`. Jobs in the store are found by it.
+    const NAME: &str;
+
+    /// What a job that went well leaves behind, kept with it as JSON.
+    type Output: Serialize + Send;
+
+    /// How long to wait between attempts: from 1 second doubling to 10 minutes unless said.
+    fn retry() -> RetryPolicy {
+        RetryPolicy::default()
+    }
+
+    /// How many attempts a job has: 5 unless said.
+    fn max_attempts() -> u32 {
+        5
+    }
+
+    /// How long one attempt may take: 15 minutes unless said.
+    fn timeout() -> Duration {
+        Duration::from_secs(15 * 60)
+    }
+
+    /// The queue on which jobs wait: `default` unless said.
+    fn queue() -> &'static str {
+        DEFAULT_QUEUE
+    }
+
+    /// The lane in which jobs wait.
+    fn lane() -> Lane {
+        Lane::Normal
+    }
+
+    /// While a job with this key is not final, a second one is not made. None unless said.
+    fn unique_key(&self) -> Option<String> {
+        None
+    }
+
+    /// Runs one attempt. May be dropped at any await: at its deadline, when the job is cancelled, or
+    /// when the worker lost its lease. Runs at least once; see [`Context::idempotency_key`].
+    fn run(self, context: Context) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+}
+
+/// Why an attempt failed, and what is to come of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    message: String,
+    how: How,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum How {
+    Retry,
+    RetryAfter(Duration),
+    Permanent,
+}
+
+impl Failure {
+    /// It may go well another time: tried again by the kind's policy until the attempts are spent.
+    pub fn retry(message: impl Into<String>) -> Self {
+        Self { message: message.into(), how: How::Retry }
+    }
+
+    /// The other side said when to come again; at most a day is waited.
+    pub fn retry_after(message: impl Into<String>, wait: Duration) -> Self {
+        Self { message: message.into(), how: How::RetryAfter(wait) }
+    }
+
+    /// It will go wrong every time: a dead letter at once.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self { message: message.into(), how: How::Permanent }
+    }
+
+    fn finish(self) -> Finish {
+        match self.how {
+            How::Retry => Finish::failed(self.message),
+            How::RetryAfter(wait) => Finish::failed_until(self.message, wait),
+            How::Permanent => Finish::permanent(self.message),
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Any error may be tried again: `?` in a handler means [`Failure::retry`].
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::retry(error.to_string())
+    }
+}
+
+/// What a kind is given beside its payload. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub(crate) job: JobContext,
+    states: States,
+    follow: Arc<Mutex<Vec<NewJob>>>,
+    pub(crate) committed: Arc<Mutex<bool>>,
+}
+
+impl Context {
+    /// The job's id: the same for every attempt, so that the other side can tell a repetition.
+    pub fn idempotency_key(&self) -> String {
+        self.job.job.fence.job.to_string()
+    }
+
+    /// The job.
+    pub fn job_id(&self) -> JobId {
+        self.job.job.fence.job
+    }
+
+    /// The batch that it belongs to, when it is part of one.
+    pub fn batch_id(&self) -> Option<BatchId> {
+        self.job.job.batch
+    }
+
+    /// Whose it is.
+    pub fn tenant(&self) -> &str {
+        &self.job.job.tenant
+    }
+
+    /// Which attempt this is, counted from 1.
+    pub fn attempt(&self) -> u32 {
+        self.job.job.fence.attempt
+    }
+
+    /// How many attempts the job has in all.
+    pub fn max_attempts(&self) -> u32 {
+        self.job.job.max_attempts
+    }
+
+    /// Fires when the attempt is over for another reason: deadline, cancel, lease lost, stop.
+    pub fn cancelled(&self) -> CancellationToken {
+        self.job.cancel.clone()
+    }
+
+    /// What [`crate::App::state`] was given.
+    ///
+    /// # Panics
+    ///
+    /// When the program has registered nothing of that type.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Arc<T> {
+        let found = self.states.by_type.get(&TypeId::of::<T>()).cloned().and_then(|state| state.downcast().ok());
+        found.unwrap_or_else(|| panic!("no state of type {}; give it to `App::state`", type_name::<T>()))
+    }
+
+    /// Enqueues a further job in the transaction that completes this one: it exists exactly if this
+    /// attempt is the one that counts.
+    ///
+    /// # Errors
+    ///
+    /// When the payload cannot be written as JSON.
+    pub fn enqueue<K: Kind>(&self, payload: &K) -> Result<JobId, Failure> {
+        let mut job = new_job(payload).map_err(|error| Failure::permanent(error.to_string()))?;
+        job.tenant = self.tenant().to_owned();
+        job.trace = self.job.job.trace.clone();
+        // What the configuration says of the kind wins over its code, as at the command line.
+        if let Some(settings) = self.states.said.get().and_then(|said| said.get(K::NAME)) {
+            settings.clone().apply(&mut job);
+        }
+        let id = job.id;
+        self.follow.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+        Ok(id)
+    }
+
+    /// Begins a transaction in the store's own database, for [`Context::complete`]. PostgreSQL only.
+    ///
+    /// # Errors
+    ///
+    /// When the store is SQLite, or no connection can be had.
+    pub async fn transaction(&self) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, Failure> {
+        self.postgres()?.begin().await.map_err(|error| Failure::retry(error.to_string()))
+    }
+
+    /// Commits the transaction together with this job's completion and the jobs of [`Context::enqueue`]:
+    /// what was written in it happens exactly once. Return the same output from `run` afterwards.
+    ///
+    /// # Errors
+    ///
+    /// When the attempt does not count any more (then nothing is committed), or the database refuses.
+    pub async fn complete<T: Serialize>(
+        &self,
+        mut transaction: sqlx::Transaction<'static, sqlx::Postgres>,
+        output: &T,
+    ) -> Result<(), Failure> {
+        let store = self.postgres()?;
+        let mut completion = Completion::new(self.job.job.fence, Ending::Done, Verdict::Done);
+        completion.output = Some(serde_json::to_value(output).map_err(|error| Failure::permanent(error.to_string()))?);
+        completion.follow = self.follow.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // What is dispatched here is published by the scheduler's sweeper: after the commit nobody
+        // but the store needs to know.
+        store.complete_in(&mut transaction, &completion).await.map_err(|error| Failure::retry(error.to_string()))?;
+        transaction.commit().await?;
+        self.take_follow();
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        Ok(())
+    }
+
+    fn postgres(&self) -> Result<&PostgresStore, Failure> {
+        let wrong = "a transaction of your own needs PostgreSQL; this store is embedded";
+        self.job.store.as_any().downcast_ref().ok_or_else(|| Failure::permanent(wrong))
+    }
+
+    pub(crate) fn take_follow(&self) -> Vec<NewJob> {
+        std::mem::take(&mut *self.follow.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What the program shares with its kinds: by type, and what [kind.NAME] says of further jobs. The
+/// configuration is read after the kinds are made, so that it is filled in when the work begins.
+#[derive(Clone, Default)]
+pub(crate) struct States {
+    by_type: Arc<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    said: Arc<OnceLock<BTreeMap<String, KindSettings>>>,
+}
+
+impl std::fmt::Debug for States {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} states", self.by_type.len())
+    }
+}
+
+impl States {
+    /// Adds one.
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, state: T) {
+        Arc::make_mut(&mut self.by_type).insert(TypeId::of::<T>(), Arc::new(state));
+    }
+
+    /// Fills in what the configuration says of kinds. A process works by one configuration: the first.
+    pub(crate) fn follow_settings(&self, said: &BTreeMap<String, KindSettings>) {
+        self.said.get_or_init(|| said.clone());
+    }
+}
+
+/// A job of a kind as its code says it.
+pub(crate) fn new_job<K: Kind>(payload: &K) -> serde_json::Result<NewJob> {
+    let mut job = NewJob::new(JobId::from(Uuid::now_v7()), K::NAME, serde_json::to_value(payload)?);
+    defaults::<K>().apply(&mut job);
+    job.unique_key = payload.unique_key();
+    Ok(job)
+}
+
+/// What the code of a kind says.
+pub(crate) fn defaults<K: Kind>() -> KindSettings {
+    KindSettings {
+        queue: Some(K::queue().to_owned()),
+        lane: Some(K::lane()),
+        retry: Some(K::retry()),
+        timeout: Some(Span(K::timeout())),
+        max_attempts: Some(K::max_attempts()),
+    }
+}
+
+/// A kind as the worker sees it.
+pub(crate) struct KindHandler<K> {
+    states: States,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> KindHandler<K> {
+    pub(crate) fn new(states: States) -> Self {
+        Self { states, kind: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<K: Kind> Handler for KindHandler<K> {
+    async fn run(&self, job: JobContext) -> Finish {
+        let payload: K = match serde_json::from_value(job.job.payload.clone()) {
+            Ok(payload) => payload,
+            // Another attempt would read the same payload.
+            Err(error) => return Finish::permanent(format!("the payload is not one of kind `{}`: {error}", K::NAME)),
+        };
+        let context = Context { job, states: self.states.clone(), follow: Arc::default(), committed: Arc::default() };
+        let output = match payload.run(context.clone()).await {
+            Ok(output) => output,
+            Err(failure) => return failure.finish(),
+        };
+        match serde_json::to_value(&output) {
+            Ok(output) => Finish {
+                follow: context.take_follow(),
+                committed: *context.committed.lock().unwrap_or_else(PoisonError::into_inner),
+                ..Finish::done(Some(output))
+            },
+            Err(error) => Finish::permanent(format!("the output cannot be written as JSON: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+//! The real binary, from outside: exit codes, JSON shapes, dry runs, lists by page.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::place::Place;
+
+const RUN: [&str; 5] = ["batch", "run", "sales", "--wait", "--json"];
+
+#[test]
+fn a_batch_runs_to_its_end_and_says_so_in_one_document() {
+    let place = Place::with_batch();
+    let done = place.json(0, &RUN);
+    assert_eq!(done["batch"]["state"], "complete");
+    assert_eq!(done["batch"]["generation"], 0);
+    let counts =
+        serde_json::json!({ "input": 5, "ok": 3, "skipped": 0, "quarantined": 2, "cancelled": 0, "pending": 0 });
+    assert_eq!(done["batch"]["counts"], counts);
+    assert_eq!(done["result"]["rows"], 3);
+    assert_eq!(done["result"]["revenue"], "1.45");
+    assert_eq!(done["result"]["by_country"]["UK"], "0.4");
+    let mails = std::fs::read_dir(place.path().join("mail")).expect("a mail folder").count();
+    assert_eq!(mails, 1, "the report is sent before the command ends");
+    let items = place.json(0, &["quarantine", "list", "--json"]);
+    // Chunks end in any order, and so do their items come.
+    let mut lines: Vec<u64> =
+        items.as_array().expect("a list").iter().filter_map(|item| item["line"].as_u64()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [4, 6]);
+}
+
+#[test]
+fn a_batch_over_its_budget_ends_with_1() {
+    let place = Place::with_batch();
+    let mut args = RUN.to_vec();
+    args.extend(["--tolerate", "1"]);
+    let halted = place.json(1, &args);
+    assert_eq!(halted["batch"]["state"], "halted");
+    assert!(halted["batch"]["reason"].is_string());
+}
+
+#[test]
+fn an_idempotency_key_starts_one_batch_only() {
+    let place = Place::with_batch();
+    let mut args = RUN.to_vec();
+    args.extend(["--idempotency-key", "today"]);
+    let (first, second) = (place.json(0, &args), place.json(0, &args));
+    assert_eq!(first["batch"]["id"], second["batch"]["id"]);
+    assert_eq!(place.json(0, &["batch", "list", "--json"]).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn what_cannot_start_leaves_nothing_behind() {
+    let place = Place::with_batch();
+    let error = place.json(3, &["batch", "run", "sales", "--input", "none.csv", "--json"]);
+    assert_eq!(error["error"]["code"], "not_found");
+    let unknown = place.json(3, &["batch", "run", "sale", "--json"]);
+    assert_eq!(unknown["error"]["hint"], "did you mean `sales`?");
+    place.expect(2, &["batch", "run", "sales", "--chunk", "0"]);
+    assert_eq!(place.json(0, &["batch", "list", "--json"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let place = Place::with_batch();
+    let would = place.json(0, &["batch", "run", "sales", "--dry-run", "--json"]);
+    assert_eq!((&would["batch"]["counts"]["input"], &would["batch"]["chunks"]), (&5.into(), &3.into()));
+    place.expect(0, &["enqueue", "email", "--payload", "{}", "--dry-run"]);
+    assert!(!place.path().join("gristmill.db").exists(), "not even a database is made");
+
+    let id = enqueued(&place, &["--payload", "{}"]);
+    let would = place.json(0, &["job", "cancel", &id, "--dry-run", "--json"]);
+    assert_eq!((&would["affected"], &would["dry_run"]), (&1.into(), &true.into()));
+    let paused = place.json(0, &["queue", "pause", "default", "--dry-run", "--json"]);
+    assert_eq!(paused["dry_run"], true);
+    assert_eq!(place.json(0, &["job", "show", &id, "--json"])["state"], "queued");
+    assert_eq!(place.json(0, &["queue", "list", "--json"])[0]["paused"], false);
+}
+
+fn enqueued(place: &Place, more: &[&str]) -> String {
+    let mut args = vec!["enqueue", "email", "--json"];
+    args.extend(more);
+    place.json(0, &args)["job"]["id"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn one_process_enqueues_what_another_runs() {
+    let place = Place::new();
+    let id = enqueued(&place, &["--payload", r#"{"to":"a@example.com","subject":"Hello","text":"You"}"#]);
+    let waited = place.json(
+        0,
+        &[
+            "enqueue",
+            "email",
+            "--payload",
+            r#"{"to":"b@example.com","subject":"Hello","text":"Too"}"#,
+            "--wait=60s",
+            "--json",
+        ],
+    );
+    assert_eq!(waited["job"]["state"], "done");
+    // The first one was older: whoever worked for the second has run it as well.
+    assert_eq!(place.json(0, &["job", "show", &id, "--json"])["state"], "done");
+}
+
+#[test]
+fn a_job_that_is_awaited_and_dies_ends_with_1_and_can_be_redriven() {
+    let place = Place::new();
+    let waited = place.json(
+        1,
+        &["enqueue", "email", "--payload", r#"{"to":"nobody"}"#, "--max-attempts", "1", "--wait=60s", "--json"],
+    );
+    assert_eq!(waited["job"]["state"], "dead");
+    let id = waited["job"]["id"].as_str().expect("an id");
+    let dead = place.json(0, &["dead", "list", "--json"]);
+    assert_eq!(dead[0]["id"], id);
+    assert_eq!(place.json(0, &["dead", "redrive", id, "--json"])["affected"], 1);
+    assert_eq!(place.json(0, &["job", "show", id, "--json"])["state"], "queued");
+}
+
+#[test]
+fn a_wait_that_is_too_long_ends_with_7() {
+    let place = Place::new();
+    let error = place.json(7, &["enqueue", "email", "--in", "1h", "--wait=1s", "--work", "never", "--json"]);
+    assert_eq!(error["error"]["code"], "timed_out");
+}
+
+#[test]
+fn a_bad_line_is_named_and_nothing_of_it_is_enqueued() {
+    let place = Place::new();
+    place.write("jobs.jsonl", "{\"payload\":{}}\n{\"payload\":{},\"quue\":\"x\"}\n");
+    let error = place.json(2, &["enqueue", "email", "--jsonl", "jobs.jsonl", "--json"]);
+    let message = error["error"]["message"].as_str().expect("a message");
+    assert!(message.starts_with("jobs.jsonl:2:") && message.contains("quue"), "{message}");
+    assert_eq!(place.json(0, &["job", "list", "--json"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn many_jobs_come_from_standard_input_once_for_a_key() {
+    let place = Place::new();
+    let lines: String = (0..1_500).map(|n| format!("{{\"payload\":{{\"n\":{n}}}}}\n")).collect();
+    let mut counts = Vec::new();
+    for _ in 0..2 {
+        let args = ["enqueue", "email", "--jsonl", "-", "--idempotency-key", "mails", "--in", "1h", "--json"];
+        let mut child = place.command(&args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
+        child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("ended");
+        counts.push(serde_json::from_slice::<Value>(&output.stdout).expect("JSON"));
+    }
+    assert_eq!((&counts[0]["enqueued"], &counts[1]["enqueued"]), (&1_500.into(), &0.into()));
+    assert_eq!(counts[1]["existing"], 1_500);
+}
+
+#[test]
+fn a_list_goes_on_after_the_last_key() {
+    let place = Place::new();
+    let lines: String = (0..5).map(|n| format!("{{\"payload\":{n}}}\n")).collect();
+    place.write("jobs.jsonl", &lines);
+    place.expect(0, &["enqueue", "email", "--jsonl", "jobs.jsonl"]);
+    let mut seen = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut args = vec!["job", "list", "--limit", "2", "--json"];
+        if let Some(after) = &after {
+            args.extend(["--after", after]);
+        }
+        let page = place.json(0, &args);
+        let ids: Vec<String> =
+            page.as_array().expect("a list").iter().map(|job| job["id"].as_str().expect("an id").to_owned()).collect();
+        let Some(last) = ids.last() else { break };
+        after = Some(last.clone());
+        seen.extend(ids);
+    }
+    let mut distinct = seen.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!((seen.len(), distinct.len()), (5, 5));
+    let plain = place.run(&["job", "list", "--limit", "2"]);
+    assert!(String::from_utf8_lossy(&plain.stderr).contains("--after"), "the next command is said");
+    assert_eq!(String::from_utf8_lossy(&plain.stdout).lines().filter(|line| line.contains('\t')).count(), 2);
+}
+
+#[test]
+fn every_kind_of_mistake_has_its_exit_code() {
+    let place = Place::new();
+    let nobody = "0198f9c1-0000-7000-8000-000000000000";
+    for (code, args) in [
+        (2, vec!["jub", "list"]),
+        (2, vec!["job", "show", "not-an-id"]),
+        (2, vec!["job", "list", "--state", "quued"]),
+        (2, vec!["enqueue", "emial", "--payload", "{}"]),
+        (2, vec!["enqueue", "email", "--payload", "{"]),
+        (2, vec!["enqueue", "email", "--in", "soon"]),
+        (2, vec!["--store", "mysql://h/d", "job", "list"]),
+        (2, vec!["scheduler"]),
+        (3, vec!["job", "show", nobody]),
+        (3, vec!["batch", "show", nobody]),
+        (3, vec!["quarantine", "show", "7"]),
+        (8, vec!["--store", "postgres://nobody@127.0.0.1:1/none", "job", "list"]),
+    ] {
+        let mut args = args;
+        args.push("--json");
+        let error = place.json(code, &args);
+        assert_eq!(error["error"]["exit"], code, "{args:?}");
+        assert!(error["error"]["message"].is_string(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_refused_with_its_line() {
+    let place = Place::new();
+    place
+        .write("config.toml", "[worker]\nslots = 4\n\n[batch.a]\nsource = { csv = \"a.csv\" }\ntransform = \".a +\"\n");
+    let report = place.json(9, &["check", "--json"]);
+    assert_eq!(report["problems"][0]["key"], "batch.a.transform");
+    assert_eq!(report["problems"][0]["place"], "config.toml:6");
+    place.write("config.toml", "[worker]\nslotz = 4\n");
+    let error = place.json(2, &["job", "list", "--json"]);
+    let message = error["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("config.toml:2") && message.contains("did you mean `slots`?"), "{message}");
+}
+
+#[test]
+fn the_origin_of_each_setting_is_shown_and_no_secret_is() {
+    let place = Place::new();
+    place.write("config.toml", "[worker]\nslots = 4\n");
+    let output = place
+        .command(&["--broker", "amqp://me:hunter2@localhost/", "config", "show", "--origin"])
+        .env("GRISTMILL_WORKER_POLL", "1s")
+        .output()
+        .expect("started");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in [
+        "worker.slots\t4\tconfig.toml:2",
+        "worker.poll\t1s\tenv GRISTMILL_WORKER_POLL",
+        "broker.url\tamqp://me:***@localhost/\tflag --broker",
+        "store.url\tsqlite://gristmill.db\tdefault",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("hunter2"));
+}
+
+#[test]
+fn the_demo_runs_twice_and_its_counts_reconcile() {
+    let place = Place::new();
+    let args = ["demo", "--items", "2000", "--json"];
+    let (first, second) = (place.json(0, &args), place.json(0, &args));
+    assert_ne!(first["batch"]["id"], second["batch"]["id"]);
+    assert_eq!((&first["batch"]["counts"], &first["result"]), (&second["batch"]["counts"], &second["result"]));
+    let (counts, dirt) = (&first["batch"]["counts"], &first["demo"]["dirt"]);
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let bad = ["missing_customer", "bad_quantity", "bad_price", "never"].map(|name| number(&dirt[name]));
+    assert_eq!(number(&counts["quarantined"]), bad.iter().sum::<u64>());
+    assert_eq!(number(&counts["skipped"]), number(&dirt["tests"]));
+    let settled = ["ok", "skipped", "quarantined", "cancelled", "pending"].map(|name| number(&counts[name]));
+    assert_eq!(settled.iter().sum::<u64>(), 2_000);
+    assert!(Path::new(first["demo"]["mail"].as_str().expect("a path")).exists());
+    for command in first["demo"]["next"].as_array().expect("commands") {
+        let words = command.as_str().expect("a text").split(' ').skip(1).collect::<Vec<_>>();
+        place.expect(0, &words);
+    }
+}
+
+#[test]
+fn the_doctor_finds_nothing_wrong_with_an_empty_folder() {
+    let place = Place::new();
+    let report = place.json(0, &["doctor", "--json"]);
+    assert_eq!(report["ok"], true);
+    assert!(!place.path().join("gristmill.db").exists());
+    let ill = place.json(9, &["--store", "postgres://nobody@127.0.0.1:1/none", "doctor", "--json"]);
+    assert_eq!(ill["ok"], false);
+}
+
+#[test]
+fn every_command_begins_its_help_with_examples() {
+    let place = Place::new();
+    for args in [&["--help"][..], &["batch", "run", "--help"], &["enqueue", "--help"], &["demo", "--help"]] {
+        assert!(place.expect(0, args).starts_with("Examples:\n  gristmill"), "{args:?}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(place.expect(0, &["completion", shell]).contains("gristmill"), "{shell}");
+    }
+    assert_eq!(place.json(0, &["version", "--json"])["name"], "gristmill");
+    assert_eq!(place.json(0, &["db", "status", "--json"])["applied"], 0);
+}
+
+#[test]
+fn the_help_is_as_it_was() {
+    let place = Place::new();
+    insta::assert_snapshot!("help", place.expect(0, &["--help"]));
+    insta::assert_snapshot!("help_batch_run", place.expect(0, &["batch", "run", "--help"]));
+    insta::assert_snapshot!("help_enqueue", place.expect(0, &["enqueue", "--help"]));
+}
+
+#[test]
+fn what_is_said_of_a_kind_reaches_what_a_batch_sends() {
+    let place = Place::with_batch();
+    let config = std::fs::read_to_string(place.path().join("config.toml")).expect("the configuration");
+    place.write("config.toml", &format!("{config}\n[kind.email]\nmax_attempts = 9\nlane = \"low\"\n"));
+    place.expect(0, &RUN);
+    let mails = place.json(0, &["job", "list", "--kind", "email", "--json"]);
+    assert_eq!((&mails[0]["max_attempts"], &mails[0]["lane"]), (&9.into(), &"low".into()), "{mails}");
+}

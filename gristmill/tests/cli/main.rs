@@ -1,0 +1,8 @@
+//! The real binary, from outside, as a person or a script runs it.
+
+mod bad_input;
+mod commands;
+mod place;
+mod servers;
+mod stopping;
+mod trace;
