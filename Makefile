@@ -1,0 +1,69 @@
+# The ways to work on Gristmill. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What clippy, documentation and tests share, so that nothing is compiled twice.
+CARGO ?= cargo
+DENY_VERSION ?= 0.20
+
+.PHONY: help
+help: ## Lists what can be made.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+# Servers that were started by hand, with `make servers`, are used and left running.
+.PHONY: test
+test: ## Runs every test, on a PostgreSQL and a RabbitMQ that it provides for itself.
+	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
+	scripts/servers start; \
+	eval "$$(scripts/servers env)"; \
+	$(CARGO) test --workspace --no-fail-fast
+
+.PHONY: big
+big: ## Runs a batch over a gigabyte and measures its memory (INPUT_MB=1000).
+	$(CARGO) build --release --package gristmill
+	GRISTMILL_TEST_INPUT_MB=$${INPUT_MB:-1000} GRISTMILL_TEST_PROGRAM=$(CURDIR)/target/release/gristmill \
+		$(CARGO) test --package gristmill-tests --test memory -- --nocapture
+
+.PHONY: check
+check: fmt-check clippy docs deny test ## What must pass before a change goes in.
+
+.PHONY: fmt
+fmt: ## Formats the code.
+	$(CARGO) fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## Says what is not formatted.
+	$(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy: ## Lints everything; a warning is an error.
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: docs
+docs: ## Builds the documentation, private items too and linked to; a warning is an error.
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items
+
+.PHONY: deny
+deny: ## Checks licences, sources and banned crates, and advisories if their list can be fetched.
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny --version '^$(DENY_VERSION)'
+	$(CARGO) deny check bans licenses sources
+	@if $(CARGO) deny fetch db; then \
+		$(CARGO) deny check advisories; \
+	else \
+		echo 'deny: the advisory list could NOT be fetched: advisories are not checked' >&2; \
+	fi
+
+.PHONY: demo
+demo: ## Runs the demo: 100,000 orders, on one program and one file.
+	$(CARGO) run --release -- demo
+
+.PHONY: servers
+servers: ## Starts the test servers and leaves them running; prints how to use them.
+	@scripts/servers start
+	@scripts/servers env
+
+.PHONY: clean-servers
+clean-servers: ## Stops the test servers and deletes their data.
+	@scripts/servers stop
