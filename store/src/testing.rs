@@ -299,18 +299,18 @@ pub fn retry(job: &ClaimedJob, after: Duration) -> Completion {
     Completion { error, ..Completion::new(job.fence, Ending::Failed { retry_after: None }, Verdict::Retry { after }) }
 }
 
-/// Asks again and again, for ten seconds at most, until the answer is there.
+/// Asks again and again, for two minutes at most, until the answer is there.
 ///
 /// # Panics
 ///
 /// When it does not come.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{what} did not come true within ten seconds");
+        assert!(tokio::time::Instant::now() < deadline, "{what} did not come true within two minutes");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

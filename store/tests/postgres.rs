@@ -67,10 +67,10 @@ async fn four_workers_on_four_connections_grind_each_chunk_once_and_fire_one_agg
 async fn an_enqueue_elsewhere_ends_a_wait_for_work() {
     let store = TestStore::postgres(false).await;
     // The first hint only says that somebody listens now.
-    assert!(store.wait_for_work(Duration::from_secs(10)).await);
+    assert!(store.wait_for_work(Duration::from_secs(120)).await);
     let other = store.second().await;
     let waiter = store.handle();
-    let waiting = tokio::spawn(async move { waiter.wait_for_work(Duration::from_secs(20)).await });
+    let waiting = tokio::spawn(async move { waiter.wait_for_work(Duration::from_secs(120)).await });
     // A hint that is sent before the other side waits is missed, and so it is sent again.
     testing::eventually("the hint", async || {
         other.enqueue(&testing::jobs(1)).await.expect("enqueued");

@@ -100,5 +100,10 @@ fn invoice(row: u64, state: &mut u64, expected: &mut Expected) -> String {
 pub fn real() -> Option<(PathBuf, Expected)> {
     let path = root().join("../shared/data/retail-10k.csv");
     let expected = Expected { input: 9_999, ok: 7_707, revenue: 1_446_177_500, by_country: BTreeMap::new() };
-    path.exists().then_some((path, expected))
+    if !path.exists() {
+        // Past the test harness, which shows nothing of a test that passes.
+        let _ = writeln!(std::io::stderr(), "SKIPPED, and so not tested: {} is not there", path.display());
+        return None;
+    }
+    Some((path, expected))
 }

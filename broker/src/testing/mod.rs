@@ -25,7 +25,7 @@ use crate::{Broker, Settings};
 pub const AMQP_VARIABLE: &str = "GRISTMILL_TEST_AMQP";
 
 /// Nothing in a test takes so long unless it never happens.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a broker of ours may take to close, when its test has ended somewhere in the middle.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -87,7 +87,7 @@ async fn each_lane_arrives_under_its_name_and_urgent_ones_come_first() {
         // The whole queue is in the buffer before the first message is handed out.
         until_depth(&broker, "mail", 0).await;
         assert!(consumer.next(0, Duration::ZERO).await.is_empty());
-        tokio::time::timeout(SILENCE, std::future::pending::<()>()).await.unwrap_err();
+        tokio::time::timeout(6 * SILENCE, std::future::pending::<()>()).await.unwrap_err();
         let taken = take(&consumer, 96).await;
         let count = |lane| taken[..32].iter().filter(|delivery| delivery.lane == lane).count();
         assert_eq!((count(Lane::High), count(Lane::Normal), count(Lane::Low)), (24, 6, 2));

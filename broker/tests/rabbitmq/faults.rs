@@ -95,7 +95,7 @@ async fn what_waits_for_its_confirm_when_the_road_breaks_is_unconfirmed() {
 async fn a_broker_that_does_not_confirm_in_time_has_confirmed_nothing() {
     on_a_bench(async |bench: Bench| {
         let proxy = Proxy::start(Way::Open).await;
-        let patience = Span(Duration::from_millis(500));
+        let patience = Span(Duration::from_secs(2));
         let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
         broker.publish(&[dispatch(1, "mail", Lane::Normal, 1)]).await.unwrap();
         proxy.set(Way::Mute);

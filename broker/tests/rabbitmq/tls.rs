@@ -181,7 +181,7 @@ async fn a_broker_without_tls_is_no_broker_for_amqps() {
         url.set_port(Some(port)).unwrap();
         let url = url.to_string().replacen("amqp://", "amqps://", 1);
         let settings = Settings { url, ..bench.settings.clone() };
-        let broker = tokio::time::timeout(Duration::from_secs(60), Broker::connect(&settings)).await.unwrap().unwrap();
+        let broker = tokio::time::timeout(Duration::from_secs(120), Broker::connect(&settings)).await.unwrap().unwrap();
         assert!(matches!(&*broker.health().borrow(), Health::Down { .. }));
         broker.close().await;
     })

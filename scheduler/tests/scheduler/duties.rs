@@ -24,7 +24,7 @@ async fn only_jobs_whose_time_has_come_are_promoted() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), promoted).await.expect("its time comes");
+    tokio::time::timeout(Duration::from_secs(120), promoted).await.expect("its time comes");
     assert_eq!(ground.job(due).await.state, JobState::Queued);
     assert_eq!(ground.job(later).await.state, JobState::Scheduled);
     assert_eq!(promote(&ground.store, &ground.road, 10).await.expect("promoted"), 0, "twice is once");
@@ -46,7 +46,7 @@ async fn jobs_of_a_lost_worker_are_rescued_once() {
             }
         }
     };
-    let report = tokio::time::timeout(Duration::from_secs(10), rescued).await.expect("the lease runs out");
+    let report = tokio::time::timeout(Duration::from_secs(120), rescued).await.expect("the lease runs out");
     assert_eq!((report.requeued, report.dead), (1, 1));
     assert_eq!(ground.job(id).await.state, JobState::Queued);
     assert_eq!(ground.job(spent).await.state, JobState::Dead);
@@ -69,7 +69,7 @@ async fn a_batch_over_its_budget_is_halted_by_whoever_looks() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), died).await.expect("the lease runs out");
+    tokio::time::timeout(Duration::from_secs(120), died).await.expect("the lease runs out");
     let budgets = Budgets::new(ground.store.clone());
     let report = reconcile(&ground.store, &ground.road, &budgets).await.expect("reconciled");
     assert_eq!(report.findings, Vec::<String>::new(), "nothing was wrong but the budget");
@@ -104,7 +104,7 @@ async fn the_loop_promotes_and_leaves_when_told() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), promoted).await.expect("promoted");
+    tokio::time::timeout(Duration::from_secs(120), promoted).await.expect("promoted");
     stop.send(()).expect("the scheduler runs");
     scheduler.await.expect("no panic").expect("an orderly end");
     let workers = ground.store.workers().await.expect("the store answers");

@@ -121,7 +121,7 @@ impl Ground {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(10), look).await {
+        match tokio::time::timeout(Duration::from_secs(120), look).await {
             Ok(job) => job,
             Err(_) => panic!("the job never became {state}: it is {:?}", self.job(id).await),
         }

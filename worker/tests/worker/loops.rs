@@ -39,7 +39,7 @@ async fn begun(ground: &Ground, attempts: u32) {
             ground.hand.begins.notified().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("the attempts begin");
+    tokio::time::timeout(Duration::from_secs(120), wait).await.expect("the attempts begin");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,7 +86,7 @@ async fn a_lost_lease_calls_off_what_runs_and_the_worker_goes_on() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), taken_up).await.expect("a new incarnation runs it");
+    tokio::time::timeout(Duration::from_secs(120), taken_up).await.expect("a new incarnation runs it");
     let another = ground.enqueue("succeed", |_| {}).await;
     ground.until(another, JobState::Done).await;
     assert_eq!(process.stop().await.fenced, 1, "what the first incarnation ran counts for nothing");
@@ -114,7 +114,7 @@ async fn many_small_jobs_all_end_once() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), drained).await.expect("all are done");
+    tokio::time::timeout(Duration::from_secs(240), drained).await.expect("all are done");
     let report = process.stop().await;
     assert_eq!((report.settled, report.fenced), (JOBS as u64, 0));
     assert_eq!(ground.hand.begun.load(Ordering::SeqCst), JOBS as u32, "each ran once");

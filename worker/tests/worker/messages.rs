@@ -69,7 +69,7 @@ async fn a_message_that_is_repeated_changes_nothing() {
             || worker.step().await.expect("a step") > 0
         {}
     };
-    tokio::time::timeout(Duration::from_secs(20), drained).await.expect("every message is dealt with");
+    tokio::time::timeout(Duration::from_secs(120), drained).await.expect("every message is dealt with");
     assert_eq!(ground.job(id).await.state, JobState::Done);
     assert_eq!(ground.job(later).await.state, JobState::Scheduled, "nothing starts before its time");
     assert_eq!(ground.hand.begun.load(Ordering::SeqCst), 1);
