@@ -26,8 +26,10 @@ fn binary() -> &'static Path {
             return PathBuf::from(given);
         }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        // With a test beside it, so that every dependency has the features that it has in `cargo test`
+        // and nothing is compiled twice.
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--package", "gristmill", "--bin", "gristmill"])
+            .args(["build", "--quiet", "--workspace", "--bin", "gristmill", "--test", "house"])
             .current_dir(root())
             .status()
             .expect("cargo runs");
