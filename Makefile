@@ -26,6 +26,11 @@ big: ## Runs a batch over a gigabyte and measures its memory (INPUT_MB=1000).
 	GRISTMILL_TEST_INPUT_MB=$${INPUT_MB:-1000} GRISTMILL_TEST_PROGRAM=$(CURDIR)/target/release/gristmill \
 		$(CARGO) test --package gristmill-tests --test memory -- --nocapture
 
+.PHONY: model
+model: ## Explores every state of the model of the state machine: minutes, and 1 GB of memory.
+	@GRISTMILL_TEST_MODEL=full $(CARGO) test --package gristmill-tests --test model -- --nocapture --test-threads=1 \
+		| tee /dev/stderr 2>&1 | grep '^model: [0-9]' | paste -sd ';' | sed 's/; *model: /; /g'
+
 .PHONY: check
 check: fmt-check clippy docs deny test ## What must pass before a change goes in.
 

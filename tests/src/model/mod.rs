@@ -1,0 +1,64 @@
+//! An exhaustive model of the state machine: every state that a batch, its jobs, their messages and two workers can
+//! get into, within bounds, is visited and looked at.
+//!
+//! It shares no code with the product. It says in 200 lines what the SQL of `store/src/` says in 3,000, and so it must
+//! be kept like it: whoever changes a transition there changes it here.
+//!
+//! # What it stands for
+//!
+//! | | in the model | in the product (`store/src/sqlite/`, mirrored in `store/src/postgres/`) |
+//! |---|---|---|
+//! | T1 | `World::add_chunk` | `create::add_chunks`, one chunk at a time |
+//! | T2 | `World::seal` | `create::seal` |
+//! | T3 | `World::claim`, asked by `Step::Claim` | `claim::claim`; `worker/src/intake.rs`: claim, commit, acknowledge |
+//! | T4 | `World::complete`, `settle`, `finish`, `end_batch`, `fan_in` | `complete::complete`, `settle::settle`, `complete::end_batch`, `fan_in::apply`; verdicts of `core/src/settle.rs` |
+//! | T5 | none: T4 with the user's writes in the same transaction | `postgres/tx.rs` |
+//! | T6 | `World::rescue`, `World::time_out` | `duties::rescue`: lost workers, passed deadlines |
+//! | T7 | `World::redispatch` | `duties::redispatch`, `scheduler/src/probe.rs` |
+//! | T8 | [`invariants::wrong`]: it must never find anything, and so it is no step | `reconcile::reconcile` |
+//! | T9 | `World::promote` | `duties::promote`, `steer::retry_job` |
+//! | | `World::cancel_batch`, `cancel_chunk`, `redrive` | `steer::cancel_batch`, `steer::cancel_job`, `redrive::dead` |
+//! | | `World::release` | `worker::retire`, `worker::release_unknown` |
+//! | | `Step::Publish`, `PublishUnconfirmed` | `scheduler/src/sweep.rs`, `jobs/src/road.rs`: the row goes when confirmed |
+//! | | `Step::Notice`, `Stop`, `Interrupt` | `worker/src/lease.rs`, `worker/src/running.rs` |
+//!
+//! # What may happen
+//!
+//! Processes are killed at every step, messages vanish and repeat, connections are cut between a claim's commit and
+//! its acknowledgement, a worker that only stalled loses its lease and wakes as a zombie, the answer to a commit is
+//! lost, handlers fail, deadlines pass, workers stop gracefully, people cancel and redrive. Time has no length:
+//! whatever may be due at some time may be due now. How often each may happen is in [`Bounds`].
+//!
+//! # What is shown
+//!
+//! * **Nothing is wrong** in any state: see [`invariants::wrong`], and that no fence which somebody holds is given
+//!   out again and no completion is accepted from anybody else.
+//! * **Nothing is stuck.** From every state the *calm road* leads to a quiet, good end: nothing goes wrong any more,
+//!   and of the steps that are possible always the first of [`steps::calm`] is taken. The road is followed from each
+//!   state that was reached; one that comes back to itself counts as stuck. In the product every one of those steps
+//!   is taken sooner or later by somebody who needs to know nothing (a duty on a timer, a worker's loop, a lease that
+//!   runs out), no step takes another's possibility away for good, and what goes wrong is finite: so each run gets to
+//!   a state after which nothing goes wrong, and from there to its end.
+//! * **No clause can be spared**: for each of [`Clause`] the model without it must be wrong or stuck.
+//!
+//! # What is left out
+//!
+//! Halting over the failure budget and the quarantine (fan-in and generations work as for cancelled and dead chunks),
+//! pausing, taking an unfinished plan back, the store's polling without a broker (it is the calm road with a shorter
+//! way to the claim), dead letters' copies, and effects themselves, which are jobs without a batch. A worker has one
+//! slot. An aggregate's handler does not fail; its process does.
+//!
+//! # How to read it
+//!
+//! [`state`] is what there is; [`transitions`] what the store does; [`steps`] who does it when; [`invariants`] what
+//! must hold; [`clauses`] what can be taken away; [`search`] the walk. `make model` runs it within [`Bounds::full`].
+
+pub mod clauses;
+pub mod invariants;
+pub mod search;
+pub mod state;
+pub mod steps;
+pub mod transitions;
+
+pub use clauses::{Bounds, Clause};
+pub use search::{Figures, Found, explore};
