@@ -13,6 +13,7 @@ pub mod error;
 pub mod health;
 mod in_process;
 pub mod message;
+pub mod passage;
 pub mod rabbitmq;
 pub mod settings;
 #[cfg(feature = "testing")]

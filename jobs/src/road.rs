@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gristmill_broker::Broker;
 use gristmill_core::dispatch::{Dispatch, Purpose};
-use gristmill_store::{Dispatched, StoreHandle};
+use gristmill_store::{Dispatched, StoreHandle, crash};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 
@@ -51,6 +51,7 @@ impl Road {
     /// A road from that store over that broker. `window` is the most published but unclaimed
     /// messages in one queue.
     pub fn new(store: StoreHandle, broker: Broker, window: u32) -> Self {
+        gristmill_broker::passage::tell(crash::point);
         Self(Arc::new(Inner {
             store,
             broker,
@@ -175,6 +176,7 @@ impl Road {
             self.0.troubled.store(false, Ordering::Relaxed);
         }
         metrics::counter!("gristmill_published_total").increment(jobs);
+        crash::point("publish.confirmed");
         self.done(&confirmed.into_iter().collect::<Vec<_>>()).await;
         jobs
     }

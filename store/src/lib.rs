@@ -13,6 +13,7 @@
 //! Lock order everywhere: jobs by id, then batches by id, then queue counters by key.
 
 mod check;
+pub mod crash;
 pub mod error;
 mod guard;
 mod migrations;

@@ -11,7 +11,7 @@ use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, Verdict, settle};
 use gristmill_core::trace::TraceContext;
 use gristmill_jobs::{Finish, JobContext, Registry};
-use gristmill_store::{Completion, StoreHandle};
+use gristmill_store::{Completion, StoreHandle, crash};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +98,7 @@ impl Attempts {
         async {
             let began = Instant::now();
             let finish = self.handle(job, over).await;
+            crash::point("attempt.ended");
             self.clocks.ran(&terms.kind, began.elapsed().as_secs_f64());
             (!finish.committed).then(|| settled(finish, fence, terms))
         }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gristmill_core::batch::BatchState;
 use gristmill_core::duration::Span;
 use gristmill_core::job::Fence;
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::Verdict;
 use gristmill_jobs::budget::Budgets;
 use gristmill_jobs::road::Road;
-use gristmill_store::{CompleteReport, Completion, StoreError, StoreHandle};
+use gristmill_store::{CompleteReport, Completion, StoreError, StoreHandle, crash};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -140,9 +141,16 @@ impl Completer {
     async fn persist(&self, completions: &[Completion]) -> Result<CompleteReport, StoreError> {
         let waits =
             RetryPolicy::Exponential { base: Span(Duration::from_millis(50)), cap: Span(Duration::from_secs(5)) };
+        let aggregates = completions.iter().any(|completion| completion.batch_end.is_some());
         for attempt in 1u32.. {
+            if aggregates {
+                crash::point("aggregate.before_commit");
+            }
             let error = match self.store.complete(completions).await {
-                Ok(report) => return Ok(report),
+                Ok(report) => {
+                    tell(aggregates, &report);
+                    return Ok(report);
+                }
                 Err(error) => error,
             };
             let enough = match &error {
@@ -197,6 +205,16 @@ impl Completer {
         self.tally.settled += report.settled;
         self.tally.fenced += fenced.len() as u64;
         metrics::fenced(fenced.len() as u64);
+    }
+}
+
+/// What was committed and is published nowhere yet.
+fn tell(aggregates: bool, report: &CompleteReport) {
+    if aggregates {
+        crash::point("aggregate.committed");
+    }
+    if report.progress.iter().any(|progress| progress.state == BatchState::Aggregating) {
+        crash::point("fan_in.committed");
     }
 }
 

@@ -21,6 +21,7 @@ use crate::Published;
 use crate::error::BrokerError;
 use crate::health::Health;
 use crate::message::Message;
+use crate::passage;
 
 /// Delivery mode 2: the broker writes it to disk before it confirms.
 const PERSISTENT: u8 = 2;
@@ -205,6 +206,7 @@ impl<'a> Round<'a> {
                     self.confirm_oldest().await?;
                 }
                 let confirm = self.send(dispatch, *job, route).await?;
+                passage::point("publish.sending");
                 self.pending.push_back((row, confirm));
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::chunk::{ChunkPayload, ChunkResult};
 use gristmill_core::id::BatchId;
-use gristmill_store::{BatchPlan, StoreError, StoreHandle};
+use gristmill_store::{BatchPlan, StoreError, StoreHandle, crash};
 use moka::future::Cache;
 use serde::Deserialize;
 
@@ -67,6 +67,7 @@ impl ChunkHandler {
             trace: job.trace.clone(),
             cancel: context.cancel.clone(),
         };
+        crash::point("chunk.read");
         let ground = ready.pipeline.run(records, &process, &self.pool).await?;
         reconcile(&ground, payload.items).map_err(Finish::permanent)?;
         let (attempt, worker) = (job.fence.attempt, job.fence.worker);

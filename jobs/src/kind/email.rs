@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gristmill_store::{EmailKey, EmailRecord, EmailState, NewEmail, StoreError};
+use gristmill_store::{EmailKey, EmailRecord, EmailState, NewEmail, StoreError, crash};
 use lettre::message::Mailbox;
 use serde_json::json;
 
@@ -109,7 +109,10 @@ impl EmailHandler {
         };
         let sending = || async {
             match letter.step(EmailState::Sending, None).await {
-                Ok(true) => Ok(()),
+                Ok(true) => {
+                    crash::point("email.sending");
+                    Ok(())
+                }
                 Ok(false) => Err(LOST.to_owned()),
                 Err(error) => Err(error.to_string()),
             }
@@ -131,6 +134,7 @@ impl EmailHandler {
     async fn settle(&self, letter: &Letter<'_>, delivered: Result<Delivered, NotDelivered>) -> Result<Finish, Finish> {
         let failure = match delivered {
             Ok(delivered) => {
+                crash::point("email.accepted");
                 letter.confirm(&delivered.answer).await;
                 return Ok(finish_sent(&letter.record, &delivered.answer));
             }

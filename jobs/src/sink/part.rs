@@ -7,6 +7,7 @@ use std::path::Path;
 
 use gristmill_core::chunk::OutputPart;
 use gristmill_core::id::{BatchId, WorkerId};
+use gristmill_store::crash;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -58,7 +59,10 @@ pub(super) fn write(
 /// disk too. A reader sees the old content or the new one; a crash leaves at most the other name.
 pub(super) fn put_in_place(shelf: &Path, file: &str, bytes: &[u8]) -> Result<(), SinkError> {
     let (place, temporary) = (shelf.join(file), shelf.join(format!(".{file}.{}", uuid::Uuid::new_v4().simple())));
-    let put = write_through(&temporary, bytes).and_then(|()| fs::rename(&temporary, &place));
+    let put = write_through(&temporary, bytes).and_then(|()| {
+        crash::point(if file == super::manifest::MANIFEST { "manifest.written" } else { "part.written" });
+        fs::rename(&temporary, &place)
+    });
     put.and_then(|()| File::open(shelf)?.sync_all()).map_err(|cause| {
         // It may not exist, and there is nothing better to do when it cannot be removed.
         let _ = fs::remove_file(&temporary);

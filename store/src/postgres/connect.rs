@@ -11,6 +11,7 @@ use super::fault::{Fault, Outcome, in_words};
 use super::hints::Hints;
 use super::work::Work;
 use crate::MigrationStatus;
+use crate::crash;
 use crate::error::{Result, StoreError};
 use crate::migrations::{self, Applied, POSTGRES};
 use crate::settings::Settings;
@@ -44,6 +45,16 @@ impl fmt::Debug for PostgresStore {
 
 /// One step inside a transaction, with its arguments given to it.
 pub(super) type Step<A, T> = for<'s, 'w> fn(&'s mut Work<'w>, &'s A) -> BoxFuture<'s, Outcome<T>>;
+
+/// How a step's transaction begins and ends.
+#[derive(Clone, Copy)]
+struct Frame {
+    begin: &'static str,
+    /// Everything is rolled back at the end.
+    dry_run: bool,
+    /// The step's path, for crash points.
+    name: &'static str,
+}
 
 impl PostgresStore {
     /// Opens a pool of connections. With `road` a broker carries ids, and transitions write to the outbox.
@@ -94,45 +105,41 @@ impl PostgresStore {
     }
 
     /// Runs a step in a transaction and commits it. What collided with another transaction is tried again.
-    pub(super) async fn transact<A: Sync, T>(&self, arguments: &A, step: Step<A, T>) -> Result<T> {
-        self.tries(HELD, arguments, false, step).await
+    pub(super) async fn transact<A: Sync, T>(&self, name: &'static str, arguments: &A, step: Step<A, T>) -> Result<T> {
+        self.tries(Frame { begin: HELD, dry_run: false, name }, arguments, step).await
     }
 
     /// The same, but with `dry_run` everything is rolled back at the end: what would happen is found out
     /// by doing it, so that the answer cannot differ from the deed.
-    pub(super) async fn attempt<A: Sync, T>(&self, arguments: &A, dry_run: bool, step: Step<A, T>) -> Result<T> {
-        self.tries("BEGIN; SET LOCAL jit = off", arguments, dry_run, step).await
-    }
-
-    async fn tries<A: Sync, T>(
+    pub(super) async fn attempt<A: Sync, T>(
         &self,
-        begin: &'static str,
+        name: &'static str,
         arguments: &A,
         dry_run: bool,
         step: Step<A, T>,
     ) -> Result<T> {
+        self.tries(Frame { begin: "BEGIN; SET LOCAL jit = off", dry_run, name }, arguments, step).await
+    }
+
+    async fn tries<A: Sync, T>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Result<T> {
         for _ in 1..TRIES_MAX {
-            match self.try_once(begin, arguments, dry_run, step).await {
+            match self.try_once(frame, arguments, step).await {
                 Err(fault) if fault.is_collision() => tracing::debug!(?fault, "a transaction collided; once more"),
                 other => return other.map_err(StoreError::from),
             }
         }
-        self.try_once(begin, arguments, dry_run, step).await.map_err(StoreError::from)
+        self.try_once(frame, arguments, step).await.map_err(StoreError::from)
     }
 
-    async fn try_once<A: Sync, T>(
-        &self,
-        begin: &'static str,
-        arguments: &A,
-        dry_run: bool,
-        step: Step<A, T>,
-    ) -> Outcome<T> {
-        let mut transaction = self.pool.begin_with(begin).await?;
+    async fn try_once<A: Sync, T>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Outcome<T> {
+        let mut transaction = self.pool.begin_with(frame.begin).await?;
         let value = step(&mut Work::new(&mut transaction, self.road), arguments).await?;
-        if dry_run {
+        if frame.dry_run {
             transaction.rollback().await?;
         } else {
+            crash::of_step(frame.name, "before_commit");
             transaction.commit().await.map_err(unknown)?;
+            crash::of_step(frame.name, "committed");
         }
         Ok(value)
     }

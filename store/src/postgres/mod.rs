@@ -43,15 +43,16 @@ use crate::*;
 /// Runs a step in a transaction. The closure captures nothing, so that it may be run again.
 macro_rules! transact {
     ($store:expr, $step:path, $arguments:expr) => {
-        $store.transact(&$arguments, |work, arguments| Box::pin($step(work, arguments)))
+        $store.transact(stringify!($step), &$arguments, |work, arguments| Box::pin($step(work, arguments)))
     };
 }
 
 /// The same for what a person steers: a dry run is rolled back, and nothing of it may be published.
 macro_rules! steer {
     ($store:expr, $dry_run:expr, $step:path, $arguments:expr) => {{
-        let mut steered =
-            $store.attempt(&$arguments, $dry_run, |work, arguments| Box::pin($step(work, arguments))).await?;
+        let mut steered = $store
+            .attempt(stringify!($step), &$arguments, $dry_run, |work, arguments| Box::pin($step(work, arguments)))
+            .await?;
         if $dry_run {
             steered.dispatched = Dispatched::default();
         }

@@ -11,6 +11,7 @@ use super::error::database;
 use super::row::{self, Moved};
 use super::{SqliteStore, fan_in};
 use crate::check;
+use crate::crash;
 use crate::error::Result;
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
@@ -172,7 +173,9 @@ impl<'s> Transition<'s> {
         let progress = fan_in::apply(&mut self, deltas).await?;
         self.write_counts().await?;
         let dispatches = self.write_outbox().await?;
+        crash::point("sqlite.before_commit");
         self.tx.commit().await.map_err(database)?;
+        crash::point("sqlite.committed");
         if self.claimable {
             self.store.hint();
         }
