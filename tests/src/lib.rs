@@ -9,6 +9,7 @@
 //! the program in it, [`orders`] makes input and knows, by other means than the product, what must
 //! come of it.
 
+pub mod campaign;
 pub mod model;
 pub mod orders;
 pub mod place;

@@ -1,0 +1,30 @@
+//! The fault campaign: real processes, a real PostgreSQL, a real RabbitMQ, and everything that may go wrong.
+//!
+//! One *schedule* follows from one seed: what is enqueued, who works, which process dies where, which connection
+//! breaks when. After the faults have ended everything must come to rest, and then the oracle looks: plain SQL on the
+//! tables, its own arithmetic over the input, the broker's own queues. It shares no code with the product.
+//!
+//! The seed repeats the schedule, not the race: processes of an operating system do not interleave twice in the same
+//! way. A failure names its seed; running it a few times finds it again.
+//!
+//! * [`plan`]: what a schedule will do, all of it drawn from its seed.
+//! * [`ground`]: a database, a namespace, proxies and a postbox of one schedule's own.
+//! * [`actor`]: the processes, and what becomes of them.
+//! * [`run`]: one schedule from its beginning to the oracle's verdict.
+//! * [`oracle`]: what must be true when all is quiet.
+//! * [`proxy`], [`postbox`], [`input`], [`dice`]: what they use.
+//! * [`command`]: the command line.
+//! * [`figures`]: what is counted over all schedules.
+
+pub mod actor;
+pub mod command;
+pub mod dice;
+pub mod figures;
+pub mod ground;
+pub mod input;
+pub mod oracle;
+mod oracle_jobs;
+pub mod plan;
+pub mod postbox;
+pub mod proxy;
+pub mod run;

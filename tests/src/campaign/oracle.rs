@@ -1,0 +1,326 @@
+//! What must be true when all is quiet. Plain SQL on the tables, own arithmetic over the input, the broker's own
+//! queues, the files as they are: nothing of the product's code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::{FromRow, PgPool};
+
+use super::ground::{Ground, QUEUES};
+use super::input::Input;
+use super::plan::{BatchPlan, Plan};
+
+/// Nothing, or what must not be.
+type Verdict = Result<(), String>;
+
+/// Says what is wrong unless it is right.
+fn must(right: bool, wrong: impl FnOnce() -> String) -> Verdict {
+    if right { Ok(()) } else { Err(wrong()) }
+}
+
+fn broken(error: sqlx::Error) -> String {
+    format!("the oracle cannot look: {error}")
+}
+
+/// Looks at everything.
+///
+/// # Errors
+///
+/// The first thing that must not be.
+pub async fn judge(ground: &Ground, plan: &Plan, inputs: &[Input]) -> Verdict {
+    for (number, (batch, input)) in plan.batches.iter().zip(inputs).enumerate() {
+        batches(ground, number, batch, input).await.map_err(|wrong| format!("batch work-{number}: {wrong}"))?;
+    }
+    super::oracle_jobs::judge(ground, plan).await?;
+    everywhere(ground).await?;
+    dead_letters(ground).await?;
+    for (queue, depth) in depths(ground).await {
+        must(depth == 0, || format!("{depth} messages are left on {queue}"))?;
+    }
+    Ok(())
+}
+
+/// What is ready on the queues of ids.
+pub async fn depths(ground: &Ground) -> BTreeMap<String, i64> {
+    let mut depths = BTreeMap::new();
+    let connected = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await;
+    let connection = connected.expect("the campaign's RabbitMQ answers");
+    for queue in ground.lanes().into_iter().chain([ground.returned()]) {
+        // Asking for a queue that is not there closes the channel.
+        let channel = connection.create_channel().await.expect("a channel");
+        let passive = lapin::options::QueueDeclareOptions::durable().passive();
+        let asked = channel.queue_declare(queue.as_str().into(), passive, lapin::types::FieldTable::default()).await;
+        depths.insert(queue, asked.map_or(0, |queue| i64::from(queue.message_count())));
+    }
+    // All answers are in.
+    let _ = connection.close(200, "done".into()).await;
+    depths
+}
+
+#[derive(Debug, FromRow)]
+struct Batch {
+    id: String,
+    key: String,
+    state: String,
+    generation: i32,
+    reason: Option<String>,
+    chunks: i64,
+    remaining: i64,
+    chunks_dead: i64,
+    input: i64,
+    ok: i64,
+    skipped: i64,
+    quarantined: i64,
+    cancelled: i64,
+    result: Option<String>,
+}
+
+/// All batches of one definition: one of them was confirmed to its client, others were taken back.
+async fn batches(ground: &Ground, number: usize, plan: &BatchPlan, input: &Input) -> Verdict {
+    let found: Vec<Batch> = sqlx::query_as(
+        "SELECT id::text, idempotency_key AS key, state, generation, reason, chunks, remaining, chunks_dead, input, ok,
+                skipped, quarantined, cancelled, result
+         FROM batch WHERE name = $1 ORDER BY idempotency_key",
+    )
+    .bind(format!("work-{number}"))
+    .fetch_all(&ground.pool)
+    .await
+    .map_err(broken)?;
+    let last = found.last().ok_or("it was confirmed, and is not there")?;
+    let steered = last.reason.as_deref() == Some(super::run::REASON);
+    must(last.state != "cancelled" || steered, || format!("the confirmed batch is cancelled: {:?}", last.reason))?;
+    let mut in_table = Vec::new();
+    for batch in &found {
+        must(batch.remaining == 0, || format!("{} has {} chunks remaining", batch.key, batch.remaining))?;
+        let done = chunks(ground, batch, plan, input).await?;
+        effects(&ground.pool, batch).await?;
+        match plan.into_table {
+            true => in_table.extend(done),
+            false if batch.state == "cancelled" => {}
+            false => files(ground, number, batch, &done)?,
+        }
+    }
+    if plan.into_table {
+        table(&ground.pool, number, in_table).await?;
+    }
+    Ok(())
+}
+
+#[derive(Debug, FromRow)]
+struct Chunk {
+    seq: i64,
+    state: String,
+    items: i64,
+}
+
+/// The chunks, the counts, the quarantine and the result. Gives the items that must be in the output: number and
+/// amount in hundredths.
+async fn chunks(ground: &Ground, batch: &Batch, plan: &BatchPlan, input: &Input) -> Result<Vec<(i64, i64)>, String> {
+    let chunks: Vec<Chunk> =
+        sqlx::query_as("SELECT seq, state, items FROM job WHERE batch_id = $1::uuid AND seq IS NOT NULL ORDER BY seq")
+            .bind(&batch.id)
+            .fetch_all(&ground.pool)
+            .await
+            .map_err(broken)?;
+    let size = usize::try_from(plan.chunk).unwrap_or(1);
+    let slices: Vec<&[Option<i64>]> = input.rows.chunks(size).collect();
+    let whole = batch.state != "cancelled";
+    must(!whole || chunks.len() == slices.len(), || format!("{} chunks of {}", chunks.len(), slices.len()))?;
+    let (mut ok, mut dirty, mut dead, mut cancelled, mut dead_chunks) = (Vec::new(), BTreeSet::new(), 0, 0, 0);
+    for (number, chunk) in chunks.iter().enumerate() {
+        let slice = slices.get(number).ok_or("more chunks than the input has")?;
+        must(chunk.seq == number as i64 && chunk.items == slice.len() as i64, || format!("{chunk:?} at {number}"))?;
+        let rows = (number * size..).zip(slice.iter());
+        match chunk.state.as_str() {
+            "done" => {
+                for (row, amount) in rows {
+                    match amount {
+                        Some(amount) => ok.push((row as i64, *amount)),
+                        None => drop(dirty.insert(row as i64)),
+                    }
+                }
+            }
+            "dead" => {
+                dead += slice.len() as i64;
+                dead_chunks += 1;
+            }
+            "cancelled" => cancelled += slice.len() as i64,
+            other => return Err(format!("chunk {number} is {other}")),
+        }
+    }
+    let all = chunks.iter().map(|chunk| chunk.items).sum::<i64>();
+    let expected = [all, ok.len() as i64, 0, dirty.len() as i64 + dead, cancelled, dead_chunks, chunks.len() as i64];
+    let counted =
+        [batch.input, batch.ok, batch.skipped, batch.quarantined, batch.cancelled, batch.chunks_dead, batch.chunks];
+    must(counted == expected, || {
+        format!(
+            "{}: input, ok, skipped, quarantined, cancelled, dead chunks, chunks are {counted:?}, not {expected:?}",
+            batch.key
+        )
+    })?;
+    results(&ground.pool, batch, &chunks).await?;
+    quarantine(&ground.pool, batch, &dirty).await?;
+    if whole {
+        result(batch, &ok)?;
+    }
+    Ok(ok)
+}
+
+/// Exactly one result for each chunk that is done, and none for any other.
+async fn results(pool: &PgPool, batch: &Batch, chunks: &[Chunk]) -> Verdict {
+    let seqs: Vec<i64> = sqlx::query_scalar("SELECT seq FROM result WHERE batch_id = $1::uuid ORDER BY seq")
+        .bind(&batch.id)
+        .fetch_all(pool)
+        .await
+        .map_err(broken)?;
+    let done: Vec<i64> = chunks.iter().filter(|chunk| chunk.state == "done").map(|chunk| chunk.seq).collect();
+    must(seqs == done, || format!("results of chunks {seqs:?}, but {done:?} are done"))
+}
+
+/// Each dirty row of a done chunk is set aside exactly once.
+async fn quarantine(pool: &PgPool, batch: &Batch, dirty: &BTreeSet<i64>) -> Verdict {
+    let query = "SELECT position FROM quarantine WHERE batch_id = $1::uuid ORDER BY position";
+    let found: Vec<i64> = sqlx::query_scalar(query).bind(&batch.id).fetch_all(pool).await.map_err(broken)?;
+    must(found.iter().eq(dirty), || format!("quarantined are {found:?}, not {dirty:?}"))
+}
+
+/// The merged result against a plain sum.
+fn result(batch: &Batch, ok: &[(i64, i64)]) -> Verdict {
+    let result: Value = serde_json::from_str(batch.result.as_deref().unwrap_or("null")).unwrap_or_default();
+    let rows = result["rows"].as_u64().unwrap_or(0);
+    let total: i64 = ok.iter().map(|(_, amount)| amount).sum();
+    let merged = result["total"].as_str().map_or(Ok(0), hundredths)?;
+    must(rows == ok.len() as u64 && merged == total, || {
+        format!("the result is {result}, not {} rows and {total} hundredths", ok.len())
+    })
+}
+
+fn hundredths(text: &str) -> Result<i64, String> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let bad = || format!("`{text}` is no amount with two decimals");
+    let (part, rest) = part.split_at(part.len().min(2));
+    if rest.chars().any(|digit| digit != '0') {
+        return Err(bad());
+    }
+    let part: i64 = format!("{part:0<2}").parse().map_err(|_| bad())?;
+    Ok(whole.parse::<i64>().map_err(|_| bad())? * 100 + part)
+}
+
+/// One aggregate and one email for each generation; none for a batch that was cancelled.
+async fn effects(pool: &PgPool, batch: &Batch) -> Verdict {
+    let count = |kind: &'static str| async move {
+        let query = "SELECT count(*) FROM job WHERE batch_id = $1::uuid AND kind = $2 AND state <> 'cancelled'";
+        sqlx::query_scalar::<_, i64>(query).bind(&batch.id).bind(kind).fetch_one(pool).await.map_err(broken)
+    };
+    let expected = if batch.state == "cancelled" { 0 } else { i64::from(batch.generation) + 1 };
+    let (aggregates, emails) = (count("aggregate").await?, count("email").await?);
+    // An aggregate that was through before its batch was cancelled would have ended the batch.
+    must(aggregates == expected, || format!("{} has {aggregates} aggregates, not {expected}", batch.key))?;
+    must(emails == expected, || format!("{} has {emails} emails, not {expected}", batch.key))
+}
+
+/// What the manifest lists is there, as it says, and holds each item exactly once.
+fn files(ground: &Ground, number: usize, batch: &Batch, expected: &[(i64, i64)]) -> Verdict {
+    let folder = ground.file(&format!("out-{number}"));
+    let path = folder.join(&batch.id).join("manifest.json");
+    let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let manifest: Value = serde_json::from_slice(&text).map_err(|error| format!("the manifest: {error}"))?;
+    let mut items = Vec::new();
+    for part in manifest["parts"].as_array().into_iter().flatten() {
+        let path = folder.join(part["path"].as_str().unwrap_or_default());
+        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let sum = hex::encode(Sha256::digest(&bytes));
+        must(part["sha256"] == sum.as_str(), || format!("{} has another content than listed", path.display()))?;
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            items.push(item(line)?);
+        }
+    }
+    must(manifest["items"].as_u64() == Some(items.len() as u64), || "the manifest counts other items".to_owned())?;
+    same(items, expected, "the files")
+}
+
+fn item(line: &str) -> Result<(i64, i64), String> {
+    let item: Value = serde_json::from_str(line).map_err(|error| format!("`{line}`: {error}"))?;
+    let text = |name: &str| match &item[name] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    Ok((text("id").parse().map_err(|_| format!("`{line}` has no id"))?, hundredths(&text("amount"))?))
+}
+
+/// The user's own table holds each item exactly once.
+async fn table(pool: &PgPool, number: usize, expected: Vec<(i64, i64)>) -> Verdict {
+    let query = format!("SELECT id, (amount * 100)::bigint FROM effect_{number}");
+    let rows: Vec<(i64, i64)> = sqlx::query_as(sqlx::AssertSqlSafe(query)).fetch_all(pool).await.map_err(broken)?;
+    same(rows, &expected, "the table")
+}
+
+/// The same items, each as often, by count, sum and the hash of the sorted set.
+fn same(mut found: Vec<(i64, i64)>, expected: &[(i64, i64)], place: &str) -> Verdict {
+    let mut expected = expected.to_vec();
+    found.sort_unstable();
+    expected.sort_unstable();
+    let digest = |items: &[(i64, i64)]| hex::encode(Sha256::digest(format!("{items:?}")));
+    must(digest(&found) == digest(&expected), || {
+        let missing: Vec<_> = expected.iter().filter(|item| !found.contains(item)).take(5).collect();
+        let twice: Vec<_> = found.windows(2).filter(|pair| pair[0] == pair[1]).take(5).collect();
+        format!("{place} hold {} items, not {}; missing {missing:?}, twice {twice:?}", found.len(), expected.len())
+    })
+}
+
+/// Statements that must find nothing, and what it means when they do.
+const NOTHING: &[(&str, &str)] = &[
+    ("a job is beyond its attempts", "SELECT id::text FROM job WHERE attempt > max_attempts"),
+    ("a job is not final", "SELECT id::text FROM job WHERE state NOT IN ('done', 'dead', 'cancelled')"),
+    ("a job is dead with attempts left and no permanent failure",
+     "SELECT j.id::text FROM job j WHERE j.state = 'dead' AND j.attempt < j.max_attempts
+        AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.job_id = j.id AND a.ending = 'permanent')"),
+    ("a dead job has no attempt written down",
+     "SELECT j.id::text FROM job j WHERE j.state = 'dead' AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.job_id = j.id)"),
+    ("an attempt ended twice",
+     "SELECT job_id || ' attempt ' || attempt FROM attempt WHERE ending NOT IN ('interrupted')
+      GROUP BY job_id, attempt HAVING count(*) > 1"),
+    ("two batches fired the same aggregate",
+     "SELECT batch_id || ' generation ' || generation FROM job WHERE kind = 'aggregate' GROUP BY batch_id, generation
+      HAVING count(*) > 1"),
+    ("a queue's counter is not what it counts",
+     "SELECT c.queue || ' ' || c.state FROM
+        (SELECT tenant, queue, state, sum(jobs) AS jobs FROM queue_count GROUP BY 1, 2, 3) c
+        FULL JOIN (SELECT tenant, queue, state, count(*) AS jobs FROM job GROUP BY 1, 2, 3) j USING (tenant, queue, state)
+      WHERE COALESCE(c.jobs, 0) <> COALESCE(j.jobs, 0)"),
+    ("something is in the outbox", "SELECT id::text FROM outbox"),
+    ("a sent email's job is not done",
+     "SELECT e.key FROM email e JOIN job j ON j.id = e.job_id WHERE e.state = 'sent' AND j.state NOT IN ('done', 'dead', 'cancelled')"),
+    ("a worker that was stopped in order is still alive",
+     "SELECT id::text FROM worker WHERE state = 'alive' AND lease_until > now() + interval '1 hour'"),
+];
+
+async fn everywhere(ground: &Ground) -> Verdict {
+    for (wrong, query) in NOTHING {
+        let found: Vec<Option<String>> = sqlx::query_scalar(*query).fetch_all(&ground.pool).await.map_err(broken)?;
+        must(found.is_empty(), || format!("{wrong}: {found:?}"))?;
+    }
+    Ok(())
+}
+
+/// Each dead job has its copy on the queue of dead letters, and nobody else has.
+async fn dead_letters(ground: &Ground) -> Verdict {
+    let connected = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await;
+    let connection = connected.expect("the campaign's RabbitMQ answers");
+    for queue in QUEUES {
+        let jobs = "SELECT DISTINCT j.id::text FROM job j WHERE j.queue = $1 AND (j.state = 'dead' OR j.granted < j.max_attempts)";
+        let dead: Vec<String> = sqlx::query_scalar(jobs).bind(queue).fetch_all(&ground.pool).await.map_err(broken)?;
+        let dead: BTreeSet<String> = dead.into_iter().collect();
+        let channel = connection.create_channel().await.map_err(|error| error.to_string())?;
+        let (mut copies, options) = (BTreeSet::new(), lapin::options::BasicGetOptions { no_ack: true });
+        while let Ok(Some(message)) = channel.basic_get(ground.dead(queue).as_str().into(), options).await {
+            let body: Value = serde_json::from_slice(&message.delivery.data).unwrap_or_default();
+            copies.insert(body["job_id"].as_str().unwrap_or_default().to_owned());
+        }
+        must(dead == copies, || format!("dead on {queue} are {dead:?}, their copies are of {copies:?}"))?;
+    }
+    // All is read.
+    let _ = connection.close(200, "done".into()).await;
+    Ok(())
+}
