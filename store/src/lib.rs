@@ -9,6 +9,7 @@
 //! * [`types`]: what goes in and what comes out.
 //! * [`views`]: what people and pages are shown.
 //! * [`postgres`], [`sqlite`]: the two stores, mirrored statement for statement.
+//! * `reference` (feature `testing`): the model that both are compared with, in memory.
 //!
 //! Lock order everywhere: jobs by id, then batches by id, then queue counters by key.
 
@@ -19,6 +20,8 @@ mod guard;
 mod migrations;
 pub mod open;
 pub mod postgres;
+#[cfg(feature = "testing")]
+pub mod reference;
 pub mod settings;
 pub mod sqlite;
 #[cfg(feature = "testing")]

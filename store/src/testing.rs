@@ -1,11 +1,12 @@
 //! Fresh stores for tests, of this crate and of the others, and small jobs and batches to put into them.
 //!
 //! A SQLite store lies in a temporary folder, a PostgreSQL store in a schema of its own on the server that
-//! `GRISTMILL_TEST_POSTGRES` names. Both vanish with the [`TestStore`]. Everything here panics when the
+//! `GRISTMILL_TEST_POSTGRES` names, a reference store in memory. All vanish with the [`TestStore`]. Everything here panics when the
 //! database does not answer: it is for tests alone.
 
 use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::chunk::{ChunkPayload, ChunkResult, Slice, SourceStamp};
@@ -21,8 +22,9 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::open::{OpenOptions, connect, open};
+use crate::reference::{Clock, ReferenceStore};
 use crate::{Claim, Completion, NewBatch, NewChunk, NewWorker};
-use crate::{Settings, StoreHandle};
+use crate::{Settings, Store, StoreHandle};
 
 /// The environment variable that names the PostgreSQL server for tests.
 pub const POSTGRES_VARIABLE: &str = "GRISTMILL_TEST_POSTGRES";
@@ -32,6 +34,12 @@ const SCHEMA: &str = "gristmill_test_";
 
 /// Schemas of tests that died are dropped when they are as old as this.
 const ABANDONED_SECONDS: i64 = 1_800;
+
+/// What the reference store of a test draws by itself follows from this.
+const SEED: u64 = 1;
+
+/// What a test is told that wants SQL of the reference store.
+const NO_SQL: &str = "the reference store knows no SQL; exempt the test from it";
 
 /// A store that nobody else has. Dereferences to its handle.
 #[derive(Debug)]
@@ -45,6 +53,7 @@ pub struct TestStore {
 /// What vanishes with the store.
 #[derive(Debug)]
 enum Home {
+    Memory(Arc<ReferenceStore>),
     Folder { _folder: tempfile::TempDir },
     Schema { server: String, name: String },
 }
@@ -96,6 +105,13 @@ impl TestStore {
         Self { store, url, road, home: Home::Schema { server, name } }
     }
 
+    /// A fresh reference store, whose clock begins now.
+    pub fn reference(road: bool) -> Self {
+        // Now, so that the ids that the store makes lie among those that the test makes.
+        let store = Arc::new(ReferenceStore::new(Clock::new(chrono::Utc::now()), SEED, road));
+        Self { store: store.clone(), url: store.describe(), road, home: Home::Memory(store) }
+    }
+
     /// The handle, to be given away.
     pub fn handle(&self) -> StoreHandle {
         self.store.clone()
@@ -108,13 +124,30 @@ impl TestStore {
 
     /// A second handle, as another process would have it.
     pub async fn second(&self) -> StoreHandle {
+        if let Home::Memory(store) = &self.home {
+            return store.clone();
+        }
         open(&self.url, options(self.road)).await.expect("the same store opens again")
+    }
+
+    /// A second handle that writes no outbox, as if no broker carried ids.
+    pub async fn roadless(&self) -> StoreHandle {
+        match &self.home {
+            Home::Memory(store) => Arc::new(store.roadless()),
+            Home::Folder { .. } | Home::Schema { .. } => open(&self.url, options(false)).await.expect("it opens again"),
+        }
+    }
+
+    /// Whether there is a database to be asked in SQL.
+    pub fn knows_sql(&self) -> bool {
+        !matches!(self.home, Home::Memory(_))
     }
 
     /// Changes the database behind the store's back.
     pub async fn tamper(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.home {
+            Home::Memory(_) => panic!("{NO_SQL}"),
             Home::Folder { .. } => {
                 let mut connection = self.raw_sqlite().await;
                 sqlx::raw_sql(sql).execute(&mut connection).await.expect("the statement runs");
@@ -132,6 +165,7 @@ impl TestStore {
     pub async fn count(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.home {
+            Home::Memory(_) => panic!("{NO_SQL}"),
             Home::Folder { .. } => {
                 let mut connection = self.raw_sqlite().await;
                 sqlx::query(sql).fetch_one(&mut connection).await.expect("one row").get(0)

@@ -31,13 +31,14 @@ conformance! {
     a_fenced_chunk_leaves_no_result,
     retries_of_chunks_are_counted,
     texts_with_nul_are_kept_without_it_and_long_ones_are_cut,
-    rows_for_a_table_commit_with_the_completion,
-    rows_for_a_table_vanish_with_a_lost_fence,
-    refused_rows_leave_the_job_running,
     rows_for_a_table_must_come_alone,
     rows_for_our_own_tables_are_refused,
     a_group_of_many_endings_is_one_transaction,
-    a_group_over_the_limit_is_refused,
+    a_group_over_the_limit_is_refused;
+    databases only, "the table is made by SQL":
+    rows_for_a_table_commit_with_the_completion,
+    rows_for_a_table_vanish_with_a_lost_fence,
+    refused_rows_leave_the_job_running,
 }
 
 async fn a_job_that_is_done_keeps_its_output_and_no_attempt(store: TestStore) {

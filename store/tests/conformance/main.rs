@@ -1,12 +1,28 @@
-//! One suite for both stores: each test runs on SQLite and on PostgreSQL, as `sqlite::NAME` and `postgres::NAME`.
+//! One suite for all stores: each test runs on SQLite, on PostgreSQL and on the model of both, as `sqlite::NAME`,
+//! `postgres::NAME` and `reference::NAME`.
 //!
 //! The contract is the documentation of `gristmill_store::Store`; where that is silent, these tests are the
 //! contract. Every store here writes an outbox, as if a broker carried ids, unless a test says otherwise.
 
-/// Makes two tests of each function: one for each database.
+/// Makes three tests of each function: one for each database and one for the model. What comes after
+/// `databases only` needs SQL, for the reason given there.
 macro_rules! conformance {
-    ($($name:ident),* $(,)?) => {
+    ($($name:ident),* $(,)? $(; databases only, $why:literal: $($sql:ident),* $(,)?)*) => {
+        mod reference {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(gristmill_store::testing::TestStore::reference(true)).await;
+                }
+            )*
+        }
         mod sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $sql() {
+                    super::$sql(gristmill_store::testing::TestStore::sqlite(true).await).await;
+                }
+            )*)*
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
@@ -15,6 +31,12 @@ macro_rules! conformance {
             )*
         }
         mod postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $sql() {
+                    super::$sql(gristmill_store::testing::TestStore::postgres(true).await).await;
+                }
+            )*)*
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {

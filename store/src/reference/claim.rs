@@ -1,0 +1,100 @@
+//! T3: queued jobs become somebody's.
+
+use std::collections::BTreeSet;
+
+use gristmill_core::id::JobId;
+use gristmill_core::job::{ClaimedJob, Fence, JobState};
+
+use super::state::{Job, Standing, State, later};
+use super::transition::Transition;
+use super::{Clause, ReferenceStore};
+use crate::error::Result;
+use crate::{Claim, ClaimReport};
+
+pub(super) fn claim(store: &ReferenceStore, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
+    let mut t = Transition::begin(store);
+    // A message may come twice.
+    let named: BTreeSet<JobId> = ids.iter().copied().collect();
+    let may_run: Vec<&Job> = named
+        .iter()
+        .filter_map(|id| t.state.jobs.get(id))
+        .map(|job| &**job)
+        .filter(|job| may(store, &t.state, claim, job))
+        .collect();
+    let chosen = first(may_run, claim.limit);
+    let mut report = ClaimReport { claimed: take(&mut t, claim, &chosen), ..ClaimReport::default() };
+    let taken: BTreeSet<JobId> = report.claimed.iter().map(|job| job.fence.job).collect();
+    for id in named.difference(&taken) {
+        let busy = t.state.jobs.get(id).is_some_and(|job| may(store, &t.state, claim, job));
+        if busy { report.busy.push(*id) } else { report.stale.push(*id) }
+    }
+    t.commit()?;
+    Ok(report)
+}
+
+pub(super) fn claim_next(store: &ReferenceStore, claim: &Claim) -> Result<Vec<ClaimedJob>> {
+    let mut t = Transition::begin(store);
+    let wanted = |job: &&Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
+    let queued = t.state.jobs.values().map(|job| &**job).filter(|job| job.state == JobState::Queued).filter(wanted);
+    let chosen = first(queued.filter(|job| may(store, &t.state, claim, job)).collect(), claim.limit);
+    let claimed = take(&mut t, claim, &chosen);
+    t.commit()?;
+    Ok(claimed)
+}
+
+/// Whether whoever has handlers for these kinds may claim a job.
+fn may(store: &ReferenceStore, state: &State, claim: &Claim, job: &Job) -> bool {
+    let free = job.state == JobState::Queued
+        || (!store.keeps(Clause::ClaimOnce) && job.state == JobState::Running && job.attempt < job.max_attempts);
+    free && claim.kinds.contains(&job.kind) && !state.paused(job)
+}
+
+/// The first so many by lane, then by age.
+fn first(mut jobs: Vec<&Job>, limit: u32) -> Vec<JobId> {
+    jobs.sort_by_key(|job| (job.lane, job.id));
+    jobs.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|job| job.id).collect()
+}
+
+/// Makes jobs `running`. An incarnation that is over claims nothing: it may not know yet, and nobody would rescue
+/// what it took a second time.
+fn take(t: &mut Transition<'_>, claim: &Claim, chosen: &[JobId]) -> Vec<ClaimedJob> {
+    let over = t.state.workers.get(&claim.worker).is_some_and(|worker| worker.standing != Standing::Alive);
+    if over && t.store.keeps(Clause::ClaimerIsAlive) {
+        return Vec::new();
+    }
+    let now = t.now;
+    let mut claimed = Vec::with_capacity(chosen.len());
+    for id in chosen {
+        t.move_job(*id, |job| {
+            job.state = JobState::Running;
+            job.attempt += 1;
+            job.worker = Some(claim.worker);
+            job.started_at = Some(now);
+            job.deadline = Some(later(now, job.timeout));
+            job.run_at = None;
+        });
+        claimed.extend(t.state.jobs.get(id).map(|job| claimed_job(job, claim, t)));
+    }
+    claimed
+}
+
+fn claimed_job(job: &Job, claim: &Claim, t: &Transition<'_>) -> ClaimedJob {
+    ClaimedJob {
+        fence: Fence { job: job.id, attempt: job.attempt, worker: claim.worker },
+        tenant: job.tenant.clone(),
+        queue: job.queue.clone(),
+        lane: job.lane,
+        kind: job.kind.clone(),
+        payload: job.payload.clone(),
+        batch: job.batch,
+        seq: job.seq,
+        generation: job.generation,
+        max_attempts: job.max_attempts,
+        timeout: job.timeout,
+        retry: job.retry.clone(),
+        trace: job.trace.clone(),
+        created_at: job.created_at,
+        queued_at: job.queued_at.unwrap_or(t.now),
+        started_at: t.now,
+    }
+}

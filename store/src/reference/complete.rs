@@ -1,0 +1,100 @@
+//! T4: workers' attempts end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::BatchId;
+use serde_json::{Map, Value};
+
+use super::settle::{Settlement, settle};
+use super::state::{Tally, kept};
+use super::transition::Transition;
+use super::{Clause, ReferenceStore, insert};
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::{CompleteReport, Completion, SqlRows};
+
+/// What is left for a second transition when the fan-in is not in the first: see [`Clause::FanInWithCompletion`].
+pub(super) type Late = BTreeMap<BatchId, Tally>;
+
+pub(super) fn complete(store: &ReferenceStore, completions: &[Completion]) -> Result<(CompleteReport, Late)> {
+    check::completions(completions)?;
+    let mut t = Transition::begin(store);
+    // The same job twice in one group: the first one counts, as it would in two groups.
+    let mut seen = BTreeSet::new();
+    let (asked, mut fenced): (Vec<_>, Vec<_>) = completions.iter().partition(|one| seen.insert(one.fence.job));
+    let settlements: Vec<Settlement<'_>> = asked.iter().map(|one| Settlement::of(one)).collect();
+    let moved = settle(&mut t, &settlements)?;
+    let (held, lost): (Vec<&Completion>, Vec<_>) = asked.into_iter().partition(|one| moved.contains(&one.fence.job));
+    fenced.extend(lost);
+    for one in &held {
+        if let Some(rows) = &one.sql {
+            write_rows(&mut t, rows)?;
+        }
+    }
+    let mut follow = Vec::new();
+    for one in &held {
+        if end_batch(&mut t, one)? {
+            follow.extend(one.follow.iter().cloned());
+        }
+    }
+    insert::new_jobs(&mut t, &follow)?;
+    let late = if store.keeps(Clause::FanInWithCompletion) { Late::new() } else { t.take_deltas() };
+    let committed = t.commit()?;
+    let report = CompleteReport {
+        settled: held.len() as u64,
+        fenced: fenced.into_iter().map(|one| one.fence).collect(),
+        dispatched: committed.dispatched,
+        progress: committed.progress,
+    };
+    Ok((report, late))
+}
+
+/// The fan-in in a transition of its own.
+pub(super) fn fan_in_late(store: &ReferenceStore, late: &Late, report: &mut CompleteReport) -> Result<()> {
+    let mut t = Transition::begin(store);
+    t.add_deltas(late);
+    let committed = t.commit()?;
+    report.dispatched.moved += committed.dispatched.moved;
+    report.dispatched.dispatches.extend(committed.dispatched.dispatches);
+    report.progress = committed.progress;
+    Ok(())
+}
+
+/// Writes down how a batch ends, guarded by its state and generation: whether the completion's further jobs are
+/// wanted. What an aggregate enqueues tells of that ending, and is left out with it where the guard does not hold.
+fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
+    let Some(end) = &completion.batch_end else { return Ok(true) };
+    let now = t.now;
+    let Some(batch) = t.state.batch_mut(end.batch) else { return Ok(false) };
+    if batch.state != BatchState::Aggregating || batch.generation != end.generation {
+        return Ok(false);
+    }
+    let reason = end.reason.as_deref().map(|reason| check::plain(reason, check::REASON_CHARS_MAX));
+    let before = batch.reason.take().filter(|_| end.state == BatchState::Halted);
+    batch.state = end.state;
+    batch.reason = reason.or(before);
+    batch.result = Some(kept(&end.result)?);
+    batch.finished_at = Some(now);
+    // A look, so that the report says where the batch stands now.
+    t.delta(end.batch);
+    Ok(true)
+}
+
+/// Writes rows into the user's own table: no more than the columns that are named.
+fn write_rows(t: &mut Transition<'_>, sql: &SqlRows) -> Result<()> {
+    if sql.rows.is_empty() {
+        return Ok(());
+    }
+    if sql.columns.is_empty() {
+        return Err(StoreError::Invalid("the rows for a table have no columns; name at least one".to_owned()));
+    }
+    let table = t.state.tables.entry(sql.table.clone()).or_default();
+    for row in &sql.rows {
+        let value = |column: &String| row.get(column).cloned().unwrap_or(Value::Null);
+        let row: Map<String, Value> = sql.columns.iter().map(|column| (column.clone(), value(column))).collect();
+        table.push(Arc::new(Value::Object(row)));
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! T1 and T2: jobs and batches come to be.
+
+use std::sync::Arc;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::{JobState, NewJob};
+use serde_json::Value;
+
+use super::ReferenceStore;
+use super::insert;
+use super::state::{Batch, Job, Tally, kept};
+use super::transition::Transition;
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::{CreatedBatch, Dispatched, EnqueueReport, NewBatch, NewChunk};
+
+pub(super) fn enqueue(store: &ReferenceStore, jobs: &[NewJob]) -> Result<EnqueueReport> {
+    check::jobs(jobs)?;
+    let mut t = Transition::begin(store);
+    let jobs = insert::new_jobs(&mut t, jobs)?;
+    Ok(EnqueueReport { jobs, dispatched: t.commit()?.dispatched })
+}
+
+pub(super) fn create_batch(store: &ReferenceStore, batch: &NewBatch) -> Result<CreatedBatch> {
+    check::name("tenant", &batch.tenant)?;
+    check::name("batch name", &batch.name)?;
+    batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
+    let mut t = Transition::begin(store);
+    if t.state.batches.contains_key(&batch.id) {
+        return Ok(CreatedBatch { id: batch.id, created: false });
+    }
+    let same_key = |other: &&Arc<Batch>| {
+        batch.idempotency_key.is_some()
+            && other.tenant == batch.tenant
+            && other.idempotency_key == batch.idempotency_key
+    };
+    if let Some(first) = t.state.batches.values().find(same_key) {
+        return Ok(CreatedBatch { id: first.id, created: false });
+    }
+    let made = Batch {
+        id: batch.id,
+        tenant: batch.tenant.clone(),
+        name: batch.name.clone(),
+        state: BatchState::Open,
+        paused: false,
+        halting: false,
+        generation: 0,
+        definition: Arc::new(kept(&batch.definition)?),
+        stamp: Arc::new(kept(&batch.stamp)?),
+        params: kept(&batch.params)?,
+        idempotency_key: batch.idempotency_key.clone(),
+        trace: batch.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)),
+        tally: Tally::default(),
+        result: None,
+        reason: None,
+        created_at: t.now,
+        planned_at: t.now,
+        finished_at: None,
+    };
+    t.state.batches.insert(batch.id, Arc::new(made));
+    t.commit()?;
+    Ok(CreatedBatch { id: batch.id, created: true })
+}
+
+pub(super) fn add_chunks(store: &ReferenceStore, id: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
+    check::chunks(chunks)?;
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
+    if batch.state != BatchState::Open {
+        let what = format!("batch {id} is {}; chunks can be added while it is open only", batch.state);
+        return Err(StoreError::Conflict(what));
+    }
+    batch.planned_at = now;
+    insert_chunks(&mut t, id, chunks)?;
+    Ok(t.commit()?.dispatched)
+}
+
+/// Makes chunks whose number is free, and notes by how much the batch grows. Whoever plans a batch that halts
+/// meanwhile need not know: what comes late is cancelled at once.
+pub(super) fn insert_chunks(t: &mut Transition<'_>, id: BatchId, chunks: &[NewChunk]) -> Result<()> {
+    let batch = Arc::clone(t.state.batches.get(&id).ok_or_else(|| no_batch(id))?);
+    let cancelled = batch.halting && batch.state == BatchState::Open;
+    t.delta(id);
+    for chunk in chunks {
+        let mut job = chunk_job(t, &batch, chunk)?;
+        let items = job.weight();
+        if cancelled {
+            job.state = JobState::Cancelled;
+            job.queued_at = None;
+            job.finished_at = Some(t.now);
+        }
+        if insert::job(t, job)?.is_some() {
+            continue;
+        }
+        let delta = t.delta(id);
+        delta.chunks += 1;
+        delta.input += items;
+        if cancelled {
+            delta.cancelled += items;
+        } else {
+            delta.remaining += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The job of a chunk.
+fn chunk_job(t: &Transition<'_>, batch: &Batch, chunk: &NewChunk) -> Result<Job> {
+    let definition = &batch.definition;
+    let asked = NewJob {
+        tenant: batch.tenant.clone(),
+        queue: definition.queue.clone(),
+        lane: definition.lane,
+        max_attempts: definition.max_attempts.max(1),
+        timeout: definition.timeout.0,
+        retry: definition.retry.clone(),
+        trace: batch.trace.clone(),
+        batch: Some(batch.id),
+        ..NewJob::new(chunk.id, "chunk", Value::Null)
+    };
+    let payload = serde_json::to_value(&chunk.payload).map_err(|error| StoreError::Invalid(error.to_string()))?;
+    // The payload of a chunk is the store's own: how large it may be is decided where it is made.
+    Ok(Job { payload, seq: Some(chunk.seq), items: chunk.payload.items, ..insert::job_of(t, &asked)? })
+}
+
+pub(super) fn seal(store: &ReferenceStore, id: BatchId) -> Result<Dispatched> {
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
+    match batch.state {
+        BatchState::Open => {
+            batch.state = BatchState::Sealed;
+            batch.planned_at = now;
+            // A look is enough: the fan-in fires if nothing remains.
+            t.delta(id);
+            Ok(t.commit()?.dispatched)
+        }
+        BatchState::Cancelled => Err(StoreError::Conflict(format!("batch {id} is cancelled already"))),
+        BatchState::Sealed | BatchState::Aggregating | BatchState::Complete | BatchState::Halted => {
+            Ok(Dispatched::default())
+        }
+    }
+}
+
+pub(super) fn discard_batch(store: &ReferenceStore, id: BatchId) -> Result<()> {
+    let mut t = Transition::begin(store);
+    let Some(batch) = t.state.batches.get(&id) else { return Ok(()) };
+    if batch.state != BatchState::Open {
+        let what = format!("batch {id} is {}; only an open one can be taken back: cancel it instead", batch.state);
+        return Err(StoreError::Conflict(what));
+    }
+    let jobs: Vec<Arc<Job>> = t.state.jobs.values().filter(|job| job.batch == Some(id)).cloned().collect();
+    if jobs.iter().any(|job| job.started_at.is_some()) {
+        let what = format!("a chunk of batch {id} has been claimed already; cancel the batch instead");
+        return Err(StoreError::Conflict(what));
+    }
+    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    for job in ids {
+        t.state.jobs.remove(&job);
+    }
+    t.state.batches.remove(&id);
+    t.state.results.retain(|(batch, _), _| *batch != id);
+    t.state.quarantine.retain(|_, item| item.view.batch != id);
+    t.commit()?;
+    Ok(())
+}
+
+/// There is no such batch.
+pub(super) fn no_batch(batch: BatchId) -> StoreError {
+    StoreError::NotFound(format!("there is no batch {batch}; `gristmill batch list` shows those that are there"))
+}

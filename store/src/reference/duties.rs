@@ -1,0 +1,148 @@
+//! T6, T7, T9 and the outbox: what the scheduler looks after.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_core::id::JobId;
+use gristmill_core::job::{Fence, JobState};
+use gristmill_core::settle::{self, Ending, Verdict};
+
+use super::settle::{Settlement, settle};
+use super::state::{Job, Standing, ago, later};
+use super::transition::Transition;
+use super::{Clause, ReferenceStore};
+use crate::error::Result;
+use crate::{Dispatch, Dispatched, OutboxBacklog, Purpose, RescueReport};
+
+/// How long a taken outbox row is held.
+const HOLD: Duration = Duration::from_secs(30);
+
+pub(super) fn rescue(store: &ReferenceStore, limit: u32) -> Result<RescueReport> {
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    let mut report = RescueReport::default();
+    for worker in t.state.workers.values_mut() {
+        if worker.standing == Standing::Alive && worker.lease_until < now {
+            Arc::make_mut(worker).standing = Standing::Lost;
+            report.workers_lost += 1;
+        }
+    }
+    let running: Vec<Arc<Job>> = t.state.jobs.values().filter(|job| job.state == JobState::Running).cloned().collect();
+    let mut settlements = Vec::new();
+    for job in running {
+        if settlements.len() == most(limit) {
+            break;
+        }
+        settlements.extend(taken_back(&mut t, &job));
+    }
+    for settlement in &settlements {
+        match settlement.verdict {
+            Verdict::Dead => report.dead += 1,
+            Verdict::Done | Verdict::Retry { .. } | Verdict::Requeue | Verdict::Release => report.requeued += 1,
+        }
+    }
+    settle(&mut t, &settlements)?;
+    let committed = t.commit()?;
+    Ok(RescueReport { dispatched: committed.dispatched, progress: committed.progress, ..report })
+}
+
+/// What becomes of an attempt that its worker will never close; `None` for one that goes on.
+fn taken_back(t: &mut Transition<'_>, job: &Job) -> Option<Settlement<'static>> {
+    let worker = job.worker?;
+    // A worker that nobody knows counts as lost: no lease protects what it runs.
+    let lost = t.state.workers.get(&worker).is_none_or(|worker| worker.standing != Standing::Alive);
+    let (ending, error) = if lost {
+        (Ending::WorkerLost, "the worker's lease ran out before the attempt ended")
+    } else if job.deadline.is_some_and(|deadline| deadline <= t.now) {
+        (Ending::TimedOut, "the attempt took longer than its timeout, and its worker did not say so")
+    } else {
+        return None;
+    };
+    let dice = t.state.ids.dice();
+    let mut verdict = settle::settle(ending, job.attempt, job.max_attempts, &job.retry, dice);
+    if verdict == Verdict::Requeue && !t.store.keeps(Clause::RescueSpendsTheAttempt) {
+        verdict = Verdict::Release;
+    }
+    Some(Settlement::taken(Fence { job: job.id, attempt: job.attempt, worker }, ending, verdict, error))
+}
+
+pub(super) fn promote(store: &ReferenceStore, limit: u32) -> Result<Dispatched> {
+    let mut t = Transition::begin(store);
+    let waits = |job: &&Arc<Job>| matches!(job.state, JobState::Scheduled | JobState::Retry);
+    let due = t.state.jobs.values().filter(waits).filter_map(|job| Some((job.run_at?, job.id)));
+    let mut due: Vec<_> = due.filter(|(run_at, _)| *run_at <= t.now).collect();
+    due.sort_unstable();
+    for (_, id) in due.into_iter().take(most(limit)) {
+        queue_again(&mut t, id);
+    }
+    Ok(t.commit()?.dispatched)
+}
+
+/// Makes a job `queued` that waits for a time.
+pub(super) fn queue_again(t: &mut Transition<'_>, id: JobId) {
+    let now = t.now;
+    t.move_job(id, |job| {
+        job.state = JobState::Queued;
+        job.queued_at = Some(now);
+        job.run_at = None;
+    });
+}
+
+pub(super) fn outbox_take(store: &ReferenceStore, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
+    let mut t = Transition::begin(store);
+    let (now, before) = (t.now, ago(t.now, older_than));
+    let mut taken = Vec::new();
+    let free = t
+        .state
+        .outbox
+        .iter_mut()
+        .filter(|(_, row)| row.created_at <= before && row.held_until.is_none_or(|until| until <= now));
+    for (id, row) in free.take(most(limit)) {
+        let row = Arc::make_mut(row);
+        row.held_until = Some(later(now, HOLD));
+        let (queue, jobs) = (row.queue.clone(), row.jobs.clone());
+        taken.push(Dispatch { outbox: *id, queue, lane: row.lane, purpose: row.purpose, jobs });
+    }
+    t.commit()?;
+    Ok(taken)
+}
+
+pub(super) fn outbox_done(store: &ReferenceStore, ids: &[i64]) -> Result<()> {
+    let mut t = Transition::begin(store);
+    t.state.outbox.retain(|id, _| !ids.contains(id));
+    t.commit()?;
+    Ok(())
+}
+
+pub(super) fn outbox_backlog(store: &ReferenceStore) -> OutboxBacklog {
+    let t = Transition::begin(store);
+    let oldest = t.state.outbox.values().map(|row| row.created_at).min();
+    OutboxBacklog { rows: t.state.outbox.len() as u64, oldest }
+}
+
+pub(super) fn redispatch(store: &ReferenceStore, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
+    if !store.road {
+        return Ok(Dispatched::default());
+    }
+    let mut t = Transition::begin(store);
+    let before = ago(t.now, older_than);
+    let rows = t.state.outbox.values().filter(|row| row.purpose == Purpose::Dispatch && row.queue == queue);
+    let waiting: BTreeSet<JobId> = rows.flat_map(|row| row.jobs.iter().copied()).collect();
+    let queued = t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue);
+    let mut lost: Vec<Arc<Job>> = queued
+        .filter(|job| job.queued_at.is_some_and(|at| at <= before))
+        .filter(|job| !t.state.paused(job) && !waiting.contains(&job.id))
+        .cloned()
+        .collect();
+    lost.sort_by_key(|job| (job.lane, job.id));
+    for job in lost.iter().take(most(limit)) {
+        t.arrived(job);
+    }
+    Ok(t.commit()?.dispatched)
+}
+
+/// A limit as the number of rows.
+pub(super) fn most(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,72 @@
+//! The fan-in: a batch's counters change with the jobs that moved, and the change that leaves nothing remaining
+//! fires the aggregate, in the same transition.
+
+use std::time::Duration;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::{Lane, NewJob};
+use serde_json::json;
+
+use super::insert;
+use super::state::{Batch, unsigned};
+use super::transition::Transition;
+use crate::BatchProgress;
+use crate::check::AGGREGATE_KEY;
+use crate::error::Result;
+
+/// How many attempts an aggregate has.
+const ATTEMPTS: u32 = 5;
+
+/// How long one attempt at an aggregate may take.
+const TIMEOUT: Duration = Duration::from_secs(3_600);
+
+/// Changes the batches by what was noted, fires what is ready, and gives where each stands then.
+pub(super) fn apply(t: &mut Transition<'_>) -> Result<Vec<BatchProgress>> {
+    let mut all = Vec::new();
+    for (id, by) in t.take_deltas() {
+        let Some(batch) = t.state.batch_mut(id) else { continue };
+        batch.tally.add(&by);
+        if batch.state == BatchState::Sealed && batch.tally.remaining == 0 {
+            batch.state = BatchState::Aggregating;
+            all.push(progress(batch));
+            fire(t, id)?;
+        } else {
+            all.push(progress(batch));
+        }
+    }
+    Ok(all)
+}
+
+/// Inserts the job that aggregates the present generation of a batch. Its key is the second guard against two.
+pub(super) fn fire(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
+    let now = t.now;
+    let job = t.state.ids.job(now);
+    let Some(batch) = t.state.batches.get(&id) else { return Ok(()) };
+    let generation = batch.generation;
+    let asked = NewJob {
+        tenant: batch.tenant.clone(),
+        queue: batch.definition.queue.clone(),
+        lane: Lane::High,
+        max_attempts: ATTEMPTS,
+        timeout: TIMEOUT,
+        idempotency_key: Some(format!("{AGGREGATE_KEY}{id}:{generation}")),
+        trace: batch.trace.clone(),
+        batch: Some(id),
+        ..NewJob::new(job, "aggregate", json!({ "batch": id, "generation": generation }))
+    };
+    insert::new_jobs(t, &[asked])?;
+    Ok(())
+}
+
+/// Where a batch stands.
+fn progress(batch: &Batch) -> BatchProgress {
+    BatchProgress {
+        batch: batch.id,
+        state: batch.state,
+        generation: batch.generation,
+        counts: batch.tally.counts(),
+        remaining: unsigned(batch.tally.remaining),
+        halting: batch.halting,
+    }
+}

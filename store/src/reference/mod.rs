@@ -1,0 +1,302 @@
+//! The model: the whole contract in plain maps, one mutex and no database.
+//!
+//! It is what the two real stores are compared with, and the store under simulation. Hence it has no clock, no
+//! dice and no threads of its own: the [`Clock`] and the seed are the test's, every method is one step that nobody
+//! sees the middle of, and everything is gone through in the order of its key. What the contract says, it says as
+//! plainly as it can; how fast it is matters to nobody.
+//!
+//! A [`Clause`] of the contract can be taken away, to see whether the tests notice.
+
+mod claim;
+mod clause;
+mod clock;
+mod complete;
+mod create;
+mod duties;
+mod email;
+mod fan_in;
+mod insert;
+mod reconcile;
+mod redrive;
+mod settle;
+mod state;
+mod steer;
+mod tamper;
+mod transition;
+mod view;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{ClaimedJob, Fence, NewJob};
+use tokio::sync::Notify;
+
+use crate::Store;
+use crate::error::Result;
+use crate::*;
+
+pub use clause::Clause;
+pub use clock::Clock;
+use state::State;
+
+/// How long a fan-in that is not in its completion's transition comes after it.
+const BETWEEN: Duration = Duration::from_millis(1);
+
+/// The store in memory: see the module's documentation.
+#[derive(Debug)]
+pub struct ReferenceStore {
+    truth: Arc<Mutex<State>>,
+    clock: Clock,
+    seed: u64,
+    /// Whether a broker carries ids: without one nothing is written to the outbox.
+    road: bool,
+    /// The clauses that were taken away.
+    without: BTreeSet<Clause>,
+    work: Arc<Notify>,
+}
+
+impl ReferenceStore {
+    /// An empty store. It judges time by `clock`, and what it draws by itself follows from `seed`. With `road` it
+    /// writes an outbox, as if a broker carried ids.
+    pub fn new(clock: Clock, seed: u64, road: bool) -> Self {
+        let truth = Arc::new(Mutex::new(State::new(seed)));
+        Self { truth, clock, seed, road, without: BTreeSet::new(), work: Arc::default() }
+    }
+
+    /// The same without a clause of the contract.
+    #[must_use]
+    pub fn without(mut self, clause: Clause) -> Self {
+        self.without.insert(clause);
+        self
+    }
+
+    /// The same store as a program sees it that has no broker: nothing is written to the outbox.
+    #[must_use]
+    pub fn roadless(&self) -> Self {
+        Self {
+            truth: Arc::clone(&self.truth),
+            clock: self.clock.clone(),
+            seed: self.seed,
+            road: false,
+            without: self.without.clone(),
+            work: Arc::clone(&self.work),
+        }
+    }
+
+    /// Its clock, which the test may turn.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    fn keeps(&self, clause: Clause) -> bool {
+        !self.without.contains(&clause)
+    }
+
+    /// Wakes whoever waits for work.
+    fn hint(&self) {
+        self.work.notify_waiters();
+        // For whoever looked before the commit and waits only after it.
+        self.work.notify_one();
+    }
+}
+
+#[async_trait]
+impl Store for ReferenceStore {
+    fn describe(&self) -> String {
+        format!("memory:{}", self.seed)
+    }
+
+    fn embedded(&self) -> bool {
+        false
+    }
+
+    async fn migrate(&self) -> Result<MigrationStatus> {
+        Ok(MigrationStatus::default())
+    }
+
+    async fn migrations(&self) -> Result<MigrationStatus> {
+        Ok(MigrationStatus::default())
+    }
+
+    async fn now(&self) -> Result<Instant> {
+        Ok(self.clock.now())
+    }
+
+    async fn wait_for_work(&self, at_most: Duration) -> bool {
+        tokio::time::timeout(at_most, self.work.notified()).await.is_ok()
+    }
+
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
+        create::enqueue(self, jobs)
+    }
+
+    async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch> {
+        create::create_batch(self, batch)
+    }
+
+    async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
+        create::add_chunks(self, batch, chunks)
+    }
+
+    async fn seal(&self, batch: BatchId) -> Result<Dispatched> {
+        create::seal(self, batch)
+    }
+
+    async fn discard_batch(&self, batch: BatchId) -> Result<()> {
+        create::discard_batch(self, batch)
+    }
+
+    async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        Ok(view::stalled_plans(self, older_than, limit))
+    }
+
+    async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
+        claim::claim(self, claim, ids)
+    }
+
+    async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
+        claim::claim_next(self, claim)
+    }
+
+    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
+        let (mut report, late) = complete::complete(self, completions)?;
+        if !late.is_empty() {
+            tokio::time::sleep(BETWEEN).await;
+            complete::fan_in_late(self, &late, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
+        worker::register(self, worker)
+    }
+
+    async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
+        worker::beat(self, worker, lease, running)
+    }
+
+    async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
+        worker::retire(self, worker)
+    }
+
+    async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
+        worker::release_unknown(self, worker, known)
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerView>> {
+        Ok(worker::workers(self))
+    }
+
+    async fn rescue(&self, limit: u32) -> Result<RescueReport> {
+        duties::rescue(self, limit)
+    }
+
+    async fn promote(&self, limit: u32) -> Result<Dispatched> {
+        duties::promote(self, limit)
+    }
+
+    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
+        duties::outbox_take(self, older_than, limit)
+    }
+
+    async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
+        duties::outbox_done(self, ids)
+    }
+
+    async fn outbox_backlog(&self) -> Result<OutboxBacklog> {
+        Ok(duties::outbox_backlog(self))
+    }
+
+    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
+        duties::redispatch(self, queue, older_than, limit)
+    }
+
+    async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
+        reconcile::reconcile(self, dry_run)
+    }
+
+    async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered> {
+        steer::pause_batch(self, tenant, batch, paused, dry_run)
+    }
+
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered> {
+        steer::cancel_batch(self, tenant, batch, reason, dry_run)
+    }
+
+    async fn halt_batch(&self, batch: BatchId, reason: &str) -> Result<Steered> {
+        steer::halt_batch(self, batch, reason)
+    }
+
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {
+        steer::cancel_job(self, tenant, job, reason, dry_run)
+    }
+
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+        steer::retry_job(self, tenant, job, dry_run)
+    }
+
+    async fn pause_queue(&self, tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Result<Steered> {
+        steer::pause_queue(self, tenant, queue, paused, dry_run)
+    }
+
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
+        redrive::dead(self, tenant, jobs, dry_run)
+    }
+
+    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
+        redrive::quarantine(self, tenant, redrive, dry_run)
+    }
+
+    async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
+        Ok(view::batch(self, tenant, batch))
+    }
+
+    async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>> {
+        Ok(view::batch_plan(self, batch))
+    }
+
+    async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
+        view::batches(self, filter, page)
+    }
+
+    async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
+        Ok(view::chunk_results(self, batch, after_seq, limit))
+    }
+
+    async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>> {
+        Ok(view::job(self, tenant, job))
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
+        view::jobs(self, filter, page)
+    }
+
+    async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
+        Ok(view::queues(self, tenant))
+    }
+
+    async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
+        view::quarantine(self, filter, page)
+    }
+
+    async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
+        email::email(self, email)
+    }
+
+    async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
+        email::email_move(self, key, fence, to, note)
+    }
+
+    async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
+        worker::lead(self, name, holder, lease)
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}

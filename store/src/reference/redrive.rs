@@ -1,0 +1,179 @@
+//! Dead letters and quarantined items get another chance; a batch that has ended gets its next generation.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::chunk::ChunkPayload;
+use gristmill_core::definition::CHUNK_ITEMS_MAX;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::inline::{self, InlineItem};
+use gristmill_core::job::JobState;
+
+use super::ReferenceStore;
+use super::create::{insert_chunks, no_batch};
+use super::state::{Batch, Job, signed};
+use super::steer::{SAMPLES, finish, steered};
+use super::transition::Transition;
+use crate::error::{Result, StoreError};
+use crate::{NewChunk, QuarantineRedrive, Steered};
+
+pub(super) fn dead(store: &ReferenceStore, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
+    let mut t = Transition::begin(store);
+    let asked: BTreeSet<JobId> = jobs.iter().copied().collect();
+    let found: Vec<Arc<Job>> = asked
+        .iter()
+        .filter_map(|id| t.state.jobs.get(id))
+        .filter(|job| job.tenant == tenant && job.state == JobState::Dead)
+        .cloned()
+        .collect();
+    let mut ended = BTreeSet::new();
+    for job in &found {
+        ended.extend(refuse(&t, job)?);
+    }
+    let generation = open_next(&mut t, &ended);
+    for job in &found {
+        queue_dead(&mut t, job);
+    }
+    let steered = Steered { generation, ..steered(found.iter().map(|job| job.id)) };
+    finish(t, steered, dry_run)
+}
+
+/// Gives a dead letter as many attempts again as it had at first. A chunk counts for the present generation.
+fn queue_dead(t: &mut Transition<'_>, dead: &Job) {
+    let now = t.now;
+    let generation = dead.chunk_of().and_then(|id| t.state.batches.get(&id)).map(|batch| batch.generation);
+    t.move_job(dead.id, |job| {
+        job.state = JobState::Queued;
+        job.max_attempts += job.granted;
+        job.queued_at = Some(now);
+        job.finished_at = None;
+        job.generation = generation.unwrap_or(job.generation);
+    });
+    if let Some(batch) = dead.chunk_of() {
+        let delta = t.delta(batch);
+        delta.remaining += 1;
+        delta.dead -= 1;
+        delta.quarantined -= dead.weight();
+    }
+}
+
+/// Refuses a dead letter that cannot run again now; gives its batch when that has ended and must be opened.
+fn refuse(t: &Transition<'_>, dead: &Job) -> Result<Option<BatchId>> {
+    let id = dead.id;
+    let holds = |other: &&Arc<Job>| {
+        dead.unique_key.is_some()
+            && other.tenant == dead.tenant
+            && other.unique_key == dead.unique_key
+            && !other.state.is_final()
+    };
+    if let Some(holder) = t.state.jobs.values().find(holds) {
+        let holder = holder.id;
+        let what = format!("job {id} cannot be redriven while job {holder} holds its unique key; wait for that one");
+        return Err(StoreError::Conflict(what));
+    }
+    let Some(batch) = dead.batch.and_then(|batch| t.state.batches.get(&batch)) else { return Ok(None) };
+    let chunk = dead.seq.is_some();
+    match batch.state {
+        BatchState::Open | BatchState::Sealed => Ok(None),
+        BatchState::Aggregating if chunk => {
+            let what = format!("batch {} is aggregating; redrive its dead chunks when it has ended", batch.id);
+            Err(StoreError::Conflict(what))
+        }
+        BatchState::Cancelled if chunk || dead.kind == "aggregate" => {
+            Err(StoreError::Conflict(format!("batch {} is cancelled; its work cannot be redriven", batch.id)))
+        }
+        BatchState::Complete | BatchState::Halted if chunk => Ok(Some(batch.id)),
+        BatchState::Aggregating | BatchState::Complete | BatchState::Halted | BatchState::Cancelled => Ok(None),
+    }
+}
+
+/// Opens the next generation of batches that have ended, and gives the highest one opened. What a halt has
+/// cancelled does not come back, and so its reason stays: such a batch can never be complete.
+fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> Option<u32> {
+    let mut opened = None;
+    for id in batches {
+        let Some(batch) = t.state.batch_mut(*id) else { continue };
+        if !matches!(batch.state, BatchState::Complete | BatchState::Halted) {
+            continue;
+        }
+        batch.state = BatchState::Sealed;
+        batch.generation += 1;
+        batch.finished_at = None;
+        batch.result = None;
+        batch.halting = false;
+        if batch.tally.cancelled == 0 {
+            batch.reason = None;
+        }
+        opened = opened.max(Some(batch.generation));
+    }
+    opened
+}
+
+pub(super) fn quarantine(
+    store: &ReferenceStore,
+    tenant: &str,
+    redrive: &QuarantineRedrive,
+    dry_run: bool,
+) -> Result<Steered> {
+    if redrive.chunk == 0 || redrive.chunk > CHUNK_ITEMS_MAX {
+        let what = format!("a chunk cannot have {} items; choose 1 to {CHUNK_ITEMS_MAX}", redrive.chunk);
+        return Err(StoreError::Invalid(what));
+    }
+    let id = redrive.batch;
+    let mut t = Transition::begin(store);
+    let batch: Option<&Arc<Batch>> = t.state.batches.get(&id).filter(|batch| batch.tenant == tenant);
+    let state = batch.ok_or_else(|| no_batch(id))?.state;
+    match state {
+        BatchState::Sealed | BatchState::Complete | BatchState::Halted => {}
+        BatchState::Open | BatchState::Aggregating | BatchState::Cancelled => {
+            let what = format!("batch {id} is {state}; its quarantine can be redriven when it is sealed or has ended");
+            return Err(StoreError::Conflict(what));
+        }
+    }
+    let (ids, items): (Vec<i64>, Vec<InlineItem>) = take_items(&mut t, redrive).into_iter().unzip();
+    if ids.is_empty() {
+        return Ok(Steered::default());
+    }
+    let generation = open_next(&mut t, &BTreeSet::from([id]));
+    add(&mut t, redrive, &items)?;
+    let samples = ids.iter().take(SAMPLES).map(i64::to_string).collect();
+    finish(t, Steered { affected: ids.len() as u64, samples, generation, ..Steered::default() }, dry_run)
+}
+
+/// Marks the open items that are asked for, and gives them with their ids, in the order of the input.
+fn take_items(t: &mut Transition<'_>, redrive: &QuarantineRedrive) -> Vec<(i64, InlineItem)> {
+    let mut taken = Vec::new();
+    for (id, item) in &mut t.state.quarantine {
+        let asked = redrive.items.is_empty() || redrive.items.contains(id);
+        if item.view.batch != redrive.batch || item.view.state != "open" || !asked {
+            continue;
+        }
+        let view = &mut Arc::make_mut(item).view;
+        view.state = "redriven".to_owned();
+        taken.push((*id, InlineItem { position: view.position, line: view.line, item: view.item.clone() }));
+    }
+    taken.sort_by_key(|(id, item)| (item.position, *id));
+    taken
+}
+
+/// Adds chunks of those items. They have been counted as input already, and are pending again.
+fn add(t: &mut Transition<'_>, redrive: &QuarantineRedrive, items: &[InlineItem]) -> Result<()> {
+    let numbers = t.state.jobs.values().filter(|job| job.batch == Some(redrive.batch)).filter_map(|job| job.seq);
+    let next = numbers.max().map_or(0, |last| last + 1);
+    let now = t.now;
+    let size = usize::try_from(redrive.chunk).unwrap_or(usize::MAX);
+    let mut chunks = Vec::new();
+    for (seq, part) in (next..).zip(items.chunks(size)) {
+        let slice = inline::encode(part).map_err(|error| StoreError::Invalid(error.to_string()))?;
+        let first = part.first().map_or(0, |item| item.position);
+        let payload = ChunkPayload { slice, items: part.len() as u64, first };
+        chunks.push(NewChunk { id: t.state.ids.job(now), seq, payload });
+    }
+    insert_chunks(t, redrive.batch, &chunks)?;
+    let count = signed(items.len() as u64);
+    let delta = t.delta(redrive.batch);
+    delta.input -= count;
+    delta.quarantined -= count;
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! All that the store knows: plain maps, each in the order of its key.
+//!
+//! Rows are shared until they change, so that a transition can work on a copy of everything and either put it in
+//! the place of what was, or drop it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::chunk::SourceStamp;
+use gristmill_core::definition::BatchDefinition;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{JobState, Lane};
+use gristmill_core::retry::RetryPolicy;
+use serde_json::Value;
+use uuid::Builder;
+
+use crate::error::Result;
+use crate::{AttemptView, EmailRecord, NewWorker, Purpose, QuarantineView, StoredResult};
+
+/// A name that belongs to a tenant: of a queue, or a key.
+pub(super) type Named = (String, String);
+
+/// Everything.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    pub(super) jobs: BTreeMap<JobId, Arc<Job>>,
+    pub(super) batches: BTreeMap<BatchId, Arc<Batch>>,
+    pub(super) results: BTreeMap<(BatchId, i64), Arc<StoredResult>>,
+    pub(super) quarantine: BTreeMap<i64, Arc<Quarantined>>,
+    pub(super) outbox: BTreeMap<i64, Arc<OutboxRow>>,
+    pub(super) workers: BTreeMap<WorkerId, Arc<Worker>>,
+    pub(super) emails: BTreeMap<Named, Arc<Email>>,
+    pub(super) leaders: BTreeMap<String, Leader>,
+    /// Queues that have ever had a job.
+    pub(super) queues: BTreeSet<Named>,
+    /// Queues about which somebody has said something: whether they are paused.
+    pub(super) paused: BTreeMap<Named, bool>,
+    /// Rows that completions wrote into the user's own tables.
+    pub(super) tables: BTreeMap<String, Vec<Arc<Value>>>,
+    pub(super) ids: Ids,
+}
+
+impl State {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            jobs: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            results: BTreeMap::new(),
+            quarantine: BTreeMap::new(),
+            outbox: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            emails: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            queues: BTreeSet::new(),
+            paused: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            ids: Ids { seed, drawn: 0, rows: 0 },
+        }
+    }
+
+    /// A job to be changed, if it is there.
+    pub(super) fn job_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.jobs.get_mut(&id).map(Arc::make_mut)
+    }
+
+    /// A batch to be changed, if it is there.
+    pub(super) fn batch_mut(&mut self, id: BatchId) -> Option<&mut Batch> {
+        self.batches.get_mut(&id).map(Arc::make_mut)
+    }
+
+    /// Whether nothing may be claimed of this job's queue or batch just now.
+    pub(super) fn paused(&self, job: &Job) -> bool {
+        let queue = self.queue_paused(&job.tenant, &job.queue);
+        queue || job.batch.and_then(|id| self.batches.get(&id)).is_some_and(|batch| batch.paused)
+    }
+
+    /// Whether a queue is paused.
+    pub(super) fn queue_paused(&self, tenant: &str, queue: &str) -> bool {
+        self.paused.get(&(tenant.to_owned(), queue.to_owned())).copied().unwrap_or(false)
+    }
+}
+
+/// A job.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) id: JobId,
+    pub(super) tenant: String,
+    pub(super) queue: String,
+    pub(super) lane: Lane,
+    pub(super) kind: String,
+    pub(super) state: JobState,
+    pub(super) attempt: u32,
+    pub(super) max_attempts: u32,
+    /// How many attempts each redrive adds.
+    pub(super) granted: u32,
+    pub(super) timeout: Duration,
+    pub(super) retry: RetryPolicy,
+    pub(super) payload: Value,
+    pub(super) batch: Option<BatchId>,
+    pub(super) seq: Option<i64>,
+    pub(super) items: u64,
+    pub(super) generation: u32,
+    pub(super) worker: Option<WorkerId>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) unique_key: Option<String>,
+    pub(super) trace: Option<String>,
+    pub(super) output: Option<Value>,
+    pub(super) error: Option<String>,
+    pub(super) created_at: Instant,
+    pub(super) run_at: Option<Instant>,
+    pub(super) queued_at: Option<Instant>,
+    pub(super) started_at: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) finished_at: Option<Instant>,
+    /// Attempts that did not end well, in the order in which they ended.
+    pub(super) attempts: Vec<AttemptView>,
+}
+
+impl Job {
+    /// The batch in which this job counts, if it is a chunk.
+    pub(super) fn chunk_of(&self) -> Option<BatchId> {
+        self.seq.and(self.batch)
+    }
+
+    /// Its items as a difference of counts.
+    pub(super) fn weight(&self) -> i64 {
+        signed(self.items)
+    }
+}
+
+/// A batch. Its counters may become wrong only where a [`super::Clause`] was taken away.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    pub(super) id: BatchId,
+    pub(super) tenant: String,
+    pub(super) name: String,
+    pub(super) state: BatchState,
+    pub(super) paused: bool,
+    pub(super) halting: bool,
+    pub(super) generation: u32,
+    pub(super) definition: Arc<BatchDefinition>,
+    pub(super) stamp: Arc<SourceStamp>,
+    pub(super) params: Value,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) trace: Option<String>,
+    pub(super) tally: Tally,
+    pub(super) result: Option<Value>,
+    pub(super) reason: Option<String>,
+    pub(super) created_at: Instant,
+    pub(super) planned_at: Instant,
+    pub(super) finished_at: Option<Instant>,
+}
+
+/// The counters of a batch, or by how much they change. All zero is a look: it fires the fan-in if nothing remains.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) chunks: i64,
+    pub(super) remaining: i64,
+    pub(super) dead: i64,
+    pub(super) retries: i64,
+    pub(super) input: i64,
+    pub(super) ok: i64,
+    pub(super) skipped: i64,
+    pub(super) quarantined: i64,
+    pub(super) cancelled: i64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, by: &Self) {
+        self.chunks += by.chunks;
+        self.remaining += by.remaining;
+        self.dead += by.dead;
+        self.retries += by.retries;
+        self.input += by.input;
+        self.ok += by.ok;
+        self.skipped += by.skipped;
+        self.quarantined += by.quarantined;
+        self.cancelled += by.cancelled;
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            input: unsigned(self.input),
+            ok: unsigned(self.ok),
+            skipped: unsigned(self.skipped),
+            quarantined: unsigned(self.quarantined),
+            cancelled: unsigned(self.cancelled),
+        }
+    }
+}
+
+/// A quarantined item, and whose it is.
+#[derive(Debug, Clone)]
+pub(super) struct Quarantined {
+    pub(super) tenant: String,
+    pub(super) view: QuarantineView,
+}
+
+/// What has been committed and must still be published.
+#[derive(Debug, Clone)]
+pub(super) struct OutboxRow {
+    pub(super) purpose: Purpose,
+    pub(super) queue: String,
+    pub(super) lane: Lane,
+    pub(super) jobs: Vec<JobId>,
+    pub(super) created_at: Instant,
+    pub(super) held_until: Option<Instant>,
+}
+
+/// A process incarnation.
+#[derive(Debug, Clone)]
+pub(super) struct Worker {
+    pub(super) entered: NewWorker,
+    pub(super) running: u32,
+    pub(super) standing: Standing,
+    pub(super) started_at: Instant,
+    pub(super) seen_at: Instant,
+    pub(super) lease_until: Instant,
+}
+
+/// Whether an incarnation goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Alive,
+    Lost,
+    Stopped,
+}
+
+/// How far the delivery of an email is.
+#[derive(Debug, Clone)]
+pub(super) struct Email {
+    pub(super) job: JobId,
+    pub(super) record: EmailRecord,
+    pub(super) note: Option<String>,
+}
+
+/// Who leads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leader {
+    pub(super) holder: WorkerId,
+    pub(super) epoch: i64,
+    pub(super) lease_until: Instant,
+}
+
+/// What the store draws by itself: ids, the numbers of rows, dice. The same seed draws the same.
+#[derive(Debug, Clone)]
+pub(super) struct Ids {
+    seed: u64,
+    drawn: u64,
+    rows: i64,
+}
+
+impl Ids {
+    /// An id that sorts by the time of its making, and after those made before at the same time.
+    pub(super) fn job(&mut self, now: Instant) -> JobId {
+        let mut bytes = [0; 10];
+        let number = self.drawn.to_be_bytes();
+        bytes[..2].copy_from_slice(&number[6..]);
+        // Ids that others make at the same time begin lower.
+        bytes[0] |= 0b1000;
+        bytes[2..].copy_from_slice(&self.draw().to_be_bytes());
+        let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
+        JobId(Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid())
+    }
+
+    /// The number of the next row of the outbox or the quarantine.
+    pub(super) fn row(&mut self) -> i64 {
+        self.rows += 1;
+        self.rows
+    }
+
+    /// A draw from 0 to 1.
+    pub(super) fn dice(&mut self) -> f64 {
+        let [a, b, c, d, ..] = self.draw().to_be_bytes();
+        f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
+    }
+
+    /// SplitMix64 (G. Steele, D. Lea, C. Flood: Fast splittable pseudorandom number generators, 2014).
+    fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        let mut z = self.seed.wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// A count as a difference.
+pub(super) fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A counter as people see it.
+pub(super) fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}
+
+/// The instant after so long.
+pub(super) fn later(now: Instant, wait: Duration) -> Instant {
+    chrono::TimeDelta::from_std(wait).ok().and_then(|wait| now.checked_add_signed(wait)).unwrap_or(Instant::MAX_UTC)
+}
+
+/// The instant so long ago.
+pub(super) fn ago(now: Instant, wait: Duration) -> Instant {
+    chrono::TimeDelta::from_std(wait).ok().and_then(|wait| now.checked_sub_signed(wait)).unwrap_or(Instant::MIN_UTC)
+}
+
+/// What a value is after it has been written down and read again.
+pub(super) fn kept<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> Result<T> {
+    let text = crate::check::json(value)?;
+    serde_json::from_str(&text).map_err(|error| crate::StoreError::Database(error.to_string()))
+}

@@ -1,0 +1,217 @@
+//! What people stop, let go and call off.
+
+use std::sync::Arc;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::JobState;
+
+use super::ReferenceStore;
+use super::create::no_batch;
+use super::duties::queue_again;
+use super::state::{Batch, Job};
+use super::transition::Transition;
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::{Purpose, Steered};
+
+/// How many samples a report has.
+pub(super) const SAMPLES: usize = 5;
+
+/// The most waiting ids that one resume puts on the road; the probe brings what is left.
+const RESUMED_MAX: usize = 20_000;
+
+/// Ends a steering transition: committed, or for a dry run as if it had never been.
+pub(super) fn finish(t: Transition<'_>, mut steered: Steered, dry_run: bool) -> Result<Steered> {
+    if !dry_run {
+        steered.dispatched = t.commit()?.dispatched;
+    }
+    Ok(steered)
+}
+
+pub(super) fn pause_batch(
+    store: &ReferenceStore,
+    tenant: &str,
+    id: BatchId,
+    paused: bool,
+    dry_run: bool,
+) -> Result<Steered> {
+    let mut t = Transition::begin(store);
+    let batch = batch_of(&mut t, tenant, id)?;
+    if batch.state.is_final() {
+        let what = format!("batch {id} is {} already; there is nothing to pause or resume", batch.state);
+        return Err(StoreError::Conflict(what));
+    }
+    if batch.paused == paused {
+        return Ok(Steered::default());
+    }
+    batch.paused = paused;
+    let waiting = queued(&t, |job| job.batch == Some(id));
+    let steered = held(&mut t, &waiting, paused);
+    finish(t, steered, dry_run)
+}
+
+pub(super) fn pause_queue(
+    store: &ReferenceStore,
+    tenant: &str,
+    queue: &str,
+    paused: bool,
+    dry_run: bool,
+) -> Result<Steered> {
+    check::name("queue", queue)?;
+    let mut t = Transition::begin(store);
+    if t.state.queue_paused(tenant, queue) == paused {
+        return Ok(Steered::default());
+    }
+    t.state.paused.insert((tenant.to_owned(), queue.to_owned()), paused);
+    let mut waiting = queued(&t, |job| job.tenant == tenant && job.queue == queue);
+    waiting.sort_by_key(|job| (job.lane, job.id));
+    let steered = held(&mut t, &waiting, paused);
+    finish(t, steered, dry_run)
+}
+
+fn queued(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>> {
+    t.state.jobs.values().filter(|job| job.state == JobState::Queued && which(job)).cloned().collect()
+}
+
+/// How many jobs a pause holds up, or a resume lets go: those that nothing else holds are dispatched anew.
+fn held(t: &mut Transition<'_>, waiting: &[Arc<Job>], paused: bool) -> Steered {
+    for job in waiting.iter().take(RESUMED_MAX) {
+        if !paused && !t.state.paused(job) {
+            t.ready(Purpose::Dispatch, job);
+        }
+    }
+    steered(waiting.iter().map(|job| job.id))
+}
+
+pub(super) fn cancel_batch(
+    store: &ReferenceStore,
+    tenant: &str,
+    id: BatchId,
+    reason: &str,
+    dry_run: bool,
+) -> Result<Steered> {
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    let batch = batch_of(&mut t, tenant, id)?;
+    match batch.state {
+        BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
+        BatchState::Cancelled => return Ok(Steered::default()),
+        BatchState::Complete | BatchState::Halted => {
+            let what = format!("batch {id} is {} already; it cannot be cancelled any more", batch.state);
+            return Err(StoreError::Conflict(what));
+        }
+    }
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    batch.state = BatchState::Cancelled;
+    batch.finished_at = Some(now);
+    batch.reason = Some(reason.clone());
+    batch.paused = false;
+    let unfinished = unfinished(&t, |job| job.batch == Some(id));
+    let steered = cancel(&mut t, &unfinished, &reason);
+    finish(t, steered, dry_run)
+}
+
+pub(super) fn halt_batch(store: &ReferenceStore, id: BatchId, reason: &str) -> Result<Steered> {
+    let mut t = Transition::begin(store);
+    let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
+    if batch.halting || !matches!(batch.state, BatchState::Open | BatchState::Sealed) {
+        return Ok(Steered::default());
+    }
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    batch.halting = true;
+    batch.reason = Some(reason.clone());
+    batch.paused = false;
+    let unfinished = unfinished(&t, |job| job.chunk_of() == Some(id));
+    let steered = cancel(&mut t, &unfinished, &reason);
+    finish(t, steered, false)
+}
+
+pub(super) fn cancel_job(
+    store: &ReferenceStore,
+    tenant: &str,
+    id: JobId,
+    reason: &str,
+    dry_run: bool,
+) -> Result<Steered> {
+    let mut t = Transition::begin(store);
+    let job = job_of(&t, tenant, id)?;
+    match job.state {
+        JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {}
+        JobState::Cancelled => return Ok(Steered::default()),
+        JobState::Done | JobState::Dead => {
+            let what = format!("job {id} is {} already; it cannot be cancelled any more", job.state);
+            return Err(StoreError::Conflict(what));
+        }
+    }
+    if let (true, Some(batch)) = (job.kind == "aggregate", job.batch) {
+        // Without its aggregate a batch would never end.
+        let what = format!("job {id} aggregates batch {batch}; cancel the batch instead");
+        return Err(StoreError::Conflict(what));
+    }
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    let steered = cancel(&mut t, &[job], &reason);
+    finish(t, steered, dry_run)
+}
+
+pub(super) fn retry_job(store: &ReferenceStore, tenant: &str, id: JobId, dry_run: bool) -> Result<Steered> {
+    let mut t = Transition::begin(store);
+    let job = job_of(&t, tenant, id)?;
+    match job.state {
+        JobState::Scheduled | JobState::Retry => {}
+        JobState::Queued => return Ok(Steered::default()),
+        JobState::Dead => {
+            let what = format!("job {id} is a dead letter; redrive it instead: `gristmill dead redrive {id}`");
+            return Err(StoreError::Conflict(what));
+        }
+        JobState::Running | JobState::Done | JobState::Cancelled => {
+            let what = format!("job {id} is {}; only one that waits for a time can be told to run now", job.state);
+            return Err(StoreError::Conflict(what));
+        }
+    }
+    queue_again(&mut t, id);
+    finish(t, steered([id]), dry_run)
+}
+
+fn unfinished(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>> {
+    t.state.jobs.values().filter(|job| !job.state.is_final() && which(job)).cloned().collect()
+}
+
+/// Cancels jobs that are not final.
+fn cancel(t: &mut Transition<'_>, jobs: &[Arc<Job>], reason: &str) -> Steered {
+    let now = t.now;
+    for job in jobs {
+        t.move_job(job.id, |job| {
+            job.state = JobState::Cancelled;
+            job.finished_at = Some(now);
+            job.error = Some(reason.to_owned());
+            job.worker = None;
+            job.deadline = None;
+            job.run_at = None;
+        });
+        if let Some(batch) = job.chunk_of() {
+            let delta = t.delta(batch);
+            delta.remaining -= 1;
+            delta.cancelled += job.weight();
+        }
+    }
+    steered(jobs.iter().map(|job| job.id))
+}
+
+/// What was steered, in order.
+pub(super) fn steered(jobs: impl IntoIterator<Item = JobId>) -> Steered {
+    let ids: Vec<JobId> = jobs.into_iter().collect();
+    let samples = ids.iter().take(SAMPLES).map(JobId::to_string).collect();
+    Steered { affected: ids.len() as u64, samples, ..Steered::default() }
+}
+
+/// A batch of a tenant, to be changed.
+fn batch_of<'t>(t: &'t mut Transition<'_>, tenant: &str, id: BatchId) -> Result<&'t mut Batch> {
+    t.state.batch_mut(id).filter(|batch| batch.tenant == tenant).ok_or_else(|| no_batch(id))
+}
+
+fn job_of(t: &Transition<'_>, tenant: &str, id: JobId) -> Result<Arc<Job>> {
+    t.state.jobs.get(&id).filter(|job| job.tenant == tenant).cloned().ok_or_else(|| {
+        StoreError::NotFound(format!("there is no job {id}; `gristmill job list` shows those that are there"))
+    })
+}

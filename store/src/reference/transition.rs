@@ -1,0 +1,143 @@
+//! One transition: it works on a copy of everything, notes what it moves, and puts the copy in the place of what
+//! was when it commits. Dropped before, nothing has happened.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::{JobState, Lane};
+
+use super::state::{Job, OutboxRow, State, Tally};
+use super::{Clause, ReferenceStore, fan_in};
+use crate::error::Result;
+use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
+
+/// The most ids in one outbox row.
+const OUTBOX_IDS_MAX: usize = 1_000;
+
+/// A transition under way. Nobody else looks or changes meanwhile.
+pub(super) struct Transition<'s> {
+    pub(super) store: &'s ReferenceStore,
+    truth: MutexGuard<'s, State>,
+    /// What will be, if it commits.
+    pub(super) state: State,
+    /// One instant for the whole transition.
+    pub(super) now: Instant,
+    ready: Vec<Ready>,
+    deltas: BTreeMap<BatchId, Tally>,
+    /// How many jobs changed their state.
+    pub(super) moved: u64,
+    claimable: bool,
+}
+
+/// What a transition left behind.
+pub(super) struct Committed {
+    pub(super) dispatched: Dispatched,
+    pub(super) progress: Vec<BatchProgress>,
+}
+
+/// Ids for one outbox row.
+struct Ready {
+    purpose: Purpose,
+    queue: String,
+    lane: Lane,
+    jobs: Vec<JobId>,
+}
+
+impl<'s> Transition<'s> {
+    pub(super) fn begin(store: &'s ReferenceStore) -> Self {
+        let truth = store.truth.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = truth.clone();
+        let now = store.clock.now();
+        Self { store, truth, state, now, ready: Vec::new(), deltas: BTreeMap::new(), moved: 0, claimable: false }
+    }
+
+    /// Notes that a job is in its state now.
+    pub(super) fn arrived(&mut self, job: &Job) {
+        self.moved += 1;
+        match job.state {
+            JobState::Queued => self.ready(Purpose::Dispatch, job),
+            JobState::Dead => self.ready(Purpose::DeadLetter, job),
+            JobState::Scheduled | JobState::Running | JobState::Retry | JobState::Done | JobState::Cancelled => {}
+        }
+    }
+
+    /// Notes a job for the road.
+    pub(super) fn ready(&mut self, purpose: Purpose, job: &Job) {
+        self.claimable |= purpose == Purpose::Dispatch;
+        if !self.store.road {
+            return;
+        }
+        let known = self.ready.iter_mut().find(|ready| {
+            ready.purpose == purpose
+                && ready.lane == job.lane
+                && ready.queue == job.queue
+                && ready.jobs.len() < OUTBOX_IDS_MAX
+        });
+        match known {
+            Some(ready) => ready.jobs.push(job.id),
+            None => {
+                let queue = job.queue.clone();
+                self.ready.push(Ready { purpose, queue, lane: job.lane, jobs: vec![job.id] });
+            }
+        }
+    }
+
+    /// The change of a batch so far, to be added to.
+    pub(super) fn delta(&mut self, batch: BatchId) -> &mut Tally {
+        self.deltas.entry(batch).or_default()
+    }
+
+    /// Takes the changes of batches away, for a transition of their own.
+    pub(super) fn take_deltas(&mut self) -> BTreeMap<BatchId, Tally> {
+        std::mem::take(&mut self.deltas)
+    }
+
+    /// Adds changes of batches.
+    pub(super) fn add_deltas(&mut self, deltas: &BTreeMap<BatchId, Tally>) {
+        for (batch, by) in deltas {
+            self.delta(*batch).add(by);
+        }
+    }
+
+    /// Changes a job and notes where it is then.
+    pub(super) fn move_job(&mut self, id: JobId, change: impl FnOnce(&mut Job)) {
+        let Some(job) = self.state.jobs.get_mut(&id) else { return };
+        change(Arc::make_mut(job));
+        let job = Arc::clone(job);
+        self.arrived(&job);
+    }
+
+    /// Writes what follows from all that was noted, and commits.
+    pub(super) fn commit(mut self) -> Result<Committed> {
+        let progress = fan_in::apply(&mut self)?;
+        let dispatches = self.write_outbox();
+        *self.truth = self.state;
+        if self.claimable {
+            self.store.hint();
+        }
+        Ok(Committed { dispatched: Dispatched { dispatches, moved: self.moved }, progress })
+    }
+
+    fn write_outbox(&mut self) -> Vec<Dispatch> {
+        let kept = self.store.keeps(Clause::OutboxWithTransition);
+        let mut dispatches = Vec::new();
+        for Ready { purpose, queue, lane, jobs } in std::mem::take(&mut self.ready) {
+            let outbox = self.state.ids.row();
+            if kept {
+                let row = OutboxRow {
+                    purpose,
+                    queue: queue.clone(),
+                    lane,
+                    jobs: jobs.clone(),
+                    created_at: self.now,
+                    held_until: None,
+                };
+                self.state.outbox.insert(outbox, Arc::new(row));
+            }
+            dispatches.push(Dispatch { outbox, queue, lane, purpose, jobs });
+        }
+        dispatches
+    }
+}

@@ -1,0 +1,203 @@
+//! What people and pages see.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::{JobState, Lane};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::ReferenceStore;
+use super::state::{Batch, Job, State, ago, unsigned};
+use super::transition::Transition;
+use crate::error::{Result, StoreError};
+use crate::{
+    BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView, QueueView,
+    StoredResult,
+};
+
+/// The most rows of one page.
+const PAGE_ROWS_MAX: u32 = 1_000;
+
+pub(super) fn batch(store: &ReferenceStore, tenant: &str, id: BatchId) -> Option<BatchView> {
+    let t = Transition::begin(store);
+    t.state.batches.get(&id).filter(|batch| batch.tenant == tenant).map(|batch| batch_view(batch))
+}
+
+pub(super) fn batch_plan(store: &ReferenceStore, id: BatchId) -> Option<BatchPlan> {
+    let t = Transition::begin(store);
+    t.state.batches.get(&id).map(|batch| BatchPlan {
+        id,
+        tenant: batch.tenant.clone(),
+        name: batch.name.clone(),
+        definition: (*batch.definition).clone(),
+        stamp: (*batch.stamp).clone(),
+        params: batch.params.clone(),
+        trace: batch.trace.clone(),
+    })
+}
+
+pub(super) fn stalled_plans(store: &ReferenceStore, older_than: Duration, limit: u32) -> Vec<(String, BatchId)> {
+    let t = Transition::begin(store);
+    let before = ago(t.now, older_than);
+    let open = t.state.batches.values().filter(|batch| batch.state == BatchState::Open && batch.planned_at <= before);
+    open.map(|batch| (batch.tenant.clone(), batch.id)).take(super::duties::most(limit)).collect()
+}
+
+pub(super) fn batches(store: &ReferenceStore, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
+    let after = after_id(page)?;
+    let t = Transition::begin(store);
+    let newest = t.state.batches.values().rev();
+    let wanted = newest
+        .filter(|batch| batch.tenant == filter.tenant)
+        .filter(|batch| filter.name.as_ref().is_none_or(|name| *name == batch.name))
+        .filter(|batch| filter.state.is_none_or(|state| state == batch.state))
+        .filter(|batch| after.is_none_or(|after| batch.id.0 < after));
+    Ok(wanted.take(rows(page)).map(|batch| batch_view(batch)).collect())
+}
+
+pub(super) fn chunk_results(store: &ReferenceStore, id: BatchId, after_seq: i64, limit: u32) -> Vec<StoredResult> {
+    let t = Transition::begin(store);
+    let of_batch = t.state.results.iter().filter(|((batch, seq), _)| *batch == id && *seq > after_seq);
+    of_batch.take(super::duties::most(limit)).map(|(_, result)| (**result).clone()).collect()
+}
+
+pub(super) fn job(store: &ReferenceStore, tenant: &str, id: JobId) -> Option<JobView> {
+    let t = Transition::begin(store);
+    let job = t.state.jobs.get(&id).filter(|job| job.tenant == tenant)?;
+    let mut attempts = job.attempts.clone();
+    attempts.sort_by_key(|attempt| attempt.attempt);
+    Some(JobView { payload: job.payload.clone(), attempts, ..job_view(job) })
+}
+
+pub(super) fn jobs(store: &ReferenceStore, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
+    let after = after_id(page)?;
+    let t = Transition::begin(store);
+    let newest = t.state.jobs.values().rev();
+    let wanted = newest
+        .filter(|job| job.tenant == filter.tenant)
+        .filter(|job| filter.states.is_empty() || filter.states.contains(&job.state))
+        .filter(|job| filter.queue.as_ref().is_none_or(|queue| *queue == job.queue))
+        .filter(|job| filter.kind.as_ref().is_none_or(|kind| *kind == job.kind))
+        .filter(|job| filter.batch.is_none() || filter.batch == job.batch)
+        .filter(|job| after.is_none_or(|after| job.id.0 < after));
+    Ok(wanted.take(rows(page)).map(|job| job_view(job)).collect())
+}
+
+pub(super) fn queues(store: &ReferenceStore, tenant: &str) -> Vec<QueueView> {
+    let t = Transition::begin(store);
+    let known = t.state.queues.iter().chain(t.state.paused.keys()).filter(|(of, _)| of == tenant);
+    let mut views: BTreeMap<&String, QueueView> =
+        known.map(|(_, name)| (name, QueueView { name: name.clone(), ..QueueView::default() })).collect();
+    for job in t.state.jobs.values().filter(|job| job.tenant == tenant) {
+        if let Some(view) = views.get_mut(&job.queue) {
+            *counter(view, job.state) += 1;
+        }
+    }
+    for view in views.values_mut() {
+        view.paused = t.state.queue_paused(tenant, &view.name);
+        view.oldest_queued_at = oldest(&t.state, tenant, &view.name);
+    }
+    views.into_values().collect()
+}
+
+/// The oldest by id of each lane is near enough to the oldest.
+fn oldest(state: &State, tenant: &str, queue: &str) -> Option<Instant> {
+    let waits = |job: &&Job| job.state == JobState::Queued && job.tenant == tenant && job.queue == queue;
+    let first = |lane: Lane| state.jobs.values().map(|job| &**job).filter(waits).find(|job| job.lane == lane);
+    Lane::ALL.into_iter().filter_map(first).filter_map(|job| job.queued_at).min()
+}
+
+fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
+    match state {
+        JobState::Scheduled => &mut view.scheduled,
+        JobState::Queued => &mut view.queued,
+        JobState::Running => &mut view.running,
+        JobState::Retry => &mut view.retry,
+        JobState::Done => &mut view.done,
+        JobState::Dead => &mut view.dead,
+        JobState::Cancelled => &mut view.cancelled,
+    }
+}
+
+pub(super) fn quarantine(
+    store: &ReferenceStore,
+    filter: &QuarantineFilter,
+    page: &Page,
+) -> Result<Vec<QuarantineView>> {
+    let after: Option<i64> =
+        page.after.as_ref().map(|after| after.parse().map_err(|_| bad_key(after, "a number"))).transpose()?;
+    let t = Transition::begin(store);
+    let wanted = t
+        .state
+        .quarantine
+        .values()
+        .filter(|item| item.tenant == filter.tenant)
+        .filter(|item| filter.batch.is_none_or(|batch| batch == item.view.batch))
+        .filter(|item| !filter.open_only || item.view.state == "open")
+        .filter(|item| after.is_none_or(|after| item.view.id > after));
+    Ok(wanted.take(rows(page)).map(|item| item.view.clone()).collect())
+}
+
+fn rows(page: &Page) -> usize {
+    super::duties::most(page.limit.clamp(1, PAGE_ROWS_MAX))
+}
+
+fn after_id(page: &Page) -> Result<Option<Uuid>> {
+    page.after.as_ref().map(|after| Uuid::parse_str(after).map_err(|_| bad_key(after, "an id"))).transpose()
+}
+
+fn bad_key(found: &str, right: &str) -> StoreError {
+    StoreError::Invalid(format!("`{found}` is no key of this list; give {right} from the last row of the page before"))
+}
+
+fn batch_view(batch: &Batch) -> BatchView {
+    BatchView {
+        id: batch.id,
+        tenant: batch.tenant.clone(),
+        name: batch.name.clone(),
+        state: batch.state,
+        paused: batch.paused,
+        generation: batch.generation,
+        counts: batch.tally.counts(),
+        chunks: unsigned(batch.tally.chunks),
+        remaining: unsigned(batch.tally.remaining),
+        chunks_dead: unsigned(batch.tally.dead),
+        retries: unsigned(batch.tally.retries),
+        tolerate: batch.definition.tolerate.to_string(),
+        result: batch.result.clone(),
+        reason: batch.reason.clone(),
+        created_at: batch.created_at,
+        finished_at: batch.finished_at,
+    }
+}
+
+/// Without payload and attempts.
+fn job_view(job: &Job) -> JobView {
+    JobView {
+        id: job.id,
+        tenant: job.tenant.clone(),
+        queue: job.queue.clone(),
+        lane: job.lane,
+        kind: job.kind.clone(),
+        state: job.state,
+        attempt: job.attempt,
+        max_attempts: job.max_attempts,
+        batch: job.batch,
+        seq: job.seq,
+        generation: job.generation,
+        items: job.items,
+        payload: Value::Null,
+        output: job.output.clone(),
+        error: job.error.clone(),
+        worker: job.worker,
+        created_at: job.created_at,
+        run_at: job.run_at,
+        started_at: job.started_at,
+        finished_at: job.finished_at,
+        attempts: Vec::new(),
+    }
+}

@@ -1,0 +1,146 @@
+//! Process incarnations, their leases, and leadership.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use gristmill_core::id::{JobId, WorkerId};
+use gristmill_core::job::{Fence, JobState};
+use gristmill_core::settle::{Ending, Verdict};
+
+use super::ReferenceStore;
+use super::settle::{Settlement, settle};
+use super::state::{Leader, Standing, Worker, ago, later};
+use super::transition::Transition;
+use crate::check::{self, REASON_CHARS_MAX, plain};
+use crate::error::Result;
+use crate::{Dispatched, NewWorker, WorkerView};
+
+/// How long an incarnation that is over is still shown.
+const SHOWN: Duration = Duration::from_secs(86_400);
+
+pub(super) fn register(store: &ReferenceStore, worker: &NewWorker) -> Result<()> {
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    let entered = NewWorker {
+        role: plain(&worker.role, REASON_CHARS_MAX),
+        host: plain(&worker.host, REASON_CHARS_MAX),
+        version: plain(&worker.version, REASON_CHARS_MAX),
+        ..worker.clone()
+    };
+    t.state.workers.entry(worker.id).or_insert_with(|| {
+        Arc::new(Worker {
+            lease_until: later(now, worker.lease),
+            entered,
+            running: 0,
+            standing: Standing::Alive,
+            started_at: now,
+            seen_at: now,
+        })
+    });
+    t.commit()?;
+    Ok(())
+}
+
+pub(super) fn beat(store: &ReferenceStore, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    // A lease that has run out but that nobody has noticed yet may still be prolonged: nothing has been taken
+    // from its holder.
+    let Some(found) = alive(&mut t, worker) else { return Ok(false) };
+    found.lease_until = later(now, lease);
+    found.seen_at = now;
+    found.running = running;
+    t.commit()?;
+    Ok(true)
+}
+
+pub(super) fn retire(store: &ReferenceStore, worker: WorkerId) -> Result<Dispatched> {
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    if let Some(found) = alive(&mut t, worker) {
+        found.standing = Standing::Stopped;
+        found.lease_until = now;
+        found.seen_at = now;
+        found.running = 0;
+    }
+    release(&mut t, worker, &[], "the worker stopped")?;
+    Ok(t.commit()?.dispatched)
+}
+
+pub(super) fn release_unknown(store: &ReferenceStore, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
+    let mut t = Transition::begin(store);
+    release(&mut t, worker, known, "the claim's result was lost")?;
+    Ok(t.commit()?.dispatched)
+}
+
+fn alive<'t>(t: &'t mut Transition<'_>, worker: WorkerId) -> Option<&'t mut Worker> {
+    let found = t.state.workers.get_mut(&worker).map(Arc::make_mut);
+    found.filter(|worker| worker.standing == Standing::Alive)
+}
+
+/// Gives back what runs under an incarnation, but for what is kept.
+fn release(t: &mut Transition<'_>, worker: WorkerId, known: &[Fence], why: &str) -> Result<()> {
+    let known = |job: JobId, attempt: u32| known.iter().any(|fence| fence.job == job && fence.attempt == attempt);
+    let running = t.state.jobs.values().filter(|job| job.state == JobState::Running && job.worker == Some(worker));
+    let released: Vec<Settlement<'_>> = running
+        .filter(|job| !known(job.id, job.attempt))
+        .map(|job| Fence { job: job.id, attempt: job.attempt, worker })
+        .map(|fence| Settlement::taken(fence, Ending::Interrupted, Verdict::Release, why))
+        .collect();
+    settle(t, &released)?;
+    Ok(())
+}
+
+pub(super) fn workers(store: &ReferenceStore) -> Vec<WorkerView> {
+    let t = Transition::begin(store);
+    let recent = ago(t.now, SHOWN);
+    let mut shown: Vec<WorkerView> = t
+        .state
+        .workers
+        .values()
+        .filter(|worker| worker.standing == Standing::Alive || worker.seen_at > recent)
+        .map(|worker| view(worker, t.now))
+        .collect();
+    shown.sort_by_key(|worker| Reverse((worker.started_at, worker.id)));
+    shown
+}
+
+fn view(worker: &Worker, now: Instant) -> WorkerView {
+    let NewWorker { id, role, host, pid, version, slots, queues, .. } = worker.entered.clone();
+    let state = match worker.standing {
+        Standing::Alive if worker.lease_until < now => "lost",
+        Standing::Alive => "alive",
+        Standing::Lost => "lost",
+        Standing::Stopped => "stopped",
+    };
+    WorkerView {
+        id,
+        role,
+        host,
+        pid,
+        version,
+        slots,
+        running: worker.running,
+        queues,
+        started_at: worker.started_at,
+        seen_at: worker.seen_at,
+        state: state.to_owned(),
+    }
+}
+
+pub(super) fn lead(store: &ReferenceStore, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
+    check::name("lease", name)?;
+    let mut t = Transition::begin(store);
+    let lease_until = later(t.now, lease);
+    let epoch = match t.state.leaders.get(name) {
+        None => 1,
+        Some(leader) if leader.holder == holder => leader.epoch,
+        Some(leader) if leader.lease_until <= t.now => leader.epoch + 1,
+        Some(_) => return Ok(None),
+    };
+    t.state.leaders.insert(name.to_owned(), Leader { holder, epoch, lease_until });
+    t.commit()?;
+    Ok(Some(epoch))
+}
