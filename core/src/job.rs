@@ -29,7 +29,7 @@ pub enum JobState {
     Queued,
     /// Claimed by a worker whose lease is alive. Leaves by settling, rescue, release or cancelling.
     Running,
-    /// Failed, and waits for `run_at`. Leaves by promotion, by hand, or by cancelling.
+    /// Failed or snoozed, and waits for `run_at`. Leaves by promotion, by hand, or by cancelling.
     Retry,
     /// Finished well. Final.
     Done,
@@ -180,6 +180,8 @@ pub struct NewJob {
     pub timeout: Duration,
     /// How long to wait between attempts.
     pub retry: RetryPolicy,
+    /// How many times its handler may say "come again later" without an attempt being spent.
+    pub max_snoozes: u32,
     /// A second enqueue with the same key gives the first one's id and makes nothing.
     pub idempotency_key: Option<String>,
     /// While a job with this key is not final, another is refused.
@@ -217,6 +219,7 @@ impl NewJob {
             max_attempts: 5,
             timeout: Duration::from_secs(15 * 60),
             retry: RetryPolicy::default(),
+            max_snoozes: crate::settle::SNOOZES_MAX,
             idempotency_key: None,
             unique_key: None,
             trace: None,
@@ -259,6 +262,10 @@ pub struct ClaimedJob {
     pub generation: u32,
     /// How many attempts it has in all.
     pub max_attempts: u32,
+    /// How many of them were snoozed, and so not spent.
+    pub snoozes: u32,
+    /// How many times it may be snoozed.
+    pub max_snoozes: u32,
     /// How long this attempt may take.
     pub timeout: Duration,
     /// How long to wait between attempts.

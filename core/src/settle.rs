@@ -1,8 +1,9 @@
-//! What happens when an attempt ends: the one place that decides done, retry or dead.
+//! What happens when an attempt ends: the one place that decides done, retry, snooze or dead.
 //!
 //! Two roads lead here. The worker comes when a handler has ended; the store's rescue comes when a
 //! worker's lease has run out or a deadline has passed. Both bring an [`Ending`] and both write
-//! down the [`Verdict`] in the transaction that closes the attempt.
+//! down the [`Verdict`] in the transaction that closes the attempt. A third one comes too late: of an
+//! attempt that the store has closed already (cancelled, or given to somebody else) nothing is written.
 
 use std::time::Duration;
 
@@ -23,6 +24,11 @@ pub enum Ending {
     },
     /// The handler returned an error that no repetition mends.
     Permanent,
+    /// The handler says: nothing is wrong, but come again later. No attempt is spent. [`snoozed`] makes it.
+    Snoozed {
+        /// How long.
+        wait: Duration,
+    },
     /// The handler panicked.
     Panicked,
     /// The attempt took longer than its timeout.
@@ -31,6 +37,10 @@ pub enum Ending {
     Interrupted,
     /// The worker's lease ran out: it is dead, or cut off.
     WorkerLost,
+    /// The job was cancelled while it ran. The cancel itself has closed the attempt.
+    Cancelled,
+    /// As the worker sees it when it wakes: somebody else has taken over. The rescue has closed the attempt.
+    LeaseLost,
 }
 
 impl Ending {
@@ -42,8 +52,11 @@ impl Ending {
             Self::Permanent => "permanent",
             Self::Panicked => "panicked",
             Self::TimedOut => "timed_out",
+            Self::Snoozed { .. } => "snoozed",
             Self::Interrupted => "interrupted",
             Self::WorkerLost => "worker_lost",
+            Self::Cancelled => "cancelled",
+            Self::LeaseLost => "lease_lost",
         }
     }
 }
@@ -63,16 +76,36 @@ pub enum Verdict {
     Requeue,
     /// State `queued` again, at once, and the attempt is given back.
     Release,
+    /// State `retry`, due after the wait, and no attempt is spent: the number stays, since it is part of the
+    /// fence, and the limit rises by one.
+    Snooze {
+        /// How long.
+        after: Duration,
+    },
     /// State `dead`.
     Dead,
+    /// Nothing is written: the store has closed the attempt already.
+    Gone,
 }
 
 /// The longest wait that another side's `Retry-After` can ask for: a day.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 
+/// The longest wait of one snooze: seven days.
+pub const SNOOZE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// How many times a job may be snoozed unless its enqueuer says otherwise.
+pub const SNOOZES_MAX: u32 = 100;
+
+/// How an attempt ends that asks to be snoozed, when its job has been `snoozes` times already and may be `most`
+/// times: beyond that it has failed, or a job could go on for ever without anybody hearing of it.
+pub fn snoozed(wait: Duration, snoozes: u32, most: u32) -> Ending {
+    if snoozes < most { Ending::Snoozed { wait } } else { Ending::Failed { retry_after: Some(wait) } }
+}
+
 /// Decides what becomes of a job whose attempt has just ended.
 ///
-/// `attempt` counts from 1; `dice` is a uniform draw from 0 to 1 for the policy's jitter.
+/// `attempt` counts from 1, snoozed ones left out of it and of `max_attempts`; `dice` is a uniform draw from 0 to 1 for the policy's jitter.
 ///
 /// # Panics
 ///
@@ -83,6 +116,8 @@ pub fn settle(ending: Ending, attempt: u32, max_attempts: u32, policy: &RetryPol
     match ending {
         Ending::Done => Verdict::Done,
         Ending::Permanent => Verdict::Dead,
+        Ending::Snoozed { wait } => Verdict::Snooze { after: wait.min(SNOOZE_MAX) },
+        Ending::Cancelled | Ending::LeaseLost => Verdict::Gone,
         // A deploy must never spend an attempt, not even the last one.
         Ending::Interrupted => Verdict::Release,
         Ending::Failed { .. } | Ending::Panicked | Ending::TimedOut | Ending::WorkerLost if spent => Verdict::Dead,

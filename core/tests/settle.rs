@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use gristmill_core::duration::Span;
 use gristmill_core::retry::RetryPolicy;
-use gristmill_core::settle::{Ending, RETRY_AFTER_MAX, Verdict, settle};
+use gristmill_core::settle::{Ending, RETRY_AFTER_MAX, SNOOZE_MAX, Verdict, settle, snoozed};
 
-const ENDINGS: [Ending; 8] = [
+const ENDINGS: [Ending; 11] = [
     Ending::Done,
     Ending::Failed { retry_after: None },
     Ending::Failed { retry_after: Some(Duration::from_secs(42)) },
     Ending::Permanent,
+    Ending::Snoozed { wait: Duration::from_secs(42) },
     Ending::Panicked,
     Ending::TimedOut,
     Ending::Interrupted,
     Ending::WorkerLost,
+    Ending::Cancelled,
+    Ending::LeaseLost,
 ];
 
 fn fixed() -> RetryPolicy {
@@ -61,4 +64,19 @@ fn a_retry_after_is_honoured_up_to_a_day() {
 #[should_panic(expected = "attempts are counted from one")]
 fn an_attempt_that_was_never_claimed_cannot_end() {
     let _ = settle(Ending::Done, 0, 5, &fixed(), 0.5);
+}
+
+#[test]
+fn a_snooze_never_spends_an_attempt_and_waits_a_week_at_most() {
+    let asked = |seconds| settle(Ending::Snoozed { wait: Duration::from_secs(seconds) }, 5, 5, &fixed(), 0.5);
+    assert_eq!(asked(90), Verdict::Snooze { after: Duration::from_secs(90) });
+    assert_eq!(asked(10_000_000), Verdict::Snooze { after: SNOOZE_MAX });
+}
+
+#[test]
+fn a_snooze_beyond_the_ceiling_is_a_failure_that_asks_for_the_same_wait() {
+    let wait = Duration::from_secs(60);
+    assert_eq!(snoozed(wait, 2, 3), Ending::Snoozed { wait });
+    assert_eq!(snoozed(wait, 3, 3), Ending::Failed { retry_after: Some(wait) });
+    assert_eq!(snoozed(wait, 0, 0), Ending::Failed { retry_after: Some(wait) });
 }

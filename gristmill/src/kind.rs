@@ -64,6 +64,11 @@ pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
         5
     }
 
+    /// How many times a job may be snoozed ([`Failure::snooze`]): 100 unless said. Beyond that it counts as failed.
+    fn max_snoozes() -> u32 {
+        gristmill_core::settle::SNOOZES_MAX
+    }
+
     /// How long one attempt may take: 15 minutes unless said.
     fn timeout() -> Duration {
         Duration::from_secs(15 * 60)
@@ -100,6 +105,7 @@ pub struct Failure {
 enum How {
     Retry,
     RetryAfter(Duration),
+    Snooze(Duration),
     Permanent,
 }
 
@@ -114,6 +120,12 @@ impl Failure {
         Self { message: message.into(), how: How::RetryAfter(wait) }
     }
 
+    /// Nothing is wrong, but it is too early: come again after the wait, without an attempt being spent. At most seven
+    /// days are waited, and at most as often as [`Kind::max_snoozes`] says; beyond that it counts as failed.
+    pub fn snooze(message: impl Into<String>, wait: Duration) -> Self {
+        Self { message: message.into(), how: How::Snooze(wait) }
+    }
+
     /// It will go wrong every time: a dead letter at once.
     pub fn permanent(message: impl Into<String>) -> Self {
         Self { message: message.into(), how: How::Permanent }
@@ -123,6 +135,7 @@ impl Failure {
         match self.how {
             How::Retry => Finish::failed(self.message),
             How::RetryAfter(wait) => Finish::failed_until(self.message, wait),
+            How::Snooze(wait) => Finish::snooze(self.message, wait),
             How::Permanent => Finish::permanent(self.message),
         }
     }
@@ -300,6 +313,7 @@ pub(crate) fn defaults<K: Kind>() -> KindSettings {
         retry: Some(K::retry()),
         timeout: Some(Span(K::timeout())),
         max_attempts: Some(K::max_attempts()),
+        max_snoozes: Some(K::max_snoozes()),
     }
 }
 

@@ -73,6 +73,12 @@ impl Finish {
         Self::with(Ending::Failed { retry_after: Some(retry_after) }, Some(error.into()))
     }
 
+    /// Nothing is wrong, but it is too early: come again after the wait, without an attempt being spent. At most seven
+    /// days each, and at most as often as the job may be snoozed; beyond that it counts as failed.
+    pub fn snooze(reason: impl Into<String>, wait: Duration) -> Self {
+        Self::with(Ending::Snoozed { wait }, Some(reason.into()))
+    }
+
     /// It went wrong, and will go wrong every time.
     pub fn permanent(error: impl Into<String>) -> Self {
         Self::with(Ending::Permanent, Some(error.into()))

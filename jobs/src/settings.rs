@@ -103,6 +103,19 @@ pub struct WebhookSettings {
     pub allow_private: bool,
     /// How many bytes of an answer are read; the rest is not waited for.
     pub response_bytes_max: usize,
+    /// What 429 and 503 with `Retry-After` mean.
+    pub retry_after: RetryAfter,
+}
+
+/// What it means that the other side asks to come again later (429 or 503 with `Retry-After`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RetryAfter {
+    /// The attempt has failed, and the next one waits for so long.
+    #[default]
+    Attempt,
+    /// The job is snoozed for so long: no attempt is spent, as often as the job may be snoozed.
+    Snooze,
 }
 
 impl Default for WebhookSettings {
@@ -113,6 +126,7 @@ impl Default for WebhookSettings {
             secret_file: None,
             allow_private: false,
             response_bytes_max: 16 * 1024,
+            retry_after: RetryAfter::Attempt,
         }
     }
 }
@@ -146,6 +160,8 @@ pub struct HttpSettings {
     /// The environment variables that a header `env:NAME` of a job may name. Empty is none: whoever
     /// may enqueue a job could otherwise send any secret of the worker anywhere.
     pub env: Vec<String>,
+    /// What 429 and 503 with `Retry-After` mean.
+    pub retry_after: RetryAfter,
 }
 
 impl Default for HttpSettings {
@@ -155,6 +171,7 @@ impl Default for HttpSettings {
             allow_private: false,
             response_bytes_max: 1024 * 1024,
             env: Vec::new(),
+            retry_after: RetryAfter::Attempt,
         }
     }
 }

@@ -46,6 +46,16 @@ async fn the_exit_code_says_whether_another_try_may_help() {
 }
 
 #[tokio::test]
+async fn a_program_may_say_that_it_is_too_early() {
+    let finish = shell("echo '{\"snooze\": \"10m\"}'; echo closed >&2; exit 75").await;
+    assert_eq!(finish.ending, Ending::Snoozed { wait: Duration::from_secs(600) });
+    assert!(error(&finish).contains("`sh` asks to be run later") && error(&finish).contains("closed"), "{finish:?}");
+    for (output, code) in [("{\"snooze\": \"10m\"}", 1), ("{\"snooze\": \"soon\"}", 75), ("{\"snooze\": 10}", 75)] {
+        assert_eq!(shell(&format!("echo '{output}'; exit {code}")).await.ending, AGAIN, "{output} {code}");
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_a_signal_has_ended_is_tried_again() {
     let finish = shell("kill -9 $$").await;
     assert_eq!(finish.ending, AGAIN);

@@ -10,7 +10,7 @@ use desk::Desk;
 use gristmill_core::duration::Span;
 use gristmill_core::settle::Ending;
 use gristmill_jobs::kind::http::HttpHandler;
-use gristmill_jobs::settings::HttpSettings;
+use gristmill_jobs::settings::{HttpSettings, RetryAfter};
 use gristmill_jobs::{Finish, Handler};
 use peer::{Peer, endless, nobody, reply};
 use serde_json::{Value, json};
@@ -126,6 +126,15 @@ async fn a_status_says_whether_another_try_may_help() {
     let peer = Peer::start(|_| async { reply(429, &[("retry-after", "11")], "") }).await;
     let wait = Some(Duration::from_secs(11));
     assert_eq!(get(peer.url("/")).await.ending, Ending::Failed { retry_after: wait });
+    let patient = HttpSettings { retry_after: RetryAfter::Snooze, ..open() };
+    let finish = send(&patient, json!({"method": "GET", "url": peer.url("/")})).await;
+    assert_eq!(finish.ending, Ending::Snoozed { wait: Duration::from_secs(11) }, "if the settings say so");
+    assert!(error(&finish).contains("429"), "{finish:?}");
+    for (status, headers) in [(500, &[("retry-after", "11")][..]), (429, &[]), (503, &[])] {
+        let peer = Peer::start(move |_| async move { reply(status, headers, "") }).await;
+        let ending = send(&patient, json!({"method": "GET", "url": peer.url("/")})).await.ending;
+        assert!(matches!(ending, Ending::Failed { .. }), "{status} {headers:?}: {ending:?}");
+    }
 }
 
 #[tokio::test]

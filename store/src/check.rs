@@ -146,7 +146,7 @@ fn output_table(table: &str) -> Result<()> {
     Ok(())
 }
 
-fn at_most(found: usize, limit: usize, what: &str) -> Result<()> {
+pub(crate) fn at_most(found: usize, limit: usize, what: &str) -> Result<()> {
     if found > limit {
         return Err(StoreError::Invalid(format!("{found} {what} at once are too many; send at most {limit}")));
     }

@@ -137,6 +137,16 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// the incarnation is over, whatever it still runs is fenced.
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool>;
 
+    /// Which of the attempts that an incarnation holds were taken away: their jobs were cancelled or rescued meanwhile, or
+    /// have failed. One that is done as this attempt is not gone: its holder has completed it, and may still be at
+    /// something. Changes nothing; a fence that is gone never comes back.
+    async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>>;
+
+    /// Waits until attempts may have been taken away from whoever runs them, or for the time to pass. `seen` is what
+    /// the last call gave, 0 at first: what happened between two calls is not missed. A hint, as
+    /// [`Store::wait_for_work`] is: [`Store::gone`] is the truth.
+    async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64;
+
     /// Ends an incarnation at a graceful stop: its lease is over at once, and whatever is still
     /// `running` under it goes back to `queued` with the attempt given back.
     async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched>;
@@ -188,8 +198,14 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// has halted or ended already.
     async fn halt_batch(&self, batch: BatchId, reason: &str) -> Result<Steered>;
 
-    /// Cancels a job that is not final. A chunk's items count as cancelled.
+    /// Cancels a job that is not final. A chunk's items count as cancelled. Of one that runs, the attempt is closed
+    /// as `cancelled` in the same transaction: whoever runs it is fenced from then on, and told by
+    /// [`Store::wait_for_gone`].
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered>;
+
+    /// Cancels those of the named jobs that are not final, at most [`GROUP_JOBS_MAX`], in one transaction. Others, and
+    /// aggregates, without which their batch could not end, are passed over: safe to be run again after a part.
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<Steered>;
 
     /// Lets a job in state `retry` or `scheduled` run now. For a dead one, see [`Store::redrive_dead`].
     async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered>;

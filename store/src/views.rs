@@ -63,6 +63,8 @@ pub struct JobView {
     pub attempt: u32,
     /// Attempts it has in all.
     pub max_attempts: u32,
+    /// How many of them were snoozed, and so not spent.
+    pub snoozes: u32,
     /// The batch that it belongs to.
     pub batch: Option<BatchId>,
     /// Its number among the batch's chunks.

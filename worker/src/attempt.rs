@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::FutureExt;
 use gristmill_core::job::{ClaimedJob, Fence};
 use gristmill_core::retry::RetryPolicy;
-use gristmill_core::settle::{Ending, Verdict, settle};
+use gristmill_core::settle::{Ending, Verdict, settle, snoozed};
 use gristmill_core::trace::TraceContext;
 use gristmill_jobs::{Finish, JobContext, Registry};
 use gristmill_store::{Completion, StoreHandle, crash};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::held::Hold;
+use crate::lease::Over;
 use crate::metrics::Clocks;
 
 /// A claimed job, the slot that it takes, and what calls it off.
@@ -29,8 +30,8 @@ pub(crate) struct Held {
     pub(crate) slot: OwnedSemaphorePermit,
     /// Counts it among those that may still bring something to the completer.
     pub(crate) busy: Busy,
-    /// Fires when the incarnation that claimed the job is over, or its drain time is.
-    pub(crate) over: CancellationToken,
+    /// Says when the incarnation that claimed the job is over, or its drain time is.
+    pub(crate) over: Over,
 }
 
 /// One of those that run or are about to.
@@ -62,6 +63,8 @@ pub(crate) struct Settled {
 pub(crate) struct Terms {
     pub(crate) kind: String,
     pub(crate) max_attempts: u32,
+    pub(crate) snoozes: u32,
+    pub(crate) max_snoozes: u32,
     pub(crate) retry: RetryPolicy,
     pub(crate) _hold: Hold,
 }
@@ -90,14 +93,21 @@ impl Attempts {
     }
 
     /// Runs and settles. `None` when the handler has committed its own completion.
-    pub(crate) async fn run(&self, job: ClaimedJob, hold: Hold, over: &CancellationToken) -> Option<Settled> {
+    pub(crate) async fn run(&self, job: ClaimedJob, hold: Hold, over: &Over) -> Option<Settled> {
         let span = span(&job);
-        let terms =
-            Terms { kind: job.kind.clone(), max_attempts: job.max_attempts, retry: job.retry.clone(), _hold: hold };
+        let gone = hold.gone();
+        let terms = Terms {
+            kind: job.kind.clone(),
+            max_attempts: job.max_attempts,
+            snoozes: job.snoozes,
+            max_snoozes: job.max_snoozes,
+            retry: job.retry.clone(),
+            _hold: hold,
+        };
         let fence = job.fence;
         async {
             let began = Instant::now();
-            let finish = self.handle(job, over).await;
+            let finish = self.handle(job, over, &gone).await;
             crash::point("attempt.ended");
             self.clocks.ran(&terms.kind, began.elapsed().as_secs_f64());
             (!finish.committed).then(|| settled(finish, fence, terms))
@@ -106,13 +116,13 @@ impl Attempts {
         .await
     }
 
-    async fn handle(&self, mut job: ClaimedJob, over: &CancellationToken) -> Finish {
+    async fn handle(&self, mut job: ClaimedJob, over: &Over, gone: &CancellationToken) -> Finish {
         let Some(handler) = self.registry.get(&job.kind).cloned() else {
             return Finish::permanent(format!("this worker has no handler for the kind `{}`", job.kind));
         };
         let timeout = job.timeout;
         job.trace = job.trace.map(below);
-        let cancel = over.child_token();
+        let cancel = CancellationToken::new();
         // Whatever the handler has started beside itself learns here that the attempt is over.
         let _fires = cancel.clone().drop_guard();
         let context = JobContext { job, store: Arc::clone(&self.store), cancel };
@@ -124,8 +134,14 @@ impl Attempts {
                 Ok(Err(panic)) => ended_with(Ending::Panicked, format!("the handler panicked: {}", message(&*panic))),
                 Err(_) => ended_with(Ending::TimedOut, format!("the attempt took longer than its {timeout:?}")),
             },
-            () = over.cancelled() => {
+            () = over.stopped.cancelled() => {
                 ended_with(Ending::Interrupted, "the worker stopped before the attempt was through".to_owned())
+            }
+            () = over.lost.cancelled() => {
+                ended_with(Ending::LeaseLost, "the lease was lost, others have taken over".to_owned())
+            }
+            () = gone.cancelled() => {
+                ended_with(Ending::Cancelled, "the job was cancelled, or taken away at its deadline".to_owned())
             }
         }
     }
@@ -139,8 +155,19 @@ impl Settled {
 }
 
 /// Decides what the ending means, and says so once where it is bad.
-fn settled(finish: Finish, fence: Fence, terms: Terms) -> Settled {
-    let verdict = settle(finish.ending, fence.attempt, terms.max_attempts, &terms.retry, dice());
+fn settled(mut finish: Finish, fence: Fence, terms: Terms) -> Settled {
+    if let Ending::Snoozed { wait } = finish.ending {
+        finish.ending = snoozed(wait, terms.snoozes, terms.max_snoozes);
+        if !matches!(finish.ending, Ending::Snoozed { .. }) {
+            let why = finish.error.take().unwrap_or_else(|| "no reason given".to_owned());
+            let most = terms.max_snoozes;
+            finish.error =
+                Some(format!("snoozed {most} times already, which is the most; this counts as a failure: {why}"));
+        }
+    }
+    // Snoozed attempts are not spent: they count neither as made nor as granted.
+    let (attempt, most) = (fence.attempt - terms.snoozes, terms.max_attempts - terms.snoozes);
+    let verdict = settle(finish.ending, attempt, most, &terms.retry, dice());
     report(&finish, verdict);
     let completion = Completion {
         error: finish.error,
@@ -160,7 +187,9 @@ fn report(finish: &Finish, verdict: Verdict) {
         Verdict::Done => tracing::debug!(ending, "job done"),
         Verdict::Retry { after } => tracing::warn!(ending, error, ?after, "attempt failed, will be tried again"),
         Verdict::Dead => tracing::error!(ending, error, "job is dead"),
+        Verdict::Snooze { after } => tracing::info!(ending, error, ?after, "job snoozed, no attempt is spent"),
         Verdict::Requeue | Verdict::Release => tracing::info!(ending, error, "job given back"),
+        Verdict::Gone => tracing::info!(ending, error, "attempt called off: its job was taken away meanwhile"),
     }
 }
 

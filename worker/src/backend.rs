@@ -88,8 +88,7 @@ impl Backend for Claimed {
         Poll::Ready(held.map(|held| Ok(Task::new(held))))
     }
 
-    fn poll_close(&mut self, _: &mut Context<'_>, worker: &WorkerContext) -> Poll<Result<(), Infallible>> {
-        let _ = worker.stop();
+    fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt::{Busy, Held};
 use crate::held::Holdings;
 use crate::intake::Intake;
-use crate::lease::Lease;
+use crate::lease::{Lease, Over};
 use crate::metrics::{self, Clocks};
 
 /// The most jobs in one claim.
@@ -171,7 +171,7 @@ impl Claiming {
         &self,
         claimed: Vec<ClaimedJob>,
         mut free: OwnedSemaphorePermit,
-        over: &CancellationToken,
+        over: &Over,
     ) -> std::result::Result<(), mpsc::error::SendError<Held>> {
         metrics::claimed(claimed.len());
         // All are counted before the first one runs: else the completer would see an idle worker

@@ -75,6 +75,9 @@ impl Completer {
     /// Writes down a group. A chunk with rows for the user's own table goes alone, since those may
     /// be refused, and then only its own attempt has failed.
     pub(crate) async fn write(&mut self, group: Vec<Settled>) {
+        let (gone, group): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|one| one.completion.verdict == Verdict::Gone);
+        self.called_off(&gone);
         let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|one| one.completion.sql.is_some());
         if !together.is_empty() {
             self.commit(together).await;
@@ -82,6 +85,15 @@ impl Completer {
         for one in alone {
             self.commit(vec![one]).await;
         }
+    }
+
+    /// Of attempts that were called off nothing is written: the store has closed them already.
+    fn called_off(&mut self, gone: &[Settled]) {
+        for one in gone {
+            metrics::settled(&one.terms.kind, one.completion.ending.as_str(), 1);
+        }
+        self.tally.fenced += gone.len() as u64;
+        metrics::fenced(gone.len() as u64);
     }
 
     /// Waits until what followed from the commits has been published, or stays in the outbox.

@@ -14,8 +14,23 @@ use uuid::Uuid;
 pub(crate) struct Incarnation {
     /// Fresh for each.
     pub(crate) id: WorkerId,
+    /// Says when it is over.
+    pub(crate) over: Over,
+}
+
+/// The two ways in which an incarnation ends for what it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Over {
+    /// Fires when the process stops: what still runs is given back.
+    pub(crate) stopped: CancellationToken,
     /// Fires when the lease is lost: whatever still runs is fenced.
-    pub(crate) over: CancellationToken,
+    pub(crate) lost: CancellationToken,
+}
+
+impl Over {
+    fn new(halt: &CancellationToken) -> Self {
+        Self { stopped: halt.child_token(), lost: CancellationToken::new() }
+    }
 }
 
 /// The lease of this process, one incarnation after the other.
@@ -32,7 +47,7 @@ impl Lease {
     /// Enters the first incarnation.
     pub(crate) async fn enter(store: StoreHandle, who: NewWorker, halt: CancellationToken) -> Result<Self> {
         store.register_worker(&who).await?;
-        let first = Incarnation { id: who.id, over: halt.child_token() };
+        let first = Incarnation { id: who.id, over: Over::new(&halt) };
         Ok(Self { store, who, halt, current: watch::Sender::new(first) })
     }
 
@@ -69,18 +84,18 @@ impl Lease {
         if self.store.beat(old.id, self.who.lease, running).await? {
             return Ok(true);
         }
-        old.over.cancel();
+        old.over.lost.cancel();
         let fresh = NewWorker { id: WorkerId(Uuid::now_v7()), ..self.who.clone() };
         self.store.register_worker(&fresh).await?;
         tracing::warn!(lost = %old.id, worker.id = %fresh.id, "the lease was lost, what ran is called off; a new incarnation begins");
-        self.current.send_replace(Incarnation { id: fresh.id, over: self.halt.child_token() });
+        self.current.send_replace(Incarnation { id: fresh.id, over: Over::new(&self.halt) });
         Ok(false)
     }
 
     /// Ends the last incarnation: what is still running under it is queued again.
     pub(crate) async fn retire(&self) -> Result<Dispatched> {
         let last = self.current();
-        last.over.cancel();
+        last.over.stopped.cancel();
         self.store.retire_worker(last.id).await
     }
 }

@@ -7,6 +7,7 @@
 //! * [`attempt`]: one attempt, from its first to its last moment.
 //! * [`complete`]: many attempts written down in one transaction.
 //! * [`held`]: what is held from the one to the other.
+//! * [`gone`]: what is taken away meanwhile is called off.
 //! * [`lease`]: the process's right to all of it.
 //!
 //! [`run`] is the loop of all that, [`Worker`] the same in single steps.
@@ -15,6 +16,7 @@ mod attempt;
 mod backend;
 mod claim;
 mod complete;
+mod gone;
 mod held;
 mod intake;
 mod lease;
@@ -39,6 +41,7 @@ use uuid::Uuid;
 use crate::attempt::{Attempts, Settled};
 use crate::claim::Claimer;
 use crate::complete::Completer;
+use crate::gone::Gone;
 use crate::held::Holdings;
 use crate::intake::Intake;
 use crate::lease::Lease;
@@ -144,7 +147,7 @@ impl Worker {
 
     /// Runs claimed jobs, each on a task of its own, and writes down how they ended.
     pub async fn work(&mut self, claimed: Vec<ClaimedJob>) {
-        let over = self.lease.current().over;
+        let over = self.lease.current().over.clone();
         let mut running = JoinSet::new();
         for job in claimed {
             let (attempts, over) = (Arc::clone(&self.attempts), over.clone());
@@ -179,6 +182,19 @@ impl Worker {
         self.lease.beat(0).await
     }
 
+    /// Asks which of its attempts were taken away, and calls them off: how many that were.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn look(&self) -> Result<usize> {
+        self.gone().look().await
+    }
+
+    fn gone(&self) -> Gone {
+        Gone { store: Arc::clone(&self.claimer.store), held: self.claimer.held.clone() }
+    }
+
     /// What it has done so far.
     pub fn report(&self) -> Report {
         self.completer.tally()
@@ -199,6 +215,7 @@ impl Worker {
 
     fn parts(self) -> running::Parts {
         running::Parts {
+            gone: self.gone(),
             claimer: self.claimer,
             attempts: self.attempts,
             completer: self.completer,

@@ -15,6 +15,7 @@ use crate::attempt::{Attempts, Settled};
 use crate::backend::{Bench, Claimed, Spawned};
 use crate::claim::{Claimer, Claiming};
 use crate::complete::Completer;
+use crate::gone::Gone;
 use crate::lease::Lease;
 use crate::{Report, Settings, Worker, WorkerError, WorkerOptions, metrics};
 
@@ -24,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What the loop is made of.
 pub(crate) struct Parts {
     pub(crate) claimer: Claimer,
+    pub(crate) gone: Gone,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) completer: Completer,
     pub(crate) lease: Arc<Lease>,
@@ -42,12 +44,16 @@ pub(crate) struct Parts {
 /// When it cannot begin, or when it cannot say good-bye: then its lease runs out by itself.
 pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> Result<Report, WorkerError> {
     let road = options.road.clone();
-    let Parts { claimer, attempts, completer, lease, slots, busy, settings, halt, closing } =
+    let Parts { claimer, gone, attempts, completer, lease, slots, busy, settings, halt, closing } =
         Worker::enter(options).await?.parts();
     tracing::info!(worker.id = %lease.current().id, slots = settings.slots, queues = ?settings.queues, "worker begins");
 
     let beating = CancellationToken::new();
     let beats = beat(&lease, &busy, &settings, &beating);
+    let looks = tokio::spawn({
+        let (every, beating) = (settings.beat.0, beating.clone());
+        async move { gone.keep(every, &beating).await }
+    });
     let (ended_in, ended) = mpsc::channel(2 * usize::try_from(settings.slots).unwrap_or(usize::MAX).clamp(100, 1_000));
     let completing = tokio::spawn(completer.run(ended, Arc::clone(&busy), settings.flush.0));
     let (jobs, claimed) = mpsc::channel(usize::try_from(settings.slots).unwrap_or(usize::MAX));
@@ -70,8 +76,9 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
     closing.cancel();
     let tally = completing.await.map_err(|error| WorkerError::Shell(error.to_string()))?;
     beating.cancel();
-    // It only waits for the token; a panic in it would have ended the lease, and retiring says so.
+    // They only wait for the token; a panic in the first would have ended the lease, and retiring says so.
     let _ = beats.await;
+    let _ = looks.await;
     road.publish(&lease.retire().await?).await;
     tracing::info!(settled = tally.settled, fenced = tally.fenced, released = tally.released, "worker ends");
     match drained {

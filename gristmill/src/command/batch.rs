@@ -7,6 +7,7 @@ use gristmill_store::{BatchFilter, BatchView};
 use serde_json::{Value, json};
 
 use super::batch_run::Run;
+use super::cancel::CancelBatches;
 use super::list::{DryRun, Paging, id, report};
 use crate::config::suggest;
 use crate::door::Door;
@@ -54,14 +55,11 @@ enum Verb {
     /// Call it off for good
     #[command(before_help = "Examples:
   gristmill batch cancel 0198f9c1-… --reason 'wrong file' --dry-run
-  gristmill batch cancel 0198f9c1-… --reason 'wrong file'")]
-    Cancel {
-        #[command(flatten)]
-        named: Named,
-        /// Why, kept with the batch
-        #[arg(long, default_value = "cancelled from the command line")]
-        reason: String,
-    },
+  gristmill batch cancel 0198f9c1-… --reason 'wrong file'
+  gristmill batch cancel --name retail --state sealed
+
+Chunks that run are called off within a second, and nothing of them is written.")]
+    Cancel(CancelBatches),
 }
 
 #[derive(Debug, Args)]
@@ -96,14 +94,7 @@ impl Batch {
             Verb::Watch { id: text, timeout } => watch(door, id("batch", &text)?, timeout).await,
             Verb::Pause(named) => pause(door, &named, true).await,
             Verb::Resume(named) => pause(door, &named, false).await,
-            Verb::Cancel { named, reason } => {
-                let batch = id("batch", &named.id)?;
-                let store = door.store().await?;
-                let steered = store.cancel_batch(&door.tenant, batch, &reason, named.dry.dry_run).await?;
-                door.publish(&steered.dispatched).await;
-                report(door, named.dry.dry_run, "jobs cancelled", "jobs that would be cancelled", &steered);
-                Ok(Exit::Success)
-            }
+            Verb::Cancel(cancel) => cancel.run(door).await,
         }
     }
 }
@@ -269,7 +260,8 @@ pub(super) fn print(output: &Output, batch: &BatchView, also: &Value) {
     output.thing(&Value::Null, &fields);
 }
 
-fn state(word: &str) -> Result<BatchState> {
+/// Reads a state.
+pub(super) fn state(word: &str) -> Result<BatchState> {
     word.parse().map_err(|error: gristmill_core::job::UnknownWord| {
         let known = BatchState::ALL.map(BatchState::as_str);
         CommandError::usage(error.to_string()).hint(suggest(word, known).unwrap_or_default())

@@ -185,6 +185,7 @@ pub(super) fn new_job(door: &Door, kind: &str, payload: Value, how: &How) -> Res
         retry: None,
         timeout: how.timeout.map(duration::Span),
         max_attempts: how.max_attempts,
+        max_snoozes: None,
     }
     .apply(&mut job);
     job.run = match (how.after, how.at) {

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use gristmill_core::job::JobState;
 use gristmill_store::{JobFilter, JobView, Steered};
 
+use super::cancel::CancelJobs;
 use super::list::{DryRun, Paging, add, id, report};
 use crate::config::suggest;
 use crate::door::Door;
@@ -45,17 +46,13 @@ A dead job is brought back by `gristmill dead redrive`.")]
     },
     /// Call jobs off that are not final
     #[command(before_help = "Examples:
-  gristmill job cancel 0198f9c1-… --reason 'wrong customer'")]
-    Cancel {
-        /// Their ids
-        #[arg(required = true)]
-        ids: Vec<String>,
-        /// Why, kept with the job
-        #[arg(long, default_value = "cancelled from the command line")]
-        reason: String,
-        #[command(flatten)]
-        dry: DryRun,
-    },
+  gristmill job cancel 0198f9c1-… --reason 'wrong customer'
+  gristmill job cancel --queue mail --kind email --dry-run
+  gristmill job cancel --state retry --state scheduled --reason 'provider is gone'
+
+Final in the store at once. What runs is called off within a second: its program ends, its slot is free, and
+nothing of it is written. After a break run the same command again.")]
+    Cancel(CancelJobs),
 }
 
 #[derive(Debug, Args)]
@@ -91,16 +88,7 @@ impl Job {
                 report(door, dry.dry_run, "let run", "would let run", &total);
                 Ok(Exit::Success)
             }
-            Verb::Cancel { ids, reason, dry } => {
-                let store = door.store().await?;
-                let mut total = Steered::default();
-                for job in ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
-                    add(&mut total, store.cancel_job(&door.tenant, job, &reason, dry.dry_run).await?);
-                }
-                door.publish(&total.dispatched).await;
-                report(door, dry.dry_run, "cancelled", "would cancel", &total);
-                Ok(Exit::Success)
-            }
+            Verb::Cancel(cancel) => cancel.run(door).await,
         }
     }
 }
@@ -146,7 +134,7 @@ pub(super) async fn show(door: &Door, text: &str) -> Result<Exit> {
         ("kind", job.kind.clone()),
         ("state", job.state.to_string()),
         ("queue", format!("{} ({})", job.queue, job.lane)),
-        ("attempt", format!("{} of {}", job.attempt, job.max_attempts)),
+        ("attempt", attempts(&job)),
         ("batch", job.batch.map_or("-".to_owned(), |batch| batch.to_string())),
         ("created", output.time(job.created_at)),
         ("run at", output.time_or_dash(job.run_at)),
@@ -165,7 +153,15 @@ pub(super) async fn show(door: &Door, text: &str) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-fn state(word: &str) -> Result<JobState> {
+/// Snoozed attempts are none that were spent.
+fn attempts(job: &JobView) -> String {
+    let (spent, most) = (job.attempt - job.snoozes, job.max_attempts - job.snoozes);
+    let snoozed = if job.snoozes > 0 { format!(", snoozed {} times", job.snoozes) } else { String::new() };
+    format!("{spent} of {most}{snoozed}")
+}
+
+/// Reads a state.
+pub(super) fn state(word: &str) -> Result<JobState> {
     word.parse().map_err(|error: gristmill_core::job::UnknownWord| {
         let known = JobState::ALL.map(JobState::as_str);
         CommandError::usage(error.to_string()).hint(suggest(word, known).unwrap_or_default())

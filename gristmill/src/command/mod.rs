@@ -2,6 +2,7 @@
 
 mod batch;
 mod batch_run;
+mod cancel;
 mod check;
 mod completion;
 mod config;

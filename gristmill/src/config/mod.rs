@@ -104,6 +104,9 @@ pub struct KindSettings {
     /// How many attempts it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
+    /// How many times it may be snoozed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_snoozes: Option<u32>,
 }
 
 impl KindSettings {
@@ -123,6 +126,9 @@ impl KindSettings {
         }
         if let Some(max_attempts) = self.max_attempts {
             job.max_attempts = max_attempts;
+        }
+        if let Some(max_snoozes) = self.max_snoozes {
+            job.max_snoozes = max_snoozes;
         }
     }
 }

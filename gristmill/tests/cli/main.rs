@@ -1,6 +1,7 @@
 //! The real binary, from outside, as a person or a script runs it.
 
 mod bad_input;
+mod cancelling;
 mod commands;
 mod place;
 mod servers;

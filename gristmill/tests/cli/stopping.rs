@@ -13,9 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const CONFIG: &str = "[exec]\nprograms = [\"sh\"]\n[worker]\ndrain = \"200s\"\npoll = \"50ms\"\n";
 
 /// A process that works on one job: a program that says that it runs, and waits for a file.
-struct Slow {
-    place: Place,
-    job: String,
+pub(crate) struct Slow {
+    pub(crate) place: Place,
+    pub(crate) job: String,
     child: Child,
     stderr: BufReader<ChildStderr>,
 }
@@ -29,11 +29,11 @@ impl Drop for Slow {
 }
 
 impl Slow {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let place = Place::new();
         place.write("config.toml", CONFIG);
-        let script =
-            "touch runs; n=0; while [ ! -e go ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n+1)); done; touch through";
+        let script = "echo $$ > pid; mv pid runs; n=0; \
+                      while [ ! -e go ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n+1)); done; touch through";
         let payload = serde_json::json!({ "command": ["sh", "-c", script], "dir": place.path() }).to_string();
         let enqueued = place.json(0, &["enqueue", "exec", "--payload", &payload, "--timeout", "10m", "--json"]);
         let job = enqueued["job"]["id"].as_str().expect("an id").to_owned();
@@ -71,13 +71,13 @@ impl Slow {
         status.expect("it has ended")
     }
 
-    fn job(&self) -> (String, u64) {
+    pub(crate) fn job(&self) -> (String, u64) {
         let job = self.place.json(0, &["job", "show", &self.job, "--json"]);
         (job["state"].as_str().expect("a state").to_owned(), job["attempt"].as_u64().expect("a number"))
     }
 }
 
-fn until(what: &str, mut is: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is() {
         assert!(began.elapsed() < PATIENCE, "waited too long until {what}");
@@ -86,7 +86,7 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-fn finished(folder: &Path) -> bool {
+pub(crate) fn finished(folder: &Path) -> bool {
     folder.join("through").exists()
 }
 

@@ -1,5 +1,7 @@
 //! Kind `exec`: one run of a program. JSON on its standard input, its standard output is the job's output.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,8 +18,12 @@ pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Exit codes that say that no repetition helps (BSD `sysexits`): usage, data, configuration.
 const PERMANENT: [i32; 3] = [64, 65, 78];
 
-/// Runs programs. Exit code 0 is done; 64, 65 and 78 are permanent; all others, such as 75
-/// (`EX_TEMPFAIL`), are tried again while there are attempts.
+/// The exit code that says "not now" (BSD `sysexits`: `EX_TEMPFAIL`).
+const NOT_NOW: i32 = 75;
+
+/// Runs programs. Exit code 0 is done; 64, 65 and 78 are permanent; all others are tried again while there are
+/// attempts. With 75 (`EX_TEMPFAIL`) and `{"snooze": "10m"}` as its output a program says that it is too early: it is
+/// run again after that time, and no attempt is spent.
 #[derive(Debug)]
 pub struct ExecHandler {
     settings: ExecSettings,
@@ -81,11 +87,19 @@ async fn converse(program: &mut Program, pipes: Pipes, input: &Value) -> Result<
         return Ok(Finish::done(Some(output)));
     }
     let words = program.last_words().await;
+    if let (Some(NOT_NOW), Some(wait)) = (status.code(), snooze(&output)) {
+        return Err(Finish::snooze(format!("the program `{}` asks to be run later{words}", program.name), wait));
+    }
     let text = format!("the program `{}` {}{words}", program.name, program::ending(status));
     match status.code() {
         Some(code) if PERMANENT.contains(&code) => Err(Finish::permanent(text)),
         _ => Err(Finish::failed(text)),
     }
+}
+
+/// The wait that a program's output asks for. A duration that cannot be read is none: then it has failed.
+fn snooze(output: &Value) -> Option<Duration> {
+    gristmill_core::duration::parse(output.get("snooze")?.as_str()?).ok()
 }
 
 /// A program need not read its input: that it has closed it is no failure.

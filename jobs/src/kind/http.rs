@@ -47,7 +47,8 @@ impl HttpHandler {
             other => Some(other.to_string().into_bytes()),
         };
         match self.outbound.send(method, &payload.url, headers, body).await {
-            Ok(answer) => Ok(trouble(&answer, "the service").unwrap_or_else(|| Finish::done(Some(output(&answer))))),
+            Ok(answer) => Ok(trouble(&answer, "the service", self.settings.retry_after)
+                .unwrap_or_else(|| Finish::done(Some(output(&answer))))),
             Err(NoAnswer::NotAllowed(reason)) => Err(Finish::permanent(reason)),
             Err(other) => Err(Finish::failed(other.message())),
         }

@@ -13,7 +13,7 @@ use crate::handler::{Finish, Handler, JobContext};
 use crate::kind::payload::{self, WebhookPayload};
 use crate::outbound::{self, Answer, NoAnswer, Outbound};
 use crate::secret;
-use crate::settings::WebhookSettings;
+use crate::settings::{RetryAfter, WebhookSettings};
 
 /// The setting that opens the guard.
 const KEY: &str = "webhook.allow_private";
@@ -67,7 +67,7 @@ impl WebhookHandler {
             Ok(answer) if answer.status == 410 => Err(Finish::permanent(
                 "the receiver answers 410 Gone: it wants no more; take this webhook out of the configuration",
             )),
-            Ok(answer) => Ok(trouble(&answer, "the receiver")
+            Ok(answer) => Ok(trouble(&answer, "the receiver", self.settings.retry_after)
                 .unwrap_or_else(|| Finish::done(Some(json!({ "status": answer.status }))))),
             Err(NoAnswer::NotAllowed(reason)) => Err(Finish::permanent(reason)),
             Err(other) => Err(Finish::failed(other.message())),
@@ -95,15 +95,20 @@ impl Handler for WebhookHandler {
 }
 
 /// What a status means to a job, `who` being the one who answered: nothing bad for 2xx. Redirects
-/// are never followed, because they could lead anywhere; 408, 425, 429 and 5xx may pass.
-pub(super) fn trouble(answer: &Answer, who: &str) -> Option<Finish> {
+/// are never followed, because they could lead anywhere; 408, 425, 429 and 5xx may pass, and `later` says what it
+/// means that 429 or 503 asks to come again.
+pub(super) fn trouble(answer: &Answer, who: &str, later: RetryAfter) -> Option<Finish> {
     let said = said(answer);
     Some(match answer.status {
         200..=299 => return None,
         300..=399 => Finish::permanent(format!("{who} answers {said}: redirects are not followed; give the final URL")),
         408 | 425 | 429 | 500..=599 => {
             let text = format!("{who} answers {said}");
-            answer.retry_after.map_or_else(|| Finish::failed(&text), |wait| Finish::failed_until(&text, wait))
+            match (answer.retry_after, later) {
+                (None, _) => Finish::failed(text),
+                (Some(wait), RetryAfter::Snooze) if matches!(answer.status, 429 | 503) => Finish::snooze(text, wait),
+                (Some(wait), RetryAfter::Snooze | RetryAfter::Attempt) => Finish::failed_until(text, wait),
+            }
         }
         _ => Finish::permanent(format!("{who} answers {said}: it will not take this as it is")),
     })

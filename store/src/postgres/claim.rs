@@ -53,7 +53,7 @@ UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, sta
        deadline = now() + j.timeout_ms * interval '1 millisecond'
 FROM taken WHERE j.id = taken.id
 RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.kind, j.payload, j.batch_id, j.seq, j.generation,
-          j.max_attempts, j.timeout_ms, j.retry, j.trace, j.created_at, j.queued_at, j.started_at"
+          j.max_attempts, j.snoozes, j.max_snoozes, j.timeout_ms, j.retry, j.trace, j.created_at, j.queued_at, j.started_at"
         )
     };
 }
@@ -111,6 +111,8 @@ struct ClaimedRow {
     seq: Option<i64>,
     generation: i32,
     max_attempts: i32,
+    snoozes: i32,
+    max_snoozes: i32,
     timeout_ms: i64,
     retry: String,
     trace: Option<String>,
@@ -133,6 +135,8 @@ impl ClaimedRow {
             seq: self.seq,
             generation: small(self.generation),
             max_attempts: small(self.max_attempts),
+            snoozes: small(self.snoozes),
+            max_snoozes: small(self.max_snoozes),
             timeout: Duration::from_millis(count(self.timeout_ms)),
             retry: from_json(&self.retry, &what)?,
             trace: self.trace,

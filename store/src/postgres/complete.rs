@@ -27,6 +27,8 @@ const SETTLE: &str = "
 UPDATE job j SET
     state = i.state,
     attempt = j.attempt - CASE WHEN i.release THEN 1 ELSE 0 END,
+    max_attempts = j.max_attempts + CASE WHEN i.snooze THEN 1 ELSE 0 END,
+    snoozes = j.snoozes + CASE WHEN i.snooze THEN 1 ELSE 0 END,
     worker_id = NULL,
     deadline = NULL,
     output = i.output,
@@ -34,8 +36,8 @@ UPDATE job j SET
     run_at = CASE WHEN i.state = 'retry' THEN now() + i.wait_ms * interval '1 millisecond' END,
     queued_at = CASE WHEN i.state = 'queued' THEN now() ELSE j.queued_at END,
     finished_at = CASE WHEN i.state IN ('done', 'dead') THEN now() END
-FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bool[], $6::bigint[], $7::text[], $8::text[])
-     AS i (id, attempt, worker_id, state, release, wait_ms, error, output)
+FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bool[], $6::bigint[], $7::text[], $8::text[],
+            $9::bool[]) AS i (id, attempt, worker_id, state, release, wait_ms, error, output, snooze)
 WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
 RETURNING j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation";
 
@@ -84,16 +86,17 @@ impl Closing {
     fn state(&self) -> JobState {
         match self.verdict {
             Verdict::Done => JobState::Done,
-            Verdict::Retry { .. } => JobState::Retry,
-            Verdict::Requeue | Verdict::Release => JobState::Queued,
+            Verdict::Retry { .. } | Verdict::Snooze { .. } => JobState::Retry,
+            // Of one that is gone nothing comes here: `complete` passes it over.
+            Verdict::Requeue | Verdict::Release | Verdict::Gone => JobState::Queued,
             Verdict::Dead => JobState::Dead,
         }
     }
 
     fn wait_ms(&self) -> Option<i64> {
         match self.verdict {
-            Verdict::Retry { after } => Some(millis(after)),
-            Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead => None,
+            Verdict::Retry { after } | Verdict::Snooze { after } => Some(millis(after)),
+            Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Gone => None,
         }
     }
 }
@@ -119,8 +122,9 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
     }
     // The same job twice in one group: the first one counts, as it would in two groups.
     let mut seen = HashSet::with_capacity(completions.len());
-    let (mut order, mut fenced): (Vec<&Completion>, Vec<_>) =
-        completions.iter().partition(|completion| seen.insert(completion.fence.job));
+    let (mut order, mut fenced): (Vec<&Completion>, Vec<_>) = completions
+        .iter()
+        .partition(|completion| completion.verdict != Verdict::Gone && seen.insert(completion.fence.job));
     order.sort_by_key(|completion| completion.fence.job);
     let closings = order.iter().map(|completion| Closing::of(completion)).collect::<Result<Vec<_>, _>>()?;
     let moved = settle(work, &closings).await?;
@@ -158,6 +162,7 @@ pub(super) async fn settle(work: &mut Work<'_>, closings: &[Closing]) -> Outcome
         .bind(closings.iter().map(Closing::wait_ms).collect::<Vec<_>>())
         .bind(closings.iter().map(|closing| closing.error.as_deref()).collect::<Vec<_>>())
         .bind(closings.iter().map(|closing| closing.output.as_deref()).collect::<Vec<_>>())
+        .bind(closings.iter().map(|closing| matches!(closing.verdict, Verdict::Snooze { .. })).collect::<Vec<_>>())
         .fetch_all(&mut *work.conn)
         .await?;
     moved.sort_by_key(|row| row.id);
@@ -284,7 +289,7 @@ pub(super) fn add(
             delta.quarantined += row.items;
         }
         Verdict::Retry { .. } => delta.retries += 1,
-        Verdict::Requeue | Verdict::Release => {}
+        Verdict::Requeue | Verdict::Release | Verdict::Snooze { .. } | Verdict::Gone => {}
     }
     Ok(())
 }

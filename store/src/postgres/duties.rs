@@ -29,7 +29,7 @@ UPDATE worker SET state = 'lost', running = 0 WHERE id IN (
 /// A job whose worker is not alive, for whatever reason, or whose time is over. The dice are the database's,
 /// so that nothing here is random on its own.
 const LOST: &str = "
-SELECT id, attempt, worker_id, max_attempts, retry, random() AS dice,
+SELECT id, attempt, worker_id, max_attempts, snoozes, retry, random() AS dice,
        worker_id NOT IN (SELECT id FROM worker WHERE state = 'alive') AS worker_lost
 FROM job
 WHERE state = 'running'
@@ -65,6 +65,7 @@ struct LostRow {
     attempt: i32,
     worker_id: Uuid,
     max_attempts: i32,
+    snoozes: i32,
     retry: String,
     dice: f64,
     worker_lost: bool,
@@ -81,7 +82,13 @@ impl LostRow {
         Ok(Closing {
             fence: complete::fence(self.id, attempt, self.worker_id),
             ending: ending.as_str(),
-            verdict: settle(ending, attempt, small(self.max_attempts), &policy, self.dice),
+            verdict: settle(
+                ending,
+                small(self.attempt - self.snoozes),
+                small(self.max_attempts - self.snoozes),
+                &policy,
+                self.dice,
+            ),
             error: Some(error.to_owned()),
             output: None,
         })
@@ -114,12 +121,19 @@ pub(super) async fn rescue(work: &mut Work<'_>, limit: &u32) -> Outcome<RescueRe
         let Some(verdict) = verdicts.get(&row.id).copied() else { continue };
         match verdict {
             Verdict::Dead => report.dead += 1,
-            Verdict::Done | Verdict::Retry { .. } | Verdict::Requeue | Verdict::Release => report.requeued += 1,
+            Verdict::Done
+            | Verdict::Retry { .. }
+            | Verdict::Snooze { .. }
+            | Verdict::Requeue
+            | Verdict::Release
+            | Verdict::Gone => report.requeued += 1,
         }
         if let (Some(batch), Some(_)) = (row.batch_id, row.seq) {
             complete::add(deltas.entry(batch).or_default(), verdict, row, None)?;
         }
     }
+    // A job past its deadline may still run somewhere.
+    work.taken_away();
     report.progress = fan_in::count_down(work, &deltas).await?;
     report.dispatched = work.close().await?;
     Ok(report)

@@ -1,4 +1,4 @@
-//! Hints that work became claimable: LISTEN on a connection of its own, for the whole store.
+//! Hints that work became claimable, or was taken away: LISTEN on a connection of its own, for the whole store.
 //!
 //! Behind a pooler that hands a connection to somebody else after each transaction no notification
 //! arrives; then callers simply poll, which is what they must be able to do anyway.
@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::work::CHANNEL;
+use super::work::{CHANNEL, GONE_CHANNEL};
 
 /// The longest wait before a lost connection is tried again.
 const RECONNECT_MAX: Duration = Duration::from_secs(30);
@@ -19,21 +19,39 @@ const RECONNECT_MAX: Duration = Duration::from_secs(30);
 /// waits never listens.
 pub(super) struct Hints {
     options: PgConnectOptions,
-    heard: watch::Sender<u64>,
+    heard: Heard,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How many hints of each sort have come, counted from 1, so that 0 is "nothing seen yet".
+#[derive(Clone)]
+struct Heard {
+    work: watch::Sender<u64>,
+    gone: watch::Sender<u64>,
 }
 
 impl Hints {
     /// Nobody listens yet.
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { options, heard: watch::Sender::new(0), task: Mutex::new(None) }
+        let heard = Heard { work: watch::Sender::new(1), gone: watch::Sender::new(1) };
+        Self { options, heard, task: Mutex::new(None) }
     }
 
     /// Waits for a hint or for the time to pass. `true` when it was a hint.
     pub(super) async fn wait(&self, at_most: Duration) -> bool {
-        let mut heard = self.heard.subscribe();
+        let mut heard = self.heard.work.subscribe();
         self.listen();
         tokio::time::timeout(at_most, heard.changed()).await.is_ok_and(|changed| changed.is_ok())
+    }
+
+    /// Waits until attempts may have been taken away since `seen`, or for the time to pass. Gives what to call it
+    /// with the next time.
+    pub(super) async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
+        let mut heard = self.heard.gone.subscribe();
+        self.listen();
+        // The sender lives as long as we do: whether it was a hint or the time does not matter.
+        let _ = tokio::time::timeout(at_most, heard.wait_for(|count| *count != seen)).await;
+        *heard.borrow()
     }
 
     fn listen(&self) {
@@ -53,7 +71,7 @@ impl Drop for Hints {
     }
 }
 
-async fn keep_listening(options: PgConnectOptions, heard: watch::Sender<u64>) {
+async fn keep_listening(options: PgConnectOptions, heard: Heard) {
     let mut pause = Duration::from_millis(200);
     loop {
         match listen_once(&options, &heard, &mut pause).await {
@@ -67,20 +85,18 @@ async fn keep_listening(options: PgConnectOptions, heard: watch::Sender<u64>) {
 
 /// Listens until the connection breaks. Its own pool of one: a listener must never take the last
 /// connection that the transitions need.
-async fn listen_once(
-    options: &PgConnectOptions,
-    heard: &watch::Sender<u64>,
-    pause: &mut Duration,
-) -> Result<(), sqlx::Error> {
+async fn listen_once(options: &PgConnectOptions, heard: &Heard, pause: &mut Duration) -> Result<(), sqlx::Error> {
     let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = pool.connect_with(options.clone()).await?;
     let mut listener = PgListener::connect_with(&pool).await?;
-    listener.listen(CHANNEL).await?;
+    listener.listen_all([CHANNEL, GONE_CHANNEL]).await?;
     // What was sent while nobody listened is lost: have everybody look once.
-    heard.send_modify(|count| *count += 1);
+    heard.work.send_modify(|count| *count += 1);
+    heard.gone.send_modify(|count| *count += 1);
     *pause = Duration::from_millis(200);
-    while listener.try_recv().await?.is_some() {
-        heard.send_modify(|count| *count += 1);
+    while let Some(hint) = listener.try_recv().await? {
+        let sort = if hint.channel() == GONE_CHANNEL { &heard.gone } else { &heard.work };
+        sort.send_modify(|count| *count += 1);
     }
     Ok(())
 }

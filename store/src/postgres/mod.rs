@@ -148,6 +148,17 @@ impl Store for PostgresStore {
         single!(self, worker::beat, worker, lease, running)
     }
 
+    async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>> {
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        single!(self, worker::gone, held)
+    }
+
+    async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
+        self.hints.wait_for_gone(seen, at_most).await
+    }
+
     async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
         transact!(self, worker::retire, worker).await
     }
@@ -202,6 +213,10 @@ impl Store for PostgresStore {
 
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {
         steer!(self, dry_run, steer::cancel_job, (tenant, job, reason))
+    }
+
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, steer::cancel_jobs, (tenant, jobs, reason))
     }
 
     async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {

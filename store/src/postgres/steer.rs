@@ -6,6 +6,7 @@
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::settle::Ending;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use super::values::{count, plain, state_of};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
-use crate::{Dispatched, Steered};
+use crate::{Dispatched, GROUP_JOBS_MAX, Steered};
 
 /// How many samples a report shows.
 const SAMPLES_MAX: usize = 5;
@@ -55,13 +56,31 @@ SELECT COALESCE(sum(jobs), 0)::bigint FROM queue_count WHERE tenant = $1 AND que
 /// All jobs of the batch that are not final, or only its chunks.
 const CANCEL_JOBS: &str = "
 WITH unfinished AS (
-    SELECT id, state AS was FROM job
+    SELECT id, state AS was, attempt, worker_id FROM job
     WHERE batch_id = $1 AND state IN ('scheduled', 'queued', 'running', 'retry') AND (seq IS NOT NULL OR NOT $2)
     ORDER BY id FOR UPDATE)
 UPDATE job j SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(),
        error = $3
 FROM unfinished u WHERE j.id = u.id
-RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items";
+RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items, u.attempt, u.worker_id";
+
+/// Those of a tenant's named jobs that are not final. Without its aggregate a batch would never end.
+const CANCEL_THESE: &str = "
+WITH unfinished AS (
+    SELECT id, state AS was, attempt, worker_id FROM job
+    WHERE id = ANY($1) AND tenant = $2 AND state IN ('scheduled', 'queued', 'running', 'retry')
+      AND NOT (kind = 'aggregate' AND batch_id IS NOT NULL)
+    ORDER BY id FOR UPDATE)
+UPDATE job j SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(),
+       error = $3
+FROM unfinished u WHERE j.id = u.id
+RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items, u.attempt, u.worker_id";
+
+/// The attempts that were running: closed with their jobs, whoever runs them.
+const CANCELLED_ATTEMPTS: &str = "
+INSERT INTO attempt (job_id, attempt, worker_id, started_at, ended_at, ending, error)
+SELECT i.id, i.attempt, i.worker_id, j.started_at, now(), $4, j.error
+FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS i (id, attempt, worker_id) JOIN job j ON j.id = i.id";
 
 const CANCEL_BATCH: &str = "
 UPDATE batch SET state = 'cancelled', reason = $2, finished_at = now(), paused = FALSE
@@ -71,7 +90,7 @@ const HALT_BATCH: &str = "
 UPDATE batch SET halting = TRUE, reason = $2, paused = FALSE WHERE id = $1 AND state IN ('open', 'sealed') AND NOT halting";
 
 const JOB: &str = "
-SELECT id, tenant, queue, kind, state AS was, batch_id, seq, items FROM job WHERE id = $1 AND tenant = $2 FOR UPDATE";
+SELECT id, tenant, queue, kind, state AS was, batch_id, seq, items, attempt, worker_id FROM job WHERE id = $1 AND tenant = $2 FOR UPDATE";
 
 const CANCEL_JOB: &str = "
 UPDATE job SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(), error = $2
@@ -104,6 +123,9 @@ struct CancelledRow {
     batch_id: Option<Uuid>,
     seq: Option<i64>,
     items: i64,
+    attempt: i32,
+    /// Whoever ran it.
+    worker_id: Option<Uuid>,
 }
 
 /// Stops or lets go a batch.
@@ -223,8 +245,43 @@ async fn enter_cancelled(work: &mut Work<'_>, rows: &[CancelledRow]) -> Outcome<
             delta.cancelled += row.items;
         }
     }
+    close_attempts(work, rows).await?;
     fan_in::count_down(work, &deltas).await?;
     Ok(())
+}
+
+/// What ran does so no longer: its attempt is closed here, and whoever runs it is told.
+async fn close_attempts(work: &mut Work<'_>, rows: &[CancelledRow]) -> Outcome<()> {
+    let ran: Vec<(&CancelledRow, Uuid)> = rows.iter().filter_map(|row| Some((row, row.worker_id?))).collect();
+    if ran.is_empty() {
+        return Ok(());
+    }
+    work.taken_away();
+    sqlx::query(CANCELLED_ATTEMPTS)
+        .bind(ran.iter().map(|(row, _)| row.id).collect::<Vec<_>>())
+        .bind(ran.iter().map(|(row, _)| row.attempt).collect::<Vec<_>>())
+        .bind(ran.iter().map(|(_, worker)| *worker).collect::<Vec<_>>())
+        .bind(Ending::Cancelled.as_str())
+        .execute(&mut *work.conn)
+        .await?;
+    Ok(())
+}
+
+/// Cancels those of the named jobs that are not final.
+pub(super) async fn cancel_jobs(
+    work: &mut Work<'_>,
+    (tenant, jobs, reason): &(&str, &[JobId], &str),
+) -> Outcome<Steered> {
+    check::at_most(jobs.len(), GROUP_JOBS_MAX, "jobs")?;
+    let mut rows: Vec<CancelledRow> = sqlx::query_as(CANCEL_THESE)
+        .bind(jobs.iter().map(|job| job.0).collect::<Vec<_>>())
+        .bind(plain(tenant))
+        .bind(check::plain(reason, check::REASON_CHARS_MAX))
+        .fetch_all(&mut *work.conn)
+        .await?;
+    rows.sort_by_key(|row| row.id);
+    enter_cancelled(work, &rows).await?;
+    Ok(Steered { dispatched: work.close().await?, ..steered(rows.len(), rows.iter().map(|row| row.id)) })
 }
 
 /// Cancels one job.

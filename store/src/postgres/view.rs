@@ -34,12 +34,12 @@ SELECT seq, generation, result FROM result WHERE batch_id = $1 AND seq > $2 ORDE
 
 /// The columns of a list; one job has its payload beside them.
 const JOBS: &str = "
-SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, batch_id, seq, generation, items,
+SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        NULL::text AS payload, output, error, worker_id, created_at, run_at, started_at, finished_at
 FROM job WHERE tenant = ";
 
 const JOB: &str = "
-SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, batch_id, seq, generation, items,
+SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        payload, output, error, worker_id, created_at, run_at, started_at, finished_at
 FROM job WHERE tenant = $1 AND id = $2";
 
@@ -129,6 +129,7 @@ struct JobRow {
     state: String,
     attempt: i32,
     max_attempts: i32,
+    snoozes: i32,
     batch_id: Option<Uuid>,
     seq: Option<i64>,
     generation: i32,
@@ -157,6 +158,7 @@ impl JobRow {
             kind: self.kind,
             attempt: small(self.attempt),
             max_attempts: small(self.max_attempts),
+            snoozes: small(self.snoozes),
             batch: self.batch_id.map(BatchId),
             seq: self.seq,
             generation: small(self.generation),

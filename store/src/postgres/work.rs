@@ -16,8 +16,11 @@ use super::fault::Outcome;
 use crate::Dispatched;
 use crate::error::StoreError;
 
-/// The channel on which hints travel.
+/// The channel on which hints travel that work became claimable.
 pub(super) const CHANNEL: &str = "gristmill";
+
+/// The channel on which hints travel that attempts were taken away from whoever runs them.
+pub(super) const GONE_CHANNEL: &str = "gristmill_gone";
 
 /// The most ids that one outbox row holds.
 const OUTBOX_JOBS_MAX: usize = 1_000;
@@ -47,13 +50,22 @@ pub(super) struct Work<'c> {
     counts: BTreeMap<(String, String, &'static str), i64>,
     roads: BTreeMap<(&'static str, String, i16), Vec<Uuid>>,
     claimable: Vec<String>,
+    taken_away: bool,
     moved: u64,
 }
 
 impl<'c> Work<'c> {
     /// Begins an empty ledger on a connection that is inside a transaction.
     pub(super) fn new(conn: &'c mut PgConnection, road: bool) -> Self {
-        Self { conn, road, counts: BTreeMap::new(), roads: BTreeMap::new(), claimable: Vec::new(), moved: 0 }
+        Self {
+            conn,
+            road,
+            counts: BTreeMap::new(),
+            roads: BTreeMap::new(),
+            claimable: Vec::new(),
+            taken_away: false,
+            moved: 0,
+        }
     }
 
     /// Whether anything goes into the outbox.
@@ -79,6 +91,11 @@ impl<'c> Work<'c> {
             self.claimable.push(queue.to_owned());
         }
         self.on_the_road("dispatch", queue, lane, job);
+    }
+
+    /// An attempt that somebody may be running was closed by somebody else.
+    pub(super) fn taken_away(&mut self) {
+        self.taken_away = true;
     }
 
     /// A job became a dead letter.
@@ -144,9 +161,12 @@ impl<'c> Work<'c> {
         Ok(dispatches)
     }
 
-    /// At most one notification for each transaction. The payload is the queue, and empty when
+    /// At most one notification for each channel and transaction. The payload is the queue, and empty when
     /// there are several.
     async fn notify(&mut self) -> Outcome<()> {
+        if std::mem::take(&mut self.taken_away) {
+            sqlx::query("SELECT pg_notify($1, '')").bind(GONE_CHANNEL).execute(&mut *self.conn).await?;
+        }
         let queues = std::mem::take(&mut self.claimable);
         let payload = match queues.as_slice() {
             [] => return Ok(()),

@@ -40,6 +40,12 @@ WHERE j.state = 'running' AND j.worker_id = $1
   AND (j.id, j.attempt) NOT IN (SELECT k.id, k.attempt FROM unnest($2::uuid[], $3::int[]) AS k (id, attempt))
 ORDER BY j.id FOR UPDATE OF j";
 
+/// That a job runs is said by its having a worker, as in T4. One that is done as this attempt was done by its holder.
+const GONE: &str = "
+SELECT k.id, k.attempt, k.worker_id FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS k (id, attempt, worker_id)
+LEFT JOIN job j ON j.id = k.id AND j.attempt = k.attempt AND (j.worker_id = k.worker_id OR j.state = 'done')
+WHERE j.id IS NULL";
+
 const WORKERS: &str = "
 SELECT id, role, host, pid, version, slots, running, queues, started_at, seen_at,
        CASE WHEN state = 'alive' AND lease_until < now() THEN 'lost' ELSE state END AS state
@@ -91,6 +97,17 @@ pub(super) async fn register(work: &mut Work<'_>, worker: &&NewWorker) -> Outcom
 pub(super) async fn beat(conn: &mut PgConnection, worker: WorkerId, lease: Duration, running: u32) -> Outcome<bool> {
     let beaten = sqlx::query(BEAT).bind(worker.0).bind(seconds(lease)).bind(int(running)).execute(conn).await?;
     Ok(beaten.rows_affected() > 0)
+}
+
+/// Which attempts do not run any more.
+pub(super) async fn gone(conn: &mut PgConnection, held: &[Fence]) -> Outcome<Vec<Fence>> {
+    let rows: Vec<(Uuid, i32, Uuid)> = sqlx::query_as(GONE)
+        .bind(held.iter().map(|fence| fence.job.0).collect::<Vec<_>>())
+        .bind(held.iter().map(|fence| int(fence.attempt)).collect::<Vec<_>>())
+        .bind(held.iter().map(|fence| fence.worker.0).collect::<Vec<_>>())
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(job, attempt, worker)| complete::fence(job, small(attempt), worker)).collect())
 }
 
 /// Ends an incarnation; whatever it still runs is released.

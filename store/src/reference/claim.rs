@@ -90,6 +90,8 @@ fn claimed_job(job: &Job, claim: &Claim, t: &Transition<'_>) -> ClaimedJob {
         seq: job.seq,
         generation: job.generation,
         max_attempts: job.max_attempts,
+        snoozes: job.snoozes,
+        max_snoozes: job.max_snoozes,
         timeout: job.timeout,
         retry: job.retry.clone(),
         trace: job.trace.clone(),

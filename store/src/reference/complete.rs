@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
+use gristmill_core::settle::Verdict;
 use serde_json::{Map, Value};
 
 use super::settle::{Settlement, settle};
@@ -23,7 +24,8 @@ pub(super) fn complete(store: &ReferenceStore, completions: &[Completion]) -> Re
     let mut t = Transition::begin(store);
     // The same job twice in one group: the first one counts, as it would in two groups.
     let mut seen = BTreeSet::new();
-    let (asked, mut fenced): (Vec<_>, Vec<_>) = completions.iter().partition(|one| seen.insert(one.fence.job));
+    let (asked, mut fenced): (Vec<_>, Vec<_>) =
+        completions.iter().partition(|one| one.verdict != Verdict::Gone && seen.insert(one.fence.job));
     let settlements: Vec<Settlement<'_>> = asked.iter().map(|one| Settlement::of(one)).collect();
     let moved = settle(&mut t, &settlements)?;
     let (held, lost): (Vec<&Completion>, Vec<_>) = asked.into_iter().partition(|one| moved.contains(&one.fence.job));

@@ -39,10 +39,18 @@ pub(super) fn rescue(store: &ReferenceStore, limit: u32) -> Result<RescueReport>
     for settlement in &settlements {
         match settlement.verdict {
             Verdict::Dead => report.dead += 1,
-            Verdict::Done | Verdict::Retry { .. } | Verdict::Requeue | Verdict::Release => report.requeued += 1,
+            Verdict::Done
+            | Verdict::Retry { .. }
+            | Verdict::Snooze { .. }
+            | Verdict::Requeue
+            | Verdict::Release
+            | Verdict::Gone => report.requeued += 1,
         }
     }
-    settle(&mut t, &settlements)?;
+    if !settle(&mut t, &settlements)?.is_empty() {
+        // A job past its deadline may still run somewhere.
+        t.taken_away = true;
+    }
     let committed = t.commit()?;
     Ok(RescueReport { dispatched: committed.dispatched, progress: committed.progress, ..report })
 }
@@ -60,7 +68,8 @@ fn taken_back(t: &mut Transition<'_>, job: &Job) -> Option<Settlement<'static>> 
         return None;
     };
     let dice = t.state.ids.dice();
-    let mut verdict = settle::settle(ending, job.attempt, job.max_attempts, &job.retry, dice);
+    let mut verdict =
+        settle::settle(ending, job.attempt - job.snoozes, job.max_attempts - job.snoozes, &job.retry, dice);
     if verdict == Verdict::Requeue && !t.store.keeps(Clause::RescueSpendsTheAttempt) {
         verdict = Verdict::Release;
     }

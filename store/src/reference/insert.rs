@@ -36,6 +36,8 @@ pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
         attempt: 0,
         max_attempts: asked.max_attempts,
         granted: asked.max_attempts,
+        snoozes: 0,
+        max_snoozes: asked.max_snoozes,
         timeout: timeout(asked.timeout),
         retry: asked.retry.clone(),
         payload: kept(&asked.payload)?,

@@ -34,7 +34,7 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::Store;
 use crate::error::Result;
@@ -58,6 +58,8 @@ pub struct ReferenceStore {
     /// The clauses that were taken away.
     without: BTreeSet<Clause>,
     work: Arc<Notify>,
+    /// How many times attempts may have been taken away, counted from 1.
+    gone: watch::Sender<u64>,
 }
 
 impl ReferenceStore {
@@ -65,7 +67,7 @@ impl ReferenceStore {
     /// writes an outbox, as if a broker carried ids.
     pub fn new(clock: Clock, seed: u64, road: bool) -> Self {
         let truth = Arc::new(Mutex::new(State::new(seed)));
-        Self { truth, clock, seed, road, without: BTreeSet::new(), work: Arc::default() }
+        Self { truth, clock, seed, road, without: BTreeSet::new(), work: Arc::default(), gone: watch::Sender::new(1) }
     }
 
     /// The same without a clause of the contract.
@@ -85,6 +87,7 @@ impl ReferenceStore {
             road: false,
             without: self.without.clone(),
             work: Arc::clone(&self.work),
+            gone: self.gone.clone(),
         }
     }
 
@@ -180,6 +183,17 @@ impl Store for ReferenceStore {
         worker::beat(self, worker, lease, running)
     }
 
+    async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>> {
+        Ok(worker::gone(self, held))
+    }
+
+    async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
+        let mut gone = self.gone.subscribe();
+        // The sender lives as long as we do: whether it was a hint or the time does not matter.
+        let _ = tokio::time::timeout(at_most, gone.wait_for(|count| *count != seen)).await;
+        *gone.borrow()
+    }
+
     async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
         worker::retire(self, worker)
     }
@@ -234,6 +248,10 @@ impl Store for ReferenceStore {
 
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {
         steer::cancel_job(self, tenant, job, reason, dry_run)
+    }
+
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<Steered> {
+        steer::cancel_jobs(self, tenant, jobs, reason, dry_run)
     }
 
     async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {

@@ -48,8 +48,9 @@ impl<'a> Settlement<'a> {
     fn state(&self) -> JobState {
         match self.verdict {
             Verdict::Done => JobState::Done,
-            Verdict::Retry { .. } => JobState::Retry,
-            Verdict::Requeue | Verdict::Release => JobState::Queued,
+            Verdict::Retry { .. } | Verdict::Snooze { .. } => JobState::Retry,
+            // Of one that is gone nothing comes here: `complete` passes it over.
+            Verdict::Requeue | Verdict::Release | Verdict::Gone => JobState::Queued,
             Verdict::Dead => JobState::Dead,
         }
     }
@@ -102,9 +103,13 @@ fn close(t: &mut Transition<'_>, settlement: &Settlement<'_>, before: &Job) -> R
         job.worker = None;
         job.deadline = None;
         job.run_at = match settlement.verdict {
-            Verdict::Retry { after } => Some(later(now, after)),
-            Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead => None,
+            Verdict::Retry { after } | Verdict::Snooze { after } => Some(later(now, after)),
+            Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Gone => None,
         };
+        if matches!(settlement.verdict, Verdict::Snooze { .. }) {
+            job.snoozes += 1;
+            job.max_attempts += 1;
+        }
         if settlement.verdict == Verdict::Release {
             job.attempt -= 1;
         }
@@ -135,7 +140,7 @@ fn count(delta: &mut Tally, settlement: &Settlement<'_>, job: &Job) -> Result<()
             delta.quarantined += job.weight();
         }
         Verdict::Retry { .. } => delta.retries += 1,
-        Verdict::Requeue | Verdict::Release => {}
+        Verdict::Requeue | Verdict::Release | Verdict::Snooze { .. } | Verdict::Gone => {}
     }
     Ok(())
 }

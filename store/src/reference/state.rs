@@ -94,6 +94,8 @@ pub(super) struct Job {
     pub(super) state: JobState,
     pub(super) attempt: u32,
     pub(super) max_attempts: u32,
+    pub(super) snoozes: u32,
+    pub(super) max_snoozes: u32,
     /// How many attempts each redrive adds.
     pub(super) granted: u32,
     pub(super) timeout: Duration,

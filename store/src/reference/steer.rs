@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::settle::Ending;
 
 use super::ReferenceStore;
 use super::create::no_batch;
@@ -13,7 +14,7 @@ use super::state::{Batch, Job};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{Purpose, Steered};
+use crate::{AttemptView, GROUP_JOBS_MAX, Purpose, Steered};
 
 /// How many samples a report has.
 pub(super) const SAMPLES: usize = 5;
@@ -177,14 +178,39 @@ fn unfinished(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>>
     t.state.jobs.values().filter(|job| !job.state.is_final() && which(job)).cloned().collect()
 }
 
-/// Cancels jobs that are not final.
+pub(super) fn cancel_jobs(
+    store: &ReferenceStore,
+    tenant: &str,
+    ids: &[JobId],
+    reason: &str,
+    dry_run: bool,
+) -> Result<Steered> {
+    check::at_most(ids.len(), GROUP_JOBS_MAX, "jobs")?;
+    let mut t = Transition::begin(store);
+    // Without its aggregate a batch would never end.
+    let aggregates = |job: &Job| job.kind == "aggregate" && job.batch.is_some();
+    let unfinished = unfinished(&t, |job| ids.contains(&job.id) && job.tenant == tenant && !aggregates(job));
+    let steered = cancel(&mut t, &unfinished, &check::plain(reason, check::REASON_CHARS_MAX));
+    finish(t, steered, dry_run)
+}
+
+/// Cancels jobs that are not final. What ran does so no longer: its attempt is closed with its job.
 fn cancel(t: &mut Transition<'_>, jobs: &[Arc<Job>], reason: &str) -> Steered {
     let now = t.now;
     for job in jobs {
+        t.taken_away |= job.worker.is_some();
         t.move_job(job.id, |job| {
             job.state = JobState::Cancelled;
             job.finished_at = Some(now);
             job.error = Some(reason.to_owned());
+            job.attempts.extend(job.worker.map(|worker| AttemptView {
+                attempt: job.attempt,
+                worker: Some(worker),
+                started_at: job.started_at,
+                ended_at: now,
+                ending: Ending::Cancelled.as_str().to_owned(),
+                error: Some(reason.to_owned()),
+            }));
             job.worker = None;
             job.deadline = None;
             job.run_at = None;

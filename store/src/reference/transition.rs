@@ -29,6 +29,8 @@ pub(super) struct Transition<'s> {
     /// How many jobs changed their state.
     pub(super) moved: u64,
     claimable: bool,
+    /// An attempt that somebody may be running was closed by somebody else.
+    pub(super) taken_away: bool,
 }
 
 /// What a transition left behind.
@@ -50,7 +52,8 @@ impl<'s> Transition<'s> {
         let truth = store.truth.lock().unwrap_or_else(PoisonError::into_inner);
         let state = truth.clone();
         let now = store.clock.now();
-        Self { store, truth, state, now, ready: Vec::new(), deltas: BTreeMap::new(), moved: 0, claimable: false }
+        let (ready, deltas) = (Vec::new(), BTreeMap::new());
+        Self { store, truth, state, now, ready, deltas, moved: 0, claimable: false, taken_away: false }
     }
 
     /// Notes that a job is in its state now.
@@ -116,6 +119,9 @@ impl<'s> Transition<'s> {
         *self.truth = self.state;
         if self.claimable {
             self.store.hint();
+        }
+        if self.taken_away {
+            self.store.gone.send_modify(|count| *count += 1);
         }
         Ok(Committed { dispatched: Dispatched { dispatches, moved: self.moved }, progress })
     }

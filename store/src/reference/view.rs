@@ -186,6 +186,7 @@ fn job_view(job: &Job) -> JobView {
         state: job.state,
         attempt: job.attempt,
         max_attempts: job.max_attempts,
+        snoozes: job.snoozes,
         batch: job.batch,
         seq: job.seq,
         generation: job.generation,

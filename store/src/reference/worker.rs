@@ -56,6 +56,16 @@ pub(super) fn beat(store: &ReferenceStore, worker: WorkerId, lease: Duration, ru
     Ok(true)
 }
 
+pub(super) fn gone(store: &ReferenceStore, held: &[Fence]) -> Vec<Fence> {
+    let t = Transition::begin(store);
+    let holds = |fence: &&Fence| {
+        t.state.jobs.get(&fence.job).is_some_and(|job| {
+            job.attempt == fence.attempt && (job.worker == Some(fence.worker) || job.state == JobState::Done)
+        })
+    };
+    held.iter().filter(|fence| !holds(fence)).copied().collect()
+}
+
 pub(super) fn retire(store: &ReferenceStore, worker: WorkerId) -> Result<Dispatched> {
     let mut t = Transition::begin(store);
     let now = t.now;

@@ -33,7 +33,7 @@ macro_rules! claim {
             $choice,
             ") AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = ?2 AND w.state <> 'alive')
              RETURNING id, tenant, queue, lane, kind, payload, batch_id, seq, generation, attempt, max_attempts,
-                         timeout_ms, retry, trace, created_at, queued_at, started_at"
+                         snoozes, max_snoozes, timeout_ms, retry, trace, created_at, queued_at, started_at"
         )
     };
 }
@@ -154,6 +154,8 @@ fn claimed_job(
         seq: row::get(row, "seq")?,
         generation: row::number(row, "generation")?,
         max_attempts: row::number(row, "max_attempts")?,
+        snoozes: row::number(row, "snoozes")?,
+        max_snoozes: row::number(row, "max_snoozes")?,
         timeout: row::millis(row, "timeout_ms")?,
         retry,
         trace: row::get(row, "trace")?,

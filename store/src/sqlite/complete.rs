@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use gristmill_core::settle::Verdict;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
@@ -20,7 +21,8 @@ pub(super) async fn complete(store: &SqliteStore, completions: &[Completion]) ->
     let mut t = Transition::begin(store).await?;
     // The same fence twice in one group: the first one counts, as it would in two groups.
     let mut seen = HashSet::with_capacity(completions.len());
-    let (first, mut fenced): (Vec<_>, Vec<_>) = completions.iter().partition(|one| seen.insert(one.fence.job));
+    let (first, mut fenced): (Vec<_>, Vec<_>) =
+        completions.iter().partition(|one| one.verdict != Verdict::Gone && seen.insert(one.fence.job));
     let settlements: Vec<Settlement<'_>> = first.iter().map(|one| Settlement::of(one)).collect();
     let moved = settle(&mut t, &settlements).await?;
     let (held, lost): (Vec<&Completion>, Vec<_>) =

@@ -4,6 +4,7 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::{JobState, NewJob};
+use gristmill_core::settle::SNOOZES_MAX;
 
 use super::SqliteStore;
 use super::insert::{self, JobRow};
@@ -105,6 +106,7 @@ pub(super) fn chunk_row(common: &Common, definition: &BatchDefinition, chunk: &N
         kind: "chunk".to_owned(),
         state: common.state,
         max_attempts: definition.max_attempts.max(1),
+        max_snoozes: SNOOZES_MAX,
         timeout_ms: insert::millis(definition.timeout.0),
         retry: check::json(&definition.retry)?,
         payload: check::json(&chunk.payload)?,

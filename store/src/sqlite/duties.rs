@@ -24,7 +24,7 @@ pub(super) async fn rescue(store: &SqliteStore, limit: u32) -> Result<RescueRepo
     let workers_lost = t.run(sqlx::query(lost).bind(t.now)).await?;
     // A worker that nobody knows counts as lost: no lease protects what it runs.
     let statement = "
-        SELECT j.id, j.attempt, j.max_attempts, j.worker_id, j.retry, (w.id IS NULL OR w.state <> 'alive') AS lost
+        SELECT j.id, j.attempt, j.max_attempts, j.snoozes, j.worker_id, j.retry, (w.id IS NULL OR w.state <> 'alive') AS lost
         FROM job j LEFT JOIN worker w ON w.id = j.worker_id
         WHERE j.state = 'running' AND (w.id IS NULL OR w.state <> 'alive' OR j.deadline <= ?1)
         ORDER BY j.id LIMIT ?2";
@@ -34,11 +34,18 @@ pub(super) async fn rescue(store: &SqliteStore, limit: u32) -> Result<RescueRepo
     for settlement in &settlements {
         match settlement.verdict {
             Verdict::Dead => report.dead += 1,
-            Verdict::Done | Verdict::Retry { .. } | Verdict::Requeue | Verdict::Release => report.requeued += 1,
+            Verdict::Done
+            | Verdict::Retry { .. }
+            | Verdict::Snooze { .. }
+            | Verdict::Requeue
+            | Verdict::Release
+            | Verdict::Gone => report.requeued += 1,
         }
     }
     if !settlements.is_empty() {
         settle(&mut t, &settlements).await?;
+        // A job past its deadline may still run somewhere.
+        t.taken_away();
     }
     if workers_lost > 0 || !settlements.is_empty() {
         let committed = t.commit().await?;
@@ -50,7 +57,7 @@ pub(super) async fn rescue(store: &SqliteStore, limit: u32) -> Result<RescueRepo
 
 /// What becomes of an attempt that its worker will never close.
 fn taken_back(row: &SqliteRow) -> Result<Settlement<'static>> {
-    let attempt = row::number(row, "attempt")?;
+    let attempt: u32 = row::number(row, "attempt")?;
     let fence = Fence { job: row::id(row, "id")?, attempt, worker: row::id(row, "worker_id")? };
     let policy: RetryPolicy = row::json(row, "retry")?;
     let (ending, error) = if row::flag(row, "lost")? {
@@ -58,7 +65,8 @@ fn taken_back(row: &SqliteRow) -> Result<Settlement<'static>> {
     } else {
         (Ending::TimedOut, "the attempt took longer than its timeout, and its worker did not say so")
     };
-    let verdict = settle::settle(ending, attempt, row::number(row, "max_attempts")?, &policy, check::dice());
+    let (snoozes, most): (u32, u32) = (row::number(row, "snoozes")?, row::number(row, "max_attempts")?);
+    let verdict = settle::settle(ending, attempt - snoozes, most - snoozes, &policy, check::dice());
     Ok(Settlement::taken(fence, ending, verdict, error))
 }
 

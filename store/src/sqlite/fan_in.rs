@@ -7,6 +7,7 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Lane};
 use gristmill_core::retry::RetryPolicy;
+use gristmill_core::settle::SNOOZES_MAX;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -97,6 +98,7 @@ pub(super) fn aggregate(
         kind: "aggregate".to_owned(),
         state: JobState::Queued,
         max_attempts: ATTEMPTS,
+        max_snoozes: SNOOZES_MAX,
         timeout_ms: insert::millis(TIMEOUT),
         retry: check::json(&RetryPolicy::default())?,
         payload: check::json(&json!({ "batch": id, "generation": generation }))?,

@@ -32,7 +32,7 @@ use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::Store;
 use crate::error::{Result, StoreError};
@@ -47,6 +47,9 @@ const BUSY: Duration = Duration::from_secs(10);
 /// How often another process's commits are looked for while somebody waits for work.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The same while somebody waits to hear that what it runs was taken away.
+const LOOK_FOR_GONE: Duration = Duration::from_millis(200);
+
 /// The store in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -57,6 +60,8 @@ pub struct SqliteStore {
     /// Whether a broker carries ids: without one nothing is written to the outbox.
     road: bool,
     work: Notify,
+    /// How many times attempts may have been taken away, counted from 1.
+    gone: watch::Sender<u64>,
     /// What `PRAGMA data_version` of the writer said last: it changes when another process commits.
     seen: AtomicI64,
 }
@@ -99,6 +104,7 @@ impl SqliteStore {
                 .map_err(error::database)?,
             road,
             work: Notify::new(),
+            gone: watch::Sender::new(1),
             seen: AtomicI64::new(0),
         };
         first.close().await.map_err(error::database)?;
@@ -128,7 +134,13 @@ impl SqliteStore {
         // Asked on the writer, whose own commits do not change it.
         let version: i64 =
             sqlx::query_scalar("PRAGMA data_version").fetch_one(&self.writer).await.map_err(error::database)?;
-        Ok(self.seen.swap(version, Ordering::Relaxed) != version)
+        let others = self.seen.swap(version, Ordering::Relaxed) != version;
+        if others {
+            // What they did is not known: everybody looks, whatever they wait for.
+            self.work.notify_waiters();
+            self.gone.send_modify(|count| *count += 1);
+        }
+        Ok(others)
     }
 
     async fn applied(&self) -> Result<Vec<Applied>> {
@@ -192,7 +204,6 @@ impl Store for SqliteStore {
                 () = tokio::time::sleep_until(look) => {}
             }
             if self.others_committed().await.unwrap_or(false) {
-                self.work.notify_waiters();
                 return true;
             }
             if tokio::time::Instant::now() >= deadline {
@@ -249,6 +260,26 @@ impl Store for SqliteStore {
         worker::beat(self, worker, lease, running).await
     }
 
+    async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>> {
+        worker::gone(self, held).await
+    }
+
+    async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
+        let mut gone = self.gone.subscribe();
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            let now = tokio::time::Instant::now();
+            if *gone.borrow_and_update() != seen || now >= deadline {
+                return *gone.borrow();
+            }
+            let look = deadline.min(now + LOOK_FOR_GONE);
+            if tokio::time::timeout_at(look, gone.changed()).await.is_err() {
+                // A store that does not answer says nothing new.
+                let _ = self.others_committed().await;
+            }
+        }
+    }
+
     async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
         worker::retire(self, worker).await
     }
@@ -303,6 +334,10 @@ impl Store for SqliteStore {
 
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {
         steer::cancel_job(self, tenant, job, reason, dry_run).await
+    }
+
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<Steered> {
+        steer::cancel_jobs(self, tenant, jobs, reason, dry_run).await
     }
 
     async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {

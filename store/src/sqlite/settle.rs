@@ -45,8 +45,9 @@ impl<'a> Settlement<'a> {
     fn state(&self) -> JobState {
         match self.verdict {
             Verdict::Done => JobState::Done,
-            Verdict::Retry { .. } => JobState::Retry,
-            Verdict::Requeue | Verdict::Release => JobState::Queued,
+            Verdict::Retry { .. } | Verdict::Snooze { .. } => JobState::Retry,
+            // Of one that is gone nothing comes here: `complete` passes it over.
+            Verdict::Requeue | Verdict::Release | Verdict::Gone => JobState::Queued,
             Verdict::Dead => JobState::Dead,
         }
     }
@@ -79,23 +80,26 @@ async fn fence(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<HashMap
         .iter()
         .map(|s| {
             let run_at = match s.verdict {
-                Verdict::Retry { after } => Some(later(t.now, after)),
-                Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead => None,
+                Verdict::Retry { after } | Verdict::Snooze { after } => Some(later(t.now, after)),
+                Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Gone => None,
             };
+            let snoozed = i64::from(matches!(s.verdict, Verdict::Snooze { .. }));
             let given_back = i64::from(s.verdict == Verdict::Release);
             let output = s.output.map(check::json).transpose()?;
             let error = s.error.map(|text| check::plain(text, check::ERROR_CHARS_MAX));
-            Ok((s.fence.job, s.fence.attempt, s.fence.worker, s.state().as_str(), given_back, run_at, error, output))
+            let fence = (s.fence.job, s.fence.attempt, s.fence.worker);
+            Ok((fence.0, fence.1, fence.2, s.state().as_str(), given_back, run_at, error, output, snoozed))
         })
         .collect::<Result<_>>()?;
     let statement = concat!(
         "WITH c AS MATERIALIZED (
             SELECT unhex(value ->> 0, '-') AS id, value ->> 1 AS attempt, unhex(value ->> 2, '-') AS worker,
                    value ->> 3 AS state, value ->> 4 AS given_back, value ->> 5 AS run_at, value ->> 6 AS error,
-                   value ->> 7 AS output
+                   value ->> 7 AS output, value ->> 8 AS snoozed
             FROM json_each(?1))
          UPDATE job SET
-            state = c.state, attempt = job.attempt - c.given_back, worker_id = NULL, deadline = NULL,
+            state = c.state, attempt = job.attempt - c.given_back, max_attempts = job.max_attempts + c.snoozed,
+            snoozes = job.snoozes + c.snoozed, worker_id = NULL, deadline = NULL,
             run_at = c.run_at, queued_at = CASE c.state WHEN 'queued' THEN ?2 ELSE job.queued_at END,
             finished_at = CASE WHEN c.state IN ('done', 'dead') THEN ?2 END,
             error = CASE c.state WHEN 'done' THEN c.error ELSE coalesce(c.error, job.error) END, output = c.output
@@ -124,7 +128,7 @@ fn add(delta: &mut Delta, settlement: &Settlement<'_>, job: &Moved) -> Result<()
             delta.quarantined += job.items;
         }
         Verdict::Retry { .. } => delta.retries += 1,
-        Verdict::Requeue | Verdict::Release => {}
+        Verdict::Requeue | Verdict::Release | Verdict::Snooze { .. } | Verdict::Gone => {}
     }
     Ok(())
 }

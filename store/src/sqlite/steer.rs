@@ -1,8 +1,9 @@
 //! What people stop, let go and call off.
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::JobState;
+use gristmill_core::settle::Ending;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
@@ -12,7 +13,7 @@ use super::row::{self, moved_columns};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{Purpose, Steered};
+use crate::{GROUP_JOBS_MAX, Purpose, Steered};
 
 /// How many samples a report has.
 const SAMPLES: usize = 5;
@@ -128,7 +129,8 @@ pub(super) async fn cancel_batch(
     let statement = concat!(
         "SELECT state, ",
         moved_columns!(),
-        " FROM job WHERE batch_id = ?1 AND state IN ('scheduled', 'queued', 'running', 'retry') ORDER BY id"
+        ", attempt, worker_id FROM job
+          WHERE batch_id = ?1 AND state IN ('scheduled', 'queued', 'running', 'retry') ORDER BY id"
     );
     let unfinished = t.rows(sqlx::query(statement).bind(batch.0)).await?;
     let steered = cancel(&mut t, &unfinished, &reason).await?;
@@ -148,7 +150,7 @@ pub(super) async fn halt_batch(store: &SqliteStore, batch: BatchId, reason: &str
     let statement = concat!(
         "SELECT state, ",
         moved_columns!(),
-        " FROM job WHERE batch_id = ?1 AND seq IS NOT NULL AND state IN ('scheduled', 'queued', 'running', 'retry')
+        ", attempt, worker_id FROM job WHERE batch_id = ?1 AND seq IS NOT NULL AND state IN ('scheduled', 'queued', 'running', 'retry')
           ORDER BY id"
     );
     let unfinished = t.rows(sqlx::query(statement).bind(batch.0)).await?;
@@ -203,12 +205,40 @@ pub(super) async fn retry_job(store: &SqliteStore, tenant: &str, job: JobId, dry
     finish(t, steered, dry_run).await
 }
 
-/// Cancels jobs that are not final. The rows have the columns of [`moved_columns`] and `state`.
+pub(super) async fn cancel_jobs(
+    store: &SqliteStore,
+    tenant: &str,
+    jobs: &[JobId],
+    reason: &str,
+    dry_run: bool,
+) -> Result<Steered> {
+    check::at_most(jobs.len(), GROUP_JOBS_MAX, "jobs")?;
+    let mut t = Transition::begin(store).await?;
+    // Without its aggregate a batch would never end.
+    let statement = concat!(
+        "SELECT state, attempt, worker_id, ",
+        moved_columns!(),
+        " FROM job WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1)) AND tenant = ?2
+            AND state IN ('scheduled', 'queued', 'running', 'retry') AND NOT (kind = 'aggregate' AND batch_id IS NOT NULL)
+          ORDER BY id"
+    );
+    let unfinished = t.rows(sqlx::query(statement).bind(check::json(&jobs)?).bind(tenant.to_owned())).await?;
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    let steered = cancel(&mut t, &unfinished, &reason).await?;
+    finish(t, steered, dry_run).await
+}
+
+/// Cancels jobs that are not final. The rows have the columns of [`moved_columns`], `state`, `attempt` and
+/// `worker_id`.
 async fn cancel(t: &mut Transition<'_>, rows: &[SqliteRow], reason: &str) -> Result<Steered> {
     let mut ids = Vec::with_capacity(rows.len());
+    let mut ran: Vec<(JobId, u32, WorkerId)> = Vec::new();
     for row in rows {
         let job = row::moved(row)?;
         t.moved(&job, row::word(row, "state")?, JobState::Cancelled);
+        if let Some(worker) = row::maybe_id(row, "worker_id")? {
+            ran.push((job.id, row::number(row, "attempt")?, worker));
+        }
         if let Some(batch) = job.chunk_of() {
             let delta = t.delta(batch);
             delta.remaining -= 1;
@@ -221,8 +251,25 @@ async fn cancel(t: &mut Transition<'_>, rows: &[SqliteRow], reason: &str) -> Res
                        run_at = NULL
         WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1))";
     t.run(sqlx::query(statement).bind(check::json(&ids)?).bind(t.now).bind(reason.to_owned())).await?;
+    close_attempts(t, &ran, reason).await?;
     let samples = ids.iter().take(SAMPLES).map(JobId::to_string).collect();
     Ok(Steered { affected: ids.len() as u64, samples, ..Steered::default() })
+}
+
+/// What ran does so no longer: its attempt is closed with its job, and whoever runs it is told.
+async fn close_attempts(t: &mut Transition<'_>, ran: &[(JobId, u32, WorkerId)], reason: &str) -> Result<()> {
+    if ran.is_empty() {
+        return Ok(());
+    }
+    t.taken_away();
+    let statement = "
+        INSERT INTO attempt (job_id, attempt, worker_id, ending, error, started_at, ended_at)
+        SELECT unhex(value ->> 0, '-'), value ->> 1, unhex(value ->> 2, '-'), ?3, ?4,
+               (SELECT started_at FROM job WHERE id = unhex(value ->> 0, '-')), ?2
+        FROM json_each(?1) ORDER BY key";
+    let query = sqlx::query(statement).bind(check::json(&ran)?).bind(t.now).bind(Ending::Cancelled.as_str());
+    t.run(query.bind(reason.to_owned())).await?;
+    Ok(())
 }
 
 /// A batch of a tenant, as far as steering must know it.
@@ -239,7 +286,11 @@ async fn batch_of(t: &mut Transition<'_>, tenant: &str, batch: BatchId) -> Resul
 }
 
 async fn job_of(t: &mut Transition<'_>, tenant: &str, job: JobId) -> Result<SqliteRow> {
-    let statement = concat!("SELECT state, kind, ", moved_columns!(), " FROM job WHERE id = ?1 AND tenant = ?2");
+    let statement = concat!(
+        "SELECT state, kind, attempt, worker_id, ",
+        moved_columns!(),
+        " FROM job WHERE id = ?1 AND tenant = ?2"
+    );
     let row = t.row(sqlx::query(statement).bind(job.0).bind(tenant.to_owned())).await?;
     row.ok_or_else(|| {
         StoreError::NotFound(format!("there is no job {job}; `gristmill job list` shows those that are there"))

@@ -36,6 +36,7 @@ pub(super) struct Transition<'s> {
     /// How many jobs changed their state.
     pub(super) moved: u64,
     claimable: bool,
+    taken_away: bool,
 }
 
 /// What a transaction left behind.
@@ -90,6 +91,7 @@ impl<'s> Transition<'s> {
             deltas: Vec::new(),
             moved: 0,
             claimable: false,
+            taken_away: false,
         })
     }
 
@@ -140,6 +142,11 @@ impl<'s> Transition<'s> {
         }
     }
 
+    /// Notes that an attempt which somebody may be running was closed by somebody else.
+    pub(super) fn taken_away(&mut self) {
+        self.taken_away = true;
+    }
+
     /// Notes an id for the road.
     pub(super) fn ready(&mut self, purpose: Purpose, queue: &str, lane: Lane, id: JobId) {
         self.claimable |= purpose == Purpose::Dispatch;
@@ -178,6 +185,9 @@ impl<'s> Transition<'s> {
         crash::point("sqlite.committed");
         if self.claimable {
             self.store.hint();
+        }
+        if self.taken_away {
+            self.store.gone.send_modify(|count| *count += 1);
         }
         Ok(Committed { dispatched: Dispatched { dispatches, moved: self.moved }, progress })
     }

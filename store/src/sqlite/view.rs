@@ -22,7 +22,7 @@ use crate::{
 const PAGE_ROWS_MAX: u32 = 1_000;
 
 /// What a list shows of a job: everything but the payload, which may be large.
-const JOB_COLUMNS: &str = "id, tenant, queue, lane, kind, state, attempt, max_attempts, batch_id, seq, generation, items, \
+const JOB_COLUMNS: &str = "id, tenant, queue, lane, kind, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items, \
                            output, error, worker_id, created_at, run_at, started_at, finished_at";
 
 pub(super) async fn batch(store: &SqliteStore, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
@@ -242,6 +242,7 @@ fn job_view(row: &SqliteRow) -> Result<JobView> {
         state: row::word(row, "state")?,
         attempt: row::number(row, "attempt")?,
         max_attempts: row::number(row, "max_attempts")?,
+        snoozes: row::number(row, "snoozes")?,
         batch: row::maybe_id(row, "batch_id")?,
         seq: row::get(row, "seq")?,
         generation: row::number(row, "generation")?,

@@ -50,6 +50,21 @@ pub(super) async fn beat(store: &SqliteStore, worker: WorkerId, lease: Duration,
     Ok(alive)
 }
 
+pub(super) async fn gone(store: &SqliteStore, held: &[Fence]) -> Result<Vec<Fence>> {
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = "
+        SELECT k.key AS place FROM json_each(?1) k
+        LEFT JOIN job j ON j.id = unhex(k.value ->> 0, '-') AND j.attempt = k.value ->> 1
+                       AND (j.worker_id = unhex(k.value ->> 2, '-') OR j.state = 'done')
+        WHERE j.id IS NULL";
+    let asked: Vec<_> = held.iter().map(|fence| (fence.job, fence.attempt, fence.worker)).collect();
+    let rows = sqlx::query(statement).bind(check::json(&asked)?).fetch_all(&store.readers).await;
+    let places = rows.map_err(error::database)?;
+    places.iter().map(|row| row::number::<usize>(row, "place").map(|at| held[at])).collect()
+}
+
 pub(super) async fn retire(store: &SqliteStore, worker: WorkerId) -> Result<Dispatched> {
     let mut t = Transition::begin(store).await?;
     let statement = "

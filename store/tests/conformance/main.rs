@@ -53,6 +53,7 @@ mod counters;
 mod creating;
 mod duties;
 mod effects;
+mod endings;
 mod fan_in;
 mod opening;
 mod redriving;
@@ -113,6 +114,11 @@ async fn batch(store: &TestStore, id: BatchId) -> BatchView {
 /// The state of a job.
 async fn state(store: &TestStore, id: JobId) -> JobState {
     job(store, id).await.state
+}
+
+/// The jobs in one state.
+fn filter(state: JobState) -> gristmill_store::JobFilter {
+    gristmill_store::JobFilter { tenant: TENANT.to_owned(), states: vec![state], ..Default::default() }
 }
 
 /// Counts as `[input, ok, skipped, quarantined, cancelled]`.

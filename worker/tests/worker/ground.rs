@@ -61,6 +61,11 @@ impl Handler for Told {
             "give up" => Finish::permanent("it never works"),
             "panic" => panic!("the handler broke at line {}", 42),
             "hang" => std::future::pending().await,
+            "snooze" => Finish::snooze("the shop is closed", Duration::from_secs(600)),
+            "listen" => {
+                context.cancel.cancelled().await;
+                Finish::failed("it was told to end")
+            }
             other => panic!("no test does `{other}`"),
         }
     }
@@ -78,7 +83,24 @@ pub(crate) fn ground_on(store: TestStore, broker: Broker, window: u32) -> Ground
     Ground { store: store.handle(), road, hand: Arc::default(), home: store }
 }
 
+/// Never ends by itself, whatever its payload.
+struct Hanging(Arc<Hand>);
+
+#[async_trait]
+impl Handler for Hanging {
+    async fn run(&self, _: JobContext) -> Finish {
+        self.0.begun.fetch_add(1, Ordering::SeqCst);
+        self.0.begins.notify_one();
+        std::future::pending().await
+    }
+}
+
 impl Ground {
+    /// A handler that never ends by itself.
+    pub(crate) fn hanging(&self) -> Arc<dyn Handler> {
+        Arc::new(Hanging(Arc::clone(&self.hand)))
+    }
+
     pub(crate) fn options(&self) -> WorkerOptions {
         let mut registry = Registry::default();
         registry.insert("told", Arc::new(Told(Arc::clone(&self.hand))));

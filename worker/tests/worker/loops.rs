@@ -33,7 +33,7 @@ impl Process {
     }
 }
 
-async fn begun(ground: &Ground, attempts: u32) {
+pub(crate) async fn begun(ground: &Ground, attempts: u32) {
     let wait = async {
         while ground.hand.begun.load(Ordering::SeqCst) < attempts {
             ground.hand.begins.notified().await;

@@ -1,5 +1,6 @@
 //! The worker: in single steps, as a process, and with a broker.
 
+mod endings;
 mod ground;
 mod loops;
 mod messages;
