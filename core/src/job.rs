@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::Instant;
 use crate::id::{BatchId, JobId, WorkerId};
 use crate::retry::RetryPolicy;
+use crate::unique::Unique;
 
 /// Where a job is in its life. Each state says how a job gets in and out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -184,8 +185,8 @@ pub struct NewJob {
     pub max_snoozes: u32,
     /// A second enqueue with the same key gives the first one's id and makes nothing.
     pub idempotency_key: Option<String>,
-    /// While a job with this key is not final, another is refused.
-    pub unique_key: Option<String>,
+    /// Its unique key: for how long it keeps others out, and what becomes of it when another is there.
+    pub unique: Option<Unique>,
     /// The W3C trace context of whoever caused it.
     pub trace: Option<String>,
     /// The batch that it belongs to, when it is part of one without being a chunk (aggregate, effects).
@@ -221,7 +222,7 @@ impl NewJob {
             retry: RetryPolicy::default(),
             max_snoozes: crate::settle::SNOOZES_MAX,
             idempotency_key: None,
-            unique_key: None,
+            unique: None,
             trace: None,
             batch: None,
         }

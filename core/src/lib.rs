@@ -15,6 +15,7 @@
 //! * [`dispatch`]: ids that may now be put on the road.
 //! * [`settle`]: what an attempt's ending means. The only place that decides retry or dead.
 //! * [`retry`]: how long to wait before the next attempt.
+//! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod aggregate;
@@ -30,6 +31,7 @@ pub mod plan;
 pub mod retry;
 pub mod settle;
 pub mod trace;
+pub mod unique;
 
 /// An instant, always in UTC.
 pub type Instant = chrono::DateTime<chrono::Utc>;

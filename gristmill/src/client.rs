@@ -2,7 +2,8 @@
 
 use gristmill_broker::Broker;
 use gristmill_core::id::DEFAULT_TENANT;
-use gristmill_core::job::RunAt;
+use gristmill_core::job::{NewJob, RunAt};
+use gristmill_core::unique::Unique;
 use gristmill_jobs::road::Road;
 use gristmill_store::postgres::PostgresStore;
 use gristmill_store::{Enqueued, OpenOptions, StoreError, StoreHandle};
@@ -105,12 +106,25 @@ impl Client {
     ///
     /// As [`Client::enqueue`].
     pub async fn enqueue_at<K: Kind>(&self, payload: &K, run: RunAt) -> Result<Enqueued, ClientError> {
-        let mut job = new_job(payload)?;
-        job.tenant.clone_from(&self.tenant);
-        job.run = run;
+        self.put(NewJob { run, ..new_job(payload)? }).await
+    }
+
+    async fn put(&self, job: NewJob) -> Result<Enqueued, ClientError> {
+        let job = NewJob { tenant: self.tenant.clone(), ..job };
         let report = self.store.enqueue(std::slice::from_ref(&job)).await?;
         self.road.publish(&report.dispatched).await;
         report.jobs.first().copied().ok_or(ClientError::NoId)
+    }
+
+    /// Enqueues a job under a unique key of your choice, whatever its kind says. [`Enqueued::outcome`] says what became
+    /// of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::enqueue`]; with [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) a conflict when another
+    /// job holds the key.
+    pub async fn enqueue_unique<K: Kind>(&self, payload: &K, unique: Unique) -> Result<Enqueued, ClientError> {
+        self.put(NewJob { unique: Some(unique), ..new_job(payload)? }).await
     }
 
     /// Enqueues a job inside your own transaction on the store's database: it exists exactly if you

@@ -13,6 +13,7 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{DEFAULT_QUEUE, Lane, NewJob};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, Verdict};
+use gristmill_core::unique::Unique;
 use gristmill_jobs::{Finish, Handler, JobContext};
 use gristmill_store::Completion;
 use gristmill_store::postgres::PostgresStore;
@@ -87,6 +88,12 @@ pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// While a job with this key is not final, a second one is not made. None unless said.
     fn unique_key(&self) -> Option<String> {
         None
+    }
+
+    /// For how long its key keeps others out, and what becomes of another: until the job is final, and nothing, unless
+    /// said by `unique.hold(…)` and `unique.on_conflict(…)`.
+    fn unique(&self, unique: Unique) -> Unique {
+        unique
     }
 
     /// Runs one attempt. May be dropped at any await: at its deadline, when the job is cancelled, or
@@ -301,7 +308,7 @@ impl States {
 pub(crate) fn new_job<K: Kind>(payload: &K) -> serde_json::Result<NewJob> {
     let mut job = NewJob::new(JobId::from(Uuid::now_v7()), K::NAME, serde_json::to_value(payload)?);
     defaults::<K>().apply(&mut job);
-    job.unique_key = payload.unique_key();
+    job.unique = payload.unique_key().map(|key| payload.unique(Unique::new(key)));
     Ok(job)
 }
 

@@ -3,11 +3,12 @@
 use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX};
+use gristmill_core::unique::OnConflict;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::error::{Result, StoreError};
-use crate::{COMPLETIONS_MAX, Completion, GROUP_JOBS_MAX, NewChunk};
+use crate::{COMPLETIONS_MAX, Completion, Enqueued, GROUP_JOBS_MAX, NewChunk};
 
 /// The most characters that are kept of an attempt's error.
 pub(crate) const ERROR_CHARS_MAX: usize = 4_000;
@@ -114,7 +115,13 @@ fn job(job: &NewJob) -> Result<()> {
         );
         return Err(StoreError::Invalid(what));
     }
-    job.unique_key.iter().try_for_each(|key| name("unique key", key))?;
+    if let Some(unique) = &job.unique {
+        name("unique key", &unique.key)?;
+        if unique.hold.period().is_some_and(|period| period.is_zero()) {
+            let what = format!("a unique key cannot be held for a period of 0 (job {}); say how long", job.id);
+            return Err(StoreError::Invalid(what));
+        }
+    }
     if job.max_attempts == 0 || i32::try_from(job.max_attempts).is_err() {
         let what = format!("job {} may have 1 to {} attempts, not {}", job.id, i32::MAX, job.max_attempts);
         return Err(StoreError::Invalid(what));
@@ -123,6 +130,34 @@ fn job(job: &NewJob) -> Result<()> {
         return Err(StoreError::Invalid(format!("job {} has no time at all; its timeout must be 1ms or more", job.id)));
     }
     Ok(())
+}
+
+/// Refuses to give one job the work of another: the holder of a unique key can only take over what is like its own.
+pub(crate) fn same_work(job: &NewJob, holder: JobId, kind: &str, queue: &str) -> Result<()> {
+    if job.kind == kind && job.queue == queue {
+        return Ok(());
+    }
+    Err(StoreError::Conflict(format!(
+        "job {holder} of kind `{kind}` on queue `{queue}` holds the unique key; one of kind `{}` on queue `{}` cannot \
+         take its place; give it another key",
+        job.kind, job.queue
+    )))
+}
+
+/// Refuses a group of which a job would rather not be enqueued than stand behind another.
+pub(crate) fn not_refused(jobs: &[NewJob], enqueued: &[Enqueued]) -> Result<()> {
+    let held = jobs.iter().zip(enqueued).find_map(|(job, enqueued)| {
+        let unique = job.unique.as_ref().filter(|unique| unique.conflict == OnConflict::Refuse)?;
+        // The same call may be made again: then the job itself is there.
+        (!enqueued.created && enqueued.id != job.id).then_some((enqueued.id, &unique.key))
+    });
+    match held {
+        None => Ok(()),
+        Some((holder, key)) => Err(StoreError::Conflict(format!(
+            "job {holder} holds the unique key `{}`, and another is to be refused; nothing was enqueued",
+            plain(key, 100)
+        ))),
+    }
 }
 
 /// Refuses a name that is empty, too long, or holds a NUL.

@@ -76,8 +76,11 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// T1 for jobs: all of them in one transaction, or none. At most [`GROUP_JOBS_MAX`].
     ///
-    /// A job whose idempotency key is known gives the id of the first one, one whose unique key is
-    /// held by a job that is not final gives the holder's id; neither makes anything.
+    /// A job whose idempotency key is known gives the id of the first one and makes nothing. One whose unique key is
+    /// held gives the holder's id, and [`OnConflict`](gristmill_core::unique::OnConflict) says what becomes of it:
+    /// the holder stays as it is, or takes over what was asked for where it has not begun, or the whole group is
+    /// refused with [`StoreError::Conflict`]. How long a key is held says its holder
+    /// ([`Hold`](gristmill_core::unique::Hold)).
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport>;
 
     /// Creates a batch in state `open` without chunks. A known idempotency key gives the first one.

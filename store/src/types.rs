@@ -45,6 +45,46 @@ pub struct Enqueued {
     pub id: JobId,
     /// Whether it was made just now.
     pub created: bool,
+    /// What became of what was asked for.
+    pub outcome: EnqueueOutcome,
+}
+
+impl Enqueued {
+    /// A job that was made just now.
+    pub fn created(id: JobId) -> Self {
+        Self { id, created: true, outcome: EnqueueOutcome::Created }
+    }
+
+    /// Another job stands in its place.
+    pub fn by(id: JobId, outcome: EnqueueOutcome) -> Self {
+        Self { id, created: false, outcome }
+    }
+}
+
+/// What an enqueue came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnqueueOutcome {
+    /// A job was made.
+    Created,
+    /// One was there already, and is as it was.
+    Existing,
+    /// The holder of the unique key had not begun, and took over payload, lane and time.
+    Replaced,
+    /// The holder of the unique key had not begun, took over the payload, and waits anew.
+    Debounced,
+}
+
+impl EnqueueOutcome {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Existing => "existing",
+            Self::Replaced => "replaced",
+            Self::Debounced => "debounced",
+        }
+    }
 }
 
 /// A batch that does not exist yet.

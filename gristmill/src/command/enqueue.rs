@@ -9,6 +9,8 @@ use clap::Args;
 use gristmill_core::duration;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, Lane, NewJob, PAYLOAD_BYTES_MAX, RunAt};
+use gristmill_core::unique::{Hold, OnConflict, Unique};
+use gristmill_store::EnqueueOutcome;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -30,11 +32,13 @@ use crate::work::{WaitFor, Work, Working};
   gristmill enqueue email --payload @mail.json --wait
   gristmill enqueue webhook --payload '{\"url\":\"https://example.com/hook\"}' --in 5m
   gristmill enqueue exec --payload - --at 2030-01-01T02:00:00Z --unique nightly < job.json
+  gristmill enqueue report --unique daily --unique-for 24h
+  gristmill enqueue reindex --payload @shop.json --unique shop-7 --on-conflict debounce=5s/1m
   gristmill enqueue email --jsonl mails.jsonl --queue mail --dry-run
   jq -c '{kind: \"email\", payload: .}' people.json | gristmill enqueue --jsonl -
 
-A line of --jsonl is {\"payload\": …} with, as wanted: kind, queue, lane, in, at, unique, idempotency_key,
-max_attempts, timeout. Lines are enqueued in groups of 1000; a bad line is named, and nothing of its
+A line of --jsonl is {\"payload\": …} with, as wanted: kind, queue, lane, in, at, unique, unique_while,
+unique_for, on_conflict, idempotency_key, max_attempts, timeout. Lines are enqueued in groups of 1000; a bad line is named, and nothing of its
 group is enqueued.")]
 pub(crate) struct Enqueue {
     /// What the job does: email, webhook, exec, http, or a kind of your own
@@ -44,7 +48,7 @@ pub(crate) struct Enqueue {
     #[arg(long, value_name = "JSON|@FILE|-", conflicts_with = "jsonl")]
     payload: Option<String>,
     /// Many jobs: a file of JSON lines, or - for standard input
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["wait", "unique"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["wait", "key"])]
     pub(super) jsonl: Option<PathBuf>,
     #[command(flatten)]
     pub(super) how: How,
@@ -73,9 +77,8 @@ pub(crate) struct How {
     /// The lane in which it waits: high, normal, low
     #[arg(long)]
     pub(super) lane: Option<Lane>,
-    /// Refuse a second job with this key while one is not final
-    #[arg(long, value_name = "KEY")]
-    pub(super) unique: Option<String>,
+    #[command(flatten)]
+    pub(super) unique: UniqueArgs,
     /// How many attempts it has
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) max_attempts: Option<u32>,
@@ -85,6 +88,45 @@ pub(crate) struct How {
     /// Enqueue nothing when a job with this key was ever enqueued; lines of --jsonl add their number
     #[arg(long, value_name = "KEY")]
     pub(super) idempotency_key: Option<String>,
+}
+
+/// What makes a job unique.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct UniqueArgs {
+    /// Only one job with this key at a time
+    #[arg(long = "unique", value_name = "KEY")]
+    pub(super) key: Option<String>,
+    /// How long it holds the key: unfinished (until it is final), waiting (until it has begun), or states, separated by
+    /// commas. Waiting is the default with replace and debounce, so that what comes while it runs is not lost
+    #[arg(long = "unique-while", value_name = "STATES", conflicts_with = "period")]
+    pub(super) hold: Option<Hold>,
+    /// It holds the key for so long since it was enqueued, whatever becomes of it, such as 1h
+    #[arg(long = "unique-for", value_name = "DURATION", value_parser = duration::parse)]
+    pub(super) period: Option<Duration>,
+    /// When the key is held: keep (the holder stands in its place), replace (a holder that has not begun takes over
+    /// payload, lane and time), debounce=5s/1m (it takes over the payload and starts 5s after the last one, 1m after
+    /// the first one at the latest), refuse (an error)
+    #[arg(long, value_name = "WHAT")]
+    pub(super) on_conflict: Option<OnConflict>,
+}
+
+impl UniqueArgs {
+    /// What was said, as the store takes it.
+    fn unique(&self) -> Result<Option<Unique>> {
+        let Some(key) = &self.key else {
+            let said = self.hold.is_some() || self.period.is_some() || self.on_conflict.is_some();
+            let wrong = "--unique-while, --unique-for and --on-conflict say how a job is unique, but no key is given";
+            return if said { Err(CommandError::usage(wrong).hint("add --unique KEY")) } else { Ok(None) };
+        };
+        let conflict = self.on_conflict.unwrap_or_default();
+        let hold = match (&self.hold, self.period) {
+            (Some(hold), _) => hold.clone(),
+            (None, Some(period)) => Hold::Period(period),
+            (None, None) if conflict.takes_over() => Hold::Waiting,
+            (None, None) => Hold::Unfinished,
+        };
+        Ok(Some(Unique::new(key).hold(hold).on_conflict(conflict)))
+    }
 }
 
 impl Enqueue {
@@ -112,8 +154,8 @@ impl Enqueue {
                     Format::Json => door.output.document(&json!({ "job": enqueued })),
                     Format::Plain | Format::Table => door.output.line(&enqueued.id.to_string()),
                 }
-                if !enqueued.created {
-                    door.output.note("nothing was enqueued: this job stands in its place");
+                if let Some(note) = note(enqueued.outcome) {
+                    door.output.note(note);
                 }
                 Ok(Exit::Success)
             }
@@ -143,6 +185,16 @@ impl Enqueue {
                 Exit::Failed
             }
         })
+    }
+}
+
+/// What whoever enqueued should know of a job that was not made.
+fn note(outcome: EnqueueOutcome) -> Option<&'static str> {
+    match outcome {
+        EnqueueOutcome::Created => None,
+        EnqueueOutcome::Existing => Some("nothing was enqueued: this job stands in its place"),
+        EnqueueOutcome::Replaced => Some("replaced: this job had not begun, and took over payload, lane and time"),
+        EnqueueOutcome::Debounced => Some("debounced: this job had not begun, took over the payload, and waits anew"),
     }
 }
 
@@ -193,7 +245,7 @@ pub(super) fn new_job(door: &Door, kind: &str, payload: Value, how: &How) -> Res
         (None, Some(at)) => RunAt::At(at),
         (None, None) => RunAt::Now,
     };
-    job.unique_key.clone_from(&how.unique);
+    job.unique = how.unique.unique()?;
     job.idempotency_key.clone_from(&how.idempotency_key);
     if !is_name(&job.queue) {
         return Err(CommandError::usage(format!("`{}` cannot be the name of a queue", job.queue))

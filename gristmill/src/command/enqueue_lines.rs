@@ -7,11 +7,12 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use gristmill_core::duration::Span;
 use gristmill_core::job::{Lane, NewJob, PAYLOAD_BYTES_MAX};
-use gristmill_store::GROUP_JOBS_MAX;
+use gristmill_core::unique::{Hold, OnConflict};
+use gristmill_store::{EnqueueOutcome, Enqueued, GROUP_JOBS_MAX};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::enqueue::{Enqueue, How, new_job};
+use super::enqueue::{Enqueue, How, UniqueArgs, new_job};
 use crate::door::Door;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::output::Format;
@@ -31,6 +32,9 @@ struct Line {
     after: Option<Span>,
     at: Option<DateTime<Utc>>,
     unique: Option<String>,
+    unique_while: Option<Hold>,
+    unique_for: Option<Span>,
+    on_conflict: Option<OnConflict>,
     idempotency_key: Option<String>,
     max_attempts: Option<u32>,
     timeout: Option<Span>,
@@ -41,6 +45,22 @@ struct Tally {
     lines: u64,
     enqueued: u64,
     existing: u64,
+    replaced: u64,
+    debounced: u64,
+}
+
+impl Tally {
+    fn add(&mut self, jobs: &[Enqueued]) {
+        self.lines += jobs.len() as u64;
+        for job in jobs {
+            *match job.outcome {
+                EnqueueOutcome::Created => &mut self.enqueued,
+                EnqueueOutcome::Existing => &mut self.existing,
+                EnqueueOutcome::Replaced => &mut self.replaced,
+                EnqueueOutcome::Debounced => &mut self.debounced,
+            } += 1;
+        }
+    }
 }
 
 /// Enqueues every line. A file is validated as a whole before its first line is enqueued; standard
@@ -77,22 +97,25 @@ async fn enqueue_all(enqueue: &Enqueue, door: &Door, path: &Path) -> Result<Tall
         let Some(jobs) = groups.next(enqueue, door).map_err(so_far)? else { return Ok(tally) };
         let report = store.enqueue(&jobs).await.map_err(|error| so_far(error.into()))?;
         door.publish(&report.dispatched).await;
-        tally.lines += jobs.len() as u64;
-        let created = report.jobs.iter().filter(|job| job.created).count() as u64;
-        tally.enqueued += created;
-        tally.existing += report.jobs.len() as u64 - created;
+        tally.add(&report.jobs);
     }
 }
 
 fn report(door: &Door, dry_run: bool, tally: &Tally) {
     match door.output.format {
         Format::Json if dry_run => door.output.document(&json!({ "dry_run": true, "would_enqueue": tally.lines })),
-        Format::Json => door.output.document(&json!({ "enqueued": tally.enqueued, "existing": tally.existing })),
+        Format::Json => door.output.document(&json!({ "enqueued": tally.enqueued,
+            "existing": tally.existing, "replaced": tally.replaced, "debounced": tally.debounced })),
         Format::Plain | Format::Table if dry_run => door.output.line(&format!("would enqueue {} jobs", tally.lines)),
         Format::Plain | Format::Table => {
             door.output.line(&format!("enqueued {} jobs", tally.enqueued));
-            if tally.existing > 0 {
-                door.output.note(&format!("{} were there already", tally.existing));
+            let others = [
+                (tally.existing, "were there already"),
+                (tally.replaced, "took the place of one that had not begun"),
+                (tally.debounced, "made one that had not begun wait anew"),
+            ];
+            for (jobs, what) in others.into_iter().filter(|(jobs, _)| *jobs > 0) {
+                door.output.note(&format!("{jobs} {what}"));
             }
         }
     }
@@ -150,13 +173,24 @@ impl Groups {
             return Err(self.wrong("has both `in` and `at`; give only one"));
         }
         let said_when = line.after.is_some() || line.at.is_some();
+        if line.unique_while.is_some() && line.unique_for.is_some() {
+            return Err(self.wrong("has both `unique_while` and `unique_for`; give only one"));
+        }
+        // What the command says of unique jobs holds for the lines that have a key and say nothing themselves.
+        let none = UniqueArgs::default();
+        let said = if line.unique.is_some() { &enqueue.how.unique } else { &none };
         let numbered = enqueue.how.idempotency_key.as_ref().map(|key| format!("{key}:{}", self.line));
         let how = How {
             after: line.after.map(|span| span.0).or(enqueue.how.after.filter(|_| !said_when)),
             at: line.at.or(enqueue.how.at.filter(|_| !said_when)),
             queue: line.queue.or_else(|| enqueue.how.queue.clone()),
             lane: line.lane.or(enqueue.how.lane),
-            unique: line.unique,
+            unique: UniqueArgs {
+                hold: line.unique_while.or_else(|| said.hold.clone().filter(|_| line.unique_for.is_none())),
+                period: line.unique_for.map(|span| span.0).or(said.period),
+                on_conflict: line.on_conflict.or(said.on_conflict),
+                key: line.unique,
+            },
             max_attempts: line.max_attempts.or(enqueue.how.max_attempts),
             timeout: line.timeout.map(|span| span.0).or(enqueue.how.timeout),
             idempotency_key: line.idempotency_key.or(numbered),

@@ -146,11 +146,14 @@ fn a_line_of_100_megabytes_is_refused_at_its_line() {
 #[test]
 fn a_bad_flag_or_payload_is_refused_with_what_would_be_right() {
     let huge = format!("\"{}\"", "x".repeat(2 * 1024 * 1024));
-    let table: [(&[&str], &[&str]); 6] = [
+    let table: [(&[&str], &[&str]); 9] = [
         (&["enqueue", "emial", "--payload", "{}"], &["did you mean `email`?"]),
         (&["enqueue", "email", "--payload", "@huge.json"], &["huge.json", "bytes", "object store"]),
         (&["enqueue", "email", "--payload", "@none.json"], &["none.json", "cannot be read"]),
         (&["enqueue", "email", "--in", "5 minuts"], &["5 minuts", "duration"]),
+        (&["enqueue", "email", "--unique", "k", "--unique-while", "queued"], &["lack `scheduled`", "slips through"]),
+        (&["enqueue", "email", "--unique", "k", "--on-conflict", "debounce=0s"], &["debounce of 0"]),
+        (&["enqueue", "email", "--on-conflict", "replace"], &["no key is given", "--unique KEY"]),
         (&["enqueue", "email", "--max-attempts", "0"], &["--max-attempts", "1..=10000"]),
         (&["batch", "run", "b", "--chunk", "0"], &["--chunk", "1..=100000"]),
     ];

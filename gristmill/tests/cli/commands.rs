@@ -305,3 +305,39 @@ fn what_is_said_of_a_kind_reaches_what_a_batch_sends() {
     let mails = place.json(0, &["job", "list", "--kind", "email", "--json"]);
     assert_eq!((&mails[0]["max_attempts"], &mails[0]["lane"]), (&9.into(), &"low".into()), "{mails}");
 }
+
+#[test]
+fn a_unique_job_says_what_became_of_a_second_one() {
+    let place = Place::new();
+    let put = |more: &[&str]| {
+        let mut args = vec!["enqueue", "email", "--payload", "{}", "--in", "1h", "--unique", "k", "--json"];
+        args.extend(more);
+        let job = place.json(0, &args)["job"].clone();
+        (job["id"].clone(), job["outcome"].as_str().expect("a word").to_owned())
+    };
+    let (first, outcome) = put(&[]);
+    assert_eq!(outcome, "created");
+    for (more, expected) in [
+        (&["--unique-while", "waiting"][..], "existing"),
+        (&["--on-conflict", "replace"], "replaced"),
+        (&["--on-conflict", "debounce=5m/2h"], "debounced"),
+    ] {
+        assert_eq!(put(more), (first.clone(), expected.to_owned()));
+    }
+    let refused = ["enqueue", "email", "--payload", "{}", "--unique", "k", "--on-conflict", "refuse", "--json"];
+    assert!(place.json(5, &refused).to_string().contains(first.as_str().expect("an id")));
+    // A second key, for an hour, among lines.
+    place.write(
+        "lines.jsonl",
+        concat!(
+            r#"{"unique":"k","on_conflict":"replace"}"#,
+            "\n",
+            r#"{"unique":"hourly","unique_for":"1h"}"#,
+            "\n",
+            r#"{"unique":"hourly","unique_for":"1h"}"#,
+            "\n",
+        ),
+    );
+    let counts = place.json(0, &["enqueue", "email", "--jsonl", "lines.jsonl", "--json"]);
+    assert_eq!((&counts["enqueued"], &counts["existing"], &counts["replaced"]), (&1.into(), &1.into(), &1.into()));
+}

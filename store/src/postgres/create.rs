@@ -12,24 +12,12 @@ use uuid::Uuid;
 use super::fan_in;
 use super::fault::{Fault, Outcome};
 use super::rows::{JobRows, Place};
+use super::unique;
 use super::values::{big, from_json, plain, state_of};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
 use crate::{CreatedBatch, Dispatched, EnqueueReport, Enqueued, GROUP_JOBS_MAX, NewBatch, NewChunk};
-
-/// A unique key may be set free between the insert that met it and the look for its holder.
-const ROUNDS_MAX: usize = 4;
-
-const HOLDERS: &str = "
-SELECT i.number, COALESCE(own.id, first.id, holder.id)
-FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::text[])
-     AS i (number, id, tenant, idempotency_key, unique_key)
-LEFT JOIN job own ON own.id = i.id
-LEFT JOIN job first ON first.tenant = i.tenant AND first.idempotency_key = i.idempotency_key
-LEFT JOIN job holder ON holder.tenant = i.tenant AND holder.unique_key = i.unique_key
-     AND holder.state IN ('scheduled', 'queued', 'running', 'retry')
-WHERE COALESCE(own.id, first.id, holder.id) IS NOT NULL";
 
 const CREATE_BATCH: &str = "
 INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
@@ -62,61 +50,18 @@ pub(super) async fn enqueue(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Enq
     if jobs.is_empty() {
         return Ok(EnqueueReport::default());
     }
-    let jobs = insert(work, jobs).await?;
-    Ok(EnqueueReport { jobs, dispatched: work.close().await? })
+    let enqueued = insert(work, jobs).await?;
+    check::not_refused(jobs, &enqueued)?;
+    Ok(EnqueueReport { jobs: enqueued, dispatched: work.close().await? })
 }
 
 /// Inserts jobs, or finds those that stand in their places. Any number, in groups.
 pub(super) async fn insert(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<Enqueued>> {
     let mut enqueued = Vec::with_capacity(jobs.len());
     for group in jobs.chunks(GROUP_JOBS_MAX) {
-        enqueued.extend(insert_group(work, group).await?);
+        enqueued.extend(unique::insert_group(work, group).await?);
     }
     Ok(enqueued)
-}
-
-async fn insert_group(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<Enqueued>> {
-    let mut inserted = JobRows::of(jobs)?.insert(work).await?;
-    if inserted.len() == jobs.len() {
-        return Ok(jobs.iter().map(|job| Enqueued { id: job.id, created: true }).collect());
-    }
-    let mut places: Vec<Option<Enqueued>> =
-        jobs.iter().map(|job| inserted.remove(&job.id.0).map(|_| Enqueued { id: job.id, created: true })).collect();
-    for _ in 0..ROUNDS_MAX {
-        find_holders(work, jobs, &mut places).await?;
-        let left: Vec<usize> = (0..jobs.len()).filter(|index| places[*index].is_none()).collect();
-        if left.is_empty() {
-            break;
-        }
-        // Whoever held the key has become final meanwhile: the way is free.
-        let again: Vec<NewJob> = left.iter().map(|index| jobs[*index].clone()).collect();
-        let inserted = JobRows::of(&again)?.insert(work).await?;
-        for index in left {
-            let id = jobs[index].id;
-            places[index] = inserted.contains_key(&id.0).then_some(Enqueued { id, created: true });
-        }
-    }
-    let places: Option<Vec<Enqueued>> = places.into_iter().collect();
-    let changing = || StoreError::Unavailable("the holder of a unique key keeps changing; try again".to_owned());
-    Ok(places.ok_or_else(changing)?)
-}
-
-async fn find_holders(work: &mut Work<'_>, jobs: &[NewJob], places: &mut [Option<Enqueued>]) -> Outcome<()> {
-    let left: Vec<usize> = (0..jobs.len()).filter(|index| places[*index].is_none()).collect();
-    let holders: Vec<(i64, Uuid)> = sqlx::query_as(HOLDERS)
-        .bind(left.iter().map(|index| big(*index as u64)).collect::<Vec<_>>())
-        .bind(left.iter().map(|index| jobs[*index].id.0).collect::<Vec<_>>())
-        .bind(left.iter().map(|index| plain(&jobs[*index].tenant)).collect::<Vec<_>>())
-        .bind(left.iter().map(|index| jobs[*index].idempotency_key.as_deref().map(plain)).collect::<Vec<_>>())
-        .bind(left.iter().map(|index| jobs[*index].unique_key.as_deref().map(plain)).collect::<Vec<_>>())
-        .fetch_all(&mut *work.conn)
-        .await?;
-    for (index, holder) in holders {
-        if let Some(place) = usize::try_from(index).ok().and_then(|index| places.get_mut(index)) {
-            *place = Some(Enqueued { id: JobId(holder), created: false });
-        }
-    }
-    Ok(())
 }
 
 /// Creates a batch, or finds the one that stands in its place.

@@ -21,6 +21,7 @@ mod redrive;
 mod rows;
 mod steer;
 mod tx;
+mod unique;
 mod values;
 mod view;
 mod work;

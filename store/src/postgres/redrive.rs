@@ -27,10 +27,11 @@ SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items,
 FROM job j
 WHERE j.id = ANY($1) AND j.tenant = $2 AND j.state = 'dead' ORDER BY j.id FOR UPDATE OF j";
 
+/// Only a rule by states makes a job that is queued again hold its key again.
 const HOLDER: &str = "
 SELECT j.id, h.id FROM job j
-JOIN job h ON h.tenant = j.tenant AND h.unique_key = j.unique_key AND h.state IN ('scheduled', 'queued', 'running', 'retry')
-WHERE j.id = ANY($1) LIMIT 1";
+JOIN job h ON h.tenant = j.tenant AND h.unique_held = j.unique_key AND h.id <> j.id
+WHERE j.id = ANY($1) AND COALESCE(j.unique_rule, '') NOT IN ('waiting', 'period') LIMIT 1";
 
 const LOCK: &str = "SELECT state, tenant FROM batch WHERE id = $1 FOR NO KEY UPDATE";
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use gristmill_core::Instant;
 use gristmill_core::job::{JobState, NewJob, PAYLOAD_BYTES_MAX, RunAt};
 use gristmill_core::retry::RetryPolicy;
+use gristmill_core::unique::OnConflict;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -17,21 +18,24 @@ use crate::error::StoreError;
 /// The state is decided here by the database's clock: a time that has come already is `queued`.
 const INSERT: &str = "
 INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, max_snoozes, timeout_ms, retry, payload,
-                 batch_id, seq, items, generation, idempotency_key, unique_key, trace,
-                 created_at, run_at, queued_at, finished_at)
+                 batch_id, seq, items, generation, idempotency_key, unique_key,
+                 unique_rule, unique_until, trace, created_at, run_at, queued_at, finished_at)
 SELECT i.id, i.tenant, i.queue, i.lane, i.kind, COALESCE(i.state, CASE WHEN i.due > now() THEN 'scheduled' ELSE 'queued' END),
        i.max_attempts, i.max_attempts, i.max_snoozes, i.timeout_ms, i.retry, i.payload,
        i.batch_id, i.seq, i.items,
-       COALESCE(i.generation, (SELECT b.generation FROM batch b WHERE b.id = i.batch_id), 0), i.idempotency_key, i.unique_key, i.trace,
+       COALESCE(i.generation, (SELECT b.generation FROM batch b WHERE b.id = i.batch_id), 0), i.idempotency_key, i.unique_key,
+       i.unique_rule, now() + i.unique_ms * interval '1 millisecond', i.trace,
        now(), CASE WHEN i.due > now() THEN i.due END, CASE WHEN i.due > now() THEN NULL ELSE now() END,
        CASE WHEN i.state = 'cancelled' THEN now() END
 FROM (SELECT u.*, COALESCE(u.run_at, now() + u.wait_ms * interval '1 millisecond') AS due
       FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::int[], $7::bigint[],
                   $8::text[], $9::text[], $10::uuid[], $11::bigint[], $12::bigint[], $13::int[],
-                  $14::text[], $15::text[], $16::text[], $17::timestamptz[], $18::bigint[], $19::text[], $20::int[])
+                  $14::text[], $15::text[], $16::text[], $17::timestamptz[], $18::bigint[], $19::text[], $20::int[],
+                  $21::text[], $22::bigint[])
            AS u (id, tenant, queue, lane, kind, max_attempts, timeout_ms,
                  retry, payload, batch_id, seq, items, generation,
-                 idempotency_key, unique_key, trace, run_at, wait_ms, state, max_snoozes)) AS i
+                 idempotency_key, unique_key, trace, run_at, wait_ms, state, max_snoozes,
+                 unique_rule, unique_ms)) AS i
 ON CONFLICT DO NOTHING
 RETURNING id, state";
 
@@ -53,6 +57,8 @@ pub(super) struct JobRows<'a> {
     generations: Vec<Option<i32>>,
     idempotency_keys: Vec<Option<std::borrow::Cow<'a, str>>>,
     unique_keys: Vec<Option<std::borrow::Cow<'a, str>>>,
+    unique_rules: Vec<Option<String>>,
+    unique_periods: Vec<Option<i64>>,
     traces: Vec<Option<std::borrow::Cow<'a, str>>>,
     run_ats: Vec<Option<Instant>>,
     waits: Vec<Option<i64>>,
@@ -102,13 +108,11 @@ impl<'a> JobRows<'a> {
         self.items.push(place.items);
         self.generations.push(place.generation);
         self.idempotency_keys.push(job.idempotency_key.as_deref().map(plain));
-        self.unique_keys.push(job.unique_key.as_deref().map(plain));
+        self.unique_keys.push(job.unique.as_ref().map(|unique| plain(&unique.key)));
+        self.unique_rules.push(job.unique.as_ref().and_then(|unique| unique.hold.rule()));
+        self.unique_periods.push(job.unique.as_ref().and_then(|unique| unique.hold.period()).map(millis));
         self.traces.push(job.trace.as_deref().map(plain));
-        let (run_at, wait) = match job.run {
-            RunAt::Now => (None, None),
-            RunAt::In(wait) => (None, Some(millis(wait))),
-            RunAt::At(instant) => (Some(instant), None),
-        };
+        let (run_at, wait) = due(job);
         self.run_ats.push(run_at);
         self.waits.push(wait);
         self.max_snoozes.push(int(job.max_snoozes));
@@ -154,6 +158,8 @@ impl<'a> JobRows<'a> {
             .bind(&self.waits)
             .bind(&self.states)
             .bind(&self.max_snoozes)
+            .bind(&self.unique_rules)
+            .bind(&self.unique_periods)
             .fetch_all(&mut *work.conn)
             .await?;
         let inserted: HashMap<Uuid, JobState> =
@@ -172,6 +178,17 @@ impl<'a> JobRows<'a> {
                 work.claimable(&self.queues[index], self.lanes[index], *id);
             }
         }
+    }
+}
+
+/// When a new job is due: at an instant, or so many milliseconds from now. One that is to be debounced waits for
+/// others from the first on.
+pub(super) fn due(job: &NewJob) -> (Option<Instant>, Option<i64>) {
+    match (job.run, job.unique.as_ref().map(|unique| unique.conflict)) {
+        (RunAt::Now, Some(OnConflict::Debounce { wait, .. })) => (None, Some(millis(wait))),
+        (RunAt::Now, _) => (None, None),
+        (RunAt::In(wait), _) => (None, Some(millis(wait))),
+        (RunAt::At(instant), _) => (Some(instant), None),
     }
 }
 

@@ -18,8 +18,9 @@ use crate::{CreatedBatch, Dispatched, EnqueueReport, NewBatch, NewChunk};
 pub(super) fn enqueue(store: &ReferenceStore, jobs: &[NewJob]) -> Result<EnqueueReport> {
     check::jobs(jobs)?;
     let mut t = Transition::begin(store);
-    let jobs = insert::new_jobs(&mut t, jobs)?;
-    Ok(EnqueueReport { jobs, dispatched: t.commit()?.dispatched })
+    let enqueued = insert::new_jobs(&mut t, jobs)?;
+    check::not_refused(jobs, &enqueued)?;
+    Ok(EnqueueReport { jobs: enqueued, dispatched: t.commit()?.dispatched })
 }
 
 pub(super) fn create_batch(store: &ReferenceStore, batch: &NewBatch) -> Result<CreatedBatch> {

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob, RunAt};
+use gristmill_core::unique::OnConflict;
 
 use super::state::{Job, State, kept, later};
 use super::transition::Transition;
-use crate::Enqueued;
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::{EnqueueOutcome, Enqueued, Purpose};
 
 /// The longest timeout that is kept: a hundred years, in milliseconds.
 const TIMEOUT_MILLIS_MAX: u128 = 100 * 366 * 86_400_000;
@@ -18,12 +20,7 @@ const TIMEOUT_MILLIS_MAX: u128 = 100 * 366 * 86_400_000;
 /// A job that somebody asks for, as it will be.
 pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
     check::payload(&asked.payload)?;
-    let run_at = match asked.run {
-        RunAt::Now => None,
-        RunAt::In(wait) => Some(later(t.now, wait)),
-        RunAt::At(at) => Some(at),
-    }
-    .filter(|run_at| *run_at > t.now);
+    let run_at = due(t, asked).filter(|run_at| *run_at > t.now);
     let state = if run_at.is_some() { JobState::Scheduled } else { JobState::Queued };
     let generation = asked.batch.and_then(|id| t.state.batches.get(&id)).map_or(0, |batch| batch.generation);
     Ok(Job {
@@ -47,7 +44,7 @@ pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
         generation,
         worker: None,
         idempotency_key: asked.idempotency_key.clone(),
-        unique_key: asked.unique_key.clone(),
+        unique: asked.unique.clone(),
         trace: asked.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)),
         output: None,
         error: None,
@@ -68,7 +65,7 @@ pub(super) fn timeout(asked: Duration) -> Duration {
 
 /// Makes a job, or gives the one that stands in its way.
 pub(super) fn job(t: &mut Transition<'_>, job: Job) -> Result<Option<JobId>> {
-    if let Some(holder) = holder(&t.state, &job) {
+    if let Some(holder) = first(&t.state, &job).or_else(|| holder(t, &job)) {
         return Ok(Some(holder));
     }
     if job.batch.is_some_and(|batch| !t.state.batches.contains_key(&batch)) {
@@ -80,37 +77,91 @@ pub(super) fn job(t: &mut Transition<'_>, job: Job) -> Result<Option<JobId>> {
     Ok(None)
 }
 
+/// When a job is due. One that is to be debounced waits for others from the first on.
+fn due(t: &Transition<'_>, asked: &NewJob) -> Option<Instant> {
+    match (asked.run, asked.unique.as_ref().map(|unique| unique.conflict)) {
+        (RunAt::Now, Some(OnConflict::Debounce { wait, .. })) => Some(later(t.now, wait)),
+        (RunAt::Now, _) => None,
+        (RunAt::In(wait), _) => Some(later(t.now, wait)),
+        (RunAt::At(at), _) => Some(at),
+    }
+}
+
 /// Makes what was asked for, and says what stands in each one's place.
 pub(super) fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<Vec<Enqueued>> {
     let mut enqueued = Vec::with_capacity(asked.len());
     for one in asked {
         let made = job_of(t, one)?;
-        let holder = job(t, made)?;
-        enqueued.push(Enqueued { id: holder.unwrap_or(one.id), created: holder.is_none() });
+        let unique = if first(&t.state, &made).is_none() { holder(t, &made) } else { None };
+        enqueued.push(match unique {
+            Some(holder) => take_over(t, one, &made, holder)?,
+            None => match job(t, made)? {
+                Some(id) => Enqueued::by(id, EnqueueOutcome::Existing),
+                None => Enqueued::created(one.id),
+            },
+        });
     }
     Ok(enqueued)
 }
 
-/// The job that stands in the way of another: the same id first, for the same call has been made before; then the
-/// key that lasts for ever, then the one that lasts until its holder is final, then the number among the chunks.
-fn holder(state: &State, job: &Job) -> Option<JobId> {
+/// Gives the holder of a unique key that has not begun what another one asked for.
+fn take_over(t: &mut Transition<'_>, asked: &NewJob, made: &Job, id: JobId) -> Result<Enqueued> {
+    let Some(holder) = t.state.jobs.get(&id).map(Arc::clone) else { return Ok(Enqueued::created(id)) };
+    let waits = holder.started_at.is_none() && matches!(holder.state, JobState::Scheduled | JobState::Queued);
+    let conflict = asked.unique.as_ref().map_or(OnConflict::Keep, |unique| unique.conflict);
+    let run_at = match conflict {
+        OnConflict::Replace if waits => due(t, asked),
+        OnConflict::Debounce { wait, cap } if waits => Some(later(t.now, wait).min(later(holder.created_at, cap))),
+        OnConflict::Keep | OnConflict::Refuse | OnConflict::Replace | OnConflict::Debounce { .. } => {
+            return Ok(Enqueued::by(id, EnqueueOutcome::Existing));
+        }
+    };
+    check::same_work(asked, id, &holder.kind, &holder.queue)?;
+    let run_at = run_at.filter(|run_at| *run_at > t.now);
+    let all = matches!(conflict, OnConflict::Replace);
+    let mut next = Job::clone(&holder);
+    next.payload = made.payload.clone();
+    next.trace.clone_from(&made.trace);
+    if all {
+        next.lane = made.lane;
+        next.max_attempts = made.max_attempts;
+        next.granted = made.granted;
+        next.timeout = made.timeout;
+        next.retry = made.retry.clone();
+    }
+    next.run_at = run_at;
+    next.state = if run_at.is_some() { JobState::Scheduled } else { JobState::Queued };
+    next.queued_at = match (holder.state, next.state) {
+        (JobState::Queued, JobState::Queued) => holder.queued_at,
+        (_, JobState::Queued) => Some(t.now),
+        _ => None,
+    };
+    if next.state != holder.state {
+        t.arrived(&next);
+    } else if next.state == JobState::Queued && next.lane != holder.lane {
+        t.ready(Purpose::Dispatch, &next);
+    }
+    t.state.jobs.insert(id, Arc::new(next));
+    Ok(Enqueued::by(id, if all { EnqueueOutcome::Replaced } else { EnqueueOutcome::Debounced }))
+}
+
+/// The job that stands in the way of another for ever: the same id first, for the same call has been made before; then
+/// the idempotency key, then the number among the chunks.
+fn first(state: &State, job: &Job) -> Option<JobId> {
     if state.jobs.contains_key(&job.id) {
         return Some(job.id);
     }
-    let of_tenant = |other: &&Arc<Job>| other.tenant == job.tenant;
-    let same = |mine: &Option<String>, theirs: &Option<String>| mine.is_some() && mine == theirs;
-    let idempotent = || {
-        job.idempotency_key.as_ref()?;
-        state.jobs.values().filter(of_tenant).find(|other| same(&job.idempotency_key, &other.idempotency_key))
+    let mut jobs = state.jobs.values();
+    let idempotent = |other: &&Arc<Job>| {
+        job.idempotency_key.is_some() && other.tenant == job.tenant && other.idempotency_key == job.idempotency_key
     };
-    let unique = || {
-        job.unique_key.as_ref()?;
-        let mut others = state.jobs.values().filter(of_tenant);
-        others.find(|other| same(&job.unique_key, &other.unique_key) && !other.state.is_final())
-    };
-    let number = || {
-        let batch = job.chunk_of()?;
-        state.jobs.values().find(|other| other.batch == Some(batch) && other.seq == job.seq)
-    };
-    idempotent().or_else(unique).or_else(number).map(|other| other.id)
+    let number = |other: &&Arc<Job>| job.chunk_of().is_some() && other.batch == job.batch && other.seq == job.seq;
+    state.jobs.values().find(idempotent).or_else(|| jobs.find(number)).map(|other| other.id)
+}
+
+/// The job that holds the unique key of another just now.
+fn holder(t: &Transition<'_>, job: &Job) -> Option<JobId> {
+    let key = job.unique.as_ref().map(|unique| unique.key.as_str())?;
+    let holds = |other: &&Arc<Job>| other.tenant == job.tenant && other.holds(t.now) == Some(key);
+    t.state.jobs.values().find(holds).map(|other| other.id)
 }

@@ -61,11 +61,12 @@ fn queue_dead(t: &mut Transition<'_>, dead: &Job) {
 /// Refuses a dead letter that cannot run again now; gives its batch when that has ended and must be opened.
 fn refuse(t: &Transition<'_>, dead: &Job) -> Result<Option<BatchId>> {
     let id = dead.id;
+    // Only a rule by states makes a job that is queued again hold its key again.
+    let again = dead.unique.as_ref().filter(|unique| unique.hold.period().is_none());
+    let again = again.filter(|unique| unique.hold.holds(JobState::Queued, dead.started_at.is_some()));
     let holds = |other: &&Arc<Job>| {
-        dead.unique_key.is_some()
-            && other.tenant == dead.tenant
-            && other.unique_key == dead.unique_key
-            && !other.state.is_final()
+        let key = again.map(|unique| unique.key.as_str());
+        key.is_some() && other.id != id && other.tenant == dead.tenant && other.holds(t.now) == key
     };
     if let Some(holder) = t.state.jobs.values().find(holds) {
         let holder = holder.id;

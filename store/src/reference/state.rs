@@ -14,6 +14,7 @@ use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Lane};
 use gristmill_core::retry::RetryPolicy;
+use gristmill_core::unique::Unique;
 use serde_json::Value;
 use uuid::Builder;
 
@@ -107,7 +108,7 @@ pub(super) struct Job {
     pub(super) generation: u32,
     pub(super) worker: Option<WorkerId>,
     pub(super) idempotency_key: Option<String>,
-    pub(super) unique_key: Option<String>,
+    pub(super) unique: Option<Unique>,
     pub(super) trace: Option<String>,
     pub(super) output: Option<Value>,
     pub(super) error: Option<String>,
@@ -125,6 +126,13 @@ impl Job {
     /// The batch in which this job counts, if it is a chunk.
     pub(super) fn chunk_of(&self) -> Option<BatchId> {
         self.seq.and(self.batch)
+    }
+
+    /// The unique key that it holds at this time.
+    pub(super) fn holds(&self, now: Instant) -> Option<&str> {
+        let unique = self.unique.as_ref()?;
+        let over = unique.hold.period().is_some_and(|period| later(self.created_at, period) <= now);
+        (!over && unique.hold.holds(self.state, self.started_at.is_some())).then_some(unique.key.as_str())
     }
 
     /// Its items as a difference of counts.

@@ -20,8 +20,9 @@ pub(super) async fn enqueue(store: &SqliteStore, jobs: &[NewJob]) -> Result<Enqu
         return Ok(EnqueueReport::default());
     }
     let mut t = Transition::begin(store).await?;
-    let jobs = insert::new_jobs(&mut t, jobs).await?;
-    Ok(EnqueueReport { jobs, dispatched: t.commit().await?.dispatched })
+    let enqueued = insert::new_jobs(&mut t, jobs).await?;
+    check::not_refused(jobs, &enqueued)?;
+    Ok(EnqueueReport { jobs: enqueued, dispatched: t.commit().await?.dispatched })
 }
 
 pub(super) async fn create_batch(store: &SqliteStore, batch: &NewBatch) -> Result<CreatedBatch> {
@@ -115,7 +116,7 @@ pub(super) fn chunk_row(common: &Common, definition: &BatchDefinition, chunk: &N
         items: chunk.payload.items,
         generation: Some(common.generation),
         idempotency_key: None,
-        unique_key: None,
+        unique: None,
         trace: common.trace.clone(),
         run_at: None,
     })

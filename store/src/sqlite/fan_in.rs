@@ -107,7 +107,7 @@ pub(super) fn aggregate(
         items: 0,
         generation: Some(generation),
         idempotency_key: Some(format!("{AGGREGATE_KEY}{id}:{generation}")),
-        unique_key: None,
+        unique: None,
         trace,
         run_at: None,
     })

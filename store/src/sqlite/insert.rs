@@ -1,16 +1,17 @@
 //! New jobs, many in one statement.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
+use gristmill_core::unique::OnConflict;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
-use super::row;
 use super::transition::{Transition, later, micros};
+use super::{row, unique};
 use crate::Enqueued;
 use crate::check;
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 
 /// One row for the table `job`, as the statement below takes it apart.
 #[derive(Debug, Clone)]
@@ -32,15 +33,23 @@ pub(super) struct JobRow {
     /// `None` takes the batch's own.
     pub(super) generation: Option<u32>,
     pub(super) idempotency_key: Option<String>,
-    pub(super) unique_key: Option<String>,
+    pub(super) unique: Option<UniqueColumns>,
     pub(super) trace: Option<String>,
     pub(super) run_at: Option<i64>,
+}
+
+/// The columns of a unique key.
+#[derive(Debug, Clone)]
+pub(super) struct UniqueColumns {
+    pub(super) key: String,
+    pub(super) rule: Option<String>,
+    pub(super) until: Option<i64>,
 }
 
 impl Serialize for JobRow {
     /// An array rather than an object: a third of the text, and found by position.
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_tuple(19)?;
+        let mut row = serializer.serialize_tuple(21)?;
         row.serialize_element(&self.id)?;
         row.serialize_element(&self.tenant)?;
         row.serialize_element(&self.queue)?;
@@ -56,10 +65,12 @@ impl Serialize for JobRow {
         row.serialize_element(&self.items)?;
         row.serialize_element(&self.generation)?;
         row.serialize_element(&self.idempotency_key)?;
-        row.serialize_element(&self.unique_key)?;
+        row.serialize_element(&self.unique.as_ref().map(|unique| &unique.key))?;
         row.serialize_element(&self.trace)?;
         row.serialize_element(&self.run_at)?;
         row.serialize_element(&self.max_snoozes)?;
+        row.serialize_element(&self.unique.as_ref().and_then(|unique| unique.rule.as_ref()))?;
+        row.serialize_element(&self.unique.as_ref().and_then(|unique| unique.until))?;
         row.end()
     }
 }
@@ -67,12 +78,7 @@ impl Serialize for JobRow {
 impl JobRow {
     /// The row of a job that somebody asks for.
     pub(super) fn of(job: &NewJob, now: i64) -> Result<Self> {
-        let run_at = match job.run {
-            RunAt::Now => None,
-            RunAt::In(wait) => Some(later(now, wait)),
-            RunAt::At(at) => Some(micros(at)),
-        }
-        .filter(|run_at| *run_at > now);
+        let run_at = due(job, now).filter(|run_at| *run_at > now);
         Ok(Self {
             id: job.id,
             tenant: job.tenant.clone(),
@@ -90,10 +96,24 @@ impl JobRow {
             items: 0,
             generation: None,
             idempotency_key: job.idempotency_key.clone(),
-            unique_key: job.unique_key.clone(),
+            unique: job.unique.as_ref().map(|unique| UniqueColumns {
+                key: unique.key.clone(),
+                rule: unique.hold.rule(),
+                until: unique.hold.period().map(|period| later(now, period)),
+            }),
             trace: job.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)),
             run_at,
         })
+    }
+}
+
+/// When a job is due. One that is to be debounced waits for others from the first on.
+pub(super) fn due(job: &NewJob, now: i64) -> Option<i64> {
+    match (job.run, job.unique.as_ref().map(|unique| unique.conflict)) {
+        (RunAt::Now, Some(OnConflict::Debounce { wait, .. })) => Some(later(now, wait)),
+        (RunAt::Now, _) => None,
+        (RunAt::In(wait), _) => Some(later(now, wait)),
+        (RunAt::At(at), _) => Some(micros(at)),
     }
 }
 
@@ -112,13 +132,13 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
     let statement = "
         INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, timeout_ms, retry, payload,
                          batch_id, seq, items, generation, idempotency_key, unique_key, trace, run_at, max_snoozes,
-                         created_at, queued_at, finished_at)
+                         unique_rule, unique_until, created_at, queued_at, finished_at)
         SELECT unhex(value ->> 0, '-'), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
                value ->> 6, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
                unhex(value ->> 10, '-'), value ->> 11, value ->> 12,
                CASE WHEN value ->> 13 IS NOT NULL THEN value ->> 13 WHEN value ->> 10 IS NULL THEN 0
                     ELSE coalesce((SELECT generation FROM batch WHERE id = unhex(value ->> 10, '-')), 0) END,
-               value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18,
+               value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20,
                ?2, CASE value ->> 5 WHEN 'queued' THEN ?2 END, CASE value ->> 5 WHEN 'cancelled' THEN ?2 END
         FROM json_each(?1) WHERE true ORDER BY key
         ON CONFLICT DO NOTHING
@@ -138,39 +158,18 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
 
 /// Inserts what was asked for and says what stands in each one's place.
 pub(super) async fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<Vec<Enqueued>> {
+    if asked.iter().any(|job| job.unique.is_some()) {
+        unique::lapse(t, asked).await?;
+    }
     let rows: Vec<JobRow> = asked.iter().map(|job| JobRow::of(job, t.now)).collect::<Result<_>>()?;
     let mut made = jobs(t, &rows).await?;
-    let missing: Vec<&JobRow> = rows.iter().filter(|row| !made.contains(&row.id)).collect();
-    let standing = if missing.is_empty() { HashMap::new() } else { holders(t, &missing).await? };
-    rows.iter()
-        .map(|row| {
-            if made.remove(&row.id) {
-                return Ok(Enqueued { id: row.id, created: true });
-            }
-            let id = standing.get(&row.id).copied().unwrap_or(row.id);
-            Ok(Enqueued { id, created: false })
-        })
-        .collect()
-}
-
-/// The jobs that stand in the place of those that could not be made.
-async fn holders(t: &mut Transition<'_>, missing: &[&JobRow]) -> Result<HashMap<JobId, JobId>> {
-    // The same id first: the same call has been made before. Then the key that lasts for ever, and
-    // the one that lasts until its holder is final.
-    let statement = "
-        SELECT unhex(value ->> 0, '-') AS asked, coalesce(
-            (SELECT id FROM job WHERE id = unhex(value ->> 0, '-')),
-            (SELECT id FROM job WHERE tenant = value ->> 1 AND idempotency_key = value ->> 14),
-            (SELECT id FROM job WHERE tenant = value ->> 1 AND unique_key = value ->> 15
-                AND unique_key IS NOT NULL AND state IN ('scheduled', 'queued', 'running', 'retry'))) AS holder
-        FROM json_each(?1)";
-    let found = t.rows(sqlx::query(statement).bind(check::json(missing)?)).await?;
-    found
-        .iter()
-        .map(|found| {
-            let holder = row::maybe_id(found, "holder")?;
-            let holder = holder.ok_or_else(|| StoreError::Database("a job was refused by no other".to_owned()))?;
-            Ok((row::id(found, "asked")?, holder))
-        })
-        .collect()
+    let mut places = Vec::with_capacity(asked.len());
+    for (job, row) in asked.iter().zip(&rows) {
+        // The same id twice in one group was made once.
+        places.push(match made.remove(&row.id) {
+            true => Enqueued::created(row.id),
+            false => unique::stand_in(t, job).await?,
+        });
+    }
+    Ok(places)
 }

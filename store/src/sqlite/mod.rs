@@ -19,6 +19,7 @@ mod row;
 mod settle;
 mod steer;
 mod transition;
+mod unique;
 mod view;
 mod worker;
 

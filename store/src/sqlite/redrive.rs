@@ -26,9 +26,8 @@ pub(super) async fn dead(store: &SqliteStore, tenant: &str, jobs: &[JobId], dry_
     let statement = "
         SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation, j.kind,
                b.state AS batch_state,
-               (SELECT h.id FROM job h WHERE h.tenant = j.tenant AND h.unique_key = j.unique_key AND h.id <> j.id
-                    AND h.unique_key IS NOT NULL
-                    AND h.state IN ('scheduled', 'queued', 'running', 'retry')) AS holder
+               (SELECT h.id FROM job h WHERE h.tenant = j.tenant AND h.unique_held = j.unique_key AND h.id <> j.id
+                    AND h.unique_held IS NOT NULL AND coalesce(j.unique_rule, '') NOT IN ('waiting', 'period')) AS holder
         FROM job j LEFT JOIN batch b ON b.id = j.batch_id
         WHERE j.tenant = ?1 AND j.state = 'dead' AND j.id IN (SELECT unhex(value, '-') FROM json_each(?2))
         ORDER BY j.id";

@@ -8,6 +8,7 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, WorkerId};
 use gristmill_core::job::{ClaimedJob, JobState, Lane, RunAt};
 use gristmill_core::settle::{Ending, Verdict};
+use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{BatchEnd, BatchFilter, Completion, JobFilter, Page, StoreError};
 use serde_json::json;
@@ -80,7 +81,7 @@ impl Client<'_> {
         for job in &mut jobs {
             job.queue = ["default", "mail", "reports"][usize::try_from(self.dice.below(3)).expect("small")].to_owned();
             job.lane = Lane::ALL[usize::try_from(self.dice.below(3)).expect("small")];
-            job.unique_key = (self.dice.below(4) == 0).then(|| "only one".to_owned());
+            job.unique = (self.dice.below(4) == 0).then(|| Unique::new("only one"));
             if self.dice.below(4) == 0 {
                 job.run = RunAt::In(Duration::from_millis(1));
             }

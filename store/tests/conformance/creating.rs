@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::job::{JobState, Lane, PAYLOAD_BYTES_MAX, RunAt};
+use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{JobFilter, Page, Purpose, StoreError};
 use serde_json::json;
@@ -84,7 +85,7 @@ async fn the_same_call_again_makes_nothing(store: TestStore) {
 async fn a_unique_key_is_held_until_its_job_is_final(store: TestStore) {
     let unique = || {
         let mut job = testing::job();
-        job.unique_key = Some("the only one".to_owned());
+        job.unique = Some(Unique::new("the only one"));
         job
     };
     let (first, second, third) = (unique(), unique(), unique());

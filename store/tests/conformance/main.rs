@@ -58,6 +58,7 @@ mod fan_in;
 mod opening;
 mod redriving;
 mod steering;
+mod unique;
 mod viewing;
 mod workers;
 

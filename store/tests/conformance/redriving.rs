@@ -7,6 +7,7 @@ use gristmill_core::chunk::{ChunkPayload, ChunkResult, SetAside, Slice};
 use gristmill_core::id::BatchId;
 use gristmill_core::inline;
 use gristmill_core::job::{ClaimedJob, JobState};
+use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{BatchEnd, Completion, Page, QuarantineFilter, QuarantineRedrive, StoreError};
 use serde_json::{Value, json};
@@ -161,7 +162,7 @@ async fn a_dead_aggregate_is_redriven(store: TestStore) {
 async fn a_dead_letter_whose_unique_key_is_taken_is_not_redriven(store: TestStore) {
     let mut asked = testing::jobs(2);
     for job in &mut asked {
-        job.unique_key = Some("one at a time".to_owned());
+        job.unique = Some(Unique::new("one at a time"));
     }
     store.enqueue(&asked[..1]).await.expect("enqueued");
     let worker = enter(&store).await;
