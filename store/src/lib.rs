@@ -16,6 +16,7 @@
 mod check;
 pub mod crash;
 pub mod error;
+mod group;
 mod guard;
 mod migrations;
 pub mod open;

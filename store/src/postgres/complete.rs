@@ -1,6 +1,6 @@
 //! T4: attempts are closed, with everything that follows from it, in one transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::{JobId, WorkerId};
@@ -13,10 +13,11 @@ use uuid::Uuid;
 use super::create;
 use super::fan_in::{self, Delta, Deltas};
 use super::fault::{Outcome, in_words_of_sink};
-use super::values::{big, int, millis, plain};
+use super::values::{big, int, millis, plain, small};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
+use crate::group;
 use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, SqlRows};
 
 /// The fence is in the WHERE: the job still runs, as this attempt, under this incarnation. That it runs is said by
@@ -40,6 +41,9 @@ FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bool[], $6::bigin
             $9::bool[]) AS i (id, attempt, worker_id, state, release, wait_ms, error, output, snooze)
 WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
 RETURNING j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation";
+
+const HOLDERS: &str = "
+SELECT id, attempt, worker_id FROM job WHERE id = ANY($1) AND state = 'running' ORDER BY id FOR UPDATE";
 
 const ATTEMPTS: &str = "
 INSERT INTO attempt (job_id, attempt, worker_id, started_at, ended_at, ending, error)
@@ -120,11 +124,9 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
     if completions.is_empty() {
         return Ok(CompleteReport::default());
     }
-    // The same job twice in one group: the first one counts, as it would in two groups.
-    let mut seen = HashSet::with_capacity(completions.len());
-    let (mut order, mut fenced): (Vec<&Completion>, Vec<_>) = completions
-        .iter()
-        .partition(|completion| completion.verdict != Verdict::Gone && seen.insert(completion.fence.job));
+    let contested = group::contested(completions);
+    let holders = holders(work, &contested).await?;
+    let (mut order, mut fenced) = group::one_each(completions, &contested, &holders);
     order.sort_by_key(|completion| completion.fence.job);
     let closings = order.iter().map(|completion| Closing::of(completion)).collect::<Result<Vec<_>, _>>()?;
     let moved = settle(work, &closings).await?;
@@ -145,9 +147,19 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
         follow(work, completion, &mut progress).await?;
     }
     let settled = done.len() as u64;
-    fenced.extend(order.iter().filter(|completion| !held.contains_key(&completion.fence.job.0)));
-    let fenced = fenced.into_iter().map(|completion| completion.fence).collect();
+    let lost = order.iter().filter(|completion| !held.contains_key(&completion.fence.job.0));
+    fenced.extend(lost.map(|completion| completion.fence));
     Ok(CompleteReport { settled, fenced, dispatched: work.close().await?, progress })
+}
+
+/// Who holds jobs now, held so until the commit.
+async fn holders(work: &mut Work<'_>, jobs: &[JobId]) -> Outcome<HashMap<JobId, (u32, WorkerId)>> {
+    if jobs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+    let rows: Vec<(Uuid, i32, Uuid)> = sqlx::query_as(HOLDERS).bind(ids).fetch_all(&mut *work.conn).await?;
+    Ok(rows.into_iter().map(|(id, attempt, worker)| (JobId(id), (small(attempt), WorkerId(worker)))).collect())
 }
 
 /// Closes the attempts whose fence holds: the jobs, the rows of attempts that did not end well, the ledger.

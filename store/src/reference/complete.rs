@@ -1,11 +1,10 @@
 //! T4: workers' attempts end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::id::BatchId;
-use gristmill_core::settle::Verdict;
+use gristmill_core::id::{BatchId, JobId};
 use serde_json::{Map, Value};
 
 use super::settle::{Settlement, settle};
@@ -14,6 +13,7 @@ use super::transition::Transition;
 use super::{Clause, ReferenceStore, insert};
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::group;
 use crate::{CompleteReport, Completion, SqlRows};
 
 /// What is left for a second transition when the fan-in is not in the first: see [`Clause::FanInWithCompletion`].
@@ -22,14 +22,17 @@ pub(super) type Late = BTreeMap<BatchId, Tally>;
 pub(super) fn complete(store: &ReferenceStore, completions: &[Completion]) -> Result<(CompleteReport, Late)> {
     check::completions(completions)?;
     let mut t = Transition::begin(store);
-    // The same job twice in one group: the first one counts, as it would in two groups.
-    let mut seen = BTreeSet::new();
-    let (asked, mut fenced): (Vec<_>, Vec<_>) =
-        completions.iter().partition(|one| one.verdict != Verdict::Gone && seen.insert(one.fence.job));
+    let contested = group::contested(completions);
+    let holder = |id: &JobId| {
+        let job = t.state.jobs.get(id)?;
+        Some((*id, (job.attempt, job.worker?)))
+    };
+    let holders: HashMap<_, _> = contested.iter().filter_map(holder).collect();
+    let (asked, mut fenced) = group::one_each(completions, &contested, &holders);
     let settlements: Vec<Settlement<'_>> = asked.iter().map(|one| Settlement::of(one)).collect();
     let moved = settle(&mut t, &settlements)?;
     let (held, lost): (Vec<&Completion>, Vec<_>) = asked.into_iter().partition(|one| moved.contains(&one.fence.job));
-    fenced.extend(lost);
+    fenced.extend(lost.into_iter().map(|one| one.fence));
     for one in &held {
         if let Some(rows) = &one.sql {
             write_rows(&mut t, rows)?;
@@ -46,7 +49,7 @@ pub(super) fn complete(store: &ReferenceStore, completions: &[Completion]) -> Re
     let committed = t.commit()?;
     let report = CompleteReport {
         settled: held.len() as u64,
-        fenced: fenced.into_iter().map(|one| one.fence).collect(),
+        fenced,
         dispatched: committed.dispatched,
         progress: committed.progress,
     };

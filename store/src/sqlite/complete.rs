@@ -1,16 +1,17 @@
 //! T4: workers' attempts end.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use gristmill_core::settle::Verdict;
+use gristmill_core::id::{JobId, WorkerId};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
 use super::settle::{Settlement, settle};
 use super::transition::Transition;
-use super::{SqliteStore, error, insert};
+use super::{SqliteStore, error, insert, row};
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::group;
 use crate::{CompleteReport, Completion, SqlRows};
 
 pub(super) async fn complete(store: &SqliteStore, completions: &[Completion]) -> Result<CompleteReport> {
@@ -19,15 +20,14 @@ pub(super) async fn complete(store: &SqliteStore, completions: &[Completion]) ->
         return Ok(CompleteReport::default());
     }
     let mut t = Transition::begin(store).await?;
-    // The same fence twice in one group: the first one counts, as it would in two groups.
-    let mut seen = HashSet::with_capacity(completions.len());
-    let (first, mut fenced): (Vec<_>, Vec<_>) =
-        completions.iter().partition(|one| one.verdict != Verdict::Gone && seen.insert(one.fence.job));
+    let contested = group::contested(completions);
+    let holders = holders(&mut t, &contested).await?;
+    let (first, mut fenced) = group::one_each(completions, &contested, &holders);
     let settlements: Vec<Settlement<'_>> = first.iter().map(|one| Settlement::of(one)).collect();
     let moved = settle(&mut t, &settlements).await?;
     let (held, lost): (Vec<&Completion>, Vec<_>) =
         first.into_iter().partition(|one| moved.contains_key(&one.fence.job));
-    fenced.extend(lost);
+    fenced.extend(lost.into_iter().map(|one| one.fence));
     for rows in held.iter().filter_map(|one| one.sql.as_ref()) {
         write_sink(&mut t, rows).await?;
     }
@@ -41,9 +41,22 @@ pub(super) async fn complete(store: &SqliteStore, completions: &[Completion]) ->
         insert::new_jobs(&mut t, &follow).await?;
     }
     let settled = held.len() as u64;
-    let fenced = fenced.into_iter().map(|one| one.fence).collect();
     let committed = t.commit().await?;
     Ok(CompleteReport { settled, fenced, dispatched: committed.dispatched, progress: committed.progress })
+}
+
+/// Who holds jobs now.
+async fn holders(t: &mut Transition<'_>, jobs: &[JobId]) -> Result<HashMap<JobId, (u32, WorkerId)>> {
+    if jobs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let statement = "
+        SELECT id, attempt, worker_id FROM job
+        WHERE state = 'running' AND id IN (SELECT unhex(value, '-') FROM json_each(?1))";
+    let rows = t.rows(sqlx::query(statement).bind(check::json(jobs)?)).await?;
+    rows.iter()
+        .map(|row| Ok((row::id(row, "id")?, (row::number(row, "attempt")?, row::id(row, "worker_id")?))))
+        .collect()
 }
 
 /// Writes down how a batch ends, guarded by its state and generation: whether the completion's further jobs are

@@ -19,6 +19,7 @@ conformance! {
     a_requeue_keeps_the_attempt_spent,
     the_same_completion_again_is_a_no_op,
     the_same_fence_twice_in_one_group_counts_once,
+    an_ending_that_came_too_late_does_not_take_the_next_one_with_it,
     a_stale_attempt_is_fenced,
     another_worker_is_fenced,
     a_cancelled_job_is_fenced,
@@ -134,6 +135,20 @@ async fn the_same_fence_twice_in_one_group_counts_once(store: TestStore) {
     let report = store.complete(&[completion.clone(), completion]).await.expect("completed");
     assert_eq!((report.settled, report.fenced), (1, vec![claimed[0].fence]));
     assert_eq!(batch(&store, id).await.remaining, 1);
+}
+
+/// As when the store was away for a while: the ending of an attempt that was rescued meanwhile waits in the same
+/// process for the same commit as that of the attempt after it.
+async fn an_ending_that_came_too_late_does_not_take_the_next_one_with_it(store: TestStore) {
+    store.enqueue(&[testing::job()]).await.expect("enqueued");
+    let (old, new) = (enter(&store).await, enter(&store).await);
+    let late = claim_one(&store, old).await;
+    store.retire_worker(old).await.expect("its incarnation is over");
+    let held = claim_one(&store, new).await;
+    let report = store.complete(&[testing::done(&late), testing::done(&held)]).await.expect("completed");
+    assert_eq!((report.settled, report.fenced), (1, vec![late.fence]));
+    assert_eq!(state(&store, held.fence.job).await, JobState::Done);
+    assert_reconciled(&store).await;
 }
 
 async fn a_stale_attempt_is_fenced(store: TestStore) {
