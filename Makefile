@@ -31,6 +31,16 @@ model: ## Explores every state of the model of the state machine: minutes, and 1
 	@GRISTMILL_TEST_MODEL=full $(CARGO) test --package gristmill-tests --test model -- --nocapture --test-threads=1 \
 		| tee /dev/stderr 2>&1 | grep '^model: [0-9]' | paste -sd ';' | sed 's/; *model: /; /g'
 
+# A failure prints its seed and the command that repeats it. The processes are real: they do not interleave twice in
+# the same way, so that a seed may have to be run a few times.
+.PHONY: faults
+faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6).
+	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
+	scripts/servers start; \
+	eval "$$(scripts/servers env)"; \
+	$(CARGO) run --quiet --package gristmill-tests --bin faults -- --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
+		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6}
+
 .PHONY: check
 check: fmt-check clippy docs deny test ## What must pass before a change goes in.
 

@@ -3,13 +3,15 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::figures::Figures;
 use super::ground::{Servers, administer, with_database};
+use super::nemesis::{BROKER, Blow, DATABASE, rage};
 use super::run::schedule;
 use crate::root;
 
@@ -61,14 +63,44 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let mut violations = 0;
+    let right = runtime.block_on(levels(&asked));
+    if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn levels(asked: &Asked) -> bool {
+    let mut right = true;
     if asked.wants("l2") {
-        let figures = runtime.block_on(processes(asked.schedules, asked.seed, asked.at_once));
+        let figures = processes(asked.schedules, asked.seed, asked.at_once).await;
         say(&figures.points());
         say(&format!("L2 processes from seed {}: {figures}", asked.seed));
-        violations += figures.violations;
+        right &= figures.violations == 0;
     }
-    if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    for (level, name, blows) in [("l3", "L3 broker", BROKER), ("l4", "L4 PostgreSQL", DATABASE)] {
+        if asked.wants(level) {
+            right &= under_blows(asked, level, name, blows).await;
+        }
+    }
+    right
+}
+
+/// Schedules while a server is struck again and again.
+async fn under_blows(asked: &Asked, level: &'static str, name: &str, kinds: &[Blow]) -> bool {
+    let servers = Servers { forgets: level == "l3", ..servers().await };
+    let stop = CancellationToken::new();
+    let rage = async { rage(&servers, kinds, asked.seed, &stop).await };
+    let runs = async {
+        let figures = several(&servers, level, asked.schedules, asked.seed, asked.at_once).await;
+        stop.cancel();
+        figures
+    };
+    let (figures, blows) = tokio::join!(runs, rage);
+    administer(&servers.postgres, &format!("DROP DATABASE IF EXISTS {}", servers.template)).await;
+    let dealt = blows.is_ok();
+    match blows {
+        Ok(blows) => say(&format!("{name} from seed {}: {blows}; {figures}", asked.seed)),
+        Err(wrong) => say(&format!("{name}: NOT DONE, {wrong}")),
+    }
+    dealt && figures.violations == 0
 }
 
 /// L2: so many schedules, from this seed on, some of them at once.
@@ -78,11 +110,17 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
 /// When the servers do not answer.
 pub async fn processes(schedules: u64, seed: u64, at_once: usize) -> Figures {
     let servers = servers().await;
+    let figures = several(&servers, "l2", schedules, seed, at_once).await;
+    administer(&servers.postgres, &format!("DROP DATABASE IF EXISTS {}", servers.template)).await;
+    figures
+}
+
+async fn several(servers: &Servers, level: &'static str, schedules: u64, seed: u64, at_once: usize) -> Figures {
     let runs = (seed..seed + schedules).map(|seed| {
         let servers = servers.clone();
         async move { (seed, tokio::spawn(async move { schedule(&servers, program(), seed).await }).await) }
     });
-    let mut figures = Figures::default();
+    let mut figures = Figures::of(level);
     let mut outcomes = futures::stream::iter(runs).buffer_unordered(at_once);
     while let Some((seed, outcome)) = outcomes.next().await {
         match outcome {
@@ -94,7 +132,6 @@ pub async fn processes(schedules: u64, seed: u64, at_once: usize) -> Figures {
             }
         }
     }
-    administer(&servers.postgres, &format!("DROP DATABASE IF EXISTS {}", servers.template)).await;
     figures
 }
 
@@ -110,7 +147,7 @@ async fn servers() -> Servers {
         .output()
         .expect("the program starts");
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-    Servers { postgres, amqp, template }
+    Servers { postgres, amqp, template, calm: Arc::default(), forgets: false }
 }
 
 /// The program with crash points: built from the workspace, or the one that `GRISTMILL_CAMPAIGN_PROGRAM` names.
@@ -120,9 +157,11 @@ pub fn program() -> &'static PathBuf {
         if let Some(given) = std::env::var_os("GRISTMILL_CAMPAIGN_PROGRAM") {
             return PathBuf::from(given);
         }
-        let (package, name) = ("gristmill-tests", "gristmill-crash-points");
+        let (feature, name) = ("gristmill-tests/crash-points", "gristmill-crash-points");
+        // With a test beside it, so that every dependency has the features that it has in `cargo test` and is not
+        // compiled a second time.
         let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--package", package, "--features", "crash-points", "--bin", name])
+            .args(["build", "--quiet", "--workspace", "--features", feature, "--bin", name, "--test", "house"])
             .current_dir(root())
             .status()
             .expect("cargo runs");

@@ -26,11 +26,17 @@ pub struct Figures {
     pub deeds: BTreeMap<String, u64>,
     /// The crash points that were passed at all.
     pub passed: BTreeSet<String>,
+    level: &'static str,
     longest: Duration,
     total: Duration,
 }
 
 impl Figures {
+    /// None yet, of this level.
+    pub fn of(level: &'static str) -> Self {
+        Self { level, ..Self::default() }
+    }
+
     /// Adds a schedule, and gives what must be said about it: nothing when all was right.
     pub fn add(&mut self, outcome: &Outcome) -> Option<String> {
         self.schedules += 1;
@@ -47,7 +53,8 @@ impl Figures {
         self.violations += 1;
         let folder = outcome.folder.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default();
         Some(format!(
-            "VIOLATION, seed {seed}: {violation}\n{plan}  files: {folder}\n  again: make faults SCHEDULES=1 SEED={seed} ONLY=l2",
+            "VIOLATION, seed {seed}: {violation}\n{plan}  files: {folder}\n  again: make faults SCHEDULES=1 SEED={seed} ONLY={level}",
+            level = self.level,
             seed = outcome.seed,
             plan = Plan::new(outcome.seed),
         ))

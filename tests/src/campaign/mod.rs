@@ -14,6 +14,7 @@
 //! * [`oracle`]: what must be true when all is quiet.
 //! * [`proxy`], [`postbox`], [`input`], [`dice`]: what they use.
 //! * [`command`]: the command line.
+//! * [`nemesis`]: blows against whole servers.
 //! * [`figures`]: what is counted over all schedules.
 
 pub mod actor;
@@ -22,6 +23,7 @@ pub mod dice;
 pub mod figures;
 pub mod ground;
 pub mod input;
+pub mod nemesis;
 pub mod oracle;
 mod oracle_jobs;
 pub mod plan;

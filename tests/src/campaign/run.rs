@@ -24,6 +24,15 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks.
 const BREATH: Duration = Duration::from_millis(60);
 
+/// How long faults go on at least.
+const FAULTS_AT_LEAST: Duration = Duration::from_millis(1_600);
+
+/// Before this a schedule has hardly begun, and that nothing is left to do says nothing.
+const FIRST_REST: Duration = Duration::from_secs(4);
+
+/// How long is waited at most for what the seed is about.
+const LAST_DEED: Duration = Duration::from_secs(10);
+
 /// What a person says who cancels.
 pub const REASON: &str = "the campaign cancels it";
 
@@ -58,8 +67,10 @@ pub struct Outcome {
 pub async fn schedule(servers: &Servers, binary: &Path, seed: u64) -> Outcome {
     let began = Instant::now();
     let plan = Plan::new(seed);
+    let calm = servers.calm.read().await;
     let ground = Ground::new(servers, seed, plan.bad_mail).await;
     let inputs = prepare(&ground, &plan).await;
+    drop(calm);
     let program = Program::new(binary, &ground);
     let mut actors = Actors::start(&program, &plan);
     let verdict = play(&ground, &plan, &program, &mut actors, &inputs).await;
@@ -80,6 +91,7 @@ pub async fn schedule(servers: &Servers, binary: &Path, seed: u64) -> Outcome {
         let Ground { folder, .. } = ground;
         outcome.folder = Some(folder.keep());
     } else {
+        let _calm = servers.calm.read().await;
         ground.clear().await;
     }
     outcome
@@ -92,6 +104,7 @@ async fn play(
     actors: &mut Actors,
     inputs: &[Input],
 ) -> Result<(), String> {
+    on_duty(ground, plan, actors).await?;
     let mut clients = JoinSet::new();
     for (number, _) in plan.batches.iter().enumerate() {
         clients.spawn(run_batch(program.clone(), ground.pool.clone(), number, crashes(plan, Role::Run, number)));
@@ -114,7 +127,22 @@ async fn play(
     tended(actors, clients).await?;
     rest(ground, program, actors).await?;
     actors.stop().await?;
+    let _calm = ground.servers.calm.read().await;
     oracle::judge(ground, plan, inputs).await
+}
+
+/// Waits until the processes have entered the store: what goes wrong before they work shows little.
+async fn on_duty(ground: &Ground, plan: &Plan, actors: &mut Actors) -> Result<(), String> {
+    let (began, wanted) = (Instant::now(), (plan.workers + plan.schedulers) as i64);
+    while began.elapsed() < PATIENCE {
+        let there = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM worker").fetch_one(&ground.pool).await;
+        if there.is_ok_and(|there| there >= wanted) {
+            return Ok(());
+        }
+        actors.tend();
+        tokio::time::sleep(BREATH).await;
+    }
+    Err("the processes do not enter the store".to_owned())
 }
 
 /// Waits for something while the processes are looked after.
@@ -264,19 +292,19 @@ async fn run_batch(program: Program, pool: sqlx::PgPool, number: usize, crashes:
 async fn settled_start(pool: &sqlx::PgPool, key: &str) -> Result<Option<(String, String)>, String> {
     let began = Instant::now();
     loop {
-        let row = sqlx::query("SELECT state, COALESCE(reason, '') FROM batch WHERE idempotency_key = $1")
+        let found = sqlx::query("SELECT state, COALESCE(reason, '') FROM batch WHERE idempotency_key = $1")
             .bind(key)
             .fetch_optional(pool)
-            .await
-            .map_err(|error| error.to_string())?;
-        let Some(row) = row else { return Ok(None) };
-        let state: String = row.get(0);
-        if state != "open" {
-            return Ok(Some((state, row.get(1))));
+            .await;
+        match found.map(|row| row.map(|row| (row.get::<String, _>(0), row.get::<String, _>(1)))) {
+            Ok(None) => return Ok(None),
+            Ok(Some((state, reason))) if state != "open" => return Ok(Some((state, reason))),
+            // A database that is away is asked again, and so is one whose planner has just died.
+            Ok(Some(_)) | Err(_) => {}
         }
         let old =
             "UPDATE batch SET planned_at = now() - interval '11 minutes' WHERE idempotency_key = $1 AND state = 'open'";
-        sqlx::query(old).bind(key).execute(pool).await.map_err(|error| error.to_string())?;
+        let _ = sqlx::query(old).bind(key).execute(pool).await;
         if began.elapsed() > PATIENCE {
             return Err(format!("the batch {key} of a planner that died stays open"));
         }
@@ -299,9 +327,14 @@ async fn disturb(ground: &Ground, plan: &Plan, program: &Program, actors: &mut A
         }
         inflict(ground, *fault, program, actors, clients, &mut dice).await;
     }
-    // What was planned to crash or stall gets the time to do so.
-    let until = began + Duration::from_millis(1_800);
-    while Instant::now() < until {
+    // What the seed is about gets the time to happen; that it need not is no failure.
+    let focus = plan.crashes.first().map(|(_, crash)| crash.point.to_owned());
+    while began.elapsed() < LAST_DEED {
+        let idle = began.elapsed() > FIRST_REST && unfinished(ground).await.is_ok_and(|left| left.is_empty());
+        let done = focus.as_ref().is_none_or(|focus| points(ground).0.contains(focus));
+        if began.elapsed() > FAULTS_AT_LEAST && (done || idle) {
+            return;
+        }
         tokio::time::sleep(BREATH).await;
         actors.tend();
     }
@@ -379,6 +412,7 @@ fn cancel(program: &Program, clients: &mut Clients, noun: &'static str, what: Op
 }
 
 async fn resume_batches(ground: &Ground, program: &Program) -> Result<(), String> {
+    let _calm = ground.servers.calm.read().await;
     let paused: Vec<String> = sqlx::query_scalar("SELECT id::text FROM batch WHERE paused AND finished_at IS NULL")
         .fetch_all(&ground.pool)
         .await
@@ -442,8 +476,8 @@ async fn rest(ground: &Ground, program: &Program, actors: &mut Actors) -> Result
             let_time_pass(ground, looks == 0).await;
         }
         looks += 1;
-        let left = unfinished(ground).await.map_err(|error| format!("the database: {error}"))?;
-        if left.is_empty() {
+        let left = unfinished(ground).await;
+        if left.as_ref().is_ok_and(BTreeMap::is_empty) {
             return Ok(());
         }
         if began.elapsed() > PATIENCE {
@@ -469,7 +503,7 @@ async fn let_time_pass(ground: &Ground, leader: bool) {
 }
 
 /// What is still to be done, by name and number.
-async fn unfinished(ground: &Ground) -> sqlx::Result<BTreeMap<String, i64>> {
+async fn unfinished(ground: &Ground) -> Result<BTreeMap<String, i64>, Box<dyn std::error::Error + Send + Sync>> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "SELECT 'job ' || kind || ' ' || state, count(*) FROM job WHERE state NOT IN ('done', 'dead', 'cancelled') GROUP BY 1
          UNION ALL
@@ -481,7 +515,7 @@ async fn unfinished(ground: &Ground) -> sqlx::Result<BTreeMap<String, i64>> {
     .await?;
     let mut left: BTreeMap<String, i64> = rows.into_iter().collect();
     if left.is_empty() {
-        left.extend(oracle::depths(ground).await.into_iter().filter(|(_, depth)| *depth > 0));
+        left.extend(oracle::depths(ground).await?.into_iter().filter(|(_, depth)| *depth > 0));
     }
     Ok(left)
 }
@@ -494,7 +528,7 @@ async fn redrive_aggregates(ground: &Ground, program: &Program) -> Result<(), St
     )
     .fetch_all(&ground.pool)
     .await
-    .map_err(|error| error.to_string())?;
+    .unwrap_or_default();
     for job in dead {
         program.insist(&["dead", "redrive", &job]).await?;
     }
