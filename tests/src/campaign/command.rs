@@ -131,6 +131,9 @@ async fn several(servers: &Servers, level: &'static str, schedules: u64, seed: u
                 say(&format!("VIOLATION, seed {seed}: the harness ended: {error}"));
             }
         }
+        if figures.schedules.is_multiple_of(50) && figures.schedules < schedules {
+            say(&format!("so far: {figures}"));
+        }
     }
     figures
 }
