@@ -181,6 +181,14 @@ impl Actors {
         }
     }
 
+    /// Starts them all once more, after they were stopped.
+    pub fn again(&mut self) {
+        let Self { program, actors, .. } = self;
+        for actor in actors {
+            actor.child = spawn(program, actor.role, None, &actor.name);
+        }
+    }
+
     /// SIGTERM to all, and waits.
     ///
     /// # Errors

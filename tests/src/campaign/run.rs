@@ -125,8 +125,15 @@ async fn play(
         resume_batches(ground, program).await
     };
     tended(actors, clients).await?;
-    rest(ground, program, actors).await?;
-    actors.stop().await?;
+    // What was taken and not acknowledged when they stopped is on its queue again: whoever comes next drains it.
+    for _ in 0..3 {
+        rest(ground, program, actors).await?;
+        actors.stop().await?;
+        if unfinished(ground).await.is_ok_and(|left| left.is_empty()) {
+            break;
+        }
+        actors.again();
+    }
     let _calm = ground.servers.calm.read().await;
     oracle::judge(ground, plan, inputs).await
 }
