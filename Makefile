@@ -20,6 +20,16 @@ test: ## Runs every test, on a PostgreSQL and a RabbitMQ that it provides for it
 	eval "$$(scripts/servers env)"; \
 	$(CARGO) test --workspace --no-fail-fast
 
+# SQLite in memory where there is such a folder: what a comparison commits need not last.
+.PHONY: compare
+compare: ## Compares both databases with the model, by random operations (SEQUENCES=10000 SEED=1).
+	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
+	scripts/servers start; \
+	eval "$$(scripts/servers env)"; \
+	if [ -d /dev/shm ]; then export TMPDIR=/dev/shm; fi; \
+	GRISTMILL_TEST_SEQUENCES=$${SEQUENCES:-10000} GRISTMILL_TEST_SEED=$${SEED:-1} \
+		$(CARGO) test --package gristmill-store --test compare -- --nocapture
+
 .PHONY: big
 big: ## Runs a batch over a gigabyte and measures its memory (INPUT_MB=1000).
 	$(CARGO) build --release --package gristmill

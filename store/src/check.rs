@@ -1,5 +1,7 @@
 //! What both stores refuse before they ask their database, and how texts are made fit for it.
 
+use std::collections::HashSet;
+
 use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX};
@@ -32,9 +34,20 @@ pub(crate) fn jobs(jobs: &[NewJob]) -> Result<()> {
     jobs.iter().try_for_each(job)
 }
 
+/// The same id twice in one group is one job: the first of them, whatever the others say.
+pub(crate) fn first_of_each_id(jobs: &[NewJob]) -> impl Iterator<Item = &NewJob> {
+    let mut seen = HashSet::with_capacity(jobs.len());
+    jobs.iter().filter(move |job| seen.insert(job.id))
+}
+
 /// Refuses chunks that no store could keep.
 pub(crate) fn chunks(chunks: &[NewChunk]) -> Result<()> {
     at_most(chunks.len(), GROUP_JOBS_MAX, "chunks")?;
+    let mut seen = HashSet::with_capacity(chunks.len());
+    if let Some(twice) = chunks.iter().find(|chunk| !seen.insert(chunk.id)) {
+        let what = format!("chunk id {} is there twice; give each chunk an id of its own", twice.id);
+        return Err(StoreError::Invalid(what));
+    }
     match chunks.iter().find(|chunk| chunk.seq < 0) {
         Some(chunk) => {
             Err(StoreError::Invalid(format!("chunk number {} is negative; chunks are counted from 0", chunk.seq)))

@@ -81,7 +81,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// held gives the holder's id, and [`OnConflict`](gristmill_core::unique::OnConflict) says what becomes of it:
     /// the holder stays as it is, or takes over what was asked for where it has not begun, or the whole group is
     /// refused with [`StoreError::Conflict`]. How long a key is held says its holder
-    /// ([`Hold`](gristmill_core::unique::Hold)).
+    /// ([`Hold`](gristmill_core::unique::Hold)). The same id twice in one call is one job, the
+    /// first of them.
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport>;
 
     /// Creates a batch in state `open` without chunks. A known idempotency key gives the first one.
@@ -191,7 +192,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     // ---- steering ------------------------------------------------------------------------
 
-    /// Stops or lets go the claiming of a batch's chunks. Resuming dispatches what waits.
+    /// Stops or lets go the claiming of a batch's chunks. Resuming dispatches what waits and nothing else holds.
     async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered>;
 
     /// Cancels a batch for good: its unfinished jobs become `cancelled`, no aggregate will run.
@@ -214,7 +215,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Lets a job in state `retry` or `scheduled` run now. For a dead one, see [`Store::redrive_dead`].
     async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered>;
 
-    /// Stops or lets go the claiming from a queue. Resuming dispatches what waits.
+    /// Stops or lets go the claiming from a queue. Resuming dispatches what waits and nothing else holds; a queue that
+    /// is not paused is left as it is.
     async fn pause_queue(&self, tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Result<Steered>;
 
     /// Dead letters become `queued` with as many attempts again as they had at first: the limit rises,

@@ -4,6 +4,8 @@
 //! `GRISTMILL_TEST_POSTGRES` names, a reference store in memory. All vanish with the [`TestStore`]. Everything here panics when the
 //! database does not answer: it is for tests alone.
 
+mod rows;
+
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use uuid::Uuid;
 
 use crate::open::{OpenOptions, connect, open};
@@ -48,6 +50,7 @@ pub struct TestStore {
     url: String,
     road: bool,
     home: Home,
+    raw: Mutex<Option<rows::Raw>>,
 }
 
 /// What vanishes with the store.
@@ -79,7 +82,7 @@ impl TestStore {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = format!("sqlite://{}", folder.path().join("store.db").display());
         let store = connect(&url, options(road)).await.expect("the file opens");
-        Self { store, url, road, home: Home::Folder { _folder: folder } }
+        Self { store, url, road, home: Home::Folder { _folder: folder }, raw: Mutex::default() }
     }
 
     /// A fresh PostgreSQL store in its own schema.
@@ -100,16 +103,17 @@ impl TestStore {
         sqlx::query(create).execute(&mut connection).await.expect("a schema of our own");
         connection.close().await.expect("a clean end");
         let mark = if server.contains('?') { '&' } else { '?' };
-        let url = format!("{server}{mark}options[search_path]={name}");
+        // What a test has committed need not survive the machine.
+        let url = format!("{server}{mark}options[search_path]={name}&options[synchronous_commit]=off");
         let store = connect(&url, options(road)).await.expect("the schema opens");
-        Self { store, url, road, home: Home::Schema { server, name } }
+        Self { store, url, road, home: Home::Schema { server, name }, raw: Mutex::default() }
     }
 
     /// A fresh reference store, whose clock begins now.
     pub fn reference(road: bool) -> Self {
         // Now, so that the ids that the store makes lie among those that the test makes.
         let store = Arc::new(ReferenceStore::new(Clock::new(chrono::Utc::now()), SEED, road));
-        Self { store: store.clone(), url: store.describe(), road, home: Home::Memory(store) }
+        Self { store: store.clone(), url: store.describe(), road, home: Home::Memory(store), raw: Mutex::default() }
     }
 
     /// The handle, to be given away.

@@ -1,6 +1,6 @@
 //! T1 and T2: jobs, batches and chunks come into being; a batch is sealed or taken back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::definition::BatchDefinition;
@@ -17,7 +17,7 @@ use super::values::{big, from_json, plain, state_of};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
-use crate::{CreatedBatch, Dispatched, EnqueueReport, Enqueued, GROUP_JOBS_MAX, NewBatch, NewChunk};
+use crate::{CreatedBatch, Dispatched, EnqueueOutcome, EnqueueReport, Enqueued, GROUP_JOBS_MAX, NewBatch, NewChunk};
 
 const CREATE_BATCH: &str = "
 INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
@@ -27,7 +27,7 @@ ON CONFLICT DO NOTHING
 RETURNING id";
 
 const KNOWN_BATCH: &str = "
-SELECT id FROM batch WHERE id = $1 OR (tenant = $2 AND idempotency_key = $3) ORDER BY id = $1 LIMIT 1";
+SELECT id FROM batch WHERE id = $1 OR (tenant = $2 AND idempotency_key = $3) ORDER BY id = $1 DESC LIMIT 1";
 
 const PLAN: &str = "SELECT tenant, state, halting, definition, generation, trace FROM batch WHERE id = $1";
 
@@ -57,11 +57,18 @@ pub(super) async fn enqueue(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Enq
 
 /// Inserts jobs, or finds those that stand in their places. Any number, in groups.
 pub(super) async fn insert(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<Enqueued>> {
-    let mut enqueued = Vec::with_capacity(jobs.len());
-    for group in jobs.chunks(GROUP_JOBS_MAX) {
-        enqueued.extend(unique::insert_group(work, group).await?);
+    let first: Vec<NewJob> = check::first_of_each_id(jobs).cloned().collect();
+    let mut places = HashMap::with_capacity(first.len());
+    for group in first.chunks(GROUP_JOBS_MAX) {
+        let enqueued = unique::insert_group(work, group).await?;
+        places.extend(group.iter().map(|job| job.id).zip(enqueued));
     }
-    Ok(enqueued)
+    let mut told = HashSet::with_capacity(first.len());
+    let mut place = |job: &NewJob| {
+        let place = places.get(&job.id)?;
+        Some(if told.insert(job.id) { *place } else { Enqueued::by(place.id, EnqueueOutcome::Existing) })
+    };
+    Ok(jobs.iter().filter_map(&mut place).collect())
 }
 
 /// Creates a batch, or finds the one that stands in its place.

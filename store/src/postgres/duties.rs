@@ -23,7 +23,7 @@ use crate::error::StoreError;
 use crate::{Dispatched, OutboxBacklog, RescueReport};
 
 const LOSE: &str = "
-UPDATE worker SET state = 'lost', running = 0 WHERE id IN (
+UPDATE worker SET state = 'lost' WHERE id IN (
     SELECT id FROM worker WHERE state = 'alive' AND lease_until < now() ORDER BY id FOR UPDATE SKIP LOCKED)";
 
 /// A job whose worker is not alive, for whatever reason, or whose time is over. The dice are the database's,

@@ -180,8 +180,10 @@ pub(super) async fn redrive_quarantine(
     if plan.tenant != *tenant {
         return Err(no_batch(batch).into());
     }
-    if plan.state == BatchState::Open.as_str() {
-        let text = format!("batch {batch} is still being planned; redrive its items when it is sealed");
+    let refused = [BatchState::Open, BatchState::Aggregating, BatchState::Cancelled];
+    if refused.iter().any(|state| state.as_str() == plan.state) {
+        let state = &plan.state;
+        let text = format!("batch {batch} is {state}; its quarantine can be redriven when it is sealed or has ended");
         return Err(StoreError::Conflict(text).into());
     }
     let rows: Vec<ItemRow> = sqlx::query_as(OPEN_ITEMS)

@@ -34,13 +34,16 @@ UPDATE batch SET paused = $3 WHERE id = $1 AND tenant = $2 AND paused <> $3
 
 const WAITING_OF_BATCH: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j WHERE j.batch_id = $1 AND j.state = 'queued'
+  AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
 ORDER BY j.id LIMIT $2";
 
 const COUNT_OF_BATCH: &str = "SELECT count(*) FROM job WHERE batch_id = $1 AND state = 'queued'";
 
-/// An upsert, so that a queue may be paused before its first job comes.
+/// An upsert, so that a queue may be paused before its first job comes; one that nobody has paused is not resumed.
 const PAUSE_QUEUE: &str = "
-INSERT INTO queue AS q (tenant, name, paused, paused_at) VALUES ($1, $2, $3, CASE WHEN $3 THEN now() END)
+INSERT INTO queue AS q (tenant, name, paused, paused_at)
+SELECT $1, $2, $3, CASE WHEN $3 THEN now() END
+WHERE $3 OR EXISTS (SELECT 1 FROM queue k WHERE k.tenant = $1 AND k.name = $2)
 ON CONFLICT (tenant, name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at
 WHERE q.paused <> excluded.paused";
 

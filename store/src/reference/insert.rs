@@ -1,5 +1,6 @@
 //! New jobs, one after the other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,17 +90,25 @@ fn due(t: &Transition<'_>, asked: &NewJob) -> Option<Instant> {
 
 /// Makes what was asked for, and says what stands in each one's place.
 pub(super) fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<Vec<Enqueued>> {
+    let mut places: BTreeMap<JobId, JobId> = BTreeMap::new();
     let mut enqueued = Vec::with_capacity(asked.len());
     for one in asked {
+        // The same id twice in one group is one job: the first of them, whatever the others say.
+        if let Some(id) = places.get(&one.id) {
+            enqueued.push(Enqueued::by(*id, EnqueueOutcome::Existing));
+            continue;
+        }
         let made = job_of(t, one)?;
         let unique = if first(&t.state, &made).is_none() { holder(t, &made) } else { None };
-        enqueued.push(match unique {
+        let place = match unique {
             Some(holder) => take_over(t, one, &made, holder)?,
             None => match job(t, made)? {
                 Some(id) => Enqueued::by(id, EnqueueOutcome::Existing),
                 None => Enqueued::created(one.id),
             },
-        });
+        };
+        places.insert(one.id, place.id);
+        enqueued.push(place);
     }
     Ok(enqueued)
 }

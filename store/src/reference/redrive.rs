@@ -9,6 +9,7 @@ use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::inline::{self, InlineItem};
 use gristmill_core::job::JobState;
+use gristmill_core::unique::Unique;
 
 use super::ReferenceStore;
 use super::create::{insert_chunks, no_batch};
@@ -29,7 +30,7 @@ pub(super) fn dead(store: &ReferenceStore, tenant: &str, jobs: &[JobId], dry_run
         .collect();
     let mut ended = BTreeSet::new();
     for job in &found {
-        ended.extend(refuse(&t, job)?);
+        ended.extend(refuse(&t, &found, job)?);
     }
     let generation = open_next(&mut t, &ended);
     for job in &found {
@@ -58,15 +59,22 @@ fn queue_dead(t: &mut Transition<'_>, dead: &Job) {
     }
 }
 
+/// The unique key that a dead letter holds when it is queued again: only a rule by states makes it do so.
+fn held_again(dead: &Job) -> Option<&Unique> {
+    let unique = dead.unique.as_ref().filter(|unique| unique.hold.period().is_none())?;
+    unique.hold.holds(JobState::Queued, dead.started_at.is_some()).then_some(unique)
+}
+
 /// Refuses a dead letter that cannot run again now; gives its batch when that has ended and must be opened.
-fn refuse(t: &Transition<'_>, dead: &Job) -> Result<Option<BatchId>> {
+/// Of those redriven together only one can hold a unique key.
+fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Result<Option<BatchId>> {
     let id = dead.id;
-    // Only a rule by states makes a job that is queued again hold its key again.
-    let again = dead.unique.as_ref().filter(|unique| unique.hold.period().is_none());
-    let again = again.filter(|unique| unique.hold.holds(JobState::Queued, dead.started_at.is_some()));
+    let again = held_again(dead);
     let holds = |other: &&Arc<Job>| {
         let key = again.map(|unique| unique.key.as_str());
-        key.is_some() && other.id != id && other.tenant == dead.tenant && other.holds(t.now) == key
+        let too = found.iter().any(|one| one.id == other.id).then(|| held_again(other)).flatten();
+        let held = other.holds(t.now).or(too.map(|unique| unique.key.as_str()));
+        key.is_some() && other.id != id && other.tenant == dead.tenant && held == key
     };
     if let Some(holder) = t.state.jobs.values().find(holds) {
         let holder = holder.id;

@@ -74,8 +74,12 @@ impl State {
 
     /// Whether nothing may be claimed of this job's queue or batch just now.
     pub(super) fn paused(&self, job: &Job) -> bool {
-        let queue = self.queue_paused(&job.tenant, &job.queue);
-        queue || job.batch.and_then(|id| self.batches.get(&id)).is_some_and(|batch| batch.paused)
+        self.queue_paused(&job.tenant, &job.queue) || self.batch_paused(job)
+    }
+
+    /// Whether the batch of a job is paused.
+    pub(super) fn batch_paused(&self, job: &Job) -> bool {
+        job.batch.and_then(|id| self.batches.get(&id)).is_some_and(|batch| batch.paused)
     }
 
     /// Whether a queue is paused.

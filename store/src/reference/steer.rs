@@ -10,7 +10,7 @@ use gristmill_core::settle::Ending;
 use super::ReferenceStore;
 use super::create::no_batch;
 use super::duties::queue_again;
-use super::state::{Batch, Job};
+use super::state::{Batch, Job, State};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -48,7 +48,7 @@ pub(super) fn pause_batch(
     }
     batch.paused = paused;
     let waiting = queued(&t, |job| job.batch == Some(id));
-    let steered = held(&mut t, &waiting, paused);
+    let steered = held(&mut t, &waiting, paused, |state, job| state.queue_paused(&job.tenant, &job.queue));
     finish(t, steered, dry_run)
 }
 
@@ -67,7 +67,7 @@ pub(super) fn pause_queue(
     t.state.paused.insert((tenant.to_owned(), queue.to_owned()), paused);
     let mut waiting = queued(&t, |job| job.tenant == tenant && job.queue == queue);
     waiting.sort_by_key(|job| (job.lane, job.id));
-    let steered = held(&mut t, &waiting, paused);
+    let steered = held(&mut t, &waiting, paused, State::batch_paused);
     finish(t, steered, dry_run)
 }
 
@@ -76,13 +76,14 @@ fn queued(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>> {
 }
 
 /// How many jobs a pause holds up, or a resume lets go: those that nothing else holds are dispatched anew.
-fn held(t: &mut Transition<'_>, waiting: &[Arc<Job>], paused: bool) -> Steered {
-    for job in waiting.iter().take(RESUMED_MAX) {
-        if !paused && !t.state.paused(job) {
+fn held(t: &mut Transition<'_>, waiting: &[Arc<Job>], paused: bool, else_held: fn(&State, &Job) -> bool) -> Steered {
+    let free: Vec<&Arc<Job>> = waiting.iter().filter(|job| !else_held(&t.state, job)).take(RESUMED_MAX).collect();
+    for job in &free {
+        if !paused {
             t.ready(Purpose::Dispatch, job);
         }
     }
-    steered(waiting.iter().map(|job| job.id))
+    Steered { affected: waiting.len() as u64, ..steered(free.iter().map(|job| job.id)) }
 }
 
 pub(super) fn cancel_batch(

@@ -4,60 +4,74 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use gristmill_core::Instant;
-use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::id::{JobId, WorkerId};
 use serde_json::Value;
 
 use super::ReferenceStore;
-use super::state::{State, ago};
+use super::state::{State, later};
 use crate::Purpose;
 
+/// Before everything that a store does.
+const LONG_AGO: Instant = Instant::UNIX_EPOCH;
+
 impl ReferenceStore {
-    /// Lets a worker's lease be over, as if that much time had passed for it alone.
+    /// Lets a worker's lease be over.
     pub fn end_lease(&self, worker: WorkerId) {
-        let over = ago(self.clock.now(), Duration::from_secs(1));
         self.change(|state| {
             if let Some(worker) = state.workers.get_mut(&worker) {
-                Arc::make_mut(worker).lease_until = over;
+                Arc::make_mut(worker).lease_until = LONG_AGO;
             }
         });
     }
 
     /// Lets the time be come that a job waits for.
     pub fn make_due(&self, job: JobId) {
-        let over = ago(self.clock.now(), Duration::from_secs(1));
         self.change(|state| {
             if let Some(job) = state.job_mut(job) {
-                job.run_at = job.run_at.map(|_| over);
+                job.run_at = job.run_at.map(|_| LONG_AGO);
             }
         });
     }
 
     /// Lets the deadline be past of a job that runs.
     pub fn pass_deadline(&self, job: JobId) {
-        let over = ago(self.clock.now(), Duration::from_secs(1));
         self.change(|state| {
             if let Some(job) = state.job_mut(job) {
-                job.deadline = job.deadline.map(|_| over);
+                job.deadline = job.deadline.map(|_| LONG_AGO);
             }
         });
     }
 
-    /// Lets a job wait in its queue for as long already.
-    pub fn age_queued(&self, job: JobId, by: Duration) {
+    /// Lets every planner have been silent since long ago.
+    pub fn age_plans(&self) {
         self.change(|state| {
-            if let Some(job) = state.job_mut(job) {
-                job.queued_at = job.queued_at.map(|at| ago(at, by));
+            for batch in state.batches.values_mut() {
+                Arc::make_mut(batch).planned_at = LONG_AGO;
             }
         });
     }
 
-    /// Lets a batch's planner have been silent for as long.
-    pub fn age_plan(&self, batch: BatchId, by: Duration) {
+    /// Lets those who hold outbox rows hold them for so much longer.
+    pub fn hold_outbox(&self, longer: Duration) {
         self.change(|state| {
-            if let Some(batch) = state.batch_mut(batch) {
-                batch.planned_at = ago(batch.planned_at, by);
+            for row in state.outbox.values_mut().map(Arc::make_mut) {
+                row.held_until = row.held_until.map(|until| later(until, longer));
             }
         });
+    }
+
+    /// Lets nobody hold an outbox row.
+    pub fn let_go_outbox(&self) {
+        self.change(|state| {
+            for row in state.outbox.values_mut() {
+                Arc::make_mut(row).held_until = None;
+            }
+        });
+    }
+
+    /// Lets everything in it vanish.
+    pub fn empty(&self) {
+        self.change(|state| *state = State::new(self.seed));
     }
 
     /// Every row of the outbox: its number, what it is for, its jobs, and whether somebody holds it.

@@ -15,6 +15,9 @@ const NOTADB: u32 = 26;
 /// The extended code of a broken foreign key.
 const FOREIGN_KEY: u32 = 787;
 
+/// The extended code of a broken unique index.
+const UNIQUE: u32 = 2067;
+
 /// Maps an error of a statement of ours.
 pub(super) fn database(error: sqlx::Error) -> StoreError {
     let text = error.to_string();
@@ -30,6 +33,16 @@ pub(super) fn database(error: sqlx::Error) -> StoreError {
             StoreError::NeedsMigration { missing: migrations::SQLITE.iter().count() }
         }
         _ => StoreError::Database(text),
+    }
+}
+
+/// Maps an error of the statement that lets dead letters hold their unique keys again: two may have the same.
+pub(super) fn held_key(error: sqlx::Error) -> StoreError {
+    match code(&error) {
+        Some(UNIQUE) => StoreError::Conflict(
+            "another job that is not final holds the unique key of one of them; cancel it or wait for it".to_owned(),
+        ),
+        _ => database(error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! New jobs, many in one statement.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
@@ -9,9 +9,9 @@ use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::transition::{Transition, later, micros};
 use super::{row, unique};
-use crate::Enqueued;
 use crate::check;
 use crate::error::Result;
+use crate::{EnqueueOutcome, Enqueued};
 
 /// One row for the table `job`, as the statement below takes it apart.
 #[derive(Debug, Clone)]
@@ -124,7 +124,8 @@ pub(super) fn millis(timeout: std::time::Duration) -> i64 {
     i64::try_from(timeout.as_millis()).unwrap_or(MILLIS_MAX).clamp(1, MILLIS_MAX)
 }
 
-/// Inserts rows that stand in no other's way, notes them, and gives the ids of those that were made.
+/// Inserts rows that stand in no other's way, notes them, and gives the ids of those that were made. No two rows
+/// may have the same id.
 pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<HashSet<JobId>> {
     if rows.is_empty() {
         return Ok(HashSet::new());
@@ -146,12 +147,8 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
     let asked = check::json(rows)?;
     let made = t.rows(sqlx::query(statement).bind(asked).bind(t.now)).await?;
     let made: HashSet<JobId> = made.iter().map(|made| row::id(made, "id")).collect::<Result<_>>()?;
-    let mut seen = HashSet::with_capacity(made.len());
     for row in rows.iter().filter(|row| made.contains(&row.id)) {
-        // The same id twice in one group is one job.
-        if seen.insert(row.id) {
-            t.arrived(row.id, &row.tenant, &row.queue, row.lane, row.state);
-        }
+        t.arrived(row.id, &row.tenant, &row.queue, row.lane, row.state);
     }
     Ok(made)
 }
@@ -161,15 +158,18 @@ pub(super) async fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result
     if asked.iter().any(|job| job.unique.is_some()) {
         unique::lapse(t, asked).await?;
     }
-    let rows: Vec<JobRow> = asked.iter().map(|job| JobRow::of(job, t.now)).collect::<Result<_>>()?;
-    let mut made = jobs(t, &rows).await?;
-    let mut places = Vec::with_capacity(asked.len());
-    for (job, row) in asked.iter().zip(&rows) {
-        // The same id twice in one group was made once.
-        places.push(match made.remove(&row.id) {
-            true => Enqueued::created(row.id),
-            false => unique::stand_in(t, job).await?,
-        });
+    let rows: Vec<JobRow> = check::first_of_each_id(asked).map(|job| JobRow::of(job, t.now)).collect::<Result<_>>()?;
+    let made = jobs(t, &rows).await?;
+    let mut places: HashMap<JobId, Enqueued> = HashMap::with_capacity(rows.len());
+    let mut enqueued = Vec::with_capacity(asked.len());
+    for job in asked {
+        let place = match places.get(&job.id) {
+            Some(first) => Enqueued::by(first.id, EnqueueOutcome::Existing),
+            None if made.contains(&job.id) => Enqueued::created(job.id),
+            None => unique::stand_in(t, job).await?,
+        };
+        places.entry(job.id).or_insert(place);
+        enqueued.push(place);
     }
-    Ok(places)
+    Ok(enqueued)
 }

@@ -9,11 +9,11 @@ use gristmill_core::job::JobState;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::SqliteStore;
 use super::create::{self, Common, no_batch};
 use super::row;
 use super::steer::finish;
 use super::transition::Transition;
+use super::{SqliteStore, error};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{GROUP_JOBS_MAX, NewChunk, QuarantineRedrive, Steered};
@@ -55,7 +55,7 @@ pub(super) async fn dead(store: &SqliteStore, tenant: &str, jobs: &[JobId], dry_
             generation = CASE WHEN seq IS NULL THEN generation
                               ELSE (SELECT b.generation FROM batch b WHERE b.id = job.batch_id) END
         WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1))";
-    t.run(sqlx::query(statement).bind(check::json(&ids)?).bind(t.now)).await?;
+    t.run_or(sqlx::query(statement).bind(check::json(&ids)?).bind(t.now), error::held_key).await?;
     steered.affected = ids.len() as u64;
     steered.samples = ids.iter().take(SAMPLES).map(JobId::to_string).collect();
     finish(t, steered, dry_run).await

@@ -47,8 +47,13 @@ pub(super) async fn pause_batch(
     }
     let statement = "UPDATE batch SET paused = ?2 WHERE id = ?1";
     t.run(sqlx::query(statement).bind(batch.0).bind(paused)).await?;
-    let waiting =
-        concat!("SELECT ", moved_columns!(), " FROM job WHERE batch_id = ?1 AND state = 'queued' ORDER BY id LIMIT ?2");
+    let waiting = concat!(
+        "SELECT ",
+        moved_columns!(),
+        " FROM job WHERE batch_id = ?1 AND state = 'queued'
+                AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = job.tenant AND q.name = job.queue AND q.paused)
+              ORDER BY id LIMIT ?2"
+    );
     let waiting = t.rows(sqlx::query(waiting).bind(batch.0).bind(RESUMED_MAX)).await?;
     let count = "SELECT count(*) AS jobs FROM job WHERE batch_id = ?1 AND state = 'queued'";
     let count = t.rows(sqlx::query(count).bind(batch.0)).await?;
@@ -80,7 +85,9 @@ pub(super) async fn pause_queue(
     let waiting = concat!(
         "SELECT ",
         moved_columns!(),
-        " FROM job WHERE tenant = ?1 AND queue = ?2 AND state = 'queued' ORDER BY lane, id LIMIT ?3"
+        " FROM job WHERE tenant = ?1 AND queue = ?2 AND state = 'queued'
+            AND (batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = job.batch_id AND b.paused))
+          ORDER BY lane, id LIMIT ?3"
     );
     let waiting = t.rows(bound(sqlx::query(waiting)).bind(RESUMED_MAX)).await?;
     let count = "
@@ -90,7 +97,7 @@ pub(super) async fn pause_queue(
     finish(t, steered, dry_run).await
 }
 
-/// How many jobs a pause holds up, or a resume lets go: those are dispatched anew.
+/// How many jobs a pause holds up, or a resume lets go: those that nothing else holds are dispatched anew.
 fn held(t: &mut Transition<'_>, waiting: &[SqliteRow], count: &[SqliteRow], paused: bool) -> Result<Steered> {
     let mut samples = Vec::new();
     for row in waiting {

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::job::{JobState, Lane, PAYLOAD_BYTES_MAX, RunAt};
+use gristmill_core::job::{JobState, Lane, NewJob, PAYLOAD_BYTES_MAX, RunAt};
 use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{JobFilter, Page, Purpose, StoreError};
+use gristmill_store::{JobFilter, NewBatch, Page, Purpose, StoreError};
 use serde_json::json;
 
-use crate::{TENANT, aggregates, assert_reconciled, batch, claim, claim_one, complete, counts, enter, job, state};
+use crate::{
+    LONG, TENANT, aggregates, assert_reconciled, batch, claim, claim_one, complete, counts, enter, job, state,
+};
 
 conformance! {
     an_enqueued_job_is_queued_and_its_id_is_on_the_way,
@@ -38,6 +40,9 @@ conformance! {
     a_batch_whose_chunk_was_claimed_is_not_discarded,
     a_sealed_batch_is_not_discarded,
     chunks_take_what_the_definition_says,
+    the_same_id_twice_in_one_call_is_the_first_of_them,
+    a_chunk_id_twice_in_one_call_is_refused,
+    a_batch_created_again_is_itself_whoever_has_its_key,
 }
 
 async fn an_enqueued_job_is_queued_and_its_id_is_on_the_way(store: TestStore) {
@@ -329,4 +334,46 @@ async fn chunks_take_what_the_definition_says(store: TestStore) {
     complete(&store, &[testing::chunk_done(&chunk, 4)]).await;
     let aggregate = claim_one(&store, worker).await;
     assert_eq!((aggregate.queue.as_str(), aggregate.lane, &aggregate.trace), ("big", Lane::High, &new.trace));
+}
+
+async fn the_same_id_twice_in_one_call_is_the_first_of_them(store: TestStore) {
+    let first = testing::job();
+    let later = NewJob { queue: "other".to_owned(), run: RunAt::In(LONG), lane: Lane::Low, ..first.clone() };
+    let report = store.enqueue(&[first.clone(), later]).await.expect("enqueued");
+    assert_eq!(
+        report.jobs.iter().map(|job| (job.id, job.created)).collect::<Vec<_>>(),
+        [(first.id, true), (first.id, false)]
+    );
+    assert_eq!((report.dispatched.moved, state(&store, first.id).await), (1, JobState::Queued));
+    // Where the first makes nothing, because another has its key, the second makes nothing either.
+    let holder = NewJob { idempotency_key: Some("key".to_owned()), ..testing::job() };
+    store.enqueue(std::slice::from_ref(&holder)).await.expect("enqueued");
+    let refused = NewJob { idempotency_key: Some("key".to_owned()), ..testing::job() };
+    let again = NewJob { idempotency_key: None, run: RunAt::In(LONG), ..refused.clone() };
+    let report = store.enqueue(&[refused.clone(), again]).await.expect("enqueued");
+    assert!(report.jobs.iter().all(|job| job.id == holder.id && !job.created), "{:?}", report.jobs);
+    assert_eq!(report.dispatched, Default::default());
+    assert_reconciled(&store).await;
+}
+
+async fn a_chunk_id_twice_in_one_call_is_refused(store: TestStore) {
+    let new = testing::batch();
+    store.create_batch(&new).await.expect("created");
+    let mut chunks = testing::chunks(2, 3);
+    chunks[1].id = chunks[0].id;
+    let error = store.add_chunks(new.id, &chunks).await.expect_err("refused");
+    assert!(matches!(error, StoreError::Invalid(_)), "{error}");
+    assert_eq!(batch(&store, new.id).await.chunks, 0);
+    assert_reconciled(&store).await;
+}
+
+async fn a_batch_created_again_is_itself_whoever_has_its_key(store: TestStore) {
+    let first = NewBatch { idempotency_key: Some("key".to_owned()), ..testing::batch() };
+    let second = testing::batch();
+    for new in [&first, &second] {
+        store.create_batch(new).await.expect("created");
+    }
+    let again = NewBatch { idempotency_key: first.idempotency_key.clone(), ..second.clone() };
+    let created = store.create_batch(&again).await.expect("asked");
+    assert_eq!((created.id, created.created), (second.id, false));
 }

@@ -6,7 +6,7 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::chunk::{ChunkPayload, ChunkResult, SetAside, Slice};
 use gristmill_core::id::BatchId;
 use gristmill_core::inline;
-use gristmill_core::job::{ClaimedJob, JobState};
+use gristmill_core::job::{ClaimedJob, JobState, NewJob};
 use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{BatchEnd, Completion, Page, QuarantineFilter, QuarantineRedrive, StoreError};
@@ -32,6 +32,8 @@ conformance! {
     the_quarantine_of_an_open_batch_waits,
     a_quarantine_with_nothing_open_is_left_alone,
     another_tenant_redrives_nothing,
+    of_two_dead_letters_with_one_unique_key_not_both_are_redriven,
+    an_empty_quarantine_of_an_aggregating_batch_waits_too,
 }
 
 /// Ends a batch by its aggregate.
@@ -322,4 +324,27 @@ async fn another_tenant_redrives_nothing(store: TestStore) {
     let redrive = QuarantineRedrive { batch: id, items: Vec::new(), chunk: 10 };
     let error = store.redrive_quarantine("other", &redrive, false).await.expect_err("refused");
     assert!(matches!(error, StoreError::NotFound(_)), "{error}");
+}
+
+async fn of_two_dead_letters_with_one_unique_key_not_both_are_redriven(store: TestStore) {
+    let worker = enter(&store).await;
+    let mut dead = Vec::new();
+    for _ in 0..2 {
+        let asked = NewJob { unique: Some(Unique::new("one")), ..testing::job() };
+        store.enqueue(std::slice::from_ref(&asked)).await.expect("enqueued");
+        complete(&store, &[testing::dead(&claim_one(&store, worker).await)]).await;
+        dead.push(asked.id);
+    }
+    let error = store.redrive_dead(TENANT, &dead, false).await.expect_err("refused");
+    assert!(matches!(error, StoreError::Conflict(_)), "{error}");
+    assert_eq!((state(&store, dead[0]).await, state(&store, dead[1]).await), (JobState::Dead, JobState::Dead));
+    assert_eq!(store.redrive_dead(TENANT, &dead[1..], false).await.expect("redriven").affected, 1);
+    assert_reconciled(&store).await;
+}
+
+async fn an_empty_quarantine_of_an_aggregating_batch_waits_too(store: TestStore) {
+    let id = testing::sealed(&store, 0, 0).await;
+    let redrive = QuarantineRedrive { batch: id, items: Vec::new(), chunk: 10 };
+    let error = store.redrive_quarantine(TENANT, &redrive, false).await.expect_err("refused");
+    assert!(matches!(error, StoreError::Conflict(_)), "{error}");
 }

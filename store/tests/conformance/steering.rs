@@ -24,6 +24,8 @@ conformance! {
     a_paused_queue_keeps_what_it_has_and_resuming_dispatches_it,
     a_dry_run_changes_nothing,
     what_belongs_to_another_tenant_is_not_found,
+    a_queue_that_was_never_paused_cannot_be_resumed,
+    a_resume_dispatches_what_nothing_else_holds,
 }
 
 async fn a_cancelled_batch_ends_at_once_without_an_aggregate(store: TestStore) {
@@ -207,4 +209,30 @@ async fn what_belongs_to_another_tenant_is_not_found(store: TestStore) {
     store.pause_queue("other", "default", true, false).await.expect("their own queue of that name");
     let worker = enter(&store).await;
     assert_eq!(claim(&store, worker, 10).await.len(), 2, "ours goes on");
+}
+
+async fn a_queue_that_was_never_paused_cannot_be_resumed(store: TestStore) {
+    store.enqueue(&[testing::job()]).await.expect("enqueued");
+    for queue in ["default", "nobody's"] {
+        let steered = store.pause_queue(TENANT, queue, false, false).await.expect("nothing to do");
+        assert_eq!(steered, Default::default());
+    }
+    let queues = store.queues(TENANT).await.expect("listed");
+    assert_eq!(queues.iter().map(|queue| queue.name.as_str()).collect::<Vec<_>>(), ["default"]);
+}
+
+async fn a_resume_dispatches_what_nothing_else_holds(store: TestStore) {
+    let id = testing::sealed(&store, 2, 10).await;
+    let alone = testing::job();
+    store.enqueue(std::slice::from_ref(&alone)).await.expect("enqueued");
+    store.pause_queue(TENANT, "default", true, false).await.expect("paused");
+    store.pause_batch(TENANT, id, true, false).await.expect("paused");
+    let queue = store.pause_queue(TENANT, "default", false, false).await.expect("resumed");
+    assert_eq!((queue.affected, queue.samples), (3, vec![alone.id.to_string()]));
+    assert_eq!(queue.dispatched.dispatches.iter().flat_map(|one| one.jobs.clone()).collect::<Vec<_>>(), [alone.id]);
+    store.pause_queue(TENANT, "default", true, false).await.expect("paused");
+    let held = store.pause_batch(TENANT, id, false, false).await.expect("resumed");
+    assert_eq!((held.affected, held.dispatched.dispatches), (2, Vec::new()));
+    let queue = store.pause_queue(TENANT, "default", false, false).await.expect("resumed");
+    assert_eq!(queue.dispatched.dispatches.iter().map(|one| one.jobs.len()).sum::<usize>(), 3);
 }

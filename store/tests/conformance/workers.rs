@@ -28,6 +28,7 @@ conformance! {
     a_lost_worker_claims_nothing,
     a_stopped_worker_claims_nothing,
     the_lease_of_a_leader_is_kept_by_its_holder,
+    a_lost_worker_shows_what_it_said_last,
 }
 
 /// A worker whose lease is over at once.
@@ -272,4 +273,13 @@ async fn the_lease_of_a_leader_is_kept_by_its_holder(store: TestStore) {
     let ask = || async { store.lead("sweeper", two, LONG).await.expect("asked") };
     assert_eq!(eventually("a change of leader", ask).await, 2);
     assert_eq!(store.lead("sweeper", one, LONG).await.expect("asked"), None);
+}
+
+async fn a_lost_worker_shows_what_it_said_last(store: TestStore) {
+    let worker = enter(&store).await;
+    assert!(store.beat(worker, LONG, 3).await.expect("a beat"));
+    store.end_lease(worker).await;
+    assert_eq!(store.rescue(10).await.expect("rescued").workers_lost, 1);
+    let workers = store.workers().await.expect("listed");
+    assert_eq!((workers[0].state.as_str(), workers[0].running), ("lost", 3));
 }

@@ -1,0 +1,126 @@
+//! Time that passes at once, and other changes of rows that are the same in every store.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use gristmill_core::id::{JobId, WorkerId};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use uuid::Uuid;
+
+use super::{Home, TestStore};
+
+/// A connection behind the store's back, kept for the next change.
+#[derive(Debug)]
+pub(super) enum Raw {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl TestStore {
+    /// Lets a worker's lease be over.
+    pub async fn end_lease(&self, worker: WorkerId) {
+        match &self.home {
+            Home::Memory(store) => store.end_lease(worker),
+            _ => self.past("worker", "lease_until", "id", worker.0).await,
+        }
+    }
+
+    /// Lets the time be come that a job waits for.
+    pub async fn make_due(&self, job: JobId) {
+        match &self.home {
+            Home::Memory(store) => store.make_due(job),
+            _ => self.past("job", "run_at", "id", job.0).await,
+        }
+    }
+
+    /// Lets the deadline be past of a job that runs.
+    pub async fn pass_deadline(&self, job: JobId) {
+        match &self.home {
+            Home::Memory(store) => store.pass_deadline(job),
+            _ => self.past("job", "deadline", "id", job.0).await,
+        }
+    }
+
+    /// Lets every planner have been silent since long ago.
+    pub async fn age_plans(&self) {
+        match &self.home {
+            Home::Memory(store) => store.age_plans(),
+            Home::Folder { .. } => self.rows("UPDATE batch SET planned_at = 0").await,
+            Home::Schema { .. } => self.rows("UPDATE batch SET planned_at = to_timestamp(0)").await,
+        }
+    }
+
+    /// Lets those who hold outbox rows hold them for an hour more.
+    pub async fn hold_outbox(&self) {
+        match &self.home {
+            Home::Memory(store) => store.hold_outbox(Duration::from_secs(3_600)),
+            Home::Folder { .. } => self.rows("UPDATE outbox SET held_until = held_until + 3600000000").await,
+            Home::Schema { .. } => self.rows("UPDATE outbox SET held_until = held_until + interval '1 hour'").await,
+        }
+    }
+
+    /// Lets nobody hold an outbox row.
+    pub async fn let_go_outbox(&self) {
+        match &self.home {
+            Home::Memory(store) => store.let_go_outbox(),
+            _ => self.rows("UPDATE outbox SET held_until = NULL").await,
+        }
+    }
+
+    /// Lets everything in it vanish.
+    pub async fn empty(&self) {
+        const TABLES: [&str; 9] =
+            ["job", "batch", "outbox", "queue_count", "queue", "worker", "email", "leader", "quarantine"];
+        match &self.home {
+            Home::Memory(store) => store.empty(),
+            _ => {
+                let all: String = TABLES.iter().map(|table| format!("DELETE FROM {table};")).collect();
+                self.rows(&format!("BEGIN; {all} COMMIT;")).await;
+            }
+        }
+    }
+
+    /// Puts an instant of one row at 1970, where it is set.
+    async fn past(&self, table: &str, column: &str, key: &str, id: Uuid) {
+        let statement = match &self.home {
+            Home::Schema { .. } => {
+                format!("UPDATE {table} SET {column} = to_timestamp(0) WHERE {key} = '{id}' AND {column} IS NOT NULL")
+            }
+            _ => {
+                let id = id.simple();
+                format!("UPDATE {table} SET {column} = 0 WHERE {key} = x'{id}' AND {column} IS NOT NULL")
+            }
+        };
+        self.rows(&statement).await;
+    }
+
+    /// As [`TestStore::tamper`], over a connection that is kept.
+    async fn rows(&self, statement: &str) {
+        let mut raw = self.raw.lock().await;
+        let connection = match raw.take() {
+            Some(connection) => connection,
+            None => self.connect().await,
+        };
+        let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+        *raw = Some(match connection {
+            Raw::Sqlite(mut connection) => {
+                statement.execute(&mut connection).await.expect("the statement runs");
+                Raw::Sqlite(connection)
+            }
+            Raw::Postgres(mut connection) => {
+                statement.execute(&mut connection).await.expect("the statement runs");
+                Raw::Postgres(connection)
+            }
+        });
+    }
+
+    async fn connect(&self) -> Raw {
+        if matches!(self.home, Home::Schema { .. }) {
+            return Raw::Postgres(PgConnection::connect(&self.url).await.expect("the test server answers"));
+        }
+        let options = SqliteConnectOptions::from_str(&self.url).expect("our own URL").foreign_keys(true);
+        Raw::Sqlite(options.busy_timeout(Duration::from_secs(60)).connect().await.expect("the file opens"))
+    }
+}

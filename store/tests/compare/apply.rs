@@ -1,0 +1,469 @@
+//! What an operation does on one side, told in words that are the same on both.
+
+use std::time::Duration;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::chunk::{ChunkPayload, ChunkResult, SetAside, Slice};
+use gristmill_core::duration::Span;
+use gristmill_core::job::{Lane, NewJob, RunAt};
+use gristmill_core::retry::RetryPolicy;
+use gristmill_core::settle::{Ending, settle};
+use gristmill_core::unique::Unique;
+use gristmill_store::testing;
+use gristmill_store::{
+    BatchEnd, BatchProgress, Claim, Completion, Dispatch, Dispatched, EmailKey, EmailState, NewBatch, NewChunk,
+    NewEmail, NewWorker, Page, QuarantineFilter, QuarantineRedrive, Result, Steered, StoreError,
+};
+use serde_json::json;
+
+use crate::operation::{Asked, Ended, How, Operation};
+use crate::side::{Claimed, Pair, Side, TENANTS, batch_id, batch_name, chunk_id, job_id, worker_id, worker_name};
+
+/// Long enough that it does not pass by itself.
+const LONG: Duration = Duration::from_secs(100 * 3_600);
+
+/// Does it on both sides, and remembers what was seen on the way.
+pub(crate) async fn both(pair: &mut Pair<'_>, operation: &Operation) -> (String, String) {
+    let (expected, seen, claimed) = one(pair, pair.model, operation).await;
+    let (found, ..) = one(pair, pair.real, operation).await;
+    for name in seen {
+        pair.seen(name);
+    }
+    pair.claimed.extend(claimed);
+    (expected, found)
+}
+
+/// What is told of an operation while it is done.
+struct Told<'a> {
+    side: &'a Side,
+    seen: Vec<String>,
+    claimed: Vec<Claimed>,
+}
+
+async fn one(pair: &Pair<'_>, side: &Side, operation: &Operation) -> (String, Vec<String>, Vec<Claimed>) {
+    let mut told = Told { side, seen: Vec::new(), claimed: Vec::new() };
+    let text = match told.apply(pair, operation).await {
+        Ok(text) => text,
+        Err(error) => format!("refused: {}", kind_of(&error)),
+    };
+    (text, told.seen, told.claimed)
+}
+
+/// The kind of a refusal; its words are for people.
+fn kind_of(error: &StoreError) -> String {
+    match error {
+        StoreError::NotFound(_) => "not found".to_owned(),
+        StoreError::Conflict(_) => "conflict".to_owned(),
+        StoreError::Invalid(_) => "invalid".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+impl Told<'_> {
+    async fn apply(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
+        match operation {
+            Operation::Enqueue(_)
+            | Operation::CreateBatch { .. }
+            | Operation::AddChunks { .. }
+            | Operation::Seal { .. }
+            | Operation::Discard { .. } => self.create(operation).await,
+            Operation::Register { .. }
+            | Operation::Beat { .. }
+            | Operation::Retire { .. }
+            | Operation::ReleaseUnknown { .. }
+            | Operation::EndLease { .. }
+            | Operation::Lead { .. } => self.worker(pair, operation).await,
+            Operation::Claim { .. } | Operation::ClaimNext { .. } => self.claim(pair, operation).await,
+            Operation::Complete(ended) => self.complete(pair, ended).await,
+            Operation::PauseBatch { .. }
+            | Operation::PauseQueue { .. }
+            | Operation::CancelBatch { .. }
+            | Operation::Halt { .. }
+            | Operation::CancelJob { .. }
+            | Operation::RetryJob { .. }
+            | Operation::RedriveDead { .. }
+            | Operation::RedriveQuarantine { .. } => self.steer(pair, operation).await,
+            _ => self.look_after(pair, operation).await,
+        }
+    }
+
+    async fn create(&mut self, operation: &Operation) -> Result<String> {
+        let store = &self.side.store;
+        match operation {
+            Operation::Enqueue(asked) => {
+                let jobs: Vec<NewJob> = asked.iter().map(new_job).collect();
+                let report = store.enqueue(&jobs).await?;
+                let mut text = String::new();
+                for job in &report.jobs {
+                    text += &format!("{} {} ", self.name(job.id).await, job.outcome.as_str());
+                }
+                Ok(text + &self.dispatched(&report.dispatched).await)
+            }
+            Operation::CreateBatch { batch, key, attempts, other_tenant } => {
+                let created = store.create_batch(&new_batch(*batch, *key, *attempts, *other_tenant)).await?;
+                Ok(format!("{} {}", batch_name(created.id), created.created))
+            }
+            Operation::AddChunks { batch, seqs, items, number } => {
+                let chunks: Vec<NewChunk> =
+                    seqs.iter().enumerate().map(|(nth, seq)| chunk(number * 10 + nth, *seq, *items)).collect();
+                let dispatched = store.add_chunks(batch_id(*batch), &chunks).await?;
+                Ok(self.dispatched(&dispatched).await)
+            }
+            Operation::Seal { batch } => {
+                let dispatched = store.seal(batch_id(*batch)).await?;
+                Ok(self.dispatched(&dispatched).await)
+            }
+            Operation::Discard { batch } => {
+                store.discard_batch(batch_id(*batch)).await.map(|()| "discarded".to_owned())
+            }
+            other => unreachable!("{other:?} creates nothing"),
+        }
+    }
+
+    async fn worker(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
+        let store = &self.side.store;
+        match operation {
+            Operation::Register { worker } => {
+                let entered = NewWorker { id: worker_id(*worker), ..testing::worker(LONG) };
+                store.register_worker(&entered).await.map(|()| "entered".to_owned())
+            }
+            Operation::Beat { worker } => {
+                let alive = store.beat(worker_id(*worker), LONG, 3).await?;
+                Ok(format!("alive {alive}"))
+            }
+            Operation::Retire { worker } => {
+                let dispatched = store.retire_worker(worker_id(*worker)).await?;
+                Ok(self.dispatched(&dispatched).await)
+            }
+            Operation::ReleaseUnknown { worker, known } => {
+                let known: Vec<_> =
+                    known.iter().filter_map(|number| pair.attempt(*number)).map(|one| self.side.fence(one)).collect();
+                let dispatched = store.release_unknown(worker_id(*worker), &known).await?;
+                Ok(self.dispatched(&dispatched).await)
+            }
+            Operation::EndLease { worker } => {
+                store.end_lease(worker_id(*worker)).await;
+                Ok(String::new())
+            }
+            Operation::Lead { worker } => {
+                let epoch = store.lead("scheduler", worker_id(*worker), LONG).await?;
+                Ok(format!("epoch {epoch:?}"))
+            }
+            other => unreachable!("{other:?} is not about workers"),
+        }
+    }
+
+    async fn claim(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
+        let store = &self.side.store;
+        let mut text = String::new();
+        let (worker, claimed) = match operation {
+            Operation::Claim { worker, jobs, limit, odd } => {
+                let ids: Vec<_> = jobs.iter().map(|number| self.side.id(&pair.job(*number))).collect();
+                let mut claim = testing::claim_as(worker_id(*worker), *limit);
+                claim.kinds.extend(odd.then(|| "odd".to_owned()));
+                let report = store.claim(&claim, &ids).await?;
+                text +=
+                    &format!("busy {:?} stale {:?} ", self.names(&report.busy).await, self.names(&report.stale).await);
+                (*worker, report.claimed)
+            }
+            Operation::ClaimNext { worker, queue, limit } => {
+                let queues = queue.iter().map(|queue| queue_name(*queue)).collect();
+                let claim = Claim { queues, ..testing::claim_as(worker_id(*worker), *limit) };
+                (*worker, store.claim_next(&claim).await?)
+            }
+            other => unreachable!("{other:?} claims nothing"),
+        };
+        for job in claimed {
+            let name = self.name(job.fence.job).await;
+            let payload = if job.kind == "chunk" { json!(job.payload["items"]) } else { job.payload.clone() };
+            text += &format!(
+                "{name} attempt {} of {} {} {} {} {} {:?} {:?} {payload} {:?}; ",
+                job.fence.attempt,
+                job.max_attempts,
+                job.queue,
+                job.lane,
+                job.kind,
+                job.generation,
+                job.seq,
+                job.timeout,
+                job.retry
+            );
+            self.claimed.push(Claimed {
+                name,
+                attempt: job.fence.attempt,
+                worker,
+                chunk: job.seq.is_some(),
+                items: job.payload["items"].as_u64().unwrap_or(0),
+                batch: job.batch,
+                generation: job.generation,
+                max_attempts: job.max_attempts,
+                kind: job.kind,
+            });
+        }
+        Ok(text)
+    }
+
+    async fn complete(&mut self, pair: &Pair<'_>, ended: &[Ended]) -> Result<String> {
+        let completions: Vec<Completion> = ended
+            .iter()
+            .filter_map(|ended| pair.attempt(ended.claimed).map(|claimed| completion(self.side, claimed, ended)))
+            .collect();
+        let report = self.side.store.complete(&completions).await?;
+        let mut fenced = Vec::new();
+        for fence in &report.fenced {
+            fenced.push(format!("{} {} {}", self.name(fence.job).await, fence.attempt, worker_name(fence.worker)));
+        }
+        fenced.sort();
+        let progress = told_progress(&report.progress);
+        let dispatched = self.dispatched(&report.dispatched).await;
+        Ok(format!("settled {} fenced {fenced:?} {dispatched} {progress}", report.settled))
+    }
+
+    async fn look_after(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
+        let store = &self.side.store;
+        match operation {
+            Operation::Rescue { limit } => {
+                let report = store.rescue(*limit).await?;
+                let dispatched = self.dispatched(&report.dispatched).await;
+                let (lost, again, dead) = (report.workers_lost, report.requeued, report.dead);
+                Ok(format!("lost {lost} again {again} dead {dead} {dispatched} {}", told_progress(&report.progress)))
+            }
+            Operation::Promote { limit } => {
+                let dispatched = store.promote(*limit).await?;
+                Ok(self.dispatched(&dispatched).await)
+            }
+            Operation::MakeDue { job } => {
+                store.make_due(self.side.id(&pair.job(*job))).await;
+                Ok(String::new())
+            }
+            Operation::PassDeadline { job } => {
+                store.pass_deadline(self.side.id(&pair.job(*job))).await;
+                Ok(String::new())
+            }
+            Operation::OutboxTake { limit } => {
+                let taken = store.outbox_take(Duration::ZERO, *limit).await?;
+                store.hold_outbox().await;
+                Ok(self.dispatches(&taken).await)
+            }
+            Operation::OutboxDone => {
+                let taken = store.outbox_take(Duration::ZERO, 1_000).await?;
+                let ids: Vec<i64> = taken.iter().map(|dispatch| dispatch.outbox).collect();
+                store.outbox_done(&ids).await?;
+                Ok(self.dispatches(&taken).await)
+            }
+            Operation::Redispatch { queue, limit } => {
+                let dispatched = store.redispatch(&queue_name(*queue), Duration::ZERO, *limit).await?;
+                Ok(self.dispatched(&dispatched).await)
+            }
+            Operation::Reconcile { dry } => {
+                let report = store.reconcile(*dry).await?;
+                Ok(format!("{} {:?} {}", report.batches, report.findings, self.dispatched(&report.dispatched).await))
+            }
+            Operation::Email { job, key } => {
+                let job = self.side.id(&pair.job(*job));
+                let email = NewEmail { key: email_key(*key), job, message_id: format!("<{key}@here>") };
+                let record = store.email(&email).await?;
+                Ok(format!("{:?} {}", record.state, record.message_id))
+            }
+            Operation::EmailMove { key, claimed, to } => {
+                let Some(claimed) = pair.attempt(*claimed) else { return Ok(String::new()) };
+                let states = [EmailState::Pending, EmailState::Sending, EmailState::Sent, EmailState::Uncertain];
+                let to = states.get(*to).copied().unwrap_or(EmailState::Failed);
+                let moved = store.email_move(&email_key(*key), &self.side.fence(claimed), to, Some("why")).await?;
+                Ok(format!("moved {moved}"))
+            }
+            other => unreachable!("{other:?} is no duty"),
+        }
+    }
+
+    async fn steer(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
+        let store = &self.side.store;
+        let tenant = TENANTS[0];
+        let id = |job: usize| self.side.id(&pair.job(job));
+        let steered = match operation {
+            Operation::PauseBatch { batch, paused, dry } => {
+                store.pause_batch(tenant, batch_id(*batch), *paused, *dry).await?
+            }
+            Operation::PauseQueue { queue, paused, dry } => {
+                store.pause_queue(tenant, &queue_name(*queue), *paused, *dry).await?
+            }
+            Operation::CancelBatch { batch, dry } => {
+                store.cancel_batch(tenant, batch_id(*batch), "enough", *dry).await?
+            }
+            Operation::Halt { batch } => store.halt_batch(batch_id(*batch), "too many").await?,
+            Operation::CancelJob { job, dry } => store.cancel_job(tenant, id(*job), "enough", *dry).await?,
+            Operation::RetryJob { job, dry } => store.retry_job(tenant, id(*job), *dry).await?,
+            Operation::RedriveDead { jobs, all, dry } => {
+                let some: Vec<_> = jobs.iter().map(|job| id(*job)).collect();
+                let every: Vec<_> = pair.jobs.iter().map(|name| self.side.id(name)).collect();
+                store.redrive_dead(tenant, if *all { &every } else { &some }, *dry).await?
+            }
+            Operation::RedriveQuarantine { batch, first, chunk, dry } => {
+                let filter =
+                    QuarantineFilter { tenant: tenant.to_owned(), batch: Some(batch_id(*batch)), open_only: true };
+                let open = store.quarantine(&filter, &Page::default()).await?;
+                let mut open: Vec<_> = open.iter().map(|item| (item.seq, item.position, item.id)).collect();
+                open.sort_unstable();
+                let items = if *first { open.first().map(|(.., id)| *id).into_iter().collect() } else { Vec::new() };
+                let redrive = QuarantineRedrive { batch: batch_id(*batch), items, chunk: *chunk };
+                let mut steered = store.redrive_quarantine(tenant, &redrive, *dry).await?;
+                // The numbers of items are the store's own.
+                steered.samples = vec![format!("{} samples", steered.samples.len())];
+                steered
+            }
+            other => unreachable!("{other:?} steers nothing"),
+        };
+        Ok(self.steered(&steered).await)
+    }
+
+    async fn steered(&mut self, steered: &Steered) -> String {
+        let mut samples = Vec::new();
+        for sample in &steered.samples {
+            samples.push(match sample.parse() {
+                Ok(id) => self.name(id).await,
+                Err(_) => sample.clone(),
+            });
+        }
+        if steered.affected > 5 {
+            // Which five are shown is nobody's promise.
+            samples = vec![format!("{} samples", samples.len())];
+        }
+        samples.sort();
+        let dispatched = self.dispatched(&steered.dispatched).await;
+        format!("affected {} {samples:?} generation {:?} {dispatched}", steered.affected, steered.generation)
+    }
+
+    async fn name(&mut self, id: gristmill_core::id::JobId) -> String {
+        let name = self.side.name(id).await;
+        self.seen.push(name.clone());
+        name
+    }
+
+    async fn names(&mut self, ids: &[gristmill_core::id::JobId]) -> Vec<String> {
+        let mut names = Vec::with_capacity(ids.len());
+        for id in ids {
+            names.push(self.name(*id).await);
+        }
+        names.sort();
+        names
+    }
+
+    async fn dispatched(&mut self, dispatched: &Dispatched) -> String {
+        format!("moved {} {}", dispatched.moved, self.dispatches(&dispatched.dispatches).await)
+    }
+
+    /// The ids on the road, however they are grouped.
+    async fn dispatches(&mut self, dispatches: &[Dispatch]) -> String {
+        let mut all = Vec::new();
+        for dispatch in dispatches {
+            for job in &dispatch.jobs {
+                let name = self.name(*job).await;
+                all.push(format!("{:?} {} {} {name}", dispatch.purpose, dispatch.queue, dispatch.lane));
+            }
+        }
+        all.sort();
+        format!("{all:?}")
+    }
+}
+
+fn told_progress(progress: &[BatchProgress]) -> String {
+    let told: Vec<String> = progress
+        .iter()
+        .map(|one| {
+            let (state, counts) = (one.state, one.counts);
+            format!("{} {state} {} {counts:?} {} {}", batch_name(one.batch), one.generation, one.remaining, one.halting)
+        })
+        .collect();
+    format!("{told:?}")
+}
+
+fn queue_name(queue: usize) -> String {
+    format!("queue{queue}")
+}
+
+fn email_key(key: usize) -> EmailKey {
+    EmailKey { tenant: TENANTS[0].to_owned(), key: format!("mail{key}") }
+}
+
+fn new_job(asked: &Asked) -> NewJob {
+    NewJob {
+        tenant: TENANTS[usize::from(asked.other_tenant)].to_owned(),
+        queue: queue_name(asked.queue),
+        lane: Lane::ALL[asked.lane % 3],
+        run: if asked.later { RunAt::In(LONG) } else { RunAt::Now },
+        max_attempts: asked.attempts,
+        timeout: LONG,
+        retry: RetryPolicy::Fixed(Span(LONG)),
+        idempotency_key: asked.key.map(|key| format!("key{key}")),
+        unique: asked.unique.map(|key| Unique::new(format!("unique{key}"))),
+        batch: asked.batch.map(batch_id),
+        ..NewJob::new(job_id(asked.number), if asked.odd { "odd" } else { "work" }, json!({ "n": asked.number }))
+    }
+}
+
+fn new_batch(batch: usize, key: Option<usize>, attempts: u32, other_tenant: bool) -> NewBatch {
+    let spelled = json!({
+        "source": { "jsonl": "-" }, "tolerate": "50%", "max_attempts": attempts, "queue": queue_name(batch % 2),
+        "timeout": "100h", "retry": { "fixed": "100h" },
+    });
+    NewBatch {
+        id: batch_id(batch),
+        tenant: TENANTS[usize::from(other_tenant)].to_owned(),
+        definition: testing::definition(spelled),
+        idempotency_key: key.map(|key| format!("key{key}")),
+        ..testing::batch()
+    }
+}
+
+fn chunk(number: usize, seq: usize, items: u64) -> NewChunk {
+    let slice = Slice::Bytes { file: 0, from: 0, to: items, line: 1 };
+    let seq = i64::try_from(seq).unwrap_or(0);
+    NewChunk { id: chunk_id(number), seq, payload: ChunkPayload { slice, items, first: seq.unsigned_abs() * 10 } }
+}
+
+fn completion(side: &Side, claimed: &Claimed, ended: &Ended) -> Completion {
+    let fence = side.fence(claimed);
+    let ending = match ended.how {
+        How::Done | How::Aside | How::Miscounted | How::Ends { .. } => Ending::Done,
+        How::Failed => Ending::Failed { retry_after: None },
+        How::Permanent => Ending::Permanent,
+        How::Interrupted => Ending::Interrupted,
+        How::Lost => Ending::WorkerLost,
+    };
+    let verdict = settle(ending, claimed.attempt, claimed.max_attempts, &RetryPolicy::Fixed(Span(LONG)), 0.5);
+    let mut completion = Completion::new(fence, ending, verdict);
+    completion.error = (ending != Ending::Done).then(|| "it failed".to_owned());
+    completion.output = (ending == Ending::Done).then(|| json!({ "of": claimed.name }));
+    completion.chunk = (claimed.chunk && ending == Ending::Done).then(|| chunk_result(claimed, ended.how));
+    completion.follow = ended.follow.iter().map(new_job).collect();
+    if let (How::Ends { halted, wrong_generation }, Some(batch), "aggregate") =
+        (ended.how, claimed.batch, claimed.kind.as_str())
+    {
+        let state = if halted { BatchState::Halted } else { BatchState::Complete };
+        let generation = claimed.generation + u32::from(wrong_generation);
+        let reason = halted.then(|| "over the budget".to_owned());
+        completion.batch_end = Some(BatchEnd { batch, generation, state, result: json!({ "sum": "1.50" }), reason });
+    }
+    completion
+}
+
+/// Every item is counted once, unless that is what is tried.
+fn chunk_result(claimed: &Claimed, how: How) -> ChunkResult {
+    let items = claimed.items;
+    match how {
+        How::Miscounted => ChunkResult { ok: items + 1, ..ChunkResult::default() },
+        How::Aside => {
+            let aside = |position: u64| SetAside {
+                position,
+                line: None,
+                stage: "parse".to_owned(),
+                reason: "no".to_owned(),
+                item: json!({ "position": position }),
+            };
+            let set_aside: Vec<SetAside> = (0..items.min(2)).map(aside).collect();
+            let quarantined = set_aside.len() as u64;
+            ChunkResult { ok: items - quarantined, quarantined, set_aside, ..ChunkResult::default() }
+        }
+        _ => ChunkResult { ok: items, ..ChunkResult::default() },
+    }
+}

@@ -1,0 +1,125 @@
+//! All that can be seen of a store, in words that are the same on both sides.
+
+use std::time::Duration;
+
+use gristmill_core::chunk::ChunkPayload;
+use gristmill_store::{BatchFilter, BatchView, JobFilter, JobView, Page, QuarantineFilter, QueueView};
+
+use crate::side::{Pair, Side, TENANTS, batch_name, worker_name};
+
+const ALL: Page = Page { after: None, limit: 1_000 };
+
+/// Everything, one thing a line.
+pub(crate) async fn at(pair: &Pair<'_>, side: &Side) -> Vec<String> {
+    let mut lines = Vec::new();
+    for tenant in TENANTS {
+        of_tenant(side, tenant, &mut lines).await;
+    }
+    let store = &side.store;
+    let mut workers: Vec<String> = Vec::new();
+    for worker in store.workers().await.expect("listed") {
+        workers.push(format!("{} {} {}", worker_name(worker.id), worker.state, worker.running));
+    }
+    workers.sort();
+    lines.extend(workers);
+    let stalled = store.stalled_plans(Duration::ZERO, 100).await.expect("looked");
+    lines.extend(stalled.iter().map(|(tenant, batch)| format!("stalled {tenant} {}", batch_name(*batch))));
+    let report = store.reconcile(true).await.expect("compared");
+    lines.push(format!("{} batches, {:?}", report.batches, report.findings));
+    let known = pair.jobs.len();
+    lines.push(format!("{known} jobs were ever seen"));
+    lines.extend(outbox(side).await);
+    lines
+}
+
+async fn of_tenant(side: &Side, tenant: &str, lines: &mut Vec<String>) {
+    let store = &side.store;
+    let filter = JobFilter { tenant: tenant.to_owned(), ..JobFilter::default() };
+    let listed = store.jobs(&filter, &ALL).await.expect("listed");
+    let mut jobs = Vec::new();
+    for job in listed {
+        let whole = store.job(tenant, job.id).await.expect("asked").expect("it was listed");
+        jobs.push(format!("{} {}", side.name(job.id).await, told_job(&whole)));
+    }
+    jobs.sort();
+    lines.extend(jobs);
+    let filter = BatchFilter { tenant: tenant.to_owned(), ..BatchFilter::default() };
+    for batch in store.batches(&filter, &ALL).await.expect("listed") {
+        lines.push(told_batch(&batch));
+        for result in store.chunk_results(batch.id, -1, 1_000).await.expect("listed") {
+            lines.push(format!("result {} {} {:?}", result.seq, result.generation, result.result));
+        }
+    }
+    let filter = QuarantineFilter { tenant: tenant.to_owned(), batch: None, open_only: false };
+    let mut items: Vec<String> = Vec::new();
+    for item in store.quarantine(&filter, &ALL).await.expect("listed") {
+        let (batch, seq, state) = (batch_name(item.batch), item.seq, item.state);
+        items.push(format!(
+            "{batch} {seq} {} {} {} {} {} {state}",
+            item.generation, item.position, item.stage, item.reason, item.item
+        ));
+    }
+    items.sort();
+    lines.extend(items);
+    lines.extend(store.queues(tenant).await.expect("listed").iter().map(told_queue));
+}
+
+fn told_job(job: &JobView) -> String {
+    let JobView { tenant, queue, lane, kind, state, attempt, max_attempts, seq, generation, items, .. } = job;
+    // What was compressed is looked into; the rest is as it was given.
+    let payload = match serde_json::from_value::<ChunkPayload>(job.payload.clone()) {
+        Ok(chunk) => format!("{} from {}: {:?}", chunk.items, chunk.first, chunk.slice),
+        Err(_) => job.payload.to_string(),
+    };
+    let attempts: Vec<String> = job
+        .attempts
+        .iter()
+        .map(|one| {
+            let (worker, begun) = (one.worker.map(worker_name), one.started_at.is_some());
+            format!("{} {worker:?} {} {:?} {begun}", one.attempt, one.ending, one.error)
+        })
+        .collect();
+    format!(
+        "{tenant} {queue} {lane} {kind} {state} {attempt}/{max_attempts} {:?} {seq:?} {generation} {items} {payload} \
+         {:?} {:?} {:?} waits {} begun {} finished {} {attempts:?}",
+        job.batch.map(batch_name),
+        job.output,
+        job.error,
+        job.worker.map(worker_name),
+        job.run_at.is_some(),
+        job.started_at.is_some(),
+        job.finished_at.is_some()
+    )
+}
+
+fn told_batch(batch: &BatchView) -> String {
+    let BatchView { name, state, paused, generation, counts, chunks, remaining, chunks_dead, retries, .. } = batch;
+    format!(
+        "{} {name} {state} paused {paused} {generation} {counts:?} {chunks} {remaining} {chunks_dead} {retries} {} {:?} \
+         {:?} {}",
+        batch_name(batch.id),
+        batch.tolerate,
+        batch.result,
+        batch.reason,
+        batch.finished_at.is_some()
+    )
+}
+
+fn told_queue(queue: &QueueView) -> String {
+    let waits = queue.oldest_queued_at.is_some();
+    format!("{:?} waits {waits}", QueueView { oldest_queued_at: None, ..queue.clone() })
+}
+
+/// What waits to be published, whoever holds it.
+async fn outbox(side: &Side) -> Vec<String> {
+    side.store.let_go_outbox().await;
+    let mut all = Vec::new();
+    for dispatch in side.store.outbox_take(Duration::ZERO, 1_000).await.expect("taken") {
+        for job in &dispatch.jobs {
+            let name = side.name(*job).await;
+            all.push(format!("outbox {:?} {} {} {name}", dispatch.purpose, dispatch.queue, dispatch.lane));
+        }
+    }
+    all.sort();
+    all
+}

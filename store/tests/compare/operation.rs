@@ -1,0 +1,236 @@
+//! The operations, and how a seed makes a sequence of them. They name jobs, batches and workers by small numbers, so
+//! that they collide, and so that a sequence still makes sense when some of it is left out.
+
+/// A small generator whose numbers depend on the seed alone (xorshift, G. Marsaglia 2003).
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d | 1);
+        for _ in 0..8 {
+            dice.below(2);
+        }
+        dice
+    }
+
+    pub(crate) fn below(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.below(sides) == 0
+    }
+
+    fn pick(&mut self, sides: u64) -> usize {
+        usize::try_from(self.below(sides)).unwrap_or(0)
+    }
+
+    fn some(&mut self, most: u64, sides: u64) -> Vec<usize> {
+        (0..=self.below(most)).map(|_| self.pick(sides)).collect()
+    }
+}
+
+/// A job to be enqueued.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) number: usize,
+    pub(crate) other_tenant: bool,
+    pub(crate) queue: usize,
+    pub(crate) lane: usize,
+    pub(crate) odd: bool,
+    pub(crate) later: bool,
+    pub(crate) attempts: u32,
+    pub(crate) key: Option<usize>,
+    pub(crate) unique: Option<usize>,
+    pub(crate) batch: Option<usize>,
+}
+
+/// How an attempt ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum How {
+    Done,
+    Aside,
+    Miscounted,
+    Failed,
+    Permanent,
+    Interrupted,
+    Lost,
+    Ends { halted: bool, wrong_generation: bool },
+}
+
+/// One attempt that ends: which of all that were ever claimed.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) claimed: usize,
+    pub(crate) how: How,
+    pub(crate) follow: Option<Asked>,
+}
+
+/// One operation.
+#[derive(Debug, Clone)]
+pub(crate) enum Operation {
+    Enqueue(Vec<Asked>),
+    CreateBatch { batch: usize, key: Option<usize>, attempts: u32, other_tenant: bool },
+    AddChunks { batch: usize, seqs: Vec<usize>, items: u64, number: usize },
+    Seal { batch: usize },
+    Discard { batch: usize },
+    Register { worker: usize },
+    Beat { worker: usize },
+    Retire { worker: usize },
+    ReleaseUnknown { worker: usize, known: Vec<usize> },
+    EndLease { worker: usize },
+    Claim { worker: usize, jobs: Vec<usize>, limit: u32, odd: bool },
+    ClaimNext { worker: usize, queue: Option<usize>, limit: u32 },
+    Complete(Vec<Ended>),
+    Rescue { limit: u32 },
+    Promote { limit: u32 },
+    MakeDue { job: usize },
+    PassDeadline { job: usize },
+    OutboxTake { limit: u32 },
+    OutboxDone,
+    Redispatch { queue: usize, limit: u32 },
+    Reconcile { dry: bool },
+    PauseBatch { batch: usize, paused: bool, dry: bool },
+    PauseQueue { queue: usize, paused: bool, dry: bool },
+    CancelBatch { batch: usize, dry: bool },
+    Halt { batch: usize },
+    CancelJob { job: usize, dry: bool },
+    RetryJob { job: usize, dry: bool },
+    RedriveDead { jobs: Vec<usize>, all: bool, dry: bool },
+    RedriveQuarantine { batch: usize, first: bool, chunk: u64, dry: bool },
+    Email { job: usize, key: usize },
+    EmailMove { key: usize, claimed: usize, to: usize },
+    Lead { worker: usize },
+}
+
+/// How many of each there are.
+pub(crate) const QUEUES: u64 = 2;
+const JOBS: u64 = 12;
+const BATCHES: u64 = 3;
+const WORKERS: u64 = 3;
+const KEYS: u64 = 3;
+
+/// 20 to 60 operations. Each begins with workers, for without them nothing much happens.
+pub(crate) fn sequence(dice: &mut Dice) -> Vec<Operation> {
+    let length = 20 + dice.below(41);
+    let mut all = vec![Operation::Register { worker: 0 }, Operation::Register { worker: 1 }];
+    all.extend((0..length).map(|_| operation(dice)));
+    all
+}
+
+fn operation(dice: &mut Dice) -> Operation {
+    match dice.below(100) {
+        0..=27 => creating(dice),
+        28..=47 => claiming(dice),
+        48..=64 => {
+            let count = 1 + dice.below(3);
+            Operation::Complete((0..count).map(|_| ended(dice)).collect())
+        }
+        65..=82 => looking_after(dice),
+        _ => steering(dice),
+    }
+}
+
+fn creating(dice: &mut Dice) -> Operation {
+    let batch = dice.pick(BATCHES);
+    match dice.below(10) {
+        0..=3 => {
+            let count = 1 + dice.below(3);
+            Operation::Enqueue((0..count).map(|_| asked(dice)).collect())
+        }
+        4..=5 => Operation::CreateBatch {
+            batch,
+            key: dice.one_in(3).then(|| dice.pick(2)),
+            attempts: 1 + u32::from(dice.one_in(2)),
+            other_tenant: dice.one_in(12),
+        },
+        6..=7 => {
+            Operation::AddChunks { batch, seqs: dice.some(3, 5), items: dice.below(4), number: dice.pick(1_000_000) }
+        }
+        8 => Operation::Seal { batch },
+        _ if dice.one_in(4) => Operation::Discard { batch },
+        _ => Operation::Seal { batch },
+    }
+}
+
+fn asked(dice: &mut Dice) -> Asked {
+    Asked {
+        number: dice.pick(JOBS),
+        other_tenant: dice.one_in(12),
+        queue: dice.pick(QUEUES),
+        lane: dice.pick(3),
+        odd: dice.one_in(10),
+        later: dice.one_in(4),
+        attempts: 1 + u32::from(dice.one_in(2)),
+        key: dice.one_in(4).then(|| dice.pick(KEYS)),
+        unique: dice.one_in(3).then(|| dice.pick(KEYS)),
+        batch: dice.one_in(6).then(|| dice.pick(BATCHES)),
+    }
+}
+
+fn claiming(dice: &mut Dice) -> Operation {
+    let worker = dice.pick(WORKERS);
+    let limit = u32::try_from(dice.below(5)).unwrap_or(0);
+    match dice.below(10) {
+        0 => Operation::Register { worker },
+        1 => Operation::Beat { worker },
+        2..=4 => Operation::Claim { worker, jobs: dice.some(4, 30), limit, odd: dice.one_in(4) },
+        5 if dice.one_in(3) => Operation::Retire { worker },
+        5 => Operation::ReleaseUnknown { worker, known: dice.some(4, 30) },
+        _ => Operation::ClaimNext { worker, queue: dice.one_in(3).then(|| dice.pick(QUEUES)), limit },
+    }
+}
+
+fn ended(dice: &mut Dice) -> Ended {
+    let how = match dice.below(24) {
+        0..=9 => How::Done,
+        10..=11 => How::Aside,
+        12 => How::Miscounted,
+        13..=14 => How::Failed,
+        15..=17 => How::Permanent,
+        18 => How::Interrupted,
+        19 => How::Lost,
+        _ => How::Ends { halted: dice.one_in(3), wrong_generation: dice.one_in(8) },
+    };
+    // Mostly one of the last that were claimed.
+    let claimed = if dice.one_in(5) { dice.pick(100) } else { usize::MAX - dice.pick(4) };
+    Ended { claimed, how, follow: dice.one_in(6).then(|| asked(dice)) }
+}
+
+fn looking_after(dice: &mut Dice) -> Operation {
+    let limit = if dice.one_in(3) { 1 + u32::from(dice.one_in(2)) } else { 100 };
+    let job = dice.pick(30);
+    match dice.below(20) {
+        0..=3 => Operation::Rescue { limit },
+        4..=6 => Operation::EndLease { worker: dice.pick(WORKERS) },
+        7..=8 => Operation::PassDeadline { job },
+        9..=10 => Operation::Promote { limit },
+        11..=13 => Operation::MakeDue { job },
+        14 => Operation::OutboxTake { limit: 1_000 },
+        15 => Operation::OutboxDone,
+        16..=17 => Operation::Redispatch { queue: dice.pick(QUEUES), limit },
+        18 => Operation::Email { job, key: dice.pick(2) },
+        _ if dice.one_in(2) => Operation::Lead { worker: dice.pick(WORKERS) },
+        _ if dice.one_in(2) => Operation::EmailMove { key: dice.pick(2), claimed: dice.pick(100), to: dice.pick(5) },
+        _ => Operation::Reconcile { dry: dice.one_in(2) },
+    }
+}
+
+fn steering(dice: &mut Dice) -> Operation {
+    let batch = dice.pick(BATCHES);
+    let dry = dice.one_in(6);
+    let (job, paused) = (dice.pick(30), dice.one_in(2));
+    match dice.below(18) {
+        0..=1 => Operation::PauseBatch { batch, paused, dry },
+        2..=4 => Operation::PauseQueue { queue: dice.pick(QUEUES), paused, dry },
+        5 => Operation::CancelBatch { batch, dry },
+        6 => Operation::Halt { batch },
+        7..=9 => Operation::CancelJob { job, dry },
+        10..=11 => Operation::RetryJob { job, dry },
+        12..=14 => Operation::RedriveDead { jobs: dice.some(4, 30), all: dice.one_in(2), dry },
+        _ => Operation::RedriveQuarantine { batch, first: dice.one_in(3), chunk: 1 + dice.below(3), dry },
+    }
+}
