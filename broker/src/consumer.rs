@@ -6,7 +6,9 @@ use gristmill_core::job::Lane;
 
 use crate::in_process::Hints;
 use crate::message::{Message, Poison};
-use crate::rabbitmq::{Receipt, Settle, Taking};
+use crate::rabbitmq::{self, Settle, Taking};
+#[cfg(feature = "testing")]
+use crate::testing::simulated;
 
 /// What a [`Consumer`] takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,25 @@ pub struct Delivery {
     pub(crate) receipt: Receipt,
 }
 
+/// How a delivery finds its way back.
+#[derive(Debug)]
+pub(crate) enum Receipt {
+    RabbitMq(rabbitmq::Receipt),
+    #[cfg(feature = "testing")]
+    Simulated(u64),
+}
+
+impl Receipt {
+    /// Of a message that came over RabbitMQ. No consumer ever sees one of another road.
+    pub(crate) fn over_rabbitmq(&self) -> Option<&rabbitmq::Receipt> {
+        match self {
+            Self::RabbitMq(receipt) => Some(receipt),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => None,
+        }
+    }
+}
+
 /// Takes messages off the road.
 #[derive(Debug)]
 pub struct Consumer(pub(crate) Kind);
@@ -42,6 +63,8 @@ pub struct Consumer(pub(crate) Kind);
 pub(crate) enum Kind {
     InProcess(Hints),
     RabbitMq(Taking),
+    #[cfg(feature = "testing")]
+    Simulated(simulated::Taking),
 }
 
 impl Consumer {
@@ -58,6 +81,8 @@ impl Consumer {
                 Vec::new()
             }
             Kind::RabbitMq(taking) => taking.next(max, wait).await,
+            #[cfg(feature = "testing")]
+            Kind::Simulated(taking) => taking.next(max, wait).await,
         }
     }
 
@@ -66,6 +91,8 @@ impl Consumer {
         match &self.0 {
             Kind::InProcess(hints) => hints.set_queues(queues),
             Kind::RabbitMq(taking) => taking.set_queues(queues),
+            #[cfg(feature = "testing")]
+            Kind::Simulated(taking) => taking.set_queues(queues),
         }
     }
 
@@ -75,6 +102,8 @@ impl Consumer {
         match &self.0 {
             Kind::InProcess(_) => drop(deliveries),
             Kind::RabbitMq(taking) => taking.settle(deliveries, Settle::Ack).await,
+            #[cfg(feature = "testing")]
+            Kind::Simulated(taking) => taking.ack(deliveries).await,
         }
     }
 
@@ -83,6 +112,8 @@ impl Consumer {
         match &self.0 {
             Kind::InProcess(_) => drop(deliveries),
             Kind::RabbitMq(taking) => taking.settle(deliveries, Settle::Requeue).await,
+            #[cfg(feature = "testing")]
+            Kind::Simulated(taking) => taking.requeue(deliveries).await,
         }
     }
 
@@ -92,6 +123,8 @@ impl Consumer {
         match self.0 {
             Kind::InProcess(_) => {}
             Kind::RabbitMq(taking) => taking.stop().await,
+            #[cfg(feature = "testing")]
+            Kind::Simulated(taking) => taking.stop().await,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the broker can be used just now.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// The state of the road.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -38,6 +38,9 @@ pub enum Broker {
     InProcess(InProcess),
     /// Messages over RabbitMQ.
     RabbitMq(RabbitMq),
+    /// Messages without a network, for simulations.
+    #[cfg(feature = "testing")]
+    Simulated(testing::simulated::Road),
 }
 
 /// What became of the outbox rows that were published.
@@ -70,6 +73,8 @@ impl Broker {
         match self {
             Self::InProcess(_) => "in-process".to_owned(),
             Self::RabbitMq(road) => road.describe(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => "simulated".to_owned(),
         }
     }
 
@@ -78,6 +83,8 @@ impl Broker {
         match self {
             Self::InProcess(_) => false,
             Self::RabbitMq(_) => true,
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => true,
         }
     }
 
@@ -86,6 +93,8 @@ impl Broker {
         match self {
             Self::InProcess(road) => road.health(),
             Self::RabbitMq(road) => road.health(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(road) => road.health(),
         }
     }
 
@@ -102,6 +111,8 @@ impl Broker {
                 Ok(Published { confirmed, unconfirmed: Vec::new() })
             }
             Self::RabbitMq(road) => road.publish(dispatches).await,
+            #[cfg(feature = "testing")]
+            Self::Simulated(road) => road.publish(dispatches).await,
         }
     }
 
@@ -118,6 +129,8 @@ impl Broker {
                 Ok(None)
             }
             Self::RabbitMq(road) => road.depth(queue).await.map(Some),
+            #[cfg(feature = "testing")]
+            Self::Simulated(road) => road.depth(queue).await.map(Some),
         }
     }
 
@@ -130,6 +143,8 @@ impl Broker {
         match self {
             Self::InProcess(road) => Ok(Consumer(Kind::InProcess(road.consume(&options.queues)))),
             Self::RabbitMq(road) => road.consume(&options).await.map(|taking| Consumer(Kind::RabbitMq(taking))),
+            #[cfg(feature = "testing")]
+            Self::Simulated(road) => Ok(Consumer(Kind::Simulated(road.consume(&options)))),
         }
     }
 
@@ -149,6 +164,8 @@ impl Broker {
             Self::RabbitMq(road) => {
                 road.consume_returned(prefetch).await.map(|taking| Consumer(Kind::RabbitMq(taking)))
             }
+            #[cfg(feature = "testing")]
+            Self::Simulated(road) => Ok(Consumer(Kind::Simulated(road.consume_returned(prefetch)))),
         }
     }
 
@@ -157,6 +174,8 @@ impl Broker {
         match self {
             Self::InProcess(_) => {}
             Self::RabbitMq(road) => road.close().await,
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => {}
         }
     }
 }

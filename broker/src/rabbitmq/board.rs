@@ -1,9 +1,9 @@
 //! What is known of the broker's health, put together from both connections.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::health::Health;
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::inbox::Inbox;
 use super::ledger::{Ledger, Settle};
 use super::link::{Link, Live, Target, pause};
-use crate::consumer::Delivery;
+use crate::consumer::{self, Delivery};
 use crate::error::BrokerError;
 use crate::message::Message;
 
@@ -207,6 +207,7 @@ impl<'a> Feed<'a> {
             (source, _) => source.queue().to_owned(),
         };
         let receipt = Receipt { ledger: Arc::clone(&self.ledger), tag: delivery_tag };
+        let receipt = consumer::Receipt::RabbitMq(receipt);
         self.shared.inbox.push(lane, Delivery { message, queue, lane, redelivered, receipt });
     }
 
@@ -222,7 +223,9 @@ impl<'a> Feed<'a> {
         while let Some(Ok(delivery)) = self.consumer.next().await {
             self.take(delivery).await;
         }
-        let tags: Vec<u64> = self.waiting().into_iter().map(|delivery| delivery.receipt.tag).collect();
+        let waiting = self.waiting();
+        let receipts = waiting.iter().filter_map(|delivery| delivery.receipt.over_rabbitmq());
+        let tags: Vec<u64> = receipts.map(|receipt| receipt.tag).collect();
         self.ledger.settle(tags, Settle::Requeue).await;
         tokio::select! {
             () = self.ledger.emptied() => {}
@@ -233,7 +236,8 @@ impl<'a> Feed<'a> {
     }
 
     fn waiting(&self) -> Vec<Delivery> {
-        self.shared.inbox.remove(|delivery| Arc::ptr_eq(&delivery.receipt.ledger, &self.ledger))
+        let ours = |receipt: &Receipt| Arc::ptr_eq(&receipt.ledger, &self.ledger);
+        self.shared.inbox.remove(|delivery| delivery.receipt.over_rabbitmq().is_some_and(ours))
     }
 }
 

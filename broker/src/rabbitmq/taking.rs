@@ -78,10 +78,10 @@ impl Taking {
 
     pub(crate) async fn settle(&self, deliveries: Vec<Delivery>, how: Settle) {
         let mut ledgers: Vec<(Arc<Ledger>, Vec<u64>)> = Vec::new();
-        for Delivery { receipt, .. } in deliveries {
+        for receipt in deliveries.iter().filter_map(|delivery| delivery.receipt.over_rabbitmq()) {
             match ledgers.iter_mut().find(|(ledger, _)| Arc::ptr_eq(ledger, &receipt.ledger)) {
                 Some((_, tags)) => tags.push(receipt.tag),
-                None => ledgers.push((receipt.ledger, vec![receipt.tag])),
+                None => ledgers.push((Arc::clone(&receipt.ledger), vec![receipt.tag])),
             }
         }
         join_all(ledgers.iter().map(|(ledger, tags)| ledger.settle(tags.iter().copied(), how))).await;

@@ -1,10 +1,12 @@
-//! A namespace on a real RabbitMQ for one test, of this crate and of the others, and a road that can be cut.
+//! A namespace on a real RabbitMQ for one test, of this crate and of the others, and a road that can be cut;
+//! and [`simulated`], a broker without a network.
 //!
 //! The broker is the one that `GRISTMILL_TEST_AMQP` names. Whatever a test has made there vanishes with its
 //! [`Namespace`], also when the test fails. Everything here panics when the broker does not answer: it is for
 //! tests alone.
 
 mod proxy;
+pub mod simulated;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

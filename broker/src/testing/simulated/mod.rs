@@ -1,0 +1,130 @@
+//! A broker without a network, for simulations: every message has a fate, and the seed decides it.
+//!
+//! It stands on paused time and on one thread, so that the same seed gives the same run. A message
+//! may be refused, lost, doubled, late, overtaken or followed by poison; a broker may be blocked,
+//! away or purged; a process may be stalled or killed, and what it held goes to others.
+
+mod dice;
+mod life;
+mod road;
+mod server;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gristmill_core::id::JobId;
+use gristmill_core::job::Lane;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+pub use dice::{Dice, mix};
+pub use life::Life;
+pub use road::Road;
+pub(crate) use road::Taking;
+pub use server::{Census, Tally, Vices, Weather};
+
+use crate::{Broker, Health};
+use server::Server;
+
+/// The broker itself. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Simulated(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    server: Mutex<Server>,
+    health: watch::Sender<Health>,
+    arrived: Notify,
+}
+
+impl Shared {
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Simulated {
+    /// One in good weather, without messages.
+    pub fn new(dice: Dice) -> Self {
+        let server = Mutex::new(Server::new(dice));
+        Self(Arc::new(Shared { server, health: watch::Sender::new(Health::Up), arrived: Notify::new() }))
+    }
+
+    /// A connection for one incarnation of a process.
+    pub fn connect(&self, life: Life) -> Road {
+        Road { shared: Arc::clone(&self.0), life, takers: Arc::default() }
+    }
+
+    /// A connection is gone: what its consumers held goes to others. Their acknowledgements come too late.
+    pub fn disconnect(&self, road: &Road) {
+        let takers = road.takers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for taker in takers {
+            self.0.server().forget(taker);
+        }
+        self.0.arrived.notify_waiters();
+    }
+
+    /// From now on this goes wrong so often.
+    pub fn weather(&self, weather: Weather) {
+        self.0.server().weather = weather;
+    }
+
+    /// From now on it has these vices.
+    pub fn vices(&self, vices: Vices) {
+        self.0.server().vices = vices;
+    }
+
+    /// It cannot be reached any more. What was handed out goes back.
+    pub fn away(&self) {
+        self.0.server().forget_all();
+        self.0.health.send_replace(Health::Down { since: Instant::now(), reason: "it is away".to_owned() });
+    }
+
+    /// It takes no more messages, and still hands them out.
+    pub fn blocked(&self) {
+        self.0.health.send_replace(Health::Blocked { since: Instant::now(), reason: "low on memory".to_owned() });
+    }
+
+    /// It can be used again.
+    pub fn back(&self) {
+        self.0.health.send_replace(Health::Up);
+        self.0.arrived.notify_waiters();
+    }
+
+    /// Loses everything that waits: how many messages.
+    pub fn purge(&self) -> usize {
+        self.0.server().purge()
+    }
+
+    /// Puts a message on a queue that nobody can read.
+    pub fn poison(&self, queue: &str, lane: Lane) {
+        self.0.server().poison(queue, lane);
+        self.0.arrived.notify_waiters();
+    }
+
+    /// What has happened so far.
+    pub fn tally(&self) -> Tally {
+        self.0.server().tally
+    }
+
+    /// What is there now.
+    pub fn census(&self) -> Census {
+        self.0.server().census()
+    }
+
+    /// The most messages that ever waited in one queue.
+    pub fn deepest(&self) -> u32 {
+        self.0.server().deepest
+    }
+
+    /// Every job of which a copy has come to the queue of dead letters.
+    pub fn copies(&self) -> BTreeSet<JobId> {
+        self.0.server().copies()
+    }
+}
+
+impl From<Road> for Broker {
+    fn from(road: Road) -> Self {
+        Self::Simulated(road)
+    }
+}
