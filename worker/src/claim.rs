@@ -99,6 +99,7 @@ impl Claimer {
         let claimed = self.store.claim_next(&self.claim).await?;
         if claimed.is_empty() && !wait.is_zero() {
             tokio::select! {
+                biased;
                 _ = self.store.wait_for_work(wait) => {}
                 () = self.road.work() => {}
             }
@@ -141,6 +142,7 @@ impl Claiming {
                         tracing::warn!(%error, "claiming will be tried again");
                     }
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep(waits.wait(failures, 1.0)) => {}
                         () = stop.cancelled() => {}
                     }

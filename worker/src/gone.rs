@@ -53,6 +53,7 @@ impl Gone {
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = watching => {}
         }

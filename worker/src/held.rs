@@ -58,9 +58,11 @@ impl Holdings {
         Hold { fence: job.fence, gone, all: self.clone() }
     }
 
-    /// Every attempt that is held now.
+    /// Every attempt that is held now, always in the same order.
     pub(crate) fn known(&self) -> Vec<Fence> {
-        self.all().keys().copied().collect()
+        let mut known: Vec<Fence> = self.all().keys().copied().collect();
+        known.sort_unstable();
+        known
     }
 
     /// Calls off attempts that do not count any more: how many of them had not heard of it.

@@ -63,6 +63,7 @@ impl Lease {
         let mut silent = false;
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 _ = beats.tick() => {}
             }

@@ -65,6 +65,7 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
     let claiming = claiming.run(&stop);
     tokio::pin!(claiming, shutdown);
     let (claimer, asked) = tokio::select! {
+        biased;
         claimer = &mut claiming => (claimer, false),
         () = &mut shutdown => {
             stop.cancel();
