@@ -192,7 +192,8 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     // ---- steering ------------------------------------------------------------------------
 
-    /// Stops or lets go the claiming of a batch's chunks. Resuming dispatches what waits and nothing else holds.
+    /// Stops or lets go the claiming of all jobs of a batch. Resuming dispatches what waits and nothing else holds. One
+    /// that has ended cannot be paused, but resumed if it was paused before it ended: what it sends waits for that.
     async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered>;
 
     /// Cancels a batch for good: its unfinished jobs become `cancelled`, no aggregate will run.

@@ -30,7 +30,7 @@ const BATCH: &str = "SELECT state, halting, paused FROM batch WHERE id = $1 AND 
 
 const PAUSE_BATCH: &str = "
 UPDATE batch SET paused = $3 WHERE id = $1 AND tenant = $2 AND paused <> $3
-  AND state IN ('open', 'sealed', 'aggregating')";
+  AND (state IN ('open', 'sealed', 'aggregating') OR NOT $3)";
 
 const WAITING_OF_BATCH: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j WHERE j.batch_id = $1 AND j.state = 'queued'
@@ -137,7 +137,9 @@ pub(super) async fn pause_batch(
     (tenant, batch, paused): &(&str, BatchId, bool),
 ) -> Outcome<Steered> {
     let row = find(work, tenant, *batch).await?;
-    if row.state()?.is_final() {
+    // One that was paused while its aggregate ran still has to send what it sends.
+    let lets_go = row.paused && !*paused;
+    if row.state()?.is_final() && !lets_go {
         return Err(ended(*batch, &row.state).into());
     }
     if row.paused == *paused {

@@ -39,7 +39,9 @@ pub(super) fn pause_batch(
 ) -> Result<Steered> {
     let mut t = Transition::begin(store);
     let batch = batch_of(&mut t, tenant, id)?;
-    if batch.state.is_final() {
+    // One that was paused while its aggregate ran still has to send what it sends.
+    let lets_go = batch.paused && !paused;
+    if batch.state.is_final() && !lets_go {
         let what = format!("batch {id} is {} already; there is nothing to pause or resume", batch.state);
         return Err(StoreError::Conflict(what));
     }

@@ -38,7 +38,9 @@ pub(super) async fn pause_batch(
 ) -> Result<Steered> {
     let mut t = Transition::begin(store).await?;
     let found = batch_of(&mut t, tenant, batch).await?;
-    if found.state.is_final() {
+    // One that was paused while its aggregate ran still has to send what it sends.
+    let lets_go = found.paused && !paused;
+    if found.state.is_final() && !lets_go {
         let what = format!("batch {batch} is {} already; there is nothing to pause or resume", found.state);
         return Err(StoreError::Conflict(what));
     }

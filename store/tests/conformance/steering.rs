@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::job::{JobState, RunAt};
+use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{BatchEnd, Completion, StoreError};
 use serde_json::json;
@@ -22,6 +22,7 @@ conformance! {
     a_waiting_job_can_be_told_to_run_now,
     a_dead_letter_is_not_retried_but_redriven,
     a_paused_queue_keeps_what_it_has_and_resuming_dispatches_it,
+    a_batch_that_ended_while_it_was_paused_sends_its_effects_when_it_is_resumed,
     a_dry_run_changes_nothing,
     what_belongs_to_another_tenant_is_not_found,
     a_queue_that_was_never_paused_cannot_be_resumed,
@@ -155,6 +156,24 @@ async fn a_dead_letter_is_not_retried_but_redriven(store: TestStore) {
     complete(&store, &[testing::dead(&claimed)]).await;
     let error = store.retry_job(TENANT, claimed.fence.job, false).await.expect_err("refused");
     assert!(matches!(&error, StoreError::Conflict(text) if text.contains("redrive")), "{error}");
+}
+
+async fn a_batch_that_ended_while_it_was_paused_sends_its_effects_when_it_is_resumed(store: TestStore) {
+    let id = testing::sealed(&store, 0, 0).await;
+    let worker = enter(&store).await;
+    let aggregate = claim_one(&store, worker).await;
+    store.pause_batch(TENANT, id, true, false).await.expect("paused while its aggregate runs");
+    let effect = NewJob { batch: Some(id), ..testing::job() };
+    let end = BatchEnd { batch: id, generation: 0, state: BatchState::Complete, result: json!({}), reason: None };
+    let ended = Completion { batch_end: Some(end), follow: vec![effect.clone()], ..testing::done(&aggregate) };
+    complete(&store, &[ended]).await;
+    assert_eq!(batch(&store, id).await.state, BatchState::Complete);
+    assert!(claim(&store, worker, 1).await.is_empty(), "it is paused");
+    let resumed = store.pause_batch(TENANT, id, false, false).await.expect("resumed although it has ended");
+    assert_eq!(resumed.dispatched.dispatches[0].jobs, [effect.id]);
+    assert_eq!(claim_one(&store, worker).await.fence.job, effect.id);
+    let error = store.pause_batch(TENANT, id, false, false).await.expect_err("there is nothing left to resume");
+    assert!(matches!(error, StoreError::Conflict(_)), "{error}");
 }
 
 async fn a_paused_queue_keeps_what_it_has_and_resuming_dispatches_it(store: TestStore) {
