@@ -12,7 +12,7 @@ use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pipeline::{DefinitionError, Pipeline, resolve};
 use gristmill_jobs::road::Road;
 use gristmill_jobs::source::{self, OpenOptions, Planner, SourceError, Stream};
-use gristmill_store::{Dispatched, GROUP_JOBS_MAX, NewBatch, NewChunk, StoreError, StoreHandle};
+use gristmill_store::{GROUP_JOBS_MAX, NewBatch, NewChunk, StoreError, StoreHandle};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -102,8 +102,10 @@ pub async fn start_batch(store: &StoreHandle, road: &Road, start: StartBatch) ->
         idempotency_key,
         trace,
     };
-    let created = store.create_batch(&batch).await?;
-    if !created.created {
+    // Known already, but under the id that nobody else has, is made by a first try whose answer was lost: it
+    // would stay empty for ever if we took it for somebody else's.
+    let created = patiently(|| store.create_batch(&batch)).await?;
+    if created.id != batch.id {
         return Ok(created.id);
     }
     if let Err(error) = fill(store, road, created.id, planner).await {
@@ -201,9 +203,9 @@ async fn add(store: &StoreHandle, road: &Road, batch: BatchId, group: &[NewChunk
 }
 
 /// A transition that may be made again after an unknown commit result is made again.
-async fn patiently<F>(transition: impl Fn() -> F) -> Result<Dispatched, StoreError>
+async fn patiently<T, F>(transition: impl Fn() -> F) -> Result<T, StoreError>
 where
-    F: Future<Output = Result<Dispatched, StoreError>>,
+    F: Future<Output = Result<T, StoreError>>,
 {
     let waits = RetryPolicy::Exponential { base: Span(Duration::from_millis(50)), cap: Span(Duration::from_secs(5)) };
     let mut attempt = 0;
