@@ -51,6 +51,11 @@ faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6).
 	$(CARGO) run --quiet --package gristmill-tests --bin faults -- --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
 		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6}
 
+.PHONY: simulate
+simulate: ## Runs seeds of the simulation (SEEDS=100000 SEED=1); with SEEDS=1 it prints what happens.
+	@GRISTMILL_SIMULATE_SEEDS=$${SEEDS:-2000} GRISTMILL_SIMULATE_SEED=$${SEED:-1} \
+		$(CARGO) test --workspace --test simulate -- every_seed_keeps_every_promise --nocapture
+
 .PHONY: check
 check: fmt-check clippy docs deny test ## What must pass before a change goes in.
 

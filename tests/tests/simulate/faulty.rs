@@ -1,0 +1,265 @@
+//! The store as one process sees it: calls may come too late, fail, lose their answer, or be the last
+//! thing that the process does.
+
+use std::any::Any;
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::poll;
+use gristmill_broker::testing::simulated::Dice;
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::{ClaimedJob, Fence, NewJob};
+use gristmill_store::*;
+use tokio::time::sleep;
+
+use crate::world::{Process, World};
+
+/// What goes wrong with calls how often: in a thousand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Trouble {
+    /// The process dies before the call, after it, or in its middle.
+    pub(crate) dies: u64,
+    /// The same of calls that complete.
+    pub(crate) dies_completing: u64,
+    /// An error, and nothing has happened.
+    pub(crate) refused: u64,
+    /// An error, although it is committed.
+    pub(crate) forgotten: u64,
+    /// The call or its answer takes up to so many milliseconds longer.
+    pub(crate) slow: u64,
+}
+
+/// A store that delegates, in one process.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    inner: StoreHandle,
+    world: Arc<World>,
+    process: Process,
+    dice: Mutex<Dice>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Good,
+    DiesBefore,
+    DiesWithin,
+    Refused,
+    Forgotten,
+}
+
+impl Faulty {
+    pub(crate) fn new(world: &Arc<World>, process: &Process, dice: Dice) -> StoreHandle {
+        Arc::new(Self {
+            inner: Arc::clone(&world.store),
+            world: Arc::clone(world),
+            process: process.clone(),
+            dice: Mutex::new(dice),
+        })
+    }
+
+    fn fate(&self, what: &str) -> (Fate, [Duration; 2]) {
+        if self.world.kills_now(&self.process, what) {
+            return (
+                if self.throw(|dice| dice.happens(500)) { Fate::DiesBefore } else { Fate::DiesWithin },
+                [Duration::ZERO; 2],
+            );
+        }
+        let trouble = self.world.trouble();
+        self.throw(|dice| {
+            let waits = if trouble.slow == 0 || !dice.happens(300) {
+                [Duration::ZERO; 2]
+            } else {
+                [dice.millis(0, trouble.slow), dice.millis(0, trouble.slow)]
+            };
+            let dies = if what == "complete" { trouble.dies_completing } else { trouble.dies };
+            let fate = match dice.below(1_000) {
+                n if n < dies => {
+                    if dice.happens(500) {
+                        Fate::DiesBefore
+                    } else {
+                        Fate::DiesWithin
+                    }
+                }
+                n if n < dies + trouble.refused => Fate::Refused,
+                n if n < dies + trouble.refused + trouble.forgotten => Fate::Forgotten,
+                _ => Fate::Good,
+            };
+            (fate, waits)
+        })
+    }
+
+    fn throw<T>(&self, throw: impl FnOnce(&mut Dice) -> T) -> T {
+        throw(&mut self.dice.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn call<T: Send>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<T>> + Send,
+        seen: impl FnOnce(&T) + Send,
+    ) -> Result<T> {
+        let (fate, [before, after]) = self.fate(what);
+        self.wait(before).await;
+        match fate {
+            Fate::DiesBefore => self.dies(what).await,
+            Fate::Refused => return Err(self.error(what, "is refused")),
+            Fate::Good | Fate::DiesWithin | Fate::Forgotten => {}
+        }
+        let mut call = pin!(call);
+        // Most stores of a simulation answer at once; one that does not can be left in its middle.
+        let answer = match poll!(&mut call) {
+            std::task::Poll::Ready(answer) => answer,
+            std::task::Poll::Pending if fate == Fate::DiesWithin => self.dies(what).await,
+            std::task::Poll::Pending => tokio::select! {
+                biased;
+                () = self.process.life.over() => pending().await,
+                answer = call => answer,
+            },
+        };
+        if let Ok(answer) = &answer {
+            seen(answer);
+        }
+        if fate == Fate::DiesWithin {
+            self.dies(what).await
+        }
+        self.wait(after).await;
+        if fate == Fate::Forgotten && answer.is_ok() {
+            return Err(self.error(what, "loses its answer"));
+        }
+        answer
+    }
+
+    async fn wait(&self, wait: Duration) {
+        self.process.life.turn().await;
+        if !wait.is_zero() {
+            sleep(wait).await;
+            self.process.life.turn().await;
+        }
+    }
+
+    async fn dies<T>(&self, what: &str) -> T {
+        self.world.note(&self.process, &format!("dies at {what}"), None, 0);
+        self.world.kill(&self.process);
+        pending().await
+    }
+
+    fn error(&self, what: &str, how: &str) -> StoreError {
+        self.world.note(&self.process, &format!("{what} {how}"), None, 0);
+        self.world.count(|figures| figures.errors += 1);
+        StoreError::Unavailable("the simulation broke off".to_owned())
+    }
+
+    fn claimed(&self, jobs: &[ClaimedJob]) {
+        self.world.history(|history| history.claimed(&self.process.name, jobs));
+    }
+}
+
+/// Methods that do no more than the call.
+macro_rules! plain {
+    ($($name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Store for Faulty {
+            fn describe(&self) -> String {
+                self.inner.describe()
+            }
+
+            fn embedded(&self) -> bool {
+                self.inner.embedded()
+            }
+
+            async fn wait_for_work(&self, at_most: Duration) -> bool {
+                self.process.life.turn().await;
+                let hint = self.inner.wait_for_work(at_most).await;
+                self.process.life.turn().await;
+                hint
+            }
+
+            async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
+                self.process.life.turn().await;
+                let seen = self.inner.wait_for_gone(seen, at_most).await;
+                self.process.life.turn().await;
+                seen
+            }
+
+            async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
+                self.world.history(|history| history.works(&self.process.name, claim.worker));
+                self.call("claim", self.inner.claim(claim, ids), |report| self.claimed(&report.claimed)).await
+            }
+
+            async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
+                self.world.history(|history| history.works(&self.process.name, claim.worker));
+                self.call("claim_next", self.inner.claim_next(claim), |jobs| self.claimed(jobs)).await
+            }
+
+            async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
+                self.call("complete", self.inner.complete(completions), |report| {
+                    self.world.completed(&self.process, completions, report);
+                })
+                .await
+            }
+
+            async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
+                self.call("reconcile", self.inner.reconcile(dry_run), |report| self.world.reconciled(report)).await
+            }
+
+            async fn rescue(&self, limit: u32) -> Result<RescueReport> {
+                self.call("rescue", self.inner.rescue(limit), |report| self.world.rescued(&self.process, report)).await
+            }
+
+            fn as_any(&self) -> &dyn Any {
+                self.inner.as_any()
+            }
+
+            $(async fn $name(&self, $($arg: $kind),*) -> Result<$answer> {
+                self.call(stringify!($name), self.inner.$name($($arg),*), |_| ()).await
+            })*
+        }
+    };
+}
+
+plain! {
+    migrate() -> MigrationStatus;
+    migrations() -> MigrationStatus;
+    now() -> Instant;
+    enqueue(jobs: &[NewJob]) -> EnqueueReport;
+    create_batch(batch: &NewBatch) -> CreatedBatch;
+    add_chunks(batch: BatchId, chunks: &[NewChunk]) -> Dispatched;
+    seal(batch: BatchId) -> Dispatched;
+    discard_batch(batch: BatchId) -> ();
+    stalled_plans(older_than: Duration, limit: u32) -> Vec<(String, BatchId)>;
+    register_worker(worker: &NewWorker) -> ();
+    beat(worker: WorkerId, lease: Duration, running: u32) -> bool;
+    gone(held: &[Fence]) -> Vec<Fence>;
+    retire_worker(worker: WorkerId) -> Dispatched;
+    release_unknown(worker: WorkerId, known: &[Fence]) -> Dispatched;
+    workers() -> Vec<WorkerView>;
+    promote(limit: u32) -> Dispatched;
+    outbox_take(older_than: Duration, limit: u32) -> Vec<Dispatch>;
+    outbox_done(ids: &[i64]) -> ();
+    outbox_backlog() -> OutboxBacklog;
+    redispatch(queue: &str, older_than: Duration, limit: u32) -> Dispatched;
+    pause_batch(tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Steered;
+    cancel_batch(tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Steered;
+    halt_batch(batch: BatchId, reason: &str) -> Steered;
+    cancel_job(tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Steered;
+    cancel_jobs(tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Steered;
+    retry_job(tenant: &str, job: JobId, dry_run: bool) -> Steered;
+    pause_queue(tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Steered;
+    redrive_dead(tenant: &str, jobs: &[JobId], dry_run: bool) -> Steered;
+    redrive_quarantine(tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Steered;
+    batch(tenant: &str, batch: BatchId) -> Option<BatchView>;
+    batch_plan(batch: BatchId) -> Option<BatchPlan>;
+    batches(filter: &BatchFilter, page: &Page) -> Vec<BatchView>;
+    chunk_results(batch: BatchId, after_seq: i64, limit: u32) -> Vec<StoredResult>;
+    job(tenant: &str, job: JobId) -> Option<JobView>;
+    jobs(filter: &JobFilter, page: &Page) -> Vec<JobView>;
+    queues(tenant: &str) -> Vec<QueueView>;
+    quarantine(filter: &QuarantineFilter, page: &Page) -> Vec<QuarantineView>;
+    email(email: &NewEmail) -> EmailRecord;
+    email_move(key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> bool;
+    lead(name: &str, holder: WorkerId, lease: Duration) -> Option<i64>;
+}

@@ -1,0 +1,198 @@
+//! Who makes things go wrong, apart from what goes wrong by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use gristmill_broker::testing::simulated::Dice;
+use gristmill_core::id::{DEFAULT_TENANT, JobId};
+use gristmill_core::job::JobState;
+use gristmill_store::{JobFilter, Page};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::plan::Story;
+use crate::world::{Doom, Process, World};
+
+/// One thing that went wrong, in a story in which nothing else did.
+#[derive(Debug, Clone)]
+pub(crate) struct Blow {
+    /// When it was over: from then on time counts.
+    pub(crate) at: Instant,
+    /// The jobs that waited, or ran where nobody was left to run them.
+    pub(crate) waiting: Vec<JobId>,
+}
+
+/// Rages for as long as the plan says. Of a calm story, what it did.
+pub(crate) async fn rage(world: &Arc<World>, mut dice: Dice) -> Option<Blow> {
+    match world.case.story {
+        Story::Storm | Story::Clocks => {
+            storm(world, &mut dice).await;
+            None
+        }
+        Story::Kill => Some(kill(world, &mut dice).await),
+        Story::Purge => Some(purge(world, &mut dice).await),
+        Story::Outage => Some(outage(world, &mut dice).await),
+        Story::Backlog => {
+            backlog(world, &mut dice).await;
+            None
+        }
+    }
+}
+
+async fn storm(world: &Arc<World>, dice: &mut Dice) {
+    let end = Instant::now() + world.plan.storm;
+    let mut leapt = Leapt::default();
+    let pace = dice.between(600, 6_000);
+    while Instant::now() < end {
+        sleep(dice.millis(100, pace)).await;
+        if world.plan.leaps && dice.happens(400) {
+            leap(world, dice, &mut leapt);
+            continue;
+        }
+        match dice.below(100) {
+            0..=59 => strike(world, dice),
+            60..=74 => {
+                let length = dice.millis(500, 8_000);
+                go_away(world, dice.happens(300), length).await;
+            }
+            75..=79 => {
+                // Long enough for workers to ask the store.
+                let length = dice.millis(30_000, 40_000);
+                go_away(world, false, length).await;
+            }
+            80..=89 => purged(world),
+            _ => {}
+        }
+    }
+    world.clock.thaw();
+    // Somebody sets the clock: as late as it has ever been, or else what was written down then would be
+    // in the future, and what waits for a time would wait for as much longer.
+    world.clock.leap(leapt.most - leapt.now);
+}
+
+/// By how much the clock is wrong, and was at most.
+#[derive(Debug, Default)]
+struct Leapt {
+    now: TimeDelta,
+    most: TimeDelta,
+}
+
+impl Leapt {
+    fn by(&mut self, by: TimeDelta) {
+        self.now += by;
+        self.most = self.most.max(self.now);
+    }
+}
+
+fn strike(world: &Arc<World>, dice: &mut Dice) {
+    let living = world.living("");
+    let busy: Vec<Process> = living.iter().filter(|process| world.is_busy(process)).cloned().collect();
+    // It hurts most where something runs.
+    let those = if busy.is_empty() || dice.happens(300) { living } else { busy };
+    let Some(victim) = those.get(dice.below(those.len() as u64) as usize) else { return };
+    let [kill, stall, stop] = world.plan.blades;
+    match dice.below(kill + stall + stop) {
+        blade if blade < kill => world.kill(victim),
+        blade if blade < kill + stall => {
+            let (from, to) = world.plan.stalls[dice.below(5) as usize];
+            world.stall(victim, dice.millis(from, to));
+        }
+        _ => world.stop(victim),
+    }
+}
+
+async fn go_away(world: &Arc<World>, blocked: bool, length: Duration) {
+    world.count(|figures| figures.outages += 1);
+    world.tell(if blocked { "the broker is blocked" } else { "the broker is away" }, length.as_millis() as u64);
+    if blocked {
+        world.broker.blocked()
+    } else {
+        world.broker.away()
+    }
+    sleep(length).await;
+    world.broker.back();
+    world.tell("the broker is back", 0);
+}
+
+fn purged(world: &Arc<World>) {
+    let lost = world.broker.purge();
+    world.tell("the broker loses all that waits", lost as u64);
+}
+
+fn leap(world: &Arc<World>, dice: &mut Dice, leapt: &mut Leapt) {
+    world.count(|figures| figures.leaps += 1);
+    let seconds = i64::try_from(match dice.below(3) {
+        0 => dice.between(1, 30),
+        1 => dice.between(30, 600),
+        _ => 3_600,
+    });
+    let by = TimeDelta::seconds(seconds.unwrap_or(1));
+    match dice.below(5) {
+        0 | 1 => {
+            world.clock.leap(by);
+            leapt.by(by);
+            world.tell("the clock leaps forward", by.num_seconds() as u64);
+        }
+        2 | 3 => {
+            world.clock.leap(-by);
+            leapt.by(-by);
+            world.tell("the clock goes back", by.num_seconds() as u64);
+        }
+        _ => {
+            world.clock.freeze();
+            world.tell("the clock stands still", 0);
+            let (clock, until) = (world.clock.clone(), Instant::now() + dice.millis(500, 20_000));
+            tokio::spawn(async move {
+                sleep_until(until).await;
+                clock.thaw();
+            });
+        }
+    }
+}
+
+/// A worker dies at a call that the seed chooses, when there is work.
+async fn kill(world: &Arc<World>, dice: &mut Dice) -> Blow {
+    sleep(dice.millis(3_000, 6_000)).await;
+    let call = ["claim", "claim", "claim", "complete", "beat"][dice.below(5) as usize];
+    let process = format!("worker {}", dice.between(1, world.plan.workers));
+    world.doom(Doom { process: process.clone(), call, after: dice.below(4) });
+    sleep(Duration::from_secs(6)).await;
+    // Whether or not that call ever came, it dies now.
+    if let Some(victim) = world.living(&process).first() {
+        world.kill(victim);
+    }
+    let (at, waiting) = world.killed().unwrap_or((Instant::now(), Vec::new()));
+    Blow { at, waiting }
+}
+
+async fn purge(world: &Arc<World>, dice: &mut Dice) -> Blow {
+    sleep(dice.millis(2_000, 9_000)).await;
+    purged(world);
+    Blow { at: Instant::now(), waiting: waiting(world).await }
+}
+
+async fn outage(world: &Arc<World>, dice: &mut Dice) -> Blow {
+    sleep(dice.millis(1_000, 4_000)).await;
+    let length = dice.millis(1_000, 20_000);
+    go_away(world, dice.happens(300), length).await;
+    Blow { at: Instant::now(), waiting: waiting(world).await }
+}
+
+/// The jobs that could be claimed now.
+async fn waiting(world: &World) -> Vec<JobId> {
+    let filter =
+        JobFilter { tenant: DEFAULT_TENANT.to_owned(), states: vec![JobState::Queued], ..JobFilter::default() };
+    let jobs = world.store.jobs(&filter, &Page { after: None, limit: 1_000 }).await.expect("the store answers");
+    jobs.into_iter().map(|job| job.id).collect()
+}
+
+async fn backlog(world: &Arc<World>, dice: &mut Dice) {
+    let end = Instant::now() + world.plan.storm;
+    while Instant::now() < end {
+        sleep(Duration::from_secs(5)).await;
+        let living = world.living("worker");
+        if let Some(victim) = living.get(dice.below(living.len() as u64) as usize) {
+            world.kill(victim);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Those who want something: creators of batches and jobs, and an operator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_broker::testing::simulated::Dice;
+use gristmill_core::chunk::{ChunkPayload, Slice, SourceStamp};
+use gristmill_core::duration::Span;
+use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId};
+use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
+use gristmill_core::retry::RetryPolicy;
+use gristmill_jobs::road::Road;
+use gristmill_store::{
+    BatchFilter, JobFilter, NewBatch, NewChunk, Page, QuarantineRedrive, Result, Steered, StoreError, StoreHandle,
+};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::duties::QUEUES;
+use crate::items;
+use crate::plan::Story;
+use crate::world::{PlannedBatch, PlannedJob, World};
+
+/// Shorter than a lease, so that the deadline comes first, and longer, so that the lease does.
+const TIMEOUTS: [u64; 2] = [8, 30];
+
+/// How often a store that is away is asked.
+const TRIES_MAX: u32 = 10;
+
+/// Somebody starts a batch, as `gristmill_scheduler::start_batch` does it; when that died in between,
+/// somebody asks once more with the same key.
+pub(crate) async fn start_batch(world: Arc<World>, number: u64, mut dice: Dice) {
+    let wait = if world.plan.storm > Duration::from_secs(60) { 0 } else { 6_000 };
+    sleep(dice.millis(0, wait)).await;
+    let mut left = dice.between(1, 6);
+    let mut sizes = Vec::new();
+    while left > 0 {
+        sizes.push(dice.between(1, 5));
+        left -= 1;
+    }
+    let key = format!("batch-{number}");
+    let items = sizes.iter().sum();
+    world.work(|work| work.batches.push(PlannedBatch { key: key.clone(), id: None, items, sealed: false }));
+    let calm = world.case.story.is_calm();
+    let tolerate = if calm || dice.happens(700) { "100%" } else { "3" };
+    let lane = Lane::ALL[dice.below(3) as usize];
+    let definition =
+        items::definition(tolerate, QUEUES[dice.below(2) as usize], lane.as_str(), TIMEOUTS[dice.below(2) as usize]);
+    for life in 1..=2 {
+        let process = world.process(&format!("creator {number}"), life);
+        let (store, road) = world.ground(&process, &mut dice);
+        let batch = NewBatch {
+            id: BatchId(world.id()),
+            tenant: DEFAULT_TENANT.to_owned(),
+            name: "orders".to_owned(),
+            definition: definition.clone(),
+            stamp: SourceStamp::default(),
+            params: Value::Null,
+            idempotency_key: Some(key.clone()),
+            trace: None,
+        };
+        let plan = plan(Arc::clone(&world), store, road, batch, sizes.clone(), dice.fork());
+        tokio::select! {
+            biased;
+            () = process.gone.notified() => {}
+            _ = plan => {
+                process.life.end();
+                world.leave(&process);
+                return;
+            }
+        }
+        sleep(dice.millis(500, 5_000)).await;
+    }
+}
+
+async fn plan(
+    world: Arc<World>,
+    store: StoreHandle,
+    road: Road,
+    batch: NewBatch,
+    sizes: Vec<u64>,
+    mut dice: Dice,
+) -> Result<()> {
+    let created = patiently(|| store.create_batch(&batch)).await?;
+    world.work(|work| {
+        let planned = work.batches.iter_mut().find(|planned| Some(&planned.key) == batch.idempotency_key.as_ref());
+        planned.into_iter().for_each(|planned| planned.id = Some(created.id));
+    });
+    if created.id != batch.id {
+        return Ok(());
+    }
+    let (mut first, mut chunks) = (0, Vec::new());
+    for (seq, items) in (0..).zip(sizes) {
+        let slice = Slice::Bytes { file: 0, from: first, to: first + items, line: first + 1 };
+        chunks.push(NewChunk { id: JobId(world.id()), seq, payload: ChunkPayload { slice, items, first } });
+        first += items;
+    }
+    while !chunks.is_empty() {
+        let group: Vec<NewChunk> = chunks.drain(..chunks.len().min(dice.between(1, 3) as usize)).collect();
+        let added = patiently(|| store.add_chunks(batch.id, &group)).await?;
+        road.publish(&added).await;
+    }
+    let sealed = patiently(|| store.seal(batch.id)).await?;
+    world.work(|work| {
+        let planned = work.batches.iter_mut().find(|planned| planned.id == Some(batch.id));
+        planned.into_iter().for_each(|planned| planned.sealed = true);
+    });
+    road.publish(&sealed).await;
+    Ok(())
+}
+
+async fn patiently<T, F: Future<Output = Result<T>>>(transition: impl Fn() -> F) -> Result<T> {
+    let mut tries = 0;
+    loop {
+        match transition().await {
+            Err(error) if error.is_transient() && tries < TRIES_MAX => {
+                tries += 1;
+                sleep(Duration::from_millis(50 << tries)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Somebody enqueues jobs, each under its own key, and asks again until the store has said that it has them.
+pub(crate) async fn enqueue(world: Arc<World>, mut dice: Dice) {
+    let (mut process, mut lives) = (world.process("client", 1), 1);
+    let (mut store, mut road) = world.ground(&process, &mut dice);
+    let mut number = 0;
+    let group = if world.case.story == Story::Backlog { 100 } else { 1 };
+    while number < world.plan.jobs {
+        let numbers: Vec<u64> = (number..world.plan.jobs.min(number + group)).collect();
+        number += numbers.len() as u64;
+        let keys = numbers.iter().map(|number| PlannedJob { key: format!("job-{number}"), id: None });
+        world.work(|work| work.jobs.extend(keys));
+        let jobs: Vec<NewJob> = numbers.iter().map(|number| job(&world, *number, &mut dice)).collect();
+        loop {
+            tokio::select! {
+                biased;
+                () = process.gone.notified() => {
+                    lives += 1;
+                    sleep(dice.millis(100, 3_000)).await;
+                    process = world.process("client", lives);
+                    (store, road) = world.ground(&process, &mut dice);
+                }
+                done = hand_in(&world, &store, &road, &jobs) => if done { break },
+            }
+        }
+        let most = match world.case.story {
+            Story::Storm | Story::Clocks => 4_000,
+            Story::Kill | Story::Outage => 2_500,
+            Story::Purge => 200,
+            Story::Backlog => 10,
+        };
+        sleep(dice.millis(0, most)).await;
+    }
+    process.life.end();
+    world.leave(&process);
+}
+
+async fn hand_in(world: &World, store: &StoreHandle, road: &Road, jobs: &[NewJob]) -> bool {
+    // A client that asks again knows nothing of the ids that it made before.
+    let fresh: Vec<NewJob> = jobs.iter().map(|job| NewJob { id: JobId(world.id()), ..job.clone() }).collect();
+    match store.enqueue(&fresh).await {
+        Ok(report) => {
+            world.work(|work| {
+                for (job, enqueued) in jobs.iter().zip(&report.jobs) {
+                    let planned =
+                        work.jobs.iter_mut().find(|planned| Some(&planned.key) == job.idempotency_key.as_ref());
+                    planned.into_iter().for_each(|planned| planned.id = Some(enqueued.id));
+                }
+            });
+            road.publish(&report.dispatched).await;
+            true
+        }
+        Err(_) => {
+            sleep(Duration::from_millis(300)).await;
+            false
+        }
+    }
+}
+
+fn job(world: &World, number: u64, dice: &mut Dice) -> NewJob {
+    let stormy = matches!(world.case.story, Story::Storm | Story::Clocks);
+    let later = stormy && dice.happens(200);
+    NewJob {
+        queue: QUEUES[dice.below(2) as usize].to_owned(),
+        lane: Lane::ALL[dice.below(3) as usize],
+        run: if later { RunAt::In(dice.millis(500, 10_000)) } else { RunAt::Now },
+        max_attempts: if stormy { dice.between(1, 4) as u32 } else { 20 },
+        timeout: Duration::from_secs(TIMEOUTS[dice.below(2) as usize]),
+        retry: RetryPolicy::Fixed(Span(Duration::from_secs(1))),
+        idempotency_key: Some(format!("job-{number}")),
+        ..NewJob::new(JobId(world.id()), "work", json!({ "number": number }))
+    }
+}
+
+/// Somebody who cancels, pauses, resumes, retries and redrives whatever is there.
+pub(crate) async fn operate(world: Arc<World>, mut dice: Dice) {
+    for life in 1.. {
+        let process = world.process("operator", life);
+        let (store, road) = world.ground(&process, &mut dice);
+        loop {
+            sleep(dice.millis(500, 4_000)).await;
+            if world.is_calm() {
+                process.life.end();
+                return;
+            }
+            let act = act(&world, &store, &mut dice);
+            tokio::select! {
+                biased;
+                () = process.gone.notified() => break,
+                done = act => if let Ok(Some(steered)) = done {
+                    world.count(|figures| figures.steered += 1);
+                    world.note(&process, "steers", None, steered.affected);
+                    road.publish(&steered.dispatched).await;
+                }
+            }
+        }
+    }
+}
+
+async fn act(world: &World, store: &StoreHandle, dice: &mut Dice) -> Result<Option<Steered>> {
+    let batches: Vec<BatchId> = world.work(|work| work.batches.iter().filter_map(|batch| batch.id).collect());
+    let batch = batches.get(dice.below(batches.len() as u64) as usize).copied();
+    let queue = QUEUES[dice.below(2) as usize];
+    let tenant = DEFAULT_TENANT;
+    let (draw, paused) = (dice.below(100), dice.happens(400));
+    Ok(Some(match (draw, batch) {
+        (0..=3, Some(batch)) => store.cancel_batch(tenant, batch, "somebody wanted it", false).await?,
+        (4..=15, Some(batch)) => store.pause_batch(tenant, batch, paused, false).await?,
+        (16..=29, Some(batch)) => {
+            store.redrive_quarantine(tenant, &QuarantineRedrive { batch, items: Vec::new(), chunk: 3 }, false).await?
+        }
+        (30..=41, _) => store.pause_queue(tenant, queue, paused, false).await?,
+        (42..=54, _) => match some_job(store, &[], dice).await? {
+            Some(job) => store.cancel_job(tenant, job, "somebody wanted it", false).await?,
+            None => return Ok(None),
+        },
+        (55..=64, _) => match some_job(store, &[JobState::Retry, JobState::Scheduled], dice).await? {
+            Some(job) => store.retry_job(tenant, job, false).await?,
+            None => return Ok(None),
+        },
+        _ => match some_job(store, &[JobState::Dead], dice).await? {
+            Some(job) => store.redrive_dead(tenant, &[job], false).await?,
+            None => return Ok(None),
+        },
+    }))
+}
+
+async fn some_job(store: &StoreHandle, states: &[JobState], dice: &mut Dice) -> Result<Option<JobId>> {
+    let filter = JobFilter { tenant: DEFAULT_TENANT.to_owned(), states: states.to_vec(), ..JobFilter::default() };
+    let jobs = store.jobs(&filter, &Page { after: None, limit: 50 }).await?;
+    Ok(jobs.get(dice.below(jobs.len() as u64) as usize).map(|job| job.id))
+}
+
+/// After the storm: what is paused goes on. Asked again and again, since somebody who was stalled may still
+/// pause something.
+pub(crate) async fn resume(world: &World) -> std::result::Result<(), StoreError> {
+    let store = &world.store;
+    for queue in store.queues(DEFAULT_TENANT).await?.into_iter().filter(|queue| queue.paused) {
+        store.pause_queue(DEFAULT_TENANT, &queue.name, false, false).await?;
+    }
+    let all = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), name: None, state: None };
+    for batch in store.batches(&all, &Page::default()).await?.into_iter().filter(|batch| batch.paused) {
+        match store.pause_batch(DEFAULT_TENANT, batch.id, false, false).await {
+            Ok(_) | Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Another chance for aggregates that have died.
+pub(crate) async fn redrive_aggregates(world: &World) -> std::result::Result<(), StoreError> {
+    let filter = JobFilter {
+        tenant: DEFAULT_TENANT.to_owned(),
+        states: vec![JobState::Dead],
+        kind: Some("aggregate".to_owned()),
+        ..JobFilter::default()
+    };
+    for job in world.store.jobs(&filter, &Page::default()).await? {
+        match world.store.redrive_dead(DEFAULT_TENANT, &[job.id], false).await {
+            Ok(_) | Err(StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

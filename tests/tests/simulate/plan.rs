@@ -1,0 +1,257 @@
+//! What a seed means: how many processes, how much work, what goes wrong how often.
+
+use std::time::Duration;
+
+use gristmill_broker::testing::simulated::{Dice, Vices, Weather};
+use gristmill_store::reference::Clause;
+
+use crate::faulty::Trouble;
+
+/// What a run is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Story {
+    /// Everything at once.
+    Storm,
+    /// Everything at once, and the database's clock leaps, goes back and stands still.
+    Clocks,
+    /// One worker is killed, and nothing else happens.
+    Kill,
+    /// The broker loses all that waits, and nothing else happens.
+    Purge,
+    /// The broker is away for a while, and nothing else happens.
+    Outage,
+    /// More work than the window lets through, and a worker is killed every five seconds.
+    Backlog,
+}
+
+impl Story {
+    /// The story that a seed tells when nobody asks for another.
+    pub(crate) fn of(seed: u64) -> Self {
+        match seed % 20 {
+            0..=12 => Self::Storm,
+            13..=15 => Self::Clocks,
+            16 | 17 => Self::Kill,
+            18 => Self::Purge,
+            _ => Self::Outage,
+        }
+    }
+
+    /// Whether nothing but one thing goes wrong, so that it can be said how soon it is over.
+    pub(crate) fn is_calm(self) -> bool {
+        matches!(self, Self::Kill | Self::Purge | Self::Outage)
+    }
+}
+
+/// What is taken away, to see whether the oracle notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// A clause of the store's contract.
+    Without(Clause),
+    /// Messages are gone as soon as they are handed out.
+    AckBeforeTheClaim,
+    /// Outbox rows are deleted whether the broker has the messages or not.
+    NoConfirms,
+    /// Nobody looks for lost messages.
+    NoProbe,
+    /// Nobody takes jobs from lost workers.
+    NoRescue,
+    /// Nobody publishes what its creator did not.
+    NoRelay,
+    /// Nobody asks the store for what the broker gave up on.
+    NoReturned,
+}
+
+/// One run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) seed: u64,
+    pub(crate) story: Story,
+    pub(crate) mutant: Option<Mutant>,
+    /// Whether every event is kept as a line.
+    pub(crate) told: bool,
+}
+
+impl Case {
+    /// What that seed means.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self { seed, story: Story::of(seed), mutant: None, told: false }
+    }
+}
+
+/// How often what happens, decided once for a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) workers: u64,
+    pub(crate) schedulers: u64,
+    pub(crate) slots: u32,
+    pub(crate) window: u32,
+    /// `false`: no broker carries ids.
+    pub(crate) road: bool,
+    /// Whether workers serve named queues or all that they find.
+    pub(crate) named_queues: bool,
+    pub(crate) batches: u64,
+    pub(crate) jobs: u64,
+    /// How long things go wrong.
+    pub(crate) storm: Duration,
+    pub(crate) trouble: Trouble,
+    pub(crate) weather: Weather,
+    pub(crate) vices: Vices,
+    /// What handlers do, in a thousand runs.
+    pub(crate) hands: Hands,
+    /// Whether somebody cancels, pauses and redrives.
+    pub(crate) operator: bool,
+    pub(crate) leaps: bool,
+    /// How often a process that is struck is killed, stalled, or asked to stop, each as a share.
+    pub(crate) blades: [u64; 3],
+    /// The shortest and the longest stall, in milliseconds.
+    pub(crate) stalls: [(u64, u64); 5],
+}
+
+/// Shorter than a job's timeout, a little longer, a little longer than a lease, and much longer.
+const STALLS: [(u64, u64); 5] = [(500, 8_000), (8_000, 14_000), (15_000, 22_000), (15_000, 22_000), (22_000, 60_000)];
+
+/// What handlers do instead of ending well, in a thousand runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Hands {
+    pub(crate) fail: u64,
+    pub(crate) give_up: u64,
+    pub(crate) panic: u64,
+    /// Longer than the job's timeout.
+    pub(crate) hang: u64,
+    /// In a thousand jobs: each attempt kills its process.
+    pub(crate) murder: u64,
+    /// The longest run that goes well, in milliseconds.
+    pub(crate) longest: u64,
+}
+
+impl Plan {
+    pub(crate) fn of(case: &Case, dice: &mut Dice) -> Self {
+        let mut plan = match case.story {
+            Story::Storm | Story::Clocks => Self::stormy(dice),
+            Story::Kill | Story::Purge | Story::Outage => Self::calm(case.story, dice),
+            Story::Backlog => Self::backlog(),
+        };
+        plan.leaps = case.story == Story::Clocks;
+        plan.vices = Vices {
+            acks_by_itself: case.mutant == Some(Mutant::AckBeforeTheClaim),
+            confirms_blindly: case.mutant == Some(Mutant::NoConfirms),
+        };
+        if let Some(mutant) = case.mutant {
+            plan.provoke(mutant);
+        }
+        plan
+    }
+
+    /// What a mutant does wrong must come to pass: the weather in which it hurts.
+    fn provoke(&mut self, mutant: Mutant) {
+        self.road = true;
+        match mutant {
+            Mutant::Without(Clause::Fence | Clause::FenceNamesTheAttempt | Clause::ClaimerIsAlive) => {
+                self.blades = [1, 10, 0];
+                self.stalls = [(15_500, 19_500); 5];
+                self.workers = 3;
+                self.hands = Hands { longest: 6_000, ..Hands::default() };
+            }
+            Mutant::Without(Clause::FanInWithCompletion) => self.trouble.dies_completing = 150,
+            Mutant::Without(Clause::RescueSpendsTheAttempt) => self.hands.murder = 150,
+            Mutant::Without(Clause::OutboxWithTransition) | Mutant::NoConfirms => {
+                self.weather.refused = 300;
+                self.hands.give_up = 200;
+            }
+            Mutant::Without(_) => self.weather.doubled = 300,
+            Mutant::NoReturned => self.weather.gives_up = 0,
+            Mutant::AckBeforeTheClaim | Mutant::NoProbe | Mutant::NoRescue | Mutant::NoRelay => {}
+        }
+    }
+
+    fn stormy(dice: &mut Dice) -> Self {
+        // Some runs are rough, some nearly calm: bugs hide in both.
+        let rough = dice.between(0, 3);
+        let often = |dice: &mut Dice, most: u64| dice.below(most * rough + 1);
+        Self {
+            workers: dice.between(1, 4),
+            schedulers: dice.between(1, 2),
+            slots: dice.between(1, 4) as u32,
+            window: dice.between(2, 40) as u32,
+            road: !dice.happens(120),
+            named_queues: dice.happens(700),
+            batches: dice.between(1, 3),
+            jobs: dice.between(0, 8),
+            storm: dice.millis(8_000, 30_000),
+            trouble: Trouble {
+                dies: often(dice, 6),
+                dies_completing: often(dice, 20),
+                refused: often(dice, 15),
+                forgotten: often(dice, 15),
+                slow: dice.between(0, 250),
+            },
+            weather: Weather {
+                refused: often(dice, 60),
+                silent: often(dice, 30),
+                lost: often(dice, 40),
+                doubled: often(dice, 100),
+                late: often(dice, 60),
+                overtakes: often(dice, 100),
+                poison: often(dice, 20),
+                gives_up: 2,
+            },
+            vices: Vices::default(),
+            hands: Hands {
+                fail: often(dice, 100),
+                give_up: often(dice, 50),
+                panic: often(dice, 20),
+                hang: often(dice, 20),
+                murder: often(dice, 25),
+                longest: dice.between(10, 6_000),
+            },
+            operator: dice.happens(600),
+            leaps: false,
+            blades: [30, 20, 10],
+            stalls: STALLS,
+        }
+    }
+
+    fn calm(story: Story, dice: &mut Dice) -> Self {
+        Self {
+            workers: if story == Story::Purge { 2 } else { dice.between(2, 4) },
+            schedulers: dice.between(1, 2),
+            slots: if story == Story::Purge { 1 } else { dice.between(2, 4) as u32 },
+            window: 200,
+            road: true,
+            named_queues: true,
+            batches: 1,
+            jobs: dice.between(4, 10),
+            storm: Duration::from_secs(20),
+            trouble: Trouble { slow: 50, ..Trouble::default() },
+            weather: Weather::default(),
+            vices: Vices::default(),
+            hands: Hands { longest: if story == Story::Purge { 2_500 } else { 400 }, ..Hands::default() },
+            operator: false,
+            leaps: false,
+            blades: [30, 20, 10],
+            stalls: STALLS,
+        }
+    }
+
+    fn backlog() -> Self {
+        Self {
+            workers: 3,
+            schedulers: 1,
+            slots: 8,
+            window: 50,
+            road: true,
+            named_queues: true,
+            batches: 0,
+            jobs: 1_000,
+            storm: Duration::from_secs(60),
+            trouble: Trouble { slow: 20, ..Trouble::default() },
+            weather: Weather::default(),
+            vices: Vices::default(),
+            hands: Hands { longest: 900, ..Hands::default() },
+            operator: false,
+            leaps: false,
+            blades: [30, 20, 10],
+            stalls: STALLS,
+        }
+    }
+}
