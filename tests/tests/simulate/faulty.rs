@@ -52,7 +52,7 @@ enum Fate {
 }
 
 impl Faulty {
-    pub(crate) fn new(world: &Arc<World>, process: &Process, dice: Dice) -> StoreHandle {
+    pub(crate) fn open(world: &Arc<World>, process: &Process, dice: Dice) -> StoreHandle {
         Arc::new(Self {
             inner: Arc::clone(&world.store),
             world: Arc::clone(world),

@@ -195,9 +195,7 @@ impl History {
 
     /// That incarnation works in that process.
     pub(crate) fn works(&mut self, process: &str, worker: WorkerId) {
-        if !self.workers.contains_key(&worker) {
-            self.workers.insert(worker, process.to_owned());
-        }
+        self.workers.entry(worker).or_insert_with(|| process.to_owned());
     }
 
     /// When the job was claimed, by whom it was ever.

@@ -10,7 +10,7 @@ use gristmill_core::job::JobState;
 use gristmill_store::{JobFilter, Page};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::plan::Story;
+use crate::plan::{Mutant, Story};
 use crate::world::{Doom, Process, World};
 
 /// One thing that went wrong, in a story in which nothing else did.
@@ -152,10 +152,18 @@ fn leap(world: &Arc<World>, dice: &mut Dice, leapt: &mut Leapt) {
 
 /// A worker dies at a call that the seed chooses, when there is work.
 async fn kill(world: &Arc<World>, dice: &mut Dice) -> Blow {
-    sleep(dice.millis(3_000, 6_000)).await;
-    let call = ["claim", "claim", "claim", "complete", "beat"][dice.below(5) as usize];
-    let process = format!("worker {}", dice.between(1, world.plan.workers));
-    world.doom(Doom { process: process.clone(), call, after: dice.below(4) });
+    sleep(dice.millis(1_000, 6_000)).await;
+    let doom = match world.case.mutant {
+        // Whoever comes next with messages in its hands.
+        Some(Mutant::AckBeforeTheClaim) => Doom { process: "worker".to_owned(), call: "claim", after: 0 },
+        Some(_) | None => {
+            let call = ["claim", "claim", "claim", "complete", "beat"][dice.below(5) as usize];
+            let process = format!("worker {}", dice.between(1, world.plan.workers));
+            Doom { process, call, after: dice.below(4) }
+        }
+    };
+    let process = doom.process.clone();
+    world.doom(doom);
     sleep(Duration::from_secs(6)).await;
     // Whether or not that call ever came, it dies now.
     if let Some(victim) = world.living(&process).first() {

@@ -140,7 +140,7 @@ impl World {
 
     /// What the process sees of store and broker.
     pub(crate) fn ground(self: &Arc<Self>, process: &Process, dice: &mut Dice) -> (StoreHandle, Road) {
-        let store = Faulty::new(self, process, dice.fork());
+        let store = Faulty::open(self, process, dice.fork());
         let broker =
             if self.plan.road { Broker::from(process.link.clone()) } else { Broker::InProcess(InProcess::default()) };
         let road = Road::new(Arc::clone(&store), broker, self.plan.window);
