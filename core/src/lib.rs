@@ -16,6 +16,7 @@
 //! * [`settle`]: what an attempt's ending means. The only place that decides retry or dead.
 //! * [`retry`]: how long to wait before the next attempt.
 //! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
+//! * [`schedule`]: when work starts by itself.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod aggregate;
@@ -29,6 +30,7 @@ pub mod inline;
 pub mod job;
 pub mod plan;
 pub mod retry;
+pub mod schedule;
 pub mod settle;
 pub mod trace;
 pub mod unique;
