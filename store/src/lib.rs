@@ -8,6 +8,7 @@
 //! * [`Store`]: the transitions (T1 to T9 of the design) and the views.
 //! * [`types`]: what goes in and what comes out.
 //! * [`views`]: what people and pages are shown.
+//! * [`schedules`]: schedules and the ledger of their ticks.
 //! * [`postgres`], [`sqlite`]: the two stores, mirrored statement for statement.
 //! * `reference` (feature `testing`): the model that both are compared with, in memory.
 //!
@@ -23,6 +24,7 @@ pub mod open;
 pub mod postgres;
 #[cfg(feature = "testing")]
 pub mod reference;
+pub mod schedules;
 pub mod settings;
 pub mod sqlite;
 #[cfg(feature = "testing")]
@@ -42,6 +44,7 @@ use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 pub use error::{Result, StoreError};
 pub use guard::WorkGuard;
 pub use open::{OpenOptions, connect, open};
+pub use schedules::*;
 pub use settings::Settings;
 pub use types::*;
 pub use views::*;
@@ -262,6 +265,55 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Moves a delivery record, guarded by the fence of the job that holds it: `false` when the
     /// job is not this attempt's any more.
     async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool>;
+
+    // ---- schedules -----------------------------------------------------------------------
+
+    /// Makes or edits a schedule, guarded by what was seen of it: [`StoreError::Conflict`] when it has been made,
+    /// edited or has decided a tick meanwhile. An edit raises its version.
+    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView>;
+
+    /// Takes a schedule away: whether it was there. Its ledger stays.
+    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool>;
+
+    /// Schedules by name: of one tenant or of all, one or all.
+    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>>;
+
+    /// Schedules that are enabled and have a tick to decide at `now`, the longest due first.
+    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>>;
+
+    /// Writes decided ticks down and starts their runs, all in one transaction: rows of the ledger, the steps of
+    /// the schedules' clocks, batches in state `open`, jobs. A firing whose schedule somebody else has moved on, and a
+    /// row whose tick is in the ledger already (or no longer in the outcome that it had), is left alone and starts
+    /// nothing: at most one run for each tick, however many schedulers there are. At most [`FIRE_TICKS_MAX`] rows and
+    /// [`GROUP_JOBS_MAX`] runs.
+    async fn fire(&self, firings: &[Firing]) -> Result<FireReport>;
+
+    /// Notes in the ledger which runs have ended, and how: how many there were.
+    async fn note_ended_runs(&self) -> Result<u64>;
+
+    /// Ticks that may start now: of each schedule that runs nothing the oldest that is buffered, of each backfill
+    /// that is not paused as many as its concurrency allows, and those that were given back.
+    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>>;
+
+    /// Runs of schedules whose batch is still `open` although whoever planned it is not alive: tenant and id.
+    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>>;
+
+    /// Gives a tick back whose batch will never be planned to its end: it waits to be started anew, or has failed
+    /// when that has happened [`FIRE_TRIES_MAX`] times or `again` is false. `false` when no tick started that batch.
+    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool>;
+
+    /// Rows of the ledger, the newest first.
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>>;
+
+    /// Puts a past stretch of a schedule into the ledger as `waiting`: how many ticks. Those that ran, wait already,
+    /// or are about to run are left alone.
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64>;
+
+    /// Stops or lets go a backfill, or, with `None`, takes away what still waits: how many ticks wait, or did.
+    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64>;
+
+    /// Backfills of a schedule, the newest first, at most 100.
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>>;
 
     // ---- leadership (a convenience, never a guarantee) -----------------------------------
 

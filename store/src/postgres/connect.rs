@@ -146,7 +146,15 @@ impl PostgresStore {
 
     /// Begins a transaction for views: one snapshot, nothing written, a bound on the time.
     pub(super) async fn look(&self) -> Result<Transaction<'static, Postgres>> {
-        self.pool.begin_with(VIEW).await.map_err(|error| in_words(&error))
+        // Whoever asks may be dropped at any moment. The library would then put the connection back into the pool
+        // with this transaction open, and whoever wrote on it next would be told that it is read-only. A task of its
+        // own begins to its end, and what it gives to nobody is rolled back.
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin_with(VIEW).await });
+        match begun.await {
+            Ok(begun) => begun.map_err(|error| in_words(&error)),
+            Err(error) => Err(StoreError::Unavailable(format!("the view could not begin: {error}"))),
+        }
     }
 
     /// Applies what is missing. The migrator holds an advisory lock, so that several processes may do so at once.

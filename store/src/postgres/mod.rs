@@ -19,6 +19,7 @@ mod hints;
 mod reconcile;
 mod redrive;
 mod rows;
+mod schedules;
 mod steer;
 mod tx;
 mod unique;
@@ -274,6 +275,58 @@ impl Store for PostgresStore {
 
     async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
         transact!(self, email::advance, (key, fence, to, note)).await
+    }
+
+    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView> {
+        transact!(self, schedules::save, save).await
+    }
+
+    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool> {
+        transact!(self, schedules::remove, (tenant, name)).await
+    }
+
+    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>> {
+        look!(self, schedules::list, tenant, name)
+    }
+
+    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>> {
+        look!(self, schedules::due, now, limit)
+    }
+
+    async fn fire(&self, firings: &[Firing]) -> Result<FireReport> {
+        transact!(self, schedules::fire, firings).await
+    }
+
+    async fn note_ended_runs(&self) -> Result<u64> {
+        transact!(self, schedules::note_ended, ()).await
+    }
+
+    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>> {
+        look!(self, schedules::startable, limit)
+    }
+
+    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        look!(self, schedules::orphaned, limit)
+    }
+
+    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        transact!(self, schedules::unfire, (batch, reason, again)).await
+    }
+
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
+        look!(self, schedules::ticks, filter)
+    }
+
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64> {
+        transact!(self, schedules::backfill, backfill).await
+    }
+
+    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
+        transact!(self, schedules::steer_backfill, (tenant, id, paused)).await
+    }
+
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
+        look!(self, schedules::backfills, tenant, schedule)
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

@@ -24,10 +24,19 @@ pub(super) fn enqueue(store: &ReferenceStore, jobs: &[NewJob]) -> Result<Enqueue
 }
 
 pub(super) fn create_batch(store: &ReferenceStore, batch: &NewBatch) -> Result<CreatedBatch> {
+    let mut t = Transition::begin(store);
+    let created = insert_batch(&mut t, batch)?;
+    if created.created {
+        t.commit()?;
+    }
+    Ok(created)
+}
+
+/// Makes a batch that stands in no other's way.
+pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<CreatedBatch> {
     check::name("tenant", &batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
-    let mut t = Transition::begin(store);
     if t.state.batches.contains_key(&batch.id) {
         return Ok(CreatedBatch { id: batch.id, created: false });
     }
@@ -60,7 +69,6 @@ pub(super) fn create_batch(store: &ReferenceStore, batch: &NewBatch) -> Result<C
         finished_at: None,
     };
     t.state.batches.insert(batch.id, Arc::new(made));
-    t.commit()?;
     Ok(CreatedBatch { id: batch.id, created: true })
 }
 

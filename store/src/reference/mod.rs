@@ -18,6 +18,7 @@ mod fan_in;
 mod insert;
 mod reconcile;
 mod redrive;
+mod schedules;
 mod settle;
 mod state;
 mod steer;
@@ -308,6 +309,58 @@ impl Store for ReferenceStore {
 
     async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
         email::email_move(self, key, fence, to, note)
+    }
+
+    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView> {
+        schedules::save(self, save)
+    }
+
+    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool> {
+        schedules::remove(self, tenant, name)
+    }
+
+    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>> {
+        Ok(schedules::list(self, tenant, name))
+    }
+
+    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>> {
+        Ok(schedules::due(self, now, limit))
+    }
+
+    async fn fire(&self, firings: &[Firing]) -> Result<FireReport> {
+        schedules::fire(self, firings)
+    }
+
+    async fn note_ended_runs(&self) -> Result<u64> {
+        schedules::note_ended(self)
+    }
+
+    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>> {
+        Ok(schedules::startable(self, limit))
+    }
+
+    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        Ok(schedules::orphaned(self, limit))
+    }
+
+    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        schedules::unfire(self, batch, reason, again)
+    }
+
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
+        Ok(schedules::ticks(self, filter))
+    }
+
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64> {
+        schedules::backfill(self, backfill)
+    }
+
+    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
+        schedules::steer_backfill(self, tenant, id, paused)
+    }
+
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
+        Ok(schedules::backfills(self, tenant, schedule))
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

@@ -18,8 +18,9 @@ use gristmill_core::unique::Unique;
 use serde_json::Value;
 use uuid::Builder;
 
+use super::schedules::{Backfill, Tick};
 use crate::error::Result;
-use crate::{AttemptView, EmailRecord, NewWorker, Purpose, QuarantineView, StoredResult};
+use crate::{AttemptView, EmailRecord, NewWorker, Purpose, QuarantineView, ScheduleView, StoredResult};
 
 /// A name that belongs to a tenant: of a queue, or a key.
 pub(super) type Named = (String, String);
@@ -35,6 +36,9 @@ pub(super) struct State {
     pub(super) workers: BTreeMap<WorkerId, Arc<Worker>>,
     pub(super) emails: BTreeMap<Named, Arc<Email>>,
     pub(super) leaders: BTreeMap<String, Leader>,
+    pub(super) schedules: BTreeMap<Named, ScheduleView>,
+    pub(super) ticks: BTreeMap<(String, String, Instant), Tick>,
+    pub(super) backfills: BTreeMap<uuid::Uuid, Backfill>,
     /// Queues that have ever had a job.
     pub(super) queues: BTreeSet<Named>,
     /// Queues about which somebody has said something: whether they are paused.
@@ -55,6 +59,9 @@ impl State {
             workers: BTreeMap::new(),
             emails: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            ticks: BTreeMap::new(),
+            backfills: BTreeMap::new(),
             queues: BTreeSet::new(),
             paused: BTreeMap::new(),
             tables: BTreeMap::new(),

@@ -26,10 +26,25 @@ pub(super) async fn enqueue(store: &SqliteStore, jobs: &[NewJob]) -> Result<Enqu
 }
 
 pub(super) async fn create_batch(store: &SqliteStore, batch: &NewBatch) -> Result<CreatedBatch> {
+    let mut t = Transition::begin(store).await?;
+    if insert_batch(&mut t, batch).await? {
+        t.commit().await?;
+        return Ok(CreatedBatch { id: batch.id, created: true });
+    }
+    let statement = "
+        SELECT id FROM batch WHERE id = ?1
+        UNION ALL SELECT id FROM batch WHERE tenant = ?2 AND idempotency_key = ?3 AND idempotency_key IS NOT NULL
+        LIMIT 1";
+    let query = sqlx::query(statement).bind(batch.id.0).bind(batch.tenant.clone()).bind(batch.idempotency_key.clone());
+    let row = t.row(query).await?.ok_or_else(|| StoreError::Database("a batch was refused by no other".to_owned()))?;
+    Ok(CreatedBatch { id: row::id(&row, "id")?, created: false })
+}
+
+/// Inserts a batch that stands in no other's way: whether it was made.
+pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<bool> {
     check::name("tenant", &batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
-    let mut t = Transition::begin(store).await?;
     let statement = "
         INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
                            created_at, planned_at)
@@ -46,17 +61,7 @@ pub(super) async fn create_batch(store: &SqliteStore, batch: &NewBatch) -> Resul
         .bind(batch.idempotency_key.clone())
         .bind(batch.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)))
         .bind(t.now);
-    if t.run(query).await? == 1 {
-        t.commit().await?;
-        return Ok(CreatedBatch { id: batch.id, created: true });
-    }
-    let statement = "
-        SELECT id FROM batch WHERE id = ?1
-        UNION ALL SELECT id FROM batch WHERE tenant = ?2 AND idempotency_key = ?3 AND idempotency_key IS NOT NULL
-        LIMIT 1";
-    let query = sqlx::query(statement).bind(batch.id.0).bind(batch.tenant.clone()).bind(batch.idempotency_key.clone());
-    let row = t.row(query).await?.ok_or_else(|| StoreError::Database("a batch was refused by no other".to_owned()))?;
-    Ok(CreatedBatch { id: row::id(&row, "id")?, created: false })
+    Ok(t.run(query).await? == 1)
 }
 
 pub(super) async fn add_chunks(store: &SqliteStore, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {

@@ -16,6 +16,7 @@ mod lock;
 mod reconcile;
 mod redrive;
 mod row;
+mod schedules;
 mod settle;
 mod steer;
 mod transition;
@@ -395,6 +396,58 @@ impl Store for SqliteStore {
 
     async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
         email::email_move(self, key, fence, to, note).await
+    }
+
+    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView> {
+        schedules::save(self, save).await
+    }
+
+    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool> {
+        schedules::remove(self, tenant, name).await
+    }
+
+    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>> {
+        schedules::list(self, tenant, name).await
+    }
+
+    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>> {
+        schedules::due(self, now, limit).await
+    }
+
+    async fn fire(&self, firings: &[Firing]) -> Result<FireReport> {
+        schedules::fire(self, firings).await
+    }
+
+    async fn note_ended_runs(&self) -> Result<u64> {
+        schedules::note_ended(self).await
+    }
+
+    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>> {
+        schedules::startable(self, limit).await
+    }
+
+    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        schedules::orphaned(self, limit).await
+    }
+
+    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        schedules::unfire(self, batch, reason, again).await
+    }
+
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
+        schedules::ticks(self, filter).await
+    }
+
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64> {
+        schedules::backfill(self, backfill).await
+    }
+
+    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
+        schedules::steer_backfill(self, tenant, id, paused).await
+    }
+
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
+        schedules::backfills(self, tenant, schedule).await
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

@@ -57,6 +57,7 @@ mod endings;
 mod fan_in;
 mod opening;
 mod redriving;
+mod schedules;
 mod steering;
 mod unique;
 mod viewing;
