@@ -41,6 +41,13 @@ faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6).
 	$(CARGO) run --quiet --package gristmill-tests --bin faults -- --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
 		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6}
 
+.PHONY: schedules
+schedules: ## Measures how late ticks start: 10,000 schedules, 1,000 of them on one instant.
+	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
+	scripts/servers start; \
+	eval "$$(scripts/servers env)"; \
+	$(CARGO) run --release --package gristmill-scheduler --example schedules -- 10000 1000
+
 .PHONY: check
 check: fmt-check clippy docs deny test ## What must pass before a change goes in.
 

@@ -11,6 +11,7 @@ use crate::batch::Tolerate;
 use crate::duration::Span;
 use crate::job::{DEFAULT_QUEUE, Lane};
 use crate::retry::RetryPolicy;
+use crate::schedule::ScheduleSpec;
 
 /// The most items that one chunk may have.
 pub const CHUNK_ITEMS_MAX: u64 = 100_000;
@@ -75,9 +76,9 @@ pub struct BatchDefinition {
     /// What is sent when.
     #[serde(default)]
     pub on: Callbacks,
-    /// When it starts by itself. Kept as written until schedules are served.
+    /// When it starts by itself: a schedule of the batch's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<serde_json::Value>,
+    pub schedule: Option<Box<ScheduleSpec>>,
 }
 
 fn default_chunk() -> u64 {

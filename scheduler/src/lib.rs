@@ -5,6 +5,7 @@
 //! [`run`] is the one loop that calls them.
 //!
 //! * [`plan`]: from a definition and an input to a sealed batch.
+//! * [`schedules`]: from ticks that are due to runs.
 //! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`]: the duties.
 
 mod heartbeat;
@@ -15,9 +16,11 @@ pub mod reconcile;
 pub mod rescue;
 pub mod returned;
 mod running;
+pub mod schedules;
 pub mod settings;
 pub mod sweep;
 
 pub use plan::{StartBatch, StartError, start_batch};
 pub use running::{SchedulerError, SchedulerOptions, run};
+pub use schedules::{Catalogue, Clockwork, Means};
 pub use settings::Settings;

@@ -81,6 +81,26 @@ pub enum StartError {
 /// See [`StartError`]. A batch that fails while it is planned is taken back, or cancelled when a
 /// worker has begun with it already.
 pub async fn start_batch(store: &StoreHandle, road: &Road, start: StartBatch) -> Result<BatchId, StartError> {
+    let Prepared { batch, planner } = prepare(start).await?;
+    let created = store.create_batch(&batch).await?;
+    if !created.created {
+        return Ok(created.id);
+    }
+    if let Err(error) = fill(store, road, created.id, planner).await {
+        take_back(store, &batch.tenant, created.id, &error.to_string()).await;
+        return Err(error);
+    }
+    Ok(created.id)
+}
+
+/// A batch that has been checked and whose source is open: not in the store yet.
+pub(crate) struct Prepared {
+    pub(crate) batch: NewBatch,
+    pub(crate) planner: Planner,
+}
+
+/// Checks a batch and opens its source. Nothing is created.
+pub(crate) async fn prepare(start: StartBatch) -> Result<Prepared, StartError> {
     let StartBatch { tenant, name, definition, input, chunk, params, idempotency_key, trace, .. } = start;
     let base_dir = absolute(&name, &start.base_dir)?;
     let mut definition = settled(&name, definition, &base_dir)?;
@@ -102,15 +122,7 @@ pub async fn start_batch(store: &StoreHandle, road: &Road, start: StartBatch) ->
         idempotency_key,
         trace,
     };
-    let created = store.create_batch(&batch).await?;
-    if !created.created {
-        return Ok(created.id);
-    }
-    if let Err(error) = fill(store, road, created.id, planner).await {
-        take_back(store, &batch.tenant, created.id, &error.to_string()).await;
-        return Err(error);
-    }
-    Ok(created.id)
+    Ok(Prepared { batch, planner })
 }
 
 /// The definition that the run keeps: complete in itself, with every path from the root, because a
@@ -154,6 +166,8 @@ pub async fn resume(store: &StoreHandle, older_than: Duration) -> Result<u64, St
     for (tenant, batch) in &stalled {
         let reason = format!("its planner has added nothing for {older_than:?}: it is gone; start the batch again");
         tracing::warn!(batch.id = %batch, reason, "a plan that was never finished is taken back");
+        // The tick of a schedule that started it is started anew.
+        store.unfire(*batch, &reason, true).await?;
         take_back(store, tenant, *batch, &reason).await;
     }
     Ok(stalled.len() as u64)
@@ -174,7 +188,13 @@ fn replace_input(name: &str, definition: &mut BatchDefinition, input: OneOrMany)
     }
 }
 
-async fn fill(store: &StoreHandle, road: &Road, batch: BatchId, mut planner: Planner) -> Result<(), StartError> {
+/// Adds the chunks of a batch that has been created, and seals it.
+pub(crate) async fn fill(
+    store: &StoreHandle,
+    road: &Road,
+    batch: BatchId,
+    mut planner: Planner,
+) -> Result<(), StartError> {
     let (mut group, mut bytes, mut seq, mut size) = (Vec::new(), 0, 0, FIRST_GROUP);
     while let Some(payload) = planner.next_chunk().await? {
         bytes += inline_bytes(&payload);
@@ -227,7 +247,7 @@ fn inline_bytes(payload: &ChunkPayload) -> usize {
 
 /// Nothing shall be left of a batch that could not start; when a worker has begun with it, its end
 /// is at least said. What fails even here is found by [`resume`].
-async fn take_back(store: &StoreHandle, tenant: &str, batch: BatchId, reason: &str) {
+pub(crate) async fn take_back(store: &StoreHandle, tenant: &str, batch: BatchId, reason: &str) {
     let taken_back = match store.discard_batch(batch).await {
         Err(StoreError::Conflict(_)) => store.cancel_batch(tenant, batch, reason, false).await.map(|_| ()),
         result => result,

@@ -216,13 +216,13 @@ fn files_of(definition: &mut BatchDefinition) -> Option<&mut OneOrMany> {
     definition.source.csv.as_mut().or(definition.source.jsonl.as_mut())
 }
 
-fn folder() -> Result<PathBuf> {
+pub(crate) fn folder() -> Result<PathBuf> {
     std::env::current_dir().map_err(|error| internal(format!("the current folder cannot be found: {error}")))
 }
 
 /// Copies of what cannot be read by ranges lie beside an embedded database, else in the current folder:
 /// a system's folder for temporary files may be swept while a batch runs.
-fn spool_dir(door: &Door) -> Result<PathBuf> {
+pub(crate) fn spool_dir(door: &Door) -> Result<PathBuf> {
     let url = &door.loaded.config.store.url;
     let database = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
     let beside = database.map(|path| PathBuf::from(format!("{path}.spool")));

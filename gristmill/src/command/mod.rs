@@ -1,7 +1,7 @@
 //! The command line: one noun, one verb, the flags that all of them share.
 
 mod batch;
-mod batch_run;
+pub(crate) mod batch_run;
 mod cancel;
 mod check;
 mod completion;
@@ -17,6 +17,7 @@ mod job;
 mod list;
 mod quarantine;
 mod queue;
+mod schedule;
 mod scheduler;
 mod version;
 mod worker;
@@ -105,6 +106,9 @@ pub(crate) enum Command {
     Worker(worker::Worker),
     /// Publish, promote, rescue and reconcile
     Scheduler(scheduler::Scheduler),
+    /// Look at schedules, make, run, backfill and switch them
+    #[command(alias = "schedules")]
+    Schedule(schedule::Schedule),
     /// Enqueue one job, or many from JSON lines
     Enqueue(enqueue::Enqueue),
     /// Run batches, look at them and steer them
@@ -146,6 +150,7 @@ impl Command {
             Self::Dev(dev) => dev.run(door).await,
             Self::Worker(worker) => worker.run(door).await,
             Self::Scheduler(scheduler) => scheduler.run(door).await,
+            Self::Schedule(schedule) => schedule.run(door).await,
             Self::Enqueue(enqueue) => enqueue.run(door).await,
             Self::Batch(batch) => batch.run(door).await,
             Self::Job(job) => job.run(door).await,

@@ -95,7 +95,8 @@ async fn the_loop_promotes_and_leaves_when_told() {
     let id = ground.enqueue(|job| job.run = RunAt::In(Duration::from_millis(20))).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let settings = Settings { promote: Span(Duration::from_millis(5)), ..Settings::default() };
-    let options = SchedulerOptions { store: ground.store.clone(), road: ground.road.clone(), settings };
+    let options =
+        SchedulerOptions { store: ground.store.clone(), road: ground.road.clone(), settings, schedules: None };
     let scheduler = tokio::spawn(run(options, async move {
         stopped.await.expect("the test stops the scheduler");
     }));
