@@ -238,7 +238,7 @@ fn cron_rhythm(text: &str) -> Result<Rhythm, ScheduleError> {
     if pattern.next(Instant::UNIX_EPOCH.naive_utc(), true).is_none() {
         return wrong("cron", format!("`{text}` never comes: there is no such day"));
     }
-    Ok(Rhythm::Cron(pattern))
+    Ok(Rhythm::Cron(Box::new(pattern)))
 }
 
 fn every_rhythm(every: Duration, start: Option<Instant>) -> Result<Rhythm, ScheduleError> {

@@ -30,7 +30,7 @@ pub struct Timetable {
 
 #[derive(Debug, Clone)]
 pub(super) enum Rhythm {
-    Cron(Pattern),
+    Cron(Box<Pattern>),
     /// Every so many milliseconds, counted from an instant.
     Every {
         millis: i64,
