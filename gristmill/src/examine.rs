@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::command::waits_for;
 use crate::door::Door;
 
 /// How long one look may take.
@@ -52,6 +53,7 @@ pub(crate) async fn examine(door: &Door) -> Vec<Finding> {
     if let Some(store) = store(door, &mut findings).await {
         findings.push(migrations(door, &store).await);
         findings.push(clock(&store).await);
+        findings.push(kinds(door, &store).await);
     }
     findings.push(broker(door).await);
     findings.push(disk(door));
@@ -99,6 +101,23 @@ async fn migrations(door: &Door, store: &StoreHandle) -> Finding {
         Err(error) => {
             Finding::problem("migrations", error.to_string(), format!("run `{} db status`", door.program_here()))
         }
+    }
+}
+
+/// What waits while nobody works is no fault; what nobody of those at work can run is.
+async fn kinds(door: &Door, store: &StoreHandle) -> Finding {
+    let found = async {
+        let working = store.workers().await?.iter().any(|worker| worker.state == "alive" && worker.slots > 0);
+        Ok::<_, gristmill_store::StoreError>(store.unserved(&door.tenant).await?.into_iter().filter(move |_| working))
+    };
+    match found.await.map(|found| found.map(|one| waits_for(&one)).collect::<Vec<_>>()) {
+        Ok(waiting) if waiting.is_empty() => Finding::ok("kinds", "no job waits for a kind that no live worker has"),
+        Ok(waiting) => Finding::problem(
+            "kinds",
+            waiting.join("; "),
+            "start a worker that has the kind and serves the queue, or cancel them: `gristmill job cancel --kind NAME`",
+        ),
+        Err(error) => Finding::problem("kinds", error.to_string(), "see the finding about the store"),
     }
 }
 

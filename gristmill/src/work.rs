@@ -258,12 +258,8 @@ fn kinds(door: &Door) -> Result<Registry> {
         registry.insert(AGGREGATE, Arc::new(Following { handler, said: config.kind.clone() }));
     }
     door.parts.states.follow_settings(&config.kind);
-    for name in door.parts.kinds.kinds() {
-        refuse_reserved(&name)?;
-        if let Some(handler) = door.parts.kinds.get(&name) {
-            registry.insert(name, Arc::clone(handler));
-        }
-    }
+    door.parts.kinds.kinds().iter().try_for_each(|name| refuse_reserved(name))?;
+    registry.extend(&door.parts.kinds);
     Ok(registry)
 }
 

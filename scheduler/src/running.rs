@@ -119,6 +119,7 @@ impl Scheduler {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             slots: 0,
             queues: Vec::new(),
+            kinds: Vec::new(),
             lease: LEASE,
         };
         store.register_worker(&who).await?;

@@ -134,6 +134,7 @@ async fn enter(store: &PostgresStore) -> Outcome<WorkerId> {
         version: "0".to_owned(),
         slots: 500,
         queues: Vec::new(),
+        kinds: Vec::new(),
         lease: Duration::from_secs(600),
     };
     store.register_worker(&worker).await?;

@@ -107,11 +107,16 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     // ---- T3, T4: claim and complete ------------------------------------------------------
 
-    /// T3 by message: claims those of the named jobs that may run, at most `claim.limit`.
+    /// T3 by message: claims those of the named jobs that may run, at most `claim.limit`. Those of a kind or version that
+    /// the worker lacks are noted as astray: their message is of no use any more, whoever has got it.
     async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport>;
 
     /// T3 from the store itself, for when no broker carries the ids: by lane, then by age.
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>>;
+
+    /// Jobs that `claim.worker` may claim and whose message went to a worker that lacks their kind or version, at most
+    /// `claim.limit`. They are claimed by [`Store::claim`] as if their message had come.
+    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>>;
 
     /// T4: closes attempts, all in one transaction. Those whose fence no longer holds are left
     /// alone and reported. Results, quarantine, counters, the fan-in and what follows are in the
@@ -181,7 +186,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn outbox_backlog(&self) -> Result<OutboxBacklog>;
 
     /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than
-    /// `older_than` without one (T7: the broker has lost their messages). Paused ones are left alone.
+    /// `older_than` without one (T7: the broker has lost their messages). Paused ones are left alone, and so are those
+    /// astray, whose messages would go astray again.
     async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
 
     /// T8: compares every batch that is not final with its jobs, and every counter with what it
@@ -249,6 +255,10 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Every queue with its maintained counters.
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>>;
+
+    /// Jobs that wait although no live worker can run them. Looks at the first thousand of each queue: what nobody can
+    /// take gathers there.
+    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>>;
 
     /// Quarantined items, oldest first, after the given id.
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>>;

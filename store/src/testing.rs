@@ -261,14 +261,17 @@ pub fn worker(lease: Duration) -> NewWorker {
         version: "0".to_owned(),
         slots: 10,
         queues: Vec::new(),
+        kinds: KINDS.map(str::to_owned).to_vec(),
         lease,
     }
 }
 
+/// The kinds that the tests use.
+pub const KINDS: [&str; 5] = ["work", "chunk", "aggregate", "email", "webhook"];
+
 /// A claim of every queue and of the kinds that the tests use.
 pub fn claim_as(worker: WorkerId, limit: u32) -> Claim {
-    let kinds = ["work", "chunk", "aggregate", "email", "webhook"];
-    Claim { worker, queues: Vec::new(), kinds: kinds.map(str::to_owned).to_vec(), limit }
+    Claim { worker, queues: Vec::new(), kinds: KINDS.map(str::to_owned).to_vec(), limit }
 }
 
 /// A batch with a definition as small as it can be.

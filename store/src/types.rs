@@ -135,7 +135,8 @@ pub struct Claim {
     pub worker: WorkerId,
     /// Only from these queues (for `claim_next`); empty is all.
     pub queues: Vec<String>,
-    /// Only these kinds: those for which the worker has a handler.
+    /// Only these kinds and versions, as [`gristmill_core::job::served`] calls them: those for which the worker has a
+    /// handler.
     pub kinds: Vec<String>,
     /// The most jobs: never more than there are free slots.
     pub limit: u32,
@@ -149,6 +150,9 @@ pub struct ClaimReport {
     /// Still queued, but not to be had just now (row locked, over the limit, or the claiming incarnation is
     /// over): put the message back.
     pub busy: Vec<JobId>,
+    /// Still queued, but of a kind or version that the claiming worker lacks: drop the message. The job is noted as
+    /// astray, and workers that have its kind find it by [`crate::Store::astray`].
+    pub foreign: Vec<JobId>,
     /// Not to be claimed by this message any more: drop it. Whoever makes the job claimable again
     /// (resume, promote, rescue) dispatches it anew.
     pub stale: Vec<JobId>,
@@ -268,6 +272,8 @@ pub struct NewWorker {
     pub slots: u32,
     /// The queues that it serves; empty is all.
     pub queues: Vec<String>,
+    /// The kinds and versions that it serves, as [`gristmill_core::job::served`] calls them; empty is none.
+    pub kinds: Vec<String>,
     /// How long its first lease is.
     pub lease: Duration,
 }
@@ -291,6 +297,8 @@ pub struct WorkerView {
     pub running: u32,
     /// The queues that it serves; empty is all.
     pub queues: Vec<String>,
+    /// The kinds and versions that it serves, with `@VERSION` behind those of another version than 1; empty is none.
+    pub kinds: Vec<String>,
     /// When it started.
     pub started_at: Instant,
     /// When it was last heard of.

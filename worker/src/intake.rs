@@ -20,6 +20,9 @@ const PARKED_FOR: Duration = Duration::from_millis(250);
 /// that goes away are seen in time. Looking costs nothing: the messages are pushed to us.
 const LOOK_AT_MOST: Duration = Duration::from_millis(250);
 
+/// How often the store is asked for jobs whose message went to a worker that lacks their kind.
+const ASTRAY_EVERY: Duration = Duration::from_millis(250);
+
 /// How often a worker that serves all queues looks for new ones.
 const QUEUES_EVERY: Duration = Duration::from_secs(2);
 
@@ -32,6 +35,7 @@ pub(crate) struct Intake {
     consumed: BTreeSet<String>,
     looked: Option<Instant>,
     parked: Vec<(Instant, Delivery)>,
+    looked_astray: Option<Instant>,
 }
 
 impl Intake {
@@ -51,7 +55,14 @@ impl Intake {
         let prefetch = u16::try_from(slots.saturating_mul(2).clamp(2, 2_000)).unwrap_or(u16::MAX);
         let options = ConsumeOptions { queues: consumed.iter().cloned().collect(), prefetch };
         let consumer = broker.consume(options).await?;
-        Ok(Some(Self { consumer, wanted: wanted.to_vec(), consumed, looked: None, parked: Vec::new() }))
+        Ok(Some(Self {
+            consumer,
+            wanted: wanted.to_vec(),
+            consumed,
+            looked: None,
+            parked: Vec::new(),
+            looked_astray: None,
+        }))
     }
 
     /// A worker that serves all queues takes up new ones: those that this process has published to
@@ -81,17 +92,25 @@ impl Intake {
         wait: Duration,
     ) -> Result<Vec<ClaimedJob>> {
         self.unpark().await;
-        let wait = wait.min(LOOK_AT_MOST);
-        let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX);
+        let astray = self.astray(store, claim).await?;
+        let wait = if astray.is_empty() { wait.min(LOOK_AT_MOST) } else { Duration::ZERO };
+        let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX) - astray.len();
         let (messages, poison) = split(self.consumer.next(limit, wait).await);
         self.bury(poison).await;
-        if messages.is_empty() {
+        if messages.is_empty() && astray.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = distinct(messages.iter().map(|(id, _)| *id));
+        let ids = distinct(astray.into_iter().chain(messages.iter().map(|(id, _)| *id)));
         match store.claim(claim, &ids).await {
             Ok(report) => {
-                let ClaimReport { claimed, busy, stale: _ } = report;
+                let ClaimReport { claimed, busy, foreign, stale: _ } = report;
+                if !foreign.is_empty() {
+                    metrics::counter!("gristmill_astray_total").increment(foreign.len() as u64);
+                    tracing::debug!(
+                        jobs = foreign.len(),
+                        "messages for kinds that this worker lacks: others find them"
+                    );
+                }
                 self.answer(messages, &busy.into_iter().collect()).await;
                 Ok(claimed)
             }
@@ -101,6 +120,17 @@ impl Intake {
                 Err(error)
             }
         }
+    }
+
+    /// Jobs whose message went to a worker that lacks their kind, now and then.
+    async fn astray(&mut self, store: &StoreHandle, claim: &Claim) -> Result<Vec<JobId>> {
+        if self.looked_astray.is_some_and(|looked| looked.elapsed() < ASTRAY_EVERY) {
+            return Ok(Vec::new());
+        }
+        let found = store.astray(claim).await?;
+        // As long as there are some there may be more.
+        self.looked_astray = found.is_empty().then(Instant::now);
+        Ok(found)
     }
 
     /// Gives back everything that waits here.

@@ -26,6 +26,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use gristmill_core::id::DEFAULT_TENANT;
 
+pub(crate) use queue::waits_for;
+
 use crate::config::LogFormat;
 use crate::door::Door;
 use crate::exit_code::{Exit, Result};

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cancelling;
 mod commands;
+mod kinds;
 mod place;
 mod servers;
 mod stopping;

@@ -50,6 +50,7 @@ impl Bench {
                 version: "0".to_owned(),
                 slots: 1,
                 queues: Vec::new(),
+                kinds: Vec::new(),
                 lease: Duration::from_secs(600),
             })
             .await

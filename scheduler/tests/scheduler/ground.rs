@@ -75,6 +75,7 @@ impl Ground {
             version: "0".to_owned(),
             slots: 10,
             queues: Vec::new(),
+            kinds: Vec::new(),
             lease,
         };
         self.store.register_worker(&worker).await.expect("registered");

@@ -52,7 +52,7 @@ RETURNING id, purpose, queue, lane, jobs";
 
 const REDISPATCH: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
-WHERE j.queue = $1 AND j.state = 'queued' AND j.queued_at <= now() - make_interval(secs => $2)
+WHERE j.queue = $1 AND j.state = 'queued' AND NOT j.astray AND j.queued_at <= now() - make_interval(secs => $2)
   AND (j.tenant, j.queue) NOT IN (SELECT tenant, name FROM queue WHERE paused)
   AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))
   AND j.id NOT IN (

@@ -137,6 +137,10 @@ impl Store for PostgresStore {
         transact!(self, claim::claim_next, claim).await
     }
 
+    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
+        single!(self, claim::astray, claim)
+    }
+
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
         transact!(self, complete::complete, completions).await
     }
@@ -262,6 +266,10 @@ impl Store for PostgresStore {
 
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
         look!(self, view::queues, tenant)
+    }
+
+    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>> {
+        look!(self, view::unserved, tenant)
     }
 
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {

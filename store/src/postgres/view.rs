@@ -14,9 +14,10 @@ use super::fault::Outcome;
 use super::values::{count, from_json, plain, seconds, small, state_of};
 use super::work::lane_of;
 use crate::error::StoreError;
+use crate::views::{self, UNSERVED_LOOK};
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView,
-    QueueView, StoredResult,
+    QueueView, StoredResult, UnservedView,
 };
 
 /// The most rows of one page.
@@ -34,12 +35,12 @@ SELECT seq, generation, result FROM result WHERE batch_id = $1 AND seq > $2 ORDE
 
 /// The columns of a list; one job has its payload beside them.
 const JOBS: &str = "
-SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
+SELECT id, tenant, queue, lane, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        NULL::text AS payload, output, error, worker_id, created_at, run_at, started_at, finished_at
 FROM job WHERE tenant = ";
 
 const JOB: &str = "
-SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
+SELECT id, tenant, queue, lane, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        payload, output, error, worker_id, created_at, run_at, started_at, finished_at
 FROM job WHERE tenant = $1 AND id = $2";
 
@@ -60,6 +61,21 @@ LEFT JOIN (SELECT queue, state, sum(jobs)::bigint AS jobs FROM queue_count WHERE
      ON c.queue = n.name
 LEFT JOIN queue q ON q.tenant = $1 AND q.name = n.name
 GROUP BY n.name ORDER BY n.name";
+
+/// The heads of all queues, found by walking the index from queue to queue.
+const WAITING_KINDS: &str = "
+WITH RECURSIVE waiting (queue) AS (
+    (SELECT queue FROM job WHERE state = 'queued' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM job j WHERE j.state = 'queued' AND j.queue > w.queue ORDER BY j.queue LIMIT 1)
+    FROM waiting w WHERE w.queue IS NOT NULL
+)
+SELECT head.queue, head.kind, head.version, count(*) FROM waiting w CROSS JOIN LATERAL (
+    SELECT j.queue, j.kind, j.version FROM job j WHERE j.queue = w.queue AND j.state = 'queued' AND j.tenant = $1
+    ORDER BY j.lane, j.id LIMIT $2) AS head
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+
+const SERVING: &str = "SELECT queues, kinds FROM worker WHERE state = 'alive' AND lease_until >= now()";
 
 const QUARANTINED: &str = "
 SELECT id, batch_id, seq, generation, position, line, stage, reason, item, state, created_at
@@ -126,6 +142,7 @@ struct JobRow {
     queue: String,
     lane: i16,
     kind: String,
+    version: i32,
     state: String,
     attempt: i32,
     max_attempts: i32,
@@ -156,6 +173,7 @@ impl JobRow {
             tenant: self.tenant,
             queue: self.queue,
             kind: self.kind,
+            version: small(self.version),
             attempt: small(self.attempt),
             max_attempts: small(self.max_attempts),
             snoozes: small(self.snoozes),
@@ -331,6 +349,24 @@ fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
         JobState::Dead => &mut view.dead,
         JobState::Cancelled => &mut view.cancelled,
     }
+}
+
+/// Jobs that wait although no live worker can run them.
+pub(super) async fn unserved(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec<UnservedView>> {
+    let waiting: Vec<(String, String, i32, i64)> =
+        sqlx::query_as(WAITING_KINDS).bind(plain(tenant)).bind(UNSERVED_LOOK).fetch_all(&mut *conn).await?;
+    let waiting = waiting.into_iter().map(|(queue, kind, version, jobs)| UnservedView {
+        queue,
+        kind,
+        version: small(version),
+        jobs: count(jobs),
+    });
+    let workers: Vec<(String, String)> = sqlx::query_as(SERVING).fetch_all(conn).await?;
+    let serving = workers
+        .iter()
+        .map(|(queues, kinds)| Ok((from_json(queues, "a worker")?, from_json(kinds, "a worker")?)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(views::unserved(waiting.collect(), &serving))
 }
 
 /// Quarantined items, oldest first.

@@ -138,7 +138,7 @@ pub(super) fn redispatch(store: &ReferenceStore, queue: &str, older_than: Durati
     let before = ago(t.now, older_than);
     let rows = t.state.outbox.values().filter(|row| row.purpose == Purpose::Dispatch && row.queue == queue);
     let waiting: BTreeSet<JobId> = rows.flat_map(|row| row.jobs.iter().copied()).collect();
-    let queued = t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue);
+    let queued = t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue && !job.astray);
     let mut lost: Vec<Arc<Job>> = queued
         .filter(|job| job.queued_at.is_some_and(|at| at <= before))
         .filter(|job| !t.state.paused(job) && !waiting.contains(&job.id))

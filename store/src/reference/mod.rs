@@ -166,6 +166,10 @@ impl Store for ReferenceStore {
         claim::claim_next(self, claim)
     }
 
+    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
+        Ok(claim::astray(self, claim))
+    }
+
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
         let (mut report, late) = complete::complete(self, completions)?;
         if !late.is_empty() {
@@ -296,6 +300,10 @@ impl Store for ReferenceStore {
 
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
         Ok(view::queues(self, tenant))
+    }
+
+    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>> {
+        Ok(view::unserved(self, tenant))
     }
 
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {

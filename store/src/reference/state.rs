@@ -92,6 +92,9 @@ pub(super) struct Job {
     pub(super) queue: String,
     pub(super) lane: Lane,
     pub(super) kind: String,
+    pub(super) version: u32,
+    /// Its message went to a worker that lacks its kind or version.
+    pub(super) astray: bool,
     pub(super) state: JobState,
     pub(super) attempt: u32,
     pub(super) max_attempts: u32,

@@ -1,6 +1,7 @@
 //! What people and pages see.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::Instant;
@@ -11,12 +12,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::ReferenceStore;
-use super::state::{Batch, Job, State, ago, unsigned};
+use super::state::{Batch, Job, Standing, State, Worker, ago, unsigned};
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
+use crate::views::{self, Serving, UNSERVED_LOOK};
 use crate::{
     BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView, QueueView,
-    StoredResult,
+    StoredResult, UnservedView,
 };
 
 /// The most rows of one page.
@@ -183,6 +185,7 @@ fn job_view(job: &Job) -> JobView {
         queue: job.queue.clone(),
         lane: job.lane,
         kind: job.kind.clone(),
+        version: job.version,
         state: job.state,
         attempt: job.attempt,
         max_attempts: job.max_attempts,
@@ -201,4 +204,31 @@ fn job_view(job: &Job) -> JobView {
         finished_at: job.finished_at,
         attempts: Vec::new(),
     }
+}
+
+pub(super) fn unserved(store: &ReferenceStore, tenant: &str) -> Vec<UnservedView> {
+    let t = Transition::begin(store);
+    let queued = |job: &&Arc<Job>| job.state == JobState::Queued && job.tenant == tenant;
+    let mut heads: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
+    for job in t.state.jobs.values().filter(queued) {
+        heads.entry(&job.queue).or_default().push(job);
+    }
+    let mut waiting: BTreeMap<(&str, &str, u32), u64> = BTreeMap::new();
+    for (queue, mut jobs) in heads {
+        jobs.sort_by_key(|job| (job.lane, job.id));
+        for job in jobs.into_iter().take(usize::try_from(UNSERVED_LOOK).unwrap_or(usize::MAX)) {
+            *waiting.entry((queue, &job.kind, job.version)).or_default() += 1;
+        }
+    }
+    let waiting = waiting.into_iter().map(|((queue, kind, version), jobs)| UnservedView {
+        queue: queue.to_owned(),
+        kind: kind.to_owned(),
+        version,
+        jobs,
+    });
+    let alive = |worker: &&Arc<Worker>| worker.standing == Standing::Alive && worker.lease_until >= t.now;
+    let workers = t.state.workers.values().filter(alive);
+    let serving: Vec<Serving> =
+        workers.map(|worker| (worker.entered.queues.clone(), worker.entered.kinds.clone())).collect();
+    views::unserved(waiting.collect(), &serving)
 }

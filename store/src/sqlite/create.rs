@@ -108,6 +108,7 @@ pub(super) fn chunk_row(common: &Common, definition: &BatchDefinition, chunk: &N
         state: common.state,
         max_attempts: definition.max_attempts.max(1),
         max_snoozes: SNOOZES_MAX,
+        version: 1,
         timeout_ms: insert::millis(definition.timeout.0),
         retry: check::json(&definition.retry)?,
         payload: check::json(&chunk.payload)?,

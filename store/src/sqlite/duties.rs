@@ -152,7 +152,7 @@ pub(super) async fn redispatch(
     let mut t = Transition::begin(store).await?;
     let statement = "
         SELECT j.id, j.lane FROM job j
-        WHERE j.state = 'queued' AND j.queue = ?1 AND j.queued_at <= ?2
+        WHERE j.state = 'queued' AND NOT j.astray AND j.queue = ?1 AND j.queued_at <= ?2
           AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
           AND (j.batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = j.batch_id AND b.paused))
           AND j.id NOT IN (SELECT unhex(e.value, '-') FROM outbox o, json_each(o.jobs) e

@@ -99,6 +99,7 @@ pub(super) fn aggregate(
         state: JobState::Queued,
         max_attempts: ATTEMPTS,
         max_snoozes: SNOOZES_MAX,
+        version: 1,
         timeout_ms: insert::millis(TIMEOUT),
         retry: check::json(&RetryPolicy::default())?,
         payload: check::json(&json!({ "batch": id, "generation": generation }))?,

@@ -245,6 +245,10 @@ impl Store for SqliteStore {
         claim::claim_next(self, claim).await
     }
 
+    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
+        claim::astray(self, claim).await
+    }
+
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
         complete::complete(self, completions).await
     }
@@ -383,6 +387,10 @@ impl Store for SqliteStore {
 
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
         view::queues(self, tenant).await
+    }
+
+    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>> {
+        view::unserved(self, tenant).await
     }
 
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {

@@ -47,6 +47,7 @@ macro_rules! conformance {
     };
 }
 
+mod astray;
 mod claiming;
 mod completing;
 mod counters;
