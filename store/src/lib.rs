@@ -20,6 +20,7 @@ mod group;
 mod guard;
 mod migrations;
 pub mod open;
+pub mod poison;
 pub mod postgres;
 #[cfg(feature = "testing")]
 pub mod reference;
@@ -42,6 +43,7 @@ use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 pub use error::{Result, StoreError};
 pub use guard::WorkGuard;
 pub use open::{OpenOptions, connect, open};
+pub use poison::*;
 pub use settings::Settings;
 pub use types::*;
 pub use views::*;
@@ -108,7 +110,8 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     // ---- T3, T4: claim and complete ------------------------------------------------------
 
-    /// T3 by message: claims those of the named jobs that may run, at most `claim.limit`.
+    /// T3 by message: claims those of the named jobs that may run, at most `claim.limit`. Ids that no job has are told
+    /// from those that are merely late: see [`ClaimReport::unknown`].
     async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport>;
 
     /// T3 from the store itself, for when no broker carries the ids: by lane, then by age.
@@ -253,6 +256,24 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Quarantined items, oldest first, after the given id.
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>>;
+
+    // ---- poison: messages that nobody can act upon -----------------------------------------
+
+    /// Keeps messages, in one transaction. One that is kept already, by queue and hash, is counted. To be committed
+    /// before the message is acknowledged: this is then the only copy.
+    async fn bury(&self, poison: &[NewPoison]) -> Result<()>;
+
+    /// Those of these ids that no job has, and that none of a batch that was taken back had.
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>>;
+
+    /// Messages that were kept, newest first.
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>>;
+
+    /// One of them with its headers and bytes. `None` when there is none.
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>>;
+
+    /// Forgets messages that were kept. Ids that there are none of are passed over.
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered>;
 
     // ---- kept by kinds of job ------------------------------------------------------------
 

@@ -152,6 +152,9 @@ pub struct ClaimReport {
     /// Not to be claimed by this message any more: drop it. Whoever makes the job claimable again
     /// (resume, promote, rescue) dispatches it anew.
     pub stale: Vec<JobId>,
+    /// No job has this id, and none ever had that a message of ours may still name: keep the message as poison.
+    /// (Jobs of a batch that was taken back before it was sealed are stale.)
+    pub unknown: Vec<JobId>,
 }
 
 /// How one attempt ended, to be written down.

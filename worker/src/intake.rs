@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Consumer, Delivery, Message, Poison};
+use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Consumer, Delivery, Message};
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
 use gristmill_core::job::{ClaimedJob, DEFAULT_QUEUE};
+use gristmill_jobs::poison;
 use gristmill_jobs::road::Road;
-use gristmill_store::{Claim, ClaimReport, Result, StoreHandle};
+use gristmill_store::{Claim, ClaimReport, PoisonSource, Result, StoreHandle};
 use tokio::time::Instant;
 
 use crate::claim::distinct;
@@ -84,15 +85,18 @@ impl Intake {
         let wait = wait.min(LOOK_AT_MOST);
         let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX);
         let (messages, poison) = split(self.consumer.next(limit, wait).await);
-        self.bury(poison).await;
+        // The job that such a message may have meant is found by the scheduler's probe.
+        self.bury(store, poison).await;
         if messages.is_empty() {
             return Ok(Vec::new());
         }
         let ids = distinct(messages.iter().map(|(id, _)| *id));
         match store.claim(claim, &ids).await {
             Ok(report) => {
-                let ClaimReport { claimed, busy, stale: _ } = report;
+                let ClaimReport { claimed, busy, stale: _, unknown } = report;
+                let (strangers, messages) = apart(messages, &unknown);
                 self.answer(messages, &busy.into_iter().collect()).await;
+                self.bury(store, strangers).await;
                 Ok(claimed)
             }
             Err(error) => {
@@ -130,35 +134,41 @@ impl Intake {
         }
     }
 
-    /// A message that nobody can read would come back for ever. The job that it may have meant is
-    /// found by the scheduler's probe.
-    async fn bury(&self, poison: Vec<(Poison, Delivery)>) {
-        if poison.is_empty() {
+    /// Messages that nobody can act upon would come back for ever: they are kept, and acknowledged after that
+    /// commit. While the store cannot take them they wait like those whose job could not be had.
+    async fn bury(&mut self, store: &StoreHandle, found: Vec<Delivery>) {
+        if found.is_empty() {
             return;
         }
-        metrics::counter!("gristmill_poison_total").increment(poison.len() as u64);
-        for (poison, delivery) in &poison {
-            tracing::error!(
-                queue = delivery.queue,
-                bytes = poison.size,
-                sha256 = poison.sha256,
-                reason = poison.reason,
-                "a message cannot be read"
-            );
+        match poison::bury(store, &found, PoisonSource::Worker, poison::NO_JOB).await {
+            Ok(()) => self.consumer.ack(found).await,
+            Err(error) => {
+                tracing::warn!(%error, messages = found.len(), "poison could not be kept, and is not acknowledged");
+                let now = Instant::now();
+                self.parked.extend(found.into_iter().map(|delivery| (now, delivery)));
+            }
         }
-        self.consumer.ack(poison.into_iter().map(|(_, delivery)| delivery).collect()).await;
     }
 }
 
 type Messages = Vec<(JobId, Delivery)>;
 
-fn split(deliveries: Vec<Delivery>) -> (Messages, Vec<(Poison, Delivery)>) {
+fn split(deliveries: Vec<Delivery>) -> (Messages, Vec<Delivery>) {
     let (mut messages, mut poison) = (Vec::new(), Vec::new());
     for delivery in deliveries {
         match &delivery.message {
             Ok(Message { job_id, .. }) => messages.push((*job_id, delivery)),
-            Err(found) => poison.push((found.clone(), delivery)),
+            Err(_) => poison.push(delivery),
         }
     }
     (messages, poison)
+}
+
+/// Those that name jobs which nobody knows, and the others.
+fn apart(messages: Messages, unknown: &[JobId]) -> (Vec<Delivery>, Messages) {
+    if unknown.is_empty() {
+        return (Vec::new(), messages);
+    }
+    let (strangers, known): (Messages, Messages) = messages.into_iter().partition(|(id, _)| unknown.contains(id));
+    (strangers.into_iter().map(|(_, delivery)| delivery).collect(), known)
 }

@@ -15,6 +15,7 @@ mod enqueue;
 mod enqueue_lines;
 mod job;
 mod list;
+mod poison;
 mod quarantine;
 mod queue;
 mod scheduler;
@@ -120,6 +121,8 @@ pub(crate) enum Command {
     Dead(dead::Dead),
     /// Look at items that were set aside, export and redrive them
     Quarantine(quarantine::Quarantine),
+    /// Look at messages that cannot be read or name no job, and forget them
+    Poison(poison::Poison),
     /// Migrate the database, or see where it stands
     Db(db::Db),
     /// See the settings in force and who said them
@@ -152,6 +155,7 @@ impl Command {
             Self::Queue(queue) => queue.run(door).await,
             Self::Dead(dead) => dead.run(door).await,
             Self::Quarantine(quarantine) => quarantine.run(door).await,
+            Self::Poison(poison) => poison.run(door).await,
             Self::Db(db) => db.run(door).await,
             Self::Config(config) => config.run(door),
             Self::Check(check) => check.run(door),

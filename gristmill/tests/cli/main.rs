@@ -4,6 +4,7 @@ mod bad_input;
 mod cancelling;
 mod commands;
 mod place;
+mod poison;
 mod servers;
 mod stopping;
 mod trace;

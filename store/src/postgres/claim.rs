@@ -10,6 +10,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::fault::Outcome;
+use super::poison;
 use super::values::{count, from_json, small};
 use super::work::{Work, lane_of};
 use crate::error::StoreError;
@@ -164,9 +165,10 @@ pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])
     let mut report = ClaimReport { claimed, ..ClaimReport::default() };
     if !left.is_empty() {
         let queued = still_queued(work, claim, &left).await?;
-        let (busy, stale) = left.into_iter().partition::<Vec<_>, _>(|id| queued.contains(id));
+        let (busy, late) = left.into_iter().partition::<Vec<_>, _>(|id| queued.contains(id));
+        let unknown = if late.is_empty() { HashSet::new() } else { poison::unknown(work.conn, &late).await? };
         report.busy = busy.into_iter().map(JobId).collect();
-        report.stale = stale.into_iter().map(JobId).collect();
+        (report.unknown, report.stale) = late.into_iter().map(JobId).partition(|id| unknown.contains(id));
     }
     work.close().await?;
     Ok(report)

@@ -218,6 +218,7 @@ pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outco
         }
         work.entered(tenant, queue, state, -1);
     }
+    super::poison::remember_discarded(work, *batch).await?;
     let gone = sqlx::query("DELETE FROM batch WHERE id = $1 AND state = 'open' AND chunks = $2")
         .bind(batch.0)
         .bind(big(chunks.len() as u64))

@@ -16,6 +16,7 @@ mod email;
 mod fan_in;
 mod fault;
 mod hints;
+mod poison;
 mod reconcile;
 mod redrive;
 mod rows;
@@ -266,6 +267,31 @@ impl Store for PostgresStore {
 
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         look!(self, view::quarantine, filter, page)
+    }
+
+    async fn bury(&self, poison: &[NewPoison]) -> Result<()> {
+        if poison.is_empty() {
+            return Ok(());
+        }
+        transact!(self, poison::bury, poison).await
+    }
+
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
+        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+        let unknown: Result<std::collections::HashSet<JobId>> = single!(self, poison::unknown, &ids);
+        Ok(unknown?.into_iter().collect())
+    }
+
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>> {
+        look!(self, poison::list, page)
+    }
+
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>> {
+        look!(self, poison::message, id)
+    }
+
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, poison::drop, ids)
     }
 
     async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {

@@ -347,8 +347,7 @@ pub(super) async fn quarantine(
     if filter.open_only {
         query.push(" AND state = 'open'");
     }
-    if let Some(after) = &page.after {
-        let after: i64 = after.parse().map_err(|_| bad_key(after, "the number of a quarantined item"))?;
+    if let Some(after) = after_number(page)? {
         query.push(" AND id > ").push_bind(after);
     }
     query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
@@ -381,7 +380,12 @@ fn newest_first(query: &mut QueryBuilder<Postgres>, page: &Page) -> Result<(), S
     Ok(())
 }
 
-fn limit(page: &Page) -> i64 {
+/// The key of a list whose keys are numbers.
+pub(super) fn after_number(page: &Page) -> Result<Option<i64>, StoreError> {
+    page.after.as_ref().map(|after| after.parse().map_err(|_| bad_key(after, "a number"))).transpose()
+}
+
+pub(super) fn limit(page: &Page) -> i64 {
     i64::from(page.limit.clamp(1, PAGE_MAX))
 }
 

@@ -7,8 +7,8 @@ use gristmill_core::job::{ClaimedJob, Fence, JobState};
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
-use super::row;
 use super::transition::{Query, Transition};
+use super::{poison, row};
 use crate::check;
 use crate::error::Result;
 use crate::{Claim, ClaimReport};
@@ -66,9 +66,11 @@ pub(super) async fn claim(store: &SqliteStore, claim: &Claim, ids: &[JobId]) -> 
         );
         let left = t.rows(with(sqlx::query(statement), &t, claim)?.bind(asked)).await?;
         let left: HashSet<JobId> = left.iter().map(|row| row::id(row, "id")).collect::<Result<_>>()?;
-        for id in ids.into_iter().filter(|id| !taken.contains(id)) {
-            if left.contains(&id) { report.busy.push(id) } else { report.stale.push(id) }
-        }
+        let (busy, late): (Vec<JobId>, Vec<JobId>) =
+            ids.into_iter().filter(|id| !taken.contains(id)).partition(|id| left.contains(id));
+        let unknown = if late.is_empty() { HashSet::new() } else { poison::unknown_in(&mut t, &late).await? };
+        (report.unknown, report.stale) = late.into_iter().partition(|id| unknown.contains(id));
+        report.busy = busy;
     }
     t.commit().await?;
     Ok(report)

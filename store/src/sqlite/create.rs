@@ -169,6 +169,7 @@ pub(super) async fn discard_batch(store: &SqliteStore, batch: BatchId) -> Result
         let what = format!("a chunk of batch {batch} has been claimed already; cancel the batch instead");
         return Err(StoreError::Conflict(what));
     }
+    super::poison::remember_discarded(&mut t, batch).await?;
     let statement = concat!("DELETE FROM job WHERE batch_id = ?1 RETURNING state, ", moved_columns!());
     for row in &t.rows(sqlx::query(statement).bind(batch.0)).await? {
         let job = row::moved(row)?;

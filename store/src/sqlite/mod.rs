@@ -13,6 +13,7 @@ mod error;
 mod fan_in;
 mod insert;
 mod lock;
+mod poison;
 mod reconcile;
 mod redrive;
 mod row;
@@ -387,6 +388,26 @@ impl Store for SqliteStore {
 
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         view::quarantine(self, filter, page).await
+    }
+
+    async fn bury(&self, poison: &[NewPoison]) -> Result<()> {
+        poison::bury(self, poison).await
+    }
+
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
+        poison::unknown(self, ids).await
+    }
+
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>> {
+        poison::list(self, page).await
+    }
+
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>> {
+        poison::message(self, id).await
+    }
+
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered> {
+        poison::drop(self, ids, dry_run).await
     }
 
     async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {

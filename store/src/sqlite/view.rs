@@ -189,8 +189,7 @@ pub(super) async fn quarantine(
     if filter.open_only {
         query.push(" AND state = 'open'");
     }
-    if let Some(after) = &page.after {
-        let after: i64 = after.parse().map_err(|_| bad_key(after, "a number"))?;
+    if let Some(after) = after_number(page)? {
         query.push(" AND id > ").push_bind(after);
     }
     query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
@@ -198,7 +197,12 @@ pub(super) async fn quarantine(
     rows.iter().map(quarantine_view).collect()
 }
 
-fn limit(page: &Page) -> u32 {
+/// The key of a list whose keys are numbers.
+pub(super) fn after_number(page: &Page) -> Result<Option<i64>> {
+    page.after.as_ref().map(|after| after.parse().map_err(|_| bad_key(after, "a number"))).transpose()
+}
+
+pub(super) fn limit(page: &Page) -> u32 {
     page.limit.clamp(1, PAGE_ROWS_MAX)
 }
 

@@ -56,6 +56,7 @@ mod effects;
 mod endings;
 mod fan_in;
 mod opening;
+mod poison;
 mod redriving;
 mod steering;
 mod unique;

@@ -14,7 +14,7 @@ use crate::ground::{Ground, ground_on};
 use crate::loops::Process;
 
 /// A store of its own and a namespace, which goes last: it closes the broker and clears away.
-async fn ground_over(change: impl FnOnce(&mut Settings)) -> (Ground, Namespace) {
+pub(crate) async fn ground_over(change: impl FnOnce(&mut Settings)) -> (Ground, Namespace) {
     let namespace = Namespace::new(&["default", "mail"]);
     let mut settings = namespace.settings();
     change(&mut settings);
@@ -22,7 +22,7 @@ async fn ground_over(change: impl FnOnce(&mut Settings)) -> (Ground, Namespace) 
     (ground_on(TestStore::sqlite(true).await, broker, settings.window), namespace)
 }
 
-async fn until(ground: &Ground, wanted: impl FnMut(&Health) -> bool) {
+pub(crate) async fn until(ground: &Ground, wanted: impl FnMut(&Health) -> bool) {
     let mut health = ground.road.broker().health();
     let waiting = health.wait_for(wanted);
     tokio::time::timeout(PATIENCE, waiting).await.expect("the broker's health changes").expect("its supervisor lives");
