@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Fence, JobState};
 
+use super::poison::is_unknown;
 use super::state::{Job, Standing, State, later};
 use super::transition::Transition;
 use super::{Clause, ReferenceStore};
@@ -26,7 +27,15 @@ pub(super) fn claim(store: &ReferenceStore, claim: &Claim, ids: &[JobId]) -> Res
     let taken: BTreeSet<JobId> = report.claimed.iter().map(|job| job.fence.job).collect();
     for id in named.difference(&taken) {
         let busy = t.state.jobs.get(id).is_some_and(|job| may(store, &t.state, claim, job));
-        if busy { report.busy.push(*id) } else { report.stale.push(*id) }
+        let unknown = is_unknown(&t.state, *id);
+        let found = if busy {
+            &mut report.busy
+        } else if unknown {
+            &mut report.unknown
+        } else {
+            &mut report.stale
+        };
+        found.push(*id);
     }
     t.commit()?;
     Ok(report)

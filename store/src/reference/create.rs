@@ -158,6 +158,7 @@ pub(super) fn discard_batch(store: &ReferenceStore, id: BatchId) -> Result<()> {
         return Err(StoreError::Conflict(what));
     }
     let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    super::poison::remember_discarded(&mut t.state, id, &ids);
     for job in ids {
         t.state.jobs.remove(&job);
     }

@@ -16,6 +16,7 @@ mod duties;
 mod email;
 mod fan_in;
 mod insert;
+mod poison;
 mod reconcile;
 mod redrive;
 mod settle;
@@ -300,6 +301,26 @@ impl Store for ReferenceStore {
 
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         view::quarantine(self, filter, page)
+    }
+
+    async fn bury(&self, poison: &[NewPoison]) -> Result<()> {
+        poison::bury(self, poison)
+    }
+
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
+        Ok(poison::unknown_jobs(self, ids))
+    }
+
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>> {
+        poison::list(self, page)
+    }
+
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>> {
+        Ok(poison::message(self, id))
+    }
+
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered> {
+        poison::drop(self, ids, dry_run)
     }
 
     async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {

@@ -19,7 +19,7 @@ use serde_json::Value;
 use uuid::Builder;
 
 use crate::error::Result;
-use crate::{AttemptView, EmailRecord, NewWorker, Purpose, QuarantineView, StoredResult};
+use crate::{AttemptView, EmailRecord, NewWorker, PoisonMessage, Purpose, QuarantineView, StoredResult};
 
 /// A name that belongs to a tenant: of a queue, or a key.
 pub(super) type Named = (String, String);
@@ -41,6 +41,10 @@ pub(super) struct State {
     pub(super) paused: BTreeMap<Named, bool>,
     /// Rows that completions wrote into the user's own tables.
     pub(super) tables: BTreeMap<String, Vec<Arc<Value>>>,
+    /// Messages that nobody can act upon, by their number.
+    pub(super) poison: BTreeMap<i64, Arc<PoisonMessage>>,
+    /// Batches that were taken back, each with its first and its last job.
+    pub(super) discarded: Vec<(BatchId, JobId, JobId)>,
     pub(super) ids: Ids,
 }
 
@@ -58,6 +62,8 @@ impl State {
             queues: BTreeSet::new(),
             paused: BTreeMap::new(),
             tables: BTreeMap::new(),
+            poison: BTreeMap::new(),
+            discarded: Vec::new(),
             ids: Ids { seed, drawn: 0, rows: 0 },
         }
     }
