@@ -14,6 +14,7 @@
 //! Lock order everywhere: jobs by id, then batches by id, then queue counters by key.
 
 mod check;
+pub mod condition;
 pub mod crash;
 pub mod error;
 mod group;
@@ -40,6 +41,7 @@ use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 
+pub use condition::Trouble;
 pub use error::{Result, StoreError};
 pub use guard::WorkGuard;
 pub use open::{OpenOptions, connect, open};
@@ -70,6 +72,11 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// The database's own now: the only clock that state depends on.
     async fn now(&self) -> Result<Instant>;
+
+    /// What keeps its transactions from going through, from the first that failed until one succeeds. Asks nobody.
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
 
     /// Waits for a hint that work became claimable, or for the time to pass. A hint may be missed
     /// and may be false: polling is the truth. `true` when it was a hint.

@@ -75,7 +75,10 @@ macro_rules! look {
 /// Runs one statement that needs no transaction of its own.
 macro_rules! single {
     ($store:expr, $step:path $(, $argument:expr)*) => {{
-        let mut conn = $store.pool.acquire().await.map_err(|error| in_words(&error))?;
+        let mut conn = match $store.pool.acquire().await {
+            Ok(conn) => conn,
+            Err(error) => return Err($store.explain(&error).await),
+        };
         Ok($step(&mut conn $(, $argument)*).await?)
     }};
 }
@@ -99,7 +102,14 @@ impl Store for PostgresStore {
     }
 
     async fn now(&self) -> Result<Instant> {
-        sqlx::query_scalar("SELECT now()").fetch_one(&self.pool).await.map_err(|error| in_words(&error))
+        match sqlx::query_scalar("SELECT now()").fetch_one(&self.pool).await {
+            Ok(now) => Ok(now),
+            Err(error) => Err(self.explain(&error).await),
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.condition.trouble()
     }
 
     async fn wait_for_work(&self, at_most: Duration) -> bool {
@@ -147,7 +157,9 @@ impl Store for PostgresStore {
     }
 
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
-        single!(self, worker::beat, worker, lease, running)
+        let beaten: Result<bool> = async { single!(self, worker::beat, worker, lease, running) }.await;
+        self.condition.note(&beaten, true);
+        beaten
     }
 
     async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>> {

@@ -37,6 +37,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{Notify, watch};
 
 use crate::Store;
+use crate::condition::Condition;
 use crate::error::{Result, StoreError};
 use crate::guard::WorkGuard;
 use crate::migrations::{self, Applied};
@@ -66,6 +67,8 @@ pub struct SqliteStore {
     gone: watch::Sender<u64>,
     /// What `PRAGMA data_version` of the writer said last: it changes when another process commits.
     seen: AtomicI64,
+    /// What its transactions run into.
+    condition: Condition,
 }
 
 impl SqliteStore {
@@ -108,6 +111,7 @@ impl SqliteStore {
             work: Notify::new(),
             gone: watch::Sender::new(1),
             seen: AtomicI64::new(0),
+            condition: Condition::default(),
         };
         first.close().await.map_err(error::database)?;
         store.others_committed().await?;
@@ -195,6 +199,10 @@ impl Store for SqliteStore {
 
     async fn now(&self) -> Result<Instant> {
         row::at(self.now_micros().await?, "now")
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.condition.trouble()
     }
 
     async fn wait_for_work(&self, at_most: Duration) -> bool {
@@ -462,12 +470,15 @@ mod tests {
             }
         };
         assert!(matches!(error, StoreError::Full(_)) && error.is_transient(), "{error}");
+        let trouble = store.trouble().expect("it says so");
+        assert!(trouble.reason.contains("no room left") && trouble.mend.contains("make room"), "{trouble:?}");
         let queued =
             async || store.queues(DEFAULT_TENANT).await.expect("listed").first().map_or(0, |queue| queue.queued);
         assert_eq!(queued().await, made);
         limit(100_000).await;
         store.enqueue(&group()).await.expect("there is room again");
         assert_eq!(queued().await, made + 20);
+        assert_eq!(store.trouble(), None);
         assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
     }
 
