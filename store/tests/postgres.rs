@@ -222,3 +222,14 @@ async fn a_server_that_is_away_is_not_called_an_exhausted_pool() {
     assert!(text.contains("postgres://127.0.0.1:9/nowhere") && text.contains("refused"), "{text}");
     assert!(!text.contains("pool"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_fails_leaves_no_lock_behind() {
+    let store = TestStore::postgres(false).await;
+    let other = store.second().await;
+    // All tables are there, and nothing says so: each migration fails at the first of them.
+    store.tamper("DELETE FROM _gristmill_migrations").await;
+    store.migrate().await.expect_err("the table is there");
+    let second = tokio::time::timeout(Duration::from_secs(120), other.migrate()).await.expect("it is not held up");
+    second.expect_err("the table is there");
+}

@@ -193,7 +193,15 @@ impl PostgresStore {
     /// Applies what is missing. The migrator holds an advisory lock, so that several processes may do so at once.
     pub(super) async fn apply_migrations(&self) -> Result<MigrationStatus> {
         migrations::refuse_newer(&self.read_migrations().await?)?;
-        POSTGRES.run(&self.pool).await.map_err(|error| migrations::refused(error, |error| in_words(&error)))?;
+        let mut conn = match self.pool.acquire().await {
+            Ok(conn) => conn,
+            Err(error) => return Err(self.explain(&error).await),
+        };
+        if let Err(error) = POSTGRES.run_direct(None, &mut *conn, false).await {
+            // One that failed has left its lock on this connection, and everybody else would wait for it.
+            let _ = conn.close().await;
+            return Err(migrations::refused(error, |error| in_words(&error)));
+        }
         self.read_migrations().await
     }
 
