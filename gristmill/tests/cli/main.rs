@@ -5,6 +5,7 @@ mod cancelling;
 mod commands;
 mod place;
 mod poison;
+mod reconcile;
 mod servers;
 mod stopping;
 mod trace;
