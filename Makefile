@@ -41,6 +41,11 @@ faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6).
 	$(CARGO) run --quiet --package gristmill-tests --bin faults -- --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
 		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6}
 
+.PHONY: fuzz
+fuzz: ## Feeds the message decoder hostile bytes (RUNS=1000000 SEED=1).
+	@GRISTMILL_TEST_FUZZ_RUNS=$${RUNS:-1000000} GRISTMILL_TEST_FUZZ_SEED=$${SEED:-1} \
+		$(CARGO) test --quiet --package gristmill-broker --test decoder -- --nocapture --test-threads=1
+
 .PHONY: check
 check: fmt-check clippy docs deny test ## What must pass before a change goes in.
 
