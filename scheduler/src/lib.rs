@@ -5,7 +5,7 @@
 //! [`run`] is the one loop that calls them.
 //!
 //! * [`plan`]: from a definition and an input to a sealed batch.
-//! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`]: the duties.
+//! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`], [`tell`]: the duties.
 
 mod heartbeat;
 pub mod plan;
@@ -17,6 +17,7 @@ pub mod returned;
 mod running;
 pub mod settings;
 pub mod sweep;
+pub mod tell;
 
 pub use plan::{StartBatch, StartError, start_batch};
 pub use running::{SchedulerError, SchedulerOptions, run};

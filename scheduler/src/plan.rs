@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gristmill_core::chunk::ChunkPayload;
+use gristmill_core::chunk::{ChunkPayload, Slice};
 use gristmill_core::definition::{BatchDefinition, OneOrMany};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, JobId};
@@ -47,6 +47,8 @@ pub struct StartBatch {
     pub base_dir: PathBuf,
     /// Where copies of what cannot be read by ranges are kept.
     pub spool_dir: PathBuf,
+    /// The most bytes that one such copy may have.
+    pub spool_bytes_max: u64,
     /// What `-` reads.
     pub stdin: Option<Stream>,
     /// What the stages are checked against: the same that the workers have.
@@ -90,7 +92,13 @@ pub async fn start_batch(store: &StoreHandle, road: &Road, start: StartBatch) ->
     definition.chunk = chunk.unwrap_or(definition.chunk);
     let RegistryOptions { pool, processors } = &start.kinds;
     Pipeline::compile(&name, &definition, &base_dir, processors, pool)?;
-    let options = OpenOptions { spool_dir: start.spool_dir, base_dir, chunk: definition.chunk, stdin: start.stdin };
+    let options = OpenOptions {
+        spool_dir: start.spool_dir,
+        base_dir,
+        chunk: definition.chunk,
+        spool_bytes_max: start.spool_bytes_max,
+        stdin: start.stdin,
+    };
     let planner = source::open(&definition.source, options).await?;
     let batch = NewBatch {
         id: BatchId(Uuid::now_v7()),
@@ -220,8 +228,9 @@ where
 
 fn inline_bytes(payload: &ChunkPayload) -> usize {
     match &payload.slice {
-        gristmill_core::chunk::Slice::Inline { zstd } => zstd.len(),
-        gristmill_core::chunk::Slice::Bytes { .. } | gristmill_core::chunk::Slice::Keys { .. } => 0,
+        Slice::Inline { zstd } => zstd.len(),
+        // The planner makes no parts.
+        Slice::Bytes { .. } | Slice::Keys { .. } | Slice::Part { .. } => 0,
     }
 }
 

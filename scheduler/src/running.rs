@@ -24,6 +24,7 @@ use crate::rescue::rescue;
 use crate::returned::returned;
 use crate::settings::Settings;
 use crate::sweep::Relay;
+use crate::tell::{copies, late};
 
 /// The name of the leadership in the store.
 const LEADERSHIP: &str = "scheduler";
@@ -158,6 +159,7 @@ impl Scheduler {
         let (mut rescues, mut sweeps, mut probes) = (Timer::new(rescues.0), Timer::new(sweeps.0), Timer::new(probes.0));
         let mut alive = Duty::new("beat");
         let (mut rescuing, mut sweeping, mut probing) = (Duty::new("rescue"), Duty::new("sweep"), Duty::new("probe"));
+        let mut telling = Duty::new("late");
         loop {
             alive.told(self.live().await);
             let now = Instant::now();
@@ -167,6 +169,7 @@ impl Scheduler {
                 }
                 if sweeps.due(now) {
                     sweeping.told(self.relay.lock().await.sweep(&self.store, &self.road, *batch).await);
+                    telling.told(late(&self.store, &self.road).await);
                 }
                 if probes.due(now) {
                     probing.told(probe(&self.store, &self.road, LOST_AFTER).await);
@@ -182,11 +185,13 @@ impl Scheduler {
     /// By itself, because a large store takes it long and nothing else may wait for it.
     async fn reconciling(&self, stop: &CancellationToken) {
         let (mut reconciling, mut planning) = (Duty::new("reconcile"), Duty::new("plan"));
+        let mut clearing = Duty::new("copies");
         let mut ticks = tokio::time::interval(self.settings.reconcile.0.max(Duration::from_secs(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while next(&mut ticks, stop).await {
             if self.leads() {
                 planning.told(resume(&self.store, STALLED_AFTER).await);
+                clearing.told(copies(&self.store, self.settings.copy_keep.0).await);
                 reconciling.told(reconcile(&self.store, &self.road, &self.budgets).await);
             }
         }

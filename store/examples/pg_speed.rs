@@ -158,7 +158,7 @@ async fn fill(store: &PostgresStore, count: usize) -> Outcome<()> {
         .map(|seq| gristmill_store::NewChunk {
             id: JobId(Uuid::now_v7()),
             seq: i64::try_from(seq).unwrap_or(0),
-            payload: gristmill_core::chunk::ChunkPayload { slice: slice.clone(), items: 500, first: 0 },
+            payload: gristmill_core::chunk::ChunkPayload::new(slice.clone(), 500, 0),
         })
         .collect();
     for group in chunks.chunks(1_000) {

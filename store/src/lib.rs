@@ -18,13 +18,17 @@ pub mod crash;
 pub mod error;
 mod group;
 mod guard;
+mod mended;
 mod migrations;
 pub mod open;
 pub mod postgres;
 #[cfg(feature = "testing")]
 pub mod reference;
+mod restart;
 pub mod settings;
+mod split;
 pub mod sqlite;
+mod tell;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod types;
@@ -36,6 +40,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 
@@ -165,7 +170,8 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     // ---- T6, T8, T9 and the outbox: the scheduler's duties -------------------------------
 
-    /// T6: jobs of workers whose lease ran out, and jobs past their deadline. `settle` decides.
+    /// T6: jobs of workers whose lease ran out, and jobs past their deadline. `settle` decides; for a chunk whose
+    /// worker died `split` does: its halves may take its place.
     async fn rescue(&self, limit: u32) -> Result<RescueReport>;
 
     /// T9: `scheduled` and `retry` jobs whose time has come become `queued`.
@@ -188,6 +194,17 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// T8: compares every batch that is not final with its jobs, and every counter with what it
     /// counts; repairs what the transitions above can repair, and reports all it found.
     async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport>;
+
+    /// Enqueues what `on.late` says for at most `limit` batches that have not ended by their deadline, each once.
+    async fn tell_late(&self, limit: u32) -> Result<Dispatched>;
+
+    /// Batches whose copies of their input may be removed, at most `limit`: they have ended, and nothing is left that
+    /// would read them, or that was longer than `keep` ago. From now on they can be restarted no more.
+    /// [`Store::copies_gone`] follows when the copies are removed; until then they are given again.
+    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>>;
+
+    /// The copies of such a batch are removed.
+    async fn copies_gone(&self, batch: BatchId) -> Result<()>;
 
     // ---- steering ------------------------------------------------------------------------
 
@@ -222,9 +239,41 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// that has ended open its next generation; while it aggregates they are refused.
     async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered>;
 
-    /// Quarantined items of one batch become a new chunk (or several of at most `chunk` items).
-    /// Items of a batch that has ended open its next generation.
-    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered>;
+    /// Lets a batch go on that is `halted` or `cancelled`, in its next generation: its cancelled chunks, and
+    /// its dead ones where that is asked, become `queued` with as many attempts as they had at first. A chunk
+    /// that is done is never run again. Where nothing is left to do the aggregate fires at once.
+    ///
+    /// Refused with [`StoreError::Conflict`] for any other state; for a batch that was cancelled before its plan
+    /// was complete, since nobody knows the rest of its input; when the copies of its input are gone; and when
+    /// it would halt again at once because what stays quarantined is over the budget.
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered>;
+
+    /// Open quarantined items of one batch become a new chunk, or several of at most `chunk` items, in their old
+    /// places; each is mended first, as [`Mending::mend`] says. One that cannot be mended stays in quarantine, is
+    /// counted and named, and the others go: all in one transaction. Items of a batch that has ended open its
+    /// next generation, unless none of them can go.
+    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport>;
+
+    /// Quarantined items of one batch run again as they are: [`Store::mend_quarantine`] without mending.
+    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
+        let mending = Mending {
+            which: QuarantineWhich { items: redrive.items.clone(), ..QuarantineWhich::default() },
+            ..Mending::new(redrive.batch, redrive.chunk)
+        };
+        let report = self.mend_quarantine(tenant, &mending, dry_run).await?;
+        Ok(Steered {
+            affected: report.redriven,
+            samples: report.samples.iter().map(|sample| sample.id.to_string()).collect(),
+            generation: report.generation,
+            dispatched: report.dispatched,
+        })
+    }
+
+    /// Puts two halves in the place of a chunk that is dead or waits: the chunk itself becomes `cancelled` with no
+    /// items, and says which its halves are; the items are pending. A dead chunk of a batch that has ended opens its
+    /// next generation. Refused with [`StoreError::Conflict`] while it runs, for one item, and while the batch is
+    /// open or aggregates.
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered>;
 
     // ---- views ---------------------------------------------------------------------------
 

@@ -294,7 +294,7 @@ pub fn definition(spelled: Value) -> BatchDefinition {
 pub fn chunk(seq: i64, items: u64) -> NewChunk {
     let first = u64::try_from(seq).unwrap_or(0) * items;
     let slice = Slice::Bytes { file: 0, from: first, to: first + items, line: first + 1 };
-    NewChunk { id: job_id(), seq, payload: ChunkPayload { slice, items, first } }
+    NewChunk { id: job_id(), seq, payload: ChunkPayload::new(slice, items, first) }
 }
 
 /// Chunks 0, 1, 2… of so many items each.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use gristmill_core::Instant;
-use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::batch::{BatchState, Counts, Tolerate};
 use gristmill_core::chunk::{ChunkPayload, ChunkResult, SourceStamp};
 use gristmill_core::definition::BatchDefinition;
 pub use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, JobState, NewJob};
+pub use gristmill_core::mend::{Mend, Patch};
 use gristmill_core::settle::{Ending, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -249,6 +250,8 @@ pub struct BatchProgress {
     pub remaining: u64,
     /// Whether it is halting: over its budget, its chunks are being cancelled.
     pub halting: bool,
+    /// How many of its items may be quarantined: as its definition said, or its last restart.
+    pub tolerate: Tolerate,
 }
 
 /// A process incarnation that enters.
@@ -308,6 +311,8 @@ pub struct RescueReport {
     pub requeued: u64,
     /// Those that are dead now.
     pub dead: u64,
+    /// Chunks that two halves have taken the place of.
+    pub split: u64,
     /// What may now be published.
     pub dispatched: Dispatched,
     /// The batches that moved.
@@ -348,6 +353,17 @@ pub struct Steered {
     pub dispatched: Dispatched,
 }
 
+/// How a batch that ended with work undone goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restart {
+    /// Which.
+    pub batch: BatchId,
+    /// How many items may be quarantined from now on; `None` leaves the budget as it is.
+    pub tolerate: Option<Tolerate>,
+    /// Whether its dead chunks get another chance as well.
+    pub dead: bool,
+}
+
 /// Which quarantined items are redriven.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuarantineRedrive {
@@ -357,6 +373,76 @@ pub struct QuarantineRedrive {
     pub items: Vec<i64>,
     /// How many items make one chunk.
     pub chunk: u64,
+}
+
+/// Which quarantined items of a batch: those that satisfy everything that is said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QuarantineWhich {
+    /// These, by their numbers; empty is all that are open.
+    pub items: Vec<i64>,
+    /// Refused by this stage.
+    pub stage: Option<String>,
+    /// With this text in the reason.
+    pub reason: Option<String>,
+    /// From this position of the input on.
+    pub from: Option<u64>,
+    /// Up to this position, itself included.
+    pub to: Option<u64>,
+}
+
+/// How quarantined items are redriven.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mending {
+    /// Of this batch.
+    pub batch: BatchId,
+    /// Which of them.
+    pub which: QuarantineWhich,
+    /// What is done to each before it runs again.
+    pub mend: Mend,
+    /// How many items make one chunk.
+    pub chunk: u64,
+}
+
+impl Mending {
+    /// All open items of a batch as they are.
+    pub fn new(batch: BatchId, chunk: u64) -> Self {
+        Self { batch, which: QuarantineWhich::default(), mend: Mend::AsIs, chunk }
+    }
+}
+
+/// What a mending did, or would do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MendReport {
+    /// How many items run again.
+    pub redriven: u64,
+    /// How many stay in quarantine because they cannot be mended so.
+    pub kept: u64,
+    /// Up to five of those that run again.
+    pub samples: Vec<MendSample>,
+    /// Those that stay, with the reason: the first [`KEPT_NAMED_MAX`].
+    pub refused: Vec<(i64, String)>,
+    /// The batch's generation afterwards, where one was opened.
+    pub generation: Option<u32>,
+    /// What may now be published. Empty at a dry run.
+    pub dispatched: Dispatched,
+}
+
+/// The most items that a report names that could not be mended.
+pub const KEPT_NAMED_MAX: usize = 1_000;
+
+/// One item before and after.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MendSample {
+    /// Its number in the quarantine.
+    pub id: i64,
+    /// Its position in the whole input, counted from 0.
+    pub position: u64,
+    /// The line on which it began, counted from 1, where the source had lines.
+    pub line: Option<u64>,
+    /// As it was set aside.
+    pub before: Value,
+    /// As it runs again.
+    pub after: Value,
 }
 
 /// A page of a list, by key.
@@ -398,6 +484,10 @@ pub struct JobFilter {
     pub kind: Option<String>,
     /// Of this batch.
     pub batch: Option<BatchId>,
+    /// With this text in the error, whatever its case.
+    pub error: Option<String>,
+    /// Final since this instant.
+    pub since: Option<Instant>,
 }
 
 /// Which quarantined items.

@@ -5,7 +5,7 @@ use gristmill_core::batch::{BatchState, Counts};
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Lane};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A batch as people see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,6 +42,28 @@ pub struct BatchView {
     pub created_at: Instant,
     /// When it ended.
     pub finished_at: Option<Instant>,
+}
+
+impl BatchView {
+    /// What templates and receivers are told of it.
+    pub fn told(&self) -> Value {
+        let mut counts = json!(self.counts);
+        counts["pending"] = json!(self.counts.pending());
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "state": self.state,
+            "generation": self.generation,
+            "counts": counts,
+            "chunks": self.chunks,
+            "chunks_dead": self.chunks_dead,
+            "retries": self.retries,
+            "tolerate": self.tolerate,
+            "reason": self.reason,
+            "created_at": self.created_at,
+            "finished_at": self.finished_at,
+        })
+    }
 }
 
 /// A job as people see it.

@@ -11,6 +11,7 @@ use gristmill_core::id::BatchId;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::source::{self, OpenOptions, SourceError};
+use gristmill_scheduler::tell::copies;
 use gristmill_scheduler::{StartBatch, StartError, start_batch};
 use serde_json::{Map, Value, json};
 
@@ -132,6 +133,7 @@ impl Run {
             trace: Some(door.trace()),
             base_dir: folder()?,
             spool_dir: spool_dir(door)?,
+            spool_bytes_max: door.loaded.config.scheduler.copy_bytes_max,
             stdin: Some(Box::new(stdin())),
             kinds: RegistryOptions { pool, processors: door.parts.processors() },
         };
@@ -166,6 +168,7 @@ impl Run {
             spool_dir: spool.clone(),
             base_dir: folder()?,
             chunk: definition.chunk,
+            spool_bytes_max: door.loaded.config.scheduler.copy_bytes_max,
             stdin: Some(Box::new(stdin())),
         };
         let counted = count(&definition, options).await;
@@ -195,6 +198,10 @@ pub(super) async fn see_through(door: &Door, batch: BatchId, work: Work, wait: W
     let waited = wait_for_batch(door, &store, batch, &mut working, patience).await;
     if working.works() && matches!(waited, Ok(Ended::Final(_))) {
         wait_for_effects(door, &store, batch, EFFECTS).await?;
+        // No scheduler may ever come that removes the copies of the input.
+        if let Err(error) = copies(&store, door.loaded.config.scheduler.copy_keep.0).await {
+            tracing::warn!(%error, "a copy of the input stays until a scheduler removes it");
+        }
     }
     let stopped = stop(door, &store, working, &mut signals).await;
     let ended = waited?;
@@ -253,6 +260,7 @@ fn source_trouble(error: &SourceError) -> CommandError {
         | SourceError::Header { .. }
         | SourceError::Encoding { .. }
         | SourceError::TooLong { .. }
+        | SourceError::TooMuch { .. }
         | SourceError::Ragged { .. }
         | SourceError::Sql { .. }
         | SourceError::Inline(_) => Exit::Usage,

@@ -101,6 +101,7 @@ impl List {
             queue: self.queue,
             kind: self.kind,
             batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
+            ..JobFilter::default()
         };
         let jobs = door.store().await?.jobs(&filter, &self.paging.page()).await?;
         rows(door, &jobs);

@@ -4,6 +4,7 @@ mod batch;
 mod batch_run;
 mod cancel;
 mod check;
+mod chunk;
 mod completion;
 mod config;
 mod db;
@@ -16,6 +17,8 @@ mod enqueue_lines;
 mod job;
 mod list;
 mod quarantine;
+mod quarantine_mend;
+mod quarantine_sheet;
 mod queue;
 mod scheduler;
 mod version;
@@ -113,6 +116,9 @@ pub(crate) enum Command {
     /// Look at jobs, retry or cancel them
     #[command(alias = "jobs")]
     Job(job::Job),
+    /// Split chunks that fail
+    #[command(alias = "chunks")]
+    Chunk(chunk::Chunk),
     /// Look at queues, pause and resume them
     #[command(alias = "queues")]
     Queue(queue::Queue),
@@ -149,6 +155,7 @@ impl Command {
             Self::Enqueue(enqueue) => enqueue.run(door).await,
             Self::Batch(batch) => batch.run(door).await,
             Self::Job(job) => job.run(door).await,
+            Self::Chunk(chunk) => chunk.run(door).await,
             Self::Queue(queue) => queue.run(door).await,
             Self::Dead(dead) => dead.run(door).await,
             Self::Quarantine(quarantine) => quarantine.run(door).await,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, WebhookEffect};
+use gristmill_core::effect::Event;
 use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
@@ -183,6 +184,16 @@ impl Findings<'_> {
         if batch.timeout.0.is_zero() {
             self.push(&join(&key, "timeout"), "is 0; write how long one attempt may take, such as `15m`");
         }
+        match batch.late_after {
+            None if !batch.on.late.is_empty() => {
+                let wrong = "has nobody to tell when: write `late_after` beside it, such as `late_after = \"2h\"`";
+                self.push(&join(&key, "on.late"), wrong);
+            }
+            Some(late_after) if late_after.0.is_zero() => {
+                self.push(&join(&key, "late_after"), "is 0; write after how long the batch is late, such as `2h`");
+            }
+            None | Some(_) => {}
+        }
         self.choices(&key, batch);
         self.schema(&key, batch);
         self.callbacks(&join(&key, "on"), &batch.on);
@@ -249,13 +260,14 @@ impl Findings<'_> {
     }
 
     fn callbacks(&mut self, key: &str, on: &Callbacks) {
-        for (event, effects) in [("success", &on.success), ("settled", &on.settled), ("halted", &on.halted)] {
-            for (index, effect) in effects.iter().enumerate() {
-                let key = format!("{key}.{event}[{index}]");
+        for event in Event::ALL {
+            for (index, effect) in event.effects(on).iter().enumerate() {
+                let key = format!("{key}.{}[{index}]", event.as_str());
                 self.exactly_one(&key, &[("email", effect.email.is_some()), ("webhook", effect.webhook.is_some())]);
                 if let Some(email) = &effect.email {
                     self.recipients(&join(&key, "email.to"), &email.to);
-                    self.template(&join(&key, "email.template"), &email.template);
+                    let template = email.template.as_deref().unwrap_or_else(|| event.template());
+                    self.template(&join(&key, "email.template"), template);
                 }
                 if let Some(effect) = &effect.webhook {
                     let key = match effect {
@@ -398,6 +410,10 @@ mod tests {
             (
                 "[batch.a]\nsource = { csv = \"a\" }\nvalidate = { schema = \"none.json\" }\n",
                 "c.toml:3: `batch.a.validate.schema`: ",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\non.late = [{ email = { to = \"a@b.c\" } }]\n",
+                "c.toml:3: `batch.a.on.late`: has nobody to tell when: write `late_after` beside it, such as `late_after = \"2h\"`",
             ),
             (
                 "[batch.a]\nsource = { csv = \"a\" }\non.settled = [{ email = { to = \"a@b.c\", template = \"batch-raport\" } }]\n",

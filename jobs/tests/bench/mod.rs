@@ -74,6 +74,7 @@ impl Bench {
             spool_dir: PathBuf::from(self.path("spool")),
             base_dir: self.folder.path().to_path_buf(),
             chunk,
+            spool_bytes_max: 1_000_000,
             stdin: None,
         };
         let mut planner = source::open(&definition.source, options).await.expect("a source");

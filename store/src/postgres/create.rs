@@ -13,7 +13,7 @@ use super::fan_in;
 use super::fault::{Fault, Outcome};
 use super::rows::{JobRows, Place};
 use super::unique;
-use super::values::{big, from_json, plain, state_of};
+use super::values::{big, from_json, plain, seconds, state_of};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
@@ -21,8 +21,8 @@ use crate::{CreatedBatch, Dispatched, EnqueueReport, Enqueued, GROUP_JOBS_MAX, N
 
 const CREATE_BATCH: &str = "
 INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
-                   created_at, planned_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now())
+                   created_at, planned_at, late_at, spool)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), now() + make_interval(secs => $10), $11)
 ON CONFLICT DO NOTHING
 RETURNING id";
 
@@ -37,7 +37,7 @@ UPDATE batch SET chunks = chunks + $2, input = input + $3, planned_at = now(),
 WHERE id = $1 AND state = 'open' AND halting = $4";
 
 const SEAL: &str = "
-UPDATE batch SET state = CASE WHEN remaining = 0 THEN 'aggregating' ELSE 'sealed' END, planned_at = now()
+UPDATE batch SET state = CASE WHEN remaining = 0 THEN 'aggregating' ELSE 'sealed' END, planned_at = now(), sealed_at = now()
 WHERE id = $1 AND state = 'open'
 RETURNING state";
 
@@ -79,6 +79,8 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
         .bind(batch.definition.tolerate.to_string())
         .bind(batch.idempotency_key.as_deref().map(plain))
         .bind(batch.trace.as_deref().map(plain))
+        .bind(batch.definition.late_after.map(|span| seconds(span.0)))
+        .bind(batch.stamp.has_copies().then_some("kept"))
         .fetch_optional(&mut *work.conn)
         .await?;
     if let Some(id) = created {

@@ -16,10 +16,15 @@ mod email;
 mod fan_in;
 mod fault;
 mod hints;
+mod mend;
 mod reconcile;
 mod redrive;
+mod rescue;
+mod restart;
 mod rows;
+mod split;
 mod steer;
+mod tell;
 mod tx;
 mod unique;
 mod values;
@@ -32,6 +37,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 
@@ -173,7 +179,7 @@ impl Store for PostgresStore {
     }
 
     async fn rescue(&self, limit: u32) -> Result<RescueReport> {
-        transact!(self, duties::rescue, limit).await
+        transact!(self, rescue::rescue, limit).await
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {
@@ -232,8 +238,28 @@ impl Store for PostgresStore {
         steer!(self, dry_run, redrive::redrive_dead, (tenant, jobs))
     }
 
-    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, redrive::redrive_quarantine, (tenant, redrive))
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, restart::restart, (tenant, restart))
+    }
+
+    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport> {
+        steer!(self, dry_run, mend::mend, (tenant, mending))
+    }
+
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, split::split, (tenant, job))
+    }
+
+    async fn tell_late(&self, limit: u32) -> Result<Dispatched> {
+        transact!(self, tell::late, limit).await
+    }
+
+    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>> {
+        transact!(self, tell::copies, (keep, limit)).await
+    }
+
+    async fn copies_gone(&self, batch: BatchId) -> Result<()> {
+        single!(self, tell::copies_gone, batch)
     }
 
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {

@@ -22,7 +22,7 @@ use crate::{
 /// The most rows of one page.
 const PAGE_MAX: u32 = 1_000;
 
-const BATCHES: &str = "
+pub(super) const BATCHES: &str = "
 SELECT id, tenant, name, state, paused, generation, tolerate, chunks, remaining, chunks_dead, retries, input, ok,
        skipped, quarantined, cancelled, result, reason, created_at, finished_at
 FROM batch WHERE tenant = ";
@@ -66,7 +66,7 @@ SELECT id, batch_id, seq, generation, position, line, stage, reason, item, state
 FROM quarantine WHERE tenant = ";
 
 #[derive(FromRow)]
-struct BatchRow {
+pub(super) struct BatchRow {
     id: Uuid,
     tenant: String,
     name: String,
@@ -90,7 +90,7 @@ struct BatchRow {
 }
 
 impl BatchRow {
-    fn view(self) -> Result<BatchView, StoreError> {
+    pub(super) fn view(self) -> Result<BatchView, StoreError> {
         let what = format!("the result of batch {}", self.id);
         Ok(BatchView {
             id: BatchId(self.id),
@@ -300,6 +300,12 @@ pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Pag
     }
     if let Some(batch) = filter.batch {
         query.push(" AND batch_id = ").push_bind(batch.0);
+    }
+    if let Some(error) = &filter.error {
+        query.push(" AND strpos(lower(error), lower(").push_bind(plain(error)).push(")) > 0");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND finished_at >= ").push_bind(since);
     }
     newest_first(&mut query, page)?;
     let rows: Vec<JobRow> = query.build_query_as().fetch_all(conn).await?;

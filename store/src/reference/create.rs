@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ReferenceStore;
 use super::insert;
-use super::state::{Batch, Job, Tally, kept};
+use super::state::{Batch, Copies, Job, Tally, kept, later};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -58,6 +58,11 @@ pub(super) fn create_batch(store: &ReferenceStore, batch: &NewBatch) -> Result<C
         created_at: t.now,
         planned_at: t.now,
         finished_at: None,
+        tolerate: batch.definition.tolerate,
+        planned: false,
+        told_failure: None,
+        late_at: batch.definition.late_after.map(|span| later(t.now, span.0)),
+        copies: batch.stamp.has_copies().then_some(Copies::Kept),
     };
     t.state.batches.insert(batch.id, Arc::new(made));
     t.commit()?;
@@ -108,7 +113,7 @@ pub(super) fn insert_chunks(t: &mut Transition<'_>, id: BatchId, chunks: &[NewCh
 }
 
 /// The job of a chunk.
-fn chunk_job(t: &Transition<'_>, batch: &Batch, chunk: &NewChunk) -> Result<Job> {
+pub(super) fn chunk_job(t: &Transition<'_>, batch: &Batch, chunk: &NewChunk) -> Result<Job> {
     let definition = &batch.definition;
     let asked = NewJob {
         tenant: batch.tenant.clone(),
@@ -133,6 +138,7 @@ pub(super) fn seal(store: &ReferenceStore, id: BatchId) -> Result<Dispatched> {
     match batch.state {
         BatchState::Open => {
             batch.state = BatchState::Sealed;
+            batch.planned = true;
             batch.planned_at = now;
             // A look is enough: the fan-in fires if nothing remains.
             t.delta(id);

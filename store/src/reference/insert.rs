@@ -54,6 +54,7 @@ pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
         started_at: None,
         deadline: None,
         finished_at: None,
+        half_of: None,
         attempts: Vec::new(),
     })
 }

@@ -16,12 +16,17 @@ mod duties;
 mod email;
 mod fan_in;
 mod insert;
+mod mend;
 mod reconcile;
 mod redrive;
+mod rescue;
+mod restart;
 mod settle;
+mod split;
 mod state;
 mod steer;
 mod tamper;
+mod tell;
 mod transition;
 mod view;
 mod worker;
@@ -32,6 +37,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use tokio::sync::{Notify, watch};
@@ -207,7 +213,7 @@ impl Store for ReferenceStore {
     }
 
     async fn rescue(&self, limit: u32) -> Result<RescueReport> {
-        duties::rescue(self, limit)
+        rescue::rescue(self, limit)
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {
@@ -266,8 +272,28 @@ impl Store for ReferenceStore {
         redrive::dead(self, tenant, jobs, dry_run)
     }
 
-    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
-        redrive::quarantine(self, tenant, redrive, dry_run)
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+        restart::restart(self, tenant, restart, dry_run)
+    }
+
+    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport> {
+        mend::mend(self, tenant, mending, dry_run)
+    }
+
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+        split::split(self, tenant, job, dry_run)
+    }
+
+    async fn tell_late(&self, limit: u32) -> Result<Dispatched> {
+        tell::late(self, limit)
+    }
+
+    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>> {
+        tell::copies(self, keep, limit)
+    }
+
+    async fn copies_gone(&self, batch: BatchId) -> Result<()> {
+        tell::copies_gone(self, batch)
     }
 
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::Instant;
-use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::batch::{BatchState, Counts, Tolerate};
 use gristmill_core::chunk::SourceStamp;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
@@ -118,6 +118,8 @@ pub(super) struct Job {
     pub(super) started_at: Option<Instant>,
     pub(super) deadline: Option<Instant>,
     pub(super) finished_at: Option<Instant>,
+    /// The number of the chunk that it is a half of.
+    pub(super) half_of: Option<i64>,
     /// Attempts that did not end well, in the order in which they ended.
     pub(super) attempts: Vec<AttemptView>,
 }
@@ -162,6 +164,24 @@ pub(super) struct Batch {
     pub(super) created_at: Instant,
     pub(super) planned_at: Instant,
     pub(super) finished_at: Option<Instant>,
+    /// How many items may be quarantined: as the definition said, or the last restart.
+    pub(super) tolerate: Tolerate,
+    /// Whether its plan was ever complete.
+    pub(super) planned: bool,
+    /// The generation whose first failure has been told of.
+    pub(super) told_failure: Option<u32>,
+    /// When it counts as late; `None` when that is never, or told of already.
+    pub(super) late_at: Option<Instant>,
+    /// What has become of the copies of its input, if it has any.
+    pub(super) copies: Option<Copies>,
+}
+
+/// What has become of the copies of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copies {
+    Kept,
+    Releasing,
+    Gone,
 }
 
 /// The counters of a batch, or by how much they change. All zero is a look: it fires the fan-in if nothing remains.

@@ -83,6 +83,13 @@ pub(super) fn jobs(store: &ReferenceStore, filter: &JobFilter, page: &Page) -> R
         .filter(|job| filter.queue.as_ref().is_none_or(|queue| *queue == job.queue))
         .filter(|job| filter.kind.as_ref().is_none_or(|kind| *kind == job.kind))
         .filter(|job| filter.batch.is_none() || filter.batch == job.batch)
+        .filter(|job| filter.since.is_none_or(|since| job.finished_at.is_some_and(|at| at >= since)))
+        .filter(|job| {
+            let says = |text: &String| {
+                job.error.as_ref().is_some_and(|error| error.to_lowercase().contains(&text.to_lowercase()))
+            };
+            filter.error.as_ref().is_none_or(says)
+        })
         .filter(|job| after.is_none_or(|after| job.id.0 < after));
     Ok(wanted.take(rows(page)).map(|job| job_view(job)).collect())
 }
@@ -154,7 +161,7 @@ fn bad_key(found: &str, right: &str) -> StoreError {
     StoreError::Invalid(format!("`{found}` is no key of this list; give {right} from the last row of the page before"))
 }
 
-fn batch_view(batch: &Batch) -> BatchView {
+pub(super) fn batch_view(batch: &Batch) -> BatchView {
     BatchView {
         id: batch.id,
         tenant: batch.tenant.clone(),
@@ -167,7 +174,7 @@ fn batch_view(batch: &Batch) -> BatchView {
         remaining: unsigned(batch.tally.remaining),
         chunks_dead: unsigned(batch.tally.dead),
         retries: unsigned(batch.tally.retries),
-        tolerate: batch.definition.tolerate.to_string(),
+        tolerate: batch.tolerate.to_string(),
         result: batch.result.clone(),
         reason: batch.reason.clone(),
         created_at: batch.created_at,

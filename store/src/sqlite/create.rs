@@ -9,7 +9,7 @@ use gristmill_core::settle::SNOOZES_MAX;
 use super::SqliteStore;
 use super::insert::{self, JobRow};
 use super::row::{self, moved_columns};
-use super::transition::Transition;
+use super::transition::{Transition, later};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{CreatedBatch, Dispatched, EnqueueReport, NewBatch, NewChunk};
@@ -32,8 +32,8 @@ pub(super) async fn create_batch(store: &SqliteStore, batch: &NewBatch) -> Resul
     let mut t = Transition::begin(store).await?;
     let statement = "
         INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
-                           created_at, planned_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
+                           created_at, planned_at, late_at, spool)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12)
         ON CONFLICT DO NOTHING";
     let query = sqlx::query(statement)
         .bind(batch.id.0)
@@ -45,7 +45,9 @@ pub(super) async fn create_batch(store: &SqliteStore, batch: &NewBatch) -> Resul
         .bind(batch.definition.tolerate.to_string())
         .bind(batch.idempotency_key.clone())
         .bind(batch.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)))
-        .bind(t.now);
+        .bind(t.now)
+        .bind(batch.definition.late_after.map(|span| later(t.now, span.0)))
+        .bind(batch.stamp.has_copies().then_some("kept"));
     if t.run(query).await? == 1 {
         t.commit().await?;
         return Ok(CreatedBatch { id: batch.id, created: true });
@@ -141,7 +143,8 @@ pub(super) async fn insert_chunks(t: &mut Transition<'_>, batch: BatchId, rows: 
 
 pub(super) async fn seal(store: &SqliteStore, batch: BatchId) -> Result<Dispatched> {
     let mut t = Transition::begin(store).await?;
-    let statement = "UPDATE batch SET state = 'sealed', planned_at = ?2 WHERE id = ?1 AND state = 'open'";
+    let statement =
+        "UPDATE batch SET state = 'sealed', planned_at = ?2, sealed_at = ?2 WHERE id = ?1 AND state = 'open'";
     if t.run(sqlx::query(statement).bind(batch.0).bind(t.now)).await? == 1 {
         // A look is enough: the fan-in fires if nothing remains.
         t.delta(batch);

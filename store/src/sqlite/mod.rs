@@ -13,11 +13,16 @@ mod error;
 mod fan_in;
 mod insert;
 mod lock;
+mod mend;
 mod reconcile;
 mod redrive;
+mod rescue;
+mod restart;
 mod row;
 mod settle;
+mod split;
 mod steer;
+mod tell;
 mod transition;
 mod unique;
 mod view;
@@ -29,6 +34,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -294,7 +300,7 @@ impl Store for SqliteStore {
     }
 
     async fn rescue(&self, limit: u32) -> Result<RescueReport> {
-        duties::rescue(self, limit).await
+        rescue::rescue(self, limit).await
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {
@@ -353,8 +359,28 @@ impl Store for SqliteStore {
         redrive::dead(self, tenant, jobs, dry_run).await
     }
 
-    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
-        redrive::quarantine(self, tenant, redrive, dry_run).await
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+        restart::restart(self, tenant, restart, dry_run).await
+    }
+
+    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport> {
+        mend::mend(self, tenant, mending, dry_run).await
+    }
+
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+        split::split(self, tenant, job, dry_run).await
+    }
+
+    async fn tell_late(&self, limit: u32) -> Result<Dispatched> {
+        tell::late(self, limit).await
+    }
+
+    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>> {
+        tell::copies(self, keep, limit).await
+    }
+
+    async fn copies_gone(&self, batch: BatchId) -> Result<()> {
+        tell::copies_gone(self, batch).await
     }
 
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {

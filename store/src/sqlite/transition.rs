@@ -100,6 +100,11 @@ impl<'s> Transition<'s> {
         query.fetch_all(&mut *self.tx).await.map_err(database)
     }
 
+    /// Runs a statement that was put together, and gives its rows.
+    pub(super) async fn built(&mut self, query: &mut sqlx::QueryBuilder<Sqlite>) -> Result<Vec<SqliteRow>> {
+        query.build().fetch_all(&mut *self.tx).await.map_err(database)
+    }
+
     /// Runs a statement that gives one row at most.
     pub(super) async fn row(&mut self, query: Query) -> Result<Option<SqliteRow>> {
         query.fetch_optional(&mut *self.tx).await.map_err(database)
@@ -243,6 +248,7 @@ pub(super) fn progress(row: &SqliteRow) -> Result<BatchProgress> {
         counts: row::counts(row)?,
         remaining: row::number(row, "remaining")?,
         halting: row::flag(row, "halting")?,
+        tolerate: row::word(row, "tolerate")?,
     })
 }
 

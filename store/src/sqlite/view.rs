@@ -127,6 +127,12 @@ pub(super) async fn jobs(store: &SqliteStore, filter: &JobFilter, page: &Page) -
     if let Some(batch) = filter.batch {
         query.push(" AND batch_id = ").push_bind(batch.0);
     }
+    if let Some(error) = &filter.error {
+        query.push(" AND instr(lower(error), lower(").push_bind(error.clone()).push(")) > 0");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND finished_at >= ").push_bind(since.timestamp_micros());
+    }
     if let Some(after) = after_id(page)? {
         query.push(" AND id < ").push_bind(after);
     }
@@ -210,7 +216,7 @@ fn bad_key(found: &str, right: &str) -> StoreError {
     StoreError::Invalid(format!("`{found}` is no key of this list; give {right} from the last row of the page before"))
 }
 
-fn batch_view(row: &SqliteRow) -> Result<BatchView> {
+pub(super) fn batch_view(row: &SqliteRow) -> Result<BatchView> {
     Ok(BatchView {
         id: row::id(row, "id")?,
         tenant: row::get(row, "tenant")?,
