@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use gristmill_core::job::Lane;
+use lapin::BasicProperties;
 
 use crate::in_process::Hints;
 use crate::message::{Message, Poison};
-use crate::rabbitmq::{self, Settle, Taking};
+use crate::rabbitmq::{self, Settle, Taking, headers};
 #[cfg(feature = "testing")]
 use crate::testing::simulated;
 
@@ -33,6 +34,9 @@ pub struct Delivery {
     pub lane: Lane,
     /// Whether the broker has handed it out before. A hint, never a count.
     pub redelivered: bool,
+    /// The message itself, unless it is poison, which has its own.
+    pub(crate) data: Vec<u8>,
+    pub(crate) properties: BasicProperties,
     pub(crate) receipt: Receipt,
 }
 
@@ -52,6 +56,21 @@ impl Receipt {
             #[cfg(feature = "testing")]
             Self::Simulated(_) => None,
         }
+    }
+}
+
+impl Delivery {
+    /// What is kept of a message as evidence: why it cannot be read, or else for the given reason.
+    pub fn evidence(&self, reason: &str) -> Poison {
+        match &self.message {
+            Ok(_) => Poison::new(&self.data, reason.to_owned()),
+            Err(poison) => poison.clone(),
+        }
+    }
+
+    /// Its properties and headers as a JSON object of at most 16 KiB.
+    pub fn headers(&self) -> serde_json::Value {
+        headers::as_json(&self.properties)
     }
 }
 

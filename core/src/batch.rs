@@ -172,11 +172,13 @@ impl<'de> Deserialize<'de> for Tolerate {
 impl Tolerate {
     /// Whether so many quarantined items are over the budget, as far as can be known now.
     ///
-    /// A percentage of an input that is still being counted cannot be judged: while the batch is
-    /// not `sealed` only a count is. Nothing tolerated means that the first one is over.
+    /// A percentage is judged early only when it cannot recover: against the whole input, once that is known. Of an
+    /// input that is still being counted it may yet turn out to be little, and while the batch is not `sealed` only
+    /// a count is judged, and `0%`, which is none of any number. Nothing tolerated means that the first one is over.
     pub fn exceeded_by(&self, counts: &Counts, sealed: bool) -> bool {
         match *self {
             Self::Count(limit) => counts.quarantined > limit,
+            Self::Percent(0.0) => counts.quarantined > 0,
             #[expect(clippy::cast_precision_loss, reason = "an item count beyond 2^52 does not occur")]
             Self::Percent(percent) => sealed && counts.quarantined as f64 * 100.0 > percent * counts.input as f64,
         }
@@ -206,6 +208,12 @@ mod tests {
         let percent = Tolerate::Percent(1.0);
         assert!(!percent.exceeded_by(&counts(10, 9), false));
         assert!(percent.exceeded_by(&counts(10, 9), true));
+    }
+
+    #[test]
+    fn no_percent_at_all_need_not_wait() {
+        assert!(Tolerate::Percent(0.0).exceeded_by(&counts(10, 1), false));
+        assert!(!Tolerate::Percent(0.0).exceeded_by(&counts(10, 0), true));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::aggregate::Partial;
+use crate::inline::{self, InlineError, InlineItem};
 
 /// The payload of a job of kind `chunk`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +15,46 @@ pub struct ChunkPayload {
     pub items: u64,
     /// The position in the whole input of the first one, counted from 0.
     pub first: u64,
+    /// Why its one item is set aside without being worked on: it has killed its workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condemned: Option<String>,
+}
+
+impl ChunkPayload {
+    /// So many items of a slice, from a position on.
+    pub fn new(slice: Slice, items: u64, first: u64) -> Self {
+        Self { slice, items, first, condemned: None }
+    }
+
+    /// The same items in two chunks, the first half and the rest. `None` for fewer than two.
+    ///
+    /// # Errors
+    ///
+    /// When items that travel inside cannot be unpacked.
+    pub fn halves(&self) -> Result<Option<[Self; 2]>, InlineError> {
+        if self.items < 2 {
+            return Ok(None);
+        }
+        let left = self.items / 2;
+        if let Slice::Inline { zstd } = &self.slice {
+            let items = inline::decode(zstd)?;
+            let (first, rest) = items.split_at(items.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+            let half = |items: &[InlineItem]| {
+                let position = items.first().map_or(self.first, |item| item.position);
+                Ok(Self::new(inline::encode(items)?, items.len() as u64, position))
+            };
+            return Ok(Some([half(first)?, half(rest)?]));
+        }
+        let (whole, all, skip) = match &self.slice {
+            Slice::Part { whole, items, skip } => (whole.clone(), *items, *skip),
+            slice => (Box::new(slice.clone()), self.items, 0),
+        };
+        let part = |from: u64, items: u64| {
+            let slice = Slice::Part { whole: whole.clone(), items: all, skip: skip + from };
+            Self::new(slice, items, self.first + from)
+        };
+        Ok(Some([part(0, left), part(left, self.items - left)]))
+    }
 }
 
 /// Where a chunk's items are.
@@ -43,6 +84,15 @@ pub enum Slice {
         /// The compressed lines.
         zstd: String,
     },
+    /// Some items of another slice, which is read as a whole: where records begin in it is known to nobody else.
+    Part {
+        /// The other slice; never itself a part.
+        whole: Box<Slice>,
+        /// How many items that one has.
+        items: u64,
+        /// How many of them come before these.
+        skip: u64,
+    },
 }
 
 /// What the source looked like when it was planned. A chunk that finds it changed is an error.
@@ -50,6 +100,26 @@ pub enum Slice {
 pub struct SourceStamp {
     /// The files in the order in which they are read. Empty for a SQL source and for inline items.
     pub files: Vec<FileStamp>,
+}
+
+/// What the name of a finished copy of an input ends with, after a dot.
+pub const COPY_ENDING: &str = "spool";
+
+impl SourceStamp {
+    /// Whether any of its files is a copy that was made for the batch.
+    pub fn has_copies(&self) -> bool {
+        self.files.iter().any(FileStamp::is_copy)
+    }
+}
+
+impl FileStamp {
+    /// Whether it is a copy that was made for the batch: its name is an id, and not what the user called it.
+    pub fn is_copy(&self) -> bool {
+        let last = |path: &str| path.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+        let ours = last(&self.path);
+        let id = ours.strip_suffix(COPY_ENDING).and_then(|rest| rest.strip_suffix('.'));
+        id.is_some_and(|id| uuid::Uuid::parse_str(id).is_ok()) && ours != last(&self.name)
+    }
 }
 
 /// What one file looked like when it was planned.
@@ -115,4 +185,68 @@ pub struct SetAside {
     pub reason: String,
     /// The item as it came from the source: an object, or a text where it could not even be read.
     pub item: Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn bytes(items: u64) -> ChunkPayload {
+        ChunkPayload::new(Slice::Bytes { file: 0, from: 10, to: 90, line: 4 }, items, 100)
+    }
+
+    /// Splits until nothing can be split, and gives where each piece begins and how many items it has.
+    fn pieces(payload: &ChunkPayload) -> Vec<(u64, u64)> {
+        match payload.halves().expect("whole") {
+            None => vec![(payload.first, payload.items)],
+            Some(halves) => halves.iter().flat_map(pieces).collect(),
+        }
+    }
+
+    #[test]
+    fn halves_of_halves_have_each_item_once_and_in_its_place() {
+        for items in 1..40 {
+            let expected: Vec<(u64, u64)> = (100..100 + items).map(|position| (position, 1)).collect();
+            assert_eq!(pieces(&bytes(items)), expected);
+        }
+    }
+
+    #[test]
+    fn a_half_names_the_whole_slice_and_never_a_part_of_a_part() {
+        let [_, right] = bytes(9).halves().expect("whole").expect("two");
+        let [_, right] = right.halves().expect("whole").expect("two");
+        let Slice::Part { whole, items, skip } = &right.slice else { panic!("a part: {right:?}") };
+        assert_eq!((whole.as_ref(), *items, *skip, right.first, right.items), (&bytes(9).slice, 9, 6, 106, 3));
+    }
+
+    #[test]
+    fn items_that_travel_inside_are_shared_out() {
+        let items: Vec<InlineItem> =
+            [3, 7, 9].map(|position| InlineItem { position, line: None, item: json!({ "n": position }) }).into();
+        let payload = ChunkPayload::new(inline::encode(&items).expect("packed"), 3, 3);
+        let halves = payload.halves().expect("whole").expect("two");
+        assert_eq!(halves.each_ref().map(|half| (half.first, half.items)), [(3, 1), (7, 2)]);
+        let Slice::Inline { zstd } = &halves[1].slice else { panic!("inside") };
+        assert_eq!(inline::decode(zstd).expect("whole"), items[1..]);
+    }
+
+    #[test]
+    fn a_copy_is_told_from_a_file_of_the_users_own() {
+        let stamp = |path: &str, name: &str| FileStamp {
+            path: path.to_owned(),
+            name: name.to_owned(),
+            bytes: 0,
+            modified_ns: 0,
+            edges: String::new(),
+            columns: Vec::new(),
+        };
+        let id = uuid::Uuid::from_u128(5);
+        assert!(stamp(&format!("/a/{id}.spool"), "standard input").is_copy());
+        assert!(stamp(&format!("/a/{id}.spool"), "data/orders.csv.gz").is_copy());
+        assert!(!stamp(&format!("/a/{id}.spool"), &format!("data/{id}.spool")).is_copy());
+        assert!(!stamp("/a/orders.spool", "x").is_copy());
+        assert!(!stamp("/a/orders.csv", "orders.csv").is_copy());
+    }
 }

@@ -11,6 +11,7 @@ use crate::batch::Tolerate;
 use crate::duration::Span;
 use crate::job::{DEFAULT_QUEUE, Lane};
 use crate::retry::RetryPolicy;
+use crate::schedule::ScheduleSpec;
 
 /// The most items that one chunk may have.
 pub const CHUNK_ITEMS_MAX: u64 = 100_000;
@@ -75,9 +76,12 @@ pub struct BatchDefinition {
     /// What is sent when.
     #[serde(default)]
     pub on: Callbacks,
-    /// When it starts by itself. Kept as written until schedules are served.
+    /// How long after its creation a batch that has not ended counts as late: what `on.late` tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<serde_json::Value>,
+    pub late_after: Option<Span>,
+    /// When it starts by itself: a schedule of the batch's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Box<ScheduleSpec>>,
 }
 
 fn default_chunk() -> u64 {
@@ -447,6 +451,12 @@ pub struct SqlOutput {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Callbacks {
+    /// The first item of a generation was set aside, or its first chunk died.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_failure: Vec<Effect>,
+    /// The batch had not ended `late_after` its creation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<Effect>,
     /// The batch completed within its budget.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub success: Vec<Effect>,
@@ -476,13 +486,10 @@ pub struct Effect {
 pub struct EmailEffect {
     /// To whom; one message for each.
     pub to: OneOrMany,
-    /// The template's name; `batch-report` unless said.
-    #[serde(default = "default_template")]
-    pub template: String,
-}
-
-fn default_template() -> String {
-    "batch-report".to_owned()
+    /// The template's name. Unless said: `batch-first-failure` and `batch-late` for those events, `batch-report`
+    /// for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
 }
 
 /// Where a signed POST goes.

@@ -171,6 +171,8 @@ pub struct NewJob {
     pub lane: Lane,
     /// What it does.
     pub kind: String,
+    /// Which version of its kind's payload this is, 1 or more. Only workers that read it claim the job.
+    pub version: u32,
     /// What it does it with. At most [`PAYLOAD_BYTES_MAX`] as JSON.
     pub payload: Value,
     /// When it may start. `None` is now.
@@ -215,6 +217,7 @@ impl NewJob {
             queue: DEFAULT_QUEUE.to_owned(),
             lane: Lane::Normal,
             kind: kind.into(),
+            version: 1,
             payload,
             run: RunAt::Now,
             max_attempts: 5,
@@ -227,6 +230,12 @@ impl NewJob {
             batch: None,
         }
     }
+}
+
+/// How a kind and one version of its payload are called where a worker says what it serves: `kind` for version 1,
+/// `kind@VERSION` for others.
+pub fn served(kind: &str, version: u32) -> String {
+    if version == 1 { kind.to_owned() } else { format!("{kind}@{version}") }
 }
 
 /// Which try of which job by whom. Only its holder may write down how that try ended.
@@ -253,6 +262,8 @@ pub struct ClaimedJob {
     pub lane: Lane,
     /// What it does.
     pub kind: String,
+    /// Which version of its kind's payload this is.
+    pub version: u32,
     /// What it does it with.
     pub payload: Value,
     /// The batch that it belongs to.

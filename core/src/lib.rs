@@ -14,8 +14,12 @@
 //! * [`inline`]: items that travel inside a chunk's payload.
 //! * [`dispatch`]: ids that may now be put on the road.
 //! * [`settle`]: what an attempt's ending means. The only place that decides retry or dead.
+//! * [`split`]: what becomes of a chunk whose worker died.
 //! * [`retry`]: how long to wait before the next attempt.
+//! * [`mend`]: how a quarantined item is changed before it is redriven.
+//! * [`effect`]: what a batch tells, to whom, and when.
 //! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
+//! * [`schedule`]: when work starts by itself.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod aggregate;
@@ -24,12 +28,16 @@ pub mod chunk;
 pub mod definition;
 pub mod dispatch;
 pub mod duration;
+pub mod effect;
 pub mod id;
 pub mod inline;
 pub mod job;
+pub mod mend;
 pub mod plan;
 pub mod retry;
+pub mod schedule;
 pub mod settle;
+pub mod split;
 pub mod trace;
 pub mod unique;
 

@@ -1,8 +1,10 @@
 //! What is read from the store when somebody looks, at most every five seconds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gristmill_core::id::DEFAULT_TENANT;
+use gristmill_core::job::served;
 use gristmill_jobs::road::Road;
 use gristmill_store::{QueueView, Result, StoreHandle};
 use metrics::{Unit, describe_gauge, gauge};
@@ -16,6 +18,8 @@ const AGE: Duration = Duration::from_secs(5);
 
 /// Jobs by queue and state.
 const QUEUE_JOBS: &str = "gristmill_queue_jobs";
+/// Jobs that wait although no live worker has their kind.
+const UNSERVED: &str = "gristmill_unserved_jobs";
 /// Outbox rows that wait.
 const OUTBOX_ROWS: &str = "gristmill_outbox_rows";
 /// How long the oldest of them has waited.
@@ -27,11 +31,19 @@ const STORE_UP: &str = "gristmill_store_up";
 
 /// The gauges and when they were set.
 #[derive(Debug, Default)]
-pub(crate) struct Gauges(Mutex<Option<Instant>>);
+pub(crate) struct Gauges(Mutex<Seen>);
+
+/// When the gauges were set, and which of those that come and go.
+#[derive(Debug, Default)]
+struct Seen {
+    at: Option<Instant>,
+    unserved: BTreeSet<(String, String)>,
+}
 
 impl Gauges {
     pub(crate) fn new() -> Self {
         describe_gauge!(QUEUE_JOBS, "Jobs by queue and state, from the store's maintained counters");
+        describe_gauge!(UNSERVED, "Jobs at the heads of the queues that no live worker can run, by queue and kind");
         describe_gauge!(OUTBOX_ROWS, "Committed groups of ids that are not published yet");
         describe_gauge!(OUTBOX_AGE, Unit::Seconds, "How long the oldest unpublished group has waited");
         describe_gauge!(BROKER_UP, "1 when messages can be published and consumed, else 0");
@@ -42,12 +54,12 @@ impl Gauges {
     /// Sets them anew when they are old.
     pub(crate) async fn refresh(&self, store: &StoreHandle, road: &Road) {
         gauge!(BROKER_UP).set(f64::from(u8::from(of_broker(road).ok)));
-        let mut set = self.0.lock().await;
-        if set.is_some_and(|set| set.elapsed() < AGE) {
+        let mut seen = self.0.lock().await;
+        if seen.at.is_some_and(|at| at.elapsed() < AGE) {
             return;
         }
-        *set = Some(Instant::now());
-        let up = read(store).await.is_ok();
+        seen.at = Some(Instant::now());
+        let up = read(store).await.is_ok() && unserved(store, &mut seen.unserved).await.is_ok();
         gauge!(STORE_UP).set(f64::from(u8::from(up)));
     }
 }
@@ -65,6 +77,19 @@ async fn read(store: &StoreHandle) -> Result<()> {
         None => Duration::ZERO,
     };
     gauge!(OUTBOX_AGE).set(age.as_secs_f64());
+    Ok(())
+}
+
+/// Those that are served again become 0: a gauge that is not set keeps what it was.
+async fn unserved(store: &StoreHandle, seen: &mut BTreeSet<(String, String)>) -> Result<()> {
+    let mut jobs: BTreeMap<(String, String), u64> = seen.iter().map(|label| (label.clone(), 0)).collect();
+    for found in store.unserved(DEFAULT_TENANT).await? {
+        *jobs.entry((found.queue, served(&found.kind, found.version))).or_default() += found.jobs;
+    }
+    for ((queue, kind), jobs) in jobs {
+        gauge!(UNSERVED, "queue" => queue.clone(), "kind" => kind.clone()).set(number(jobs));
+        seen.insert((queue, kind));
+    }
     Ok(())
 }
 

@@ -1,16 +1,18 @@
-//! Whether the process can do its work just now, and if not, why.
+//! Whether the process can do its work just now, and if not, why, since when, and what to do.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use gristmill_broker::Health as BrokerHealth;
 use gristmill_jobs::road::Road;
-use gristmill_store::StoreHandle;
+use gristmill_store::{StoreError, StoreHandle, Trouble};
 use serde::Serialize;
 
 /// A store that takes longer is not there for whoever asks.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The answer of `/readyz`.
+/// The answer of `/readyz`, and of `/healthz` as it was looked at last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
     /// Whether everything can be used.
@@ -31,38 +33,84 @@ pub struct Part {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Since when not, as far as this process knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mend: Option<&'static str>,
 }
 
-impl Health {
+/// Looks at store and broker, and remembers since when the store has not answered.
+#[derive(Debug, Default)]
+pub struct Sight {
+    silent_since: Mutex<Option<Instant>>,
+    latest: Mutex<Option<Health>>,
+}
+
+impl Sight {
     /// Asks store and broker.
-    pub async fn of(store: &StoreHandle, road: &Road) -> Self {
-        let (store, broker) = (of_store(store).await, of_broker(road));
-        Self { ready: store.ok && broker.ok, store, broker }
+    pub async fn look(&self, store: &StoreHandle, road: &Road) -> Health {
+        let (store, broker) = (self.of_store(store).await, of_broker(road));
+        let health = Health { ready: store.ok && broker.ok, store, broker };
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
+        health
+    }
+
+    /// What was seen last, without asking anybody. `None` before the first look.
+    pub fn latest(&self) -> Option<Health> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A store that answers may still be in trouble: a full disk can be read. What its transactions experience says so.
+    async fn of_store(&self, store: &StoreHandle) -> Part {
+        let error = match tokio::time::timeout(PATIENCE, store.now()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(StoreError::Unavailable(format!("it did not answer within {PATIENCE:?}"))),
+        };
+        let since = {
+            let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
+            *since = error.as_ref().map(|_| since.unwrap_or_else(Instant::now));
+            *since
+        };
+        match (error, since, store.trouble()) {
+            (Some(error), Some(since), trouble) => {
+                let since = trouble.map_or(since, |trouble| trouble.since.min(since));
+                broken(store.describe(), error.to_string(), since, error.mend())
+            }
+            (_, _, Some(Trouble { reason, mend, since, .. })) => broken(store.describe(), reason, since, Some(mend)),
+            (_, _, None) => well(store.describe()),
+        }
     }
 }
 
-async fn of_store(store: &StoreHandle) -> Part {
-    let reason = match tokio::time::timeout(PATIENCE, store.now()).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some(format!("the store did not answer within {PATIENCE:?}")),
-    };
-    part(store.describe(), reason)
-}
-
 pub(crate) fn of_broker(road: &Road) -> Part {
-    let reason = match &*road.broker().health().borrow() {
-        BrokerHealth::Up => None,
-        BrokerHealth::Blocked { reason, since } => {
-            Some(format!("it has taken no messages for {} s: {reason}", since.elapsed().as_secs()))
-        }
-        BrokerHealth::Down { reason, since } => {
-            Some(format!("it has been away for {} s: {reason}", since.elapsed().as_secs()))
-        }
-    };
-    part(road.broker().describe(), reason)
+    let name = road.broker().describe();
+    match &*road.broker().health().borrow() {
+        BrokerHealth::Up => well(name),
+        BrokerHealth::Blocked { reason, since } => broken(
+            name,
+            format!("it takes no messages: {reason}"),
+            since.into_std(),
+            Some(
+                "make room or memory on the broker; what was enqueued waits in the outbox, and work comes from the store",
+            ),
+        ),
+        BrokerHealth::Down { reason, since } => broken(
+            name,
+            format!("it is away: {reason}"),
+            since.into_std(),
+            Some("see that the broker runs and that this machine may reach it; work comes from the store meanwhile"),
+        ),
+    }
 }
 
-fn part(name: String, reason: Option<String>) -> Part {
-    Part { name, ok: reason.is_none(), reason }
+fn well(name: String) -> Part {
+    Part { name, ok: true, reason: None, since: None, mend: None }
+}
+
+fn broken(name: String, reason: String, since: Instant, mend: Option<&'static str>) -> Part {
+    let ago = TimeDelta::from_std(since.elapsed()).unwrap_or_default();
+    Part { name, ok: false, reason: Some(reason), since: Some(Utc::now() - ago), mend }
 }

@@ -11,5 +11,5 @@ pub mod health;
 mod server;
 
 pub use exporter::{Exporter, ExporterError};
-pub use health::{Health, Part};
+pub use health::{Health, Part, Sight};
 pub use server::{Bound, ServeError, Watched, bind, serve};

@@ -1,7 +1,9 @@
 //! `/metrics`, `/healthz` and `/readyz` on an address of their own.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -10,14 +12,18 @@ use axum::routing::get;
 use axum::{Json, Router};
 use gristmill_jobs::road::Road;
 use gristmill_store::StoreHandle;
+use serde::Serialize;
 use tokio::net::TcpListener;
 
 use crate::exporter::Exporter;
 use crate::gauges::Gauges;
-use crate::health::Health;
+use crate::health::{Health, Sight};
 
 /// The text format of Prometheus, version 0.0.4.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How often store and broker are looked at when nobody asks.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What is watched.
 #[derive(Debug, Clone)]
@@ -79,7 +85,12 @@ impl Bound {
         watched: Watched,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        axum::serve(self.0, routes(watched)).with_graceful_shutdown(shutdown).await.map_err(ServeError::Broken)
+        let shared = Arc::new(Shared { watched, gauges: Gauges::new(), sight: Sight::default() });
+        let served = axum::serve(self.0, routes(Arc::clone(&shared))).with_graceful_shutdown(shutdown);
+        tokio::select! {
+            served = served => served.map_err(ServeError::Broken),
+            never = shared.keep_looking() => match never {},
+        }
     }
 }
 
@@ -96,31 +107,58 @@ pub async fn serve(
     bind(addr).await?.serve(watched, shutdown).await
 }
 
-fn routes(watched: Watched) -> Router {
+fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(Arc::new((watched, Gauges::new())))
+        .with_state(shared)
 }
 
-type Shared = State<Arc<(Watched, Gauges)>>;
+/// What the answers are made of.
+#[derive(Debug)]
+struct Shared {
+    watched: Watched,
+    gauges: Gauges,
+    sight: Sight,
+}
 
-async fn metrics(State(shared): Shared) -> impl IntoResponse {
-    let (watched, gauges) = &*shared;
+impl Shared {
+    async fn look(&self) -> Health {
+        self.sight.look(&self.watched.store, &self.watched.road).await
+    }
+
+    /// Looks every few seconds, so that it is known since when something is wrong, and `/healthz` need ask nobody.
+    async fn keep_looking(&self) -> Infallible {
+        loop {
+            self.look().await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let Shared { watched, gauges, .. } = &*shared;
     gauges.refresh(&watched.store, &watched.road).await;
     ([(header::CONTENT_TYPE, PROMETHEUS)], watched.exporter.render())
 }
 
-/// The process answers: that is all that it says. Whether it can work is `/readyz`; a process is not
-/// restarted because its database is away.
-async fn healthz() -> &'static str {
-    "ok\n"
+/// The process answers, and so it lives: 200 in any case, since a process is not restarted because its database is
+/// away. What is wrong with its surroundings is said beside it, as it was seen a moment ago.
+async fn healthz(State(shared): State<Arc<Shared>>) -> Json<Alive> {
+    Json(Alive { alive: true, surroundings: shared.sight.latest() })
 }
 
-async fn readyz(State(shared): Shared) -> impl IntoResponse {
-    let (watched, _) = &*shared;
-    let health = Health::of(&watched.store, &watched.road).await;
+/// The answer of `/healthz`.
+#[derive(Debug, Serialize)]
+struct Alive {
+    alive: bool,
+    #[serde(flatten)]
+    surroundings: Option<Health>,
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let health = shared.look().await;
     let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(health))
 }

@@ -42,7 +42,8 @@ async fn metrics_health_and_readiness_are_served() {
         stopped.await.expect("the test stops the server");
     }));
 
-    assert!(get(addr, "/healthz").await.starts_with("HTTP/1.1 200"));
+    let alive = get(addr, "/healthz").await;
+    assert!(alive.starts_with("HTTP/1.1 200") && alive.contains(r#""alive":true"#), "{alive}");
     let ready = get(addr, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 200") && ready.contains(r#""ready":true"#), "{ready}");
     let metrics = get(addr, "/metrics").await;

@@ -68,7 +68,8 @@ impl App {
     pub fn kind<K: Kind>(mut self) -> Self {
         self.kinds.push(|parts| {
             parts.defaults.insert(K::NAME.to_owned(), kind::defaults::<K>());
-            parts.kinds.insert(K::NAME, Arc::new(KindHandler::<K>::new(parts.states.clone())));
+            let handler = Arc::new(KindHandler::<K>::new(parts.states.clone()));
+            parts.kinds.insert_reading(K::NAME, K::reads(), handler);
         });
         self
     }

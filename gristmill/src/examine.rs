@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::command::waits_for;
 use crate::door::Door;
 
 /// How long one look may take.
@@ -22,6 +23,9 @@ const DISK_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
 /// The most that two clocks may differ. State depends on the database's alone; people read both.
 const SKEW_MAX: Duration = Duration::from_secs(5);
+
+/// How long what is to be published may wait: the relay takes what is older than a second, unless its queue is full.
+const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// What one look has found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,6 +56,8 @@ pub(crate) async fn examine(door: &Door) -> Vec<Finding> {
     if let Some(store) = store(door, &mut findings).await {
         findings.push(migrations(door, &store).await);
         findings.push(clock(&store).await);
+        findings.push(kinds(door, &store).await);
+        findings.extend(outbox(&store).await);
     }
     findings.push(broker(door).await);
     findings.push(disk(door));
@@ -102,6 +108,23 @@ async fn migrations(door: &Door, store: &StoreHandle) -> Finding {
     }
 }
 
+/// What waits while nobody works is no fault; what nobody of those at work can run is.
+async fn kinds(door: &Door, store: &StoreHandle) -> Finding {
+    let found = async {
+        let working = store.workers().await?.iter().any(|worker| worker.state == "alive" && worker.slots > 0);
+        Ok::<_, gristmill_store::StoreError>(store.unserved(&door.tenant).await?.into_iter().filter(move |_| working))
+    };
+    match found.await.map(|found| found.map(|one| waits_for(&one)).collect::<Vec<_>>()) {
+        Ok(waiting) if waiting.is_empty() => Finding::ok("kinds", "no job waits for a kind that no live worker has"),
+        Ok(waiting) => Finding::problem(
+            "kinds",
+            waiting.join("; "),
+            "start a worker that has the kind and serves the queue, or cancel them: `gristmill job cancel --kind NAME`",
+        ),
+        Err(error) => Finding::problem("kinds", error.to_string(), "see the finding about the store"),
+    }
+}
+
 async fn clock(store: &StoreHandle) -> Finding {
     match store.now().await {
         Ok(now) => {
@@ -114,6 +137,19 @@ async fn clock(store: &StoreHandle) -> Finding {
         }
         Err(error) => Finding::problem("clock", error.to_string(), "see the finding about the store"),
     }
+}
+
+/// What waits to be published. Where no broker carries ids nothing ever does.
+async fn outbox(store: &StoreHandle) -> Option<Finding> {
+    let backlog = store.outbox_backlog().await.ok()?;
+    let oldest = backlog.oldest?;
+    let waits = (Utc::now() - oldest).to_std().unwrap_or_default();
+    let found = format!("{} rows wait to be published, the oldest for {} s", backlog.rows, waits.as_secs());
+    if waits <= OUTBOX_WAIT_MAX {
+        return Some(Finding::ok("outbox", found));
+    }
+    let mend = "see that a scheduler runs (`gristmill worker list`) and that the broker takes messages";
+    Some(Finding::problem("outbox", found, mend))
 }
 
 async fn broker(door: &Door) -> Finding {

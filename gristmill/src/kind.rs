@@ -52,8 +52,29 @@ pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Its name: 1 to 100 letters, digits, `-` and `_`. Jobs in the store are found by it.
     const NAME: &str;
 
+    /// The version of the payload that this program writes, 1 or more. Raise it when older programs could not read
+    /// what you write now: while both are at work, they leave such jobs to the newer ones.
+    const VERSION: u32 = 1;
+
     /// What a job that went well leaves behind, kept with it as JSON.
     type Output: Serialize + Send;
+
+    /// The versions of the payload that this program reads: its own unless said. Jobs of other versions stay queued
+    /// for programs that read them.
+    fn reads() -> Vec<u32> {
+        vec![Self::VERSION]
+    }
+
+    /// Makes of a payload of an older version one of [`Kind::VERSION`]. Leaves it as it is unless said, which is right
+    /// where serde's defaults fill in what is new.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be done.
+    fn upgrade(payload: serde_json::Value, version: u32) -> Result<serde_json::Value, Failure> {
+        let _ = version;
+        Ok(payload)
+    }
 
     /// How long to wait between attempts: from 1 second doubling to 10 minutes unless said.
     fn retry() -> RetryPolicy {
@@ -309,6 +330,7 @@ pub(crate) fn new_job<K: Kind>(payload: &K) -> serde_json::Result<NewJob> {
     let mut job = NewJob::new(JobId::from(Uuid::now_v7()), K::NAME, serde_json::to_value(payload)?);
     defaults::<K>().apply(&mut job);
     job.unique = payload.unique_key().map(|key| payload.unique(Unique::new(key)));
+    job.version = K::VERSION;
     Ok(job)
 }
 
@@ -339,7 +361,15 @@ impl<K> KindHandler<K> {
 #[async_trait]
 impl<K: Kind> Handler for KindHandler<K> {
     async fn run(&self, job: JobContext) -> Finish {
-        let payload: K = match serde_json::from_value(job.job.payload.clone()) {
+        let payload = match job.job.version {
+            version if version == K::VERSION => Ok(job.job.payload.clone()),
+            older => K::upgrade(job.job.payload.clone(), older),
+        };
+        let payload = match payload {
+            Ok(payload) => payload,
+            Err(failure) => return failure.finish(),
+        };
+        let payload: K = match serde_json::from_value(payload) {
             Ok(payload) => payload,
             // Another attempt would read the same payload.
             Err(error) => return Finish::permanent(format!("the payload is not one of kind `{}`: {error}", K::NAME)),

@@ -19,6 +19,7 @@ pub mod kind;
 mod output;
 mod parts;
 mod progress;
+mod schedules;
 mod serve;
 mod signals;
 mod trace;

@@ -12,7 +12,7 @@ use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::registry::add_effects;
 use gristmill_jobs::settings::EffectSettings;
 use gristmill_jobs::{Finish, Handler, JobContext, Registry, RegistryOptions, registry};
-use gristmill_scheduler::{SchedulerError, SchedulerOptions};
+use gristmill_scheduler::{Means, SchedulerError, SchedulerOptions};
 use gristmill_store::{StoreError, StoreHandle, WorkGuard};
 use gristmill_worker::WorkerOptions;
 use tokio::task::JoinSet;
@@ -97,6 +97,8 @@ pub(crate) struct Working {
     looked: Instant,
     /// Held for as long as this process works.
     guard: Option<WorkGuard>,
+    /// Whether it is a service, which serves schedules too.
+    serves: bool,
 }
 
 impl Working {
@@ -110,6 +112,7 @@ impl Working {
             ended: CancellationToken::new(),
             looked: Instant::now(),
             guard: None,
+            serves: false,
         }
     }
 
@@ -173,7 +176,7 @@ impl Working {
     ///
     /// When somebody else works on an embedded store, or store or broker refuse.
     pub(crate) async fn serve(door: &Door, store: &StoreHandle, roles: Roles) -> Result<Self> {
-        let mut working = Self { guard: Some(store.begin_work().await?), ..Self::idle() };
+        let mut working = Self { guard: Some(store.begin_work().await?), serves: true, ..Self::idle() };
         working.start(door, roles).await?;
         Ok(working)
     }
@@ -183,7 +186,9 @@ impl Working {
             door.publish(&std::mem::take(&mut guard.rescued)).await;
         }
         if roles.scheduler {
-            let options = scheduler_options(door).await?;
+            // A command that waits serves no schedules: its configuration may be another one.
+            let schedules = if self.serves { Some(self.schedules(door)?) } else { None };
+            let options = scheduler_options(door, schedules).await?;
             let (stop, done) = (self.stop.clone(), self.ended.clone().drop_guard());
             self.roles.scheduler = true;
             self.tasks.spawn(async move {
@@ -204,6 +209,17 @@ impl Working {
             });
         }
         Ok(())
+    }
+
+    /// What schedules are served with, and a look at the configuration file now and then.
+    fn schedules(&mut self, door: &Door) -> Result<Means> {
+        let (means, follow) = crate::schedules::served(door)?;
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(follow).await;
+            Ok(())
+        });
+        Ok(means)
     }
 
     /// Whether this process claims and runs jobs.
@@ -258,12 +274,8 @@ fn kinds(door: &Door) -> Result<Registry> {
         registry.insert(AGGREGATE, Arc::new(Following { handler, said: config.kind.clone() }));
     }
     door.parts.states.follow_settings(&config.kind);
-    for name in door.parts.kinds.kinds() {
-        refuse_reserved(&name)?;
-        if let Some(handler) = door.parts.kinds.get(&name) {
-            registry.insert(name, Arc::clone(handler));
-        }
-    }
+    door.parts.kinds.kinds().iter().try_for_each(|name| refuse_reserved(name))?;
+    registry.extend(&door.parts.kinds);
     Ok(registry)
 }
 
@@ -308,9 +320,9 @@ async fn worker_options(door: &Door, roles: Roles) -> Result<WorkerOptions> {
     })
 }
 
-async fn scheduler_options(door: &Door) -> Result<SchedulerOptions> {
+async fn scheduler_options(door: &Door, schedules: Option<Means>) -> Result<SchedulerOptions> {
     let settings = door.loaded.config.scheduler.clone();
-    Ok(SchedulerOptions { store: door.store().await?, road: door.road().await?, settings })
+    Ok(SchedulerOptions { store: door.store().await?, road: door.road().await?, settings, schedules })
 }
 
 fn scheduler_trouble(error: &SchedulerError) -> CommandError {

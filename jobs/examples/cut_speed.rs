@@ -33,7 +33,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(newlines, rows + 1);
 
     let spec = SourceSpec { csv: Some(OneOrMany::One("orders.csv".to_owned())), ..SourceSpec::default() };
-    let options = OpenOptions { spool_dir: dir.join("spool"), base_dir: dir.clone(), chunk: 500, stdin: None };
+    let options = OpenOptions {
+        spool_dir: dir.join("spool"),
+        base_dir: dir.clone(),
+        chunk: 500,
+        spool_bytes_max: u64::MAX,
+        stdin: None,
+    };
     let began = Instant::now();
     let mut planner = source::open(&spec, options).await?;
     let mut chunks = Vec::new();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::chunk::ChunkResult;
-use gristmill_core::job::{ClaimedJob, NewJob};
+use gristmill_core::job::{ClaimedJob, NewJob, served};
 use gristmill_core::settle::Ending;
 use gristmill_store::{BatchEnd, SqlRows, StoreHandle};
 use serde_json::Value;
@@ -95,18 +95,43 @@ pub trait Handler: Send + Sync + 'static {
 /// The kinds that a worker has handlers for, by name.
 #[derive(Clone, Default)]
 pub struct Registry {
-    handlers: BTreeMap<String, Arc<dyn Handler>>,
+    handlers: BTreeMap<String, Served>,
+}
+
+/// A handler and the versions of its kind's payload that it reads.
+#[derive(Clone)]
+struct Served {
+    reads: Vec<u32>,
+    handler: Arc<dyn Handler>,
 }
 
 impl Registry {
-    /// Adds a kind, or takes the place of the one with the same name.
+    /// Adds a kind whose payload has only ever had one version, or takes the place of the one with the same name.
     pub fn insert(&mut self, kind: impl Into<String>, handler: Arc<dyn Handler>) {
-        self.handlers.insert(kind.into(), handler);
+        self.insert_reading(kind, vec![1], handler);
+    }
+
+    /// The same for one that reads these versions of its payload: jobs of others are left to workers that do.
+    pub fn insert_reading(&mut self, kind: impl Into<String>, reads: Vec<u32>, handler: Arc<dyn Handler>) {
+        self.handlers.insert(kind.into(), Served { reads, handler });
+    }
+
+    /// Takes all kinds of another one in, in the place of those with the same names.
+    pub fn extend(&mut self, other: &Self) {
+        self.handlers.extend(other.handlers.iter().map(|(kind, served)| (kind.clone(), served.clone())));
     }
 
     /// The handler of a kind.
     pub fn get(&self, kind: &str) -> Option<&Arc<dyn Handler>> {
-        self.handlers.get(kind)
+        self.handlers.get(kind).map(|served| &served.handler)
+    }
+
+    /// Every kind and version that can be run, as [`served`] calls them.
+    pub fn served(&self) -> Vec<String> {
+        let each = |(kind, read): (&String, &Served)| {
+            read.reads.iter().map(|version| served(kind, *version)).collect::<Vec<_>>()
+        };
+        self.handlers.iter().flat_map(each).collect()
     }
 
     /// The names of all kinds, sorted.

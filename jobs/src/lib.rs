@@ -5,6 +5,7 @@
 //! * [`registry`](mod@registry): the kinds that are there without anybody adding one.
 //! * [`mail`]: what emails say and how they leave the house.
 //! * [`settings`]: `[mail]`, `[webhook]`, `[exec]` and `[http]`.
+//! * [`poison`]: messages that nobody can act upon, kept before they are acknowledged.
 //! * [`pool`]: the threads on which the items of chunks are worked on.
 //! * [`pipeline`]: the way of a chunk's items through the stages.
 //! * [`source`]: from what the user named to the records of one chunk.
@@ -19,6 +20,7 @@ pub mod mail;
 mod outbound;
 pub mod pipeline;
 pub mod place;
+pub mod poison;
 pub mod pool;
 pub mod process;
 mod program;

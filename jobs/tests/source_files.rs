@@ -31,7 +31,13 @@ impl Place {
     }
 
     fn options(&self, chunk: u64) -> OpenOptions {
-        OpenOptions { spool_dir: self.path("spool"), base_dir: self.dir.path().to_owned(), chunk, stdin: None }
+        OpenOptions {
+            spool_dir: self.path("spool"),
+            base_dir: self.dir.path().to_owned(),
+            chunk,
+            spool_bytes_max: 1_000_000,
+            stdin: None,
+        }
     }
 
     fn spooled(&self) -> usize {
@@ -241,7 +247,7 @@ async fn standard_input_is_copied_once_and_can_be_read_again() {
         assert_eq!(read_all(&spec, &stamp, &chunks).await.len(), 2);
     }
     assert_eq!(stamp.files[0].name, "standard input");
-    assert_eq!(source::remove_spooled(&stamp, &place.path("spool")), Ok(1));
+    assert_eq!(source::remove_spooled(&stamp), Ok(Some(1)));
     assert_eq!(place.spooled(), 0);
     let gone = source::read(&chunks[0], &stamp, &spec).await.expect_err("the copy is gone");
     assert!(matches!(gone, SourceError::Missing { .. }), "{gone}");
@@ -252,7 +258,7 @@ async fn only_copies_are_ever_removed() {
     let place = Place::new();
     place.write("a.csv", "n\n1\n");
     let (stamp, _) = place.plan(&csv("a.csv"), 1).await.expect("it can be planned");
-    assert_eq!(source::remove_spooled(&stamp, place.dir.path()), Ok(0));
+    assert_eq!(source::remove_spooled(&stamp), Ok(Some(0)));
     assert!(place.path("a.csv").exists());
 }
 
@@ -262,7 +268,7 @@ async fn inline_items_keep_their_positions_and_texts_stay_unreadable() {
         InlineItem { position: 70, line: Some(9), item: json!({"a": 1}) },
         InlineItem { position: 71, line: None, item: json!("a,b") },
     ];
-    let payload = ChunkPayload { slice: encode(&items).expect("they fit"), items: 2, first: 70 };
+    let payload = ChunkPayload::new(encode(&items).expect("they fit"), 2, 70);
     let records =
         source::read(&payload, &SourceStamp::default(), &csv("a.csv")).await.expect("the payload can be read");
     assert_eq!(records[0], Record { position: 70, line: Some(9), item: Ok(json!({"a": 1})) });
@@ -516,7 +522,7 @@ async fn another_definition_than_the_planned_one_is_an_error() {
     let edited = SourceSpec { quote: Some("'".to_owned()), ..csv("a.csv") };
     let error = source::read(&chunks[0], &stamp, &edited).await.expect_err("it has other records");
     assert!(error.to_string().contains("had 3 records and have 2"), "{error}");
-    let keys = ChunkPayload { slice: Slice::Keys { after: None, upto: None }, items: 1, first: 0 };
+    let keys = ChunkPayload::new(Slice::Keys { after: None, upto: None }, 1, 0);
     assert!(matches!(source::read(&keys, &stamp, &edited).await, Err(SourceError::Changed { .. })));
 }
 

@@ -14,7 +14,7 @@ fn spec(url: &str, query: &str, key: &str) -> SourceSpec {
 
 async fn plan(spec: &SourceSpec, chunk: u64) -> Result<Vec<ChunkPayload>, SourceError> {
     let nowhere = std::env::temp_dir();
-    let options = OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk, stdin: None };
+    let options = OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk, spool_bytes_max: 0, stdin: None };
     let mut planner = source::open(spec, options).await?;
     assert_eq!(planner.stamp(), &SourceStamp::default());
     let mut chunks = Vec::new();

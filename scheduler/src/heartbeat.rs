@@ -15,21 +15,33 @@ const EVERY_SECOND: &str = "* * * * * *";
 pub(crate) struct Heartbeat {
     cron: JobScheduler,
     beats: Arc<Notify>,
+    ticks: Arc<Notify>,
 }
 
 impl Heartbeat {
     pub(crate) async fn start() -> Result<Self, JobSchedulerError> {
         let beats = Arc::new(Notify::new());
         let cron = JobScheduler::new().await?;
-        let beat = Arc::clone(&beats);
+        let ticks = Arc::new(Notify::new());
+        let (beat, tick) = (Arc::clone(&beats), Arc::clone(&ticks));
         // A beat that comes while the duties are still at work is remembered, two are one.
-        cron.add(Job::new(EVERY_SECOND, move |_, _| beat.notify_one())?).await?;
+        cron.add(Job::new(EVERY_SECOND, move |_, _| {
+            beat.notify_one();
+            tick.notify_one();
+        })?)
+        .await?;
         cron.start().await?;
-        Ok(Self { cron, beats })
+        Ok(Self { cron, beats, ticks })
     }
 
+    /// Wakes the general duties.
     pub(crate) async fn beat(&self) {
         self.beats.notified().await;
+    }
+
+    /// Wakes whoever decides ticks: on the same beat, but not waiting for the others.
+    pub(crate) async fn tick(&self) {
+        self.ticks.notified().await;
     }
 
     pub(crate) async fn stop(mut self) {

@@ -5,7 +5,8 @@
 //! [`run`] is the one loop that calls them.
 //!
 //! * [`plan`]: from a definition and an input to a sealed batch.
-//! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`]: the duties.
+//! * [`schedules`]: from ticks that are due to runs.
+//! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`], [`tell`]: the duties.
 
 mod heartbeat;
 pub mod plan;
@@ -15,9 +16,12 @@ pub mod reconcile;
 pub mod rescue;
 pub mod returned;
 mod running;
+pub mod schedules;
 pub mod settings;
 pub mod sweep;
+pub mod tell;
 
 pub use plan::{StartBatch, StartError, start_batch};
 pub use running::{SchedulerError, SchedulerOptions, run};
+pub use schedules::{Catalogue, Clockwork, Means};
 pub use settings::Settings;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gristmill_core::chunk::ChunkPayload;
+use gristmill_core::chunk::{ChunkPayload, Slice};
 use gristmill_core::definition::{BatchDefinition, OneOrMany};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, JobId};
@@ -47,6 +47,8 @@ pub struct StartBatch {
     pub base_dir: PathBuf,
     /// Where copies of what cannot be read by ranges are kept.
     pub spool_dir: PathBuf,
+    /// The most bytes that one such copy may have.
+    pub spool_bytes_max: u64,
     /// What `-` reads.
     pub stdin: Option<Stream>,
     /// What the stages are checked against: the same that the workers have.
@@ -81,27 +83,7 @@ pub enum StartError {
 /// See [`StartError`]. A batch that fails while it is planned is taken back, or cancelled when a
 /// worker has begun with it already.
 pub async fn start_batch(store: &StoreHandle, road: &Road, start: StartBatch) -> Result<BatchId, StartError> {
-    let StartBatch { tenant, name, definition, input, chunk, params, idempotency_key, trace, .. } = start;
-    let base_dir = absolute(&name, &start.base_dir)?;
-    let mut definition = settled(&name, definition, &base_dir)?;
-    if let Some(input) = input {
-        replace_input(&name, &mut definition, input)?;
-    }
-    definition.chunk = chunk.unwrap_or(definition.chunk);
-    let RegistryOptions { pool, processors } = &start.kinds;
-    Pipeline::compile(&name, &definition, &base_dir, processors, pool)?;
-    let options = OpenOptions { spool_dir: start.spool_dir, base_dir, chunk: definition.chunk, stdin: start.stdin };
-    let planner = source::open(&definition.source, options).await?;
-    let batch = NewBatch {
-        id: BatchId(Uuid::now_v7()),
-        tenant,
-        name,
-        definition,
-        stamp: planner.stamp().clone(),
-        params,
-        idempotency_key,
-        trace,
-    };
+    let Prepared { batch, planner } = prepare(start).await?;
     // Known already, but under the id that nobody else has, is made by a first try whose answer was lost: it
     // would stay empty for ever if we took it for somebody else's.
     let created = patiently(|| store.create_batch(&batch)).await?;
@@ -113,6 +95,44 @@ pub async fn start_batch(store: &StoreHandle, road: &Road, start: StartBatch) ->
         return Err(error);
     }
     Ok(created.id)
+}
+
+/// A batch that has been checked and whose source is open: not in the store yet.
+pub(crate) struct Prepared {
+    pub(crate) batch: NewBatch,
+    pub(crate) planner: Planner,
+}
+
+/// Checks a batch and opens its source. Nothing is created.
+pub(crate) async fn prepare(start: StartBatch) -> Result<Prepared, StartError> {
+    let StartBatch { tenant, name, definition, input, chunk, params, idempotency_key, trace, .. } = start;
+    let base_dir = absolute(&name, &start.base_dir)?;
+    let mut definition = settled(&name, definition, &base_dir)?;
+    if let Some(input) = input {
+        replace_input(&name, &mut definition, input)?;
+    }
+    definition.chunk = chunk.unwrap_or(definition.chunk);
+    let RegistryOptions { pool, processors } = &start.kinds;
+    Pipeline::compile(&name, &definition, &base_dir, processors, pool)?;
+    let options = OpenOptions {
+        spool_dir: start.spool_dir,
+        base_dir,
+        chunk: definition.chunk,
+        spool_bytes_max: start.spool_bytes_max,
+        stdin: start.stdin,
+    };
+    let planner = source::open(&definition.source, options).await?;
+    let batch = NewBatch {
+        id: BatchId(Uuid::now_v7()),
+        tenant,
+        name,
+        definition,
+        stamp: planner.stamp().clone(),
+        params,
+        idempotency_key,
+        trace,
+    };
+    Ok(Prepared { batch, planner })
 }
 
 /// The definition that the run keeps: complete in itself, with every path from the root, because a
@@ -156,6 +176,8 @@ pub async fn resume(store: &StoreHandle, older_than: Duration) -> Result<u64, St
     for (tenant, batch) in &stalled {
         let reason = format!("its planner has added nothing for {older_than:?}: it is gone; start the batch again");
         tracing::warn!(batch.id = %batch, reason, "a plan that was never finished is taken back");
+        // The tick of a schedule that started it is started anew.
+        store.unfire(*batch, &reason, true).await?;
         take_back(store, tenant, *batch, &reason).await;
     }
     Ok(stalled.len() as u64)
@@ -176,7 +198,13 @@ fn replace_input(name: &str, definition: &mut BatchDefinition, input: OneOrMany)
     }
 }
 
-async fn fill(store: &StoreHandle, road: &Road, batch: BatchId, mut planner: Planner) -> Result<(), StartError> {
+/// Adds the chunks of a batch that has been created, and seals it.
+pub(crate) async fn fill(
+    store: &StoreHandle,
+    road: &Road,
+    batch: BatchId,
+    mut planner: Planner,
+) -> Result<(), StartError> {
     let (mut group, mut bytes, mut seq, mut size) = (Vec::new(), 0, 0, FIRST_GROUP);
     while let Some(payload) = planner.next_chunk().await? {
         bytes += inline_bytes(&payload);
@@ -222,14 +250,15 @@ where
 
 fn inline_bytes(payload: &ChunkPayload) -> usize {
     match &payload.slice {
-        gristmill_core::chunk::Slice::Inline { zstd } => zstd.len(),
-        gristmill_core::chunk::Slice::Bytes { .. } | gristmill_core::chunk::Slice::Keys { .. } => 0,
+        Slice::Inline { zstd } => zstd.len(),
+        // The planner makes no parts.
+        Slice::Bytes { .. } | Slice::Keys { .. } | Slice::Part { .. } => 0,
     }
 }
 
 /// Nothing shall be left of a batch that could not start; when a worker has begun with it, its end
 /// is at least said. What fails even here is found by [`resume`].
-async fn take_back(store: &StoreHandle, tenant: &str, batch: BatchId, reason: &str) {
+pub(crate) async fn take_back(store: &StoreHandle, tenant: &str, batch: BatchId, reason: &str) {
     let taken_back = match store.discard_batch(batch).await {
         Err(StoreError::Conflict(_)) => store.cancel_batch(tenant, batch, reason, false).await.map(|_| ()),
         result => result,

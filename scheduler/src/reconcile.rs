@@ -32,7 +32,7 @@ async fn judge(store: &StoreHandle, road: &Road, budgets: &Budgets, state: Batch
     let mut page = Page { after: None, limit: PAGE };
     loop {
         let batches = store.batches(&filter, &page).await?;
-        let progress: Vec<BatchProgress> = batches.iter().map(progress).collect();
+        let progress: Vec<BatchProgress> = batches.iter().filter_map(progress).collect();
         for halted in budgets.enforce(&progress).await? {
             road.publish(&halted).await;
         }
@@ -44,13 +44,15 @@ async fn judge(store: &StoreHandle, road: &Road, budgets: &Budgets, state: Batch
 }
 
 /// Whether a batch is halting already does not show here, and need not: halting twice is a no-op.
-fn progress(batch: &BatchView) -> BatchProgress {
-    BatchProgress {
+fn progress(batch: &BatchView) -> Option<BatchProgress> {
+    Some(BatchProgress {
         batch: batch.id,
         state: batch.state,
         generation: batch.generation,
         counts: batch.counts,
         remaining: batch.remaining,
         halting: false,
-    }
+        // Written by the store itself: it can always be read.
+        tolerate: batch.tolerate.parse().ok()?,
+    })
 }

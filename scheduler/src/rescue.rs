@@ -16,11 +16,12 @@ pub async fn rescue(store: &StoreHandle, road: &Road, budgets: &Budgets, limit: 
     for halted in budgets.enforce(&report.progress).await? {
         road.publish(&halted).await;
     }
-    if report.workers_lost + report.requeued + report.dead > 0 {
+    if report.workers_lost + report.requeued + report.dead + report.split > 0 {
         tracing::warn!(
             workers = report.workers_lost,
             requeued = report.requeued,
             dead = report.dead,
+            split = report.split,
             "rescued jobs of lost workers or past their deadline"
         );
     }

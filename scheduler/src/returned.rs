@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use gristmill_broker::{Consumer, Delivery};
 use gristmill_core::dispatch::{Dispatch, Purpose};
-use gristmill_core::id::DEFAULT_TENANT;
+use gristmill_core::id::{DEFAULT_TENANT, JobId};
 use gristmill_core::job::JobState;
+use gristmill_jobs::poison;
 use gristmill_jobs::road::Road;
-use gristmill_store::{Result, StoreHandle};
+use gristmill_store::{PoisonSource, Result, StoreHandle};
 
 /// The most messages in one step.
 const LIMIT: usize = 100;
 
 /// Takes what was returned, waiting at most `wait` for the first: jobs that are still queued are
-/// published again, anything else is dropped. How many were published.
+/// published again, poison is kept, anything else is dropped. How many were published.
 ///
 /// # Errors
 ///
@@ -23,7 +24,7 @@ pub async fn returned(store: &StoreHandle, road: &Road, consumer: &Consumer, wai
     if deliveries.is_empty() {
         return Ok(0);
     }
-    let again = match still_queued(store, &deliveries).await {
+    let again = match look(store, &deliveries).await {
         Ok(again) => again,
         Err(error) => {
             consumer.requeue(deliveries).await;
@@ -47,8 +48,23 @@ pub async fn returned(store: &StoreHandle, road: &Road, consumer: &Consumer, wai
     }
 }
 
-/// What cannot be read, and what is of another tenant, is dropped like what is not queued any more:
-/// if it meant a job after all, the probe finds it.
+/// What is to be published again. What nobody can act upon is kept first: it is acknowledged with the rest.
+async fn look(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Vec<Dispatch>> {
+    let ids: Vec<JobId> = deliveries.iter().filter_map(named).collect();
+    let unknown = if ids.is_empty() { Vec::new() } else { store.unknown_jobs(&ids).await? };
+    let poison: Vec<&Delivery> =
+        deliveries.iter().filter(|delivery| named(delivery).is_none_or(|job| unknown.contains(&job))).collect();
+    if !poison.is_empty() {
+        poison::bury(store, poison, PoisonSource::Returned, poison::NO_JOB).await?;
+    }
+    still_queued(store, deliveries).await
+}
+
+fn named(delivery: &Delivery) -> Option<JobId> {
+    delivery.message.as_ref().ok().map(|message| message.job_id)
+}
+
+/// What is of another tenant is dropped like what is not queued any more: if it is, the probe finds it.
 async fn still_queued(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Vec<Dispatch>> {
     let mut again = Vec::new();
     for message in deliveries.iter().filter_map(|delivery| delivery.message.as_ref().ok()) {

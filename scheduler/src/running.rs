@@ -22,8 +22,10 @@ use crate::promote::promote;
 use crate::reconcile::reconcile;
 use crate::rescue::rescue;
 use crate::returned::returned;
+use crate::schedules::{Clockwork, Means};
 use crate::settings::Settings;
 use crate::sweep::Relay;
+use crate::tell::{copies, late};
 
 /// The name of the leadership in the store.
 const LEADERSHIP: &str = "scheduler";
@@ -34,6 +36,9 @@ const LEADS_FOR: Duration = Duration::from_secs(5);
 
 /// How long the scheduler's own row counts as alive without a beat.
 const LEASE: Duration = Duration::from_secs(15);
+
+/// How long a stop waits for batches that are being planned.
+const PLANNING_ENDS: Duration = Duration::from_secs(20);
 
 /// The most returned messages that are here and not dealt with.
 const RETURNED_PREFETCH: u16 = 100;
@@ -47,6 +52,8 @@ pub struct SchedulerOptions {
     pub road: Road,
     /// How often it looks after things.
     pub settings: Settings,
+    /// What schedules are served with; `None` serves none.
+    pub schedules: Option<Means>,
 }
 
 /// Why a scheduler could not begin.
@@ -73,7 +80,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> std::result::Result<(), SchedulerError> {
     let stop = CancellationToken::new();
+    let schedules = options.schedules.clone();
     let scheduler = Scheduler::enter(options).await?;
+    let clockwork = schedules.map(|means| Clockwork::new(Arc::clone(&scheduler.store), scheduler.road.clone(), means));
     let heartbeat = Heartbeat::start().await?;
     tracing::info!("scheduler begins");
     let duties = async {
@@ -82,6 +91,7 @@ pub async fn run(
             scheduler.beating(&heartbeat, &stop),
             scheduler.reconciling(&stop),
             scheduler.returning(&stop),
+            scheduler.ticking(clockwork, &heartbeat, &stop),
         )
     };
     let asked = async {
@@ -90,7 +100,7 @@ pub async fn run(
             () = stop.cancelled() => {}
         }
     };
-    let (((), (), (), returned), ()) = tokio::join!(duties, asked);
+    let (((), (), (), returned, ()), ()) = tokio::join!(duties, asked);
     heartbeat.stop().await;
     scheduler.leave().await;
     tracing::info!("scheduler ends");
@@ -110,7 +120,7 @@ struct Scheduler {
 
 impl Scheduler {
     async fn enter(options: SchedulerOptions) -> Result<Self> {
-        let SchedulerOptions { store, road, settings } = options;
+        let SchedulerOptions { store, road, settings, schedules: _ } = options;
         let who = NewWorker {
             id: WorkerId(Uuid::now_v7()),
             role: "scheduler".to_owned(),
@@ -119,6 +129,7 @@ impl Scheduler {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             slots: 0,
             queues: Vec::new(),
+            kinds: Vec::new(),
             lease: LEASE,
         };
         store.register_worker(&who).await?;
@@ -158,6 +169,7 @@ impl Scheduler {
         let (mut rescues, mut sweeps, mut probes) = (Timer::new(rescues.0), Timer::new(sweeps.0), Timer::new(probes.0));
         let mut alive = Duty::new("beat");
         let (mut rescuing, mut sweeping, mut probing) = (Duty::new("rescue"), Duty::new("sweep"), Duty::new("probe"));
+        let mut telling = Duty::new("late");
         loop {
             alive.told(self.live().await);
             let now = Instant::now();
@@ -167,6 +179,7 @@ impl Scheduler {
                 }
                 if sweeps.due(now) {
                     sweeping.told(self.relay.lock().await.sweep(&self.store, &self.road, *batch).await);
+                    telling.told(late(&self.store, &self.road).await);
                 }
                 if probes.due(now) {
                     probing.told(probe(&self.store, &self.road, LOST_AFTER).await);
@@ -179,14 +192,64 @@ impl Scheduler {
         }
     }
 
+    /// Decides what is due: on each heartbeat, and at the very instant when it is known to lie before the next.
+    async fn ticking(&self, clockwork: Option<Clockwork>, heartbeat: &Heartbeat, stop: &CancellationToken) {
+        let Some(mut clockwork) = clockwork else { return };
+        let (mut syncing, mut ticking) = (Duty::new("schedules"), Duty::new("tick"));
+        let mut catalogue = clockwork.means().catalogue.clone();
+        let mut in_step = false;
+        while !stop.is_cancelled() {
+            in_step &= self.leads() && !catalogue.has_changed().unwrap_or(false);
+            let mut soon = None;
+            if self.leads() {
+                if !in_step {
+                    catalogue.mark_unchanged();
+                    in_step = syncing.told(self.in_step(&clockwork).await).is_some();
+                }
+                soon = ticking.told(self.tick(&mut clockwork).await).flatten();
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = heartbeat.tick() => {}
+                () = tokio::time::sleep(soon.unwrap_or(Duration::from_secs(3_600))) => {}
+            }
+        }
+        // What is being planned is planned to its end: another scheduler would begin it anew.
+        if tokio::time::timeout(PLANNING_ENDS, clockwork.planned()).await.is_err() {
+            tracing::warn!("batches of schedules were still being planned; their ticks are started anew");
+        }
+    }
+
+    async fn in_step(&self, clockwork: &Clockwork) -> Result<()> {
+        let report = clockwork.sync(self.store.now().await?).await?;
+        if report != crate::schedules::sync::SyncReport::default() {
+            tracing::info!(made = ?report.made, edited = ?report.edited, removed = ?report.removed, "schedules of the configuration");
+        }
+        Ok(())
+    }
+
+    /// One pass by the database's clock, and how long it is to the next tick when that comes before a heartbeat.
+    async fn tick(&self, clockwork: &mut Clockwork) -> Result<Option<Duration>> {
+        let id = self.who.borrow().id;
+        let now = self.store.now().await?;
+        clockwork.pass(now, id).await?;
+        let now = self.store.now().await?;
+        let beat = chrono::TimeDelta::milliseconds(1_500);
+        let next = self.store.due_schedules(now + beat, 1).await?.first().and_then(|view| view.next_at);
+        // What is due already is being planned, or is more than one pass decides.
+        Ok(next.map(|next| (next - now).to_std().unwrap_or(Duration::from_millis(100)).max(Duration::from_millis(5))))
+    }
+
     /// By itself, because a large store takes it long and nothing else may wait for it.
     async fn reconciling(&self, stop: &CancellationToken) {
         let (mut reconciling, mut planning) = (Duty::new("reconcile"), Duty::new("plan"));
+        let mut clearing = Duty::new("copies");
         let mut ticks = tokio::time::interval(self.settings.reconcile.0.max(Duration::from_secs(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while next(&mut ticks, stop).await {
             if self.leads() {
                 planning.told(resume(&self.store, STALLED_AFTER).await);
+                clearing.told(copies(&self.store, self.settings.copy_keep.0).await);
                 reconciling.told(reconcile(&self.store, &self.road, &self.budgets).await);
             }
         }

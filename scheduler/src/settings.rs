@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gristmill_core::duration::Span;
+use gristmill_jobs::source::SPOOL_BYTES_DEFAULT;
 use serde::{Deserialize, Serialize};
 
 /// How often the scheduler looks after things.
@@ -21,6 +22,10 @@ pub struct Settings {
     pub reconcile: Span,
     /// The most rows that one duty handles at a time.
     pub batch: u32,
+    /// The most bytes that one copy of an input may have, decompressed.
+    pub copy_bytes_max: u64,
+    /// How long the copies of a batch are kept that ended with work undone: until then it can be restarted.
+    pub copy_keep: Span,
     /// Where Prometheus metrics and health are served; empty is nowhere.
     pub metrics: String,
 }
@@ -34,6 +39,8 @@ impl Default for Settings {
             probe: Span(Duration::from_secs(5)),
             reconcile: Span(Duration::from_secs(60)),
             batch: 1_000,
+            copy_bytes_max: SPOOL_BYTES_DEFAULT,
+            copy_keep: Span(Duration::from_secs(7 * 86_400)),
             metrics: String::new(),
         }
     }

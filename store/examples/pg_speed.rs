@@ -134,6 +134,7 @@ async fn enter(store: &PostgresStore) -> Outcome<WorkerId> {
         version: "0".to_owned(),
         slots: 500,
         queues: Vec::new(),
+        kinds: Vec::new(),
         lease: Duration::from_secs(600),
     };
     store.register_worker(&worker).await?;
@@ -158,7 +159,7 @@ async fn fill(store: &PostgresStore, count: usize) -> Outcome<()> {
         .map(|seq| gristmill_store::NewChunk {
             id: JobId(Uuid::now_v7()),
             seq: i64::try_from(seq).unwrap_or(0),
-            payload: gristmill_core::chunk::ChunkPayload { slice: slice.clone(), items: 500, first: 0 },
+            payload: gristmill_core::chunk::ChunkPayload::new(slice.clone(), 500, 0),
         })
         .collect();
     for group in chunks.chunks(1_000) {

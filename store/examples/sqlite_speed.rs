@@ -113,6 +113,7 @@ async fn work(store: &SqliteStore, group: u32) -> Outcome<f64> {
         version: "0".to_owned(),
         slots: group,
         queues: Vec::new(),
+        kinds: Vec::new(),
         lease,
     };
     store.register_worker(&entered).await?;

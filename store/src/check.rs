@@ -25,8 +25,24 @@ const NAME_CHARS_MAX: usize = 500;
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 11] =
-    ["attempt", "batch", "email", "job", "leader", "outbox", "quarantine", "queue", "queue_count", "result", "worker"];
+const OWN_TABLES: [&str; 16] = [
+    "attempt",
+    "batch",
+    "discarded",
+    "email",
+    "job",
+    "leader",
+    "outbox",
+    "poison",
+    "quarantine",
+    "queue",
+    "queue_count",
+    "result",
+    "schedule",
+    "schedule_backfill",
+    "schedule_tick",
+    "worker",
+];
 
 /// Refuses jobs that no store could keep.
 pub(crate) fn jobs(jobs: &[NewJob]) -> Result<()> {

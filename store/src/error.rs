@@ -42,7 +42,7 @@ pub enum StoreError {
     #[error("the output table refused the rows: {0}")]
     Sink(String),
     /// The disk or the tablespace is full.
-    #[error("the store has no room left: {0}")]
+    #[error("the store has no room left ({0}); make room where the database keeps its files")]
     Full(String),
     /// Anything else that the database said.
     #[error("the database refused: {0}")]
@@ -50,6 +50,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What to do about it, where the store itself is in trouble and not whoever asked.
+    pub fn mend(&self) -> Option<&'static str> {
+        match self {
+            Self::Unavailable(_) => Some(
+                "see that the database runs and that this machine may reach it; work goes on by itself when it does",
+            ),
+            Self::Full(_) => Some("make room where the database keeps its files; work goes on by itself then"),
+            Self::NeedsMigration { .. } => Some("run `gristmill db migrate`"),
+            Self::TooNew { .. } => Some("use a newer gristmill"),
+            _ => None,
+        }
+    }
+
     /// Whether the same call may succeed later without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Full(_))

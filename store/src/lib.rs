@@ -8,23 +8,32 @@
 //! * [`Store`]: the transitions (T1 to T9 of the design) and the views.
 //! * [`types`]: what goes in and what comes out.
 //! * [`views`]: what people and pages are shown.
+//! * [`schedules`]: schedules and the ledger of their ticks.
 //! * [`postgres`], [`sqlite`]: the two stores, mirrored statement for statement.
 //! * `reference` (feature `testing`): the model that both are compared with, in memory.
 //!
 //! Lock order everywhere: jobs by id, then batches by id, then queue counters by key.
 
 mod check;
+pub mod condition;
 pub mod crash;
+pub mod emails;
 pub mod error;
 mod group;
 mod guard;
+mod mended;
 mod migrations;
 pub mod open;
+pub mod poison;
 pub mod postgres;
 #[cfg(feature = "testing")]
 pub mod reference;
+mod restart;
+pub mod schedules;
 pub mod settings;
+mod split;
 pub mod sqlite;
+mod tell;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod types;
@@ -36,12 +45,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 
+pub use condition::Trouble;
+pub use emails::*;
 pub use error::{Result, StoreError};
 pub use guard::WorkGuard;
 pub use open::{OpenOptions, connect, open};
+pub use poison::*;
+pub use schedules::*;
 pub use settings::Settings;
 pub use types::*;
 pub use views::*;
@@ -68,6 +82,11 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// The database's own now: the only clock that state depends on.
     async fn now(&self) -> Result<Instant>;
+
+    /// What keeps its transactions from going through, from the first that failed until one succeeds. Asks nobody.
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
 
     /// Waits for a hint that work became claimable, or for the time to pass. A hint may be missed
     /// and may be false: polling is the truth. `true` when it was a hint.
@@ -109,11 +128,17 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     // ---- T3, T4: claim and complete ------------------------------------------------------
 
-    /// T3 by message: claims those of the named jobs that may run, at most `claim.limit`.
+    /// T3 by message: claims those of the named jobs that may run, at most `claim.limit`. Those of a kind or version that
+    /// the worker lacks are noted as astray: their message is of no use any more, whoever has got it. Ids that no job has
+    /// are told from those that are merely late: see [`ClaimReport::unknown`].
     async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport>;
 
     /// T3 from the store itself, for when no broker carries the ids: by lane, then by age.
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>>;
+
+    /// Jobs that `claim.worker` may claim and whose message went to a worker that lacks their kind or version, at most
+    /// `claim.limit`. They are claimed by [`Store::claim`] as if their message had come.
+    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>>;
 
     /// T4: closes attempts, all in one transaction. Those whose fence no longer holds are left
     /// alone and reported. Results, quarantine, counters, the fan-in and what follows are in the
@@ -166,7 +191,8 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     // ---- T6, T8, T9 and the outbox: the scheduler's duties -------------------------------
 
-    /// T6: jobs of workers whose lease ran out, and jobs past their deadline. `settle` decides.
+    /// T6: jobs of workers whose lease ran out, and jobs past their deadline. `settle` decides; for a chunk whose
+    /// worker died `split` does: its halves may take its place.
     async fn rescue(&self, limit: u32) -> Result<RescueReport>;
 
     /// T9: `scheduled` and `retry` jobs whose time has come become `queued`.
@@ -183,17 +209,29 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn outbox_backlog(&self) -> Result<OutboxBacklog>;
 
     /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than
-    /// `older_than` without one (T7: the broker has lost their messages). Paused ones are left alone.
+    /// `older_than` without one (T7: the broker has lost their messages). Paused ones are left alone, and so are those
+    /// astray, whose messages would go astray again.
     async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
 
     /// T8: compares every batch that is not final with its jobs, and every counter with what it
     /// counts; repairs what the transitions above can repair, and reports all it found.
     async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport>;
 
+    /// Enqueues what `on.late` says for at most `limit` batches that have not ended by their deadline, each once.
+    async fn tell_late(&self, limit: u32) -> Result<Dispatched>;
+
+    /// Batches whose copies of their input may be removed, at most `limit`: they have ended, and nothing is left that
+    /// would read them, or that was longer than `keep` ago. From now on they can be restarted no more.
+    /// [`Store::copies_gone`] follows when the copies are removed; until then they are given again.
+    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>>;
+
+    /// The copies of such a batch are removed.
+    async fn copies_gone(&self, batch: BatchId) -> Result<()>;
+
     // ---- steering ------------------------------------------------------------------------
 
-    /// Stops or lets go the claiming of all jobs of a batch. Resuming dispatches what waits and nothing else holds. One
-    /// that has ended cannot be paused, but resumed if it was paused before it ended: what it sends waits for that.
+    /// Stops or lets go the claiming of all jobs of a batch. Resuming dispatches what waits. One that has ended
+    /// cannot be paused, but resumed if it was paused before it ended: what it sends waits for that.
     async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered>;
 
     /// Cancels a batch for good: its unfinished jobs become `cancelled`, no aggregate will run.
@@ -225,9 +263,41 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// that has ended open its next generation; while it aggregates they are refused.
     async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered>;
 
-    /// Quarantined items of one batch become a new chunk (or several of at most `chunk` items).
-    /// Items of a batch that has ended open its next generation.
-    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered>;
+    /// Lets a batch go on that is `halted` or `cancelled`, in its next generation: its cancelled chunks, and
+    /// its dead ones where that is asked, become `queued` with as many attempts as they had at first. A chunk
+    /// that is done is never run again. Where nothing is left to do the aggregate fires at once.
+    ///
+    /// Refused with [`StoreError::Conflict`] for any other state; for a batch that was cancelled before its plan
+    /// was complete, since nobody knows the rest of its input; when the copies of its input are gone; and when
+    /// it would halt again at once because what stays quarantined is over the budget.
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered>;
+
+    /// Open quarantined items of one batch become a new chunk, or several of at most `chunk` items, in their old
+    /// places; each is mended first, as [`Mending::mend`] says. One that cannot be mended stays in quarantine, is
+    /// counted and named, and the others go: all in one transaction. Items of a batch that has ended open its
+    /// next generation, unless none of them can go.
+    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport>;
+
+    /// Quarantined items of one batch run again as they are: [`Store::mend_quarantine`] without mending.
+    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
+        let mending = Mending {
+            which: QuarantineWhich { items: redrive.items.clone(), ..QuarantineWhich::default() },
+            ..Mending::new(redrive.batch, redrive.chunk)
+        };
+        let report = self.mend_quarantine(tenant, &mending, dry_run).await?;
+        Ok(Steered {
+            affected: report.redriven,
+            samples: report.samples.iter().map(|sample| sample.id.to_string()).collect(),
+            generation: report.generation,
+            dispatched: report.dispatched,
+        })
+    }
+
+    /// Puts two halves in the place of a chunk that is dead or waits: the chunk itself becomes `cancelled` with no
+    /// items, and says which its halves are; the items are pending. A dead chunk of a batch that has ended opens its
+    /// next generation. Refused with [`StoreError::Conflict`] while it runs, for one item, and while the batch is
+    /// open or aggregates.
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered>;
 
     // ---- views ---------------------------------------------------------------------------
 
@@ -254,8 +324,30 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Every queue with its maintained counters.
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>>;
 
+    /// Jobs that wait although no live worker can run them. Looks at the first thousand of each queue: what nobody can
+    /// take gathers there.
+    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>>;
+
     /// Quarantined items, oldest first, after the given id.
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>>;
+
+    // ---- poison: messages that nobody can act upon -----------------------------------------
+
+    /// Keeps messages, in one transaction. One that is kept already, by queue and hash, is counted. To be committed
+    /// before the message is acknowledged: this is then the only copy.
+    async fn bury(&self, poison: &[NewPoison]) -> Result<()>;
+
+    /// Those of these ids that no job has, and that none of a batch that was taken back had.
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>>;
+
+    /// Messages that were kept, newest first.
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>>;
+
+    /// One of them with its headers and bytes. `None` when there is none.
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>>;
+
+    /// Forgets messages that were kept. Ids that there are none of are passed over.
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered>;
 
     // ---- kept by kinds of job ------------------------------------------------------------
 
@@ -265,6 +357,55 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Moves a delivery record, guarded by the fence of the job that holds it: `false` when the
     /// job is not this attempt's any more.
     async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool>;
+
+    // ---- schedules -----------------------------------------------------------------------
+
+    /// Makes or edits a schedule, guarded by what was seen of it: [`StoreError::Conflict`] when it has been made,
+    /// edited or has decided a tick meanwhile. An edit raises its version.
+    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView>;
+
+    /// Takes a schedule away: whether it was there. Its ledger stays.
+    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool>;
+
+    /// Schedules by name: of one tenant or of all, one or all.
+    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>>;
+
+    /// Schedules that are enabled and have a tick to decide at `now`, the longest due first.
+    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>>;
+
+    /// Writes decided ticks down and starts their runs, all in one transaction: rows of the ledger, the steps of
+    /// the schedules' clocks, batches in state `open`, jobs. A firing whose schedule somebody else has moved on, and a
+    /// row whose tick is in the ledger already (or no longer in the outcome that it had), is left alone and starts
+    /// nothing: at most one run for each tick, however many schedulers there are. At most [`FIRE_TICKS_MAX`] rows and
+    /// [`GROUP_JOBS_MAX`] runs.
+    async fn fire(&self, firings: &[Firing]) -> Result<FireReport>;
+
+    /// Notes in the ledger which runs have ended, and how: how many there were.
+    async fn note_ended_runs(&self) -> Result<u64>;
+
+    /// Ticks that may start now: of each schedule that runs nothing the oldest that is buffered, of each backfill
+    /// that is not paused as many as its concurrency allows, and those that were given back.
+    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>>;
+
+    /// Runs of schedules whose batch is still `open` although whoever planned it is not alive: tenant and id.
+    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>>;
+
+    /// Gives a tick back whose batch will never be planned to its end: it waits to be started anew, or has failed
+    /// when that has happened [`FIRE_TRIES_MAX`] times or `again` is false. `false` when no tick started that batch.
+    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool>;
+
+    /// Rows of the ledger, the newest first.
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>>;
+
+    /// Puts a past stretch of a schedule into the ledger as `waiting`: how many ticks. Those that ran, wait already,
+    /// or are about to run are left alone.
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64>;
+
+    /// Stops or lets go a backfill, or, with `None`, takes away what still waits: how many ticks wait, or did.
+    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64>;
+
+    /// Backfills of a schedule, the newest first, at most 100.
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>>;
 
     // ---- leadership (a convenience, never a guarantee) -----------------------------------
 

@@ -265,14 +265,17 @@ pub fn worker(lease: Duration) -> NewWorker {
         version: "0".to_owned(),
         slots: 10,
         queues: Vec::new(),
+        kinds: KINDS.map(str::to_owned).to_vec(),
         lease,
     }
 }
 
+/// The kinds that the tests use.
+pub const KINDS: [&str; 5] = ["work", "chunk", "aggregate", "email", "webhook"];
+
 /// A claim of every queue and of the kinds that the tests use.
 pub fn claim_as(worker: WorkerId, limit: u32) -> Claim {
-    let kinds = ["work", "chunk", "aggregate", "email", "webhook"];
-    Claim { worker, queues: Vec::new(), kinds: kinds.map(str::to_owned).to_vec(), limit }
+    Claim { worker, queues: Vec::new(), kinds: KINDS.map(str::to_owned).to_vec(), limit }
 }
 
 /// A batch with a definition as small as it can be.
@@ -298,7 +301,7 @@ pub fn definition(spelled: Value) -> BatchDefinition {
 pub fn chunk(seq: i64, items: u64) -> NewChunk {
     let first = u64::try_from(seq).unwrap_or(0) * items;
     let slice = Slice::Bytes { file: 0, from: first, to: first + items, line: first + 1 };
-    NewChunk { id: job_id(), seq, payload: ChunkPayload { slice, items, first } }
+    NewChunk { id: job_id(), seq, payload: ChunkPayload::new(slice, items, first) }
 }
 
 /// Chunks 0, 1, 2… of so many items each.

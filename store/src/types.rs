@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use gristmill_core::Instant;
-use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::batch::{BatchState, Counts, Tolerate};
 use gristmill_core::chunk::{ChunkPayload, ChunkResult, SourceStamp};
 use gristmill_core::definition::BatchDefinition;
 pub use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, JobState, NewJob};
+pub use gristmill_core::mend::{Mend, Patch};
 use gristmill_core::settle::{Ending, Verdict};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 /// The most jobs or chunks in one T1 transaction.
@@ -135,7 +136,8 @@ pub struct Claim {
     pub worker: WorkerId,
     /// Only from these queues (for `claim_next`); empty is all.
     pub queues: Vec<String>,
-    /// Only these kinds: those for which the worker has a handler.
+    /// Only these kinds and versions, as [`gristmill_core::job::served`] calls them: those for which the worker has a
+    /// handler.
     pub kinds: Vec<String>,
     /// The most jobs: never more than there are free slots.
     pub limit: u32,
@@ -149,9 +151,15 @@ pub struct ClaimReport {
     /// Still queued, but not to be had just now (row locked, over the limit, or the claiming incarnation is
     /// over): put the message back.
     pub busy: Vec<JobId>,
+    /// Still queued, but of a kind or version that the claiming worker lacks: drop the message. The job is noted as
+    /// astray, and workers that have its kind find it by [`crate::Store::astray`].
+    pub foreign: Vec<JobId>,
     /// Not to be claimed by this message any more: drop it. Whoever makes the job claimable again
     /// (resume, promote, rescue) dispatches it anew.
     pub stale: Vec<JobId>,
+    /// No job has this id, and none ever had that a message of ours may still name: keep the message as poison.
+    /// (Jobs of a batch that was taken back before it was sealed are stale.)
+    pub unknown: Vec<JobId>,
 }
 
 /// How one attempt ended, to be written down.
@@ -249,6 +257,8 @@ pub struct BatchProgress {
     pub remaining: u64,
     /// Whether it is halting: over its budget, its chunks are being cancelled.
     pub halting: bool,
+    /// How many of its items may be quarantined: as its definition said, or its last restart.
+    pub tolerate: Tolerate,
 }
 
 /// A process incarnation that enters.
@@ -268,6 +278,8 @@ pub struct NewWorker {
     pub slots: u32,
     /// The queues that it serves; empty is all.
     pub queues: Vec<String>,
+    /// The kinds and versions that it serves, as [`gristmill_core::job::served`] calls them; empty is none.
+    pub kinds: Vec<String>,
     /// How long its first lease is.
     pub lease: Duration,
 }
@@ -291,6 +303,8 @@ pub struct WorkerView {
     pub running: u32,
     /// The queues that it serves; empty is all.
     pub queues: Vec<String>,
+    /// The kinds and versions that it serves, with `@VERSION` behind those of another version than 1; empty is none.
+    pub kinds: Vec<String>,
     /// When it started.
     pub started_at: Instant,
     /// When it was last heard of.
@@ -308,6 +322,8 @@ pub struct RescueReport {
     pub requeued: u64,
     /// Those that are dead now.
     pub dead: u64,
+    /// Chunks that two halves have taken the place of.
+    pub split: u64,
     /// What may now be published.
     pub dispatched: Dispatched,
     /// The batches that moved.
@@ -348,6 +364,17 @@ pub struct Steered {
     pub dispatched: Dispatched,
 }
 
+/// How a batch that ended with work undone goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restart {
+    /// Which.
+    pub batch: BatchId,
+    /// How many items may be quarantined from now on; `None` leaves the budget as it is.
+    pub tolerate: Option<Tolerate>,
+    /// Whether its dead chunks get another chance as well.
+    pub dead: bool,
+}
+
 /// Which quarantined items are redriven.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuarantineRedrive {
@@ -357,6 +384,76 @@ pub struct QuarantineRedrive {
     pub items: Vec<i64>,
     /// How many items make one chunk.
     pub chunk: u64,
+}
+
+/// Which quarantined items of a batch: those that satisfy everything that is said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QuarantineWhich {
+    /// These, by their numbers; empty is all that are open.
+    pub items: Vec<i64>,
+    /// Refused by this stage.
+    pub stage: Option<String>,
+    /// With this text in the reason.
+    pub reason: Option<String>,
+    /// From this position of the input on.
+    pub from: Option<u64>,
+    /// Up to this position, itself included.
+    pub to: Option<u64>,
+}
+
+/// How quarantined items are redriven.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mending {
+    /// Of this batch.
+    pub batch: BatchId,
+    /// Which of them.
+    pub which: QuarantineWhich,
+    /// What is done to each before it runs again.
+    pub mend: Mend,
+    /// How many items make one chunk.
+    pub chunk: u64,
+}
+
+impl Mending {
+    /// All open items of a batch as they are.
+    pub fn new(batch: BatchId, chunk: u64) -> Self {
+        Self { batch, which: QuarantineWhich::default(), mend: Mend::AsIs, chunk }
+    }
+}
+
+/// What a mending did, or would do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MendReport {
+    /// How many items run again.
+    pub redriven: u64,
+    /// How many stay in quarantine because they cannot be mended so.
+    pub kept: u64,
+    /// Up to five of those that run again.
+    pub samples: Vec<MendSample>,
+    /// Those that stay, with the reason: the first [`KEPT_NAMED_MAX`].
+    pub refused: Vec<(i64, String)>,
+    /// The batch's generation afterwards, where one was opened.
+    pub generation: Option<u32>,
+    /// What may now be published. Empty at a dry run.
+    pub dispatched: Dispatched,
+}
+
+/// The most items that a report names that could not be mended.
+pub const KEPT_NAMED_MAX: usize = 1_000;
+
+/// One item before and after.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MendSample {
+    /// Its number in the quarantine.
+    pub id: i64,
+    /// Its position in the whole input, counted from 0.
+    pub position: u64,
+    /// The line on which it began, counted from 1, where the source had lines.
+    pub line: Option<u64>,
+    /// As it was set aside.
+    pub before: Value,
+    /// As it runs again.
+    pub after: Value,
 }
 
 /// A page of a list, by key.
@@ -398,6 +495,10 @@ pub struct JobFilter {
     pub kind: Option<String>,
     /// Of this batch.
     pub batch: Option<BatchId>,
+    /// With this text in the error, whatever its case.
+    pub error: Option<String>,
+    /// Final since this instant.
+    pub since: Option<Instant>,
 }
 
 /// Which quarantined items.
@@ -439,64 +540,4 @@ pub struct StoredResult {
     pub generation: u32,
     /// What came of it (without the items set aside).
     pub result: ChunkResult,
-}
-
-/// What identifies an email: one job to one recipient.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmailKey {
-    /// Whose it is.
-    pub tenant: String,
-    /// The idempotency key of the message.
-    pub key: String,
-}
-
-/// A delivery record that may not exist yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewEmail {
-    /// What identifies it.
-    pub key: EmailKey,
-    /// The job that delivers it.
-    pub job: JobId,
-    /// The `Message-ID` header that every attempt carries.
-    pub message_id: String,
-}
-
-/// Where an email is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EmailState {
-    /// Nothing has been sent.
-    Pending,
-    /// An attempt may have handed it over: committed before the data is sent.
-    Sending,
-    /// The server has said 250.
-    Sent,
-    /// An attempt ended without an answer: it may have been delivered.
-    Uncertain,
-    /// It will not be sent.
-    Failed,
-}
-
-impl EmailState {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Uncertain => "uncertain",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// A delivery record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmailRecord {
-    /// Where it is.
-    pub state: EmailState,
-    /// The `Message-ID` of its first attempt, the same ever after.
-    pub message_id: String,
-    /// When the record was made: the `Date` header that every attempt carries.
-    pub created_at: Instant,
 }

@@ -5,7 +5,7 @@ use gristmill_core::batch::{BatchState, Counts};
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Lane};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A batch as people see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +44,28 @@ pub struct BatchView {
     pub finished_at: Option<Instant>,
 }
 
+impl BatchView {
+    /// What templates and receivers are told of it.
+    pub fn told(&self) -> Value {
+        let mut counts = json!(self.counts);
+        counts["pending"] = json!(self.counts.pending());
+        json!({
+            "id": self.id,
+            "name": self.name,
+            "state": self.state,
+            "generation": self.generation,
+            "counts": counts,
+            "chunks": self.chunks,
+            "chunks_dead": self.chunks_dead,
+            "retries": self.retries,
+            "tolerate": self.tolerate,
+            "reason": self.reason,
+            "created_at": self.created_at,
+            "finished_at": self.finished_at,
+        })
+    }
+}
+
 /// A job as people see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct JobView {
@@ -57,6 +79,8 @@ pub struct JobView {
     pub lane: Lane,
     /// What it does.
     pub kind: String,
+    /// Which version of its kind's payload it has.
+    pub version: u32,
     /// Its state.
     pub state: JobState,
     /// Attempts made.
@@ -133,6 +157,36 @@ pub struct QueueView {
     pub cancelled: u64,
     /// Since when the oldest claimable job waits.
     pub oldest_queued_at: Option<Instant>,
+}
+
+/// Jobs that wait although no live worker has their kind, or their version of it, on their queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnservedView {
+    /// On which queue.
+    pub queue: String,
+    /// Of which kind.
+    pub kind: String,
+    /// Which version of its payload.
+    pub version: u32,
+    /// How many, among the thousand of the queue that come first: jobs that nobody can take gather there.
+    pub jobs: u64,
+}
+
+/// How many waiting jobs of a queue are looked at for [`UnservedView`].
+pub(crate) const UNSERVED_LOOK: i64 = 1_000;
+
+/// What a live worker serves: queues (empty is all) and kinds.
+pub(crate) type Serving = (Vec<String>, Vec<String>);
+
+/// Leaves out what some live worker serves.
+pub(crate) fn unserved(waiting: Vec<UnservedView>, workers: &[Serving]) -> Vec<UnservedView> {
+    let served = |waiting: &UnservedView| {
+        let kind = gristmill_core::job::served(&waiting.kind, waiting.version);
+        workers
+            .iter()
+            .any(|(queues, kinds)| (queues.is_empty() || queues.contains(&waiting.queue)) && kinds.contains(&kind))
+    };
+    waiting.into_iter().filter(|waiting| !served(waiting)).collect()
 }
 
 /// A quarantined item as people see it.

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
+use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, WorkerId};
 use gristmill_core::job::{ClaimedJob, JobState};
 use gristmill_store::postgres::PostgresStore;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{Settings, StoreError, StoreHandle};
+use gristmill_store::{Settings, Store, StoreError, StoreHandle};
 use sqlx::{Connection, PgConnection};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -179,8 +180,7 @@ async fn the_victim_of_a_deadlock_tries_again_by_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_password_is_neither_described_nor_shown_nor_told_in_errors() {
-    let settings =
-        Settings { acquire_timeout: gristmill_core::duration::Span(Duration::from_millis(300)), ..Settings::default() };
+    let settings = Settings { acquire_timeout: Span(Duration::from_millis(300)), ..Settings::default() };
     let url = "postgres://me:sesame@127.0.0.1:1/none";
     let error = PostgresStore::connect(url, &settings, false).await.expect_err("nobody listens there");
     assert!(error.is_transient() && error.to_string().contains("127.0.0.1:1") && !error.to_string().contains("sesame"));
@@ -188,4 +188,48 @@ async fn the_password_is_neither_described_nor_shown_nor_told_in_errors() {
     assert!(!error.to_string().contains("sesame"), "{error}");
     let store = TestStore::postgres(false).await;
     assert!(!format!("{store:?}", store = store.handle()).contains('@'), "{}", store.describe());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exhausted_pool_is_called_just_that_and_is_got_over() {
+    let store = TestStore::postgres(false).await;
+    let settings = Settings { connections: 1, acquire_timeout: Span(Duration::from_secs(1)), ..Settings::default() };
+    let connected = async || PostgresStore::connect(store.url(), &settings, false).await.ok();
+    let narrow = testing::eventually("a pool", connected).await;
+    let held = testing::eventually("its only connection", async || narrow.begin().await.ok()).await;
+    // On a machine that is busy enough the look at the server may take too long, too: then it is asked again.
+    let refused = async || {
+        let error = narrow.enqueue(&testing::jobs(1)).await.expect_err("no connection is left");
+        assert!(error.is_transient(), "{error}");
+        error.to_string().contains("all 1 connections of the pool are in use").then_some(())
+    };
+    testing::eventually("the right word for it", refused).await;
+    assert!(narrow.trouble().is_some_and(|trouble| trouble.reason.contains("`[store] connections`")));
+    held.rollback().await.expect("given back");
+    let enqueued = async || narrow.enqueue(&testing::jobs(1)).await.ok();
+    testing::eventually("work again", enqueued).await;
+    assert_eq!(narrow.trouble(), None, "what is over is not told any more");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_not_called_an_exhausted_pool() {
+    // Nothing listens on port 9.
+    let url = "postgres://nobody@127.0.0.1:9/nowhere";
+    let settings = Settings { acquire_timeout: Span(Duration::from_millis(50)), ..Settings::default() };
+    let error = PostgresStore::connect(url, &settings, false).await.expect_err("nobody answers");
+    let text = error.to_string();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{text}");
+    assert!(text.contains("postgres://127.0.0.1:9/nowhere") && text.contains("refused"), "{text}");
+    assert!(!text.contains("pool"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_fails_leaves_no_lock_behind() {
+    let store = TestStore::postgres(false).await;
+    let other = store.second().await;
+    // All tables are there, and nothing says so: each migration fails at the first of them.
+    store.tamper("DELETE FROM _gristmill_migrations").await;
+    store.migrate().await.expect_err("the table is there");
+    let second = tokio::time::timeout(Duration::from_secs(120), other.migrate()).await.expect("it is not held up");
+    second.expect_err("the table is there");
 }

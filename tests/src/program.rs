@@ -164,6 +164,13 @@ impl Running {
         (status, log)
     }
 
+    /// Whether it still runs.
+    pub fn alive(&self) -> bool {
+        // A process that has ended stays in the table until it is asked for; `stat` says so.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

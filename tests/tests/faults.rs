@@ -78,3 +78,72 @@ fn on_one_machine_a_killed_program_goes_on_where_it_stopped() {
     until_complete(&program, &batch, &expected);
     one_report(&program, &place);
 }
+
+/// A program for items that kills the worker which has started it, whenever it is given the culprit.
+const POISON: &str = r#"
+while read -r line; do
+    case "$line" in
+        *culprit*) kill -9 "$PPID"; exit 1 ;;
+        *) printf '{"ok": {}}\n' ;;
+    esac
+done
+"#;
+
+const POISONED: &str = r#"
+[worker]
+slots = 1
+
+[scheduler]
+rescue = "100ms"
+
+[batch.mine]
+source = { csv = "items.csv" }
+chunk = 8
+tolerate = 8
+max_attempts = 1
+retry = { fixed = "100ms" }
+process = { exec = { command = ["sh", "poison.sh"] } }
+aggregate = { rows = "count" }
+"#;
+
+#[test]
+fn an_item_that_kills_its_workers_is_set_aside_and_the_rest_goes_through() {
+    let place = Place::new(On::Postgres);
+    std::fs::write(place.file("poison.sh"), POISON).expect("written");
+    std::fs::write(place.file("config.toml"), POISONED).expect("written");
+    let names = (1..=16).map(|n| if n == 6 { "culprit".to_owned() } else { format!("item{n}") });
+    let items = names.fold("name\n".to_owned(), |text, name| format!("{text}{name}\n"));
+    std::fs::write(place.file("items.csv"), items).expect("written");
+    let program = Program::with_config(&place, place.file("config.toml"));
+    let _scheduler = program.start(&["scheduler"]);
+    let _: Value = program.json(&["batch", "run", "mine"]);
+    let batches = program.json(&["batch", "list"]);
+    let batch = batches[0]["id"].as_str().expect("a batch has an id").to_owned();
+    // Whoever starts the next worker does so as long as the batch goes on: as a service manager would.
+    let mut deaths = 0;
+    let shown = loop {
+        let worker = program.start(&["worker"]);
+        let shown = program
+            .until(&["batch", "show", &batch], |shown| shown["batch"]["finished_at"].is_string() || !worker.alive());
+        if shown["batch"]["finished_at"].is_string() {
+            break shown;
+        }
+        deaths += 1;
+        assert!(deaths < 20, "workers die for ever: {shown:#}");
+    };
+    // One attempt of the whole, one loss for each of the halves of 4 and 2, one of the item alone.
+    assert_eq!(deaths, 4);
+    assert_eq!(shown["batch"]["state"], "complete", "{shown:#}");
+    // What was done and not yet written down when the process died was lost with it, and with one attempt counts as
+    // suspect, too: at most one neighbour at each death.
+    let counts = &shown["batch"]["counts"];
+    let (ok, quarantined) = (counts["ok"].as_u64().unwrap_or(0), counts["quarantined"].as_u64().unwrap_or(0));
+    assert!(ok + quarantined == 16 && (1..=5).contains(&quarantined), "{shown:#}");
+    assert_eq!(shown["result"]["rows"], ok);
+    let items = program.json(&["quarantine", "list", "--batch", &batch]);
+    let found = items.as_array().and_then(|items| items.iter().find(|item| item["item"]["name"] == "culprit"));
+    let culprit = found.expect("the culprit is in quarantine");
+    assert_eq!(culprit["line"], 7);
+    let reason = culprit["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("its worker died 1 times"), "{reason}");
+}

@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Consumer, Delivery, Message, Poison};
+use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Consumer, Delivery, Message};
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
 use gristmill_core::job::{ClaimedJob, DEFAULT_QUEUE};
+use gristmill_jobs::poison;
 use gristmill_jobs::road::Road;
-use gristmill_store::{Claim, ClaimReport, Result, StoreHandle};
+use gristmill_store::{Claim, ClaimReport, PoisonSource, Result, StoreHandle};
 use tokio::time::Instant;
 
 use crate::claim::distinct;
@@ -19,6 +20,9 @@ const PARKED_FOR: Duration = Duration::from_millis(250);
 /// The longest that one look for messages takes, so that a stop, a queue that is new and a broker
 /// that goes away are seen in time. Looking costs nothing: the messages are pushed to us.
 const LOOK_AT_MOST: Duration = Duration::from_millis(250);
+
+/// How often the store is asked for jobs whose message went to a worker that lacks their kind.
+const ASTRAY_EVERY: Duration = Duration::from_millis(250);
 
 /// How often a worker that serves all queues looks for new ones.
 const QUEUES_EVERY: Duration = Duration::from_secs(2);
@@ -32,6 +36,7 @@ pub(crate) struct Intake {
     consumed: BTreeSet<String>,
     looked: Option<Instant>,
     parked: Vec<(Instant, Delivery)>,
+    looked_astray: Option<Instant>,
 }
 
 impl Intake {
@@ -51,7 +56,14 @@ impl Intake {
         let prefetch = u16::try_from(slots.saturating_mul(2).clamp(2, 2_000)).unwrap_or(u16::MAX);
         let options = ConsumeOptions { queues: consumed.iter().cloned().collect(), prefetch };
         let consumer = broker.consume(options).await?;
-        Ok(Some(Self { consumer, wanted: wanted.to_vec(), consumed, looked: None, parked: Vec::new() }))
+        Ok(Some(Self {
+            consumer,
+            wanted: wanted.to_vec(),
+            consumed,
+            looked: None,
+            parked: Vec::new(),
+            looked_astray: None,
+        }))
     }
 
     /// A worker that serves all queues takes up new ones: those that this process has published to
@@ -81,18 +93,29 @@ impl Intake {
         wait: Duration,
     ) -> Result<Vec<ClaimedJob>> {
         self.unpark().await;
-        let wait = wait.min(LOOK_AT_MOST);
-        let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX);
+        let astray = self.astray(store, claim).await?;
+        let wait = if astray.is_empty() { wait.min(LOOK_AT_MOST) } else { Duration::ZERO };
+        let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX) - astray.len();
         let (messages, poison) = split(self.consumer.next(limit, wait).await);
-        self.bury(poison).await;
-        if messages.is_empty() {
+        // The job that such a message may have meant is found by the scheduler's probe.
+        self.bury(store, poison).await;
+        if messages.is_empty() && astray.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = distinct(messages.iter().map(|(id, _)| *id));
+        let ids = distinct(astray.into_iter().chain(messages.iter().map(|(id, _)| *id)));
         match store.claim(claim, &ids).await {
             Ok(report) => {
-                let ClaimReport { claimed, busy, stale: _ } = report;
+                let ClaimReport { claimed, busy, foreign, stale: _, unknown } = report;
+                if !foreign.is_empty() {
+                    metrics::counter!("gristmill_astray_total").increment(foreign.len() as u64);
+                    tracing::debug!(
+                        jobs = foreign.len(),
+                        "messages for kinds that this worker lacks: others find them"
+                    );
+                }
+                let (strangers, messages) = apart(messages, &unknown);
                 self.answer(messages, &busy.into_iter().collect()).await;
+                self.bury(store, strangers).await;
                 Ok(claimed)
             }
             Err(error) => {
@@ -101,6 +124,17 @@ impl Intake {
                 Err(error)
             }
         }
+    }
+
+    /// Jobs whose message went to a worker that lacks their kind, now and then.
+    async fn astray(&mut self, store: &StoreHandle, claim: &Claim) -> Result<Vec<JobId>> {
+        if self.looked_astray.is_some_and(|looked| looked.elapsed() < ASTRAY_EVERY) {
+            return Ok(Vec::new());
+        }
+        let found = store.astray(claim).await?;
+        // As long as there are some there may be more.
+        self.looked_astray = found.is_empty().then(Instant::now);
+        Ok(found)
     }
 
     /// Gives back everything that waits here.
@@ -130,35 +164,41 @@ impl Intake {
         }
     }
 
-    /// A message that nobody can read would come back for ever. The job that it may have meant is
-    /// found by the scheduler's probe.
-    async fn bury(&self, poison: Vec<(Poison, Delivery)>) {
-        if poison.is_empty() {
+    /// Messages that nobody can act upon would come back for ever: they are kept, and acknowledged after that
+    /// commit. While the store cannot take them they wait like those whose job could not be had.
+    async fn bury(&mut self, store: &StoreHandle, found: Vec<Delivery>) {
+        if found.is_empty() {
             return;
         }
-        metrics::counter!("gristmill_poison_total").increment(poison.len() as u64);
-        for (poison, delivery) in &poison {
-            tracing::error!(
-                queue = delivery.queue,
-                bytes = poison.size,
-                sha256 = poison.sha256,
-                reason = poison.reason,
-                "a message cannot be read"
-            );
+        match poison::bury(store, &found, PoisonSource::Worker, poison::NO_JOB).await {
+            Ok(()) => self.consumer.ack(found).await,
+            Err(error) => {
+                tracing::warn!(%error, messages = found.len(), "poison could not be kept, and is not acknowledged");
+                let now = Instant::now();
+                self.parked.extend(found.into_iter().map(|delivery| (now, delivery)));
+            }
         }
-        self.consumer.ack(poison.into_iter().map(|(_, delivery)| delivery).collect()).await;
     }
 }
 
 type Messages = Vec<(JobId, Delivery)>;
 
-fn split(deliveries: Vec<Delivery>) -> (Messages, Vec<(Poison, Delivery)>) {
+fn split(deliveries: Vec<Delivery>) -> (Messages, Vec<Delivery>) {
     let (mut messages, mut poison) = (Vec::new(), Vec::new());
     for delivery in deliveries {
         match &delivery.message {
             Ok(Message { job_id, .. }) => messages.push((*job_id, delivery)),
-            Err(found) => poison.push((found.clone(), delivery)),
+            Err(_) => poison.push(delivery),
         }
     }
     (messages, poison)
+}
+
+/// Those that name jobs which nobody knows, and the others.
+fn apart(messages: Messages, unknown: &[JobId]) -> (Vec<Delivery>, Messages) {
+    if unknown.is_empty() {
+        return (Vec::new(), messages);
+    }
+    let (strangers, known): (Messages, Messages) = messages.into_iter().partition(|(id, _)| unknown.contains(id));
+    (strangers.into_iter().map(|(_, delivery)| delivery).collect(), known)
 }

@@ -119,11 +119,12 @@ impl Worker {
         check(&options.settings)?;
         let WorkerOptions { store, road, registry, settings, fallback_after, role } = options;
         let (halt, closing) = (CancellationToken::new(), CancellationToken::new());
-        let who = who(role, &settings);
-        let claim = Claim { worker: who.id, queues: settings.queues.clone(), kinds: registry.kinds(), limit: 0 };
+        let who = who(role, &settings, registry.served());
+        let (queues, kinds) = (who.queues.clone(), who.kinds.clone());
+        let claim = Claim { worker: who.id, queues, kinds, limit: 0 };
         let intake = Intake::open(road.broker(), &settings.queues, settings.slots).await?;
         let lease = Lease::enter(Arc::clone(&store), who, halt.clone()).await?;
-        let clocks = Arc::new(Clocks::new(&claim.kinds));
+        let clocks = Arc::new(Clocks::new(&registry.kinds()));
         let completer = Completer::new(Arc::clone(&store), road.clone(), closing.clone());
         let attempts = Attempts { store: Arc::clone(&store), registry, clocks };
         let claimer = Claimer { store, road, intake, claim, fallback_after, held: Holdings::default(), unsure: false };
@@ -248,7 +249,7 @@ fn check(settings: &Settings) -> std::result::Result<(), WorkerError> {
     Ok(())
 }
 
-fn who(role: String, settings: &Settings) -> NewWorker {
+fn who(role: String, settings: &Settings, kinds: Vec<String>) -> NewWorker {
     NewWorker {
         id: WorkerId(Uuid::now_v7()),
         role,
@@ -257,6 +258,7 @@ fn who(role: String, settings: &Settings) -> NewWorker {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         slots: settings.slots,
         queues: settings.queues.clone(),
+        kinds,
         lease: settings.lease.0,
     }
 }

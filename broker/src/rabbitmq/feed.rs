@@ -198,7 +198,7 @@ impl<'a> Feed<'a> {
     }
 
     async fn take(&self, delivery: lapin::message::Delivery) {
-        let lapin::message::Delivery { delivery_tag, redelivered, data, acker, .. } = delivery;
+        let lapin::message::Delivery { delivery_tag, redelivered, data, properties, acker, .. } = delivery;
         self.ledger.enter(delivery_tag, acker).await;
         let lane = self.source.lane();
         let message = Message::decode(&data);
@@ -206,9 +206,10 @@ impl<'a> Feed<'a> {
             (Source::Returned, Ok(message)) => message.queue.clone(),
             (source, _) => source.queue().to_owned(),
         };
+        let data = if message.is_ok() { data } else { Vec::new() };
         let receipt = Receipt { ledger: Arc::clone(&self.ledger), tag: delivery_tag };
         let receipt = consumer::Receipt::RabbitMq(receipt);
-        self.shared.inbox.push(lane, Delivery { message, queue, lane, redelivered, receipt });
+        self.shared.inbox.push(lane, Delivery { message, queue, lane, redelivered, data, properties, receipt });
     }
 
     /// Ends it in order: no more messages, give back those that nobody has seen, wait for those that

@@ -3,6 +3,7 @@
 mod address;
 mod board;
 mod feed;
+pub(crate) mod headers;
 mod inbox;
 mod ledger;
 mod link;

@@ -12,9 +12,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use gristmill_core::job::Lane;
-use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::options::{BasicPublishOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -157,6 +157,17 @@ impl Admin {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         Ok(Self { channel, connection })
+    }
+
+    /// Puts any bytes with these headers into a queue by its full name.
+    pub async fn put(&self, queue: &str, body: &[u8], headers: &[(&str, &str)]) {
+        let mut table = FieldTable::default();
+        for (name, value) in headers {
+            table.insert((*name).into(), AMQPValue::LongString((*value).into()));
+        }
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default().with_headers(table));
+        let sent = self.channel.basic_publish("".into(), queue.into(), options, body, properties).await;
+        sent.expect("sent").await.expect("arrived");
     }
 
     /// Deletes a queue, if it is there.

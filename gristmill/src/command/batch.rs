@@ -1,9 +1,9 @@
 //! `gristmill batch`: run batches, look at them and steer them.
 
 use clap::{Args, Subcommand};
-use gristmill_core::batch::BatchState;
+use gristmill_core::batch::{BatchState, Tolerate};
 use gristmill_core::id::BatchId;
-use gristmill_store::{BatchFilter, BatchView};
+use gristmill_store::{BatchFilter, BatchView, Restart};
 use serde_json::{Value, json};
 
 use super::batch_run::Run;
@@ -60,6 +60,21 @@ enum Verb {
 
 Chunks that run are called off within a second, and nothing of them is written.")]
     Cancel(CancelBatches),
+    /// Go on with one that halted or was cancelled; what is done is not done again
+    #[command(before_help = "Examples:
+  gristmill batch restart 0198f9c1-… --dry-run
+  gristmill batch restart 0198f9c1-… --tolerate 5%
+  gristmill batch restart 0198f9c1-… --dead          its dead chunks as well")]
+    Restart {
+        #[command(flatten)]
+        named: Named,
+        /// How many items may be quarantined from now on: a count, or a percentage such as 5%
+        #[arg(long, value_name = "BUDGET")]
+        tolerate: Option<Tolerate>,
+        /// Give its dead chunks another chance too
+        #[arg(long)]
+        dead: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -95,6 +110,13 @@ impl Batch {
             Verb::Pause(named) => pause(door, &named, true).await,
             Verb::Resume(named) => pause(door, &named, false).await,
             Verb::Cancel(cancel) => cancel.run(door).await,
+            Verb::Restart { named, tolerate, dead } => {
+                let restart = Restart { batch: id("batch", &named.id)?, tolerate, dead };
+                let steered = door.store().await?.restart_batch(&door.tenant, &restart, named.dry.dry_run).await?;
+                door.publish(&steered.dispatched).await;
+                report(door, named.dry.dry_run, "chunks that go on", "chunks that would go on", &steered);
+                Ok(Exit::Success)
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use gristmill_core::id::BatchId;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::source::{self, OpenOptions, SourceError};
+use gristmill_scheduler::tell::copies;
 use gristmill_scheduler::{StartBatch, StartError, start_batch};
 use serde_json::{Map, Value, json};
 
@@ -132,6 +133,7 @@ impl Run {
             trace: Some(door.trace()),
             base_dir: folder()?,
             spool_dir: spool_dir(door)?,
+            spool_bytes_max: door.loaded.config.scheduler.copy_bytes_max,
             stdin: Some(Box::new(stdin())),
             kinds: RegistryOptions { pool, processors: door.parts.processors() },
         };
@@ -166,6 +168,7 @@ impl Run {
             spool_dir: spool.clone(),
             base_dir: folder()?,
             chunk: definition.chunk,
+            spool_bytes_max: door.loaded.config.scheduler.copy_bytes_max,
             stdin: Some(Box::new(stdin())),
         };
         let counted = count(&definition, options).await;
@@ -195,6 +198,10 @@ pub(super) async fn see_through(door: &Door, batch: BatchId, work: Work, wait: W
     let waited = wait_for_batch(door, &store, batch, &mut working, patience).await;
     if working.works() && matches!(waited, Ok(Ended::Final(_))) {
         wait_for_effects(door, &store, batch, EFFECTS).await?;
+        // No scheduler may ever come that removes the copies of the input.
+        if let Err(error) = copies(&store, door.loaded.config.scheduler.copy_keep.0).await {
+            tracing::warn!(%error, "a copy of the input stays until a scheduler removes it");
+        }
     }
     let stopped = stop(door, &store, working, &mut signals).await;
     let ended = waited?;
@@ -216,13 +223,13 @@ fn files_of(definition: &mut BatchDefinition) -> Option<&mut OneOrMany> {
     definition.source.csv.as_mut().or(definition.source.jsonl.as_mut())
 }
 
-fn folder() -> Result<PathBuf> {
+pub(crate) fn folder() -> Result<PathBuf> {
     std::env::current_dir().map_err(|error| internal(format!("the current folder cannot be found: {error}")))
 }
 
 /// Copies of what cannot be read by ranges lie beside an embedded database, else in the current folder:
 /// a system's folder for temporary files may be swept while a batch runs.
-fn spool_dir(door: &Door) -> Result<PathBuf> {
+pub(crate) fn spool_dir(door: &Door) -> Result<PathBuf> {
     let url = &door.loaded.config.store.url;
     let database = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
     let beside = database.map(|path| PathBuf::from(format!("{path}.spool")));
@@ -253,6 +260,7 @@ fn source_trouble(error: &SourceError) -> CommandError {
         | SourceError::Header { .. }
         | SourceError::Encoding { .. }
         | SourceError::TooLong { .. }
+        | SourceError::TooMuch { .. }
         | SourceError::Ragged { .. }
         | SourceError::Sql { .. }
         | SourceError::Inline(_) => Exit::Usage,

@@ -124,6 +124,7 @@ impl CancelJobs {
             queue: self.queue.clone(),
             kind: self.kind.clone(),
             batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
+            ..JobFilter::default()
         })
     }
 }

@@ -1,14 +1,18 @@
 //! `gristmill dead`: look at dead letters and redrive them.
 
 use clap::{Args, Subcommand};
+use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
-use gristmill_store::{JobFilter, Page, Steered};
+use gristmill_store::{GROUP_JOBS_MAX, JobFilter, Page, Steered, StoreError};
 
 use super::job;
 use super::list::{DryRun, Paging, add, id, report};
 use crate::door::Door;
-use crate::exit_code::{Exit, Result};
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// How many reasons are shown of those that cannot be redriven.
+const REASONS_MAX: usize = 5;
 
 /// Look at dead letters and redrive them
 #[derive(Debug, Args)]
@@ -32,7 +36,8 @@ enum Verb {
     /// Bring dead letters back with as many attempts again as they had
     #[command(before_help = "Examples:
   gristmill dead redrive 0198f9c1-…
-  gristmill dead redrive --all --kind email --dry-run")]
+  gristmill dead redrive --kind email --error 'connection refused' --since 2h --dry-run
+  gristmill dead redrive --all")]
     Redrive(Redrive),
 }
 
@@ -47,6 +52,12 @@ struct Which {
     /// Only of this batch
     #[arg(long, value_name = "ID")]
     batch: Option<String>,
+    /// Only with this text in the error, whatever its case
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+    /// Only those that died since then: how long ago, such as 2h, or an instant such as 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -60,9 +71,12 @@ struct List {
 #[derive(Debug, Args)]
 struct Redrive {
     /// Their ids
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    #[arg(
+        required_unless_present_any = ["all", "queue", "kind", "batch", "error", "since"],
+        conflicts_with_all = ["all", "queue", "kind", "batch", "error", "since"]
+    )]
     ids: Vec<String>,
-    /// All that are dead when the command starts, or all that the other flags choose
+    /// All that are dead when the command starts
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -75,7 +89,7 @@ impl Dead {
     pub(super) async fn run(self, door: &Door) -> Result<Exit> {
         match self.verb {
             Verb::List(list) => {
-                let jobs = door.store().await?.jobs(&list.which.filter(door)?, &list.paging.page()).await?;
+                let jobs = door.store().await?.jobs(&list.which.filter(door).await?, &list.paging.page()).await?;
                 job::rows(door, &jobs);
                 list.paging.next(door, jobs.len(), jobs.last().map(|job| job.id.to_string()));
                 Ok(Exit::Success)
@@ -87,47 +101,114 @@ impl Dead {
 }
 
 impl Which {
-    fn filter(&self, door: &Door) -> Result<JobFilter> {
+    async fn filter(&self, door: &Door) -> Result<JobFilter> {
         Ok(JobFilter {
             tenant: door.tenant.clone(),
             states: vec![JobState::Dead],
             queue: self.queue.clone(),
             kind: self.kind.clone(),
             batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
+            error: self.error.clone(),
+            since: match &self.since {
+                None => None,
+                Some(text) => Some(since(text, door.store().await?.now().await?)?),
+            },
         })
     }
 }
 
+/// An instant, or one so long before the database's now.
+fn since(text: &str, now: Instant) -> Result<Instant> {
+    if let Ok(instant) = chrono::DateTime::parse_from_rfc3339(text) {
+        return Ok(instant.to_utc());
+    }
+    let ago = gristmill_core::duration::parse(text).ok().and_then(|ago| chrono::TimeDelta::from_std(ago).ok());
+    ago.and_then(|ago| now.checked_sub_signed(ago)).ok_or_else(|| {
+        CommandError::usage(format!("`{text}` is neither how long ago nor an instant"))
+            .hint("write `2h`, or an instant with its zone such as `2026-01-31T08:00:00Z`")
+    })
+}
+
+/// What came of many.
+#[derive(Default)]
+struct Total {
+    steered: Steered,
+    refused: u64,
+    reasons: Vec<String>,
+}
+
 impl Redrive {
     async fn run(self, door: &Door) -> Result<Exit> {
-        let jobs = match self.all {
-            true => self.everything(door).await?,
-            false => self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()?,
-        };
-        let store = door.store().await?;
-        let mut total = Steered::default();
-        for group in jobs.chunks(gristmill_store::GROUP_JOBS_MAX) {
-            let steered = store.redrive_dead(&door.tenant, group, self.dry.dry_run).await?;
-            door.publish(&steered.dispatched).await;
-            add(&mut total, steered);
+        if !self.ids.is_empty() {
+            let jobs = self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()?;
+            let store = door.store().await?;
+            let mut total = Steered::default();
+            for group in jobs.chunks(GROUP_JOBS_MAX) {
+                let steered = store.redrive_dead(&door.tenant, group, self.dry.dry_run).await?;
+                door.publish(&steered.dispatched).await;
+                add(&mut total, steered);
+            }
+            report(door, self.dry.dry_run, "redriven", "would redrive", &total);
+            return Ok(Exit::Success);
         }
-        report(door, self.dry.dry_run, "redriven", "would redrive", &total);
+        let mut total = Total::default();
+        for group in self.everything(door).await?.chunks(GROUP_JOBS_MAX) {
+            self.group(door, group, &mut total).await?;
+        }
+        report(door, self.dry.dry_run, "redriven", "would redrive", &total.steered);
+        for reason in &total.reasons {
+            door.output.note(&format!("  {reason}"));
+        }
+        if total.refused > 0 {
+            door.output.error(&format!("{} cannot be redriven now; the command may be repeated", total.refused));
+            return Ok(Exit::Partial);
+        }
         Ok(Exit::Success)
     }
 
-    /// The ids are gathered before the first one moves: what dies meanwhile is not touched.
+    /// One group in one transaction. Where one of them refuses the whole group, halves of it are tried, until those
+    /// that refuse stand alone: they are counted, and the others go.
+    async fn group(&self, door: &Door, group: &[JobId], total: &mut Total) -> Result<()> {
+        let store = door.store().await?;
+        let mut groups = vec![group];
+        while let Some(group) = groups.pop() {
+            match store.redrive_dead(&door.tenant, group, self.dry.dry_run).await {
+                Ok(steered) => {
+                    door.publish(&steered.dispatched).await;
+                    add(&mut total.steered, steered);
+                }
+                Err(StoreError::Conflict(reason)) if group.len() == 1 => {
+                    total.refused += 1;
+                    if total.reasons.len() < REASONS_MAX {
+                        total.reasons.push(reason);
+                    }
+                }
+                Err(StoreError::Conflict(_)) => {
+                    let (left, right) = group.split_at(group.len() / 2);
+                    groups.extend([right, left]);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The ids are gathered before the first one moves: what dies meanwhile is not touched. Those of one batch stand
+    /// together, so that its next generation is opened once.
     async fn everything(&self, door: &Door) -> Result<Vec<JobId>> {
         let store = door.store().await?;
-        let filter = self.which.filter(door)?;
-        let mut ids = Vec::new();
+        let filter = self.which.filter(door).await?;
+        let mut found = Vec::new();
         let mut page = Page { after: None, limit: 1_000 };
         loop {
             let jobs = store.jobs(&filter, &page).await?;
-            ids.extend(jobs.iter().map(|job| job.id));
+            found.extend(jobs.iter().map(|job| (job.batch, job.id)));
             match jobs.last() {
                 Some(last) if jobs.len() == 1_000 => page.after = Some(last.id.to_string()),
-                _ => return Ok(ids),
+                _ => break,
             }
         }
+        found.sort_unstable();
+        Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 }

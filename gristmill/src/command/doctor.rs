@@ -13,13 +13,24 @@ use crate::output::{Format, one_line};
 #[command(before_help = "Examples:
   gristmill doctor
   gristmill --store postgres://app@db/app --broker amqp://app@mq/%2f doctor --json
+  gristmill doctor --reconcile --dry-run
 
 Looks at the store, its migrations, the broker, the clocks, the disk and the mail service, and changes
 nothing. Exit code 9 when something is wrong.")]
-pub(crate) struct Doctor {}
+pub(crate) struct Doctor {
+    /// Instead, compare every counter with what it counts, and mend what is wrong, as the scheduler does every minute
+    #[arg(long)]
+    reconcile: bool,
+    /// Say what would be mended, and change nothing
+    #[arg(short = 'n', long, requires = "reconcile")]
+    dry_run: bool,
+}
 
 impl Doctor {
     pub(super) async fn run(&self, door: &Door) -> Result<Exit> {
+        if self.reconcile {
+            return reconcile(door, self.dry_run).await;
+        }
         let findings = examine(door).await;
         let well = findings.iter().all(|finding| finding.ok);
         match door.output.format {
@@ -33,6 +44,28 @@ impl Doctor {
         }
         Ok(if well { Exit::Success } else { Exit::Problems })
     }
+}
+
+/// T8 on demand.
+async fn reconcile(door: &Door, dry_run: bool) -> Result<Exit> {
+    let report = door.store().await?.reconcile(dry_run).await?;
+    door.publish(&report.dispatched).await;
+    let well = report.findings.is_empty();
+    match door.output.format {
+        Format::Json => door.output.document(&json!({
+            "ok": well, "dry_run": dry_run, "batches": report.batches, "findings": report.findings,
+        })),
+        Format::Plain | Format::Table => {
+            report.findings.iter().for_each(|finding| door.output.line(&one_line(finding)));
+            let outcome = match (well, dry_run) {
+                (true, _) => "all counters are what they count",
+                (false, true) => "a dry run: nothing was changed",
+                (false, false) => "all of it is corrected",
+            };
+            door.output.note(&format!("{} batches under way were looked at; {outcome}", report.batches));
+        }
+    }
+    Ok(if well { Exit::Success } else { Exit::Problems })
 }
 
 fn state(finding: &Finding) -> &'static str {

@@ -82,6 +82,9 @@ pub(crate) struct How {
     /// How many attempts it has
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) max_attempts: Option<u32>,
+    /// The version of the kind's payload: only workers that read it run the job
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) payload_version: Option<u32>,
     /// How long one attempt may take, such as 90s
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(super) timeout: Option<Duration>,
@@ -245,6 +248,7 @@ pub(super) fn new_job(door: &Door, kind: &str, payload: Value, how: &How) -> Res
         (None, Some(at)) => RunAt::At(at),
         (None, None) => RunAt::Now,
     };
+    job.version = how.payload_version.unwrap_or(1);
     job.unique = how.unique.unique()?;
     job.idempotency_key.clone_from(&how.idempotency_key);
     if !is_name(&job.queue) {

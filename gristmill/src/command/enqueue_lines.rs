@@ -192,6 +192,7 @@ impl Groups {
                 key: line.unique,
             },
             max_attempts: line.max_attempts.or(enqueue.how.max_attempts),
+            payload_version: enqueue.how.payload_version,
             timeout: line.timeout.map(|span| span.0).or(enqueue.how.timeout),
             idempotency_key: line.idempotency_key.or(numbered),
         };

@@ -2,10 +2,11 @@
 
 use clap::{Args, Subcommand};
 use gristmill_core::job::JobState;
-use gristmill_store::{JobFilter, JobView, Steered};
+use gristmill_store::{JobFilter, JobView, Steered, UnservedView};
 
 use super::cancel::CancelJobs;
 use super::list::{DryRun, Paging, add, id, report};
+use super::queue::waits_for;
 use crate::config::suggest;
 use crate::door::Door;
 use crate::exit_code::{CommandError, Exit, Result};
@@ -101,6 +102,7 @@ impl List {
             queue: self.queue,
             kind: self.kind,
             batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
+            ..JobFilter::default()
         };
         let jobs = door.store().await?.jobs(&filter, &self.paging.page()).await?;
         rows(door, &jobs);
@@ -131,7 +133,7 @@ pub(super) async fn show(door: &Door, text: &str) -> Result<Exit> {
     let output = &door.output;
     let mut fields = vec![
         ("id", job.id.to_string()),
-        ("kind", job.kind.clone()),
+        ("kind", gristmill_core::job::served(&job.kind, job.version)),
         ("state", job.state.to_string()),
         ("queue", format!("{} ({})", job.queue, job.lane)),
         ("attempt", attempts(&job)),
@@ -144,6 +146,9 @@ pub(super) async fn show(door: &Door, text: &str) -> Result<Exit> {
         ("payload", brief(&job.payload)),
         ("output", job.output.as_ref().map_or("-".to_owned(), brief)),
     ];
+    if let Some(waits) = waits(door, &job).await? {
+        fields.push(("waits", waits));
+    }
     for attempt in &job.attempts {
         let error = attempt.error.as_deref().unwrap_or("-");
         let text = format!("{} {} {}: {error}", attempt.attempt, output.time(attempt.ended_at), attempt.ending);
@@ -151,6 +156,17 @@ pub(super) async fn show(door: &Door, text: &str) -> Result<Exit> {
     }
     output.thing(&job, &fields);
     Ok(Exit::Success)
+}
+
+/// What a queued job waits for, where that is more than a free slot.
+async fn waits(door: &Door, job: &JobView) -> Result<Option<String>> {
+    if job.state != JobState::Queued {
+        return Ok(None);
+    }
+    let unserved = door.store().await?.unserved(&door.tenant).await?;
+    let same =
+        |found: &&UnservedView| (&found.queue, &found.kind, found.version) == (&job.queue, &job.kind, job.version);
+    Ok(unserved.iter().find(same).map(waits_for))
 }
 
 /// Snoozed attempts are none that were spent.

@@ -1,9 +1,10 @@
 //! The command line: one noun, one verb, the flags that all of them share.
 
 mod batch;
-mod batch_run;
+pub(crate) mod batch_run;
 mod cancel;
 mod check;
+mod chunk;
 mod completion;
 mod config;
 mod db;
@@ -15,8 +16,12 @@ mod enqueue;
 mod enqueue_lines;
 mod job;
 mod list;
+mod poison;
 mod quarantine;
+mod quarantine_mend;
+mod quarantine_sheet;
 mod queue;
+mod schedule;
 mod scheduler;
 mod version;
 mod worker;
@@ -25,6 +30,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use gristmill_core::id::DEFAULT_TENANT;
+
+pub(crate) use queue::waits_for;
 
 use crate::config::LogFormat;
 use crate::door::Door;
@@ -105,6 +112,9 @@ pub(crate) enum Command {
     Worker(worker::Worker),
     /// Publish, promote, rescue and reconcile
     Scheduler(scheduler::Scheduler),
+    /// Look at schedules, make, run, backfill and switch them
+    #[command(alias = "schedules")]
+    Schedule(schedule::Schedule),
     /// Enqueue one job, or many from JSON lines
     Enqueue(enqueue::Enqueue),
     /// Run batches, look at them and steer them
@@ -113,6 +123,9 @@ pub(crate) enum Command {
     /// Look at jobs, retry or cancel them
     #[command(alias = "jobs")]
     Job(job::Job),
+    /// Split chunks that fail
+    #[command(alias = "chunks")]
+    Chunk(chunk::Chunk),
     /// Look at queues, pause and resume them
     #[command(alias = "queues")]
     Queue(queue::Queue),
@@ -120,6 +133,8 @@ pub(crate) enum Command {
     Dead(dead::Dead),
     /// Look at items that were set aside, export and redrive them
     Quarantine(quarantine::Quarantine),
+    /// Look at messages that cannot be read or name no job, and forget them
+    Poison(poison::Poison),
     /// Migrate the database, or see where it stands
     Db(db::Db),
     /// See the settings in force and who said them
@@ -146,12 +161,15 @@ impl Command {
             Self::Dev(dev) => dev.run(door).await,
             Self::Worker(worker) => worker.run(door).await,
             Self::Scheduler(scheduler) => scheduler.run(door).await,
+            Self::Schedule(schedule) => schedule.run(door).await,
             Self::Enqueue(enqueue) => enqueue.run(door).await,
             Self::Batch(batch) => batch.run(door).await,
             Self::Job(job) => job.run(door).await,
+            Self::Chunk(chunk) => chunk.run(door).await,
             Self::Queue(queue) => queue.run(door).await,
             Self::Dead(dead) => dead.run(door).await,
             Self::Quarantine(quarantine) => quarantine.run(door).await,
+            Self::Poison(poison) => poison.run(door).await,
             Self::Db(db) => db.run(door).await,
             Self::Config(config) => config.run(door),
             Self::Check(check) => check.run(door),

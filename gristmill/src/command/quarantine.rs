@@ -1,15 +1,16 @@
 //! `gristmill quarantine`: look at items that were set aside, export and redrive them.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
-use gristmill_store::{Page, QuarantineFilter, QuarantineRedrive, QuarantineView};
+use gristmill_store::{Page, QuarantineFilter, QuarantineView};
 use serde_json::json;
 
-use super::list::{DryRun, Paging, id, report};
+use super::list::{Paging, id};
+use super::quarantine_mend::{Import, Redrive, everything};
+use super::quarantine_sheet as sheet;
 use crate::door::Door;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::output::brief;
@@ -42,36 +43,49 @@ enum Verb {
         /// Its number
         id: i64,
     },
-    /// The items of a batch as JSON lines, each with its reason
+    /// The items of a batch with their reasons: as JSON lines, or as a table to be mended in a spreadsheet
     #[command(before_help = "Examples:
   gristmill quarantine export 0198f9c1-… --to mend.jsonl
-  gristmill quarantine export 0198f9c1-… | jq .item")]
+  gristmill quarantine export 0198f9c1-… --format csv > mend.csv
+  gristmill quarantine export 0198f9c1-… | jq .item
+
+A cell that begins with =, +, - or @ is a formula to a spreadsheet: open tables of strangers' items as text.")]
     Export {
         /// The batch
         batch: String,
         /// Where to; standard output unless said. An existing file is not overwritten
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
+        /// As what
+        #[arg(long, value_enum, default_value_t)]
+        format: As,
         /// Also those that were redriven already
         #[arg(long)]
         all: bool,
     },
-    /// Run items of a batch once more; one that has ended opens its next generation
+    /// Run items of a batch once more, as they are or patched; one that has ended opens its next generation
     #[command(before_help = "Examples:
   gristmill quarantine redrive 0198f9c1-… --dry-run
-  gristmill quarantine redrive 0198f9c1-… --item 17 --item 18")]
-    Redrive {
-        /// The batch
-        batch: String,
-        /// Only this item, by its number; may be repeated
-        #[arg(long, value_name = "NUMBER")]
-        item: Vec<i64>,
-        /// How many items make a chunk
-        #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=CHUNK_ITEMS_MAX))]
-        chunk: u64,
-        #[command(flatten)]
-        dry: DryRun,
-    },
+  gristmill quarantine redrive 0198f9c1-… --item 17 --item 18
+  gristmill quarantine redrive 0198f9c1-… --where stage=parse --where 'reason=is not a number' \\
+      --patch '[{\"op\": \"replace\", \"path\": \"/Quantity\", \"value\": \"1\"}]' --dry-run")]
+    Redrive(Redrive),
+    /// Run items once more as somebody has mended them in an exported table
+    #[command(before_help = "Examples:
+  gristmill quarantine export 0198f9c1-… --format csv > mend.csv
+  gristmill quarantine import 0198f9c1-… --file mend.csv --dry-run
+  gristmill quarantine import 0198f9c1-… --file mend.csv")]
+    Import(Import),
+}
+
+/// As what items are exported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum As {
+    /// One JSON object a line
+    #[default]
+    Jsonl,
+    /// A table, one column for each field
+    Csv,
 }
 
 impl Quarantine {
@@ -86,14 +100,15 @@ impl Quarantine {
                 Ok(Exit::Success)
             }
             Verb::Show { id } => show(door, id).await,
-            Verb::Export { batch, to, all } => export(door, id("batch", &batch)?, to, all).await,
-            Verb::Redrive { batch, item, chunk, dry } => {
-                let redrive = QuarantineRedrive { batch: id("batch", &batch)?, items: item, chunk };
-                let steered = door.store().await?.redrive_quarantine(&door.tenant, &redrive, dry.dry_run).await?;
-                door.publish(&steered.dispatched).await;
-                report(door, dry.dry_run, "items redriven", "items that would be redriven", &steered);
-                Ok(Exit::Success)
+            Verb::Export { batch, to, format, all } => {
+                let batch = id("batch", &batch)?;
+                match format {
+                    As::Jsonl => export(door, batch, to, all).await,
+                    As::Csv => export_csv(door, batch, to, all).await,
+                }
             }
+            Verb::Redrive(redrive) => redrive.run(door).await,
+            Verb::Import(import) => import.run(door).await,
         }
     }
 }
@@ -112,11 +127,16 @@ fn rows(door: &Door, items: &[QuarantineView]) {
     });
 }
 
-async fn show(door: &Door, number: i64) -> Result<Exit> {
+/// An item by its number, whatever its batch.
+pub(super) async fn find(door: &Door, number: i64) -> Result<Option<QuarantineView>> {
     let filter = QuarantineFilter { tenant: door.tenant.clone(), batch: None, open_only: false };
     let page = Page { after: number.checked_sub(1).map(|before| before.to_string()), limit: 1 };
     let items = door.store().await?.quarantine(&filter, &page).await?;
-    let item = items.into_iter().find(|item| item.id == number).ok_or_else(|| {
+    Ok(items.into_iter().find(|item| item.id == number))
+}
+
+async fn show(door: &Door, number: i64) -> Result<Exit> {
+    let item = find(door, number).await?.ok_or_else(|| {
         CommandError::not_found(format!("there is no item {number} in the quarantine of `{}`", door.tenant))
             .hint("see `gristmill quarantine list` for the numbers")
     })?;
@@ -142,12 +162,7 @@ async fn export(door: &Door, batch: BatchId, to: Option<PathBuf>, all: bool) -> 
     if store.batch(&door.tenant, batch).await?.is_none() {
         return Err(CommandError::not_found(format!("there is no batch {batch} of `{}`", door.tenant)));
     }
-    let mut sink: Box<dyn Write + Send> = match &to {
-        None => Box::new(std::io::stdout()),
-        Some(path) => Box::new(std::io::BufWriter::new(std::fs::File::create_new(path).map_err(|error| {
-            CommandError::new(Exit::Conflict, format!("`{}` cannot be made: {error}", path.display()))
-        })?)),
-    };
+    let mut sink = sink(to.as_deref())?;
     let filter = QuarantineFilter { tenant: door.tenant.clone(), batch: Some(batch), open_only: !all };
     let mut page = Page { after: None, limit: 1_000 };
     let mut exported: u64 = 0;
@@ -169,6 +184,31 @@ async fn export(door: &Door, batch: BatchId, to: Option<PathBuf>, all: bool) -> 
         }
     }
     sink.flush().map_err(|error| CommandError::new(Exit::Failed, format!("the export broke off: {error}")))?;
+    door.output.note(&format!("{exported} items exported"));
+    Ok(Exit::Success)
+}
+
+fn sink(to: Option<&Path>) -> Result<Box<dyn Write + Send>> {
+    let Some(path) = to else { return Ok(Box::new(std::io::stdout())) };
+    let file = std::fs::File::create_new(path)
+        .map_err(|error| CommandError::new(Exit::Conflict, format!("`{}` cannot be made: {error}", path.display())))?;
+    Ok(Box::new(std::io::BufWriter::new(file)))
+}
+
+/// A table has all its columns in its first line: the items are read before anything is written.
+async fn export_csv(door: &Door, batch: BatchId, to: Option<PathBuf>, all: bool) -> Result<Exit> {
+    let (source, items) = everything(door, batch).await?;
+    let columns = sheet::columns(&source, items.iter().map(|item| &item.item)).map_err(CommandError::usage)?;
+    let mut writer = csv::Writer::from_writer(sink(to.as_deref())?);
+    let broke = |error: String| CommandError::new(Exit::Failed, format!("the export broke off: {error}"));
+    let header = sheet::ABOUT.iter().copied().chain(columns.iter().map(String::as_str));
+    writer.write_record(header).map_err(|error| broke(error.to_string()))?;
+    let mut exported: u64 = 0;
+    for item in items.iter().filter(|item| all || item.state == "open") {
+        writer.write_record(sheet::row(item, &columns)).map_err(|error| broke(error.to_string()))?;
+        exported += 1;
+    }
+    writer.flush().map_err(|error| broke(error.to_string()))?;
     door.output.note(&format!("{exported} items exported"));
     Ok(Exit::Success)
 }

@@ -1,6 +1,8 @@
 //! `gristmill queue`: look at queues, pause and resume them.
 
 use clap::{Args, Subcommand};
+use gristmill_store::{QueueView, UnservedView};
+use serde::Serialize;
 
 use super::list::{DryRun, report};
 use crate::config::verify::is_name;
@@ -49,10 +51,17 @@ impl Queue {
 }
 
 async fn list(door: &Door) -> Result<Exit> {
-    let queues = door.store().await?.queues(&door.tenant).await?;
+    let store = door.store().await?;
+    let mut unserved = store.unserved(&door.tenant).await?;
+    let queues: Vec<Row> = store
+        .queues(&door.tenant)
+        .await?
+        .into_iter()
+        .map(|queue| Row { unserved: unserved.extract_if(.., |found| found.queue == queue.name).collect(), queue })
+        .collect();
     let columns =
         ["QUEUE", "PAUSED", "QUEUED", "RUNNING", "SCHEDULED", "RETRY", "DEAD", "DONE", "CANCELLED", "OLDEST QUEUED"];
-    door.output.list(&queues, &columns, |queue, output| {
+    door.output.list(&queues, &columns, |Row { queue, .. }, output| {
         vec![
             queue.name.clone(),
             if queue.paused { "yes" } else { "no" }.to_owned(),
@@ -66,7 +75,23 @@ async fn list(door: &Door) -> Result<Exit> {
             output.time_or_dash(queue.oldest_queued_at),
         ]
     });
+    queues.iter().flat_map(|row| &row.unserved).for_each(|found| door.output.note(&waits_for(found)));
     Ok(Exit::Success)
+}
+
+/// A queue, and what of it waits in vain.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    queue: QueueView,
+    unserved: Vec<UnservedView>,
+}
+
+/// Says what waits in vain.
+pub(crate) fn waits_for(found: &UnservedView) -> String {
+    let UnservedView { queue, kind, version, jobs } = found;
+    let version = if *version == 1 { String::new() } else { format!(" version {version}") };
+    format!("{jobs} jobs of kind `{kind}`{version} wait on queue `{queue}`, and no live worker has it")
 }
 
 async fn pause(door: &Door, named: &Named, paused: bool) -> Result<Exit> {

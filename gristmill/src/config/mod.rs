@@ -8,7 +8,6 @@ pub mod error;
 pub mod layers;
 pub mod origin;
 mod paths;
-mod schedule;
 mod shape;
 pub mod show;
 pub mod verify;
@@ -20,6 +19,7 @@ use gristmill_core::definition::BatchDefinition;
 use gristmill_core::duration::Span;
 use gristmill_core::job::{Lane, NewJob};
 use gristmill_core::retry::RetryPolicy;
+use gristmill_core::schedule::ScheduleSpec;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,8 @@ pub struct Config {
     pub kind: BTreeMap<String, KindSettings>,
     /// The batch definitions, by name.
     pub batch: BTreeMap<String, BatchDefinition>,
+    /// The schedules, by name; a batch's own is in its definition.
+    pub schedule: BTreeMap<String, ScheduleSpec>,
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
@@ -147,6 +149,15 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Every schedule by its name: those of `[schedule.NAME]`, and those of the batches.
+    pub fn schedules(&self) -> BTreeMap<String, ScheduleSpec> {
+        let own = self.config.batch.iter().filter_map(|(name, batch)| {
+            let spec = batch.schedule.as_deref()?.clone();
+            Some((name.clone(), ScheduleSpec { batch: Some(name.clone()), ..spec }))
+        });
+        own.chain(self.config.schedule.clone()).collect()
+    }
+
     /// The definition of a batch.
     ///
     /// # Errors

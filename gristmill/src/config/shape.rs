@@ -24,9 +24,10 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         log: reader.section(&mut tree, "log"),
         kind: reader.named(&mut tree, "kind"),
         batch: reader.named(&mut tree, "batch"),
+        schedule: reader.named(&mut tree, "schedule"),
     };
     for key in tree.keys() {
-        let known = SECTIONS.iter().copied().chain(["kind", "batch"]);
+        let known = SECTIONS.iter().copied().chain(["kind", "batch", "schedule"]);
         let hint = suggest(key, known);
         reader.push(key, format!("there is no section [{key}]"), hint);
     }

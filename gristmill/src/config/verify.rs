@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use chrono_tz::TZ_VARIANTS;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, WebhookEffect};
+use gristmill_core::effect::Event;
+use gristmill_core::schedule::{ScheduleSpec, Target};
 use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
@@ -14,7 +17,6 @@ use url::Url;
 use super::Config;
 use super::error::{ConfigError, nearest};
 use super::origin::{Origins, join, nearest_origin};
-use super::schedule;
 
 /// Everything that is wrong with the values. Schemas that a batch names are read into it.
 pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
@@ -46,6 +48,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     for (name, batch) in &mut config.batch {
         findings.batch(name, batch);
     }
+    findings.schedules(config);
     findings.errors
 }
 
@@ -183,11 +186,21 @@ impl Findings<'_> {
         if batch.timeout.0.is_zero() {
             self.push(&join(&key, "timeout"), "is 0; write how long one attempt may take, such as `15m`");
         }
+        match batch.late_after {
+            None if !batch.on.late.is_empty() => {
+                let wrong = "has nobody to tell when: write `late_after` beside it, such as `late_after = \"2h\"`";
+                self.push(&join(&key, "on.late"), wrong);
+            }
+            Some(late_after) if late_after.0.is_zero() => {
+                self.push(&join(&key, "late_after"), "is 0; write after how long the batch is late, such as `2h`");
+            }
+            None | Some(_) => {}
+        }
         self.choices(&key, batch);
         self.schema(&key, batch);
         self.callbacks(&join(&key, "on"), &batch.on);
         if let Some(schedule) = &batch.schedule {
-            self.schedule(&join(&key, "schedule"), schedule);
+            self.own_schedule(&join(&key, "schedule"), schedule);
         }
     }
 
@@ -249,13 +262,14 @@ impl Findings<'_> {
     }
 
     fn callbacks(&mut self, key: &str, on: &Callbacks) {
-        for (event, effects) in [("success", &on.success), ("settled", &on.settled), ("halted", &on.halted)] {
-            for (index, effect) in effects.iter().enumerate() {
-                let key = format!("{key}.{event}[{index}]");
+        for event in Event::ALL {
+            for (index, effect) in event.effects(on).iter().enumerate() {
+                let key = format!("{key}.{}[{index}]", event.as_str());
                 self.exactly_one(&key, &[("email", effect.email.is_some()), ("webhook", effect.webhook.is_some())]);
                 if let Some(email) = &effect.email {
                     self.recipients(&join(&key, "email.to"), &email.to);
-                    self.template(&join(&key, "email.template"), &email.template);
+                    let template = email.template.as_deref().unwrap_or_else(|| event.template());
+                    self.template(&join(&key, "email.template"), template);
                 }
                 if let Some(effect) = &effect.webhook {
                     let key = match effect {
@@ -300,12 +314,50 @@ impl Findings<'_> {
         right
     }
 
-    fn schedule(&mut self, key: &str, schedule: &Value) {
-        for problem in schedule::problems(schedule) {
-            let key = if problem.key.is_empty() { key.to_owned() } else { join(key, &problem.key) };
-            let origin = nearest_origin(self.origins, &key).cloned();
-            self.errors.push(ConfigError::at(origin, key, problem.message).hint(problem.hint));
+    /// A batch's own schedule.
+    fn own_schedule(&mut self, key: &str, schedule: &ScheduleSpec) {
+        for (name, said) in [("batch", schedule.batch.is_some()), ("job", schedule.job.is_some())] {
+            if said {
+                self.push(&join(key, name), "does not belong here: a batch's own schedule runs that batch");
+            }
         }
+        self.time(key, schedule);
+    }
+
+    fn schedules(&mut self, config: &Config) {
+        for (name, schedule) in &config.schedule {
+            let key = format!("schedule.{name}");
+            self.name(&key, name);
+            self.time(&key, schedule);
+            if config.batch.get(name).is_some_and(|batch| batch.schedule.is_some()) {
+                self.push(&key, format!("is also the name of the own schedule of [batch.{name}]; choose another"));
+            }
+            match schedule.target() {
+                Err(wrong) => self.push(&key, wrong.message),
+                Ok(Target::Job(job)) => self.name(&join(&key, "job.kind"), &job.kind),
+                Ok(Target::Batch(batch)) if !config.batch.contains_key(batch) => {
+                    let known = config.batch.keys().map(String::as_str);
+                    let near = nearest(batch, known).map(|near| format!("did you mean `{near}`?"));
+                    let key = join(&key, "batch");
+                    let origin = nearest_origin(self.origins, &key).cloned();
+                    let wrong = format!("there is no [batch.{batch}]");
+                    self.errors.push(ConfigError::at(origin, key, wrong).hint(near));
+                }
+                Ok(Target::Batch(_)) => {}
+            }
+        }
+    }
+
+    fn time(&mut self, key: &str, schedule: &ScheduleSpec) {
+        let Err(wrong) = schedule.check() else { return };
+        let key = if wrong.key.is_empty() { key.to_owned() } else { join(key, wrong.key) };
+        let zone = schedule.timezone.as_deref().filter(|_| wrong.key == "timezone");
+        let hint = zone.map(|zone| match nearest(zone, TZ_VARIANTS.iter().map(|zone| zone.name())) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "write one of the IANA time zones, such as `Europe/London` or `UTC`".to_owned(),
+        });
+        let origin = nearest_origin(self.origins, &key).cloned();
+        self.errors.push(ConfigError::at(origin, key, wrong.message).hint(hint));
     }
 }
 
@@ -400,6 +452,10 @@ mod tests {
                 "c.toml:3: `batch.a.validate.schema`: ",
             ),
             (
+                "[batch.a]\nsource = { csv = \"a\" }\non.late = [{ email = { to = \"a@b.c\" } }]\n",
+                "c.toml:3: `batch.a.on.late`: has nobody to tell when: write `late_after` beside it, such as `late_after = \"2h\"`",
+            ),
+            (
                 "[batch.a]\nsource = { csv = \"a\" }\non.settled = [{ email = { to = \"a@b.c\", template = \"batch-raport\" } }]\n",
                 "c.toml:3: `batch.a.on.settled[0].email.template`: there is no template `batch-raport`",
             ),
@@ -418,6 +474,44 @@ mod tests {
             (
                 "[batch.a]\nsource = { csv = \"a\" }\nschedule = { crom = \"0 2 * * *\" }\n",
                 "c.toml:3: `batch.a.schedule.crom`: there is no such setting (did you mean `cron`?)",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_schedule_is_checked_with_what_it_starts() {
+        each_is_shown_as(&[
+            (
+                "[schedule.a]\ncron = \"0 2 * * *\"\n",
+                "c.toml:1: `schedule.a`: starts nothing; give one of `batch` and `job`",
+            ),
+            (
+                "[schedule.a]\nbatch = \"b\"\n",
+                "c.toml:1: `schedule.a`: says no time; give one of `cron`, `every` and `at`",
+            ),
+            (
+                "[batch.retail]\nsource = { csv = \"a\" }\n[schedule.a]\nevery = \"1h\"\nbatch = \"retial\"\n",
+                "c.toml:5: `schedule.a.batch`: there is no [batch.retial] (did you mean `retail`?)",
+            ),
+            (
+                "[schedule.a]\nevery = \"5ms\"\njob = { kind = \"exec\" }\n",
+                "c.toml:2: `schedule.a.every`: is shorter than a second",
+            ),
+            (
+                "[schedule.a]\nat = \"tomorrow\"\njob = { kind = \"exec\" }\n",
+                "c.toml:2: `schedule.a.at`: `tomorrow` is not an instant",
+            ),
+            (
+                "[schedule.a]\nevery = \"1h\"\njob = { kidn = \"exec\" }\n",
+                "c.toml:3: `schedule.a.job.kidn`: there is no such setting (did you mean `kind`?)",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"@daily\", batch = \"b\" }\n",
+                "c.toml:3: `batch.a.schedule.batch`: does not belong here",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"@daily\" }\n[schedule.a]\nevery = \"1h\"\nbatch = \"a\"\n",
+                "c.toml:4: `schedule.a`: is also the name of the own schedule of [batch.a]",
             ),
         ]);
     }

@@ -104,6 +104,7 @@ async fn claimed(store: &StoreHandle, payload: &Charge) -> ClaimedJob {
         version: "0".to_owned(),
         slots: 1,
         queues: Vec::new(),
+        kinds: Vec::new(),
         lease: Duration::from_secs(600),
     };
     store.register_worker(&worker).await.expect("registered");
@@ -170,4 +171,51 @@ async fn an_embedded_store_says_that_it_has_no_transaction_to_give() {
     assert_eq!(finish.ending, Ending::Permanent, "another attempt would meet the same store");
     let error = finish.error.expect("a reason");
     assert!(error.contains("needs PostgreSQL") && error.contains("embedded"), "{error}");
+}
+
+/// Version 1 had one `name`; version 2 has two.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Greet {
+    first: String,
+    last: String,
+}
+
+impl Kind for Greet {
+    const NAME: &str = "charge";
+    const VERSION: u32 = 2;
+    type Output = String;
+
+    fn reads() -> Vec<u32> {
+        vec![1, 2]
+    }
+
+    fn upgrade(payload: serde_json::Value, version: u32) -> Result<serde_json::Value, Failure> {
+        assert_eq!(version, 1, "only what is older is upgraded");
+        let name = payload["name"].as_str().ok_or_else(|| Failure::permanent("version 1 has a `name`"))?;
+        let (first, last) = name.split_once(' ').unwrap_or((name, ""));
+        Ok(serde_json::json!({ "first": first, "last": last }))
+    }
+
+    async fn run(self, _: Context) -> Result<String, Failure> {
+        Ok(format!("{}, {}", self.last, self.first))
+    }
+}
+
+#[tokio::test]
+async fn a_payload_of_an_older_version_is_upgraded_and_the_own_one_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = store(&format!("sqlite://{}", folder.path().join("a.db").display())).await;
+    assert_eq!(new_job(&Greet { first: String::new(), last: String::new() }).expect("a job").version, 2);
+    let job = claimed(&store, &Charge { order: 7, robbed: false }).await;
+    for (version, payload, said) in [
+        (1, serde_json::json!({ "name": "Ada Lovelace" }), Some("Lovelace, Ada")),
+        (2, serde_json::json!({ "first": "Ada", "last": "Lovelace" }), Some("Lovelace, Ada")),
+        (1, serde_json::json!({ "first": "Ada", "last": "Lovelace" }), None),
+    ] {
+        let job = ClaimedJob { version, payload, ..job.clone() };
+        let context = JobContext { job, store: StoreHandle::clone(&store), cancel: CancellationToken::new() };
+        let finish = KindHandler::<Greet>::new(States::default()).run(context).await;
+        assert_eq!(finish.output.as_ref().and_then(|output| output.as_str()), said, "{finish:?}");
+        assert_eq!(finish.ending == Ending::Permanent, said.is_none(), "{finish:?}");
+    }
 }

@@ -307,6 +307,80 @@ fn what_is_said_of_a_kind_reaches_what_a_batch_sends() {
 }
 
 #[test]
+fn a_halted_batch_is_restarted_with_a_raised_budget() {
+    let place = Place::with_batch();
+    let mut args = RUN.to_vec();
+    args.extend(["--tolerate", "1"]);
+    let halted = place.json(1, &args);
+    let id = halted["batch"]["id"].as_str().expect("an id");
+    let strict = ["batch", "restart", id, "--tolerate", "0", "--json"];
+    assert_eq!(place.json(5, &strict)["error"]["code"], "conflict");
+    let dry = place.json(0, &["batch", "restart", id, "--tolerate", "2", "--dry-run", "--json"]);
+    assert_eq!((&dry["dry_run"], &dry["generation"]), (&Value::Bool(true), &1.into()));
+    assert_eq!(place.json(0, &["batch", "show", id, "--json"])["batch"]["state"], "halted");
+    place.expect(0, &["batch", "restart", id, "--tolerate", "2"]);
+    let work = place.command(&["worker"]).spawn();
+    let ended = place.json(0, &["batch", "watch", id, "--timeout", "60s", "--json"]);
+    let _ = work.map(|mut worker| (worker.kill(), worker.wait()));
+    assert_eq!((&ended["batch"]["state"], &ended["batch"]["generation"]), (&"complete".into(), &1.into()));
+    assert_eq!((&ended["batch"]["counts"]["ok"], &ended["batch"]["counts"]["quarantined"]), (&3.into(), &2.into()));
+    assert_eq!(ended["result"]["revenue"], "1.45");
+}
+
+#[test]
+fn what_was_mended_in_a_table_or_by_a_patch_amends_the_batch() {
+    let place = Place::with_batch();
+    let id = place.json(0, &RUN)["batch"]["id"].as_str().expect("an id").to_owned();
+    let table = place.expect(0, &["quarantine", "export", &id, "--format", "csv"]);
+    assert!(table.starts_with("quarantine_id,quarantine_position,"), "{table}");
+    let path = place.write("mended.csv", &table.replace("3,FR,3,", "3,FR,3,2.00"));
+    let path = path.display().to_string();
+    let import = ["quarantine", "import", &id, "--file", &path, "--json"];
+    let dry = place.json(0, &[&import[..], &["--dry-run"]].concat());
+    assert_eq!(
+        (&dry["affected"], &dry["unchanged"], &dry["samples"][0]["after"]["price"]),
+        (&1.into(), &1.into(), &"2.00".into())
+    );
+    assert_eq!(place.json(0, &["batch", "show", &id, "--json"])["batch"]["generation"], 0);
+    let semicolons = place.write("damaged.csv", &table.replace(',', ";"));
+    let damaged =
+        ["quarantine", "import", &id, "--file", &semicolons.display().to_string(), "--json"].map(str::to_owned);
+    let damaged: Vec<&str> = damaged.iter().map(String::as_str).collect();
+    let error = place.json(2, &damaged);
+    assert!(
+        error["error"]["message"].as_str().is_some_and(|text| text.contains("line 1") && text.contains("--delimiter"))
+    );
+    assert_eq!(place.json(0, &import)["affected"], 1);
+    let again = place.json(2, &import);
+    assert!(again["error"]["message"].as_str().is_some_and(|text| text.contains("redriven already")), "{again}");
+    let work = place.command(&["worker"]).spawn();
+    let ended = place.json(0, &["batch", "watch", &id, "--timeout", "60s", "--json"]);
+    assert_eq!((&ended["batch"]["generation"], &ended["batch"]["counts"]["ok"]), (&1.into(), &4.into()));
+    assert_eq!(ended["result"]["revenue"], "7.45");
+    let misfit = r#"[{"op": "test", "path": "/country", "value": "DE"}]"#;
+    let kept = place.json(6, &["quarantine", "redrive", &id, "--patch", misfit, "--json"]);
+    assert_eq!((&kept["affected"], &kept["kept"]), (&0.into(), &1.into()));
+    let patch = r#"[{"op": "replace", "path": "/quantity", "value": "2"}]"#;
+    let redrive = ["quarantine", "redrive", &id, "--where", "stage=parse", "--patch", patch, "--json"];
+    assert_eq!(place.json(0, &redrive)["generation"], 2);
+    let ended = place.json(0, &["batch", "watch", &id, "--timeout", "60s", "--json"]);
+    let _ = work.map(|mut worker| (worker.kill(), worker.wait()));
+    assert_eq!((&ended["batch"]["counts"]["ok"], &ended["result"]["revenue"]), (&5.into(), &"9.45".into()));
+}
+
+#[test]
+fn the_copy_of_a_piped_input_goes_when_the_batch_has_ended() {
+    let place = Place::with_batch();
+    let mut args = RUN.to_vec();
+    args.extend(["--input", "-"]);
+    let input = std::fs::File::open(place.path().join("sales.csv")).expect("there");
+    let output = place.command(&args).stdin(input).output().expect("started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let left = std::fs::read_dir(place.path().join("gristmill.db.spool")).expect("a copy was made there").count();
+    assert_eq!(left, 0, "nothing reads it any more");
+}
+
+#[test]
 fn a_unique_job_says_what_became_of_a_second_one() {
     let place = Place::new();
     let put = |more: &[&str]| {

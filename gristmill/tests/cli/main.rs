@@ -3,7 +3,11 @@
 mod bad_input;
 mod cancelling;
 mod commands;
+mod kinds;
 mod place;
+mod poison;
+mod reconcile;
+mod schedules;
 mod servers;
 mod stopping;
 mod trace;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use gristmill_core::aggregate::Partial;
-use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::batch::{BatchState, Counts, Tolerate};
 use gristmill_core::chunk::OutputPart;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::ClaimedJob;
@@ -88,7 +88,8 @@ async fn still_ours(store: &StoreHandle, job: &ClaimedJob, batch: BatchId) -> Re
 }
 
 async fn end(context: &JobContext, plan: &BatchPlan, view: BatchView, result: Value) -> Result<Finish, Finish> {
-    let tolerate = plan.definition.tolerate;
+    // The batch's own, which a restart may have raised.
+    let tolerate: Tolerate = view.tolerate.parse().unwrap_or(plan.definition.tolerate);
     let Counts { quarantined, input, .. } = view.counts;
     let over = tolerate.exceeded_by(&view.counts, true);
     let over =

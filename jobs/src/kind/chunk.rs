@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gristmill_core::chunk::{ChunkPayload, ChunkResult};
+use gristmill_core::chunk::{ChunkPayload, ChunkResult, SetAside};
 use gristmill_core::id::BatchId;
 use gristmill_store::{BatchPlan, StoreError, StoreHandle, crash};
 use moka::future::Cache;
@@ -16,7 +16,7 @@ use crate::pipeline::{Ground, Pipeline, RunFailure};
 use crate::pool::ItemPool;
 use crate::process::{ProcessContext, Processors};
 use crate::sink::{PartName, SinkError, Written};
-use crate::source::{self, SourceError};
+use crate::source::{self, Record, SourceError};
 
 /// The name of the kind.
 pub const CHUNK: &str = "chunk";
@@ -58,10 +58,13 @@ impl ChunkHandler {
         // Held until the items are gone again. Chunks that wait for a program or a service are
         // bounded by the worker's slots alone: holding the others back would leave threads idle.
         let _room = if ready.pipeline.waits() { None } else { self.pool.room().await };
-        let records = tokio::select! {
+        let records: Vec<Record> = tokio::select! {
             records = source::read(&payload, &ready.plan.stamp, &ready.plan.definition.source) => records?,
             () = context.cancel.cancelled() => return Err(Finish::failed("the attempt was over while the source was read")),
         };
+        if let Some(reason) = payload.condemned {
+            return Ok(condemned(records, &reason));
+        }
         let process = ProcessContext {
             idempotency_key: job.fence.job.to_string(),
             trace: job.trace.clone(),
@@ -99,6 +102,22 @@ impl Handler for ChunkHandler {
 /// The plan of a batch.
 pub(super) async fn plan(store: &StoreHandle, batch: BatchId) -> Result<BatchPlan, Finish> {
     store.batch_plan(batch).await?.ok_or_else(|| Finish::permanent(format!("there is no batch {batch}")))
+}
+
+/// What killed its workers is set aside without being worked on once more.
+fn condemned(records: Vec<Record>, reason: &str) -> Finish {
+    let set_aside: Vec<SetAside> = records
+        .into_iter()
+        .map(|record| SetAside {
+            position: record.position,
+            line: record.line,
+            stage: "process".to_owned(),
+            reason: reason.to_owned(),
+            item: record.item.unwrap_or_else(|unreadable| unreadable.raw),
+        })
+        .collect();
+    let result = ChunkResult { quarantined: set_aside.len() as u64, set_aside, ..ChunkResult::default() };
+    Finish { chunk: Some(result), ..Finish::done(None) }
 }
 
 /// Counts that do not reconcile would be refused by the store; here it can still be said why.

@@ -1,14 +1,13 @@
 //! What is sent when a batch has ended: one job for each recipient.
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::definition::{BatchDefinition, Effect, WebhookEffect};
+use gristmill_core::definition::BatchDefinition;
+use gristmill_core::effect::{self, Event, Teller};
 use gristmill_core::id::JobId;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX};
 use gristmill_store::BatchView;
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-use super::payload::{EMAIL, EmailPayload, WEBHOOK, WebhookPayload};
 
 /// The most bytes of a result that travels inside a payload: half of what a payload may have, so
 /// that there is room for the rest.
@@ -25,84 +24,26 @@ pub(super) struct Settled {
 
 /// The jobs for everything that is sent now, in the order of the definition.
 pub(super) fn effects(definition: &BatchDefinition, settled: &Settled, trace: Option<&String>) -> Vec<NewJob> {
-    let on = &definition.on;
-    let own = match settled.view.state {
-        BatchState::Halted => ("halted", &on.halted),
-        _ => ("success", &on.success),
+    let view = &settled.view;
+    let own = if view.state == BatchState::Halted { Event::Halted } else { Event::Success };
+    let teller = Teller {
+        batch: view.id,
+        tenant: &view.tenant,
+        generation: view.generation,
+        state: view.state,
+        definition,
+        trace: trace.map(String::as_str),
     };
     let data = settled.data();
-    let mut jobs = Vec::new();
-    for (callback, list) in [own, ("settled", &on.settled)] {
-        for (number, effect) in list.iter().enumerate() {
-            for (kind, recipient, payload) in messages(effect, settled, &data) {
-                let view = &settled.view;
-                let key = format!("effect:{}:{}:{callback}:{number}:{recipient}", view.id, view.generation);
-                let id = JobId(Uuid::now_v7());
-                jobs.push(NewJob {
-                    tenant: view.tenant.clone(),
-                    // Whoever serves the batch's queue is there; whoever else is, we do not know.
-                    queue: definition.queue.clone(),
-                    idempotency_key: Some(key),
-                    trace: trace.cloned(),
-                    batch: Some(view.id),
-                    ..NewJob::new(id, kind, payload)
-                });
-            }
-        }
-    }
-    jobs
-}
-
-/// Kind, recipient and payload of each message of an effect.
-fn messages(effect: &Effect, settled: &Settled, data: &Value) -> Vec<(&'static str, String, Value)> {
-    let mut messages = Vec::new();
-    for to in effect.email.iter().flat_map(|email| email.to.as_slice().iter().map(move |to| (email, to))) {
-        let (email, to) = to;
-        let payload = EmailPayload {
-            to: to.clone(),
-            template: Some(email.template.clone()),
-            data: data.clone(),
-            ..EmailPayload::default()
-        };
-        messages.push((EMAIL, to.clone(), json!(payload)));
-    }
-    if let Some(webhook) = &effect.webhook {
-        let secret_env = match webhook {
-            WebhookEffect::Url(_) => None,
-            WebhookEffect::Full { secret_env, .. } => secret_env.clone(),
-        };
-        let payload = WebhookPayload {
-            url: webhook.url().to_owned(),
-            event: format!("batch.{}", settled.view.state),
-            data: data.clone(),
-            secret_env,
-        };
-        messages.push((WEBHOOK, webhook.url().to_owned(), json!(payload)));
-    }
-    messages
+    let told = |event| effect::jobs(&teller, event, &data, || JobId(Uuid::now_v7()));
+    [own, Event::Settled].into_iter().flat_map(told).collect()
 }
 
 impl Settled {
     /// What templates and receivers are given: `{"batch": {…}, "result": {…}}`. A result over 512 KiB
     /// is left out and `result_bytes` says how large it is; it can be asked for by the batch's id.
     fn data(&self) -> Value {
-        let view = &self.view;
-        let mut counts = json!(view.counts);
-        counts["pending"] = json!(view.counts.pending());
-        let batch = json!({
-            "id": view.id,
-            "name": view.name,
-            "state": view.state,
-            "generation": view.generation,
-            "counts": counts,
-            "chunks": view.chunks,
-            "chunks_dead": view.chunks_dead,
-            "retries": view.retries,
-            "tolerate": view.tolerate,
-            "reason": view.reason,
-            "created_at": view.created_at,
-            "finished_at": view.finished_at,
-        });
+        let batch = self.view.told();
         let bytes = self.result.to_string().len();
         if bytes > RESULT_BYTES_MAX {
             return json!({ "batch": batch, "result": null, "result_bytes": bytes });
@@ -117,6 +58,7 @@ mod tests {
     use gristmill_core::id::BatchId;
 
     use super::*;
+    use crate::kind::payload::{EmailPayload, WebhookPayload};
 
     fn settled(state: BatchState, result: Value) -> Settled {
         let at = chrono::DateTime::from_timestamp(1_700_000_000, 0).expect("an instant");
@@ -172,6 +114,18 @@ mod tests {
         assert_eq!(jobs[1].payload["template"], "batch-report");
         assert_eq!(jobs[1].payload["data"]["batch"]["counts"]["pending"], 1);
         assert_eq!(jobs[1].payload["data"]["result"]["rows"], 8);
+    }
+
+    #[test]
+    fn every_message_is_one_that_its_kind_can_read() {
+        let jobs = effects(&definition(), &settled(BatchState::Halted, json!({ "rows": 8 })), None);
+        for job in jobs {
+            match job.kind.as_str() {
+                "email" => drop(serde_json::from_value::<EmailPayload>(job.payload).expect("an email")),
+                "webhook" => drop(serde_json::from_value::<WebhookPayload>(job.payload).expect("a webhook")),
+                other => panic!("a kind of its own: {other}"),
+            }
+        }
     }
 
     #[test]

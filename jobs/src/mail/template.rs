@@ -17,10 +17,16 @@ use crate::mail::measures;
 /// batch has them; `reasons`, a list of `{"reason", "items"}`, and `manifest`, a path, may be added.
 pub const BATCH_REPORT: &str = "batch-report";
 
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("batch-report/subject.txt", include_str!("templates/batch-report/subject.txt")),
     ("batch-report/text.txt", include_str!("templates/batch-report/text.txt")),
     ("batch-report/html.html", include_str!("templates/batch-report/html.html")),
+    ("batch-first-failure/subject.txt", include_str!("templates/batch-first-failure/subject.txt")),
+    ("batch-first-failure/text.txt", include_str!("templates/batch-first-failure/text.txt")),
+    ("batch-first-failure/html.html", include_str!("templates/batch-first-failure/html.html")),
+    ("batch-late/subject.txt", include_str!("templates/batch-late/subject.txt")),
+    ("batch-late/text.txt", include_str!("templates/batch-late/text.txt")),
+    ("batch-late/html.html", include_str!("templates/batch-late/html.html")),
 ];
 
 /// The templates that emails are made from.
@@ -114,7 +120,7 @@ impl Templates {
         };
         let subject = part("subject.txt")?;
         let subject = subject.ok_or_else(|| {
-            format!("there is no template `{name}`; built in is `{BATCH_REPORT}`, others go into the folder `mail.templates` as `{name}/subject.txt`, `{name}/text.txt` and `{name}/html.html`")
+            format!("there is no template `{name}`; built in are `{BATCH_REPORT}`, `batch-first-failure` and `batch-late`, others go into the folder `mail.templates` as `{name}/subject.txt`, `{name}/text.txt` and `{name}/html.html`")
         })?;
         let text = part("text.txt")?
             .ok_or_else(|| format!("the template `{name}` has no `{name}/text.txt`, which every message needs"))?;
@@ -171,4 +177,43 @@ fn explain(path: &str, error: &Error) -> String {
         _ => "",
     };
     format!("the template `{path}`{line}: {}{detail}{hint}", error.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn batch() -> Value {
+        json!({
+            "id": "0198", "name": "retail", "state": "sealed", "generation": 0, "tolerate": "1%", "chunks": 4,
+            "chunks_dead": 0, "created_at": "2026-01-31T08:00:00Z",
+            "counts": { "input": 40, "quarantined": 1, "pending": 20 },
+        })
+    }
+
+    #[test]
+    fn a_first_failure_is_told_of_an_item_and_of_a_whole_chunk() {
+        let templates = Templates::new(None);
+        let item = json!({ "chunk": 1, "position": 10, "line": 12, "stage": "parse", "reason": "<x> is no number" });
+        let told =
+            templates.render("batch-first-failure", &json!({ "batch": batch(), "failure": item })).expect("told");
+        assert_eq!(told.subject, "retail: the first failure");
+        assert!(told.text.contains("Item         10, line 12, in chunk 1"), "{}", told.text);
+        assert!(told.html.is_some_and(|html| html.contains("&lt;x&gt; is no number")));
+        let chunk = json!({ "chunk": 1, "position": null, "line": null, "stage": null, "reason": "it broke" });
+        let told =
+            templates.render("batch-first-failure", &json!({ "batch": batch(), "failure": chunk })).expect("told");
+        assert!(told.text.contains("Chunk        1, with all of its items"), "{}", told.text);
+    }
+
+    #[test]
+    fn a_late_batch_is_told_with_what_is_pending() {
+        let data = json!({ "batch": batch(), "late_after": "2h" });
+        let told = Templates::new(None).render("batch-late", &data).expect("told");
+        assert_eq!(told.subject, "retail: late, 20 of 40 items pending");
+        assert!(told.text.contains("it has not ended within 2h"), "{}", told.text);
+        assert!(told.html.is_some());
+    }
 }

@@ -91,6 +91,16 @@ pub enum SourceError {
         /// What the operating system says.
         problem: String,
     },
+    /// A copy would be over its limit.
+    #[error(
+        "{name}: decompressed it has more than {limit} bytes, and no copy may be larger; is it what it should be? If so, raise `copy_bytes_max` in [scheduler]"
+    )]
+    TooMuch {
+        /// What the user called the source.
+        name: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The database refuses, or is not to be reached.
     #[error("source sql: {problem}")]
     Sql {
@@ -116,6 +126,7 @@ impl SourceError {
             | Self::Header { .. }
             | Self::Encoding { .. }
             | Self::TooLong { .. }
+            | Self::TooMuch { .. }
             | Self::Ragged { .. }
             | Self::Changed { .. }
             | Self::Inline(_) => true,

@@ -40,7 +40,7 @@ pub use jsonl::DEPTH_MAX;
 pub use names::FILES_MAX;
 pub use plan::{CHUNK_BYTES_MAX, CHUNK_FIELDS_MAX};
 pub use record::{RAW_BYTES_MAX, Record, Unreadable};
-pub use spool::{Stream, remove_spooled};
+pub use spool::{SPOOL_BYTES_DEFAULT, Stream, remove_spooled};
 
 use format::{Format, Origin};
 use plan::FilePlan;
@@ -59,6 +59,8 @@ pub struct OpenOptions {
     /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. A chunk of files ends early at
     /// [`CHUNK_BYTES_MAX`], at [`CHUNK_FIELDS_MAX`] and at the end of its file.
     pub chunk: u64,
+    /// The most bytes that one copy may have, decompressed: a small file may hold terabytes of zeros.
+    pub spool_bytes_max: u64,
     /// What `-` reads. `None` where there is no standard input, as in a schedule.
     pub stdin: Option<Stream>,
 }
@@ -69,6 +71,7 @@ impl std::fmt::Debug for OpenOptions {
             .field("spool_dir", &self.spool_dir)
             .field("base_dir", &self.base_dir)
             .field("chunk", &self.chunk)
+            .field("spool_bytes_max", &self.spool_bytes_max)
             .field("stdin", &self.stdin.is_some())
             .finish()
     }
@@ -161,9 +164,10 @@ impl Planner {
 
 fn open_files(names: &[String], format: Format, options: OpenOptions) -> Result<(FilePlan, Vec<Spooled>), SourceError> {
     let mut stdin = options.stdin;
+    let room = spool::Room { dir: &options.spool_dir, bytes_max: options.spool_bytes_max };
     let mut ready = Vec::new();
     for input in names::inputs(names, &options.base_dir)? {
-        ready.push(spool::prepare(input, &format, &options.spool_dir, &mut stdin)?);
+        ready.push(spool::prepare(input, &format, &room, &mut stdin)?);
     }
     let plan = FilePlan::new(&ready, format, options.chunk)?;
     Ok((plan, ready.into_iter().filter_map(|ready| ready.spooled).collect()))
@@ -190,6 +194,21 @@ fn scan(plan: FilePlan) -> mpsc::Receiver<Result<Option<ChunkPayload>, SourceErr
 /// [`SourceError::Changed`] when the source is not what was planned; what the operating system or the
 /// database says when it cannot be read. [`SourceError::is_permanent`] says whether to try again.
 pub async fn read(payload: &ChunkPayload, stamp: &SourceStamp, spec: &SourceSpec) -> Result<Vec<Record>, SourceError> {
+    let Slice::Part { whole, items, skip } = &payload.slice else { return read_whole(payload, stamp, spec).await };
+    let first = payload.first.saturating_sub(*skip);
+    let whole = ChunkPayload::new(whole.as_ref().clone(), *items, first);
+    let mut records = read_whole(&whole, stamp, spec).await?;
+    // As many as were planned, or the reading of the whole would have said so.
+    let until = usize::try_from(skip.saturating_add(payload.items)).unwrap_or(usize::MAX);
+    records.truncate(until);
+    Ok(records.split_off(records.len().min(usize::try_from(*skip).unwrap_or(usize::MAX))))
+}
+
+async fn read_whole(
+    payload: &ChunkPayload,
+    stamp: &SourceStamp,
+    spec: &SourceSpec,
+) -> Result<Vec<Record>, SourceError> {
     match (&payload.slice, format::origin(spec)?) {
         (Slice::Inline { zstd }, _) => {
             let packed = zstd.clone();
@@ -205,6 +224,10 @@ pub async fn read(payload: &ChunkPayload, stamp: &SourceStamp, spec: &SourceSpec
             let range = sql::Range { after: after.as_deref(), upto: upto.as_deref() };
             sql::read(source, range, payload.items, payload.first).await
         }
+        (Slice::Part { .. }, _) => Err(SourceError::Changed {
+            name: "the plan".to_owned(),
+            problem: "the chunk is a part of a part, which no split makes".to_owned(),
+        }),
         (Slice::Bytes { .. }, Origin::Sql(_)) | (Slice::Keys { .. }, Origin::Files(..)) => Err(SourceError::Changed {
             name: "the definition".to_owned(),
             problem: "the chunk was planned over another kind of source".to_owned(),

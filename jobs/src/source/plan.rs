@@ -134,7 +134,7 @@ impl Chunks {
         let first = self.first;
         self.first += open.items;
         let slice = Slice::Bytes { file: self.number, from: open.from, to: open.to, line: open.line };
-        Some(ChunkPayload { slice, items: open.items, first })
+        Some(ChunkPayload::new(slice, open.items, first))
     }
 }
 

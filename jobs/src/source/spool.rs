@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8};
-use gristmill_core::chunk::SourceStamp;
+use gristmill_core::chunk::{COPY_ENDING, SourceStamp};
 use gristmill_core::definition::Compression;
 use uuid::Uuid;
 
@@ -18,11 +18,19 @@ use super::names::Input;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// The name's ending of a finished copy.
-const ENDING: &str = "spool";
+/// The most bytes that one copy may have where nobody says: 64 GiB. More than a night's input, and less than what a
+/// few bytes of a decompression bomb come to.
+pub const SPOOL_BYTES_DEFAULT: u64 = 64 * 1024 * 1024 * 1024;
 
 /// A stream that may come from another thread.
 pub type Stream = Box<dyn Read + Send>;
+
+/// Where copies go, and how large one may become.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) bytes_max: u64,
+}
 
 /// An input that can be read by ranges.
 pub(super) struct Ready {
@@ -56,11 +64,11 @@ impl Drop for Spooled {
     }
 }
 
-/// Makes an input readable by ranges: as it is where that is possible, else by a copy in `dir`.
+/// Makes an input readable by ranges: as it is where that is possible, else by a copy.
 pub(super) fn prepare(
     input: Input,
     format: &Format,
-    dir: &Path,
+    room: &Room<'_>,
     stdin: &mut Option<Stream>,
 ) -> Result<Ready, SourceError> {
     let (name, path) = match input {
@@ -70,7 +78,7 @@ pub(super) fn prepare(
                 let problem = "there is none here; name a file, or start the batch from the command line".to_owned();
                 return Err(SourceError::Missing { name, problem });
             };
-            return spool(name, stream, format, dir);
+            return spool(name, stream, format, room);
         }
         Input::File { name, path } => (name, path),
     };
@@ -81,23 +89,22 @@ pub(super) fn prepare(
     if metadata.is_file() && plain {
         return Ok(Ready { name, path, spooled: None });
     }
-    spool(name, Box::new(std::io::Cursor::new(head).chain(file)), format, dir)
+    spool(name, Box::new(std::io::Cursor::new(head).chain(file)), format, room)
 }
 
-/// Removes the copies that a batch has made in `dir`: for when it has ended and nothing of it can be
-/// redriven any more. Files outside `dir` are the user's own and stay.
+/// Removes the copies that were made for a batch: for when it has ended and nothing of them is read any more.
+/// Files of the user's own stay. `None` when a folder with one of them cannot be seen from here: it is on another
+/// machine, whose turn it is.
 ///
 /// # Errors
 ///
 /// [`SourceError::Spool`] for the first copy that cannot be removed. One that is gone is none.
-pub fn remove_spooled(stamp: &SourceStamp, dir: &Path) -> Result<u32, SourceError> {
+pub fn remove_spooled(stamp: &SourceStamp) -> Result<Option<u32>, SourceError> {
     let mut removed = 0;
-    for file in &stamp.files {
+    for file in stamp.files.iter().filter(|file| file.is_copy()) {
         let path = Path::new(&file.path);
-        let ours = path.extension().is_some_and(|ending| ending == ENDING)
-            && std::path::absolute(dir).is_ok_and(|dir| path.parent() == Some(dir.as_path()));
-        if !ours {
-            continue;
+        if !path.parent().is_some_and(Path::is_dir) {
+            return Ok(None);
         }
         match std::fs::remove_file(path) {
             Ok(()) => removed += 1,
@@ -105,19 +112,19 @@ pub fn remove_spooled(stamp: &SourceStamp, dir: &Path) -> Result<u32, SourceErro
             Err(error) => return Err(refused(&file.name, path, &error)),
         }
     }
-    Ok(removed)
+    Ok(Some(removed))
 }
 
-fn spool(name: String, stream: Stream, format: &Format, dir: &Path) -> Result<Ready, SourceError> {
-    let dir = std::path::absolute(dir).map_err(|error| refused(&name, dir, &error))?;
+fn spool(name: String, stream: Stream, format: &Format, room: &Room<'_>) -> Result<Ready, SourceError> {
+    let dir = std::path::absolute(room.dir).map_err(|error| refused(&name, room.dir, &error))?;
     std::fs::create_dir_all(&dir).map_err(|error| refused(&name, &dir, &error))?;
     let id = Uuid::now_v7();
     // Until it is whole it has another name, so that nobody takes a part for the whole.
     let part = dir.join(format!("{id}.part"));
-    let whole = dir.join(format!("{id}.{ENDING}"));
+    let whole = dir.join(format!("{id}.{COPY_ENDING}"));
     let file = create(&part).map_err(|error| refused(&name, &part, &error))?;
     let mut spooled = Spooled { path: part, keep: false };
-    let mut copy = Copy { name: &name, path: &spooled.path, file };
+    let mut copy = Copy { name: &name, path: &spooled.path, file, written: 0, bytes_max: room.bytes_max };
     copy.fill(stream, format)?;
     copy.file.sync_all().map_err(|error| refused(&name, &spooled.path, &error))?;
     std::fs::rename(&spooled.path, &whole).map_err(|error| refused(&name, &whole, &error))?;
@@ -139,6 +146,8 @@ struct Copy<'a> {
     name: &'a str,
     path: &'a Path,
     file: File,
+    written: u64,
+    bytes_max: u64,
 }
 
 impl Copy<'_> {
@@ -201,6 +210,10 @@ impl Copy<'_> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
+        self.written += bytes.len() as u64;
+        if self.written > self.bytes_max {
+            return Err(SourceError::TooMuch { name: self.name.to_owned(), limit: self.bytes_max });
+        }
         self.file.write_all(bytes).map_err(|error| refused(self.name, self.path, &error))
     }
 

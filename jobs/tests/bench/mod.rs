@@ -50,6 +50,7 @@ impl Bench {
                 version: "0".to_owned(),
                 slots: 1,
                 queues: Vec::new(),
+                kinds: Vec::new(),
                 lease: Duration::from_secs(600),
             })
             .await
@@ -74,6 +75,7 @@ impl Bench {
             spool_dir: PathBuf::from(self.path("spool")),
             base_dir: self.folder.path().to_path_buf(),
             chunk,
+            spool_bytes_max: 1_000_000,
             stdin: None,
         };
         let mut planner = source::open(&definition.source, options).await.expect("a source");

@@ -52,6 +52,7 @@ impl Desk {
             version: "0".to_owned(),
             slots: 1,
             queues: Vec::new(),
+            kinds: Vec::new(),
             lease,
         };
         self.store.register_worker(&new).await.expect("registered");

@@ -56,6 +56,7 @@ impl Ground {
             trace: None,
             base_dir: self.dir.path().to_owned(),
             spool_dir: self.path().join("spool"),
+            spool_bytes_max: 1_000_000,
             stdin: None,
             kinds: self.kinds.clone(),
         }
@@ -75,6 +76,7 @@ impl Ground {
             version: "0".to_owned(),
             slots: 10,
             queues: Vec::new(),
+            kinds: Vec::new(),
             lease,
         };
         self.store.register_worker(&worker).await.expect("registered");

@@ -4,3 +4,4 @@ mod duties;
 mod ground;
 mod plans;
 mod roads;
+mod schedules;

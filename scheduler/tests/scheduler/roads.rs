@@ -13,8 +13,8 @@ use gristmill_scheduler::probe::{LOST_AFTER, probe};
 use gristmill_scheduler::rescue::rescue;
 use gristmill_scheduler::returned::returned;
 use gristmill_scheduler::sweep::Relay;
-use gristmill_store::StoreHandle;
 use gristmill_store::testing::{self, TestStore};
+use gristmill_store::{Page, StoreHandle};
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueuePurgeOptions};
 use tokio::time::Instant;
@@ -161,6 +161,12 @@ async fn of_what_is_returned_the_queued_is_dispatched_again_and_the_rest_dropped
         assert!(Instant::now() < deadline, "{published} were published");
         published += returned(store(&town), &town.road, &consumer, Duration::from_millis(100)).await.expect("asked");
     }
+    let mut kept = town.store.poison(&Page::default()).await.expect("listed");
+    kept.sort_by_key(|one| one.queue.clone());
+    let kept: Vec<_> = kept.iter().map(|one| (one.queue.as_str(), one.reason.as_str(), one.source.as_str())).collect();
+    assert_eq!(kept.len(), 2, "the one that nobody can read, and the one that names no job: {kept:?}");
+    assert!(kept[0].1.starts_with("it is no message:"), "{kept:?}");
+    assert_eq!(kept[1], (QUEUE, "no job has this id", "returned"));
     // What it holds unacknowledged when it stops would be there again.
     consumer.stop().await;
     assert_eq!((published, admin.depth(&exchange).await), (1, Some(0)));

@@ -7,25 +7,36 @@ use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, JobState};
 use sqlx::FromRow;
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::fault::Outcome;
+use super::poison;
 use super::values::{count, from_json, small};
 use super::work::{Work, lane_of};
 use crate::error::StoreError;
 use crate::{Claim, ClaimReport};
 
+/// What a worker must serve to run row `j`, spelt as `core::job::served` does.
+macro_rules! served {
+    () => {
+        "(CASE j.version WHEN 1 THEN j.kind ELSE j.kind || '@' || j.version::text END)"
+    };
+}
+
+/// That nobody has paused row `j`.
+macro_rules! let_go {
+    () => {
+        "(j.tenant, j.queue) NOT IN (SELECT tenant, name FROM queue WHERE paused)
+      AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))"
+    };
+}
+
 /// Which rows `j` may be claimed by somebody: of a kind that the worker has, and not paused. The subqueries
 /// do not depend on the row, so that each is run once.
 macro_rules! claimable {
     ($kinds:literal) => {
-        concat!(
-            "j.state = 'queued' AND j.kind = ANY(",
-            $kinds,
-            ")
-      AND (j.tenant, j.queue) NOT IN (SELECT tenant, name FROM queue WHERE paused)
-      AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))"
-        )
+        concat!("j.state = 'queued' AND ", served!(), " = ANY(", $kinds, ") AND ", let_go!())
     };
 }
 
@@ -49,10 +60,10 @@ macro_rules! claiming {
             "WITH taken AS (",
             $taken,
             ")
-UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, started_at = now(), run_at = NULL,
+UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, started_at = now(), run_at = NULL, astray = FALSE,
        deadline = now() + j.timeout_ms * interval '1 millisecond'
 FROM taken WHERE j.id = taken.id
-RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.kind, j.payload, j.batch_id, j.seq, j.generation,
+RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.kind, j.version, j.payload, j.batch_id, j.seq, j.generation,
           j.max_attempts, j.snoozes, j.max_snoozes, j.timeout_ms, j.retry, j.trace, j.created_at, j.queued_at, j.started_at"
         )
     };
@@ -65,7 +76,30 @@ const CLAIM: &str = claiming!(concat!(
 ));
 
 /// Whether the worker's incarnation is over does not matter here: its messages are for the others then.
-const STILL_QUEUED: &str = concat!("SELECT j.id FROM job j WHERE j.id = ANY($2) AND ", claimable!("$1"));
+const STILL_QUEUED: &str = concat!(
+    "SELECT j.id, ",
+    served!(),
+    " = ANY($1) AS ours FROM job j WHERE j.id = ANY($2) AND j.state = 'queued' AND ",
+    let_go!()
+);
+
+/// A row that somebody else holds just now is being claimed, or else the probe finds it.
+const STRAY: &str = "
+UPDATE job SET astray = TRUE WHERE id IN (
+    SELECT id FROM job WHERE id = ANY($1) AND state = 'queued' AND NOT astray ORDER BY id FOR UPDATE SKIP LOCKED)";
+
+/// From each kind the first ones: as many steps in the index as there are kinds.
+const ASTRAY: &str = concat!(
+    "SELECT head.id FROM unnest($1::text[]) AS k (served)
+CROSS JOIN LATERAL (
+    SELECT j.id, j.lane FROM job j
+    WHERE j.astray AND j.state = 'queued' AND ",
+    served!(),
+    " = k.served AND (cardinality($2::text[]) = 0 OR j.queue = ANY($2)) AND ",
+    let_go!(),
+    " ORDER BY j.lane, j.id LIMIT $3) AS head
+ORDER BY head.lane, head.id LIMIT $3"
+);
 
 /// Walks the index from queue to queue: as many steps as there are queues with waiting jobs.
 const WAITING_QUEUES: &str = "
@@ -106,6 +140,7 @@ struct ClaimedRow {
     queue: String,
     lane: i16,
     kind: String,
+    version: i32,
     payload: String,
     batch_id: Option<Uuid>,
     seq: Option<i64>,
@@ -130,6 +165,7 @@ impl ClaimedRow {
             queue: self.queue,
             lane: lane_of(self.lane)?,
             kind: self.kind,
+            version: small(self.version),
             payload: from_json(&self.payload, &what)?,
             batch: self.batch_id.map(BatchId),
             seq: self.seq,
@@ -164,17 +200,46 @@ pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])
     let mut report = ClaimReport { claimed, ..ClaimReport::default() };
     if !left.is_empty() {
         let queued = still_queued(work, claim, &left).await?;
-        let (busy, stale) = left.into_iter().partition::<Vec<_>, _>(|id| queued.contains(id));
-        report.busy = busy.into_iter().map(JobId).collect();
-        report.stale = stale.into_iter().map(JobId).collect();
+        let mut late = Vec::new();
+        for id in left {
+            match queued.get(&id) {
+                Some(true) => report.busy.push(JobId(id)),
+                Some(false) => report.foreign.push(JobId(id)),
+                None => late.push(id),
+            }
+        }
+        stray(work, &report.foreign).await?;
+        let unknown = if late.is_empty() { HashSet::new() } else { poison::unknown(work.conn, &late).await? };
+        (report.unknown, report.stale) = late.into_iter().map(JobId).partition(|id| unknown.contains(id));
     }
     work.close().await?;
     Ok(report)
 }
 
-async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outcome<HashSet<Uuid>> {
-    let ids: Vec<Uuid> =
-        sqlx::query_scalar(STILL_QUEUED).bind(&claim.kinds).bind(ids).fetch_all(&mut *work.conn).await?;
+/// Notes jobs whose message has come to a worker that cannot run them.
+async fn stray(work: &mut Work<'_>, foreign: &[JobId]) -> Outcome<()> {
+    if !foreign.is_empty() {
+        let ids: Vec<Uuid> = foreign.iter().map(|id| id.0).collect();
+        sqlx::query(STRAY).bind(ids).execute(&mut *work.conn).await?;
+    }
+    Ok(())
+}
+
+/// Jobs that went astray and that this worker may claim.
+pub(super) async fn astray(conn: &mut PgConnection, claim: &Claim) -> Outcome<Vec<JobId>> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(ASTRAY)
+        .bind(&claim.kinds)
+        .bind(&claim.queues)
+        .bind(i64::from(claim.limit))
+        .fetch_all(conn)
+        .await?;
+    Ok(ids.into_iter().map(JobId).collect())
+}
+
+/// Those that are queued still and not paused, each with whether the worker has its kind.
+async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outcome<HashMap<Uuid, bool>> {
+    let ids: Vec<(Uuid, bool)> =
+        sqlx::query_as(STILL_QUEUED).bind(&claim.kinds).bind(ids).fetch_all(&mut *work.conn).await?;
     Ok(ids.into_iter().collect())
 }
 

@@ -64,7 +64,7 @@ FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::int[], $5::bigint[], $6::b
 const BATCH_END: &str = "
 UPDATE batch SET state = $3, result = $4, reason = COALESCE($5, CASE WHEN $3 = 'halted' THEN reason END), finished_at = now()
 WHERE id = $1 AND state = 'aggregating' AND generation = $2
-RETURNING id, state, generation, input, ok, skipped, quarantined, cancelled, remaining, halting";
+RETURNING id, state, generation, input, ok, skipped, quarantined, cancelled, remaining, halting, tolerate";
 
 /// One attempt to be closed, in the words of the columns. The worker's completions and the scheduler's
 /// rescue both become this.

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Postgres, Transaction};
+use sqlx::{ConnectOptions, Connection, Postgres, Transaction};
 
 use super::fault::{Fault, Outcome, in_words};
 use super::hints::Hints;
 use super::work::Work;
 use crate::MigrationStatus;
+use crate::condition::Condition;
 use crate::crash;
 use crate::error::{Result, StoreError};
 use crate::migrations::{self, Applied, POSTGRES};
@@ -29,12 +31,17 @@ const HELD: &str = "BEGIN; SET LOCAL enable_sort = off; SET LOCAL enable_hashjoi
 /// A view that takes longer than this is given up, so that a page never holds up the transitions.
 const VIEW: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'";
 
+/// How long a connection of one's own may take when it is to be found out why the pool had none.
+const LOOK: Duration = Duration::from_secs(3);
+
 /// The truth in PostgreSQL.
 pub struct PostgresStore {
     pub(super) pool: PgPool,
     pub(super) hints: Hints,
     place: String,
     road: bool,
+    options: PgConnectOptions,
+    pub(super) condition: Condition,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -73,12 +80,13 @@ impl PostgresStore {
             .max_connections(settings.connections.max(1))
             .acquire_timeout(settings.acquire_timeout.0)
             .connect_with(options.clone())
-            .await
-            .map_err(|error| match in_words(&error) {
-                StoreError::Unavailable(text) => StoreError::Unavailable(format!("{place}: {text}")),
-                other => other,
-            })?;
-        Ok(Self { hints: Hints::new(options), pool, place, road })
+            .await;
+        let pool = match pool {
+            Ok(pool) => pool,
+            Err(error) => return Err(in_place(&place, why(&options, None, &error).await)),
+        };
+        let condition = Condition::default();
+        Ok(Self { hints: Hints::new(options.clone()), pool, place, road, options, condition })
     }
 
     /// The pool of connections, for the user's own statements in the same database.
@@ -92,7 +100,19 @@ impl PostgresStore {
     ///
     /// [`StoreError::Unavailable`] when no connection can be had.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
-        self.pool.begin().await.map_err(|error| in_words(&error))
+        match self.pool.begin().await {
+            Ok(transaction) => Ok(transaction),
+            Err(error) => Err(self.explain(&error).await),
+        }
+    }
+
+    /// What an error means. That the pool had no connection in time says little: whether a connection of one's own
+    /// can be had tells a server that is away from a pool that is exhausted.
+    pub(super) async fn explain(&self, error: &sqlx::Error) -> StoreError {
+        let pool = self.pool.options().get_max_connections();
+        let explained = in_place(&self.place, why(&self.options, Some(pool), error).await);
+        self.condition.failed(&explained);
+        explained
     }
 
     /// Whether a broker carries ids.
@@ -125,15 +145,33 @@ impl PostgresStore {
         for _ in 1..TRIES_MAX {
             match self.try_once(frame, arguments, step).await {
                 Err(fault) if fault.is_collision() => tracing::debug!(?fault, "a transaction collided; once more"),
-                other => return other.map_err(StoreError::from),
+                other => return self.told(other).await,
             }
         }
-        self.try_once(frame, arguments, step).await.map_err(StoreError::from)
+        let last = self.try_once(frame, arguments, step).await;
+        self.told(last).await
     }
 
-    async fn try_once<A: Sync, T>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Outcome<T> {
+    async fn told<T>(&self, outcome: Outcome<(T, bool)>) -> Result<T> {
+        match outcome {
+            Ok((value, wrote)) => {
+                self.condition.well(wrote);
+                Ok(value)
+            }
+            Err(Fault::Sql(error)) => Err(self.explain(&error).await),
+            Err(fault) => {
+                let error = StoreError::from(fault);
+                self.condition.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_once<A: Sync, T>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Outcome<(T, bool)> {
         let mut transaction = self.pool.begin_with(frame.begin).await?;
-        let value = step(&mut Work::new(&mut transaction, self.road), arguments).await?;
+        let mut work = Work::new(&mut transaction, self.road);
+        let value = step(&mut work, arguments).await?;
+        let wrote = work.wrote();
         if frame.dry_run {
             transaction.rollback().await?;
         } else {
@@ -141,18 +179,35 @@ impl PostgresStore {
             transaction.commit().await.map_err(unknown)?;
             crash::of_step(frame.name, "committed");
         }
-        Ok(value)
+        Ok((value, wrote && !frame.dry_run))
     }
 
     /// Begins a transaction for views: one snapshot, nothing written, a bound on the time.
     pub(super) async fn look(&self) -> Result<Transaction<'static, Postgres>> {
-        self.pool.begin_with(VIEW).await.map_err(|error| in_words(&error))
+        // Whoever asks may be dropped at any moment. The library would then put the connection back into the pool
+        // with this transaction open, and whoever wrote on it next would be told that it is read-only. A task of its
+        // own begins to its end, and what it gives to nobody is rolled back.
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin_with(VIEW).await });
+        match begun.await {
+            Ok(Ok(snapshot)) => Ok(snapshot),
+            Ok(Err(error)) => Err(self.explain(&error).await),
+            Err(error) => Err(StoreError::Unavailable(format!("the view could not begin: {error}"))),
+        }
     }
 
     /// Applies what is missing. The migrator holds an advisory lock, so that several processes may do so at once.
     pub(super) async fn apply_migrations(&self) -> Result<MigrationStatus> {
         migrations::refuse_newer(&self.read_migrations().await?)?;
-        POSTGRES.run(&self.pool).await.map_err(|error| migrations::refused(error, |error| in_words(&error)))?;
+        let mut conn = match self.pool.acquire().await {
+            Ok(conn) => conn,
+            Err(error) => return Err(self.explain(&error).await),
+        };
+        if let Err(error) = POSTGRES.run_direct(None, &mut *conn, false).await {
+            // One that failed has left its lock on this connection, and everybody else would wait for it.
+            let _ = conn.close().await;
+            return Err(migrations::refused(error, |error| in_words(&error)));
+        }
         self.read_migrations().await
     }
 
@@ -176,6 +231,34 @@ impl PostgresStore {
         .fetch_all(&self.pool)
         .await?;
         Ok(rows.into_iter().map(|(version, name, at)| Applied { version, name, at }).collect())
+    }
+}
+
+/// What an error means; `pool` is how many connections the pool has, where there is one already.
+async fn why(options: &PgConnectOptions, pool: Option<u32>, error: &sqlx::Error) -> StoreError {
+    if !matches!(error, sqlx::Error::PoolTimedOut) {
+        return in_words(error);
+    }
+    match tokio::time::timeout(LOOK, options.connect()).await {
+        Err(_) => StoreError::Unavailable("the server does not answer".to_owned()),
+        Ok(Err(error)) => in_words(&error),
+        Ok(Ok(connection)) => {
+            let _ = connection.close().await;
+            StoreError::Unavailable(match pool {
+                Some(connections) => format!(
+                    "all {connections} connections of the pool are in use, and none came free within `[store] \
+                     acquire_timeout`; raise `[store] connections`, or look for what holds them"
+                ),
+                None => "the server was slow to answer; try again".to_owned(),
+            })
+        }
+    }
+}
+
+fn in_place(place: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(text) => StoreError::Unavailable(format!("{place}: {text}")),
+        other => other,
     }
 }
 

@@ -13,7 +13,7 @@ use super::fan_in;
 use super::fault::{Fault, Outcome};
 use super::rows::{JobRows, Place};
 use super::unique;
-use super::values::{big, from_json, plain, state_of};
+use super::values::{big, from_json, plain, seconds, state_of};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
@@ -21,8 +21,8 @@ use crate::{CreatedBatch, Dispatched, EnqueueOutcome, EnqueueReport, Enqueued, G
 
 const CREATE_BATCH: &str = "
 INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
-                   created_at, planned_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now())
+                   created_at, planned_at, late_at, spool)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, now(), now(), now() + make_interval(secs => $10), $11)
 ON CONFLICT DO NOTHING
 RETURNING id";
 
@@ -37,12 +37,12 @@ UPDATE batch SET chunks = chunks + $2, input = input + $3, planned_at = now(),
 WHERE id = $1 AND state = 'open' AND halting = $4";
 
 const SEAL: &str = "
-UPDATE batch SET state = CASE WHEN remaining = 0 THEN 'aggregating' ELSE 'sealed' END, planned_at = now()
+UPDATE batch SET state = CASE WHEN remaining = 0 THEN 'aggregating' ELSE 'sealed' END, planned_at = now(), sealed_at = now()
 WHERE id = $1 AND state = 'open'
 RETURNING state";
 
-const CHUNKS_TO_DISCARD: &str = "
-SELECT tenant, queue, state, started_at IS NOT NULL FROM job WHERE batch_id = $1 ORDER BY id FOR UPDATE";
+const JOBS_TO_DISCARD: &str = "
+SELECT tenant, queue, state, started_at IS NOT NULL, seq IS NOT NULL FROM job WHERE batch_id = $1 ORDER BY id FOR UPDATE";
 
 /// T1 for jobs.
 pub(super) async fn enqueue(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<EnqueueReport> {
@@ -86,6 +86,8 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
         .bind(batch.definition.tolerate.to_string())
         .bind(batch.idempotency_key.as_deref().map(plain))
         .bind(batch.trace.as_deref().map(plain))
+        .bind(batch.definition.late_after.map(|span| seconds(span.0)))
+        .bind(batch.stamp.has_copies().then_some("kept"))
         .fetch_optional(&mut *work.conn)
         .await?;
     if let Some(id) = created {
@@ -205,8 +207,8 @@ pub(super) async fn seal(work: &mut Work<'_>, batch: &BatchId) -> Outcome<Dispat
 
 /// Takes an open batch back.
 pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outcome<()> {
-    let chunks: Vec<(String, String, String, bool)> =
-        sqlx::query_as(CHUNKS_TO_DISCARD).bind(batch.0).fetch_all(&mut *work.conn).await?;
+    let jobs: Vec<(String, String, String, bool, bool)> =
+        sqlx::query_as(JOBS_TO_DISCARD).bind(batch.0).fetch_all(&mut *work.conn).await?;
     let state: Option<String> = sqlx::query_scalar("SELECT state FROM batch WHERE id = $1")
         .bind(batch.0)
         .fetch_optional(&mut *work.conn)
@@ -217,7 +219,7 @@ pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outco
         Some(state) if state != BatchState::Open.as_str() => return Err(not_open(*batch, &state).into()),
         Some(_) => {}
     }
-    for (tenant, queue, state, begun) in &chunks {
+    for (tenant, queue, state, begun, _) in &jobs {
         let state = state_of(state)?;
         if *begun || !matches!(state, JobState::Queued | JobState::Scheduled | JobState::Cancelled) {
             let text = format!("a chunk of batch {batch} has been claimed already; cancel the batch instead");
@@ -225,9 +227,12 @@ pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outco
         }
         work.entered(tenant, queue, state, -1);
     }
+    super::poison::remember_discarded(work, *batch).await?;
+    // Jobs of the batch that are no chunks go with it, and are not among its chunks.
+    let chunks = jobs.iter().filter(|(.., chunk)| *chunk).count();
     let gone = sqlx::query("DELETE FROM batch WHERE id = $1 AND state = 'open' AND chunks = $2")
         .bind(batch.0)
-        .bind(big(chunks.len() as u64))
+        .bind(big(chunks as u64))
         .execute(&mut *work.conn)
         .await?;
     if gone.rows_affected() == 0 {

@@ -1,40 +1,21 @@
-//! T6, T7, T9 and the outbox: what the scheduler does again and again. Each may run twice, or in two
+//! T7, T9 and the outbox: what the scheduler does again and again. Each may run twice, or in two
 //! processes at once.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use gristmill_core::Instant;
 use gristmill_core::dispatch::Dispatch;
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
-use gristmill_core::retry::RetryPolicy;
-use gristmill_core::settle::{Ending, Verdict, settle};
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::complete::{self, Closing};
-use super::fan_in::{self, Deltas};
 use super::fault::Outcome;
-use super::values::{count, from_json, seconds, small, state_of};
+use super::values::{count, from_json, seconds, state_of};
 use super::work::{Work, dispatch};
 use crate::error::StoreError;
-use crate::{Dispatched, OutboxBacklog, RescueReport};
-
-const LOSE: &str = "
-UPDATE worker SET state = 'lost' WHERE id IN (
-    SELECT id FROM worker WHERE state = 'alive' AND lease_until < now() ORDER BY id FOR UPDATE SKIP LOCKED)";
-
-/// A job whose worker is not alive, for whatever reason, or whose time is over. The dice are the database's,
-/// so that nothing here is random on its own.
-const LOST: &str = "
-SELECT id, attempt, worker_id, max_attempts, snoozes, retry, random() AS dice,
-       worker_id NOT IN (SELECT id FROM worker WHERE state = 'alive') AS worker_lost
-FROM job
-WHERE state = 'running'
-  AND (deadline <= now() OR worker_id NOT IN (SELECT id FROM worker WHERE state = 'alive'))
-ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED";
+use crate::{Dispatched, OutboxBacklog};
 
 const PROMOTE: &str = "
 WITH due AS (
@@ -52,48 +33,12 @@ RETURNING id, purpose, queue, lane, jobs";
 
 const REDISPATCH: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
-WHERE j.queue = $1 AND j.state = 'queued' AND j.queued_at <= now() - make_interval(secs => $2)
+WHERE j.queue = $1 AND j.state = 'queued' AND NOT j.astray AND j.queued_at <= now() - make_interval(secs => $2)
   AND (j.tenant, j.queue) NOT IN (SELECT tenant, name FROM queue WHERE paused)
   AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))
   AND j.id NOT IN (
       SELECT json_array_elements_text(o.jobs::json)::uuid FROM outbox o WHERE o.queue = $1 AND o.purpose = 'dispatch')
 ORDER BY j.lane, j.id LIMIT $3 FOR UPDATE SKIP LOCKED";
-
-#[derive(FromRow)]
-struct LostRow {
-    id: Uuid,
-    attempt: i32,
-    worker_id: Uuid,
-    max_attempts: i32,
-    snoozes: i32,
-    retry: String,
-    dice: f64,
-    worker_lost: bool,
-}
-
-impl LostRow {
-    fn closing(&self) -> Result<Closing, StoreError> {
-        let policy: RetryPolicy = from_json(&self.retry, &format!("the retry policy of job {}", self.id))?;
-        let (ending, error) = match self.worker_lost {
-            true => (Ending::WorkerLost, "the worker's lease ran out before the attempt ended"),
-            false => (Ending::TimedOut, "the attempt took longer than its timeout, and its worker did not say so"),
-        };
-        let attempt = small(self.attempt);
-        Ok(Closing {
-            fence: complete::fence(self.id, attempt, self.worker_id),
-            ending: ending.as_str(),
-            verdict: settle(
-                ending,
-                small(self.attempt - self.snoozes),
-                small(self.max_attempts - self.snoozes),
-                &policy,
-                self.dice,
-            ),
-            error: Some(error.to_owned()),
-            output: None,
-        })
-    }
-}
 
 #[derive(FromRow)]
 pub(super) struct ReadyRow {
@@ -102,41 +47,6 @@ pub(super) struct ReadyRow {
     pub(super) queue: String,
     pub(super) lane: i16,
     pub(super) was: String,
-}
-
-/// T6.
-pub(super) async fn rescue(work: &mut Work<'_>, limit: &u32) -> Outcome<RescueReport> {
-    let lost = sqlx::query(LOSE).execute(&mut *work.conn).await?.rows_affected();
-    let rows: Vec<LostRow> = sqlx::query_as(LOST).bind(i64::from(*limit)).fetch_all(&mut *work.conn).await?;
-    let mut report = RescueReport { workers_lost: lost, ..RescueReport::default() };
-    if rows.is_empty() {
-        return Ok(report);
-    }
-    let closings = rows.iter().map(LostRow::closing).collect::<Result<Vec<_>, _>>()?;
-    let moved = complete::settle(work, &closings).await?;
-    let verdicts: HashMap<Uuid, Verdict> =
-        closings.iter().map(|closing| (closing.fence.job.0, closing.verdict)).collect();
-    let mut deltas = Deltas::new();
-    for row in &moved {
-        let Some(verdict) = verdicts.get(&row.id).copied() else { continue };
-        match verdict {
-            Verdict::Dead => report.dead += 1,
-            Verdict::Done
-            | Verdict::Retry { .. }
-            | Verdict::Snooze { .. }
-            | Verdict::Requeue
-            | Verdict::Release
-            | Verdict::Gone => report.requeued += 1,
-        }
-        if let (Some(batch), Some(_)) = (row.batch_id, row.seq) {
-            complete::add(deltas.entry(batch).or_default(), verdict, row, None)?;
-        }
-    }
-    // A job past its deadline may still run somewhere.
-    work.taken_away();
-    report.progress = fan_in::count_down(work, &deltas).await?;
-    report.dispatched = work.close().await?;
-    Ok(report)
 }
 
 /// T9.

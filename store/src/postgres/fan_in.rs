@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::create::PlanRow;
 use super::fault::Outcome;
 use super::rows::{JobRows, Place, payload_of_aggregate};
+use super::tell;
 use super::values::{count, small};
 use super::work::Work;
 use crate::BatchProgress;
@@ -39,7 +40,8 @@ UPDATE batch b SET
 FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
             $8::bigint[]) AS d (id, finished, dead, retries, ok, skipped, quarantined, cancelled)
 WHERE b.id = d.id
-RETURNING b.id, b.state, b.generation, b.input, b.ok, b.skipped, b.quarantined, b.cancelled, b.remaining, b.halting";
+RETURNING b.id, b.state, b.generation, b.input, b.ok, b.skipped, b.quarantined, b.cancelled, b.remaining, b.halting,
+          b.tolerate";
 
 /// What a transaction changes in one batch's counters.
 #[derive(Debug, Default, Clone, Copy)]
@@ -72,6 +74,7 @@ pub(super) struct ProgressRow {
     cancelled: i64,
     remaining: i64,
     halting: bool,
+    tolerate: String,
 }
 
 impl ProgressRow {
@@ -89,6 +92,7 @@ impl ProgressRow {
             },
             remaining: count(self.remaining),
             halting: self.halting,
+            tolerate: self.tolerate.parse().map_err(|e| StoreError::Database(format!("batch {}: {e}", self.id)))?,
         })
     }
 }
@@ -123,6 +127,8 @@ pub(super) async fn count_down(work: &mut Work<'_>, deltas: &Deltas) -> Outcome<
         .map(|row| row.id)
         .collect();
     fire(work, &finished).await?;
+    let failed: Vec<Uuid> = deltas.iter().filter(|(_, delta)| delta.quarantined > 0).map(|(id, _)| *id).collect();
+    tell::first_failures(work, &failed).await?;
     Ok(rows.iter().map(ProgressRow::progress).collect::<Result<_, _>>()?)
 }
 

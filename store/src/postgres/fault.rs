@@ -55,9 +55,9 @@ impl Fault {
 pub(super) fn in_words(error: &sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::Database(refusal) => refused(refusal.as_ref()),
+        sqlx::Error::PoolTimedOut => StoreError::Unavailable("no connection could be had in time".to_owned()),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::Protocol(_)
@@ -88,6 +88,9 @@ fn refused(refusal: &dyn sqlx::error::DatabaseError) -> StoreError {
     match code.as_ref() {
         "23503" if refusal.constraint() == Some("job_batch_id_fkey") => {
             StoreError::NotFound("the batch that a job names does not exist; create it first".to_owned())
+        }
+        "53300" => {
+            StoreError::Unavailable(format!("{text}; raise max_connections there, or lower `[store] connections` here"))
         }
         "53100" | "53400" => StoreError::Full(text),
         // Undefined table, column, schema: our schema is not there.

@@ -16,10 +16,17 @@ mod email;
 mod fan_in;
 mod fault;
 mod hints;
+mod mend;
+mod poison;
 mod reconcile;
 mod redrive;
+mod rescue;
+mod restart;
 mod rows;
+mod schedules;
+mod split;
 mod steer;
+mod tell;
 mod tx;
 mod unique;
 mod values;
@@ -32,6 +39,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 
@@ -74,7 +82,10 @@ macro_rules! look {
 /// Runs one statement that needs no transaction of its own.
 macro_rules! single {
     ($store:expr, $step:path $(, $argument:expr)*) => {{
-        let mut conn = $store.pool.acquire().await.map_err(|error| in_words(&error))?;
+        let mut conn = match $store.pool.acquire().await {
+            Ok(conn) => conn,
+            Err(error) => return Err($store.explain(&error).await),
+        };
         Ok($step(&mut conn $(, $argument)*).await?)
     }};
 }
@@ -98,7 +109,17 @@ impl Store for PostgresStore {
     }
 
     async fn now(&self) -> Result<Instant> {
-        sqlx::query_scalar("SELECT now()").fetch_one(&self.pool).await.map_err(|error| in_words(&error))
+        match sqlx::query_scalar("SELECT now()").fetch_one(&self.pool).await {
+            Ok(now) => {
+                self.condition.well(false);
+                Ok(now)
+            }
+            Err(error) => Err(self.explain(&error).await),
+        }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.condition.trouble()
     }
 
     async fn wait_for_work(&self, at_most: Duration) -> bool {
@@ -137,6 +158,10 @@ impl Store for PostgresStore {
         transact!(self, claim::claim_next, claim).await
     }
 
+    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
+        single!(self, claim::astray, claim)
+    }
+
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
         transact!(self, complete::complete, completions).await
     }
@@ -146,7 +171,9 @@ impl Store for PostgresStore {
     }
 
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
-        single!(self, worker::beat, worker, lease, running)
+        let beaten: Result<bool> = async { single!(self, worker::beat, worker, lease, running) }.await;
+        self.condition.note(&beaten, true);
+        beaten
     }
 
     async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>> {
@@ -173,7 +200,7 @@ impl Store for PostgresStore {
     }
 
     async fn rescue(&self, limit: u32) -> Result<RescueReport> {
-        transact!(self, duties::rescue, limit).await
+        transact!(self, rescue::rescue, limit).await
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {
@@ -232,8 +259,28 @@ impl Store for PostgresStore {
         steer!(self, dry_run, redrive::redrive_dead, (tenant, jobs))
     }
 
-    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, redrive::redrive_quarantine, (tenant, redrive))
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, restart::restart, (tenant, restart))
+    }
+
+    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport> {
+        steer!(self, dry_run, mend::mend, (tenant, mending))
+    }
+
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, split::split, (tenant, job))
+    }
+
+    async fn tell_late(&self, limit: u32) -> Result<Dispatched> {
+        transact!(self, tell::late, limit).await
+    }
+
+    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>> {
+        transact!(self, tell::copies, (keep, limit)).await
+    }
+
+    async fn copies_gone(&self, batch: BatchId) -> Result<()> {
+        single!(self, tell::copies_gone, batch)
     }
 
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
@@ -264,8 +311,37 @@ impl Store for PostgresStore {
         look!(self, view::queues, tenant)
     }
 
+    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>> {
+        look!(self, view::unserved, tenant)
+    }
+
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         look!(self, view::quarantine, filter, page)
+    }
+
+    async fn bury(&self, poison: &[NewPoison]) -> Result<()> {
+        if poison.is_empty() {
+            return Ok(());
+        }
+        transact!(self, poison::bury, poison).await
+    }
+
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
+        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+        let unknown: Result<std::collections::HashSet<JobId>> = single!(self, poison::unknown, &ids);
+        Ok(unknown?.into_iter().collect())
+    }
+
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>> {
+        look!(self, poison::list, page)
+    }
+
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>> {
+        look!(self, poison::message, id)
+    }
+
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, poison::drop, ids)
     }
 
     async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
@@ -274,6 +350,58 @@ impl Store for PostgresStore {
 
     async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
         transact!(self, email::advance, (key, fence, to, note)).await
+    }
+
+    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView> {
+        transact!(self, schedules::save, save).await
+    }
+
+    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool> {
+        transact!(self, schedules::remove, (tenant, name)).await
+    }
+
+    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>> {
+        look!(self, schedules::list, tenant, name)
+    }
+
+    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>> {
+        look!(self, schedules::due, now, limit)
+    }
+
+    async fn fire(&self, firings: &[Firing]) -> Result<FireReport> {
+        transact!(self, schedules::fire, firings).await
+    }
+
+    async fn note_ended_runs(&self) -> Result<u64> {
+        transact!(self, schedules::note_ended, ()).await
+    }
+
+    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>> {
+        look!(self, schedules::startable, limit)
+    }
+
+    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        look!(self, schedules::orphaned, limit)
+    }
+
+    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        transact!(self, schedules::unfire, (batch, reason, again)).await
+    }
+
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
+        look!(self, schedules::ticks, filter)
+    }
+
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64> {
+        transact!(self, schedules::backfill, backfill).await
+    }
+
+    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
+        transact!(self, schedules::steer_backfill, (tenant, id, paused)).await
+    }
+
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
+        look!(self, schedules::backfills, tenant, schedule)
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

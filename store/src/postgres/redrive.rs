@@ -1,25 +1,21 @@
-//! Redrives: dead letters and quarantined items get another chance, in the batch's next generation where it
-//! has ended.
+//! Redrives: dead letters get another chance, in the batch's next generation where it has ended.
 
 use std::collections::BTreeMap;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::chunk::{ChunkPayload, Slice};
-use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::inline::{self, InlineItem};
-use gristmill_core::job::{JobState, PAYLOAD_BYTES_MAX};
+use gristmill_core::job::JobState;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::create::{self, PlanRow, no_batch};
+use super::create::no_batch;
 use super::fan_in::{self, Deltas};
 use super::fault::{Fault, Outcome};
 use super::steer::steered;
-use super::values::{big, count, from_json, plain, small};
+use super::values::{plain, small};
 use super::work::Work;
+use crate::Steered;
 use crate::error::StoreError;
-use crate::{GROUP_JOBS_MAX, NewChunk, QuarantineRedrive, Steered};
 
 const DEAD: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items,
@@ -47,16 +43,6 @@ UPDATE job j SET state = 'queued', max_attempts = j.max_attempts + j.granted, fi
 FROM job o LEFT JOIN batch b ON b.id = o.batch_id
 WHERE o.id = ANY($1) AND j.id = o.id";
 
-const OPEN_ITEMS: &str = "
-SELECT id, position, line, item FROM quarantine
-WHERE batch_id = $1 AND tenant = $2 AND state = 'open' AND (cardinality($3::bigint[]) = 0 OR id = ANY($3))
-ORDER BY position, id FOR UPDATE";
-
-const NEXT_SEQ: &str = "SELECT COALESCE(max(seq) + 1, 0) FROM job WHERE batch_id = $1 AND seq IS NOT NULL";
-
-const GROW: &str = "
-UPDATE batch SET chunks = chunks + $2, remaining = remaining + $2, quarantined = quarantined - $3 WHERE id = $1";
-
 #[derive(FromRow)]
 struct DeadRow {
     id: Uuid,
@@ -74,14 +60,6 @@ struct DeadRow {
 struct LockedBatch {
     state: String,
     tenant: String,
-}
-
-#[derive(FromRow)]
-struct ItemRow {
-    id: i64,
-    position: i64,
-    line: Option<i64>,
-    item: String,
 }
 
 /// Dead letters become `queued` with as many attempts again as they had at first.
@@ -139,7 +117,7 @@ async fn reopen_all(work: &mut Work<'_>, deltas: &Deltas) -> Outcome<BTreeMap<Uu
 
 /// Locks a batch into which jobs go back. One that has ended opens its next generation, whose number comes
 /// back.
-async fn reopen(work: &mut Work<'_>, batch: BatchId, tenant: Option<&str>) -> Outcome<Option<u32>> {
+pub(super) async fn reopen(work: &mut Work<'_>, batch: BatchId, tenant: Option<&str>) -> Outcome<Option<u32>> {
     let row: Option<LockedBatch> = sqlx::query_as(LOCK).bind(batch.0).fetch_optional(&mut *work.conn).await?;
     let row = row.filter(|row| tenant.is_none_or(|tenant| tenant == row.tenant)).ok_or_else(|| no_batch(batch))?;
     let refused = |why: &str| Err(Fault::Store(StoreError::Conflict(format!("batch {batch} {why}"))));
@@ -163,101 +141,5 @@ fn held_key(error: sqlx::Error) -> Fault {
             "another job that is not final holds the unique key of one of them; cancel it or wait for it".to_owned(),
         )),
         _ => Fault::Sql(error),
-    }
-}
-
-/// Quarantined items become new chunks.
-pub(super) async fn redrive_quarantine(
-    work: &mut Work<'_>,
-    (tenant, redrive): &(&str, &QuarantineRedrive),
-) -> Outcome<Steered> {
-    if redrive.chunk == 0 || redrive.chunk > CHUNK_ITEMS_MAX {
-        let text = format!("a chunk cannot have {} items; choose 1 to {CHUNK_ITEMS_MAX}", redrive.chunk);
-        return Err(StoreError::Invalid(text).into());
-    }
-    let batch = redrive.batch;
-    let plan = PlanRow::read(work, batch).await?;
-    if plan.tenant != *tenant {
-        return Err(no_batch(batch).into());
-    }
-    let refused = [BatchState::Open, BatchState::Aggregating, BatchState::Cancelled];
-    if refused.iter().any(|state| state.as_str() == plan.state) {
-        let state = &plan.state;
-        let text = format!("batch {batch} is {state}; its quarantine can be redriven when it is sealed or has ended");
-        return Err(StoreError::Conflict(text).into());
-    }
-    let rows: Vec<ItemRow> = sqlx::query_as(OPEN_ITEMS)
-        .bind(batch.0)
-        .bind(plain(tenant))
-        .bind(&redrive.items)
-        .fetch_all(&mut *work.conn)
-        .await?;
-    if rows.is_empty() {
-        return Ok(Steered::default());
-    }
-    let generation = reopen(work, batch, Some(tenant)).await?;
-    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    sqlx::query("UPDATE quarantine SET state = 'redriven' WHERE id = ANY($1)")
-        .bind(&ids)
-        .execute(&mut *work.conn)
-        .await?;
-    let chunks = add_items(work, batch, rows, redrive.chunk).await?;
-    sqlx::query(GROW)
-        .bind(batch.0)
-        .bind(big(chunks as u64))
-        .bind(big(ids.len() as u64))
-        .execute(&mut *work.conn)
-        .await?;
-    Ok(Steered { dispatched: work.close().await?, generation, ..steered(ids.len(), ids) })
-}
-
-async fn add_items(work: &mut Work<'_>, batch: BatchId, rows: Vec<ItemRow>, chunk: u64) -> Outcome<usize> {
-    let items = rows.into_iter().map(item).collect::<Result<Vec<_>, _>>()?;
-    let first: i64 = sqlx::query_scalar(NEXT_SEQ).bind(batch.0).fetch_one(&mut *work.conn).await?;
-    let mut payloads = Vec::new();
-    for group in items.chunks(usize::try_from(chunk.max(1)).unwrap_or(usize::MAX)) {
-        pack(group, &mut payloads)?;
-    }
-    let chunks: Vec<NewChunk> =
-        (first..).zip(payloads).map(|(seq, payload)| NewChunk { id: JobId(Uuid::now_v7()), seq, payload }).collect();
-    // Read again: the batch's row is locked now, and has its new generation. A halt does not reach these: it has
-    // cancelled what it found, and whoever redrives does so knowingly.
-    let plan = PlanRow { halting: false, ..PlanRow::read(work, batch).await? };
-    for group in chunks.chunks(GROUP_JOBS_MAX) {
-        create::insert_chunks(work, batch, &plan, group).await?;
-    }
-    Ok(chunks.len())
-}
-
-fn item(row: ItemRow) -> Result<InlineItem, StoreError> {
-    Ok(InlineItem {
-        position: count(row.position),
-        line: row.line.map(count),
-        item: from_json(&row.item, &format!("quarantined item {}", row.id))?,
-    })
-}
-
-/// Packs items into one payload, or into more where they do not fit.
-fn pack(items: &[InlineItem], payloads: &mut Vec<ChunkPayload>) -> Result<(), StoreError> {
-    let Some(first) = items.first() else { return Ok(()) };
-    match inline::encode(items) {
-        // The rest of the payload is some hundred bytes.
-        Ok(slice) if fits(&slice) || items.len() == 1 => {
-            payloads.push(ChunkPayload { slice, items: items.len() as u64, first: first.position });
-            Ok(())
-        }
-        Err(error) if items.len() == 1 => Err(StoreError::Invalid(error.to_string())),
-        Ok(_) | Err(_) => {
-            let (left, right) = items.split_at(items.len() / 2);
-            pack(left, payloads)?;
-            pack(right, payloads)
-        }
-    }
-}
-
-fn fits(slice: &Slice) -> bool {
-    match slice {
-        Slice::Inline { zstd } => zstd.len() + 1_024 <= PAYLOAD_BYTES_MAX,
-        Slice::Bytes { .. } | Slice::Keys { .. } => true,
     }
 }

@@ -17,11 +17,11 @@ use crate::error::StoreError;
 
 /// The state is decided here by the database's clock: a time that has come already is `queued`.
 const INSERT: &str = "
-INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, max_snoozes, timeout_ms, retry, payload,
+INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, max_snoozes, version, timeout_ms, retry, payload,
                  batch_id, seq, items, generation, idempotency_key, unique_key,
                  unique_rule, unique_until, trace, created_at, run_at, queued_at, finished_at)
 SELECT i.id, i.tenant, i.queue, i.lane, i.kind, COALESCE(i.state, CASE WHEN i.due > now() THEN 'scheduled' ELSE 'queued' END),
-       i.max_attempts, i.max_attempts, i.max_snoozes, i.timeout_ms, i.retry, i.payload,
+       i.max_attempts, i.max_attempts, i.max_snoozes, i.version, i.timeout_ms, i.retry, i.payload,
        i.batch_id, i.seq, i.items,
        COALESCE(i.generation, (SELECT b.generation FROM batch b WHERE b.id = i.batch_id), 0), i.idempotency_key, i.unique_key,
        i.unique_rule, now() + i.unique_ms * interval '1 millisecond', i.trace,
@@ -30,11 +30,11 @@ SELECT i.id, i.tenant, i.queue, i.lane, i.kind, COALESCE(i.state, CASE WHEN i.du
 FROM (SELECT u.*, COALESCE(u.run_at, now() + u.wait_ms * interval '1 millisecond') AS due
       FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::int[], $7::bigint[],
                   $8::text[], $9::text[], $10::uuid[], $11::bigint[], $12::bigint[], $13::int[],
-                  $14::text[], $15::text[], $16::text[], $17::timestamptz[], $18::bigint[], $19::text[], $20::int[],
-                  $21::text[], $22::bigint[])
+                  $14::text[], $15::text[], $16::text[], $17::timestamptz[], $18::bigint[], $19::text[], $20::int[], $21::int[],
+                  $22::text[], $23::bigint[])
            AS u (id, tenant, queue, lane, kind, max_attempts, timeout_ms,
                  retry, payload, batch_id, seq, items, generation,
-                 idempotency_key, unique_key, trace, run_at, wait_ms, state, max_snoozes,
+                 idempotency_key, unique_key, trace, run_at, wait_ms, state, max_snoozes, version,
                  unique_rule, unique_ms)) AS i
 ON CONFLICT DO NOTHING
 RETURNING id, state";
@@ -64,6 +64,7 @@ pub(super) struct JobRows<'a> {
     waits: Vec<Option<i64>>,
     states: Vec<Option<&'static str>>,
     max_snoozes: Vec<i32>,
+    versions: Vec<i32>,
     last_retry: Option<(&'a RetryPolicy, String)>,
 }
 
@@ -116,6 +117,7 @@ impl<'a> JobRows<'a> {
         self.run_ats.push(run_at);
         self.waits.push(wait);
         self.max_snoozes.push(int(job.max_snoozes));
+        self.versions.push(int(job.version.max(1)));
         self.states.push(place.cancelled.then_some(JobState::Cancelled.as_str()));
         Ok(())
     }
@@ -158,8 +160,10 @@ impl<'a> JobRows<'a> {
             .bind(&self.waits)
             .bind(&self.states)
             .bind(&self.max_snoozes)
+            .bind(&self.versions)
             .bind(&self.unique_rules)
             .bind(&self.unique_periods)
+            .bind(&self.versions)
             .fetch_all(&mut *work.conn)
             .await?;
         let inserted: HashMap<Uuid, JobState> =

@@ -44,7 +44,7 @@ SELECT id, tenant, queue, kind, lane, state, started_at IS NULL AS fresh, unique
 WHERE id = ANY($1) ORDER BY id FOR UPDATE";
 
 const TAKE_OVER: &str = "
-UPDATE job SET payload = $2, trace = $3, lane = COALESCE($4, lane),
+UPDATE job SET payload = $2, version = $11, trace = $3, lane = COALESCE($4, lane),
     max_attempts = COALESCE($5, max_attempts), granted = COALESCE($5, granted),
     timeout_ms = COALESCE($6, timeout_ms), retry = COALESCE($7, retry),
     state = CASE WHEN d.due > now() THEN 'scheduled' ELSE 'queued' END,
@@ -186,6 +186,7 @@ async fn take_over(work: &mut Work<'_>, job: &NewJob, holder: &mut LockedRow) ->
         .bind(at)
         .bind(wait)
         .bind(cap)
+        .bind(super::values::int(job.version.max(1)))
         .fetch_one(&mut *work.conn)
         .await?;
     let is = state_of(&now)?;

@@ -14,15 +14,16 @@ use super::fault::Outcome;
 use super::values::{count, from_json, plain, seconds, small, state_of};
 use super::work::lane_of;
 use crate::error::StoreError;
+use crate::views::{self, UNSERVED_LOOK};
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView,
-    QueueView, StoredResult,
+    QueueView, StoredResult, UnservedView,
 };
 
 /// The most rows of one page.
 const PAGE_MAX: u32 = 1_000;
 
-const BATCHES: &str = "
+pub(super) const BATCHES: &str = "
 SELECT id, tenant, name, state, paused, generation, tolerate, chunks, remaining, chunks_dead, retries, input, ok,
        skipped, quarantined, cancelled, result, reason, created_at, finished_at
 FROM batch WHERE tenant = ";
@@ -34,12 +35,12 @@ SELECT seq, generation, result FROM result WHERE batch_id = $1 AND seq > $2 ORDE
 
 /// The columns of a list; one job has its payload beside them.
 const JOBS: &str = "
-SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
+SELECT id, tenant, queue, lane, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        NULL::text AS payload, output, error, worker_id, created_at, run_at, started_at, finished_at
 FROM job WHERE tenant = ";
 
 const JOB: &str = "
-SELECT id, tenant, queue, lane, kind, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
+SELECT id, tenant, queue, lane, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        payload, output, error, worker_id, created_at, run_at, started_at, finished_at
 FROM job WHERE tenant = $1 AND id = $2";
 
@@ -61,12 +62,27 @@ LEFT JOIN (SELECT queue, state, sum(jobs)::bigint AS jobs FROM queue_count WHERE
 LEFT JOIN queue q ON q.tenant = $1 AND q.name = n.name
 GROUP BY n.name ORDER BY n.name";
 
+/// The heads of all queues, found by walking the index from queue to queue.
+const WAITING_KINDS: &str = "
+WITH RECURSIVE waiting (queue) AS (
+    (SELECT queue FROM job WHERE state = 'queued' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM job j WHERE j.state = 'queued' AND j.queue > w.queue ORDER BY j.queue LIMIT 1)
+    FROM waiting w WHERE w.queue IS NOT NULL
+)
+SELECT head.queue, head.kind, head.version, count(*) FROM waiting w CROSS JOIN LATERAL (
+    SELECT j.queue, j.kind, j.version FROM job j WHERE j.queue = w.queue AND j.state = 'queued' AND j.tenant = $1
+    ORDER BY j.lane, j.id LIMIT $2) AS head
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+
+const SERVING: &str = "SELECT queues, kinds FROM worker WHERE state = 'alive' AND lease_until >= now()";
+
 const QUARANTINED: &str = "
 SELECT id, batch_id, seq, generation, position, line, stage, reason, item, state, created_at
 FROM quarantine WHERE tenant = ";
 
 #[derive(FromRow)]
-struct BatchRow {
+pub(super) struct BatchRow {
     id: Uuid,
     tenant: String,
     name: String,
@@ -90,7 +106,7 @@ struct BatchRow {
 }
 
 impl BatchRow {
-    fn view(self) -> Result<BatchView, StoreError> {
+    pub(super) fn view(self) -> Result<BatchView, StoreError> {
         let what = format!("the result of batch {}", self.id);
         Ok(BatchView {
             id: BatchId(self.id),
@@ -126,6 +142,7 @@ struct JobRow {
     queue: String,
     lane: i16,
     kind: String,
+    version: i32,
     state: String,
     attempt: i32,
     max_attempts: i32,
@@ -156,6 +173,7 @@ impl JobRow {
             tenant: self.tenant,
             queue: self.queue,
             kind: self.kind,
+            version: small(self.version),
             attempt: small(self.attempt),
             max_attempts: small(self.max_attempts),
             snoozes: small(self.snoozes),
@@ -301,6 +319,12 @@ pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Pag
     if let Some(batch) = filter.batch {
         query.push(" AND batch_id = ").push_bind(batch.0);
     }
+    if let Some(error) = &filter.error {
+        query.push(" AND strpos(lower(error), lower(").push_bind(plain(error)).push(")) > 0");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND finished_at >= ").push_bind(since);
+    }
     newest_first(&mut query, page)?;
     let rows: Vec<JobRow> = query.build_query_as().fetch_all(conn).await?;
     Ok(rows.into_iter().map(JobRow::view).collect::<Result<_, _>>()?)
@@ -333,6 +357,24 @@ fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
     }
 }
 
+/// Jobs that wait although no live worker can run them.
+pub(super) async fn unserved(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec<UnservedView>> {
+    let waiting: Vec<(String, String, i32, i64)> =
+        sqlx::query_as(WAITING_KINDS).bind(plain(tenant)).bind(UNSERVED_LOOK).fetch_all(&mut *conn).await?;
+    let waiting = waiting.into_iter().map(|(queue, kind, version, jobs)| UnservedView {
+        queue,
+        kind,
+        version: small(version),
+        jobs: count(jobs),
+    });
+    let workers: Vec<(String, String)> = sqlx::query_as(SERVING).fetch_all(conn).await?;
+    let serving = workers
+        .iter()
+        .map(|(queues, kinds)| Ok((from_json(queues, "a worker")?, from_json(kinds, "a worker")?)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(views::unserved(waiting.collect(), &serving))
+}
+
 /// Quarantined items, oldest first.
 pub(super) async fn quarantine(
     conn: &mut PgConnection,
@@ -347,8 +389,7 @@ pub(super) async fn quarantine(
     if filter.open_only {
         query.push(" AND state = 'open'");
     }
-    if let Some(after) = &page.after {
-        let after: i64 = after.parse().map_err(|_| bad_key(after, "the number of a quarantined item"))?;
+    if let Some(after) = after_number(page)? {
         query.push(" AND id > ").push_bind(after);
     }
     query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
@@ -381,7 +422,12 @@ fn newest_first(query: &mut QueryBuilder<Postgres>, page: &Page) -> Result<(), S
     Ok(())
 }
 
-fn limit(page: &Page) -> i64 {
+/// The key of a list whose keys are numbers.
+pub(super) fn after_number(page: &Page) -> Result<Option<i64>, StoreError> {
+    page.after.as_ref().map(|after| after.parse().map_err(|_| bad_key(after, "a number"))).transpose()
+}
+
+pub(super) fn limit(page: &Page) -> i64 {
     i64::from(page.limit.clamp(1, PAGE_MAX))
 }
 

@@ -52,6 +52,7 @@ pub(super) struct Work<'c> {
     claimable: Vec<String>,
     taken_away: bool,
     moved: u64,
+    wrote: bool,
 }
 
 impl<'c> Work<'c> {
@@ -65,6 +66,7 @@ impl<'c> Work<'c> {
             claimable: Vec::new(),
             taken_away: false,
             moved: 0,
+            wrote: false,
         }
     }
 
@@ -73,8 +75,14 @@ impl<'c> Work<'c> {
         self.road
     }
 
+    /// Whether anything was entered at all.
+    pub(super) fn wrote(&self) -> bool {
+        self.wrote
+    }
+
     /// So many jobs entered a state.
     pub(super) fn entered(&mut self, tenant: &str, queue: &str, state: JobState, jobs: i64) {
+        self.wrote = true;
         self.moved += u64::try_from(jobs).unwrap_or(0);
         *self.counts.entry((tenant.to_owned(), queue.to_owned(), state.as_str())).or_default() += jobs;
     }

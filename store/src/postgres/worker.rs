@@ -19,8 +19,8 @@ use crate::error::StoreError;
 use crate::{Dispatched, NewWorker, WorkerView};
 
 const REGISTER: &str = "
-INSERT INTO worker (id, role, host, pid, version, slots, queues, started_at, seen_at, lease_until)
-VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now(), now() + make_interval(secs => $8))
+INSERT INTO worker (id, role, host, pid, version, slots, queues, kinds, started_at, seen_at, lease_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $9, now(), now(), now() + make_interval(secs => $8))
 ON CONFLICT DO NOTHING";
 
 /// Incarnations are never reused; what was seen a week ago is of no interest to anybody.
@@ -47,7 +47,7 @@ LEFT JOIN job j ON j.id = k.id AND j.attempt = k.attempt AND (j.worker_id = k.wo
 WHERE j.id IS NULL";
 
 const WORKERS: &str = "
-SELECT id, role, host, pid, version, slots, running, queues, started_at, seen_at,
+SELECT id, role, host, pid, version, slots, running, queues, kinds, started_at, seen_at,
        CASE WHEN state = 'alive' AND lease_until < now() THEN 'lost' ELSE state END AS state
 FROM worker
 WHERE state = 'alive' OR seen_at > now() - interval '1 day' ORDER BY started_at DESC, id DESC";
@@ -71,6 +71,7 @@ struct WorkerRow {
     slots: i32,
     running: i32,
     queues: String,
+    kinds: String,
     started_at: Instant,
     seen_at: Instant,
     state: String,
@@ -88,6 +89,7 @@ pub(super) async fn register(work: &mut Work<'_>, worker: &&NewWorker) -> Outcom
         .bind(int(worker.slots))
         .bind(check::json(&worker.queues)?)
         .bind(seconds(worker.lease))
+        .bind(check::json(&worker.kinds)?)
         .execute(&mut *work.conn)
         .await?;
     Ok(())
@@ -155,6 +157,7 @@ pub(super) async fn list(conn: &mut PgConnection) -> Outcome<Vec<WorkerView>> {
 fn view(row: WorkerRow) -> Result<WorkerView, StoreError> {
     Ok(WorkerView {
         queues: from_json(&row.queues, &format!("worker {}", row.id))?,
+        kinds: from_json(&row.kinds, &format!("worker {}", row.id))?,
         id: WorkerId(row.id),
         role: row.role,
         host: row.host,

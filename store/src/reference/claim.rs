@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use gristmill_core::id::JobId;
-use gristmill_core::job::{ClaimedJob, Fence, JobState};
+use gristmill_core::job::{ClaimedJob, Fence, JobState, served};
 
+use super::poison::is_unknown;
 use super::state::{Job, Standing, State, later};
 use super::transition::Transition;
 use super::{Clause, ReferenceStore};
@@ -25,8 +26,19 @@ pub(super) fn claim(store: &ReferenceStore, claim: &Claim, ids: &[JobId]) -> Res
     let mut report = ClaimReport { claimed: take(&mut t, claim, &chosen), ..ClaimReport::default() };
     let taken: BTreeSet<JobId> = report.claimed.iter().map(|job| job.fence.job).collect();
     for id in named.difference(&taken) {
-        let busy = t.state.jobs.get(id).is_some_and(|job| may(store, &t.state, claim, job));
-        if busy { report.busy.push(*id) } else { report.stale.push(*id) }
+        match t.state.jobs.get(id) {
+            Some(job) if may(store, &t.state, claim, job) => report.busy.push(*id),
+            Some(job) if job.state == JobState::Queued && !serves(claim, job) && !t.state.paused(job) => {
+                report.foreign.push(*id);
+            }
+            _ if is_unknown(&t.state, *id) => report.unknown.push(*id),
+            _ => report.stale.push(*id),
+        }
+    }
+    for id in &report.foreign {
+        if let Some(job) = t.state.job_mut(*id) {
+            job.astray = true;
+        }
     }
     t.commit()?;
     Ok(report)
@@ -46,7 +58,19 @@ pub(super) fn claim_next(store: &ReferenceStore, claim: &Claim) -> Result<Vec<Cl
 fn may(store: &ReferenceStore, state: &State, claim: &Claim, job: &Job) -> bool {
     let free = job.state == JobState::Queued
         || (!store.keeps(Clause::ClaimOnce) && job.state == JobState::Running && job.attempt < job.max_attempts);
-    free && claim.kinds.contains(&job.kind) && !state.paused(job)
+    free && serves(claim, job) && !state.paused(job)
+}
+
+fn serves(claim: &Claim, job: &Job) -> bool {
+    claim.kinds.contains(&served(&job.kind, job.version))
+}
+
+pub(super) fn astray(store: &ReferenceStore, claim: &Claim) -> Vec<JobId> {
+    let t = Transition::begin(store);
+    let wanted = |job: &&Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
+    let astray = t.state.jobs.values().map(|job| &**job).filter(|job| job.astray && job.state == JobState::Queued);
+    let ours = astray.filter(wanted).filter(|job| serves(claim, job) && !t.state.paused(job));
+    first(ours.collect(), claim.limit)
 }
 
 /// The first so many by lane, then by age.
@@ -72,6 +96,7 @@ fn take(t: &mut Transition<'_>, claim: &Claim, chosen: &[JobId]) -> Vec<ClaimedJ
             job.started_at = Some(now);
             job.deadline = Some(later(now, job.timeout));
             job.run_at = None;
+            job.astray = false;
         });
         claimed.extend(t.state.jobs.get(id).map(|job| claimed_job(job, claim, t)));
     }
@@ -85,6 +110,7 @@ fn claimed_job(job: &Job, claim: &Claim, t: &Transition<'_>) -> ClaimedJob {
         queue: job.queue.clone(),
         lane: job.lane,
         kind: job.kind.clone(),
+        version: job.version,
         payload: job.payload.clone(),
         batch: job.batch,
         seq: job.seq,

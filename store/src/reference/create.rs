@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ReferenceStore;
 use super::insert;
-use super::state::{Batch, Job, Tally, kept};
+use super::state::{Batch, Copies, Job, Tally, kept, later};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -24,10 +24,19 @@ pub(super) fn enqueue(store: &ReferenceStore, jobs: &[NewJob]) -> Result<Enqueue
 }
 
 pub(super) fn create_batch(store: &ReferenceStore, batch: &NewBatch) -> Result<CreatedBatch> {
+    let mut t = Transition::begin(store);
+    let created = insert_batch(&mut t, batch)?;
+    if created.created {
+        t.commit()?;
+    }
+    Ok(created)
+}
+
+/// Makes a batch that stands in no other's way.
+pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<CreatedBatch> {
     check::name("tenant", &batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
-    let mut t = Transition::begin(store);
     if t.state.batches.contains_key(&batch.id) {
         return Ok(CreatedBatch { id: batch.id, created: false });
     }
@@ -58,9 +67,13 @@ pub(super) fn create_batch(store: &ReferenceStore, batch: &NewBatch) -> Result<C
         created_at: t.now,
         planned_at: t.now,
         finished_at: None,
+        tolerate: batch.definition.tolerate,
+        planned: false,
+        told_failure: None,
+        late_at: batch.definition.late_after.map(|span| later(t.now, span.0)),
+        copies: batch.stamp.has_copies().then_some(Copies::Kept),
     };
     t.state.batches.insert(batch.id, Arc::new(made));
-    t.commit()?;
     Ok(CreatedBatch { id: batch.id, created: true })
 }
 
@@ -108,7 +121,7 @@ pub(super) fn insert_chunks(t: &mut Transition<'_>, id: BatchId, chunks: &[NewCh
 }
 
 /// The job of a chunk.
-fn chunk_job(t: &Transition<'_>, batch: &Batch, chunk: &NewChunk) -> Result<Job> {
+pub(super) fn chunk_job(t: &Transition<'_>, batch: &Batch, chunk: &NewChunk) -> Result<Job> {
     let definition = &batch.definition;
     let asked = NewJob {
         tenant: batch.tenant.clone(),
@@ -133,6 +146,7 @@ pub(super) fn seal(store: &ReferenceStore, id: BatchId) -> Result<Dispatched> {
     match batch.state {
         BatchState::Open => {
             batch.state = BatchState::Sealed;
+            batch.planned = true;
             batch.planned_at = now;
             // A look is enough: the fan-in fires if nothing remains.
             t.delta(id);
@@ -158,6 +172,7 @@ pub(super) fn discard_batch(store: &ReferenceStore, id: BatchId) -> Result<()> {
         return Err(StoreError::Conflict(what));
     }
     let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    super::poison::remember_discarded(&mut t.state, id, &ids);
     for job in ids {
         t.state.jobs.remove(&job);
     }

@@ -1,80 +1,20 @@
-//! T6, T7, T9 and the outbox: what the scheduler looks after.
+//! T7, T9 and the outbox: what the scheduler looks after.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::id::JobId;
-use gristmill_core::job::{Fence, JobState};
-use gristmill_core::settle::{self, Ending, Verdict};
+use gristmill_core::job::JobState;
 
-use super::settle::{Settlement, settle};
-use super::state::{Job, Standing, ago, later};
+use super::ReferenceStore;
+use super::state::{Job, ago, later};
 use super::transition::Transition;
-use super::{Clause, ReferenceStore};
 use crate::error::Result;
-use crate::{Dispatch, Dispatched, OutboxBacklog, Purpose, RescueReport};
+use crate::{Dispatch, Dispatched, OutboxBacklog, Purpose};
 
 /// How long a taken outbox row is held.
 const HOLD: Duration = Duration::from_secs(30);
-
-pub(super) fn rescue(store: &ReferenceStore, limit: u32) -> Result<RescueReport> {
-    let mut t = Transition::begin(store);
-    let now = t.now;
-    let mut report = RescueReport::default();
-    for worker in t.state.workers.values_mut() {
-        if worker.standing == Standing::Alive && worker.lease_until < now {
-            Arc::make_mut(worker).standing = Standing::Lost;
-            report.workers_lost += 1;
-        }
-    }
-    let running: Vec<Arc<Job>> = t.state.jobs.values().filter(|job| job.state == JobState::Running).cloned().collect();
-    let mut settlements = Vec::new();
-    for job in running {
-        if settlements.len() == most(limit) {
-            break;
-        }
-        settlements.extend(taken_back(&mut t, &job));
-    }
-    for settlement in &settlements {
-        match settlement.verdict {
-            Verdict::Dead => report.dead += 1,
-            Verdict::Done
-            | Verdict::Retry { .. }
-            | Verdict::Snooze { .. }
-            | Verdict::Requeue
-            | Verdict::Release
-            | Verdict::Gone => report.requeued += 1,
-        }
-    }
-    if !settle(&mut t, &settlements)?.is_empty() {
-        // A job past its deadline may still run somewhere.
-        t.taken_away = true;
-    }
-    let committed = t.commit()?;
-    Ok(RescueReport { dispatched: committed.dispatched, progress: committed.progress, ..report })
-}
-
-/// What becomes of an attempt that its worker will never close; `None` for one that goes on.
-fn taken_back(t: &mut Transition<'_>, job: &Job) -> Option<Settlement<'static>> {
-    let worker = job.worker?;
-    // A worker that nobody knows counts as lost: no lease protects what it runs.
-    let lost = t.state.workers.get(&worker).is_none_or(|worker| worker.standing != Standing::Alive);
-    let (ending, error) = if lost {
-        (Ending::WorkerLost, "the worker's lease ran out before the attempt ended")
-    } else if job.deadline.is_some_and(|deadline| deadline <= t.now) {
-        (Ending::TimedOut, "the attempt took longer than its timeout, and its worker did not say so")
-    } else {
-        return None;
-    };
-    let dice = t.state.ids.dice();
-    let mut verdict =
-        settle::settle(ending, job.attempt - job.snoozes, job.max_attempts - job.snoozes, &job.retry, dice);
-    if verdict == Verdict::Requeue && !t.store.keeps(Clause::RescueSpendsTheAttempt) {
-        verdict = Verdict::Release;
-    }
-    Some(Settlement::taken(Fence { job: job.id, attempt: job.attempt, worker }, ending, verdict, error))
-}
 
 pub(super) fn promote(store: &ReferenceStore, limit: u32) -> Result<Dispatched> {
     let mut t = Transition::begin(store);
@@ -138,7 +78,7 @@ pub(super) fn redispatch(store: &ReferenceStore, queue: &str, older_than: Durati
     let before = ago(t.now, older_than);
     let rows = t.state.outbox.values().filter(|row| row.purpose == Purpose::Dispatch && row.queue == queue);
     let waiting: BTreeSet<JobId> = rows.flat_map(|row| row.jobs.iter().copied()).collect();
-    let queued = t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue);
+    let queued = t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue && !job.astray);
     let mut lost: Vec<Arc<Job>> = queued
         .filter(|job| job.queued_at.is_some_and(|at| at <= before))
         .filter(|job| !t.state.paused(job) && !waiting.contains(&job.id))

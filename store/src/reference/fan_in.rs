@@ -8,9 +8,9 @@ use gristmill_core::id::BatchId;
 use gristmill_core::job::{Lane, NewJob};
 use serde_json::json;
 
-use super::insert;
 use super::state::{Batch, unsigned};
 use super::transition::Transition;
+use super::{insert, tell};
 use crate::BatchProgress;
 use crate::check::AGGREGATE_KEY;
 use crate::error::Result;
@@ -23,8 +23,11 @@ const TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Changes the batches by what was noted, fires what is ready, and gives where each stands then.
 pub(super) fn apply(t: &mut Transition<'_>) -> Result<Vec<BatchProgress>> {
-    let mut all = Vec::new();
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
     for (id, by) in t.take_deltas() {
+        if by.quarantined > 0 {
+            failed.push(id);
+        }
         let Some(batch) = t.state.batch_mut(id) else { continue };
         batch.tally.add(&by);
         if batch.state == BatchState::Sealed && batch.tally.remaining == 0 {
@@ -34,6 +37,9 @@ pub(super) fn apply(t: &mut Transition<'_>) -> Result<Vec<BatchProgress>> {
         } else {
             all.push(progress(batch));
         }
+    }
+    for id in failed {
+        tell::first_failure(t, id)?;
     }
     Ok(all)
 }
@@ -68,5 +74,6 @@ fn progress(batch: &Batch) -> BatchProgress {
         counts: batch.tally.counts(),
         remaining: unsigned(batch.tally.remaining),
         halting: batch.halting,
+        tolerate: batch.tolerate,
     }
 }

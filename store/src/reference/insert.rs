@@ -30,6 +30,8 @@ pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
         queue: asked.queue.clone(),
         lane: asked.lane,
         kind: asked.kind.clone(),
+        version: asked.version.max(1),
+        astray: false,
         state,
         attempt: 0,
         max_attempts: asked.max_attempts,
@@ -55,6 +57,7 @@ pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
         started_at: None,
         deadline: None,
         finished_at: None,
+        half_of: None,
         attempts: Vec::new(),
     })
 }
@@ -130,6 +133,7 @@ fn take_over(t: &mut Transition<'_>, asked: &NewJob, made: &Job, id: JobId) -> R
     let all = matches!(conflict, OnConflict::Replace);
     let mut next = Job::clone(&holder);
     next.payload = made.payload.clone();
+    next.version = made.version;
     next.trace.clone_from(&made.trace);
     if all {
         next.lane = made.lane;

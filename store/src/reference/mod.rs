@@ -16,12 +16,19 @@ mod duties;
 mod email;
 mod fan_in;
 mod insert;
+mod mend;
+mod poison;
 mod reconcile;
 mod redrive;
+mod rescue;
+mod restart;
+mod schedules;
 mod settle;
+mod split;
 mod state;
 mod steer;
 mod tamper;
+mod tell;
 mod transition;
 mod view;
 mod worker;
@@ -32,6 +39,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use tokio::sync::{Notify, watch};
@@ -166,6 +174,10 @@ impl Store for ReferenceStore {
         claim::claim_next(self, claim)
     }
 
+    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
+        Ok(claim::astray(self, claim))
+    }
+
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
         let (mut report, late) = complete::complete(self, completions)?;
         if !late.is_empty() {
@@ -207,7 +219,7 @@ impl Store for ReferenceStore {
     }
 
     async fn rescue(&self, limit: u32) -> Result<RescueReport> {
-        duties::rescue(self, limit)
+        rescue::rescue(self, limit)
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {
@@ -266,8 +278,28 @@ impl Store for ReferenceStore {
         redrive::dead(self, tenant, jobs, dry_run)
     }
 
-    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
-        redrive::quarantine(self, tenant, redrive, dry_run)
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+        restart::restart(self, tenant, restart, dry_run)
+    }
+
+    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport> {
+        mend::mend(self, tenant, mending, dry_run)
+    }
+
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+        split::split(self, tenant, job, dry_run)
+    }
+
+    async fn tell_late(&self, limit: u32) -> Result<Dispatched> {
+        tell::late(self, limit)
+    }
+
+    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>> {
+        tell::copies(self, keep, limit)
+    }
+
+    async fn copies_gone(&self, batch: BatchId) -> Result<()> {
+        tell::copies_gone(self, batch)
     }
 
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
@@ -298,8 +330,32 @@ impl Store for ReferenceStore {
         Ok(view::queues(self, tenant))
     }
 
+    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>> {
+        Ok(view::unserved(self, tenant))
+    }
+
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         view::quarantine(self, filter, page)
+    }
+
+    async fn bury(&self, poison: &[NewPoison]) -> Result<()> {
+        poison::bury(self, poison)
+    }
+
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
+        Ok(poison::unknown_jobs(self, ids))
+    }
+
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>> {
+        poison::list(self, page)
+    }
+
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>> {
+        Ok(poison::message(self, id))
+    }
+
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered> {
+        poison::drop(self, ids, dry_run)
     }
 
     async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
@@ -308,6 +364,58 @@ impl Store for ReferenceStore {
 
     async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
         email::email_move(self, key, fence, to, note)
+    }
+
+    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView> {
+        schedules::save(self, save)
+    }
+
+    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool> {
+        schedules::remove(self, tenant, name)
+    }
+
+    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>> {
+        Ok(schedules::list(self, tenant, name))
+    }
+
+    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>> {
+        Ok(schedules::due(self, now, limit))
+    }
+
+    async fn fire(&self, firings: &[Firing]) -> Result<FireReport> {
+        schedules::fire(self, firings)
+    }
+
+    async fn note_ended_runs(&self) -> Result<u64> {
+        schedules::note_ended(self)
+    }
+
+    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>> {
+        Ok(schedules::startable(self, limit))
+    }
+
+    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        Ok(schedules::orphaned(self, limit))
+    }
+
+    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        schedules::unfire(self, batch, reason, again)
+    }
+
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
+        Ok(schedules::ticks(self, filter))
+    }
+
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64> {
+        schedules::backfill(self, backfill)
+    }
+
+    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
+        schedules::steer_backfill(self, tenant, id, paused)
+    }
+
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
+        Ok(schedules::backfills(self, tenant, schedule))
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

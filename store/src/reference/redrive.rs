@@ -1,23 +1,19 @@
-//! Dead letters and quarantined items get another chance; a batch that has ended gets its next generation.
+//! Dead letters get another chance; a batch that has ended gets its next generation.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::chunk::ChunkPayload;
-use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::inline::{self, InlineItem};
 use gristmill_core::job::JobState;
 use gristmill_core::unique::Unique;
 
 use super::ReferenceStore;
-use super::create::{insert_chunks, no_batch};
-use super::state::{Batch, Job, signed};
-use super::steer::{SAMPLES, finish, steered};
+use super::state::Job;
+use super::steer::{finish, steered};
 use super::transition::Transition;
+use crate::Steered;
 use crate::error::{Result, StoreError};
-use crate::{NewChunk, QuarantineRedrive, Steered};
 
 pub(super) fn dead(store: &ReferenceStore, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
     let mut t = Transition::begin(store);
@@ -99,7 +95,7 @@ fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Result<Option<B
 
 /// Opens the next generation of batches that have ended, and gives the highest one opened. What a halt has
 /// cancelled does not come back, and so its reason stays: such a batch can never be complete.
-fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> Option<u32> {
+pub(super) fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> Option<u32> {
     let mut opened = None;
     for id in batches {
         let Some(batch) = t.state.batch_mut(*id) else { continue };
@@ -117,72 +113,4 @@ fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> Option<u32>
         opened = opened.max(Some(batch.generation));
     }
     opened
-}
-
-pub(super) fn quarantine(
-    store: &ReferenceStore,
-    tenant: &str,
-    redrive: &QuarantineRedrive,
-    dry_run: bool,
-) -> Result<Steered> {
-    if redrive.chunk == 0 || redrive.chunk > CHUNK_ITEMS_MAX {
-        let what = format!("a chunk cannot have {} items; choose 1 to {CHUNK_ITEMS_MAX}", redrive.chunk);
-        return Err(StoreError::Invalid(what));
-    }
-    let id = redrive.batch;
-    let mut t = Transition::begin(store);
-    let batch: Option<&Arc<Batch>> = t.state.batches.get(&id).filter(|batch| batch.tenant == tenant);
-    let state = batch.ok_or_else(|| no_batch(id))?.state;
-    match state {
-        BatchState::Sealed | BatchState::Complete | BatchState::Halted => {}
-        BatchState::Open | BatchState::Aggregating | BatchState::Cancelled => {
-            let what = format!("batch {id} is {state}; its quarantine can be redriven when it is sealed or has ended");
-            return Err(StoreError::Conflict(what));
-        }
-    }
-    let (ids, items): (Vec<i64>, Vec<InlineItem>) = take_items(&mut t, redrive).into_iter().unzip();
-    if ids.is_empty() {
-        return Ok(Steered::default());
-    }
-    let generation = open_next(&mut t, &BTreeSet::from([id]));
-    add(&mut t, redrive, &items)?;
-    let samples = ids.iter().take(SAMPLES).map(i64::to_string).collect();
-    finish(t, Steered { affected: ids.len() as u64, samples, generation, ..Steered::default() }, dry_run)
-}
-
-/// Marks the open items that are asked for, and gives them with their ids, in the order of the input.
-fn take_items(t: &mut Transition<'_>, redrive: &QuarantineRedrive) -> Vec<(i64, InlineItem)> {
-    let mut taken = Vec::new();
-    for (id, item) in &mut t.state.quarantine {
-        let asked = redrive.items.is_empty() || redrive.items.contains(id);
-        if item.view.batch != redrive.batch || item.view.state != "open" || !asked {
-            continue;
-        }
-        let view = &mut Arc::make_mut(item).view;
-        view.state = "redriven".to_owned();
-        taken.push((*id, InlineItem { position: view.position, line: view.line, item: view.item.clone() }));
-    }
-    taken.sort_by_key(|(id, item)| (item.position, *id));
-    taken
-}
-
-/// Adds chunks of those items. They have been counted as input already, and are pending again.
-fn add(t: &mut Transition<'_>, redrive: &QuarantineRedrive, items: &[InlineItem]) -> Result<()> {
-    let numbers = t.state.jobs.values().filter(|job| job.batch == Some(redrive.batch)).filter_map(|job| job.seq);
-    let next = numbers.max().map_or(0, |last| last + 1);
-    let now = t.now;
-    let size = usize::try_from(redrive.chunk).unwrap_or(usize::MAX);
-    let mut chunks = Vec::new();
-    for (seq, part) in (next..).zip(items.chunks(size)) {
-        let slice = inline::encode(part).map_err(|error| StoreError::Invalid(error.to_string()))?;
-        let first = part.first().map_or(0, |item| item.position);
-        let payload = ChunkPayload { slice, items: part.len() as u64, first };
-        chunks.push(NewChunk { id: t.state.ids.job(now), seq, payload });
-    }
-    insert_chunks(t, redrive.batch, &chunks)?;
-    let count = signed(items.len() as u64);
-    let delta = t.delta(redrive.batch);
-    delta.input -= count;
-    delta.quarantined -= count;
-    Ok(())
 }

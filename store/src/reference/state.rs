@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::Instant;
-use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::batch::{BatchState, Counts, Tolerate};
 use gristmill_core::chunk::SourceStamp;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
@@ -18,8 +18,9 @@ use gristmill_core::unique::Unique;
 use serde_json::Value;
 use uuid::Builder;
 
+use super::schedules::{Backfill, Tick};
 use crate::error::Result;
-use crate::{AttemptView, EmailRecord, NewWorker, Purpose, QuarantineView, StoredResult};
+use crate::{AttemptView, EmailRecord, NewWorker, PoisonMessage, Purpose, QuarantineView, ScheduleView, StoredResult};
 
 /// A name that belongs to a tenant: of a queue, or a key.
 pub(super) type Named = (String, String);
@@ -35,12 +36,19 @@ pub(super) struct State {
     pub(super) workers: BTreeMap<WorkerId, Arc<Worker>>,
     pub(super) emails: BTreeMap<Named, Arc<Email>>,
     pub(super) leaders: BTreeMap<String, Leader>,
+    pub(super) schedules: BTreeMap<Named, ScheduleView>,
+    pub(super) ticks: BTreeMap<(String, String, Instant), Tick>,
+    pub(super) backfills: BTreeMap<uuid::Uuid, Backfill>,
     /// Queues that have ever had a job.
     pub(super) queues: BTreeSet<Named>,
     /// Queues about which somebody has said something: whether they are paused.
     pub(super) paused: BTreeMap<Named, bool>,
     /// Rows that completions wrote into the user's own tables.
     pub(super) tables: BTreeMap<String, Vec<Arc<Value>>>,
+    /// Messages that nobody can act upon, by their number.
+    pub(super) poison: BTreeMap<i64, Arc<PoisonMessage>>,
+    /// Batches that were taken back, each with its first and its last job.
+    pub(super) discarded: Vec<(BatchId, JobId, JobId)>,
     pub(super) ids: Ids,
 }
 
@@ -55,9 +63,14 @@ impl State {
             workers: BTreeMap::new(),
             emails: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            ticks: BTreeMap::new(),
+            backfills: BTreeMap::new(),
             queues: BTreeSet::new(),
             paused: BTreeMap::new(),
             tables: BTreeMap::new(),
+            poison: BTreeMap::new(),
+            discarded: Vec::new(),
             ids: Ids { seed, drawn: 0, rows: 0 },
         }
     }
@@ -96,6 +109,9 @@ pub(super) struct Job {
     pub(super) queue: String,
     pub(super) lane: Lane,
     pub(super) kind: String,
+    pub(super) version: u32,
+    /// Its message went to a worker that lacks its kind or version.
+    pub(super) astray: bool,
     pub(super) state: JobState,
     pub(super) attempt: u32,
     pub(super) max_attempts: u32,
@@ -122,6 +138,8 @@ pub(super) struct Job {
     pub(super) started_at: Option<Instant>,
     pub(super) deadline: Option<Instant>,
     pub(super) finished_at: Option<Instant>,
+    /// The number of the chunk that it is a half of.
+    pub(super) half_of: Option<i64>,
     /// Attempts that did not end well, in the order in which they ended.
     pub(super) attempts: Vec<AttemptView>,
 }
@@ -166,6 +184,24 @@ pub(super) struct Batch {
     pub(super) created_at: Instant,
     pub(super) planned_at: Instant,
     pub(super) finished_at: Option<Instant>,
+    /// How many items may be quarantined: as the definition said, or the last restart.
+    pub(super) tolerate: Tolerate,
+    /// Whether its plan was ever complete.
+    pub(super) planned: bool,
+    /// The generation whose first failure has been told of.
+    pub(super) told_failure: Option<u32>,
+    /// When it counts as late; `None` when that is never, or told of already.
+    pub(super) late_at: Option<Instant>,
+    /// What has become of the copies of its input, if it has any.
+    pub(super) copies: Option<Copies>,
+}
+
+/// What has become of the copies of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copies {
+    Kept,
+    Releasing,
+    Gone,
 }
 
 /// The counters of a batch, or by how much they change. All zero is a look: it fires the fan-in if nothing remains.

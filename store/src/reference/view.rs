@@ -1,6 +1,7 @@
 //! What people and pages see.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::Instant;
@@ -11,12 +12,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::ReferenceStore;
-use super::state::{Batch, Job, State, ago, unsigned};
+use super::state::{Batch, Job, Standing, State, Worker, ago, unsigned};
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
+use crate::views::{self, Serving, UNSERVED_LOOK};
 use crate::{
     BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView, QueueView,
-    StoredResult,
+    StoredResult, UnservedView,
 };
 
 /// The most rows of one page.
@@ -83,6 +85,13 @@ pub(super) fn jobs(store: &ReferenceStore, filter: &JobFilter, page: &Page) -> R
         .filter(|job| filter.queue.as_ref().is_none_or(|queue| *queue == job.queue))
         .filter(|job| filter.kind.as_ref().is_none_or(|kind| *kind == job.kind))
         .filter(|job| filter.batch.is_none() || filter.batch == job.batch)
+        .filter(|job| filter.since.is_none_or(|since| job.finished_at.is_some_and(|at| at >= since)))
+        .filter(|job| {
+            let says = |text: &String| {
+                job.error.as_ref().is_some_and(|error| error.to_lowercase().contains(&text.to_lowercase()))
+            };
+            filter.error.as_ref().is_none_or(says)
+        })
         .filter(|job| after.is_none_or(|after| job.id.0 < after));
     Ok(wanted.take(rows(page)).map(|job| job_view(job)).collect())
 }
@@ -154,7 +163,7 @@ fn bad_key(found: &str, right: &str) -> StoreError {
     StoreError::Invalid(format!("`{found}` is no key of this list; give {right} from the last row of the page before"))
 }
 
-fn batch_view(batch: &Batch) -> BatchView {
+pub(super) fn batch_view(batch: &Batch) -> BatchView {
     BatchView {
         id: batch.id,
         tenant: batch.tenant.clone(),
@@ -167,7 +176,7 @@ fn batch_view(batch: &Batch) -> BatchView {
         remaining: unsigned(batch.tally.remaining),
         chunks_dead: unsigned(batch.tally.dead),
         retries: unsigned(batch.tally.retries),
-        tolerate: batch.definition.tolerate.to_string(),
+        tolerate: batch.tolerate.to_string(),
         result: batch.result.clone(),
         reason: batch.reason.clone(),
         created_at: batch.created_at,
@@ -183,6 +192,7 @@ fn job_view(job: &Job) -> JobView {
         queue: job.queue.clone(),
         lane: job.lane,
         kind: job.kind.clone(),
+        version: job.version,
         state: job.state,
         attempt: job.attempt,
         max_attempts: job.max_attempts,
@@ -201,4 +211,31 @@ fn job_view(job: &Job) -> JobView {
         finished_at: job.finished_at,
         attempts: Vec::new(),
     }
+}
+
+pub(super) fn unserved(store: &ReferenceStore, tenant: &str) -> Vec<UnservedView> {
+    let t = Transition::begin(store);
+    let queued = |job: &&Arc<Job>| job.state == JobState::Queued && job.tenant == tenant;
+    let mut heads: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
+    for job in t.state.jobs.values().filter(queued) {
+        heads.entry(&job.queue).or_default().push(job);
+    }
+    let mut waiting: BTreeMap<(&str, &str, u32), u64> = BTreeMap::new();
+    for (queue, mut jobs) in heads {
+        jobs.sort_by_key(|job| (job.lane, job.id));
+        for job in jobs.into_iter().take(usize::try_from(UNSERVED_LOOK).unwrap_or(usize::MAX)) {
+            *waiting.entry((queue, &job.kind, job.version)).or_default() += 1;
+        }
+    }
+    let waiting = waiting.into_iter().map(|((queue, kind, version), jobs)| UnservedView {
+        queue: queue.to_owned(),
+        kind: kind.to_owned(),
+        version,
+        jobs,
+    });
+    let alive = |worker: &&Arc<Worker>| worker.standing == Standing::Alive && worker.lease_until >= t.now;
+    let workers = t.state.workers.values().filter(alive);
+    let serving: Vec<Serving> =
+        workers.map(|worker| (worker.entered.queues.clone(), worker.entered.kinds.clone())).collect();
+    views::unserved(waiting.collect(), &serving)
 }

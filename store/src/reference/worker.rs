@@ -118,7 +118,7 @@ pub(super) fn workers(store: &ReferenceStore) -> Vec<WorkerView> {
 }
 
 fn view(worker: &Worker, now: Instant) -> WorkerView {
-    let NewWorker { id, role, host, pid, version, slots, queues, .. } = worker.entered.clone();
+    let NewWorker { id, role, host, pid, version, slots, queues, kinds, .. } = worker.entered.clone();
     let state = match worker.standing {
         Standing::Alive if worker.lease_until < now => "lost",
         Standing::Alive => "alive",
@@ -134,6 +134,7 @@ fn view(worker: &Worker, now: Instant) -> WorkerView {
         slots,
         running: worker.running,
         queues,
+        kinds,
         started_at: worker.started_at,
         seen_at: worker.seen_at,
         state: state.to_owned(),

@@ -7,18 +7,31 @@ use gristmill_core::job::{ClaimedJob, Fence, JobState};
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
-use super::row;
 use super::transition::{Query, Transition};
+use super::{poison, row};
 use crate::check;
 use crate::error::Result;
 use crate::{Claim, ClaimReport};
 
+/// What a worker must serve to run job `j`, spelt as `core::job::served` does.
+macro_rules! served {
+    () => {
+        "(CASE j.version WHEN 1 THEN j.kind ELSE j.kind || '@' || j.version END)"
+    };
+}
+
+/// That nobody has paused job `j`.
+macro_rules! let_go {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
+         AND (j.batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = j.batch_id AND b.paused))"
+    };
+}
+
 /// Whether job `j` may be claimed by whoever has handlers for the kinds in `?4`.
 macro_rules! claimable {
     () => {
-        "j.state = 'queued' AND j.kind IN (SELECT value FROM json_each(?4))
-         AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
-         AND (j.batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = j.batch_id AND b.paused))"
+        concat!("j.state = 'queued' AND ", served!(), " IN (SELECT value FROM json_each(?4)) AND ", let_go!())
     };
 }
 
@@ -28,11 +41,11 @@ macro_rules! claim {
     ($choice:expr) => {
         concat!(
             "UPDATE job SET state = 'running', attempt = attempt + 1, worker_id = ?2, started_at = ?1,
-                            deadline = ?1 + timeout_ms * 1000, run_at = NULL
+                            deadline = ?1 + timeout_ms * 1000, run_at = NULL, astray = 0
              WHERE id IN (",
             $choice,
             ") AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = ?2 AND w.state <> 'alive')
-             RETURNING id, tenant, queue, lane, kind, payload, batch_id, seq, generation, attempt, max_attempts,
+             RETURNING id, tenant, queue, lane, kind, version, payload, batch_id, seq, generation, attempt, max_attempts,
                          snoozes, max_snoozes, timeout_ms, retry, trace, created_at, queued_at, started_at"
         )
     };
@@ -60,18 +73,56 @@ pub(super) async fn claim(store: &SqliteStore, claim: &Claim, ids: &[JobId]) -> 
         // Those that are still claimable were over the limit, or asked for by an incarnation that is over:
         // with one writer no row is ever locked.
         let statement = concat!(
-            "SELECT j.id FROM json_each(?5) e CROSS JOIN job j ON j.id = unhex(e.value, '-') WHERE ",
-            claimable!(),
+            "SELECT j.id, ",
+            served!(),
+            " IN (SELECT value FROM json_each(?4)) AS ours
+             FROM json_each(?5) e CROSS JOIN job j ON j.id = unhex(e.value, '-') WHERE j.state = 'queued' AND ",
+            let_go!(),
             " AND ?1 IS NOT NULL AND ?2 IS NOT NULL AND ?3 IS NOT NULL"
         );
         let left = t.rows(with(sqlx::query(statement), &t, claim)?.bind(asked)).await?;
-        let left: HashSet<JobId> = left.iter().map(|row| row::id(row, "id")).collect::<Result<_>>()?;
+        let left: HashMap<JobId, bool> =
+            left.iter().map(|row| Ok((row::id(row, "id")?, row::flag(row, "ours")?))).collect::<Result<_>>()?;
+        let mut late = Vec::new();
         for id in ids.into_iter().filter(|id| !taken.contains(id)) {
-            if left.contains(&id) { report.busy.push(id) } else { report.stale.push(id) }
+            match left.get(&id) {
+                Some(true) => report.busy.push(id),
+                Some(false) => report.foreign.push(id),
+                None => late.push(id),
+            }
         }
+        stray(&mut t, &report.foreign).await?;
+        let unknown = if late.is_empty() { HashSet::new() } else { poison::unknown_in(&mut t, &late).await? };
+        (report.unknown, report.stale) = late.into_iter().partition(|id| unknown.contains(id));
     }
     t.commit().await?;
     Ok(report)
+}
+
+/// Notes jobs whose message has come to a worker that cannot run them.
+async fn stray(t: &mut Transition<'_>, foreign: &[JobId]) -> Result<()> {
+    if !foreign.is_empty() {
+        let statement = "
+            UPDATE job SET astray = 1
+            WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1)) AND state = 'queued' AND NOT astray";
+        t.run(sqlx::query(statement).bind(check::json(&foreign)?)).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn astray(store: &SqliteStore, claim: &Claim) -> Result<Vec<JobId>> {
+    let statement = concat!(
+        "SELECT j.id FROM job j
+         WHERE j.astray AND j.state = 'queued' AND ",
+        served!(),
+        " IN (SELECT value FROM json_each(?1))
+           AND (?2 = '[]' OR j.queue IN (SELECT value FROM json_each(?2))) AND ",
+        let_go!(),
+        " ORDER BY j.lane, j.id LIMIT ?3"
+    );
+    let query = sqlx::query(statement).bind(check::json(&claim.kinds)?).bind(check::json(&claim.queues)?);
+    let rows = query.bind(claim.limit).fetch_all(&store.readers).await.map_err(super::error::database)?;
+    rows.iter().map(|row| row::id(row, "id")).collect()
 }
 
 pub(super) async fn claim_next(store: &SqliteStore, claim: &Claim) -> Result<Vec<ClaimedJob>> {
@@ -149,6 +200,7 @@ fn claimed_job(
         queue: row::get(row, "queue")?,
         lane: row::lane(row)?,
         kind: row::get(row, "kind")?,
+        version: row::number(row, "version")?,
         payload: row::json(row, "payload")?,
         batch: row::maybe_id(row, "batch_id")?,
         seq: row::get(row, "seq")?,

@@ -9,7 +9,7 @@ use gristmill_core::settle::SNOOZES_MAX;
 use super::SqliteStore;
 use super::insert::{self, JobRow};
 use super::row::{self, moved_columns};
-use super::transition::Transition;
+use super::transition::{Transition, later};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{CreatedBatch, Dispatched, EnqueueReport, NewBatch, NewChunk};
@@ -26,14 +26,29 @@ pub(super) async fn enqueue(store: &SqliteStore, jobs: &[NewJob]) -> Result<Enqu
 }
 
 pub(super) async fn create_batch(store: &SqliteStore, batch: &NewBatch) -> Result<CreatedBatch> {
+    let mut t = Transition::begin(store).await?;
+    if insert_batch(&mut t, batch).await? {
+        t.commit().await?;
+        return Ok(CreatedBatch { id: batch.id, created: true });
+    }
+    let statement = "
+        SELECT id FROM batch WHERE id = ?1
+        UNION ALL SELECT id FROM batch WHERE tenant = ?2 AND idempotency_key = ?3 AND idempotency_key IS NOT NULL
+        LIMIT 1";
+    let query = sqlx::query(statement).bind(batch.id.0).bind(batch.tenant.clone()).bind(batch.idempotency_key.clone());
+    let row = t.row(query).await?.ok_or_else(|| StoreError::Database("a batch was refused by no other".to_owned()))?;
+    Ok(CreatedBatch { id: row::id(&row, "id")?, created: false })
+}
+
+/// Inserts a batch that stands in no other's way: whether it was made.
+pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<bool> {
     check::name("tenant", &batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
-    let mut t = Transition::begin(store).await?;
     let statement = "
         INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
-                           created_at, planned_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
+                           created_at, planned_at, late_at, spool)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12)
         ON CONFLICT DO NOTHING";
     let query = sqlx::query(statement)
         .bind(batch.id.0)
@@ -45,18 +60,10 @@ pub(super) async fn create_batch(store: &SqliteStore, batch: &NewBatch) -> Resul
         .bind(batch.definition.tolerate.to_string())
         .bind(batch.idempotency_key.clone())
         .bind(batch.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)))
-        .bind(t.now);
-    if t.run(query).await? == 1 {
-        t.commit().await?;
-        return Ok(CreatedBatch { id: batch.id, created: true });
-    }
-    let statement = "
-        SELECT id FROM batch WHERE id = ?1
-        UNION ALL SELECT id FROM batch WHERE tenant = ?2 AND idempotency_key = ?3 AND idempotency_key IS NOT NULL
-        LIMIT 1";
-    let query = sqlx::query(statement).bind(batch.id.0).bind(batch.tenant.clone()).bind(batch.idempotency_key.clone());
-    let row = t.row(query).await?.ok_or_else(|| StoreError::Database("a batch was refused by no other".to_owned()))?;
-    Ok(CreatedBatch { id: row::id(&row, "id")?, created: false })
+        .bind(t.now)
+        .bind(batch.definition.late_after.map(|span| later(t.now, span.0)))
+        .bind(batch.stamp.has_copies().then_some("kept"));
+    Ok(t.run(query).await? == 1)
 }
 
 pub(super) async fn add_chunks(store: &SqliteStore, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
@@ -108,6 +115,7 @@ pub(super) fn chunk_row(common: &Common, definition: &BatchDefinition, chunk: &N
         state: common.state,
         max_attempts: definition.max_attempts.max(1),
         max_snoozes: SNOOZES_MAX,
+        version: 1,
         timeout_ms: insert::millis(definition.timeout.0),
         retry: check::json(&definition.retry)?,
         payload: check::json(&chunk.payload)?,
@@ -141,7 +149,8 @@ pub(super) async fn insert_chunks(t: &mut Transition<'_>, batch: BatchId, rows: 
 
 pub(super) async fn seal(store: &SqliteStore, batch: BatchId) -> Result<Dispatched> {
     let mut t = Transition::begin(store).await?;
-    let statement = "UPDATE batch SET state = 'sealed', planned_at = ?2 WHERE id = ?1 AND state = 'open'";
+    let statement =
+        "UPDATE batch SET state = 'sealed', planned_at = ?2, sealed_at = ?2 WHERE id = ?1 AND state = 'open'";
     if t.run(sqlx::query(statement).bind(batch.0).bind(t.now)).await? == 1 {
         // A look is enough: the fan-in fires if nothing remains.
         t.delta(batch);
@@ -169,6 +178,7 @@ pub(super) async fn discard_batch(store: &SqliteStore, batch: BatchId) -> Result
         let what = format!("a chunk of batch {batch} has been claimed already; cancel the batch instead");
         return Err(StoreError::Conflict(what));
     }
+    super::poison::remember_discarded(&mut t, batch).await?;
     let statement = concat!("DELETE FROM job WHERE batch_id = ?1 RETURNING state, ", moved_columns!());
     for row in &t.rows(sqlx::query(statement).bind(batch.0)).await? {
         let job = row::moved(row)?;

@@ -1,74 +1,19 @@
-//! T6, T7, T9 and the outbox: what the scheduler looks after.
+//! T7, T9 and the outbox: what the scheduler looks after.
 
 use std::time::Duration;
 
-use gristmill_core::job::{Fence, JobState};
-use gristmill_core::retry::RetryPolicy;
-use gristmill_core::settle::{self, Ending, Verdict};
+use gristmill_core::job::JobState;
 use sqlx::sqlite::SqliteRow;
 
 use super::row::{self, moved_columns};
-use super::settle::{Settlement, settle};
 use super::transition::{Transition, later};
 use super::{SqliteStore, error};
 use crate::check;
 use crate::error::Result;
-use crate::{Dispatch, Dispatched, OutboxBacklog, Purpose, RescueReport};
+use crate::{Dispatch, Dispatched, OutboxBacklog, Purpose};
 
 /// How long a taken outbox row is held.
 const HOLD: Duration = Duration::from_secs(30);
-
-pub(super) async fn rescue(store: &SqliteStore, limit: u32) -> Result<RescueReport> {
-    let mut t = Transition::begin(store).await?;
-    let lost = "UPDATE worker SET state = 'lost' WHERE state = 'alive' AND lease_until < ?1";
-    let workers_lost = t.run(sqlx::query(lost).bind(t.now)).await?;
-    // A worker that nobody knows counts as lost: no lease protects what it runs.
-    let statement = "
-        SELECT j.id, j.attempt, j.max_attempts, j.snoozes, j.worker_id, j.retry, (w.id IS NULL OR w.state <> 'alive') AS lost
-        FROM job j LEFT JOIN worker w ON w.id = j.worker_id
-        WHERE j.state = 'running' AND (w.id IS NULL OR w.state <> 'alive' OR j.deadline <= ?1)
-        ORDER BY j.id LIMIT ?2";
-    let found = t.rows(sqlx::query(statement).bind(t.now).bind(limit)).await?;
-    let settlements: Vec<Settlement<'_>> = found.iter().map(taken_back).collect::<Result<_>>()?;
-    let mut report = RescueReport { workers_lost, ..RescueReport::default() };
-    for settlement in &settlements {
-        match settlement.verdict {
-            Verdict::Dead => report.dead += 1,
-            Verdict::Done
-            | Verdict::Retry { .. }
-            | Verdict::Snooze { .. }
-            | Verdict::Requeue
-            | Verdict::Release
-            | Verdict::Gone => report.requeued += 1,
-        }
-    }
-    if !settlements.is_empty() {
-        settle(&mut t, &settlements).await?;
-        // A job past its deadline may still run somewhere.
-        t.taken_away();
-    }
-    if workers_lost > 0 || !settlements.is_empty() {
-        let committed = t.commit().await?;
-        report.dispatched = committed.dispatched;
-        report.progress = committed.progress;
-    }
-    Ok(report)
-}
-
-/// What becomes of an attempt that its worker will never close.
-fn taken_back(row: &SqliteRow) -> Result<Settlement<'static>> {
-    let attempt: u32 = row::number(row, "attempt")?;
-    let fence = Fence { job: row::id(row, "id")?, attempt, worker: row::id(row, "worker_id")? };
-    let policy: RetryPolicy = row::json(row, "retry")?;
-    let (ending, error) = if row::flag(row, "lost")? {
-        (Ending::WorkerLost, "the worker's lease ran out before the attempt ended")
-    } else {
-        (Ending::TimedOut, "the attempt took longer than its timeout, and its worker did not say so")
-    };
-    let (snoozes, most): (u32, u32) = (row::number(row, "snoozes")?, row::number(row, "max_attempts")?);
-    let verdict = settle::settle(ending, attempt - snoozes, most - snoozes, &policy, check::dice());
-    Ok(Settlement::taken(fence, ending, verdict, error))
-}
 
 pub(super) async fn promote(store: &SqliteStore, limit: u32) -> Result<Dispatched> {
     let due = "SELECT EXISTS (SELECT 1 FROM job WHERE state IN ('scheduled', 'retry') AND run_at <= ?1)";
@@ -152,7 +97,7 @@ pub(super) async fn redispatch(
     let mut t = Transition::begin(store).await?;
     let statement = "
         SELECT j.id, j.lane FROM job j
-        WHERE j.state = 'queued' AND j.queue = ?1 AND j.queued_at <= ?2
+        WHERE j.state = 'queued' AND NOT j.astray AND j.queue = ?1 AND j.queued_at <= ?2
           AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
           AND (j.batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = j.batch_id AND b.paused))
           AND j.id NOT IN (SELECT unhex(e.value, '-') FROM outbox o, json_each(o.jobs) e

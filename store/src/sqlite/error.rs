@@ -60,11 +60,12 @@ fn code(error: &sqlx::Error) -> Option<u32> {
 
 fn without_code(error: sqlx::Error, text: String) -> StoreError {
     match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => StoreError::Unavailable(text),
+        sqlx::Error::PoolTimedOut => StoreError::Unavailable(
+            "all connections to the file are in use, and none came free within `[store] acquire_timeout`".to_owned(),
+        ),
+        sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed | sqlx::Error::BeginFailed => {
+            StoreError::Unavailable(text)
+        }
         _ => StoreError::Database(text),
     }
 }

@@ -12,8 +12,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::insert::{self, JobRow};
-use super::row;
 use super::transition::{Delta, Transition, progress};
+use super::{row, tell};
 use crate::BatchProgress;
 use crate::check;
 use crate::check::AGGREGATE_KEY;
@@ -31,6 +31,7 @@ pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delt
         return Ok(Vec::new());
     }
     deltas.sort_by_key(|(id, _)| *id);
+    let failed: Vec<BatchId> = deltas.iter().filter(|(_, d)| d.quarantined > 0).map(|(id, _)| *id).collect();
     let rows: Vec<_> = deltas
         .iter()
         .map(|(id, d)| {
@@ -49,7 +50,7 @@ pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delt
             input = batch.input + d.input, ok = batch.ok + d.ok, skipped = batch.skipped + d.skipped,
             quarantined = batch.quarantined + d.quarantined, cancelled = batch.cancelled + d.cancelled
         FROM d WHERE batch.id = d.id
-        RETURNING id, tenant, state, generation, input, ok, skipped, quarantined, cancelled, remaining, halting, trace,
+        RETURNING id, tenant, state, generation, input, ok, skipped, quarantined, cancelled, remaining, halting, tolerate, trace,
                   definition ->> '$.queue' AS queue";
     let changed = t.rows(sqlx::query(statement).bind(check::json(&rows)?)).await?;
     let mut all = Vec::with_capacity(changed.len());
@@ -64,6 +65,7 @@ pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delt
         all.push(now);
     }
     fire(t, &aggregates).await?;
+    tell::first_failures(t, &failed).await?;
     all.sort_by_key(|progress| progress.batch);
     Ok(all)
 }
@@ -99,6 +101,7 @@ pub(super) fn aggregate(
         state: JobState::Queued,
         max_attempts: ATTEMPTS,
         max_snoozes: SNOOZES_MAX,
+        version: 1,
         timeout_ms: insert::millis(TIMEOUT),
         retry: check::json(&RetryPolicy::default())?,
         payload: check::json(&json!({ "batch": id, "generation": generation }))?,

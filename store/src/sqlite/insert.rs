@@ -24,6 +24,7 @@ pub(super) struct JobRow {
     pub(super) state: JobState,
     pub(super) max_attempts: u32,
     pub(super) max_snoozes: u32,
+    pub(super) version: u32,
     pub(super) timeout_ms: i64,
     pub(super) retry: String,
     pub(super) payload: String,
@@ -49,7 +50,7 @@ pub(super) struct UniqueColumns {
 impl Serialize for JobRow {
     /// An array rather than an object: a third of the text, and found by position.
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_tuple(21)?;
+        let mut row = serializer.serialize_tuple(22)?;
         row.serialize_element(&self.id)?;
         row.serialize_element(&self.tenant)?;
         row.serialize_element(&self.queue)?;
@@ -69,8 +70,10 @@ impl Serialize for JobRow {
         row.serialize_element(&self.trace)?;
         row.serialize_element(&self.run_at)?;
         row.serialize_element(&self.max_snoozes)?;
+        row.serialize_element(&self.version)?;
         row.serialize_element(&self.unique.as_ref().and_then(|unique| unique.rule.as_ref()))?;
         row.serialize_element(&self.unique.as_ref().and_then(|unique| unique.until))?;
+        row.serialize_element(&self.version)?;
         row.end()
     }
 }
@@ -88,6 +91,7 @@ impl JobRow {
             state: if run_at.is_some() { JobState::Scheduled } else { JobState::Queued },
             max_attempts: job.max_attempts,
             max_snoozes: job.max_snoozes,
+            version: job.version.max(1),
             timeout_ms: millis(job.timeout),
             retry: check::json(&job.retry)?,
             payload: check::payload(&job.payload)?,
@@ -132,14 +136,14 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
     }
     let statement = "
         INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, timeout_ms, retry, payload,
-                         batch_id, seq, items, generation, idempotency_key, unique_key, trace, run_at, max_snoozes,
+                         batch_id, seq, items, generation, idempotency_key, unique_key, trace, run_at, max_snoozes, version,
                          unique_rule, unique_until, created_at, queued_at, finished_at)
         SELECT unhex(value ->> 0, '-'), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
                value ->> 6, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
                unhex(value ->> 10, '-'), value ->> 11, value ->> 12,
                CASE WHEN value ->> 13 IS NOT NULL THEN value ->> 13 WHEN value ->> 10 IS NULL THEN 0
                     ELSE coalesce((SELECT generation FROM batch WHERE id = unhex(value ->> 10, '-')), 0) END,
-               value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20,
+               value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, value ->> 21,
                ?2, CASE value ->> 5 WHEN 'queued' THEN ?2 END, CASE value ->> 5 WHEN 'cancelled' THEN ?2 END
         FROM json_each(?1) WHERE true ORDER BY key
         ON CONFLICT DO NOTHING

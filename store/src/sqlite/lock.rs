@@ -8,7 +8,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::transition::Transition;
-use super::{SqliteStore, duties, worker};
+use super::{SqliteStore, rescue, worker};
 use crate::Dispatched;
 use crate::error::{Result, StoreError};
 use crate::guard::WorkGuard;
@@ -34,8 +34,8 @@ async fn take_back(store: &SqliteStore) -> Result<Dispatched> {
     t.commit().await?;
     let mut all = Dispatched::default();
     loop {
-        let report = duties::rescue(store, TAKEN_AT_ONCE).await?;
-        if report.requeued + report.dead == 0 {
+        let report = rescue::rescue(store, TAKEN_AT_ONCE).await?;
+        if report.requeued + report.dead + report.split == 0 {
             return Ok(all);
         }
         all.moved += report.dispatched.moved;

@@ -13,11 +13,18 @@ mod error;
 mod fan_in;
 mod insert;
 mod lock;
+mod mend;
+mod poison;
 mod reconcile;
 mod redrive;
+mod rescue;
+mod restart;
 mod row;
+mod schedules;
 mod settle;
+mod split;
 mod steer;
+mod tell;
 mod transition;
 mod unique;
 mod view;
@@ -29,6 +36,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -36,6 +44,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{Notify, watch};
 
 use crate::Store;
+use crate::condition::Condition;
 use crate::error::{Result, StoreError};
 use crate::guard::WorkGuard;
 use crate::migrations::{self, Applied};
@@ -65,6 +74,8 @@ pub struct SqliteStore {
     gone: watch::Sender<u64>,
     /// What `PRAGMA data_version` of the writer said last: it changes when another process commits.
     seen: AtomicI64,
+    /// What its transactions run into.
+    condition: Condition,
 }
 
 impl SqliteStore {
@@ -107,6 +118,7 @@ impl SqliteStore {
             work: Notify::new(),
             gone: watch::Sender::new(1),
             seen: AtomicI64::new(0),
+            condition: Condition::default(),
         };
         first.close().await.map_err(error::database)?;
         store.others_committed().await?;
@@ -196,6 +208,10 @@ impl Store for SqliteStore {
         row::at(self.now_micros().await?, "now")
     }
 
+    fn trouble(&self) -> Option<Trouble> {
+        self.condition.trouble()
+    }
+
     async fn wait_for_work(&self, at_most: Duration) -> bool {
         let deadline = tokio::time::Instant::now() + at_most;
         loop {
@@ -243,6 +259,10 @@ impl Store for SqliteStore {
 
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
         claim::claim_next(self, claim).await
+    }
+
+    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
+        claim::astray(self, claim).await
     }
 
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
@@ -294,7 +314,7 @@ impl Store for SqliteStore {
     }
 
     async fn rescue(&self, limit: u32) -> Result<RescueReport> {
-        duties::rescue(self, limit).await
+        rescue::rescue(self, limit).await
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {
@@ -353,8 +373,28 @@ impl Store for SqliteStore {
         redrive::dead(self, tenant, jobs, dry_run).await
     }
 
-    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
-        redrive::quarantine(self, tenant, redrive, dry_run).await
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+        restart::restart(self, tenant, restart, dry_run).await
+    }
+
+    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport> {
+        mend::mend(self, tenant, mending, dry_run).await
+    }
+
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+        split::split(self, tenant, job, dry_run).await
+    }
+
+    async fn tell_late(&self, limit: u32) -> Result<Dispatched> {
+        tell::late(self, limit).await
+    }
+
+    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>> {
+        tell::copies(self, keep, limit).await
+    }
+
+    async fn copies_gone(&self, batch: BatchId) -> Result<()> {
+        tell::copies_gone(self, batch).await
     }
 
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
@@ -385,8 +425,32 @@ impl Store for SqliteStore {
         view::queues(self, tenant).await
     }
 
+    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>> {
+        view::unserved(self, tenant).await
+    }
+
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         view::quarantine(self, filter, page).await
+    }
+
+    async fn bury(&self, poison: &[NewPoison]) -> Result<()> {
+        poison::bury(self, poison).await
+    }
+
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
+        poison::unknown(self, ids).await
+    }
+
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>> {
+        poison::list(self, page).await
+    }
+
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>> {
+        poison::message(self, id).await
+    }
+
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered> {
+        poison::drop(self, ids, dry_run).await
     }
 
     async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
@@ -395,6 +459,58 @@ impl Store for SqliteStore {
 
     async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
         email::email_move(self, key, fence, to, note).await
+    }
+
+    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView> {
+        schedules::save(self, save).await
+    }
+
+    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool> {
+        schedules::remove(self, tenant, name).await
+    }
+
+    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>> {
+        schedules::list(self, tenant, name).await
+    }
+
+    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>> {
+        schedules::due(self, now, limit).await
+    }
+
+    async fn fire(&self, firings: &[Firing]) -> Result<FireReport> {
+        schedules::fire(self, firings).await
+    }
+
+    async fn note_ended_runs(&self) -> Result<u64> {
+        schedules::note_ended(self).await
+    }
+
+    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>> {
+        schedules::startable(self, limit).await
+    }
+
+    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        schedules::orphaned(self, limit).await
+    }
+
+    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        schedules::unfire(self, batch, reason, again).await
+    }
+
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
+        schedules::ticks(self, filter).await
+    }
+
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64> {
+        schedules::backfill(self, backfill).await
+    }
+
+    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
+        schedules::steer_backfill(self, tenant, id, paused).await
+    }
+
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
+        schedules::backfills(self, tenant, schedule).await
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
@@ -441,12 +557,15 @@ mod tests {
             }
         };
         assert!(matches!(error, StoreError::Full(_)) && error.is_transient(), "{error}");
+        let trouble = store.trouble().expect("it says so");
+        assert!(trouble.reason.contains("no room left") && trouble.mend.contains("make room"), "{trouble:?}");
         let queued =
             async || store.queues(DEFAULT_TENANT).await.expect("listed").first().map_or(0, |queue| queue.queued);
         assert_eq!(queued().await, made);
         limit(100_000).await;
         store.enqueue(&group()).await.expect("there is room again");
         assert_eq!(queued().await, made + 20);
+        assert_eq!(store.trouble(), None);
         assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Transition<'s> {
     pub(super) moved: u64,
     claimable: bool,
     taken_away: bool,
+    /// Whether it has changed anything.
+    wrote: bool,
 }
 
 /// What a transaction left behind.
@@ -80,8 +82,9 @@ impl<'s> Transition<'s> {
     pub(super) async fn begin(store: &'s SqliteStore) -> Result<Self> {
         // Immediate: a transaction that reads first and then writes could otherwise be refused
         // halfway, when another process has written in between.
-        let mut tx = store.writer.begin_with("BEGIN IMMEDIATE").await.map_err(database)?;
-        let now = sqlx::query_scalar(NOW).fetch_one(&mut *tx).await.map_err(database)?;
+        let begun = store.writer.begin_with("BEGIN IMMEDIATE").await;
+        let mut tx = noted(store, begun.map_err(database))?;
+        let now = noted(store, sqlx::query_scalar(NOW).fetch_one(&mut *tx).await.map_err(database))?;
         Ok(Self {
             tx,
             store,
@@ -92,17 +95,26 @@ impl<'s> Transition<'s> {
             moved: 0,
             claimable: false,
             taken_away: false,
+            wrote: false,
         })
     }
 
     /// Runs a statement and gives its rows.
     pub(super) async fn rows(&mut self, query: Query) -> Result<Vec<SqliteRow>> {
-        query.fetch_all(&mut *self.tx).await.map_err(database)
+        let rows = query.fetch_all(&mut *self.tx).await.map_err(database);
+        noted(self.store, rows)
+    }
+
+    /// Runs a statement that was put together, and gives its rows.
+    pub(super) async fn built(&mut self, query: &mut sqlx::QueryBuilder<Sqlite>) -> Result<Vec<SqliteRow>> {
+        let rows = query.build().fetch_all(&mut *self.tx).await.map_err(database);
+        noted(self.store, rows)
     }
 
     /// Runs a statement that gives one row at most.
     pub(super) async fn row(&mut self, query: Query) -> Result<Option<SqliteRow>> {
-        query.fetch_optional(&mut *self.tx).await.map_err(database)
+        let row = query.fetch_optional(&mut *self.tx).await.map_err(database);
+        noted(self.store, row)
     }
 
     /// Runs a statement and gives how many rows it changed.
@@ -112,7 +124,10 @@ impl<'s> Transition<'s> {
 
     /// As [`Transition::run`], with another meaning of a refusal.
     pub(super) async fn run_or(&mut self, query: Query, map: fn(sqlx::Error) -> crate::StoreError) -> Result<u64> {
-        query.execute(&mut *self.tx).await.map(|done| done.rows_affected()).map_err(map)
+        let changed = query.execute(&mut *self.tx).await.map(|done| done.rows_affected()).map_err(map);
+        let changed = noted(self.store, changed)?;
+        self.wrote |= changed > 0;
+        Ok(changed)
     }
 
     /// Notes that a job came to be in a state, or left one.
@@ -181,7 +196,8 @@ impl<'s> Transition<'s> {
         self.write_counts().await?;
         let dispatches = self.write_outbox().await?;
         crash::point("sqlite.before_commit");
-        self.tx.commit().await.map_err(database)?;
+        noted(self.store, self.tx.commit().await.map_err(database))?;
+        self.store.condition.well(self.wrote);
         crash::point("sqlite.committed");
         if self.claimable {
             self.store.hint();
@@ -234,6 +250,14 @@ impl<'s> Transition<'s> {
     }
 }
 
+/// Takes note of what went wrong.
+fn noted<T>(store: &SqliteStore, result: Result<T>) -> Result<T> {
+    if let Err(error) = &result {
+        store.condition.failed(error);
+    }
+    result
+}
+
 /// Where a batch stands after its change.
 pub(super) fn progress(row: &SqliteRow) -> Result<BatchProgress> {
     Ok(BatchProgress {
@@ -243,6 +267,7 @@ pub(super) fn progress(row: &SqliteRow) -> Result<BatchProgress> {
         counts: row::counts(row)?,
         remaining: row::number(row, "remaining")?,
         halting: row::flag(row, "halting")?,
+        tolerate: row::word(row, "tolerate")?,
     })
 }
 

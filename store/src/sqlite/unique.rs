@@ -73,7 +73,7 @@ async fn take_over(t: &mut Transition<'_>, job: &NewJob, found: &SqliteRow) -> R
     };
     let all = matches!(conflict, OnConflict::Replace);
     let statement = "
-        UPDATE job SET payload = ?2, trace = ?3, lane = coalesce(?4, lane), max_attempts = coalesce(?5, max_attempts),
+        UPDATE job SET payload = ?2, version = ?11, trace = ?3, lane = coalesce(?4, lane), max_attempts = coalesce(?5, max_attempts),
             granted = coalesce(?5, granted), timeout_ms = coalesce(?6, timeout_ms), retry = coalesce(?7, retry),
             state = ?8, run_at = ?9, queued_at = ?10
         WHERE id = ?1";
@@ -87,7 +87,8 @@ async fn take_over(t: &mut Transition<'_>, job: &NewJob, found: &SqliteRow) -> R
         .bind(all.then(|| check::json(&job.retry)).transpose()?)
         .bind(is.as_str())
         .bind(run_at)
-        .bind(queued_at);
+        .bind(queued_at)
+        .bind(job.version.max(1));
     t.run(query).await?;
     let lane = if all { job.lane } else { holder.lane };
     if was != is {

@@ -13,16 +13,17 @@ use uuid::Uuid;
 use super::error::database;
 use super::{SqliteStore, row};
 use crate::error::{Result, StoreError};
+use crate::views;
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView,
-    QueueView, StoredResult,
+    QueueView, StoredResult, UnservedView,
 };
 
 /// The most rows of one page.
 const PAGE_ROWS_MAX: u32 = 1_000;
 
 /// What a list shows of a job: everything but the payload, which may be large.
-const JOB_COLUMNS: &str = "id, tenant, queue, lane, kind, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items, \
+const JOB_COLUMNS: &str = "id, tenant, queue, lane, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items, \
                            output, error, worker_id, created_at, run_at, started_at, finished_at";
 
 pub(super) async fn batch(store: &SqliteStore, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
@@ -127,6 +128,12 @@ pub(super) async fn jobs(store: &SqliteStore, filter: &JobFilter, page: &Page) -
     if let Some(batch) = filter.batch {
         query.push(" AND batch_id = ").push_bind(batch.0);
     }
+    if let Some(error) = &filter.error {
+        query.push(" AND instr(lower(error), lower(").push_bind(error.clone()).push(")) > 0");
+    }
+    if let Some(since) = filter.since {
+        query.push(" AND finished_at >= ").push_bind(since.timestamp_micros());
+    }
     if let Some(after) = after_id(page)? {
         query.push(" AND id < ").push_bind(after);
     }
@@ -164,6 +171,27 @@ pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<Queu
     Ok(views.into_values().collect())
 }
 
+pub(super) async fn unserved(store: &SqliteStore, tenant: &str) -> Result<Vec<UnservedView>> {
+    let waiting = "
+        SELECT h.queue, h.kind, h.version, count(*) AS jobs
+        FROM (SELECT DISTINCT queue FROM queue_count WHERE tenant = ?1 AND state = 'queued' AND jobs > 0) q
+        JOIN job h ON h.id IN (SELECT j.id FROM job j WHERE j.queue = q.queue AND j.state = 'queued' AND j.tenant = ?1
+                               ORDER BY j.lane, j.id LIMIT ?2)
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    let query = sqlx::query(waiting).bind(tenant.to_owned()).bind(views::UNSERVED_LOOK);
+    let rows = query.fetch_all(&store.readers).await.map_err(database)?;
+    let waiting = rows.iter().map(|row| {
+        let (queue, kind) = (row::get(row, "queue")?, row::get(row, "kind")?);
+        Ok(UnservedView { queue, kind, version: row::number(row, "version")?, jobs: row::number(row, "jobs")? })
+    });
+    let waiting = waiting.collect::<Result<Vec<_>>>()?;
+    let alive = "SELECT queues, kinds FROM worker WHERE state = 'alive' AND lease_until >= ?1";
+    let now = store.now_micros().await?;
+    let workers = sqlx::query(alive).bind(now).fetch_all(&store.readers).await.map_err(database)?;
+    let serving = workers.iter().map(|row| Ok((row::json(row, "queues")?, row::json(row, "kinds")?)));
+    Ok(views::unserved(waiting, &serving.collect::<Result<Vec<_>>>()?))
+}
+
 fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
     match state {
         JobState::Scheduled => &mut view.scheduled,
@@ -189,8 +217,7 @@ pub(super) async fn quarantine(
     if filter.open_only {
         query.push(" AND state = 'open'");
     }
-    if let Some(after) = &page.after {
-        let after: i64 = after.parse().map_err(|_| bad_key(after, "a number"))?;
+    if let Some(after) = after_number(page)? {
         query.push(" AND id > ").push_bind(after);
     }
     query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
@@ -198,7 +225,12 @@ pub(super) async fn quarantine(
     rows.iter().map(quarantine_view).collect()
 }
 
-fn limit(page: &Page) -> u32 {
+/// The key of a list whose keys are numbers.
+pub(super) fn after_number(page: &Page) -> Result<Option<i64>> {
+    page.after.as_ref().map(|after| after.parse().map_err(|_| bad_key(after, "a number"))).transpose()
+}
+
+pub(super) fn limit(page: &Page) -> u32 {
     page.limit.clamp(1, PAGE_ROWS_MAX)
 }
 
@@ -210,7 +242,7 @@ fn bad_key(found: &str, right: &str) -> StoreError {
     StoreError::Invalid(format!("`{found}` is no key of this list; give {right} from the last row of the page before"))
 }
 
-fn batch_view(row: &SqliteRow) -> Result<BatchView> {
+pub(super) fn batch_view(row: &SqliteRow) -> Result<BatchView> {
     Ok(BatchView {
         id: row::id(row, "id")?,
         tenant: row::get(row, "tenant")?,
@@ -239,6 +271,7 @@ fn job_view(row: &SqliteRow) -> Result<JobView> {
         queue: row::get(row, "queue")?,
         lane: row::lane(row)?,
         kind: row::get(row, "kind")?,
+        version: row::number(row, "version")?,
         state: row::word(row, "state")?,
         attempt: row::number(row, "attempt")?,
         max_attempts: row::number(row, "max_attempts")?,

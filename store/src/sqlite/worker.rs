@@ -20,8 +20,8 @@ const SHOWN_MICROS: i64 = 86_400 * 1_000_000;
 pub(super) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<()> {
     let mut t = Transition::begin(store).await?;
     let statement = "
-        INSERT INTO worker (id, role, host, pid, version, slots, queues, started_at, seen_at, lease_until)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)
+        INSERT INTO worker (id, role, host, pid, version, slots, queues, started_at, seen_at, lease_until, kinds)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)
         ON CONFLICT DO NOTHING";
     let query = sqlx::query(statement)
         .bind(worker.id.0)
@@ -32,7 +32,8 @@ pub(super) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<
         .bind(worker.slots)
         .bind(check::json(&worker.queues)?)
         .bind(t.now)
-        .bind(later(t.now, worker.lease));
+        .bind(later(t.now, worker.lease))
+        .bind(check::json(&worker.kinds)?);
     t.run(query).await?;
     t.commit().await?;
     Ok(())
@@ -138,6 +139,7 @@ fn view(row: &SqliteRow) -> Result<WorkerView> {
         slots: row::number(row, "slots")?,
         running: row::number(row, "running")?,
         queues: row::json(row, "queues")?,
+        kinds: row::json(row, "kinds")?,
         started_at: row::instant(row, "started_at")?,
         seen_at: row::instant(row, "seen_at")?,
         state: row::get(row, "seen_state")?,

@@ -418,7 +418,11 @@ fn new_batch(batch: usize, key: Option<usize>, attempts: u32, other_tenant: bool
 fn chunk(number: usize, seq: usize, items: u64) -> NewChunk {
     let slice = Slice::Bytes { file: 0, from: 0, to: items, line: 1 };
     let seq = i64::try_from(seq).unwrap_or(0);
-    NewChunk { id: chunk_id(number), seq, payload: ChunkPayload { slice, items, first: seq.unsigned_abs() * 10 } }
+    NewChunk {
+        id: chunk_id(number),
+        seq,
+        payload: ChunkPayload { condemned: None, slice, items, first: seq.unsigned_abs() * 10 },
+    }
 }
 
 fn completion(side: &Side, claimed: &Claimed, ended: &Ended) -> Completion {

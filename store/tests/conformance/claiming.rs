@@ -19,7 +19,7 @@ conformance! {
     a_claim_by_id_takes_what_may_run,
     an_id_over_the_limit_is_busy,
     an_id_that_is_not_queued_any_more_is_stale,
-    an_id_of_a_kind_without_handler_is_stale,
+    an_id_of_a_kind_without_handler_is_foreign,
     an_id_named_twice_is_claimed_once,
     nothing_is_claimed_from_a_paused_queue,
     nothing_is_claimed_of_a_paused_batch,
@@ -158,16 +158,16 @@ async fn an_id_that_is_not_queued_any_more_is_stale(store: TestStore) {
     let ids = [asked[0].id, asked[1].id, unknown, asked[2].id];
     let report = store.claim(&claim_as(worker, 10), &ids).await.expect("claimed");
     assert_eq!(report.claimed.len(), 2);
-    assert_eq!((report.busy, report.stale), (Vec::new(), vec![asked[1].id, unknown]));
+    assert_eq!((report.busy, report.stale, report.unknown), (Vec::new(), vec![asked[1].id], vec![unknown]));
 }
 
-async fn an_id_of_a_kind_without_handler_is_stale(store: TestStore) {
+async fn an_id_of_a_kind_without_handler_is_foreign(store: TestStore) {
     let mut asked = testing::job();
     asked.kind = "unknown".to_owned();
     store.enqueue(std::slice::from_ref(&asked)).await.expect("enqueued");
     let worker = enter(&store).await;
     let report = store.claim(&claim_as(worker, 10), &[asked.id]).await.expect("asked");
-    assert_eq!((report.claimed.len(), report.busy.len(), report.stale), (0, 0, vec![asked.id]));
+    assert_eq!((report.claimed.len(), report.busy.len(), report.foreign), (0, 0, vec![asked.id]));
 }
 
 async fn an_id_named_twice_is_claimed_once(store: TestStore) {

@@ -291,7 +291,10 @@ async fn a_discarded_batch_leaves_nothing(store: TestStore) {
     store.create_batch(&new).await.expect("created");
     let chunks = testing::chunks(2, 5);
     store.add_chunks(new.id, &chunks).await.expect("added");
+    let beside = NewJob { batch: Some(new.id), ..testing::job() };
+    store.enqueue(std::slice::from_ref(&beside)).await.expect("a job of the batch that is no chunk");
     store.discard_batch(new.id).await.expect("taken back");
+    assert!(store.job(TENANT, beside.id).await.expect("asked").is_none());
     assert!(store.batch(TENANT, new.id).await.expect("asked").is_none());
     assert!(store.job(TENANT, chunks[0].id).await.expect("asked").is_none());
     store.discard_batch(new.id).await.expect("again, after an unknown commit result");

@@ -47,6 +47,7 @@ macro_rules! conformance {
     };
 }
 
+mod astray;
 mod claiming;
 mod completing;
 mod counters;
@@ -55,9 +56,15 @@ mod duties;
 mod effects;
 mod endings;
 mod fan_in;
+mod mending;
 mod opening;
+mod poison;
 mod redriving;
+mod restarting;
+mod schedules;
+mod splitting;
 mod steering;
+mod telling;
 mod unique;
 mod viewing;
 mod workers;

@@ -32,9 +32,14 @@ async fn migrating_again_changes_nothing(store: TestStore) {
 /// The same place without a schema: dropped again behind the store's back.
 async fn emptied(store: &TestStore) {
     let tables = [
+        "poison",
+        "discarded",
         "leader",
         "email",
         "worker",
+        "schedule_tick",
+        "schedule_backfill",
+        "schedule",
         "queue",
         "queue_count",
         "outbox",

@@ -115,43 +115,49 @@ struct Chunk {
     seq: i64,
     state: String,
     items: i64,
+    first: i64,
+    /// A half of one that lost its workers.
+    half: bool,
+    /// Its one item is set aside instead of being worked on.
+    condemned: bool,
 }
 
 /// The chunks, the counts, the quarantine and the result. Gives the items that must be in the output: number and
 /// amount in hundredths.
 async fn chunks(ground: &Ground, batch: &Batch, plan: &BatchPlan, input: &Input) -> Result<Vec<(i64, i64)>, String> {
-    let chunks: Vec<Chunk> =
-        sqlx::query_as("SELECT seq, state, items FROM job WHERE batch_id = $1::uuid AND seq IS NOT NULL ORDER BY seq")
-            .bind(&batch.id)
-            .fetch_all(&ground.pool)
-            .await
-            .map_err(broken)?;
+    let query = "SELECT seq, state, items, (payload::json ->> 'first')::bigint AS first, half_of IS NOT NULL AS half,
+                        payload::json ->> 'condemned' IS NOT NULL AS condemned
+                 FROM job WHERE batch_id = $1::uuid AND seq IS NOT NULL ORDER BY seq";
+    let chunks: Vec<Chunk> = sqlx::query_as(query).bind(&batch.id).fetch_all(&ground.pool).await.map_err(broken)?;
     let size = usize::try_from(plan.chunk).unwrap_or(1);
     let slices: Vec<&[Option<i64>]> = input.rows.chunks(size).collect();
     let whole = batch.state != "cancelled";
-    must(!whole || chunks.len() == slices.len(), || format!("{} chunks of {}", chunks.len(), slices.len()))?;
+    let planned = chunks.iter().filter(|chunk| !chunk.half).count();
+    must(!whole || planned == slices.len(), || format!("{planned} chunks of {}", slices.len()))?;
     let (mut ok, mut dirty, mut dead, mut cancelled, mut dead_chunks) = (Vec::new(), BTreeSet::new(), 0, 0, 0);
+    let mut covered = BTreeSet::new();
     for (number, chunk) in chunks.iter().enumerate() {
-        let slice = slices.get(number).ok_or("more chunks than the input has")?;
-        must(chunk.seq == number as i64 && chunk.items == slice.len() as i64, || format!("{chunk:?} at {number}"))?;
-        let rows = (number * size..).zip(slice.iter());
-        match chunk.state.as_str() {
-            "done" => {
-                for (row, amount) in rows {
-                    match amount {
-                        Some(amount) => ok.push((row as i64, *amount)),
-                        None => drop(dirty.insert(row as i64)),
-                    }
-                }
-            }
-            "dead" => {
-                dead += slice.len() as i64;
-                dead_chunks += 1;
-            }
-            "cancelled" => cancelled += slice.len() as i64,
-            other => return Err(format!("chunk {number} is {other}")),
+        // One that was split has no items any more: its halves have them.
+        let split = chunk.state == "cancelled" && chunk.items == 0;
+        if !chunk.half {
+            let slice = slices.get(number).ok_or("more chunks than the input has")?;
+            let right = chunk.seq == number as i64 && (split || chunk.items == slice.len() as i64);
+            must(right && chunk.first == (number * size) as i64, || format!("{chunk:?} at {number}"))?;
         }
+        for row in chunk.first..chunk.first + chunk.items {
+            must(covered.insert(row), || format!("item {row} is in two chunks"))?;
+            let amount = usize::try_from(row).ok().and_then(|row| input.rows.get(row)).ok_or("more items than rows")?;
+            match (chunk.state.as_str(), amount) {
+                ("done", Some(amount)) if !chunk.condemned => ok.push((row, *amount)),
+                ("done", _) => drop(dirty.insert(row)),
+                ("dead", _) => dead += 1,
+                ("cancelled", _) => cancelled += 1,
+                (other, _) => return Err(format!("chunk {number} is {other}")),
+            }
+        }
+        dead_chunks += i64::from(chunk.state == "dead");
     }
+    must(!whole || covered.len() == input.rows.len(), || format!("{} items are in chunks", covered.len()))?;
     let all = chunks.iter().map(|chunk| chunk.items).sum::<i64>();
     let expected = [all, ok.len() as i64, 0, dirty.len() as i64 + dead, cancelled, dead_chunks, chunks.len() as i64];
     let counted =

@@ -11,10 +11,12 @@ use async_trait::async_trait;
 use futures::poll;
 use gristmill_broker::testing::simulated::Dice;
 use gristmill_core::Instant;
+use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use gristmill_store::*;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use crate::world::{Process, World};
 
@@ -261,5 +263,31 @@ plain! {
     quarantine(filter: &QuarantineFilter, page: &Page) -> Vec<QuarantineView>;
     email(email: &NewEmail) -> EmailRecord;
     email_move(key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> bool;
+    astray(claim: &Claim) -> Vec<JobId>;
+    tell_late(limit: u32) -> Dispatched;
+    copies(keep: Duration, limit: u32) -> Vec<(BatchId, SourceStamp)>;
+    copies_gone(batch: BatchId) -> ();
+    restart_batch(tenant: &str, restart: &Restart, dry_run: bool) -> Steered;
+    mend_quarantine(tenant: &str, mending: &Mending, dry_run: bool) -> MendReport;
+    split_chunk(tenant: &str, job: JobId, dry_run: bool) -> Steered;
+    unserved(tenant: &str) -> Vec<UnservedView>;
+    bury(poison: &[NewPoison]) -> ();
+    unknown_jobs(ids: &[JobId]) -> Vec<JobId>;
+    poison(page: &Page) -> Vec<PoisonView>;
+    poison_message(id: i64) -> Option<PoisonMessage>;
+    drop_poison(ids: &[i64], dry_run: bool) -> Steered;
+    save_schedule(save: &SaveSchedule) -> ScheduleView;
+    remove_schedule(tenant: &str, name: &str) -> bool;
+    schedules(tenant: Option<&str>, name: Option<&str>) -> Vec<ScheduleView>;
+    due_schedules(now: Instant, limit: u32) -> Vec<ScheduleView>;
+    fire(firings: &[Firing]) -> FireReport;
+    note_ended_runs() -> u64;
+    startable_ticks(limit: u32) -> Vec<TickView>;
+    orphaned_plans(limit: u32) -> Vec<(String, BatchId)>;
+    unfire(batch: BatchId, reason: &str, again: bool) -> bool;
+    ticks(filter: &TickFilter) -> Vec<TickView>;
+    backfill(backfill: &NewBackfill) -> u64;
+    steer_backfill(tenant: &str, id: Uuid, paused: Option<bool>) -> u64;
+    backfills(tenant: &str, schedule: &str) -> Vec<BackfillView>;
     lead(name: &str, holder: WorkerId, lease: Duration) -> Option<i64>;
 }

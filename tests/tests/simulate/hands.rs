@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use gristmill_broker::testing::simulated::{Dice, mix};
 use gristmill_core::aggregate::Aggregation;
 use gristmill_core::chunk::{ChunkResult, SetAside};
+use gristmill_core::job::ClaimedJob;
 use gristmill_core::settle::Ending;
 use gristmill_jobs::kind::aggregate::AggregateHandler;
 use gristmill_jobs::{Finish, Handler, JobContext, Registry};
@@ -71,7 +72,7 @@ impl Handler for Hand {
             history.name(job.fence.job.0)
         });
         let mut dice = Dice::new(mix(self.world.case.seed ^ mix(name)) ^ mix(u64::from(job.fence.attempt)));
-        let deed = self.deed(name, &mut dice);
+        let deed = if is_condemned(job) { Deed::EndWell } else { self.deed(name, &mut dice) };
         self.takes(dice.millis(1, self.world.plan.hands.longest)).await;
         match deed {
             Deed::EndWell => self.end_well(context, dice.draw() >> 32).await,
@@ -155,9 +156,15 @@ impl Hand {
         let job = &context.job;
         let (batch, seq) = (job.batch.expect("a chunk's batch"), job.seq.expect("a chunk's number"));
         let mut told = Told { token, ..Told::default() };
+        let condemned = is_condemned(job);
         let (mut absorber, mut set_aside) = (aggregation.absorber(), Vec::new());
         for position in items::positions(&job.payload) {
             match items::lot(batch, seq, position) {
+                // It has killed its workers: it is only read.
+                _ if condemned => {
+                    set_aside.push(bad(position));
+                    told.bad.push(position);
+                }
                 Lot::Good => {
                     absorber.absorb(&items::item(batch, position, token)).expect("an item that fits");
                     told.ok.push(position);
@@ -181,6 +188,11 @@ impl Hand {
         self.world.history(|history| history.told.insert(job.fence, told));
         finish
     }
+}
+
+/// Whether a chunk is only read, to set its one item aside.
+fn is_condemned(job: &ClaimedJob) -> bool {
+    !job.payload["condemned"].is_null()
 }
 
 fn bad(position: u64) -> SetAside {

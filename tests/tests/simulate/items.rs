@@ -53,10 +53,22 @@ pub(crate) fn item(batch: BatchId, position: u64, token: u64) -> Value {
 pub(crate) fn positions(payload: &Value) -> Vec<u64> {
     let payload: ChunkPayload = serde_json::from_value(payload.clone()).expect("a chunk's payload");
     match &payload.slice {
+        Slice::Part { whole, skip, .. } => {
+            let skip = usize::try_from(*skip).expect("few items");
+            of_slice(whole).into_iter().skip(skip).take(usize::try_from(payload.items).expect("few items")).collect()
+        }
+        whole => of_slice(whole),
+    }
+}
+
+/// The positions of what is no part. Its planner counts bytes as if each item had one.
+fn of_slice(slice: &Slice) -> Vec<u64> {
+    match slice {
         Slice::Inline { zstd } => {
             inline::decode(zstd).expect("what the store packed").into_iter().map(|item| item.position).collect()
         }
-        Slice::Bytes { .. } | Slice::Keys { .. } => (payload.first..payload.first + payload.items).collect(),
+        Slice::Bytes { from, to, .. } => (*from..*to).collect(),
+        Slice::Keys { .. } | Slice::Part { .. } => panic!("no batch here has such chunks"),
     }
 }
 

@@ -192,8 +192,8 @@ fn caught(mutant: Mutant, story: Story) -> u64 {
 
 #[test]
 fn every_clause_that_is_taken_away_is_noticed() {
-    // An incarnation that is over and claims all the same harms nothing that this oracle can see, since what it
-    // claims is rescued at once; the conformance suite asks for that clause.
+    // That an incarnation which is over claims nothing is a second line of defence: the next rescue takes the job back,
+    // and its fence holds. It costs time alone, and no seed notices that it is gone.
     for clause in Clause::ALL.into_iter().filter(|clause| *clause != Clause::ClaimerIsAlive) {
         // In a storm it may be right to claim a job that somebody still runs.
         let story = if clause == Clause::ClaimOnce { Story::Kill } else { Story::Storm };

@@ -231,6 +231,8 @@ async fn place(world: &World, listed: &JobView, places: &mut Places) {
             places.bad.extend(told.bad.into_iter().map(|position| (position, job.seq.unwrap_or(-1))));
         }
         JobState::Dead => places.dead.extend(positions),
+        // Its halves have its items.
+        JobState::Cancelled if job.error.as_deref().is_some_and(|error| error.starts_with("split into chunks")) => {}
         JobState::Cancelled => places.cancelled.extend(positions),
         JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {}
     }

@@ -92,7 +92,7 @@ async fn plan(
     let (mut first, mut chunks) = (0, Vec::new());
     for (seq, items) in (0..).zip(sizes) {
         let slice = Slice::Bytes { file: 0, from: first, to: first + items, line: first + 1 };
-        chunks.push(NewChunk { id: JobId(world.id()), seq, payload: ChunkPayload { slice, items, first } });
+        chunks.push(NewChunk { id: JobId(world.id()), seq, payload: ChunkPayload::new(slice, items, first) });
         first += items;
     }
     while !chunks.is_empty() {

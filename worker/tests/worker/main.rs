@@ -4,4 +4,5 @@ mod endings;
 mod ground;
 mod loops;
 mod messages;
+mod poison;
 mod steps;

@@ -14,7 +14,7 @@ use crate::ground::{Ground, ground_on};
 use crate::loops::Process;
 
 /// A store of its own and a namespace, which goes last: it closes the broker and clears away.
-async fn ground_over(change: impl FnOnce(&mut Settings)) -> (Ground, Namespace) {
+pub(crate) async fn ground_over(change: impl FnOnce(&mut Settings)) -> (Ground, Namespace) {
     let namespace = Namespace::new(&["default", "mail"]);
     let mut settings = namespace.settings();
     change(&mut settings);
@@ -22,7 +22,7 @@ async fn ground_over(change: impl FnOnce(&mut Settings)) -> (Ground, Namespace) 
     (ground_on(TestStore::sqlite(true).await, broker, settings.window), namespace)
 }
 
-async fn until(ground: &Ground, wanted: impl FnMut(&Health) -> bool) {
+pub(crate) async fn until(ground: &Ground, wanted: impl FnMut(&Health) -> bool) {
     let mut health = ground.road.broker().health();
     let waiting = health.wait_for(wanted);
     tokio::time::timeout(PATIENCE, waiting).await.expect("the broker's health changes").expect("its supervisor lives");
@@ -74,6 +74,46 @@ async fn a_message_that_is_repeated_changes_nothing() {
     assert_eq!(ground.job(later).await.state, JobState::Scheduled, "nothing starts before its time");
     assert_eq!(ground.hand.begun.load(Ordering::SeqCst), 1);
     worker.retire().await.expect("retired");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kind_that_one_worker_lacks_is_run_by_another_without_waiting_for_the_probe() {
+    let (ground, _namespace) = ground_over(|_| {}).await;
+    until(&ground, Health::is_up).await;
+    // The only worker takes the message, and lacks the kind.
+    let mut lacks = ground.worker().await;
+    let id = ground.enqueue("succeed", |job| job.kind = "resize".to_owned()).await;
+    let newer = ground.enqueue("succeed", |job| job.version = 2).await;
+    let ours = ground.enqueue("succeed", |_| {}).await;
+    let drained = async || {
+        lacks.step().await.expect("a step");
+        let depth = ground.road.broker().depth("default").await.ok() == Some(Some(0));
+        (depth && ground.home.count("SELECT count(*) FROM job WHERE astray").await == 2).then_some(())
+    };
+    let mut drained = drained;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while drained().await.is_none() {
+        assert!(tokio::time::Instant::now() < deadline, "the messages never came");
+    }
+    assert_eq!(ground.job(ours).await.state, JobState::Done, "its own work is not held up");
+    for waits in [id, newer] {
+        assert_eq!(ground.job(waits).await.state, JobState::Queued, "neither failed nor dropped");
+    }
+    // Nobody loops: nothing is on the road, and nothing waits to be.
+    assert_eq!(lacks.step().await.expect("a step"), 0);
+    assert_eq!(outbox(&ground).await, 0);
+    // One that has both comes, and finds them although there are no messages for them any more.
+    let mut options = ground.options();
+    let told = options.registry.get("told").cloned().expect("registered");
+    options.registry.insert("resize", std::sync::Arc::clone(&told));
+    options.registry.insert_reading("told", vec![1, 2], told);
+    let process = Process::start(options);
+    for found in [id, newer] {
+        ground.until(found, JobState::Done).await;
+    }
+    assert_eq!(process.stop().await.settled, 2);
+    assert_eq!(ground.hand.begun.load(Ordering::SeqCst), 3, "each ran once");
+    lacks.retire().await.expect("retired");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gristmill_core::dispatch::Dispatch;
+use lapin::BasicProperties;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -167,8 +168,11 @@ impl Taking {
 }
 
 fn delivery(tag: u64, parcel: Parcel) -> Delivery {
+    let message = Message::decode(&parcel.bytes);
     Delivery {
-        message: Message::decode(&parcel.bytes),
+        data: if message.is_ok() { parcel.bytes } else { Vec::new() },
+        properties: BasicProperties::default(),
+        message,
         queue: parcel.queue,
         lane: parcel.lane,
         redelivered: parcel.returns > 0,

@@ -105,7 +105,7 @@ impl Planner {
         self.ended = !page.more;
         let Some(upto) = page.upto else { return Ok(None) };
         let slice = Slice::Keys { after: self.after.replace(upto.clone()), upto: Some(upto) };
-        let payload = ChunkPayload { slice, items: page.items, first: self.first };
+        let payload = ChunkPayload::new(slice, page.items, self.first);
         self.first += page.items;
         Ok(Some(payload))
     }

@@ -1,0 +1,23 @@
+//! When work starts by itself: the arithmetic of schedules. No clock is read here; instants come in.
+//!
+//! * [`ScheduleSpec`]: a schedule as `[schedule.NAME]` spells it.
+//! * [`Timetable`]: the same, compiled: ticks before, after and between instants, in the schedule's zone.
+//! * [`missed`]: which of the ticks that are due run, and which are recorded as skipped.
+//! * [`overlap`]: what a tick does while earlier runs are still under way.
+//! * [`describe`]: an expression in plain language.
+//!
+//! What happens when clocks are put forward or back is decided in one place, the module `wall`.
+
+mod cron;
+pub mod describe;
+pub mod missed;
+pub mod overlap;
+mod spec;
+mod ticks;
+mod wall;
+
+pub use missed::{CatchUp, Due, DueTick, Missed};
+pub use overlap::{Busy, Overlap, Step};
+pub use spec::{JobSpec, ScheduleError, ScheduleSpec, Target};
+pub use ticks::{Note, Ticks, Timetable};
+pub use wall::{TZDB_VERSION, instant, zone};

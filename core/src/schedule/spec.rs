@@ -1,0 +1,260 @@
+//! A schedule as `[schedule.NAME]` in `config.toml`, a batch's own `schedule`, and the store spell it.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::cron::Pattern;
+use super::missed::{CatchUp, Missed};
+use super::overlap::Overlap;
+use super::ticks::{EVERY_MIN, Rhythm};
+use super::wall;
+use crate::Instant;
+use crate::definition::OneOrMany;
+use crate::duration::Span;
+use crate::job::Lane;
+
+/// The most missed ticks that may run one after the other.
+pub(super) const MISSED_MAX: u32 = 1_000;
+
+/// The most instants that `at` may list.
+pub(super) const AT_MAX: usize = 1_000;
+
+/// How late the newest tick may be and count as on time, unless said.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// How many missed ticks run with `missed = "all"`, unless said.
+const MISSED_DEFAULT: u32 = 100;
+
+/// A schedule: when (exactly one of `cron`, `every` and `at`), and what (a batch, or a job).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Wall-clock times: minute, hour, day of month, month, day of week; seconds may come first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// A fixed interval, at least a second, counted from `start`, or from 1970 in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
+    /// One instant or several: RFC 3339, or a date and time on the zone's wall clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<OneOrMany>,
+    /// The IANA zone of the wall clock; UTC unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// No tick before this instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// No tick after this instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+    /// Each run starts up to so long after its tick, always as long for the same tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Span>,
+    /// What becomes of ticks that came while nobody was there to keep them.
+    #[serde(default)]
+    pub missed: Missed,
+    /// Missed ticks that are later than this never run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_within: Option<Span>,
+    /// How many missed ticks run with `missed = "all"`, the newest: 100 unless said, at most 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed_max: Option<u32>,
+    /// How late the newest tick may be and still count as on time: a minute unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Span>,
+    /// What a tick does while an earlier run is under way.
+    #[serde(default)]
+    pub overlap: Overlap,
+    /// Whether it runs by itself; `true` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Parameters for the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
+    /// The batch definition that it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    /// The job that it enqueues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobSpec>,
+}
+
+/// The job that a schedule enqueues.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// What it does.
+    pub kind: String,
+    /// What it does it with.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub payload: Value,
+    /// Where it waits, instead of where its kind says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// In which lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
+    /// How many attempts it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// How long one attempt may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+/// What a schedule starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target<'a> {
+    /// A run of this batch definition.
+    Batch(&'a str),
+    /// This job.
+    Job(&'a JobSpec),
+}
+
+/// What is wrong with a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}`: {message}")]
+pub struct ScheduleError {
+    /// The key below the schedule; empty for the schedule itself.
+    pub key: &'static str,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+fn wrong<T>(key: &'static str, message: impl Into<String>) -> Result<T, ScheduleError> {
+    Err(ScheduleError { key, message: message.into() })
+}
+
+impl ScheduleSpec {
+    /// The zone of its wall clock.
+    ///
+    /// # Errors
+    ///
+    /// When it is not in the time zone database.
+    pub fn zone(&self) -> Result<Tz, ScheduleError> {
+        let Some(name) = &self.timezone else { return Ok(Tz::UTC) };
+        wall::zone(name).ok_or_else(|| ScheduleError {
+            key: "timezone",
+            message: format!("`{name}` is not a time zone known here"),
+        })
+    }
+
+    /// What it starts.
+    ///
+    /// # Errors
+    ///
+    /// When it names neither a batch nor a job, or both.
+    pub fn target(&self) -> Result<Target<'_>, ScheduleError> {
+        match (&self.batch, &self.job) {
+            (Some(batch), None) => Ok(Target::Batch(batch)),
+            (None, Some(job)) => Ok(Target::Job(job)),
+            (None, None) => wrong("", "starts nothing; give one of `batch` and `job`"),
+            (Some(_), Some(_)) => wrong("", "has batch and job; give only one of them"),
+        }
+    }
+
+    /// How missed ticks are dealt with.
+    pub fn catch_up(&self) -> CatchUp {
+        CatchUp {
+            policy: self.missed,
+            within: self.missed_within.map(|within| within.0),
+            max: usize::try_from(self.missed_max.unwrap_or(MISSED_DEFAULT)).unwrap_or(usize::MAX),
+            grace: self.grace.map_or(GRACE, |grace| grace.0),
+        }
+    }
+
+    /// Whether both have the same ticks.
+    pub fn same_time(&self, other: &Self) -> bool {
+        let time = |spec: &Self| {
+            let Self { cron, every, at, timezone, start, end, .. } = spec.clone();
+            (cron, every, at, timezone, start, end)
+        };
+        time(self) == time(other)
+    }
+
+    /// Everything that can be known to be wrong, with no zone database beyond ours and no clock.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, and at which key.
+    pub fn check(&self) -> Result<(), ScheduleError> {
+        super::Timetable::compile("", self)?;
+        if self.missed_max.is_some_and(|max| !(1..=MISSED_MAX).contains(&max)) {
+            return wrong("missed_max", format!("must be 1 to {MISSED_MAX}"));
+        }
+        if let (Some(every), Some(jitter)) = (self.every, self.jitter)
+            && jitter.0 > every.0
+        {
+            return wrong("jitter", "is longer than `every`; a run would start after the next tick");
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_at(&self, zone: Tz) -> Result<Option<Instant>, ScheduleError> {
+        self.start.as_deref().map(|text| read("start", text, zone)).transpose()
+    }
+
+    pub(super) fn end_at(&self, zone: Tz) -> Result<Option<Instant>, ScheduleError> {
+        let end = self.end.as_deref().map(|text| read("end", text, zone)).transpose()?;
+        match (self.start_at(zone)?, end) {
+            (Some(start), Some(end)) if end < start => wrong("end", "lies before `start`"),
+            _ => Ok(end),
+        }
+    }
+
+    pub(super) fn rhythm(&self, zone: Tz, start: Option<Instant>) -> Result<Rhythm, ScheduleError> {
+        match (&self.cron, self.every, &self.at) {
+            (Some(cron), None, None) => cron_rhythm(cron),
+            (None, Some(every), None) => every_rhythm(every.0, start),
+            (None, None, Some(at)) => at_rhythm(at.as_slice(), zone),
+            (None, None, None) => wrong("", "says no time; give one of `cron`, `every` and `at`"),
+            _ => wrong("", "says more than one time; give only one of `cron`, `every` and `at`"),
+        }
+    }
+}
+
+fn read(key: &'static str, text: &str, zone: Tz) -> Result<Instant, ScheduleError> {
+    let right = "write one such as `2030-01-31T02:00:00Z`, or `2030-01-31T02:00` on the zone's clock";
+    wall::instant(text, zone)
+        .ok_or_else(|| ScheduleError { key, message: format!("`{text}` is not an instant; {right}") })
+}
+
+fn cron_rhythm(text: &str) -> Result<Rhythm, ScheduleError> {
+    let right = "write minute, hour, day of month, month and day of week, such as `0 2 * * *`";
+    let pattern = match Pattern::parse(text) {
+        Ok(pattern) => pattern,
+        Err(error) => return wrong("cron", format!("`{text}` is not a schedule: {error}; {right}")),
+    };
+    if pattern.next(Instant::UNIX_EPOCH.naive_utc(), true).is_none() {
+        return wrong("cron", format!("`{text}` never comes: there is no such day"));
+    }
+    Ok(Rhythm::Cron(Box::new(pattern)))
+}
+
+fn every_rhythm(every: Duration, start: Option<Instant>) -> Result<Rhythm, ScheduleError> {
+    let millis = TimeDelta::from_std(every).map_or(i64::MAX, |every| every.num_milliseconds());
+    if every < EVERY_MIN {
+        return wrong("every", "is shorter than a second; write one such as `15m`");
+    }
+    Ok(Rhythm::Every { millis, anchor: start.unwrap_or(Instant::UNIX_EPOCH) })
+}
+
+fn at_rhythm(texts: &[String], zone: Tz) -> Result<Rhythm, ScheduleError> {
+    if texts.is_empty() || texts.len() > AT_MAX {
+        return wrong("at", format!("must list 1 to {AT_MAX} instants"));
+    }
+    let mut instants = texts.iter().map(|text| read("at", text, zone)).collect::<Result<Vec<_>, _>>()?;
+    instants.sort_unstable();
+    instants.dedup();
+    Ok(Rhythm::At(instants))
+}

@@ -1,0 +1,207 @@
+//! A schedule compiled: its ticks before, after and between instants.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+
+use super::cron::Pattern;
+use super::wall::{self, Place};
+use super::{ScheduleError, ScheduleSpec};
+use crate::Instant;
+
+/// The shortest interval: a second.
+pub(super) const EVERY_MIN: Duration = Duration::from_secs(1);
+
+/// How far back a tick before an instant is looked for: a little more than the longest rhythm of a calendar in
+/// practice, the 29th of February.
+const BACK_MAX: TimeDelta = TimeDelta::days(9 * 366);
+
+/// The due times of a schedule.
+#[derive(Debug, Clone)]
+pub struct Timetable {
+    name: String,
+    rhythm: Rhythm,
+    zone: Tz,
+    start: Option<Instant>,
+    end: Option<Instant>,
+    jitter: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Rhythm {
+    Cron(Box<Pattern>),
+    /// Every so many milliseconds, counted from an instant.
+    Every {
+        millis: i64,
+        anchor: Instant,
+    },
+    /// At these instants, in order.
+    At(Vec<Instant>),
+}
+
+/// Ticks of a stretch of time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ticks {
+    /// The first of them, in order.
+    pub ticks: Vec<Instant>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// What the clocks did to a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// The time that the expression says lies in an hour that the clocks skip: this is the first instant after it.
+    Moved,
+    /// The clock shows this time twice: this is the first.
+    First,
+    /// The clock shows this time twice: this is the second.
+    Again,
+}
+
+impl Note {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Moved => "clocks go forward: moved to the first instant after the missing hour",
+            Self::First => "clocks go back: the first of two such times",
+            Self::Again => "clocks go back: the second of two such times",
+        }
+    }
+}
+
+impl Timetable {
+    /// Compiles a schedule. The name is what its jitter hangs on.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the schedule, and at which key.
+    pub fn compile(name: &str, spec: &ScheduleSpec) -> Result<Self, ScheduleError> {
+        let zone = spec.zone()?;
+        let (start, end) = (spec.start_at(zone)?, spec.end_at(zone)?);
+        let rhythm = spec.rhythm(zone, start)?;
+        let jitter = spec.jitter.map(|jitter| jitter.0).unwrap_or_default();
+        Ok(Self { name: name.to_owned(), rhythm, zone, start, end, jitter })
+    }
+
+    /// The zone of its wall clock.
+    pub fn zone(&self) -> Tz {
+        self.zone
+    }
+
+    /// The first tick after an instant. `None` when there is none.
+    pub fn next(&self, after: Instant) -> Option<Instant> {
+        // One microsecond before the start, so that a tick at the start itself counts.
+        let after = self.start.map_or(after, |start| after.max(start - TimeDelta::microseconds(1)));
+        self.ahead(after).filter(|tick| self.end.is_none_or(|end| *tick <= end))
+    }
+
+    /// The last tick before an instant. `None` when there is none within nine years.
+    pub fn previous(&self, before: Instant) -> Option<Instant> {
+        let before = self.end.map_or(before, |end| before.min(end + TimeDelta::microseconds(1)));
+        self.behind(before).filter(|tick| self.start.is_none_or(|start| *tick >= start))
+    }
+
+    /// Whether an instant is a tick.
+    pub fn is_tick(&self, at: Instant) -> bool {
+        self.next(at - TimeDelta::microseconds(1)) == Some(at)
+    }
+
+    /// The ticks after one instant and not after another, at most `cap` of them.
+    pub fn between(&self, after: Instant, until: Instant, cap: usize) -> Ticks {
+        let mut found = Ticks::default();
+        let mut last = after;
+        while let Some(tick) = self.next(last).filter(|tick| *tick <= until) {
+            if found.ticks.len() == cap {
+                found.more = true;
+                break;
+            }
+            found.ticks.push(tick);
+            last = tick;
+        }
+        found
+    }
+
+    /// The logical interval that a tick stands for: from the tick before it, whether that ran or not, to itself.
+    /// Where there is none before, it is empty.
+    pub fn interval(&self, tick: Instant) -> (Instant, Instant) {
+        (self.behind(tick).unwrap_or(tick), tick)
+    }
+
+    /// When a tick starts its run: a fixed while after it, less than the jitter, that depends on the schedule's name
+    /// and the tick alone, so that every scheduler finds the same.
+    pub fn fires_at(&self, tick: Instant) -> Instant {
+        let millis = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
+        if millis == 0 {
+            return tick;
+        }
+        let wait = hash(&self.name, tick.timestamp_millis()) % millis;
+        tick + TimeDelta::milliseconds(i64::try_from(wait).unwrap_or(0))
+    }
+
+    /// What the clocks did to a tick, if anything.
+    pub fn note(&self, tick: Instant) -> Option<Note> {
+        let Rhythm::Cron(pattern) = &self.rhythm else { return None };
+        let shown = wall::local(self.zone, tick);
+        match wall::place(self.zone, shown) {
+            Place::Twice(first) => Some(if first == tick { Note::First } else { Note::Again }),
+            Place::Once(_) | Place::Never(_) => {
+                // A tick at which the expression does not match what the clock shows was moved there.
+                let before = shown - TimeDelta::seconds(1);
+                (pattern.next(before, false) != Some(shown)).then_some(Note::Moved)
+            }
+        }
+    }
+
+    fn ahead(&self, after: Instant) -> Option<Instant> {
+        match &self.rhythm {
+            Rhythm::Cron(pattern) => wall::next(self.zone, pattern, after),
+            Rhythm::Every { millis, anchor } => {
+                let past = (after - *anchor).num_microseconds()?.div_euclid(1_000);
+                let count = past.div_euclid(*millis).checked_add(1)?;
+                anchor.checked_add_signed(TimeDelta::try_milliseconds(count.checked_mul(*millis)?)?)
+            }
+            Rhythm::At(instants) => instants.iter().find(|at| **at > after).copied(),
+        }
+    }
+
+    fn behind(&self, before: Instant) -> Option<Instant> {
+        match &self.rhythm {
+            Rhythm::Cron(_) => self.cron_behind(before),
+            Rhythm::Every { millis, .. } => {
+                let next = self.ahead(before - TimeDelta::microseconds(1))?;
+                next.checked_sub_signed(TimeDelta::try_milliseconds(*millis)?)
+            }
+            Rhythm::At(instants) => instants.iter().rev().find(|at| **at < before).copied(),
+        }
+    }
+
+    /// Forwards through windows that reach further and further back: there is then one rule for what a tick is.
+    fn cron_behind(&self, before: Instant) -> Option<Instant> {
+        let mut reach = TimeDelta::minutes(1);
+        loop {
+            let mut found = None;
+            let mut from = before - reach;
+            while let Some(tick) = self.ahead(from).filter(|tick| *tick < before) {
+                found = Some(tick);
+                from = tick;
+            }
+            if found.is_some() || reach > BACK_MAX {
+                return found;
+            }
+            reach = reach * 4;
+        }
+    }
+}
+
+/// FNV-1a over the name and the tick, then mixed, so that neighbours are far apart.
+fn hash(name: &str, tick: i64) -> u64 {
+    let mut state: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in name.bytes().chain(tick.to_be_bytes()) {
+        state = (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    state = (state ^ (state >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    state = (state ^ (state >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    state ^ (state >> 33)
+}

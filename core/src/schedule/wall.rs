@@ -1,0 +1,148 @@
+//! The wall clock of a zone, and what becomes of a time that it shows twice or never.
+//!
+//! **The rule.** A time in the missing hour of spring stands for the first instant after it. A time in the
+//! repeated hour of autumn stands for the first of the two. Each happens once.
+//!
+//! An expression that says the same for every hour of the day (`*/15 * * * *`, `0 * * * *`) counts minutes, not
+//! hours: it follows elapsed time, as Vixie's cron does, so that a repeated hour has its ticks again and a missing
+//! one leaves no gap. Fixed intervals (`every`) follow UTC and never see a wall clock.
+
+use std::str::FromStr;
+
+use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, SubsecRound, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+
+use super::cron::Pattern;
+use crate::Instant;
+
+/// Which edition of the time zone database this program was built with.
+pub const TZDB_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
+
+/// Two changes of a zone's offset are never closer than this.
+const STEP: TimeDelta = TimeDelta::hours(12);
+
+/// No clock is put forward by more than a day (Samoa, 2011), and no offset is beyond 15 hours.
+const REACH: TimeDelta = TimeDelta::hours(48);
+
+/// A zone of the IANA database, such as `Europe/London` or `UTC`.
+pub fn zone(name: &str) -> Option<Tz> {
+    Tz::from_str(name).ok()
+}
+
+/// Reads an instant: RFC 3339 with its offset, or a date and time (or a date alone) on the zone's wall clock.
+pub fn instant(text: &str, zone: Tz) -> Option<Instant> {
+    let text = text.trim();
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        // No store keeps less than a microsecond.
+        return Some(at.to_utc().trunc_subsecs(6));
+    }
+    let text = text.replacen(' ', "T", 1);
+    let wall = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok())
+        .or_else(|| NaiveDateTime::parse_from_str(&format!("{text}T00:00"), "%Y-%m-%dT%H:%M").ok())?;
+    Some(place(zone, wall).instant().trunc_subsecs(6))
+}
+
+/// Where a wall-clock time lies on the line of instants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The clock shows it once.
+    Once(Instant),
+    /// The clock shows it twice; this is the first time.
+    Twice(Instant),
+    /// The clock never shows it; this is the first instant after the gap.
+    Never(Instant),
+}
+
+impl Place {
+    /// The one instant that it stands for.
+    pub(super) fn instant(self) -> Instant {
+        match self {
+            Self::Once(at) | Self::Twice(at) | Self::Never(at) => at,
+        }
+    }
+}
+
+/// Where a wall-clock time of a zone lies.
+pub(super) fn place(zone: Tz, wall: NaiveDateTime) -> Place {
+    match zone.from_local_datetime(&wall) {
+        LocalResult::Single(at) => Place::Once(at.to_utc()),
+        LocalResult::Ambiguous(one, other) => Place::Twice(one.min(other).to_utc()),
+        LocalResult::None => Place::Never(after_gap(zone, wall)),
+    }
+}
+
+/// What the clock of the zone shows.
+pub(super) fn local(zone: Tz, at: Instant) -> NaiveDateTime {
+    at.with_timezone(&zone).naive_local()
+}
+
+/// The first tick after an instant.
+pub(super) fn next(zone: Tz, pattern: &Pattern, after: Instant) -> Option<Instant> {
+    let after = after.trunc_subsecs(0);
+    if pattern.every_hour() {
+        return next_elapsed(zone, pattern, after);
+    }
+    let mut wall = local(zone, after);
+    loop {
+        wall = pattern.next(wall, false)?;
+        // Inside the second pass of a repeated hour the times ahead on the clock stand for the first pass.
+        let at = place(zone, wall).instant();
+        if at > after {
+            return Some(at);
+        }
+    }
+}
+
+/// The same between changes of the offset, each stretch by itself.
+fn next_elapsed(zone: Tz, pattern: &Pattern, after: Instant) -> Option<Instant> {
+    let (mut from, mut inclusive) = (after, false);
+    loop {
+        let offset = offset(zone, from);
+        let wall = pattern.next(from.naive_utc().checked_add_signed(offset)?, inclusive)?;
+        let at = wall.checked_sub_signed(offset)?.and_utc();
+        match first_change(zone, from, at) {
+            None => return Some(at),
+            Some(change) => (from, inclusive) = (change, true),
+        }
+    }
+}
+
+fn offset(zone: Tz, at: Instant) -> TimeDelta {
+    TimeDelta::seconds(i64::from(zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()))
+}
+
+/// The first instant after `from`, and not after `to`, at which the offset is another one than at `from`.
+fn first_change(zone: Tz, from: Instant, to: Instant) -> Option<Instant> {
+    let before = offset(zone, from);
+    let mut same = from;
+    while same < to {
+        let ahead = (same + STEP).min(to);
+        if offset(zone, ahead) != before {
+            return Some(first(same, ahead, |at| offset(zone, at) != before));
+        }
+        same = ahead;
+    }
+    None
+}
+
+/// The first instant that the clock shows after the gap in which a time lies.
+fn after_gap(zone: Tz, wall: NaiveDateTime) -> Instant {
+    let about = wall.and_utc();
+    first(about - REACH, about + REACH, |at| local(zone, at) > wall)
+}
+
+/// The first whole second after `not` for which something holds that holds at `yes`, found by halving.
+fn first(not: Instant, yes: Instant, holds: impl Fn(DateTime<Utc>) -> bool) -> Instant {
+    let (mut not, mut yes) = (not, yes);
+    while (yes - not).num_seconds() > 1 {
+        let middle = not + TimeDelta::seconds((yes - not).num_seconds() / 2);
+        if holds(middle) {
+            yes = middle;
+        } else {
+            not = middle;
+        }
+    }
+    yes
+}

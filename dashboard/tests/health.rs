@@ -1,0 +1,75 @@
+//! What is said of store and broker when something is wrong with them: what, since when, and what to do.
+
+use std::time::Duration;
+
+use gristmill_broker::testing::{Namespace, PATIENCE, Proxy, Way};
+use gristmill_broker::{Broker, Settings};
+use gristmill_core::duration::Span;
+use gristmill_dashboard::{Health, Sight};
+use gristmill_jobs::road::Road;
+use gristmill_store::StoreHandle;
+use gristmill_store::postgres::PostgresStore;
+use gristmill_store::testing::{TestStore, eventually};
+use std::sync::Arc;
+
+async fn road_in_process(store: &StoreHandle) -> Road {
+    let broker = Broker::connect(&Settings::default()).await.expect("in-process");
+    Road::new(Arc::clone(store), broker, 20_000)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exhausted_pool_is_not_ready_since_it_was_first_seen_and_ready_again_by_itself() {
+    let home = TestStore::postgres(false).await;
+    let settings = gristmill_store::Settings {
+        connections: 1,
+        acquire_timeout: Span(Duration::from_millis(500)),
+        ..gristmill_store::Settings::default()
+    };
+    let connected = async || PostgresStore::connect(home.url(), &settings, false).await.ok();
+    let narrow = Arc::new(eventually("a pool", connected).await);
+    let store: StoreHandle = narrow.clone();
+    let (road, sight) = (road_in_process(&store).await, Sight::default());
+    assert_eq!(sight.latest(), None);
+    let held = eventually("its only connection", async || narrow.begin().await.ok()).await;
+    let first = sight.look(&store, &road).await;
+    assert!(!first.ready && !first.store.ok && first.broker.ok, "{first:?}");
+    assert!(first.store.reason.is_some() && first.store.mend.is_some(), "{first:?}");
+    let again = sight.look(&store, &road).await;
+    assert!(again.store.since <= first.store.since.map(|since| since + Duration::from_secs(1)), "{first:?} {again:?}");
+    assert_eq!(sight.latest(), Some(again));
+    held.rollback().await.expect("given back");
+    let ready = async || Some(sight.look(&store, &road).await).filter(|health| health.ready);
+    let well = eventually("ready again", ready).await;
+    assert_eq!((well.store.reason, well.store.since, well.store.mend), (None, None, None));
+}
+
+/// A method frame of the class `connection`.
+fn frame(method: u16, arguments: &[u8]) -> Vec<u8> {
+    let payload = [&10u16.to_be_bytes()[..], &method.to_be_bytes(), arguments].concat();
+    let size = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    [&[1, 0, 0][..], &size, &payload, &[0xce]].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_takes_no_messages_is_not_ready_and_ready_again_when_it_does() {
+    let (proxy, namespace) = (Proxy::start(Way::Open).await, Namespace::new(&["default"]));
+    let broker = namespace.connect(&namespace.settings_at(proxy.port)).await;
+    let home = TestStore::sqlite(true).await;
+    let (store, road) = (home.handle(), Road::new(home.handle(), broker, 20_000));
+    let sight = Sight::default();
+    let seen = async |what: &str, enough: &dyn Fn(&Health) -> bool| {
+        let look = async || Some(sight.look(&store, &road).await).filter(|health| enough(health));
+        tokio::time::timeout(2 * PATIENCE, eventually(what, look)).await.expect("in time")
+    };
+    seen("ready", &|health| health.ready).await;
+    proxy.speak(frame(60, b"\x0dlow on memory"));
+    let blocked = seen("blocked", &|health| !health.ready).await;
+    let reason = blocked.broker.reason.clone().unwrap_or_default();
+    assert!(reason.contains("low on memory") && blocked.broker.since.is_some(), "{blocked:?}");
+    assert!(blocked.broker.mend.is_some_and(|mend| mend.contains("outbox")) && blocked.store.ok, "{blocked:?}");
+    proxy.speak(frame(61, b""));
+    seen("ready again", &|health| health.ready).await;
+    proxy.set(Way::Shut);
+    let away = seen("away", &|health| !health.ready).await;
+    assert!(away.broker.reason.is_some_and(|reason| reason.starts_with("it is away")), "{:?}", away.broker.since);
+}

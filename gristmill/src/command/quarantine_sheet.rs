@@ -1,0 +1,410 @@
+//! Quarantined items as a table that a person mends in a spreadsheet, and what comes back from there.
+//!
+//! The first columns say which item a row is and why it was set aside; the others are its fields. A cell that was
+//! not touched keeps the value and the type that the item had; one that was becomes a text where the item had a
+//! text or nothing, and JSON where it had something else.
+
+use std::collections::{BTreeMap, HashMap};
+
+use gristmill_store::QuarantineView;
+use serde_json::{Map, Value};
+
+use crate::config::suggest;
+
+/// The column by which rows are matched.
+pub(super) const ID: &str = "quarantine_id";
+
+/// What stands before the item's own fields. All but the first are for people, and are not read back.
+pub(super) const ABOUT: [&str; 6] =
+    [ID, "quarantine_position", "quarantine_line", "quarantine_stage", "quarantine_reason", "quarantine_raw"];
+
+/// The most problems that are shown at once.
+pub(super) const PROBLEMS_MAX: usize = 20;
+
+/// The columns of the items: those of the source first, then all others in the order in which they appear.
+///
+/// # Errors
+///
+/// When an item has a field with one of our names.
+pub(super) fn columns<'a>(source: &[String], items: impl Iterator<Item = &'a Value>) -> Result<Vec<String>, String> {
+    let mut columns: Vec<String> = source.to_vec();
+    let mut seen: std::collections::HashSet<String> = columns.iter().cloned().collect();
+    for key in items.filter_map(Value::as_object).flat_map(Map::keys) {
+        if seen.insert(key.clone()) {
+            columns.push(key.clone());
+        }
+    }
+    match columns.iter().find(|column| ABOUT.contains(&column.as_str())) {
+        Some(column) => {
+            Err(format!("the items have a field `{column}`, which is one of our own columns; use `--format jsonl`"))
+        }
+        None => Ok(columns),
+    }
+}
+
+/// One row.
+pub(super) fn row(item: &QuarantineView, columns: &[String]) -> Vec<String> {
+    let raw = if item.item.is_object() { String::new() } else { cell(Some(&item.item)) };
+    let line = item.line.map(|line| line.to_string()).unwrap_or_default();
+    let mut row =
+        vec![item.id.to_string(), item.position.to_string(), line, item.stage.clone(), item.reason.clone(), raw];
+    row.extend(columns.iter().map(|column| cell(item.item.get(column))));
+    row
+}
+
+/// A value as a cell shows it.
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A table as it came back.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Sheet {
+    columns: Vec<String>,
+    rows: Vec<Row>,
+    /// Whether it began with a byte-order mark, which spreadsheets like to add and nobody needs.
+    pub(super) marked: bool,
+}
+
+/// One row of it.
+#[derive(Debug, PartialEq)]
+struct Row {
+    line: u64,
+    id: i64,
+    cells: Vec<String>,
+}
+
+impl Sheet {
+    /// The numbers of its items, each with its line.
+    pub(super) fn ids(&self) -> impl Iterator<Item = (u64, i64)> + '_ {
+        self.rows.iter().map(|row| (row.line, row.id))
+    }
+}
+
+/// Reads a table.
+///
+/// # Errors
+///
+/// Everything that is wrong, each with its line.
+pub(super) fn read(bytes: &[u8], delimiter: u8) -> Result<Sheet, Vec<String>> {
+    let text = plain_text(bytes).map_err(|problem| vec![problem])?;
+    let marked = bytes.starts_with(b"\xEF\xBB\xBF");
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
+    let columns: Vec<String> = match reader.headers() {
+        Ok(header) => header.iter().map(str::to_owned).collect(),
+        Err(error) => return Err(vec![format!("line 1: the header cannot be read: {error}")]),
+    };
+    header_problem(&columns, delimiter).map_or(Ok(()), |problem| Err(vec![problem]))?;
+    let place = columns.iter().position(|column| column == ID).unwrap_or(0);
+    let (mut rows, mut problems, mut lines) = (Vec::new(), Vec::new(), HashMap::new());
+    for record in reader.records() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                problems.push(format!("it cannot be read any further: {error}"));
+                break;
+            }
+        };
+        let line = record.position().map_or(0, csv::Position::line);
+        match one_row(&record, line, columns.len(), place, delimiter) {
+            Err(problem) => problems.push(problem),
+            Ok(row) => match lines.insert(row.id, line) {
+                Some(first) => problems.push(format!("line {line}: item {} stands on line {first} already", row.id)),
+                None => rows.push(row),
+            },
+        }
+    }
+    if problems.is_empty() { Ok(Sheet { columns, rows, marked }) } else { Err(problems) }
+}
+
+fn plain_text(bytes: &[u8]) -> Result<&str, String> {
+    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
+        return Err("line 1: the file is in UTF-16; save it as `CSV UTF-8`".to_owned());
+    }
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let line = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line}: the file is not in UTF-8: the spreadsheet saved it in another encoding; save it as `CSV UTF-8`")
+    })
+}
+
+fn header_problem(columns: &[String], delimiter: u8) -> Option<String> {
+    if columns.is_empty() {
+        return Some("line 1: the file is empty".to_owned());
+    }
+    let joined = columns.join("\u{1f}");
+    for (other, shown) in [(b';', "';'"), (b',', "','"), (b'\t', "'\\t'")] {
+        if other != delimiter && joined.contains(&format!("{ID}{}", char::from(other))) {
+            let found = char::from(delimiter);
+            return Some(format!(
+                "line 1: the columns are not separated by `{found}`; say `--delimiter {shown}`, or save the file with `{found}`"
+            ));
+        }
+    }
+    if columns[0].starts_with("sep=") {
+        return Some("line 1: `sep=` is a spreadsheet's own line; delete it".to_owned());
+    }
+    if !columns.iter().any(|column| column == ID) {
+        return Some(format!("line 1: there is no column `{ID}`, by which the rows are matched; export again"));
+    }
+    let twice = columns.iter().enumerate().find(|(at, column)| columns[..*at].contains(column));
+    twice.map(|(_, column)| format!("line 1: the column `{column}` is there twice"))
+}
+
+fn one_row(record: &csv::StringRecord, line: u64, width: usize, place: usize, delimiter: u8) -> Result<Row, String> {
+    if record.len() != width {
+        let delimiter = char::from(delimiter);
+        return Err(format!(
+            "line {line}: the row has {} fields, the header has {width}; a `{delimiter}` inside a field needs quotes around it",
+            record.len()
+        ));
+    }
+    let cells: Vec<String> = record.iter().map(str::to_owned).collect();
+    let id = cells[place].trim().parse().map_err(|_| {
+        format!(
+            "line {line}: `{}` is not the number of a quarantined item, as `{ID}` had it when it was exported",
+            cells[place]
+        )
+    })?;
+    Ok(Row { line, id, cells })
+}
+
+/// What is to be done with the items of a table.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Mended {
+    /// What takes the place of each that was changed.
+    pub(super) changed: BTreeMap<i64, Value>,
+    /// Those that were not changed, as they are.
+    pub(super) unchanged: BTreeMap<i64, Value>,
+}
+
+/// Compares a table with the items as they are. `columns` are those that an export has; `source` those of the
+/// source itself, which every item has that was read.
+///
+/// # Errors
+///
+/// Everything that is wrong, each with its line.
+pub(super) fn mended(
+    sheet: &Sheet,
+    known: &HashMap<i64, QuarantineView>,
+    columns: &[String],
+    source: &[String],
+) -> Result<Mended, Vec<String>> {
+    let mut problems = column_problems(&sheet.columns, columns);
+    let mut mended = Mended::default();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    for row in &sheet.rows {
+        let Some(item) = known.get(&row.id) else {
+            problems.push(format!("line {}: there is no item {} in the quarantine of this batch", row.line, row.id));
+            continue;
+        };
+        if item.state != "open" {
+            problems.push(format!("line {}: item {} has been redriven already; delete the line", row.line, row.id));
+            continue;
+        }
+        match object(row, &sheet.columns, &item.item, source) {
+            Err(problem) => problems.push(problem),
+            Ok(Some(object)) => drop(mended.changed.insert(row.id, Value::Object(object))),
+            Ok(None) => drop(mended.unchanged.insert(row.id, item.item.clone())),
+        }
+    }
+    if problems.is_empty() { Ok(mended) } else { Err(problems) }
+}
+
+fn column_problems(found: &[String], columns: &[String]) -> Vec<String> {
+    let known = || columns.iter().map(String::as_str);
+    let mut problems = Vec::new();
+    for column in found.iter().filter(|column| !ABOUT.contains(&column.as_str()) && !columns.contains(column)) {
+        let hint = suggest(column, known()).map(|hint| format!(" ({hint})")).unwrap_or_default();
+        problems.push(format!(
+            "line 1: no item of this batch has a field `{column}`{hint}; columns cannot be renamed or added"
+        ));
+    }
+    for column in columns.iter().filter(|column| !found.contains(column)) {
+        problems.push(format!("line 1: the column `{column}` is missing; columns cannot be removed"));
+    }
+    problems
+}
+
+/// The item that a row makes of another; `None` when it is the same.
+fn object(
+    row: &Row,
+    columns: &[String],
+    item: &Value,
+    source: &[String],
+) -> Result<Option<Map<String, Value>>, String> {
+    let old = item.as_object();
+    let mut new = old.cloned().unwrap_or_default();
+    let mut changed = false;
+    for (column, text) in columns.iter().zip(&row.cells).filter(|(column, _)| !ABOUT.contains(&column.as_str())) {
+        let before = old.and_then(|old| old.get(column));
+        if cell(before) == *text {
+            continue;
+        }
+        changed = true;
+        let after = value(before, text).map_err(|why| format!("line {}: column `{column}`: {why}", row.line))?;
+        new.insert(column.clone(), after);
+    }
+    if !changed {
+        return Ok(None);
+    }
+    if old.is_none() {
+        // What could not be read has no fields; once it is mended it has those of its source, as every row does.
+        let mut whole: Map<String, Value> =
+            source.iter().map(|column| (column.clone(), Value::String(String::new()))).collect();
+        whole.extend(new);
+        new = whole;
+    }
+    Ok(Some(new))
+}
+
+/// What a cell that was changed means, by what stood there before.
+fn value(before: Option<&Value>, text: &str) -> Result<Value, String> {
+    let kind = match before {
+        None | Some(Value::String(_)) => return Ok(Value::String(text.to_owned())),
+        Some(Value::Null) => {
+            return Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())));
+        }
+        Some(Value::Number(_)) => "a number",
+        Some(Value::Bool(_)) => "true or false",
+        Some(Value::Array(_)) => "a JSON list",
+        Some(Value::Object(_)) => "a JSON object",
+    };
+    serde_json::from_str(text).map_err(|_| {
+        format!("`{text}` cannot stand where the item had {kind}; write {kind}, or a text in double quotes, or null")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use gristmill_core::id::BatchId;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn item(id: i64, item: Value) -> QuarantineView {
+        QuarantineView {
+            id,
+            batch: BatchId(Uuid::nil()),
+            seq: 0,
+            generation: 0,
+            position: 5,
+            line: Some(7),
+            stage: "parse".to_owned(),
+            reason: "no number, \"x\"".to_owned(),
+            item,
+            state: "open".to_owned(),
+            created_at: gristmill_core::Instant::UNIX_EPOCH,
+        }
+    }
+
+    fn known(items: &[QuarantineView]) -> HashMap<i64, QuarantineView> {
+        items.iter().map(|item| (item.id, item.clone())).collect()
+    }
+
+    fn exported(items: &[QuarantineView], columns: &[String], delimiter: u8) -> String {
+        let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+        writer.write_record(ABOUT.iter().copied().chain(columns.iter().map(String::as_str))).expect("written");
+        for item in items {
+            writer.write_record(row(item, columns)).expect("written");
+        }
+        String::from_utf8(writer.into_inner().expect("flushed")).expect("UTF-8")
+    }
+
+    fn wrong(text: &str) -> String {
+        read(text.as_bytes(), b',').expect_err("refused").join("\n")
+    }
+
+    #[test]
+    fn what_was_not_touched_comes_back_as_it_was() {
+        let items = [
+            item(1, json!({ "a": "x,\n\"y\"", "n": 1.50, "z": null, "l": [1, "b"], "e": "" })),
+            item(2, json!({ "a": "z" })),
+            item(3, json!("a raw line")),
+        ];
+        let columns = columns(&[], items.iter().map(|item| &item.item)).expect("columns");
+        assert_eq!(columns, ["a", "n", "z", "l", "e"]);
+        let sheet = read(exported(&items, &columns, b',').as_bytes(), b',').expect("readable");
+        let mended = mended(&sheet, &known(&items), &columns, &[]).expect("fine");
+        assert_eq!((mended.changed.len(), mended.unchanged.len()), (0, 3));
+    }
+
+    #[test]
+    fn a_changed_cell_has_the_type_that_stood_there() {
+        let items = [item(1, json!({ "a": "1", "n": 1, "b": true }))];
+        let columns = ["a", "n", "b"].map(str::to_owned);
+        let text = exported(&items, &columns, b',').replace("1,1,true", "2,3,false");
+        let sheet = read(text.as_bytes(), b',').expect("readable");
+        let mended = mended(&sheet, &known(&items), &columns, &[]).expect("fine");
+        assert_eq!(mended.changed[&1], json!({ "a": "2", "n": 3, "b": false }));
+        let text = text.replace("2,3,false", "2,three,false");
+        let sheet = read(text.as_bytes(), b',').expect("readable");
+        let problems = super::mended(&sheet, &known(&items), &columns, &[]).expect_err("refused");
+        assert!(problems[0].starts_with("line 2: column `n`: `three`"), "{problems:?}");
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_mended_by_filling_its_fields() {
+        let items = [item(1, json!("x;y"))];
+        let source = ["a", "b"].map(str::to_owned);
+        let text = exported(&items, &source, b',').replace("x;y,,", "x;y,new,");
+        let sheet = read(text.as_bytes(), b',').expect("readable");
+        let mended = mended(&sheet, &known(&items), &source, &source).expect("fine");
+        assert_eq!(mended.changed[&1], json!({ "a": "new", "b": "" }));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_taken_off_and_other_encodings_are_named() {
+        assert!(read("\u{feff}quarantine_id,a\n1,x\n".as_bytes(), b',').expect("readable").marked);
+        let utf16: Vec<u8> = "\u{feff}quarantine_id".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(read(&utf16, b',').expect_err("refused")[0].contains("UTF-16"));
+        assert!(read(b"quarantine_id,a\n1,caf\xe9\n", b',').expect_err("refused")[0].starts_with("line 2: "));
+    }
+
+    #[test]
+    fn what_a_spreadsheet_does_to_a_table_is_named_with_its_line() {
+        assert!(wrong("quarantine_id;a\n1;x\n").contains("--delimiter ';'"));
+        assert!(wrong("quarantine_id\ta\n1\tx\n").contains("--delimiter '\\t'"));
+        assert!(wrong("sep=,\nquarantine_id,a\n").contains("sep="));
+        assert!(wrong("").contains("empty"));
+        assert!(wrong("id,a\n1,x\n").contains("no column `quarantine_id`"));
+        assert!(wrong("quarantine_id,a,a\n1,x,y\n").contains("`a` is there twice"));
+        let problems = wrong("quarantine_id,a\n1,x\n1.2E+03,y\n2,x,y\n1,again\n");
+        assert_eq!(
+            problems.lines().map(|line| &line[..8]).collect::<Vec<_>>(),
+            ["line 3: ", "line 4: ", "line 5: "],
+            "{problems}"
+        );
+        assert!(problems.contains("item 1 stands on line 2 already"), "{problems}");
+    }
+
+    #[test]
+    fn columns_and_items_that_do_not_belong_here_are_named() {
+        let mut redriven = item(2, json!({ "Quantity": "x" }));
+        redriven.state = "redriven".to_owned();
+        let items = [item(1, json!({ "Quantity": "x" })), redriven];
+        let columns = ["Quantity".to_owned()];
+        let problems = |text: &str| {
+            let sheet = read(text.as_bytes(), b',').expect("readable");
+            mended(&sheet, &known(&items), &columns, &[]).expect_err("refused").join("\n")
+        };
+        let renamed = problems("quarantine_id,Quantty\n1,x\n");
+        assert!(renamed.contains("did you mean `Quantity`?") && renamed.contains("`Quantity` is missing"), "{renamed}");
+        let strange = problems("quarantine_id,Quantity\n2,x\n9,y\n");
+        assert!(strange.contains("line 2: item 2 has been redriven already"), "{strange}");
+        assert!(strange.contains("line 3: there is no item 9"), "{strange}");
+    }
+
+    #[test]
+    fn a_field_with_one_of_our_names_is_refused() {
+        let items = [json!({ "quarantine_id": 1 })];
+        assert!(columns(&[], items.iter()).expect_err("refused").contains("jsonl"));
+    }
+}

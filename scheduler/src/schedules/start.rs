@@ -1,0 +1,164 @@
+//! What a run is made of: its parameters, its interval, its batch or its job.
+
+use chrono::SecondsFormat;
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::NewJob;
+use gristmill_core::schedule::{JobSpec, ScheduleSpec, Target};
+use gristmill_jobs::road::Road;
+use gristmill_store::{FireTick, Firing, Run, StoreError, StoreHandle, TickCause, TickOutcome};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::Means;
+use super::render::rendered;
+use crate::plan::{Prepared, StartBatch, StartError, fill, prepare, take_back};
+
+/// What a run is told: the schedule's own parameters, and `schedule` with the tick and its logical interval.
+pub fn params(name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Value {
+    let text = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    let mut params = match &spec.params {
+        Some(Value::Object(params)) => params.clone(),
+        Some(other) => Map::from_iter([("value".to_owned(), other.clone())]),
+        None => Map::new(),
+    };
+    let about = json!({
+        "name": name,
+        "tick": text(tick.tick),
+        "from": text(tick.interval.0),
+        "to": text(tick.interval.1),
+        "timezone": spec.timezone.as_deref().unwrap_or("UTC"),
+        "backfill": tick.cause == TickCause::Backfill,
+    });
+    params.insert("schedule".to_owned(), about);
+    Value::Object(params)
+}
+
+/// The job of a tick.
+///
+/// # Errors
+///
+/// What is wrong with it, in words.
+pub fn job(means: &Means, tenant: &str, name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Result<NewJob, String> {
+    let target = spec.target().map_err(|error| error.to_string())?;
+    let Target::Job(JobSpec { kind, payload, queue, lane, max_attempts, timeout }) = target else {
+        return Err("it runs a batch, not a job".to_owned());
+    };
+    let zone = spec.zone().map_err(|error| error.to_string())?;
+    let payload =
+        rendered(payload, &params(name, spec, tick), zone).map_err(|error| format!("its payload: {error}"))?;
+    let mut job = NewJob::new(JobId(Uuid::now_v7()), kind, payload);
+    (means.dress)(&mut job);
+    tenant.clone_into(&mut job.tenant);
+    if let Some(queue) = queue {
+        job.queue.clone_from(queue);
+    }
+    job.lane = lane.unwrap_or(job.lane);
+    job.max_attempts = max_attempts.unwrap_or(job.max_attempts);
+    job.timeout = timeout.map_or(job.timeout, |timeout| timeout.0);
+    Ok(job)
+}
+
+/// What became of the start of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Started {
+    /// It is planned to its end.
+    Planned(BatchId),
+    /// Somebody else was first.
+    Lost,
+    /// It could not be started, and the ledger says so.
+    Failed(String),
+}
+
+/// Starts the batch of a tick: opens its source, writes tick and batch in one transaction, and plans it. What is wrong
+/// with the definition or the source makes the tick `failed`.
+///
+/// # Errors
+///
+/// Those of the store: nothing is decided then, and it is tried again.
+pub async fn batch(
+    store: &StoreHandle,
+    road: &Road,
+    means: &Means,
+    spec: &ScheduleSpec,
+    firing: Firing,
+) -> Result<Started, StoreError> {
+    let Some(tick) = firing.ticks.last().cloned() else { return Ok(Started::Lost) };
+    let prepared = match request(means, &firing.tenant, &firing.schedule, spec, &tick) {
+        Ok(start) => prepare(start).await.map_err(|error| match error {
+            StartError::Store(error) => Err(error),
+            StartError::Definition(_) | StartError::Source(_) => Ok(error.to_string()),
+        }),
+        Err(wrong) => Err(Ok(wrong)),
+    };
+    let Prepared { batch, planner } = match prepared {
+        Ok(prepared) => prepared,
+        Err(Err(error)) => return Err(error),
+        Err(Ok(reason)) => return failed(store, firing, reason).await,
+    };
+    let (id, tenant) = (batch.id, batch.tenant.clone());
+    let run = Some(Run::Batch(Box::new(batch)));
+    let report = store.fire(&[with_last(firing, FireTick { run, ..tick })]).await?;
+    if report.started.is_empty() {
+        return Ok(Started::Lost);
+    }
+    match fill(store, road, id, planner).await {
+        Ok(()) => Ok(Started::Planned(id)),
+        Err(error) => {
+            let reason = error.to_string();
+            let again = matches!(error, StartError::Store(_));
+            store.unfire(id, &reason, again).await?;
+            take_back(store, &tenant, id, &reason).await;
+            Ok(Started::Failed(reason))
+        }
+    }
+}
+
+fn request(
+    means: &Means,
+    tenant: &str,
+    name: &str,
+    spec: &ScheduleSpec,
+    tick: &FireTick,
+) -> Result<StartBatch, String> {
+    let Target::Batch(batch) = spec.target().map_err(|error| error.to_string())? else {
+        return Err("it enqueues a job, not a batch".to_owned());
+    };
+    let known = means.catalogue.borrow().batches.get(batch).cloned();
+    let mut definition =
+        known.ok_or_else(|| format!("there is no [batch.{batch}] in the scheduler's configuration"))?;
+    let params = params(name, spec, tick);
+    let zone = spec.zone().map_err(|error| error.to_string())?;
+    definition.source = rendered(&definition.source, &params, zone).map_err(|error| format!("its source: {error}"))?;
+    definition.output = rendered(&definition.output, &params, zone).map_err(|error| format!("its output: {error}"))?;
+    Ok(StartBatch {
+        tenant: tenant.to_owned(),
+        name: batch.to_owned(),
+        definition,
+        input: None,
+        chunk: None,
+        params,
+        idempotency_key: None,
+        trace: None,
+        base_dir: means.base_dir.clone(),
+        spool_dir: means.spool_dir.clone(),
+        spool_bytes_max: means.spool_bytes_max,
+        stdin: None,
+        kinds: means.kinds.clone(),
+    })
+}
+
+/// The firing whose last tick is another row.
+pub fn with_last(mut firing: Firing, tick: FireTick) -> Firing {
+    firing.ticks.pop();
+    firing.ticks.push(tick);
+    firing
+}
+
+async fn failed(store: &StoreHandle, firing: Firing, reason: String) -> Result<Started, StoreError> {
+    tracing::warn!(schedule = firing.schedule, reason, "a run of a schedule could not be started");
+    let Some(tick) = firing.ticks.last().cloned() else { return Ok(Started::Lost) };
+    let row = FireTick { outcome: TickOutcome::Failed, run: None, reason: Some(reason.clone()), ..tick };
+    store.fire(&[with_last(firing, row)]).await?;
+    Ok(Started::Failed(reason))
+}

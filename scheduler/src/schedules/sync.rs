@@ -1,0 +1,86 @@
+//! Schedules of the configuration become rows of the store; those that are no longer in it go.
+
+use std::collections::BTreeMap;
+
+use gristmill_core::Instant;
+use gristmill_core::schedule::{ScheduleSpec, Timetable};
+use gristmill_store::{Result, SaveSchedule, ScheduleOrigin, ScheduleView, StoreError, StoreHandle};
+
+/// What a synchronisation changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncReport {
+    /// Schedules that were made.
+    pub made: Vec<String>,
+    /// Schedules that were edited.
+    pub edited: Vec<String>,
+    /// Schedules that were taken away.
+    pub removed: Vec<String>,
+    /// Schedules whose name one made by a command has already: that one stays.
+    pub taken: Vec<String>,
+}
+
+/// Makes the tenant's schedules of origin `file` those of the configuration. Only ticks after `now` are a new
+/// schedule's business, and one's whose time was edited: no edit replays the past.
+///
+/// # Errors
+///
+/// Those of the store. What a command changed at the same moment is left to the next time.
+pub async fn sync(
+    store: &StoreHandle,
+    tenant: &str,
+    wanted: &BTreeMap<String, ScheduleSpec>,
+    now: Instant,
+) -> Result<SyncReport> {
+    let mut report = SyncReport::default();
+    let known = store.schedules(Some(tenant), None).await?;
+    for (name, spec) in wanted {
+        let view = known.iter().find(|view| view.name == *name);
+        if view.is_some_and(|view| view.origin == ScheduleOrigin::Command) {
+            tracing::warn!(
+                schedule = name,
+                "a schedule made by a command has this name; the configuration's is left out"
+            );
+            report.taken.push(name.clone());
+            continue;
+        }
+        if view.is_some_and(|view| view.spec == *spec) {
+            continue;
+        }
+        match store.save_schedule(&changed(tenant, name, spec, view, now)).await {
+            Ok(_) if view.is_some() => report.edited.push(name.clone()),
+            Ok(_) => report.made.push(name.clone()),
+            Err(StoreError::Conflict(reason)) => tracing::debug!(schedule = name, reason, "left to the next time"),
+            Err(error) => return Err(error),
+        }
+    }
+    for gone in known.iter().filter(|view| view.origin == ScheduleOrigin::File && !wanted.contains_key(&view.name)) {
+        store.remove_schedule(tenant, &gone.name).await?;
+        report.removed.push(gone.name.clone());
+    }
+    Ok(report)
+}
+
+fn changed(tenant: &str, name: &str, spec: &ScheduleSpec, view: Option<&ScheduleView>, now: Instant) -> SaveSchedule {
+    let enabled = match view {
+        // What was switched off by a command stays off until the file says something new about it.
+        Some(view) if view.spec.enabled == spec.enabled => view.enabled,
+        Some(_) | None => spec.enabled.unwrap_or(true),
+    };
+    let decided_at = view.filter(|view| view.spec.same_time(spec)).map_or(now, |view| view.decided_at);
+    SaveSchedule {
+        tenant: tenant.to_owned(),
+        name: name.to_owned(),
+        origin: ScheduleOrigin::File,
+        spec: spec.clone(),
+        enabled,
+        decided_at,
+        next_at: next_at(name, spec, decided_at),
+        seen: view.map(|view| (view.version, view.decided_at)),
+    }
+}
+
+/// When the first tick after an instant starts, jitter included.
+pub fn next_at(name: &str, spec: &ScheduleSpec, after: Instant) -> Option<Instant> {
+    let timetable = Timetable::compile(name, spec).ok()?;
+    timetable.next(after).map(|tick| timetable.fires_at(tick))
+}

@@ -1,0 +1,65 @@
+//! How far the delivery of each email is.
+
+use gristmill_core::Instant;
+use gristmill_core::id::JobId;
+use serde::{Deserialize, Serialize};
+
+/// What identifies an email: one job to one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmailKey {
+    /// Whose it is.
+    pub tenant: String,
+    /// The idempotency key of the message.
+    pub key: String,
+}
+
+/// A delivery record that may not exist yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEmail {
+    /// What identifies it.
+    pub key: EmailKey,
+    /// The job that delivers it.
+    pub job: JobId,
+    /// The `Message-ID` header that every attempt carries.
+    pub message_id: String,
+}
+
+/// Where an email is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmailState {
+    /// Nothing has been sent.
+    Pending,
+    /// An attempt may have handed it over: committed before the data is sent.
+    Sending,
+    /// The server has said 250.
+    Sent,
+    /// An attempt ended without an answer: it may have been delivered.
+    Uncertain,
+    /// It will not be sent.
+    Failed,
+}
+
+impl EmailState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Sending => "sending",
+            Self::Sent => "sent",
+            Self::Uncertain => "uncertain",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A delivery record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmailRecord {
+    /// Where it is.
+    pub state: EmailState,
+    /// The `Message-ID` of its first attempt, the same ever after.
+    pub message_id: String,
+    /// When the record was made: the `Date` header that every attempt carries.
+    pub created_at: Instant,
+}

@@ -1,0 +1,146 @@
+//! A batch that halted or was cancelled goes on: what it had not done becomes claimable in the next generation.
+//!
+//! Locks as in [`steer`](super::steer): the chunks first, by id, then the batch.
+
+use gristmill_core::batch::{BatchState, Counts, Tolerate};
+use gristmill_core::job::JobState;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::create::no_batch;
+use super::fan_in::{self, Deltas};
+use super::fault::{Fault, Outcome};
+use super::steer::steered;
+use super::values::{count, plain, small, state_of};
+use super::work::Work;
+use crate::error::StoreError;
+use crate::restart::{Halted, may_restart, refuse_over_budget};
+use crate::{Restart, Steered};
+
+const BATCH: &str = "
+SELECT state, sealed_at IS NOT NULL AS planned, spool, tolerate, generation, input, ok, skipped, quarantined, cancelled
+FROM batch WHERE id = $1 AND tenant = $2";
+
+const LOCK: &str = "SELECT id FROM batch WHERE id = $1 AND state = $2 AND generation = $3 FOR NO KEY UPDATE";
+
+/// A chunk without items is one that was split: its halves have them.
+const UNFINISHED: &str = "
+SELECT id, tenant, queue, lane, state AS was, items FROM job
+WHERE batch_id = $1 AND seq IS NOT NULL AND items > 0 AND state = ANY($2) ORDER BY id FOR UPDATE";
+
+const REOPEN: &str = "
+UPDATE batch SET state = 'sealed', generation = generation + 1, halting = FALSE, paused = FALSE, result = NULL,
+       finished_at = NULL, reason = NULL, tolerate = $2
+WHERE id = $1 RETURNING generation";
+
+const NOTHING_LEFT: &str =
+    "UPDATE batch SET state = 'aggregating' WHERE id = $1 AND state = 'sealed' AND remaining = 0";
+
+const REVIVE: &str = "
+UPDATE job SET state = 'queued', max_attempts = GREATEST(max_attempts, attempt + granted), queued_at = now(),
+       run_at = NULL, finished_at = NULL, error = NULL, generation = $2
+WHERE id = ANY($1)";
+
+#[derive(FromRow)]
+struct BatchRow {
+    state: String,
+    planned: bool,
+    spool: Option<String>,
+    tolerate: String,
+    generation: i32,
+    input: i64,
+    ok: i64,
+    skipped: i64,
+    quarantined: i64,
+    cancelled: i64,
+}
+
+#[derive(FromRow)]
+struct ChunkRow {
+    id: Uuid,
+    tenant: String,
+    queue: String,
+    lane: i16,
+    was: String,
+    items: i64,
+}
+
+impl BatchRow {
+    fn halted(&self) -> Result<Halted, StoreError> {
+        let state: BatchState =
+            self.state.parse().map_err(|error| StoreError::Database(format!("a batch: {error}")))?;
+        let copies_gone = self.spool.as_deref().is_some_and(|spool| spool != "kept");
+        Ok(Halted { state, planned: self.planned, copies_gone })
+    }
+
+    fn tolerate(&self) -> Result<Tolerate, StoreError> {
+        self.tolerate.parse().map_err(|error| StoreError::Database(format!("a batch's budget: {error}")))
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            input: count(self.input),
+            ok: count(self.ok),
+            skipped: count(self.skipped),
+            quarantined: count(self.quarantined),
+            cancelled: count(self.cancelled),
+        }
+    }
+}
+
+/// Lets a batch go on that has ended with work undone.
+pub(super) async fn restart(work: &mut Work<'_>, (tenant, restart): &(&str, &Restart)) -> Outcome<Steered> {
+    let batch = restart.batch;
+    let row: Option<BatchRow> =
+        sqlx::query_as(BATCH).bind(batch.0).bind(plain(tenant)).fetch_optional(&mut *work.conn).await?;
+    let row = row.ok_or_else(|| no_batch(batch))?;
+    may_restart(batch, &row.halted()?)?;
+    let states = if restart.dead { vec!["cancelled", "dead"] } else { vec!["cancelled"] };
+    let chunks: Vec<ChunkRow> =
+        sqlx::query_as(UNFINISHED).bind(batch.0).bind(states).fetch_all(&mut *work.conn).await?;
+    let locked: Option<Uuid> = sqlx::query_scalar(LOCK)
+        .bind(batch.0)
+        .bind(&row.state)
+        .bind(row.generation)
+        .fetch_optional(&mut *work.conn)
+        .await?;
+    if locked.is_none() {
+        return Err(Fault::Changed);
+    }
+    let mut counts = row.counts();
+    let deltas = taken_up(work, batch.0, &chunks, &mut counts)?;
+    let tolerate = restart.tolerate.map_or_else(|| row.tolerate(), Ok)?;
+    refuse_over_budget(batch, tolerate, &counts)?;
+    let generation: i32 =
+        sqlx::query_scalar(REOPEN).bind(batch.0).bind(tolerate.to_string()).fetch_one(&mut *work.conn).await?;
+    if chunks.is_empty() {
+        sqlx::query(NOTHING_LEFT).bind(batch.0).execute(&mut *work.conn).await?;
+        fan_in::fire(work, &[batch.0]).await?;
+    } else {
+        fan_in::count_down(work, &deltas).await?;
+    }
+    let ids: Vec<Uuid> = chunks.iter().map(|chunk| chunk.id).collect();
+    sqlx::query(REVIVE).bind(&ids).bind(generation).execute(&mut *work.conn).await?;
+    let generation = Some(small(generation));
+    Ok(Steered { dispatched: work.close().await?, generation, ..steered(ids.len(), ids) })
+}
+
+/// Enters the chunks in the ledger, and takes them back out of the batch's counts.
+fn taken_up(work: &mut Work<'_>, batch: Uuid, chunks: &[ChunkRow], counts: &mut Counts) -> Result<Deltas, StoreError> {
+    let mut deltas = Deltas::new();
+    let delta = deltas.entry(batch).or_default();
+    for chunk in chunks {
+        let was = state_of(&chunk.was)?;
+        work.moved(&chunk.tenant, &chunk.queue, was, JobState::Queued);
+        work.claimable(&chunk.queue, chunk.lane, chunk.id);
+        delta.finished -= 1;
+        if was == JobState::Dead {
+            delta.dead -= 1;
+            delta.quarantined -= chunk.items;
+            counts.quarantined = counts.quarantined.saturating_sub(count(chunk.items));
+        } else {
+            delta.cancelled -= chunk.items;
+        }
+    }
+    Ok(deltas)
+}

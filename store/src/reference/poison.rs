@@ -1,0 +1,81 @@
+//! Messages that nobody can act upon.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use gristmill_core::id::{BatchId, JobId};
+
+use super::ReferenceStore;
+use super::state::State;
+use super::transition::Transition;
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::{NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView, Steered};
+
+pub(super) fn bury(store: &ReferenceStore, poison: &[NewPoison]) -> Result<()> {
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    for one in poison {
+        let queue = check::plain(&one.queue, check::REASON_CHARS_MAX);
+        let known = t.state.poison.values_mut().find(|kept| kept.view.queue == queue && kept.view.sha256 == one.sha256);
+        let (reason, source) = (check::plain(&one.reason, check::REASON_CHARS_MAX), one.source.as_str().to_owned());
+        if let Some(known) = known {
+            let known = Arc::make_mut(known);
+            known.view.seen += 1;
+            (known.view.last_at, known.view.reason, known.view.source) = (now, reason, source);
+            known.headers = one.headers.clone();
+            continue;
+        }
+        let id = t.state.ids.row();
+        let (sha256, size) = (one.sha256.clone(), one.size);
+        let view = PoisonView { id, queue, sha256, size, reason, source, seen: 1, first_at: now, last_at: now };
+        let bytes = one.bytes[..one.bytes.len().min(POISON_BYTES_MAX)].to_vec();
+        t.state.poison.insert(id, Arc::new(PoisonMessage { view, headers: one.headers.clone(), bytes }));
+    }
+    t.commit()?;
+    Ok(())
+}
+
+pub(super) fn list(store: &ReferenceStore, page: &Page) -> Result<Vec<PoisonView>> {
+    let after: Option<i64> = match &page.after {
+        None => None,
+        Some(after) => Some(after.parse().map_err(|_| {
+            StoreError::Invalid(format!("`{after}` is no key of this list; give a number from the last row before"))
+        })?),
+    };
+    let t = Transition::begin(store);
+    let older = t.state.poison.values().rev().filter(|kept| after.is_none_or(|after| kept.view.id < after));
+    Ok(older.take(page.limit.clamp(1, 1_000) as usize).map(|kept| kept.view.clone()).collect())
+}
+
+pub(super) fn message(store: &ReferenceStore, id: i64) -> Option<PoisonMessage> {
+    Transition::begin(store).state.poison.get(&id).map(|kept| (**kept).clone())
+}
+
+pub(super) fn drop(store: &ReferenceStore, ids: &[i64], dry_run: bool) -> Result<Steered> {
+    let mut t = Transition::begin(store);
+    let wanted: BTreeSet<i64> = ids.iter().copied().collect();
+    let gone: Vec<i64> = wanted.into_iter().filter(|id| t.state.poison.remove(id).is_some()).collect();
+    if !dry_run {
+        t.commit()?;
+    }
+    let samples = gone.iter().take(5).map(i64::to_string).collect();
+    Ok(Steered { affected: gone.len() as u64, samples, ..Steered::default() })
+}
+
+pub(super) fn unknown_jobs(store: &ReferenceStore, ids: &[JobId]) -> Vec<JobId> {
+    let t = Transition::begin(store);
+    ids.iter().copied().filter(|id| is_unknown(&t.state, *id)).collect()
+}
+
+/// Whether no job has this id, and none of a batch that was taken back had.
+pub(super) fn is_unknown(state: &State, id: JobId) -> bool {
+    !state.jobs.contains_key(&id) && !state.discarded.iter().any(|(_, first, last)| (*first..=*last).contains(&id))
+}
+
+/// Remembers that a batch's jobs are about to vanish: messages that name them are no poison.
+pub(super) fn remember_discarded(state: &mut State, batch: BatchId, jobs: &[JobId]) {
+    if let (Some(first), Some(last)) = (jobs.iter().min(), jobs.iter().max()) {
+        state.discarded.push((batch, *first, *last));
+    }
+}

@@ -1,0 +1,66 @@
+//! A batch that halted or was cancelled goes on.
+
+use std::sync::Arc;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::job::JobState;
+
+use super::ReferenceStore;
+use super::create::no_batch;
+use super::state::{Copies, Job};
+use super::steer::{finish, steered};
+use super::transition::Transition;
+use crate::error::Result;
+use crate::restart::{Halted, may_restart, refuse_over_budget};
+use crate::{Restart, Steered};
+
+pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+    let id = restart.batch;
+    let mut t = Transition::begin(store);
+    let batch = t.state.batches.get(&id).filter(|batch| batch.tenant == tenant);
+    let batch = Arc::clone(batch.ok_or_else(|| no_batch(id))?);
+    let copies_gone = batch.copies.is_some_and(|copies| copies != Copies::Kept);
+    may_restart(id, &Halted { state: batch.state, planned: batch.planned, copies_gone })?;
+    let undone = |job: &&Arc<Job>| {
+        let state = job.state == JobState::Cancelled || restart.dead && job.state == JobState::Dead;
+        // A chunk without items is one that was split: its halves have them.
+        job.chunk_of() == Some(id) && job.items > 0 && state
+    };
+    let chunks: Vec<Arc<Job>> = t.state.jobs.values().filter(undone).cloned().collect();
+    let (mut counts, now, generation) = (batch.tally.counts(), t.now, batch.generation + 1);
+    // A look at the least: where nothing is left to do, the aggregate fires.
+    t.delta(id);
+    for chunk in &chunks {
+        let delta = t.delta(id);
+        delta.remaining += 1;
+        if chunk.state == JobState::Dead {
+            delta.dead -= 1;
+            delta.quarantined -= chunk.weight();
+            counts.quarantined = counts.quarantined.saturating_sub(chunk.items);
+        } else {
+            delta.cancelled -= chunk.weight();
+        }
+        t.move_job(chunk.id, |job| {
+            job.state = JobState::Queued;
+            job.max_attempts = job.max_attempts.max(job.attempt + job.granted);
+            job.queued_at = Some(now);
+            job.finished_at = None;
+            job.error = None;
+            job.generation = generation;
+        });
+    }
+    let tolerate = restart.tolerate.unwrap_or(batch.tolerate);
+    refuse_over_budget(id, tolerate, &counts)?;
+    if let Some(batch) = t.state.batch_mut(id) {
+        batch.state = BatchState::Sealed;
+        batch.generation = generation;
+        batch.halting = false;
+        batch.paused = false;
+        batch.result = None;
+        batch.finished_at = None;
+        batch.reason = None;
+        batch.tolerate = tolerate;
+    }
+    let steered = Steered { generation: Some(generation), ..steered(chunks.iter().map(|chunk| chunk.id)) };
+    finish(t, steered, dry_run)
+}

@@ -1,0 +1,369 @@
+//! Schedules, the ledger of their ticks, and backfills.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use gristmill_core::Instant;
+use gristmill_core::id::{BatchId, WorkerId};
+use uuid::Uuid;
+
+use super::state::{Standing, State};
+use super::transition::Transition;
+use super::{ReferenceStore, create, insert};
+use crate::check;
+use crate::error::Result;
+use crate::schedules::{self, changed_meanwhile, check_backfill, check_firings, check_save, no_backfill};
+use crate::{
+    BackfillView, FIRE_TRIES_MAX, FireReport, FireTick, Firing, NewBackfill, Run, SaveSchedule, ScheduleView,
+    TickCause, TickFilter, TickOutcome, TickView,
+};
+
+/// A row of the ledger, and who planned its run.
+#[derive(Debug, Clone)]
+pub(super) struct Tick {
+    view: TickView,
+    holder: Option<WorkerId>,
+}
+
+/// A backfill and whose it is.
+#[derive(Debug, Clone)]
+pub(super) struct Backfill {
+    tenant: String,
+    view: BackfillView,
+}
+
+pub(super) fn save(store: &ReferenceStore, save: &SaveSchedule) -> Result<ScheduleView> {
+    check_save(save)?;
+    let mut t = Transition::begin(store);
+    let key = (save.tenant.clone(), save.name.clone());
+    let known = t.state.schedules.get(&key);
+    if known.map(|known| (known.version, known.decided_at)) != save.seen {
+        return Err(changed_meanwhile(&save.name));
+    }
+    let view = ScheduleView {
+        tenant: save.tenant.clone(),
+        name: save.name.clone(),
+        origin: save.origin,
+        spec: save.spec.clone(),
+        enabled: save.enabled,
+        version: known.map_or(1, |known| known.version + 1),
+        decided_at: save.decided_at,
+        next_at: save.next_at,
+        created_at: known.map_or(t.now, |known| known.created_at),
+        updated_at: t.now,
+        running: 0,
+        buffered: 0,
+    };
+    t.state.schedules.insert(key, view.clone());
+    let view = counted(&t.state, &view);
+    t.commit()?;
+    Ok(view)
+}
+
+pub(super) fn remove(store: &ReferenceStore, tenant: &str, name: &str) -> Result<bool> {
+    let mut t = Transition::begin(store);
+    let gone = t.state.schedules.remove(&(tenant.to_owned(), name.to_owned())).is_some();
+    t.commit()?;
+    Ok(gone)
+}
+
+pub(super) fn list(store: &ReferenceStore, tenant: Option<&str>, name: Option<&str>) -> Vec<ScheduleView> {
+    let t = Transition::begin(store);
+    let asked = |view: &&ScheduleView| {
+        tenant.is_none_or(|tenant| view.tenant == tenant) && name.is_none_or(|name| view.name == name)
+    };
+    t.state.schedules.values().filter(asked).map(|view| counted(&t.state, view)).collect()
+}
+
+pub(super) fn due(store: &ReferenceStore, now: Instant, limit: u32) -> Vec<ScheduleView> {
+    let t = Transition::begin(store);
+    let due = |view: &&ScheduleView| view.enabled && view.next_at.is_some_and(|next| next <= now);
+    let mut found: Vec<ScheduleView> =
+        t.state.schedules.values().filter(due).map(|view| counted(&t.state, view)).collect();
+    found.sort_by(|one, other| (one.next_at, &one.tenant, &one.name).cmp(&(other.next_at, &other.tenant, &other.name)));
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    found
+}
+
+/// The schedule with what it has under way.
+fn counted(state: &State, view: &ScheduleView) -> ScheduleView {
+    let its = state.ticks.values().filter(|tick| tick.view.tenant == view.tenant && tick.view.schedule == view.name);
+    let (mut running, mut buffered) = (0, 0);
+    for tick in its {
+        running += u64::from(tick.view.active && tick.view.cause != TickCause::Backfill);
+        buffered += u64::from(tick.view.outcome == TickOutcome::Buffered);
+    }
+    ScheduleView { running, buffered, ..view.clone() }
+}
+
+pub(super) fn fire(store: &ReferenceStore, firings: &[Firing]) -> Result<FireReport> {
+    check_firings(firings)?;
+    let mut t = Transition::begin(store);
+    let held: Vec<&Firing> = firings.iter().filter(|firing| advance(&mut t.state, firing)).collect();
+    let mut written = HashSet::new();
+    for firing in &held {
+        for tick in &firing.ticks {
+            if write(&mut t, firing, tick) {
+                written.insert((firing.tenant.clone(), firing.schedule.clone(), tick.tick.timestamp_micros()));
+            }
+        }
+    }
+    let lost = (firings.len() - held.len()) as u64;
+    let mut report = FireReport { written: written.len() as u64, lost, ..FireReport::default() };
+    for (firing, tick) in schedules::runs(&held, &written) {
+        report.started.push((firing.schedule.clone(), tick.tick));
+        match &tick.run {
+            Some(Run::Batch(batch)) => {
+                create::insert_batch(&mut t, batch)?;
+            }
+            Some(Run::Job(job)) => {
+                insert::new_jobs(&mut t, std::slice::from_ref(job))?;
+            }
+            None => {}
+        }
+    }
+    report.dispatched = t.commit()?.dispatched;
+    Ok(report)
+}
+
+/// Moves a schedule's clock, if nobody else has moved it.
+fn advance(state: &mut State, firing: &Firing) -> bool {
+    let Some(advance) = firing.advance else { return true };
+    let key = (firing.tenant.clone(), firing.schedule.clone());
+    let Some(view) = state.schedules.get_mut(&key) else { return false };
+    if !view.enabled || view.version != advance.version || view.decided_at != advance.from {
+        return false;
+    }
+    (view.decided_at, view.next_at) = (advance.to, advance.next_at);
+    true
+}
+
+/// Writes a row of the ledger, if what stands there is what it expects.
+fn write(t: &mut Transition<'_>, firing: &Firing, tick: &FireTick) -> bool {
+    let now = t.now;
+    let key = (firing.tenant.clone(), firing.schedule.clone(), tick.tick);
+    let known = t.state.ticks.get(&key).map(|known| known.view.clone());
+    if known.as_ref().map(|known| known.outcome) != tick.was {
+        return false;
+    }
+    let ran = tick.outcome == TickOutcome::Ran;
+    let (batch, job) = match &tick.run {
+        Some(Run::Batch(batch)) => (Some(batch.id), None),
+        Some(Run::Job(job)) => (None, Some(job.id)),
+        None => (None, None),
+    };
+    let fresh = TickView {
+        tenant: firing.tenant.clone(),
+        schedule: firing.schedule.clone(),
+        tick: tick.tick,
+        cause: tick.cause,
+        outcome: tick.outcome,
+        from: tick.interval.0,
+        to: tick.interval.1,
+        late_ms: tick.late_ms,
+        ticks: tick.ticks.max(1),
+        tries: u32::from(ran),
+        batch,
+        job,
+        active: ran,
+        result: None,
+        backfill: None,
+        reason: tick.reason.as_deref().map(|reason| check::plain(reason, check::REASON_CHARS_MAX)),
+        decided_at: now,
+        started_at: ran.then_some(now),
+        ended_at: None,
+    };
+    let view = match known {
+        None => fresh,
+        Some(known) => TickView {
+            cause: if known.cause == TickCause::Backfill { known.cause } else { tick.cause },
+            from: known.from,
+            to: known.to,
+            ticks: known.ticks,
+            tries: known.tries + u32::from(ran),
+            backfill: known.backfill,
+            decided_at: known.decided_at,
+            started_at: if ran { Some(now) } else { known.started_at },
+            ..fresh
+        },
+    };
+    t.state.ticks.insert(key, Tick { view, holder: tick.holder });
+    true
+}
+
+pub(super) fn note_ended(store: &ReferenceStore) -> Result<u64> {
+    let mut t = Transition::begin(store);
+    let (now, mut noted) = (t.now, 0);
+    let State { ticks, batches, jobs, .. } = &mut t.state;
+    for tick in ticks.values_mut().map(|tick| &mut tick.view).filter(|tick| tick.active) {
+        let batch =
+            tick.batch.and_then(|id| batches.get(&id)).map(|batch| (batch.state.is_final(), batch.state.as_str()));
+        let job = tick.job.and_then(|id| jobs.get(&id)).map(|job| (job.state.is_final(), job.state.as_str()));
+        let (ended, word) = batch.or(job).unwrap_or((true, "gone"));
+        if ended {
+            tick.active = false;
+            tick.ended_at = Some(now);
+            tick.result = Some(word.to_owned());
+            noted += 1;
+        }
+    }
+    t.commit()?;
+    Ok(noted)
+}
+
+pub(super) fn startable(store: &ReferenceStore, limit: u32) -> Vec<TickView> {
+    let t = Transition::begin(store);
+    let ticks = || t.state.ticks.values().map(|tick| &tick.view);
+    let same = |one: &TickView, other: &TickView| one.tenant == other.tenant && one.schedule == other.schedule;
+    let mut found = Vec::new();
+    for view in ticks().filter(|view| view.outcome == TickOutcome::Buffered) {
+        let runs = ticks().any(|other| same(view, other) && other.active && other.cause != TickCause::Backfill);
+        let first = ticks()
+            .filter(|other| same(view, other) && other.outcome == TickOutcome::Buffered)
+            .all(|other| view.tick <= other.tick);
+        if !runs && first {
+            found.push(view.clone());
+        }
+    }
+    found.extend(ticks().filter(|view| view.outcome == TickOutcome::Waiting && view.backfill.is_none()).cloned());
+    for backfill in t.state.backfills.values().filter(|backfill| !backfill.view.paused) {
+        let its = || ticks().filter(|view| view.backfill == Some(backfill.view.id));
+        let running = its().filter(|view| view.active).count();
+        let room = usize::try_from(backfill.view.concurrency).unwrap_or(usize::MAX).saturating_sub(running);
+        let mut waiting: Vec<TickView> = its().filter(|view| view.outcome == TickOutcome::Waiting).cloned().collect();
+        if backfill.view.newest_first {
+            waiting.sort_by_key(|view| Reverse(view.tick));
+        }
+        found.extend(waiting.into_iter().take(room));
+    }
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    found
+}
+
+pub(super) fn orphaned(store: &ReferenceStore, limit: u32) -> Vec<(String, BatchId)> {
+    use gristmill_core::batch::BatchState;
+    let t = Transition::begin(store);
+    let alive = |id: &WorkerId| {
+        let worker = t.state.workers.get(id);
+        worker.is_some_and(|worker| worker.standing == Standing::Alive && worker.lease_until >= t.now)
+    };
+    let mut found: Vec<(String, BatchId)> = t
+        .state
+        .ticks
+        .values()
+        .filter(|tick| tick.view.active && tick.holder.is_some_and(|holder| !alive(&holder)))
+        .filter_map(|tick| tick.view.batch.and_then(|id| t.state.batches.get(&id)))
+        .filter(|batch| batch.state == BatchState::Open)
+        .map(|batch| (batch.tenant.clone(), batch.id))
+        .collect();
+    found.sort_by_key(|(_, id)| *id);
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    found
+}
+
+pub(super) fn unfire(store: &ReferenceStore, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+    let mut t = Transition::begin(store);
+    let its = |view: &&mut TickView| view.batch == Some(batch) && view.outcome == TickOutcome::Ran;
+    let Some(view) = t.state.ticks.values_mut().map(|tick| &mut tick.view).find(its) else { return Ok(false) };
+    let spent = i64::from(view.tries) >= i64::from(FIRE_TRIES_MAX) || !again;
+    view.outcome = if spent { TickOutcome::Failed } else { TickOutcome::Waiting };
+    (view.batch, view.active) = (None, false);
+    view.reason = Some(check::plain(reason, check::REASON_CHARS_MAX));
+    t.commit()?;
+    Ok(true)
+}
+
+pub(super) fn ticks(store: &ReferenceStore, filter: &TickFilter) -> Vec<TickView> {
+    let t = Transition::begin(store);
+    let asked = |view: &&TickView| {
+        view.tenant == filter.tenant
+            && view.schedule == filter.schedule
+            && filter.from.is_none_or(|from| view.tick >= from)
+            && filter.until.is_none_or(|until| view.tick <= until)
+    };
+    let limit = usize::try_from(filter.limit.clamp(1, 10_000)).unwrap_or(usize::MAX);
+    t.state.ticks.values().rev().map(|tick| &tick.view).filter(asked).take(limit).cloned().collect()
+}
+
+pub(super) fn backfill(store: &ReferenceStore, asked: &NewBackfill) -> Result<u64> {
+    check_backfill(asked)?;
+    let mut t = Transition::begin(store);
+    let view = BackfillView {
+        id: asked.id,
+        schedule: asked.schedule.clone(),
+        from: asked.range.0,
+        to: asked.range.1,
+        concurrency: asked.concurrency,
+        newest_first: asked.newest_first,
+        paused: false,
+        waiting: 0,
+        running: 0,
+        ended: 0,
+        failed: 0,
+        created_at: t.now,
+    };
+    t.state.backfills.insert(asked.id, Backfill { tenant: asked.tenant.clone(), view });
+    let mut waiting = 0;
+    for (tick, interval) in &asked.ticks {
+        let key = (asked.tenant.clone(), asked.schedule.clone(), *tick);
+        let made_up = [TickOutcome::SkippedMissed, TickOutcome::SkippedOverlap, TickOutcome::Failed];
+        let known = t.state.ticks.get(&key).map(|known| known.view.clone());
+        if known.as_ref().is_some_and(|known| !made_up.contains(&known.outcome)) {
+            continue;
+        }
+        let (from, to) = known.map_or(*interval, |known| (known.from, known.to));
+        let firing = Firing { tenant: key.0.clone(), schedule: key.1.clone(), advance: None, ticks: Vec::new() };
+        let row = FireTick {
+            tick: *tick,
+            interval: (from, to),
+            cause: TickCause::Backfill,
+            outcome: TickOutcome::Waiting,
+            late_ms: 0,
+            ticks: 1,
+            reason: None,
+            was: None,
+            run: None,
+            holder: None,
+        };
+        t.state.ticks.remove(&key);
+        write(&mut t, &firing, &row);
+        if let Some(tick) = t.state.ticks.get_mut(&key) {
+            tick.view.backfill = Some(asked.id);
+        }
+        waiting += 1;
+    }
+    t.commit()?;
+    Ok(waiting)
+}
+
+pub(super) fn steer_backfill(store: &ReferenceStore, tenant: &str, id: Uuid, paused: Option<bool>) -> Result<u64> {
+    let mut t = Transition::begin(store);
+    let found = t.state.backfills.get_mut(&id).filter(|backfill| backfill.tenant == tenant);
+    found.ok_or_else(|| no_backfill(id))?.view.paused = paused.unwrap_or(true);
+    let waits = |view: &TickView| view.backfill == Some(id) && view.outcome == TickOutcome::Waiting;
+    let waiting = t.state.ticks.values().filter(|tick| waits(&tick.view)).count() as u64;
+    if paused.is_none() {
+        t.state.ticks.retain(|_, tick| !waits(&tick.view));
+    }
+    t.commit()?;
+    Ok(waiting)
+}
+
+pub(super) fn backfills(store: &ReferenceStore, tenant: &str, schedule: &str) -> Vec<BackfillView> {
+    let t = Transition::begin(store);
+    let asked = |backfill: &&Backfill| backfill.tenant == tenant && backfill.view.schedule == schedule;
+    let counted = |backfill: &Backfill| {
+        let its = |what: fn(&TickView) -> bool| {
+            let mine = t.state.ticks.values().filter(|tick| tick.view.backfill == Some(backfill.view.id));
+            mine.filter(|tick| what(&tick.view)).count() as u64
+        };
+        BackfillView {
+            waiting: its(|view| matches!(view.outcome, TickOutcome::Waiting | TickOutcome::Buffered)),
+            running: its(|view| view.active),
+            ended: its(|view| view.outcome == TickOutcome::Ran && !view.active),
+            failed: its(|view| view.outcome == TickOutcome::Failed),
+            ..backfill.view.clone()
+        }
+    };
+    t.state.backfills.values().rev().filter(asked).take(100).map(counted).collect()
+}

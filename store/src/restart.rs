@@ -1,0 +1,73 @@
+//! When a batch may be restarted: what both stores ask before they do it.
+
+use gristmill_core::batch::{BatchState, Counts, Tolerate};
+use gristmill_core::id::BatchId;
+
+use crate::error::{Result, StoreError};
+
+/// A batch as far as a restart must know it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Halted {
+    pub(crate) state: BatchState,
+    /// Whether its plan was complete.
+    pub(crate) planned: bool,
+    /// Whether the copies that it made of its input have been removed.
+    pub(crate) copies_gone: bool,
+}
+
+/// Refuses a batch that cannot go on.
+pub(crate) fn may_restart(batch: BatchId, halted: &Halted) -> Result<()> {
+    let refused = |why: String| Err(StoreError::Conflict(format!("batch {batch} {why}")));
+    match halted.state {
+        BatchState::Halted | BatchState::Cancelled => {}
+        BatchState::Complete => {
+            return refused("is complete; redrive its dead chunks or its quarantined items instead".to_owned());
+        }
+        state @ (BatchState::Open | BatchState::Sealed | BatchState::Aggregating) => {
+            return refused(format!("is {state}: it is under way, and there is nothing to restart"));
+        }
+    }
+    if !halted.planned {
+        return refused(
+            "was cancelled while it was being planned: its input was not read to the end; run it as a new batch"
+                .to_owned(),
+        );
+    }
+    if halted.copies_gone {
+        return refused(
+            "cannot go on: the copy of its input has been removed since it ended; run it as a new batch".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a restart after which the batch would halt again at once.
+pub(crate) fn refuse_over_budget(batch: BatchId, tolerate: Tolerate, counts: &Counts) -> Result<()> {
+    if !tolerate.exceeded_by(counts, true) {
+        return Ok(());
+    }
+    Err(StoreError::Conflict(format!(
+        "batch {batch} would halt again at once: {} of its {} items are quarantined, more than the budget of {tolerate}; \
+         allow more with `--tolerate`, bring dead chunks back with `--dead`, or redrive its quarantine first",
+        counts.quarantined, counts.input
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn only_what_has_ended_unfinished_and_was_planned_to_the_end_goes_on() {
+        let batch = BatchId(Uuid::nil());
+        for state in BatchState::ALL {
+            let fine = Halted { state, planned: true, copies_gone: false };
+            let may = matches!(state, BatchState::Halted | BatchState::Cancelled);
+            assert_eq!(may_restart(batch, &fine).is_ok(), may, "{state}");
+            assert!(may_restart(batch, &Halted { planned: false, ..fine }).is_err(), "{state}");
+            assert!(may_restart(batch, &Halted { copies_gone: true, ..fine }).is_err(), "{state}");
+        }
+    }
+}
