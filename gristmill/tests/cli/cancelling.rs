@@ -38,7 +38,7 @@ fn a_running_program_ends_when_its_job_is_cancelled_and_the_slot_is_free() {
     until("the program has ended", || !alive());
     // It goes on with the next one.
     let payload = r#"{"command": ["sh", "-c", "true"]}"#;
-    slow.place.expect(0, &["enqueue", "exec", "--payload", payload, "--wait=1m", "--work", "never"]);
+    slow.place.expect(0, &["enqueue", "exec", "--payload", payload, "--wait=4m", "--work", "never"]);
     assert!(!finished(slow.place.path()));
     let job = slow.place.json(0, &["job", "show", &slow.job, "--json"]);
     assert_eq!((&job["state"], &job["error"]), (&"cancelled".into(), &"not needed".into()));

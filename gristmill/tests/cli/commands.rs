@@ -320,7 +320,7 @@ fn a_halted_batch_is_restarted_with_a_raised_budget() {
     assert_eq!(place.json(0, &["batch", "show", id, "--json"])["batch"]["state"], "halted");
     place.expect(0, &["batch", "restart", id, "--tolerate", "2"]);
     let work = place.command(&["worker"]).spawn();
-    let ended = place.json(0, &["batch", "watch", id, "--timeout", "60s", "--json"]);
+    let ended = place.json(0, &["batch", "watch", id, "--timeout", "240s", "--json"]);
     let _ = work.map(|mut worker| (worker.kill(), worker.wait()));
     assert_eq!((&ended["batch"]["state"], &ended["batch"]["generation"]), (&"complete".into(), &1.into()));
     assert_eq!((&ended["batch"]["counts"]["ok"], &ended["batch"]["counts"]["quarantined"]), (&3.into(), &2.into()));
@@ -354,7 +354,7 @@ fn what_was_mended_in_a_table_or_by_a_patch_amends_the_batch() {
     let again = place.json(2, &import);
     assert!(again["error"]["message"].as_str().is_some_and(|text| text.contains("redriven already")), "{again}");
     let work = place.command(&["worker"]).spawn();
-    let ended = place.json(0, &["batch", "watch", &id, "--timeout", "60s", "--json"]);
+    let ended = place.json(0, &["batch", "watch", &id, "--timeout", "240s", "--json"]);
     assert_eq!((&ended["batch"]["generation"], &ended["batch"]["counts"]["ok"]), (&1.into(), &4.into()));
     assert_eq!(ended["result"]["revenue"], "7.45");
     let misfit = r#"[{"op": "test", "path": "/country", "value": "DE"}]"#;
@@ -363,7 +363,7 @@ fn what_was_mended_in_a_table_or_by_a_patch_amends_the_batch() {
     let patch = r#"[{"op": "replace", "path": "/quantity", "value": "2"}]"#;
     let redrive = ["quarantine", "redrive", &id, "--where", "stage=parse", "--patch", patch, "--json"];
     assert_eq!(place.json(0, &redrive)["generation"], 2);
-    let ended = place.json(0, &["batch", "watch", &id, "--timeout", "60s", "--json"]);
+    let ended = place.json(0, &["batch", "watch", &id, "--timeout", "240s", "--json"]);
     let _ = work.map(|mut worker| (worker.kill(), worker.wait()));
     assert_eq!((&ended["batch"]["counts"]["ok"], &ended["result"]["revenue"]), (&5.into(), &"9.45".into()));
 }
