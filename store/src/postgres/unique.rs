@@ -128,11 +128,17 @@ async fn find_holders(work: &mut Work<'_>, jobs: &[NewJob], places: &mut [Option
         .bind(left.iter().map(|index| jobs[*index].unique.as_ref().map(|u| plain(&u.key))).collect::<Vec<_>>())
         .fetch_all(&mut *work.conn)
         .await?;
+    let made: HashMap<Uuid, usize> = (0..jobs.len())
+        .filter(|at| places[*at].is_some_and(|place| place.created))
+        .map(|at| (jobs[at].id.0, at))
+        .collect();
     let mut contested = Vec::new();
     for row in found {
         let Some(index) = usize::try_from(row.number).ok().filter(|index| *index < jobs.len()) else { continue };
         let takes_over = jobs[index].unique.as_ref().is_some_and(|unique| unique.conflict.takes_over());
-        match (row.own.or(row.first), row.holder) {
+        // Who took the idempotency key later in the same call did not stand in the way of one that a holder refused.
+        let later = |first: &Uuid| row.holder.is_some() && made.get(first).is_some_and(|at| *at > index);
+        match (row.own.or(row.first.filter(|first| !later(first))), row.holder) {
             (Some(id), _) => places[index] = Some(Enqueued::by(JobId(id), EnqueueOutcome::Existing)),
             (None, Some(holder)) if takes_over => contested.push((index, holder)),
             (None, Some(holder)) => places[index] = Some(Enqueued::by(JobId(holder), EnqueueOutcome::Existing)),

@@ -164,13 +164,16 @@ pub(super) async fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result
     }
     let rows: Vec<JobRow> = check::first_of_each_id(asked).map(|job| JobRow::of(job, t.now)).collect::<Result<_>>()?;
     let made = jobs(t, &rows).await?;
+    // Those that were made, but had not been when the one at hand was refused.
+    let mut ahead = made.clone();
     let mut places: HashMap<JobId, Enqueued> = HashMap::with_capacity(rows.len());
     let mut enqueued = Vec::with_capacity(asked.len());
     for job in asked {
+        ahead.remove(&job.id);
         let place = match places.get(&job.id) {
             Some(first) => Enqueued::by(first.id, EnqueueOutcome::Existing),
             None if made.contains(&job.id) => Enqueued::created(job.id),
-            None => unique::stand_in(t, job).await?,
+            None => unique::stand_in(t, job, &ahead).await?,
         };
         places.entry(job.id).or_insert(place);
         enqueued.push(place);

@@ -1,5 +1,7 @@
 //! Jobs that stand in the place of others: the same call, the same idempotency key, the same unique key.
 
+use std::collections::HashSet;
+
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::unique::OnConflict;
@@ -25,15 +27,16 @@ pub(super) async fn lapse(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<()
     Ok(())
 }
 
-/// What stands in the place of a job that could not be made. With one writer nobody comes in between.
-pub(super) async fn stand_in(t: &mut Transition<'_>, job: &NewJob) -> Result<Enqueued> {
+/// What stands in the place of a job that could not be made. With one writer nobody comes in between; but those
+/// `ahead` came after it in the same call, and did not stand in its way.
+pub(super) async fn stand_in(t: &mut Transition<'_>, job: &NewJob, ahead: &HashSet<JobId>) -> Result<Enqueued> {
     // The same id first: the same call has been made before. Then the key that lasts for ever.
     let statement = "
         SELECT coalesce((SELECT id FROM job WHERE id = ?1),
                         (SELECT id FROM job WHERE tenant = ?2 AND idempotency_key = ?3)) AS id";
     let query = sqlx::query(statement).bind(job.id.0).bind(job.tenant.clone()).bind(job.idempotency_key.clone());
     let first: Option<JobId> = t.row(query).await?.map(|row| row::maybe_id(&row, "id")).transpose()?.flatten();
-    if let Some(id) = first {
+    if let Some(id) = first.filter(|id| !ahead.contains(id)) {
         return Ok(Enqueued::by(id, EnqueueOutcome::Existing));
     }
     let statement = concat!(

@@ -20,6 +20,7 @@ conformance! {
     a_holder_that_has_begun_is_not_replaced,
     a_replacement_of_another_kind_is_refused,
     a_conflict_that_is_to_be_refused_refuses_the_whole_group,
+    a_refused_job_names_its_holder_and_not_who_took_its_idempotency_key_after_it,
     many_of_one_key_in_one_call_end_in_one_job_with_the_last_payload,
     the_key_of_a_cancelled_job_is_free,
     ; databases only, "rows are changed and counted by SQL":
@@ -239,6 +240,30 @@ async fn a_conflict_that_is_to_be_refused_refuses_the_whole_group(store: TestSto
     let error = store.enqueue(&group).await.expect_err("refused");
     assert!(matches!(&error, StoreError::Conflict(text) if text.contains(&first.id.to_string())), "{error}");
     assert!(store.job(TENANT, other.id).await.expect("asked").is_none());
+    assert_reconciled(&store).await;
+}
+
+async fn a_refused_job_names_its_holder_and_not_who_took_its_idempotency_key_after_it(store: TestStore) {
+    for conflict in [OnConflict::Keep, OnConflict::Replace] {
+        let mut holder = unique(1, Hold::default(), conflict);
+        let mut refused = unique(2, Hold::default(), conflict);
+        for job in [&mut holder, &mut refused] {
+            job.unique.as_mut().expect("there").key = format!("{conflict:?}");
+        }
+        put(&store, &holder).await;
+        let key = Some(format!("the same for {conflict:?}"));
+        refused.idempotency_key.clone_from(&key);
+        let after = NewJob { idempotency_key: key, ..testing::job() };
+        let group = [refused.clone(), after.clone()];
+        let report = store.enqueue(&group).await.expect("enqueued");
+        let outcome = if conflict == OnConflict::Keep { EnqueueOutcome::Existing } else { EnqueueOutcome::Replaced };
+        assert_eq!(report.jobs, [Enqueued::by(holder.id, outcome), Enqueued::created(after.id)], "{conflict:?}");
+        let kept = if conflict == OnConflict::Keep { 1 } else { 2 };
+        assert_eq!(job(&store, holder.id).await.payload, json!({ "n": kept }));
+        // Asked for again the key is taken, and it is the key that lasts for ever.
+        let report = store.enqueue(&[refused]).await.expect("enqueued");
+        assert_eq!(report.jobs, [Enqueued::by(after.id, EnqueueOutcome::Existing)], "{conflict:?}");
+    }
     assert_reconciled(&store).await;
 }
 
