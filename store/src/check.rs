@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX};
+use gristmill_core::settle::Verdict;
 use gristmill_core::unique::OnConflict;
 use serde_json::Value;
 use uuid::Uuid;
@@ -101,6 +102,18 @@ pub(crate) fn counted(job: JobId, items: i64, result: Option<&ChunkResult>) -> R
         )));
     }
     Ok(result)
+}
+
+/// Refuses to let a job wait for another attempt when it has spent its last one: `settle` never says so, and a job
+/// that ran more often than it may would be one that nothing ends.
+pub(crate) fn not_spent(job: JobId, verdict: Verdict, spent: bool) -> Result<()> {
+    let again = matches!(verdict, Verdict::Retry { .. } | Verdict::Requeue);
+    if !(again && spent) {
+        return Ok(());
+    }
+    Err(StoreError::Invalid(format!(
+        "job {job} has spent its last attempt and is to be tried again; a failure of the last attempt is `dead`"
+    )))
 }
 
 /// A payload as text, if it is not too long.

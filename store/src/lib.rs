@@ -144,6 +144,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// alone and reported. Results, quarantine, counters, the fan-in and what follows are in the
     /// same transaction. At most [`COMPLETIONS_MAX`].
     ///
+    /// A verdict that would try a job again whose last attempt is spent is refused with [`StoreError::Invalid`], and
+    /// all of the group with it, as is a result that does not count its chunk's items.
+    ///
     /// A completion with [`Completion::sql`] must come alone: a refusal by the user's table is
     /// [`StoreError::Sink`], and then nothing of it has happened.
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport>;

@@ -40,7 +40,8 @@ UPDATE job j SET
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bool[], $6::bigint[], $7::text[], $8::text[],
             $9::bool[]) AS i (id, attempt, worker_id, state, release, wait_ms, error, output, snooze)
 WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
-RETURNING j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation";
+RETURNING j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation,
+    j.attempt >= j.max_attempts AS spent";
 
 const HOLDERS: &str = "
 SELECT id, attempt, worker_id FROM job WHERE id = ANY($1) AND state = 'running' ORDER BY id FOR UPDATE";
@@ -116,6 +117,8 @@ pub(super) struct Moved {
     pub(super) seq: Option<i64>,
     pub(super) items: i64,
     pub(super) generation: i32,
+    /// Its last attempt is spent.
+    spent: bool,
 }
 
 /// T4.
@@ -135,6 +138,9 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
         .iter()
         .filter_map(|completion| held.get(&completion.fence.job.0).map(|row| (*completion, *row)))
         .collect();
+    for (completion, row) in &done {
+        check::not_spent(completion.fence.job, completion.verdict, row.spent)?;
+    }
     write_results(work, &done).await?;
     write_quarantine(work, &done).await?;
     for (completion, _) in &done {

@@ -25,6 +25,8 @@ pub(super) struct Settlement<'a> {
     pub(super) error: Option<&'a str>,
     pub(super) output: Option<&'a serde_json::Value>,
     pub(super) chunk: Option<&'a ChunkResult>,
+    /// A worker says so; the store itself may close the last attempt of a chunk whose halves go on.
+    by_worker: bool,
 }
 
 impl<'a> Settlement<'a> {
@@ -37,12 +39,13 @@ impl<'a> Settlement<'a> {
             error: completion.error.as_deref(),
             output: completion.output.as_ref(),
             chunk: completion.chunk.as_ref(),
+            by_worker: true,
         }
     }
 
     /// What the store itself says of an attempt.
     pub(super) fn taken(fence: Fence, ending: Ending, verdict: Verdict, error: &'a str) -> Self {
-        Self { fence, ending, verdict, error: Some(error), output: None, chunk: None }
+        Self { fence, ending, verdict, error: Some(error), output: None, chunk: None, by_worker: false }
     }
 
     fn state(&self) -> JobState {
@@ -64,6 +67,7 @@ pub(super) fn settle(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<B
         if !holds(t, settlement, &job) {
             continue;
         }
+        check::not_spent(job.id, settlement.verdict, settlement.by_worker && job.attempt >= job.max_attempts)?;
         close(t, settlement, &job)?;
         if let Some(batch) = job.chunk_of() {
             count(t.delta(batch), settlement, &job)?;

@@ -1,11 +1,13 @@
 //! What becomes of attempts that have ended: the one way out of `running`, for completions by workers and for
 //! whatever the store takes back from them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use gristmill_core::chunk::ChunkResult;
+use gristmill_core::id::JobId;
 use gristmill_core::job::{Fence, JobState};
 use gristmill_core::settle::{Ending, Verdict};
+use sqlx::sqlite::SqliteRow;
 
 use super::row::{self, Moved, moved_columns};
 use super::transition::{Delta, Transition, later};
@@ -22,6 +24,8 @@ pub(super) struct Settlement<'a> {
     pub(super) error: Option<&'a str>,
     pub(super) output: Option<&'a serde_json::Value>,
     pub(super) chunk: Option<&'a ChunkResult>,
+    /// A worker says so; the store itself may close the last attempt of a chunk whose halves go on.
+    by_worker: bool,
 }
 
 impl<'a> Settlement<'a> {
@@ -34,12 +38,13 @@ impl<'a> Settlement<'a> {
             error: completion.error.as_deref(),
             output: completion.output.as_ref(),
             chunk: completion.chunk.as_ref(),
+            by_worker: true,
         }
     }
 
     /// What the store itself says of an attempt.
     pub(super) fn taken(fence: Fence, ending: Ending, verdict: Verdict, error: &'a str) -> Self {
-        Self { fence, ending, verdict, error: Some(error), output: None, chunk: None }
+        Self { fence, ending, verdict, error: Some(error), output: None, chunk: None, by_worker: false }
     }
 
     fn state(&self) -> JobState {
@@ -55,10 +60,7 @@ impl<'a> Settlement<'a> {
 
 /// Closes those attempts whose fence holds, with all that hangs on it, and gives the jobs that moved, by id.
 /// No two settlements may have the same job.
-pub(super) async fn settle(
-    t: &mut Transition<'_>,
-    all: &[Settlement<'_>],
-) -> Result<HashMap<gristmill_core::id::JobId, Moved>> {
+pub(super) async fn settle(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<HashMap<JobId, Moved>> {
     let moved = fence(t, all).await?;
     let held: Vec<(&Settlement<'_>, &Moved)> =
         all.iter().filter_map(|s| moved.get(&s.fence.job).map(|job| (s, job))).collect();
@@ -75,7 +77,7 @@ pub(super) async fn settle(
 }
 
 /// Moves the jobs that still run under exactly this attempt of exactly this worker.
-async fn fence(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<HashMap<gristmill_core::id::JobId, Moved>> {
+async fn fence(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<HashMap<JobId, Moved>> {
     let rows: Vec<_> = all
         .iter()
         .map(|s| {
@@ -105,11 +107,25 @@ async fn fence(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<HashMap
             error = CASE c.state WHEN 'done' THEN c.error ELSE coalesce(c.error, job.error) END, output = c.output
          FROM c
          WHERE job.id = c.id AND job.state = 'running' AND job.attempt = c.attempt AND job.worker_id = c.worker
-         RETURNING ",
+         RETURNING job.attempt >= job.max_attempts AS spent, ",
         moved_columns!()
     );
     let moved = t.rows(sqlx::query(statement).bind(check::json::<Vec<_>>(&rows)?).bind(t.now)).await?;
+    let spent: HashSet<JobId> = ids_where(&moved, "spent")?;
+    for s in all {
+        check::not_spent(s.fence.job, s.verdict, s.by_worker && spent.contains(&s.fence.job))?;
+    }
     moved.iter().map(|moved| row::moved(moved).map(|job| (job.id, job))).collect()
+}
+
+fn ids_where(rows: &[SqliteRow], flag: &str) -> Result<HashSet<JobId>> {
+    let mut ids = HashSet::new();
+    for row in rows {
+        if row::flag(row, flag)? {
+            ids.insert(row::id(row, "id")?);
+        }
+    }
+    Ok(ids)
 }
 
 /// What a chunk's ending means for its batch.

@@ -17,6 +17,7 @@ conformance! {
     the_last_failure_makes_a_dead_letter_and_a_copy_for_the_broker,
     a_release_gives_the_attempt_back,
     a_requeue_keeps_the_attempt_spent,
+    a_job_whose_last_attempt_is_spent_cannot_be_tried_again,
     the_same_completion_again_is_a_no_op,
     the_same_fence_twice_in_one_group_counts_once,
     an_ending_that_came_too_late_does_not_take_the_next_one_with_it,
@@ -110,6 +111,28 @@ async fn a_requeue_keeps_the_attempt_spent(store: TestStore) {
     let report = complete(&store, &[Completion::new(claimed.fence, Ending::WorkerLost, Verdict::Requeue)]).await;
     assert_eq!(report.dispatched.dispatches.len(), 1);
     assert_eq!(claim_one(&store, worker).await.fence.attempt, 2);
+}
+
+async fn a_job_whose_last_attempt_is_spent_cannot_be_tried_again(store: TestStore) {
+    let (mut last, innocent) = (testing::job(), testing::job());
+    last.max_attempts = 1;
+    store.enqueue(&[last, innocent]).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let claimed = claim(&store, worker, 2).await;
+    let requeued = Completion::new(claimed[0].fence, Ending::WorkerLost, Verdict::Requeue);
+    for again in [testing::retry(&claimed[0], Duration::from_secs(1)), requeued] {
+        let group = [again, testing::done(&claimed[1])];
+        let error = store.complete(&group).await.expect_err("refused");
+        assert!(matches!(&error, StoreError::Invalid(text) if text.contains("last attempt")), "{error}");
+        for one in &claimed {
+            assert_eq!(state(&store, one.fence.job).await, JobState::Running, "nothing of the group has happened");
+        }
+    }
+    // A stop and a snooze spend nothing, and may follow the last attempt too.
+    complete(&store, &[Completion::new(claimed[0].fence, Ending::Interrupted, Verdict::Release)]).await;
+    let again = claim_one(&store, worker).await;
+    complete(&store, &[testing::dead(&again), testing::done(&claimed[1])]).await;
+    assert_reconciled(&store).await;
 }
 
 async fn the_same_completion_again_is_a_no_op(store: TestStore) {
