@@ -16,7 +16,8 @@ impl Budgets {
     }
 
     /// Halts those of the batches that are over their budget, and gives what may now be published.
-    /// Safe to call twice: halting a halting batch is a no-op.
+    /// Safe to call twice and too late: halting a halting batch is a no-op, and so is halting one that was
+    /// restarted since it was looked at.
     ///
     /// # Errors
     ///
@@ -27,7 +28,7 @@ impl Budgets {
             if batch.tolerate.exceeded_by(&batch.counts, batch.state != BatchState::Open) {
                 let reason = reason(batch);
                 tracing::warn!(batch.id = %batch.batch, reason, "batch halts");
-                dispatched.push(self.store.halt_batch(batch.batch, &reason).await?.dispatched);
+                dispatched.push(self.store.halt_batch(batch.batch, batch.generation, &reason).await?.dispatched);
             }
         }
         Ok(dispatched)

@@ -242,8 +242,9 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Halts a batch that is over its failure budget: its unfinished chunks become `cancelled`, the
     /// fan-in fires, and the aggregate that runs then declares it `halted`. A no-op on a batch that
-    /// has halted or ended already.
-    async fn halt_batch(&self, batch: BatchId, reason: &str) -> Result<Steered>;
+    /// has halted or ended already, and on one that is in another generation than the one that was judged: a
+    /// restart forgives, and a judgement that comes late must not take that back.
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<Steered>;
 
     /// Cancels a job that is not final. A chunk's items count as cancelled. Of one that runs, the attempt is closed
     /// as `cancelled` in the same transaction: whoever runs it is fenced from then on, and told by

@@ -235,8 +235,8 @@ impl Store for PostgresStore {
         steer!(self, dry_run, steer::cancel_batch, (tenant, batch, reason))
     }
 
-    async fn halt_batch(&self, batch: BatchId, reason: &str) -> Result<Steered> {
-        transact!(self, steer::halt_batch, (batch, reason)).await
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<Steered> {
+        transact!(self, steer::halt_batch, (batch, generation, reason)).await
     }
 
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {

@@ -14,7 +14,7 @@ use super::create::no_batch;
 use super::duties::ReadyRow;
 use super::fan_in::{self, Deltas};
 use super::fault::{Fault, Outcome};
-use super::values::{count, plain, state_of};
+use super::values::{count, int, plain, state_of};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
@@ -26,7 +26,7 @@ const SAMPLES_MAX: usize = 5;
 /// The most waiting ids that one resume puts on the road; the probe brings what is left.
 const RESUMED_MAX: i64 = 20_000;
 
-const BATCH: &str = "SELECT state, halting, paused FROM batch WHERE id = $1 AND tenant = $2";
+const BATCH: &str = "SELECT state, halting, paused, generation FROM batch WHERE id = $1 AND tenant = $2";
 
 const PAUSE_BATCH: &str = "
 UPDATE batch SET paused = $3 WHERE id = $1 AND tenant = $2 AND paused <> $3
@@ -87,10 +87,11 @@ FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS i (id, attempt, worker_id) JOI
 
 const CANCEL_BATCH: &str = "
 UPDATE batch SET state = 'cancelled', reason = $2, finished_at = now(), paused = FALSE
-WHERE id = $1 AND state IN ('open', 'sealed', 'aggregating')";
+WHERE id = $1 AND state IN ('open', 'sealed', 'aggregating') AND generation = $3";
 
 const HALT_BATCH: &str = "
-UPDATE batch SET halting = TRUE, reason = $2, paused = FALSE WHERE id = $1 AND state IN ('open', 'sealed') AND NOT halting";
+UPDATE batch SET halting = TRUE, reason = $2, paused = FALSE
+WHERE id = $1 AND state IN ('open', 'sealed') AND NOT halting AND generation = $3";
 
 const JOB: &str = "
 SELECT id, tenant, queue, kind, state AS was, batch_id, seq, items, attempt, worker_id FROM job WHERE id = $1 AND tenant = $2 FOR UPDATE";
@@ -107,6 +108,7 @@ struct BatchRow {
     state: String,
     halting: bool,
     paused: bool,
+    generation: i32,
 }
 
 impl BatchRow {
@@ -196,32 +198,38 @@ pub(super) async fn cancel_batch(
         BatchState::Complete | BatchState::Halted => return Err(ended(*batch, &row.state).into()),
         BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
     }
-    cancel_all(work, *batch, CANCEL_BATCH, reason, false).await
+    cancel_all(work, (*batch, row.generation), CANCEL_BATCH, reason, false).await
 }
 
 /// Halts a batch: what is not finished is cancelled, and the fan-in fires.
-pub(super) async fn halt_batch(work: &mut Work<'_>, (batch, reason): &(BatchId, &str)) -> Outcome<Steered> {
-    let row: Option<BatchRow> = sqlx::query_as("SELECT state, halting, paused FROM batch WHERE id = $1")
+pub(super) async fn halt_batch(
+    work: &mut Work<'_>,
+    (batch, generation, reason): &(BatchId, u32, &str),
+) -> Outcome<Steered> {
+    let row: Option<BatchRow> = sqlx::query_as("SELECT state, halting, paused, generation FROM batch WHERE id = $1")
         .bind(batch.0)
         .fetch_optional(&mut *work.conn)
         .await?;
     let row = row.ok_or_else(|| no_batch(*batch))?;
-    if row.halting || !matches!(row.state()?, BatchState::Open | BatchState::Sealed) {
+    let judged = row.generation == int(*generation);
+    if row.halting || !judged || !matches!(row.state()?, BatchState::Open | BatchState::Sealed) {
         return Ok(Steered::default());
     }
-    cancel_all(work, *batch, HALT_BATCH, reason, true).await
+    cancel_all(work, (*batch, row.generation), HALT_BATCH, reason, true).await
 }
 
+/// Calls off what a batch has not finished in the generation in which it was looked at; in another one it is
+/// looked at again.
 async fn cancel_all(
     work: &mut Work<'_>,
-    batch: BatchId,
+    (batch, generation): (BatchId, i32),
     steer: &'static str,
     reason: &str,
     chunks_only: bool,
 ) -> Outcome<Steered> {
     let reason = check::plain(reason, check::REASON_CHARS_MAX);
     let mut rows = cancel_unfinished(work, batch, &reason, chunks_only).await?;
-    let done = sqlx::query(steer).bind(batch.0).bind(&reason).execute(&mut *work.conn).await?;
+    let done = sqlx::query(steer).bind(batch.0).bind(&reason).bind(generation).execute(&mut *work.conn).await?;
     if done.rows_affected() == 0 {
         return Err(Fault::Changed);
     }

@@ -254,8 +254,8 @@ impl Store for ReferenceStore {
         steer::cancel_batch(self, tenant, batch, reason, dry_run)
     }
 
-    async fn halt_batch(&self, batch: BatchId, reason: &str) -> Result<Steered> {
-        steer::halt_batch(self, batch, reason)
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<Steered> {
+        steer::halt_batch(self, batch, generation, reason)
     }
 
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {

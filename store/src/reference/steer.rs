@@ -116,10 +116,11 @@ pub(super) fn cancel_batch(
     finish(t, steered, dry_run)
 }
 
-pub(super) fn halt_batch(store: &ReferenceStore, id: BatchId, reason: &str) -> Result<Steered> {
+pub(super) fn halt_batch(store: &ReferenceStore, id: BatchId, generation: u32, reason: &str) -> Result<Steered> {
     let mut t = Transition::begin(store);
     let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
-    if batch.halting || !matches!(batch.state, BatchState::Open | BatchState::Sealed) {
+    let judged = batch.generation == generation;
+    if batch.halting || !judged || !matches!(batch.state, BatchState::Open | BatchState::Sealed) {
         return Ok(Steered::default());
     }
     let reason = check::plain(reason, check::REASON_CHARS_MAX);

@@ -349,8 +349,8 @@ impl Store for SqliteStore {
         steer::cancel_batch(self, tenant, batch, reason, dry_run).await
     }
 
-    async fn halt_batch(&self, batch: BatchId, reason: &str) -> Result<Steered> {
-        steer::halt_batch(self, batch, reason).await
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<Steered> {
+        steer::halt_batch(self, batch, generation, reason).await
     }
 
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {

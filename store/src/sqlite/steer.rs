@@ -146,13 +146,13 @@ pub(super) async fn cancel_batch(
     finish(t, steered, dry_run).await
 }
 
-pub(super) async fn halt_batch(store: &SqliteStore, batch: BatchId, reason: &str) -> Result<Steered> {
+pub(super) async fn halt_batch(store: &SqliteStore, batch: BatchId, generation: u32, reason: &str) -> Result<Steered> {
     let mut t = Transition::begin(store).await?;
     let statement = "
         UPDATE batch SET halting = 1, reason = ?2, paused = 0
-        WHERE id = ?1 AND NOT halting AND state IN ('open', 'sealed')";
+        WHERE id = ?1 AND NOT halting AND state IN ('open', 'sealed') AND generation = ?3";
     let reason = check::plain(reason, check::REASON_CHARS_MAX);
-    if t.run(sqlx::query(statement).bind(batch.0).bind(reason.clone())).await? == 0 {
+    if t.run(sqlx::query(statement).bind(batch.0).bind(reason.clone()).bind(generation)).await? == 0 {
         let known = super::create::state(&mut t, batch).await?;
         return known.map(|_| Steered::default()).ok_or_else(|| no_batch(batch));
     }

@@ -290,7 +290,9 @@ impl Told<'_> {
             Operation::CancelBatch { batch, dry } => {
                 store.cancel_batch(tenant, batch_id(*batch), "enough", *dry).await?
             }
-            Operation::Halt { batch } => store.halt_batch(batch_id(*batch), "too many").await?,
+            Operation::Halt { batch, generation } => {
+                store.halt_batch(batch_id(*batch), *generation, "too many").await?
+            }
             Operation::CancelJob { job, dry } => store.cancel_job(tenant, id(*job), "enough", *dry).await?,
             Operation::RetryJob { job, dry } => store.retry_job(tenant, id(*job), *dry).await?,
             Operation::RedriveDead { jobs, all, dry } => {

@@ -166,7 +166,7 @@ impl Client<'_> {
         if let Some(batch) = batches.last() {
             match self.dice.below(4) {
                 0 => refused_or_done(self.store.cancel_batch(TENANT, batch.id, "called off", false).await),
-                1 => refused_or_done(self.store.halt_batch(batch.id, "over").await),
+                1 => refused_or_done(self.store.halt_batch(batch.id, batch.generation, "over").await),
                 2 => refused_or_done(self.store.discard_batch(batch.id).await),
                 _ => refused_or_done(self.store.pause_batch(TENANT, batch.id, !batch.paused, false).await),
             }

@@ -182,7 +182,7 @@ async fn halted(store: &TestStore, chunks: i64) -> (BatchId, ClaimedJob) {
     let worker = enter(store).await;
     let chunk = claim(store, worker, 1).await.remove(0);
     complete(store, &[testing::dead(&chunk)]).await;
-    store.halt_batch(id, "too many").await.expect("halted");
+    store.halt_batch(id, 0, "too many").await.expect("halted");
     let aggregate = claim_one(store, worker).await;
     let reason = Some("too many".to_owned());
     let end = BatchEnd { batch: id, generation: 0, state: BatchState::Halted, result: json!(1), reason };
@@ -217,7 +217,7 @@ async fn what_is_redriven_while_a_batch_still_halts_is_not_lost(store: TestStore
     let result = ChunkResult { ok: 9, quarantined: 1, set_aside: vec![item], ..ChunkResult::default() };
     complete(&store, &[testing::dead(&chunks[0]), Completion { chunk: Some(result), ..testing::done(&chunks[1]) }])
         .await;
-    store.halt_batch(new.id, "too many").await.expect("halts");
+    store.halt_batch(new.id, 0, "too many").await.expect("halts");
     store.redrive_dead(TENANT, &[chunks[0].fence.job], false).await.expect("redriven");
     store.seal(new.id).await.expect("sealed");
     let redrive = QuarantineRedrive { batch: new.id, items: Vec::new(), chunk: 10 };

@@ -42,7 +42,7 @@ async fn halted(store: &TestStore) -> (BatchId, ClaimedJob, ClaimedJob) {
     let worker = enter(store).await;
     let mut chunks = claim(store, worker, 2).await;
     complete(store, &[testing::chunk_done(&chunks[0], 10), testing::dead(&chunks[1])]).await;
-    store.halt_batch(id, "too many").await.expect("halted");
+    store.halt_batch(id, 0, "too many").await.expect("halted");
     let aggregate = claim_one(store, worker).await;
     end(store, &aggregate, BatchState::Halted).await;
     let dead = chunks.remove(1);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gristmill_core::batch::BatchState;
+use gristmill_core::batch::{BatchState, Tolerate};
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{BatchEnd, Completion, StoreError};
+use gristmill_store::{BatchEnd, Completion, Restart, StoreError};
 use serde_json::json;
 
 use crate::{TENANT, aggregates, assert_reconciled, batch, claim, claim_one, complete, counts, enter, job, state};
@@ -15,6 +15,7 @@ conformance! {
     a_batch_that_has_ended_cannot_be_cancelled,
     a_halted_batch_cancels_its_chunks_and_aggregates,
     halting_twice_or_too_late_does_nothing,
+    a_judgement_of_the_generation_before_does_not_halt_a_batch_that_was_restarted,
     chunks_of_a_batch_that_halts_while_it_is_planned_are_cancelled,
     a_cancelled_job_says_why,
     a_job_that_has_ended_cannot_be_cancelled,
@@ -64,7 +65,7 @@ async fn a_halted_batch_cancels_its_chunks_and_aggregates(store: TestStore) {
     let worker = enter(&store).await;
     let claimed = claim(&store, worker, 2).await;
     complete(&store, &[testing::dead(&claimed[0])]).await;
-    let steered = store.halt_batch(id, "over its budget").await.expect("halted");
+    let steered = store.halt_batch(id, 0, "over its budget").await.expect("halted");
     assert_eq!((steered.affected, steered.dispatched.dispatches.len()), (3, 1), "the aggregate is on the way");
     let seen = batch(&store, id).await;
     assert_eq!((seen.state, counts(&seen.counts)), (BatchState::Aggregating, [40, 0, 0, 10, 30]));
@@ -78,18 +79,38 @@ async fn a_halted_batch_cancels_its_chunks_and_aggregates(store: TestStore) {
 
 async fn halting_twice_or_too_late_does_nothing(store: TestStore) {
     let id = testing::sealed(&store, 1, 10).await;
-    assert_eq!(store.halt_batch(id, "once").await.expect("halted").affected, 1);
-    assert_eq!(store.halt_batch(id, "twice").await.expect("a no-op").affected, 0);
+    assert_eq!(store.halt_batch(id, 0, "once").await.expect("halted").affected, 1);
+    assert_eq!(store.halt_batch(id, 0, "twice").await.expect("a no-op").affected, 0);
     assert_eq!((aggregates(&store, id).await, batch(&store, id).await.reason.as_deref()), (1, Some("once")));
-    let error = store.halt_batch(testing::batch().id, "nobody").await.expect_err("refused");
+    let error = store.halt_batch(testing::batch().id, 0, "nobody").await.expect_err("refused");
     assert!(matches!(error, StoreError::NotFound(_)), "{error}");
+}
+
+async fn a_judgement_of_the_generation_before_does_not_halt_a_batch_that_was_restarted(store: TestStore) {
+    let id = testing::sealed(&store, 2, 10).await;
+    let worker = enter(&store).await;
+    let claimed = claim(&store, worker, 2).await;
+    complete(&store, &[testing::dead(&claimed[0])]).await;
+    assert_eq!(store.halt_batch(id, 0, "over its budget").await.expect("halted").affected, 1);
+    let aggregate = claim_one(&store, worker).await;
+    let end = BatchEnd { batch: id, generation: 0, state: BatchState::Halted, result: json!({}), reason: None };
+    complete(&store, &[Completion { batch_end: Some(end), ..testing::done(&aggregate) }]).await;
+    let forgiven = Restart { batch: id, tolerate: Some(Tolerate::Count(100)), dead: false };
+    assert_eq!(store.restart_batch(TENANT, &forgiven, false).await.expect("restarted").generation, Some(1));
+    // Whoever completed the dead chunk had looked at the budget of before, and says so only now.
+    assert_eq!(store.halt_batch(id, 0, "over its budget").await.expect("a no-op").affected, 0);
+    let seen = batch(&store, id).await;
+    assert_eq!((seen.state, seen.remaining), (BatchState::Sealed, 1), "it goes on");
+    assert_eq!(store.halt_batch(id, 1, "over the new one").await.expect("halted").affected, 1);
+    assert_eq!(batch(&store, id).await.state, BatchState::Aggregating);
+    assert_reconciled(&store).await;
 }
 
 async fn chunks_of_a_batch_that_halts_while_it_is_planned_are_cancelled(store: TestStore) {
     let new = testing::batch();
     store.create_batch(&new).await.expect("created");
     store.add_chunks(new.id, &testing::chunks(2, 10)).await.expect("added");
-    assert_eq!(store.halt_batch(new.id, "over").await.expect("halted").affected, 2);
+    assert_eq!(store.halt_batch(new.id, 0, "over").await.expect("halted").affected, 2);
     // Whoever plans it need not know.
     let added = store.add_chunks(new.id, &[testing::chunk(2, 10)]).await.expect("added");
     assert!(added.dispatches.is_empty());

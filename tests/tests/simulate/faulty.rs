@@ -246,7 +246,7 @@ plain! {
     redispatch(queue: &str, older_than: Duration, limit: u32) -> Dispatched;
     pause_batch(tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Steered;
     cancel_batch(tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Steered;
-    halt_batch(batch: BatchId, reason: &str) -> Steered;
+    halt_batch(batch: BatchId, generation: u32, reason: &str) -> Steered;
     cancel_job(tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Steered;
     cancel_jobs(tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Steered;
     retry_job(tenant: &str, job: JobId, dry_run: bool) -> Steered;
