@@ -15,6 +15,9 @@ pub struct Settings {
     pub connections: u32,
     /// How long to wait for one of them.
     pub acquire_timeout: Span,
+    /// PostgreSQL: how long to wait for an answer before a connection counts as half open. Commands that may touch all
+    /// rows of a batch wait fifteen times as long.
+    pub answer_timeout: Span,
     /// Whether migrations that are missing are applied at start. Always done for SQLite.
     pub migrate: bool,
 }
@@ -25,6 +28,7 @@ impl Default for Settings {
             url: "sqlite://gristmill.db".to_owned(),
             connections: 8,
             acquire_timeout: Span(Duration::from_secs(10)),
+            answer_timeout: Span(Duration::from_secs(60)),
             migrate: false,
         }
     }

@@ -5,10 +5,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{ConnectOptions, Connection, Postgres, Transaction};
 
 use super::fault::{Fault, Outcome, in_words};
+use super::held::{self, Held, Patience, within};
 use super::hints::Hints;
 use super::work::Work;
 use crate::MigrationStatus;
@@ -25,11 +26,14 @@ const TRIES_MAX: u32 = 8;
 /// keys, and heads of queues read in the order of an index. Statistics cannot lead there by themselves: they were
 /// taken when a queue was empty, and now it holds a million. One round trip with the BEGIN, and as LOCAL settings
 /// they are safe behind a pooler.
-const HELD: &str = "BEGIN; SET LOCAL enable_sort = off; SET LOCAL enable_hashjoin = off; \
-                    SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
+const HELD: &str = "SET LOCAL enable_sort = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
+                    SET LOCAL jit = off";
+
+/// The same for what a person steers.
+const STEERED: &str = "SET LOCAL jit = off";
 
 /// A view that takes longer than this is given up, so that a page never holds up the transitions.
-const VIEW: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'";
+const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'";
 
 /// How long a connection of one's own may take when it is to be found out why the pool had none.
 const LOOK: Duration = Duration::from_secs(3);
@@ -41,6 +45,7 @@ pub struct PostgresStore {
     place: String,
     road: bool,
     options: PgConnectOptions,
+    patience: Patience,
     pub(super) condition: Condition,
 }
 
@@ -56,7 +61,9 @@ pub(super) type Step<A, T> = for<'s, 'w> fn(&'s mut Work<'w>, &'s A) -> BoxFutur
 /// How a step's transaction begins and ends.
 #[derive(Clone, Copy)]
 struct Frame {
-    begin: &'static str,
+    setting: &'static str,
+    /// How long the whole of it may take.
+    patience: Duration,
     /// Everything is rolled back at the end.
     dry_run: bool,
     /// The step's path, for crash points.
@@ -76,17 +83,12 @@ impl PostgresStore {
     pub async fn connect(url: &str, settings: &Settings, road: bool) -> Result<Self> {
         let options = options(url)?;
         let place = place(&options);
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.connections.max(1))
-            .acquire_timeout(settings.acquire_timeout.0)
-            .connect_with(options.clone())
-            .await;
-        let pool = match pool {
+        let pool = match held::pool(settings).connect_with(options.clone()).await {
             Ok(pool) => pool,
             Err(error) => return Err(in_place(&place, why(&options, None, &error).await)),
         };
-        let condition = Condition::default();
-        Ok(Self { hints: Hints::new(options.clone()), pool, place, road, options, condition })
+        let (patience, condition) = (Patience::of(settings), Condition::default());
+        Ok(Self { hints: Hints::new(options.clone(), patience.usual), pool, place, road, options, patience, condition })
     }
 
     /// The pool of connections, for the user's own statements in the same database.
@@ -94,7 +96,8 @@ impl PostgresStore {
         &self.pool
     }
 
-    /// Begins a transaction of the user's own. See [`super::tx`] for what may be done in it.
+    /// Begins a transaction of the user's own. See [`super::tx`] for what may be done in it. How long its answers are
+    /// waited for is the user's to say.
     ///
     /// # Errors
     ///
@@ -126,7 +129,8 @@ impl PostgresStore {
 
     /// Runs a step in a transaction and commits it. What collided with another transaction is tried again.
     pub(super) async fn transact<A: Sync, T>(&self, name: &'static str, arguments: &A, step: Step<A, T>) -> Result<T> {
-        self.tries(Frame { begin: HELD, dry_run: false, name }, arguments, step).await
+        let patience = self.patience.usual;
+        self.tries(Frame { setting: HELD, patience, dry_run: false, name }, arguments, step).await
     }
 
     /// The same, but with `dry_run` everything is rolled back at the end: what would happen is found out
@@ -138,7 +142,8 @@ impl PostgresStore {
         dry_run: bool,
         step: Step<A, T>,
     ) -> Result<T> {
-        self.tries(Frame { begin: "BEGIN; SET LOCAL jit = off", dry_run, name }, arguments, step).await
+        let patience = self.patience.long;
+        self.tries(Frame { setting: STEERED, patience, dry_run, name }, arguments, step).await
     }
 
     async fn tries<A: Sync, T>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Result<T> {
@@ -168,7 +173,21 @@ impl PostgresStore {
     }
 
     async fn try_once<A: Sync, T>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Outcome<(T, bool)> {
-        let mut transaction = self.pool.begin_with(frame.begin).await?;
+        let mut held = Held::of(&self.pool).await?;
+        let run = async { Ok::<_, Fault>(self.run(&mut held, frame, arguments, step).await) };
+        let outcome = within(frame.patience, run).await?;
+        held.answered();
+        outcome
+    }
+
+    async fn run<A: Sync, T>(
+        &self,
+        conn: &mut PgConnection,
+        frame: Frame,
+        arguments: &A,
+        step: Step<A, T>,
+    ) -> Outcome<(T, bool)> {
+        let mut transaction = conn.begin_with(self.patience.begin(frame.setting)).await?;
         let mut work = Work::new(&mut transaction, self.road);
         let value = step(&mut work, arguments).await?;
         let wrote = work.wrote();
@@ -182,18 +201,40 @@ impl PostgresStore {
         Ok((value, wrote && !frame.dry_run))
     }
 
-    /// Begins a transaction for views: one snapshot, nothing written, a bound on the time.
-    pub(super) async fn look(&self) -> Result<Transaction<'static, Postgres>> {
-        // Whoever asks may be dropped at any moment. The library would then put the connection back into the pool
-        // with this transaction open, and whoever wrote on it next would be told that it is read-only. A task of its
-        // own begins to its end, and what it gives to nobody is rolled back.
-        let pool = self.pool.clone();
-        let begun = tokio::spawn(async move { pool.begin_with(VIEW).await });
-        match begun.await {
-            Ok(Ok(snapshot)) => Ok(snapshot),
-            Ok(Err(error)) => Err(self.explain(&error).await),
-            Err(error) => Err(StoreError::Unavailable(format!("the view could not begin: {error}"))),
+    /// Begins a transaction for views: one snapshot, nothing written, a bound on the time. [`PostgresStore::seen`] ends
+    /// it. Whoever asks may be dropped at any moment: then the connection is closed with it, since whoever wrote on it
+    /// next would be told that it is read-only.
+    pub(super) async fn look(&self) -> Result<Held> {
+        let mut held = self.held().await?;
+        self.answer(sqlx::raw_sql(self.patience.begin(VIEW)).execute(&mut *held)).await?;
+        Ok(held)
+    }
+
+    /// Ends what [`PostgresStore::look`] began.
+    pub(super) async fn seen(&self, mut held: Held) -> Result<()> {
+        self.answer(sqlx::raw_sql("ROLLBACK").execute(&mut *held)).await?;
+        held.answered();
+        Ok(())
+    }
+
+    /// A connection to ask something on.
+    pub(super) async fn held(&self) -> Result<Held> {
+        match Held::of(&self.pool).await {
+            Ok(held) => Ok(held),
+            Err(error) => Err(self.explain(&error).await),
         }
+    }
+
+    /// Waits for an answer for the usual time.
+    pub(super) async fn answer<T, E: Into<Fault>>(
+        &self,
+        answer: impl Future<Output = std::result::Result<T, E>>,
+    ) -> Result<T> {
+        within(self.patience.usual, answer).await.map_err(|fault| {
+            let error = StoreError::from(fault);
+            self.condition.failed(&error);
+            error
+        })
     }
 
     /// Applies what is missing. The migrator holds an advisory lock, so that several processes may do so at once.

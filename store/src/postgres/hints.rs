@@ -6,11 +6,17 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::held::is_alive;
 use super::work::{CHANNEL, GONE_CHANNEL};
+
+/// After so long without a hint at most it is asked whether anybody is still at the other end: no hint ever comes
+/// over a connection that is half open, and nothing else would tell.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// The longest wait before a lost connection is tried again.
 const RECONNECT_MAX: Duration = Duration::from_secs(30);
@@ -19,6 +25,7 @@ const RECONNECT_MAX: Duration = Duration::from_secs(30);
 /// waits never listens.
 pub(super) struct Hints {
     options: PgConnectOptions,
+    silence: Duration,
     heard: Heard,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -31,10 +38,10 @@ struct Heard {
 }
 
 impl Hints {
-    /// Nobody listens yet.
-    pub(super) fn new(options: PgConnectOptions) -> Self {
+    /// Nobody listens yet. `patience` is how long answers are waited for.
+    pub(super) fn new(options: PgConnectOptions, patience: Duration) -> Self {
         let heard = Heard { work: watch::Sender::new(1), gone: watch::Sender::new(1) };
-        Self { options, heard, task: Mutex::new(None) }
+        Self { options, silence: patience.min(SILENCE_MAX), heard, task: Mutex::new(None) }
     }
 
     /// Waits for a hint or for the time to pass. `true` when it was a hint.
@@ -57,7 +64,7 @@ impl Hints {
     fn listen(&self) {
         let mut task = self.task.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            *task = Some(tokio::spawn(keep_listening(self.options.clone(), self.heard.clone())));
+            *task = Some(tokio::spawn(keep_listening(self.options.clone(), self.silence, self.heard.clone())));
         }
     }
 }
@@ -71,10 +78,10 @@ impl Drop for Hints {
     }
 }
 
-async fn keep_listening(options: PgConnectOptions, heard: Heard) {
+async fn keep_listening(options: PgConnectOptions, silence: Duration, heard: Heard) {
     let mut pause = Duration::from_millis(200);
     loop {
-        match listen_once(&options, &heard, &mut pause).await {
+        match listen_once(&options, silence, &heard, &mut pause).await {
             Ok(()) => tracing::debug!("the connection for hints was lost"),
             Err(error) => tracing::debug!(%error, "cannot listen for hints; polling goes on"),
         }
@@ -85,7 +92,12 @@ async fn keep_listening(options: PgConnectOptions, heard: Heard) {
 
 /// Listens until the connection breaks. Its own pool of one: a listener must never take the last
 /// connection that the transitions need.
-async fn listen_once(options: &PgConnectOptions, heard: &Heard, pause: &mut Duration) -> Result<(), sqlx::Error> {
+async fn listen_once(
+    options: &PgConnectOptions,
+    silence: Duration,
+    heard: &Heard,
+    pause: &mut Duration,
+) -> Result<(), sqlx::Error> {
     let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = pool.connect_with(options.clone()).await?;
     let mut listener = PgListener::connect_with(&pool).await?;
@@ -94,9 +106,15 @@ async fn listen_once(options: &PgConnectOptions, heard: &Heard, pause: &mut Dura
     heard.work.send_modify(|count| *count += 1);
     heard.gone.send_modify(|count| *count += 1);
     *pause = Duration::from_millis(200);
-    while let Some(hint) = listener.try_recv().await? {
-        let sort = if hint.channel() == GONE_CHANNEL { &heard.gone } else { &heard.work };
-        sort.send_modify(|count| *count += 1);
+    loop {
+        match tokio::time::timeout(silence, listener.try_recv()).await.ok().transpose()? {
+            Some(Some(hint)) => {
+                let sort = if hint.channel() == GONE_CHANNEL { &heard.gone } else { &heard.work };
+                sort.send_modify(|count| *count += 1);
+            }
+            Some(None) => return Ok(()),
+            None if is_alive(async { listener.execute("SELECT 1").await.map(drop) }).await => {}
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }

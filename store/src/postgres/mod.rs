@@ -15,6 +15,7 @@ mod duties;
 mod email;
 mod fan_in;
 mod fault;
+mod held;
 mod hints;
 mod mend;
 mod poison;
@@ -44,7 +45,6 @@ use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 
 pub use self::connect::PostgresStore;
-use self::fault::in_words;
 use crate::Store;
 use crate::error::Result;
 use crate::*;
@@ -73,8 +73,8 @@ macro_rules! steer {
 macro_rules! look {
     ($store:expr, $view:path $(, $argument:expr)*) => {{
         let mut snapshot = $store.look().await?;
-        let seen = $view(&mut snapshot $(, $argument)*).await?;
-        snapshot.rollback().await.map_err(|error| in_words(&error))?;
+        let seen = $store.answer($view(&mut snapshot $(, $argument)*)).await?;
+        $store.seen(snapshot).await?;
         Ok(seen)
     }};
 }
@@ -82,11 +82,12 @@ macro_rules! look {
 /// Runs one statement that needs no transaction of its own.
 macro_rules! single {
     ($store:expr, $step:path $(, $argument:expr)*) => {{
-        let mut conn = match $store.pool.acquire().await {
-            Ok(conn) => conn,
-            Err(error) => return Err($store.explain(&error).await),
-        };
-        Ok($step(&mut conn $(, $argument)*).await?)
+        let mut held = $store.held().await?;
+        // What the server refuses is an answer, too.
+        let answer = async { Ok::<_, fault::Fault>($step(&mut held $(, $argument)*).await) };
+        let answer = $store.answer(answer).await?;
+        held.answered();
+        Ok(answer?)
     }};
 }
 
@@ -109,13 +110,11 @@ impl Store for PostgresStore {
     }
 
     async fn now(&self) -> Result<Instant> {
-        match sqlx::query_scalar("SELECT now()").fetch_one(&self.pool).await {
-            Ok(now) => {
-                self.condition.well(false);
-                Ok(now)
-            }
-            Err(error) => Err(self.explain(&error).await),
-        }
+        let mut held = self.held().await?;
+        let now = self.answer(sqlx::query_scalar("SELECT now()").fetch_one(&mut *held)).await?;
+        held.answered();
+        self.condition.well(false);
+        Ok(now)
     }
 
     fn trouble(&self) -> Option<Trouble> {
@@ -143,7 +142,8 @@ impl Store for PostgresStore {
     }
 
     async fn discard_batch(&self, batch: BatchId) -> Result<()> {
-        transact!(self, create::discard_batch, batch).await
+        // It deletes all chunks of a plan that broke off, of which there may be a million.
+        self.attempt("discard_batch", &batch, false, |work, batch| Box::pin(create::discard_batch(work, batch))).await
     }
 
     async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>> {
