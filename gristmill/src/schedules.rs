@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What a configuration says, as far as schedules need it.
 pub(crate) fn catalogue(loaded: &Loaded) -> Catalogue {
-    Catalogue { batches: loaded.config.batch.clone(), schedules: loaded.schedules() }
+    Catalogue { batches: loaded.config.batch.clone(), schedules: loaded.schedules(), ..Catalogue::default() }
 }
 
 /// What schedules are served with, and what follows changes of the configuration file: it never ends by itself.

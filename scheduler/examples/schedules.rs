@@ -7,7 +7,6 @@
 //! The store is a schema of its own in that PostgreSQL, or with the third argument `sqlite` a temporary file. All is
 //! one process: the lateness is from the tick to the row of the ledger, by the database's clock.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,7 +99,7 @@ async fn save(store: &StoreHandle, name: String, spec: ScheduleSpec, now: Instan
 
 async fn options(store: &StoreHandle) -> Result<SchedulerOptions, Anything> {
     let broker = Broker::connect(&gristmill_broker::Settings::default()).await?;
-    let (_, catalogue) = watch::channel(Arc::new(Catalogue { batches: BTreeMap::new(), schedules: BTreeMap::new() }));
+    let (_, catalogue) = watch::channel(Arc::new(Catalogue::default()));
     let means = Means {
         tenant: DEFAULT_TENANT.to_owned(),
         catalogue,

@@ -8,7 +8,7 @@
 //! * [`Store`]: the transitions (T1 to T9 of the design) and the views.
 //! * [`types`]: what goes in and what comes out.
 //! * [`views`]: what people and pages are shown.
-//! * [`schedules`]: schedules and the ledger of their ticks.
+//! * [`schedules`]: schedules and the ledger of their ticks. [`events`]: what starts runs beside the clock.
 //! * [`postgres`], [`sqlite`]: the two stores, mirrored statement for statement.
 //! * `reference` (feature `testing`): the model that both are compared with, in memory.
 //!
@@ -19,6 +19,7 @@ pub mod condition;
 pub mod crash;
 pub mod emails;
 pub mod error;
+pub mod events;
 mod group;
 mod guard;
 mod mended;
@@ -52,6 +53,7 @@ use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 pub use condition::Trouble;
 pub use emails::*;
 pub use error::{Result, StoreError};
+pub use events::*;
 pub use guard::WorkGuard;
 pub use open::{OpenOptions, connect, open};
 pub use poison::*;
@@ -397,6 +399,14 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Gives a tick back whose batch will never be planned to its end: it waits to be started anew, or has failed
     /// when that has happened [`FIRE_TRIES_MAX`] times or `again` is false. `false` when no tick started that batch.
     async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool>;
+
+    /// Writes an event down and starts its job, in one transaction: once, whoever tells of it and however often. One
+    /// that is known gives the row that the first has made, and starts nothing. Without a job its row is `waiting`.
+    ///
+    /// The end of a batch is such an event, written in the transaction that ends it, for each schedule that follows it
+    /// ([`ScheduleSpec::after`](gristmill_core::schedule::ScheduleSpec::after)) and was made before: its key is the batch
+    /// and its generation. For one that is switched off it is recorded as skipped.
+    async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent>;
 
     /// Rows of the ledger, the newest first.
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>>;

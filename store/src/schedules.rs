@@ -9,7 +9,7 @@ use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{NewJob, UnknownWord};
 use gristmill_core::schedule::ScheduleSpec;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::check;
@@ -194,6 +194,8 @@ pub struct FireTick {
     pub run: Option<Run>,
     /// Who starts it.
     pub holder: Option<WorkerId>,
+    /// What its run is told of the event that made it. The ledger has that already: it is not written.
+    pub about: Option<Value>,
 }
 
 /// What a tick starts.
@@ -259,6 +261,12 @@ pub struct TickView {
     pub started_at: Option<Instant>,
     /// When its run was seen to have ended.
     pub ended_at: Option<Instant>,
+    /// The key of what made it, where that was not the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// What is known of that event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<Value>,
 }
 
 /// Which rows of the ledger.

@@ -1,6 +1,7 @@
 //! A schedule's time in plain language.
 
 use super::cron::Pattern;
+use super::following::Ending;
 use super::{ScheduleSpec, Timetable};
 use crate::duration;
 
@@ -13,9 +14,12 @@ pub fn plainly(spec: &ScheduleSpec) -> String {
             format!("every {}, counted from {from} in UTC", duration::format(every.0))
         }
         (None, None, Some(at)) => format!("once at {}", at.as_slice().join(", and at ")),
-        (None, None, None) => "never".to_owned(),
+        (None, None, None) => match &spec.after {
+            Some(after) => format!("after {after}{}", of_ending(spec.ending.unwrap_or_default())),
+            None => "never".to_owned(),
+        },
     };
-    if let (Some(zone), false) = (&spec.timezone, spec.every.is_some()) {
+    if let (Some(zone), false) = (&spec.timezone, spec.every.is_some() || spec.after.is_some()) {
         text.push_str(&format!(", by the clock of {zone}"));
     } else if spec.cron.is_some() {
         text.push_str(", by the clock of UTC");
@@ -30,6 +34,14 @@ pub fn plainly(spec: &ScheduleSpec) -> String {
         text.push_str(&format!(", each up to {} later", duration::format(jitter.0)));
     }
     text
+}
+
+fn of_ending(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Done => "",
+        Ending::Halted => ", when it was halted",
+        Ending::Settled => ", complete or halted",
+    }
 }
 
 fn of_cron(text: &str) -> String {

@@ -4,18 +4,21 @@
 //! * [`Timetable`]: the same, compiled: ticks before, after and between instants, in the schedule's zone.
 //! * [`missed`]: which of the ticks that are due run, and which are recorded as skipped.
 //! * [`overlap`]: what a tick does while earlier runs are still under way.
+//! * [`following`]: schedules that follow a batch instead of the clock.
 //! * [`describe`]: an expression in plain language.
 //!
 //! What happens when clocks are put forward or back is decided in one place, the module `wall`.
 
 mod cron;
 pub mod describe;
+pub mod following;
 pub mod missed;
 pub mod overlap;
 mod spec;
 mod ticks;
 mod wall;
 
+pub use following::Ending;
 pub use missed::{CatchUp, Due, DueTick, Missed};
 pub use overlap::{Busy, Overlap, Step};
 pub use spec::{JobSpec, ScheduleError, ScheduleSpec, Target};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cron::Pattern;
+use super::following::Ending;
 use super::missed::{CatchUp, Missed};
 use super::overlap::Overlap;
 use super::ticks::{EVERY_MIN, Rhythm};
@@ -29,7 +30,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// How many missed ticks run with `missed = "all"`, unless said.
 const MISSED_DEFAULT: u32 = 100;
 
-/// A schedule: when (exactly one of `cron`, `every` and `at`), and what (a batch, or a job).
+/// A schedule: when (exactly one of `cron`, `every`, `at` and `after`), and what (a batch, or a job).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleSpec {
@@ -48,6 +49,12 @@ pub struct ScheduleSpec {
     /// One instant or several: RFC 3339, or a date and time on the zone's wall clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<OneOrMany>,
+    /// Each time that a run of this batch has ended, instead of by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// With `after`: which endings count; `done` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
     /// The IANA zone of the wall clock; UTC unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
@@ -72,9 +79,12 @@ pub struct ScheduleSpec {
     /// How late the newest tick may be and still count as on time: a minute unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<Span>,
-    /// What a tick does while an earlier run is under way.
-    #[serde(default)]
-    pub overlap: Overlap,
+    /// What a tick does while an earlier run is under way: see [`ScheduleSpec::overlap`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Overlap>,
+    /// With a batch: so long after the start of its run the batch is late, whatever the batch itself says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_after: Option<Span>,
     /// Whether it runs by itself; `true` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
@@ -163,6 +173,13 @@ impl ScheduleSpec {
         }
     }
 
+    /// What a tick does while an earlier run is under way: it is skipped unless said otherwise; after another batch it
+    /// waits its turn, so that each ending has its run.
+    pub fn overlap(&self) -> Overlap {
+        let unsaid = if self.after.is_some() { Overlap::BufferAll } else { Overlap::Skip };
+        self.overlap.unwrap_or(unsaid)
+    }
+
     /// How missed ticks are dealt with.
     pub fn catch_up(&self) -> CatchUp {
         CatchUp {
@@ -176,8 +193,8 @@ impl ScheduleSpec {
     /// Whether both have the same ticks.
     pub fn same_time(&self, other: &Self) -> bool {
         let time = |spec: &Self| {
-            let Self { cron, every, at, timezone, start, end, .. } = spec.clone();
-            (cron, every, at, timezone, start, end)
+            let Self { cron, every, at, after, timezone, start, end, .. } = spec.clone();
+            (cron, every, at, after, timezone, start, end)
         };
         time(self) == time(other)
     }
@@ -189,6 +206,13 @@ impl ScheduleSpec {
     /// The first thing that is wrong, and at which key.
     pub fn check(&self) -> Result<(), ScheduleError> {
         super::Timetable::compile("", self)?;
+        self.check_after()?;
+        if self.late_after.is_some_and(|late_after| late_after.0.is_zero()) {
+            return wrong("late_after", "is 0; write after how long its batch is late, such as `2h`");
+        }
+        if self.late_after.is_some() && self.job.is_some() {
+            return wrong("late_after", "stands beside `job`; only a batch has somebody to tell that it is late");
+        }
         if self.missed_max.is_some_and(|max| !(1..=MISSED_MAX).contains(&max)) {
             return wrong("missed_max", format!("must be 1 to {MISSED_MAX}"));
         }
@@ -198,6 +222,31 @@ impl ScheduleSpec {
             return wrong("jitter", "is longer than `every`; a run would start after the next tick");
         }
         Ok(())
+    }
+
+    /// What does not go together with following a batch, which knows no clock.
+    fn check_after(&self) -> Result<(), ScheduleError> {
+        let Some(after) = &self.after else {
+            return match self.ending {
+                Some(_) => wrong("ending", "says which endings of another batch count; name that batch in `after`"),
+                None => Ok(()),
+            };
+        };
+        if self.batch.as_ref() == Some(after) {
+            return wrong("after", format!("is its own batch `{after}`: each run would start the next, for ever"));
+        }
+        let clockwork = [
+            ("start", self.start.is_some()),
+            ("end", self.end.is_some()),
+            ("jitter", self.jitter.is_some()),
+            ("missed", self.missed != Missed::default()),
+            ("missed_within", self.missed_within.is_some()),
+            ("missed_max", self.missed_max.is_some()),
+        ];
+        match clockwork.into_iter().find(|(_, said)| *said) {
+            Some((key, _)) => wrong(key, "is about the clock, and does not go together with `after`"),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn start_at(&self, zone: Tz) -> Result<Option<Instant>, ScheduleError> {
@@ -213,12 +262,13 @@ impl ScheduleSpec {
     }
 
     pub(super) fn rhythm(&self, zone: Tz, start: Option<Instant>) -> Result<Rhythm, ScheduleError> {
-        match (&self.cron, self.every, &self.at) {
-            (Some(cron), None, None) => cron_rhythm(cron),
-            (None, Some(every), None) => every_rhythm(every.0, start),
-            (None, None, Some(at)) => at_rhythm(at.as_slice(), zone),
-            (None, None, None) => wrong("", "says no time; give one of `cron`, `every` and `at`"),
-            _ => wrong("", "says more than one time; give only one of `cron`, `every` and `at`"),
+        match (&self.cron, self.every, &self.at, &self.after) {
+            (Some(cron), None, None, None) => cron_rhythm(cron),
+            (None, Some(every), None, None) => every_rhythm(every.0, start),
+            (None, None, Some(at), None) => at_rhythm(at.as_slice(), zone),
+            (None, None, None, Some(_)) => Ok(Rhythm::At(Vec::new())),
+            (None, None, None, None) => wrong("", "says no time; give one of `cron`, `every`, `at` and `after`"),
+            _ => wrong("", "says more than one time; give only one of `cron`, `every`, `at` and `after`"),
         }
     }
 }

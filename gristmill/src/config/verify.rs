@@ -1,12 +1,13 @@
 //! What types alone cannot say: which values make sense, and which exclude one another.
 
+mod schedules;
+
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use chrono_tz::TZ_VARIANTS;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, WebhookEffect};
 use gristmill_core::effect::Event;
-use gristmill_core::schedule::{ScheduleSpec, Target};
 use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
@@ -22,7 +23,8 @@ use super::origin::{Origins, join, nearest_origin};
 pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     let templates = Templates::new(config.mail.templates.as_deref());
     let private_webhooks = config.webhook.allow_private;
-    let mut findings = Findings { origins, templates, private_webhooks, errors: Vec::new() };
+    let late = schedules::late(config);
+    let mut findings = Findings { origins, templates, private_webhooks, late, errors: Vec::new() };
     findings.store(&config.store.url);
     findings.broker(&config.broker.url);
     findings.worker(config);
@@ -61,6 +63,8 @@ struct Findings<'a> {
     origins: &'a Origins,
     templates: Templates,
     private_webhooks: bool,
+    /// Batches that a schedule says are late after a while.
+    late: HashSet<String>,
     errors: Vec<ConfigError>,
 }
 
@@ -187,7 +191,7 @@ impl Findings<'_> {
             self.push(&join(&key, "timeout"), "is 0; write how long one attempt may take, such as `15m`");
         }
         match batch.late_after {
-            None if !batch.on.late.is_empty() => {
+            None if !batch.on.late.is_empty() && !self.late.contains(name) => {
                 let wrong = "has nobody to tell when: write `late_after` beside it, such as `late_after = \"2h\"`";
                 self.push(&join(&key, "on.late"), wrong);
             }
@@ -313,52 +317,6 @@ impl Findings<'_> {
         }
         right
     }
-
-    /// A batch's own schedule.
-    fn own_schedule(&mut self, key: &str, schedule: &ScheduleSpec) {
-        for (name, said) in [("batch", schedule.batch.is_some()), ("job", schedule.job.is_some())] {
-            if said {
-                self.push(&join(key, name), "does not belong here: a batch's own schedule runs that batch");
-            }
-        }
-        self.time(key, schedule);
-    }
-
-    fn schedules(&mut self, config: &Config) {
-        for (name, schedule) in &config.schedule {
-            let key = format!("schedule.{name}");
-            self.name(&key, name);
-            self.time(&key, schedule);
-            if config.batch.get(name).is_some_and(|batch| batch.schedule.is_some()) {
-                self.push(&key, format!("is also the name of the own schedule of [batch.{name}]; choose another"));
-            }
-            match schedule.target() {
-                Err(wrong) => self.push(&key, wrong.message),
-                Ok(Target::Job(job)) => self.name(&join(&key, "job.kind"), &job.kind),
-                Ok(Target::Batch(batch)) if !config.batch.contains_key(batch) => {
-                    let known = config.batch.keys().map(String::as_str);
-                    let near = nearest(batch, known).map(|near| format!("did you mean `{near}`?"));
-                    let key = join(&key, "batch");
-                    let origin = nearest_origin(self.origins, &key).cloned();
-                    let wrong = format!("there is no [batch.{batch}]");
-                    self.errors.push(ConfigError::at(origin, key, wrong).hint(near));
-                }
-                Ok(Target::Batch(_)) => {}
-            }
-        }
-    }
-
-    fn time(&mut self, key: &str, schedule: &ScheduleSpec) {
-        let Err(wrong) = schedule.check() else { return };
-        let key = if wrong.key.is_empty() { key.to_owned() } else { join(key, wrong.key) };
-        let zone = schedule.timezone.as_deref().filter(|_| wrong.key == "timezone");
-        let hint = zone.map(|zone| match nearest(zone, TZ_VARIANTS.iter().map(|zone| zone.name())) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "write one of the IANA time zones, such as `Europe/London` or `UTC`".to_owned(),
-        });
-        let origin = nearest_origin(self.origins, &key).cloned();
-        self.errors.push(ConfigError::at(origin, key, wrong.message).hint(hint));
-    }
 }
 
 #[cfg(test)]
@@ -412,6 +370,30 @@ mod tests {
             (
                 "[batch.a]\nsource = { csv = \"a\" }\ntolerate = \"lots\"\n",
                 "c.toml:3: `batch.a.tolerate`: `lots` is not a failure budget",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\n[schedule.s]\nafter = \"b\"\nbatch = \"a\"\n",
+                "c.toml:4: `schedule.s.after`: there is no [batch.b]",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\n[schedule.s]\nafter = \"a\"\nbatch = \"a\"\n",
+                "c.toml:4: `schedule.s.after`: is its own batch `a`",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { after = \"b\" }\n[batch.b]\nsource = { csv = \"b\" }\nschedule = { after = \"a\" }\n",
+                "c.toml:3: `batch.a.schedule.after`: `a` follows `b`, which follows `a` in turn",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\n[batch.b]\nsource = { csv = \"b\" }\n[schedule.s]\nafter = \"a\"\nbatch = \"b\"\njitter = \"5s\"\n",
+                "c.toml:8: `schedule.s.jitter`: is about the clock, and does not go together with `after`",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\n[schedule.s]\nevery = \"1h\"\nbatch = \"a\"\nlate_after = \"5m\"\n",
+                "c.toml:6: `schedule.s.late_after`: has nobody to tell",
+            ),
+            (
+                "[schedule.s]\nevery = \"1h\"\nending = \"done\"\njob = { kind = \"x\" }\n",
+                "c.toml:3: `schedule.s.ending`: says which endings of another batch count",
             ),
             (
                 "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"61 2 * * *\" }\n",
@@ -487,7 +469,7 @@ mod tests {
             ),
             (
                 "[schedule.a]\nbatch = \"b\"\n",
-                "c.toml:1: `schedule.a`: says no time; give one of `cron`, `every` and `at`",
+                "c.toml:1: `schedule.a`: says no time; give one of `cron`, `every`, `at` and `after`",
             ),
             (
                 "[batch.retail]\nsource = { csv = \"a\" }\n[schedule.a]\nevery = \"1h\"\nbatch = \"retial\"\n",

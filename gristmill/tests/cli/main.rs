@@ -11,3 +11,4 @@ mod schedules;
 mod servers;
 mod stopping;
 mod trace;
+mod triggers;

@@ -39,7 +39,7 @@ pub fn decide(view: &ScheduleView, now: Instant, runs_max: usize) -> Result<Deci
     for (due, fate) in due.ticks.iter().zip(fates) {
         let step = match fate {
             Fate::Skip => None,
-            Fate::Run => Some(view.spec.overlap.step(busy)),
+            Fate::Run => Some(view.spec.overlap().step(busy)),
         };
         if matches!(step, Some(Step::Run | Step::CancelAndRun)) && runs.len() == runs_max {
             break;
@@ -102,6 +102,7 @@ fn row(timetable: &Timetable, due: &DueTick, now: Instant, outcome: TickOutcome,
         was: None,
         run: None,
         holder: None,
+        about: None,
     }
 }
 

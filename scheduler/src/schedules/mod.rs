@@ -7,6 +7,7 @@
 //!
 //! * [`decide`]: which of the due ticks run, wait or are skipped.
 //! * [`start`]: what a run is made of: its parameters, its interval, its batch or job.
+//! * [`turns`]: what waited for its turn, or was made by an event.
 //! * [`sync`]: schedules of the configuration become rows of the store.
 
 pub mod decide;
@@ -14,6 +15,7 @@ pub mod pass;
 pub mod render;
 pub mod start;
 pub mod sync;
+pub mod turns;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ pub struct Catalogue {
     pub batches: BTreeMap<String, BatchDefinition>,
     /// The schedules, by name: those of `[schedule.NAME]`, and those of the batches under the batch's name.
     pub schedules: BTreeMap<String, ScheduleSpec>,
+    /// What hooks and watched folders start, by the name of their ledger: `hook/NAME`, `watch/NAME`.
+    pub triggers: BTreeMap<String, ScheduleSpec>,
 }
 
 /// What is done to a job before it is enqueued: settings of its kind.

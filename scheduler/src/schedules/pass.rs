@@ -9,7 +9,7 @@ use gristmill_core::schedule::Target;
 use gristmill_jobs::road::Road;
 use gristmill_store::{
     FireTick, Firing, GROUP_JOBS_MAX, Result, Run, ScheduleView, StoreError, StoreHandle, TickCause, TickFilter,
-    TickOutcome, TickView,
+    TickOutcome,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ const SCHEDULES_MAX: u32 = 2_000;
 const JOBS_MAX: usize = 100;
 
 /// The most waiting ticks that one pass starts.
-const WAITING_MAX: u32 = 500;
+pub(super) const WAITING_MAX: u32 = 500;
 
 /// How many batches are planned at once.
 const PLANNERS: usize = 8;
@@ -35,18 +35,18 @@ const PLANNERS: usize = 8;
 const ROWS_MAX: usize = 1_000;
 
 /// Which tick of which schedule.
-type Key = (String, String, Instant);
+pub(super) type Key = (String, String, Instant);
 
 /// Decides ticks and starts runs, again and again.
 #[derive(Debug)]
 pub struct Clockwork {
-    store: StoreHandle,
+    pub(super) store: StoreHandle,
     road: Road,
-    means: Means,
+    pub(super) means: Means,
     planners: Arc<Semaphore>,
     planning: JoinSet<(Key, Result<Started>)>,
     /// What is being planned: a tick is not planned twice at once by one scheduler.
-    in_hand: HashSet<Key>,
+    pub(super) in_hand: HashSet<Key>,
 }
 
 /// What a pass did.
@@ -190,7 +190,7 @@ impl Clockwork {
         Ok(Some(firing))
     }
 
-    fn job_of(&self, view: &ScheduleView, tick: FireTick) -> FireTick {
+    pub(super) fn job_of(&self, view: &ScheduleView, tick: FireTick) -> FireTick {
         match start::job(&self.means, &view.tenant, &view.name, &view.spec, &tick) {
             Ok(job) => FireTick { run: Some(Run::Job(Box::new(job))), ..tick },
             Err(reason) => {
@@ -201,7 +201,12 @@ impl Clockwork {
     }
 
     /// Plans the batch of the firing's last tick, beside the pass.
-    fn plan(&mut self, spec: gristmill_core::schedule::ScheduleSpec, firing: Firing, report: &mut PassReport) {
+    pub(super) fn plan(
+        &mut self,
+        spec: gristmill_core::schedule::ScheduleSpec,
+        firing: Firing,
+        report: &mut PassReport,
+    ) {
         let Some(tick) = firing.ticks.last().map(|row| row.tick) else { return };
         let key = (firing.tenant.clone(), firing.schedule.clone(), tick);
         if !self.in_hand.insert(key.clone()) {
@@ -218,7 +223,7 @@ impl Clockwork {
     }
 
     /// Writes decisions down in groups. What one of them makes the store refuse does not hold up the others.
-    async fn fire(&self, firings: Vec<Firing>, report: &mut PassReport) -> Result<()> {
+    pub(super) async fn fire(&self, firings: Vec<Firing>, report: &mut PassReport) -> Result<()> {
         let (mut group, mut rows) = (Vec::new(), 0);
         for firing in firings {
             if rows + firing.ticks.len() > ROWS_MAX.min(GROUP_JOBS_MAX) && !group.is_empty() {
@@ -256,7 +261,7 @@ impl Clockwork {
     }
 
     /// Cancels what a schedule has under way.
-    async fn cancel_running(&self, view: &ScheduleView) -> Result<()> {
+    pub(super) async fn cancel_running(&self, view: &ScheduleView) -> Result<()> {
         let filter = TickFilter {
             tenant: view.tenant.clone(),
             schedule: view.name.clone(),
@@ -279,58 +284,6 @@ impl Clockwork {
             }
         }
         Ok(())
-    }
-
-    /// Starts ticks that waited: buffered ones whose turn it is, and those of backfills.
-    async fn start_waiting(&mut self, who: WorkerId, report: &mut PassReport) -> Result<()> {
-        let waiting = self.store.startable_ticks(WAITING_MAX).await?;
-        let mut firings = Vec::new();
-        let mut views: Vec<ScheduleView> = Vec::new();
-        for row in &waiting {
-            let known = views.iter().position(|view| view.tenant == row.tenant && view.name == row.schedule);
-            let view = match known {
-                Some(index) => views[index].clone(),
-                None => {
-                    let found = self.store.schedules(Some(&row.tenant), Some(&row.schedule)).await?;
-                    let Some(view) = found.into_iter().next() else { continue };
-                    views.push(view.clone());
-                    view
-                }
-            };
-            if !view.enabled && row.outcome == TickOutcome::Buffered {
-                continue;
-            }
-            report.schedules += 1;
-            let tick = FireTick { holder: Some(who), ..turn(row) };
-            let firing = |tick| Firing {
-                tenant: row.tenant.clone(),
-                schedule: row.schedule.clone(),
-                advance: None,
-                ticks: vec![tick],
-            };
-            if matches!(view.spec.target(), Ok(Target::Batch(_))) {
-                self.plan(view.spec.clone(), firing(tick), report);
-            } else {
-                firings.push(firing(self.job_of(&view, tick)));
-            }
-        }
-        self.fire(firings, report).await
-    }
-}
-
-/// A row that waited, started now.
-pub fn turn(row: &TickView) -> FireTick {
-    FireTick {
-        tick: row.tick,
-        interval: (row.from, row.to),
-        cause: row.cause,
-        outcome: TickOutcome::Ran,
-        late_ms: row.late_ms,
-        ticks: 1,
-        reason: None,
-        was: Some(row.outcome),
-        run: None,
-        holder: None,
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const MARK: &str = "{{";
 
 /// Texts inside a value that hold `{{ … }}` are rendered with the run's parameters: `schedule.name`, `schedule.tick`,
-/// `schedule.from`, `schedule.to` (RFC 3339 in UTC) and `params`. The filter `date` shows an instant on the
+/// `schedule.from`, `schedule.to` (RFC 3339 in UTC), `event` and `params`. The filter `date` shows an instant on the
 /// schedule's wall clock.
 ///
 /// # Errors
@@ -22,7 +22,7 @@ pub fn rendered<T: Serialize + DeserializeOwned>(value: &T, params: &Value, zone
     let mut templates = Environment::new();
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
     templates.add_filter("date", move |at: String, format: String| date(&at, &format, zone));
-    let context = json!({ "schedule": params.get("schedule"), "params": params });
+    let context = json!({ "schedule": params.get("schedule"), "event": params.get("event"), "params": params });
     each(&mut tree, &|text| {
         templates.render_str(text, minijinja::value::Serde(&context)).map_err(|error| format!("`{text}`: {error:#}"))
     })?;

@@ -14,7 +14,8 @@ use super::Means;
 use super::render::rendered;
 use crate::plan::{Prepared, StartBatch, StartError, fill, prepare, take_back};
 
-/// What a run is told: the schedule's own parameters, and `schedule` with the tick and its logical interval.
+/// What a run is told: the schedule's own parameters, `schedule` with the tick and its logical interval, and `event`
+/// with what made the tick, where that was not the clock.
 pub fn params(name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Value {
     let text = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let mut params = match &spec.params {
@@ -31,6 +32,9 @@ pub fn params(name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Value {
         "backfill": tick.cause == TickCause::Backfill,
     });
     params.insert("schedule".to_owned(), about);
+    if let Some(event) = &tick.about {
+        params.insert("event".to_owned(), event.clone());
+    }
     Value::Object(params)
 }
 
@@ -128,6 +132,7 @@ fn request(
     let mut definition =
         known.ok_or_else(|| format!("there is no [batch.{batch}] in the scheduler's configuration"))?;
     let params = params(name, spec, tick);
+    definition.late_after = spec.late_after.or(definition.late_after);
     let zone = spec.zone().map_err(|error| error.to_string())?;
     definition.source = rendered(&definition.source, &params, zone).map_err(|error| format!("its source: {error}"))?;
     definition.output = rendered(&definition.output, &params, zone).map_err(|error| format!("its output: {error}"))?;

@@ -60,10 +60,10 @@ async fn made(store: &StoreHandle, name: &str, spec: &ScheduleSpec) -> ScheduleV
 }
 
 /// Means over a batch `test` with this definition.
-fn means(ground: &Ground, definition: &str) -> Means {
+pub(crate) fn means(ground: &Ground, definition: &str) -> Means {
     let start = ground.start(definition, "id,amount\n1,10.10\n2,20.20\n");
     let batches = BTreeMap::from([(start.name, start.definition)]);
-    let (_, catalogue) = watch::channel(Arc::new(Catalogue { batches, schedules: BTreeMap::new() }));
+    let (_, catalogue) = watch::channel(Arc::new(Catalogue { batches, ..Catalogue::default() }));
     Means {
         tenant: DEFAULT_TENANT.to_owned(),
         catalogue,
@@ -75,7 +75,8 @@ fn means(ground: &Ground, definition: &str) -> Means {
     }
 }
 
-const DEFINITION: &str = r#"{ "source": { "csv": "input.csv" }, "chunk": 1, "aggregate": { "rows": "count" } }"#;
+pub(crate) const DEFINITION: &str =
+    r#"{ "source": { "csv": "input.csv" }, "chunk": 1, "aggregate": { "rows": "count" } }"#;
 
 fn clockwork(ground: &Ground) -> Clockwork {
     Clockwork::new(Arc::clone(&ground.store), ground.road.clone(), means(ground, DEFINITION))
@@ -175,22 +176,22 @@ async fn missed_ticks_follow_the_policy_and_are_all_accounted_for() {
     let policies = [
         (ScheduleSpec { missed: Missed::Skip, ..every(600) }, "10:skipped_missed 20:skipped_missed 30:skipped_missed"),
         (ScheduleSpec { missed: Missed::Latest, ..every(600) }, "10:skipped_missed 20:skipped_missed 30:ran"),
-        (ScheduleSpec { missed: Missed::All, overlap: Overlap::Allow, ..every(600) }, "10:ran 20:ran 30:ran"),
+        (ScheduleSpec { missed: Missed::All, overlap: Some(Overlap::Allow), ..every(600) }, "10:ran 20:ran 30:ran"),
         (
-            ScheduleSpec { missed: Missed::All, missed_max: Some(2), overlap: Overlap::Allow, ..every(600) },
+            ScheduleSpec { missed: Missed::All, missed_max: Some(2), overlap: Some(Overlap::Allow), ..every(600) },
             "10:skipped_missed 20:ran 30:ran",
         ),
         (
             ScheduleSpec {
                 missed: Missed::All,
                 missed_within: Some(Span(Duration::from_secs(600))),
-                overlap: Overlap::BufferAll,
+                overlap: Some(Overlap::BufferAll),
                 ..every(600)
             },
             "10:skipped_missed 20:skipped_missed 30:ran",
         ),
         (
-            ScheduleSpec { missed: Missed::All, overlap: Overlap::BufferOne, ..every(600) },
+            ScheduleSpec { missed: Missed::All, overlap: Some(Overlap::BufferOne), ..every(600) },
             "10:ran 20:buffered 30:skipped_overlap",
         ),
     ];
@@ -201,14 +202,14 @@ async fn missed_ticks_follow_the_policy_and_are_all_accounted_for() {
     // Nobody was there for 38 minutes: a scheduler that was down, a laptop that slept, a clock that leapt forward.
     pass(&mut clockwork, minutes(38)).await;
     for (index, (spec, expected)) in policies.iter().enumerate() {
-        assert_eq!(told(&ground.store, &format!("s{index}")).await, *expected, "{} {}", spec.missed, spec.overlap);
+        assert_eq!(told(&ground.store, &format!("s{index}")).await, *expected, "{} {}", spec.missed, spec.overlap());
     }
 }
 
 #[tokio::test]
 async fn a_clock_that_goes_back_repeats_nothing() {
     let ground = ground().await;
-    made(&ground.store, "tenth", &ScheduleSpec { overlap: Overlap::Allow, ..every(600) }).await;
+    made(&ground.store, "tenth", &ScheduleSpec { overlap: Some(Overlap::Allow), ..every(600) }).await;
     let mut clockwork = clockwork(&ground);
     for now in [10, 20, 5, 10, 15, 20, 29, 30] {
         pass(&mut clockwork, minutes(now)).await;
@@ -234,7 +235,7 @@ async fn a_thousand_missed_ticks_are_counted_and_do_not_fill_the_ledger() {
 #[tokio::test]
 async fn an_overlapping_tick_waits_its_turn_or_cancels_what_runs() {
     let ground = ground().await;
-    let with = |overlap| ScheduleSpec { overlap, ..every(600) };
+    let with = |overlap| ScheduleSpec { overlap: Some(overlap), ..every(600) };
     made(&ground.store, "waits", &with(Overlap::BufferAll)).await;
     made(&ground.store, "cancels", &with(Overlap::CancelRunning)).await;
     let mut clockwork = clockwork(&ground);
@@ -307,6 +308,7 @@ async fn a_slot_runs_once_by_hand_and_by_itself_together() {
         was: None,
         run: None,
         holder: None,
+        about: None,
     };
     let by_hand = Firing { tenant: view.tenant.clone(), schedule: view.name.clone(), advance: None, ticks: vec![slot] };
     let first = start::batch(&ground.store, &ground.road, &means, &view.spec, by_hand.clone()).await.expect("started");
@@ -412,7 +414,7 @@ async fn survive(store: StoreHandle, ground: &Ground, kills: u32) {
     let road = gristmill_jobs::road::Road::new(Arc::clone(&store), ground.road.broker().clone(), 20_000);
     let all = |spec: ScheduleSpec| ScheduleSpec {
         missed: Missed::All,
-        overlap: Overlap::Allow,
+        overlap: Some(Overlap::Allow),
         missed_max: Some(1_000),
         ..spec
     };

@@ -334,6 +334,9 @@ async fn write_end(work: &mut Work<'_>, end: &BatchEnd) -> Outcome<Option<BatchP
         .bind(end.reason.as_deref().map(|reason| check::plain(reason, check::REASON_CHARS_MAX)))
         .fetch_optional(&mut *work.conn)
         .await?;
+    if row.is_some() {
+        super::events::batch_ended(work, end.batch).await?;
+    }
     Ok(row.map(|row| row.progress()).transpose()?)
 }
 

@@ -13,6 +13,7 @@ mod connect;
 mod create;
 mod duties;
 mod email;
+mod events;
 mod fan_in;
 mod fault;
 mod held;
@@ -386,6 +387,10 @@ impl Store for PostgresStore {
 
     async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
         transact!(self, schedules::unfire, (batch, reason, again)).await
+    }
+
+    async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
+        transact!(self, events::note, event).await
     }
 
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {

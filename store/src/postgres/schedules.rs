@@ -29,13 +29,13 @@ macro_rules! at {
 }
 
 const CREATE: &str = "
-INSERT INTO schedule (tenant, name, origin, spec, enabled, decided_at, next_at, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now()) ON CONFLICT DO NOTHING";
+INSERT INTO schedule (tenant, name, origin, spec, enabled, decided_at, next_at, follows, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now(), now()) ON CONFLICT DO NOTHING";
 
 const EDIT: &str = "
-UPDATE schedule SET origin = $3, spec = $4, enabled = $5, decided_at = $6, next_at = $7, version = version + 1,
-    updated_at = now()
-WHERE tenant = $1 AND name = $2 AND version = $8 AND decided_at = $9";
+UPDATE schedule SET origin = $3, spec = $4, enabled = $5, decided_at = $6, next_at = $7, follows = $8,
+    version = version + 1, updated_at = now()
+WHERE tenant = $1 AND name = $2 AND version = $9 AND decided_at = $10";
 
 macro_rules! schedules {
     ($rest:literal) => {
@@ -105,7 +105,8 @@ macro_rules! ticks {
     ($rest:literal) => {
         concat!(
             "SELECT t.tenant, t.schedule, t.tick, t.cause, t.outcome, t.from_at, t.to_at, t.late_ms, t.ticks, t.tries, ",
-            "t.batch_id, t.job_id, t.active, t.result, t.backfill_id, t.reason, t.decided_at, t.started_at, t.ended_at ",
+            "t.batch_id, t.job_id, t.active, t.result, t.backfill_id, t.reason, t.decided_at, t.started_at, t.ended_at, ",
+            "t.event, t.about ",
             $rest
         )
     };
@@ -143,6 +144,9 @@ const TICKS: &str = ticks!(
     "FROM schedule_tick t WHERE t.tenant = $1 AND t.schedule = $2 AND ($3::timestamptz IS NULL OR t.tick >= $3)
      AND ($4::timestamptz IS NULL OR t.tick <= $4) ORDER BY t.tick DESC LIMIT $5"
 );
+
+/// One row by its event.
+pub(super) const EVENT: &str = ticks!("FROM schedule_tick t WHERE t.tenant = $1 AND t.schedule = $2 AND t.event = $3");
 
 const NEW_BACKFILL: &str = "
 INSERT INTO schedule_backfill (id, tenant, schedule, from_at, to_at, concurrency, newest_first, created_at)
@@ -209,7 +213,7 @@ impl ScheduleRow {
 }
 
 #[derive(FromRow)]
-struct TickRow {
+pub(super) struct TickRow {
     tenant: String,
     schedule: String,
     tick: Instant,
@@ -229,10 +233,12 @@ struct TickRow {
     decided_at: Instant,
     started_at: Option<Instant>,
     ended_at: Option<Instant>,
+    event: Option<String>,
+    about: Option<String>,
 }
 
 impl TickRow {
-    fn view(self) -> Result<TickView, StoreError> {
+    pub(super) fn view(self) -> Result<TickView, StoreError> {
         Ok(TickView {
             cause: word(&self.cause)?,
             outcome: word(&self.outcome)?,
@@ -253,6 +259,8 @@ impl TickRow {
             decided_at: self.decided_at,
             started_at: self.started_at,
             ended_at: self.ended_at,
+            about: self.about.map(|about| from_json(&about, "what is known of an event")).transpose()?,
+            event: self.event,
         })
     }
 }
@@ -292,7 +300,7 @@ impl BackfillRow {
     }
 }
 
-fn word<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, StoreError> {
+pub(super) fn word<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, StoreError> {
     text.parse().map_err(|error| StoreError::Database(format!("a word of a schedule: {error}")))
 }
 
@@ -306,7 +314,8 @@ pub(super) async fn save(work: &mut Work<'_>, save: &SaveSchedule) -> Outcome<Sc
         .bind(check::json(&save.spec)?)
         .bind(save.enabled)
         .bind(save.decided_at)
-        .bind(save.next_at);
+        .bind(save.next_at)
+        .bind(save.spec.after.as_deref().map(plain));
     let query = match save.seen {
         Some((version, decided_at)) => query.bind(version).bind(decided_at),
         None => query,

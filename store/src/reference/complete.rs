@@ -84,6 +84,7 @@ fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
     batch.finished_at = Some(now);
     // A look, so that the report says where the batch stands now.
     t.delta(end.batch);
+    super::events::batch_ended(t, end.batch)?;
     Ok(true)
 }
 

@@ -14,6 +14,7 @@ mod complete;
 mod create;
 mod duties;
 mod email;
+mod events;
 mod fan_in;
 mod insert;
 mod mend;
@@ -400,6 +401,10 @@ impl Store for ReferenceStore {
 
     async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
         schedules::unfire(self, batch, reason, again)
+    }
+
+    async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
+        events::note(self, event)
     }
 
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {

@@ -21,8 +21,8 @@ use crate::{
 /// A row of the ledger, and who planned its run.
 #[derive(Debug, Clone)]
 pub(super) struct Tick {
-    view: TickView,
-    holder: Option<WorkerId>,
+    pub(super) view: TickView,
+    pub(super) holder: Option<WorkerId>,
 }
 
 /// A backfill and whose it is.
@@ -172,6 +172,8 @@ fn write(t: &mut Transition<'_>, firing: &Firing, tick: &FireTick) -> bool {
         decided_at: now,
         started_at: ran.then_some(now),
         ended_at: None,
+        event: None,
+        about: None,
     };
     let view = match known {
         None => fresh,
@@ -184,6 +186,8 @@ fn write(t: &mut Transition<'_>, firing: &Firing, tick: &FireTick) -> bool {
             backfill: known.backfill,
             decided_at: known.decided_at,
             started_at: if ran { Some(now) } else { known.started_at },
+            event: known.event,
+            about: known.about,
             ..fresh
         },
     };
@@ -324,6 +328,7 @@ pub(super) fn backfill(store: &ReferenceStore, asked: &NewBackfill) -> Result<u6
             was: None,
             run: None,
             holder: None,
+            about: None,
         };
         t.state.ticks.remove(&key);
         write(&mut t, &firing, &row);

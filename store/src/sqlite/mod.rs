@@ -10,6 +10,7 @@ mod create;
 mod duties;
 mod email;
 mod error;
+mod events;
 mod fan_in;
 mod insert;
 mod lock;
@@ -495,6 +496,10 @@ impl Store for SqliteStore {
 
     async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
         schedules::unfire(self, batch, reason, again).await
+    }
+
+    async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
+        events::note(self, event).await
     }
 
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {

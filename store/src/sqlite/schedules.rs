@@ -30,12 +30,12 @@ pub(super) async fn save(store: &SqliteStore, save: &SaveSchedule) -> Result<Sch
     check_save(save)?;
     let mut t = Transition::begin(store).await?;
     let create = "
-        INSERT INTO schedule (tenant, name, origin, spec, enabled, decided_at, next_at, created_at, updated_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) ON CONFLICT DO NOTHING";
+        INSERT INTO schedule (tenant, name, origin, spec, enabled, decided_at, next_at, created_at, updated_at, follows)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9) ON CONFLICT DO NOTHING";
     let edit = "
         UPDATE schedule SET origin = ?3, spec = ?4, enabled = ?5, decided_at = ?6, next_at = ?7, version = version + 1,
-            updated_at = ?8
-        WHERE tenant = ?1 AND name = ?2 AND version = ?9 AND decided_at = ?10";
+            updated_at = ?8, follows = ?9
+        WHERE tenant = ?1 AND name = ?2 AND version = ?10 AND decided_at = ?11";
     let query = sqlx::query(if save.seen.is_some() { edit } else { create })
         .bind(save.tenant.clone())
         .bind(save.name.clone())
@@ -44,7 +44,8 @@ pub(super) async fn save(store: &SqliteStore, save: &SaveSchedule) -> Result<Sch
         .bind(save.enabled)
         .bind(micros(save.decided_at))
         .bind(save.next_at.map(micros))
-        .bind(t.now);
+        .bind(t.now)
+        .bind(save.spec.after.clone());
     let query = match save.seen {
         Some((version, decided_at)) => query.bind(version).bind(micros(decided_at)),
         None => query,
@@ -316,7 +317,7 @@ fn schedule_view(row: &SqliteRow) -> Result<ScheduleView> {
     })
 }
 
-fn tick_view(row: &SqliteRow) -> Result<TickView> {
+pub(super) fn tick_view(row: &SqliteRow) -> Result<TickView> {
     Ok(TickView {
         tenant: row::get(row, "tenant")?,
         schedule: row::get(row, "schedule")?,
@@ -337,6 +338,8 @@ fn tick_view(row: &SqliteRow) -> Result<TickView> {
         decided_at: row::instant(row, "decided_at")?,
         started_at: row::maybe_instant(row, "started_at")?,
         ended_at: row::maybe_instant(row, "ended_at")?,
+        event: row::get(row, "event")?,
+        about: row::maybe_json(row, "about")?,
     })
 }
 

@@ -55,6 +55,7 @@ mod creating;
 mod duties;
 mod effects;
 mod endings;
+mod events;
 mod fan_in;
 mod mending;
 mod opening;

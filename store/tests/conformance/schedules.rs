@@ -73,6 +73,7 @@ fn row(number: i64, outcome: TickOutcome) -> FireTick {
         was: None,
         run,
         holder: None,
+        about: None,
     }
 }
 

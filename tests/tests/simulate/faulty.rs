@@ -285,6 +285,7 @@ plain! {
     startable_ticks(limit: u32) -> Vec<TickView>;
     orphaned_plans(limit: u32) -> Vec<(String, BatchId)>;
     unfire(batch: BatchId, reason: &str, again: bool) -> bool;
+    note_event(event: &NewEvent) -> NotedEvent;
     ticks(filter: &TickFilter) -> Vec<TickView>;
     backfill(backfill: &NewBackfill) -> u64;
     steer_backfill(tenant: &str, id: Uuid, paused: Option<bool>) -> u64;

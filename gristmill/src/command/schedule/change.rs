@@ -4,7 +4,7 @@ use clap::Args;
 use gristmill_core::definition::OneOrMany;
 use gristmill_core::duration::{self, Span};
 use gristmill_core::schedule::describe::plainly;
-use gristmill_core::schedule::{JobSpec, Missed, Overlap, ScheduleSpec, Target};
+use gristmill_core::schedule::{Ending, JobSpec, Missed, Overlap, ScheduleSpec, Target};
 use gristmill_scheduler::schedules::sync::next_at;
 use gristmill_store::{SaveSchedule, ScheduleOrigin, ScheduleView, StoreHandle};
 use serde_json::{Map, Value, json};
@@ -27,6 +27,7 @@ const PREVIEW: usize = 10;
   gristmill schedule create nightly --cron '0 2 * * *' --timezone Europe/London --batch retail
   gristmill schedule create ping --every 15m --kind http --payload '{\"url\":\"https://example.com/ping\"}'
   gristmill schedule create once --at 2030-01-31T02:00 --timezone Asia/Tokyo --batch retail --dry-run
+  gristmill schedule create totals --after retail --batch totals
 
 What --cron understands: minute, hour, day of month, month, day of week; seconds may come first; @daily and the
 like; MON-FRI, L for the last day, FRI#2 for the second Friday.")]
@@ -62,14 +63,20 @@ pub(super) struct Edit {
 #[derive(Debug, Args)]
 struct Said {
     /// Wall-clock times, such as '0 2 * * *'
-    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["every", "at"])]
+    #[arg(long, value_name = "EXPRESSION", conflicts_with_all = ["every", "at", "after"])]
     cron: Option<String>,
     /// A fixed interval, such as 15m
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "at")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with_all = ["at", "after"])]
     every: Option<std::time::Duration>,
     /// One instant; may be repeated
     #[arg(long, value_name = "INSTANT")]
     at: Vec<String>,
+    /// Each time that a run of this batch has ended, instead of by the clock
+    #[arg(long, value_name = "BATCH", conflicts_with = "at")]
+    after: Option<String>,
+    /// With --after: which endings count: done, halted or settled; done unless said
+    #[arg(long, value_name = "ENDING")]
+    ending: Option<Ending>,
     /// The IANA zone of its clock, such as Europe/London; UTC unless said
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
@@ -97,6 +104,9 @@ struct Said {
     /// What a tick does while an earlier run is under way: skip, buffer_one, buffer_all, cancel_running or allow
     #[arg(long, value_name = "POLICY")]
     overlap: Option<Overlap>,
+    /// So long after its start a run is late: what `on.late` of its batch tells then
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    late_after: Option<std::time::Duration>,
     /// The batch definition that it runs
     #[arg(long, value_name = "NAME", conflicts_with_all = ["kind", "payload", "queue"])]
     batch: Option<String>,
@@ -123,7 +133,9 @@ struct Said {
 impl Said {
     /// The schedule with what was said laid over it.
     fn over(&self, mut spec: ScheduleSpec) -> Result<ScheduleSpec> {
-        if self.cron.is_some() || self.every.is_some() || !self.at.is_empty() {
+        if self.cron.is_some() || self.every.is_some() || !self.at.is_empty() || self.after.is_some() {
+            spec.after.clone_from(&self.after);
+            spec.ending = spec.ending.filter(|_| self.after.is_some());
             spec.cron.clone_from(&self.cron);
             spec.every = self.every.map(Span);
             spec.at = (!self.at.is_empty()).then(|| OneOrMany::Many(self.at.clone()));
@@ -143,7 +155,9 @@ impl Said {
         spec.missed_within = self.missed_within.map(Span).or(spec.missed_within);
         spec.missed_max = self.missed_max.or(spec.missed_max);
         spec.grace = self.grace.map(Span).or(spec.grace);
-        spec.overlap = self.overlap.unwrap_or(spec.overlap);
+        spec.overlap = self.overlap.or(spec.overlap);
+        spec.late_after = self.late_after.map(Span).or(spec.late_after);
+        spec.ending = self.ending.or(spec.ending);
         self.lay_target(&mut spec)?;
         self.lay_params(&mut spec)?;
         Ok(spec)
@@ -216,7 +230,21 @@ fn checked(door: &Door, name: &str, spec: &ScheduleSpec) -> Result<()> {
     let target = spec.target().map_err(|error| {
         CommandError::usage(format!("the schedule `{name}` {}", error.message)).hint("say --batch NAME or --kind KIND")
     })?;
-    let Target::Batch(batch) = target else { return Ok(()) };
+    let started = match target {
+        Target::Batch(batch) => Some(batch),
+        Target::Job(_) => None,
+    };
+    let said = started.into_iter().chain(spec.after.as_deref());
+    said.into_iter().try_for_each(|batch| in_the_configuration(door, batch))?;
+    let late = started.and_then(|batch| door.loaded.config.batch.get(batch));
+    if spec.late_after.is_some() && late.is_some_and(|batch| batch.on.late.is_empty()) {
+        let wrong = format!("the schedule `{name}`: `late_after`: its batch has nobody to tell");
+        return Err(CommandError::usage(wrong).hint("write `on.late` in the batch's definition"));
+    }
+    Ok(())
+}
+
+fn in_the_configuration(door: &Door, batch: &str) -> Result<()> {
     if door.loaded.config.batch.contains_key(batch) {
         return Ok(());
     }

@@ -138,7 +138,7 @@ pub(super) async fn list(door: &Door) -> Result<Exit> {
             view.map_or(0, |view| view.running).to_string(),
             view.map_or(0, |view| view.buffered).to_string(),
             found.spec.missed.to_string(),
-            found.spec.overlap.to_string(),
+            found.spec.overlap().to_string(),
             found.origin().to_string(),
         ]
     });
@@ -194,7 +194,7 @@ pub(super) async fn show(door: &Door, name: &str) -> Result<Exit> {
         ("when", plainly(&found.spec)),
         ("starts", target(&found.spec)),
         ("missed", found.spec.missed.to_string()),
-        ("overlap", found.spec.overlap.to_string()),
+        ("overlap", found.spec.overlap().to_string()),
         ("owner", dash(&found.spec.owner)),
         ("description", dash(&found.spec.description)),
         ("time zones", format!("IANA database {TZDB_VERSION}")),

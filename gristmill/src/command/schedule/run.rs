@@ -67,19 +67,23 @@ impl Run {
         let timetable = compiled(&self.name, spec)?;
         let store = door.store().await?;
         let now = store.now().await?;
-        let (tick, interval, was) = match &self.slot {
+        let (tick, interval, was, about) = match &self.slot {
             None => {
                 let last = timetable.previous(now);
-                (now, last.map_or((now, now), |last| timetable.interval(last)), None)
+                (now, last.map_or((now, now), |last| timetable.interval(last)), None, None)
             }
             Some(text) => {
                 let slot = read_instant("slot", text, timetable.zone())?;
-                if !timetable.is_tick(slot) {
+                let row = known(door, &self.name, slot).await?;
+                // What an event has made is no tick of the clock, and can be made up for all the same.
+                let made = row.as_ref().filter(|row| row.event.is_some()).map(|row| (row.from, row.to));
+                if made.is_none() && !timetable.is_tick(slot) {
                     let next = upcoming(&timetable, slot, 1).first().map(|next| format!("the next is {}", utc(*next)));
                     let wrong = format!("{} is no slot of `{}`", utc(slot), self.name);
                     return Err(CommandError::usage(wrong).hint(next.unwrap_or_else(|| "it has none after".to_owned())));
                 }
-                (slot, timetable.interval(slot), known(door, &self.name, slot).await?.map(|row| row.outcome))
+                let interval = made.unwrap_or_else(|| timetable.interval(slot));
+                (slot, interval, row.as_ref().map(|row| row.outcome), row.and_then(|row| row.about))
             }
         };
         if was == Some(TickOutcome::Ran) {
@@ -97,6 +101,7 @@ impl Run {
             was,
             run: None,
             holder: None,
+            about,
         })
     }
 

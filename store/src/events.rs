@@ -1,0 +1,114 @@
+//! Events that start runs where the clock does not: the end of another batch, a file in a watched folder, a delivery
+//! to a hook. Each is a row of the ledger of ticks, under a key that its schedule has once.
+
+use gristmill_core::Instant;
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::NewJob;
+use gristmill_core::schedule::ScheduleSpec;
+use serde_json::{Value, json};
+
+use crate::error::{Result, StoreError};
+use crate::{Dispatched, TickOutcome, TickView, check};
+
+/// The most characters of an event's key.
+pub const EVENT_CHARS_MAX: usize = 300;
+
+/// Something that happened and starts a run, once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// Whose it is.
+    pub tenant: String,
+    /// In whose ledger: `hook/NAME`, `watch/NAME`.
+    pub schedule: String,
+    /// Its key there, 1 to [`EVENT_CHARS_MAX`] characters: the id of a delivery, the hash of a file.
+    pub event: String,
+    /// What its run is told of it. At most as long as a payload.
+    pub about: Value,
+    /// The job that it starts at once; without one a scheduler starts its run.
+    pub job: Option<Box<NewJob>>,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotedEvent {
+    /// Whether it was not known before.
+    pub fresh: bool,
+    /// Its row of the ledger, which the first of its kind has made.
+    pub tick: TickView,
+    /// What may now be published.
+    pub dispatched: Dispatched,
+}
+
+/// A schedule that follows a batch that has just ended, as a store finds it.
+pub(crate) struct Follower {
+    pub(crate) schedule: String,
+    pub(crate) spec: ScheduleSpec,
+    pub(crate) enabled: bool,
+}
+
+/// The end of a batch that others may follow.
+pub(crate) struct BatchEnded {
+    pub(crate) tenant: String,
+    pub(crate) batch: BatchId,
+    pub(crate) name: String,
+    pub(crate) generation: u32,
+    pub(crate) state: BatchState,
+    /// Its logical interval: that of its tick, or its own time.
+    pub(crate) interval: (Instant, Instant),
+}
+
+/// A row of the ledger that an event makes.
+pub(crate) struct EventRow {
+    pub(crate) tenant: String,
+    pub(crate) schedule: String,
+    pub(crate) event: String,
+    pub(crate) about: String,
+    pub(crate) outcome: TickOutcome,
+    pub(crate) interval: (Instant, Instant),
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) job: Option<uuid::Uuid>,
+}
+
+/// The row of an event that was given.
+pub(crate) fn given(event: &NewEvent, now: Instant) -> Result<EventRow> {
+    let NewEvent { tenant, schedule, event: key, about, job } = event;
+    check::name("tenant", tenant)?;
+    check::name("schedule", schedule)?;
+    if key.is_empty() || key.chars().count() > EVENT_CHARS_MAX {
+        let what = format!("the key of an event has 1 to {EVENT_CHARS_MAX} characters; this one has {}", key.len());
+        return Err(StoreError::Invalid(what));
+    }
+    if let Some(job) = job {
+        check::jobs(std::slice::from_ref(job))?;
+    }
+    Ok(EventRow {
+        tenant: tenant.clone(),
+        schedule: schedule.clone(),
+        event: check::plain(key, EVENT_CHARS_MAX),
+        about: check::payload(about)?,
+        outcome: if job.is_some() { TickOutcome::Ran } else { TickOutcome::Waiting },
+        interval: (now, now),
+        reason: None,
+        job: job.as_ref().map(|job| job.id.0),
+    })
+}
+
+/// The rows of those that follow a batch that has ended.
+pub(crate) fn followed(ended: &BatchEnded, followers: &[Follower]) -> Result<Vec<EventRow>> {
+    let BatchEnded { tenant, batch, name, generation, state, interval } = ended;
+    let about = json!({ "batch": batch, "name": name, "generation": generation, "state": state.as_str() });
+    let about = check::json(&about)?;
+    let counts = |follower: &&Follower| follower.spec.ending.unwrap_or_default().counts(*state);
+    let row = |follower: &Follower| EventRow {
+        tenant: tenant.clone(),
+        schedule: follower.schedule.clone(),
+        event: format!("{batch}/{generation}"),
+        about: about.clone(),
+        outcome: if follower.enabled { TickOutcome::Waiting } else { TickOutcome::SkippedMissed },
+        interval: *interval,
+        reason: (!follower.enabled).then_some("the schedule was switched off"),
+        job: None,
+    };
+    Ok(followers.iter().filter(counts).map(row).collect())
+}
