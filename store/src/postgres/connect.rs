@@ -189,7 +189,15 @@ impl PostgresStore {
     ) -> Outcome<(T, bool)> {
         let mut transaction = conn.begin_with(self.patience.begin(frame.setting)).await?;
         let mut work = Work::new(&mut transaction, self.road);
-        let value = step(&mut work, arguments).await?;
+        let value = match step(&mut work, arguments).await {
+            Ok(value) => value,
+            Err(fault) => {
+                // Dropped, it would hold its locks until somebody has the connection next: whoever hears of a refusal
+                // may go on, and would be kept out or passed over. A connection that is gone has rolled back already.
+                let _ = transaction.rollback().await;
+                return Err(fault);
+            }
+        };
         let wrote = work.wrote();
         if frame.dry_run {
             transaction.rollback().await?;

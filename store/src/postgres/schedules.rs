@@ -159,7 +159,8 @@ SELECT $2, $3, ('epoch'::timestamptz + (i ->> 0)::bigint * interval '1 microseco
        ('epoch'::timestamptz + (i ->> 2)::bigint * interval '1 microsecond'), $1, now()
 FROM json_array_elements($4::json) AS i
 ON CONFLICT (tenant, schedule, tick) DO UPDATE SET cause = 'backfill', outcome = 'waiting', backfill_id = $1,
-    ticks = 1, tries = 0, reason = NULL, decided_at = now()
+    ticks = 1, tries = 0, late_ms = 0, reason = NULL, result = NULL, holder = NULL, started_at = NULL,
+    ended_at = NULL, decided_at = now()
 WHERE t.outcome IN ('skipped_missed', 'skipped_overlap', 'failed')";
 
 const PAUSE_BACKFILL: &str =

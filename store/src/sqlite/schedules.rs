@@ -253,7 +253,8 @@ pub(super) async fn backfill(store: &SqliteStore, backfill: &NewBackfill) -> Res
         INSERT INTO schedule_tick AS t (tenant, schedule, tick, cause, outcome, from_at, to_at, backfill_id, decided_at)
         SELECT ?2, ?3, value ->> 0, 'backfill', 'waiting', value ->> 1, value ->> 2, ?1, ?5 FROM json_each(?4) WHERE true
         ON CONFLICT (tenant, schedule, tick) DO UPDATE SET cause = 'backfill', outcome = 'waiting', backfill_id = ?1,
-            ticks = 1, tries = 0, reason = NULL, decided_at = ?5
+            ticks = 1, tries = 0, late_ms = 0, reason = NULL, result = NULL, holder = NULL, started_at = NULL,
+            ended_at = NULL, decided_at = ?5
         WHERE t.outcome IN ('skipped_missed', 'skipped_overlap', 'failed')";
     let query = sqlx::query(statement)
         .bind(backfill.id)

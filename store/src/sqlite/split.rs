@@ -62,8 +62,7 @@ pub(super) async fn replace(t: &mut Transition<'_>, parent: &Parent, why: &str, 
     let numbers = [next, next + 1];
     let query = sqlx::query(statement).bind(job.id.0).bind(t.now).bind(note(numbers, why));
     t.run(query.bind(check::json(&output(numbers))?)).await?;
-    t.count(&job.tenant, &job.queue, parent.was, -1);
-    t.count(&job.tenant, &job.queue, JobState::Cancelled, 1);
+    t.moved(job, parent.was, JobState::Cancelled);
     let delta = t.delta(batch);
     // They were counted as input when the chunk was planned.
     delta.input -= job.items;

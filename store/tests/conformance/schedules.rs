@@ -379,6 +379,8 @@ async fn a_backfill_leaves_alone_what_ran(store: TestStore) {
         (TickCause::Backfill, TickOutcome::Waiting),
     ];
     assert_eq!(told, expected);
+    let late: Vec<_> = ledger(&store, "nightly").await.iter().map(|row| (row.late_ms, row.ticks)).collect();
+    assert_eq!(late, [(0, 1), (7, 1), (7, 1), (0, 1)], "what was decided of it before counts no more");
     assert_eq!(store.backfill(&range(1, 4)).await.expect("written"), 0, "they wait already");
 }
 

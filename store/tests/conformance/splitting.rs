@@ -192,6 +192,7 @@ async fn with_dead(store: &TestStore) -> (gristmill_core::id::BatchId, ClaimedJo
 async fn a_dead_chunk_is_split_by_hand(store: TestStore) {
     let (id, dead) = with_dead(&store).await;
     let steered = store.split_chunk(TENANT, dead.fence.job, false).await.expect("split");
+    assert_eq!(steered.dispatched.moved, 3, "the chunk and its halves");
     assert_eq!((steered.affected, steered.samples.len(), steered.generation), (2, 2, None));
     assert_eq!(steered.dispatched.dispatches.iter().map(|row| row.jobs.len()).sum::<usize>(), 2);
     let seen = batch(&store, id).await;
