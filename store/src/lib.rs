@@ -235,9 +235,10 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     // ---- steering ------------------------------------------------------------------------
 
-    /// Stops or lets go the claiming of all jobs of a batch. Resuming dispatches what waits. One that has ended
-    /// cannot be paused, but resumed if it was paused before it ended: what it sends waits for that.
-    async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered>;
+    /// Stops the claiming of all jobs of a batch, or with `None` lets it go. Resuming dispatches what waits. One that has
+    /// ended cannot be paused, but resumed if it was paused before it ended: what it sends waits for that. What is
+    /// paused already stays so, by whoever paused it first.
+    async fn pause_batch(&self, tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> Result<Steered>;
 
     /// Cancels a batch for good: its unfinished jobs become `cancelled`, no aggregate will run.
     async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered>;
@@ -260,9 +261,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Lets a job in state `retry` or `scheduled` run now. For a dead one, see [`Store::redrive_dead`].
     async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered>;
 
-    /// Stops or lets go the claiming from a queue. Resuming dispatches what waits and nothing else holds; a queue that
-    /// is not paused is left as it is.
-    async fn pause_queue(&self, tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Result<Steered>;
+    /// Stops the claiming from a queue, or with `None` lets it go. Resuming dispatches what waits and nothing else holds;
+    /// a queue that is not paused is left as it is, and one that is, with whoever paused it first.
+    async fn pause_queue(&self, tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> Result<Steered>;
 
     /// Dead letters become `queued` with as many attempts again as they had at first: the limit rises,
     /// the attempt's number never falls, so that no fence is ever used twice. Dead chunks of a batch

@@ -364,6 +364,15 @@ pub struct Steered {
     pub dispatched: Dispatched,
 }
 
+/// What is said of a pause, for whoever wonders later. Texts are cut at 1,000 characters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pause {
+    /// Who pauses, such as `USER@HOST`.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 /// How a batch that ended with work undone goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restart {

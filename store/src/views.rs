@@ -7,6 +7,17 @@ use gristmill_core::job::{JobState, Lane};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+/// A pause as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PauseView {
+    /// Since when.
+    pub since: Instant,
+    /// Who paused, if anybody said so.
+    pub by: Option<String>,
+    /// Why, if anybody said so.
+    pub reason: Option<String>,
+}
+
 /// A batch as people see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BatchView {
@@ -20,6 +31,8 @@ pub struct BatchView {
     pub state: BatchState,
     /// Whether its chunks may not be claimed just now.
     pub paused: bool,
+    /// By whom and why; `None` when it is not paused, or was before this was kept.
+    pub pause: Option<PauseView>,
     /// 0 for the first run, one more for each redrive after it ended.
     pub generation: u32,
     /// What became of its items.
@@ -141,6 +154,8 @@ pub struct QueueView {
     pub name: String,
     /// Whether nothing may be claimed from it just now.
     pub paused: bool,
+    /// By whom and why; `None` when it is not paused.
+    pub pause: Option<PauseView>,
     /// Jobs by state.
     pub scheduled: u64,
     /// Jobs by state.

@@ -3,12 +3,12 @@
 use clap::{Args, Subcommand};
 use gristmill_core::batch::{BatchState, Tolerate};
 use gristmill_core::id::BatchId;
-use gristmill_store::{BatchFilter, BatchView, Restart};
+use gristmill_store::{BatchFilter, BatchView, Pause, Restart};
 use serde_json::{Value, json};
 
 use super::batch_run::Run;
 use super::cancel::CancelBatches;
-use super::list::{DryRun, Paging, id, report};
+use super::list::{DryRun, Paging, Why, id, report, told};
 use crate::config::suggest;
 use crate::door::Door;
 use crate::exit_code::{CommandError, Exit, Result};
@@ -49,7 +49,12 @@ enum Verb {
         timeout: Option<std::time::Duration>,
     },
     /// Stop claiming its chunks; what runs is finished
-    Pause(Named),
+    Pause {
+        #[command(flatten)]
+        named: Named,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Claim its chunks again
     Resume(Named),
     /// Call it off for good
@@ -107,8 +112,8 @@ impl Batch {
                 Ok(Exit::Success)
             }
             Verb::Watch { id: text, timeout } => watch(door, id("batch", &text)?, timeout).await,
-            Verb::Pause(named) => pause(door, &named, true).await,
-            Verb::Resume(named) => pause(door, &named, false).await,
+            Verb::Pause { named, why } => pause(door, &named, Some(&why.pause())).await,
+            Verb::Resume(named) => pause(door, &named, None).await,
             Verb::Cancel(cancel) => cancel.run(door).await,
             Verb::Restart { named, tolerate, dead } => {
                 let restart = Restart { batch: id("batch", &named.id)?, tolerate, dead };
@@ -202,11 +207,11 @@ pub(super) fn end(door: &Door, ended: &Ended, also: &Value) -> Exit {
     }
 }
 
-async fn pause(door: &Door, named: &Named, paused: bool) -> Result<Exit> {
+async fn pause(door: &Door, named: &Named, pause: Option<&Pause>) -> Result<Exit> {
     let batch = id("batch", &named.id)?;
-    let steered = door.store().await?.pause_batch(&door.tenant, batch, paused, named.dry.dry_run).await?;
+    let steered = door.store().await?.pause_batch(&door.tenant, batch, pause, named.dry.dry_run).await?;
     door.publish(&steered.dispatched).await;
-    let (done, would) = if paused {
+    let (done, would) = if pause.is_some() {
         ("paused; chunks that wait", "would pause; chunks that wait")
     } else {
         ("resumed; chunks that may be claimed", "would resume; chunks that may be claimed")
@@ -225,6 +230,7 @@ pub(super) fn document(batch: &BatchView) -> Value {
             "tenant": batch.tenant,
             "state": batch.state,
             "paused": batch.paused,
+            "pause": batch.pause,
             "generation": batch.generation,
             "counts": {
                 "input": counts.input,
@@ -273,6 +279,9 @@ pub(super) fn print(output: &Output, batch: &BatchView, also: &Value) {
         ("created", output.time(batch.created_at)),
         ("finished", output.time_or_dash(batch.finished_at)),
     ];
+    if let Some(pause) = &batch.pause {
+        fields.push(("paused", told(pause, output)));
+    }
     if let Some(reason) = &batch.reason {
         fields.push(("reason", reason.clone()));
     }

@@ -3,12 +3,12 @@
 use std::str::FromStr;
 
 use clap::Args;
-use gristmill_store::{Page, Steered};
+use gristmill_store::{Page, Pause, PauseView, Steered};
 use serde_json::json;
 
 use crate::door::Door;
 use crate::exit_code::{CommandError, Result};
-use crate::output::Format;
+use crate::output::{Format, Output};
 
 /// Which part of a list.
 #[derive(Debug, Clone, Args)]
@@ -42,6 +42,36 @@ pub(crate) struct DryRun {
     /// Say what would change, and change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+}
+
+/// Who pauses and why.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Why {
+    /// Why: whoever looks later is shown it
+    #[arg(long)]
+    reason: Option<String>,
+    /// Who pauses; USER@HOST if not given
+    #[arg(long, value_name = "WHO")]
+    by: Option<String>,
+}
+
+impl Why {
+    /// As the store keeps it.
+    pub(crate) fn pause(&self) -> Pause {
+        let somebody = || {
+            let user =
+                ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+            format!("{}@{}", user.as_deref().unwrap_or("somebody"), gristmill_jobs::place::host())
+        };
+        Pause { by: Some(self.by.clone().unwrap_or_else(somebody)), reason: self.reason.clone() }
+    }
+}
+
+/// A pause for people: since when, by whom, why.
+pub(crate) fn told(pause: &PauseView, output: &Output) -> String {
+    let by = pause.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = pause.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}{by}{why}", output.time(pause.since))
 }
 
 /// Says what a steering command did, or would do.

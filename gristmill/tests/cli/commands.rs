@@ -80,6 +80,27 @@ fn a_dry_run_changes_nothing() {
     assert_eq!(place.json(0, &["queue", "list", "--json"])[0]["paused"], false);
 }
 
+#[test]
+fn a_pause_is_shown_with_who_and_why() {
+    let place = Place::with_batch();
+    enqueued(&place, &["--payload", "{}"]);
+    place.expect(0, &["queue", "pause", "default", "--reason", "the server is being moved", "--by", "ann"]);
+    let shown = place.json(0, &["queue", "show", "default", "--json"]);
+    let pause = &shown["pause"];
+    assert_eq!((&pause["by"], &pause["reason"]), (&"ann".into(), &"the server is being moved".into()));
+    assert!(pause["since"].is_string() && shown["queued"] == 1, "{shown}");
+    assert_eq!(place.json(0, &["queue", "list", "--json"])[0]["pause"], *pause);
+    // Somebody else's reason does not take the place of the first.
+    place.expect(0, &["queue", "pause", "default"]);
+    assert_eq!(place.json(0, &["queue", "show", "default", "--json"])["pause"], *pause);
+    place.expect(0, &["queue", "resume", "default"]);
+    place.expect(0, &["queue", "pause", "default"]);
+    let by = place.json(0, &["queue", "show", "default", "--json"])["pause"]["by"].clone();
+    assert!(by.as_str().is_some_and(|by| by.contains('@')), "who it was is known by itself: {by}");
+    let error = place.json(3, &["queue", "show", "nothing", "--json"]);
+    assert_eq!(error["error"]["hint"], "`gristmill queue list` shows those that are there");
+}
+
 fn enqueued(place: &Place, more: &[&str]) -> String {
     let mut args = vec!["enqueue", "email", "--json"];
     args.extend(more);

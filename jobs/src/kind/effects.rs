@@ -68,6 +68,7 @@ mod tests {
             name: "retail".to_owned(),
             state,
             paused: false,
+            pause: None,
             generation: 2,
             counts: Counts { input: 10, ok: 8, quarantined: 1, ..Counts::default() },
             chunks: 1,

@@ -228,8 +228,8 @@ impl Store for PostgresStore {
         steer!(self, dry_run, reconcile::reconcile, ())
     }
 
-    async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, steer::pause_batch, (tenant, batch, paused))
+    async fn pause_batch(&self, tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, steer::pause_batch, (tenant, batch, pause))
     }
 
     async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered> {
@@ -252,8 +252,8 @@ impl Store for PostgresStore {
         steer!(self, dry_run, steer::retry_job, (tenant, job))
     }
 
-    async fn pause_queue(&self, tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, steer::pause_queue, (tenant, queue, paused))
+    async fn pause_queue(&self, tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, steer::pause_queue, (tenant, queue, pause))
     }
 
     async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {

@@ -18,7 +18,7 @@ use super::values::{count, int, plain, state_of};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
-use crate::{Dispatched, GROUP_JOBS_MAX, Steered};
+use crate::{Dispatched, GROUP_JOBS_MAX, Pause, Steered};
 
 /// How many samples a report shows.
 const SAMPLES_MAX: usize = 5;
@@ -29,7 +29,8 @@ const RESUMED_MAX: i64 = 20_000;
 const BATCH: &str = "SELECT state, halting, paused, generation FROM batch WHERE id = $1 AND tenant = $2";
 
 const PAUSE_BATCH: &str = "
-UPDATE batch SET paused = $3 WHERE id = $1 AND tenant = $2 AND paused <> $3
+UPDATE batch SET paused = $3, paused_at = CASE WHEN $3 THEN now() END, paused_by = $4, paused_reason = $5
+WHERE id = $1 AND tenant = $2 AND paused <> $3
   AND (state IN ('open', 'sealed', 'aggregating') OR NOT $3)";
 
 const WAITING_OF_BATCH: &str = "
@@ -41,10 +42,11 @@ const COUNT_OF_BATCH: &str = "SELECT count(*) FROM job WHERE batch_id = $1 AND s
 
 /// An upsert, so that a queue may be paused before its first job comes; one that nobody has paused is not resumed.
 const PAUSE_QUEUE: &str = "
-INSERT INTO queue AS q (tenant, name, paused, paused_at)
-SELECT $1, $2, $3, CASE WHEN $3 THEN now() END
+INSERT INTO queue AS q (tenant, name, paused, paused_at, paused_by, paused_reason)
+SELECT $1, $2, $3, CASE WHEN $3 THEN now() END, $4, $5
 WHERE $3 OR EXISTS (SELECT 1 FROM queue k WHERE k.tenant = $1 AND k.name = $2)
-ON CONFLICT (tenant, name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at
+ON CONFLICT (tenant, name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at,
+    paused_by = excluded.paused_by, paused_reason = excluded.paused_reason
 WHERE q.paused <> excluded.paused";
 
 const WAITING_OF_QUEUE: &str = "
@@ -136,32 +138,38 @@ struct CancelledRow {
 /// Stops or lets go a batch.
 pub(super) async fn pause_batch(
     work: &mut Work<'_>,
-    (tenant, batch, paused): &(&str, BatchId, bool),
+    (tenant, batch, pause): &(&str, BatchId, Option<&Pause>),
 ) -> Outcome<Steered> {
     let row = find(work, tenant, *batch).await?;
     // One that was paused while its aggregate ran still has to send what it sends.
-    let lets_go = row.paused && !*paused;
+    let lets_go = row.paused && pause.is_none();
     if row.state()?.is_final() && !lets_go {
         return Err(ended(*batch, &row.state).into());
     }
-    if row.paused == *paused {
+    if row.paused == pause.is_some() {
         return Ok(Steered::default());
     }
-    let done = sqlx::query(PAUSE_BATCH).bind(batch.0).bind(plain(tenant)).bind(paused).execute(&mut *work.conn).await?;
+    let [by, reason] = said(*pause);
+    let query = sqlx::query(PAUSE_BATCH).bind(batch.0).bind(plain(tenant)).bind(pause.is_some()).bind(by).bind(reason);
+    let done = query.execute(&mut *work.conn).await?;
     if done.rows_affected() == 0 {
         return Err(Fault::Changed);
     }
     let waiting: Vec<ReadyRow> =
         sqlx::query_as(WAITING_OF_BATCH).bind(batch.0).bind(RESUMED_MAX).fetch_all(&mut *work.conn).await?;
     let count = sqlx::query_scalar(COUNT_OF_BATCH).bind(batch.0).fetch_one(&mut *work.conn).await?;
-    held_or_let_go(work, &waiting, count, *paused).await
+    held_or_let_go(work, &waiting, count, pause.is_some()).await
 }
 
 /// Stops or lets go a queue.
-pub(super) async fn pause_queue(work: &mut Work<'_>, (tenant, queue, paused): &(&str, &str, bool)) -> Outcome<Steered> {
+pub(super) async fn pause_queue(
+    work: &mut Work<'_>,
+    (tenant, queue, pause): &(&str, &str, Option<&Pause>),
+) -> Outcome<Steered> {
     check::name("queue", queue)?;
-    let done =
-        sqlx::query(PAUSE_QUEUE).bind(plain(tenant)).bind(plain(queue)).bind(paused).execute(&mut *work.conn).await?;
+    let [by, reason] = said(*pause);
+    let query = sqlx::query(PAUSE_QUEUE).bind(plain(tenant)).bind(plain(queue)).bind(pause.is_some());
+    let done = query.bind(by).bind(reason).execute(&mut *work.conn).await?;
     if done.rows_affected() == 0 {
         return Ok(Steered::default());
     }
@@ -173,7 +181,13 @@ pub(super) async fn pause_queue(work: &mut Work<'_>, (tenant, queue, paused): &(
         .await?;
     let count =
         sqlx::query_scalar(COUNT_OF_QUEUE).bind(plain(tenant)).bind(plain(queue)).fetch_one(&mut *work.conn).await?;
-    held_or_let_go(work, &waiting, count, *paused).await
+    held_or_let_go(work, &waiting, count, pause.is_some()).await
+}
+
+/// Who pauses and why, as it is kept.
+fn said(pause: Option<&Pause>) -> [Option<String>; 2] {
+    let cut = |text: &Option<String>| text.as_deref().map(|text| check::plain(text, check::REASON_CHARS_MAX));
+    pause.map_or([None, None], |pause| [cut(&pause.by), cut(&pause.reason)])
 }
 
 /// The messages of jobs that were paused have been dropped: whoever lets them go dispatches them anew.

@@ -16,15 +16,15 @@ use super::work::lane_of;
 use crate::error::StoreError;
 use crate::views::{self, UNSERVED_LOOK};
 use crate::{
-    AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView,
-    QueueView, StoredResult, UnservedView,
+    AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
+    QuarantineView, QueueView, StoredResult, UnservedView,
 };
 
 /// The most rows of one page.
 const PAGE_MAX: u32 = 1_000;
 
 pub(super) const BATCHES: &str = "
-SELECT id, tenant, name, state, paused, generation, tolerate, chunks, remaining, chunks_dead, retries, input, ok,
+SELECT id, tenant, name, state, paused, paused_at, paused_by, paused_reason, generation, tolerate, chunks, remaining, chunks_dead, retries, input, ok,
        skipped, quarantined, cancelled, result, reason, created_at, finished_at
 FROM batch WHERE tenant = ";
 
@@ -49,7 +49,7 @@ SELECT attempt, worker_id, started_at, ended_at, ending, error FROM attempt WHER
 
 /// Whoever waits longest is found at the head of one of the lanes, up to the order in which retries come back.
 const QUEUES: &str = "
-SELECT n.name, COALESCE(bool_or(q.paused), FALSE),
+SELECT n.name, COALESCE(bool_or(q.paused), FALSE), max(q.paused_at), max(q.paused_by), max(q.paused_reason),
        COALESCE(array_agg(c.state) FILTER (WHERE c.state IS NOT NULL), '{}'),
        COALESCE(array_agg(c.jobs) FILTER (WHERE c.state IS NOT NULL), '{}'),
        (SELECT min(head.queued_at) FROM unnest(ARRAY[0, 1, 2]::smallint[]) AS l (lane)
@@ -88,6 +88,9 @@ pub(super) struct BatchRow {
     name: String,
     state: String,
     paused: bool,
+    paused_at: Option<Instant>,
+    paused_by: Option<String>,
+    paused_reason: Option<String>,
     generation: i32,
     tolerate: String,
     chunks: i64,
@@ -122,6 +125,7 @@ impl BatchRow {
             tenant: self.tenant,
             name: self.name,
             paused: self.paused,
+            pause: pause_view(self.paused, self.paused_at, self.paused_by, self.paused_reason),
             generation: small(self.generation),
             chunks: count(self.chunks),
             remaining: count(self.remaining),
@@ -332,17 +336,24 @@ pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Pag
 
 /// Every queue with its counters.
 pub(super) async fn queues(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec<QueueView>> {
-    type Row = (String, bool, Vec<String>, Vec<i64>, Option<Instant>);
+    type Said = Option<String>;
+    type Row = (String, bool, Option<Instant>, Said, Said, Vec<String>, Vec<i64>, Option<Instant>);
     let rows: Vec<Row> = sqlx::query_as(QUEUES).bind(plain(tenant)).fetch_all(conn).await?;
     let mut views = Vec::with_capacity(rows.len());
-    for (name, paused, states, jobs, oldest_queued_at) in rows {
-        let mut view = QueueView { name, paused, oldest_queued_at, ..QueueView::default() };
+    for (name, paused, since, by, reason, states, jobs, oldest_queued_at) in rows {
+        let pause = pause_view(paused, since, by, reason);
+        let mut view = QueueView { name, paused, pause, oldest_queued_at, ..QueueView::default() };
         for (state, jobs) in states.iter().zip(jobs) {
             *counter(&mut view, state_of(state)?) = count(jobs);
         }
         views.push(view);
     }
     Ok(views)
+}
+
+/// What was said of a pause counts only while it lasts.
+fn pause_view(paused: bool, since: Option<Instant>, by: Option<String>, reason: Option<String>) -> Option<PauseView> {
+    since.filter(|_| paused).map(|since| PauseView { since, by, reason })
 }
 
 fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {

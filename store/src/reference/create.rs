@@ -53,7 +53,7 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
         tenant: batch.tenant.clone(),
         name: batch.name.clone(),
         state: BatchState::Open,
-        paused: false,
+        pause: None,
         halting: false,
         generation: 0,
         definition: Arc::new(kept(&batch.definition)?),

@@ -55,7 +55,7 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
         batch.state = BatchState::Sealed;
         batch.generation = generation;
         batch.halting = false;
-        batch.paused = false;
+        batch.pause = None;
         batch.result = None;
         batch.finished_at = None;
         batch.reason = None;

@@ -20,7 +20,9 @@ use uuid::Builder;
 
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
-use crate::{AttemptView, EmailRecord, NewWorker, PoisonMessage, Purpose, QuarantineView, ScheduleView, StoredResult};
+use crate::{
+    AttemptView, EmailRecord, NewWorker, PauseView, PoisonMessage, Purpose, QuarantineView, ScheduleView, StoredResult,
+};
 
 /// A name that belongs to a tenant: of a queue, or a key.
 pub(super) type Named = (String, String);
@@ -41,8 +43,8 @@ pub(super) struct State {
     pub(super) backfills: BTreeMap<uuid::Uuid, Backfill>,
     /// Queues that have ever had a job.
     pub(super) queues: BTreeSet<Named>,
-    /// Queues about which somebody has said something: whether they are paused.
-    pub(super) paused: BTreeMap<Named, bool>,
+    /// Queues about which somebody has said something: their pause, while they are paused.
+    pub(super) pauses: BTreeMap<Named, Option<PauseView>>,
     /// Rows that completions wrote into the user's own tables.
     pub(super) tables: BTreeMap<String, Vec<Arc<Value>>>,
     /// Messages that nobody can act upon, by their number.
@@ -67,7 +69,7 @@ impl State {
             ticks: BTreeMap::new(),
             backfills: BTreeMap::new(),
             queues: BTreeSet::new(),
-            paused: BTreeMap::new(),
+            pauses: BTreeMap::new(),
             tables: BTreeMap::new(),
             poison: BTreeMap::new(),
             discarded: Vec::new(),
@@ -92,12 +94,17 @@ impl State {
 
     /// Whether the batch of a job is paused.
     pub(super) fn batch_paused(&self, job: &Job) -> bool {
-        job.batch.and_then(|id| self.batches.get(&id)).is_some_and(|batch| batch.paused)
+        job.batch.and_then(|id| self.batches.get(&id)).is_some_and(|batch| batch.pause.is_some())
     }
 
     /// Whether a queue is paused.
     pub(super) fn queue_paused(&self, tenant: &str, queue: &str) -> bool {
-        self.paused.get(&(tenant.to_owned(), queue.to_owned())).copied().unwrap_or(false)
+        self.pause_of(tenant, queue).is_some()
+    }
+
+    /// The pause of a queue.
+    pub(super) fn pause_of(&self, tenant: &str, queue: &str) -> Option<&PauseView> {
+        self.pauses.get(&(tenant.to_owned(), queue.to_owned()))?.as_ref()
     }
 }
 
@@ -170,7 +177,7 @@ pub(super) struct Batch {
     pub(super) tenant: String,
     pub(super) name: String,
     pub(super) state: BatchState,
-    pub(super) paused: bool,
+    pub(super) pause: Option<PauseView>,
     pub(super) halting: bool,
     pub(super) generation: u32,
     pub(super) definition: Arc<BatchDefinition>,

@@ -14,7 +14,7 @@ use super::state::{Batch, Job, State};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{AttemptView, GROUP_JOBS_MAX, Purpose, Steered};
+use crate::{AttemptView, GROUP_JOBS_MAX, Pause, PauseView, Purpose, Steered};
 
 /// How many samples a report has.
 pub(super) const SAMPLES: usize = 5;
@@ -34,23 +34,24 @@ pub(super) fn pause_batch(
     store: &ReferenceStore,
     tenant: &str,
     id: BatchId,
-    paused: bool,
+    pause: Option<&Pause>,
     dry_run: bool,
 ) -> Result<Steered> {
     let mut t = Transition::begin(store);
+    let said = pause.map(|pause| said(&t, pause));
     let batch = batch_of(&mut t, tenant, id)?;
     // One that was paused while its aggregate ran still has to send what it sends.
-    let lets_go = batch.paused && !paused;
+    let lets_go = batch.pause.is_some() && pause.is_none();
     if batch.state.is_final() && !lets_go {
         let what = format!("batch {id} is {} already; there is nothing to pause or resume", batch.state);
         return Err(StoreError::Conflict(what));
     }
-    if batch.paused == paused {
+    if batch.pause.is_some() == pause.is_some() {
         return Ok(Steered::default());
     }
-    batch.paused = paused;
+    batch.pause = said;
     let waiting = queued(&t, |job| job.batch == Some(id));
-    let steered = held(&mut t, &waiting, paused, |state, job| state.queue_paused(&job.tenant, &job.queue));
+    let steered = held(&mut t, &waiting, pause.is_some(), |state, job| state.queue_paused(&job.tenant, &job.queue));
     finish(t, steered, dry_run)
 }
 
@@ -58,19 +59,26 @@ pub(super) fn pause_queue(
     store: &ReferenceStore,
     tenant: &str,
     queue: &str,
-    paused: bool,
+    pause: Option<&Pause>,
     dry_run: bool,
 ) -> Result<Steered> {
     check::name("queue", queue)?;
     let mut t = Transition::begin(store);
-    if t.state.queue_paused(tenant, queue) == paused {
+    if t.state.queue_paused(tenant, queue) == pause.is_some() {
         return Ok(Steered::default());
     }
-    t.state.paused.insert((tenant.to_owned(), queue.to_owned()), paused);
+    let said = pause.map(|pause| said(&t, pause));
+    t.state.pauses.insert((tenant.to_owned(), queue.to_owned()), said);
     let mut waiting = queued(&t, |job| job.tenant == tenant && job.queue == queue);
     waiting.sort_by_key(|job| (job.lane, job.id));
-    let steered = held(&mut t, &waiting, paused, State::batch_paused);
+    let steered = held(&mut t, &waiting, pause.is_some(), State::batch_paused);
     finish(t, steered, dry_run)
+}
+
+/// What is kept of a pause.
+fn said(t: &Transition<'_>, pause: &Pause) -> PauseView {
+    let plain = |text: &Option<String>| text.as_deref().map(|text| check::plain(text, check::REASON_CHARS_MAX));
+    PauseView { since: t.now, by: plain(&pause.by), reason: plain(&pause.reason) }
 }
 
 fn queued(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>> {
@@ -110,7 +118,7 @@ pub(super) fn cancel_batch(
     batch.state = BatchState::Cancelled;
     batch.finished_at = Some(now);
     batch.reason = Some(reason.clone());
-    batch.paused = false;
+    batch.pause = None;
     let unfinished = unfinished(&t, |job| job.batch == Some(id));
     let steered = cancel(&mut t, &unfinished, &reason);
     finish(t, steered, dry_run)
@@ -126,7 +134,7 @@ pub(super) fn halt_batch(store: &ReferenceStore, id: BatchId, generation: u32, r
     let reason = check::plain(reason, check::REASON_CHARS_MAX);
     batch.halting = true;
     batch.reason = Some(reason.clone());
-    batch.paused = false;
+    batch.pause = None;
     let unfinished = unfinished(&t, |job| job.chunk_of() == Some(id));
     let steered = cancel(&mut t, &unfinished, &reason);
     finish(t, steered, false)

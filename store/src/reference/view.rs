@@ -98,7 +98,7 @@ pub(super) fn jobs(store: &ReferenceStore, filter: &JobFilter, page: &Page) -> R
 
 pub(super) fn queues(store: &ReferenceStore, tenant: &str) -> Vec<QueueView> {
     let t = Transition::begin(store);
-    let known = t.state.queues.iter().chain(t.state.paused.keys()).filter(|(of, _)| of == tenant);
+    let known = t.state.queues.iter().chain(t.state.pauses.keys()).filter(|(of, _)| of == tenant);
     let mut views: BTreeMap<&String, QueueView> =
         known.map(|(_, name)| (name, QueueView { name: name.clone(), ..QueueView::default() })).collect();
     for job in t.state.jobs.values().filter(|job| job.tenant == tenant) {
@@ -107,7 +107,8 @@ pub(super) fn queues(store: &ReferenceStore, tenant: &str) -> Vec<QueueView> {
         }
     }
     for view in views.values_mut() {
-        view.paused = t.state.queue_paused(tenant, &view.name);
+        view.pause = t.state.pause_of(tenant, &view.name).cloned();
+        view.paused = view.pause.is_some();
         view.oldest_queued_at = oldest(&t.state, tenant, &view.name);
     }
     views.into_values().collect()
@@ -169,7 +170,8 @@ pub(super) fn batch_view(batch: &Batch) -> BatchView {
         tenant: batch.tenant.clone(),
         name: batch.name.clone(),
         state: batch.state,
-        paused: batch.paused,
+        paused: batch.pause.is_some(),
+        pause: batch.pause.clone(),
         generation: batch.generation,
         counts: batch.tally.counts(),
         chunks: unsigned(batch.tally.chunks),

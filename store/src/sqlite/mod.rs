@@ -342,8 +342,8 @@ impl Store for SqliteStore {
         reconcile::reconcile(self, dry_run).await
     }
 
-    async fn pause_batch(&self, tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Result<Steered> {
-        steer::pause_batch(self, tenant, batch, paused, dry_run).await
+    async fn pause_batch(&self, tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
+        steer::pause_batch(self, tenant, batch, pause, dry_run).await
     }
 
     async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered> {
@@ -366,8 +366,8 @@ impl Store for SqliteStore {
         steer::retry_job(self, tenant, job, dry_run).await
     }
 
-    async fn pause_queue(&self, tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Result<Steered> {
-        steer::pause_queue(self, tenant, queue, paused, dry_run).await
+    async fn pause_queue(&self, tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
+        steer::pause_queue(self, tenant, queue, pause, dry_run).await
     }
 
     async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {

@@ -13,7 +13,7 @@ use super::row::{self, moved_columns};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{GROUP_JOBS_MAX, Purpose, Steered};
+use crate::{GROUP_JOBS_MAX, Pause, Purpose, Steered};
 
 /// How many samples a report has.
 const SAMPLES: usize = 5;
@@ -33,22 +33,26 @@ pub(super) async fn pause_batch(
     store: &SqliteStore,
     tenant: &str,
     batch: BatchId,
-    paused: bool,
+    pause: Option<&Pause>,
     dry_run: bool,
 ) -> Result<Steered> {
     let mut t = Transition::begin(store).await?;
     let found = batch_of(&mut t, tenant, batch).await?;
     // One that was paused while its aggregate ran still has to send what it sends.
-    let lets_go = found.paused && !paused;
+    let lets_go = found.paused && pause.is_none();
     if found.state.is_final() && !lets_go {
         let what = format!("batch {batch} is {} already; there is nothing to pause or resume", found.state);
         return Err(StoreError::Conflict(what));
     }
-    if found.paused == paused {
+    if found.paused == pause.is_some() {
         return Ok(Steered::default());
     }
-    let statement = "UPDATE batch SET paused = ?2 WHERE id = ?1";
-    t.run(sqlx::query(statement).bind(batch.0).bind(paused)).await?;
+    let statement =
+        "UPDATE batch SET paused = ?2, paused_at = CASE WHEN ?2 THEN ?3 END, paused_by = ?4, paused_reason = ?5
+                     WHERE id = ?1";
+    let [by, reason] = said(pause);
+    let now = t.now;
+    t.run(sqlx::query(statement).bind(batch.0).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
     let waiting = concat!(
         "SELECT ",
         moved_columns!(),
@@ -59,7 +63,7 @@ pub(super) async fn pause_batch(
     let waiting = t.rows(sqlx::query(waiting).bind(batch.0).bind(RESUMED_MAX)).await?;
     let count = "SELECT count(*) AS jobs FROM job WHERE batch_id = ?1 AND state = 'queued'";
     let count = t.rows(sqlx::query(count).bind(batch.0)).await?;
-    let steered = held(&mut t, &waiting, &count, paused)?;
+    let steered = held(&mut t, &waiting, &count, pause.is_some())?;
     finish(t, steered, dry_run).await
 }
 
@@ -67,23 +71,26 @@ pub(super) async fn pause_queue(
     store: &SqliteStore,
     tenant: &str,
     queue: &str,
-    paused: bool,
+    pause: Option<&Pause>,
     dry_run: bool,
 ) -> Result<Steered> {
     check::name("queue", queue)?;
     let mut t = Transition::begin(store).await?;
     let statement = "
-        INSERT INTO queue (tenant, name, paused, paused_at) VALUES (?1, ?2, ?3, CASE WHEN ?3 THEN ?4 END)
-        ON CONFLICT (tenant, name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at
+        INSERT INTO queue (tenant, name, paused, paused_at, paused_by, paused_reason)
+        VALUES (?1, ?2, ?3, CASE WHEN ?3 THEN ?4 END, ?5, ?6)
+        ON CONFLICT (tenant, name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at,
+            paused_by = excluded.paused_by, paused_reason = excluded.paused_reason
         WHERE queue.paused <> excluded.paused";
     let bound = |query: super::transition::Query| query.bind(tenant.to_owned()).bind(queue.to_owned());
     let known = "SELECT coalesce((SELECT paused FROM queue WHERE tenant = ?1 AND name = ?2), 0) AS paused";
     let known = t.rows(bound(sqlx::query(known))).await?;
-    if known.first().map(|row| row::flag(row, "paused")).transpose()? == Some(paused) {
+    if known.first().map(|row| row::flag(row, "paused")).transpose()? == Some(pause.is_some()) {
         return Ok(Steered::default());
     }
     let now = t.now;
-    t.run(bound(sqlx::query(statement)).bind(paused).bind(now)).await?;
+    let [by, reason] = said(pause);
+    t.run(bound(sqlx::query(statement)).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
     let waiting = concat!(
         "SELECT ",
         moved_columns!(),
@@ -95,8 +102,14 @@ pub(super) async fn pause_queue(
     let count = "
         SELECT coalesce(sum(jobs), 0) AS jobs FROM queue_count WHERE tenant = ?1 AND queue = ?2 AND state = 'queued'";
     let count = t.rows(bound(sqlx::query(count))).await?;
-    let steered = held(&mut t, &waiting, &count, paused)?;
+    let steered = held(&mut t, &waiting, &count, pause.is_some())?;
     finish(t, steered, dry_run).await
+}
+
+/// Who pauses and why, as it is kept.
+fn said(pause: Option<&Pause>) -> [Option<String>; 2] {
+    let plain = |text: &Option<String>| text.as_deref().map(|text| check::plain(text, check::REASON_CHARS_MAX));
+    pause.map_or([None, None], |pause| [plain(&pause.by), plain(&pause.reason)])
 }
 
 /// How many jobs a pause holds up, or a resume lets go: those that nothing else holds are dispatched anew.

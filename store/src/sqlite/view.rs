@@ -15,8 +15,8 @@ use super::{SqliteStore, row};
 use crate::error::{Result, StoreError};
 use crate::views;
 use crate::{
-    AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView,
-    QueueView, StoredResult, UnservedView,
+    AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
+    QuarantineView, QueueView, StoredResult, UnservedView,
 };
 
 /// The most rows of one page.
@@ -147,11 +147,12 @@ pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<Queu
     let statement = "
         WITH known(name) AS (SELECT queue FROM queue_count WHERE tenant = ?1 UNION SELECT name FROM queue WHERE tenant = ?1)
         SELECT k.name, c.state, sum(c.jobs) AS jobs,
-               coalesce((SELECT paused FROM queue p WHERE p.tenant = ?1 AND p.name = k.name), 0) AS paused,
+               coalesce(p.paused, 0) AS paused, p.paused_at, p.paused_by, p.paused_reason,
                (SELECT min(j.queued_at) FROM (VALUES (0), (1), (2)) l, job j
                 WHERE j.id = (SELECT i.id FROM job i WHERE i.queue = k.name AND i.lane = l.column1
                                 AND i.state = 'queued' AND i.tenant = ?1 ORDER BY i.id LIMIT 1)) AS oldest
         FROM known k LEFT JOIN queue_count c ON c.tenant = ?1 AND c.queue = k.name
+        LEFT JOIN queue p ON p.tenant = ?1 AND p.name = k.name
         GROUP BY k.name, c.state ORDER BY k.name";
     let rows = sqlx::query(statement).bind(tenant.to_owned()).fetch_all(&store.readers).await.map_err(database)?;
     let mut views: BTreeMap<String, QueueView> = BTreeMap::new();
@@ -160,6 +161,7 @@ pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<Queu
         let view = views.entry(name.clone()).or_default();
         view.name = name;
         view.paused = row::flag(row, "paused")?;
+        view.pause = pause_view(row)?;
         view.oldest_queued_at = row::maybe_instant(row, "oldest")?;
         let state: Option<String> = row::get(row, "state")?;
         if let Some(state) = state {
@@ -249,6 +251,7 @@ pub(super) fn batch_view(row: &SqliteRow) -> Result<BatchView> {
         name: row::get(row, "name")?,
         state: row::word(row, "state")?,
         paused: row::flag(row, "paused")?,
+        pause: pause_view(row)?,
         generation: row::number(row, "generation")?,
         counts: row::counts(row)?,
         chunks: row::number(row, "chunks")?,
@@ -261,6 +264,15 @@ pub(super) fn batch_view(row: &SqliteRow) -> Result<BatchView> {
         created_at: row::instant(row, "created_at")?,
         finished_at: row::maybe_instant(row, "finished_at")?,
     })
+}
+
+/// What was said of a pause counts only while it lasts.
+fn pause_view(row: &SqliteRow) -> Result<Option<PauseView>> {
+    let Some(since) = row::maybe_instant(row, "paused_at")?.filter(|_| row::flag(row, "paused").unwrap_or(false))
+    else {
+        return Ok(None);
+    };
+    Ok(Some(PauseView { since, by: row::get(row, "paused_by")?, reason: row::get(row, "paused_reason")? }))
 }
 
 /// Without payload and attempts.

@@ -12,7 +12,7 @@ use gristmill_core::unique::Unique;
 use gristmill_store::testing;
 use gristmill_store::{
     BatchEnd, BatchProgress, Claim, Completion, Dispatch, Dispatched, EmailKey, EmailState, NewBatch, NewChunk,
-    NewEmail, NewWorker, Page, QuarantineFilter, QuarantineRedrive, Result, Steered, StoreError,
+    NewEmail, NewWorker, Page, Pause, QuarantineFilter, QuarantineRedrive, Result, Steered, StoreError,
 };
 use serde_json::json;
 
@@ -280,12 +280,13 @@ impl Told<'_> {
         let store = &self.side.store;
         let tenant = TENANTS[0];
         let id = |job: usize| self.side.id(&pair.job(job));
+        let said = Pause { by: Some("somebody".to_owned()), reason: Some("a reason".to_owned()) };
         let steered = match operation {
             Operation::PauseBatch { batch, paused, dry } => {
-                store.pause_batch(tenant, batch_id(*batch), *paused, *dry).await?
+                store.pause_batch(tenant, batch_id(*batch), paused.then_some(&said), *dry).await?
             }
             Operation::PauseQueue { queue, paused, dry } => {
-                store.pause_queue(tenant, &queue_name(*queue), *paused, *dry).await?
+                store.pause_queue(tenant, &queue_name(*queue), paused.then_some(&said), *dry).await?
             }
             Operation::CancelBatch { batch, dry } => {
                 store.cancel_batch(tenant, batch_id(*batch), "enough", *dry).await?

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::{JobState, NewJob};
 use gristmill_store::testing::{self, TestStore, claim_as, job_id};
-use gristmill_store::{Claim, UnservedView};
+use gristmill_store::{Claim, Pause, UnservedView};
 use serde_json::json;
 
 use crate::{LONG, TENANT, assert_reconciled, enter, job, state};
@@ -88,10 +88,10 @@ async fn what_is_astray_is_left_alone_while_it_is_paused(store: TestStore) {
     let foreign = enqueued(&store, "resize", 1).await;
     let worker = enter(&store).await;
     store.claim(&claim_as(worker, 10), &[foreign]).await.expect("claimed");
-    store.pause_queue(TENANT, "default", true, false).await.expect("paused");
+    store.pause_queue(TENANT, "default", Some(&Pause::default()), false).await.expect("paused");
     let has = claim_of(worker, &["resize"]);
     assert_eq!(store.astray(&has).await.expect("asked"), []);
-    store.pause_queue(TENANT, "default", false, false).await.expect("resumed");
+    store.pause_queue(TENANT, "default", None, false).await.expect("resumed");
     assert_eq!(store.astray(&has).await.expect("asked"), [foreign]);
     store.cancel_job(TENANT, foreign, "no", false).await.expect("cancelled");
     assert_eq!(store.astray(&has).await.expect("asked"), []);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::job::{JobState, Lane};
+use gristmill_store::Pause;
 use gristmill_store::testing::{self, TestStore, claim_as};
 use tokio::sync::Barrier;
 
@@ -183,7 +184,7 @@ async fn nothing_is_claimed_from_a_paused_queue(store: TestStore) {
     let mut asked = testing::jobs(2);
     asked[1].queue = "mail".to_owned();
     store.enqueue(&asked).await.expect("enqueued");
-    store.pause_queue(TENANT, "default", true, false).await.expect("paused");
+    store.pause_queue(TENANT, "default", Some(&Pause::default()), false).await.expect("paused");
     let worker = enter(&store).await;
     assert_eq!(claim_one(&store, worker).await.fence.job, asked[1].id);
     let report = store.claim(&claim_as(worker, 10), &[asked[0].id]).await.expect("asked");
@@ -192,10 +193,10 @@ async fn nothing_is_claimed_from_a_paused_queue(store: TestStore) {
 
 async fn nothing_is_claimed_of_a_paused_batch(store: TestStore) {
     let id = testing::sealed(&store, 2, 1).await;
-    store.pause_batch(TENANT, id, true, false).await.expect("paused");
+    store.pause_batch(TENANT, id, Some(&Pause::default()), false).await.expect("paused");
     let worker = enter(&store).await;
     assert!(claim(&store, worker, 10).await.is_empty());
-    let resumed = store.pause_batch(TENANT, id, false, false).await.expect("resumed");
+    let resumed = store.pause_batch(TENANT, id, None, false).await.expect("resumed");
     assert_eq!(resumed.affected, 2);
     assert_eq!(resumed.dispatched.dispatches.iter().map(|row| row.jobs.len()).sum::<usize>(), 2);
     assert_eq!(claim(&store, worker, 10).await.len(), 2);

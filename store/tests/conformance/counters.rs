@@ -10,7 +10,7 @@ use gristmill_core::job::{ClaimedJob, JobState, Lane, RunAt};
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{BatchEnd, BatchFilter, Completion, JobFilter, Page, StoreError};
+use gristmill_store::{BatchEnd, BatchFilter, Completion, JobFilter, Page, Pause, StoreError};
 use serde_json::json;
 
 use crate::{TENANT, assert_reconciled, claim, enter};
@@ -168,7 +168,9 @@ impl Client<'_> {
                 0 => refused_or_done(self.store.cancel_batch(TENANT, batch.id, "called off", false).await),
                 1 => refused_or_done(self.store.halt_batch(batch.id, batch.generation, "over").await),
                 2 => refused_or_done(self.store.discard_batch(batch.id).await),
-                _ => refused_or_done(self.store.pause_batch(TENANT, batch.id, !batch.paused, false).await),
+                _ => refused_or_done(
+                    self.store.pause_batch(TENANT, batch.id, (!batch.paused).then_some(&Pause::default()), false).await,
+                ),
             }
         }
         let queued = JobFilter { tenant: TENANT.to_owned(), states: vec![JobState::Queued], ..JobFilter::default() };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gristmill_core::batch::BatchState;
 use gristmill_core::job::{JobState, RunAt};
 use gristmill_store::testing::{self, TestStore, eventually};
-use gristmill_store::{Dispatch, OutboxBacklog};
+use gristmill_store::{Dispatch, OutboxBacklog, Pause};
 
 use crate::{LONG, TENANT, aggregates, assert_reconciled, batch, claim, claim_one, complete, enter, job, state};
 
@@ -153,11 +153,11 @@ async fn the_probe_leaves_alone_what_is_in_the_outbox_or_paused(store: TestStore
     let id = testing::sealed(&store, 2, 1).await;
     assert_eq!(store.redispatch("default", Duration::ZERO, 10).await.expect("asked").moved, 0);
     publish_all(&store).await;
-    store.pause_batch(TENANT, id, true, false).await.expect("paused");
+    store.pause_batch(TENANT, id, Some(&Pause::default()), false).await.expect("paused");
     assert_eq!(store.redispatch("default", Duration::ZERO, 10).await.expect("asked").moved, 0);
-    store.pause_batch(TENANT, id, false, false).await.expect("resumed");
+    store.pause_batch(TENANT, id, None, false).await.expect("resumed");
     publish_all(&store).await;
-    store.pause_queue(TENANT, "default", true, false).await.expect("paused");
+    store.pause_queue(TENANT, "default", Some(&Pause::default()), false).await.expect("paused");
     assert_eq!(store.redispatch("default", Duration::ZERO, 10).await.expect("asked").moved, 0);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gristmill_core::batch::{BatchState, Tolerate};
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{BatchEnd, Completion, Restart, StoreError};
+use gristmill_store::{BatchEnd, Completion, Pause, Restart, StoreError};
 use serde_json::json;
 
 use crate::{TENANT, aggregates, assert_reconciled, batch, claim, claim_one, complete, counts, enter, job, state};
@@ -23,6 +23,7 @@ conformance! {
     a_waiting_job_can_be_told_to_run_now,
     a_dead_letter_is_not_retried_but_redriven,
     a_paused_queue_keeps_what_it_has_and_resuming_dispatches_it,
+    a_pause_says_by_whom_since_when_and_why,
     a_batch_that_ended_while_it_was_paused_sends_its_effects_when_it_is_resumed,
     a_dry_run_changes_nothing,
     what_belongs_to_another_tenant_is_not_found,
@@ -56,7 +57,7 @@ async fn a_batch_that_has_ended_cannot_be_cancelled(store: TestStore) {
     complete(&store, &[Completion { batch_end: Some(end), ..testing::done(&aggregate) }]).await;
     let error = store.cancel_batch(TENANT, id, "too late", false).await.expect_err("refused");
     assert!(matches!(&error, StoreError::Conflict(text) if text.contains("complete")), "{error}");
-    let error = store.pause_batch(TENANT, id, true, false).await.expect_err("refused");
+    let error = store.pause_batch(TENANT, id, Some(&Pause::default()), false).await.expect_err("refused");
     assert!(matches!(error, StoreError::Conflict(_)), "{error}");
 }
 
@@ -183,29 +184,35 @@ async fn a_batch_that_ended_while_it_was_paused_sends_its_effects_when_it_is_res
     let id = testing::sealed(&store, 0, 0).await;
     let worker = enter(&store).await;
     let aggregate = claim_one(&store, worker).await;
-    store.pause_batch(TENANT, id, true, false).await.expect("paused while its aggregate runs");
+    store.pause_batch(TENANT, id, Some(&Pause::default()), false).await.expect("paused while its aggregate runs");
     let effect = NewJob { batch: Some(id), ..testing::job() };
     let end = BatchEnd { batch: id, generation: 0, state: BatchState::Complete, result: json!({}), reason: None };
     let ended = Completion { batch_end: Some(end), follow: vec![effect.clone()], ..testing::done(&aggregate) };
     complete(&store, &[ended]).await;
     assert_eq!(batch(&store, id).await.state, BatchState::Complete);
     assert!(claim(&store, worker, 1).await.is_empty(), "it is paused");
-    let resumed = store.pause_batch(TENANT, id, false, false).await.expect("resumed although it has ended");
+    let resumed = store.pause_batch(TENANT, id, None, false).await.expect("resumed although it has ended");
     assert_eq!(resumed.dispatched.dispatches[0].jobs, [effect.id]);
     assert_eq!(claim_one(&store, worker).await.fence.job, effect.id);
-    let error = store.pause_batch(TENANT, id, false, false).await.expect_err("there is nothing left to resume");
+    let error = store.pause_batch(TENANT, id, None, false).await.expect_err("there is nothing left to resume");
     assert!(matches!(error, StoreError::Conflict(_)), "{error}");
 }
 
 async fn a_paused_queue_keeps_what_it_has_and_resuming_dispatches_it(store: TestStore) {
     store.enqueue(&testing::jobs(7)).await.expect("enqueued");
-    let paused = store.pause_queue(TENANT, "default", true, false).await.expect("paused");
+    let paused = store.pause_queue(TENANT, "default", Some(&Pause::default()), false).await.expect("paused");
     assert_eq!((paused.affected, paused.samples.len(), paused.dispatched.dispatches.len()), (7, 5, 0));
-    assert_eq!(store.pause_queue(TENANT, "default", true, false).await.expect("a no-op").affected, 0);
+    assert_eq!(
+        store.pause_queue(TENANT, "default", Some(&Pause::default()), false).await.expect("a no-op").affected,
+        0
+    );
     assert!(store.queues(TENANT).await.expect("listed")[0].paused);
-    let resumed = store.pause_queue(TENANT, "default", false, false).await.expect("resumed");
+    let resumed = store.pause_queue(TENANT, "default", None, false).await.expect("resumed");
     assert_eq!((resumed.affected, resumed.dispatched.dispatches[0].jobs.len()), (7, 7));
-    store.pause_queue(TENANT, "not used yet", true, false).await.expect("paused before its first job");
+    store
+        .pause_queue(TENANT, "not used yet", Some(&Pause::default()), false)
+        .await
+        .expect("paused before its first job");
     let queues = store.queues(TENANT).await.expect("listed");
     assert_eq!(
         queues.iter().map(|queue| (queue.name.as_str(), queue.paused)).collect::<Vec<_>>(),
@@ -220,8 +227,8 @@ async fn a_dry_run_changes_nothing(store: TestStore) {
     later.run = RunAt::In(Duration::from_secs(600));
     store.enqueue(std::slice::from_ref(&later)).await.expect("enqueued");
     assert_eq!(store.cancel_batch(TENANT, id, "no", true).await.expect("asked").affected, 2);
-    assert_eq!(store.pause_batch(TENANT, id, true, true).await.expect("asked").affected, 2);
-    assert_eq!(store.pause_queue(TENANT, "default", true, true).await.expect("asked").affected, 2);
+    assert_eq!(store.pause_batch(TENANT, id, Some(&Pause::default()), true).await.expect("asked").affected, 2);
+    assert_eq!(store.pause_queue(TENANT, "default", Some(&Pause::default()), true).await.expect("asked").affected, 2);
     assert_eq!(store.cancel_job(TENANT, later.id, "no", true).await.expect("asked").affected, 1);
     let told = store.retry_job(TENANT, later.id, true).await.expect("asked");
     assert_eq!((told.affected, told.dispatched.dispatches.len()), (1, 0));
@@ -238,7 +245,7 @@ async fn what_belongs_to_another_tenant_is_not_found(store: TestStore) {
     store.enqueue(std::slice::from_ref(&asked)).await.expect("enqueued");
     for error in [
         store.cancel_batch("other", id, "no", false).await.expect_err("refused"),
-        store.pause_batch("other", id, true, false).await.expect_err("refused"),
+        store.pause_batch("other", id, Some(&Pause::default()), false).await.expect_err("refused"),
         store.cancel_job("other", asked.id, "no", false).await.expect_err("refused"),
         store.retry_job("other", asked.id, false).await.expect_err("refused"),
     ] {
@@ -246,15 +253,46 @@ async fn what_belongs_to_another_tenant_is_not_found(store: TestStore) {
     }
     assert!(store.batch("other", id).await.expect("asked").is_none());
     assert!(store.queues("other").await.expect("listed").is_empty());
-    store.pause_queue("other", "default", true, false).await.expect("their own queue of that name");
+    store.pause_queue("other", "default", Some(&Pause::default()), false).await.expect("their own queue of that name");
     let worker = enter(&store).await;
     assert_eq!(claim(&store, worker, 10).await.len(), 2, "ours goes on");
+}
+
+async fn a_pause_says_by_whom_since_when_and_why(store: TestStore) {
+    let id = testing::sealed(&store, 1, 10).await;
+    let of_queue = async || {
+        let queues = store.queues(TENANT).await.expect("listed");
+        queues.into_iter().find(|queue| queue.name == "default").expect("it is there").pause
+    };
+    assert_eq!((of_queue().await, batch(&store, id).await.pause), (None, None));
+    let before = store.now().await.expect("asked");
+    let first = Pause { by: Some("ann@desk".to_owned()), reason: Some("nul \0".to_owned() + &"x".repeat(2_000)) };
+    let second = Pause { by: Some("bob@desk".to_owned()), reason: None };
+    for pause in [&first, &second] {
+        store.pause_queue(TENANT, "default", Some(pause), false).await.expect("paused");
+        store.pause_batch(TENANT, id, Some(pause), false).await.expect("paused");
+    }
+    let kept = format!("nul \u{FFFD}{}", "x".repeat(995));
+    for seen in [of_queue().await, batch(&store, id).await.pause] {
+        let seen = seen.expect("it is paused");
+        assert!(seen.since >= before && seen.since <= store.now().await.expect("asked"));
+        assert_eq!((seen.by.as_deref(), seen.reason.as_ref()), (Some("ann@desk"), Some(&kept)), "the first counts");
+    }
+    store.pause_queue(TENANT, "default", None, false).await.expect("resumed");
+    store.pause_batch(TENANT, id, None, false).await.expect("resumed");
+    assert_eq!((of_queue().await, batch(&store, id).await.pause), (None, None));
+    store.pause_batch(TENANT, id, Some(&Pause::default()), false).await.expect("paused by nobody in particular");
+    let seen = batch(&store, id).await.pause.expect("it is paused");
+    assert_eq!((seen.by, seen.reason), (None, None));
+    store.cancel_batch(TENANT, id, "enough", false).await.expect("cancelled");
+    let seen = batch(&store, id).await;
+    assert_eq!((seen.paused, seen.pause), (false, None));
 }
 
 async fn a_queue_that_was_never_paused_cannot_be_resumed(store: TestStore) {
     store.enqueue(&[testing::job()]).await.expect("enqueued");
     for queue in ["default", "nobody's"] {
-        let steered = store.pause_queue(TENANT, queue, false, false).await.expect("nothing to do");
+        let steered = store.pause_queue(TENANT, queue, None, false).await.expect("nothing to do");
         assert_eq!(steered, Default::default());
     }
     let queues = store.queues(TENANT).await.expect("listed");
@@ -265,14 +303,14 @@ async fn a_resume_dispatches_what_nothing_else_holds(store: TestStore) {
     let id = testing::sealed(&store, 2, 10).await;
     let alone = testing::job();
     store.enqueue(std::slice::from_ref(&alone)).await.expect("enqueued");
-    store.pause_queue(TENANT, "default", true, false).await.expect("paused");
-    store.pause_batch(TENANT, id, true, false).await.expect("paused");
-    let queue = store.pause_queue(TENANT, "default", false, false).await.expect("resumed");
+    store.pause_queue(TENANT, "default", Some(&Pause::default()), false).await.expect("paused");
+    store.pause_batch(TENANT, id, Some(&Pause::default()), false).await.expect("paused");
+    let queue = store.pause_queue(TENANT, "default", None, false).await.expect("resumed");
     assert_eq!((queue.affected, queue.samples), (3, vec![alone.id.to_string()]));
     assert_eq!(queue.dispatched.dispatches.iter().flat_map(|one| one.jobs.clone()).collect::<Vec<_>>(), [alone.id]);
-    store.pause_queue(TENANT, "default", true, false).await.expect("paused");
-    let held = store.pause_batch(TENANT, id, false, false).await.expect("resumed");
+    store.pause_queue(TENANT, "default", Some(&Pause::default()), false).await.expect("paused");
+    let held = store.pause_batch(TENANT, id, None, false).await.expect("resumed");
     assert_eq!((held.affected, held.dispatched.dispatches), (2, Vec::new()));
-    let queue = store.pause_queue(TENANT, "default", false, false).await.expect("resumed");
+    let queue = store.pause_queue(TENANT, "default", None, false).await.expect("resumed");
     assert_eq!(queue.dispatched.dispatches.iter().map(|one| one.jobs.len()).sum::<usize>(), 3);
 }

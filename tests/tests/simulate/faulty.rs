@@ -244,13 +244,13 @@ plain! {
     outbox_done(ids: &[i64]) -> ();
     outbox_backlog() -> OutboxBacklog;
     redispatch(queue: &str, older_than: Duration, limit: u32) -> Dispatched;
-    pause_batch(tenant: &str, batch: BatchId, paused: bool, dry_run: bool) -> Steered;
+    pause_batch(tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> Steered;
     cancel_batch(tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Steered;
     halt_batch(batch: BatchId, generation: u32, reason: &str) -> Steered;
     cancel_job(tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Steered;
     cancel_jobs(tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Steered;
     retry_job(tenant: &str, job: JobId, dry_run: bool) -> Steered;
-    pause_queue(tenant: &str, queue: &str, paused: bool, dry_run: bool) -> Steered;
+    pause_queue(tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> Steered;
     redrive_dead(tenant: &str, jobs: &[JobId], dry_run: bool) -> Steered;
     redrive_quarantine(tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Steered;
     batch(tenant: &str, batch: BatchId) -> Option<BatchView>;

@@ -11,7 +11,8 @@ use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_jobs::road::Road;
 use gristmill_store::{
-    BatchFilter, JobFilter, NewBatch, NewChunk, Page, QuarantineRedrive, Result, Steered, StoreError, StoreHandle,
+    BatchFilter, JobFilter, NewBatch, NewChunk, Page, Pause, QuarantineRedrive, Result, Steered, StoreError,
+    StoreHandle,
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -225,14 +226,14 @@ async fn act(world: &World, store: &StoreHandle, dice: &mut Dice) -> Result<Opti
     let batch = batches.get(dice.below(batches.len() as u64) as usize).copied();
     let queue = QUEUES[dice.below(2) as usize];
     let tenant = DEFAULT_TENANT;
-    let (draw, paused) = (dice.below(100), dice.happens(400));
+    let (draw, pause) = (dice.below(100), dice.happens(400).then(Pause::default));
     Ok(Some(match (draw, batch) {
         (0..=3, Some(batch)) => store.cancel_batch(tenant, batch, "somebody wanted it", false).await?,
-        (4..=15, Some(batch)) => store.pause_batch(tenant, batch, paused, false).await?,
+        (4..=15, Some(batch)) => store.pause_batch(tenant, batch, pause.as_ref(), false).await?,
         (16..=29, Some(batch)) => {
             store.redrive_quarantine(tenant, &QuarantineRedrive { batch, items: Vec::new(), chunk: 3 }, false).await?
         }
-        (30..=41, _) => store.pause_queue(tenant, queue, paused, false).await?,
+        (30..=41, _) => store.pause_queue(tenant, queue, pause.as_ref(), false).await?,
         (42..=54, _) => match some_job(store, &[], dice).await? {
             Some(job) => store.cancel_job(tenant, job, "somebody wanted it", false).await?,
             None => return Ok(None),
@@ -259,11 +260,11 @@ async fn some_job(store: &StoreHandle, states: &[JobState], dice: &mut Dice) -> 
 pub(crate) async fn resume(world: &World) -> std::result::Result<(), StoreError> {
     let store = &world.store;
     for queue in store.queues(DEFAULT_TENANT).await?.into_iter().filter(|queue| queue.paused) {
-        store.pause_queue(DEFAULT_TENANT, &queue.name, false, false).await?;
+        store.pause_queue(DEFAULT_TENANT, &queue.name, None, false).await?;
     }
     let all = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), name: None, state: None };
     for batch in store.batches(&all, &Page::default()).await?.into_iter().filter(|batch| batch.paused) {
-        match store.pause_batch(DEFAULT_TENANT, batch.id, false, false).await {
+        match store.pause_batch(DEFAULT_TENANT, batch.id, None, false).await {
             Ok(_) | Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }

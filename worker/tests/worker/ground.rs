@@ -36,6 +36,8 @@ pub(crate) struct Hand {
     pub(crate) begun: AtomicU32,
     /// One permit for each attempt that has begun.
     pub(crate) begins: Notify,
+    /// Lets one go that waits.
+    pub(crate) go: Notify,
     /// How many handlers were told that their attempt is over.
     pub(crate) cancelled: AtomicU32,
 }
@@ -60,6 +62,10 @@ impl Handler for Told {
             "fail once" => Finish::done(None),
             "give up" => Finish::permanent("it never works"),
             "panic" => panic!("the handler broke at line {}", 42),
+            "wait" => {
+                self.0.go.notified().await;
+                Finish::done(None)
+            }
             "hang" => std::future::pending().await,
             "snooze" => Finish::snooze("the shop is closed", Duration::from_secs(600)),
             "listen" => {

@@ -4,5 +4,6 @@ mod endings;
 mod ground;
 mod loops;
 mod messages;
+mod pausing;
 mod poison;
 mod steps;
