@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use gristmill_core::Instant;
-use gristmill_core::id::{JobId, WorkerId};
+use gristmill_core::id::{BatchId, JobId, WorkerId};
 use serde_json::Value;
 
 use super::ReferenceStore;
@@ -38,6 +38,15 @@ impl ReferenceStore {
         self.change(|state| {
             if let Some(job) = state.job_mut(job) {
                 job.deadline = job.deadline.map(|_| LONG_AGO);
+            }
+        });
+    }
+
+    /// Lets the time be past by which a batch should have ended.
+    pub fn make_late(&self, batch: BatchId) {
+        self.change(|state| {
+            if let Some(batch) = state.batch_mut(batch) {
+                batch.late_at = batch.late_at.map(|_| LONG_AGO);
             }
         });
     }

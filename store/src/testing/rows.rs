@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use gristmill_core::id::{JobId, WorkerId};
+use gristmill_core::id::{BatchId, JobId, WorkerId};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -43,6 +43,14 @@ impl TestStore {
         }
     }
 
+    /// Lets the time be past by which a batch should have ended.
+    pub async fn make_late(&self, batch: BatchId) {
+        match &self.home {
+            Home::Memory(store) => store.make_late(batch),
+            _ => self.past("batch", "late_at", "id", batch.0).await,
+        }
+    }
+
     /// Lets every planner have been silent since long ago.
     pub async fn age_plans(&self) {
         match &self.home {
@@ -71,8 +79,22 @@ impl TestStore {
 
     /// Lets everything in it vanish.
     pub async fn empty(&self) {
-        const TABLES: [&str; 9] =
-            ["job", "batch", "outbox", "queue_count", "queue", "worker", "email", "leader", "quarantine"];
+        const TABLES: [&str; 14] = [
+            "job",
+            "batch",
+            "outbox",
+            "queue_count",
+            "queue",
+            "worker",
+            "email",
+            "leader",
+            "quarantine",
+            "discarded",
+            "poison",
+            "schedule_tick",
+            "schedule_backfill",
+            "schedule",
+        ];
         match &self.home {
             Home::Memory(store) => store.empty(),
             _ => {

@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::chunk::{ChunkPayload, ChunkResult, SetAside, Slice};
+use gristmill_core::chunk::{ChunkPayload, ChunkResult, FileStamp, SetAside, Slice, SourceStamp};
 use gristmill_core::duration::Span;
-use gristmill_core::job::{Lane, NewJob, RunAt};
+use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, settle};
-use gristmill_core::unique::Unique;
+use gristmill_core::unique::{HeldStates, Hold, OnConflict, Unique};
 use gristmill_store::testing;
 use gristmill_store::{
     BatchEnd, BatchProgress, Claim, Completion, Dispatch, Dispatched, EmailKey, EmailState, NewBatch, NewChunk,
-    NewEmail, NewWorker, Page, Pause, QuarantineFilter, QuarantineRedrive, Result, Steered, StoreError,
+    NewEmail, NewPoison, NewWorker, Page, PoisonSource, Result, StoreError,
 };
 use serde_json::json;
 
-use crate::operation::{Asked, Ended, How, Operation};
+use crate::look::told_payload;
+use crate::operation::{Asked, Ended, How, Kept, Operation};
 use crate::side::{Claimed, Pair, Side, TENANTS, batch_id, batch_name, chunk_id, job_id, worker_id, worker_name};
+use crate::{planned, steer};
 
 /// Long enough that it does not pass by itself.
 const LONG: Duration = Duration::from_secs(100 * 3_600);
@@ -34,8 +36,8 @@ pub(crate) async fn both(pair: &mut Pair<'_>, operation: &Operation) -> (String,
 }
 
 /// What is told of an operation while it is done.
-struct Told<'a> {
-    side: &'a Side,
+pub(crate) struct Told<'a> {
+    pub(crate) side: &'a Side,
     seen: Vec<String>,
     claimed: Vec<Claimed>,
 }
@@ -44,9 +46,17 @@ async fn one(pair: &Pair<'_>, side: &Side, operation: &Operation) -> (String, Ve
     let mut told = Told { side, seen: Vec::new(), claimed: Vec::new() };
     let text = match told.apply(pair, operation).await {
         Ok(text) => text,
+        // A group may be wrong in several ways: which of them is told is nobody's promise.
+        Err(StoreError::NotFound(_) | StoreError::Conflict(_) | StoreError::Invalid(_)) if is_group(operation) => {
+            "refused".to_owned()
+        }
         Err(error) => format!("refused: {}", kind_of(&error)),
     };
     (text, told.seen, told.claimed)
+}
+
+fn is_group(operation: &Operation) -> bool {
+    matches!(operation, Operation::Enqueue(_) | Operation::Complete(_) | Operation::Fire { .. })
 }
 
 /// The kind of a refusal; its words are for people.
@@ -80,9 +90,31 @@ impl Told<'_> {
             | Operation::CancelBatch { .. }
             | Operation::Halt { .. }
             | Operation::CancelJob { .. }
+            | Operation::CancelJobs { .. }
             | Operation::RetryJob { .. }
             | Operation::RedriveDead { .. }
-            | Operation::RedriveQuarantine { .. } => self.steer(pair, operation).await,
+            | Operation::Restart { .. }
+            | Operation::Split { .. }
+            | Operation::Mend { .. } => steer::apply(self, pair, operation).await,
+            Operation::SaveSchedule { .. }
+            | Operation::RemoveSchedule { .. }
+            | Operation::DueSchedules { .. }
+            | Operation::Fire { .. }
+            | Operation::NoteEnded
+            | Operation::Startable { .. }
+            | Operation::Orphaned
+            | Operation::Unfire { .. }
+            | Operation::Backfill { .. }
+            | Operation::SteerBackfill { .. } => planned::apply(self, operation).await,
+            Operation::Bury { .. }
+            | Operation::UnknownJobs { .. }
+            | Operation::DropPoison { .. }
+            | Operation::Gone { .. }
+            | Operation::Astray { .. }
+            | Operation::TellLate { .. }
+            | Operation::MakeLate { .. }
+            | Operation::Copies { .. }
+            | Operation::CopiesGone { .. } => self.keep(pair, operation).await,
             _ => self.look_after(pair, operation).await,
         }
     }
@@ -159,11 +191,11 @@ impl Told<'_> {
         let (worker, claimed) = match operation {
             Operation::Claim { worker, jobs, limit, odd } => {
                 let ids: Vec<_> = jobs.iter().map(|number| self.side.id(&pair.job(*number))).collect();
-                let mut claim = testing::claim_as(worker_id(*worker), *limit);
-                claim.kinds.extend(odd.then(|| "odd".to_owned()));
+                let claim = claim_of(*worker, *limit, *odd);
                 let report = store.claim(&claim, &ids).await?;
                 text +=
                     &format!("busy {:?} stale {:?} ", self.names(&report.busy).await, self.names(&report.stale).await);
+                text += &format!("unknown {} ", report.unknown.len());
                 (*worker, report.claimed)
             }
             Operation::ClaimNext { worker, queue, limit } => {
@@ -175,7 +207,10 @@ impl Told<'_> {
         };
         for job in claimed {
             let name = self.name(job.fence.job).await;
-            let payload = if job.kind == "chunk" { json!(job.payload["items"]) } else { job.payload.clone() };
+            let payload = match job.kind.as_str() {
+                "chunk" => job.payload["items"].to_string(),
+                _ => told_payload(&job.payload),
+            };
             text += &format!(
                 "{name} attempt {} of {} {} {} {} {} {:?} {:?} {payload} {:?}; ",
                 job.fence.attempt,
@@ -217,6 +252,74 @@ impl Told<'_> {
         let progress = told_progress(&report.progress);
         let dispatched = self.dispatched(&report.dispatched).await;
         Ok(format!("settled {} fenced {fenced:?} {dispatched} {progress}", report.settled))
+    }
+
+    /// Poison, what went astray or was taken away, and what is told of batches under way.
+    async fn keep(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
+        let store = &self.side.store;
+        match operation {
+            Operation::Bury { message, times } => {
+                let buried = vec![poison(*message); *times];
+                store.bury(&buried).await.map(|()| "kept".to_owned())
+            }
+            Operation::UnknownJobs { jobs } => {
+                let mut ids: Vec<_> = jobs.iter().map(|number| self.side.id(&pair.job(*number))).collect();
+                ids.extend(jobs.iter().map(|number| chunk_id(*number)));
+                let unknown = store.unknown_jobs(&ids).await?;
+                let mut numbers: Vec<_> =
+                    unknown.iter().filter_map(|id| ids.iter().position(|one| one == id)).collect();
+                numbers.sort_unstable();
+                numbers.dedup();
+                Ok(format!("{numbers:?}"))
+            }
+            Operation::DropPoison { message, dry } => {
+                let kept = store.poison(&Page { after: None, limit: 100 }).await?;
+                let hash = poison(*message).sha256;
+                let ids: Vec<i64> =
+                    kept.iter().filter(|one| one.sha256 == hash).map(|one| one.id).chain([-1]).collect();
+                Ok(format!("dropped {}", store.drop_poison(&ids, *dry).await?.affected))
+            }
+            Operation::Gone { claimed } => {
+                let held: Vec<_> =
+                    claimed.iter().filter_map(|number| pair.attempt(*number)).map(|one| self.side.fence(one)).collect();
+                let mut gone = Vec::new();
+                for fence in store.gone(&held).await? {
+                    gone.push(format!("{} {}", self.name(fence.job).await, fence.attempt));
+                }
+                gone.sort();
+                gone.dedup();
+                Ok(format!("{gone:?}"))
+            }
+            Operation::Astray { worker, odd, limit } => {
+                let claim = claim_of(*worker, *limit, *odd);
+                let astray = store.astray(&claim).await?;
+                let names = self.names(&astray).await;
+                // Which of many come first depends on their lanes and ages alone, but not within one instant.
+                Ok(if u32::try_from(names.len()).ok() == Some(*limit) {
+                    format!("{limit}")
+                } else {
+                    format!("{names:?}")
+                })
+            }
+            Operation::MakeLate { batch } => {
+                store.make_late(batch_id(*batch)).await;
+                Ok(String::new())
+            }
+            Operation::TellLate { limit } => {
+                let dispatched = store.tell_late(*limit).await?;
+                Ok(self.dispatched(&dispatched).await)
+            }
+            Operation::Copies { keep } => {
+                let keep = if *keep { LONG } else { Duration::ZERO };
+                let copies = store.copies(keep, 100).await?;
+                let mut copies: Vec<_> =
+                    copies.iter().map(|(id, stamp)| (batch_name(*id), stamp.files.len())).collect();
+                copies.sort();
+                Ok(format!("{copies:?}"))
+            }
+            Operation::CopiesGone { batch } => store.copies_gone(batch_id(*batch)).await.map(|()| "gone".to_owned()),
+            other => unreachable!("{other:?} keeps nothing"),
+        }
     }
 
     async fn look_after(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
@@ -276,67 +379,7 @@ impl Told<'_> {
         }
     }
 
-    async fn steer(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
-        let store = &self.side.store;
-        let tenant = TENANTS[0];
-        let id = |job: usize| self.side.id(&pair.job(job));
-        let said = Pause { by: Some("somebody".to_owned()), reason: Some("a reason".to_owned()) };
-        let steered = match operation {
-            Operation::PauseBatch { batch, paused, dry } => {
-                store.pause_batch(tenant, batch_id(*batch), paused.then_some(&said), *dry).await?
-            }
-            Operation::PauseQueue { queue, paused, dry } => {
-                store.pause_queue(tenant, &queue_name(*queue), paused.then_some(&said), *dry).await?
-            }
-            Operation::CancelBatch { batch, dry } => {
-                store.cancel_batch(tenant, batch_id(*batch), "enough", *dry).await?
-            }
-            Operation::Halt { batch, generation } => {
-                store.halt_batch(batch_id(*batch), *generation, "too many").await?
-            }
-            Operation::CancelJob { job, dry } => store.cancel_job(tenant, id(*job), "enough", *dry).await?,
-            Operation::RetryJob { job, dry } => store.retry_job(tenant, id(*job), *dry).await?,
-            Operation::RedriveDead { jobs, all, dry } => {
-                let some: Vec<_> = jobs.iter().map(|job| id(*job)).collect();
-                let every: Vec<_> = pair.jobs.iter().map(|name| self.side.id(name)).collect();
-                store.redrive_dead(tenant, if *all { &every } else { &some }, *dry).await?
-            }
-            Operation::RedriveQuarantine { batch, first, chunk, dry } => {
-                let filter =
-                    QuarantineFilter { tenant: tenant.to_owned(), batch: Some(batch_id(*batch)), open_only: true };
-                let open = store.quarantine(&filter, &Page::default()).await?;
-                let mut open: Vec<_> = open.iter().map(|item| (item.seq, item.position, item.id)).collect();
-                open.sort_unstable();
-                let items = if *first { open.first().map(|(.., id)| *id).into_iter().collect() } else { Vec::new() };
-                let redrive = QuarantineRedrive { batch: batch_id(*batch), items, chunk: *chunk };
-                let mut steered = store.redrive_quarantine(tenant, &redrive, *dry).await?;
-                // The numbers of items are the store's own.
-                steered.samples = vec![format!("{} samples", steered.samples.len())];
-                steered
-            }
-            other => unreachable!("{other:?} steers nothing"),
-        };
-        Ok(self.steered(&steered).await)
-    }
-
-    async fn steered(&mut self, steered: &Steered) -> String {
-        let mut samples = Vec::new();
-        for sample in &steered.samples {
-            samples.push(match sample.parse() {
-                Ok(id) => self.name(id).await,
-                Err(_) => sample.clone(),
-            });
-        }
-        if steered.affected > 5 {
-            // Which five are shown is nobody's promise.
-            samples = vec![format!("{} samples", samples.len())];
-        }
-        samples.sort();
-        let dispatched = self.dispatched(&steered.dispatched).await;
-        format!("affected {} {samples:?} generation {:?} {dispatched}", steered.affected, steered.generation)
-    }
-
-    async fn name(&mut self, id: gristmill_core::id::JobId) -> String {
+    pub(crate) async fn name(&mut self, id: gristmill_core::id::JobId) -> String {
         let name = self.side.name(id).await;
         self.seen.push(name.clone());
         name
@@ -351,7 +394,7 @@ impl Told<'_> {
         names
     }
 
-    async fn dispatched(&mut self, dispatched: &Dispatched) -> String {
+    pub(crate) async fn dispatched(&mut self, dispatched: &Dispatched) -> String {
         format!("moved {} {}", dispatched.moved, self.dispatches(&dispatched.dispatches).await)
     }
 
@@ -370,17 +413,18 @@ impl Told<'_> {
 }
 
 fn told_progress(progress: &[BatchProgress]) -> String {
-    let told: Vec<String> = progress
+    let mut told: Vec<String> = progress
         .iter()
         .map(|one| {
             let (state, counts) = (one.state, one.counts);
             format!("{} {state} {} {counts:?} {} {}", batch_name(one.batch), one.generation, one.remaining, one.halting)
         })
         .collect();
+    told.sort();
     format!("{told:?}")
 }
 
-fn queue_name(queue: usize) -> String {
+pub(crate) fn queue_name(queue: usize) -> String {
     format!("queue{queue}")
 }
 
@@ -388,7 +432,7 @@ fn email_key(key: usize) -> EmailKey {
     EmailKey { tenant: TENANTS[0].to_owned(), key: format!("mail{key}") }
 }
 
-fn new_job(asked: &Asked) -> NewJob {
+pub(crate) fn new_job(asked: &Asked) -> NewJob {
     NewJob {
         tenant: TENANTS[usize::from(asked.other_tenant)].to_owned(),
         queue: queue_name(asked.queue),
@@ -398,22 +442,77 @@ fn new_job(asked: &Asked) -> NewJob {
         timeout: LONG,
         retry: RetryPolicy::Fixed(Span(LONG)),
         idempotency_key: asked.key.map(|key| format!("key{key}")),
-        unique: asked.unique.map(|key| Unique::new(format!("unique{key}"))),
+        unique: asked.unique.map(unique),
+        version: asked.version,
         batch: asked.batch.map(batch_id),
         ..NewJob::new(job_id(asked.number), if asked.odd { "odd" } else { "work" }, json!({ "n": asked.number }))
     }
 }
 
-fn new_batch(batch: usize, key: Option<usize>, attempts: u32, other_tenant: bool) -> NewBatch {
+fn unique(asked: Kept) -> Unique {
+    let hold = match asked.hold {
+        0 => Hold::Unfinished,
+        1 => Hold::Waiting,
+        2 => Hold::Period(LONG),
+        _ => Hold::States(HeldStates::new(&JobState::ALL).expect("none is missing")),
+    };
+    let conflict = match asked.conflict {
+        0 => OnConflict::Keep,
+        1 => OnConflict::Replace,
+        2 => OnConflict::debounce(LONG),
+        _ => OnConflict::Refuse,
+    };
+    Unique::new(format!("unique{}", asked.key)).hold(hold).on_conflict(conflict)
+}
+
+fn claim_of(worker: usize, limit: u32, odd: bool) -> Claim {
+    let mut claim = testing::claim_as(worker_id(worker), limit);
+    claim.kinds.extend(odd.then(|| ["odd".to_owned(), "work@2".to_owned()]).into_iter().flatten());
+    claim
+}
+
+fn poison(message: usize) -> NewPoison {
+    let (queue, source) =
+        if message.is_multiple_of(2) { ("queue0", PoisonSource::Worker) } else { ("", PoisonSource::Returned) };
+    NewPoison {
+        queue: queue.to_owned(),
+        sha256: format!("{message:064}"),
+        size: 3,
+        bytes: vec![0, 1, 2],
+        headers: json!({ "of": message }),
+        reason: "nobody can read it".to_owned(),
+        source,
+    }
+}
+
+/// The stamp of an input of which a copy was made.
+fn copied(batch: usize) -> SourceStamp {
+    let file = FileStamp {
+        path: format!("/nowhere/{}.spool", batch_id(batch)),
+        name: "-".to_owned(),
+        bytes: 1,
+        modified_ns: 0,
+        edges: String::new(),
+        columns: Vec::new(),
+    };
+    SourceStamp { files: vec![file], ..SourceStamp::default() }
+}
+
+pub(crate) fn new_batch(batch: usize, key: Option<usize>, attempts: u32, other_tenant: bool) -> NewBatch {
     let spelled = json!({
         "source": { "jsonl": "-" }, "tolerate": "50%", "max_attempts": attempts, "queue": queue_name(batch % 2),
-        "timeout": "100h", "retry": { "fixed": "100h" },
+        "timeout": "100h", "retry": { "fixed": "100h" }, "late_after": "100h",
+        "on": {
+            "first_failure": [{ "webhook": "https://example.com/failure" }],
+            "late": [{ "email": { "to": "ops@example.com" } }],
+        },
     });
     NewBatch {
         id: batch_id(batch),
         tenant: TENANTS[usize::from(other_tenant)].to_owned(),
         definition: testing::definition(spelled),
         idempotency_key: key.map(|key| format!("key{key}")),
+        stamp: if batch == 1 { copied(batch) } else { SourceStamp::default() },
         ..testing::batch()
     }
 }
@@ -432,12 +531,14 @@ fn completion(side: &Side, claimed: &Claimed, ended: &Ended) -> Completion {
     let fence = side.fence(claimed);
     let ending = match ended.how {
         How::Done | How::Aside | How::Miscounted | How::Ends { .. } => Ending::Done,
-        How::Failed => Ending::Failed { retry_after: None },
+        How::Failed | How::Again => Ending::Failed { retry_after: None },
         How::Permanent => Ending::Permanent,
         How::Interrupted => Ending::Interrupted,
         How::Lost => Ending::WorkerLost,
+        How::Snoozed => Ending::Snoozed { wait: LONG },
     };
-    let verdict = settle(ending, claimed.attempt, claimed.max_attempts, &RetryPolicy::Fixed(Span(LONG)), 0.5);
+    let most = if matches!(ended.how, How::Again) { u32::MAX } else { claimed.max_attempts };
+    let verdict = settle(ending, claimed.attempt, most, &RetryPolicy::Fixed(Span(LONG)), 0.5);
     let mut completion = Completion::new(fence, ending, verdict);
     completion.error = (ending != Ending::Done).then(|| "it failed".to_owned());
     completion.output = (ending == Ending::Done).then(|| json!({ "of": claimed.name }));
@@ -465,7 +566,7 @@ fn chunk_result(claimed: &Claimed, how: How) -> ChunkResult {
                 line: None,
                 stage: "parse".to_owned(),
                 reason: "no".to_owned(),
-                item: json!({ "position": position }),
+                item: json!({ "position": position, "even": position.is_multiple_of(2) }),
             };
             let set_aside: Vec<SetAside> = (0..items.min(2)).map(aside).collect();
             let quarantined = set_aside.len() as u64;

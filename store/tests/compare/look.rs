@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use gristmill_core::chunk::ChunkPayload;
-use gristmill_store::{BatchFilter, BatchView, JobFilter, JobView, Page, QuarantineFilter, QueueView};
+use gristmill_store::{
+    BatchFilter, BatchView, JobFilter, JobView, Page, PauseView, PoisonView, QuarantineFilter, QueueView,
+};
+use serde_json::Value;
 
 use crate::side::{Pair, Side, TENANTS, batch_name, worker_name};
 
@@ -28,6 +31,8 @@ pub(crate) async fn at(pair: &Pair<'_>, side: &Side) -> Vec<String> {
     lines.push(format!("{} batches, {:?}", report.batches, report.findings));
     let known = pair.jobs.len();
     lines.push(format!("{known} jobs were ever seen"));
+    crate::planned::look(side, &mut lines).await;
+    lines.extend(poison(side).await);
     lines.extend(outbox(side).await);
     lines
 }
@@ -61,15 +66,32 @@ async fn of_tenant(side: &Side, tenant: &str, lines: &mut Vec<String>) {
     }
     items.sort();
     lines.extend(items);
+    for found in store.unserved(tenant).await.expect("listed") {
+        lines.push(format!("unserved {} {} {} {}", found.queue, found.kind, found.version, found.jobs));
+    }
     lines.extend(store.queues(tenant).await.expect("listed").iter().map(told_queue));
 }
 
 fn told_job(job: &JobView) -> String {
-    let JobView { tenant, queue, lane, kind, state, attempt, max_attempts, seq, generation, items, .. } = job;
+    let JobView {
+        tenant,
+        queue,
+        lane,
+        kind,
+        version,
+        state,
+        attempt,
+        max_attempts,
+        snoozes,
+        seq,
+        generation,
+        items,
+        ..
+    } = job;
     // What was compressed is looked into; the rest is as it was given.
     let payload = match serde_json::from_value::<ChunkPayload>(job.payload.clone()) {
         Ok(chunk) => format!("{} from {}: {:?}", chunk.items, chunk.first, chunk.slice),
-        Err(_) => job.payload.to_string(),
+        Err(_) => told_payload(&job.payload),
     };
     let attempts: Vec<String> = job
         .attempts
@@ -80,7 +102,7 @@ fn told_job(job: &JobView) -> String {
         })
         .collect();
     format!(
-        "{tenant} {queue} {lane} {kind} {state} {attempt}/{max_attempts} {:?} {seq:?} {generation} {items} {payload} \
+        "{tenant} {queue} {lane} {kind}@{version} {state} {attempt}/{max_attempts} snoozed {snoozes} {:?} {seq:?} {generation} {items} {payload} \
          {:?} {:?} {:?} waits {} begun {} finished {} {attempts:?}",
         job.batch.map(batch_name),
         job.output,
@@ -92,12 +114,28 @@ fn told_job(job: &JobView) -> String {
     )
 }
 
+/// A payload as it is the same on both sides: what tells of a batch has instants in it.
+pub(crate) fn told_payload(payload: &Value) -> String {
+    told_of(payload).unwrap_or_else(|| payload.to_string())
+}
+
+/// What failed, in a job that tells of a batch.
+fn told_of(payload: &Value) -> Option<String> {
+    let Value::Object(fields) = payload else { return None };
+    if let Some(failure) = fields.get("failure") {
+        return Some(format!("tells of {failure}"));
+    }
+    let within = fields.values().find_map(told_of);
+    within.or_else(|| fields.contains_key("late_after").then(|| "tells that it is late".to_owned()))
+}
+
 fn told_batch(batch: &BatchView) -> String {
     let BatchView { name, state, paused, generation, counts, chunks, remaining, chunks_dead, retries, .. } = batch;
     format!(
-        "{} {name} {state} paused {paused} {generation} {counts:?} {chunks} {remaining} {chunks_dead} {retries} {} {:?} \
-         {:?} {}",
+        "{} {name} {state} paused {paused} {} {generation} {counts:?} {chunks} {remaining} {chunks_dead} {retries} {} \
+         {:?} {:?} {}",
         batch_name(batch.id),
+        said(batch.pause.as_ref()),
         batch.tolerate,
         batch.result,
         batch.reason,
@@ -107,7 +145,24 @@ fn told_batch(batch: &BatchView) -> String {
 
 fn told_queue(queue: &QueueView) -> String {
     let waits = queue.oldest_queued_at.is_some();
-    format!("{:?} waits {waits}", QueueView { oldest_queued_at: None, ..queue.clone() })
+    let said = said(queue.pause.as_ref());
+    format!("{:?} waits {waits} {said}", QueueView { oldest_queued_at: None, pause: None, ..queue.clone() })
+}
+
+fn said(pause: Option<&PauseView>) -> String {
+    pause.map_or_else(String::new, |pause| format!("by {:?}: {:?}", pause.by, pause.reason))
+}
+
+async fn poison(side: &Side) -> Vec<String> {
+    let mut all = Vec::new();
+    for one in side.store.poison(&ALL).await.expect("listed") {
+        let whole = side.store.poison_message(one.id).await.expect("asked").expect("it was listed");
+        let (bytes, headers) = (whole.bytes, whole.headers);
+        let PoisonView { queue, sha256, size, reason, source, seen, .. } = one;
+        all.push(format!("poison {queue} {sha256} {size} {reason} {source} {seen} {bytes:?} {headers}"));
+    }
+    all.sort();
+    all
 }
 
 /// What waits to be published, whoever holds it.

@@ -8,7 +8,9 @@
 mod apply;
 mod look;
 mod operation;
+mod planned;
 mod side;
+mod steer;
 
 use std::fmt::Write;
 

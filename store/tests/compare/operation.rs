@@ -44,8 +44,42 @@ pub(crate) struct Asked {
     pub(crate) later: bool,
     pub(crate) attempts: u32,
     pub(crate) key: Option<usize>,
-    pub(crate) unique: Option<usize>,
+    pub(crate) unique: Option<Kept>,
+    pub(crate) version: u32,
     pub(crate) batch: Option<usize>,
+}
+
+/// A unique key: for how long, and what becomes of others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    pub(crate) key: usize,
+    pub(crate) hold: usize,
+    pub(crate) conflict: usize,
+}
+
+/// What is done to quarantined items before they run again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mended {
+    AsIs,
+    Patched,
+    Replaced,
+}
+
+/// A row of the ledger that is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Fired {
+    pub(crate) tick: i64,
+    pub(crate) outcome: usize,
+    pub(crate) was: Option<usize>,
+    pub(crate) run: Option<Started>,
+    pub(crate) holder: Option<usize>,
+}
+
+/// What a tick starts.
+#[derive(Debug, Clone)]
+pub(crate) enum Started {
+    Job(Asked),
+    Batch(usize),
 }
 
 /// How an attempt ends.
@@ -58,7 +92,13 @@ pub(crate) enum How {
     Permanent,
     Interrupted,
     Lost,
-    Ends { halted: bool, wrong_generation: bool },
+    Snoozed,
+    /// Failed, and said to be tried again even if it was the last attempt.
+    Again,
+    Ends {
+        halted: bool,
+        wrong_generation: bool,
+    },
 }
 
 /// One attempt that ends: which of all that were ever claimed.
@@ -100,7 +140,29 @@ pub(crate) enum Operation {
     CancelJob { job: usize, dry: bool },
     RetryJob { job: usize, dry: bool },
     RedriveDead { jobs: Vec<usize>, all: bool, dry: bool },
-    RedriveQuarantine { batch: usize, first: bool, chunk: u64, dry: bool },
+    CancelJobs { jobs: Vec<usize>, dry: bool },
+    Restart { batch: usize, tolerate: Option<u64>, dead: bool, dry: bool },
+    Split { job: usize, dry: bool },
+    Mend { batch: usize, first: bool, how: Mended, from: Option<u64>, chunk: u64, dry: bool },
+    Bury { message: usize, times: usize },
+    UnknownJobs { jobs: Vec<usize> },
+    DropPoison { message: usize, dry: bool },
+    Gone { claimed: Vec<usize> },
+    Astray { worker: usize, odd: bool, limit: u32 },
+    MakeLate { batch: usize },
+    TellLate { limit: u32 },
+    Copies { keep: bool },
+    CopiesGone { batch: usize },
+    SaveSchedule { schedule: usize, enabled: bool, edit: bool },
+    RemoveSchedule { schedule: usize },
+    DueSchedules { tick: i64 },
+    Fire { schedule: usize, step: bool, stale: bool, rows: Vec<Fired> },
+    NoteEnded,
+    Startable { limit: u32 },
+    Orphaned,
+    Unfire { batch: usize, again: bool },
+    Backfill { number: usize, schedule: usize, ticks: Vec<i64>, concurrency: u32, newest_first: bool },
+    SteerBackfill { number: usize, paused: Option<bool> },
     Email { job: usize, key: usize },
     EmailMove { key: usize, claimed: usize, to: usize },
     Lead { worker: usize },
@@ -112,24 +174,82 @@ const JOBS: u64 = 12;
 const BATCHES: u64 = 3;
 const WORKERS: u64 = 3;
 const KEYS: u64 = 3;
+pub(crate) const SCHEDULES: u64 = 2;
+const TICKS: u64 = 8;
 
 /// 20 to 60 operations. Each begins with workers, for without them nothing much happens.
 pub(crate) fn sequence(dice: &mut Dice) -> Vec<Operation> {
     let length = 20 + dice.below(41);
     let mut all = vec![Operation::Register { worker: 0 }, Operation::Register { worker: 1 }];
-    all.extend((0..length).map(|_| operation(dice)));
+    // By chance alone hardly a batch would come far: mostly one's life runs through the rest.
+    let mut life = if dice.one_in(4) { Vec::new() } else { life(dice) };
+    life.reverse();
+    for _ in 0..length {
+        all.push(match life.len() {
+            0 => operation(dice),
+            _ if dice.one_in(3) => operation(dice),
+            _ => life.pop().unwrap_or(Operation::OutboxDone),
+        });
+    }
+    all
+}
+
+/// A batch from its creation over its end into its next generation.
+fn life(dice: &mut Dice) -> Vec<Operation> {
+    let batch = dice.pick(BATCHES);
+    let (attempts, items) = (1 + u32::from(dice.one_in(2)), 1 + dice.below(4));
+    let work = |dice: &mut Dice, all: &mut Vec<Operation>| {
+        all.push(Operation::ClaimNext { worker: dice.pick(2), queue: None, limit: 1 + u32::from(dice.one_in(2)) * 3 });
+        all.push(Operation::Complete((0..=dice.below(3)).map(|_| ended(dice)).collect()));
+    };
+    let mut all = vec![
+        Operation::CreateBatch { batch, key: None, attempts, other_tenant: false },
+        Operation::AddChunks { batch, seqs: dice.some(3, 5), items, number: dice.pick(1_000_000) },
+        Operation::Seal { batch },
+    ];
+    work(dice, &mut all);
+    match dice.below(5) {
+        0 => all.push(Operation::CancelBatch { batch, dry: false }),
+        1..=2 => all.push(Operation::Halt { batch, generation: 0 }),
+        _ => work(dice, &mut all),
+    }
+    let halted = dice.one_in(2);
+    let ends = (0..4).map(|back| Ended {
+        claimed: usize::MAX - back,
+        how: How::Ends { halted, wrong_generation: false },
+        follow: None,
+    });
+    all.push(Operation::ClaimNext { worker: 0, queue: None, limit: 4 });
+    all.push(Operation::Complete(ends.collect()));
+    for _ in 0..3 {
+        all.push(match dice.below(6) {
+            0..=1 => {
+                let tolerate = (!dice.one_in(3)).then_some(100);
+                Operation::Restart { batch, tolerate, dead: dice.one_in(2), dry: false }
+            }
+            2..=3 => {
+                let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][dice.pick(3)];
+                Operation::Mend { batch, first: dice.one_in(3), how, from: None, chunk: 1 + dice.below(3), dry: false }
+            }
+            4 => Operation::RedriveDead { jobs: Vec::new(), all: true, dry: false },
+            _ => Operation::Split { job: dice.pick(30), dry: false },
+        });
+    }
+    work(dice, &mut all);
     all
 }
 
 fn operation(dice: &mut Dice) -> Operation {
     match dice.below(100) {
-        0..=27 => creating(dice),
-        28..=47 => claiming(dice),
-        48..=64 => {
+        0..=23 => creating(dice),
+        24..=43 => claiming(dice),
+        44..=60 => {
             let count = 1 + dice.below(3);
             Operation::Complete((0..count).map(|_| ended(dice)).collect())
         }
-        65..=82 => looking_after(dice),
+        61..=74 => looking_after(dice),
+        75..=80 => keeping(dice),
+        81..=87 => planning(dice),
         _ => steering(dice),
     }
 }
@@ -166,7 +286,12 @@ fn asked(dice: &mut Dice) -> Asked {
         later: dice.one_in(4),
         attempts: 1 + u32::from(dice.one_in(2)),
         key: dice.one_in(4).then(|| dice.pick(KEYS)),
-        unique: dice.one_in(3).then(|| dice.pick(KEYS)),
+        unique: dice.one_in(3).then(|| Kept {
+            key: dice.pick(KEYS),
+            hold: dice.pick(5).saturating_sub(1),
+            conflict: dice.pick(5).saturating_sub(1),
+        }),
+        version: 1 + u32::from(dice.one_in(12)),
         batch: dice.one_in(6).then(|| dice.pick(BATCHES)),
     }
 }
@@ -185,7 +310,7 @@ fn claiming(dice: &mut Dice) -> Operation {
 }
 
 fn ended(dice: &mut Dice) -> Ended {
-    let how = match dice.below(24) {
+    let how = match dice.below(27) {
         0..=9 => How::Done,
         10..=11 => How::Aside,
         12 => How::Miscounted,
@@ -193,6 +318,8 @@ fn ended(dice: &mut Dice) -> Ended {
         15..=17 => How::Permanent,
         18 => How::Interrupted,
         19 => How::Lost,
+        20..=21 => How::Snoozed,
+        22 => How::Again,
         _ => How::Ends { halted: dice.one_in(3), wrong_generation: dice.one_in(8) },
     };
     // Mostly one of the last that were claimed.
@@ -223,7 +350,7 @@ fn steering(dice: &mut Dice) -> Operation {
     let batch = dice.pick(BATCHES);
     let dry = dice.one_in(6);
     let (job, paused) = (dice.pick(30), dice.one_in(2));
-    match dice.below(18) {
+    match dice.below(24) {
         0..=1 => Operation::PauseBatch { batch, paused, dry },
         2..=4 => Operation::PauseQueue { queue: dice.pick(QUEUES), paused, dry },
         5 => Operation::CancelBatch { batch, dry },
@@ -231,6 +358,80 @@ fn steering(dice: &mut Dice) -> Operation {
         7..=9 => Operation::CancelJob { job, dry },
         10..=11 => Operation::RetryJob { job, dry },
         12..=14 => Operation::RedriveDead { jobs: dice.some(4, 30), all: dice.one_in(2), dry },
-        _ => Operation::RedriveQuarantine { batch, first: dice.one_in(3), chunk: 1 + dice.below(3), dry },
+        15..=16 => {
+            Operation::Restart { batch, tolerate: dice.one_in(2).then(|| dice.below(20)), dead: dice.one_in(2), dry }
+        }
+        17..=18 => Operation::Split { job, dry },
+        19 => Operation::CancelJobs { jobs: dice.some(4, 30), dry },
+        _ => {
+            let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][dice.pick(3)];
+            let from = dice.one_in(4).then(|| dice.below(30));
+            Operation::Mend { batch, first: dice.one_in(3), how, from, chunk: 1 + dice.below(3), dry }
+        }
+    }
+}
+
+fn keeping(dice: &mut Dice) -> Operation {
+    let batch = dice.pick(BATCHES);
+    match dice.below(12) {
+        0..=1 => Operation::Bury { message: dice.pick(3), times: 1 + dice.pick(2) },
+        2 => Operation::UnknownJobs { jobs: dice.some(4, 30) },
+        3 => Operation::DropPoison { message: dice.pick(3), dry: dice.one_in(3) },
+        4..=5 => Operation::Gone { claimed: dice.some(4, 30) },
+        6..=7 => Operation::Astray {
+            worker: dice.pick(WORKERS),
+            odd: dice.one_in(2),
+            limit: u32::try_from(dice.below(5)).unwrap_or(0),
+        },
+        8 => Operation::MakeLate { batch },
+        9 => Operation::TellLate { limit: 10 },
+        10 => Operation::Copies { keep: dice.one_in(2) },
+        _ => Operation::CopiesGone { batch: 1 },
+    }
+}
+
+fn planning(dice: &mut Dice) -> Operation {
+    let schedule = dice.pick(SCHEDULES);
+    let a_tick = |dice: &mut Dice| i64::try_from(dice.below(TICKS)).unwrap_or(0);
+    match dice.below(16) {
+        0..=2 => Operation::SaveSchedule { schedule, enabled: !dice.one_in(4), edit: dice.one_in(2) },
+        3 if dice.one_in(2) => Operation::RemoveSchedule { schedule },
+        3 => Operation::DueSchedules { tick: a_tick(dice) },
+        4..=9 => {
+            let mut rows: Vec<Fired> = (0..=dice.below(2)).map(|_| fired(dice)).collect();
+            // A scheduler decides each tick once.
+            rows.sort_by_key(|row| row.tick);
+            rows.dedup_by_key(|row| row.tick);
+            Operation::Fire { schedule, step: dice.one_in(2), stale: dice.one_in(8), rows }
+        }
+        10 => Operation::NoteEnded,
+        11..=12 => Operation::Startable { limit: if dice.one_in(3) { 1 } else { 20 } },
+        13 if dice.one_in(2) => Operation::Orphaned,
+        13 => Operation::Unfire { batch: dice.pick(BATCHES), again: dice.one_in(2) },
+        14 => Operation::Backfill {
+            number: dice.pick(2),
+            schedule,
+            ticks: vec![a_tick(dice), a_tick(dice)],
+            concurrency: 1 + u32::from(dice.one_in(2)),
+            newest_first: dice.one_in(2),
+        },
+        _ => Operation::SteerBackfill { number: dice.pick(2), paused: [None, Some(true), Some(false)][dice.pick(3)] },
+    }
+}
+
+fn fired(dice: &mut Dice) -> Fired {
+    let run = dice.one_in(2).then(|| {
+        if dice.one_in(3) {
+            Started::Batch(dice.pick(BATCHES))
+        } else {
+            Started::Job(Asked { batch: None, ..asked(dice) })
+        }
+    });
+    Fired {
+        tick: i64::try_from(dice.below(TICKS)).unwrap_or(0),
+        outcome: dice.pick(5),
+        was: dice.one_in(3).then(|| dice.pick(6)),
+        run,
+        holder: dice.one_in(2).then(|| dice.pick(WORKERS)),
     }
 }

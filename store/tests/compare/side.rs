@@ -136,6 +136,7 @@ const JOB: u8 = 1;
 const CHUNK: u8 = 2;
 const BATCH: u8 = 3;
 const WORKER: u8 = 4;
+const BACKFILL: u8 = 5;
 
 /// An id with a number in it. All are older than whatever a store makes, and sort by their numbers.
 fn numbered(kind: u8, number: usize) -> Uuid {
@@ -167,6 +168,14 @@ pub(crate) fn batch_id(number: usize) -> BatchId {
 
 pub(crate) fn worker_id(number: usize) -> WorkerId {
     WorkerId(numbered(WORKER, number))
+}
+
+pub(crate) fn numbered_backfill(number: usize) -> Uuid {
+    numbered(BACKFILL, number)
+}
+
+pub(crate) fn number_of_backfill(id: Uuid) -> Option<usize> {
+    number_of(id, BACKFILL)
 }
 
 /// What a batch is called.

@@ -1,0 +1,222 @@
+//! Schedules, the ledger of their ticks, and backfills: what an operation does there, and what can be seen of them.
+//! Their instants are numbers of hours, the same on both sides.
+
+use chrono::TimeDelta;
+use gristmill_core::Instant;
+use gristmill_core::schedule::{JobSpec, ScheduleSpec};
+use gristmill_store::{
+    Advance, FireTick, Firing, NewBackfill, Result, Run, SaveSchedule, ScheduleOrigin, ScheduleView, TickCause,
+    TickFilter, TickOutcome, TickView,
+};
+
+use crate::apply::{Told, new_batch, new_job};
+use crate::operation::{Fired, Operation, SCHEDULES, Started};
+use crate::side::{Side, TENANTS, batch_id, batch_name, number_of_backfill, numbered_backfill, worker_id};
+
+const OUTCOMES: [TickOutcome; 6] = [
+    TickOutcome::Ran,
+    TickOutcome::SkippedMissed,
+    TickOutcome::SkippedOverlap,
+    TickOutcome::Buffered,
+    TickOutcome::Waiting,
+    TickOutcome::Failed,
+];
+
+fn tick(number: i64) -> Instant {
+    Instant::UNIX_EPOCH + TimeDelta::hours(500_000 + number)
+}
+
+fn hour(at: Instant) -> i64 {
+    (at - tick(0)).num_hours()
+}
+
+fn schedule_name(schedule: usize) -> String {
+    format!("schedule{schedule}")
+}
+
+async fn seen(side: &Side, name: &str) -> Option<ScheduleView> {
+    side.store.schedules(Some(TENANTS[0]), Some(name)).await.expect("listed").pop()
+}
+
+pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<String> {
+    let side = told.side;
+    let (store, tenant) = (&side.store, TENANTS[0]);
+    match operation {
+        Operation::SaveSchedule { schedule, enabled, edit } => {
+            let save = save(side, *schedule, *enabled, *edit).await;
+            store.save_schedule(&save).await.map(|view| told_schedule(&view))
+        }
+        Operation::RemoveSchedule { schedule } => {
+            Ok(format!("was there {}", store.remove_schedule(tenant, &schedule_name(*schedule)).await?))
+        }
+        Operation::DueSchedules { tick: at } => {
+            let due = store.due_schedules(tick(*at), 10).await?;
+            Ok(format!("{:?}", due.iter().map(|view| &view.name).collect::<Vec<_>>()))
+        }
+        Operation::Fire { schedule, step, stale, rows } => {
+            let firing = firing(side, *schedule, *step, *stale, rows).await;
+            let report = store.fire(&[firing]).await?;
+            let started: Vec<_> = report.started.iter().map(|(name, at)| format!("{name} {}", hour(*at))).collect();
+            let dispatched = told.dispatched(&report.dispatched).await;
+            Ok(format!("{started:?} written {} lost {} {dispatched}", report.written, report.lost))
+        }
+        Operation::NoteEnded => Ok(format!("noted {}", store.note_ended_runs().await?)),
+        Operation::Startable { limit } => {
+            let mut rows: Vec<String> = Vec::new();
+            for row in store.startable_ticks(*limit).await? {
+                rows.push(told_tick(side, &row).await);
+            }
+            rows.sort();
+            // Which of many come first is said of one schedule only.
+            Ok(if u32::try_from(rows.len()).ok() == Some(*limit) {
+                format!("{limit} rows")
+            } else {
+                format!("{rows:?}")
+            })
+        }
+        Operation::Orphaned => {
+            let plans = store.orphaned_plans(10).await?;
+            let mut plans: Vec<_> =
+                plans.iter().map(|(tenant, batch)| format!("{tenant} {}", batch_name(*batch))).collect();
+            plans.sort();
+            Ok(format!("{plans:?}"))
+        }
+        Operation::Unfire { batch, again } => {
+            Ok(format!("given back {}", store.unfire(batch_id(*batch), "its planner is gone", *again).await?))
+        }
+        Operation::Backfill { number, .. } if is_known(side, *number).await => Ok("its id is taken".to_owned()),
+        Operation::Backfill { number, schedule, ticks, concurrency, newest_first } => {
+            let (first, last) = (ticks.iter().min().copied().unwrap_or(0), ticks.iter().max().copied().unwrap_or(0));
+            let backfill = NewBackfill {
+                id: numbered_backfill(*number),
+                tenant: tenant.to_owned(),
+                schedule: schedule_name(*schedule),
+                range: (tick(first), tick(last)),
+                concurrency: *concurrency,
+                newest_first: *newest_first,
+                ticks: (first..=last).map(|number| (tick(number), (tick(number - 1), tick(number)))).collect(),
+            };
+            Ok(format!("waiting {}", store.backfill(&backfill).await?))
+        }
+        Operation::SteerBackfill { number, paused } => {
+            Ok(format!("waiting {}", store.steer_backfill(tenant, numbered_backfill(*number), *paused).await?))
+        }
+        other => unreachable!("{other:?} is not about schedules"),
+    }
+}
+
+async fn is_known(side: &Side, backfill: usize) -> bool {
+    for schedule in 0..SCHEDULES {
+        let schedule = schedule_name(usize::try_from(schedule).unwrap_or(0));
+        let known = side.store.backfills(TENANTS[0], &schedule).await.expect("listed");
+        if known.iter().any(|one| one.id == numbered_backfill(backfill)) {
+            return true;
+        }
+    }
+    false
+}
+
+async fn save(side: &Side, schedule: usize, enabled: bool, edit: bool) -> SaveSchedule {
+    let job = JobSpec { kind: "work".to_owned(), ..JobSpec::default() };
+    let name = schedule_name(schedule);
+    let seen = if edit { seen(side, &name).await } else { None };
+    let decided_at = seen.as_ref().map_or(tick(0), |view| view.decided_at);
+    SaveSchedule {
+        tenant: TENANTS[0].to_owned(),
+        name,
+        origin: ScheduleOrigin::Command,
+        spec: ScheduleSpec { cron: Some("@hourly".to_owned()), job: Some(job), ..ScheduleSpec::default() },
+        enabled,
+        decided_at,
+        next_at: Some(decided_at + TimeDelta::hours(1)),
+        seen: seen.map(|view| (view.version, view.decided_at)),
+    }
+}
+
+async fn firing(side: &Side, schedule: usize, step: bool, stale: bool, rows: &[Fired]) -> Firing {
+    let name = schedule_name(schedule);
+    let last = rows.iter().map(|row| row.tick).max().unwrap_or(0);
+    let advance = seen(side, &name).await.filter(|_| step).map(|view| Advance {
+        version: view.version + i64::from(stale),
+        from: view.decided_at,
+        to: tick(last),
+        next_at: Some(tick(last + 1)),
+    });
+    Firing { tenant: TENANTS[0].to_owned(), schedule: name, advance, ticks: rows.iter().map(fire_tick).collect() }
+}
+
+fn fire_tick(row: &Fired) -> FireTick {
+    let outcome = if row.run.is_some() { TickOutcome::Ran } else { OUTCOMES[1 + row.outcome % 5] };
+    let run = row.run.as_ref().map(|run| match run {
+        Started::Job(asked) => Run::Job(Box::new(new_job(asked))),
+        Started::Batch(batch) => Run::Batch(Box::new(new_batch(*batch, None, 1, false))),
+    });
+    FireTick {
+        tick: tick(row.tick),
+        interval: (tick(row.tick - 1), tick(row.tick)),
+        cause: TickCause::Tick,
+        outcome,
+        late_ms: 7,
+        ticks: 1,
+        reason: None,
+        was: row.was.map(|was| OUTCOMES[was % 6]),
+        run,
+        holder: row.holder.map(worker_id),
+    }
+}
+
+/// Everything that can be seen of schedules, one thing a line.
+pub(crate) async fn look(side: &Side, lines: &mut Vec<String>) {
+    let store = &side.store;
+    lines.extend(store.schedules(None, None).await.expect("listed").iter().map(told_schedule));
+    for schedule in 0..SCHEDULES {
+        let schedule = schedule_name(usize::try_from(schedule).unwrap_or(0));
+        let tenant = TENANTS[0].to_owned();
+        let filter = TickFilter { tenant, schedule: schedule.clone(), from: None, until: None, limit: 1_000 };
+        for row in store.ticks(&filter).await.expect("listed") {
+            lines.push(told_tick(side, &row).await);
+        }
+        let mut backfills = Vec::new();
+        for one in store.backfills(TENANTS[0], &schedule).await.expect("listed") {
+            backfills.push(format!(
+                "backfill {:?} {schedule} {} {} {} {} {} waiting {} running {} ended {} failed {}",
+                number_of_backfill(one.id),
+                hour(one.from),
+                hour(one.to),
+                one.concurrency,
+                one.newest_first,
+                one.paused,
+                one.waiting,
+                one.running,
+                one.ended,
+                one.failed
+            ));
+        }
+        backfills.sort();
+        lines.extend(backfills);
+    }
+}
+
+fn told_schedule(view: &ScheduleView) -> String {
+    let ScheduleView { tenant, name, enabled, version, running, buffered, .. } = view;
+    let (decided, next) = (hour(view.decided_at), view.next_at.map(hour));
+    format!("{tenant} {name} {enabled} version {version} {decided} {next:?} running {running} buffered {buffered}")
+}
+
+async fn told_tick(side: &Side, row: &TickView) -> String {
+    let job = match row.job {
+        Some(job) => side.name(job).await,
+        None => "none".to_owned(),
+    };
+    let TickView { schedule, cause, outcome, late_ms, ticks, tries, active, result, reason, .. } = row;
+    format!(
+        "{schedule} {} {cause} {outcome} {} {} {late_ms} {ticks} tries {tries} {:?} {job} {active} {result:?} {:?} {reason:?} {} {}",
+        hour(row.tick),
+        hour(row.from),
+        hour(row.to),
+        row.batch.map(batch_name),
+        row.backfill.and_then(number_of_backfill),
+        row.started_at.is_some(),
+        row.ended_at.is_some()
+    )
+}
