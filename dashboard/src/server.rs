@@ -40,7 +40,7 @@ pub struct Watched {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is taken, or is none of this machine.
-    #[error("metrics cannot be served on `{addr}`: {cause}; name a free address such as `127.0.0.1:9601`")]
+    #[error("nothing can be served on `{addr}`: {cause}; name a free address such as `127.0.0.1:9601`")]
     Bind {
         /// The address.
         addr: String,
@@ -48,13 +48,13 @@ pub enum ServeError {
         cause: std::io::Error,
     },
     /// The server broke off.
-    #[error("the metrics server broke off: {0}")]
+    #[error("a server broke off: {0}")]
     Broken(std::io::Error),
 }
 
 /// An address that is ours, on which nobody answers yet.
 #[derive(Debug)]
-pub struct Bound(TcpListener);
+pub struct Bound(pub(crate) TcpListener);
 
 /// Takes an address such as `127.0.0.1:9601`; port 0 is any that is free.
 ///

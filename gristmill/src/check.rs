@@ -9,7 +9,7 @@ use crate::config::origin::nearest_origin;
 use crate::config::{ConfigError, Loaded, suggest};
 use crate::parts::Parts;
 
-/// Everything that is wrong with the batch definitions beyond what reading them has found.
+/// Everything that is wrong with the batch definitions and hooks beyond what reading them has found.
 pub(crate) fn definitions(loaded: &Loaded, parts: &Parts) -> Vec<ConfigError> {
     let processors = parts.processors();
     // One thread: nothing is worked on here.
@@ -26,6 +26,12 @@ pub(crate) fn definitions(loaded: &Loaded, parts: &Parts) -> Vec<ConfigError> {
             let handler = handler.filter(|handler| !parts.items.contains_key(*handler));
             let hint = handler.and_then(|handler| suggest(handler, parts.items.keys().map(String::as_str)));
             errors.push(ConfigError::at(origin, error.key, error.problem).hint(hint));
+        }
+    }
+    for (name, hook) in &loaded.config.hook {
+        if let Err(wrong) = crate::hooks::schema(hook) {
+            let key = format!("hook.{name}.validate");
+            errors.push(ConfigError::at(nearest_origin(&loaded.origins, &key).cloned(), key, wrong));
         }
     }
     errors

@@ -15,6 +15,7 @@ mod demo;
 mod door;
 mod examine;
 pub mod exit_code;
+mod hooks;
 pub mod kind;
 mod output;
 mod parts;

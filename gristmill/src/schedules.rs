@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gristmill_dashboard::hooks::Hooks;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::ItemPool;
 use gristmill_scheduler::schedules::Dress;
@@ -13,7 +14,8 @@ use tokio::sync::watch;
 use crate::command::batch_run::{folder, spool_dir};
 use crate::config::{Config, KindSettings, Layers, Loaded, load};
 use crate::door::{Door, internal};
-use crate::exit_code::Result;
+use crate::exit_code::{CommandError, Result};
+use crate::hooks;
 use crate::parts::Parts;
 
 /// How often the file is looked at.
@@ -21,20 +23,40 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What a configuration says, as far as schedules need it.
 pub(crate) fn catalogue(loaded: &Loaded) -> Catalogue {
-    Catalogue { batches: loaded.config.batch.clone(), schedules: loaded.schedules(), ..Catalogue::default() }
+    Catalogue { batches: loaded.config.batch.clone(), schedules: loaded.schedules(), triggers: loaded.triggers() }
 }
 
-/// What schedules are served with, and what follows changes of the configuration file: it never ends by itself.
+/// What schedules and hooks are served with.
+pub(crate) struct Served {
+    /// What runs are made with.
+    pub(crate) means: Means,
+    /// The hooks in force.
+    pub(crate) hooks: watch::Receiver<Arc<Hooks>>,
+}
+
+/// What schedules and hooks are served with, and what follows changes of the configuration file: it never ends by itself.
 ///
 /// # Errors
 ///
-/// When the current folder cannot be found, or no thread be had.
-pub(crate) fn served(door: &Door) -> Result<(Means, impl Future<Output = ()> + Send + 'static)> {
+/// When the current folder cannot be found, no thread be had, or a hook's schema makes no sense.
+pub(crate) fn served(door: &Door) -> Result<(Served, impl Future<Output = ()> + Send + 'static)> {
     let (sender, receiver) = watch::channel(Arc::new(catalogue(&door.loaded)));
     let means = means(door, receiver)?;
+    let made = hooks::hooks(&door.loaded.config.hook, &means).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(|(key, wrong)| format!("`{key}`: {wrong}")).collect();
+        CommandError::usage(errors.join("; "))
+    })?;
+    let (hook_sender, hooks) = watch::channel(Arc::new(made));
     let (layers, parts) = (door.layers.clone(), door.parts.clone());
-    let file = door.loaded.file.clone();
-    Ok((means, follow(file, layers, parts, sender)))
+    let (file, making) = (door.loaded.file.clone(), means.clone());
+    let changed = move |loaded: &Loaded| {
+        sender.send_replace(Arc::new(catalogue(loaded)));
+        // Schemas were checked before.
+        if let Ok(made) = hooks::hooks(&loaded.config.hook, &making) {
+            hook_sender.send_replace(Arc::new(made));
+        }
+    };
+    Ok((Served { means, hooks }, follow(file, layers, parts, changed)))
 }
 
 /// What a command starts runs with: the configuration as it is now.
@@ -72,7 +94,7 @@ fn dress(config: &Config, parts: &Parts) -> Dress {
 }
 
 /// Reads the file anew when its content has changed. One that is wrong is left alone, and said once.
-async fn follow(file: Option<PathBuf>, layers: Layers, parts: Parts, sender: watch::Sender<Arc<Catalogue>>) {
+async fn follow(file: Option<PathBuf>, layers: Layers, parts: Parts, changed: impl Fn(&Loaded)) {
     let Some(file) = file else { return std::future::pending().await };
     let mut seen = tokio::fs::read(&file).await.ok();
     loop {
@@ -84,9 +106,9 @@ async fn follow(file: Option<PathBuf>, layers: Layers, parts: Parts, sender: wat
         }
         seen = found;
         match reread(&layers, &parts) {
-            Ok(catalogue) => {
-                tracing::info!(file = %file.display(), "the configuration has changed: its schedules and batches are followed");
-                sender.send_replace(Arc::new(catalogue));
+            Ok(loaded) => {
+                tracing::info!(file = %file.display(), "the configuration has changed: its schedules, batches and hooks are followed");
+                changed(&loaded);
             }
             Err(errors) => {
                 let errors = errors.join("; ");
@@ -96,11 +118,11 @@ async fn follow(file: Option<PathBuf>, layers: Layers, parts: Parts, sender: wat
     }
 }
 
-fn reread(layers: &Layers, parts: &Parts) -> std::result::Result<Catalogue, Vec<String>> {
+fn reread(layers: &Layers, parts: &Parts) -> std::result::Result<Loaded, Vec<String>> {
     let texts = |errors: Vec<crate::config::ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
     let loaded = load(layers).map_err(texts)?;
     let errors = crate::check::definitions(&loaded, parts);
-    if errors.is_empty() { Ok(catalogue(&loaded)) } else { Err(texts(errors)) }
+    if errors.is_empty() { Ok(loaded) } else { Err(texts(errors)) }
 }
 
 #[cfg(test)]
@@ -117,7 +139,8 @@ mod tests {
         let layers = Layers { file: Some(file.clone()), ..Layers::default() };
         let loaded = load(&layers).expect("valid");
         let (sender, mut receiver) = watch::channel(Arc::new(catalogue(&loaded)));
-        let follows = tokio::spawn(follow(loaded.file.clone(), layers, Parts::default(), sender));
+        let changed = move |loaded: &Loaded| drop(sender.send_replace(Arc::new(catalogue(loaded))));
+        let follows = tokio::spawn(follow(loaded.file.clone(), layers, Parts::default(), changed));
         let names = |catalogue: &Catalogue| catalogue.schedules.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&receiver.borrow()), ["a"]);
         // Until the first look has been taken, a change would not be one.

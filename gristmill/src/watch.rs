@@ -64,7 +64,8 @@ impl Watch {
     }
 }
 
-fn trouble(error: ServeError) -> CommandError {
+/// Why an address cannot be had, and the exit code for it.
+pub(crate) fn trouble(error: ServeError) -> CommandError {
     let exit = match &error {
         ServeError::Bind { .. } => Exit::Conflict,
         ServeError::Broken(_) => Exit::Unavailable,

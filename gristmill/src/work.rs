@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use gristmill_dashboard::hooks::Receiver;
 use gristmill_jobs::kind::aggregate::AGGREGATE;
 use gristmill_jobs::kind::chunk::CHUNK;
 use gristmill_jobs::pool::ItemPool;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::KindSettings;
 use crate::door::{Door, internal};
 use crate::exit_code::{CommandError, Exit, Result, broker_exit};
+use crate::schedules::Served;
 
 /// Who works while a command waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -167,7 +169,7 @@ impl Working {
         } else if roles.scheduler {
             door.output.note("no scheduler is alive: this process does its duties until the wait is over");
         }
-        self.start(door, roles).await
+        self.start(door, store, roles).await
     }
 
     /// Works as a service with these roles.
@@ -177,17 +179,17 @@ impl Working {
     /// When somebody else works on an embedded store, or store or broker refuse.
     pub(crate) async fn serve(door: &Door, store: &StoreHandle, roles: Roles) -> Result<Self> {
         let mut working = Self { guard: Some(store.begin_work().await?), serves: true, ..Self::idle() };
-        working.start(door, roles).await?;
+        working.start(door, store, roles).await?;
         Ok(working)
     }
 
-    async fn start(&mut self, door: &Door, roles: Roles) -> Result<()> {
+    async fn start(&mut self, door: &Door, store: &StoreHandle, roles: Roles) -> Result<()> {
         if let Some(guard) = &mut self.guard {
             door.publish(&std::mem::take(&mut guard.rescued)).await;
         }
         if roles.scheduler {
             // A command that waits serves no schedules: its configuration may be another one.
-            let schedules = if self.serves { Some(self.schedules(door)?) } else { None };
+            let schedules = if self.serves { Some(self.schedules(door, store).await?) } else { None };
             let options = scheduler_options(door, schedules).await?;
             let (stop, done) = (self.stop.clone(), self.ended.clone().drop_guard());
             self.roles.scheduler = true;
@@ -211,14 +213,31 @@ impl Working {
         Ok(())
     }
 
-    /// What schedules are served with, and a look at the configuration file now and then.
-    fn schedules(&mut self, door: &Door) -> Result<Means> {
-        let (means, follow) = crate::schedules::served(door)?;
+    /// What schedules are served with, a look at the configuration file now and then, and the door for deliveries.
+    async fn schedules(&mut self, door: &Door, store: &StoreHandle) -> Result<Means> {
+        let (Served { means, hooks }, follow) = crate::schedules::served(door)?;
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             stop.run_until_cancelled(follow).await;
             Ok(())
         });
+        let address = &door.loaded.config.scheduler.hooks;
+        if !address.is_empty() {
+            let bound = gristmill_dashboard::bind(address).await.map_err(crate::watch::trouble)?;
+            if let Ok(address) = bound.addr() {
+                door.output.note(&format!("hooks on http://{address}/hooks/NAME"));
+            }
+            let (store, road) = (Arc::clone(store), door.road().await?);
+            let receiver = Receiver { store, road, tenant: means.tenant.clone(), hooks };
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                // Work goes on without it; whoever delivers comes again.
+                if let Err(error) = bound.receive(receiver, stop.cancelled_owned()).await {
+                    tracing::error!(%error, "deliveries are not taken any more");
+                }
+                Ok(())
+            });
+        }
         Ok(means)
     }
 

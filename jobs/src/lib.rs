@@ -5,6 +5,7 @@
 //! * [`registry`](mod@registry): the kinds that are there without anybody adding one.
 //! * [`mail`]: what emails say and how they leave the house.
 //! * [`settings`]: `[mail]`, `[webhook]`, `[exec]` and `[http]`.
+//! * [`signature`]: signatures of webhooks, made and verified.
 //! * [`poison`]: messages that nobody can act upon, kept before they are acknowledged.
 //! * [`pool`]: the threads on which the items of chunks are worked on.
 //! * [`pipeline`]: the way of a chunk's items through the stages.
@@ -26,8 +27,9 @@ pub mod process;
 mod program;
 pub mod registry;
 pub mod road;
-mod secret;
+pub mod secret;
 pub mod settings;
+pub mod signature;
 pub mod sink;
 pub mod source;
 pub mod stage;

@@ -7,7 +7,7 @@
 ///
 /// When both are given, the variable is not set or empty, or the file cannot be read or is empty: a
 /// text that names key and variable or file, never the content.
-pub(crate) fn read(key: &str, env: Option<&str>, file: Option<&str>) -> Result<Option<String>, String> {
+pub fn read(key: &str, env: Option<&str>, file: Option<&str>) -> Result<Option<String>, String> {
     match (env, file) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(format!("`{key}_env` and `{key}_file` are both given; keep one")),
@@ -25,7 +25,7 @@ pub(crate) fn read(key: &str, env: Option<&str>, file: Option<&str>) -> Result<O
 /// # Errors
 ///
 /// When it is not set, empty or not UTF-8: a text with its name.
-pub(crate) fn variable(what: &str, name: &str) -> Result<String, String> {
+pub fn variable(what: &str, name: &str) -> Result<String, String> {
     match std::env::var(name) {
         Ok(text) => {
             filled(text).ok_or_else(|| format!("the environment variable {name}, which {what} names, is empty"))

@@ -28,6 +28,8 @@ pub struct Settings {
     pub copy_keep: Span,
     /// Where Prometheus metrics and health are served; empty is nowhere.
     pub metrics: String,
+    /// Where deliveries to `[hook.NAME]` are taken; empty is nowhere.
+    pub hooks: String,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
             copy_bytes_max: SPOOL_BYTES_DEFAULT,
             copy_keep: Span(Duration::from_secs(7 * 86_400)),
             metrics: String::new(),
+            hooks: String::new(),
         }
     }
 }

@@ -20,6 +20,8 @@ use gristmill_core::duration::Span;
 use gristmill_core::job::{Lane, NewJob};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::schedule::ScheduleSpec;
+use gristmill_dashboard::hooks;
+use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub batch: BTreeMap<String, BatchDefinition>,
     /// The schedules, by name; a batch's own is in its definition.
     pub schedule: BTreeMap<String, ScheduleSpec>,
+    /// What is received from elsewhere, by name.
+    pub hook: BTreeMap<String, HookSettings>,
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
@@ -156,6 +160,11 @@ impl Loaded {
             Some((name.clone(), ScheduleSpec { batch: Some(name.clone()), ..spec }))
         });
         own.chain(self.config.schedule.clone()).collect()
+    }
+
+    /// What hooks start, by the name of their ledger.
+    pub fn triggers(&self) -> BTreeMap<String, ScheduleSpec> {
+        self.config.hook.iter().map(|(name, hook)| (hooks::ledger(name), hook.starts())).collect()
     }
 
     /// The definition of a batch.

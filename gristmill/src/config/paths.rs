@@ -31,6 +31,12 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
             *path = path.take().map(|path| below(folder, &path));
         }
     }
+    for hook in config.hook.values_mut() {
+        let schema = hook.validate.as_mut().and_then(|validate| validate.schema.as_mut());
+        for path in schema.into_iter().chain(&mut hook.secret_file) {
+            *path = far(folder, path);
+        }
+    }
     for batch in config.batch.values_mut() {
         resolve_batch(batch, folder);
     }

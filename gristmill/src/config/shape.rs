@@ -25,9 +25,10 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         kind: reader.named(&mut tree, "kind"),
         batch: reader.named(&mut tree, "batch"),
         schedule: reader.named(&mut tree, "schedule"),
+        hook: reader.named(&mut tree, "hook"),
     };
     for key in tree.keys() {
-        let known = SECTIONS.iter().copied().chain(["kind", "batch", "schedule"]);
+        let known = SECTIONS.iter().copied().chain(["kind", "batch", "schedule", "hook"]);
         let hint = suggest(key, known);
         reader.push(key, format!("there is no section [{key}]"), hint);
     }

@@ -1,12 +1,13 @@
 //! What types alone cannot say: which values make sense, and which exclude one another.
 
 mod schedules;
+mod triggers;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, WebhookEffect};
+use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, ValidateSpec, WebhookEffect};
 use gristmill_core::effect::Event;
 use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
@@ -29,8 +30,12 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.broker(&config.broker.url);
     findings.worker(config);
     findings.mail(config);
-    for (key, address) in [("worker.metrics", &config.worker.metrics), ("scheduler.metrics", &config.scheduler.metrics)]
-    {
+    let addresses = [
+        ("worker.metrics", &config.worker.metrics),
+        ("scheduler.metrics", &config.scheduler.metrics),
+        ("scheduler.hooks", &config.scheduler.hooks),
+    ];
+    for (key, address) in addresses {
         if !address.is_empty() && SocketAddr::from_str(address).is_err() {
             findings.push(key, format!("`{address}` is not an address; write one such as `127.0.0.1:9601`"));
         }
@@ -51,6 +56,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
         findings.batch(name, batch);
     }
     findings.schedules(config);
+    findings.hooks(config);
     findings.errors
 }
 
@@ -201,7 +207,7 @@ impl Findings<'_> {
             None | Some(_) => {}
         }
         self.choices(&key, batch);
-        self.schema(&key, batch);
+        self.schema(&key, &mut batch.validate);
         self.callbacks(&join(&key, "on"), &batch.on);
         if let Some(schedule) = &batch.schedule {
             self.own_schedule(&join(&key, "schedule"), schedule);
@@ -247,8 +253,8 @@ impl Findings<'_> {
     }
 
     /// The content of a schema's file takes the place of `inline`: a run must not depend on the file.
-    fn schema(&mut self, key: &str, batch: &mut BatchDefinition) {
-        let Some(validate) = &mut batch.validate else { return };
+    fn schema(&mut self, key: &str, validate: &mut Option<ValidateSpec>) {
+        let Some(validate) = validate else { return };
         let given = [("schema", validate.schema.is_some()), ("inline", validate.inline.is_some())];
         self.exactly_one(&join(key, "validate"), &given);
         let Some(path) = validate.schema.clone() else { return };
@@ -390,6 +396,36 @@ mod tests {
             (
                 "[batch.a]\nsource = { csv = \"a\" }\n[schedule.s]\nevery = \"1h\"\nbatch = \"a\"\nlate_after = \"5m\"\n",
                 "c.toml:6: `schedule.s.late_after`: has nobody to tell",
+            ),
+            (
+                "[hook.h]\njob = { kind = \"x\" }\n",
+                "c.toml:1: `hook.h`: says nothing; give one of `secret_env`, `secret_file`",
+            ),
+            ("[hook.h]\nsecret_env = \"S\"\n", "c.toml:1: `hook.h`: starts nothing; give one of `batch` and `job`"),
+            ("[hook.h]\nsecret_env = \"S\"\nbatch = \"b\"\n", "c.toml:3: `hook.h.batch`: there is no [batch.b]"),
+            (
+                "[hook.h]\nsecret_env = \"S\"\njob = { kind = \"x\" }\nscheme = \"hmac\"\n",
+                "c.toml:4: `hook.h.scheme`: `hmac` is not one of the words known here",
+            ),
+            (
+                "[hook.h]\nsecret_env = \"S\"\njob = { kind = \"x\" }\nevent = \"/id\"\n",
+                "c.toml:4: `hook.h.event`: is for `scheme = ",
+            ),
+            (
+                "[hook.h]\nsecret_env = \"S\"\njob = { kind = \"x\" }\nscheme = \"timestamped\"\nevent = \"id\"\n",
+                "c.toml:5: `hook.h.event`: is not a JSON pointer",
+            ),
+            (
+                "[hook.h]\nsecret_env = \"S\"\njob = { kind = \"x\" }\nbytes_max = 0\n",
+                "c.toml:4: `hook.h.bytes_max`: is 0; a body may have 1 to",
+            ),
+            (
+                "[hook.h]\nsecret_env = \"S\"\njob = { kind = \"x\" }\ntolerance = \"0s\"\n",
+                "c.toml:4: `hook.h.tolerance`: is 0",
+            ),
+            (
+                "[hook.h]\nsecret_env = \"S\"\njob = { kind = \"x\" }\nvalidate = { schema = \"none.json\" }\n",
+                "c.toml:4: `hook.h.validate.schema`: ",
             ),
             (
                 "[schedule.s]\nevery = \"1h\"\nending = \"done\"\njob = { kind = \"x\" }\n",

@@ -1,5 +1,6 @@
-//! Runs that something else starts than the clock, from outside: after another batch.
+//! Runs that something else starts than the clock, from outside: after another batch, by a hook.
 
+use std::io::BufRead;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -88,4 +89,46 @@ late_after = "1h"
     let made =
         ["schedule", "create", "more", "--after", "totals", "--ending", "settled", "--batch", "sales", "--dry-run"];
     place.expect(0, &made);
+}
+
+/// A process that serves hooks, and where.
+fn serving(place: &Place, args: &[&str], secret: &str) -> (Dev, String) {
+    let mut child = place.command(args).env("ORDERS_SECRET", secret).stderr(Stdio::piped()).spawn().expect("started");
+    let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
+    let said = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        let (_, address) = line.split_once("hooks on http://")?;
+        address.split('/').next().map(str::to_owned)
+    });
+    // Whatever it says later is read, so that it is never held up.
+    std::thread::spawn(move || lines.for_each(drop));
+    (Dev(child), said.expect("it says where"))
+}
+
+#[test]
+fn the_example_of_the_documentation_enqueues_its_job_once() {
+    let docs = include_str!("../../../docs/hooks.md");
+    let block = |kind: &str| {
+        docs.split(&format!("```{kind}\n")).nth(1).and_then(|rest| rest.split("```").next()).expect("a block")
+    };
+    let place = Place::new();
+    place.write("config.toml", &block("toml").replace("127.0.0.1:9603", "127.0.0.1:0"));
+    let (_dev, address) = serving(&place, &["dev"], "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let deliver = |script: &str| -> Value {
+        let script = script.replace("127.0.0.1:9603", &address);
+        let output = std::process::Command::new("sh").args(["-ec", &script]).output().expect("sh is there");
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let first = deliver(block("sh"));
+    assert_eq!((&first["event"], &first["known"]), (&"msg_1".into(), &false.into()), "{first}");
+    let again = deliver(block("sh"));
+    assert_eq!((&again["job"], &again["known"]), (&first["job"], &true.into()));
+    let forged =
+        deliver(&block("sh").replace("\"order\": 17}'", "\"order\": 18}'").replace("$timestamp.$body", "$timestamp.x"));
+    assert_eq!(forged["status"], 401, "{forged}");
+    let id = first["job"].as_str().expect("an id");
+    let job = place.json(0, &["job", "show", id, "--json"]);
+    let payload = if job["payload"].is_null() { &job["job"]["payload"] } else { &job["payload"] };
+    assert_eq!(payload["url"], "https://example.com/order/17", "{job}");
 }

@@ -1,19 +1,16 @@
 //! Kind `webhook`: one POST, signed after Standard Webhooks 1.0.0 (standardwebhooks.com).
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::json;
-use sha2::Sha256;
 
 use crate::handler::{Finish, Handler, JobContext};
 use crate::kind::payload::{self, WebhookPayload};
 use crate::outbound::{self, Answer, NoAnswer, Outbound};
 use crate::secret;
 use crate::settings::{RetryAfter, WebhookSettings};
+use crate::signature::{key, signatures};
 
 /// The setting that opens the guard.
 const KEY: &str = "webhook.allow_private";
@@ -123,53 +120,4 @@ fn said(answer: &Answer) -> String {
 
 fn header(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|error| format!("a header cannot be written: {error}"))
-}
-
-/// The bytes of a secret `whsec_` and base64.
-fn key(secret: &str) -> Result<Vec<u8>, String> {
-    let bad = "a webhook secret must be `whsec_` followed by 24 to 64 bytes in base64";
-    let encoded = secret.strip_prefix("whsec_").ok_or(bad)?;
-    let bytes = STANDARD.decode(encoded).map_err(|_| bad)?;
-    if (24..=64).contains(&bytes.len()) { Ok(bytes) } else { Err(bad.to_owned()) }
-}
-
-/// One signature for each secret, over `id.timestamp.body`.
-fn signatures(secrets: &[Vec<u8>], id: &str, timestamp: i64, body: &[u8]) -> String {
-    let one = |secret: &Vec<u8>| {
-        // HMAC takes a key of any length.
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok()?;
-        mac.update(format!("{id}.{timestamp}.").as_bytes());
-        mac.update(body);
-        Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
-    };
-    secrets.iter().filter_map(one).collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The example of the specification.
-    #[test]
-    fn the_signature_of_the_specifications_example_comes_out() {
-        let secret = key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a valid secret");
-        let signed = signatures(&[secret], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
-        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-    }
-
-    #[test]
-    fn during_a_rotation_each_secret_signs() {
-        let (old, new) = (vec![1; 24], vec![2; 24]);
-        let both = signatures(&[old.clone(), new.clone()], "id", 1, b"{}");
-        let each = [signatures(&[old], "id", 1, b"{}"), signatures(&[new], "id", 1, b"{}")];
-        assert_eq!(both, each.join(" "));
-    }
-
-    #[test]
-    fn a_secret_of_another_form_is_refused_without_showing_it() {
-        for text in ["hunter2hunter2", "whsec_!!", "whsec_aGk="] {
-            let error = key(text).expect_err(text);
-            assert!(error.contains("whsec_") && !error.contains(text), "{error}");
-        }
-    }
 }

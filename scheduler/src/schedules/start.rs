@@ -38,7 +38,7 @@ pub fn params(name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Value {
     Value::Object(params)
 }
 
-/// The job of a tick.
+/// The job of a tick. Without a payload of its own it has the event's body, or what is known of the event.
 ///
 /// # Errors
 ///
@@ -49,8 +49,11 @@ pub fn job(means: &Means, tenant: &str, name: &str, spec: &ScheduleSpec, tick: &
         return Err("it runs a batch, not a job".to_owned());
     };
     let zone = spec.zone().map_err(|error| error.to_string())?;
-    let payload =
-        rendered(payload, &params(name, spec, tick), zone).map_err(|error| format!("its payload: {error}"))?;
+    let payload = match (payload, &tick.about) {
+        // A job that says nothing else is about the event itself.
+        (Value::Null, Some(event)) => event.get("body").unwrap_or(event).clone(),
+        _ => rendered(payload, &params(name, spec, tick), zone).map_err(|error| format!("its payload: {error}"))?,
+    };
     let mut job = NewJob::new(JobId(Uuid::now_v7()), kind, payload);
     (means.dress)(&mut job);
     tenant.clone_into(&mut job.tenant);

@@ -83,7 +83,7 @@ impl Findings<'_> {
         }
     }
 
-    fn known_batch(&mut self, config: &Config, key: &str, batch: &str) {
+    pub(super) fn known_batch(&mut self, config: &Config, key: &str, batch: &str) {
         if config.batch.contains_key(batch) {
             return;
         }

@@ -1,0 +1,198 @@
+//! `POST /hooks/NAME`: signed deliveries from elsewhere, each of which starts its run once.
+//!
+//! What is verified are the bytes as they came. The row of the ledger under the event's id and the job are one
+//! transaction: a delivery that comes again, or twice at once, is answered with what the first has started. Whoever has
+//! not signed learns nothing but that. A refusal is counted and logged with its reason, never with payload or secret.
+//!
+//! * [`settings`]: what `[hook.NAME]` says.
+//! * [`admit`]: whether a delivery is what it says.
+//! * [`answer`]: what is answered.
+
+pub mod admit;
+pub mod answer;
+pub mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use axum::routing::post;
+use futures::StreamExt;
+use gristmill_core::job::NewJob;
+use gristmill_jobs::road::Road;
+use gristmill_jobs::secret;
+use gristmill_jobs::signature::key;
+use gristmill_jobs::stage::validate::Validate;
+use gristmill_store::{NewEvent, StoreHandle};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+
+use crate::server::{Bound, ServeError};
+use admit::{Admitted, Refused, admit};
+use answer::Answer;
+use settings::{HookSettings, Scheme};
+
+/// How long the body of a delivery may take to come, and then the store.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many deliveries are dealt with at once; more are asked to come again.
+const AT_ONCE: usize = 128;
+
+/// Makes the job of an event out of what is known of it: `None` where a scheduler starts its run.
+pub type Make = Arc<dyn Fn(&Value) -> Result<Option<Box<NewJob>>, String> + Send + Sync>;
+
+/// One hook.
+#[derive(Clone)]
+pub struct Hook {
+    /// What is said of it.
+    pub settings: HookSettings,
+    /// What a body must be.
+    pub schema: Option<Arc<Validate>>,
+    /// What it starts.
+    pub make: Make,
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// The hooks, by name.
+pub type Hooks = BTreeMap<String, Hook>;
+
+/// What deliveries are taken with.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    /// The truth.
+    pub store: StoreHandle,
+    /// The road over the broker.
+    pub road: Road,
+    /// Whose events these are.
+    pub tenant: String,
+    /// The hooks in force. They may change while it answers.
+    pub hooks: watch::Receiver<Arc<Hooks>>,
+}
+
+/// The name of a hook's ledger.
+pub fn ledger(name: &str) -> String {
+    format!("hook/{name}")
+}
+
+impl Bound {
+    /// Takes deliveries until `shutdown`.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Broken`].
+    pub async fn receive(
+        self,
+        receiver: Receiver,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let served = axum::serve(self.0, routes(receiver)).with_graceful_shutdown(shutdown);
+        served.await.map_err(ServeError::Broken)
+    }
+}
+
+/// The routes by themselves, for a server that has others too.
+pub fn routes(receiver: Receiver) -> Router {
+    let shared = Arc::new(Shared { receiver, turns: Semaphore::new(AT_ONCE) });
+    Router::new().route("/hooks/{name}", post(deliver)).with_state(shared)
+}
+
+#[derive(Debug)]
+struct Shared {
+    receiver: Receiver,
+    turns: Semaphore,
+}
+
+async fn deliver(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let hook = shared.receiver.hooks.borrow().get(&name).cloned();
+    let answer = match (&hook, shared.turns.try_acquire()) {
+        (None, _) => Answer::Unknown,
+        (Some(_), Err(_)) => Answer::Busy,
+        (Some(hook), Ok(_turn)) => taken(&shared.receiver, &name, hook, &headers, body).await.unwrap_or_else(|no| no),
+    };
+    // The name of a hook that there is not is whatever anybody has written.
+    answer.told(if hook.is_some() { &name } else { "" })
+}
+
+async fn taken(
+    receiver: &Receiver,
+    name: &str,
+    hook: &Hook,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Answer, Answer> {
+    let body = tokio::time::timeout(PATIENCE, read(headers, body, hook.settings.bytes_max));
+    let body = body.await.map_err(|_| Answer::Slow)??;
+    let secrets = secrets(name, &hook.settings).map_err(Answer::Unready)?;
+    let now = chrono::Utc::now().timestamp();
+    let Admitted { event, body } = admit(&hook.settings, &secrets, headers, &body, now).map_err(Answer::from)?;
+    if let Some(schema) = &hook.schema {
+        schema.check(&body).map_err(|refusal| Answer::Unfit(refusal.reason))?;
+    }
+    let about = json!({ "id": event, "body": body });
+    let job = (hook.make)(&about).map_err(Answer::Unready)?;
+    let event = NewEvent { tenant: receiver.tenant.clone(), schedule: ledger(name), event, about, job };
+    let noted = tokio::time::timeout(PATIENCE, receiver.store.note_event(&event)).await;
+    // Whether it was committed is not known then: whoever comes again is told.
+    let noted = noted.map_err(|_| Answer::Away("the store takes too long".to_owned()))??;
+    receiver.road.publish(&noted.dispatched).await;
+    Ok(Answer::Taken { fresh: noted.fresh, tick: Box::new(noted.tick) })
+}
+
+/// The whole body, unless it is longer than it may be.
+async fn read(headers: &HeaderMap, body: Body, most: usize) -> Result<Bytes, Answer> {
+    let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if said.is_some_and(|said| said > most) {
+        return Err(Answer::TooLong { most });
+    }
+    let (mut stream, mut whole) = (body.into_data_stream(), Vec::new());
+    while let Some(part) = stream.next().await {
+        let part = part.map_err(|_| Answer::Broken)?;
+        if whole.len() + part.len() > most {
+            return Err(Answer::TooLong { most });
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(Bytes::from(whole))
+}
+
+/// The secrets as they are now.
+///
+/// # Errors
+///
+/// What is wrong with them: a text that does not show them.
+pub fn secrets(name: &str, settings: &HookSettings) -> Result<Vec<Vec<u8>>, String> {
+    let said = format!("hook.{name}.secret");
+    let text = secret::read(&said, settings.secret_env.as_deref(), settings.secret_file.as_deref())?;
+    let text = text.ok_or_else(|| format!("`{said}_env` or `{said}_file` must say where the secret is"))?;
+    match settings.scheme {
+        Scheme::Standard => text.split_ascii_whitespace().map(key).collect(),
+        Scheme::Timestamped => Ok(text.split_ascii_whitespace().map(|secret| secret.as_bytes().to_vec()).collect()),
+    }
+}
+
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unsigned => Self::Unauthorized("unsigned"),
+            Refused::Forged => Self::Unauthorized("forged"),
+            Refused::Stale => Self::Unauthorized("stale"),
+            Refused::Unfit(wrong) => Self::Unfit(wrong),
+        }
+    }
+}
