@@ -20,6 +20,7 @@
 //! * [`effect`]: what a batch tells, to whom, and when.
 //! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
 //! * [`schedule`]: when work starts by itself.
+//! * [`limit`]: how many may run at once or begin in a time, and whose turn it is.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod aggregate;
@@ -32,6 +33,7 @@ pub mod effect;
 pub mod id;
 pub mod inline;
 pub mod job;
+pub mod limit;
 pub mod mend;
 pub mod plan;
 pub mod retry;

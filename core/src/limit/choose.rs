@@ -1,0 +1,272 @@
+//! From which waiting jobs to take how many: by lane, then in turns, and never over a limit.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::gcra::Rate;
+use super::{Buckets, Key, Limit};
+use crate::Instant;
+use crate::id::JobId;
+use crate::job::Lane;
+
+/// Jobs that wait and are alike for every limit: of one kind, on one queue, in one lane, of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Where they wait.
+    pub queue: String,
+    /// In which lane.
+    pub lane: Lane,
+    /// What they do.
+    pub kind: String,
+    /// Whose they are.
+    pub key: Key,
+    /// The oldest that may be claimed. How many there are nobody need know.
+    pub first: JobId,
+}
+
+/// How many jobs of one sort run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// From which queue.
+    pub queue: String,
+    /// Of which kind.
+    pub kind: String,
+    /// Whose they are.
+    pub key: Key,
+    /// How many.
+    pub jobs: u64,
+}
+
+/// Whose turn it was last in a lane of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Who came last.
+    pub key: Key,
+    /// When that was.
+    pub at: Instant,
+}
+
+/// The turns of each lane of each queue.
+pub type Turns = BTreeMap<(String, Lane), Turn>;
+
+/// All that a choice depends on.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The database's now.
+    pub now: Instant,
+    /// The limits.
+    pub limits: Vec<Limit>,
+    /// What runs, at least all that falls under a limit of concurrency.
+    pub running: Vec<Running>,
+    /// Up to when the rates are used up.
+    pub buckets: Buckets,
+    /// Whose turn it was.
+    pub turns: Turns,
+    /// Lanes of queues in which more keys wait than were looked at.
+    pub cut: BTreeSet<(String, Lane)>,
+}
+
+/// So many of a group, the oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pick {
+    /// Of these.
+    pub group: Group,
+    /// How many at most: there may be fewer.
+    pub jobs: u32,
+}
+
+/// What was chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// From what to take how many.
+    pub picks: Vec<Pick>,
+    /// Where the turns stand after that.
+    pub turns: BTreeMap<(String, Lane), Key>,
+    /// When the first of those comes free that wait for a rate alone.
+    pub next: Option<Instant>,
+}
+
+/// Why a job may not begin just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hindrance {
+    /// So many run at once as may.
+    Concurrency {
+        /// The limit's name.
+        limit: String,
+        /// How many run.
+        running: u64,
+        /// How many may.
+        most: u32,
+    },
+    /// So many have begun as may.
+    Rate {
+        /// The limit's name.
+        limit: String,
+        /// When the next may begin.
+        next: Instant,
+    },
+}
+
+/// Chooses at most `want` jobs. Urgent lanes come first; in a lane the queues take turns, the one that was served longest
+/// ago first; on a queue the keys take turns, beginning after the one that came last. A group that a limit holds back
+/// holds back no other.
+pub fn choose(facts: &Facts, groups: &[Group], want: u32) -> Choice {
+    let mut ledger = Ledger::of(facts);
+    let mut choice = Choice::default();
+    let mut left = want;
+    for lane in Lane::ALL {
+        let mut circles = circles(facts, groups, lane);
+        for circle in &circles {
+            if let Some(last) = circle.keys.back().filter(|_| facts.cut.contains(&(circle.queue.clone(), lane))) {
+                // Those that were looked at in vain are behind us next time, or else nobody would come to the others.
+                choice.turns.insert((circle.queue.clone(), lane), last.0.clone());
+            }
+        }
+        while left > 0 && !circles.is_empty() {
+            circles.retain_mut(|circle| {
+                if left == 0 {
+                    return true;
+                }
+                let Some((key, group)) = circle.next(&mut ledger) else { return false };
+                left -= 1;
+                choice.turns.insert((circle.queue.clone(), lane), key);
+                take(&mut choice.picks, group);
+                true
+            });
+        }
+    }
+    choice.next = ledger.next;
+    choice
+}
+
+/// All that keeps one sort of jobs from beginning just now.
+pub fn hindrances(facts: &Facts, queue: &str, kind: &str, key: &Key) -> Vec<Hindrance> {
+    let ledger = Ledger::of(facts);
+    let covering = facts.limits.iter().filter(|limit| limit.spec.covers(queue, kind));
+    covering.flat_map(|limit| ledger.hindrances(limit, key)).collect()
+}
+
+fn take(picks: &mut Vec<Pick>, group: &Group) {
+    match picks.iter_mut().find(|pick| pick.group == *group) {
+        Some(pick) => pick.jobs += 1,
+        None => picks.push(Pick { group: group.clone(), jobs: 1 }),
+    }
+}
+
+/// The keys that wait in one lane of one queue, in the order of their turns.
+struct Circle<'a> {
+    queue: String,
+    keys: VecDeque<(Key, VecDeque<&'a Group>)>,
+}
+
+impl<'a> Circle<'a> {
+    /// The next one whose turn it is and that may begin. Whoever may not now may not for the rest of this choice: what is
+    /// taken only uses more up.
+    fn next(&mut self, ledger: &mut Ledger<'_>) -> Option<(Key, &'a Group)> {
+        while let Some((key, mut groups)) = self.keys.pop_front() {
+            while let Some(group) = groups.pop_front() {
+                if ledger.begin(group) {
+                    groups.push_back(group);
+                    self.keys.push_back((key.clone(), groups));
+                    return Some((key, group));
+                }
+            }
+        }
+        None
+    }
+}
+
+fn circles<'a>(facts: &Facts, groups: &'a [Group], lane: Lane) -> Vec<Circle<'a>> {
+    let mut queues: BTreeMap<&str, BTreeMap<&Key, Vec<&Group>>> = BTreeMap::new();
+    for group in groups.iter().filter(|group| group.lane == lane) {
+        queues.entry(&group.queue).or_default().entry(&group.key).or_default().push(group);
+    }
+    let turn = |queue: &str| facts.turns.get(&(queue.to_owned(), lane));
+    let mut circles: Vec<(Option<Instant>, Circle<'a>)> = Vec::with_capacity(queues.len());
+    for (queue, mut keys) in queues {
+        let last = turn(queue).map(|turn| &turn.key);
+        let after = last
+            .map_or_else(BTreeMap::new, |last| keys.extract_if(.., |key, _| *key > last).collect::<BTreeMap<_, _>>());
+        let order = after.into_iter().chain(keys);
+        let keys = order.map(|(key, mut groups)| {
+            groups.sort_by_key(|group| group.first);
+            (key.clone(), groups.into())
+        });
+        circles.push((turn(queue).map(|turn| turn.at), Circle { queue: queue.to_owned(), keys: keys.collect() }));
+    }
+    circles.sort_by_key(|(at, _)| *at);
+    circles.into_iter().map(|(_, circle)| circle).collect()
+}
+
+/// What is used up of each limit, by the name of the limit and whose it is.
+struct Ledger<'a> {
+    facts: &'a Facts,
+    running: BTreeMap<(&'a str, Key), u64>,
+    begun: BTreeMap<(&'a str, Key), u64>,
+    next: Option<Instant>,
+}
+
+impl<'a> Ledger<'a> {
+    fn of(facts: &'a Facts) -> Self {
+        let mut running: BTreeMap<(&str, Key), u64> = BTreeMap::new();
+        for limit in facts.limits.iter().filter(|limit| limit.spec.concurrency.is_some()) {
+            for some in facts.running.iter().filter(|some| limit.spec.covers(&some.queue, &some.kind)) {
+                *running.entry((&limit.name, limit.spec.share(&some.key))).or_default() += some.jobs;
+            }
+        }
+        Self { facts, running, begun: BTreeMap::new(), next: None }
+    }
+
+    /// Lets one of a group begin, if nothing keeps it from that.
+    fn begin(&mut self, group: &Group) -> bool {
+        let facts = self.facts;
+        let covering = || facts.limits.iter().filter(|limit| limit.spec.covers(&group.queue, &group.kind));
+        let found: Vec<Hindrance> = covering().flat_map(|limit| self.hindrances(limit, &group.key)).collect();
+        if !found.is_empty() {
+            self.note(&found);
+            return false;
+        }
+        for limit in covering() {
+            let whose = (limit.name.as_str(), limit.spec.share(&group.key));
+            if limit.spec.rate.is_some() {
+                *self.begun.entry(whose.clone()).or_default() += 1;
+            }
+            if limit.spec.concurrency.is_some() {
+                *self.running.entry(whose).or_default() += 1;
+            }
+        }
+        true
+    }
+
+    /// Remembers when the first comes free. Nobody knows when a place does.
+    fn note(&mut self, found: &[Hindrance]) {
+        let mut next = None;
+        for hindrance in found {
+            match hindrance {
+                Hindrance::Concurrency { .. } => return,
+                Hindrance::Rate { next: at, .. } => next = next.max(Some(*at)),
+            }
+        }
+        self.next = [self.next, next].into_iter().flatten().min();
+    }
+
+    fn hindrances(&self, limit: &Limit, key: &Key) -> Vec<Hindrance> {
+        let share = limit.spec.share(key);
+        let mut found = Vec::new();
+        if let Some(most) = limit.spec.concurrency {
+            let running = self.running.get(&(limit.name.as_str(), share.clone())).copied().unwrap_or(0);
+            if running >= u64::from(most) {
+                found.push(Hindrance::Concurrency { limit: limit.name.clone(), running, most });
+            }
+        }
+        if let Some(interval) = limit.spec.interval_micros() {
+            let rate = Rate { interval, burst: limit.spec.burst() };
+            let used = self.facts.buckets.get(&(limit.name.clone(), share.clone())).copied();
+            let begun = self.begun.get(&(limit.name.as_str(), share)).copied().unwrap_or(0);
+            if rate.free(used, self.facts.now) <= begun {
+                let used = rate.spend(used, self.facts.now, begun);
+                found.push(Hindrance::Rate { limit: limit.name.clone(), next: rate.next(Some(used), self.facts.now) });
+            }
+        }
+        found
+    }
+}
