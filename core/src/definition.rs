@@ -37,6 +37,9 @@ pub struct BatchDefinition {
     /// The lane of its chunks.
     #[serde(default)]
     pub lane: Lane,
+    /// The key of its chunks: whose turn and limit they fall under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// How many attempts each chunk has.
     #[serde(default = "default_attempts")]
     pub max_attempts: u32,

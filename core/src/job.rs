@@ -169,6 +169,8 @@ pub struct NewJob {
     pub queue: String,
     /// In which lane.
     pub lane: Lane,
+    /// Whose turn and limit it falls under, such as a customer: at most [`crate::limit::KEY_BYTES_MAX`] bytes.
+    pub key: Option<String>,
     /// What it does.
     pub kind: String,
     /// Which version of its kind's payload this is, 1 or more. Only workers that read it claim the job.
@@ -216,6 +218,7 @@ impl NewJob {
             tenant: crate::id::DEFAULT_TENANT.to_owned(),
             queue: DEFAULT_QUEUE.to_owned(),
             lane: Lane::Normal,
+            key: None,
             kind: kind.into(),
             version: 1,
             payload,
@@ -260,6 +263,8 @@ pub struct ClaimedJob {
     pub queue: String,
     /// In which lane.
     pub lane: Lane,
+    /// Whose turn and limit it falls under.
+    pub key: Option<String>,
     /// What it does.
     pub kind: String,
     /// Which version of its kind's payload this is.

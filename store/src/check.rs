@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX};
+use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_core::settle::Verdict;
 use gristmill_core::unique::OnConflict;
 use serde_json::Value;
@@ -26,18 +27,23 @@ const NAME_CHARS_MAX: usize = 500;
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 16] = [
+const OWN_TABLES: [&str; 21] = [
     "attempt",
     "batch",
     "discarded",
     "email",
     "job",
+    "job_limit",
     "leader",
+    "limit_bucket",
+    "managed",
     "outbox",
     "poison",
     "quarantine",
     "queue",
     "queue_count",
+    "queue_spec",
+    "queue_turn",
     "result",
     "schedule",
     "schedule_backfill",
@@ -148,6 +154,7 @@ fn job(job: &NewJob) -> Result<()> {
     name("tenant", &job.tenant)?;
     name("queue", &job.queue)?;
     name("kind", &job.kind)?;
+    job.key.iter().try_for_each(|text| key(text))?;
     job.idempotency_key.iter().try_for_each(|key| name("idempotency key", key))?;
     if let Some(key) = job.idempotency_key.as_deref().filter(|key| key.starts_with(AGGREGATE_KEY)) {
         // Whoever took an aggregate's key first would keep its batch from ever ending.
@@ -200,6 +207,15 @@ pub(crate) fn not_refused(jobs: &[NewJob], enqueued: &[Enqueued]) -> Result<()> 
             plain(key, 100)
         ))),
     }
+}
+
+/// Refuses a key that is empty, too long, or holds a NUL.
+fn key(text: &str) -> Result<()> {
+    if (1..=KEY_BYTES_MAX).contains(&text.len()) && !text.contains('\0') {
+        return Ok(());
+    }
+    let shown = plain(text, 40);
+    Err(StoreError::Invalid(format!("`{shown}` cannot be a key; it must have 1 to {KEY_BYTES_MAX} bytes and no NUL")))
 }
 
 /// Refuses a name that is empty, too long, or holds a NUL.

@@ -9,10 +9,11 @@
 //! * [`types`]: what goes in and what comes out.
 //! * [`views`]: what people and pages are shown.
 //! * [`schedules`]: schedules and the ledger of their ticks. [`events`]: what starts runs beside the clock.
+//! * [`limits`]: limits and turns; [`mod@why`]: what a job waits for.
 //! * [`postgres`], [`sqlite`]: the two stores, mirrored statement for statement.
 //! * `reference` (feature `testing`): the model that both are compared with, in memory.
 //!
-//! Lock order everywhere: jobs by id, then batches by id, then queue counters by key.
+//! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key.
 
 mod check;
 pub mod condition;
@@ -22,6 +23,7 @@ pub mod error;
 pub mod events;
 mod group;
 mod guard;
+pub mod limits;
 mod mended;
 mod migrations;
 pub mod open;
@@ -39,6 +41,7 @@ mod tell;
 pub mod testing;
 pub mod types;
 pub mod views;
+pub mod why;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -55,12 +58,16 @@ pub use emails::*;
 pub use error::{Result, StoreError};
 pub use events::*;
 pub use guard::WorkGuard;
+pub use limits::{
+    Hindrance, JobStanding, LimitOrigin, LimitSpec, LimitUse, LimitView, Managed, ManagedClaim, QueueSpec, SaveLimit,
+};
 pub use open::{OpenOptions, connect, open};
 pub use poison::*;
 pub use schedules::*;
 pub use settings::Settings;
 pub use types::*;
 pub use views::*;
+pub use why::{Wait, why};
 
 /// A store that many tasks share.
 pub type StoreHandle = Arc<dyn Store>;
@@ -135,8 +142,14 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// are told from those that are merely late: see [`ClaimReport::unknown`].
     async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport>;
 
-    /// T3 from the store itself, for when no broker carries the ids: by lane, then by age.
+    /// T3 from the store itself, for when no broker carries the ids: by lane, then by age. Nothing that is managed.
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>>;
+
+    /// T3 by limits and turns: whatever message there is, the store chooses among the queues and kinds that are
+    /// [managed](Store::managed), as [`gristmill_core::limit::choose`] says. At any instant no more run than a limit allows,
+    /// whoever claims; what runs is counted from the rows, so that however an attempt ends its place is free. What waits
+    /// for a limit is not moved, spends no attempt, and holds back nothing that falls under others.
+    async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim>;
 
     /// Jobs that `claim.worker` may claim and whose message went to a worker that lacks their kind or version, at most
     /// `claim.limit`. They are claimed by [`Store::claim`] as if their message had come.
@@ -215,7 +228,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than
     /// `older_than` without one (T7: the broker has lost their messages). Paused ones are left alone, and so are those
-    /// astray, whose messages would go astray again.
+    /// astray, whose messages would go astray again, and managed ones, which need none.
     async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
 
     /// T8: compares every batch that is not final with its jobs, and every counter with what it
@@ -421,6 +434,33 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Backfills of a schedule, the newest first, at most 100.
     async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>>;
+
+    // ---- limits and turns ----------------------------------------------------------------
+
+    /// Which queues and kinds are claimed by limits and turns, and what is said of queues.
+    async fn managed(&self) -> Result<Managed>;
+
+    /// Every limit by name, with how many jobs under it run now.
+    async fn limits(&self) -> Result<Vec<LimitView>>;
+
+    /// Makes or changes a limit: it holds for what is claimed next. [`StoreError::Conflict`] when it was made in another
+    /// place. What it manages no more is dispatched, since messages of managed jobs are dropped.
+    async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)>;
+
+    /// Takes a limit away that was made in that place: 1 affected, or 0 when there was none. What is managed no more is
+    /// dispatched, at most 20,000 jobs; the probe brings the rest.
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered>;
+
+    /// Says what holds for a queue; a [`QueueSpec`] that says nothing is forgotten. As [`Store::save_limit`] otherwise.
+    async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched>;
+
+    /// Moves at most `limit` jobs one lane up that have waited there for as long as their queue's `age_after`: of each
+    /// lane the thousand oldest are looked at. They are dispatched to their new lane. Forgets rates whose time is past.
+    async fn raise_aged(&self, limit: u32) -> Result<Dispatched>;
+
+    /// Which limits keep a job from beginning, and whether its message waits to be published. Of no interest unless it
+    /// is `queued`.
+    async fn standing(&self, job: JobId) -> Result<JobStanding>;
 
     // ---- leadership (a convenience, never a guarantee) -----------------------------------
 

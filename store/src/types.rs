@@ -154,6 +154,8 @@ pub struct ClaimReport {
     /// Still queued, but of a kind or version that the claiming worker lacks: drop the message. The job is noted as
     /// astray, and workers that have its kind find it by [`crate::Store::astray`].
     pub foreign: Vec<JobId>,
+    /// Still queued, but claimed by limits and turns: drop the message, and ask [`crate::Store::claim_managed`].
+    pub managed: Vec<JobId>,
     /// Not to be claimed by this message any more: drop it. Whoever makes the job claimable again
     /// (resume, promote, rescue) dispatches it anew.
     pub stale: Vec<JobId>,
@@ -502,6 +504,8 @@ pub struct JobFilter {
     pub queue: Option<String>,
     /// Of this kind.
     pub kind: Option<String>,
+    /// With this key.
+    pub key: Option<String>,
     /// Of this batch.
     pub batch: Option<BatchId>,
     /// With this text in the error, whatever its case.

@@ -90,6 +90,8 @@ pub struct JobView {
     pub queue: String,
     /// In which lane.
     pub lane: Lane,
+    /// Whose turn and limit it falls under.
+    pub key: Option<String>,
     /// What it does.
     pub kind: String,
     /// Which version of its kind's payload it has.

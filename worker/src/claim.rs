@@ -13,6 +13,7 @@ use gristmill_core::retry::RetryPolicy;
 use gristmill_jobs::road::Road;
 use gristmill_store::{Claim, Result, StoreHandle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Busy, Held};
@@ -23,6 +24,9 @@ use crate::metrics::{self, Clocks};
 
 /// The most jobs in one claim.
 const CLAIM_MAX: usize = 200;
+
+/// How often it is asked whether any queue or kind is claimed by limits and turns.
+const MANAGED_EVERY: Duration = Duration::from_secs(1);
 
 /// Claims for one process.
 #[derive(Debug)]
@@ -37,6 +41,19 @@ pub(crate) struct Claimer {
     pub(crate) held: Holdings,
     /// A claim has failed, and may have been committed all the same.
     pub(crate) unsure: bool,
+    pub(crate) turns: Turns,
+}
+
+/// What is known of the queues and kinds that are claimed by limits and turns.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Whether there are any.
+    any: bool,
+    looked: Option<Instant>,
+    /// Whether they come first in this claim: they and the others take turns.
+    first: bool,
+    /// After so long the first of those that wait for a rate may begin.
+    wait: Option<Duration>,
 }
 
 impl Claimer {
@@ -52,14 +69,8 @@ impl Claimer {
         }
         self.claim.worker = worker;
         self.claim.limit = u32::try_from(limit.min(CLAIM_MAX)).unwrap_or(u32::MAX);
-        let by_message = !self.broker_is_away();
-        let claimed = match &mut self.intake {
-            Some(intake) if by_message => {
-                intake.refresh(&self.store, &self.road).await;
-                intake.claim(&self.store, &self.claim, wait).await
-            }
-            Some(_) | None => self.claim_next(wait).await,
-        };
+        self.look_for_managed().await;
+        let claimed = if self.turns.any { self.in_turns(wait).await } else { self.unmanaged(wait).await };
         match &claimed {
             Ok(claimed) => self.held.claimed(claimed),
             // Whatever the error says: only an answer tells that nothing has been committed.
@@ -92,6 +103,64 @@ impl Claimer {
         match &*self.road.broker().health().borrow() {
             Health::Up => false,
             Health::Blocked { since, .. } | Health::Down { since, .. } => since.elapsed() >= self.fallback_after,
+        }
+    }
+
+    /// Now and then: a worker that has no such queue must not pay for those of others with each claim.
+    async fn look_for_managed(&mut self) {
+        let woken = self.intake.as_mut().is_some_and(Intake::was_woken);
+        if woken {
+            self.turns.any = true;
+        } else if self.turns.looked.is_none_or(|looked| looked.elapsed() >= MANAGED_EVERY) {
+            self.turns.looked = Some(Instant::now());
+            // What the store cannot say now it says in a second.
+            if let Ok(managed) = self.store.managed().await {
+                self.turns.any = managed.any();
+            }
+        }
+    }
+
+    /// What is managed and what is not, each first every other time, so that neither keeps the other from the slots.
+    async fn in_turns(&mut self, wait: Duration) -> Result<Vec<ClaimedJob>> {
+        let all = self.claim.limit;
+        self.turns.first = !self.turns.first;
+        let first = self.turns.first;
+        let mut claimed = if first { self.by_turns().await? } else { self.unmanaged(Duration::ZERO).await? };
+        self.claim.limit = all.saturating_sub(u32::try_from(claimed.len()).unwrap_or(u32::MAX));
+        if self.claim.limit > 0 {
+            match if first { self.unmanaged(Duration::ZERO).await } else { self.by_turns().await } {
+                Ok(more) => claimed.extend(more),
+                Err(error) if claimed.is_empty() => return Err(error),
+                // What has been claimed is run; what this one may have claimed is given back before the next.
+                Err(error) => {
+                    tracing::debug!(%error, "half of a claim failed");
+                    self.unsure = true;
+                }
+            }
+        }
+        if !claimed.is_empty() || wait.is_zero() {
+            return Ok(claimed);
+        }
+        self.unmanaged(self.turns.wait.map_or(wait, |next| next.min(wait))).await
+    }
+
+    async fn by_turns(&mut self) -> Result<Vec<ClaimedJob>> {
+        let found = self.store.claim_managed(&self.claim).await?;
+        self.turns.wait = found.wait;
+        Ok(found.claimed)
+    }
+
+    /// By message, or from the store where no message comes.
+    async fn unmanaged(&mut self, wait: Duration) -> Result<Vec<ClaimedJob>> {
+        let by_message = !self.broker_is_away();
+        match &mut self.intake {
+            Some(intake) if by_message => {
+                intake.refresh(&self.store, &self.road).await;
+                // Where limits hold something back, an attempt that ends here may have made room for it.
+                let road = self.turns.any.then_some(&self.road);
+                intake.claim(&self.store, &self.claim, wait, road).await
+            }
+            Some(_) | None => self.claim_next(wait).await,
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct Intake {
     looked: Option<Instant>,
     parked: Vec<(Instant, Delivery)>,
     looked_astray: Option<Instant>,
+    /// A message named a job that is claimed by limits and turns.
+    woken: bool,
 }
 
 impl Intake {
@@ -63,6 +65,7 @@ impl Intake {
             looked: None,
             parked: Vec::new(),
             looked_astray: None,
+            woken: false,
         }))
     }
 
@@ -85,18 +88,25 @@ impl Intake {
         }
     }
 
-    /// Takes messages, claims their jobs, and acknowledges after the commit.
+    /// Whether messages have come, since this was last asked, for jobs that are claimed by limits and turns.
+    pub(crate) fn was_woken(&mut self) -> bool {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// Takes messages, claims their jobs, and acknowledges after the commit. With a `road` it also ends its waiting when
+    /// something was committed by this process.
     pub(crate) async fn claim(
         &mut self,
         store: &StoreHandle,
         claim: &Claim,
         wait: Duration,
+        road: Option<&Road>,
     ) -> Result<Vec<ClaimedJob>> {
         self.unpark().await;
         let astray = self.astray(store, claim).await?;
         let wait = if astray.is_empty() { wait.min(LOOK_AT_MOST) } else { Duration::ZERO };
         let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX) - astray.len();
-        let (messages, poison) = split(self.consumer.next(limit, wait).await);
+        let (messages, poison) = split(self.next(limit, wait, road).await);
         // The job that such a message may have meant is found by the scheduler's probe.
         self.bury(store, poison).await;
         if messages.is_empty() && astray.is_empty() {
@@ -105,7 +115,8 @@ impl Intake {
         let ids = distinct(astray.into_iter().chain(messages.iter().map(|(id, _)| *id)));
         match store.claim(claim, &ids).await {
             Ok(report) => {
-                let ClaimReport { claimed, busy, foreign, stale: _, unknown } = report;
+                let ClaimReport { claimed, busy, foreign, managed, stale: _, unknown } = report;
+                self.woken |= !managed.is_empty();
                 if !foreign.is_empty() {
                     metrics::counter!("gristmill_astray_total").increment(foreign.len() as u64);
                     tracing::debug!(
@@ -123,6 +134,16 @@ impl Intake {
                 self.answer(messages, &all).await;
                 Err(error)
             }
+        }
+    }
+
+    async fn next(&self, limit: usize, wait: Duration, road: Option<&Road>) -> Vec<Delivery> {
+        let Some(road) = road.filter(|_| !wait.is_zero()) else { return self.consumer.next(limit, wait).await };
+        tokio::select! {
+            biased;
+            // Nothing is taken before this is done: dropped, it loses nothing.
+            messages = self.consumer.next(limit, wait) => messages,
+            () = road.work() => Vec::new(),
         }
     }
 

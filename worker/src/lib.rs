@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::attempt::{Attempts, Settled};
-use crate::claim::Claimer;
+use crate::claim::{Claimer, Turns};
 use crate::complete::Completer;
 use crate::gone::Gone;
 use crate::held::Holdings;
@@ -127,7 +127,8 @@ impl Worker {
         let clocks = Arc::new(Clocks::new(&registry.kinds()));
         let completer = Completer::new(Arc::clone(&store), road.clone(), closing.clone());
         let attempts = Attempts { store: Arc::clone(&store), registry, clocks };
-        let claimer = Claimer { store, road, intake, claim, fallback_after, held: Holdings::default(), unsure: false };
+        let (held, turns) = (Holdings::default(), Turns::default());
+        let claimer = Claimer { store, road, intake, claim, fallback_after, held, unsure: false, turns };
         Ok(Self { claimer, attempts: Arc::new(attempts), completer, lease: Arc::new(lease), settings, halt, closing })
     }
 

@@ -106,6 +106,7 @@ impl Which {
             tenant: door.tenant.clone(),
             states: vec![JobState::Dead],
             queue: self.queue.clone(),
+            key: None,
             kind: self.kind.clone(),
             batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
             error: self.error.clone(),

@@ -1,4 +1,4 @@
-//! T3: workers take jobs.
+//! T3: workers take jobs; those that limits and turns decide about are taken in [`super::managed`].
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -32,11 +32,19 @@ macro_rules! let_go {
     };
 }
 
-/// Which rows `j` may be claimed by somebody: of a kind that the worker has, and not paused. The subqueries
-/// do not depend on the row, so that each is run once.
+/// That row `j` is not claimed by limits and turns.
+macro_rules! unmanaged {
+    () => {
+        "j.queue NOT IN (SELECT name FROM managed WHERE scope = 'queue')
+      AND j.kind NOT IN (SELECT name FROM managed WHERE scope = 'kind')"
+    };
+}
+
+/// Which rows `j` may be claimed by somebody: of a kind that the worker has, not paused and not managed. The
+/// subqueries do not depend on the row, so that each is run once.
 macro_rules! claimable {
     ($kinds:literal) => {
-        concat!("j.state = 'queued' AND ", served!(), " = ANY(", $kinds, ") AND ", let_go!())
+        concat!("j.state = 'queued' AND ", served!(), " = ANY(", $kinds, ") AND ", let_go!(), " AND ", unmanaged!())
     };
 }
 
@@ -63,11 +71,12 @@ macro_rules! claiming {
 UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, started_at = now(), run_at = NULL, astray = FALSE,
        deadline = now() + j.timeout_ms * interval '1 millisecond'
 FROM taken WHERE j.id = taken.id
-RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.kind, j.version, j.payload, j.batch_id, j.seq, j.generation,
+RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.key, j.kind, j.version, j.payload, j.batch_id, j.seq, j.generation,
           j.max_attempts, j.snoozes, j.max_snoozes, j.timeout_ms, j.retry, j.trace, j.created_at, j.queued_at, j.started_at"
         )
     };
 }
+pub(super) use {claiming, let_go, served, unmanaged};
 
 const CLAIM: &str = claiming!(concat!(
     "SELECT j.id FROM job j WHERE j.id = ANY($3) AND ",
@@ -79,7 +88,9 @@ const CLAIM: &str = claiming!(concat!(
 const STILL_QUEUED: &str = concat!(
     "SELECT j.id, ",
     served!(),
-    " = ANY($1) AS ours FROM job j WHERE j.id = ANY($2) AND j.state = 'queued' AND ",
+    " = ANY($1) AS ours, NOT (",
+    unmanaged!(),
+    ") AS managed FROM job j WHERE j.id = ANY($2) AND j.state = 'queued' AND ",
     let_go!()
 );
 
@@ -97,6 +108,8 @@ CROSS JOIN LATERAL (
     served!(),
     " = k.served AND (cardinality($2::text[]) = 0 OR j.queue = ANY($2)) AND ",
     let_go!(),
+    " AND ",
+    unmanaged!(),
     " ORDER BY j.lane, j.id LIMIT $3) AS head
 ORDER BY head.lane, head.id LIMIT $3"
 );
@@ -133,12 +146,13 @@ const CLAIM_NEXT: &str = claiming!(concat!(
 ));
 
 #[derive(FromRow)]
-struct ClaimedRow {
+pub(super) struct ClaimedRow {
     id: Uuid,
     attempt: i32,
     tenant: String,
     queue: String,
     lane: i16,
+    key: Option<String>,
     kind: String,
     version: i32,
     payload: String,
@@ -164,6 +178,7 @@ impl ClaimedRow {
             tenant: self.tenant,
             queue: self.queue,
             lane: lane_of(self.lane)?,
+            key: self.key,
             kind: self.kind,
             version: small(self.version),
             payload: from_json(&self.payload, &what)?,
@@ -203,8 +218,9 @@ pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])
         let mut late = Vec::new();
         for id in left {
             match queued.get(&id) {
-                Some(true) => report.busy.push(JobId(id)),
-                Some(false) => report.foreign.push(JobId(id)),
+                Some((_, true)) => report.managed.push(JobId(id)),
+                Some((true, false)) => report.busy.push(JobId(id)),
+                Some((false, false)) => report.foreign.push(JobId(id)),
                 None => late.push(id),
             }
         }
@@ -236,11 +252,11 @@ pub(super) async fn astray(conn: &mut PgConnection, claim: &Claim) -> Outcome<Ve
     Ok(ids.into_iter().map(JobId).collect())
 }
 
-/// Those that are queued still and not paused, each with whether the worker has its kind.
-async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outcome<HashMap<Uuid, bool>> {
-    let ids: Vec<(Uuid, bool)> =
+/// Those that are queued still and not paused, each with whether the worker has its kind, and whether it is managed.
+async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outcome<HashMap<Uuid, (bool, bool)>> {
+    let ids: Vec<(Uuid, bool, bool)> =
         sqlx::query_as(STILL_QUEUED).bind(&claim.kinds).bind(ids).fetch_all(&mut *work.conn).await?;
-    Ok(ids.into_iter().collect())
+    Ok(ids.into_iter().map(|(id, ours, managed)| (id, (ours, managed))).collect())
 }
 
 /// T3 from the store itself.
@@ -286,7 +302,8 @@ async fn shares(work: &mut Work<'_>, claim: &Claim) -> Outcome<Vec<(String, i64)
     Ok(shares)
 }
 
-fn enter(work: &mut Work<'_>, rows: Vec<ClaimedRow>, worker: WorkerId) -> Outcome<Vec<ClaimedJob>> {
+/// Enters claimed rows in the ledger.
+pub(super) fn enter(work: &mut Work<'_>, rows: Vec<ClaimedRow>, worker: WorkerId) -> Outcome<Vec<ClaimedJob>> {
     let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
     for row in &rows {
         *counts.entry((&row.tenant, &row.queue)).or_default() += 1;

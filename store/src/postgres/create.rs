@@ -126,6 +126,7 @@ impl PlanRow {
             tenant: self.tenant.clone(),
             queue: definition.queue.clone(),
             lane: definition.lane,
+            key: definition.key.clone(),
             run: RunAt::Now,
             max_attempts: definition.max_attempts.max(1),
             timeout: definition.timeout.0,

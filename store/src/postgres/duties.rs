@@ -11,6 +11,7 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::claim::{let_go, unmanaged};
 use super::fault::Outcome;
 use super::values::{count, from_json, seconds, state_of};
 use super::work::{Work, dispatch};
@@ -31,14 +32,19 @@ UPDATE outbox SET held_until = now() + interval '30 seconds' WHERE id IN (
     ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
 RETURNING id, purpose, queue, lane, jobs";
 
-const REDISPATCH: &str = "
+const REDISPATCH: &str = concat!(
+    "
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
 WHERE j.queue = $1 AND j.state = 'queued' AND NOT j.astray AND j.queued_at <= now() - make_interval(secs => $2)
-  AND (j.tenant, j.queue) NOT IN (SELECT tenant, name FROM queue WHERE paused)
-  AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))
+  AND ",
+    let_go!(),
+    " AND ",
+    unmanaged!(),
+    "
   AND j.id NOT IN (
       SELECT json_array_elements_text(o.jobs::json)::uuid FROM outbox o WHERE o.queue = $1 AND o.purpose = 'dispatch')
-ORDER BY j.lane, j.id LIMIT $3 FOR UPDATE SKIP LOCKED";
+ORDER BY j.lane, j.id LIMIT $3 FOR UPDATE SKIP LOCKED"
+);
 
 #[derive(FromRow)]
 pub(super) struct ReadyRow {

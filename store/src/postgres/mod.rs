@@ -18,6 +18,8 @@ mod fan_in;
 mod fault;
 mod held;
 mod hints;
+mod limits;
+mod managed;
 mod mend;
 mod poison;
 mod reconcile;
@@ -157,6 +159,10 @@ impl Store for PostgresStore {
 
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
         transact!(self, claim::claim_next, claim).await
+    }
+
+    async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim> {
+        transact!(self, managed::claim_managed, claim).await
     }
 
     async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
@@ -407,6 +413,34 @@ impl Store for PostgresStore {
 
     async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
         look!(self, schedules::backfills, tenant, schedule)
+    }
+
+    async fn managed(&self) -> Result<Managed> {
+        single!(self, limits::managed)
+    }
+
+    async fn limits(&self) -> Result<Vec<LimitView>> {
+        look!(self, limits::list)
+    }
+
+    async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
+        transact!(self, limits::save, save).await
+    }
+
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered> {
+        steer!(self, dry_run, limits::drop, (name, origin))
+    }
+
+    async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
+        transact!(self, limits::save_queue, (name, spec)).await
+    }
+
+    async fn raise_aged(&self, limit: u32) -> Result<Dispatched> {
+        transact!(self, limits::raise_aged, limit).await
+    }
+
+    async fn standing(&self, job: JobId) -> Result<JobStanding> {
+        look!(self, managed::standing, job)
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

@@ -19,23 +19,23 @@ use crate::error::StoreError;
 const INSERT: &str = "
 INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, max_snoozes, version, timeout_ms, retry, payload,
                  batch_id, seq, items, generation, idempotency_key, unique_key,
-                 unique_rule, unique_until, trace, created_at, run_at, queued_at, finished_at)
+                 unique_rule, unique_until, trace, key, created_at, run_at, queued_at, finished_at)
 SELECT i.id, i.tenant, i.queue, i.lane, i.kind, COALESCE(i.state, CASE WHEN i.due > now() THEN 'scheduled' ELSE 'queued' END),
        i.max_attempts, i.max_attempts, i.max_snoozes, i.version, i.timeout_ms, i.retry, i.payload,
        i.batch_id, i.seq, i.items,
        COALESCE(i.generation, (SELECT b.generation FROM batch b WHERE b.id = i.batch_id), 0), i.idempotency_key, i.unique_key,
-       i.unique_rule, now() + i.unique_ms * interval '1 millisecond', i.trace,
+       i.unique_rule, now() + i.unique_ms * interval '1 millisecond', i.trace, i.key,
        now(), CASE WHEN i.due > now() THEN i.due END, CASE WHEN i.due > now() THEN NULL ELSE now() END,
        CASE WHEN i.state = 'cancelled' THEN now() END
 FROM (SELECT u.*, COALESCE(u.run_at, now() + u.wait_ms * interval '1 millisecond') AS due
       FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::int[], $7::bigint[],
                   $8::text[], $9::text[], $10::uuid[], $11::bigint[], $12::bigint[], $13::int[],
                   $14::text[], $15::text[], $16::text[], $17::timestamptz[], $18::bigint[], $19::text[], $20::int[], $21::int[],
-                  $22::text[], $23::bigint[])
+                  $22::text[], $23::bigint[], $24::text[])
            AS u (id, tenant, queue, lane, kind, max_attempts, timeout_ms,
                  retry, payload, batch_id, seq, items, generation,
                  idempotency_key, unique_key, trace, run_at, wait_ms, state, max_snoozes, version,
-                 unique_rule, unique_ms)) AS i
+                 unique_rule, unique_ms, key)) AS i
 ON CONFLICT DO NOTHING
 RETURNING id, state";
 
@@ -46,6 +46,7 @@ pub(super) struct JobRows<'a> {
     tenants: Vec<std::borrow::Cow<'a, str>>,
     queues: Vec<std::borrow::Cow<'a, str>>,
     lanes: Vec<i16>,
+    keys: Vec<Option<std::borrow::Cow<'a, str>>>,
     kinds: Vec<std::borrow::Cow<'a, str>>,
     max_attempts: Vec<i32>,
     timeouts: Vec<i64>,
@@ -98,6 +99,7 @@ impl<'a> JobRows<'a> {
         self.tenants.push(plain(&job.tenant));
         self.queues.push(plain(&job.queue));
         self.lanes.push(job.lane.rank());
+        self.keys.push(job.key.as_deref().map(plain));
         self.kinds.push(plain(&job.kind));
         self.max_attempts.push(int(job.max_attempts));
         self.timeouts.push(millis(job.timeout).max(1));
@@ -163,7 +165,7 @@ impl<'a> JobRows<'a> {
             .bind(&self.versions)
             .bind(&self.unique_rules)
             .bind(&self.unique_periods)
-            .bind(&self.versions)
+            .bind(&self.keys)
             .fetch_all(&mut *work.conn)
             .await?;
         let inserted: HashMap<Uuid, JobState> =

@@ -35,12 +35,12 @@ SELECT seq, generation, result FROM result WHERE batch_id = $1 AND seq > $2 ORDE
 
 /// The columns of a list; one job has its payload beside them.
 const JOBS: &str = "
-SELECT id, tenant, queue, lane, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
+SELECT id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        NULL::text AS payload, output, error, worker_id, created_at, run_at, started_at, finished_at
 FROM job WHERE tenant = ";
 
 const JOB: &str = "
-SELECT id, tenant, queue, lane, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
+SELECT id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        payload, output, error, worker_id, created_at, run_at, started_at, finished_at
 FROM job WHERE tenant = $1 AND id = $2";
 
@@ -145,6 +145,7 @@ struct JobRow {
     tenant: String,
     queue: String,
     lane: i16,
+    key: Option<String>,
     kind: String,
     version: i32,
     state: String,
@@ -176,6 +177,7 @@ impl JobRow {
             output: self.output.map(|text| from_json(&text, &what)).transpose()?,
             tenant: self.tenant,
             queue: self.queue,
+            key: self.key,
             kind: self.kind,
             version: small(self.version),
             attempt: small(self.attempt),
@@ -319,6 +321,9 @@ pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Pag
     }
     if let Some(kind) = &filter.kind {
         query.push(" AND kind = ").push_bind(plain(kind));
+    }
+    if let Some(key) = &filter.key {
+        query.push(" AND key = ").push_bind(plain(key));
     }
     if let Some(batch) = filter.batch {
         query.push(" AND batch_id = ").push_bind(batch.0);

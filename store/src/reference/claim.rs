@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Fence, JobState, served};
 
+use super::limits::managed;
 use super::poison::is_unknown;
 use super::state::{Job, Standing, State, later};
 use super::transition::Transition;
@@ -16,17 +17,20 @@ pub(super) fn claim(store: &ReferenceStore, claim: &Claim, ids: &[JobId]) -> Res
     let mut t = Transition::begin(store);
     // A message may come twice.
     let named: BTreeSet<JobId> = ids.iter().copied().collect();
-    let may_run: Vec<&Job> = named
-        .iter()
-        .filter_map(|id| t.state.jobs.get(id))
-        .map(|job| &**job)
-        .filter(|job| may(store, &t.state, claim, job))
-        .collect();
+    let managed = managed(&t.state);
+    let free = |job: &Job| may(store, &t.state, claim, job) && !managed.has(&job.queue, &job.kind);
+    let jobs = named.iter().filter_map(|id| t.state.jobs.get(id)).map(|job| &**job);
+    let may_run: Vec<&Job> = jobs.filter(|job| free(job)).collect();
     let chosen = first(may_run, claim.limit);
     let mut report = ClaimReport { claimed: take(&mut t, claim, &chosen), ..ClaimReport::default() };
     let taken: BTreeSet<JobId> = report.claimed.iter().map(|job| job.fence.job).collect();
     for id in named.difference(&taken) {
         match t.state.jobs.get(id) {
+            Some(job)
+                if job.state == JobState::Queued && managed.has(&job.queue, &job.kind) && !t.state.paused(job) =>
+            {
+                report.managed.push(*id);
+            }
             Some(job) if may(store, &t.state, claim, job) => report.busy.push(*id),
             Some(job) if job.state == JobState::Queued && !serves(claim, job) && !t.state.paused(job) => {
                 report.foreign.push(*id);
@@ -48,14 +52,16 @@ pub(super) fn claim_next(store: &ReferenceStore, claim: &Claim) -> Result<Vec<Cl
     let mut t = Transition::begin(store);
     let wanted = |job: &&Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
     let queued = t.state.jobs.values().map(|job| &**job).filter(|job| job.state == JobState::Queued).filter(wanted);
-    let chosen = first(queued.filter(|job| may(store, &t.state, claim, job)).collect(), claim.limit);
+    let managed = managed(&t.state);
+    let free = queued.filter(|job| !managed.has(&job.queue, &job.kind));
+    let chosen = first(free.filter(|job| may(store, &t.state, claim, job)).collect(), claim.limit);
     let claimed = take(&mut t, claim, &chosen);
     t.commit()?;
     Ok(claimed)
 }
 
 /// Whether whoever has handlers for these kinds may claim a job.
-fn may(store: &ReferenceStore, state: &State, claim: &Claim, job: &Job) -> bool {
+pub(super) fn may(store: &ReferenceStore, state: &State, claim: &Claim, job: &Job) -> bool {
     let free = job.state == JobState::Queued
         || (!store.keeps(Clause::ClaimOnce) && job.state == JobState::Running && job.attempt < job.max_attempts);
     free && serves(claim, job) && !state.paused(job)
@@ -69,7 +75,9 @@ pub(super) fn astray(store: &ReferenceStore, claim: &Claim) -> Vec<JobId> {
     let t = Transition::begin(store);
     let wanted = |job: &&Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
     let astray = t.state.jobs.values().map(|job| &**job).filter(|job| job.astray && job.state == JobState::Queued);
-    let ours = astray.filter(wanted).filter(|job| serves(claim, job) && !t.state.paused(job));
+    let managed = managed(&t.state);
+    let free = astray.filter(wanted).filter(|job| !managed.has(&job.queue, &job.kind));
+    let ours = free.filter(|job| serves(claim, job) && !t.state.paused(job));
     first(ours.collect(), claim.limit)
 }
 
@@ -81,7 +89,7 @@ fn first(mut jobs: Vec<&Job>, limit: u32) -> Vec<JobId> {
 
 /// Makes jobs `running`. An incarnation that is over claims nothing: it may not know yet, and nobody would rescue
 /// what it took a second time.
-fn take(t: &mut Transition<'_>, claim: &Claim, chosen: &[JobId]) -> Vec<ClaimedJob> {
+pub(super) fn take(t: &mut Transition<'_>, claim: &Claim, chosen: &[JobId]) -> Vec<ClaimedJob> {
     let over = t.state.workers.get(&claim.worker).is_some_and(|worker| worker.standing != Standing::Alive);
     if over && t.store.keeps(Clause::ClaimerIsAlive) {
         return Vec::new();
@@ -109,6 +117,7 @@ fn claimed_job(job: &Job, claim: &Claim, t: &Transition<'_>) -> ClaimedJob {
         tenant: job.tenant.clone(),
         queue: job.queue.clone(),
         lane: job.lane,
+        key: job.key.clone(),
         kind: job.kind.clone(),
         version: job.version,
         payload: job.payload.clone(),

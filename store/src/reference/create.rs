@@ -127,6 +127,7 @@ pub(super) fn chunk_job(t: &Transition<'_>, batch: &Batch, chunk: &NewChunk) -> 
         tenant: batch.tenant.clone(),
         queue: definition.queue.clone(),
         lane: definition.lane,
+        key: definition.key.clone(),
         max_attempts: definition.max_attempts.max(1),
         timeout: definition.timeout.0,
         retry: definition.retry.clone(),

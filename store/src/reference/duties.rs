@@ -76,12 +76,13 @@ pub(super) fn redispatch(store: &ReferenceStore, queue: &str, older_than: Durati
     }
     let mut t = Transition::begin(store);
     let before = ago(t.now, older_than);
+    let managed = super::limits::managed(&t.state);
     let rows = t.state.outbox.values().filter(|row| row.purpose == Purpose::Dispatch && row.queue == queue);
     let waiting: BTreeSet<JobId> = rows.flat_map(|row| row.jobs.iter().copied()).collect();
     let queued = t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue && !job.astray);
     let mut lost: Vec<Arc<Job>> = queued
         .filter(|job| job.queued_at.is_some_and(|at| at <= before))
-        .filter(|job| !t.state.paused(job) && !waiting.contains(&job.id))
+        .filter(|job| !t.state.paused(job) && !waiting.contains(&job.id) && !managed.has(&job.queue, &job.kind))
         .cloned()
         .collect();
     lost.sort_by_key(|job| (job.lane, job.id));

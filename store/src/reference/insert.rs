@@ -29,6 +29,8 @@ pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
         tenant: asked.tenant.clone(),
         queue: asked.queue.clone(),
         lane: asked.lane,
+        key: asked.key.clone(),
+        aged_at: None,
         kind: asked.kind.clone(),
         version: asked.version.max(1),
         astray: false,

@@ -17,6 +17,7 @@ mod email;
 mod events;
 mod fan_in;
 mod insert;
+mod limits;
 mod mend;
 mod poison;
 mod reconcile;
@@ -173,6 +174,10 @@ impl Store for ReferenceStore {
 
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
         claim::claim_next(self, claim)
+    }
+
+    async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim> {
+        limits::claim_managed(self, claim)
     }
 
     async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
@@ -421,6 +426,34 @@ impl Store for ReferenceStore {
 
     async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
         Ok(schedules::backfills(self, tenant, schedule))
+    }
+
+    async fn managed(&self) -> Result<Managed> {
+        Ok(limits::seen(self))
+    }
+
+    async fn limits(&self) -> Result<Vec<LimitView>> {
+        Ok(limits::list(self))
+    }
+
+    async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
+        limits::save(self, save)
+    }
+
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered> {
+        limits::drop(self, name, origin, dry_run)
+    }
+
+    async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
+        limits::save_queue(self, name, spec)
+    }
+
+    async fn raise_aged(&self, limit: u32) -> Result<Dispatched> {
+        limits::raise_aged(self, limit)
+    }
+
+    async fn standing(&self, job: JobId) -> Result<JobStanding> {
+        Ok(limits::standing(self, job))
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

@@ -13,6 +13,7 @@ use gristmill_core::chunk::SourceStamp;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Lane};
+use gristmill_core::limit::{Buckets, LimitSpec, QueueSpec, Turns};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::unique::Unique;
 use serde_json::Value;
@@ -21,7 +22,8 @@ use uuid::Builder;
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{
-    AttemptView, EmailRecord, NewWorker, PauseView, PoisonMessage, Purpose, QuarantineView, ScheduleView, StoredResult,
+    AttemptView, EmailRecord, LimitOrigin, NewWorker, PauseView, PoisonMessage, Purpose, QuarantineView, ScheduleView,
+    StoredResult,
 };
 
 /// A name that belongs to a tenant: of a queue, or a key.
@@ -51,7 +53,20 @@ pub(super) struct State {
     pub(super) poison: BTreeMap<i64, Arc<PoisonMessage>>,
     /// Batches that were taken back, each with its first and its last job.
     pub(super) discarded: Vec<(BatchId, JobId, JobId)>,
+    /// Limits, and what is said of queues.
+    pub(super) limits: BTreeMap<String, LimitRow>,
+    pub(super) queue_specs: BTreeMap<String, QueueSpec>,
+    pub(super) buckets: Buckets,
+    pub(super) turns: Turns,
     pub(super) ids: Ids,
+}
+
+/// A limit, and where it was made.
+#[derive(Debug, Clone)]
+pub(super) struct LimitRow {
+    pub(super) origin: LimitOrigin,
+    pub(super) spec: LimitSpec,
+    pub(super) updated_at: Instant,
 }
 
 impl State {
@@ -73,6 +88,10 @@ impl State {
             tables: BTreeMap::new(),
             poison: BTreeMap::new(),
             discarded: Vec::new(),
+            limits: BTreeMap::new(),
+            queue_specs: BTreeMap::new(),
+            buckets: Buckets::new(),
+            turns: Turns::new(),
             ids: Ids { seed, drawn: 0, rows: 0 },
         }
     }
@@ -115,6 +134,9 @@ pub(super) struct Job {
     pub(super) tenant: String,
     pub(super) queue: String,
     pub(super) lane: Lane,
+    pub(super) key: Option<String>,
+    /// When waiting moved it up a lane.
+    pub(super) aged_at: Option<Instant>,
     pub(super) kind: String,
     pub(super) version: u32,
     /// Its message went to a worker that lacks its kind or version.

@@ -84,6 +84,7 @@ pub(super) fn jobs(store: &ReferenceStore, filter: &JobFilter, page: &Page) -> R
         .filter(|job| filter.states.is_empty() || filter.states.contains(&job.state))
         .filter(|job| filter.queue.as_ref().is_none_or(|queue| *queue == job.queue))
         .filter(|job| filter.kind.as_ref().is_none_or(|kind| *kind == job.kind))
+        .filter(|job| filter.key.is_none() || filter.key == job.key)
         .filter(|job| filter.batch.is_none() || filter.batch == job.batch)
         .filter(|job| filter.since.is_none_or(|since| job.finished_at.is_some_and(|at| at >= since)))
         .filter(|job| {
@@ -193,6 +194,7 @@ fn job_view(job: &Job) -> JobView {
         tenant: job.tenant.clone(),
         queue: job.queue.clone(),
         lane: job.lane,
+        key: job.key.clone(),
         kind: job.kind.clone(),
         version: job.version,
         state: job.state,

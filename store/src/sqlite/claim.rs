@@ -1,4 +1,4 @@
-//! T3: queued jobs become somebody's.
+//! T3: queued jobs become somebody's; those that limits and turns decide about in [`super::managed`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -28,10 +28,25 @@ macro_rules! let_go {
     };
 }
 
+/// That job `j` is not claimed by limits and turns.
+macro_rules! unmanaged {
+    () => {
+        "j.queue NOT IN (SELECT name FROM managed WHERE scope = 'queue')
+         AND j.kind NOT IN (SELECT name FROM managed WHERE scope = 'kind')"
+    };
+}
+
 /// Whether job `j` may be claimed by whoever has handlers for the kinds in `?4`.
-macro_rules! claimable {
+macro_rules! may_run {
     () => {
         concat!("j.state = 'queued' AND ", served!(), " IN (SELECT value FROM json_each(?4)) AND ", let_go!())
+    };
+}
+
+/// The same where limits and turns do not decide.
+macro_rules! claimable {
+    () => {
+        concat!(may_run!(), " AND ", unmanaged!())
     };
 }
 
@@ -45,11 +60,12 @@ macro_rules! claim {
              WHERE id IN (",
             $choice,
             ") AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = ?2 AND w.state <> 'alive')
-             RETURNING id, tenant, queue, lane, kind, version, payload, batch_id, seq, generation, attempt, max_attempts,
+             RETURNING id, tenant, queue, lane, key, kind, version, payload, batch_id, seq, generation, attempt, max_attempts,
                          snoozes, max_snoozes, timeout_ms, retry, trace, created_at, queued_at, started_at"
         )
     };
 }
+pub(super) use {claim as claiming, let_go, may_run, served, unmanaged};
 
 pub(super) async fn claim(store: &SqliteStore, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
     if ids.is_empty() {
@@ -75,19 +91,21 @@ pub(super) async fn claim(store: &SqliteStore, claim: &Claim, ids: &[JobId]) -> 
         let statement = concat!(
             "SELECT j.id, ",
             served!(),
-            " IN (SELECT value FROM json_each(?4)) AS ours
+            " IN (SELECT value FROM json_each(?4)) AS ours, NOT (",
+            unmanaged!(),
+            ") AS managed
              FROM json_each(?5) e CROSS JOIN job j ON j.id = unhex(e.value, '-') WHERE j.state = 'queued' AND ",
             let_go!(),
             " AND ?1 IS NOT NULL AND ?2 IS NOT NULL AND ?3 IS NOT NULL"
         );
         let left = t.rows(with(sqlx::query(statement), &t, claim)?.bind(asked)).await?;
-        let left: HashMap<JobId, bool> =
-            left.iter().map(|row| Ok((row::id(row, "id")?, row::flag(row, "ours")?))).collect::<Result<_>>()?;
+        let left: HashMap<JobId, (bool, bool)> = left.iter().map(still).collect::<Result<_>>()?;
         let mut late = Vec::new();
         for id in ids.into_iter().filter(|id| !taken.contains(id)) {
             match left.get(&id) {
-                Some(true) => report.busy.push(id),
-                Some(false) => report.foreign.push(id),
+                Some((_, true)) => report.managed.push(id),
+                Some((true, false)) => report.busy.push(id),
+                Some((false, false)) => report.foreign.push(id),
                 None => late.push(id),
             }
         }
@@ -97,6 +115,11 @@ pub(super) async fn claim(store: &SqliteStore, claim: &Claim, ids: &[JobId]) -> 
     }
     t.commit().await?;
     Ok(report)
+}
+
+/// A job that is queued still: whether the worker has its kind, and whether it is managed.
+fn still(row: &SqliteRow) -> Result<(JobId, (bool, bool))> {
+    Ok((row::id(row, "id")?, (row::flag(row, "ours")?, row::flag(row, "managed")?)))
 }
 
 /// Notes jobs whose message has come to a worker that cannot run them.
@@ -118,6 +141,8 @@ pub(super) async fn astray(store: &SqliteStore, claim: &Claim) -> Result<Vec<Job
         " IN (SELECT value FROM json_each(?1))
            AND (?2 = '[]' OR j.queue IN (SELECT value FROM json_each(?2))) AND ",
         let_go!(),
+        " AND ",
+        unmanaged!(),
         " ORDER BY j.lane, j.id LIMIT ?3"
     );
     let query = sqlx::query(statement).bind(check::json(&claim.kinds)?).bind(check::json(&claim.queues)?);
@@ -139,7 +164,8 @@ pub(super) async fn claim_next(store: &SqliteStore, claim: &Claim) -> Result<Vec
                     SELECT DISTINCT c.queue FROM queue_count c
                     WHERE c.state = 'queued' AND c.jobs > 0
                       AND (?5 = '[]' OR c.queue IN (SELECT value FROM json_each(?5)))
-                      AND NOT EXISTS (SELECT 1 FROM queue p WHERE p.tenant = c.tenant AND p.name = c.queue AND p.paused)),
+                      AND NOT EXISTS (SELECT 1 FROM queue p WHERE p.tenant = c.tenant AND p.name = c.queue AND p.paused)
+                      AND c.queue NOT IN (SELECT name FROM managed WHERE scope = 'queue')),
                  l(lane) AS (VALUES (0), (1), (2))
             SELECT n.id, n.lane FROM q CROSS JOIN l CROSS JOIN job n
             WHERE n.id IN (SELECT j.id FROM job j WHERE j.queue = q.name AND j.lane = l.lane AND ",
@@ -155,18 +181,18 @@ pub(super) async fn claim_next(store: &SqliteStore, claim: &Claim) -> Result<Vec
 
 /// Whether anything is queued at all: a look by a reader, so that an idle worker does not keep the
 /// one writer busy.
-async fn waiting(store: &SqliteStore) -> Result<bool> {
+pub(super) async fn waiting(store: &SqliteStore) -> Result<bool> {
     let statement = "SELECT EXISTS (SELECT 1 FROM queue_count WHERE state = 'queued' AND jobs > 0)";
     sqlx::query_scalar(statement).fetch_one(&store.readers).await.map_err(super::error::database)
 }
 
 /// Binds what both statements share: `?1` now, `?2` worker, `?3` limit, `?4` kinds.
-fn with(query: Query, t: &Transition<'_>, claim: &Claim) -> Result<Query> {
+pub(super) fn with(query: Query, t: &Transition<'_>, claim: &Claim) -> Result<Query> {
     Ok(query.bind(t.now).bind(claim.worker.0).bind(claim.limit).bind(check::json(&claim.kinds)?))
 }
 
 /// Runs a claim and notes what it moved, by lane and age.
-async fn take(t: &mut Transition<'_>, claim: &Claim, query: Query) -> Result<Vec<ClaimedJob>> {
+pub(super) async fn take(t: &mut Transition<'_>, claim: &Claim, query: Query) -> Result<Vec<ClaimedJob>> {
     let rows = t.rows(query).await?;
     let mut retries = HashMap::new();
     let mut claimed: Vec<ClaimedJob> =
@@ -199,6 +225,7 @@ fn claimed_job(
         tenant: row::get(row, "tenant")?,
         queue: row::get(row, "queue")?,
         lane: row::lane(row)?,
+        key: row::get(row, "key")?,
         kind: row::get(row, "kind")?,
         version: row::number(row, "version")?,
         payload: row::json(row, "payload")?,

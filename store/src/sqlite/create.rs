@@ -111,6 +111,7 @@ pub(super) fn chunk_row(common: &Common, definition: &BatchDefinition, chunk: &N
         tenant: common.tenant.clone(),
         queue: definition.queue.clone(),
         lane: definition.lane,
+        key: definition.key.clone(),
         kind: "chunk".to_owned(),
         state: common.state,
         max_attempts: definition.max_attempts.max(1),

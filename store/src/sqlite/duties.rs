@@ -5,6 +5,7 @@ use std::time::Duration;
 use gristmill_core::job::JobState;
 use sqlx::sqlite::SqliteRow;
 
+use super::claim::{let_go, unmanaged};
 use super::row::{self, moved_columns};
 use super::transition::{Transition, later};
 use super::{SqliteStore, error};
@@ -95,14 +96,16 @@ pub(super) async fn redispatch(
         return Ok(Dispatched::default());
     }
     let mut t = Transition::begin(store).await?;
-    let statement = "
-        SELECT j.id, j.lane FROM job j
-        WHERE j.state = 'queued' AND NOT j.astray AND j.queue = ?1 AND j.queued_at <= ?2
-          AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
-          AND (j.batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = j.batch_id AND b.paused))
-          AND j.id NOT IN (SELECT unhex(e.value, '-') FROM outbox o, json_each(o.jobs) e
+    let statement = concat!(
+        "SELECT j.id, j.lane FROM job j
+         WHERE j.state = 'queued' AND NOT j.astray AND j.queue = ?1 AND j.queued_at <= ?2 AND ",
+        let_go!(),
+        " AND ",
+        unmanaged!(),
+        " AND j.id NOT IN (SELECT unhex(e.value, '-') FROM outbox o, json_each(o.jobs) e
                            WHERE o.purpose = 'dispatch' AND o.queue = ?1)
-        ORDER BY j.lane, j.id LIMIT ?3";
+        ORDER BY j.lane, j.id LIMIT ?3"
+    );
     let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
     let query = sqlx::query(statement).bind(queue.to_owned()).bind(t.now.saturating_sub(age)).bind(limit);
     for row in &t.rows(query).await? {

@@ -97,6 +97,7 @@ pub(super) fn aggregate(
         tenant,
         queue: queue.unwrap_or_else(|| gristmill_core::job::DEFAULT_QUEUE.to_owned()),
         lane: Lane::High,
+        key: None,
         kind: "aggregate".to_owned(),
         state: JobState::Queued,
         max_attempts: ATTEMPTS,

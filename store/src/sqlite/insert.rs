@@ -20,6 +20,7 @@ pub(super) struct JobRow {
     pub(super) tenant: String,
     pub(super) queue: String,
     pub(super) lane: Lane,
+    pub(super) key: Option<String>,
     pub(super) kind: String,
     pub(super) state: JobState,
     pub(super) max_attempts: u32,
@@ -50,7 +51,7 @@ pub(super) struct UniqueColumns {
 impl Serialize for JobRow {
     /// An array rather than an object: a third of the text, and found by position.
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_tuple(22)?;
+        let mut row = serializer.serialize_tuple(23)?;
         row.serialize_element(&self.id)?;
         row.serialize_element(&self.tenant)?;
         row.serialize_element(&self.queue)?;
@@ -73,7 +74,7 @@ impl Serialize for JobRow {
         row.serialize_element(&self.version)?;
         row.serialize_element(&self.unique.as_ref().and_then(|unique| unique.rule.as_ref()))?;
         row.serialize_element(&self.unique.as_ref().and_then(|unique| unique.until))?;
-        row.serialize_element(&self.version)?;
+        row.serialize_element(&self.key)?;
         row.end()
     }
 }
@@ -87,6 +88,7 @@ impl JobRow {
             tenant: job.tenant.clone(),
             queue: job.queue.clone(),
             lane: job.lane,
+            key: job.key.clone(),
             kind: job.kind.clone(),
             state: if run_at.is_some() { JobState::Scheduled } else { JobState::Queued },
             max_attempts: job.max_attempts,
@@ -137,15 +139,15 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
     let statement = "
         INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, timeout_ms, retry, payload,
                          batch_id, seq, items, generation, idempotency_key, unique_key, trace, run_at, max_snoozes, version,
-                         unique_rule, unique_until, created_at, queued_at, finished_at)
+                         unique_rule, unique_until, key, created_at, queued_at, finished_at)
         SELECT unhex(value ->> 0, '-'), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
                value ->> 6, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
                unhex(value ->> 10, '-'), value ->> 11, value ->> 12,
                CASE WHEN value ->> 13 IS NOT NULL THEN value ->> 13 WHEN value ->> 10 IS NULL THEN 0
                     ELSE coalesce((SELECT generation FROM batch WHERE id = unhex(value ->> 10, '-')), 0) END,
                value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, value ->> 21,
-               ?2, CASE value ->> 5 WHEN 'queued' THEN ?2 END, CASE value ->> 5 WHEN 'cancelled' THEN ?2 END
-        FROM json_each(?1) WHERE true ORDER BY key
+               value ->> 22, ?2, CASE value ->> 5 WHEN 'queued' THEN ?2 END, CASE value ->> 5 WHEN 'cancelled' THEN ?2 END
+        FROM json_each(?1) AS e WHERE true ORDER BY e.key
         ON CONFLICT DO NOTHING
         RETURNING id";
     let asked = check::json(rows)?;

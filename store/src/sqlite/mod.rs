@@ -13,7 +13,9 @@ mod error;
 mod events;
 mod fan_in;
 mod insert;
+mod limits;
 mod lock;
+mod managed;
 mod mend;
 mod poison;
 mod reconcile;
@@ -260,6 +262,10 @@ impl Store for SqliteStore {
 
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
         claim::claim_next(self, claim).await
+    }
+
+    async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim> {
+        managed::claim_managed(self, claim).await
     }
 
     async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
@@ -516,6 +522,34 @@ impl Store for SqliteStore {
 
     async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
         schedules::backfills(self, tenant, schedule).await
+    }
+
+    async fn managed(&self) -> Result<Managed> {
+        limits::managed(self).await
+    }
+
+    async fn limits(&self) -> Result<Vec<LimitView>> {
+        limits::list(self).await
+    }
+
+    async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
+        limits::save(self, save).await
+    }
+
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered> {
+        limits::drop(self, name, origin, dry_run).await
+    }
+
+    async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
+        limits::save_queue(self, name, spec).await
+    }
+
+    async fn raise_aged(&self, limit: u32) -> Result<Dispatched> {
+        limits::raise_aged(self, limit).await
+    }
+
+    async fn standing(&self, job: JobId) -> Result<JobStanding> {
+        managed::standing(self, job).await
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

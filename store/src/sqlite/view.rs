@@ -23,7 +23,7 @@ use crate::{
 const PAGE_ROWS_MAX: u32 = 1_000;
 
 /// What a list shows of a job: everything but the payload, which may be large.
-const JOB_COLUMNS: &str = "id, tenant, queue, lane, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items, \
+const JOB_COLUMNS: &str = "id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items, \
                            output, error, worker_id, created_at, run_at, started_at, finished_at";
 
 pub(super) async fn batch(store: &SqliteStore, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
@@ -124,6 +124,9 @@ pub(super) async fn jobs(store: &SqliteStore, filter: &JobFilter, page: &Page) -
     }
     if let Some(kind) = &filter.kind {
         query.push(" AND kind = ").push_bind(kind.clone());
+    }
+    if let Some(key) = &filter.key {
+        query.push(" AND key = ").push_bind(key.clone());
     }
     if let Some(batch) = filter.batch {
         query.push(" AND batch_id = ").push_bind(batch.0);
@@ -282,6 +285,7 @@ fn job_view(row: &SqliteRow) -> Result<JobView> {
         tenant: row::get(row, "tenant")?,
         queue: row::get(row, "queue")?,
         lane: row::lane(row)?,
+        key: row::get(row, "key")?,
         kind: row::get(row, "kind")?,
         version: row::number(row, "version")?,
         state: row::word(row, "state")?,

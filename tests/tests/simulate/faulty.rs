@@ -197,6 +197,11 @@ macro_rules! plain {
                 self.call("claim_next", self.inner.claim_next(claim), |jobs| self.claimed(jobs)).await
             }
 
+            async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim> {
+                self.world.history(|history| history.works(&self.process.name, claim.worker));
+                self.call("claim_managed", self.inner.claim_managed(claim), |found| self.claimed(&found.claimed)).await
+            }
+
             async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
                 self.call("complete", self.inner.complete(completions), |report| {
                     self.world.completed(&self.process, completions, report);
@@ -290,5 +295,12 @@ plain! {
     backfill(backfill: &NewBackfill) -> u64;
     steer_backfill(tenant: &str, id: Uuid, paused: Option<bool>) -> u64;
     backfills(tenant: &str, schedule: &str) -> Vec<BackfillView>;
+    managed() -> Managed;
+    limits() -> Vec<LimitView>;
+    save_limit(save: &SaveLimit) -> (LimitView, Dispatched);
+    drop_limit(name: &str, origin: LimitOrigin, dry_run: bool) -> Steered;
+    save_queue(name: &str, spec: &QueueSpec) -> Dispatched;
+    raise_aged(limit: u32) -> Dispatched;
+    standing(job: JobId) -> JobStanding;
     lead(name: &str, holder: WorkerId, lease: Duration) -> Option<i64>;
 }

@@ -27,6 +27,11 @@ impl Process {
         Self { stop, process }
     }
 
+    /// Ends it in whatever it is doing: a claim that waits for its next poll would be waited for by a stop.
+    pub(crate) fn kill(self) {
+        self.process.abort();
+    }
+
     pub(crate) async fn stop(self) -> Report {
         self.stop.send(()).expect("the worker still runs");
         self.process.await.expect("no panic").expect("an orderly end")

@@ -2,6 +2,7 @@
 
 mod endings;
 mod ground;
+mod limits;
 mod loops;
 mod messages;
 mod pausing;

@@ -1,0 +1,273 @@
+//! Limits and turns as the store keeps them, and what the databases share of deciding by them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use gristmill_core::Instant;
+use gristmill_core::id::JobId;
+use gristmill_core::job::{ClaimedJob, Lane};
+use gristmill_core::limit::gcra::Rate;
+use gristmill_core::limit::{Buckets, Choice, Facts, Group, Key, Running};
+pub use gristmill_core::limit::{Hindrance, Limit, LimitSpec, QueueSpec};
+use serde::Serialize;
+
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::schedules::ScheduleOrigin;
+
+/// Where a limit was made: the same places as a schedule's.
+pub type LimitOrigin = ScheduleOrigin;
+
+/// The most keys of one kind in one lane of a queue that one claim looks at. Where more wait, and a limit holds all of
+/// these back, the next claim looks at the next ones.
+pub(crate) const KEYS_LOOK: i64 = 1_000;
+
+/// How many jobs of a lane are looked at when those are raised that have waited too long: the oldest so many.
+pub(crate) const AGED_LOOK: i64 = 1_000;
+
+/// The most waiting ids that are put on the road when a queue is managed no more; the probe brings what is left.
+pub(crate) const UNMANAGED_MAX: i64 = 20_000;
+
+/// The most keys that a view of a limit names.
+pub(crate) const USES_MAX: usize = 100;
+
+/// A limit to be made or changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SaveLimit {
+    /// What it is called.
+    pub name: String,
+    /// Where it is made.
+    pub origin: LimitOrigin,
+    /// What it allows.
+    pub spec: LimitSpec,
+}
+
+/// A limit as people see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LimitView {
+    /// What it is called; also its key in lists.
+    pub name: String,
+    /// Where it was made.
+    pub origin: LimitOrigin,
+    /// What it allows.
+    pub spec: LimitSpec,
+    /// When it was last changed.
+    pub updated_at: Instant,
+    /// How many jobs that fall under it run now.
+    pub running: u64,
+    /// The same for each key, where it holds for each by itself: the hundred that run the most.
+    pub uses: Vec<LimitUse>,
+}
+
+/// How much of a limit one key uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitUse {
+    /// Whose jobs.
+    pub tenant: String,
+    /// Of which key; empty are those without one.
+    pub key: String,
+    /// How many of them run now.
+    pub running: u64,
+}
+
+/// Which queues and kinds are claimed by limits and turns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Managed {
+    /// All jobs on these queues.
+    pub queues: BTreeSet<String>,
+    /// All jobs of these kinds, on whatever queue.
+    pub kinds: BTreeSet<String>,
+    /// What is said of queues, where anything is.
+    pub specs: BTreeMap<String, QueueSpec>,
+}
+
+impl Managed {
+    /// What follows from limits and from what is said of queues.
+    pub(crate) fn of<'a>(limits: impl IntoIterator<Item = &'a LimitSpec>, specs: BTreeMap<String, QueueSpec>) -> Self {
+        let fair = specs.iter().filter(|(_, spec)| spec.fair).map(|(name, _)| name.clone());
+        let mut managed = Self { queues: fair.collect(), ..Self::default() };
+        for spec in limits {
+            if spec.queues.is_empty() {
+                managed.kinds.extend(spec.kinds.iter().cloned());
+            } else {
+                managed.queues.extend(spec.queues.iter().cloned());
+            }
+        }
+        Self { specs, ..managed }
+    }
+
+    /// Whether anything is.
+    pub fn any(&self) -> bool {
+        !self.queues.is_empty() || !self.kinds.is_empty()
+    }
+
+    /// Whether jobs of this kind on this queue are.
+    pub fn has(&self, queue: &str, kind: &str) -> bool {
+        self.queues.contains(queue) || self.kinds.contains(kind)
+    }
+
+    /// Queues and kinds that were and are no more.
+    pub(crate) fn freed(&self, now: &Self) -> (Vec<String>, Vec<String>) {
+        let gone = |was: &BTreeSet<String>, is: &BTreeSet<String>| was.difference(is).cloned().collect();
+        (gone(&self.queues, &now.queues), gone(&self.kinds, &now.kinds))
+    }
+}
+
+/// What a claim by limits and turns found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ManagedClaim {
+    /// Claimed: run them. By lane and age.
+    pub claimed: Vec<ClaimedJob>,
+    /// After so long the first of those that wait for a rate may begin.
+    pub wait: Option<Duration>,
+}
+
+/// What of a job's waiting only the store can say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JobStanding {
+    /// The limits that keep it from beginning just now.
+    pub hindrances: Vec<Hindrance>,
+    /// Whether it is committed but not yet published to the broker.
+    pub in_outbox: bool,
+}
+
+/// Refuses a limit that cannot be kept.
+pub(crate) fn check_limit(save: &SaveLimit) -> Result<()> {
+    check::name("limit", &save.name)?;
+    for queue in &save.spec.queues {
+        check::name("queue", queue)?;
+    }
+    for kind in &save.spec.kinds {
+        check::name("kind", kind)?;
+    }
+    save.spec.check().map_err(|wrong| match wrong.key {
+        "" => StoreError::Invalid(format!("limit `{}` {}", save.name, wrong.message)),
+        _ => StoreError::Invalid(format!("limit `{}`: {wrong}", save.name)),
+    })
+}
+
+/// The furthest that a rate may be used up, in microseconds from now. What was used up under other terms counts as no more
+/// than that: a limit that is raised does not make wait for what the old one had promised.
+pub(crate) fn used_most_micros(spec: &LimitSpec) -> i64 {
+    spec.interval_micros().map_or(0, |interval| interval.saturating_mul(i64::from(spec.burst())))
+}
+
+/// Refuses to let a command change what the configuration says, and the other way round.
+pub(crate) fn check_origin(name: &str, was: Option<LimitOrigin>, is: LimitOrigin) -> Result<()> {
+    match was {
+        Some(was) if was != is => Err(StoreError::Conflict(match was {
+            LimitOrigin::File => format!(
+                "limit `{name}` is in the configuration; change [limit.{name}] there, the scheduler follows the file"
+            ),
+            LimitOrigin::Command => {
+                format!("limit `{name}` was made by a command; drop it with `gristmill limit drop {name}` first")
+            }
+        })),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A limit with what of it is in use.
+pub(crate) fn limit_view(
+    name: String,
+    origin: LimitOrigin,
+    spec: LimitSpec,
+    updated_at: Instant,
+    running: &[Running],
+) -> LimitView {
+    let mut uses: BTreeMap<&Key, u64> = BTreeMap::new();
+    for some in running.iter().filter(|some| spec.covers(&some.queue, &some.kind)) {
+        *uses.entry(&some.key).or_default() += some.jobs;
+    }
+    let total = uses.values().sum();
+    let mut uses: Vec<LimitUse> = uses
+        .into_iter()
+        .filter(|_| spec.per_key)
+        .map(|(key, running)| LimitUse { tenant: key.tenant.clone(), key: key.key.clone(), running })
+        .collect();
+    uses.sort_by_key(|used| std::cmp::Reverse(used.running));
+    uses.truncate(USES_MAX);
+    LimitView { name, origin, spec, updated_at, running: total, uses }
+}
+
+/// One lane of one queue with one kind in it: where a walk from key to key begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stream {
+    pub(crate) queue: String,
+    pub(crate) lane: Lane,
+    pub(crate) kind: String,
+}
+
+/// One step of such a walk.
+#[derive(Debug, Clone)]
+pub(crate) struct Walked {
+    /// Whether it came after the key whose turn was last, or from the beginning up to it.
+    pub(crate) after: bool,
+    pub(crate) group: Group,
+    /// Counted from 1.
+    pub(crate) step: i64,
+}
+
+/// What was seen of the keys that wait. Where a walk was broken off, nothing beyond that place counts in the whole lane:
+/// else the turns would pass over the keys that were not seen.
+pub(crate) fn window(walked: Vec<Walked>) -> (Vec<Group>, BTreeSet<(String, Lane)>) {
+    let mut ends: BTreeMap<(String, Lane), (bool, Key)> = BTreeMap::new();
+    for step in walked.iter().filter(|step| step.step >= KEYS_LOOK) {
+        // Those after the last turn come first.
+        let end = (!step.after, step.group.key.clone());
+        let known = ends.entry((step.group.queue.clone(), step.group.lane)).or_insert_with(|| end.clone());
+        *known = (*known).clone().min(end);
+    }
+    let seen = walked.into_iter().filter(|step| {
+        let end = ends.get(&(step.group.queue.clone(), step.group.lane));
+        end.is_none_or(|end| (!step.after, &step.group.key) <= (end.0, &end.1))
+    });
+    (seen.map(|step| step.group).collect(), ends.into_keys().collect())
+}
+
+/// Whose rates must be known to choose among groups.
+pub(crate) fn wanted_buckets(limits: &[Limit], groups: &[Group]) -> BTreeSet<(String, Key)> {
+    let rated = limits.iter().filter(|limit| limit.spec.rate.is_some());
+    rated
+        .flat_map(|limit| {
+            let covered = groups.iter().filter(|group| limit.spec.covers(&group.queue, &group.kind));
+            covered.map(|group| (limit.name.clone(), limit.spec.share(&group.key)))
+        })
+        .collect()
+}
+
+/// Up to when the rates are used up after these jobs have been claimed.
+pub(crate) fn spent(facts: &Facts, claimed: &[ClaimedJob]) -> Buckets {
+    let mut begun: BTreeMap<(String, Key), (Rate, u64)> = BTreeMap::new();
+    for limit in &facts.limits {
+        let Some(interval) = limit.spec.interval_micros() else { continue };
+        let rate = Rate { interval, burst: limit.spec.burst() };
+        for job in claimed.iter().filter(|job| limit.spec.covers(&job.queue, &job.kind)) {
+            let key = limit.spec.share(&Key::of(&job.tenant, job.key.as_deref()));
+            begun.entry((limit.name.clone(), key)).or_insert((rate, 0)).1 += 1;
+        }
+    }
+    begun
+        .into_iter()
+        .map(|(whose, (rate, jobs))| {
+            let used_to = rate.spend(facts.buckets.get(&whose).copied(), facts.now, jobs);
+            (whose, used_to)
+        })
+        .collect()
+}
+
+/// How long until the first of those that wait for a rate may begin.
+pub(crate) fn wait(choice: &Choice, now: Instant) -> Option<Duration> {
+    choice.next.map(|next| (next - now).to_std().unwrap_or(Duration::ZERO))
+}
+
+/// The limits that hold for any of these streams.
+pub(crate) fn covering(limits: Vec<Limit>, streams: &[Stream]) -> Vec<Limit> {
+    let covers = |limit: &Limit| streams.iter().any(|stream| limit.spec.covers(&stream.queue, &stream.kind));
+    limits.into_iter().filter(covers).collect()
+}
+
+/// A group that is one job, to ask what hinders it.
+pub(crate) fn group_of(stream: Stream, key: Key, first: JobId) -> Group {
+    Group { queue: stream.queue, lane: stream.lane, kind: stream.kind, key, first }
+}

@@ -1,0 +1,185 @@
+//! Limits and turns: everything that waits is looked at, and `core` chooses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use gristmill_core::id::JobId;
+use gristmill_core::job::{ClaimedJob, JobState, Lane};
+use gristmill_core::limit::{Facts, Group, Key, Limit, QueueSpec, Running, Turn, choose, hindrances};
+
+use super::ReferenceStore;
+use super::claim::{may, take};
+use super::duties::most;
+use super::state::{Job, LimitRow, State, later};
+use super::steer::finish;
+use super::transition::Transition;
+use crate::check;
+use crate::error::Result;
+use crate::limits::{check_limit, check_origin, limit_view, spent, used_most_micros, wait};
+use crate::{
+    Claim, Dispatched, JobStanding, LimitOrigin, LimitView, Managed, ManagedClaim, Purpose, SaveLimit, Steered,
+};
+
+/// Which queues and kinds are managed.
+pub(super) fn managed(state: &State) -> Managed {
+    Managed::of(state.limits.values().map(|row| &row.spec), state.queue_specs.clone())
+}
+
+pub(super) fn seen(store: &ReferenceStore) -> Managed {
+    managed(&Transition::begin(store).state)
+}
+
+pub(super) fn claim_managed(store: &ReferenceStore, claim: &Claim) -> Result<ManagedClaim> {
+    let mut t = Transition::begin(store);
+    let managed = managed(&t.state);
+    let wanted = |job: &Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
+    let waiting: Vec<(Group, JobId)> = t
+        .state
+        .jobs
+        .values()
+        .filter(|job| job.state == JobState::Queued && managed.has(&job.queue, &job.kind) && wanted(job))
+        .filter(|job| may(store, &t.state, claim, job))
+        .map(|job| (group(job), job.id))
+        .collect();
+    let mut groups: BTreeMap<(String, Lane, String, Key), (Group, Vec<JobId>)> = BTreeMap::new();
+    for (group, id) in waiting {
+        let name = (group.queue.clone(), group.lane, group.kind.clone(), group.key.clone());
+        groups.entry(name).or_insert_with(|| (group, Vec::new())).1.push(id);
+    }
+    let facts = facts(&t);
+    let all: Vec<Group> = groups.values().map(|(group, _)| group.clone()).collect();
+    let choice = choose(&facts, &all, claim.limit);
+    let mut chosen = Vec::new();
+    for pick in &choice.picks {
+        let jobs = groups.values().find(|(group, _)| *group == pick.group).map(|(_, jobs)| jobs.as_slice());
+        chosen.extend(jobs.unwrap_or_default().iter().take(most(pick.jobs)).copied());
+    }
+    let mut claimed: Vec<ClaimedJob> = take(&mut t, claim, &chosen);
+    claimed.sort_by_key(|job| (job.lane, job.fence.job));
+    t.state.buckets.extend(spent(&facts, &claimed));
+    let now = t.now;
+    t.state.turns.extend(choice.turns.iter().map(|(lane, key)| (lane.clone(), Turn { key: key.clone(), at: now })));
+    let wait = wait(&choice, t.now);
+    t.commit()?;
+    Ok(ManagedClaim { claimed, wait })
+}
+
+pub(super) fn standing(store: &ReferenceStore, id: JobId) -> JobStanding {
+    let t = Transition::begin(store);
+    let Some(job) = t.state.jobs.get(&id) else { return JobStanding::default() };
+    let hindrances = hindrances(&facts(&t), &job.queue, &job.kind, &group(job).key);
+    let mut rows = t.state.outbox.values();
+    let in_outbox = rows.any(|row| row.purpose == Purpose::Dispatch && row.jobs.contains(&id));
+    JobStanding { hindrances, in_outbox }
+}
+
+fn group(job: &Job) -> Group {
+    Group {
+        queue: job.queue.clone(),
+        lane: job.lane,
+        kind: job.kind.clone(),
+        key: Key::of(&job.tenant, job.key.as_deref()),
+        first: job.id,
+    }
+}
+
+fn facts(t: &Transition<'_>) -> Facts {
+    let limits = t.state.limits.iter().map(|(name, row)| Limit { name: name.clone(), spec: row.spec.clone() });
+    Facts {
+        now: t.now,
+        limits: limits.collect(),
+        running: running(&t.state),
+        buckets: t.state.buckets.clone(),
+        turns: t.state.turns.clone(),
+        cut: BTreeSet::new(),
+    }
+}
+
+fn running(state: &State) -> Vec<Running> {
+    let running = state.jobs.values().filter(|job| job.state == JobState::Running);
+    let one = |job: &Job| {
+        let Group { queue, kind, key, .. } = group(job);
+        Running { queue, kind, key, jobs: 1 }
+    };
+    running.map(|job| one(job)).collect()
+}
+
+pub(super) fn list(store: &ReferenceStore) -> Vec<LimitView> {
+    let t = Transition::begin(store);
+    let running = running(&t.state);
+    let view = |(name, row): (&String, &LimitRow)| {
+        limit_view(name.clone(), row.origin, row.spec.clone(), row.updated_at, &running)
+    };
+    t.state.limits.iter().map(view).collect()
+}
+
+pub(super) fn save(store: &ReferenceStore, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
+    check_limit(save)?;
+    let mut t = Transition::begin(store);
+    check_origin(&save.name, t.state.limits.get(&save.name).map(|row| row.origin), save.origin)?;
+    let was = managed(&t.state);
+    let row = LimitRow { origin: save.origin, spec: save.spec.clone(), updated_at: t.now };
+    t.state.limits.insert(save.name.clone(), row);
+    let most = t.now + TimeDelta::microseconds(used_most_micros(&save.spec));
+    for (_, used_to) in t.state.buckets.iter_mut().filter(|((name, _), _)| *name == save.name) {
+        *used_to = (*used_to).min(most);
+    }
+    free(&mut t, &was);
+    let view = limit_view(save.name.clone(), save.origin, save.spec.clone(), t.now, &running(&t.state));
+    Ok((view, t.commit()?.dispatched))
+}
+
+pub(super) fn drop(store: &ReferenceStore, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered> {
+    let mut t = Transition::begin(store);
+    let was = managed(&t.state);
+    let Some(row) = t.state.limits.remove(name) else { return Ok(Steered::default()) };
+    check_origin(name, Some(row.origin), origin)?;
+    t.state.buckets.retain(|(of, _), _| of != name);
+    free(&mut t, &was);
+    finish(t, Steered { affected: 1, samples: vec![name.to_owned()], ..Steered::default() }, dry_run)
+}
+
+pub(super) fn save_queue(store: &ReferenceStore, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
+    check::name("queue", name)?;
+    let mut t = Transition::begin(store);
+    let was = managed(&t.state);
+    if spec.is_default() {
+        t.state.queue_specs.remove(name);
+    } else {
+        t.state.queue_specs.insert(name.to_owned(), spec.clone());
+    }
+    free(&mut t, &was);
+    Ok(t.commit()?.dispatched)
+}
+
+/// What was managed and is no more has lost its messages: it is dispatched.
+fn free(t: &mut Transition<'_>, was: &Managed) {
+    let is = managed(&t.state);
+    let freed = |job: &Job| was.has(&job.queue, &job.kind) && !is.has(&job.queue, &job.kind);
+    let queued = t.state.jobs.values().filter(|job| job.state == JobState::Queued && freed(job));
+    let mut waiting: Vec<_> = queued.filter(|job| !t.state.paused(job)).cloned().collect();
+    waiting.sort_by_key(|job| (job.lane, job.id));
+    for job in waiting {
+        t.ready(Purpose::Dispatch, &job);
+    }
+}
+
+pub(super) fn raise_aged(store: &ReferenceStore, limit: u32) -> Result<Dispatched> {
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    t.state.buckets.retain(|_, used_to| *used_to >= now);
+    let due = |job: &Job| {
+        let after = t.state.queue_specs.get(&job.queue).and_then(|spec| spec.age_after)?;
+        let since = job.queued_at.max(job.aged_at)?;
+        (job.state == JobState::Queued && job.lane != Lane::High && later(since, after.0) <= now).then_some(job.id)
+    };
+    let due: Vec<JobId> = t.state.jobs.values().filter_map(|job| due(job)).take(most(limit)).collect();
+    for id in &due {
+        let Some(job) = t.state.job_mut(*id) else { continue };
+        job.lane = Lane::from_rank(job.lane.rank() - 1).unwrap_or(Lane::High);
+        job.aged_at = Some(now);
+        let job = job.clone();
+        t.ready(Purpose::Dispatch, &job);
+    }
+    Ok(Dispatched { moved: due.len() as u64, ..t.commit()?.dispatched })
+}

@@ -1,0 +1,135 @@
+//! Why a job is not running: everything that stands in its way, from the store's own views.
+
+use gristmill_core::Instant;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::{JobState, served};
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::{Hindrance, JobView, StoreHandle};
+
+/// One thing that a job waits for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Wait {
+    /// Its time has not come.
+    Time {
+        /// When it comes.
+        at: Instant,
+    },
+    /// Its queue is paused.
+    QueuePaused {
+        /// Which.
+        queue: String,
+    },
+    /// Its batch is paused.
+    BatchPaused {
+        /// Which.
+        batch: BatchId,
+    },
+    /// As many run at once as a limit allows.
+    Concurrency {
+        /// The limit's name.
+        limit: String,
+        /// How many run.
+        running: u64,
+        /// How many may.
+        most: u32,
+    },
+    /// As many have begun as a limit allows.
+    Rate {
+        /// The limit's name.
+        limit: String,
+        /// When the next may begin.
+        next: Instant,
+    },
+    /// No worker is alive.
+    NoWorker,
+    /// Workers are alive, and none serves its queue.
+    NoWorkerForQueue {
+        /// Its queue.
+        queue: String,
+    },
+    /// Workers serve its queue, and none has its kind, or reads this version of its payload.
+    NoWorkerForKind {
+        /// Its kind, with `@VERSION` behind it for another version than 1.
+        kind: String,
+        /// Whether some of them have the kind, for other versions.
+        other_version: bool,
+    },
+    /// It is committed, and the broker has not got its message yet.
+    NotDispatched,
+    /// Nothing stands in its way: a free slot will take it, in its lane's order, or when it is its key's turn.
+    Slot {
+        /// Whether the keys of its queue take turns.
+        turns: bool,
+    },
+}
+
+impl From<Hindrance> for Wait {
+    fn from(hindrance: Hindrance) -> Self {
+        match hindrance {
+            Hindrance::Concurrency { limit, running, most } => Self::Concurrency { limit, running, most },
+            Hindrance::Rate { limit, next } => Self::Rate { limit, next },
+        }
+    }
+}
+
+/// All that a job waits for; nothing when it runs or is final.
+///
+/// # Errors
+///
+/// Those of the store.
+pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
+    let mut waits = Vec::new();
+    match job.state {
+        JobState::Scheduled | JobState::Retry => waits.extend(job.run_at.map(|at| Wait::Time { at })),
+        JobState::Queued => {}
+        JobState::Running | JobState::Done | JobState::Dead | JobState::Cancelled => return Ok(waits),
+    }
+    if store.queues(&job.tenant).await?.iter().any(|queue| queue.name == job.queue && queue.paused) {
+        waits.push(Wait::QueuePaused { queue: job.queue.clone() });
+    }
+    if let Some(batch) = job.batch
+        && store.batch(&job.tenant, batch).await?.is_some_and(|batch| batch.paused)
+    {
+        waits.push(Wait::BatchPaused { batch });
+    }
+    waits.extend(unserved(store, job).await?);
+    if job.state != JobState::Queued {
+        return Ok(waits);
+    }
+    let standing = store.standing(job.id).await?;
+    waits.extend(standing.hindrances.into_iter().map(Wait::from));
+    let managed = store.managed().await?;
+    if standing.in_outbox && !managed.has(&job.queue, &job.kind) {
+        waits.push(Wait::NotDispatched);
+    }
+    if waits.is_empty() {
+        waits.push(Wait::Slot { turns: managed.specs.get(&job.queue).is_some_and(|spec| spec.fair) });
+    }
+    Ok(waits)
+}
+
+/// Whether some live worker can run it.
+async fn unserved(store: &StoreHandle, job: &JobView) -> Result<Option<Wait>> {
+    let workers = store.workers().await?;
+    let alive: Vec<_> = workers.iter().filter(|worker| worker.state == "alive" && worker.slots > 0).collect();
+    if alive.is_empty() {
+        return Ok(Some(Wait::NoWorker));
+    }
+    let wanted = |queues: &[String]| queues.is_empty() || queues.contains(&job.queue);
+    let mut here = alive.into_iter().filter(|worker| wanted(&worker.queues)).peekable();
+    if here.peek().is_none() {
+        return Ok(Some(Wait::NoWorkerForQueue { queue: job.queue.clone() }));
+    }
+    let kind = served(&job.kind, job.version);
+    let mut other_version = false;
+    for worker in here {
+        if worker.kinds.contains(&kind) {
+            return Ok(None);
+        }
+        other_version |= worker.kinds.iter().any(|one| one.split('@').next() == Some(job.kind.as_str()));
+    }
+    Ok(Some(Wait::NoWorkerForKind { kind, other_version }))
+}
