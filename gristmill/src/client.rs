@@ -127,6 +127,16 @@ impl Client {
         self.put(NewJob { unique: Some(unique), ..new_job(payload)? }).await
     }
 
+    /// Enqueues a job under a key: whose turn and limit it falls under, such as a customer. At most
+    /// [`KEY_BYTES_MAX`](gristmill_core::limit::KEY_BYTES_MAX) bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::enqueue`].
+    pub async fn enqueue_keyed<K: Kind>(&self, payload: &K, key: impl Into<String>) -> Result<Enqueued, ClientError> {
+        self.put(NewJob { key: Some(key.into()), ..new_job(payload)? }).await
+    }
+
     /// Enqueues a job inside your own transaction on the store's database: it exists exactly if you
     /// commit. PostgreSQL only. The scheduler publishes it after your commit.
     ///

@@ -23,7 +23,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What a configuration says, as far as schedules need it.
 pub(crate) fn catalogue(loaded: &Loaded) -> Catalogue {
-    Catalogue { batches: loaded.config.batch.clone(), schedules: loaded.schedules(), triggers: loaded.triggers() }
+    let config = &loaded.config;
+    Catalogue {
+        batches: config.batch.clone(),
+        schedules: loaded.schedules(),
+        limits: config.limit.clone(),
+        queues: config.queue.clone(),
+        triggers: loaded.triggers(),
+    }
 }
 
 /// What schedules and hooks are served with.
@@ -107,7 +114,7 @@ async fn follow(file: Option<PathBuf>, layers: Layers, parts: Parts, changed: im
         seen = found;
         match reread(&layers, &parts) {
             Ok(loaded) => {
-                tracing::info!(file = %file.display(), "the configuration has changed: its schedules, batches and hooks are followed");
+                tracing::info!(file = %file.display(), "the configuration has changed: its schedules, batches, limits, queues and hooks are followed");
                 changed(&loaded);
             }
             Err(errors) => {

@@ -42,7 +42,8 @@ fn what_it_shows_in_comments_is_valid_too() {
     let mut inside = false;
     for line in TEXT.lines() {
         let bare = line.strip_prefix("# ").unwrap_or("");
-        inside = (inside || bare.starts_with("[kind.") || bare.starts_with("[batch.")) && line.starts_with("# ");
+        let begins = ["[kind.", "[batch.", "[limit.", "[queue."].iter().any(|section| bare.starts_with(section));
+        inside = (inside || begins) && line.starts_with("# ");
         if inside {
             uncommented.push_str(bare);
             uncommented.push('\n');
@@ -55,4 +56,7 @@ fn what_it_shows_in_comments_is_valid_too() {
     std::fs::write(&file, uncommented).expect("written");
     let loaded = load(&Layers { file: Some(file), ..Layers::default() }).expect("valid");
     assert!(loaded.config.batch.contains_key("example") && loaded.config.kind.contains_key("email"));
+    let limit = &loaded.config.limit["crm"];
+    assert_eq!((limit.concurrency, limit.rate, limit.per_key), (Some(5), Some(100), true));
+    assert!(loaded.config.queue["crm"].fair);
 }

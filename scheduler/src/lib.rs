@@ -6,9 +6,10 @@
 //!
 //! * [`plan`]: from a definition and an input to a sealed batch.
 //! * [`schedules`]: from ticks that are due to runs.
-//! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`], [`tell`]: the duties.
+//! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`], [`tell`], [`limits`]: the duties.
 
 mod heartbeat;
+pub mod limits;
 pub mod plan;
 pub mod probe;
 pub mod promote;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::heartbeat::Heartbeat;
+use crate::limits;
 use crate::plan::{STALLED_AFTER, resume};
 use crate::probe::{LOST_AFTER, probe};
 use crate::promote::promote;
@@ -169,7 +170,7 @@ impl Scheduler {
         let (mut rescues, mut sweeps, mut probes) = (Timer::new(rescues.0), Timer::new(sweeps.0), Timer::new(probes.0));
         let mut alive = Duty::new("beat");
         let (mut rescuing, mut sweeping, mut probing) = (Duty::new("rescue"), Duty::new("sweep"), Duty::new("probe"));
-        let mut telling = Duty::new("late");
+        let (mut telling, mut aging) = (Duty::new("late"), Duty::new("age"));
         loop {
             alive.told(self.live().await);
             let now = Instant::now();
@@ -180,6 +181,7 @@ impl Scheduler {
                 if sweeps.due(now) {
                     sweeping.told(self.relay.lock().await.sweep(&self.store, &self.road, *batch).await);
                     telling.told(late(&self.store, &self.road).await);
+                    aging.told(limits::age(&self.store, &self.road, *batch).await);
                 }
                 if probes.due(now) {
                     probing.told(probe(&self.store, &self.road, LOST_AFTER).await);
@@ -224,6 +226,11 @@ impl Scheduler {
         let report = clockwork.sync(self.store.now().await?).await?;
         if report != crate::schedules::sync::SyncReport::default() {
             tracing::info!(made = ?report.made, edited = ?report.edited, removed = ?report.removed, "schedules of the configuration");
+        }
+        let catalogue = Arc::clone(&clockwork.means().catalogue.borrow());
+        let changed = limits::sync(&self.store, &self.road, &catalogue.limits, &catalogue.queues).await?;
+        if changed > 0 {
+            tracing::info!(changed, "limits and queues of the configuration");
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use clap::Args;
 use gristmill_core::duration;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, Lane, NewJob, PAYLOAD_BYTES_MAX, RunAt};
+use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_store::EnqueueOutcome;
 use serde_json::{Value, json};
@@ -34,10 +35,11 @@ use crate::work::{WaitFor, Work, Working};
   gristmill enqueue exec --payload - --at 2030-01-01T02:00:00Z --unique nightly < job.json
   gristmill enqueue report --unique daily --unique-for 24h
   gristmill enqueue reindex --payload @shop.json --unique shop-7 --on-conflict debounce=5s/1m
+  gristmill enqueue http --key acme --payload @call.json
   gristmill enqueue email --jsonl mails.jsonl --queue mail --dry-run
   jq -c '{kind: \"email\", payload: .}' people.json | gristmill enqueue --jsonl -
 
-A line of --jsonl is {\"payload\": …} with, as wanted: kind, queue, lane, in, at, unique, unique_while,
+A line of --jsonl is {\"payload\": …} with, as wanted: kind, queue, lane, key, in, at, unique, unique_while,
 unique_for, on_conflict, idempotency_key, max_attempts, timeout. Lines are enqueued in groups of 1000; a bad line is named, and nothing of its
 group is enqueued.")]
 pub(crate) struct Enqueue {
@@ -77,6 +79,9 @@ pub(crate) struct How {
     /// The lane in which it waits: high, normal, low
     #[arg(long)]
     pub(super) lane: Option<Lane>,
+    /// Whose turn and limit it falls under, such as a customer: at most 200 bytes
+    #[arg(id = "turn", long = "key", value_name = "KEY")]
+    pub(super) turn: Option<String>,
     #[command(flatten)]
     pub(super) unique: UniqueArgs,
     /// How many attempts it has
@@ -249,11 +254,16 @@ pub(super) fn new_job(door: &Door, kind: &str, payload: Value, how: &How) -> Res
         (None, None) => RunAt::Now,
     };
     job.version = how.payload_version.unwrap_or(1);
+    job.key.clone_from(&how.turn);
     job.unique = how.unique.unique()?;
     job.idempotency_key.clone_from(&how.idempotency_key);
     if !is_name(&job.queue) {
         return Err(CommandError::usage(format!("`{}` cannot be the name of a queue", job.queue))
             .hint("a name has 1 to 100 letters, digits, `-` and `_`"));
+    }
+    if job.key.as_ref().is_some_and(|key| !(1..=KEY_BYTES_MAX).contains(&key.len()) || key.contains('\0')) {
+        let wrong = format!("a key has 1 to {KEY_BYTES_MAX} bytes and no NUL");
+        return Err(CommandError::usage(wrong).hint("name whose turn and limit it falls under, such as --key acme"));
     }
     if job.timeout.is_zero() {
         return Err(CommandError::usage("a timeout of 0 lets no attempt run").hint("write one such as 15m"));

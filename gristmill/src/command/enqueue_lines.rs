@@ -28,6 +28,7 @@ struct Line {
     payload: Value,
     queue: Option<String>,
     lane: Option<Lane>,
+    key: Option<String>,
     #[serde(rename = "in")]
     after: Option<Span>,
     at: Option<DateTime<Utc>>,
@@ -185,6 +186,7 @@ impl Groups {
             at: line.at.or(enqueue.how.at.filter(|_| !said_when)),
             queue: line.queue.or_else(|| enqueue.how.queue.clone()),
             lane: line.lane.or(enqueue.how.lane),
+            turn: line.key.or_else(|| enqueue.how.turn.clone()),
             unique: UniqueArgs {
                 hold: line.unique_while.or_else(|| said.hold.clone().filter(|_| line.unique_for.is_none())),
                 period: line.unique_for.map(|span| span.0).or(said.period),

@@ -2,11 +2,12 @@
 
 use clap::{Args, Subcommand};
 use gristmill_core::job::JobState;
-use gristmill_store::{JobFilter, JobView, Steered, UnservedView};
+use gristmill_store::{JobFilter, JobView, Steered, Wait, why};
+use serde::Serialize;
 
 use super::cancel::CancelJobs;
 use super::list::{DryRun, Paging, add, id, report};
-use super::queue::waits_for;
+use super::waits::describe;
 use crate::config::suggest;
 use crate::door::Door;
 use crate::exit_code::{CommandError, Exit, Result};
@@ -27,7 +28,7 @@ enum Verb {
   gristmill job list --state retry --state dead --kind email
   gristmill job list --queue default --limit 200 --json")]
     List(List),
-    /// One job with its payload and the attempts that did not end well
+    /// One job with its payload, why it is not running, and the attempts that did not end well
     Show {
         /// Its id
         id: String,
@@ -67,6 +68,9 @@ struct List {
     /// Only of this kind
     #[arg(long)]
     kind: Option<String>,
+    /// Only with this key
+    #[arg(long)]
+    key: Option<String>,
     /// Only of this batch
     #[arg(long, value_name = "ID")]
     batch: Option<String>,
@@ -101,6 +105,7 @@ impl List {
             states: self.state.iter().map(|word| state(word)).collect::<Result<_>>()?,
             queue: self.queue,
             kind: self.kind,
+            key: self.key,
             batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
             ..JobFilter::default()
         };
@@ -113,11 +118,12 @@ impl List {
 
 /// Jobs as a list.
 pub(super) fn rows(door: &Door, jobs: &[JobView]) {
-    door.output.list(jobs, &["ID", "KIND", "QUEUE", "STATE", "ATTEMPT", "CREATED", "ERROR"], |job, output| {
+    door.output.list(jobs, &["ID", "KIND", "QUEUE", "KEY", "STATE", "ATTEMPT", "CREATED", "ERROR"], |job, output| {
         vec![
             job.id.to_string(),
             job.kind.clone(),
             job.queue.clone(),
+            job.key.clone().unwrap_or("-".to_owned()),
             job.state.to_string(),
             format!("{}/{}", job.attempt, job.max_attempts),
             output.time(job.created_at),
@@ -128,7 +134,8 @@ pub(super) fn rows(door: &Door, jobs: &[JobView]) {
 
 /// One job in full.
 pub(super) async fn show(door: &Door, text: &str) -> Result<Exit> {
-    let job = door.store().await?.job(&door.tenant, id("job", text)?).await?;
+    let store = door.store().await?;
+    let job = store.job(&door.tenant, id("job", text)?).await?;
     let job = job.ok_or_else(|| CommandError::not_found(format!("there is no job {text} of `{}`", door.tenant)))?;
     let output = &door.output;
     let mut fields = vec![
@@ -136,6 +143,7 @@ pub(super) async fn show(door: &Door, text: &str) -> Result<Exit> {
         ("kind", gristmill_core::job::served(&job.kind, job.version)),
         ("state", job.state.to_string()),
         ("queue", format!("{} ({})", job.queue, job.lane)),
+        ("key", job.key.clone().unwrap_or("-".to_owned())),
         ("attempt", attempts(&job)),
         ("batch", job.batch.map_or("-".to_owned(), |batch| batch.to_string())),
         ("created", output.time(job.created_at)),
@@ -146,27 +154,23 @@ pub(super) async fn show(door: &Door, text: &str) -> Result<Exit> {
         ("payload", brief(&job.payload)),
         ("output", job.output.as_ref().map_or("-".to_owned(), brief)),
     ];
-    if let Some(waits) = waits(door, &job).await? {
-        fields.push(("waits", waits));
-    }
+    let waits = why(&store, &job).await?;
+    fields.extend(waits.iter().map(|wait| ("waits", describe(wait, output))));
     for attempt in &job.attempts {
         let error = attempt.error.as_deref().unwrap_or("-");
         let text = format!("{} {} {}: {error}", attempt.attempt, output.time(attempt.ended_at), attempt.ending);
         fields.push(("attempt ended", text));
     }
-    output.thing(&job, &fields);
+    output.thing(&Shown { job: &job, waits: &waits }, &fields);
     Ok(Exit::Success)
 }
 
-/// What a queued job waits for, where that is more than a free slot.
-async fn waits(door: &Door, job: &JobView) -> Result<Option<String>> {
-    if job.state != JobState::Queued {
-        return Ok(None);
-    }
-    let unserved = door.store().await?.unserved(&door.tenant).await?;
-    let same =
-        |found: &&UnservedView| (&found.queue, &found.kind, found.version) == (&job.queue, &job.kind, job.version);
-    Ok(unserved.iter().find(same).map(waits_for))
+/// A job, and what it waits for.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    job: &'a JobView,
+    waits: &'a [Wait],
 }
 
 /// Snoozed attempts are none that were spent.

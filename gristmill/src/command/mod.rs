@@ -15,6 +15,7 @@ mod doctor;
 mod enqueue;
 mod enqueue_lines;
 mod job;
+mod limit;
 mod list;
 mod poison;
 mod quarantine;
@@ -24,6 +25,7 @@ mod queue;
 mod schedule;
 mod scheduler;
 mod version;
+mod waits;
 mod worker;
 
 use std::path::PathBuf;
@@ -129,6 +131,9 @@ pub(crate) enum Command {
     /// Look at queues, pause and resume them
     #[command(alias = "queues")]
     Queue(queue::Queue),
+    /// Look at limits, set and drop them
+    #[command(alias = "limits")]
+    Limit(limit::Limit),
     /// Look at dead letters and redrive them
     Dead(dead::Dead),
     /// Look at items that were set aside, export and redrive them
@@ -167,6 +172,7 @@ impl Command {
             Self::Job(job) => job.run(door).await,
             Self::Chunk(chunk) => chunk.run(door).await,
             Self::Queue(queue) => queue.run(door).await,
+            Self::Limit(limit) => limit.run(door).await,
             Self::Dead(dead) => dead.run(door).await,
             Self::Quarantine(quarantine) => quarantine.run(door).await,
             Self::Poison(poison) => poison.run(door).await,

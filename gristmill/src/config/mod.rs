@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::duration::Span;
 use gristmill_core::job::{Lane, NewJob};
+use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::hooks;
@@ -59,6 +60,10 @@ pub struct Config {
     pub schedule: BTreeMap<String, ScheduleSpec>,
     /// What is received from elsewhere, by name.
     pub hook: BTreeMap<String, HookSettings>,
+    /// The limits, by name.
+    pub limit: BTreeMap<String, LimitSpec>,
+    /// What holds for queues, by their name.
+    pub queue: BTreeMap<String, QueueSpec>,
 }
 
 /// The sections whose keys are fixed: those that the environment can set.

@@ -26,9 +26,11 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         batch: reader.named(&mut tree, "batch"),
         schedule: reader.named(&mut tree, "schedule"),
         hook: reader.named(&mut tree, "hook"),
+        limit: reader.named(&mut tree, "limit"),
+        queue: reader.named(&mut tree, "queue"),
     };
     for key in tree.keys() {
-        let known = SECTIONS.iter().copied().chain(["kind", "batch", "schedule", "hook"]);
+        let known = SECTIONS.iter().copied().chain(["kind", "batch", "schedule", "hook", "limit", "queue"]);
         let hint = suggest(key, known);
         reader.push(key, format!("there is no section [{key}]"), hint);
     }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, ValidateSpec, WebhookEffect};
 use gristmill_core::effect::Event;
+use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
@@ -57,6 +58,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     }
     findings.schedules(config);
     findings.hooks(config);
+    findings.limits(config);
     findings.errors
 }
 
@@ -189,6 +191,9 @@ impl Findings<'_> {
         self.name(&join(&key, "queue"), &batch.queue);
         if !(1..=CHUNK_ITEMS_MAX).contains(&batch.chunk) {
             self.push(&join(&key, "chunk"), format!("is {}; a chunk has 1 to {CHUNK_ITEMS_MAX} items", batch.chunk));
+        }
+        if batch.key.as_ref().is_some_and(|text| !(1..=KEY_BYTES_MAX).contains(&text.len()) || text.contains('\0')) {
+            self.push(&join(&key, "key"), format!("must have 1 to {KEY_BYTES_MAX} bytes and no NUL"));
         }
         if batch.max_attempts == 0 {
             self.push(&join(&key, "max_attempts"), "is 0; a chunk needs at least 1 attempt");
@@ -323,6 +328,26 @@ impl Findings<'_> {
         }
         right
     }
+
+    fn limits(&mut self, config: &Config) {
+        for (name, limit) in &config.limit {
+            let key = format!("limit.{name}");
+            self.name(&key, name);
+            limit.queues.iter().for_each(|queue| self.name(&join(&key, "queues"), queue));
+            limit.kinds.iter().for_each(|kind| self.name(&join(&key, "kinds"), kind));
+            if let Err(wrong) = limit.check() {
+                let key = if wrong.key.is_empty() { key } else { join(&key, wrong.key) };
+                self.push(&key, wrong.message);
+            }
+        }
+        for (name, queue) in &config.queue {
+            let key = format!("queue.{name}");
+            self.name(&key, name);
+            if queue.age_after.is_some_and(|span| span.0.is_zero()) {
+                self.push(&join(&key, "age_after"), "is 0; write after how long a job moves up a lane, such as `10m`");
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -439,6 +464,16 @@ mod tests {
                 "[batch.a]\nsource = { csv = \"a\" }\nparse = { n = { type = \"integr\" } }\n",
                 "c.toml:3: `batch.a.parse.n.type`: `integr` is not one of the words known here (did you mean `integer`?)",
             ),
+            ("[limit.a]\nconcurrency = 1\n", "c.toml:1: `limit.a`: limits nothing; name `queues`, `kinds`, or both"),
+            (
+                "[limit.a]\nqueues = [\"crm\"]\nconcurrency = 0\n",
+                "c.toml:3: `limit.a.concurrency`: must be 1 to 1000000; to stop a queue, pause it",
+            ),
+            (
+                "[limit.a]\nqueues = [\"c r m\"]\nrate = 1\nconcurency = 2\n",
+                "c.toml:4: `limit.a.concurency`: there is no such setting (did you mean `concurrency`?)",
+            ),
+            ("[queue.a]\nage_after = \"0s\"\n", "c.toml:2: `queue.a.age_after`: is 0; write after how long"),
             (
                 "[batch.a]\nsource = { csv = \"a\" }\naggregate = { n = { summ = \"x\" } }\n",
                 "c.toml:3: `batch.a.aggregate.n.summ`: there is no such setting (did you mean `sum`?)",

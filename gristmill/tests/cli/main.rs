@@ -4,6 +4,7 @@ mod bad_input;
 mod cancelling;
 mod commands;
 mod kinds;
+mod limits;
 mod place;
 mod poison;
 mod reconcile;

@@ -23,12 +23,13 @@ use std::sync::Arc;
 
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::job::NewJob;
+use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_jobs::RegistryOptions;
 
 pub use pass::{Clockwork, PassReport};
 
-/// What the configuration says, as far as schedules need it.
+/// What the configuration says, as far as the scheduler follows it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalogue {
     /// The batch definitions, by name.
@@ -37,6 +38,10 @@ pub struct Catalogue {
     pub schedules: BTreeMap<String, ScheduleSpec>,
     /// What hooks and watched folders start, by the name of their ledger: `hook/NAME`, `watch/NAME`.
     pub triggers: BTreeMap<String, ScheduleSpec>,
+    /// The limits, by name.
+    pub limits: BTreeMap<String, LimitSpec>,
+    /// What is said of queues, by their name.
+    pub queues: BTreeMap<String, QueueSpec>,
 }
 
 /// What is done to a job before it is enqueued: settings of its kind.
