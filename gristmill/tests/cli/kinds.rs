@@ -15,5 +15,5 @@ fn what_no_worker_has_waits_and_is_reported() {
     let unserved = serde_json::json!([{ "queue": "default", "kind": "resize", "version": 2, "jobs": 1 }]);
     assert_eq!(queues[0]["unserved"], unserved, "{queues}");
     let text = place.expect(0, &["job", "show", &id]);
-    assert!(text.contains("resize@2") && text.contains("no live worker has it"), "{text}");
+    assert!(text.contains("resize@2") && text.contains("no worker is alive"), "{text}");
 }

@@ -20,6 +20,9 @@ use crate::{
     Claim, Dispatched, JobStanding, LimitOrigin, LimitView, Managed, ManagedClaim, Purpose, SaveLimit, Steered,
 };
 
+/// What tells one group from another.
+type Name = (String, Lane, String, Key);
+
 /// Which queues and kinds are managed.
 pub(super) fn managed(state: &State) -> Managed {
     Managed::of(state.limits.values().map(|row| &row.spec), state.queue_specs.clone())
@@ -41,7 +44,7 @@ pub(super) fn claim_managed(store: &ReferenceStore, claim: &Claim) -> Result<Man
         .filter(|job| may(store, &t.state, claim, job))
         .map(|job| (group(job), job.id))
         .collect();
-    let mut groups: BTreeMap<(String, Lane, String, Key), (Group, Vec<JobId>)> = BTreeMap::new();
+    let mut groups: BTreeMap<Name, (Group, Vec<JobId>)> = BTreeMap::new();
     for (group, id) in waiting {
         let name = (group.queue.clone(), group.lane, group.kind.clone(), group.key.clone());
         groups.entry(name).or_insert_with(|| (group, Vec::new())).1.push(id);

@@ -34,6 +34,11 @@ async fn emptied(store: &TestStore) {
     let tables = [
         "poison",
         "discarded",
+        "job_limit",
+        "queue_spec",
+        "managed",
+        "limit_bucket",
+        "queue_turn",
         "leader",
         "email",
         "worker",
