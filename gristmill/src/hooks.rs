@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gristmill_core::Instant;
 use gristmill_core::schedule::Target;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_dashboard::hooks::{Hook, Hooks, Make, ledger};
 use gristmill_jobs::stage::validate::Validate;
 use gristmill_scheduler::Means;
 use gristmill_scheduler::schedules::start;
-use gristmill_store::{FireTick, TickCause, TickOutcome};
 
 /// Makes the hooks of a configuration ready.
 ///
@@ -48,20 +46,7 @@ fn make(name: &str, settings: &HookSettings, means: Means) -> Make {
         if matches!(spec.target(), Ok(Target::Batch(_))) {
             return Ok(None);
         }
-        let now: Instant = chrono::Utc::now();
-        let tick = FireTick {
-            tick: now,
-            interval: (now, now),
-            cause: TickCause::Tick,
-            outcome: TickOutcome::Ran,
-            late_ms: 0,
-            ticks: 1,
-            reason: None,
-            was: None,
-            run: None,
-            holder: None,
-            about: Some(about.clone()),
-        };
+        let tick = start::event_tick(about.clone());
         start::job(&means, &means.tenant, &ledger, &spec, &tick).map(|job| Some(Box::new(job)))
     })
 }

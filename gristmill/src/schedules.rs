@@ -30,6 +30,7 @@ pub(crate) fn catalogue(loaded: &Loaded) -> Catalogue {
         limits: config.limit.clone(),
         queues: config.queue.clone(),
         triggers: loaded.triggers(),
+        watches: config.watch.clone(),
     }
 }
 
@@ -114,7 +115,10 @@ async fn follow(file: Option<PathBuf>, layers: Layers, parts: Parts, changed: im
         seen = found;
         match reread(&layers, &parts) {
             Ok(loaded) => {
-                tracing::info!(file = %file.display(), "the configuration has changed: its schedules, batches, limits, queues and hooks are followed");
+                tracing::info!(
+                    file = %file.display(),
+                    "the configuration has changed: its schedules, batches, limits, queues, hooks and watched folders are followed"
+                );
                 changed(&loaded);
             }
             Err(errors) => {

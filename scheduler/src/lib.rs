@@ -6,6 +6,7 @@
 //!
 //! * [`plan`]: from a definition and an input to a sealed batch.
 //! * [`schedules`]: from ticks that are due to runs.
+//! * [`watch`]: from files in a folder to runs.
 //! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`], [`tell`], [`limits`]: the duties.
 
 mod heartbeat;
@@ -21,8 +22,10 @@ pub mod schedules;
 pub mod settings;
 pub mod sweep;
 pub mod tell;
+pub mod watch;
 
 pub use plan::{StartBatch, StartError, start_batch};
 pub use running::{SchedulerError, SchedulerOptions, run};
 pub use schedules::{Catalogue, Clockwork, Means};
 pub use settings::Settings;
+pub use watch::Watcher;

@@ -27,6 +27,7 @@ use crate::schedules::{Clockwork, Means};
 use crate::settings::Settings;
 use crate::sweep::Relay;
 use crate::tell::{copies, late};
+use crate::watch::Watcher;
 
 /// The name of the leadership in the store.
 const LEADERSHIP: &str = "scheduler";
@@ -40,6 +41,9 @@ const LEASE: Duration = Duration::from_secs(15);
 
 /// How long a stop waits for batches that are being planned.
 const PLANNING_ENDS: Duration = Duration::from_secs(20);
+
+/// How often watched folders are looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// The most returned messages that are here and not dealt with.
 const RETURNED_PREFETCH: u16 = 100;
@@ -83,6 +87,8 @@ pub async fn run(
     let stop = CancellationToken::new();
     let schedules = options.schedules.clone();
     let scheduler = Scheduler::enter(options).await?;
+    let watcher =
+        schedules.clone().map(|means| Watcher::new(Arc::clone(&scheduler.store), scheduler.road.clone(), means));
     let clockwork = schedules.map(|means| Clockwork::new(Arc::clone(&scheduler.store), scheduler.road.clone(), means));
     let heartbeat = Heartbeat::start().await?;
     tracing::info!("scheduler begins");
@@ -93,6 +99,7 @@ pub async fn run(
             scheduler.reconciling(&stop),
             scheduler.returning(&stop),
             scheduler.ticking(clockwork, &heartbeat, &stop),
+            scheduler.watching(watcher, &stop),
         )
     };
     let asked = async {
@@ -101,7 +108,7 @@ pub async fn run(
             () = stop.cancelled() => {}
         }
     };
-    let (((), (), (), returned, ()), ()) = tokio::join!(duties, asked);
+    let (((), (), (), returned, (), ()), ()) = tokio::join!(duties, asked);
     heartbeat.stop().await;
     scheduler.leave().await;
     tracing::info!("scheduler ends");
@@ -219,6 +226,20 @@ impl Scheduler {
         // What is being planned is planned to its end: another scheduler would begin it anew.
         if tokio::time::timeout(PLANNING_ENDS, clockwork.planned()).await.is_err() {
             tracing::warn!("batches of schedules were still being planned; their ticks are started anew");
+        }
+    }
+
+    /// Looks at watched folders, by itself because a slow share must not hold up the clock.
+    async fn watching(&self, watcher: Option<Watcher>, stop: &CancellationToken) {
+        let Some(mut watcher) = watcher else { return };
+        let mut watching = Duty::new("watch");
+        let begun = Instant::now();
+        let mut ticks = tokio::time::interval(WATCH_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while next(&mut ticks, stop).await {
+            if self.leads() {
+                watching.told(watcher.pass(begun.elapsed()).await);
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod quarantine_sheet;
 mod queue;
 mod schedule;
 mod scheduler;
+mod trigger;
 mod version;
 mod waits;
 mod worker;
@@ -117,6 +118,9 @@ pub(crate) enum Command {
     /// Look at schedules, make, run, backfill and switch them
     #[command(alias = "schedules")]
     Schedule(schedule::Schedule),
+    /// Look at what hooks and watched folders have started
+    #[command(alias = "triggers")]
+    Trigger(trigger::Trigger),
     /// Enqueue one job, or many from JSON lines
     Enqueue(enqueue::Enqueue),
     /// Run batches, look at them and steer them
@@ -167,6 +171,7 @@ impl Command {
             Self::Worker(worker) => worker.run(door).await,
             Self::Scheduler(scheduler) => scheduler.run(door).await,
             Self::Schedule(schedule) => schedule.run(door).await,
+            Self::Trigger(trigger) => trigger.run(door).await,
             Self::Enqueue(enqueue) => enqueue.run(door).await,
             Self::Batch(batch) => batch.run(door).await,
             Self::Job(job) => job.run(door).await,

@@ -24,6 +24,8 @@ use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::hooks;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
+use gristmill_scheduler::watch;
+use gristmill_scheduler::watch::settings::WatchSettings;
 use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, nearest, suggest};
@@ -64,6 +66,8 @@ pub struct Config {
     pub limit: BTreeMap<String, LimitSpec>,
     /// What holds for queues, by their name.
     pub queue: BTreeMap<String, QueueSpec>,
+    /// The watched folders, by name.
+    pub watch: BTreeMap<String, WatchSettings>,
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
@@ -167,9 +171,11 @@ impl Loaded {
         own.chain(self.config.schedule.clone()).collect()
     }
 
-    /// What hooks start, by the name of their ledger.
+    /// What hooks and watched folders start, by the name of their ledger.
     pub fn triggers(&self) -> BTreeMap<String, ScheduleSpec> {
-        self.config.hook.iter().map(|(name, hook)| (hooks::ledger(name), hook.starts())).collect()
+        let hooks = self.config.hook.iter().map(|(name, hook)| (hooks::ledger(name), hook.starts()));
+        let watches = self.config.watch.iter().map(|(name, watch)| (watch::ledger(name), watch.starts()));
+        hooks.chain(watches).collect()
     }
 
     /// The definition of a batch.

@@ -31,6 +31,9 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
             *path = path.take().map(|path| below(folder, &path));
         }
     }
+    for watch in config.watch.values_mut().filter(|watch| !watch.folder.is_empty()) {
+        watch.folder = far(folder, &watch.folder);
+    }
     for hook in config.hook.values_mut() {
         let schema = hook.validate.as_mut().and_then(|validate| validate.schema.as_mut());
         for path in schema.into_iter().chain(&mut hook.secret_file) {

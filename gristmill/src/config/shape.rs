@@ -28,9 +28,10 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         hook: reader.named(&mut tree, "hook"),
         limit: reader.named(&mut tree, "limit"),
         queue: reader.named(&mut tree, "queue"),
+        watch: reader.named(&mut tree, "watch"),
     };
     for key in tree.keys() {
-        let known = SECTIONS.iter().copied().chain(["kind", "batch", "schedule", "hook", "limit", "queue"]);
+        let known = SECTIONS.iter().copied().chain(["kind", "batch", "schedule", "hook", "watch", "limit", "queue"]);
         let hint = suggest(key, known);
         reader.push(key, format!("there is no section [{key}]"), hint);
     }

@@ -59,6 +59,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.schedules(config);
     findings.hooks(config);
     findings.limits(config);
+    findings.watches(config);
     findings.errors
 }
 
@@ -451,6 +452,20 @@ mod tests {
             (
                 "[hook.h]\nsecret_env = \"S\"\njob = { kind = \"x\" }\nvalidate = { schema = \"none.json\" }\n",
                 "c.toml:4: `hook.h.validate.schema`: ",
+            ),
+            ("[watch.w]\njob = { kind = \"x\" }\n", "c.toml:1: `watch.w`: says no `folder` to watch"),
+            ("[watch.w]\nfolder = \"in\"\n", "c.toml:1: `watch.w`: starts nothing; give one of `batch` and `job`"),
+            (
+                "[watch.w]\nfolder = \"in\"\njob = { kind = \"x\" }\npattern = \"a[\"\n",
+                "c.toml:4: `watch.w.pattern`: `a[` is not a pattern",
+            ),
+            (
+                "[watch.w]\nfolder = \"in\"\njob = { kind = \"x\" }\n[watch.x]\nfolder = \"in\"\njob = { kind = \"x\" }\n",
+                "c.toml:5: `watch.x.folder`: is the folder of [watch.w] too",
+            ),
+            (
+                "[watch.w]\nfolder = \"in\"\njob = { kind = \"x\" }\nsettle = \"soon\"\n",
+                "c.toml:4: `watch.w.settle`: `soon` is not a duration",
             ),
             (
                 "[schedule.s]\nevery = \"1h\"\nending = \"done\"\njob = { kind = \"x\" }\n",

@@ -1,4 +1,5 @@
-//! Runs that something else starts than the clock, from outside: after another batch, by a hook.
+//! Runs that something else starts than the clock, from outside: after another batch, by a hook, by a
+//! file in a folder.
 
 use std::io::BufRead;
 use std::process::{Child, Stdio};
@@ -131,4 +132,61 @@ fn the_example_of_the_documentation_enqueues_its_job_once() {
     let job = place.json(0, &["job", "show", id, "--json"]);
     let payload = if job["payload"].is_null() { &job["job"]["payload"] } else { &job["payload"] };
     assert_eq!(payload["url"], "https://example.com/order/17", "{job}");
+}
+
+#[test]
+fn a_file_in_a_watched_folder_is_run_once_and_put_away() {
+    let place = Place::with_batch();
+    let config = std::fs::read_to_string(place.path().join("config.toml")).expect("readable");
+    let more = "\n[watch.inbox]\nfolder = \"inbox\"\npattern = \"*.csv\"\nsettle = \"100ms\"\nbatch = \"sales\"\n";
+    place.write("config.toml", &format!("{config}{more}"));
+    let inbox = place.path().join("inbox");
+    std::fs::create_dir(&inbox).expect("made");
+    let sales = std::fs::read(place.path().join("sales.csv")).expect("readable");
+    std::fs::write(inbox.join("monday.csv"), &sales).expect("written");
+    std::fs::write(inbox.join("late.csv.part"), &sales).expect("written");
+    let _dev = Dev::begin(&place, &["dev"]);
+    until("the file is put away", || inbox.join("done/monday.csv").is_file().then_some(()));
+    std::fs::rename(inbox.join("late.csv.part"), inbox.join("late.csv")).expect("renamed into place");
+    until("the same content is put aside", || inbox.join("done/late.csv.note").is_file().then_some(()));
+    let listed = place.json(0, &["trigger", "list", "--json"]);
+    let expected = [&"watch/inbox".into(), &"batch sales".into(), &Value::from(1), &Value::from(0)];
+    assert_eq!([&listed[0]["name"], &listed[0]["starts"], &listed[0]["events"], &listed[0]["failed"]], expected);
+    let shown = place.json(0, &["trigger", "show", "watch/inbox", "--json"]);
+    assert_eq!((&shown[0]["about"]["name"], &shown[0]["result"]), (&"monday.csv".into(), &"complete".into()));
+    let table = place.expect(0, &["trigger", "show", "watch/inbox"]);
+    assert!(table.contains("monday.csv"), "{table}");
+    assert_eq!(std::fs::read(inbox.join("done/monday.csv")).expect("readable"), sales);
+    place.expect(3, &["trigger", "show", "watch/inbx"]);
+    place.expect(2, &["trigger", "retry", "watch/inbox", "x"]);
+}
+
+#[test]
+fn an_event_whose_batch_could_not_start_is_started_anew_when_it_is_asked_for() {
+    let place = Place::with_batch();
+    let config = std::fs::read_to_string(place.path().join("config.toml")).expect("readable");
+    let missing = config.replace("sales.csv", "{{ event.body.file }}");
+    let hook =
+        "\n[scheduler]\nhooks = \"127.0.0.1:0\"\n[hook.orders]\nsecret_env = \"ORDERS_SECRET\"\nbatch = \"sales\"\n";
+    place.write("config.toml", &format!("{missing}{hook}"));
+    let (_dev, address) = serving(&place, &["dev"], "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let docs = include_str!("../../../docs/hooks.md");
+    let script = docs.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let script = script.replace("127.0.0.1:9603", &address).replace("\"order\": 17", "\"file\": \"later.csv\"");
+    let output = std::process::Command::new("sh").args(["-ec", &script]).output().expect("sh is there");
+    let heard: Value = serde_json::from_slice(&output.stdout).expect("an answer");
+    assert_eq!(heard["outcome"], "waiting", "{heard}");
+    let row = |wanted: &'static str, key: &'static str| {
+        until(wanted, || {
+            let shown = place.json(0, &["trigger", "show", "hook/orders", "--json"]);
+            (shown[0][key] == wanted).then_some(shown)
+        })
+    };
+    let failed = row("failed", "outcome");
+    assert!(failed[0]["reason"].as_str().is_some_and(|reason| reason.contains("later.csv")), "{failed}");
+    place.expect(3, &["trigger", "retry", "hook/orders", "msg_2"]);
+    std::fs::copy(place.path().join("sales.csv"), place.path().join("later.csv")).expect("it is there now");
+    assert_eq!(place.json(0, &["trigger", "retry", "hook/orders", "msg_1", "--json"])["affected"], 1);
+    row("complete", "result");
+    place.expect(5, &["trigger", "retry", "hook/orders", "msg_1"]);
 }

@@ -29,6 +29,8 @@ use gristmill_jobs::RegistryOptions;
 
 pub use pass::{Clockwork, PassReport};
 
+use crate::watch::settings::WatchSettings;
+
 /// What the configuration says, as far as the scheduler follows it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalogue {
@@ -42,6 +44,8 @@ pub struct Catalogue {
     pub limits: BTreeMap<String, LimitSpec>,
     /// What is said of queues, by their name.
     pub queues: BTreeMap<String, QueueSpec>,
+    /// The watched folders, by name.
+    pub watches: BTreeMap<String, WatchSettings>,
 }
 
 /// What is done to a job before it is enqueued: settings of its kind.

@@ -2,6 +2,7 @@
 
 use chrono::SecondsFormat;
 use gristmill_core::Instant;
+use gristmill_core::definition::OneOrMany;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::NewJob;
 use gristmill_core::schedule::{JobSpec, ScheduleSpec, Target};
@@ -64,6 +65,24 @@ pub fn job(means: &Means, tenant: &str, name: &str, spec: &ScheduleSpec, tick: &
     job.max_attempts = max_attempts.unwrap_or(job.max_attempts);
     job.timeout = timeout.map_or(job.timeout, |timeout| timeout.0);
     Ok(job)
+}
+
+/// A tick that is nothing but its event.
+pub fn event_tick(about: Value) -> FireTick {
+    let now: Instant = chrono::Utc::now();
+    FireTick {
+        tick: now,
+        interval: (now, now),
+        cause: TickCause::Tick,
+        outcome: TickOutcome::Ran,
+        late_ms: 0,
+        ticks: 1,
+        reason: None,
+        was: None,
+        run: None,
+        holder: None,
+        about: Some(about),
+    }
 }
 
 /// What became of the start of a batch.
@@ -136,6 +155,9 @@ fn request(
         known.ok_or_else(|| format!("there is no [batch.{batch}] in the scheduler's configuration"))?;
     let params = params(name, spec, tick);
     definition.late_after = spec.late_after.or(definition.late_after);
+    // The file of a watched folder takes the place of those that the definition names.
+    let file = tick.about.as_ref().filter(|_| name.starts_with("watch/")).and_then(|about| about["path"].as_str());
+    let input = file.map(|path| OneOrMany::One(path.to_owned()));
     let zone = spec.zone().map_err(|error| error.to_string())?;
     definition.source = rendered(&definition.source, &params, zone).map_err(|error| format!("its source: {error}"))?;
     definition.output = rendered(&definition.output, &params, zone).map_err(|error| format!("its output: {error}"))?;
@@ -143,7 +165,7 @@ fn request(
         tenant: tenant.to_owned(),
         name: batch.to_owned(),
         definition,
-        input: None,
+        input,
         chunk: None,
         params,
         idempotency_key: None,

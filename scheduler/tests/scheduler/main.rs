@@ -6,3 +6,4 @@ mod ground;
 mod plans;
 mod roads;
 mod schedules;
+mod watching;

@@ -383,7 +383,7 @@ async fn the_configurations_schedules_become_the_stores() {
 }
 
 /// What a scheduler that is killed leaves: polls a future so many times and drops it.
-async fn killed_after<F: Future>(polls: u32, future: F) -> Option<F::Output> {
+pub(crate) async fn killed_after<F: Future>(polls: u32, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
     std::future::poll_fn(move |context| {

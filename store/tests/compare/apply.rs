@@ -495,7 +495,7 @@ fn copied(batch: usize) -> SourceStamp {
         edges: String::new(),
         columns: Vec::new(),
     };
-    SourceStamp { files: vec![file], ..SourceStamp::default() }
+    SourceStamp { files: vec![file] }
 }
 
 pub(crate) fn new_batch(batch: usize, key: Option<usize>, attempts: u32, other_tenant: bool) -> NewBatch {

@@ -162,6 +162,7 @@ fn fire_tick(row: &Fired) -> FireTick {
         was: row.was.map(|was| OUTCOMES[was % 6]),
         run,
         holder: row.holder.map(worker_id),
+        about: None,
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) fn tick_json(timetable: &Timetable, tick: Instant) -> Value {
 }
 
 /// `batch retail` or `job exec`.
-fn target(spec: &ScheduleSpec) -> String {
+pub(in crate::command) fn target(spec: &ScheduleSpec) -> String {
     match spec.target() {
         Ok(Target::Batch(batch)) => format!("batch {batch}"),
         Ok(Target::Job(job)) => format!("job {}", job.kind),

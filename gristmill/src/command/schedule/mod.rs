@@ -3,7 +3,7 @@
 mod backfill;
 mod calendar;
 mod change;
-mod look;
+pub(super) mod look;
 mod run;
 
 use chrono::{Local, SecondsFormat};

@@ -1,4 +1,4 @@
-//! What makes sense in hooks.
+//! What makes sense in hooks and watched folders.
 
 use gristmill_core::schedule::{ScheduleSpec, Target};
 use gristmill_dashboard::hooks::settings::{HOOK_BYTES_MAX, HookSettings, Scheme};
@@ -38,6 +38,30 @@ impl Findings<'_> {
         }
         if hook.event.as_ref().is_some_and(|event| !event.starts_with('/')) {
             self.push(&join(key, "event"), "is not a JSON pointer; write one such as `/id` or `/data/id`");
+        }
+    }
+
+    pub(super) fn watches(&mut self, config: &Config) {
+        for (name, watch) in &config.watch {
+            let key = format!("watch.{name}");
+            self.name(&key, name);
+            if watch.folder.is_empty() {
+                self.push(&key, "says no `folder` to watch");
+            }
+            if let Err(error) = glob::Pattern::new(&watch.pattern) {
+                let wrong = format!("`{}` is not a pattern: {error}; write one such as `*.csv`", watch.pattern);
+                self.push(&join(&key, "pattern"), wrong);
+            }
+            if let Some(other) = config.watch.iter().find(|(other, that)| *other < name && that.folder == watch.folder)
+            {
+                let wrong = format!("is the folder of [watch.{}] too: each folder is watched once", other.0);
+                self.push(&join(&key, "folder"), wrong);
+            }
+            self.starts(config, &key, &watch.starts());
+            let source = watch.batch.as_ref().and_then(|batch| config.batch.get(batch)).map(|batch| &batch.source);
+            if source.is_some_and(|source| source.csv.is_none() && source.jsonl.is_none()) {
+                self.push(&join(&key, "batch"), "does not read files: its source must be `csv` or `jsonl`");
+            }
         }
     }
 
