@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use json_patch::PatchOperation;
 use serde_json::Value;
+
+use crate::job::PAYLOAD_BYTES_MAX;
 
 /// What is done to items before they are redriven.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -52,7 +55,11 @@ impl Mend {
             Self::AsIs => return Ok(item.clone()),
             Self::Patch(patch) => {
                 let mut mended = item.clone();
-                json_patch::patch(&mut mended, &patch.0).map_err(|error| format!("the patch does not fit: {error}"))?;
+                for operation in &patch.0.0 {
+                    json_patch::patch(&mut mended, std::slice::from_ref(operation))
+                        .map_err(|error| format!("the patch does not fit: {error}"))?;
+                    not_too_long(operation, &mended)?;
+                }
                 mended
             }
             Self::Replace(items) => items.get(&id).cloned().ok_or("nothing is to take its place")?,
@@ -70,6 +77,18 @@ impl Mend {
             }
         }
     }
+}
+
+/// A patch that copies the item into itself doubles it each time: a short one would fill any memory.
+fn not_too_long(operation: &PatchOperation, item: &Value) -> Result<(), String> {
+    let PatchOperation::Copy(_) = operation else { return Ok(()) };
+    let bytes = item.to_string().len();
+    if bytes > PAYLOAD_BYTES_MAX {
+        return Err(format!(
+            "the patch makes an item of {bytes} bytes out of it, the most is {PAYLOAD_BYTES_MAX}; copy less"
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -104,6 +123,15 @@ mod tests {
         assert!(mend.apply(1, &item).expect_err("refused").contains("does not fit"));
         assert_eq!(item, json!({ "b": 2 }), "nothing half-done");
         assert!(mend.apply(1, &json!("could not even be read")).is_err());
+    }
+
+    #[test]
+    fn a_patch_that_copies_an_item_into_itself_again_and_again_is_refused_before_it_fills_the_memory() {
+        let copies: Vec<Value> =
+            (0..60).map(|n| json!({ "op": "copy", "from": "", "path": format!("/{n}") })).collect();
+        let error = patch(json!(copies)).apply(1, &json!({ "a": "b" })).expect_err("2^60 items");
+        assert!(error.contains("the most is 1048576"), "{error}");
+        assert!(patch(json!(copies[..3])).apply(1, &json!({ "a": "b" })).is_ok());
     }
 
     #[test]

@@ -266,3 +266,17 @@ fn a_clock_far_away_breaks_nothing() {
         assert!(timetable.previous(around).is_some_and(|tick| tick < around), "{year}");
     }
 }
+
+/// Found by `make fuzz SEED=4248`: looking around such an instant for a change of the clocks overflowed.
+#[test]
+fn an_instant_beyond_the_year_9999_or_before_the_year_1_is_refused() {
+    for start in ["-262143-01-01T00:00:00", "+262142-12-31T23:59:59", "-262143-01-01", "+10000-01-01T00:00:00Z"] {
+        for zone in ["UTC", "Europe/Berlin"] {
+            let spec = ScheduleSpec { start: Some(start.to_owned()), ..cron("0 2 * * *", zone) };
+            let error = spec.check().expect_err(start).to_string();
+            assert!(error.contains("is not an instant"), "{error}");
+        }
+    }
+    let spec = ScheduleSpec { start: Some("9999-12-31T23:00:00".to_owned()), ..cron("0 2 * * *", "Europe/Berlin") };
+    assert_eq!(timetable(&spec).next(at("2026-01-01T00:00:00Z")), None, "its first two o'clock is in the year 10000");
+}

@@ -9,7 +9,7 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, SubsecRound, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Datelike, LocalResult, NaiveDateTime, Offset, SubsecRound, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
 use super::cron::Pattern;
@@ -21,6 +21,9 @@ pub const TZDB_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
 /// Two changes of a zone's offset are never closer than this.
 const STEP: TimeDelta = TimeDelta::hours(12);
 
+/// The years in which an instant may lie.
+const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
+
 /// No clock is put forward by more than a day (Samoa, 2011), and no offset is beyond 15 hours.
 const REACH: TimeDelta = TimeDelta::hours(48);
 
@@ -29,19 +32,20 @@ pub fn zone(name: &str) -> Option<Tz> {
     Tz::from_str(name).ok()
 }
 
-/// Reads an instant: RFC 3339 with its offset, or a date and time (or a date alone) on the zone's wall clock.
+/// Reads an instant of the years 1 to 9999: RFC 3339 with its offset, or a date and time (or a date alone) on the zone's
+/// wall clock. Beyond them there is no room for the days around it that a change of the clocks is looked for in.
 pub fn instant(text: &str, zone: Tz) -> Option<Instant> {
     let text = text.trim();
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         // No store keeps less than a microsecond.
-        return Some(at.to_utc().trunc_subsecs(6));
+        return Some(at.to_utc().trunc_subsecs(6)).filter(|at| YEARS.contains(&at.year()));
     }
     let text = text.replacen(' ', "T", 1);
     let wall = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
         .iter()
         .find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok())
         .or_else(|| NaiveDateTime::parse_from_str(&format!("{text}T00:00"), "%Y-%m-%dT%H:%M").ok())?;
-    Some(place(zone, wall).instant().trunc_subsecs(6))
+    YEARS.contains(&wall.year()).then(|| place(zone, wall).instant().trunc_subsecs(6))
 }
 
 /// Where a wall-clock time lies on the line of instants.
