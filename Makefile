@@ -52,9 +52,14 @@ faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6).
 		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6}
 
 .PHONY: fuzz
-fuzz: ## Feeds the message decoder hostile bytes (RUNS=1000000 SEED=1).
-	@GRISTMILL_TEST_FUZZ_RUNS=$${RUNS:-1000000} GRISTMILL_TEST_FUZZ_SEED=$${SEED:-1} \
-		$(CARGO) test --quiet --package gristmill-broker --test decoder -- --nocapture --test-threads=1
+fuzz: ## Feeds hostile input to all that reads any (RUNS=1000000 SEED=1).
+	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
+	scripts/servers start; \
+	eval "$$(scripts/servers env)"; \
+	if [ -d /dev/shm ]; then export TMPDIR=/dev/shm; fi; \
+	GRISTMILL_TEST_FUZZ_RUNS=$${RUNS:-1000000} GRISTMILL_TEST_FUZZ_SEED=$${SEED:-1} \
+		$(CARGO) test --workspace --test fuzz -- --nocapture --test-threads=1 \
+		| tee /dev/stderr 2>&1 | grep -o 'fuzz: .*' | paste -sd ';' | sed 's/;fuzz: /; /g'
 
 .PHONY: simulate
 simulate: ## Runs seeds of the simulation (SEEDS=100000 SEED=1); with SEEDS=1 it prints what happens.

@@ -247,7 +247,7 @@ async fn answer(
             gone(program).await,
             shown(&line)
         )),
-        Ok(Ok(_)) => read(&line, position).map_err(|wrong| {
+        Ok(Ok(_)) => read_answer(&line, position).map_err(|wrong| {
             format!("the program `{name}` answers item {position} with {}, {wrong}; {RIGHT}", shown(&line))
         }),
     };
@@ -256,7 +256,12 @@ async fn answer(
 
 const RIGHT: &str = "right is one of {\"ok\": {…}}, {\"skip\": true} and {\"error\": \"…\", \"retry\": false}";
 
-fn read(line: &[u8], position: u64) -> Result<ItemOut, String> {
+/// Reads the line that a program answers for the item at this position.
+///
+/// # Errors
+///
+/// What it is instead, to be put behind the line itself.
+pub fn read_answer(line: &[u8], position: u64) -> Result<ItemOut, String> {
     let answer: Answer = serde_json::from_slice(line).map_err(|error| match error.is_data() {
         true => format!("which is no answer ({error})"),
         false => "which is not JSON".to_owned(),

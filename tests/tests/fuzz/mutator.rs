@@ -1,0 +1,117 @@
+//! The one mutator: from valid input, a seed and the pieces that a reader may stumble over to hostile input.
+
+/// SplitMix64: the same seed gives the same bytes everywhere.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+
+    pub(crate) fn one_in(&mut self, sides: usize) -> bool {
+        self.below(sides) == 0
+    }
+
+    pub(crate) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        from[self.below(from.len())]
+    }
+}
+
+/// What a reader of JSON may stumble over.
+pub(crate) const JSON: [&[u8]; 24] = [
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b"\\",
+    b":",
+    b",",
+    b"null",
+    b"true",
+    b"-0",
+    b"1e999",
+    b"1.0",
+    b"18446744073709551616",
+    b"\xff",
+    b"\xc3\x28",
+    b"\xed\xa0\x80",
+    b"\x00",
+    b"\\u0000",
+    b"\\ud800",
+    b"\xef\xbb\xbf",
+    b"/**/",
+    b" \n\t",
+    b"\"\":",
+];
+
+/// Mostly something valid with a few mutations; sometimes pieces or bytes by chance, and now and then a nesting that
+/// no stack would hold.
+pub(crate) fn hostile(dice: &mut Dice, valid: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = match dice.below(10) {
+        0 => (0..dice.below(300)).map(|_| dice.next() as u8).collect(),
+        1 => (0..dice.below(40)).flat_map(|_| dice.pick(pieces).to_vec()).collect(),
+        2 if dice.one_in(200) => vec![*dice.pick(&[&b'[', &b'(', &b'{']); 60_000],
+        _ => valid.to_vec(),
+    };
+    for _ in 0..dice.below(5) {
+        mutate(dice, &mut bytes, pieces);
+    }
+    bytes
+}
+
+/// The same as a text.
+pub(crate) fn hostile_text(dice: &mut Dice, valid: &str, pieces: &[&[u8]]) -> String {
+    String::from_utf8_lossy(&hostile(dice, valid.as_bytes(), pieces)).into_owned()
+}
+
+fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>, pieces: &[&[u8]]) {
+    let at = dice.below(bytes.len() + 1);
+    match dice.below(7) {
+        0 if at < bytes.len() => bytes[at] ^= 1 << dice.below(8),
+        1 if at < bytes.len() => drop(bytes.remove(at)),
+        2 => bytes.truncate(at),
+        3 => drop(bytes.splice(at..at, dice.pick(pieces).iter().copied())),
+        4 => bytes.extend_from_within(at..),
+        5 => {
+            // A stretch vanishes.
+            let until = (at + dice.below(20)).min(bytes.len());
+            bytes.drain(at..until);
+        }
+        _ => bytes.insert(at, dice.next() as u8),
+    }
+}
+
+/// Mutates a text by its lines: one goes, comes twice, changes places, or its value is another.
+pub(crate) fn by_lines(dice: &mut Dice, text: &str, values: &[&str]) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for _ in 0..=dice.below(3) {
+        let (at, other) = (dice.below(lines.len()), dice.below(lines.len()));
+        if lines.is_empty() {
+            break;
+        }
+        match dice.below(5) {
+            0 => drop(lines.remove(at)),
+            1 => lines.insert(other, lines[at].clone()),
+            2 => lines.swap(at, other),
+            _ => {
+                if let Some((key, _)) = lines[at].split_once('=') {
+                    lines[at] = format!("{key}= {}", dice.pick(values));
+                }
+            }
+        }
+    }
+    lines.join("\n")
+}
