@@ -1,6 +1,6 @@
 //! T4: attempts are closed, with everything that follows from it, in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::{JobId, WorkerId};
@@ -130,6 +130,7 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
     let contested = group::contested(completions);
     let holders = holders(work, &contested).await?;
     let (mut order, mut fenced) = group::one_each(completions, &contested, &holders);
+    let given = order.clone();
     order.sort_by_key(|completion| completion.fence.job);
     let closings = order.iter().map(|completion| Closing::of(completion)).collect::<Result<Vec<_>, _>>()?;
     let moved = settle(work, &closings).await?;
@@ -149,8 +150,16 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
         }
     }
     let mut progress = fan_in::count_down(work, &deltas(&done)?).await?;
+    let mut ended_before = HashSet::new();
     for (completion, _) in &done {
-        follow(work, completion, &mut progress).await?;
+        if !end_batch(work, completion, &mut progress).await? {
+            ended_before.insert(completion.fence.job);
+        }
+    }
+    // In the order in which they were given: of two that want the same key the first one gets it.
+    let wanted = |job: &JobId| held.contains_key(&job.0) && !ended_before.contains(job);
+    for completion in given.iter().filter(|completion| wanted(&completion.fence.job)) {
+        create::insert(work, &completion.follow).await?;
     }
     let settled = done.len() as u64;
     let lost = order.iter().filter(|completion| !held.contains_key(&completion.fence.job.0));
@@ -312,17 +321,14 @@ pub(super) fn add(
     Ok(())
 }
 
-/// The batch's ending and further jobs. What an aggregate enqueues tells of that ending, and is left out
-/// with it where the guard does not hold.
-async fn follow(work: &mut Work<'_>, completion: &Completion, progress: &mut Vec<BatchProgress>) -> Outcome<()> {
-    if let Some(end) = &completion.batch_end {
-        match write_end(work, end).await? {
-            Some(ended) => progress.push(ended),
-            None => return Ok(()),
-        }
-    }
-    create::insert(work, &completion.follow).await?;
-    Ok(())
+/// The batch's ending: whether the completion's further jobs are wanted. What an aggregate enqueues tells of that
+/// ending, and is left out with it where the guard does not hold.
+async fn end_batch(work: &mut Work<'_>, completion: &Completion, progress: &mut Vec<BatchProgress>) -> Outcome<bool> {
+    let Some(end) = &completion.batch_end else { return Ok(true) };
+    let ended = write_end(work, end).await?;
+    let wanted = ended.is_some();
+    progress.extend(ended);
+    Ok(wanted)
 }
 
 async fn write_end(work: &mut Work<'_>, end: &BatchEnd) -> Outcome<Option<BatchProgress>> {

@@ -53,6 +53,8 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
             let due = store.due_schedules(tick(*at), 10).await?;
             Ok(format!("{:?}", due.iter().map(|view| &view.name).collect::<Vec<_>>()))
         }
+        // A batch is of one tick: its id is as new as the run.
+        Operation::Fire { rows, .. } if is_taken(side, rows).await => Ok("its batch is taken".to_owned()),
         Operation::Fire { schedule, step, stale, rows } => {
             let firing = firing(side, *schedule, *step, *stale, rows).await;
             let report = store.fire(&[firing]).await?;
@@ -103,6 +105,29 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
         }
         other => unreachable!("{other:?} is not about schedules"),
     }
+}
+
+async fn is_taken(side: &Side, rows: &[Fired]) -> bool {
+    let mut taken = Vec::new();
+    for schedule in 0..SCHEDULES {
+        taken.extend(ledger(side, &schedule_name(usize::try_from(schedule).unwrap_or(0))).await);
+    }
+    let mut taken: Vec<_> = taken.into_iter().filter_map(|row| row.batch).collect();
+    for row in rows {
+        let Some(Started::Batch(batch)) = &row.run else { continue };
+        let id = batch_id(*batch);
+        if taken.contains(&id) || side.store.batch_plan(id).await.expect("asked").is_some() {
+            return true;
+        }
+        taken.push(id);
+    }
+    false
+}
+
+async fn ledger(side: &Side, schedule: &str) -> Vec<TickView> {
+    let (tenant, schedule) = (TENANTS[0].to_owned(), schedule.to_owned());
+    let filter = TickFilter { tenant, schedule, from: None, until: None, limit: 1_000 };
+    side.store.ticks(&filter).await.expect("listed")
 }
 
 async fn is_known(side: &Side, backfill: usize) -> bool {
@@ -172,9 +197,7 @@ pub(crate) async fn look(side: &Side, lines: &mut Vec<String>) {
     lines.extend(store.schedules(None, None).await.expect("listed").iter().map(told_schedule));
     for schedule in 0..SCHEDULES {
         let schedule = schedule_name(usize::try_from(schedule).unwrap_or(0));
-        let tenant = TENANTS[0].to_owned();
-        let filter = TickFilter { tenant, schedule: schedule.clone(), from: None, until: None, limit: 1_000 };
-        for row in store.ticks(&filter).await.expect("listed") {
+        for row in ledger(side, &schedule).await {
             lines.push(told_tick(side, &row).await);
         }
         let mut backfills = Vec::new();

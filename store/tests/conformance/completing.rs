@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gristmill_core::chunk::{ChunkResult, SetAside};
-use gristmill_core::job::JobState;
+use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{Completion, Page, Purpose, QuarantineFilter, SqlRows, StoreError};
@@ -28,6 +28,7 @@ conformance! {
     one_lost_fence_does_not_stop_the_others,
     what_follows_is_enqueued_only_if_the_fence_holds,
     what_follows_has_its_keys_respected,
+    of_two_that_follow_with_one_key_the_first_of_the_group_is_made,
     a_result_and_its_quarantine_are_written_with_the_completion,
     a_chunk_that_does_not_count_each_item_once_is_refused,
     a_fenced_chunk_leaves_no_result,
@@ -272,6 +273,25 @@ fn with_two_set_aside() -> ChunkResult {
     };
     let set_aside = vec![aside(3, "`amount` is missing"), aside(7, "a NUL \u{0} in it")];
     ChunkResult { ok: 7, skipped: 1, quarantined: 2, set_aside, ..ChunkResult::default() }
+}
+
+async fn of_two_that_follow_with_one_key_the_first_of_the_group_is_made(store: TestStore) {
+    store.enqueue(&testing::jobs(2)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let mut claimed = claim(&store, worker, 2).await;
+    // Given in the order that is not that of their ids.
+    claimed.reverse();
+    let follows: Vec<NewJob> =
+        (0..2).map(|_| NewJob { idempotency_key: Some("one".to_owned()), ..testing::job() }).collect();
+    let group: Vec<Completion> = claimed
+        .iter()
+        .zip(&follows)
+        .map(|(job, follow)| Completion { follow: vec![follow.clone()], ..testing::done(job) })
+        .collect();
+    complete(&store, &group).await;
+    assert_eq!(state(&store, follows[0].id).await, JobState::Queued);
+    assert!(store.job(TENANT, follows[1].id).await.expect("asked").is_none(), "its key was taken");
+    assert_reconciled(&store).await;
 }
 
 async fn a_result_and_its_quarantine_are_written_with_the_completion(store: TestStore) {
