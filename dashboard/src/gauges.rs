@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::job::served;
 use gristmill_jobs::road::Road;
 use gristmill_store::{QueueView, Result, StoreHandle};
@@ -65,10 +64,17 @@ impl Gauges {
 }
 
 async fn read(store: &StoreHandle) -> Result<()> {
-    for queue in store.queues(DEFAULT_TENANT).await? {
-        for (state, jobs) in states(&queue) {
-            gauge!(QUEUE_JOBS, "queue" => queue.name.clone(), "state" => state).set(number(jobs));
+    // Tenants share queues by name, and the gauges have no label for them.
+    let mut sums: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
+    for tenant in store.tenants().await? {
+        for queue in store.queues(&tenant).await? {
+            for (state, jobs) in states(&queue) {
+                *sums.entry((queue.name.clone(), state)).or_default() += jobs;
+            }
         }
+    }
+    for ((queue, state), jobs) in sums {
+        gauge!(QUEUE_JOBS, "queue" => queue, "state" => state).set(number(jobs));
     }
     let backlog = store.outbox_backlog().await?;
     gauge!(OUTBOX_ROWS).set(number(backlog.rows));
@@ -83,8 +89,10 @@ async fn read(store: &StoreHandle) -> Result<()> {
 /// Those that are served again become 0: a gauge that is not set keeps what it was.
 async fn unserved(store: &StoreHandle, seen: &mut BTreeSet<(String, String)>) -> Result<()> {
     let mut jobs: BTreeMap<(String, String), u64> = seen.iter().map(|label| (label.clone(), 0)).collect();
-    for found in store.unserved(DEFAULT_TENANT).await? {
-        *jobs.entry((found.queue, served(&found.kind, found.version))).or_default() += found.jobs;
+    for tenant in store.tenants().await? {
+        for found in store.unserved(&tenant).await? {
+            *jobs.entry((found.queue, served(&found.kind, found.version))).or_default() += found.jobs;
+        }
     }
     for ((queue, kind), jobs) in jobs {
         gauge!(UNSERVED, "queue" => queue.clone(), "kind" => kind.clone()).set(number(jobs));

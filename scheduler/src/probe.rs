@@ -1,8 +1,8 @@
 //! T7: the broker says that nothing waits, while the store has had jobs queued for long.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_jobs::road::Road;
 use gristmill_store::{Result, StoreHandle};
 
@@ -23,15 +23,25 @@ pub async fn probe(store: &StoreHandle, road: &Road, lost_after: Duration) -> Re
         return Ok(0);
     }
     let mut found = 0;
-    for queue in store.queues(DEFAULT_TENANT).await?.into_iter().filter(|queue| queue.queued > 0 && !queue.paused) {
-        let Ok(Some(0)) = road.broker().depth(&queue.name).await else { continue };
-        let dispatched = store.redispatch(&queue.name, lost_after, LIMIT).await?;
+    for queue in waiting(store).await? {
+        let Ok(Some(0)) = road.broker().depth(&queue).await else { continue };
+        let dispatched = store.redispatch(&queue, lost_after, LIMIT).await?;
         let jobs: usize = dispatched.dispatches.iter().map(|row| row.jobs.len()).sum();
         if jobs > 0 {
-            tracing::warn!(queue = queue.name, jobs, "the broker has lost messages, they are published again");
+            tracing::warn!(queue, jobs, "the broker has lost messages, they are published again");
             road.publish(&dispatched).await;
             found += jobs as u64;
         }
     }
     Ok(found)
+}
+
+/// Queues on which something waits that somebody may claim, of whichever tenant: they share the broker's queues.
+async fn waiting(store: &StoreHandle) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for tenant in store.tenants().await? {
+        let queues = store.queues(&tenant).await?.into_iter();
+        names.extend(queues.filter(|queue| queue.queued > 0 && !queue.paused).map(|queue| queue.name));
+    }
+    Ok(names)
 }

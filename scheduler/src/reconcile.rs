@@ -1,7 +1,6 @@
 //! T8: counters against what they count, batches against their jobs, and against their budgets.
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_jobs::budget::Budgets;
 use gristmill_jobs::road::Road;
 use gristmill_store::{BatchFilter, BatchProgress, BatchView, Page, ReconcileReport, Result, StoreHandle};
@@ -21,14 +20,16 @@ pub async fn reconcile(store: &StoreHandle, road: &Road, budgets: &Budgets) -> R
     for finding in &report.findings {
         tracing::error!(finding, "reconciled");
     }
-    for state in [BatchState::Open, BatchState::Sealed] {
-        judge(store, road, budgets, state).await?;
+    for tenant in store.tenants().await? {
+        for state in [BatchState::Open, BatchState::Sealed] {
+            judge(store, road, budgets, (&tenant, state)).await?;
+        }
     }
     Ok(report)
 }
 
-async fn judge(store: &StoreHandle, road: &Road, budgets: &Budgets, state: BatchState) -> Result<()> {
-    let filter = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), name: None, state: Some(state) };
+async fn judge(store: &StoreHandle, road: &Road, budgets: &Budgets, (tenant, state): (&str, BatchState)) -> Result<()> {
+    let filter = BatchFilter { tenant: tenant.to_owned(), name: None, state: Some(state) };
     let mut page = Page { after: None, limit: PAGE };
     loop {
         let batches = store.batches(&filter, &page).await?;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use gristmill_broker::{Consumer, Delivery};
 use gristmill_core::dispatch::{Dispatch, Purpose};
-use gristmill_core::id::{DEFAULT_TENANT, JobId};
+use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
 use gristmill_jobs::poison;
 use gristmill_jobs::road::Road;
-use gristmill_store::{PoisonSource, Result, StoreHandle};
+use gristmill_store::{JobView, PoisonSource, Result, StoreHandle};
 
 /// The most messages in one step.
 const LIMIT: usize = 100;
@@ -64,11 +64,12 @@ fn named(delivery: &Delivery) -> Option<JobId> {
     delivery.message.as_ref().ok().map(|message| message.job_id)
 }
 
-/// What is of another tenant is dropped like what is not queued any more: if it is, the probe finds it.
+/// What is not queued any more is dropped.
 async fn still_queued(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Vec<Dispatch>> {
     let mut again = Vec::new();
+    let tenants = store.tenants().await?;
     for message in deliveries.iter().filter_map(|delivery| delivery.message.as_ref().ok()) {
-        let Some(job) = store.job(DEFAULT_TENANT, message.job_id).await? else { continue };
+        let Some(job) = of_any(store, &tenants, message.job_id).await? else { continue };
         if job.state == JobState::Queued {
             // No outbox row stands behind it: the message itself is kept until the confirm.
             let number = again.len() as i64;
@@ -82,4 +83,14 @@ async fn still_queued(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Ve
         }
     }
     Ok(again)
+}
+
+/// The job of an id, whosever it is: a message does not say.
+async fn of_any(store: &StoreHandle, tenants: &[String], id: JobId) -> Result<Option<JobView>> {
+    for tenant in tenants {
+        if let Some(job) = store.job(tenant, id).await? {
+            return Ok(Some(job));
+        }
+    }
+    Ok(None)
 }

@@ -201,7 +201,8 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// After a claim whose commit result is unknown: whatever is `running` under this incarnation and is not
     /// among `known` has nobody who runs it, and goes back to `queued` with the attempt given back. Not to be
-    /// called while a claim of the same incarnation is under way, whose jobs nobody can know yet.
+    /// called while a claim of the same incarnation is under way, whose jobs nobody can know yet; one whose answer was
+    /// lost, and whose COMMIT may land at any moment, is waited for, for five seconds at most.
     async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched>;
 
     /// All incarnations that are alive or were seen within the last day, newest first.
@@ -340,6 +341,9 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Jobs, newest first.
     async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>>;
+
+    /// Whose jobs there are, or have been: every tenant with a queue, by name. For duties, which serve all of them.
+    async fn tenants(&self) -> Result<Vec<String>>;
 
     /// Every queue with its maintained counters.
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>>;

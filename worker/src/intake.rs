@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Consumer, Delivery, Message};
-use gristmill_core::id::{DEFAULT_TENANT, JobId};
+use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, DEFAULT_QUEUE};
 use gristmill_jobs::poison;
 use gristmill_jobs::road::Road;
@@ -79,8 +79,10 @@ impl Intake {
         if self.looked.is_none_or(|looked| looked.elapsed() >= QUEUES_EVERY) {
             self.looked = Some(Instant::now());
             // What the store cannot say now it says in two seconds.
-            let queues = store.queues(DEFAULT_TENANT).await.unwrap_or_default();
-            found.extend(queues.into_iter().map(|queue| queue.name).filter(|name| !self.consumed.contains(name)));
+            for tenant in store.tenants().await.unwrap_or_default() {
+                let queues = store.queues(&tenant).await.unwrap_or_default().into_iter().map(|queue| queue.name);
+                found.extend(queues.filter(|name| !self.consumed.contains(name)));
+            }
         }
         if !found.is_empty() {
             self.consumed.extend(found);

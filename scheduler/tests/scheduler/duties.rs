@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gristmill_core::settle::{Ending, Verdict};
-use gristmill_store::Completion;
+use gristmill_store::testing;
+use gristmill_store::{Completion, NewBatch};
 
 use crate::ground::ground;
 use gristmill_core::duration::Span;
@@ -77,6 +78,26 @@ async fn a_batch_over_its_budget_is_halted_by_whoever_looks() {
     assert_eq!(batch.state.as_str(), "halted");
     assert_eq!((batch.counts.quarantined, batch.counts.cancelled, batch.counts.pending()), (1, 2, 0));
     assert!(batch.reason.expect("a reason").contains("budget"));
+}
+
+#[tokio::test]
+async fn a_batch_of_another_tenant_over_its_budget_is_halted_too() {
+    let ground = ground().await;
+    let new = NewBatch { tenant: "other".to_owned(), definition: never(), ..testing::batch() };
+    ground.store.create_batch(&new).await.expect("created");
+    ground.store.add_chunks(new.id, &testing::chunks(3, 1)).await.expect("added");
+    ground.store.seal(new.id).await.expect("sealed");
+    let worker = ground.worker(Duration::from_secs(600)).await;
+    let claim = gristmill_store::Claim { worker, queues: Vec::new(), kinds: vec!["chunk".to_owned()], limit: 1 };
+    let claimed = ground.store.claim_next(&claim).await.expect("claimed");
+    ground.store.complete(&[testing::dead(&claimed[0])]).await.expect("completed");
+    reconcile(&ground.store, &ground.road, &Budgets::new(ground.store.clone())).await.expect("reconciled");
+    let batch = ground.store.batch("other", new.id).await.expect("answers").expect("is there");
+    assert_eq!((batch.state.as_str(), batch.remaining, batch.counts.cancelled), ("aggregating", 0, 2));
+}
+
+fn never() -> gristmill_core::definition::BatchDefinition {
+    testing::definition(serde_json::json!({ "source": { "jsonl": "-" }, "tolerate": 0, "max_attempts": 1 }))
 }
 
 #[tokio::test]

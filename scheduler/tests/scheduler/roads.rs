@@ -6,7 +6,7 @@ use std::time::Duration;
 use gristmill_broker::testing::{Admin, Namespace, PATIENCE};
 use gristmill_broker::{ConsumeOptions, Consumer, Message, Settings};
 use gristmill_core::id::{DEFAULT_TENANT, JobId, WorkerId};
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Lane, NewJob};
 use gristmill_jobs::budget::Budgets;
 use gristmill_jobs::road::Road;
 use gristmill_scheduler::probe::{LOST_AFTER, probe};
@@ -103,6 +103,20 @@ async fn arrivals(consumer: &Consumer, count: usize) -> HashSet<JobId> {
 
 async fn purge(admin: &Admin, queue: &str) -> u32 {
     admin.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.expect("purged")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_probe_brings_back_what_is_of_another_tenant() {
+    let town = town(20_000).await;
+    let job = NewJob { tenant: "other".to_owned(), ..testing::job() };
+    // Committed, and published by nobody: as if the broker had lost it.
+    town.store.enqueue(std::slice::from_ref(&job)).await.expect("enqueued");
+    let taken = town.store.outbox_take(Duration::ZERO, 10).await.expect("taken");
+    town.store.outbox_done(&taken.iter().map(|row| row.outbox).collect::<Vec<_>>()).await.expect("removed");
+    assert_eq!(probe(store(&town), &town.road, Duration::ZERO).await.expect("probed"), 1);
+    let consumer = town.consume().await;
+    assert_eq!(arrivals(&consumer, 1).await, HashSet::from([job.id]));
+    consumer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

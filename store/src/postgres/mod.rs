@@ -314,6 +314,10 @@ impl Store for PostgresStore {
         look!(self, view::jobs, filter, page)
     }
 
+    async fn tenants(&self) -> Result<Vec<String>> {
+        look!(self, view::tenants)
+    }
+
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
         look!(self, view::queues, tenant)
     }

@@ -339,6 +339,12 @@ pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Pag
     Ok(rows.into_iter().map(JobRow::view).collect::<Result<_, _>>()?)
 }
 
+/// Every tenant with a queue.
+pub(super) async fn tenants(conn: &mut PgConnection) -> Outcome<Vec<String>> {
+    let all = "SELECT tenant FROM queue_count UNION SELECT tenant FROM queue ORDER BY tenant COLLATE \"C\"";
+    Ok(sqlx::query_scalar(all).fetch_all(conn).await?)
+}
+
 /// Every queue with its counters.
 pub(super) async fn queues(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec<QueueView>> {
     type Said = Option<String>;

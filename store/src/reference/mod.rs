@@ -332,6 +332,10 @@ impl Store for ReferenceStore {
         view::jobs(self, filter, page)
     }
 
+    async fn tenants(&self) -> Result<Vec<String>> {
+        Ok(view::tenants(self))
+    }
+
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
         Ok(view::queues(self, tenant))
     }

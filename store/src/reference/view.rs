@@ -1,6 +1,6 @@
 //! What people and pages see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +95,12 @@ pub(super) fn jobs(store: &ReferenceStore, filter: &JobFilter, page: &Page) -> R
         })
         .filter(|job| after.is_none_or(|after| job.id.0 < after));
     Ok(wanted.take(rows(page)).map(|job| job_view(job)).collect())
+}
+
+pub(super) fn tenants(store: &ReferenceStore) -> Vec<String> {
+    let t = Transition::begin(store);
+    let known: BTreeSet<&String> = t.state.queues.iter().chain(t.state.pauses.keys()).map(|(of, _)| of).collect();
+    known.into_iter().cloned().collect()
 }
 
 pub(super) fn queues(store: &ReferenceStore, tenant: &str) -> Vec<QueueView> {

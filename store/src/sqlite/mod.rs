@@ -428,6 +428,10 @@ impl Store for SqliteStore {
         view::jobs(self, filter, page).await
     }
 
+    async fn tenants(&self) -> Result<Vec<String>> {
+        view::tenants(self).await
+    }
+
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
         view::queues(self, tenant).await
     }

@@ -145,6 +145,11 @@ pub(super) async fn jobs(store: &SqliteStore, filter: &JobFilter, page: &Page) -
     rows.iter().map(job_view).collect()
 }
 
+pub(super) async fn tenants(store: &SqliteStore) -> Result<Vec<String>> {
+    let all = "SELECT tenant FROM queue_count UNION SELECT tenant FROM queue ORDER BY tenant";
+    sqlx::query_scalar(all).fetch_all(&store.readers).await.map_err(database)
+}
+
 pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<QueueView>> {
     // The oldest by id of each lane is near enough to the oldest, and found without reading the backlog.
     let statement = "

@@ -2,8 +2,9 @@
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::job::JobState;
+use gristmill_core::job::NewJob;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{BatchFilter, JobFilter, Page, QuarantineFilter, StoreError};
+use gristmill_store::{BatchFilter, JobFilter, Page, Pause, QuarantineFilter, StoreError};
 
 use crate::{TENANT, claim, complete, enter};
 
@@ -15,6 +16,7 @@ conformance! {
     a_key_that_is_none_is_refused,
     pages_of_results_and_quarantine_are_oldest_first,
     what_is_not_there_is_none,
+    tenants_are_those_with_a_queue,
 }
 
 fn of_tenant() -> JobFilter {
@@ -137,4 +139,19 @@ async fn what_is_not_there_is_none(store: TestStore) {
     assert!(store.chunk_results(testing::batch().id, -1, 10).await.expect("asked").is_empty());
     assert!(store.queues(TENANT).await.expect("asked").is_empty());
     assert!(store.workers().await.expect("asked").is_empty());
+}
+
+async fn tenants_are_those_with_a_queue(store: TestStore) {
+    assert_eq!(store.tenants().await.expect("listed"), Vec::<String>::new());
+    for tenant in ["z", "Z\u{fc}rich", "z"] {
+        let job = NewJob { tenant: tenant.to_owned(), ..testing::job() };
+        store.enqueue(&[job]).await.expect("enqueued");
+    }
+    store.pause_queue("a", "not used yet", Some(&Pause::default()), false).await.expect("paused");
+    assert_eq!(store.tenants().await.expect("listed"), ["Z\u{fc}rich", "a", "z"]);
+    let worker = enter(&store).await;
+    for claimed in claim(&store, worker, 10).await {
+        complete(&store, &[testing::done(&claimed)]).await;
+    }
+    assert_eq!(store.tenants().await.expect("listed").len(), 3, "whose jobs are all done is still there");
 }

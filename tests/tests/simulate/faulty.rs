@@ -264,6 +264,7 @@ plain! {
     chunk_results(batch: BatchId, after_seq: i64, limit: u32) -> Vec<StoredResult>;
     job(tenant: &str, job: JobId) -> Option<JobView>;
     jobs(filter: &JobFilter, page: &Page) -> Vec<JobView>;
+    tenants() -> Vec<String>;
     queues(tenant: &str) -> Vec<QueueView>;
     quarantine(filter: &QuarantineFilter, page: &Page) -> Vec<QuarantineView>;
     email(email: &NewEmail) -> EmailRecord;
