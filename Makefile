@@ -43,6 +43,7 @@ model: ## Explores every state of the model of the state machine: minutes, and 1
 
 # A failure prints its seed and the command that repeats it. The processes are real: they do not interleave twice in
 # the same way, so that a seed may have to be run a few times.
+# ONLY is one of l2, l3, l4, sqlite; or of those that start servers of their own: disk (which takes root), standby, nodes.
 .PHONY: faults
 faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6).
 	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
@@ -50,6 +51,14 @@ faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6).
 	eval "$$(scripts/servers env)"; \
 	$(CARGO) run --quiet --package gristmill-tests --bin faults -- --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
 		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6}
+
+.PHONY: recovery
+recovery: ## Measures how long it takes to get over deaths, outages and losses (TIMES=20 SEED=1).
+	@$(MAKE) --no-print-directory faults ONLY=recovery SCHEDULES=$${TIMES:-20}
+
+.PHONY: soak
+soak: ## Works off a backlog under a killer, beside a consumer at 1 % of its speed (JOBS=1000000).
+	@$(MAKE) --no-print-directory faults ONLY=soak SCHEDULES=$${JOBS:-1000000}
 
 .PHONY: fuzz
 fuzz: ## Feeds hostile input to all that reads any (RUNS=1000000 SEED=1).

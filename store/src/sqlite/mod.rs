@@ -107,8 +107,14 @@ impl SqliteStore {
             options.clone().journal_mode(SqliteJournalMode::Wal).connect().await.map_err(error::database)?;
         first.ping().await.map_err(error::database)?;
         let wait = settings.acquire_timeout.0;
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).acquire_timeout(wait).idle_timeout(None).max_lifetime(None);
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(wait)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            // After some errors, a full disk among them, SQLite has rolled back by itself. The library's own ROLLBACK is
+            // refused then, and it goes on counting a transaction that is none: nothing could be begun any more.
+            .before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
         let readers = SqlitePoolOptions::new().max_connections(settings.connections.max(1)).acquire_timeout(wait);
         let store = Self {
             path: path.to_owned(),
@@ -610,6 +616,21 @@ mod tests {
         assert_eq!(queued().await, made + 20);
         assert_eq!(store.trouble(), None);
         assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_sqlite_has_rolled_back_by_itself_does_not_keep_others_from_beginning() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = fresh(folder.path()).await;
+        let mut t = transition::Transition::begin(&store).await.expect("begun");
+        insert::new_jobs(&mut t, &group()).await.expect("inserted");
+        // As SQLite does where it finds no room in the middle of a write or of the commit: unasked.
+        t.run(sqlx::query("ROLLBACK")).await.expect("rolled back");
+        drop(t);
+        let asked = group();
+        store.enqueue(&asked).await.expect("the next one begins");
+        let queued = store.queues(DEFAULT_TENANT).await.expect("listed").first().map(|queue| queue.queued);
+        assert_eq!(queued, Some(asked.len() as u64));
     }
 
     #[tokio::test]

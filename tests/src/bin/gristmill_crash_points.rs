@@ -1,7 +1,26 @@
-//! The program `gristmill` with crash points in it: what the fault campaign runs.
+//! The program `gristmill` with crash points in it: what the fault campaign runs. It knows one kind more, whose jobs do
+//! nothing: a backlog of a million of them is about the mill alone.
 
 use std::process::ExitCode;
 
+use gristmill::{Context, Failure, Kind};
+use serde::{Deserialize, Serialize};
+
+/// A job that does nothing.
+#[derive(Debug, Serialize, Deserialize)]
+struct Grain {
+    number: u64,
+}
+
+impl Kind for Grain {
+    const NAME: &str = "grain";
+    type Output = u64;
+
+    async fn run(self, _context: Context) -> Result<u64, Failure> {
+        Ok(self.number)
+    }
+}
+
 fn main() -> ExitCode {
-    gristmill::App::new().main()
+    gristmill::App::new().kind::<Grain>().main()
 }

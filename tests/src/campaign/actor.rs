@@ -30,7 +30,7 @@ pub struct Program {
 impl Program {
     /// The program in this place, with short leases and quick timers.
     pub fn new(binary: &Path, ground: &Ground) -> Self {
-        let mut env: Vec<(String, String)> = [
+        let settings = [
             ("WORKER_LEASE", format!("{}ms", LEASE.as_millis())),
             ("WORKER_BEAT", "400ms".to_owned()),
             ("WORKER_SLOTS", "4".to_owned()),
@@ -47,12 +47,15 @@ impl Program {
             ("STORE_CONNECTIONS", "2".to_owned()),
             ("STORE_ACQUIRE_TIMEOUT", "3s".to_owned()),
             ("LOG_LEVEL", "info".to_owned()),
-        ]
-        .into_iter()
-        .map(|(name, value)| (format!("GRISTMILL_{name}"), value))
-        .collect();
-        env.push(("GRISTMILL_CRASH_LOG".to_owned(), ground.file("points.log").display().to_string()));
-        Self { binary: binary.to_owned(), folder: ground.folder.path().to_owned(), env }
+        ];
+        Self::of(binary, ground.folder.path(), settings)
+    }
+
+    /// The program in a folder of its own, with these settings; crash points are told to `points.log` there.
+    pub fn of<'s>(binary: &Path, folder: &Path, settings: impl IntoIterator<Item = (&'s str, String)>) -> Self {
+        let named = settings.into_iter().map(|(name, value)| (format!("GRISTMILL_{name}"), value));
+        let log = ("GRISTMILL_CRASH_LOG".to_owned(), folder.join("points.log").display().to_string());
+        Self { binary: binary.to_owned(), folder: folder.to_owned(), env: named.chain([log]).collect() }
     }
 
     /// A command that writes to its own log file, and dies with the harness.

@@ -10,9 +10,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::figures::Figures;
-use super::ground::{Servers, administer, with_database};
-use super::nemesis::{BROKER, Blow, DATABASE, rage};
+use super::fleet::{Fleet, Order, SMALL_DISK, Servers, THREE_NODES, WITH_STANDBY};
+use super::ground::{administer, with_database};
+use super::nemesis::{BROKER, Blow, DATABASE, DISK, NODES, STANDBY, rage};
 use super::run::schedule;
+use super::{disk, recovery, soak, sqlite};
 use crate::root;
 
 /// What the command was asked for.
@@ -46,6 +48,11 @@ impl Asked {
     fn wants(&self, level: &str) -> bool {
         self.only.as_deref().is_none_or(|only| only == level)
     }
+
+    /// A level that takes servers of its own, or long, is run when it is named.
+    fn names(&self, level: &str) -> bool {
+        self.only.as_deref() == Some(level)
+    }
 }
 
 /// A line for people. Nobody reads it when it cannot be written.
@@ -77,19 +84,87 @@ async fn levels(asked: &Asked) -> bool {
     }
     for (level, name, blows) in [("l3", "L3 broker", BROKER), ("l4", "L4 PostgreSQL", DATABASE)] {
         if asked.wants(level) {
-            right &= under_blows(asked, level, name, blows).await;
+            let servers = Servers { forgets: level == "l3", ..servers().await };
+            right &= under_blows(&servers, asked, level, name, blows).await;
         }
+    }
+    right &= on_fleets(asked).await;
+    if asked.wants("sqlite") {
+        let figures = on_one_file(asked.schedules, asked.seed, asked.at_once).await;
+        say(&format!("L4 SQLite from seed {}: {figures}", asked.seed));
+        right &= figures.violations == 0;
+    }
+    if asked.names("recovery") {
+        right &= told("recovery", recovery::measure(&servers().await, program(), asked.schedules, asked.seed).await);
+    }
+    if asked.names("soak") {
+        right &= told("L7", soak::soak(&servers().await, program(), asked.schedules).await);
     }
     right
 }
 
+/// Levels whose servers are started for them.
+async fn on_fleets(asked: &Asked) -> bool {
+    let levels: [(&'static str, &str, Order, &[Blow]); 3] = [
+        ("disk", "L4 PostgreSQL on a disk that is full now and then", SMALL_DISK, DISK),
+        ("standby", "L4 PostgreSQL, failover to a synchronous standby", WITH_STANDBY, STANDBY),
+        ("nodes", "L3 three nodes", THREE_NODES, NODES),
+    ];
+    let mut right = true;
+    for (level, name, order, blows) in levels {
+        if !asked.names(level) {
+            continue;
+        }
+        let fleet = match Fleet::start(order).await {
+            Ok(fleet) => Arc::new(fleet),
+            Err(wrong) => {
+                say(&format!("{name}: NOT DONE, {wrong}"));
+                right = false;
+                continue;
+            }
+        };
+        let (postgres, amqp) = given();
+        let (postgres, amqp) = fleet.addresses(postgres, amqp);
+        let servers = Servers { fleet: Some(Arc::clone(&fleet)), ..servers_at(postgres, amqp).await };
+        right &= under_blows(&servers, asked, level, name, blows).await;
+        if let Err(wrong) = fleet.stop().await {
+            say(&format!("{name}: {wrong}"));
+        }
+    }
+    if asked.names("disk") {
+        right &= told("L4 SQLite on a full disk", disk::runs(program(), asked.schedules.div_ceil(5), asked.seed).await);
+    }
+    right
+}
+
+/// Says what came of something: whether it was right.
+fn told(what: &str, came: Result<String, String>) -> bool {
+    let right = came.is_ok();
+    match came {
+        Ok(figures) => say(&format!("{what}: {figures}")),
+        Err(wrong) => say(&format!("{what}: VIOLATION OR NOT DONE, {wrong}")),
+    }
+    right
+}
+
+/// L4 on SQLite: so many runs, from this seed on, some of them at once. They need no server.
+pub async fn on_one_file(runs: u64, seed: u64, at_once: usize) -> sqlite::Figures {
+    let binary = program();
+    let runs = (seed..seed + runs).map(|seed| async move { sqlite::run(binary, seed).await });
+    let mut figures = sqlite::Figures::default();
+    let mut outcomes = futures::stream::iter(runs).buffer_unordered(at_once);
+    while let Some(outcome) = outcomes.next().await {
+        figures.add(&outcome).iter().for_each(|wrong| say(wrong));
+    }
+    figures
+}
+
 /// Schedules while a server is struck again and again.
-async fn under_blows(asked: &Asked, level: &'static str, name: &str, kinds: &[Blow]) -> bool {
-    let servers = Servers { forgets: level == "l3", ..servers().await };
+async fn under_blows(servers: &Servers, asked: &Asked, level: &'static str, name: &str, kinds: &[Blow]) -> bool {
     let stop = CancellationToken::new();
-    let rage = async { rage(&servers, kinds, asked.seed, &stop).await };
+    let rage = async { rage(servers, kinds, asked.seed, &stop).await };
     let runs = async {
-        let figures = several(&servers, level, asked.schedules, asked.seed, asked.at_once).await;
+        let figures = several(servers, level, asked.schedules, asked.seed, asked.at_once).await;
         stop.cancel();
         figures
     };
@@ -138,10 +213,19 @@ async fn several(servers: &Servers, level: &'static str, schedules: u64, seed: u
     figures
 }
 
-/// The servers of the tests, and a database with the schema to copy from.
-async fn servers() -> Servers {
+/// The servers of the tests.
+fn given() -> (String, String) {
     let given = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("set {name}, or use `make faults`"));
-    let (postgres, amqp) = (given("GRISTMILL_TEST_POSTGRES"), given("GRISTMILL_TEST_AMQP"));
+    (given("GRISTMILL_TEST_POSTGRES"), given("GRISTMILL_TEST_AMQP"))
+}
+
+async fn servers() -> Servers {
+    let (postgres, amqp) = given();
+    servers_at(postgres, amqp).await
+}
+
+/// Servers, and a database with the schema to copy from.
+async fn servers_at(postgres: String, amqp: String) -> Servers {
     let template = format!("gristmill_template_{}", Uuid::new_v4().simple());
     administer(&postgres, &format!("CREATE DATABASE {template}")).await;
     let migrated = Command::new(program())
@@ -150,7 +234,7 @@ async fn servers() -> Servers {
         .output()
         .expect("the program starts");
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-    Servers { postgres, amqp, template, calm: Arc::default(), forgets: false }
+    Servers { postgres, amqp, template, calm: Arc::default(), forgets: false, fleet: None }
 }
 
 /// The program with crash points: built from the workspace, or the one that `GRISTMILL_CAMPAIGN_PROGRAM` names.

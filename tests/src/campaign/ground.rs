@@ -1,30 +1,14 @@
 //! What one schedule stands on: a database, a namespace, proxies, a postbox and a folder of its own.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use tokio::sync::RwLock;
 use uuid::Uuid;
 
+use super::fleet::Servers;
 use super::postbox::Postbox;
 use super::proxy::Proxy;
-
-/// The servers that a campaign runs on.
-#[derive(Debug, Clone)]
-pub struct Servers {
-    /// A PostgreSQL whose user may make databases.
-    pub postgres: String,
-    /// A RabbitMQ.
-    pub amqp: String,
-    /// A database with the schema in it, from which each schedule's own is copied.
-    pub template: String,
-    /// Held for writing while a server is struck: the harness itself looks away then.
-    pub calm: Arc<RwLock<()>>,
-    /// Whether queues may be emptied or deleted: then copies of dead jobs may be lost, which are copies only.
-    pub forgets: bool,
-}
 
 /// The queues that a schedule uses.
 pub const QUEUES: [&str; 2] = ["default", "mail"];

@@ -15,18 +15,30 @@
 //! * [`proxy`], [`postbox`], [`input`], [`dice`]: what they use.
 //! * [`command`]: the command line.
 //! * [`nemesis`]: blows against whole servers.
+//! * [`fleet`]: the servers, and those that one level has for itself.
+//! * [`disk`]: the same file on a disk that is full now and then.
+//! * [`recovery`]: how long it takes to get over something, with the settings that everybody has.
+//! * [`soak`]: a long backlog, a killer and a slow consumer.
+//! * [`sqlite`]: one program on one file, killed at every write.
 //! * [`figures`]: what is counted over all schedules.
 
 pub mod actor;
 pub mod command;
+mod den;
 pub mod dice;
+pub mod disk;
 pub mod figures;
+pub mod fleet;
 pub mod ground;
 pub mod input;
 pub mod nemesis;
 pub mod oracle;
 mod oracle_jobs;
+mod oracle_sqlite;
 pub mod plan;
 pub mod postbox;
 pub mod proxy;
+pub mod recovery;
 pub mod run;
+pub mod soak;
+pub mod sqlite;

@@ -4,17 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::process::Stdio;
 use std::time::Duration;
 
-use serde_json::json;
 use sqlx::{Connection, PgConnection, Row};
-use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
-use super::ground::Servers;
-use crate::root;
+use super::fleet::Servers;
 
 /// How long schedules go on between two blows.
 const BETWEEN: Duration = Duration::from_millis(1_500);
@@ -45,6 +41,16 @@ pub enum Blow {
     TerminateAll,
     /// Connections of ours that are in a COMMIT just now are ended.
     TerminateCommitting,
+    /// No byte is free where PostgreSQL lies, for a while.
+    FillDisk,
+    /// SIGKILL to the primary; its synchronous standby takes over, and gets a standby of its own.
+    Failover,
+    /// One of three nodes speaks to no other any more, and stops serving.
+    CutNode,
+    /// One of three nodes stands still, with all its connections open.
+    StallNode,
+    /// SIGKILL to one of three nodes, and a start.
+    KillNode,
 }
 
 /// L3.
@@ -60,6 +66,24 @@ pub const BROKER: &[Blow] = &[
 
 /// L4.
 pub const DATABASE: &[Blow] = &[Blow::KillPostgres, Blow::TerminateAll, Blow::TerminateCommitting];
+
+/// L4, on a disk that is small.
+pub const DISK: &[Blow] = &[Blow::FillDisk];
+
+/// L4, with a synchronous standby.
+pub const STANDBY: &[Blow] = &[Blow::Failover];
+
+/// L3, with three nodes.
+pub const NODES: &[Blow] = &[Blow::CutNode, Blow::StallNode, Blow::KillNode];
+
+/// How long a node is parted from the others or stands still: longer than they take to notice.
+const PARTED: Duration = Duration::from_secs(9);
+
+/// How long a disk is full.
+const FULL: Duration = Duration::from_secs(3);
+
+/// After so long a load balancer has noticed that a server is away.
+const NOTICED: Duration = Duration::from_secs(1);
 
 /// How often each blow was dealt.
 #[derive(Debug, Default)]
@@ -79,50 +103,76 @@ impl fmt::Display for Blows {
 /// When a blow could not be dealt, or a server does not come back.
 pub async fn rage(servers: &Servers, kinds: &[Blow], seed: u64, stop: &CancellationToken) -> Result<Blows, String> {
     let (mut blows, mut dice) = (Blows::default(), Dice::new(seed));
-    for blow in kinds.iter().cycle() {
+    for (round, blow) in kinds.iter().cycle().enumerate() {
         tokio::select! {
             () = stop.cancelled() => break,
             () = tokio::time::sleep(BETWEEN + Duration::from_millis(dice.below(1_500))) => {}
         }
         // The harness itself is at rest meanwhile; the processes are not.
         let _quiet = servers.calm.write().await;
-        let times = deal(servers, *blow).await.map_err(|wrong| format!("{blow:?}: {wrong}"))?;
+        let times = deal(servers, *blow, 1 + round % 3).await.map_err(|wrong| format!("{blow:?}: {wrong}"))?;
         *blows.0.entry(*blow).or_default() += times;
     }
     Ok(blows)
 }
 
-async fn deal(servers: &Servers, blow: Blow) -> Result<u64, String> {
+async fn deal(servers: &Servers, blow: Blow, node: usize) -> Result<u64, String> {
     match blow {
         Blow::StopApp => {
-            ctl(&["stop_app"]).await?;
+            servers.ctl(&["stop_app"]).await?;
             tokio::time::sleep(AWAY).await;
-            ctl(&["start_app"]).await?;
+            servers.ctl(&["start_app"]).await?;
         }
-        Blow::KillBroker => script(&["kill-rabbitmq"]).await?,
-        Blow::Purge => every_queue("purge_queue").await?,
-        Blow::DeleteQueues => every_queue("delete_queue").await?,
-        Blow::MemoryAlarm => alarm("set_vm_memory_high_watermark", "0.000001", "0.6").await?,
-        Blow::DiskAlarm => alarm("set_disk_free_limit", "1000000GB", "50MB").await?,
-        Blow::CloseConnections => ctl(&["close_all_connections", "the campaign closes it"]).await?,
-        Blow::KillPostgres => script(&["kill-postgres"]).await?,
+        Blow::KillBroker => drop(servers.script(&["kill-rabbitmq"]).await?),
+        Blow::Purge => every_queue(servers, "purge_queue").await?,
+        Blow::DeleteQueues => every_queue(servers, "delete_queue").await?,
+        Blow::MemoryAlarm => alarm(servers, "set_vm_memory_high_watermark", "0.000001", "0.6").await?,
+        Blow::DiskAlarm => alarm(servers, "set_disk_free_limit", "1000000GB", "50MB").await?,
+        Blow::CloseConnections => servers.ctl(&["close_all_connections", "the campaign closes it"]).await?,
+        Blow::KillPostgres => drop(servers.script(&["kill-postgres"]).await?),
         Blow::TerminateAll => return terminate(servers, "true").await,
         Blow::TerminateCommitting => return catch_committing(servers).await,
+        Blow::FillDisk => {
+            servers.script(&["fill-disk"]).await?;
+            tokio::time::sleep(FULL).await;
+            servers.script(&["free-disk"]).await?;
+        }
+        Blow::Failover => {
+            let port = servers.script(&["failover"]).await?;
+            let port = port.lines().last().and_then(|line| line.trim().parse().ok()).ok_or(port)?;
+            servers.front()?.lead_to(vec![port]);
+            servers.script(&["standby"]).await?;
+        }
+        Blow::CutNode => part(servers, "cut-node", node).await?,
+        Blow::StallNode => part(servers, "stall-node", node).await?,
+        Blow::KillNode => part(servers, "kill-node", node).await?,
     }
     Ok(1)
 }
 
-async fn alarm(limit: &str, low: &str, usual: &str) -> Result<(), String> {
-    ctl(&[limit, low]).await?;
+/// Takes a node away from the others, and gives it back. Whoever connects is led to the others after a moment.
+async fn part(servers: &Servers, command: &str, node: usize) -> Result<(), String> {
+    let (front, all) = (servers.front()?, servers.ports("amqp").await?);
+    servers.script(&[command, &node.to_string()]).await?;
+    tokio::time::sleep(NOTICED).await;
+    front.lead_to(all.iter().enumerate().filter(|(number, _)| number + 1 != node).map(|(_, port)| *port).collect());
+    tokio::time::sleep(PARTED).await;
+    servers.script(&["heal-nodes"]).await?;
+    front.lead_to(all);
+    Ok(())
+}
+
+async fn alarm(servers: &Servers, limit: &str, low: &str, usual: &str) -> Result<(), String> {
+    servers.ctl(&[limit, low]).await?;
     tokio::time::sleep(AWAY).await;
-    ctl(&[limit, usual]).await
+    servers.ctl(&[limit, usual]).await
 }
 
 /// Some queues vanish while this walks over them, with the schedule that they belong to.
-async fn every_queue(command: &str) -> Result<(), String> {
-    let listed = run(&["rabbitmqctl", "list_queues", "name", "--no-table-headers"]).await?;
+async fn every_queue(servers: &Servers, command: &str) -> Result<(), String> {
+    let listed = servers.script(&["rabbitmqctl", "list_queues", "name", "--no-table-headers"]).await?;
     for queue in listed.lines().filter(|name| name.starts_with("campaign-")) {
-        let _ = ctl(&[command, queue]).await;
+        let _ = servers.ctl(&[command, queue]).await;
     }
     Ok(())
 }
@@ -147,35 +197,4 @@ async fn catch_committing(servers: &Servers) -> Result<u64, String> {
         }
     }
     Ok(caught)
-}
-
-async fn ctl(arguments: &[&str]) -> Result<(), String> {
-    let arguments: Vec<&str> = ["rabbitmqctl"].iter().chain(arguments).copied().collect();
-    script(&arguments).await
-}
-
-async fn script(arguments: &[&str]) -> Result<(), String> {
-    run(arguments).await.map(drop)
-}
-
-/// Runs `scripts/servers`. What it starts outlives it, so that nothing of it may be waited for but itself.
-async fn run(arguments: &[&str]) -> Result<String, String> {
-    let out = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
-    let file = out.reopen().map_err(|error| error.to_string())?;
-    let errors = file.try_clone().map_err(|error| error.to_string())?;
-    let status = Command::new(root().join("scripts/servers"))
-        .args(arguments)
-        .env_remove("GRISTMILL_TEST_POSTGRES")
-        .env_remove("GRISTMILL_TEST_AMQP")
-        .stdin(Stdio::null())
-        .stdout(file)
-        .stderr(errors)
-        .status()
-        .await
-        .map_err(|error| error.to_string())?;
-    let said = std::fs::read_to_string(out.path()).unwrap_or_default();
-    match status.success() {
-        true => Ok(said),
-        false => Err(format!("scripts/servers {}: {said}", json!(arguments))),
-    }
 }

@@ -2,6 +2,7 @@
 //! queues, the files as they are: nothing of the product's code.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -12,14 +13,14 @@ use super::input::Input;
 use super::plan::{BatchPlan, Plan};
 
 /// Nothing, or what must not be.
-type Verdict = Result<(), String>;
+pub(super) type Verdict = Result<(), String>;
 
 /// Says what is wrong unless it is right.
-fn must(right: bool, wrong: impl FnOnce() -> String) -> Verdict {
+pub(super) fn must(right: bool, wrong: impl FnOnce() -> String) -> Verdict {
     if right { Ok(()) } else { Err(wrong()) }
 }
 
-fn broken(error: sqlx::Error) -> String {
+pub(super) fn broken(error: sqlx::Error) -> String {
     format!("the oracle cannot look: {error}")
 }
 
@@ -62,14 +63,14 @@ pub async fn depths(ground: &Ground) -> lapin::Result<BTreeMap<String, i64>> {
 }
 
 #[derive(Debug, FromRow)]
-struct Batch {
-    id: String,
-    key: String,
-    state: String,
-    generation: i32,
-    reason: Option<String>,
+pub(super) struct Batch {
+    pub(super) id: String,
+    pub(super) key: String,
+    pub(super) state: String,
+    pub(super) generation: i32,
+    pub(super) reason: Option<String>,
     chunks: i64,
-    remaining: i64,
+    pub(super) remaining: i64,
     chunks_dead: i64,
     input: i64,
     ok: i64,
@@ -101,7 +102,7 @@ async fn batches(ground: &Ground, number: usize, plan: &BatchPlan, input: &Input
         match plan.into_table {
             true => in_table.extend(done),
             false if batch.state == "cancelled" => {}
-            false => files(ground, number, batch, &done)?,
+            false => files(&ground.file(&format!("out-{number}")), batch, &done)?,
         }
     }
     if plan.into_table {
@@ -111,7 +112,7 @@ async fn batches(ground: &Ground, number: usize, plan: &BatchPlan, input: &Input
 }
 
 #[derive(Debug, FromRow)]
-struct Chunk {
+pub(super) struct Chunk {
     seq: i64,
     state: String,
     items: i64,
@@ -129,7 +130,24 @@ async fn chunks(ground: &Ground, batch: &Batch, plan: &BatchPlan, input: &Input)
                         payload::json ->> 'condemned' IS NOT NULL AS condemned
                  FROM job WHERE batch_id = $1::uuid AND seq IS NOT NULL ORDER BY seq";
     let chunks: Vec<Chunk> = sqlx::query_as(query).bind(&batch.id).fetch_all(&ground.pool).await.map_err(broken)?;
-    let size = usize::try_from(plan.chunk).unwrap_or(1);
+    let seqs = sqlx::query_scalar("SELECT seq FROM result WHERE batch_id = $1::uuid ORDER BY seq");
+    let seqs: Vec<i64> = seqs.bind(&batch.id).fetch_all(&ground.pool).await.map_err(broken)?;
+    let aside = sqlx::query_scalar("SELECT position FROM quarantine WHERE batch_id = $1::uuid ORDER BY position");
+    let aside: Vec<i64> = aside.bind(&batch.id).fetch_all(&ground.pool).await.map_err(broken)?;
+    weigh(batch, &chunks, &seqs, &aside, plan.chunk, input)
+}
+
+/// Judges a batch by its chunks, the numbers of its results and the items set aside. Gives the items that must be in
+/// the output.
+pub(super) fn weigh(
+    batch: &Batch,
+    chunks: &[Chunk],
+    seqs: &[i64],
+    aside: &[i64],
+    size: u64,
+    input: &Input,
+) -> Result<Vec<(i64, i64)>, String> {
+    let size = usize::try_from(size).unwrap_or(1);
     let slices: Vec<&[Option<i64>]> = input.rows.chunks(size).collect();
     let whole = batch.state != "cancelled";
     let planned = chunks.iter().filter(|chunk| !chunk.half).count();
@@ -168,30 +186,15 @@ async fn chunks(ground: &Ground, batch: &Batch, plan: &BatchPlan, input: &Input)
             batch.key
         )
     })?;
-    results(&ground.pool, batch, &chunks).await?;
-    quarantine(&ground.pool, batch, &dirty).await?;
+    // Exactly one result for each chunk that is done, and none for any other.
+    let done: Vec<i64> = chunks.iter().filter(|chunk| chunk.state == "done").map(|chunk| chunk.seq).collect();
+    must(seqs == done, || format!("results of chunks {seqs:?}, but {done:?} are done"))?;
+    // Each dirty row of a done chunk is set aside exactly once.
+    must(aside.iter().eq(&dirty), || format!("quarantined are {aside:?}, not {dirty:?}"))?;
     if whole {
         result(batch, &ok)?;
     }
     Ok(ok)
-}
-
-/// Exactly one result for each chunk that is done, and none for any other.
-async fn results(pool: &PgPool, batch: &Batch, chunks: &[Chunk]) -> Verdict {
-    let seqs: Vec<i64> = sqlx::query_scalar("SELECT seq FROM result WHERE batch_id = $1::uuid ORDER BY seq")
-        .bind(&batch.id)
-        .fetch_all(pool)
-        .await
-        .map_err(broken)?;
-    let done: Vec<i64> = chunks.iter().filter(|chunk| chunk.state == "done").map(|chunk| chunk.seq).collect();
-    must(seqs == done, || format!("results of chunks {seqs:?}, but {done:?} are done"))
-}
-
-/// Each dirty row of a done chunk is set aside exactly once.
-async fn quarantine(pool: &PgPool, batch: &Batch, dirty: &BTreeSet<i64>) -> Verdict {
-    let query = "SELECT position FROM quarantine WHERE batch_id = $1::uuid ORDER BY position";
-    let found: Vec<i64> = sqlx::query_scalar(query).bind(&batch.id).fetch_all(pool).await.map_err(broken)?;
-    must(found.iter().eq(dirty), || format!("quarantined are {found:?}, not {dirty:?}"))
 }
 
 /// The merged result against a plain sum.
@@ -233,8 +236,7 @@ async fn effects(pool: &PgPool, batch: &Batch) -> Verdict {
 }
 
 /// What the manifest lists is there, as it says, and holds each item exactly once.
-fn files(ground: &Ground, number: usize, batch: &Batch, expected: &[(i64, i64)]) -> Verdict {
-    let folder = ground.file(&format!("out-{number}"));
+pub(super) fn files(folder: &Path, batch: &Batch, expected: &[(i64, i64)]) -> Verdict {
     let path = folder.join(&batch.id).join("manifest.json");
     let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let manifest: Value = serde_json::from_slice(&text).map_err(|error| format!("the manifest: {error}"))?;

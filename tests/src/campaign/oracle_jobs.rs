@@ -9,7 +9,7 @@ use super::plan::{JOB_MODES, Plan};
 use super::postbox::Mail;
 
 #[derive(Debug, FromRow)]
-struct Job {
+pub(super) struct Job {
     id: String,
     key: Option<String>,
     kind: String,
@@ -109,7 +109,8 @@ fn recipient(job: &Job) -> String {
     payload["to"].as_str().unwrap_or_default().to_owned()
 }
 
-fn email(job: &Job, mail: &BTreeMap<String, Mail>) -> Result<(), String> {
+/// Whether an email came as often as it should have.
+pub(super) fn email(job: &Job, mail: &BTreeMap<String, Mail>) -> Result<(), String> {
     let came = mail.get(&recipient(job)).cloned().unwrap_or_default();
     let spent = job.attempt >= job.max_attempts;
     if !(job.state == "done" || job.state == "cancelled" || (job.state == "dead" && spent)) {

@@ -1,7 +1,7 @@
 //! A road that can be spoilt: a TCP proxy on the loopback between a process and a server.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,7 +46,9 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct State {
-    target: u16,
+    /// Where new connections go, one after the other.
+    targets: Mutex<Vec<u16>>,
+    carried: AtomicUsize,
     way: watch::Sender<Way>,
     breaks: watch::Sender<(u64, Break)>,
     /// How many bytes still pass before every connection breaks.
@@ -63,7 +65,8 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("its own port").port();
         let state = Arc::new(State {
-            target,
+            targets: Mutex::new(vec![target]),
+            carried: AtomicUsize::new(0),
             way: watch::Sender::new(Way::Open),
             breaks: watch::Sender::new((0, Break::Close)),
             left: AtomicI64::new(ENDLESS),
@@ -75,6 +78,11 @@ impl Proxy {
     /// From now on.
     pub fn set(&self, way: Way) {
         self.state.way.send_replace(way);
+    }
+
+    /// New connections go to these from now on, in turn: what a load balancer does.
+    pub fn lead_to(&self, targets: Vec<u16>) {
+        *self.state.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
     }
 
     /// Breaks every connection that there is.
@@ -101,6 +109,14 @@ impl Drop for Proxy {
     }
 }
 
+impl State {
+    fn next(&self) -> Option<u16> {
+        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.carried.fetch_add(1, Ordering::Relaxed);
+        targets.get(turn % targets.len().max(1)).copied()
+    }
+}
+
 async fn accept(listener: TcpListener, state: Arc<State>) {
     while let Ok((client, _)) = listener.accept().await {
         if *state.way.borrow() != Way::Shut {
@@ -112,7 +128,8 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn carry(client: TcpStream, state: Arc<State>) {
     let mut breaks = state.breaks.subscribe();
     breaks.mark_unchanged();
-    let Ok(server) = TcpStream::connect(("127.0.0.1", state.target)).await else { return };
+    let Some(target) = state.next() else { return };
+    let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
     // Small questions must not wait for company.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((mut client_in, mut client_out), (mut server_in, mut server_out)) = (client.into_split(), server.into_split());

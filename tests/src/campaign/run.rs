@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 
 use super::actor::{Actors, Program};
 use super::dice::Dice;
-use super::ground::{Ground, QUEUES, Servers};
+use super::fleet::Servers;
+use super::ground::{Ground, QUEUES};
 use super::input::Input;
 use super::oracle;
 use super::plan::{BatchPlan, Crash, Fault, JOB_MODES, Plan, Role, Server};
@@ -187,12 +188,7 @@ async fn prepare(ground: &Ground, plan: &Plan) -> Vec<Input> {
             sqlx::query(sqlx::AssertSqlSafe(table)).execute(&ground.pool).await.expect("a table");
         }
     }
-    config.push_str(&format!(
-        "[mail]\nurl = \"smtp://127.0.0.1:{}\"\nstarttls = \"never\"\nfrom = \"mill@example.com\"\ntimeout = \"5s\"\n\
-         [kind.email]\nqueue = \"mail\"\nretry = {{ fixed = \"100ms\" }}\nmax_attempts = 60\n\
-         [kind.exec]\nretry = {{ fixed = \"100ms\" }}\nmax_attempts = 60\n",
-        ground.postbox.port
-    ));
+    config.push_str(&mail(ground.postbox.port, 60));
     for (name, text) in [("config.toml", config), ("job.sh", JOB.to_owned()), ("items.sh", ITEMS.to_owned())] {
         std::fs::write(ground.file(name), text).expect("a writable folder");
     }
@@ -219,7 +215,17 @@ while IFS= read -r line; do
 done
 "#;
 
-fn definition(number: usize, batch: &BatchPlan) -> String {
+/// Where mail goes, and how often it and plain jobs are tried.
+pub(super) fn mail(port: u16, attempts: u64) -> String {
+    format!(
+        "[mail]\nurl = \"smtp://127.0.0.1:{port}\"\nstarttls = \"never\"\nfrom = \"mill@example.com\"\ntimeout = \"5s\"\n\
+         [kind.email]\nqueue = \"mail\"\nretry = {{ fixed = \"100ms\" }}\nmax_attempts = {attempts}\n\
+         [kind.exec]\nretry = {{ fixed = \"100ms\" }}\nmax_attempts = {attempts}\n"
+    )
+}
+
+/// A batch's definition in the configuration.
+pub(super) fn definition(number: usize, batch: &BatchPlan) -> String {
     let process = match batch.through_program {
         true => "process = { exec = { command = [\"sh\", \"items.sh\"] } }\n",
         false => "",
