@@ -6,7 +6,7 @@ use gristmill_core::job::{JobState, served};
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::{Hindrance, JobView, StoreHandle};
+use crate::{Hindrance, JobView, PauseView, StoreHandle};
 
 /// One thing that a job waits for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,11 +21,15 @@ pub enum Wait {
     QueuePaused {
         /// Which.
         queue: String,
+        /// By whom and why.
+        pause: Option<PauseView>,
     },
     /// Its batch is paused.
     BatchPaused {
         /// Which.
         batch: BatchId,
+        /// By whom and why.
+        pause: Option<PauseView>,
     },
     /// As many run at once as a limit allows.
     Concurrency {
@@ -87,13 +91,14 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
         JobState::Queued => {}
         JobState::Running | JobState::Done | JobState::Dead | JobState::Cancelled => return Ok(waits),
     }
-    if store.queues(&job.tenant).await?.iter().any(|queue| queue.name == job.queue && queue.paused) {
-        waits.push(Wait::QueuePaused { queue: job.queue.clone() });
+    let queues = store.queues(&job.tenant).await?;
+    if let Some(queue) = queues.into_iter().find(|queue| queue.name == job.queue && queue.paused) {
+        waits.push(Wait::QueuePaused { queue: queue.name, pause: queue.pause });
     }
     if let Some(batch) = job.batch
-        && store.batch(&job.tenant, batch).await?.is_some_and(|batch| batch.paused)
+        && let Some(batch) = store.batch(&job.tenant, batch).await?.filter(|batch| batch.paused)
     {
-        waits.push(Wait::BatchPaused { batch });
+        waits.push(Wait::BatchPaused { batch: batch.id, pause: batch.pause });
     }
     waits.extend(unserved(store, job).await?);
     if job.state != JobState::Queued {

@@ -1,17 +1,22 @@
 //! Why a job is not running, in words.
 
-use gristmill_store::Wait;
+use gristmill_store::{PauseView, Wait};
 
+use super::list::told;
 use crate::output::Output;
 
 /// One of the things that a job waits for, and what can be done about it.
 pub(super) fn describe(wait: &Wait, output: &Output) -> String {
     match wait {
         Wait::Time { at } => format!("its time comes {}", output.time(*at)),
-        Wait::QueuePaused { queue } => {
-            format!("queue `{queue}` is paused; `gristmill queue resume {queue}` lets it go")
+        Wait::QueuePaused { queue, pause } => {
+            let told = because(pause.as_ref(), output);
+            format!("queue `{queue}` is paused{told}; `gristmill queue resume {queue}` lets it go")
         }
-        Wait::BatchPaused { batch } => format!("batch {batch} is paused; `gristmill batch resume {batch}` lets it go"),
+        Wait::BatchPaused { batch, pause } => {
+            let told = because(pause.as_ref(), output);
+            format!("batch {batch} is paused{told}; `gristmill batch resume {batch}` lets it go")
+        }
         Wait::Concurrency { limit, running, most } => {
             format!("limit `{limit}` is reached: {running} of {most} run")
         }
@@ -35,4 +40,9 @@ pub(super) fn describe(wait: &Wait, output: &Output) -> String {
             "nothing stands in its way: a free slot takes it when it is its key's turn".to_owned()
         }
     }
+}
+
+/// Since when, by whom and why, where that is known.
+fn because(pause: Option<&PauseView>, output: &Output) -> String {
+    pause.map_or(String::new(), |pause| format!(" ({})", told(pause, output)))
 }

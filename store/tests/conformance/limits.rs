@@ -7,7 +7,9 @@ use std::time::Duration;
 use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, JobState, NewJob};
 use gristmill_store::testing::{self, TestStore, claim_as};
-use gristmill_store::{Hindrance, LimitOrigin, LimitSpec, ManagedClaim, QueueSpec, SaveLimit, StoreError, StoreHandle};
+use gristmill_store::{
+    Hindrance, LimitOrigin, LimitSpec, ManagedClaim, Pause, QueueSpec, SaveLimit, StoreError, StoreHandle,
+};
 use tokio::sync::{Barrier, Mutex};
 
 use crate::{TENANT, assert_reconciled, claim, complete, enter, job, state};
@@ -335,7 +337,7 @@ async fn nothing_managed_is_claimed_that_is_paused_or_of_another_kind_or_by_a_wo
     let unknown = NewJob { kind: "unknown".to_owned(), ..keyed("crm", Some("a")) };
     let newer = NewJob { version: 2, ..keyed("crm", Some("a")) };
     enqueue(&store, &[unknown, newer, keyed("crm", Some("b")), keyed("held", Some("a"))]).await;
-    store.pause_queue(TENANT, "held", true, false).await.expect("paused");
+    store.pause_queue(TENANT, "held", Some(&Pause::default()), false).await.expect("paused");
     let over = enter(&store).await;
     store.retire_worker(over).await.expect("retired");
     assert!(take(&store, over, 10).await.is_empty());
@@ -344,7 +346,7 @@ async fn nothing_managed_is_claimed_that_is_paused_or_of_another_kind_or_by_a_wo
     assert!(store.claim_managed(&only).await.expect("asked").claimed.is_empty());
     let claimed = take(&store, worker, 10).await;
     assert_eq!(keys(&claimed), [("b".to_owned(), 1)].into());
-    store.pause_queue(TENANT, "held", false, false).await.expect("resumed");
+    store.pause_queue(TENANT, "held", None, false).await.expect("resumed");
     assert_eq!(take(&store, worker, 10).await.len(), 1);
 }
 
