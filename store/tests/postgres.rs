@@ -310,3 +310,56 @@ async fn a_migration_that_fails_leaves_no_lock_behind() {
     let second = tokio::time::timeout(Duration::from_secs(120), other.migrate()).await.expect("it is not held up");
     second.expect_err("the table is there");
 }
+
+/// The lock that a claim holds until its transaction has ended.
+const CLAIMS: &str = "1735553389, hashtext($1::uuid::text)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_commit_lands_late_is_waited_for_and_given_back() {
+    let store = TestStore::postgres(false).await;
+    let worker = enter(&store.handle()).await;
+    store.enqueue(&testing::jobs(2)).await.expect("enqueued");
+    let known = claim(&store.handle(), worker, 1).await;
+    // A claim of this worker has everything but its commit, and nobody hears its answer.
+    let mut late = PgConnection::connect(store.url()).await.expect("connected");
+    late_claim(&mut late, worker).await;
+    let (handle, fences) = (store.handle(), vec![known[0].fence]);
+    let release = tokio::spawn(async move { handle.release_unknown(worker, &fences).await.expect("released") });
+    let looks = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_try_advisory_xact_lock%' AND state = 'idle in transaction'";
+    let looked = async || (store.count(looks).await > 0).then_some(());
+    testing::eventually("the release looks for the claim", looked).await;
+    assert!(!release.is_finished(), "the claim may still land");
+    sqlx::raw_sql("COMMIT").execute(&mut late).await.expect("it landed");
+    assert_eq!(release.await.expect("no panic").moved, 1);
+    assert_eq!(store.count("SELECT count(*) FROM job WHERE state = 'queued'").await, 1, "what came late is given back");
+    assert_eq!(state(&store.handle(), &known[0]).await, JobState::Running);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_holds_its_lock_until_its_transaction_has_ended() {
+    let store = TestStore::postgres(false).await;
+    let worker = enter(&store.handle()).await;
+    store.enqueue(&testing::jobs(1)).await.expect("enqueued");
+    let mut other = PgConnection::connect(store.url()).await.expect("connected");
+    let alone = format!("SELECT pg_advisory_lock({CLAIMS})");
+    sqlx::query(sqlx::AssertSqlSafe(alone)).bind(worker.0).execute(&mut other).await.expect("locked");
+    let (handle, asked) = (store.handle(), testing::claim_as(worker, 1));
+    let claiming = tokio::spawn(async move { handle.claim_next(&asked).await.expect("claimed") });
+    let waits = format!(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = 1735553389
+           AND objid::bigint = hashtext('{worker}')::bigint & 4294967295"
+    );
+    let waiting = async || (store.count(&waits).await > 0).then_some(());
+    testing::eventually("the claim waits for the lock", waiting).await;
+    other.close().await.expect("closed");
+    assert_eq!(claiming.await.expect("no panic").len(), 1);
+}
+
+async fn late_claim(connection: &mut PgConnection, worker: WorkerId) {
+    sqlx::raw_sql("BEGIN").execute(&mut *connection).await.expect("begun");
+    let lock = format!("SELECT pg_advisory_xact_lock_shared({CLAIMS})");
+    sqlx::query(sqlx::AssertSqlSafe(lock)).bind(worker.0).execute(&mut *connection).await.expect("locked");
+    let claim = "UPDATE job SET state = 'running', attempt = 1, worker_id = $1, started_at = now(),
+                 deadline = now() + interval '1 hour' WHERE state = 'queued'";
+    sqlx::query(claim).bind(worker.0).execute(connection).await.expect("claimed");
+}

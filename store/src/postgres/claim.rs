@@ -61,16 +61,29 @@ macro_rules! may_run {
     };
 }
 
-/// The claiming itself, of the rows that a CTE `taken` has locked.
+/// The lock of a worker's claims, in the class of ours among those of whoever shares the database: shared by the claim
+/// until its transaction has ended, and asked for alone by [`super::worker::release_unknown`].
+macro_rules! claims_lock {
+    ($worker:literal) => {
+        concat!("1735553389, hashtext(", $worker, "::uuid::text)")
+    };
+}
+pub(super) use claims_lock;
+
+/// The claiming itself, of the rows that a CTE `taken` has locked. Its result may get lost with its connection while
+/// the COMMIT is on its way: the lock is held by then, and tells whoever looks for what was claimed that it may still
+/// come. Taken here, it costs no round trip.
 macro_rules! claiming {
     ($taken:expr) => {
         concat!(
-            "WITH taken AS (",
+            "WITH under_way AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(",
+            claims_lock!("$1"),
+            ")::text AS lock), taken AS (",
             $taken,
             ")
 UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, started_at = now(), run_at = NULL, astray = FALSE,
        deadline = now() + j.timeout_ms * interval '1 millisecond'
-FROM taken WHERE j.id = taken.id
+FROM taken WHERE j.id = taken.id AND (SELECT lock FROM under_way) IS NOT NULL
 RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.key, j.kind, j.version, j.payload, j.batch_id, j.seq, j.generation,
           j.max_attempts, j.snoozes, j.max_snoozes, j.timeout_ms, j.retry, j.trace, j.created_at, j.queued_at, j.started_at"
         )

@@ -10,6 +10,7 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::claim::claims_lock;
 use super::complete::{self, Closing};
 use super::fault::Outcome;
 use super::values::{from_json, int, plain, seconds, small};
@@ -33,6 +34,13 @@ WHERE id = $1 AND state = 'alive'";
 const STOP: &str = "
 UPDATE worker SET state = 'stopped', seen_at = now(), lease_until = now(), running = 0
 WHERE id = $1 AND state = 'alive'";
+
+/// Whether no transaction of its claims is open. The lock stays with whoever asks until its own commit.
+const NO_CLAIM: &str = concat!("SELECT pg_try_advisory_xact_lock(", claims_lock!("$1"), ")");
+
+/// How often, and how long apart, it is looked whether a claim has ended: five seconds in all.
+const CLAIM_LOOKS: u32 = 100;
+const CLAIM_LOOK: Duration = Duration::from_millis(50);
 
 const ITS_JOBS: &str = "
 SELECT j.id, j.attempt FROM job j
@@ -123,7 +131,22 @@ pub(super) async fn release_unknown(
     work: &mut Work<'_>,
     (worker, known): &(WorkerId, &[Fence]),
 ) -> Outcome<Dispatched> {
+    claims_have_ended(work, *worker).await?;
     release(work, *worker, known, "the claim's result was lost").await
+}
+
+/// Waits until no claim of this incarnation is under way any more, whose COMMIT may still land. One that hangs in a
+/// connection that nobody ends is not waited for for ever: what it claims then waits for its deadline.
+async fn claims_have_ended(work: &mut Work<'_>, worker: WorkerId) -> Outcome<()> {
+    for _ in 0..CLAIM_LOOKS {
+        let ended: bool = sqlx::query_scalar(NO_CLAIM).bind(worker.0).fetch_one(&mut *work.conn).await?;
+        if ended {
+            return Ok(());
+        }
+        tokio::time::sleep(CLAIM_LOOK).await;
+    }
+    tracing::warn!(worker.id = %worker, "a claim whose result is unknown is still under way; its jobs may wait for their deadline");
+    Ok(())
 }
 
 /// Gives back what runs under an incarnation, but for what is kept.
