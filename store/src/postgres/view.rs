@@ -341,7 +341,9 @@ pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Pag
 
 /// Every tenant with a queue.
 pub(super) async fn tenants(conn: &mut PgConnection) -> Outcome<Vec<String>> {
-    let all = "SELECT tenant FROM queue_count UNION SELECT tenant FROM queue ORDER BY tenant COLLATE \"C\"";
+    let all = "
+SELECT tenant FROM (SELECT tenant FROM queue_count UNION SELECT tenant FROM queue) AS known
+ORDER BY tenant COLLATE \"C\"";
     Ok(sqlx::query_scalar(all).fetch_all(conn).await?)
 }
 
