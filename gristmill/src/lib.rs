@@ -17,6 +17,7 @@ mod examine;
 pub mod exit_code;
 mod hooks;
 pub mod kind;
+mod lease;
 mod output;
 mod parts;
 mod progress;

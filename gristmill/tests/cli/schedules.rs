@@ -87,6 +87,10 @@ fn a_slot_is_run_once_by_hand() {
     let batch = row["run"]["batch"].as_str().expect("a batch");
     assert_eq!(place.json(0, &["batch", "show", batch, "--json"])["batch"]["counts"]["input"], 5);
     place.expect(5, &slot);
+    let workers = place.json(0, &["worker", "list", "--json"]);
+    let planner = workers.as_array().expect("a list").iter().find(|worker| worker["role"] == "command");
+    let planner = planner.expect("its plan was under a lease, so that a scheduler could have taken over");
+    assert_ne!(planner["state"], "alive", "and the lease was given back: {planner}");
     place.expect(2, &["schedule", "run", "nightly", "--slot", "2026-03-28T01:31:00Z"]);
     let calendar = place.json(0, &["schedule", "calendar", "ping", "--days", "0", "--ahead", "1", "--json"]);
     let planned = calendar.as_array().expect("a list").iter().filter(|slot| slot["state"] == "planned").count();

@@ -190,3 +190,29 @@ fn an_event_whose_batch_could_not_start_is_started_anew_when_it_is_asked_for() {
     row("complete", "result");
     place.expect(5, &["trigger", "retry", "hook/orders", "msg_1"]);
 }
+
+#[test]
+fn a_run_by_hand_that_is_killed_in_mid_plan_is_begun_anew_by_a_scheduler() {
+    let place = Place::new();
+    place.write("many.csv", &format!("id\n{}", "1\n".repeat(200_000)));
+    let config = "[batch.many]\nsource = { csv = \"many.csv\" }\nchunk = 1\n[schedule.many]\ncron = \"0 0 1 1 *\"\nbatch = \"many\"\n";
+    place.write("config.toml", config);
+    let planner = Dev::begin(&place, &["schedule", "run", "many", "--slot", "2026-01-01T00:00"]);
+    let first = until("the plan has begun", || ledger(&place, "many").first().map(|row| row["batch"].clone()));
+    drop(planner);
+    let id = first.as_str().expect("an id");
+    assert_eq!(
+        place.json(0, &["batch", "show", id, "--json"])["batch"]["state"],
+        "open",
+        "it was cut off in its middle"
+    );
+    let _dev = Dev::begin(&place, &["dev"]);
+    let again = until("the tick is begun anew", || {
+        ledger(&place, "many").into_iter().find(|row| row["tries"] == 2 && row["outcome"] == "ran")
+    });
+    assert_ne!(again["batch"], first);
+    // Gone, or cancelled when a worker had begun with it.
+    let shown = place.run(&["batch", "show", id, "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("an answer");
+    assert!(shown["error"]["exit"] == 3 || shown["batch"]["state"] == "cancelled", "{shown}");
+}

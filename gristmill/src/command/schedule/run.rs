@@ -12,6 +12,7 @@ use super::{find, read_instant, utc};
 use crate::command::list::DryRun;
 use crate::door::Door;
 use crate::exit_code::{CommandError, Exit, Result};
+use crate::lease::Lease;
 use crate::output::Format;
 use crate::schedules::means_now;
 
@@ -109,7 +110,12 @@ impl Run {
         let (store, means) = (door.store().await?, means_now(door)?);
         let tick = firing.ticks[0].clone();
         let started = if matches!(spec.target(), Ok(Target::Batch(_))) {
-            match start::batch(&store, &door.road().await?, &means, spec, firing).await? {
+            // When this process dies while it plans, a scheduler takes the batch back and starts the tick anew.
+            let lease = Lease::begin(&store).await?;
+            firing.ticks[0].holder = Some(lease.id());
+            let started = start::batch(&store, &door.road().await?, &means, spec, firing).await;
+            lease.end().await;
+            match started? {
                 Started::Planned(_) => true,
                 Started::Lost => false,
                 Started::Failed(reason) => {
