@@ -39,11 +39,15 @@ impl Clockwork {
         Ok(self.store.schedules(Some(&row.tenant), Some(&row.schedule)).await?.into_iter().next())
     }
 
-    /// What waits for a hook or a watched folder that is no longer in the configuration would wait for ever.
+    /// What an event made, and whose schedule, hook or watched folder is gone, would wait for ever.
     fn without_home(&self, row: &TickView) -> Option<Firing> {
-        let (what, name) = row.schedule.split_once('/')?;
-        let reason = format!("there is no [{what}.{name}] in the configuration any more");
-        let gone = row.tenant == self.means.tenant;
+        let (reason, gone) = match row.schedule.split_once('/') {
+            Some((what, name)) => {
+                let reason = format!("there is no [{what}.{name}] in the configuration any more");
+                (reason, row.tenant == self.means.tenant)
+            }
+            None => (format!("there is no schedule `{}` any more", row.schedule), row.event.is_some()),
+        };
         gone.then(|| firing(row, FireTick { outcome: TickOutcome::Failed, reason: Some(reason), ..turn(row) }))
     }
 

@@ -155,8 +155,11 @@ async fn each_ending_waits_its_turn_unless_another_policy_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_hook_that_is_gone_fails_and_says_so() {
+async fn what_waits_for_a_hook_or_a_schedule_that_is_gone_fails_and_says_so() {
     let ground = ground().await;
+    made(&ground.store, "left", after(true), true).await;
+    ended(&ground, BatchState::Complete).await;
+    ground.store.remove_schedule(DEFAULT_TENANT, "left").await.expect("removed");
     let event = |name: &str| NewEvent {
         tenant: DEFAULT_TENANT.to_owned(),
         schedule: format!("hook/{name}"),
@@ -179,5 +182,7 @@ async fn what_waits_for_a_hook_that_is_gone_fails_and_says_so() {
     assert_eq!(plan.params["event"]["body"]["shop"], "north");
     let gone = ledger(&ground.store, "hook/gone").await.remove(0);
     assert_eq!(gone.outcome, TickOutcome::Failed);
+    let left = ledger(&ground.store, "left").await.remove(0);
+    assert_eq!(left.reason.as_deref(), Some("there is no schedule `left` any more"));
     assert_eq!(gone.reason.as_deref(), Some("there is no [hook.gone] in the configuration any more"));
 }
