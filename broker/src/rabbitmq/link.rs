@@ -22,9 +22,10 @@ use super::board::{Board, Role};
 use super::topology::{Declare, Names};
 use crate::error::BrokerError;
 
-/// The waits between attempts to connect, or to consume, again: doubling to 10 seconds.
+/// The waits between attempts to connect, or to consume, again: doubling to 3 seconds, so that a broker that comes back
+/// carries within 5 seconds, sweep included, what waited for it. A refused connection costs nobody much.
 const AGAIN: RetryPolicy =
-    RetryPolicy::Exponential { base: Span(Duration::from_millis(250)), cap: Span(Duration::from_secs(10)) };
+    RetryPolicy::Exponential { base: Span(Duration::from_millis(250)), cap: Span(Duration::from_secs(3)) };
 
 /// At least so long, since a full jitter may draw nothing at all.
 const AGAIN_MIN: Duration = Duration::from_millis(50);

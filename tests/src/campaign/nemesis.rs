@@ -77,7 +77,7 @@ pub const STANDBY: &[Blow] = &[Blow::Failover];
 pub const NODES: &[Blow] = &[Blow::CutNode, Blow::StallNode, Blow::KillNode];
 
 /// How long a node is parted from the others or stands still: longer than they take to notice.
-const PARTED: Duration = Duration::from_secs(9);
+const PARTED: Duration = Duration::from_secs(15);
 
 /// How long a disk is full.
 const FULL: Duration = Duration::from_secs(3);
