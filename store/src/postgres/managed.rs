@@ -13,7 +13,7 @@ use gristmill_core::limit::{Buckets, Choice, Facts, Group, Key, Limit, Running, 
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::claim::{self, ClaimedRow, claiming, let_go, served};
+use super::claim::{self, ClaimedRow, claiming, claims_lock, let_go, served};
 use super::fault::Outcome;
 use super::limits::limits;
 use super::values::{count, plain};
