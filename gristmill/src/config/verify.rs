@@ -404,6 +404,20 @@ mod tests {
                 "c.toml:3: `batch.a.tolerate`: `lots` is not a failure budget",
             ),
             (
+                "[batch.a]\nsource = { csv = \"a\" }\nparse = { n = { type = \"integr\" } }\n",
+                "c.toml:3: `batch.a.parse.n.type`: `integr` is not one of the words known here (did you mean `integer`?)",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\naggregate = { n = { summ = \"x\" } }\n",
+                "c.toml:3: `batch.a.aggregate.n.summ`: there is no such setting (did you mean `sum`?)",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn bad_schedules_are_shown_where_they_stand() {
+        each_is_shown_as(&[
+            (
                 "[batch.a]\nsource = { csv = \"a\" }\n[schedule.s]\nafter = \"b\"\nbatch = \"a\"\n",
                 "c.toml:4: `schedule.s.after`: there is no [batch.b]",
             ),
@@ -423,6 +437,20 @@ mod tests {
                 "[batch.a]\nsource = { csv = \"a\" }\n[schedule.s]\nevery = \"1h\"\nbatch = \"a\"\nlate_after = \"5m\"\n",
                 "c.toml:6: `schedule.s.late_after`: has nobody to tell",
             ),
+            (
+                "[schedule.s]\nevery = \"1h\"\nending = \"done\"\njob = { kind = \"x\" }\n",
+                "c.toml:3: `schedule.s.ending`: says which endings of another batch count",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"61 2 * * *\" }\n",
+                "c.toml:3: `batch.a.schedule.cron`: `61 2 * * *` is not a schedule",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn bad_hooks_and_watched_folders_are_shown_where_they_stand() {
+        each_is_shown_as(&[
             (
                 "[hook.h]\njob = { kind = \"x\" }\n",
                 "c.toml:1: `hook.h`: says nothing; give one of `secret_env`, `secret_file`",
@@ -467,18 +495,12 @@ mod tests {
                 "[watch.w]\nfolder = \"in\"\njob = { kind = \"x\" }\nsettle = \"soon\"\n",
                 "c.toml:4: `watch.w.settle`: `soon` is not a duration",
             ),
-            (
-                "[schedule.s]\nevery = \"1h\"\nending = \"done\"\njob = { kind = \"x\" }\n",
-                "c.toml:3: `schedule.s.ending`: says which endings of another batch count",
-            ),
-            (
-                "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"61 2 * * *\" }\n",
-                "c.toml:3: `batch.a.schedule.cron`: `61 2 * * *` is not a schedule",
-            ),
-            (
-                "[batch.a]\nsource = { csv = \"a\" }\nparse = { n = { type = \"integr\" } }\n",
-                "c.toml:3: `batch.a.parse.n.type`: `integr` is not one of the words known here (did you mean `integer`?)",
-            ),
+        ]);
+    }
+
+    #[test]
+    fn bad_limits_and_queues_are_shown_where_they_stand() {
+        each_is_shown_as(&[
             ("[limit.a]\nconcurrency = 1\n", "c.toml:1: `limit.a`: limits nothing; name `queues`, `kinds`, or both"),
             (
                 "[limit.a]\nqueues = [\"crm\"]\nconcurrency = 0\n",
@@ -489,10 +511,6 @@ mod tests {
                 "c.toml:4: `limit.a.concurency`: there is no such setting (did you mean `concurrency`?)",
             ),
             ("[queue.a]\nage_after = \"0s\"\n", "c.toml:2: `queue.a.age_after`: is 0; write after how long"),
-            (
-                "[batch.a]\nsource = { csv = \"a\" }\naggregate = { n = { summ = \"x\" } }\n",
-                "c.toml:3: `batch.a.aggregate.n.summ`: there is no such setting (did you mean `sum`?)",
-            ),
         ]);
     }
 
