@@ -37,11 +37,15 @@ pub enum Clause {
     ClaimGuarded,
     /// A rescue asks whether the attempts are spent.
     RescueSettles,
+    /// A snooze leaves the attempt's number as it is, and raises the limit instead.
+    SnoozeKeepsItsNumber,
+    /// A restart opens the next generation.
+    RestartOpensGeneration,
 }
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Fence,
         Self::FenceOnAttemptAndWorker,
         Self::FenceOnWorker,
@@ -58,6 +62,8 @@ impl Clause {
         Self::Outbox,
         Self::ClaimGuarded,
         Self::RescueSettles,
+        Self::SnoozeKeepsItsNumber,
+        Self::RestartOpensGeneration,
     ];
 
     /// Whether the probe goes with it: a second line of defence would heal what the first lets through.
@@ -133,6 +139,8 @@ impl Bounds {
             Clause::ReleaseSparesKnown => Left { unknown: 1, ..zero },
             Clause::ClaimGuarded => Left { duplicates: 1, ..zero },
             Clause::RescueSettles => Left { crashes: 2, ..zero },
+            Clause::SnoozeKeepsItsNumber => Left { failures: 1, unknown: 1, ..zero },
+            Clause::RestartOpensGeneration => Left { cancels: 1, redrives: 1, ..zero },
         };
         Self { chunks: 2, left, mishaps: 3, completer_beside: true, window: 2 }
     }

@@ -39,7 +39,9 @@ pub fn wrong(state: &State, bounds: &Bounds, removed: Option<Clause>) -> Option<
             return Some(wrong);
         }
     }
-    if batch.phase == Phase::Cancelled && state.jobs.iter().any(|job| job.state.is_open()) {
+    if matches!(batch.phase, Phase::Cancelled | Phase::CancelledOpen)
+        && state.jobs.iter().any(|job| job.state.is_open())
+    {
         return Some("a cancelled batch has a job that is not final");
     }
     if state.jobs.iter().any(|job| (job.state == JobState::Running) != job.holder.is_some()) {
@@ -59,8 +61,10 @@ fn generation_wrong(state: &State, generation: u8, bounds: &Bounds, removed: Opt
     if generation > batch.generation && fired > 0 {
         return Some("an aggregate was fired before its generation");
     }
-    if generation < batch.generation && effects != 1 {
-        return Some("a generation ended without its effects");
+    // One that was cancelled and restarted has none, and never will.
+    let cancelled = matches!(job, JobState::None | JobState::Cancelled);
+    if generation < batch.generation && effects != u8::from(!cancelled) {
+        return Some("a generation ended without its effects, or was called off with them");
     }
     if effects > 0 && job != JobState::Done && removed != Some(Clause::EffectsWithCompletion) {
         return Some("effects were enqueued without their aggregate");

@@ -17,7 +17,7 @@
 //! | T7 | `World::redispatch` | `duties::redispatch`, `scheduler/src/probe.rs` |
 //! | T8 | [`invariants::wrong`]: it must never find anything, and so it is no step | `reconcile::reconcile` |
 //! | T9 | `World::promote` | `duties::promote`, `steer::retry_job` |
-//! | | `World::cancel_batch`, `cancel_chunk`, `redrive` | `steer::cancel_batch`, `steer::cancel_job`, `redrive::dead` |
+//! | | `World::cancel_batch`, `cancel_chunk`, `redrive`, `restart` | `steer::cancel_batch`, `steer::cancel_job`, `redrive::dead`, `restart::restart` |
 //! | | `World::release` | `worker::retire`, `worker::release_unknown` |
 //! | | `Step::Publish`, `PublishUnconfirmed` | `scheduler/src/sweep.rs`, `jobs/src/road.rs`: the row goes when confirmed |
 //! | | `Step::Notice`, `Stop`, `Interrupt` | `worker/src/lease.rs`, `worker/src/running.rs` |
@@ -26,7 +26,7 @@
 //!
 //! Processes are killed at every step, messages vanish and repeat, connections are cut between a claim's commit and
 //! its acknowledgement, a worker that only stalled loses its lease and wakes as a zombie, the answer to a commit is
-//! lost, handlers fail, deadlines pass, workers stop gracefully, people cancel and redrive. Time has no length:
+//! lost, handlers fail or ask to be snoozed, deadlines pass, workers stop gracefully, people cancel, redrive and restart. Time has no length:
 //! whatever may be due at some time may be due now. How often each may happen is in [`Bounds`].
 //!
 //! # What is shown
@@ -44,7 +44,7 @@
 //! # What is left out
 //!
 //! Halting over the failure budget and the quarantine (fan-in and generations work as for cancelled and dead chunks),
-//! pausing, taking an unfinished plan back, the store's polling without a broker (it is the calm road with a shorter
+//! halves of a chunk (their number has no room in the encoding; the comparison and the simulation have them), pausing, taking an unfinished plan back, the store's polling without a broker (it is the calm road with a shorter
 //! way to the claim), dead letters' copies, and effects themselves, which are jobs without a batch. A worker has one
 //! slot. An aggregate's handler does not fail; its process does.
 //!

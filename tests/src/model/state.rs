@@ -19,6 +19,8 @@ pub enum Phase {
     Aggregating,
     Complete,
     Cancelled,
+    /// Cancelled before its plan was complete: it can never be restarted.
+    CancelledOpen,
 }
 
 /// The states of a job. `None`: it does not exist yet.
@@ -34,7 +36,8 @@ pub enum JobState {
     Cancelled,
 }
 
-const PHASES: [Phase; 5] = [Phase::Open, Phase::Sealed, Phase::Aggregating, Phase::Complete, Phase::Cancelled];
+const PHASES: [Phase; 6] =
+    [Phase::Open, Phase::Sealed, Phase::Aggregating, Phase::Complete, Phase::Cancelled, Phase::CancelledOpen];
 const JOB_STATES: [JobState; 7] = [
     JobState::None,
     JobState::Queued,
@@ -44,7 +47,7 @@ const JOB_STATES: [JobState; 7] = [
     JobState::Dead,
     JobState::Cancelled,
 ];
-const ENDINGS: [Ending; 3] = [Ending::Done, Ending::Failed, Ending::Interrupted];
+const ENDINGS: [Ending; 4] = [Ending::Done, Ending::Failed, Ending::Interrupted, Ending::Snoozed];
 
 /// The row of the batch, and what can be counted of its past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +81,10 @@ pub struct Job {
     pub state: JobState,
     /// Its attempt.
     pub attempt: u8,
-    /// Whether it has been redriven: the limit is twice what was granted.
+    /// Whether it has been redriven or restarted: the limit is twice what was granted.
     pub redriven: bool,
+    /// Whether it has been snoozed, which it may be once: the limit is one higher.
+    pub snoozed: bool,
     /// Who runs it.
     pub holder: Option<Holder>,
     /// Whether an outbox row names it.
@@ -112,6 +117,7 @@ pub enum Ending {
     Done,
     Failed,
     Interrupted,
+    Snoozed,
 }
 
 /// What waits in a worker's completer: an attempt that has ended and is not written down yet.
@@ -157,9 +163,9 @@ pub struct Left {
     pub unknown: u8,
     /// Somebody cancels the batch or a chunk.
     pub cancels: u8,
-    /// Somebody redrives a dead chunk.
+    /// Somebody redrives a dead chunk, or restarts a cancelled batch.
     pub redrives: u8,
-    /// A handler fails.
+    /// A handler fails, or asks to be snoozed.
     pub failures: u8,
     /// A worker is asked to stop.
     pub stops: u8,
@@ -184,7 +190,8 @@ pub struct State {
     pub looked: u8,
 }
 
-const NO_JOB: Job = Job { state: JobState::None, attempt: 0, redriven: false, holder: None, outbox: false, ready: 0 };
+const NO_JOB: Job =
+    Job { state: JobState::None, attempt: 0, redriven: false, snoozed: false, holder: None, outbox: false, ready: 0 };
 
 impl State {
     /// The first state: an open batch without chunks, two idle workers.
@@ -244,7 +251,7 @@ impl State {
     /// All that is known of one chunk.
     fn chunk_key(&self, chunk: usize) -> u128 {
         let mut digits = Digits(0);
-        self.jobs[chunk].pack(&mut digits);
+        self.jobs[chunk].pack(true, &mut digits);
         for worker in &self.workers {
             let (kind, attempt) = match worker.slot {
                 Slot::Taken(job) if job as usize == chunk => (1, 0),
@@ -255,7 +262,7 @@ impl State {
             digits.put(kind, 4);
             digits.put(attempt, 6);
             let pending = worker.pending.filter(|pending| pending.job as usize == chunk);
-            digits.put(pending.map_or(0, |pending| 1 + pending.word() % 72), 73);
+            digits.put(pending.map_or(0, |pending| 1 + pending.word()), WORDS + 1);
         }
         digits.put(u8::from(self.looked as usize == chunk + 1), 2);
         digits.0
@@ -263,14 +270,14 @@ impl State {
 
     fn pack(&self) -> u128 {
         let mut digits = Digits(0);
-        for job in &self.jobs {
-            job.pack(&mut digits);
+        for (number, job) in self.jobs.iter().enumerate() {
+            job.pack(number < CHUNKS, &mut digits);
         }
         for worker in &self.workers {
             worker.pack(&mut digits);
         }
         let Batch { phase, remaining, generation, fired, effects } = self.batch;
-        digits.put(phase as u8, 5);
+        digits.put(phase as u8, 6);
         digits.put((remaining + 4) as u8, 10);
         digits.put(generation, 2);
         for count in fired.into_iter().chain(effects) {
@@ -301,16 +308,19 @@ impl State {
         }
         batch.generation = digits.take(2);
         batch.remaining = digits.take(10) as i8 - 4;
-        batch.phase = PHASES[digits.take(5) as usize];
+        batch.phase = PHASES[digits.take(6) as usize];
         for worker in state.workers.iter_mut().rev() {
             *worker = Worker::unpack(&mut digits);
         }
-        for job in state.jobs.iter_mut().rev() {
-            *job = Job::unpack(&mut digits);
+        for (number, job) in state.jobs.iter_mut().enumerate().rev() {
+            *job = Job::unpack(number < CHUNKS, &mut digits);
         }
         state
     }
 }
+
+/// How many words a [`Pending`] has: six attempts, four endings, and two flags.
+const WORDS: u8 = 96;
 
 /// How many values each of [`Left`] has.
 const LEFT_RADIX: [u8; 10] = [3, 2, 2, 2, 2, 2, 2, 3, 2, 2];
@@ -334,33 +344,37 @@ impl Left {
 }
 
 impl Job {
-    fn pack(&self, digits: &mut Digits) {
+    /// Only a chunk is redriven or snoozed here: there is no room to say so of others.
+    fn pack(&self, chunk: bool, digits: &mut Digits) {
         digits.put(self.state as u8, 7);
         digits.put(self.attempt, 6);
-        digits.put(u8::from(self.redriven), 2);
+        if chunk {
+            digits.put(u8::from(self.redriven) * 2 + u8::from(self.snoozed), 4);
+        }
         digits.put(self.holder.map_or(0, |holder| 1 + holder.worker * 2 + u8::from(holder.current)), 5);
         digits.put(u8::from(self.outbox), 2);
         digits.put(self.ready, 4);
     }
 
-    fn unpack(digits: &mut Digits) -> Self {
+    fn unpack(chunk: bool, digits: &mut Digits) -> Self {
         let (ready, outbox) = (digits.take(4), digits.take(2) == 1);
         let holder = digits.take(5).checked_sub(1).map(|h| Holder { worker: h / 2, current: h % 2 == 1 });
-        let (redriven, attempt) = (digits.take(2) == 1, digits.take(6));
-        Self { state: JOB_STATES[digits.take(7) as usize], attempt, redriven, holder, outbox, ready }
+        let more = if chunk { digits.take(4) } else { 0 };
+        let (redriven, snoozed, attempt) = (more / 2 == 1, more % 2 == 1, digits.take(6));
+        Self { state: JOB_STATES[digits.take(7) as usize], attempt, redriven, snoozed, holder, outbox, ready }
     }
 }
 
 impl Pending {
-    /// All of it but the job in the lower 72, the job above.
+    /// All of it but the job: below [`WORDS`].
     fn word(&self) -> u8 {
         let half = u8::from(self.half);
-        ((self.attempt * 3 + self.ending as u8) * 2 + u8::from(self.current)) * 2 + half
+        ((self.attempt * 4 + self.ending as u8) * 2 + u8::from(self.current)) * 2 + half
     }
 
     fn of(job: u8, word: u8) -> Self {
         let (half, current) = (word % 2 == 1, word / 2 % 2 == 1);
-        Self { job, attempt: word / 12, ending: ENDINGS[(word / 4 % 3) as usize], current, half }
+        Self { job, attempt: word / 16, ending: ENDINGS[(word / 4 % 4) as usize], current, half }
     }
 }
 
@@ -378,13 +392,13 @@ impl Worker {
         digits.put(job, JOBS as u8);
         digits.put(attempt, 6);
         digits.put(self.pending.map_or(0, |pending| 1 + pending.job), JOBS as u8 + 1);
-        digits.put(self.pending.map_or(0, |pending| pending.word()), 72);
+        digits.put(self.pending.map_or(0, |pending| pending.word()), WORDS);
         digits.put(u8::from(self.over), 2);
         digits.put(u8::from(self.stopping), 2);
     }
 
     fn unpack(digits: &mut Digits) -> Self {
-        let (stopping, over, word) = (digits.take(2) == 1, digits.take(2) == 1, digits.take(72));
+        let (stopping, over, word) = (digits.take(2) == 1, digits.take(2) == 1, digits.take(WORDS));
         let pending = digits.take(JOBS as u8 + 1).checked_sub(1).map(|job| Pending::of(job, word));
         let (attempt, job) = (digits.take(6), digits.take(JOBS as u8));
         let slot = match digits.take(6) {
@@ -431,6 +445,7 @@ mod tests {
         state.workers[1].pending =
             Some(Pending { job: 2, attempt: 4, ending: Ending::Interrupted, current: false, half: true });
         state.batch.remaining = -1;
+        (state.batch.phase, state.jobs[1].snoozed, state.jobs[2].redriven) = (Phase::CancelledOpen, true, true);
         assert_eq!(State::unpack(state.pack()), state);
     }
 

@@ -21,6 +21,7 @@ pub enum Step {
     ConnectionCut(usize),
     Finish(usize),
     Fail(usize),
+    Snooze(usize),
     Interrupt(usize),
     Write(usize),
     WriteAnswerLost(usize),
@@ -39,6 +40,7 @@ pub enum Step {
     CancelBatch,
     CancelChunk(usize),
     Redrive(usize),
+    RestartBatch,
 }
 
 /// Every step there is. Those that a state does not allow give nothing.
@@ -52,6 +54,7 @@ pub fn all() -> Vec<Step> {
             Step::ClaimAnswerLost(w),
             Step::ConnectionCut(w),
             Step::Fail(w),
+            Step::Snooze(w),
             Step::Interrupt(w),
             Step::WriteAnswerLost(w),
             Step::LeaseLost(w),
@@ -59,7 +62,7 @@ pub fn all() -> Vec<Step> {
             Step::Stop(w),
         ]);
     }
-    steps.push(Step::CancelBatch);
+    steps.extend([Step::CancelBatch, Step::RestartBatch]);
     for chunk in 0..CHUNKS {
         steps.extend([Step::CancelChunk(chunk), Step::Redrive(chunk)]);
     }
@@ -93,6 +96,7 @@ fn is_mishap(step: Step) -> bool {
             | Step::ClaimAnswerLost(_)
             | Step::ConnectionCut(_)
             | Step::Fail(_)
+            | Step::Snooze(_)
             | Step::WriteAnswerLost(_)
             | Step::LeaseLost(_)
             | Step::Kill(_)
@@ -134,6 +138,7 @@ impl World {
             Step::Acknowledge(w) | Step::ConnectionCut(w) => self.begin(w, step == Step::ConnectionCut(w)),
             Step::Finish(w) => self.end(w, Ending::Done),
             Step::Fail(w) => self.end(w, Ending::Failed),
+            Step::Snooze(w) => self.end(w, Ending::Snoozed),
             Step::Interrupt(w) => self.state.workers[w].stopping && self.end(w, Ending::Interrupted),
             Step::Write(w) => self.write(w, false),
             Step::WriteAnswerLost(w) => {
@@ -150,6 +155,7 @@ impl World {
             Step::CancelBatch => spend(&mut self.state.left.cancels) && self.cancel_batch(),
             Step::CancelChunk(chunk) => spend(&mut self.state.left.cancels) && self.cancel_chunk(chunk),
             Step::Redrive(chunk) => spend(&mut self.state.left.redrives) && self.redrive(chunk),
+            Step::RestartBatch => spend(&mut self.state.left.redrives) && self.restart(),
         }
     }
 
@@ -253,7 +259,12 @@ impl World {
             return false;
         }
         // The aggregate's handler does not fail here: only what may be redriven need die.
-        if ending == Ending::Failed && (job as usize >= CHUNKS || !spend(&mut self.state.left.failures)) {
+        let goes_wrong = matches!(ending, Ending::Failed | Ending::Snoozed);
+        if goes_wrong && (job as usize >= CHUNKS || !spend(&mut self.state.left.failures)) {
+            return false;
+        }
+        // Beyond its ceiling a snooze is a failure, which is a step of its own.
+        if ending == Ending::Snoozed && self.state.jobs[job as usize].snoozed {
             return false;
         }
         let worker = &mut self.state.workers[w];
@@ -401,7 +412,7 @@ pub fn is_good_end(state: &State, bounds: &Bounds) -> bool {
     let batch = &state.batch;
     let settled = match batch.phase {
         Phase::Complete => batch.effects[batch.generation as usize] == 1 && chunks_are_final(state, bounds),
-        Phase::Cancelled => true,
+        Phase::Cancelled | Phase::CancelledOpen => true,
         Phase::Open | Phase::Sealed | Phase::Aggregating => false,
     };
     let jobs_rest = state

@@ -29,11 +29,12 @@ pub fn aggregate(generation: u8) -> usize {
 
 /// How many attempts a job may make.
 pub fn max_attempts(state: &State, job: usize) -> u8 {
-    match (job < CHUNKS, state.jobs[job].redriven) {
+    let granted = match (job < CHUNKS, state.jobs[job].redriven) {
         (false, _) => AGGREGATE_ATTEMPTS,
         (true, false) => GRANTED,
         (true, true) => GRANTED * 2,
-    }
+    };
+    granted + u8::from(state.jobs[job].snoozed)
 }
 
 impl JobState {
@@ -167,6 +168,12 @@ impl World {
                 *attempt = attempt.saturating_sub(1);
                 self.queue(job);
             }
+            Ending::Snoozed => {
+                let keeps = !self.lacks(Clause::SnoozeKeepsItsNumber);
+                let row = &mut self.state.jobs[job];
+                (row.state, row.holder, row.snoozed) = (JobState::Retry, None, keeps);
+                row.attempt -= u8::from(!keeps);
+            }
             Ending::Failed if spent => self.finish(job, JobState::Dead),
             Ending::Failed => {
                 let row = &mut self.state.jobs[job];
@@ -274,10 +281,11 @@ impl World {
 
     /// `cancel_batch`.
     pub fn cancel_batch(&mut self) -> bool {
-        if matches!(self.state.batch.phase, Phase::Complete | Phase::Cancelled) {
-            return false;
-        }
-        self.state.batch.phase = Phase::Cancelled;
+        self.state.batch.phase = match self.state.batch.phase {
+            Phase::Open => Phase::CancelledOpen,
+            Phase::Sealed | Phase::Aggregating => Phase::Cancelled,
+            Phase::Complete | Phase::Cancelled | Phase::CancelledOpen => return false,
+        };
         for job in 0..self.state.jobs.len() {
             if self.state.jobs[job].state.is_open() {
                 self.finish(job, JobState::Cancelled);
@@ -302,7 +310,7 @@ impl World {
         let ended = match batch.phase {
             Phase::Open | Phase::Sealed => false,
             Phase::Complete => true,
-            Phase::Aggregating | Phase::Cancelled => return false,
+            Phase::Aggregating | Phase::Cancelled | Phase::CancelledOpen => return false,
         };
         if self.state.jobs[chunk].state != JobState::Dead || (ended && batch.generation == 1) {
             return false;
@@ -316,6 +324,27 @@ impl World {
         }
         self.state.jobs[chunk].redriven = true;
         self.queue(chunk);
+        true
+    }
+
+    /// `restart` of a batch that was cancelled after its plan was complete: what it had not done goes on in the next
+    /// generation, and what it had done is not done again.
+    pub fn restart(&mut self) -> bool {
+        if self.state.batch.phase != Phase::Cancelled || self.state.batch.generation == 1 {
+            return false;
+        }
+        self.state.batch.phase = Phase::Sealed;
+        if !self.lacks(Clause::RestartOpensGeneration) {
+            self.state.batch.generation += 1;
+        }
+        for chunk in 0..CHUNKS {
+            if self.state.jobs[chunk].state == JobState::Cancelled {
+                self.state.batch.remaining += 1;
+                self.state.jobs[chunk].redriven = true;
+                self.queue(chunk);
+            }
+        }
+        self.fan_in();
         true
     }
 
