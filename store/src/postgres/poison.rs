@@ -16,11 +16,13 @@ use super::work::Work;
 use crate::check;
 use crate::{NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView, Steered};
 
+/// Whose transaction began first need not be the first to write: the times are the earliest and the latest.
 const BURY: &str = "
 INSERT INTO poison (queue, sha256, size, bytes, headers, reason, source, first_at, last_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now())
 ON CONFLICT (queue, sha256) DO UPDATE SET
-    seen = poison.seen + 1, last_at = excluded.last_at, headers = excluded.headers, reason = excluded.reason,
+    seen = poison.seen + 1, first_at = LEAST(poison.first_at, excluded.first_at),
+    last_at = GREATEST(poison.last_at, excluded.last_at), headers = excluded.headers, reason = excluded.reason,
     source = excluded.source";
 
 const LIST: &str = "

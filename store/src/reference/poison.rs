@@ -22,7 +22,8 @@ pub(super) fn bury(store: &ReferenceStore, poison: &[NewPoison]) -> Result<()> {
         if let Some(known) = known {
             let known = Arc::make_mut(known);
             known.view.seen += 1;
-            (known.view.last_at, known.view.reason, known.view.source) = (now, reason, source);
+            (known.view.first_at, known.view.last_at) = (known.view.first_at.min(now), known.view.last_at.max(now));
+            (known.view.reason, known.view.source) = (reason, source);
             known.headers = one.headers.clone();
             continue;
         }

@@ -21,7 +21,8 @@ pub(super) async fn bury(store: &SqliteStore, poison: &[NewPoison]) -> Result<()
         INSERT INTO poison (queue, sha256, size, bytes, headers, reason, source, first_at, last_at)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)
         ON CONFLICT (queue, sha256) DO UPDATE SET
-            seen = poison.seen + 1, last_at = excluded.last_at, headers = excluded.headers,
+            seen = poison.seen + 1, first_at = min(poison.first_at, excluded.first_at),
+            last_at = max(poison.last_at, excluded.last_at), headers = excluded.headers,
             reason = excluded.reason, source = excluded.source";
     for one in poison {
         let query = sqlx::query(statement)
