@@ -31,6 +31,7 @@ struct Target {
 impl Target {
     /// Feeds it. `Ok(true)` is input that was accepted, `Ok(false)` one that was refused in words; anything else is
     /// told with the seed that brings it back.
+    #[expect(clippy::print_stdout, reason = "the harness keeps it, but for `make fuzz`, whose figures it is")]
     fn feed(&self, work: impl Fn(&mut Dice) -> Result<bool, String>) {
         let runs = told("GRISTMILL_TEST_FUZZ_RUNS").map_or(self.ordinary, |runs| runs.div_ceil(self.share));
         let seed = told("GRISTMILL_TEST_FUZZ_SEED").unwrap_or(1);
