@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# What clippy, documentation and tests share, so that nothing is compiled twice.
+# Tests and what stands beside them are always built with --workspace: with --package the features of what they need
+# would be others, and everything would be compiled a second time.
 CARGO ?= cargo
 DENY_VERSION ?= 0.20
 
@@ -28,17 +29,17 @@ compare: ## Compares both databases with the model, by random operations (SEQUEN
 	eval "$$(scripts/servers env)"; \
 	if [ -d /dev/shm ]; then export TMPDIR=/dev/shm; fi; \
 	GRISTMILL_TEST_SEQUENCES=$${SEQUENCES:-10000} GRISTMILL_TEST_SEED=$${SEED:-1} \
-		$(CARGO) test --package gristmill-store --test compare -- --nocapture
+		$(CARGO) test --workspace --test compare -- --nocapture
 
 .PHONY: big
 big: ## Runs a batch over a gigabyte and measures its memory (INPUT_MB=1000).
 	$(CARGO) build --release --package gristmill
 	GRISTMILL_TEST_INPUT_MB=$${INPUT_MB:-1000} GRISTMILL_TEST_PROGRAM=$(CURDIR)/target/release/gristmill \
-		$(CARGO) test --package gristmill-tests --test memory -- --nocapture
+		$(CARGO) test --workspace --test memory -- --nocapture
 
 .PHONY: model
 model: ## Explores every state of the model of the state machine: minutes, and 1 GB of memory.
-	@GRISTMILL_TEST_MODEL=full $(CARGO) test --package gristmill-tests --test model -- --nocapture --test-threads=1 \
+	@GRISTMILL_TEST_MODEL=full $(CARGO) test --workspace --test model -- --nocapture --test-threads=1 \
 		| tee /dev/stderr 2>&1 | grep '^model: [0-9]' | paste -sd ';' | sed 's/; *model: /; /g'
 
 # A failure prints its seed and the command that repeats it. The processes are real: they do not interleave twice in
@@ -49,7 +50,9 @@ faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6).
 	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
 	scripts/servers start; \
 	eval "$$(scripts/servers env)"; \
-	$(CARGO) run --quiet --package gristmill-tests --bin faults -- --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
+	$(CARGO) build --quiet --workspace --features gristmill-tests/crash-points --bin faults --bin gristmill-crash-points \
+		--test house; \
+	$${CARGO_TARGET_DIR:-target}/debug/faults --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
 		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6}
 
 .PHONY: recovery
