@@ -1,11 +1,11 @@
 //! Limits and turns: how many jobs may run at once, how many may begin in a time, and whose turn it is.
 //!
 //! A queue on which a limit lies, or whose turns go by key, is *managed*: workers do not take what a message names, but
-//! ask the store, and the store decides by [`choose`]. What runs is counted from the rows that run; the only thing kept
+//! ask the store, and the store decides by [`choose()`]. What runs is counted from the rows that run; the only thing kept
 //! beside them is one instant for each limit with a rate and each of its keys ([`gcra`]).
 //!
 //! * [`LimitSpec`]: a limit as `[limit.NAME]` spells it, [`QueueSpec`]: a queue as `[queue.NAME]` does.
-//! * [`choose`]: from which waiting jobs to take how many.
+//! * [`mod@choose`]: from which waiting jobs to take how many.
 //! * [`gcra`]: when a rate allows the next.
 
 mod choose;

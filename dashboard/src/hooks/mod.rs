@@ -5,7 +5,7 @@
 //! not signed learns nothing but that. A refusal is counted and logged with its reason, never with payload or secret.
 //!
 //! * [`settings`]: what `[hook.NAME]` says.
-//! * [`admit`]: whether a delivery is what it says.
+//! * [`mod@admit`]: whether a delivery is what it says.
 //! * [`answer`]: what is answered.
 
 pub mod admit;
