@@ -29,7 +29,7 @@ compare: ## Compares both databases with the model, by random operations (SEQUEN
 	eval "$$(scripts/servers env)"; \
 	if [ -d /dev/shm ]; then export TMPDIR=/dev/shm; fi; \
 	GRISTMILL_TEST_SEQUENCES=$${SEQUENCES:-10000} GRISTMILL_TEST_SEED=$${SEED:-1} \
-		$(CARGO) test --workspace --test compare -- --nocapture
+		$(CARGO) test --profile campaign --workspace --test compare -- --nocapture
 
 .PHONY: big
 big: ## Runs a batch over a gigabyte and measures its memory (INPUT_MB=1000).
@@ -39,21 +39,23 @@ big: ## Runs a batch over a gigabyte and measures its memory (INPUT_MB=1000).
 
 .PHONY: model
 model: ## Explores every state of the model of the state machine: minutes, and 1 GB of memory.
-	@GRISTMILL_TEST_MODEL=full $(CARGO) test --workspace --test model -- --nocapture --test-threads=1 \
+	@GRISTMILL_TEST_MODEL=full $(CARGO) test --profile campaign --workspace --test model -- --nocapture --test-threads=1 \
 		| tee /dev/stderr 2>&1 | grep '^model: [0-9]' | paste -sd ';' | sed 's/; *model: /; /g'
 
 # A failure prints its seed and the command that repeats it. The processes are real: they do not interleave twice in
 # the same way, so that a seed may have to be run a few times.
+# Where servers are struck, schedules go on until each blow was dealt BLOWS times.
 # ONLY is one of l2, l3, l4, sqlite; or of those that start servers of their own: disk (which takes root), standby, nodes.
 .PHONY: faults
-faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6).
+faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6 BLOWS=0).
 	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
 	scripts/servers start; \
 	eval "$$(scripts/servers env)"; \
-	$(CARGO) build --quiet --workspace --features gristmill-tests/crash-points --bin faults --bin gristmill-crash-points \
-		--test house; \
-	$${CARGO_TARGET_DIR:-target}/debug/faults --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
-		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6}
+	$(CARGO) build --quiet --profile campaign --workspace --features gristmill-tests/crash-points --bin faults \
+		--bin gristmill-crash-points --test house; \
+	folder=$${CARGO_TARGET_DIR:-target}/campaign; \
+	GRISTMILL_CAMPAIGN_PROGRAM=$$(realpath "$$folder")/gristmill-crash-points $$folder/faults --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
+		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6} --blows $${BLOWS:-0}
 
 .PHONY: recovery
 recovery: ## Measures how long it takes to get over deaths, outages and losses (TIMES=20 SEED=1).
@@ -70,13 +72,13 @@ fuzz: ## Feeds hostile input to all that reads any (RUNS=1000000 SEED=1).
 	eval "$$(scripts/servers env)"; \
 	if [ -d /dev/shm ]; then export TMPDIR=/dev/shm; fi; \
 	GRISTMILL_TEST_FUZZ_RUNS=$${RUNS:-1000000} GRISTMILL_TEST_FUZZ_SEED=$${SEED:-1} \
-		$(CARGO) test --workspace --test fuzz -- --nocapture --test-threads=1 \
+		$(CARGO) test --profile campaign --workspace --test fuzz -- --nocapture --test-threads=1 \
 		| tee /dev/stderr 2>&1 | grep -o 'fuzz: .*' | paste -sd ';' | sed 's/;fuzz: /; /g'
 
 .PHONY: simulate
 simulate: ## Runs seeds of the simulation (SEEDS=100000 SEED=1); with SEEDS=1 it prints what happens.
 	@GRISTMILL_SIMULATE_SEEDS=$${SEEDS:-2000} GRISTMILL_SIMULATE_SEED=$${SEED:-1} \
-		$(CARGO) test --workspace --test simulate -- every_seed_keeps_every_promise --nocapture
+		$(CARGO) test --profile campaign --workspace --test simulate -- every_seed_keeps_every_promise --nocapture
 
 .PHONY: schedules
 schedules: ## Measures how late ticks start: 10,000 schedules, 1,000 of them on one instant.

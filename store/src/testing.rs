@@ -34,8 +34,9 @@ pub const POSTGRES_VARIABLE: &str = "GRISTMILL_TEST_POSTGRES";
 /// What the name of every test's schema begins with; the time-ordered id after it tells its age.
 const SCHEMA: &str = "gristmill_test_";
 
-/// Schemas of tests that died are dropped when they are as old as this.
-const ABANDONED_SECONDS: i64 = 1_800;
+/// Schemas of tests that died are dropped when they are as old as this: older than a comparison of any length, which
+/// has one as long as it runs.
+const ABANDONED_SECONDS: i64 = 24 * 3_600;
 
 /// What the reference store of a test draws by itself follows from this.
 const SEED: u64 = 1;

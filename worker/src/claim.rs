@@ -42,6 +42,8 @@ pub(crate) struct Claimer {
     /// A claim has failed, and may have been committed all the same.
     pub(crate) unsure: bool,
     pub(crate) turns: Turns,
+    /// Ends the waiting for work, and nothing else: a claim under way is finished.
+    pub(crate) stop: CancellationToken,
 }
 
 /// What is known of the queues and kinds that are claimed by limits and turns.
@@ -92,7 +94,7 @@ impl Claimer {
     }
 
     /// Gives back what is buffered here.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn leave(self) {
         if let Some(intake) = self.intake {
             intake.stop().await;
         }
@@ -169,6 +171,7 @@ impl Claimer {
         if claimed.is_empty() && !wait.is_zero() {
             tokio::select! {
                 biased;
+                () = self.stop.cancelled() => {}
                 _ = self.store.wait_for_work(wait) => {}
                 () = self.road.work() => {}
             }
@@ -189,13 +192,14 @@ pub(crate) struct Claiming {
 }
 
 impl Claiming {
-    /// Claims until told to stop. A claim under way is finished: what it claimed must be run, or
+    /// Claims until the claimer is told to stop. A claim under way is finished: what it claimed must be run, or
     /// else given back at the end of the drain.
-    pub(crate) async fn run(mut self, stop: &CancellationToken) -> Claimer {
+    pub(crate) async fn run(mut self) -> Claimer {
+        let stop = self.claimer.stop.clone();
         let waits =
             RetryPolicy::Exponential { base: Span(Duration::from_millis(100)), cap: Span(Duration::from_secs(5)) };
         let mut failures = 0;
-        while let Some(free) = self.free(stop).await {
+        while let Some(free) = self.free(&stop).await {
             let incarnation = self.lease.current();
             match self.claimer.claim(incarnation.id, free.num_permits(), self.poll).await {
                 Ok(claimed) => {

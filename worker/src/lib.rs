@@ -128,7 +128,8 @@ impl Worker {
         let completer = Completer::new(Arc::clone(&store), road.clone(), closing.clone());
         let attempts = Attempts { store: Arc::clone(&store), registry, clocks };
         let (held, turns) = (Holdings::default(), Turns::default());
-        let claimer = Claimer { store, road, intake, claim, fallback_after, held, unsure: false, turns };
+        let stop = CancellationToken::new();
+        let claimer = Claimer { store, road, intake, claim, fallback_after, held, unsure: false, turns, stop };
         Ok(Self { claimer, attempts: Arc::new(attempts), completer, lease: Arc::new(lease), settings, halt, closing })
     }
 
@@ -210,7 +211,7 @@ impl Worker {
     pub async fn retire(self) -> Result<Report> {
         let report = self.report();
         let road = self.claimer.road.clone();
-        self.claimer.stop().await;
+        self.claimer.leave().await;
         road.publish(&self.lease.retire().await?).await;
         Ok(report)
     }

@@ -60,9 +60,9 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
     let clocks = Arc::clone(&attempts.clocks);
     let shell = shell(Claimed { jobs: claimed }, attempts, ended_in);
 
-    let stop = CancellationToken::new();
+    let stop = claimer.stop.clone();
     let claiming = Claiming { claimer, lease: Arc::clone(&lease), slots, busy, clocks, jobs, poll: settings.poll.0 };
-    let claiming = claiming.run(&stop);
+    let claiming = claiming.run();
     tokio::pin!(claiming, shutdown);
     let (claimer, asked) = tokio::select! {
         biased;
@@ -73,7 +73,7 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
         }
     };
 
-    let (drained, ()) = tokio::join!(drain(shell, settings.drain.0, &halt), claimer.stop());
+    let (drained, ()) = tokio::join!(drain(shell, settings.drain.0, &halt), claimer.leave());
     closing.cancel();
     let tally = completing.await.map_err(|error| WorkerError::Shell(error.to_string()))?;
     beating.cancel();

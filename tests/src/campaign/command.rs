@@ -24,11 +24,12 @@ struct Asked {
     seed: u64,
     only: Option<String>,
     at_once: usize,
+    blows: u64,
 }
 
 impl Asked {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut asked = Self { schedules: 25, seed: 1, only: None, at_once: 6 };
+        let mut asked = Self { schedules: 25, seed: 1, only: None, at_once: 6, blows: 0 };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
             let number = || value.parse::<u64>().map_err(|_| format!("{name} {value}: write a whole number"));
@@ -37,8 +38,10 @@ impl Asked {
                 "--seed" => asked.seed = number()?,
                 "--only" => asked.only = Some(value).filter(|level| !level.is_empty()),
                 "--at-once" => asked.at_once = usize::try_from(number()?.max(1)).unwrap_or(1),
+                "--blows" => asked.blows = number()?,
                 other => {
-                    return Err(format!("there is no {other}; there are --schedules, --seed, --only and --at-once"));
+                    let known = "--schedules, --seed, --only, --at-once and --blows";
+                    return Err(format!("there is no {other}; there are {known}"));
                 }
             }
         }
@@ -159,23 +162,28 @@ pub async fn on_one_file(runs: u64, seed: u64, at_once: usize) -> sqlite::Figure
     figures
 }
 
-/// Schedules while a server is struck again and again.
+/// Schedules while a server is struck again and again: as many as were asked for, and more until each blow was dealt
+/// as often as was asked for.
 async fn under_blows(servers: &Servers, asked: &Asked, level: &'static str, name: &str, kinds: &[Blow]) -> bool {
-    let stop = CancellationToken::new();
-    let rage = async { rage(servers, kinds, asked.seed, &stop).await };
+    let (stop, blows) = (CancellationToken::new(), Blows::of(kinds));
+    let rage = async {
+        let dealt = rage(servers, kinds, asked.seed, &blows, &stop).await;
+        stop.cancel();
+        dealt
+    };
     let runs = async {
-        let figures = several(servers, level, asked.schedules, asked.seed, asked.at_once).await;
+        let enough = |schedules| schedules >= asked.schedules && (blows.each(asked.blows) || stop.is_cancelled());
+        let figures = several(servers, level, asked, enough).await;
         stop.cancel();
         figures
     };
-    let (figures, blows) = tokio::join!(runs, rage);
+    let (figures, dealt) = tokio::join!(runs, rage);
     administer(&servers.postgres, &format!("DROP DATABASE IF EXISTS {}", servers.template)).await;
-    let dealt = blows.is_ok();
-    match blows {
-        Ok(blows) => say(&format!("{name} from seed {}: {blows}; {figures}", asked.seed)),
-        Err(wrong) => say(&format!("{name}: NOT DONE, {wrong}")),
+    say(&format!("{name} from seed {}: {blows}; {figures}", asked.seed));
+    if let Err(wrong) = &dealt {
+        say(&format!("{name}: BROKEN OFF, {wrong}"));
     }
-    dealt && figures.violations == 0
+    dealt.is_ok() && figures.violations == 0
 }
 
 /// L2: so many schedules, from this seed on, some of them at once.
@@ -185,18 +193,21 @@ async fn under_blows(servers: &Servers, asked: &Asked, level: &'static str, name
 /// When the servers do not answer.
 pub async fn processes(schedules: u64, seed: u64, at_once: usize) -> Figures {
     let servers = servers().await;
-    let figures = several(&servers, "l2", schedules, seed, at_once).await;
+    let asked = Asked { schedules, seed, only: None, at_once, blows: 0 };
+    let figures = several(&servers, "l2", &asked, |begun| begun >= schedules).await;
     administer(&servers.postgres, &format!("DROP DATABASE IF EXISTS {}", servers.template)).await;
     figures
 }
 
-async fn several(servers: &Servers, level: &'static str, schedules: u64, seed: u64, at_once: usize) -> Figures {
-    let runs = (seed..seed + schedules).map(|seed| {
+/// Schedules until it is enough, which is asked with how many have been begun.
+async fn several(servers: &Servers, level: &'static str, asked: &Asked, enough: impl Fn(u64) -> bool) -> Figures {
+    let seeds = (asked.seed..).zip(0..).take_while(|(_, begun)| !enough(*begun)).map(|(seed, _)| seed);
+    let runs = seeds.map(|seed| {
         let servers = servers.clone();
         async move { (seed, tokio::spawn(async move { schedule(&servers, program(), seed).await }).await) }
     });
     let mut figures = Figures::of(level);
-    let mut outcomes = futures::stream::iter(runs).buffer_unordered(at_once);
+    let mut outcomes = std::pin::pin!(futures::stream::iter(runs).buffer_unordered(asked.at_once));
     while let Some((seed, outcome)) = outcomes.next().await {
         match outcome {
             Ok(outcome) => figures.add(&outcome).iter().for_each(|wrong| say(wrong)),
@@ -206,7 +217,7 @@ async fn several(servers: &Servers, level: &'static str, schedules: u64, seed: u
                 say(&format!("VIOLATION, seed {seed}: the harness ended: {error}"));
             }
         }
-        if figures.schedules.is_multiple_of(50) && figures.schedules < schedules {
+        if figures.schedules.is_multiple_of(50) {
             say(&format!("so far: {figures}"));
         }
     }

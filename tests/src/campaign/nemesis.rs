@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, Row};
@@ -12,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::dice::Dice;
 use super::fleet::Servers;
 
-/// How long schedules go on between two blows.
-const BETWEEN: Duration = Duration::from_millis(1_500);
+/// How long schedules go on between two blows, and by how many milliseconds at most that is longer.
+const BETWEEN: (Duration, u64) = (Duration::from_millis(700), 1_300);
 
 /// How long an alarm lasts, or a server is away beside the time that it takes to come back.
 const AWAY: Duration = Duration::from_millis(1_200);
@@ -35,6 +36,9 @@ pub enum Blow {
     DiskAlarm,
     /// The broker closes all connections.
     CloseConnections,
+    /// The broker closes a channel on which a message has waited for its acknowledgement for too long, which is a
+    /// moment now. Counted are the channels that it closed.
+    ConsumerTimeout,
     /// SIGKILL to PostgreSQL with all its processes, and a start with crash recovery.
     KillPostgres,
     /// Every connection of ours is ended.
@@ -62,6 +66,7 @@ pub const BROKER: &[Blow] = &[
     Blow::MemoryAlarm,
     Blow::DiskAlarm,
     Blow::CloseConnections,
+    Blow::ConsumerTimeout,
 ];
 
 /// L4.
@@ -77,7 +82,7 @@ pub const STANDBY: &[Blow] = &[Blow::Failover];
 pub const NODES: &[Blow] = &[Blow::CutNode, Blow::StallNode, Blow::KillNode];
 
 /// How long a node is parted from the others or stands still: longer than they take to notice.
-const PARTED: Duration = Duration::from_secs(15);
+const PARTED: Duration = Duration::from_secs(8);
 
 /// How long a disk is full.
 const FULL: Duration = Duration::from_secs(3);
@@ -86,12 +91,31 @@ const FULL: Duration = Duration::from_secs(3);
 const NOTICED: Duration = Duration::from_secs(1);
 
 /// How often each blow was dealt.
-#[derive(Debug, Default)]
-pub struct Blows(BTreeMap<Blow, u64>);
+#[derive(Debug)]
+pub struct Blows(BTreeMap<Blow, AtomicU64>);
+
+impl Blows {
+    /// None yet, of these.
+    pub fn of(kinds: &[Blow]) -> Self {
+        Self(kinds.iter().map(|blow| (*blow, AtomicU64::new(0))).collect())
+    }
+
+    /// Whether each of them has been dealt so often.
+    pub fn each(&self, wanted: u64) -> bool {
+        self.0.values().all(|times| times.load(Relaxed) >= wanted)
+    }
+
+    fn count(&self, blow: Blow, times: u64) {
+        if let Some(counted) = self.0.get(&blow) {
+            counted.fetch_add(times, Relaxed);
+        }
+    }
+}
 
 impl fmt::Display for Blows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> = self.0.iter().map(|(blow, times)| format!("{blow:?} {times}")).collect();
+        let all: Vec<String> =
+            self.0.iter().map(|(blow, times)| format!("{blow:?} {}", times.load(Relaxed))).collect();
         f.write_str(&all.join(", "))
     }
 }
@@ -101,19 +125,25 @@ impl fmt::Display for Blows {
 /// # Errors
 ///
 /// When a blow could not be dealt, or a server does not come back.
-pub async fn rage(servers: &Servers, kinds: &[Blow], seed: u64, stop: &CancellationToken) -> Result<Blows, String> {
-    let (mut blows, mut dice) = (Blows::default(), Dice::new(seed));
+pub async fn rage(
+    servers: &Servers,
+    kinds: &[Blow],
+    seed: u64,
+    blows: &Blows,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    let mut dice = Dice::new(seed);
     for (round, blow) in kinds.iter().cycle().enumerate() {
         tokio::select! {
             () = stop.cancelled() => break,
-            () = tokio::time::sleep(BETWEEN + Duration::from_millis(dice.below(1_500))) => {}
+            () = tokio::time::sleep(BETWEEN.0 + Duration::from_millis(dice.below(BETWEEN.1))) => {}
         }
         // The harness itself is at rest meanwhile; the processes are not.
         let _quiet = servers.calm.write().await;
         let times = deal(servers, *blow, 1 + round % 3).await.map_err(|wrong| format!("{blow:?}: {wrong}"))?;
-        *blows.0.entry(*blow).or_default() += times;
+        blows.count(*blow, times);
     }
-    Ok(blows)
+    Ok(())
 }
 
 async fn deal(servers: &Servers, blow: Blow, node: usize) -> Result<u64, String> {
@@ -124,11 +154,12 @@ async fn deal(servers: &Servers, blow: Blow, node: usize) -> Result<u64, String>
             servers.ctl(&["start_app"]).await?;
         }
         Blow::KillBroker => drop(servers.script(&["kill-rabbitmq"]).await?),
-        Blow::Purge => every_queue(servers, "purge_queue").await?,
-        Blow::DeleteQueues => every_queue(servers, "delete_queue").await?,
+        Blow::Purge => every_queue(servers, "rabbit_amqqueue:purge(Q)").await?,
+        Blow::DeleteQueues => every_queue(servers, "rabbit_amqqueue:delete(Q, false, false, <<\"campaign\">>)").await?,
         Blow::MemoryAlarm => alarm(servers, "set_vm_memory_high_watermark", "0.000001", "0.6").await?,
         Blow::DiskAlarm => alarm(servers, "set_disk_free_limit", "1000000GB", "50MB").await?,
         Blow::CloseConnections => servers.ctl(&["close_all_connections", "the campaign closes it"]).await?,
+        Blow::ConsumerTimeout => return time_out_consumers(servers).await,
         Blow::KillPostgres => drop(servers.script(&["kill-postgres"]).await?),
         Blow::TerminateAll => return terminate(servers, "true").await,
         Blow::TerminateCommitting => return catch_committing(servers).await,
@@ -168,13 +199,43 @@ async fn alarm(servers: &Servers, limit: &str, low: &str, usual: &str) -> Result
     servers.ctl(&[limit, usual]).await
 }
 
-/// Some queues vanish while this walks over them, with the schedule that they belong to.
-async fn every_queue(servers: &Servers, command: &str) -> Result<(), String> {
-    let listed = servers.script(&["rabbitmqctl", "list_queues", "name", "--no-table-headers"]).await?;
-    for queue in listed.lines().filter(|name| name.starts_with("campaign-")) {
-        let _ = servers.ctl(&[command, queue]).await;
-    }
-    Ok(())
+/// Does something to every queue of the campaign. Some vanish meanwhile, with the schedule that they belong to.
+async fn every_queue(servers: &Servers, does: &str) -> Result<(), String> {
+    let all = format!(
+        "[catch {does} || Q <- rabbit_amqqueue:list(<<\"/\">>), \
+         binary:match(element(4, amqqueue:get_name(Q)), <<\"campaign-\">>) =:= {{0, 9}}], ok."
+    );
+    servers.ctl(&["eval", &all]).await
+}
+
+/// How long a message may wait for its acknowledgement meanwhile, and how often the broker looks, in milliseconds.
+/// A worker acknowledges after its claim, and so it is one that stands still, or whose database answers late.
+const IMPATIENT: (u64, u64) = (150, 50);
+
+/// How long the broker is impatient.
+const IMPATIENT_FOR: Duration = Duration::from_secs(3);
+
+/// Only channels that are opened meanwhile have the short limit: hence all connections are closed first.
+async fn time_out_consumers(servers: &Servers) -> Result<u64, String> {
+    let before = timed_out(servers).await?;
+    let set = |(limit, look): (u64, u64)| {
+        format!(
+            "application:set_env(rabbit, consumer_timeout, {limit}), \
+             application:set_env(rabbit, channel_tick_interval, {look})."
+        )
+    };
+    servers.ctl(&["eval", &set(IMPATIENT)]).await?;
+    servers.ctl(&["close_all_connections", "the campaign closes it"]).await?;
+    tokio::time::sleep(IMPATIENT_FOR).await;
+    // What the broker starts with.
+    servers.ctl(&["eval", &set((1_800_000, 60_000))]).await?;
+    Ok(timed_out(servers).await?.saturating_sub(before))
+}
+
+/// For how many channels the broker has said so in its log.
+async fn timed_out(servers: &Servers) -> Result<u64, String> {
+    let said = servers.script(&["timed-out"]).await?;
+    said.trim().parse().map_err(|_| format!("how many consumers timed out: {said}"))
 }
 
 async fn terminate(servers: &Servers, which: &'static str) -> Result<u64, String> {

@@ -27,7 +27,7 @@ impl Process {
         Self { stop, process }
     }
 
-    /// Ends it in whatever it is doing: a claim that waits for its next poll would be waited for by a stop.
+    /// Ends it in whatever it is doing.
     pub(crate) fn kill(self) {
         self.process.abort();
     }
@@ -71,6 +71,20 @@ async fn what_is_not_through_within_the_drain_is_given_back_unspent() {
     assert_eq!((job.state, job.attempt), (JobState::Queued, 0));
     let workers = ground.store.workers().await.expect("the store answers");
     assert_eq!(workers[0].state, "stopped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_waits_for_its_next_poll_stops_at_once() {
+    let ground = ground().await;
+    let mut options = ground.options();
+    // Nobody will see the end of it.
+    options.settings.poll.0 = Duration::from_secs(24 * 60 * 60);
+    // Before it begins, so that its first claim has it, whatever becomes of hints.
+    let id = ground.enqueue("succeed", |_| {}).await;
+    let process = Process::start(options);
+    ground.until(id, JobState::Done).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(120), process.stop()).await;
+    assert_eq!(stopped.expect("it does not wait for its poll"), Report { settled: 1, fenced: 0, released: 0 });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
