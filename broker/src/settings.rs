@@ -27,7 +27,8 @@ pub struct Settings {
     pub window: u32,
     /// How often each side proves that it is there.
     pub heartbeat: Span,
-    /// After so long without a broker, workers take their work from the store itself.
+    /// After so long without a broker, workers take their work from the store itself; and now and then what may wait on
+    /// a queue from which nothing has come for so long.
     pub fallback_after: Span,
 }
 

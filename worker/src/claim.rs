@@ -158,6 +158,15 @@ impl Claimer {
         match &mut self.intake {
             Some(intake) if by_message => {
                 intake.refresh(&self.store, &self.road).await;
+                let quiet = intake.quiet(self.fallback_after);
+                if !quiet.is_empty() {
+                    let claimed = self.store.claim_next(&Claim { queues: quiet, ..self.claim.clone() }).await?;
+                    if !claimed.is_empty() {
+                        intake.look_again();
+                        tracing::debug!(jobs = claimed.len(), "no message came for these jobs");
+                        return Ok(claimed);
+                    }
+                }
                 // Where limits hold something back, an attempt that ends here may have made room for it.
                 let road = self.turns.any.then_some(&self.road);
                 intake.claim(&self.store, &self.claim, wait, road).await

@@ -1,6 +1,6 @@
 //! What comes from the broker: messages in micro-batches, claimed, then acknowledged.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Consumer, Delivery, Message};
@@ -27,6 +27,9 @@ const ASTRAY_EVERY: Duration = Duration::from_millis(250);
 /// How often a worker that serves all queues looks for new ones.
 const QUEUES_EVERY: Duration = Duration::from_secs(2);
 
+/// A queue that is quiet is asked about in the store so many times while it takes it to count as quiet.
+const LOOKS_WHILE_QUIET: u32 = 6;
+
 /// One process's share of the messages.
 #[derive(Debug)]
 pub(crate) struct Intake {
@@ -37,6 +40,9 @@ pub(crate) struct Intake {
     looked: Option<Instant>,
     parked: Vec<(Instant, Delivery)>,
     looked_astray: Option<Instant>,
+    /// When the last message came from each queue, or else since when it is consumed.
+    heard: HashMap<String, Instant>,
+    looked_quiet: Option<Instant>,
     /// A message named a job that is claimed by limits and turns.
     woken: bool,
 }
@@ -58,8 +64,11 @@ impl Intake {
         let prefetch = u16::try_from(slots.saturating_mul(2).clamp(2, 2_000)).unwrap_or(u16::MAX);
         let options = ConsumeOptions { queues: consumed.iter().cloned().collect(), prefetch };
         let consumer = broker.consume(options).await?;
+        let now = Instant::now();
         Ok(Some(Self {
             consumer,
+            heard: consumed.iter().map(|queue| (queue.clone(), now)).collect(),
+            looked_quiet: None,
             wanted: wanted.to_vec(),
             consumed,
             looked: None,
@@ -85,9 +94,28 @@ impl Intake {
             }
         }
         if !found.is_empty() {
+            let now = Instant::now();
+            self.heard.extend(found.iter().map(|queue| (queue.clone(), now)));
             self.consumed.extend(found);
             self.consumer.set_queues(&self.consumed.iter().cloned().collect::<Vec<_>>());
         }
+    }
+
+    /// Queues from which no message has come for so long, now and then: nothing is on them, or they cannot be reached,
+    /// for a broker can be there and one of its queues not (a quorum queue that has lost its majority takes and gives
+    /// nothing). Only the store knows.
+    pub(crate) fn quiet(&mut self, after: Duration) -> Vec<String> {
+        if self.looked_quiet.is_some_and(|looked| looked.elapsed() < after / LOOKS_WHILE_QUIET) {
+            return Vec::new();
+        }
+        self.looked_quiet = Some(Instant::now());
+        let quiet = self.heard.iter().filter(|(_, heard)| heard.elapsed() >= after);
+        quiet.map(|(queue, _)| queue.clone()).collect()
+    }
+
+    /// There was something on a queue that is quiet: as long as there is, there may be more.
+    pub(crate) fn look_again(&mut self) {
+        self.looked_quiet = None;
     }
 
     /// Whether messages have come, since this was last asked, for jobs that are claimed by limits and turns.
@@ -108,7 +136,9 @@ impl Intake {
         let astray = self.astray(store, claim).await?;
         let wait = if astray.is_empty() { wait.min(LOOK_AT_MOST) } else { Duration::ZERO };
         let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX) - astray.len();
-        let (messages, poison) = split(self.next(limit, wait, road).await);
+        let deliveries = self.next(limit, wait, road).await;
+        self.hear(&deliveries);
+        let (messages, poison) = split(deliveries);
         // The job that such a message may have meant is found by the scheduler's probe.
         self.bury(store, poison).await;
         if messages.is_empty() && astray.is_empty() {
@@ -135,6 +165,15 @@ impl Intake {
                 let all = messages.iter().map(|(id, _)| *id).collect();
                 self.answer(messages, &all).await;
                 Err(error)
+            }
+        }
+    }
+
+    fn hear(&mut self, deliveries: &[Delivery]) {
+        let now = Instant::now();
+        for message in deliveries.iter().filter_map(|delivery| delivery.message.as_ref().ok()) {
+            if let Some(heard) = self.heard.get_mut(&message.queue) {
+                *heard = now;
             }
         }
     }

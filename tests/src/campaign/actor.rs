@@ -19,6 +19,9 @@ pub const LEASE: Duration = Duration::from_millis(2_000);
 /// For how long whoever is stalled stays so: well past the lease.
 const STALLED_FOR: Duration = Duration::from_millis(3_000);
 
+/// The exit code of a command that could not reach a server.
+const UNREACHABLE: i32 = 8;
+
 /// What all commands of a schedule have in common.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -192,12 +195,12 @@ impl Actors {
         }
     }
 
-    /// SIGTERM to all, and waits.
+    /// SIGTERM to all, and waits. Where servers are struck one may end because a server cannot be reached.
     ///
     /// # Errors
     ///
     /// Says who did not end, or not well.
-    pub async fn stop(&mut self) -> Result<(), String> {
+    pub async fn stop(&mut self, struck: bool) -> Result<(), String> {
         for who in 0..self.actors.len() {
             self.signal(who, Signal::TERM);
         }
@@ -206,6 +209,7 @@ impl Actors {
             match ended {
                 // One that had only just been started again need not have listened to signals yet.
                 Ok(Ok(status)) if status.success() || status.code() == Some(143) || status.signal() == Some(15) => {}
+                Ok(Ok(status)) if struck && status.code() == Some(UNREACHABLE) => {}
                 Ok(Ok(status)) => return Err(format!("{} ended its graceful stop with {status}", actor.name)),
                 Ok(Err(error)) => return Err(format!("{}: {error}", actor.name)),
                 Err(_) => return Err(format!("{} has not ended two minutes after SIGTERM", actor.name)),

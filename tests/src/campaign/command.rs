@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::figures::Figures;
 use super::fleet::{Fleet, Order, SMALL_DISK, Servers, THREE_NODES, WITH_STANDBY};
 use super::ground::{administer, with_database};
-use super::nemesis::{BROKER, Blow, DATABASE, DISK, NODES, STANDBY, rage};
+use super::nemesis::{BROKER, Blow, Blows, DATABASE, DISK, NODES, STANDBY, rage};
 use super::run::schedule;
 use super::{disk, recovery, soak, sqlite};
 use crate::root;
@@ -87,7 +87,7 @@ async fn levels(asked: &Asked) -> bool {
     }
     for (level, name, blows) in [("l3", "L3 broker", BROKER), ("l4", "L4 PostgreSQL", DATABASE)] {
         if asked.wants(level) {
-            let servers = Servers { forgets: level == "l3", ..servers().await };
+            let servers = Servers { forgets: level == "l3", struck: true, ..servers().await };
             right &= under_blows(&servers, asked, level, name, blows).await;
         }
     }
@@ -128,7 +128,7 @@ async fn on_fleets(asked: &Asked) -> bool {
         };
         let (postgres, amqp) = given();
         let (postgres, amqp) = fleet.addresses(postgres, amqp);
-        let servers = Servers { fleet: Some(Arc::clone(&fleet)), ..servers_at(postgres, amqp).await };
+        let servers = Servers { fleet: Some(Arc::clone(&fleet)), struck: true, ..servers_at(postgres, amqp).await };
         right &= under_blows(&servers, asked, level, name, blows).await;
         if let Err(wrong) = fleet.stop().await {
             say(&format!("{name}: {wrong}"));
@@ -245,7 +245,7 @@ async fn servers_at(postgres: String, amqp: String) -> Servers {
         .output()
         .expect("the program starts");
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-    Servers { postgres, amqp, template, calm: Arc::default(), forgets: false, fleet: None }
+    Servers { postgres, amqp, template, calm: Arc::default(), forgets: false, struck: false, fleet: None }
 }
 
 /// The program with crash points: built from the workspace, or the one that `GRISTMILL_CAMPAIGN_PROGRAM` names.

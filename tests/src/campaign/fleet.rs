@@ -23,6 +23,9 @@ pub struct Servers {
     pub calm: Arc<RwLock<()>>,
     /// Whether queues may be emptied or deleted: then copies of dead jobs may be lost, which are copies only.
     pub forgets: bool,
+    /// Whether servers are struck: a process that has only just begun, or is about to end, may miss one of them then, and
+    /// says so as it ends.
+    pub struck: bool,
     /// Servers of one level alone.
     pub fleet: Option<Arc<Fleet>>,
 }
@@ -113,14 +116,13 @@ impl Servers {
         run(self.fleet.as_ref().map(|fleet| &fleet.order), arguments).await
     }
 
-    /// Runs `rabbitmqctl` on theirs.
+    /// Evaluates Erlang in their RabbitMQ.
     ///
     /// # Errors
     ///
     /// What it says.
-    pub async fn ctl(&self, arguments: &[&str]) -> Result<(), String> {
-        let arguments: Vec<&str> = ["rabbitmqctl"].iter().chain(arguments).copied().collect();
-        self.script(&arguments).await.map(drop)
+    pub async fn eval(&self, code: &str) -> Result<(), String> {
+        self.script(&["eval", code]).await.map(drop)
     }
 
     /// The address that leads to whichever serves.

@@ -114,8 +114,7 @@ impl Blows {
 
 impl fmt::Display for Blows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> =
-            self.0.iter().map(|(blow, times)| format!("{blow:?} {}", times.load(Relaxed))).collect();
+        let all: Vec<String> = self.0.iter().map(|(blow, times)| format!("{blow:?} {}", times.load(Relaxed))).collect();
         f.write_str(&all.join(", "))
     }
 }
@@ -149,16 +148,20 @@ pub async fn rage(
 async fn deal(servers: &Servers, blow: Blow, node: usize) -> Result<u64, String> {
     match blow {
         Blow::StopApp => {
-            servers.ctl(&["stop_app"]).await?;
+            servers.eval("rabbit:stop().").await?;
             tokio::time::sleep(AWAY).await;
-            servers.ctl(&["start_app"]).await?;
+            servers.eval("rabbit:start().").await?;
         }
         Blow::KillBroker => drop(servers.script(&["kill-rabbitmq"]).await?),
         Blow::Purge => every_queue(servers, "rabbit_amqqueue:purge(Q)").await?,
         Blow::DeleteQueues => every_queue(servers, "rabbit_amqqueue:delete(Q, false, false, <<\"campaign\">>)").await?,
-        Blow::MemoryAlarm => alarm(servers, "set_vm_memory_high_watermark", "0.000001", "0.6").await?,
-        Blow::DiskAlarm => alarm(servers, "set_disk_free_limit", "1000000GB", "50MB").await?,
-        Blow::CloseConnections => servers.ctl(&["close_all_connections", "the campaign closes it"]).await?,
+        Blow::MemoryAlarm => {
+            alarm(servers, "vm_memory_monitor:set_vm_memory_high_watermark", "0.000001", "0.6").await?
+        }
+        Blow::DiskAlarm => {
+            alarm(servers, "rabbit_disk_monitor:set_disk_free_limit", "1000000000000000", "50000000").await?;
+        }
+        Blow::CloseConnections => close_connections(servers).await?,
         Blow::ConsumerTimeout => return time_out_consumers(servers).await,
         Blow::KillPostgres => drop(servers.script(&["kill-postgres"]).await?),
         Blow::TerminateAll => return terminate(servers, "true").await,
@@ -194,9 +197,9 @@ async fn part(servers: &Servers, command: &str, node: usize) -> Result<(), Strin
 }
 
 async fn alarm(servers: &Servers, limit: &str, low: &str, usual: &str) -> Result<(), String> {
-    servers.ctl(&[limit, low]).await?;
+    servers.eval(&format!("{limit}({low}).")).await?;
     tokio::time::sleep(AWAY).await;
-    servers.ctl(&[limit, usual]).await
+    servers.eval(&format!("{limit}({usual}).")).await
 }
 
 /// Does something to every queue of the campaign. Some vanish meanwhile, with the schedule that they belong to.
@@ -205,7 +208,13 @@ async fn every_queue(servers: &Servers, does: &str) -> Result<(), String> {
         "[catch {does} || Q <- rabbit_amqqueue:list(<<\"/\">>), \
          binary:match(element(4, amqqueue:get_name(Q)), <<\"campaign-\">>) =:= {{0, 9}}], ok."
     );
-    servers.ctl(&["eval", &all]).await
+    servers.eval(&all).await
+}
+
+async fn close_connections(servers: &Servers) -> Result<(), String> {
+    let all =
+        "[catch rabbit_networking:close_connection(C, \"the campaign\") || C <- rabbit_networking:connections()], ok.";
+    servers.eval(all).await
 }
 
 /// How long a message may wait for its acknowledgement meanwhile, and how often the broker looks, in milliseconds.
@@ -224,11 +233,11 @@ async fn time_out_consumers(servers: &Servers) -> Result<u64, String> {
              application:set_env(rabbit, channel_tick_interval, {look})."
         )
     };
-    servers.ctl(&["eval", &set(IMPATIENT)]).await?;
-    servers.ctl(&["close_all_connections", "the campaign closes it"]).await?;
+    servers.eval(&set(IMPATIENT)).await?;
+    close_connections(servers).await?;
     tokio::time::sleep(IMPATIENT_FOR).await;
     // What the broker starts with.
-    servers.ctl(&["eval", &set((1_800_000, 60_000))]).await?;
+    servers.eval(&set((1_800_000, 60_000))).await?;
     Ok(timed_out(servers).await?.saturating_sub(before))
 }
 

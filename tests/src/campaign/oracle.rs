@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -11,6 +12,12 @@ use sqlx::{FromRow, PgPool};
 use super::ground::{Ground, QUEUES};
 use super::input::Input;
 use super::plan::{BatchPlan, Plan};
+
+/// How long a broker that does not answer is asked again.
+const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two questions.
+const BREATH: Duration = Duration::from_millis(200);
 
 /// Nothing, or what must not be.
 pub(super) type Verdict = Result<(), String>;
@@ -46,8 +53,18 @@ pub async fn judge(ground: &Ground, plan: &Plan, inputs: &[Input]) -> Verdict {
 ///
 /// # Errors
 ///
-/// When the broker does not answer.
+/// When the broker does not answer, though asked a few times: it may be that a blow has just fallen on it.
 pub async fn depths(ground: &Ground) -> lapin::Result<BTreeMap<String, i64>> {
+    let began = Instant::now();
+    loop {
+        match depths_now(ground).await {
+            Err(_) if began.elapsed() < BROKER_PATIENCE => tokio::time::sleep(BREATH).await,
+            answer => return answer,
+        }
+    }
+}
+
+async fn depths_now(ground: &Ground) -> lapin::Result<BTreeMap<String, i64>> {
     let mut depths = BTreeMap::new();
     let connection = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await?;
     for queue in ground.lanes().into_iter().chain([ground.returned()]) {
@@ -320,20 +337,43 @@ async fn everywhere(ground: &Ground) -> Verdict {
 
 /// Each dead job has its copy on the queue of dead letters, and nobody else has.
 async fn dead_letters(ground: &Ground) -> Verdict {
-    let connected = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await;
-    let connection = connected.expect("the campaign's RabbitMQ answers");
     for queue in QUEUES {
         let jobs = "SELECT DISTINCT j.id::text FROM job j WHERE j.queue = $1 AND (j.state = 'dead' OR j.granted < j.max_attempts)";
         let dead: Vec<String> = sqlx::query_scalar(jobs).bind(queue).fetch_all(&ground.pool).await.map_err(broken)?;
         let dead: BTreeSet<String> = dead.into_iter().collect();
-        let channel = connection.create_channel().await.map_err(|error| error.to_string())?;
-        let (mut copies, options) = (BTreeSet::new(), lapin::options::BasicGetOptions { no_ack: true });
-        while let Ok(Some(message)) = channel.basic_get(ground.dead(queue).as_str().into(), options).await {
+        let copies = copies(ground, queue).await.map_err(|error| format!("the oracle cannot look: {error}"))?;
+        let right = if ground.servers.forgets { copies.is_subset(&dead) } else { dead == copies };
+        must(right, || format!("dead on {queue} are {dead:?}, their copies are of {copies:?}"))?;
+    }
+    Ok(())
+}
+
+/// Of which jobs there are copies on a queue of dead letters. They are taken from it: what was read before an answer
+/// went missing counts.
+async fn copies(ground: &Ground, queue: &str) -> lapin::Result<BTreeSet<String>> {
+    let (began, mut copies) = (Instant::now(), BTreeSet::new());
+    loop {
+        match take_copies(ground, queue, &mut copies).await {
+            Err(_) if began.elapsed() < BROKER_PATIENCE => tokio::time::sleep(BREATH).await,
+            // A queue that was deleted and declared again under load may be left without a leader: RabbitMQ 3.10 then
+            // takes and gives nothing on it. There, copies may be lost.
+            Err(_) if ground.servers.forgets => return Ok(copies),
+            answer => return answer.map(|()| copies),
+        }
+    }
+}
+
+async fn take_copies(ground: &Ground, queue: &str, copies: &mut BTreeSet<String>) -> lapin::Result<()> {
+    let connection = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await?;
+    let name = ground.dead(queue);
+    let passive = lapin::options::QueueDeclareOptions::durable().passive();
+    let asked = connection.create_channel().await?;
+    if asked.queue_declare(name.as_str().into(), passive, lapin::types::FieldTable::default()).await.is_ok() {
+        let options = lapin::options::BasicGetOptions { no_ack: true };
+        while let Some(message) = asked.basic_get(name.as_str().into(), options).await? {
             let body: Value = serde_json::from_slice(&message.delivery.data).unwrap_or_default();
             copies.insert(body["job_id"].as_str().unwrap_or_default().to_owned());
         }
-        let right = if ground.servers.forgets { copies.is_subset(&dead) } else { dead == copies };
-        must(right, || format!("dead on {queue} are {dead:?}, their copies are of {copies:?}"))?;
     }
     // All is read.
     let _ = connection.close(200, "done".into()).await;

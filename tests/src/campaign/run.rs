@@ -129,7 +129,7 @@ async fn play(
     // What was taken and not acknowledged when they stopped is on its queue again: whoever comes next drains it.
     for _ in 0..3 {
         rest(ground, program, actors).await?;
-        actors.stop().await?;
+        actors.stop(ground.servers.struck).await?;
         if unfinished(ground).await.is_ok_and(|left| left.is_empty()) {
             break;
         }

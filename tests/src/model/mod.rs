@@ -44,8 +44,8 @@
 //! # What is left out
 //!
 //! Halting over the failure budget and the quarantine (fan-in and generations work as for cancelled and dead chunks),
-//! halves of a chunk (their number has no room in the encoding; the comparison and the simulation have them), pausing, taking an unfinished plan back, the store's polling without a broker (it is the calm road with a shorter
-//! way to the claim), dead letters' copies, and effects themselves, which are jobs without a batch. A worker has one
+//! halves of a chunk (their number has no room in the encoding; the comparison and the simulation have them), pausing, taking an unfinished plan back, the store's polling without a broker
+//! or for a quiet queue (it is the calm road with a shorter way to the claim), dead letters' copies, and effects themselves, which are jobs without a batch. A worker has one
 //! slot. An aggregate's handler does not fail; its process does.
 //!
 //! # How to read it

@@ -27,6 +27,9 @@ use crate::world::{Process, World};
 /// The queues on which there is work.
 pub(crate) const QUEUES: [&str; 2] = ["default", "second"];
 
+/// Longer than any run.
+const NEVER: Duration = Duration::from_secs(24 * 3_600);
+
 /// A planner that has been silent for so long is gone. The product waits longer.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
 
@@ -77,12 +80,13 @@ async fn work(world: Arc<World>, process: Process, stop: CancellationToken, mut 
     let queues = if world.plan.named_queues { QUEUES.map(str::to_owned).to_vec() } else { Vec::new() };
     let settings =
         Settings { slots: world.plan.slots, queues, drain: Span(Duration::from_secs(3)), ..Settings::default() };
+    let alone = world.case.mutant.is_some_and(Mutant::takes_the_second_look_along);
     let options = WorkerOptions {
         store,
         road,
         registry: hands::registry(&world, &process),
         settings,
-        fallback_after: Duration::from_secs(30),
+        fallback_after: if alone { NEVER } else { Duration::from_secs(30) },
         role: "worker".to_owned(),
     };
     if let Err(error) = gristmill_worker::run(options, stop.cancelled_owned()).await {

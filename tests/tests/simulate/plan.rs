@@ -61,6 +61,21 @@ pub(crate) enum Mutant {
     NoReturned,
 }
 
+impl Mutant {
+    /// Whether workers do not look at quiet queues either: that would heal what is let through without it.
+    pub(crate) fn takes_the_second_look_along(self) -> bool {
+        matches!(
+            self,
+            Self::Without(Clause::OutboxWithTransition)
+                | Self::AckBeforeTheClaim
+                | Self::NoConfirms
+                | Self::NoProbe
+                | Self::NoRelay
+                | Self::NoReturned
+        )
+    }
+}
+
 /// One run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {

@@ -185,6 +185,26 @@ async fn while_the_broker_is_away_work_comes_from_the_store_and_by_message_again
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_on_a_queue_that_gives_nothing_is_taken_from_the_store() {
+    let (ground, namespace) = ground_over(|_| {}).await;
+    until(&ground, Health::is_up).await;
+    let lane = namespace.lane("default", gristmill_core::job::Lane::Normal);
+    let mut options = ground.options();
+    options.fallback_after = Duration::from_millis(300);
+    let id = ground.enqueue("succeed", |_| {}).await;
+    assert_eq!(outbox(&ground).await, 0, "its message has left");
+    // Nobody probes here. The broker is there all the time, and the message will never come.
+    namespace.admin().await.delete(&lane).await;
+    let process = Process::start(options);
+    ground.until(id, JobState::Done).await;
+    assert!(ground.road.broker().health().borrow().is_up(), "it was done beside a broker that is there");
+    let next = ground.enqueue("succeed", |_| {}).await;
+    ground.until(next, JobState::Done).await;
+    assert_eq!(process.stop().await.settled, 2);
+    assert_eq!(ground.hand.begun.load(Ordering::SeqCst), 2, "each ran once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_for_a_moment_only_is_waited_for() {
     let (proxy, namespace) = (Proxy::start(Way::Open).await, Namespace::new(&["default"]));
     let settings = namespace.settings_at(proxy.port);
