@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Lane};
@@ -254,6 +255,13 @@ pub(crate) fn spent(facts: &Facts, claimed: &[ClaimedJob]) -> Buckets {
             (whose, used_to)
         })
         .collect()
+}
+
+/// When those have their turn that are chosen now: after all whose turn it was before, however coarse the clock is and
+/// though it went back. Else a queue could come again before the others that were served in the same instant.
+pub(crate) fn served_at(facts: &Facts) -> Instant {
+    let last = facts.turns.values().map(|turn| turn.at).max();
+    last.map_or(facts.now, |last| facts.now.max(last + TimeDelta::microseconds(1)))
 }
 
 /// How long until the first of those that wait for a rate may begin.

@@ -103,7 +103,7 @@ const TURNS: &str = "SELECT queue, lane, tenant, key, served_at FROM queue_turn 
 /// In the order of their keys, so that two of them cannot wait for each other.
 const SERVE: &str = "
 INSERT INTO queue_turn (queue, lane, tenant, key, served_at)
-SELECT i.queue, i.lane, i.tenant, i.key, now() FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[])
+SELECT i.queue, i.lane, i.tenant, i.key, $5 FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[])
     WITH ORDINALITY AS i (queue, lane, tenant, key, n) ORDER BY i.n
 ON CONFLICT (queue, lane) DO UPDATE SET tenant = excluded.tenant, key = excluded.key, served_at = excluded.served_at";
 
@@ -140,7 +140,7 @@ pub(super) async fn claim_managed(work: &mut Work<'_>, claim: &&Claim) -> Outcom
     }
     let claimed = take(work, claim, &choice).await?;
     spend(work.conn, &limits::spent(&facts, &claimed)).await?;
-    serve(work.conn, &choice.turns).await?;
+    serve(work.conn, &choice.turns, limits::served_at(&facts)).await?;
     work.close().await?;
     Ok(ManagedClaim { claimed, wait: limits::wait(&choice, facts.now) })
 }
@@ -295,13 +295,14 @@ async fn spend(conn: &mut PgConnection, spent: &Buckets) -> Outcome<()> {
     Ok(())
 }
 
-async fn serve(conn: &mut PgConnection, turns: &BTreeMap<(String, Lane), Key>) -> Outcome<()> {
+async fn serve(conn: &mut PgConnection, turns: &BTreeMap<(String, Lane), Key>, at: Instant) -> Outcome<()> {
     if !turns.is_empty() {
         sqlx::query(SERVE)
             .bind(turns.keys().map(|(queue, _)| queue.as_str()).collect::<Vec<_>>())
             .bind(turns.keys().map(|(_, lane)| lane.rank()).collect::<Vec<_>>())
             .bind(turns.values().map(|key| key.tenant.as_str()).collect::<Vec<_>>())
             .bind(turns.values().map(|key| key.key.as_str()).collect::<Vec<_>>())
+            .bind(at)
             .execute(conn)
             .await?;
     }

@@ -87,11 +87,16 @@ fn first(mut jobs: Vec<&Job>, limit: u32) -> Vec<JobId> {
     jobs.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|job| job.id).collect()
 }
 
+/// Whether the incarnation that claims is over.
+pub(super) fn is_over(t: &Transition<'_>, claim: &Claim) -> bool {
+    let over = t.state.workers.get(&claim.worker).is_some_and(|worker| worker.standing != Standing::Alive);
+    over && t.store.keeps(Clause::ClaimerIsAlive)
+}
+
 /// Makes jobs `running`. An incarnation that is over claims nothing: it may not know yet, and nobody would rescue
 /// what it took a second time.
 pub(super) fn take(t: &mut Transition<'_>, claim: &Claim, chosen: &[JobId]) -> Vec<ClaimedJob> {
-    let over = t.state.workers.get(&claim.worker).is_some_and(|worker| worker.standing != Standing::Alive);
-    if over && t.store.keeps(Clause::ClaimerIsAlive) {
+    if is_over(t, claim) {
         return Vec::new();
     }
     let now = t.now;

@@ -8,14 +8,14 @@ use gristmill_core::job::{ClaimedJob, JobState, Lane};
 use gristmill_core::limit::{Facts, Group, Key, Limit, QueueSpec, Running, Turn, choose, hindrances};
 
 use super::ReferenceStore;
-use super::claim::{may, take};
+use super::claim::{is_over, may, take};
 use super::duties::most;
 use super::state::{Job, LimitRow, State, later};
 use super::steer::finish;
 use super::transition::Transition;
 use crate::check;
 use crate::error::Result;
-use crate::limits::{check_limit, check_origin, limit_view, spent, used_most_micros, wait};
+use crate::limits::{check_limit, check_origin, limit_view, served_at, spent, used_most_micros, wait};
 use crate::{
     Claim, Dispatched, JobStanding, LimitOrigin, LimitView, Managed, ManagedClaim, Purpose, SaveLimit, Steered,
 };
@@ -34,6 +34,9 @@ pub(super) fn seen(store: &ReferenceStore) -> Managed {
 
 pub(super) fn claim_managed(store: &ReferenceStore, claim: &Claim) -> Result<ManagedClaim> {
     let mut t = Transition::begin(store);
+    if is_over(&t, claim) {
+        return Ok(ManagedClaim::default());
+    }
     let managed = managed(&t.state);
     let wanted = |job: &Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
     let waiting: Vec<(Group, JobId)> = t
@@ -60,8 +63,8 @@ pub(super) fn claim_managed(store: &ReferenceStore, claim: &Claim) -> Result<Man
     let mut claimed: Vec<ClaimedJob> = take(&mut t, claim, &chosen);
     claimed.sort_by_key(|job| (job.lane, job.fence.job));
     t.state.buckets.extend(spent(&facts, &claimed));
-    let now = t.now;
-    t.state.turns.extend(choice.turns.iter().map(|(lane, key)| (lane.clone(), Turn { key: key.clone(), at: now })));
+    let at = served_at(&facts);
+    t.state.turns.extend(choice.turns.iter().map(|(lane, key)| (lane.clone(), Turn { key: key.clone(), at })));
     let wait = wait(&choice, t.now);
     t.commit()?;
     Ok(ManagedClaim { claimed, wait })

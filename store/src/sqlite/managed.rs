@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Lane};
 use gristmill_core::limit::{Buckets, Choice, Facts, Group, Key, Limit, Running, Turn, Turns, choose, hindrances};
@@ -103,7 +104,7 @@ pub(super) async fn claim_managed(store: &SqliteStore, claim: &Claim) -> Result<
     let choice = choose(&facts, &groups, claim.limit);
     let claimed = take(&mut t, claim, &choice).await?;
     spend(&mut t, &limits::spent(&facts, &claimed)).await?;
-    serve(&mut t, &choice.turns).await?;
+    serve(&mut t, &choice.turns, limits::served_at(&facts)).await?;
     t.commit().await?;
     Ok(ManagedClaim { claimed, wait: limits::wait(&choice, facts.now) })
 }
@@ -227,7 +228,7 @@ async fn spend(t: &mut Transition<'_>, spent: &Buckets) -> Result<()> {
     Ok(())
 }
 
-async fn serve(t: &mut Transition<'_>, turns: &BTreeMap<(String, Lane), Key>) -> Result<()> {
+async fn serve(t: &mut Transition<'_>, turns: &BTreeMap<(String, Lane), Key>, at: Instant) -> Result<()> {
     if turns.is_empty() {
         return Ok(());
     }
@@ -236,7 +237,6 @@ async fn serve(t: &mut Transition<'_>, turns: &BTreeMap<(String, Lane), Key>) ->
         INSERT INTO queue_turn (queue, lane, tenant, key, served_at)
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?2 FROM json_each(?1) WHERE true
         ON CONFLICT (queue, lane) DO UPDATE SET tenant = excluded.tenant, key = excluded.key, served_at = excluded.served_at";
-    let now = t.now;
-    t.run(sqlx::query(statement).bind(check::json(&rows)?).bind(now)).await?;
+    t.run(sqlx::query(statement).bind(check::json(&rows)?).bind(micros(at))).await?;
     Ok(())
 }

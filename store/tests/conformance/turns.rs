@@ -15,11 +15,15 @@ conformance! {
     ten_jobs_of_one_key_are_served_beside_ten_thousand_of_another,
     turns_go_on_from_claim_to_claim_and_from_worker_to_worker,
     queues_that_are_managed_take_turns,
+    two_queues_take_turns_however_fast_they_are_served,
+    a_claim_of_a_worker_that_is_over_is_nobodys_turn,
     the_urgent_lane_comes_before_any_turn,
     whoever_has_no_key_has_a_turn_like_a_key,
     jobs_that_wait_too_long_move_up_a_lane;
     databases only, "the model looks at all that waits":
-    blocked_keys_beyond_what_one_claim_looks_at_hide_nobody,
+    blocked_keys_beyond_what_one_claim_looks_at_hide_nobody;
+    databases only, "rows are changed by SQL":
+    queues_take_turns_though_the_clock_goes_back,
 }
 
 async fn ten_jobs_of_one_key_are_served_beside_ten_thousand_of_another(store: TestStore) {
@@ -65,6 +69,46 @@ async fn queues_that_are_managed_take_turns(store: TestStore) {
         }
     }
     assert_eq!((counts["a"], counts["b"]), (5, 5));
+}
+
+/// A clock of milliseconds shows the same time to several claims.
+async fn two_queues_take_turns_however_fast_they_are_served(store: TestStore) {
+    fair(&store, "a").await;
+    fair(&store, "b").await;
+    enqueue(&store, &many("a", None, 60)).await;
+    enqueue(&store, &many("b", None, 60)).await;
+    let worker = enter(&store).await;
+    let mut order = Vec::new();
+    for _ in 0..120 {
+        order.extend(take(&store, worker, 1).await.into_iter().map(|job| job.queue));
+    }
+    assert_eq!(order, ["a", "b"].repeat(60));
+}
+
+async fn queues_take_turns_though_the_clock_goes_back(store: TestStore) {
+    fair(&store, "a").await;
+    fair(&store, "b").await;
+    enqueue(&store, &many("a", None, 5)).await;
+    enqueue(&store, &many("b", None, 5)).await;
+    let worker = enter(&store).await;
+    assert_eq!(take(&store, worker, 1).await[0].queue, "a");
+    let later = if store.embedded() { "served_at + 3600000000" } else { "served_at + interval '1 hour'" };
+    store.tamper(&format!("UPDATE queue_turn SET served_at = {later}")).await;
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        order.extend(take(&store, worker, 1).await.into_iter().map(|job| job.queue));
+    }
+    assert_eq!(order, ["b", "a"].repeat(2));
+}
+
+async fn a_claim_of_a_worker_that_is_over_is_nobodys_turn(store: TestStore) {
+    fair(&store, "crm").await;
+    enqueue(&store, &[keyed("crm", Some("a")), keyed("crm", Some("b"))]).await;
+    let (over, alive) = (enter(&store).await, enter(&store).await);
+    store.end_lease(over).await;
+    store.rescue(10).await.expect("rescued");
+    assert!(take(&store, over, 1).await.is_empty());
+    assert_eq!(take(&store, alive, 1).await[0].key.as_deref(), Some("a"), "the first is still the first");
 }
 
 async fn the_urgent_lane_comes_before_any_turn(store: TestStore) {
