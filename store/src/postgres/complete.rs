@@ -142,8 +142,14 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
     for (completion, row) in &done {
         check::not_spent(completion.fence.job, completion.verdict, row.spent)?;
     }
+    // In the order in which they were given: of two failures the first one is told of, and of two that want the same
+    // key the first one gets it.
+    let given: Vec<(&Completion, &Moved)> = given
+        .iter()
+        .filter_map(|completion| held.get(&completion.fence.job.0).map(|row| (*completion, *row)))
+        .collect();
     write_results(work, &done).await?;
-    write_quarantine(work, &done).await?;
+    write_quarantine(work, &given).await?;
     for (completion, _) in &done {
         if let Some(rows) = &completion.sql {
             write_sink(work.conn, rows).await?;
@@ -156,9 +162,7 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
             ended_before.insert(completion.fence.job);
         }
     }
-    // In the order in which they were given: of two that want the same key the first one gets it.
-    let wanted = |job: &JobId| held.contains_key(&job.0) && !ended_before.contains(job);
-    for completion in given.iter().filter(|completion| wanted(&completion.fence.job)) {
+    for (completion, _) in given.iter().filter(|(completion, _)| !ended_before.contains(&completion.fence.job)) {
         create::insert(work, &completion.follow).await?;
     }
     let settled = done.len() as u64;

@@ -16,6 +16,7 @@ conformance! {
     the_first_item_that_is_set_aside_is_told_once,
     the_first_chunk_that_dies_is_told_once,
     many_failures_at_once_are_told_once,
+    of_two_failures_of_one_group_the_first_that_was_given_is_told,
     the_first_failure_of_the_next_generation_is_told_again,
     copies_go_when_nothing_is_left_that_would_read_them,
     copies_of_an_unfinished_batch_are_kept_for_a_while;
@@ -119,6 +120,15 @@ async fn many_failures_at_once_are_told_once(store: TestStore) {
     assert_eq!(all.await.iter().sum::<u64>(), 8);
     assert_eq!(told(&store, "webhook").await.len(), 1);
     assert_reconciled(&store).await;
+}
+
+async fn of_two_failures_of_one_group_the_first_that_was_given_is_told(store: TestStore) {
+    sealed(&store, &telling(), 2).await;
+    let worker = enter(&store).await;
+    let chunks = claim(&store, worker, 2).await;
+    complete(&store, &[aside(&chunks[1]), aside(&chunks[0])]).await;
+    let told = told(&store, "webhook").await;
+    assert_eq!((told.len(), &told[0].payload["data"]["failure"]["chunk"]), (1, &json!(1)));
 }
 
 async fn the_first_failure_of_the_next_generation_is_told_again(store: TestStore) {
