@@ -110,18 +110,18 @@ pub(super) fn fire(store: &ReferenceStore, firings: &[Firing]) -> Result<FireRep
     }
     let lost = (firings.len() - held.len()) as u64;
     let mut report = FireReport { written: written.len() as u64, lost, ..FireReport::default() };
+    let mut jobs = Vec::new();
     for (firing, tick) in schedules::runs(&held, &written) {
         report.started.push((firing.schedule.clone(), tick.tick));
         match &tick.run {
             Some(Run::Batch(batch)) => {
                 create::insert_batch(&mut t, batch)?;
             }
-            Some(Run::Job(job)) => {
-                insert::new_jobs(&mut t, std::slice::from_ref(job))?;
-            }
+            Some(Run::Job(job)) => jobs.push(job.as_ref().clone()),
             None => {}
         }
     }
+    insert::new_jobs(&mut t, &jobs)?;
     report.dispatched = t.commit()?.dispatched;
     Ok(report)
 }

@@ -6,8 +6,9 @@ use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
-use gristmill_core::job::JobState;
+use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::schedule::{JobSpec, ScheduleSpec};
+use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{
     Advance, FireReport, FireTick, Firing, JobFilter, NewBackfill, Page, Run, SaveSchedule, ScheduleOrigin,
@@ -22,6 +23,7 @@ conformance!(
     only_what_is_due_and_enabled_is_due,
     a_tick_starts_one_run_however_often_it_is_fired,
     many_schedulers_at_once_start_each_tick_once,
+    a_job_that_two_ticks_of_one_call_name_is_asked_for_once,
     a_tick_and_its_batch_come_together_or_not_at_all,
     what_is_skipped_is_recorded_and_starts_nothing,
     a_disabled_schedule_decides_nothing,
@@ -198,6 +200,19 @@ async fn many_schedulers_at_once_start_each_tick_once(store: TestStore) {
     });
     let started: usize = futures::future::join_all(schedulers).await.into_iter().map(|count| count.expect("ran")).sum();
     assert_eq!((started, jobs_of(&store).await, ledger(&store, "nightly").await.len()), (20, 20, 20));
+}
+
+async fn a_job_that_two_ticks_of_one_call_name_is_asked_for_once(store: TestStore) {
+    let unique = Some(Unique::new("key"));
+    store.enqueue(&[NewJob { unique: unique.clone(), ..testing::job() }]).await.expect("enqueued");
+    let job = testing::job();
+    let first = Run::Job(Box::new(NewJob { unique, ..job.clone() }));
+    let ticks = vec![
+        FireTick { run: Some(first), ..row(1, TickOutcome::Ran) },
+        FireTick { run: Some(Run::Job(Box::new(job))), ..row(2, TickOutcome::Ran) },
+    ];
+    assert_eq!(fire(&store, beside("nightly", ticks)).await.written, 2);
+    assert_eq!(jobs_of(&store).await, 1, "as the first of them asked: its key is held");
 }
 
 async fn a_tick_and_its_batch_come_together_or_not_at_all(store: TestStore) {
