@@ -51,6 +51,25 @@ impl ReferenceStore {
         });
     }
 
+    /// Lets a job have waited since long ago.
+    pub fn wait_long(&self, job: JobId) {
+        self.change(|state| {
+            if let Some(job) = state.job_mut(job) {
+                job.queued_at = job.queued_at.map(|_| LONG_AGO);
+                job.aged_at = job.aged_at.map(|_| LONG_AGO);
+            }
+        });
+    }
+
+    /// Lets the time be past up to which every rate is used up.
+    pub fn pass_rates(&self) {
+        self.change(|state| {
+            for used_to in state.buckets.values_mut() {
+                *used_to = LONG_AGO;
+            }
+        });
+    }
+
     /// Lets every planner have been silent since long ago.
     pub fn age_plans(&self) {
         self.change(|state| {

@@ -51,6 +51,26 @@ impl TestStore {
         }
     }
 
+    /// Lets a job have waited since long ago.
+    pub async fn wait_long(&self, job: JobId) {
+        match &self.home {
+            Home::Memory(store) => store.wait_long(job),
+            _ => {
+                self.past("job", "queued_at", "id", job.0).await;
+                self.past("job", "aged_at", "id", job.0).await;
+            }
+        }
+    }
+
+    /// Lets the time be past up to which every rate is used up.
+    pub async fn pass_rates(&self) {
+        match &self.home {
+            Home::Memory(store) => store.pass_rates(),
+            Home::Folder { .. } => self.rows("UPDATE limit_bucket SET used_to = 0").await,
+            Home::Schema { .. } => self.rows("UPDATE limit_bucket SET used_to = to_timestamp(0)").await,
+        }
+    }
+
     /// Lets every planner have been silent since long ago.
     pub async fn age_plans(&self) {
         match &self.home {
@@ -79,7 +99,7 @@ impl TestStore {
 
     /// Lets everything in it vanish.
     pub async fn empty(&self) {
-        const TABLES: [&str; 14] = [
+        const TABLES: [&str; 19] = [
             "job",
             "batch",
             "outbox",
@@ -94,6 +114,11 @@ impl TestStore {
             "schedule_tick",
             "schedule_backfill",
             "schedule",
+            "job_limit",
+            "queue_spec",
+            "managed",
+            "limit_bucket",
+            "queue_turn",
         ];
         match &self.home {
             Home::Memory(store) => store.empty(),

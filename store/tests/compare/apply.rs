@@ -2,27 +2,18 @@
 
 use std::time::Duration;
 
-use gristmill_core::batch::BatchState;
-use gristmill_core::chunk::{ChunkPayload, ChunkResult, FileStamp, SetAside, Slice, SourceStamp};
-use gristmill_core::duration::Span;
-use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
-use gristmill_core::retry::RetryPolicy;
-use gristmill_core::settle::{Ending, settle};
-use gristmill_core::unique::{HeldStates, Hold, OnConflict, Unique};
+use gristmill_core::job::{ClaimedJob, NewJob};
 use gristmill_store::testing;
 use gristmill_store::{
-    BatchEnd, BatchProgress, Claim, Completion, Dispatch, Dispatched, EmailKey, EmailState, NewBatch, NewChunk,
-    NewEmail, NewPoison, NewWorker, Page, PoisonSource, Result, StoreError,
+    BatchProgress, Claim, Completion, Dispatch, Dispatched, EmailKey, EmailState, NewChunk, NewEmail, NewWorker, Page,
+    Result, StoreError,
 };
-use serde_json::json;
 
 use crate::look::told_payload;
-use crate::operation::{Asked, Ended, How, Kept, Operation};
-use crate::side::{Claimed, Pair, Side, TENANTS, batch_id, batch_name, chunk_id, job_id, worker_id, worker_name};
-use crate::{planned, steer};
-
-/// Long enough that it does not pass by itself.
-const LONG: Duration = Duration::from_secs(100 * 3_600);
+use crate::made::{LONG, chunk, claim_of, completion, new_batch, new_job, poison, queue_name};
+use crate::operation::{Ended, Operation};
+use crate::side::{Claimed, Pair, Side, TENANTS, batch_id, batch_name, chunk_id, worker_id, worker_name};
+use crate::{limited, noted, planned, steer};
 
 /// Does it on both sides, and remembers what was seen on the way.
 pub(crate) async fn both(pair: &mut Pair<'_>, operation: &Operation) -> (String, String) {
@@ -56,7 +47,14 @@ async fn one(pair: &Pair<'_>, side: &Side, operation: &Operation) -> (String, Ve
 }
 
 fn is_group(operation: &Operation) -> bool {
-    matches!(operation, Operation::Enqueue(_) | Operation::Complete(_) | Operation::Fire { .. })
+    matches!(
+        operation,
+        Operation::Enqueue(_)
+            | Operation::Complete(_)
+            | Operation::Fire { .. }
+            | Operation::NoteEvent { .. }
+            | Operation::StartEvent { .. }
+    )
 }
 
 /// The kind of a refusal; its words are for people.
@@ -83,7 +81,9 @@ impl Told<'_> {
             | Operation::ReleaseUnknown { .. }
             | Operation::EndLease { .. }
             | Operation::Lead { .. } => self.worker(pair, operation).await,
-            Operation::Claim { .. } | Operation::ClaimNext { .. } => self.claim(pair, operation).await,
+            Operation::Claim { .. } | Operation::ClaimNext { .. } | Operation::ClaimManaged { .. } => {
+                self.claim(pair, operation).await
+            }
             Operation::Complete(ended) => self.complete(pair, ended).await,
             Operation::PauseBatch { .. }
             | Operation::PauseQueue { .. }
@@ -106,6 +106,13 @@ impl Told<'_> {
             | Operation::Unfire { .. }
             | Operation::Backfill { .. }
             | Operation::SteerBackfill { .. } => planned::apply(self, operation).await,
+            Operation::NoteEvent { .. } | Operation::StartEvent { .. } => noted::apply(self, operation).await,
+            Operation::SaveLimit { .. }
+            | Operation::DropLimit { .. }
+            | Operation::SaveQueue { .. }
+            | Operation::RaiseAged { .. }
+            | Operation::PassRates
+            | Operation::Why { .. } => limited::apply(self, pair, operation).await,
             Operation::Bury { .. }
             | Operation::UnknownJobs { .. }
             | Operation::DropPoison { .. }
@@ -193,8 +200,9 @@ impl Told<'_> {
                 let ids: Vec<_> = jobs.iter().map(|number| self.side.id(&pair.job(*number))).collect();
                 let claim = claim_of(*worker, *limit, *odd);
                 let report = store.claim(&claim, &ids).await?;
-                text +=
-                    &format!("busy {:?} stale {:?} ", self.names(&report.busy).await, self.names(&report.stale).await);
+                let (busy, stale) = (self.names(&report.busy).await, self.names(&report.stale).await);
+                let (foreign, managed) = (self.names(&report.foreign).await, self.names(&report.managed).await);
+                text += &format!("busy {busy:?} stale {stale:?} foreign {foreign:?} managed {managed:?} ");
                 text += &format!("unknown {} ", report.unknown.len());
                 (*worker, report.claimed)
             }
@@ -203,39 +211,54 @@ impl Told<'_> {
                 let claim = Claim { queues, ..testing::claim_as(worker_id(*worker), *limit) };
                 (*worker, store.claim_next(&claim).await?)
             }
+            Operation::ClaimManaged { worker, queue, limit, odd } => {
+                let queues = queue.iter().map(|queue| queue_name(*queue)).collect();
+                let claim = Claim { queues, ..claim_of(*worker, *limit, *odd) };
+                let found = store.claim_managed(&claim).await?;
+                // How long depends on how fast everything is.
+                text += &format!("waits for a rate {} ", found.wait.is_some());
+                (*worker, found.claimed)
+            }
             other => unreachable!("{other:?} claims nothing"),
         };
         for job in claimed {
-            let name = self.name(job.fence.job).await;
-            let payload = match job.kind.as_str() {
-                "chunk" => job.payload["items"].to_string(),
-                _ => told_payload(&job.payload),
-            };
-            text += &format!(
-                "{name} attempt {} of {} {} {} {} {} {:?} {:?} {payload} {:?}; ",
-                job.fence.attempt,
-                job.max_attempts,
-                job.queue,
-                job.lane,
-                job.kind,
-                job.generation,
-                job.seq,
-                job.timeout,
-                job.retry
-            );
-            self.claimed.push(Claimed {
-                name,
-                attempt: job.fence.attempt,
-                worker,
-                chunk: job.seq.is_some(),
-                items: job.payload["items"].as_u64().unwrap_or(0),
-                batch: job.batch,
-                generation: job.generation,
-                max_attempts: job.max_attempts,
-                kind: job.kind,
-            });
+            text += &self.took(job, worker).await;
         }
         Ok(text)
+    }
+
+    /// Remembers an attempt that was claimed.
+    async fn took(&mut self, job: ClaimedJob, worker: usize) -> String {
+        let name = self.name(job.fence.job).await;
+        let payload = match job.kind.as_str() {
+            "chunk" => job.payload["items"].to_string(),
+            _ => told_payload(&job.payload),
+        };
+        let text = format!(
+            "{name} attempt {} of {} {} {} {:?} {} {} {:?} {:?} {payload} {:?}; ",
+            job.fence.attempt,
+            job.max_attempts,
+            job.queue,
+            job.lane,
+            job.key,
+            job.kind,
+            job.generation,
+            job.seq,
+            job.timeout,
+            job.retry
+        );
+        self.claimed.push(Claimed {
+            name,
+            attempt: job.fence.attempt,
+            worker,
+            chunk: job.seq.is_some(),
+            items: job.payload["items"].as_u64().unwrap_or(0),
+            batch: job.batch,
+            generation: job.generation,
+            max_attempts: job.max_attempts,
+            kind: job.kind,
+        });
+        text
     }
 
     async fn complete(&mut self, pair: &Pair<'_>, ended: &[Ended]) -> Result<String> {
@@ -424,154 +447,6 @@ fn told_progress(progress: &[BatchProgress]) -> String {
     format!("{told:?}")
 }
 
-pub(crate) fn queue_name(queue: usize) -> String {
-    format!("queue{queue}")
-}
-
 fn email_key(key: usize) -> EmailKey {
     EmailKey { tenant: TENANTS[0].to_owned(), key: format!("mail{key}") }
-}
-
-pub(crate) fn new_job(asked: &Asked) -> NewJob {
-    NewJob {
-        tenant: TENANTS[usize::from(asked.other_tenant)].to_owned(),
-        queue: queue_name(asked.queue),
-        lane: Lane::ALL[asked.lane % 3],
-        run: if asked.later { RunAt::In(LONG) } else { RunAt::Now },
-        max_attempts: asked.attempts,
-        timeout: LONG,
-        retry: RetryPolicy::Fixed(Span(LONG)),
-        idempotency_key: asked.key.map(|key| format!("key{key}")),
-        unique: asked.unique.map(unique),
-        version: asked.version,
-        batch: asked.batch.map(batch_id),
-        ..NewJob::new(job_id(asked.number), if asked.odd { "odd" } else { "work" }, json!({ "n": asked.number }))
-    }
-}
-
-fn unique(asked: Kept) -> Unique {
-    let hold = match asked.hold {
-        0 => Hold::Unfinished,
-        1 => Hold::Waiting,
-        2 => Hold::Period(LONG),
-        _ => Hold::States(HeldStates::new(&JobState::ALL).expect("none is missing")),
-    };
-    let conflict = match asked.conflict {
-        0 => OnConflict::Keep,
-        1 => OnConflict::Replace,
-        2 => OnConflict::debounce(LONG),
-        _ => OnConflict::Refuse,
-    };
-    Unique::new(format!("unique{}", asked.key)).hold(hold).on_conflict(conflict)
-}
-
-fn claim_of(worker: usize, limit: u32, odd: bool) -> Claim {
-    let mut claim = testing::claim_as(worker_id(worker), limit);
-    claim.kinds.extend(odd.then(|| ["odd".to_owned(), "work@2".to_owned()]).into_iter().flatten());
-    claim
-}
-
-fn poison(message: usize) -> NewPoison {
-    let (queue, source) =
-        if message.is_multiple_of(2) { ("queue0", PoisonSource::Worker) } else { ("", PoisonSource::Returned) };
-    NewPoison {
-        queue: queue.to_owned(),
-        sha256: format!("{message:064}"),
-        size: 3,
-        bytes: vec![0, 1, 2],
-        headers: json!({ "of": message }),
-        reason: "nobody can read it".to_owned(),
-        source,
-    }
-}
-
-/// The stamp of an input of which a copy was made.
-fn copied(batch: usize) -> SourceStamp {
-    let file = FileStamp {
-        path: format!("/nowhere/{}.spool", batch_id(batch)),
-        name: "-".to_owned(),
-        bytes: 1,
-        modified_ns: 0,
-        edges: String::new(),
-        columns: Vec::new(),
-    };
-    SourceStamp { files: vec![file] }
-}
-
-pub(crate) fn new_batch(batch: usize, key: Option<usize>, attempts: u32, other_tenant: bool) -> NewBatch {
-    let spelled = json!({
-        "source": { "jsonl": "-" }, "tolerate": "50%", "max_attempts": attempts, "queue": queue_name(batch % 2),
-        "timeout": "100h", "retry": { "fixed": "100h" }, "late_after": "100h",
-        "on": {
-            "first_failure": [{ "webhook": "https://example.com/failure" }],
-            "late": [{ "email": { "to": "ops@example.com" } }],
-        },
-    });
-    NewBatch {
-        id: batch_id(batch),
-        tenant: TENANTS[usize::from(other_tenant)].to_owned(),
-        definition: testing::definition(spelled),
-        idempotency_key: key.map(|key| format!("key{key}")),
-        stamp: if batch == 1 { copied(batch) } else { SourceStamp::default() },
-        ..testing::batch()
-    }
-}
-
-fn chunk(number: usize, seq: usize, items: u64) -> NewChunk {
-    let slice = Slice::Bytes { file: 0, from: 0, to: items, line: 1 };
-    let seq = i64::try_from(seq).unwrap_or(0);
-    NewChunk {
-        id: chunk_id(number),
-        seq,
-        payload: ChunkPayload { condemned: None, slice, items, first: seq.unsigned_abs() * 10 },
-    }
-}
-
-fn completion(side: &Side, claimed: &Claimed, ended: &Ended) -> Completion {
-    let fence = side.fence(claimed);
-    let ending = match ended.how {
-        How::Done | How::Aside | How::Miscounted | How::Ends { .. } => Ending::Done,
-        How::Failed | How::Again => Ending::Failed { retry_after: None },
-        How::Permanent => Ending::Permanent,
-        How::Interrupted => Ending::Interrupted,
-        How::Lost => Ending::WorkerLost,
-        How::Snoozed => Ending::Snoozed { wait: LONG },
-    };
-    let most = if matches!(ended.how, How::Again) { u32::MAX } else { claimed.max_attempts };
-    let verdict = settle(ending, claimed.attempt, most, &RetryPolicy::Fixed(Span(LONG)), 0.5);
-    let mut completion = Completion::new(fence, ending, verdict);
-    completion.error = (ending != Ending::Done).then(|| "it failed".to_owned());
-    completion.output = (ending == Ending::Done).then(|| json!({ "of": claimed.name }));
-    completion.chunk = (claimed.chunk && ending == Ending::Done).then(|| chunk_result(claimed, ended.how));
-    completion.follow = ended.follow.iter().map(new_job).collect();
-    if let (How::Ends { halted, wrong_generation }, Some(batch), "aggregate") =
-        (ended.how, claimed.batch, claimed.kind.as_str())
-    {
-        let state = if halted { BatchState::Halted } else { BatchState::Complete };
-        let generation = claimed.generation + u32::from(wrong_generation);
-        let reason = halted.then(|| "over the budget".to_owned());
-        completion.batch_end = Some(BatchEnd { batch, generation, state, result: json!({ "sum": "1.50" }), reason });
-    }
-    completion
-}
-
-/// Every item is counted once, unless that is what is tried.
-fn chunk_result(claimed: &Claimed, how: How) -> ChunkResult {
-    let items = claimed.items;
-    match how {
-        How::Miscounted => ChunkResult { ok: items + 1, ..ChunkResult::default() },
-        How::Aside => {
-            let aside = |position: u64| SetAside {
-                position,
-                line: None,
-                stage: "parse".to_owned(),
-                reason: "no".to_owned(),
-                item: json!({ "position": position, "even": position.is_multiple_of(2) }),
-            };
-            let set_aside: Vec<SetAside> = (0..items.min(2)).map(aside).collect();
-            let quarantined = set_aside.len() as u64;
-            ChunkResult { ok: items - quarantined, quarantined, set_aside, ..ChunkResult::default() }
-        }
-        _ => ChunkResult { ok: items, ..ChunkResult::default() },
-    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gristmill_core::chunk::ChunkPayload;
+use gristmill_core::job::JobState;
 use gristmill_store::{
     BatchFilter, BatchView, JobFilter, JobView, Page, PauseView, PoisonView, QuarantineFilter, QueueView,
 };
@@ -32,6 +33,7 @@ pub(crate) async fn at(pair: &Pair<'_>, side: &Side) -> Vec<String> {
     let known = pair.jobs.len();
     lines.push(format!("{known} jobs were ever seen"));
     crate::planned::look(side, &mut lines).await;
+    crate::limited::look(side, &mut lines).await;
     lines.extend(poison(side).await);
     lines.extend(outbox(side).await);
     lines
@@ -43,8 +45,12 @@ async fn of_tenant(side: &Side, tenant: &str, lines: &mut Vec<String>) {
     let listed = store.jobs(&filter, &ALL).await.expect("listed");
     let mut jobs = Vec::new();
     for job in listed {
+        let name = side.name(job.id).await;
         let whole = store.job(tenant, job.id).await.expect("asked").expect("it was listed");
-        jobs.push(format!("{} {}", side.name(job.id).await, told_job(&whole)));
+        jobs.push(format!("{name} {}", told_job(&whole)));
+        if job.state == JobState::Queued {
+            jobs.push(format!("{name} {}", crate::limited::told_standing(side, job.id).await));
+        }
     }
     jobs.sort();
     lines.extend(jobs);
@@ -77,6 +83,7 @@ fn told_job(job: &JobView) -> String {
         tenant,
         queue,
         lane,
+        key,
         kind,
         version,
         state,
@@ -102,7 +109,7 @@ fn told_job(job: &JobView) -> String {
         })
         .collect();
     format!(
-        "{tenant} {queue} {lane} {kind}@{version} {state} {attempt}/{max_attempts} snoozed {snoozes} {:?} {seq:?} {generation} {items} {payload} \
+        "{tenant} {queue} {lane} {key:?} {kind}@{version} {state} {attempt}/{max_attempts} snoozed {snoozes} {:?} {seq:?} {generation} {items} {payload} \
          {:?} {:?} {:?} waits {} begun {} finished {} {attempts:?}",
         job.batch.map(batch_name),
         job.output,
@@ -149,7 +156,7 @@ fn told_queue(queue: &QueueView) -> String {
     format!("{:?} waits {waits} {said}", QueueView { oldest_queued_at: None, pause: None, ..queue.clone() })
 }
 
-fn said(pause: Option<&PauseView>) -> String {
+pub(crate) fn said(pause: Option<&PauseView>) -> String {
     pause.map_or_else(String::new, |pause| format!("by {:?}: {:?}", pause.by, pause.reason))
 }
 

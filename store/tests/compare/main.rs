@@ -6,7 +6,10 @@
 //! printed with the seed that brings it back, and with the shortest sequence that was found to show it.
 
 mod apply;
+mod limited;
 mod look;
+mod made;
+mod noted;
 mod operation;
 mod planned;
 mod side;

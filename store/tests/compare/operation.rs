@@ -44,6 +44,8 @@ pub(crate) struct Asked {
     pub(crate) later: bool,
     pub(crate) attempts: u32,
     pub(crate) key: Option<usize>,
+    /// Whose turn and limit it falls under.
+    pub(crate) turn: Option<usize>,
     pub(crate) unique: Option<Kept>,
     pub(crate) version: u32,
     pub(crate) batch: Option<usize>,
@@ -55,6 +57,24 @@ pub(crate) struct Kept {
     pub(crate) key: usize,
     pub(crate) hold: usize,
     pub(crate) conflict: usize,
+}
+
+/// A limit: of which queues and kinds, and of how many.
+#[derive(Debug, Clone)]
+pub(crate) struct Limited {
+    pub(crate) queues: Vec<usize>,
+    pub(crate) kinds: Vec<usize>,
+    pub(crate) per_key: bool,
+    pub(crate) concurrency: Option<u32>,
+    /// So many in a time that does not pass by itself, and so many of them at one moment.
+    pub(crate) rate: Option<(u32, u32)>,
+}
+
+/// A schedule that follows the batches: which of their endings, and whether it begins to only in the far future.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Follows {
+    pub(crate) ending: usize,
+    pub(crate) ahead: bool,
 }
 
 /// What is done to quarantined items before they run again.
@@ -124,6 +144,7 @@ pub(crate) enum Operation {
     EndLease { worker: usize },
     Claim { worker: usize, jobs: Vec<usize>, limit: u32, odd: bool },
     ClaimNext { worker: usize, queue: Option<usize>, limit: u32 },
+    ClaimManaged { worker: usize, queue: Option<usize>, limit: u32, odd: bool },
     Complete(Vec<Ended>),
     Rescue { limit: u32 },
     Promote { limit: u32 },
@@ -153,7 +174,7 @@ pub(crate) enum Operation {
     TellLate { limit: u32 },
     Copies { keep: bool },
     CopiesGone { batch: usize },
-    SaveSchedule { schedule: usize, enabled: bool, edit: bool },
+    SaveSchedule { schedule: usize, enabled: bool, edit: bool, follows: Option<Follows> },
     RemoveSchedule { schedule: usize },
     DueSchedules { tick: i64 },
     Fire { schedule: usize, step: bool, stale: bool, rows: Vec<Fired> },
@@ -166,6 +187,14 @@ pub(crate) enum Operation {
     Email { job: usize, key: usize },
     EmailMove { key: usize, claimed: usize, to: usize },
     Lead { worker: usize },
+    SaveLimit { limit: usize, limited: Limited, file: bool },
+    DropLimit { limit: usize, file: bool, dry: bool },
+    SaveQueue { queue: usize, fair: bool, ages: bool },
+    RaiseAged { waited: Vec<usize>, all: bool },
+    PassRates,
+    Why { jobs: Vec<usize> },
+    NoteEvent { trigger: usize, event: usize, other_tenant: bool, job: Option<Asked> },
+    StartEvent { ledger: usize, nth: usize, stale: bool, outcome: usize, run: Option<Started> },
 }
 
 /// How many of each there are.
@@ -173,19 +202,34 @@ pub(crate) const QUEUES: u64 = 2;
 const JOBS: u64 = 12;
 const BATCHES: u64 = 3;
 const WORKERS: u64 = 3;
-const KEYS: u64 = 3;
+pub(crate) const KEYS: u64 = 3;
+const LIMITS: u64 = 3;
 pub(crate) const SCHEDULES: u64 = 2;
 const TICKS: u64 = 8;
+pub(crate) const TRIGGERS: u64 = 2;
+const EVENTS: u64 = 4;
 
 /// 20 to 60 operations. Each begins with workers, for without them nothing much happens.
 pub(crate) fn sequence(dice: &mut Dice) -> Vec<Operation> {
     let length = 20 + dice.below(41);
     let mut all = vec![Operation::Register { worker: 0 }, Operation::Register { worker: 1 }];
+    // Half of them know limits from the beginning, so that batches live under them.
+    let limited = dice.one_in(2);
+    if limited {
+        all.extend((0..=dice.below(2)).map(|_| limit(dice)));
+    }
     // By chance alone hardly a batch would come far: mostly one's life runs through the rest.
-    let mut life = if dice.one_in(4) { Vec::new() } else { life(dice) };
+    let mut life = if dice.one_in(4) { Vec::new() } else { life(dice, limited) };
     life.reverse();
     for _ in 0..length {
         all.push(match life.len() {
+            _ if limited && dice.one_in(4) => {
+                if dice.one_in(2) {
+                    limiting(dice)
+                } else {
+                    claim_managed(dice)
+                }
+            }
             0 => operation(dice),
             _ if dice.one_in(3) => operation(dice),
             _ => life.pop().unwrap_or(Operation::OutboxDone),
@@ -195,18 +239,30 @@ pub(crate) fn sequence(dice: &mut Dice) -> Vec<Operation> {
 }
 
 /// A batch from its creation over its end into its next generation.
-fn life(dice: &mut Dice) -> Vec<Operation> {
+fn life(dice: &mut Dice, limited: bool) -> Vec<Operation> {
     let batch = dice.pick(BATCHES);
     let (attempts, items) = (1 + u32::from(dice.one_in(2)), 1 + dice.below(4));
+    let claim = |worker: usize, limit: u32, all: &mut Vec<Operation>| {
+        all.push(Operation::ClaimNext { worker, queue: None, limit });
+        if limited {
+            all.push(Operation::ClaimManaged { worker, queue: None, limit, odd: false });
+        }
+    };
     let work = |dice: &mut Dice, all: &mut Vec<Operation>| {
-        all.push(Operation::ClaimNext { worker: dice.pick(2), queue: None, limit: 1 + u32::from(dice.one_in(2)) * 3 });
+        claim(dice.pick(2), 1 + u32::from(dice.one_in(2)) * 3, all);
         all.push(Operation::Complete((0..=dice.below(3)).map(|_| ended(dice)).collect()));
     };
-    let mut all = vec![
+    let mut all = Vec::new();
+    if dice.one_in(2) {
+        let follows = Some(Follows { ending: dice.pick(4), ahead: false });
+        let schedule = dice.pick(SCHEDULES);
+        all.push(Operation::SaveSchedule { schedule, enabled: !dice.one_in(4), edit: false, follows });
+    }
+    all.extend([
         Operation::CreateBatch { batch, key: None, attempts, other_tenant: false },
         Operation::AddChunks { batch, seqs: dice.some(3, 5), items, number: dice.pick(1_000_000) },
         Operation::Seal { batch },
-    ];
+    ]);
     work(dice, &mut all);
     match dice.below(5) {
         0 => all.push(Operation::CancelBatch { batch, dry: false }),
@@ -219,7 +275,7 @@ fn life(dice: &mut Dice) -> Vec<Operation> {
         how: How::Ends { halted, wrong_generation: false },
         follow: None,
     });
-    all.push(Operation::ClaimNext { worker: 0, queue: None, limit: 4 });
+    claim(0, 4, &mut all);
     all.push(Operation::Complete(ends.collect()));
     for _ in 0..3 {
         all.push(match dice.below(6) {
@@ -240,7 +296,9 @@ fn life(dice: &mut Dice) -> Vec<Operation> {
 }
 
 fn operation(dice: &mut Dice) -> Operation {
-    match dice.below(100) {
+    match dice.below(120) {
+        100..=111 => limiting(dice),
+        112..=119 => noting(dice),
         0..=23 => creating(dice),
         24..=43 => claiming(dice),
         44..=60 => {
@@ -286,6 +344,7 @@ fn asked(dice: &mut Dice) -> Asked {
         later: dice.one_in(4),
         attempts: 1 + u32::from(dice.one_in(2)),
         key: dice.one_in(4).then(|| dice.pick(KEYS)),
+        turn: dice.one_in(2).then(|| dice.pick(KEYS)),
         unique: dice.one_in(3).then(|| Kept {
             key: dice.pick(KEYS),
             hold: dice.pick(5).saturating_sub(1),
@@ -299,7 +358,8 @@ fn asked(dice: &mut Dice) -> Asked {
 fn claiming(dice: &mut Dice) -> Operation {
     let worker = dice.pick(WORKERS);
     let limit = u32::try_from(dice.below(5)).unwrap_or(0);
-    match dice.below(10) {
+    match dice.below(13) {
+        10..=12 => claim_managed(dice),
         0 => Operation::Register { worker },
         1 => Operation::Beat { worker },
         2..=4 => Operation::Claim { worker, jobs: dice.some(4, 30), limit, odd: dice.one_in(4) },
@@ -307,6 +367,12 @@ fn claiming(dice: &mut Dice) -> Operation {
         5 => Operation::ReleaseUnknown { worker, known: dice.some(4, 30) },
         _ => Operation::ClaimNext { worker, queue: dice.one_in(3).then(|| dice.pick(QUEUES)), limit },
     }
+}
+
+fn claim_managed(dice: &mut Dice) -> Operation {
+    let (worker, limit) = (dice.pick(WORKERS), u32::try_from(dice.below(5)).unwrap_or(0));
+    let queue = dice.one_in(3).then(|| dice.pick(QUEUES));
+    Operation::ClaimManaged { worker, queue, limit, odd: dice.one_in(3) }
 }
 
 fn ended(dice: &mut Dice) -> Ended {
@@ -394,7 +460,10 @@ fn planning(dice: &mut Dice) -> Operation {
     let schedule = dice.pick(SCHEDULES);
     let a_tick = |dice: &mut Dice| i64::try_from(dice.below(TICKS)).unwrap_or(0);
     match dice.below(16) {
-        0..=2 => Operation::SaveSchedule { schedule, enabled: !dice.one_in(4), edit: dice.one_in(2) },
+        0..=2 => {
+            let follows = dice.one_in(2).then(|| Follows { ending: dice.pick(4), ahead: dice.one_in(4) });
+            Operation::SaveSchedule { schedule, enabled: !dice.one_in(4), edit: dice.one_in(2), follows }
+        }
         3 if dice.one_in(2) => Operation::RemoveSchedule { schedule },
         3 => Operation::DueSchedules { tick: a_tick(dice) },
         4..=9 => {
@@ -420,18 +489,66 @@ fn planning(dice: &mut Dice) -> Operation {
 }
 
 fn fired(dice: &mut Dice) -> Fired {
-    let run = dice.one_in(2).then(|| {
+    Fired {
+        tick: i64::try_from(dice.below(TICKS)).unwrap_or(0),
+        outcome: dice.pick(5),
+        was: dice.one_in(3).then(|| dice.pick(6)),
+        run: started(dice),
+        holder: dice.one_in(2).then(|| dice.pick(WORKERS)),
+    }
+}
+
+fn started(dice: &mut Dice) -> Option<Started> {
+    dice.one_in(2).then(|| {
         if dice.one_in(3) {
             Started::Batch(dice.pick(BATCHES))
         } else {
             Started::Job(Asked { batch: None, ..asked(dice) })
         }
-    });
-    Fired {
-        tick: i64::try_from(dice.below(TICKS)).unwrap_or(0),
-        outcome: dice.pick(5),
-        was: dice.one_in(3).then(|| dice.pick(6)),
-        run,
-        holder: dice.one_in(2).then(|| dice.pick(WORKERS)),
+    })
+}
+
+/// A limit, or what holds for a queue.
+fn limit(dice: &mut Dice) -> Operation {
+    if dice.one_in(3) {
+        return Operation::SaveQueue { queue: dice.pick(QUEUES), fair: !dice.one_in(3), ages: !dice.one_in(3) };
+    }
+    let queues = if dice.one_in(4) { Vec::new() } else { dice.some(1, QUEUES) };
+    let kinds = if dice.one_in(if queues.is_empty() { 1 } else { 3 }) { dice.some(1, 5) } else { Vec::new() };
+    let limited = Limited {
+        queues,
+        kinds,
+        per_key: dice.one_in(2),
+        concurrency: (!dice.one_in(4)).then(|| 1 + u32::from(dice.one_in(2))),
+        rate: dice.one_in(3).then(|| (1 + u32::from(dice.one_in(3)), 1 + u32::from(dice.one_in(2)))),
+    };
+    Operation::SaveLimit { limit: dice.pick(LIMITS), limited, file: dice.one_in(5) }
+}
+
+fn limiting(dice: &mut Dice) -> Operation {
+    match dice.below(12) {
+        0..=3 => limit(dice),
+        4..=5 => Operation::DropLimit { limit: dice.pick(LIMITS), file: dice.one_in(5), dry: dice.one_in(6) },
+        6..=8 => Operation::RaiseAged { waited: dice.some(6, 30), all: dice.one_in(2) },
+        9 => Operation::PassRates,
+        _ => Operation::Why { jobs: dice.some(6, 30) },
+    }
+}
+
+fn noting(dice: &mut Dice) -> Operation {
+    match dice.below(8) {
+        0..=4 => Operation::NoteEvent {
+            trigger: dice.pick(TRIGGERS),
+            event: dice.pick(EVENTS),
+            other_tenant: dice.one_in(12),
+            job: dice.one_in(2).then(|| asked(dice)),
+        },
+        _ => Operation::StartEvent {
+            ledger: dice.pick(SCHEDULES + TRIGGERS),
+            nth: dice.pick(10),
+            stale: dice.one_in(6),
+            outcome: dice.pick(5),
+            run: started(dice),
+        },
     }
 }

@@ -1,19 +1,21 @@
 //! Schedules, the ledger of their ticks, and backfills: what an operation does there, and what can be seen of them.
-//! Their instants are numbers of hours, the same on both sides.
+//! Their instants are numbers of hours, the same on both sides, and past on both: what follows a batch does so from then on.
 
 use chrono::TimeDelta;
 use gristmill_core::Instant;
-use gristmill_core::schedule::{JobSpec, ScheduleSpec};
+use gristmill_core::schedule::{Ending, JobSpec, ScheduleSpec};
+use gristmill_store::testing;
 use gristmill_store::{
     Advance, FireTick, Firing, NewBackfill, Result, Run, SaveSchedule, ScheduleOrigin, ScheduleView, TickCause,
     TickFilter, TickOutcome, TickView,
 };
 
-use crate::apply::{Told, new_batch, new_job};
-use crate::operation::{Fired, Operation, SCHEDULES, Started};
+use crate::apply::Told;
+use crate::made::{new_batch, new_job};
+use crate::operation::{Fired, Follows, Operation, SCHEDULES, Started, TRIGGERS};
 use crate::side::{Side, TENANTS, batch_id, batch_name, number_of_backfill, numbered_backfill, worker_id};
 
-const OUTCOMES: [TickOutcome; 6] = [
+pub(crate) const OUTCOMES: [TickOutcome; 6] = [
     TickOutcome::Ran,
     TickOutcome::SkippedMissed,
     TickOutcome::SkippedOverlap,
@@ -22,16 +24,40 @@ const OUTCOMES: [TickOutcome; 6] = [
     TickOutcome::Failed,
 ];
 
+/// The number of a tick that is to come only when nobody runs these tests any more.
+const FAR_AHEAD: i64 = 1_000_000;
+
 fn tick(number: i64) -> Instant {
-    Instant::UNIX_EPOCH + TimeDelta::hours(500_000 + number)
+    Instant::UNIX_EPOCH + TimeDelta::hours(400_000 + number)
 }
 
 fn hour(at: Instant) -> i64 {
     (at - tick(0)).num_hours()
 }
 
+/// An instant of the ledger: a whole hour, or one of the store's own, which is another on each side.
+fn when(at: Instant) -> String {
+    let past = at - tick(0);
+    if past == TimeDelta::hours(past.num_hours()) { past.num_hours().to_string() } else { "its own time".to_owned() }
+}
+
 fn schedule_name(schedule: usize) -> String {
     format!("schedule{schedule}")
+}
+
+/// The name of a ledger: those of schedules come first, then those of what starts runs by events.
+pub(crate) fn ledger_name(ledger: usize) -> String {
+    let schedules = usize::try_from(SCHEDULES).unwrap_or(0);
+    match ledger.checked_sub(schedules) {
+        None => schedule_name(ledger),
+        Some(0) => "hook/orders".to_owned(),
+        Some(_) => "watch/inbox".to_owned(),
+    }
+}
+
+/// The names of all ledgers.
+fn ledgers() -> impl Iterator<Item = String> {
+    (0..SCHEDULES + TRIGGERS).map(|ledger| ledger_name(usize::try_from(ledger).unwrap_or(0)))
 }
 
 async fn seen(side: &Side, name: &str) -> Option<ScheduleView> {
@@ -42,8 +68,8 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
     let side = told.side;
     let (store, tenant) = (&side.store, TENANTS[0]);
     match operation {
-        Operation::SaveSchedule { schedule, enabled, edit } => {
-            let save = save(side, *schedule, *enabled, *edit).await;
+        Operation::SaveSchedule { schedule, enabled, edit, follows } => {
+            let save = save(side, *schedule, *enabled, *edit, *follows).await;
             store.save_schedule(&save).await.map(|view| told_schedule(&view))
         }
         Operation::RemoveSchedule { schedule } => {
@@ -57,10 +83,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
         Operation::Fire { rows, .. } if is_taken(side, rows).await => Ok("its batch is taken".to_owned()),
         Operation::Fire { schedule, step, stale, rows } => {
             let firing = firing(side, *schedule, *step, *stale, rows).await;
-            let report = store.fire(&[firing]).await?;
-            let started: Vec<_> = report.started.iter().map(|(name, at)| format!("{name} {}", hour(*at))).collect();
-            let dispatched = told.dispatched(&report.dispatched).await;
-            Ok(format!("{started:?} written {} lost {} {dispatched}", report.written, report.lost))
+            fire(told, firing).await
         }
         Operation::NoteEnded => Ok(format!("noted {}", store.note_ended_runs().await?)),
         Operation::Startable { limit } => {
@@ -107,14 +130,27 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
     }
 }
 
+/// Fires, and says what came of it.
+pub(crate) async fn fire(told: &mut Told<'_>, firing: Firing) -> Result<String> {
+    let report = told.side.store.fire(&[firing]).await?;
+    let started: Vec<_> = report.started.iter().map(|(name, at)| format!("{name} {}", when(*at))).collect();
+    let dispatched = told.dispatched(&report.dispatched).await;
+    Ok(format!("{started:?} written {} lost {} {dispatched}", report.written, report.lost))
+}
+
 async fn is_taken(side: &Side, rows: &[Fired]) -> bool {
+    are_taken(side, rows.iter().filter_map(|row| row.run.as_ref())).await
+}
+
+/// Whether a batch that is to be started is there, or was started before.
+pub(crate) async fn are_taken(side: &Side, runs: impl Iterator<Item = &Started>) -> bool {
     let mut taken = Vec::new();
-    for schedule in 0..SCHEDULES {
-        taken.extend(ledger(side, &schedule_name(usize::try_from(schedule).unwrap_or(0))).await);
+    for name in ledgers() {
+        taken.extend(ledger(side, TENANTS[0], &name).await);
     }
     let mut taken: Vec<_> = taken.into_iter().filter_map(|row| row.batch).collect();
-    for row in rows {
-        let Some(Started::Batch(batch)) = &row.run else { continue };
+    for run in runs {
+        let Started::Batch(batch) = run else { continue };
         let id = batch_id(*batch);
         if taken.contains(&id) || side.store.batch_plan(id).await.expect("asked").is_some() {
             return true;
@@ -124,8 +160,8 @@ async fn is_taken(side: &Side, rows: &[Fired]) -> bool {
     false
 }
 
-async fn ledger(side: &Side, schedule: &str) -> Vec<TickView> {
-    let (tenant, schedule) = (TENANTS[0].to_owned(), schedule.to_owned());
+pub(crate) async fn ledger(side: &Side, tenant: &str, schedule: &str) -> Vec<TickView> {
+    let (tenant, schedule) = (tenant.to_owned(), schedule.to_owned());
     let filter = TickFilter { tenant, schedule, from: None, until: None, limit: 1_000 };
     side.store.ticks(&filter).await.expect("listed")
 }
@@ -141,19 +177,28 @@ async fn is_known(side: &Side, backfill: usize) -> bool {
     false
 }
 
-async fn save(side: &Side, schedule: usize, enabled: bool, edit: bool) -> SaveSchedule {
+async fn save(side: &Side, schedule: usize, enabled: bool, edit: bool, follows: Option<Follows>) -> SaveSchedule {
     let job = JobSpec { kind: "work".to_owned(), ..JobSpec::default() };
     let name = schedule_name(schedule);
     let seen = if edit { seen(side, &name).await } else { None };
-    let decided_at = seen.as_ref().map_or(tick(0), |view| view.decided_at);
+    let first = if follows.is_some_and(|follows| follows.ahead) { FAR_AHEAD } else { 0 };
+    let decided_at = seen.as_ref().map_or(tick(first), |view| view.decided_at);
+    let spec = ScheduleSpec { job: Some(job), ..ScheduleSpec::default() };
+    let spec = match follows {
+        None => ScheduleSpec { cron: Some("@hourly".to_owned()), ..spec },
+        Some(Follows { ending, .. }) => {
+            let after = Some(testing::batch().name);
+            ScheduleSpec { after, ending: Ending::ALL.get(ending).copied(), ..spec }
+        }
+    };
     SaveSchedule {
         tenant: TENANTS[0].to_owned(),
         name,
         origin: ScheduleOrigin::Command,
-        spec: ScheduleSpec { cron: Some("@hourly".to_owned()), job: Some(job), ..ScheduleSpec::default() },
+        spec,
         enabled,
         decided_at,
-        next_at: Some(decided_at + TimeDelta::hours(1)),
+        next_at: follows.is_none().then_some(decided_at + TimeDelta::hours(1)),
         seen: seen.map(|view| (view.version, view.decided_at)),
     }
 }
@@ -170,12 +215,17 @@ async fn firing(side: &Side, schedule: usize, step: bool, stale: bool, rows: &[F
     Firing { tenant: TENANTS[0].to_owned(), schedule: name, advance, ticks: rows.iter().map(fire_tick).collect() }
 }
 
-fn fire_tick(row: &Fired) -> FireTick {
-    let outcome = if row.run.is_some() { TickOutcome::Ran } else { OUTCOMES[1 + row.outcome % 5] };
-    let run = row.run.as_ref().map(|run| match run {
+/// What is started, as the store takes it.
+pub(crate) fn run_of(run: &Started) -> Run {
+    match run {
         Started::Job(asked) => Run::Job(Box::new(new_job(asked))),
         Started::Batch(batch) => Run::Batch(Box::new(new_batch(*batch, None, 1, false))),
-    });
+    }
+}
+
+fn fire_tick(row: &Fired) -> FireTick {
+    let outcome = if row.run.is_some() { TickOutcome::Ran } else { OUTCOMES[1 + row.outcome % 5] };
+    let run = row.run.as_ref().map(run_of);
     FireTick {
         tick: tick(row.tick),
         interval: (tick(row.tick - 1), tick(row.tick)),
@@ -195,11 +245,13 @@ fn fire_tick(row: &Fired) -> FireTick {
 pub(crate) async fn look(side: &Side, lines: &mut Vec<String>) {
     let store = &side.store;
     lines.extend(store.schedules(None, None).await.expect("listed").iter().map(told_schedule));
-    for schedule in 0..SCHEDULES {
-        let schedule = schedule_name(usize::try_from(schedule).unwrap_or(0));
-        for row in ledger(side, &schedule).await {
+    for (tenant, name) in TENANTS.iter().flat_map(|tenant| ledgers().map(move |name| (tenant, name))) {
+        for row in ledger(side, tenant, &name).await {
             lines.push(told_tick(side, &row).await);
         }
+    }
+    for schedule in 0..SCHEDULES {
+        let schedule = schedule_name(usize::try_from(schedule).unwrap_or(0));
         let mut backfills = Vec::new();
         for one in store.backfills(TENANTS[0], &schedule).await.expect("listed") {
             backfills.push(format!(
@@ -224,23 +276,28 @@ pub(crate) async fn look(side: &Side, lines: &mut Vec<String>) {
 fn told_schedule(view: &ScheduleView) -> String {
     let ScheduleView { tenant, name, enabled, version, running, buffered, .. } = view;
     let (decided, next) = (hour(view.decided_at), view.next_at.map(hour));
-    format!("{tenant} {name} {enabled} version {version} {decided} {next:?} running {running} buffered {buffered}")
+    let follows = (&view.spec.after, view.spec.ending);
+    format!(
+        "{tenant} {name} {enabled} version {version} {decided} {next:?} {follows:?} running {running} buffered {buffered}"
+    )
 }
 
-async fn told_tick(side: &Side, row: &TickView) -> String {
+pub(crate) async fn told_tick(side: &Side, row: &TickView) -> String {
     let job = match row.job {
         Some(job) => side.name(job).await,
         None => "none".to_owned(),
     };
-    let TickView { schedule, cause, outcome, late_ms, ticks, tries, active, result, reason, .. } = row;
+    let TickView { tenant, schedule, cause, outcome, late_ms, ticks, tries, active, result, reason, .. } = row;
+    let about = row.about.as_ref().map(ToString::to_string);
     format!(
-        "{schedule} {} {cause} {outcome} {} {} {late_ms} {ticks} tries {tries} {:?} {job} {active} {result:?} {:?} {reason:?} {} {}",
-        hour(row.tick),
-        hour(row.from),
-        hour(row.to),
+        "{tenant} {schedule} {} {cause} {outcome} {} {} {late_ms} {ticks} tries {tries} {:?} {job} {active} {result:?} {:?} {reason:?} {} {} {:?} {about:?}",
+        when(row.tick),
+        when(row.from),
+        when(row.to),
         row.batch.map(batch_name),
         row.backfill.and_then(number_of_backfill),
         row.started_at.is_some(),
-        row.ended_at.is_some()
+        row.ended_at.is_some(),
+        row.event
     )
 }

@@ -7,7 +7,8 @@ use gristmill_core::mend::{Mend, Patch};
 use gristmill_store::{MendReport, Mending, Page, Pause, QuarantineFilter, QuarantineWhich, Restart, Result, Steered};
 use serde_json::json;
 
-use crate::apply::{Told, queue_name};
+use crate::apply::Told;
+use crate::made::queue_name;
 use crate::operation::{Mended, Operation};
 use crate::side::{Pair, TENANTS, batch_id};
 
