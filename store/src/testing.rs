@@ -9,6 +9,7 @@ mod rows;
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use gristmill_core::chunk::{ChunkPayload, ChunkResult, Slice, SourceStamp};
@@ -52,6 +53,8 @@ pub struct TestStore {
     road: bool,
     home: Home,
     raw: Mutex<Option<rows::Raw>>,
+    /// How many jobs were made due.
+    dues: AtomicI64,
 }
 
 /// What vanishes with the store.
@@ -83,7 +86,14 @@ impl TestStore {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = format!("sqlite://{}", folder.path().join("store.db").display());
         let store = connect(&url, options(road)).await.expect("the file opens");
-        Self { store, url, road, home: Home::Folder { _folder: folder }, raw: Mutex::default() }
+        Self {
+            store,
+            url,
+            road,
+            home: Home::Folder { _folder: folder },
+            raw: Mutex::default(),
+            dues: AtomicI64::default(),
+        }
     }
 
     /// A fresh PostgreSQL store in its own schema.
@@ -107,14 +117,28 @@ impl TestStore {
         // What a test has committed need not survive the machine.
         let url = format!("{server}{mark}options[search_path]={name}&options[synchronous_commit]=off");
         let store = connect(&url, options(road)).await.expect("the schema opens");
-        Self { store, url, road, home: Home::Schema { server, name }, raw: Mutex::default() }
+        Self {
+            store,
+            url,
+            road,
+            home: Home::Schema { server, name },
+            raw: Mutex::default(),
+            dues: AtomicI64::default(),
+        }
     }
 
     /// A fresh reference store, whose clock begins now.
     pub fn reference(road: bool) -> Self {
         // Now, so that the ids that the store makes lie among those that the test makes.
         let store = Arc::new(ReferenceStore::new(Clock::new(chrono::Utc::now()), SEED, road));
-        Self { store: store.clone(), url: store.describe(), road, home: Home::Memory(store), raw: Mutex::default() }
+        Self {
+            store: store.clone(),
+            url: store.describe(),
+            road,
+            home: Home::Memory(store),
+            raw: Mutex::default(),
+            dues: AtomicI64::default(),
+        }
     }
 
     /// The handle, to be given away.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use serde_json::Value;
@@ -24,11 +25,11 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets the time be come that a job waits for.
-    pub fn make_due(&self, job: JobId) {
+    /// Lets the time be come that a job waits for: long ago, and so much later.
+    pub fn make_due(&self, job: JobId, later: TimeDelta) {
         self.change(|state| {
             if let Some(job) = state.job_mut(job) {
-                job.run_at = job.run_at.map(|_| LONG_AGO);
+                job.run_at = job.run_at.map(|_| LONG_AGO + later);
             }
         });
     }

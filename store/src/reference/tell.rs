@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::BatchId;
-use gristmill_core::job::JobState;
+use gristmill_core::job::{JobState, NewJob};
 
 use super::state::{Batch, Copies, ago};
 use super::transition::Transition;
@@ -27,6 +27,14 @@ pub(super) fn first_failure(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
     }
     let failure = failure(t, &batch);
     let jobs = tell::first_failure(&view::batch_view(&batch), &batch.definition, batch.trace.as_deref(), &failure);
+    enqueue(t, jobs)
+}
+
+/// Enqueues what tells, under ids of the store's own: they come after those of what it has made before.
+fn enqueue(t: &mut Transition<'_>, mut jobs: Vec<NewJob>) -> Result<()> {
+    for job in &mut jobs {
+        job.id = t.state.ids.job(t.now);
+    }
     insert::new_jobs(t, &jobs)?;
     Ok(())
 }
@@ -73,7 +81,7 @@ pub(super) fn late(store: &ReferenceStore, limit: u32) -> Result<Dispatched> {
         // A batch of a later generation has ended once, in time or not.
         if !batch.state.is_final() && batch.generation == 0 {
             let jobs = tell::late(&view::batch_view(&batch), &batch.definition, batch.trace.as_deref());
-            insert::new_jobs(&mut t, &jobs)?;
+            enqueue(&mut t, jobs)?;
         }
     }
     Ok(t.commit()?.dispatched)

@@ -1,8 +1,10 @@
 //! Time that passes at once, and other changes of rows that are the same in every store.
 
 use std::str::FromStr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -27,11 +29,21 @@ impl TestStore {
         }
     }
 
-    /// Lets the time be come that a job waits for.
+    /// Lets the time be come that a job waits for. Each is due an instant after the last one, so that it is said who
+    /// comes first.
     pub async fn make_due(&self, job: JobId) {
+        let later = self.dues.fetch_add(1, Ordering::Relaxed);
         match &self.home {
-            Home::Memory(store) => store.make_due(job),
-            _ => self.past("job", "run_at", "id", job.0).await,
+            Home::Memory(store) => store.make_due(job, TimeDelta::microseconds(later)),
+            Home::Folder { .. } => {
+                let id = job.0.simple();
+                self.rows(&format!("UPDATE job SET run_at = {later} WHERE id = x'{id}' AND run_at IS NOT NULL")).await;
+            }
+            Home::Schema { .. } => {
+                let due = format!("to_timestamp(0) + {later} * interval '1 microsecond'");
+                let statement = format!("UPDATE job SET run_at = {due} WHERE id = '{}' AND run_at IS NOT NULL", job.0);
+                self.rows(&statement).await;
+            }
         }
     }
 
