@@ -38,7 +38,7 @@ big: ## Runs a batch over a gigabyte and measures its memory (INPUT_MB=1000).
 		$(CARGO) test --workspace --test memory -- --nocapture
 
 .PHONY: model
-model: ## Explores every state of the model of the state machine: minutes, and 1 GB of memory.
+model: ## Explores every state of the model of the state machine: ten minutes, and 2 GB of memory.
 	@GRISTMILL_TEST_MODEL=full $(CARGO) test --profile campaign --workspace --test model -- --nocapture --test-threads=1 \
 		| tee /dev/stderr 2>&1 | grep '^model: [0-9]' | paste -sd ';' | sed 's/; *model: /; /g'
 
@@ -54,8 +54,8 @@ faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6 BLOWS=0)
 	$(CARGO) build --quiet --profile campaign --workspace --features gristmill-tests/crash-points --bin faults \
 		--bin gristmill-crash-points --test house; \
 	folder=$${CARGO_TARGET_DIR:-target}/campaign; \
-	GRISTMILL_CAMPAIGN_PROGRAM=$$(realpath "$$folder")/gristmill-crash-points $$folder/faults --schedules $${SCHEDULES:-25} --seed $${SEED:-1} \
-		--only "$${ONLY:-}" --at-once $${AT_ONCE:-6} --blows $${BLOWS:-0}
+	GRISTMILL_CAMPAIGN_PROGRAM=$$(realpath "$$folder")/gristmill-crash-points \
+		$$folder/faults --schedules $${SCHEDULES:-25} --seed $${SEED:-1} --only "$${ONLY:-}" --at-once $${AT_ONCE:-6} --blows $${BLOWS:-0}
 
 .PHONY: recovery
 recovery: ## Measures how long it takes to get over deaths, outages and losses (TIMES=20 SEED=1).

@@ -345,6 +345,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Whose jobs there are, or have been: every tenant with a queue, by name. For duties, which serve all of them.
     async fn tenants(&self) -> Result<Vec<String>>;
 
+    /// The names of all queues of all tenants, in order: those that have had a job, or of which something is said.
+    async fn queue_names(&self) -> Result<Vec<String>>;
+
     /// Every queue with its maintained counters.
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>>;
 

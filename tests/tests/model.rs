@@ -29,6 +29,7 @@ fn nothing_that_can_be_reached_is_wrong_and_nothing_is_stuck() {
     for bounds in wanted {
         let figures = explore(&bounds, None);
         assert_sound(&figures);
+        println!("model: with {} chunks and any {} mishaps {} states", bounds.chunks, bounds.mishaps, figures.states);
         states += figures.states;
         steps += figures.steps;
         depth = depth.max(figures.depth);

@@ -88,10 +88,8 @@ impl Intake {
         if self.looked.is_none_or(|looked| looked.elapsed() >= QUEUES_EVERY) {
             self.looked = Some(Instant::now());
             // What the store cannot say now it says in two seconds.
-            for tenant in store.tenants().await.unwrap_or_default() {
-                let queues = store.queues(&tenant).await.unwrap_or_default().into_iter().map(|queue| queue.name);
-                found.extend(queues.filter(|name| !self.consumed.contains(name)));
-            }
+            let known = store.queue_names().await.unwrap_or_default();
+            found.extend(known.into_iter().filter(|name| !self.consumed.contains(name)));
         }
         if !found.is_empty() {
             let now = Instant::now();

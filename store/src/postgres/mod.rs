@@ -318,6 +318,10 @@ impl Store for PostgresStore {
         look!(self, view::tenants)
     }
 
+    async fn queue_names(&self) -> Result<Vec<String>> {
+        look!(self, view::queue_names)
+    }
+
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
         look!(self, view::queues, tenant)
     }

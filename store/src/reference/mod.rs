@@ -336,6 +336,10 @@ impl Store for ReferenceStore {
         Ok(view::tenants(self))
     }
 
+    async fn queue_names(&self) -> Result<Vec<String>> {
+        Ok(view::queue_names(self))
+    }
+
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
         Ok(view::queues(self, tenant))
     }

@@ -103,6 +103,12 @@ pub(super) fn tenants(store: &ReferenceStore) -> Vec<String> {
     known.into_iter().cloned().collect()
 }
 
+pub(super) fn queue_names(store: &ReferenceStore) -> Vec<String> {
+    let t = Transition::begin(store);
+    let known: BTreeSet<&String> = t.state.queues.iter().chain(t.state.pauses.keys()).map(|(_, name)| name).collect();
+    known.into_iter().cloned().collect()
+}
+
 pub(super) fn queues(store: &ReferenceStore, tenant: &str) -> Vec<QueueView> {
     let t = Transition::begin(store);
     let known = t.state.queues.iter().chain(t.state.pauses.keys()).filter(|(of, _)| of == tenant);

@@ -438,6 +438,10 @@ impl Store for SqliteStore {
         view::tenants(self).await
     }
 
+    async fn queue_names(&self) -> Result<Vec<String>> {
+        view::queue_names(self).await
+    }
+
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
         view::queues(self, tenant).await
     }

@@ -150,6 +150,11 @@ pub(super) async fn tenants(store: &SqliteStore) -> Result<Vec<String>> {
     sqlx::query_scalar(all).fetch_all(&store.readers).await.map_err(database)
 }
 
+pub(super) async fn queue_names(store: &SqliteStore) -> Result<Vec<String>> {
+    let all = "SELECT queue AS name FROM queue_count UNION SELECT name FROM queue ORDER BY name";
+    sqlx::query_scalar(all).fetch_all(&store.readers).await.map_err(database)
+}
+
 pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<QueueView>> {
     // The oldest by id of each lane is near enough to the oldest, and found without reading the backlog.
     let statement = "

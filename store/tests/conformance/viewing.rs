@@ -17,6 +17,7 @@ conformance! {
     pages_of_results_and_quarantine_are_oldest_first,
     what_is_not_there_is_none,
     tenants_are_those_with_a_queue,
+    the_names_of_queues_are_those_of_all_tenants_each_once,
 }
 
 fn of_tenant() -> JobFilter {
@@ -154,4 +155,14 @@ async fn tenants_are_those_with_a_queue(store: TestStore) {
         complete(&store, &[testing::done(&claimed)]).await;
     }
     assert_eq!(store.tenants().await.expect("listed").len(), 3, "whose jobs are all done is still there");
+}
+
+async fn the_names_of_queues_are_those_of_all_tenants_each_once(store: TestStore) {
+    assert_eq!(store.queue_names().await.expect("listed"), Vec::<String>::new());
+    for (tenant, queue) in [("one", "mail"), ("other", "mail"), ("other", "\u{c4}rger"), ("one", "Zoo")] {
+        let job = NewJob { tenant: tenant.to_owned(), queue: queue.to_owned(), ..testing::job() };
+        store.enqueue(&[job]).await.expect("enqueued");
+    }
+    store.pause_queue("a", "not used yet", Some(&Pause::default()), false).await.expect("paused");
+    assert_eq!(store.queue_names().await.expect("listed"), ["Zoo", "mail", "not used yet", "\u{c4}rger"]);
 }

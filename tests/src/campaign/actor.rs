@@ -49,7 +49,7 @@ impl Program {
             ("BROKER_URL", ground.broker_url()),
             ("STORE_CONNECTIONS", "2".to_owned()),
             ("STORE_ACQUIRE_TIMEOUT", "3s".to_owned()),
-            ("LOG_LEVEL", "info".to_owned()),
+            ("LOG_LEVEL", std::env::var("GRISTMILL_CAMPAIGN_LOG").unwrap_or_else(|_| "info".to_owned())),
         ];
         Self::of(binary, ground.folder.path(), settings)
     }

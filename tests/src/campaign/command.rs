@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures::StreamExt;
@@ -58,6 +59,9 @@ impl Asked {
     }
 }
 
+/// Whether somebody wants it to end: the figures of what was done until then are told.
+static ENDED: AtomicBool = AtomicBool::new(false);
+
 /// A line for people. Nobody reads it when it cannot be written.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
@@ -73,6 +77,12 @@ pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            say("no more schedules are begun; what has begun is seen through");
+            ENDED.store(true, Ordering::Relaxed);
+        }
+    });
     let right = runtime.block_on(levels(&asked));
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -201,7 +211,10 @@ pub async fn processes(schedules: u64, seed: u64, at_once: usize) -> Figures {
 
 /// Schedules until it is enough, which is asked with how many have been begun.
 async fn several(servers: &Servers, level: &'static str, asked: &Asked, enough: impl Fn(u64) -> bool) -> Figures {
-    let seeds = (asked.seed..).zip(0..).take_while(|(_, begun)| !enough(*begun)).map(|(seed, _)| seed);
+    let seeds = (asked.seed..)
+        .zip(0..)
+        .take_while(|(_, begun)| !ENDED.load(Ordering::Relaxed) && !enough(*begun))
+        .map(|(seed, _)| seed);
     let runs = seeds.map(|seed| {
         let servers = servers.clone();
         async move { (seed, tokio::spawn(async move { schedule(&servers, program(), seed).await }).await) }

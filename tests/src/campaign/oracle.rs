@@ -2,6 +2,7 @@
 //! queues, the files as they are: nothing of the product's code.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use super::plan::{BatchPlan, Plan};
 
 /// How long a broker that does not answer is asked again.
 const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long one answer of it may take.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Between two questions.
 const BREATH: Duration = Duration::from_millis(200);
@@ -57,9 +61,11 @@ pub async fn judge(ground: &Ground, plan: &Plan, inputs: &[Input]) -> Verdict {
 pub async fn depths(ground: &Ground) -> lapin::Result<BTreeMap<String, i64>> {
     let began = Instant::now();
     loop {
-        match depths_now(ground).await {
-            Err(_) if began.elapsed() < BROKER_PATIENCE => tokio::time::sleep(BREATH).await,
-            answer => return answer,
+        // A connection that was struck as it began may never answer.
+        match tokio::time::timeout(ANSWER, depths_now(ground)).await {
+            Ok(Err(_)) | Err(_) if began.elapsed() < BROKER_PATIENCE => tokio::time::sleep(BREATH).await,
+            Ok(answer) => return answer,
+            Err(_) => return Err(lapin::ErrorKind::IOError(std::sync::Arc::new(ErrorKind::TimedOut.into())).into()),
         }
     }
 }

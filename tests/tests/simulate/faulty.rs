@@ -265,6 +265,7 @@ plain! {
     job(tenant: &str, job: JobId) -> Option<JobView>;
     jobs(filter: &JobFilter, page: &Page) -> Vec<JobView>;
     tenants() -> Vec<String>;
+    queue_names() -> Vec<String>;
     queues(tenant: &str) -> Vec<QueueView>;
     quarantine(filter: &QuarantineFilter, page: &Page) -> Vec<QuarantineView>;
     email(email: &NewEmail) -> EmailRecord;
