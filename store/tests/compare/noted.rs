@@ -39,6 +39,8 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
                     break;
                 }
             }
+            // Those of one instant stand in an order of their own.
+            rows.sort_by(|one, other| one.event.cmp(&other.event));
             let Some(row) = rows.get(nth % rows.len().max(1)) else { return Ok("nothing came".to_owned()) };
             let seen = OUTCOMES.iter().position(|one| *one == row.outcome).unwrap_or(0);
             let tick = FireTick {

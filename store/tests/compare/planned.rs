@@ -246,9 +246,14 @@ pub(crate) async fn look(side: &Side, lines: &mut Vec<String>) {
     let store = &side.store;
     lines.extend(store.schedules(None, None).await.expect("listed").iter().map(told_schedule));
     for (tenant, name) in TENANTS.iter().flat_map(|tenant| ledgers().map(move |name| (tenant, name))) {
+        // Which of several batches that one group has ended is followed first is nobody's promise.
+        let mut followed = Vec::new();
         for row in ledger(side, tenant, &name).await {
-            lines.push(told_tick(side, &row).await);
+            let told = told_tick(side, &row).await;
+            if row.about.is_some() { &mut followed } else { &mut *lines }.push(told);
         }
+        followed.sort();
+        lines.extend(followed);
     }
     for schedule in 0..SCHEDULES {
         let schedule = schedule_name(usize::try_from(schedule).unwrap_or(0));
