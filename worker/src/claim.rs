@@ -162,7 +162,7 @@ impl Claimer {
                 if !quiet.is_empty() {
                     let claimed = self.store.claim_next(&Claim { queues: quiet, ..self.claim.clone() }).await?;
                     if !claimed.is_empty() {
-                        intake.look_again();
+                        intake.found_on_quiet();
                         tracing::debug!(jobs = claimed.len(), "no message came for these jobs");
                         return Ok(claimed);
                     }

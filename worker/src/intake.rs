@@ -43,6 +43,8 @@ pub(crate) struct Intake {
     /// When the last message came from each queue, or else since when it is consumed.
     heard: HashMap<String, Instant>,
     looked_quiet: Option<Instant>,
+    /// A quiet queue had something: messages of the others have their turn before it is looked at again.
+    more_on_quiet: bool,
     /// A message named a job that is claimed by limits and turns.
     woken: bool,
 }
@@ -69,6 +71,7 @@ impl Intake {
             consumer,
             heard: consumed.iter().map(|queue| (queue.clone(), now)).collect(),
             looked_quiet: None,
+            more_on_quiet: false,
             wanted: wanted.to_vec(),
             consumed,
             looked: None,
@@ -103,7 +106,7 @@ impl Intake {
     /// for a broker can be there and one of its queues not (a quorum queue that has lost its majority takes and gives
     /// nothing). Only the store knows.
     pub(crate) fn quiet(&mut self, after: Duration) -> Vec<String> {
-        if self.looked_quiet.is_some_and(|looked| looked.elapsed() < after / LOOKS_WHILE_QUIET) {
+        if self.more_on_quiet || self.looked_quiet.is_some_and(|looked| looked.elapsed() < after / LOOKS_WHILE_QUIET) {
             return Vec::new();
         }
         self.looked_quiet = Some(Instant::now());
@@ -112,8 +115,8 @@ impl Intake {
     }
 
     /// There was something on a queue that is quiet: as long as there is, there may be more.
-    pub(crate) fn look_again(&mut self) {
-        self.looked_quiet = None;
+    pub(crate) fn found_on_quiet(&mut self) {
+        self.more_on_quiet = true;
     }
 
     /// Whether messages have come, since this was last asked, for jobs that are claimed by limits and turns.
@@ -131,6 +134,12 @@ impl Intake {
         road: Option<&Road>,
     ) -> Result<Vec<ClaimedJob>> {
         self.unpark().await;
+        let wait = if std::mem::take(&mut self.more_on_quiet) {
+            self.looked_quiet = None;
+            Duration::ZERO
+        } else {
+            wait
+        };
         let astray = self.astray(store, claim).await?;
         let wait = if astray.is_empty() { wait.min(LOOK_AT_MOST) } else { Duration::ZERO };
         let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX) - astray.len();

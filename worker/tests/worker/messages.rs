@@ -205,6 +205,35 @@ async fn what_waits_on_a_queue_that_gives_nothing_is_taken_from_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_on_a_queue_that_gives_nothing_does_not_hold_up_the_messages_of_others() {
+    let (ground, namespace) = ground_over(|_| {}).await;
+    until(&ground, Health::is_up).await;
+    let lane = namespace.lane("default", gristmill_core::job::Lane::Normal);
+    let mut stuck = Vec::new();
+    for _ in 0..200 {
+        stuck.push(ground.enqueue("succeed", |_| {}).await);
+    }
+    namespace.admin().await.delete(&lane).await;
+    let mail = ground.enqueue("succeed", |job| job.queue = "mail".to_owned()).await;
+    let mut options = ground.options();
+    options.settings.slots = 1;
+    options.settings.queues = vec!["default".to_owned(), "mail".to_owned()];
+    // Every queue counts as quiet at once, and the backlog is older than the letter.
+    options.fallback_after = Duration::ZERO;
+    let mut worker = gristmill_worker::Worker::enter(options).await.expect("it enters");
+    for _ in 0..10_000 {
+        if ground.job(mail).await.state == JobState::Done {
+            break;
+        }
+        worker.step().await.expect("a step");
+    }
+    assert_eq!(ground.job(mail).await.state, JobState::Done);
+    let last = *stuck.last().expect("there are some");
+    assert_eq!(ground.job(last).await.state, JobState::Queued, "the letter did not wait for the backlog");
+    worker.retire().await.expect("retired");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_for_a_moment_only_is_waited_for() {
     let (proxy, namespace) = (Proxy::start(Way::Open).await, Namespace::new(&["default"]));
     let settings = namespace.settings_at(proxy.port);
