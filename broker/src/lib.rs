@@ -9,6 +9,7 @@
 //! * [`rabbitmq`]: topology, publishing with confirms, consuming, reconnecting.
 
 pub mod consumer;
+pub mod doubt;
 pub mod error;
 pub mod health;
 mod in_process;

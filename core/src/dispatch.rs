@@ -21,7 +21,7 @@ pub struct Dispatch {
 }
 
 /// Where an outbox row is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// To the dispatch queue: somebody shall claim them.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gristmill_broker::Broker;
+use futures::future::join_all;
+use gristmill_broker::doubt::Doubts;
+use gristmill_broker::{Broker, BrokerError};
 use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_store::{Dispatched, StoreHandle, crash};
 use tokio::sync::{Mutex, Notify, watch};
@@ -27,6 +29,7 @@ struct Inner {
     broker: Broker,
     window: u64,
     depths: Mutex<BTreeMap<String, Depth>>,
+    doubts: Doubts,
     queues: watch::Sender<BTreeSet<String>>,
     work: Notify,
     troubled: AtomicBool,
@@ -34,7 +37,8 @@ struct Inner {
 
 #[derive(Debug, Clone, Copy)]
 struct Depth {
-    jobs: u64,
+    /// None when there was no answer.
+    jobs: Option<u64>,
     asked: Instant,
 }
 
@@ -57,6 +61,7 @@ impl Road {
             broker,
             window: u64::from(window),
             depths: Mutex::default(),
+            doubts: Doubts::default(),
             queues: watch::Sender::new(BTreeSet::new()),
             work: Notify::new(),
             troubled: AtomicBool::new(false),
@@ -100,10 +105,10 @@ impl Road {
         if !self.0.broker.health().borrow().is_up() {
             return Carried { published: 0, held: rows };
         }
-        let (mut open, mut held) = (Vec::new(), Vec::new());
-        for row in rows {
-            if self.enter(&row).await { open.push(row) } else { held.push(row) }
-        }
+        self.ask(&rows).await;
+        let mut depths = self.0.depths.lock().await;
+        let (open, mut held) = rows.into_iter().partition::<Vec<_>, _>(|row| self.enters(&mut depths, row));
+        drop(depths);
         let published = self.send(&open, &mut held).await;
         Carried { published, held }
     }
@@ -127,29 +132,51 @@ impl Road {
         });
     }
 
-    /// Whether the row's queue has room, and takes that room. A row larger than the window passes
-    /// when its queue is empty: else it could never pass.
-    async fn enter(&self, row: &Dispatch) -> bool {
-        if row.purpose == Purpose::DeadLetter {
-            return true;
+    /// Asks how full the rows' queues are, all at once: one of them may be slow to answer.
+    async fn ask(&self, rows: &[Dispatch]) {
+        let (begun, depths) = (Instant::now(), self.0.depths.lock().await);
+        let stale = |queue: &&str| depths.get(*queue).is_none_or(|depth| depth.asked.elapsed() >= DEPTH_AGE);
+        let queues = rows.iter().filter(|row| row.purpose == Purpose::Dispatch).map(|row| row.queue.as_str());
+        let asked: BTreeSet<&str> = queues.filter(stale).collect();
+        drop(depths);
+        let answers = join_all(asked.into_iter().map(async |queue| (queue, self.depth(queue).await))).await;
+        let (asked, mut depths) = (Instant::now(), self.0.depths.lock().await);
+        for (queue, jobs) in answers {
+            // Who asked at the same time may have published since: that is counted with its answer.
+            if depths.get(queue).is_none_or(|depth| depth.asked < begun) {
+                depths.insert(queue.to_owned(), Depth { jobs, asked });
+            }
         }
+    }
+
+    /// Whether the row's queue has room, and takes that room. A row larger than the window passes
+    /// when its queue is empty: else it could never pass. Nothing passes to a queue that gives no
+    /// answer: who does not say how full it is will not take our messages either.
+    fn enters(&self, depths: &mut BTreeMap<String, Depth>, row: &Dispatch) -> bool {
+        let Some(depth) = depths.get_mut(&row.queue).filter(|_| row.purpose == Purpose::Dispatch) else { return true };
+        let Some(before) = depth.jobs else { return false };
         let jobs = row.jobs.len() as u64;
-        let mut depths = self.0.depths.lock().await;
-        let known = depths.get(&row.queue).copied().filter(|depth| depth.asked.elapsed() < DEPTH_AGE);
-        let depth = match known {
-            Some(depth) => depth,
-            None => Depth { jobs: self.depth(&row.queue).await, asked: Instant::now() },
-        };
-        let open = depth.jobs == 0 || depth.jobs + jobs <= self.0.window;
-        let jobs = if open { depth.jobs + jobs } else { depth.jobs };
-        depths.insert(row.queue.clone(), Depth { jobs, ..depth });
+        let open = before == 0 || before + jobs <= self.0.window;
+        if open {
+            depth.jobs = Some(before + jobs);
+        }
         open
     }
 
-    /// A broker that cannot say how full a queue is will not take our messages either: the publish
-    /// finds out and says so.
-    async fn depth(&self, queue: &str) -> u64 {
-        self.0.broker.depth(queue).await.ok().flatten().map_or(0, u64::from)
+    /// A queue that is refused counts as empty: the publish finds out and says why.
+    async fn depth(&self, queue: &str) -> Option<u64> {
+        let standing = self.0.doubts.enter(queue)?;
+        match self.0.broker.depth(queue).await {
+            Err(BrokerError::Unavailable(reason)) => {
+                tracing::debug!(queue, reason, "the broker does not say how full a queue is");
+                standing.doubt();
+                None
+            }
+            answer => {
+                standing.trust();
+                Some(answer.ok().flatten().map_or(0, u64::from))
+            }
+        }
     }
 
     async fn send(&self, open: &[Dispatch], held: &mut Vec<Dispatch>) -> u64 {

@@ -9,13 +9,13 @@ use gristmill_core::id::WorkerId;
 use gristmill_jobs::budget::Budgets;
 use gristmill_jobs::road::Road;
 use gristmill_store::{NewWorker, Result, StoreError, StoreHandle};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_cron_scheduler::JobSchedulerError;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Beats, Heartbeat};
 use crate::limits;
 use crate::plan::{STALLED_AFTER, resume};
 use crate::probe::{LOST_AFTER, probe};
@@ -91,6 +91,8 @@ pub async fn run(
         schedules.clone().map(|means| Watcher::new(Arc::clone(&scheduler.store), scheduler.road.clone(), means));
     let clockwork = schedules.map(|means| Clockwork::new(Arc::clone(&scheduler.store), scheduler.road.clone(), means));
     let heartbeat = Heartbeat::start().await?;
+    // At once, so that the duties do not wait for a beat to learn that they lead.
+    Duty::new("beat").told(scheduler.live().await);
     tracing::info!("scheduler begins");
     let duties = async {
         tokio::join!(
@@ -98,7 +100,7 @@ pub async fn run(
             scheduler.beating(&heartbeat, &stop),
             scheduler.reconciling(&stop),
             scheduler.returning(&stop),
-            scheduler.ticking(clockwork, &heartbeat, &stop),
+            scheduler.ticking(clockwork, heartbeat.beats(), &stop),
             scheduler.watching(watcher, &stop),
         )
     };
@@ -121,7 +123,6 @@ struct Scheduler {
     road: Road,
     budgets: Budgets,
     settings: Settings,
-    relay: Mutex<Relay>,
     who: watch::Sender<NewWorker>,
     leads: AtomicBool,
 }
@@ -146,22 +147,27 @@ impl Scheduler {
             store,
             road,
             settings,
-            relay: Mutex::default(),
             who: watch::Sender::new(who),
             leads: AtomicBool::new(false),
         })
     }
 
-    /// Promotes, and feeds the queues that have room again.
+    /// Says that this process is there. By itself: a broker that is slow to answer holds up the duties
+    /// that publish, and must not cost the leadership.
+    async fn living(&self, mut beats: Beats, stop: &CancellationToken) {
+        let mut alive = Duty::new("beat");
+        while beats.next(stop).await {
+            alive.told(self.live().await);
+        }
+    }
+
     async fn promoting(&self, stop: &CancellationToken) {
         let mut promoting = Duty::new("promote");
-        let mut ticks = tokio::time::interval(self.settings.promote.0.max(Duration::from_millis(1)));
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = self.ticks();
         while next(&mut ticks, stop).await {
             if !self.leads() {
                 continue;
             }
-            self.relay.lock().await.feed(&self.road).await;
             // Until nothing is due: a burst must not wait for as many ticks as it has groups.
             while let Some(moved) = promoting.told(promote(&self.store, &self.road, self.settings.batch).await) {
                 if moved < u64::from(self.settings.batch) || stop.is_cancelled() {
@@ -171,38 +177,70 @@ impl Scheduler {
         }
     }
 
-    /// What is due on a heartbeat.
-    async fn beating(&self, heartbeat: &Heartbeat, stop: &CancellationToken) {
-        let Settings { rescue: rescues, sweep: sweeps, probe: probes, batch, .. } = &self.settings;
-        let (mut rescues, mut sweeps, mut probes) = (Timer::new(rescues.0), Timer::new(sweeps.0), Timer::new(probes.0));
-        let mut alive = Duty::new("beat");
-        let (mut rescuing, mut sweeping, mut probing) = (Duty::new("rescue"), Duty::new("sweep"), Duty::new("probe"));
-        let (mut telling, mut aging) = (Duty::new("late"), Duty::new("age"));
+    /// Takes what nobody has published, and feeds the queues that have room again.
+    async fn relaying(&self, mut beats: Beats, stop: &CancellationToken) {
+        let (mut sweeping, mut timer) = (Duty::new("sweep"), Timer::new(self.settings.sweep.0));
+        let (mut relay, mut ticks) = (Relay::default(), self.ticks());
         loop {
-            alive.told(self.live().await);
-            let now = Instant::now();
-            if self.leads() {
-                if rescues.due(now) {
-                    rescuing.told(rescue(&self.store, &self.road, &self.budgets, *batch).await);
-                }
-                if sweeps.due(now) {
-                    sweeping.told(self.relay.lock().await.sweep(&self.store, &self.road, *batch).await);
-                    telling.told(late(&self.store, &self.road).await);
-                    aging.told(limits::age(&self.store, &self.road, *batch).await);
-                }
-                if probes.due(now) {
-                    probing.told(probe(&self.store, &self.road, LOST_AFTER).await);
-                }
-            }
-            tokio::select! {
+            let beaten = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                () = heartbeat.beat() => {}
+                () = beats.beat() => true,
+                _ = ticks.tick() => false,
+            };
+            if !self.leads() {
+                continue;
+            }
+            if beaten && timer.due(Instant::now()) {
+                sweeping.told(relay.sweep(&self.store, &self.road, self.settings.batch).await);
+            } else {
+                relay.feed(&self.road).await;
             }
         }
     }
 
+    /// Does a duty on the heartbeat, each time that it is due while this process leads.
+    async fn minding<T, F: Future<Output = Result<T>>>(
+        &self,
+        name: &'static str,
+        every: Duration,
+        (mut beats, stop): (Beats, &CancellationToken),
+        duty: impl Fn() -> F,
+    ) {
+        let (mut told, mut timer) = (Duty::new(name), Timer::new(every));
+        loop {
+            if self.leads() && timer.due(Instant::now()) {
+                told.told(duty().await);
+            }
+            if !beats.next(stop).await {
+                return;
+            }
+        }
+    }
+
+    /// The duties that hang on the heartbeat, each by itself.
+    async fn beating(&self, heartbeat: &Heartbeat, stop: &CancellationToken) {
+        let (store, road, batch) = (&self.store, &self.road, self.settings.batch);
+        let Settings { rescue: rescues, sweep: sweeps, probe: probes, .. } = &self.settings;
+        let beats = || (heartbeat.beats(), stop);
+        tokio::join!(
+            self.living(heartbeat.beats(), stop),
+            self.relaying(heartbeat.beats(), stop),
+            self.minding("rescue", rescues.0, beats(), || rescue(store, road, &self.budgets, batch)),
+            self.minding("late", sweeps.0, beats(), || late(store, road)),
+            self.minding("age", sweeps.0, beats(), || limits::age(store, road, batch)),
+            self.minding("probe", probes.0, beats(), || probe(store, road, LOST_AFTER)),
+        );
+    }
+
+    fn ticks(&self) -> tokio::time::Interval {
+        let mut ticks = tokio::time::interval(self.settings.promote.0.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    }
+
     /// Decides what is due: on each heartbeat, and at the very instant when it is known to lie before the next.
-    async fn ticking(&self, clockwork: Option<Clockwork>, heartbeat: &Heartbeat, stop: &CancellationToken) {
+    async fn ticking(&self, clockwork: Option<Clockwork>, mut beats: Beats, stop: &CancellationToken) {
         let Some(mut clockwork) = clockwork else { return };
         let (mut syncing, mut ticking) = (Duty::new("schedules"), Duty::new("tick"));
         let mut catalogue = clockwork.means().catalogue.clone();
@@ -219,7 +257,7 @@ impl Scheduler {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = heartbeat.tick() => {}
+                () = beats.beat() => {}
                 () = tokio::time::sleep(soon.unwrap_or(Duration::from_secs(3_600))) => {}
             }
         }

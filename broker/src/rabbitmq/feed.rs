@@ -9,6 +9,7 @@ use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio_util::sync::CancellationToken;
 
+use super::declaring::Declared;
 use super::inbox::Inbox;
 use super::ledger::{Ledger, Settle};
 use super::link::{Link, Live, Target, pause};
@@ -64,18 +65,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Makes sure that a queue exists as it should, once for each connection.
+    /// The name of what is consumed, which exists as it should then.
     pub(crate) async fn declare(&self, live: &Live, source: &Source) -> Result<ShortString, BrokerError> {
         match source {
             Source::Returned => Ok(self.target.names.returned()),
             Source::Lane(queue, lane) => {
                 let name = self.target.names.lane(queue, *lane)?;
-                let remembered = format!("lanes {queue}");
-                let _turn = self.target.declaring.lock().await;
-                if !live.is_declared(&remembered) {
-                    self.target.declare(live).lanes(queue).await?;
-                    live.remember(remembered);
-                }
+                self.target.ensure(live, &Declared::Lanes(queue.clone())).await?;
                 Ok(name)
             }
         }
@@ -83,7 +79,7 @@ impl Shared {
 
     fn forget(&self, live: &Live, source: &Source) {
         if let Source::Lane(queue, _) = source {
-            live.forget(&format!("lanes {queue}"));
+            live.forget(&Declared::Lanes(queue.clone()));
         }
     }
 }
@@ -130,7 +126,7 @@ pub(crate) async fn run(shared: Arc<Shared>, source: Source, stop: CancellationT
     }
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
+pub(crate) async fn within<T>(work: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
     tokio::time::timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(|_| {
         Err(BrokerError::Unavailable(format!("it did not answer within {} s", ANSWER_TIMEOUT.as_secs())))
     })

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
 use super::board::{Board, Role};
+use super::declaring::{Declared, Declaring};
 use super::topology::{Declare, Names};
 use crate::error::BrokerError;
 
@@ -55,23 +56,23 @@ pub(crate) struct Live {
     pub(crate) gone: CancellationToken,
     /// What has been declared on it. It ends with the connection, since the broker that comes back
     /// may have been emptied.
-    declared: Mutex<HashSet<String>>,
+    declared: Mutex<HashSet<Declared>>,
 }
 
 impl Live {
-    pub(crate) fn is_declared(&self, name: &str) -> bool {
-        self.lock().contains(name)
+    pub(crate) fn is_declared(&self, what: &Declared) -> bool {
+        self.lock().contains(what)
     }
 
-    pub(crate) fn remember(&self, name: String) {
-        self.lock().insert(name);
+    pub(crate) fn remember(&self, what: Declared) {
+        self.lock().insert(what);
     }
 
-    pub(crate) fn forget(&self, name: &str) {
-        self.lock().remove(name);
+    pub(crate) fn forget(&self, what: &Declared) {
+        self.lock().remove(what);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Declared>> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,8 +83,7 @@ pub(crate) struct Target {
     pub(crate) address: Address,
     pub(crate) names: Names,
     pub(crate) board: Arc<Board>,
-    /// One at a time: who finds a queue that somebody is just making may publish before it is ready.
-    pub(crate) declaring: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) declaring: Arc<Declaring>,
 }
 
 impl Target {

@@ -2,6 +2,7 @@
 
 mod address;
 mod board;
+mod declaring;
 mod feed;
 pub(crate) mod headers;
 mod inbox;

@@ -3,11 +3,15 @@
 //! A message counts as published only when the broker has acknowledged it *and* has not sent it
 //! back. Without `mandatory` it acknowledges what no queue takes; with it, it sends that back first
 //! and acknowledges then all the same.
+//!
+//! Each of the broker's queues has a channel to itself while something is published to it. A queue
+//! that gives no answer, such as one whose nodes have no majority, holds up nothing but itself.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::JobId;
 use lapin::message::BasicReturnMessage;
@@ -16,8 +20,10 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 
 use super::board::Role;
+use super::declaring::Declared;
 use super::link::{Link, Live, Target};
 use crate::Published;
+use crate::doubt::{Doubts, Standing};
 use crate::error::BrokerError;
 use crate::health::Health;
 use crate::message::Message;
@@ -29,7 +35,10 @@ const PERSISTENT: u8 = 2;
 /// The header that marks a copy of a dead job.
 const PURPOSE_HEADER: &str = "gristmill-purpose";
 
-/// Publishes over one connection; each call has a channel to itself while it runs.
+/// To how many of the broker's queues one call publishes at once.
+const AT_ONCE: usize = 32;
+
+/// Publishes over one connection.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     target: Target,
@@ -37,6 +46,7 @@ pub(crate) struct Publisher {
     window: usize,
     timeout: Duration,
     idle: Mutex<Vec<Idle>>,
+    doubts: Doubts,
 }
 
 /// A channel in confirm mode that nobody uses just now.
@@ -46,35 +56,82 @@ struct Idle {
     channel: Channel,
 }
 
+/// What became of the rows of one of the broker's queues.
+type Outcome = (Vec<i64>, Result<(), BrokerError>);
+
 impl Publisher {
     pub(crate) async fn open(target: Target, window: usize, timeout: Duration) -> Result<Self, BrokerError> {
         let link = Link::open(target.clone(), Role::Publish).await?;
-        Ok(Self { target, link, window: window.max(1), timeout, idle: Mutex::default() })
+        let (idle, doubts) = (Mutex::default(), Doubts::default());
+        Ok(Self { target, link, window: window.max(1), timeout, idle, doubts })
     }
 
+    /// An error when nothing at all could be sent.
     pub(crate) async fn publish(&self, dispatches: &[Dispatch]) -> Result<Published, BrokerError> {
         let live = self.live()?;
-        let (routes, refusal) = self.routes(&live, dispatches).await;
-        if let Some(refusal) = refusal {
-            if routes.iter().all(Option::is_none) {
-                return Err(refusal);
-            }
-            tracing::error!(error = %refusal, "a queue cannot be published to; the others are");
+        let tries: Vec<_> = by_queue(dispatches).into_iter().map(|rows| self.publish_to_one(&live, rows)).collect();
+        let outcomes: Vec<Outcome> = futures::stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
+        let (mut confirmed, mut refusals) = (HashSet::new(), Vec::new());
+        let queues = outcomes.len();
+        for (rows, outcome) in outcomes {
+            confirmed.extend(rows);
+            refusals.extend(outcome.err());
         }
-        let channel = self.within("open a channel", self.channel(&live)).await?;
-        let mut round = Round::new(self, &channel, dispatches);
+        if queues > 0 && refusals.len() == queues {
+            return Err(refusals.swap_remove(0));
+        }
+        for error in refusals {
+            tracing::error!(%error, "a queue cannot be published to; the others are");
+        }
+        let (confirmed, unconfirmed) =
+            dispatches.iter().map(|row| row.outbox).partition(|outbox| confirmed.contains(outbox));
+        Ok(Published { confirmed, unconfirmed })
+    }
+
+    /// Publishes rows that all go to the same of the broker's queues. The error says that none of them was sent.
+    async fn publish_to_one(&self, live: &Arc<Live>, rows: Vec<&Dispatch>) -> Outcome {
+        let Some(first) = rows.first() else { return (Vec::new(), Ok(())) };
+        match self.doubts.enter(&place(first)) {
+            None => {
+                let text = format!("{} gives no answer just now", place(first));
+                (Vec::new(), Err(BrokerError::Unavailable(text)))
+            }
+            Some(standing) => self.try_one(live, first, &rows, standing).await,
+        }
+    }
+
+    async fn try_one(&self, live: &Arc<Live>, first: &Dispatch, rows: &[&Dispatch], standing: Standing<'_>) -> Outcome {
+        let prepared = async {
+            let route = self.within("declare a queue", self.route(live, first)).await?;
+            Ok((route, self.within("open a channel", self.channel(live)).await?))
+        };
+        let (route, channel) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                doubt(standing, live);
+                return (Vec::new(), Err(refusal));
+            }
+        };
+        let mut round = Round::new(self, &channel, rows);
         let lost = Err("the connection is lost".to_owned());
-        let outcome = live.gone.run_until_cancelled(round.run(&routes)).await.unwrap_or(lost);
+        let outcome = live.gone.run_until_cancelled(round.run(&route)).await.unwrap_or(lost);
         let tally = round.tally;
-        for dispatch in dispatches.iter().filter(|dispatch| tally.was_returned(dispatch)) {
-            live.forget(&declared_as(dispatch));
+        if rows.iter().any(|dispatch| tally.was_returned(dispatch)) {
+            live.forget(&declared_as(first));
         }
         match outcome {
-            Ok(()) => self.lock().push(Idle { live, channel }),
+            Ok(()) => {
+                standing.trust();
+                self.lock().push(Idle { live: Arc::clone(live), channel });
+            }
             // Dropping the channel closes it: what it still had pending is unknown, and stays so.
-            Err(reason) => tracing::warn!(reason, "publishing broke off; the rest will be published again"),
+            Err(reason) => {
+                doubt(standing, live);
+                let queue = first.queue.as_str();
+                tracing::warn!(queue, lane = %first.lane, reason, "publishing broke off; the rest will be published again");
+            }
         }
-        Ok(tally.published(dispatches))
+        (tally.confirmed(rows), Ok(()))
     }
 
     pub(crate) async fn close(&self) {
@@ -96,35 +153,14 @@ impl Publisher {
         }
     }
 
-    /// Where each dispatch goes, declared if need be; nothing for those whose queue is refused.
-    async fn routes(&self, live: &Live, dispatches: &[Dispatch]) -> (Vec<Option<Route>>, Option<BrokerError>) {
-        let (mut routes, mut refusal) = (Vec::with_capacity(dispatches.len()), None);
-        for dispatch in dispatches {
-            match self.within("declare a queue", self.route(live, dispatch)).await {
-                Ok(route) => routes.push(Some(route)),
-                Err(error) => {
-                    refusal.get_or_insert(error);
-                    routes.push(None);
-                }
-            }
-        }
-        (routes, refusal)
-    }
-
+    /// Where a dispatch goes, declared if need be.
     async fn route(&self, live: &Live, dispatch: &Dispatch) -> Result<Route, BrokerError> {
-        let (names, declare) = (&self.target.names, self.target.declare(live));
+        let names = &self.target.names;
         let route = match dispatch.purpose {
             Purpose::Dispatch => Route { exchange: names.exchange(), key: names.lane(&dispatch.queue, dispatch.lane)? },
             Purpose::DeadLetter => Route { exchange: ShortString::default(), key: names.dead(&dispatch.queue)? },
         };
-        let _turn = self.target.declaring.lock().await;
-        if !live.is_declared(&declared_as(dispatch)) {
-            match dispatch.purpose {
-                Purpose::Dispatch => declare.lanes(&dispatch.queue).await?,
-                Purpose::DeadLetter => declare.dead(&dispatch.queue).await?,
-            }
-            live.remember(declared_as(dispatch));
-        }
+        self.target.ensure(live, &declared_as(dispatch)).await?;
         Ok(route)
     }
 
@@ -160,11 +196,39 @@ impl Publisher {
     }
 }
 
-/// Under what the declarations of a dispatch's queue are remembered.
-fn declared_as(dispatch: &Dispatch) -> String {
+/// A lost connection says nothing about a queue.
+fn doubt(standing: Standing<'_>, live: &Live) {
+    if !live.gone.is_cancelled() {
+        standing.doubt();
+    }
+}
+
+/// Dispatches by the queue of the broker that they go to, each in the order given.
+fn by_queue(dispatches: &[Dispatch]) -> Vec<Vec<&Dispatch>> {
+    let mut queues: Vec<Vec<&Dispatch>> = Vec::new();
+    let mut places = HashMap::new();
+    for dispatch in dispatches {
+        let at = *places.entry((dispatch.purpose, &dispatch.queue, dispatch.lane)).or_insert_with(|| {
+            queues.push(Vec::new());
+            queues.len() - 1
+        });
+        queues[at].push(dispatch);
+    }
+    queues
+}
+
+/// The queue of the broker that a dispatch goes to, for people.
+fn place(dispatch: &Dispatch) -> String {
     match dispatch.purpose {
-        Purpose::Dispatch => format!("lanes {}", dispatch.queue),
-        Purpose::DeadLetter => format!("dead {}", dispatch.queue),
+        Purpose::Dispatch => format!("the {} lane of the queue `{}`", dispatch.lane, dispatch.queue),
+        Purpose::DeadLetter => format!("the queue of the dead letters of `{}`", dispatch.queue),
+    }
+}
+
+fn declared_as(dispatch: &Dispatch) -> Declared {
+    match dispatch.purpose {
+        Purpose::Dispatch => Declared::Lanes(dispatch.queue.clone()),
+        Purpose::DeadLetter => Declared::Dead(dispatch.queue.clone()),
     }
 }
 
@@ -175,10 +239,10 @@ struct Route {
     key: ShortString,
 }
 
-/// One call of `publish`.
+/// What one call of `publish` has for one of the broker's queues.
 struct Round<'a> {
     channel: &'a Channel,
-    dispatches: &'a [Dispatch],
+    dispatches: &'a [&'a Dispatch],
     window: usize,
     timeout: Duration,
     pending: VecDeque<(usize, PublisherConfirm)>,
@@ -186,7 +250,7 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(publisher: &Publisher, channel: &'a Channel, dispatches: &'a [Dispatch]) -> Self {
+    fn new(publisher: &Publisher, channel: &'a Channel, dispatches: &'a [&'a Dispatch]) -> Self {
         Self {
             channel,
             dispatches,
@@ -198,9 +262,8 @@ impl<'a> Round<'a> {
     }
 
     /// Sends all, never more than a window ahead of the confirms. The error says why it broke off.
-    async fn run(&mut self, routes: &[Option<Route>]) -> Result<(), String> {
-        for (row, (dispatch, route)) in self.dispatches.iter().zip(routes).enumerate() {
-            let Some(route) = route else { continue };
+    async fn run(&mut self, route: &Route) -> Result<(), String> {
+        for (row, dispatch) in self.dispatches.iter().enumerate() {
             for job in &dispatch.jobs {
                 if self.pending.len() >= self.window {
                     self.confirm_oldest().await?;
@@ -288,18 +351,14 @@ impl Tally {
         self.unknown_returned || dispatch.jobs.iter().any(|job| self.returned.contains(job))
     }
 
-    fn published(&self, dispatches: &[Dispatch]) -> Published {
-        let mut published = Published::default();
-        for (dispatch, acked) in dispatches.iter().zip(&self.acked) {
-            if *acked == dispatch.jobs.len() && !self.was_returned(dispatch) {
-                published.confirmed.push(dispatch.outbox);
-            } else {
-                published.unconfirmed.push(dispatch.outbox);
-            }
-        }
+    /// The rows of which every message is confirmed.
+    fn confirmed(&self, dispatches: &[&Dispatch]) -> Vec<i64> {
         let ids: usize = self.acked.iter().sum();
         metrics::counter!("gristmill_broker_confirms_total").increment(ids as u64);
-        published
+        let rows = dispatches.iter().zip(&self.acked);
+        rows.filter(|(dispatch, acked)| **acked == dispatch.jobs.len() && !self.was_returned(dispatch))
+            .map(|(dispatch, _)| dispatch.outbox)
+            .collect()
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
 use gristmill_core::job::Lane;
 use tokio::task::JoinHandle;
@@ -15,6 +16,9 @@ use super::ledger::{Ledger, Settle};
 use super::link::{Link, Target};
 use crate::consumer::Delivery;
 use crate::error::BrokerError;
+
+/// How many lanes are declared at once when a consumer starts.
+const DECLARED_AT_ONCE: usize = 16;
 
 /// Takes messages from any number of feeds.
 #[derive(Debug)]
@@ -31,7 +35,8 @@ struct Feed {
 
 impl Taking {
     /// Starts to consume. When the broker is there, the queues are declared before this returns, so
-    /// that whoever starts a worker hears of a queue with other arguments.
+    /// that whoever starts a worker hears of a queue with other arguments. One that does not answer
+    /// is left to its feed.
     pub(crate) async fn start(
         target: Target,
         link: Arc<Link>,
@@ -41,8 +46,10 @@ impl Taking {
         let over = CancellationToken::new();
         let shared = Arc::new(Shared { target, link, prefetch, inbox: Inbox::new(), over });
         if let Some(live) = shared.link.live() {
-            for source in &sources {
-                match shared.declare(&live, source).await {
+            let declared: Vec<_> = sources.iter().map(|source| feed::within(shared.declare(&live, source))).collect();
+            let mut declared = futures::stream::iter(declared).buffer_unordered(DECLARED_AT_ONCE);
+            while let Some(outcome) = declared.next().await {
+                match outcome {
                     Ok(_) | Err(BrokerError::Unavailable(_)) => {}
                     Err(refusal) => return Err(refusal),
                 }

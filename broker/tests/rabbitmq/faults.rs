@@ -110,6 +110,65 @@ async fn a_broker_that_does_not_confirm_in_time_has_confirmed_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_gives_no_answer_holds_up_no_other() {
+    on_a_bench(async |bench: Bench| {
+        let proxy = Proxy::start(Way::Open).await;
+        let patience = Span(Duration::from_secs(2));
+        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
+        let both = |row: i64| [dispatch(row, "mail", Lane::Normal, 10), dispatch(row + 1, "chunks", Lane::Normal, 10)];
+        assert_eq!(broker.publish(&both(1)).await.unwrap().confirmed, [1, 2]);
+
+        proxy.silence(&bench.lane("mail", Lane::Normal));
+        let published = broker.publish(&both(3)).await.unwrap();
+        assert_eq!(published, Published { confirmed: vec![4], unconfirmed: vec![3] });
+        // One at a time finds out whether it answers again; nobody else waits for that.
+        let rows = [5, 6, 7].map(|row| [dispatch(row, if row == 7 { "chunks" } else { "mail" }, Lane::Normal, 1)]);
+        let (probe, second, other) =
+            tokio::join!(broker.publish(&rows[0]), broker.publish(&rows[1]), broker.publish(&rows[2]));
+        assert!(probe.unwrap().confirmed.is_empty());
+        let text = second.unwrap_err().to_string();
+        assert!(text.contains("the normal lane of the queue `mail` gives no answer just now"), "{text}");
+        assert_eq!(other.unwrap().confirmed, [7]);
+
+        proxy.silence("");
+        publish_until_confirmed(&broker, both(8).to_vec()).await;
+        broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_cannot_be_declared_holds_up_no_other() {
+    on_a_bench(async |bench: Bench| {
+        let proxy = Proxy::start(Way::Open).await;
+        proxy.silence(&bench.lane("mail", Lane::Normal));
+        let patience = Span(Duration::from_secs(2));
+        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
+        let starting = timeout(PATIENCE, consume(&broker, &["mail", "chunks"], 10));
+        let publishing = async {
+            let rows: Vec<_> = (0..20).map(|row| dispatch(row, "mail", Lane::Normal, 1)).collect();
+            let chunks = dispatch(20, "chunks", Lane::Normal, 3);
+            let published = broker.publish(&[rows.as_slice(), std::slice::from_ref(&chunks)].concat()).await.unwrap();
+            assert_eq!((published.confirmed, published.unconfirmed.len()), (vec![20], 20));
+            chunks
+        };
+        let (consumer, chunks) = tokio::join!(starting, publishing);
+        let consumer = consumer.expect("a consumer begins without the queue that does not answer");
+        let taken = take(&consumer, 3).await;
+        assert_eq!(ids(&taken), sent(&[chunks]));
+        consumer.ack(taken).await;
+
+        proxy.silence("");
+        publish_until_confirmed(&broker, vec![dispatch(21, "mail", Lane::Normal, 1)]).await;
+        let taken = take(&consumer, 1).await;
+        consumer.ack(taken).await;
+        consumer.stop().await;
+        broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_comes_late_is_found() {
     on_a_bench(async |bench: Bench| {
         let proxy = Proxy::start(Way::Shut).await;

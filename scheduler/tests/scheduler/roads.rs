@@ -3,23 +3,29 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use gristmill_broker::testing::{Admin, Namespace, PATIENCE};
+use gristmill_broker::testing::{Admin, Namespace, PATIENCE, Proxy, Way};
 use gristmill_broker::{ConsumeOptions, Consumer, Message, Settings};
+use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId, WorkerId};
 use gristmill_core::job::{JobState, Lane, NewJob};
 use gristmill_jobs::budget::Budgets;
 use gristmill_jobs::road::Road;
+use gristmill_scheduler::SchedulerOptions;
 use gristmill_scheduler::probe::{LOST_AFTER, probe};
 use gristmill_scheduler::rescue::rescue;
 use gristmill_scheduler::returned::returned;
 use gristmill_scheduler::sweep::Relay;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{Page, StoreHandle};
+use gristmill_store::{Claim, Page, StoreHandle};
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueuePurgeOptions};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 const QUEUE: &str = "default";
+
+/// Another one.
+const OTHER: &str = "other";
 
 /// Long enough that no lease runs out while a test runs.
 const LONG: Duration = Duration::from_secs(600);
@@ -239,6 +245,80 @@ async fn a_thousand_jobs_pass_a_window_of_a_hundred_without_ever_filling_it_furt
     assert_eq!((relay.in_hand(), town.store.outbox_backlog().await.expect("asked").rows), (0, 0));
     let running = town.store.count("SELECT count(*) FROM job WHERE state = 'running'").await;
     assert_eq!((running, town.depth().await), (1_000, 0));
+}
+
+/// The broker by a way on which a queue can be silenced, and on which nobody gives up waiting.
+async fn town_by_a_proxy() -> (Town, Proxy) {
+    let (store, namespace, proxy) =
+        (TestStore::postgres(true).await, Namespace::new(&[QUEUE, OTHER]), Proxy::start(Way::Open).await);
+    let patient = Settings { confirm_timeout: Span(100 * PATIENCE), ..namespace.settings_at(proxy.port) };
+    let road = Road::new(store.handle(), namespace.connect(&patient).await, 20_000);
+    (Town { store, road, namespace }, proxy)
+}
+
+fn job_of(queue: &str) -> NewJob {
+    NewJob { queue: queue.to_owned(), ..testing::job() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_relay_feeds_the_other_queues_while_one_gives_no_answer() {
+    let (town, proxy) = town_by_a_proxy().await;
+    proxy.silence(&town.namespace.lane(QUEUE, Lane::Normal));
+    let (mut relay, deadline) = (Relay::default(), Instant::now() + PATIENCE);
+    // Round after round: what hangs in the first one is there in all that follow.
+    for round in 1..=3 {
+        town.store.enqueue(&[job_of(QUEUE), job_of(OTHER)]).await.expect("enqueued");
+        town.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
+        let mut published = relay.sweep(store(&town), &town.road, 100).await.expect("swept");
+        while published < 1 {
+            assert!(Instant::now() < deadline, "the queue that answers got nothing in round {round}");
+            published += relay.feed(&town.road).await;
+        }
+        assert_eq!((published, relay.in_hand()), (1, round));
+    }
+    // The broker is heard again: by a new connection, as the old one still waits for an answer.
+    proxy.silence("");
+    proxy.cut();
+    let mut published = 0;
+    while published < 3 {
+        assert!(Instant::now() < deadline, "{published} were published");
+        published += relay.feed(&town.road).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(town.store.outbox_backlog().await.expect("asked").rows, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_gives_no_answer_costs_neither_leadership_nor_rescues() {
+    let (town, proxy) = town_by_a_proxy().await;
+    town.store.enqueue(&[job_of(QUEUE), job_of(OTHER)]).await.expect("enqueued");
+    town.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
+    let worker = town.worker(Duration::from_millis(1)).await;
+    let claim = Claim { queues: vec![OTHER.to_owned()], ..testing::claim_as(worker, 1) };
+    let claimed = town.store.claim_next(&claim).await.expect("claimed");
+    proxy.silence(&town.namespace.lane(QUEUE, Lane::Normal));
+    let stop = CancellationToken::new();
+    let options = SchedulerOptions {
+        store: town.store.handle(),
+        road: town.road.clone(),
+        settings: gristmill_scheduler::settings::Settings::default(),
+        schedules: None,
+    };
+    let running = tokio::spawn(gristmill_scheduler::run(options, stop.clone().cancelled_owned()));
+    let deadline = Instant::now() + PATIENCE;
+    while !proxy.has_silenced() || town.state(claimed[0].fence.job).await != JobState::Queued {
+        assert!(Instant::now() < deadline, "the job of the lost worker is not rescued");
+        tokio::task::yield_now().await;
+    }
+    // It lasts five seconds and is renewed each second: seven times is longer than it lasts.
+    let mut renewals = HashSet::new();
+    while renewals.len() < 7 {
+        assert!(Instant::now() < deadline, "it was renewed {} times", renewals.len());
+        renewals.insert(town.store.count("SELECT (extract(epoch FROM lease_until) * 1000)::BIGINT FROM leader").await);
+        assert_eq!(town.store.count("SELECT count(*) FROM leader WHERE lease_until > now()").await, 1, "it lapsed");
+    }
+    stop.cancel();
+    running.abort();
 }
 
 /// Takes one message, at most sixty in a row.

@@ -39,6 +39,8 @@ pub enum Blow {
     /// The broker closes a channel on which a message has waited for its acknowledgement for too long, which is a
     /// moment now. Counted are the channels that it closed.
     ConsumerTimeout,
+    /// Every second queue gives no answer, while the broker and the others do.
+    StallQueues,
     /// SIGKILL to PostgreSQL with all its processes, and a start with crash recovery.
     KillPostgres,
     /// Every connection of ours is ended.
@@ -67,6 +69,7 @@ pub const BROKER: &[Blow] = &[
     Blow::DiskAlarm,
     Blow::CloseConnections,
     Blow::ConsumerTimeout,
+    Blow::StallQueues,
 ];
 
 /// L4.
@@ -163,6 +166,7 @@ async fn deal(servers: &Servers, blow: Blow, node: usize) -> Result<u64, String>
         }
         Blow::CloseConnections => close_connections(servers).await?,
         Blow::ConsumerTimeout => return time_out_consumers(servers).await,
+        Blow::StallQueues => stall_queues(servers).await?,
         Blow::KillPostgres => drop(servers.script(&["kill-postgres"]).await?),
         Blow::TerminateAll => return terminate(servers, "true").await,
         Blow::TerminateCommitting => return catch_committing(servers).await,
@@ -207,6 +211,20 @@ async fn every_queue(servers: &Servers, does: &str) -> Result<(), String> {
     let all = format!(
         "[catch {does} || Q <- rabbit_amqqueue:list(<<\"/\">>), \
          binary:match(element(4, amqqueue:get_name(Q)), <<\"campaign-\">>) =:= {{0, 9}}], ok."
+    );
+    servers.eval(&all).await
+}
+
+/// For how many milliseconds queues stand still: longer than a publisher of the campaign waits for its confirm.
+const STALLED: u64 = 3_000;
+
+/// The processes of queues stop and go on in one evaluation, so that none stays stopped.
+async fn stall_queues(servers: &Servers) -> Result<(), String> {
+    let all = format!(
+        "L = [amqqueue:get_pid(Q) || Q <- rabbit_amqqueue:list(<<\"/\">>), \
+         binary:match(element(4, amqqueue:get_name(Q)), <<\"campaign-\">>) =:= {{0, 9}}, \
+         erlang:phash2(amqqueue:get_name(Q), 2) =:= 0], \
+         [catch sys:suspend(P, 1000) || P <- L], timer:sleep({STALLED}), [catch sys:resume(P, 1000) || P <- L], ok."
     );
     servers.eval(&all).await
 }

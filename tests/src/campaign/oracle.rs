@@ -48,7 +48,28 @@ pub async fn judge(ground: &Ground, plan: &Plan, inputs: &[Input]) -> Verdict {
     everywhere(ground).await?;
     dead_letters(ground).await?;
     for (queue, depth) in depths(ground).await.map_err(|error| format!("the oracle cannot look: {error}"))? {
-        must(depth == 0, || format!("{depth} messages are left on {queue}"))?;
+        if depth > 0 && ground.servers.struck {
+            stale(ground, &queue).await?;
+        } else {
+            must(depth == 0, || format!("{depth} messages are left on {queue}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A broker that is struck may lose an acknowledgement, and hand its message out again when nobody is left to drop
+/// it. Such a message names a job that has ended; one of a job that has not would be work that nobody does.
+async fn stale(ground: &Ground, queue: &str) -> Verdict {
+    let left = drained(ground, queue).await.map_err(|error| format!("the oracle cannot read {queue}: {error}"))?;
+    for message in left {
+        let job = message["job_id"].as_str().unwrap_or_default();
+        let state: Option<String> = sqlx::query_scalar("SELECT state FROM job WHERE id::text = $1")
+            .bind(job)
+            .fetch_optional(&ground.pool)
+            .await
+            .map_err(broken)?;
+        let ended = state.as_deref().is_some_and(|state| ["done", "dead", "cancelled"].contains(&state));
+        must(ended, || format!("{message} is left on {queue}, and its job is {state:?}"))?;
     }
     Ok(())
 }
@@ -354,31 +375,34 @@ async fn dead_letters(ground: &Ground) -> Verdict {
     Ok(())
 }
 
-/// Of which jobs there are copies on a queue of dead letters. They are taken from it: what was read before an answer
-/// went missing counts.
+/// Of which jobs there are copies on a queue of dead letters.
 async fn copies(ground: &Ground, queue: &str) -> lapin::Result<BTreeSet<String>> {
-    let (began, mut copies) = (Instant::now(), BTreeSet::new());
+    let messages = drained(ground, &ground.dead(queue)).await?;
+    Ok(messages.iter().map(|body| body["job_id"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+/// Takes all messages from a queue. What was read before an answer went missing counts.
+async fn drained(ground: &Ground, queue: &str) -> lapin::Result<Vec<Value>> {
+    let (began, mut messages) = (Instant::now(), Vec::new());
     loop {
-        match take_copies(ground, queue, &mut copies).await {
+        match take(ground, queue, &mut messages).await {
             Err(_) if began.elapsed() < BROKER_PATIENCE => tokio::time::sleep(BREATH).await,
             // A queue that was deleted and declared again under load may be left without a leader: RabbitMQ 3.10 then
             // takes and gives nothing on it. There, copies may be lost.
-            Err(_) if ground.servers.forgets => return Ok(copies),
-            answer => return answer.map(|()| copies),
+            Err(_) if ground.servers.forgets => return Ok(messages),
+            answer => return answer.map(|()| messages),
         }
     }
 }
 
-async fn take_copies(ground: &Ground, queue: &str, copies: &mut BTreeSet<String>) -> lapin::Result<()> {
+async fn take(ground: &Ground, queue: &str, messages: &mut Vec<Value>) -> lapin::Result<()> {
     let connection = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await?;
-    let name = ground.dead(queue);
     let passive = lapin::options::QueueDeclareOptions::durable().passive();
     let asked = connection.create_channel().await?;
-    if asked.queue_declare(name.as_str().into(), passive, lapin::types::FieldTable::default()).await.is_ok() {
+    if asked.queue_declare(queue.into(), passive, lapin::types::FieldTable::default()).await.is_ok() {
         let options = lapin::options::BasicGetOptions { no_ack: true };
-        while let Some(message) = asked.basic_get(name.as_str().into(), options).await? {
-            let body: Value = serde_json::from_slice(&message.delivery.data).unwrap_or_default();
-            copies.insert(body["job_id"].as_str().unwrap_or_default().to_owned());
+        while let Some(message) = asked.basic_get(queue.into(), options).await? {
+            messages.push(serde_json::from_slice(&message.delivery.data).unwrap_or_default());
         }
     }
     // All is read.
