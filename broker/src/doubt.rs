@@ -2,26 +2,57 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// The queues in doubt, by name, and of each whether somebody is trying it just now.
+use tokio::time::Instant;
+
+/// A queue is told of for so long after it was last found silent. Whoever does not publish to it any more does not
+/// learn that it answers again; whoever does tries more often than this.
+const TOLD_FOR: Duration = Duration::from_secs(60);
+
+/// A queue that gives no answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Silence {
+    /// The queue, for people.
+    pub place: String,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// The queues in doubt, by what people call them.
 #[derive(Debug, Default)]
-pub struct Doubts(Mutex<HashMap<String, bool>>);
+pub struct Doubts(Mutex<HashMap<String, Doubt>>);
+
+#[derive(Debug)]
+struct Doubt {
+    since: Instant,
+    last: Instant,
+    /// Somebody is trying it just now.
+    tried: bool,
+}
 
 impl Doubts {
     /// Leave to try; none for a queue in doubt that somebody else is trying.
     pub fn enter(&self, place: &str) -> Option<Standing<'_>> {
         let probes = match self.lock().get_mut(place) {
             None => false,
-            Some(tried) if *tried => return None,
-            Some(tried) => {
-                *tried = true;
+            Some(doubt) if doubt.tried => return None,
+            Some(doubt) => {
+                doubt.tried = true;
                 true
             }
         };
         Some(Standing { doubts: self, place: place.to_owned(), probes })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, bool>> {
+    /// Those that were found silent within the last minute.
+    pub fn silent(&self) -> Vec<Silence> {
+        let doubts = self.lock();
+        let told = doubts.iter().filter(|(_, doubt)| doubt.last.elapsed() < TOLD_FOR);
+        told.map(|(place, doubt)| Silence { place: place.clone(), since: doubt.since }).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Doubt>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -42,16 +73,19 @@ impl Standing<'_> {
 
     /// It gave no answer.
     pub fn doubt(self) {
-        self.doubts.lock().insert(self.place.clone(), false);
+        let now = Instant::now();
+        let mut doubts = self.doubts.lock();
+        let doubt = doubts.entry(self.place.clone()).or_insert(Doubt { since: now, last: now, tried: false });
+        (doubt.last, doubt.tried) = (now, false);
     }
 }
 
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
         if self.probes
-            && let Some(tried) = self.doubts.lock().get_mut(&self.place)
+            && let Some(doubt) = self.doubts.lock().get_mut(&self.place)
         {
-            *tried = false;
+            doubt.tried = false;
         }
     }
 }
@@ -88,6 +122,19 @@ mod tests {
         let doubts = Doubts::default();
         doubts.enter("a").unwrap().doubt();
         drop(doubts.enter("a").unwrap());
+        assert!(doubts.enter("a").is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silence_dates_from_its_beginning_and_is_forgotten_when_nobody_finds_it_again() {
+        let (doubts, begun) = (Doubts::default(), Instant::now());
+        doubts.enter("a").unwrap().doubt();
+        tokio::time::advance(TOLD_FOR / 2).await;
+        doubts.enter("a").unwrap().doubt();
+        tokio::time::advance(TOLD_FOR / 2).await;
+        assert_eq!(doubts.silent(), [Silence { place: "a".to_owned(), since: begun }]);
+        tokio::time::advance(TOLD_FOR).await;
+        assert_eq!(doubts.silent(), []);
         assert!(doubts.enter("a").is_some());
     }
 }

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use consumer::Kind;
 pub use consumer::{ConsumeOptions, Consumer, Delivery};
+pub use doubt::Silence;
 pub use error::BrokerError;
 pub use health::Health;
 pub use in_process::InProcess;
@@ -96,6 +97,16 @@ impl Broker {
             Self::RabbitMq(road) => road.health(),
             #[cfg(feature = "testing")]
             Self::Simulated(road) => road.health(),
+        }
+    }
+
+    /// Queues that gave no answer lately while the broker did: what is published to them waits.
+    pub fn silent(&self) -> Vec<Silence> {
+        match self {
+            Self::InProcess(_) => Vec::new(),
+            Self::RabbitMq(road) => road.silent(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => Vec::new(),
         }
     }
 

@@ -25,6 +25,8 @@ const OUTBOX_ROWS: &str = "gristmill_outbox_rows";
 const OUTBOX_AGE: &str = "gristmill_outbox_age_seconds";
 /// 1 when the broker can be used.
 const BROKER_UP: &str = "gristmill_broker_up";
+/// Queues that give no answer.
+const SILENT: &str = "gristmill_broker_silent_queues";
 /// 1 when the store answers.
 const STORE_UP: &str = "gristmill_store_up";
 
@@ -46,6 +48,7 @@ impl Gauges {
         describe_gauge!(OUTBOX_ROWS, "Committed groups of ids that are not published yet");
         describe_gauge!(OUTBOX_AGE, Unit::Seconds, "How long the oldest unpublished group has waited");
         describe_gauge!(BROKER_UP, "1 when messages can be published and consumed, else 0");
+        describe_gauge!(SILENT, "Queues of the broker that gave this process no answer within the last minute");
         describe_gauge!(STORE_UP, "1 when the store answers, else 0");
         Self::default()
     }
@@ -53,6 +56,7 @@ impl Gauges {
     /// Sets them anew when they are old.
     pub(crate) async fn refresh(&self, store: &StoreHandle, road: &Road) {
         gauge!(BROKER_UP).set(f64::from(u8::from(of_broker(road).ok)));
+        gauge!(SILENT).set(number(road.silent().len() as u64));
         let mut seen = self.0.lock().await;
         if seen.at.is_some_and(|at| at.elapsed() < AGE) {
             return;

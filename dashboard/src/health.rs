@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use gristmill_broker::Health as BrokerHealth;
+use gristmill_broker::{Health as BrokerHealth, Silence};
 use gristmill_jobs::road::Road;
 use gristmill_store::{StoreError, StoreHandle, Trouble};
 use serde::Serialize;
@@ -30,10 +30,10 @@ pub struct Part {
     pub name: String,
     /// Whether it can be used.
     pub ok: bool,
-    /// Why not.
+    /// Why not; or what is wrong although it can be used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Since when not, as far as this process knows.
+    /// Since when that is so, as far as this process knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
     /// What to do about it.
@@ -88,7 +88,7 @@ impl Sight {
 pub(crate) fn of_broker(road: &Road) -> Part {
     let name = road.broker().describe();
     match &*road.broker().health().borrow() {
-        BrokerHealth::Up => well(name),
+        BrokerHealth::Up => with_silent_queues(name, &road.silent()),
         BrokerHealth::Blocked { reason, since } => broken(
             name,
             format!("it takes no messages: {reason}"),
@@ -104,6 +104,22 @@ pub(crate) fn of_broker(road: &Road) -> Part {
             Some("see that the broker runs and that this machine may reach it; work comes from the store meanwhile"),
         ),
     }
+}
+
+/// The most queues that are named.
+const NAMED: usize = 5;
+
+/// A broker can be used while some of its queues give no answer: all but their jobs goes its way.
+fn with_silent_queues(name: String, silent: &[Silence]) -> Part {
+    let Some(first) = silent.first() else { return well(name) };
+    let mut places: Vec<String> = silent.iter().take(NAMED).map(|silence| silence.place.clone()).collect();
+    if silent.len() > NAMED {
+        places.push(format!("{} more", silent.len() - NAMED));
+    }
+    let reason = format!("it is there, but no answer comes from {}", places.join(", "));
+    let mend = "see whether these queues have a leader (`rabbitmq-queues quorum_status`); what was enqueued waits in the \
+                outbox, and work comes from the store";
+    Part { ok: true, ..broken(name, reason, first.since.into_std(), Some(mend)) }
 }
 
 fn well(name: String) -> Part {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use gristmill_broker::testing::{Namespace, PATIENCE, Proxy, Way};
 use gristmill_broker::{Broker, Settings};
 use gristmill_core::duration::Span;
+use gristmill_core::job::Lane;
 use gristmill_dashboard::{Health, Sight};
 use gristmill_jobs::road::Road;
 use gristmill_store::StoreHandle;
 use gristmill_store::postgres::PostgresStore;
-use gristmill_store::testing::{TestStore, eventually};
+use gristmill_store::testing::{self, TestStore, eventually};
 use std::sync::Arc;
 
 async fn road_in_process(store: &StoreHandle) -> Road {
@@ -72,4 +73,26 @@ async fn a_broker_that_takes_no_messages_is_not_ready_and_ready_again_when_it_do
     proxy.set(Way::Shut);
     let away = seen("away", &|health| !health.ready).await;
     assert!(away.broker.reason.is_some_and(|reason| reason.starts_with("it is away")), "{:?}", away.broker.since);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_gives_no_answer_is_named_while_the_rest_can_be_used() {
+    let (proxy, namespace) = (Proxy::start(Way::Open).await, Namespace::new(&["default"]));
+    let impatient = Settings { confirm_timeout: Span(Duration::from_secs(1)), ..namespace.settings_at(proxy.port) };
+    let broker = namespace.connect(&impatient).await;
+    let home = TestStore::postgres(true).await;
+    let (store, road, sight) = (home.handle(), Road::new(home.handle(), broker, 20_000), Sight::default());
+    proxy.silence(&namespace.lane("default", Lane::Normal));
+    let report = home.enqueue(&testing::jobs(3)).await.expect("enqueued");
+    assert_eq!(road.publish(&report.dispatched).await.published, 0);
+    let health = sight.look(&store, &road).await;
+    assert!(health.ready && health.broker.ok, "{health:?}");
+    let reason = health.broker.reason.unwrap_or_default();
+    assert!(reason.contains("no answer comes from the queue `default`"), "{reason}");
+    assert!(health.broker.since.is_some() && health.broker.mend.is_some_and(|mend| mend.contains("quorum_status")));
+
+    proxy.silence("");
+    let published = async || (road.publish(&report.dispatched).await.published == 3).then_some(());
+    tokio::time::timeout(PATIENCE, eventually("published", published)).await.expect("in time");
+    assert_eq!(sight.look(&store, &road).await.broker.reason, None);
 }

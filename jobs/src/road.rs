@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use gristmill_broker::doubt::Doubts;
-use gristmill_broker::{Broker, BrokerError};
+use gristmill_broker::{Broker, BrokerError, Silence};
 use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_store::{Dispatched, StoreHandle, crash};
 use tokio::sync::{Mutex, Notify, watch};
@@ -77,6 +77,14 @@ impl Road {
     /// wait until they find them in the store.
     pub fn queues(&self) -> watch::Receiver<BTreeSet<String>> {
         self.0.queues.subscribe()
+    }
+
+    /// Queues of the broker that gave this process no answer lately, the longest silence first.
+    pub fn silent(&self) -> Vec<Silence> {
+        let mut silent = self.0.broker.silent();
+        silent.extend(self.0.doubts.silent());
+        silent.sort_by_key(|silence| silence.since);
+        silent
     }
 
     /// Waits until this process has made work claimable. A hint, never the truth.
@@ -165,7 +173,7 @@ impl Road {
 
     /// A queue that is refused counts as empty: the publish finds out and says why.
     async fn depth(&self, queue: &str) -> Option<u64> {
-        let standing = self.0.doubts.enter(queue)?;
+        let standing = self.0.doubts.enter(&format!("the queue `{queue}`"))?;
         match self.0.broker.depth(queue).await {
             Err(BrokerError::Unavailable(reason)) => {
                 tracing::debug!(queue, reason, "the broker does not say how full a queue is");

@@ -21,6 +21,7 @@ use gristmill_core::dispatch::Dispatch;
 use gristmill_core::job::Lane;
 use tokio::sync::{OnceCell, watch};
 
+use crate::doubt::Silence;
 use crate::error::BrokerError;
 use crate::health::Health;
 use crate::settings::Settings;
@@ -71,6 +72,10 @@ impl RabbitMq {
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.0.target.board.subscribe()
+    }
+
+    pub(crate) fn silent(&self) -> Vec<Silence> {
+        self.0.publisher.silent()
     }
 
     pub(crate) async fn publish(&self, dispatches: &[Dispatch]) -> Result<Published, BrokerError> {

@@ -23,7 +23,7 @@ use super::board::Role;
 use super::declaring::Declared;
 use super::link::{Link, Live, Target};
 use crate::Published;
-use crate::doubt::{Doubts, Standing};
+use crate::doubt::{Doubts, Silence, Standing};
 use crate::error::BrokerError;
 use crate::health::Health;
 use crate::message::Message;
@@ -108,7 +108,9 @@ impl Publisher {
         let (route, channel) = match prepared.await {
             Ok(prepared) => prepared,
             Err(refusal) => {
-                doubt(standing, live);
+                if matches!(refusal, BrokerError::Unavailable(_)) {
+                    doubt(standing, live);
+                }
                 return (Vec::new(), Err(refusal));
             }
         };
@@ -132,6 +134,10 @@ impl Publisher {
             }
         }
         (tally.confirmed(rows), Ok(()))
+    }
+
+    pub(crate) fn silent(&self) -> Vec<Silence> {
+        self.doubts.silent()
     }
 
     pub(crate) async fn close(&self) {
