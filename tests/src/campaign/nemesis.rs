@@ -95,21 +95,26 @@ const NOTICED: Duration = Duration::from_secs(1);
 
 /// How often each blow was dealt.
 #[derive(Debug)]
-pub struct Blows(BTreeMap<Blow, AtomicU64>);
+pub struct Blows {
+    dealt: BTreeMap<Blow, AtomicU64>,
+    /// How often a queue had no leader when its nodes had come together again, and an election was held for it.
+    elections: AtomicU64,
+}
 
 impl Blows {
     /// None yet, of these.
     pub fn of(kinds: &[Blow]) -> Self {
-        Self(kinds.iter().map(|blow| (*blow, AtomicU64::new(0))).collect())
+        let dealt = kinds.iter().map(|blow| (*blow, AtomicU64::new(0))).collect();
+        Self { dealt, elections: AtomicU64::new(0) }
     }
 
     /// Whether each of them has been dealt so often.
     pub fn each(&self, wanted: u64) -> bool {
-        self.0.values().all(|times| times.load(Relaxed) >= wanted)
+        self.dealt.values().all(|times| times.load(Relaxed) >= wanted)
     }
 
     fn count(&self, blow: Blow, times: u64) {
-        if let Some(counted) = self.0.get(&blow) {
+        if let Some(counted) = self.dealt.get(&blow) {
             counted.fetch_add(times, Relaxed);
         }
     }
@@ -117,7 +122,12 @@ impl Blows {
 
 impl fmt::Display for Blows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> = self.0.iter().map(|(blow, times)| format!("{blow:?} {}", times.load(Relaxed))).collect();
+        let dealt = self.dealt.iter().map(|(blow, times)| format!("{blow:?} {}", times.load(Relaxed)));
+        let mut all: Vec<String> = dealt.collect();
+        match self.elections.load(Relaxed) {
+            0 => {}
+            held => all.push(format!("{held} elections held for queues without a leader")),
+        }
         f.write_str(&all.join(", "))
     }
 }
@@ -142,13 +152,13 @@ pub async fn rage(
         }
         // The harness itself is at rest meanwhile; the processes are not.
         let _quiet = servers.calm.write().await;
-        let times = deal(servers, *blow, 1 + round % 3).await.map_err(|wrong| format!("{blow:?}: {wrong}"))?;
+        let times = deal(servers, *blow, 1 + round % 3, blows).await.map_err(|wrong| format!("{blow:?}: {wrong}"))?;
         blows.count(*blow, times);
     }
     Ok(())
 }
 
-async fn deal(servers: &Servers, blow: Blow, node: usize) -> Result<u64, String> {
+async fn deal(servers: &Servers, blow: Blow, node: usize, blows: &Blows) -> Result<u64, String> {
     match blow {
         Blow::StopApp => {
             servers.eval("rabbit:stop().").await?;
@@ -181,21 +191,22 @@ async fn deal(servers: &Servers, blow: Blow, node: usize) -> Result<u64, String>
             servers.front()?.lead_to(vec![port]);
             servers.script(&["standby"]).await?;
         }
-        Blow::CutNode => part(servers, "cut-node", node).await?,
-        Blow::StallNode => part(servers, "stall-node", node).await?,
-        Blow::KillNode => part(servers, "kill-node", node).await?,
+        Blow::CutNode => part(servers, "cut-node", node, blows).await?,
+        Blow::StallNode => part(servers, "stall-node", node, blows).await?,
+        Blow::KillNode => part(servers, "kill-node", node, blows).await?,
     }
     Ok(1)
 }
 
 /// Takes a node away from the others, and gives it back. Whoever connects is led to the others after a moment.
-async fn part(servers: &Servers, command: &str, node: usize) -> Result<(), String> {
+async fn part(servers: &Servers, command: &str, node: usize, blows: &Blows) -> Result<(), String> {
     let (front, all) = (servers.front()?, servers.ports("amqp").await?);
     servers.script(&[command, &node.to_string()]).await?;
     tokio::time::sleep(NOTICED).await;
     front.lead_to(all.iter().enumerate().filter(|(number, _)| number + 1 != node).map(|(_, port)| *port).collect());
     tokio::time::sleep(PARTED).await;
-    servers.script(&["heal-nodes"]).await?;
+    let elections = servers.script(&["heal-nodes"]).await?;
+    blows.elections.fetch_add(elections.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(0), Relaxed);
     front.lead_to(all);
     Ok(())
 }
