@@ -81,7 +81,12 @@ impl Publisher {
             return Err(refusals.swap_remove(0));
         }
         for error in refusals {
-            tracing::error!(%error, "a queue cannot be published to; the others are");
+            if matches!(error, BrokerError::Unavailable(_)) {
+                // Said when it began, and by `/readyz` for as long as it lasts.
+                tracing::debug!(%error, "a queue gives no answer; the others are published to");
+            } else {
+                tracing::error!(%error, "a queue cannot be published to; the others are");
+            }
         }
         let (confirmed, unconfirmed) =
             dispatches.iter().map(|row| row.outbox).partition(|outbox| confirmed.contains(outbox));
