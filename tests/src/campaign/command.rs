@@ -145,7 +145,8 @@ async fn on_fleets(asked: &Asked) -> bool {
         }
     }
     if asked.names("disk") {
-        right &= told("L4 SQLite on a full disk", disk::runs(program(), asked.schedules.div_ceil(5), asked.seed).await);
+        let runs = asked.schedules.div_ceil(5).max(asked.blows.div_ceil(disk::TIMES));
+        right &= told("L4 SQLite on a full disk", disk::runs(program(), runs, asked.seed).await);
     }
     right
 }

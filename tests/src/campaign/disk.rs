@@ -15,7 +15,7 @@ use super::oracle_sqlite;
 use super::run::PATIENCE;
 
 /// How often the disk is filled in a run.
-const TIMES: u64 = 3;
+pub const TIMES: u64 = 3;
 
 /// So many runs, one after the other: `n runs …` when all was right.
 ///

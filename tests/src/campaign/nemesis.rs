@@ -85,7 +85,7 @@ pub const STANDBY: &[Blow] = &[Blow::Failover];
 pub const NODES: &[Blow] = &[Blow::CutNode, Blow::StallNode, Blow::KillNode];
 
 /// How long a node is parted from the others or stands still: longer than they take to notice.
-const PARTED: Duration = Duration::from_secs(8);
+const PARTED: Duration = Duration::from_secs(7);
 
 /// How long a disk is full.
 const FULL: Duration = Duration::from_secs(3);
