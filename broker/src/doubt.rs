@@ -71,12 +71,14 @@ impl Standing<'_> {
         self.doubts.lock().remove(&self.place);
     }
 
-    /// It gave no answer.
-    pub fn doubt(self) {
+    /// It gave no answer: whether that is news.
+    pub fn doubt(self) -> bool {
         let now = Instant::now();
         let mut doubts = self.doubts.lock();
+        let known = doubts.len();
         let doubt = doubts.entry(self.place.clone()).or_insert(Doubt { since: now, last: now, tried: false });
         (doubt.last, doubt.tried) = (now, false);
+        doubts.len() > known
     }
 }
 
@@ -106,11 +108,11 @@ mod tests {
     #[test]
     fn a_queue_in_doubt_is_tried_by_one_at_a_time_and_the_others_by_everybody() {
         let doubts = Doubts::default();
-        doubts.enter("a").unwrap().doubt();
+        assert!(doubts.enter("a").unwrap().doubt(), "it is news");
         let probe = doubts.enter("a").unwrap();
         assert!(doubts.enter("a").is_none());
         assert!(doubts.enter("b").is_some());
-        probe.doubt();
+        assert!(!probe.doubt(), "it was known");
         let probe = doubts.enter("a").expect("the next one may try");
         probe.trust();
         let (one, two) = (doubts.enter("a"), doubts.enter("a"));

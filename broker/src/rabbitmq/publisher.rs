@@ -133,9 +133,12 @@ impl Publisher {
             }
             // Dropping the channel closes it: what it still had pending is unknown, and stays so.
             Err(reason) => {
-                doubt(standing, live);
-                let queue = first.queue.as_str();
-                tracing::warn!(queue, lane = %first.lane, reason, "publishing broke off; the rest will be published again");
+                let (queue, lane) = (first.queue.as_str(), first.lane);
+                if doubt(standing, live) {
+                    tracing::warn!(queue, %lane, reason, "publishing broke off; the rest will be published again");
+                } else {
+                    tracing::debug!(queue, %lane, reason, "publishing broke off again");
+                }
             }
         }
         (tally.confirmed(rows), Ok(()))
@@ -207,11 +210,9 @@ impl Publisher {
     }
 }
 
-/// A lost connection says nothing about a queue.
-fn doubt(standing: Standing<'_>, live: &Live) {
-    if !live.gone.is_cancelled() {
-        standing.doubt();
-    }
+/// Whether it is news that the queue gives no answer. A lost connection says nothing about a queue.
+fn doubt(standing: Standing<'_>, live: &Live) -> bool {
+    !live.gone.is_cancelled() && standing.doubt()
 }
 
 /// Dispatches by the queue of the broker that they go to, each in the order given.
