@@ -21,7 +21,7 @@ pub struct Servers {
     pub template: String,
     /// Held for writing while a server is struck: the harness itself looks away then.
     pub calm: Arc<RwLock<()>>,
-    /// Whether queues may be emptied or deleted: then copies of dead jobs may be lost, which are copies only.
+    /// Whether queues may be emptied, deleted or lost: then copies of dead jobs may be lost, which are copies only.
     pub forgets: bool,
     /// Whether servers are struck: a process that has only just begun, or is about to end, may miss one of them then, and
     /// says so as it ends.
