@@ -1,5 +1,7 @@
 //! `gristmill limit`, limits of the configuration, and why a job is not running, from outside.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
@@ -8,18 +10,32 @@ use crate::place::Place;
 use crate::stopping::until;
 
 /// A process at work, ended with the test, and with it whatever it runs.
-struct Dev(Child);
+struct Dev {
+    child: Child,
+    said: PathBuf,
+}
 
 impl Dev {
     fn start(place: &Place) -> Self {
-        Self(place.command(&["dev"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started"))
+        let said = place.path().join("dev.log");
+        let log = File::create(&said).expect("a log");
+        let child = place.command(&["dev"]).stdout(Stdio::null()).stderr(log).spawn().expect("started");
+        Self { child, said }
+    }
+
+    /// Whether something has come about while it runs.
+    fn has(&mut self, come_about: impl FnOnce() -> bool) -> bool {
+        if let Some(status) = self.child.try_wait().expect("it is our child") {
+            panic!("it ended with {status}: {}", std::fs::read_to_string(&self.said).unwrap_or_default());
+        }
+        come_about()
     }
 }
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -100,13 +116,13 @@ fn limits_of_the_configuration_are_followed_and_hold_on_the_running_program() {
         |most: u32| format!("[limit.crm]\nqueues = [\"crm\"]\nconcurrency = {most}\n[queue.crm]\nfair = true\n");
     place.write("config.toml", &limit(1));
     place.expect(0, &["check"]);
-    let _dev = Dev::start(&place);
+    let mut dev = Dev::start(&place);
     let listed = |most: u32| {
         let output = place.run(&["limit", "list", "--json"]);
         let list: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         list[0]["spec"]["concurrency"] == most && list[0]["origin"] == "file"
     };
-    until("the limit is in the store", || listed(1));
+    until("the limit is in the store", || dev.has(|| listed(1)));
     // Each runs until the test says so.
     let script = "n=0; while [ ! -e go ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n+1)); done";
     let payload = serde_json::json!({ "command": ["sh", "-c", script], "dir": place.path() }).to_string();
@@ -119,7 +135,7 @@ fn limits_of_the_configuration_are_followed_and_hold_on_the_running_program() {
     place.expect(5, &["limit", "set", "crm", "--queue", "crm", "--concurrency", "9"]);
     place.expect(5, &["limit", "drop", "crm"]);
     place.write("config.toml", &limit(2));
-    until("the changed limit is in the store", || listed(2));
+    until("the changed limit is in the store", || dev.has(|| listed(2)));
     until("the second runs", || job(&place, &ids[1])["state"] == "running");
     assert_eq!(job(&place, &ids[2])["state"], "queued");
     place.write("go", "");

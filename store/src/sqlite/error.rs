@@ -54,6 +54,11 @@ pub(super) fn sink(error: sqlx::Error) -> StoreError {
     }
 }
 
+/// Whether somebody else holds a lock that is needed.
+pub(super) fn busy(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| matches!(code & 0xff, BUSY | LOCKED))
+}
+
 fn code(error: &sqlx::Error) -> Option<u32> {
     error.as_database_error()?.code()?.parse().ok()
 }

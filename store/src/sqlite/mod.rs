@@ -17,6 +17,7 @@ mod limits;
 mod lock;
 mod managed;
 mod mend;
+mod opening;
 mod poison;
 mod reconcile;
 mod redrive;
@@ -42,7 +43,7 @@ use gristmill_core::Instant;
 use gristmill_core::chunk::SourceStamp;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{Notify, watch};
 
@@ -101,11 +102,7 @@ impl SqliteStore {
             .busy_timeout(BUSY)
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
-        // The log's mode is a property of the file and is set once, before there are connections that it could
-        // be refused to.
-        let mut first =
-            options.clone().journal_mode(SqliteJournalMode::Wal).connect().await.map_err(error::database)?;
-        first.ping().await.map_err(error::database)?;
+        let first = opening::first(&options, BUSY).await?;
         let wait = settings.acquire_timeout.0;
         let writer = SqlitePoolOptions::new()
             .max_connections(1)

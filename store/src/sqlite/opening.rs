@@ -1,0 +1,55 @@
+//! The first connection to the file, which sets the mode of its log.
+
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+use sqlx::{ConnectOptions, Connection};
+use tokio::time::Instant;
+
+use super::error;
+use crate::error::Result;
+
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// Connects, and sees to it that the file has a write-ahead log. The mode is a property of the file and is set once,
+/// before there are connections that it could be refused to.
+///
+/// Where several programs do so at once on a new file, SQLite refuses all but one of them without waiting, whatever its
+/// timeout: each holds a lock that the others would have to give up. They try again, `patience` long.
+pub(super) async fn first(options: &SqliteConnectOptions, patience: Duration) -> Result<SqliteConnection> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match with_log(options).await {
+            Err(refusal) if error::busy(&refusal) && Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            opened => return opened.map_err(error::database),
+        }
+    }
+}
+
+async fn with_log(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
+    let mut connection = options.clone().journal_mode(SqliteJournalMode::Wal).connect().await?;
+    connection.ping().await?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::settings::Settings;
+    use crate::sqlite::SqliteStore;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+    async fn a_new_file_that_many_open_at_once_is_opened_by_all_of_them() {
+        for round in 0..40 {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("store.db");
+            let opening = (0..16).map(|_| {
+                let path = path.clone();
+                tokio::spawn(async move { SqliteStore::connect(&path, &Settings::default(), false).await.map(drop) })
+            });
+            for opened in futures::future::join_all(opening).await {
+                opened.expect("no panic").unwrap_or_else(|error| panic!("in round {round}: {error}"));
+            }
+        }
+    }
+}
