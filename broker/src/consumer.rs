@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use lapin::BasicProperties;
 
 use crate::in_process::Hints;
 use crate::message::{Message, Poison};
-use crate::rabbitmq::{self, Settle, Taking, headers};
+use crate::rabbitmq::{self, Settle, Subscription, headers};
 #[cfg(feature = "testing")]
 use crate::testing::simulated;
 
 /// What a [`Consumer`] takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumeOptions {
-    /// The queues, each with its three lanes. In-process, none means all.
+    /// The queues, each with its three priorities. In-process, none means all.
     pub queues: Vec<String>,
-    /// The most messages of one lane of one queue that are here and not acknowledged yet: 1 to
+    /// The most messages of one priority of one queue that are here and not acknowledged yet: 1 to
     /// 65,535. It bounds the memory, too, since what is here waits in a buffer.
     pub prefetch: u16,
 }
@@ -30,8 +30,8 @@ pub struct Delivery {
     /// The queue that it came through, as it was asked for; of a returned one, the queue that it
     /// names, and nothing when it cannot be read.
     pub queue: String,
-    /// The lane that it came through.
-    pub lane: Lane,
+    /// The priority that it came through.
+    pub priority: Priority,
     /// Whether the broker has handed it out before. A hint, never a count.
     pub redelivered: bool,
     /// The message itself, unless it is poison, which has its own.
@@ -81,14 +81,14 @@ pub struct Consumer(pub(crate) Kind);
 #[derive(Debug)]
 pub(crate) enum Kind {
     InProcess(Hints),
-    RabbitMq(Taking),
+    RabbitMq(Subscription),
     #[cfg(feature = "testing")]
-    Simulated(simulated::Taking),
+    Simulated(simulated::Subscription),
 }
 
 impl Consumer {
-    /// Whatever is there, at most `max`; waits for the first one at most `wait`. Urgent lanes come
-    /// first, but never alone, so that the low lane does not starve.
+    /// Whatever is there, at most `max`; waits for the first one at most `wait`. Urgent priorities come
+    /// first, but never alone, so that the low priority does not starve.
     ///
     /// In-process, and while the broker is away, the answer is empty. In-process it comes early
     /// when something has become claimable: then ask the store.
@@ -99,9 +99,9 @@ impl Consumer {
                 hints.wait(wait).await;
                 Vec::new()
             }
-            Kind::RabbitMq(taking) => taking.next(max, wait).await,
+            Kind::RabbitMq(subscription) => subscription.next(max, wait).await,
             #[cfg(feature = "testing")]
-            Kind::Simulated(taking) => taking.next(max, wait).await,
+            Kind::Simulated(subscription) => subscription.next(max, wait).await,
         }
     }
 
@@ -109,9 +109,9 @@ impl Consumer {
     pub fn set_queues(&self, queues: &[String]) {
         match &self.0 {
             Kind::InProcess(hints) => hints.set_queues(queues),
-            Kind::RabbitMq(taking) => taking.set_queues(queues),
+            Kind::RabbitMq(subscription) => subscription.set_queues(queues),
             #[cfg(feature = "testing")]
-            Kind::Simulated(taking) => taking.set_queues(queues),
+            Kind::Simulated(subscription) => subscription.set_queues(queues),
         }
     }
 
@@ -120,9 +120,9 @@ impl Consumer {
     pub async fn ack(&self, deliveries: Vec<Delivery>) {
         match &self.0 {
             Kind::InProcess(_) => drop(deliveries),
-            Kind::RabbitMq(taking) => taking.settle(deliveries, Settle::Ack).await,
+            Kind::RabbitMq(subscription) => subscription.settle(deliveries, Settle::Ack).await,
             #[cfg(feature = "testing")]
-            Kind::Simulated(taking) => taking.ack(deliveries).await,
+            Kind::Simulated(subscription) => subscription.ack(deliveries).await,
         }
     }
 
@@ -130,9 +130,9 @@ impl Consumer {
     pub async fn requeue(&self, deliveries: Vec<Delivery>) {
         match &self.0 {
             Kind::InProcess(_) => drop(deliveries),
-            Kind::RabbitMq(taking) => taking.settle(deliveries, Settle::Requeue).await,
+            Kind::RabbitMq(subscription) => subscription.settle(deliveries, Settle::Requeue).await,
             #[cfg(feature = "testing")]
-            Kind::Simulated(taking) => taking.requeue(deliveries).await,
+            Kind::Simulated(subscription) => subscription.requeue(deliveries).await,
         }
     }
 
@@ -141,9 +141,9 @@ impl Consumer {
     pub async fn stop(self) {
         match self.0 {
             Kind::InProcess(_) => {}
-            Kind::RabbitMq(taking) => taking.stop().await,
+            Kind::RabbitMq(subscription) => subscription.stop().await,
             #[cfg(feature = "testing")]
-            Kind::Simulated(taking) => taking.stop().await,
+            Kind::Simulated(subscription) => subscription.stop().await,
         }
     }
 }

@@ -98,13 +98,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gristmill_core::job::Lane;
+    use gristmill_core::job::Priority;
     use tokio::time::Instant;
 
     const LONG: Duration = Duration::from_secs(3600);
 
     fn dispatch(queue: &str, purpose: Purpose) -> Dispatch {
-        Dispatch { outbox: 1, queue: queue.to_owned(), lane: Lane::Normal, purpose, jobs: Vec::new() }
+        Dispatch { outbox: 1, queue: queue.to_owned(), priority: Priority::Normal, purpose, jobs: Vec::new() }
     }
 
     /// With a paused clock an hour passes at once, but only if nothing else can happen.
@@ -116,18 +116,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hint_that_comes_before_the_wait_is_not_lost() {
-        let road = InProcess::default();
-        let hints = road.consume(&["mail".to_owned()]);
-        road.publish(&[dispatch("mail", Purpose::Dispatch)]);
+        let connection = InProcess::default();
+        let hints = connection.consume(&["mail".to_owned()]);
+        connection.publish(&[dispatch("mail", Purpose::Dispatch)]);
         assert!(is_woken(&hints).await);
         assert!(!is_woken(&hints).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_those_who_serve_the_queue_are_woken() {
-        let road = InProcess::default();
-        let (mail, all) = (road.consume(&["mail".to_owned()]), road.consume(&[]));
-        road.publish(&[dispatch("chunks", Purpose::Dispatch)]);
+        let connection = InProcess::default();
+        let (mail, all) = (connection.consume(&["mail".to_owned()]), connection.consume(&[]));
+        connection.publish(&[dispatch("chunks", Purpose::Dispatch)]);
         assert!(is_woken(&all).await);
         assert!(!is_woken(&mail).await);
         mail.set_queues(&["chunks".to_owned()]);
@@ -136,9 +136,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_dead_letter_wakes_nobody() {
-        let road = InProcess::default();
-        let all = road.consume(&[]);
-        road.publish(&[dispatch("mail", Purpose::DeadLetter)]);
+        let connection = InProcess::default();
+        let all = connection.consume(&[]);
+        connection.publish(&[dispatch("mail", Purpose::DeadLetter)]);
         assert!(!is_woken(&all).await);
     }
 }

@@ -4,17 +4,17 @@
 //! late, and the outcome is the same, because only the store's guarded transitions decide.
 //!
 //! * [`Broker`]: RabbitMQ, or in-process, where the store itself is asked and only hints travel.
-//! * [`Consumer`]: takes messages, in micro-batches, urgent lanes first.
+//! * [`Consumer`]: takes messages, in micro-batches, urgent priorities first.
 //! * [`message`]: the wire format.
 //! * [`rabbitmq`]: topology, publishing with confirms, consuming, reconnecting.
 
+pub mod circuit_breaker;
 pub mod consumer;
-pub mod doubt;
 pub mod error;
+pub mod failpoint;
 pub mod health;
 mod in_process;
 pub mod message;
-pub mod passage;
 pub mod rabbitmq;
 pub mod settings;
 #[cfg(feature = "testing")]
@@ -23,9 +23,9 @@ pub mod testing;
 use gristmill_core::dispatch::Dispatch;
 use tokio::sync::watch;
 
+pub use circuit_breaker::UnresponsiveQueue;
 use consumer::Kind;
 pub use consumer::{ConsumeOptions, Consumer, Delivery};
-pub use doubt::Silence;
 pub use error::BrokerError;
 pub use health::Health;
 pub use in_process::InProcess;
@@ -42,7 +42,7 @@ pub enum Broker {
     RabbitMq(RabbitMq),
     /// Messages without a network, for simulations.
     #[cfg(feature = "testing")]
-    Simulated(testing::simulated::Road),
+    Simulated(testing::simulated::Connection),
 }
 
 /// What became of the outbox rows that were published.
@@ -74,7 +74,7 @@ impl Broker {
     pub fn describe(&self) -> String {
         match self {
             Self::InProcess(_) => "in-process".to_owned(),
-            Self::RabbitMq(road) => road.describe(),
+            Self::RabbitMq(connection) => connection.describe(),
             #[cfg(feature = "testing")]
             Self::Simulated(_) => "simulated".to_owned(),
         }
@@ -93,18 +93,18 @@ impl Broker {
     /// Its state, and every change of it.
     pub fn health(&self) -> watch::Receiver<Health> {
         match self {
-            Self::InProcess(road) => road.health(),
-            Self::RabbitMq(road) => road.health(),
+            Self::InProcess(connection) => connection.health(),
+            Self::RabbitMq(connection) => connection.health(),
             #[cfg(feature = "testing")]
-            Self::Simulated(road) => road.health(),
+            Self::Simulated(connection) => connection.health(),
         }
     }
 
     /// Queues that gave no answer lately while the broker did: what is published to them waits.
-    pub fn silent(&self) -> Vec<Silence> {
+    pub fn unresponsive(&self) -> Vec<UnresponsiveQueue> {
         match self {
             Self::InProcess(_) => Vec::new(),
-            Self::RabbitMq(road) => road.silent(),
+            Self::RabbitMq(connection) => connection.unresponsive(),
             #[cfg(feature = "testing")]
             Self::Simulated(_) => Vec::new(),
         }
@@ -117,18 +117,18 @@ impl Broker {
     /// When nothing at all could be published: then every row is unconfirmed.
     pub async fn publish(&self, dispatches: &[Dispatch]) -> Result<Published, BrokerError> {
         match self {
-            Self::InProcess(road) => {
-                road.publish(dispatches);
+            Self::InProcess(connection) => {
+                connection.publish(dispatches);
                 let confirmed = dispatches.iter().map(|dispatch| dispatch.outbox).collect();
                 Ok(Published { confirmed, unconfirmed: Vec::new() })
             }
-            Self::RabbitMq(road) => road.publish(dispatches).await,
+            Self::RabbitMq(connection) => connection.publish(dispatches).await,
             #[cfg(feature = "testing")]
-            Self::Simulated(road) => road.publish(dispatches).await,
+            Self::Simulated(connection) => connection.publish(dispatches).await,
         }
     }
 
-    /// How many messages wait in the queue's three lanes and were handed to nobody; nothing when no
+    /// How many messages wait in the queue's three priorities and were handed to nobody; nothing when no
     /// ids travel.
     ///
     /// # Errors
@@ -140,9 +140,9 @@ impl Broker {
                 let _ = queue;
                 Ok(None)
             }
-            Self::RabbitMq(road) => road.depth(queue).await.map(Some),
+            Self::RabbitMq(connection) => connection.depth(queue).await.map(Some),
             #[cfg(feature = "testing")]
-            Self::Simulated(road) => road.depth(queue).await.map(Some),
+            Self::Simulated(connection) => connection.depth(queue).await.map(Some),
         }
     }
 
@@ -153,10 +153,12 @@ impl Broker {
     /// When the broker refuses for good. One that is away is no error: messages come when it is back.
     pub async fn consume(&self, options: ConsumeOptions) -> Result<Consumer, BrokerError> {
         match self {
-            Self::InProcess(road) => Ok(Consumer(Kind::InProcess(road.consume(&options.queues)))),
-            Self::RabbitMq(road) => road.consume(&options).await.map(|taking| Consumer(Kind::RabbitMq(taking))),
+            Self::InProcess(connection) => Ok(Consumer(Kind::InProcess(connection.consume(&options.queues)))),
+            Self::RabbitMq(connection) => {
+                connection.consume(&options).await.map(|subscription| Consumer(Kind::RabbitMq(subscription)))
+            }
             #[cfg(feature = "testing")]
-            Self::Simulated(road) => Ok(Consumer(Kind::Simulated(road.consume(&options)))),
+            Self::Simulated(connection) => Ok(Consumer(Kind::Simulated(connection.consume(&options)))),
         }
     }
 
@@ -169,15 +171,15 @@ impl Broker {
     /// As [`Broker::consume`].
     pub async fn consume_returned(&self, prefetch: u16) -> Result<Consumer, BrokerError> {
         match self {
-            Self::InProcess(road) => {
+            Self::InProcess(connection) => {
                 let _ = prefetch;
-                Ok(Consumer(Kind::InProcess(road.deaf())))
+                Ok(Consumer(Kind::InProcess(connection.deaf())))
             }
-            Self::RabbitMq(road) => {
-                road.consume_returned(prefetch).await.map(|taking| Consumer(Kind::RabbitMq(taking)))
+            Self::RabbitMq(connection) => {
+                connection.consume_returned(prefetch).await.map(|subscription| Consumer(Kind::RabbitMq(subscription)))
             }
             #[cfg(feature = "testing")]
-            Self::Simulated(road) => Ok(Consumer(Kind::Simulated(road.consume_returned(prefetch)))),
+            Self::Simulated(connection) => Ok(Consumer(Kind::Simulated(connection.consume_returned(prefetch)))),
         }
     }
 
@@ -185,7 +187,7 @@ impl Broker {
     pub async fn close(&self) {
         match self {
             Self::InProcess(_) => {}
-            Self::RabbitMq(road) => road.close().await,
+            Self::RabbitMq(connection) => connection.close().await,
             #[cfg(feature = "testing")]
             Self::Simulated(_) => {}
         }

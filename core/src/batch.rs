@@ -103,14 +103,14 @@ impl Counts {
 
 /// How many items of a batch may be quarantined before it halts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Tolerate {
+pub enum FailureBudget {
     /// So many.
     Count(u64),
     /// So many in a hundred of the input.
     Percent(f64),
 }
 
-impl Default for Tolerate {
+impl Default for FailureBudget {
     /// None at all.
     fn default() -> Self {
         Self::Count(0)
@@ -124,7 +124,7 @@ impl Default for Tolerate {
 )]
 pub struct BadTolerate(pub String);
 
-impl FromStr for Tolerate {
+impl FromStr for FailureBudget {
     type Err = BadTolerate;
 
     fn from_str(text: &str) -> Result<Self, BadTolerate> {
@@ -139,7 +139,7 @@ impl FromStr for Tolerate {
     }
 }
 
-impl fmt::Display for Tolerate {
+impl fmt::Display for FailureBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(count) => write!(f, "{count}"),
@@ -148,13 +148,13 @@ impl fmt::Display for Tolerate {
     }
 }
 
-impl Serialize for Tolerate {
+impl Serialize for FailureBudget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Tolerate {
+impl<'de> Deserialize<'de> for FailureBudget {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -169,7 +169,7 @@ impl<'de> Deserialize<'de> for Tolerate {
     }
 }
 
-impl Tolerate {
+impl FailureBudget {
     /// Whether so many quarantined items are over the budget, as far as can be known now.
     ///
     /// A percentage is judged early only when it cannot recover: against the whole input, once that is known. Of an
@@ -195,31 +195,31 @@ mod tests {
 
     #[test]
     fn a_budget_is_exceeded_by_one_more_than_it_says() {
-        let count: Tolerate = "2".parse().expect("a count");
+        let count: FailureBudget = "2".parse().expect("a count");
         assert!(!count.exceeded_by(&counts(10, 2), false));
         assert!(count.exceeded_by(&counts(10, 3), false));
-        let percent: Tolerate = "25%".parse().expect("a percentage");
+        let percent: FailureBudget = "25%".parse().expect("a percentage");
         assert!(!percent.exceeded_by(&counts(100, 25), true));
         assert!(percent.exceeded_by(&counts(100, 26), true));
     }
 
     #[test]
     fn a_percentage_waits_until_the_input_is_known() {
-        let percent = Tolerate::Percent(1.0);
+        let percent = FailureBudget::Percent(1.0);
         assert!(!percent.exceeded_by(&counts(10, 9), false));
         assert!(percent.exceeded_by(&counts(10, 9), true));
     }
 
     #[test]
     fn no_percent_at_all_need_not_wait() {
-        assert!(Tolerate::Percent(0.0).exceeded_by(&counts(10, 1), false));
-        assert!(!Tolerate::Percent(0.0).exceeded_by(&counts(10, 0), true));
+        assert!(FailureBudget::Percent(0.0).exceeded_by(&counts(10, 1), false));
+        assert!(!FailureBudget::Percent(0.0).exceeded_by(&counts(10, 0), true));
     }
 
     #[test]
     fn a_budget_that_makes_no_sense_is_refused_with_an_example() {
         for text in ["", "-1", "101%", "a few", "%"] {
-            let error = text.parse::<Tolerate>().expect_err(text).to_string();
+            let error = text.parse::<FailureBudget>().expect_err(text).to_string();
             assert!(error.contains("2.5%"), "{error}");
         }
     }

@@ -63,7 +63,7 @@ impl ChunkPayload {
 pub enum Slice {
     /// Bytes `from..to` of a file, after decompression (for a compressed file, of its spooled copy).
     Bytes {
-        /// Which of the source's files, counted from 0 in the order of [`SourceStamp::files`].
+        /// Which of the source's files, counted from 0 in the order of [`SourceFingerprint::files`].
         file: u32,
         /// The first byte.
         from: u64,
@@ -97,22 +97,22 @@ pub enum Slice {
 
 /// What the source looked like when it was planned. A chunk that finds it changed is an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceStamp {
+pub struct SourceFingerprint {
     /// The files in the order in which they are read. Empty for a SQL source and for inline items.
-    pub files: Vec<FileStamp>,
+    pub files: Vec<FileFingerprint>,
 }
 
 /// What the name of a finished copy of an input ends with, after a dot.
 pub const COPY_ENDING: &str = "spool";
 
-impl SourceStamp {
+impl SourceFingerprint {
     /// Whether any of its files is a copy that was made for the batch.
     pub fn has_copies(&self) -> bool {
-        self.files.iter().any(FileStamp::is_copy)
+        self.files.iter().any(FileFingerprint::is_copy)
     }
 }
 
-impl FileStamp {
+impl FileFingerprint {
     /// Whether it is a copy that was made for the batch: its name is an id, and not what the user called it.
     pub fn is_copy(&self) -> bool {
         let last = |path: &str| path.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
@@ -124,7 +124,7 @@ impl FileStamp {
 
 /// What one file looked like when it was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileStamp {
+pub struct FileFingerprint {
     /// Absolute path of the bytes to read: the file itself, or the spooled copy of what was
     /// compressed or came from standard input.
     pub path: String,
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_told_from_a_file_of_the_users_own() {
-        let stamp = |path: &str, name: &str| FileStamp {
+        let fingerprint = |path: &str, name: &str| FileFingerprint {
             path: path.to_owned(),
             name: name.to_owned(),
             bytes: 0,
@@ -243,10 +243,10 @@ mod tests {
             columns: Vec::new(),
         };
         let id = uuid::Uuid::from_u128(5);
-        assert!(stamp(&format!("/a/{id}.spool"), "standard input").is_copy());
-        assert!(stamp(&format!("/a/{id}.spool"), "data/orders.csv.gz").is_copy());
-        assert!(!stamp(&format!("/a/{id}.spool"), &format!("data/{id}.spool")).is_copy());
-        assert!(!stamp("/a/orders.spool", "x").is_copy());
-        assert!(!stamp("/a/orders.csv", "orders.csv").is_copy());
+        assert!(fingerprint(&format!("/a/{id}.spool"), "standard input").is_copy());
+        assert!(fingerprint(&format!("/a/{id}.spool"), "data/orders.csv.gz").is_copy());
+        assert!(!fingerprint(&format!("/a/{id}.spool"), &format!("data/{id}.spool")).is_copy());
+        assert!(!fingerprint("/a/orders.spool", "x").is_copy());
+        assert!(!fingerprint("/a/orders.csv", "orders.csv").is_copy());
     }
 }

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::AggregateSpec;
-use crate::batch::Tolerate;
+use crate::batch::FailureBudget;
 use crate::duration::Span;
-use crate::job::{DEFAULT_QUEUE, Lane};
+use crate::job::{DEFAULT_QUEUE, Priority};
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
 
@@ -29,14 +29,14 @@ pub struct BatchDefinition {
     #[serde(default = "default_chunk")]
     pub chunk: u64,
     /// How many items may be quarantined before the batch halts.
-    #[serde(default)]
-    pub tolerate: Tolerate,
+    #[serde(default, alias = "tolerate")]
+    pub failure_budget: FailureBudget,
     /// The queue of its chunks.
     #[serde(default = "default_queue")]
     pub queue: String,
-    /// The lane of its chunks.
-    #[serde(default)]
-    pub lane: Lane,
+    /// The priority of its chunks.
+    #[serde(default, alias = "lane")]
+    pub priority: Priority,
     /// The key of its chunks: whose turn and limit they fall under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -456,25 +456,25 @@ pub struct SqlOutput {
 pub struct Callbacks {
     /// The first item of a generation was set aside, or its first chunk died.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub first_failure: Vec<Effect>,
+    pub first_failure: Vec<Callback>,
     /// The batch had not ended `late_after` its creation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub late: Vec<Effect>,
+    pub late: Vec<Callback>,
     /// The batch completed within its budget.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub success: Vec<Effect>,
+    pub success: Vec<Callback>,
     /// The batch ended, either way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub settled: Vec<Effect>,
+    pub settled: Vec<Callback>,
     /// The batch exceeded its budget.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub halted: Vec<Effect>,
+    pub halted: Vec<Callback>,
 }
 
 /// One thing that is sent: exactly one of the two.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Effect {
+pub struct Callback {
     /// An email.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<EmailEffect>,

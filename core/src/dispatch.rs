@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::JobId;
-use crate::job::Lane;
+use crate::job::Priority;
 
 /// Ids that have been committed as claimable and may now be put on the road.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub struct Dispatch {
     pub outbox: i64,
     /// The queue.
     pub queue: String,
-    /// The lane.
-    pub lane: Lane,
+    /// The priority.
+    pub priority: Priority,
     /// What the ids are for.
     pub purpose: Purpose,
     /// The jobs.

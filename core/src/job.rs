@@ -94,10 +94,10 @@ impl FromStr for JobState {
     }
 }
 
-/// Which of a queue's three lanes a job takes. Lanes stand in for priorities.
+/// Which of a queue's three priorities a job takes. Priorities stand in for priorities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Lane {
+pub enum Priority {
     /// Before everything else.
     High,
     /// The usual one.
@@ -107,8 +107,8 @@ pub enum Lane {
     Low,
 }
 
-impl Lane {
-    /// Every lane, the most urgent first.
+impl Priority {
+    /// Every priority, the most urgent first.
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 
     /// The word for it.
@@ -129,25 +129,25 @@ impl Lane {
         }
     }
 
-    /// The lane of a rank, if there is one.
+    /// The priority of a rank, if there is one.
     pub fn from_rank(rank: i16) -> Option<Self> {
-        Self::ALL.into_iter().find(|lane| lane.rank() == rank)
+        Self::ALL.into_iter().find(|priority| priority.rank() == rank)
     }
 }
 
-impl fmt::Display for Lane {
+impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl FromStr for Lane {
+impl FromStr for Priority {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
         Self::ALL
             .into_iter()
-            .find(|lane| lane.as_str() == text)
+            .find(|priority| priority.as_str() == text)
             .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
     }
 }
@@ -167,8 +167,8 @@ pub struct NewJob {
     pub tenant: String,
     /// Where it waits.
     pub queue: String,
-    /// In which lane.
-    pub lane: Lane,
+    /// With which priority.
+    pub priority: Priority,
     /// Whose turn and limit it falls under, such as a customer: at most [`crate::limit::KEY_BYTES_MAX`] bytes.
     pub key: Option<String>,
     /// What it does.
@@ -210,14 +210,14 @@ pub enum RunAt {
 }
 
 impl NewJob {
-    /// A job of a kind with everything else at its default: queue `default`, normal lane, now,
+    /// A job of a kind with everything else at its default: queue `default`, normal priority, now,
     /// 5 attempts, 15 minutes for each, exponential waits.
     pub fn new(id: JobId, kind: impl Into<String>, payload: Value) -> Self {
         Self {
             id,
             tenant: crate::id::DEFAULT_TENANT.to_owned(),
             queue: DEFAULT_QUEUE.to_owned(),
-            lane: Lane::Normal,
+            priority: Priority::Normal,
             key: None,
             kind: kind.into(),
             version: 1,
@@ -261,8 +261,8 @@ pub struct ClaimedJob {
     pub tenant: String,
     /// Where it waited.
     pub queue: String,
-    /// In which lane.
-    pub lane: Lane,
+    /// With which priority.
+    pub priority: Priority,
     /// Whose turn and limit it falls under.
     pub key: Option<String>,
     /// What it does.

@@ -17,7 +17,7 @@
 //! * [`split`]: what becomes of a chunk whose worker died.
 //! * [`retry`]: how long to wait before the next attempt.
 //! * [`mend`]: how a quarantined item is changed before it is redriven.
-//! * [`effect`]: what a batch tells, to whom, and when.
+//! * [`callback`]: what a batch tells, to whom, and when.
 //! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many may run at once or begin in a time, and whose turn it is.
@@ -25,17 +25,16 @@
 
 pub mod aggregate;
 pub mod batch;
+pub mod callback;
 pub mod chunk;
 pub mod definition;
 pub mod dispatch;
 pub mod duration;
-pub mod effect;
 pub mod id;
 pub mod inline;
+pub mod item_patch;
 pub mod job;
 pub mod limit;
-pub mod mend;
-pub mod plan;
 pub mod retry;
 pub mod schedule;
 pub mod settle;

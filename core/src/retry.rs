@@ -40,10 +40,10 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The wait after the failure of the given attempt (counted from 1).
     ///
-    /// `dice` is a uniform draw from 0 to 1 and only matters to the exponential policy.
-    pub fn wait(&self, attempt: u32, dice: f64) -> Duration {
+    /// `random` is a uniform draw from 0 to 1 and only matters to the exponential policy.
+    pub fn wait(&self, attempt: u32, random: f64) -> Duration {
         match self {
-            Self::Exponential { base, cap } => curve(base.0, cap.0, attempt).mul_f64(dice.clamp(0.0, 1.0)),
+            Self::Exponential { base, cap } => curve(base.0, cap.0, attempt).mul_f64(random.clamp(0.0, 1.0)),
             Self::Fixed(span) => span.0,
             Self::List(waits) => {
                 let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -76,8 +76,8 @@ fn curve(base: Duration, cap: Duration, attempt: u32) -> Duration {
 mod tests {
     use super::*;
 
-    fn seconds(policy: &RetryPolicy, dice: f64) -> Vec<u64> {
-        (1..=6).map(|attempt| policy.wait(attempt, dice).as_secs()).collect()
+    fn seconds(policy: &RetryPolicy, random: f64) -> Vec<u64> {
+        (1..=6).map(|attempt| policy.wait(attempt, random).as_secs()).collect()
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub enum Verdict {
     /// State `dead`.
     Dead,
     /// Nothing is written: the store has closed the attempt already.
-    Gone,
+    Revoked,
 }
 
 /// The longest wait that another side's `Retry-After` can ask for: a day.
@@ -105,25 +105,25 @@ pub fn snoozed(wait: Duration, snoozes: u32, most: u32) -> Ending {
 
 /// Decides what becomes of a job whose attempt has just ended.
 ///
-/// `attempt` counts from 1, snoozed ones left out of it and of `max_attempts`; `dice` is a uniform draw from 0 to 1 for the policy's jitter.
+/// `attempt` counts from 1, snoozed ones left out of it and of `max_attempts`; `random` is a uniform draw from 0 to 1 for the policy's jitter.
 ///
 /// # Panics
 ///
 /// When `attempt` is 0: no attempt can end before it was claimed.
-pub fn settle(ending: Ending, attempt: u32, max_attempts: u32, policy: &RetryPolicy, dice: f64) -> Verdict {
+pub fn settle(ending: Ending, attempt: u32, max_attempts: u32, policy: &RetryPolicy, random: f64) -> Verdict {
     assert!(attempt >= 1, "attempts are counted from one");
     let spent = attempt >= max_attempts;
     match ending {
         Ending::Done => Verdict::Done,
         Ending::Permanent => Verdict::Dead,
         Ending::Snoozed { wait } => Verdict::Snooze { after: wait.min(SNOOZE_MAX) },
-        Ending::Cancelled | Ending::LeaseLost => Verdict::Gone,
+        Ending::Cancelled | Ending::LeaseLost => Verdict::Revoked,
         // A deploy must never spend an attempt, not even the last one.
         Ending::Interrupted => Verdict::Release,
         Ending::Failed { .. } | Ending::Panicked | Ending::TimedOut | Ending::WorkerLost if spent => Verdict::Dead,
         Ending::Failed { retry_after: Some(wait) } => Verdict::Retry { after: wait.min(RETRY_AFTER_MAX) },
         Ending::Failed { retry_after: None } | Ending::Panicked | Ending::TimedOut => {
-            Verdict::Retry { after: policy.wait(attempt, dice) }
+            Verdict::Retry { after: policy.wait(attempt, random) }
         }
         // The lease already made it wait; the job itself may be innocent.
         Ending::WorkerLost => Verdict::Requeue,

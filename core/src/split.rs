@@ -44,17 +44,17 @@ pub enum Loss {
     Wait(Duration),
 }
 
-/// Decides what becomes of a chunk whose worker died. `dice` is a uniform draw from 0 to 1 for the waits.
+/// Decides what becomes of a chunk whose worker died. `random` is a uniform draw from 0 to 1 for the waits.
 ///
 /// From its second loss on a chunk waits as after a failure, so that it does not meet the same neighbours again.
 ///
 /// # Panics
 ///
 /// When `attempt` is 0: no attempt can be lost before it was claimed.
-pub fn lost(chunk: &LostChunk, policy: &RetryPolicy, dice: f64) -> Loss {
-    let as_any = settle(Ending::WorkerLost, chunk.attempt, chunk.max_attempts, policy, dice);
+pub fn lost(chunk: &LostChunk, policy: &RetryPolicy, random: f64) -> Loss {
+    let as_any = settle(Ending::WorkerLost, chunk.attempt, chunk.max_attempts, policy, random);
     let spent = chunk.attempt >= chunk.max_attempts;
-    let wait = policy.wait(chunk.attempt, dice);
+    let wait = policy.wait(chunk.attempt, random);
     match chunk.items {
         // To read it kills: there is nothing that could be set aside.
         _ if chunk.condemned => Loss::Settle(as_any),

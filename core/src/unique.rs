@@ -178,7 +178,7 @@ pub enum OnConflict {
     /// It is not made: the holder stands in its place.
     #[default]
     Keep,
-    /// A holder that has not begun takes over its payload, lane and time. One that has begun stands in its place.
+    /// A holder that has not begun takes over its payload, priority and time. One that has begun stands in its place.
     Replace,
     /// A holder that has not begun takes over its payload and waits anew. One that has begun stands in its place.
     Debounce {

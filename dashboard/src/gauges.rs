@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gristmill_core::job::served;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{QueueView, Result, StoreHandle};
 use metrics::{Unit, describe_gauge, gauge};
 use tokio::sync::Mutex;
@@ -18,7 +18,7 @@ const AGE: Duration = Duration::from_secs(5);
 /// Jobs by queue and state.
 const QUEUE_JOBS: &str = "gristmill_queue_jobs";
 /// Jobs that wait although no live worker has their kind.
-const UNSERVED: &str = "gristmill_unserved_jobs";
+const UNHANDLED: &str = "gristmill_unhandled_jobs";
 /// Outbox rows that wait.
 const OUTBOX_ROWS: &str = "gristmill_outbox_rows";
 /// How long the oldest of them has waited.
@@ -26,7 +26,7 @@ const OUTBOX_AGE: &str = "gristmill_outbox_age_seconds";
 /// 1 when the broker can be used.
 const BROKER_UP: &str = "gristmill_broker_up";
 /// Queues that give no answer.
-const SILENT: &str = "gristmill_broker_silent_queues";
+const UNRESPONSIVE: &str = "gristmill_broker_unresponsive_queues";
 /// 1 when the store answers.
 const STORE_UP: &str = "gristmill_store_up";
 
@@ -38,31 +38,31 @@ pub(crate) struct Gauges(Mutex<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     at: Option<Instant>,
-    unserved: BTreeSet<(String, String)>,
+    unhandled: BTreeSet<(String, String)>,
 }
 
 impl Gauges {
     pub(crate) fn new() -> Self {
         describe_gauge!(QUEUE_JOBS, "Jobs by queue and state, from the store's maintained counters");
-        describe_gauge!(UNSERVED, "Jobs at the heads of the queues that no live worker can run, by queue and kind");
+        describe_gauge!(UNHANDLED, "Jobs at the heads of the queues that no live worker can run, by queue and kind");
         describe_gauge!(OUTBOX_ROWS, "Committed groups of ids that are not published yet");
         describe_gauge!(OUTBOX_AGE, Unit::Seconds, "How long the oldest unpublished group has waited");
         describe_gauge!(BROKER_UP, "1 when messages can be published and consumed, else 0");
-        describe_gauge!(SILENT, "Queues of the broker that gave this process no answer within the last minute");
+        describe_gauge!(UNRESPONSIVE, "Queues of the broker that gave this process no answer within the last minute");
         describe_gauge!(STORE_UP, "1 when the store answers, else 0");
         Self::default()
     }
 
     /// Sets them anew when they are old.
-    pub(crate) async fn refresh(&self, store: &StoreHandle, road: &Road) {
-        gauge!(BROKER_UP).set(f64::from(u8::from(of_broker(road).ok)));
-        gauge!(SILENT).set(number(road.silent().len() as u64));
+    pub(crate) async fn refresh(&self, store: &StoreHandle, dispatcher: &Dispatcher) {
+        gauge!(BROKER_UP).set(f64::from(u8::from(of_broker(dispatcher).ok)));
+        gauge!(UNRESPONSIVE).set(number(dispatcher.unresponsive().len() as u64));
         let mut seen = self.0.lock().await;
         if seen.at.is_some_and(|at| at.elapsed() < AGE) {
             return;
         }
         seen.at = Some(Instant::now());
-        let up = read(store).await.is_ok() && unserved(store, &mut seen.unserved).await.is_ok();
+        let up = read(store).await.is_ok() && unhandled(store, &mut seen.unhandled).await.is_ok();
         gauge!(STORE_UP).set(f64::from(u8::from(up)));
     }
 }
@@ -91,15 +91,15 @@ async fn read(store: &StoreHandle) -> Result<()> {
 }
 
 /// Those that are served again become 0: a gauge that is not set keeps what it was.
-async fn unserved(store: &StoreHandle, seen: &mut BTreeSet<(String, String)>) -> Result<()> {
+async fn unhandled(store: &StoreHandle, seen: &mut BTreeSet<(String, String)>) -> Result<()> {
     let mut jobs: BTreeMap<(String, String), u64> = seen.iter().map(|label| (label.clone(), 0)).collect();
     for tenant in store.tenants().await? {
-        for found in store.unserved(&tenant).await? {
+        for found in store.unhandled(&tenant).await? {
             *jobs.entry((found.queue, served(&found.kind, found.version))).or_default() += found.jobs;
         }
     }
     for ((queue, kind), jobs) in jobs {
-        gauge!(UNSERVED, "queue" => queue.clone(), "kind" => kind.clone()).set(number(jobs));
+        gauge!(UNHANDLED, "queue" => queue.clone(), "kind" => kind.clone()).set(number(jobs));
         seen.insert((queue, kind));
     }
     Ok(())

@@ -4,9 +4,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use gristmill_broker::{Health as BrokerHealth, Silence};
-use gristmill_jobs::road::Road;
-use gristmill_store::{StoreError, StoreHandle, Trouble};
+use gristmill_broker::{Health as BrokerHealth, UnresponsiveQueue};
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_store::{Outage, StoreError, StoreHandle};
 use serde::Serialize;
 
 /// A store that takes longer is not there for whoever asks.
@@ -38,20 +38,20 @@ pub struct Part {
     pub since: Option<DateTime<Utc>>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<&'static str>,
+    pub remedy: Option<&'static str>,
 }
 
 /// Looks at store and broker, and remembers since when the store has not answered.
 #[derive(Debug, Default)]
-pub struct Sight {
+pub struct HealthMonitor {
     silent_since: Mutex<Option<Instant>>,
     latest: Mutex<Option<Health>>,
 }
 
-impl Sight {
+impl HealthMonitor {
     /// Asks store and broker.
-    pub async fn look(&self, store: &StoreHandle, road: &Road) -> Health {
-        let (store, broker) = (self.of_store(store).await, of_broker(road));
+    pub async fn look(&self, store: &StoreHandle, dispatcher: &Dispatcher) -> Health {
+        let (store, broker) = (self.of_store(store).await, of_broker(dispatcher));
         let health = Health { ready: store.ok && broker.ok, store, broker };
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
         health
@@ -74,21 +74,21 @@ impl Sight {
             *since = error.as_ref().map(|_| since.unwrap_or_else(Instant::now));
             *since
         };
-        match (error, since, store.trouble()) {
-            (Some(error), Some(since), trouble) => {
-                let since = trouble.map_or(since, |trouble| trouble.since.min(since));
-                broken(store.describe(), error.to_string(), since, error.mend())
+        match (error, since, store.outage()) {
+            (Some(error), Some(since), outage) => {
+                let since = outage.map_or(since, |outage| outage.since.min(since));
+                broken(store.describe(), error.to_string(), since, error.remedy())
             }
-            (_, _, Some(Trouble { reason, mend, since, .. })) => broken(store.describe(), reason, since, Some(mend)),
+            (_, _, Some(Outage { reason, remedy, since, .. })) => broken(store.describe(), reason, since, Some(remedy)),
             (_, _, None) => well(store.describe()),
         }
     }
 }
 
-pub(crate) fn of_broker(road: &Road) -> Part {
-    let name = road.broker().describe();
-    match &*road.broker().health().borrow() {
-        BrokerHealth::Up => with_silent_queues(name, &road.silent()),
+pub(crate) fn of_broker(dispatcher: &Dispatcher) -> Part {
+    let name = dispatcher.broker().describe();
+    match &*dispatcher.broker().health().borrow() {
+        BrokerHealth::Up => with_unresponsive_queues(name, &dispatcher.unresponsive()),
         BrokerHealth::Blocked { reason, since } => broken(
             name,
             format!("it takes no messages: {reason}"),
@@ -110,23 +110,23 @@ pub(crate) fn of_broker(road: &Road) -> Part {
 const NAMED: usize = 5;
 
 /// A broker can be used while some of its queues give no answer: all but their jobs goes its way.
-fn with_silent_queues(name: String, silent: &[Silence]) -> Part {
-    let Some(first) = silent.first() else { return well(name) };
-    let mut places: Vec<String> = silent.iter().take(NAMED).map(|silence| silence.place.clone()).collect();
-    if silent.len() > NAMED {
-        places.push(format!("{} more", silent.len() - NAMED));
+fn with_unresponsive_queues(name: String, unresponsive: &[UnresponsiveQueue]) -> Part {
+    let Some(first) = unresponsive.first() else { return well(name) };
+    let mut places: Vec<String> = unresponsive.iter().take(NAMED).map(|silence| silence.place.clone()).collect();
+    if unresponsive.len() > NAMED {
+        places.push(format!("{} more", unresponsive.len() - NAMED));
     }
     let reason = format!("it is there, but no answer comes from {}", places.join(", "));
-    let mend = "see whether these queues have a leader (`rabbitmq-queues quorum_status`); what was enqueued waits in the \
+    let remedy = "see whether these queues have a leader (`rabbitmq-queues quorum_status`); what was enqueued waits in the \
                 outbox, and work comes from the store";
-    Part { ok: true, ..broken(name, reason, first.since.into_std(), Some(mend)) }
+    Part { ok: true, ..broken(name, reason, first.since.into_std(), Some(remedy)) }
 }
 
 fn well(name: String) -> Part {
-    Part { name, ok: true, reason: None, since: None, mend: None }
+    Part { name, ok: true, reason: None, since: None, remedy: None }
 }
 
-fn broken(name: String, reason: String, since: Instant, mend: Option<&'static str>) -> Part {
+fn broken(name: String, reason: String, since: Instant, remedy: Option<&'static str>) -> Part {
     let ago = TimeDelta::from_std(since.elapsed()).unwrap_or_default();
-    Part { name, ok: false, reason: Some(reason), since: Some(Utc::now() - ago), mend }
+    Part { name, ok: false, reason: Some(reason), since: Some(Utc::now() - ago), remedy }
 }

@@ -13,5 +13,5 @@ pub mod hooks;
 mod server;
 
 pub use exporter::{Exporter, ExporterError};
-pub use health::{Health, Part, Sight};
-pub use server::{Bound, ServeError, Watched, bind, serve};
+pub use health::{Health, HealthMonitor, Part};
+pub use server::{BoundListener, ServeError, ServerState, bind, serve};

@@ -10,14 +10,14 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::StoreHandle;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
 use crate::exporter::Exporter;
 use crate::gauges::Gauges;
-use crate::health::{Health, Sight};
+use crate::health::{Health, HealthMonitor};
 
 /// The text format of Prometheus, version 0.0.4.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,11 +27,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What is watched.
 #[derive(Debug, Clone)]
-pub struct Watched {
+pub struct ServerState {
     /// The truth.
     pub store: StoreHandle,
     /// The road over the broker.
-    pub road: Road,
+    pub dispatcher: Dispatcher,
     /// The process's recorder.
     pub exporter: Exporter,
 }
@@ -54,18 +54,18 @@ pub enum ServeError {
 
 /// An address that is ours, on which nobody answers yet.
 #[derive(Debug)]
-pub struct Bound(pub(crate) TcpListener);
+pub struct BoundListener(pub(crate) TcpListener);
 
 /// Takes an address such as `127.0.0.1:9601`; port 0 is any that is free.
 ///
 /// # Errors
 ///
 /// [`ServeError::Bind`].
-pub async fn bind(addr: &str) -> Result<Bound, ServeError> {
-    TcpListener::bind(addr).await.map(Bound).map_err(|cause| ServeError::Bind { addr: addr.to_owned(), cause })
+pub async fn bind(addr: &str) -> Result<BoundListener, ServeError> {
+    TcpListener::bind(addr).await.map(BoundListener).map_err(|cause| ServeError::Bind { addr: addr.to_owned(), cause })
 }
 
-impl Bound {
+impl BoundListener {
     /// The address, with its real port.
     ///
     /// # Errors
@@ -82,10 +82,10 @@ impl Bound {
     /// [`ServeError::Broken`].
     pub async fn serve(
         self,
-        watched: Watched,
+        watched: ServerState,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let shared = Arc::new(Shared { watched, gauges: Gauges::new(), sight: Sight::default() });
+        let shared = Arc::new(Shared { watched, gauges: Gauges::new(), sight: HealthMonitor::default() });
         let served = axum::serve(self.0, routes(Arc::clone(&shared))).with_graceful_shutdown(shutdown);
         tokio::select! {
             served = served => served.map_err(ServeError::Broken),
@@ -101,7 +101,7 @@ impl Bound {
 /// See [`ServeError`].
 pub async fn serve(
     addr: &str,
-    watched: Watched,
+    watched: ServerState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     bind(addr).await?.serve(watched, shutdown).await
@@ -118,14 +118,14 @@ fn routes(shared: Arc<Shared>) -> Router {
 /// What the answers are made of.
 #[derive(Debug)]
 struct Shared {
-    watched: Watched,
+    watched: ServerState,
     gauges: Gauges,
-    sight: Sight,
+    sight: HealthMonitor,
 }
 
 impl Shared {
     async fn look(&self) -> Health {
-        self.sight.look(&self.watched.store, &self.watched.road).await
+        self.sight.look(&self.watched.store, &self.watched.dispatcher).await
     }
 
     /// Looks every few seconds, so that it is known since when something is wrong, and `/healthz` need ask nobody.
@@ -139,7 +139,7 @@ impl Shared {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let Shared { watched, gauges, .. } = &*shared;
-    gauges.refresh(&watched.store, &watched.road).await;
+    gauges.refresh(&watched.store, &watched.dispatcher).await;
     ([(header::CONTENT_TYPE, PROMETHEUS)], watched.exporter.render())
 }
 

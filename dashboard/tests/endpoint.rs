@@ -5,8 +5,8 @@ use std::sync::Arc;
 use gristmill_broker::Broker;
 use gristmill_core::id::JobId;
 use gristmill_core::job::NewJob;
-use gristmill_dashboard::{Exporter, Watched, bind};
-use gristmill_jobs::road::Road;
+use gristmill_dashboard::{Exporter, ServerState, bind};
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::StoreHandle;
 use gristmill_store::sqlite::SqliteStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,14 +30,14 @@ async fn metrics_health_and_readiness_are_served() {
     let store = SqliteStore::connect(&dir.path().join("store.db"), &settings, false).await.expect("a store");
     let store: StoreHandle = Arc::new(store);
     let broker = Broker::connect(&gristmill_broker::Settings::default()).await.expect("in-process");
-    let road = Road::new(Arc::clone(&store), broker, 20_000);
+    let dispatcher = Dispatcher::new(Arc::clone(&store), broker, 20_000);
     store.migrate().await.expect("migrations");
     store.enqueue(&[NewJob::new(JobId::from(uuid()), "told", serde_json::Value::Null)]).await.expect("enqueued");
 
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
-    let watched = Watched { store, road, exporter };
+    let watched = ServerState { store, dispatcher, exporter };
     let server = tokio::spawn(bound.serve(watched, async move {
         stopped.await.expect("the test stops the server");
     }));

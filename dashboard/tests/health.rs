@@ -5,17 +5,17 @@ use std::time::Duration;
 use gristmill_broker::testing::{Namespace, PATIENCE, Proxy, Way};
 use gristmill_broker::{Broker, Settings};
 use gristmill_core::duration::Span;
-use gristmill_core::job::Lane;
-use gristmill_dashboard::{Health, Sight};
-use gristmill_jobs::road::Road;
+use gristmill_core::job::Priority;
+use gristmill_dashboard::{Health, HealthMonitor};
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::StoreHandle;
 use gristmill_store::postgres::PostgresStore;
 use gristmill_store::testing::{self, TestStore, eventually};
 use std::sync::Arc;
 
-async fn road_in_process(store: &StoreHandle) -> Road {
+async fn road_in_process(store: &StoreHandle) -> Dispatcher {
     let broker = Broker::connect(&Settings::default()).await.expect("in-process");
-    Road::new(Arc::clone(store), broker, 20_000)
+    Dispatcher::new(Arc::clone(store), broker, 20_000)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,19 +29,19 @@ async fn an_exhausted_pool_is_not_ready_since_it_was_first_seen_and_ready_again_
     let connected = async || PostgresStore::connect(home.url(), &settings, false).await.ok();
     let narrow = Arc::new(eventually("a pool", connected).await);
     let store: StoreHandle = narrow.clone();
-    let (road, sight) = (road_in_process(&store).await, Sight::default());
+    let (dispatcher, sight) = (road_in_process(&store).await, HealthMonitor::default());
     assert_eq!(sight.latest(), None);
     let held = eventually("its only connection", async || narrow.begin().await.ok()).await;
-    let first = sight.look(&store, &road).await;
+    let first = sight.look(&store, &dispatcher).await;
     assert!(!first.ready && !first.store.ok && first.broker.ok, "{first:?}");
-    assert!(first.store.reason.is_some() && first.store.mend.is_some(), "{first:?}");
-    let again = sight.look(&store, &road).await;
+    assert!(first.store.reason.is_some() && first.store.remedy.is_some(), "{first:?}");
+    let again = sight.look(&store, &dispatcher).await;
     assert!(again.store.since <= first.store.since.map(|since| since + Duration::from_secs(1)), "{first:?} {again:?}");
     assert_eq!(sight.latest(), Some(again));
     held.rollback().await.expect("given back");
-    let ready = async || Some(sight.look(&store, &road).await).filter(|health| health.ready);
+    let ready = async || Some(sight.look(&store, &dispatcher).await).filter(|health| health.ready);
     let well = eventually("ready again", ready).await;
-    assert_eq!((well.store.reason, well.store.since, well.store.mend), (None, None, None));
+    assert_eq!((well.store.reason, well.store.since, well.store.remedy), (None, None, None));
 }
 
 /// A method frame of the class `connection`.
@@ -56,10 +56,10 @@ async fn a_broker_that_takes_no_messages_is_not_ready_and_ready_again_when_it_do
     let (proxy, namespace) = (Proxy::start(Way::Open).await, Namespace::new(&["default"]));
     let broker = namespace.connect(&namespace.settings_at(proxy.port)).await;
     let home = TestStore::sqlite(true).await;
-    let (store, road) = (home.handle(), Road::new(home.handle(), broker, 20_000));
-    let sight = Sight::default();
+    let (store, dispatcher) = (home.handle(), Dispatcher::new(home.handle(), broker, 20_000));
+    let sight = HealthMonitor::default();
     let seen = async |what: &str, enough: &dyn Fn(&Health) -> bool| {
-        let look = async || Some(sight.look(&store, &road).await).filter(|health| enough(health));
+        let look = async || Some(sight.look(&store, &dispatcher).await).filter(|health| enough(health));
         tokio::time::timeout(2 * PATIENCE, eventually(what, look)).await.expect("in time")
     };
     seen("ready", &|health| health.ready).await;
@@ -67,7 +67,7 @@ async fn a_broker_that_takes_no_messages_is_not_ready_and_ready_again_when_it_do
     let blocked = seen("blocked", &|health| !health.ready).await;
     let reason = blocked.broker.reason.clone().unwrap_or_default();
     assert!(reason.contains("low on memory") && blocked.broker.since.is_some(), "{blocked:?}");
-    assert!(blocked.broker.mend.is_some_and(|mend| mend.contains("outbox")) && blocked.store.ok, "{blocked:?}");
+    assert!(blocked.broker.remedy.is_some_and(|remedy| remedy.contains("outbox")) && blocked.store.ok, "{blocked:?}");
     proxy.speak(frame(61, b""));
     seen("ready again", &|health| health.ready).await;
     proxy.set(Way::Shut);
@@ -81,18 +81,21 @@ async fn a_queue_that_gives_no_answer_is_named_while_the_rest_can_be_used() {
     let impatient = Settings { confirm_timeout: Span(Duration::from_secs(1)), ..namespace.settings_at(proxy.port) };
     let broker = namespace.connect(&impatient).await;
     let home = TestStore::postgres(true).await;
-    let (store, road, sight) = (home.handle(), Road::new(home.handle(), broker, 20_000), Sight::default());
-    proxy.silence(&namespace.lane("default", Lane::Normal));
+    let (store, dispatcher, sight) =
+        (home.handle(), Dispatcher::new(home.handle(), broker, 20_000), HealthMonitor::default());
+    proxy.silence(&namespace.priority("default", Priority::Normal));
     let report = home.enqueue(&testing::jobs(3)).await.expect("enqueued");
-    assert_eq!(road.publish(&report.dispatched).await.published, 0);
-    let health = sight.look(&store, &road).await;
+    assert_eq!(dispatcher.publish(&report.dispatched).await.published, 0);
+    let health = sight.look(&store, &dispatcher).await;
     assert!(health.ready && health.broker.ok, "{health:?}");
     let reason = health.broker.reason.unwrap_or_default();
     assert!(reason.contains("no answer comes from the queue `default`"), "{reason}");
-    assert!(health.broker.since.is_some() && health.broker.mend.is_some_and(|mend| mend.contains("quorum_status")));
+    assert!(
+        health.broker.since.is_some() && health.broker.remedy.is_some_and(|remedy| remedy.contains("quorum_status"))
+    );
 
     proxy.silence("");
-    let published = async || (road.publish(&report.dispatched).await.published == 3).then_some(());
+    let published = async || (dispatcher.publish(&report.dispatched).await.published == 3).then_some(());
     tokio::time::timeout(PATIENCE, eventually("published", published)).await.expect("in time");
-    assert_eq!(sight.look(&store, &road).await.broker.reason, None);
+    assert_eq!(sight.look(&store, &dispatcher).await.broker.reason, None);
 }

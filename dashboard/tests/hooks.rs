@@ -11,9 +11,9 @@ use gristmill_core::schedule::JobSpec;
 use gristmill_dashboard::bind;
 use gristmill_dashboard::hooks::settings::{HookSettings, Scheme};
 use gristmill_dashboard::hooks::{Hook, Hooks, Make, Receiver};
-use gristmill_jobs::road::Road;
 use gristmill_jobs::signature::{key, signatures};
 use gristmill_jobs::stage::validate::Validate;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::{JobFilter, Page, StoreHandle, TickFilter, TickView};
 use serde_json::{Value, json};
@@ -23,14 +23,14 @@ use tokio::sync::watch;
 
 const SECRETS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_bmV3IHNlY3JldCB3aXRoIDI0IGJ5dGVzIQ==";
 
-struct Ground {
+struct TestEnv {
     store: StoreHandle,
     addr: SocketAddr,
     hooks: watch::Sender<Arc<Hooks>>,
     dir: tempfile::TempDir,
 }
 
-async fn ground(migrated: bool) -> Ground {
+async fn env(migrated: bool) -> TestEnv {
     let dir = tempfile::TempDir::new().expect("a temporary folder");
     let settings = gristmill_store::Settings::default();
     let store = SqliteStore::connect(&dir.path().join("store.db"), &settings, false).await.expect("a store");
@@ -39,7 +39,7 @@ async fn ground(migrated: bool) -> Ground {
         store.migrate().await.expect("migrations");
     }
     let broker = Broker::connect(&gristmill_broker::Settings::default()).await.expect("in-process");
-    let road = Road::new(Arc::clone(&store), broker, 20_000);
+    let dispatcher = Dispatcher::new(Arc::clone(&store), broker, 20_000);
     std::fs::write(dir.path().join("secrets"), SECRETS).expect("written");
     std::fs::write(dir.path().join("plain"), "old-secret new-secret\n").expect("written");
     let file = |name: &str| Some(dir.path().join(name).display().to_string());
@@ -59,9 +59,10 @@ async fn ground(migrated: bool) -> Ground {
     let (hooks, receiver) = watch::channel(Arc::new(Hooks::from(hooks)));
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
-    let receiver = Receiver { store: Arc::clone(&store), road, tenant: DEFAULT_TENANT.to_owned(), hooks: receiver };
+    let receiver =
+        Receiver { store: Arc::clone(&store), dispatcher, tenant: DEFAULT_TENANT.to_owned(), hooks: receiver };
     tokio::spawn(bound.receive(receiver, std::future::pending()));
-    Ground { store, addr, hooks, dir }
+    TestEnv { store, addr, hooks, dir }
 }
 
 fn hook(settings: HookSettings, schema: Option<Value>) -> Hook {
@@ -80,7 +81,7 @@ struct Heard {
     body: Value,
 }
 
-impl Ground {
+impl TestEnv {
     async fn send(&self, request: Vec<u8>) -> Heard {
         let mut stream = TcpStream::connect(self.addr).await.expect("somebody listens");
         stream.write_all(&request).await.expect("written");
@@ -132,26 +133,26 @@ fn headers<'a>(id: &'a str, timestamp: i64, signature: &'a str) -> [(&'static st
 
 #[tokio::test]
 async fn a_delivery_enqueues_its_job_once_and_is_told_the_same_job_again() {
-    let ground = ground(true).await;
-    let first = ground.deliver("orders", "msg_1", br#"{"order": 17}"#).await;
+    let env = env(true).await;
+    let first = env.deliver("orders", "msg_1", br#"{"order": 17}"#).await;
     assert_eq!((first.status, &first.body["known"], &first.body["event"]), (202, &json!(false), &json!("msg_1")));
-    let again = ground.deliver("orders", "msg_1", br#"{"order": 17}"#).await;
+    let again = env.deliver("orders", "msg_1", br#"{"order": 17}"#).await;
     assert_eq!((again.status, &again.body["known"]), (200, &json!(true)));
     assert_eq!(again.body["job"], first.body["job"]);
-    assert_eq!(ground.jobs().await, 1);
+    assert_eq!(env.jobs().await, 1);
     let id: JobId = serde_json::from_value(first.body["job"].clone()).expect("an id");
-    let job = ground.store.job(DEFAULT_TENANT, id).await.expect("asked").expect("there");
+    let job = env.store.job(DEFAULT_TENANT, id).await.expect("asked").expect("there");
     assert_eq!(job.payload, json!({ "order": 17 }), "its payload is the body");
-    let other = ground.deliver("orders", "msg_2", b"{}").await;
+    let other = env.deliver("orders", "msg_2", b"{}").await;
     assert_ne!(other.body["job"], first.body["job"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_deliveries_of_one_event_at_once_enqueue_one_job() {
-    let ground = Arc::new(ground(true).await);
+    let env = Arc::new(env(true).await);
     let send = |_| {
-        let ground = Arc::clone(&ground);
-        tokio::spawn(async move { ground.deliver("orders", "msg_1", b"{}").await })
+        let env = Arc::clone(&env);
+        tokio::spawn(async move { env.deliver("orders", "msg_1", b"{}").await })
     };
     let (mut accepted, mut jobs) = (0, Vec::new());
     for heard in (0..20).map(send).collect::<Vec<_>>() {
@@ -161,12 +162,12 @@ async fn many_deliveries_of_one_event_at_once_enqueue_one_job() {
         jobs.push(heard.body["job"].to_string());
     }
     jobs.dedup();
-    assert_eq!((accepted, jobs.len(), ground.jobs().await), (1, 1, 1));
+    assert_eq!((accepted, jobs.len(), env.jobs().await), (1, 1, 1));
 }
 
 #[tokio::test]
 async fn whoever_has_not_signed_learns_nothing_and_changes_nothing() {
-    let ground = ground(true).await;
+    let env = env(true).await;
     let now = chrono::Utc::now().timestamp();
     let body = br#"{"order": 17}"#;
     let right = signed("msg_1", now, body);
@@ -183,64 +184,64 @@ async fn whoever_has_not_signed_learns_nothing_and_changes_nothing() {
         (headers("msg_1", now, &right)[..2].to_vec(), body),
         (Vec::new(), b"not even JSON"),
     ] {
-        let heard = ground.post("/hooks/orders", &headers, sent).await;
+        let heard = env.post("/hooks/orders", &headers, sent).await;
         assert_eq!(heard.status, 401, "{headers:?}");
         told.push(heard.body.to_string());
     }
     told.dedup();
     assert_eq!(told.len(), 1, "whatever is wrong, the answer is the same: {told:?}");
-    let unknown = ground.deliver("nobody", "msg_1", body).await;
+    let unknown = env.deliver("nobody", "msg_1", body).await;
     assert_eq!(unknown.status, 404);
-    let get = ground.send(b"GET /hooks/orders HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec()).await;
+    let get = env.send(b"GET /hooks/orders HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec()).await;
     assert_eq!(get.status, 405);
-    assert_eq!((ground.jobs().await, ground.ledger("orders").await.len()), (0, 0));
+    assert_eq!((env.jobs().await, env.ledger("orders").await.len()), (0, 0));
 }
 
 #[tokio::test]
 async fn a_body_that_is_too_long_is_refused_before_it_is_read() {
-    let ground = ground(true).await;
+    let env = env(true).await;
     let long = vec![b' '; 1_001];
-    assert_eq!(ground.deliver("orders", "msg_1", &long).await.status, 413);
+    assert_eq!(env.deliver("orders", "msg_1", &long).await.status, 413);
     let said =
         b"POST /hooks/orders HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 99999999\r\n\r\n".to_vec();
-    assert_eq!(ground.send(said).await.status, 413, "by what it says of itself");
+    assert_eq!(env.send(said).await.status, 413, "by what it says of itself");
     let mut parts =
         b"POST /hooks/orders HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3e9\r\n"
             .to_vec();
     parts.extend(&long);
     parts.extend(b"\r\n0\r\n\r\n");
-    assert_eq!(ground.send(parts).await.status, 413, "and by what comes");
+    assert_eq!(env.send(parts).await.status, 413, "and by what comes");
     let most = format!("{:width$}", 1, width = 1_000);
-    assert_eq!(ground.deliver("orders", "msg_1", most.as_bytes()).await.status, 202);
+    assert_eq!(env.deliver("orders", "msg_1", most.as_bytes()).await.status, 202);
 }
 
 #[tokio::test]
 async fn what_is_signed_and_does_not_fit_is_told_where_and_what() {
-    let ground = ground(true).await;
-    let heard = ground.deliver("orders", "msg_1", b"{\"order\": }").await;
+    let env = env(true).await;
+    let heard = env.deliver("orders", "msg_1", b"{\"order\": }").await;
     assert_eq!(heard.status, 422);
     assert!(heard.head.contains("application/problem+json"), "{}", heard.head);
     assert!(heard.body["detail"].as_str().is_some_and(|detail| detail.contains("line 1 column 11")), "{}", heard.body);
-    let settings = ground.hooks.borrow()["orders"].settings.clone();
+    let settings = env.hooks.borrow()["orders"].settings.clone();
     let schema = json!({ "required": ["order"], "properties": { "order": { "type": "integer" } } });
     let strict = Hooks::from([("orders".to_owned(), hook(settings, Some(schema)))]);
-    ground.hooks.send_replace(Arc::new(strict));
+    env.hooks.send_replace(Arc::new(strict));
     for (body, said) in [(&b"{}"[..], "\"order\" is a required property"), (b"{\"order\":\"x\"}", "`order`: ")] {
-        let heard = ground.deliver("orders", "msg_1", body).await;
+        let heard = env.deliver("orders", "msg_1", body).await;
         assert_eq!(heard.status, 422);
         assert!(heard.body["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{}", heard.body);
     }
-    assert_eq!(ground.deliver("orders", "msg_1", b"{\"order\":1}").await.status, 202, "a refusal uses no id up");
-    assert_eq!(ground.deliver("payments", "msg_1", b"{}").await.status, 404, "hooks change while it serves");
+    assert_eq!(env.deliver("orders", "msg_1", b"{\"order\":1}").await.status, 202, "a refusal uses no id up");
+    assert_eq!(env.deliver("payments", "msg_1", b"{}").await.status, 404, "hooks change while it serves");
 }
 
 #[tokio::test]
 async fn the_scheme_of_payment_providers_takes_the_events_id_from_the_body() {
-    let ground = ground(true).await;
+    let env = env(true).await;
     let body = br#"{"event": {"id": "evt_1"}, "amount": 5}"#;
     let send = async |secret: &str, at: i64, body: &[u8]| {
         let signature = timestamped(secret, at, body);
-        ground.post("/hooks/payments", &[("stripe-signature", &signature)], body).await
+        env.post("/hooks/payments", &[("stripe-signature", &signature)], body).await
     };
     let now = chrono::Utc::now().timestamp();
     let first = send("old-secret", now, body).await;
@@ -252,8 +253,8 @@ async fn the_scheme_of_payment_providers_takes_the_events_id_from_the_body() {
     let nameless = send("old-secret", now, b"{}").await;
     assert_eq!(nameless.status, 422);
     assert!(nameless.body["detail"].as_str().is_some_and(|detail| detail.contains("/event/id")));
-    assert_eq!(ground.jobs().await, 1);
-    std::fs::write(ground.dir.path().join("plain"), "third-secret").expect("rotated");
+    assert_eq!(env.jobs().await, 1);
+    std::fs::write(env.dir.path().join("plain"), "third-secret").expect("rotated");
     assert_eq!(send("old-secret", now, body).await.status, 401, "a secret is rotated without a restart");
     assert_eq!(send("third-secret", now, body).await.status, 200);
 }
@@ -277,22 +278,22 @@ fn timestamped(secret: &str, at: i64, body: &[u8]) -> String {
 
 #[tokio::test]
 async fn an_event_that_starts_a_batch_waits_for_a_scheduler() {
-    let ground = ground(true).await;
-    let heard = ground.deliver("batches", "msg_1", br#"{"region": "north"}"#).await;
+    let env = env(true).await;
+    let heard = env.deliver("batches", "msg_1", br#"{"region": "north"}"#).await;
     assert_eq!((heard.status, &heard.body["outcome"], &heard.body["job"]), (202, &json!("waiting"), &Value::Null));
-    let rows = ground.ledger("batches").await;
+    let rows = env.ledger("batches").await;
     assert_eq!(rows[0].about, Some(json!({ "id": "msg_1", "body": { "region": "north" } })));
-    assert_eq!(ground.store.startable_ticks(10).await.expect("asked"), rows);
+    assert_eq!(env.store.startable_ticks(10).await.expect("asked"), rows);
 }
 
 #[tokio::test]
 async fn a_store_that_cannot_keep_it_or_a_secret_that_is_missing_asks_to_come_again() {
-    let ground = ground(false).await;
-    let heard = ground.deliver("orders", "msg_1", b"{}").await;
+    let env = env(false).await;
+    let heard = env.deliver("orders", "msg_1", b"{}").await;
     assert_eq!(heard.status, 503);
     assert!(heard.head.contains("retry-after: "), "{}", heard.head);
     assert!(!heard.body.to_string().contains("table"), "what is wrong inside is not told: {}", heard.body);
-    std::fs::remove_file(ground.dir.path().join("secrets")).expect("removed");
-    let heard = ground.deliver("orders", "msg_1", b"{}").await;
+    std::fs::remove_file(env.dir.path().join("secrets")).expect("removed");
+    let heard = env.deliver("orders", "msg_1", b"{}").await;
     assert!(heard.status == 503 && !heard.body.to_string().contains("secret"), "{}", heard.body);
 }

@@ -8,8 +8,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use gristmill::core::duration::Span;
-use gristmill::core::retry::RetryPolicy;
+use gristmill::model::duration::Span;
+use gristmill::model::retry::RetryPolicy;
 use gristmill::{App, Context, Failure, Kind};
 use serde::{Deserialize, Serialize};
 

@@ -8,15 +8,15 @@ use clap::Parser;
 use gristmill_jobs::process::ItemOut;
 use serde_json::Value;
 
-use crate::command::Cli;
+use crate::cli::Cli;
+use crate::cli::context::CommandContext;
+use crate::cli::output::Output;
 use crate::config::error::all_of;
 use crate::config::{Layers, LogFormat, load};
 use crate::demo;
-use crate::door::Door;
 use crate::exit_code::{CommandError, Exit, Result};
+use crate::extensions::Extensions;
 use crate::kind::{self, Kind, KindHandler};
-use crate::output::Output;
-use crate::parts::Parts;
 
 /// A program that is the command line `gristmill`, with its own kinds in it.
 ///
@@ -46,9 +46,9 @@ use crate::parts::Parts;
 #[derive(Debug)]
 #[must_use]
 pub struct App {
-    parts: Parts,
+    extensions: Extensions,
     /// Kinds are made when everything is registered, so that the order of `kind` and `state` does not matter.
-    kinds: Vec<fn(&mut Parts)>,
+    kinds: Vec<fn(&mut Extensions)>,
 }
 
 impl Default for App {
@@ -61,15 +61,15 @@ impl App {
     /// The command line with the kinds that come with it.
     pub fn new() -> Self {
         // The demo's handler is always there, so that its batches can be redriven and run again later.
-        Self { parts: Parts::default(), kinds: Vec::new() }.item_handler(demo::GATEWAY, demo::gateway)
+        Self { extensions: Extensions::default(), kinds: Vec::new() }.item_handler(demo::GATEWAY, demo::gateway)
     }
 
     /// Adds a kind of job; one of the same name takes the place of the one before.
     pub fn kind<K: Kind>(mut self) -> Self {
-        self.kinds.push(|parts| {
-            parts.defaults.insert(K::NAME.to_owned(), kind::defaults::<K>());
-            let handler = Arc::new(KindHandler::<K>::new(parts.states.clone()));
-            parts.kinds.insert_reading(K::NAME, K::reads(), handler);
+        self.kinds.push(|extensions| {
+            extensions.defaults.insert(K::NAME.to_owned(), kind::defaults::<K>());
+            let handler = Arc::new(KindHandler::<K>::new(extensions.states.clone()));
+            extensions.kinds.insert_reading(K::NAME, K::reads(), handler);
         });
         self
     }
@@ -83,13 +83,13 @@ impl App {
     where
         F: Fn(&Value, u32) -> ItemOut + Send + Sync + 'static,
     {
-        self.parts.items.insert(name.into(), Arc::new(function));
+        self.extensions.items.insert(name.into(), Arc::new(function));
         self
     }
 
     /// Shares something with all kinds, such as a pool of connections: see [`crate::Context::state`].
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
-        self.parts.states.insert(state);
+        self.extensions.states.insert(state);
         self
     }
 
@@ -100,7 +100,7 @@ impl App {
 
     fn run(mut self, args: Vec<OsString>) -> Exit {
         for add in std::mem::take(&mut self.kinds) {
-            add(&mut self.parts);
+            add(&mut self.extensions);
         }
         let wants_json = args.iter().skip(1).any(|arg| arg == "--json");
         let cli = match Cli::try_parse_from(&args) {
@@ -126,14 +126,14 @@ impl App {
             output.note(&format!("warning: {warning}"));
         }
         start_log(&cli, &loaded.config.log);
-        let door = Door::new(loaded, layers, output, cli.global.tenant.clone(), self.parts, args);
+        let context = CommandContext::new(loaded, layers, output, cli.global.tenant.clone(), self.extensions, args);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|error| CommandError::new(Exit::Internal, format!("the runtime cannot start: {error}")))?;
         runtime.block_on(async {
-            let result = cli.command.run(&door).await;
-            door.close().await;
+            let result = cli.command.run(&context).await;
+            context.close().await;
             result
         })
     }
@@ -146,7 +146,7 @@ fn refused(error: &clap::Error, wants_json: bool) -> Exit {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let hint = text.lines().find(|line| line.contains("tip:")).map(|line| line.trim().to_owned());
-        let output = Output::new(true, false, false, crate::output::Color::Never);
+        let output = Output::new(true, false, false, crate::cli::output::Color::Never);
         output.document(&CommandError { exit: Exit::Usage, message, hint }.to_json());
     } else {
         let _ = error.print();

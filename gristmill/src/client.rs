@@ -4,7 +4,7 @@ use gristmill_broker::Broker;
 use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::job::{NewJob, RunAt};
 use gristmill_core::unique::Unique;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::postgres::PostgresStore;
 use gristmill_store::{Enqueued, OpenOptions, StoreError, StoreHandle};
 
@@ -36,7 +36,7 @@ use crate::kind::{Kind, new_job};
 #[derive(Debug, Clone)]
 pub struct Client {
     store: StoreHandle,
-    road: Road,
+    dispatcher: Dispatcher,
     tenant: String,
 }
 
@@ -80,9 +80,9 @@ impl Client {
         let window = broker.window;
         let broker = Broker::connect(&broker).await?;
         let url = store.url.clone();
-        let store = gristmill_store::open(&url, OpenOptions { settings: store, road: broker.carries() }).await?;
-        let road = Road::new(store.clone(), broker, window);
-        Ok(Self { store, road, tenant: DEFAULT_TENANT.to_owned() })
+        let store = gristmill_store::open(&url, OpenOptions { settings: store, with_outbox: broker.carries() }).await?;
+        let dispatcher = Dispatcher::new(store.clone(), broker, window);
+        Ok(Self { store, dispatcher, tenant: DEFAULT_TENANT.to_owned() })
     }
 
     /// The same client for another tenant.
@@ -112,7 +112,7 @@ impl Client {
     async fn put(&self, job: NewJob) -> Result<Enqueued, ClientError> {
         let job = NewJob { tenant: self.tenant.clone(), ..job };
         let report = self.store.enqueue(std::slice::from_ref(&job)).await?;
-        self.road.publish(&report.dispatched).await;
+        self.dispatcher.publish(&report.dispatched).await;
         report.jobs.first().copied().ok_or(ClientError::NoId)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{DEFAULT_QUEUE, Lane, NewJob};
+use gristmill_core::job::{DEFAULT_QUEUE, NewJob, Priority};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_core::unique::Unique;
@@ -101,9 +101,9 @@ pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
         DEFAULT_QUEUE
     }
 
-    /// The lane in which jobs wait.
-    fn lane() -> Lane {
-        Lane::Normal
+    /// The priority in which jobs wait.
+    fn priority() -> Priority {
+        Priority::Normal
     }
 
     /// While a job with this key is not final, a second one is not made. None unless said.
@@ -338,7 +338,7 @@ pub(crate) fn new_job<K: Kind>(payload: &K) -> serde_json::Result<NewJob> {
 pub(crate) fn defaults<K: Kind>() -> KindSettings {
     KindSettings {
         queue: Some(K::queue().to_owned()),
-        lane: Some(K::lane()),
+        priority: Some(K::priority()),
         retry: Some(K::retry()),
         timeout: Some(Span(K::timeout())),
         max_attempts: Some(K::max_attempts()),

@@ -1,7 +1,7 @@
 //! Jobs of one's own kinds, enqueued from any program, also inside a transaction of its own.
 
 use gristmill::client::ClientError;
-use gristmill::core::job::RunAt;
+use gristmill::model::job::RunAt;
 use gristmill::{Client, Context, Failure, Kind};
 use gristmill_store::{JobFilter, OpenOptions, Page, Settings, StoreHandle};
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ fn greet(name: &str) -> Greet {
 
 async fn store(url: &str) -> StoreHandle {
     let settings = Settings { migrate: true, ..Settings::default() };
-    gristmill_store::open(url, OpenOptions { settings, road: false }).await.expect("opened")
+    gristmill_store::open(url, OpenOptions { settings, with_outbox: false }).await.expect("opened")
 }
 
 async fn kinds_of(store: &StoreHandle) -> Vec<(String, u32)> {

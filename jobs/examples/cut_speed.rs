@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let mut records = 0;
     for chunk in &chunks {
-        records += source::read(chunk, planner.stamp(), &spec).await?.len() as u64;
+        records += source::read(chunk, planner.fingerprint(), &spec).await?.len() as u64;
     }
     speed("read into objects", began);
     println!("peak memory after reading    {}", peak());

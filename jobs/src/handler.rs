@@ -40,7 +40,7 @@ pub struct Finish {
     pub sql: Option<SqlRows>,
     /// Further jobs, enqueued only if this attempt is the one that counts.
     pub follow: Vec<NewJob>,
-    /// The handler has committed its own completion (T5): nothing is left to write down.
+    /// The handler has committed its own completion in its own transaction: nothing is left to write down.
     pub committed: bool,
 }
 

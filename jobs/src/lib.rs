@@ -6,7 +6,6 @@
 //! * [`mail`]: what emails say and how they leave the house.
 //! * [`settings`]: `[mail]`, `[webhook]`, `[exec]` and `[http]`.
 //! * [`signature`]: signatures of webhooks, made and verified.
-//! * [`poison`]: messages that nobody can act upon, kept before they are acknowledged.
 //! * [`pool`]: the threads on which the items of chunks are worked on.
 //! * [`pipeline`]: the way of a chunk's items through the stages.
 //! * [`source`]: from what the user named to the records of one chunk.
@@ -14,19 +13,15 @@
 //! * [`process`]: the step that does the actual work on each item.
 //! * [`sink`]: where the items that went through are written.
 
-pub mod budget;
 pub mod handler;
 pub mod kind;
 pub mod mail;
 mod outbound;
 pub mod pipeline;
-pub mod place;
-pub mod poison;
 pub mod pool;
 pub mod process;
 mod program;
 pub mod registry;
-pub mod road;
 pub mod secret;
 pub mod settings;
 pub mod signature;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gristmill_core::chunk::{ChunkPayload, Slice, SourceStamp};
+use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::definition::{Compression, OneOrMany, Ragged, SourceSpec};
 use gristmill_core::inline::{InlineItem, encode};
 use gristmill_jobs::source::{self, COLUMNS_MAX, OpenOptions, Planner, Record, SourceError};
@@ -55,13 +55,13 @@ impl Place {
         }
     }
 
-    async fn plan(&self, spec: &SourceSpec, chunk: u64) -> Result<(SourceStamp, Vec<ChunkPayload>), SourceError> {
+    async fn plan(&self, spec: &SourceSpec, chunk: u64) -> Result<(SourceFingerprint, Vec<ChunkPayload>), SourceError> {
         drain(source::open(spec, self.options(chunk)).await?).await
     }
 
     async fn records(&self, spec: &SourceSpec, chunk: u64) -> Vec<Record> {
-        let (stamp, chunks) = self.plan(spec, chunk).await.expect("it can be planned");
-        read_all(spec, &stamp, &chunks).await
+        let (fingerprint, chunks) = self.plan(spec, chunk).await.expect("it can be planned");
+        read_all(spec, &fingerprint, &chunks).await
     }
 
     async fn items(&self, spec: &SourceSpec) -> Vec<Value> {
@@ -69,19 +69,19 @@ impl Place {
     }
 }
 
-async fn drain(mut planner: Planner) -> Result<(SourceStamp, Vec<ChunkPayload>), SourceError> {
+async fn drain(mut planner: Planner) -> Result<(SourceFingerprint, Vec<ChunkPayload>), SourceError> {
     let mut chunks = Vec::new();
     while let Some(chunk) = planner.next_chunk().await? {
         chunks.push(chunk);
     }
     assert_eq!(planner.next_chunk().await?, None, "the end stays the end");
-    Ok((planner.stamp().clone(), chunks))
+    Ok((planner.fingerprint().clone(), chunks))
 }
 
-async fn read_all(spec: &SourceSpec, stamp: &SourceStamp, chunks: &[ChunkPayload]) -> Vec<Record> {
+async fn read_all(spec: &SourceSpec, fingerprint: &SourceFingerprint, chunks: &[ChunkPayload]) -> Vec<Record> {
     let mut records = Vec::new();
     for chunk in chunks {
-        let read = source::read(chunk, stamp, spec).await.expect("the chunk can be read");
+        let read = source::read(chunk, fingerprint, spec).await.expect("the chunk can be read");
         assert_eq!(read.len() as u64, chunk.items);
         assert_eq!(records.len() as u64, chunk.first);
         records.extend(read);
@@ -144,9 +144,9 @@ async fn long_records_end_a_chunk_early() {
     let place = Place::new();
     let row = "x".repeat(900_000);
     place.write("a.csv", format!("n\n{}", format!("{row}\n").repeat(25)));
-    let (stamp, chunks) = place.plan(&csv("a.csv"), 1_000).await.expect("it can be planned");
+    let (fingerprint, chunks) = place.plan(&csv("a.csv"), 1_000).await.expect("it can be planned");
     assert!(chunks.len() >= 2, "{} chunks", chunks.len());
-    assert_eq!(read_all(&csv("a.csv"), &stamp, &chunks).await.len(), 25);
+    assert_eq!(read_all(&csv("a.csv"), &fingerprint, &chunks).await.len(), 25);
 }
 
 #[tokio::test]
@@ -242,14 +242,14 @@ async fn standard_input_is_copied_once_and_can_be_read_again() {
     let input = gzip(b"n\n1\n2\n");
     let options = OpenOptions { stdin: Some(Box::new(std::io::Cursor::new(input))), ..place.options(1) };
     let planner = source::open(&spec, options).await.expect("it can be opened");
-    let (stamp, chunks) = drain(planner).await.expect("it can be planned");
+    let (fingerprint, chunks) = drain(planner).await.expect("it can be planned");
     for _ in 0..2 {
-        assert_eq!(read_all(&spec, &stamp, &chunks).await.len(), 2);
+        assert_eq!(read_all(&spec, &fingerprint, &chunks).await.len(), 2);
     }
-    assert_eq!(stamp.files[0].name, "standard input");
-    assert_eq!(source::remove_spooled(&stamp), Ok(Some(1)));
+    assert_eq!(fingerprint.files[0].name, "standard input");
+    assert_eq!(source::remove_spooled(&fingerprint), Ok(Some(1)));
     assert_eq!(place.spooled(), 0);
-    let gone = source::read(&chunks[0], &stamp, &spec).await.expect_err("the copy is gone");
+    let gone = source::read(&chunks[0], &fingerprint, &spec).await.expect_err("the copy is gone");
     assert!(matches!(gone, SourceError::Missing { .. }), "{gone}");
 }
 
@@ -257,8 +257,8 @@ async fn standard_input_is_copied_once_and_can_be_read_again() {
 async fn only_copies_are_ever_removed() {
     let place = Place::new();
     place.write("a.csv", "n\n1\n");
-    let (stamp, _) = place.plan(&csv("a.csv"), 1).await.expect("it can be planned");
-    assert_eq!(source::remove_spooled(&stamp), Ok(Some(0)));
+    let (fingerprint, _) = place.plan(&csv("a.csv"), 1).await.expect("it can be planned");
+    assert_eq!(source::remove_spooled(&fingerprint), Ok(Some(0)));
     assert!(place.path("a.csv").exists());
 }
 
@@ -270,7 +270,7 @@ async fn inline_items_keep_their_positions_and_texts_stay_unreadable() {
     ];
     let payload = ChunkPayload::new(encode(&items).expect("they fit"), 2, 70);
     let records =
-        source::read(&payload, &SourceStamp::default(), &csv("a.csv")).await.expect("the payload can be read");
+        source::read(&payload, &SourceFingerprint::default(), &csv("a.csv")).await.expect("the payload can be read");
     assert_eq!(records[0], Record { position: 70, line: Some(9), item: Ok(json!({"a": 1})) });
     assert_eq!((records[1].position, records[1].line), (71, None));
     assert!(reason(&records[1]).contains("not an object"));
@@ -466,22 +466,22 @@ async fn a_quote_that_is_open_at_the_end_sets_the_last_row_aside() {
 
 // ---- changed since ------------------------------------------------------------------------------
 
-async fn planned(place: &Place) -> (SourceStamp, Vec<ChunkPayload>) {
+async fn planned(place: &Place) -> (SourceFingerprint, Vec<ChunkPayload>) {
     place.write("a.csv", "n\n1\n2\n3\n4\n");
     let planned = place.plan(&csv("a.csv"), 2).await.expect("it can be planned");
     read_all(&csv("a.csv"), &planned.0, &planned.1).await;
     planned
 }
 
-async fn changed(stamp: &SourceStamp, chunk: &ChunkPayload) -> String {
-    let error = source::read(chunk, stamp, &csv("a.csv")).await.expect_err("the change is seen");
+async fn changed(fingerprint: &SourceFingerprint, chunk: &ChunkPayload) -> String {
+    let error = source::read(chunk, fingerprint, &csv("a.csv")).await.expect_err("the change is seen");
     assert!(matches!(error, SourceError::Changed { .. }) && error.is_permanent(), "{error}");
     error.to_string()
 }
 
-fn restore_time(path: &Path, stamp: &SourceStamp) {
+fn restore_time(path: &Path, fingerprint: &SourceFingerprint) {
     let time = std::time::UNIX_EPOCH
-        + std::time::Duration::from_nanos(u64::try_from(stamp.files[0].modified_ns).expect("it is after 1970"));
+        + std::time::Duration::from_nanos(u64::try_from(fingerprint.files[0].modified_ns).expect("it is after 1970"));
     let file = std::fs::File::options().write(true).open(path).expect("the file is there");
     file.set_modified(time).expect("the time is set");
 }
@@ -489,28 +489,28 @@ fn restore_time(path: &Path, stamp: &SourceStamp) {
 #[tokio::test]
 async fn a_source_that_grew_is_an_error() {
     let place = Place::new();
-    let (stamp, chunks) = planned(&place).await;
+    let (fingerprint, chunks) = planned(&place).await;
     place.write("a.csv", "n\n1\n2\n3\n4\n5\n");
-    let error = changed(&stamp, &chunks[0]).await;
+    let error = changed(&fingerprint, &chunks[0]).await;
     assert_eq!(error, "the source changed since it was planned: a.csv: it had 10 bytes and has 12; start a new batch");
 }
 
 #[tokio::test]
 async fn a_source_that_was_written_again_is_an_error_even_with_its_old_time() {
     let place = Place::new();
-    let (stamp, chunks) = planned(&place).await;
+    let (fingerprint, chunks) = planned(&place).await;
     let path = place.write("a.csv", "n\n1\n2\n3\n9\n");
-    assert!(changed(&stamp, &chunks[0]).await.contains("written to"));
-    restore_time(&path, &stamp);
-    assert!(changed(&stamp, &chunks[0]).await.contains("other bytes"));
+    assert!(changed(&fingerprint, &chunks[0]).await.contains("written to"));
+    restore_time(&path, &fingerprint);
+    assert!(changed(&fingerprint, &chunks[0]).await.contains("other bytes"));
 }
 
 #[tokio::test]
 async fn a_source_that_is_gone_here_may_be_there_elsewhere() {
     let place = Place::new();
-    let (stamp, chunks) = planned(&place).await;
+    let (fingerprint, chunks) = planned(&place).await;
     std::fs::remove_file(place.path("a.csv")).expect("it is removed");
-    let error = source::read(&chunks[0], &stamp, &csv("a.csv")).await.expect_err("it is gone");
+    let error = source::read(&chunks[0], &fingerprint, &csv("a.csv")).await.expect_err("it is gone");
     assert!(matches!(error, SourceError::Missing { .. }) && !error.is_permanent(), "{error}");
 }
 
@@ -518,12 +518,12 @@ async fn a_source_that_is_gone_here_may_be_there_elsewhere() {
 async fn another_definition_than_the_planned_one_is_an_error() {
     let place = Place::new();
     place.write("a.csv", "n\n'1\n2'\n3\n");
-    let (stamp, chunks) = place.plan(&csv("a.csv"), 10).await.expect("it can be planned");
+    let (fingerprint, chunks) = place.plan(&csv("a.csv"), 10).await.expect("it can be planned");
     let edited = SourceSpec { quote: Some("'".to_owned()), ..csv("a.csv") };
-    let error = source::read(&chunks[0], &stamp, &edited).await.expect_err("it has other records");
+    let error = source::read(&chunks[0], &fingerprint, &edited).await.expect_err("it has other records");
     assert!(error.to_string().contains("had 3 records and have 2"), "{error}");
     let keys = ChunkPayload::new(Slice::Keys { after: None, upto: None }, 1, 0);
-    assert!(matches!(source::read(&keys, &stamp, &edited).await, Err(SourceError::Changed { .. })));
+    assert!(matches!(source::read(&keys, &fingerprint, &edited).await, Err(SourceError::Changed { .. })));
 }
 
 #[tokio::test]

@@ -3,11 +3,15 @@
 use std::io::Write;
 use std::path::Path;
 
-use gristmill_core::chunk::{ChunkPayload, SourceStamp};
+use gristmill_core::chunk::{ChunkPayload, SourceFingerprint};
 use gristmill_core::definition::{OneOrMany, SourceSpec};
 use gristmill_jobs::source::{self, OpenOptions, SourceError};
 
-async fn plan(dir: &Path, spec: &SourceSpec, chunk: u64) -> Result<(SourceStamp, Vec<ChunkPayload>), SourceError> {
+async fn plan(
+    dir: &Path,
+    spec: &SourceSpec,
+    chunk: u64,
+) -> Result<(SourceFingerprint, Vec<ChunkPayload>), SourceError> {
     let options = OpenOptions {
         spool_dir: dir.join("spool"),
         base_dir: dir.to_owned(),
@@ -20,7 +24,7 @@ async fn plan(dir: &Path, spec: &SourceSpec, chunk: u64) -> Result<(SourceStamp,
     while let Some(chunk) = planner.next_chunk().await? {
         chunks.push(chunk);
     }
-    Ok((planner.stamp().clone(), chunks))
+    Ok((planner.fingerprint().clone(), chunks))
 }
 
 fn csv(name: &str) -> SourceSpec {
@@ -32,13 +36,13 @@ async fn the_halves_of_a_chunk_read_its_items_and_each_keeps_its_place() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("a.csv"), "n,t\n1,\"x\ny\"\n2,b\n3,c\n4,d\n5,e\n").expect("written");
     let spec = csv("a.csv");
-    let (stamp, chunks) = plan(dir.path(), &spec, 5).await.expect("it can be planned");
-    let whole = source::read(&chunks[0], &stamp, &spec).await.expect("readable");
+    let (fingerprint, chunks) = plan(dir.path(), &spec, 5).await.expect("it can be planned");
+    let whole = source::read(&chunks[0], &fingerprint, &spec).await.expect("readable");
     let [left, right] = chunks[0].halves().expect("whole").expect("two");
     let [middle, last] = right.halves().expect("whole").expect("two");
     let mut parts = Vec::new();
     for part in [&left, &middle, &last] {
-        let records = source::read(part, &stamp, &spec).await.expect("readable");
+        let records = source::read(part, &fingerprint, &spec).await.expect("readable");
         assert_eq!(records.len() as u64, part.items);
         parts.extend(records);
     }

@@ -1,6 +1,6 @@
 //! Queries as sources, on SQLite and on PostgreSQL.
 
-use gristmill_core::chunk::{ChunkPayload, Slice, SourceStamp};
+use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::definition::{SourceSpec, SqlSource};
 use gristmill_jobs::source::{self, OpenOptions, SourceError};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn plan(spec: &SourceSpec, chunk: u64) -> Result<Vec<ChunkPayload>, Source
     let nowhere = std::env::temp_dir();
     let options = OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk, spool_bytes_max: 0, stdin: None };
     let mut planner = source::open(spec, options).await?;
-    assert_eq!(planner.stamp(), &SourceStamp::default());
+    assert_eq!(planner.fingerprint(), &SourceFingerprint::default());
     let mut chunks = Vec::new();
     while let Some(chunk) = planner.next_chunk().await? {
         chunks.push(chunk);
@@ -29,7 +29,7 @@ async fn items(spec: &SourceSpec, chunk: u64) -> Vec<Value> {
     for payload in plan(spec, chunk).await.expect("it can be planned") {
         assert_eq!(payload.first, items.len() as u64);
         assert!(payload.items <= chunk);
-        for record in source::read(&payload, &SourceStamp::default(), spec).await.expect("it can be read") {
+        for record in source::read(&payload, &SourceFingerprint::default(), spec).await.expect("it can be read") {
             assert_eq!((record.position, record.line), (items.len() as u64, None));
             items.push(record.item.expect("it is an object"));
         }
@@ -104,7 +104,7 @@ async fn an_sql_source_that_changed_is_an_error_and_one_that_grew_above_is_not()
         .await
         .expect("it is changed");
     for (chunk, found) in chunks.iter().zip(["had 2 rows and have more", "had 2 rows and have 1"]) {
-        let error = source::read(chunk, &SourceStamp::default(), &spec).await.expect_err("it changed");
+        let error = source::read(chunk, &SourceFingerprint::default(), &spec).await.expect_err("it changed");
         assert!(matches!(error, SourceError::Changed { .. }) && error.to_string().contains(found), "{error}");
     }
     sqlx::raw_sql("insert into t values (3); delete from t where id = 0")
@@ -112,7 +112,7 @@ async fn an_sql_source_that_changed_is_an_error_and_one_that_grew_above_is_not()
         .await
         .expect("it is mended");
     for chunk in &chunks {
-        assert!(source::read(chunk, &SourceStamp::default(), &spec).await.is_ok());
+        assert!(source::read(chunk, &SourceFingerprint::default(), &spec).await.is_ok());
     }
 }
 
@@ -249,7 +249,7 @@ async fn postgres_refuses_what_is_no_key_and_sees_changes() {
     let spec = pg.spec("select * from t", "id");
     let chunks = plan(&spec, 2).await.expect("it can be planned");
     sqlx::raw_sql("delete from t where id = 1").execute(&mut pg.connection).await.expect("it is changed");
-    let error = source::read(&chunks[0], &SourceStamp::default(), &spec).await.expect_err("it changed");
+    let error = source::read(&chunks[0], &SourceFingerprint::default(), &spec).await.expect_err("it changed");
     assert!(matches!(error, SourceError::Changed { .. }), "{error}");
     pg.end().await;
 }

@@ -21,9 +21,9 @@ use gristmill_core::schedule::{JobSpec, ScheduleSpec};
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::process::Processors;
-use gristmill_jobs::road::Road;
 use gristmill_scheduler::schedules::sync::next_at;
-use gristmill_scheduler::{Catalogue, Means, SchedulerOptions, Settings};
+use gristmill_scheduler::{ConfigSnapshot, RunContext, SchedulerOptions, Settings};
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::testing::TestStore;
 use gristmill_store::{SaveSchedule, ScheduleOrigin, StoreHandle, TickFilter};
 use tokio::sync::watch;
@@ -101,18 +101,23 @@ async fn save(store: &StoreHandle, name: String, spec: ScheduleSpec, now: Instan
 
 async fn options(store: &StoreHandle) -> Result<SchedulerOptions, Anything> {
     let broker = Broker::connect(&gristmill_broker::Settings::default()).await?;
-    let (_, catalogue) = watch::channel(Arc::new(Catalogue::default()));
-    let means = Means {
+    let (_, snapshot) = watch::channel(Arc::new(ConfigSnapshot::default()));
+    let run_context = RunContext {
         tenant: DEFAULT_TENANT.to_owned(),
-        catalogue,
+        snapshot,
         base_dir: std::env::temp_dir(),
         spool_dir: std::env::temp_dir(),
         spool_bytes_max: gristmill_jobs::source::SPOOL_BYTES_DEFAULT,
         kinds: RegistryOptions { pool: ItemPool::new(1)?, processors: Processors::default() },
-        dress: Arc::new(|_| {}),
+        job_defaults: Arc::new(|_| {}),
     };
-    let road = Road::new(Arc::clone(store), broker, 20_000);
-    Ok(SchedulerOptions { store: Arc::clone(store), road, settings: Settings::default(), schedules: Some(means) })
+    let dispatcher = Dispatcher::new(Arc::clone(store), broker, 20_000);
+    Ok(SchedulerOptions {
+        store: Arc::clone(store),
+        dispatcher,
+        settings: Settings::default(),
+        schedules: Some(run_context),
+    })
 }
 
 /// How many milliseconds after its instant no tick of it is undecided any more.

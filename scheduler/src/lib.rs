@@ -10,7 +10,9 @@
 //! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`], [`tell`], [`limits`]: the duties.
 
 mod heartbeat;
+pub mod late;
 pub mod limits;
+pub mod outbox_relay;
 pub mod plan;
 pub mod probe;
 pub mod promote;
@@ -20,12 +22,10 @@ pub mod returned;
 mod running;
 pub mod schedules;
 pub mod settings;
-pub mod sweep;
-pub mod tell;
 pub mod watch;
 
 pub use plan::{StartBatch, StartError, start_batch};
 pub use running::{SchedulerError, SchedulerOptions, run};
-pub use schedules::{Catalogue, Clockwork, Means};
+pub use schedules::{ConfigSnapshot, RunContext, ScheduleRunner};
 pub use settings::Settings;
 pub use watch::Watcher;

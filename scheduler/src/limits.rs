@@ -1,9 +1,9 @@
-//! Limits and queues of the configuration become rows of the store, and jobs that wait too long move up a lane.
+//! Limits and queues of the configuration become rows of the store, and jobs that wait too long move up a priority.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gristmill_core::limit::{LimitSpec, QueueSpec};
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{LimitOrigin, Result, SaveLimit, StoreError, StoreHandle};
 
 /// Makes the limits of origin `file` and what is said of queues those of the configuration: how many rows that changed.
@@ -14,7 +14,7 @@ use gristmill_store::{LimitOrigin, Result, SaveLimit, StoreError, StoreHandle};
 /// Those of the store.
 pub async fn sync(
     store: &StoreHandle,
-    road: &Road,
+    dispatcher: &Dispatcher,
     limits: &BTreeMap<String, LimitSpec>,
     queues: &BTreeMap<String, QueueSpec>,
 ) -> Result<u64> {
@@ -28,7 +28,7 @@ pub async fn sync(
         match store.save_limit(&save).await {
             Ok((_, dispatched)) => {
                 changed += 1;
-                road.publish(&dispatched).await;
+                dispatcher.publish(&dispatched).await;
             }
             Err(StoreError::Conflict(reason)) => {
                 tracing::warn!(limit = name, reason, "a limit of the configuration is left out");
@@ -39,28 +39,28 @@ pub async fn sync(
     for gone in known.iter().filter(|view| view.origin == LimitOrigin::File && !limits.contains_key(&view.name)) {
         let dropped = store.drop_limit(&gone.name, LimitOrigin::File, false).await?;
         changed += dropped.affected;
-        road.publish(&dropped.dispatched).await;
+        dispatcher.publish(&dropped.dispatched).await;
     }
-    let specs = store.managed().await?.specs;
+    let specs = store.limited().await?.specs;
     let nothing = QueueSpec::default();
     for name in specs.keys().chain(queues.keys()).collect::<BTreeSet<_>>() {
         let (is, wanted) = (specs.get(name).unwrap_or(&nothing), queues.get(name).unwrap_or(&nothing));
         if is != wanted {
             changed += 1;
-            road.publish(&store.save_queue(name, wanted).await?).await;
+            dispatcher.publish(&store.save_queue(name, wanted).await?).await;
         }
     }
     Ok(changed)
 }
 
-/// Moves jobs up a lane that have waited for as long as their queue says, and forgets rates that are not used any more:
+/// Moves jobs up a priority that have waited for as long as their queue says, and forgets rates that are not used any more:
 /// how many jobs that were.
 ///
 /// # Errors
 ///
 /// Those of the store.
-pub async fn age(store: &StoreHandle, road: &Road, limit: u32) -> Result<u64> {
+pub async fn age(store: &StoreHandle, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
     let raised = store.raise_aged(limit).await?;
-    road.publish(&raised).await;
+    dispatcher.publish(&raised).await;
     Ok(raised.moved)
 }

@@ -10,8 +10,8 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pipeline::{DefinitionError, Pipeline, resolve};
-use gristmill_jobs::road::Road;
 use gristmill_jobs::source::{self, OpenOptions, Planner, SourceError, Stream};
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{GROUP_JOBS_MAX, NewBatch, NewChunk, StoreError, StoreHandle};
 use serde_json::Value;
 use uuid::Uuid;
@@ -82,7 +82,11 @@ pub enum StartError {
 ///
 /// See [`StartError`]. A batch that fails while it is planned is taken back, or cancelled when a
 /// worker has begun with it already.
-pub async fn start_batch(store: &StoreHandle, road: &Road, start: StartBatch) -> Result<BatchId, StartError> {
+pub async fn start_batch(
+    store: &StoreHandle,
+    dispatcher: &Dispatcher,
+    start: StartBatch,
+) -> Result<BatchId, StartError> {
     let Prepared { batch, planner } = prepare(start).await?;
     // Known already, but under the id that nobody else has, is made by a first try whose answer was lost: it
     // would stay empty for ever if we took it for somebody else's.
@@ -90,7 +94,7 @@ pub async fn start_batch(store: &StoreHandle, road: &Road, start: StartBatch) ->
     if created.id != batch.id {
         return Ok(created.id);
     }
-    if let Err(error) = fill(store, road, created.id, planner).await {
+    if let Err(error) = fill(store, dispatcher, created.id, planner).await {
         take_back(store, &batch.tenant, created.id, &error.to_string()).await;
         return Err(error);
     }
@@ -127,7 +131,7 @@ pub(crate) async fn prepare(start: StartBatch) -> Result<Prepared, StartError> {
         tenant,
         name,
         definition,
-        stamp: planner.stamp().clone(),
+        fingerprint: planner.fingerprint().clone(),
         params,
         idempotency_key,
         trace,
@@ -177,7 +181,7 @@ pub async fn resume(store: &StoreHandle, older_than: Duration) -> Result<u64, St
         let reason = format!("its planner has added nothing for {older_than:?}: it is gone; start the batch again");
         tracing::warn!(batch.id = %batch, reason, "a plan that was never finished is taken back");
         // The tick of a schedule that started it is started anew.
-        store.unfire(*batch, &reason, true).await?;
+        store.release_tick(*batch, &reason, true).await?;
         take_back(store, tenant, *batch, &reason).await;
     }
     Ok(stalled.len() as u64)
@@ -201,7 +205,7 @@ fn replace_input(name: &str, definition: &mut BatchDefinition, input: OneOrMany)
 /// Adds the chunks of a batch that has been created, and seals it.
 pub(crate) async fn fill(
     store: &StoreHandle,
-    road: &Road,
+    dispatcher: &Dispatcher,
     batch: BatchId,
     mut planner: Planner,
 ) -> Result<(), StartError> {
@@ -211,22 +215,27 @@ pub(crate) async fn fill(
         group.push(NewChunk { id: JobId(Uuid::now_v7()), seq, payload });
         seq += 1;
         if group.len() >= size || bytes >= GROUP_BYTES_MAX {
-            add(store, road, batch, &group).await?;
+            add(store, dispatcher, batch, &group).await?;
             group.clear();
             (bytes, size) = (0, (size * 4).min(GROUP_JOBS_MAX));
         }
     }
     if !group.is_empty() {
-        add(store, road, batch, &group).await?;
+        add(store, dispatcher, batch, &group).await?;
     }
-    road.publish(&patiently(|| store.seal(batch)).await?).await;
+    dispatcher.publish(&patiently(|| store.seal(batch)).await?).await;
     tracing::info!(batch.id = %batch, chunks = seq, "batch planned");
     Ok(())
 }
 
-async fn add(store: &StoreHandle, road: &Road, batch: BatchId, group: &[NewChunk]) -> Result<(), StoreError> {
+async fn add(
+    store: &StoreHandle,
+    dispatcher: &Dispatcher,
+    batch: BatchId,
+    group: &[NewChunk],
+) -> Result<(), StoreError> {
     let dispatched = patiently(|| store.add_chunks(batch, group)).await?;
-    road.publish(&dispatched).await;
+    dispatcher.publish(&dispatched).await;
     Ok(())
 }
 

@@ -1,9 +1,9 @@
-//! T7: the broker says that nothing waits, while the store has had jobs queued for long.
+//! Redispatch: the broker says that nothing waits, while the store has had jobs queued for long.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Result, StoreHandle};
 
 /// A message that is younger may still be on its way.
@@ -18,18 +18,18 @@ const LIMIT: u32 = 500;
 /// # Errors
 ///
 /// Those of the store. A broker that does not answer is passed over: nothing can be said then.
-pub async fn probe(store: &StoreHandle, road: &Road, lost_after: Duration) -> Result<u64> {
-    if !road.broker().carries() || !road.broker().health().borrow().is_up() {
+pub async fn probe(store: &StoreHandle, dispatcher: &Dispatcher, lost_after: Duration) -> Result<u64> {
+    if !dispatcher.broker().carries() || !dispatcher.broker().health().borrow().is_up() {
         return Ok(0);
     }
     let mut found = 0;
     for queue in waiting(store).await? {
-        let Ok(Some(0)) = road.broker().depth(&queue).await else { continue };
+        let Ok(Some(0)) = dispatcher.broker().depth(&queue).await else { continue };
         let dispatched = store.redispatch(&queue, lost_after, LIMIT).await?;
         let jobs: usize = dispatched.dispatches.iter().map(|row| row.jobs.len()).sum();
         if jobs > 0 {
             tracing::warn!(queue, jobs, "the broker has lost messages, they are published again");
-            road.publish(&dispatched).await;
+            dispatcher.publish(&dispatched).await;
             found += jobs as u64;
         }
     }

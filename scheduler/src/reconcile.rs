@@ -1,8 +1,8 @@
-//! T8: counters against what they count, batches against their jobs, and against their budgets.
+//! Reconcile: counters against what they count, batches against their jobs, and against their budgets.
 
 use gristmill_core::batch::BatchState;
-use gristmill_jobs::budget::Budgets;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_store::{BatchFilter, BatchProgress, BatchView, Page, ReconcileReport, Result, StoreHandle};
 
 /// How many batches are looked at in one step.
@@ -14,28 +14,37 @@ const PAGE: u32 = 500;
 /// # Errors
 ///
 /// Those of the store.
-pub async fn reconcile(store: &StoreHandle, road: &Road, budgets: &Budgets) -> Result<ReconcileReport> {
+pub async fn reconcile(
+    store: &StoreHandle,
+    dispatcher: &Dispatcher,
+    budgets: &FailureBudgets,
+) -> Result<ReconcileReport> {
     let report = store.reconcile(false).await?;
-    road.publish(&report.dispatched).await;
+    dispatcher.publish(&report.dispatched).await;
     for finding in &report.findings {
         tracing::error!(finding, "reconciled");
     }
     for tenant in store.tenants().await? {
         for state in [BatchState::Open, BatchState::Sealed] {
-            judge(store, road, budgets, (&tenant, state)).await?;
+            judge(store, dispatcher, budgets, (&tenant, state)).await?;
         }
     }
     Ok(report)
 }
 
-async fn judge(store: &StoreHandle, road: &Road, budgets: &Budgets, (tenant, state): (&str, BatchState)) -> Result<()> {
+async fn judge(
+    store: &StoreHandle,
+    dispatcher: &Dispatcher,
+    budgets: &FailureBudgets,
+    (tenant, state): (&str, BatchState),
+) -> Result<()> {
     let filter = BatchFilter { tenant: tenant.to_owned(), name: None, state: Some(state) };
     let mut page = Page { after: None, limit: PAGE };
     loop {
         let batches = store.batches(&filter, &page).await?;
         let progress: Vec<BatchProgress> = batches.iter().filter_map(progress).collect();
         for halted in budgets.enforce(&progress).await? {
-            road.publish(&halted).await;
+            dispatcher.publish(&halted).await;
         }
         match batches.last() {
             Some(last) if batches.len() == PAGE as usize => page.after = Some(last.id.to_string()),
@@ -54,6 +63,6 @@ fn progress(batch: &BatchView) -> Option<BatchProgress> {
         remaining: batch.remaining,
         halting: false,
         // Written by the store itself: it can always be read.
-        tolerate: batch.tolerate.parse().ok()?,
+        failure_budget: batch.failure_budget.parse().ok()?,
     })
 }

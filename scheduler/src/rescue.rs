@@ -1,7 +1,7 @@
-//! T6: jobs of workers whose lease ran out, and jobs past their deadline.
+//! Rescue: jobs of workers whose lease ran out, and jobs past their deadline.
 
-use gristmill_jobs::budget::Budgets;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_store::{RescueReport, Result, StoreHandle};
 
 /// Rescues at most `limit` jobs, publishes what may run again, and halts batches whose chunks died
@@ -10,11 +10,16 @@ use gristmill_store::{RescueReport, Result, StoreHandle};
 /// # Errors
 ///
 /// Those of the store.
-pub async fn rescue(store: &StoreHandle, road: &Road, budgets: &Budgets, limit: u32) -> Result<RescueReport> {
+pub async fn rescue(
+    store: &StoreHandle,
+    dispatcher: &Dispatcher,
+    budgets: &FailureBudgets,
+    limit: u32,
+) -> Result<RescueReport> {
     let report = store.rescue(limit).await?;
-    road.publish(&report.dispatched).await;
+    dispatcher.publish(&report.dispatched).await;
     for halted in budgets.enforce(&report.progress).await? {
-        road.publish(&halted).await;
+        dispatcher.publish(&halted).await;
     }
     if report.workers_lost + report.requeued + report.dead + report.split > 0 {
         tracing::warn!(

@@ -6,8 +6,8 @@ use gristmill_broker::{Consumer, Delivery};
 use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
-use gristmill_jobs::poison;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::poison;
 use gristmill_store::{JobView, PoisonSource, Result, StoreHandle};
 
 /// The most messages in one step.
@@ -19,7 +19,12 @@ const LIMIT: usize = 100;
 /// # Errors
 ///
 /// Those of the store; the messages are given back then.
-pub async fn returned(store: &StoreHandle, road: &Road, consumer: &Consumer, wait: Duration) -> Result<u64> {
+pub async fn returned(
+    store: &StoreHandle,
+    dispatcher: &Dispatcher,
+    consumer: &Consumer,
+    wait: Duration,
+) -> Result<u64> {
     let deliveries = consumer.next(LIMIT, wait).await;
     if deliveries.is_empty() {
         return Ok(0);
@@ -35,7 +40,7 @@ pub async fn returned(store: &StoreHandle, road: &Road, consumer: &Consumer, wai
         consumer.ack(deliveries).await;
         return Ok(0);
     }
-    match road.broker().publish(&again).await {
+    match dispatcher.broker().publish(&again).await {
         Ok(published) if published.unconfirmed.is_empty() => {
             consumer.ack(deliveries).await;
             Ok(again.len() as u64)
@@ -55,7 +60,7 @@ async fn look(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Vec<Dispat
     let poison: Vec<&Delivery> =
         deliveries.iter().filter(|delivery| named(delivery).is_none_or(|job| unknown.contains(&job))).collect();
     if !poison.is_empty() {
-        poison::bury(store, poison, PoisonSource::Returned, poison::NO_JOB).await?;
+        poison::record_poison(store, poison, PoisonSource::Returned, poison::NO_JOB).await?;
     }
     still_queued(store, deliveries).await
 }
@@ -76,7 +81,7 @@ async fn still_queued(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Ve
             again.push(Dispatch {
                 outbox: -1 - number,
                 queue: job.queue,
-                lane: job.lane,
+                priority: job.priority,
                 purpose: Purpose::Dispatch,
                 jobs: vec![job.id],
             });

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use gristmill_broker::BrokerError;
 use gristmill_core::id::WorkerId;
-use gristmill_jobs::budget::Budgets;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_store::{NewWorker, Result, StoreError, StoreHandle};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -16,17 +16,17 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::heartbeat::{Beats, Heartbeat};
+use crate::late::{late, spools};
 use crate::limits;
+use crate::outbox_relay::OutboxRelay;
 use crate::plan::{STALLED_AFTER, resume};
 use crate::probe::{LOST_AFTER, probe};
 use crate::promote::promote;
 use crate::reconcile::reconcile;
 use crate::rescue::rescue;
 use crate::returned::returned;
-use crate::schedules::{Clockwork, Means};
+use crate::schedules::{RunContext, ScheduleRunner};
 use crate::settings::Settings;
-use crate::sweep::Relay;
-use crate::tell::{copies, late};
 use crate::watch::Watcher;
 
 /// The name of the leadership in the store.
@@ -54,11 +54,11 @@ pub struct SchedulerOptions {
     /// The truth.
     pub store: StoreHandle,
     /// The road over the broker. Whoever connected the broker closes it, after the scheduler.
-    pub road: Road,
+    pub dispatcher: Dispatcher,
     /// How often it looks after things.
     pub settings: Settings,
     /// What schedules are served with; `None` serves none.
-    pub schedules: Option<Means>,
+    pub schedules: Option<RunContext>,
 }
 
 /// Why a scheduler could not begin.
@@ -87,12 +87,15 @@ pub async fn run(
     let stop = CancellationToken::new();
     let schedules = options.schedules.clone();
     let scheduler = Scheduler::enter(options).await?;
-    let watcher =
-        schedules.clone().map(|means| Watcher::new(Arc::clone(&scheduler.store), scheduler.road.clone(), means));
-    let clockwork = schedules.map(|means| Clockwork::new(Arc::clone(&scheduler.store), scheduler.road.clone(), means));
+    let watcher = schedules
+        .clone()
+        .map(|run_context| Watcher::new(Arc::clone(&scheduler.store), scheduler.dispatcher.clone(), run_context));
+    let schedule_runner = schedules.map(|run_context| {
+        ScheduleRunner::new(Arc::clone(&scheduler.store), scheduler.dispatcher.clone(), run_context)
+    });
     let heartbeat = Heartbeat::start().await?;
     // At once, so that the duties do not wait for a beat to learn that they lead.
-    Duty::new("beat").told(scheduler.live().await);
+    Duty::new("beat").record(scheduler.live().await);
     tracing::info!("scheduler begins");
     let duties = async {
         tokio::join!(
@@ -100,7 +103,7 @@ pub async fn run(
             scheduler.beating(&heartbeat, &stop),
             scheduler.reconciling(&stop),
             scheduler.returning(&stop),
-            scheduler.ticking(clockwork, heartbeat.beats(), &stop),
+            scheduler.ticking(schedule_runner, heartbeat.beats(), &stop),
             scheduler.watching(watcher, &stop),
         )
     };
@@ -120,8 +123,8 @@ pub async fn run(
 /// What the duties share.
 struct Scheduler {
     store: StoreHandle,
-    road: Road,
-    budgets: Budgets,
+    dispatcher: Dispatcher,
+    budgets: FailureBudgets,
     settings: Settings,
     who: watch::Sender<NewWorker>,
     leads: AtomicBool,
@@ -129,23 +132,13 @@ struct Scheduler {
 
 impl Scheduler {
     async fn enter(options: SchedulerOptions) -> Result<Self> {
-        let SchedulerOptions { store, road, settings, schedules: _ } = options;
-        let who = NewWorker {
-            id: WorkerId(Uuid::now_v7()),
-            role: "scheduler".to_owned(),
-            host: gristmill_jobs::place::host(),
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            slots: 0,
-            queues: Vec::new(),
-            kinds: Vec::new(),
-            lease: LEASE,
-        };
+        let SchedulerOptions { store, dispatcher, settings, schedules: _ } = options;
+        let who = gristmill_service::process::incarnation("scheduler", LEASE);
         store.register_worker(&who).await?;
         Ok(Self {
-            budgets: Budgets::new(Arc::clone(&store)),
+            budgets: FailureBudgets::new(Arc::clone(&store)),
             store,
-            road,
+            dispatcher,
             settings,
             who: watch::Sender::new(who),
             leads: AtomicBool::new(false),
@@ -157,7 +150,7 @@ impl Scheduler {
     async fn living(&self, mut beats: Beats, stop: &CancellationToken) {
         let mut alive = Duty::new("beat");
         while beats.next(stop).await {
-            alive.told(self.live().await);
+            alive.record(self.live().await);
         }
     }
 
@@ -169,8 +162,10 @@ impl Scheduler {
                 continue;
             }
             // Until nothing is due: a burst must not wait for as many ticks as it has groups.
-            while let Some(moved) = promoting.told(promote(&self.store, &self.road, self.settings.batch).await) {
-                if moved < u64::from(self.settings.batch) || stop.is_cancelled() {
+            while let Some(moved) =
+                promoting.record(promote(&self.store, &self.dispatcher, self.settings.rows_max).await)
+            {
+                if moved < u64::from(self.settings.rows_max) || stop.is_cancelled() {
                     break;
                 }
             }
@@ -179,8 +174,8 @@ impl Scheduler {
 
     /// Takes what nobody has published, and feeds the queues that have room again.
     async fn relaying(&self, mut beats: Beats, stop: &CancellationToken) {
-        let (mut sweeping, mut timer) = (Duty::new("sweep"), Timer::new(self.settings.sweep.0));
-        let (mut relay, mut ticks) = (Relay::default(), self.ticks());
+        let (mut relaying_duty, mut timer) = (Duty::new("relay"), Timer::new(self.settings.outbox_relay.0));
+        let (mut relay, mut ticks) = (OutboxRelay::default(), self.ticks());
         loop {
             let beaten = tokio::select! {
                 biased;
@@ -192,9 +187,9 @@ impl Scheduler {
                 continue;
             }
             if beaten && timer.due(Instant::now()) {
-                sweeping.told(relay.sweep(&self.store, &self.road, self.settings.batch).await);
+                relaying_duty.record(relay.relay(&self.store, &self.dispatcher, self.settings.rows_max).await);
             } else {
-                relay.feed(&self.road).await;
+                relay.feed(&self.dispatcher).await;
             }
         }
     }
@@ -207,10 +202,10 @@ impl Scheduler {
         (mut beats, stop): (Beats, &CancellationToken),
         duty: impl Fn() -> F,
     ) {
-        let (mut told, mut timer) = (Duty::new(name), Timer::new(every));
+        let (mut record, mut timer) = (Duty::new(name), Timer::new(every));
         loop {
             if self.leads() && timer.due(Instant::now()) {
-                told.told(duty().await);
+                record.record(duty().await);
             }
             if !beats.next(stop).await {
                 return;
@@ -220,16 +215,16 @@ impl Scheduler {
 
     /// The duties that hang on the heartbeat, each by itself.
     async fn beating(&self, heartbeat: &Heartbeat, stop: &CancellationToken) {
-        let (store, road, batch) = (&self.store, &self.road, self.settings.batch);
-        let Settings { rescue: rescues, sweep: sweeps, probe: probes, .. } = &self.settings;
+        let (store, dispatcher, batch) = (&self.store, &self.dispatcher, self.settings.rows_max);
+        let Settings { rescue: rescues, outbox_relay: relays, probe: probes, .. } = &self.settings;
         let beats = || (heartbeat.beats(), stop);
         tokio::join!(
             self.living(heartbeat.beats(), stop),
             self.relaying(heartbeat.beats(), stop),
-            self.minding("rescue", rescues.0, beats(), || rescue(store, road, &self.budgets, batch)),
-            self.minding("late", sweeps.0, beats(), || late(store, road)),
-            self.minding("age", sweeps.0, beats(), || limits::age(store, road, batch)),
-            self.minding("probe", probes.0, beats(), || probe(store, road, LOST_AFTER)),
+            self.minding("rescue", rescues.0, beats(), || rescue(store, dispatcher, &self.budgets, batch)),
+            self.minding("late", relays.0, beats(), || late(store, dispatcher)),
+            self.minding("age", relays.0, beats(), || limits::age(store, dispatcher, batch)),
+            self.minding("probe", probes.0, beats(), || probe(store, dispatcher, LOST_AFTER)),
         );
     }
 
@@ -240,20 +235,20 @@ impl Scheduler {
     }
 
     /// Decides what is due: on each heartbeat, and at the very instant when it is known to lie before the next.
-    async fn ticking(&self, clockwork: Option<Clockwork>, mut beats: Beats, stop: &CancellationToken) {
-        let Some(mut clockwork) = clockwork else { return };
+    async fn ticking(&self, schedule_runner: Option<ScheduleRunner>, mut beats: Beats, stop: &CancellationToken) {
+        let Some(mut schedule_runner) = schedule_runner else { return };
         let (mut syncing, mut ticking) = (Duty::new("schedules"), Duty::new("tick"));
-        let mut catalogue = clockwork.means().catalogue.clone();
+        let mut snapshot = schedule_runner.run_context().snapshot.clone();
         let mut in_step = false;
         while !stop.is_cancelled() {
-            in_step &= self.leads() && !catalogue.has_changed().unwrap_or(false);
+            in_step &= self.leads() && !snapshot.has_changed().unwrap_or(false);
             let mut soon = None;
             if self.leads() {
                 if !in_step {
-                    catalogue.mark_unchanged();
-                    in_step = syncing.told(self.in_step(&clockwork).await).is_some();
+                    snapshot.mark_unchanged();
+                    in_step = syncing.record(self.in_step(&schedule_runner).await).is_some();
                 }
-                soon = ticking.told(self.tick(&mut clockwork).await).flatten();
+                soon = ticking.record(self.tick(&mut schedule_runner).await).flatten();
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -262,7 +257,7 @@ impl Scheduler {
             }
         }
         // What is being planned is planned to its end: another scheduler would begin it anew.
-        if tokio::time::timeout(PLANNING_ENDS, clockwork.planned()).await.is_err() {
+        if tokio::time::timeout(PLANNING_ENDS, schedule_runner.planned()).await.is_err() {
             tracing::warn!("batches of schedules were still being planned; their ticks are started anew");
         }
     }
@@ -276,18 +271,18 @@ impl Scheduler {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while next(&mut ticks, stop).await {
             if self.leads() {
-                watching.told(watcher.pass(begun.elapsed()).await);
+                watching.record(watcher.run_once(begun.elapsed()).await);
             }
         }
     }
 
-    async fn in_step(&self, clockwork: &Clockwork) -> Result<()> {
-        let report = clockwork.sync(self.store.now().await?).await?;
+    async fn in_step(&self, schedule_runner: &ScheduleRunner) -> Result<()> {
+        let report = schedule_runner.sync(self.store.now().await?).await?;
         if report != crate::schedules::sync::SyncReport::default() {
             tracing::info!(made = ?report.made, edited = ?report.edited, removed = ?report.removed, "schedules of the configuration");
         }
-        let catalogue = Arc::clone(&clockwork.means().catalogue.borrow());
-        let changed = limits::sync(&self.store, &self.road, &catalogue.limits, &catalogue.queues).await?;
+        let snapshot = Arc::clone(&schedule_runner.run_context().snapshot.borrow());
+        let changed = limits::sync(&self.store, &self.dispatcher, &snapshot.limits, &snapshot.queues).await?;
         if changed > 0 {
             tracing::info!(changed, "limits and queues of the configuration");
         }
@@ -295,10 +290,10 @@ impl Scheduler {
     }
 
     /// One pass by the database's clock, and how long it is to the next tick when that comes before a heartbeat.
-    async fn tick(&self, clockwork: &mut Clockwork) -> Result<Option<Duration>> {
+    async fn tick(&self, schedule_runner: &mut ScheduleRunner) -> Result<Option<Duration>> {
         let id = self.who.borrow().id;
         let now = self.store.now().await?;
-        clockwork.pass(now, id).await?;
+        schedule_runner.run_once(now, id).await?;
         let now = self.store.now().await?;
         let beat = chrono::TimeDelta::milliseconds(1_500);
         let next = self.store.due_schedules(now + beat, 1).await?.first().and_then(|view| view.next_at);
@@ -309,25 +304,25 @@ impl Scheduler {
     /// By itself, because a large store takes it long and nothing else may wait for it.
     async fn reconciling(&self, stop: &CancellationToken) {
         let (mut reconciling, mut planning) = (Duty::new("reconcile"), Duty::new("plan"));
-        let mut clearing = Duty::new("copies");
+        let mut clearing = Duty::new("spools");
         let mut ticks = tokio::time::interval(self.settings.reconcile.0.max(Duration::from_secs(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while next(&mut ticks, stop).await {
             if self.leads() {
-                planning.told(resume(&self.store, STALLED_AFTER).await);
-                clearing.told(copies(&self.store, self.settings.copy_keep.0).await);
-                reconciling.told(reconcile(&self.store, &self.road, &self.budgets).await);
+                planning.record(resume(&self.store, STALLED_AFTER).await);
+                clearing.record(spools(&self.store, self.settings.copy_keep.0).await);
+                reconciling.record(reconcile(&self.store, &self.dispatcher, &self.budgets).await);
             }
         }
     }
 
     /// Every scheduler takes returned messages: the broker shares them out by itself.
     async fn returning(&self, stop: &CancellationToken) -> std::result::Result<(), BrokerError> {
-        if !self.road.broker().carries() {
+        if !self.dispatcher.broker().carries() {
             stop.cancelled().await;
             return Ok(());
         }
-        let consumer = match self.road.broker().consume_returned(RETURNED_PREFETCH).await {
+        let consumer = match self.dispatcher.broker().consume_returned(RETURNED_PREFETCH).await {
             Ok(consumer) => consumer,
             Err(error) => {
                 // All duties end together, so that the process says why instead of limping on.
@@ -338,7 +333,7 @@ impl Scheduler {
         let mut returning = Duty::new("returned");
         while !stop.is_cancelled() {
             let wait = Duration::from_millis(500);
-            if returning.told(returned(&self.store, &self.road, &consumer, wait).await).is_none() {
+            if returning.record(returned(&self.store, &self.dispatcher, &consumer, wait).await).is_none() {
                 tokio::time::sleep(wait).await;
             }
         }
@@ -402,7 +397,7 @@ impl Duty {
         Self { name, fails: false }
     }
 
-    fn told<T>(&mut self, result: Result<T>) -> Option<T> {
+    fn record<T>(&mut self, result: Result<T>) -> Option<T> {
         match result {
             Ok(done) => {
                 if std::mem::take(&mut self.fails) {

@@ -14,14 +14,14 @@ pub struct Settings {
     pub promote: Span,
     /// How often jobs of lost workers are rescued.
     pub rescue: Span,
-    /// How often the outbox is swept of rows that their creator did not publish.
-    pub sweep: Span,
+    /// How often outbox rows that their creator did not publish are published.
+    pub outbox_relay: Span,
     /// How often the broker is asked whether it has lost messages.
     pub probe: Span,
     /// How often counters are compared with what they count.
     pub reconcile: Span,
     /// The most rows that one duty handles at a time.
-    pub batch: u32,
+    pub rows_max: u32,
     /// The most bytes that one copy of an input may have, decompressed.
     pub copy_bytes_max: u64,
     /// How long the copies of a batch are kept that ended with work undone: until then it can be restarted.
@@ -37,10 +37,10 @@ impl Default for Settings {
         Self {
             promote: Span(Duration::from_millis(200)),
             rescue: Span(Duration::from_secs(1)),
-            sweep: Span(Duration::from_secs(1)),
+            outbox_relay: Span(Duration::from_secs(1)),
             probe: Span(Duration::from_secs(5)),
             reconcile: Span(Duration::from_secs(60)),
-            batch: 1_000,
+            rows_max: 1_000,
             copy_bytes_max: SPOOL_BYTES_DEFAULT,
             copy_keep: Span(Duration::from_secs(7 * 86_400)),
             metrics: String::new(),

@@ -148,7 +148,7 @@ async fn fill(store: &PostgresStore, count: usize) -> Outcome<()> {
         tenant: "main".to_owned(),
         name: "speed".to_owned(),
         definition,
-        stamp: gristmill_core::chunk::SourceStamp::default(),
+        fingerprint: gristmill_core::chunk::SourceFingerprint::default(),
         params: json!(null),
         idempotency_key: None,
         trace: None,

@@ -145,7 +145,7 @@ pub(crate) fn plain(text: &str, chars: usize) -> String {
 }
 
 /// A draw from 0 to 1 for the jitter of a retry that the store itself decides.
-pub(crate) fn dice() -> f64 {
+pub(crate) fn random() -> f64 {
     let [a, b, c, d, ..] = Uuid::new_v4().into_bytes();
     f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
 }
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn dice_stay_between_nothing_and_one() {
         for _ in 0..1_000 {
-            assert!((0.0..=1.0).contains(&dice()));
+            assert!((0.0..=1.0).contains(&random()));
         }
     }
 }

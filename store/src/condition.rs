@@ -7,11 +7,11 @@ use crate::error::{Result, StoreError};
 
 /// Something that keeps the store from working.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct Outage {
     /// What was said last.
     pub reason: String,
     /// What to do about it.
-    pub mend: &'static str,
+    pub remedy: &'static str,
     /// When it was met first.
     pub since: Instant,
     /// Whether it is want of room, which reading gets over and writing does not.
@@ -20,7 +20,7 @@ pub struct Trouble {
 
 /// The store's own condition, known by what its transactions experience.
 #[derive(Debug, Default)]
-pub(crate) struct Condition(Mutex<Option<Trouble>>);
+pub(crate) struct Condition(Mutex<Option<Outage>>);
 
 impl Condition {
     /// Takes note of how a transaction ended; `wrote` is whether it changed anything.
@@ -33,23 +33,23 @@ impl Condition {
 
     /// A transaction went through. One that changed nothing says nothing of the room on the disk.
     pub(crate) fn well(&self, wrote: bool) {
-        let mut trouble = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if trouble.as_ref().is_some_and(|trouble| wrote || !trouble.full) {
-            *trouble = None;
+        let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if outage.as_ref().is_some_and(|outage| wrote || !outage.full) {
+            *outage = None;
         }
     }
 
     /// A transaction failed. What only concerns whoever asked is no trouble of the store.
     pub(crate) fn failed(&self, error: &StoreError) {
-        let Some(mend) = error.mend() else { return };
-        let mut trouble = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = trouble.as_ref().map_or_else(Instant::now, |trouble| trouble.since);
+        let Some(remedy) = error.remedy() else { return };
+        let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = outage.as_ref().map_or_else(Instant::now, |outage| outage.since);
         let full = matches!(error, StoreError::Full(_));
-        *trouble = Some(Trouble { reason: error.to_string(), mend, since, full });
+        *outage = Some(Outage { reason: error.to_string(), remedy, since, full });
     }
 
     /// What it is, if anything.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn outage(&self) -> Option<Outage> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -62,12 +62,12 @@ mod tests {
     fn trouble_lasts_from_the_first_failure_to_the_first_success() {
         let condition = Condition::default();
         condition.failed(&StoreError::Unavailable("refused".to_owned()));
-        let first = condition.trouble().expect("trouble");
+        let first = condition.outage().expect("outage");
         condition.failed(&StoreError::Unavailable("still refused".to_owned()));
-        let second = condition.trouble().expect("trouble");
+        let second = condition.outage().expect("outage");
         assert_eq!((second.since, second.reason.contains("still refused")), (first.since, true));
         condition.well(false);
-        assert_eq!(condition.trouble(), None);
+        assert_eq!(condition.outage(), None);
     }
 
     #[test]
@@ -75,15 +75,15 @@ mod tests {
         let condition = Condition::default();
         condition.failed(&StoreError::Full("disk full".to_owned()));
         condition.well(false);
-        assert!(condition.trouble().is_some_and(|trouble| trouble.mend.contains("make room")));
+        assert!(condition.outage().is_some_and(|outage| outage.remedy.contains("make room")));
         condition.well(true);
-        assert_eq!(condition.trouble(), None);
+        assert_eq!(condition.outage(), None);
     }
 
     #[test]
     fn what_was_asked_wrongly_is_no_trouble_of_the_store() {
         let condition = Condition::default();
         condition.failed(&StoreError::Conflict("it is complete already".to_owned()));
-        assert_eq!(condition.trouble(), None);
+        assert_eq!(condition.outage(), None);
     }
 }

@@ -51,7 +51,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// What to do about it, where the store itself is in trouble and not whoever asked.
-    pub fn mend(&self) -> Option<&'static str> {
+    pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Unavailable(_) => Some(
                 "see that the database runs and that this machine may reach it; work goes on by itself when it does",

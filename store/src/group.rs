@@ -38,6 +38,6 @@ pub(crate) fn one_each<'a>(
     let mut seen = HashSet::with_capacity(completions.len());
     let (count, lost): (Vec<_>, Vec<_>) = completions
         .iter()
-        .partition(|one| one.verdict != Verdict::Gone && holds(one.fence) && seen.insert(one.fence.job));
+        .partition(|one| one.verdict != Verdict::Revoked && holds(one.fence) && seen.insert(one.fence.job));
     (count, lost.into_iter().map(|one| one.fence).collect())
 }

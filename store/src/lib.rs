@@ -5,7 +5,7 @@
 //! an unknown commit result does no harm. Which database is behind it makes no difference to the
 //! outcome; one conformance suite runs on both.
 //!
-//! * [`Store`]: the transitions (T1 to T9 of the design) and the views.
+//! * [`Store`]: the transitions and the views.
 //! * [`types`]: what goes in and what comes out.
 //! * [`views`]: what people and pages are shown.
 //! * [`schedules`]: schedules and the ledger of their ticks. [`events`]: what starts runs beside the clock.
@@ -17,16 +17,16 @@
 
 mod check;
 pub mod condition;
-pub mod crash;
 pub mod emails;
 pub mod error;
-pub mod events;
+pub mod failpoint;
 mod group;
 mod guard;
 pub mod limits;
-mod mended;
 mod migrations;
+mod notify;
 pub mod open;
+mod patched;
 pub mod poison;
 pub mod postgres;
 #[cfg(feature = "testing")]
@@ -36,9 +36,9 @@ pub mod schedules;
 pub mod settings;
 mod split;
 pub mod sqlite;
-mod tell;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod triggers;
 pub mod types;
 pub mod views;
 pub mod why;
@@ -49,22 +49,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
-use gristmill_core::chunk::SourceStamp;
+use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 
-pub use condition::Trouble;
+pub use condition::Outage;
 pub use emails::*;
 pub use error::{Result, StoreError};
-pub use events::*;
 pub use guard::WorkGuard;
 pub use limits::{
-    Hindrance, JobStanding, LimitOrigin, LimitSpec, LimitUse, LimitView, Managed, ManagedClaim, QueueSpec, SaveLimit,
+    Blocker, JobBlockers, LimitOrigin, LimitSpec, LimitUse, LimitView, Limited, LimitedClaim, QueueSpec, SaveLimit,
 };
 pub use open::{OpenOptions, connect, open};
 pub use poison::*;
 pub use schedules::*;
 pub use settings::Settings;
+pub use triggers::*;
 pub use types::*;
 pub use views::*;
 pub use why::{Wait, why};
@@ -93,7 +93,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn now(&self) -> Result<Instant>;
 
     /// What keeps its transactions from going through, from the first that failed until one succeeds. Asks nobody.
-    fn trouble(&self) -> Option<Trouble> {
+    fn outage(&self) -> Option<Outage> {
         None
     }
 
@@ -101,9 +101,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// and may be false: polling is the truth. `true` when it was a hint.
     async fn wait_for_work(&self, at_most: Duration) -> bool;
 
-    // ---- T1, T2: create and seal ---------------------------------------------------------
+    // ---- create and seal ---------------------------------------------------------
 
-    /// T1 for jobs: all of them in one transaction, or none. At most [`GROUP_JOBS_MAX`].
+    /// Creates jobs: all of them in one transaction, or none. At most [`GROUP_JOBS_MAX`].
     ///
     /// A job whose idempotency key is known gives the id of the first one and makes nothing. One whose unique key is
     /// held gives the holder's id, and [`OnConflict`](gristmill_core::unique::OnConflict) says what becomes of it:
@@ -116,13 +116,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Creates a batch in state `open` without chunks. A known idempotency key gives the first one.
     async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch>;
 
-    /// T1 for chunks: jobs, `remaining += n`, `input += items` and one outbox row in one transaction. At most
+    /// Adds chunks: jobs, `remaining += n`, `input += items` and one outbox row in one transaction. At most
     /// [`GROUP_JOBS_MAX`]. A chunk number that exists already is left as it is, so that a planner
     /// that does not know whether it had committed may simply go on. Refused with
     /// [`StoreError::Conflict`] when the batch is not `open`.
     async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched>;
 
-    /// T2: no more chunks will come. Fires the aggregate at once when nothing remains. Sealing a
+    /// Seal: no more chunks will come. Fires the aggregate at once when nothing remains. Sealing a
     /// sealed batch is a no-op.
     async fn seal(&self, batch: BatchId) -> Result<Dispatched>;
 
@@ -135,27 +135,27 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// gone. Tenant and id, the oldest first. Views alone; what becomes of them is the caller's.
     async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>>;
 
-    // ---- T3, T4: claim and complete ------------------------------------------------------
+    // ---- claim and complete ------------------------------------------------------
 
-    /// T3 by message: claims those of the named jobs that may run, at most `claim.limit`. Those of a kind or version that
+    /// Claims by message: those of the named jobs that may run, at most `claim.limit`. Those of a kind or version that
     /// the worker lacks are noted as astray: their message is of no use any more, whoever has got it. Ids that no job has
     /// are told from those that are merely late: see [`ClaimReport::unknown`].
     async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport>;
 
-    /// T3 from the store itself, for when no broker carries the ids: by lane, then by age. Nothing that is managed.
+    /// Claims from the store itself, for when no broker carries the ids: by priority, then by age. Nothing that is managed.
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>>;
 
-    /// T3 by limits and turns: whatever message there is, the store chooses among the queues and kinds that are
-    /// [managed](Store::managed), as [`gristmill_core::limit::choose`] says. At any instant no more run than a limit allows,
+    /// Claims by limits and turns: whatever message there is, the store chooses among the queues and kinds that are
+    /// [managed](Store::limited), as [`gristmill_core::limit::choose`] says. At any instant no more run than a limit allows,
     /// whoever claims; what runs is counted from the rows, so that however an attempt ends its place is free. What waits
     /// for a limit is not moved, spends no attempt, and holds back nothing that falls under others.
-    async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim>;
+    async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim>;
 
     /// Jobs that `claim.worker` may claim and whose message went to a worker that lacks their kind or version, at most
     /// `claim.limit`. They are claimed by [`Store::claim`] as if their message had come.
-    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>>;
+    async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>>;
 
-    /// T4: closes attempts, all in one transaction. Those whose fence no longer holds are left
+    /// Complete: closes attempts, all in one transaction. Those whose fence no longer holds are left
     /// alone and reported. Results, quarantine, counters, the fan-in and what follows are in the
     /// same transaction. At most [`COMPLETIONS_MAX`].
     ///
@@ -188,12 +188,12 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Which of the attempts that an incarnation holds were taken away: their jobs were cancelled or rescued meanwhile, or
     /// have failed. One that is done as this attempt is not gone: its holder has completed it, and may still be at
     /// something. Changes nothing; a fence that is gone never comes back.
-    async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>>;
+    async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>>;
 
     /// Waits until attempts may have been taken away from whoever runs them, or for the time to pass. `seen` is what
     /// the last call gave, 0 at first: what happened between two calls is not missed. A hint, as
-    /// [`Store::wait_for_work`] is: [`Store::gone`] is the truth.
-    async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64;
+    /// [`Store::wait_for_work`] is: [`Store::revoked`] is the truth.
+    async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64;
 
     /// Ends an incarnation at a graceful stop: its lease is over at once, and whatever is still
     /// `running` under it goes back to `queued` with the attempt given back.
@@ -208,13 +208,13 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// All incarnations that are alive or were seen within the last day, newest first.
     async fn workers(&self) -> Result<Vec<WorkerView>>;
 
-    // ---- T6, T8, T9 and the outbox: the scheduler's duties -------------------------------
+    // ---- rescue, promote, reconcile and the outbox: the scheduler's duties -------------------------------
 
-    /// T6: jobs of workers whose lease ran out, and jobs past their deadline. `settle` decides; for a chunk whose
+    /// Rescue: jobs of workers whose lease ran out, and jobs past their deadline. `settle` decides; for a chunk whose
     /// worker died `split` does: its halves may take its place.
     async fn rescue(&self, limit: u32) -> Result<RescueReport>;
 
-    /// T9: `scheduled` and `retry` jobs whose time has come become `queued`.
+    /// Promote: `scheduled` and `retry` jobs whose time has come become `queued`.
     async fn promote(&self, limit: u32) -> Result<Dispatched>;
 
     /// Takes outbox rows that are older than `older_than` and that nobody holds, and holds them
@@ -228,61 +228,73 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn outbox_backlog(&self) -> Result<OutboxBacklog>;
 
     /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than
-    /// `older_than` without one (T7: the broker has lost their messages). Paused ones are left alone, and so are those
+    /// `older_than` without one (the broker has lost their messages). Paused ones are left alone, and so are those
     /// astray, whose messages would go astray again, and managed ones, which need none.
     async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
 
-    /// T8: compares every batch that is not final with its jobs, and every counter with what it
+    /// Reconcile: compares every batch that is not final with its jobs, and every counter with what it
     /// counts; repairs what the transitions above can repair, and reports all it found.
     async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport>;
 
     /// Enqueues what `on.late` says for at most `limit` batches that have not ended by their deadline, each once.
-    async fn tell_late(&self, limit: u32) -> Result<Dispatched>;
+    async fn notify_late(&self, limit: u32) -> Result<Dispatched>;
 
     /// Batches whose copies of their input may be removed, at most `limit`: they have ended, and nothing is left that
     /// would read them, or that was longer than `keep` ago. From now on they can be restarted no more.
-    /// [`Store::copies_gone`] follows when the copies are removed; until then they are given again.
-    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>>;
+    /// [`Store::spools_removed`] follows when the copies are removed; until then they are given again.
+    async fn spools(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceFingerprint)>>;
 
     /// The copies of such a batch are removed.
-    async fn copies_gone(&self, batch: BatchId) -> Result<()>;
+    async fn spools_removed(&self, batch: BatchId) -> Result<()>;
 
     // ---- steering ------------------------------------------------------------------------
 
     /// Stops the claiming of all jobs of a batch, or with `None` lets it go. Resuming dispatches what waits. One that has
     /// ended cannot be paused, but resumed if it was paused before it ended: what it sends waits for that. What is
     /// paused already stays so, by whoever paused it first.
-    async fn pause_batch(&self, tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> Result<Steered>;
+    async fn pause_batch(
+        &self,
+        tenant: &str,
+        batch: BatchId,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport>;
 
     /// Cancels a batch for good: its unfinished jobs become `cancelled`, no aggregate will run.
-    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered>;
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport>;
 
     /// Halts a batch that is over its failure budget: its unfinished chunks become `cancelled`, the
     /// fan-in fires, and the aggregate that runs then declares it `halted`. A no-op on a batch that
     /// has halted or ended already, and on one that is in another generation than the one that was judged: a
     /// restart forgives, and a judgement that comes late must not take that back.
-    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<Steered>;
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport>;
 
     /// Cancels a job that is not final. A chunk's items count as cancelled. Of one that runs, the attempt is closed
     /// as `cancelled` in the same transaction: whoever runs it is fenced from then on, and told by
-    /// [`Store::wait_for_gone`].
-    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered>;
+    /// [`Store::wait_for_revocation`].
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport>;
 
     /// Cancels those of the named jobs that are not final, at most [`GROUP_JOBS_MAX`], in one transaction. Others, and
     /// aggregates, without which their batch could not end, are passed over: safe to be run again after a part.
-    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<Steered>;
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport>;
 
     /// Lets a job in state `retry` or `scheduled` run now. For a dead one, see [`Store::redrive_dead`].
-    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered>;
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport>;
 
     /// Stops the claiming from a queue, or with `None` lets it go. Resuming dispatches what waits and nothing else holds;
     /// a queue that is not paused is left as it is, and one that is, with whoever paused it first.
-    async fn pause_queue(&self, tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> Result<Steered>;
+    async fn pause_queue(
+        &self,
+        tenant: &str,
+        queue: &str,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport>;
 
     /// Dead letters become `queued` with as many attempts again as they had at first: the limit rises,
     /// the attempt's number never falls, so that no fence is ever used twice. Dead chunks of a batch
     /// that has ended open its next generation; while it aggregates they are refused.
-    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered>;
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport>;
 
     /// Lets a batch go on that is `halted` or `cancelled`, in its next generation: its cancelled chunks, and
     /// its dead ones where that is asked, become `queued` with as many attempts as they had at first. A chunk
@@ -291,22 +303,27 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Refused with [`StoreError::Conflict`] for any other state; for a batch that was cancelled before its plan
     /// was complete, since nobody knows the rest of its input; when the copies of its input are gone; and when
     /// it would halt again at once because what stays quarantined is over the budget.
-    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered>;
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport>;
 
     /// Open quarantined items of one batch become a new chunk, or several of at most `chunk` items, in their old
-    /// places; each is mended first, as [`Mending::mend`] says. One that cannot be mended stays in quarantine, is
+    /// places; each is mended first, as [`PatchRedrive::mend`] says. One that cannot be mended stays in quarantine, is
     /// counted and named, and the others go: all in one transaction. Items of a batch that has ended open its
     /// next generation, unless none of them can go.
-    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport>;
+    async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport>;
 
-    /// Quarantined items of one batch run again as they are: [`Store::mend_quarantine`] without mending.
-    async fn redrive_quarantine(&self, tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Result<Steered> {
-        let mending = Mending {
+    /// Quarantined items of one batch run again as they are: [`Store::redrive_patched`] without mending.
+    async fn redrive_quarantine(
+        &self,
+        tenant: &str,
+        redrive: &QuarantineRedrive,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        let patching = PatchRedrive {
             which: QuarantineWhich { items: redrive.items.clone(), ..QuarantineWhich::default() },
-            ..Mending::new(redrive.batch, redrive.chunk)
+            ..PatchRedrive::new(redrive.batch, redrive.chunk)
         };
-        let report = self.mend_quarantine(tenant, &mending, dry_run).await?;
-        Ok(Steered {
+        let report = self.redrive_patched(tenant, &patching, dry_run).await?;
+        Ok(ControlReport {
             affected: report.redriven,
             samples: report.samples.iter().map(|sample| sample.id.to_string()).collect(),
             generation: report.generation,
@@ -318,7 +335,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// items, and says which its halves are; the items are pending. A dead chunk of a batch that has ended opens its
     /// next generation. Refused with [`StoreError::Conflict`] while it runs, for one item, and while the batch is
     /// open or aggregates.
-    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered>;
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport>;
 
     // ---- views ---------------------------------------------------------------------------
 
@@ -353,7 +370,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Jobs that wait although no live worker can run them. Looks at the first thousand of each queue: what nobody can
     /// take gathers there.
-    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>>;
+    async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>>;
 
     /// Quarantined items, oldest first, after the given id.
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>>;
@@ -362,7 +379,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Keeps messages, in one transaction. One that is kept already, by queue and hash, is counted. To be committed
     /// before the message is acknowledged: this is then the only copy.
-    async fn bury(&self, poison: &[NewPoison]) -> Result<()>;
+    async fn record_poison(&self, poison: &[NewPoison]) -> Result<()>;
 
     /// Those of these ids that no job has, and that none of a batch that was taken back had.
     async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>>;
@@ -374,7 +391,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>>;
 
     /// Forgets messages that were kept. Ids that there are none of are passed over.
-    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered>;
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<ControlReport>;
 
     // ---- kept by kinds of job ------------------------------------------------------------
 
@@ -419,7 +436,7 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Gives a tick back whose batch will never be planned to its end: it waits to be started anew, or has failed
     /// when that has happened [`FIRE_TRIES_MAX`] times or `again` is false. `false` when no tick started that batch.
-    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool>;
+    async fn release_tick(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool>;
 
     /// Writes an event down and starts its job, in one transaction: once, whoever tells of it and however often. One
     /// that is known gives the row that the first has made, and starts nothing. Without a job its row is `waiting`.
@@ -437,7 +454,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     async fn backfill(&self, backfill: &NewBackfill) -> Result<u64>;
 
     /// Stops or lets go a backfill, or, with `None`, takes away what still waits: how many ticks wait, or did.
-    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64>;
+    async fn control_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64>;
 
     /// Backfills of a schedule, the newest first, at most 100.
     async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>>;
@@ -445,7 +462,7 @@ pub trait Store: Debug + Send + Sync + 'static {
     // ---- limits and turns ----------------------------------------------------------------
 
     /// Which queues and kinds are claimed by limits and turns, and what is said of queues.
-    async fn managed(&self) -> Result<Managed>;
+    async fn limited(&self) -> Result<Limited>;
 
     /// Every limit by name, with how many jobs under it run now.
     async fn limits(&self) -> Result<Vec<LimitView>>;
@@ -456,18 +473,18 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Takes a limit away that was made in that place: 1 affected, or 0 when there was none. What is managed no more is
     /// dispatched, at most 20,000 jobs; the probe brings the rest.
-    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered>;
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport>;
 
     /// Says what holds for a queue; a [`QueueSpec`] that says nothing is forgotten. As [`Store::save_limit`] otherwise.
     async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched>;
 
-    /// Moves at most `limit` jobs one lane up that have waited there for as long as their queue's `age_after`: of each
-    /// lane the thousand oldest are looked at. They are dispatched to their new lane. Forgets rates whose time is past.
+    /// Moves at most `limit` jobs one priority up that have waited there for as long as their queue's `age_after`: of each
+    /// priority the thousand oldest are looked at. They are dispatched to their new priority. Forgets rates whose time is past.
     async fn raise_aged(&self, limit: u32) -> Result<Dispatched>;
 
     /// Which limits keep a job from beginning, and whether its message waits to be published. Of no interest unless it
     /// is `queued`.
-    async fn standing(&self, job: JobId) -> Result<JobStanding>;
+    async fn blockers(&self, job: JobId) -> Result<JobBlockers>;
 
     // ---- leadership (a convenience, never a guarantee) -----------------------------------
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::id::JobId;
-use gristmill_core::job::{ClaimedJob, Lane};
+use gristmill_core::job::{ClaimedJob, Priority};
 use gristmill_core::limit::gcra::Rate;
+pub use gristmill_core::limit::{Blocker, Limit, LimitSpec, QueueSpec};
 use gristmill_core::limit::{Buckets, Choice, Facts, Group, Key, Running};
-pub use gristmill_core::limit::{Hindrance, Limit, LimitSpec, QueueSpec};
 use serde::Serialize;
 
 use crate::check;
@@ -19,11 +19,11 @@ use crate::schedules::ScheduleOrigin;
 /// Where a limit was made: the same places as a schedule's.
 pub type LimitOrigin = ScheduleOrigin;
 
-/// The most keys of one kind in one lane of a queue that one claim looks at. Where more wait, and a limit holds all of
+/// The most keys of one kind with one priority of a queue that one claim looks at. Where more wait, and a limit holds all of
 /// these back, the next claim looks at the next ones.
 pub(crate) const KEYS_LOOK: i64 = 1_000;
 
-/// How many jobs of a lane are looked at when those are raised that have waited too long: the oldest so many.
+/// How many jobs of a priority are looked at when those are raised that have waited too long: the oldest so many.
 pub(crate) const AGED_LOOK: i64 = 1_000;
 
 /// The most waiting ids that are put on the road when a queue is managed no more; the probe brings what is left.
@@ -73,7 +73,7 @@ pub struct LimitUse {
 
 /// Which queues and kinds are claimed by limits and turns.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Managed {
+pub struct Limited {
     /// All jobs on these queues.
     pub queues: BTreeSet<String>,
     /// All jobs of these kinds, on whatever queue.
@@ -82,19 +82,19 @@ pub struct Managed {
     pub specs: BTreeMap<String, QueueSpec>,
 }
 
-impl Managed {
+impl Limited {
     /// What follows from limits and from what is said of queues.
     pub(crate) fn of<'a>(limits: impl IntoIterator<Item = &'a LimitSpec>, specs: BTreeMap<String, QueueSpec>) -> Self {
         let fair = specs.iter().filter(|(_, spec)| spec.fair).map(|(name, _)| name.clone());
-        let mut managed = Self { queues: fair.collect(), ..Self::default() };
+        let mut limited = Self { queues: fair.collect(), ..Self::default() };
         for spec in limits {
             if spec.queues.is_empty() {
-                managed.kinds.extend(spec.kinds.iter().cloned());
+                limited.kinds.extend(spec.kinds.iter().cloned());
             } else {
-                managed.queues.extend(spec.queues.iter().cloned());
+                limited.queues.extend(spec.queues.iter().cloned());
             }
         }
-        Self { specs, ..managed }
+        Self { specs, ..limited }
     }
 
     /// Whether anything is.
@@ -116,8 +116,8 @@ impl Managed {
 
 /// What a claim by limits and turns found.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ManagedClaim {
-    /// Claimed: run them. By lane and age.
+pub struct LimitedClaim {
+    /// Claimed: run them. By priority and age.
     pub claimed: Vec<ClaimedJob>,
     /// After so long the first of those that wait for a rate may begin.
     pub wait: Option<Duration>,
@@ -125,9 +125,9 @@ pub struct ManagedClaim {
 
 /// What of a job's waiting only the store can say.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct JobStanding {
+pub struct JobBlockers {
     /// The limits that keep it from beginning just now.
-    pub hindrances: Vec<Hindrance>,
+    pub hindrances: Vec<Blocker>,
     /// Whether it is committed but not yet published to the broker.
     pub in_outbox: bool,
 }
@@ -191,11 +191,11 @@ pub(crate) fn limit_view(
     LimitView { name, origin, spec, updated_at, running: total, uses }
 }
 
-/// One lane of one queue with one kind in it: where a walk from key to key begins.
+/// One priority of one queue with one kind in it: where a walk from key to key begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stream {
     pub(crate) queue: String,
-    pub(crate) lane: Lane,
+    pub(crate) priority: Priority,
     pub(crate) kind: String,
 }
 
@@ -209,18 +209,18 @@ pub(crate) struct Walked {
     pub(crate) step: i64,
 }
 
-/// What was seen of the keys that wait. Where a walk was broken off, nothing beyond that place counts in the whole lane:
+/// What was seen of the keys that wait. Where a walk was broken off, nothing beyond that place counts in the whole priority:
 /// else the turns would pass over the keys that were not seen.
-pub(crate) fn window(walked: Vec<Walked>) -> (Vec<Group>, BTreeSet<(String, Lane)>) {
-    let mut ends: BTreeMap<(String, Lane), (bool, Key)> = BTreeMap::new();
+pub(crate) fn window(walked: Vec<Walked>) -> (Vec<Group>, BTreeSet<(String, Priority)>) {
+    let mut ends: BTreeMap<(String, Priority), (bool, Key)> = BTreeMap::new();
     for step in walked.iter().filter(|step| step.step >= KEYS_LOOK) {
         // Those after the last turn come first.
         let end = (!step.after, step.group.key.clone());
-        let known = ends.entry((step.group.queue.clone(), step.group.lane)).or_insert_with(|| end.clone());
+        let known = ends.entry((step.group.queue.clone(), step.group.priority)).or_insert_with(|| end.clone());
         *known = (*known).clone().min(end);
     }
     let seen = walked.into_iter().filter(|step| {
-        let end = ends.get(&(step.group.queue.clone(), step.group.lane));
+        let end = ends.get(&(step.group.queue.clone(), step.group.priority));
         end.is_none_or(|end| (!step.after, &step.group.key) <= (end.0, &end.1))
     });
     (seen.map(|step| step.group).collect(), ends.into_keys().collect())
@@ -277,5 +277,5 @@ pub(crate) fn covering(limits: Vec<Limit>, streams: &[Stream]) -> Vec<Limit> {
 
 /// A group that is one job, to ask what hinders it.
 pub(crate) fn group_of(stream: Stream, key: Key, first: JobId) -> Group {
-    Group { queue: stream.queue, lane: stream.lane, kind: stream.kind, key, first }
+    Group { queue: stream.queue, priority: stream.priority, kind: stream.kind, key, first }
 }

@@ -15,7 +15,7 @@ pub struct OpenOptions {
     /// `[store]`; its `url` is not looked at here.
     pub settings: Settings,
     /// Whether a broker carries ids. Only then is anything written to the outbox.
-    pub road: bool,
+    pub with_outbox: bool,
 }
 
 /// Opens the store at a URL, ready for use: migrations are applied when the settings say so (on SQLite always).
@@ -42,8 +42,8 @@ pub async fn open(url: &str, options: OpenOptions) -> Result<StoreHandle> {
 /// As [`open`], without what concerns the schema.
 pub async fn connect(url: &str, options: OpenOptions) -> Result<StoreHandle> {
     match Place::of(url)? {
-        Place::Sqlite(path) => Ok(Arc::new(SqliteStore::connect(&path, &options.settings, options.road).await?)),
-        Place::Postgres => Ok(Arc::new(PostgresStore::connect(url, &options.settings, options.road).await?)),
+        Place::Sqlite(path) => Ok(Arc::new(SqliteStore::connect(&path, &options.settings, options.with_outbox).await?)),
+        Place::Postgres => Ok(Arc::new(PostgresStore::connect(url, &options.settings, options.with_outbox).await?)),
     }
 }
 

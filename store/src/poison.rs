@@ -11,7 +11,7 @@ pub const POISON_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PoisonSource {
-    /// A worker, on a lane of a queue.
+    /// A worker, on a priority of a queue.
     Worker,
     /// The scheduler, among what the broker gave up on.
     Returned,

@@ -1,6 +1,6 @@
 //! When a batch may be restarted: what both stores ask before they do it.
 
-use gristmill_core::batch::{BatchState, Counts, Tolerate};
+use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::id::BatchId;
 
 use crate::error::{Result, StoreError};
@@ -12,7 +12,7 @@ pub(crate) struct Halted {
     /// Whether its plan was complete.
     pub(crate) planned: bool,
     /// Whether the copies that it made of its input have been removed.
-    pub(crate) copies_gone: bool,
+    pub(crate) spools_removed: bool,
 }
 
 /// Refuses a batch that cannot go on.
@@ -33,7 +33,7 @@ pub(crate) fn may_restart(batch: BatchId, halted: &Halted) -> Result<()> {
                 .to_owned(),
         );
     }
-    if halted.copies_gone {
+    if halted.spools_removed {
         return refused(
             "cannot go on: the copy of its input has been removed since it ended; run it as a new batch".to_owned(),
         );
@@ -42,13 +42,13 @@ pub(crate) fn may_restart(batch: BatchId, halted: &Halted) -> Result<()> {
 }
 
 /// Refuses a restart after which the batch would halt again at once.
-pub(crate) fn refuse_over_budget(batch: BatchId, tolerate: Tolerate, counts: &Counts) -> Result<()> {
-    if !tolerate.exceeded_by(counts, true) {
+pub(crate) fn refuse_over_budget(batch: BatchId, failure_budget: FailureBudget, counts: &Counts) -> Result<()> {
+    if !failure_budget.exceeded_by(counts, true) {
         return Ok(());
     }
     Err(StoreError::Conflict(format!(
-        "batch {batch} would halt again at once: {} of its {} items are quarantined, more than the budget of {tolerate}; \
-         allow more with `--tolerate`, bring dead chunks back with `--dead`, or redrive its quarantine first",
+        "batch {batch} would halt again at once: {} of its {} items are quarantined, more than the budget of {failure_budget}; \
+         allow more with `--failure-budget`, bring dead chunks back with `--dead`, or redrive its quarantine first",
         counts.quarantined, counts.input
     )))
 }
@@ -63,11 +63,11 @@ mod tests {
     fn only_what_has_ended_unfinished_and_was_planned_to_the_end_goes_on() {
         let batch = BatchId(Uuid::nil());
         for state in BatchState::ALL {
-            let fine = Halted { state, planned: true, copies_gone: false };
+            let fine = Halted { state, planned: true, spools_removed: false };
             let may = matches!(state, BatchState::Halted | BatchState::Cancelled);
             assert_eq!(may_restart(batch, &fine).is_ok(), may, "{state}");
             assert!(may_restart(batch, &Halted { planned: false, ..fine }).is_err(), "{state}");
-            assert!(may_restart(batch, &Halted { copies_gone: true, ..fine }).is_err(), "{state}");
+            assert!(may_restart(batch, &Halted { spools_removed: true, ..fine }).is_err(), "{state}");
         }
     }
 }

@@ -31,9 +31,9 @@ pub(crate) fn condemned(deaths: u64) -> String {
 }
 
 /// What becomes of a chunk whose worker died; `payload` is known where the chunk is near its end.
-pub(crate) fn decide(chunk: &LostChunk, payload: Option<&ChunkPayload>, policy: &RetryPolicy, dice: f64) -> Loss {
+pub(crate) fn decide(chunk: &LostChunk, payload: Option<&ChunkPayload>, policy: &RetryPolicy, random: f64) -> Loss {
     let condemned = payload.is_some_and(|payload| payload.condemned.is_some());
-    lost(&LostChunk { condemned, ..*chunk }, policy, dice)
+    lost(&LostChunk { condemned, ..*chunk }, policy, random)
 }
 
 /// Refuses to split by hand what cannot be split.

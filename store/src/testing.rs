@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use gristmill_core::chunk::{ChunkPayload, ChunkResult, Slice, SourceStamp};
+use gristmill_core::chunk::{ChunkPayload, ChunkResult, Slice, SourceFingerprint};
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, NewJob};
@@ -50,7 +50,7 @@ const NO_SQL: &str = "the reference store knows no SQL; exempt the test from it"
 pub struct TestStore {
     store: StoreHandle,
     url: String,
-    road: bool,
+    with_outbox: bool,
     home: Home,
     raw: Mutex<Option<rows::Raw>>,
     /// How many jobs were made due.
@@ -74,22 +74,22 @@ impl Deref for TestStore {
 }
 
 impl TestStore {
-    /// A fresh SQLite store. With `road` it writes an outbox, as if a broker carried ids.
-    pub async fn sqlite(road: bool) -> Self {
-        let store = Self::sqlite_unmigrated(road).await;
+    /// A fresh SQLite store. With `with_outbox` it writes an outbox, as if a broker carried ids.
+    pub async fn sqlite(with_outbox: bool) -> Self {
+        let store = Self::sqlite_unmigrated(with_outbox).await;
         store.migrate().await.expect("the migrations apply");
         store
     }
 
     /// A SQLite file without a schema.
-    pub async fn sqlite_unmigrated(road: bool) -> Self {
+    pub async fn sqlite_unmigrated(with_outbox: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = format!("sqlite://{}", folder.path().join("store.db").display());
-        let store = connect(&url, options(road)).await.expect("the file opens");
+        let store = connect(&url, options(with_outbox)).await.expect("the file opens");
         Self {
             store,
             url,
-            road,
+            with_outbox,
             home: Home::Folder { _folder: folder },
             raw: Mutex::default(),
             dues: AtomicI64::default(),
@@ -97,14 +97,14 @@ impl TestStore {
     }
 
     /// A fresh PostgreSQL store in its own schema.
-    pub async fn postgres(road: bool) -> Self {
-        let store = Self::postgres_unmigrated(road).await;
+    pub async fn postgres(with_outbox: bool) -> Self {
+        let store = Self::postgres_unmigrated(with_outbox).await;
         store.migrate().await.expect("the migrations apply");
         store
     }
 
     /// An empty schema on PostgreSQL.
-    pub async fn postgres_unmigrated(road: bool) -> Self {
+    pub async fn postgres_unmigrated(with_outbox: bool) -> Self {
         let server = std::env::var(POSTGRES_VARIABLE);
         let server = server.unwrap_or_else(|_| panic!("set {POSTGRES_VARIABLE} or run `make test`"));
         sweep(&server).await;
@@ -116,11 +116,11 @@ impl TestStore {
         let mark = if server.contains('?') { '&' } else { '?' };
         // What a test has committed need not survive the machine.
         let url = format!("{server}{mark}options[search_path]={name}&options[synchronous_commit]=off");
-        let store = connect(&url, options(road)).await.expect("the schema opens");
+        let store = connect(&url, options(with_outbox)).await.expect("the schema opens");
         Self {
             store,
             url,
-            road,
+            with_outbox,
             home: Home::Schema { server, name },
             raw: Mutex::default(),
             dues: AtomicI64::default(),
@@ -128,13 +128,13 @@ impl TestStore {
     }
 
     /// A fresh reference store, whose clock begins now.
-    pub fn reference(road: bool) -> Self {
+    pub fn reference(with_outbox: bool) -> Self {
         // Now, so that the ids that the store makes lie among those that the test makes.
-        let store = Arc::new(ReferenceStore::new(Clock::new(chrono::Utc::now()), SEED, road));
+        let store = Arc::new(ReferenceStore::new(Clock::new(chrono::Utc::now()), SEED, with_outbox));
         Self {
             store: store.clone(),
             url: store.describe(),
-            road,
+            with_outbox,
             home: Home::Memory(store),
             raw: Mutex::default(),
             dues: AtomicI64::default(),
@@ -156,13 +156,13 @@ impl TestStore {
         if let Home::Memory(store) = &self.home {
             return store.clone();
         }
-        open(&self.url, options(self.road)).await.expect("the same store opens again")
+        open(&self.url, options(self.with_outbox)).await.expect("the same store opens again")
     }
 
     /// A second handle that writes no outbox, as if no broker carried ids.
-    pub async fn roadless(&self) -> StoreHandle {
+    pub async fn brokerless(&self) -> StoreHandle {
         match &self.home {
-            Home::Memory(store) => Arc::new(store.roadless()),
+            Home::Memory(store) => Arc::new(store.brokerless()),
             Home::Folder { .. } | Home::Schema { .. } => open(&self.url, options(false)).await.expect("it opens again"),
         }
     }
@@ -256,8 +256,8 @@ async fn sweep_now(server: &str) -> sqlx::Result<()> {
     connection.close().await
 }
 
-fn options(road: bool) -> OpenOptions {
-    OpenOptions { settings: Settings { connections: 6, ..Settings::default() }, road }
+fn options(with_outbox: bool) -> OpenOptions {
+    OpenOptions { settings: Settings { connections: 6, ..Settings::default() }, with_outbox }
 }
 
 /// A fresh job id.
@@ -310,7 +310,7 @@ pub fn batch() -> NewBatch {
         tenant: gristmill_core::id::DEFAULT_TENANT.to_owned(),
         name: "orders".to_owned(),
         definition: definition(json!({ "source": { "jsonl": "-" }, "tolerate": "50%", "max_attempts": 3 })),
-        stamp: SourceStamp::default(),
+        fingerprint: SourceFingerprint::default(),
         params: Value::Null,
         idempotency_key: None,
         trace: None,

@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use gristmill_core::Instant;
-use gristmill_core::batch::{BatchState, Counts, Tolerate};
-use gristmill_core::chunk::{ChunkPayload, ChunkResult, SourceStamp};
+use gristmill_core::batch::{BatchState, Counts, FailureBudget};
+use gristmill_core::chunk::{ChunkPayload, ChunkResult, SourceFingerprint};
 use gristmill_core::definition::BatchDefinition;
 pub use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::{BatchId, JobId, WorkerId};
+pub use gristmill_core::item_patch::{ItemPatch, Patch};
 use gristmill_core::job::{ClaimedJob, Fence, JobState, NewJob};
-pub use gristmill_core::mend::{Mend, Patch};
 use gristmill_core::settle::{Ending, Verdict};
 use serde::Serialize;
 use serde_json::Value;
 
-/// The most jobs or chunks in one T1 transaction.
+/// The most jobs or chunks in one transaction that creates them.
 pub const GROUP_JOBS_MAX: usize = 1_000;
 
-/// The most completions in one T4 transaction.
+/// The most completions in one transaction.
 pub const COMPLETIONS_MAX: usize = 1_000;
 
 /// What a transition made claimable, for whoever publishes after the commit. Empty when no broker
@@ -70,7 +70,7 @@ pub enum EnqueueOutcome {
     Created,
     /// One was there already, and is as it was.
     Existing,
-    /// The holder of the unique key had not begun, and took over payload, lane and time.
+    /// The holder of the unique key had not begun, and took over payload, priority and time.
     Replaced,
     /// The holder of the unique key had not begun, took over the payload, and waits anew.
     Debounced,
@@ -100,7 +100,7 @@ pub struct NewBatch {
     /// A copy of its definition.
     pub definition: BatchDefinition,
     /// What the source looks like now.
-    pub stamp: SourceStamp,
+    pub fingerprint: SourceFingerprint,
     /// Parameters of this run.
     pub params: Value,
     /// A second creation with the same key gives the first one's id and makes nothing.
@@ -152,10 +152,10 @@ pub struct ClaimReport {
     /// over): put the message back.
     pub busy: Vec<JobId>,
     /// Still queued, but of a kind or version that the claiming worker lacks: drop the message. The job is noted as
-    /// astray, and workers that have its kind find it by [`crate::Store::astray`].
+    /// astray, and workers that have its kind find it by [`crate::Store::misrouted`].
     pub foreign: Vec<JobId>,
-    /// Still queued, but claimed by limits and turns: drop the message, and ask [`crate::Store::claim_managed`].
-    pub managed: Vec<JobId>,
+    /// Still queued, but claimed by limits and turns: drop the message, and ask [`crate::Store::claim_limited`].
+    pub limited: Vec<JobId>,
     /// Not to be claimed by this message any more: drop it. Whoever makes the job claimable again
     /// (resume, promote, rescue) dispatches it anew.
     pub stale: Vec<JobId>,
@@ -260,7 +260,7 @@ pub struct BatchProgress {
     /// Whether it is halting: over its budget, its chunks are being cancelled.
     pub halting: bool,
     /// How many of its items may be quarantined: as its definition said, or its last restart.
-    pub tolerate: Tolerate,
+    pub failure_budget: FailureBudget,
 }
 
 /// A process incarnation that enters.
@@ -355,7 +355,7 @@ pub struct ReconcileReport {
 
 /// What a command by hand did, or would do.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Steered {
+pub struct ControlReport {
     /// How many jobs (or items) it changed.
     pub affected: u64,
     /// Up to five of them, as samples.
@@ -381,7 +381,7 @@ pub struct Restart {
     /// Which.
     pub batch: BatchId,
     /// How many items may be quarantined from now on; `None` leaves the budget as it is.
-    pub tolerate: Option<Tolerate>,
+    pub failure_budget: Option<FailureBudget>,
     /// Whether its dead chunks get another chance as well.
     pub dead: bool,
 }
@@ -414,27 +414,27 @@ pub struct QuarantineWhich {
 
 /// How quarantined items are redriven.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mending {
+pub struct PatchRedrive {
     /// Of this batch.
     pub batch: BatchId,
     /// Which of them.
     pub which: QuarantineWhich,
     /// What is done to each before it runs again.
-    pub mend: Mend,
+    pub mend: ItemPatch,
     /// How many items make one chunk.
     pub chunk: u64,
 }
 
-impl Mending {
+impl PatchRedrive {
     /// All open items of a batch as they are.
     pub fn new(batch: BatchId, chunk: u64) -> Self {
-        Self { batch, which: QuarantineWhich::default(), mend: Mend::AsIs, chunk }
+        Self { batch, which: QuarantineWhich::default(), mend: ItemPatch::AsIs, chunk }
     }
 }
 
 /// What a mending did, or would do.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct MendReport {
+pub struct PatchReport {
     /// How many items run again.
     pub redriven: u64,
     /// How many stay in quarantine because they cannot be mended so.
@@ -537,7 +537,7 @@ pub struct BatchPlan {
     /// The definition as it was when the batch was created.
     pub definition: BatchDefinition,
     /// What the source looked like then.
-    pub stamp: SourceStamp,
+    pub fingerprint: SourceFingerprint,
     /// Parameters of the run.
     pub params: Value,
     /// The W3C trace context of whoever caused it.

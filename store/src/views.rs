@@ -3,7 +3,7 @@
 use gristmill_core::Instant;
 use gristmill_core::batch::{BatchState, Counts};
 use gristmill_core::id::{BatchId, JobId, WorkerId};
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Priority};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ pub struct BatchView {
     /// How many times a chunk was tried again.
     pub retries: u64,
     /// Its failure budget, as written.
-    pub tolerate: String,
+    pub failure_budget: String,
     /// The merged result, once it is complete or halted.
     pub result: Option<Value>,
     /// Why it halted or was cancelled.
@@ -59,7 +59,7 @@ pub struct BatchView {
 
 impl BatchView {
     /// What templates and receivers are told of it.
-    pub fn told(&self) -> Value {
+    pub fn callback_data(&self) -> Value {
         let mut counts = json!(self.counts);
         counts["pending"] = json!(self.counts.pending());
         json!({
@@ -71,7 +71,7 @@ impl BatchView {
             "chunks": self.chunks,
             "chunks_dead": self.chunks_dead,
             "retries": self.retries,
-            "tolerate": self.tolerate,
+            "failure_budget": self.failure_budget,
             "reason": self.reason,
             "created_at": self.created_at,
             "finished_at": self.finished_at,
@@ -88,8 +88,8 @@ pub struct JobView {
     pub tenant: String,
     /// On which queue.
     pub queue: String,
-    /// In which lane.
-    pub lane: Lane,
+    /// With which priority.
+    pub priority: Priority,
     /// Whose turn and limit it falls under.
     pub key: Option<String>,
     /// What it does.
@@ -178,7 +178,7 @@ pub struct QueueView {
 
 /// Jobs that wait although no live worker has their kind, or their version of it, on their queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct UnservedView {
+pub struct UnhandledView {
     /// On which queue.
     pub queue: String,
     /// Of which kind.
@@ -189,15 +189,15 @@ pub struct UnservedView {
     pub jobs: u64,
 }
 
-/// How many waiting jobs of a queue are looked at for [`UnservedView`].
-pub(crate) const UNSERVED_LOOK: i64 = 1_000;
+/// How many waiting jobs of a queue are looked at for [`UnhandledView`].
+pub(crate) const UNHANDLED_LOOKED_AT: i64 = 1_000;
 
 /// What a live worker serves: queues (empty is all) and kinds.
 pub(crate) type Serving = (Vec<String>, Vec<String>);
 
 /// Leaves out what some live worker serves.
-pub(crate) fn unserved(waiting: Vec<UnservedView>, workers: &[Serving]) -> Vec<UnservedView> {
-    let served = |waiting: &UnservedView| {
+pub(crate) fn unhandled(waiting: Vec<UnhandledView>, workers: &[Serving]) -> Vec<UnhandledView> {
+    let served = |waiting: &UnhandledView| {
         let kind = gristmill_core::job::served(&waiting.kind, waiting.version);
         workers
             .iter()

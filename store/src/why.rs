@@ -6,7 +6,7 @@ use gristmill_core::job::{JobState, served};
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::{Hindrance, JobView, PauseView, StoreHandle};
+use crate::{Blocker, JobView, PauseView, StoreHandle};
 
 /// One thing that a job waits for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,18 +63,18 @@ pub enum Wait {
     },
     /// It is committed, and the broker has not got its message yet.
     NotDispatched,
-    /// Nothing stands in its way: a free slot will take it, in its lane's order, or when it is its key's turn.
+    /// Nothing stands in its way: a free slot will take it, in its priority's order, or when it is its key's turn.
     Slot {
         /// Whether the keys of its queue take turns.
         turns: bool,
     },
 }
 
-impl From<Hindrance> for Wait {
-    fn from(hindrance: Hindrance) -> Self {
+impl From<Blocker> for Wait {
+    fn from(hindrance: Blocker) -> Self {
         match hindrance {
-            Hindrance::Concurrency { limit, running, most } => Self::Concurrency { limit, running, most },
-            Hindrance::Rate { limit, next } => Self::Rate { limit, next },
+            Blocker::Concurrency { limit, running, most } => Self::Concurrency { limit, running, most },
+            Blocker::Rate { limit, next } => Self::Rate { limit, next },
         }
     }
 }
@@ -100,24 +100,24 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
     {
         waits.push(Wait::BatchPaused { batch: batch.id, pause: batch.pause });
     }
-    waits.extend(unserved(store, job).await?);
+    waits.extend(unhandled(store, job).await?);
     if job.state != JobState::Queued {
         return Ok(waits);
     }
-    let standing = store.standing(job.id).await?;
-    waits.extend(standing.hindrances.into_iter().map(Wait::from));
-    let managed = store.managed().await?;
-    if standing.in_outbox && !managed.has(&job.queue, &job.kind) {
+    let blockers = store.blockers(job.id).await?;
+    waits.extend(blockers.hindrances.into_iter().map(Wait::from));
+    let limited = store.limited().await?;
+    if blockers.in_outbox && !limited.has(&job.queue, &job.kind) {
         waits.push(Wait::NotDispatched);
     }
     if waits.is_empty() {
-        waits.push(Wait::Slot { turns: managed.specs.get(&job.queue).is_some_and(|spec| spec.fair) });
+        waits.push(Wait::Slot { turns: limited.specs.get(&job.queue).is_some_and(|spec| spec.fair) });
     }
     Ok(waits)
 }
 
 /// Whether some live worker can run it.
-async fn unserved(store: &StoreHandle, job: &JobView) -> Result<Option<Wait>> {
+async fn unhandled(store: &StoreHandle, job: &JobView) -> Result<Option<Wait>> {
     let workers = store.workers().await?;
     let alive: Vec<_> = workers.iter().filter(|worker| worker.state == "alive" && worker.slots > 0).collect();
     if alive.is_empty() {

@@ -204,11 +204,11 @@ async fn an_exhausted_pool_is_called_just_that_and_is_got_over() {
         error.to_string().contains("all 1 connections of the pool are in use").then_some(())
     };
     testing::eventually("the right word for it", refused).await;
-    assert!(narrow.trouble().is_some_and(|trouble| trouble.reason.contains("`[store] connections`")));
+    assert!(narrow.outage().is_some_and(|trouble| trouble.reason.contains("`[store] connections`")));
     held.rollback().await.expect("given back");
     let enqueued = async || narrow.enqueue(&testing::jobs(1)).await.ok();
     testing::eventually("work again", enqueued).await;
-    assert_eq!(narrow.trouble(), None, "what is over is not told any more");
+    assert_eq!(narrow.outage(), None, "what is over is not told any more");
 }
 
 /// A road to the server that can swallow what goes over it: whoever is connected hears nothing more, and is not told.
@@ -248,10 +248,10 @@ impl Swallower {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_half_open_is_given_up_and_got_over() {
     let store = TestStore::postgres(false).await;
-    let road = Swallower::start(store.url()).await;
+    let with_outbox = Swallower::start(store.url()).await;
     let mut url = url::Url::parse(store.url()).expect("an address");
     url.set_host(Some("127.0.0.1")).expect("it has a host");
-    url.set_port(Some(road.port)).expect("it may have a port");
+    url.set_port(Some(with_outbox.port)).expect("it may have a port");
     let settings = Settings { connections: 2, answer_timeout: Span(Duration::from_secs(2)), ..Settings::default() };
     let connected = async || PostgresStore::connect(url.as_str(), &settings, false).await.ok();
     let far = std::sync::Arc::new(testing::eventually("a pool", connected).await);
@@ -269,7 +269,7 @@ async fn a_connection_that_is_half_open_is_given_up_and_got_over() {
     let blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'job'::regclass";
     let blocks = async || sqlx::query_scalar::<_, i64>(blocked).fetch_one(far.pool()).await.ok().filter(|n| *n > 0);
     testing::eventually("it waits for an answer", blocks).await;
-    road.swallow();
+    with_outbox.swallow();
     let error = waiting.await.expect("it ends").expect_err("nobody answers");
     assert!(error.is_transient() && error.to_string().contains("has not answered for 2s"), "{error}");
     held.rollback().await.expect("given back");

@@ -117,8 +117,9 @@ async fn delete_queues(namespace: &str) {
         return;
     };
     let queues = ["default", "mail", "slow"];
-    let dispatch =
-        queues.iter().flat_map(|queue| ["high", "normal", "low"].map(|lane| format!("{namespace}.{queue}.{lane}.v1")));
+    let dispatch = queues
+        .iter()
+        .flat_map(|queue| ["high", "normal", "low"].map(|priority| format!("{namespace}.{queue}.{priority}.v1")));
     let others =
         queues.iter().map(|queue| format!("{namespace}.dlq.{queue}.v1")).chain([format!("{namespace}.returned.v1")]);
     for queue in dispatch.chain(others) {

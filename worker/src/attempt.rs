@@ -11,41 +11,41 @@ use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, Verdict, settle, snoozed};
 use gristmill_core::trace::TraceContext;
 use gristmill_jobs::{Finish, JobContext, Registry};
-use gristmill_store::{Completion, StoreHandle, crash};
+use gristmill_store::{Completion, StoreHandle, failpoint};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::held::Hold;
+use crate::in_flight::InFlightGuard;
 use crate::lease::Over;
 use crate::metrics::Clocks;
 
 /// A claimed job, the slot that it takes, and what calls it off.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct RunnableJob {
     pub(crate) job: ClaimedJob,
-    pub(crate) hold: Hold,
+    pub(crate) guard: InFlightGuard,
     /// Free again when the attempt has been handed over.
     pub(crate) slot: OwnedSemaphorePermit,
     /// Counts it among those that may still bring something to the completer.
-    pub(crate) busy: Busy,
+    pub(crate) active: ActiveGuard,
     /// Says when the incarnation that claimed the job is over, or its drain time is.
     pub(crate) over: Over,
 }
 
 /// One of those that run or are about to.
 #[derive(Debug)]
-pub(crate) struct Busy(Arc<AtomicUsize>);
+pub(crate) struct ActiveGuard(Arc<AtomicUsize>);
 
-impl Busy {
+impl ActiveGuard {
     pub(crate) fn new(all: &Arc<AtomicUsize>) -> Self {
         all.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(all))
     }
 }
 
-impl Drop for Busy {
+impl Drop for ActiveGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -66,7 +66,7 @@ pub(crate) struct Terms {
     pub(crate) snoozes: u32,
     pub(crate) max_snoozes: u32,
     pub(crate) retry: RetryPolicy,
-    pub(crate) _hold: Hold,
+    pub(crate) _hold: InFlightGuard,
 }
 
 /// Runs attempts.
@@ -80,35 +80,35 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// One attempt from its first to its last moment. It cannot fail: whatever happens to the
     /// handler is an ending.
-    pub(crate) async fn attempt(&self, held: Held, completer: &mpsc::Sender<Settled>) {
-        let settled = self.run(held.job, held.hold, &held.over).await;
+    pub(crate) async fn attempt(&self, in_flight: RunnableJob, completer: &mpsc::Sender<Settled>) {
+        let settled = self.run(in_flight.job, in_flight.guard, &in_flight.over).await;
         // Before the hand-over, so that the completer sees at once that nobody else can come.
-        drop(held.busy);
+        drop(in_flight.active);
         if let Some(settled) = settled {
             // The completer outlives every attempt, except when the process gives up; then the
             // lease runs out and somebody else makes good for us.
             let _ = completer.send(settled).await;
         }
-        drop(held.slot);
+        drop(in_flight.slot);
     }
 
     /// Runs and settles. `None` when the handler has committed its own completion.
-    pub(crate) async fn run(&self, job: ClaimedJob, hold: Hold, over: &Over) -> Option<Settled> {
+    pub(crate) async fn run(&self, job: ClaimedJob, guard: InFlightGuard, over: &Over) -> Option<Settled> {
         let span = span(&job);
-        let gone = hold.gone();
+        let revoked = guard.revoked();
         let terms = Terms {
             kind: job.kind.clone(),
             max_attempts: job.max_attempts,
             snoozes: job.snoozes,
             max_snoozes: job.max_snoozes,
             retry: job.retry.clone(),
-            _hold: hold,
+            _hold: guard,
         };
         let fence = job.fence;
         async {
             let began = Instant::now();
-            let finish = self.handle(job, over, &gone).await;
-            crash::point("attempt.ended");
+            let finish = self.handle(job, over, &revoked).await;
+            failpoint::point("attempt.ended");
             self.clocks.ran(&terms.kind, began.elapsed().as_secs_f64());
             (!finish.committed).then(|| settled(finish, fence, terms))
         }
@@ -116,7 +116,7 @@ impl Attempts {
         .await
     }
 
-    async fn handle(&self, mut job: ClaimedJob, over: &Over, gone: &CancellationToken) -> Finish {
+    async fn handle(&self, mut job: ClaimedJob, over: &Over, revoked: &CancellationToken) -> Finish {
         let Some(handler) = self.registry.get(&job.kind).cloned() else {
             return Finish::permanent(format!("this worker has no handler for the kind `{}`", job.kind));
         };
@@ -140,7 +140,7 @@ impl Attempts {
             () = over.lost.cancelled() => {
                 ended_with(Ending::LeaseLost, "the lease was lost, others have taken over".to_owned())
             }
-            () = gone.cancelled() => {
+            () = revoked.cancelled() => {
                 ended_with(Ending::Cancelled, "the job was cancelled, or taken away at its deadline".to_owned())
             }
         }
@@ -167,7 +167,7 @@ fn settled(mut finish: Finish, fence: Fence, terms: Terms) -> Settled {
     }
     // Snoozed attempts are not spent: they count neither as made nor as granted.
     let (attempt, most) = (fence.attempt - terms.snoozes, terms.max_attempts - terms.snoozes);
-    let verdict = settle(finish.ending, attempt, most, &terms.retry, dice());
+    let verdict = settle(finish.ending, attempt, most, &terms.retry, jitter());
     report(&finish, verdict);
     let completion = Completion {
         error: finish.error,
@@ -189,7 +189,7 @@ fn report(finish: &Finish, verdict: Verdict) {
         Verdict::Dead => tracing::error!(ending, error, "job is dead"),
         Verdict::Snooze { after } => tracing::info!(ending, error, ?after, "job snoozed, no attempt is spent"),
         Verdict::Requeue | Verdict::Release => tracing::info!(ending, error, "job given back"),
-        Verdict::Gone => tracing::info!(ending, error, "attempt called off: its job was taken away meanwhile"),
+        Verdict::Revoked => tracing::info!(ending, error, "attempt called off: its job was taken away meanwhile"),
     }
 }
 
@@ -224,7 +224,7 @@ fn below(trace: String) -> String {
 }
 
 /// A uniform draw from 0 to 1 for the jitter of the waits.
-fn dice() -> f64 {
+fn jitter() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
     let draw = (random() >> 11) as f64;
     draw / (1u64 << 53) as f64
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_dice_stay_between_nothing_and_one_and_differ() {
-        let draws: Vec<f64> = (0..100).map(|_| dice()).collect();
+        let draws: Vec<f64> = (0..100).map(|_| jitter()).collect();
         assert!(draws.iter().all(|draw| (0.0..=1.0).contains(draw)));
         assert!(draws.iter().any(|draw| *draw < 0.5) && draws.iter().any(|draw| *draw > 0.5));
     }

@@ -20,27 +20,27 @@ use tokio::sync::mpsc;
 use tower::Service;
 use tower::layer::util::Identity;
 
-use crate::attempt::{Attempts, Held, Settled};
+use crate::attempt::{Attempts, RunnableJob, Settled};
 
 /// Yields jobs until the claim loop has ended, then lets apalis wait for those that run.
 #[derive(Debug)]
 pub(crate) struct Claimed {
-    pub(crate) jobs: mpsc::Receiver<Held>,
+    pub(crate) jobs: mpsc::Receiver<RunnableJob>,
 }
 
 /// Runs what the backend yields. Nothing of it is an error to apalis: whatever happens to a job is
 /// settled and handed over inside.
 #[derive(Debug)]
-pub(crate) struct Bench {
+pub(crate) struct Runner {
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) ended: mpsc::Sender<Settled>,
 }
 
 /// One job on the bench. A type of its own, because the compiler cannot prove that a boxed future
 /// inside apalis' generic one lives long enough to be spawned.
-pub(crate) struct OnBench(BoxFuture<'static, ()>);
+pub(crate) struct RunnerFuture(BoxFuture<'static, ()>);
 
-impl Future for OnBench {
+impl Future for RunnerFuture {
     type Output = Result<(), Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -49,25 +49,25 @@ impl Future for OnBench {
 }
 
 /// The same in apalis' wrapping: what is spawned.
-pub(crate) type Spawned = LifecycleFuture<OnBench>;
+pub(crate) type Spawned = LifecycleFuture<RunnerFuture>;
 
-impl Service<Task<Held>> for Bench {
+impl Service<Task<RunnableJob>> for Runner {
     type Response = ();
     type Error = Infallible;
-    type Future = OnBench;
+    type Future = RunnerFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, task: Task<Held>) -> OnBench {
+    fn call(&mut self, task: Task<RunnableJob>) -> RunnerFuture {
         let (attempts, ended) = (Arc::clone(&self.attempts), self.ended.clone());
-        OnBench(Box::pin(async move { attempts.attempt(task.args, &ended).await }))
+        RunnerFuture(Box::pin(async move { attempts.attempt(task.args, &ended).await }))
     }
 }
 
 impl Backend for Claimed {
-    type Task = Task<Held>;
+    type Task = Task<RunnableJob>;
     type Error = Infallible;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
@@ -78,14 +78,14 @@ impl Backend for Claimed {
         &mut self,
         cx: &mut Context<'_>,
         worker: &WorkerContext,
-    ) -> Poll<Option<Result<Task<Held>, Infallible>>> {
-        let held = ready!(self.jobs.poll_recv(cx));
-        if held.is_none() {
+    ) -> Poll<Option<Result<Task<RunnableJob>, Infallible>>> {
+        let in_flight = ready!(self.jobs.poll_recv(cx));
+        if in_flight.is_none() {
             // The end of the stream alone does not end an apalis worker: it waits for this word.
             // It can only be refused before the start, and then nothing has been polled.
             let _ = worker.stop();
         }
-        Poll::Ready(held.map(|held| Ok(Task::new(held))))
+        Poll::Ready(in_flight.map(|in_flight| Ok(Task::new(in_flight))))
     }
 
     fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
@@ -94,7 +94,7 @@ impl Backend for Claimed {
 }
 
 impl BackendConfig for Claimed {
-    type Args = Held;
+    type Args = RunnableJob;
     type Id = JobId;
     type Kind = Ephemeral;
     type Config = ();

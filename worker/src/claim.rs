@@ -10,14 +10,14 @@ use gristmill_core::duration::Span;
 use gristmill_core::id::WorkerId;
 use gristmill_core::job::ClaimedJob;
 use gristmill_core::retry::RetryPolicy;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Claim, Result, StoreHandle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{Busy, Held};
-use crate::held::Holdings;
+use crate::attempt::{ActiveGuard, RunnableJob};
+use crate::in_flight::InFlight;
 use crate::intake::Intake;
 use crate::lease::{Lease, Over};
 use crate::metrics::{self, Clocks};
@@ -32,13 +32,13 @@ const MANAGED_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Claimer {
     pub(crate) store: StoreHandle,
-    pub(crate) road: Road,
+    pub(crate) dispatcher: Dispatcher,
     /// `None` when the broker carries no ids.
     pub(crate) intake: Option<Intake>,
     pub(crate) claim: Claim,
     /// After so long without a broker the store is asked.
     pub(crate) fallback_after: Duration,
-    pub(crate) held: Holdings,
+    pub(crate) in_flight: InFlight,
     /// A claim has failed, and may have been committed all the same.
     pub(crate) unsure: bool,
     pub(crate) turns: Turns,
@@ -74,7 +74,7 @@ impl Claimer {
         self.look_for_managed().await;
         let claimed = if self.turns.any { self.in_turns(wait).await } else { self.unmanaged(wait).await };
         match &claimed {
-            Ok(claimed) => self.held.claimed(claimed),
+            Ok(claimed) => self.in_flight.claimed(claimed),
             // Whatever the error says: only an answer tells that nothing has been committed.
             Err(_) => self.unsure = true,
         }
@@ -84,12 +84,12 @@ impl Claimer {
     /// Gives back what a claim without an answer has left `running`: nobody would run it until its deadline. Under the
     /// incarnation of that claim, even when another one has begun since.
     async fn release_unknown(&mut self) -> Result<()> {
-        let released = self.store.release_unknown(self.claim.worker, &self.held.known()).await?;
+        let released = self.store.release_unknown(self.claim.worker, &self.in_flight.known()).await?;
         self.unsure = false;
         if released.moved > 0 {
             tracing::info!(worker.id = %self.claim.worker, "jobs of a claim whose result was lost are queued again");
         }
-        self.road.publish(&released).await;
+        self.dispatcher.publish(&released).await;
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl Claimer {
 
     /// Down or blocked for so long that what waits in the outbox must not wait for it.
     fn broker_is_away(&self) -> bool {
-        match &*self.road.broker().health().borrow() {
+        match &*self.dispatcher.broker().health().borrow() {
             Health::Up => false,
             Health::Blocked { since, .. } | Health::Down { since, .. } => since.elapsed() >= self.fallback_after,
         }
@@ -116,8 +116,8 @@ impl Claimer {
         } else if self.turns.looked.is_none_or(|looked| looked.elapsed() >= MANAGED_EVERY) {
             self.turns.looked = Some(Instant::now());
             // What the store cannot say now it says in a second.
-            if let Ok(managed) = self.store.managed().await {
-                self.turns.any = managed.any();
+            if let Ok(limited) = self.store.limited().await {
+                self.turns.any = limited.any();
             }
         }
     }
@@ -147,7 +147,7 @@ impl Claimer {
     }
 
     async fn by_turns(&mut self) -> Result<Vec<ClaimedJob>> {
-        let found = self.store.claim_managed(&self.claim).await?;
+        let found = self.store.claim_limited(&self.claim).await?;
         self.turns.wait = found.wait;
         Ok(found.claimed)
     }
@@ -157,7 +157,7 @@ impl Claimer {
         let by_message = !self.broker_is_away();
         match &mut self.intake {
             Some(intake) if by_message => {
-                intake.refresh(&self.store, &self.road).await;
+                intake.refresh(&self.store, &self.dispatcher).await;
                 let quiet = intake.quiet(self.fallback_after);
                 if !quiet.is_empty() {
                     let claimed = self.store.claim_next(&Claim { queues: quiet, ..self.claim.clone() }).await?;
@@ -168,8 +168,8 @@ impl Claimer {
                     }
                 }
                 // Where limits hold something back, an attempt that ends here may have made room for it.
-                let road = self.turns.any.then_some(&self.road);
-                intake.claim(&self.store, &self.claim, wait, road).await
+                let dispatcher = self.turns.any.then_some(&self.dispatcher);
+                intake.claim(&self.store, &self.claim, wait, dispatcher).await
             }
             Some(_) | None => self.claim_next(wait).await,
         }
@@ -182,7 +182,7 @@ impl Claimer {
                 biased;
                 () = self.stop.cancelled() => {}
                 _ = self.store.wait_for_work(wait) => {}
-                () = self.road.work() => {}
+                () = self.dispatcher.work() => {}
             }
         }
         Ok(claimed)
@@ -194,9 +194,9 @@ pub(crate) struct Claiming {
     pub(crate) claimer: Claimer,
     pub(crate) lease: Arc<Lease>,
     pub(crate) slots: Arc<Semaphore>,
-    pub(crate) busy: Arc<AtomicUsize>,
+    pub(crate) active: Arc<AtomicUsize>,
     pub(crate) clocks: Arc<Clocks>,
-    pub(crate) jobs: mpsc::Sender<Held>,
+    pub(crate) jobs: mpsc::Sender<RunnableJob>,
     pub(crate) poll: Duration,
 }
 
@@ -256,22 +256,22 @@ impl Claiming {
         claimed: Vec<ClaimedJob>,
         mut free: OwnedSemaphorePermit,
         over: &Over,
-    ) -> std::result::Result<(), mpsc::error::SendError<Held>> {
+    ) -> std::result::Result<(), mpsc::error::SendError<RunnableJob>> {
         metrics::claimed(claimed.len());
         // All are counted before the first one runs: else the completer would see an idle worker
         // between two jobs of the same claim.
-        let held: Vec<Held> = claimed
+        let in_flight: Vec<RunnableJob> = claimed
             .into_iter()
             .filter_map(|job| {
                 self.clocks.claimed(&job);
-                let hold = self.claimer.held.hold(&job);
+                let guard = self.claimer.in_flight.guard(&job);
                 let slot = free.split(1)?;
-                Some(Held { job, hold, slot, busy: Busy::new(&self.busy), over: over.clone() })
+                Some(RunnableJob { job, guard, slot, active: ActiveGuard::new(&self.active), over: over.clone() })
             })
             .collect();
         drop(free);
-        for held in held {
-            self.jobs.send(held).await?;
+        for in_flight in in_flight {
+            self.jobs.send(in_flight).await?;
         }
         Ok(())
     }

@@ -10,9 +10,9 @@ use gristmill_core::duration::Span;
 use gristmill_core::job::Fence;
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::Verdict;
-use gristmill_jobs::budget::Budgets;
-use gristmill_jobs::road::Road;
-use gristmill_store::{CompleteReport, Completion, StoreError, StoreHandle, crash};
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::failure_budget::FailureBudgets;
+use gristmill_store::{CompleteReport, Completion, StoreError, StoreHandle, failpoint};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -35,8 +35,8 @@ const LAST_TRIES_MAX: u32 = 8;
 #[derive(Debug)]
 pub(crate) struct Completer {
     store: StoreHandle,
-    road: Road,
-    budgets: Budgets,
+    dispatcher: Dispatcher,
+    budgets: FailureBudgets,
     /// Fires when no more attempts will end: what is there is written, then that is all.
     closing: CancellationToken,
     publishing: TaskTracker,
@@ -44,17 +44,17 @@ pub(crate) struct Completer {
 }
 
 impl Completer {
-    pub(crate) fn new(store: StoreHandle, road: Road, closing: CancellationToken) -> Self {
-        let budgets = Budgets::new(Arc::clone(&store));
-        Self { store, road, budgets, closing, publishing: TaskTracker::new(), tally: Report::default() }
+    pub(crate) fn new(store: StoreHandle, dispatcher: Dispatcher, closing: CancellationToken) -> Self {
+        let budgets = FailureBudgets::new(Arc::clone(&store));
+        Self { store, dispatcher, budgets, closing, publishing: TaskTracker::new(), tally: Report::default() }
     }
 
-    /// Writes down what comes, until `closing` and nothing more waits. `busy` is how many attempts
+    /// Writes down what comes, until `closing` and nothing more waits. `active` is how many attempts
     /// may still bring something.
     pub(crate) async fn run(
         mut self,
         mut ended: mpsc::Receiver<Settled>,
-        busy: Arc<AtomicUsize>,
+        active: Arc<AtomicUsize>,
         flush: Duration,
     ) -> Report {
         let closing = self.closing.clone();
@@ -65,7 +65,7 @@ impl Completer {
                 () = closing.cancelled() => ended.try_recv().ok(),
             };
             let Some(first) = first else { break };
-            let group = gather(first, &mut ended, &busy, flush).await;
+            let group = gather(first, &mut ended, &active, flush).await;
             self.write(group).await;
         }
         self.published().await;
@@ -75,9 +75,9 @@ impl Completer {
     /// Writes down a group. A chunk with rows for the user's own table goes alone, since those may
     /// be refused, and then only its own attempt has failed.
     pub(crate) async fn write(&mut self, group: Vec<Settled>) {
-        let (gone, group): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|one| one.completion.verdict == Verdict::Gone);
-        self.called_off(&gone);
+        let (revoked, group): (Vec<_>, Vec<_>) =
+            group.into_iter().partition(|one| one.completion.verdict == Verdict::Revoked);
+        self.called_off(&revoked);
         let (alone, together): (Vec<_>, Vec<_>) = group.into_iter().partition(|one| one.completion.sql.is_some());
         if !together.is_empty() {
             self.commit(together).await;
@@ -88,12 +88,12 @@ impl Completer {
     }
 
     /// Of attempts that were called off nothing is written: the store has closed them already.
-    fn called_off(&mut self, gone: &[Settled]) {
-        for one in gone {
+    fn called_off(&mut self, revoked: &[Settled]) {
+        for one in revoked {
             metrics::settled(&one.terms.kind, one.completion.ending.as_str(), 1);
         }
-        self.tally.fenced += gone.len() as u64;
-        metrics::fenced(gone.len() as u64);
+        self.tally.fenced += revoked.len() as u64;
+        metrics::fenced(revoked.len() as u64);
     }
 
     /// Waits until what followed from the commits has been published, or stays in the outbox.
@@ -156,7 +156,7 @@ impl Completer {
         let aggregates = completions.iter().any(|completion| completion.batch_end.is_some());
         for attempt in 1u32.. {
             if aggregates {
-                crash::point("aggregate.before_commit");
+                failpoint::point("aggregate.before_commit");
             }
             let error = match self.store.complete(completions).await {
                 Ok(report) => {
@@ -194,8 +194,8 @@ impl Completer {
                 continue;
             }
             // Beside the next commit: confirms take as long as a commit does.
-            let road = self.road.clone();
-            self.publishing.spawn(async move { road.publish(&dispatched).await });
+            let dispatcher = self.dispatcher.clone();
+            self.publishing.spawn(async move { dispatcher.publish(&dispatched).await });
         }
     }
 
@@ -223,10 +223,10 @@ impl Completer {
 /// What was committed and is published nowhere yet.
 fn tell(aggregates: bool, report: &CompleteReport) {
     if aggregates {
-        crash::point("aggregate.committed");
+        failpoint::point("aggregate.committed");
     }
     if report.progress.iter().any(|progress| progress.state == BatchState::Aggregating) {
-        crash::point("fan_in.committed");
+        failpoint::point("fan_in.committed");
     }
 }
 
@@ -243,7 +243,7 @@ fn count_items(completion: &Completion) {
 async fn gather(
     first: Settled,
     ended: &mut mpsc::Receiver<Settled>,
-    busy: &AtomicUsize,
+    active: &AtomicUsize,
     flush: Duration,
 ) -> Vec<Settled> {
     let until = Instant::now() + flush;
@@ -254,7 +254,7 @@ async fn gather(
         {
             group.push(next);
         }
-        if group.len() >= GROUP_MAX || busy.load(Ordering::Relaxed) == 0 {
+        if group.len() >= GROUP_MAX || active.load(Ordering::Relaxed) == 0 {
             return group;
         }
         match timeout_at(until, ended.recv()).await {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Consumer, Delivery, Message};
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, DEFAULT_QUEUE};
-use gristmill_jobs::poison;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::poison;
 use gristmill_store::{Claim, ClaimReport, PoisonSource, Result, StoreHandle};
 use tokio::time::Instant;
 
@@ -83,11 +83,11 @@ impl Intake {
 
     /// A worker that serves all queues takes up new ones: those that this process has published to
     /// at once, those that the store knows every two seconds.
-    pub(crate) async fn refresh(&mut self, store: &StoreHandle, road: &Road) {
+    pub(crate) async fn refresh(&mut self, store: &StoreHandle, dispatcher: &Dispatcher) {
         if !self.wanted.is_empty() {
             return;
         }
-        let mut found: BTreeSet<String> = road.queues().borrow().difference(&self.consumed).cloned().collect();
+        let mut found: BTreeSet<String> = dispatcher.queues().borrow().difference(&self.consumed).cloned().collect();
         if self.looked.is_none_or(|looked| looked.elapsed() >= QUEUES_EVERY) {
             self.looked = Some(Instant::now());
             // What the store cannot say now it says in two seconds.
@@ -124,14 +124,14 @@ impl Intake {
         std::mem::take(&mut self.woken)
     }
 
-    /// Takes messages, claims their jobs, and acknowledges after the commit. With a `road` it also ends its waiting when
+    /// Takes messages, claims their jobs, and acknowledges after the commit. With a `dispatcher` it also ends its waiting when
     /// something was committed by this process.
     pub(crate) async fn claim(
         &mut self,
         store: &StoreHandle,
         claim: &Claim,
         wait: Duration,
-        road: Option<&Road>,
+        dispatcher: Option<&Dispatcher>,
     ) -> Result<Vec<ClaimedJob>> {
         self.unpark().await;
         let wait = if std::mem::take(&mut self.more_on_quiet) {
@@ -140,32 +140,32 @@ impl Intake {
         } else {
             wait
         };
-        let astray = self.astray(store, claim).await?;
-        let wait = if astray.is_empty() { wait.min(LOOK_AT_MOST) } else { Duration::ZERO };
-        let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX) - astray.len();
-        let deliveries = self.next(limit, wait, road).await;
+        let misrouted = self.misrouted(store, claim).await?;
+        let wait = if misrouted.is_empty() { wait.min(LOOK_AT_MOST) } else { Duration::ZERO };
+        let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX) - misrouted.len();
+        let deliveries = self.next(limit, wait, dispatcher).await;
         self.hear(&deliveries);
         let (messages, poison) = split(deliveries);
         // The job that such a message may have meant is found by the scheduler's probe.
-        self.bury(store, poison).await;
-        if messages.is_empty() && astray.is_empty() {
+        self.record_poison(store, poison).await;
+        if messages.is_empty() && misrouted.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = distinct(astray.into_iter().chain(messages.iter().map(|(id, _)| *id)));
+        let ids = distinct(misrouted.into_iter().chain(messages.iter().map(|(id, _)| *id)));
         match store.claim(claim, &ids).await {
             Ok(report) => {
-                let ClaimReport { claimed, busy, foreign, managed, stale: _, unknown } = report;
-                self.woken |= !managed.is_empty();
+                let ClaimReport { claimed, busy: active, foreign, limited, stale: _, unknown } = report;
+                self.woken |= !limited.is_empty();
                 if !foreign.is_empty() {
-                    metrics::counter!("gristmill_astray_total").increment(foreign.len() as u64);
+                    metrics::counter!("gristmill_misrouted_total").increment(foreign.len() as u64);
                     tracing::debug!(
                         jobs = foreign.len(),
                         "messages for kinds that this worker lacks: others find them"
                     );
                 }
                 let (strangers, messages) = apart(messages, &unknown);
-                self.answer(messages, &busy.into_iter().collect()).await;
-                self.bury(store, strangers).await;
+                self.answer(messages, &active.into_iter().collect()).await;
+                self.record_poison(store, strangers).await;
                 Ok(claimed)
             }
             Err(error) => {
@@ -185,22 +185,24 @@ impl Intake {
         }
     }
 
-    async fn next(&self, limit: usize, wait: Duration, road: Option<&Road>) -> Vec<Delivery> {
-        let Some(road) = road.filter(|_| !wait.is_zero()) else { return self.consumer.next(limit, wait).await };
+    async fn next(&self, limit: usize, wait: Duration, dispatcher: Option<&Dispatcher>) -> Vec<Delivery> {
+        let Some(dispatcher) = dispatcher.filter(|_| !wait.is_zero()) else {
+            return self.consumer.next(limit, wait).await;
+        };
         tokio::select! {
             biased;
             // Nothing is taken before this is done: dropped, it loses nothing.
             messages = self.consumer.next(limit, wait) => messages,
-            () = road.work() => Vec::new(),
+            () = dispatcher.work() => Vec::new(),
         }
     }
 
     /// Jobs whose message went to a worker that lacks their kind, now and then.
-    async fn astray(&mut self, store: &StoreHandle, claim: &Claim) -> Result<Vec<JobId>> {
+    async fn misrouted(&mut self, store: &StoreHandle, claim: &Claim) -> Result<Vec<JobId>> {
         if self.looked_astray.is_some_and(|looked| looked.elapsed() < ASTRAY_EVERY) {
             return Ok(Vec::new());
         }
-        let found = store.astray(claim).await?;
+        let found = store.misrouted(claim).await?;
         // As long as there are some there may be more.
         self.looked_astray = found.is_empty().then(Instant::now);
         Ok(found)
@@ -214,8 +216,8 @@ impl Intake {
     }
 
     /// Claimed and stale ones are dealt with; the others wait a moment and go back.
-    async fn answer(&mut self, messages: Vec<(JobId, Delivery)>, busy: &HashSet<JobId>) {
-        let (back, through): (Vec<_>, Vec<_>) = messages.into_iter().partition(|(id, _)| busy.contains(id));
+    async fn answer(&mut self, messages: Vec<(JobId, Delivery)>, active: &HashSet<JobId>) {
+        let (back, through): (Vec<_>, Vec<_>) = messages.into_iter().partition(|(id, _)| active.contains(id));
         let now = Instant::now();
         self.parked.extend(back.into_iter().map(|(_, delivery)| (now, delivery)));
         self.consumer.ack(through.into_iter().map(|(_, delivery)| delivery).collect()).await;
@@ -235,11 +237,11 @@ impl Intake {
 
     /// Messages that nobody can act upon would come back for ever: they are kept, and acknowledged after that
     /// commit. While the store cannot take them they wait like those whose job could not be had.
-    async fn bury(&mut self, store: &StoreHandle, found: Vec<Delivery>) {
+    async fn record_poison(&mut self, store: &StoreHandle, found: Vec<Delivery>) {
         if found.is_empty() {
             return;
         }
-        match poison::bury(store, &found, PoisonSource::Worker, poison::NO_JOB).await {
+        match poison::record_poison(store, &found, PoisonSource::Worker, poison::NO_JOB).await {
             Ok(()) => self.consumer.ack(found).await,
             Err(error) => {
                 tracing::warn!(%error, messages = found.len(), "poison could not be kept, and is not acknowledged");

@@ -6,8 +6,8 @@
 //! * [`backend`]: what apalis sees, a stream of claimed jobs.
 //! * [`attempt`]: one attempt, from its first to its last moment.
 //! * [`complete`]: many attempts written down in one transaction.
-//! * [`held`]: what is held from the one to the other.
-//! * [`gone`]: what is taken away meanwhile is called off.
+//! * [`in_flight`]: what is held from the one to the other.
+//! * [`revocations`]: what is taken away meanwhile is called off.
 //! * [`lease`]: the process's right to all of it.
 //!
 //! [`run`] is the loop of all that, [`Worker`] the same in single steps.
@@ -16,11 +16,11 @@ mod attempt;
 mod backend;
 mod claim;
 mod complete;
-mod gone;
-mod held;
+mod in_flight;
 mod intake;
 mod lease;
 pub mod metrics;
+mod revocations;
 mod running;
 pub mod settings;
 
@@ -31,21 +31,20 @@ use gristmill_broker::BrokerError;
 use gristmill_core::id::WorkerId;
 use gristmill_core::job::ClaimedJob;
 use gristmill_jobs::Registry;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Claim, NewWorker, Result, StoreError, StoreHandle};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::attempt::{Attempts, Settled};
 use crate::claim::{Claimer, Turns};
 use crate::complete::Completer;
-use crate::gone::Gone;
-use crate::held::Holdings;
+use crate::in_flight::InFlight;
 use crate::intake::Intake;
 use crate::lease::Lease;
 use crate::metrics::Clocks;
+use crate::revocations::Revocations;
 
 pub use running::run;
 pub use settings::Settings;
@@ -56,7 +55,7 @@ pub struct WorkerOptions {
     /// The truth.
     pub store: StoreHandle,
     /// The road over the broker. Whoever connected the broker closes it, after the worker.
-    pub road: Road,
+    pub dispatcher: Dispatcher,
     /// The kinds that it can run. It claims no others.
     pub registry: Registry,
     /// How it works.
@@ -117,19 +116,20 @@ impl Worker {
     /// When settings make no sense, or store or broker refuse.
     pub async fn enter(options: WorkerOptions) -> std::result::Result<Self, WorkerError> {
         check(&options.settings)?;
-        let WorkerOptions { store, road, registry, settings, fallback_after, role } = options;
+        let WorkerOptions { store, dispatcher, registry, settings, fallback_after, role } = options;
         let (halt, closing) = (CancellationToken::new(), CancellationToken::new());
         let who = who(role, &settings, registry.served());
         let (queues, kinds) = (who.queues.clone(), who.kinds.clone());
         let claim = Claim { worker: who.id, queues, kinds, limit: 0 };
-        let intake = Intake::open(road.broker(), &settings.queues, settings.slots).await?;
+        let intake = Intake::open(dispatcher.broker(), &settings.queues, settings.slots).await?;
         let lease = Lease::enter(Arc::clone(&store), who, halt.clone()).await?;
         let clocks = Arc::new(Clocks::new(&registry.kinds()));
-        let completer = Completer::new(Arc::clone(&store), road.clone(), closing.clone());
+        let completer = Completer::new(Arc::clone(&store), dispatcher.clone(), closing.clone());
         let attempts = Attempts { store: Arc::clone(&store), registry, clocks };
-        let (held, turns) = (Holdings::default(), Turns::default());
+        let (in_flight, turns) = (InFlight::default(), Turns::default());
         let stop = CancellationToken::new();
-        let claimer = Claimer { store, road, intake, claim, fallback_after, held, unsure: false, turns, stop };
+        let claimer =
+            Claimer { store, dispatcher, intake, claim, fallback_after, in_flight, unsure: false, turns, stop };
         Ok(Self { claimer, attempts: Arc::new(attempts), completer, lease: Arc::new(lease), settings, halt, closing })
     }
 
@@ -154,8 +154,8 @@ impl Worker {
         let mut running = JoinSet::new();
         for job in claimed {
             let (attempts, over) = (Arc::clone(&self.attempts), over.clone());
-            let hold = self.claimer.held.hold(&job);
-            running.spawn(async move { attempts.run(job, hold, &over).await });
+            let guard = self.claimer.in_flight.guard(&job);
+            running.spawn(async move { attempts.run(job, guard, &over).await });
         }
         let settled: Vec<Settled> = running.join_all().await.into_iter().flatten().collect();
         if !settled.is_empty() {
@@ -190,12 +190,12 @@ impl Worker {
     /// # Errors
     ///
     /// Those of the store.
-    pub async fn look(&self) -> Result<usize> {
-        self.gone().look().await
+    pub async fn poll(&self) -> Result<usize> {
+        self.revocations().poll().await
     }
 
-    fn gone(&self) -> Gone {
-        Gone { store: Arc::clone(&self.claimer.store), held: self.claimer.held.clone() }
+    fn revocations(&self) -> Revocations {
+        Revocations { store: Arc::clone(&self.claimer.store), in_flight: self.claimer.in_flight.clone() }
     }
 
     /// What it has done so far.
@@ -210,21 +210,21 @@ impl Worker {
     /// Those of the store; then the lease runs out by itself.
     pub async fn retire(self) -> Result<Report> {
         let report = self.report();
-        let road = self.claimer.road.clone();
+        let dispatcher = self.claimer.dispatcher.clone();
         self.claimer.leave().await;
-        road.publish(&self.lease.retire().await?).await;
+        dispatcher.publish(&self.lease.retire().await?).await;
         Ok(report)
     }
 
     fn parts(self) -> running::Parts {
         running::Parts {
-            gone: self.gone(),
+            revocations: self.revocations(),
             claimer: self.claimer,
             attempts: self.attempts,
             completer: self.completer,
             lease: self.lease,
             slots: Arc::new(Semaphore::new(usize::try_from(self.settings.slots).unwrap_or(usize::MAX))),
-            busy: Arc::new(AtomicUsize::new(0)),
+            active: Arc::new(AtomicUsize::new(0)),
             settings: self.settings,
             halt: self.halt,
             closing: self.closing,
@@ -253,14 +253,9 @@ fn check(settings: &Settings) -> std::result::Result<(), WorkerError> {
 
 fn who(role: String, settings: &Settings, kinds: Vec<String>) -> NewWorker {
     NewWorker {
-        id: WorkerId(Uuid::now_v7()),
-        role,
-        host: gristmill_jobs::place::host(),
-        pid: std::process::id(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
         slots: settings.slots,
         queues: settings.queues.clone(),
         kinds,
-        lease: settings.lease.0,
+        ..gristmill_service::process::incarnation(role, settings.lease.0)
     }
 }

@@ -69,9 +69,9 @@ impl Clocks {
     }
 }
 
-pub(crate) fn slots(busy: usize, all: u32) {
+pub(crate) fn slots(active: usize, all: u32) {
     #[expect(clippy::cast_precision_loss, reason = "a number of slots beyond 2^52 does not occur")]
-    gauge!(BUSY).set(busy as f64);
+    gauge!(BUSY).set(active as f64);
     gauge!(SLOTS).set(f64::from(all));
 }
 

@@ -12,11 +12,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::attempt::{Attempts, Settled};
-use crate::backend::{Bench, Claimed, Spawned};
+use crate::backend::{Claimed, Runner, Spawned};
 use crate::claim::{Claimer, Claiming};
 use crate::complete::Completer;
-use crate::gone::Gone;
 use crate::lease::Lease;
+use crate::revocations::Revocations;
 use crate::{Report, Settings, Worker, WorkerError, WorkerOptions, metrics};
 
 /// How long handlers have to come to their end after they were called off.
@@ -25,12 +25,12 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What the loop is made of.
 pub(crate) struct Parts {
     pub(crate) claimer: Claimer,
-    pub(crate) gone: Gone,
+    pub(crate) revocations: Revocations,
     pub(crate) attempts: Arc<Attempts>,
     pub(crate) completer: Completer,
     pub(crate) lease: Arc<Lease>,
     pub(crate) slots: Arc<Semaphore>,
-    pub(crate) busy: Arc<AtomicUsize>,
+    pub(crate) active: Arc<AtomicUsize>,
     pub(crate) settings: Settings,
     pub(crate) halt: CancellationToken,
     pub(crate) closing: CancellationToken,
@@ -43,25 +43,25 @@ pub(crate) struct Parts {
 ///
 /// When it cannot begin, or when it cannot say good-bye: then its lease runs out by itself.
 pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> Result<Report, WorkerError> {
-    let road = options.road.clone();
-    let Parts { claimer, gone, attempts, completer, lease, slots, busy, settings, halt, closing } =
+    let dispatcher = options.dispatcher.clone();
+    let Parts { claimer, revocations, attempts, completer, lease, slots, active, settings, halt, closing } =
         Worker::enter(options).await?.parts();
     tracing::info!(worker.id = %lease.current().id, slots = settings.slots, queues = ?settings.queues, "worker begins");
 
     let beating = CancellationToken::new();
-    let beats = beat(&lease, &busy, &settings, &beating);
+    let beats = beat(&lease, &active, &settings, &beating);
     let looks = tokio::spawn({
         let (every, beating) = (settings.beat.0, beating.clone());
-        async move { gone.keep(every, &beating).await }
+        async move { revocations.keep(every, &beating).await }
     });
     let (ended_in, ended) = mpsc::channel(2 * usize::try_from(settings.slots).unwrap_or(usize::MAX).clamp(100, 1_000));
-    let completing = tokio::spawn(completer.run(ended, Arc::clone(&busy), settings.flush.0));
+    let completing = tokio::spawn(completer.run(ended, Arc::clone(&active), settings.flush.0));
     let (jobs, claimed) = mpsc::channel(usize::try_from(settings.slots).unwrap_or(usize::MAX));
     let clocks = Arc::clone(&attempts.clocks);
     let shell = shell(Claimed { jobs: claimed }, attempts, ended_in);
 
     let stop = claimer.stop.clone();
-    let claiming = Claiming { claimer, lease: Arc::clone(&lease), slots, busy, clocks, jobs, poll: settings.poll.0 };
+    let claiming = Claiming { claimer, lease: Arc::clone(&lease), slots, active, clocks, jobs, poll: settings.poll.0 };
     let claiming = claiming.run();
     tokio::pin!(claiming, shutdown);
     let (claimer, asked) = tokio::select! {
@@ -80,7 +80,7 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
     // They only wait for the token; a panic in the first would have ended the lease, and retiring says so.
     let _ = beats.await;
     let _ = looks.await;
-    road.publish(&lease.retire().await?).await;
+    dispatcher.publish(&lease.retire().await?).await;
     tracing::info!(settled = tally.settled, fenced = tally.fenced, released = tally.released, "worker ends");
     match drained {
         Ok(()) if asked => Ok(tally),
@@ -89,12 +89,17 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
     }
 }
 
-fn beat(lease: &Arc<Lease>, busy: &Arc<AtomicUsize>, settings: &Settings, stop: &CancellationToken) -> JoinHandle<()> {
-    let (lease, busy, stop) = (Arc::clone(lease), Arc::clone(busy), stop.clone());
+fn beat(
+    lease: &Arc<Lease>,
+    active: &Arc<AtomicUsize>,
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
+    let (lease, active, stop) = (Arc::clone(lease), Arc::clone(active), stop.clone());
     let (every, slots) = (settings.beat.0, settings.slots);
     tokio::spawn(async move {
         let running = || {
-            let running = busy.load(Ordering::Relaxed);
+            let running = active.load(Ordering::Relaxed);
             metrics::slots(running, slots);
             u32::try_from(running).unwrap_or(u32::MAX)
         };
@@ -111,7 +116,7 @@ fn shell(
     let worker = WorkerBuilder::new("gristmill")
         .backend(claimed)
         .parallelize(tokio::spawn::<Spawned>)
-        .build(Bench { attempts, ended });
+        .build(Runner { attempts, ended });
     tokio::spawn(async move { worker.run().await.map_err(|error| WorkerError::Shell(error.to_string())) })
 }
 

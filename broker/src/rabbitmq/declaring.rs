@@ -11,7 +11,7 @@ use crate::error::BrokerError;
 /// What is declared in one go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Declared {
-    /// The three lanes of a queue.
+    /// The three priorities of a queue.
     Lanes(String),
     /// The dead letters of a queue.
     Dead(String),
@@ -35,7 +35,7 @@ impl Target {
         let _turn = self.declaring.turn(wanted).await;
         if !live.is_declared(wanted) {
             match wanted {
-                Declared::Lanes(queue) => self.declare(live).lanes(queue).await?,
+                Declared::Lanes(queue) => self.declare(live).priorities(queue).await?,
                 Declared::Dead(queue) => self.declare(live).dead(queue).await?,
             }
             live.remember(wanted.clone());

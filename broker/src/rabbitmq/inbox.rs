@@ -1,27 +1,27 @@
-//! The buffer between the lanes of all queues and whoever takes from them.
+//! The buffer between the priorities of all queues and whoever takes from them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Holds what has come and was not handed out yet. The prefetch bounds it.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
-    lanes: Mutex<Lanes<T>>,
+    priorities: Mutex<Lanes<T>>,
     arrived: Notify,
 }
 
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Self {
-        Self { lanes: Mutex::new(Lanes::new()), arrived: Notify::new() }
+        Self { priorities: Mutex::new(Lanes::new()), arrived: Notify::new() }
     }
 
-    pub(crate) fn push(&self, lane: Lane, item: T) {
-        self.lock().waiting[lane as usize].push_back(item);
+    pub(crate) fn push(&self, priority: Priority, item: T) {
+        self.lock().waiting[priority as usize].push_back(item);
         self.arrived.notify_one();
     }
 
@@ -53,7 +53,7 @@ impl<T> Inbox<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.priorities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,7 +72,9 @@ impl<T> Lanes<T> {
         let mut taken = Vec::new();
         while taken.len() < max {
             let order = order(self.turn);
-            let Some(item) = order.into_iter().find_map(|lane| self.waiting[lane as usize].pop_front()) else { break };
+            let Some(item) = order.into_iter().find_map(|priority| self.waiting[priority as usize].pop_front()) else {
+                break;
+            };
             self.turn = self.turn.wrapping_add(1);
             taken.push(item);
         }
@@ -80,11 +82,11 @@ impl<T> Lanes<T> {
     }
 }
 
-/// Which lane comes first at this turn. Of 16 turns, 12 are the high lane's, 3 the normal lane's and
-/// 1 the low lane's: urgent work is hardly slowed down, and nothing starves behind it. A lane that is
+/// Which priority comes first at this turn. Of 16 turns, 12 are the high priority's, 3 the normal priority's and
+/// 1 the low priority's: urgent work is hardly slowed down, and nothing starves behind it. A priority that is
 /// empty leaves its turn to the most urgent of the others.
-fn order(turn: u8) -> [Lane; 3] {
-    use Lane::{High, Low, Normal};
+fn order(turn: u8) -> [Priority; 3] {
+    use Priority::{High, Low, Normal};
     match turn % 16 {
         15 => [Low, High, Normal],
         3 | 7 | 11 => [Normal, High, Low],
@@ -95,12 +97,12 @@ fn order(turn: u8) -> [Lane; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gristmill_core::job::Lane::{High, Low, Normal};
+    use gristmill_core::job::Priority::{High, Low, Normal};
 
-    fn full(lanes: &[(Lane, usize)]) -> Inbox<Lane> {
+    fn full(priorities: &[(Priority, usize)]) -> Inbox<Priority> {
         let inbox = Inbox::new();
-        for (lane, count) in lanes {
-            (0..*count).for_each(|_| inbox.push(*lane, *lane));
+        for (priority, count) in priorities {
+            (0..*count).for_each(|_| inbox.push(*priority, *priority));
         }
         inbox
     }
@@ -109,7 +111,7 @@ mod tests {
     async fn urgent_lanes_come_first_but_the_low_lane_does_not_starve() {
         let inbox = full(&[(High, 100), (Normal, 100), (Low, 100)]);
         let taken = inbox.next(64, Duration::ZERO).await;
-        let count = |wanted| taken.iter().filter(|lane| **lane == wanted).count();
+        let count = |wanted| taken.iter().filter(|priority| **priority == wanted).count();
         assert_eq!((count(High), count(Normal), count(Low)), (48, 12, 4));
         assert_eq!(taken[0], High);
     }
@@ -118,12 +120,12 @@ mod tests {
     async fn an_empty_lane_leaves_its_turn_to_the_most_urgent() {
         let inbox = full(&[(Normal, 16), (Low, 2)]);
         let taken = inbox.next(16, Duration::ZERO).await;
-        assert_eq!(taken.iter().position(|lane| *lane == Low), Some(15));
+        assert_eq!(taken.iter().position(|priority| *priority == Low), Some(15));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_empty_inbox_makes_wait_and_no_longer_than_asked() {
-        let inbox: Inbox<Lane> = Inbox::new();
+        let inbox: Inbox<Priority> = Inbox::new();
         let start = Instant::now();
         assert!(inbox.next(10, Duration::from_secs(5)).await.is_empty());
         assert_eq!(start.elapsed(), Duration::from_secs(5));
@@ -141,7 +143,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_removed_is_not_handed_out() {
         let inbox = full(&[(High, 2), (Low, 3)]);
-        assert_eq!(inbox.remove(|lane| *lane == Low).len(), 3);
+        assert_eq!(inbox.remove(|priority| *priority == Low).len(), 3);
         assert_eq!(inbox.next(10, Duration::ZERO).await, [High, High]);
     }
 }

@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
-use super::board::{Board, Role};
 use super::declaring::{Declared, Declaring};
+use super::status::{ConnectionStatus, Role};
 use super::topology::{Declare, Names};
 use crate::error::BrokerError;
 
@@ -44,8 +44,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// back in the same moment.
 pub(crate) fn pause(attempt: u32) -> Duration {
     // The random bits of an identifier are dice enough; there is no other use for a generator here.
-    let dice = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
-    AGAIN.wait(attempt, dice).max(AGAIN_MIN)
+    let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
+    AGAIN.wait(attempt, random).max(AGAIN_MIN)
 }
 
 /// One live connection. Whoever holds it after its end gets errors, never somebody else's answers.
@@ -82,7 +82,7 @@ impl Live {
 pub(crate) struct Target {
     pub(crate) address: Address,
     pub(crate) names: Names,
-    pub(crate) board: Arc<Board>,
+    pub(crate) status: Arc<ConnectionStatus>,
     pub(crate) declaring: Arc<Declaring>,
 }
 
@@ -201,7 +201,7 @@ impl Supervisor {
         match outcome {
             Ok(live) => {
                 self.live.send_replace(Some(Arc::clone(live)));
-                self.target.board.up(self.role);
+                self.target.status.up(self.role);
                 self.said.clear();
                 tracing::info!(role, address = %self.target.address, "connected to the broker");
             }
@@ -210,7 +210,7 @@ impl Supervisor {
                     tracing::warn!(role, reason, "no connection to the broker; trying again and again");
                     self.said.clone_from(reason);
                 }
-                self.target.board.down(self.role, reason.clone());
+                self.target.status.down(self.role, reason.clone());
             }
         }
     }
@@ -261,10 +261,10 @@ impl Supervisor {
         if blocked {
             let reason = reason.unwrap_or_else(|| "it gave no reason".to_owned());
             tracing::warn!(role = self.role.as_str(), reason, "the broker takes no messages just now");
-            self.target.board.blocked(self.role, reason);
+            self.target.status.blocked(self.role, reason);
         } else {
             tracing::info!(role = self.role.as_str(), "the broker takes messages again");
-            self.target.board.up(self.role);
+            self.target.status.up(self.role);
         }
     }
 }

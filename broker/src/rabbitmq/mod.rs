@@ -1,16 +1,16 @@
 //! RabbitMQ: topology, publishing with confirms, consuming, reconnecting.
 
 mod address;
-mod board;
 mod declaring;
-mod feed;
 pub(crate) mod headers;
 mod inbox;
-mod ledger;
+mod lane_consumer;
 mod link;
 mod publisher;
-mod taking;
+mod status;
+mod subscription;
 mod topology;
+mod unacked;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,30 +18,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::dispatch::Dispatch;
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use tokio::sync::{OnceCell, watch};
 
-use crate::doubt::Silence;
+use crate::circuit_breaker::UnresponsiveQueue;
 use crate::error::BrokerError;
 use crate::health::Health;
 use crate::settings::Settings;
 use crate::{ConsumeOptions, Published};
 use address::Address;
-use board::{Board, Role};
-pub(crate) use feed::Receipt;
-use feed::Source;
-pub(crate) use ledger::Settle;
+pub(crate) use lane_consumer::Receipt;
+use lane_consumer::Source;
 use link::{Link, Target};
 use publisher::Publisher;
-pub(crate) use taking::Taking;
-use taking::lanes_of;
+use status::{ConnectionStatus, Role};
+pub(crate) use subscription::Subscription;
+use subscription::lanes_of;
 pub(crate) use topology::Names;
+pub(crate) use unacked::Settle;
 
 /// A road over RabbitMQ. Clones share their connections; `Debug` shows no password.
 #[derive(Clone)]
-pub struct RabbitMq(Arc<Road>);
+pub struct RabbitMq(Arc<Connection>);
 
-struct Road {
+struct Connection {
     target: Target,
     publisher: Publisher,
     /// Opened when first needed: whoever only publishes has one connection.
@@ -59,11 +59,11 @@ impl RabbitMq {
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, BrokerError> {
         settings.check()?;
         let names = Names::new(&settings.namespace)?;
-        let (address, board) = (Address::parse(settings)?, Arc::new(Board::new()));
-        let target = Target { address, names, board, declaring: Arc::default() };
+        let (address, status) = (Address::parse(settings)?, Arc::new(ConnectionStatus::new()));
+        let target = Target { address, names, status, declaring: Arc::default() };
         let timeout = settings.confirm_timeout.0;
         let publisher = Publisher::open(target.clone(), settings.confirm_window, timeout).await?;
-        Ok(Self(Arc::new(Road { target, publisher, consuming: OnceCell::new(), answer_timeout: timeout })))
+        Ok(Self(Arc::new(Connection { target, publisher, consuming: OnceCell::new(), answer_timeout: timeout })))
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -71,11 +71,11 @@ impl RabbitMq {
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
-        self.0.target.board.subscribe()
+        self.0.target.status.subscribe()
     }
 
-    pub(crate) fn silent(&self) -> Vec<Silence> {
-        self.0.publisher.silent()
+    pub(crate) fn unresponsive(&self) -> Vec<UnresponsiveQueue> {
+        self.0.publisher.unresponsive()
     }
 
     pub(crate) async fn publish(&self, dispatches: &[Dispatch]) -> Result<Published, BrokerError> {
@@ -90,8 +90,8 @@ impl RabbitMq {
         };
         let ask = async {
             let mut depth = 0;
-            for lane in Lane::ALL {
-                let name = self.0.target.names.lane(queue, lane)?;
+            for priority in Priority::ALL {
+                let name = self.0.target.names.priority(queue, priority)?;
                 depth += self.0.target.declare(&live).ready(&name).await?;
             }
             Ok(depth)
@@ -101,17 +101,17 @@ impl RabbitMq {
         })
     }
 
-    pub(crate) async fn consume(&self, options: &ConsumeOptions) -> Result<Taking, BrokerError> {
+    pub(crate) async fn consume(&self, options: &ConsumeOptions) -> Result<Subscription, BrokerError> {
         self.take(options.prefetch, lanes_of(&options.queues)).await
     }
 
-    pub(crate) async fn consume_returned(&self, prefetch: u16) -> Result<Taking, BrokerError> {
+    pub(crate) async fn consume_returned(&self, prefetch: u16) -> Result<Subscription, BrokerError> {
         self.take(prefetch, BTreeSet::from([Source::Returned])).await
     }
 
-    async fn take(&self, prefetch: u16, sources: BTreeSet<Source>) -> Result<Taking, BrokerError> {
+    async fn take(&self, prefetch: u16, sources: BTreeSet<Source>) -> Result<Subscription, BrokerError> {
         let link = self.consuming().await?;
-        Taking::start(self.0.target.clone(), link, prefetch, sources).await
+        Subscription::start(self.0.target.clone(), link, prefetch, sources).await
     }
 
     async fn consuming(&self) -> Result<Arc<Link>, BrokerError> {
@@ -127,7 +127,7 @@ impl RabbitMq {
     }
 }
 
-impl Taking {
+impl Subscription {
     /// From now on takes these queues.
     pub(crate) fn set_queues(&self, queues: &[String]) {
         self.set(lanes_of(queues));

@@ -19,15 +19,15 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 
-use super::board::Role;
 use super::declaring::Declared;
 use super::link::{Link, Live, Target};
+use super::status::Role;
 use crate::Published;
-use crate::doubt::{Doubts, Silence, Standing};
+use crate::circuit_breaker::{CircuitBreaker, Permit, UnresponsiveQueue};
 use crate::error::BrokerError;
+use crate::failpoint;
 use crate::health::Health;
 use crate::message::Message;
-use crate::passage;
 
 /// Delivery mode 2: the broker writes it to disk before it confirms.
 const PERSISTENT: u8 = 2;
@@ -46,7 +46,7 @@ pub(crate) struct Publisher {
     window: usize,
     timeout: Duration,
     idle: Mutex<Vec<Idle>>,
-    doubts: Doubts,
+    breaker: CircuitBreaker,
 }
 
 /// A channel in confirm mode that nobody uses just now.
@@ -62,8 +62,8 @@ type Outcome = (Vec<i64>, Result<(), BrokerError>);
 impl Publisher {
     pub(crate) async fn open(target: Target, window: usize, timeout: Duration) -> Result<Self, BrokerError> {
         let link = Link::open(target.clone(), Role::Publish).await?;
-        let (idle, doubts) = (Mutex::default(), Doubts::default());
-        Ok(Self { target, link, window: window.max(1), timeout, idle, doubts })
+        let (idle, breaker) = (Mutex::default(), CircuitBreaker::default());
+        Ok(Self { target, link, window: window.max(1), timeout, idle, breaker })
     }
 
     /// An error when nothing at all could be sent.
@@ -96,16 +96,16 @@ impl Publisher {
     /// Publishes rows that all go to the same of the broker's queues. The error says that none of them was sent.
     async fn publish_to_one(&self, live: &Arc<Live>, rows: Vec<&Dispatch>) -> Outcome {
         let Some(first) = rows.first() else { return (Vec::new(), Ok(())) };
-        match self.doubts.enter(&place(first)) {
+        match self.breaker.enter(&place(first)) {
             None => {
                 let text = format!("{} gives no answer just now", place(first));
                 (Vec::new(), Err(BrokerError::Unavailable(text)))
             }
-            Some(standing) => self.try_one(live, first, &rows, standing).await,
+            Some(permit) => self.try_one(live, first, &rows, permit).await,
         }
     }
 
-    async fn try_one(&self, live: &Arc<Live>, first: &Dispatch, rows: &[&Dispatch], standing: Standing<'_>) -> Outcome {
+    async fn try_one(&self, live: &Arc<Live>, first: &Dispatch, rows: &[&Dispatch], permit: Permit<'_>) -> Outcome {
         let prepared = async {
             let route = self.within("declare a queue", self.route(live, first)).await?;
             Ok((route, self.within("open a channel", self.channel(live)).await?))
@@ -114,7 +114,7 @@ impl Publisher {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 if matches!(refusal, BrokerError::Unavailable(_)) {
-                    doubt(standing, live);
+                    fail(permit, live);
                 }
                 return (Vec::new(), Err(refusal));
             }
@@ -128,24 +128,24 @@ impl Publisher {
         }
         match outcome {
             Ok(()) => {
-                standing.trust();
+                permit.succeed();
                 self.lock().push(Idle { live: Arc::clone(live), channel });
             }
             // Dropping the channel closes it: what it still had pending is unknown, and stays so.
             Err(reason) => {
-                let (queue, lane) = (first.queue.as_str(), first.lane);
-                if doubt(standing, live) {
-                    tracing::warn!(queue, %lane, reason, "publishing broke off; the rest will be published again");
+                let (queue, priority) = (first.queue.as_str(), first.priority);
+                if fail(permit, live) {
+                    tracing::warn!(queue, %priority, reason, "publishing broke off; the rest will be published again");
                 } else {
-                    tracing::debug!(queue, %lane, reason, "publishing broke off again");
+                    tracing::debug!(queue, %priority, reason, "publishing broke off again");
                 }
             }
         }
         (tally.confirmed(rows), Ok(()))
     }
 
-    pub(crate) fn silent(&self) -> Vec<Silence> {
-        self.doubts.silent()
+    pub(crate) fn unresponsive(&self) -> Vec<UnresponsiveQueue> {
+        self.breaker.unresponsive()
     }
 
     pub(crate) async fn close(&self) {
@@ -155,7 +155,7 @@ impl Publisher {
 
     /// The connection, unless it would only make us wait for the confirm timeout.
     fn live(&self) -> Result<Arc<Live>, BrokerError> {
-        let reason = match self.target.board.get(Role::Publish) {
+        let reason = match self.target.status.get(Role::Publish) {
             Health::Up => None,
             Health::Down { reason, .. } => Some(reason),
             Health::Blocked { reason, .. } => Some(format!("it takes no messages just now: {reason}")),
@@ -171,7 +171,9 @@ impl Publisher {
     async fn route(&self, live: &Live, dispatch: &Dispatch) -> Result<Route, BrokerError> {
         let names = &self.target.names;
         let route = match dispatch.purpose {
-            Purpose::Dispatch => Route { exchange: names.exchange(), key: names.lane(&dispatch.queue, dispatch.lane)? },
+            Purpose::Dispatch => {
+                Route { exchange: names.exchange(), key: names.priority(&dispatch.queue, dispatch.priority)? }
+            }
             Purpose::DeadLetter => Route { exchange: ShortString::default(), key: names.dead(&dispatch.queue)? },
         };
         self.target.ensure(live, &declared_as(dispatch)).await?;
@@ -211,8 +213,8 @@ impl Publisher {
 }
 
 /// Whether it is news that the queue gives no answer. A lost connection says nothing about a queue.
-fn doubt(standing: Standing<'_>, live: &Live) -> bool {
-    !live.gone.is_cancelled() && standing.doubt()
+fn fail(permit: Permit<'_>, live: &Live) -> bool {
+    !live.gone.is_cancelled() && permit.fail()
 }
 
 /// Dispatches by the queue of the broker that they go to, each in the order given.
@@ -220,7 +222,7 @@ fn by_queue(dispatches: &[Dispatch]) -> Vec<Vec<&Dispatch>> {
     let mut queues: Vec<Vec<&Dispatch>> = Vec::new();
     let mut places = HashMap::new();
     for dispatch in dispatches {
-        let at = *places.entry((dispatch.purpose, &dispatch.queue, dispatch.lane)).or_insert_with(|| {
+        let at = *places.entry((dispatch.purpose, &dispatch.queue, dispatch.priority)).or_insert_with(|| {
             queues.push(Vec::new());
             queues.len() - 1
         });
@@ -232,7 +234,7 @@ fn by_queue(dispatches: &[Dispatch]) -> Vec<Vec<&Dispatch>> {
 /// The queue of the broker that a dispatch goes to, for people.
 fn place(dispatch: &Dispatch) -> String {
     match dispatch.purpose {
-        Purpose::Dispatch => format!("the {} lane of the queue `{}`", dispatch.lane, dispatch.queue),
+        Purpose::Dispatch => format!("the {} lane of the queue `{}`", dispatch.priority, dispatch.queue),
         Purpose::DeadLetter => format!("the queue of the dead letters of `{}`", dispatch.queue),
     }
 }
@@ -281,7 +283,7 @@ impl<'a> Round<'a> {
                     self.confirm_oldest().await?;
                 }
                 let confirm = self.send(dispatch, *job, route).await?;
-                passage::point("publish.sending");
+                failpoint::point("publish.sending");
                 self.pending.push_back((row, confirm));
             }
         }

@@ -6,7 +6,7 @@
 //! Everything is declared on channels of its own that are thrown away, because a refusal closes the
 //! channel that it happens on.
 
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
@@ -22,7 +22,7 @@ const DELIVERY_LIMIT: i64 = 100;
 /// People look at dead letters and put them back; each look counts.
 const DEAD_DELIVERY_LIMIT: i64 = 1_000_000;
 
-/// The broker refuses more in one lane, long after the store should have stopped publishing.
+/// The broker refuses more with one priority, long after the store should have stopped publishing.
 const LENGTH_MAX: i64 = 200_000;
 
 /// The longest name that the protocol can carry.
@@ -57,13 +57,13 @@ impl Names {
         format!("{}.returned.v1", self.namespace).into()
     }
 
-    /// The queue of one lane, and its routing key.
-    pub(crate) fn lane(&self, queue: &str, lane: Lane) -> Result<ShortString, BrokerError> {
+    /// The queue of one priority, and its routing key.
+    pub(crate) fn priority(&self, queue: &str, priority: Priority) -> Result<ShortString, BrokerError> {
         if queue == "dlq" {
-            // Its lanes would have the names of the dead letters of queues called `high` and so on.
+            // Its priorities would have the names of the dead letters of queues called `high` and so on.
             return Err(BrokerError::Invalid("a queue cannot be called `dlq`: choose another name".to_owned()));
         }
-        short(format!("{}.{queue}.{lane}.v1", self.namespace))
+        short(format!("{}.{queue}.{priority}.v1", self.namespace))
     }
 
     /// The queue with the copies of dead jobs.
@@ -96,7 +96,7 @@ pub(crate) struct Declare<'a> {
 }
 
 impl Declare<'_> {
-    /// The exchanges, and the return path. Before any lane, because a lane whose target is missing
+    /// The exchanges, and the return path. Before any priority, because a priority whose target is missing
     /// holds its dead letters back for minutes.
     pub(crate) async fn roads(self) -> Result<(), BrokerError> {
         let channel = self.channel().await?;
@@ -108,11 +108,11 @@ impl Declare<'_> {
         self.done(channel).await
     }
 
-    /// The three lanes of a queue.
-    pub(crate) async fn lanes(self, queue: &str) -> Result<(), BrokerError> {
+    /// The three priorities of a queue.
+    pub(crate) async fn priorities(self, queue: &str) -> Result<(), BrokerError> {
         let channel = self.channel().await?;
-        for lane in Lane::ALL {
-            let name = self.names.lane(queue, lane)?;
+        for priority in Priority::ALL {
+            let name = self.names.priority(queue, priority)?;
             self.queue(&channel, &name, lane_arguments(self.names)).await?;
             self.bind(&channel, &name, &self.names.exchange()).await?;
         }
@@ -223,17 +223,17 @@ mod tests {
         let names = Names::new("gristmill").unwrap();
         assert_eq!(names.exchange().as_str(), "gristmill.dispatch.v1");
         assert_eq!(names.returned().as_str(), "gristmill.returned.v1");
-        assert_eq!(names.lane("mail", Lane::High).unwrap().as_str(), "gristmill.mail.high.v1");
+        assert_eq!(names.priority("mail", Priority::High).unwrap().as_str(), "gristmill.mail.high.v1");
         assert_eq!(names.dead("mail").unwrap().as_str(), "gristmill.dlq.mail.v1");
     }
 
     #[test]
     fn a_name_that_the_protocol_cannot_carry_is_refused() {
         let names = Names::new("g").unwrap();
-        assert!(names.lane(&"q".repeat(241), Lane::High).is_ok());
-        let text = names.lane(&"q".repeat(300), Lane::High).unwrap_err().to_string();
+        assert!(names.priority(&"q".repeat(241), Priority::High).is_ok());
+        let text = names.priority(&"q".repeat(300), Priority::High).unwrap_err().to_string();
         assert!(text.contains("a name of 310 bytes"), "{text}");
-        assert!(names.lane("dlq", Lane::High).is_err(), "it would be the dead letters of the queue `high`");
+        assert!(names.priority("dlq", Priority::High).is_err(), "it would be the dead letters of the queue `high`");
     }
 
     #[test]

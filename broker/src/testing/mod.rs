@@ -11,7 +11,7 @@ pub mod simulated;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use lapin::options::{BasicPublishOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -82,9 +82,9 @@ impl Namespace {
         broker
     }
 
-    /// The name of the queue of one lane.
-    pub fn lane(&self, queue: &str, lane: Lane) -> String {
-        self.names.lane(queue, lane).expect("a good name").to_string()
+    /// The name of the queue of one priority.
+    pub fn priority(&self, queue: &str, priority: Priority) -> String {
+        self.names.priority(queue, priority).expect("a good name").to_string()
     }
 
     /// The name of the queue with the copies of dead jobs.
@@ -103,8 +103,9 @@ impl Namespace {
     }
 
     fn all_queues(&self) -> Vec<String> {
-        let of_one =
-            |queue: &String| Lane::ALL.map(|lane| self.lane(queue, lane)).into_iter().chain([self.dead(queue)]);
+        let of_one = |queue: &String| {
+            Priority::ALL.map(|priority| self.priority(queue, priority)).into_iter().chain([self.dead(queue)])
+        };
         self.queues.iter().flat_map(of_one).chain([self.returned()]).collect()
     }
 }

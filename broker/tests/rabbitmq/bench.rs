@@ -9,7 +9,7 @@ pub(crate) use gristmill_broker::testing::{PATIENCE, amqp};
 use gristmill_broker::{Broker, ConsumeOptions, Consumer, Delivery, Settings};
 use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::JobId;
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -43,8 +43,8 @@ impl Bench {
         self.namespace.admin().await
     }
 
-    pub(crate) fn lane(&self, queue: &str, lane: Lane) -> String {
-        self.namespace.lane(queue, lane)
+    pub(crate) fn priority(&self, queue: &str, priority: Priority) -> String {
+        self.namespace.priority(queue, priority)
     }
 
     pub(crate) fn dead(&self, queue: &str) -> String {
@@ -52,9 +52,9 @@ impl Bench {
     }
 }
 
-pub(crate) fn dispatch(outbox: i64, queue: &str, lane: Lane, jobs: usize) -> Dispatch {
+pub(crate) fn dispatch(outbox: i64, queue: &str, priority: Priority, jobs: usize) -> Dispatch {
     let jobs = (0..jobs).map(|_| JobId(Uuid::now_v7())).collect();
-    Dispatch { outbox, queue: queue.to_owned(), lane, purpose: Purpose::Dispatch, jobs }
+    Dispatch { outbox, queue: queue.to_owned(), priority, purpose: Purpose::Dispatch, jobs }
 }
 
 pub(crate) async fn consume(broker: &Broker, queues: &[&str], prefetch: u16) -> Consumer {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gristmill_broker::message::BYTES_MAX;
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions};
 
@@ -16,7 +16,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 async fn what_is_given_back_comes_again() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        let rows = [dispatch(1, "mail", Lane::Normal, 3)];
+        let rows = [dispatch(1, "mail", Priority::Normal, 3)];
         broker.publish(&rows).await.unwrap();
         let consumer = consume(&broker, &["mail"], 10).await;
         let first = take(&consumer, 3).await;
@@ -36,7 +36,7 @@ async fn what_is_given_back_comes_again() {
 async fn acknowledgements_in_any_order_settle_exactly_what_they_name() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        broker.publish(&[dispatch(1, "mail", Lane::Normal, 60)]).await.unwrap();
+        broker.publish(&[dispatch(1, "mail", Priority::Normal, 60)]).await.unwrap();
         let consumer = consume(&broker, &["mail"], 100).await;
         let taken = take(&consumer, 60).await;
         let (mut acked, mut kept, mut requeued) = (Vec::new(), Vec::new(), Vec::new());
@@ -64,7 +64,7 @@ async fn acknowledgements_in_any_order_settle_exactly_what_they_name() {
 async fn the_prefetch_bounds_what_is_here() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        broker.publish(&[dispatch(1, "mail", Lane::Normal, 100)]).await.unwrap();
+        broker.publish(&[dispatch(1, "mail", Priority::Normal, 100)]).await.unwrap();
         let consumer = consume(&broker, &["mail"], 10).await;
         let taken = take(&consumer, 10).await;
         assert!(consumer.next(100, SILENCE).await.is_empty());
@@ -81,7 +81,7 @@ async fn the_prefetch_bounds_what_is_here() {
 async fn each_lane_arrives_under_its_name_and_urgent_ones_come_first() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        let rows = Lane::ALL.map(|lane| dispatch(1, "mail", lane, 32));
+        let rows = Priority::ALL.map(|priority| dispatch(1, "mail", priority, 32));
         broker.publish(&rows).await.unwrap();
         let consumer = consume(&broker, &["mail"], 32).await;
         // The whole queue is in the buffer before the first message is handed out.
@@ -89,10 +89,10 @@ async fn each_lane_arrives_under_its_name_and_urgent_ones_come_first() {
         assert!(consumer.next(0, Duration::ZERO).await.is_empty());
         tokio::time::timeout(6 * SILENCE, std::future::pending::<()>()).await.unwrap_err();
         let taken = take(&consumer, 96).await;
-        let count = |lane| taken[..32].iter().filter(|delivery| delivery.lane == lane).count();
-        assert_eq!((count(Lane::High), count(Lane::Normal), count(Lane::Low)), (24, 6, 2));
-        for (row, lane) in rows.iter().zip(Lane::ALL) {
-            let of_lane = taken.iter().filter(|delivery| delivery.lane == lane);
+        let count = |priority| taken[..32].iter().filter(|delivery| delivery.priority == priority).count();
+        assert_eq!((count(Priority::High), count(Priority::Normal), count(Priority::Low)), (24, 6, 2));
+        for (row, priority) in rows.iter().zip(Priority::ALL) {
+            let of_lane = taken.iter().filter(|delivery| delivery.priority == priority);
             let found = of_lane.map(|delivery| delivery.message.as_ref().unwrap().job_id).collect();
             assert_eq!(sent(std::slice::from_ref(row)), found);
         }
@@ -107,7 +107,7 @@ async fn each_lane_arrives_under_its_name_and_urgent_ones_come_first() {
 async fn a_stop_gives_back_what_waits_and_loses_no_acknowledgement() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        let rows = [dispatch(1, "mail", Lane::Normal, 1_000)];
+        let rows = [dispatch(1, "mail", Priority::Normal, 1_000)];
         broker.publish(&rows).await.unwrap();
         let consumer = consume(&broker, &["mail"], 600).await;
         let taken = take(&consumer, 400).await;
@@ -132,7 +132,10 @@ async fn a_stop_gives_back_what_waits_and_loses_no_acknowledgement() {
 async fn queues_can_be_changed_while_it_runs() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        broker.publish(&[dispatch(1, "mail", Lane::Normal, 30), dispatch(2, "chunks", Lane::Low, 5)]).await.unwrap();
+        broker
+            .publish(&[dispatch(1, "mail", Priority::Normal, 30), dispatch(2, "chunks", Priority::Low, 5)])
+            .await
+            .unwrap();
         let consumer = consume(&broker, &["mail"], 30).await;
         let mail = take(&consumer, 10).await;
         consumer.set_queues(&["chunks".to_owned()]);
@@ -143,7 +146,7 @@ async fn queues_can_be_changed_while_it_runs() {
             chunks.extend::<Vec<_>>(new);
             consumer.requeue(old).await;
         }
-        assert!(chunks.iter().all(|delivery| delivery.lane == Lane::Low));
+        assert!(chunks.iter().all(|delivery| delivery.priority == Priority::Low));
         consumer.ack(chunks).await;
         // Those that nobody had seen go back at once; those that somebody has can still be settled.
         until_depth(&broker, "mail", 20).await;
@@ -165,7 +168,8 @@ async fn what_cannot_be_read_is_delivered_as_poison() {
         let broker = bench.broker().await;
         let consumer = consume(&broker, &["mail"], 10).await;
         let admin = bench.admin().await;
-        let (exchange, key) = (format!("{}.dispatch.v1", bench.settings.namespace), bench.lane("mail", Lane::High));
+        let (exchange, key) =
+            (format!("{}.dispatch.v1", bench.settings.namespace), bench.priority("mail", Priority::High));
         for body in [b"\xff{not json".to_vec(), vec![b'x'; BYTES_MAX + 1_000]] {
             let options = BasicPublishOptions { mandatory: true, immediate: false };
             let (exchange, key) = (exchange.as_str().into(), key.as_str().into());
@@ -187,9 +191,9 @@ async fn what_cannot_be_read_is_delivered_as_poison() {
 async fn what_the_broker_gives_up_on_comes_by_the_return_path() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        let rows = [dispatch(1, "mail", Lane::High, 1)];
+        let rows = [dispatch(1, "mail", Priority::High, 1)];
         broker.publish(&rows).await.unwrap();
-        let (admin, name) = (bench.admin().await, bench.lane("mail", Lane::High));
+        let (admin, name) = (bench.admin().await, bench.priority("mail", Priority::High));
         let got = admin.channel.basic_get(name.as_str().into(), BasicGetOptions::default()).await.unwrap().unwrap();
         got.delivery.acker.reject(BasicRejectOptions { requeue: false }).await.unwrap();
 
@@ -208,14 +212,14 @@ async fn a_queue_that_is_deleted_is_made_and_consumed_again() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
         let consumer = consume(&broker, &["mail"], 10).await;
-        broker.publish(&[dispatch(1, "mail", Lane::Normal, 1)]).await.unwrap();
+        broker.publish(&[dispatch(1, "mail", Priority::Normal, 1)]).await.unwrap();
         let taken = take(&consumer, 1).await;
         consumer.ack(taken).await;
-        let (admin, name) = (bench.admin().await, bench.lane("mail", Lane::Normal));
+        let (admin, name) = (bench.admin().await, bench.priority("mail", Priority::Normal));
         admin.delete(&name).await;
         // Whoever publishes would make it, too: here it is the consumer who has to.
         admin.until_exists(&name).await;
-        let rows = [dispatch(2, "mail", Lane::Normal, 1)];
+        let rows = [dispatch(2, "mail", Priority::Normal, 1)];
         assert_eq!(broker.publish(&rows).await.unwrap().confirmed, [2]);
         let taken = take(&consumer, 1).await;
         assert_eq!(ids(&taken), sent(&rows));

@@ -7,7 +7,7 @@ use gristmill_broker::testing::{Namespace, Proxy, Way};
 use gristmill_broker::{Broker, BrokerError, Health, Published};
 use gristmill_core::dispatch::Dispatch;
 use gristmill_core::duration::Span;
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use tokio::time::{Instant, timeout};
 
 use crate::bench::{Bench, PATIENCE, consume, dispatch, ids, on_a_bench, sent, take};
@@ -36,7 +36,7 @@ async fn five_thousand_messages_survive_a_road_that_breaks_again_and_again() {
     on_a_bench(async |bench: Bench| {
         let proxy = Proxy::start(Way::Open).await;
         let broker = bench.broker_at(proxy.port, |_| {}).await;
-        let rows: Vec<Dispatch> = (0..50).map(|row| dispatch(row, "mail", Lane::Normal, 100)).collect();
+        let rows: Vec<Dispatch> = (0..50).map(|row| dispatch(row, "mail", Priority::Normal, 100)).collect();
         let all = sent(&rows);
         let consumer = consume(&broker, &["mail"], 200).await;
         let (mut seen, mut cuts) = (HashSet::new(), 0);
@@ -68,12 +68,12 @@ async fn what_waits_for_its_confirm_when_the_road_breaks_is_unconfirmed() {
     on_a_bench(async |bench: Bench| {
         let proxy = Proxy::start(Way::Open).await;
         let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = Span(2 * PATIENCE)).await;
-        let first = broker.publish(&[dispatch(1, "mail", Lane::Normal, 10)]).await.unwrap();
+        let first = broker.publish(&[dispatch(1, "mail", Priority::Normal, 10)]).await.unwrap();
         assert_eq!(first.confirmed, [1]);
 
         proxy.set(Way::Mute);
         let before = proxy.said();
-        let row = dispatch(2, "mail", Lane::Normal, 10);
+        let row = dispatch(2, "mail", Priority::Normal, 10);
         let publishing = tokio::spawn({
             let (broker, row) = (broker.clone(), row.clone());
             async move { broker.publish(&[row]).await }
@@ -97,9 +97,9 @@ async fn a_broker_that_does_not_confirm_in_time_has_confirmed_nothing() {
         let proxy = Proxy::start(Way::Open).await;
         let patience = Span(Duration::from_secs(2));
         let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
-        broker.publish(&[dispatch(1, "mail", Lane::Normal, 1)]).await.unwrap();
+        broker.publish(&[dispatch(1, "mail", Priority::Normal, 1)]).await.unwrap();
         proxy.set(Way::Mute);
-        let rows = [dispatch(2, "mail", Lane::Normal, 1_000), dispatch(3, "mail", Lane::Normal, 1)];
+        let rows = [dispatch(2, "mail", Priority::Normal, 1_000), dispatch(3, "mail", Priority::Normal, 1)];
         let published = timeout(PATIENCE, broker.publish(&rows)).await.expect("it ends").unwrap();
         assert_eq!(published, Published { confirmed: vec![], unconfirmed: vec![2, 3] });
         proxy.set(Way::Open);
@@ -115,14 +115,15 @@ async fn a_queue_that_gives_no_answer_holds_up_no_other() {
         let proxy = Proxy::start(Way::Open).await;
         let patience = Span(Duration::from_secs(2));
         let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
-        let both = |row: i64| [dispatch(row, "mail", Lane::Normal, 10), dispatch(row + 1, "chunks", Lane::Normal, 10)];
+        let both =
+            |row: i64| [dispatch(row, "mail", Priority::Normal, 10), dispatch(row + 1, "chunks", Priority::Normal, 10)];
         assert_eq!(broker.publish(&both(1)).await.unwrap().confirmed, [1, 2]);
 
-        proxy.silence(&bench.lane("mail", Lane::Normal));
+        proxy.silence(&bench.priority("mail", Priority::Normal));
         let published = broker.publish(&both(3)).await.unwrap();
         assert_eq!(published, Published { confirmed: vec![4], unconfirmed: vec![3] });
         // One at a time finds out whether it answers again; nobody else waits for that.
-        let rows = [5, 6, 7].map(|row| [dispatch(row, if row == 7 { "chunks" } else { "mail" }, Lane::Normal, 1)]);
+        let rows = [5, 6, 7].map(|row| [dispatch(row, if row == 7 { "chunks" } else { "mail" }, Priority::Normal, 1)]);
         let (probe, second, other) =
             tokio::join!(broker.publish(&rows[0]), broker.publish(&rows[1]), broker.publish(&rows[2]));
         assert!(probe.unwrap().confirmed.is_empty());
@@ -141,13 +142,13 @@ async fn a_queue_that_gives_no_answer_holds_up_no_other() {
 async fn a_queue_that_cannot_be_declared_holds_up_no_other() {
     on_a_bench(async |bench: Bench| {
         let proxy = Proxy::start(Way::Open).await;
-        proxy.silence(&bench.lane("mail", Lane::Normal));
+        proxy.silence(&bench.priority("mail", Priority::Normal));
         let patience = Span(Duration::from_secs(2));
         let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
         let starting = timeout(PATIENCE, consume(&broker, &["mail", "chunks"], 10));
         let publishing = async {
-            let rows: Vec<_> = (0..20).map(|row| dispatch(row, "mail", Lane::Normal, 1)).collect();
-            let chunks = dispatch(20, "chunks", Lane::Normal, 3);
+            let rows: Vec<_> = (0..20).map(|row| dispatch(row, "mail", Priority::Normal, 1)).collect();
+            let chunks = dispatch(20, "chunks", Priority::Normal, 3);
             let published = broker.publish(&[rows.as_slice(), std::slice::from_ref(&chunks)].concat()).await.unwrap();
             assert_eq!((published.confirmed, published.unconfirmed.len()), (vec![20], 20));
             chunks
@@ -159,7 +160,7 @@ async fn a_queue_that_cannot_be_declared_holds_up_no_other() {
         consumer.ack(taken).await;
 
         proxy.silence("");
-        publish_until_confirmed(&broker, vec![dispatch(21, "mail", Lane::Normal, 1)]).await;
+        publish_until_confirmed(&broker, vec![dispatch(21, "mail", Priority::Normal, 1)]).await;
         let taken = take(&consumer, 1).await;
         consumer.ack(taken).await;
         consumer.stop().await;
@@ -177,7 +178,7 @@ async fn a_broker_that_comes_late_is_found() {
         until(&broker, |health| matches!(health, Health::Down { .. })).await;
         proxy.set(Way::Open);
         until(&broker, Health::is_up).await;
-        let rows = vec![dispatch(1, "mail", Lane::Normal, 3)];
+        let rows = vec![dispatch(1, "mail", Priority::Normal, 3)];
         let all = sent(&rows);
         publish_until_confirmed(&broker, rows).await;
         let taken = take(&consumer, 3).await;
@@ -194,7 +195,7 @@ async fn an_acknowledgement_that_comes_after_the_break_hits_nothing() {
     on_a_bench(async |bench: Bench| {
         let proxy = Proxy::start(Way::Open).await;
         let (broker, direct) = (bench.broker_at(proxy.port, |_| {}).await, bench.broker().await);
-        let rows = [dispatch(1, "mail", Lane::Normal, 5)];
+        let rows = [dispatch(1, "mail", Priority::Normal, 5)];
         direct.publish(&rows).await.unwrap();
         let consumer = consume(&broker, &["mail"], 10).await;
         let old = take(&consumer, 5).await;
@@ -227,7 +228,7 @@ async fn a_broker_without_memory_is_blocked_and_makes_nobody_wait() {
     on_a_bench(async |bench: Bench| {
         let proxy = Proxy::start(Way::Open).await;
         let broker = bench.broker_at(proxy.port, |_| {}).await;
-        let row = [dispatch(1, "mail", Lane::Normal, 1)];
+        let row = [dispatch(1, "mail", Priority::Normal, 1)];
         assert_eq!(broker.publish(&row).await.unwrap().confirmed, [1]);
         proxy.speak(frame(60, b"\x0dlow on memory"));
         let health = until(&broker, |health| !health.is_up()).await;
@@ -245,11 +246,12 @@ async fn a_broker_without_memory_is_blocked_and_makes_nobody_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_test_has_made_is_cleared_away_even_when_it_fails() {
     let namespace = Namespace::new(&["mail"]);
-    let (names, admin) = ([namespace.lane("mail", Lane::Normal), namespace.returned()], namespace.admin().await);
+    let (names, admin) =
+        ([namespace.priority("mail", Priority::Normal), namespace.returned()], namespace.admin().await);
     let failing = tokio::spawn(async move {
         let broker = namespace.connect(&namespace.settings()).await;
         let consumer = consume(&broker, &["mail"], 10).await;
-        broker.publish(&[dispatch(1, "mail", Lane::Normal, 3)]).await.unwrap();
+        broker.publish(&[dispatch(1, "mail", Priority::Normal, 3)]).await.unwrap();
         // What goes on beside the test must not make again what is cleared away.
         tokio::spawn(async move { while consumer.next(1, Duration::from_secs(1)).await.len() < 5 {} });
         panic!("as a test does that fails");

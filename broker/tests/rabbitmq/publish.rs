@@ -2,7 +2,7 @@
 
 use gristmill_broker::{Message, Published};
 use gristmill_core::dispatch::Purpose;
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use lapin::options::BasicGetOptions;
 use lapin::types::AMQPValue;
 
@@ -12,7 +12,7 @@ use crate::bench::{Bench, consume, dispatch, ids, on_a_bench, sent, take, until_
 async fn what_is_published_is_consumed_and_acknowledged_once() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        let rows = [dispatch(7, "mail", Lane::Normal, 1_500), dispatch(8, "chunks", Lane::High, 500)];
+        let rows = [dispatch(7, "mail", Priority::Normal, 1_500), dispatch(8, "chunks", Priority::High, 500)];
         let published = broker.publish(&rows).await.unwrap();
         assert_eq!(published, Published { confirmed: vec![7, 8], unconfirmed: vec![] });
         assert_eq!(broker.depth("mail").await.unwrap(), Some(1_500));
@@ -37,13 +37,13 @@ async fn what_is_published_is_consumed_and_acknowledged_once() {
 async fn a_message_for_a_deleted_queue_is_not_confirmed_and_its_queue_is_made_again() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        broker.publish(&[dispatch(1, "mail", Lane::Low, 1)]).await.unwrap();
-        bench.admin().await.delete(&bench.lane("mail", Lane::Low)).await;
+        broker.publish(&[dispatch(1, "mail", Priority::Low, 1)]).await.unwrap();
+        bench.admin().await.delete(&bench.priority("mail", Priority::Low)).await;
 
         let rows = [
-            dispatch(2, "mail", Lane::High, 40),
-            dispatch(3, "mail", Lane::Low, 1),
-            dispatch(4, "chunks", Lane::Low, 40),
+            dispatch(2, "mail", Priority::High, 40),
+            dispatch(3, "mail", Priority::Low, 1),
+            dispatch(4, "chunks", Priority::Low, 40),
         ];
         let published = broker.publish(&rows).await.unwrap();
         assert_eq!(published, Published { confirmed: vec![2, 4], unconfirmed: vec![3] });
@@ -59,7 +59,7 @@ async fn a_message_for_a_deleted_queue_is_not_confirmed_and_its_queue_is_made_ag
 async fn a_dead_letter_goes_to_the_dead_letter_queue_and_nowhere_else() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
-        let mut row = dispatch(1, "mail", Lane::Normal, 1);
+        let mut row = dispatch(1, "mail", Priority::Normal, 1);
         row.purpose = Purpose::DeadLetter;
         assert_eq!(broker.publish(std::slice::from_ref(&row)).await.unwrap().confirmed, [1]);
 
@@ -81,7 +81,7 @@ async fn many_publish_at_once_over_one_connection() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
         let publishing = (0..8).map(|row| {
-            let (broker, row) = (broker.clone(), dispatch(row, "mail", Lane::Normal, 200));
+            let (broker, row) = (broker.clone(), dispatch(row, "mail", Priority::Normal, 200));
             tokio::spawn(async move { broker.publish(&[row]).await.unwrap().confirmed })
         });
         let mut confirmed: Vec<i64> =

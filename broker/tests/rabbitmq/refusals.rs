@@ -1,7 +1,7 @@
 //! A broker that says no says why, and we say what would be right.
 
 use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Health, Settings};
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 
@@ -16,7 +16,7 @@ fn settings(change: impl FnOnce(&mut url::Url)) -> Settings {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_with_other_arguments_is_named_with_the_argument() {
     on_a_bench(async |bench: Bench| {
-        let name = bench.lane("mail", Lane::High);
+        let name = bench.priority("mail", Priority::High);
         let admin = bench.admin().await;
         let classic = QueueDeclareOptions::durable();
         admin.channel.queue_declare(name.as_str().into(), classic, FieldTable::default()).await.unwrap();
@@ -30,7 +30,7 @@ async fn a_queue_with_other_arguments_is_named_with_the_argument() {
         assert!(text.contains("inequivalent arg 'x-"), "{text}");
 
         // The other queues are published to all the same.
-        let rows = [dispatch(1, "mail", Lane::Low, 1), dispatch(2, "chunks", Lane::Low, 1)];
+        let rows = [dispatch(1, "mail", Priority::Low, 1), dispatch(2, "chunks", Priority::Low, 1)];
         let published = broker.publish(&rows).await.unwrap();
         assert_eq!((published.confirmed, published.unconfirmed), (vec![2], vec![1]));
         let error = broker.publish(&rows[..1]).await.unwrap_err();
@@ -83,7 +83,7 @@ async fn a_broker_that_is_away_is_down_and_no_error() {
     let broker = Broker::connect(&settings).await.unwrap();
     let health = broker.health().borrow().clone();
     assert!(matches!(&health, Health::Down { reason, .. } if reason.contains("refused")), "{health:?}");
-    let error = broker.publish(&[dispatch(1, "mail", Lane::Low, 1)]).await.unwrap_err();
+    let error = broker.publish(&[dispatch(1, "mail", Priority::Low, 1)]).await.unwrap_err();
     assert!(matches!(error, BrokerError::Unavailable(_)), "{error:?}");
     assert!(matches!(broker.depth("mail").await.unwrap_err(), BrokerError::Unavailable(_)));
     assert!(!format!("{broker:?} {} {health:?} {settings:?}", broker.describe()).contains("s3cret"));

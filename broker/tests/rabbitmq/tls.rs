@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_broker::{Broker, BrokerError, Health, Settings};
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -117,7 +117,7 @@ async fn messages_travel_under_tls_when_the_authority_is_trusted() {
         let broker = Broker::connect(&settings(&bench, &proxy, Some(authority.path()))).await.unwrap();
         assert!(broker.health().borrow().is_up());
         assert!(broker.describe().starts_with("amqps://"), "{}", broker.describe());
-        let rows = [dispatch(1, "mail", Lane::Normal, 500), dispatch(2, "mail", Lane::High, 1)];
+        let rows = [dispatch(1, "mail", Priority::Normal, 500), dispatch(2, "mail", Priority::High, 1)];
         let published = broker.publish(&rows).await.unwrap();
         assert_eq!((published.confirmed, published.unconfirmed), (vec![1, 2], vec![]));
         let consumer = consume(&broker, &["mail"], 100).await;

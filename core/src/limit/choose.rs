@@ -1,4 +1,4 @@
-//! From which waiting jobs to take how many: by lane, then in turns, and never over a limit.
+//! From which waiting jobs to take how many: by priority, then in turns, and never over a limit.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,15 +6,15 @@ use super::gcra::Rate;
 use super::{Buckets, Key, Limit};
 use crate::Instant;
 use crate::id::JobId;
-use crate::job::Lane;
+use crate::job::Priority;
 
-/// Jobs that wait and are alike for every limit: of one kind, on one queue, in one lane, of one key.
+/// Jobs that wait and are alike for every limit: of one kind, on one queue, with one priority, of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// Where they wait.
     pub queue: String,
-    /// In which lane.
-    pub lane: Lane,
+    /// With which priority.
+    pub priority: Priority,
     /// What they do.
     pub kind: String,
     /// Whose they are.
@@ -36,7 +36,7 @@ pub struct Running {
     pub jobs: u64,
 }
 
-/// Whose turn it was last in a lane of a queue.
+/// Whose turn it was last in a priority of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
     /// Who came last.
@@ -45,8 +45,8 @@ pub struct Turn {
     pub at: Instant,
 }
 
-/// The turns of each lane of each queue.
-pub type Turns = BTreeMap<(String, Lane), Turn>;
+/// The turns of each priority of each queue.
+pub type Turns = BTreeMap<(String, Priority), Turn>;
 
 /// All that a choice depends on.
 #[derive(Debug, Clone)]
@@ -61,8 +61,8 @@ pub struct Facts {
     pub buckets: Buckets,
     /// Whose turn it was.
     pub turns: Turns,
-    /// Lanes of queues in which more keys wait than were looked at.
-    pub cut: BTreeSet<(String, Lane)>,
+    /// Priorities of queues in which more keys wait than were looked at.
+    pub cut: BTreeSet<(String, Priority)>,
 }
 
 /// So many of a group, the oldest first.
@@ -80,14 +80,14 @@ pub struct Choice {
     /// From what to take how many.
     pub picks: Vec<Pick>,
     /// Where the turns stand after that.
-    pub turns: BTreeMap<(String, Lane), Key>,
+    pub turns: BTreeMap<(String, Priority), Key>,
     /// When the first of those comes free that wait for a rate alone.
     pub next: Option<Instant>,
 }
 
 /// Why a job may not begin just now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hindrance {
+pub enum Blocker {
     /// So many run at once as may.
     Concurrency {
         /// The limit's name.
@@ -106,19 +106,19 @@ pub enum Hindrance {
     },
 }
 
-/// Chooses at most `want` jobs. Urgent lanes come first; in a lane the queues take turns, the one that was served longest
+/// Chooses at most `want` jobs. Urgent priorities come first; in a priority the queues take turns, the one that was served longest
 /// ago first; on a queue the keys take turns, beginning after the one that came last. A group that a limit holds back
 /// holds back no other.
 pub fn choose(facts: &Facts, groups: &[Group], want: u32) -> Choice {
     let mut ledger = Ledger::of(facts);
     let mut choice = Choice::default();
     let mut left = want;
-    for lane in Lane::ALL {
-        let mut circles = circles(facts, groups, lane);
+    for priority in Priority::ALL {
+        let mut circles = circles(facts, groups, priority);
         for circle in &circles {
-            if let Some(last) = circle.keys.back().filter(|_| facts.cut.contains(&(circle.queue.clone(), lane))) {
+            if let Some(last) = circle.keys.back().filter(|_| facts.cut.contains(&(circle.queue.clone(), priority))) {
                 // Those that were looked at in vain are behind us next time, or else nobody would come to the others.
-                choice.turns.insert((circle.queue.clone(), lane), last.0.clone());
+                choice.turns.insert((circle.queue.clone(), priority), last.0.clone());
             }
         }
         while left > 0 && !circles.is_empty() {
@@ -128,7 +128,7 @@ pub fn choose(facts: &Facts, groups: &[Group], want: u32) -> Choice {
                 }
                 let Some((key, group)) = circle.next(&mut ledger) else { return false };
                 left -= 1;
-                choice.turns.insert((circle.queue.clone(), lane), key);
+                choice.turns.insert((circle.queue.clone(), priority), key);
                 take(&mut choice.picks, group);
                 true
             });
@@ -139,7 +139,7 @@ pub fn choose(facts: &Facts, groups: &[Group], want: u32) -> Choice {
 }
 
 /// All that keeps one sort of jobs from beginning just now.
-pub fn hindrances(facts: &Facts, queue: &str, kind: &str, key: &Key) -> Vec<Hindrance> {
+pub fn hindrances(facts: &Facts, queue: &str, kind: &str, key: &Key) -> Vec<Blocker> {
     let ledger = Ledger::of(facts);
     let covering = facts.limits.iter().filter(|limit| limit.spec.covers(queue, kind));
     covering.flat_map(|limit| ledger.hindrances(limit, key)).collect()
@@ -152,7 +152,7 @@ fn take(picks: &mut Vec<Pick>, group: &Group) {
     }
 }
 
-/// The keys that wait in one lane of one queue, in the order of their turns.
+/// The keys that wait with one priority of one queue, in the order of their turns.
 struct Circle<'a> {
     queue: String,
     keys: VecDeque<(Key, VecDeque<&'a Group>)>,
@@ -175,12 +175,12 @@ impl<'a> Circle<'a> {
     }
 }
 
-fn circles<'a>(facts: &Facts, groups: &'a [Group], lane: Lane) -> Vec<Circle<'a>> {
+fn circles<'a>(facts: &Facts, groups: &'a [Group], priority: Priority) -> Vec<Circle<'a>> {
     let mut queues: BTreeMap<&str, BTreeMap<&Key, Vec<&Group>>> = BTreeMap::new();
-    for group in groups.iter().filter(|group| group.lane == lane) {
+    for group in groups.iter().filter(|group| group.priority == priority) {
         queues.entry(&group.queue).or_default().entry(&group.key).or_default().push(group);
     }
-    let turn = |queue: &str| facts.turns.get(&(queue.to_owned(), lane));
+    let turn = |queue: &str| facts.turns.get(&(queue.to_owned(), priority));
     let mut circles: Vec<(Option<Instant>, Circle<'a>)> = Vec::with_capacity(queues.len());
     for (queue, mut keys) in queues {
         let last = turn(queue).map(|turn| &turn.key);
@@ -220,7 +220,7 @@ impl<'a> Ledger<'a> {
     fn begin(&mut self, group: &Group) -> bool {
         let facts = self.facts;
         let covering = || facts.limits.iter().filter(|limit| limit.spec.covers(&group.queue, &group.kind));
-        let found: Vec<Hindrance> = covering().flat_map(|limit| self.hindrances(limit, &group.key)).collect();
+        let found: Vec<Blocker> = covering().flat_map(|limit| self.hindrances(limit, &group.key)).collect();
         if !found.is_empty() {
             self.note(&found);
             return false;
@@ -238,24 +238,24 @@ impl<'a> Ledger<'a> {
     }
 
     /// Remembers when the first comes free. Nobody knows when a place does.
-    fn note(&mut self, found: &[Hindrance]) {
+    fn note(&mut self, found: &[Blocker]) {
         let mut next = None;
         for hindrance in found {
             match hindrance {
-                Hindrance::Concurrency { .. } => return,
-                Hindrance::Rate { next: at, .. } => next = next.max(Some(*at)),
+                Blocker::Concurrency { .. } => return,
+                Blocker::Rate { next: at, .. } => next = next.max(Some(*at)),
             }
         }
         self.next = [self.next, next].into_iter().flatten().min();
     }
 
-    fn hindrances(&self, limit: &Limit, key: &Key) -> Vec<Hindrance> {
+    fn hindrances(&self, limit: &Limit, key: &Key) -> Vec<Blocker> {
         let share = limit.spec.share(key);
         let mut found = Vec::new();
         if let Some(most) = limit.spec.concurrency {
             let running = self.running.get(&(limit.name.as_str(), share.clone())).copied().unwrap_or(0);
             if running >= u64::from(most) {
-                found.push(Hindrance::Concurrency { limit: limit.name.clone(), running, most });
+                found.push(Blocker::Concurrency { limit: limit.name.clone(), running, most });
             }
         }
         if let Some(interval) = limit.spec.interval_micros() {
@@ -264,7 +264,7 @@ impl<'a> Ledger<'a> {
             let begun = self.begun.get(&(limit.name.as_str(), share)).copied().unwrap_or(0);
             if rate.free(used, self.facts.now) <= begun {
                 let used = rate.spend(used, self.facts.now, begun);
-                found.push(Hindrance::Rate { limit: limit.name.clone(), next: rate.next(Some(used), self.facts.now) });
+                found.push(Blocker::Rate { limit: limit.name.clone(), next: rate.next(Some(used), self.facts.now) });
             }
         }
         found

@@ -12,7 +12,7 @@ mod choose;
 pub mod gcra;
 mod spec;
 
-pub use choose::{Choice, Facts, Group, Hindrance, Pick, Running, Turn, Turns, choose, hindrances};
+pub use choose::{Blocker, Choice, Facts, Group, Pick, Running, Turn, Turns, choose, hindrances};
 pub use spec::{LIMIT_MAX, LimitSpec, QueueSpec, WrongLimit};
 
 use serde::{Deserialize, Serialize};

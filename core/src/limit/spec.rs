@@ -45,9 +45,9 @@ pub struct LimitSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueSpec {
-    /// Whether its keys take turns: of those that wait in a lane, each gets one job before any gets its second.
+    /// Whether its keys take turns: of those that wait in a priority, each gets one job before any gets its second.
     pub fair: bool,
-    /// A job that has waited for so long moves one lane up. `None`: never.
+    /// A job that has waited for so long moves one priority up. `None`: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_after: Option<Span>,
 }

@@ -89,7 +89,7 @@ pub struct Due {
 
 /// What becomes of a due tick, as far as lateness decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum MissedDecision {
     /// It runs.
     Run,
     /// It was missed, and the policy says that it does not run.
@@ -99,7 +99,7 @@ pub enum Fate {
 impl CatchUp {
     /// What becomes of each due tick, in the same order. When newer ones are due beyond those given, the last
     /// few may be left undecided and are missing at the end: what becomes of them depends on the newer ones.
-    pub fn judge(&self, due: &Due, now: Instant) -> Vec<Fate> {
+    pub fn judge(&self, due: &Due, now: Instant) -> Vec<MissedDecision> {
         let count = due.ticks.len();
         let kept = count.saturating_sub(self.max);
         let decided = if due.more && self.policy == Missed::All { kept } else { count };
@@ -110,7 +110,7 @@ impl CatchUp {
             .map(|(index, tick)| {
                 let newest = index + 1 == count && !due.more;
                 if newest && late(tick) <= self.grace {
-                    return Fate::Run;
+                    return MissedDecision::Run;
                 }
                 let chosen = match self.policy {
                     Missed::Skip => false,
@@ -118,7 +118,7 @@ impl CatchUp {
                     Missed::All => index >= kept,
                 };
                 let within = self.within.is_none_or(|within| late(tick) <= within);
-                if chosen && within { Fate::Run } else { Fate::Skip }
+                if chosen && within { MissedDecision::Run } else { MissedDecision::Skip }
             })
             .collect()
     }
@@ -142,7 +142,11 @@ mod tests {
     fn judged(policy: Missed, within: Option<u64>, max: usize, due: &Due) -> String {
         let within = within.map(|minutes| Duration::from_secs(60 * minutes));
         let catch_up = CatchUp { policy, within, max, grace: Duration::from_secs(60) };
-        catch_up.judge(due, NOW).iter().map(|fate| if *fate == Fate::Run { 'R' } else { '-' }).collect()
+        catch_up
+            .judge(due, NOW)
+            .iter()
+            .map(|decision| if *decision == MissedDecision::Run { 'R' } else { '-' })
+            .collect()
     }
 
     #[test]

@@ -11,12 +11,12 @@ use super::cron::Pattern;
 use super::following::Ending;
 use super::missed::{CatchUp, Missed};
 use super::overlap::Overlap;
-use super::ticks::{EVERY_MIN, Rhythm};
+use super::ticks::{EVERY_MIN, Recurrence};
 use super::wall;
 use crate::Instant;
 use crate::definition::OneOrMany;
 use crate::duration::Span;
-use crate::job::Lane;
+use crate::job::Priority;
 
 /// The most missed ticks that may run one after the other.
 pub(super) const MISSED_MAX: u32 = 1_000;
@@ -111,9 +111,9 @@ pub struct JobSpec {
     /// Where it waits, instead of where its kind says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
-    /// In which lane.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lane: Option<Lane>,
+    /// With which priority.
+    #[serde(default, alias = "lane", skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
     /// How many attempts it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
@@ -235,7 +235,7 @@ impl ScheduleSpec {
         if self.batch.as_ref() == Some(after) {
             return wrong("after", format!("is its own batch `{after}`: each run would start the next, for ever"));
         }
-        let clockwork = [
+        let schedule_runner = [
             ("start", self.start.is_some()),
             ("end", self.end.is_some()),
             ("jitter", self.jitter.is_some()),
@@ -243,7 +243,7 @@ impl ScheduleSpec {
             ("missed_within", self.missed_within.is_some()),
             ("missed_max", self.missed_max.is_some()),
         ];
-        match clockwork.into_iter().find(|(_, said)| *said) {
+        match schedule_runner.into_iter().find(|(_, said)| *said) {
             Some((key, _)) => wrong(key, "is about the clock, and does not go together with `after`"),
             None => Ok(()),
         }
@@ -261,12 +261,12 @@ impl ScheduleSpec {
         }
     }
 
-    pub(super) fn rhythm(&self, zone: Tz, start: Option<Instant>) -> Result<Rhythm, ScheduleError> {
+    pub(super) fn recurrence(&self, zone: Tz, start: Option<Instant>) -> Result<Recurrence, ScheduleError> {
         match (&self.cron, self.every, &self.at, &self.after) {
             (Some(cron), None, None, None) => cron_rhythm(cron),
             (None, Some(every), None, None) => every_rhythm(every.0, start),
             (None, None, Some(at), None) => at_rhythm(at.as_slice(), zone),
-            (None, None, None, Some(_)) => Ok(Rhythm::At(Vec::new())),
+            (None, None, None, Some(_)) => Ok(Recurrence::At(Vec::new())),
             (None, None, None, None) => wrong("", "says no time; give one of `cron`, `every`, `at` and `after`"),
             _ => wrong("", "says more than one time; give only one of `cron`, `every`, `at` and `after`"),
         }
@@ -279,7 +279,7 @@ fn read(key: &'static str, text: &str, zone: Tz) -> Result<Instant, ScheduleErro
         .ok_or_else(|| ScheduleError { key, message: format!("`{text}` is not an instant; {right}") })
 }
 
-fn cron_rhythm(text: &str) -> Result<Rhythm, ScheduleError> {
+fn cron_rhythm(text: &str) -> Result<Recurrence, ScheduleError> {
     let right = "write minute, hour, day of month, month and day of week, such as `0 2 * * *`";
     let pattern = match Pattern::parse(text) {
         Ok(pattern) => pattern,
@@ -288,23 +288,23 @@ fn cron_rhythm(text: &str) -> Result<Rhythm, ScheduleError> {
     if pattern.next(Instant::UNIX_EPOCH.naive_utc(), true).is_none() {
         return wrong("cron", format!("`{text}` never comes: there is no such day"));
     }
-    Ok(Rhythm::Cron(Box::new(pattern)))
+    Ok(Recurrence::Cron(Box::new(pattern)))
 }
 
-fn every_rhythm(every: Duration, start: Option<Instant>) -> Result<Rhythm, ScheduleError> {
+fn every_rhythm(every: Duration, start: Option<Instant>) -> Result<Recurrence, ScheduleError> {
     let millis = TimeDelta::from_std(every).map_or(i64::MAX, |every| every.num_milliseconds());
     if every < EVERY_MIN {
         return wrong("every", "is shorter than a second; write one such as `15m`");
     }
-    Ok(Rhythm::Every { millis, anchor: start.unwrap_or(Instant::UNIX_EPOCH) })
+    Ok(Recurrence::Every { millis, anchor: start.unwrap_or(Instant::UNIX_EPOCH) })
 }
 
-fn at_rhythm(texts: &[String], zone: Tz) -> Result<Rhythm, ScheduleError> {
+fn at_rhythm(texts: &[String], zone: Tz) -> Result<Recurrence, ScheduleError> {
     if texts.is_empty() || texts.len() > AT_MAX {
         return wrong("at", format!("must list 1 to {AT_MAX} instants"));
     }
     let mut instants = texts.iter().map(|text| read("at", text, zone)).collect::<Result<Vec<_>, _>>()?;
     instants.sort_unstable();
     instants.dedup();
-    Ok(Rhythm::At(instants))
+    Ok(Recurrence::At(instants))
 }

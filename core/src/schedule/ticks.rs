@@ -21,7 +21,7 @@ const BACK_MAX: TimeDelta = TimeDelta::days(9 * 366);
 #[derive(Debug, Clone)]
 pub struct Timetable {
     name: String,
-    rhythm: Rhythm,
+    recurrence: Recurrence,
     zone: Tz,
     start: Option<Instant>,
     end: Option<Instant>,
@@ -29,7 +29,7 @@ pub struct Timetable {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Rhythm {
+pub(super) enum Recurrence {
     Cron(Box<Pattern>),
     /// Every so many milliseconds, counted from an instant.
     Every {
@@ -80,9 +80,9 @@ impl Timetable {
     pub fn compile(name: &str, spec: &ScheduleSpec) -> Result<Self, ScheduleError> {
         let zone = spec.zone()?;
         let (start, end) = (spec.start_at(zone)?, spec.end_at(zone)?);
-        let rhythm = spec.rhythm(zone, start)?;
+        let recurrence = spec.recurrence(zone, start)?;
         let jitter = spec.jitter.map(|jitter| jitter.0).unwrap_or_default();
-        Ok(Self { name: name.to_owned(), rhythm, zone, start, end, jitter })
+        Ok(Self { name: name.to_owned(), recurrence, zone, start, end, jitter })
     }
 
     /// The zone of its wall clock.
@@ -142,7 +142,7 @@ impl Timetable {
 
     /// What the clocks did to a tick, if anything.
     pub fn note(&self, tick: Instant) -> Option<Note> {
-        let Rhythm::Cron(pattern) = &self.rhythm else { return None };
+        let Recurrence::Cron(pattern) = &self.recurrence else { return None };
         let shown = wall::local(self.zone, tick);
         match wall::place(self.zone, shown) {
             Place::Twice(first) => Some(if first == tick { Note::First } else { Note::Again }),
@@ -155,25 +155,25 @@ impl Timetable {
     }
 
     fn ahead(&self, after: Instant) -> Option<Instant> {
-        match &self.rhythm {
-            Rhythm::Cron(pattern) => wall::next(self.zone, pattern, after),
-            Rhythm::Every { millis, anchor } => {
+        match &self.recurrence {
+            Recurrence::Cron(pattern) => wall::next(self.zone, pattern, after),
+            Recurrence::Every { millis, anchor } => {
                 let past = (after - *anchor).num_microseconds()?.div_euclid(1_000);
                 let count = past.div_euclid(*millis).checked_add(1)?;
                 anchor.checked_add_signed(TimeDelta::try_milliseconds(count.checked_mul(*millis)?)?)
             }
-            Rhythm::At(instants) => instants.iter().find(|at| **at > after).copied(),
+            Recurrence::At(instants) => instants.iter().find(|at| **at > after).copied(),
         }
     }
 
     fn behind(&self, before: Instant) -> Option<Instant> {
-        match &self.rhythm {
-            Rhythm::Cron(_) => self.cron_behind(before),
-            Rhythm::Every { millis, .. } => {
+        match &self.recurrence {
+            Recurrence::Cron(_) => self.cron_behind(before),
+            Recurrence::Every { millis, .. } => {
                 let next = self.ahead(before - TimeDelta::microseconds(1))?;
                 next.checked_sub_signed(TimeDelta::try_milliseconds(*millis)?)
             }
-            Rhythm::At(instants) => instants.iter().rev().find(|at| **at < before).copied(),
+            Recurrence::At(instants) => instants.iter().rev().find(|at| **at < before).copied(),
         }
     }
 

@@ -68,7 +68,7 @@ impl Answer {
     }
 
     /// Counts and logs it, and gives the response.
-    pub(super) fn told(self, hook: &str) -> Response {
+    pub(super) fn respond(self, hook: &str) -> Response {
         let answer = self.word();
         metrics::counter!("gristmill_hook_deliveries_total", "hook" => hook.to_owned(), "answer" => answer)
             .increment(1);

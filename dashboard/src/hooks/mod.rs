@@ -25,15 +25,15 @@ use axum::response::Response;
 use axum::routing::post;
 use futures::StreamExt;
 use gristmill_core::job::NewJob;
-use gristmill_jobs::road::Road;
 use gristmill_jobs::secret;
 use gristmill_jobs::signature::key;
 use gristmill_jobs::stage::validate::Validate;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{NewEvent, StoreHandle};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
-use crate::server::{Bound, ServeError};
+use crate::server::{BoundListener, ServeError};
 use admit::{Admitted, Refused, admit};
 use answer::Answer;
 use settings::{HookSettings, Scheme};
@@ -73,7 +73,7 @@ pub struct Receiver {
     /// The truth.
     pub store: StoreHandle,
     /// The road over the broker.
-    pub road: Road,
+    pub dispatcher: Dispatcher,
     /// Whose events these are.
     pub tenant: String,
     /// The hooks in force. They may change while it answers.
@@ -85,7 +85,7 @@ pub fn ledger(name: &str) -> String {
     format!("hook/{name}")
 }
 
-impl Bound {
+impl BoundListener {
     /// Takes deliveries until `shutdown`.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ async fn deliver(
         (Some(hook), Ok(_turn)) => taken(&shared.receiver, &name, hook, &headers, body).await.unwrap_or_else(|no| no),
     };
     // The name of a hook that there is not is whatever anybody has written.
-    answer.told(if hook.is_some() { &name } else { "" })
+    answer.respond(if hook.is_some() { &name } else { "" })
 }
 
 async fn taken(
@@ -150,7 +150,7 @@ async fn taken(
     let noted = tokio::time::timeout(PATIENCE, receiver.store.note_event(&event)).await;
     // Whether it was committed is not known then: whoever comes again is told.
     let noted = noted.map_err(|_| Answer::Away("the store takes too long".to_owned()))??;
-    receiver.road.publish(&noted.dispatched).await;
+    receiver.dispatcher.publish(&noted.dispatched).await;
     Ok(Answer::Taken { fresh: noted.fresh, tick: Box::new(noted.tick) })
 }
 

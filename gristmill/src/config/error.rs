@@ -10,7 +10,7 @@ use crate::exit_code::{CommandError, Exit};
 pub struct ConfigError {
     /// Where it was said; `None` when it was said nowhere (a default, or a missing key).
     pub origin: Option<Origin>,
-    /// The key, such as `batch.retail.tolerate`; empty for the whole file.
+    /// The key, such as `batch.retail.failure_budget`; empty for the whole file.
     pub key: String,
     /// What is wrong.
     pub message: String,
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_typing_error_finds_the_word_and_nonsense_does_not() {
         assert_eq!(nearest("slotz", ["slots", "lease"]), Some("slots"));
-        assert_eq!(nearest("tolerat", ["tolerate", "timeout"]), Some("tolerate"));
+        assert_eq!(nearest("failure_budge", ["failure_budget", "timeout"]), Some("failure_budget"));
         assert_eq!(nearest("xyzzy", ["slots", "lease"]), None);
     }
 }

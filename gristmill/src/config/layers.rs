@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::error::{ConfigError, nearest};
 use super::origin::{Origin, Origins, join, read_toml};
-use super::{Config, Loaded, SECTIONS, paths, shape, verify};
+use super::{Config, Loaded, SECTIONS, paths, renamed, shape, verify};
 
 /// The file that is read when nobody names one, and that may be missing.
 pub const DEFAULT_FILE: &str = "config.toml";
@@ -37,7 +37,8 @@ pub fn load(layers: &Layers) -> Result<Loaded, Vec<ConfigError>> {
         None => (Map::new(), Origins::new()),
     };
     let mut errors = Vec::new();
-    let warnings = lay_environment(&layers.env, &mut tree, &mut origins, &mut errors);
+    let mut warnings = lay_environment(&layers.env, &mut tree, &mut origins, &mut errors);
+    warnings.extend(renamed::carry(&mut tree, &mut origins, &mut errors));
     lay_flags(&layers.flags, &mut tree, &mut origins, &mut errors);
     let mut config = shape::read(tree, &origins, &mut errors);
     let folder = file.as_deref().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
@@ -103,7 +104,11 @@ fn lay_environment(
         defaults().into_iter().map(|(key, default)| (variable_of(&key), key, default)).collect();
     let mut warnings = Vec::new();
     for (name, text) in env {
-        match known.iter().find(|(variable, ..)| variable == name) {
+        let renamed = renamed::variable(name);
+        let found = known
+            .iter()
+            .find(|(variable, key, _)| variable == name || renamed.as_ref().is_some_and(|(new, _)| new == key));
+        match found {
             Some((_, key, default)) => {
                 let origin = Origin::Env(name.clone());
                 match typed(text, default) {
@@ -111,6 +116,7 @@ fn lay_environment(
                     Err(wrong) => errors.push(ConfigError::at(Some(origin.clone()), key, wrong)),
                 }
                 origins.insert(key.clone(), origin);
+                warnings.extend(renamed.map(|(_, warning)| warning));
             }
             None => warnings.extend(unread(name, &known)),
         }

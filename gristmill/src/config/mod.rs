@@ -4,10 +4,12 @@
 //! keeps its [`Origin`], so that an error can point at the line and `config show --origin` can say
 //! who won. Paths that a file says are relative to that file's folder.
 
+pub(crate) mod definitions;
 pub mod error;
 pub mod layers;
 pub mod origin;
 mod paths;
+mod renamed;
 mod shape;
 pub mod show;
 pub mod verify;
@@ -17,7 +19,7 @@ use std::path::PathBuf;
 
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::duration::Span;
-use gristmill_core::job::{Lane, NewJob};
+use gristmill_core::job::{NewJob, Priority};
 use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::schedule::ScheduleSpec;
@@ -107,9 +109,9 @@ pub struct KindSettings {
     /// The queue on which it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
-    /// The lane in which it waits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lane: Option<Lane>,
+    /// Which of the jobs that wait come first.
+    #[serde(alias = "lane", skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
     /// How long to wait between attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
@@ -130,8 +132,8 @@ impl KindSettings {
         if let Some(queue) = self.queue {
             job.queue = queue;
         }
-        if let Some(lane) = self.lane {
-            job.lane = lane;
+        if let Some(priority) = self.priority {
+            job.priority = priority;
         }
         if let Some(retry) = self.retry {
             job.retry = retry;

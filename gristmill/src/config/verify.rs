@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use gristmill_core::callback::Event;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, ValidateSpec, WebhookEffect};
-use gristmill_core::effect::Event;
 use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
@@ -145,7 +145,7 @@ impl Findings<'_> {
         for (key, span) in [
             ("scheduler.promote", config.scheduler.promote),
             ("scheduler.rescue", config.scheduler.rescue),
-            ("scheduler.sweep", config.scheduler.sweep),
+            ("scheduler.outbox_relay", config.scheduler.outbox_relay),
             ("scheduler.probe", config.scheduler.probe),
             ("scheduler.reconcile", config.scheduler.reconcile),
             ("worker.poll", config.worker.poll),
@@ -279,21 +279,21 @@ impl Findings<'_> {
 
     fn callbacks(&mut self, key: &str, on: &Callbacks) {
         for event in Event::ALL {
-            for (index, effect) in event.effects(on).iter().enumerate() {
+            for (index, callback) in event.effects(on).iter().enumerate() {
                 let key = format!("{key}.{}[{index}]", event.as_str());
-                self.exactly_one(&key, &[("email", effect.email.is_some()), ("webhook", effect.webhook.is_some())]);
-                if let Some(email) = &effect.email {
+                self.exactly_one(&key, &[("email", callback.email.is_some()), ("webhook", callback.webhook.is_some())]);
+                if let Some(email) = &callback.email {
                     self.recipients(&join(&key, "email.to"), &email.to);
                     let template = email.template.as_deref().unwrap_or_else(|| event.template());
                     self.template(&join(&key, "email.template"), template);
                 }
-                if let Some(effect) = &effect.webhook {
-                    let key = match effect {
+                if let Some(callback) = &callback.webhook {
+                    let key = match callback {
                         WebhookEffect::Url(_) => join(&key, "webhook"),
                         WebhookEffect::Full { .. } => join(&key, "webhook.url"),
                     };
-                    if self.web_address(&key, effect.url())
-                        && let Err(wrong) = webhook::check_url(effect.url(), self.private_webhooks)
+                    if self.web_address(&key, callback.url())
+                        && let Err(wrong) = webhook::check_url(callback.url(), self.private_webhooks)
                     {
                         self.push(&key, wrong);
                     }
@@ -345,7 +345,10 @@ impl Findings<'_> {
             let key = format!("queue.{name}");
             self.name(&key, name);
             if queue.age_after.is_some_and(|span| span.0.is_zero()) {
-                self.push(&join(&key, "age_after"), "is 0; write after how long a job moves up a lane, such as `10m`");
+                self.push(
+                    &join(&key, "age_after"),
+                    "is 0; write after how long a job moves up one priority, such as `10m`",
+                );
             }
         }
     }
@@ -400,8 +403,8 @@ mod tests {
                 "c.toml:3: `batch.a.chunk`: is 0; a chunk has 1 to 100000 items",
             ),
             (
-                "[batch.a]\nsource = { csv = \"a\" }\ntolerate = \"lots\"\n",
-                "c.toml:3: `batch.a.tolerate`: `lots` is not a failure budget",
+                "[batch.a]\nsource = { csv = \"a\" }\nfailure_budget = \"lots\"\n",
+                "c.toml:3: `batch.a.failure_budget`: `lots` is not a failure budget",
             ),
             (
                 "[batch.a]\nsource = { csv = \"a\" }\nparse = { n = { type = \"integr\" } }\n",

@@ -61,42 +61,42 @@ pub(crate) struct Dirt {
 ///
 /// Those of the writer.
 pub(crate) fn orders(items: u64, seed: u64, to: &mut impl Write) -> io::Result<Dirt> {
-    let mut dice = SplitMix64(seed);
+    let mut random = SplitMix64(seed);
     let mut dirt = Dirt::default();
     writeln!(to, "\u{feff}{HEADER}")?;
     for number in 1..=items {
-        order(number, &mut dice, &mut dirt, to)?;
+        order(number, &mut random, &mut dirt, to)?;
     }
     Ok(dirt)
 }
 
 /// At most one kind of dirt in a row, so that the sum of the counts is the number of dirty rows.
-fn order(number: u64, dice: &mut SplitMix64, dirt: &mut Dirt, to: &mut impl Write) -> io::Result<()> {
+fn order(number: u64, random: &mut SplitMix64, dirt: &mut Dirt, to: &mut impl Write) -> io::Result<()> {
     let mut id = 500_000 + number;
-    let mut customer = format!("C{:05}", dice.below(9_000) + 10_000);
-    let mut quantity = (dice.below(24) + 1).to_string();
-    let pence = dice.below(4_900) + 45;
+    let mut customer = format!("C{:05}", random.below(9_000) + 10_000);
+    let mut quantity = (random.below(24) + 1).to_string();
+    let pence = random.below(4_900) + 45;
     let mut price = format!("{}.{:02}", pence / 100, pence % 100);
     let mut gateway = "ok";
-    let country = COUNTRIES[dice.index(COUNTRIES.len())];
-    let product = PRODUCTS[dice.index(PRODUCTS.len())].replace('"', "\"\"");
-    let day = dice.below(28) + 1;
-    let minute = dice.below(24 * 60);
-    match dice.below(10_000) {
+    let country = COUNTRIES[random.index(COUNTRIES.len())];
+    let product = PRODUCTS[random.index(PRODUCTS.len())].replace('"', "\"\"");
+    let day = random.below(28) + 1;
+    let minute = random.below(24 * 60);
+    match random.below(10_000) {
         0..80 => {
-            customer = if dice.below(2) == 0 { String::new() } else { "  ".to_owned() };
+            customer = if random.below(2) == 0 { String::new() } else { "  ".to_owned() };
             dirt.missing_customer += 1;
         }
         80..120 => {
-            quantity = ["three", "1O", "", "2.5"][dice.index(4)].to_owned();
+            quantity = ["three", "1O", "", "2.5"][random.index(4)].to_owned();
             dirt.bad_quantity += 1;
         }
         120..160 => {
-            price = ["n/a", "0.00", "-1.95", "4,99"][dice.index(4)].to_owned();
+            price = ["n/a", "0.00", "-1.95", "4,99"][random.index(4)].to_owned();
             dirt.bad_price += 1;
         }
         160..210 if number > 1 => {
-            id = 500_000 + dice.below(number - 1) + 1;
+            id = 500_000 + random.below(number - 1) + 1;
             dirt.duplicates += 1;
         }
         210..240 => {
@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn the_generator_gives_the_numbers_of_its_reference() {
         // The first outputs of the reference implementation for the seed 1234567.
-        let mut dice = SplitMix64(1_234_567);
-        assert_eq!([dice.next(), dice.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+        let mut random = SplitMix64(1_234_567);
+        assert_eq!([random.next(), random.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! T5: a handler's own rows, its completion and its further jobs are one commit or none.
+//! Complete in the user's transaction: a handler's own rows, its completion and its further jobs are one commit or none.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,14 +55,14 @@ impl Kind for Receipt {
 }
 
 /// A schema of its own with a table of the user's own, and a worker that may claim.
-struct Ground {
+struct TestEnv {
     server: String,
     schema: String,
     store: StoreHandle,
     own: PgConnection,
 }
 
-impl Ground {
+impl TestEnv {
     async fn new() -> Self {
         let server = std::env::var("GRISTMILL_TEST_POSTGRES").expect("set GRISTMILL_TEST_POSTGRES or run `make test`");
         let schema = format!("charge_{}", Uuid::now_v7().simple());
@@ -92,7 +92,7 @@ async fn administer(server: &str, statement: String) {
 
 async fn store(url: &str) -> StoreHandle {
     let settings = Settings { migrate: true, ..Settings::default() };
-    gristmill_store::open(url, OpenOptions { settings, road: false }).await.expect("opened")
+    gristmill_store::open(url, OpenOptions { settings, with_outbox: false }).await.expect("opened")
 }
 
 async fn claimed(store: &StoreHandle, payload: &Charge) -> ClaimedJob {
@@ -131,35 +131,35 @@ async fn jobs(store: &StoreHandle, kind: &str) -> Vec<JobView> {
 
 #[tokio::test]
 async fn own_rows_the_completion_and_further_jobs_are_one_commit() {
-    let mut ground = Ground::new().await;
-    let job = claimed(&ground.store, &Charge { order: 7, robbed: false }).await;
+    let mut env = TestEnv::new().await;
+    let job = claimed(&env.store, &Charge { order: 7, robbed: false }).await;
     let id = job.fence.job;
-    let finish = attempt(&ground.store, job).await;
+    let finish = attempt(&env.store, job).await;
     assert!(finish.committed && finish.follow.is_empty(), "nothing is left for the worker to write: {finish:?}");
-    assert_eq!(ground.charged().await, [7]);
-    let view = ground.store.job("main", id).await.expect("a view").expect("the job");
+    assert_eq!(env.charged().await, [7]);
+    let view = env.store.job("main", id).await.expect("a view").expect("the job");
     assert_eq!((view.state.to_string().as_str(), view.output), ("done", Some("charged 7".into())));
-    let receipts = jobs(&ground.store, "receipt").await;
+    let receipts = jobs(&env.store, "receipt").await;
     assert_eq!(receipts.len(), 1);
     assert_eq!(receipts[0].max_attempts, 9, "the configuration wins over the kind's code");
-    ground.end().await;
+    env.end().await;
 }
 
 #[tokio::test]
 async fn an_attempt_that_does_not_count_any_more_leaves_nothing_of_it() {
-    let mut ground = Ground::new().await;
-    let job = claimed(&ground.store, &Charge { order: 7, robbed: true }).await;
+    let mut env = TestEnv::new().await;
+    let job = claimed(&env.store, &Charge { order: 7, robbed: true }).await;
     let id = job.fence.job;
-    let finish = attempt(&ground.store, job).await;
+    let finish = attempt(&env.store, job).await;
     assert!(!finish.committed && finish.follow.is_empty(), "{finish:?}");
     assert_eq!(finish.ending, Ending::Failed { retry_after: None });
     let error = finish.error.expect("a reason");
     assert!(error.contains("not this worker's any more"), "{error}");
-    assert_eq!(ground.charged().await, [0_i64; 0]);
-    assert_eq!(jobs(&ground.store, "receipt").await.len(), 0);
-    let view = ground.store.job("main", id).await.expect("a view").expect("the job");
+    assert_eq!(env.charged().await, [0_i64; 0]);
+    assert_eq!(jobs(&env.store, "receipt").await.len(), 0);
+    let view = env.store.job("main", id).await.expect("a view").expect("the job");
     assert_eq!(view.state.to_string(), "queued", "the next worker has it");
-    ground.end().await;
+    env.end().await;
 }
 
 #[tokio::test]

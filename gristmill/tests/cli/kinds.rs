@@ -12,8 +12,8 @@ fn what_no_worker_has_waits_and_is_reported() {
     let job = place.json(0, &["job", "show", &id, "--json"]);
     assert_eq!((&job["state"], &job["version"]), (&"queued".into(), &2.into()), "neither failed nor dropped");
     let queues = place.json(0, &["queue", "list", "--json"]);
-    let unserved = serde_json::json!([{ "queue": "default", "kind": "resize", "version": 2, "jobs": 1 }]);
-    assert_eq!(queues[0]["unserved"], unserved, "{queues}");
+    let unhandled = serde_json::json!([{ "queue": "default", "kind": "resize", "version": 2, "jobs": 1 }]);
+    assert_eq!(queues[0]["unserved"], unhandled, "{queues}");
     let text = place.expect(0, &["job", "show", &id]);
     assert!(text.contains("resize@2") && text.contains("no worker is alive"), "{text}");
 }

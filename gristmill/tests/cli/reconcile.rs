@@ -1,4 +1,4 @@
-//! `doctor --reconcile`: T8 on demand.
+//! `doctor --reconcile`: reconciling on demand.
 
 use sqlx::{Connection, SqliteConnection};
 

@@ -84,7 +84,7 @@ impl Broker {
         url.to_string()
     }
 
-    /// Makes the queue of the normal lane as a program that knows nothing of us would.
+    /// Makes the queue of the normal priority as a program that knows nothing of us would.
     pub(crate) fn odd_queue(&self) -> String {
         let name = format!("{}.default.normal.v1", self.namespace);
         block_on(async {
@@ -102,9 +102,10 @@ impl Drop for Broker {
     fn drop(&mut self) {
         block_on(async {
             let Ok(connection) = Amqp::connect(&self.url, ConnectionProperties::default()).await else { return };
-            let lanes = ["high", "normal", "low"].map(|lane| format!("{}.default.{lane}.v1", self.namespace));
+            let priorities =
+                ["high", "normal", "low"].map(|priority| format!("{}.default.{priority}.v1", self.namespace));
             let others = ["dlq.default.v1", "returned.v1"].map(|name| format!("{}.{name}", self.namespace));
-            for queue in lanes.into_iter().chain(others) {
+            for queue in priorities.into_iter().chain(others) {
                 if let Ok(channel) = connection.create_channel().await {
                     let _ = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
                 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use gristmill::core::trace::TraceContext;
+use gristmill::model::trace::TraceContext;
 use sqlx::{Connection, SqliteConnection};
 
 use crate::place::Place;

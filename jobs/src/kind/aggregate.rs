@@ -9,18 +9,18 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use gristmill_core::aggregate::Partial;
-use gristmill_core::batch::{BatchState, Counts, Tolerate};
+use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::chunk::OutputPart;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::ClaimedJob;
 use gristmill_store::{BatchEnd, BatchPlan, BatchView, StoreHandle};
 use serde_json::Value;
 
+use super::callbacks::{Settled, effects};
 use super::chunk::plan;
-use super::effects::{Settled, effects};
 use crate::handler::{Finish, Handler, JobContext};
 use crate::pipeline::closing;
-use crate::sink::{Manifest, Shelf, SinkError};
+use crate::sink::{Manifest, OutputDirectory, SinkError};
 
 /// The name of the kind.
 pub const AGGREGATE: &str = "aggregate";
@@ -46,16 +46,16 @@ async fn attempt(context: &JobContext) -> Result<Finish, Finish> {
     let (aggregation, sink) =
         closing(&plan.name, &plan.definition, Path::new("")).map_err(|error| Finish::permanent(error.to_string()))?;
     let (partial, parts) = merged(store, batch).await?;
-    let shelf = sink.and_then(|sink| sink.shelf(batch));
-    // Before the state is looked at: see `Shelf::list`.
-    let found = match shelf.clone() {
-        Some(shelf) => blocking(move || shelf.list()).await?,
+    let directory = sink.and_then(|sink| sink.directory(batch));
+    // Before the state is looked at: see `OutputDirectory::list`.
+    let found = match directory.clone() {
+        Some(directory) => blocking(move || directory.list()).await?,
         None => Default::default(),
     };
     let view = still_ours(store, job, batch).await?;
-    if let Some(shelf) = shelf {
+    if let Some(directory) = directory {
         let manifest = Manifest::new(batch, &plan.name, job.generation, view.counts, parts);
-        blocking(move || Shelf::close(&shelf, &manifest, &found)).await?;
+        blocking(move || OutputDirectory::close(&directory, &manifest, &found)).await?;
     }
     end(context, &plan, view, aggregation.finish(&partial)).await
 }
@@ -89,11 +89,11 @@ async fn still_ours(store: &StoreHandle, job: &ClaimedJob, batch: BatchId) -> Re
 
 async fn end(context: &JobContext, plan: &BatchPlan, view: BatchView, result: Value) -> Result<Finish, Finish> {
     // The batch's own, which a restart may have raised.
-    let tolerate: Tolerate = view.tolerate.parse().unwrap_or(plan.definition.tolerate);
+    let failure_budget: FailureBudget = view.failure_budget.parse().unwrap_or(plan.definition.failure_budget);
     let Counts { quarantined, input, .. } = view.counts;
-    let over = tolerate.exceeded_by(&view.counts, true);
-    let over =
-        over.then(|| format!("{quarantined} of {input} items are quarantined, more than the budget of {tolerate}"));
+    let over = failure_budget.exceeded_by(&view.counts, true);
+    let over = over
+        .then(|| format!("{quarantined} of {input} items are quarantined, more than the budget of {failure_budget}"));
     // A reason before the end is that of a halt: then chunks were cancelled, and it cannot be complete.
     let reason = over.or_else(|| view.reason.clone());
     let state = if reason.is_some() { BatchState::Halted } else { BatchState::Complete };

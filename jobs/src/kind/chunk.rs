@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::chunk::{ChunkPayload, ChunkResult, SetAside};
 use gristmill_core::id::BatchId;
-use gristmill_store::{BatchPlan, StoreError, StoreHandle, crash};
+use gristmill_store::{BatchPlan, StoreError, StoreHandle, failpoint};
 use moka::future::Cache;
 use serde::Deserialize;
 
 use crate::handler::{Finish, Handler, JobContext};
-use crate::pipeline::{Ground, Pipeline, RunFailure};
+use crate::pipeline::{ChunkOutcome, Pipeline, RunFailure};
 use crate::pool::ItemPool;
 use crate::process::{ProcessContext, Processors};
 use crate::sink::{PartName, SinkError, Written};
@@ -59,7 +59,7 @@ impl ChunkHandler {
         // bounded by the worker's slots alone: holding the others back would leave threads idle.
         let _room = if ready.pipeline.waits() { None } else { self.pool.room().await };
         let records: Vec<Record> = tokio::select! {
-            records = source::read(&payload, &ready.plan.stamp, &ready.plan.definition.source) => records?,
+            records = source::read(&payload, &ready.plan.fingerprint, &ready.plan.definition.source) => records?,
             () = context.cancel.cancelled() => return Err(Finish::failed("the attempt was over while the source was read")),
         };
         if let Some(reason) = payload.condemned {
@@ -70,7 +70,7 @@ impl ChunkHandler {
             trace: job.trace.clone(),
             cancel: context.cancel.clone(),
         };
-        crash::point("chunk.read");
+        failpoint::point("chunk.read");
         let ground = ready.pipeline.run(records, &process, &self.pool).await?;
         reconcile(&ground, payload.items).map_err(Finish::permanent)?;
         let (attempt, worker) = (job.fence.attempt, job.fence.worker);
@@ -121,7 +121,7 @@ fn condemned(records: Vec<Record>, reason: &str) -> Finish {
 }
 
 /// Counts that do not reconcile would be refused by the store; here it can still be said why.
-fn reconcile(ground: &Ground, items: u64) -> Result<(), String> {
+fn reconcile(ground: &ChunkOutcome, items: u64) -> Result<(), String> {
     let found = ground.ok.len() as u64 + ground.skipped + ground.set_aside.len() as u64;
     if found == items {
         return Ok(());
@@ -129,7 +129,7 @@ fn reconcile(ground: &Ground, items: u64) -> Result<(), String> {
     Err(format!("the chunk was planned with {items} items and has {found}; start a new batch"))
 }
 
-async fn finish(pipeline: &Pipeline, batch: BatchId, name: PartName, ground: Ground) -> Result<Finish, Finish> {
+async fn finish(pipeline: &Pipeline, batch: BatchId, name: PartName, ground: ChunkOutcome) -> Result<Finish, Finish> {
     let mut result = ChunkResult {
         ok: ground.ok.len() as u64,
         skipped: ground.skipped,

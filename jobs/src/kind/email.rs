@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gristmill_store::{EmailKey, EmailRecord, EmailState, NewEmail, StoreError, crash};
+use gristmill_store::{EmailKey, EmailRecord, EmailState, NewEmail, StoreError, failpoint};
 use lettre::message::Mailbox;
 use serde_json::json;
 
@@ -110,7 +110,7 @@ impl EmailHandler {
         let sending = || async {
             match letter.step(EmailState::Sending, None).await {
                 Ok(true) => {
-                    crash::point("email.sending");
+                    failpoint::point("email.sending");
                     Ok(())
                 }
                 Ok(false) => Err(LOST.to_owned()),
@@ -134,7 +134,7 @@ impl EmailHandler {
     async fn settle(&self, letter: &Letter<'_>, delivered: Result<Delivered, NotDelivered>) -> Result<Finish, Finish> {
         let failure = match delivered {
             Ok(delivered) => {
-                crash::point("email.accepted");
+                failpoint::point("email.accepted");
                 letter.confirm(&delivered.answer).await;
                 return Ok(finish_sent(&letter.record, &delivered.answer));
             }

@@ -8,8 +8,8 @@
 //! * [`payload`]: what they are given.
 
 pub mod aggregate;
+mod callbacks;
 pub mod chunk;
-mod effects;
 pub mod email;
 pub mod exec;
 pub mod http;

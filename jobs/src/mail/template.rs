@@ -187,7 +187,7 @@ mod tests {
 
     fn batch() -> Value {
         json!({
-            "id": "0198", "name": "retail", "state": "sealed", "generation": 0, "tolerate": "1%", "chunks": 4,
+            "id": "0198", "name": "retail", "state": "sealed", "generation": 0, "failure_budget": "1%", "chunks": 4,
             "chunks_dead": 0, "created_at": "2026-01-31T08:00:00Z",
             "counts": { "input": 40, "quarantined": 1, "pending": 20 },
         })
@@ -197,23 +197,23 @@ mod tests {
     fn a_first_failure_is_told_of_an_item_and_of_a_whole_chunk() {
         let templates = Templates::new(None);
         let item = json!({ "chunk": 1, "position": 10, "line": 12, "stage": "parse", "reason": "<x> is no number" });
-        let told =
-            templates.render("batch-first-failure", &json!({ "batch": batch(), "failure": item })).expect("told");
-        assert_eq!(told.subject, "retail: the first failure");
-        assert!(told.text.contains("Item         10, line 12, in chunk 1"), "{}", told.text);
-        assert!(told.html.is_some_and(|html| html.contains("&lt;x&gt; is no number")));
+        let rendered =
+            templates.render("batch-first-failure", &json!({ "batch": batch(), "failure": item })).expect("rendered");
+        assert_eq!(rendered.subject, "retail: the first failure");
+        assert!(rendered.text.contains("Item         10, line 12, in chunk 1"), "{}", rendered.text);
+        assert!(rendered.html.is_some_and(|html| html.contains("&lt;x&gt; is no number")));
         let chunk = json!({ "chunk": 1, "position": null, "line": null, "stage": null, "reason": "it broke" });
-        let told =
-            templates.render("batch-first-failure", &json!({ "batch": batch(), "failure": chunk })).expect("told");
-        assert!(told.text.contains("Chunk        1, with all of its items"), "{}", told.text);
+        let rendered =
+            templates.render("batch-first-failure", &json!({ "batch": batch(), "failure": chunk })).expect("rendered");
+        assert!(rendered.text.contains("Chunk        1, with all of its items"), "{}", rendered.text);
     }
 
     #[test]
     fn a_late_batch_is_told_with_what_is_pending() {
         let data = json!({ "batch": batch(), "late_after": "2h" });
-        let told = Templates::new(None).render("batch-late", &data).expect("told");
-        assert_eq!(told.subject, "retail: late, 20 of 40 items pending");
-        assert!(told.text.contains("it has not ended within 2h"), "{}", told.text);
-        assert!(told.html.is_some());
+        let rendered = Templates::new(None).render("batch-late", &data).expect("rendered");
+        assert_eq!(rendered.subject, "retail: late, 20 of 40 items pending");
+        assert!(rendered.text.contains("it has not ended within 2h"), "{}", rendered.text);
+        assert!(rendered.html.is_some());
     }
 }

@@ -59,7 +59,7 @@ impl std::fmt::Debug for ItemProcess {
 
 /// What came of a chunk's items, before anything is written.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ground {
+pub struct ChunkOutcome {
     /// The items that went through, as they are written, in the order of the input.
     pub ok: Vec<Value>,
     /// How many were skipped on purpose.
@@ -105,7 +105,7 @@ impl RunFailure {
 
 /// One item under way. It keeps what the source gave, for the quarantine.
 #[derive(Debug)]
-struct Traveller {
+struct ItemInFlight {
     position: u64,
     line: Option<u64>,
     original: Value,
@@ -145,8 +145,8 @@ impl Pipeline {
         records: Vec<Record>,
         context: &ProcessContext,
         pool: &ItemPool,
-    ) -> Result<Ground, RunFailure> {
-        let mut travellers: Vec<_> = records.into_iter().map(Traveller::new).collect();
+    ) -> Result<ChunkOutcome, RunFailure> {
+        let mut travellers: Vec<_> = records.into_iter().map(ItemInFlight::new).collect();
         let me = Arc::clone(self);
         on_pool("transform", &mut travellers, pool, &context.cancel, move |item| me.prepare(item)).await?;
         for number in 0..self.enrich.len() {
@@ -185,11 +185,11 @@ impl Pipeline {
     async fn enrich(
         self: &Arc<Self>,
         number: usize,
-        travellers: &mut [Traveller],
+        travellers: &mut [ItemInFlight],
         pool: &ItemPool,
         cancel: &CancellationToken,
     ) -> Result<(), RunFailure> {
-        let items = travellers.iter().filter_map(|traveller| match &traveller.state {
+        let items = travellers.iter().filter_map(|in_flight| match &in_flight.state {
             State::UnderWay(item) => Some(item),
             State::Skipped | State::Refused(_) => None,
         });
@@ -207,26 +207,26 @@ impl Pipeline {
 
     /// Counts, and absorbs what went through. Absorbing is the last thing that may refuse an item,
     /// so that no item is ever both written and set aside.
-    fn gather(&self, travellers: Vec<Traveller>, written: Vec<Option<(Value, Value)>>) -> Ground {
-        let mut ground = Ground::default();
+    fn gather(&self, travellers: Vec<ItemInFlight>, written: Vec<Option<(Value, Value)>>) -> ChunkOutcome {
+        let mut ground = ChunkOutcome::default();
         let mut absorber = self.aggregation.absorber();
-        for (mut traveller, written) in travellers.into_iter().zip(written) {
+        for (mut in_flight, written) in travellers.into_iter().zip(written) {
             if let Some((item, written)) = written {
                 match absorber.absorb(&item) {
                     Ok(()) => {
                         ground.ok.push(written);
                         continue;
                     }
-                    Err(error) => traveller.state = State::Refused(Refusal::new("aggregate", error.to_string())),
+                    Err(error) => in_flight.state = State::Refused(Refusal::new("aggregate", error.to_string())),
                 }
             }
-            match traveller.state {
+            match in_flight.state {
                 State::Refused(refusal) => ground.set_aside.push(SetAside {
-                    position: traveller.position,
-                    line: traveller.line,
+                    position: in_flight.position,
+                    line: in_flight.line,
                     stage: refusal.stage.to_owned(),
                     reason: refusal.reason,
-                    item: traveller.original,
+                    item: in_flight.original,
                 }),
                 State::Skipped | State::UnderWay(_) => ground.skipped += 1,
             }
@@ -236,7 +236,7 @@ impl Pipeline {
     }
 }
 
-impl Traveller {
+impl ItemInFlight {
     fn new(record: Record) -> Self {
         let (original, state) = match record.item {
             Ok(item) => (item.clone(), State::UnderWay(item)),
@@ -266,15 +266,15 @@ impl Traveller {
 /// Runs a step on all items that are still under way.
 async fn on_pool(
     stage: &'static str,
-    travellers: &mut [Traveller],
+    travellers: &mut [ItemInFlight],
     pool: &ItemPool,
     cancel: &CancellationToken,
     step: impl Fn(Value) -> Step + Send + Sync + 'static,
 ) -> Result<(), Cancelled> {
     let results = map_under_way(stage, travellers, pool, cancel, step).await?;
-    for (traveller, result) in travellers.iter_mut().zip(results) {
+    for (in_flight, result) in travellers.iter_mut().zip(results) {
         if let Some(item) = result {
-            traveller.state = State::UnderWay(item);
+            in_flight.state = State::UnderWay(item);
         }
     }
     Ok(())
@@ -284,7 +284,7 @@ async fn on_pool(
 /// traveller: `None` for those that are not under way any more, whose state says why.
 async fn map_under_way<R: Send + 'static>(
     stage: &'static str,
-    travellers: &mut [Traveller],
+    travellers: &mut [ItemInFlight],
     pool: &ItemPool,
     cancel: &CancellationToken,
     step: impl Fn(Value) -> Result<Option<R>, Refusal> + Send + Sync + 'static,
@@ -292,7 +292,7 @@ async fn map_under_way<R: Send + 'static>(
     let (places, items): (Vec<_>, Vec<_>) = travellers
         .iter_mut()
         .enumerate()
-        .filter_map(|(place, traveller)| traveller.take().map(|item| (place, item)))
+        .filter_map(|(place, in_flight)| in_flight.take().map(|item| (place, item)))
         .unzip();
     let mut results: Vec<_> = travellers.iter().map(|_| None).collect();
     for (place, result) in places.into_iter().zip(pool.map(items, cancel, step).await?) {
@@ -313,7 +313,7 @@ fn panicked(stage: &'static str, panic: &Panicked) -> Refusal {
 impl ItemProcess {
     /// Up to `attempts` rounds; each next one has only the items whose failure may pass. A failed
     /// try is repeated with what went into it.
-    async fn run(&self, travellers: &mut [Traveller], context: &ProcessContext) -> Result<(), RunFailure> {
+    async fn run(&self, travellers: &mut [ItemInFlight], context: &ProcessContext) -> Result<(), RunFailure> {
         let mut open: Vec<usize> =
             (0..travellers.len()).filter(|place| matches!(travellers[*place].state, State::UnderWay(_))).collect();
         for attempt in 1..=self.attempts {
@@ -333,7 +333,7 @@ impl ItemProcess {
     /// Writes down what became of one round's items and gives those that are tried again.
     fn settle(
         &self,
-        travellers: &mut [Traveller],
+        travellers: &mut [ItemInFlight],
         places: &[usize],
         outs: Vec<ItemOut>,
         attempt: u32,

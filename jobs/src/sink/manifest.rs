@@ -46,13 +46,13 @@ impl Manifest {
 
 /// The folder of one batch's parts.
 #[derive(Debug, Clone)]
-pub struct Shelf {
+pub struct OutputDirectory {
     folder: PathBuf,
     batch: BatchId,
     extension: &'static str,
 }
 
-impl Shelf {
+impl OutputDirectory {
     pub(super) fn new(folder: PathBuf, batch: BatchId, extension: &'static str) -> Self {
         Self { folder, batch, extension }
     }
@@ -148,11 +148,11 @@ mod tests {
         fs::write(own.join("notes.txt"), "somebody else's").expect("written");
         fs::write(own.join(".part-000009-a1.jsonl.1234"), "torn").expect("written");
 
-        let shelf = sink.shelf(batch).expect("a folder of its own");
-        let found = shelf.list().expect("listed");
+        let directory = sink.directory(batch).expect("a folder of its own");
+        let found = directory.list().expect("listed");
         assert_eq!(found.len(), 4);
         let manifest = Manifest::new(batch, "retail", 1, Counts { input: 2, ok: 2, ..Counts::default() }, parts);
-        shelf.close(&manifest, &found).expect("closed");
+        directory.close(&manifest, &found).expect("closed");
 
         assert!(!folder.path().join(&crashed.path).exists());
         let mut names: Vec<_> = fs::read_dir(&own)
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!((read.items, read.parts.len(), read.generation), (2, 2, 1));
 
         let late = Manifest::new(batch, "retail", 0, Counts::default(), Vec::new());
-        shelf.close(&late, &shelf.list().expect("listed")).expect("nothing to do");
+        directory.close(&late, &directory.list().expect("listed")).expect("nothing to do");
         assert!(own.join(kept[0]).exists(), "an earlier generation changes nothing");
     }
 
@@ -175,9 +175,9 @@ mod tests {
     fn a_batch_that_wrote_nothing_has_an_empty_manifest() {
         let folder = tempfile::tempdir().expect("a folder");
         let batch = BatchId(Uuid::from_u128(8));
-        let shelf = Sink::json_lines(folder.path().join("new")).shelf(batch).expect("a folder of its own");
-        let found = shelf.list().expect("nothing is there");
-        shelf.close(&Manifest::new(batch, "x", 0, Counts::default(), Vec::new()), &found).expect("closed");
+        let directory = Sink::json_lines(folder.path().join("new")).directory(batch).expect("a folder of its own");
+        let found = directory.list().expect("nothing is there");
+        directory.close(&Manifest::new(batch, "x", 0, Counts::default(), Vec::new()), &found).expect("closed");
         assert!(folder.path().join("new").join(batch.to_string()).join(MANIFEST).exists());
     }
 }

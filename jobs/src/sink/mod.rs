@@ -17,7 +17,7 @@ use gristmill_core::id::BatchId;
 use gristmill_store::SqlRows;
 use serde_json::{Map, Value};
 
-pub use manifest::{MANIFEST, Manifest, Shelf};
+pub use manifest::{MANIFEST, Manifest, OutputDirectory};
 pub use part::PartName;
 
 /// What could not be written, where and why.
@@ -107,9 +107,9 @@ impl Sink {
     }
 
     /// The batch's own folder, when the sink has one.
-    pub fn shelf(&self, batch: BatchId) -> Option<Shelf> {
+    pub fn directory(&self, batch: BatchId) -> Option<OutputDirectory> {
         match self {
-            Self::Parts { folder, encoding } => Some(Shelf::new(folder.clone(), batch, encoding.extension())),
+            Self::Parts { folder, encoding } => Some(OutputDirectory::new(folder.clone(), batch, encoding.extension())),
             Self::Sql(_) => None,
         }
     }

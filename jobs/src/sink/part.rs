@@ -7,7 +7,7 @@ use std::path::Path;
 
 use gristmill_core::chunk::OutputPart;
 use gristmill_core::id::{BatchId, WorkerId};
-use gristmill_store::crash;
+use gristmill_store::failpoint;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -41,12 +41,13 @@ pub(super) fn write(
     encoding: &Encoding,
     items: &[Value],
 ) -> Result<OutputPart, SinkError> {
-    let shelf = folder.join(batch.to_string());
-    fs::create_dir_all(&shelf).map_err(|cause| SinkError::new(&shelf, &cause))?;
+    let directory = folder.join(batch.to_string());
+    fs::create_dir_all(&directory).map_err(|cause| SinkError::new(&directory, &cause))?;
     let file = format!("{name}.{}", encoding.extension());
-    let bytes =
-        encoding.encode(items).map_err(|cause| SinkError { path: shelf.join(&file).display().to_string(), cause })?;
-    put_in_place(&shelf, &file, &bytes)?;
+    let bytes = encoding
+        .encode(items)
+        .map_err(|cause| SinkError { path: directory.join(&file).display().to_string(), cause })?;
+    put_in_place(&directory, &file, &bytes)?;
     Ok(OutputPart {
         path: format!("{batch}/{file}"),
         items: items.len() as u64,
@@ -57,13 +58,14 @@ pub(super) fn write(
 
 /// Writes a file under another name, brings it to the disk, renames it, and brings the name to the
 /// disk too. A reader sees the old content or the new one; a crash leaves at most the other name.
-pub(super) fn put_in_place(shelf: &Path, file: &str, bytes: &[u8]) -> Result<(), SinkError> {
-    let (place, temporary) = (shelf.join(file), shelf.join(format!(".{file}.{}", uuid::Uuid::new_v4().simple())));
+pub(super) fn put_in_place(directory: &Path, file: &str, bytes: &[u8]) -> Result<(), SinkError> {
+    let (place, temporary) =
+        (directory.join(file), directory.join(format!(".{file}.{}", uuid::Uuid::new_v4().simple())));
     let put = write_through(&temporary, bytes).and_then(|()| {
-        crash::point(if file == super::manifest::MANIFEST { "manifest.written" } else { "part.written" });
+        failpoint::point(if file == super::manifest::MANIFEST { "manifest.written" } else { "part.written" });
         fs::rename(&temporary, &place)
     });
-    put.and_then(|()| File::open(shelf)?.sync_all()).map_err(|cause| {
+    put.and_then(|()| File::open(directory)?.sync_all()).map_err(|cause| {
         // It may not exist, and there is nothing better to do when it cannot be removed.
         let _ = fs::remove_file(&temporary);
         SinkError::new(&place, &cause)

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
-use gristmill_core::chunk::{FileStamp, SourceStamp};
+use gristmill_core::chunk::{FileFingerprint, SourceFingerprint};
 use serde_json::Value;
 
 use super::csv::{self, RowReader};
@@ -25,9 +25,9 @@ pub(super) struct Range {
 }
 
 /// Reads the records of a range; the file must be as it was planned, before and after.
-pub(super) fn read(range: Range, stamp: &SourceStamp, format: &Format) -> Result<Vec<Record>, SourceError> {
-    let Some(file) = stamp.files.get(range.file as usize) else {
-        let problem = format!("the chunk is of file {}, and the plan has {}", range.file, stamp.files.len());
+pub(super) fn read(range: Range, fingerprint: &SourceFingerprint, format: &Format) -> Result<Vec<Record>, SourceError> {
+    let Some(file) = fingerprint.files.get(range.file as usize) else {
+        let problem = format!("the chunk is of file {}, and the plan has {}", range.file, fingerprint.files.len());
         return Err(SourceError::Changed { name: "the plan".to_owned(), problem });
     };
     let bytes = bytes(range, file)?;
@@ -45,16 +45,19 @@ pub(super) fn read(range: Range, stamp: &SourceStamp, format: &Format) -> Result
     Err(file::changed(file, problem))
 }
 
-fn bytes(range: Range, stamp: &FileStamp) -> Result<Vec<u8>, SourceError> {
-    let length = range.to.checked_sub(range.from).filter(|_| range.to <= stamp.bytes);
+fn bytes(range: Range, fingerprint: &FileFingerprint) -> Result<Vec<u8>, SourceError> {
+    let length = range.to.checked_sub(range.from).filter(|_| range.to <= fingerprint.bytes);
     let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(|| {
-        file::changed(stamp, format!("bytes {} to {} are not within its {}", range.from, range.to, stamp.bytes))
+        file::changed(
+            fingerprint,
+            format!("bytes {} to {} are not within its {}", range.from, range.to, fingerprint.bytes),
+        )
     })?;
-    let mut file = file::open_unchanged(stamp)?;
+    let mut file = file::open_unchanged(fingerprint)?;
     let mut bytes = vec![0; length];
     let read = file.seek(SeekFrom::Start(range.from)).and_then(|_| file.read_exact(&mut bytes));
-    file::still_the_same(&file, stamp)?;
-    read.map_err(|error| SourceError::from_io(&stamp.name, &error))?;
+    file::still_the_same(&file, fingerprint)?;
+    read.map_err(|error| SourceError::from_io(&fingerprint.name, &error))?;
     Ok(bytes)
 }
 

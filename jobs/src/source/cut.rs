@@ -146,7 +146,7 @@ pub(super) enum CutError {
 }
 
 /// Cuts a stream into records. Holds one buffer, which never grows beyond the limit of a record.
-pub(super) struct Cutter<R> {
+pub(super) struct RecordSplitter<R> {
     reader: R,
     shape: Shape,
     limit: usize,
@@ -159,14 +159,14 @@ pub(super) struct Cutter<R> {
     line: u64,
 }
 
-impl<R: Read> Cutter<R> {
+impl<R: Read> RecordSplitter<R> {
     /// Begins at a place where a record may begin: `offset` and `line` are those of the reader's
     /// next byte.
     pub(super) fn new(reader: R, shape: Shape, limit: usize, offset: u64, line: u64) -> Self {
         Self::with_buffer(reader, shape, limit, (offset, line), BUFFER_BYTES)
     }
 
-    /// As [`Cutter::new`], with another buffer than the usual one to begin with.
+    /// As [`RecordSplitter::new`], with another buffer than the usual one to begin with.
     fn with_buffer(reader: R, shape: Shape, limit: usize, (offset, line): (u64, u64), bytes: usize) -> Self {
         Self { reader, shape, limit, buffer: vec![0; bytes], start: 0, end: 0, ended: false, offset, line }
     }
@@ -271,12 +271,12 @@ mod tests {
     type Found = (u64, u64, u64, Vec<u8>);
 
     fn cut_all(bytes: &[u8], shape: Shape, limit: usize, buffer: usize) -> Result<Vec<Found>, CutError> {
-        let mut cutter = Cutter::with_buffer(bytes, shape, limit, (0, 1), buffer);
+        let mut splitter = RecordSplitter::with_buffer(bytes, shape, limit, (0, 1), buffer);
         let mut cuts = Vec::new();
-        while let Some(cut) = cutter.next()? {
+        while let Some(cut) = splitter.next()? {
             cuts.push((cut.from, cut.to, cut.line, cut.bytes.to_vec()));
         }
-        assert_eq!(cutter.offset(), bytes.len() as u64, "every byte was looked at");
+        assert_eq!(splitter.offset(), bytes.len() as u64, "every byte was looked at");
         Ok(cuts)
     }
 

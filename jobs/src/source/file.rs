@@ -6,12 +6,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use gristmill_core::chunk::FileStamp;
+use gristmill_core::chunk::FileFingerprint;
 use sha2::{Digest, Sha256};
 
 use super::error::SourceError;
 
-/// How much of each end goes into [`FileStamp::edges`].
+/// How much of each end goes into [`FileFingerprint::edges`].
 const EDGE_BYTES: u64 = 64 * 1024;
 
 /// How many files' verified states are remembered.
@@ -22,10 +22,10 @@ const REMEMBERED: usize = 1_024;
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Stamps an open file.
-pub(super) fn stamp(file: &mut File, path: &str, name: &str) -> Result<FileStamp, SourceError> {
+pub(super) fn fingerprint(file: &mut File, path: &str, name: &str) -> Result<FileFingerprint, SourceError> {
     let metadata = file.metadata().map_err(|error| SourceError::from_io(name, &error))?;
     let edges = edges(file, metadata.len()).map_err(|error| SourceError::from_io(name, &error))?;
-    Ok(FileStamp {
+    Ok(FileFingerprint {
         path: path.to_owned(),
         name: name.to_owned(),
         bytes: metadata.len(),
@@ -40,34 +40,35 @@ pub(super) fn stamp(file: &mut File, path: &str, name: &str) -> Result<FileStamp
 /// # Errors
 ///
 /// [`SourceError::Changed`] when length, time or edges differ.
-pub(super) fn open_unchanged(stamp: &FileStamp) -> Result<File, SourceError> {
-    let mut file = File::open(&stamp.path).map_err(|error| SourceError::from_io(&stamp.name, &error))?;
-    let metadata = still_the_same(&file, stamp)?;
-    if !remembered(stamp, &metadata) {
-        let found = edges(&mut file, stamp.bytes).map_err(|error| SourceError::from_io(&stamp.name, &error))?;
-        if found != stamp.edges {
-            return Err(changed(stamp, "other bytes stand at its beginning or its end".to_owned()));
+pub(super) fn open_unchanged(fingerprint: &FileFingerprint) -> Result<File, SourceError> {
+    let mut file = File::open(&fingerprint.path).map_err(|error| SourceError::from_io(&fingerprint.name, &error))?;
+    let metadata = still_the_same(&file, fingerprint)?;
+    if !remembered(fingerprint, &metadata) {
+        let found =
+            edges(&mut file, fingerprint.bytes).map_err(|error| SourceError::from_io(&fingerprint.name, &error))?;
+        if found != fingerprint.edges {
+            return Err(changed(fingerprint, "other bytes stand at its beginning or its end".to_owned()));
         }
-        remember(stamp, &still_the_same(&file, stamp)?);
+        remember(fingerprint, &still_the_same(&file, fingerprint)?);
     }
     Ok(file)
 }
 
 /// Compares what costs nothing: length and time.
-pub(super) fn still_the_same(file: &File, stamp: &FileStamp) -> Result<Metadata, SourceError> {
-    let metadata = file.metadata().map_err(|error| SourceError::from_io(&stamp.name, &error))?;
-    if metadata.len() != stamp.bytes {
-        return Err(changed(stamp, format!("it had {} bytes and has {}", stamp.bytes, metadata.len())));
+pub(super) fn still_the_same(file: &File, fingerprint: &FileFingerprint) -> Result<Metadata, SourceError> {
+    let metadata = file.metadata().map_err(|error| SourceError::from_io(&fingerprint.name, &error))?;
+    if metadata.len() != fingerprint.bytes {
+        return Err(changed(fingerprint, format!("it had {} bytes and has {}", fingerprint.bytes, metadata.len())));
     }
-    if modified_ns(&metadata) != stamp.modified_ns {
-        return Err(changed(stamp, "it was written to in between".to_owned()));
+    if modified_ns(&metadata) != fingerprint.modified_ns {
+        return Err(changed(fingerprint, "it was written to in between".to_owned()));
     }
     Ok(metadata)
 }
 
 /// The error of a file that is not what was planned.
-pub(super) fn changed(stamp: &FileStamp, problem: String) -> SourceError {
-    SourceError::Changed { name: stamp.name.clone(), problem }
+pub(super) fn changed(fingerprint: &FileFingerprint, problem: String) -> SourceError {
+    SourceError::Changed { name: fingerprint.name.clone(), problem }
 }
 
 fn edges(file: &mut File, bytes: u64) -> std::io::Result<String> {
@@ -106,22 +107,22 @@ struct Verified {
 /// no program can set back.
 static VERIFIED: Mutex<Option<HashMap<String, Verified>>> = Mutex::new(None);
 
-fn remembered(stamp: &FileStamp, metadata: &Metadata) -> bool {
+fn remembered(fingerprint: &FileFingerprint, metadata: &Metadata) -> bool {
     let Some(identity) = identity(metadata) else { return false };
     let verified = VERIFIED.lock().unwrap_or_else(PoisonError::into_inner);
     verified
         .as_ref()
-        .and_then(|files| files.get(&stamp.path))
-        .is_some_and(|known| known.settled && known.identity == identity && known.edges == stamp.edges)
+        .and_then(|files| files.get(&fingerprint.path))
+        .is_some_and(|known| known.settled && known.identity == identity && known.edges == fingerprint.edges)
 }
 
-fn remember(stamp: &FileStamp, metadata: &Metadata) {
+fn remember(fingerprint: &FileFingerprint, metadata: &Metadata) {
     let Some(identity) = identity(metadata) else { return };
     let mut verified = VERIFIED.lock().unwrap_or_else(PoisonError::into_inner);
     let files = verified.get_or_insert_default();
-    if let Some(known) = files.get_mut(&stamp.path)
+    if let Some(known) = files.get_mut(&fingerprint.path)
         && known.identity == identity
-        && known.edges == stamp.edges
+        && known.edges == fingerprint.edges
     {
         known.settled |= known.since.elapsed() >= SETTLED;
         return;
@@ -129,8 +130,8 @@ fn remember(stamp: &FileStamp, metadata: &Metadata) {
     if files.len() >= REMEMBERED {
         files.clear();
     }
-    let known = Verified { edges: stamp.edges.clone(), identity, since: Instant::now(), settled: false };
-    files.insert(stamp.path.clone(), known);
+    let known = Verified { edges: fingerprint.edges.clone(), identity, since: Instant::now(), settled: false };
+    files.insert(fingerprint.path.clone(), known);
 }
 
 /// Device, inode, and time of change in seconds and nanoseconds.

@@ -27,7 +27,7 @@ mod sql;
 
 use std::path::PathBuf;
 
-use gristmill_core::chunk::{ChunkPayload, Slice, SourceStamp};
+use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::definition::{CHUNK_ITEMS_MAX, SourceSpec};
 use gristmill_core::inline;
 use serde_json::Value;
@@ -105,12 +105,12 @@ pub async fn open(spec: &SourceSpec, options: OpenOptions) -> Result<Planner, So
         Origin::Files(names, format) => {
             let names = names.to_vec();
             let (plan, spooled) = blocking(move || open_files(&names, format, options)).await?;
-            let stamp = plan.stamp();
-            Ok(Planner { stamp, chunks: Chunks::Files(scan(plan)), spooled })
+            let fingerprint = plan.fingerprint();
+            Ok(Planner { fingerprint, chunks: Chunks::Files(scan(plan)), spooled })
         }
         Origin::Sql(source) => {
             let planner = sql::Planner::open(source, options.chunk).await?;
-            Ok(Planner { stamp: SourceStamp::default(), chunks: Chunks::Sql(planner), spooled: Vec::new() })
+            Ok(Planner { fingerprint: SourceFingerprint::default(), chunks: Chunks::Sql(planner), spooled: Vec::new() })
         }
     }
 }
@@ -121,7 +121,7 @@ pub async fn open(spec: &SourceSpec, options: OpenOptions) -> Result<Planner, So
 /// and nothing is left behind. After the last chunk they belong to the batch; [`remove_spooled`] ends that.
 #[derive(Debug)]
 pub struct Planner {
-    stamp: SourceStamp,
+    fingerprint: SourceFingerprint,
     chunks: Chunks,
     spooled: Vec<Spooled>,
 }
@@ -136,8 +136,8 @@ enum Chunks {
 
 impl Planner {
     /// What the source looks like now: for the batch, and for [`read`].
-    pub fn stamp(&self) -> &SourceStamp {
-        &self.stamp
+    pub fn fingerprint(&self) -> &SourceFingerprint {
+        &self.fingerprint
     }
 
     /// The next chunk, in the order of the input; `None` after the last one, then and ever after.
@@ -193,11 +193,17 @@ fn scan(plan: FilePlan) -> mpsc::Receiver<Result<Option<ChunkPayload>, SourceErr
 ///
 /// [`SourceError::Changed`] when the source is not what was planned; what the operating system or the
 /// database says when it cannot be read. [`SourceError::is_permanent`] says whether to try again.
-pub async fn read(payload: &ChunkPayload, stamp: &SourceStamp, spec: &SourceSpec) -> Result<Vec<Record>, SourceError> {
-    let Slice::Part { whole, items, skip } = &payload.slice else { return read_whole(payload, stamp, spec).await };
+pub async fn read(
+    payload: &ChunkPayload,
+    fingerprint: &SourceFingerprint,
+    spec: &SourceSpec,
+) -> Result<Vec<Record>, SourceError> {
+    let Slice::Part { whole, items, skip } = &payload.slice else {
+        return read_whole(payload, fingerprint, spec).await;
+    };
     let first = payload.first.saturating_sub(*skip);
     let whole = ChunkPayload::new(whole.as_ref().clone(), *items, first);
-    let mut records = read_whole(&whole, stamp, spec).await?;
+    let mut records = read_whole(&whole, fingerprint, spec).await?;
     // As many as were planned, or the reading of the whole would have said so.
     let until = usize::try_from(skip.saturating_add(payload.items)).unwrap_or(usize::MAX);
     records.truncate(until);
@@ -206,7 +212,7 @@ pub async fn read(payload: &ChunkPayload, stamp: &SourceStamp, spec: &SourceSpec
 
 async fn read_whole(
     payload: &ChunkPayload,
-    stamp: &SourceStamp,
+    fingerprint: &SourceFingerprint,
     spec: &SourceSpec,
 ) -> Result<Vec<Record>, SourceError> {
     match (&payload.slice, format::origin(spec)?) {
@@ -217,8 +223,8 @@ async fn read_whole(
         (Slice::Bytes { file, from, to, line }, Origin::Files(_, format)) => {
             let (file, from, to, line) = (*file, *from, *to, *line);
             let range = chunk::Range { file, from, to, line, items: payload.items, first: payload.first };
-            let stamp = stamp.clone();
-            blocking(move || chunk::read(range, &stamp, &format)).await
+            let fingerprint = fingerprint.clone();
+            blocking(move || chunk::read(range, &fingerprint, &format)).await
         }
         (Slice::Keys { after, upto }, Origin::Sql(source)) => {
             let range = sql::Range { after: after.as_deref(), upto: upto.as_deref() };

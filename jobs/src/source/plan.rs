@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-use gristmill_core::chunk::{ChunkPayload, FileStamp, Slice, SourceStamp};
+use gristmill_core::chunk::{ChunkPayload, FileFingerprint, Slice, SourceFingerprint};
 use gristmill_core::definition::Ragged;
 
 use super::csv::{self, RowReader};
-use super::cut::{Cut, CutError, Cutter, Shape};
+use super::cut::{Cut, CutError, RecordSplitter, Shape};
 use super::error::SourceError;
 use super::file;
 use super::format::Format;
@@ -32,7 +32,7 @@ pub(super) struct FilePlan {
 
 /// A file and where its records begin.
 struct Body {
-    stamp: FileStamp,
+    fingerprint: FileFingerprint,
     from: u64,
     line: u64,
 }
@@ -44,7 +44,7 @@ impl FilePlan {
         for ready in files {
             let body = body(ready, &format)?;
             if let Some(first) = bodies.first() {
-                same_header(&first.stamp, &body.stamp)?;
+                same_header(&first.fingerprint, &body.fingerprint)?;
             }
             bodies.push(body);
         }
@@ -52,8 +52,8 @@ impl FilePlan {
     }
 
     /// What the files look like now.
-    pub(super) fn stamp(&self) -> SourceStamp {
-        SourceStamp { files: self.files.iter().map(|body| body.stamp.clone()).collect() }
+    pub(super) fn fingerprint(&self) -> SourceFingerprint {
+        SourceFingerprint { files: self.files.iter().map(|body| body.fingerprint.clone()).collect() }
     }
 
     /// Cuts all files. Ends early without an error when `emit` says that nobody listens any more.
@@ -61,7 +61,7 @@ impl FilePlan {
         let mut first = 0;
         for (number, body) in self.files.iter().enumerate() {
             let number = u32::try_from(number).map_err(|_| SourceError::Setting("too many files".to_owned()))?;
-            let columns = body.stamp.columns.len().max(1) as u64;
+            let columns = body.fingerprint.columns.len().max(1) as u64;
             let chunk = self.chunk.min(CHUNK_FIELDS_MAX / columns).max(1);
             let mut chunks = Chunks { number, chunk, first, open: None };
             if !self.cut(body, &mut chunks, &mut emit)? {
@@ -78,12 +78,12 @@ impl FilePlan {
         chunks: &mut Chunks,
         emit: &mut impl FnMut(ChunkPayload) -> bool,
     ) -> Result<bool, SourceError> {
-        let name = &body.stamp.name;
-        let mut file = file::open_unchanged(&body.stamp)?;
+        let name = &body.fingerprint.name;
+        let mut file = file::open_unchanged(&body.fingerprint)?;
         file.seek(SeekFrom::Start(body.from)).map_err(|error| SourceError::from_io(name, &error))?;
-        let mut width = WidthCheck::new(&self.format, body.stamp.columns.len());
-        let mut cutter = Cutter::new(&file, self.format.shape, self.format.limit, body.from, body.line);
-        while let Some(cut) = cutter.next().map_err(|error| cut_error(name, self.format.limit, error))? {
+        let mut width = WidthCheck::new(&self.format, body.fingerprint.columns.len());
+        let mut splitter = RecordSplitter::new(&file, self.format.shape, self.format.limit, body.from, body.line);
+        while let Some(cut) = splitter.next().map_err(|error| cut_error(name, self.format.limit, error))? {
             if let Some(width) = &mut width {
                 width.check(name, &cut)?;
             }
@@ -93,11 +93,11 @@ impl FilePlan {
                 return Ok(false);
             }
         }
-        let seen = cutter.offset();
-        file::still_the_same(&file, &body.stamp)?;
-        if seen != body.stamp.bytes {
-            let problem = format!("it had {} bytes and gave {seen}", body.stamp.bytes);
-            return Err(file::changed(&body.stamp, problem));
+        let seen = splitter.offset();
+        file::still_the_same(&file, &body.fingerprint)?;
+        if seen != body.fingerprint.bytes {
+            let problem = format!("it had {} bytes and gave {seen}", body.fingerprint.bytes);
+            return Err(file::changed(&body.fingerprint, problem));
         }
         Ok(chunks.close().is_none_or(emit))
     }
@@ -171,7 +171,7 @@ fn body(ready: &Ready, format: &Format) -> Result<Body, SourceError> {
     let name = &ready.name;
     let io = |error: std::io::Error| SourceError::from_io(name, &error);
     let mut file = File::open(&ready.path).map_err(io)?;
-    let mut stamp = file::stamp(&mut file, &ready.path.to_string_lossy(), name)?;
+    let mut fingerprint = file::fingerprint(&mut file, &ready.path.to_string_lossy(), name)?;
     let mut mark = Vec::new();
     file.rewind().map_err(io)?;
     file.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut mark).map_err(io)?;
@@ -180,20 +180,20 @@ fn body(ready: &Ready, format: &Format) -> Result<Body, SourceError> {
     let (from, line) = match (format.shape, &format.columns) {
         (Shape::Lines, _) => (from, 1),
         (Shape::Csv { .. }, Some(columns)) => {
-            stamp.columns.clone_from(columns);
+            fingerprint.columns.clone_from(columns);
             (from, 1)
         }
         (Shape::Csv { delimiter, quote }, None) => {
-            let mut cutter = Cutter::new(&file, format.shape, format.limit, from, 1);
-            let Some(row) = cutter.next().map_err(|error| cut_error(name, format.limit, error))? else {
-                return Err(no_header(name, stamp.bytes));
+            let mut splitter = RecordSplitter::new(&file, format.shape, format.limit, from, 1);
+            let Some(row) = splitter.next().map_err(|error| cut_error(name, format.limit, error))? else {
+                return Err(no_header(name, fingerprint.bytes));
             };
             let mut reader = RowReader::new(delimiter, quote);
-            stamp.columns = csv::header(&mut reader, row.bytes, row.unclosed, name, row.line)?;
+            fingerprint.columns = csv::header(&mut reader, row.bytes, row.unclosed, name, row.line)?;
             (row.to, row.line_after)
         }
     };
-    Ok(Body { stamp, from, line })
+    Ok(Body { fingerprint, from, line })
 }
 
 fn no_header(name: &str, bytes: u64) -> SourceError {
@@ -205,7 +205,7 @@ fn no_header(name: &str, bytes: u64) -> SourceError {
     }
 }
 
-fn same_header(first: &FileStamp, other: &FileStamp) -> Result<(), SourceError> {
+fn same_header(first: &FileFingerprint, other: &FileFingerprint) -> Result<(), SourceError> {
     if first.columns == other.columns {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8};
-use gristmill_core::chunk::{COPY_ENDING, SourceStamp};
+use gristmill_core::chunk::{COPY_ENDING, SourceFingerprint};
 use gristmill_core::definition::Compression;
 use uuid::Uuid;
 
@@ -99,9 +99,9 @@ pub(super) fn prepare(
 /// # Errors
 ///
 /// [`SourceError::Spool`] for the first copy that cannot be removed. One that is gone is none.
-pub fn remove_spooled(stamp: &SourceStamp) -> Result<Option<u32>, SourceError> {
+pub fn remove_spooled(fingerprint: &SourceFingerprint) -> Result<Option<u32>, SourceError> {
     let mut removed = 0;
-    for file in stamp.files.iter().filter(|file| file.is_copy()) {
+    for file in fingerprint.files.iter().filter(|file| file.is_copy()) {
         let path = Path::new(&file.path);
         if !path.parent().is_some_and(Path::is_dir) {
             return Ok(None);

@@ -85,7 +85,7 @@ impl Bench {
             tenant: DEFAULT_TENANT.to_owned(),
             name: "retail".to_owned(),
             definition,
-            stamp: planner.stamp().clone(),
+            fingerprint: planner.fingerprint().clone(),
             params: Value::Null,
             idempotency_key: None,
             trace: None,
@@ -155,8 +155,8 @@ impl Bench {
     /// Quarantined items become chunks of the next generation.
     pub(crate) async fn redrive(&self, run: &Run, items: Vec<i64>) -> Option<u32> {
         let redrive = QuarantineRedrive { batch: run.batch, items, chunk: 10 };
-        let steered = self.store.redrive_quarantine(DEFAULT_TENANT, &redrive, false).await.expect("redriven");
-        steered.generation
+        let control_report = self.store.redrive_quarantine(DEFAULT_TENANT, &redrive, false).await.expect("redriven");
+        control_report.generation
     }
 
     /// A connection of the user's own to the database of the store.

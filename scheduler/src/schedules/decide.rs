@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use gristmill_core::Instant;
-use gristmill_core::schedule::missed::Fate;
+use gristmill_core::schedule::missed::MissedDecision;
 use gristmill_core::schedule::{Busy, Due, DueTick, ScheduleError, Step, Timetable};
 use gristmill_store::{Advance, FireTick, ScheduleView, TickCause, TickOutcome};
 
@@ -36,10 +36,10 @@ pub fn decide(view: &ScheduleView, now: Instant, runs_max: usize) -> Result<Deci
     let fates = view.spec.catch_up().judge(&due, now);
     let mut busy = Busy { running: view.running, buffered: view.buffered };
     let (mut rows, mut runs, mut cancel, mut to) = (Vec::new(), Vec::new(), false, view.decided_at);
-    for (due, fate) in due.ticks.iter().zip(fates) {
-        let step = match fate {
-            Fate::Skip => None,
-            Fate::Run => Some(view.spec.overlap().step(busy)),
+    for (due, decision) in due.ticks.iter().zip(fates) {
+        let step = match decision {
+            MissedDecision::Skip => None,
+            MissedDecision::Run => Some(view.spec.overlap().step(busy)),
         };
         if matches!(step, Some(Step::Run | Step::CancelAndRun)) && runs.len() == runs_max {
             break;

@@ -1,6 +1,6 @@
 //! Schedules: from ticks that are due to runs, each at most once, none forgotten.
 //!
-//! A pass ([`Clockwork::pass`]) asks the store which schedules have a tick to decide, by the database's clock, and
+//! A pass ([`ScheduleRunner::run_once`]) asks the store which schedules have a tick to decide, by the database's clock, and
 //! decides them from the last tick that was decided, never from now: what was missed is seen. What is decided about a
 //! tick (run, skip, wait) is a row of the ledger, written in the transaction that creates the batch or the job, and
 //! guarded by the schedule's own clock: of any number of schedulers one is first.
@@ -11,8 +11,8 @@
 //! * [`sync`]: schedules of the configuration become rows of the store.
 
 pub mod decide;
-pub mod pass;
 pub mod render;
+pub mod runner;
 pub mod start;
 pub mod sync;
 pub mod turns;
@@ -27,13 +27,13 @@ use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_jobs::RegistryOptions;
 
-pub use pass::{Clockwork, PassReport};
+pub use runner::{PassReport, ScheduleRunner};
 
 use crate::watch::settings::WatchSettings;
 
 /// What the configuration says, as far as the scheduler follows it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Catalogue {
+pub struct ConfigSnapshot {
     /// The batch definitions, by name.
     pub batches: BTreeMap<String, BatchDefinition>,
     /// The schedules, by name: those of `[schedule.NAME]`, and those of the batches under the batch's name.
@@ -49,15 +49,15 @@ pub struct Catalogue {
 }
 
 /// What is done to a job before it is enqueued: settings of its kind.
-pub type Dress = Arc<dyn Fn(&mut NewJob) + Send + Sync>;
+pub type JobDefaults = Arc<dyn Fn(&mut NewJob) + Send + Sync>;
 
 /// What runs are made with.
 #[derive(Clone)]
-pub struct Means {
+pub struct RunContext {
     /// Whose schedules those of the configuration are.
     pub tenant: String,
     /// The configuration in force. It may change while the scheduler runs.
-    pub catalogue: tokio::sync::watch::Receiver<Arc<Catalogue>>,
+    pub snapshot: tokio::sync::watch::Receiver<Arc<ConfigSnapshot>>,
     /// What relative paths are relative to.
     pub base_dir: PathBuf,
     /// Where copies of what cannot be read by ranges are kept.
@@ -67,10 +67,10 @@ pub struct Means {
     /// What the stages are checked against: the same that the workers have.
     pub kinds: RegistryOptions,
     /// Settings of kinds.
-    pub dress: Dress,
+    pub job_defaults: JobDefaults,
 }
 
-impl std::fmt::Debug for Means {
+impl std::fmt::Debug for RunContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Means").field("tenant", &self.tenant).field("base_dir", &self.base_dir).finish_non_exhaustive()
     }

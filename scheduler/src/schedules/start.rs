@@ -6,12 +6,12 @@ use gristmill_core::definition::OneOrMany;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::NewJob;
 use gristmill_core::schedule::{JobSpec, ScheduleSpec, Target};
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{FireTick, Firing, Run, StoreError, StoreHandle, TickCause, TickOutcome};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::Means;
+use super::RunContext;
 use super::render::rendered;
 use crate::plan::{Prepared, StartBatch, StartError, fill, prepare, take_back};
 
@@ -44,9 +44,15 @@ pub fn params(name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Value {
 /// # Errors
 ///
 /// What is wrong with it, in words.
-pub fn job(means: &Means, tenant: &str, name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Result<NewJob, String> {
+pub fn job(
+    run_context: &RunContext,
+    tenant: &str,
+    name: &str,
+    spec: &ScheduleSpec,
+    tick: &FireTick,
+) -> Result<NewJob, String> {
     let target = spec.target().map_err(|error| error.to_string())?;
-    let Target::Job(JobSpec { kind, payload, queue, lane, max_attempts, timeout }) = target else {
+    let Target::Job(JobSpec { kind, payload, queue, priority, max_attempts, timeout }) = target else {
         return Err("it runs a batch, not a job".to_owned());
     };
     let zone = spec.zone().map_err(|error| error.to_string())?;
@@ -56,12 +62,12 @@ pub fn job(means: &Means, tenant: &str, name: &str, spec: &ScheduleSpec, tick: &
         _ => rendered(payload, &params(name, spec, tick), zone).map_err(|error| format!("its payload: {error}"))?,
     };
     let mut job = NewJob::new(JobId(Uuid::now_v7()), kind, payload);
-    (means.dress)(&mut job);
+    (run_context.job_defaults)(&mut job);
     tenant.clone_into(&mut job.tenant);
     if let Some(queue) = queue {
         job.queue.clone_from(queue);
     }
-    job.lane = lane.unwrap_or(job.lane);
+    job.priority = priority.unwrap_or(job.priority);
     job.max_attempts = max_attempts.unwrap_or(job.max_attempts);
     job.timeout = timeout.map_or(job.timeout, |timeout| timeout.0);
     Ok(job)
@@ -104,13 +110,13 @@ pub enum Started {
 /// Those of the store: nothing is decided then, and it is tried again.
 pub async fn batch(
     store: &StoreHandle,
-    road: &Road,
-    means: &Means,
+    dispatcher: &Dispatcher,
+    run_context: &RunContext,
     spec: &ScheduleSpec,
     firing: Firing,
 ) -> Result<Started, StoreError> {
     let Some(tick) = firing.ticks.last().cloned() else { return Ok(Started::Lost) };
-    let prepared = match request(means, &firing.tenant, &firing.schedule, spec, &tick) {
+    let prepared = match request(run_context, &firing.tenant, &firing.schedule, spec, &tick) {
         Ok(start) => prepare(start).await.map_err(|error| match error {
             StartError::Store(error) => Err(error),
             StartError::Definition(_) | StartError::Source(_) => Ok(error.to_string()),
@@ -128,12 +134,12 @@ pub async fn batch(
     if report.started.is_empty() {
         return Ok(Started::Lost);
     }
-    match fill(store, road, id, planner).await {
+    match fill(store, dispatcher, id, planner).await {
         Ok(()) => Ok(Started::Planned(id)),
         Err(error) => {
             let reason = error.to_string();
             let again = matches!(error, StartError::Store(_));
-            store.unfire(id, &reason, again).await?;
+            store.release_tick(id, &reason, again).await?;
             take_back(store, &tenant, id, &reason).await;
             Ok(Started::Failed(reason))
         }
@@ -141,7 +147,7 @@ pub async fn batch(
 }
 
 fn request(
-    means: &Means,
+    run_context: &RunContext,
     tenant: &str,
     name: &str,
     spec: &ScheduleSpec,
@@ -150,7 +156,7 @@ fn request(
     let Target::Batch(batch) = spec.target().map_err(|error| error.to_string())? else {
         return Err("it enqueues a job, not a batch".to_owned());
     };
-    let known = means.catalogue.borrow().batches.get(batch).cloned();
+    let known = run_context.snapshot.borrow().batches.get(batch).cloned();
     let mut definition =
         known.ok_or_else(|| format!("there is no [batch.{batch}] in the scheduler's configuration"))?;
     let params = params(name, spec, tick);
@@ -170,11 +176,11 @@ fn request(
         params,
         idempotency_key: None,
         trace: None,
-        base_dir: means.base_dir.clone(),
-        spool_dir: means.spool_dir.clone(),
-        spool_bytes_max: means.spool_bytes_max,
+        base_dir: run_context.base_dir.clone(),
+        spool_dir: run_context.spool_dir.clone(),
+        spool_bytes_max: run_context.spool_bytes_max,
         stdin: None,
-        kinds: means.kinds.clone(),
+        kinds: run_context.kinds.clone(),
     })
 }
 

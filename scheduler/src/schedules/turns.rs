@@ -4,9 +4,9 @@ use gristmill_core::id::WorkerId;
 use gristmill_core::schedule::{Busy, Overlap, ScheduleSpec, Step, Target};
 use gristmill_store::{FireTick, Firing, Result, ScheduleOrigin, ScheduleView, TickOutcome, TickView};
 
-use super::pass::{Clockwork, PassReport, WAITING_MAX};
+use super::runner::{PassReport, ScheduleRunner, WAITING_MAX};
 
-impl Clockwork {
+impl ScheduleRunner {
     /// Starts ticks whose turn it is.
     pub(super) async fn start_waiting(&mut self, who: WorkerId, report: &mut PassReport) -> Result<()> {
         let waiting = self.store.startable_ticks(WAITING_MAX).await?;
@@ -32,8 +32,8 @@ impl Clockwork {
 
     /// The schedule of a row: one of the store, or what a hook or a watched folder starts.
     async fn view_of(&self, row: &TickView) -> Result<Option<ScheduleView>> {
-        let trigger = self.means.catalogue.borrow().triggers.get(&row.schedule).cloned();
-        if let Some(spec) = trigger.filter(|_| row.tenant == self.means.tenant) {
+        let trigger = self.run_context.snapshot.borrow().triggers.get(&row.schedule).cloned();
+        if let Some(spec) = trigger.filter(|_| row.tenant == self.run_context.tenant) {
             return Ok(Some(triggered(row, spec)));
         }
         Ok(self.store.schedules(Some(&row.tenant), Some(&row.schedule)).await?.into_iter().next())
@@ -44,7 +44,7 @@ impl Clockwork {
         let (reason, gone) = match row.schedule.split_once('/') {
             Some((what, name)) => {
                 let reason = format!("there is no [{what}.{name}] in the configuration any more");
-                (reason, row.tenant == self.means.tenant)
+                (reason, row.tenant == self.run_context.tenant)
             }
             None => (format!("there is no schedule `{}` any more", row.schedule), row.event.is_some()),
         };

@@ -24,12 +24,12 @@ use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::schedule::Target;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{FireTick, Firing, NewEvent, Result, StoreError, StoreHandle, TickFilter, TickOutcome, TickView};
 use serde_json::json;
 
 use crate::schedules::turns::turn;
-use crate::schedules::{Means, start};
+use crate::schedules::{RunContext, start};
 use files::Stamp;
 use settings::WatchSettings;
 
@@ -70,8 +70,8 @@ struct Seen {
 #[derive(Debug)]
 pub struct Watcher {
     store: StoreHandle,
-    road: Road,
-    means: Means,
+    dispatcher: Dispatcher,
+    run_context: RunContext,
     seen: HashMap<PathBuf, Seen>,
     /// What is wrong, as it was said: each thing once, and again after it was right.
     wrong: BTreeSet<String>,
@@ -84,8 +84,8 @@ pub fn ledger(name: &str) -> String {
 
 impl Watcher {
     /// A watcher that has seen nothing yet.
-    pub fn new(store: StoreHandle, road: Road, means: Means) -> Self {
-        Self { store, road, means, seen: HashMap::new(), wrong: BTreeSet::new() }
+    pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
+        Self { store, dispatcher, run_context, seen: HashMap::new(), wrong: BTreeSet::new() }
     }
 
     /// What is wrong with folders and files, as of the last pass.
@@ -98,8 +98,8 @@ impl Watcher {
     /// # Errors
     ///
     /// Those of the store. What a disk refuses is said, and tried again at the next pass.
-    pub async fn pass(&mut self, now: Duration) -> Result<WatchReport> {
-        let watches = self.means.catalogue.borrow().watches.clone();
+    pub async fn run_once(&mut self, now: Duration) -> Result<WatchReport> {
+        let watches = self.run_context.snapshot.borrow().watches.clone();
         let (mut report, mut wrong) = (WatchReport::default(), BTreeSet::new());
         let mut here = HashMap::new();
         for (name, settings) in &watches {
@@ -199,7 +199,7 @@ impl Watcher {
         }
         let reason = Some("its file has come back".to_owned());
         let tick = FireTick { outcome: TickOutcome::Waiting, reason, ..turn(tick) };
-        let (tenant, schedule) = (self.means.tenant.clone(), ledger(look.name));
+        let (tenant, schedule) = (self.run_context.tenant.clone(), ledger(look.name));
         self.store.fire(&[Firing { tenant, schedule, advance: None, ticks: vec![tick] }]).await?;
         look.report.taken += 1;
         look.count("taken");
@@ -221,7 +221,7 @@ impl Watcher {
         let job = match spec.target() {
             Ok(Target::Job(_)) => {
                 let tick = start::event_tick(about.clone());
-                match start::job(&self.means, &self.means.tenant, &ledger, &spec, &tick) {
+                match start::job(&self.run_context, &self.run_context.tenant, &ledger, &spec, &tick) {
                     Ok(job) => Some(Box::new(job)),
                     Err(wrong) => {
                         look.say(format!("{}: {wrong}", at.display()));
@@ -231,7 +231,7 @@ impl Watcher {
             }
             _ => None,
         };
-        let tenant = self.means.tenant.clone();
+        let tenant = self.run_context.tenant.clone();
         let event = NewEvent { tenant, schedule: ledger, event: hash.to_owned(), about, job };
         let noted = match self.store.note_event(&event).await {
             Err(StoreError::Invalid(wrong)) => {
@@ -240,7 +240,7 @@ impl Watcher {
             }
             noted => noted?,
         };
-        self.road.publish(&noted.dispatched).await;
+        self.dispatcher.publish(&noted.dispatched).await;
         if noted.fresh {
             look.report.taken += 1;
             look.count("taken");
@@ -300,7 +300,7 @@ impl Watcher {
         let why = [run, row.result.clone(), row.reason.clone()].into_iter().flatten().collect::<Vec<_>>().join(": ");
         let folder = if good { "done" } else { "failed" };
         let left = match row.batch {
-            Some(id) => self.store.batch(&self.means.tenant, id).await?,
+            Some(id) => self.store.batch(&self.run_context.tenant, id).await?,
             None => None,
         };
         // What a restart or a redrive would read again stays to be found under the name that the batch knows.
@@ -318,7 +318,7 @@ impl Watcher {
 
     /// The rows of a ledger by their hash, the newest.
     async fn rows(&self, name: &str) -> Result<HashMap<String, TickView>> {
-        let (tenant, schedule) = (self.means.tenant.clone(), ledger(name));
+        let (tenant, schedule) = (self.run_context.tenant.clone(), ledger(name));
         let filter = TickFilter { tenant, schedule, from: None, until: None, limit: 10_000 };
         let rows = self.store.ticks(&filter).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row.event.clone()?, row))).collect())

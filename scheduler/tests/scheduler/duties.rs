@@ -6,45 +6,45 @@ use gristmill_core::settle::{Ending, Verdict};
 use gristmill_store::testing;
 use gristmill_store::{Completion, NewBatch};
 
-use crate::ground::ground;
+use crate::env::env;
 use gristmill_core::duration::Span;
 use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::job::{JobState, RunAt};
-use gristmill_jobs::budget::Budgets;
+use gristmill_scheduler::outbox_relay::OutboxRelay;
 use gristmill_scheduler::promote::promote;
 use gristmill_scheduler::reconcile::reconcile;
 use gristmill_scheduler::rescue::rescue;
-use gristmill_scheduler::sweep::Relay;
 use gristmill_scheduler::{SchedulerOptions, Settings, run, start_batch};
+use gristmill_service::failure_budget::FailureBudgets;
 use tokio::sync::oneshot;
 
 #[tokio::test]
 async fn only_jobs_whose_time_has_come_are_promoted() {
-    let ground = ground().await;
-    let due = ground.enqueue(|job| job.run = RunAt::In(Duration::from_millis(1))).await;
-    let later = ground.enqueue(|job| job.run = RunAt::In(Duration::from_secs(3600))).await;
+    let env = env().await;
+    let due = env.enqueue(|job| job.run = RunAt::In(Duration::from_millis(1))).await;
+    let later = env.enqueue(|job| job.run = RunAt::In(Duration::from_secs(3600))).await;
     let promoted = async {
-        while promote(&ground.store, &ground.road, 10).await.expect("promoted") == 0 {
+        while promote(&env.store, &env.dispatcher, 10).await.expect("promoted") == 0 {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(120), promoted).await.expect("its time comes");
-    assert_eq!(ground.job(due).await.state, JobState::Queued);
-    assert_eq!(ground.job(later).await.state, JobState::Scheduled);
-    assert_eq!(promote(&ground.store, &ground.road, 10).await.expect("promoted"), 0, "twice is once");
+    assert_eq!(env.job(due).await.state, JobState::Queued);
+    assert_eq!(env.job(later).await.state, JobState::Scheduled);
+    assert_eq!(promote(&env.store, &env.dispatcher, 10).await.expect("promoted"), 0, "twice is once");
 }
 
 #[tokio::test]
 async fn jobs_of_a_lost_worker_are_rescued_once() {
-    let ground = ground().await;
-    let id = ground.enqueue(|_| {}).await;
-    let spent = ground.enqueue(|job| job.max_attempts = 1).await;
-    let worker = ground.worker(Duration::from_millis(1)).await;
-    assert_eq!(ground.claim(worker).await.len(), 2);
-    let budgets = Budgets::new(ground.store.clone());
+    let env = env().await;
+    let id = env.enqueue(|_| {}).await;
+    let spent = env.enqueue(|job| job.max_attempts = 1).await;
+    let worker = env.worker(Duration::from_millis(1)).await;
+    assert_eq!(env.claim(worker).await.len(), 2);
+    let budgets = FailureBudgets::new(env.store.clone());
     let rescued = async {
         loop {
-            let report = rescue(&ground.store, &ground.road, &budgets, 10).await.expect("rescued");
+            let report = rescue(&env.store, &env.dispatcher, &budgets, 10).await.expect("rescued");
             if report.workers_lost > 0 {
                 return report;
             }
@@ -52,29 +52,29 @@ async fn jobs_of_a_lost_worker_are_rescued_once() {
     };
     let report = tokio::time::timeout(Duration::from_secs(120), rescued).await.expect("the lease runs out");
     assert_eq!((report.requeued, report.dead), (1, 1));
-    assert_eq!(ground.job(id).await.state, JobState::Queued);
-    assert_eq!(ground.job(spent).await.state, JobState::Dead);
-    let again = rescue(&ground.store, &ground.road, &budgets, 10).await.expect("rescued");
+    assert_eq!(env.job(id).await.state, JobState::Queued);
+    assert_eq!(env.job(spent).await.state, JobState::Dead);
+    let again = rescue(&env.store, &env.dispatcher, &budgets, 10).await.expect("rescued");
     assert_eq!((again.workers_lost, again.requeued, again.dead), (0, 0, 0), "twice is once");
 }
 
 #[tokio::test]
 async fn a_batch_over_its_budget_is_halted_by_whoever_looks() {
-    let ground = ground().await;
+    let env = env().await;
     let definition = r#"{ "source": { "csv": "input.csv" }, "chunk": 1, "max_attempts": 1, "tolerate": 0 }"#;
-    let start = ground.start(definition, "id\n1\n2\n3\n");
-    let id = start_batch(&ground.store, &ground.road, start).await.expect("started");
+    let start = env.start(definition, "id\n1\n2\n3\n");
+    let id = start_batch(&env.store, &env.dispatcher, start).await.expect("started");
     // One chunk dies, and whoever wrote that down did not look at the budget.
-    let worker = ground.worker(Duration::from_secs(600)).await;
+    let worker = env.worker(Duration::from_secs(600)).await;
     let claim = gristmill_store::Claim { worker, queues: Vec::new(), kinds: vec!["chunk".to_owned()], limit: 1 };
-    let claimed = ground.store.claim_next(&claim).await.expect("claimed");
+    let claimed = env.store.claim_next(&claim).await.expect("claimed");
     let dead = Completion::new(claimed[0].fence, Ending::Permanent, Verdict::Dead);
-    assert_eq!(ground.store.complete(&[dead]).await.expect("completed").settled, 1);
-    let budgets = Budgets::new(ground.store.clone());
-    let report = reconcile(&ground.store, &ground.road, &budgets).await.expect("reconciled");
+    assert_eq!(env.store.complete(&[dead]).await.expect("completed").settled, 1);
+    let budgets = FailureBudgets::new(env.store.clone());
+    let report = reconcile(&env.store, &env.dispatcher, &budgets).await.expect("reconciled");
     assert_eq!(report.findings, Vec::<String>::new(), "nothing was wrong but the budget");
-    ground.work().await;
-    let batch = ground.store.batch(DEFAULT_TENANT, id).await.expect("answers").expect("is there");
+    env.work().await;
+    let batch = env.store.batch(DEFAULT_TENANT, id).await.expect("answers").expect("is there");
     assert_eq!(batch.state.as_str(), "halted");
     assert_eq!((batch.counts.quarantined, batch.counts.cancelled, batch.counts.pending()), (1, 2, 0));
     assert!(batch.reason.expect("a reason").contains("budget"));
@@ -82,17 +82,17 @@ async fn a_batch_over_its_budget_is_halted_by_whoever_looks() {
 
 #[tokio::test]
 async fn a_batch_of_another_tenant_over_its_budget_is_halted_too() {
-    let ground = ground().await;
+    let env = env().await;
     let new = NewBatch { tenant: "other".to_owned(), definition: never(), ..testing::batch() };
-    ground.store.create_batch(&new).await.expect("created");
-    ground.store.add_chunks(new.id, &testing::chunks(3, 1)).await.expect("added");
-    ground.store.seal(new.id).await.expect("sealed");
-    let worker = ground.worker(Duration::from_secs(600)).await;
+    env.store.create_batch(&new).await.expect("created");
+    env.store.add_chunks(new.id, &testing::chunks(3, 1)).await.expect("added");
+    env.store.seal(new.id).await.expect("sealed");
+    let worker = env.worker(Duration::from_secs(600)).await;
     let claim = gristmill_store::Claim { worker, queues: Vec::new(), kinds: vec!["chunk".to_owned()], limit: 1 };
-    let claimed = ground.store.claim_next(&claim).await.expect("claimed");
-    ground.store.complete(&[testing::dead(&claimed[0])]).await.expect("completed");
-    reconcile(&ground.store, &ground.road, &Budgets::new(ground.store.clone())).await.expect("reconciled");
-    let batch = ground.store.batch("other", new.id).await.expect("answers").expect("is there");
+    let claimed = env.store.claim_next(&claim).await.expect("claimed");
+    env.store.complete(&[testing::dead(&claimed[0])]).await.expect("completed");
+    reconcile(&env.store, &env.dispatcher, &FailureBudgets::new(env.store.clone())).await.expect("reconciled");
+    let batch = env.store.batch("other", new.id).await.expect("answers").expect("is there");
     assert_eq!((batch.state.as_str(), batch.remaining, batch.counts.cancelled), ("aggregating", 0, 2));
 }
 
@@ -102,32 +102,32 @@ fn never() -> gristmill_core::definition::BatchDefinition {
 
 #[tokio::test]
 async fn a_relay_without_a_road_has_nothing_to_do() {
-    let ground = ground().await;
-    ground.enqueue(|_| {}).await;
-    let mut relay = Relay::default();
-    assert_eq!(relay.sweep(&ground.store, &ground.road, 100).await.expect("swept"), 0);
+    let env = env().await;
+    env.enqueue(|_| {}).await;
+    let mut relay = OutboxRelay::default();
+    assert_eq!(relay.relay(&env.store, &env.dispatcher, 100).await.expect("swept"), 0);
     assert_eq!(relay.in_hand(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_loop_promotes_and_leaves_when_told() {
-    let ground = ground().await;
-    let id = ground.enqueue(|job| job.run = RunAt::In(Duration::from_millis(20))).await;
+    let env = env().await;
+    let id = env.enqueue(|job| job.run = RunAt::In(Duration::from_millis(20))).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let settings = Settings { promote: Span(Duration::from_millis(5)), ..Settings::default() };
     let options =
-        SchedulerOptions { store: ground.store.clone(), road: ground.road.clone(), settings, schedules: None };
+        SchedulerOptions { store: env.store.clone(), dispatcher: env.dispatcher.clone(), settings, schedules: None };
     let scheduler = tokio::spawn(run(options, async move {
         stopped.await.expect("the test stops the scheduler");
     }));
     let promoted = async {
-        while ground.job(id).await.state != JobState::Queued {
+        while env.job(id).await.state != JobState::Queued {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(120), promoted).await.expect("promoted");
     stop.send(()).expect("the scheduler runs");
     scheduler.await.expect("no panic").expect("an orderly end");
-    let workers = ground.store.workers().await.expect("the store answers");
+    let workers = env.store.workers().await.expect("the store answers");
     assert_eq!((workers[0].role.as_str(), workers[0].state.as_str()), ("scheduler", "stopped"));
 }

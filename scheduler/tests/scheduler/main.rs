@@ -1,9 +1,9 @@
 //! The scheduler: planning a batch, the duties, and the road.
 
+mod dispatching;
 mod duties;
+mod env;
 mod following;
-mod ground;
 mod plans;
-mod roads;
 mod schedules;
 mod watching;

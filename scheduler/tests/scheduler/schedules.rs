@@ -14,7 +14,7 @@ use gristmill_core::id::{DEFAULT_TENANT, WorkerId};
 use gristmill_core::schedule::{JobSpec, Missed, Overlap, ScheduleSpec};
 use gristmill_scheduler::schedules::start::{self, Started};
 use gristmill_scheduler::schedules::sync::{next_at, sync};
-use gristmill_scheduler::{Catalogue, Clockwork, Means};
+use gristmill_scheduler::{ConfigSnapshot, RunContext, ScheduleRunner};
 use gristmill_store::testing::TestStore;
 use gristmill_store::{
     BatchFilter, FireTick, Firing, NewBackfill, Page, SaveSchedule, ScheduleOrigin, ScheduleView, StoreHandle,
@@ -23,7 +23,7 @@ use gristmill_store::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::ground::{Ground, ground};
+use crate::env::{TestEnv, env};
 
 /// The instant at which the schedules of the tests are made: midnight in summer.
 fn zero() -> Instant {
@@ -60,26 +60,26 @@ async fn made(store: &StoreHandle, name: &str, spec: &ScheduleSpec) -> ScheduleV
 }
 
 /// Means over a batch `test` with this definition.
-pub(crate) fn means(ground: &Ground, definition: &str) -> Means {
-    let start = ground.start(definition, "id,amount\n1,10.10\n2,20.20\n");
+pub(crate) fn run_context(env: &TestEnv, definition: &str) -> RunContext {
+    let start = env.start(definition, "id,amount\n1,10.10\n2,20.20\n");
     let batches = BTreeMap::from([(start.name, start.definition)]);
-    let (_, catalogue) = watch::channel(Arc::new(Catalogue { batches, ..Catalogue::default() }));
-    Means {
+    let (_, snapshot) = watch::channel(Arc::new(ConfigSnapshot { batches, ..ConfigSnapshot::default() }));
+    RunContext {
         tenant: DEFAULT_TENANT.to_owned(),
-        catalogue,
+        snapshot,
         base_dir: start.base_dir,
         spool_dir: start.spool_dir,
         spool_bytes_max: start.spool_bytes_max,
         kinds: start.kinds,
-        dress: Arc::new(|job| job.queue = "clock".to_owned()),
+        job_defaults: Arc::new(|job| job.queue = "clock".to_owned()),
     }
 }
 
 pub(crate) const DEFINITION: &str =
     r#"{ "source": { "csv": "input.csv" }, "chunk": 1, "aggregate": { "rows": "count" } }"#;
 
-fn clockwork(ground: &Ground) -> Clockwork {
-    Clockwork::new(Arc::clone(&ground.store), ground.road.clone(), means(ground, DEFINITION))
+fn schedule_runner(env: &TestEnv) -> ScheduleRunner {
+    ScheduleRunner::new(Arc::clone(&env.store), env.dispatcher.clone(), run_context(env, DEFINITION))
 }
 
 async fn ledger(store: &StoreHandle, name: &str) -> Vec<TickView> {
@@ -104,75 +104,76 @@ async fn told(store: &StoreHandle, name: &str) -> String {
     ledger(store, name).await.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-async fn pass(clockwork: &mut Clockwork, now: Instant) {
+async fn run_once(schedule_runner: &mut ScheduleRunner, now: Instant) {
     let who = WorkerId(Uuid::now_v7());
-    clockwork.pass(now, who).await.expect("a pass");
-    clockwork.planned().await.expect("planned");
+    schedule_runner.run_once(now, who).await.expect("a pass");
+    schedule_runner.planned().await.expect("planned");
 }
 
-async fn batches(ground: &Ground) -> Vec<gristmill_store::BatchView> {
+async fn batches(env: &TestEnv) -> Vec<gristmill_store::BatchView> {
     let filter = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), ..BatchFilter::default() };
-    ground.store.batches(&filter, &Page::default()).await.expect("listed")
+    env.store.batches(&filter, &Page::default()).await.expect("listed")
 }
 
 #[tokio::test]
 async fn a_tick_starts_its_job_once_when_its_time_has_come() {
-    let ground = ground().await;
+    let env = env().await;
     let payload =
         serde_json::json!({ "day": "{{ schedule.from | date('%d.%m.%Y %H:%M') }}", "shop": "{{ params.shop }}" });
     let mut spec = ScheduleSpec { timezone: Some("Europe/London".to_owned()), ..every(600) };
     spec.params = Some(serde_json::json!({ "shop": "north" }));
     spec.job.as_mut().expect("a job").payload = payload;
-    made(&ground.store, "tenth", &spec).await;
-    let mut clockwork = clockwork(&ground);
+    made(&env.store, "tenth", &spec).await;
+    let mut schedule_runner = schedule_runner(&env);
     for (now, expected) in [(9, ""), (10, "10:ran"), (10, "10:ran"), (11, "10:ran"), (20, "10:ran 20:skipped_overlap")]
     {
-        pass(&mut clockwork, minutes(now)).await;
-        assert_eq!(told(&ground.store, "tenth").await, expected, "after {now} minutes");
+        run_once(&mut schedule_runner, minutes(now)).await;
+        assert_eq!(told(&env.store, "tenth").await, expected, "after {now} minutes");
     }
-    let job = ground.job(ledger(&ground.store, "tenth").await[0].job.expect("a job")).await;
+    let job = env.job(ledger(&env.store, "tenth").await[0].job.expect("a job")).await;
     assert_eq!(job.payload, serde_json::json!({ "day": "01.07.2026 01:00", "shop": "north" }));
     assert_eq!(job.queue, "clock", "settings of kinds hold");
 }
 
 #[tokio::test]
 async fn a_tick_and_its_batch_are_one_and_the_batch_knows_its_interval() {
-    let ground = ground().await;
+    let env = env().await;
     let definition = DEFINITION.replace("input.csv", "{{ params.schedule.name }}-{{ schedule.from | date('%Y') }}.csv");
-    std::fs::write(ground.path().join("nightly-2026.csv"), "id\n1\n2\n3\n").expect("written");
-    let mut clockwork = Clockwork::new(Arc::clone(&ground.store), ground.road.clone(), means(&ground, &definition));
-    made(&ground.store, "nightly", &batch_every(3_600)).await;
-    pass(&mut clockwork, minutes(60)).await;
-    let rows = ledger(&ground.store, "nightly").await;
-    let batch =
-        ground.store.batch(DEFAULT_TENANT, rows[0].batch.expect("a batch")).await.expect("asked").expect("there");
+    std::fs::write(env.path().join("nightly-2026.csv"), "id\n1\n2\n3\n").expect("written");
+    let mut schedule_runner =
+        ScheduleRunner::new(Arc::clone(&env.store), env.dispatcher.clone(), run_context(&env, &definition));
+    made(&env.store, "nightly", &batch_every(3_600)).await;
+    run_once(&mut schedule_runner, minutes(60)).await;
+    let rows = ledger(&env.store, "nightly").await;
+    let batch = env.store.batch(DEFAULT_TENANT, rows[0].batch.expect("a batch")).await.expect("asked").expect("there");
     assert_eq!((batch.state, batch.counts.input), (BatchState::Sealed, 3));
-    let plan = ground.store.batch_plan(batch.id).await.expect("asked").expect("there");
+    let plan = env.store.batch_plan(batch.id).await.expect("asked").expect("there");
     assert_eq!(plan.params["schedule"]["from"], "2026-07-01T00:00:00Z");
     assert_eq!(plan.params["schedule"]["to"], "2026-07-01T01:00:00Z");
-    ground.work().await;
-    pass(&mut clockwork, minutes(61)).await;
-    assert_eq!(ledger(&ground.store, "nightly").await[0].result.as_deref(), Some("complete"));
+    env.work().await;
+    run_once(&mut schedule_runner, minutes(61)).await;
+    assert_eq!(ledger(&env.store, "nightly").await[0].result.as_deref(), Some("complete"));
 }
 
 #[tokio::test]
 async fn a_source_that_is_not_there_fails_the_tick_and_not_the_schedule() {
-    let ground = ground().await;
+    let env = env().await;
     let definition = DEFINITION.replace("input.csv", "{{ schedule.tick | date('%H') }}.csv");
-    std::fs::write(ground.path().join("02.csv"), "id\n1\n").expect("written");
-    let mut clockwork = Clockwork::new(Arc::clone(&ground.store), ground.road.clone(), means(&ground, &definition));
-    made(&ground.store, "nightly", &batch_every(3_600)).await;
-    pass(&mut clockwork, minutes(60)).await;
-    pass(&mut clockwork, minutes(120)).await;
-    assert_eq!(told(&ground.store, "nightly").await, "60:failed 120:ran");
-    let reason = ledger(&ground.store, "nightly").await[0].reason.clone().expect("a reason");
+    std::fs::write(env.path().join("02.csv"), "id\n1\n").expect("written");
+    let mut schedule_runner =
+        ScheduleRunner::new(Arc::clone(&env.store), env.dispatcher.clone(), run_context(&env, &definition));
+    made(&env.store, "nightly", &batch_every(3_600)).await;
+    run_once(&mut schedule_runner, minutes(60)).await;
+    run_once(&mut schedule_runner, minutes(120)).await;
+    assert_eq!(told(&env.store, "nightly").await, "60:failed 120:ran");
+    let reason = ledger(&env.store, "nightly").await[0].reason.clone().expect("a reason");
     assert!(reason.contains("01.csv"), "{reason}");
-    assert_eq!(batches(&ground).await.len(), 1);
+    assert_eq!(batches(&env).await.len(), 1);
 }
 
 #[tokio::test]
 async fn missed_ticks_follow_the_policy_and_are_all_accounted_for() {
-    let ground = ground().await;
+    let env = env().await;
     let policies = [
         (ScheduleSpec { missed: Missed::Skip, ..every(600) }, "10:skipped_missed 20:skipped_missed 30:skipped_missed"),
         (ScheduleSpec { missed: Missed::Latest, ..every(600) }, "10:skipped_missed 20:skipped_missed 30:ran"),
@@ -195,37 +196,37 @@ async fn missed_ticks_follow_the_policy_and_are_all_accounted_for() {
             "10:ran 20:buffered 30:skipped_overlap",
         ),
     ];
-    let mut clockwork = clockwork(&ground);
+    let mut schedule_runner = schedule_runner(&env);
     for (index, (spec, _)) in policies.iter().enumerate() {
-        made(&ground.store, &format!("s{index}"), spec).await;
+        made(&env.store, &format!("s{index}"), spec).await;
     }
     // Nobody was there for 38 minutes: a scheduler that was down, a laptop that slept, a clock that leapt forward.
-    pass(&mut clockwork, minutes(38)).await;
+    run_once(&mut schedule_runner, minutes(38)).await;
     for (index, (spec, expected)) in policies.iter().enumerate() {
-        assert_eq!(told(&ground.store, &format!("s{index}")).await, *expected, "{} {}", spec.missed, spec.overlap());
+        assert_eq!(told(&env.store, &format!("s{index}")).await, *expected, "{} {}", spec.missed, spec.overlap());
     }
 }
 
 #[tokio::test]
 async fn a_clock_that_goes_back_repeats_nothing() {
-    let ground = ground().await;
-    made(&ground.store, "tenth", &ScheduleSpec { overlap: Some(Overlap::Allow), ..every(600) }).await;
-    let mut clockwork = clockwork(&ground);
+    let env = env().await;
+    made(&env.store, "tenth", &ScheduleSpec { overlap: Some(Overlap::Allow), ..every(600) }).await;
+    let mut schedule_runner = schedule_runner(&env);
     for now in [10, 20, 5, 10, 15, 20, 29, 30] {
-        pass(&mut clockwork, minutes(now)).await;
+        run_once(&mut schedule_runner, minutes(now)).await;
     }
-    assert_eq!(told(&ground.store, "tenth").await, "10:ran 20:ran 30:ran");
+    assert_eq!(told(&env.store, "tenth").await, "10:ran 20:ran 30:ran");
 }
 
 #[tokio::test]
 async fn a_thousand_missed_ticks_are_counted_and_do_not_fill_the_ledger() {
-    let ground = ground().await;
-    made(&ground.store, "busy", &every(1)).await;
-    let mut clockwork = clockwork(&ground);
+    let env = env().await;
+    made(&env.store, "busy", &every(1)).await;
+    let mut schedule_runner = schedule_runner(&env);
     for _ in 0..4 {
-        pass(&mut clockwork, minutes(400)).await;
+        run_once(&mut schedule_runner, minutes(400)).await;
     }
-    let rows = ledger(&ground.store, "busy").await;
+    let rows = ledger(&env.store, "busy").await;
     assert_eq!(rows.iter().map(|row| row.ticks).sum::<u64>(), 400 * 60, "each tick is accounted for");
     assert!(rows.len() < 1_100, "{} rows", rows.len());
     assert_eq!(rows.iter().filter(|row| row.outcome == TickOutcome::Ran).count(), 1, "the latest runs");
@@ -234,43 +235,43 @@ async fn a_thousand_missed_ticks_are_counted_and_do_not_fill_the_ledger() {
 
 #[tokio::test]
 async fn an_overlapping_tick_waits_its_turn_or_cancels_what_runs() {
-    let ground = ground().await;
+    let env = env().await;
     let with = |overlap| ScheduleSpec { overlap: Some(overlap), ..every(600) };
-    made(&ground.store, "waits", &with(Overlap::BufferAll)).await;
-    made(&ground.store, "cancels", &with(Overlap::CancelRunning)).await;
-    let mut clockwork = clockwork(&ground);
+    made(&env.store, "waits", &with(Overlap::BufferAll)).await;
+    made(&env.store, "cancels", &with(Overlap::CancelRunning)).await;
+    let mut schedule_runner = schedule_runner(&env);
     for now in [10, 20, 30] {
-        pass(&mut clockwork, minutes(now)).await;
+        run_once(&mut schedule_runner, minutes(now)).await;
     }
-    assert_eq!(told(&ground.store, "waits").await, "10:ran 20:buffered 30:buffered");
-    assert_eq!(told(&ground.store, "cancels").await, "10:ran 20:ran 30:ran");
-    pass(&mut clockwork, minutes(31)).await;
-    let results: Vec<_> = ledger(&ground.store, "cancels").await.into_iter().map(|row| row.result).collect();
+    assert_eq!(told(&env.store, "waits").await, "10:ran 20:buffered 30:buffered");
+    assert_eq!(told(&env.store, "cancels").await, "10:ran 20:ran 30:ran");
+    run_once(&mut schedule_runner, minutes(31)).await;
+    let results: Vec<_> = ledger(&env.store, "cancels").await.into_iter().map(|row| row.result).collect();
     assert_eq!(results, [Some("cancelled".to_owned()), Some("cancelled".to_owned()), None]);
-    let first = ledger(&ground.store, "waits").await[0].job.expect("a job");
-    ground.store.cancel_job(DEFAULT_TENANT, first, "it is enough", false).await.expect("ended");
-    pass(&mut clockwork, minutes(32)).await;
-    assert_eq!(told(&ground.store, "waits").await, "10:ran 20:ran 30:buffered");
+    let first = ledger(&env.store, "waits").await[0].job.expect("a job");
+    env.store.cancel_job(DEFAULT_TENANT, first, "it is enough", false).await.expect("ended");
+    run_once(&mut schedule_runner, minutes(32)).await;
+    assert_eq!(told(&env.store, "waits").await, "10:ran 20:ran 30:buffered");
 }
 
 #[tokio::test]
 async fn a_plan_that_was_cut_off_is_begun_anew_and_ends_once() {
-    let ground = ground().await;
-    made(&ground.store, "nightly", &batch_every(3_600)).await;
-    let mut clockwork = clockwork(&ground);
+    let env = env().await;
+    made(&env.store, "nightly", &batch_every(3_600)).await;
+    let mut schedule_runner = schedule_runner(&env);
     // A planner that got as far as the commit of tick and batch, and died with its process.
-    let gone = ground.worker(Duration::ZERO).await;
-    let view = ground.store.schedules(None, None).await.expect("listed").remove(0);
+    let gone = env.worker(Duration::ZERO).await;
+    let view = env.store.schedules(None, None).await.expect("listed").remove(0);
     let mut decision =
         gristmill_scheduler::schedules::decide::decide(&view, minutes(60), 1).expect("it can be decided");
     let tick = decision.runs.remove(0);
-    let start = ground.start(DEFINITION, "id\n1\n2\n");
+    let start = env.start(DEFINITION, "id\n1\n2\n");
     let batch = gristmill_store::NewBatch {
         id: gristmill_core::id::BatchId(Uuid::now_v7()),
         tenant: start.tenant,
         name: start.name,
         definition: start.definition,
-        stamp: gristmill_core::chunk::SourceStamp::default(),
+        fingerprint: gristmill_core::chunk::SourceFingerprint::default(),
         params: serde_json::Value::Null,
         idempotency_key: None,
         trace: None,
@@ -282,21 +283,21 @@ async fn a_plan_that_was_cut_off_is_begun_anew_and_ends_once() {
         advance: Some(decision.advance),
         ticks: vec![FireTick { run, holder: Some(gone), ..tick }],
     };
-    assert_eq!(ground.store.fire(&[firing]).await.expect("fired").started.len(), 1);
-    ground.store.retire_worker(gone).await.expect("it is gone");
-    pass(&mut clockwork, minutes(61)).await;
-    pass(&mut clockwork, minutes(61)).await;
-    let rows = ledger(&ground.store, "nightly").await;
+    assert_eq!(env.store.fire(&[firing]).await.expect("fired").started.len(), 1);
+    env.store.retire_worker(gone).await.expect("it is gone");
+    run_once(&mut schedule_runner, minutes(61)).await;
+    run_once(&mut schedule_runner, minutes(61)).await;
+    let rows = ledger(&env.store, "nightly").await;
     assert_eq!((rows.len(), rows[0].outcome, rows[0].tries), (1, TickOutcome::Ran, 2));
-    let there = batches(&ground).await;
+    let there = batches(&env).await;
     assert_eq!((there.len(), there[0].state, there[0].counts.input), (1, BatchState::Sealed, 2));
 }
 
 #[tokio::test]
 async fn a_slot_runs_once_by_hand_and_by_itself_together() {
-    let ground = ground().await;
-    let view = made(&ground.store, "nightly", &batch_every(3_600)).await;
-    let means = means(&ground, DEFINITION);
+    let env = env().await;
+    let view = made(&env.store, "nightly", &batch_every(3_600)).await;
+    let run_context = run_context(&env, DEFINITION);
     let slot = FireTick {
         tick: minutes(60),
         interval: (minutes(0), minutes(60)),
@@ -311,20 +312,21 @@ async fn a_slot_runs_once_by_hand_and_by_itself_together() {
         about: None,
     };
     let by_hand = Firing { tenant: view.tenant.clone(), schedule: view.name.clone(), advance: None, ticks: vec![slot] };
-    let first = start::batch(&ground.store, &ground.road, &means, &view.spec, by_hand.clone()).await.expect("started");
+    let first =
+        start::batch(&env.store, &env.dispatcher, &run_context, &view.spec, by_hand.clone()).await.expect("started");
     assert!(matches!(first, Started::Planned(_)), "{first:?}");
-    let second = start::batch(&ground.store, &ground.road, &means, &view.spec, by_hand).await.expect("asked");
+    let second = start::batch(&env.store, &env.dispatcher, &run_context, &view.spec, by_hand).await.expect("asked");
     assert_eq!(second, Started::Lost);
-    pass(&mut clockwork(&ground), minutes(60)).await;
-    assert_eq!((told(&ground.store, "nightly").await.as_str(), batches(&ground).await.len()), ("60:ran", 1));
-    let moved = ground.store.schedules(None, None).await.expect("listed").remove(0);
+    run_once(&mut schedule_runner(&env), minutes(60)).await;
+    assert_eq!((told(&env.store, "nightly").await.as_str(), batches(&env).await.len()), ("60:ran", 1));
+    let moved = env.store.schedules(None, None).await.expect("listed").remove(0);
     assert_eq!(moved.decided_at, minutes(60), "its time has passed");
 }
 
 #[tokio::test]
 async fn a_backfill_runs_its_slots_in_order_and_marks_them() {
-    let ground = ground().await;
-    made(&ground.store, "nightly", &batch_every(3_600)).await;
+    let env = env().await;
+    made(&env.store, "nightly", &batch_every(3_600)).await;
     let ticks = (1..=3).map(|hour| {
         let tick = minutes(60 * hour) - TimeDelta::days(1);
         (tick, (tick - TimeDelta::hours(1), tick))
@@ -338,47 +340,47 @@ async fn a_backfill_runs_its_slots_in_order_and_marks_them() {
         newest_first: true,
         ticks: ticks.collect(),
     };
-    assert_eq!(ground.store.backfill(&backfill).await.expect("written"), 3);
-    let mut clockwork = clockwork(&ground);
+    assert_eq!(env.store.backfill(&backfill).await.expect("written"), 3);
+    let mut schedule_runner = schedule_runner(&env);
     let mut order = Vec::new();
     for _ in 0..4 {
-        pass(&mut clockwork, minutes(1)).await;
-        order.push(told(&ground.store, "nightly").await.matches("ran").count());
-        ground.work().await;
+        run_once(&mut schedule_runner, minutes(1)).await;
+        order.push(told(&env.store, "nightly").await.matches("ran").count());
+        env.work().await;
     }
     assert_eq!(order, [1, 2, 3, 3], "one at a time");
-    let mut rows = ledger(&ground.store, "nightly").await;
+    let mut rows = ledger(&env.store, "nightly").await;
     rows.sort_by_key(|row| row.started_at);
     let hours: Vec<_> = rows.iter().map(|row| (row.tick - zero() + TimeDelta::days(1)).num_hours()).collect();
     assert_eq!(hours, [3, 2, 1], "the newest first");
     assert!(rows.iter().all(|row| row.cause == TickCause::Backfill && row.result.is_some()));
-    let plan = ground.store.batch_plan(rows[0].batch.expect("a batch")).await.expect("asked").expect("there");
+    let plan = env.store.batch_plan(rows[0].batch.expect("a batch")).await.expect("asked").expect("there");
     assert_eq!(plan.params["schedule"]["backfill"], true);
 }
 
 #[tokio::test]
 async fn the_configurations_schedules_become_the_stores() {
-    let ground = ground().await;
+    let env = env().await;
     let file = |entries: &[(&str, ScheduleSpec)]| -> BTreeMap<String, ScheduleSpec> {
         entries.iter().map(|(name, spec)| ((*name).to_owned(), spec.clone())).collect()
     };
     let synced = async |wanted: &BTreeMap<String, ScheduleSpec>, now| {
-        let report = sync(&ground.store, DEFAULT_TENANT, wanted, now).await.expect("synced");
+        let report = sync(&env.store, DEFAULT_TENANT, wanted, now).await.expect("synced");
         format!("{:?} {:?} {:?} {:?}", report.made, report.edited, report.removed, report.taken)
     };
-    made(&ground.store, "mine", &every(60)).await;
+    made(&env.store, "mine", &every(60)).await;
     let both = file(&[("a", every(600)), ("b", every(600)), ("mine", every(600))]);
     assert_eq!(synced(&both, minutes(0)).await, r#"["a", "b"] [] [] ["mine"]"#);
     assert_eq!(synced(&both, minutes(5)).await, r#"[] [] [] ["mine"]"#, "the same again changes nothing");
     let owned = ScheduleSpec { owner: Some("ops".to_owned()), ..every(600) };
     let edited = file(&[("a", owned), ("c", every(60))]);
     assert_eq!(synced(&edited, minutes(25)).await, r#"["c"] ["a"] ["b"] []"#);
-    let views = ground.store.schedules(Some(DEFAULT_TENANT), None).await.expect("listed");
+    let views = env.store.schedules(Some(DEFAULT_TENANT), None).await.expect("listed");
     let told: Vec<_> = views.iter().map(|view| (view.name.as_str(), view.decided_at, view.version)).collect();
     let expected = [("a", minutes(0), 2), ("c", minutes(25), 1), ("mine", minutes(0), 1)];
     assert_eq!(told, expected, "an edit beside its time forgets no tick; a new schedule has no past");
     synced(&file(&[("a", every(900))]), minutes(40)).await;
-    let view = ground.store.schedules(Some(DEFAULT_TENANT), Some("a")).await.expect("listed").remove(0);
+    let view = env.store.schedules(Some(DEFAULT_TENANT), Some("a")).await.expect("listed").remove(0);
     assert_eq!((view.decided_at, view.next_at), (minutes(40), Some(minutes(45))), "another time begins now");
 }
 
@@ -397,9 +399,9 @@ pub(crate) async fn killed_after<F: Future>(polls: u32, future: F) -> Option<F::
 }
 
 /// Numbers that follow from a seed.
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
@@ -407,11 +409,12 @@ impl Dice {
 }
 
 /// Kills the scheduler at random points and compares the ledger with what it should be.
-async fn survive(store: StoreHandle, ground: &Ground, kills: u32) {
-    let seed = u64::from(std::process::id()) ^ std::ptr::from_ref(ground) as u64;
+async fn survive(store: StoreHandle, env: &TestEnv, kills: u32) {
+    let seed = u64::from(std::process::id()) ^ std::ptr::from_ref(env) as u64;
     eprintln!("seed {seed}");
-    let mut dice = Dice(seed);
-    let road = gristmill_jobs::road::Road::new(Arc::clone(&store), ground.road.broker().clone(), 20_000);
+    let mut random = Random(seed);
+    let dispatcher =
+        gristmill_service::dispatcher::Dispatcher::new(Arc::clone(&store), env.dispatcher.broker().clone(), 20_000);
     let all = |spec: ScheduleSpec| ScheduleSpec {
         missed: Missed::All,
         overlap: Some(Overlap::Allow),
@@ -422,31 +425,32 @@ async fn survive(store: StoreHandle, ground: &Ground, kills: u32) {
     made(&store, "batches", &all(batch_every(600))).await;
     let (mut killed, mut minute, mut passes) = (0, 0, 0);
     while killed < kills {
-        let mut clockwork = Clockwork::new(Arc::clone(&store), road.clone(), means(ground, DEFINITION));
+        let mut schedule_runner =
+            ScheduleRunner::new(Arc::clone(&store), dispatcher.clone(), run_context(env, DEFINITION));
         let who = ground_worker(&store).await;
         // The life of one leader: passes, each a minute after the other, until it is killed somewhere in one.
         let life = async {
             loop {
                 minute += 1;
                 passes += 1;
-                clockwork.pass(minutes(minute), who).await.expect("a pass");
+                schedule_runner.run_once(minutes(minute), who).await.expect("a pass");
                 if passes % 3 == 0 {
-                    clockwork.planned().await.expect("planned");
+                    schedule_runner.planned().await.expect("planned");
                 }
             }
         };
-        let polls = 1 + u32::try_from(dice.below(60)).expect("a few");
+        let polls = 1 + u32::try_from(random.below(60)).expect("a few");
         let ended: Option<()> = killed_after(polls, life).await;
         assert_eq!(ended, None, "nobody lives for ever");
-        drop(clockwork);
+        drop(schedule_runner);
         store.retire_worker(who).await.expect("its lease runs out");
         killed += 1;
     }
     let end = minutes(minute + 1);
-    let mut clockwork = Clockwork::new(Arc::clone(&store), road, means(ground, DEFINITION));
+    let mut schedule_runner = ScheduleRunner::new(Arc::clone(&store), dispatcher, run_context(env, DEFINITION));
     let mut busy = true;
     while busy {
-        pass(&mut clockwork, end).await;
+        run_once(&mut schedule_runner, end).await;
         let views = store.schedules(None, None).await.expect("listed");
         let waits = |row: &TickView| matches!(row.outcome, TickOutcome::Buffered | TickOutcome::Waiting);
         busy = views.iter().any(|view| view.next_at.is_some_and(|next| next <= end))
@@ -478,12 +482,12 @@ async fn ground_worker(store: &StoreHandle) -> WorkerId {
 
 #[tokio::test]
 async fn a_hundred_killed_leaders_leave_exactly_the_expected_ledger_on_sqlite() {
-    let ground = ground().await;
-    survive(Arc::clone(&ground.store), &ground, 100).await;
+    let env = env().await;
+    survive(Arc::clone(&env.store), &env, 100).await;
 }
 
 #[tokio::test]
 async fn a_hundred_killed_leaders_leave_exactly_the_expected_ledger_on_postgres() {
-    let (ground, store) = (ground().await, TestStore::postgres(false).await);
-    survive(store.handle(), &ground, 100).await;
+    let (env, store) = (env().await, TestStore::postgres(false).await);
+    survive(store.handle(), &env, 100).await;
 }

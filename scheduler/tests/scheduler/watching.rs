@@ -11,23 +11,23 @@ use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::schedule::JobSpec;
 use gristmill_scheduler::watch::settings::WatchSettings;
 use gristmill_scheduler::watch::{WatchReport, ledger};
-use gristmill_scheduler::{Catalogue, Clockwork, Means, Watcher};
+use gristmill_scheduler::{ConfigSnapshot, RunContext, ScheduleRunner, Watcher};
 use gristmill_store::{TickFilter, TickOutcome, TickView};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::ground::{Ground, ground};
-use crate::schedules::{killed_after, means};
+use crate::env::{TestEnv, env};
+use crate::schedules::{killed_after, run_context};
 
 const DEFINITION: &str = r#"{ "source": { "csv": "elsewhere.csv" }, "chunk": 1, "aggregate": { "rows": "count" } }"#;
 
 /// A ground with a watched folder.
 struct Inbox {
-    ground: Ground,
-    means: Means,
+    env: TestEnv,
+    run_context: RunContext,
     folder: PathBuf,
     watcher: Watcher,
-    clockwork: Clockwork,
+    schedule_runner: ScheduleRunner,
 }
 
 fn settings(folder: &Path) -> WatchSettings {
@@ -41,19 +41,20 @@ fn settings(folder: &Path) -> WatchSettings {
 }
 
 async fn inbox(change: impl FnOnce(&mut WatchSettings)) -> Inbox {
-    let ground = ground().await;
-    let folder = ground.path().join("inbox");
+    let env = env().await;
+    let folder = env.path().join("inbox");
     fs::create_dir(&folder).expect("made");
     let mut settings = settings(&folder);
     change(&mut settings);
-    let mut means = means(&ground, DEFINITION);
-    let batches = means.catalogue.borrow().batches.clone();
+    let mut run_context = run_context(&env, DEFINITION);
+    let batches = run_context.snapshot.borrow().batches.clone();
     let triggers = BTreeMap::from([(ledger("inbox"), settings.starts())]);
     let watches = BTreeMap::from([("inbox".to_owned(), settings)]);
-    (_, means.catalogue) = watch::channel(Arc::new(Catalogue { batches, triggers, watches, ..Catalogue::default() }));
-    let watcher = Watcher::new(Arc::clone(&ground.store), ground.road.clone(), means.clone());
-    let clockwork = Clockwork::new(Arc::clone(&ground.store), ground.road.clone(), means.clone());
-    Inbox { ground, means, folder, watcher, clockwork }
+    (_, run_context.snapshot) =
+        watch::channel(Arc::new(ConfigSnapshot { batches, triggers, watches, ..ConfigSnapshot::default() }));
+    let watcher = Watcher::new(Arc::clone(&env.store), env.dispatcher.clone(), run_context.clone());
+    let schedule_runner = ScheduleRunner::new(Arc::clone(&env.store), env.dispatcher.clone(), run_context.clone());
+    Inbox { env, run_context, folder, watcher, schedule_runner }
 }
 
 impl Inbox {
@@ -62,27 +63,27 @@ impl Inbox {
     }
 
     async fn look(&mut self, seconds: u64) -> WatchReport {
-        self.watcher.pass(Duration::from_secs(seconds)).await.expect("a pass")
+        self.watcher.run_once(Duration::from_secs(seconds)).await.expect("a pass")
     }
 
     /// Starts what waits, runs it, and notes how it ended.
     async fn run(&mut self) {
-        let who = self.ground.worker(Duration::from_secs(600)).await;
-        self.pass(who).await;
-        self.ground.work().await;
-        self.pass(who).await;
+        let who = self.env.worker(Duration::from_secs(600)).await;
+        self.run_once(who).await;
+        self.env.work().await;
+        self.run_once(who).await;
     }
 
-    async fn pass(&mut self, who: gristmill_core::id::WorkerId) {
-        let now = self.ground.store.now().await.expect("now");
-        self.clockwork.pass(now, who).await.expect("a pass");
-        self.clockwork.planned().await.expect("planned");
+    async fn run_once(&mut self, who: gristmill_core::id::WorkerId) {
+        let now = self.env.store.now().await.expect("now");
+        self.schedule_runner.run_once(now, who).await.expect("a pass");
+        self.schedule_runner.planned().await.expect("planned");
     }
 
     async fn rows(&self) -> Vec<TickView> {
         let (tenant, schedule) = (DEFAULT_TENANT.to_owned(), ledger("inbox"));
         let filter = TickFilter { tenant, schedule, from: None, until: None, limit: 100 };
-        let mut rows = self.ground.store.ticks(&filter).await.expect("listed");
+        let mut rows = self.env.store.ticks(&filter).await.expect("listed");
         rows.reverse();
         rows
     }
@@ -125,7 +126,7 @@ async fn a_file_is_taken_when_it_has_settled_and_put_away_when_its_batch_has_end
     assert_eq!(inbox.look(12).await, WatchReport::default(), "it stays while its run is under way");
     inbox.run().await;
     let rows = inbox.rows().await;
-    let batch = inbox.ground.store.batch(DEFAULT_TENANT, rows[0].batch.expect("a batch")).await.expect("asked");
+    let batch = inbox.env.store.batch(DEFAULT_TENANT, rows[0].batch.expect("a batch")).await.expect("asked");
     assert_eq!(batch.map(|batch| batch.counts.ok), Some(3), "the batch has read this file");
     assert_eq!(inbox.look(13).await.done, 1);
     assert_eq!((inbox.files(), inbox.look(14).await), (vec!["done/a.csv".to_owned()], WatchReport::default()));
@@ -187,18 +188,18 @@ async fn what_did_not_end_well_is_put_into_failed_and_can_be_restarted_from_ther
     let mut inbox = inbox(|settings| settings.settle = Span(Duration::ZERO)).await;
     inbox.put("a.csv", "id\n1\n2\n");
     inbox.look(0).await;
-    let who = inbox.ground.worker(Duration::from_secs(600)).await;
-    inbox.pass(who).await;
+    let who = inbox.env.worker(Duration::from_secs(600)).await;
+    inbox.run_once(who).await;
     let batch = inbox.rows().await[0].batch.expect("a batch");
-    inbox.ground.store.cancel_batch(DEFAULT_TENANT, batch, "enough", false).await.expect("cancelled");
-    inbox.pass(who).await;
+    inbox.env.store.cancel_batch(DEFAULT_TENANT, batch, "enough", false).await.expect("cancelled");
+    inbox.run_once(who).await;
     assert_eq!(inbox.look(1).await.failed, 1);
     assert_eq!(inbox.files(), ["failed/a.csv", "failed/a.csv.note", "working/#-a.csv@"]);
     assert!(inbox.text("failed/a.csv.note").contains("cancelled"));
-    let restart = gristmill_store::Restart { batch, tolerate: None, dead: true };
-    inbox.ground.store.restart_batch(DEFAULT_TENANT, &restart, false).await.expect("restarted");
-    inbox.ground.work().await;
-    let ended = inbox.ground.store.batch(DEFAULT_TENANT, batch).await.expect("asked").expect("there");
+    let restart = gristmill_store::Restart { batch, failure_budget: None, dead: true };
+    inbox.env.store.restart_batch(DEFAULT_TENANT, &restart, false).await.expect("restarted");
+    inbox.env.work().await;
+    let ended = inbox.env.store.batch(DEFAULT_TENANT, batch).await.expect("asked").expect("there");
     assert_eq!((ended.state.as_str(), ended.counts.ok), ("complete", 2), "it has read the file where it is now");
     fs::remove_file(inbox.folder.join("failed/a.csv")).expect("somebody takes it away");
     inbox.look(2).await;
@@ -234,7 +235,7 @@ async fn a_job_is_told_which_file_it_is() {
     inbox.put("a.csv", "x");
     assert_eq!(inbox.look(0).await.taken, 1);
     let row = inbox.rows().await.remove(0);
-    let job = inbox.ground.job(row.job.expect("a job")).await;
+    let job = inbox.env.job(row.job.expect("a job")).await;
     let path = job.payload["file"].as_str().expect("a path");
     assert_eq!(
         (fs::read_to_string(path).expect("it is there"), &job.payload["was"]),
@@ -277,13 +278,13 @@ async fn a_watcher_that_is_killed_anywhere_leaves_each_file_once() {
             inbox.put(&format!("{number}.csv"), &format!("id\n{number}\n"));
         }
         let watcher = |inbox: &Inbox| {
-            Watcher::new(Arc::clone(&inbox.ground.store), inbox.ground.road.clone(), inbox.means.clone())
+            Watcher::new(Arc::clone(&inbox.env.store), inbox.env.dispatcher.clone(), inbox.run_context.clone())
         };
         through = true;
         // It dies while it takes the files, and another one while it puts them away.
         for _ in 0..2 {
             let mut dying = watcher(&inbox);
-            through &= killed_after(polls, dying.pass(Duration::ZERO)).await.is_some();
+            through &= killed_after(polls, dying.run_once(Duration::ZERO)).await.is_some();
             inbox.watcher = watcher(&inbox);
             for seconds in 0..3 {
                 inbox.look(seconds).await;

@@ -1,4 +1,4 @@
-//! T3: workers take jobs; those that limits and turns decide about are taken in [`super::managed`].
+//! Claim: workers take jobs; those that limits and turns decide about are taken in [`super::limited`].
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::fault::Outcome;
 use super::poison;
 use super::values::{count, from_json, small};
-use super::work::{Work, lane_of};
+use super::work::{Work, priority_of};
 use crate::error::StoreError;
 use crate::{Claim, ClaimReport};
 
@@ -137,7 +137,7 @@ WITH RECURSIVE waiting (queue) AS (
 )
 SELECT queue FROM waiting WHERE queue IS NOT NULL";
 
-/// How many jobs each of several queues contributes to the next ones by lane and age. Looks without locking.
+/// How many jobs each of several queues contributes to the next ones by priority and age. Looks without locking.
 const SHARES: &str = concat!(
     "SELECT head.queue, count(*) FROM (
     SELECT j.queue FROM unnest($3::text[]) AS q (queue)
@@ -190,7 +190,7 @@ impl ClaimedRow {
             fence: Fence { job: JobId(self.id), attempt: small(self.attempt), worker },
             tenant: self.tenant,
             queue: self.queue,
-            lane: lane_of(self.lane)?,
+            priority: priority_of(self.lane)?,
             key: self.key,
             kind: self.kind,
             version: small(self.version),
@@ -211,7 +211,7 @@ impl ClaimedRow {
     }
 }
 
-/// T3 by message.
+/// Claims by message.
 pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])) -> Outcome<ClaimReport> {
     let asked: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     let rows: Vec<ClaimedRow> = sqlx::query_as(CLAIM)
@@ -222,7 +222,7 @@ pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])
         .fetch_all(&mut *work.conn)
         .await?;
     let mut claimed = enter(work, rows, claim.worker)?;
-    claimed.sort_by_key(|job| (job.lane, job.fence.job));
+    claimed.sort_by_key(|job| (job.priority, job.fence.job));
     let mut seen: HashSet<Uuid> = claimed.iter().map(|job| job.fence.job.0).collect();
     let left: Vec<Uuid> = asked.into_iter().filter(|id| seen.insert(*id)).collect();
     let mut report = ClaimReport { claimed, ..ClaimReport::default() };
@@ -231,13 +231,13 @@ pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])
         let mut late = Vec::new();
         for id in left {
             match queued.get(&id) {
-                Some((_, true)) => report.managed.push(JobId(id)),
+                Some((_, true)) => report.limited.push(JobId(id)),
                 Some((true, false)) => report.busy.push(JobId(id)),
                 Some((false, false)) => report.foreign.push(JobId(id)),
                 None => late.push(id),
             }
         }
-        stray(work, &report.foreign).await?;
+        mark_misrouted(work, &report.foreign).await?;
         let unknown = if late.is_empty() { HashSet::new() } else { poison::unknown(work.conn, &late).await? };
         (report.unknown, report.stale) = late.into_iter().map(JobId).partition(|id| unknown.contains(id));
     }
@@ -246,7 +246,7 @@ pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])
 }
 
 /// Notes jobs whose message has come to a worker that cannot run them.
-async fn stray(work: &mut Work<'_>, foreign: &[JobId]) -> Outcome<()> {
+async fn mark_misrouted(work: &mut Work<'_>, foreign: &[JobId]) -> Outcome<()> {
     if !foreign.is_empty() {
         let ids: Vec<Uuid> = foreign.iter().map(|id| id.0).collect();
         sqlx::query(STRAY).bind(ids).execute(&mut *work.conn).await?;
@@ -255,7 +255,7 @@ async fn stray(work: &mut Work<'_>, foreign: &[JobId]) -> Outcome<()> {
 }
 
 /// Jobs that went astray and that this worker may claim.
-pub(super) async fn astray(conn: &mut PgConnection, claim: &Claim) -> Outcome<Vec<JobId>> {
+pub(super) async fn misrouted(conn: &mut PgConnection, claim: &Claim) -> Outcome<Vec<JobId>> {
     let ids: Vec<Uuid> = sqlx::query_scalar(ASTRAY)
         .bind(&claim.kinds)
         .bind(&claim.queues)
@@ -269,10 +269,10 @@ pub(super) async fn astray(conn: &mut PgConnection, claim: &Claim) -> Outcome<Ve
 async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outcome<HashMap<Uuid, (bool, bool)>> {
     let ids: Vec<(Uuid, bool, bool)> =
         sqlx::query_as(STILL_QUEUED).bind(&claim.kinds).bind(ids).fetch_all(&mut *work.conn).await?;
-    Ok(ids.into_iter().map(|(id, ours, managed)| (id, (ours, managed))).collect())
+    Ok(ids.into_iter().map(|(id, ours, limited)| (id, (ours, limited))).collect())
 }
 
-/// T3 from the store itself.
+/// Claims from the store itself.
 pub(super) async fn claim_next(work: &mut Work<'_>, claim: &&Claim) -> Outcome<Vec<ClaimedJob>> {
     let shares = shares(work, claim).await?;
     if shares.is_empty() {
@@ -287,7 +287,7 @@ pub(super) async fn claim_next(work: &mut Work<'_>, claim: &&Claim) -> Outcome<V
         .fetch_all(&mut *work.conn)
         .await?;
     let mut claimed = enter(work, rows, claim.worker)?;
-    claimed.sort_by_key(|job| (job.lane, job.fence.job));
+    claimed.sort_by_key(|job| (job.priority, job.fence.job));
     work.close().await?;
     Ok(claimed)
 }

@@ -1,4 +1,4 @@
-//! T4: attempts are closed, with everything that follows from it, in one transaction.
+//! Complete: attempts are closed, with everything that follows from it, in one transaction.
 
 use std::collections::{HashMap, HashSet};
 
@@ -93,7 +93,7 @@ impl Closing {
             Verdict::Done => JobState::Done,
             Verdict::Retry { .. } | Verdict::Snooze { .. } => JobState::Retry,
             // Of one that is gone nothing comes here: `complete` passes it over.
-            Verdict::Requeue | Verdict::Release | Verdict::Gone => JobState::Queued,
+            Verdict::Requeue | Verdict::Release | Verdict::Revoked => JobState::Queued,
             Verdict::Dead => JobState::Dead,
         }
     }
@@ -101,7 +101,7 @@ impl Closing {
     fn wait_ms(&self) -> Option<i64> {
         match self.verdict {
             Verdict::Retry { after } | Verdict::Snooze { after } => Some(millis(after)),
-            Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Gone => None,
+            Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Revoked => None,
         }
     }
 }
@@ -121,7 +121,7 @@ pub(super) struct Moved {
     spent: bool,
 }
 
-/// T4.
+/// Complete.
 pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -> Outcome<CompleteReport> {
     check::completions(completions)?;
     if completions.is_empty() {
@@ -320,7 +320,7 @@ pub(super) fn add(
             delta.quarantined += row.items;
         }
         Verdict::Retry { .. } => delta.retries += 1,
-        Verdict::Requeue | Verdict::Release | Verdict::Snooze { .. } | Verdict::Gone => {}
+        Verdict::Requeue | Verdict::Release | Verdict::Snooze { .. } | Verdict::Revoked => {}
     }
     Ok(())
 }
@@ -345,7 +345,7 @@ async fn write_end(work: &mut Work<'_>, end: &BatchEnd) -> Outcome<Option<BatchP
         .fetch_optional(&mut *work.conn)
         .await?;
     if row.is_some() {
-        super::events::batch_ended(work, end.batch).await?;
+        super::triggers::batch_ended(work, end.batch).await?;
     }
     Ok(row.map(|row| row.progress()).transpose()?)
 }

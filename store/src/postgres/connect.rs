@@ -9,13 +9,13 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{ConnectOptions, Connection, Postgres, Transaction};
 
 use super::fault::{Fault, Outcome, in_words};
-use super::held::{self, Held, Patience, within};
+use super::guarded::{self, GuardedConnection, Patience, within};
 use super::hints::Hints;
 use super::work::Work;
 use crate::MigrationStatus;
 use crate::condition::Condition;
-use crate::crash;
 use crate::error::{Result, StoreError};
+use crate::failpoint;
 use crate::migrations::{self, Applied, POSTGRES};
 use crate::settings::Settings;
 
@@ -43,7 +43,7 @@ pub struct PostgresStore {
     pub(super) pool: PgPool,
     pub(super) hints: Hints,
     place: String,
-    road: bool,
+    with_outbox: bool,
     options: PgConnectOptions,
     patience: Patience,
     pub(super) condition: Condition,
@@ -51,7 +51,10 @@ pub struct PostgresStore {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresStore").field("place", &self.place).field("road", &self.road).finish_non_exhaustive()
+        f.debug_struct("PostgresStore")
+            .field("place", &self.place)
+            .field("road", &self.with_outbox)
+            .finish_non_exhaustive()
     }
 }
 
@@ -71,7 +74,7 @@ struct Frame {
 }
 
 impl PostgresStore {
-    /// Opens a pool of connections. With `road` a broker carries ids, and transitions write to the outbox.
+    /// Opens a pool of connections. With `with_outbox` a broker carries ids, and transitions write to the outbox.
     ///
     /// The URL is `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with `sslmode` (`disable`, `prefer`,
     /// `require`, `verify-ca`, `verify-full`), `sslrootcert`, `sslcert`, `sslkey`, `options` and
@@ -80,15 +83,23 @@ impl PostgresStore {
     /// # Errors
     ///
     /// [`StoreError::Invalid`] when the URL cannot be read, [`StoreError::Unavailable`] when nobody answers.
-    pub async fn connect(url: &str, settings: &Settings, road: bool) -> Result<Self> {
+    pub async fn connect(url: &str, settings: &Settings, with_outbox: bool) -> Result<Self> {
         let options = options(url)?;
         let place = place(&options);
-        let pool = match held::pool(settings).connect_with(options.clone()).await {
+        let pool = match guarded::pool(settings).connect_with(options.clone()).await {
             Ok(pool) => pool,
             Err(error) => return Err(in_place(&place, why(&options, None, &error).await)),
         };
         let (patience, condition) = (Patience::of(settings), Condition::default());
-        Ok(Self { hints: Hints::new(options.clone(), patience.usual), pool, place, road, options, patience, condition })
+        Ok(Self {
+            hints: Hints::new(options.clone(), patience.usual),
+            pool,
+            place,
+            with_outbox,
+            options,
+            patience,
+            condition,
+        })
     }
 
     /// The pool of connections, for the user's own statements in the same database.
@@ -119,8 +130,8 @@ impl PostgresStore {
     }
 
     /// Whether a broker carries ids.
-    pub(super) fn road(&self) -> bool {
-        self.road
+    pub(super) fn with_outbox(&self) -> bool {
+        self.with_outbox
     }
 
     pub(super) fn place(&self) -> &str {
@@ -150,14 +161,14 @@ impl PostgresStore {
         for _ in 1..TRIES_MAX {
             match self.try_once(frame, arguments, step).await {
                 Err(fault) if fault.is_collision() => tracing::debug!(?fault, "a transaction collided; once more"),
-                other => return self.told(other).await,
+                other => return self.observed(other).await,
             }
         }
         let last = self.try_once(frame, arguments, step).await;
-        self.told(last).await
+        self.observed(last).await
     }
 
-    async fn told<T>(&self, outcome: Outcome<(T, bool)>) -> Result<T> {
+    async fn observed<T>(&self, outcome: Outcome<(T, bool)>) -> Result<T> {
         match outcome {
             Ok((value, wrote)) => {
                 self.condition.well(wrote);
@@ -173,7 +184,7 @@ impl PostgresStore {
     }
 
     async fn try_once<A: Sync, T>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Outcome<(T, bool)> {
-        let mut held = Held::of(&self.pool).await?;
+        let mut held = GuardedConnection::of(&self.pool).await?;
         let run = async { Ok::<_, Fault>(self.run(&mut held, frame, arguments, step).await) };
         let outcome = within(frame.patience, run).await?;
         held.answered();
@@ -188,7 +199,7 @@ impl PostgresStore {
         step: Step<A, T>,
     ) -> Outcome<(T, bool)> {
         let mut transaction = conn.begin_with(self.patience.begin(frame.setting)).await?;
-        let mut work = Work::new(&mut transaction, self.road);
+        let mut work = Work::new(&mut transaction, self.with_outbox);
         let value = match step(&mut work, arguments).await {
             Ok(value) => value,
             Err(fault) => {
@@ -202,9 +213,9 @@ impl PostgresStore {
         if frame.dry_run {
             transaction.rollback().await?;
         } else {
-            crash::of_step(frame.name, "before_commit");
+            failpoint::of_step(frame.name, "before_commit");
             transaction.commit().await.map_err(unknown)?;
-            crash::of_step(frame.name, "committed");
+            failpoint::of_step(frame.name, "committed");
         }
         Ok((value, wrote && !frame.dry_run))
     }
@@ -212,22 +223,22 @@ impl PostgresStore {
     /// Begins a transaction for views: one snapshot, nothing written, a bound on the time. [`PostgresStore::seen`] ends
     /// it. Whoever asks may be dropped at any moment: then the connection is closed with it, since whoever wrote on it
     /// next would be told that it is read-only.
-    pub(super) async fn look(&self) -> Result<Held> {
+    pub(super) async fn look(&self) -> Result<GuardedConnection> {
         let mut held = self.held().await?;
         self.answer(sqlx::raw_sql(self.patience.begin(VIEW)).execute(&mut *held)).await?;
         Ok(held)
     }
 
     /// Ends what [`PostgresStore::look`] began.
-    pub(super) async fn seen(&self, mut held: Held) -> Result<()> {
+    pub(super) async fn seen(&self, mut held: GuardedConnection) -> Result<()> {
         self.answer(sqlx::raw_sql("ROLLBACK").execute(&mut *held)).await?;
         held.answered();
         Ok(())
     }
 
     /// A connection to ask something on.
-    pub(super) async fn held(&self) -> Result<Held> {
-        match Held::of(&self.pool).await {
+    pub(super) async fn held(&self) -> Result<GuardedConnection> {
+        match GuardedConnection::of(&self.pool).await {
             Ok(held) => Ok(held),
             Err(error) => Err(self.explain(&error).await),
         }

@@ -1,4 +1,4 @@
-//! T1 and T2: jobs, batches and chunks come into being; a batch is sealed or taken back.
+//! Create and seal: jobs, batches and chunks come into being; a batch is sealed or taken back.
 
 use std::collections::{HashMap, HashSet};
 
@@ -44,7 +44,7 @@ RETURNING state";
 const JOBS_TO_DISCARD: &str = "
 SELECT tenant, queue, state, started_at IS NOT NULL, seq IS NOT NULL FROM job WHERE batch_id = $1 ORDER BY id FOR UPDATE";
 
-/// T1 for jobs.
+/// Creates jobs.
 pub(super) async fn enqueue(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<EnqueueReport> {
     check::jobs(jobs)?;
     if jobs.is_empty() {
@@ -63,10 +63,10 @@ pub(super) async fn insert(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<
         let enqueued = unique::insert_group(work, group).await?;
         places.extend(group.iter().map(|job| job.id).zip(enqueued));
     }
-    let mut told = HashSet::with_capacity(first.len());
+    let mut mentioned = HashSet::with_capacity(first.len());
     let mut place = |job: &NewJob| {
         let place = places.get(&job.id)?;
-        Some(if told.insert(job.id) { *place } else { Enqueued::by(place.id, EnqueueOutcome::Existing) })
+        Some(if mentioned.insert(job.id) { *place } else { Enqueued::by(place.id, EnqueueOutcome::Existing) })
     };
     Ok(jobs.iter().filter_map(&mut place).collect())
 }
@@ -81,13 +81,13 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
         .bind(plain(&batch.tenant))
         .bind(plain(&batch.name))
         .bind(check::json(&batch.definition)?)
-        .bind(check::json(&batch.stamp)?)
+        .bind(check::json(&batch.fingerprint)?)
         .bind(check::json(&batch.params)?)
-        .bind(batch.definition.tolerate.to_string())
+        .bind(batch.definition.failure_budget.to_string())
         .bind(batch.idempotency_key.as_deref().map(plain))
         .bind(batch.trace.as_deref().map(plain))
         .bind(batch.definition.late_after.map(|span| seconds(span.0)))
-        .bind(batch.stamp.has_copies().then_some("kept"))
+        .bind(batch.fingerprint.has_copies().then_some("kept"))
         .fetch_optional(&mut *work.conn)
         .await?;
     if let Some(id) = created {
@@ -120,12 +120,12 @@ impl PlanRow {
         Ok(row.ok_or_else(|| no_batch(batch))?)
     }
 
-    /// A job of the batch, with the definition's queue, lane, attempts and waits.
+    /// A job of the batch, with the definition's queue, priority, attempts and waits.
     pub(super) fn job(&self, id: JobId, kind: &str, batch: BatchId, definition: &BatchDefinition) -> NewJob {
         NewJob {
             tenant: self.tenant.clone(),
             queue: definition.queue.clone(),
-            lane: definition.lane,
+            priority: definition.priority,
             key: definition.key.clone(),
             run: RunAt::Now,
             max_attempts: definition.max_attempts.max(1),
@@ -143,7 +143,7 @@ impl PlanRow {
     }
 }
 
-/// T1 for chunks.
+/// Creates chunks.
 pub(super) async fn add_chunks(work: &mut Work<'_>, (batch, chunks): &(BatchId, &[NewChunk])) -> Outcome<Dispatched> {
     check::chunks(chunks)?;
     let plan = PlanRow::read(work, *batch).await?;
@@ -190,7 +190,7 @@ pub(super) async fn insert_chunks(
     rows.insert(work).await
 }
 
-/// T2.
+/// Seal.
 pub(super) async fn seal(work: &mut Work<'_>, batch: &BatchId) -> Outcome<Dispatched> {
     let sealed: Option<String> = sqlx::query_scalar(SEAL).bind(batch.0).fetch_optional(&mut *work.conn).await?;
     let Some(state) = sealed else {

@@ -1,4 +1,4 @@
-//! T7, T9 and the outbox: what the scheduler does again and again. Each may run twice, or in two
+//! Redispatch, promote and the outbox: what the scheduler does again and again. Each may run twice, or in two
 //! processes at once.
 
 use std::time::Duration;
@@ -55,7 +55,7 @@ pub(super) struct ReadyRow {
     pub(super) was: String,
 }
 
-/// T9.
+/// Promote.
 pub(super) async fn promote(work: &mut Work<'_>, limit: &u32) -> Outcome<Dispatched> {
     let rows: Vec<ReadyRow> = sqlx::query_as(PROMOTE).bind(i64::from(*limit)).fetch_all(&mut *work.conn).await?;
     enter_queued(work, &rows)?;
@@ -101,12 +101,12 @@ pub(super) async fn outbox_backlog(conn: &mut PgConnection) -> Outcome<OutboxBac
     Ok(OutboxBacklog { rows: count(rows), oldest })
 }
 
-/// T7. The jobs do not change: only their ids go on the road once more.
+/// Redispatch. The jobs do not change: only their ids go on the road once more.
 pub(super) async fn redispatch(
     work: &mut Work<'_>,
     (queue, older_than, limit): &(&str, Duration, u32),
 ) -> Outcome<Dispatched> {
-    if !work.road() {
+    if !work.with_outbox() {
         return Ok(Dispatched::default());
     }
     let rows: Vec<ReadyRow> = sqlx::query_as(REDISPATCH)

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use gristmill_core::batch::{BatchState, Counts};
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{Lane, NewJob};
+use gristmill_core::job::{NewJob, Priority};
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::create::PlanRow;
 use super::fault::Outcome;
+use super::notify;
 use super::rows::{JobRows, Place, payload_of_aggregate};
-use super::tell;
 use super::values::{count, small};
 use super::work::Work;
 use crate::BatchProgress;
@@ -92,7 +92,10 @@ impl ProgressRow {
             },
             remaining: count(self.remaining),
             halting: self.halting,
-            tolerate: self.tolerate.parse().map_err(|e| StoreError::Database(format!("batch {}: {e}", self.id)))?,
+            failure_budget: self
+                .tolerate
+                .parse()
+                .map_err(|e| StoreError::Database(format!("batch {}: {e}", self.id)))?,
         })
     }
 }
@@ -128,7 +131,7 @@ pub(super) async fn count_down(work: &mut Work<'_>, deltas: &Deltas) -> Outcome<
         .collect();
     fire(work, &finished).await?;
     let failed: Vec<Uuid> = deltas.iter().filter(|(_, delta)| delta.quarantined > 0).map(|(id, _)| *id).collect();
-    tell::first_failures(work, &failed).await?;
+    notify::first_failures(work, &failed).await?;
     Ok(rows.iter().map(ProgressRow::progress).collect::<Result<_, _>>()?)
 }
 
@@ -151,7 +154,7 @@ fn aggregate(batch: Uuid, plan: &PlanRow) -> Result<NewJob, StoreError> {
     Ok(NewJob {
         tenant: plan.tenant.clone(),
         queue: plan.definition()?.queue,
-        lane: Lane::High,
+        priority: Priority::High,
         max_attempts: ATTEMPTS,
         timeout: TIMEOUT,
         idempotency_key: Some(key),

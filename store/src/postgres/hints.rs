@@ -11,7 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::held::is_alive;
+use super::guarded::is_alive;
 use super::work::{CHANNEL, GONE_CHANNEL};
 
 /// After so long without a hint at most it is asked whether anybody is still at the other end: no hint ever comes
@@ -53,7 +53,7 @@ impl Hints {
 
     /// Waits until attempts may have been taken away since `seen`, or for the time to pass. Gives what to call it
     /// with the next time.
-    pub(super) async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
+    pub(super) async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
         let mut heard = self.heard.gone.subscribe();
         self.listen();
         // The sender lives as long as we do: whether it was a hint or the time does not matter.

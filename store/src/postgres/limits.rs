@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::claim::{let_go, unmanaged};
 use super::fault::Outcome;
-use super::managed::running;
+use super::limited::running;
 use super::values::{from_json, plain};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
 use crate::limits::{AGED_LOOK, UNMANAGED_MAX, check_limit, check_origin, limit_view, used_most_micros};
-use crate::{Dispatched, LimitOrigin, LimitView, Managed, SaveLimit, Steered};
+use crate::{ControlReport, Dispatched, LimitOrigin, LimitView, Limited, SaveLimit};
 
 const SAVE: &str = "
 INSERT INTO job_limit (name, origin, spec, updated_at) VALUES ($1, $2, $3, now())
@@ -40,7 +40,7 @@ WHERE j.state = 'queued' AND (j.queue = ANY($1) OR j.kind = ANY($2)) AND ",
     " ORDER BY j.lane, j.id LIMIT $3"
 );
 
-/// The oldest of the lower lanes that have waited long enough since they came into theirs.
+/// The oldest of the lower priorities that have waited long enough since they came into theirs.
 const AGED: &str = "
 SELECT head.id FROM unnest($1::text[], $2::bigint[]) AS q (queue, millis)
 CROSS JOIN (VALUES (1::smallint), (2::smallint)) AS l (lane)
@@ -87,17 +87,17 @@ fn origin_of(word: &str) -> Result<LimitOrigin, StoreError> {
 }
 
 /// Which queues and kinds are managed.
-pub(super) async fn managed(conn: &mut PgConnection) -> Outcome<Managed> {
+pub(super) async fn limited(conn: &mut PgConnection) -> Outcome<Limited> {
     let rows: Vec<(String, String)> = sqlx::query_as("SELECT scope, name FROM managed").fetch_all(&mut *conn).await?;
-    let mut managed = Managed { specs: queue_specs(conn).await?, ..Managed::default() };
+    let mut limited = Limited { specs: queue_specs(conn).await?, ..Limited::default() };
     for (scope, name) in rows {
         if scope == "queue" {
-            managed.queues.insert(name)
+            limited.queues.insert(name)
         } else {
-            managed.kinds.insert(name)
+            limited.kinds.insert(name)
         };
     }
-    Ok(managed)
+    Ok(limited)
 }
 
 async fn queue_specs(conn: &mut PgConnection) -> Outcome<BTreeMap<String, QueueSpec>> {
@@ -128,17 +128,17 @@ pub(super) async fn save(work: &mut Work<'_>, save: &&SaveLimit) -> Outcome<(Lim
 }
 
 /// Takes a limit away.
-pub(super) async fn drop(work: &mut Work<'_>, (name, origin): &(&str, LimitOrigin)) -> Outcome<Steered> {
+pub(super) async fn drop(work: &mut Work<'_>, (name, origin): &(&str, LimitOrigin)) -> Outcome<ControlReport> {
     let was: Option<String> = sqlx::query_scalar("SELECT origin FROM job_limit WHERE name = $1 FOR UPDATE")
         .bind(plain(name))
         .fetch_optional(&mut *work.conn)
         .await?;
-    let Some(was) = was else { return Ok(Steered::default()) };
+    let Some(was) = was else { return Ok(ControlReport::default()) };
     check_origin(name, Some(origin_of(&was)?), *origin)?;
     sqlx::query("DELETE FROM job_limit WHERE name = $1").bind(plain(name)).execute(&mut *work.conn).await?;
     sqlx::query("DELETE FROM limit_bucket WHERE name = $1").bind(plain(name)).execute(&mut *work.conn).await?;
     let dispatched = manage(work).await?;
-    Ok(Steered { affected: 1, samples: vec![(*name).to_owned()], generation: None, dispatched })
+    Ok(ControlReport { affected: 1, samples: vec![(*name).to_owned()], generation: None, dispatched })
 }
 
 /// Says what holds for a queue; what says nothing is forgotten.
@@ -157,9 +157,9 @@ pub(super) async fn save_queue(work: &mut Work<'_>, (name, spec): &(&str, &Queue
 async fn manage(work: &mut Work<'_>) -> Outcome<Dispatched> {
     // One at a time: each must see what the other has said.
     sqlx::query("LOCK TABLE managed IN SHARE ROW EXCLUSIVE MODE").execute(&mut *work.conn).await?;
-    let was = managed(work.conn).await?;
+    let was = limited(work.conn).await?;
     let limits = limits(work.conn, None).await?;
-    let is = Managed::of(limits.iter().map(|limit| &limit.spec), queue_specs(work.conn).await?);
+    let is = Limited::of(limits.iter().map(|limit| &limit.spec), queue_specs(work.conn).await?);
     let (queues, kinds) = was.freed(&is);
     sqlx::query("DELETE FROM managed").execute(&mut *work.conn).await?;
     sqlx::query(MANAGE)
@@ -177,7 +177,7 @@ async fn manage(work: &mut Work<'_>) -> Outcome<Dispatched> {
     work.close().await
 }
 
-/// Moves jobs up a lane that have waited for as long as their queue says, and forgets rates whose time is past.
+/// Moves jobs up a priority that have waited for as long as their queue says, and forgets rates whose time is past.
 pub(super) async fn raise_aged(work: &mut Work<'_>, limit: &u32) -> Outcome<Dispatched> {
     sqlx::query(
         "DELETE FROM limit_bucket WHERE (name, tenant, key) IN (SELECT name, tenant, key FROM limit_bucket \

@@ -10,17 +10,18 @@
 mod claim;
 mod complete;
 mod connect;
+mod control;
 mod create;
 mod duties;
 mod email;
-mod events;
 mod fan_in;
 mod fault;
-mod held;
+mod guarded;
 mod hints;
+mod limited;
 mod limits;
-mod managed;
-mod mend;
+mod notify;
+mod patch;
 mod poison;
 mod reconcile;
 mod redrive;
@@ -29,8 +30,7 @@ mod restart;
 mod rows;
 mod schedules;
 mod split;
-mod steer;
-mod tell;
+mod triggers;
 mod tx;
 mod unique;
 mod values;
@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
-use gristmill_core::chunk::SourceStamp;
+use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 
@@ -60,15 +60,15 @@ macro_rules! transact {
 }
 
 /// The same for what a person steers: a dry run is rolled back, and nothing of it may be published.
-macro_rules! steer {
+macro_rules! control {
     ($store:expr, $dry_run:expr, $step:path, $arguments:expr) => {{
-        let mut steered = $store
+        let mut control_report = $store
             .attempt(stringify!($step), &$arguments, $dry_run, |work, arguments| Box::pin($step(work, arguments)))
             .await?;
         if $dry_run {
-            steered.dispatched = Dispatched::default();
+            control_report.dispatched = Dispatched::default();
         }
-        Ok(steered)
+        Ok(control_report)
     }};
 }
 
@@ -120,8 +120,8 @@ impl Store for PostgresStore {
         Ok(now)
     }
 
-    fn trouble(&self) -> Option<Trouble> {
-        self.condition.trouble()
+    fn outage(&self) -> Option<Outage> {
+        self.condition.outage()
     }
 
     async fn wait_for_work(&self, at_most: Duration) -> bool {
@@ -161,12 +161,12 @@ impl Store for PostgresStore {
         transact!(self, claim::claim_next, claim).await
     }
 
-    async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim> {
-        transact!(self, managed::claim_managed, claim).await
+    async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim> {
+        transact!(self, limited::claim_limited, claim).await
     }
 
-    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
-        single!(self, claim::astray, claim)
+    async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>> {
+        single!(self, claim::misrouted, claim)
     }
 
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
@@ -183,15 +183,15 @@ impl Store for PostgresStore {
         beaten
     }
 
-    async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>> {
+    async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
         if held.is_empty() {
             return Ok(Vec::new());
         }
-        single!(self, worker::gone, held)
+        single!(self, worker::revoked, held)
     }
 
-    async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
-        self.hints.wait_for_gone(seen, at_most).await
+    async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
+        self.hints.wait_for_revocation(seen, at_most).await
     }
 
     async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
@@ -231,63 +231,75 @@ impl Store for PostgresStore {
     }
 
     async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
-        steer!(self, dry_run, reconcile::reconcile, ())
+        control!(self, dry_run, reconcile::reconcile, ())
     }
 
-    async fn pause_batch(&self, tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, steer::pause_batch, (tenant, batch, pause))
+    async fn pause_batch(
+        &self,
+        tenant: &str,
+        batch: BatchId,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        control!(self, dry_run, control::pause_batch, (tenant, batch, pause))
     }
 
-    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, steer::cancel_batch, (tenant, batch, reason))
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, control::cancel_batch, (tenant, batch, reason))
     }
 
-    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<Steered> {
-        transact!(self, steer::halt_batch, (batch, generation, reason)).await
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
+        transact!(self, control::halt_batch, (batch, generation, reason)).await
     }
 
-    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, steer::cancel_job, (tenant, job, reason))
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, control::cancel_job, (tenant, job, reason))
     }
 
-    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, steer::cancel_jobs, (tenant, jobs, reason))
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, control::cancel_jobs, (tenant, jobs, reason))
     }
 
-    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, steer::retry_job, (tenant, job))
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, control::retry_job, (tenant, job))
     }
 
-    async fn pause_queue(&self, tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, steer::pause_queue, (tenant, queue, pause))
+    async fn pause_queue(
+        &self,
+        tenant: &str,
+        queue: &str,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        control!(self, dry_run, control::pause_queue, (tenant, queue, pause))
     }
 
-    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, redrive::redrive_dead, (tenant, jobs))
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, redrive::redrive_dead, (tenant, jobs))
     }
 
-    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, restart::restart, (tenant, restart))
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, restart::restart, (tenant, restart))
     }
 
-    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport> {
-        steer!(self, dry_run, mend::mend, (tenant, mending))
+    async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport> {
+        control!(self, dry_run, patch::redrive_patched, (tenant, patching))
     }
 
-    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, split::split, (tenant, job))
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, split::split, (tenant, job))
     }
 
-    async fn tell_late(&self, limit: u32) -> Result<Dispatched> {
-        transact!(self, tell::late, limit).await
+    async fn notify_late(&self, limit: u32) -> Result<Dispatched> {
+        transact!(self, notify::late, limit).await
     }
 
-    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>> {
-        transact!(self, tell::copies, (keep, limit)).await
+    async fn spools(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceFingerprint)>> {
+        transact!(self, notify::spools, (keep, limit)).await
     }
 
-    async fn copies_gone(&self, batch: BatchId) -> Result<()> {
-        single!(self, tell::copies_gone, batch)
+    async fn spools_removed(&self, batch: BatchId) -> Result<()> {
+        single!(self, notify::spools_removed, batch)
     }
 
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
@@ -326,19 +338,19 @@ impl Store for PostgresStore {
         look!(self, view::queues, tenant)
     }
 
-    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>> {
-        look!(self, view::unserved, tenant)
+    async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>> {
+        look!(self, view::unhandled, tenant)
     }
 
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         look!(self, view::quarantine, filter, page)
     }
 
-    async fn bury(&self, poison: &[NewPoison]) -> Result<()> {
+    async fn record_poison(&self, poison: &[NewPoison]) -> Result<()> {
         if poison.is_empty() {
             return Ok(());
         }
-        transact!(self, poison::bury, poison).await
+        transact!(self, poison::record_poison, poison).await
     }
 
     async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
@@ -355,8 +367,8 @@ impl Store for PostgresStore {
         look!(self, poison::message, id)
     }
 
-    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, poison::drop, ids)
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, poison::drop, ids)
     }
 
     async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
@@ -399,12 +411,12 @@ impl Store for PostgresStore {
         look!(self, schedules::orphaned, limit)
     }
 
-    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
-        transact!(self, schedules::unfire, (batch, reason, again)).await
+    async fn release_tick(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        transact!(self, schedules::release_tick, (batch, reason, again)).await
     }
 
     async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
-        transact!(self, events::note, event).await
+        transact!(self, triggers::note, event).await
     }
 
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
@@ -415,16 +427,16 @@ impl Store for PostgresStore {
         transact!(self, schedules::backfill, backfill).await
     }
 
-    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
-        transact!(self, schedules::steer_backfill, (tenant, id, paused)).await
+    async fn control_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
+        transact!(self, schedules::control_backfill, (tenant, id, paused)).await
     }
 
     async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
         look!(self, schedules::backfills, tenant, schedule)
     }
 
-    async fn managed(&self) -> Result<Managed> {
-        single!(self, limits::managed)
+    async fn limited(&self) -> Result<Limited> {
+        single!(self, limits::limited)
     }
 
     async fn limits(&self) -> Result<Vec<LimitView>> {
@@ -435,8 +447,8 @@ impl Store for PostgresStore {
         transact!(self, limits::save, save).await
     }
 
-    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered> {
-        steer!(self, dry_run, limits::drop, (name, origin))
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, limits::drop, (name, origin))
     }
 
     async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
@@ -447,8 +459,8 @@ impl Store for PostgresStore {
         transact!(self, limits::raise_aged, limit).await
     }
 
-    async fn standing(&self, job: JobId) -> Result<JobStanding> {
-        look!(self, managed::standing, job)
+    async fn blockers(&self, job: JobId) -> Result<JobBlockers> {
+        look!(self, limited::blockers, job)
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

@@ -8,13 +8,13 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::control::control_report;
 use super::fault::Outcome;
-use super::steer::steered;
 use super::values::{big, count, from_json, plain};
 use super::view::{after_number, limit};
 use super::work::Work;
 use crate::check;
-use crate::{NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView, Steered};
+use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView};
 
 /// Whose transaction began first need not be the first to write: the times are the earliest and the latest.
 const BURY: &str = "
@@ -87,7 +87,7 @@ impl PoisonRow {
 
 /// Keeps messages, or counts those that are kept already. In the order of their keys, so that two who bury the
 /// same wait for each other and not for ever.
-pub(super) async fn bury(work: &mut Work<'_>, poison: &&[NewPoison]) -> Outcome<()> {
+pub(super) async fn record_poison(work: &mut Work<'_>, poison: &&[NewPoison]) -> Outcome<()> {
     let mut sorted: Vec<&NewPoison> = poison.iter().collect();
     sorted.sort_by(|one, other| (&one.queue, &one.sha256).cmp(&(&other.queue, &other.sha256)));
     for one in sorted {
@@ -117,10 +117,10 @@ pub(super) async fn message(conn: &mut PgConnection, id: i64) -> Outcome<Option<
     Ok(Some(PoisonMessage { view: found.row.view(), headers, bytes: found.bytes }))
 }
 
-pub(super) async fn drop(work: &mut Work<'_>, ids: &&[i64]) -> Outcome<Steered> {
+pub(super) async fn drop(work: &mut Work<'_>, ids: &&[i64]) -> Outcome<ControlReport> {
     let mut gone: Vec<i64> = sqlx::query_scalar(DROP).bind(*ids).fetch_all(&mut *work.conn).await?;
     gone.sort_unstable();
-    Ok(steered(gone.len(), gone))
+    Ok(control_report(gone.len(), gone))
 }
 
 pub(super) async fn unknown(conn: &mut PgConnection, ids: &[Uuid]) -> Outcome<HashSet<JobId>> {

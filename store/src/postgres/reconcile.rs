@@ -1,4 +1,4 @@
-//! T8: every counter against what it counts.
+//! Reconcile: every counter against what it counts.
 //!
 //! Jobs and counters change in the same transactions, so that one statement, which sees one snapshot, may
 //! compare them while everybody works. Only what differs is locked, looked at again and repaired.

@@ -8,13 +8,13 @@ use gristmill_core::job::JobState;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::control::control_report;
 use super::create::no_batch;
 use super::fan_in::{self, Deltas};
 use super::fault::{Fault, Outcome};
-use super::steer::steered;
 use super::values::{plain, small};
 use super::work::Work;
-use crate::Steered;
+use crate::ControlReport;
 use crate::error::StoreError;
 
 const DEAD: &str = "
@@ -63,7 +63,7 @@ struct LockedBatch {
 }
 
 /// Dead letters become `queued` with as many attempts again as they had at first.
-pub(super) async fn redrive_dead(work: &mut Work<'_>, (tenant, jobs): &(&str, &[JobId])) -> Outcome<Steered> {
+pub(super) async fn redrive_dead(work: &mut Work<'_>, (tenant, jobs): &(&str, &[JobId])) -> Outcome<ControlReport> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let rows: Vec<DeadRow> = sqlx::query_as(DEAD).bind(&ids).bind(plain(tenant)).fetch_all(&mut *work.conn).await?;
     let mut deltas = Deltas::new();
@@ -92,7 +92,7 @@ pub(super) async fn redrive_dead(work: &mut Work<'_>, (tenant, jobs): &(&str, &[
         work.claimable(&row.queue, row.lane, row.id);
     }
     let generation = generations.into_values().flatten().max();
-    Ok(Steered { dispatched: work.close().await?, generation, ..steered(rows.len(), ids) })
+    Ok(ControlReport { dispatched: work.close().await?, generation, ..control_report(rows.len(), ids) })
 }
 
 async fn refuse_held_key(work: &mut Work<'_>, rows: &[DeadRow]) -> Outcome<()> {

@@ -1,4 +1,4 @@
-//! T6: attempts whose worker is gone, or whose time is over, are closed by the store.
+//! Rescue: attempts whose worker is gone, or whose time is over, are closed by the store.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -54,7 +54,7 @@ struct LostRow {
     max_attempts: i32,
     snoozes: i32,
     retry: String,
-    dice: f64,
+    random: f64,
     other_dice: f64,
     batch_id: Option<Uuid>,
     seq: Option<i64>,
@@ -87,9 +87,9 @@ impl Judged {
                 condemned: false,
                 planned: row.planned,
             };
-            decide(&chunk, payload.as_ref(), &policy, row.dice)
+            decide(&chunk, payload.as_ref(), &policy, row.random)
         } else {
-            Loss::Settle(settle(row.ending(), attempt, max_attempts, &policy, row.dice))
+            Loss::Settle(settle(row.ending(), attempt, max_attempts, &policy, row.random))
         };
         Ok(Self { row, payload, loss })
     }
@@ -123,7 +123,7 @@ impl LostRow {
     }
 }
 
-/// T6.
+/// Rescue.
 pub(super) async fn rescue(work: &mut Work<'_>, limit: &u32) -> Outcome<RescueReport> {
     let lost = sqlx::query(LOSE).execute(&mut *work.conn).await?.rows_affected();
     let rows: Vec<LostRow> = sqlx::query_as(LOST).bind(i64::from(*limit)).fetch_all(&mut *work.conn).await?;
@@ -209,7 +209,7 @@ async fn halve(work: &mut Work<'_>, split: &[(&Moved, &Judged)], deltas: &mut De
                 items: row.items,
                 payload,
             };
-            let waits = Some([judged.row.dice, judged.row.other_dice]);
+            let waits = Some([judged.row.random, judged.row.other_dice]);
             split::replace(work, &parent, LOST_AGAIN, waits, deltas.entry(batch).or_default()).await?;
         }
     }

@@ -1,21 +1,21 @@
 //! A batch that halted or was cancelled goes on: what it had not done becomes claimable in the next generation.
 //!
-//! Locks as in [`steer`](super::steer): the chunks first, by id, then the batch.
+//! Locks as in [`control`](super::control): the chunks first, by id, then the batch.
 
-use gristmill_core::batch::{BatchState, Counts, Tolerate};
+use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::job::JobState;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::control::control_report;
 use super::create::no_batch;
 use super::fan_in::{self, Deltas};
 use super::fault::{Fault, Outcome};
-use super::steer::steered;
 use super::values::{count, plain, small, state_of};
 use super::work::Work;
 use crate::error::StoreError;
 use crate::restart::{Halted, may_restart, refuse_over_budget};
-use crate::{Restart, Steered};
+use crate::{ControlReport, Restart};
 
 const BATCH: &str = "
 SELECT state, sealed_at IS NOT NULL AS planned, spool, tolerate, generation, input, ok, skipped, quarantined, cancelled
@@ -69,11 +69,11 @@ impl BatchRow {
     fn halted(&self) -> Result<Halted, StoreError> {
         let state: BatchState =
             self.state.parse().map_err(|error| StoreError::Database(format!("a batch: {error}")))?;
-        let copies_gone = self.spool.as_deref().is_some_and(|spool| spool != "kept");
-        Ok(Halted { state, planned: self.planned, copies_gone })
+        let spools_removed = self.spool.as_deref().is_some_and(|spool| spool != "kept");
+        Ok(Halted { state, planned: self.planned, spools_removed })
     }
 
-    fn tolerate(&self) -> Result<Tolerate, StoreError> {
+    fn tolerate(&self) -> Result<FailureBudget, StoreError> {
         self.tolerate.parse().map_err(|error| StoreError::Database(format!("a batch's budget: {error}")))
     }
 
@@ -89,7 +89,7 @@ impl BatchRow {
 }
 
 /// Lets a batch go on that has ended with work undone.
-pub(super) async fn restart(work: &mut Work<'_>, (tenant, restart): &(&str, &Restart)) -> Outcome<Steered> {
+pub(super) async fn restart(work: &mut Work<'_>, (tenant, restart): &(&str, &Restart)) -> Outcome<ControlReport> {
     let batch = restart.batch;
     let row: Option<BatchRow> =
         sqlx::query_as(BATCH).bind(batch.0).bind(plain(tenant)).fetch_optional(&mut *work.conn).await?;
@@ -109,7 +109,7 @@ pub(super) async fn restart(work: &mut Work<'_>, (tenant, restart): &(&str, &Res
     }
     let mut counts = row.counts();
     let deltas = taken_up(work, batch.0, &chunks, &mut counts)?;
-    let tolerate = restart.tolerate.map_or_else(|| row.tolerate(), Ok)?;
+    let tolerate = restart.failure_budget.map_or_else(|| row.tolerate(), Ok)?;
     refuse_over_budget(batch, tolerate, &counts)?;
     let generation: i32 =
         sqlx::query_scalar(REOPEN).bind(batch.0).bind(tolerate.to_string()).fetch_one(&mut *work.conn).await?;
@@ -122,7 +122,7 @@ pub(super) async fn restart(work: &mut Work<'_>, (tenant, restart): &(&str, &Res
     let ids: Vec<Uuid> = chunks.iter().map(|chunk| chunk.id).collect();
     sqlx::query(REVIVE).bind(&ids).bind(generation).execute(&mut *work.conn).await?;
     let generation = Some(small(generation));
-    Ok(Steered { dispatched: work.close().await?, generation, ..steered(ids.len(), ids) })
+    Ok(ControlReport { dispatched: work.close().await?, generation, ..control_report(ids.len(), ids) })
 }
 
 /// Enters the chunks in the ledger, and takes them back out of the batch's counts.

@@ -98,7 +98,7 @@ impl<'a> JobRows<'a> {
         self.ids.push(job.id.0);
         self.tenants.push(plain(&job.tenant));
         self.queues.push(plain(&job.queue));
-        self.lanes.push(job.lane.rank());
+        self.lanes.push(job.priority.rank());
         self.keys.push(job.key.as_deref().map(plain));
         self.kinds.push(plain(&job.kind));
         self.max_attempts.push(int(job.max_attempts));

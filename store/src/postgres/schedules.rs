@@ -408,7 +408,7 @@ pub(super) async fn orphaned(conn: &mut PgConnection, limit: u32) -> Outcome<Vec
 }
 
 /// Gives a tick back.
-pub(super) async fn unfire(work: &mut Work<'_>, (batch, reason, again): &(BatchId, &str, bool)) -> Outcome<bool> {
+pub(super) async fn release_tick(work: &mut Work<'_>, (batch, reason, again): &(BatchId, &str, bool)) -> Outcome<bool> {
     let reason = check::plain(reason, check::REASON_CHARS_MAX);
     let query = sqlx::query(UNFIRE).bind(batch.0).bind(reason).bind(FIRE_TRIES_MAX).bind(again);
     Ok(query.execute(&mut *work.conn).await?.rows_affected() > 0)
@@ -449,7 +449,7 @@ pub(super) async fn backfill(work: &mut Work<'_>, backfill: &NewBackfill) -> Out
 }
 
 /// Stops, lets go or ends a backfill.
-pub(super) async fn steer_backfill(
+pub(super) async fn control_backfill(
     work: &mut Work<'_>,
     (tenant, id, paused): &(&str, Uuid, Option<bool>),
 ) -> Outcome<u64> {

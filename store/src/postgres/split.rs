@@ -9,15 +9,15 @@ use gristmill_core::job::{JobState, NewJob, RunAt};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::control::control_report;
 use super::create::{PlanRow, no_batch};
 use super::fan_in::{self, Delta, Deltas};
 use super::fault::{Fault, Outcome};
 use super::redrive::reopen;
 use super::rows::{JobRows, Place};
-use super::steer::steered;
 use super::values::{big, count, from_json, plain, state_of};
 use super::work::Work;
-use crate::Steered;
+use crate::ControlReport;
 use crate::check;
 use crate::error::StoreError;
 use crate::split::{BY_HAND, halves, may_split, note, output};
@@ -63,7 +63,7 @@ pub(super) async fn replace(
     let definition = plan.definition()?;
     let next: i64 = sqlx::query_scalar(NEXT_SEQ).bind(batch.0).fetch_one(&mut *work.conn).await?;
     let halves = halves(JobId(parent.id), &parent.payload)?;
-    let waits = patient.map(|dice| dice.map(|dice| RunAt::In(definition.retry.wait(1, dice))));
+    let waits = patient.map(|random| random.map(|random| RunAt::In(definition.retry.wait(1, random))));
     let runs = waits.unwrap_or([RunAt::Now, RunAt::Now]);
     let jobs: Vec<NewJob> = runs
         .into_iter()
@@ -115,7 +115,7 @@ struct JobRow {
 }
 
 /// Splits a chunk by hand.
-pub(super) async fn split(work: &mut Work<'_>, (tenant, id): &(&str, JobId)) -> Outcome<Steered> {
+pub(super) async fn split(work: &mut Work<'_>, (tenant, id): &(&str, JobId)) -> Outcome<ControlReport> {
     let row: Option<JobRow> =
         sqlx::query_as(JOB).bind(id.0).bind(plain(tenant)).fetch_optional(&mut *work.conn).await?;
     let row = row.ok_or_else(|| {
@@ -138,7 +138,7 @@ pub(super) async fn split(work: &mut Work<'_>, (tenant, id): &(&str, JobId)) -> 
     let mut deltas = Deltas::new();
     let ids = replace(work, &parent, BY_HAND, None, deltas.entry(batch).or_default()).await?;
     fan_in::count_down(work, &deltas).await?;
-    Ok(Steered { dispatched: work.close().await?, generation, ..steered(2, ids) })
+    Ok(ControlReport { dispatched: work.close().await?, generation, ..control_report(2, ids) })
 }
 
 /// Locks the batch; one that has ended opens its next generation.

@@ -1,4 +1,4 @@
-//! T5: what a user does in a transaction of their own, with ours in the same commit.
+//! Complete in the user's transaction: what a user does in a transaction of their own, with ours in the same commit.
 //!
 //! The user's writes, the fence and further jobs commit together or not at all: effects in this database
 //! happen exactly once.
@@ -35,7 +35,7 @@ impl PostgresStore {
     ///
     /// As [`crate::Store::enqueue`]. The transaction can then only be rolled back.
     pub async fn enqueue_in(&self, conn: &mut PgConnection, jobs: &[NewJob]) -> Result<EnqueueReport> {
-        Ok(create::enqueue(&mut Work::new(conn, self.road()), jobs).await?)
+        Ok(create::enqueue(&mut Work::new(conn, self.with_outbox()), jobs).await?)
     }
 
     /// Completes an attempt inside the caller's transaction, with everything that follows from it.
@@ -46,7 +46,7 @@ impl PostgresStore {
     /// caller's transaction must be rolled back. Otherwise as [`crate::Store::complete`].
     pub async fn complete_in(&self, conn: &mut PgConnection, completion: &Completion) -> Result<CompleteReport> {
         let one = std::slice::from_ref(completion);
-        let report = complete::complete(&mut Work::new(conn, self.road()), &one).await?;
+        let report = complete::complete(&mut Work::new(conn, self.with_outbox()), &one).await?;
         if report.fenced.is_empty() {
             return Ok(report);
         }

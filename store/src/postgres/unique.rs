@@ -185,7 +185,7 @@ async fn take_over(work: &mut Work<'_>, job: &NewJob, holder: &mut LockedRow) ->
         .bind(holder.id)
         .bind(check::payload(&job.payload)?)
         .bind(job.trace.as_deref().map(plain))
-        .bind(all.then(|| job.lane.rank()))
+        .bind(all.then(|| job.priority.rank()))
         .bind(all.then(|| super::values::int(job.max_attempts)))
         .bind(all.then(|| millis(job.timeout).max(1)))
         .bind(all.then(|| check::json(&job.retry)).transpose()?)

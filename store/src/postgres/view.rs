@@ -12,12 +12,12 @@ use uuid::Uuid;
 
 use super::fault::Outcome;
 use super::values::{count, from_json, plain, seconds, small, state_of};
-use super::work::lane_of;
+use super::work::priority_of;
 use crate::error::StoreError;
-use crate::views::{self, UNSERVED_LOOK};
+use crate::views::{self, UNHANDLED_LOOKED_AT};
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
-    QuarantineView, QueueView, StoredResult, UnservedView,
+    QuarantineView, QueueView, StoredResult, UnhandledView,
 };
 
 /// The most rows of one page.
@@ -47,9 +47,9 @@ FROM job WHERE tenant = $1 AND id = $2";
 const ATTEMPTS: &str = "
 SELECT attempt, worker_id, started_at, ended_at, ending, error FROM attempt WHERE job_id = $1 ORDER BY attempt, number";
 
-/// Whoever waits longest is found at the head of one of the lanes, up to the order in which retries come back. The
+/// Whoever waits longest is found at the head of one of the priorities, up to the order in which retries come back. The
 /// tenant is asked for in such a way that no index begins with it: while the statistics are still those of an empty
-/// table such an index would be chosen, and a lane without jobs would be looked for in the whole backlog.
+/// table such an index would be chosen, and a priority without jobs would be looked for in the whole backlog.
 const QUEUES: &str = "
 SELECT n.name, COALESCE(bool_or(q.paused), FALSE), max(q.paused_at), max(q.paused_by), max(q.paused_reason),
        COALESCE(array_agg(c.state) FILTER (WHERE c.state IS NOT NULL), '{}'),
@@ -133,7 +133,7 @@ impl BatchRow {
             remaining: count(self.remaining),
             chunks_dead: count(self.chunks_dead),
             retries: count(self.retries),
-            tolerate: self.tolerate,
+            failure_budget: self.tolerate,
             reason: self.reason,
             created_at: self.created_at,
             finished_at: self.finished_at,
@@ -173,7 +173,7 @@ impl JobRow {
         let what = format!("job {}", self.id);
         Ok(JobView {
             id: JobId(self.id),
-            lane: lane_of(self.lane)?,
+            priority: priority_of(self.lane)?,
             state: state_of(&self.state)?,
             payload: self.payload.map(|text| from_json(&text, &what)).transpose()?.unwrap_or_default(),
             output: self.output.map(|text| from_json(&text, &what)).transpose()?,
@@ -246,7 +246,7 @@ pub(super) async fn batch_plan(conn: &mut PgConnection, batch: BatchId) -> Outco
         tenant,
         name,
         definition: from_json(&definition, &what)?,
-        stamp: from_json(&stamp, &what)?,
+        fingerprint: from_json(&stamp, &what)?,
         params: from_json(&params, &what)?,
         trace,
     }))
@@ -391,10 +391,10 @@ fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
 }
 
 /// Jobs that wait although no live worker can run them.
-pub(super) async fn unserved(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec<UnservedView>> {
+pub(super) async fn unhandled(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec<UnhandledView>> {
     let waiting: Vec<(String, String, i32, i64)> =
-        sqlx::query_as(WAITING_KINDS).bind(plain(tenant)).bind(UNSERVED_LOOK).fetch_all(&mut *conn).await?;
-    let waiting = waiting.into_iter().map(|(queue, kind, version, jobs)| UnservedView {
+        sqlx::query_as(WAITING_KINDS).bind(plain(tenant)).bind(UNHANDLED_LOOKED_AT).fetch_all(&mut *conn).await?;
+    let waiting = waiting.into_iter().map(|(queue, kind, version, jobs)| UnhandledView {
         queue,
         kind,
         version: small(version),
@@ -405,7 +405,7 @@ pub(super) async fn unserved(conn: &mut PgConnection, tenant: &str) -> Outcome<V
         .iter()
         .map(|(queues, kinds)| Ok((from_json(queues, "a worker")?, from_json(kinds, "a worker")?)))
         .collect::<Result<Vec<_>, StoreError>>()?;
-    Ok(views::unserved(waiting.collect(), &serving))
+    Ok(views::unhandled(waiting.collect(), &serving))
 }
 
 /// Quarantined items, oldest first.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::JobId;
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Priority};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -46,9 +46,9 @@ RETURNING id";
 pub(super) struct Work<'c> {
     pub(super) conn: &'c mut PgConnection,
     /// Whether a broker carries ids: only then anything goes into the outbox.
-    road: bool,
+    with_outbox: bool,
     counts: BTreeMap<(String, String, &'static str), i64>,
-    roads: BTreeMap<(&'static str, String, i16), Vec<Uuid>>,
+    outbox_rows: BTreeMap<(&'static str, String, i16), Vec<Uuid>>,
     claimable: Vec<String>,
     taken_away: bool,
     moved: u64,
@@ -57,12 +57,12 @@ pub(super) struct Work<'c> {
 
 impl<'c> Work<'c> {
     /// Begins an empty ledger on a connection that is inside a transaction.
-    pub(super) fn new(conn: &'c mut PgConnection, road: bool) -> Self {
+    pub(super) fn new(conn: &'c mut PgConnection, with_outbox: bool) -> Self {
         Self {
             conn,
-            road,
+            with_outbox,
             counts: BTreeMap::new(),
-            roads: BTreeMap::new(),
+            outbox_rows: BTreeMap::new(),
             claimable: Vec::new(),
             taken_away: false,
             moved: 0,
@@ -71,8 +71,8 @@ impl<'c> Work<'c> {
     }
 
     /// Whether anything goes into the outbox.
-    pub(super) fn road(&self) -> bool {
-        self.road
+    pub(super) fn with_outbox(&self) -> bool {
+        self.with_outbox
     }
 
     /// Whether anything was entered at all.
@@ -98,7 +98,7 @@ impl<'c> Work<'c> {
         if !self.claimable.iter().any(|known| known == queue) {
             self.claimable.push(queue.to_owned());
         }
-        self.on_the_road("dispatch", queue, lane, job);
+        self.add_outbox_row("dispatch", queue, lane, job);
     }
 
     /// An attempt that somebody may be running was closed by somebody else.
@@ -108,12 +108,12 @@ impl<'c> Work<'c> {
 
     /// A job became a dead letter.
     pub(super) fn dead_letter(&mut self, queue: &str, lane: i16, job: Uuid) {
-        self.on_the_road("dead_letter", queue, lane, job);
+        self.add_outbox_row("dead_letter", queue, lane, job);
     }
 
-    fn on_the_road(&mut self, purpose: &'static str, queue: &str, lane: i16, job: Uuid) {
-        if self.road {
-            self.roads.entry((purpose, queue.to_owned(), lane)).or_default().push(job);
+    fn add_outbox_row(&mut self, purpose: &'static str, queue: &str, lane: i16, job: Uuid) {
+        if self.with_outbox {
+            self.outbox_rows.entry((purpose, queue.to_owned(), lane)).or_default().push(job);
         }
     }
 
@@ -144,7 +144,7 @@ impl<'c> Work<'c> {
     async fn write_outbox(&mut self) -> Outcome<Vec<Dispatch>> {
         let mut dispatches = Vec::new();
         let (mut purposes, mut queues, mut lanes, mut texts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for ((purpose, queue, lane), jobs) in std::mem::take(&mut self.roads) {
+        for ((purpose, queue, lane), jobs) in std::mem::take(&mut self.outbox_rows) {
             for group in jobs.chunks(OUTBOX_JOBS_MAX) {
                 purposes.push(purpose);
                 queues.push(queue.clone());
@@ -200,12 +200,13 @@ pub(super) fn dispatch(
         "dead_letter" => Purpose::DeadLetter,
         other => return Err(StoreError::Database(format!("outbox row {outbox} has the unknown purpose `{other}`"))),
     };
-    Ok(Dispatch { outbox, queue, lane: lane_of(lane)?, purpose, jobs })
+    Ok(Dispatch { outbox, queue, priority: priority_of(lane)?, purpose, jobs })
 }
 
-/// The lane of a rank from the database.
-pub(super) fn lane_of(rank: i16) -> Result<Lane, StoreError> {
-    Lane::from_rank(rank).ok_or_else(|| StoreError::Database(format!("there is no lane {rank}; lanes are 0, 1 and 2")))
+/// The priority of a rank from the database.
+pub(super) fn priority_of(rank: i16) -> Result<Priority, StoreError> {
+    Priority::from_rank(rank)
+        .ok_or_else(|| StoreError::Database(format!("there is no lane {rank}; lanes are 0, 1 and 2")))
 }
 
 /// `["id","id"]`, without going through a JSON value.

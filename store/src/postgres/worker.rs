@@ -48,7 +48,7 @@ WHERE j.state = 'running' AND j.worker_id = $1
   AND (j.id, j.attempt) NOT IN (SELECT k.id, k.attempt FROM unnest($2::uuid[], $3::int[]) AS k (id, attempt))
 ORDER BY j.id FOR UPDATE OF j";
 
-/// That a job runs is said by its having a worker, as in T4. One that is done as this attempt was done by its holder.
+/// That a job runs is said by its having a worker, as in `complete`. One that is done as this attempt was done by its holder.
 const GONE: &str = "
 SELECT k.id, k.attempt, k.worker_id FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS k (id, attempt, worker_id)
 LEFT JOIN job j ON j.id = k.id AND j.attempt = k.attempt AND (j.worker_id = k.worker_id OR j.state = 'done')
@@ -110,7 +110,7 @@ pub(super) async fn beat(conn: &mut PgConnection, worker: WorkerId, lease: Durat
 }
 
 /// Which attempts do not run any more.
-pub(super) async fn gone(conn: &mut PgConnection, held: &[Fence]) -> Outcome<Vec<Fence>> {
+pub(super) async fn revoked(conn: &mut PgConnection, held: &[Fence]) -> Outcome<Vec<Fence>> {
     let rows: Vec<(Uuid, i32, Uuid)> = sqlx::query_as(GONE)
         .bind(held.iter().map(|fence| fence.job.0).collect::<Vec<_>>())
         .bind(held.iter().map(|fence| int(fence.attempt)).collect::<Vec<_>>())

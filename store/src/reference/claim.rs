@@ -1,13 +1,13 @@
-//! T3: queued jobs become somebody's.
+//! Claim: queued jobs become somebody's.
 
 use std::collections::BTreeSet;
 
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Fence, JobState, served};
 
-use super::limits::managed;
+use super::limits::limited;
 use super::poison::is_unknown;
-use super::state::{Job, Standing, State, later};
+use super::state::{Job, KeyState, State, later};
 use super::transition::Transition;
 use super::{Clause, ReferenceStore};
 use crate::error::Result;
@@ -17,8 +17,8 @@ pub(super) fn claim(store: &ReferenceStore, claim: &Claim, ids: &[JobId]) -> Res
     let mut t = Transition::begin(store);
     // A message may come twice.
     let named: BTreeSet<JobId> = ids.iter().copied().collect();
-    let managed = managed(&t.state);
-    let free = |job: &Job| may(store, &t.state, claim, job) && !managed.has(&job.queue, &job.kind);
+    let limited = limited(&t.state);
+    let free = |job: &Job| may(store, &t.state, claim, job) && !limited.has(&job.queue, &job.kind);
     let jobs = named.iter().filter_map(|id| t.state.jobs.get(id)).map(|job| &**job);
     let may_run: Vec<&Job> = jobs.filter(|job| free(job)).collect();
     let chosen = first(may_run, claim.limit);
@@ -27,9 +27,9 @@ pub(super) fn claim(store: &ReferenceStore, claim: &Claim, ids: &[JobId]) -> Res
     for id in named.difference(&taken) {
         match t.state.jobs.get(id) {
             Some(job)
-                if job.state == JobState::Queued && managed.has(&job.queue, &job.kind) && !t.state.paused(job) =>
+                if job.state == JobState::Queued && limited.has(&job.queue, &job.kind) && !t.state.paused(job) =>
             {
-                report.managed.push(*id);
+                report.limited.push(*id);
             }
             Some(job) if may(store, &t.state, claim, job) => report.busy.push(*id),
             Some(job) if job.state == JobState::Queued && !serves(claim, job) && !t.state.paused(job) => {
@@ -41,7 +41,7 @@ pub(super) fn claim(store: &ReferenceStore, claim: &Claim, ids: &[JobId]) -> Res
     }
     for id in &report.foreign {
         if let Some(job) = t.state.job_mut(*id) {
-            job.astray = true;
+            job.misrouted = true;
         }
     }
     t.commit()?;
@@ -52,8 +52,8 @@ pub(super) fn claim_next(store: &ReferenceStore, claim: &Claim) -> Result<Vec<Cl
     let mut t = Transition::begin(store);
     let wanted = |job: &&Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
     let queued = t.state.jobs.values().map(|job| &**job).filter(|job| job.state == JobState::Queued).filter(wanted);
-    let managed = managed(&t.state);
-    let free = queued.filter(|job| !managed.has(&job.queue, &job.kind));
+    let limited = limited(&t.state);
+    let free = queued.filter(|job| !limited.has(&job.queue, &job.kind));
     let chosen = first(free.filter(|job| may(store, &t.state, claim, job)).collect(), claim.limit);
     let claimed = take(&mut t, claim, &chosen);
     t.commit()?;
@@ -71,25 +71,26 @@ fn serves(claim: &Claim, job: &Job) -> bool {
     claim.kinds.contains(&served(&job.kind, job.version))
 }
 
-pub(super) fn astray(store: &ReferenceStore, claim: &Claim) -> Vec<JobId> {
+pub(super) fn misrouted(store: &ReferenceStore, claim: &Claim) -> Vec<JobId> {
     let t = Transition::begin(store);
     let wanted = |job: &&Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
-    let astray = t.state.jobs.values().map(|job| &**job).filter(|job| job.astray && job.state == JobState::Queued);
-    let managed = managed(&t.state);
-    let free = astray.filter(wanted).filter(|job| !managed.has(&job.queue, &job.kind));
+    let misrouted =
+        t.state.jobs.values().map(|job| &**job).filter(|job| job.misrouted && job.state == JobState::Queued);
+    let limited = limited(&t.state);
+    let free = misrouted.filter(wanted).filter(|job| !limited.has(&job.queue, &job.kind));
     let ours = free.filter(|job| serves(claim, job) && !t.state.paused(job));
     first(ours.collect(), claim.limit)
 }
 
-/// The first so many by lane, then by age.
+/// The first so many by priority, then by age.
 fn first(mut jobs: Vec<&Job>, limit: u32) -> Vec<JobId> {
-    jobs.sort_by_key(|job| (job.lane, job.id));
+    jobs.sort_by_key(|job| (job.priority, job.id));
     jobs.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|job| job.id).collect()
 }
 
 /// Whether the incarnation that claims is over.
 pub(super) fn is_over(t: &Transition<'_>, claim: &Claim) -> bool {
-    let over = t.state.workers.get(&claim.worker).is_some_and(|worker| worker.standing != Standing::Alive);
+    let over = t.state.workers.get(&claim.worker).is_some_and(|worker| worker.blockers != KeyState::Alive);
     over && t.store.keeps(Clause::ClaimerIsAlive)
 }
 
@@ -109,7 +110,7 @@ pub(super) fn take(t: &mut Transition<'_>, claim: &Claim, chosen: &[JobId]) -> V
             job.started_at = Some(now);
             job.deadline = Some(later(now, job.timeout));
             job.run_at = None;
-            job.astray = false;
+            job.misrouted = false;
         });
         claimed.extend(t.state.jobs.get(id).map(|job| claimed_job(job, claim, t)));
     }
@@ -121,7 +122,7 @@ fn claimed_job(job: &Job, claim: &Claim, t: &Transition<'_>) -> ClaimedJob {
         fence: Fence { job: job.id, attempt: job.attempt, worker: claim.worker },
         tenant: job.tenant.clone(),
         queue: job.queue.clone(),
-        lane: job.lane,
+        priority: job.priority,
         key: job.key.clone(),
         kind: job.kind.clone(),
         version: job.version,

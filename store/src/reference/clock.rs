@@ -9,7 +9,7 @@ use gristmill_core::Instant;
 const DIGITS: u16 = 6;
 
 /// A clock that begins at a given instant and goes as tokio's does: with `tokio::time::pause` it moves only when
-/// the test lets it. All copies are one clock.
+/// the test lets it. All spools are one clock.
 #[derive(Debug, Clone)]
 pub struct Clock(Arc<Mutex<Hands>>);
 

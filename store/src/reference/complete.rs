@@ -1,4 +1,4 @@
-//! T4: workers' attempts end.
+//! Complete: workers' attempts end.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -84,7 +84,7 @@ fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
     batch.finished_at = Some(now);
     // A look, so that the report says where the batch stands now.
     t.delta(end.batch);
-    super::events::batch_ended(t, end.batch)?;
+    super::triggers::batch_ended(t, end.batch)?;
     Ok(true)
 }
 

@@ -1,4 +1,4 @@
-//! T1 and T2: jobs and batches come to be.
+//! Create and seal: jobs and batches come to be.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ReferenceStore;
 use super::insert;
-use super::state::{Batch, Copies, Job, Tally, kept, later};
+use super::state::{Batch, Job, Spools, Tally, kept, later};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -57,7 +57,7 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
         halting: false,
         generation: 0,
         definition: Arc::new(kept(&batch.definition)?),
-        stamp: Arc::new(kept(&batch.stamp)?),
+        fingerprint: Arc::new(kept(&batch.fingerprint)?),
         params: kept(&batch.params)?,
         idempotency_key: batch.idempotency_key.clone(),
         trace: batch.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)),
@@ -67,11 +67,11 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
         created_at: t.now,
         planned_at: t.now,
         finished_at: None,
-        tolerate: batch.definition.tolerate,
+        failure_budget: batch.definition.failure_budget,
         planned: false,
         told_failure: None,
         late_at: batch.definition.late_after.map(|span| later(t.now, span.0)),
-        copies: batch.stamp.has_copies().then_some(Copies::Kept),
+        spools: batch.fingerprint.has_copies().then_some(Spools::Kept),
     };
     t.state.batches.insert(batch.id, Arc::new(made));
     Ok(CreatedBatch { id: batch.id, created: true })
@@ -126,7 +126,7 @@ pub(super) fn chunk_job(t: &Transition<'_>, batch: &Batch, chunk: &NewChunk) -> 
     let asked = NewJob {
         tenant: batch.tenant.clone(),
         queue: definition.queue.clone(),
-        lane: definition.lane,
+        priority: definition.priority,
         key: definition.key.clone(),
         max_attempts: definition.max_attempts.max(1),
         timeout: definition.timeout.0,

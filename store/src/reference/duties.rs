@@ -1,4 +1,4 @@
-//! T7, T9 and the outbox: what the scheduler looks after.
+//! Redispatch, promote and the outbox: what the scheduler looks after.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(super) fn outbox_take(store: &ReferenceStore, older_than: Duration, limit: u
         let row = Arc::make_mut(row);
         row.held_until = Some(later(now, HOLD));
         let (queue, jobs) = (row.queue.clone(), row.jobs.clone());
-        taken.push(Dispatch { outbox: *id, queue, lane: row.lane, purpose: row.purpose, jobs });
+        taken.push(Dispatch { outbox: *id, queue, priority: row.priority, purpose: row.purpose, jobs });
     }
     t.commit()?;
     Ok(taken)
@@ -71,21 +71,22 @@ pub(super) fn outbox_backlog(store: &ReferenceStore) -> OutboxBacklog {
 }
 
 pub(super) fn redispatch(store: &ReferenceStore, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
-    if !store.road {
+    if !store.with_outbox {
         return Ok(Dispatched::default());
     }
     let mut t = Transition::begin(store);
     let before = ago(t.now, older_than);
-    let managed = super::limits::managed(&t.state);
+    let limited = super::limits::limited(&t.state);
     let rows = t.state.outbox.values().filter(|row| row.purpose == Purpose::Dispatch && row.queue == queue);
     let waiting: BTreeSet<JobId> = rows.flat_map(|row| row.jobs.iter().copied()).collect();
-    let queued = t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue && !job.astray);
+    let queued =
+        t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue && !job.misrouted);
     let mut lost: Vec<Arc<Job>> = queued
         .filter(|job| job.queued_at.is_some_and(|at| at <= before))
-        .filter(|job| !t.state.paused(job) && !waiting.contains(&job.id) && !managed.has(&job.queue, &job.kind))
+        .filter(|job| !t.state.paused(job) && !waiting.contains(&job.id) && !limited.has(&job.queue, &job.kind))
         .cloned()
         .collect();
-    lost.sort_by_key(|job| (job.lane, job.id));
+    lost.sort_by_key(|job| (job.priority, job.id));
     for job in lost.iter().take(most(limit)) {
         t.arrived(job);
     }

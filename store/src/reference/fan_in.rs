@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
-use gristmill_core::job::{Lane, NewJob};
+use gristmill_core::job::{NewJob, Priority};
 use serde_json::json;
 
 use super::state::{Batch, unsigned};
 use super::transition::Transition;
-use super::{insert, tell};
+use super::{insert, notify};
 use crate::BatchProgress;
 use crate::check::AGGREGATE_KEY;
 use crate::error::Result;
@@ -39,7 +39,7 @@ pub(super) fn apply(t: &mut Transition<'_>) -> Result<Vec<BatchProgress>> {
         }
     }
     for id in failed {
-        tell::first_failure(t, id)?;
+        notify::first_failure(t, id)?;
     }
     Ok(all)
 }
@@ -53,7 +53,7 @@ pub(super) fn fire(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
     let asked = NewJob {
         tenant: batch.tenant.clone(),
         queue: batch.definition.queue.clone(),
-        lane: Lane::High,
+        priority: Priority::High,
         max_attempts: ATTEMPTS,
         timeout: TIMEOUT,
         idempotency_key: Some(format!("{AGGREGATE_KEY}{id}:{generation}")),
@@ -74,6 +74,6 @@ fn progress(batch: &Batch) -> BatchProgress {
         counts: batch.tally.counts(),
         remaining: unsigned(batch.tally.remaining),
         halting: batch.halting,
-        tolerate: batch.tolerate,
+        failure_budget: batch.failure_budget,
     }
 }

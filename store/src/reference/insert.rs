@@ -28,12 +28,12 @@ pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
         id: asked.id,
         tenant: asked.tenant.clone(),
         queue: asked.queue.clone(),
-        lane: asked.lane,
+        priority: asked.priority,
         key: asked.key.clone(),
         aged_at: None,
         kind: asked.kind.clone(),
         version: asked.version.max(1),
-        astray: false,
+        misrouted: false,
         state,
         attempt: 0,
         max_attempts: asked.max_attempts,
@@ -138,7 +138,7 @@ fn take_over(t: &mut Transition<'_>, asked: &NewJob, made: &Job, id: JobId) -> R
     next.version = made.version;
     next.trace.clone_from(&made.trace);
     if all {
-        next.lane = made.lane;
+        next.priority = made.priority;
         next.max_attempts = made.max_attempts;
         next.granted = made.granted;
         next.timeout = made.timeout;
@@ -153,7 +153,7 @@ fn take_over(t: &mut Transition<'_>, asked: &NewJob, made: &Job, id: JobId) -> R
     };
     if next.state != holder.state {
         t.arrived(&next);
-    } else if next.state == JobState::Queued && next.lane != holder.lane {
+    } else if next.state == JobState::Queued && next.priority != holder.priority {
         t.ready(Purpose::Dispatch, &next);
     }
     t.state.jobs.insert(id, Arc::new(next));

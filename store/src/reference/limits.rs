@@ -4,52 +4,52 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use gristmill_core::id::JobId;
-use gristmill_core::job::{ClaimedJob, JobState, Lane};
+use gristmill_core::job::{ClaimedJob, JobState, Priority};
 use gristmill_core::limit::{Facts, Group, Key, Limit, QueueSpec, Running, Turn, choose, hindrances};
 
 use super::ReferenceStore;
 use super::claim::{is_over, may, take};
+use super::control::finish;
 use super::duties::most;
 use super::state::{Job, LimitRow, State, later};
-use super::steer::finish;
 use super::transition::Transition;
 use crate::check;
 use crate::error::Result;
 use crate::limits::{check_limit, check_origin, limit_view, served_at, spent, used_most_micros, wait};
 use crate::{
-    Claim, Dispatched, JobStanding, LimitOrigin, LimitView, Managed, ManagedClaim, Purpose, SaveLimit, Steered,
+    Claim, ControlReport, Dispatched, JobBlockers, LimitOrigin, LimitView, Limited, LimitedClaim, Purpose, SaveLimit,
 };
 
 /// What tells one group from another.
-type Name = (String, Lane, String, Key);
+type Name = (String, Priority, String, Key);
 
 /// Which queues and kinds are managed.
-pub(super) fn managed(state: &State) -> Managed {
-    Managed::of(state.limits.values().map(|row| &row.spec), state.queue_specs.clone())
+pub(super) fn limited(state: &State) -> Limited {
+    Limited::of(state.limits.values().map(|row| &row.spec), state.queue_specs.clone())
 }
 
-pub(super) fn seen(store: &ReferenceStore) -> Managed {
-    managed(&Transition::begin(store).state)
+pub(super) fn seen(store: &ReferenceStore) -> Limited {
+    limited(&Transition::begin(store).state)
 }
 
-pub(super) fn claim_managed(store: &ReferenceStore, claim: &Claim) -> Result<ManagedClaim> {
+pub(super) fn claim_limited(store: &ReferenceStore, claim: &Claim) -> Result<LimitedClaim> {
     let mut t = Transition::begin(store);
     if is_over(&t, claim) {
-        return Ok(ManagedClaim::default());
+        return Ok(LimitedClaim::default());
     }
-    let managed = managed(&t.state);
+    let limited = limited(&t.state);
     let wanted = |job: &Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
     let waiting: Vec<(Group, JobId)> = t
         .state
         .jobs
         .values()
-        .filter(|job| job.state == JobState::Queued && managed.has(&job.queue, &job.kind) && wanted(job))
+        .filter(|job| job.state == JobState::Queued && limited.has(&job.queue, &job.kind) && wanted(job))
         .filter(|job| may(store, &t.state, claim, job))
         .map(|job| (group(job), job.id))
         .collect();
     let mut groups: BTreeMap<Name, (Group, Vec<JobId>)> = BTreeMap::new();
     for (group, id) in waiting {
-        let name = (group.queue.clone(), group.lane, group.kind.clone(), group.key.clone());
+        let name = (group.queue.clone(), group.priority, group.kind.clone(), group.key.clone());
         groups.entry(name).or_insert_with(|| (group, Vec::new())).1.push(id);
     }
     let facts = facts(&t);
@@ -61,28 +61,28 @@ pub(super) fn claim_managed(store: &ReferenceStore, claim: &Claim) -> Result<Man
         chosen.extend(jobs.unwrap_or_default().iter().take(most(pick.jobs)).copied());
     }
     let mut claimed: Vec<ClaimedJob> = take(&mut t, claim, &chosen);
-    claimed.sort_by_key(|job| (job.lane, job.fence.job));
+    claimed.sort_by_key(|job| (job.priority, job.fence.job));
     t.state.buckets.extend(spent(&facts, &claimed));
     let at = served_at(&facts);
-    t.state.turns.extend(choice.turns.iter().map(|(lane, key)| (lane.clone(), Turn { key: key.clone(), at })));
+    t.state.turns.extend(choice.turns.iter().map(|(priority, key)| (priority.clone(), Turn { key: key.clone(), at })));
     let wait = wait(&choice, t.now);
     t.commit()?;
-    Ok(ManagedClaim { claimed, wait })
+    Ok(LimitedClaim { claimed, wait })
 }
 
-pub(super) fn standing(store: &ReferenceStore, id: JobId) -> JobStanding {
+pub(super) fn blockers(store: &ReferenceStore, id: JobId) -> JobBlockers {
     let t = Transition::begin(store);
-    let Some(job) = t.state.jobs.get(&id) else { return JobStanding::default() };
+    let Some(job) = t.state.jobs.get(&id) else { return JobBlockers::default() };
     let hindrances = hindrances(&facts(&t), &job.queue, &job.kind, &group(job).key);
     let mut rows = t.state.outbox.values();
     let in_outbox = rows.any(|row| row.purpose == Purpose::Dispatch && row.jobs.contains(&id));
-    JobStanding { hindrances, in_outbox }
+    JobBlockers { hindrances, in_outbox }
 }
 
 fn group(job: &Job) -> Group {
     Group {
         queue: job.queue.clone(),
-        lane: job.lane,
+        priority: job.priority,
         kind: job.kind.clone(),
         key: Key::of(&job.tenant, job.key.as_deref()),
         first: job.id,
@@ -123,7 +123,7 @@ pub(super) fn save(store: &ReferenceStore, save: &SaveLimit) -> Result<(LimitVie
     check_limit(save)?;
     let mut t = Transition::begin(store);
     check_origin(&save.name, t.state.limits.get(&save.name).map(|row| row.origin), save.origin)?;
-    let was = managed(&t.state);
+    let was = limited(&t.state);
     let row = LimitRow { origin: save.origin, spec: save.spec.clone(), updated_at: t.now };
     t.state.limits.insert(save.name.clone(), row);
     let most = t.now + TimeDelta::microseconds(used_most_micros(&save.spec));
@@ -135,20 +135,20 @@ pub(super) fn save(store: &ReferenceStore, save: &SaveLimit) -> Result<(LimitVie
     Ok((view, t.commit()?.dispatched))
 }
 
-pub(super) fn drop(store: &ReferenceStore, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered> {
+pub(super) fn drop(store: &ReferenceStore, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
     let mut t = Transition::begin(store);
-    let was = managed(&t.state);
-    let Some(row) = t.state.limits.remove(name) else { return Ok(Steered::default()) };
+    let was = limited(&t.state);
+    let Some(row) = t.state.limits.remove(name) else { return Ok(ControlReport::default()) };
     check_origin(name, Some(row.origin), origin)?;
     t.state.buckets.retain(|(of, _), _| of != name);
     free(&mut t, &was);
-    finish(t, Steered { affected: 1, samples: vec![name.to_owned()], ..Steered::default() }, dry_run)
+    finish(t, ControlReport { affected: 1, samples: vec![name.to_owned()], ..ControlReport::default() }, dry_run)
 }
 
 pub(super) fn save_queue(store: &ReferenceStore, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
     check::name("queue", name)?;
     let mut t = Transition::begin(store);
-    let was = managed(&t.state);
+    let was = limited(&t.state);
     if spec.is_default() {
         t.state.queue_specs.remove(name);
     } else {
@@ -159,12 +159,12 @@ pub(super) fn save_queue(store: &ReferenceStore, name: &str, spec: &QueueSpec) -
 }
 
 /// What was managed and is no more has lost its messages: it is dispatched.
-fn free(t: &mut Transition<'_>, was: &Managed) {
-    let is = managed(&t.state);
+fn free(t: &mut Transition<'_>, was: &Limited) {
+    let is = limited(&t.state);
     let freed = |job: &Job| was.has(&job.queue, &job.kind) && !is.has(&job.queue, &job.kind);
     let queued = t.state.jobs.values().filter(|job| job.state == JobState::Queued && freed(job));
     let mut waiting: Vec<_> = queued.filter(|job| !t.state.paused(job)).cloned().collect();
-    waiting.sort_by_key(|job| (job.lane, job.id));
+    waiting.sort_by_key(|job| (job.priority, job.id));
     for job in waiting {
         t.ready(Purpose::Dispatch, &job);
     }
@@ -177,12 +177,13 @@ pub(super) fn raise_aged(store: &ReferenceStore, limit: u32) -> Result<Dispatche
     let due = |job: &Job| {
         let after = t.state.queue_specs.get(&job.queue).and_then(|spec| spec.age_after)?;
         let since = job.queued_at.max(job.aged_at)?;
-        (job.state == JobState::Queued && job.lane != Lane::High && later(since, after.0) <= now).then_some(job.id)
+        (job.state == JobState::Queued && job.priority != Priority::High && later(since, after.0) <= now)
+            .then_some(job.id)
     };
     let due: Vec<JobId> = t.state.jobs.values().filter_map(|job| due(job)).take(most(limit)).collect();
     for id in &due {
         let Some(job) = t.state.job_mut(*id) else { continue };
-        job.lane = Lane::from_rank(job.lane.rank() - 1).unwrap_or(Lane::High);
+        job.priority = Priority::from_rank(job.priority.rank() - 1).unwrap_or(Priority::High);
         job.aged_at = Some(now);
         let job = job.clone();
         t.ready(Purpose::Dispatch, &job);

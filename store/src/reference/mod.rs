@@ -11,14 +11,15 @@ mod claim;
 mod clause;
 mod clock;
 mod complete;
+mod control;
 mod create;
 mod duties;
 mod email;
-mod events;
 mod fan_in;
 mod insert;
 mod limits;
-mod mend;
+mod notify;
+mod patch;
 mod poison;
 mod reconcile;
 mod redrive;
@@ -28,10 +29,9 @@ mod schedules;
 mod settle;
 mod split;
 mod state;
-mod steer;
 mod tamper;
-mod tell;
 mod transition;
+mod triggers;
 mod view;
 mod worker;
 
@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
-use gristmill_core::chunk::SourceStamp;
+use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use tokio::sync::{Notify, watch};
@@ -64,7 +64,7 @@ pub struct ReferenceStore {
     clock: Clock,
     seed: u64,
     /// Whether a broker carries ids: without one nothing is written to the outbox.
-    road: bool,
+    with_outbox: bool,
     /// The clauses that were taken away.
     without: BTreeSet<Clause>,
     work: Arc<Notify>,
@@ -73,11 +73,19 @@ pub struct ReferenceStore {
 }
 
 impl ReferenceStore {
-    /// An empty store. It judges time by `clock`, and what it draws by itself follows from `seed`. With `road` it
+    /// An empty store. It judges time by `clock`, and what it draws by itself follows from `seed`. With `with_outbox` it
     /// writes an outbox, as if a broker carried ids.
-    pub fn new(clock: Clock, seed: u64, road: bool) -> Self {
+    pub fn new(clock: Clock, seed: u64, with_outbox: bool) -> Self {
         let truth = Arc::new(Mutex::new(State::new(seed)));
-        Self { truth, clock, seed, road, without: BTreeSet::new(), work: Arc::default(), gone: watch::Sender::new(1) }
+        Self {
+            truth,
+            clock,
+            seed,
+            with_outbox,
+            without: BTreeSet::new(),
+            work: Arc::default(),
+            gone: watch::Sender::new(1),
+        }
     }
 
     /// The same without a clause of the contract.
@@ -89,12 +97,12 @@ impl ReferenceStore {
 
     /// The same store as a program sees it that has no broker: nothing is written to the outbox.
     #[must_use]
-    pub fn roadless(&self) -> Self {
+    pub fn brokerless(&self) -> Self {
         Self {
             truth: Arc::clone(&self.truth),
             clock: self.clock.clone(),
             seed: self.seed,
-            road: false,
+            with_outbox: false,
             without: self.without.clone(),
             work: Arc::clone(&self.work),
             gone: self.gone.clone(),
@@ -176,12 +184,12 @@ impl Store for ReferenceStore {
         claim::claim_next(self, claim)
     }
 
-    async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim> {
-        limits::claim_managed(self, claim)
+    async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim> {
+        limits::claim_limited(self, claim)
     }
 
-    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
-        Ok(claim::astray(self, claim))
+    async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>> {
+        Ok(claim::misrouted(self, claim))
     }
 
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
@@ -201,11 +209,11 @@ impl Store for ReferenceStore {
         worker::beat(self, worker, lease, running)
     }
 
-    async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>> {
-        Ok(worker::gone(self, held))
+    async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
+        Ok(worker::revoked(self, held))
     }
 
-    async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
+    async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
         let mut gone = self.gone.subscribe();
         // The sender lives as long as we do: whether it was a hint or the time does not matter.
         let _ = tokio::time::timeout(at_most, gone.wait_for(|count| *count != seen)).await;
@@ -252,60 +260,72 @@ impl Store for ReferenceStore {
         reconcile::reconcile(self, dry_run)
     }
 
-    async fn pause_batch(&self, tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
-        steer::pause_batch(self, tenant, batch, pause, dry_run)
+    async fn pause_batch(
+        &self,
+        tenant: &str,
+        batch: BatchId,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        control::pause_batch(self, tenant, batch, pause, dry_run)
     }
 
-    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered> {
-        steer::cancel_batch(self, tenant, batch, reason, dry_run)
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control::cancel_batch(self, tenant, batch, reason, dry_run)
     }
 
-    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<Steered> {
-        steer::halt_batch(self, batch, generation, reason)
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
+        control::halt_batch(self, batch, generation, reason)
     }
 
-    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {
-        steer::cancel_job(self, tenant, job, reason, dry_run)
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control::cancel_job(self, tenant, job, reason, dry_run)
     }
 
-    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<Steered> {
-        steer::cancel_jobs(self, tenant, jobs, reason, dry_run)
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control::cancel_jobs(self, tenant, jobs, reason, dry_run)
     }
 
-    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
-        steer::retry_job(self, tenant, job, dry_run)
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
+        control::retry_job(self, tenant, job, dry_run)
     }
 
-    async fn pause_queue(&self, tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
-        steer::pause_queue(self, tenant, queue, pause, dry_run)
+    async fn pause_queue(
+        &self,
+        tenant: &str,
+        queue: &str,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        control::pause_queue(self, tenant, queue, pause, dry_run)
     }
 
-    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
         redrive::dead(self, tenant, jobs, dry_run)
     }
 
-    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
         restart::restart(self, tenant, restart, dry_run)
     }
 
-    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport> {
-        mend::mend(self, tenant, mending, dry_run)
+    async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport> {
+        patch::redrive_patched(self, tenant, patching, dry_run)
     }
 
-    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
         split::split(self, tenant, job, dry_run)
     }
 
-    async fn tell_late(&self, limit: u32) -> Result<Dispatched> {
-        tell::late(self, limit)
+    async fn notify_late(&self, limit: u32) -> Result<Dispatched> {
+        notify::late(self, limit)
     }
 
-    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>> {
-        tell::copies(self, keep, limit)
+    async fn spools(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceFingerprint)>> {
+        notify::spools(self, keep, limit)
     }
 
-    async fn copies_gone(&self, batch: BatchId) -> Result<()> {
-        tell::copies_gone(self, batch)
+    async fn spools_removed(&self, batch: BatchId) -> Result<()> {
+        notify::spools_removed(self, batch)
     }
 
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
@@ -344,16 +364,16 @@ impl Store for ReferenceStore {
         Ok(view::queues(self, tenant))
     }
 
-    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>> {
-        Ok(view::unserved(self, tenant))
+    async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>> {
+        Ok(view::unhandled(self, tenant))
     }
 
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         view::quarantine(self, filter, page)
     }
 
-    async fn bury(&self, poison: &[NewPoison]) -> Result<()> {
-        poison::bury(self, poison)
+    async fn record_poison(&self, poison: &[NewPoison]) -> Result<()> {
+        poison::record_poison(self, poison)
     }
 
     async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
@@ -368,7 +388,7 @@ impl Store for ReferenceStore {
         Ok(poison::message(self, id))
     }
 
-    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered> {
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<ControlReport> {
         poison::drop(self, ids, dry_run)
     }
 
@@ -412,12 +432,12 @@ impl Store for ReferenceStore {
         Ok(schedules::orphaned(self, limit))
     }
 
-    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
-        schedules::unfire(self, batch, reason, again)
+    async fn release_tick(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        schedules::release_tick(self, batch, reason, again)
     }
 
     async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
-        events::note(self, event)
+        triggers::note(self, event)
     }
 
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
@@ -428,15 +448,15 @@ impl Store for ReferenceStore {
         schedules::backfill(self, backfill)
     }
 
-    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
-        schedules::steer_backfill(self, tenant, id, paused)
+    async fn control_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
+        schedules::control_backfill(self, tenant, id, paused)
     }
 
     async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
         Ok(schedules::backfills(self, tenant, schedule))
     }
 
-    async fn managed(&self) -> Result<Managed> {
+    async fn limited(&self) -> Result<Limited> {
         Ok(limits::seen(self))
     }
 
@@ -448,7 +468,7 @@ impl Store for ReferenceStore {
         limits::save(self, save)
     }
 
-    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered> {
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
         limits::drop(self, name, origin, dry_run)
     }
 
@@ -460,8 +480,8 @@ impl Store for ReferenceStore {
         limits::raise_aged(self, limit)
     }
 
-    async fn standing(&self, job: JobId) -> Result<JobStanding> {
-        Ok(limits::standing(self, job))
+    async fn blockers(&self, job: JobId) -> Result<JobBlockers> {
+        Ok(limits::blockers(self, job))
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {

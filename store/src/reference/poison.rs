@@ -10,9 +10,9 @@ use super::state::State;
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView, Steered};
+use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView};
 
-pub(super) fn bury(store: &ReferenceStore, poison: &[NewPoison]) -> Result<()> {
+pub(super) fn record_poison(store: &ReferenceStore, poison: &[NewPoison]) -> Result<()> {
     let mut t = Transition::begin(store);
     let now = t.now;
     for one in poison {
@@ -53,7 +53,7 @@ pub(super) fn message(store: &ReferenceStore, id: i64) -> Option<PoisonMessage> 
     Transition::begin(store).state.poison.get(&id).map(|kept| (**kept).clone())
 }
 
-pub(super) fn drop(store: &ReferenceStore, ids: &[i64], dry_run: bool) -> Result<Steered> {
+pub(super) fn drop(store: &ReferenceStore, ids: &[i64], dry_run: bool) -> Result<ControlReport> {
     let mut t = Transition::begin(store);
     let wanted: BTreeSet<i64> = ids.iter().copied().collect();
     let gone: Vec<i64> = wanted.into_iter().filter(|id| t.state.poison.remove(id).is_some()).collect();
@@ -61,7 +61,7 @@ pub(super) fn drop(store: &ReferenceStore, ids: &[i64], dry_run: bool) -> Result
         t.commit()?;
     }
     let samples = gone.iter().take(5).map(i64::to_string).collect();
-    Ok(Steered { affected: gone.len() as u64, samples, ..Steered::default() })
+    Ok(ControlReport { affected: gone.len() as u64, samples, ..ControlReport::default() })
 }
 
 pub(super) fn unknown_jobs(store: &ReferenceStore, ids: &[JobId]) -> Vec<JobId> {

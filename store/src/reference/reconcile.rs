@@ -1,4 +1,4 @@
-//! T8: every batch that is not final is compared with its jobs.
+//! Reconcile: every batch that is not final is compared with its jobs.
 //!
 //! Queue counters are not kept here but counted, so that they cannot be wrong.
 

@@ -9,13 +9,13 @@ use gristmill_core::job::JobState;
 use gristmill_core::unique::Unique;
 
 use super::ReferenceStore;
+use super::control::{control_report, finish};
 use super::state::Job;
-use super::steer::{finish, steered};
 use super::transition::Transition;
-use crate::Steered;
+use crate::ControlReport;
 use crate::error::{Result, StoreError};
 
-pub(super) fn dead(store: &ReferenceStore, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
+pub(super) fn dead(store: &ReferenceStore, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
     let mut t = Transition::begin(store);
     let asked: BTreeSet<JobId> = jobs.iter().copied().collect();
     let found: Vec<Arc<Job>> = asked
@@ -32,8 +32,8 @@ pub(super) fn dead(store: &ReferenceStore, tenant: &str, jobs: &[JobId], dry_run
     for job in &found {
         queue_dead(&mut t, job);
     }
-    let steered = Steered { generation, ..steered(found.iter().map(|job| job.id)) };
-    finish(t, steered, dry_run)
+    let control_report = ControlReport { generation, ..control_report(found.iter().map(|job| job.id)) };
+    finish(t, control_report, dry_run)
 }
 
 /// Gives a dead letter as many attempts again as it had at first. A chunk counts for the present generation.

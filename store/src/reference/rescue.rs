@@ -1,4 +1,4 @@
-//! T6: attempts whose worker is gone, or whose time is over, are closed by the store.
+//! Rescue: attempts whose worker is gone, or whose time is over, are closed by the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use gristmill_core::split::{Loss, LostChunk};
 
 use super::settle::{Settlement, settle};
 use super::split;
-use super::state::{Job, Standing};
+use super::state::{Job, KeyState};
 use super::transition::Transition;
 use super::{Clause, ReferenceStore};
 use crate::RescueReport;
@@ -30,8 +30,8 @@ pub(super) fn rescue(store: &ReferenceStore, limit: u32) -> Result<RescueReport>
     let now = t.now;
     let mut report = RescueReport::default();
     for worker in t.state.workers.values_mut() {
-        if worker.standing == Standing::Alive && worker.lease_until < now {
-            Arc::make_mut(worker).standing = Standing::Lost;
+        if worker.blockers == KeyState::Alive && worker.lease_until < now {
+            Arc::make_mut(worker).blockers = KeyState::Lost;
             report.workers_lost += 1;
         }
     }
@@ -59,13 +59,13 @@ pub(super) fn rescue(store: &ReferenceStore, limit: u32) -> Result<RescueReport>
 fn taken_back(t: &mut Transition<'_>, job: &Arc<Job>) -> Result<Option<Taken>> {
     let Some(worker) = job.worker else { return Ok(None) };
     // A worker that nobody knows counts as lost: no lease protects what it runs.
-    let lost = t.state.workers.get(&worker).is_none_or(|worker| worker.standing != Standing::Alive);
+    let lost = t.state.workers.get(&worker).is_none_or(|worker| worker.blockers != KeyState::Alive);
     let ending = match lost {
         true => Ending::WorkerLost,
         false if job.deadline.is_some_and(|deadline| deadline <= t.now) => Ending::TimedOut,
         false => return Ok(None),
     };
-    let dice = t.state.ids.dice();
+    let random = t.state.ids.random();
     let loss = match job.chunk_of() {
         Some(batch) if lost => {
             let chunk = LostChunk {
@@ -78,14 +78,14 @@ fn taken_back(t: &mut Transition<'_>, job: &Arc<Job>) -> Result<Option<Taken>> {
             };
             // Only near its end is the payload asked, as the databases do.
             let payload = (chunk.half || chunk.attempt >= chunk.max_attempts).then(|| split::payload_of(job));
-            decide(&chunk, payload.transpose()?.as_ref(), &job.retry, dice)
+            decide(&chunk, payload.transpose()?.as_ref(), &job.retry, random)
         }
         _ => Loss::Settle(settle::settle(
             ending,
             job.attempt - job.snoozes,
             job.max_attempts - job.snoozes,
             &job.retry,
-            dice,
+            random,
         )),
     };
     let mut verdict = match loss {

@@ -6,21 +6,21 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::job::JobState;
 
 use super::ReferenceStore;
+use super::control::{control_report, finish};
 use super::create::no_batch;
-use super::state::{Copies, Job};
-use super::steer::{finish, steered};
+use super::state::{Job, Spools};
 use super::transition::Transition;
 use crate::error::Result;
 use crate::restart::{Halted, may_restart, refuse_over_budget};
-use crate::{Restart, Steered};
+use crate::{ControlReport, Restart};
 
-pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
     let id = restart.batch;
     let mut t = Transition::begin(store);
     let batch = t.state.batches.get(&id).filter(|batch| batch.tenant == tenant);
     let batch = Arc::clone(batch.ok_or_else(|| no_batch(id))?);
-    let copies_gone = batch.copies.is_some_and(|copies| copies != Copies::Kept);
-    may_restart(id, &Halted { state: batch.state, planned: batch.planned, copies_gone })?;
+    let spools_removed = batch.spools.is_some_and(|spools| spools != Spools::Kept);
+    may_restart(id, &Halted { state: batch.state, planned: batch.planned, spools_removed })?;
     let undone = |job: &&Arc<Job>| {
         let state = job.state == JobState::Cancelled || restart.dead && job.state == JobState::Dead;
         // A chunk without items is one that was split: its halves have them.
@@ -49,8 +49,8 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
             job.generation = generation;
         });
     }
-    let tolerate = restart.tolerate.unwrap_or(batch.tolerate);
-    refuse_over_budget(id, tolerate, &counts)?;
+    let failure_budget = restart.failure_budget.unwrap_or(batch.failure_budget);
+    refuse_over_budget(id, failure_budget, &counts)?;
     if let Some(batch) = t.state.batch_mut(id) {
         batch.state = BatchState::Sealed;
         batch.generation = generation;
@@ -59,8 +59,9 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
         batch.result = None;
         batch.finished_at = None;
         batch.reason = None;
-        batch.tolerate = tolerate;
+        batch.failure_budget = failure_budget;
     }
-    let steered = Steered { generation: Some(generation), ..steered(chunks.iter().map(|chunk| chunk.id)) };
-    finish(t, steered, dry_run)
+    let control_report =
+        ControlReport { generation: Some(generation), ..control_report(chunks.iter().map(|chunk| chunk.id)) };
+    finish(t, control_report, dry_run)
 }

@@ -7,7 +7,7 @@ use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, WorkerId};
 use uuid::Uuid;
 
-use super::state::{Standing, State};
+use super::state::{KeyState, State};
 use super::transition::Transition;
 use super::{ReferenceStore, create, insert};
 use crate::check;
@@ -249,7 +249,7 @@ pub(super) fn orphaned(store: &ReferenceStore, limit: u32) -> Vec<(String, Batch
     let t = Transition::begin(store);
     let alive = |id: &WorkerId| {
         let worker = t.state.workers.get(id);
-        worker.is_some_and(|worker| worker.standing == Standing::Alive && worker.lease_until >= t.now)
+        worker.is_some_and(|worker| worker.blockers == KeyState::Alive && worker.lease_until >= t.now)
     };
     let mut found: Vec<(String, BatchId)> = t
         .state
@@ -265,7 +265,7 @@ pub(super) fn orphaned(store: &ReferenceStore, limit: u32) -> Vec<(String, Batch
     found
 }
 
-pub(super) fn unfire(store: &ReferenceStore, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+pub(super) fn release_tick(store: &ReferenceStore, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
     let mut t = Transition::begin(store);
     let its = |view: &&mut TickView| view.batch == Some(batch) && view.outcome == TickOutcome::Ran;
     let Some(view) = t.state.ticks.values_mut().map(|tick| &mut tick.view).find(its) else { return Ok(false) };
@@ -341,7 +341,7 @@ pub(super) fn backfill(store: &ReferenceStore, asked: &NewBackfill) -> Result<u6
     Ok(waiting)
 }
 
-pub(super) fn steer_backfill(store: &ReferenceStore, tenant: &str, id: Uuid, paused: Option<bool>) -> Result<u64> {
+pub(super) fn control_backfill(store: &ReferenceStore, tenant: &str, id: Uuid, paused: Option<bool>) -> Result<u64> {
     let mut t = Transition::begin(store);
     let found = t.state.backfills.get_mut(&id).filter(|backfill| backfill.tenant == tenant);
     found.ok_or_else(|| no_backfill(id))?.view.paused = paused.unwrap_or(true);

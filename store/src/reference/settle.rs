@@ -53,7 +53,7 @@ impl<'a> Settlement<'a> {
             Verdict::Done => JobState::Done,
             Verdict::Retry { .. } | Verdict::Snooze { .. } => JobState::Retry,
             // Of one that is gone nothing comes here: `complete` passes it over.
-            Verdict::Requeue | Verdict::Release | Verdict::Gone => JobState::Queued,
+            Verdict::Requeue | Verdict::Release | Verdict::Revoked => JobState::Queued,
             Verdict::Dead => JobState::Dead,
         }
     }
@@ -108,7 +108,7 @@ fn close(t: &mut Transition<'_>, settlement: &Settlement<'_>, before: &Job) -> R
         job.deadline = None;
         job.run_at = match settlement.verdict {
             Verdict::Retry { after } | Verdict::Snooze { after } => Some(later(now, after)),
-            Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Gone => None,
+            Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Revoked => None,
         };
         if matches!(settlement.verdict, Verdict::Snooze { .. }) {
             job.snoozes += 1;
@@ -144,7 +144,7 @@ fn count(delta: &mut Tally, settlement: &Settlement<'_>, job: &Job) -> Result<()
             delta.quarantined += job.weight();
         }
         Verdict::Retry { .. } => delta.retries += 1,
-        Verdict::Requeue | Verdict::Release | Verdict::Snooze { .. } | Verdict::Gone => {}
+        Verdict::Requeue | Verdict::Release | Verdict::Snooze { .. } | Verdict::Revoked => {}
     }
     Ok(())
 }

@@ -10,15 +10,15 @@ use gristmill_core::job::JobState;
 use serde::Deserialize;
 
 use super::ReferenceStore;
+use super::control::{control_report, finish};
 use super::create::{chunk_job, no_batch};
 use super::insert;
 use super::redrive::open_next;
 use super::state::{Job, later};
-use super::steer::{finish, steered};
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
 use crate::split::{BY_HAND, halves, may_split, note, output};
-use crate::{NewChunk, Steered};
+use crate::{ControlReport, NewChunk};
 
 /// The first number that no chunk of a batch has.
 pub(super) fn next_number(t: &Transition<'_>, batch: BatchId) -> i64 {
@@ -41,9 +41,9 @@ pub(super) fn replace(t: &mut Transition<'_>, parent: &Job, why: &str, patient: 
         let chunk = NewChunk { id: t.state.ids.job(now), seq, payload };
         let mut half = Job { half_of: parent.seq, ..chunk_job(t, &batch, &chunk)? };
         if patient {
-            let dice = t.state.ids.dice();
+            let random = t.state.ids.random();
             half.state = JobState::Scheduled;
-            half.run_at = Some(later(now, half.retry.wait(1, dice)));
+            half.run_at = Some(later(now, half.retry.wait(1, random)));
             half.queued_at = None;
         }
         ids.push(half.id);
@@ -70,14 +70,14 @@ pub(super) fn replace(t: &mut Transition<'_>, parent: &Job, why: &str, patient: 
     Ok([ids[0], ids[1]])
 }
 
-pub(super) fn split(store: &ReferenceStore, tenant: &str, id: JobId, dry_run: bool) -> Result<Steered> {
+pub(super) fn split(store: &ReferenceStore, tenant: &str, id: JobId, dry_run: bool) -> Result<ControlReport> {
     let mut t = Transition::begin(store);
     let job = t.state.jobs.get(&id).filter(|job| job.tenant == tenant).cloned();
     let job = job.ok_or_else(|| {
         StoreError::NotFound(format!("there is no job {id}; `gristmill job list` shows those that are there"))
     })?;
     may_split(id, job.state, job.chunk_of().map(|_| job.items))?;
-    let Some(batch) = job.chunk_of() else { return Ok(Steered::default()) };
+    let Some(batch) = job.chunk_of() else { return Ok(ControlReport::default()) };
     let generation = match t.state.batches.get(&batch).ok_or_else(|| no_batch(batch))?.state {
         BatchState::Sealed => None,
         BatchState::Complete | BatchState::Halted => open_next(&mut t, &BTreeSet::from([batch])),
@@ -88,5 +88,5 @@ pub(super) fn split(store: &ReferenceStore, tenant: &str, id: JobId, dry_run: bo
         }
     };
     let ids = replace(&mut t, &job, BY_HAND, false)?;
-    finish(t, Steered { generation, ..steered(ids) }, dry_run)
+    finish(t, ControlReport { generation, ..control_report(ids) }, dry_run)
 }

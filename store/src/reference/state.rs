@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::Instant;
-use gristmill_core::batch::{BatchState, Counts, Tolerate};
-use gristmill_core::chunk::SourceStamp;
+use gristmill_core::batch::{BatchState, Counts, FailureBudget};
+use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Priority};
 use gristmill_core::limit::{Buckets, LimitSpec, QueueSpec, Turns};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::unique::Unique;
@@ -133,14 +133,14 @@ pub(super) struct Job {
     pub(super) id: JobId,
     pub(super) tenant: String,
     pub(super) queue: String,
-    pub(super) lane: Lane,
+    pub(super) priority: Priority,
     pub(super) key: Option<String>,
-    /// When waiting moved it up a lane.
+    /// When waiting moved it up a priority.
     pub(super) aged_at: Option<Instant>,
     pub(super) kind: String,
     pub(super) version: u32,
     /// Its message went to a worker that lacks its kind or version.
-    pub(super) astray: bool,
+    pub(super) misrouted: bool,
     pub(super) state: JobState,
     pub(super) attempt: u32,
     pub(super) max_attempts: u32,
@@ -203,7 +203,7 @@ pub(super) struct Batch {
     pub(super) halting: bool,
     pub(super) generation: u32,
     pub(super) definition: Arc<BatchDefinition>,
-    pub(super) stamp: Arc<SourceStamp>,
+    pub(super) fingerprint: Arc<SourceFingerprint>,
     pub(super) params: Value,
     pub(super) idempotency_key: Option<String>,
     pub(super) trace: Option<String>,
@@ -214,23 +214,23 @@ pub(super) struct Batch {
     pub(super) planned_at: Instant,
     pub(super) finished_at: Option<Instant>,
     /// How many items may be quarantined: as the definition said, or the last restart.
-    pub(super) tolerate: Tolerate,
+    pub(super) failure_budget: FailureBudget,
     /// Whether its plan was ever complete.
     pub(super) planned: bool,
     /// The generation whose first failure has been told of.
     pub(super) told_failure: Option<u32>,
     /// When it counts as late; `None` when that is never, or told of already.
     pub(super) late_at: Option<Instant>,
-    /// What has become of the copies of its input, if it has any.
-    pub(super) copies: Option<Copies>,
+    /// What has become of the spools of its input, if it has any.
+    pub(super) spools: Option<Spools>,
 }
 
-/// What has become of the copies of an input.
+/// What has become of the spools of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Copies {
+pub(super) enum Spools {
     Kept,
     Releasing,
-    Gone,
+    Removed,
 }
 
 /// The counters of a batch, or by how much they change. All zero is a look: it fires the fan-in if nothing remains.
@@ -283,7 +283,7 @@ pub(super) struct Quarantined {
 pub(super) struct OutboxRow {
     pub(super) purpose: Purpose,
     pub(super) queue: String,
-    pub(super) lane: Lane,
+    pub(super) priority: Priority,
     pub(super) jobs: Vec<JobId>,
     pub(super) created_at: Instant,
     pub(super) held_until: Option<Instant>,
@@ -294,7 +294,7 @@ pub(super) struct OutboxRow {
 pub(super) struct Worker {
     pub(super) entered: NewWorker,
     pub(super) running: u32,
-    pub(super) standing: Standing,
+    pub(super) blockers: KeyState,
     pub(super) started_at: Instant,
     pub(super) seen_at: Instant,
     pub(super) lease_until: Instant,
@@ -302,7 +302,7 @@ pub(super) struct Worker {
 
 /// Whether an incarnation goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum KeyState {
     Alive,
     Lost,
     Stopped,
@@ -352,7 +352,7 @@ impl Ids {
     }
 
     /// A draw from 0 to 1.
-    pub(super) fn dice(&mut self) -> f64 {
+    pub(super) fn random(&mut self) -> f64 {
         let [a, b, c, d, ..] = self.draw().to_be_bytes();
         f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
     }

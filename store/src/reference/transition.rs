@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Priority};
 
 use super::state::{Job, OutboxRow, State, Tally};
 use super::{Clause, ReferenceStore, fan_in};
@@ -43,7 +43,7 @@ pub(super) struct Committed {
 struct Ready {
     purpose: Purpose,
     queue: String,
-    lane: Lane,
+    priority: Priority,
     jobs: Vec<JobId>,
 }
 
@@ -69,12 +69,12 @@ impl<'s> Transition<'s> {
     /// Notes a job for the road.
     pub(super) fn ready(&mut self, purpose: Purpose, job: &Job) {
         self.claimable |= purpose == Purpose::Dispatch;
-        if !self.store.road {
+        if !self.store.with_outbox {
             return;
         }
         let known = self.ready.iter_mut().find(|ready| {
             ready.purpose == purpose
-                && ready.lane == job.lane
+                && ready.priority == job.priority
                 && ready.queue == job.queue
                 && ready.jobs.len() < OUTBOX_IDS_MAX
         });
@@ -82,7 +82,7 @@ impl<'s> Transition<'s> {
             Some(ready) => ready.jobs.push(job.id),
             None => {
                 let queue = job.queue.clone();
-                self.ready.push(Ready { purpose, queue, lane: job.lane, jobs: vec![job.id] });
+                self.ready.push(Ready { purpose, queue, priority: job.priority, jobs: vec![job.id] });
             }
         }
     }
@@ -129,20 +129,20 @@ impl<'s> Transition<'s> {
     fn write_outbox(&mut self) -> Vec<Dispatch> {
         let kept = self.store.keeps(Clause::OutboxWithTransition);
         let mut dispatches = Vec::new();
-        for Ready { purpose, queue, lane, jobs } in std::mem::take(&mut self.ready) {
+        for Ready { purpose, queue, priority, jobs } in std::mem::take(&mut self.ready) {
             let outbox = self.state.ids.row();
             if kept {
                 let row = OutboxRow {
                     purpose,
                     queue: queue.clone(),
-                    lane,
+                    priority,
                     jobs: jobs.clone(),
                     created_at: self.now,
                     held_until: None,
                 };
                 self.state.outbox.insert(outbox, Arc::new(row));
             }
-            dispatches.push(Dispatch { outbox, queue, lane, purpose, jobs });
+            dispatches.push(Dispatch { outbox, queue, priority, purpose, jobs });
         }
         dispatches
     }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use gristmill_core::Instant;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Priority};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::ReferenceStore;
-use super::state::{Batch, Job, Standing, State, Worker, ago, unsigned};
+use super::state::{Batch, Job, KeyState, State, Worker, ago, unsigned};
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
-use crate::views::{self, Serving, UNSERVED_LOOK};
+use crate::views::{self, Serving, UNHANDLED_LOOKED_AT};
 use crate::{
     BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView, QueueView,
-    StoredResult, UnservedView,
+    StoredResult, UnhandledView,
 };
 
 /// The most rows of one page.
@@ -36,7 +36,7 @@ pub(super) fn batch_plan(store: &ReferenceStore, id: BatchId) -> Option<BatchPla
         tenant: batch.tenant.clone(),
         name: batch.name.clone(),
         definition: (*batch.definition).clone(),
-        stamp: (*batch.stamp).clone(),
+        fingerprint: (*batch.fingerprint).clone(),
         params: batch.params.clone(),
         trace: batch.trace.clone(),
     })
@@ -127,11 +127,12 @@ pub(super) fn queues(store: &ReferenceStore, tenant: &str) -> Vec<QueueView> {
     views.into_values().collect()
 }
 
-/// The oldest by id of each lane is near enough to the oldest.
+/// The oldest by id of each priority is near enough to the oldest.
 fn oldest(state: &State, tenant: &str, queue: &str) -> Option<Instant> {
     let waits = |job: &&Job| job.state == JobState::Queued && job.tenant == tenant && job.queue == queue;
-    let first = |lane: Lane| state.jobs.values().map(|job| &**job).filter(waits).find(|job| job.lane == lane);
-    Lane::ALL.into_iter().filter_map(first).filter_map(|job| job.queued_at).min()
+    let first =
+        |priority: Priority| state.jobs.values().map(|job| &**job).filter(waits).find(|job| job.priority == priority);
+    Priority::ALL.into_iter().filter_map(first).filter_map(|job| job.queued_at).min()
 }
 
 fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
@@ -191,7 +192,7 @@ pub(super) fn batch_view(batch: &Batch) -> BatchView {
         remaining: unsigned(batch.tally.remaining),
         chunks_dead: unsigned(batch.tally.dead),
         retries: unsigned(batch.tally.retries),
-        tolerate: batch.tolerate.to_string(),
+        failure_budget: batch.failure_budget.to_string(),
         result: batch.result.clone(),
         reason: batch.reason.clone(),
         created_at: batch.created_at,
@@ -205,7 +206,7 @@ fn job_view(job: &Job) -> JobView {
         id: job.id,
         tenant: job.tenant.clone(),
         queue: job.queue.clone(),
-        lane: job.lane,
+        priority: job.priority,
         key: job.key.clone(),
         kind: job.kind.clone(),
         version: job.version,
@@ -229,7 +230,7 @@ fn job_view(job: &Job) -> JobView {
     }
 }
 
-pub(super) fn unserved(store: &ReferenceStore, tenant: &str) -> Vec<UnservedView> {
+pub(super) fn unhandled(store: &ReferenceStore, tenant: &str) -> Vec<UnhandledView> {
     let t = Transition::begin(store);
     let queued = |job: &&Arc<Job>| job.state == JobState::Queued && job.tenant == tenant;
     let mut heads: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
@@ -238,20 +239,20 @@ pub(super) fn unserved(store: &ReferenceStore, tenant: &str) -> Vec<UnservedView
     }
     let mut waiting: BTreeMap<(&str, &str, u32), u64> = BTreeMap::new();
     for (queue, mut jobs) in heads {
-        jobs.sort_by_key(|job| (job.lane, job.id));
-        for job in jobs.into_iter().take(usize::try_from(UNSERVED_LOOK).unwrap_or(usize::MAX)) {
+        jobs.sort_by_key(|job| (job.priority, job.id));
+        for job in jobs.into_iter().take(usize::try_from(UNHANDLED_LOOKED_AT).unwrap_or(usize::MAX)) {
             *waiting.entry((queue, &job.kind, job.version)).or_default() += 1;
         }
     }
-    let waiting = waiting.into_iter().map(|((queue, kind, version), jobs)| UnservedView {
+    let waiting = waiting.into_iter().map(|((queue, kind, version), jobs)| UnhandledView {
         queue: queue.to_owned(),
         kind: kind.to_owned(),
         version,
         jobs,
     });
-    let alive = |worker: &&Arc<Worker>| worker.standing == Standing::Alive && worker.lease_until >= t.now;
+    let alive = |worker: &&Arc<Worker>| worker.blockers == KeyState::Alive && worker.lease_until >= t.now;
     let workers = t.state.workers.values().filter(alive);
     let serving: Vec<Serving> =
         workers.map(|worker| (worker.entered.queues.clone(), worker.entered.kinds.clone())).collect();
-    views::unserved(waiting.collect(), &serving)
+    views::unhandled(waiting.collect(), &serving)
 }

@@ -11,7 +11,7 @@ use gristmill_core::settle::{Ending, Verdict};
 
 use super::ReferenceStore;
 use super::settle::{Settlement, settle};
-use super::state::{Leader, Standing, Worker, ago, later};
+use super::state::{KeyState, Leader, Worker, ago, later};
 use super::transition::Transition;
 use crate::check::{self, REASON_CHARS_MAX, plain};
 use crate::error::Result;
@@ -34,7 +34,7 @@ pub(super) fn register(store: &ReferenceStore, worker: &NewWorker) -> Result<()>
             lease_until: later(now, worker.lease),
             entered,
             running: 0,
-            standing: Standing::Alive,
+            blockers: KeyState::Alive,
             started_at: now,
             seen_at: now,
         })
@@ -56,7 +56,7 @@ pub(super) fn beat(store: &ReferenceStore, worker: WorkerId, lease: Duration, ru
     Ok(true)
 }
 
-pub(super) fn gone(store: &ReferenceStore, held: &[Fence]) -> Vec<Fence> {
+pub(super) fn revoked(store: &ReferenceStore, held: &[Fence]) -> Vec<Fence> {
     let t = Transition::begin(store);
     let holds = |fence: &&Fence| {
         t.state.jobs.get(&fence.job).is_some_and(|job| {
@@ -70,7 +70,7 @@ pub(super) fn retire(store: &ReferenceStore, worker: WorkerId) -> Result<Dispatc
     let mut t = Transition::begin(store);
     let now = t.now;
     if let Some(found) = alive(&mut t, worker) {
-        found.standing = Standing::Stopped;
+        found.blockers = KeyState::Stopped;
         found.lease_until = now;
         found.seen_at = now;
         found.running = 0;
@@ -87,7 +87,7 @@ pub(super) fn release_unknown(store: &ReferenceStore, worker: WorkerId, known: &
 
 fn alive<'t>(t: &'t mut Transition<'_>, worker: WorkerId) -> Option<&'t mut Worker> {
     let found = t.state.workers.get_mut(&worker).map(Arc::make_mut);
-    found.filter(|worker| worker.standing == Standing::Alive)
+    found.filter(|worker| worker.blockers == KeyState::Alive)
 }
 
 /// Gives back what runs under an incarnation, but for what is kept.
@@ -110,7 +110,7 @@ pub(super) fn workers(store: &ReferenceStore) -> Vec<WorkerView> {
         .state
         .workers
         .values()
-        .filter(|worker| worker.standing == Standing::Alive || worker.seen_at > recent)
+        .filter(|worker| worker.blockers == KeyState::Alive || worker.seen_at > recent)
         .map(|worker| view(worker, t.now))
         .collect();
     shown.sort_by_key(|worker| Reverse((worker.started_at, worker.id)));
@@ -119,11 +119,11 @@ pub(super) fn workers(store: &ReferenceStore) -> Vec<WorkerView> {
 
 fn view(worker: &Worker, now: Instant) -> WorkerView {
     let NewWorker { id, role, host, pid, version, slots, queues, kinds, .. } = worker.entered.clone();
-    let state = match worker.standing {
-        Standing::Alive if worker.lease_until < now => "lost",
-        Standing::Alive => "alive",
-        Standing::Lost => "lost",
-        Standing::Stopped => "stopped",
+    let state = match worker.blockers {
+        KeyState::Alive if worker.lease_until < now => "lost",
+        KeyState::Alive => "alive",
+        KeyState::Lost => "lost",
+        KeyState::Stopped => "stopped",
     };
     WorkerView {
         id,

@@ -1,4 +1,4 @@
-//! T3: queued jobs become somebody's; those that limits and turns decide about in [`super::managed`].
+//! Claim: queued jobs become somebody's; those that limits and turns decide about in [`super::limited`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -103,13 +103,13 @@ pub(super) async fn claim(store: &SqliteStore, claim: &Claim, ids: &[JobId]) -> 
         let mut late = Vec::new();
         for id in ids.into_iter().filter(|id| !taken.contains(id)) {
             match left.get(&id) {
-                Some((_, true)) => report.managed.push(id),
+                Some((_, true)) => report.limited.push(id),
                 Some((true, false)) => report.busy.push(id),
                 Some((false, false)) => report.foreign.push(id),
                 None => late.push(id),
             }
         }
-        stray(&mut t, &report.foreign).await?;
+        mark_misrouted(&mut t, &report.foreign).await?;
         let unknown = if late.is_empty() { HashSet::new() } else { poison::unknown_in(&mut t, &late).await? };
         (report.unknown, report.stale) = late.into_iter().partition(|id| unknown.contains(id));
     }
@@ -123,7 +123,7 @@ fn still(row: &SqliteRow) -> Result<(JobId, (bool, bool))> {
 }
 
 /// Notes jobs whose message has come to a worker that cannot run them.
-async fn stray(t: &mut Transition<'_>, foreign: &[JobId]) -> Result<()> {
+async fn mark_misrouted(t: &mut Transition<'_>, foreign: &[JobId]) -> Result<()> {
     if !foreign.is_empty() {
         let statement = "
             UPDATE job SET astray = 1
@@ -133,7 +133,7 @@ async fn stray(t: &mut Transition<'_>, foreign: &[JobId]) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn astray(store: &SqliteStore, claim: &Claim) -> Result<Vec<JobId>> {
+pub(super) async fn misrouted(store: &SqliteStore, claim: &Claim) -> Result<Vec<JobId>> {
     let statement = concat!(
         "SELECT j.id FROM job j
          WHERE j.astray AND j.state = 'queued' AND ",
@@ -155,7 +155,7 @@ pub(super) async fn claim_next(store: &SqliteStore, claim: &Claim) -> Result<Vec
         return Ok(Vec::new());
     }
     let mut t = Transition::begin(store).await?;
-    // From each lane of each queue that has something the oldest, and of those the first by lane and
+    // From each priority of each queue that has something the oldest, and of those the first by priority and
     // age: the index is read at a few places, never the whole backlog. The maintained counters say
     // which queues have something, so that a paused backlog is not read at all.
     let statement = claim!(concat!(
@@ -191,7 +191,7 @@ pub(super) fn with(query: Query, t: &Transition<'_>, claim: &Claim) -> Result<Qu
     Ok(query.bind(t.now).bind(claim.worker.0).bind(claim.limit).bind(check::json(&claim.kinds)?))
 }
 
-/// Runs a claim and notes what it moved, by lane and age.
+/// Runs a claim and notes what it moved, by priority and age.
 pub(super) async fn take(t: &mut Transition<'_>, claim: &Claim, query: Query) -> Result<Vec<ClaimedJob>> {
     let rows = t.rows(query).await?;
     let mut retries = HashMap::new();
@@ -199,9 +199,9 @@ pub(super) async fn take(t: &mut Transition<'_>, claim: &Claim, query: Query) ->
         rows.iter().map(|row| claimed_job(row, claim, &mut retries)).collect::<Result<_>>()?;
     for job in &claimed {
         t.count(&job.tenant, &job.queue, JobState::Queued, -1);
-        t.arrived(job.fence.job, &job.tenant, &job.queue, job.lane, JobState::Running);
+        t.arrived(job.fence.job, &job.tenant, &job.queue, job.priority, JobState::Running);
     }
-    claimed.sort_by_key(|job| (job.lane, job.fence.job));
+    claimed.sort_by_key(|job| (job.priority, job.fence.job));
     Ok(claimed)
 }
 
@@ -224,7 +224,7 @@ fn claimed_job(
         fence: Fence { job: row::id(row, "id")?, attempt: row::number(row, "attempt")?, worker: claim.worker },
         tenant: row::get(row, "tenant")?,
         queue: row::get(row, "queue")?,
-        lane: row::lane(row)?,
+        priority: row::priority(row)?,
         key: row::get(row, "key")?,
         kind: row::get(row, "kind")?,
         version: row::number(row, "version")?,

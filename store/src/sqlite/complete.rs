@@ -1,4 +1,4 @@
-//! T4: workers' attempts end.
+//! Complete: workers' attempts end.
 
 use std::collections::HashMap;
 
@@ -78,7 +78,7 @@ async fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bo
     if ended {
         // A look, so that the report says where the batch stands now.
         t.delta(end.batch);
-        super::events::batch_ended(t, end.batch).await?;
+        super::triggers::batch_ended(t, end.batch).await?;
     }
     Ok(ended)
 }

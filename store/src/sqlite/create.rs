@@ -1,4 +1,4 @@
-//! T1 and T2: jobs and batches come to be.
+//! Create and seal: jobs and batches come to be.
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::definition::BatchDefinition;
@@ -55,14 +55,14 @@ pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Re
         .bind(batch.tenant.clone())
         .bind(batch.name.clone())
         .bind(check::json(&batch.definition)?)
-        .bind(check::json(&batch.stamp)?)
+        .bind(check::json(&batch.fingerprint)?)
         .bind(check::json(&batch.params)?)
-        .bind(batch.definition.tolerate.to_string())
+        .bind(batch.definition.failure_budget.to_string())
         .bind(batch.idempotency_key.clone())
         .bind(batch.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)))
         .bind(t.now)
         .bind(batch.definition.late_after.map(|span| later(t.now, span.0)))
-        .bind(batch.stamp.has_copies().then_some("kept"));
+        .bind(batch.fingerprint.has_copies().then_some("kept"));
     Ok(t.run(query).await? == 1)
 }
 
@@ -110,7 +110,7 @@ pub(super) fn chunk_row(common: &Common, definition: &BatchDefinition, chunk: &N
         id: chunk.id,
         tenant: common.tenant.clone(),
         queue: definition.queue.clone(),
-        lane: definition.lane,
+        priority: definition.priority,
         key: definition.key.clone(),
         kind: "chunk".to_owned(),
         state: common.state,

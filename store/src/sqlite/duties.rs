@@ -1,4 +1,4 @@
-//! T7, T9 and the outbox: what the scheduler looks after.
+//! Redispatch, promote and the outbox: what the scheduler looks after.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ pub(super) async fn redispatch(
     older_than: Duration,
     limit: u32,
 ) -> Result<Dispatched> {
-    if !store.road {
+    if !store.with_outbox {
         return Ok(Dispatched::default());
     }
     let mut t = Transition::begin(store).await?;
@@ -109,7 +109,7 @@ pub(super) async fn redispatch(
     let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
     let query = sqlx::query(statement).bind(queue.to_owned()).bind(t.now.saturating_sub(age)).bind(limit);
     for row in &t.rows(query).await? {
-        t.ready(Purpose::Dispatch, queue, row::lane(row)?, row::id(row, "id")?);
+        t.ready(Purpose::Dispatch, queue, row::priority(row)?, row::id(row, "id")?);
         t.moved += 1;
     }
     Ok(t.commit().await?.dispatched)

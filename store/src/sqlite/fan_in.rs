@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Priority};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::SNOOZES_MAX;
 use serde_json::json;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::insert::{self, JobRow};
 use super::transition::{Delta, Transition, progress};
-use super::{row, tell};
+use super::{notify, row};
 use crate::BatchProgress;
 use crate::check;
 use crate::check::AGGREGATE_KEY;
@@ -65,7 +65,7 @@ pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delt
         all.push(now);
     }
     fire(t, &aggregates).await?;
-    tell::first_failures(t, &failed).await?;
+    notify::first_failures(t, &failed).await?;
     all.sort_by_key(|progress| progress.batch);
     Ok(all)
 }
@@ -96,7 +96,7 @@ pub(super) fn aggregate(
         id: JobId(Uuid::now_v7()),
         tenant,
         queue: queue.unwrap_or_else(|| gristmill_core::job::DEFAULT_QUEUE.to_owned()),
-        lane: Lane::High,
+        priority: Priority::High,
         key: None,
         kind: "aggregate".to_owned(),
         state: JobState::Queued,

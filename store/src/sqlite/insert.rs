@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
+use gristmill_core::job::{JobState, NewJob, Priority, RunAt};
 use gristmill_core::unique::OnConflict;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
@@ -19,7 +19,7 @@ pub(super) struct JobRow {
     pub(super) id: JobId,
     pub(super) tenant: String,
     pub(super) queue: String,
-    pub(super) lane: Lane,
+    pub(super) priority: Priority,
     pub(super) key: Option<String>,
     pub(super) kind: String,
     pub(super) state: JobState,
@@ -55,7 +55,7 @@ impl Serialize for JobRow {
         row.serialize_element(&self.id)?;
         row.serialize_element(&self.tenant)?;
         row.serialize_element(&self.queue)?;
-        row.serialize_element(&self.lane.rank())?;
+        row.serialize_element(&self.priority.rank())?;
         row.serialize_element(&self.kind)?;
         row.serialize_element(self.state.as_str())?;
         row.serialize_element(&self.max_attempts)?;
@@ -87,7 +87,7 @@ impl JobRow {
             id: job.id,
             tenant: job.tenant.clone(),
             queue: job.queue.clone(),
-            lane: job.lane,
+            priority: job.priority,
             key: job.key.clone(),
             kind: job.kind.clone(),
             state: if run_at.is_some() { JobState::Scheduled } else { JobState::Queued },
@@ -154,7 +154,7 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
     let made = t.rows(sqlx::query(statement).bind(asked).bind(t.now)).await?;
     let made: HashSet<JobId> = made.iter().map(|made| row::id(made, "id")).collect::<Result<_>>()?;
     for row in rows.iter().filter(|row| made.contains(&row.id)) {
-        t.arrived(row.id, &row.tenant, &row.queue, row.lane, row.state);
+        t.arrived(row.id, &row.tenant, &row.queue, row.priority, row.state);
     }
     Ok(made)
 }

@@ -6,15 +6,15 @@ use gristmill_core::limit::{Limit, LimitSpec, QueueSpec};
 use sqlx::sqlite::SqliteRow;
 
 use super::claim::{let_go, unmanaged};
+use super::control::finish;
 use super::error::database;
-use super::managed::running_of;
-use super::steer::finish;
+use super::limited::running_of;
 use super::transition::Transition;
 use super::{SqliteStore, row};
 use crate::check;
 use crate::error::Result;
 use crate::limits::{AGED_LOOK, UNMANAGED_MAX, check_limit, check_origin, limit_view, used_most_micros};
-use crate::{Dispatched, LimitOrigin, LimitView, Managed, Purpose, SaveLimit, Steered};
+use crate::{ControlReport, Dispatched, LimitOrigin, LimitView, Limited, Purpose, SaveLimit};
 
 const LIMITS: &str = "SELECT name, origin, spec, updated_at FROM job_limit ORDER BY name";
 
@@ -38,7 +38,7 @@ pub(super) async fn list(store: &SqliteStore) -> Result<Vec<LimitView>> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let running = sqlx::query(super::managed::RUNNING).fetch_all(&store.readers).await.map_err(database)?;
+    let running = sqlx::query(super::limited::RUNNING).fetch_all(&store.readers).await.map_err(database)?;
     let running = running.iter().map(running_of).collect::<Result<Vec<_>>>()?;
     let view = |row: &SqliteRow| {
         let (name, spec): (String, LimitSpec) = (row::get(row, "name")?, row::json(row, "spec")?);
@@ -49,23 +49,23 @@ pub(super) async fn list(store: &SqliteStore) -> Result<Vec<LimitView>> {
 }
 
 /// Which queues and kinds are managed.
-pub(super) async fn managed(store: &SqliteStore) -> Result<Managed> {
+pub(super) async fn limited(store: &SqliteStore) -> Result<Limited> {
     let rows = sqlx::query(MANAGED).fetch_all(&store.readers).await.map_err(database)?;
     let specs = sqlx::query(QUEUES).fetch_all(&store.readers).await.map_err(database)?;
     managed_of(&rows, specs_of(&specs)?)
 }
 
-fn managed_of(rows: &[SqliteRow], specs: BTreeMap<String, QueueSpec>) -> Result<Managed> {
-    let mut managed = Managed { specs, ..Managed::default() };
+fn managed_of(rows: &[SqliteRow], specs: BTreeMap<String, QueueSpec>) -> Result<Limited> {
+    let mut limited = Limited { specs, ..Limited::default() };
     for row in rows {
         let (scope, name): (String, String) = (row::get(row, "scope")?, row::get(row, "name")?);
         if scope == "queue" {
-            managed.queues.insert(name)
+            limited.queues.insert(name)
         } else {
-            managed.kinds.insert(name)
+            limited.kinds.insert(name)
         };
     }
-    Ok(managed)
+    Ok(limited)
 }
 
 fn specs_of(rows: &[SqliteRow]) -> Result<BTreeMap<String, QueueSpec>> {
@@ -87,7 +87,7 @@ pub(super) async fn save(store: &SqliteStore, save: &SaveLimit) -> Result<(Limit
     let most = now.saturating_add(used_most_micros(&save.spec));
     t.run(sqlx::query(clamp).bind(save.name.clone()).bind(most)).await?;
     manage(&mut t).await?;
-    let running = t.rows(sqlx::query(super::managed::RUNNING)).await?;
+    let running = t.rows(sqlx::query(super::limited::RUNNING)).await?;
     let running = running.iter().map(running_of).collect::<Result<Vec<_>>>()?;
     let view = limit_view(save.name.clone(), save.origin, save.spec.clone(), row::at(now, "updated_at")?, &running);
     Ok((view, t.commit().await?.dispatched))
@@ -100,15 +100,15 @@ async fn origin(t: &mut Transition<'_>, name: &str) -> Result<Option<LimitOrigin
 }
 
 /// Takes a limit away.
-pub(super) async fn drop(store: &SqliteStore, name: &str, from: LimitOrigin, dry_run: bool) -> Result<Steered> {
+pub(super) async fn drop(store: &SqliteStore, name: &str, from: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
     let mut t = Transition::begin(store).await?;
-    let Some(was) = origin(&mut t, name).await? else { return Ok(Steered::default()) };
+    let Some(was) = origin(&mut t, name).await? else { return Ok(ControlReport::default()) };
     check_origin(name, Some(was), from)?;
     for statement in ["DELETE FROM job_limit WHERE name = ?1", "DELETE FROM limit_bucket WHERE name = ?1"] {
         t.run(sqlx::query(statement).bind(name.to_owned())).await?;
     }
     manage(&mut t).await?;
-    finish(t, Steered { affected: 1, samples: vec![name.to_owned()], ..Steered::default() }, dry_run).await
+    finish(t, ControlReport { affected: 1, samples: vec![name.to_owned()], ..ControlReport::default() }, dry_run).await
 }
 
 /// Says what holds for a queue; what says nothing is forgotten.
@@ -131,7 +131,7 @@ async fn manage(t: &mut Transition<'_>) -> Result<()> {
     let specs = specs_of(&t.rows(sqlx::query(QUEUES)).await?)?;
     let was = managed_of(&t.rows(sqlx::query(MANAGED)).await?, BTreeMap::new())?;
     let limits = limits(t).await?;
-    let is = Managed::of(limits.iter().map(|limit| &limit.spec), specs);
+    let is = Limited::of(limits.iter().map(|limit| &limit.spec), specs);
     t.run(sqlx::query("DELETE FROM managed")).await?;
     let statement = "
         INSERT INTO managed (scope, name)
@@ -153,12 +153,12 @@ async fn manage(t: &mut Transition<'_>) -> Result<()> {
     let query = sqlx::query(statement).bind(check::json(&queues)?).bind(check::json(&kinds)?).bind(UNMANAGED_MAX);
     for freed in &t.rows(query).await? {
         let queue: String = row::get(freed, "queue")?;
-        t.ready(Purpose::Dispatch, &queue, row::lane(freed)?, row::id(freed, "id")?);
+        t.ready(Purpose::Dispatch, &queue, row::priority(freed)?, row::id(freed, "id")?);
     }
     Ok(())
 }
 
-/// Moves jobs up a lane that have waited for as long as their queue says, and forgets rates whose time is past.
+/// Moves jobs up a priority that have waited for as long as their queue says, and forgets rates whose time is past.
 pub(super) async fn raise_aged(store: &SqliteStore, limit: u32) -> Result<Dispatched> {
     let specs = specs_of(&sqlx::query(QUEUES).fetch_all(&store.readers).await.map_err(database)?)?;
     let aging: Vec<(String, i64)> = specs
@@ -188,7 +188,7 @@ pub(super) async fn raise_aged(store: &SqliteStore, limit: u32) -> Result<Dispat
     let raised = t.rows(query).await?;
     for job in &raised {
         let queue: String = row::get(job, "queue")?;
-        t.ready(Purpose::Dispatch, &queue, row::lane(job)?, row::id(job, "id")?);
+        t.ready(Purpose::Dispatch, &queue, row::priority(job)?, row::id(job, "id")?);
     }
     Ok(Dispatched { moved: raised.len() as u64, ..t.commit().await?.dispatched })
 }

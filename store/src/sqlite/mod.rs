@@ -6,18 +6,19 @@
 
 mod claim;
 mod complete;
+mod control;
 mod create;
 mod duties;
 mod email;
 mod error;
-mod events;
 mod fan_in;
 mod insert;
+mod limited;
 mod limits;
 mod lock;
-mod managed;
-mod mend;
+mod notify;
 mod opening;
+mod patch;
 mod poison;
 mod reconcile;
 mod redrive;
@@ -27,9 +28,8 @@ mod row;
 mod schedules;
 mod settle;
 mod split;
-mod steer;
-mod tell;
 mod transition;
+mod triggers;
 mod unique;
 mod view;
 mod worker;
@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
-use gristmill_core::chunk::SourceStamp;
+use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -72,7 +72,7 @@ pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
     /// Whether a broker carries ids: without one nothing is written to the outbox.
-    road: bool,
+    with_outbox: bool,
     work: Notify,
     /// How many times attempts may have been taken away, counted from 1.
     gone: watch::Sender<u64>,
@@ -89,7 +89,7 @@ impl SqliteStore {
     ///
     /// [`StoreError::Invalid`] when it is no SQLite database or lies in no folder, [`StoreError::Unavailable`]
     /// when it cannot be opened.
-    pub async fn connect(path: &Path, settings: &Settings, road: bool) -> Result<Self> {
+    pub async fn connect(path: &Path, settings: &Settings, with_outbox: bool) -> Result<Self> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
             let what =
                 format!("the folder {} of the store does not exist; create it, or name another", folder.display());
@@ -120,7 +120,7 @@ impl SqliteStore {
                 .connect_with(options.read_only(true).create_if_missing(false))
                 .await
                 .map_err(error::database)?,
-            road,
+            with_outbox,
             work: Notify::new(),
             gone: watch::Sender::new(1),
             seen: AtomicI64::new(0),
@@ -214,8 +214,8 @@ impl Store for SqliteStore {
         row::at(self.now_micros().await?, "now")
     }
 
-    fn trouble(&self) -> Option<Trouble> {
-        self.condition.trouble()
+    fn outage(&self) -> Option<Outage> {
+        self.condition.outage()
     }
 
     async fn wait_for_work(&self, at_most: Duration) -> bool {
@@ -267,12 +267,12 @@ impl Store for SqliteStore {
         claim::claim_next(self, claim).await
     }
 
-    async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim> {
-        managed::claim_managed(self, claim).await
+    async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim> {
+        limited::claim_limited(self, claim).await
     }
 
-    async fn astray(&self, claim: &Claim) -> Result<Vec<JobId>> {
-        claim::astray(self, claim).await
+    async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>> {
+        claim::misrouted(self, claim).await
     }
 
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
@@ -291,11 +291,11 @@ impl Store for SqliteStore {
         worker::beat(self, worker, lease, running).await
     }
 
-    async fn gone(&self, held: &[Fence]) -> Result<Vec<Fence>> {
-        worker::gone(self, held).await
+    async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
+        worker::revoked(self, held).await
     }
 
-    async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
+    async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
         let mut gone = self.gone.subscribe();
         let deadline = tokio::time::Instant::now() + at_most;
         loop {
@@ -351,60 +351,72 @@ impl Store for SqliteStore {
         reconcile::reconcile(self, dry_run).await
     }
 
-    async fn pause_batch(&self, tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
-        steer::pause_batch(self, tenant, batch, pause, dry_run).await
+    async fn pause_batch(
+        &self,
+        tenant: &str,
+        batch: BatchId,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        control::pause_batch(self, tenant, batch, pause, dry_run).await
     }
 
-    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<Steered> {
-        steer::cancel_batch(self, tenant, batch, reason, dry_run).await
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control::cancel_batch(self, tenant, batch, reason, dry_run).await
     }
 
-    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<Steered> {
-        steer::halt_batch(self, batch, generation, reason).await
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
+        control::halt_batch(self, batch, generation, reason).await
     }
 
-    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<Steered> {
-        steer::cancel_job(self, tenant, job, reason, dry_run).await
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control::cancel_job(self, tenant, job, reason, dry_run).await
     }
 
-    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<Steered> {
-        steer::cancel_jobs(self, tenant, jobs, reason, dry_run).await
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control::cancel_jobs(self, tenant, jobs, reason, dry_run).await
     }
 
-    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
-        steer::retry_job(self, tenant, job, dry_run).await
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
+        control::retry_job(self, tenant, job, dry_run).await
     }
 
-    async fn pause_queue(&self, tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> Result<Steered> {
-        steer::pause_queue(self, tenant, queue, pause, dry_run).await
+    async fn pause_queue(
+        &self,
+        tenant: &str,
+        queue: &str,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        control::pause_queue(self, tenant, queue, pause, dry_run).await
     }
 
-    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
         redrive::dead(self, tenant, jobs, dry_run).await
     }
 
-    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
         restart::restart(self, tenant, restart, dry_run).await
     }
 
-    async fn mend_quarantine(&self, tenant: &str, mending: &Mending, dry_run: bool) -> Result<MendReport> {
-        mend::mend(self, tenant, mending, dry_run).await
+    async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport> {
+        patch::redrive_patched(self, tenant, patching, dry_run).await
     }
 
-    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<Steered> {
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
         split::split(self, tenant, job, dry_run).await
     }
 
-    async fn tell_late(&self, limit: u32) -> Result<Dispatched> {
-        tell::late(self, limit).await
+    async fn notify_late(&self, limit: u32) -> Result<Dispatched> {
+        notify::late(self, limit).await
     }
 
-    async fn copies(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceStamp)>> {
-        tell::copies(self, keep, limit).await
+    async fn spools(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceFingerprint)>> {
+        notify::spools(self, keep, limit).await
     }
 
-    async fn copies_gone(&self, batch: BatchId) -> Result<()> {
-        tell::copies_gone(self, batch).await
+    async fn spools_removed(&self, batch: BatchId) -> Result<()> {
+        notify::spools_removed(self, batch).await
     }
 
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
@@ -443,16 +455,16 @@ impl Store for SqliteStore {
         view::queues(self, tenant).await
     }
 
-    async fn unserved(&self, tenant: &str) -> Result<Vec<UnservedView>> {
-        view::unserved(self, tenant).await
+    async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>> {
+        view::unhandled(self, tenant).await
     }
 
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         view::quarantine(self, filter, page).await
     }
 
-    async fn bury(&self, poison: &[NewPoison]) -> Result<()> {
-        poison::bury(self, poison).await
+    async fn record_poison(&self, poison: &[NewPoison]) -> Result<()> {
+        poison::record_poison(self, poison).await
     }
 
     async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
@@ -467,7 +479,7 @@ impl Store for SqliteStore {
         poison::message(self, id).await
     }
 
-    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<Steered> {
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<ControlReport> {
         poison::drop(self, ids, dry_run).await
     }
 
@@ -511,12 +523,12 @@ impl Store for SqliteStore {
         schedules::orphaned(self, limit).await
     }
 
-    async fn unfire(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
-        schedules::unfire(self, batch, reason, again).await
+    async fn release_tick(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        schedules::release_tick(self, batch, reason, again).await
     }
 
     async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
-        events::note(self, event).await
+        triggers::note(self, event).await
     }
 
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
@@ -527,16 +539,16 @@ impl Store for SqliteStore {
         schedules::backfill(self, backfill).await
     }
 
-    async fn steer_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
-        schedules::steer_backfill(self, tenant, id, paused).await
+    async fn control_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
+        schedules::control_backfill(self, tenant, id, paused).await
     }
 
     async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
         schedules::backfills(self, tenant, schedule).await
     }
 
-    async fn managed(&self) -> Result<Managed> {
-        limits::managed(self).await
+    async fn limited(&self) -> Result<Limited> {
+        limits::limited(self).await
     }
 
     async fn limits(&self) -> Result<Vec<LimitView>> {
@@ -547,7 +559,7 @@ impl Store for SqliteStore {
         limits::save(self, save).await
     }
 
-    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<Steered> {
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
         limits::drop(self, name, origin, dry_run).await
     }
 
@@ -559,8 +571,8 @@ impl Store for SqliteStore {
         limits::raise_aged(self, limit).await
     }
 
-    async fn standing(&self, job: JobId) -> Result<JobStanding> {
-        managed::standing(self, job).await
+    async fn blockers(&self, job: JobId) -> Result<JobBlockers> {
+        limited::blockers(self, job).await
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
@@ -607,15 +619,15 @@ mod tests {
             }
         };
         assert!(matches!(error, StoreError::Full(_)) && error.is_transient(), "{error}");
-        let trouble = store.trouble().expect("it says so");
-        assert!(trouble.reason.contains("no room left") && trouble.mend.contains("make room"), "{trouble:?}");
+        let trouble = store.outage().expect("it says so");
+        assert!(trouble.reason.contains("no room left") && trouble.remedy.contains("make room"), "{trouble:?}");
         let queued =
             async || store.queues(DEFAULT_TENANT).await.expect("listed").first().map_or(0, |queue| queue.queued);
         assert_eq!(queued().await, made);
         limit(100_000).await;
         store.enqueue(&group()).await.expect("there is room again");
         assert_eq!(queued().await, made + 20);
-        assert_eq!(store.trouble(), None);
+        assert_eq!(store.outage(), None);
         assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
     }
 

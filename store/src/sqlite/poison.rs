@@ -10,9 +10,9 @@ use super::transition::Transition;
 use super::{SqliteStore, row};
 use crate::check;
 use crate::error::Result;
-use crate::{NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView, Steered};
+use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView};
 
-pub(super) async fn bury(store: &SqliteStore, poison: &[NewPoison]) -> Result<()> {
+pub(super) async fn record_poison(store: &SqliteStore, poison: &[NewPoison]) -> Result<()> {
     if poison.is_empty() {
         return Ok(());
     }
@@ -53,15 +53,15 @@ pub(super) async fn message(store: &SqliteStore, id: i64) -> Result<Option<Poiso
     Ok(Some(PoisonMessage { view: view(&found)?, headers, bytes }))
 }
 
-pub(super) async fn drop(store: &SqliteStore, ids: &[i64], dry_run: bool) -> Result<Steered> {
+pub(super) async fn drop(store: &SqliteStore, ids: &[i64], dry_run: bool) -> Result<ControlReport> {
     let mut t = Transition::begin(store).await?;
     let statement = "DELETE FROM poison WHERE id IN (SELECT value FROM json_each(?1)) RETURNING id";
     let gone = t.rows(sqlx::query(statement).bind(check::json(ids)?)).await?;
     let mut gone: Vec<i64> = gone.iter().map(|row| row::get(row, "id")).collect::<Result<_>>()?;
     gone.sort_unstable();
     let samples = gone.iter().take(5).map(i64::to_string).collect();
-    let steered = Steered { affected: gone.len() as u64, samples, ..Steered::default() };
-    super::steer::finish(t, steered, dry_run).await
+    let control_report = ControlReport { affected: gone.len() as u64, samples, ..ControlReport::default() };
+    super::control::finish(t, control_report, dry_run).await
 }
 
 /// Those of these ids that no job has, and that none of a batch that was taken back had.

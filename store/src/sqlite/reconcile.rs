@@ -1,4 +1,4 @@
-//! T8: every counter is compared with what it counts.
+//! Reconcile: every counter is compared with what it counts.
 //!
 //! The comparison reads one snapshot and holds nobody up. Only when something is wrong is it made once more by the
 //! writer, and repaired in the same transaction.

@@ -6,17 +6,17 @@ use gristmill_core::job::JobState;
 use sqlx::sqlite::SqliteRow;
 
 use super::SqliteStore;
-use super::steer::finish;
+use super::control::finish;
 use super::transition::Transition;
 use super::{error, row};
-use crate::Steered;
+use crate::ControlReport;
 use crate::check;
 use crate::error::{Result, StoreError};
 
 /// How many samples a report has.
 const SAMPLES: usize = 5;
 
-pub(super) async fn dead(store: &SqliteStore, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<Steered> {
+pub(super) async fn dead(store: &SqliteStore, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
     let mut t = Transition::begin(store).await?;
     let statement = "
         SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation, j.kind,
@@ -27,7 +27,7 @@ pub(super) async fn dead(store: &SqliteStore, tenant: &str, jobs: &[JobId], dry_
         WHERE j.tenant = ?1 AND j.state = 'dead' AND j.id IN (SELECT unhex(value, '-') FROM json_each(?2))
         ORDER BY j.id";
     let found = t.rows(sqlx::query(statement).bind(tenant.to_owned()).bind(check::json(jobs)?)).await?;
-    let mut steered = Steered::default();
+    let mut control_report = ControlReport::default();
     let mut ended = Vec::new();
     let mut ids = Vec::with_capacity(found.len());
     for row in &found {
@@ -44,16 +44,16 @@ pub(super) async fn dead(store: &SqliteStore, tenant: &str, jobs: &[JobId], dry_
         }
         ids.push(job.id);
     }
-    steered.generation = open_next(&mut t, &ended).await?;
+    control_report.generation = open_next(&mut t, &ended).await?;
     let statement = "
         UPDATE job SET state = 'queued', max_attempts = max_attempts + granted, queued_at = ?2, finished_at = NULL,
             generation = CASE WHEN seq IS NULL THEN generation
                               ELSE (SELECT b.generation FROM batch b WHERE b.id = job.batch_id) END
         WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1))";
     t.run_or(sqlx::query(statement).bind(check::json(&ids)?).bind(t.now), error::held_key).await?;
-    steered.affected = ids.len() as u64;
-    steered.samples = ids.iter().take(SAMPLES).map(JobId::to_string).collect();
-    finish(t, steered, dry_run).await
+    control_report.affected = ids.len() as u64;
+    control_report.samples = ids.iter().take(SAMPLES).map(JobId::to_string).collect();
+    finish(t, control_report, dry_run).await
 }
 
 /// Refuses a dead letter that cannot run again now; gives its batch when that has ended and must be opened.

@@ -1,4 +1,4 @@
-//! T6: attempts whose worker is gone, or whose time is over, are closed by the store.
+//! Rescue: attempts whose worker is gone, or whose time is over, are closed by the store.
 
 use gristmill_core::chunk::ChunkPayload;
 use gristmill_core::id::JobId;
@@ -115,9 +115,9 @@ fn taken_back(row: &SqliteRow) -> Result<Taken> {
             condemned: false,
             planned: row::flag(row, "planned")?,
         };
-        decide(&chunk, payload.as_ref(), &policy, check::dice())
+        decide(&chunk, payload.as_ref(), &policy, check::random())
     } else {
-        Loss::Settle(settle::settle(ending, attempt, max_attempts, &policy, check::dice()))
+        Loss::Settle(settle::settle(ending, attempt, max_attempts, &policy, check::random()))
     };
     Ok(Taken { fence, ending, loss, payload })
 }

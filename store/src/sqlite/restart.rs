@@ -1,22 +1,27 @@
 //! A batch that halted or was cancelled goes on: what it had not done becomes claimable in the next generation.
 
-use gristmill_core::batch::{BatchState, Counts, Tolerate};
+use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::job::JobState;
 
 use super::SqliteStore;
+use super::control::finish;
 use super::create::no_batch;
 use super::row::{self, moved_columns};
-use super::steer::finish;
 use super::transition::Transition;
 use crate::check;
 use crate::error::Result;
 use crate::restart::{Halted, may_restart, refuse_over_budget};
-use crate::{Restart, Steered};
+use crate::{ControlReport, Restart};
 
 /// How many samples a report has.
 const SAMPLES: usize = 5;
 
-pub(super) async fn restart(store: &SqliteStore, tenant: &str, restart: &Restart, dry_run: bool) -> Result<Steered> {
+pub(super) async fn restart(
+    store: &SqliteStore,
+    tenant: &str,
+    restart: &Restart,
+    dry_run: bool,
+) -> Result<ControlReport> {
     let batch = restart.batch;
     let mut t = Transition::begin(store).await?;
     let statement = "
@@ -27,7 +32,7 @@ pub(super) async fn restart(store: &SqliteStore, tenant: &str, restart: &Restart
     let halted = Halted {
         state: row::word::<BatchState>(&found, "state")?,
         planned: row::flag(&found, "planned")?,
-        copies_gone: row::get::<Option<String>>(&found, "spool")?.is_some_and(|spool| spool != "kept"),
+        spools_removed: row::get::<Option<String>>(&found, "spool")?.is_some_and(|spool| spool != "kept"),
     };
     may_restart(batch, &halted)?;
     let states: &[JobState] =
@@ -59,13 +64,13 @@ pub(super) async fn restart(store: &SqliteStore, tenant: &str, restart: &Restart
         }
         ids.push(job.id);
     }
-    let tolerate = restart.tolerate.map_or_else(|| row::word::<Tolerate>(&found, "tolerate"), Ok)?;
-    refuse_over_budget(batch, tolerate, &counts)?;
+    let failure_budget = restart.failure_budget.map_or_else(|| row::word::<FailureBudget>(&found, "tolerate"), Ok)?;
+    refuse_over_budget(batch, failure_budget, &counts)?;
     let statement = "
         UPDATE batch SET state = 'sealed', generation = generation + 1, halting = 0, paused = 0, result = NULL,
                          finished_at = NULL, reason = NULL, tolerate = ?2
         WHERE id = ?1 RETURNING generation";
-    let opened = t.row(sqlx::query(statement).bind(batch.0).bind(tolerate.to_string())).await?;
+    let opened = t.row(sqlx::query(statement).bind(batch.0).bind(failure_budget.to_string())).await?;
     let generation: Option<u32> = opened.as_ref().map(|row| row::number(row, "generation")).transpose()?;
     let statement = "
         UPDATE job SET state = 'queued', max_attempts = max(max_attempts, attempt + granted), queued_at = ?2,
@@ -73,5 +78,6 @@ pub(super) async fn restart(store: &SqliteStore, tenant: &str, restart: &Restart
         WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1))";
     t.run(sqlx::query(statement).bind(check::json(&ids)?).bind(t.now).bind(generation)).await?;
     let samples = ids.iter().take(SAMPLES).map(ToString::to_string).collect();
-    finish(t, Steered { affected: ids.len() as u64, samples, generation, ..Steered::default() }, dry_run).await
+    finish(t, ControlReport { affected: ids.len() as u64, samples, generation, ..ControlReport::default() }, dry_run)
+        .await
 }

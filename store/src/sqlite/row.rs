@@ -6,7 +6,7 @@ use std::time::Duration;
 use gristmill_core::Instant;
 use gristmill_core::batch::Counts;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ pub(super) struct Moved {
     pub(super) id: JobId,
     pub(super) tenant: String,
     pub(super) queue: String,
-    pub(super) lane: Lane,
+    pub(super) priority: Priority,
     pub(super) batch: Option<BatchId>,
     pub(super) seq: Option<i64>,
     pub(super) items: i64,
@@ -48,7 +48,7 @@ pub(super) fn moved(row: &SqliteRow) -> Result<Moved> {
         id: id(row, "id")?,
         tenant: get(row, "tenant")?,
         queue: get(row, "queue")?,
-        lane: lane(row)?,
+        priority: priority(row)?,
         batch: maybe_id(row, "batch_id")?,
         seq: get(row, "seq")?,
         items: get(row, "items")?,
@@ -62,7 +62,7 @@ pub(super) fn dispatch(row: &SqliteRow) -> Result<Dispatch> {
     Ok(Dispatch {
         outbox: get(row, "id")?,
         queue: get(row, "queue")?,
-        lane: lane(row)?,
+        priority: priority(row)?,
         purpose: if purpose == "dead_letter" { Purpose::DeadLetter } else { Purpose::Dispatch },
         jobs: json(row, "jobs")?,
     })
@@ -111,10 +111,10 @@ pub(super) fn word<T: FromStr>(row: &SqliteRow, column: &str) -> Result<T> {
     text.parse().map_err(|_| unreadable(column, &text))
 }
 
-/// A lane, which is kept by its rank.
-pub(super) fn lane(row: &SqliteRow) -> Result<Lane> {
+/// A priority, which is kept by its rank.
+pub(super) fn priority(row: &SqliteRow) -> Result<Priority> {
     let rank: i64 = get(row, "lane")?;
-    i16::try_from(rank).ok().and_then(Lane::from_rank).ok_or_else(|| unreadable("lane", &rank.to_string()))
+    i16::try_from(rank).ok().and_then(Priority::from_rank).ok_or_else(|| unreadable("lane", &rank.to_string()))
 }
 
 /// An instant.

@@ -206,7 +206,7 @@ pub(super) async fn orphaned(store: &SqliteStore, limit: u32) -> Result<Vec<(Str
     look(store, query, |row| Ok((row::get(row, "tenant")?, row::id(row, "id")?))).await
 }
 
-pub(super) async fn unfire(store: &SqliteStore, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+pub(super) async fn release_tick(store: &SqliteStore, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
     let mut t = Transition::begin(store).await?;
     let statement = "
         UPDATE schedule_tick SET outcome = CASE WHEN tries >= ?3 OR NOT ?4 THEN 'failed' ELSE 'waiting' END,
@@ -267,7 +267,7 @@ pub(super) async fn backfill(store: &SqliteStore, backfill: &NewBackfill) -> Res
     Ok(waiting)
 }
 
-pub(super) async fn steer_backfill(store: &SqliteStore, tenant: &str, id: Uuid, paused: Option<bool>) -> Result<u64> {
+pub(super) async fn control_backfill(store: &SqliteStore, tenant: &str, id: Uuid, paused: Option<bool>) -> Result<u64> {
     let mut t = Transition::begin(store).await?;
     let statement = "UPDATE schedule_backfill SET paused = ?3 WHERE tenant = ?1 AND id = ?2";
     let query = sqlx::query(statement).bind(tenant.to_owned()).bind(id).bind(paused.unwrap_or(true));

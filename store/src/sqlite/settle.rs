@@ -52,7 +52,7 @@ impl<'a> Settlement<'a> {
             Verdict::Done => JobState::Done,
             Verdict::Retry { .. } | Verdict::Snooze { .. } => JobState::Retry,
             // Of one that is gone nothing comes here: `complete` passes it over.
-            Verdict::Requeue | Verdict::Release | Verdict::Gone => JobState::Queued,
+            Verdict::Requeue | Verdict::Release | Verdict::Revoked => JobState::Queued,
             Verdict::Dead => JobState::Dead,
         }
     }
@@ -83,7 +83,7 @@ async fn fence(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<HashMap
         .map(|s| {
             let run_at = match s.verdict {
                 Verdict::Retry { after } | Verdict::Snooze { after } => Some(later(t.now, after)),
-                Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Gone => None,
+                Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Revoked => None,
             };
             let snoozed = i64::from(matches!(s.verdict, Verdict::Snooze { .. }));
             let given_back = i64::from(s.verdict == Verdict::Release);
@@ -144,7 +144,7 @@ fn add(delta: &mut Delta, settlement: &Settlement<'_>, job: &Moved) -> Result<()
             delta.quarantined += job.items;
         }
         Verdict::Retry { .. } => delta.retries += 1,
-        Verdict::Requeue | Verdict::Release | Verdict::Snooze { .. } | Verdict::Gone => {}
+        Verdict::Requeue | Verdict::Release | Verdict::Snooze { .. } | Verdict::Revoked => {}
     }
     Ok(())
 }

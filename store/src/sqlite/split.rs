@@ -8,15 +8,15 @@ use gristmill_core::job::JobState;
 use uuid::Uuid;
 
 use super::SqliteStore;
+use super::control::finish;
 use super::create::{self, Common, no_batch};
 use super::redrive::open_next;
 use super::row::{self, Moved, moved_columns};
-use super::steer::finish;
 use super::transition::{Transition, later};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::split::{BY_HAND, halves, may_split, note, output};
-use crate::{NewChunk, Steered};
+use crate::{ControlReport, NewChunk};
 
 /// A chunk that is not running and is to be split.
 pub(super) struct Parent {
@@ -48,7 +48,7 @@ pub(super) async fn replace(t: &mut Transition<'_>, parent: &Parent, why: &str, 
         let mut half = create::chunk_row(&common, &definition, &NewChunk { id: JobId(Uuid::now_v7()), seq, payload })?;
         if patient {
             half.state = JobState::Scheduled;
-            half.run_at = Some(later(t.now, definition.retry.wait(1, check::dice())));
+            half.run_at = Some(later(t.now, definition.retry.wait(1, check::random())));
         }
         rows.push(half);
     }
@@ -79,7 +79,7 @@ fn of_batch(job: &Moved) -> Result<BatchId> {
     job.chunk_of().ok_or_else(|| StoreError::Database(format!("chunk {} belongs to no batch", job.id)))
 }
 
-pub(super) async fn split(store: &SqliteStore, tenant: &str, id: JobId, dry_run: bool) -> Result<Steered> {
+pub(super) async fn split(store: &SqliteStore, tenant: &str, id: JobId, dry_run: bool) -> Result<ControlReport> {
     let mut t = Transition::begin(store).await?;
     let statement = concat!("SELECT state, payload, ", moved_columns!(), " FROM job WHERE id = ?1 AND tenant = ?2");
     let found = t.row(sqlx::query(statement).bind(id.0).bind(tenant.to_owned())).await?;
@@ -101,5 +101,5 @@ pub(super) async fn split(store: &SqliteStore, tenant: &str, id: JobId, dry_run:
     let parent = Parent { job, was, payload: row::json(&found, "payload")? };
     let ids = replace(&mut t, &parent, BY_HAND, false).await?;
     let samples = ids.iter().map(JobId::to_string).collect();
-    finish(t, Steered { affected: 2, samples, generation, ..Steered::default() }, dry_run).await
+    finish(t, ControlReport { affected: 2, samples, generation, ..ControlReport::default() }, dry_run).await
 }

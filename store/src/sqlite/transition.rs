@@ -3,7 +3,7 @@
 
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Priority};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, Transaction};
 
@@ -11,8 +11,8 @@ use super::error::database;
 use super::row::{self, Moved};
 use super::{SqliteStore, fan_in};
 use crate::check;
-use crate::crash;
 use crate::error::Result;
+use crate::failpoint;
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
 /// The database's own clock, in microseconds. It is good to a millisecond.
@@ -59,7 +59,7 @@ struct Count {
 struct Ready {
     purpose: Purpose,
     queue: String,
-    lane: Lane,
+    priority: Priority,
     jobs: Vec<JobId>,
 }
 
@@ -143,16 +143,16 @@ impl<'s> Transition<'s> {
     /// Notes that a job went from one state to another, and what follows for the road.
     pub(super) fn moved(&mut self, job: &Moved, from: JobState, to: JobState) {
         self.count(&job.tenant, &job.queue, from, -1);
-        self.arrived(job.id, &job.tenant, &job.queue, job.lane, to);
+        self.arrived(job.id, &job.tenant, &job.queue, job.priority, to);
     }
 
     /// Notes that a job is in a state now.
-    pub(super) fn arrived(&mut self, id: JobId, tenant: &str, queue: &str, lane: Lane, to: JobState) {
+    pub(super) fn arrived(&mut self, id: JobId, tenant: &str, queue: &str, priority: Priority, to: JobState) {
         self.moved += 1;
         self.count(tenant, queue, to, 1);
         match to {
-            JobState::Queued => self.ready(Purpose::Dispatch, queue, lane, id),
-            JobState::Dead => self.ready(Purpose::DeadLetter, queue, lane, id),
+            JobState::Queued => self.ready(Purpose::Dispatch, queue, priority, id),
+            JobState::Dead => self.ready(Purpose::DeadLetter, queue, priority, id),
             JobState::Scheduled | JobState::Running | JobState::Retry | JobState::Done | JobState::Cancelled => {}
         }
     }
@@ -163,17 +163,20 @@ impl<'s> Transition<'s> {
     }
 
     /// Notes an id for the road.
-    pub(super) fn ready(&mut self, purpose: Purpose, queue: &str, lane: Lane, id: JobId) {
+    pub(super) fn ready(&mut self, purpose: Purpose, queue: &str, priority: Priority, id: JobId) {
         self.claimable |= purpose == Purpose::Dispatch;
-        if !self.store.road {
+        if !self.store.with_outbox {
             return;
         }
         let known = self.ready.iter_mut().find(|ready| {
-            ready.purpose == purpose && ready.lane == lane && ready.jobs.len() < OUTBOX_IDS_MAX && ready.queue == queue
+            ready.purpose == purpose
+                && ready.priority == priority
+                && ready.jobs.len() < OUTBOX_IDS_MAX
+                && ready.queue == queue
         });
         match known {
             Some(ready) => ready.jobs.push(id),
-            None => self.ready.push(Ready { purpose, queue: queue.to_owned(), lane, jobs: vec![id] }),
+            None => self.ready.push(Ready { purpose, queue: queue.to_owned(), priority, jobs: vec![id] }),
         }
     }
 
@@ -198,12 +201,12 @@ impl<'s> Transition<'s> {
         // Only what changes the file counts: timers look at it again and again, and change nothing.
         let writes = self.wrote || self.moved > 0;
         if writes {
-            crash::point("sqlite.before_commit");
+            failpoint::point("sqlite.before_commit");
         }
         noted(self.store, self.tx.commit().await.map_err(database))?;
         self.store.condition.well(self.wrote);
         if writes {
-            crash::point("sqlite.committed");
+            failpoint::point("sqlite.committed");
         }
         if self.claimable {
             self.store.hint();
@@ -243,7 +246,7 @@ impl<'s> Transition<'s> {
             .iter()
             .map(|ready| {
                 let jobs = check::json(&ready.jobs)?;
-                Ok((row::purpose_word(ready.purpose), ready.queue.as_str(), ready.lane.rank(), jobs))
+                Ok((row::purpose_word(ready.purpose), ready.queue.as_str(), ready.priority.rank(), jobs))
             })
             .collect::<Result<_>>()?;
         let statement = "
@@ -273,7 +276,7 @@ pub(super) fn progress(row: &SqliteRow) -> Result<BatchProgress> {
         counts: row::counts(row)?,
         remaining: row::number(row, "remaining")?,
         halting: row::flag(row, "halting")?,
-        tolerate: row::word(row, "tolerate")?,
+        failure_budget: row::word(row, "tolerate")?,
     })
 }
 

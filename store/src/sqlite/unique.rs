@@ -84,7 +84,7 @@ async fn take_over(t: &mut Transition<'_>, job: &NewJob, found: &SqliteRow) -> R
         .bind(holder.id.0)
         .bind(check::payload(&job.payload)?)
         .bind(job.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)))
-        .bind(all.then(|| job.lane.rank()))
+        .bind(all.then(|| job.priority.rank()))
         .bind(all.then_some(job.max_attempts))
         .bind(all.then(|| insert::millis(job.timeout)))
         .bind(all.then(|| check::json(&job.retry)).transpose()?)
@@ -93,12 +93,12 @@ async fn take_over(t: &mut Transition<'_>, job: &NewJob, found: &SqliteRow) -> R
         .bind(queued_at)
         .bind(job.version.max(1));
     t.run(query).await?;
-    let lane = if all { job.lane } else { holder.lane };
+    let priority = if all { job.priority } else { holder.priority };
     if was != is {
         t.count(&holder.tenant, &holder.queue, was, -1);
-        t.arrived(holder.id, &holder.tenant, &holder.queue, lane, is);
-    } else if is == JobState::Queued && lane != holder.lane {
-        t.ready(Purpose::Dispatch, &holder.queue, lane, holder.id);
+        t.arrived(holder.id, &holder.tenant, &holder.queue, priority, is);
+    } else if is == JobState::Queued && priority != holder.priority {
+        t.ready(Purpose::Dispatch, &holder.queue, priority, holder.id);
     }
     let outcome = if all { EnqueueOutcome::Replaced } else { EnqueueOutcome::Debounced };
     Ok(Enqueued::by(holder.id, outcome))

@@ -16,7 +16,7 @@ use crate::error::{Result, StoreError};
 use crate::views;
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
-    QuarantineView, QueueView, StoredResult, UnservedView,
+    QuarantineView, QueueView, StoredResult, UnhandledView,
 };
 
 /// The most rows of one page.
@@ -53,7 +53,7 @@ pub(super) async fn batch_plan(store: &SqliteStore, batch: BatchId) -> Result<Op
         tenant: row::get(&row, "tenant")?,
         name: row::get(&row, "name")?,
         definition: row::json(&row, "definition")?,
-        stamp: row::json(&row, "stamp")?,
+        fingerprint: row::json(&row, "stamp")?,
         params: row::json(&row, "params")?,
         trace: row::get(&row, "trace")?,
     }))
@@ -156,7 +156,7 @@ pub(super) async fn queue_names(store: &SqliteStore) -> Result<Vec<String>> {
 }
 
 pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<QueueView>> {
-    // The oldest by id of each lane is near enough to the oldest, and found without reading the backlog.
+    // The oldest by id of each priority is near enough to the oldest, and found without reading the backlog.
     let statement = "
         WITH known(name) AS (SELECT queue FROM queue_count WHERE tenant = ?1 UNION SELECT name FROM queue WHERE tenant = ?1)
         SELECT k.name, c.state, sum(c.jobs) AS jobs,
@@ -186,25 +186,25 @@ pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<Queu
     Ok(views.into_values().collect())
 }
 
-pub(super) async fn unserved(store: &SqliteStore, tenant: &str) -> Result<Vec<UnservedView>> {
+pub(super) async fn unhandled(store: &SqliteStore, tenant: &str) -> Result<Vec<UnhandledView>> {
     let waiting = "
         SELECT h.queue, h.kind, h.version, count(*) AS jobs
         FROM (SELECT DISTINCT queue FROM queue_count WHERE tenant = ?1 AND state = 'queued' AND jobs > 0) q
         JOIN job h ON h.id IN (SELECT j.id FROM job j WHERE j.queue = q.queue AND j.state = 'queued' AND j.tenant = ?1
                                ORDER BY j.lane, j.id LIMIT ?2)
         GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
-    let query = sqlx::query(waiting).bind(tenant.to_owned()).bind(views::UNSERVED_LOOK);
+    let query = sqlx::query(waiting).bind(tenant.to_owned()).bind(views::UNHANDLED_LOOKED_AT);
     let rows = query.fetch_all(&store.readers).await.map_err(database)?;
     let waiting = rows.iter().map(|row| {
         let (queue, kind) = (row::get(row, "queue")?, row::get(row, "kind")?);
-        Ok(UnservedView { queue, kind, version: row::number(row, "version")?, jobs: row::number(row, "jobs")? })
+        Ok(UnhandledView { queue, kind, version: row::number(row, "version")?, jobs: row::number(row, "jobs")? })
     });
     let waiting = waiting.collect::<Result<Vec<_>>>()?;
     let alive = "SELECT queues, kinds FROM worker WHERE state = 'alive' AND lease_until >= ?1";
     let now = store.now_micros().await?;
     let workers = sqlx::query(alive).bind(now).fetch_all(&store.readers).await.map_err(database)?;
     let serving = workers.iter().map(|row| Ok((row::json(row, "queues")?, row::json(row, "kinds")?)));
-    Ok(views::unserved(waiting, &serving.collect::<Result<Vec<_>>>()?))
+    Ok(views::unhandled(waiting, &serving.collect::<Result<Vec<_>>>()?))
 }
 
 fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
@@ -271,7 +271,7 @@ pub(super) fn batch_view(row: &SqliteRow) -> Result<BatchView> {
         remaining: row::number(row, "remaining")?,
         chunks_dead: row::number(row, "chunks_dead")?,
         retries: row::number(row, "retries")?,
-        tolerate: row::get(row, "tolerate")?,
+        failure_budget: row::get(row, "tolerate")?,
         result: row::maybe_json(row, "result")?,
         reason: row::get(row, "reason")?,
         created_at: row::instant(row, "created_at")?,
@@ -294,7 +294,7 @@ fn job_view(row: &SqliteRow) -> Result<JobView> {
         id: row::id(row, "id")?,
         tenant: row::get(row, "tenant")?,
         queue: row::get(row, "queue")?,
-        lane: row::lane(row)?,
+        priority: row::priority(row)?,
         key: row::get(row, "key")?,
         kind: row::get(row, "kind")?,
         version: row::number(row, "version")?,

@@ -51,7 +51,7 @@ pub(super) async fn beat(store: &SqliteStore, worker: WorkerId, lease: Duration,
     Ok(alive)
 }
 
-pub(super) async fn gone(store: &SqliteStore, held: &[Fence]) -> Result<Vec<Fence>> {
+pub(super) async fn revoked(store: &SqliteStore, held: &[Fence]) -> Result<Vec<Fence>> {
     if held.is_empty() {
         return Ok(Vec::new());
     }

@@ -13,7 +13,7 @@ use crate::look::told_payload;
 use crate::made::{LONG, chunk, claim_of, completion, new_batch, new_job, poison, queue_name};
 use crate::operation::{Ended, Operation};
 use crate::side::{Claimed, Pair, Side, TENANTS, batch_id, batch_name, chunk_id, worker_id, worker_name};
-use crate::{limited, noted, planned, steer};
+use crate::{control, limited, noted, planned};
 
 /// Does it on both sides, and remembers what was seen on the way.
 pub(crate) async fn both(pair: &mut Pair<'_>, operation: &Operation) -> (String, String) {
@@ -95,7 +95,7 @@ impl Told<'_> {
             | Operation::RedriveDead { .. }
             | Operation::Restart { .. }
             | Operation::Split { .. }
-            | Operation::Mend { .. } => steer::apply(self, pair, operation).await,
+            | Operation::ItemPatch { .. } => control::apply(self, pair, operation).await,
             Operation::SaveSchedule { .. }
             | Operation::RemoveSchedule { .. }
             | Operation::DueSchedules { .. }
@@ -201,8 +201,8 @@ impl Told<'_> {
                 let claim = claim_of(*worker, *limit, *odd);
                 let report = store.claim(&claim, &ids).await?;
                 let (busy, stale) = (self.names(&report.busy).await, self.names(&report.stale).await);
-                let (foreign, managed) = (self.names(&report.foreign).await, self.names(&report.managed).await);
-                text += &format!("busy {busy:?} stale {stale:?} foreign {foreign:?} managed {managed:?} ");
+                let (foreign, limited) = (self.names(&report.foreign).await, self.names(&report.limited).await);
+                text += &format!("busy {busy:?} stale {stale:?} foreign {foreign:?} managed {limited:?} ");
                 text += &format!("unknown {} ", report.unknown.len());
                 (*worker, report.claimed)
             }
@@ -214,7 +214,7 @@ impl Told<'_> {
             Operation::ClaimManaged { worker, queue, limit, odd } => {
                 let queues = queue.iter().map(|queue| queue_name(*queue)).collect();
                 let claim = Claim { queues, ..claim_of(*worker, *limit, *odd) };
-                let found = store.claim_managed(&claim).await?;
+                let found = store.claim_limited(&claim).await?;
                 // How long depends on how fast everything is.
                 text += &format!("waits for a rate {} ", found.wait.is_some());
                 (*worker, found.claimed)
@@ -239,7 +239,7 @@ impl Told<'_> {
             job.fence.attempt,
             job.max_attempts,
             job.queue,
-            job.lane,
+            job.priority,
             job.key,
             job.kind,
             job.generation,
@@ -283,7 +283,7 @@ impl Told<'_> {
         match operation {
             Operation::Bury { message, times } => {
                 let buried = vec![poison(*message); *times];
-                store.bury(&buried).await.map(|()| "kept".to_owned())
+                store.record_poison(&buried).await.map(|()| "kept".to_owned())
             }
             Operation::UnknownJobs { jobs } => {
                 let mut ids: Vec<_> = jobs.iter().map(|number| self.side.id(&pair.job(*number))).collect();
@@ -306,7 +306,7 @@ impl Told<'_> {
                 let held: Vec<_> =
                     claimed.iter().filter_map(|number| pair.attempt(*number)).map(|one| self.side.fence(one)).collect();
                 let mut gone = Vec::new();
-                for fence in store.gone(&held).await? {
+                for fence in store.revoked(&held).await? {
                     gone.push(format!("{} {}", self.name(fence.job).await, fence.attempt));
                 }
                 gone.sort();
@@ -315,9 +315,9 @@ impl Told<'_> {
             }
             Operation::Astray { worker, odd, limit } => {
                 let claim = claim_of(*worker, *limit, *odd);
-                let astray = store.astray(&claim).await?;
-                let names = self.names(&astray).await;
-                // Which of many come first depends on their lanes and ages alone, but not within one instant.
+                let misrouted = store.misrouted(&claim).await?;
+                let names = self.names(&misrouted).await;
+                // Which of many come first depends on their priorities and ages alone, but not within one instant.
                 Ok(if u32::try_from(names.len()).ok() == Some(*limit) {
                     format!("{limit}")
                 } else {
@@ -329,18 +329,18 @@ impl Told<'_> {
                 Ok(String::new())
             }
             Operation::TellLate { limit } => {
-                let dispatched = store.tell_late(*limit).await?;
+                let dispatched = store.notify_late(*limit).await?;
                 Ok(self.dispatched(&dispatched).await)
             }
             Operation::Copies { keep } => {
                 let keep = if *keep { LONG } else { Duration::ZERO };
-                let copies = store.copies(keep, 100).await?;
+                let copies = store.spools(keep, 100).await?;
                 let mut copies: Vec<_> =
-                    copies.iter().map(|(id, stamp)| (batch_name(*id), stamp.files.len())).collect();
+                    copies.iter().map(|(id, fingerprint)| (batch_name(*id), fingerprint.files.len())).collect();
                 copies.sort();
                 Ok(format!("{copies:?}"))
             }
-            Operation::CopiesGone { batch } => store.copies_gone(batch_id(*batch)).await.map(|()| "gone".to_owned()),
+            Operation::CopiesGone { batch } => store.spools_removed(batch_id(*batch)).await.map(|()| "gone".to_owned()),
             other => unreachable!("{other:?} keeps nothing"),
         }
     }
@@ -427,7 +427,7 @@ impl Told<'_> {
         for dispatch in dispatches {
             for job in &dispatch.jobs {
                 let name = self.name(*job).await;
-                all.push(format!("{:?} {} {} {name}", dispatch.purpose, dispatch.queue, dispatch.lane));
+                all.push(format!("{:?} {} {} {name}", dispatch.purpose, dispatch.queue, dispatch.priority));
             }
         }
         all.sort();

@@ -3,7 +3,7 @@
 use gristmill_core::duration::Span;
 use gristmill_core::id::JobId;
 use gristmill_store::{
-    Hindrance, JobFilter, LimitOrigin, LimitSpec, LimitView, Page, QueueSpec, Result, SaveLimit, Wait, why,
+    Blocker, JobFilter, LimitOrigin, LimitSpec, LimitView, Page, QueueSpec, Result, SaveLimit, Wait, why,
 };
 
 use crate::apply::Told;
@@ -25,9 +25,9 @@ pub(crate) async fn apply(told: &mut Told<'_>, pair: &Pair<'_>, operation: &Oper
             Ok(format!("{} {}", told_limit(&view), told.dispatched(&dispatched).await))
         }
         Operation::DropLimit { limit, file, dry } => {
-            let steered = store.drop_limit(&limit_name(*limit), origin(*file), *dry).await?;
-            let dispatched = told.dispatched(&steered.dispatched).await;
-            Ok(format!("affected {} {:?} {dispatched}", steered.affected, steered.samples))
+            let control_report = store.drop_limit(&limit_name(*limit), origin(*file), *dry).await?;
+            let dispatched = told.dispatched(&control_report.dispatched).await;
+            Ok(format!("affected {} {:?} {dispatched}", control_report.affected, control_report.samples))
         }
         Operation::SaveQueue { queue, fair, ages } => {
             let spec = QueueSpec { fair: *fair, age_after: ages.then_some(Span(LONG)) };
@@ -86,7 +86,7 @@ fn spec(limited: &Limited) -> LimitSpec {
 pub(crate) async fn look(side: &Side, lines: &mut Vec<String>) {
     let store = &side.store;
     lines.extend(store.limits().await.expect("listed").iter().map(told_limit));
-    lines.push(format!("{:?}", store.managed().await.expect("asked")));
+    lines.push(format!("{:?}", store.limited().await.expect("asked")));
     for key in 0..KEYS {
         let key = Some(turn_key(usize::try_from(key).unwrap_or(0)));
         let filter = JobFilter { tenant: TENANTS[0].to_owned(), key: key.clone(), ..JobFilter::default() };
@@ -106,16 +106,16 @@ fn told_limit(view: &LimitView) -> String {
 
 /// What keeps a job that is queued from beginning, and whether it is on its way.
 pub(crate) async fn told_standing(side: &Side, job: JobId) -> String {
-    let standing = side.store.standing(job).await.expect("asked");
-    let hindrances: Vec<String> = standing
+    let blockers = side.store.blockers(job).await.expect("asked");
+    let hindrances: Vec<String> = blockers
         .hindrances
         .iter()
         .map(|hindrance| match hindrance {
-            Hindrance::Concurrency { .. } => format!("{hindrance:?}"),
-            Hindrance::Rate { limit, .. } => format!("the rate of {limit}"),
+            Blocker::Concurrency { .. } => format!("{hindrance:?}"),
+            Blocker::Rate { limit, .. } => format!("the rate of {limit}"),
         })
         .collect();
-    format!("hindered by {hindrances:?}, in the outbox {}", standing.in_outbox)
+    format!("hindered by {hindrances:?}, in the outbox {}", blockers.in_outbox)
 }
 
 /// What a job waits for, without the instants, which are others on each side.

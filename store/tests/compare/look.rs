@@ -72,7 +72,7 @@ async fn of_tenant(side: &Side, tenant: &str, lines: &mut Vec<String>) {
     }
     items.sort();
     lines.extend(items);
-    for found in store.unserved(tenant).await.expect("listed") {
+    for found in store.unhandled(tenant).await.expect("listed") {
         lines.push(format!("unserved {} {} {} {}", found.queue, found.kind, found.version, found.jobs));
     }
     lines.extend(store.queues(tenant).await.expect("listed").iter().map(told_queue));
@@ -82,7 +82,7 @@ fn told_job(job: &JobView) -> String {
     let JobView {
         tenant,
         queue,
-        lane,
+        priority,
         key,
         kind,
         version,
@@ -109,7 +109,7 @@ fn told_job(job: &JobView) -> String {
         })
         .collect();
     format!(
-        "{tenant} {queue} {lane} {key:?} {kind}@{version} {state} {attempt}/{max_attempts} snoozed {snoozes} {:?} {seq:?} {generation} {items} {payload} \
+        "{tenant} {queue} {priority} {key:?} {kind}@{version} {state} {attempt}/{max_attempts} snoozed {snoozes} {:?} {seq:?} {generation} {items} {payload} \
          {:?} {:?} {:?} waits {} begun {} finished {} {attempts:?}",
         job.batch.map(batch_name),
         job.output,
@@ -143,7 +143,7 @@ fn told_batch(batch: &BatchView) -> String {
          {:?} {:?} {}",
         batch_name(batch.id),
         said(batch.pause.as_ref()),
-        batch.tolerate,
+        batch.failure_budget,
         batch.result,
         batch.reason,
         batch.finished_at.is_some()
@@ -179,7 +179,7 @@ async fn outbox(side: &Side) -> Vec<String> {
     for dispatch in side.store.outbox_take(Duration::ZERO, 1_000).await.expect("taken") {
         for job in &dispatch.jobs {
             let name = side.name(*job).await;
-            all.push(format!("outbox {:?} {} {} {name}", dispatch.purpose, dispatch.queue, dispatch.lane));
+            all.push(format!("outbox {:?} {} {} {name}", dispatch.purpose, dispatch.queue, dispatch.priority));
         }
     }
     all.sort();

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::chunk::{ChunkPayload, ChunkResult, FileStamp, SetAside, Slice, SourceStamp};
+use gristmill_core::chunk::{ChunkPayload, ChunkResult, FileFingerprint, SetAside, Slice, SourceFingerprint};
 use gristmill_core::duration::Span;
-use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
+use gristmill_core::job::{JobState, NewJob, Priority, RunAt};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, settle};
 use gristmill_core::unique::{HeldStates, Hold, OnConflict, Unique};
@@ -32,7 +32,7 @@ pub(crate) fn new_job(asked: &Asked) -> NewJob {
     NewJob {
         tenant: TENANTS[usize::from(asked.other_tenant)].to_owned(),
         queue: queue_name(asked.queue),
-        lane: Lane::ALL[asked.lane % 3],
+        priority: Priority::ALL[asked.priority % 3],
         run: if asked.later { RunAt::In(LONG) } else { RunAt::Now },
         max_attempts: asked.attempts,
         timeout: LONG,
@@ -83,8 +83,8 @@ pub(crate) fn poison(message: usize) -> NewPoison {
 }
 
 /// The stamp of an input of which a copy was made.
-fn copied(batch: usize) -> SourceStamp {
-    let file = FileStamp {
+fn copied(batch: usize) -> SourceFingerprint {
+    let file = FileFingerprint {
         path: format!("/nowhere/{}.spool", batch_id(batch)),
         name: "-".to_owned(),
         bytes: 1,
@@ -92,7 +92,7 @@ fn copied(batch: usize) -> SourceStamp {
         edges: String::new(),
         columns: Vec::new(),
     };
-    SourceStamp { files: vec![file] }
+    SourceFingerprint { files: vec![file] }
 }
 
 pub(crate) fn new_batch(batch: usize, key: Option<usize>, attempts: u32, other_tenant: bool) -> NewBatch {
@@ -110,7 +110,7 @@ pub(crate) fn new_batch(batch: usize, key: Option<usize>, attempts: u32, other_t
         tenant: TENANTS[usize::from(other_tenant)].to_owned(),
         definition: testing::definition(spelled),
         idempotency_key: key.map(|key| format!("key{key}")),
-        stamp: if batch == 1 { copied(batch) } else { SourceStamp::default() },
+        fingerprint: if batch == 1 { copied(batch) } else { SourceFingerprint::default() },
         ..testing::batch()
     }
 }

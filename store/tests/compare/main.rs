@@ -6,6 +6,7 @@
 //! printed with the seed that brings it back, and with the shortest sequence that was found to show it.
 
 mod apply;
+mod control;
 mod limited;
 mod look;
 mod made;
@@ -13,13 +14,12 @@ mod noted;
 mod operation;
 mod planned;
 mod side;
-mod steer;
 
 use std::fmt::Write;
 
 use gristmill_store::testing::TestStore;
 
-use operation::{Dice, Operation};
+use operation::{Operation, Random};
 use side::{Pair, Side};
 
 /// Sequences of an ordinary run of the tests.
@@ -58,7 +58,7 @@ async fn compare(name: &str, store: TestStore, ordinary: u64) {
     let real = Side::new(store);
     let mut operations = 0;
     for seed in first..first.saturating_add(sequences) {
-        let sequence = operation::sequence(&mut Dice::new(seed));
+        let sequence = operation::sequence(&mut Random::new(seed));
         operations += sequence.len();
         if let Err(difference) = run(&real, &sequence).await {
             let (shortest, difference) = shrink(&real, sequence, difference).await;

@@ -2,15 +2,15 @@
 //! that they collide, and so that a sequence still makes sense when some of it is left out.
 
 /// A small generator whose numbers depend on the seed alone (xorshift, G. Marsaglia 2003).
-pub(crate) struct Dice(u64);
+pub(crate) struct Random(u64);
 
-impl Dice {
+impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d | 1);
+        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d | 1);
         for _ in 0..8 {
-            dice.below(2);
+            random.below(2);
         }
-        dice
+        random
     }
 
     pub(crate) fn below(&mut self, sides: u64) -> u64 {
@@ -39,7 +39,7 @@ pub(crate) struct Asked {
     pub(crate) number: usize,
     pub(crate) other_tenant: bool,
     pub(crate) queue: usize,
-    pub(crate) lane: usize,
+    pub(crate) priority: usize,
     pub(crate) odd: bool,
     pub(crate) later: bool,
     pub(crate) attempts: u32,
@@ -162,9 +162,9 @@ pub(crate) enum Operation {
     RetryJob { job: usize, dry: bool },
     RedriveDead { jobs: Vec<usize>, all: bool, dry: bool },
     CancelJobs { jobs: Vec<usize>, dry: bool },
-    Restart { batch: usize, tolerate: Option<u64>, dead: bool, dry: bool },
+    Restart { batch: usize, failure_budget: Option<u64>, dead: bool, dry: bool },
     Split { job: usize, dry: bool },
-    Mend { batch: usize, first: bool, how: Mended, from: Option<u64>, chunk: u64, dry: bool },
+    ItemPatch { batch: usize, first: bool, how: Mended, from: Option<u64>, chunk: u64, dry: bool },
     Bury { message: usize, times: usize },
     UnknownJobs { jobs: Vec<usize> },
     DropPoison { message: usize, dry: bool },
@@ -210,28 +210,28 @@ pub(crate) const TRIGGERS: u64 = 2;
 const EVENTS: u64 = 4;
 
 /// 20 to 60 operations. Each begins with workers, for without them nothing much happens.
-pub(crate) fn sequence(dice: &mut Dice) -> Vec<Operation> {
-    let length = 20 + dice.below(41);
+pub(crate) fn sequence(random: &mut Random) -> Vec<Operation> {
+    let length = 20 + random.below(41);
     let mut all = vec![Operation::Register { worker: 0 }, Operation::Register { worker: 1 }];
     // Half of them know limits from the beginning, so that batches live under them.
-    let limited = dice.one_in(2);
+    let limited = random.one_in(2);
     if limited {
-        all.extend((0..=dice.below(2)).map(|_| limit(dice)));
+        all.extend((0..=random.below(2)).map(|_| limit(random)));
     }
     // By chance alone hardly a batch would come far: mostly one's life runs through the rest.
-    let mut life = if dice.one_in(4) { Vec::new() } else { life(dice, limited) };
+    let mut life = if random.one_in(4) { Vec::new() } else { life(random, limited) };
     life.reverse();
     for _ in 0..length {
         all.push(match life.len() {
-            _ if limited && dice.one_in(4) => {
-                if dice.one_in(2) {
-                    limiting(dice)
+            _ if limited && random.one_in(4) => {
+                if random.one_in(2) {
+                    limiting(random)
                 } else {
-                    claim_managed(dice)
+                    claim_limited(random)
                 }
             }
-            0 => operation(dice),
-            _ if dice.one_in(3) => operation(dice),
+            0 => operation(random),
+            _ if random.one_in(3) => operation(random),
             _ => life.pop().unwrap_or(Operation::OutboxDone),
         });
     }
@@ -239,37 +239,37 @@ pub(crate) fn sequence(dice: &mut Dice) -> Vec<Operation> {
 }
 
 /// A batch from its creation over its end into its next generation.
-fn life(dice: &mut Dice, limited: bool) -> Vec<Operation> {
-    let batch = dice.pick(BATCHES);
-    let (attempts, items) = (1 + u32::from(dice.one_in(2)), 1 + dice.below(4));
+fn life(random: &mut Random, limited: bool) -> Vec<Operation> {
+    let batch = random.pick(BATCHES);
+    let (attempts, items) = (1 + u32::from(random.one_in(2)), 1 + random.below(4));
     let claim = |worker: usize, limit: u32, all: &mut Vec<Operation>| {
         all.push(Operation::ClaimNext { worker, queue: None, limit });
         if limited {
             all.push(Operation::ClaimManaged { worker, queue: None, limit, odd: false });
         }
     };
-    let work = |dice: &mut Dice, all: &mut Vec<Operation>| {
-        claim(dice.pick(2), 1 + u32::from(dice.one_in(2)) * 3, all);
-        all.push(Operation::Complete((0..=dice.below(3)).map(|_| ended(dice)).collect()));
+    let work = |random: &mut Random, all: &mut Vec<Operation>| {
+        claim(random.pick(2), 1 + u32::from(random.one_in(2)) * 3, all);
+        all.push(Operation::Complete((0..=random.below(3)).map(|_| ended(random)).collect()));
     };
     let mut all = Vec::new();
-    if dice.one_in(2) {
-        let follows = Some(Follows { ending: dice.pick(4), ahead: false });
-        let schedule = dice.pick(SCHEDULES);
-        all.push(Operation::SaveSchedule { schedule, enabled: !dice.one_in(4), edit: false, follows });
+    if random.one_in(2) {
+        let follows = Some(Follows { ending: random.pick(4), ahead: false });
+        let schedule = random.pick(SCHEDULES);
+        all.push(Operation::SaveSchedule { schedule, enabled: !random.one_in(4), edit: false, follows });
     }
     all.extend([
         Operation::CreateBatch { batch, key: None, attempts, other_tenant: false },
-        Operation::AddChunks { batch, seqs: dice.some(3, 5), items, number: dice.pick(1_000_000) },
+        Operation::AddChunks { batch, seqs: random.some(3, 5), items, number: random.pick(1_000_000) },
         Operation::Seal { batch },
     ]);
-    work(dice, &mut all);
-    match dice.below(5) {
+    work(random, &mut all);
+    match random.below(5) {
         0 => all.push(Operation::CancelBatch { batch, dry: false }),
         1..=2 => all.push(Operation::Halt { batch, generation: 0 }),
-        _ => work(dice, &mut all),
+        _ => work(random, &mut all),
     }
-    let halted = dice.one_in(2);
+    let halted = random.one_in(2);
     let ends = (0..4).map(|back| Ended {
         claimed: usize::MAX - back,
         how: How::Ends { halted, wrong_generation: false },
@@ -278,105 +278,115 @@ fn life(dice: &mut Dice, limited: bool) -> Vec<Operation> {
     claim(0, 4, &mut all);
     all.push(Operation::Complete(ends.collect()));
     for _ in 0..3 {
-        all.push(match dice.below(6) {
+        all.push(match random.below(6) {
             0..=1 => {
-                let tolerate = (!dice.one_in(3)).then_some(100);
-                Operation::Restart { batch, tolerate, dead: dice.one_in(2), dry: false }
+                let failure_budget = (!random.one_in(3)).then_some(100);
+                Operation::Restart { batch, failure_budget, dead: random.one_in(2), dry: false }
             }
             2..=3 => {
-                let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][dice.pick(3)];
-                Operation::Mend { batch, first: dice.one_in(3), how, from: None, chunk: 1 + dice.below(3), dry: false }
+                let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][random.pick(3)];
+                Operation::ItemPatch {
+                    batch,
+                    first: random.one_in(3),
+                    how,
+                    from: None,
+                    chunk: 1 + random.below(3),
+                    dry: false,
+                }
             }
             4 => Operation::RedriveDead { jobs: Vec::new(), all: true, dry: false },
-            _ => Operation::Split { job: dice.pick(30), dry: false },
+            _ => Operation::Split { job: random.pick(30), dry: false },
         });
     }
-    work(dice, &mut all);
+    work(random, &mut all);
     all
 }
 
-fn operation(dice: &mut Dice) -> Operation {
-    match dice.below(120) {
-        100..=111 => limiting(dice),
-        112..=119 => noting(dice),
-        0..=23 => creating(dice),
-        24..=43 => claiming(dice),
+fn operation(random: &mut Random) -> Operation {
+    match random.below(120) {
+        100..=111 => limiting(random),
+        112..=119 => noting(random),
+        0..=23 => creating(random),
+        24..=43 => claiming(random),
         44..=60 => {
-            let count = 1 + dice.below(3);
-            Operation::Complete((0..count).map(|_| ended(dice)).collect())
+            let count = 1 + random.below(3);
+            Operation::Complete((0..count).map(|_| ended(random)).collect())
         }
-        61..=74 => looking_after(dice),
-        75..=80 => keeping(dice),
-        81..=87 => planning(dice),
-        _ => steering(dice),
+        61..=74 => looking_after(random),
+        75..=80 => keeping(random),
+        81..=87 => planning(random),
+        _ => steering(random),
     }
 }
 
-fn creating(dice: &mut Dice) -> Operation {
-    let batch = dice.pick(BATCHES);
-    match dice.below(10) {
+fn creating(random: &mut Random) -> Operation {
+    let batch = random.pick(BATCHES);
+    match random.below(10) {
         0..=3 => {
-            let count = 1 + dice.below(3);
-            Operation::Enqueue((0..count).map(|_| asked(dice)).collect())
+            let count = 1 + random.below(3);
+            Operation::Enqueue((0..count).map(|_| asked(random)).collect())
         }
         4..=5 => Operation::CreateBatch {
             batch,
-            key: dice.one_in(3).then(|| dice.pick(2)),
-            attempts: 1 + u32::from(dice.one_in(2)),
-            other_tenant: dice.one_in(12),
+            key: random.one_in(3).then(|| random.pick(2)),
+            attempts: 1 + u32::from(random.one_in(2)),
+            other_tenant: random.one_in(12),
         },
-        6..=7 => {
-            Operation::AddChunks { batch, seqs: dice.some(3, 5), items: dice.below(4), number: dice.pick(1_000_000) }
-        }
+        6..=7 => Operation::AddChunks {
+            batch,
+            seqs: random.some(3, 5),
+            items: random.below(4),
+            number: random.pick(1_000_000),
+        },
         8 => Operation::Seal { batch },
-        _ if dice.one_in(4) => Operation::Discard { batch },
+        _ if random.one_in(4) => Operation::Discard { batch },
         _ => Operation::Seal { batch },
     }
 }
 
-fn asked(dice: &mut Dice) -> Asked {
+fn asked(random: &mut Random) -> Asked {
     Asked {
-        number: dice.pick(JOBS),
-        other_tenant: dice.one_in(12),
-        queue: dice.pick(QUEUES),
-        lane: dice.pick(3),
-        odd: dice.one_in(10),
-        later: dice.one_in(4),
-        attempts: 1 + u32::from(dice.one_in(2)),
-        key: dice.one_in(4).then(|| dice.pick(KEYS)),
-        turn: dice.one_in(2).then(|| dice.pick(KEYS)),
-        unique: dice.one_in(3).then(|| Kept {
-            key: dice.pick(KEYS),
-            hold: dice.pick(5).saturating_sub(1),
-            conflict: dice.pick(5).saturating_sub(1),
+        number: random.pick(JOBS),
+        other_tenant: random.one_in(12),
+        queue: random.pick(QUEUES),
+        priority: random.pick(3),
+        odd: random.one_in(10),
+        later: random.one_in(4),
+        attempts: 1 + u32::from(random.one_in(2)),
+        key: random.one_in(4).then(|| random.pick(KEYS)),
+        turn: random.one_in(2).then(|| random.pick(KEYS)),
+        unique: random.one_in(3).then(|| Kept {
+            key: random.pick(KEYS),
+            hold: random.pick(5).saturating_sub(1),
+            conflict: random.pick(5).saturating_sub(1),
         }),
-        version: 1 + u32::from(dice.one_in(12)),
-        batch: dice.one_in(6).then(|| dice.pick(BATCHES)),
+        version: 1 + u32::from(random.one_in(12)),
+        batch: random.one_in(6).then(|| random.pick(BATCHES)),
     }
 }
 
-fn claiming(dice: &mut Dice) -> Operation {
-    let worker = dice.pick(WORKERS);
-    let limit = u32::try_from(dice.below(5)).unwrap_or(0);
-    match dice.below(13) {
-        10..=12 => claim_managed(dice),
+fn claiming(random: &mut Random) -> Operation {
+    let worker = random.pick(WORKERS);
+    let limit = u32::try_from(random.below(5)).unwrap_or(0);
+    match random.below(13) {
+        10..=12 => claim_limited(random),
         0 => Operation::Register { worker },
         1 => Operation::Beat { worker },
-        2..=4 => Operation::Claim { worker, jobs: dice.some(4, 30), limit, odd: dice.one_in(4) },
-        5 if dice.one_in(3) => Operation::Retire { worker },
-        5 => Operation::ReleaseUnknown { worker, known: dice.some(4, 30) },
-        _ => Operation::ClaimNext { worker, queue: dice.one_in(3).then(|| dice.pick(QUEUES)), limit },
+        2..=4 => Operation::Claim { worker, jobs: random.some(4, 30), limit, odd: random.one_in(4) },
+        5 if random.one_in(3) => Operation::Retire { worker },
+        5 => Operation::ReleaseUnknown { worker, known: random.some(4, 30) },
+        _ => Operation::ClaimNext { worker, queue: random.one_in(3).then(|| random.pick(QUEUES)), limit },
     }
 }
 
-fn claim_managed(dice: &mut Dice) -> Operation {
-    let (worker, limit) = (dice.pick(WORKERS), u32::try_from(dice.below(5)).unwrap_or(0));
-    let queue = dice.one_in(3).then(|| dice.pick(QUEUES));
-    Operation::ClaimManaged { worker, queue, limit, odd: dice.one_in(3) }
+fn claim_limited(random: &mut Random) -> Operation {
+    let (worker, limit) = (random.pick(WORKERS), u32::try_from(random.below(5)).unwrap_or(0));
+    let queue = random.one_in(3).then(|| random.pick(QUEUES));
+    Operation::ClaimManaged { worker, queue, limit, odd: random.one_in(3) }
 }
 
-fn ended(dice: &mut Dice) -> Ended {
-    let how = match dice.below(27) {
+fn ended(random: &mut Random) -> Ended {
+    let how = match random.below(27) {
         0..=9 => How::Done,
         10..=11 => How::Aside,
         12 => How::Miscounted,
@@ -386,169 +396,176 @@ fn ended(dice: &mut Dice) -> Ended {
         19 => How::Lost,
         20..=21 => How::Snoozed,
         22 => How::Again,
-        _ => How::Ends { halted: dice.one_in(3), wrong_generation: dice.one_in(8) },
+        _ => How::Ends { halted: random.one_in(3), wrong_generation: random.one_in(8) },
     };
     // Mostly one of the last that were claimed.
-    let claimed = if dice.one_in(5) { dice.pick(100) } else { usize::MAX - dice.pick(4) };
-    Ended { claimed, how, follow: dice.one_in(6).then(|| asked(dice)) }
+    let claimed = if random.one_in(5) { random.pick(100) } else { usize::MAX - random.pick(4) };
+    Ended { claimed, how, follow: random.one_in(6).then(|| asked(random)) }
 }
 
-fn looking_after(dice: &mut Dice) -> Operation {
-    let limit = if dice.one_in(3) { 1 + u32::from(dice.one_in(2)) } else { 100 };
-    let job = dice.pick(30);
-    match dice.below(20) {
+fn looking_after(random: &mut Random) -> Operation {
+    let limit = if random.one_in(3) { 1 + u32::from(random.one_in(2)) } else { 100 };
+    let job = random.pick(30);
+    match random.below(20) {
         0..=3 => Operation::Rescue { limit },
-        4..=6 => Operation::EndLease { worker: dice.pick(WORKERS) },
+        4..=6 => Operation::EndLease { worker: random.pick(WORKERS) },
         7..=8 => Operation::PassDeadline { job },
         9..=10 => Operation::Promote { limit },
         11..=13 => Operation::MakeDue { job },
         14 => Operation::OutboxTake { limit: 1_000 },
         15 => Operation::OutboxDone,
-        16..=17 => Operation::Redispatch { queue: dice.pick(QUEUES), limit },
-        18 => Operation::Email { job, key: dice.pick(2) },
-        _ if dice.one_in(2) => Operation::Lead { worker: dice.pick(WORKERS) },
-        _ if dice.one_in(2) => Operation::EmailMove { key: dice.pick(2), claimed: dice.pick(100), to: dice.pick(5) },
-        _ => Operation::Reconcile { dry: dice.one_in(2) },
+        16..=17 => Operation::Redispatch { queue: random.pick(QUEUES), limit },
+        18 => Operation::Email { job, key: random.pick(2) },
+        _ if random.one_in(2) => Operation::Lead { worker: random.pick(WORKERS) },
+        _ if random.one_in(2) => {
+            Operation::EmailMove { key: random.pick(2), claimed: random.pick(100), to: random.pick(5) }
+        }
+        _ => Operation::Reconcile { dry: random.one_in(2) },
     }
 }
 
-fn steering(dice: &mut Dice) -> Operation {
-    let batch = dice.pick(BATCHES);
-    let dry = dice.one_in(6);
-    let (job, paused) = (dice.pick(30), dice.one_in(2));
-    match dice.below(24) {
+fn steering(random: &mut Random) -> Operation {
+    let batch = random.pick(BATCHES);
+    let dry = random.one_in(6);
+    let (job, paused) = (random.pick(30), random.one_in(2));
+    match random.below(24) {
         0..=1 => Operation::PauseBatch { batch, paused, dry },
-        2..=4 => Operation::PauseQueue { queue: dice.pick(QUEUES), paused, dry },
+        2..=4 => Operation::PauseQueue { queue: random.pick(QUEUES), paused, dry },
         5 => Operation::CancelBatch { batch, dry },
-        6 => Operation::Halt { batch, generation: u32::from(dice.one_in(3)) },
+        6 => Operation::Halt { batch, generation: u32::from(random.one_in(3)) },
         7..=9 => Operation::CancelJob { job, dry },
         10..=11 => Operation::RetryJob { job, dry },
-        12..=14 => Operation::RedriveDead { jobs: dice.some(4, 30), all: dice.one_in(2), dry },
-        15..=16 => {
-            Operation::Restart { batch, tolerate: dice.one_in(2).then(|| dice.below(20)), dead: dice.one_in(2), dry }
-        }
+        12..=14 => Operation::RedriveDead { jobs: random.some(4, 30), all: random.one_in(2), dry },
+        15..=16 => Operation::Restart {
+            batch,
+            failure_budget: random.one_in(2).then(|| random.below(20)),
+            dead: random.one_in(2),
+            dry,
+        },
         17..=18 => Operation::Split { job, dry },
-        19 => Operation::CancelJobs { jobs: dice.some(4, 30), dry },
+        19 => Operation::CancelJobs { jobs: random.some(4, 30), dry },
         _ => {
-            let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][dice.pick(3)];
-            let from = dice.one_in(4).then(|| dice.below(30));
-            Operation::Mend { batch, first: dice.one_in(3), how, from, chunk: 1 + dice.below(3), dry }
+            let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][random.pick(3)];
+            let from = random.one_in(4).then(|| random.below(30));
+            Operation::ItemPatch { batch, first: random.one_in(3), how, from, chunk: 1 + random.below(3), dry }
         }
     }
 }
 
-fn keeping(dice: &mut Dice) -> Operation {
-    let batch = dice.pick(BATCHES);
-    match dice.below(12) {
-        0..=1 => Operation::Bury { message: dice.pick(3), times: 1 + dice.pick(2) },
-        2 => Operation::UnknownJobs { jobs: dice.some(4, 30) },
-        3 => Operation::DropPoison { message: dice.pick(3), dry: dice.one_in(3) },
-        4..=5 => Operation::Gone { claimed: dice.some(4, 30) },
+fn keeping(random: &mut Random) -> Operation {
+    let batch = random.pick(BATCHES);
+    match random.below(12) {
+        0..=1 => Operation::Bury { message: random.pick(3), times: 1 + random.pick(2) },
+        2 => Operation::UnknownJobs { jobs: random.some(4, 30) },
+        3 => Operation::DropPoison { message: random.pick(3), dry: random.one_in(3) },
+        4..=5 => Operation::Gone { claimed: random.some(4, 30) },
         6..=7 => Operation::Astray {
-            worker: dice.pick(WORKERS),
-            odd: dice.one_in(2),
-            limit: u32::try_from(dice.below(5)).unwrap_or(0),
+            worker: random.pick(WORKERS),
+            odd: random.one_in(2),
+            limit: u32::try_from(random.below(5)).unwrap_or(0),
         },
         8 => Operation::MakeLate { batch },
         9 => Operation::TellLate { limit: 10 },
-        10 => Operation::Copies { keep: dice.one_in(2) },
+        10 => Operation::Copies { keep: random.one_in(2) },
         _ => Operation::CopiesGone { batch: 1 },
     }
 }
 
-fn planning(dice: &mut Dice) -> Operation {
-    let schedule = dice.pick(SCHEDULES);
-    let a_tick = |dice: &mut Dice| i64::try_from(dice.below(TICKS)).unwrap_or(0);
-    match dice.below(16) {
+fn planning(random: &mut Random) -> Operation {
+    let schedule = random.pick(SCHEDULES);
+    let a_tick = |random: &mut Random| i64::try_from(random.below(TICKS)).unwrap_or(0);
+    match random.below(16) {
         0..=2 => {
-            let follows = dice.one_in(2).then(|| Follows { ending: dice.pick(4), ahead: dice.one_in(4) });
-            Operation::SaveSchedule { schedule, enabled: !dice.one_in(4), edit: dice.one_in(2), follows }
+            let follows = random.one_in(2).then(|| Follows { ending: random.pick(4), ahead: random.one_in(4) });
+            Operation::SaveSchedule { schedule, enabled: !random.one_in(4), edit: random.one_in(2), follows }
         }
-        3 if dice.one_in(2) => Operation::RemoveSchedule { schedule },
-        3 => Operation::DueSchedules { tick: a_tick(dice) },
+        3 if random.one_in(2) => Operation::RemoveSchedule { schedule },
+        3 => Operation::DueSchedules { tick: a_tick(random) },
         4..=9 => {
-            let mut rows: Vec<Fired> = (0..=dice.below(2)).map(|_| fired(dice)).collect();
+            let mut rows: Vec<Fired> = (0..=random.below(2)).map(|_| fired(random)).collect();
             // A scheduler decides each tick once.
             rows.sort_by_key(|row| row.tick);
             rows.dedup_by_key(|row| row.tick);
-            Operation::Fire { schedule, step: dice.one_in(2), stale: dice.one_in(8), rows }
+            Operation::Fire { schedule, step: random.one_in(2), stale: random.one_in(8), rows }
         }
         10 => Operation::NoteEnded,
-        11..=12 => Operation::Startable { limit: if dice.one_in(3) { 1 } else { 20 } },
-        13 if dice.one_in(2) => Operation::Orphaned,
-        13 => Operation::Unfire { batch: dice.pick(BATCHES), again: dice.one_in(2) },
+        11..=12 => Operation::Startable { limit: if random.one_in(3) { 1 } else { 20 } },
+        13 if random.one_in(2) => Operation::Orphaned,
+        13 => Operation::Unfire { batch: random.pick(BATCHES), again: random.one_in(2) },
         14 => Operation::Backfill {
-            number: dice.pick(2),
+            number: random.pick(2),
             schedule,
-            ticks: vec![a_tick(dice), a_tick(dice)],
-            concurrency: 1 + u32::from(dice.one_in(2)),
-            newest_first: dice.one_in(2),
+            ticks: vec![a_tick(random), a_tick(random)],
+            concurrency: 1 + u32::from(random.one_in(2)),
+            newest_first: random.one_in(2),
         },
-        _ => Operation::SteerBackfill { number: dice.pick(2), paused: [None, Some(true), Some(false)][dice.pick(3)] },
+        _ => {
+            Operation::SteerBackfill { number: random.pick(2), paused: [None, Some(true), Some(false)][random.pick(3)] }
+        }
     }
 }
 
-fn fired(dice: &mut Dice) -> Fired {
+fn fired(random: &mut Random) -> Fired {
     Fired {
-        tick: i64::try_from(dice.below(TICKS)).unwrap_or(0),
-        outcome: dice.pick(5),
-        was: dice.one_in(3).then(|| dice.pick(6)),
-        run: started(dice),
-        holder: dice.one_in(2).then(|| dice.pick(WORKERS)),
+        tick: i64::try_from(random.below(TICKS)).unwrap_or(0),
+        outcome: random.pick(5),
+        was: random.one_in(3).then(|| random.pick(6)),
+        run: started(random),
+        holder: random.one_in(2).then(|| random.pick(WORKERS)),
     }
 }
 
-fn started(dice: &mut Dice) -> Option<Started> {
-    dice.one_in(2).then(|| {
-        if dice.one_in(3) {
-            Started::Batch(dice.pick(BATCHES))
+fn started(random: &mut Random) -> Option<Started> {
+    random.one_in(2).then(|| {
+        if random.one_in(3) {
+            Started::Batch(random.pick(BATCHES))
         } else {
-            Started::Job(Asked { batch: None, ..asked(dice) })
+            Started::Job(Asked { batch: None, ..asked(random) })
         }
     })
 }
 
 /// A limit, or what holds for a queue.
-fn limit(dice: &mut Dice) -> Operation {
-    if dice.one_in(3) {
-        return Operation::SaveQueue { queue: dice.pick(QUEUES), fair: !dice.one_in(3), ages: !dice.one_in(3) };
+fn limit(random: &mut Random) -> Operation {
+    if random.one_in(3) {
+        return Operation::SaveQueue { queue: random.pick(QUEUES), fair: !random.one_in(3), ages: !random.one_in(3) };
     }
-    let queues = if dice.one_in(4) { Vec::new() } else { dice.some(1, QUEUES) };
-    let kinds = if dice.one_in(if queues.is_empty() { 1 } else { 3 }) { dice.some(1, 5) } else { Vec::new() };
+    let queues = if random.one_in(4) { Vec::new() } else { random.some(1, QUEUES) };
+    let kinds = if random.one_in(if queues.is_empty() { 1 } else { 3 }) { random.some(1, 5) } else { Vec::new() };
     let limited = Limited {
         queues,
         kinds,
-        per_key: dice.one_in(2),
-        concurrency: (!dice.one_in(4)).then(|| 1 + u32::from(dice.one_in(2))),
-        rate: dice.one_in(3).then(|| (1 + u32::from(dice.one_in(3)), 1 + u32::from(dice.one_in(2)))),
+        per_key: random.one_in(2),
+        concurrency: (!random.one_in(4)).then(|| 1 + u32::from(random.one_in(2))),
+        rate: random.one_in(3).then(|| (1 + u32::from(random.one_in(3)), 1 + u32::from(random.one_in(2)))),
     };
-    Operation::SaveLimit { limit: dice.pick(LIMITS), limited, file: dice.one_in(5) }
+    Operation::SaveLimit { limit: random.pick(LIMITS), limited, file: random.one_in(5) }
 }
 
-fn limiting(dice: &mut Dice) -> Operation {
-    match dice.below(12) {
-        0..=3 => limit(dice),
-        4..=5 => Operation::DropLimit { limit: dice.pick(LIMITS), file: dice.one_in(5), dry: dice.one_in(6) },
-        6..=8 => Operation::RaiseAged { waited: dice.some(6, 30), all: dice.one_in(2) },
+fn limiting(random: &mut Random) -> Operation {
+    match random.below(12) {
+        0..=3 => limit(random),
+        4..=5 => Operation::DropLimit { limit: random.pick(LIMITS), file: random.one_in(5), dry: random.one_in(6) },
+        6..=8 => Operation::RaiseAged { waited: random.some(6, 30), all: random.one_in(2) },
         9 => Operation::PassRates,
-        _ => Operation::Why { jobs: dice.some(6, 30) },
+        _ => Operation::Why { jobs: random.some(6, 30) },
     }
 }
 
-fn noting(dice: &mut Dice) -> Operation {
-    match dice.below(8) {
+fn noting(random: &mut Random) -> Operation {
+    match random.below(8) {
         0..=4 => Operation::NoteEvent {
-            trigger: dice.pick(TRIGGERS),
-            event: dice.pick(EVENTS),
-            other_tenant: dice.one_in(12),
-            job: dice.one_in(2).then(|| asked(dice)),
+            trigger: random.pick(TRIGGERS),
+            event: random.pick(EVENTS),
+            other_tenant: random.one_in(12),
+            job: random.one_in(2).then(|| asked(random)),
         },
         _ => Operation::StartEvent {
-            ledger: dice.pick(SCHEDULES + TRIGGERS),
-            nth: dice.pick(10),
-            stale: dice.one_in(6),
-            outcome: dice.pick(5),
-            run: started(dice),
+            ledger: random.pick(SCHEDULES + TRIGGERS),
+            nth: random.pick(10),
+            stale: random.one_in(6),
+            outcome: random.pick(5),
+            run: started(random),
         },
     }
 }

@@ -107,7 +107,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
             Ok(format!("{plans:?}"))
         }
         Operation::Unfire { batch, again } => {
-            Ok(format!("given back {}", store.unfire(batch_id(*batch), "its planner is gone", *again).await?))
+            Ok(format!("given back {}", store.release_tick(batch_id(*batch), "its planner is gone", *again).await?))
         }
         Operation::Backfill { number, .. } if is_known(side, *number).await => Ok("its id is taken".to_owned()),
         Operation::Backfill { number, schedule, ticks, concurrency, newest_first } => {
@@ -124,7 +124,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
             Ok(format!("waiting {}", store.backfill(&backfill).await?))
         }
         Operation::SteerBackfill { number, paused } => {
-            Ok(format!("waiting {}", store.steer_backfill(tenant, numbered_backfill(*number), *paused).await?))
+            Ok(format!("waiting {}", store.control_backfill(tenant, numbered_backfill(*number), *paused).await?))
         }
         other => unreachable!("{other:?} is not about schedules"),
     }

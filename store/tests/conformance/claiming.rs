@@ -1,9 +1,9 @@
-//! T3: queued jobs become somebody's.
+//! Claim: queued jobs become somebody's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Priority};
 use gristmill_store::Pause;
 use gristmill_store::testing::{self, TestStore, claim_as};
 use tokio::sync::Barrier;
@@ -56,10 +56,12 @@ async fn a_claim_never_takes_more_than_its_limit(store: TestStore) {
 
 async fn the_urgent_lane_goes_first_and_then_the_oldest(store: TestStore) {
     let mut asked = testing::jobs(6);
-    for (index, lane) in
-        [Lane::Low, Lane::Normal, Lane::High, Lane::Normal, Lane::High, Lane::Low].into_iter().enumerate()
+    for (index, priority) in
+        [Priority::Low, Priority::Normal, Priority::High, Priority::Normal, Priority::High, Priority::Low]
+            .into_iter()
+            .enumerate()
     {
-        asked[index].lane = lane;
+        asked[index].priority = priority;
         asked[index].queue = if index % 2 == 0 { "even" } else { "odd" }.to_owned();
     }
     store.enqueue(&asked).await.expect("enqueued");

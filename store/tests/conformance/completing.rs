@@ -1,4 +1,4 @@
-//! T4: attempts end, and only the one that counts is written down.
+//! Complete: attempts end, and only the one that counts is written down.
 
 use std::time::Duration;
 
@@ -250,16 +250,16 @@ async fn what_follows_has_its_keys_respected(store: TestStore) {
     let worker = enter(&store).await;
     let claimed = claim(&store, worker, 2).await;
     let mut effects = testing::jobs(2);
-    for effect in &mut effects {
-        effect.idempotency_key = Some("mail of batch 1".to_owned());
+    for callback in &mut effects {
+        callback.idempotency_key = Some("mail of batch 1".to_owned());
     }
     let all: Vec<_> = claimed
         .iter()
         .zip(&effects)
-        .map(|(job, effect)| Completion { follow: vec![effect.clone()], ..testing::done(job) })
+        .map(|(job, callback)| Completion { follow: vec![callback.clone()], ..testing::done(job) })
         .collect();
     complete(&store, &all).await;
-    let made = futures::future::join_all(effects.iter().map(|effect| store.job(TENANT, effect.id))).await;
+    let made = futures::future::join_all(effects.iter().map(|callback| store.job(TENANT, callback.id))).await;
     assert_eq!(made.into_iter().filter(|job| job.as_ref().expect("asked").is_some()).count(), 1);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, WorkerId};
-use gristmill_core::job::{ClaimedJob, JobState, Lane, RunAt};
+use gristmill_core::job::{ClaimedJob, JobState, Priority, RunAt};
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
@@ -24,9 +24,9 @@ conformance! {
 const STEPS: u32 = 150;
 
 /// A small generator whose numbers depend on the seed alone (xorshift, G. Marsaglia 2003).
-struct Dice(u64);
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -49,19 +49,19 @@ fn seed() -> u64 {
 /// One client that does one thing after another.
 struct Client<'a> {
     store: &'a TestStore,
-    dice: Dice,
+    random: Random,
     worker: WorkerId,
     running: Vec<ClaimedJob>,
     batches: Vec<(BatchId, i64)>,
 }
 
 async fn client(store: &TestStore, seed: u64) -> Client<'_> {
-    Client { store, dice: Dice(seed), worker: enter(store).await, running: Vec::new(), batches: Vec::new() }
+    Client { store, random: Random(seed), worker: enter(store).await, running: Vec::new(), batches: Vec::new() }
 }
 
 impl Client<'_> {
     async fn step(&mut self) {
-        match self.dice.below(16) {
+        match self.random.below(16) {
             0 | 1 => self.enqueue().await,
             2 => self.begin_batch().await,
             3 => self.add_chunks().await,
@@ -77,12 +77,13 @@ impl Client<'_> {
     }
 
     async fn enqueue(&mut self) {
-        let mut jobs = testing::jobs(usize::try_from(self.dice.below(4)).expect("small"));
+        let mut jobs = testing::jobs(usize::try_from(self.random.below(4)).expect("small"));
         for job in &mut jobs {
-            job.queue = ["default", "mail", "reports"][usize::try_from(self.dice.below(3)).expect("small")].to_owned();
-            job.lane = Lane::ALL[usize::try_from(self.dice.below(3)).expect("small")];
-            job.unique = (self.dice.below(4) == 0).then(|| Unique::new("only one"));
-            if self.dice.below(4) == 0 {
+            job.queue =
+                ["default", "mail", "reports"][usize::try_from(self.random.below(3)).expect("small")].to_owned();
+            job.priority = Priority::ALL[usize::try_from(self.random.below(3)).expect("small")];
+            job.unique = (self.random.below(4) == 0).then(|| Unique::new("only one"));
+            if self.random.below(4) == 0 {
                 job.run = RunAt::In(Duration::from_millis(1));
             }
         }
@@ -110,16 +111,16 @@ impl Client<'_> {
     }
 
     async fn claim(&mut self) {
-        let limit = u32::try_from(self.dice.below(5)).expect("small");
+        let limit = u32::try_from(self.random.below(5)).expect("small");
         self.running.extend(claim(self.store, self.worker, limit).await);
     }
 
     async fn complete(&mut self) {
-        let count = usize::try_from(self.dice.below(4)).expect("small").min(self.running.len());
+        let count = usize::try_from(self.random.below(4)).expect("small").min(self.running.len());
         let taken: Vec<_> = self.running.drain(..count).collect();
         let all: Vec<_> = taken.iter().map(|job| self.ending(job)).collect();
         self.store.complete(&all).await.expect("completed");
-        if self.dice.below(3) == 0 {
+        if self.random.below(3) == 0 {
             let again = self.store.complete(&all).await.expect("completed again");
             assert_eq!(again.settled, 0, "a completion is written once");
         }
@@ -127,13 +128,13 @@ impl Client<'_> {
 
     fn ending(&mut self, job: &ClaimedJob) -> Completion {
         if job.kind == "aggregate" {
-            let state = if self.dice.below(2) == 0 { BatchState::Complete } else { BatchState::Halted };
+            let state = if self.random.below(2) == 0 { BatchState::Complete } else { BatchState::Halted };
             let batch = job.batch.expect("an aggregate has a batch");
             let end = BatchEnd { batch, generation: job.generation, state, result: json!({}), reason: None };
             return Completion { batch_end: Some(end), ..testing::done(job) };
         }
         let spent = job.fence.attempt >= job.max_attempts;
-        match self.dice.below(6) {
+        match self.random.below(6) {
             0 => testing::dead(job),
             1 if !spent => testing::retry(job, Duration::ZERO),
             2 => Completion::new(job.fence, Ending::Interrupted, Verdict::Release),
@@ -146,12 +147,12 @@ impl Client<'_> {
         let filter = JobFilter { tenant: TENANT.to_owned(), states: vec![JobState::Dead], ..JobFilter::default() };
         let dead = self.store.jobs(&filter, &Page { after: None, limit: 2 }).await.expect("listed");
         let ids: Vec<_> = dead.iter().map(|job| job.id).collect();
-        refused_or_done(self.store.redrive_dead(TENANT, &ids, self.dice.below(3) == 0).await);
+        refused_or_done(self.store.redrive_dead(TENANT, &ids, self.random.below(3) == 0).await);
     }
 
     /// The worker goes, by its own will or not, and a new one comes.
     async fn stop(&mut self) {
-        if self.dice.below(2) == 0 {
+        if self.random.below(2) == 0 {
             self.store.retire_worker(self.worker).await.expect("retired");
         } else {
             self.store.beat(self.worker, Duration::ZERO, 0).await.expect("the last beat");
@@ -164,7 +165,7 @@ impl Client<'_> {
         let filter = BatchFilter { tenant: TENANT.to_owned(), ..BatchFilter::default() };
         let batches = self.store.batches(&filter, &Page { after: None, limit: 3 }).await.expect("listed");
         if let Some(batch) = batches.last() {
-            match self.dice.below(4) {
+            match self.random.below(4) {
                 0 => refused_or_done(self.store.cancel_batch(TENANT, batch.id, "called off", false).await),
                 1 => refused_or_done(self.store.halt_batch(batch.id, batch.generation, "over").await),
                 2 => refused_or_done(self.store.discard_batch(batch.id).await),

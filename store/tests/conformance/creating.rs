@@ -1,9 +1,9 @@
-//! T1 and T2: jobs and batches come to be.
+//! Create and seal: jobs and batches come to be.
 
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::job::{JobState, Lane, NewJob, PAYLOAD_BYTES_MAX, RunAt};
+use gristmill_core::job::{JobState, NewJob, PAYLOAD_BYTES_MAX, Priority, RunAt};
 use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{JobFilter, NewBatch, Page, Purpose, StoreError};
@@ -52,8 +52,8 @@ async fn an_enqueued_job_is_queued_and_its_id_is_on_the_way(store: TestStore) {
     assert_eq!(report.dispatched.moved, 1);
     let [dispatch] = &report.dispatched.dispatches[..] else { panic!("one outbox row") };
     assert_eq!(
-        (dispatch.purpose, dispatch.lane, &dispatch.jobs[..]),
-        (Purpose::Dispatch, Lane::Normal, &[asked.id][..])
+        (dispatch.purpose, dispatch.priority, &dispatch.jobs[..]),
+        (Purpose::Dispatch, Priority::Normal, &[asked.id][..])
     );
     let seen = job(&store, asked.id).await;
     assert_eq!(
@@ -184,13 +184,13 @@ async fn a_job_for_later_is_scheduled_and_one_for_the_past_is_queued(store: Test
 
 async fn an_outbox_row_holds_one_queue_and_lane(store: TestStore) {
     let mut asked = testing::jobs(4);
-    asked[1].lane = Lane::High;
+    asked[1].priority = Priority::High;
     asked[2].queue = "mail".to_owned();
     let report = store.enqueue(&asked).await.expect("enqueued");
     let mut rows: Vec<_> =
-        report.dispatched.dispatches.iter().map(|d| (d.queue.as_str(), d.lane, d.jobs.len())).collect();
+        report.dispatched.dispatches.iter().map(|d| (d.queue.as_str(), d.priority, d.jobs.len())).collect();
     rows.sort_unstable();
-    assert_eq!(rows, [("default", Lane::High, 1), ("default", Lane::Normal, 2), ("mail", Lane::Normal, 1)]);
+    assert_eq!(rows, [("default", Priority::High, 1), ("default", Priority::Normal, 2), ("mail", Priority::Normal, 1)]);
 }
 
 async fn a_job_of_an_unknown_batch_is_refused(store: TestStore) {
@@ -206,9 +206,9 @@ async fn a_batch_begins_open_and_empty(store: TestStore) {
     assert!(store.create_batch(&new).await.expect("created").created);
     let seen = batch(&store, new.id).await;
     assert_eq!((seen.state, seen.generation, seen.chunks, seen.remaining), (BatchState::Open, 0, 0, 0));
-    assert_eq!((counts(&seen.counts), seen.tolerate.as_str()), ([0; 5], "50%"));
+    assert_eq!((counts(&seen.counts), seen.failure_budget.as_str()), ([0; 5], "50%"));
     let plan = store.batch_plan(new.id).await.expect("asked").expect("there");
-    assert_eq!((plan.definition, plan.stamp, plan.params), (new.definition, new.stamp, new.params));
+    assert_eq!((plan.definition, plan.fingerprint, plan.params), (new.definition, new.fingerprint, new.params));
 }
 
 async fn the_same_idempotency_key_gives_the_first_batch(store: TestStore) {
@@ -260,7 +260,7 @@ async fn sealing_an_empty_batch_fires_its_aggregate(store: TestStore) {
     assert_eq!(batch(&store, id).await.state, BatchState::Aggregating);
     let worker = enter(&store).await;
     let aggregate = claim_one(&store, worker).await;
-    assert_eq!((aggregate.kind.as_str(), aggregate.lane, aggregate.seq), ("aggregate", Lane::High, None));
+    assert_eq!((aggregate.kind.as_str(), aggregate.priority, aggregate.seq), ("aggregate", Priority::High, None));
     assert_eq!(aggregate.payload, json!({ "batch": id, "generation": 0 }));
     assert_eq!(aggregate.batch, Some(id));
 }
@@ -329,19 +329,19 @@ async fn chunks_take_what_the_definition_says(store: TestStore) {
     store.seal(new.id).await.expect("sealed");
     let worker = enter(&store).await;
     let chunk = claim_one(&store, worker).await;
-    assert_eq!((chunk.queue.as_str(), chunk.lane, chunk.max_attempts), ("big", Lane::Low, 7));
+    assert_eq!((chunk.queue.as_str(), chunk.priority, chunk.max_attempts), ("big", Priority::Low, 7));
     assert_eq!(
         (chunk.timeout, &chunk.retry, &chunk.trace),
         (Duration::from_secs(90), &new.definition.retry, &new.trace)
     );
     complete(&store, &[testing::chunk_done(&chunk, 4)]).await;
     let aggregate = claim_one(&store, worker).await;
-    assert_eq!((aggregate.queue.as_str(), aggregate.lane, &aggregate.trace), ("big", Lane::High, &new.trace));
+    assert_eq!((aggregate.queue.as_str(), aggregate.priority, &aggregate.trace), ("big", Priority::High, &new.trace));
 }
 
 async fn the_same_id_twice_in_one_call_is_the_first_of_them(store: TestStore) {
     let first = testing::job();
-    let later = NewJob { queue: "other".to_owned(), run: RunAt::In(LONG), lane: Lane::Low, ..first.clone() };
+    let later = NewJob { queue: "other".to_owned(), run: RunAt::In(LONG), priority: Priority::Low, ..first.clone() };
     let report = store.enqueue(&[first.clone(), later]).await.expect("enqueued");
     assert_eq!(
         report.jobs.iter().map(|job| (job.id, job.created)).collect::<Vec<_>>(),

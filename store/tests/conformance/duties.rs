@@ -1,4 +1,4 @@
-//! T7, T8, T9 and the outbox: what the scheduler looks after.
+//! Redispatch, reconcile, promote and the outbox: what the scheduler looks after.
 
 use std::time::Duration;
 
@@ -119,14 +119,14 @@ async fn a_young_outbox_row_is_left_to_its_creator(store: TestStore) {
 }
 
 async fn without_a_road_nothing_is_written_to_the_outbox(store: TestStore) {
-    let roadless = store.roadless().await;
-    let report = roadless.enqueue(&testing::jobs(2)).await.expect("enqueued");
+    let brokerless = store.brokerless().await;
+    let report = brokerless.enqueue(&testing::jobs(2)).await.expect("enqueued");
     assert_eq!((report.dispatched.moved, report.dispatched.dispatches.len()), (2, 0));
     let worker = enter(&store).await;
-    let claimed = roadless.claim_next(&testing::claim_as(worker, 1)).await.expect("claimed");
-    let report = roadless.complete(&[testing::dead(&claimed[0])]).await.expect("completed");
+    let claimed = brokerless.claim_next(&testing::claim_as(worker, 1)).await.expect("claimed");
+    let report = brokerless.complete(&[testing::dead(&claimed[0])]).await.expect("completed");
     assert!(report.dispatched.dispatches.is_empty(), "nor a copy of a dead letter");
-    assert_eq!(roadless.redispatch("default", Duration::ZERO, 10).await.expect("asked"), Default::default());
+    assert_eq!(brokerless.redispatch("default", Duration::ZERO, 10).await.expect("asked"), Default::default());
     assert_eq!(store.outbox_backlog().await.expect("asked").rows, 0);
 }
 

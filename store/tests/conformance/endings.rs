@@ -105,7 +105,7 @@ async fn a_completion_that_is_gone_changes_nothing(store: TestStore) {
     store.enqueue(&[testing::job()]).await.expect("enqueued");
     let worker = enter(&store).await;
     let claimed = claim_one(&store, worker).await;
-    let gone = Completion::new(claimed.fence, Ending::LeaseLost, Verdict::Gone);
+    let gone = Completion::new(claimed.fence, Ending::LeaseLost, Verdict::Revoked);
     let report = store.complete(&[gone]).await.expect("asked");
     assert_eq!((report.settled, report.fenced), (0, vec![claimed.fence]));
     let seen = job(&store, claimed.fence.job).await;
@@ -117,19 +117,19 @@ async fn only_attempts_that_are_taken_away_are_gone(store: TestStore) {
     let worker = enter(&store).await;
     let claimed = claim(&store, worker, 10).await;
     let held: Vec<_> = claimed.iter().map(|job| job.fence).collect();
-    assert_eq!(store.gone(&held).await.expect("asked"), []);
-    assert_eq!(store.gone(&[]).await.expect("asked"), []);
+    assert_eq!(store.revoked(&held).await.expect("asked"), []);
+    assert_eq!(store.revoked(&[]).await.expect("asked"), []);
     store.cancel_job(TENANT, held[0].job, "no", false).await.expect("cancelled");
     complete(&store, &[testing::retry(&claimed[1], Duration::ZERO)]).await;
     store.promote(10).await.expect("promoted");
     let again = claim_one(&store, worker).await.fence;
     assert_eq!(again.job, held[1].job);
     complete(&store, &[testing::done(&claimed[3])]).await;
-    let mut gone = store.gone(&[held[0], held[1], held[2], held[3], again]).await.expect("asked");
+    let mut gone = store.revoked(&[held[0], held[1], held[2], held[3], again]).await.expect("asked");
     gone.sort_unstable();
     assert_eq!(gone, [held[0], held[1]], "neither another attempt nor what its holder has done");
     let stranger = gristmill_core::job::Fence { worker: testing::worker_id(), ..held[2] };
-    assert_eq!(store.gone(&[stranger]).await.expect("asked"), [stranger]);
+    assert_eq!(store.revoked(&[stranger]).await.expect("asked"), [stranger]);
 }
 
 async fn a_cancelled_attempt_is_closed_with_its_job(store: TestStore) {
@@ -163,7 +163,7 @@ async fn cancelling_a_batch_closes_the_attempts_that_run(store: TestStore) {
         assert_eq!((seen.attempts.len(), seen.attempts[0].ending.as_str()), (1, "cancelled"));
     }
     let held: Vec<_> = claimed.iter().map(|job| job.fence).collect();
-    assert_eq!(store.gone(&held).await.expect("asked").len(), 2);
+    assert_eq!(store.revoked(&held).await.expect("asked").len(), 2);
     assert_reconciled(&store).await;
 }
 
@@ -171,7 +171,7 @@ async fn who_waits_hears_of_a_cancel_and_misses_none(store: TestStore) {
     store.enqueue(&testing::jobs(3)).await.expect("enqueued");
     let worker = enter(&store).await;
     let claimed = claim(&store, worker, 3).await;
-    let seen = store.wait_for_gone(0, LONG).await;
+    let seen = store.wait_for_revocation(0, LONG).await;
     // Nobody waits while this happens, and it is heard of all the same.
     store.cancel_job(TENANT, claimed[0].fence.job, "no", false).await.expect("cancelled");
     let seen = heard(&store, seen, claimed[0].fence.job).await;
@@ -189,7 +189,7 @@ async fn who_waits_hears_of_a_cancel_and_misses_none(store: TestStore) {
 async fn heard(store: &TestStore, mut seen: u64, job: JobId) -> u64 {
     let hearing = async {
         loop {
-            let now = store.wait_for_gone(seen, LONG).await;
+            let now = store.wait_for_revocation(seen, LONG).await;
             assert_ne!(now, seen, "with so long a wait only a hint ends it");
             seen = now;
             if state(store, job).await == JobState::Cancelled {
@@ -213,8 +213,12 @@ async fn many_jobs_are_cancelled_at_once_and_those_that_have_ended_are_passed_ov
     let of_kind = |kind: &str| claimed.iter().filter(|job| job.kind == kind).cloned().collect::<Vec<_>>();
     complete(&store, &[testing::done(&of_kind("work")[0])]).await;
     assert_eq!(store.cancel_jobs("other", &ids, "no", false).await.expect("asked").affected, 0);
-    let steered = store.cancel_jobs(TENANT, &ids, "all wrong \u{0}", false).await.expect("cancelled");
-    assert_eq!((steered.affected, steered.samples.len()), (4, 4), "neither what is done nor the aggregate");
+    let control_report = store.cancel_jobs(TENANT, &ids, "all wrong \u{0}", false).await.expect("cancelled");
+    assert_eq!(
+        (control_report.affected, control_report.samples.len()),
+        (4, 4),
+        "neither what is done nor the aggregate"
+    );
     assert_eq!(store.cancel_jobs(TENANT, &ids, "again", false).await.expect("a no-op").affected, 0);
     assert_eq!(state(&store, of_kind("aggregate")[0].fence.job).await, JobState::Running);
     let seen = batch(&store, id).await;
@@ -229,8 +233,8 @@ async fn cancelling_many_jobs_on_trial_changes_nothing(store: TestStore) {
     let jobs = testing::jobs(7);
     store.enqueue(&jobs).await.expect("enqueued");
     let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
-    let steered = store.cancel_jobs(TENANT, &ids, "no", true).await.expect("asked");
-    assert_eq!((steered.affected, steered.samples.len()), (7, 5));
+    let control_report = store.cancel_jobs(TENANT, &ids, "no", true).await.expect("asked");
+    assert_eq!((control_report.affected, control_report.samples.len()), (7, 5));
     assert_eq!(state(&store, ids[0]).await, JobState::Queued);
     assert_reconciled(&store).await;
 }

@@ -117,8 +117,8 @@ async fn a_cancelled_chunk_counts_its_items_as_cancelled(store: TestStore) {
     let id = testing::sealed(&store, 3, 10).await;
     let worker = enter(&store).await;
     let claimed = claim(&store, worker, 1).await.remove(0);
-    let steered = store.cancel_job(TENANT, claimed.fence.job, "no", false).await.expect("cancelled");
-    assert_eq!(steered.affected, 1);
+    let control_report = store.cancel_job(TENANT, claimed.fence.job, "no", false).await.expect("cancelled");
+    assert_eq!(control_report.affected, 1);
     let seen = batch(&store, id).await;
     assert_eq!((seen.remaining, counts(&seen.counts)), (2, [30, 0, 0, 0, 10]));
     assert_reconciled(&store).await;
@@ -128,8 +128,8 @@ async fn the_last_chunk_may_be_cancelled_by_hand(store: TestStore) {
     let id = testing::sealed(&store, 1, 10).await;
     let worker = enter(&store).await;
     let claimed = claim_one(&store, worker).await;
-    let steered = store.cancel_job(TENANT, claimed.fence.job, "no", false).await.expect("cancelled");
-    assert_eq!(steered.dispatched.dispatches.len(), 1, "the aggregate is on the way");
+    let control_report = store.cancel_job(TENANT, claimed.fence.job, "no", false).await.expect("cancelled");
+    assert_eq!(control_report.dispatched.dispatches.len(), 1, "the aggregate is on the way");
     assert_eq!(batch(&store, id).await.state, BatchState::Aggregating);
 }
 
@@ -171,46 +171,46 @@ async fn an_aggregate_of_another_generation_ends_nothing(store: TestStore) {
 
 async fn effects_follow_from_the_aggregates_own_transaction(store: TestStore) {
     let (id, aggregate) = aggregating(&store).await;
-    let mut effect = testing::job();
-    effect.kind = "email".to_owned();
-    effect.batch = Some(id);
+    let mut callback = testing::job();
+    callback.kind = "email".to_owned();
+    callback.batch = Some(id);
     let batch_end = end(id, 0, BatchState::Complete);
-    complete(&store, &[Completion { batch_end, follow: vec![effect.clone()], ..testing::done(&aggregate) }]).await;
-    assert_eq!(job(&store, effect.id).await.batch, Some(id));
+    complete(&store, &[Completion { batch_end, follow: vec![callback.clone()], ..testing::done(&aggregate) }]).await;
+    assert_eq!(job(&store, callback.id).await.batch, Some(id));
     let worker = enter(&store).await;
     let claimed = claim_one(&store, worker).await;
     complete(&store, &[testing::done(&claimed)]).await;
-    assert_eq!(state(&store, effect.id).await, JobState::Done);
+    assert_eq!(state(&store, callback.id).await, JobState::Done);
     assert_eq!(batch(&store, id).await.state, BatchState::Complete);
 }
 
 /// An aggregate's completion with one email in its wake, and that email's id.
 fn with_effect(aggregate: &ClaimedJob, batch_end: Option<BatchEnd>) -> (Completion, JobId) {
-    let mut effect = testing::job();
-    effect.kind = "email".to_owned();
-    effect.batch = aggregate.batch;
-    let id = effect.id;
-    (Completion { batch_end, follow: vec![effect], ..testing::done(aggregate) }, id)
+    let mut callback = testing::job();
+    callback.kind = "email".to_owned();
+    callback.batch = aggregate.batch;
+    let id = callback.id;
+    (Completion { batch_end, follow: vec![callback], ..testing::done(aggregate) }, id)
 }
 
 async fn an_aggregate_of_a_cancelled_batch_sends_no_effects(store: TestStore) {
     let (id, aggregate) = aggregating(&store).await;
     // As if the batch had been cancelled while its aggregate was not: the batch's own guard alone decides.
     store.tamper("UPDATE batch SET state = 'cancelled', finished_at = created_at").await;
-    let (completion, effect) = with_effect(&aggregate, end(id, 0, BatchState::Complete));
+    let (completion, callback) = with_effect(&aggregate, end(id, 0, BatchState::Complete));
     let report = complete(&store, &[completion]).await;
     assert_eq!((report.progress.len(), report.dispatched.dispatches.len()), (0, 0));
-    assert_eq!(store.job(TENANT, effect).await.expect("asked"), None);
+    assert_eq!(store.job(TENANT, callback).await.expect("asked"), None);
     assert_eq!(batch(&store, id).await.state, BatchState::Cancelled);
     assert_eq!(state(&store, aggregate.fence.job).await, JobState::Done);
 }
 
 async fn an_aggregate_of_another_generation_sends_no_effects(store: TestStore) {
     let (id, aggregate) = aggregating(&store).await;
-    let (completion, effect) = with_effect(&aggregate, end(id, 1, BatchState::Complete));
+    let (completion, callback) = with_effect(&aggregate, end(id, 1, BatchState::Complete));
     let report = complete(&store, &[completion]).await;
     assert_eq!((report.progress.len(), report.dispatched.dispatches.len()), (0, 0));
-    assert_eq!(store.job(TENANT, effect).await.expect("asked"), None);
+    assert_eq!(store.job(TENANT, callback).await.expect("asked"), None);
 }
 
 async fn the_second_ending_in_one_group_sends_no_effects(store: TestStore) {
@@ -230,7 +230,7 @@ async fn jobs_of_a_batch_that_are_no_chunks_do_not_count(store: TestStore) {
     let id = testing::sealed(&store, 1, 10).await;
     let mut early = testing::job();
     early.batch = Some(id);
-    early.lane = gristmill_core::job::Lane::High;
+    early.priority = gristmill_core::job::Priority::High;
     store.enqueue(&[early]).await.expect("enqueued");
     let worker = enter(&store).await;
     let claimed = claim(&store, worker, 1).await;

@@ -1,4 +1,4 @@
-//! T3 by limits and turns.
+//! Claims by limits and turns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, JobState, NewJob};
 use gristmill_store::testing::{self, TestStore, claim_as};
 use gristmill_store::{
-    Hindrance, LimitOrigin, LimitSpec, ManagedClaim, Pause, QueueSpec, SaveLimit, StoreError, StoreHandle,
+    Blocker, LimitOrigin, LimitSpec, LimitedClaim, Pause, QueueSpec, SaveLimit, StoreError, StoreHandle,
 };
 use tokio::sync::{Barrier, Mutex};
 
@@ -71,8 +71,8 @@ pub(crate) async fn take(store: &StoreHandle, worker: WorkerId, limit: u32) -> V
     found(store, worker, limit).await.claimed
 }
 
-pub(crate) async fn found(store: &StoreHandle, worker: WorkerId, limit: u32) -> ManagedClaim {
-    store.claim_managed(&claim_as(worker, limit)).await.expect("claimed")
+pub(crate) async fn found(store: &StoreHandle, worker: WorkerId, limit: u32) -> LimitedClaim {
+    store.claim_limited(&claim_as(worker, limit)).await.expect("claimed")
 }
 
 pub(crate) fn keys(jobs: &[ClaimedJob]) -> BTreeMap<String, usize> {
@@ -283,14 +283,14 @@ async fn a_message_for_a_managed_job_is_only_a_wake_up(store: TestStore) {
     enqueue(&store, &[ours.clone(), other.clone()]).await;
     let worker = enter(&store).await;
     let report = store.claim(&claim_as(worker, 10), &[ours.id, other.id]).await.expect("claimed");
-    let mut managed = report.managed.clone();
-    managed.sort_unstable();
+    let mut limited = report.limited.clone();
+    limited.sort_unstable();
     let mut both = [ours.id, other.id];
     both.sort_unstable();
-    assert_eq!(managed, both);
+    assert_eq!(limited, both);
     assert!(report.claimed.is_empty() && report.busy.is_empty() && report.foreign.is_empty());
     assert!(report.stale.is_empty() && report.unknown.is_empty());
-    assert!(store.astray(&claim_as(worker, 10)).await.expect("asked").is_empty());
+    assert!(store.misrouted(&claim_as(worker, 10)).await.expect("asked").is_empty());
     assert_eq!(take(&store, worker, 10).await[0].fence.job, ours.id);
 }
 
@@ -302,8 +302,8 @@ async fn managed_jobs_are_claimed_in_no_other_way(store: TestStore) {
     let worker = enter(&store).await;
     let claimed = claim(&store, worker, 10).await;
     assert_eq!(claimed.iter().map(|job| job.fence.job).collect::<Vec<_>>(), [free.id]);
-    let managed = store.managed().await.expect("asked");
-    assert!(managed.has("crm", "work") && !managed.has("default", "work"));
+    let limited = store.limited().await.expect("asked");
+    assert!(limited.has("crm", "work") && !limited.has("default", "work"));
     assert_eq!(take(&store, worker, 10).await.len(), 3);
 }
 
@@ -317,7 +317,7 @@ async fn what_is_managed_no_more_is_dispatched_again(store: TestStore) {
     let freed = store.save_queue("crm", &QueueSpec::default()).await.expect("saved");
     let ids: Vec<JobId> = freed.dispatches.iter().flat_map(|row| row.jobs.clone()).collect();
     assert_eq!(ids, jobs.iter().map(|job| job.id).collect::<Vec<_>>());
-    assert!(!store.managed().await.expect("asked").any());
+    assert!(!store.limited().await.expect("asked").any());
 }
 
 async fn managed_jobs_are_not_dispatched_for_want_of_a_message(store: TestStore) {
@@ -343,7 +343,7 @@ async fn nothing_managed_is_claimed_that_is_paused_or_of_another_kind_or_by_a_wo
     assert!(take(&store, over, 10).await.is_empty());
     let worker = enter(&store).await;
     let only = gristmill_store::Claim { queues: vec!["held".to_owned()], ..claim_as(worker, 10) };
-    assert!(store.claim_managed(&only).await.expect("asked").claimed.is_empty());
+    assert!(store.claim_limited(&only).await.expect("asked").claimed.is_empty());
     let claimed = take(&store, worker, 10).await;
     assert_eq!(keys(&claimed), [("b".to_owned(), 1)].into());
     store.pause_queue(TENANT, "held", None, false).await.expect("resumed");
@@ -385,12 +385,12 @@ async fn what_hinders_a_job_is_told(store: TestStore) {
     let jobs = many("crm", Some("a"), 2);
     enqueue(&store, &jobs).await;
     let worker = enter(&store).await;
-    assert!(store.standing(jobs[1].id).await.expect("asked").hindrances.is_empty());
-    assert!(store.standing(jobs[1].id).await.expect("asked").in_outbox);
+    assert!(store.blockers(jobs[1].id).await.expect("asked").hindrances.is_empty());
+    assert!(store.blockers(jobs[1].id).await.expect("asked").in_outbox);
     take(&store, worker, 1).await;
-    let told = store.standing(jobs[1].id).await.expect("asked");
-    assert_eq!(told.hindrances, [Hindrance::Concurrency { limit: "one".to_owned(), running: 1, most: 1 }]);
+    let told = store.blockers(jobs[1].id).await.expect("asked");
+    assert_eq!(told.hindrances, [Blocker::Concurrency { limit: "one".to_owned(), running: 1, most: 1 }]);
     let other = keyed("crm", Some("b"));
     enqueue(&store, std::slice::from_ref(&other)).await;
-    assert!(store.standing(other.id).await.expect("asked").hindrances.is_empty());
+    assert!(store.blockers(other.id).await.expect("asked").hindrances.is_empty());
 }

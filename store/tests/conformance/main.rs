@@ -47,27 +47,27 @@ macro_rules! conformance {
     };
 }
 
-mod astray;
+mod callbacks;
 mod claiming;
 mod completing;
+mod controlling;
 mod counters;
 mod creating;
 mod duties;
-mod effects;
 mod endings;
-mod events;
 mod fan_in;
 mod limits;
-mod mending;
+mod misrouted;
+mod notifying;
 mod opening;
+mod patching;
 mod poison;
 mod rates;
 mod redriving;
 mod restarting;
 mod schedules;
 mod splitting;
-mod steering;
-mod telling;
+mod triggers;
 mod turns;
 mod unique;
 mod viewing;
@@ -93,7 +93,7 @@ async fn enter(store: &TestStore) -> WorkerId {
     entered.id
 }
 
-/// Claims at most so many jobs, by lane and age.
+/// Claims at most so many jobs, by priority and age.
 async fn claim(store: &TestStore, worker: WorkerId, limit: u32) -> Vec<ClaimedJob> {
     store.claim_next(&claim_as(worker, limit)).await.expect("claimed")
 }

@@ -31,18 +31,18 @@ fn poison(text: &str, queue: &str) -> NewPoison {
 async fn the_same_poison_a_thousand_times_is_one_row_with_a_count(store: TestStore) {
     let group: Vec<NewPoison> = (0..100).map(|_| poison("hello", "mail")).collect();
     for _ in 0..9 {
-        store.bury(&group).await.expect("kept");
+        store.record_poison(&group).await.expect("kept");
     }
     // Two at once, with two kinds of poison in opposite order: neither waits for the other for ever.
     let mixed = |first: &str, second: &str| {
         (0..25).flat_map(|_| [poison(first, "mail"), poison(second, "mail")]).collect::<Vec<_>>()
     };
     let (one, other) = (mixed("hello", "longer"), mixed("longer", "hello"));
-    let (one, other) = tokio::join!(store.bury(&one), store.bury(&other));
+    let (one, other) = tokio::join!(store.record_poison(&one), store.record_poison(&other));
     one.and(other).expect("kept");
-    store.bury(&group[..50]).await.expect("kept");
-    store.bury(&[poison("hello", "default")]).await.expect("kept");
-    store.bury(&[]).await.expect("nothing to keep");
+    store.record_poison(&group[..50]).await.expect("kept");
+    store.record_poison(&[poison("hello", "default")]).await.expect("kept");
+    store.record_poison(&[]).await.expect("nothing to keep");
 
     let mut found = store.poison(&Page::default()).await.expect("listed");
     found.sort_by_key(|one| (one.queue.clone(), one.size));
@@ -57,7 +57,7 @@ async fn poison_is_shown_with_its_headers_and_its_first_bytes(store: TestStore) 
     huge.size = 1_000_000;
     huge.reason = "a\u{0}b".to_owned();
     huge.source = PoisonSource::Returned;
-    store.bury(std::slice::from_ref(&huge)).await.expect("kept");
+    store.record_poison(std::slice::from_ref(&huge)).await.expect("kept");
     let id = store.poison(&Page::default()).await.expect("listed")[0].id;
     let found = store.poison_message(id).await.expect("asked").expect("it is there");
     assert_eq!((found.bytes.len(), found.bytes[0], found.view.size), (POISON_BYTES_MAX, 0xff, 1_000_000));
@@ -69,7 +69,7 @@ async fn poison_is_shown_with_its_headers_and_its_first_bytes(store: TestStore) 
 async fn poison_comes_in_pages_newest_first_and_is_forgotten_by_number(store: TestStore) {
     let all: Vec<NewPoison> = (1..=5).map(|length| poison(&"x".repeat(length), "mail")).collect();
     for one in &all {
-        store.bury(std::slice::from_ref(one)).await.expect("kept");
+        store.record_poison(std::slice::from_ref(one)).await.expect("kept");
     }
     let first = store.poison(&Page { after: None, limit: 2 }).await.expect("listed");
     assert_eq!(first.iter().map(|one| one.size).collect::<Vec<_>>(), [5, 4]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gristmill_core::duration::Span;
 use gristmill_core::job::NewJob;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{Hindrance, LimitSpec};
+use gristmill_store::{Blocker, LimitSpec};
 
 use crate::limits::{done, enqueue, found, limit, many, on, take};
 use crate::{complete, enter};
@@ -77,8 +77,8 @@ async fn a_rate_says_when_the_next_may_begin(store: TestStore) {
     // A completion frees no place of a rate.
     complete(&store, &done(&first.claimed)).await;
     assert!(take(&store, worker, 10).await.is_empty());
-    let told = store.standing(jobs[1].id).await.expect("asked").hindrances;
-    assert!(matches!(told.as_slice(), [Hindrance::Rate { limit, .. }] if limit == "one"), "{told:?}");
+    let told = store.blockers(jobs[1].id).await.expect("asked").hindrances;
+    assert!(matches!(told.as_slice(), [Blocker::Rate { limit, .. }] if limit == "one"), "{told:?}");
     // Nothing is forgotten whose time is still to come; a changed rate holds at once.
     store.raise_aged(100).await.expect("swept");
     assert!(take(&store, worker, 10).await.is_empty());

@@ -52,9 +52,12 @@ async fn a_redriven_dead_letter_has_as_many_attempts_again(store: TestStore) {
     store.promote(1).await.expect("promoted");
     let second = claim_one(&store, worker).await;
     complete(&store, &[testing::dead(&second)]).await;
-    let steered = store.redrive_dead(TENANT, &[asked.id], false).await.expect("redriven");
-    assert_eq!((steered.affected, &steered.samples[..], steered.generation), (1, &[asked.id.to_string()][..], None));
-    assert_eq!(steered.dispatched.dispatches[0].jobs, [asked.id]);
+    let control_report = store.redrive_dead(TENANT, &[asked.id], false).await.expect("redriven");
+    assert_eq!(
+        (control_report.affected, &control_report.samples[..], control_report.generation),
+        (1, &[asked.id.to_string()][..], None)
+    );
+    assert_eq!(control_report.dispatched.dispatches[0].jobs, [asked.id]);
     let seen = job(&store, asked.id).await;
     assert_eq!((seen.state, seen.attempt, seen.max_attempts, seen.finished_at), (JobState::Queued, 2, 4, None));
     let third = claim_one(&store, worker).await;
@@ -78,8 +81,11 @@ async fn a_redrive_leaves_alone_what_is_not_dead(store: TestStore) {
 
 async fn a_dry_redrive_changes_nothing(store: TestStore) {
     let (id, chunk) = dead_chunk_of_ended(&store).await;
-    let steered = store.redrive_dead(TENANT, &[chunk.fence.job], true).await.expect("asked");
-    assert_eq!((steered.affected, steered.generation, steered.dispatched.dispatches.len()), (1, Some(1), 0));
+    let control_report = store.redrive_dead(TENANT, &[chunk.fence.job], true).await.expect("asked");
+    assert_eq!(
+        (control_report.affected, control_report.generation, control_report.dispatched.dispatches.len()),
+        (1, Some(1), 0)
+    );
     assert_eq!(batch(&store, id).await.state, BatchState::Complete);
     assert_eq!(state(&store, chunk.fence.job).await, JobState::Dead);
     assert_reconciled(&store).await;
@@ -90,8 +96,8 @@ async fn a_dead_chunk_of_a_running_batch_is_redriven_in_its_generation(store: Te
     let worker = enter(&store).await;
     let chunk = claim(&store, worker, 1).await.remove(0);
     complete(&store, &[testing::dead(&chunk)]).await;
-    let steered = store.redrive_dead(TENANT, &[chunk.fence.job], false).await.expect("redriven");
-    assert_eq!(steered.generation, None);
+    let control_report = store.redrive_dead(TENANT, &[chunk.fence.job], false).await.expect("redriven");
+    assert_eq!(control_report.generation, None);
     let seen = batch(&store, id).await;
     assert_eq!((seen.generation, seen.remaining, seen.chunks_dead, counts(&seen.counts)), (0, 2, 0, [20, 0, 0, 0, 0]));
     assert_reconciled(&store).await;
@@ -110,8 +116,8 @@ async fn dead_chunk_of_ended(store: &TestStore) -> (BatchId, ClaimedJob) {
 
 async fn a_dead_chunk_of_an_ended_batch_opens_the_next_generation(store: TestStore) {
     let (id, chunk) = dead_chunk_of_ended(&store).await;
-    let steered = store.redrive_dead(TENANT, &[chunk.fence.job], false).await.expect("redriven");
-    assert_eq!((steered.affected, steered.generation), (1, Some(1)));
+    let control_report = store.redrive_dead(TENANT, &[chunk.fence.job], false).await.expect("redriven");
+    assert_eq!((control_report.affected, control_report.generation), (1, Some(1)));
     let seen = batch(&store, id).await;
     assert_eq!((seen.state, seen.generation, seen.remaining, seen.finished_at), (BatchState::Sealed, 1, 1, None));
     assert_eq!((seen.result, counts(&seen.counts)), (None, [20, 10, 0, 0, 0]));
@@ -266,8 +272,8 @@ async fn quarantined_items_of_an_ended_batch_become_chunks_of_the_next_generatio
     let redrive = QuarantineRedrive { batch: id, items: Vec::new(), chunk: 2 };
     let dry = store.redrive_quarantine(TENANT, &redrive, true).await.expect("asked");
     assert_eq!((dry.affected, dry.generation, batch(&store, id).await.generation), (3, Some(1), 0));
-    let steered = store.redrive_quarantine(TENANT, &redrive, false).await.expect("redriven");
-    assert_eq!((steered.affected, steered.generation, steered.dispatched.moved), (3, Some(1), 2));
+    let control_report = store.redrive_quarantine(TENANT, &redrive, false).await.expect("redriven");
+    assert_eq!((control_report.affected, control_report.generation, control_report.dispatched.moved), (3, Some(1), 2));
     let seen = batch(&store, id).await;
     assert_eq!(
         (seen.state, seen.chunks, seen.remaining, counts(&seen.counts)),
@@ -292,8 +298,8 @@ async fn some_quarantined_items_of_a_running_batch_are_redriven(store: TestStore
     let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), open_only: true };
     let items = store.quarantine(&filter, &Page::default()).await.expect("listed");
     let redrive = QuarantineRedrive { batch: id, items: vec![items[1].id, 999_999], chunk: 100 };
-    let steered = store.redrive_quarantine(TENANT, &redrive, false).await.expect("redriven");
-    assert_eq!((steered.affected, steered.generation), (1, None));
+    let control_report = store.redrive_quarantine(TENANT, &redrive, false).await.expect("redriven");
+    assert_eq!((control_report.affected, control_report.generation), (1, None));
     assert_eq!(store.redrive_quarantine(TENANT, &redrive, false).await.expect("again").affected, 0);
     let seen = batch(&store, id).await;
     assert_eq!((seen.chunks, seen.remaining, seen.generation, counts(&seen.counts)), (3, 2, 0, [20, 7, 0, 2, 0]));
@@ -313,8 +319,8 @@ async fn the_quarantine_of_an_open_batch_waits(store: TestStore) {
 async fn a_quarantine_with_nothing_open_is_left_alone(store: TestStore) {
     let (id, _) = dead_chunk_of_ended(&store).await;
     let redrive = QuarantineRedrive { batch: id, items: Vec::new(), chunk: 10 };
-    let steered = store.redrive_quarantine(TENANT, &redrive, false).await.expect("asked");
-    assert_eq!((steered.affected, steered.generation), (0, None));
+    let control_report = store.redrive_quarantine(TENANT, &redrive, false).await.expect("asked");
+    assert_eq!((control_report.affected, control_report.generation), (0, None));
     assert_eq!(batch(&store, id).await.state, BatchState::Complete);
 }
 

@@ -1,6 +1,6 @@
 //! Batches that halted or were cancelled go on.
 
-use gristmill_core::batch::{BatchState, Tolerate};
+use gristmill_core::batch::{BatchState, FailureBudget};
 use gristmill_core::id::BatchId;
 use gristmill_core::job::{ClaimedJob, JobState};
 use gristmill_store::testing::{self, TestStore};
@@ -26,7 +26,7 @@ conformance! {
 }
 
 fn restart(batch: BatchId) -> Restart {
-    Restart { batch, tolerate: None, dead: false }
+    Restart { batch, failure_budget: None, dead: false }
 }
 
 async fn end(store: &TestStore, aggregate: &ClaimedJob, state: BatchState) {
@@ -51,9 +51,9 @@ async fn halted(store: &TestStore) -> (BatchId, ClaimedJob, ClaimedJob) {
 
 async fn a_halted_batch_goes_on_with_what_it_had_not_done(store: TestStore) {
     let (id, done, _) = halted(&store).await;
-    let steered = store.restart_batch(TENANT, &restart(id), false).await.expect("restarted");
-    assert_eq!((steered.affected, steered.samples.len(), steered.generation), (2, 2, Some(1)));
-    assert_eq!(steered.dispatched.dispatches.iter().map(|row| row.jobs.len()).sum::<usize>(), 2);
+    let control_report = store.restart_batch(TENANT, &restart(id), false).await.expect("restarted");
+    assert_eq!((control_report.affected, control_report.samples.len(), control_report.generation), (2, 2, Some(1)));
+    assert_eq!(control_report.dispatched.dispatches.iter().map(|row| row.jobs.len()).sum::<usize>(), 2);
     let seen = batch(&store, id).await;
     assert_eq!((seen.state, seen.generation, seen.remaining), (BatchState::Sealed, 1, 2));
     assert_eq!((seen.reason, seen.result, seen.finished_at), (None, None, None));
@@ -88,7 +88,7 @@ async fn a_restart_brings_dead_chunks_back_when_asked(store: TestStore) {
 
 async fn a_restart_that_would_halt_again_at_once_is_refused(store: TestStore) {
     let (id, _, _) = halted(&store).await;
-    let strict = Restart { tolerate: Some(Tolerate::Count(9)), ..restart(id) };
+    let strict = Restart { failure_budget: Some(FailureBudget::Count(9)), ..restart(id) };
     let error = store.restart_batch(TENANT, &strict, false).await.expect_err("refused");
     assert!(matches!(&error, StoreError::Conflict(text) if text.contains("10 of its 40")), "{error}");
     assert_eq!(batch(&store, id).await.state, BatchState::Halted);
@@ -98,13 +98,13 @@ async fn a_restart_that_would_halt_again_at_once_is_refused(store: TestStore) {
 
 async fn a_raised_budget_is_the_batches_own_from_then_on(store: TestStore) {
     let (id, _, _) = halted(&store).await;
-    let asked = Restart { tolerate: Some(Tolerate::Percent(90.0)), ..restart(id) };
+    let asked = Restart { failure_budget: Some(FailureBudget::Percent(90.0)), ..restart(id) };
     store.restart_batch(TENANT, &asked, false).await.expect("restarted");
-    assert_eq!(batch(&store, id).await.tolerate, "90%");
+    assert_eq!(batch(&store, id).await.failure_budget, "90%");
     let worker = enter(&store).await;
     let chunk = claim(&store, worker, 1).await.remove(0);
     let report = complete(&store, &[testing::dead(&chunk)]).await;
-    assert_eq!(report.progress[0].tolerate, Tolerate::Percent(90.0), "whoever judges it is told");
+    assert_eq!(report.progress[0].failure_budget, FailureBudget::Percent(90.0), "whoever judges it is told");
 }
 
 async fn a_cancelled_batch_goes_on_after_its_running_chunks_were_taken_away(store: TestStore) {
@@ -164,8 +164,8 @@ async fn a_batch_cancelled_while_it_aggregated_aggregates_again(store: TestStore
     let chunk = claim_one(&store, worker).await;
     complete(&store, &[testing::chunk_done(&chunk, 10)]).await;
     store.cancel_batch(TENANT, id, "not now", false).await.expect("cancelled");
-    let steered = store.restart_batch(TENANT, &restart(id), false).await.expect("restarted");
-    assert_eq!((steered.affected, steered.generation), (0, Some(1)));
+    let control_report = store.restart_batch(TENANT, &restart(id), false).await.expect("restarted");
+    assert_eq!((control_report.affected, control_report.generation), (0, Some(1)));
     let aggregate = claim_one(&store, worker).await;
     assert_eq!((aggregate.kind.as_str(), aggregate.generation), ("aggregate", 1));
     end(&store, &aggregate, BatchState::Complete).await;
@@ -210,8 +210,11 @@ async fn two_restarts_at_once_open_one_generation(store: TestStore) {
 async fn a_dry_restart_changes_nothing(store: TestStore) {
     let (id, _, _) = halted(&store).await;
     let before = batch(&store, id).await;
-    let steered = store.restart_batch(TENANT, &restart(id), true).await.expect("asked");
-    assert_eq!((steered.affected, steered.generation, steered.dispatched.dispatches.len()), (2, Some(1), 0));
+    let control_report = store.restart_batch(TENANT, &restart(id), true).await.expect("asked");
+    assert_eq!(
+        (control_report.affected, control_report.generation, control_report.dispatched.dispatches.len()),
+        (2, Some(1), 0)
+    );
     assert_eq!(batch(&store, id).await, before);
     assert_reconciled(&store).await;
 }

@@ -331,8 +331,8 @@ async fn a_plan_whose_planner_is_gone_gives_its_tick_back(store: TestStore) {
         assert_eq!(store.orphaned_plans(10).await.expect("asked"), [], "its planner is alive");
         store.retire_worker(planner).await.expect("left");
         assert_eq!(store.orphaned_plans(10).await.expect("asked"), [(TENANT.to_owned(), planned)]);
-        assert!(store.unfire(planned, "its planner is gone", true).await.expect("given back"));
-        assert!(!store.unfire(planned, "its planner is gone", true).await.expect("asked"), "once");
+        assert!(store.release_tick(planned, "its planner is gone", true).await.expect("given back"));
+        assert!(!store.release_tick(planned, "its planner is gone", true).await.expect("asked"), "once");
         let told = ledger(&store, "nightly").await.remove(0);
         assert_eq!((told.outcome, told.batch, told.reason.as_deref()), (expected, None, Some("its planner is gone")));
         assert_eq!(told.tries as usize, round + 1);
@@ -341,7 +341,7 @@ async fn a_plan_whose_planner_is_gone_gives_its_tick_back(store: TestStore) {
     }
     let planner = enter(&store).await;
     let by_hand = planned_by(&store, planner, was).await;
-    assert!(store.unfire(by_hand, "its source is ragged", false).await.expect("given back"));
+    assert!(store.release_tick(by_hand, "its source is ragged", false).await.expect("given back"));
     assert_eq!(ledger(&store, "nightly").await[0].outcome, TickOutcome::Failed, "what is wrong stays wrong");
 }
 
@@ -403,12 +403,12 @@ async fn a_backfill_is_paused_and_called_off(store: TestStore) {
     made(&store, "nightly").await;
     let backfill = range(1, 3);
     store.backfill(&backfill).await.expect("written");
-    assert_eq!(store.steer_backfill(TENANT, backfill.id, Some(true)).await.expect("paused"), 3);
+    assert_eq!(store.control_backfill(TENANT, backfill.id, Some(true)).await.expect("paused"), 3);
     assert_eq!(startable(&store).await, Vec::<i64>::new());
-    store.steer_backfill(TENANT, backfill.id, Some(false)).await.expect("let go");
+    store.control_backfill(TENANT, backfill.id, Some(false)).await.expect("let go");
     assert_eq!(startable(&store).await, [1, 2]);
-    assert_eq!(store.steer_backfill(TENANT, backfill.id, None).await.expect("called off"), 3);
+    assert_eq!(store.control_backfill(TENANT, backfill.id, None).await.expect("called off"), 3);
     assert_eq!((startable(&store).await, ledger(&store, "nightly").await.len()), (Vec::new(), 0));
-    let unknown = store.steer_backfill(TENANT, Uuid::now_v7(), None).await;
+    let unknown = store.control_backfill(TENANT, Uuid::now_v7(), None).await;
     assert!(matches!(unknown, Err(StoreError::NotFound(_))), "{unknown:?}");
 }

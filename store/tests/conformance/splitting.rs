@@ -191,14 +191,14 @@ async fn with_dead(store: &TestStore) -> (gristmill_core::id::BatchId, ClaimedJo
 
 async fn a_dead_chunk_is_split_by_hand(store: TestStore) {
     let (id, dead) = with_dead(&store).await;
-    let steered = store.split_chunk(TENANT, dead.fence.job, false).await.expect("split");
-    assert_eq!(steered.dispatched.moved, 3, "the chunk and its halves");
-    assert_eq!((steered.affected, steered.samples.len(), steered.generation), (2, 2, None));
-    assert_eq!(steered.dispatched.dispatches.iter().map(|row| row.jobs.len()).sum::<usize>(), 2);
+    let control_report = store.split_chunk(TENANT, dead.fence.job, false).await.expect("split");
+    assert_eq!(control_report.dispatched.moved, 3, "the chunk and its halves");
+    assert_eq!((control_report.affected, control_report.samples.len(), control_report.generation), (2, 2, None));
+    assert_eq!(control_report.dispatched.dispatches.iter().map(|row| row.jobs.len()).sum::<usize>(), 2);
     let seen = batch(&store, id).await;
     assert_eq!((seen.chunks, seen.remaining, seen.chunks_dead), (4, 3, 0));
     assert_eq!(counts(&seen.counts), [20, 0, 0, 0, 0]);
-    let half: JobId = steered.samples[0].parse().expect("an id");
+    let half: JobId = control_report.samples[0].parse().expect("an id");
     let half = job(&store, half).await;
     assert_eq!((half.state, half.items, half.seq, half.max_attempts), (JobState::Queued, 5, Some(2), 3));
     let payload: ChunkPayload = serde_json::from_value(half.payload).expect("a payload");
@@ -218,8 +218,8 @@ async fn a_dead_chunk_of_an_ended_batch_is_split_into_its_next_generation(store:
     let aggregate = claim_one(&store, worker).await;
     let end = BatchEnd { batch: id, generation: 0, state: BatchState::Complete, result: json!(1), reason: None };
     complete(&store, &[Completion { batch_end: Some(end), ..testing::done(&aggregate) }]).await;
-    let steered = store.split_chunk(TENANT, dead.fence.job, false).await.expect("split");
-    assert_eq!(steered.generation, Some(1));
+    let control_report = store.split_chunk(TENANT, dead.fence.job, false).await.expect("split");
+    assert_eq!(control_report.generation, Some(1));
     let halves = claim(&store, worker, 10).await;
     assert_eq!(halves.iter().map(|half| half.generation).collect::<Vec<_>>(), [1, 1]);
     complete(&store, &halves.iter().map(|half| testing::chunk_done(half, 5)).collect::<Vec<_>>()).await;
@@ -265,8 +265,8 @@ async fn what_cannot_be_split_is_refused(store: TestStore) {
 async fn a_dry_split_changes_nothing(store: TestStore) {
     let (id, dead) = with_dead(&store).await;
     let before = batch(&store, id).await;
-    let steered = store.split_chunk(TENANT, dead.fence.job, true).await.expect("asked");
-    assert_eq!((steered.affected, steered.dispatched.dispatches.len()), (2, 0));
+    let control_report = store.split_chunk(TENANT, dead.fence.job, true).await.expect("asked");
+    assert_eq!((control_report.affected, control_report.dispatched.dispatches.len()), (2, 0));
     assert_eq!((batch(&store, id).await, state(&store, dead.fence.job).await), (before, JobState::Dead));
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use gristmill_core::duration::Span;
-use gristmill_core::job::{JobState, Lane, NewJob};
+use gristmill_core::job::{JobState, NewJob, Priority};
 use gristmill_store::testing::TestStore;
 use gristmill_store::{LimitSpec, QueueSpec};
 
@@ -114,7 +114,7 @@ async fn a_claim_of_a_worker_that_is_over_is_nobodys_turn(store: TestStore) {
 async fn the_urgent_lane_comes_before_any_turn(store: TestStore) {
     fair(&store, "crm").await;
     enqueue(&store, &many("crm", Some("a"), 3)).await;
-    let urgent = NewJob { lane: Lane::High, ..keyed("crm", Some("b")) };
+    let urgent = NewJob { priority: Priority::High, ..keyed("crm", Some("b")) };
     enqueue(&store, std::slice::from_ref(&urgent)).await;
     let worker = enter(&store).await;
     assert_eq!(take(&store, worker, 1).await[0].fence.job, urgent.id);
@@ -132,20 +132,20 @@ async fn whoever_has_no_key_has_a_turn_like_a_key(store: TestStore) {
 async fn jobs_that_wait_too_long_move_up_a_lane(store: TestStore) {
     let age_after = Some(Span(Duration::from_millis(1)));
     store.save_queue("crm", &QueueSpec { fair: false, age_after }).await.expect("saved");
-    let low = NewJob { lane: Lane::Low, ..keyed("crm", None) };
-    let elsewhere = NewJob { lane: Lane::Low, ..keyed("mail", None) };
-    let high = NewJob { lane: Lane::High, ..keyed("crm", None) };
+    let low = NewJob { priority: Priority::Low, ..keyed("crm", None) };
+    let elsewhere = NewJob { priority: Priority::Low, ..keyed("mail", None) };
+    let high = NewJob { priority: Priority::High, ..keyed("crm", None) };
     enqueue(&store, &[low.clone(), elsewhere.clone(), high.clone()]).await;
-    let mut lanes = Vec::new();
-    while job(&store, low.id).await.lane != Lane::High {
+    let mut priorities = Vec::new();
+    while job(&store, low.id).await.priority != Priority::High {
         let raised = store.raise_aged(100).await.expect("raised");
         if raised.moved > 0 {
             assert_eq!((raised.moved, &raised.dispatches[0].jobs), (1, &vec![low.id]));
-            lanes.push(raised.dispatches[0].lane);
+            priorities.push(raised.dispatches[0].priority);
         }
     }
-    assert_eq!(lanes, [Lane::Normal, Lane::High], "one lane at a time, each dispatched");
-    assert_eq!(job(&store, elsewhere.id).await.lane, Lane::Low);
+    assert_eq!(priorities, [Priority::Normal, Priority::High], "one lane at a time, each dispatched");
+    assert_eq!(job(&store, elsewhere.id).await.priority, Priority::Low);
     let seen = job(&store, low.id).await;
     assert_eq!((seen.state, seen.attempt), (JobState::Queued, 0));
     // Among equals age decides: what waited is first now.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
+use gristmill_core::job::{JobState, NewJob, Priority, RunAt};
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{EnqueueOutcome, Enqueued, StoreError};
@@ -129,7 +129,7 @@ async fn a_redriven_job_takes_its_key_again_only_where_its_rule_says_so(store: T
         assert_eq!(put(&store, &second).await, Enqueued::created(second.id));
         let redriven = store.redrive_dead(TENANT, &[first.id], false).await;
         match (free, redriven) {
-            (true, Ok(steered)) => assert_eq!(steered.affected, 1),
+            (true, Ok(control_report)) => assert_eq!(control_report.affected, 1),
             (false, Err(StoreError::Conflict(text))) => assert!(text.contains(&second.id.to_string()), "{text}"),
             (_, other) => panic!("{hold:?}: {other:?}"),
         }
@@ -145,13 +145,13 @@ async fn a_holder_that_waits_is_replaced_in_payload_lane_and_time(store: TestSto
     put(&store, &first).await;
     assert_eq!(state(&store, first.id).await, JobState::Scheduled);
     // At once, and urgent: its id goes on the road.
-    let urgent = NewJob { lane: Lane::High, max_attempts: 9, ..asked(2) };
+    let urgent = NewJob { priority: Priority::High, max_attempts: 9, ..asked(2) };
     let report = store.enqueue(std::slice::from_ref(&urgent)).await.expect("enqueued");
     assert_eq!(report.jobs, [Enqueued::by(first.id, EnqueueOutcome::Replaced)]);
     let [dispatch] = &report.dispatched.dispatches[..] else { panic!("one outbox row") };
-    assert_eq!((dispatch.lane, &dispatch.jobs[..]), (Lane::High, &[first.id][..]));
+    assert_eq!((dispatch.priority, &dispatch.jobs[..]), (Priority::High, &[first.id][..]));
     let seen = job(&store, first.id).await;
-    assert_eq!((seen.state, seen.lane, seen.max_attempts), (JobState::Queued, Lane::High, 9));
+    assert_eq!((seen.state, seen.priority, seen.max_attempts), (JobState::Queued, Priority::High, 9));
     assert_eq!(seen.payload, json!({ "n": 2 }));
     // Later again: nothing goes on the road, and what is on it finds nothing.
     let later = NewJob { run: RunAt::In(Duration::from_secs(600)), ..asked(3) };

@@ -1,4 +1,4 @@
-//! Process incarnations, their leases, and T6.
+//! Process incarnations, their leases, and rescue.
 
 use std::time::Duration;
 

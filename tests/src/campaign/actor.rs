@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::ground::Ground;
+use super::env::TestEnv;
 use super::plan::{Crash, Plan, Role};
 
 /// How long a worker's lease is here.
@@ -32,7 +32,7 @@ pub struct Program {
 
 impl Program {
     /// The program in this place, with short leases and quick timers.
-    pub fn new(binary: &Path, ground: &Ground) -> Self {
+    pub fn new(binary: &Path, env: &TestEnv) -> Self {
         let settings = [
             ("WORKER_LEASE", format!("{}ms", LEASE.as_millis())),
             ("WORKER_BEAT", "400ms".to_owned()),
@@ -41,28 +41,28 @@ impl Program {
             ("WORKER_DRAIN", "5s".to_owned()),
             ("SCHEDULER_PROBE", "1s".to_owned()),
             ("SCHEDULER_RECONCILE", "1s".to_owned()),
-            ("BROKER_NAMESPACE", ground.namespace.clone()),
+            ("BROKER_NAMESPACE", env.namespace.clone()),
             ("BROKER_CONFIRM_TIMEOUT", "2s".to_owned()),
             ("BROKER_HEARTBEAT", "2s".to_owned()),
             ("BROKER_FALLBACK_AFTER", "2s".to_owned()),
-            ("STORE_URL", ground.store_url()),
-            ("BROKER_URL", ground.broker_url()),
+            ("STORE_URL", env.store_url()),
+            ("BROKER_URL", env.broker_url()),
             ("STORE_CONNECTIONS", "2".to_owned()),
             ("STORE_ACQUIRE_TIMEOUT", "3s".to_owned()),
             ("LOG_LEVEL", std::env::var("GRISTMILL_CAMPAIGN_LOG").unwrap_or_else(|_| "info".to_owned())),
         ];
-        Self::of(binary, ground.folder.path(), settings)
+        Self::of(binary, env.folder.path(), settings)
     }
 
     /// The program in a folder of its own, with these settings; crash points are told to `points.log` there.
     pub fn of<'s>(binary: &Path, folder: &Path, settings: impl IntoIterator<Item = (&'s str, String)>) -> Self {
         let named = settings.into_iter().map(|(name, value)| (format!("GRISTMILL_{name}"), value));
-        let log = ("GRISTMILL_CRASH_LOG".to_owned(), folder.join("points.log").display().to_string());
+        let log = ("GRISTMILL_KILL_LOG".to_owned(), folder.join("points.log").display().to_string());
         Self { binary: binary.to_owned(), folder: folder.to_owned(), env: named.chain([log]).collect() }
     }
 
     /// A command that writes to its own log file, and dies with the harness.
-    pub fn command(&self, arguments: &[&str], crash: Option<&Crash>, log: &str) -> Command {
+    pub fn command(&self, arguments: &[&str], failpoint: Option<&Crash>, log: &str) -> Command {
         let errors = File::options().append(true).create(true).open(self.folder.join(log)).expect("a writable folder");
         let mut command = Command::new(&self.binary);
         command
@@ -73,9 +73,9 @@ impl Program {
             .stdout(Stdio::null())
             .stderr(errors)
             .kill_on_drop(true);
-        if let Some(crash) = crash {
-            let variable = if crash.stall { "GRISTMILL_STALL" } else { "GRISTMILL_CRASH" };
-            command.env(variable, format!("{}:{}", crash.point, crash.nth));
+        if let Some(failpoint) = failpoint {
+            let variable = if failpoint.stall { "GRISTMILL_STALL" } else { "GRISTMILL_KILL" };
+            command.env(variable, format!("{}:{}", failpoint.point, failpoint.nth));
         }
         command
     }
@@ -85,8 +85,8 @@ impl Program {
     /// # Panics
     ///
     /// When the program cannot be started.
-    pub async fn run(&self, arguments: &[&str], crash: Option<&Crash>) -> ExitStatus {
-        self.command(arguments, crash, "commands.log").status().await.expect("the program starts")
+    pub async fn run(&self, arguments: &[&str], failpoint: Option<&Crash>) -> ExitStatus {
+        self.command(arguments, failpoint, "commands.log").status().await.expect("the program starts")
     }
 
     /// Runs a command, as people do, until it works.
@@ -219,9 +219,9 @@ impl Actors {
     }
 }
 
-fn spawn(program: &Program, role: Role, crash: Option<&Crash>, name: &str) -> Child {
+fn spawn(program: &Program, role: Role, failpoint: Option<&Crash>, name: &str) -> Child {
     let arguments: &[&str] = if role == Role::Worker { &["worker"] } else { &["scheduler"] };
-    program.command(arguments, crash, &format!("{name}.log")).spawn().expect("the program starts")
+    program.command(arguments, failpoint, &format!("{name}.log")).spawn().expect("the program starts")
 }
 
 fn pid(child: &Child) -> Option<Pid> {

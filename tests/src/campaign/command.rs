@@ -10,9 +10,9 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::env::{administer, with_database};
 use super::figures::Figures;
 use super::fleet::{Fleet, Order, SMALL_DISK, Servers, THREE_NODES, WITH_STANDBY};
-use super::ground::{administer, with_database};
 use super::nemesis::{BROKER, Blow, Blows, DATABASE, DISK, NODES, STANDBY, rage};
 use super::run::schedule;
 use super::{disk, recovery, soak, sqlite};
@@ -272,7 +272,7 @@ pub fn program() -> &'static PathBuf {
         if let Some(given) = std::env::var_os("GRISTMILL_CAMPAIGN_PROGRAM") {
             return PathBuf::from(given);
         }
-        let (feature, name) = ("gristmill-tests/crash-points", "gristmill-crash-points");
+        let (feature, name) = ("gristmill-tests/failpoints", "gristmill-failpoints");
         // With a test beside it, so that every dependency has the features that it has in `cargo test` and is not
         // compiled a second time.
         let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

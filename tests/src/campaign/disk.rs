@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::den::{BREATH, Den};
-use super::dice::Dice;
 use super::oracle_sqlite;
+use super::random::Random;
 use super::run::PATIENCE;
+use super::sqlite_env::{BREATH, SqliteEnv};
 
 /// How often the disk is filled in a run.
 pub const TIMES: u64 = 3;
@@ -26,33 +26,33 @@ pub async fn runs(binary: &Path, runs: u64, seed: u64) -> Result<String, String>
     let (mut filled, mut refused) = (0, 0);
     for seed in seed..seed + runs {
         let disk = Disk::mount().await?;
-        let den = Den::new(binary, disk.folder.path(), seed, 400, 1_000).await;
-        let came = play(&disk, &den, seed).await;
-        let log = std::fs::read_to_string(den.file("dev.log")).unwrap_or_default();
+        let env = SqliteEnv::new(binary, disk.folder.path(), seed, 400, 1_000).await;
+        let came = play(&disk, &env, seed).await;
+        let log = std::fs::read_to_string(env.file("dev.log")).unwrap_or_default();
         refused += log.matches("full").count();
         filled += TIMES;
         if let Err(wrong) = came {
             // The disk goes with the run: what it held is kept.
             let kept = tempfile::tempdir().map_err(|error| error.to_string())?.keep();
             let _ = Command::new("cp").arg("-r").arg(disk.folder.path()).arg(&kept).status().await;
-            drop(den);
+            drop(env);
             disk.unmount().await?;
             return Err(format!("seed {seed}: {wrong}; files: {}", kept.display()));
         }
-        drop(den);
+        drop(env);
         disk.unmount().await?;
     }
     Ok(format!("{runs} runs, 0 violations; filled {filled} times, {refused} refusals in the logs"))
 }
 
-async fn play(disk: &Disk, den: &Den, seed: u64) -> Result<(), String> {
-    let mut dice = Dice::new(seed);
-    let start = || den.program.command(&["dev"], None, "dev.log").spawn().expect("the program starts");
+async fn play(disk: &Disk, env: &SqliteEnv, seed: u64) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let start = || env.program.command(&["dev"], None, "dev.log").spawn().expect("the program starts");
     let mut dev = start();
     let began = Instant::now();
-    let client = den.insist();
+    let client = env.insist();
     tokio::pin!(client);
-    let (mut confirmed, mut fills, mut next) = (false, 0, Duration::from_millis(dice.between(200, 1_200)));
+    let (mut confirmed, mut fills, mut next) = (false, 0, Duration::from_millis(random.between(200, 1_200)));
     loop {
         tokio::select! {
             started = &mut client, if !confirmed => {
@@ -62,15 +62,15 @@ async fn play(disk: &Disk, den: &Den, seed: u64) -> Result<(), String> {
             () = tokio::time::sleep(BREATH) => {}
         }
         if fills < TIMES && began.elapsed() > next {
-            disk.fill(Duration::from_millis(dice.between(500, 2_000))).await;
-            den.sound().await?;
+            disk.fill(Duration::from_millis(random.between(500, 2_000))).await;
+            env.sound().await?;
             fills += 1;
-            next = began.elapsed() + Duration::from_millis(dice.between(200, 1_500));
+            next = began.elapsed() + Duration::from_millis(random.between(200, 1_500));
         }
         if let Ok(Some(_)) = dev.try_wait() {
             dev = start();
         }
-        let left = if confirmed { den.unfinished().await } else { Err("the batch is not confirmed".to_owned()) };
+        let left = if confirmed { env.unfinished().await } else { Err("the batch is not confirmed".to_owned()) };
         if fills == TIMES && left.as_ref().is_ok_and(|left| left.is_empty()) {
             break;
         }
@@ -79,7 +79,7 @@ async fn play(disk: &Disk, den: &Den, seed: u64) -> Result<(), String> {
         }
     }
     stop(&mut dev).await?;
-    oracle_sqlite::judge(den).await
+    oracle_sqlite::judge(env).await
 }
 
 async fn stop(child: &mut Child) -> Result<(), String> {

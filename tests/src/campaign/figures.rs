@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use gristmill_store::crash::POINTS;
+use gristmill_store::failpoint::POINTS;
 
 use super::plan::Plan;
 use super::run::Outcome;

@@ -8,11 +8,11 @@
 //! way. A failure names its seed; running it a few times finds it again.
 //!
 //! * [`plan`]: what a schedule will do, all of it drawn from its seed.
-//! * [`ground`]: a database, a namespace, proxies and a postbox of one schedule's own.
+//! * [`env`]: a database, a namespace, proxies and a postbox of one schedule's own.
 //! * [`actor`]: the processes, and what becomes of them.
 //! * [`run`]: one schedule from its beginning to the oracle's verdict.
 //! * [`oracle`]: what must be true when all is quiet.
-//! * [`proxy`], [`postbox`], [`input`], [`dice`]: what they use.
+//! * [`proxy`], [`postbox`], [`input`], [`random`]: what they use.
 //! * [`command`]: the command line.
 //! * [`nemesis`]: blows against whole servers.
 //! * [`fleet`]: the servers, and those that one level has for itself.
@@ -24,12 +24,10 @@
 
 pub mod actor;
 pub mod command;
-mod den;
-pub mod dice;
 pub mod disk;
+pub mod env;
 pub mod figures;
 pub mod fleet;
-pub mod ground;
 pub mod input;
 pub mod nemesis;
 pub mod oracle;
@@ -38,7 +36,9 @@ mod oracle_sqlite;
 pub mod plan;
 pub mod postbox;
 pub mod proxy;
+pub mod random;
 pub mod recovery;
 pub mod run;
 pub mod soak;
 pub mod sqlite;
+mod sqlite_env;

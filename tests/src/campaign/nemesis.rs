@@ -10,8 +10,8 @@ use std::time::Duration;
 use sqlx::{Connection, PgConnection, Row};
 use tokio_util::sync::CancellationToken;
 
-use super::dice::Dice;
 use super::fleet::Servers;
+use super::random::Random;
 
 /// How long schedules go on between two blows, and by how many milliseconds at most that is longer.
 const BETWEEN: (Duration, u64) = (Duration::from_millis(700), 1_300);
@@ -144,11 +144,11 @@ pub async fn rage(
     blows: &Blows,
     stop: &CancellationToken,
 ) -> Result<(), String> {
-    let mut dice = Dice::new(seed);
+    let mut random = Random::new(seed);
     for (round, blow) in kinds.iter().cycle().enumerate() {
         tokio::select! {
             () = stop.cancelled() => break,
-            () = tokio::time::sleep(BETWEEN.0 + Duration::from_millis(dice.below(BETWEEN.1))) => {}
+            () = tokio::time::sleep(BETWEEN.0 + Duration::from_millis(random.below(BETWEEN.1))) => {}
         }
         // The harness itself is at rest meanwhile; the processes are not.
         let _quiet = servers.calm.write().await;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::{FromRow, PgPool};
 
-use super::ground::{Ground, QUEUES};
+use super::env::{QUEUES, TestEnv};
 use super::input::Input;
 use super::plan::{BatchPlan, Plan};
 
@@ -40,16 +40,16 @@ pub(super) fn broken(error: sqlx::Error) -> String {
 /// # Errors
 ///
 /// The first thing that must not be.
-pub async fn judge(ground: &Ground, plan: &Plan, inputs: &[Input]) -> Verdict {
+pub async fn judge(env: &TestEnv, plan: &Plan, inputs: &[Input]) -> Verdict {
     for (number, (batch, input)) in plan.batches.iter().zip(inputs).enumerate() {
-        batches(ground, number, batch, input).await.map_err(|wrong| format!("batch work-{number}: {wrong}"))?;
+        batches(env, number, batch, input).await.map_err(|wrong| format!("batch work-{number}: {wrong}"))?;
     }
-    super::oracle_jobs::judge(ground, plan).await?;
-    everywhere(ground).await?;
-    dead_letters(ground).await?;
-    for (queue, depth) in depths(ground).await.map_err(|error| format!("the oracle cannot look: {error}"))? {
-        if depth > 0 && ground.servers.struck {
-            stale(ground, &queue).await?;
+    super::oracle_jobs::judge(env, plan).await?;
+    everywhere(env).await?;
+    dead_letters(env).await?;
+    for (queue, depth) in depths(env).await.map_err(|error| format!("the oracle cannot look: {error}"))? {
+        if depth > 0 && env.servers.struck {
+            stale(env, &queue).await?;
         } else {
             must(depth == 0, || format!("{depth} messages are left on {queue}"))?;
         }
@@ -59,13 +59,13 @@ pub async fn judge(ground: &Ground, plan: &Plan, inputs: &[Input]) -> Verdict {
 
 /// A broker that is struck may lose an acknowledgement, and hand its message out again when nobody is left to drop
 /// it. Such a message names a job that has ended; one of a job that has not would be work that nobody does.
-async fn stale(ground: &Ground, queue: &str) -> Verdict {
-    let left = drained(ground, queue).await.map_err(|error| format!("the oracle cannot read {queue}: {error}"))?;
+async fn stale(env: &TestEnv, queue: &str) -> Verdict {
+    let left = drained(env, queue).await.map_err(|error| format!("the oracle cannot read {queue}: {error}"))?;
     for message in left {
         let job = message["job_id"].as_str().unwrap_or_default();
         let state: Option<String> = sqlx::query_scalar("SELECT state FROM job WHERE id::text = $1")
             .bind(job)
-            .fetch_optional(&ground.pool)
+            .fetch_optional(&env.pool)
             .await
             .map_err(broken)?;
         let ended = state.as_deref().is_some_and(|state| ["done", "dead", "cancelled"].contains(&state));
@@ -79,11 +79,11 @@ async fn stale(ground: &Ground, queue: &str) -> Verdict {
 /// # Errors
 ///
 /// When the broker does not answer, though asked a few times: it may be that a blow has just fallen on it.
-pub async fn depths(ground: &Ground) -> lapin::Result<BTreeMap<String, i64>> {
+pub async fn depths(env: &TestEnv) -> lapin::Result<BTreeMap<String, i64>> {
     let began = Instant::now();
     loop {
         // A connection that was struck as it began may never answer.
-        match tokio::time::timeout(ANSWER, depths_now(ground)).await {
+        match tokio::time::timeout(ANSWER, depths_now(env)).await {
             Ok(Err(_)) | Err(_) if began.elapsed() < BROKER_PATIENCE => tokio::time::sleep(BREATH).await,
             Ok(answer) => return answer,
             Err(_) => return Err(lapin::ErrorKind::IOError(std::sync::Arc::new(ErrorKind::TimedOut.into())).into()),
@@ -91,10 +91,10 @@ pub async fn depths(ground: &Ground) -> lapin::Result<BTreeMap<String, i64>> {
     }
 }
 
-async fn depths_now(ground: &Ground) -> lapin::Result<BTreeMap<String, i64>> {
+async fn depths_now(env: &TestEnv) -> lapin::Result<BTreeMap<String, i64>> {
     let mut depths = BTreeMap::new();
-    let connection = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await?;
-    for queue in ground.lanes().into_iter().chain([ground.returned()]) {
+    let connection = lapin::Connection::connect(&env.servers.amqp, lapin::ConnectionProperties::default()).await?;
+    for queue in env.priorities().into_iter().chain([env.returned()]) {
         // Asking for a queue that is not there closes the channel.
         let channel = connection.create_channel().await?;
         let passive = lapin::options::QueueDeclareOptions::durable().passive();
@@ -125,32 +125,34 @@ pub(super) struct Batch {
 }
 
 /// All batches of one definition: one of them was confirmed to its client, others were taken back.
-async fn batches(ground: &Ground, number: usize, plan: &BatchPlan, input: &Input) -> Verdict {
+async fn batches(env: &TestEnv, number: usize, plan: &BatchPlan, input: &Input) -> Verdict {
     let found: Vec<Batch> = sqlx::query_as(
         "SELECT id::text, idempotency_key AS key, state, generation, reason, chunks, remaining, chunks_dead, input, ok,
                 skipped, quarantined, cancelled, result
          FROM batch WHERE name = $1 ORDER BY idempotency_key",
     )
     .bind(format!("work-{number}"))
-    .fetch_all(&ground.pool)
+    .fetch_all(&env.pool)
     .await
     .map_err(broken)?;
     let last = found.last().ok_or("it was confirmed, and is not there")?;
-    let steered = last.reason.as_deref() == Some(super::run::REASON);
-    must(last.state != "cancelled" || steered, || format!("the confirmed batch is cancelled: {:?}", last.reason))?;
+    let control_report = last.reason.as_deref() == Some(super::run::REASON);
+    must(last.state != "cancelled" || control_report, || {
+        format!("the confirmed batch is cancelled: {:?}", last.reason)
+    })?;
     let mut in_table = Vec::new();
     for batch in &found {
         must(batch.remaining == 0, || format!("{} has {} chunks remaining", batch.key, batch.remaining))?;
-        let done = chunks(ground, batch, plan, input).await?;
-        effects(&ground.pool, batch).await?;
+        let done = chunks(env, batch, plan, input).await?;
+        effects(&env.pool, batch).await?;
         match plan.into_table {
             true => in_table.extend(done),
             false if batch.state == "cancelled" => {}
-            false => files(&ground.file(&format!("out-{number}")), batch, &done)?,
+            false => files(&env.file(&format!("out-{number}")), batch, &done)?,
         }
     }
     if plan.into_table {
-        table(&ground.pool, number, in_table).await?;
+        table(&env.pool, number, in_table).await?;
     }
     Ok(())
 }
@@ -169,15 +171,15 @@ pub(super) struct Chunk {
 
 /// The chunks, the counts, the quarantine and the result. Gives the items that must be in the output: number and
 /// amount in hundredths.
-async fn chunks(ground: &Ground, batch: &Batch, plan: &BatchPlan, input: &Input) -> Result<Vec<(i64, i64)>, String> {
+async fn chunks(env: &TestEnv, batch: &Batch, plan: &BatchPlan, input: &Input) -> Result<Vec<(i64, i64)>, String> {
     let query = "SELECT seq, state, items, (payload::json ->> 'first')::bigint AS first, half_of IS NOT NULL AS half,
                         payload::json ->> 'condemned' IS NOT NULL AS condemned
                  FROM job WHERE batch_id = $1::uuid AND seq IS NOT NULL ORDER BY seq";
-    let chunks: Vec<Chunk> = sqlx::query_as(query).bind(&batch.id).fetch_all(&ground.pool).await.map_err(broken)?;
+    let chunks: Vec<Chunk> = sqlx::query_as(query).bind(&batch.id).fetch_all(&env.pool).await.map_err(broken)?;
     let seqs = sqlx::query_scalar("SELECT seq FROM result WHERE batch_id = $1::uuid ORDER BY seq");
-    let seqs: Vec<i64> = seqs.bind(&batch.id).fetch_all(&ground.pool).await.map_err(broken)?;
+    let seqs: Vec<i64> = seqs.bind(&batch.id).fetch_all(&env.pool).await.map_err(broken)?;
     let aside = sqlx::query_scalar("SELECT position FROM quarantine WHERE batch_id = $1::uuid ORDER BY position");
-    let aside: Vec<i64> = aside.bind(&batch.id).fetch_all(&ground.pool).await.map_err(broken)?;
+    let aside: Vec<i64> = aside.bind(&batch.id).fetch_all(&env.pool).await.map_err(broken)?;
     weigh(batch, &chunks, &seqs, &aside, plan.chunk, input)
 }
 
@@ -354,49 +356,49 @@ const NOTHING: &[(&str, &str)] = &[
      "SELECT id::text FROM worker WHERE state = 'alive' AND lease_until > now() + interval '1 hour'"),
 ];
 
-async fn everywhere(ground: &Ground) -> Verdict {
+async fn everywhere(env: &TestEnv) -> Verdict {
     for (wrong, query) in NOTHING {
-        let found: Vec<Option<String>> = sqlx::query_scalar(*query).fetch_all(&ground.pool).await.map_err(broken)?;
+        let found: Vec<Option<String>> = sqlx::query_scalar(*query).fetch_all(&env.pool).await.map_err(broken)?;
         must(found.is_empty(), || format!("{wrong}: {found:?}"))?;
     }
     Ok(())
 }
 
 /// Each dead job has its copy on the queue of dead letters, and nobody else has.
-async fn dead_letters(ground: &Ground) -> Verdict {
+async fn dead_letters(env: &TestEnv) -> Verdict {
     for queue in QUEUES {
         let jobs = "SELECT DISTINCT j.id::text FROM job j WHERE j.queue = $1 AND (j.state = 'dead' OR j.granted < j.max_attempts)";
-        let dead: Vec<String> = sqlx::query_scalar(jobs).bind(queue).fetch_all(&ground.pool).await.map_err(broken)?;
+        let dead: Vec<String> = sqlx::query_scalar(jobs).bind(queue).fetch_all(&env.pool).await.map_err(broken)?;
         let dead: BTreeSet<String> = dead.into_iter().collect();
-        let copies = copies(ground, queue).await.map_err(|error| format!("the oracle cannot look: {error}"))?;
-        let right = if ground.servers.forgets { copies.is_subset(&dead) } else { dead == copies };
+        let copies = copies(env, queue).await.map_err(|error| format!("the oracle cannot look: {error}"))?;
+        let right = if env.servers.forgets { copies.is_subset(&dead) } else { dead == copies };
         must(right, || format!("dead on {queue} are {dead:?}, their copies are of {copies:?}"))?;
     }
     Ok(())
 }
 
 /// Of which jobs there are copies on a queue of dead letters.
-async fn copies(ground: &Ground, queue: &str) -> lapin::Result<BTreeSet<String>> {
-    let messages = drained(ground, &ground.dead(queue)).await?;
+async fn copies(env: &TestEnv, queue: &str) -> lapin::Result<BTreeSet<String>> {
+    let messages = drained(env, &env.dead(queue)).await?;
     Ok(messages.iter().map(|body| body["job_id"].as_str().unwrap_or_default().to_owned()).collect())
 }
 
 /// Takes all messages from a queue. What was read before an answer went missing counts.
-async fn drained(ground: &Ground, queue: &str) -> lapin::Result<Vec<Value>> {
+async fn drained(env: &TestEnv, queue: &str) -> lapin::Result<Vec<Value>> {
     let (began, mut messages) = (Instant::now(), Vec::new());
     loop {
-        match take(ground, queue, &mut messages).await {
+        match take(env, queue, &mut messages).await {
             Err(_) if began.elapsed() < BROKER_PATIENCE => tokio::time::sleep(BREATH).await,
             // A queue that was deleted and declared again under load may be left without a leader: RabbitMQ 3.10 then
             // takes and gives nothing on it. There, copies may be lost.
-            Err(_) if ground.servers.forgets => return Ok(messages),
+            Err(_) if env.servers.forgets => return Ok(messages),
             answer => return answer.map(|()| messages),
         }
     }
 }
 
-async fn take(ground: &Ground, queue: &str, messages: &mut Vec<Value>) -> lapin::Result<()> {
-    let connection = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await?;
+async fn take(env: &TestEnv, queue: &str, messages: &mut Vec<Value>) -> lapin::Result<()> {
+    let connection = lapin::Connection::connect(&env.servers.amqp, lapin::ConnectionProperties::default()).await?;
     let passive = lapin::options::QueueDeclareOptions::durable().passive();
     let asked = connection.create_channel().await?;
     if asked.queue_declare(queue.into(), passive, lapin::types::FieldTable::default()).await.is_ok() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::FromRow;
 
-use super::ground::Ground;
+use super::env::TestEnv;
 use super::plan::{JOB_MODES, Plan};
 use super::postbox::Mail;
 
@@ -27,18 +27,18 @@ pub(super) struct Job {
 /// # Errors
 ///
 /// The first thing that must not be.
-pub(super) async fn judge(ground: &Ground, plan: &Plan) -> Result<(), String> {
+pub(super) async fn judge(env: &TestEnv, plan: &Plan) -> Result<(), String> {
     let jobs: Vec<Job> = sqlx::query_as(
         "SELECT j.id::text, idempotency_key AS key, kind, j.state, j.attempt, max_attempts, payload, e.state AS email,
             (SELECT count(*) FROM attempt a WHERE a.job_id = j.id
              AND a.ending IN ('worker_lost', 'timed_out', 'interrupted')) AS lost
          FROM job j LEFT JOIN email e ON e.job_id = j.id WHERE kind IN ('exec', 'email')",
     )
-    .fetch_all(&ground.pool)
+    .fetch_all(&env.pool)
     .await
     .map_err(|error| format!("the oracle cannot look: {error}"))?;
     enqueued_once(plan, &jobs)?;
-    let (runs, mail) = (runs(ground), ground.postbox.mail());
+    let (runs, mail) = (runs(env), env.postbox.mail());
     for job in &jobs {
         let judged = if job.kind == "exec" { plain(job, &runs) } else { email(job, &mail) };
         judged.map_err(|wrong| format!("{} job {} ({:?}): {wrong}", job.kind, job.id, job.key))?;
@@ -66,8 +66,8 @@ fn enqueued_once(plan: &Plan, jobs: &[Job]) -> Result<(), String> {
 }
 
 /// How often each attempt of each job ran, as the jobs themselves say.
-fn runs(ground: &Ground) -> BTreeMap<String, Vec<i32>> {
-    let log = std::fs::read_to_string(ground.file("runs.log")).unwrap_or_default();
+fn runs(env: &TestEnv) -> BTreeMap<String, Vec<i32>> {
+    let log = std::fs::read_to_string(env.file("runs.log")).unwrap_or_default();
     let mut runs: BTreeMap<String, Vec<i32>> = BTreeMap::new();
     for (job, attempt) in log.lines().filter_map(|line| line.split_once(' ')) {
         runs.entry(job.to_owned()).or_default().push(attempt.parse().unwrap_or(0));

@@ -1,8 +1,8 @@
 //! What must be true on SQLite when all is quiet: the same promises, in plain SQL of its own.
 
-use super::den::{Den, close, whole};
 use super::oracle::{Batch, Chunk, Verdict, broken, files, must, weigh};
 use super::oracle_jobs::{Job, email};
+use super::sqlite_env::{SqliteEnv, close, whole};
 
 /// An id as people write it.
 const ID: &str =
@@ -42,8 +42,8 @@ const NOTHING: &[(&str, &str)] = &[
 /// # Errors
 ///
 /// The first thing that must not be.
-pub(super) async fn judge(den: &Den) -> Verdict {
-    let mut connection = den.look().await?;
+pub(super) async fn judge(env: &SqliteEnv) -> Verdict {
+    let mut connection = env.look().await?;
     whole(&mut connection).await?;
     let query = format!(
         "SELECT {ID} AS id, idempotency_key AS key, state, generation, reason, chunks, remaining, chunks_dead, input,
@@ -74,14 +74,14 @@ pub(super) async fn judge(den: &Den) -> Verdict {
             query.fetch_all(&mut connection).await.map_err(broken)
         };
         let (results, aside) = (numbers("seq", "result").await?, numbers("position", "quarantine").await?);
-        let ok = weigh(batch, &chunks, &results, &aside, den.plan.chunk, &den.input)?;
+        let ok = weigh(batch, &chunks, &results, &aside, env.plan.chunk, &env.input)?;
         let whole = i64::from(batch.state == "complete");
         for kind in ["aggregate", "email"] {
             let found = numbers("1", &format!("(SELECT * FROM job WHERE kind = '{kind}')")).await?.len();
             must(found as i64 == whole, || format!("{} has {found} jobs `{kind}`, not {whole}", batch.key))?;
         }
         if batch.state == "complete" {
-            files(&den.file("out-0"), batch, &ok)?;
+            files(&env.file("out-0"), batch, &ok)?;
         }
     }
     for (wrong, query) in NOTHING {
@@ -93,7 +93,7 @@ pub(super) async fn judge(den: &Den) -> Verdict {
              AND a.ending IN ('worker_lost', 'timed_out', 'interrupted')) AS lost
          FROM job j LEFT JOIN email e ON e.job_id = j.id WHERE kind = 'email'";
     let emails: Vec<Job> = sqlx::query_as(emails).fetch_all(&mut connection).await.map_err(broken)?;
-    let mail = den.postbox.mail();
+    let mail = env.postbox.mail();
     emails.iter().try_for_each(|job| email(job, &mail))?;
     close(connection).await;
     Ok(())

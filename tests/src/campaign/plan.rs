@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::dice::Dice;
+use super::random::Random;
 
 /// A crash or a stall at a named point, for one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,41 +151,47 @@ const FAULTS_FOR: u64 = 1_500;
 impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut random = Random::new(seed);
         let focus = WHO[usize::try_from(seed % WHO.len() as u64).unwrap_or(0)];
-        let workers = usize::try_from(dice.between(1, 3)).unwrap_or(1);
-        let schedulers = usize::try_from(dice.between(1, 2)).unwrap_or(1);
-        let batches = (0..dice.between(1, 2)).map(|_| batch(&mut dice, focus.0)).collect();
-        let jobs = vec![dice.between(2, 8), dice.between(1, 3), dice.below(2), dice.below(2), dice.between(0, 2)];
+        let workers = usize::try_from(random.between(1, 3)).unwrap_or(1);
+        let schedulers = usize::try_from(random.between(1, 2)).unwrap_or(1);
+        let batches = (0..random.between(1, 2)).map(|_| batch(&mut random, focus.0)).collect();
+        let jobs =
+            vec![random.between(2, 8), random.between(1, 3), random.below(2), random.below(2), random.between(0, 2)];
         let mut plan = Self {
             seed,
             workers,
             schedulers,
             batches,
             jobs,
-            emails: dice.between(1, 4),
-            bad_mail: if dice.percent(30) { 25 } else { 0 },
-            crashes: crashes(&mut dice, focus, workers, schedulers),
+            emails: random.between(1, 4),
+            bad_mail: if random.percent(30) { 25 } else { 0 },
+            crashes: crashes(&mut random, focus, workers, schedulers),
             faults: Vec::new(),
         };
-        plan.faults = faults(&mut dice, &plan, focus.0);
+        plan.faults = faults(&mut random, &plan, focus.0);
         plan
     }
 }
 
-fn batch(dice: &mut Dice, focus: &str) -> BatchPlan {
-    let chunk = dice.between(4, 24);
+fn batch(random: &mut Random, focus: &str) -> BatchPlan {
+    let chunk = random.between(4, 24);
     BatchPlan {
-        rows: dice.between(chunk, chunk * 24),
+        rows: random.between(chunk, chunk * 24),
         chunk,
-        max_attempts: if dice.percent(20) { dice.between(2, 4) } else { 30 },
-        through_program: dice.percent(30),
-        into_table: dice.percent(40) && focus != "part.written" && focus != "manifest.written",
+        max_attempts: if random.percent(20) { random.between(2, 4) } else { 30 },
+        through_program: random.percent(30),
+        into_table: random.percent(40) && focus != "part.written" && focus != "manifest.written",
     }
 }
 
 /// The point that this seed is about for whoever passes it, and others by chance.
-fn crashes(dice: &mut Dice, focus: (&'static str, Role, u64), workers: usize, schedulers: usize) -> Vec<(Role, Crash)> {
+fn crashes(
+    random: &mut Random,
+    focus: (&'static str, Role, u64),
+    workers: usize,
+    schedulers: usize,
+) -> Vec<(Role, Crash)> {
     let (point, role, nth) = focus;
     let who = match role {
         Role::Worker => workers,
@@ -193,46 +199,46 @@ fn crashes(dice: &mut Dice, focus: (&'static str, Role, u64), workers: usize, sc
         Role::Run | Role::Enqueue => 1,
     };
     let mut crashes: Vec<(Role, Crash)> =
-        (0..who).map(|_| (role, Crash { point, nth: dice.between(1, nth), stall: false })).collect();
-    for _ in 0..dice.below(4) {
-        let (point, role, nth) = *dice.pick(WHO);
+        (0..who).map(|_| (role, Crash { point, nth: random.between(1, nth), stall: false })).collect();
+    for _ in 0..random.below(4) {
+        let (point, role, nth) = *random.pick(WHO);
         // A command that stalls has no lease that could run out: it would only be waited for.
-        let stall = matches!(role, Role::Worker | Role::Scheduler) && dice.percent(30);
-        crashes.push((role, Crash { point, nth: dice.between(1, nth), stall }));
+        let stall = matches!(role, Role::Worker | Role::Scheduler) && random.percent(30);
+        crashes.push((role, Crash { point, nth: random.between(1, nth), stall }));
     }
     crashes
 }
 
-fn faults(dice: &mut Dice, plan: &Plan, focus: &str) -> Vec<(u64, Fault)> {
+fn faults(random: &mut Random, plan: &Plan, focus: &str) -> Vec<(u64, Fault)> {
     let mut faults: Vec<(u64, Fault)> =
-        (0..dice.between(1, 5)).map(|_| (dice.below(FAULTS_FOR), fault(dice, plan))).collect();
+        (0..random.between(1, 5)).map(|_| (random.below(FAULTS_FOR), fault(random, plan))).collect();
     if focus.starts_with("rescue") {
-        faults.push((dice.between(300, 700), Fault::Kill(0)));
+        faults.push((random.between(300, 700), Fault::Kill(0)));
     }
-    if plan.batches.len() > 1 && dice.percent(10) {
-        faults.push((dice.below(FAULTS_FOR), Fault::CancelBatch));
+    if plan.batches.len() > 1 && random.percent(10) {
+        faults.push((random.below(FAULTS_FOR), Fault::CancelBatch));
     }
     faults.sort_by_key(|(at, _)| *at);
     faults
 }
 
-fn fault(dice: &mut Dice, plan: &Plan) -> Fault {
+fn fault(random: &mut Random, plan: &Plan) -> Fault {
     let actors = (plan.workers + plan.schedulers) as u64;
-    let anyone = usize::try_from(dice.below(actors)).unwrap_or(0);
-    let worker = usize::try_from(dice.below(plan.workers as u64)).unwrap_or(0);
-    let server = if dice.percent(50) { Server::Postgres } else { Server::Amqp };
-    let while_ms = dice.between(100, 900);
-    match dice.below(16) {
+    let anyone = usize::try_from(random.below(actors)).unwrap_or(0);
+    let worker = usize::try_from(random.below(plan.workers as u64)).unwrap_or(0);
+    let server = if random.percent(50) { Server::Postgres } else { Server::Amqp };
+    let while_ms = random.between(100, 900);
+    match random.below(16) {
         0..=2 => Fault::Kill(anyone),
         3 => Fault::Restart(worker),
         4 | 5 => Fault::Stall(anyone),
-        6 => Fault::Cut(server, dice.percent(50)),
-        7 => Fault::DropAfter(server, u32::try_from(dice.below(20_000)).unwrap_or(0)),
+        6 => Fault::Cut(server, random.percent(50)),
+        7 => Fault::DropAfter(server, u32::try_from(random.below(20_000)).unwrap_or(0)),
         8 => Fault::Mute(server, while_ms),
         9 => Fault::Late(server, while_ms),
         10 => Fault::Shut(server, while_ms),
-        11 => Fault::Duplicate(dice.between(1, 30)),
-        12 => Fault::Lose(dice.between(1, 30)),
+        11 => Fault::Duplicate(random.between(1, 30)),
+        12 => Fault::Lose(random.between(1, 30)),
         13 => Fault::PauseQueue(while_ms),
         14 => Fault::PauseBatch(while_ms),
         _ => Fault::CancelJob,
@@ -250,8 +256,8 @@ impl fmt::Display for Plan {
         for batch in &self.batches {
             writeln!(f, "  {batch:?}")?;
         }
-        for (role, crash) in &self.crashes {
-            writeln!(f, "  {role:?} {crash:?}")?;
+        for (role, failpoint) in &self.crashes {
+            writeln!(f, "  {role:?} {failpoint:?}")?;
         }
         for (at, fault) in &self.faults {
             writeln!(f, "  at {at} ms {fault:?}")?;

@@ -8,7 +8,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::dice::Dice;
+use super::random::Random;
 
 /// What came for one recipient.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Postbox {
 #[derive(Debug)]
 struct State {
     mail: Mutex<BTreeMap<String, Mail>>,
-    dice: Mutex<Dice>,
+    random: Mutex<Random>,
     /// How many of a hundred messages are treated badly, until the faults end.
     bad: Mutex<u64>,
 }
@@ -57,7 +57,7 @@ impl Postbox {
         let port = listener.local_addr().expect("its own port").port();
         let state = Arc::new(State {
             mail: Mutex::default(),
-            dice: Mutex::new(Dice::new(seed ^ 0x006d_6169_6c00)),
+            random: Mutex::new(Random::new(seed ^ 0x006d_6169_6c00)),
             bad: Mutex::new(bad),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
@@ -84,8 +84,8 @@ impl Drop for Postbox {
 impl State {
     fn mood(&self) -> Mood {
         let bad = *self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut dice = self.dice.lock().unwrap_or_else(PoisonError::into_inner);
-        match (dice.percent(bad), dice.percent(50)) {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        match (random.percent(bad), random.percent(50)) {
             (false, _) => Mood::Take,
             (true, true) => Mood::TakeAndCut,
             (true, false) => Mood::Later,

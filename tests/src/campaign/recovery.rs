@@ -12,10 +12,10 @@ use lapin::options::{QueueDeclareOptions, QueuePurgeOptions};
 use tokio::process::Child;
 
 use super::actor::Program;
-use super::dice::Dice;
+use super::env::TestEnv;
 use super::fleet::Servers;
-use super::ground::Ground;
 use super::proxy::{Break, Way};
+use super::random::Random;
 use super::run::PATIENCE;
 
 /// Places at which each of the three is measured at once: they mostly wait.
@@ -66,23 +66,23 @@ pub async fn measure(servers: &Servers, binary: &Path, times: u64, seed: u64) ->
 
 /// One place, with its processes.
 struct Place {
-    ground: Ground,
+    env: TestEnv,
     program: Program,
-    dice: Dice,
+    random: Random,
 }
 
 impl Place {
     async fn new(servers: &Servers, binary: &Path, seed: u64) -> Self {
-        let ground = Ground::new(servers, seed, 0).await;
+        let env = TestEnv::new(servers, seed, 0).await;
         let settings = [
-            ("STORE_URL", ground.store_url()),
-            ("BROKER_URL", ground.broker_url()),
-            ("BROKER_NAMESPACE", ground.namespace.clone()),
+            ("STORE_URL", env.store_url()),
+            ("BROKER_URL", env.broker_url()),
+            ("BROKER_NAMESPACE", env.namespace.clone()),
             ("STORE_CONNECTIONS", "2".to_owned()),
             ("LOG_LEVEL", "info".to_owned()),
         ];
-        let program = Program::of(binary, ground.folder.path(), settings);
-        Self { ground, program, dice: Dice::new(seed) }
+        let program = Program::of(binary, env.folder.path(), settings);
+        Self { env, program, random: Random::new(seed) }
     }
 
     fn start(&self, role: &str) -> Child {
@@ -96,7 +96,7 @@ impl Place {
     }
 
     async fn count(&self, query: &'static str) -> i64 {
-        sqlx::query_scalar(query).fetch_one(&self.ground.pool).await.unwrap_or(-1)
+        sqlx::query_scalar(query).fetch_one(&self.env.pool).await.unwrap_or(-1)
     }
 
     /// Waits until a count is reached, and says how long that took.
@@ -110,7 +110,7 @@ impl Place {
     }
 
     async fn pause(&mut self, from_ms: u64, to_ms: u64) {
-        tokio::time::sleep(Duration::from_millis(self.dice.between(from_ms, to_ms))).await;
+        tokio::time::sleep(Duration::from_millis(self.random.between(from_ms, to_ms))).await;
     }
 }
 
@@ -127,7 +127,7 @@ async fn deaths(servers: &Servers, binary: &Path, rounds: u64, seed: u64) -> Tim
     let _scheduler = place.start("scheduler");
     let mut worker = place.start("worker");
     place.until(WORKERS, 1).await?;
-    std::fs::write(place.ground.file("config.toml"), "[kind.exec]\nmax_attempts = 100\n").expect("a writable folder");
+    std::fs::write(place.env.file("config.toml"), "[kind.exec]\nmax_attempts = 100\n").expect("a writable folder");
     place.enqueue().await?;
     let (mut times, mut workers) = (Vec::new(), 1);
     for round in 1..=i64::try_from(rounds).unwrap_or(i64::MAX) {
@@ -145,19 +145,19 @@ async fn deaths(servers: &Servers, binary: &Path, rounds: u64, seed: u64) -> Tim
 }
 
 /// A connection that no fault touches, and how many messages wait.
-struct Lane {
+struct Priority {
     channel: lapin::Channel,
     name: String,
     _connection: lapin::Connection,
 }
 
-impl Lane {
-    async fn of(ground: &Ground) -> Result<Self, String> {
+impl Priority {
+    async fn of(env: &TestEnv) -> Result<Self, String> {
         let broken = |error: lapin::Error| error.to_string();
         let properties = lapin::ConnectionProperties::default();
-        let connection = lapin::Connection::connect(&ground.servers.amqp, properties).await.map_err(broken)?;
+        let connection = lapin::Connection::connect(&env.servers.amqp, properties).await.map_err(broken)?;
         let channel = connection.create_channel().await.map_err(broken)?;
-        Ok(Self { channel, name: ground.lane("default", "normal"), _connection: connection })
+        Ok(Self { channel, name: env.priority("default", "normal"), _connection: connection })
     }
 
     /// Waits until so many are there, and says how long that took.
@@ -176,41 +176,41 @@ impl Lane {
 }
 
 /// A place with a scheduler and one job whose message waits.
-async fn waiting(servers: &Servers, binary: &Path, seed: u64) -> Result<(Place, Lane, Child), String> {
+async fn waiting(servers: &Servers, binary: &Path, seed: u64) -> Result<(Place, Priority, Child), String> {
     let place = Place::new(servers, binary, seed).await;
     let scheduler = place.start("scheduler");
     place.until("SELECT count(*) FROM worker", 1).await?;
     place.enqueue().await?;
     place.until("SELECT (count(*) = 0)::int::bigint FROM outbox", 1).await?;
-    let lane = Lane::of(&place.ground).await?;
-    lane.until(1).await?;
-    Ok((place, lane, scheduler))
+    let priority = Priority::of(&place.env).await?;
+    priority.until(1).await?;
+    Ok((place, priority, scheduler))
 }
 
 /// The broker is away for a while, in which a job comes.
 async fn returns(servers: &Servers, binary: &Path, rounds: u64, seed: u64) -> Times {
-    let (mut place, lane, _scheduler) = waiting(servers, binary, seed).await?;
+    let (mut place, priority, _scheduler) = waiting(servers, binary, seed).await?;
     let mut times = Vec::new();
     for round in 1..=u32::try_from(rounds).unwrap_or(u32::MAX) {
-        place.ground.amqp.set(Way::Shut);
-        place.ground.amqp.cut(Break::Reset);
+        place.env.amqp.set(Way::Shut);
+        place.env.amqp.cut(Break::Reset);
         place.enqueue().await?;
         place.pause(1_000, 30_000).await;
-        place.ground.amqp.set(Way::Open);
-        times.push(lane.until(round + 1).await?);
+        place.env.amqp.set(Way::Open);
+        times.push(priority.until(round + 1).await?);
     }
     Ok(times)
 }
 
 /// All messages are gone.
 async fn losses(servers: &Servers, binary: &Path, rounds: u64, seed: u64) -> Times {
-    let (mut place, lane, _scheduler) = waiting(servers, binary, seed).await?;
+    let (mut place, priority, _scheduler) = waiting(servers, binary, seed).await?;
     let mut times = Vec::new();
     for _ in 0..rounds {
         place.pause(0, 5_000).await;
-        let purged = lane.channel.queue_purge(lane.name.as_str().into(), QueuePurgeOptions::default()).await;
+        let purged = priority.channel.queue_purge(priority.name.as_str().into(), QueuePurgeOptions::default()).await;
         purged.map_err(|error| error.to_string())?;
-        times.push(lane.until(1).await?);
+        times.push(priority.until(1).await?);
     }
     Ok(times)
 }

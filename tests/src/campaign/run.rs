@@ -11,13 +11,13 @@ use sqlx::Row;
 use tokio::task::JoinSet;
 
 use super::actor::{Actors, Program};
-use super::dice::Dice;
+use super::env::{QUEUES, TestEnv};
 use super::fleet::Servers;
-use super::ground::{Ground, QUEUES};
 use super::input::Input;
 use super::oracle;
 use super::plan::{BatchPlan, Crash, Fault, JOB_MODES, Plan, Role, Server};
 use super::proxy::{Break, Way};
+use super::random::Random;
 
 /// After so long without rest a schedule hangs. Generous: it says nothing about speed.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -69,13 +69,13 @@ pub async fn schedule(servers: &Servers, binary: &Path, seed: u64) -> Outcome {
     let began = Instant::now();
     let plan = Plan::new(seed);
     let calm = servers.calm.read().await;
-    let ground = Ground::new(servers, seed, plan.bad_mail).await;
-    let inputs = prepare(&ground, &plan).await;
+    let env = TestEnv::new(servers, seed, plan.bad_mail).await;
+    let inputs = prepare(&env, &plan).await;
     drop(calm);
-    let program = Program::new(binary, &ground);
+    let program = Program::new(binary, &env);
     let mut actors = Actors::start(&program, &plan);
-    let verdict = play(&ground, &plan, &program, &mut actors, &inputs).await;
-    let (deeds, passed) = points(&ground);
+    let verdict = play(&env, &plan, &program, &mut actors, &inputs).await;
+    let (deeds, passed) = points(&env);
     let mut outcome = Outcome {
         seed,
         violation: verdict.err(),
@@ -83,38 +83,38 @@ pub async fn schedule(servers: &Servers, binary: &Path, seed: u64) -> Outcome {
         passed,
         killed: actors.killed,
         stalled: actors.stalled,
-        fenced: fenced(&ground),
+        fenced: fenced(&env),
         took: began.elapsed(),
         folder: None,
     };
     drop(actors);
     if outcome.violation.is_some() {
-        let Ground { folder, .. } = ground;
+        let TestEnv { folder, .. } = env;
         outcome.folder = Some(folder.keep());
     } else {
         let _calm = servers.calm.read().await;
-        ground.clear().await;
+        env.clear().await;
     }
     outcome
 }
 
 async fn play(
-    ground: &Ground,
+    env: &TestEnv,
     plan: &Plan,
     program: &Program,
     actors: &mut Actors,
     inputs: &[Input],
 ) -> Result<(), String> {
-    on_duty(ground, plan, actors).await?;
+    on_duty(env, plan, actors).await?;
     let mut clients = JoinSet::new();
     for (number, _) in plan.batches.iter().enumerate() {
-        clients.spawn(run_batch(program.clone(), ground.pool.clone(), number, crashes(plan, Role::Run, number)));
+        clients.spawn(run_batch(program.clone(), env.pool.clone(), number, crashes(plan, Role::Run, number)));
     }
     clients.spawn(enqueue(program.clone(), crashes(plan, Role::Enqueue, 0)));
-    disturb(ground, plan, program, actors, &mut clients).await;
-    ground.postgres.heal();
-    ground.amqp.heal();
-    ground.postbox.heal();
+    disturb(env, plan, program, actors, &mut clients).await;
+    env.postgres.heal();
+    env.amqp.heal();
+    env.postbox.heal();
     actors.calm().await;
     let clients = async {
         while let Some(ended) = clients.join_next().await {
@@ -123,27 +123,27 @@ async fn play(
         for queue in QUEUES {
             program.insist(&["queue", "resume", queue]).await?;
         }
-        resume_batches(ground, program).await
+        resume_batches(env, program).await
     };
     tended(actors, clients).await?;
     // What was taken and not acknowledged when they stopped is on its queue again: whoever comes next drains it.
     for _ in 0..3 {
-        rest(ground, program, actors).await?;
-        actors.stop(ground.servers.struck).await?;
-        if unfinished(ground).await.is_ok_and(|left| left.is_empty()) {
+        rest(env, program, actors).await?;
+        actors.stop(env.servers.struck).await?;
+        if unfinished(env).await.is_ok_and(|left| left.is_empty()) {
             break;
         }
         actors.again();
     }
-    let _calm = ground.servers.calm.read().await;
-    oracle::judge(ground, plan, inputs).await
+    let _calm = env.servers.calm.read().await;
+    oracle::judge(env, plan, inputs).await
 }
 
 /// Waits until the processes have entered the store: what goes wrong before they work shows little.
-async fn on_duty(ground: &Ground, plan: &Plan, actors: &mut Actors) -> Result<(), String> {
+async fn on_duty(env: &TestEnv, plan: &Plan, actors: &mut Actors) -> Result<(), String> {
     let (began, wanted) = (Instant::now(), (plan.workers + plan.schedulers) as i64);
     while began.elapsed() < PATIENCE {
-        let there = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM worker").fetch_one(&ground.pool).await;
+        let there = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM worker").fetch_one(&env.pool).await;
         if there.is_ok_and(|there| there >= wanted) {
             return Ok(());
         }
@@ -171,28 +171,28 @@ async fn tended<T>(actors: &mut Actors, work: impl Future<Output = Result<T, Str
 fn crashes(plan: &Plan, role: Role, number: usize) -> Vec<Crash> {
     // Commands of the first client only: the others come through at once.
     let own = plan.crashes.iter().filter(|(who, _)| *who == role && number == 0);
-    own.map(|(_, crash)| crash.clone()).collect()
+    own.map(|(_, failpoint)| failpoint.clone()).collect()
 }
 
 /// Writes what the schedule needs into its folder and its database.
-async fn prepare(ground: &Ground, plan: &Plan) -> Vec<Input> {
-    let mut dice = Dice::new(plan.seed ^ 0x1234_5678);
+async fn prepare(env: &TestEnv, plan: &Plan) -> Vec<Input> {
+    let mut random = Random::new(plan.seed ^ 0x1234_5678);
     let (mut inputs, mut config) = (Vec::new(), String::new());
     for (number, batch) in plan.batches.iter().enumerate() {
-        let input = Input::new(batch.rows, &mut dice);
-        std::fs::write(ground.file(&format!("input-{number}.csv")), &input.text).expect("a writable folder");
+        let input = Input::new(batch.rows, &mut random);
+        std::fs::write(env.file(&format!("input-{number}.csv")), &input.text).expect("a writable folder");
         inputs.push(input);
         config.push_str(&definition(number, batch));
         if batch.into_table {
             let table = format!("CREATE TABLE effect_{number} (id bigint, amount numeric)");
-            sqlx::query(sqlx::AssertSqlSafe(table)).execute(&ground.pool).await.expect("a table");
+            sqlx::query(sqlx::AssertSqlSafe(table)).execute(&env.pool).await.expect("a table");
         }
     }
-    config.push_str(&mail(ground.postbox.port, 60));
+    config.push_str(&mail(env.postbox.port, 60));
     for (name, text) in [("config.toml", config), ("job.sh", JOB.to_owned()), ("items.sh", ITEMS.to_owned())] {
-        std::fs::write(ground.file(name), text).expect("a writable folder");
+        std::fs::write(env.file(name), text).expect("a writable folder");
     }
-    std::fs::write(ground.file("jobs.jsonl"), lines(ground, plan)).expect("a writable folder");
+    std::fs::write(env.file("jobs.jsonl"), lines(env, plan)).expect("a writable folder");
     inputs
 }
 
@@ -245,12 +245,12 @@ pub(super) fn definition(number: usize, batch: &BatchPlan) -> String {
     )
 }
 
-fn lines(ground: &Ground, plan: &Plan) -> String {
+fn lines(env: &TestEnv, plan: &Plan) -> String {
     let mut lines = String::new();
     for (mode, count) in JOB_MODES.iter().zip(&plan.jobs) {
         for number in 0..*count {
             let max_attempts = if *mode == "fail" { 3 } else { 60 };
-            let payload = json!({ "command": ["sh", "job.sh", mode], "dir": ground.folder.path() });
+            let payload = json!({ "command": ["sh", "job.sh", mode], "dir": env.folder.path() });
             let key = format!("{mode}-{number}");
             let line =
                 json!({ "kind": "exec", "idempotency_key": key, "max_attempts": max_attempts, "payload": payload });
@@ -270,9 +270,9 @@ fn lines(ground: &Ground, plan: &Plan) -> String {
 /// Enqueues the plain jobs, again and again with the same keys until it is confirmed.
 async fn enqueue(program: Program, crashes: Vec<Crash>) -> Result<(), String> {
     let arguments = ["enqueue", "--jsonl", "jobs.jsonl"];
-    for crash in &crashes {
+    for failpoint in &crashes {
         // Until it has crashed there, or has come through without.
-        while let status = program.run(&arguments, Some(crash)).await
+        while let status = program.run(&arguments, Some(failpoint)).await
             && status.signal().is_none()
             && !status.success()
         {}
@@ -328,8 +328,8 @@ async fn settled_start(pool: &sqlx::PgPool, key: &str) -> Result<Option<(String,
 type Clients = JoinSet<Result<(), String>>;
 
 /// Does what the plan says, when it says so.
-async fn disturb(ground: &Ground, plan: &Plan, program: &Program, actors: &mut Actors, clients: &mut Clients) {
-    let (began, mut dice) = (Instant::now(), Dice::new(plan.seed ^ 0x0f0f));
+async fn disturb(env: &TestEnv, plan: &Plan, program: &Program, actors: &mut Actors, clients: &mut Clients) {
+    let (began, mut random) = (Instant::now(), Random::new(plan.seed ^ 0x0f0f));
     for (at, fault) in &plan.faults {
         while began.elapsed() < Duration::from_millis(*at) {
             tokio::time::sleep(
@@ -338,13 +338,13 @@ async fn disturb(ground: &Ground, plan: &Plan, program: &Program, actors: &mut A
             .await;
             actors.tend();
         }
-        inflict(ground, *fault, program, actors, clients, &mut dice).await;
+        inflict(env, *fault, program, actors, clients, &mut random).await;
     }
     // What the seed is about gets the time to happen; that it need not is no failure.
-    let focus = plan.crashes.first().map(|(_, crash)| crash.point.to_owned());
+    let focus = plan.crashes.first().map(|(_, failpoint)| failpoint.point.to_owned());
     while began.elapsed() < LAST_DEED {
-        let idle = began.elapsed() > FIRST_REST && unfinished(ground).await.is_ok_and(|left| left.is_empty());
-        let done = focus.as_ref().is_none_or(|focus| points(ground).0.contains(focus));
+        let idle = began.elapsed() > FIRST_REST && unfinished(env).await.is_ok_and(|left| left.is_empty());
+        let done = focus.as_ref().is_none_or(|focus| points(env).0.contains(focus));
         if began.elapsed() > FAULTS_AT_LEAST && (done || idle) {
             return;
         }
@@ -354,14 +354,14 @@ async fn disturb(ground: &Ground, plan: &Plan, program: &Program, actors: &mut A
 }
 
 async fn inflict(
-    ground: &Ground,
+    env: &TestEnv,
     fault: Fault,
     program: &Program,
     actors: &Actors,
     clients: &mut Clients,
-    dice: &mut Dice,
+    random: &mut Random,
 ) {
-    let of = |server| if server == Server::Postgres { &ground.postgres } else { &ground.amqp };
+    let of = |server| if server == Server::Postgres { &env.postgres } else { &env.amqp };
     match fault {
         Fault::Kill(who) => actors.signal(who, Signal::KILL),
         Fault::Restart(who) => actors.signal(who, Signal::TERM),
@@ -374,21 +374,21 @@ async fn inflict(
             of(server).cut(Break::Close);
             spoil(of(server), Way::Shut, ms).await;
         }
-        Fault::Duplicate(times) => drop(duplicate(ground, times, dice).await),
-        Fault::Lose(messages) => drop(lose(ground, messages).await),
+        Fault::Duplicate(times) => drop(duplicate(env, times, random).await),
+        Fault::Lose(messages) => drop(lose(env, messages).await),
         Fault::PauseQueue(ms) => pause(program, clients, "queue", "default".to_owned(), ms),
         Fault::PauseBatch(ms) => {
-            if let Some(batch) = any(ground, "SELECT id::text FROM batch ORDER BY id LIMIT 1").await {
+            if let Some(batch) = any(env, "SELECT id::text FROM batch ORDER BY id LIMIT 1").await {
                 pause(program, clients, "batch", batch, ms);
             }
         }
         Fault::CancelJob => {
             let job =
                 "SELECT id::text FROM job WHERE state IN ('queued', 'running', 'retry') ORDER BY random() LIMIT 1";
-            cancel(program, clients, "job", any(ground, job).await);
+            cancel(program, clients, "job", any(env, job).await);
         }
         Fault::CancelBatch => {
-            let batch = any(ground, "SELECT id::text FROM batch WHERE state = 'sealed' ORDER BY id DESC LIMIT 1").await;
+            let batch = any(env, "SELECT id::text FROM batch WHERE state = 'sealed' ORDER BY id DESC LIMIT 1").await;
             cancel(program, clients, "batch", batch);
         }
     }
@@ -400,8 +400,8 @@ async fn spoil(proxy: &super::proxy::Proxy, way: Way, ms: u64) {
     proxy.set(Way::Open);
 }
 
-async fn any(ground: &Ground, query: &'static str) -> Option<String> {
-    sqlx::query_scalar(query).fetch_optional(&ground.pool).await.ok().flatten()
+async fn any(env: &TestEnv, query: &'static str) -> Option<String> {
+    sqlx::query_scalar(query).fetch_optional(&env.pool).await.ok().flatten()
 }
 
 fn pause(program: &Program, clients: &mut Clients, noun: &'static str, what: String, ms: u64) {
@@ -424,10 +424,10 @@ fn cancel(program: &Program, clients: &mut Clients, noun: &'static str, what: Op
     });
 }
 
-async fn resume_batches(ground: &Ground, program: &Program) -> Result<(), String> {
-    let _calm = ground.servers.calm.read().await;
+async fn resume_batches(env: &TestEnv, program: &Program) -> Result<(), String> {
+    let _calm = env.servers.calm.read().await;
     let paused: Vec<String> = sqlx::query_scalar("SELECT id::text FROM batch WHERE paused AND finished_at IS NULL")
-        .fetch_all(&ground.pool)
+        .fetch_all(&env.pool)
         .await
         .map_err(|error| error.to_string())?;
     for batch in paused {
@@ -438,20 +438,20 @@ async fn resume_batches(ground: &Ground, program: &Program) -> Result<(), String
 }
 
 /// Publishes messages for jobs in whatever state, many times over.
-async fn duplicate(ground: &Ground, times: u64, dice: &mut Dice) -> Result<(), Box<dyn std::error::Error>> {
+async fn duplicate(env: &TestEnv, times: u64, random: &mut Random) -> Result<(), Box<dyn std::error::Error>> {
     let jobs: Vec<(String, String)> =
-        sqlx::query_as("SELECT id::text, queue FROM job ORDER BY random() LIMIT 5").fetch_all(&ground.pool).await?;
-    let connection = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await?;
+        sqlx::query_as("SELECT id::text, queue FROM job ORDER BY random() LIMIT 5").fetch_all(&env.pool).await?;
+    let connection = lapin::Connection::connect(&env.servers.amqp, lapin::ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     for (job, queue) in jobs {
         let body = json!({ "v": 1, "job_id": job, "queue": queue }).to_string();
         for _ in 0..times {
-            let lane = ground.lane(&queue, dice.pick::<&str>(&["high", "normal", "low"]));
+            let priority = env.priority(&queue, random.pick::<&str>(&["high", "normal", "low"]));
             let options = lapin::options::BasicPublishOptions::default();
             channel
                 .basic_publish(
                     "".into(),
-                    lane.as_str().into(),
+                    priority.as_str().into(),
                     options,
                     body.as_bytes(),
                     lapin::BasicProperties::default(),
@@ -463,13 +463,13 @@ async fn duplicate(ground: &Ground, times: u64, dice: &mut Dice) -> Result<(), B
 }
 
 /// Takes messages and throws them away.
-async fn lose(ground: &Ground, messages: u64) -> Result<(), Box<dyn std::error::Error>> {
-    let connection = lapin::Connection::connect(&ground.servers.amqp, lapin::ConnectionProperties::default()).await?;
-    for lane in ground.lanes() {
+async fn lose(env: &TestEnv, messages: u64) -> Result<(), Box<dyn std::error::Error>> {
+    let connection = lapin::Connection::connect(&env.servers.amqp, lapin::ConnectionProperties::default()).await?;
+    for priority in env.priorities() {
         let channel = connection.create_channel().await?;
         for _ in 0..messages {
             let options = lapin::options::BasicGetOptions { no_ack: true };
-            match channel.basic_get(lane.as_str().into(), options).await {
+            match channel.basic_get(priority.as_str().into(), options).await {
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             }
@@ -480,28 +480,28 @@ async fn lose(ground: &Ground, messages: u64) -> Result<(), Box<dyn std::error::
 
 /// Waits until nothing is left to be done. What only waits for time to pass is helped along: hold times, ages and the
 /// leadership are moved into the past, which is the same as waiting for them.
-async fn rest(ground: &Ground, program: &Program, actors: &mut Actors) -> Result<(), String> {
+async fn rest(env: &TestEnv, program: &Program, actors: &mut Actors) -> Result<(), String> {
     let began = Instant::now();
     let mut looks = 0u32;
     loop {
         actors.tend();
         if looks.is_multiple_of(8) {
-            let_time_pass(ground, looks == 0).await;
+            let_time_pass(env, looks == 0).await;
         }
         looks += 1;
-        let left = unfinished(ground).await;
+        let left = unfinished(env).await;
         if left.as_ref().is_ok_and(BTreeMap::is_empty) {
             return Ok(());
         }
         if began.elapsed() > PATIENCE {
             return Err(format!("it does not come to rest: {left:?}"));
         }
-        redrive_aggregates(ground, program).await?;
+        redrive_aggregates(env, program).await?;
         tokio::time::sleep(BREATH * 2).await;
     }
 }
 
-async fn let_time_pass(ground: &Ground, leader: bool) {
+async fn let_time_pass(env: &TestEnv, leader: bool) {
     let mut statements = vec![
         "UPDATE outbox SET held_until = now() - interval '1 second' WHERE held_until > now()",
         "UPDATE job SET queued_at = queued_at - interval '1 minute' WHERE state = 'queued' AND queued_at > now() - interval '10 minutes'",
@@ -511,12 +511,12 @@ async fn let_time_pass(ground: &Ground, leader: bool) {
     }
     for statement in statements {
         // A deadlock with the product is the product's or ours to repeat; the next round comes.
-        let _ = sqlx::query(statement).execute(&ground.pool).await;
+        let _ = sqlx::query(statement).execute(&env.pool).await;
     }
 }
 
 /// What is still to be done, by name and number.
-async fn unfinished(ground: &Ground) -> Result<BTreeMap<String, i64>, Box<dyn std::error::Error + Send + Sync>> {
+async fn unfinished(env: &TestEnv) -> Result<BTreeMap<String, i64>, Box<dyn std::error::Error + Send + Sync>> {
     let rows: Vec<(String, i64)> = sqlx::query_as(
         "SELECT 'job ' || kind || ' ' || state, count(*) FROM job WHERE state NOT IN ('done', 'dead', 'cancelled') GROUP BY 1
          UNION ALL
@@ -524,22 +524,22 @@ async fn unfinished(ground: &Ground) -> Result<BTreeMap<String, i64>, Box<dyn st
          UNION ALL
          SELECT 'outbox ' || purpose, count(*) FROM outbox GROUP BY 1",
     )
-    .fetch_all(&ground.pool)
+    .fetch_all(&env.pool)
     .await?;
     let mut left: BTreeMap<String, i64> = rows.into_iter().collect();
     if left.is_empty() {
-        left.extend(oracle::depths(ground).await?.into_iter().filter(|(_, depth)| *depth > 0));
+        left.extend(oracle::depths(env).await?.into_iter().filter(|(_, depth)| *depth > 0));
     }
     Ok(left)
 }
 
 /// An aggregate whose five attempts were all killed is a dead letter like any other: somebody redrives it.
-async fn redrive_aggregates(ground: &Ground, program: &Program) -> Result<(), String> {
+async fn redrive_aggregates(env: &TestEnv, program: &Program) -> Result<(), String> {
     let dead: Vec<String> = sqlx::query_scalar(
         "SELECT j.id::text FROM job j JOIN batch b ON b.id = j.batch_id
          WHERE j.kind = 'aggregate' AND j.state = 'dead' AND b.state = 'aggregating' AND j.attempt = j.max_attempts",
     )
-    .fetch_all(&ground.pool)
+    .fetch_all(&env.pool)
     .await
     .unwrap_or_default();
     for job in dead {
@@ -549,8 +549,8 @@ async fn redrive_aggregates(ground: &Ground, program: &Program) -> Result<(), St
 }
 
 /// Which crash points did their deed, and which were passed.
-fn points(ground: &Ground) -> (Vec<String>, Vec<String>) {
-    let log = std::fs::read_to_string(ground.file("points.log")).unwrap_or_default();
+fn points(env: &TestEnv) -> (Vec<String>, Vec<String>) {
+    let log = std::fs::read_to_string(env.file("points.log")).unwrap_or_default();
     let (mut deeds, mut passed) = (Vec::new(), Vec::new());
     for (word, name) in log.lines().filter_map(|line| line.split_once(' ')) {
         let list = if word == "pass" { &mut passed } else { &mut deeds };
@@ -560,8 +560,8 @@ fn points(ground: &Ground) -> (Vec<String>, Vec<String>) {
 }
 
 /// How many endings were refused because their job had been taken away.
-fn fenced(ground: &Ground) -> u64 {
-    let logs = std::fs::read_dir(ground.folder.path()).into_iter().flatten().flatten();
+fn fenced(env: &TestEnv) -> u64 {
+    let logs = std::fs::read_dir(env.folder.path()).into_iter().flatten().flatten();
     let count = |path: PathBuf| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         text.lines().filter(|line| line.contains("attempt fenced")).count() as u64

@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 
 use super::actor::Program;
+use super::env::TestEnv;
 use super::fleet::Servers;
-use super::ground::Ground;
 use super::oracle::depths;
 
 /// Workers of which one is killed at a time.
@@ -50,29 +50,29 @@ struct Watch {
 /// What must not be.
 pub async fn soak(servers: &Servers, binary: &Path, jobs: u64) -> Result<String, String> {
     let began = Instant::now();
-    let ground = Ground::new(servers, 1, 0).await;
+    let env = TestEnv::new(servers, 1, 0).await;
     let settings = [
-        ("STORE_URL", ground.store_url()),
-        ("BROKER_URL", ground.broker_url()),
-        ("BROKER_NAMESPACE", ground.namespace.clone()),
+        ("STORE_URL", env.store_url()),
+        ("BROKER_URL", env.broker_url()),
+        ("BROKER_NAMESPACE", env.namespace.clone()),
         ("BROKER_WINDOW", WINDOW.to_string()),
         ("WORKER_LEASE", "6s".to_owned()),
         ("WORKER_BEAT", "1s".to_owned()),
         ("LOG_LEVEL", "warn".to_owned()),
     ];
-    let program = Program::of(binary, ground.folder.path(), settings);
-    write_jobs(&ground.file("jobs.jsonl"), jobs).map_err(|error| error.to_string())?;
+    let program = Program::of(binary, env.folder.path(), settings);
+    write_jobs(&env.file("jobs.jsonl"), jobs).map_err(|error| error.to_string())?;
     program.insist(&["enqueue", "--jsonl", "jobs.jsonl"]).await?;
     let enqueued = began.elapsed();
     let jobs = i64::try_from(jobs).unwrap_or(i64::MAX);
     let mut watch = Watch { jobs, deepest: 0, early: [0; 2], late: [0; 2], kills: 0 };
     let mut scheduler = start(&program, "scheduler", "scheduler");
     // The backlog fills the window before anybody works.
-    filled(&ground, &mut watch).await?;
+    filled(&env, &mut watch).await?;
     let mut workers: Vec<Child> = (0..WORKERS).map(|number| start(&program, "worker", &format!("w{number}"))).collect();
     let slow = start(&program, "worker", "slow");
     let crawl = tokio::spawn(crawl(slow.id()));
-    let worked = work_off(&ground, &program, &mut watch, &scheduler, &mut workers).await;
+    let worked = work_off(&env, &program, &mut watch, &scheduler, &mut workers).await;
     crawl.abort();
     wake(slow.id());
     let took = began.elapsed() - enqueued;
@@ -82,7 +82,7 @@ pub async fn soak(servers: &Servers, binary: &Path, jobs: u64) -> Result<String,
         let _ = child.kill().await;
     }
     drop(slow);
-    judge(&ground, &watch).await?;
+    judge(&env, &watch).await?;
     let mib = |kib: [u64; 2]| format!("scheduler {} MiB, worker {} MiB", kib[0] / 1024, kib[1] / 1024);
     let said = format!(
         "{jobs} jobs, 0 lost, {} workers killed, one at 1 % of its speed; {:.0} s to enqueue, {:.0} s to work off ({:.0} \
@@ -95,7 +95,7 @@ pub async fn soak(servers: &Servers, binary: &Path, jobs: u64) -> Result<String,
         mib(watch.early),
         mib(watch.late),
     );
-    ground.clear().await;
+    env.clear().await;
     Ok(said)
 }
 
@@ -115,10 +115,10 @@ fn start(program: &Program, role: &str, log: &str) -> Child {
     program.command(&[role], None, &format!("{log}.log")).spawn().expect("the program starts")
 }
 
-async fn filled(ground: &Ground, watch: &mut Watch) -> Result<(), String> {
+async fn filled(env: &TestEnv, watch: &mut Watch) -> Result<(), String> {
     let (began, wanted) = (Instant::now(), WINDOW.min(watch.jobs) / 2);
     while watch.deepest < wanted {
-        look(ground, watch).await?;
+        look(env, watch).await?;
         if began.elapsed() > PATIENCE {
             return Err(format!("the window does not fill: {} messages", watch.deepest));
         }
@@ -127,16 +127,16 @@ async fn filled(ground: &Ground, watch: &mut Watch) -> Result<(), String> {
     Ok(())
 }
 
-async fn look(ground: &Ground, watch: &mut Watch) -> Result<(), String> {
-    let depths = depths(ground).await.map_err(|error| error.to_string())?;
-    // What is on all lanes of a queue together counts.
+async fn look(env: &TestEnv, watch: &mut Watch) -> Result<(), String> {
+    let depths = depths(env).await.map_err(|error| error.to_string())?;
+    // What is on all priorities of a queue together counts.
     let deep: i64 = depths.iter().filter(|(name, _)| name.contains(".default.")).map(|(_, depth)| depth).sum();
     watch.deepest = watch.deepest.max(deep);
     if deep > WINDOW { Err(format!("{deep} messages are in the queue, the window is {WINDOW}")) } else { Ok(()) }
 }
 
 async fn work_off(
-    ground: &Ground,
+    env: &TestEnv,
     program: &Program,
     watch: &mut Watch,
     scheduler: &Child,
@@ -144,7 +144,7 @@ async fn work_off(
 ) -> Result<(), String> {
     let (mut last, mut moved, mut killed, mut turn) = (-1, Instant::now(), Instant::now(), 0);
     loop {
-        let done = done(ground).await?;
+        let done = done(env).await?;
         if done != last {
             (last, moved) = (done, Instant::now());
         }
@@ -155,7 +155,7 @@ async fn work_off(
         if moved.elapsed() > PATIENCE {
             return Err(format!("it hangs with {done} of {} jobs done", watch.jobs));
         }
-        look(ground, watch).await?;
+        look(env, watch).await?;
         if killed.elapsed() >= KILL_EVERY {
             killed = Instant::now();
             workers[turn].kill().await.map_err(|error| error.to_string())?;
@@ -166,9 +166,9 @@ async fn work_off(
     }
 }
 
-async fn done(ground: &Ground) -> Result<i64, String> {
+async fn done(env: &TestEnv) -> Result<i64, String> {
     let query = "SELECT COALESCE(sum(jobs), 0)::bigint FROM queue_count WHERE state IN ('done', 'dead', 'cancelled')";
-    sqlx::query_scalar(query).fetch_one(&ground.pool).await.map_err(|error| error.to_string())
+    sqlx::query_scalar(query).fetch_one(&env.pool).await.map_err(|error| error.to_string())
 }
 
 fn measure(watch: &mut Watch, done: i64, scheduler: &Child, workers: &[Child]) {
@@ -211,9 +211,9 @@ fn tell(id: Option<u32>, signal: Signal) {
     }
 }
 
-async fn judge(ground: &Ground, watch: &Watch) -> Result<(), String> {
+async fn judge(env: &TestEnv, watch: &Watch) -> Result<(), String> {
     let states: Vec<(String, i64)> = sqlx::query_as("SELECT state, count(*) FROM job WHERE kind = 'grain' GROUP BY 1")
-        .fetch_all(&ground.pool)
+        .fetch_all(&env.pool)
         .await
         .map_err(|error| error.to_string())?;
     if states != [("done".to_owned(), watch.jobs)] {

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 
-use super::den::{BREATH, Den};
-use super::dice::Dice;
 use super::oracle_sqlite;
 use super::plan::Crash;
+use super::random::Random;
 use super::run::PATIENCE;
+use super::sqlite_env::{BREATH, SqliteEnv};
 
 /// The first write at which a batch of this size, with its email, has always ended is about this one.
 const WRITES: u64 = 34;
@@ -48,11 +48,11 @@ impl When {
         match seed % 3 {
             0 => Self::Before(nth),
             1 => Self::After(nth),
-            _ => Self::At(Dice::new(seed).between(1, RUN_MS)),
+            _ => Self::At(Random::new(seed).between(1, RUN_MS)),
         }
     }
 
-    fn crash(self) -> Option<Crash> {
+    fn failpoint(self) -> Option<Crash> {
         match self {
             Self::Before(nth) => Some(Crash { point: "sqlite.before_commit", nth, stall: false }),
             Self::After(nth) => Some(Crash { point: "sqlite.committed", nth, stall: false }),
@@ -127,20 +127,20 @@ impl fmt::Display for Figures {
 /// Runs a seed.
 pub async fn run(binary: &Path, seed: u64) -> Outcome {
     let (began, when) = (Instant::now(), When::of(seed));
-    let den = Den::new(binary, &std::env::temp_dir(), seed, ROWS, 30).await;
+    let env = SqliteEnv::new(binary, &std::env::temp_dir(), seed, ROWS, 30).await;
     let mut killed = 0;
-    let violation = play(&den, seed, when, &mut killed).await.err();
+    let violation = play(&env, seed, when, &mut killed).await.err();
     let mut outcome = Outcome { seed, when, killed, violation, folder: None, took: began.elapsed() };
     if outcome.violation.is_some() {
-        outcome.folder = Some(den.folder.keep());
+        outcome.folder = Some(env.folder.keep());
     }
     outcome
 }
 
-async fn play(den: &Den, seed: u64, when: When, killed: &mut u64) -> Result<(), String> {
+async fn play(env: &SqliteEnv, seed: u64, when: When, killed: &mut u64) -> Result<(), String> {
     let arguments = ["batch", "run", "work-0", "--idempotency-key", "work-0-0", "--wait", "--work", "always"];
     let mut victim =
-        den.program.command(&arguments, when.crash().as_ref(), "victim.log").spawn().expect("the program starts");
+        env.program.command(&arguments, when.failpoint().as_ref(), "victim.log").spawn().expect("the program starts");
     if let When::At(ms) = when {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         // It may have ended by itself.
@@ -151,23 +151,24 @@ async fn play(den: &Den, seed: u64, when: When, killed: &mut u64) -> Result<(), 
     if !ended.success() && ended.signal() != Some(Signal::KILL.as_raw()) {
         return Err(format!("it was to be killed, and ended with {ended}; see victim.log"));
     }
-    den.sound().await?;
-    heirs(den, seed, killed).await?;
-    oracle_sqlite::judge(den).await
+    env.sound().await?;
+    heirs(env, seed, killed).await?;
+    oracle_sqlite::judge(env).await
 }
 
 /// Somebody starts it again, as often as it takes.
-async fn heirs(den: &Den, seed: u64, killed: &mut u64) -> Result<(), String> {
-    let mut dice = Dice::new(seed ^ 0x0f0f);
-    let again = dice.percent(40).then(|| Crash {
-        point: if dice.percent(50) { "sqlite.before_commit" } else { "sqlite.committed" },
-        nth: dice.between(1, 12),
+async fn heirs(env: &SqliteEnv, seed: u64, killed: &mut u64) -> Result<(), String> {
+    let mut random = Random::new(seed ^ 0x0f0f);
+    let again = random.percent(40).then(|| Crash {
+        point: if random.percent(50) { "sqlite.before_commit" } else { "sqlite.committed" },
+        nth: random.between(1, 12),
         stall: false,
     });
-    let start = |crash: Option<&Crash>| den.program.command(&["dev"], crash, "heir.log").spawn().expect("it starts");
+    let start =
+        |failpoint: Option<&Crash>| env.program.command(&["dev"], failpoint, "heir.log").spawn().expect("it starts");
     let mut heir = start(again.as_ref());
     let began = Instant::now();
-    let client = den.insist();
+    let client = env.insist();
     tokio::pin!(client);
     let mut confirmed = false;
     loop {
@@ -180,10 +181,10 @@ async fn heirs(den: &Den, seed: u64, killed: &mut u64) -> Result<(), String> {
         }
         if let Ok(Some(status)) = heir.try_wait() {
             count(status, killed);
-            den.sound().await?;
+            env.sound().await?;
             heir = start(None);
         }
-        let left = if confirmed { den.unfinished().await } else { Err("the batch is not confirmed".to_owned()) };
+        let left = if confirmed { env.unfinished().await } else { Err("the batch is not confirmed".to_owned()) };
         if left.as_ref().is_ok_and(|left| left.is_empty()) {
             break;
         }

@@ -6,7 +6,7 @@ use super::transitions::{aggregate, max_attempts};
 
 /// What is wrong with a state, or `None`.
 ///
-/// This is also what the reconciler compares (T8): it is no step of the model, because in no state it may find
+/// This is also what the reconciler compares (`reconcile`): it is no step of the model, because in no state it may find
 /// anything.
 ///
 /// Where one transaction has been made two, what lies between them is no damage yet, and not spoken of: the damage

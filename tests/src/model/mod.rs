@@ -8,18 +8,18 @@
 //!
 //! | | in the model | in the product (`store/src/sqlite/`, mirrored in `store/src/postgres/`) |
 //! |---|---|---|
-//! | T1 | `World::add_chunk` | `create::add_chunks`, one chunk at a time |
-//! | T2 | `World::seal` | `create::seal` |
-//! | T3 | `World::claim`, asked by `Step::Claim` | `claim::claim`; `worker/src/intake.rs`: claim, commit, acknowledge |
-//! | T4 | `World::complete`, `settle`, `finish`, `end_batch`, `fan_in` | `complete::complete`, `settle::settle`, `complete::end_batch`, `fan_in::apply`; verdicts of `core/src/settle.rs` |
-//! | T5 | none: T4 with the user's writes in the same transaction | `postgres/tx.rs` |
-//! | T6 | `World::rescue`, `World::time_out` | `duties::rescue`: lost workers, passed deadlines |
-//! | T7 | `World::redispatch` | `duties::redispatch`, `scheduler/src/probe.rs` |
-//! | T8 | [`invariants::wrong`]: it must never find anything, and so it is no step | `reconcile::reconcile` |
-//! | T9 | `World::promote` | `duties::promote`, `steer::retry_job` |
-//! | | `World::cancel_batch`, `cancel_chunk`, `redrive`, `restart` | `steer::cancel_batch`, `steer::cancel_job`, `redrive::dead`, `restart::restart` |
+//! | create | `World::add_chunk` | `create::add_chunks`, one chunk at a time |
+//! | seal | `World::seal` | `create::seal` |
+//! | claim | `World::claim`, asked by `Step::Claim` | `claim::claim`; `worker/src/intake.rs`: claim, commit, acknowledge |
+//! | complete | `World::complete`, `settle`, `finish`, `end_batch`, `fan_in` | `complete::complete`, `settle::settle`, `complete::end_batch`, `fan_in::apply`; verdicts of `core/src/settle.rs` |
+//! | complete in the user's transaction | none: complete with the user's writes in the same transaction | `postgres/tx.rs` |
+//! | rescue | `World::rescue`, `World::time_out` | `duties::rescue`: lost workers, passed deadlines |
+//! | redispatch | `World::redispatch` | `duties::redispatch`, `scheduler/src/probe.rs` |
+//! | reconcile | [`invariants::wrong`]: it must never find anything, and so it is no step | `reconcile::reconcile` |
+//! | promote | `World::promote` | `duties::promote`, `control::retry_job` |
+//! | | `World::cancel_batch`, `cancel_chunk`, `redrive`, `restart` | `control::cancel_batch`, `control::cancel_job`, `redrive::dead`, `restart::restart` |
 //! | | `World::release` | `worker::retire`, `worker::release_unknown` |
-//! | | `Step::Publish`, `PublishUnconfirmed` | `scheduler/src/sweep.rs`, `jobs/src/road.rs`: the row goes when confirmed |
+//! | | `Step::Publish`, `PublishUnconfirmed` | `scheduler/src/sweep.rs`, `jobs/src/dispatcher.rs`: the row goes when confirmed |
 //! | | `Step::Notice`, `Stop`, `Interrupt` | `worker/src/lease.rs`, `worker/src/running.rs` |
 //!
 //! # What may happen

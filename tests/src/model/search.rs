@@ -106,7 +106,7 @@ impl Search {
         const STUCK: u8 = 3;
         let calm = steps::calm();
         let mut known = vec![0u8; self.seen.states.len()];
-        let mut road = Vec::new();
+        let mut dispatcher = Vec::new();
         for from in 0..known.len() {
             let mut here = from;
             let verdict = loop {
@@ -117,7 +117,7 @@ impl Search {
                     verdict => break verdict,
                 }
                 known[here] = ON_THE_ROAD;
-                road.push(here);
+                dispatcher.push(here);
                 let world = self.world(self.seen.states[here]);
                 match calm.iter().find_map(|step| world.after(*step, &self.bounds)) {
                     Some(there) => here = self.seen.find(there.state.canonical()).unwrap_or(from),
@@ -130,7 +130,7 @@ impl Search {
                 let what = format!("the calm road ends in {:?} with {:?}", state.batch, state.jobs);
                 figures.stuck_at = Some(Found { what, way: self.way(from) });
             }
-            road.drain(..).for_each(|state| known[state] = verdict);
+            dispatcher.drain(..).for_each(|state| known[state] = verdict);
         }
         figures.stuck = known.iter().filter(|verdict| **verdict == STUCK).count();
     }

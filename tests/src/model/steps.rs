@@ -131,7 +131,7 @@ impl World {
         match step {
             Step::AddChunk | Step::Seal => self.plan(step, bounds),
             Step::Publish(job) | Step::PublishUnconfirmed(job) | Step::Lose(job) | Step::Repeat(job) => {
-                self.road(step, job, bounds)
+                self.dispatcher(step, job, bounds)
             }
             Step::Take { w, job } => self.take(w, job, bounds),
             Step::Claim(w) | Step::ClaimAnswerLost(w) => self.ask(w, step == Step::ClaimAnswerLost(w)),
@@ -176,7 +176,7 @@ impl World {
     }
 
     /// The relay and the broker: a row is published and, once confirmed, removed; messages vanish and repeat.
-    fn road(&mut self, step: Step, job: usize, bounds: &Bounds) -> bool {
+    fn dispatcher(&mut self, step: Step, job: usize, bounds: &Bounds) -> bool {
         let with_workers = self
             .state
             .workers

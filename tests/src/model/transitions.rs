@@ -60,7 +60,7 @@ impl World {
         (row.state, row.holder, row.outbox) = (JobState::Queued, None, true);
     }
 
-    /// T1 for a chunk: `add_chunks`.
+    /// Adding a chunk: `add_chunks`.
     pub fn add_chunk(&mut self, chunk: usize) -> bool {
         if self.state.batch.phase != Phase::Open {
             return false;
@@ -70,7 +70,7 @@ impl World {
         true
     }
 
-    /// T2: `seal`.
+    /// Seal: `seal`.
     pub fn seal(&mut self) -> bool {
         if self.state.batch.phase != Phase::Open {
             return false;
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// T3 by message: `claim`. `false` when there was nothing to claim.
+    /// A claim by message: `claim`. `false` when there was nothing to claim.
     pub fn claim(&mut self, worker: usize, job: usize) -> bool {
         let row = self.state.jobs[job];
         let queued = row.state == JobState::Queued;
@@ -127,7 +127,7 @@ impl World {
         slot || waits
     }
 
-    /// T4: `complete`, the fence first.
+    /// Complete: `complete`, the fence first.
     pub fn complete(&mut self, worker: usize, pending: Pending) {
         let job = pending.job as usize;
         let row = self.state.jobs[job];
@@ -222,7 +222,7 @@ impl World {
         row.state == JobState::Running && row.holder.is_some_and(over)
     }
 
-    /// T6 for a lost worker's job: `rescue`. Queued again, or dead when its attempts are spent.
+    /// Rescue for a lost worker's job: `rescue`. Queued again, or dead when its attempts are spent.
     pub fn rescue(&mut self, job: usize) -> bool {
         if !self.unprotected(job) {
             return false;
@@ -241,7 +241,7 @@ impl World {
         }
     }
 
-    /// T6 by halves, where the clause is taken away: the look was in a transaction of its own.
+    /// Rescue by halves, where the clause is taken away: the look was in a transaction of its own.
     pub fn rescue_looked(&mut self) -> bool {
         let Some(job) = self.state.looked.checked_sub(1) else { return false };
         self.state.looked = 0;
@@ -249,7 +249,7 @@ impl World {
         true
     }
 
-    /// T6 for a job past its deadline, whose worker lives: `rescue`.
+    /// Rescue for a job past its deadline, whose worker lives: `rescue`.
     pub fn time_out(&mut self, job: usize) -> bool {
         if self.state.jobs[job].state != JobState::Running || self.unprotected(job) {
             return false;
@@ -259,7 +259,7 @@ impl World {
         true
     }
 
-    /// T7: `redispatch`, after the probe has found the broker's queue empty.
+    /// Redispatch: `redispatch`, after the probe has found the broker's queue empty.
     pub fn redispatch(&mut self, job: usize) -> bool {
         let empty = self.state.jobs.iter().all(|job| job.ready == 0);
         let row = &mut self.state.jobs[job];
@@ -270,7 +270,7 @@ impl World {
         true
     }
 
-    /// T9: `promote`, when the time has come; `retry_job`, by hand.
+    /// Promote: `promote`, when the time has come; `retry_job`, by hand.
     pub fn promote(&mut self, job: usize) -> bool {
         if self.state.jobs[job].state != JobState::Retry {
             return false;

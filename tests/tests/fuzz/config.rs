@@ -82,12 +82,12 @@ fn whatever_stands_in_the_configuration_it_is_read_or_refused_with_its_place() {
     // What the big one shows in comments is read too.
     let shown: String = ALL.lines().map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n").collect();
     let texts = [ALL, &shown, EXEC, RETAIL, DEMO];
-    Target { name: "configurations", ordinary: 400, share: 100 }.feed(|dice| {
-        let text = dice.pick(&texts);
-        let bytes = if dice.one_in(2) {
-            by_lines(dice, text, &VALUES).into_bytes()
+    Target { name: "configurations", ordinary: 400, share: 100 }.feed(|random| {
+        let text = random.pick(&texts);
+        let bytes = if random.one_in(2) {
+            by_lines(random, text, &VALUES).into_bytes()
         } else {
-            hostile(dice, text.as_bytes(), &PIECES)
+            hostile(random, text.as_bytes(), &PIECES)
         };
         std::fs::write(&file, &bytes).map_err(|error| error.to_string())?;
         match load(&Layers { file: Some(file.clone()), ..Layers::default() }) {

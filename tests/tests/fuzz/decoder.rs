@@ -3,16 +3,16 @@
 use gristmill_broker::{Message, Poison};
 
 use crate::Target;
-use crate::mutator::{Dice, JSON, hostile};
+use crate::mutator::{JSON, Random, hostile};
 
 /// Beside those of any JSON.
 const PIECES: [&[u8]; 6] =
     [b"\"v\":1", b"\"v\":2", b"\"job_id\":7", b"\"queue\":null", b"\"v\":1,\"v\":2", b"\"job_id\":\""];
 
-fn valid(dice: &mut Dice) -> Vec<u8> {
-    let id = format!("{:016x}{:016x}", dice.next(), dice.next());
+fn valid(random: &mut Random) -> Vec<u8> {
+    let id = format!("{:016x}{:016x}", random.next(), random.next());
     let id = format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
-    let queue = ["default", "mail", "", "q\u{fc}", "a\"b\\c\u{0}"][dice.below(5)];
+    let queue = ["default", "mail", "", "q\u{fc}", "a\"b\\c\u{0}"][random.below(5)];
     Message::new(id.parse().expect("an id"), queue).encode()
 }
 
@@ -31,9 +31,9 @@ fn holds(bytes: &[u8]) -> Result<bool, String> {
 #[test]
 fn whatever_comes_is_a_message_or_poison_and_never_a_panic() {
     let pieces: Vec<&[u8]> = JSON.into_iter().chain(PIECES).collect();
-    Target { name: "messages", ordinary: 20_000, share: 1 }.feed(|dice| {
-        let valid = valid(dice);
-        holds(&hostile(dice, &valid, &pieces))
+    Target { name: "messages", ordinary: 20_000, share: 1 }.feed(|random| {
+        let valid = valid(random);
+        holds(&hostile(random, &valid, &pieces))
     });
 }
 

@@ -7,7 +7,7 @@ use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::process::Processors;
 use serde_json::{Value, json};
 
-use crate::mutator::{Dice, JSON, hostile_text};
+use crate::mutator::{JSON, Random, hostile_text};
 use crate::{Target, in_words};
 
 const TEXTS: [&str; 3] = [
@@ -22,8 +22,8 @@ fn examples() -> Vec<Value> {
     batches.flat_map(|batches| batches.into_iter().map(|(_, definition)| definition)).collect()
 }
 
-fn hostile_value(dice: &mut Dice) -> Value {
-    match dice.below(12) {
+fn hostile_value(random: &mut Random) -> Value {
+    match random.below(12) {
         0 => Value::Null,
         1 => json!(-1),
         2 => json!(0),
@@ -33,33 +33,33 @@ fn hostile_value(dice: &mut Dice) -> Value {
         6 => json!({}),
         7 => json!(""),
         8 => json!("\u{0}"),
-        9 => json!("x".repeat(dice.below(5_000))),
+        9 => json!("x".repeat(random.below(5_000))),
         10 => json!([[{}], null]),
         _ => json!("((((((((((((((((a+)+)+)+)+)+)+)+)+"),
     }
 }
 
 /// Puts something else at one place of a tree: deeper, the longer it goes on.
-fn spoil(dice: &mut Dice, value: &mut Value) {
+fn spoil(random: &mut Random, value: &mut Value) {
     match value {
-        Value::Object(fields) if !fields.is_empty() && !dice.one_in(12) => {
-            let key = fields.keys().nth(dice.below(fields.len())).cloned().unwrap_or_default();
-            match dice.below(10) {
+        Value::Object(fields) if !fields.is_empty() && !random.one_in(12) => {
+            let key = fields.keys().nth(random.below(fields.len())).cloned().unwrap_or_default();
+            match random.below(10) {
                 0 => drop(fields.remove(&key)),
-                1 => drop(fields.insert(format!("{key}x"), hostile_value(dice))),
-                _ => fields.get_mut(&key).into_iter().for_each(|within| spoil(dice, within)),
+                1 => drop(fields.insert(format!("{key}x"), hostile_value(random))),
+                _ => fields.get_mut(&key).into_iter().for_each(|within| spoil(random, within)),
             }
         }
-        Value::Array(list) if !list.is_empty() && !dice.one_in(8) => {
-            let at = dice.below(list.len());
-            match dice.below(6) {
+        Value::Array(list) if !list.is_empty() && !random.one_in(8) => {
+            let at = random.below(list.len());
+            match random.below(6) {
                 0 => drop(list.remove(at)),
                 1 => list.push(list[at].clone()),
-                _ => spoil(dice, &mut list[at]),
+                _ => spoil(random, &mut list[at]),
             }
         }
-        Value::String(text) if !dice.one_in(4) => *text = hostile_text(dice, text, &JSON),
-        other => *other = hostile_value(dice),
+        Value::String(text) if !random.one_in(4) => *text = hostile_text(random, text, &JSON),
+        other => *other = hostile_value(random),
     }
 }
 
@@ -69,10 +69,10 @@ fn whatever_a_definition_says_it_compiles_or_is_refused_with_its_key() {
     let (examples, pool) = (examples(), ItemPool::new(1).expect("a thread"));
     let processors = Processors::default().with_outside();
     assert!(examples.len() > 2, "there are definitions to begin with");
-    Target { name: "definitions", ordinary: 300, share: 200 }.feed(|dice| {
-        let mut spelled = examples[dice.below(examples.len())].clone();
-        for _ in 0..dice.below(3) {
-            spoil(dice, &mut spelled);
+    Target { name: "definitions", ordinary: 300, share: 200 }.feed(|random| {
+        let mut spelled = examples[random.below(examples.len())].clone();
+        for _ in 0..random.below(3) {
+            spoil(random, &mut spelled);
         }
         let definition: BatchDefinition = match serde_json::from_value(spelled.clone()) {
             Ok(definition) => definition,

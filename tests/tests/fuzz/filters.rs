@@ -8,38 +8,38 @@ use gristmill_store::{BatchFilter, JobFilter, Page, QuarantineFilter, StoreError
 use serde_json::json;
 
 use crate::Target;
-use crate::mutator::{Dice, hostile_text};
+use crate::mutator::{Random, hostile_text};
 
 const PIECES: [&[u8]; 12] =
     [b"'", b"''", b"\"", b"%", b"_", b"\\", b"\x00", b"--", b"; DROP TABLE job;", b"$1", b"?1", b"\xf0\x9f\xa6\x80"];
 
 const NAMES: [&str; 5] = ["default", "mail", "it's", "50%_\\", "z\u{fc}rich"];
 
-fn text(dice: &mut Dice) -> String {
-    let valid = dice.pick(&NAMES);
-    if dice.one_in(3) { valid.to_owned() } else { hostile_text(dice, valid, &PIECES) }
+fn text(random: &mut Random) -> String {
+    let valid = random.pick(&NAMES);
+    if random.one_in(3) { valid.to_owned() } else { hostile_text(random, valid, &PIECES) }
 }
 
-fn maybe(dice: &mut Dice) -> Option<String> {
-    dice.one_in(2).then(|| text(dice))
+fn maybe(random: &mut Random) -> Option<String> {
+    random.one_in(2).then(|| text(random))
 }
 
 /// Every list with one filter: how many rows, or that it was refused as what it is.
-async fn lists(store: &TestStore, dice: &mut Dice) -> Result<Vec<usize>, String> {
-    let after = dice.one_in(3).then(|| if dice.one_in(2) { job_id().to_string() } else { text(dice) });
-    let page = Page { after, limit: 1 + dice.below(5) as u32 };
-    let tenant = if dice.one_in(5) { text(dice) } else { DEFAULT_TENANT.to_owned() };
+async fn lists(store: &TestStore, random: &mut Random) -> Result<Vec<usize>, String> {
+    let after = random.one_in(3).then(|| if random.one_in(2) { job_id().to_string() } else { text(random) });
+    let page = Page { after, limit: 1 + random.below(5) as u32 };
+    let tenant = if random.one_in(5) { text(random) } else { DEFAULT_TENANT.to_owned() };
     let jobs = JobFilter {
         tenant: tenant.clone(),
-        queue: maybe(dice),
-        kind: maybe(dice),
-        error: maybe(dice),
-        since: dice.one_in(4).then_some(Instant::UNIX_EPOCH),
+        queue: maybe(random),
+        kind: maybe(random),
+        error: maybe(random),
+        since: random.one_in(4).then_some(Instant::UNIX_EPOCH),
         ..JobFilter::default()
     };
-    let batches = BatchFilter { tenant: tenant.clone(), name: maybe(dice), state: None };
-    let items = QuarantineFilter { tenant: tenant.clone(), batch: None, open_only: dice.one_in(2) };
-    let ticks = TickFilter { tenant: tenant.clone(), schedule: text(dice), from: None, until: None, limit: 10 };
+    let batches = BatchFilter { tenant: tenant.clone(), name: maybe(random), state: None };
+    let items = QuarantineFilter { tenant: tenant.clone(), batch: None, open_only: random.one_in(2) };
+    let ticks = TickFilter { tenant: tenant.clone(), schedule: text(random), from: None, until: None, limit: 10 };
     let mut found = Vec::new();
     for listed in [
         store.jobs(&jobs, &page).await.map(|rows| rows.len()),
@@ -74,10 +74,10 @@ fn fuzz(name: &'static str, share: u64, real: impl Future<Output = TestStore>) {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let (real, model) =
         runtime.block_on(async { (filled(real.await).await, filled(TestStore::reference(true)).await) });
-    Target { name, ordinary: 150, share }.feed(|dice| {
-        let seed = dice.next();
-        let found = runtime.block_on(lists(&real, &mut Dice::new(seed)))?;
-        let expected = runtime.block_on(lists(&model, &mut Dice::new(seed)))?;
+    Target { name, ordinary: 150, share }.feed(|random| {
+        let seed = random.next();
+        let found = runtime.block_on(lists(&real, &mut Random::new(seed)))?;
+        let expected = runtime.block_on(lists(&model, &mut Random::new(seed)))?;
         if found != expected {
             return Err(format!("the model lists {expected:?}, the store {found:?}"));
         }

@@ -17,7 +17,7 @@ mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mutator::Dice;
+use mutator::Random;
 
 /// What is fed, and how much of it.
 struct Target {
@@ -32,14 +32,14 @@ impl Target {
     /// Feeds it. `Ok(true)` is input that was accepted, `Ok(false)` one that was refused in words; anything else is
     /// told with the seed that brings it back.
     #[expect(clippy::print_stdout, reason = "the harness keeps it, but for `make fuzz`, whose figures it is")]
-    fn feed(&self, work: impl Fn(&mut Dice) -> Result<bool, String>) {
+    fn feed(&self, work: impl Fn(&mut Random) -> Result<bool, String>) {
         let runs = told("GRISTMILL_TEST_FUZZ_RUNS").map_or(self.ordinary, |runs| runs.div_ceil(self.share));
         let seed = told("GRISTMILL_TEST_FUZZ_SEED").unwrap_or(1);
         let (mut accepted, mut refused) = (0_u64, 0_u64);
         for run in 0..runs {
             // Each run has a seed of its own, so that one is repeated without those before it.
             let seed = seed.wrapping_add(run);
-            let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut Dice::new(seed))));
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut Random::new(seed))));
             match outcome.unwrap_or_else(|_| Err("it panicked".to_owned())) {
                 Ok(true) => accepted += 1,
                 Ok(false) => refused += 1,

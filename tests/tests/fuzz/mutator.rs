@@ -1,9 +1,9 @@
 //! The one mutator: from valid input, a seed and the pieces that a reader may stumble over to hostile input.
 
 /// SplitMix64: the same seed gives the same bytes everywhere.
-pub(crate) struct Dice(u64);
+pub(crate) struct Random(u64);
 
-impl Dice {
+impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -59,56 +59,56 @@ pub(crate) const JSON: [&[u8]; 24] = [
 
 /// Mostly something valid with a few mutations; sometimes pieces or bytes by chance, and now and then a nesting that
 /// no stack would hold.
-pub(crate) fn hostile(dice: &mut Dice, valid: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = match dice.below(10) {
-        0 => (0..dice.below(300)).map(|_| dice.next() as u8).collect(),
-        1 => (0..dice.below(40)).flat_map(|_| dice.pick(pieces).to_vec()).collect(),
-        2 if dice.one_in(200) => vec![*dice.pick(&[&b'[', &b'(', &b'{']); 60_000],
+pub(crate) fn hostile(random: &mut Random, valid: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = match random.below(10) {
+        0 => (0..random.below(300)).map(|_| random.next() as u8).collect(),
+        1 => (0..random.below(40)).flat_map(|_| random.pick(pieces).to_vec()).collect(),
+        2 if random.one_in(200) => vec![*random.pick(&[&b'[', &b'(', &b'{']); 60_000],
         _ => valid.to_vec(),
     };
-    for _ in 0..dice.below(5) {
-        mutate(dice, &mut bytes, pieces);
+    for _ in 0..random.below(5) {
+        mutate(random, &mut bytes, pieces);
     }
     bytes
 }
 
 /// The same as a text.
-pub(crate) fn hostile_text(dice: &mut Dice, valid: &str, pieces: &[&[u8]]) -> String {
-    String::from_utf8_lossy(&hostile(dice, valid.as_bytes(), pieces)).into_owned()
+pub(crate) fn hostile_text(random: &mut Random, valid: &str, pieces: &[&[u8]]) -> String {
+    String::from_utf8_lossy(&hostile(random, valid.as_bytes(), pieces)).into_owned()
 }
 
-fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>, pieces: &[&[u8]]) {
-    let at = dice.below(bytes.len() + 1);
-    match dice.below(7) {
-        0 if at < bytes.len() => bytes[at] ^= 1 << dice.below(8),
+fn mutate(random: &mut Random, bytes: &mut Vec<u8>, pieces: &[&[u8]]) {
+    let at = random.below(bytes.len() + 1);
+    match random.below(7) {
+        0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
         1 if at < bytes.len() => drop(bytes.remove(at)),
         2 => bytes.truncate(at),
-        3 => drop(bytes.splice(at..at, dice.pick(pieces).iter().copied())),
+        3 => drop(bytes.splice(at..at, random.pick(pieces).iter().copied())),
         4 => bytes.extend_from_within(at..),
         5 => {
             // A stretch vanishes.
-            let until = (at + dice.below(20)).min(bytes.len());
+            let until = (at + random.below(20)).min(bytes.len());
             bytes.drain(at..until);
         }
-        _ => bytes.insert(at, dice.next() as u8),
+        _ => bytes.insert(at, random.next() as u8),
     }
 }
 
 /// Mutates a text by its lines: one goes, comes twice, changes places, or its value is another.
-pub(crate) fn by_lines(dice: &mut Dice, text: &str, values: &[&str]) -> String {
+pub(crate) fn by_lines(random: &mut Random, text: &str, values: &[&str]) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    for _ in 0..=dice.below(3) {
-        let (at, other) = (dice.below(lines.len()), dice.below(lines.len()));
+    for _ in 0..=random.below(3) {
+        let (at, other) = (random.below(lines.len()), random.below(lines.len()));
         if lines.is_empty() {
             break;
         }
-        match dice.below(5) {
+        match random.below(5) {
             0 => drop(lines.remove(at)),
             1 => lines.insert(other, lines[at].clone()),
             2 => lines.swap(at, other),
             _ => {
                 if let Some((key, _)) = lines[at].split_once('=') {
-                    lines[at] = format!("{key}= {}", dice.pick(values));
+                    lines[at] = format!("{key}= {}", random.pick(values));
                 }
             }
         }

@@ -8,7 +8,7 @@ use gristmill_core::schedule::describe::plainly;
 use gristmill_core::schedule::{JobSpec, ScheduleSpec, Timetable};
 
 use crate::Target;
-use crate::mutator::{Dice, hostile_text};
+use crate::mutator::{Random, hostile_text};
 
 const CRONS: [&str; 12] = [
     "* * * * *",
@@ -55,25 +55,25 @@ const PIECES: [&[u8]; 16] = [
     b"+99:99",
 ];
 
-fn spec(dice: &mut Dice) -> ScheduleSpec {
-    let one = |dice: &mut Dice, from: &[&'static str]| {
-        let valid = dice.pick(from);
-        if dice.one_in(3) { hostile_text(dice, valid, &PIECES) } else { valid.to_owned() }
+fn spec(random: &mut Random) -> ScheduleSpec {
+    let one = |random: &mut Random, from: &[&'static str]| {
+        let valid = random.pick(from);
+        if random.one_in(3) { hostile_text(random, valid, &PIECES) } else { valid.to_owned() }
     };
     let spans = ["1s", "90m", "0", "36500d"];
     let span = |text: String| duration::parse(&text).ok().map(Span);
     let mut spec = ScheduleSpec {
-        timezone: dice.one_in(2).then(|| one(dice, &ZONES)),
-        start: dice.one_in(6).then(|| one(dice, &INSTANTS)),
-        end: dice.one_in(6).then(|| one(dice, &INSTANTS)),
-        jitter: if dice.one_in(6) { span(one(dice, &spans)) } else { None },
+        timezone: random.one_in(2).then(|| one(random, &ZONES)),
+        start: random.one_in(6).then(|| one(random, &INSTANTS)),
+        end: random.one_in(6).then(|| one(random, &INSTANTS)),
+        jitter: if random.one_in(6) { span(one(random, &spans)) } else { None },
         job: Some(JobSpec { kind: "work".to_owned(), ..JobSpec::default() }),
         ..ScheduleSpec::default()
     };
-    match dice.below(6) {
-        0 => spec.every = span(one(dice, &spans)),
-        1 => spec.at = Some(OneOrMany::One(one(dice, &INSTANTS))),
-        _ => spec.cron = Some(one(dice, &CRONS)),
+    match random.below(6) {
+        0 => spec.every = span(one(random, &spans)),
+        1 => spec.at = Some(OneOrMany::One(one(random, &INSTANTS))),
+        _ => spec.cron = Some(one(random, &CRONS)),
     }
     spec
 }
@@ -100,8 +100,8 @@ fn told(spec: &ScheduleSpec, timetable: &Timetable, after: Instant) -> Result<()
 fn whatever_a_schedule_says_its_ticks_go_forward_or_it_is_refused() {
     let instants = ["1970-01-01T00:00:00Z", "2026-03-29T00:59:59Z", "2026-10-25T00:30:00Z", "2199-12-31T23:59:59Z"];
     let instants = instants.map(|text| text.parse::<Instant>().expect("an instant"));
-    Target { name: "schedules", ordinary: 2_000, share: 50 }.feed(|dice| {
-        let spec = spec(dice);
+    Target { name: "schedules", ordinary: 2_000, share: 50 }.feed(|random| {
+        let spec = spec(random);
         if let Err(error) = spec.check() {
             return crate::in_words(&error);
         }

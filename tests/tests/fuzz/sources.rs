@@ -8,7 +8,7 @@ use gristmill_jobs::source::{self, OpenOptions, RAW_BYTES_MAX, Record, SourceErr
 use tokio::runtime::Runtime;
 
 use crate::Target;
-use crate::mutator::{Dice, JSON, hostile};
+use crate::mutator::{JSON, Random, hostile};
 
 const CSV: &[u8] =
     b"id,name,amount\r\n1,Ada,1.50\n2,\"Grace \"\"H\"\"\nHopper\",2\n3,\xfc,3\n\n4,x\n5,a,b,c\n6,\"\",\n";
@@ -35,25 +35,25 @@ const PIECES: [&[u8]; 14] = [
 /// The most bytes that a copy may have here.
 const COPY_BYTES_MAX: u64 = 64 * 1024;
 
-fn packed(dice: &mut Dice, bytes: &[u8]) -> Vec<u8> {
-    let mut packed = if dice.one_in(2) {
+fn packed(random: &mut Random, bytes: &[u8]) -> Vec<u8> {
+    let mut packed = if random.one_in(2) {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(bytes).and_then(|()| gzip.finish()).expect("in memory")
     } else {
         zstd::encode_all(bytes, 1).expect("in memory")
     };
-    if dice.one_in(2) {
-        packed = hostile(dice, &packed, &PIECES);
+    if random.one_in(2) {
+        packed = hostile(random, &packed, &PIECES);
     }
     packed
 }
 
-fn input(dice: &mut Dice) -> (SourceSpec, Vec<u8>) {
-    let csv = dice.one_in(2);
+fn input(random: &mut Random) -> (SourceSpec, Vec<u8>) {
+    let csv = random.one_in(2);
     let pieces: Vec<&[u8]> = if csv { PIECES.to_vec() } else { JSON.into_iter().chain(PIECES).collect() };
-    let mut bytes = hostile(dice, if csv { CSV } else { LINES }, &pieces);
-    if dice.one_in(8) {
-        bytes = if dice.one_in(4) { packed(dice, &vec![b'\n'; 1_000_000]) } else { packed(dice, &bytes) };
+    let mut bytes = hostile(random, if csv { CSV } else { LINES }, &pieces);
+    if random.one_in(8) {
+        bytes = if random.one_in(4) { packed(random, &vec![b'\n'; 1_000_000]) } else { packed(random, &bytes) };
     }
     let name = Some(OneOrMany::One("input".to_owned()));
     let mut spec = if csv {
@@ -61,16 +61,18 @@ fn input(dice: &mut Dice) -> (SourceSpec, Vec<u8>) {
     } else {
         SourceSpec { jsonl: name, ..SourceSpec::default() }
     };
-    spec.record_bytes_max = dice.one_in(3).then(|| 1 + dice.below(100) as u64);
-    spec.encoding =
-        dice.one_in(6).then(|| dice.pick(&["utf-8", "windows-1252", "utf-16le", "shift_jis", "no such"]).to_owned());
+    spec.record_bytes_max = random.one_in(3).then(|| 1 + random.below(100) as u64);
+    spec.encoding = random
+        .one_in(6)
+        .then(|| random.pick(&["utf-8", "windows-1252", "utf-16le", "shift_jis", "no such"]).to_owned());
     if csv {
-        spec.delimiter = dice.one_in(6).then(|| dice.pick(&[";", "\t", "\"", "", "\u{e4}"]).to_owned());
-        spec.quote = dice.one_in(8).then(|| dice.pick(&["'", ",", "\n"]).to_owned());
-        spec.columns = dice.one_in(6).then(|| vec!["a".to_owned(), "b".to_owned()]);
-        spec.ragged = if dice.one_in(6) { Ragged::Error } else { Ragged::Quarantine };
+        spec.delimiter = random.one_in(6).then(|| random.pick(&[";", "\t", "\"", "", "\u{e4}"]).to_owned());
+        spec.quote = random.one_in(8).then(|| random.pick(&["'", ",", "\n"]).to_owned());
+        spec.columns = random.one_in(6).then(|| vec!["a".to_owned(), "b".to_owned()]);
+        spec.ragged = if random.one_in(6) { Ragged::Error } else { Ragged::Quarantine };
     }
-    spec.compression = dice.one_in(12).then_some(if dice.one_in(2) { Compression::Gzip } else { Compression::None });
+    spec.compression =
+        random.one_in(12).then_some(if random.one_in(2) { Compression::Gzip } else { Compression::None });
     (spec, bytes)
 }
 
@@ -91,7 +93,7 @@ async fn records(spec: &SourceSpec, folder: &Path, chunk: u64) -> Result<Vec<Rec
     let mut planner = source::open(spec, options).await.map_err(refused)?;
     let mut all = Vec::new();
     while let Some(payload) = planner.next_chunk().await.map_err(refused)? {
-        let read = source::read(&payload, planner.stamp(), spec).await;
+        let read = source::read(&payload, planner.fingerprint(), spec).await;
         let read = read.map_err(|error| Some(format!("it was planned and cannot be read: {error}")))?;
         if read.len() as u64 != payload.items || payload.items > chunk {
             return Err(Some(format!(
@@ -115,17 +117,17 @@ async fn records(spec: &SourceSpec, folder: &Path, chunk: u64) -> Result<Vec<Rec
     Ok(all)
 }
 
-fn run(runtime: &Runtime, folder: &Path, dice: &mut Dice) -> Result<bool, String> {
+fn run(runtime: &Runtime, folder: &Path, random: &mut Random) -> Result<bool, String> {
     let copies = folder.join("copies");
     // What the run before planned to its end was kept for its batch.
     if copies.exists() {
         std::fs::remove_dir_all(&copies).map_err(|error| error.to_string())?;
     }
-    let (spec, bytes) = input(dice);
+    let (spec, bytes) = input(random);
     std::fs::write(folder.join("input"), &bytes).map_err(|error| error.to_string())?;
     let shown = || bytes[..bytes.len().min(2_000)].escape_ascii().to_string();
     let wrong = |why: String| format!("{why}; {spec:?}; input: {}", shown());
-    let outcome = runtime.block_on(records(&spec, folder, 1 + dice.below(3) as u64));
+    let outcome = runtime.block_on(records(&spec, folder, 1 + random.below(3) as u64));
     let sizes = std::fs::read_dir(&copies).into_iter().flatten().flatten();
     let copied: u64 = sizes.filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum();
     if copied > COPY_BYTES_MAX {
@@ -149,5 +151,5 @@ fn run(runtime: &Runtime, folder: &Path, dice: &mut Dice) -> Result<bool, String
 fn whatever_bytes_a_file_has_each_record_is_an_item_or_an_error_however_it_is_cut() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
-    Target { name: "files", ordinary: 500, share: 100 }.feed(|dice| run(&runtime, folder.path(), dice));
+    Target { name: "files", ordinary: 500, share: 100 }.feed(|random| run(&runtime, folder.path(), random));
 }

@@ -4,10 +4,10 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use gristmill_core::batch::{BatchState, Tolerate};
+use gristmill_core::batch::{BatchState, FailureBudget};
 use gristmill_core::duration;
 use gristmill_core::id::JobId;
-use gristmill_core::job::{JobState, Lane};
+use gristmill_core::job::{JobState, Priority};
 use gristmill_core::schedule::{Missed, Overlap};
 use gristmill_core::unique::{Hold, OnConflict};
 
@@ -58,9 +58,9 @@ const WORDS: [&str; 14] = [
 
 #[test]
 fn whatever_a_duration_says_it_is_read_as_it_is_written_or_refused() {
-    Target { name: "durations", ordinary: 10_000, share: 10 }.feed(|dice| {
-        let valid = dice.pick(&DURATIONS);
-        let text = hostile_text(dice, valid, &PIECES);
+    Target { name: "durations", ordinary: 10_000, share: 10 }.feed(|random| {
+        let valid = random.pick(&DURATIONS);
+        let text = hostile_text(random, valid, &PIECES);
         match duration::parse(&text) {
             Err(error) => crate::in_words(&error),
             Ok(read) => match duration::parse(&duration::format(read)) {
@@ -88,14 +88,14 @@ where
 
 #[test]
 fn whatever_a_word_says_it_is_one_of_ours_or_refused() {
-    Target { name: "words", ordinary: 10_000, share: 10 }.feed(|dice| {
-        let valid = dice.pick(&WORDS);
-        let text = hostile_text(dice, valid, &PIECES);
+    Target { name: "words", ordinary: 10_000, share: 10 }.feed(|random| {
+        let valid = random.pick(&WORDS);
+        let text = hostile_text(random, valid, &PIECES);
         let known = [
-            read::<Tolerate>(&text, ToString::to_string)?,
+            read::<FailureBudget>(&text, ToString::to_string)?,
             read::<JobState>(&text, ToString::to_string)?,
             read::<BatchState>(&text, ToString::to_string)?,
-            read::<Lane>(&text, ToString::to_string)?,
+            read::<Priority>(&text, ToString::to_string)?,
             read::<JobId>(&text, ToString::to_string)?,
             read::<Missed>(&text, |missed| missed.as_str().to_owned())?,
             read::<Overlap>(&text, |overlap| overlap.as_str().to_owned())?,

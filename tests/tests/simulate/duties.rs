@@ -4,23 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_broker::Consumer;
-use gristmill_broker::testing::simulated::Dice;
+use gristmill_broker::testing::simulated::Random;
 use gristmill_core::duration::Span;
-use gristmill_jobs::budget::Budgets;
-use gristmill_jobs::road::Road;
+use gristmill_scheduler::outbox_relay::OutboxRelay;
 use gristmill_scheduler::plan;
 use gristmill_scheduler::probe::{LOST_AFTER, probe};
 use gristmill_scheduler::promote::promote;
 use gristmill_scheduler::reconcile::reconcile;
 use gristmill_scheduler::rescue::rescue;
 use gristmill_scheduler::returned::returned;
-use gristmill_scheduler::sweep::Relay;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_store::StoreHandle;
 use gristmill_worker::{Settings, WorkerOptions};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::hands;
+use crate::actors;
 use crate::plan::Mutant;
 use crate::world::{Process, World};
 
@@ -41,7 +41,7 @@ pub(crate) enum Role {
 }
 
 /// One life after the other, until the run ends.
-pub(crate) async fn lives(world: Arc<World>, role: Role, slot: u64, mut dice: Dice) {
+pub(crate) async fn lives(world: Arc<World>, role: Role, slot: u64, mut random: Random) {
     let name = match role {
         Role::Worker => format!("worker {slot}"),
         Role::Scheduler => format!("scheduler {slot}"),
@@ -50,7 +50,7 @@ pub(crate) async fn lives(world: Arc<World>, role: Role, slot: u64, mut dice: Di
         let process = world.process(&name, number);
         let stop = CancellationToken::new();
         world.stops(&name, &stop);
-        let life = dice.fork();
+        let life = random.fork();
         let (world_of_it, process_of_it) = (Arc::clone(&world), process.clone());
         let task = tokio::spawn(async move {
             match role {
@@ -71,20 +71,20 @@ pub(crate) async fn lives(world: Arc<World>, role: Role, slot: u64, mut dice: Di
                 world.leave(&process);
             }
         }
-        sleep(dice.millis(100, if world.is_calm() { 1_000 } else { 8_000 })).await;
+        sleep(random.millis(100, if world.is_calm() { 1_000 } else { 8_000 })).await;
     }
 }
 
-async fn work(world: Arc<World>, process: Process, stop: CancellationToken, mut dice: Dice) {
-    let (store, road) = world.ground(&process, &mut dice);
+async fn work(world: Arc<World>, process: Process, stop: CancellationToken, mut random: Random) {
+    let (store, dispatcher) = world.ground(&process, &mut random);
     let queues = if world.plan.named_queues { QUEUES.map(str::to_owned).to_vec() } else { Vec::new() };
     let settings =
         Settings { slots: world.plan.slots, queues, drain: Span(Duration::from_secs(3)), ..Settings::default() };
     let alone = world.case.mutant.is_some_and(Mutant::takes_the_second_look_along);
     let options = WorkerOptions {
         store,
-        road,
-        registry: hands::registry(&world, &process),
+        dispatcher,
+        registry: actors::registry(&world, &process),
         settings,
         fallback_after: if alone { NEVER } else { Duration::from_secs(30) },
         role: "worker".to_owned(),
@@ -107,40 +107,40 @@ fn kind_of(error: &gristmill_worker::WorkerError) -> &'static str {
 struct Desk {
     world: Arc<World>,
     store: StoreHandle,
-    road: Road,
-    budgets: Budgets,
-    relay: Relay,
+    dispatcher: Dispatcher,
+    budgets: FailureBudgets,
+    relay: OutboxRelay,
     given_up: Option<Consumer>,
     due: [Option<Instant>; 6],
 }
 
 /// Duty by duty, in an order of its own each time. Two schedulers both do everything: leadership only
 /// saves double work, and nothing may depend on it.
-async fn look_after(world: Arc<World>, process: Process, stop: CancellationToken, mut dice: Dice) {
-    let (store, road) = world.ground(&process, &mut dice);
-    let given_up = match road.broker().carries() {
-        true => road.broker().consume_returned(10).await.ok(),
+async fn look_after(world: Arc<World>, process: Process, stop: CancellationToken, mut random: Random) {
+    let (store, dispatcher) = world.ground(&process, &mut random);
+    let given_up = match dispatcher.broker().carries() {
+        true => dispatcher.broker().consume_returned(10).await.ok(),
         false => None,
     };
     let mut desk = Desk {
-        budgets: Budgets::new(Arc::clone(&store)),
-        relay: Relay::default(),
+        budgets: FailureBudgets::new(Arc::clone(&store)),
+        relay: OutboxRelay::default(),
         due: [None; 6],
         world: Arc::clone(&world),
         store,
-        road,
+        dispatcher,
         given_up,
     };
     while !stop.is_cancelled() {
         process.life.turn().await;
         let mut order: Vec<usize> = (0..7).collect();
         for place in (1..order.len()).rev() {
-            order.swap(place, dice.below(place as u64 + 1) as usize);
+            order.swap(place, random.below(place as u64 + 1) as usize);
         }
         for duty in order {
             desk.duty(duty).await;
         }
-        sleep(dice.millis(300, 700)).await;
+        sleep(random.millis(300, 700)).await;
     }
     if let Some(consumer) = desk.given_up {
         consumer.stop().await;
@@ -154,17 +154,17 @@ impl Desk {
         let (no_rescue, no_relay) = (lacks(Mutant::NoRescue), lacks(Mutant::NoRelay));
         let (no_probe, no_returned) = (lacks(Mutant::NoProbe), lacks(Mutant::NoReturned));
         match number {
-            0 => drop(promote(&self.store, &self.road, 100).await),
+            0 => drop(promote(&self.store, &self.dispatcher, 100).await),
             1 if self.is_due(0, 1) && !no_rescue => {
-                drop(rescue(&self.store, &self.road, &self.budgets, 100).await);
+                drop(rescue(&self.store, &self.dispatcher, &self.budgets, 100).await);
             }
-            2 if self.is_due(1, 1) && !no_relay => drop(self.relay.sweep(&self.store, &self.road, 100).await),
-            3 if self.is_due(2, 5) && !no_probe => drop(probe(&self.store, &self.road, LOST_AFTER).await),
-            4 if self.is_due(3, 20) => drop(reconcile(&self.store, &self.road, &self.budgets).await),
+            2 if self.is_due(1, 1) && !no_relay => drop(self.relay.relay(&self.store, &self.dispatcher, 100).await),
+            3 if self.is_due(2, 5) && !no_probe => drop(probe(&self.store, &self.dispatcher, LOST_AFTER).await),
+            4 if self.is_due(3, 20) => drop(reconcile(&self.store, &self.dispatcher, &self.budgets).await),
             5 if self.is_due(4, 10) => drop(plan::resume(&self.store, STALLED_AFTER).await),
             6 if self.is_due(5, 1) && !no_returned => {
                 if let Some(consumer) = &self.given_up {
-                    drop(returned(&self.store, &self.road, consumer, Duration::ZERO).await);
+                    drop(returned(&self.store, &self.dispatcher, consumer, Duration::ZERO).await);
                 }
             }
             _ => {}

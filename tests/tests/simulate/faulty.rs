@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::poll;
-use gristmill_broker::testing::simulated::Dice;
+use gristmill_broker::testing::simulated::Random;
 use gristmill_core::Instant;
-use gristmill_core::chunk::SourceStamp;
+use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use gristmill_store::*;
@@ -22,7 +22,7 @@ use crate::world::{Process, World};
 
 /// What goes wrong with calls how often: in a thousand.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Trouble {
+pub(crate) struct FaultRates {
     /// The process dies before the call, after it, or in its middle.
     pub(crate) dies: u64,
     /// The same of calls that complete.
@@ -41,11 +41,11 @@ pub(crate) struct Faulty {
     inner: StoreHandle,
     world: Arc<World>,
     process: Process,
-    dice: Mutex<Dice>,
+    random: Mutex<Random>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum CallOutcome {
     Good,
     DiesBefore,
     DiesWithin,
@@ -54,48 +54,52 @@ enum Fate {
 }
 
 impl Faulty {
-    pub(crate) fn open(world: &Arc<World>, process: &Process, dice: Dice) -> StoreHandle {
+    pub(crate) fn open(world: &Arc<World>, process: &Process, random: Random) -> StoreHandle {
         Arc::new(Self {
             inner: Arc::clone(&world.store),
             world: Arc::clone(world),
             process: process.clone(),
-            dice: Mutex::new(dice),
+            random: Mutex::new(random),
         })
     }
 
-    fn fate(&self, what: &str) -> (Fate, [Duration; 2]) {
+    fn decision(&self, what: &str) -> (CallOutcome, [Duration; 2]) {
         if self.world.kills_now(&self.process, what) {
             return (
-                if self.throw(|dice| dice.happens(500)) { Fate::DiesBefore } else { Fate::DiesWithin },
+                if self.throw(|random| random.happens(500)) {
+                    CallOutcome::DiesBefore
+                } else {
+                    CallOutcome::DiesWithin
+                },
                 [Duration::ZERO; 2],
             );
         }
         let trouble = self.world.trouble();
-        self.throw(|dice| {
-            let waits = if trouble.slow == 0 || !dice.happens(300) {
+        self.throw(|random| {
+            let waits = if trouble.slow == 0 || !random.happens(300) {
                 [Duration::ZERO; 2]
             } else {
-                [dice.millis(0, trouble.slow), dice.millis(0, trouble.slow)]
+                [random.millis(0, trouble.slow), random.millis(0, trouble.slow)]
             };
             let dies = if what == "complete" { trouble.dies_completing } else { trouble.dies };
-            let fate = match dice.below(1_000) {
+            let decision = match random.below(1_000) {
                 n if n < dies => {
-                    if dice.happens(500) {
-                        Fate::DiesBefore
+                    if random.happens(500) {
+                        CallOutcome::DiesBefore
                     } else {
-                        Fate::DiesWithin
+                        CallOutcome::DiesWithin
                     }
                 }
-                n if n < dies + trouble.refused => Fate::Refused,
-                n if n < dies + trouble.refused + trouble.forgotten => Fate::Forgotten,
-                _ => Fate::Good,
+                n if n < dies + trouble.refused => CallOutcome::Refused,
+                n if n < dies + trouble.refused + trouble.forgotten => CallOutcome::Forgotten,
+                _ => CallOutcome::Good,
             };
-            (fate, waits)
+            (decision, waits)
         })
     }
 
-    fn throw<T>(&self, throw: impl FnOnce(&mut Dice) -> T) -> T {
-        throw(&mut self.dice.lock().unwrap_or_else(PoisonError::into_inner))
+    fn throw<T>(&self, throw: impl FnOnce(&mut Random) -> T) -> T {
+        throw(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn call<T: Send>(
@@ -104,18 +108,18 @@ impl Faulty {
         call: impl Future<Output = Result<T>> + Send,
         seen: impl FnOnce(&T) + Send,
     ) -> Result<T> {
-        let (fate, [before, after]) = self.fate(what);
+        let (decision, [before, after]) = self.decision(what);
         self.wait(before).await;
-        match fate {
-            Fate::DiesBefore => self.dies(what).await,
-            Fate::Refused => return Err(self.error(what, "is refused")),
-            Fate::Good | Fate::DiesWithin | Fate::Forgotten => {}
+        match decision {
+            CallOutcome::DiesBefore => self.dies(what).await,
+            CallOutcome::Refused => return Err(self.error(what, "is refused")),
+            CallOutcome::Good | CallOutcome::DiesWithin | CallOutcome::Forgotten => {}
         }
         let mut call = pin!(call);
         // Most stores of a simulation answer at once; one that does not can be left in its middle.
         let answer = match poll!(&mut call) {
             std::task::Poll::Ready(answer) => answer,
-            std::task::Poll::Pending if fate == Fate::DiesWithin => self.dies(what).await,
+            std::task::Poll::Pending if decision == CallOutcome::DiesWithin => self.dies(what).await,
             std::task::Poll::Pending => tokio::select! {
                 biased;
                 () = self.process.life.over() => pending().await,
@@ -125,11 +129,11 @@ impl Faulty {
         if let Ok(answer) = &answer {
             seen(answer);
         }
-        if fate == Fate::DiesWithin {
+        if decision == CallOutcome::DiesWithin {
             self.dies(what).await
         }
         self.wait(after).await;
-        if fate == Fate::Forgotten && answer.is_ok() {
+        if decision == CallOutcome::Forgotten && answer.is_ok() {
             return Err(self.error(what, "loses its answer"));
         }
         answer
@@ -180,9 +184,9 @@ macro_rules! plain {
                 hint
             }
 
-            async fn wait_for_gone(&self, seen: u64, at_most: Duration) -> u64 {
+            async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
                 self.process.life.turn().await;
-                let seen = self.inner.wait_for_gone(seen, at_most).await;
+                let seen = self.inner.wait_for_revocation(seen, at_most).await;
                 self.process.life.turn().await;
                 seen
             }
@@ -197,9 +201,9 @@ macro_rules! plain {
                 self.call("claim_next", self.inner.claim_next(claim), |jobs| self.claimed(jobs)).await
             }
 
-            async fn claim_managed(&self, claim: &Claim) -> Result<ManagedClaim> {
+            async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim> {
                 self.world.history(|history| history.works(&self.process.name, claim.worker));
-                self.call("claim_managed", self.inner.claim_managed(claim), |found| self.claimed(&found.claimed)).await
+                self.call("claim_managed", self.inner.claim_limited(claim), |found| self.claimed(&found.claimed)).await
             }
 
             async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
@@ -240,7 +244,7 @@ plain! {
     stalled_plans(older_than: Duration, limit: u32) -> Vec<(String, BatchId)>;
     register_worker(worker: &NewWorker) -> ();
     beat(worker: WorkerId, lease: Duration, running: u32) -> bool;
-    gone(held: &[Fence]) -> Vec<Fence>;
+    revoked(held: &[Fence]) -> Vec<Fence>;
     retire_worker(worker: WorkerId) -> Dispatched;
     release_unknown(worker: WorkerId, known: &[Fence]) -> Dispatched;
     workers() -> Vec<WorkerView>;
@@ -249,15 +253,15 @@ plain! {
     outbox_done(ids: &[i64]) -> ();
     outbox_backlog() -> OutboxBacklog;
     redispatch(queue: &str, older_than: Duration, limit: u32) -> Dispatched;
-    pause_batch(tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> Steered;
-    cancel_batch(tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Steered;
-    halt_batch(batch: BatchId, generation: u32, reason: &str) -> Steered;
-    cancel_job(tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Steered;
-    cancel_jobs(tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Steered;
-    retry_job(tenant: &str, job: JobId, dry_run: bool) -> Steered;
-    pause_queue(tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> Steered;
-    redrive_dead(tenant: &str, jobs: &[JobId], dry_run: bool) -> Steered;
-    redrive_quarantine(tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> Steered;
+    pause_batch(tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> ControlReport;
+    cancel_batch(tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> ControlReport;
+    halt_batch(batch: BatchId, generation: u32, reason: &str) -> ControlReport;
+    cancel_job(tenant: &str, job: JobId, reason: &str, dry_run: bool) -> ControlReport;
+    cancel_jobs(tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> ControlReport;
+    retry_job(tenant: &str, job: JobId, dry_run: bool) -> ControlReport;
+    pause_queue(tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> ControlReport;
+    redrive_dead(tenant: &str, jobs: &[JobId], dry_run: bool) -> ControlReport;
+    redrive_quarantine(tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> ControlReport;
     batch(tenant: &str, batch: BatchId) -> Option<BatchView>;
     batch_plan(batch: BatchId) -> Option<BatchPlan>;
     batches(filter: &BatchFilter, page: &Page) -> Vec<BatchView>;
@@ -270,19 +274,19 @@ plain! {
     quarantine(filter: &QuarantineFilter, page: &Page) -> Vec<QuarantineView>;
     email(email: &NewEmail) -> EmailRecord;
     email_move(key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> bool;
-    astray(claim: &Claim) -> Vec<JobId>;
-    tell_late(limit: u32) -> Dispatched;
-    copies(keep: Duration, limit: u32) -> Vec<(BatchId, SourceStamp)>;
-    copies_gone(batch: BatchId) -> ();
-    restart_batch(tenant: &str, restart: &Restart, dry_run: bool) -> Steered;
-    mend_quarantine(tenant: &str, mending: &Mending, dry_run: bool) -> MendReport;
-    split_chunk(tenant: &str, job: JobId, dry_run: bool) -> Steered;
-    unserved(tenant: &str) -> Vec<UnservedView>;
-    bury(poison: &[NewPoison]) -> ();
+    misrouted(claim: &Claim) -> Vec<JobId>;
+    notify_late(limit: u32) -> Dispatched;
+    spools(keep: Duration, limit: u32) -> Vec<(BatchId, SourceFingerprint)>;
+    spools_removed(batch: BatchId) -> ();
+    restart_batch(tenant: &str, restart: &Restart, dry_run: bool) -> ControlReport;
+    redrive_patched(tenant: &str, patching: &PatchRedrive, dry_run: bool) -> PatchReport;
+    split_chunk(tenant: &str, job: JobId, dry_run: bool) -> ControlReport;
+    unhandled(tenant: &str) -> Vec<UnhandledView>;
+    record_poison(poison: &[NewPoison]) -> ();
     unknown_jobs(ids: &[JobId]) -> Vec<JobId>;
     poison(page: &Page) -> Vec<PoisonView>;
     poison_message(id: i64) -> Option<PoisonMessage>;
-    drop_poison(ids: &[i64], dry_run: bool) -> Steered;
+    drop_poison(ids: &[i64], dry_run: bool) -> ControlReport;
     save_schedule(save: &SaveSchedule) -> ScheduleView;
     remove_schedule(tenant: &str, name: &str) -> bool;
     schedules(tenant: Option<&str>, name: Option<&str>) -> Vec<ScheduleView>;
@@ -291,18 +295,18 @@ plain! {
     note_ended_runs() -> u64;
     startable_ticks(limit: u32) -> Vec<TickView>;
     orphaned_plans(limit: u32) -> Vec<(String, BatchId)>;
-    unfire(batch: BatchId, reason: &str, again: bool) -> bool;
+    release_tick(batch: BatchId, reason: &str, again: bool) -> bool;
     note_event(event: &NewEvent) -> NotedEvent;
     ticks(filter: &TickFilter) -> Vec<TickView>;
     backfill(backfill: &NewBackfill) -> u64;
-    steer_backfill(tenant: &str, id: Uuid, paused: Option<bool>) -> u64;
+    control_backfill(tenant: &str, id: Uuid, paused: Option<bool>) -> u64;
     backfills(tenant: &str, schedule: &str) -> Vec<BackfillView>;
-    managed() -> Managed;
+    limited() -> Limited;
     limits() -> Vec<LimitView>;
     save_limit(save: &SaveLimit) -> (LimitView, Dispatched);
-    drop_limit(name: &str, origin: LimitOrigin, dry_run: bool) -> Steered;
+    drop_limit(name: &str, origin: LimitOrigin, dry_run: bool) -> ControlReport;
     save_queue(name: &str, spec: &QueueSpec) -> Dispatched;
     raise_aged(limit: u32) -> Dispatched;
-    standing(job: JobId) -> JobStanding;
+    blockers(job: JobId) -> JobBlockers;
     lead(name: &str, holder: WorkerId, lease: Duration) -> Option<i64>;
 }

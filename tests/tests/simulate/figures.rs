@@ -21,7 +21,7 @@ pub(crate) struct Figures {
     pub(crate) fenced: u64,
     pub(crate) rescued: u64,
     pub(crate) dead: u64,
-    pub(crate) steered: u64,
+    pub(crate) control_report: u64,
     pub(crate) virtual_seconds: u64,
     pub(crate) violations: u64,
 }
@@ -43,7 +43,7 @@ impl AddAssign for Figures {
         self.fenced += other.fenced;
         self.rescued += other.rescued;
         self.dead += other.dead;
-        self.steered += other.steered;
+        self.control_report += other.control_report;
         self.virtual_seconds += other.virtual_seconds;
         self.violations += other.violations;
     }
@@ -72,7 +72,7 @@ impl fmt::Display for Figures {
             self.fenced,
             self.rescued,
             self.dead,
-            self.steered,
+            self.control_report,
             self.virtual_seconds / 3_600,
         )
     }

@@ -177,7 +177,7 @@ impl History {
     fn accepted(&mut self, completion: &Completion, name: u64) {
         let fence = completion.fence;
         match completion.verdict {
-            Verdict::Release | Verdict::Gone => return,
+            Verdict::Release | Verdict::Revoked => return,
             Verdict::Done => {
                 if self.done.insert(fence.job, fence).is_some() {
                     self.violation(format!("job #{name} was done twice"));

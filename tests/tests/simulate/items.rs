@@ -73,13 +73,13 @@ fn of_slice(slice: &Slice) -> Vec<u64> {
 }
 
 /// A definition that tells all that the oracle wants to know.
-pub(crate) fn definition(tolerate: &str, queue: &str, lane: &str, timeout: u64) -> BatchDefinition {
+pub(crate) fn definition(failure_budget: &str, queue: &str, priority: &str, timeout: u64) -> BatchDefinition {
     let to = |name: &str| json!([{ "webhook": format!("https://example.com/{name}") }]);
     serde_json::from_value(json!({
         "source": { "jsonl": "-" },
-        "tolerate": tolerate,
+        "tolerate": failure_budget,
         "queue": queue,
-        "lane": lane,
+        "lane": priority,
         "max_attempts": 3,
         "timeout": format!("{timeout}s"),
         "retry": { "fixed": "1s" },

@@ -12,10 +12,10 @@
 //! `GRISTMILL_SIMULATE_SEEDS` says how many seeds are run, `GRISTMILL_SIMULATE_SEED` which is the
 //! first; with only one its whole history is printed.
 
+mod actors;
 mod duties;
 mod faulty;
 mod figures;
-mod hands;
 mod history;
 mod items;
 mod nemesis;
@@ -27,7 +27,7 @@ mod world;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gristmill_broker::testing::simulated::{Dice, mix};
+use gristmill_broker::testing::simulated::{Random, mix};
 use gristmill_store::reference::Clause;
 
 use duties::Role;
@@ -58,25 +58,25 @@ fn simulate(case: Case) -> Outcome {
 
 async fn run(case: Case) -> Outcome {
     let began = tokio::time::Instant::now();
-    let mut dice = Dice::new(mix(case.seed));
-    let world = World::new(case, &mut dice);
+    let mut random = Random::new(mix(case.seed));
+    let world = World::new(case, &mut random);
     for slot in 1..=world.plan.schedulers {
-        tokio::spawn(duties::lives(Arc::clone(&world), Role::Scheduler, slot, dice.fork()));
+        tokio::spawn(duties::lives(Arc::clone(&world), Role::Scheduler, slot, random.fork()));
     }
     for slot in 1..=world.plan.workers {
-        tokio::spawn(duties::lives(Arc::clone(&world), Role::Worker, slot, dice.fork()));
+        tokio::spawn(duties::lives(Arc::clone(&world), Role::Worker, slot, random.fork()));
     }
     let mut wanted = Vec::new();
     for number in 1..=world.plan.batches {
-        wanted.push(tokio::spawn(people::start_batch(Arc::clone(&world), number, dice.fork())));
+        wanted.push(tokio::spawn(people::start_batch(Arc::clone(&world), number, random.fork())));
     }
-    wanted.push(tokio::spawn(people::enqueue(Arc::clone(&world), dice.fork())));
+    wanted.push(tokio::spawn(people::enqueue(Arc::clone(&world), random.fork())));
     if world.plan.operator {
-        tokio::spawn(people::operate(Arc::clone(&world), dice.fork()));
+        tokio::spawn(people::operate(Arc::clone(&world), random.fork()));
     }
     let watched = Arc::clone(&world);
     tokio::spawn(async move { oracle::watch(&watched).await });
-    let blow = nemesis::rage(&world, dice.fork()).await;
+    let blow = nemesis::rage(&world, random.fork()).await;
     world.calm_down();
     for wish in wanted {
         if wish.await.is_err() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use gristmill_broker::testing::simulated::Dice;
+use gristmill_broker::testing::simulated::Random;
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
 use gristmill_core::job::JobState;
 use gristmill_store::{JobFilter, Page};
@@ -23,41 +23,41 @@ pub(crate) struct Blow {
 }
 
 /// Rages for as long as the plan says. Of a calm story, what it did.
-pub(crate) async fn rage(world: &Arc<World>, mut dice: Dice) -> Option<Blow> {
+pub(crate) async fn rage(world: &Arc<World>, mut random: Random) -> Option<Blow> {
     match world.case.story {
         Story::Storm | Story::Clocks => {
-            storm(world, &mut dice).await;
+            storm(world, &mut random).await;
             None
         }
-        Story::Kill => Some(kill(world, &mut dice).await),
-        Story::Purge => Some(purge(world, &mut dice).await),
-        Story::Outage => Some(outage(world, &mut dice).await),
+        Story::Kill => Some(kill(world, &mut random).await),
+        Story::Purge => Some(purge(world, &mut random).await),
+        Story::FaultRates => Some(outage(world, &mut random).await),
         Story::Backlog => {
-            backlog(world, &mut dice).await;
+            backlog(world, &mut random).await;
             None
         }
     }
 }
 
-async fn storm(world: &Arc<World>, dice: &mut Dice) {
+async fn storm(world: &Arc<World>, random: &mut Random) {
     let end = Instant::now() + world.plan.storm;
     let mut leapt = Leapt::default();
-    let pace = dice.between(600, 6_000);
+    let pace = random.between(600, 6_000);
     while Instant::now() < end {
-        sleep(dice.millis(100, pace)).await;
-        if world.plan.leaps && dice.happens(400) {
-            leap(world, dice, &mut leapt);
+        sleep(random.millis(100, pace)).await;
+        if world.plan.leaps && random.happens(400) {
+            leap(world, random, &mut leapt);
             continue;
         }
-        match dice.below(100) {
-            0..=59 => strike(world, dice),
+        match random.below(100) {
+            0..=59 => strike(world, random),
             60..=74 => {
-                let length = dice.millis(500, 8_000);
-                go_away(world, dice.happens(300), length).await;
+                let length = random.millis(500, 8_000);
+                go_away(world, random.happens(300), length).await;
             }
             75..=79 => {
                 // Long enough for workers to ask the store.
-                let length = dice.millis(30_000, 40_000);
+                let length = random.millis(30_000, 40_000);
                 go_away(world, false, length).await;
             }
             80..=89 => purged(world),
@@ -84,18 +84,18 @@ impl Leapt {
     }
 }
 
-fn strike(world: &Arc<World>, dice: &mut Dice) {
+fn strike(world: &Arc<World>, random: &mut Random) {
     let living = world.living("");
     let busy: Vec<Process> = living.iter().filter(|process| world.is_busy(process)).cloned().collect();
     // It hurts most where something runs.
-    let those = if busy.is_empty() || dice.happens(300) { living } else { busy };
-    let Some(victim) = those.get(dice.below(those.len() as u64) as usize) else { return };
+    let those = if busy.is_empty() || random.happens(300) { living } else { busy };
+    let Some(victim) = those.get(random.below(those.len() as u64) as usize) else { return };
     let [kill, stall, stop] = world.plan.blades;
-    match dice.below(kill + stall + stop) {
+    match random.below(kill + stall + stop) {
         blade if blade < kill => world.kill(victim),
         blade if blade < kill + stall => {
-            let (from, to) = world.plan.stalls[dice.below(5) as usize];
-            world.stall(victim, dice.millis(from, to));
+            let (from, to) = world.plan.stalls[random.below(5) as usize];
+            world.stall(victim, random.millis(from, to));
         }
         _ => world.stop(victim),
     }
@@ -119,15 +119,15 @@ fn purged(world: &Arc<World>) {
     world.tell("the broker loses all that waits", lost as u64);
 }
 
-fn leap(world: &Arc<World>, dice: &mut Dice, leapt: &mut Leapt) {
+fn leap(world: &Arc<World>, random: &mut Random, leapt: &mut Leapt) {
     world.count(|figures| figures.leaps += 1);
-    let seconds = i64::try_from(match dice.below(3) {
-        0 => dice.between(1, 30),
-        1 => dice.between(30, 600),
+    let seconds = i64::try_from(match random.below(3) {
+        0 => random.between(1, 30),
+        1 => random.between(30, 600),
         _ => 3_600,
     });
     let by = TimeDelta::seconds(seconds.unwrap_or(1));
-    match dice.below(5) {
+    match random.below(5) {
         0 | 1 => {
             world.clock.leap(by);
             leapt.by(by);
@@ -141,7 +141,7 @@ fn leap(world: &Arc<World>, dice: &mut Dice, leapt: &mut Leapt) {
         _ => {
             world.clock.freeze();
             world.tell("the clock stands still", 0);
-            let (clock, until) = (world.clock.clone(), Instant::now() + dice.millis(500, 20_000));
+            let (clock, until) = (world.clock.clone(), Instant::now() + random.millis(500, 20_000));
             tokio::spawn(async move {
                 sleep_until(until).await;
                 clock.thaw();
@@ -151,15 +151,15 @@ fn leap(world: &Arc<World>, dice: &mut Dice, leapt: &mut Leapt) {
 }
 
 /// A worker dies at a call that the seed chooses, when there is work.
-async fn kill(world: &Arc<World>, dice: &mut Dice) -> Blow {
-    sleep(dice.millis(1_000, 6_000)).await;
+async fn kill(world: &Arc<World>, random: &mut Random) -> Blow {
+    sleep(random.millis(1_000, 6_000)).await;
     let doom = match world.case.mutant {
         // Whoever comes next with messages in its hands.
         Some(Mutant::AckBeforeTheClaim) => Doom { process: "worker".to_owned(), call: "claim", after: 0 },
         Some(_) | None => {
-            let call = ["claim", "claim", "claim", "complete", "beat"][dice.below(5) as usize];
-            let process = format!("worker {}", dice.between(1, world.plan.workers));
-            Doom { process, call, after: dice.below(4) }
+            let call = ["claim", "claim", "claim", "complete", "beat"][random.below(5) as usize];
+            let process = format!("worker {}", random.between(1, world.plan.workers));
+            Doom { process, call, after: random.below(4) }
         }
     };
     let process = doom.process.clone();
@@ -173,16 +173,16 @@ async fn kill(world: &Arc<World>, dice: &mut Dice) -> Blow {
     Blow { at, waiting }
 }
 
-async fn purge(world: &Arc<World>, dice: &mut Dice) -> Blow {
-    sleep(dice.millis(2_000, 9_000)).await;
+async fn purge(world: &Arc<World>, random: &mut Random) -> Blow {
+    sleep(random.millis(2_000, 9_000)).await;
     purged(world);
     Blow { at: Instant::now(), waiting: waiting(world).await }
 }
 
-async fn outage(world: &Arc<World>, dice: &mut Dice) -> Blow {
-    sleep(dice.millis(1_000, 4_000)).await;
-    let length = dice.millis(1_000, 20_000);
-    go_away(world, dice.happens(300), length).await;
+async fn outage(world: &Arc<World>, random: &mut Random) -> Blow {
+    sleep(random.millis(1_000, 4_000)).await;
+    let length = random.millis(1_000, 20_000);
+    go_away(world, random.happens(300), length).await;
     Blow { at: Instant::now(), waiting: waiting(world).await }
 }
 
@@ -194,12 +194,12 @@ async fn waiting(world: &World) -> Vec<JobId> {
     jobs.into_iter().map(|job| job.id).collect()
 }
 
-async fn backlog(world: &Arc<World>, dice: &mut Dice) {
+async fn backlog(world: &Arc<World>, random: &mut Random) {
     let end = Instant::now() + world.plan.storm;
     while Instant::now() < end {
         sleep(Duration::from_secs(5)).await;
         let living = world.living("worker");
-        if let Some(victim) = living.get(dice.below(living.len() as u64) as usize) {
+        if let Some(victim) = living.get(random.below(living.len() as u64) as usize) {
             world.kill(victim);
         }
     }

@@ -161,7 +161,7 @@ async fn every_job(world: &World) {
         if job.error.is_none() || job.attempts.is_empty() {
             world.violation(format!("job #{name} is dead, and nothing says why"));
         }
-        if world.plan.road && !copies.contains(&job.id) {
+        if world.plan.dispatcher && !copies.contains(&job.id) {
             world.violation(format!("job #{name} is dead, and the broker has no copy of it"));
         }
     }
@@ -347,7 +347,7 @@ fn recovery(world: &World, blow: &Blow) {
                 say(blow.waiting[0], format!("and others: the first was claimed {first:?} after the loss"));
             }
         }
-        Story::Outage => within(AFTER_OUTAGE),
+        Story::FaultRates => within(AFTER_OUTAGE),
         Story::Storm | Story::Clocks | Story::Backlog => {}
     }
 }

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_broker::testing::simulated::Dice;
-use gristmill_core::chunk::{ChunkPayload, Slice, SourceStamp};
+use gristmill_broker::testing::simulated::Random;
+use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId};
-use gristmill_core::job::{JobState, Lane, NewJob, RunAt};
+use gristmill_core::job::{JobState, NewJob, Priority, RunAt};
 use gristmill_core::retry::RetryPolicy;
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{
-    BatchFilter, JobFilter, NewBatch, NewChunk, Page, Pause, QuarantineRedrive, Result, Steered, StoreError,
+    BatchFilter, ControlReport, JobFilter, NewBatch, NewChunk, Page, Pause, QuarantineRedrive, Result, StoreError,
     StoreHandle,
 };
 use serde_json::{Value, json};
@@ -30,37 +30,41 @@ const TRIES_MAX: u32 = 10;
 
 /// Somebody starts a batch, as `gristmill_scheduler::start_batch` does it; when that died in between,
 /// somebody asks once more with the same key.
-pub(crate) async fn start_batch(world: Arc<World>, number: u64, mut dice: Dice) {
+pub(crate) async fn start_batch(world: Arc<World>, number: u64, mut random: Random) {
     let wait = if world.plan.storm > Duration::from_secs(60) { 0 } else { 6_000 };
-    sleep(dice.millis(0, wait)).await;
-    let mut left = dice.between(1, 6);
+    sleep(random.millis(0, wait)).await;
+    let mut left = random.between(1, 6);
     let mut sizes = Vec::new();
     while left > 0 {
-        sizes.push(dice.between(1, 5));
+        sizes.push(random.between(1, 5));
         left -= 1;
     }
     let key = format!("batch-{number}");
     let items = sizes.iter().sum();
     world.work(|work| work.batches.push(PlannedBatch { key: key.clone(), id: None, items, sealed: false }));
     let calm = world.case.story.is_calm();
-    let tolerate = if calm || dice.happens(700) { "100%" } else { "3" };
-    let lane = Lane::ALL[dice.below(3) as usize];
-    let definition =
-        items::definition(tolerate, QUEUES[dice.below(2) as usize], lane.as_str(), TIMEOUTS[dice.below(2) as usize]);
+    let failure_budget = if calm || random.happens(700) { "100%" } else { "3" };
+    let priority = Priority::ALL[random.below(3) as usize];
+    let definition = items::definition(
+        failure_budget,
+        QUEUES[random.below(2) as usize],
+        priority.as_str(),
+        TIMEOUTS[random.below(2) as usize],
+    );
     for life in 1..=2 {
         let process = world.process(&format!("creator {number}"), life);
-        let (store, road) = world.ground(&process, &mut dice);
+        let (store, dispatcher) = world.ground(&process, &mut random);
         let batch = NewBatch {
             id: BatchId(world.id()),
             tenant: DEFAULT_TENANT.to_owned(),
             name: "orders".to_owned(),
             definition: definition.clone(),
-            stamp: SourceStamp::default(),
+            fingerprint: SourceFingerprint::default(),
             params: Value::Null,
             idempotency_key: Some(key.clone()),
             trace: None,
         };
-        let plan = plan(Arc::clone(&world), store, road, batch, sizes.clone(), dice.fork());
+        let plan = plan(Arc::clone(&world), store, dispatcher, batch, sizes.clone(), random.fork());
         tokio::select! {
             biased;
             () = process.gone.notified() => {}
@@ -70,17 +74,17 @@ pub(crate) async fn start_batch(world: Arc<World>, number: u64, mut dice: Dice) 
                 return;
             }
         }
-        sleep(dice.millis(500, 5_000)).await;
+        sleep(random.millis(500, 5_000)).await;
     }
 }
 
 async fn plan(
     world: Arc<World>,
     store: StoreHandle,
-    road: Road,
+    dispatcher: Dispatcher,
     batch: NewBatch,
     sizes: Vec<u64>,
-    mut dice: Dice,
+    mut random: Random,
 ) -> Result<()> {
     let created = patiently(|| store.create_batch(&batch)).await?;
     world.work(|work| {
@@ -97,16 +101,16 @@ async fn plan(
         first += items;
     }
     while !chunks.is_empty() {
-        let group: Vec<NewChunk> = chunks.drain(..chunks.len().min(dice.between(1, 3) as usize)).collect();
+        let group: Vec<NewChunk> = chunks.drain(..chunks.len().min(random.between(1, 3) as usize)).collect();
         let added = patiently(|| store.add_chunks(batch.id, &group)).await?;
-        road.publish(&added).await;
+        dispatcher.publish(&added).await;
     }
     let sealed = patiently(|| store.seal(batch.id)).await?;
     world.work(|work| {
         let planned = work.batches.iter_mut().find(|planned| planned.id == Some(batch.id));
         planned.into_iter().for_each(|planned| planned.sealed = true);
     });
-    road.publish(&sealed).await;
+    dispatcher.publish(&sealed).await;
     Ok(())
 }
 
@@ -124,9 +128,9 @@ async fn patiently<T, F: Future<Output = Result<T>>>(transition: impl Fn() -> F)
 }
 
 /// Somebody enqueues jobs, each under its own key, and asks again until the store has said that it has them.
-pub(crate) async fn enqueue(world: Arc<World>, mut dice: Dice) {
+pub(crate) async fn enqueue(world: Arc<World>, mut random: Random) {
     let (mut process, mut lives) = (world.process("client", 1), 1);
-    let (mut store, mut road) = world.ground(&process, &mut dice);
+    let (mut store, mut dispatcher) = world.ground(&process, &mut random);
     let mut number = 0;
     let group = if world.case.story == Story::Backlog { 100 } else { 1 };
     while number < world.plan.jobs {
@@ -134,32 +138,32 @@ pub(crate) async fn enqueue(world: Arc<World>, mut dice: Dice) {
         number += numbers.len() as u64;
         let keys = numbers.iter().map(|number| PlannedJob { key: format!("job-{number}"), id: None });
         world.work(|work| work.jobs.extend(keys));
-        let jobs: Vec<NewJob> = numbers.iter().map(|number| job(&world, *number, &mut dice)).collect();
+        let jobs: Vec<NewJob> = numbers.iter().map(|number| job(&world, *number, &mut random)).collect();
         loop {
             tokio::select! {
                 biased;
                 () = process.gone.notified() => {
                     lives += 1;
-                    sleep(dice.millis(100, 3_000)).await;
+                    sleep(random.millis(100, 3_000)).await;
                     process = world.process("client", lives);
-                    (store, road) = world.ground(&process, &mut dice);
+                    (store, dispatcher) = world.ground(&process, &mut random);
                 }
-                done = hand_in(&world, &store, &road, &jobs) => if done { break },
+                done = hand_in(&world, &store, &dispatcher, &jobs) => if done { break },
             }
         }
         let most = match world.case.story {
             Story::Storm | Story::Clocks => 4_000,
-            Story::Kill | Story::Outage => 2_500,
+            Story::Kill | Story::FaultRates => 2_500,
             Story::Purge => 200,
             Story::Backlog => 10,
         };
-        sleep(dice.millis(0, most)).await;
+        sleep(random.millis(0, most)).await;
     }
     process.life.end();
     world.leave(&process);
 }
 
-async fn hand_in(world: &World, store: &StoreHandle, road: &Road, jobs: &[NewJob]) -> bool {
+async fn hand_in(world: &World, store: &StoreHandle, dispatcher: &Dispatcher, jobs: &[NewJob]) -> bool {
     // A client that asks again knows nothing of the ids that it made before.
     let fresh: Vec<NewJob> = jobs.iter().map(|job| NewJob { id: JobId(world.id()), ..job.clone() }).collect();
     match store.enqueue(&fresh).await {
@@ -171,7 +175,7 @@ async fn hand_in(world: &World, store: &StoreHandle, road: &Road, jobs: &[NewJob
                     planned.into_iter().for_each(|planned| planned.id = Some(enqueued.id));
                 }
             });
-            road.publish(&report.dispatched).await;
+            dispatcher.publish(&report.dispatched).await;
             true
         }
         Err(_) => {
@@ -181,15 +185,15 @@ async fn hand_in(world: &World, store: &StoreHandle, road: &Road, jobs: &[NewJob
     }
 }
 
-fn job(world: &World, number: u64, dice: &mut Dice) -> NewJob {
+fn job(world: &World, number: u64, random: &mut Random) -> NewJob {
     let stormy = matches!(world.case.story, Story::Storm | Story::Clocks);
-    let later = stormy && dice.happens(200);
+    let later = stormy && random.happens(200);
     NewJob {
-        queue: QUEUES[dice.below(2) as usize].to_owned(),
-        lane: Lane::ALL[dice.below(3) as usize],
-        run: if later { RunAt::In(dice.millis(500, 10_000)) } else { RunAt::Now },
-        max_attempts: if stormy { dice.between(1, 4) as u32 } else { 20 },
-        timeout: Duration::from_secs(TIMEOUTS[dice.below(2) as usize]),
+        queue: QUEUES[random.below(2) as usize].to_owned(),
+        priority: Priority::ALL[random.below(3) as usize],
+        run: if later { RunAt::In(random.millis(500, 10_000)) } else { RunAt::Now },
+        max_attempts: if stormy { random.between(1, 4) as u32 } else { 20 },
+        timeout: Duration::from_secs(TIMEOUTS[random.below(2) as usize]),
         retry: RetryPolicy::Fixed(Span(Duration::from_secs(1))),
         idempotency_key: Some(format!("job-{number}")),
         ..NewJob::new(JobId(world.id()), "work", json!({ "number": number }))
@@ -197,36 +201,36 @@ fn job(world: &World, number: u64, dice: &mut Dice) -> NewJob {
 }
 
 /// Somebody who cancels, pauses, resumes, retries and redrives whatever is there.
-pub(crate) async fn operate(world: Arc<World>, mut dice: Dice) {
+pub(crate) async fn operate(world: Arc<World>, mut random: Random) {
     for life in 1.. {
         let process = world.process("operator", life);
-        let (store, road) = world.ground(&process, &mut dice);
+        let (store, dispatcher) = world.ground(&process, &mut random);
         loop {
-            sleep(dice.millis(500, 4_000)).await;
+            sleep(random.millis(500, 4_000)).await;
             if world.is_calm() {
                 process.life.end();
                 return;
             }
-            let act = act(&world, &store, &mut dice);
+            let act = act(&world, &store, &mut random);
             tokio::select! {
                 biased;
                 () = process.gone.notified() => break,
-                done = act => if let Ok(Some(steered)) = done {
-                    world.count(|figures| figures.steered += 1);
-                    world.note(&process, "steers", None, steered.affected);
-                    road.publish(&steered.dispatched).await;
+                done = act => if let Ok(Some(control_report)) = done {
+                    world.count(|figures| figures.control_report += 1);
+                    world.note(&process, "steers", None, control_report.affected);
+                    dispatcher.publish(&control_report.dispatched).await;
                 }
             }
         }
     }
 }
 
-async fn act(world: &World, store: &StoreHandle, dice: &mut Dice) -> Result<Option<Steered>> {
+async fn act(world: &World, store: &StoreHandle, random: &mut Random) -> Result<Option<ControlReport>> {
     let batches: Vec<BatchId> = world.work(|work| work.batches.iter().filter_map(|batch| batch.id).collect());
-    let batch = batches.get(dice.below(batches.len() as u64) as usize).copied();
-    let queue = QUEUES[dice.below(2) as usize];
+    let batch = batches.get(random.below(batches.len() as u64) as usize).copied();
+    let queue = QUEUES[random.below(2) as usize];
     let tenant = DEFAULT_TENANT;
-    let (draw, pause) = (dice.below(100), dice.happens(400).then(Pause::default));
+    let (draw, pause) = (random.below(100), random.happens(400).then(Pause::default));
     Ok(Some(match (draw, batch) {
         (0..=3, Some(batch)) => store.cancel_batch(tenant, batch, "somebody wanted it", false).await?,
         (4..=15, Some(batch)) => store.pause_batch(tenant, batch, pause.as_ref(), false).await?,
@@ -234,25 +238,25 @@ async fn act(world: &World, store: &StoreHandle, dice: &mut Dice) -> Result<Opti
             store.redrive_quarantine(tenant, &QuarantineRedrive { batch, items: Vec::new(), chunk: 3 }, false).await?
         }
         (30..=41, _) => store.pause_queue(tenant, queue, pause.as_ref(), false).await?,
-        (42..=54, _) => match some_job(store, &[], dice).await? {
+        (42..=54, _) => match some_job(store, &[], random).await? {
             Some(job) => store.cancel_job(tenant, job, "somebody wanted it", false).await?,
             None => return Ok(None),
         },
-        (55..=64, _) => match some_job(store, &[JobState::Retry, JobState::Scheduled], dice).await? {
+        (55..=64, _) => match some_job(store, &[JobState::Retry, JobState::Scheduled], random).await? {
             Some(job) => store.retry_job(tenant, job, false).await?,
             None => return Ok(None),
         },
-        _ => match some_job(store, &[JobState::Dead], dice).await? {
+        _ => match some_job(store, &[JobState::Dead], random).await? {
             Some(job) => store.redrive_dead(tenant, &[job], false).await?,
             None => return Ok(None),
         },
     }))
 }
 
-async fn some_job(store: &StoreHandle, states: &[JobState], dice: &mut Dice) -> Result<Option<JobId>> {
+async fn some_job(store: &StoreHandle, states: &[JobState], random: &mut Random) -> Result<Option<JobId>> {
     let filter = JobFilter { tenant: DEFAULT_TENANT.to_owned(), states: states.to_vec(), ..JobFilter::default() };
     let jobs = store.jobs(&filter, &Page { after: None, limit: 50 }).await?;
-    Ok(jobs.get(dice.below(jobs.len() as u64) as usize).map(|job| job.id))
+    Ok(jobs.get(random.below(jobs.len() as u64) as usize).map(|job| job.id))
 }
 
 /// After the storm: what is paused goes on. Asked again and again, since somebody who was stalled may still

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gristmill_broker::testing::simulated::{Dice, Vices, Weather};
+use gristmill_broker::testing::simulated::{Random, Vices, Weather};
 use gristmill_store::reference::Clause;
 
-use crate::faulty::Trouble;
+use crate::faulty::FaultRates;
 
 /// What a run is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) enum Story {
     /// The broker loses all that waits, and nothing else happens.
     Purge,
     /// The broker is away for a while, and nothing else happens.
-    Outage,
+    FaultRates,
     /// More work than the window lets through, and a worker is killed every five seconds.
     Backlog,
 }
@@ -32,13 +32,13 @@ impl Story {
             13..=15 => Self::Clocks,
             16 | 17 => Self::Kill,
             18 => Self::Purge,
-            _ => Self::Outage,
+            _ => Self::FaultRates,
         }
     }
 
     /// Whether nothing but one thing goes wrong, so that it can be said how soon it is over.
     pub(crate) fn is_calm(self) -> bool {
-        matches!(self, Self::Kill | Self::Purge | Self::Outage)
+        matches!(self, Self::Kill | Self::Purge | Self::FaultRates)
     }
 }
 
@@ -101,14 +101,14 @@ pub(crate) struct Plan {
     pub(crate) slots: u32,
     pub(crate) window: u32,
     /// `false`: no broker carries ids.
-    pub(crate) road: bool,
+    pub(crate) dispatcher: bool,
     /// Whether workers serve named queues or all that they find.
     pub(crate) named_queues: bool,
     pub(crate) batches: u64,
     pub(crate) jobs: u64,
     /// How long things go wrong.
     pub(crate) storm: Duration,
-    pub(crate) trouble: Trouble,
+    pub(crate) trouble: FaultRates,
     pub(crate) weather: Weather,
     pub(crate) vices: Vices,
     /// What handlers do, in a thousand runs.
@@ -140,10 +140,10 @@ pub(crate) struct Hands {
 }
 
 impl Plan {
-    pub(crate) fn of(case: &Case, dice: &mut Dice) -> Self {
+    pub(crate) fn of(case: &Case, random: &mut Random) -> Self {
         let mut plan = match case.story {
-            Story::Storm | Story::Clocks => Self::stormy(dice),
-            Story::Kill | Story::Purge | Story::Outage => Self::calm(case.story, dice),
+            Story::Storm | Story::Clocks => Self::stormy(random),
+            Story::Kill | Story::Purge | Story::FaultRates => Self::calm(case.story, random),
             Story::Backlog => Self::backlog(),
         };
         plan.leaps = case.story == Story::Clocks;
@@ -159,7 +159,7 @@ impl Plan {
 
     /// What a mutant does wrong must come to pass: the weather in which it hurts.
     fn provoke(&mut self, mutant: Mutant) {
-        self.road = true;
+        self.dispatcher = true;
         match mutant {
             Mutant::Without(Clause::Fence | Clause::FenceNamesTheAttempt | Clause::ClaimerIsAlive) => {
                 self.blades = [1, 10, 0];
@@ -179,65 +179,65 @@ impl Plan {
         }
     }
 
-    fn stormy(dice: &mut Dice) -> Self {
+    fn stormy(random: &mut Random) -> Self {
         // Some runs are rough, some nearly calm: bugs hide in both.
-        let rough = dice.between(0, 3);
-        let often = |dice: &mut Dice, most: u64| dice.below(most * rough + 1);
+        let rough = random.between(0, 3);
+        let often = |random: &mut Random, most: u64| random.below(most * rough + 1);
         Self {
-            workers: dice.between(1, 4),
-            schedulers: dice.between(1, 2),
-            slots: dice.between(1, 4) as u32,
-            window: dice.between(2, 40) as u32,
-            road: !dice.happens(120),
-            named_queues: dice.happens(700),
-            batches: dice.between(1, 3),
-            jobs: dice.between(0, 8),
-            storm: dice.millis(8_000, 30_000),
-            trouble: Trouble {
-                dies: often(dice, 6),
-                dies_completing: often(dice, 20),
-                refused: often(dice, 15),
-                forgotten: often(dice, 15),
-                slow: dice.between(0, 250),
+            workers: random.between(1, 4),
+            schedulers: random.between(1, 2),
+            slots: random.between(1, 4) as u32,
+            window: random.between(2, 40) as u32,
+            dispatcher: !random.happens(120),
+            named_queues: random.happens(700),
+            batches: random.between(1, 3),
+            jobs: random.between(0, 8),
+            storm: random.millis(8_000, 30_000),
+            trouble: FaultRates {
+                dies: often(random, 6),
+                dies_completing: often(random, 20),
+                refused: often(random, 15),
+                forgotten: often(random, 15),
+                slow: random.between(0, 250),
             },
             weather: Weather {
-                refused: often(dice, 60),
-                silent: often(dice, 30),
-                lost: often(dice, 40),
-                doubled: often(dice, 100),
-                late: often(dice, 60),
-                overtakes: often(dice, 100),
-                poison: often(dice, 20),
+                refused: often(random, 60),
+                unresponsive: often(random, 30),
+                lost: often(random, 40),
+                doubled: often(random, 100),
+                late: often(random, 60),
+                overtakes: often(random, 100),
+                poison: often(random, 20),
                 gives_up: 2,
             },
             vices: Vices::default(),
             hands: Hands {
-                fail: often(dice, 100),
-                give_up: often(dice, 50),
-                panic: often(dice, 20),
-                hang: often(dice, 20),
-                murder: often(dice, 25),
-                longest: dice.between(10, 6_000),
+                fail: often(random, 100),
+                give_up: often(random, 50),
+                panic: often(random, 20),
+                hang: often(random, 20),
+                murder: often(random, 25),
+                longest: random.between(10, 6_000),
             },
-            operator: dice.happens(600),
+            operator: random.happens(600),
             leaps: false,
             blades: [30, 20, 10],
             stalls: STALLS,
         }
     }
 
-    fn calm(story: Story, dice: &mut Dice) -> Self {
+    fn calm(story: Story, random: &mut Random) -> Self {
         Self {
-            workers: if story == Story::Purge { 2 } else { dice.between(2, 4) },
-            schedulers: dice.between(1, 2),
-            slots: if story == Story::Purge { 1 } else { dice.between(2, 4) as u32 },
+            workers: if story == Story::Purge { 2 } else { random.between(2, 4) },
+            schedulers: random.between(1, 2),
+            slots: if story == Story::Purge { 1 } else { random.between(2, 4) as u32 },
             window: 200,
-            road: true,
+            dispatcher: true,
             named_queues: true,
             batches: 1,
-            jobs: dice.between(4, 10),
+            jobs: random.between(4, 10),
             storm: Duration::from_secs(20),
-            trouble: Trouble { slow: 50, ..Trouble::default() },
+            trouble: FaultRates { slow: 50, ..FaultRates::default() },
             weather: Weather::default(),
             vices: Vices::default(),
             hands: Hands { longest: if story == Story::Purge { 2_500 } else { 400 }, ..Hands::default() },
@@ -254,12 +254,12 @@ impl Plan {
             schedulers: 1,
             slots: 8,
             window: 50,
-            road: true,
+            dispatcher: true,
             named_queues: true,
             batches: 0,
             jobs: 1_000,
             storm: Duration::from_secs(60),
-            trouble: Trouble { slow: 20, ..Trouble::default() },
+            trouble: FaultRates { slow: 20, ..FaultRates::default() },
             weather: Weather::default(),
             vices: Vices::default(),
             hands: Hands { longest: 900, ..Hands::default() },

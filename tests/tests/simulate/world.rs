@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gristmill_broker::testing::simulated::{self, Dice, Life, Simulated, Weather};
+use gristmill_broker::testing::simulated::{self, Life, Random, Simulated, Weather};
 use gristmill_broker::{Broker, InProcess};
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_jobs::road::Road;
+use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::reference::{Clock, ReferenceStore};
 use gristmill_store::{CompleteReport, Completion, ReconcileReport, RescueReport, StoreHandle};
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::faulty::{Faulty, Trouble};
+use crate::faulty::{FaultRates, Faulty};
 use crate::figures::Figures;
 use crate::history::History;
 use crate::plan::{Case, Mutant, Plan};
@@ -31,7 +31,7 @@ pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) life: Life,
     pub(crate) gone: Arc<Notify>,
-    link: simulated::Road,
+    link: simulated::Connection,
 }
 
 /// Everything that a run consists of.
@@ -45,7 +45,7 @@ pub(crate) struct World {
     pub(crate) broker: Simulated,
     history: Mutex<History>,
     figures: Mutex<Figures>,
-    trouble: Mutex<Trouble>,
+    trouble: Mutex<FaultRates>,
     people: Mutex<BTreeMap<String, Process>>,
     stops: Mutex<BTreeMap<String, CancellationToken>>,
     ids: Mutex<u128>,
@@ -96,15 +96,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    pub(crate) fn new(case: Case, dice: &mut Dice) -> Arc<Self> {
-        let plan = Plan::of(&case, dice);
+    pub(crate) fn new(case: Case, random: &mut Random) -> Arc<Self> {
+        let plan = Plan::of(&case, random);
         // A spring morning in 2020: before any id that the product makes by the real clock.
         let clock = Clock::new(chrono::DateTime::from_timestamp(1_590_000_000, 0).expect("an instant"));
-        let mut store = ReferenceStore::new(clock.clone(), dice.draw(), plan.road);
+        let mut store = ReferenceStore::new(clock.clone(), random.draw(), plan.dispatcher);
         if let Some(Mutant::Without(clause)) = case.mutant {
             store = store.without(clause);
         }
-        let broker = Simulated::new(dice.fork());
+        let broker = Simulated::new(random.fork());
         broker.weather(plan.weather);
         broker.vices(plan.vices);
         Arc::new(Self {
@@ -139,12 +139,15 @@ impl World {
     }
 
     /// What the process sees of store and broker.
-    pub(crate) fn ground(self: &Arc<Self>, process: &Process, dice: &mut Dice) -> (StoreHandle, Road) {
-        let store = Faulty::open(self, process, dice.fork());
-        let broker =
-            if self.plan.road { Broker::from(process.link.clone()) } else { Broker::InProcess(InProcess::default()) };
-        let road = Road::new(Arc::clone(&store), broker, self.plan.window);
-        (store, road)
+    pub(crate) fn ground(self: &Arc<Self>, process: &Process, random: &mut Random) -> (StoreHandle, Dispatcher) {
+        let store = Faulty::open(self, process, random.fork());
+        let broker = if self.plan.dispatcher {
+            Broker::from(process.link.clone())
+        } else {
+            Broker::InProcess(InProcess::default())
+        };
+        let dispatcher = Dispatcher::new(Arc::clone(&store), broker, self.plan.window);
+        (store, dispatcher)
     }
 
     /// Those that live, by name.
@@ -212,13 +215,13 @@ impl World {
 
     // ---- trouble -------------------------------------------------------------------------
 
-    pub(crate) fn trouble(&self) -> Trouble {
+    pub(crate) fn trouble(&self) -> FaultRates {
         *lock(&self.trouble)
     }
 
     /// The storm is over: nothing goes wrong by itself any more.
     pub(crate) fn calm_down(&self) {
-        *lock(&self.trouble) = Trouble::default();
+        *lock(&self.trouble) = FaultRates::default();
         self.broker.weather(Weather::default());
         self.broker.back();
         self.calm.store(true, Ordering::Relaxed);

@@ -8,25 +8,25 @@ use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::job::JobState;
 use gristmill_store::testing::TestStore;
 
-use crate::ground::{Ground, ground, ground_on};
+use crate::env::{TestEnv, env, ground_on};
 use crate::loops::{Process, begun};
 
 #[tokio::test]
 async fn a_snooze_spends_no_attempt_until_the_ceiling_and_says_so_then() {
-    let ground = ground().await;
-    let id = ground.enqueue("snooze", |job| (job.max_attempts, job.max_snoozes) = (2, 2)).await;
-    let mut worker = ground.worker().await;
+    let env = env().await;
+    let id = env.enqueue("snooze", |job| (job.max_attempts, job.max_snoozes) = (2, 2)).await;
+    let mut worker = env.worker().await;
     let mut states = Vec::new();
     for _ in 0..4 {
-        ground.home.tamper("UPDATE job SET run_at = created_at WHERE state = 'retry'").await;
-        ground.store.promote(10).await.expect("promoted");
+        env.home.tamper("UPDATE job SET run_at = created_at WHERE state = 'retry'").await;
+        env.store.promote(10).await.expect("promoted");
         assert_eq!(worker.step().await.expect("a step"), 1);
-        let job = ground.job(id).await;
+        let job = env.job(id).await;
         states.push((job.state, job.attempt, job.max_attempts, job.snoozes));
     }
     use JobState::{Dead, Retry};
     assert_eq!(states, [(Retry, 1, 3, 1), (Retry, 2, 4, 2), (Retry, 3, 4, 2), (Dead, 4, 4, 2)]);
-    let job = ground.job(id).await;
+    let job = env.job(id).await;
     let endings: Vec<&str> = job.attempts.iter().map(|attempt| attempt.ending.as_str()).collect();
     assert_eq!(endings, ["snoozed", "snoozed", "failed", "failed"]);
     assert_eq!(job.attempts[0].error.as_deref(), Some("the shop is closed"));
@@ -36,39 +36,39 @@ async fn a_snooze_spends_no_attempt_until_the_ceiling_and_says_so_then() {
 
 #[tokio::test]
 async fn what_is_taken_away_is_called_off_and_nothing_of_it_is_written() {
-    let ground = ground().await;
-    let (mine, other) = (ground.enqueue("hang", |_| {}).await, ground.enqueue("succeed", |_| {}).await);
-    let mut worker = ground.worker().await;
+    let env = env().await;
+    let (mine, other) = (env.enqueue("hang", |_| {}).await, env.enqueue("succeed", |_| {}).await);
+    let mut worker = env.worker().await;
     let claimed = worker.claim().await.expect("claimed");
-    assert_eq!(worker.look().await.expect("asked"), 0);
-    ground.store.cancel_job(DEFAULT_TENANT, mine, "nobody wants it", false).await.expect("cancelled");
-    assert_eq!(worker.look().await.expect("asked"), 1);
-    assert_eq!(worker.look().await.expect("asked"), 0, "it has heard of it");
+    assert_eq!(worker.poll().await.expect("asked"), 0);
+    env.store.cancel_job(DEFAULT_TENANT, mine, "nobody wants it", false).await.expect("cancelled");
+    assert_eq!(worker.poll().await.expect("asked"), 1);
+    assert_eq!(worker.poll().await.expect("asked"), 0, "it has heard of it");
     // Would hang for ever if it had not been called off.
     worker.work(claimed).await;
     assert_eq!((worker.report().settled, worker.report().fenced), (1, 1));
-    assert_eq!(ground.job(other).await.state, JobState::Done);
-    let job = ground.job(mine).await;
+    assert_eq!(env.job(other).await.state, JobState::Done);
+    let job = env.job(mine).await;
     assert_eq!((job.state, job.error.as_deref()), (JobState::Cancelled, Some("nobody wants it")));
     assert_eq!((job.attempts.len(), job.attempts[0].ending.as_str()), (1, "cancelled"));
 }
 
-async fn a_cancel_ends_what_runs(ground: Ground) {
-    let id = ground.enqueue("hang", |_| {}).await;
-    let mut options = ground.options();
+async fn a_cancel_ends_what_runs(env: TestEnv) {
+    let id = env.enqueue("hang", |_| {}).await;
+    let mut options = env.options();
     // One slot, and no beat that would find out: only the hint does, and only an end makes the slot free.
     options.settings.slots = 1;
     options.settings.lease.0 = Duration::from_secs(1_000);
     options.settings.beat.0 = Duration::from_secs(400);
     let process = Process::start(options);
-    begun(&ground, 1).await;
-    ground.store.cancel_job(DEFAULT_TENANT, id, "nobody wants it", false).await.expect("cancelled");
-    let next = ground.enqueue("succeed", |_| {}).await;
-    ground.until(next, JobState::Done).await;
-    assert_eq!(ground.hand.cancelled.load(Ordering::SeqCst).min(1), 1, "the handler was told");
+    begun(&env, 1).await;
+    env.store.cancel_job(DEFAULT_TENANT, id, "nobody wants it", false).await.expect("cancelled");
+    let next = env.enqueue("succeed", |_| {}).await;
+    env.until(next, JobState::Done).await;
+    assert_eq!(env.hand.cancelled.load(Ordering::SeqCst).min(1), 1, "the handler was told");
     let report = process.stop().await;
     assert_eq!((report.settled, report.fenced), (1, 1));
-    assert_eq!(ground.job(id).await.state, JobState::Cancelled);
+    assert_eq!(env.job(id).await.state, JobState::Cancelled);
 }
 
 async fn in_process() -> Broker {
@@ -77,7 +77,7 @@ async fn in_process() -> Broker {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_sqlite_a_cancel_ends_what_runs_at_once() {
-    a_cancel_ends_what_runs(ground().await).await;
+    a_cancel_ends_what_runs(env().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,30 +87,30 @@ async fn on_postgresql_a_cancel_ends_what_runs_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_postgresql_a_cancelled_batch_frees_the_slots_of_its_worker() {
-    let ground = ground_on(TestStore::postgres(false).await, in_process().await, 20_000);
-    let batch = gristmill_store::testing::sealed(&ground.store, 2, 10).await;
-    let mut options = ground.options();
-    options.registry.insert("chunk", ground.hanging());
+    let env = ground_on(TestStore::postgres(false).await, in_process().await, 20_000);
+    let batch = gristmill_store::testing::sealed(&env.store, 2, 10).await;
+    let mut options = env.options();
+    options.registry.insert("chunk", env.hanging());
     options.settings.slots = 2;
     options.settings.lease.0 = Duration::from_secs(1_000);
     options.settings.beat.0 = Duration::from_secs(400);
     let process = Process::start(options);
-    begun(&ground, 2).await;
-    ground.store.cancel_batch(DEFAULT_TENANT, batch, "wrong file", false).await.expect("cancelled");
-    let next = ground.enqueue("succeed", |_| {}).await;
-    ground.until(next, JobState::Done).await;
+    begun(&env, 2).await;
+    env.store.cancel_batch(DEFAULT_TENANT, batch, "wrong file", false).await.expect("cancelled");
+    let next = env.enqueue("succeed", |_| {}).await;
+    env.until(next, JobState::Done).await;
     assert_eq!(process.stop().await.fenced, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_listens_to_its_token_does_not_spend_the_attempt_at_a_stop() {
-    let ground = ground().await;
-    let id = ground.enqueue("listen", |job| job.max_attempts = 1).await;
-    let mut options = ground.options();
+    let env = env().await;
+    let id = env.enqueue("listen", |job| job.max_attempts = 1).await;
+    let mut options = env.options();
     options.settings.drain.0 = Duration::from_millis(20);
     let process = Process::start(options);
-    begun(&ground, 1).await;
+    begun(&env, 1).await;
     assert_eq!(process.stop().await.released, 1);
-    let job = ground.job(id).await;
+    let job = env.job(id).await;
     assert_eq!((job.state, job.attempt, job.attempts[0].ending.as_str()), (JobState::Queued, 0, "interrupted"));
 }

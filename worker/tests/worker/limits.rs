@@ -17,7 +17,7 @@ use gristmill_worker::WorkerOptions;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::ground::{Ground, ground, ground_on};
+use crate::env::{TestEnv, env, ground_on};
 use crate::loops::Process;
 use crate::messages::until;
 
@@ -43,22 +43,22 @@ impl Handler for Counting {
     }
 }
 
-async fn over_rabbitmq() -> (Ground, Namespace) {
+async fn over_rabbitmq() -> (TestEnv, Namespace) {
     let namespace = Namespace::new(&["default", "mail"]);
     let settings = namespace.settings();
     let broker = namespace.connect(&settings).await;
-    let ground = ground_on(TestStore::postgres(true).await, broker, settings.window);
-    until(&ground, Health::is_up).await;
-    (ground, namespace)
+    let env = ground_on(TestStore::postgres(true).await, broker, settings.window);
+    until(&env, Health::is_up).await;
+    (env, namespace)
 }
 
-fn options(ground: &Ground, handler: &Arc<Counting>) -> WorkerOptions {
-    let mut options = ground.options();
+fn options(env: &TestEnv, handler: &Arc<Counting>) -> WorkerOptions {
+    let mut options = env.options();
     options.registry.insert("counting", Arc::<Counting>::clone(handler));
     options
 }
 
-async fn enqueue(ground: &Ground, count: usize, shape: impl Fn(usize, &mut NewJob)) -> Vec<JobId> {
+async fn enqueue(env: &TestEnv, count: usize, shape: impl Fn(usize, &mut NewJob)) -> Vec<JobId> {
     let jobs: Vec<NewJob> = (0..count)
         .map(|number| {
             let mut job = NewJob::new(JobId(Uuid::now_v7()), "counting", json!(null));
@@ -66,14 +66,14 @@ async fn enqueue(ground: &Ground, count: usize, shape: impl Fn(usize, &mut NewJo
             job
         })
         .collect();
-    let report = ground.store.enqueue(&jobs).await.expect("enqueued");
-    ground.road.publish(&report.dispatched).await;
+    let report = env.store.enqueue(&jobs).await.expect("enqueued");
+    env.dispatcher.publish(&report.dispatched).await;
     jobs.iter().map(|job| job.id).collect()
 }
 
-async fn limit(ground: &Ground, spec: LimitSpec) {
+async fn limit(env: &TestEnv, spec: LimitSpec) {
     let save = SaveLimit { name: "some".to_owned(), origin: LimitOrigin::Command, spec };
-    ground.store.save_limit(&save).await.expect("saved");
+    env.store.save_limit(&save).await.expect("saved");
 }
 
 fn at_once(most: u32) -> LimitSpec {
@@ -82,15 +82,15 @@ fn at_once(most: u32) -> LimitSpec {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_never_exceed_a_limit_and_everything_gets_through_without_the_probe() {
-    let (ground, _namespace) = over_rabbitmq().await;
-    limit(&ground, at_once(3)).await;
+    let (env, _namespace) = over_rabbitmq().await;
+    limit(&env, at_once(3)).await;
     let counting = Arc::new(Counting::default());
-    let workers = [Process::start(options(&ground, &counting)), Process::start(options(&ground, &counting))];
-    let held = enqueue(&ground, 60, |_, _| {}).await;
+    let workers = [Process::start(options(&env, &counting)), Process::start(options(&env, &counting))];
+    let held = enqueue(&env, 60, |_, _| {}).await;
     // What falls under no limit is claimed by message, beside all that.
-    let free = enqueue(&ground, 5, |_, job| job.queue = "mail".to_owned()).await;
+    let free = enqueue(&env, 5, |_, job| job.queue = "mail".to_owned()).await;
     for id in held.iter().chain(&free) {
-        ground.until(*id, JobState::Done).await;
+        env.until(*id, JobState::Done).await;
     }
     let settled: u64 = {
         let [one, two] = workers;
@@ -99,17 +99,17 @@ async fn two_workers_never_exceed_a_limit_and_everything_gets_through_without_th
     assert_eq!(settled, 65, "each ran once");
     let most = counting.most.load(Ordering::SeqCst);
     assert!((2..=3 + 5).contains(&most), "{most} ran at once");
-    assert_eq!(ground.store.outbox_backlog().await.expect("answers").rows, 0);
+    assert_eq!(env.store.outbox_backlog().await.expect("answers").rows, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_run_no_more_at_once_than_a_limit_allows() {
-    let (ground, _namespace) = over_rabbitmq().await;
-    limit(&ground, at_once(2)).await;
+    let (env, _namespace) = over_rabbitmq().await;
+    limit(&env, at_once(2)).await;
     let counting = Arc::new(Counting::default());
-    let workers = [Process::start(options(&ground, &counting)), Process::start(options(&ground, &counting))];
-    for id in enqueue(&ground, 80, |number, job| job.key = Some(format!("k{}", number % 3))).await {
-        ground.until(id, JobState::Done).await;
+    let workers = [Process::start(options(&env, &counting)), Process::start(options(&env, &counting))];
+    for id in enqueue(&env, 80, |number, job| job.key = Some(format!("k{}", number % 3))).await {
+        env.until(id, JobState::Done).await;
     }
     for worker in workers {
         worker.stop().await;
@@ -121,35 +121,35 @@ async fn two_workers_run_no_more_at_once_than_a_limit_allows() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_that_comes_while_messages_are_under_way_holds_and_loses_none_of_them() {
-    let (ground, _namespace) = over_rabbitmq().await;
-    let early = enqueue(&ground, 20, |_, _| {}).await;
-    limit(&ground, at_once(1)).await;
+    let (env, _namespace) = over_rabbitmq().await;
+    let early = enqueue(&env, 20, |_, _| {}).await;
+    limit(&env, at_once(1)).await;
     let counting = Arc::new(Counting::default());
-    let worker = Process::start(options(&ground, &counting));
+    let worker = Process::start(options(&env, &counting));
     for id in &early {
-        ground.until(*id, JobState::Done).await;
+        env.until(*id, JobState::Done).await;
     }
     assert_eq!(counting.most.load(Ordering::SeqCst), 1, "their messages were only wake-ups");
     // Without the limit the messages are what counts again.
-    let dropped = ground.store.drop_limit("some", LimitOrigin::Command, false).await.expect("dropped");
-    ground.road.publish(&dropped.dispatched).await;
-    for id in enqueue(&ground, 20, |_, _| {}).await {
-        ground.until(id, JobState::Done).await;
+    let dropped = env.store.drop_limit("some", LimitOrigin::Command, false).await.expect("dropped");
+    env.dispatcher.publish(&dropped.dispatched).await;
+    for id in enqueue(&env, 20, |_, _| {}).await {
+        env.until(id, JobState::Done).await;
     }
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_comes_free_is_taken_at_once_and_not_at_the_next_poll() {
-    let ground = ground().await;
-    limit(&ground, at_once(1)).await;
+    let env = env().await;
+    limit(&env, at_once(1)).await;
     let counting = Arc::new(Counting::default());
-    let mut options = options(&ground, &counting);
+    let mut options = options(&env, &counting);
     // So long that fifty polls would be hours.
     options.settings.poll = Span(Duration::from_secs(600));
     let worker = Process::start(options);
-    for id in enqueue(&ground, 50, |_, _| {}).await {
-        ground.until(id, JobState::Done).await;
+    for id in enqueue(&env, 50, |_, _| {}).await {
+        env.until(id, JobState::Done).await;
     }
     assert_eq!(counting.most.load(Ordering::SeqCst), 1);
     worker.kill();
@@ -157,17 +157,17 @@ async fn a_place_that_comes_free_is_taken_at_once_and_not_at_the_next_poll() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rate_lets_the_next_begin_when_its_time_has_come_and_not_at_the_next_poll() {
-    let ground = ground().await;
+    let env = env().await;
     let rate = LimitSpec { rate: Some(20), concurrency: None, ..at_once(1) };
-    limit(&ground, rate).await;
+    limit(&env, rate).await;
     let counting = Arc::new(Counting::default());
-    let mut options = options(&ground, &counting);
+    let mut options = options(&env, &counting);
     options.settings.poll = Span(Duration::from_secs(600));
     let worker = Process::start(options);
-    let jobs = enqueue(&ground, 10, |_, _| {}).await;
+    let jobs = enqueue(&env, 10, |_, _| {}).await;
     let mut begun = Vec::new();
     for id in &jobs {
-        begun.extend(ground.until(*id, JobState::Done).await.started_at);
+        begun.extend(env.until(*id, JobState::Done).await.started_at);
     }
     begun.sort_unstable();
     let first_to_last = begun[9] - begun[0];
@@ -177,12 +177,12 @@ async fn a_rate_lets_the_next_begin_when_its_time_has_come_and_not_at_the_next_p
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn managed_and_other_queues_share_the_slots_of_a_worker() {
-    let ground = ground().await;
-    ground.store.save_queue("mail", &QueueSpec { fair: true, age_after: None }).await.expect("saved");
+    let env = env().await;
+    env.store.save_queue("mail", &QueueSpec { fair: true, age_after: None }).await.expect("saved");
     let counting = Arc::new(Counting::default());
-    let mut options = options(&ground, &counting);
+    let mut options = options(&env, &counting);
     options.settings.slots = 1;
-    let jobs = enqueue(&ground, 40, |number, job| {
+    let jobs = enqueue(&env, 40, |number, job| {
         if number % 2 == 0 {
             "mail".clone_into(&mut job.queue);
         }
@@ -194,7 +194,7 @@ async fn managed_and_other_queues_share_the_slots_of_a_worker() {
     }
     let mut done = [0, 0];
     for (number, id) in jobs.iter().enumerate() {
-        done[number % 2] += usize::from(ground.job(*id).await.state == JobState::Done);
+        done[number % 2] += usize::from(env.job(*id).await.state == JobState::Done);
     }
     assert_eq!(done, [10, 10]);
     worker.retire().await.expect("retired");

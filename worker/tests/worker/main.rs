@@ -1,7 +1,7 @@
 //! The worker: in single steps, as a process, and with a broker.
 
 mod endings;
-mod ground;
+mod env;
 mod limits;
 mod loops;
 mod messages;

@@ -4,23 +4,23 @@
 //! may be refused, lost, doubled, late, overtaken or followed by poison; a broker may be blocked,
 //! away or purged; a process may be stalled or killed, and what it held goes to others.
 
-mod dice;
+mod connection;
 mod life;
-mod road;
+mod random;
 mod server;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gristmill_core::id::JobId;
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub use dice::{Dice, mix};
+pub use connection::Connection;
+pub(crate) use connection::Subscription;
 pub use life::Life;
-pub use road::Road;
-pub(crate) use road::Taking;
+pub use random::{Random, mix};
 pub use server::{Census, Tally, Vices, Weather};
 
 use crate::{Broker, Health};
@@ -45,19 +45,19 @@ impl Shared {
 
 impl Simulated {
     /// One in good weather, without messages.
-    pub fn new(dice: Dice) -> Self {
-        let server = Mutex::new(Server::new(dice));
+    pub fn new(random: Random) -> Self {
+        let server = Mutex::new(Server::new(random));
         Self(Arc::new(Shared { server, health: watch::Sender::new(Health::Up), arrived: Notify::new() }))
     }
 
     /// A connection for one incarnation of a process.
-    pub fn connect(&self, life: Life) -> Road {
-        Road { shared: Arc::clone(&self.0), life, takers: Arc::default() }
+    pub fn connect(&self, life: Life) -> Connection {
+        Connection { shared: Arc::clone(&self.0), life, takers: Arc::default() }
     }
 
     /// A connection is gone: what its consumers held goes to others. Their acknowledgements come too late.
-    pub fn disconnect(&self, road: &Road) {
-        let takers = road.takers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    pub fn disconnect(&self, connection: &Connection) {
+        let takers = connection.takers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for taker in takers {
             self.0.server().forget(taker);
         }
@@ -97,8 +97,8 @@ impl Simulated {
     }
 
     /// Puts a message on a queue that nobody can read.
-    pub fn poison(&self, queue: &str, lane: Lane) {
-        self.0.server().poison(queue, lane);
+    pub fn poison(&self, queue: &str, priority: Priority) {
+        self.0.server().poison(queue, priority);
         self.0.arrived.notify_waiters();
     }
 
@@ -123,8 +123,8 @@ impl Simulated {
     }
 }
 
-impl From<Road> for Broker {
-    fn from(road: Road) -> Self {
-        Self::Simulated(road)
+impl From<Connection> for Broker {
+    fn from(connection: Connection) -> Self {
+        Self::Simulated(connection)
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::JobId;
-use gristmill_core::job::Lane;
+use gristmill_core::job::Priority;
 use tokio::time::Instant;
 
-use super::Dice;
+use super::Random;
 use crate::message::Message;
 
 /// What goes wrong how often: in a thousand messages, where nothing else is said.
@@ -17,7 +17,7 @@ pub struct Weather {
     /// Refused: a `nack`.
     pub refused: u64,
     /// Kept, but the confirm never arrives.
-    pub silent: u64,
+    pub unresponsive: u64,
     /// Confirmed and lost afterwards. Never a copy of a dead letter.
     pub lost: u64,
     /// Kept twice.
@@ -74,7 +74,7 @@ pub struct Census {
 #[derive(Debug, Clone)]
 pub(super) struct Parcel {
     pub(super) bytes: Vec<u8>,
-    pub(super) lane: Lane,
+    pub(super) priority: Priority,
     pub(super) queue: String,
     from: Instant,
     pub(super) returns: u32,
@@ -86,11 +86,11 @@ pub(super) struct TakerId(pub(super) u64);
 
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) dice: Dice,
+    pub(super) random: Random,
     pub(super) weather: Weather,
     pub(super) vices: Vices,
     pub(super) tally: Tally,
-    ready: BTreeMap<(String, Lane), VecDeque<Parcel>>,
+    ready: BTreeMap<(String, Priority), VecDeque<Parcel>>,
     given_up: VecDeque<Parcel>,
     unacked: BTreeMap<u64, (TakerId, Parcel)>,
     copies: BTreeSet<JobId>,
@@ -106,9 +106,9 @@ pub(super) enum Word {
 }
 
 impl Server {
-    pub(super) fn new(dice: Dice) -> Self {
+    pub(super) fn new(random: Random) -> Self {
         Self {
-            dice,
+            random,
             weather: Weather::default(),
             vices: Vices::default(),
             tally: Tally::default(),
@@ -141,55 +141,55 @@ impl Server {
     fn accept_one(&mut self, row: &Dispatch, job: JobId) -> Word {
         let weather = self.weather;
         self.tally.published += 1;
-        if self.dice.happens(weather.refused) {
+        if self.random.happens(weather.refused) {
             self.tally.lost += 1;
             return Word::Nothing;
         }
-        let word = if self.dice.happens(weather.silent) { Word::Nothing } else { Word::Confirmed };
+        let word = if self.random.happens(weather.unresponsive) { Word::Nothing } else { Word::Confirmed };
         if row.purpose == Purpose::DeadLetter {
             self.copies.insert(job);
             return word;
         }
-        if self.dice.happens(weather.lost) {
+        if self.random.happens(weather.lost) {
             self.tally.lost += 1;
             return word;
         }
         let mut copies = 1;
-        if self.dice.happens(weather.doubled) {
+        if self.random.happens(weather.doubled) {
             self.tally.doubled += 1;
             copies = 2;
         }
         for _ in 0..copies {
-            self.keep(&row.queue, row.lane, Message::new(job, row.queue.as_str()).encode());
+            self.keep(&row.queue, row.priority, Message::new(job, row.queue.as_str()).encode());
         }
-        if self.dice.happens(weather.poison) {
-            self.poison(&row.queue, row.lane);
+        if self.random.happens(weather.poison) {
+            self.poison(&row.queue, row.priority);
         }
         word
     }
 
-    pub(super) fn poison(&mut self, queue: &str, lane: Lane) {
+    pub(super) fn poison(&mut self, queue: &str, priority: Priority) {
         self.tally.poison += 1;
-        let bytes = match self.dice.below(4) {
+        let bytes = match self.random.below(4) {
             0 => b"{\"v\":1,\"job_id\":\"".to_vec(),
             1 => br#"{"v":7,"job_id":"0190b0a0-0000-7000-8000-000000000001","queue":"q"}"#.to_vec(),
             2 => vec![0xff; 64],
             _ => Vec::new(),
         };
-        self.keep(queue, lane, bytes);
+        self.keep(queue, priority, bytes);
     }
 
-    pub(super) fn keep(&mut self, queue: &str, lane: Lane, bytes: Vec<u8>) {
-        let late = self.dice.happens(self.weather.late);
-        let wait = if late { self.dice.millis(100, 5_000) } else { Duration::ZERO };
-        let parcel = Parcel { bytes, lane, queue: queue.to_owned(), from: Instant::now() + wait, returns: 0 };
+    pub(super) fn keep(&mut self, queue: &str, priority: Priority, bytes: Vec<u8>) {
+        let late = self.random.happens(self.weather.late);
+        let wait = if late { self.random.millis(100, 5_000) } else { Duration::ZERO };
+        let parcel = Parcel { bytes, priority, queue: queue.to_owned(), from: Instant::now() + wait, returns: 0 };
         self.put(parcel);
     }
 
     fn put(&mut self, parcel: Parcel) {
-        let overtakes = self.dice.happens(self.weather.overtakes);
+        let overtakes = self.random.happens(self.weather.overtakes);
         let queue = parcel.queue.clone();
-        let waiting = self.ready.entry((queue.clone(), parcel.lane)).or_default();
+        let waiting = self.ready.entry((queue.clone(), parcel.priority)).or_default();
         if overtakes {
             waiting.push_front(parcel)
         } else {
@@ -198,13 +198,13 @@ impl Server {
         self.deepest = self.deepest.max(self.depth(&queue));
     }
 
-    /// Hands out what the taker may have now, urgent lanes first.
+    /// Hands out what the taker may have now, urgent priorities first.
     pub(super) fn take(&mut self, who: TakerId, queues: &BTreeSet<String>, max: usize) -> Vec<(u64, Parcel)> {
         let now = Instant::now();
         let mut taken = Vec::new();
-        for lane in Lane::ALL {
+        for priority in Priority::ALL {
             for queue in queues {
-                let Some(waiting) = self.ready.get_mut(&(queue.clone(), lane)) else { continue };
+                let Some(waiting) = self.ready.get_mut(&(queue.clone(), priority)) else { continue };
                 let mut still = VecDeque::new();
                 while let Some(parcel) = waiting.pop_front() {
                     if parcel.from <= now && taken.len() < max { taken.push(parcel) } else { still.push_back(parcel) }

@@ -53,12 +53,12 @@ impl FileLookup {
     /// Two chunks that come at the same time read the file once: the second waits for the first.
     pub(super) async fn records(&self) -> Result<Records, LookupError> {
         let mut kept = self.0.kept.lock().await;
-        let known = kept.as_ref().map(|(stamp, _)| *stamp);
+        let known = kept.as_ref().map(|(fingerprint, _)| *fingerprint);
         let inner = Arc::clone(&self.0);
         let read = tokio::task::spawn_blocking(move || inner.read_unless(known)).await;
         match read.map_err(|_| passing("reading the lookup file was cut short"))?? {
-            Some((stamp, records)) => {
-                *kept = Some((stamp, Arc::clone(&records)));
+            Some((fingerprint, records)) => {
+                *kept = Some((fingerprint, Arc::clone(&records)));
                 Ok(records)
             }
             None => Ok(kept.as_ref().map(|(_, records)| Arc::clone(records)).unwrap_or_default()),
@@ -71,8 +71,8 @@ impl Inner {
         let unreadable = |cause: std::io::Error| passing(format!("cannot read `{}`: {cause}", self.path));
         let file = File::open(&self.path).map_err(unreadable)?;
         let about = file.metadata().map_err(unreadable)?;
-        let stamp = (about.len(), about.modified().ok());
-        if known == Some(stamp) {
+        let fingerprint = (about.len(), about.modified().ok());
+        if known == Some(fingerprint) {
             return Ok(None);
         }
         if about.len() > BYTES_MAX {
@@ -86,7 +86,7 @@ impl Inner {
             Format::Csv => self.csv(file)?,
             Format::JsonLines => self.json_lines(file)?,
         };
-        Ok(Some((stamp, Arc::new(records))))
+        Ok(Some((fingerprint, Arc::new(records))))
     }
 
     fn csv(&self, file: File) -> Result<HashMap<String, Map<String, Value>>, LookupError> {

@@ -1,0 +1,129 @@
+//! What a batch tells, to whom, and when: the jobs that an event of its life enqueues.
+//!
+//! Whoever makes the transition of which is told enqueues them in that transaction. Each has a key of its own,
+//! made of the batch, its generation, the event and the recipient, so that it comes into being once.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::batch::BatchState;
+use crate::definition::{BatchDefinition, Callback, Callbacks, WebhookEffect};
+use crate::id::{BatchId, JobId};
+use crate::job::NewJob;
+
+/// Of what is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The first item of a generation was set aside, or its first chunk died.
+    FirstFailure,
+    /// It did not end in time.
+    Late,
+    /// It completed within its budget.
+    Success,
+    /// It exceeded its budget.
+    Halted,
+    /// It ended, either way.
+    Settled,
+}
+
+impl Event {
+    /// All of them, in the order of a batch's life.
+    pub const ALL: [Self; 5] = [Self::FirstFailure, Self::Late, Self::Success, Self::Halted, Self::Settled];
+
+    /// The word for it after `on.` in a definition, and in the keys of its jobs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstFailure => "first_failure",
+            Self::Late => "late",
+            Self::Success => "success",
+            Self::Halted => "halted",
+            Self::Settled => "settled",
+        }
+    }
+
+    /// What is sent then.
+    pub fn effects(self, on: &Callbacks) -> &[Callback] {
+        match self {
+            Self::FirstFailure => &on.first_failure,
+            Self::Late => &on.late,
+            Self::Success => &on.success,
+            Self::Halted => &on.halted,
+            Self::Settled => &on.settled,
+        }
+    }
+
+    /// The template of its emails where none is named.
+    pub fn template(self) -> &'static str {
+        match self {
+            Self::FirstFailure => "batch-first-failure",
+            Self::Late => "batch-late",
+            Self::Success | Self::Halted | Self::Settled => "batch-report",
+        }
+    }
+
+    /// The `type` of its webhooks.
+    fn webhook(self, state: BatchState) -> String {
+        match self {
+            Self::FirstFailure | Self::Late => format!("batch.{}", self.as_str()),
+            Self::Success | Self::Halted | Self::Settled => format!("batch.{state}"),
+        }
+    }
+}
+
+/// A batch of which is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Teller<'a> {
+    /// Its id.
+    pub batch: BatchId,
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// In which generation.
+    pub generation: u32,
+    /// In which state.
+    pub state: BatchState,
+    /// What it was asked to do.
+    pub definition: &'a BatchDefinition,
+    /// The W3C trace context of whoever caused it.
+    pub trace: Option<&'a str>,
+}
+
+/// The jobs for everything that is sent of an event, in the order of the definition. `data` is what templates
+/// and receivers are given; `id` makes ids.
+pub fn jobs(teller: &Teller<'_>, event: Event, data: &Value, mut id: impl FnMut() -> JobId) -> Vec<NewJob> {
+    let Teller { batch, generation, definition, .. } = teller;
+    let mut jobs = Vec::new();
+    for (number, callback) in event.effects(&definition.on).iter().enumerate() {
+        for (kind, recipient, payload) in messages(callback, event, teller.state, data) {
+            jobs.push(NewJob {
+                tenant: teller.tenant.to_owned(),
+                // Whoever serves the batch's queue is there; whoever else is, we do not know.
+                queue: definition.queue.clone(),
+                idempotency_key: Some(format!("effect:{batch}:{generation}:{}:{number}:{recipient}", event.as_str())),
+                trace: teller.trace.map(str::to_owned),
+                batch: Some(*batch),
+                ..NewJob::new(id(), kind, payload)
+            });
+        }
+    }
+    jobs
+}
+
+/// Kind, recipient and payload of each message of an effect.
+fn messages(callback: &Callback, event: Event, state: BatchState, data: &Value) -> Vec<(&'static str, String, Value)> {
+    let mut messages = Vec::new();
+    if let Some(email) = &callback.email {
+        let template = email.template.as_deref().unwrap_or_else(|| event.template());
+        for to in email.to.as_slice() {
+            messages.push(("email", to.clone(), json!({ "to": to, "template": template, "data": data })));
+        }
+    }
+    if let Some(webhook) = &callback.webhook {
+        let mut payload = json!({ "url": webhook.url(), "type": event.webhook(state), "data": data });
+        if let WebhookEffect::Full { secret_env: Some(secret_env), .. } = webhook {
+            payload["secret_env"] = json!(secret_env);
+        }
+        messages.push(("webhook", webhook.url().to_owned(), payload));
+    }
+    messages
+}

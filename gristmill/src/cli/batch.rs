@@ -1,0 +1,301 @@
+//! `gristmill batch`: run batches, look at them and steer them.
+
+use clap::{Args, Subcommand};
+use gristmill_core::batch::{BatchState, FailureBudget};
+use gristmill_core::id::BatchId;
+use gristmill_store::{BatchFilter, BatchView, Pause, Restart};
+use serde_json::{Value, json};
+
+use super::batch_run::Run;
+use super::cancel::CancelBatches;
+use super::list::{DryRun, Paging, Why, describe_pause, id, report};
+use crate::cli::context::CommandContext;
+use crate::cli::output::{Format, Output, grouped, result_fields, rfc3339};
+use crate::cli::wait::{Ended, Patience, wait_for_batch};
+use crate::config::suggest;
+use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::work::Working;
+
+/// Run batches, look at them and steer them
+#[derive(Debug, Args)]
+pub(crate) struct Batch {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start a run of a batch definition
+    Run(Box<Run>),
+    /// Batches, newest first
+    #[command(before_help = "Examples:
+  gristmill batch list
+  gristmill batch list --name retail --state halted --json")]
+    List(List),
+    /// One batch with its counts and its result
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Follow a batch until it has ended
+    #[command(before_help = "Examples:
+  gristmill batch watch 0198f9c1-…
+  gristmill batch watch 0198f9c1-… --timeout 10m --json")]
+    Watch {
+        /// Its id
+        id: String,
+        /// How long at most, such as 10m
+        #[arg(long, value_parser = gristmill_core::duration::parse)]
+        timeout: Option<std::time::Duration>,
+    },
+    /// Stop claiming its chunks; what runs is finished
+    Pause {
+        #[command(flatten)]
+        named: Named,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Claim its chunks again
+    Resume(Named),
+    /// Call it off for good
+    #[command(before_help = "Examples:
+  gristmill batch cancel 0198f9c1-… --reason 'wrong file' --dry-run
+  gristmill batch cancel 0198f9c1-… --reason 'wrong file'
+  gristmill batch cancel --name retail --state sealed
+
+Chunks that run are called off within a second, and nothing of them is written.")]
+    Cancel(CancelBatches),
+    /// Go on with one that halted or was cancelled; what is done is not done again
+    #[command(before_help = "Examples:
+  gristmill batch restart 0198f9c1-… --dry-run
+  gristmill batch restart 0198f9c1-… --failure-budget 5%
+  gristmill batch restart 0198f9c1-… --dead          its dead chunks as well")]
+    Restart {
+        #[command(flatten)]
+        named: Named,
+        /// How many items may be quarantined from now on: a count, or a percentage such as 5%
+        #[arg(long, alias = "tolerate", value_name = "BUDGET")]
+        failure_budget: Option<FailureBudget>,
+        /// Give its dead chunks another chance too
+        #[arg(long)]
+        dead: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// Its id
+    id: String,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only runs of this definition
+    #[arg(long)]
+    name: Option<String>,
+    /// Only in this state
+    #[arg(long)]
+    state: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl Batch {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        match self.verb {
+            Verb::Run(run) => run.run(context).await,
+            Verb::List(list) => list.run(context).await,
+            Verb::Show { id: text } => {
+                print(&context.output, &find(context, id("batch", &text)?).await?, &Value::Null);
+                Ok(Exit::Success)
+            }
+            Verb::Watch { id: text, timeout } => watch(context, id("batch", &text)?, timeout).await,
+            Verb::Pause { named, why } => pause(context, &named, Some(&why.pause())).await,
+            Verb::Resume(named) => pause(context, &named, None).await,
+            Verb::Cancel(cancel) => cancel.run(context).await,
+            Verb::Restart { named, failure_budget, dead } => {
+                let restart = Restart { batch: id("batch", &named.id)?, failure_budget, dead };
+                let control_report =
+                    context.store().await?.restart_batch(&context.tenant, &restart, named.dry.dry_run).await?;
+                context.publish(&control_report.dispatched).await;
+                report(context, named.dry.dry_run, "chunks that go on", "chunks that would go on", &control_report);
+                Ok(Exit::Success)
+            }
+        }
+    }
+}
+
+impl List {
+    async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let state = self.state.as_deref().map(state).transpose()?;
+        let filter = BatchFilter { tenant: context.tenant.clone(), name: self.name, state };
+        let batches = context.store().await?.batches(&filter, &self.paging.page()).await?;
+        if context.output.format == Format::Json {
+            let documents: Vec<Value> = batches.iter().map(|batch| document(batch)["batch"].take()).collect();
+            context.output.document(&documents);
+        } else {
+            let columns =
+                ["ID", "NAME", "STATE", "INPUT", "OK", "SKIPPED", "QUARANTINED", "CANCELLED", "PENDING", "CREATED"];
+            context.output.list(&batches, &columns, cells);
+        }
+        self.paging.next(context, batches.len(), batches.last().map(|batch| batch.id.to_string()));
+        Ok(Exit::Success)
+    }
+}
+
+fn cells(batch: &BatchView, output: &Output) -> Vec<String> {
+    let counts = &batch.counts;
+    let state = if batch.paused { format!("{} (paused)", batch.state) } else { batch.state.to_string() };
+    vec![
+        batch.id.to_string(),
+        batch.name.clone(),
+        state,
+        counts.input.to_string(),
+        counts.ok.to_string(),
+        counts.skipped.to_string(),
+        counts.quarantined.to_string(),
+        counts.cancelled.to_string(),
+        counts.pending().to_string(),
+        output.time(batch.created_at),
+    ]
+}
+
+/// One batch of the tenant.
+pub(super) async fn find(context: &CommandContext, batch: BatchId) -> Result<BatchView> {
+    let found = context.store().await?.batch(&context.tenant, batch).await?;
+    found.ok_or_else(|| {
+        CommandError::not_found(format!("there is no batch {batch} of `{}`", context.tenant))
+            .hint("see `gristmill batch list` for the ids")
+    })
+}
+
+async fn watch(context: &CommandContext, batch: BatchId, timeout: Option<std::time::Duration>) -> Result<Exit> {
+    let store = context.store().await?;
+    find(context, batch).await?;
+    let patience = Patience::at_most(timeout);
+    let ended = wait_for_batch(context, &store, batch, &mut Working::idle(), patience).await?;
+    Ok(end(context, &ended, &Value::Null))
+}
+
+/// Prints how a wait ended, and gives the exit code for it.
+pub(super) fn end(context: &CommandContext, ended: &Ended, also: &Value) -> Exit {
+    match ended {
+        Ended::Final(batch) => {
+            print(&context.output, batch, also);
+            match batch.state {
+                BatchState::Complete => Exit::Success,
+                BatchState::Cancelled => Exit::Cancelled,
+                BatchState::Open | BatchState::Sealed | BatchState::Aggregating | BatchState::Halted => Exit::Failed,
+            }
+        }
+        Ended::TimedOut(batch) => {
+            print(&context.output, batch, also);
+            context.output.error("the wait is over; the batch goes on where workers are");
+            context.output.note(&format!("follow it: {} batch watch {}", context.program_here(), batch.id));
+            Exit::TimedOut
+        }
+        Ended::Detached { batch, exit, worked } => {
+            let program = context.program_here();
+            if *worked {
+                context.output.note("the work that this process did has stopped; the batch keeps what is done");
+                context.output.note(&format!("go on with it: {program} dev"));
+            }
+            context.output.note(&format!("follow it: {program} batch watch {}", batch.id));
+            *exit
+        }
+    }
+}
+
+async fn pause(context: &CommandContext, named: &Named, pause: Option<&Pause>) -> Result<Exit> {
+    let batch = id("batch", &named.id)?;
+    let control_report = context.store().await?.pause_batch(&context.tenant, batch, pause, named.dry.dry_run).await?;
+    context.publish(&control_report.dispatched).await;
+    let (done, would) = if pause.is_some() {
+        ("paused; chunks that wait", "would pause; chunks that wait")
+    } else {
+        ("resumed; chunks that may be claimed", "would resume; chunks that may be claimed")
+    };
+    report(context, named.dry.dry_run, done, would, &control_report);
+    Ok(Exit::Success)
+}
+
+/// A batch as scripts read it.
+pub(super) fn document(batch: &BatchView) -> Value {
+    let counts = &batch.counts;
+    json!({
+        "batch": {
+            "id": batch.id,
+            "name": batch.name,
+            "tenant": batch.tenant,
+            "state": batch.state,
+            "paused": batch.paused,
+            "pause": batch.pause,
+            "generation": batch.generation,
+            "counts": {
+                "input": counts.input,
+                "ok": counts.ok,
+                "skipped": counts.skipped,
+                "quarantined": counts.quarantined,
+                "cancelled": counts.cancelled,
+                "pending": counts.pending(),
+            },
+            "chunks": batch.chunks,
+            "remaining": batch.remaining,
+            "chunks_dead": batch.chunks_dead,
+            "retries": batch.retries,
+            "failure_budget": batch.failure_budget,
+            "reason": batch.reason,
+            "created_at": rfc3339(batch.created_at),
+            "finished_at": batch.finished_at.map(rfc3339),
+        },
+        "result": batch.result,
+    })
+}
+
+/// A batch in full: one document, or lines. `also` adds keys to the document.
+pub(super) fn print(output: &Output, batch: &BatchView, also: &Value) {
+    if output.format == Format::Json {
+        let mut document = document(batch);
+        if let (Value::Object(document), Value::Object(also)) = (&mut document, also) {
+            document.extend(also.clone());
+        }
+        return output.document(&document);
+    }
+    let counts = &batch.counts;
+    let mut fields = vec![
+        ("id", batch.id.to_string()),
+        ("name", batch.name.clone()),
+        ("state", if batch.paused { format!("{}, paused", batch.state) } else { batch.state.to_string() }),
+        ("generation", batch.generation.to_string()),
+        ("input", grouped(counts.input)),
+        ("ok", grouped(counts.ok)),
+        ("skipped", grouped(counts.skipped)),
+        ("quarantined", format!("{} (budget {})", grouped(counts.quarantined), batch.failure_budget)),
+        ("cancelled", grouped(counts.cancelled)),
+        ("pending", grouped(counts.pending())),
+        ("chunks", format!("{}, {} not final, {} dead", batch.chunks, batch.remaining, batch.chunks_dead)),
+        ("retries", grouped(batch.retries)),
+        ("created", output.time(batch.created_at)),
+        ("finished", output.time_or_dash(batch.finished_at)),
+    ];
+    if let Some(pause) = &batch.pause {
+        fields.push(("paused", describe_pause(pause, output)));
+    }
+    if let Some(reason) = &batch.reason {
+        fields.push(("reason", reason.clone()));
+    }
+    if let Some(Value::Object(result)) = &batch.result {
+        fields.extend(result_fields(result, output.format));
+    }
+    output.fields(&Value::Null, &fields);
+}
+
+/// Reads a state.
+pub(super) fn state(word: &str) -> Result<BatchState> {
+    word.parse().map_err(|error: gristmill_core::job::UnknownWord| {
+        let known = BatchState::ALL.map(BatchState::as_str);
+        CommandError::usage(error.to_string()).hint(suggest(word, known).unwrap_or_default())
+    })
+}

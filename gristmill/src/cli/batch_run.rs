@@ -1,0 +1,269 @@
+//! `gristmill batch run`: plans a batch here, and with `--wait` sees it through.
+
+use std::io::stdin;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use gristmill_core::batch::FailureBudget;
+use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, OneOrMany};
+use gristmill_core::id::BatchId;
+use gristmill_jobs::RegistryOptions;
+use gristmill_jobs::pool::ItemPool;
+use gristmill_jobs::source::{self, OpenOptions, SourceError};
+use gristmill_scheduler::late::spools;
+use gristmill_scheduler::{StartBatch, StartError, start_batch};
+use serde_json::{Map, Value, json};
+
+use super::batch::{end, find, print};
+use super::list::DryRun;
+use crate::cli::context::{CommandContext, internal};
+use crate::cli::output::Format;
+use crate::cli::wait::{Ended, Patience, wait_for_batch, wait_for_effects};
+use crate::config::definitions as check;
+use crate::config::error::all_of;
+use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::serve::stop;
+use crate::runtime::signals::Signals;
+use crate::runtime::work::{WaitFor, Work, Working};
+
+/// How long the emails and webhooks of a batch that has ended are waited for, when this process works.
+const EFFECTS: Duration = Duration::from_secs(20);
+
+/// Start a run of a batch definition
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  gristmill batch run retail --wait
+  gristmill batch run retail --input 'in/*.csv' --chunk 1000 --wait=10m --json
+  zcat orders.csv.gz | gristmill batch run retail --input - --wait
+  gristmill batch run retail --input orders.csv --dry-run
+
+Exit code with --wait: 0 complete, 1 halted, 7 timed out (the batch goes on), 10 cancelled.
+Without a worker alive, --wait does the work in this process.")]
+pub(crate) struct Run {
+    /// The definition: [batch.NAME] in the configuration
+    name: String,
+    /// Files instead of those of the definition: a path, a glob, or - for standard input; may be repeated
+    #[arg(long, value_name = "FILE")]
+    input: Vec<String>,
+    /// How many items make a chunk
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=CHUNK_ITEMS_MAX))]
+    chunk: Option<u64>,
+    /// A parameter of this run; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    param: Vec<String>,
+    /// How many items may be quarantined before the batch halts: a count, or a percentage such as 2.5%
+    #[arg(long, alias = "tolerate", value_name = "BUDGET")]
+    failure_budget: Option<FailureBudget>,
+    /// Start nothing when a batch with this key was ever started
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Wait until the batch has ended, at most so long
+    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "forever")]
+    wait: Option<WaitFor>,
+    /// Who works while this waits
+    #[arg(long, value_enum, default_value_t, requires = "wait")]
+    work: Work,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+impl Run {
+    /// Runs a definition of the configuration once more, waiting, with this input and no flags.
+    pub(super) fn waiting(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            input: Vec::new(),
+            chunk: None,
+            param: Vec::new(),
+            failure_budget: None,
+            idempotency_key: None,
+            wait: Some(WaitFor::Ever),
+            work: Work::Auto,
+            dry: DryRun { dry_run: false },
+        }
+    }
+
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let definition = self.definition(context)?;
+        if self.dry.dry_run {
+            return self.would(context, definition).await;
+        }
+        let batch = self.start(context, definition).await?;
+        let Some(wait) = self.wait else {
+            print(&context.output, &find(context, batch).await?, &Value::Null);
+            context.output.note(&format!("follow it: {} batch watch {batch}", context.program_here()));
+            return Ok(Exit::Success);
+        };
+        let ended = see_through(context, batch, self.work, wait).await?;
+        Ok(end(context, &ended, &Value::Null))
+    }
+
+    /// The definition with the flags laid over it, and found runnable by this program.
+    pub(super) fn definition(&self, context: &CommandContext) -> Result<BatchDefinition> {
+        let mut definition = context.loaded.batch(&self.name)?.clone();
+        let own = |error: &crate::config::ConfigError| error.key.starts_with(&format!("batch.{}.", self.name));
+        let errors: Vec<_> = check::definitions(&context.loaded, &context.extensions).into_iter().filter(own).collect();
+        if !errors.is_empty() {
+            return Err(all_of(errors));
+        }
+        if let Some(failure_budget) = self.failure_budget {
+            definition.failure_budget = failure_budget;
+        }
+        if let Some(chunk) = self.chunk {
+            definition.chunk = chunk;
+        }
+        Ok(definition)
+    }
+
+    /// Plans the batch; workers begin with its first chunks long before this returns.
+    pub(super) async fn start(&self, context: &CommandContext, definition: BatchDefinition) -> Result<BatchId> {
+        let store = context.store().await?;
+        let dispatcher = context.dispatcher().await?;
+        // One thread: the stages are only checked here.
+        let pool = ItemPool::new(1).map_err(internal)?;
+        let start = StartBatch {
+            tenant: context.tenant.clone(),
+            name: self.name.clone(),
+            definition,
+            input: self.input(),
+            chunk: self.chunk,
+            params: self.params()?,
+            idempotency_key: self.idempotency_key.clone(),
+            trace: Some(context.trace()),
+            base_dir: folder()?,
+            spool_dir: spool_dir(context)?,
+            spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
+            stdin: Some(Box::new(stdin())),
+            kinds: RegistryOptions { pool, processors: context.extensions.processors() },
+        };
+        start_batch(&store, &dispatcher, start).await.map_err(|error| start_trouble(context, error))
+    }
+
+    fn input(&self) -> Option<OneOrMany> {
+        (!self.input.is_empty()).then(|| OneOrMany::Many(self.input.clone()))
+    }
+
+    fn params(&self) -> Result<Value> {
+        let mut params = Map::new();
+        for param in &self.param {
+            let (key, value) = param.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
+                CommandError::usage(format!("`{param}` is not a parameter")).hint("write --param KEY=VALUE")
+            })?;
+            // What is JSON is taken as that: `--param day=3` is a number, `--param day=monday` a text.
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+            params.insert(key.to_owned(), value);
+        }
+        Ok(if params.is_empty() { Value::Null } else { Value::Object(params) })
+    }
+
+    /// Reads the whole input as a plan does, and creates nothing.
+    async fn would(&self, context: &CommandContext, mut definition: BatchDefinition) -> Result<Exit> {
+        self.params()?;
+        if let (Some(input), Some(files)) = (self.input(), files_of(&mut definition)) {
+            *files = input;
+        }
+        let spool = std::env::temp_dir().join(format!("gristmill-dry-run-{}", std::process::id()));
+        let options = OpenOptions {
+            spool_dir: spool.clone(),
+            base_dir: folder()?,
+            chunk: definition.chunk,
+            spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
+            stdin: Some(Box::new(stdin())),
+        };
+        let counted = count(&definition, options).await;
+        // Copies go with the plan; the folder was ours alone and may never have been made.
+        let _ = std::fs::remove_dir_all(&spool);
+        let (chunks, items) = counted.map_err(|error| source_trouble(&error))?;
+        match context.output.format {
+            Format::Json => context.output.document(&json!({
+                "dry_run": true,
+                "batch": { "name": self.name, "chunks": chunks, "counts": { "input": items } },
+            })),
+            Format::Plain | Format::Table => {
+                let name = &self.name;
+                context.output.line(&format!("would start a batch `{name}` of {items} items in {chunks} chunks"));
+            }
+        }
+        Ok(Exit::Success)
+    }
+}
+
+/// Waits for a batch, working here when nobody else does, until what it sends is sent too.
+pub(super) async fn see_through(context: &CommandContext, batch: BatchId, work: Work, wait: WaitFor) -> Result<Ended> {
+    let store = context.store().await?;
+    let mut signals = Signals::listen()?;
+    let mut working = Working::begin(context, &store, work).await?;
+    let patience = Patience::at_most(wait.at_most());
+    let waited = wait_for_batch(context, &store, batch, &mut working, patience).await;
+    if working.works() && matches!(waited, Ok(Ended::Final(_))) {
+        wait_for_effects(context, &store, batch, EFFECTS).await?;
+        // No scheduler may ever come that removes the copies of the input.
+        if let Err(error) = spools(&store, context.loaded.config.scheduler.copy_keep.0).await {
+            tracing::warn!(%error, "a copy of the input stays until a scheduler removes it");
+        }
+    }
+    let stopped = stop(context, &store, working, &mut signals).await;
+    let ended = waited?;
+    stopped?;
+    Ok(ended)
+}
+
+async fn count(definition: &BatchDefinition, options: OpenOptions) -> std::result::Result<(u64, u64), SourceError> {
+    let mut planner = source::open(&definition.source, options).await?;
+    let (mut chunks, mut items) = (0, 0);
+    while let Some(chunk) = planner.next_chunk().await? {
+        chunks += 1;
+        items += chunk.items;
+    }
+    Ok((chunks, items))
+}
+
+fn files_of(definition: &mut BatchDefinition) -> Option<&mut OneOrMany> {
+    definition.source.csv.as_mut().or(definition.source.jsonl.as_mut())
+}
+
+pub(crate) fn folder() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|error| internal(format!("the current folder cannot be found: {error}")))
+}
+
+/// Copies of what cannot be read by ranges lie beside an embedded database, else in the current folder:
+/// a system's folder for temporary files may be swept while a batch runs.
+pub(crate) fn spool_dir(context: &CommandContext) -> Result<PathBuf> {
+    let url = &context.loaded.config.store.url;
+    let database = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
+    let beside = database.map(|path| PathBuf::from(format!("{path}.spool")));
+    Ok(folder()?.join(beside.unwrap_or_else(|| PathBuf::from("gristmill-spool"))))
+}
+
+fn start_trouble(context: &CommandContext, error: StartError) -> CommandError {
+    match error {
+        StartError::Store(error) => {
+            let message = error.to_string();
+            CommandError { message: format!("the batch did not start: {message}"), ..error.into() }
+        }
+        StartError::Source(error) => source_trouble(&error),
+        StartError::Definition { .. } => {
+            let place = context.loaded.file.as_ref().map(|file| format!("{}: ", file.display())).unwrap_or_default();
+            CommandError::usage(format!("{place}{error}"))
+        }
+    }
+}
+
+fn source_trouble(error: &SourceError) -> CommandError {
+    let exit = match error {
+        SourceError::Missing { .. } => Exit::NotFound,
+        SourceError::Spool { .. } | SourceError::Interrupted => Exit::Unavailable,
+        SourceError::Changed { .. } => Exit::Conflict,
+        SourceError::Setting(_)
+        | SourceError::Unreadable { .. }
+        | SourceError::Header { .. }
+        | SourceError::Encoding { .. }
+        | SourceError::TooLong { .. }
+        | SourceError::TooMuch { .. }
+        | SourceError::Ragged { .. }
+        | SourceError::Sql { .. }
+        | SourceError::Inline(_) => Exit::Usage,
+    };
+    CommandError::new(exit, format!("the batch did not start: {error}"))
+}

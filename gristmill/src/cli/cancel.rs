@@ -1,0 +1,212 @@
+//! `gristmill job cancel` and `gristmill batch cancel`: by id, or all that match a filter, in groups.
+//!
+//! Each group is one transaction. Whoever breaks off in the middle runs the same command again: what is cancelled
+//! already does not match any more.
+
+use clap::Args;
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::JobState;
+use gristmill_store::{BatchFilter, ControlReport, GROUP_JOBS_MAX, JobFilter, Page, StoreError, StoreHandle};
+
+use super::list::{DryRun, add, id, report};
+use super::{batch, job};
+use crate::cli::context::CommandContext;
+use crate::cli::output::grouped;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// Rows of one page while ids are gathered.
+const PAGE_ROWS: u32 = 1_000;
+
+/// Which jobs are called off, and why.
+#[derive(Debug, Args)]
+pub(super) struct CancelJobs {
+    /// Their ids
+    #[arg(conflicts_with_all = ["state", "queue", "kind", "batch", "all"])]
+    ids: Vec<String>,
+    /// All in this state, which is not final; may be repeated
+    #[arg(long, value_name = "STATE")]
+    state: Vec<String>,
+    /// All on this queue
+    #[arg(long)]
+    queue: Option<String>,
+    /// All of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// All of this batch, its aggregate excepted: to end the batch, cancel the batch
+    #[arg(long, value_name = "ID")]
+    batch: Option<String>,
+    /// All that are not final, whatever they are
+    #[arg(long, conflicts_with_all = ["state", "queue", "kind", "batch"])]
+    all: bool,
+    /// Why, kept with each job
+    #[arg(long, default_value = "cancelled from the command line")]
+    reason: String,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+/// Which batches are called off, and why.
+#[derive(Debug, Args)]
+pub(super) struct CancelBatches {
+    /// Their ids
+    #[arg(conflicts_with_all = ["name", "state"])]
+    ids: Vec<String>,
+    /// All runs of this definition that have not ended
+    #[arg(long)]
+    name: Option<String>,
+    /// All in this state, which is not final: open, sealed or aggregating
+    #[arg(long)]
+    state: Option<String>,
+    /// Why, kept with each batch
+    #[arg(long, default_value = "cancelled from the command line")]
+    reason: String,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+impl CancelJobs {
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// When nothing says which, when one that was named has ended, or when the store refuses.
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let store = context.store().await?;
+        if !self.ids.is_empty() {
+            return self.named(context, &store).await;
+        }
+        let jobs = gather(&store, &self.filter(context)?).await?;
+        let mut total = ControlReport::default();
+        for group in jobs.chunks(GROUP_JOBS_MAX) {
+            let control_report = store.cancel_jobs(&context.tenant, group, &self.reason, self.dry.dry_run).await?;
+            context.publish(&control_report.dispatched).await;
+            add(&mut total, ControlReport { dispatched: gristmill_store::Dispatched::default(), ..control_report });
+            if jobs.len() > GROUP_JOBS_MAX && !self.dry.dry_run {
+                let (so_far, all) = (grouped(total.affected), grouped(jobs.len() as u64));
+                context.output.note(&format!("{so_far} of {all} cancelled"));
+            }
+        }
+        report(context, self.dry.dry_run, "cancelled", "would cancel", &total);
+        Ok(Exit::Success)
+    }
+
+    /// One after the other, so that each that cannot be cancelled is said.
+    async fn named(&self, context: &CommandContext, store: &StoreHandle) -> Result<Exit> {
+        let mut total = ControlReport::default();
+        for job in self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
+            add(&mut total, store.cancel_job(&context.tenant, job, &self.reason, self.dry.dry_run).await?);
+        }
+        context.publish(&total.dispatched).await;
+        report(context, self.dry.dry_run, "cancelled", "would cancel", &total);
+        Ok(Exit::Success)
+    }
+
+    fn filter(&self, context: &CommandContext) -> Result<JobFilter> {
+        let says_nothing = self.state.is_empty() && self.queue.is_none() && self.kind.is_none() && self.batch.is_none();
+        if says_nothing && !self.all {
+            return Err(CommandError::usage("nothing says which jobs to cancel")
+                .hint("name their ids, or --state, --queue, --kind, --batch, or --all that are not final"));
+        }
+        let mut states = self.state.iter().map(|word| job::state(word)).collect::<Result<Vec<JobState>>>()?;
+        if let Some(ended) = states.iter().find(|state| state.is_final()) {
+            return Err(CommandError::usage(format!(
+                "--state {ended}: a job that is {ended} cannot be cancelled any more"
+            ))
+            .hint("scheduled, queued, running and retry can be"));
+        }
+        if states.is_empty() {
+            states = JobState::ALL.into_iter().filter(|state| !state.is_final()).collect();
+        }
+        Ok(JobFilter {
+            tenant: context.tenant.clone(),
+            states,
+            queue: self.queue.clone(),
+            kind: self.kind.clone(),
+            batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
+            ..JobFilter::default()
+        })
+    }
+}
+
+impl CancelBatches {
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// When nothing says which, when one that was named has ended, or when the store refuses.
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let store = context.store().await?;
+        let batches = match self.ids.is_empty() {
+            true => self.matching(context, &store).await?,
+            false => self.ids.iter().map(|text| id("batch", text)).collect::<Result<Vec<BatchId>>>()?,
+        };
+        let mut total = ControlReport::default();
+        for batch in &batches {
+            match store.cancel_batch(&context.tenant, *batch, &self.reason, self.dry.dry_run).await {
+                Ok(control_report) => {
+                    context.publish(&control_report.dispatched).await;
+                    add(
+                        &mut total,
+                        ControlReport { dispatched: gristmill_store::Dispatched::default(), ..control_report },
+                    );
+                }
+                // Nobody asked for this very one: it has ended since it was found.
+                Err(StoreError::Conflict(text)) if self.ids.is_empty() => context.output.note(&text),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if self.ids.is_empty() {
+            let would = if self.dry.dry_run { "would be " } else { "" };
+            context.output.note(&format!("{} batches {would}cancelled", batches.len()));
+        }
+        report(context, self.dry.dry_run, "jobs cancelled", "jobs that would be cancelled", &total);
+        Ok(Exit::Success)
+    }
+
+    async fn matching(&self, context: &CommandContext, store: &StoreHandle) -> Result<Vec<BatchId>> {
+        let state = self.state.as_deref().map(batch::state).transpose()?;
+        if let Some(ended) = state.filter(|state| state.is_final()) {
+            return Err(CommandError::usage(format!(
+                "--state {ended}: a batch that is {ended} cannot be cancelled any more"
+            ))
+            .hint("open, sealed and aggregating ones can be"));
+        }
+        if self.name.is_none() && state.is_none() {
+            return Err(CommandError::usage("nothing says which batches to cancel")
+                .hint("name their ids, or --name, or --state open, sealed or aggregating"));
+        }
+        let states = match state {
+            Some(state) => vec![state],
+            None => BatchState::ALL.into_iter().filter(|state| !state.is_final()).collect(),
+        };
+        let mut found = Vec::new();
+        for state in states {
+            let filter = BatchFilter { tenant: context.tenant.clone(), name: self.name.clone(), state: Some(state) };
+            let mut page = Page { after: None, limit: PAGE_ROWS };
+            loop {
+                let batches = store.batches(&filter, &page).await?;
+                found.extend(batches.iter().map(|batch| batch.id));
+                match batches.last() {
+                    Some(last) if batches.len() == PAGE_ROWS as usize => page.after = Some(last.id.to_string()),
+                    _ => break,
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The ids are gathered before the first one moves: what comes meanwhile is not touched.
+async fn gather(store: &StoreHandle, filter: &JobFilter) -> Result<Vec<JobId>> {
+    let mut ids = Vec::new();
+    let mut page = Page { after: None, limit: PAGE_ROWS };
+    loop {
+        let jobs = store.jobs(filter, &page).await?;
+        ids.extend(jobs.iter().map(|job| job.id));
+        match jobs.last() {
+            Some(last) if jobs.len() == PAGE_ROWS as usize => page.after = Some(last.id.to_string()),
+            _ => return Ok(ids),
+        }
+    }
+}

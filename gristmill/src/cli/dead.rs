@@ -1,0 +1,215 @@
+//! `gristmill dead`: look at dead letters and redrive them.
+
+use clap::{Args, Subcommand};
+use gristmill_core::Instant;
+use gristmill_core::id::JobId;
+use gristmill_core::job::JobState;
+use gristmill_store::{ControlReport, GROUP_JOBS_MAX, JobFilter, Page, StoreError};
+
+use super::job;
+use super::list::{DryRun, Paging, add, id, report};
+use crate::cli::context::CommandContext;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// How many reasons are shown of those that cannot be redriven.
+const REASONS_MAX: usize = 5;
+
+/// Look at dead letters and redrive them
+#[derive(Debug, Args)]
+pub(crate) struct Dead {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Dead letters, newest first
+    #[command(before_help = "Examples:
+  gristmill dead list
+  gristmill dead list --kind email --queue mail")]
+    List(List),
+    /// One dead letter with its payload and its attempts
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Bring dead letters back with as many attempts again as they had
+    #[command(before_help = "Examples:
+  gristmill dead redrive 0198f9c1-…
+  gristmill dead redrive --kind email --error 'connection refused' --since 2h --dry-run
+  gristmill dead redrive --all")]
+    Redrive(Redrive),
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// Only on this queue
+    #[arg(long)]
+    queue: Option<String>,
+    /// Only of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only of this batch
+    #[arg(long, value_name = "ID")]
+    batch: Option<String>,
+    /// Only with this text in the error, whatever its case
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+    /// Only those that died since then: how long ago, such as 2h, or an instant such as 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+#[derive(Debug, Args)]
+struct Redrive {
+    /// Their ids
+    #[arg(
+        required_unless_present_any = ["all", "queue", "kind", "batch", "error", "since"],
+        conflicts_with_all = ["all", "queue", "kind", "batch", "error", "since"]
+    )]
+    ids: Vec<String>,
+    /// All that are dead when the command starts
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+impl Dead {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        match self.verb {
+            Verb::List(list) => {
+                let jobs = context.store().await?.jobs(&list.which.filter(context).await?, &list.paging.page()).await?;
+                job::rows(context, &jobs);
+                list.paging.next(context, jobs.len(), jobs.last().map(|job| job.id.to_string()));
+                Ok(Exit::Success)
+            }
+            Verb::Show { id } => job::show(context, &id).await,
+            Verb::Redrive(redrive) => redrive.run(context).await,
+        }
+    }
+}
+
+impl Which {
+    async fn filter(&self, context: &CommandContext) -> Result<JobFilter> {
+        Ok(JobFilter {
+            tenant: context.tenant.clone(),
+            states: vec![JobState::Dead],
+            queue: self.queue.clone(),
+            key: None,
+            kind: self.kind.clone(),
+            batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
+            error: self.error.clone(),
+            since: match &self.since {
+                None => None,
+                Some(text) => Some(since(text, context.store().await?.now().await?)?),
+            },
+        })
+    }
+}
+
+/// An instant, or one so long before the database's now.
+fn since(text: &str, now: Instant) -> Result<Instant> {
+    if let Ok(instant) = chrono::DateTime::parse_from_rfc3339(text) {
+        return Ok(instant.to_utc());
+    }
+    let ago = gristmill_core::duration::parse(text).ok().and_then(|ago| chrono::TimeDelta::from_std(ago).ok());
+    ago.and_then(|ago| now.checked_sub_signed(ago)).ok_or_else(|| {
+        CommandError::usage(format!("`{text}` is neither how long ago nor an instant"))
+            .hint("write `2h`, or an instant with its zone such as `2026-01-31T08:00:00Z`")
+    })
+}
+
+/// What came of many.
+#[derive(Default)]
+struct Total {
+    control_report: ControlReport,
+    refused: u64,
+    reasons: Vec<String>,
+}
+
+impl Redrive {
+    async fn run(self, context: &CommandContext) -> Result<Exit> {
+        if !self.ids.is_empty() {
+            let jobs = self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()?;
+            let store = context.store().await?;
+            let mut total = ControlReport::default();
+            for group in jobs.chunks(GROUP_JOBS_MAX) {
+                let control_report = store.redrive_dead(&context.tenant, group, self.dry.dry_run).await?;
+                context.publish(&control_report.dispatched).await;
+                add(&mut total, control_report);
+            }
+            report(context, self.dry.dry_run, "redriven", "would redrive", &total);
+            return Ok(Exit::Success);
+        }
+        let mut total = Total::default();
+        for group in self.everything(context).await?.chunks(GROUP_JOBS_MAX) {
+            self.group(context, group, &mut total).await?;
+        }
+        report(context, self.dry.dry_run, "redriven", "would redrive", &total.control_report);
+        for reason in &total.reasons {
+            context.output.note(&format!("  {reason}"));
+        }
+        if total.refused > 0 {
+            context.output.error(&format!("{} cannot be redriven now; the command may be repeated", total.refused));
+            return Ok(Exit::Partial);
+        }
+        Ok(Exit::Success)
+    }
+
+    /// One group in one transaction. Where one of them refuses the whole group, halves of it are tried, until those
+    /// that refuse stand alone: they are counted, and the others go.
+    async fn group(&self, context: &CommandContext, group: &[JobId], total: &mut Total) -> Result<()> {
+        let store = context.store().await?;
+        let mut groups = vec![group];
+        while let Some(group) = groups.pop() {
+            match store.redrive_dead(&context.tenant, group, self.dry.dry_run).await {
+                Ok(control_report) => {
+                    context.publish(&control_report.dispatched).await;
+                    add(&mut total.control_report, control_report);
+                }
+                Err(StoreError::Conflict(reason)) if group.len() == 1 => {
+                    total.refused += 1;
+                    if total.reasons.len() < REASONS_MAX {
+                        total.reasons.push(reason);
+                    }
+                }
+                Err(StoreError::Conflict(_)) => {
+                    let (left, right) = group.split_at(group.len() / 2);
+                    groups.extend([right, left]);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The ids are gathered before the first one moves: what dies meanwhile is not touched. Those of one batch stand
+    /// together, so that its next generation is opened once.
+    async fn everything(&self, context: &CommandContext) -> Result<Vec<JobId>> {
+        let store = context.store().await?;
+        let filter = self.which.filter(context).await?;
+        let mut found = Vec::new();
+        let mut page = Page { after: None, limit: 1_000 };
+        loop {
+            let jobs = store.jobs(&filter, &page).await?;
+            found.extend(jobs.iter().map(|job| (job.batch, job.id)));
+            match jobs.last() {
+                Some(last) if jobs.len() == 1_000 => page.after = Some(last.id.to_string()),
+                _ => break,
+            }
+        }
+        found.sort_unstable();
+        Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+}

@@ -1,0 +1,21 @@
+//! `gristmill dev`: scheduler and worker in one process.
+
+use clap::Args;
+
+use crate::cli::context::CommandContext;
+use crate::exit_code::{Exit, Result};
+use crate::runtime::serve::serve;
+use crate::runtime::work::Roles;
+
+/// Scheduler and worker in one process
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  gristmill dev
+  gristmill --store postgres://app@localhost/app --broker amqp://guest@localhost/%2f dev -v")]
+pub(crate) struct Dev {}
+
+impl Dev {
+    pub(super) async fn run(&self, context: &CommandContext) -> Result<Exit> {
+        serve(context, Roles { worker: true, scheduler: true }).await
+    }
+}

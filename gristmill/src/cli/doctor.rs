@@ -1,0 +1,80 @@
+//! `gristmill doctor`: what is wrong with the surroundings and how to mend it.
+
+use clap::Args;
+use serde_json::json;
+
+use crate::cli::context::CommandContext;
+use crate::cli::doctor_checks::{Finding, run_checks};
+use crate::cli::output::{Format, one_line};
+use crate::exit_code::{Exit, Result};
+
+/// Find out what is wrong with the surroundings and how to mend it
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  gristmill doctor
+  gristmill --store postgres://app@db/app --broker amqp://app@mq/%2f doctor --json
+  gristmill doctor --reconcile --dry-run
+
+Looks at the store, its migrations, the broker, the clocks, the disk and the mail service, and changes
+nothing. Exit code 9 when something is wrong.")]
+pub(crate) struct Doctor {
+    /// Instead, compare every counter with what it counts, and mend what is wrong, as the scheduler does every minute
+    #[arg(long)]
+    reconcile: bool,
+    /// Say what would be mended, and change nothing
+    #[arg(short = 'n', long, requires = "reconcile")]
+    dry_run: bool,
+}
+
+impl Doctor {
+    pub(super) async fn run(&self, context: &CommandContext) -> Result<Exit> {
+        if self.reconcile {
+            return reconcile(context, self.dry_run).await;
+        }
+        let findings = run_checks(context).await;
+        let well = findings.iter().all(|finding| finding.ok);
+        match context.output.format {
+            Format::Json => context.output.document(&json!({ "ok": well, "findings": findings })),
+            Format::Plain => context.output.list(&findings, &[], |finding: &Finding, _| {
+                let mend = finding.mend.clone().unwrap_or_else(|| "-".to_owned());
+                vec![finding.what.to_owned(), state(finding).to_owned(), finding.found.clone(), mend]
+            }),
+            // No table: one long finding would push every line off the screen.
+            Format::Table => findings.iter().for_each(|finding| print(context, finding)),
+        }
+        Ok(if well { Exit::Success } else { Exit::Problems })
+    }
+}
+
+/// reconciling on demand.
+async fn reconcile(context: &CommandContext, dry_run: bool) -> Result<Exit> {
+    let report = context.store().await?.reconcile(dry_run).await?;
+    context.publish(&report.dispatched).await;
+    let well = report.findings.is_empty();
+    match context.output.format {
+        Format::Json => context.output.document(&json!({
+            "ok": well, "dry_run": dry_run, "batches": report.batches, "findings": report.findings,
+        })),
+        Format::Plain | Format::Table => {
+            report.findings.iter().for_each(|finding| context.output.line(&one_line(finding)));
+            let outcome = match (well, dry_run) {
+                (true, _) => "all counters are what they count",
+                (false, true) => "a dry run: nothing was changed",
+                (false, false) => "all of it is corrected",
+            };
+            context.output.note(&format!("{} batches under way were looked at; {outcome}", report.batches));
+        }
+    }
+    Ok(if well { Exit::Success } else { Exit::Problems })
+}
+
+fn state(finding: &Finding) -> &'static str {
+    if finding.ok { "ok" } else { "problem" }
+}
+
+fn print(context: &CommandContext, finding: &Finding) {
+    context.output.line(&format!("{:10}  {:7}  {}", finding.what, state(finding), one_line(&finding.found)));
+    if let Some(mend) = &finding.mend {
+        context.output.line(&format!("{:10}  {:7}  to mend it: {}", "", "", one_line(mend)));
+    }
+}

@@ -1,0 +1,212 @@
+//! `gristmill enqueue --jsonl`: many jobs, in groups.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use gristmill_core::duration::Span;
+use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX, Priority};
+use gristmill_core::unique::{Hold, OnConflict};
+use gristmill_store::{EnqueueOutcome, Enqueued, GROUP_JOBS_MAX};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::enqueue::{Enqueue, How, UniqueArgs, new_job};
+use crate::cli::context::CommandContext;
+use crate::cli::output::Format;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// The longest line: a payload at its limit and room for what is around it.
+const LINE_BYTES_MAX: u64 = PAYLOAD_BYTES_MAX as u64 + 64 * 1024;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    kind: Option<String>,
+    #[serde(default)]
+    payload: Value,
+    queue: Option<String>,
+    #[serde(alias = "lane")]
+    priority: Option<Priority>,
+    key: Option<String>,
+    #[serde(rename = "in")]
+    after: Option<Span>,
+    at: Option<DateTime<Utc>>,
+    unique: Option<String>,
+    unique_while: Option<Hold>,
+    unique_for: Option<Span>,
+    on_conflict: Option<OnConflict>,
+    idempotency_key: Option<String>,
+    max_attempts: Option<u32>,
+    timeout: Option<Span>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    lines: u64,
+    enqueued: u64,
+    existing: u64,
+    replaced: u64,
+    debounced: u64,
+}
+
+impl Tally {
+    fn add(&mut self, jobs: &[Enqueued]) {
+        self.lines += jobs.len() as u64;
+        for job in jobs {
+            *match job.outcome {
+                EnqueueOutcome::Created => &mut self.enqueued,
+                EnqueueOutcome::Existing => &mut self.existing,
+                EnqueueOutcome::Replaced => &mut self.replaced,
+                EnqueueOutcome::Debounced => &mut self.debounced,
+            } += 1;
+        }
+    }
+}
+
+/// Enqueues every line. A file is validated as a whole before its first line is enqueued; standard
+/// input, which cannot be read twice, group by group.
+pub(super) async fn run(enqueue: &Enqueue, context: &CommandContext) -> Result<Exit> {
+    let Some(path) = &enqueue.jsonl else { return Err(CommandError::usage("give --jsonl")) };
+    let from_stdin = path == Path::new("-");
+    let mut tally = Tally::default();
+    if !from_stdin || enqueue.dry.dry_run {
+        let mut groups = Groups::open(path)?;
+        while let Some(jobs) = groups.next(enqueue, context)? {
+            tally.lines += jobs.len() as u64;
+        }
+    }
+    if !enqueue.dry.dry_run {
+        tally = enqueue_all(enqueue, context, path).await?;
+    }
+    report(context, enqueue.dry.dry_run, &tally);
+    Ok(Exit::Success)
+}
+
+async fn enqueue_all(enqueue: &Enqueue, context: &CommandContext, path: &Path) -> Result<Tally> {
+    let store = context.store().await?;
+    let mut groups = Groups::open(path)?;
+    let mut tally = Tally::default();
+    loop {
+        let so_far = |error: CommandError| match tally.lines {
+            0 => error,
+            lines => {
+                let message = format!("{} (the {lines} jobs of the groups before are enqueued)", error.message);
+                CommandError { message, ..error }
+            }
+        };
+        let Some(jobs) = groups.next(enqueue, context).map_err(so_far)? else { return Ok(tally) };
+        let report = store.enqueue(&jobs).await.map_err(|error| so_far(error.into()))?;
+        context.publish(&report.dispatched).await;
+        tally.add(&report.jobs);
+    }
+}
+
+fn report(context: &CommandContext, dry_run: bool, tally: &Tally) {
+    match context.output.format {
+        Format::Json if dry_run => context.output.document(&json!({ "dry_run": true, "would_enqueue": tally.lines })),
+        Format::Json => context.output.document(&json!({ "enqueued": tally.enqueued,
+            "existing": tally.existing, "replaced": tally.replaced, "debounced": tally.debounced })),
+        Format::Plain | Format::Table if dry_run => context.output.line(&format!("would enqueue {} jobs", tally.lines)),
+        Format::Plain | Format::Table => {
+            context.output.line(&format!("enqueued {} jobs", tally.enqueued));
+            let others = [
+                (tally.existing, "were there already"),
+                (tally.replaced, "took the place of one that had not begun"),
+                (tally.debounced, "made one that had not begun wait anew"),
+            ];
+            for (jobs, what) in others.into_iter().filter(|(jobs, _)| *jobs > 0) {
+                context.output.note(&format!("{jobs} {what}"));
+            }
+        }
+    }
+}
+
+struct Groups {
+    reader: Box<dyn BufRead + Send>,
+    name: String,
+    line: u64,
+}
+
+impl Groups {
+    fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let reader: Box<dyn BufRead + Send> = match name.as_str() {
+            "-" => Box::new(BufReader::new(std::io::stdin())),
+            _ => Box::new(BufReader::new(
+                File::open(path).map_err(|error| CommandError::usage(format!("`{name}` cannot be read: {error}")))?,
+            )),
+        };
+        let name = if name == "-" { "standard input".to_owned() } else { name };
+        Ok(Self { reader, name, line: 0 })
+    }
+
+    /// The next group, all of it valid. `None` at the end.
+    fn next(&mut self, enqueue: &Enqueue, context: &CommandContext) -> Result<Option<Vec<NewJob>>> {
+        let mut jobs = Vec::new();
+        let mut bytes = Vec::new();
+        while jobs.len() < GROUP_JOBS_MAX {
+            bytes.clear();
+            let read = (&mut self.reader).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut bytes);
+            self.line += 1;
+            if read.map_err(|error| self.wrong(&error.to_string()))? == 0 {
+                break;
+            }
+            if bytes.len() as u64 > LINE_BYTES_MAX {
+                return Err(self.wrong(&format!("is longer than {LINE_BYTES_MAX} bytes")));
+            }
+            if bytes.trim_ascii().is_empty() {
+                continue;
+            }
+            jobs.push(self.job(enqueue, context, bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes))?);
+        }
+        Ok((!jobs.is_empty()).then_some(jobs))
+    }
+
+    fn job(&self, enqueue: &Enqueue, context: &CommandContext, bytes: &[u8]) -> Result<NewJob> {
+        let line: Line = serde_json::from_slice(bytes).map_err(|error| self.wrong(&format!("{error}")))?;
+        let kind = line.kind.as_ref().or(enqueue.kind.as_ref());
+        let kind = kind.ok_or_else(|| self.wrong("has no `kind`, and the command names none"))?;
+        if line.max_attempts == Some(0) {
+            return Err(self.wrong("has `max_attempts` 0; at least 1 is needed"));
+        }
+        if line.after.is_some() && line.at.is_some() {
+            return Err(self.wrong("has both `in` and `at`; give only one"));
+        }
+        let said_when = line.after.is_some() || line.at.is_some();
+        if line.unique_while.is_some() && line.unique_for.is_some() {
+            return Err(self.wrong("has both `unique_while` and `unique_for`; give only one"));
+        }
+        // What the command says of unique jobs holds for the lines that have a key and say nothing themselves.
+        let none = UniqueArgs::default();
+        let said = if line.unique.is_some() { &enqueue.how.unique } else { &none };
+        let numbered = enqueue.how.idempotency_key.as_ref().map(|key| format!("{key}:{}", self.line));
+        let how = How {
+            after: line.after.map(|span| span.0).or(enqueue.how.after.filter(|_| !said_when)),
+            at: line.at.or(enqueue.how.at.filter(|_| !said_when)),
+            queue: line.queue.or_else(|| enqueue.how.queue.clone()),
+            priority: line.priority.or(enqueue.how.priority),
+            turn: line.key.or_else(|| enqueue.how.turn.clone()),
+            unique: UniqueArgs {
+                hold: line.unique_while.or_else(|| said.hold.clone().filter(|_| line.unique_for.is_none())),
+                period: line.unique_for.map(|span| span.0).or(said.period),
+                on_conflict: line.on_conflict.or(said.on_conflict),
+                key: line.unique,
+            },
+            max_attempts: line.max_attempts.or(enqueue.how.max_attempts),
+            payload_version: enqueue.how.payload_version,
+            timeout: line.timeout.map(|span| span.0).or(enqueue.how.timeout),
+            idempotency_key: line.idempotency_key.or(numbered),
+        };
+        new_job(context, kind, line.payload, &how).map_err(|error| {
+            let wrong = self.wrong(&error.message);
+            CommandError { hint: error.hint, ..wrong }
+        })
+    }
+
+    fn wrong(&self, what: &str) -> CommandError {
+        CommandError::usage(format!("{}:{}: {what}", self.name, self.line))
+            .hint("a line is {\"kind\": …, \"payload\": …}; see `gristmill enqueue --help`")
+    }
+}

@@ -1,0 +1,193 @@
+//! `gristmill job`: look at jobs, retry or cancel them.
+
+use clap::{Args, Subcommand};
+use gristmill_core::job::JobState;
+use gristmill_store::{ControlReport, JobFilter, JobView, Wait, why};
+use serde::Serialize;
+
+use super::cancel::CancelJobs;
+use super::list::{DryRun, Paging, add, id, report};
+use super::waits::describe;
+use crate::cli::context::CommandContext;
+use crate::cli::output::brief;
+use crate::config::suggest;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// Look at jobs, retry or cancel them
+#[derive(Debug, Args)]
+pub(crate) struct Job {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Jobs, newest first
+    #[command(before_help = "Examples:
+  gristmill job list
+  gristmill job list --state retry --state dead --kind email
+  gristmill job list --queue default --limit 200 --json")]
+    List(List),
+    /// One job with its payload, why it is not running, and the attempts that did not end well
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Let jobs that wait in `retry` or `scheduled` run now
+    #[command(before_help = "Examples:
+  gristmill job retry 0198f9c1-…
+  gristmill job retry 0198f9c1-… --dry-run
+
+A dead job is brought back by `gristmill dead redrive`.")]
+    Retry {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+    /// Call jobs off that are not final
+    #[command(before_help = "Examples:
+  gristmill job cancel 0198f9c1-… --reason 'wrong customer'
+  gristmill job cancel --queue mail --kind email --dry-run
+  gristmill job cancel --state retry --state scheduled --reason 'provider is gone'
+
+Final in the store at once. What runs is called off within a second: its program ends, its slot is free, and
+nothing of it is written. After a break run the same command again.")]
+    Cancel(CancelJobs),
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// Only in this state; may be repeated
+    #[arg(long, value_name = "STATE")]
+    state: Vec<String>,
+    /// Only on this queue
+    #[arg(long)]
+    queue: Option<String>,
+    /// Only of this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only with this key
+    #[arg(long)]
+    key: Option<String>,
+    /// Only of this batch
+    #[arg(long, value_name = "ID")]
+    batch: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl Job {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        match self.verb {
+            Verb::List(list) => list.run(context).await,
+            Verb::Show { id: text } => show(context, &text).await,
+            Verb::Retry { ids, dry } => {
+                let store = context.store().await?;
+                let mut total = ControlReport::default();
+                for job in ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
+                    add(&mut total, store.retry_job(&context.tenant, job, dry.dry_run).await?);
+                }
+                context.publish(&total.dispatched).await;
+                report(context, dry.dry_run, "let run", "would let run", &total);
+                Ok(Exit::Success)
+            }
+            Verb::Cancel(cancel) => cancel.run(context).await,
+        }
+    }
+}
+
+impl List {
+    async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let filter = JobFilter {
+            tenant: context.tenant.clone(),
+            states: self.state.iter().map(|word| state(word)).collect::<Result<_>>()?,
+            queue: self.queue,
+            kind: self.kind,
+            key: self.key,
+            batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
+            ..JobFilter::default()
+        };
+        let jobs = context.store().await?.jobs(&filter, &self.paging.page()).await?;
+        rows(context, &jobs);
+        self.paging.next(context, jobs.len(), jobs.last().map(|job| job.id.to_string()));
+        Ok(Exit::Success)
+    }
+}
+
+/// Jobs as a list.
+pub(super) fn rows(context: &CommandContext, jobs: &[JobView]) {
+    context.output.list(
+        jobs,
+        &["ID", "KIND", "QUEUE", "KEY", "STATE", "ATTEMPT", "CREATED", "ERROR"],
+        |job, output| {
+            vec![
+                job.id.to_string(),
+                job.kind.clone(),
+                job.queue.clone(),
+                job.key.clone().unwrap_or("-".to_owned()),
+                job.state.to_string(),
+                format!("{}/{}", job.attempt, job.max_attempts),
+                output.time(job.created_at),
+                job.error.as_deref().map_or("-".to_owned(), |error| error.chars().take(60).collect()),
+            ]
+        },
+    );
+}
+
+/// One job in full.
+pub(super) async fn show(context: &CommandContext, text: &str) -> Result<Exit> {
+    let store = context.store().await?;
+    let job = store.job(&context.tenant, id("job", text)?).await?;
+    let job = job.ok_or_else(|| CommandError::not_found(format!("there is no job {text} of `{}`", context.tenant)))?;
+    let output = &context.output;
+    let mut fields = vec![
+        ("id", job.id.to_string()),
+        ("kind", gristmill_core::job::served(&job.kind, job.version)),
+        ("state", job.state.to_string()),
+        ("queue", format!("{} ({})", job.queue, job.priority)),
+        ("key", job.key.clone().unwrap_or("-".to_owned())),
+        ("attempt", attempts(&job)),
+        ("batch", job.batch.map_or("-".to_owned(), |batch| batch.to_string())),
+        ("created", output.time(job.created_at)),
+        ("run at", output.time_or_dash(job.run_at)),
+        ("started", output.time_or_dash(job.started_at)),
+        ("finished", output.time_or_dash(job.finished_at)),
+        ("error", job.error.clone().unwrap_or("-".to_owned())),
+        ("payload", brief(&job.payload)),
+        ("output", job.output.as_ref().map_or("-".to_owned(), brief)),
+    ];
+    let waits = why(&store, &job).await?;
+    fields.extend(waits.iter().map(|wait| ("waits", describe(wait, output))));
+    for attempt in &job.attempts {
+        let error = attempt.error.as_deref().unwrap_or("-");
+        let text = format!("{} {} {}: {error}", attempt.attempt, output.time(attempt.ended_at), attempt.ending);
+        fields.push(("attempt ended", text));
+    }
+    output.fields(&Shown { job: &job, waits: &waits }, &fields);
+    Ok(Exit::Success)
+}
+
+/// A job, and what it waits for.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    job: &'a JobView,
+    waits: &'a [Wait],
+}
+
+/// Snoozed attempts are none that were spent.
+fn attempts(job: &JobView) -> String {
+    let (spent, most) = (job.attempt - job.snoozes, job.max_attempts - job.snoozes);
+    let snoozed = if job.snoozes > 0 { format!(", snoozed {} times", job.snoozes) } else { String::new() };
+    format!("{spent} of {most}{snoozed}")
+}
+
+/// Reads a state.
+pub(super) fn state(word: &str) -> Result<JobState> {
+    word.parse().map_err(|error: gristmill_core::job::UnknownWord| {
+        let known = JobState::ALL.map(JobState::as_str);
+        CommandError::usage(error.to_string()).hint(suggest(word, known).unwrap_or_default())
+    })
+}

@@ -1,0 +1,119 @@
+//! What lists and steering commands share: pages by key, dry runs, reasons.
+
+use std::str::FromStr;
+
+use clap::Args;
+use gristmill_store::{ControlReport, Page, Pause, PauseView};
+use serde_json::json;
+
+use crate::cli::context::CommandContext;
+use crate::cli::output::{Format, Output};
+use crate::exit_code::{CommandError, Result};
+
+/// Which part of a list.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Paging {
+    /// Begin after this key: the last one of the page before
+    #[arg(long, value_name = "KEY")]
+    pub(crate) after: Option<String>,
+    /// How many rows, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
+impl Paging {
+    /// As the store wants it.
+    pub(crate) fn page(&self) -> Page {
+        Page { after: self.after.clone(), limit: self.limit }
+    }
+
+    /// Says how to see the next page, when this one is full.
+    pub(crate) fn next(&self, context: &CommandContext, shown: usize, last: Option<String>) {
+        let full = u32::try_from(shown).is_ok_and(|shown| shown >= self.limit);
+        if let Some(last) = last.filter(|_| full) {
+            context.output.note(&format!("more: {}", context.again(&["--after", &last])));
+        }
+    }
+}
+
+/// Whether to change anything.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DryRun {
+    /// Say what would change, and change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Who pauses and why.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Why {
+    /// Why: whoever looks later is shown it
+    #[arg(long)]
+    reason: Option<String>,
+    /// Who pauses; USER@HOST if not given
+    #[arg(long, value_name = "WHO")]
+    by: Option<String>,
+}
+
+impl Why {
+    /// As the store keeps it.
+    pub(crate) fn pause(&self) -> Pause {
+        let somebody = || {
+            let user =
+                ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+            format!("{}@{}", user.as_deref().unwrap_or("somebody"), gristmill_service::process::host())
+        };
+        Pause { by: Some(self.by.clone().unwrap_or_else(somebody)), reason: self.reason.clone() }
+    }
+}
+
+/// A pause for people: since when, by whom, why.
+pub(crate) fn describe_pause(pause: &PauseView, output: &Output) -> String {
+    let by = pause.by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = pause.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}{by}{why}", output.time(pause.since))
+}
+
+/// Says what a steering command did, or would do.
+pub(crate) fn report(context: &CommandContext, dry_run: bool, done: &str, would: &str, control_report: &ControlReport) {
+    match context.output.format {
+        Format::Json => context.output.document(&json!({
+            "dry_run": dry_run,
+            "affected": control_report.affected,
+            "samples": control_report.samples,
+            "generation": control_report.generation,
+        })),
+        Format::Plain | Format::Table => {
+            let verb = if dry_run { would } else { done };
+            context.output.line(&format!("{verb}: {}", control_report.affected));
+            for sample in &control_report.samples {
+                context.output.note(&format!("  {sample}"));
+            }
+            if let Some(generation) = control_report.generation {
+                context.output.note(&format!("  generation {generation}"));
+            }
+        }
+    }
+}
+
+/// Adds up what several calls did.
+pub(crate) fn add(total: &mut ControlReport, one: ControlReport) {
+    total.affected += one.affected;
+    let room = 5_usize.saturating_sub(total.samples.len());
+    total.samples.extend(one.samples.into_iter().take(room));
+    total.generation = one.generation.or(total.generation);
+    total.dispatched.moved += one.dispatched.moved;
+    total.dispatched.dispatches.extend(one.dispatched.dispatches);
+}
+
+/// Reads an id.
+///
+/// # Errors
+///
+/// When it is none.
+pub(crate) fn id<T: FromStr>(what: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|_| {
+        CommandError::usage(format!("`{text}` is not the id of a {what}"))
+            .hint(format!("see `gristmill {what} list` for the ids"))
+    })
+}

@@ -1,0 +1,202 @@
+//! The command line: one noun, one verb, the flags that all of them share.
+
+mod batch;
+pub(crate) mod batch_run;
+mod cancel;
+mod check;
+mod chunk;
+mod completion;
+mod config;
+pub(crate) mod context;
+mod db;
+mod dead;
+mod demo;
+mod dev;
+mod doctor;
+mod doctor_checks;
+mod enqueue;
+mod enqueue_lines;
+mod job;
+mod limit;
+mod list;
+pub(crate) mod output;
+mod poison;
+mod progress;
+mod quarantine;
+mod quarantine_patch;
+mod quarantine_sheet;
+mod queue;
+mod schedule;
+mod scheduler;
+mod trigger;
+mod version;
+mod wait;
+mod waits;
+mod worker;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use gristmill_core::id::DEFAULT_TENANT;
+
+pub(crate) use queue::waits_for;
+
+use crate::cli::context::CommandContext;
+use crate::cli::output::Color;
+use crate::config::LogFormat;
+use crate::exit_code::{Exit, Result};
+
+/// Batches and background jobs that can be trusted.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gristmill",
+    version,
+    about = "Runs batches and background jobs that can be trusted",
+    before_help = "Examples:
+  gristmill demo                                   see it all at work on your machine
+  gristmill batch run retail --input orders.csv --wait
+  gristmill enqueue email --payload @mail.json --in 5m
+  gristmill dev                                    scheduler and worker in one process",
+    after_help = "Exit codes: 0 success, 1 failed, 2 usage, 3 not found, 4 denied, 5 conflict, 6 partial, 7 timed out,
+8 unavailable, 9 problems found, 10 cancelled, 70 internal, 130 and 143 stopped by a signal.",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    infer_subcommands = false
+)]
+pub(crate) struct Cli {
+    /// The flags that all commands share.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The flags that all commands share.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Flags of all commands")]
+pub(crate) struct Global {
+    /// The configuration file [env: GRISTMILL_CONFIG] [default: ./config.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The store: sqlite://FILE or postgres://… [env: GRISTMILL_STORE_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// The broker: in-process or amqp://… [env: GRISTMILL_BROKER_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) broker: Option<String>,
+    /// Whose jobs and batches
+    #[arg(long, global = true, value_name = "NAME", env = "GRISTMILL_TENANT", hide_env_values = true, default_value = DEFAULT_TENANT)]
+    pub(crate) tenant: String,
+    /// How messages on standard error look
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub(crate) log: Option<LogFormat>,
+    /// Say more; twice says still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+    /// Say errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Color,
+    /// Print one JSON document
+    #[arg(long, global = true, conflicts_with = "plain")]
+    pub(crate) json: bool,
+    /// Print fields separated by tabs, without a header
+    #[arg(long, global = true)]
+    pub(crate) plain: bool,
+}
+
+/// Every noun.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make 100,000 orders and run a batch over them, here and now
+    Demo(demo::Demo),
+    /// Scheduler and worker in one process
+    Dev(dev::Dev),
+    /// Do the work, or list who does
+    #[command(alias = "workers")]
+    Worker(worker::Worker),
+    /// Publish, promote, rescue and reconcile
+    Scheduler(scheduler::Scheduler),
+    /// Look at schedules, make, run, backfill and switch them
+    #[command(alias = "schedules")]
+    Schedule(schedule::Schedule),
+    /// Look at what hooks and watched folders have started
+    #[command(alias = "triggers")]
+    Trigger(trigger::Trigger),
+    /// Enqueue one job, or many from JSON lines
+    Enqueue(enqueue::Enqueue),
+    /// Run batches, look at them and steer them
+    #[command(alias = "batches")]
+    Batch(batch::Batch),
+    /// Look at jobs, retry or cancel them
+    #[command(alias = "jobs")]
+    Job(job::Job),
+    /// Split chunks that fail
+    #[command(alias = "chunks")]
+    Chunk(chunk::Chunk),
+    /// Look at queues, pause and resume them
+    #[command(alias = "queues")]
+    Queue(queue::Queue),
+    /// Look at limits, set and drop them
+    #[command(alias = "limits")]
+    Limit(limit::Limit),
+    /// Look at dead letters and redrive them
+    Dead(dead::Dead),
+    /// Look at items that were set aside, export and redrive them
+    Quarantine(quarantine::Quarantine),
+    /// Look at messages that cannot be read or name no job, and forget them
+    Poison(poison::Poison),
+    /// Migrate the database, or see where it stands
+    Db(db::Db),
+    /// See the settings in force and who said them
+    Config(config::Config),
+    /// Validate the configuration without side effects
+    Check(check::Check),
+    /// Find out what is wrong with the surroundings and how to mend it
+    Doctor(doctor::Doctor),
+    /// Print a completion script for a shell
+    Completion(completion::Completion),
+    /// Print the version
+    Version(version::Version),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, with the exit code that it means.
+    pub(crate) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        match self {
+            Self::Demo(demo) => demo.run(context).await,
+            Self::Dev(dev) => dev.run(context).await,
+            Self::Worker(worker) => worker.run(context).await,
+            Self::Scheduler(scheduler) => scheduler.run(context).await,
+            Self::Schedule(schedule) => schedule.run(context).await,
+            Self::Trigger(trigger) => trigger.run(context).await,
+            Self::Enqueue(enqueue) => enqueue.run(context).await,
+            Self::Batch(batch) => batch.run(context).await,
+            Self::Job(job) => job.run(context).await,
+            Self::Chunk(chunk) => chunk.run(context).await,
+            Self::Queue(queue) => queue.run(context).await,
+            Self::Limit(limit) => limit.run(context).await,
+            Self::Dead(dead) => dead.run(context).await,
+            Self::Quarantine(quarantine) => quarantine.run(context).await,
+            Self::Poison(poison) => poison.run(context).await,
+            Self::Db(db) => db.run(context).await,
+            Self::Config(config) => config.run(context),
+            Self::Check(check) => check.run(context),
+            Self::Doctor(doctor) => doctor.run(context).await,
+            Self::Completion(completion) => completion.run(),
+            Self::Version(version) => version.run(context),
+        }
+    }
+
+    /// Whether it works without a configuration, or finds fault with one by itself.
+    pub(crate) fn needs_config(&self) -> bool {
+        !matches!(self, Self::Completion(_) | Self::Version(_) | Self::Check(_))
+    }
+}

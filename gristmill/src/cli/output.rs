@@ -1,0 +1,292 @@
+//! What people and scripts see: data on standard output, messages on standard error.
+
+use std::io::{IsTerminal, Write};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use gristmill_core::Instant;
+use serde::Serialize;
+use serde_json::Value;
+
+/// How data is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// One JSON document.
+    Json,
+    /// Fields separated by tabs, no header, for other programs.
+    Plain,
+    /// Aligned columns with a header, for people.
+    Table,
+}
+
+/// When colour is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where a command writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// How data is shown.
+    pub(crate) format: Format,
+    /// Whether messages are left out.
+    pub(crate) quiet: bool,
+    color: bool,
+}
+
+impl Output {
+    /// Decides by the flags and by what standard output is.
+    pub(crate) fn new(json: bool, plain: bool, quiet: bool, color: Color) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let format = match (json, plain || !terminal) {
+            (true, _) => Format::Json,
+            (false, true) => Format::Plain,
+            (false, false) => Format::Table,
+        };
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let wanted = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto if set("NO_COLOR") || std::env::var("TERM").is_ok_and(|term| term == "dumb") => false,
+            Color::Auto => set("FORCE_COLOR") || terminal,
+        };
+        Self { format, quiet, color: wanted && format == Format::Table }
+    }
+
+    /// Whether people watch the messages.
+    pub(crate) fn interactive(&self) -> bool {
+        std::io::stderr().is_terminal() && !self.quiet
+    }
+
+    /// One JSON document.
+    pub(crate) fn document(&self, document: &impl Serialize) {
+        match serde_json::to_string_pretty(document) {
+            Ok(text) => self.line(&text),
+            Err(error) => self.note(&format!("error: the result cannot be shown as JSON: {error}")),
+        }
+    }
+
+    /// One line of data. A reader that has gone away is no error of ours.
+    pub(crate) fn line(&self, text: &str) {
+        let _ = writeln!(std::io::stdout().lock(), "{text}");
+    }
+
+    /// A message for people, on standard error.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+
+    /// An error, which even `--quiet` does not hide.
+    pub(crate) fn error(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    /// A list: an array in JSON, lines with tabs when plain, a table for people.
+    pub(crate) fn list<T: Serialize>(&self, rows: &[T], columns: &[&str], cells: impl Fn(&T, &Self) -> Vec<String>) {
+        match self.format {
+            Format::Json => self.document(&rows),
+            Format::Plain => {
+                for row in rows {
+                    let cells: Vec<String> = cells(row, self).iter().map(|cell| one_line(cell)).collect();
+                    self.line(&cells.join("\t"));
+                }
+            }
+            Format::Table if rows.is_empty() => self.note("nothing to list"),
+            Format::Table => {
+                let cells: Vec<Vec<String>> =
+                    rows.iter().map(|row| cells(row, self).iter().map(|cell| one_line(cell)).collect()).collect();
+                self.table(columns, &cells);
+            }
+        }
+    }
+
+    /// One thing: its JSON, or its fields one a line.
+    pub(crate) fn fields(&self, document: &impl Serialize, fields: &[(&str, String)]) {
+        match self.format {
+            Format::Json => self.document(document),
+            Format::Plain => {
+                for (name, value) in fields {
+                    self.line(&format!("{name}\t{}", one_line(value)));
+                }
+            }
+            Format::Table => {
+                let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+                for (name, value) in fields {
+                    self.line(&format!("{}  {value}", self.bold(&format!("{name:width$}"))));
+                }
+            }
+        }
+    }
+
+    /// An instant: RFC 3339 for programs, how long ago for people.
+    pub(crate) fn time(&self, at: Instant) -> String {
+        match self.format {
+            Format::Json | Format::Plain => rfc3339(at),
+            Format::Table => relative(at, Utc::now()),
+        }
+    }
+
+    /// An instant that may be missing.
+    pub(crate) fn time_or_dash(&self, at: Option<Instant>) -> String {
+        at.map_or("-".to_owned(), |at| self.time(at))
+    }
+
+    fn table(&self, columns: &[&str], rows: &[Vec<String>]) {
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+            cells.chain([columns[column].len()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+        let pad = |cells: Vec<&str>| {
+            let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        self.line(&self.bold(&pad(columns.to_vec())));
+        for row in rows {
+            self.line(&pad(row.iter().map(String::as_str).collect()));
+        }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        if self.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// A text without what would break a line or a column.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The values of a batch's result by name, for people: a group is a line for each of its values.
+pub(crate) fn result_fields(result: &serde_json::Map<String, Value>, format: Format) -> Vec<(&str, String)> {
+    let mut fields = Vec::new();
+    for (name, value) in result {
+        match value {
+            Value::Object(group) if format == Format::Table && !group.is_empty() => {
+                let width = group.keys().map(|key| key.chars().count()).max().unwrap_or(0);
+                let lines = group
+                    .iter()
+                    .take(GROUP_LINES)
+                    .map(|(key, value)| format!("{:width$}  {}", one_line(key), one_line(&spaced(&brief(value)))));
+                // The name stands once, before the first of its lines.
+                fields.extend(std::iter::once(name.as_str()).chain(std::iter::repeat("")).zip(lines));
+                if group.len() > GROUP_LINES {
+                    fields.push(("", format!("and {} more: see them with --json", group.len() - GROUP_LINES)));
+                }
+            }
+            value if format == Format::Table => fields.push((name, spaced(&brief(value)))),
+            value => fields.push((name, brief(value))),
+        }
+    }
+    fields
+}
+
+/// The most values of a group that are shown to people.
+const GROUP_LINES: usize = 20;
+
+/// A number with its thousands apart, whatever comes after its point; any other text as it is.
+fn spaced(text: &str) -> String {
+    let (sign, rest) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
+    let (whole, point) = rest.find('.').map_or((rest, ""), |at| rest.split_at(at));
+    let figures = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    match whole.parse() {
+        // A leading zero is no number's: it may be an article or a postcode.
+        Ok(number)
+            if figures(whole)
+                && figures(point.trim_start_matches('.'))
+                && (whole == "0" || !whole.starts_with('0')) =>
+        {
+            format!("{sign}{}{point}", grouped(number))
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// A JSON value as one short text.
+pub(crate) fn brief(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub(crate) fn rfc3339(at: Instant) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// How long ago, or in how long: `3m ago`, `in 2h`.
+pub(crate) fn relative(at: Instant, now: DateTime<Utc>) -> String {
+    let seconds = (now - at).num_seconds();
+    let span = |seconds: i64| match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    };
+    match seconds {
+        0 => "now".to_owned(),
+        1.. => format!("{} ago", span(seconds)),
+        _ => format!("in {}", span(-seconds)),
+    }
+}
+
+/// A number with its thousands apart, for people: `100 000`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    #[test]
+    fn times_are_relative_for_people() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        assert_eq!(relative(now - TimeDelta::seconds(61), now), "1m ago");
+        assert_eq!(relative(now + TimeDelta::hours(3), now), "in 3h");
+        assert_eq!(relative(now, now), "now");
+        assert_eq!(rfc3339(now), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!([grouped(0), grouped(999), grouped(1_000), grouped(1_234_567)], ["0", "999", "1 000", "1 234 567"]);
+    }
+
+    #[test]
+    fn a_result_is_readable_and_exact() {
+        let shown = ["1234567", "-1234567.05", "0.10", "007", "12a", "1.2.3", ""].map(spaced);
+        assert_eq!(shown, ["1 234 567", "-1 234 567.05", "0.10", "007", "12a", "1.2.3", ""]);
+        let Value::Object(result) = serde_json::json!({ "by": { "FR": "1000.5", "Kenya": 2 }, "rows": 3 }) else {
+            panic!("an object")
+        };
+        let lines = |format| result_fields(&result, format);
+        let expected = [("by", "FR     1 000.5"), ("", "Kenya  2"), ("rows", "3")];
+        assert_eq!(lines(Format::Table), expected.map(|(name, text)| (name, text.to_owned())));
+        assert_eq!(lines(Format::Plain)[0].1, r#"{"FR":"1000.5","Kenya":2}"#);
+    }
+
+    #[test]
+    fn nothing_hostile_breaks_a_line() {
+        assert_eq!(one_line("a\tb\n\u{1b}[31mc"), "a b  [31mc");
+    }
+}

@@ -1,0 +1,177 @@
+//! `gristmill poison`: look at messages that nobody can act upon, and forget them.
+
+use clap::{Args, Subcommand};
+use gristmill_store::{ControlReport, Page, PoisonMessage, PoisonView};
+use serde_json::json;
+
+use super::list::{DryRun, Paging, add, report};
+use crate::cli::context::CommandContext;
+use crate::cli::output::grouped;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// How many rows are asked for at a time when all are meant.
+const PAGE: u32 = 1_000;
+
+/// Look at messages that cannot be read or name no job, and forget them
+#[derive(Debug, Args)]
+pub(crate) struct Poison {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Messages that were kept, newest first
+    #[command(before_help = "Examples:
+  gristmill poison list
+  gristmill poison list --json | jq '.[].reason'")]
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// One message with its headers and its bytes: as text where they are, else in hexadecimal
+    #[command(before_help = "Examples:
+  gristmill poison show 17
+  gristmill poison show 17 --hex")]
+    Show {
+        /// Its number
+        id: i64,
+        /// The bytes in hexadecimal in any case
+        #[arg(long)]
+        hex: bool,
+    },
+    /// Forget messages
+    #[command(before_help = "Examples:
+  gristmill poison drop 17 18
+  gristmill poison drop --all --dry-run")]
+    Drop {
+        /// Their numbers
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        ids: Vec<i64>,
+        /// All that are there when the command starts
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+}
+
+impl Poison {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        match self.verb {
+            Verb::List { paging } => {
+                let found = context.store().await?.poison(&paging.page()).await?;
+                rows(context, &found);
+                paging.next(context, found.len(), found.last().map(|one| one.id.to_string()));
+                Ok(Exit::Success)
+            }
+            Verb::Show { id, hex } => show(context, id, hex).await,
+            Verb::Drop { ids, all, dry } => {
+                let ids = if all { everything(context).await? } else { ids };
+                forget(context, &ids, all, &dry).await
+            }
+        }
+    }
+}
+
+fn rows(context: &CommandContext, found: &[PoisonView]) {
+    context.output.list(found, &["ID", "QUEUE", "SEEN", "LAST", "BYTES", "SOURCE", "REASON"], |one, output| {
+        vec![
+            one.id.to_string(),
+            queue(one),
+            grouped(one.seen),
+            output.time(one.last_at),
+            grouped(one.size),
+            one.source.clone(),
+            printable(&one.reason),
+        ]
+    });
+}
+
+async fn show(context: &CommandContext, id: i64, hex: bool) -> Result<Exit> {
+    let found = context.store().await?.poison_message(id).await?.ok_or_else(|| nobody(id))?;
+    let PoisonMessage { view, headers, bytes } = found;
+    let text = std::str::from_utf8(&bytes).ok().filter(|text| !hex && is_printable(text));
+    let (encoding, body) = match text {
+        Some(text) => ("text", text.to_owned()),
+        None => ("hex", bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+    };
+    let fields = [
+        ("id", view.id.to_string()),
+        ("queue", queue(&view)),
+        ("reason", printable(&view.reason)),
+        ("source", view.source.clone()),
+        ("seen", grouped(view.seen)),
+        ("first", context.output.time(view.first_at)),
+        ("last", context.output.time(view.last_at)),
+        ("sha256", view.sha256.clone()),
+        ("size", format!("{} bytes, {} kept", grouped(view.size), grouped(bytes.len() as u64))),
+        ("headers", printable(&headers.to_string())),
+        (encoding, body.clone()),
+    ];
+    let document = json!({
+        "id": view.id, "queue": view.queue, "reason": view.reason, "source": view.source, "seen": view.seen,
+        "first_at": view.first_at, "last_at": view.last_at, "sha256": view.sha256, "size": view.size,
+        "kept": bytes.len(), "headers": headers, "encoding": encoding, "body": body,
+    });
+    context.output.fields(&document, &fields);
+    Ok(Exit::Success)
+}
+
+/// The numbers are gathered before the first one goes: what comes meanwhile is not touched.
+async fn everything(context: &CommandContext) -> Result<Vec<i64>> {
+    let store = context.store().await?;
+    let mut ids = Vec::new();
+    let mut page = Page { after: None, limit: PAGE };
+    loop {
+        let found = store.poison(&page).await?;
+        ids.extend(found.iter().map(|one| one.id));
+        match found.last() {
+            Some(last) if found.len() == PAGE as usize => page.after = Some(last.id.to_string()),
+            Some(_) | None => return Ok(ids),
+        }
+    }
+}
+
+async fn forget(context: &CommandContext, ids: &[i64], all: bool, dry: &DryRun) -> Result<Exit> {
+    let store = context.store().await?;
+    let mut total = ControlReport::default();
+    for group in ids.chunks(PAGE as usize) {
+        add(&mut total, store.drop_poison(group, dry.dry_run).await?);
+    }
+    if let (0, false, [first, ..]) = (total.affected, all, ids) {
+        return Err(nobody(*first));
+    }
+    report(context, dry.dry_run, "messages forgotten", "messages that would be forgotten", &total);
+    Ok(Exit::Success)
+}
+
+fn nobody(id: i64) -> CommandError {
+    CommandError::not_found(format!("there is no message {id} among the poison"))
+        .hint("see `gristmill poison list` for the numbers")
+}
+
+fn queue(one: &PoisonView) -> String {
+    if one.queue.is_empty() { "-".to_owned() } else { printable(&one.queue) }
+}
+
+/// Whether a terminal shows it and does not obey it: what is kept here was written by anybody.
+fn is_printable(text: &str) -> bool {
+    text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t')
+}
+
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_never_given_orders_by_a_message() {
+        assert!(is_printable("{\"v\": 2}\n"));
+        assert!(!is_printable("\u{1b}[2J") && !is_printable("\u{9b}2J"));
+        assert_eq!(printable("a\u{9b}2Jb"), "a\\u{9b}2Jb");
+    }
+}

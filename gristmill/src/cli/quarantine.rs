@@ -1,0 +1,214 @@
+//! `gristmill quarantine`: look at items that were set aside, export and redrive them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use gristmill_core::id::BatchId;
+use gristmill_store::{Page, QuarantineFilter, QuarantineView};
+use serde_json::json;
+
+use super::list::{Paging, id};
+use super::quarantine_patch::{Import, Redrive, everything};
+use super::quarantine_sheet as sheet;
+use crate::cli::context::CommandContext;
+use crate::cli::output::brief;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// Look at items that were set aside, export and redrive them
+#[derive(Debug, Args)]
+pub(crate) struct Quarantine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Items that were set aside, oldest first
+    #[command(before_help = "Examples:
+  gristmill quarantine list --batch 0198f9c1-…
+  gristmill quarantine list --batch 0198f9c1-… --open --json")]
+    List {
+        /// Only of this batch
+        #[arg(long, value_name = "ID")]
+        batch: Option<String>,
+        /// Only those that were not redriven
+        #[arg(long)]
+        open: bool,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// One item with its reason
+    Show {
+        /// Its number
+        id: i64,
+    },
+    /// The items of a batch with their reasons: as JSON lines, or as a table to be mended in a spreadsheet
+    #[command(before_help = "Examples:
+  gristmill quarantine export 0198f9c1-… --to mend.jsonl
+  gristmill quarantine export 0198f9c1-… --format csv > mend.csv
+  gristmill quarantine export 0198f9c1-… | jq .item
+
+A cell that begins with =, +, - or @ is a formula to a spreadsheet: open tables of strangers' items as text.")]
+    Export {
+        /// The batch
+        batch: String,
+        /// Where to; standard output unless said. An existing file is not overwritten
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// As what
+        #[arg(long, value_enum, default_value_t)]
+        format: As,
+        /// Also those that were redriven already
+        #[arg(long)]
+        all: bool,
+    },
+    /// Run items of a batch once more, as they are or patched; one that has ended opens its next generation
+    #[command(before_help = "Examples:
+  gristmill quarantine redrive 0198f9c1-… --dry-run
+  gristmill quarantine redrive 0198f9c1-… --item 17 --item 18
+  gristmill quarantine redrive 0198f9c1-… --where stage=parse --where 'reason=is not a number' \\
+      --patch '[{\"op\": \"replace\", \"path\": \"/Quantity\", \"value\": \"1\"}]' --dry-run")]
+    Redrive(Redrive),
+    /// Run items once more as somebody has mended them in an exported table
+    #[command(before_help = "Examples:
+  gristmill quarantine export 0198f9c1-… --format csv > mend.csv
+  gristmill quarantine import 0198f9c1-… --file mend.csv --dry-run
+  gristmill quarantine import 0198f9c1-… --file mend.csv")]
+    Import(Import),
+}
+
+/// As what items are exported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum As {
+    /// One JSON object a line
+    #[default]
+    Jsonl,
+    /// A table, one column for each field
+    Csv,
+}
+
+impl Quarantine {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        match self.verb {
+            Verb::List { batch, open, paging } => {
+                let batch = batch.as_deref().map(|text| id("batch", text)).transpose()?;
+                let filter = QuarantineFilter { tenant: context.tenant.clone(), batch, open_only: open };
+                let items = context.store().await?.quarantine(&filter, &paging.page()).await?;
+                rows(context, &items);
+                paging.next(context, items.len(), items.last().map(|item| item.id.to_string()));
+                Ok(Exit::Success)
+            }
+            Verb::Show { id } => show(context, id).await,
+            Verb::Export { batch, to, format, all } => {
+                let batch = id("batch", &batch)?;
+                match format {
+                    As::Jsonl => export(context, batch, to, all).await,
+                    As::Csv => export_csv(context, batch, to, all).await,
+                }
+            }
+            Verb::Redrive(redrive) => redrive.run(context).await,
+            Verb::Import(import) => import.run(context).await,
+        }
+    }
+}
+
+fn rows(context: &CommandContext, items: &[QuarantineView]) {
+    context.output.list(items, &["ID", "BATCH", "POSITION", "LINE", "STAGE", "STATE", "REASON"], |item, _| {
+        vec![
+            item.id.to_string(),
+            item.batch.to_string(),
+            item.position.to_string(),
+            item.line.map_or("-".to_owned(), |line| line.to_string()),
+            item.stage.clone(),
+            item.state.clone(),
+            item.reason.clone(),
+        ]
+    });
+}
+
+/// An item by its number, whatever its batch.
+pub(super) async fn find(context: &CommandContext, number: i64) -> Result<Option<QuarantineView>> {
+    let filter = QuarantineFilter { tenant: context.tenant.clone(), batch: None, open_only: false };
+    let page = Page { after: number.checked_sub(1).map(|before| before.to_string()), limit: 1 };
+    let items = context.store().await?.quarantine(&filter, &page).await?;
+    Ok(items.into_iter().find(|item| item.id == number))
+}
+
+async fn show(context: &CommandContext, number: i64) -> Result<Exit> {
+    let item = find(context, number).await?.ok_or_else(|| {
+        CommandError::not_found(format!("there is no item {number} in the quarantine of `{}`", context.tenant))
+            .hint("see `gristmill quarantine list` for the numbers")
+    })?;
+    let fields = [
+        ("id", item.id.to_string()),
+        ("batch", item.batch.to_string()),
+        ("generation", item.generation.to_string()),
+        ("chunk", item.seq.to_string()),
+        ("position", item.position.to_string()),
+        ("line", item.line.map_or("-".to_owned(), |line| line.to_string())),
+        ("stage", item.stage.clone()),
+        ("reason", item.reason.clone()),
+        ("state", item.state.clone()),
+        ("set aside", context.output.time(item.created_at)),
+        ("item", brief(&item.item)),
+    ];
+    context.output.fields(&item, &fields);
+    Ok(Exit::Success)
+}
+
+async fn export(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, all: bool) -> Result<Exit> {
+    let store = context.store().await?;
+    if store.batch(&context.tenant, batch).await?.is_none() {
+        return Err(CommandError::not_found(format!("there is no batch {batch} of `{}`", context.tenant)));
+    }
+    let mut sink = sink(to.as_deref())?;
+    let filter = QuarantineFilter { tenant: context.tenant.clone(), batch: Some(batch), open_only: !all };
+    let mut page = Page { after: None, limit: 1_000 };
+    let mut exported: u64 = 0;
+    loop {
+        let items = store.quarantine(&filter, &page).await?;
+        for item in &items {
+            let line = json!({
+                "id": item.id, "position": item.position, "line": item.line, "stage": item.stage,
+                "reason": item.reason, "item": item.item,
+            });
+            writeln!(sink, "{line}").map_err(|error| {
+                CommandError::new(Exit::Failed, format!("the export broke off after {exported} items: {error}"))
+            })?;
+            exported += 1;
+        }
+        match items.last() {
+            Some(last) if items.len() == 1_000 => page.after = Some(last.id.to_string()),
+            _ => break,
+        }
+    }
+    sink.flush().map_err(|error| CommandError::new(Exit::Failed, format!("the export broke off: {error}")))?;
+    context.output.note(&format!("{exported} items exported"));
+    Ok(Exit::Success)
+}
+
+fn sink(to: Option<&Path>) -> Result<Box<dyn Write + Send>> {
+    let Some(path) = to else { return Ok(Box::new(std::io::stdout())) };
+    let file = std::fs::File::create_new(path)
+        .map_err(|error| CommandError::new(Exit::Conflict, format!("`{}` cannot be made: {error}", path.display())))?;
+    Ok(Box::new(std::io::BufWriter::new(file)))
+}
+
+/// A table has all its columns in its first line: the items are read before anything is written.
+async fn export_csv(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, all: bool) -> Result<Exit> {
+    let (source, items) = everything(context, batch).await?;
+    let columns = sheet::columns(&source, items.iter().map(|item| &item.item)).map_err(CommandError::usage)?;
+    let mut writer = csv::Writer::from_writer(sink(to.as_deref())?);
+    let broke = |error: String| CommandError::new(Exit::Failed, format!("the export broke off: {error}"));
+    let header = sheet::ABOUT.iter().copied().chain(columns.iter().map(String::as_str));
+    writer.write_record(header).map_err(|error| broke(error.to_string()))?;
+    let mut exported: u64 = 0;
+    for item in items.iter().filter(|item| all || item.state == "open") {
+        writer.write_record(sheet::row(item, &columns)).map_err(|error| broke(error.to_string()))?;
+        exported += 1;
+    }
+    writer.flush().map_err(|error| broke(error.to_string()))?;
+    context.output.note(&format!("{exported} items exported"));
+    Ok(Exit::Success)
+}

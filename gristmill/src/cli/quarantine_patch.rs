@@ -1,0 +1,285 @@
+//! `gristmill quarantine redrive` and `import`: items run again as they are, patched, or mended in a spreadsheet.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use gristmill_core::definition::CHUNK_ITEMS_MAX;
+use gristmill_core::id::BatchId;
+use gristmill_store::{
+    ItemPatch, Page, Patch, PatchRedrive, PatchReport, QuarantineFilter, QuarantineView, QuarantineWhich,
+};
+use serde_json::{Value, json};
+
+use super::list::{DryRun, id};
+use super::quarantine_sheet::{self as sheet, PROBLEMS_MAX, Sheet};
+use crate::cli::context::CommandContext;
+use crate::cli::output::{Format, brief};
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// How many items that could not be mended are shown.
+const REFUSED_SHOWN: usize = 10;
+
+#[derive(Debug, Args)]
+pub(super) struct Redrive {
+    /// The batch
+    batch: String,
+    /// Only this item, by its number; may be repeated
+    #[arg(long, value_name = "NUMBER")]
+    item: Vec<i64>,
+    /// Only those of which this holds: stage=NAME, reason=TEXT (it is in the reason), position=N or N..M; may be repeated
+    #[arg(long = "where", value_name = "CONDITION")]
+    conditions: Vec<String>,
+    /// Change each with this JSON Patch (RFC 6902) before it runs: a file, or the patch itself
+    #[arg(long, value_name = "FILE|JSON")]
+    patch: Option<String>,
+    /// How many items make a chunk
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=CHUNK_ITEMS_MAX))]
+    chunk: u64,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The batch
+    batch: String,
+    /// The table, as `quarantine export --format csv` made it and somebody has mended it
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// What separates its columns, where that is not a comma
+    #[arg(long, value_name = "CHARACTER", default_value = ",")]
+    delimiter: String,
+    /// Redrive the rows that were not changed as well
+    #[arg(long)]
+    also_unchanged: bool,
+    /// How many items make a chunk
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=CHUNK_ITEMS_MAX))]
+    chunk: u64,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+impl Redrive {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let mut which = QuarantineWhich { items: self.item.clone(), ..QuarantineWhich::default() };
+        for condition in &self.conditions {
+            add(&mut which, condition)?;
+        }
+        let mend = match &self.patch {
+            None => ItemPatch::AsIs,
+            Some(patch) => ItemPatch::Patch(read_patch(patch)?),
+        };
+        let patching = PatchRedrive { batch: id("batch", &self.batch)?, which, mend, chunk: self.chunk };
+        let report = context.store().await?.redrive_patched(&context.tenant, &patching, self.dry.dry_run).await?;
+        context.publish(&report.dispatched).await;
+        Ok(report_patched(context, self.dry.dry_run, &report, None))
+    }
+}
+
+/// Adds one condition.
+fn add(which: &mut QuarantineWhich, condition: &str) -> Result<()> {
+    let wrong = || {
+        CommandError::usage(format!("`{condition}` is not a condition"))
+            .hint("write `stage=parse`, `reason=is not a number`, `position=17` or `position=100..200`")
+    };
+    let (name, value) = condition.split_once('=').filter(|(_, value)| !value.is_empty()).ok_or_else(wrong)?;
+    match name.trim() {
+        "stage" => which.stage = Some(value.trim().to_owned()),
+        "reason" => which.reason = Some(value.to_owned()),
+        "position" => {
+            let (from, to) = value.split_once("..").unwrap_or((value, value));
+            let bound = |text: &str| match text.trim() {
+                "" => Ok(None),
+                number => number.parse().map(Some).map_err(|_| wrong()),
+            };
+            (which.from, which.to) = (bound(from)?, bound(to)?);
+        }
+        _ => return Err(wrong()),
+    }
+    Ok(())
+}
+
+fn read_patch(given: &str) -> Result<Patch> {
+    let inline = given.trim_start().starts_with('[');
+    let text = if inline { given.to_owned() } else { text_of(Path::new(given))? };
+    let place = if inline { "--patch".to_owned() } else { given.to_owned() };
+    Patch::parse(&text).map_err(|wrong| CommandError::usage(format!("{place}: {wrong}")))
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    String::from_utf8(bytes_of(path)?)
+        .map_err(|_| CommandError::usage(format!("`{}` is not a text in UTF-8", path.display())))
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    read.map_err(|error| CommandError::new(Exit::NotFound, format!("`{}` cannot be read: {error}", path.display())))?;
+    Ok(bytes)
+}
+
+impl Import {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let batch: BatchId = id("batch", &self.batch)?;
+        let delimiter = match self.delimiter.as_str() {
+            "\\t" => b'\t',
+            text if text.len() == 1 && text != "\"" => text.as_bytes()[0],
+            other => {
+                return Err(CommandError::usage(format!("`{other}` cannot separate columns"))
+                    .hint("give one character, such as `;`, or `\\t` for a tab"));
+            }
+        };
+        let place = self.file.display().to_string();
+        let wrong = |problems: Vec<String>| refused(&place, &problems);
+        let sheet = sheet::read(&bytes_of(&self.file)?, delimiter).map_err(wrong)?;
+        if sheet.marked {
+            context.output.note("the file begins with a byte-order mark, as spreadsheets write it; it was taken off");
+        }
+        let (source, items) = everything(context, batch).await?;
+        let columns = sheet::columns(&source, items.iter().map(|item| &item.item)).map_err(|why| wrong(vec![why]))?;
+        let known: HashMap<i64, QuarantineView> = items.into_iter().map(|item| (item.id, item)).collect();
+        strangers(context, batch, &sheet, &known).await.map_err(wrong)?;
+        let mended = sheet::mended(&sheet, &known, &columns, &source).map_err(wrong)?;
+        let mut replace = mended.changed;
+        let left = if self.also_unchanged { 0 } else { mended.unchanged.len() };
+        if self.also_unchanged {
+            replace.extend(mended.unchanged);
+        }
+        let ids: Vec<i64> = replace.keys().copied().collect();
+        let asked = ids.len() as u64;
+        if ids.is_empty() {
+            return Ok(report_patched(context, self.dry.dry_run, &PatchReport::default(), Some(left)));
+        }
+        let which = QuarantineWhich { items: ids, ..QuarantineWhich::default() };
+        let patching = PatchRedrive { batch, which, mend: ItemPatch::Replace(replace), chunk: self.chunk };
+        let report = context.store().await?.redrive_patched(&context.tenant, &patching, self.dry.dry_run).await?;
+        context.publish(&report.dispatched).await;
+        let exit = report_patched(context, self.dry.dry_run, &report, Some(left));
+        let meanwhile = asked.saturating_sub(report.redriven + report.kept);
+        if meanwhile > 0 {
+            context.output.error(&format!("{meanwhile} of the items were redriven by somebody else meanwhile"));
+            return Ok(Exit::Partial);
+        }
+        Ok(exit)
+    }
+}
+
+fn refused(place: &str, problems: &[String]) -> CommandError {
+    let mut text = problems.iter().take(PROBLEMS_MAX).map(|problem| format!("{place}: {problem}")).collect::<Vec<_>>();
+    if problems.len() > PROBLEMS_MAX {
+        text.push(format!("and {} more", problems.len() - PROBLEMS_MAX));
+    }
+    CommandError::usage(text.join("\n")).hint("nothing was changed; mend the file and import it again")
+}
+
+/// Items that this batch does not have, where another one does.
+async fn strangers(
+    context: &CommandContext,
+    batch: BatchId,
+    sheet: &Sheet,
+    known: &HashMap<i64, QuarantineView>,
+) -> std::result::Result<(), Vec<String>> {
+    let mut problems = Vec::new();
+    for (line, number) in sheet.ids().filter(|(_, number)| !known.contains_key(number)).take(PROBLEMS_MAX) {
+        let found = super::quarantine::find(context, number).await.map_err(|error| vec![error.to_string()])?;
+        problems.push(match found {
+            Some(other) => {
+                format!("line {line}: item {number} is one of batch {}, not of {batch}", other.batch)
+            }
+            None => format!("line {line}: there is no item {number}; was the number changed?"),
+        });
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// The columns of a batch's source, and all of its items that were ever set aside.
+pub(super) async fn everything(context: &CommandContext, batch: BatchId) -> Result<(Vec<String>, Vec<QuarantineView>)> {
+    let store = context.store().await?;
+    super::batch::find(context, batch).await?;
+    let plan = store.batch_plan(batch).await?;
+    let source =
+        plan.and_then(|plan| plan.fingerprint.files.into_iter().next()).map(|file| file.columns).unwrap_or_default();
+    let filter = QuarantineFilter { tenant: context.tenant.clone(), batch: Some(batch), open_only: false };
+    let mut page = Page { after: None, limit: 1_000 };
+    let mut all = Vec::new();
+    loop {
+        let mut items = store.quarantine(&filter, &page).await?;
+        let full = items.len() == 1_000;
+        page.after = items.last().map(|item| item.id.to_string());
+        all.append(&mut items);
+        if !full {
+            return Ok((source, all));
+        }
+    }
+}
+
+/// Says what a mending did, or would do. `left` is how many rows of a table were not changed and stay.
+fn report_patched(context: &CommandContext, dry_run: bool, report: &PatchReport, left: Option<usize>) -> Exit {
+    if context.output.format == Format::Json {
+        let refused: Vec<Value> = report.refused.iter().map(|(id, why)| json!({ "id": id, "reason": why })).collect();
+        context.output.document(&json!({
+            "dry_run": dry_run,
+            "affected": report.redriven,
+            "kept": report.kept,
+            "unchanged": left,
+            "samples": report.samples,
+            "refused": refused,
+            "generation": report.generation,
+        }));
+    } else {
+        let what = if dry_run { "items that would be redriven" } else { "items redriven" };
+        context.output.line(&format!("{what}: {}", report.redriven));
+        for sample in &report.samples {
+            let place = sample.line.map_or(format!("position {}", sample.position), |line| format!("line {line}"));
+            context.output.note(&format!("  {} ({place})", sample.id));
+            if sample.before != sample.after {
+                context.output.note(&format!("    before {}", brief(&sample.before)));
+                context.output.note(&format!("    after  {}", brief(&sample.after)));
+            }
+        }
+        if let Some(generation) = report.generation {
+            context.output.note(&format!("  generation {generation}"));
+        }
+        if let Some(left) = left.filter(|left| *left > 0) {
+            context
+                .output
+                .note(&format!("{left} rows were not changed: their items stay in quarantine (`--also-unchanged`)"));
+        }
+    }
+    if report.kept == 0 {
+        return Exit::Success;
+    }
+    context.output.error(&format!("{} items cannot be mended so and stay in quarantine:", report.kept));
+    for (id, why) in report.refused.iter().take(REFUSED_SHOWN) {
+        context.output.error(&format!("  {id}: {why}"));
+    }
+    if dry_run { Exit::Success } else { Exit::Partial }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_and_others_refused() {
+        let mut which = QuarantineWhich::default();
+        for condition in ["stage=parse", "reason=a=b", "position=3..9"] {
+            add(&mut which, condition).expect(condition);
+        }
+        assert_eq!((which.stage.as_deref(), which.reason.as_deref()), (Some("parse"), Some("a=b")));
+        assert_eq!((which.from, which.to), (Some(3), Some(9)));
+        add(&mut which, "position=..5").expect("an upper end");
+        assert_eq!((which.from, which.to), (None, Some(5)));
+        add(&mut which, "position=7").expect("one");
+        assert_eq!((which.from, which.to), (Some(7), Some(7)));
+        for condition in ["", "stage", "stage=", "color=red", "position=a..b", "position=-1"] {
+            assert!(add(&mut which, condition).is_err(), "{condition}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `gristmill queue`: look at queues, pause and resume them.
+
+use clap::{Args, Subcommand};
+use gristmill_store::{Pause, QueueView, UnhandledView};
+use serde::Serialize;
+
+use super::list::{DryRun, Why, describe_pause, report};
+use crate::cli::context::CommandContext;
+use crate::config::verify::is_name;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// Look at queues, pause and resume them
+#[derive(Debug, Args)]
+pub(crate) struct Queue {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Every queue with its counters
+    #[command(before_help = "Examples:
+  gristmill queue list
+  gristmill queue list --json")]
+    List,
+    /// One queue: its counters, its pause, and what waits in vain
+    Show {
+        /// The queue
+        name: String,
+    },
+    /// Stop claiming from a queue; what runs is finished
+    #[command(before_help = "Examples:
+  gristmill queue pause mail --dry-run
+  gristmill queue pause mail --reason 'the server is being moved'")]
+    Pause {
+        #[command(flatten)]
+        named: Named,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Claim from a queue again
+    Resume(Named),
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// The queue
+    name: String,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+impl Queue {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        match self.verb {
+            Verb::List => list(context).await,
+            Verb::Show { name } => show(context, &name).await,
+            Verb::Pause { named, why } => pause(context, &named, Some(&why.pause())).await,
+            Verb::Resume(named) => pause(context, &named, None).await,
+        }
+    }
+}
+
+async fn rows(context: &CommandContext) -> Result<Vec<Row>> {
+    let store = context.store().await?;
+    let mut unhandled = store.unhandled(&context.tenant).await?;
+    let queues = store.queues(&context.tenant).await?.into_iter();
+    Ok(queues
+        .map(|queue| Row { unhandled: unhandled.extract_if(.., |found| found.queue == queue.name).collect(), queue })
+        .collect())
+}
+
+async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
+    let found = rows(context).await?.into_iter().find(|row| row.queue.name == name);
+    let row = found.ok_or_else(|| {
+        CommandError::not_found(format!("there is no queue `{name}`"))
+            .hint("`gristmill queue list` shows those that are there")
+    })?;
+    let (queue, output) = (&row.queue, &context.output);
+    let mut fields = vec![
+        ("name", queue.name.clone()),
+        ("paused", queue.pause.as_ref().map_or_else(|| paused(queue), |pause| describe_pause(pause, output))),
+        ("queued", queue.queued.to_string()),
+        ("running", queue.running.to_string()),
+        ("scheduled", queue.scheduled.to_string()),
+        ("retry", queue.retry.to_string()),
+        ("dead", queue.dead.to_string()),
+        ("done", queue.done.to_string()),
+        ("cancelled", queue.cancelled.to_string()),
+        ("oldest queued", output.time_or_dash(queue.oldest_queued_at)),
+    ];
+    fields.extend(row.unhandled.iter().map(|found| ("waits in vain", waits_for(found))));
+    output.fields(&row, &fields);
+    Ok(Exit::Success)
+}
+
+fn paused(queue: &QueueView) -> String {
+    if queue.paused { "yes" } else { "no" }.to_owned()
+}
+
+async fn list(context: &CommandContext) -> Result<Exit> {
+    let queues = rows(context).await?;
+    let columns =
+        ["QUEUE", "PAUSED", "QUEUED", "RUNNING", "SCHEDULED", "RETRY", "DEAD", "DONE", "CANCELLED", "OLDEST QUEUED"];
+    context.output.list(&queues, &columns, |Row { queue, .. }, output| {
+        vec![
+            queue.name.clone(),
+            paused(queue),
+            queue.queued.to_string(),
+            queue.running.to_string(),
+            queue.scheduled.to_string(),
+            queue.retry.to_string(),
+            queue.dead.to_string(),
+            queue.done.to_string(),
+            queue.cancelled.to_string(),
+            output.time_or_dash(queue.oldest_queued_at),
+        ]
+    });
+    for row in &queues {
+        if let Some(pause) = &row.queue.pause {
+            context.output.note(&format!(
+                "queue `{}` is paused since {}",
+                row.queue.name,
+                describe_pause(pause, &context.output)
+            ));
+        }
+    }
+    queues.iter().flat_map(|row| &row.unhandled).for_each(|found| context.output.note(&waits_for(found)));
+    Ok(Exit::Success)
+}
+
+/// A queue, and what of it waits in vain.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    queue: QueueView,
+    unhandled: Vec<UnhandledView>,
+}
+
+/// Says what waits in vain.
+pub(crate) fn waits_for(found: &UnhandledView) -> String {
+    let UnhandledView { queue, kind, version, jobs } = found;
+    let version = if *version == 1 { String::new() } else { format!(" version {version}") };
+    format!("{jobs} jobs of kind `{kind}`{version} wait on queue `{queue}`, and no live worker has it")
+}
+
+async fn pause(context: &CommandContext, named: &Named, pause: Option<&Pause>) -> Result<Exit> {
+    if !is_name(&named.name) {
+        let wrong = format!("`{}` cannot be the name of a queue", named.name);
+        return Err(CommandError::usage(wrong).hint("a name has 1 to 100 letters, digits, `-` and `_`"));
+    }
+    let control_report =
+        context.store().await?.pause_queue(&context.tenant, &named.name, pause, named.dry.dry_run).await?;
+    context.publish(&control_report.dispatched).await;
+    let (done, would) = if pause.is_some() {
+        ("paused; jobs that wait", "would pause; jobs that wait")
+    } else {
+        ("resumed; jobs that may be claimed", "would resume; jobs that may be claimed")
+    };
+    report(context, named.dry.dry_run, done, would, &control_report);
+    Ok(Exit::Success)
+}

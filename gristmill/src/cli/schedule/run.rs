@@ -1,0 +1,156 @@
+//! `schedule run`: now, or one slot.
+
+use clap::Args;
+use gristmill_core::Instant;
+use gristmill_core::schedule::{ScheduleSpec, Target};
+use gristmill_scheduler::schedules::start::{self, Started};
+use gristmill_store::{FireTick, Firing, TickCause, TickFilter, TickOutcome, TickView};
+use serde_json::json;
+
+use super::look::{compiled, upcoming};
+use super::{find, read_instant, utc};
+use crate::cli::context::CommandContext;
+use crate::cli::list::DryRun;
+use crate::cli::output::Format;
+use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::lease::Lease;
+use crate::runtime::schedules::means_now;
+
+/// Run it now, or run one slot
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  gristmill schedule run nightly
+  gristmill schedule run nightly --slot 2026-11-20T02:00
+  gristmill schedule run nightly --slot 2026-11-20T02:00 --dry-run
+
+Without --slot the run stands for the interval that ended last, and earlier runs are not waited for. A slot runs
+once: one that has run is refused (exit code 5), one that was skipped or failed is made up for.")]
+pub(super) struct Run {
+    /// The schedule
+    name: String,
+    /// The slot: one of the schedule's own ticks
+    #[arg(long, value_name = "INSTANT")]
+    slot: Option<String>,
+    #[command(flatten)]
+    dry: DryRun,
+}
+
+impl Run {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let found = find(context, &self.name).await?;
+        let tick = self.tick(context, &found.spec).await?;
+        if self.dry.dry_run {
+            match context.output.format {
+                Format::Json => context.output.document(&json!({ "dry_run": true, "schedule": self.name,
+                    "tick": utc(tick.tick), "from": utc(tick.interval.0), "to": utc(tick.interval.1) })),
+                Format::Plain | Format::Table => {
+                    let (from, to) = (utc(tick.interval.0), utc(tick.interval.1));
+                    context.output.line(&format!("would run {} for {from} to {to}", self.name));
+                }
+            }
+            return Ok(Exit::Success);
+        }
+        let firing =
+            Firing { tenant: context.tenant.clone(), schedule: self.name.clone(), advance: None, ticks: vec![tick] };
+        let row = self.fire(context, &found.spec, firing).await?;
+        match context.output.format {
+            Format::Json => context.output.document(&json!({ "schedule": self.name, "run": row })),
+            Format::Plain | Format::Table => {
+                let run = row.batch.map(|id| format!("batch {id}")).or_else(|| row.job.map(|id| format!("job {id}")));
+                context.output.line(&format!("started: {}", run.unwrap_or_else(|| "nothing".to_owned())));
+            }
+        }
+        Ok(Exit::Success)
+    }
+
+    /// The row of the ledger that this run becomes.
+    async fn tick(&self, context: &CommandContext, spec: &ScheduleSpec) -> Result<FireTick> {
+        let timetable = compiled(&self.name, spec)?;
+        let store = context.store().await?;
+        let now = store.now().await?;
+        let (tick, interval, was, about) = match &self.slot {
+            None => {
+                let last = timetable.previous(now);
+                (now, last.map_or((now, now), |last| timetable.interval(last)), None, None)
+            }
+            Some(text) => {
+                let slot = read_instant("slot", text, timetable.zone())?;
+                let row = known(context, &self.name, slot).await?;
+                // What an event has made is no tick of the clock, and can be made up for all the same.
+                let made = row.as_ref().filter(|row| row.event.is_some()).map(|row| (row.from, row.to));
+                if made.is_none() && !timetable.is_tick(slot) {
+                    let next = upcoming(&timetable, slot, 1).first().map(|next| format!("the next is {}", utc(*next)));
+                    let wrong = format!("{} is no slot of `{}`", utc(slot), self.name);
+                    return Err(CommandError::usage(wrong).hint(next.unwrap_or_else(|| "it has none after".to_owned())));
+                }
+                let interval = made.unwrap_or_else(|| timetable.interval(slot));
+                (slot, interval, row.as_ref().map(|row| row.outcome), row.and_then(|row| row.about))
+            }
+        };
+        if was == Some(TickOutcome::Ran) {
+            return Err(ran_already(&self.name, tick));
+        }
+        let late_ms = (now - tick).num_milliseconds().max(0);
+        Ok(FireTick {
+            tick,
+            interval,
+            cause: TickCause::Manual,
+            outcome: TickOutcome::Ran,
+            late_ms,
+            ticks: 1,
+            reason: None,
+            was,
+            run: None,
+            holder: None,
+            about,
+        })
+    }
+
+    async fn fire(&self, context: &CommandContext, spec: &ScheduleSpec, mut firing: Firing) -> Result<TickView> {
+        let (store, run_context) = (context.store().await?, means_now(context)?);
+        let tick = firing.ticks[0].clone();
+        let started = if matches!(spec.target(), Ok(Target::Batch(_))) {
+            // When this process dies while it plans, a scheduler takes the batch back and starts the tick anew.
+            let lease = Lease::begin(&store).await?;
+            firing.ticks[0].holder = Some(lease.id());
+            let started = start::batch(&store, &context.dispatcher().await?, &run_context, spec, firing).await;
+            lease.end().await;
+            match started? {
+                Started::Planned(_) => true,
+                Started::Lost => false,
+                Started::Failed(reason) => {
+                    return Err(CommandError::new(Exit::Failed, format!("the run did not start: {reason}")));
+                }
+            }
+        } else {
+            let job =
+                start::job(&run_context, &context.tenant, &self.name, spec, &tick).map_err(CommandError::usage)?;
+            firing.ticks[0].run = Some(gristmill_store::Run::Job(Box::new(job)));
+            let report = store.fire(&[firing]).await?;
+            context.publish(&report.dispatched).await;
+            !report.started.is_empty()
+        };
+        if !started {
+            return Err(ran_already(&self.name, tick.tick));
+        }
+        let row = known(context, &self.name, tick.tick).await?;
+        row.ok_or_else(|| CommandError::new(Exit::Internal, "the run started and is not in the ledger"))
+    }
+}
+
+/// A tick's row of the ledger.
+async fn known(context: &CommandContext, name: &str, tick: Instant) -> Result<Option<TickView>> {
+    let filter = TickFilter {
+        tenant: context.tenant.clone(),
+        schedule: name.to_owned(),
+        from: Some(tick),
+        until: Some(tick),
+        limit: 1,
+    };
+    Ok(context.store().await?.ticks(&filter).await?.into_iter().next())
+}
+
+fn ran_already(name: &str, tick: Instant) -> CommandError {
+    CommandError::new(Exit::Conflict, format!("the slot {} of `{name}` has run already", utc(tick)))
+        .hint("each slot runs once; `gristmill schedule run NAME` without --slot runs it now")
+}

@@ -1,0 +1,198 @@
+//! `gristmill trigger`: what hooks and watched folders have started.
+
+use clap::{Args, Subcommand};
+use gristmill_core::schedule::ScheduleSpec;
+use gristmill_scheduler::schedules::turns::turn;
+use gristmill_store::{FireTick, Firing, TickFilter, TickOutcome, TickView};
+use serde_json::{Value, json};
+
+use super::list::DryRun;
+use super::schedule::look::target;
+use crate::cli::context::CommandContext;
+use crate::cli::output::Format;
+use crate::config::suggest;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// The most events that a list counts.
+const COUNTED: u32 = 10_000;
+
+/// Look at what hooks and watched folders have started
+#[derive(Debug, Args)]
+pub(crate) struct Trigger {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Every hook and watched folder, with its last event
+    #[command(before_help = "Examples:
+  gristmill trigger list
+  gristmill trigger list --json")]
+    List,
+    /// The events of one, newest first, and what became of them
+    #[command(before_help = "Examples:
+  gristmill trigger show hook/orders
+  gristmill trigger show watch/inbox --limit 5 --json")]
+    Show {
+        /// Its name: hook/NAME or watch/NAME
+        name: String,
+        /// How many events
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Start an event anew whose run could not be started
+    #[command(before_help = "Examples:
+  gristmill trigger retry hook/orders msg_1 --dry-run
+  gristmill trigger retry hook/orders msg_1
+
+A file of a watched folder is put back into the folder instead.")]
+    Retry {
+        /// Its name: hook/NAME
+        name: String,
+        /// The event
+        event: String,
+        #[command(flatten)]
+        dry: DryRun,
+    },
+}
+
+impl Trigger {
+    pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        match self.verb {
+            Verb::List => list(context).await,
+            Verb::Show { name, limit } => show(context, &name, limit).await,
+            Verb::Retry { name, event, dry } => retry(context, &name, &event, dry.dry_run).await,
+        }
+    }
+}
+
+async fn events(context: &CommandContext, name: &str, limit: u32) -> Result<Vec<TickView>> {
+    let (tenant, schedule) = (context.tenant.clone(), name.to_owned());
+    Ok(context.store().await?.ticks(&TickFilter { tenant, schedule, from: None, until: None, limit }).await?)
+}
+
+/// One that is in the configuration, or has events from when it was.
+async fn known(context: &CommandContext, name: &str, limit: u32) -> Result<Vec<TickView>> {
+    let rows = events(context, name, limit).await?;
+    let triggers = context.loaded.triggers();
+    if triggers.contains_key(name) || (name.contains('/') && !rows.is_empty()) {
+        return Ok(rows);
+    }
+    let error = CommandError::not_found(format!("there is no trigger `{name}`"));
+    Err(match suggest(name, triggers.keys().map(String::as_str)) {
+        Some(hint) => error.hint(hint),
+        None => error
+            .hint("write [hook.NAME] or [watch.NAME] in the configuration; its name here is hook/NAME or watch/NAME"),
+    })
+}
+
+/// A trigger and what it has started lately.
+#[derive(serde::Serialize)]
+struct Found {
+    name: String,
+    spec: ScheduleSpec,
+    rows: Vec<TickView>,
+}
+
+impl Found {
+    fn count(&self, what: impl Fn(&&TickView) -> bool) -> usize {
+        self.rows.iter().filter(what).count()
+    }
+}
+
+async fn list(context: &CommandContext) -> Result<Exit> {
+    let mut found = Vec::new();
+    for (name, spec) in context.loaded.triggers() {
+        let rows = events(context, &name, COUNTED).await?;
+        found.push(Found { name, spec, rows });
+    }
+    let waiting = |row: &&TickView| matches!(row.outcome, TickOutcome::Waiting | TickOutcome::Buffered);
+    let failed = |row: &&TickView| row.outcome == TickOutcome::Failed;
+    if context.output.format == Format::Json {
+        let rows: Vec<Value> = found
+            .iter()
+            .map(|one| {
+                json!({ "name": one.name, "starts": target(&one.spec), "events": one.rows.len(),
+                    "running": one.count(|row| row.active), "waiting": one.count(waiting),
+                    "failed": one.count(failed), "last": one.rows.first() })
+            })
+            .collect();
+        context.output.document(&rows);
+        return Ok(Exit::Success);
+    }
+    let columns = ["TRIGGER", "STARTS", "EVENTS", "RUNNING", "WAITING", "FAILED", "LAST"];
+    context.output.list(&found, &columns, |one, output| {
+        vec![
+            one.name.clone(),
+            target(&one.spec),
+            one.rows.len().to_string(),
+            one.count(|row| row.active).to_string(),
+            one.count(waiting).to_string(),
+            one.count(failed).to_string(),
+            output.time_or_dash(one.rows.first().map(|row| row.tick)),
+        ]
+    });
+    Ok(Exit::Success)
+}
+
+async fn show(context: &CommandContext, name: &str, limit: u32) -> Result<Exit> {
+    let rows = known(context, name, limit).await?;
+    if context.output.format == Format::Json {
+        context.output.document(&rows);
+        return Ok(Exit::Success);
+    }
+    let columns = ["CAME", "EVENT", "FILE", "OUTCOME", "RUN", "RESULT", "REASON"];
+    context.output.list(&rows, &columns, |row, output| {
+        let run = row.batch.map(|id| id.to_string()).or_else(|| row.job.map(|id| id.to_string()));
+        let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let file = row.about.as_ref().and_then(|about| about["name"].as_str());
+        vec![
+            output.time_or_dash(Some(row.tick)),
+            dash(row.event.clone()),
+            dash(file.map(str::to_owned)),
+            row.outcome.to_string(),
+            dash(run),
+            dash(row.result.clone().or_else(|| row.active.then(|| "running".to_owned()))),
+            row.reason.clone().unwrap_or_default(),
+        ]
+    });
+    Ok(Exit::Success)
+}
+
+async fn retry(context: &CommandContext, name: &str, event: &str, dry_run: bool) -> Result<Exit> {
+    if name.starts_with("watch/") {
+        return Err(CommandError::usage("the file of a watched folder is not there any more")
+            .hint("put it back from failed/ into the folder: it is taken again"));
+    }
+    let rows = known(context, name, COUNTED).await?;
+    let row = rows.iter().find(|row| row.event.as_deref() == Some(event)).ok_or_else(|| {
+        CommandError::not_found(format!("{name} has no event `{event}`"))
+            .hint(format!("see which there are: {} trigger show {name}", context.program_here()))
+    })?;
+    if row.outcome != TickOutcome::Failed {
+        let wrong =
+            format!("the event `{event}` is {}; only one whose run could not be started is started anew", row.outcome);
+        return Err(CommandError::new(Exit::Conflict, wrong));
+    }
+    let mut affected = 1;
+    if !dry_run {
+        let reason = Some("it was asked for anew".to_owned());
+        let tick = FireTick { outcome: TickOutcome::Waiting, reason, ..turn(row) };
+        let (tenant, schedule) = (context.tenant.clone(), name.to_owned());
+        let firing = Firing { tenant, schedule, advance: None, ticks: vec![tick] };
+        affected = context.store().await?.fire(&[firing]).await?.written;
+    }
+    match context.output.format {
+        Format::Json => {
+            context
+                .output
+                .document(&json!({ "dry_run": dry_run, "trigger": name, "event": event, "affected": affected }));
+        }
+        Format::Plain | Format::Table => {
+            let verb = if dry_run { "would wait" } else { "waits" };
+            context.output.line(&format!("{event} {verb} for a scheduler to start it"));
+        }
+    }
+    Ok(Exit::Success)
+}

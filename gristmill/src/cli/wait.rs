@@ -1,0 +1,153 @@
+//! Waits for a batch or a job to end, while somebody works on it.
+
+use std::time::{Duration, Instant};
+
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::JobState;
+use gristmill_store::{BatchView, JobFilter, JobView, Page, StoreHandle};
+
+use crate::cli::context::CommandContext;
+use crate::cli::progress::Progress;
+use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::signals::Signals;
+use crate::runtime::work::Working;
+
+/// How often the store is asked.
+const ASK_EVERY: Duration = Duration::from_millis(150);
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Patience {
+    deadline: Option<Instant>,
+}
+
+impl Patience {
+    /// Waits so long at most; `None` is for ever.
+    pub(crate) fn at_most(timeout: Option<Duration>) -> Self {
+        Self { deadline: timeout.map(|timeout| Instant::now() + timeout) }
+    }
+
+    fn over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
+
+/// How a wait for a batch ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ended {
+    /// The batch has.
+    Final(Box<BatchView>),
+    /// The time was over first.
+    TimedOut(Box<BatchView>),
+    /// A signal came: the batch goes on without us.
+    Detached {
+        /// As it was then.
+        batch: Box<BatchView>,
+        /// What the signal means.
+        exit: Exit,
+        /// Whether this process did the work.
+        worked: bool,
+    },
+}
+
+/// Waits until a batch has ended, and shows how far it is.
+///
+/// # Errors
+///
+/// When the store fails, or the batch has vanished.
+pub(crate) async fn wait_for_batch(
+    context: &CommandContext,
+    store: &StoreHandle,
+    batch: BatchId,
+    working: &mut Working,
+    patience: Patience,
+) -> Result<Ended> {
+    let ended = working.ended();
+    let mut progress = Progress::new(context.output);
+    let mut signals = Signals::listen()?;
+    loop {
+        let view = store.batch(&context.tenant, batch).await?;
+        let view = view.ok_or_else(|| CommandError::not_found(format!("the batch {batch} has vanished")))?;
+        progress.show(&view);
+        if view.state.is_final() {
+            return Ok(Ended::Final(Box::new(view)));
+        }
+        if patience.over() {
+            return Ok(Ended::TimedOut(Box::new(view)));
+        }
+        working.look(context, store).await?;
+        tokio::select! {
+            exit = signals.next() => {
+                return Ok(Ended::Detached { batch: Box::new(view), exit, worked: working.works() });
+            }
+            () = ended.cancelled() => {
+                return Err(CommandError::new(Exit::Failed, format!("the work stopped before the batch {batch} had ended"))
+                    .hint(format!("start `{} dev`: it goes on where the work stopped", context.program_here())));
+            }
+            () = tokio::time::sleep(ASK_EVERY) => {}
+        }
+    }
+}
+
+/// Waits until what a batch sends when it has ended is sent: no job of it is queued or runs. One
+/// that failed and waits for another try is left to whoever works later.
+pub(crate) async fn wait_for_effects(
+    context: &CommandContext,
+    store: &StoreHandle,
+    batch: BatchId,
+    at_most: Duration,
+) -> Result<()> {
+    let filter = JobFilter {
+        tenant: context.tenant.clone(),
+        states: vec![JobState::Queued, JobState::Running],
+        batch: Some(batch),
+        ..JobFilter::default()
+    };
+    let until = Instant::now() + at_most;
+    while Instant::now() < until {
+        if store.jobs(&filter, &Page { after: None, limit: 1 }).await?.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// Waits until a job is final.
+///
+/// # Errors
+///
+/// With exit code 7 when the time is over, with that of the signal when one came.
+pub(crate) async fn wait_for_job(
+    context: &CommandContext,
+    store: &StoreHandle,
+    job: JobId,
+    working: &mut Working,
+    patience: Patience,
+) -> Result<JobView> {
+    let ended = working.ended();
+    let mut signals = Signals::listen()?;
+    loop {
+        let view = store.job(&context.tenant, job).await?;
+        let view = view.ok_or_else(|| CommandError::not_found(format!("the job {job} has vanished")))?;
+        if view.state.is_final() {
+            return Ok(view);
+        }
+        let see = format!("see `{} job show {job}`", context.program_here());
+        if patience.over() {
+            let what = format!("the wait is over; the job {job} is {}", view.state);
+            return Err(CommandError::new(Exit::TimedOut, what).hint(see));
+        }
+        working.look(context, store).await?;
+        tokio::select! {
+            exit = signals.next() => {
+                return Err(CommandError::new(exit, format!("no longer waiting for the job {job}")).hint(see));
+            }
+            () = ended.cancelled() => {
+                return Err(CommandError::new(Exit::Failed, format!("the work stopped before the job {job} had ended"))
+                    .hint(format!("start `{} dev`: it goes on where the work stopped", context.program_here())));
+            }
+            () = tokio::time::sleep(ASK_EVERY) => {}
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Keys that had another name: the old one keeps working, and a warning says what to write instead.
+
+use serde_json::{Map, Value};
+
+use super::error::ConfigError;
+use super::layers::variable_of;
+use super::origin::Origins;
+
+/// The old name of a key and its name now; `*` stands for any name of a table.
+pub(super) const RENAMED: &[(&str, &str)] = &[
+    ("scheduler.batch", "scheduler.rows_max"),
+    ("scheduler.sweep", "scheduler.outbox_relay"),
+    ("kind.*.lane", "kind.*.priority"),
+    ("batch.*.tolerate", "batch.*.failure_budget"),
+    ("batch.*.lane", "batch.*.priority"),
+    ("schedule.*.job.lane", "schedule.*.job.priority"),
+    ("hook.*.job.lane", "hook.*.job.priority"),
+    ("watch.*.job.lane", "watch.*.job.priority"),
+];
+
+/// The name that the variable of an old key sets now, with a warning.
+pub(super) fn variable(name: &str) -> Option<(&'static str, String)> {
+    let (_, new) = RENAMED.iter().find(|(old, _)| !old.contains('*') && variable_of(old) == name)?;
+    Some((new, format!("the variable {name} is called {} now", variable_of(new))))
+}
+
+/// Moves what stands under old names to the new ones, and gives a warning for each.
+pub(super) fn carry(
+    tree: &mut Map<String, Value>,
+    origins: &mut Origins,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (old, new) in RENAMED {
+        for (old, new) in expand(tree, old, new) {
+            let Some(value) = take(tree, &old) else { continue };
+            let origin = origins.remove(&old);
+            if get(tree, &new).is_some() {
+                let what = format!("is the old name of `{new}`, which is set too: remove `{old}`");
+                errors.push(ConfigError::at(origin, old, what));
+                continue;
+            }
+            let place = origin.as_ref().map_or_else(String::new, |origin| format!("{origin}: "));
+            warnings.push(format!("{place}`{old}` is called `{new}` now; the old name keeps working"));
+            put(tree, &new, value);
+            if let Some(origin) = origin {
+                origins.insert(new, origin);
+            }
+        }
+    }
+    warnings
+}
+
+/// Both names with each name of a table in the place of `*`.
+fn expand(tree: &Map<String, Value>, old: &str, new: &str) -> Vec<(String, String)> {
+    let Some((section, _)) = old.split_once(".*.") else { return vec![(old.to_owned(), new.to_owned())] };
+    let named = tree.get(section).and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    named.map(|name| (old.replace('*', name), new.replace('*', name))).collect()
+}
+
+/// Splits off the first part of a path. Names of tables may have dots themselves, so that a known key is tried first.
+fn step<'p>(map: &Map<String, Value>, path: &'p str) -> Option<(&'p str, Option<&'p str>)> {
+    if map.contains_key(path) {
+        return Some((path, None));
+    }
+    let splits = path.match_indices('.').map(|(at, _)| (&path[..at], Some(&path[at + 1..])));
+    splits.filter(|(head, _)| map.get(*head).is_some_and(Value::is_object)).last()
+}
+
+fn get<'t>(tree: &'t Map<String, Value>, path: &str) -> Option<&'t Value> {
+    match step(tree, path)? {
+        (key, None) => tree.get(key),
+        (head, Some(rest)) => get(tree.get(head)?.as_object()?, rest),
+    }
+}
+
+fn take(tree: &mut Map<String, Value>, path: &str) -> Option<Value> {
+    match step(tree, path)? {
+        (key, None) => tree.shift_remove(key),
+        (head, Some(rest)) => take(tree.get_mut(head)?.as_object_mut()?, rest),
+    }
+}
+
+/// Sets a key; tables that are missing on the way are made.
+fn put(tree: &mut Map<String, Value>, path: &str, value: Value) {
+    let (head, rest) = match step(tree, path) {
+        Some((head, rest)) => (head, rest),
+        None => path.split_once('.').map_or((path, None), |(head, rest)| (head, Some(rest))),
+    };
+    let Some(rest) = rest else {
+        tree.insert(head.to_owned(), value);
+        return;
+    };
+    let below = tree.entry(head).or_insert_with(|| Value::Object(Map::new()));
+    if let Some(below) = below.as_object_mut() {
+        put(below, rest, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Origin;
+    use super::*;
+
+    fn carried(tree: Value) -> (Value, Vec<String>, Vec<String>) {
+        let Value::Object(mut tree) = tree else { panic!("a table") };
+        let (mut origins, mut errors) = (Origins::new(), Vec::new());
+        origins.insert("batch.a.b.lane".to_owned(), Origin::File { file: "c.toml".to_owned(), line: 7 });
+        let warnings = carry(&mut tree, &mut origins, &mut errors);
+        (Value::Object(tree), warnings, errors.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn an_old_name_sets_the_new_key_and_says_so_with_its_line() {
+        let (tree, warnings, errors) = carried(json!({
+            "scheduler": { "batch": 7 },
+            "batch": { "a.b": { "lane": "high", "tolerate": "1%" } },
+            "schedule": { "n": { "job": { "kind": "exec", "lane": "low" } } },
+        }));
+        assert_eq!(
+            tree,
+            json!({
+                "scheduler": { "rows_max": 7 },
+                "batch": { "a.b": { "priority": "high", "failure_budget": "1%" } },
+                "schedule": { "n": { "job": { "kind": "exec", "priority": "low" } } },
+            })
+        );
+        assert_eq!(errors, Vec::<String>::new());
+        assert!(
+            warnings.contains(
+                &"c.toml:7: `batch.a.b.lane` is called `batch.a.b.priority` now; the old name keeps working".to_owned()
+            ),
+            "{warnings:?}"
+        );
+        assert_eq!(warnings.len(), 4, "{warnings:?}");
+    }
+
+    #[test]
+    fn both_names_at_once_are_an_error() {
+        let (_, _, errors) = carried(json!({ "scheduler": { "batch": 7, "rows_max": 8 } }));
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].contains("`scheduler.rows_max`, which is set too"), "{errors:?}");
+    }
+
+    #[test]
+    fn the_variable_of_an_old_key_still_sets_it() {
+        let (key, warning) = variable("GRISTMILL_SCHEDULER_SWEEP").expect("known");
+        assert_eq!(key, "scheduler.outbox_relay");
+        assert!(warning.contains("GRISTMILL_SCHEDULER_OUTBOX_RELAY"), "{warning}");
+        assert_eq!(variable("GRISTMILL_SCHEDULER_RESCUE"), None);
+    }
+}

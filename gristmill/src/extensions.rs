@@ -1,0 +1,38 @@
+//! What a program adds to the command line: kinds of jobs and item handlers of its own.
+
+use std::collections::BTreeMap;
+
+use gristmill_jobs::Registry;
+use gristmill_jobs::process::{ItemFn, Processors};
+
+use crate::config::KindSettings;
+use crate::kind::States;
+
+/// The kinds and item handlers that the program has registered.
+#[derive(Clone, Default)]
+pub(crate) struct Extensions {
+    /// The program's own kinds.
+    pub(crate) kinds: Registry,
+    /// What the code of those kinds says, where neither the command nor the configuration does.
+    pub(crate) defaults: BTreeMap<String, KindSettings>,
+    /// The item handlers, by the name that `process = { rust = "NAME" }` uses.
+    pub(crate) items: BTreeMap<String, ItemFn>,
+    /// What the program shares with its kinds.
+    pub(crate) states: States,
+}
+
+impl std::fmt::Debug for Extensions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("kinds", &self.kinds).field("items", &self.items.keys()).finish()
+    }
+}
+
+impl Extensions {
+    /// Everything that can do the work on items.
+    pub(crate) fn processors(&self) -> Processors {
+        let own = self.items.iter();
+        own.fold(Processors::default().with_outside(), |processors, (name, work)| {
+            processors.with_item(name, work.clone())
+        })
+    }
+}

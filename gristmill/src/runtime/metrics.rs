@@ -1,0 +1,78 @@
+//! Metrics and health of a process that works as a service.
+
+use std::collections::BTreeSet;
+
+use gristmill_dashboard::{BoundListener, Exporter, ServeError, ServerState, bind};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::context::{CommandContext, internal};
+use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::work::Roles;
+
+/// Addresses that are taken, on which nobody answers yet, and the recorder of this process.
+pub(crate) struct Watch {
+    bound: Vec<BoundListener>,
+    exporter: Option<Exporter>,
+}
+
+impl Watch {
+    /// Takes the addresses that the settings name for these roles, and makes the recorder: before
+    /// the work begins, so that nothing is lost and a taken address is said at once.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be had.
+    pub(crate) async fn prepare(context: &CommandContext, roles: Roles) -> Result<Self> {
+        let config = &context.loaded.config;
+        let wanted = [(roles.worker, &config.worker.metrics), (roles.scheduler, &config.scheduler.metrics)];
+        let addresses: BTreeSet<&String> = wanted
+            .into_iter()
+            .filter(|(has, address)| *has && !address.is_empty())
+            .map(|(_, address)| address)
+            .collect();
+        let mut bound = Vec::new();
+        for address in addresses {
+            bound.push(bind(address).await.map_err(trouble)?);
+        }
+        let exporter = if bound.is_empty() { None } else { Some(Exporter::install().map_err(internal)?) };
+        Ok(Self { bound, exporter })
+    }
+
+    /// Answers until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// When store or broker refuse.
+    pub(crate) async fn begin(self, context: &CommandContext, stop: &CancellationToken) -> Result<JoinSet<()>> {
+        let mut servers = JoinSet::new();
+        let Some(exporter) = self.exporter else { return Ok(servers) };
+        for bound in self.bound {
+            if let Ok(address) = bound.addr() {
+                context.output.note(&format!("metrics on http://{address}/metrics"));
+            }
+            let watched = ServerState {
+                store: context.store().await?,
+                dispatcher: context.dispatcher().await?,
+                exporter: exporter.clone(),
+            };
+            let stop = stop.clone();
+            servers.spawn(async move {
+                // Work goes on without anybody watching it.
+                if let Err(error) = bound.serve(watched, stop.cancelled_owned()).await {
+                    tracing::error!(%error, "metrics are not served any more");
+                }
+            });
+        }
+        Ok(servers)
+    }
+}
+
+/// Why an address cannot be had, and the exit code for it.
+pub(crate) fn trouble(error: ServeError) -> CommandError {
+    let exit = match &error {
+        ServeError::Bind { .. } => Exit::Conflict,
+        ServeError::Broken(_) => Exit::Unavailable,
+    };
+    CommandError::new(exit, error.to_string())
+}

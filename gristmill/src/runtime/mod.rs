@@ -1,0 +1,10 @@
+//! A process that works: its roles, its signals, and what it serves beside its work.
+
+pub(crate) mod hooks;
+pub(crate) mod lease;
+pub(crate) mod metrics;
+pub(crate) mod schedules;
+pub(crate) mod serve;
+pub(crate) mod signals;
+pub(crate) mod trace;
+pub(crate) mod work;

@@ -1,0 +1,167 @@
+//! What schedules are served with: the configuration, and a look at its file now and then.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gristmill_dashboard::hooks::Hooks;
+use gristmill_jobs::RegistryOptions;
+use gristmill_jobs::pool::ItemPool;
+use gristmill_scheduler::schedules::JobDefaults;
+use gristmill_scheduler::{ConfigSnapshot, RunContext};
+use tokio::sync::watch;
+
+use crate::cli::batch_run::{folder, spool_dir};
+use crate::cli::context::{CommandContext, internal};
+use crate::config::{Config, KindSettings, Layers, Loaded, load};
+use crate::exit_code::{CommandError, Result};
+use crate::extensions::Extensions;
+use crate::runtime::hooks;
+
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What a configuration says, as far as schedules need it.
+pub(crate) fn snapshot(loaded: &Loaded) -> ConfigSnapshot {
+    let config = &loaded.config;
+    ConfigSnapshot {
+        batches: config.batch.clone(),
+        schedules: loaded.schedules(),
+        limits: config.limit.clone(),
+        queues: config.queue.clone(),
+        triggers: loaded.triggers(),
+        watches: config.watch.clone(),
+    }
+}
+
+/// What schedules and hooks are served with.
+pub(crate) struct Served {
+    /// What runs are made with.
+    pub(crate) run_context: RunContext,
+    /// The hooks in force.
+    pub(crate) hooks: watch::Receiver<Arc<Hooks>>,
+}
+
+/// What schedules and hooks are served with, and what follows changes of the configuration file: it never ends by itself.
+///
+/// # Errors
+///
+/// When the current folder cannot be found, no thread be had, or a hook's schema makes no sense.
+pub(crate) fn served(context: &CommandContext) -> Result<(Served, impl Future<Output = ()> + Send + 'static)> {
+    let (sender, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
+    let run_context = run_context(context, receiver)?;
+    let made = hooks::hooks(&context.loaded.config.hook, &run_context).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(|(key, wrong)| format!("`{key}`: {wrong}")).collect();
+        CommandError::usage(errors.join("; "))
+    })?;
+    let (hook_sender, hooks) = watch::channel(Arc::new(made));
+    let (layers, extensions) = (context.layers.clone(), context.extensions.clone());
+    let (file, making) = (context.loaded.file.clone(), run_context.clone());
+    let changed = move |loaded: &Loaded| {
+        sender.send_replace(Arc::new(snapshot(loaded)));
+        // Schemas were checked before.
+        if let Ok(made) = hooks::hooks(&loaded.config.hook, &making) {
+            hook_sender.send_replace(Arc::new(made));
+        }
+    };
+    Ok((Served { run_context, hooks }, follow(file, layers, extensions, changed)))
+}
+
+/// What a command starts runs with: the configuration as it is now.
+///
+/// # Errors
+///
+/// As [`served`].
+pub(crate) fn means_now(context: &CommandContext) -> Result<RunContext> {
+    let (_, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
+    run_context(context, receiver)
+}
+
+fn run_context(context: &CommandContext, snapshot: watch::Receiver<Arc<ConfigSnapshot>>) -> Result<RunContext> {
+    // One thread: the stages are only checked here.
+    let pool = ItemPool::new(1).map_err(internal)?;
+    Ok(RunContext {
+        tenant: context.tenant.clone(),
+        snapshot,
+        base_dir: folder()?,
+        spool_dir: spool_dir(context)?,
+        spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
+        kinds: RegistryOptions { pool, processors: context.extensions.processors() },
+        job_defaults: job_defaults(&context.loaded.config, &context.extensions),
+    })
+}
+
+/// What the code of a kind says, then what `[kind.NAME]` says.
+fn job_defaults(config: &Config, extensions: &Extensions) -> JobDefaults {
+    let (code, file) = (extensions.defaults.clone(), config.kind.clone());
+    Arc::new(move |job| {
+        for settings in [code.get(&job.kind), file.get(&job.kind)].into_iter().flatten() {
+            KindSettings::clone(settings).apply(job);
+        }
+    })
+}
+
+/// Reads the file anew when its content has changed. One that is wrong is left alone, and said once.
+async fn follow(file: Option<PathBuf>, layers: Layers, extensions: Extensions, changed: impl Fn(&Loaded)) {
+    let Some(file) = file else { return std::future::pending().await };
+    let mut seen = tokio::fs::read(&file).await.ok();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let found = tokio::fs::read(&file).await.ok();
+        // A file that is being replaced is missing for a moment.
+        if found.is_none() || found == seen {
+            continue;
+        }
+        seen = found;
+        match reread(&layers, &extensions) {
+            Ok(loaded) => {
+                tracing::info!(
+                    file = %file.display(),
+                    "the configuration has changed: its schedules, batches, limits, queues, hooks and watched folders are followed"
+                );
+                changed(&loaded);
+            }
+            Err(errors) => {
+                let errors = errors.join("; ");
+                tracing::error!(file = %file.display(), errors, "the configuration has changed and is wrong: the old one stays");
+            }
+        }
+    }
+}
+
+fn reread(layers: &Layers, extensions: &Extensions) -> std::result::Result<Loaded, Vec<String>> {
+    let texts = |errors: Vec<crate::config::ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let loaded = load(layers).map_err(texts)?;
+    let errors = crate::config::definitions::definitions(&loaded, extensions);
+    if errors.is_empty() { Ok(loaded) } else { Err(texts(errors)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_the_file_is_seen_and_a_wrong_one_is_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("c.toml");
+        let write = |text: &str| std::fs::write(&file, text).expect("written");
+        let job = "job = { kind = \"exec\" }";
+        write(&format!("[schedule.a]\nevery = \"1h\"\n{job}\n"));
+        let layers = Layers { file: Some(file.clone()), ..Layers::default() };
+        let loaded = load(&layers).expect("valid");
+        let (sender, mut receiver) = watch::channel(Arc::new(snapshot(&loaded)));
+        let changed = move |loaded: &Loaded| drop(sender.send_replace(Arc::new(snapshot(loaded))));
+        let follows = tokio::spawn(follow(loaded.file.clone(), layers, Extensions::default(), changed));
+        let names = |snapshot: &ConfigSnapshot| snapshot.schedules.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&receiver.borrow()), ["a"]);
+        // Until the first look has been taken, a change would not be one.
+        tokio::time::sleep(LOOK_EVERY * 2).await;
+        write("[schedule.a]\nevery = \"soon\"\n");
+        tokio::time::sleep(LOOK_EVERY * 3).await;
+        assert_eq!(names(&receiver.borrow_and_update()), ["a"], "a wrong file changes nothing");
+        write(&format!("[schedule.b]\nevery = \"1h\"\n{job}\n"));
+        receiver.changed().await.expect("the file is followed");
+        assert_eq!(names(&receiver.borrow()), ["b"]);
+        follows.abort();
+    }
+}

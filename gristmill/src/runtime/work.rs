@@ -1,0 +1,378 @@
+//! Work in this process: as a service, or for as long as a command waits.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use gristmill_dashboard::hooks::Receiver;
+use gristmill_jobs::kind::aggregate::AGGREGATE;
+use gristmill_jobs::kind::chunk::CHUNK;
+use gristmill_jobs::pool::ItemPool;
+use gristmill_jobs::registry::add_effects;
+use gristmill_jobs::settings::EffectSettings;
+use gristmill_jobs::{Finish, Handler, JobContext, Registry, RegistryOptions, registry};
+use gristmill_scheduler::{RunContext, SchedulerError, SchedulerOptions};
+use gristmill_store::{StoreError, StoreHandle, WorkGuard};
+use gristmill_worker::WorkerOptions;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::context::{CommandContext, internal};
+use crate::config::KindSettings;
+use crate::exit_code::{CommandError, Exit, Result, broker_exit};
+use crate::runtime::schedules::Served;
+
+/// Who works while a command waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Work {
+    /// This process, unless a worker is alive
+    #[default]
+    Auto,
+    /// This process, whoever else does
+    Always,
+    /// Others only
+    Never,
+}
+
+/// How long a command waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitFor {
+    /// As long as it takes.
+    Ever,
+    /// At most so long.
+    AtMost(Duration),
+}
+
+impl WaitFor {
+    /// The limit, when there is one.
+    pub(crate) fn at_most(self) -> Option<Duration> {
+        match self {
+            Self::Ever => None,
+            Self::AtMost(limit) => Some(limit),
+        }
+    }
+}
+
+impl FromStr for WaitFor {
+    type Err = gristmill_core::duration::BadDuration;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        if text == "forever" {
+            return Ok(Self::Ever);
+        }
+        gristmill_core::duration::parse(text).map(Self::AtMost)
+    }
+}
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Roles {
+    /// Claims and runs jobs.
+    pub(crate) worker: bool,
+    /// Does the scheduler's duties.
+    pub(crate) scheduler: bool,
+}
+
+impl Roles {
+    /// The word for them in the list of workers.
+    fn word(self) -> &'static str {
+        match (self.worker, self.scheduler) {
+            (true, true) => "dev",
+            (true, false) => "worker",
+            (false, _) => "scheduler",
+        }
+    }
+}
+
+/// How often a process that only waits looks whether somebody still works.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Work that goes on while a command waits.
+pub(crate) struct Working {
+    work: Work,
+    roles: Roles,
+    tasks: JoinSet<Result<()>>,
+    stop: CancellationToken,
+    ended: CancellationToken,
+    looked: Instant,
+    /// Held for as long as this process works.
+    guard: Option<WorkGuard>,
+    /// Whether it is a service, which serves schedules too.
+    serves: bool,
+}
+
+impl Working {
+    /// Only waits; others work.
+    pub(crate) fn idle() -> Self {
+        Self {
+            work: Work::Never,
+            roles: Roles::default(),
+            tasks: JoinSet::new(),
+            stop: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            looked: Instant::now(),
+            guard: None,
+            serves: false,
+        }
+    }
+
+    /// Begins to work here if that is wanted and nobody else does.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses.
+    pub(crate) async fn begin(context: &CommandContext, store: &StoreHandle, work: Work) -> Result<Self> {
+        let mut working = Self { work, ..Self::idle() };
+        working.take_over(context, store).await?;
+        Ok(working)
+    }
+
+    /// Looks, now and then, whether those who work still do: whoever worked while this process
+    /// waited may have ended with its own batch, and ours would wait for ever.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses.
+    pub(crate) async fn look(&mut self, context: &CommandContext, store: &StoreHandle) -> Result<()> {
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            self.take_over(context, store).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_over(&mut self, context: &CommandContext, store: &StoreHandle) -> Result<()> {
+        let wanted = Roles { worker: true, scheduler: true };
+        if self.work == Work::Never || self.roles == wanted {
+            return Ok(());
+        }
+        let missing = if store.embedded() {
+            match store.begin_work().await {
+                Ok(guard) => {
+                    self.guard = Some(guard);
+                    wanted
+                }
+                Err(StoreError::Locked(_)) => Roles::default(),
+                Err(error) => return Err(error.into()),
+            }
+        } else {
+            missing(store, self.work).await?
+        };
+        let roles = Roles {
+            worker: missing.worker && !self.roles.worker,
+            scheduler: missing.scheduler && !self.roles.scheduler,
+        };
+        if roles.worker {
+            context.output.note("no worker is alive: this process does the work until it is done");
+        } else if roles.scheduler {
+            context.output.note("no scheduler is alive: this process does its duties until the wait is over");
+        }
+        self.start(context, store, roles).await
+    }
+
+    /// Works as a service with these roles.
+    ///
+    /// # Errors
+    ///
+    /// When somebody else works on an embedded store, or store or broker refuse.
+    pub(crate) async fn serve(context: &CommandContext, store: &StoreHandle, roles: Roles) -> Result<Self> {
+        let mut working = Self { guard: Some(store.begin_work().await?), serves: true, ..Self::idle() };
+        working.start(context, store, roles).await?;
+        Ok(working)
+    }
+
+    async fn start(&mut self, context: &CommandContext, store: &StoreHandle, roles: Roles) -> Result<()> {
+        if let Some(guard) = &mut self.guard {
+            context.publish(&std::mem::take(&mut guard.rescued)).await;
+        }
+        if roles.scheduler {
+            // A command that waits serves no schedules: its configuration may be another one.
+            let schedules = if self.serves { Some(self.schedules(context, store).await?) } else { None };
+            let options = scheduler_options(context, schedules).await?;
+            let (stop, done) = (self.stop.clone(), self.ended.clone().drop_guard());
+            self.roles.scheduler = true;
+            self.tasks.spawn(async move {
+                let _done = done;
+                let ended = gristmill_scheduler::run(options, stop.cancelled_owned()).await;
+                ended.map_err(|error| scheduler_trouble(&error))
+            });
+        }
+        if roles.worker {
+            self.roles.worker = true;
+            let options = worker_options(context, self.roles).await?;
+            let (stop, done) = (self.stop.clone(), self.ended.clone().drop_guard());
+            self.tasks.spawn(async move {
+                // Whatever ends it, panics included, whoever waits is told.
+                let _done = done;
+                let worked = gristmill_worker::run(options, stop.cancelled_owned()).await;
+                worked.map(drop).map_err(|error| worker_trouble(&error))
+            });
+        }
+        Ok(())
+    }
+
+    /// What schedules are served with, a look at the configuration file now and then, and the door for deliveries.
+    async fn schedules(&mut self, context: &CommandContext, store: &StoreHandle) -> Result<RunContext> {
+        let (Served { run_context, hooks }, follow) = crate::runtime::schedules::served(context)?;
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(follow).await;
+            Ok(())
+        });
+        let address = &context.loaded.config.scheduler.hooks;
+        if !address.is_empty() {
+            let bound = gristmill_dashboard::bind(address).await.map_err(crate::runtime::metrics::trouble)?;
+            if let Ok(address) = bound.addr() {
+                context.output.note(&format!("hooks on http://{address}/hooks/NAME"));
+            }
+            let (store, dispatcher) = (Arc::clone(store), context.dispatcher().await?);
+            let receiver = Receiver { store, dispatcher, tenant: run_context.tenant.clone(), hooks };
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                // Work goes on without it; whoever delivers comes again.
+                if let Err(error) = bound.receive(receiver, stop.cancelled_owned()).await {
+                    tracing::error!(%error, "deliveries are not taken any more");
+                }
+                Ok(())
+            });
+        }
+        Ok(run_context)
+    }
+
+    /// Whether this process claims and runs jobs.
+    pub(crate) fn works(&self) -> bool {
+        self.roles.worker
+    }
+
+    /// Fires when one of the roles has ended, whatever ended it.
+    pub(crate) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    /// Stops claiming, lets what runs finish within the drain time, gives the rest back, and leaves.
+    ///
+    /// # Errors
+    ///
+    /// What ended one of the roles before it was asked to.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.stop.cancel();
+        let mut result = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = ended.unwrap_or_else(|error| Err(internal(format!("the work broke off: {error}"))));
+            result = result.and(ended);
+        }
+        result
+    }
+}
+
+/// Which roles nobody alive has.
+async fn missing(store: &StoreHandle, work: Work) -> Result<Roles> {
+    let workers = store.workers().await?;
+    let alive = |roles: [&str; 2]| {
+        workers.iter().any(|worker| worker.state == "alive" && roles.contains(&worker.role.as_str()))
+    };
+    Ok(Roles { worker: work == Work::Always || !alive(["worker", "dev"]), scheduler: !alive(["scheduler", "dev"]) })
+}
+
+/// The kinds of this program: those that come with it and its own.
+fn kinds(context: &CommandContext) -> Result<Registry> {
+    let pool = ItemPool::new(context.loaded.config.worker.item_threads).map_err(internal)?;
+    let mut registry = registry(RegistryOptions { pool, processors: context.extensions.processors() });
+    let config = &context.loaded.config;
+    let effects = EffectSettings {
+        mail: config.mail.clone(),
+        webhook: config.webhook.clone(),
+        exec: config.exec.clone(),
+        http: config.http.clone(),
+    };
+    add_effects(&mut registry, &effects).map_err(CommandError::usage)?;
+    // The aggregate of a batch knows what its definition says, not what [kind.NAME] does.
+    if let Some(handler) = registry.get(AGGREGATE).map(Arc::clone) {
+        registry.insert(AGGREGATE, Arc::new(Following { handler, said: config.kind.clone() }));
+    }
+    context.extensions.states.follow_settings(&config.kind);
+    context.extensions.kinds.kinds().iter().try_for_each(|name| refuse_reserved(name))?;
+    registry.extend(&context.extensions.kinds);
+    Ok(registry)
+}
+
+/// What effects do may be replaced; without these two no batch would be counted or end as it should.
+fn refuse_reserved(name: &str) -> Result<()> {
+    if [CHUNK, AGGREGATE].contains(&name) {
+        return Err(CommandError::usage(format!(
+            "the kind `{name}` is what batches are made of; give yours another name"
+        )));
+    }
+    Ok(())
+}
+
+/// A handler whose further jobs, such as a batch's emails, follow what [kind.NAME] says of them.
+struct Following {
+    handler: Arc<dyn Handler>,
+    said: BTreeMap<String, KindSettings>,
+}
+
+#[async_trait]
+impl Handler for Following {
+    async fn run(&self, context: JobContext) -> Finish {
+        let mut finish = self.handler.run(context).await;
+        for job in &mut finish.follow {
+            if let Some(settings) = self.said.get(&job.kind) {
+                settings.clone().apply(job);
+            }
+        }
+        finish
+    }
+}
+
+async fn worker_options(context: &CommandContext, roles: Roles) -> Result<WorkerOptions> {
+    let config = &context.loaded.config;
+    Ok(WorkerOptions {
+        store: context.store().await?,
+        dispatcher: context.dispatcher().await?,
+        registry: kinds(context)?,
+        settings: config.worker.clone(),
+        fallback_after: config.broker.fallback_after.0,
+        role: roles.word().to_owned(),
+    })
+}
+
+async fn scheduler_options(context: &CommandContext, schedules: Option<RunContext>) -> Result<SchedulerOptions> {
+    let settings = context.loaded.config.scheduler.clone();
+    Ok(SchedulerOptions { store: context.store().await?, dispatcher: context.dispatcher().await?, settings, schedules })
+}
+
+fn scheduler_trouble(error: &SchedulerError) -> CommandError {
+    let exit = match error {
+        SchedulerError::Store(StoreError::Unavailable(_)) => Exit::Unavailable,
+        SchedulerError::Broker(error) => broker_exit(error),
+        SchedulerError::Store(_) => Exit::Conflict,
+        SchedulerError::Heartbeat(_) => Exit::Internal,
+    };
+    CommandError::new(exit, error.to_string())
+}
+
+fn worker_trouble(error: &gristmill_worker::WorkerError) -> CommandError {
+    use gristmill_worker::WorkerError;
+    let exit = match error {
+        WorkerError::Store(StoreError::Unavailable(_)) => Exit::Unavailable,
+        WorkerError::Broker(error) => broker_exit(error),
+        WorkerError::Store(_) => Exit::Conflict,
+        WorkerError::Settings(_) => Exit::Usage,
+        WorkerError::Shell(_) => Exit::Internal,
+    };
+    CommandError::new(exit, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_cannot_take_the_place_of_what_batches_are_made_of() {
+        assert!(refuse_reserved("chunk").is_err() && refuse_reserved("aggregate").is_err());
+        assert!(refuse_reserved("email").is_ok() && refuse_reserved("resize").is_ok());
+    }
+}

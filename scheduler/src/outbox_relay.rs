@@ -1,0 +1,117 @@
+//! The relay: outbox rows that their creator did not publish, as far as the window lets them through.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_store::{Dispatch, Result, StoreHandle};
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{Instant, timeout_at};
+
+/// Rows younger than this are their creator's business.
+const OLDER_THAN: Duration = Duration::from_secs(1);
+
+/// How long taken rows are ours: a little less than the store holds them for us, so that what
+/// another relay takes after that is not published by both.
+const HELD_FOR: Duration = Duration::from_secs(25);
+
+/// For how long one feeding waits for the broker. What takes longer goes on beside the next one.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Keeps rows in hand while their queues are full: asking the store again for each of them would
+/// only find them held by ourselves, and an empty queue would wait for the hold to run out.
+///
+/// Each queue is fed by itself, so that one which gives no answer holds up nothing but itself.
+#[derive(Debug, Default)]
+pub struct OutboxRelay {
+    hand: VecDeque<Row>,
+    under_way: JoinSet<Fed>,
+    /// What each of the tasks under way feeds, and with how many rows.
+    busy: HashMap<task::Id, (String, usize)>,
+}
+
+/// A row, and when it was taken from the store.
+type Row = (Instant, Dispatch);
+
+/// How many jobs were published, and the rows that were not.
+type Fed = (u64, Vec<Row>);
+
+impl OutboxRelay {
+    /// Takes rows that nobody has published, at most so many that `limit` are in hand, and
+    /// publishes what may pass: how many jobs that were.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn relay(&mut self, store: &StoreHandle, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
+        self.hand.retain(|(taken, _)| taken.elapsed() < HELD_FOR);
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(self.in_hand());
+        // While the broker is away rows are safer with the store, where another relay finds them.
+        if room > 0 && dispatcher.broker().health().borrow().is_up() {
+            let now = Instant::now();
+            let rows = store.outbox_take(OLDER_THAN, u32::try_from(room).unwrap_or(u32::MAX)).await?;
+            self.hand.extend(rows.into_iter().map(|row| (now, row)));
+        }
+        Ok(self.feed(dispatcher).await)
+    }
+
+    /// Publishes what may pass of the rows in hand: how many jobs have been since the last time.
+    /// Cheap when there are none.
+    pub async fn feed(&mut self, dispatcher: &Dispatcher) -> u64 {
+        let mut published = 0;
+        while let Some(fed) = self.under_way.try_join_next_with_id() {
+            published += self.back(fed);
+        }
+        self.send(dispatcher);
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(Some(fed)) = timeout_at(deadline, self.under_way.join_next_with_id()).await {
+            published += self.back(fed);
+        }
+        published
+    }
+
+    /// How many rows wait for room in their queue, or for the broker.
+    pub fn in_hand(&self) -> usize {
+        self.hand.len() + self.busy.values().map(|(_, rows)| rows).sum::<usize>()
+    }
+
+    /// Puts the rows of every queue on the road that has none there.
+    fn send(&mut self, dispatcher: &Dispatcher) {
+        let busy: HashSet<&String> = self.busy.values().map(|(queue, _)| queue).collect();
+        let mut queues: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+        for row in std::mem::take(&mut self.hand) {
+            if busy.contains(&row.1.queue) {
+                self.hand.push_back(row);
+            } else {
+                queues.entry(row.1.queue.clone()).or_default().push(row);
+            }
+        }
+        for (queue, rows) in queues {
+            let count = rows.len();
+            let task = self.under_way.spawn(carry(dispatcher.clone(), rows));
+            self.busy.insert(task.id(), (queue, count));
+        }
+    }
+
+    fn back(&mut self, fed: std::result::Result<(task::Id, Fed), JoinError>) -> u64 {
+        match fed {
+            Ok((task, (published, held))) => {
+                self.busy.remove(&task);
+                self.hand.extend(held);
+                published
+            }
+            // Its rows are the store's again when it does not hold them for us any longer.
+            Err(error) => {
+                self.busy.remove(&error.id());
+                0
+            }
+        }
+    }
+}
+
+async fn carry(dispatcher: Dispatcher, rows: Vec<Row>) -> Fed {
+    let taken: HashMap<i64, Instant> = rows.iter().map(|(taken, row)| (row.outbox, *taken)).collect();
+    let carried = dispatcher.publish_rows(rows.into_iter().map(|(_, row)| row).collect()).await;
+    let held = carried.held.into_iter().filter_map(|row| Some((*taken.get(&row.outbox)?, row)));
+    (carried.published, held.collect())
+}

@@ -1,0 +1,298 @@
+//! One pass over everything that is due. Safe to run twice, and in two processes at once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use gristmill_core::Instant;
+use gristmill_core::id::WorkerId;
+use gristmill_core::schedule::Target;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_store::{
+    FireTick, Firing, GROUP_JOBS_MAX, Result, Run, ScheduleView, StoreError, StoreHandle, TickCause, TickFilter,
+    TickOutcome,
+};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::decide::{Decision, decide};
+use super::start::{self, Started};
+use super::{RunContext, sync};
+use crate::plan::take_back;
+
+/// The most schedules that one pass decides.
+const SCHEDULES_MAX: u32 = 2_000;
+
+/// The most jobs of one schedule that one pass starts.
+const JOBS_MAX: usize = 100;
+
+/// The most waiting ticks that one pass starts.
+pub(super) const WAITING_MAX: u32 = 500;
+
+/// How many batches are planned at once.
+const PLANNERS: usize = 8;
+
+/// The most ledger rows in one transaction; a decision is never cut in two, and none has more rows than this.
+const ROWS_MAX: usize = 1_000;
+
+/// Which tick of which schedule.
+pub(super) type Key = (String, String, Instant);
+
+/// Decides ticks and starts runs, again and again.
+#[derive(Debug)]
+pub struct ScheduleRunner {
+    pub(super) store: StoreHandle,
+    dispatcher: Dispatcher,
+    pub(super) run_context: RunContext,
+    planners: Arc<Semaphore>,
+    planning: JoinSet<(Key, Result<Started>)>,
+    /// What is being planned: a tick is not planned twice at once by one scheduler.
+    pub(super) in_hand: HashSet<Key>,
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PassReport {
+    /// Schedules that had a tick to decide, or a tick that waited for its turn.
+    pub schedules: u64,
+    /// Jobs started.
+    pub jobs: u64,
+    /// Batches whose planning began.
+    pub batches: u64,
+    /// Ticks skipped, or put to wait.
+    pub others: u64,
+}
+
+impl ScheduleRunner {
+    /// A clockwork that has done nothing yet.
+    pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
+        let planners = Arc::new(Semaphore::new(PLANNERS));
+        Self { store, dispatcher, run_context, planners, planning: JoinSet::new(), in_hand: HashSet::new() }
+    }
+
+    /// What runs are made with.
+    pub fn run_context(&self) -> &RunContext {
+        &self.run_context
+    }
+
+    /// Makes the store's schedules those of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn sync(&self, now: Instant) -> Result<sync::SyncReport> {
+        let snapshot = self.run_context.snapshot.borrow().clone();
+        sync::sync(&self.store, &self.run_context.tenant, &snapshot.schedules, now).await
+    }
+
+    /// Notes which runs have ended, decides what is due at `now`, and starts what waited for its turn. Jobs are
+    /// started when this returns; batches are planned beside it, see [`ScheduleRunner::planned`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the store. What was not decided is decided by the next pass.
+    pub async fn run_once(&mut self, now: Instant, who: WorkerId) -> Result<PassReport> {
+        self.reap();
+        self.store.note_ended_runs().await?;
+        self.give_back_orphans().await?;
+        let mut report = PassReport::default();
+        let due = self.store.due_schedules(now, SCHEDULES_MAX).await?;
+        report.schedules = due.len() as u64;
+        let mut firings = Vec::new();
+        for view in &due {
+            if let Some(firing) = self.decided(view, now, who, &mut report).await? {
+                firings.push(firing);
+            }
+        }
+        self.fire(firings, &mut report).await?;
+        self.start_waiting(who, &mut report).await?;
+        Ok(report)
+    }
+
+    /// Waits until everything that is being planned is planned, and says how that ended.
+    ///
+    /// # Errors
+    ///
+    /// The first that the store gave.
+    pub async fn planned(&mut self) -> Result<Vec<Started>> {
+        let mut ended = Vec::new();
+        while let Some(joined) = self.planning.join_next().await {
+            let Ok((key, started)) = joined else { continue };
+            self.in_hand.remove(&key);
+            ended.push(started?);
+        }
+        self.in_hand.clear();
+        Ok(ended)
+    }
+
+    fn reap(&mut self) {
+        while let Some(joined) = self.planning.try_join_next() {
+            match joined {
+                Ok((key, result)) => {
+                    if let Err(error) = result {
+                        tracing::warn!(schedule = key.1, %error, "a run was not started yet, it is tried again");
+                    }
+                    self.in_hand.remove(&key);
+                }
+                // Which it was is not known any more; whoever is in hand still has its tick guarded by the ledger.
+                Err(error) => {
+                    tracing::error!(%error, "a planner broke off");
+                    self.in_hand.clear();
+                }
+            }
+        }
+    }
+
+    /// Runs whose planner died are started anew.
+    async fn give_back_orphans(&self) -> Result<()> {
+        for (tenant, batch) in self.store.orphaned_plans(WAITING_MAX).await? {
+            let reason = "its planner was gone before all its chunks were there";
+            tracing::warn!(batch.id = %batch, reason, "the tick of a schedule is started anew");
+            self.store.release_tick(batch, reason, true).await?;
+            take_back(&self.store, &tenant, batch, reason).await;
+        }
+        Ok(())
+    }
+
+    /// Decides one schedule: what may be written at once. A batch begins to be planned here.
+    async fn decided(
+        &mut self,
+        view: &ScheduleView,
+        now: Instant,
+        who: WorkerId,
+        report: &mut PassReport,
+    ) -> Result<Option<Firing>> {
+        let batch = matches!(view.spec.target(), Ok(Target::Batch(_)));
+        let runs_max = if batch { 1 } else { JOBS_MAX };
+        let Decision { mut rows, runs, cancel, advance } = match decide(view, now, runs_max) {
+            Ok(decision) => decision,
+            Err(error) => {
+                tracing::debug!(schedule = view.name, %error, "a schedule cannot be read");
+                return Ok(None);
+            }
+        };
+        report.others += rows.len() as u64;
+        if cancel {
+            self.cancel_running(view).await?;
+        }
+        for tick in runs {
+            rows.push(if batch { tick } else { self.job_of(view, tick) });
+        }
+        for row in &mut rows {
+            row.holder = Some(who);
+        }
+        let starts_batch = batch && rows.last().is_some_and(|row| row.outcome == TickOutcome::Ran);
+        let firing =
+            Firing { tenant: view.tenant.clone(), schedule: view.name.clone(), advance: Some(advance), ticks: rows };
+        if starts_batch {
+            self.plan(view.spec.clone(), firing, report);
+            return Ok(None);
+        }
+        Ok(Some(firing))
+    }
+
+    pub(super) fn job_of(&self, view: &ScheduleView, tick: FireTick) -> FireTick {
+        match start::job(&self.run_context, &view.tenant, &view.name, &view.spec, &tick) {
+            Ok(job) => FireTick { run: Some(Run::Job(Box::new(job))), ..tick },
+            Err(reason) => {
+                tracing::warn!(schedule = view.name, reason, "a run of a schedule could not be started");
+                FireTick { outcome: TickOutcome::Failed, reason: Some(reason), ..tick }
+            }
+        }
+    }
+
+    /// Plans the batch of the firing's last tick, beside the pass.
+    pub(super) fn plan(
+        &mut self,
+        spec: gristmill_core::schedule::ScheduleSpec,
+        firing: Firing,
+        report: &mut PassReport,
+    ) {
+        let Some(tick) = firing.ticks.last().map(|row| row.tick) else { return };
+        let key = (firing.tenant.clone(), firing.schedule.clone(), tick);
+        if !self.in_hand.insert(key.clone()) {
+            return;
+        }
+        report.batches += 1;
+        let (store, dispatcher, run_context, planners) =
+            (Arc::clone(&self.store), self.dispatcher.clone(), self.run_context.clone(), Arc::clone(&self.planners));
+        self.planning.spawn(async move {
+            let _turn = planners.acquire_owned().await;
+            let started = start::batch(&store, &dispatcher, &run_context, &spec, firing).await;
+            (key, started)
+        });
+    }
+
+    /// Writes decisions down in groups. What one of them makes the store refuse does not hold up the others.
+    pub(super) async fn fire(&self, firings: Vec<Firing>, report: &mut PassReport) -> Result<()> {
+        let (mut group, mut rows) = (Vec::new(), 0);
+        for firing in firings {
+            if rows + firing.ticks.len() > ROWS_MAX.min(GROUP_JOBS_MAX) && !group.is_empty() {
+                self.fire_group(std::mem::take(&mut group), report).await?;
+                rows = 0;
+            }
+            rows += firing.ticks.len();
+            group.push(firing);
+        }
+        if group.is_empty() { Ok(()) } else { self.fire_group(group, report).await }
+    }
+
+    async fn fire_group(&self, group: Vec<Firing>, report: &mut PassReport) -> Result<()> {
+        match self.store.fire(&group).await {
+            Ok(fired) => {
+                report.jobs += fired.started.len() as u64;
+                self.dispatcher.publish(&fired.dispatched).await;
+                Ok(())
+            }
+            Err(StoreError::Invalid(_)) if group.len() > 1 => {
+                for firing in group {
+                    Box::pin(self.fire_group(vec![firing], report)).await?;
+                }
+                Ok(())
+            }
+            Err(StoreError::Invalid(reason)) => {
+                for firing in group {
+                    tracing::warn!(schedule = firing.schedule, reason, "a run of a schedule was refused");
+                    self.store.fire(&[refused(firing, &reason)]).await?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Cancels what a schedule has under way.
+    pub(super) async fn cancel_running(&self, view: &ScheduleView) -> Result<()> {
+        let filter = TickFilter {
+            tenant: view.tenant.clone(),
+            schedule: view.name.clone(),
+            from: None,
+            until: None,
+            limit: 1_000,
+        };
+        let reason = "the next tick of its schedule came, whose overlap is cancel_running";
+        for row in self.store.ticks(&filter).await?.iter().filter(|row| row.active && row.cause != TickCause::Backfill)
+        {
+            let cancelled = match (row.batch, row.job) {
+                (Some(batch), _) => self.store.cancel_batch(&row.tenant, batch, reason, false).await,
+                (None, Some(job)) => self.store.cancel_job(&row.tenant, job, reason, false).await,
+                (None, None) => continue,
+            };
+            match cancelled {
+                // It has ended by itself meanwhile, or is gone.
+                Ok(_) | Err(StoreError::Conflict(_) | StoreError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The same decision with its runs failed.
+fn refused(mut firing: Firing, reason: &str) -> Firing {
+    for tick in firing.ticks.iter_mut().filter(|tick| tick.run.is_some()) {
+        tick.run = None;
+        tick.outcome = TickOutcome::Failed;
+        tick.reason = Some(reason.to_owned());
+    }
+    firing
+}

@@ -1,0 +1,12 @@
+//! The verbs: what anybody may ask for, whoever asks; and the only place that hands what a commit left behind to the
+//! dispatcher.
+//!
+//! * [`dispatcher`]: publishes what the store has committed.
+//! * [`failure_budget`]: halts batches that are over their budget.
+//! * [`poison`]: keeps messages that no worker can act upon.
+//! * [`process`]: what a process says of itself when it enters the store.
+
+pub mod dispatcher;
+pub mod failure_budget;
+pub mod poison;
+pub mod process;

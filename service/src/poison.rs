@@ -1,0 +1,48 @@
+//! Messages that nobody can act upon are kept before they are acknowledged, by whoever met them.
+
+use gristmill_broker::Delivery;
+use gristmill_store::{NewPoison, PoisonSource, Result, StoreHandle};
+
+/// Why a message that can be read is kept: no job has the id that it names, and none of a batch that was taken back
+/// had. Whoever wrote it writes to another store, or the database was restored from a copy that is too old.
+pub const NO_JOB: &str = "no job has this id";
+
+/// Keeps these messages and commits. Only then may they be acknowledged: the store has the only copy afterwards.
+/// `reason` counts for those that can be read.
+///
+/// # Errors
+///
+/// Those of the store. Then none of them is kept, and none may be acknowledged.
+pub async fn record_poison<'d>(
+    store: &StoreHandle,
+    deliveries: impl IntoIterator<Item = &'d Delivery>,
+    source: PoisonSource,
+    reason: &str,
+) -> Result<()> {
+    let poison: Vec<NewPoison> = deliveries.into_iter().map(|delivery| evidence(delivery, source, reason)).collect();
+    store.record_poison(&poison).await?;
+    metrics::counter!("gristmill_poison_total").increment(poison.len() as u64);
+    for one in poison {
+        tracing::error!(
+            queue = one.queue,
+            bytes = one.size,
+            sha256 = one.sha256,
+            reason = one.reason,
+            "a message is poison; see `gristmill poison list`"
+        );
+    }
+    Ok(())
+}
+
+fn evidence(delivery: &Delivery, source: PoisonSource, reason: &str) -> NewPoison {
+    let found = delivery.evidence(reason);
+    NewPoison {
+        queue: delivery.queue.clone(),
+        sha256: found.sha256,
+        size: found.size as u64,
+        bytes: found.bytes,
+        headers: delivery.headers(),
+        reason: found.reason,
+        source,
+    }
+}

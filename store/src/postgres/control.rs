@@ -1,0 +1,386 @@
+//! Steering by hand: pause, cancel, halt, retry.
+//!
+//! Whatever touches both jobs and a batch locks the jobs first, by id, then the batch, and then looks
+//! once more for jobs that came in between: nobody can add any while the batch is locked.
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::JobState;
+use gristmill_core::settle::Ending;
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::create::no_batch;
+use super::duties::ReadyRow;
+use super::fan_in::{self, Deltas};
+use super::fault::{Fault, Outcome};
+use super::values::{count, int, plain, state_of};
+use super::work::Work;
+use crate::check;
+use crate::error::StoreError;
+use crate::{ControlReport, Dispatched, GROUP_JOBS_MAX, Pause};
+
+/// How many samples a report shows.
+const SAMPLES_MAX: usize = 5;
+
+/// The most waiting ids that one resume puts on the road; the probe brings what is left.
+const RESUMED_MAX: i64 = 20_000;
+
+const BATCH: &str = "SELECT state, halting, paused, generation FROM batch WHERE id = $1 AND tenant = $2";
+
+const PAUSE_BATCH: &str = "
+UPDATE batch SET paused = $3, paused_at = CASE WHEN $3 THEN now() END, paused_by = $4, paused_reason = $5
+WHERE id = $1 AND tenant = $2 AND paused <> $3
+  AND (state IN ('open', 'sealed', 'aggregating') OR NOT $3)";
+
+const WAITING_OF_BATCH: &str = "
+SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j WHERE j.batch_id = $1 AND j.state = 'queued'
+  AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
+ORDER BY j.id LIMIT $2";
+
+const COUNT_OF_BATCH: &str = "SELECT count(*) FROM job WHERE batch_id = $1 AND state = 'queued'";
+
+/// An upsert, so that a queue may be paused before its first job comes; one that nobody has paused is not resumed.
+const PAUSE_QUEUE: &str = "
+INSERT INTO queue AS q (tenant, name, paused, paused_at, paused_by, paused_reason)
+SELECT $1, $2, $3, CASE WHEN $3 THEN now() END, $4, $5
+WHERE $3 OR EXISTS (SELECT 1 FROM queue k WHERE k.tenant = $1 AND k.name = $2)
+ON CONFLICT (tenant, name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at,
+    paused_by = excluded.paused_by, paused_reason = excluded.paused_reason
+WHERE q.paused <> excluded.paused";
+
+const WAITING_OF_QUEUE: &str = "
+SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
+WHERE j.queue = $2 AND j.state = 'queued' AND j.tenant = $1
+  AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))
+ORDER BY j.lane, j.id LIMIT $3";
+
+const COUNT_OF_QUEUE: &str = "
+SELECT COALESCE(sum(jobs), 0)::bigint FROM queue_count WHERE tenant = $1 AND queue = $2 AND state = 'queued'";
+
+/// All jobs of the batch that are not final, or only its chunks.
+const CANCEL_JOBS: &str = "
+WITH unfinished AS (
+    SELECT id, state AS was, attempt, worker_id FROM job
+    WHERE batch_id = $1 AND state IN ('scheduled', 'queued', 'running', 'retry') AND (seq IS NOT NULL OR NOT $2)
+    ORDER BY id FOR UPDATE)
+UPDATE job j SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(),
+       error = $3
+FROM unfinished u WHERE j.id = u.id
+RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items, u.attempt, u.worker_id";
+
+/// Those of a tenant's named jobs that are not final. Without its aggregate a batch would never end.
+const CANCEL_THESE: &str = "
+WITH unfinished AS (
+    SELECT id, state AS was, attempt, worker_id FROM job
+    WHERE id = ANY($1) AND tenant = $2 AND state IN ('scheduled', 'queued', 'running', 'retry')
+      AND NOT (kind = 'aggregate' AND batch_id IS NOT NULL)
+    ORDER BY id FOR UPDATE)
+UPDATE job j SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(),
+       error = $3
+FROM unfinished u WHERE j.id = u.id
+RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items, u.attempt, u.worker_id";
+
+/// The attempts that were running: closed with their jobs, whoever runs them.
+const CANCELLED_ATTEMPTS: &str = "
+INSERT INTO attempt (job_id, attempt, worker_id, started_at, ended_at, ending, error)
+SELECT i.id, i.attempt, i.worker_id, j.started_at, now(), $4, j.error
+FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS i (id, attempt, worker_id) JOIN job j ON j.id = i.id";
+
+const CANCEL_BATCH: &str = "
+UPDATE batch SET state = 'cancelled', reason = $2, finished_at = now(), paused = FALSE
+WHERE id = $1 AND state IN ('open', 'sealed', 'aggregating') AND generation = $3";
+
+const HALT_BATCH: &str = "
+UPDATE batch SET halting = TRUE, reason = $2, paused = FALSE
+WHERE id = $1 AND state IN ('open', 'sealed') AND NOT halting AND generation = $3";
+
+const JOB: &str = "
+SELECT id, tenant, queue, kind, state AS was, batch_id, seq, items, attempt, worker_id FROM job WHERE id = $1 AND tenant = $2 FOR UPDATE";
+
+const CANCEL_JOB: &str = "
+UPDATE job SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(), error = $2
+WHERE id = $1";
+
+const RETRY_JOB: &str = "
+UPDATE job SET state = 'queued', run_at = NULL, queued_at = now() WHERE id = $1 RETURNING lane";
+
+#[derive(FromRow)]
+struct BatchRow {
+    state: String,
+    halting: bool,
+    paused: bool,
+    generation: i32,
+}
+
+impl BatchRow {
+    fn state(&self) -> Result<BatchState, StoreError> {
+        self.state.parse().map_err(|error| StoreError::Database(format!("a batch's state: {error}")))
+    }
+}
+
+/// A job that was cancelled, or is about to be.
+#[derive(FromRow)]
+struct CancelledRow {
+    id: Uuid,
+    tenant: String,
+    queue: String,
+    kind: String,
+    was: String,
+    batch_id: Option<Uuid>,
+    seq: Option<i64>,
+    items: i64,
+    attempt: i32,
+    /// Whoever ran it.
+    worker_id: Option<Uuid>,
+}
+
+/// Stops or lets go a batch.
+pub(super) async fn pause_batch(
+    work: &mut Work<'_>,
+    (tenant, batch, pause): &(&str, BatchId, Option<&Pause>),
+) -> Outcome<ControlReport> {
+    let row = find(work, tenant, *batch).await?;
+    // One that was paused while its aggregate ran still has to send what it sends.
+    let lets_go = row.paused && pause.is_none();
+    if row.state()?.is_final() && !lets_go {
+        return Err(ended(*batch, &row.state).into());
+    }
+    if row.paused == pause.is_some() {
+        return Ok(ControlReport::default());
+    }
+    let [by, reason] = said(*pause);
+    let query = sqlx::query(PAUSE_BATCH).bind(batch.0).bind(plain(tenant)).bind(pause.is_some()).bind(by).bind(reason);
+    let done = query.execute(&mut *work.conn).await?;
+    if done.rows_affected() == 0 {
+        return Err(Fault::Changed);
+    }
+    let waiting: Vec<ReadyRow> =
+        sqlx::query_as(WAITING_OF_BATCH).bind(batch.0).bind(RESUMED_MAX).fetch_all(&mut *work.conn).await?;
+    let count = sqlx::query_scalar(COUNT_OF_BATCH).bind(batch.0).fetch_one(&mut *work.conn).await?;
+    held_or_let_go(work, &waiting, count, pause.is_some()).await
+}
+
+/// Stops or lets go a queue.
+pub(super) async fn pause_queue(
+    work: &mut Work<'_>,
+    (tenant, queue, pause): &(&str, &str, Option<&Pause>),
+) -> Outcome<ControlReport> {
+    check::name("queue", queue)?;
+    let [by, reason] = said(*pause);
+    let query = sqlx::query(PAUSE_QUEUE).bind(plain(tenant)).bind(plain(queue)).bind(pause.is_some());
+    let done = query.bind(by).bind(reason).execute(&mut *work.conn).await?;
+    if done.rows_affected() == 0 {
+        return Ok(ControlReport::default());
+    }
+    let waiting: Vec<ReadyRow> = sqlx::query_as(WAITING_OF_QUEUE)
+        .bind(plain(tenant))
+        .bind(plain(queue))
+        .bind(RESUMED_MAX)
+        .fetch_all(&mut *work.conn)
+        .await?;
+    let count =
+        sqlx::query_scalar(COUNT_OF_QUEUE).bind(plain(tenant)).bind(plain(queue)).fetch_one(&mut *work.conn).await?;
+    held_or_let_go(work, &waiting, count, pause.is_some()).await
+}
+
+/// Who pauses and why, as it is kept.
+fn said(pause: Option<&Pause>) -> [Option<String>; 2] {
+    let cut = |text: &Option<String>| text.as_deref().map(|text| check::plain(text, check::REASON_CHARS_MAX));
+    pause.map_or([None, None], |pause| [cut(&pause.by), cut(&pause.reason)])
+}
+
+/// The messages of jobs that were paused have been dropped: whoever lets them go dispatches them anew.
+async fn held_or_let_go(work: &mut Work<'_>, waiting: &[ReadyRow], jobs: i64, paused: bool) -> Outcome<ControlReport> {
+    if !paused {
+        for row in waiting {
+            work.claimable(&row.queue, row.lane, row.id);
+        }
+    }
+    let dispatched = Dispatched { moved: 0, ..work.close().await? };
+    Ok(ControlReport { affected: count(jobs), dispatched, ..control_report(0, waiting.iter().map(|row| row.id)) })
+}
+
+/// Cancels a batch for good.
+pub(super) async fn cancel_batch(
+    work: &mut Work<'_>,
+    (tenant, batch, reason): &(&str, BatchId, &str),
+) -> Outcome<ControlReport> {
+    let row = find(work, tenant, *batch).await?;
+    match row.state()? {
+        BatchState::Cancelled => return Ok(ControlReport::default()),
+        BatchState::Complete | BatchState::Halted => return Err(ended(*batch, &row.state).into()),
+        BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
+    }
+    cancel_all(work, (*batch, row.generation), CANCEL_BATCH, reason, false).await
+}
+
+/// Halts a batch: what is not finished is cancelled, and the fan-in fires.
+pub(super) async fn halt_batch(
+    work: &mut Work<'_>,
+    (batch, generation, reason): &(BatchId, u32, &str),
+) -> Outcome<ControlReport> {
+    let row: Option<BatchRow> = sqlx::query_as("SELECT state, halting, paused, generation FROM batch WHERE id = $1")
+        .bind(batch.0)
+        .fetch_optional(&mut *work.conn)
+        .await?;
+    let row = row.ok_or_else(|| no_batch(*batch))?;
+    let judged = row.generation == int(*generation);
+    if row.halting || !judged || !matches!(row.state()?, BatchState::Open | BatchState::Sealed) {
+        return Ok(ControlReport::default());
+    }
+    cancel_all(work, (*batch, row.generation), HALT_BATCH, reason, true).await
+}
+
+/// Calls off what a batch has not finished in the generation in which it was looked at; in another one it is
+/// looked at again.
+async fn cancel_all(
+    work: &mut Work<'_>,
+    (batch, generation): (BatchId, i32),
+    control: &'static str,
+    reason: &str,
+    chunks_only: bool,
+) -> Outcome<ControlReport> {
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    let mut rows = cancel_unfinished(work, batch, &reason, chunks_only).await?;
+    let done = sqlx::query(control).bind(batch.0).bind(&reason).bind(generation).execute(&mut *work.conn).await?;
+    if done.rows_affected() == 0 {
+        return Err(Fault::Changed);
+    }
+    rows.extend(cancel_unfinished(work, batch, &reason, chunks_only).await?);
+    enter_cancelled(work, &rows).await?;
+    Ok(ControlReport { dispatched: work.close().await?, ..control_report(rows.len(), rows.iter().map(|row| row.id)) })
+}
+
+async fn cancel_unfinished(
+    work: &mut Work<'_>,
+    batch: BatchId,
+    reason: &str,
+    chunks_only: bool,
+) -> Outcome<Vec<CancelledRow>> {
+    let query = sqlx::query_as(CANCEL_JOBS).bind(batch.0).bind(chunks_only).bind(reason);
+    Ok(query.fetch_all(&mut *work.conn).await?)
+}
+
+async fn enter_cancelled(work: &mut Work<'_>, rows: &[CancelledRow]) -> Outcome<()> {
+    let mut deltas = Deltas::new();
+    for row in rows {
+        work.moved(&row.tenant, &row.queue, state_of(&row.was)?, JobState::Cancelled);
+        if let (Some(batch), Some(_)) = (row.batch_id, row.seq) {
+            let delta = deltas.entry(batch).or_default();
+            delta.finished += 1;
+            delta.cancelled += row.items;
+        }
+    }
+    close_attempts(work, rows).await?;
+    fan_in::count_down(work, &deltas).await?;
+    Ok(())
+}
+
+/// What ran does so no longer: its attempt is closed here, and whoever runs it is told.
+async fn close_attempts(work: &mut Work<'_>, rows: &[CancelledRow]) -> Outcome<()> {
+    let ran: Vec<(&CancelledRow, Uuid)> = rows.iter().filter_map(|row| Some((row, row.worker_id?))).collect();
+    if ran.is_empty() {
+        return Ok(());
+    }
+    work.taken_away();
+    sqlx::query(CANCELLED_ATTEMPTS)
+        .bind(ran.iter().map(|(row, _)| row.id).collect::<Vec<_>>())
+        .bind(ran.iter().map(|(row, _)| row.attempt).collect::<Vec<_>>())
+        .bind(ran.iter().map(|(_, worker)| *worker).collect::<Vec<_>>())
+        .bind(Ending::Cancelled.as_str())
+        .execute(&mut *work.conn)
+        .await?;
+    Ok(())
+}
+
+/// Cancels those of the named jobs that are not final.
+pub(super) async fn cancel_jobs(
+    work: &mut Work<'_>,
+    (tenant, jobs, reason): &(&str, &[JobId], &str),
+) -> Outcome<ControlReport> {
+    check::at_most(jobs.len(), GROUP_JOBS_MAX, "jobs")?;
+    let mut rows: Vec<CancelledRow> = sqlx::query_as(CANCEL_THESE)
+        .bind(jobs.iter().map(|job| job.0).collect::<Vec<_>>())
+        .bind(plain(tenant))
+        .bind(check::plain(reason, check::REASON_CHARS_MAX))
+        .fetch_all(&mut *work.conn)
+        .await?;
+    rows.sort_by_key(|row| row.id);
+    enter_cancelled(work, &rows).await?;
+    Ok(ControlReport { dispatched: work.close().await?, ..control_report(rows.len(), rows.iter().map(|row| row.id)) })
+}
+
+/// Cancels one job.
+pub(super) async fn cancel_job(
+    work: &mut Work<'_>,
+    (tenant, job, reason): &(&str, JobId, &str),
+) -> Outcome<ControlReport> {
+    let row = find_job(work, tenant, *job).await?;
+    match state_of(&row.was)? {
+        JobState::Cancelled => return Ok(ControlReport::default()),
+        JobState::Done | JobState::Dead => {
+            let text = format!("job {job} is {} already; it cannot be cancelled any more", row.was);
+            return Err(StoreError::Conflict(text).into());
+        }
+        JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {}
+    }
+    if let (true, Some(batch)) = (row.kind == "aggregate", row.batch_id) {
+        // Without its aggregate a batch would never end.
+        let text = format!("job {job} aggregates batch {batch}; cancel the batch instead");
+        return Err(StoreError::Conflict(text).into());
+    }
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    sqlx::query(CANCEL_JOB).bind(job.0).bind(&reason).execute(&mut *work.conn).await?;
+    enter_cancelled(work, std::slice::from_ref(&row)).await?;
+    Ok(ControlReport { dispatched: work.close().await?, ..control_report(1, [row.id]) })
+}
+
+/// Lets a waiting job run now.
+pub(super) async fn retry_job(work: &mut Work<'_>, (tenant, job): &(&str, JobId)) -> Outcome<ControlReport> {
+    let row = find_job(work, tenant, *job).await?;
+    let was = state_of(&row.was)?;
+    match was {
+        JobState::Queued => return Ok(ControlReport::default()),
+        JobState::Retry | JobState::Scheduled => {}
+        JobState::Dead => {
+            let text = format!("job {job} is a dead letter; redrive it instead: `gristmill dead redrive {job}`");
+            return Err(StoreError::Conflict(text).into());
+        }
+        JobState::Running | JobState::Done | JobState::Cancelled => {
+            let text = format!("job {job} is {was}; only one that waits for a time can be told to run now");
+            return Err(StoreError::Conflict(text).into());
+        }
+    }
+    let lane: i16 = sqlx::query_scalar(RETRY_JOB).bind(job.0).fetch_one(&mut *work.conn).await?;
+    work.moved(&row.tenant, &row.queue, was, JobState::Queued);
+    work.claimable(&row.queue, lane, row.id);
+    Ok(ControlReport { dispatched: work.close().await?, ..control_report(1, [row.id]) })
+}
+
+async fn find(work: &mut Work<'_>, tenant: &str, batch: BatchId) -> Outcome<BatchRow> {
+    let row = sqlx::query_as(BATCH).bind(batch.0).bind(plain(tenant)).fetch_optional(&mut *work.conn).await?;
+    Ok(row.ok_or_else(|| no_batch(batch))?)
+}
+
+async fn find_job(work: &mut Work<'_>, tenant: &str, job: JobId) -> Outcome<CancelledRow> {
+    let row = sqlx::query_as(JOB).bind(job.0).bind(plain(tenant)).fetch_optional(&mut *work.conn).await?;
+    Ok(row.ok_or_else(|| no_job(job))?)
+}
+
+fn no_job(job: JobId) -> StoreError {
+    StoreError::NotFound(format!("there is no job {job}; `gristmill job list` shows those that are there"))
+}
+
+/// A report without dispatches.
+pub(super) fn control_report<T: ToString>(affected: usize, samples: impl IntoIterator<Item = T>) -> ControlReport {
+    ControlReport {
+        affected: affected as u64,
+        samples: samples.into_iter().take(SAMPLES_MAX).map(|sample| sample.to_string()).collect(),
+        ..ControlReport::default()
+    }
+}
+
+fn ended(batch: BatchId, state: &str) -> StoreError {
+    StoreError::Conflict(format!("batch {batch} is {state} already"))
+}

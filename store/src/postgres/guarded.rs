@@ -1,0 +1,131 @@
+//! A connection while something is asked on it, and what becomes of it when no answer comes.
+//!
+//! A server that vanishes without a word (power, a cable, a firewall that has forgotten the connection) leaves it half
+//! open: whoever asks on it waits until the system gives up a quarter of an hour later, or for ever where something in
+//! between swallows what is sent. So every wait for an answer has an end. A connection that was left in the middle of
+//! an answer is closed instead of put back: the pool would wait on it once more, and be one short meanwhile.
+
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, Postgres};
+
+use super::fault::Fault;
+use crate::error::StoreError;
+use crate::settings::Settings;
+
+/// How long an idle connection has to prove that somebody is at its other end.
+const ALIVE: Duration = Duration::from_secs(2);
+
+/// Deeds that may touch all rows of a batch of millions get so many times the usual time.
+const LONG: u32 = 15;
+
+/// How long answers are waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// That of a transition, and of a view.
+    pub(super) usual: Duration,
+    /// That of what a person steers, and of taking a whole batch back.
+    pub(super) long: Duration,
+}
+
+impl Patience {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let usual = settings.answer_timeout.0;
+        Self { usual, long: usual.saturating_mul(LONG) }
+    }
+
+    /// What begins a transaction. The server, too, waits for an end: of a client that has vanished it would otherwise
+    /// learn two hours later, and keep the locks of what it was in the middle of until then.
+    pub(super) fn begin(&self, setting: &str) -> AssertSqlSafe<String> {
+        let idle = self.usual.as_millis().clamp(1, i32::MAX as u128);
+        AssertSqlSafe(format!("BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle}; {setting}"))
+    }
+}
+
+/// A connection of the pool that something is being asked on. It goes back to the pool when [`GuardedConnection::answered`] is
+/// called, and is closed when it is dropped before: by a timeout, or because whoever waited was dropped itself.
+pub(super) struct GuardedConnection {
+    conn: PoolConnection<Postgres>,
+    answered: bool,
+}
+
+impl GuardedConnection {
+    /// Takes one out of the pool.
+    pub(super) async fn of(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        Ok(Self { conn: pool.acquire().await?, answered: false })
+    }
+
+    /// Nothing that was asked is open any more.
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for GuardedConnection {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.conn.close_on_drop();
+        }
+    }
+}
+
+impl Deref for GuardedConnection {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.conn
+    }
+}
+
+impl DerefMut for GuardedConnection {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.conn
+    }
+}
+
+/// Waits for an answer, but not for ever.
+pub(super) async fn within<T, E: Into<Fault>>(
+    patience: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, Fault> {
+    match tokio::time::timeout(patience, answer).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(Fault::Store(StoreError::Unavailable(format!(
+            "the server has not answered for {patience:?}; the connection is given up, and whether what was asked has \
+             happened is unknown"
+        )))),
+    }
+}
+
+/// A pool whose idle connections are looked at, for a bounded time, before anybody gets them.
+pub(super) fn pool(settings: &Settings) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(settings.connections.max(1))
+        .acquire_timeout(settings.acquire_timeout.0)
+        // The library's own look has no end of its own: one dead connection would use up the whole time above.
+        .test_before_acquire(false)
+        .before_acquire(|conn, _| {
+            Box::pin(async move {
+                match tokio::time::timeout(ALIVE, conn.ping()).await {
+                    Ok(Ok(())) => Ok(true),
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "an idle connection has been lost");
+                        Ok(false)
+                    }
+                    Err(_) => {
+                        tracing::info!("an idle connection is half open; it is given up");
+                        Ok(false)
+                    }
+                }
+            })
+        })
+}
+
+/// Whether somebody is at the other end.
+pub(super) async fn is_alive(conn: impl Future<Output = Result<(), sqlx::Error>>) -> bool {
+    matches!(tokio::time::timeout(ALIVE, conn).await, Ok(Ok(())))
+}

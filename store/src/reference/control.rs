@@ -1,0 +1,261 @@
+//! What people stop, let go and call off.
+
+use std::sync::Arc;
+
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::JobState;
+use gristmill_core::settle::Ending;
+
+use super::ReferenceStore;
+use super::create::no_batch;
+use super::duties::queue_again;
+use super::state::{Batch, Job, State};
+use super::transition::Transition;
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::{AttemptView, ControlReport, GROUP_JOBS_MAX, Pause, PauseView, Purpose};
+
+/// How many samples a report has.
+pub(super) const SAMPLES: usize = 5;
+
+/// The most waiting ids that one resume puts on the road; the probe brings what is left.
+const RESUMED_MAX: usize = 20_000;
+
+/// Ends a steering transition: committed, or for a dry run as if it had never been.
+pub(super) fn finish(t: Transition<'_>, mut control_report: ControlReport, dry_run: bool) -> Result<ControlReport> {
+    if !dry_run {
+        control_report.dispatched = t.commit()?.dispatched;
+    }
+    Ok(control_report)
+}
+
+pub(super) fn pause_batch(
+    store: &ReferenceStore,
+    tenant: &str,
+    id: BatchId,
+    pause: Option<&Pause>,
+    dry_run: bool,
+) -> Result<ControlReport> {
+    let mut t = Transition::begin(store);
+    let said = pause.map(|pause| said(&t, pause));
+    let batch = batch_of(&mut t, tenant, id)?;
+    // One that was paused while its aggregate ran still has to send what it sends.
+    let lets_go = batch.pause.is_some() && pause.is_none();
+    if batch.state.is_final() && !lets_go {
+        let what = format!("batch {id} is {} already; there is nothing to pause or resume", batch.state);
+        return Err(StoreError::Conflict(what));
+    }
+    if batch.pause.is_some() == pause.is_some() {
+        return Ok(ControlReport::default());
+    }
+    batch.pause = said;
+    let waiting = queued(&t, |job| job.batch == Some(id));
+    let control_report =
+        held(&mut t, &waiting, pause.is_some(), |state, job| state.queue_paused(&job.tenant, &job.queue));
+    finish(t, control_report, dry_run)
+}
+
+pub(super) fn pause_queue(
+    store: &ReferenceStore,
+    tenant: &str,
+    queue: &str,
+    pause: Option<&Pause>,
+    dry_run: bool,
+) -> Result<ControlReport> {
+    check::name("queue", queue)?;
+    let mut t = Transition::begin(store);
+    if t.state.queue_paused(tenant, queue) == pause.is_some() {
+        return Ok(ControlReport::default());
+    }
+    let said = pause.map(|pause| said(&t, pause));
+    t.state.pauses.insert((tenant.to_owned(), queue.to_owned()), said);
+    let mut waiting = queued(&t, |job| job.tenant == tenant && job.queue == queue);
+    waiting.sort_by_key(|job| (job.priority, job.id));
+    let control_report = held(&mut t, &waiting, pause.is_some(), State::batch_paused);
+    finish(t, control_report, dry_run)
+}
+
+/// What is kept of a pause.
+fn said(t: &Transition<'_>, pause: &Pause) -> PauseView {
+    let plain = |text: &Option<String>| text.as_deref().map(|text| check::plain(text, check::REASON_CHARS_MAX));
+    PauseView { since: t.now, by: plain(&pause.by), reason: plain(&pause.reason) }
+}
+
+fn queued(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>> {
+    t.state.jobs.values().filter(|job| job.state == JobState::Queued && which(job)).cloned().collect()
+}
+
+/// How many jobs a pause holds up, or a resume lets go: those that nothing else holds are dispatched anew.
+fn held(
+    t: &mut Transition<'_>,
+    waiting: &[Arc<Job>],
+    paused: bool,
+    else_held: fn(&State, &Job) -> bool,
+) -> ControlReport {
+    let free: Vec<&Arc<Job>> = waiting.iter().filter(|job| !else_held(&t.state, job)).take(RESUMED_MAX).collect();
+    for job in &free {
+        if !paused {
+            t.ready(Purpose::Dispatch, job);
+        }
+    }
+    ControlReport { affected: waiting.len() as u64, ..control_report(free.iter().map(|job| job.id)) }
+}
+
+pub(super) fn cancel_batch(
+    store: &ReferenceStore,
+    tenant: &str,
+    id: BatchId,
+    reason: &str,
+    dry_run: bool,
+) -> Result<ControlReport> {
+    let mut t = Transition::begin(store);
+    let now = t.now;
+    let batch = batch_of(&mut t, tenant, id)?;
+    match batch.state {
+        BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
+        BatchState::Cancelled => return Ok(ControlReport::default()),
+        BatchState::Complete | BatchState::Halted => {
+            let what = format!("batch {id} is {} already; it cannot be cancelled any more", batch.state);
+            return Err(StoreError::Conflict(what));
+        }
+    }
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    batch.state = BatchState::Cancelled;
+    batch.finished_at = Some(now);
+    batch.reason = Some(reason.clone());
+    batch.pause = None;
+    let unfinished = unfinished(&t, |job| job.batch == Some(id));
+    let control_report = cancel(&mut t, &unfinished, &reason);
+    finish(t, control_report, dry_run)
+}
+
+pub(super) fn halt_batch(store: &ReferenceStore, id: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
+    let mut t = Transition::begin(store);
+    let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
+    let judged = batch.generation == generation;
+    if batch.halting || !judged || !matches!(batch.state, BatchState::Open | BatchState::Sealed) {
+        return Ok(ControlReport::default());
+    }
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    batch.halting = true;
+    batch.reason = Some(reason.clone());
+    batch.pause = None;
+    let unfinished = unfinished(&t, |job| job.chunk_of() == Some(id));
+    let control_report = cancel(&mut t, &unfinished, &reason);
+    finish(t, control_report, false)
+}
+
+pub(super) fn cancel_job(
+    store: &ReferenceStore,
+    tenant: &str,
+    id: JobId,
+    reason: &str,
+    dry_run: bool,
+) -> Result<ControlReport> {
+    let mut t = Transition::begin(store);
+    let job = job_of(&t, tenant, id)?;
+    match job.state {
+        JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {}
+        JobState::Cancelled => return Ok(ControlReport::default()),
+        JobState::Done | JobState::Dead => {
+            let what = format!("job {id} is {} already; it cannot be cancelled any more", job.state);
+            return Err(StoreError::Conflict(what));
+        }
+    }
+    if let (true, Some(batch)) = (job.kind == "aggregate", job.batch) {
+        // Without its aggregate a batch would never end.
+        let what = format!("job {id} aggregates batch {batch}; cancel the batch instead");
+        return Err(StoreError::Conflict(what));
+    }
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    let control_report = cancel(&mut t, &[job], &reason);
+    finish(t, control_report, dry_run)
+}
+
+pub(super) fn retry_job(store: &ReferenceStore, tenant: &str, id: JobId, dry_run: bool) -> Result<ControlReport> {
+    let mut t = Transition::begin(store);
+    let job = job_of(&t, tenant, id)?;
+    match job.state {
+        JobState::Scheduled | JobState::Retry => {}
+        JobState::Queued => return Ok(ControlReport::default()),
+        JobState::Dead => {
+            let what = format!("job {id} is a dead letter; redrive it instead: `gristmill dead redrive {id}`");
+            return Err(StoreError::Conflict(what));
+        }
+        JobState::Running | JobState::Done | JobState::Cancelled => {
+            let what = format!("job {id} is {}; only one that waits for a time can be told to run now", job.state);
+            return Err(StoreError::Conflict(what));
+        }
+    }
+    queue_again(&mut t, id);
+    finish(t, control_report([id]), dry_run)
+}
+
+fn unfinished(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>> {
+    t.state.jobs.values().filter(|job| !job.state.is_final() && which(job)).cloned().collect()
+}
+
+pub(super) fn cancel_jobs(
+    store: &ReferenceStore,
+    tenant: &str,
+    ids: &[JobId],
+    reason: &str,
+    dry_run: bool,
+) -> Result<ControlReport> {
+    check::at_most(ids.len(), GROUP_JOBS_MAX, "jobs")?;
+    let mut t = Transition::begin(store);
+    // Without its aggregate a batch would never end.
+    let aggregates = |job: &Job| job.kind == "aggregate" && job.batch.is_some();
+    let unfinished = unfinished(&t, |job| ids.contains(&job.id) && job.tenant == tenant && !aggregates(job));
+    let control_report = cancel(&mut t, &unfinished, &check::plain(reason, check::REASON_CHARS_MAX));
+    finish(t, control_report, dry_run)
+}
+
+/// Cancels jobs that are not final. What ran does so no longer: its attempt is closed with its job.
+fn cancel(t: &mut Transition<'_>, jobs: &[Arc<Job>], reason: &str) -> ControlReport {
+    let now = t.now;
+    for job in jobs {
+        t.taken_away |= job.worker.is_some();
+        t.move_job(job.id, |job| {
+            job.state = JobState::Cancelled;
+            job.finished_at = Some(now);
+            job.error = Some(reason.to_owned());
+            job.attempts.extend(job.worker.map(|worker| AttemptView {
+                attempt: job.attempt,
+                worker: Some(worker),
+                started_at: job.started_at,
+                ended_at: now,
+                ending: Ending::Cancelled.as_str().to_owned(),
+                error: Some(reason.to_owned()),
+            }));
+            job.worker = None;
+            job.deadline = None;
+            job.run_at = None;
+        });
+        if let Some(batch) = job.chunk_of() {
+            let delta = t.delta(batch);
+            delta.remaining -= 1;
+            delta.cancelled += job.weight();
+        }
+    }
+    control_report(jobs.iter().map(|job| job.id))
+}
+
+/// What was steered, in order.
+pub(super) fn control_report(jobs: impl IntoIterator<Item = JobId>) -> ControlReport {
+    let ids: Vec<JobId> = jobs.into_iter().collect();
+    let samples = ids.iter().take(SAMPLES).map(JobId::to_string).collect();
+    ControlReport { affected: ids.len() as u64, samples, ..ControlReport::default() }
+}
+
+/// A batch of a tenant, to be changed.
+fn batch_of<'t>(t: &'t mut Transition<'_>, tenant: &str, id: BatchId) -> Result<&'t mut Batch> {
+    t.state.batch_mut(id).filter(|batch| batch.tenant == tenant).ok_or_else(|| no_batch(id))
+}
+
+fn job_of(t: &Transition<'_>, tenant: &str, id: JobId) -> Result<Arc<Job>> {
+    t.state.jobs.get(&id).filter(|job| job.tenant == tenant).cloned().ok_or_else(|| {
+        StoreError::NotFound(format!("there is no job {id}; `gristmill job list` shows those that are there"))
+    })
+}

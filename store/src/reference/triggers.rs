@@ -1,0 +1,96 @@
+//! Events that start runs.
+
+use chrono::TimeDelta;
+use gristmill_core::id::BatchId;
+
+use super::schedules::Tick;
+use super::transition::Transition;
+use super::{ReferenceStore, insert};
+use crate::error::{Result, StoreError};
+use crate::triggers::{self, BatchEnded, EventRow, Follower};
+use crate::{NewEvent, NotedEvent, TickCause, TickOutcome, TickView};
+
+pub(super) fn note(store: &ReferenceStore, event: &NewEvent) -> Result<NotedEvent> {
+    let mut t = Transition::begin(store);
+    let row = triggers::given(event, t.now)?;
+    let fresh = write(&mut t, &row)?;
+    if fresh && let Some(job) = &event.job {
+        insert::new_jobs(&mut t, std::slice::from_ref(job))?;
+    }
+    let missing = || StoreError::Database(format!("the event `{}` is not in the ledger", row.event));
+    let tick = known(&t, &row).cloned().ok_or_else(missing)?;
+    Ok(NotedEvent { fresh, tick, dispatched: t.commit()?.dispatched })
+}
+
+/// What follows a batch that has just ended is in the ledger with its end, in the same transaction.
+pub(super) fn batch_ended(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
+    let Some(batch) = t.state.batches.get(&id) else { return Ok(()) };
+    let tick = t.state.ticks.values().map(|tick| &tick.view).find(|view| view.batch == Some(id));
+    let ended = BatchEnded {
+        tenant: batch.tenant.clone(),
+        batch: id,
+        name: batch.name.clone(),
+        generation: batch.generation,
+        state: batch.state,
+        interval: tick.map_or((batch.created_at, t.now), |view| (view.from, view.to)),
+    };
+    let follows = |view: &&crate::ScheduleView| {
+        view.tenant == ended.tenant && view.spec.after.as_ref() == Some(&ended.name) && view.decided_at <= t.now
+    };
+    let follower = |view: &crate::ScheduleView| Follower {
+        schedule: view.name.clone(),
+        spec: view.spec.clone(),
+        enabled: view.enabled,
+    };
+    let followers: Vec<Follower> = t.state.schedules.values().filter(follows).map(follower).collect();
+    for row in triggers::followed(&ended, &followers)? {
+        write(t, &row)?;
+    }
+    Ok(())
+}
+
+/// Writes the row unless its event is known. Ticks are keys too: an event whose instant is taken has the next one.
+fn write(t: &mut Transition<'_>, row: &EventRow) -> Result<bool> {
+    if known(t, row).is_some() {
+        return Ok(false);
+    }
+    let key = |tick| (row.tenant.clone(), row.schedule.clone(), tick);
+    let mut tick = t.now;
+    while t.state.ticks.contains_key(&key(tick)) {
+        tick += TimeDelta::microseconds(1);
+    }
+    let ran = row.outcome == TickOutcome::Ran;
+    let about = serde_json::from_str(&row.about).map_err(|error| StoreError::Database(error.to_string()))?;
+    let view = TickView {
+        tenant: row.tenant.clone(),
+        schedule: row.schedule.clone(),
+        tick,
+        cause: TickCause::Tick,
+        outcome: row.outcome,
+        from: row.interval.0,
+        to: row.interval.1,
+        late_ms: 0,
+        ticks: 1,
+        tries: u32::from(ran),
+        batch: None,
+        job: row.job.map(gristmill_core::id::JobId),
+        active: ran,
+        result: None,
+        backfill: None,
+        reason: row.reason.map(str::to_owned),
+        decided_at: t.now,
+        started_at: ran.then_some(t.now),
+        ended_at: None,
+        event: Some(row.event.clone()),
+        about: Some(about),
+    };
+    t.state.ticks.insert(key(tick), Tick { view, holder: None });
+    Ok(true)
+}
+
+fn known<'t>(t: &'t Transition<'_>, row: &EventRow) -> Option<&'t TickView> {
+    let same = |view: &&TickView| {
+        view.tenant == row.tenant && view.schedule == row.schedule && view.event.as_ref() == Some(&row.event)
+    };
+    t.state.ticks.values().map(|tick| &tick.view).find(same)
+}

@@ -1,0 +1,113 @@
+//! What is told of a batch while it is under way, and what is left of its input when it has ended.
+
+use std::time::Duration;
+
+use gristmill_core::chunk::SourceFingerprint;
+use gristmill_core::definition::BatchDefinition;
+use gristmill_core::id::BatchId;
+use sqlx::sqlite::SqliteRow;
+
+use super::error::database;
+use super::transition::Transition;
+use super::{SqliteStore, insert, row, view};
+use crate::Dispatched;
+use crate::check;
+use crate::error::Result;
+use crate::notify::{self, Failure};
+
+/// Tells of the first failure of batches whose counts have just changed, once in each generation.
+pub(super) async fn first_failures(t: &mut Transition<'_>, batches: &[BatchId]) -> Result<()> {
+    if batches.is_empty() {
+        return Ok(());
+    }
+    let statement = "
+        UPDATE batch SET told_failure = generation
+        WHERE told_failure < generation AND id IN (SELECT unhex(value, '-') FROM json_each(?1)) RETURNING *";
+    for row in &t.rows(sqlx::query(statement).bind(check::json(batches)?)).await? {
+        let definition: BatchDefinition = row::json(row, "definition")?;
+        if definition.on.first_failure.is_empty() {
+            continue;
+        }
+        let (view, trace) = (view::batch_view(row)?, row::get::<Option<String>>(row, "trace")?);
+        let failure = failure(t, view.id, view.generation).await?;
+        insert::new_jobs(t, &notify::first_failure(&view, &definition, trace.as_deref(), &failure)).await?;
+    }
+    Ok(())
+}
+
+/// What failed first: an item that was set aside, or a chunk that died.
+async fn failure(t: &mut Transition<'_>, batch: BatchId, generation: u32) -> Result<Failure> {
+    let statement = "
+        SELECT seq, position, line, stage, reason FROM quarantine
+        WHERE batch_id = ?1 AND generation = ?2 ORDER BY id LIMIT 1";
+    if let Some(row) = t.row(sqlx::query(statement).bind(batch.0).bind(generation)).await? {
+        return Ok(Failure {
+            seq: row::get(&row, "seq")?,
+            position: row::get(&row, "position")?,
+            line: row::get(&row, "line")?,
+            stage: row::get(&row, "stage")?,
+            reason: row::get(&row, "reason")?,
+        });
+    }
+    let statement = "
+        SELECT seq, coalesce(error, 'the chunk is dead') AS error FROM job
+        WHERE batch_id = ?1 AND state = 'dead' AND seq IS NOT NULL AND generation = ?2 ORDER BY id LIMIT 1";
+    let row = t.row(sqlx::query(statement).bind(batch.0).bind(generation)).await?;
+    let read = |row: SqliteRow| {
+        Ok(Failure { seq: row::get(&row, "seq")?, reason: row::get(&row, "error")?, ..Failure::default() })
+    };
+    row.map_or_else(|| Ok(Failure::default()), read)
+}
+
+pub(super) async fn late(store: &SqliteStore, limit: u32) -> Result<Dispatched> {
+    let now = store.now_micros().await?;
+    let due = "SELECT EXISTS (SELECT 1 FROM batch WHERE late_at <= ?1)";
+    if !sqlx::query_scalar::<_, bool>(due).bind(now).fetch_one(&store.readers).await.map_err(database)? {
+        return Ok(Dispatched::default());
+    }
+    let mut t = Transition::begin(store).await?;
+    let statement = "
+        UPDATE batch SET late_at = NULL
+        WHERE id IN (SELECT id FROM batch WHERE late_at <= ?1 ORDER BY late_at LIMIT ?2) RETURNING *";
+    for row in &t.rows(sqlx::query(statement).bind(t.now).bind(limit)).await? {
+        let view = view::batch_view(row)?;
+        // A batch of a later generation has ended once, in time or not.
+        if view.state.is_final() || view.generation > 0 {
+            continue;
+        }
+        let (definition, trace) = (row::json(row, "definition")?, row::get::<Option<String>>(row, "trace")?);
+        insert::new_jobs(&mut t, &notify::late(&view, &definition, trace.as_deref())).await?;
+    }
+    Ok(t.commit().await?.dispatched)
+}
+
+pub(super) async fn spools(
+    store: &SqliteStore,
+    keep: Duration,
+    limit: u32,
+) -> Result<Vec<(BatchId, SourceFingerprint)>> {
+    let any = "SELECT EXISTS (SELECT 1 FROM batch WHERE spool IN ('kept', 'releasing'))";
+    if !sqlx::query_scalar::<_, bool>(any).fetch_one(&store.readers).await.map_err(database)? {
+        return Ok(Vec::new());
+    }
+    let mut t = Transition::begin(store).await?;
+    let statement = "
+        UPDATE batch SET spool = 'releasing'
+        WHERE id IN (SELECT id FROM batch
+                     WHERE spool = 'releasing' OR (spool = 'kept' AND state IN ('complete', 'halted', 'cancelled')
+                           AND ((chunks_dead = 0 AND cancelled = 0) OR finished_at <= ?1))
+                     ORDER BY id LIMIT ?2)
+        RETURNING id, stamp";
+    let before = t.now.saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
+    let rows = t.rows(sqlx::query(statement).bind(before).bind(limit)).await?;
+    t.commit().await?;
+    rows.iter().map(|row| Ok((row::id(row, "id")?, row::json(row, "stamp")?))).collect()
+}
+
+pub(super) async fn spools_removed(store: &SqliteStore, batch: BatchId) -> Result<()> {
+    let mut t = Transition::begin(store).await?;
+    let statement = "UPDATE batch SET spool = 'gone' WHERE id = ?1 AND spool = 'releasing'";
+    t.run(sqlx::query(statement).bind(batch.0)).await?;
+    t.commit().await?;
+    Ok(())
+}
