@@ -1,7 +1,7 @@
 //! The rules of Gristmill: what jobs and batches are, and what may become of them.
 //!
 //! Everything here is pure. There is no input or output, no clock and no randomness of its own:
-//! instants, dice and results come in as arguments, decisions go out as values. That is why the
+//! instants, random numbers and results come in as arguments, decisions go out as values. That is why the
 //! same code can be run by the worker, by the scheduler, by a model checker and by a simulation.
 //!
 //! In the order in which the work moves:

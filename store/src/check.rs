@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn dice_stay_between_nothing_and_one() {
+    fn random_numbers_stay_between_nothing_and_one() {
         for _ in 0..1_000 {
             assert!((0.0..=1.0).contains(&random()));
         }

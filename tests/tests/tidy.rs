@@ -71,7 +71,7 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn the_core_has_no_input_or_output_no_clock_and_no_dice() {
+fn the_core_has_no_input_or_output_no_clock_and_no_randomness() {
     let manifest = fs::read_to_string(root().join("core/Cargo.toml")).expect("readable");
     let normal = manifest.split("[dev-dependencies]").next().unwrap_or_default();
     for forbidden in ["tokio", "sqlx", "lapin", "reqwest", "tracing", "rand"] {

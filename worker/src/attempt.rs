@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dice_stay_between_nothing_and_one_and_differ() {
+    fn random_numbers_stay_between_nothing_and_one_and_differ() {
         let draws: Vec<f64> = (0..100).map(|_| jitter()).collect();
         assert!(draws.iter().all(|draw| (0.0..=1.0).contains(draw)));
         assert!(draws.iter().any(|draw| *draw < 0.5) && draws.iter().any(|draw| *draw > 0.5));

@@ -5,7 +5,7 @@
 //! size; only `quantiles` are approximate, within one percent of the value.
 //!
 //! [`Aggregation::compile`] checks what is asked for, [`Aggregation::absorber`] adds an item to a
-//! [`Partial`], [`Partial::merge`] puts two parts together, and [`Aggregation::finish`] makes the
+//! [`Partial`], [`Merger`] puts parts together, and [`Aggregation::finish`] makes the
 //! result that people see:
 //!
 //! | measure | result |
@@ -83,23 +83,65 @@ pub enum FieldError {
 }
 
 impl Partial {
-    /// Adds another part. Merging with a default (empty) one changes nothing.
+    /// Adds another part. Merging with a default (empty) one changes nothing. For many parts use a [`Merger`], which does
+    /// not count all values again for each.
     ///
     /// # Errors
     ///
     /// When the two do not come from the same definition; then part of it may have been added.
     pub fn merge(&mut self, other: Self) -> Result<(), MergeError> {
-        for (name, tally) in other.0 {
-            let Some(mine) = self.0.get_mut(&name) else {
-                self.0.insert(name, tally);
+        let mut merger = Merger::from(std::mem::take(self));
+        let merged = merger.merge(other);
+        *self = merger.finish();
+        merged
+    }
+
+    /// The bytes of text that its values keep: what it costs in memory grows with them.
+    pub fn value_bytes(&self) -> u64 {
+        self.0.values().map(|tally| tally.room().bytes).sum()
+    }
+}
+
+/// Many parts become one, at a cost that grows with each part alone: how much room the values take is kept.
+#[derive(Debug, Clone, Default)]
+pub struct Merger(BTreeMap<String, (Tally, Room)>);
+
+impl From<Partial> for Merger {
+    fn from(partial: Partial) -> Self {
+        let with_room = |(name, tally): (String, Tally)| {
+            let room = tally.room();
+            (name, (tally, room))
+        };
+        Self(partial.0.into_iter().map(with_room).collect())
+    }
+}
+
+impl Merger {
+    /// Adds a part.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come from the same definition as those before; then part of it may have been added.
+    pub fn merge(&mut self, part: Partial) -> Result<(), MergeError> {
+        for (name, tally) in part.0 {
+            let Some((mine, room)) = self.0.get_mut(&name) else {
+                let room = tally.room();
+                self.0.insert(name, (tally, room));
                 continue;
             };
-            mine.merge(tally).map_err(|_| MergeError { name })?;
-            if mine.room().over() {
+            let grown = mine.merge(tally).map_err(|_| MergeError { name })?;
+            *room = room.plus(grown);
+            if room.over() {
                 mine.give_up();
+                *room = Room::default();
             }
         }
         Ok(())
+    }
+
+    /// All parts together.
+    pub fn finish(self) -> Partial {
+        Partial(self.0.into_iter().map(|(name, (tally, _))| (name, tally)).collect())
     }
 }
 
@@ -161,7 +203,7 @@ impl Absorber<'_> {
         for (((_, rule), (tally, room)), sample) in self.rules.iter().zip(&mut self.tallies).zip(samples) {
             // A rule's samples always fit its own tally.
             let Ok(more) = tally.add(sample, &|| rule.measure.empty()) else { continue };
-            *room = Room { values: room.values + more.values, bytes: room.bytes + more.bytes };
+            *room = room.plus(more);
             if room.over() {
                 tally.give_up();
                 *room = Room::default();
@@ -318,4 +360,34 @@ fn unfit(name: &str, field: &str, value: &Value, expected: &'static str) -> Fiel
         other => format!("`{other}`"),
     };
     FieldError::Unfit { name: name.to_owned(), field: field.to_owned(), found, expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(aggregation: &Aggregation, numbers: impl Iterator<Item = u64>) -> Partial {
+        let mut absorber = aggregation.absorber();
+        for number in numbers {
+            absorber.absorb(&json!({ "a": format!("{}", number % 97), "b": number % 13 })).expect("it fits");
+        }
+        absorber.partial()
+    }
+
+    #[test]
+    fn the_room_that_a_merger_keeps_is_what_a_count_of_all_values_finds() {
+        let specs = json!({ "d": { "distinct": "a" }, "t": { "top": "b" }, "g": { "group": "a", "distinct": "b" },
+            "q": { "quantiles": "b" } });
+        let aggregation = Aggregation::compile(&serde_json::from_value(specs).expect("specs")).expect("compiles");
+        let (mut merger, mut folded) = (Merger::default(), Partial::default());
+        for chunk in 0..40_u64 {
+            let one = part(&aggregation, (0..chunk).map(|item| item * 31 + chunk * 7));
+            merger.merge(one.clone()).expect("alike");
+            folded.merge(one).expect("alike");
+            for (name, (tally, room)) in &merger.0 {
+                assert_eq!(*room, tally.room(), "{name} after chunk {chunk}");
+            }
+        }
+        assert_eq!(merger.finish(), folded);
+    }
 }

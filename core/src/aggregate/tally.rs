@@ -101,7 +101,7 @@ impl Room {
         Self { values: 1, bytes: key.len() as u64 }
     }
 
-    fn plus(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self { values: self.values + other.values, bytes: self.bytes + other.bytes }
     }
 
@@ -144,8 +144,8 @@ impl Tally {
         Ok(Room::default())
     }
 
-    /// Adds another part of the same measure. Does not look at the bound.
-    pub(super) fn merge(&mut self, other: Self) -> Result<(), Unlike> {
+    /// Adds another part of the same measure and returns how much room its new values take. Does not look at the bound.
+    pub(super) fn merge(&mut self, other: Self) -> Result<Room, Unlike> {
         match (self, other) {
             (Self::Count(one), Self::Count(two)) => *one += two,
             (Self::Sum(one), Self::Sum(two)) => one.add(&two),
@@ -157,14 +157,17 @@ impl Tally {
             (Self::Max(greatest), Self::Max(Some(scalar))) => keep(greatest, scalar, Ordering::Greater),
             (Self::Min(_), Self::Min(None)) | (Self::Max(_), Self::Max(None)) => {}
             (Self::Quantiles(one), Self::Quantiles(two)) => one.merge(&two),
-            (Self::Values(one), Self::Values(two)) => one.merge(two, |count, more| {
-                *count += more;
-                Ok(())
-            })?,
-            (Self::Groups(one), Self::Groups(two)) => one.merge(two, Self::merge)?,
+            (Self::Values(one), Self::Values(two)) => {
+                let add = |count: &mut u64, more: u64| {
+                    *count += more;
+                    Ok(Room::default())
+                };
+                return one.merge(two, |_| Room::default(), add);
+            }
+            (Self::Groups(one), Self::Groups(two)) => return one.merge(two, Self::room, Self::merge),
             _ => return Err(Unlike),
         }
-        Ok(())
+        Ok(Room::default())
     }
 
     /// How much room all its values take.
@@ -191,22 +194,33 @@ impl Tally {
 }
 
 impl<T> Bounded<T> {
-    fn merge(&mut self, other: Self, join: impl Fn(&mut T, T) -> Result<(), Unlike>) -> Result<(), Unlike> {
+    /// Adds the values of another part. `room` says how much a new value takes beside its key, `join` adds to one that is
+    /// there. Returns by how much the values have grown: the caller need not count them all again.
+    fn merge(
+        &mut self,
+        other: Self,
+        room: impl Fn(&T) -> Room,
+        join: impl Fn(&mut T, T) -> Result<Room, Unlike>,
+    ) -> Result<Room, Unlike> {
+        let mut grown = Room::default();
         match (&mut *self, other) {
             (Self::Over, _) => {}
             (_, Self::Over) => *self = Self::Over,
             (Self::Within(mine), Self::Within(theirs)) => {
                 for (key, value) in theirs {
                     match mine.entry(key) {
-                        std::collections::btree_map::Entry::Occupied(mut entry) => join(entry.get_mut(), value)?,
+                        std::collections::btree_map::Entry::Occupied(mut entry) => {
+                            grown = grown.plus(join(entry.get_mut(), value)?);
+                        }
                         std::collections::btree_map::Entry::Vacant(entry) => {
+                            grown = grown.plus(Room::of(entry.key())).plus(room(&value));
                             entry.insert(value);
                         }
                     }
                 }
             }
         }
-        Ok(())
+        Ok(grown)
     }
 }
 

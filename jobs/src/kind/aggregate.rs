@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use gristmill_core::aggregate::Partial;
+use gristmill_core::aggregate::{Merger, Partial};
 use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::chunk::OutputPart;
 use gristmill_core::id::BatchId;
@@ -25,8 +25,14 @@ use crate::sink::{Manifest, OutputDirectory, SinkError};
 /// The name of the kind.
 pub const AGGREGATE: &str = "aggregate";
 
-/// How many chunks' results are fetched at once.
-const PAGE: u32 = 200;
+/// The most chunks' results that are fetched at once.
+const PAGE_MAX: u32 = 200;
+
+/// How many are fetched first, when it is not known how large they are: each may keep 8 MiB of values for a measure.
+const PAGE_FIRST: u32 = 4;
+
+/// How many bytes of values one page should have: what the aggregate needs beside the merged result.
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Runs aggregates.
 #[derive(Debug, Clone, Copy)]
@@ -60,15 +66,22 @@ async fn attempt(context: &JobContext) -> Result<Finish, Finish> {
     end(context, &plan, view, aggregation.finish(&partial)).await
 }
 
-/// All results of all generations, page by page: one chunk's result and the merged one are in memory.
+/// How many results to fetch next, by how large the last ones were.
+fn next_page(results: u64, value_bytes: u64) -> u32 {
+    let each = value_bytes.div_ceil(results.max(1)).max(1);
+    u32::try_from(PAGE_BYTES / each).unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX)
+}
+
+/// All results of all generations, page by page: a page of results and the merged one are in memory.
 async fn merged(store: &StoreHandle, batch: BatchId) -> Result<(Partial, Vec<OutputPart>), Finish> {
-    let (mut partial, mut parts, mut after) = (Partial::default(), Vec::new(), -1);
+    let (mut merger, mut parts, mut after, mut page_size) = (Merger::default(), Vec::new(), -1, PAGE_FIRST);
     loop {
-        let page = store.chunk_results(batch, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok((partial, parts)) };
+        let page = store.chunk_results(batch, after, page_size).await?;
+        let Some(last) = page.last() else { return Ok((merger.finish(), parts)) };
         after = last.seq;
+        page_size = next_page(page.len() as u64, page.iter().map(|one| one.result.partial.value_bytes()).sum());
         for stored in page {
-            partial.merge(stored.result.partial).map_err(|error| Finish::permanent(error.to_string()))?;
+            merger.merge(stored.result.partial).map_err(|error| Finish::permanent(error.to_string()))?;
             parts.extend(stored.result.parts);
         }
     }
@@ -119,5 +132,17 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(Finish::failed("writing the manifest was cut short")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_the_results_are_the_fewer_are_fetched_at_once() {
+        assert_eq!(next_page(4, 0), PAGE_MAX, "counts and sums keep no values");
+        assert_eq!(next_page(4, 4 * 7 * 1024 * 1024), 1, "7 MiB each");
+        assert_eq!(next_page(10, 10 * 64 * 1024), 64);
     }
 }

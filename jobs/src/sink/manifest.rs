@@ -1,7 +1,7 @@
 //! The manifest of a batch's parts, written by its aggregate.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -87,17 +87,19 @@ impl OutputDirectory {
     }
 
     /// Writes the manifest in one step and removes the files of `found` that it does not list.
-    /// A manifest of a later generation is left alone.
+    /// A manifest of a later generation is left alone: an aggregate that stalled and wakes finds it, because the look and
+    /// the write are made under a lock on the folder, which the system takes back when the process dies.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be written to.
+    /// When the folder cannot be written to, or another aggregate of the batch is writing its manifest just now.
     pub fn close(&self, manifest: &Manifest, found: &BTreeSet<String>) -> Result<(), SinkError> {
         let path = self.path();
+        fs::create_dir_all(&path).map_err(|cause| SinkError::new(&path, &cause))?;
+        let _lock = lock(&path)?;
         if later_generation(&path.join(MANIFEST), manifest.generation) {
             return Ok(());
         }
-        fs::create_dir_all(&path).map_err(|cause| SinkError::new(&path, &cause))?;
         let unwritable = |cause: serde_json::Error| SinkError {
             path: path.join(MANIFEST).display().to_string(),
             cause: cause.to_string(),
@@ -114,6 +116,21 @@ impl OutputDirectory {
             }
         }
         Ok(())
+    }
+}
+
+/// The right to write to a folder, for as long as the file is open.
+fn lock(folder: &Path) -> Result<File, SinkError> {
+    let open = File::open(folder).map_err(|cause| SinkError::new(folder, &cause))?;
+    match open.try_lock() {
+        Ok(()) => Ok(open),
+        Err(TryLockError::WouldBlock) => Err(SinkError {
+            path: folder.join(MANIFEST).display().to_string(),
+            cause: "another aggregate of the batch is writing it; this attempt is made again".to_owned(),
+        }),
+        // A file system without locks, such as some network shares: then the look alone must do.
+        Err(TryLockError::Error(cause)) if cause.kind() == ErrorKind::Unsupported => Ok(open),
+        Err(TryLockError::Error(cause)) => Err(SinkError::new(folder, &cause)),
     }
 }
 
@@ -169,6 +186,25 @@ mod tests {
         let late = Manifest::new(batch, "retail", 0, Counts::default(), Vec::new());
         directory.close(&late, &directory.list().expect("listed")).expect("nothing to do");
         assert!(own.join(kept[0]).exists(), "an earlier generation changes nothing");
+    }
+
+    #[test]
+    fn an_aggregate_that_stalled_does_not_overwrite_the_manifest_of_a_later_generation() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let batch = BatchId(Uuid::from_u128(9));
+        let directory = Sink::json_lines(folder.path().to_path_buf()).directory(batch).expect("a folder of its own");
+        let manifest = |generation| Manifest::new(batch, "x", generation, Counts::default(), Vec::new());
+        let own = folder.path().join(batch.to_string());
+        fs::create_dir(&own).expect("made");
+        let later = lock(&own).expect("the later generation looks and writes under its lock");
+        let refused = directory.close(&manifest(0), &BTreeSet::new()).expect_err("it cannot come in between");
+        assert!(refused.cause.contains("this attempt is made again"), "{refused}");
+        assert!(!own.join(MANIFEST).exists());
+        drop(later);
+        directory.close(&manifest(1), &BTreeSet::new()).expect("written");
+        directory.close(&manifest(0), &BTreeSet::new()).expect("nothing to do");
+        let read: Manifest = serde_json::from_slice(&fs::read(own.join(MANIFEST)).expect("there")).expect("a manifest");
+        assert_eq!(read.generation, 1);
     }
 
     #[test]

@@ -25,10 +25,10 @@ const LOSE: &str = "
 UPDATE worker SET state = 'lost' WHERE id IN (
     SELECT id FROM worker WHERE state = 'alive' AND lease_until < now() ORDER BY id FOR UPDATE SKIP LOCKED)";
 
-/// A job whose worker is not alive, for whatever reason, or whose time is over. The dice are the database's,
+/// A job whose worker is not alive, for whatever reason, or whose time is over. The random numbers are the database's,
 /// so that nothing here is random on its own. A payload is read where the chunk may be split.
 const LOST: &str = "
-SELECT id, attempt, worker_id, max_attempts, snoozes, retry, random() AS dice, random() AS other_dice, batch_id, seq, items,
+SELECT id, attempt, worker_id, max_attempts, snoozes, retry, random() AS random, random() AS other_random, batch_id, seq, items,
        half_of IS NOT NULL AS half,
        CASE WHEN seq IS NOT NULL AND (half_of IS NOT NULL OR attempt >= max_attempts) THEN payload END AS payload,
        EXISTS (SELECT 1 FROM batch b WHERE b.id = batch_id AND b.sealed_at IS NOT NULL) AS planned,
@@ -55,7 +55,7 @@ struct LostRow {
     snoozes: i32,
     retry: String,
     random: f64,
-    other_dice: f64,
+    other_random: f64,
     batch_id: Option<Uuid>,
     seq: Option<i64>,
     items: i64,
@@ -209,7 +209,7 @@ async fn halve(work: &mut Work<'_>, split: &[(&Moved, &Judged)], deltas: &mut De
                 items: row.items,
                 payload,
             };
-            let waits = Some([judged.row.random, judged.row.other_dice]);
+            let waits = Some([judged.row.random, judged.row.other_random]);
             split::replace(work, &parent, LOST_AGAIN, waits, deltas.entry(batch).or_default()).await?;
         }
     }
