@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gristmill_core::Instant;
 use gristmill_core::id::WorkerId;
-use gristmill_core::schedule::Target;
+use gristmill_core::schedule::{Overlap, Target};
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{
     FireTick, Firing, GROUP_JOBS_MAX, Result, Run, ScheduleView, StoreError, StoreHandle, TickCause, TickFilter,
@@ -47,6 +47,9 @@ pub struct ScheduleRunner {
     planning: JoinSet<(Key, Result<Started>)>,
     /// What is being planned: a tick is not planned twice at once by one scheduler.
     pub(super) in_hand: HashSet<Key>,
+    /// Schedules whose newest run takes the place of those before, by tenant and name; `None` before the first pass, which
+    /// looks for what a scheduler that died has left.
+    superseding: Option<HashSet<(String, String)>>,
 }
 
 /// What a pass did.
@@ -66,7 +69,8 @@ impl ScheduleRunner {
     /// A clockwork that has done nothing yet.
     pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
         let planners = Arc::new(Semaphore::new(PLANNERS));
-        Self { store, dispatcher, run_context, planners, planning: JoinSet::new(), in_hand: HashSet::new() }
+        let (planning, in_hand) = (JoinSet::new(), HashSet::new());
+        Self { store, dispatcher, run_context, planners, planning, in_hand, superseding: None }
     }
 
     /// What runs are made with.
@@ -105,6 +109,7 @@ impl ScheduleRunner {
         }
         self.fire(firings, &mut report).await?;
         self.start_waiting(who, &mut report).await?;
+        self.cancel_superseded().await?;
         Ok(report)
     }
 
@@ -172,7 +177,7 @@ impl ScheduleRunner {
         };
         report.others += rows.len() as u64;
         if cancel {
-            self.cancel_running(view).await?;
+            self.supersede(view);
         }
         for tick in runs {
             rows.push(if batch { tick } else { self.job_of(view, tick) });
@@ -260,18 +265,38 @@ impl ScheduleRunner {
         }
     }
 
-    /// Cancels what a schedule has under way.
-    pub(super) async fn cancel_running(&self, view: &ScheduleView) -> Result<()> {
-        let filter = TickFilter {
-            tenant: view.tenant.clone(),
-            schedule: view.name.clone(),
-            from: None,
-            until: None,
-            limit: 1_000,
-        };
+    /// From the next run of the schedule on, those before it are cancelled.
+    pub(super) fn supersede(&mut self, view: &ScheduleView) {
+        self.superseding.get_or_insert_default().insert((view.tenant.clone(), view.name.clone()));
+    }
+
+    /// Cancels what the newest run of a schedule has taken the place of. Only once that run is in the ledger: a source
+    /// that cannot be opened costs the run before it nothing. A scheduler that has stalled and decides once more cancels
+    /// nothing of its successor's, because the newest run always stays.
+    async fn cancel_superseded(&mut self) -> Result<()> {
+        if self.superseding.is_none() {
+            let left = |view: &ScheduleView| view.spec.overlap() == Overlap::CancelRunning && view.running > 1;
+            let views = self.store.schedules(None, None).await?;
+            self.superseding = Some(views.into_iter().filter(left).map(|view| (view.tenant, view.name)).collect());
+        }
+        for (tenant, name) in self.superseding.clone().unwrap_or_default() {
+            let planned = self.in_hand.iter().any(|(of, schedule, _)| *of == tenant && *schedule == name);
+            self.cancel_all_but_newest(&tenant, &name).await?;
+            if !planned && let Some(superseding) = &mut self.superseding {
+                superseding.remove(&(tenant, name));
+            }
+        }
+        Ok(())
+    }
+
+    async fn cancel_all_but_newest(&self, tenant: &str, name: &str) -> Result<()> {
+        let filter =
+            TickFilter { tenant: tenant.to_owned(), schedule: name.to_owned(), from: None, until: None, limit: 1_000 };
         let reason = "the next tick of its schedule came, whose overlap is cancel_running";
-        for row in self.store.ticks(&filter).await?.iter().filter(|row| row.active && row.cause != TickCause::Backfill)
-        {
+        let mut active = self.store.ticks(&filter).await?;
+        active.retain(|row| row.active && row.cause != TickCause::Backfill);
+        active.sort_by_key(|row| std::cmp::Reverse(row.tick));
+        for row in active.iter().skip(1) {
             let cancelled = match (row.batch, row.job) {
                 (Some(batch), _) => self.store.cancel_batch(&row.tenant, batch, reason, false).await,
                 (None, Some(job)) => self.store.cancel_job(&row.tenant, job, reason, false).await,

@@ -67,7 +67,7 @@ impl ScheduleRunner {
         report.schedules += 1;
         // Whoever was given back, or has waited for its turn, has been through this.
         let asks = made && row.outcome == TickOutcome::Waiting && row.tries == 0;
-        if asks && let Some(held) = self.held_back(row, view).await? {
+        if asks && let Some(held) = self.held_back(row, view) {
             report.others += 1;
             return Ok(Some(firing(row, held)));
         }
@@ -81,20 +81,20 @@ impl ScheduleRunner {
     }
 
     /// The row as it is put to wait or skipped, when an earlier run keeps it from starting.
-    async fn held_back(&self, row: &TickView, view: &mut ScheduleView) -> Result<Option<FireTick>> {
+    fn held_back(&mut self, row: &TickView, view: &mut ScheduleView) -> Option<FireTick> {
         let planned = self.in_hand.iter().filter(|(tenant, name, _)| *tenant == view.tenant && *name == view.name);
         let running = view.running.max(planned.count() as u64);
         let (outcome, reason) = match view.spec.overlap().step(Busy { running, buffered: view.buffered }) {
-            Step::Run => return Ok(None),
+            Step::Run => return None,
             Step::CancelAndRun => {
-                self.cancel_running(view).await?;
-                return Ok(None);
+                self.supersede(view);
+                return None;
             }
             Step::Buffer => (TickOutcome::Buffered, "it waits for an earlier run"),
             Step::Skip => (TickOutcome::SkippedOverlap, "an earlier run was under way"),
         };
         view.buffered += u64::from(outcome == TickOutcome::Buffered);
-        Ok(Some(FireTick { outcome, reason: Some(reason.to_owned()), ..turn(row) }))
+        Some(FireTick { outcome, reason: Some(reason.to_owned()), ..turn(row) })
     }
 }
 

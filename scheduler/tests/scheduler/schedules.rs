@@ -136,6 +136,61 @@ async fn a_tick_starts_its_job_once_when_its_time_has_come() {
 }
 
 #[tokio::test]
+async fn a_run_is_cancelled_only_when_the_one_that_takes_its_place_has_begun() {
+    let env = env().await;
+    let spec = ScheduleSpec { overlap: Some(Overlap::CancelRunning), ..batch_every(600) };
+    made(&env.store, "replaces", &spec).await;
+    let mut schedule_runner = schedule_runner(&env);
+    run_once(&mut schedule_runner, minutes(10)).await;
+    let input = env.path().join("input.csv");
+    let text = std::fs::read(&input).expect("the input is there");
+    std::fs::remove_file(&input).expect("removed");
+    run_once(&mut schedule_runner, minutes(20)).await;
+    run_once(&mut schedule_runner, minutes(21)).await;
+    assert_eq!(told(&env.store, "replaces").await, "10:ran 20:failed");
+    assert_eq!(batches(&env).await[0].state, BatchState::Sealed, "the next run could not begin: this one goes on");
+    std::fs::write(&input, text).expect("written");
+    run_once(&mut schedule_runner, minutes(30)).await;
+    run_once(&mut schedule_runner, minutes(31)).await;
+    assert_eq!(told(&env.store, "replaces").await, "10:ran 20:failed 30:ran");
+    let states: Vec<BatchState> = batches(&env).await.iter().map(|batch| batch.state).collect();
+    assert_eq!(states, [BatchState::Sealed, BatchState::Cancelled], "newest first");
+}
+
+#[tokio::test]
+async fn a_scheduler_that_takes_over_cancels_what_the_newest_run_has_replaced_and_nothing_else() {
+    let env = env().await;
+    let allowed = every(600);
+    made(&env.store, "replaces", &ScheduleSpec { overlap: Some(Overlap::Allow), ..allowed.clone() }).await;
+    let mut former = schedule_runner(&env);
+    for now in [10, 20, 30] {
+        run_once(&mut former, minutes(now)).await;
+    }
+    // As after a death between the start of a run and the cancelling of those before it.
+    let seen = env.store.schedules(None, None).await.expect("listed").remove(0);
+    let save = SaveSchedule {
+        tenant: seen.tenant.clone(),
+        name: seen.name.clone(),
+        origin: seen.origin,
+        spec: ScheduleSpec { overlap: Some(Overlap::CancelRunning), ..allowed },
+        enabled: true,
+        decided_at: seen.decided_at,
+        next_at: seen.next_at,
+        seen: Some((seen.version, seen.decided_at)),
+    };
+    env.store.save_schedule(&save).await.expect("edited");
+    run_once(&mut schedule_runner(&env), minutes(31)).await;
+    run_once(&mut former, minutes(31)).await;
+    let active: Vec<i64> = ledger(&env.store, "replaces")
+        .await
+        .iter()
+        .filter(|row| row.active)
+        .map(|row| (row.tick - zero()).num_minutes())
+        .collect();
+    assert_eq!(active, [30], "the newest goes on, whoever cleans up");
+}
+
+#[tokio::test]
 async fn a_tick_and_its_batch_are_one_and_the_batch_knows_its_interval() {
     let env = env().await;
     let definition = DEFINITION.replace("input.csv", "{{ params.schedule.name }}-{{ schedule.from | date('%Y') }}.csv");
