@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use gristmill_tests::root;
 
-const ROOMS: [&str; 9] = ["core", "store", "broker", "jobs", "service", "scheduler", "worker", "dashboard", "gristmill"];
+const ROOMS: [&str; 10] =
+    ["core", "store", "broker", "jobs", "service", "telemetry", "scheduler", "worker", "dashboard", "gristmill"];
 
 /// Who may know whom. Whatever is not listed is forbidden.
 fn may_know(room: &str) -> &'static [&'static str] {
@@ -14,8 +15,10 @@ fn may_know(room: &str) -> &'static [&'static str] {
         "store" | "broker" => &["core"],
         "jobs" => &["core", "store"],
         "service" => &["core", "store", "broker", "jobs"],
-        "scheduler" | "worker" | "dashboard" => &["core", "store", "broker", "jobs", "service"],
-        "gristmill" => &["core", "store", "broker", "jobs", "service", "scheduler", "worker", "dashboard"],
+        "telemetry" => &["core", "store", "broker", "service"],
+        "scheduler" | "worker" => &["core", "store", "broker", "jobs", "service"],
+        "dashboard" => &["core", "store", "broker", "jobs", "service", "telemetry"],
+        "gristmill" => &["core", "store", "broker", "jobs", "service", "telemetry", "scheduler", "worker", "dashboard"],
         _ => &[],
     }
 }

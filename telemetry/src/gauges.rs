@@ -1,4 +1,4 @@
-//! What is read from the store when somebody looks, at most every five seconds.
+//! What is read from the store when metrics are asked for, at most every five seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::health::of_broker;
 
-/// However many look, the store is asked no more often.
+/// However many scrapers there are, the store is asked no more often.
 const AGE: Duration = Duration::from_secs(5);
 
 /// Jobs by queue and state.

@@ -1,14 +1,14 @@
-//! Where a trace begins: at the command that causes the work, unless whoever calls it is part of one.
+//! Where a trace begins: at the command that causes the work, unless its caller hands one to it.
 
 use gristmill_core::trace::TraceContext;
 use uuid::Uuid;
 
-/// Who may hand a trace to a command, the more special one first.
+/// The variables that hand a trace to a command, the more special one first.
 const VARIABLES: [&str; 2] = ["GRISTMILL_TRACEPARENT", "TRACEPARENT"];
 
 /// The trace context of this command. What is malformed counts as not given, as the W3C asks: a
 /// trace that cannot be read is no reason to refuse work.
-pub(crate) fn begin() -> TraceContext {
+pub fn begin() -> TraceContext {
     given(|name| std::env::var(name).ok()).unwrap_or_else(fresh)
 }
 

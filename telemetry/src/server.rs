@@ -22,15 +22,15 @@ use crate::health::{Health, HealthMonitor};
 /// The text format of Prometheus, version 0.0.4.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// How often store and broker are looked at when nobody asks.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often store and broker are checked without a request.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// What is watched.
+/// What the answers are about.
 #[derive(Debug, Clone)]
 pub struct ServerState {
-    /// The truth.
+    /// The store that health and gauges are read from.
     pub store: StoreHandle,
-    /// The road over the broker.
+    /// The dispatcher over the broker that messages go to.
     pub dispatcher: Dispatcher,
     /// The process's recorder.
     pub exporter: Exporter,
@@ -52,9 +52,9 @@ pub enum ServeError {
     Broken(std::io::Error),
 }
 
-/// An address that is ours, on which nobody answers yet.
+/// An address that this process has taken, and on which nothing answers yet.
 #[derive(Debug)]
-pub struct BoundListener(pub(crate) TcpListener);
+pub struct BoundListener(TcpListener);
 
 /// Takes an address such as `127.0.0.1:9601`; port 0 is any that is free.
 ///
@@ -75,6 +75,11 @@ impl BoundListener {
         self.0.local_addr()
     }
 
+    /// Gives the listener itself, for a server with other routes.
+    pub fn into_tcp(self) -> TcpListener {
+        self.0
+    }
+
     /// Answers until `shutdown`.
     ///
     /// # Errors
@@ -82,29 +87,16 @@ impl BoundListener {
     /// [`ServeError::Broken`].
     pub async fn serve(
         self,
-        watched: ServerState,
+        state: ServerState,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let shared = Arc::new(Shared { watched, gauges: Gauges::new(), sight: HealthMonitor::default() });
+        let shared = Arc::new(Shared { state, gauges: Gauges::new(), monitor: HealthMonitor::default() });
         let served = axum::serve(self.0, routes(Arc::clone(&shared))).with_graceful_shutdown(shutdown);
         tokio::select! {
             served = served => served.map_err(ServeError::Broken),
-            never = shared.keep_looking() => match never {},
+            never = shared.keep_checking() => match never {},
         }
     }
-}
-
-/// Takes the address and answers until `shutdown`.
-///
-/// # Errors
-///
-/// See [`ServeError`].
-pub async fn serve(
-    addr: &str,
-    watched: ServerState,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServeError> {
-    bind(addr).await?.serve(watched, shutdown).await
 }
 
 fn routes(shared: Arc<Shared>) -> Router {
@@ -118,35 +110,35 @@ fn routes(shared: Arc<Shared>) -> Router {
 /// What the answers are made of.
 #[derive(Debug)]
 struct Shared {
-    watched: ServerState,
+    state: ServerState,
     gauges: Gauges,
-    sight: HealthMonitor,
+    monitor: HealthMonitor,
 }
 
 impl Shared {
-    async fn look(&self) -> Health {
-        self.sight.look(&self.watched.store, &self.watched.dispatcher).await
+    async fn check(&self) -> Health {
+        self.monitor.check(&self.state.store, &self.state.dispatcher).await
     }
 
-    /// Looks every few seconds, so that it is known since when something is wrong, and `/healthz` need ask nobody.
-    async fn keep_looking(&self) -> Infallible {
+    /// Checks every few seconds: so `since` is near the truth, and `/healthz` answers from the latest check alone.
+    async fn keep_checking(&self) -> Infallible {
         loop {
-            self.look().await;
-            tokio::time::sleep(LOOK_EVERY).await;
+            self.check().await;
+            tokio::time::sleep(CHECK_EVERY).await;
         }
     }
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let Shared { watched, gauges, .. } = &*shared;
-    gauges.refresh(&watched.store, &watched.dispatcher).await;
-    ([(header::CONTENT_TYPE, PROMETHEUS)], watched.exporter.render())
+    let Shared { state, gauges, .. } = &*shared;
+    gauges.refresh(&state.store, &state.dispatcher).await;
+    ([(header::CONTENT_TYPE, PROMETHEUS)], state.exporter.render())
 }
 
-/// The process answers, and so it lives: 200 in any case, since a process is not restarted because its database is
-/// away. What is wrong with its surroundings is said beside it, as it was seen a moment ago.
+/// Always 200: the process answers, so it lives, and restarting it would not bring its database back. What the latest
+/// check of its surroundings found stands beside that.
 async fn healthz(State(shared): State<Arc<Shared>>) -> Json<Alive> {
-    Json(Alive { alive: true, surroundings: shared.sight.latest() })
+    Json(Alive { alive: true, surroundings: shared.monitor.latest() })
 }
 
 /// The answer of `/healthz`.
@@ -158,7 +150,7 @@ struct Alive {
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let health = shared.look().await;
+    let health = shared.check().await;
     let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(health))
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use gristmill_broker::Broker;
 use gristmill_core::id::JobId;
 use gristmill_core::job::NewJob;
-use gristmill_dashboard::{Exporter, ServerState, bind};
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::StoreHandle;
 use gristmill_store::sqlite::SqliteStore;
+use gristmill_telemetry::{Exporter, ServerState, bind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 async fn get(addr: std::net::SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(addr).await.expect("somebody listens");
+    let mut stream = TcpStream::connect(addr).await.expect("a listener");
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("written");
     let mut answer = String::new();
@@ -32,13 +32,13 @@ async fn metrics_health_and_readiness_are_served() {
     let broker = Broker::connect(&gristmill_broker::Settings::default()).await.expect("in-process");
     let dispatcher = Dispatcher::new(Arc::clone(&store), broker, 20_000);
     store.migrate().await.expect("migrations");
-    store.enqueue(&[NewJob::new(JobId::from(uuid()), "told", serde_json::Value::Null)]).await.expect("enqueued");
+    store.enqueue(&[NewJob::new(JobId::from(uuid()), "note", serde_json::Value::Null)]).await.expect("enqueued");
 
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
-    let watched = ServerState { store, dispatcher, exporter };
-    let server = tokio::spawn(bound.serve(watched, async move {
+    let state = ServerState { store, dispatcher, exporter };
+    let server = tokio::spawn(bound.serve(state, async move {
         stopped.await.expect("the test stops the server");
     }));
 

@@ -9,17 +9,17 @@ use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Outage, StoreError, StoreHandle};
 use serde::Serialize;
 
-/// A store that takes longer is not there for whoever asks.
+/// A store that takes longer counts as away.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The answer of `/readyz`, and of `/healthz` as it was looked at last.
+/// The answer of `/readyz`; `/healthz` has the latest one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
     /// Whether everything can be used.
     pub ready: bool,
     /// The database.
     pub store: Part,
-    /// The road.
+    /// The broker.
     pub broker: Part,
 }
 
@@ -41,7 +41,7 @@ pub struct Part {
     pub remedy: Option<&'static str>,
 }
 
-/// Looks at store and broker, and remembers since when the store has not answered.
+/// Checks store and broker, and remembers since when the store has not answered.
 #[derive(Debug, Default)]
 pub struct HealthMonitor {
     silent_since: Mutex<Option<Instant>>,
@@ -50,19 +50,19 @@ pub struct HealthMonitor {
 
 impl HealthMonitor {
     /// Asks store and broker.
-    pub async fn look(&self, store: &StoreHandle, dispatcher: &Dispatcher) -> Health {
+    pub async fn check(&self, store: &StoreHandle, dispatcher: &Dispatcher) -> Health {
         let (store, broker) = (self.of_store(store).await, of_broker(dispatcher));
         let health = Health { ready: store.ok && broker.ok, store, broker };
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
         health
     }
 
-    /// What was seen last, without asking anybody. `None` before the first look.
+    /// What the latest check found. `None` before the first one.
     pub fn latest(&self) -> Option<Health> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A store that answers may still be in trouble: a full disk can be read. What its transactions experience says so.
+    /// A store that answers may still be in trouble: a full disk can be read. Its transactions report that.
     async fn of_store(&self, store: &StoreHandle) -> Part {
         let error = match tokio::time::timeout(PATIENCE, store.now()).await {
             Ok(Ok(_)) => None,
@@ -109,10 +109,10 @@ pub(crate) fn of_broker(dispatcher: &Dispatcher) -> Part {
 /// The most queues that are named.
 const NAMED: usize = 5;
 
-/// A broker can be used while some of its queues give no answer: all but their jobs goes its way.
+/// A broker can be used while some of its queues give no answer: only the jobs of those queues wait.
 fn with_unresponsive_queues(name: String, unresponsive: &[UnresponsiveQueue]) -> Part {
     let Some(first) = unresponsive.first() else { return well(name) };
-    let mut places: Vec<String> = unresponsive.iter().take(NAMED).map(|silence| silence.place.clone()).collect();
+    let mut places: Vec<String> = unresponsive.iter().take(NAMED).map(|queue| queue.place.clone()).collect();
     if unresponsive.len() > NAMED {
         places.push(format!("{} more", unresponsive.len() - NAMED));
     }
