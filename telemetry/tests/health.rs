@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gristmill_broker::testing::{Namespace, PATIENCE, Proxy, Way};
+use gristmill_broker::testing::{Namespace, PATIENCE, Way, proxy};
 use gristmill_broker::{Broker, Settings};
 use gristmill_core::duration::Span;
 use gristmill_core::job::Priority;
@@ -53,7 +53,7 @@ fn frame(method: u16, arguments: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_takes_no_messages_is_not_ready_and_ready_again_when_it_does() {
-    let (proxy, namespace) = (Proxy::start(Way::Open).await, Namespace::new(&["default"]));
+    let (proxy, namespace) = (proxy(Way::Open).await, Namespace::new(&["default"]));
     let broker = namespace.connect(&namespace.settings_at(proxy.port)).await;
     let home = TestStore::sqlite(true).await;
     let (store, dispatcher) = (home.handle(), Dispatcher::new(home.handle(), broker, 20_000));
@@ -63,21 +63,21 @@ async fn a_broker_that_takes_no_messages_is_not_ready_and_ready_again_when_it_do
         tokio::time::timeout(2 * PATIENCE, eventually(what, check)).await.expect("in time")
     };
     seen("ready", &|health| health.ready).await;
-    proxy.speak(frame(60, b"\x0dlow on memory"));
+    proxy.inject(frame(60, b"\x0dlow on memory"));
     let blocked = seen("blocked", &|health| !health.ready).await;
     let reason = blocked.broker.reason.clone().unwrap_or_default();
     assert!(reason.contains("low on memory") && blocked.broker.since.is_some(), "{blocked:?}");
     assert!(blocked.broker.remedy.is_some_and(|remedy| remedy.contains("outbox")) && blocked.store.ok, "{blocked:?}");
-    proxy.speak(frame(61, b""));
+    proxy.inject(frame(61, b""));
     seen("ready again", &|health| health.ready).await;
-    proxy.set(Way::Shut);
+    proxy.shut();
     let away = seen("away", &|health| !health.ready).await;
     assert!(away.broker.reason.is_some_and(|reason| reason.starts_with("it is away")), "{:?}", away.broker.since);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_gives_no_answer_is_named_while_the_rest_can_be_used() {
-    let (proxy, namespace) = (Proxy::start(Way::Open).await, Namespace::new(&["default"]));
+    let (proxy, namespace) = (proxy(Way::Open).await, Namespace::new(&["default"]));
     let impatient = Settings { confirm_timeout: Span(Duration::from_secs(1)), ..namespace.settings_at(proxy.port) };
     let broker = namespace.connect(&impatient).await;
     let home = TestStore::postgres(true).await;

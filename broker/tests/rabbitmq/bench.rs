@@ -31,7 +31,7 @@ impl Bench {
         self.namespace.connect(&self.settings).await
     }
 
-    /// The same road by another way, such as through a proxy.
+    /// The same broker by another port, such as a proxy's.
     pub(crate) async fn broker_at(&self, port: u16, change: impl FnOnce(&mut Settings)) -> Broker {
         let mut settings = self.namespace.settings_at(port);
         change(&mut settings);

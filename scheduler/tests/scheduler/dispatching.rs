@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use gristmill_broker::testing::{Admin, Namespace, PATIENCE, Proxy, Way};
+use gristmill_broker::testing::{Admin, Break, Namespace, PATIENCE, Proxy, Way, proxy};
 use gristmill_broker::{ConsumeOptions, Consumer, Message, Settings};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId, WorkerId};
@@ -251,7 +251,7 @@ async fn a_thousand_jobs_pass_a_window_of_a_hundred_without_ever_filling_it_furt
 /// The broker by a way on which a queue can be silenced, and on which nobody gives up waiting.
 async fn town_by_a_proxy() -> (Town, Proxy) {
     let (store, namespace, proxy) =
-        (TestStore::postgres(true).await, Namespace::new(&[QUEUE, OTHER]), Proxy::start(Way::Open).await);
+        (TestStore::postgres(true).await, Namespace::new(&[QUEUE, OTHER]), proxy(Way::Open).await);
     let patient = Settings { confirm_timeout: Span(100 * PATIENCE), ..namespace.settings_at(proxy.port) };
     let dispatcher = Dispatcher::new(store.handle(), namespace.connect(&patient).await, 20_000);
     (Town { store, dispatcher, namespace }, proxy)
@@ -279,7 +279,7 @@ async fn the_relay_feeds_the_other_queues_while_one_gives_no_answer() {
     }
     // The broker is heard again: by a new connection, as the old one still waits for an answer.
     proxy.silence("");
-    proxy.cut();
+    proxy.cut(Break::Close);
     let mut published = 0;
     while published < 3 {
         assert!(Instant::now() < deadline, "{published} were published");

@@ -20,6 +20,7 @@ use gristmill_store::{
     BatchFilter, FireTick, Firing, NewBackfill, Page, SaveSchedule, ScheduleOrigin, ScheduleView, StoreHandle,
     TickCause, TickFilter, TickOutcome, TickView,
 };
+use gristmill_testkit::random::{Random, seed};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -398,21 +399,10 @@ pub(crate) async fn killed_after<F: Future>(polls: u32, future: F) -> Option<F::
     .await
 }
 
-/// Numbers that follow from a seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
 /// Kills the scheduler at random points and compares the ledger with what it should be.
 async fn survive(store: StoreHandle, env: &TestEnv, kills: u32) {
-    let seed = u64::from(std::process::id()) ^ std::ptr::from_ref(env) as u64;
-    eprintln!("seed {seed}");
-    let mut random = Random(seed);
+    let seed = seed();
+    let mut random = Random::new(seed);
     let dispatcher =
         gristmill_service::dispatcher::Dispatcher::new(Arc::clone(&store), env.dispatcher.broker().clone(), 20_000);
     let all = |spec: ScheduleSpec| ScheduleSpec {

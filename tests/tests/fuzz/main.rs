@@ -17,7 +17,7 @@ mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mutator::Random;
+use gristmill_testkit::Random;
 
 /// What is fed, and how much of it.
 struct Target {
