@@ -1,7 +1,7 @@
 //! How long to wait before the next attempt.
 //!
 //! The exponential curve comes from the crate `backoff`, used in this file alone and only for its
-//! arithmetic: its own randomness is switched off, because the dice come in as an argument here.
+//! arithmetic: its own randomness is switched off, because random numbers come in as an argument here.
 //! Full jitter after M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015:
 //! a uniform draw between nothing and the curve, which spreads a herd of retries best.
 

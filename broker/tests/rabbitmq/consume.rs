@@ -78,7 +78,7 @@ async fn the_prefetch_bounds_what_is_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_lane_arrives_under_its_name_and_urgent_ones_come_first() {
+async fn each_priority_arrives_under_its_name_and_urgent_ones_come_first() {
     on_a_bench(async |bench: Bench| {
         let broker = bench.broker().await;
         let rows = Priority::ALL.map(|priority| dispatch(1, "mail", priority, 32));
@@ -92,8 +92,8 @@ async fn each_lane_arrives_under_its_name_and_urgent_ones_come_first() {
         let count = |priority| taken[..32].iter().filter(|delivery| delivery.priority == priority).count();
         assert_eq!((count(Priority::High), count(Priority::Normal), count(Priority::Low)), (24, 6, 2));
         for (row, priority) in rows.iter().zip(Priority::ALL) {
-            let of_lane = taken.iter().filter(|delivery| delivery.priority == priority);
-            let found = of_lane.map(|delivery| delivery.message.as_ref().unwrap().job_id).collect();
+            let of_priority = taken.iter().filter(|delivery| delivery.priority == priority);
+            let found = of_priority.map(|delivery| delivery.message.as_ref().unwrap().job_id).collect();
             assert_eq!(sent(std::slice::from_ref(row)), found);
         }
         consumer.ack(taken).await;
