@@ -59,7 +59,7 @@ impl Asked {
     }
 }
 
-/// Whether somebody wants it to end: the figures of what was done until then are told.
+/// Whether the operator wants it to end: the figures of what was done until then are reported.
 static ENDED: AtomicBool = AtomicBool::new(false);
 
 /// A line for people. Nobody reads it when it cannot be written.
@@ -108,10 +108,11 @@ async fn levels(asked: &Asked) -> bool {
         right &= figures.violations == 0;
     }
     if asked.names("recovery") {
-        right &= told("recovery", recovery::measure(&servers().await, program(), asked.schedules, asked.seed).await);
+        right &=
+            reported("recovery", recovery::measure(&servers().await, program(), asked.schedules, asked.seed).await);
     }
     if asked.names("soak") {
-        right &= told("L7", soak::soak(&servers().await, program(), asked.schedules).await);
+        right &= reported("L7", soak::soak(&servers().await, program(), asked.schedules).await);
     }
     right
 }
@@ -149,13 +150,13 @@ async fn on_fleets(asked: &Asked) -> bool {
     }
     if asked.names("disk") {
         let runs = asked.schedules.div_ceil(5).max(asked.blows.div_ceil(disk::TIMES));
-        right &= told("L4 SQLite on a full disk", disk::runs(program(), runs, asked.seed).await);
+        right &= reported("L4 SQLite on a full disk", disk::runs(program(), runs, asked.seed).await);
     }
     right
 }
 
 /// Says what came of something: whether it was right.
-fn told(what: &str, came: Result<String, String>) -> bool {
+fn reported(what: &str, came: Result<String, String>) -> bool {
     let right = came.is_ok();
     match came {
         Ok(figures) => say(&format!("{what}: {figures}")),

@@ -72,7 +72,7 @@ pub type Hooks = BTreeMap<String, Hook>;
 pub struct Receiver {
     /// The truth.
     pub store: StoreHandle,
-    /// The road over the broker.
+    /// The dispatcher over the broker.
     pub dispatcher: Dispatcher,
     /// Whose events these are.
     pub tenant: String,

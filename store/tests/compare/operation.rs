@@ -265,14 +265,8 @@ fn life(random: &mut Random, limited: bool) -> Vec<Operation> {
             }
             2..=3 => {
                 let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][pick(random, 3)];
-                Operation::ItemPatch {
-                    batch,
-                    first: random.one_in(3),
-                    how,
-                    from: None,
-                    chunk: 1 + random.below(3),
-                    dry: false,
-                }
+                let (first, chunk) = (random.one_in(3), 1 + random.below(3));
+                Operation::ItemPatch { batch, first, how, from: None, chunk, dry: false }
             }
             4 => Operation::RedriveDead { jobs: Vec::new(), all: true, dry: false },
             _ => Operation::Split { job: pick(random, 30), dry: false },
