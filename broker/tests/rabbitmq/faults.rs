@@ -10,7 +10,7 @@ use gristmill_core::duration::Span;
 use gristmill_core::job::Priority;
 use tokio::time::{Instant, timeout};
 
-use crate::bench::{Bench, PATIENCE, consume, dispatch, ids, on_a_bench, sent, take};
+use crate::env::{PATIENCE, TestEnv, consume, dispatch, ids, in_namespace, sent, take};
 
 async fn until(broker: &Broker, wanted: impl FnMut(&Health) -> bool) -> Health {
     let mut health = broker.health();
@@ -33,9 +33,9 @@ async fn publish_until_confirmed(broker: &Broker, mut rows: Vec<Dispatch>) -> us
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_messages_survive_connections_that_break_again_and_again() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let proxy = proxy(Way::Open).await;
-        let broker = bench.broker_at(proxy.port, |_| {}).await;
+        let broker = env.broker_at(proxy.port, |_| {}).await;
         let rows: Vec<Dispatch> = (0..50).map(|row| dispatch(row, "mail", Priority::Normal, 100)).collect();
         let all = sent(&rows);
         let consumer = consume(&broker, &["mail"], 200).await;
@@ -65,9 +65,9 @@ async fn five_thousand_messages_survive_connections_that_break_again_and_again()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_its_confirm_when_the_connection_breaks_is_unconfirmed() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let proxy = proxy(Way::Open).await;
-        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = Span(2 * PATIENCE)).await;
+        let broker = env.broker_at(proxy.port, |settings| settings.confirm_timeout = Span(2 * PATIENCE)).await;
         let first = broker.publish(&[dispatch(1, "mail", Priority::Normal, 10)]).await.unwrap();
         assert_eq!(first.confirmed, [1]);
 
@@ -93,10 +93,10 @@ async fn what_waits_for_its_confirm_when_the_connection_breaks_is_unconfirmed() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_does_not_confirm_in_time_has_confirmed_nothing() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let proxy = proxy(Way::Open).await;
         let patience = Span(Duration::from_secs(2));
-        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
+        let broker = env.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
         broker.publish(&[dispatch(1, "mail", Priority::Normal, 1)]).await.unwrap();
         proxy.set(Way::Unanswered);
         let rows = [dispatch(2, "mail", Priority::Normal, 1_000), dispatch(3, "mail", Priority::Normal, 1)];
@@ -111,15 +111,15 @@ async fn a_broker_that_does_not_confirm_in_time_has_confirmed_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_gives_no_answer_holds_up_no_other() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let proxy = proxy(Way::Open).await;
         let patience = Span(Duration::from_secs(2));
-        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
+        let broker = env.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
         let both =
             |row: i64| [dispatch(row, "mail", Priority::Normal, 10), dispatch(row + 1, "chunks", Priority::Normal, 10)];
         assert_eq!(broker.publish(&both(1)).await.unwrap().confirmed, [1, 2]);
 
-        proxy.silence(&bench.priority("mail", Priority::Normal));
+        proxy.silence(&env.priority("mail", Priority::Normal));
         let published = broker.publish(&both(3)).await.unwrap();
         assert_eq!(published, Published { confirmed: vec![4], unconfirmed: vec![3] });
         // One at a time finds out whether it answers again; nobody else waits for that.
@@ -140,11 +140,11 @@ async fn a_queue_that_gives_no_answer_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_cannot_be_declared_holds_up_no_other() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let proxy = proxy(Way::Open).await;
-        proxy.silence(&bench.priority("mail", Priority::Normal));
+        proxy.silence(&env.priority("mail", Priority::Normal));
         let patience = Span(Duration::from_secs(2));
-        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
+        let broker = env.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
         let starting = timeout(PATIENCE, consume(&broker, &["mail", "chunks"], 10));
         let publishing = async {
             let rows: Vec<_> = (0..20).map(|row| dispatch(row, "mail", Priority::Normal, 1)).collect();
@@ -171,9 +171,9 @@ async fn a_queue_that_cannot_be_declared_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_comes_late_is_found() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let proxy = proxy(Way::Shut).await;
-        let broker = bench.broker_at(proxy.port, |_| {}).await;
+        let broker = env.broker_at(proxy.port, |_| {}).await;
         let consumer = consume(&broker, &["mail"], 10).await;
         until(&broker, |health| matches!(health, Health::Down { .. })).await;
         proxy.set(Way::Open);
@@ -192,9 +192,9 @@ async fn a_broker_that_comes_late_is_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledgement_that_comes_after_the_break_hits_nothing() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let proxy = proxy(Way::Open).await;
-        let (broker, direct) = (bench.broker_at(proxy.port, |_| {}).await, bench.broker().await);
+        let (broker, direct) = (env.broker_at(proxy.port, |_| {}).await, env.broker().await);
         let rows = [dispatch(1, "mail", Priority::Normal, 5)];
         direct.publish(&rows).await.unwrap();
         let consumer = consume(&broker, &["mail"], 10).await;
@@ -225,9 +225,9 @@ fn frame(method: u8, argument: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_without_memory_is_blocked_and_makes_nobody_wait() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let proxy = proxy(Way::Open).await;
-        let broker = bench.broker_at(proxy.port, |_| {}).await;
+        let broker = env.broker_at(proxy.port, |_| {}).await;
         let row = [dispatch(1, "mail", Priority::Normal, 1)];
         assert_eq!(broker.publish(&row).await.unwrap().confirmed, [1]);
         proxy.inject(frame(60, b"\x0dlow on memory"));

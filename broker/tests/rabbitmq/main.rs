@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's helpers find missing is a failure of the test")]
 
-mod bench;
 mod consume;
+mod env;
 mod faults;
 mod publish;
 mod refusals;

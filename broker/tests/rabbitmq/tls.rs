@@ -8,7 +8,7 @@ use gristmill_core::job::Priority;
 use gristmill_testkit::tls::{Authority, TlsAcceptor};
 use tempfile::TempDir;
 
-use crate::bench::{Bench, amqp, consume, dispatch, ids, on_a_bench, sent, take};
+use crate::env::{TestEnv, amqp, consume, dispatch, ids, in_namespace, sent, take};
 
 /// An authority and the file that its certificate is in.
 struct Issuer {
@@ -31,13 +31,13 @@ async fn broker_with(acceptor: TlsAcceptor) -> Proxy {
     Proxy::tls(&host_and_port(), acceptor).await
 }
 
-/// The bench's settings by way of the proxy.
-fn settings(bench: &Bench, proxy: &Proxy, ca_file: Option<String>) -> Settings {
+/// The test's settings by way of the proxy.
+fn settings(env: &TestEnv, proxy: &Proxy, ca_file: Option<String>) -> Settings {
     // The `url` crate lets nobody change `amqp` into `amqps`.
-    let mut url = url::Url::parse(&bench.settings.url.replacen("amqp://", "amqps://", 1)).unwrap();
+    let mut url = url::Url::parse(&env.settings.url.replacen("amqp://", "amqps://", 1)).unwrap();
     url.set_host(Some("127.0.0.1")).unwrap();
     url.set_port(Some(proxy.port)).unwrap();
-    Settings { url: url.to_string(), ca_file, ..bench.settings.clone() }
+    Settings { url: url.to_string(), ca_file, ..env.settings.clone() }
 }
 
 async fn refusal(settings: &Settings) -> String {
@@ -48,10 +48,10 @@ async fn refusal(settings: &Settings) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_travel_under_tls_when_the_authority_is_trusted() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let issuer = Issuer::new();
         let proxy = broker_with(issuer.authority.server(&["127.0.0.1"])).await;
-        let broker = Broker::connect(&settings(&bench, &proxy, Some(issuer.path()))).await.unwrap();
+        let broker = Broker::connect(&settings(&env, &proxy, Some(issuer.path()))).await.unwrap();
         assert!(broker.health().borrow().is_up());
         assert!(broker.describe().starts_with("amqps://"), "{}", broker.describe());
         let rows = [dispatch(1, "mail", Priority::Normal, 500), dispatch(2, "mail", Priority::High, 1)];
@@ -73,11 +73,11 @@ async fn messages_travel_under_tls_when_the_authority_is_trusted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_an_unknown_authority_is_refused_with_what_to_do() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let proxy = broker_with(Issuer::new().authority.server(&["127.0.0.1"])).await;
         let another = Issuer::new();
         for ca_file in [None, Some(another.path())] {
-            let text = refusal(&settings(&bench, &proxy, ca_file)).await;
+            let text = refusal(&settings(&env, &proxy, ca_file)).await;
             let expected = format!("the certificate of amqps://guest@127.0.0.1:{}/ is not trusted: ", proxy.port);
             assert!(text.starts_with(&expected) && text.contains("[broker] ca_file"), "{text}");
         }
@@ -87,10 +87,10 @@ async fn a_certificate_of_an_unknown_authority_is_refused_with_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_for_another_host_is_refused_by_the_name_that_it_has() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let issuer = Issuer::new();
         let proxy = broker_with(issuer.authority.server(&["broker.example.org"])).await;
-        let text = refusal(&settings(&bench, &proxy, Some(issuer.path()))).await;
+        let text = refusal(&settings(&env, &proxy, Some(issuer.path()))).await;
         let expected = format!("the certificate of amqps://guest@127.0.0.1:{}/ is for another host: ", proxy.port);
         assert!(text.starts_with(&expected) && text.contains("broker.example.org"), "{text}");
         assert!(!text.contains("ca_file"), "trusting more would not help: {text}");
@@ -100,10 +100,10 @@ async fn a_certificate_for_another_host_is_refused_by_the_name_that_it_has() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_has_run_out_is_called_that() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let issuer = Issuer::new();
         let proxy = broker_with(issuer.authority.server_until(&["127.0.0.1"], 2001)).await;
-        let text = refusal(&settings(&bench, &proxy, Some(issuer.path()))).await;
+        let text = refusal(&settings(&env, &proxy, Some(issuer.path()))).await;
         let expected = format!("the certificate of amqps://guest@127.0.0.1:{}/ has run out: ", proxy.port);
         assert!(text.starts_with(&expected), "{text}");
     })
@@ -112,12 +112,12 @@ async fn a_certificate_that_has_run_out_is_called_that() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_without_tls_is_no_broker_for_amqps() {
-    on_a_bench(async |bench: Bench| {
+    in_namespace(async |env: TestEnv| {
         let mut url = url::Url::parse(&amqp()).unwrap();
         let port = url.port().unwrap_or(5672);
         url.set_port(Some(port)).unwrap();
         let url = url.to_string().replacen("amqp://", "amqps://", 1);
-        let settings = Settings { url, ..bench.settings.clone() };
+        let settings = Settings { url, ..env.settings.clone() };
         let broker = tokio::time::timeout(Duration::from_secs(120), Broker::connect(&settings)).await.unwrap().unwrap();
         assert!(matches!(&*broker.health().borrow(), Health::Down { .. }));
         broker.close().await;

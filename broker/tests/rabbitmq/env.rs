@@ -15,18 +15,18 @@ use uuid::Uuid;
 
 /// One test's namespace.
 #[derive(Clone)]
-pub(crate) struct Bench {
+pub(crate) struct TestEnv {
     pub(crate) settings: Settings,
     pub(crate) namespace: Arc<Namespace>,
 }
 
 /// Runs a test in a namespace that is cleared away whatever comes of it.
-pub(crate) async fn on_a_bench<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F) {
+pub(crate) async fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce(TestEnv) -> F) {
     let namespace = Arc::new(Namespace::new(&["mail", "chunks"]));
-    test(Bench { settings: namespace.settings(), namespace }).await;
+    test(TestEnv { settings: namespace.settings(), namespace }).await;
 }
 
-impl Bench {
+impl TestEnv {
     pub(crate) async fn broker(&self) -> Broker {
         self.namespace.connect(&self.settings).await
     }
