@@ -39,6 +39,8 @@ pub enum Break {
     Close,
     /// Reset: what was still on its way is lost.
     Reset,
+    /// Half open: nothing passes any more, and neither side learns of it.
+    Hang,
 }
 
 /// No limit on the bytes that still pass.
@@ -296,6 +298,12 @@ async fn carry(mut client: Box<dyn Wire>, state: &State) {
             _ = breaks.changed() => {}
         }
     }
+    // A connection that hangs ends with the next break, at the latest with the proxy.
+    while matches!(*breaks.borrow_and_update(), (_, Break::Hang)) {
+        if breaks.changed().await.is_err() {
+            return;
+        }
+    }
     if breaks.borrow().1 == Break::Reset {
         let _ = (client.tcp().set_zero_linger(), server.set_zero_linger());
     }
@@ -452,6 +460,19 @@ mod tests {
         assert!(!asking.is_finished());
         proxy.heal();
         assert_eq!(asking.await.expect("no panic"), b"\x01b");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_hangs_gives_no_answer_and_a_new_one_does() {
+        let proxy = echo_proxy().await;
+        let mut client = connect(&proxy).await;
+        assert_eq!(ask(&mut client, b"a").await, b"\x01a");
+        proxy.cut(Break::Hang);
+        let asking = tokio::spawn(async move { ask(&mut client, b"b").await });
+        assert_eq!(ask(&mut connect(&proxy).await, b"c").await, b"\x01c");
+        assert!(!asking.is_finished());
+        drop(proxy);
+        assert!(asking.await.expect("no panic").is_empty(), "with the proxy it ends");
     }
 
     #[tokio::test]
