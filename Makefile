@@ -51,7 +51,7 @@ faults: ## Runs the fault campaign (SCHEDULES=25 SEED=1 ONLY= AT_ONCE=6 BLOWS=0)
 	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
 	scripts/servers start; \
 	eval "$$(scripts/servers env)"; \
-	$(CARGO) build --quiet --profile campaign --workspace --features gristmill-tests/failpoints --bin faults \
+	$(CARGO) build --quiet --profile campaign --workspace --features gristmill-campaign/failpoints --bin faults \
 		--bin gristmill-failpoints --test tidy; \
 	folder=$${CARGO_TARGET_DIR:-target}/campaign; \
 	GRISTMILL_CAMPAIGN_PROGRAM=$$(realpath "$$folder")/gristmill-failpoints \

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-/// The state of the road.
+/// The state of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     /// Messages can be published and consumed.

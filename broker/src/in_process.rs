@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::health::Health;
 
-/// The road within one process. Clones share it.
+/// The broker within one process. Clones share it.
 #[derive(Debug, Clone)]
 pub struct InProcess {
     waiters: Arc<Mutex<Vec<Weak<Waiter>>>>,

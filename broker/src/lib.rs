@@ -1,4 +1,4 @@
-//! The road: carries ids from whoever made a job claimable to whoever may claim it.
+//! The transport: carries ids from the process that made a job claimable to the workers that may claim it.
 //!
 //! A message is `{v, job_id, queue}` and decides nothing. It may be lost, repeated, reordered or
 //! late, and the outcome is the same, because only the store's guarded transitions decide.
@@ -10,6 +10,7 @@
 
 pub mod circuit_breaker;
 pub mod consumer;
+mod delivery;
 pub mod error;
 pub mod failpoint;
 pub mod health;
@@ -25,7 +26,8 @@ use tokio::sync::watch;
 
 pub use circuit_breaker::UnresponsiveQueue;
 use consumer::Kind;
-pub use consumer::{ConsumeOptions, Consumer, Delivery};
+pub use consumer::{ConsumeOptions, Consumer};
+pub use delivery::Delivery;
 pub use error::BrokerError;
 pub use health::Health;
 pub use in_process::InProcess;
@@ -56,7 +58,7 @@ pub struct Published {
 }
 
 impl Broker {
-    /// Opens the road that the settings name. A broker that cannot be reached is no error: its state
+    /// Opens the broker that the settings name. A broker that cannot be reached is no error: its state
     /// is [`Health::Down`], and it is tried again and again.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::aggregate::Partial;
 use crate::inline::{self, InlineError, InlineItem};
+pub use crate::slice::Slice;
 
 /// The payload of a job of kind `chunk`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,44 +56,6 @@ impl ChunkPayload {
         };
         Ok(Some([part(0, left), part(left, self.items - left)]))
     }
-}
-
-/// Where a chunk's items are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Slice {
-    /// Bytes `from..to` of a file, after decompression (for a compressed file, of its spooled copy).
-    Bytes {
-        /// Which of the source's files, counted from 0 in the order of [`SourceFingerprint::files`].
-        file: u32,
-        /// The first byte.
-        from: u64,
-        /// One after the last byte.
-        to: u64,
-        /// The line in the file, counted from 1, on which the first item begins.
-        line: u64,
-    },
-    /// Rows of a SQL query whose key is `> after` and `<= upto`, both as text; `None` is unbounded.
-    Keys {
-        /// Exclusive lower end.
-        after: Option<String>,
-        /// Inclusive upper end.
-        upto: Option<String>,
-    },
-    /// The items themselves: JSON lines, compressed with zstd, in base64.
-    Inline {
-        /// The compressed lines.
-        zstd: String,
-    },
-    /// Some items of another slice, which is read as a whole: where records begin in it is known to nobody else.
-    Part {
-        /// The other slice; never itself a part.
-        whole: Box<Slice>,
-        /// How many items that one has.
-        items: u64,
-        /// How many of them come before these.
-        skip: u64,
-    },
 }
 
 /// What the source looked like when it was planned. A chunk that finds it changed is an error.

@@ -10,6 +10,7 @@ use crate::aggregate::AggregateSpec;
 use crate::batch::FailureBudget;
 use crate::duration::Span;
 use crate::job::{DEFAULT_QUEUE, Priority};
+pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
 
@@ -101,26 +102,6 @@ fn default_attempts() -> u32 {
 
 fn default_timeout() -> Span {
     Span(std::time::Duration::from_secs(15 * 60))
-}
-
-/// One text or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    /// Just one.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// All of them.
-    pub fn as_slice(&self) -> &[String] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-    }
 }
 
 /// Where the items come from: exactly one of `csv`, `jsonl` and `sql`.

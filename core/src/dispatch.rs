@@ -1,11 +1,11 @@
-//! What is put on the road: ids that have been committed as claimable.
+//! What is published: ids that have been committed as claimable.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::JobId;
 use crate::job::Priority;
 
-/// Ids that have been committed as claimable and may now be put on the road.
+/// Ids that have been committed as claimable and may now be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dispatch {
     /// The outbox row that holds them.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::Read;
 
-use crate::chunk::Slice;
+use crate::slice::Slice;
 
 /// The most bytes that the lines of one slice may have before compression.
 pub const INLINE_BYTES_MAX: u64 = 64 * 1024 * 1024;

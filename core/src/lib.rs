@@ -7,17 +7,16 @@
 //! In the order in which the work moves:
 //!
 //! * [`definition`]: what a batch is asked to do, as `config.toml` spells it.
-//! * [`plan`]: how an input is cut into chunks.
-//! * [`job`]: one unit of work, its states and its fence.
+//! * [`job`]: one unit of work and its fence; [`job_state`]: its states.
 //! * [`batch`]: one run of a definition, its counts and its failure budget.
 //! * [`chunk`]: a slice of a batch's items, and what came of it.
 //! * [`inline`]: items that travel inside a chunk's payload.
-//! * [`dispatch`]: ids that may now be put on the road.
+//! * [`dispatch`]: ids that may now be published.
 //! * [`settle`]: what an attempt's ending means. The only place that decides retry or dead.
 //! * [`split`]: what becomes of a chunk whose worker died.
 //! * [`retry`]: how long to wait before the next attempt.
-//! * [`mend`]: how a quarantined item is changed before it is redriven.
-//! * [`callback`]: what a batch tells, to whom, and when.
+//! * [`item_patch`]: how a quarantined item is changed before it is redriven.
+//! * [`callback`]: whom a batch notifies, and when.
 //! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many may run at once or begin in a time, and whose turn it is.
@@ -34,10 +33,13 @@ pub mod id;
 pub mod inline;
 pub mod item_patch;
 pub mod job;
+pub mod job_state;
 pub mod limit;
+pub mod one_or_many;
 pub mod retry;
 pub mod schedule;
 pub mod settle;
+pub mod slice;
 pub mod split;
 pub mod trace;
 pub mod unique;

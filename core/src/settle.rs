@@ -1,6 +1,6 @@
 //! What happens when an attempt ends: the one place that decides done, retry, snooze or dead.
 //!
-//! Two roads lead here. The worker comes when a handler has ended; the store's rescue comes when a
+//! Two ways lead here. The worker comes when a handler has ended; the store's rescue comes when a
 //! worker's lease has run out or a deadline has passed. Both bring an [`Ending`] and both write
 //! down the [`Verdict`] in the transaction that closes the attempt. A third one comes too late: of an
 //! attempt that the store has closed already (cancelled, or given to somebody else) nothing is written.

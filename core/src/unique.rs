@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
-use crate::job::JobState;
+use crate::job_state::JobState;
 
 /// A debounce without a cap waits for at most so many times its wait.
 const CAP_FACTOR: u32 = 10;

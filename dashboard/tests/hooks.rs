@@ -8,7 +8,6 @@ use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
 use gristmill_core::job::NewJob;
 use gristmill_core::schedule::JobSpec;
-use gristmill_dashboard::bind;
 use gristmill_dashboard::hooks::settings::{HookSettings, Scheme};
 use gristmill_dashboard::hooks::{Hook, Hooks, Make, Receiver};
 use gristmill_jobs::signature::{key, signatures};
@@ -16,6 +15,7 @@ use gristmill_jobs::stage::validate::Validate;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::{JobFilter, Page, StoreHandle, TickFilter, TickView};
+use gristmill_telemetry::bind;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -61,7 +61,7 @@ async fn env(migrated: bool) -> TestEnv {
     let addr = bound.addr().expect("an address");
     let receiver =
         Receiver { store: Arc::clone(&store), dispatcher, tenant: DEFAULT_TENANT.to_owned(), hooks: receiver };
-    tokio::spawn(bound.receive(receiver, std::future::pending()));
+    tokio::spawn(receiver.serve(bound, std::future::pending()));
     TestEnv { store, addr, hooks, dir }
 }
 

@@ -195,14 +195,9 @@ fn start_log(cli: &Cli, settings: &crate::config::LogSettings) {
         (false, 1) => "info".to_owned(),
         (false, _) => "debug".to_owned(),
     };
-    // The library says at level error that a connection is closed, also when we close it. What matters
-    // of it is said by our own supervisor; whoever wants more names it.
-    let level = if level.contains("lapin") { level } else { format!("{level},lapin=off") };
-    let filter = tracing_subscriber::EnvFilter::new(level);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second subscriber in one process is refused: the first one stays, which is right in tests.
-    let _ = match settings.format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    let format = match settings.format {
+        LogFormat::Text => gristmill_telemetry::log::Format::Text,
+        LogFormat::Json => gristmill_telemetry::log::Format::Json,
     };
+    gristmill_telemetry::log::start(&level, format);
 }

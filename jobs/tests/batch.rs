@@ -1,13 +1,13 @@
 //! Batches from their first chunk to their aggregate, on an embedded store, without a worker.
 
-mod bench;
+mod batch_env;
 
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use bench::{Bench, Run};
+use batch_env::{BatchEnv, Run};
 use gristmill_core::batch::{BatchState, Counts};
 use gristmill_core::definition::ProcessSpec;
 use gristmill_core::settle::Ending;
@@ -64,29 +64,29 @@ async fn every_size_of_chunk_and_every_order_gives_the_same_result() {
     let (csv, pence, good) = orders(400);
     let mut results = Vec::new();
     for (chunk, reversed) in [(1, false), (7, true), (500, false)] {
-        let bench = Bench::new(Processors::default()).await;
-        let source = bench.file("orders.csv", &csv);
-        let run = bench.start(retail(&source, &bench.path("out")), chunk).await;
-        bench.work(&run, reversed).await;
-        let batch = bench.batch(&run).await;
+        let env = BatchEnv::new(Processors::default()).await;
+        let source = env.file("orders.csv", &csv);
+        let run = env.start(retail(&source, &env.path("out")), chunk).await;
+        env.work(&run, reversed).await;
+        let batch = env.batch(&run).await;
         assert_eq!(batch.state, BatchState::Complete);
         assert_eq!(batch.counts, Counts { input: 400, ok: good, quarantined: 400 - good, ..Counts::default() });
         let result = batch.result.expect("a result");
         assert_eq!(result["rows"], json!(good));
         assert_eq!(result["revenue"], json!(pounds(pence)));
         results.push(result);
-        check_parts(&bench, &run, good);
+        check_parts(&env, &run, good);
     }
     assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{results:?}");
 }
 
-fn check_parts(bench: &Bench, run: &Run, good: u64) {
-    let manifest = std::fs::read(bench.path(&format!("out/{}/{MANIFEST}", run.batch))).expect("a manifest");
+fn check_parts(env: &BatchEnv, run: &Run, good: u64) {
+    let manifest = std::fs::read(env.path(&format!("out/{}/{MANIFEST}", run.batch))).expect("a manifest");
     let manifest: Manifest = serde_json::from_slice(&manifest).expect("a manifest");
     assert_eq!(manifest.items, good);
     let mut numbers = Vec::new();
     for part in &manifest.parts {
-        let text = std::fs::read_to_string(bench.path(&format!("out/{}", part.path))).expect("a part");
+        let text = std::fs::read_to_string(env.path(&format!("out/{}", part.path))).expect("a part");
         assert_eq!(text.len() as u64, part.bytes);
         for line in text.lines() {
             let item: Value = serde_json::from_str(line).expect("an item");
@@ -99,12 +99,12 @@ fn check_parts(bench: &Bench, run: &Run, good: u64) {
 
 #[tokio::test]
 async fn quarantined_items_keep_their_place_their_reason_and_their_source() {
-    let bench = Bench::new(Processors::default()).await;
+    let env = BatchEnv::new(Processors::default()).await;
     let source =
-        bench.file("a.csv", "CustomerID,Quantity,UnitPrice,Country\n1,2,3.50,X\n,2,3.50,X\n3,two,1,X\n4,1,0,X\n5,1\n");
-    let run = bench.start(retail(&source, &bench.path("out")), 10).await;
-    bench.work(&run, false).await;
-    let found = bench.quarantine(&run).await;
+        env.file("a.csv", "CustomerID,Quantity,UnitPrice,Country\n1,2,3.50,X\n,2,3.50,X\n3,two,1,X\n4,1,0,X\n5,1\n");
+    let run = env.start(retail(&source, &env.path("out")), 10).await;
+    env.work(&run, false).await;
+    let found = env.quarantine(&run).await;
     let told: Vec<_> =
         found.iter().map(|item| (item.position, item.line, item.stage.as_str(), item.reason.as_str())).collect();
     assert_eq!(
@@ -136,22 +136,22 @@ async fn a_handler_is_tried_again_for_the_items_that_may_pass() {
             _ => ItemOut::Ok(json!({ "done": item["do"], "attempt": attempt })),
         }
     };
-    let bench = Bench::new(Processors::default().with_item("till", Arc::new(work))).await;
+    let env = BatchEnv::new(Processors::default().with_item("till", Arc::new(work))).await;
     let words = ["first", "third", "never", "broken", "panic", "skip", "text"];
     let lines: String = words.iter().map(|word| format!("{{\"do\":\"{word}\"}}\n")).collect();
-    let source = bench.file("a.jsonl", &lines);
+    let source = env.file("a.jsonl", &lines);
     let definition = json!({
         "source": { "jsonl": source },
         "tolerate": 4,
         "process": { "rust": "till", "item_attempts": 3 },
         "aggregate": { "done": "count", "attempts": { "sum": "attempt" } },
     });
-    let run = bench.start(definition, 100).await;
-    bench.work(&run, false).await;
-    let batch = bench.batch(&run).await;
+    let run = env.start(definition, 100).await;
+    env.work(&run, false).await;
+    let batch = env.batch(&run).await;
     assert_eq!(batch.counts, Counts { input: 7, ok: 2, skipped: 1, quarantined: 4, cancelled: 0 });
     assert_eq!(batch.result, Some(json!({ "done": 2, "attempts": "4" })));
-    let reasons: Vec<_> = bench.quarantine(&run).await.into_iter().map(|item| item.reason).collect();
+    let reasons: Vec<_> = env.quarantine(&run).await.into_iter().map(|item| item.reason).collect();
     assert_eq!(
         reasons,
         [
@@ -166,18 +166,18 @@ async fn a_handler_is_tried_again_for_the_items_that_may_pass() {
 
 #[tokio::test]
 async fn a_batch_over_its_budget_halts_and_says_so() {
-    let bench = Bench::new(Processors::default()).await;
+    let env = BatchEnv::new(Processors::default()).await;
     let (csv, _, good) = orders(50);
-    let source = bench.file("a.csv", &csv);
-    let mut definition = retail(&source, &bench.path("out"));
+    let source = env.file("a.csv", &csv);
+    let mut definition = retail(&source, &env.path("out"));
     definition["tolerate"] = json!("1%");
-    let run = bench.start(definition, 10).await;
-    bench.work(&run, false).await;
-    let batch = bench.batch(&run).await;
+    let run = env.start(definition, 10).await;
+    env.work(&run, false).await;
+    let batch = env.batch(&run).await;
     assert_eq!(batch.state, BatchState::Halted);
     let reason = batch.reason.expect("a reason");
     assert_eq!(reason, format!("{} of 50 items are quarantined, more than the budget of 1%", 50 - good));
-    let effects = bench.effects(&run).await;
+    let effects = env.effects(&run).await;
     assert_eq!(effects.len(), 1);
     assert_eq!(effects[0].payload["data"]["batch"]["state"], json!("halted"));
     assert_eq!(effects[0].payload["data"]["batch"]["counts"]["pending"], json!(0));
@@ -185,36 +185,36 @@ async fn a_batch_over_its_budget_halts_and_says_so() {
 
 #[tokio::test]
 async fn an_empty_batch_completes_with_the_result_of_nothing() {
-    let bench = Bench::new(Processors::default()).await;
-    let source = bench.file("a.csv", "CustomerID,Quantity,UnitPrice,Country\n");
-    let run = bench.start(retail(&source, &bench.path("out")), 10).await;
-    bench.work(&run, false).await;
-    let batch = bench.batch(&run).await;
+    let env = BatchEnv::new(Processors::default()).await;
+    let source = env.file("a.csv", "CustomerID,Quantity,UnitPrice,Country\n");
+    let run = env.start(retail(&source, &env.path("out")), 10).await;
+    env.work(&run, false).await;
+    let batch = env.batch(&run).await;
     assert_eq!(batch.state, BatchState::Complete);
     assert_eq!(batch.result, Some(json!({ "rows": 0, "revenue": "0", "by_country": {} })));
 }
 
 #[tokio::test]
 async fn what_no_repetition_mends_is_permanent_and_what_may_pass_is_not() {
-    let bench = Bench::new(Processors::default()).await;
+    let env = BatchEnv::new(Processors::default()).await;
     let (csv, ..) = orders(20);
-    let source = bench.file("a.csv", &csv);
-    bench.file("blocked", "a file where the output's folder should be");
-    let run = bench.start(retail(&source, &bench.path("blocked")), 10).await;
-    let blocked = bench.one(&run).await;
+    let source = env.file("a.csv", &csv);
+    env.file("blocked", "a file where the output's folder should be");
+    let run = env.start(retail(&source, &env.path("blocked")), 10).await;
+    let blocked = env.one(&run).await;
     assert_eq!(blocked.ending, Ending::Failed { retry_after: None });
     assert!(blocked.error.expect("an error").contains("blocked"));
 
-    let run = bench.start(retail(&source, &bench.path("out")), 10).await;
+    let run = env.start(retail(&source, &env.path("out")), 10).await;
     std::fs::write(&source, csv.replace("MUG", "CUP!")).expect("written");
-    let changed = bench.one(&run).await;
+    let changed = env.one(&run).await;
     assert_eq!(changed.ending, Ending::Permanent);
     assert!(changed.error.expect("an error").contains("changed"));
 
-    let mut definition = retail(&source, &bench.path("out"));
+    let mut definition = retail(&source, &env.path("out"));
     definition["process"] = json!({ "rust": "nobody" });
-    let run = bench.start(definition, 10).await;
-    let lacking = bench.one(&run).await;
+    let run = env.start(definition, 10).await;
+    let lacking = env.one(&run).await;
     assert_eq!(lacking.ending, Ending::Permanent);
     assert!(lacking.error.expect("an error").contains("no Rust item handler `nobody`"));
 }
@@ -222,57 +222,57 @@ async fn what_no_repetition_mends_is_permanent_and_what_may_pass_is_not() {
 #[tokio::test]
 async fn a_redrive_amends_the_aggregate_and_the_manifest() {
     let open = Arc::new(AtomicBool::new(false));
-    let door = Arc::clone(&open);
+    let service = Arc::clone(&open);
     let work = move |item: &Value, _: u32| match item["shop"].as_str() {
-        Some("closed") if !door.load(Ordering::SeqCst) => {
+        Some("closed") if !service.load(Ordering::SeqCst) => {
             ItemOut::Failed { reason: "the shop is closed".to_owned(), retry: false }
         }
         _ => ItemOut::Ok(item.clone()),
     };
-    let bench = Bench::new(Processors::default().with_item("shop", Arc::new(work))).await;
+    let env = BatchEnv::new(Processors::default().with_item("shop", Arc::new(work))).await;
     let lines: String =
         (0..30).map(|n| format!("{{\"shop\":\"{}\",\"n\":{n}}}\n", ["closed", "open"][usize::from(n > 4)])).collect();
-    let source = bench.file("a.jsonl", &lines);
+    let source = env.file("a.jsonl", &lines);
     let definition = json!({
         "source": { "jsonl": source },
         "tolerate": 5,
         "process": { "rust": "shop" },
         "aggregate": { "sum": { "sum": "n" }, "by_shop": { "group": "shop", "count": true } },
-        "output": { "jsonl": bench.path("out") },
+        "output": { "jsonl": env.path("out") },
         "on": { "success": [{ "email": { "to": "ops@example.com" } }] },
     });
-    let run = bench.start(definition, 7).await;
-    bench.work(&run, true).await;
-    assert_eq!(bench.batch(&run).await.result, Some(json!({ "sum": "425", "by_shop": { "open": 25 } })));
+    let run = env.start(definition, 7).await;
+    env.work(&run, true).await;
+    assert_eq!(env.batch(&run).await.result, Some(json!({ "sum": "425", "by_shop": { "open": 25 } })));
 
     open.store(true, Ordering::SeqCst);
-    assert_eq!(bench.redrive(&run, Vec::new()).await, Some(1));
-    bench.work(&run, false).await;
-    let batch = bench.batch(&run).await;
+    assert_eq!(env.redrive(&run, Vec::new()).await, Some(1));
+    env.work(&run, false).await;
+    let batch = env.batch(&run).await;
     assert_eq!((batch.state, batch.generation), (BatchState::Complete, 1));
     assert_eq!(batch.counts, Counts { input: 30, ok: 30, ..Counts::default() });
     assert_eq!(batch.result, Some(json!({ "sum": "435", "by_shop": { "closed": 5, "open": 25 } })));
-    let manifest = std::fs::read(bench.path(&format!("out/{}/{MANIFEST}", run.batch))).expect("a manifest");
+    let manifest = std::fs::read(env.path(&format!("out/{}/{MANIFEST}", run.batch))).expect("a manifest");
     let manifest: Manifest = serde_json::from_slice(&manifest).expect("a manifest");
     assert_eq!((manifest.items, manifest.generation), (30, 1));
-    assert_eq!(bench.effects(&run).await.len(), 2, "each generation sends its own");
+    assert_eq!(env.effects(&run).await.len(), 2, "each generation sends its own");
 }
 
 #[tokio::test]
 async fn rows_for_a_table_come_with_the_completion() {
-    let bench = Bench::new(Processors::default()).await;
-    let database = bench.database().await;
+    let env = BatchEnv::new(Processors::default()).await;
+    let database = env.database().await;
     sqlx::query("CREATE TABLE sale (amount TEXT NOT NULL, country TEXT)").execute(&database).await.expect("a table");
-    let source = bench.file("a.csv", "CustomerID,Quantity,UnitPrice,Country\n1,2,3.50,X\n2,1,0.05,Y\n,1,1,Z\n");
+    let source = env.file("a.csv", "CustomerID,Quantity,UnitPrice,Country\n1,2,3.50,X\n2,1,0.05,Y\n,1,1,Z\n");
     let mut definition = retail(&source, "");
     definition["format"] = json!({ "rename": { "Country": "country" } });
     definition["output"] = json!({ "sql": { "table": "sale", "columns": ["amount", "country"] } });
-    let run = bench.start(definition, 2).await;
-    bench.work(&run, false).await;
+    let run = env.start(definition, 2).await;
+    env.work(&run, false).await;
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT amount, country FROM sale ORDER BY country").fetch_all(&database).await.expect("rows");
     assert_eq!(rows, [("7".to_owned(), "X".to_owned()), ("0.05".to_owned(), "Y".to_owned())]);
-    assert_eq!(bench.batch(&run).await.counts.ok, 2);
+    assert_eq!(env.batch(&run).await.counts.ok, 2);
     database.close().await;
 }
 
@@ -300,12 +300,11 @@ async fn a_processor_that_fails_fails_the_attempt_and_no_item() {
         (Away(Some(soon), false), Ending::Failed { retry_after: Some(soon) }),
         (Away(Some(soon), true), Ending::Permanent),
     ] {
-        let bench = Bench::new(Processors::default().with_exec(Arc::new(away))).await;
-        let source = bench.file("a.jsonl", "{}\n");
-        let run = bench
-            .start(json!({ "source": { "jsonl": source }, "process": { "exec": { "command": ["x"] } } }), 10)
-            .await;
-        let finish = bench.one(&run).await;
+        let env = BatchEnv::new(Processors::default().with_exec(Arc::new(away))).await;
+        let source = env.file("a.jsonl", "{}\n");
+        let run =
+            env.start(json!({ "source": { "jsonl": source }, "process": { "exec": { "command": ["x"] } } }), 10).await;
+        let finish = env.one(&run).await;
         assert_eq!(finish.ending, ending);
         assert_eq!(finish.error.as_deref(), Some("process: the service is away"));
         assert_eq!(finish.chunk, None);
@@ -323,10 +322,10 @@ async fn the_retail_data_come_out_to_the_cent() {
         return;
     }
     for chunk in [7, 500] {
-        let bench = Bench::new(Processors::default()).await;
-        let run = bench.start(retail(path, &bench.path("out")), chunk).await;
-        bench.work(&run, true).await;
-        let batch = bench.batch(&run).await;
+        let env = BatchEnv::new(Processors::default()).await;
+        let run = env.start(retail(path, &env.path("out")), chunk).await;
+        env.work(&run, true).await;
+        let batch = env.batch(&run).await;
         assert_eq!(batch.counts, Counts { input: 9_999, ok: 7_707, quarantined: 2_292, ..Counts::default() });
         let result = batch.result.expect("a result");
         assert_eq!((&result["rows"], &result["revenue"]), (&json!(7_707), &json!("144617.75")));

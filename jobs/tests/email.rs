@@ -1,25 +1,24 @@
 //! Emails against a mail server that misbehaves as its script says, with a real store.
 
-mod desk;
-mod postbox;
+mod fixtures;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use desk::Desk;
+use fixtures::TestEnv;
 use gristmill_core::settle::Ending;
 use gristmill_jobs::kind::email::EmailHandler;
 use gristmill_jobs::mail::Transport;
 use gristmill_jobs::settings::{MailSettings, StartTls, Uncertain};
 use gristmill_jobs::{Finish, Handler};
 use gristmill_store::EmailState;
-use postbox::{Fault, Postbox};
+use gristmill_testkit::smtp::{FakeSmtp, Fault};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-fn settings(postbox: &Postbox) -> MailSettings {
+fn settings(smtp: &FakeSmtp) -> MailSettings {
     MailSettings {
-        url: format!("smtp://127.0.0.1:{}", postbox.port),
+        url: format!("smtp://127.0.0.1:{}", smtp.port),
         from: "Mill <mill@example.com>".to_owned(),
         starttls: StartTls::Never,
         ..MailSettings::default()
@@ -30,11 +29,11 @@ fn hello() -> Value {
     json!({"to": "ada@example.org", "subject": "Hello", "text": "Line one.\n.\nLine three.\n"})
 }
 
-async fn attempt(desk: &Desk, settings: &MailSettings) -> (Finish, EmailState) {
+async fn attempt(env: &TestEnv, settings: &MailSettings) -> (Finish, EmailState) {
     let handler = EmailHandler::new(settings).expect("a handler");
-    let context = desk.claim("email", hello()).await;
+    let context = env.claim("email", hello()).await;
     let finish = handler.run(context.clone()).await;
-    (finish, desk.email(&context).await)
+    (finish, env.email(&context).await)
 }
 
 fn error(finish: &Finish) -> &str {
@@ -45,62 +44,62 @@ const AGAIN: Ending = Ending::Failed { retry_after: None };
 
 #[tokio::test]
 async fn a_message_is_sent_once_however_often_its_job_runs() {
-    let (desk, postbox) = (Desk::new().await, Postbox::start(&[]).await);
-    let handler = EmailHandler::new(&settings(&postbox)).expect("a handler");
-    let first = desk.claim("email", hello()).await;
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[]).await);
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
+    let first = env.claim("email", hello()).await;
     assert_eq!(handler.run(first.clone()).await.ending, Ending::Done);
-    assert_eq!(desk.email(&first).await, EmailState::Sent);
-    let second = desk.again(&first).await;
+    assert_eq!(env.email(&first).await, EmailState::Sent);
+    let second = env.again(&first).await;
     assert_eq!(handler.run(second).await.ending, Ending::Done);
-    let taken = postbox.taken();
+    let taken = smtp.messages();
     assert_eq!(taken.len(), 1);
     assert!(taken[0].contains("Subject: Hello\r\n") && taken[0].contains("\r\n..\r\n"), "{}", taken[0]);
 }
 
 #[tokio::test]
 async fn it_may_have_been_sent_is_written_down_before_the_first_byte_of_it() {
-    let desk = Desk::new().await;
+    let env = TestEnv::new().await;
     let (at_rcpt, go_rcpt, at_dot, go_dot): (Arc<Notify>, Arc<Notify>, Arc<Notify>, Arc<Notify>) = Default::default();
     let script = [
         ("RCPT", Fault::Wait { reached: Arc::clone(&at_rcpt), leave: Arc::clone(&go_rcpt) }),
         (".", Fault::Wait { reached: Arc::clone(&at_dot), leave: Arc::clone(&go_dot) }),
     ];
-    let postbox = Postbox::start(&script).await;
-    let handler = EmailHandler::new(&settings(&postbox)).expect("a handler");
-    let context = desk.claim("email", hello()).await;
+    let smtp = FakeSmtp::start(&script).await;
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
+    let context = env.claim("email", hello()).await;
     let running = tokio::spawn({
         let context = context.clone();
         async move { handler.run(context).await }
     });
     at_rcpt.notified().await;
-    assert_eq!(desk.email(&context).await, EmailState::Pending);
+    assert_eq!(env.email(&context).await, EmailState::Pending);
     go_rcpt.notify_one();
     at_dot.notified().await;
-    assert_eq!(desk.email(&context).await, EmailState::Sending);
+    assert_eq!(env.email(&context).await, EmailState::Sending);
     go_dot.notify_one();
     assert_eq!(running.await.expect("ran").ending, Ending::Done);
-    assert_eq!(desk.email(&context).await, EmailState::Sent);
+    assert_eq!(env.email(&context).await, EmailState::Sent);
 }
 
 #[tokio::test]
 async fn nothing_is_sent_when_the_job_has_become_another_attempts() {
-    let desk = Desk::new().await;
+    let env = TestEnv::new().await;
     let (reached, leave): (Arc<Notify>, Arc<Notify>) = Default::default();
     let script = [("DATA", Fault::Wait { reached: Arc::clone(&reached), leave: Arc::clone(&leave) })];
-    let postbox = Postbox::start(&script).await;
-    let handler = EmailHandler::new(&settings(&postbox)).expect("a handler");
-    let context = desk.claim("email", hello()).await;
+    let smtp = FakeSmtp::start(&script).await;
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
+    let context = env.claim("email", hello()).await;
     let running = tokio::spawn({
         let context = context.clone();
         async move { handler.run(context).await }
     });
     reached.notified().await;
-    let other = desk.again(&context).await;
+    let other = env.again(&context).await;
     leave.notify_one();
     let finish = running.await.expect("ran");
     assert_eq!(finish.ending, AGAIN);
     assert!(error(&finish).contains("another attempt"), "{}", error(&finish));
-    assert_eq!((postbox.taken().len(), desk.email(&other).await), (0, EmailState::Pending));
+    assert_eq!((smtp.messages().len(), env.email(&other).await), (0, EmailState::Pending));
 }
 
 #[tokio::test]
@@ -110,8 +109,8 @@ async fn what_the_server_refuses_for_now_is_tried_again() {
         ("RCPT", "450 4.2.0 greylisted, try again in 120 seconds\r\n", Some(121)),
         (".", "451 4.3.0 disk trouble\r\n", None),
     ] {
-        let (desk, postbox) = (Desk::new().await, Postbox::start(&[(on, Fault::Reply(reply))]).await);
-        let (finish, state) = attempt(&desk, &settings(&postbox)).await;
+        let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[(on, Fault::Reply(reply))]).await);
+        let (finish, state) = attempt(&env, &settings(&smtp)).await;
         assert_eq!(finish.ending, Ending::Failed { retry_after: wait.map(Duration::from_secs) }, "{on}");
         assert_eq!(state, EmailState::Pending, "{on}");
     }
@@ -121,8 +120,8 @@ async fn what_the_server_refuses_for_now_is_tried_again() {
 async fn what_the_server_refuses_for_good_is_permanent() {
     for on in ["MAIL", "RCPT", "DATA", "."] {
         let reply = Fault::Reply("550 5.1.1 <ada@example.org> is unknown here\r\n");
-        let (desk, postbox) = (Desk::new().await, Postbox::start(&[(on, reply)]).await);
-        let (finish, state) = attempt(&desk, &settings(&postbox)).await;
+        let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[(on, reply)]).await);
+        let (finish, state) = attempt(&env, &settings(&smtp)).await;
         assert_eq!((finish.ending, state), (Ending::Permanent, EmailState::Failed), "{on}");
         assert!(error(&finish).contains("550") && !error(&finish).contains("ada@"), "{}", error(&finish));
     }
@@ -131,103 +130,103 @@ async fn what_the_server_refuses_for_good_is_permanent() {
 #[tokio::test]
 async fn a_connection_lost_before_the_data_leaves_nothing_open() {
     for on in ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA"] {
-        let (desk, postbox) = (Desk::new().await, Postbox::start(&[(on, Fault::HangUp)]).await);
-        let (finish, state) = attempt(&desk, &settings(&postbox)).await;
+        let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[(on, Fault::HangUp)]).await);
+        let (finish, state) = attempt(&env, &settings(&smtp)).await;
         assert_eq!((finish.ending, state), (AGAIN, EmailState::Pending), "{on}: {}", error(&finish));
     }
 }
 
 #[tokio::test]
 async fn a_message_that_may_have_arrived_is_sent_again_with_the_same_bytes() {
-    let (desk, postbox) = (Desk::new().await, Postbox::start(&[(".", Fault::HangUp)]).await);
-    let handler = EmailHandler::new(&settings(&postbox)).expect("a handler");
-    let first = desk.claim("email", hello()).await;
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[(".", Fault::HangUp)]).await);
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
+    let first = env.claim("email", hello()).await;
     assert_eq!(handler.run(first.clone()).await.ending, AGAIN);
-    assert_eq!(desk.email(&first).await, EmailState::Uncertain);
-    let second = desk.again(&first).await;
+    assert_eq!(env.email(&first).await, EmailState::Uncertain);
+    let second = env.again(&first).await;
     assert_eq!(handler.run(second.clone()).await.ending, Ending::Done);
-    assert_eq!(desk.email(&second).await, EmailState::Sent);
-    let taken = postbox.taken();
+    assert_eq!(env.email(&second).await, EmailState::Sent);
+    let taken = smtp.messages();
     assert_eq!(taken.len(), 2);
     assert_eq!(taken[0], taken[1]);
 }
 
 #[tokio::test]
 async fn a_message_that_may_have_arrived_is_held_if_so_configured() {
-    let (desk, postbox) = (Desk::new().await, Postbox::start(&[(".", Fault::HangUp)]).await);
-    let held = MailSettings { uncertain: Uncertain::Hold, ..settings(&postbox) };
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[(".", Fault::HangUp)]).await);
+    let held = MailSettings { uncertain: Uncertain::Hold, ..settings(&smtp) };
     let handler = EmailHandler::new(&held).expect("a handler");
-    let first = desk.claim("email", hello()).await;
+    let first = env.claim("email", hello()).await;
     let finish = handler.run(first.clone()).await;
     assert_eq!(finish.ending, Ending::Permanent);
     assert!(error(&finish).contains("mail.uncertain"), "{}", error(&finish));
     // The worker may die before that is settled: the next attempt must not send either.
-    let second = desk.again(&first).await;
+    let second = env.again(&first).await;
     assert_eq!(handler.run(second.clone()).await.ending, Ending::Permanent);
-    assert_eq!((postbox.taken().len(), desk.email(&second).await), (1, EmailState::Uncertain));
+    assert_eq!((smtp.messages().len(), env.email(&second).await), (1, EmailState::Uncertain));
 }
 
 #[tokio::test]
 async fn our_own_faults_never_give_up_anybodys_mail() {
-    let postbox = Postbox::start(&[("AUTH", Fault::Reply("535 5.7.8 wrong password\r\n"))]).await;
-    let desk = Desk::new().await;
-    let password = desk.folder.path().join("password");
+    let smtp = FakeSmtp::start(&[("AUTH", Fault::Reply("535 5.7.8 wrong password\r\n"))]).await;
+    let env = TestEnv::new().await;
+    let password = env.folder.path().join("password");
     std::fs::write(&password, "hunter2\n").expect("written");
     let with_user = MailSettings {
-        url: format!("smtp://mill@127.0.0.1:{}", postbox.port),
+        url: format!("smtp://mill@127.0.0.1:{}", smtp.port),
         password_file: Some(password.display().to_string()),
-        ..settings(&postbox)
+        ..settings(&smtp)
     };
-    let (finish, state) = attempt(&desk, &with_user).await;
+    let (finish, state) = attempt(&env, &with_user).await;
     assert_eq!((finish.ending, state), (AGAIN, EmailState::Pending));
     assert!(error(&finish).contains("password_env") && !error(&finish).contains("hunter2"), "{}", error(&finish));
 }
 
 #[tokio::test]
 async fn a_server_without_starttls_gets_nothing_when_it_is_required() {
-    let (desk, postbox) = (Desk::new().await, Postbox::start(&[]).await);
-    let strict = MailSettings { starttls: StartTls::Required, ..settings(&postbox) };
-    let (finish, _) = attempt(&desk, &strict).await;
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[]).await);
+    let strict = MailSettings { starttls: StartTls::Required, ..settings(&smtp) };
+    let (finish, _) = attempt(&env, &strict).await;
     assert_eq!(finish.ending, AGAIN);
-    assert!(error(&finish).contains("STARTTLS") && postbox.taken().is_empty(), "{}", error(&finish));
+    assert!(error(&finish).contains("STARTTLS") && smtp.messages().is_empty(), "{}", error(&finish));
 }
 
 #[tokio::test]
 async fn messages_share_a_connection() {
-    let (desk, postbox) = (Desk::new().await, Postbox::start(&[]).await);
-    let handler = EmailHandler::new(&settings(&postbox)).expect("a handler");
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[]).await);
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
     for _ in 0..3 {
-        let context = desk.claim("email", hello()).await;
+        let context = env.claim("email", hello()).await;
         assert_eq!(handler.run(context).await.ending, Ending::Done);
     }
-    assert_eq!((postbox.taken().len(), postbox.connections()), (3, 1));
+    assert_eq!((smtp.messages().len(), smtp.connections()), (3, 1));
 }
 
 #[tokio::test]
 async fn a_connection_that_the_server_has_closed_meanwhile_is_replaced() {
-    let (desk, postbox) = (Desk::new().await, Postbox::start(&[("RSET", Fault::HangUp)]).await);
-    let handler = EmailHandler::new(&settings(&postbox)).expect("a handler");
+    let (env, smtp) = (TestEnv::new().await, FakeSmtp::start(&[("RSET", Fault::HangUp)]).await);
+    let handler = EmailHandler::new(&settings(&smtp)).expect("a handler");
     for _ in 0..2 {
-        let context = desk.claim("email", hello()).await;
+        let context = env.claim("email", hello()).await;
         assert_eq!(handler.run(context).await.ending, Ending::Done);
     }
-    assert_eq!((postbox.taken().len(), postbox.connections()), (2, 2));
+    assert_eq!((smtp.messages().len(), smtp.connections()), (2, 2));
 }
 
 #[tokio::test]
 async fn a_folder_holds_one_file_for_a_message_however_often_it_is_written() {
-    let desk = Desk::new().await;
-    let folder = desk.folder.path().join("mail");
+    let env = TestEnv::new().await;
+    let folder = env.folder.path().join("mail");
     let in_folder = MailSettings { url: format!("folder://{}", folder.display()), ..MailSettings::default() };
     let transport = Arc::new(Transport::from_settings(&in_folder).expect("a folder"));
     let handler = EmailHandler::with_transport(&in_folder, Arc::clone(&transport)).expect("a handler");
-    let context = desk.claim("email", hello()).await;
+    let context = env.claim("email", hello()).await;
     let finish = handler.run(context.clone()).await;
     assert_eq!(finish.ending, Ending::Done);
     // As after a crash between the file and its record.
-    let again = desk.again(&context).await;
+    let again = env.again(&context).await;
     let key = gristmill_store::EmailKey { tenant: again.job.tenant.clone(), key: again.job.fence.job.to_string() };
-    assert!(desk.store.email_move(&key, &again.job.fence, EmailState::Sending, None).await.expect("moved"));
+    assert!(env.store.email_move(&key, &again.job.fence, EmailState::Sending, None).await.expect("moved"));
     assert_eq!(handler.run(again).await.ending, Ending::Done);
     let files: Vec<_> =
         std::fs::read_dir(&folder).expect("a folder").map(|file| file.expect("a file").path()).collect();
@@ -239,7 +238,7 @@ async fn a_folder_holds_one_file_for_a_message_however_often_it_is_written() {
 
 #[tokio::test]
 async fn what_makes_no_message_is_permanent_and_says_why() {
-    let desk = Desk::new().await;
+    let env = TestEnv::new().await;
     let handler =
         EmailHandler::with_transport(&MailSettings::default(), Arc::new(Transport::memory())).expect("a handler");
     for (payload, word) in [
@@ -253,7 +252,7 @@ async fn what_makes_no_message_is_permanent_and_says_why() {
         (json!({"to": "a@b.example", "template": "batch-report", "text": "t"}), "keep one"),
         (json!({"tu": "a@b.example"}), "tu"),
     ] {
-        let finish = handler.run(desk.claim("email", payload).await).await;
+        let finish = handler.run(env.claim("email", payload).await).await;
         assert_eq!(finish.ending, Ending::Permanent, "{word}");
         assert!(error(&finish).contains(word), "{word}: {}", error(&finish));
     }

@@ -1,11 +1,11 @@
 //! Jobs of kind `exec` with real programs.
 
-mod desk;
+mod fixtures;
 
 use std::path::Path;
 use std::time::Duration;
 
-use desk::Desk;
+use fixtures::TestEnv;
 use gristmill_core::settle::Ending;
 use gristmill_jobs::kind::exec::{ExecHandler, OUTPUT_BYTES_MAX};
 use gristmill_jobs::settings::ExecSettings;
@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 const AGAIN: Ending = Ending::Failed { retry_after: None };
 
 async fn run(payload: Value) -> Finish {
-    let desk = Desk::new().await;
-    let context = desk.claim("exec", payload).await;
+    let env = TestEnv::new().await;
+    let context = env.claim("exec", payload).await;
     ExecHandler::new(&ExecSettings::default()).run(context).await
 }
 
@@ -84,11 +84,11 @@ async fn no_shell_is_between_a_command_and_its_arguments() {
 
 #[tokio::test]
 async fn a_program_knows_its_job_and_its_folder() {
-    let desk = Desk::new().await;
+    let env = TestEnv::new().await;
     let script = r#"printf '["%s","%s","%s","%s","%s"]' "$GRISTMILL_JOB_ID" "$GRISTMILL_ATTEMPT" "$TRACEPARENT" "$COLOUR" "$PWD""#;
-    let dir = desk.folder.path().canonicalize().expect("a folder").display().to_string();
+    let dir = env.folder.path().canonicalize().expect("a folder").display().to_string();
     let payload = json!({"command": ["sh", "-c", script], "env": {"COLOUR": "red"}, "dir": dir});
-    let context = desk.claim("exec", payload).await;
+    let context = env.claim("exec", payload).await;
     let job = context.job.clone();
     let finish = ExecHandler::new(&ExecSettings::default()).run(context).await;
     let expected =
@@ -125,11 +125,11 @@ async fn a_child_left_behind_does_not_hold_the_job() {
 
 #[tokio::test]
 async fn only_the_programs_of_the_list_may_run() {
-    let desk = Desk::new().await;
+    let env = TestEnv::new().await;
     let handler = ExecHandler::new(&ExecSettings { programs: vec!["true".to_owned()] });
-    assert_eq!(handler.run(desk.claim("exec", json!({"command": ["true"]})).await).await.ending, Ending::Done);
+    assert_eq!(handler.run(env.claim("exec", json!({"command": ["true"]})).await).await.ending, Ending::Done);
     for program in ["sh", "/bin/true", "./true"] {
-        let finish = handler.run(desk.claim("exec", json!({"command": [program, "-c", "true"]})).await).await;
+        let finish = handler.run(env.claim("exec", json!({"command": [program, "-c", "true"]})).await).await;
         assert_eq!(finish.ending, Ending::Permanent, "{program}");
         assert!(error(&finish).contains(program) && error(&finish).contains("`exec.programs`"), "{}", error(&finish));
     }
@@ -171,9 +171,9 @@ async fn until_ended(file: &Path) {
 
 #[tokio::test]
 async fn a_cancelled_attempt_ends_the_program_and_all_that_it_has_started() {
-    let desk = Desk::new().await;
-    let file = desk.folder.path().join("child");
-    let context = desk.claim("exec", with_child(&file)).await;
+    let env = TestEnv::new().await;
+    let file = env.folder.path().join("child");
+    let context = env.claim("exec", with_child(&file)).await;
     let cancel = context.cancel.clone();
     let running = tokio::spawn(async move { ExecHandler::new(&ExecSettings::default()).run(context).await });
     until("started", || file.exists()).await;
@@ -186,9 +186,9 @@ async fn a_cancelled_attempt_ends_the_program_and_all_that_it_has_started() {
 
 #[tokio::test]
 async fn an_attempt_that_is_over_time_ends_the_program_and_all_that_it_has_started() {
-    let desk = Desk::new().await;
-    let file = desk.folder.path().join("child");
-    let context = desk.claim("exec", with_child(&file)).await;
+    let env = TestEnv::new().await;
+    let file = env.folder.path().join("child");
+    let context = env.claim("exec", with_child(&file)).await;
     let running = tokio::spawn(async move { ExecHandler::new(&ExecSettings::default()).run(context).await });
     until("started", || file.exists()).await;
     // A worker drops the attempt at its deadline.

@@ -1,18 +1,17 @@
 //! Jobs of kind `http` against a service on loopback.
 
-mod desk;
-mod peer;
+mod fixtures;
 
 use std::time::Duration;
 
 use axum::body::Body;
-use desk::Desk;
+use fixtures::TestEnv;
 use gristmill_core::duration::Span;
 use gristmill_core::settle::Ending;
 use gristmill_jobs::kind::http::HttpHandler;
 use gristmill_jobs::settings::{HttpSettings, RetryAfter};
 use gristmill_jobs::{Finish, Handler};
-use peer::{Peer, endless, nobody, reply};
+use gristmill_testkit::http::{FakeHttp, closed_port, endless, reply};
 use serde_json::{Value, json};
 
 const AGAIN: Ending = Ending::Failed { retry_after: None };
@@ -22,8 +21,8 @@ fn open() -> HttpSettings {
 }
 
 async fn send(settings: &HttpSettings, payload: Value) -> Finish {
-    let desk = Desk::new().await;
-    let context = desk.claim("http", payload).await;
+    let env = TestEnv::new().await;
+    let context = env.claim("http", payload).await;
     HttpHandler::new(settings).run(context).await
 }
 
@@ -37,15 +36,15 @@ fn error(finish: &Finish) -> &str {
 
 #[tokio::test]
 async fn a_request_goes_out_as_its_payload_says() {
-    let (desk, peer) = (Desk::new().await, Peer::always(200).await);
+    let (env, service) = (TestEnv::new().await, FakeHttp::always(200).await);
     let payload = json!({
-        "method": "PUT", "url": peer.url("/things/7?x=y"), "headers": {"X-Colour": "red"}, "body": {"n": 1}
+        "method": "PUT", "url": service.url("/things/7?x=y"), "headers": {"X-Colour": "red"}, "body": {"n": 1}
     });
-    let context = desk.claim("http", payload).await;
+    let context = env.claim("http", payload).await;
     let job = context.job.clone();
     let finish = HttpHandler::new(&open()).run(context).await;
     assert_eq!(finish.ending, Ending::Done, "{finish:?}");
-    let seen = peer.seen().pop().expect("a request");
+    let seen = service.seen().pop().expect("a request");
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("PUT", "/things/7?x=y"));
     assert_eq!(seen.body, br#"{"n":1}"#);
     assert_eq!((seen.header("x-colour"), seen.header("content-type")), ("red", "application/json"));
@@ -55,11 +54,11 @@ async fn a_request_goes_out_as_its_payload_says() {
 
 #[tokio::test]
 async fn a_text_goes_out_as_it_stands_and_null_not_at_all() {
-    let peer = Peer::always(200).await;
+    let service = FakeHttp::always(200).await;
     for (body, sent) in [(json!("a=b&c"), "a=b&c"), (Value::Null, "")] {
-        let payload = json!({"url": peer.url("/"), "body": body});
+        let payload = json!({"url": service.url("/"), "body": body});
         assert_eq!(send(&open(), payload).await.ending, Ending::Done);
-        let seen = peer.seen().pop().expect("a request");
+        let seen = service.seen().pop().expect("a request");
         assert_eq!((seen.method.as_str(), String::from_utf8_lossy(&seen.body).as_ref()), ("POST", sent));
         assert!(!seen.headers.contains_key("content-type"));
     }
@@ -67,18 +66,18 @@ async fn a_text_goes_out_as_it_stands_and_null_not_at_all() {
 
 #[tokio::test]
 async fn every_method_that_is_named_goes_out() {
-    let peer = Peer::always(204).await;
+    let service = FakeHttp::always(204).await;
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] {
-        let finish = send(&open(), json!({"method": method, "url": peer.url("/")})).await;
+        let finish = send(&open(), json!({"method": method, "url": service.url("/")})).await;
         assert_eq!(finish.ending, Ending::Done, "{method}: {}", error(&finish));
-        assert_eq!(peer.seen().pop().expect("a request").method, method);
+        assert_eq!(service.seen().pop().expect("a request").method, method);
     }
     for method in ["get", "TRACE", "CONNECT", ""] {
-        let finish = send(&open(), json!({"method": method, "url": peer.url("/")})).await;
+        let finish = send(&open(), json!({"method": method, "url": service.url("/")})).await;
         assert_eq!(finish.ending, Ending::Permanent, "{method}");
         assert!(error(&finish).contains("GET, POST"), "{}", error(&finish));
     }
-    assert_eq!(peer.seen().len(), 6);
+    assert_eq!(service.seen().len(), 6);
 }
 
 #[tokio::test]
@@ -88,8 +87,8 @@ async fn the_answer_becomes_the_output() {
         ("created", json!({"status": 201, "body": "created"})),
         ("", json!({"status": 201, "body": ""})),
     ] {
-        let peer = Peer::start(move |_| async move { reply(201, &[], body) }).await;
-        assert_eq!(get(peer.url("/")).await.output, Some(output));
+        let service = FakeHttp::start(move |_| async move { reply(201, &[], body) }).await;
+        assert_eq!(get(service.url("/")).await.output, Some(output));
     }
 }
 
@@ -97,11 +96,11 @@ async fn the_answer_becomes_the_output() {
 async fn a_long_answer_is_cut_off() {
     let short = HttpSettings { response_bytes_max: 1_000, ..open() };
     for (body, cut) in [("endless", true), ("1001", true), ("1000", false)] {
-        let peer = Peer::start(move |_| async move {
+        let service = FakeHttp::start(move |_| async move {
             reply(200, &[], body.parse().map_or_else(|_| endless(), |size| Body::from("x".repeat(size))))
         })
         .await;
-        let output = send(&short, json!({"method": "GET", "url": peer.url("/")})).await.output.expect(body);
+        let output = send(&short, json!({"method": "GET", "url": service.url("/")})).await.output.expect(body);
         assert_eq!(output["body"].as_str().expect("a text").len(), 1_000, "{body}");
         assert_eq!(output.get("cut").is_some(), cut, "{body}");
     }
@@ -120,68 +119,71 @@ async fn a_status_says_whether_another_try_may_help() {
         (500, AGAIN),
         (503, AGAIN),
     ] {
-        let peer = Peer::always(status).await;
-        assert_eq!(get(peer.url("/")).await.ending, ending, "{status}");
+        let service = FakeHttp::always(status).await;
+        assert_eq!(get(service.url("/")).await.ending, ending, "{status}");
     }
-    let peer = Peer::start(|_| async { reply(429, &[("retry-after", "11")], "") }).await;
+    let service = FakeHttp::start(|_| async { reply(429, &[("retry-after", "11")], "") }).await;
     let wait = Some(Duration::from_secs(11));
-    assert_eq!(get(peer.url("/")).await.ending, Ending::Failed { retry_after: wait });
+    assert_eq!(get(service.url("/")).await.ending, Ending::Failed { retry_after: wait });
     let patient = HttpSettings { retry_after: RetryAfter::Snooze, ..open() };
-    let finish = send(&patient, json!({"method": "GET", "url": peer.url("/")})).await;
+    let finish = send(&patient, json!({"method": "GET", "url": service.url("/")})).await;
     assert_eq!(finish.ending, Ending::Snoozed { wait: Duration::from_secs(11) }, "if the settings say so");
     assert!(error(&finish).contains("429"), "{finish:?}");
     for (status, headers) in [(500, &[("retry-after", "11")][..]), (429, &[]), (503, &[])] {
-        let peer = Peer::start(move |_| async move { reply(status, headers, "") }).await;
-        let ending = send(&patient, json!({"method": "GET", "url": peer.url("/")})).await.ending;
+        let service = FakeHttp::start(move |_| async move { reply(status, headers, "") }).await;
+        let ending = send(&patient, json!({"method": "GET", "url": service.url("/")})).await.ending;
         assert!(matches!(ending, Ending::Failed { .. }), "{status} {headers:?}: {ending:?}");
     }
 }
 
 #[tokio::test]
 async fn a_header_from_the_environment_needs_leave() {
-    let peer = Peer::always(200).await;
+    let service = FakeHttp::always(200).await;
     // The test runner always sets this one.
     let name = "CARGO_PKG_NAME";
-    let payload = json!({"url": peer.url("/"), "headers": {"Authorization": format!("env:{name}")}});
+    let payload = json!({"url": service.url("/"), "headers": {"Authorization": format!("env:{name}")}});
     let refused = send(&open(), payload.clone()).await;
     assert_eq!(refused.ending, Ending::Permanent);
     assert!(error(&refused).contains("`http.env`") && error(&refused).contains(name), "{}", error(&refused));
-    assert!(peer.seen().is_empty());
+    assert!(service.seen().is_empty());
     let allowed = HttpSettings { env: vec![name.to_owned()], ..open() };
     assert_eq!(send(&allowed, payload).await.ending, Ending::Done);
-    assert_eq!(peer.seen()[0].header("authorization"), env!("CARGO_PKG_NAME"));
+    assert_eq!(service.seen()[0].header("authorization"), env!("CARGO_PKG_NAME"));
 }
 
 #[tokio::test]
 async fn a_header_cannot_smuggle_another_one_in() {
-    let peer = Peer::always(200).await;
+    let service = FakeHttp::always(200).await;
     for headers in [json!({"X-A": "b\r\nX-C: d"}), json!({"X A": "b"}), json!({"": "b"})] {
-        let finish = send(&open(), json!({"url": peer.url("/"), "headers": headers})).await;
+        let finish = send(&open(), json!({"url": service.url("/"), "headers": headers})).await;
         assert_eq!(finish.ending, Ending::Permanent, "{headers}");
     }
-    assert!(peer.seen().is_empty());
+    assert!(service.seen().is_empty());
 }
 
 #[tokio::test]
 async fn private_addresses_need_leave_that_is_named() {
-    let peer = Peer::always(200).await;
-    for url in [peer.url("/"), format!("https://127.0.0.1:{}/", peer.port), format!("https://localhost:{}/", peer.port)]
-    {
+    let service = FakeHttp::always(200).await;
+    for url in [
+        service.url("/"),
+        format!("https://127.0.0.1:{}/", service.port),
+        format!("https://localhost:{}/", service.port),
+    ] {
         let finish = send(&HttpSettings::default(), json!({"url": url})).await;
         assert_eq!(finish.ending, Ending::Permanent, "{url}");
         assert!(error(&finish).contains("`http.allow_private = true`"), "{}", error(&finish));
     }
-    assert!(peer.seen().is_empty());
+    assert!(service.seen().is_empty());
 }
 
 #[tokio::test]
 async fn who_does_not_answer_or_is_not_there_is_tried_again() {
-    let silent = Peer::start(|_| std::future::pending()).await;
+    let silent = FakeHttp::start(|_| std::future::pending()).await;
     let hurried = HttpSettings { timeout: Span(Duration::from_millis(200)), ..open() };
     let finish = send(&hurried, json!({"url": silent.url("/")})).await;
     assert_eq!(finish.ending, AGAIN);
     assert!(error(&finish).contains("has not answered within 200ms"), "{}", error(&finish));
-    let finish = get(format!("http://127.0.0.1:{}/", nobody().await)).await;
+    let finish = get(format!("http://127.0.0.1:{}/", closed_port().await)).await;
     assert_eq!(finish.ending, AGAIN);
     assert!(error(&finish).contains("cannot be reached"), "{}", error(&finish));
 }

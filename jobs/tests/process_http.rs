@@ -1,7 +1,5 @@
 //! Items through an HTTP service on loopback.
 
-mod peer;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,7 +8,7 @@ use gristmill_core::definition::HttpSpec;
 use gristmill_core::duration::Span;
 use gristmill_jobs::process::http::HttpProcessor;
 use gristmill_jobs::process::{ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure};
-use peer::{Peer, nobody, reply};
+use gristmill_testkit::http::{FakeHttp, closed_port, reply};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio_util::sync::CancellationToken;
@@ -33,13 +31,13 @@ fn context() -> ProcessContext {
     }
 }
 
-async fn process(peer: &Peer, count: u64) -> Result<Vec<ItemOut>, ProcessFailure> {
-    HttpProcessor::new(&spec(peer.url("/item"))).expect("a processor").process(items(count), &context()).await
+async fn process(service: &FakeHttp, count: u64) -> Result<Vec<ItemOut>, ProcessFailure> {
+    HttpProcessor::new(&spec(service.url("/item"))).expect("a processor").process(items(count), &context()).await
 }
 
 async fn one(status: u16, headers: &'static [(&str, &str)], body: &'static str) -> Result<ItemOut, ProcessFailure> {
-    let peer = Peer::start(move |_| async move { reply(status, headers, body) }).await;
-    process(&peer, 1).await.map(|mut answers| answers.pop().expect("an answer"))
+    let service = FakeHttp::start(move |_| async move { reply(status, headers, body) }).await;
+    process(&service, 1).await.map(|mut answers| answers.pop().expect("an answer"))
 }
 
 fn retry(outcome: &Result<ItemOut, ProcessFailure>) -> Option<bool> {
@@ -59,15 +57,15 @@ async fn an_object_takes_the_items_place_and_nothing_leaves_it() {
 
 #[tokio::test]
 async fn each_answer_belongs_to_its_item_and_each_request_has_its_key() {
-    let peer = Peer::start(|seen| async move {
+    let service = FakeHttp::start(|seen| async move {
         let item: Value = serde_json::from_slice(&seen.body).expect("JSON");
         reply(200, &[], json!({"twice": item["n"].as_u64().expect("a number") * 2}).to_string())
     })
     .await;
-    let answers = process(&peer, 20).await.expect("answers");
+    let answers = process(&service, 20).await.expect("answers");
     let expected: Vec<_> = (0..20).map(|n| ItemOut::Ok(json!({"twice": n * 2}))).collect();
     assert_eq!(answers, expected);
-    let mut seen = peer.seen();
+    let mut seen = service.seen();
     seen.sort_by_key(|seen| serde_json::from_slice::<Value>(&seen.body).expect("JSON")["n"].as_u64());
     for (number, seen) in seen.iter().enumerate() {
         assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/item"));
@@ -81,7 +79,7 @@ async fn as_many_requests_as_configured_are_under_way_at_once_and_no_more() {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     // Each request waits until three are there: with fewer at once, nothing would ever be answered.
     let three = Arc::new(Barrier::new(3));
-    let peer = Peer::start({
+    let service = FakeHttp::start({
         let most = Arc::clone(&most);
         move |_| {
             let (running, most, three) = (Arc::clone(&running), Arc::clone(&most), Arc::clone(&three));
@@ -94,7 +92,7 @@ async fn as_many_requests_as_configured_are_under_way_at_once_and_no_more() {
         }
     })
     .await;
-    let answers = tokio::time::timeout(Duration::from_secs(120), process(&peer, 12)).await;
+    let answers = tokio::time::timeout(Duration::from_secs(120), process(&service, 12)).await;
     assert_eq!(answers.expect("three at once").expect("answers").len(), 12);
     assert_eq!(most.load(Ordering::SeqCst), 3);
 }
@@ -139,7 +137,7 @@ async fn a_wait_that_the_service_asks_for_is_the_chunks() {
 
 #[tokio::test]
 async fn when_nobody_is_there_the_chunk_waits() {
-    let spec = spec(format!("http://127.0.0.1:{}/", nobody().await));
+    let spec = spec(format!("http://127.0.0.1:{}/", closed_port().await));
     let failure = HttpProcessor::new(&spec).expect("a processor").process(items(3), &context()).await;
     let failure = failure.expect_err("a failure");
     assert!(!failure.permanent && failure.message.contains("127.0.0.1 cannot be reached"), "{}", failure.message);
@@ -156,7 +154,7 @@ async fn an_answer_that_breaks_off_or_does_not_come_may_come_another_time() {
             let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut piece).await;
         }
     });
-    let silent = Peer::start(|_| std::future::pending()).await;
+    let silent = FakeHttp::start(|_| std::future::pending()).await;
     for (port, timeout, words) in [(broken, 20_000, "broke off"), (silent.port, 200, "has not answered within 200ms")] {
         let spec = HttpSpec {
             timeout: Some(Span(Duration::from_millis(timeout))),
@@ -172,7 +170,7 @@ async fn an_answer_that_breaks_off_or_does_not_come_may_come_another_time() {
 
 #[tokio::test]
 async fn a_cancelled_attempt_ends_at_once() {
-    let silent = Peer::start(|_| std::future::pending()).await;
+    let silent = FakeHttp::start(|_| std::future::pending()).await;
     let cancelled = context();
     cancelled.cancel.cancel();
     let processor = HttpProcessor::new(&spec(silent.url("/"))).expect("a processor");
@@ -182,13 +180,13 @@ async fn a_cancelled_attempt_ends_at_once() {
 
 #[tokio::test]
 async fn a_definition_may_name_the_environment_and_what_is_wrong_with_it_is_named() {
-    let peer = Peer::always(204).await;
+    let service = FakeHttp::always(204).await;
     let headers = [("Authorization".to_owned(), "env:CARGO_PKG_NAME".to_owned())].into();
-    let processor = HttpProcessor::new(&HttpSpec { headers, ..spec(peer.url("/")) }).expect("a processor");
+    let processor = HttpProcessor::new(&HttpSpec { headers, ..spec(service.url("/")) }).expect("a processor");
     processor.process(items(1), &context()).await.expect("answers");
-    assert_eq!(peer.seen()[0].header("authorization"), env!("CARGO_PKG_NAME"));
+    assert_eq!(service.seen()[0].header("authorization"), env!("CARGO_PKG_NAME"));
     let absent = [("Authorization".to_owned(), "env:GRISTMILL_TEST_ABSENT".to_owned())].into();
-    let error = HttpProcessor::new(&HttpSpec { headers: absent, ..spec(peer.url("/")) }).expect_err("refused");
+    let error = HttpProcessor::new(&HttpSpec { headers: absent, ..spec(service.url("/")) }).expect_err("refused");
     assert!(error.contains("GRISTMILL_TEST_ABSENT"), "{error}");
     for url in ["nowhere", "ftp://example.com/"] {
         let error = HttpProcessor::new(&spec(url.to_owned())).expect_err(url);

@@ -1,21 +1,19 @@
 //! Webhooks against receivers on loopback that answer as their test says.
 
-mod certificates;
-mod desk;
-mod peer;
+mod fixtures;
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use certificates::Authority;
-use desk::Desk;
+use fixtures::TestEnv;
 use gristmill_core::duration::Span;
 use gristmill_core::settle::Ending;
 use gristmill_jobs::kind::webhook::WebhookHandler;
 use gristmill_jobs::settings::WebhookSettings;
 use gristmill_jobs::{Finish, Handler};
-use peer::{Peer, Seen, endless, nobody, reply};
+use gristmill_testkit::http::{FakeHttp, Seen, closed_port, endless, reply};
+use gristmill_testkit::tls::Authority;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -30,8 +28,8 @@ fn payload(url: &str) -> Value {
 }
 
 async fn send(settings: &WebhookSettings, url: &str) -> Finish {
-    let desk = Desk::new().await;
-    let context = desk.claim("webhook", payload(url)).await;
+    let env = TestEnv::new().await;
+    let context = env.claim("webhook", payload(url)).await;
     WebhookHandler::new(settings).run(context).await
 }
 
@@ -57,17 +55,17 @@ fn signature(key: &[u8], seen: &Seen) -> String {
 
 #[tokio::test]
 async fn a_receiver_can_verify_the_signature_of_each_secret() {
-    let (desk, peer) = (Desk::new().await, Peer::always(204).await);
+    let (env, service) = (TestEnv::new().await, FakeHttp::always(204).await);
     let keys = [vec![7_u8; 32], (0..24).collect::<Vec<u8>>()];
-    let file = desk.folder.path().join("secrets");
+    let file = env.folder.path().join("secrets");
     let text = keys.iter().map(|key| format!("whsec_{}", STANDARD.encode(key))).collect::<Vec<_>>().join("\n");
     std::fs::write(&file, text).expect("written");
     let settings = WebhookSettings { secret_file: Some(file.display().to_string()), ..open() };
-    let context = desk.claim("webhook", payload(&peer.url("/hook?a=b"))).await;
+    let context = env.claim("webhook", payload(&service.url("/hook?a=b"))).await;
     let job = context.job.clone();
     let finish = WebhookHandler::new(&settings).run(context).await;
     assert_eq!((&finish.ending, &finish.output), (&Ending::Done, &Some(json!({"status": 204}))), "{finish:?}");
-    let seen = peer.seen().pop().expect("a request");
+    let seen = service.seen().pop().expect("a request");
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/hook?a=b"));
     assert_eq!(seen.header("webhook-signature"), keys.map(|key| signature(&key, &seen)).join(" "));
     assert_eq!(seen.header("webhook-id"), job.fence.job.to_string());
@@ -81,31 +79,31 @@ async fn a_receiver_can_verify_the_signature_of_each_secret() {
 
 #[tokio::test]
 async fn without_a_secret_nothing_is_signed() {
-    let peer = Peer::always(200).await;
-    assert_eq!(send(&open(), &peer.url("/")).await.ending, Ending::Done);
-    assert!(!peer.seen()[0].headers.contains_key("webhook-signature"));
+    let service = FakeHttp::always(200).await;
+    assert_eq!(send(&open(), &service.url("/")).await.ending, Ending::Done);
+    assert!(!service.seen()[0].headers.contains_key("webhook-signature"));
 }
 
 #[tokio::test]
 async fn a_secret_that_is_not_there_stops_the_webhook() {
-    let peer = Peer::always(200).await;
+    let service = FakeHttp::always(200).await;
     let settings = WebhookSettings { secret_env: Some("GRISTMILL_TEST_ABSENT".to_owned()), ..open() };
-    let finish = send(&settings, &peer.url("/")).await;
+    let finish = send(&settings, &service.url("/")).await;
     assert_eq!(finish.ending, Ending::Permanent);
     assert!(error(&finish).contains("GRISTMILL_TEST_ABSENT"), "{}", error(&finish));
-    assert!(peer.seen().is_empty());
+    assert!(service.seen().is_empty());
 }
 
 #[tokio::test]
 async fn a_repetition_carries_the_same_id_and_body() {
-    let (desk, peer) = (Desk::new().await, Peer::in_turn(&[503, 200]).await);
+    let (env, service) = (TestEnv::new().await, FakeHttp::in_turn(&[503, 200]).await);
     let handler = WebhookHandler::new(&open());
-    let first = desk.claim("webhook", payload(&peer.url("/"))).await;
+    let first = env.claim("webhook", payload(&service.url("/"))).await;
     assert_eq!(handler.run(first.clone()).await.ending, AGAIN);
-    let second = desk.again(&first).await;
+    let second = env.again(&first).await;
     assert_ne!(second.job.fence, first.job.fence);
     assert_eq!(handler.run(second).await.ending, Ending::Done);
-    let seen = peer.seen();
+    let seen = service.seen();
     assert_eq!(seen.len(), 2);
     assert_eq!(seen[0].header("webhook-id"), seen[1].header("webhook-id"));
     assert_eq!(seen[0].body, seen[1].body);
@@ -119,8 +117,8 @@ async fn a_status_says_whether_another_try_may_help() {
         (&[400, 401, 403, 404, 409, 410, 422, 451], Ending::Permanent),
     ] {
         for &status in statuses {
-            let peer = Peer::always(status).await;
-            let finish = send(&open(), &peer.url("/")).await;
+            let service = FakeHttp::always(status).await;
+            let finish = send(&open(), &service.url("/")).await;
             assert_eq!(finish.ending, ending, "{status}");
             let named = status < 300 || error(&finish).contains(&status.to_string());
             assert!(named, "{status}: {}", error(&finish));
@@ -130,16 +128,17 @@ async fn a_status_says_whether_another_try_may_help() {
 
 #[tokio::test]
 async fn a_receiver_that_is_gone_is_to_be_taken_out() {
-    let peer = Peer::always(410).await;
-    let finish = send(&open(), &peer.url("/")).await;
+    let service = FakeHttp::always(410).await;
+    let finish = send(&open(), &service.url("/")).await;
     assert!(error(&finish).contains("it wants no more"), "{}", error(&finish));
 }
 
 #[tokio::test]
 async fn a_wait_that_the_receiver_asks_for_is_kept() {
     for (status, asked, wait) in [(429, "7", 7), (503, "120", 120), (503, "99999999", 86_400)] {
-        let peer = Peer::start(move |_| async move { reply(status, &[("retry-after", asked)], "slow down") }).await;
-        let finish = send(&open(), &peer.url("/")).await;
+        let service =
+            FakeHttp::start(move |_| async move { reply(status, &[("retry-after", asked)], "slow down") }).await;
+        let finish = send(&open(), &service.url("/")).await;
         assert_eq!(finish.ending, Ending::Failed { retry_after: Some(Duration::from_secs(wait)) }, "{asked}");
         assert!(error(&finish).contains("slow down"), "{}", error(&finish));
     }
@@ -148,31 +147,31 @@ async fn a_wait_that_the_receiver_asks_for_is_kept() {
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     for status in [301, 302, 303, 307, 308] {
-        let target = Peer::always(200).await;
+        let target = FakeHttp::always(200).await;
         let location = target.url("/elsewhere");
-        let peer = Peer::start(move |_| {
+        let service = FakeHttp::start(move |_| {
             let location = location.clone();
             async move { reply(status, &[("location", &location)], "") }
         })
         .await;
-        let finish = send(&open(), &peer.url("/")).await;
+        let finish = send(&open(), &service.url("/")).await;
         assert_eq!(finish.ending, Ending::Permanent, "{status}");
         assert!(error(&finish).contains("redirects are not followed"), "{}", error(&finish));
-        assert_eq!((peer.seen().len(), target.seen().len()), (1, 0), "{status}");
+        assert_eq!((service.seen().len(), target.seen().len()), (1, 0), "{status}");
     }
 }
 
 #[tokio::test]
 async fn a_receiver_that_does_not_answer_in_time_is_tried_again() {
     let hurried = WebhookSettings { timeout: Span(Duration::from_millis(200)), ..open() };
-    let silent = Peer::start(|_| std::future::pending()).await;
-    let halfway = Peer::start(|_| async {
+    let silent = FakeHttp::start(|_| std::future::pending()).await;
+    let halfway = FakeHttp::start(|_| async {
         let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
         reply(200, &[], axum::body::Body::from_stream(never))
     })
     .await;
-    for peer in [silent, halfway] {
-        let finish = send(&hurried, &peer.url("/secret-path?token=hunter2")).await;
+    for service in [silent, halfway] {
+        let finish = send(&hurried, &service.url("/secret-path?token=hunter2")).await;
         assert_eq!(finish.ending, AGAIN);
         let text = error(&finish);
         assert!(text.contains("127.0.0.1 has not answered within 200ms") && !text.contains("hunter2"), "{text}");
@@ -182,8 +181,8 @@ async fn a_receiver_that_does_not_answer_in_time_is_tried_again() {
 #[tokio::test]
 async fn of_an_endless_answer_only_the_beginning_is_read() {
     for (status, ending) in [(200, Ending::Done), (500, AGAIN), (400, Ending::Permanent)] {
-        let peer = Peer::start(move |_| async move { reply(status, &[], endless()) }).await;
-        let finish = tokio::time::timeout(Duration::from_secs(15), send(&open(), &peer.url("/"))).await;
+        let service = FakeHttp::start(move |_| async move { reply(status, &[], endless()) }).await;
+        let finish = tokio::time::timeout(Duration::from_secs(15), send(&open(), &service.url("/"))).await;
         let finish = finish.expect("within the timeout of the request");
         assert_eq!(finish.ending, ending, "{status}: {}", error(&finish));
         assert!(error(&finish).len() < 400, "{}", error(&finish));
@@ -192,7 +191,7 @@ async fn of_an_endless_answer_only_the_beginning_is_read() {
 
 #[tokio::test]
 async fn a_receiver_that_is_not_there_is_tried_again() {
-    let finish = send(&open(), &format!("http://127.0.0.1:{}/", nobody().await)).await;
+    let finish = send(&open(), &format!("http://127.0.0.1:{}/", closed_port().await)).await;
     assert_eq!(finish.ending, AGAIN);
     assert!(error(&finish).contains("127.0.0.1 cannot be reached"), "{}", error(&finish));
 }
@@ -239,16 +238,16 @@ async fn over_https_only_a_trusted_certificate_is_spoken_to() {
     for (authority, names, expect) in
         [(&ours, "127.0.0.1", "trust"), (&theirs, "127.0.0.1", "distrust"), (&ours, "example.com", "distrust")]
     {
-        let peer = Peer::start_tls(authority.server(&[names]), |_| async { reply(200, &[], "") }).await;
+        let service = FakeHttp::start_tls(authority.server(&[names]), |_| async { reply(200, &[], "") }).await;
         let child = tokio::process::Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "over_https_only_a_trusted_certificate_is_spoken_to"])
             .env("SSL_CERT_FILE", ours.write(folder.path(), "ours.pem"))
-            .envs([(PORT, peer.port.to_string()), (EXPECT, expect.to_owned())])
+            .envs([(PORT, service.port.to_string()), (EXPECT, expect.to_owned())])
             .output()
             .await
             .expect("it runs");
         let said = String::from_utf8_lossy(&child.stdout);
         assert!(child.status.success() && said.contains("1 passed"), "{names}, {expect}: {said}");
-        assert_eq!(peer.seen().len(), usize::from(expect == "trust"), "{names}, {expect}");
+        assert_eq!(service.seen().len(), usize::from(expect == "trust"), "{names}, {expect}");
     }
 }

@@ -10,6 +10,7 @@ use gristmill_core::job::{ClaimedJob, JobState};
 use gristmill_store::postgres::PostgresStore;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{JobFilter, Page, Settings, Store, StoreError, StoreHandle};
+use gristmill_testkit::proxy::{Break, Proxy};
 use sqlx::{Connection, PgConnection};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -211,52 +212,18 @@ async fn an_exhausted_pool_is_called_just_that_and_is_got_over() {
     assert_eq!(narrow.outage(), None, "what is over is not told any more");
 }
 
-/// A road to the server that can swallow what goes over it: whoever is connected hears nothing more, and is not told.
-struct Swallower {
-    port: u16,
-    open: tokio::sync::watch::Sender<u64>,
-}
-
-impl Swallower {
-    async fn start(url: &str) -> Self {
-        let target = url::Url::parse(url).expect("an address").port().unwrap_or(5432);
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        let port = listener.local_addr().expect("its own port").port();
-        let open = tokio::sync::watch::Sender::new(0);
-        let swallows = open.clone();
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let mut swallowed = swallows.subscribe();
-                tokio::spawn(async move {
-                    let mut server = tokio::net::TcpStream::connect(("127.0.0.1", target)).await.expect("the server");
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-                        _ = swallowed.changed() => std::future::pending().await,
-                    }
-                });
-            }
-        });
-        Self { port, open }
-    }
-
-    /// Every connection that there is; new ones pass.
-    fn swallow(&self) {
-        self.open.send_modify(|times| *times += 1);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_is_half_open_is_given_up_and_got_over() {
     let store = TestStore::postgres(false).await;
-    let with_outbox = Swallower::start(store.url()).await;
     let mut url = url::Url::parse(store.url()).expect("an address");
+    let proxy = Proxy::start(&format!("127.0.0.1:{}", url.port().unwrap_or(5432))).await;
     url.set_host(Some("127.0.0.1")).expect("it has a host");
-    url.set_port(Some(with_outbox.port)).expect("it may have a port");
+    url.set_port(Some(proxy.port)).expect("it may have a port");
     let settings = Settings { connections: 2, answer_timeout: Span(Duration::from_secs(2)), ..Settings::default() };
     let connected = async || PostgresStore::connect(url.as_str(), &settings, false).await.ok();
     let far = std::sync::Arc::new(testing::eventually("a pool", connected).await);
     let asked = testing::jobs(3);
-    // It listens for hints, holds an idle connection, and waits for an answer on another one: all three are swallowed.
+    // It listens for hints, holds an idle connection, and waits for an answer on another one: all three hang.
     assert!(far.wait_for_work(Duration::from_secs(60)).await, "it hears that it listens");
     far.now().await.expect("it answers");
     let mut lock = PgConnection::connect(store.url()).await.expect("connected");
@@ -269,7 +236,7 @@ async fn a_connection_that_is_half_open_is_given_up_and_got_over() {
     let blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'job'::regclass";
     let blocks = async || sqlx::query_scalar::<_, i64>(blocked).fetch_one(far.pool()).await.ok().filter(|n| *n > 0);
     testing::eventually("it waits for an answer", blocks).await;
-    with_outbox.swallow();
+    proxy.cut(Break::Hang);
     let error = waiting.await.expect("it ends").expect_err("nobody answers");
     assert!(error.is_transient() && error.to_string().contains("has not answered for 2s"), "{error}");
     held.rollback().await.expect("given back");

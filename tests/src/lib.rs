@@ -1,6 +1,6 @@
-//! Journeys across the rooms, faults, and the rules of the house.
+//! Journeys across the rooms, and the rules of the house.
 //!
-//! * `tests/house.rs`: the rules that the source itself must keep.
+//! * `tests/tidy.rs`: the rules that the source itself must keep.
 //! * `tests/journey.rs`: a batch from its input to its result, by the program that people run.
 //! * `tests/faults.rs`: the same, while processes are killed.
 //! * `tests/model.rs`: every state of the state machine, by the exhaustive [`model`].
@@ -9,7 +9,6 @@
 //! the program in it, [`orders`] makes input and knows, by other means than the product, what must
 //! come of it.
 
-pub mod campaign;
 pub mod model;
 pub mod orders;
 pub mod place;

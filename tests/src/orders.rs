@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use gristmill_testkit::Random;
+
 use crate::root;
 
 /// What must come of an input: computed in whole ten-thousandths, by a plain loop.
@@ -49,44 +51,31 @@ pub fn ten_thousandths(text: &str) -> i128 {
     sign * (whole.parse::<i128>().unwrap_or(0) * 10_000 + part.parse::<i128>().unwrap_or(0))
 }
 
-/// A pseudo-random number: xorshift64* after S. Vigna, "An experimental exploration of Marsaglia's
-/// xorshift generators, scrambled", 2016.
-fn next(state: &mut u64) -> u64 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    state.wrapping_mul(0x2545_F491_4F6C_DD1D)
-}
-
 const COUNTRIES: [&str; 6] = ["United Kingdom", "France", "Germany", "EIRE", "Côte d'Ivoire", "Australia"];
 
 /// Writes so many invoices with honest dirt from a seed: a byte-order mark, missing customers, zero
 /// prices, returns, quoted commas and line breaks.
 pub fn write(path: &Path, rows: u64, seed: u64) -> Expected {
-    let mut state = seed.max(1);
+    let mut random = Random::new(seed);
     let mut expected = Expected::default();
     let mut file = BufWriter::new(File::create(path).expect("the test's folder is writable"));
     let header = "\u{feff}InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
     file.write_all(header.as_bytes()).expect("there is room");
     for row in 0..rows {
-        file.write_all(invoice(row, &mut state, &mut expected).as_bytes()).expect("there is room");
+        file.write_all(invoice(row, &mut random, &mut expected).as_bytes()).expect("there is room");
     }
     file.flush().expect("there is room");
     expected
 }
 
 /// One line of the file, and what must come of it.
-fn invoice(row: u64, state: &mut u64, expected: &mut Expected) -> String {
-    let customer =
-        if next(state).is_multiple_of(5) { String::new() } else { (12_000 + next(state) % 6_000).to_string() };
-    let price = if next(state).is_multiple_of(40) {
-        "0".to_owned()
-    } else {
-        format!("{}.{:02}", next(state) % 30, 1 + next(state) % 99)
-    };
-    let quantity = (i64::try_from(next(state) % 60).expect("small") - 5).to_string();
-    let country = COUNTRIES[usize::try_from(next(state) % 6).expect("small")];
-    let description = match next(state) % 10 {
+fn invoice(row: u64, random: &mut Random, expected: &mut Expected) -> String {
+    let customer = if random.one_in(5) { String::new() } else { (random.between(12_000, 17_999)).to_string() };
+    let price =
+        if random.one_in(40) { "0".to_owned() } else { format!("{}.{:02}", random.below(30), random.between(1, 99)) };
+    let quantity = (i64::try_from(random.below(60)).expect("small") - 5).to_string();
+    let country = random.pick(&COUNTRIES);
+    let description = match random.below(10) {
         0 => "\"LANTERN, \"\"WHITE\"\"\"",
         1 => "\"TWO\nLINES\"",
         _ => "METAL LANTERN",

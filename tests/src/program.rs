@@ -29,7 +29,7 @@ fn binary() -> &'static Path {
         // With a test beside it, so that every dependency has the features that it has in `cargo test`
         // and nothing is compiled twice.
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--workspace", "--bin", "gristmill", "--test", "house"])
+            .args(["build", "--quiet", "--workspace", "--bin", "gristmill", "--test", "tidy"])
             .current_dir(root())
             .status()
             .expect("cargo runs");

@@ -8,13 +8,13 @@ use gristmill_tests::model::{Bounds, Clause, Figures, Found, explore};
 /// What must be reached within the full bounds, for the figure to mean something.
 const STATES_FULL: usize = 5_000_000;
 
-fn told(found: Option<&Found>) -> String {
+fn described(found: Option<&Found>) -> String {
     found.map_or_else(String::new, |found| format!("{}\n  {}", found.what, found.way.join("\n  ")))
 }
 
 fn assert_sound(figures: &Figures) {
-    assert!(figures.violation.is_none(), "violated: {}", told(figures.violation.as_ref()));
-    assert_eq!(figures.stuck, 0, "stuck: {}", told(figures.stuck_at.as_ref()));
+    assert!(figures.violation.is_none(), "violated: {}", described(figures.violation.as_ref()));
+    assert_eq!(figures.stuck, 0, "stuck: {}", described(figures.stuck_at.as_ref()));
     assert!(figures.ends > 0, "no good end was reached at all");
 }
 

@@ -5,14 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::link::{Live, Target};
-use crate::error::BrokerError;
-
 /// What is declared in one go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Declared {
     /// The three priorities of a queue.
-    Lanes(String),
+    Priorities(String),
     /// The dead letters of a queue.
     Dead(String),
 }
@@ -23,23 +20,9 @@ pub(crate) enum Declared {
 pub(crate) struct Declaring(Mutex<HashMap<Declared, Arc<tokio::sync::Mutex<()>>>>);
 
 impl Declaring {
-    async fn turn(&self, wanted: &Declared) -> OwnedMutexGuard<()> {
+    /// Waits until no other caller declares the same.
+    pub(crate) async fn turn(&self, wanted: &Declared) -> OwnedMutexGuard<()> {
         let turn = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(wanted.clone()).or_default());
         turn.lock_owned().await
-    }
-}
-
-impl Target {
-    /// Makes sure that it exists as it should, once for each connection.
-    pub(crate) async fn ensure(&self, live: &Live, wanted: &Declared) -> Result<(), BrokerError> {
-        let _turn = self.declaring.turn(wanted).await;
-        if !live.is_declared(wanted) {
-            match wanted {
-                Declared::Lanes(queue) => self.declare(live).priorities(queue).await?,
-                Declared::Dead(queue) => self.declare(live).dead(queue).await?,
-            }
-            live.remember(wanted.clone());
-        }
-        Ok(())
     }
 }

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 /// Holds what has come and was not handed out yet. The prefetch bounds it.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
-    priorities: Mutex<Lanes<T>>,
+    priorities: Mutex<Priorities<T>>,
     arrived: Notify,
 }
 
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Self {
-        Self { priorities: Mutex::new(Lanes::new()), arrived: Notify::new() }
+        Self { priorities: Mutex::new(Priorities::new()), arrived: Notify::new() }
     }
 
     pub(crate) fn push(&self, priority: Priority, item: T) {
@@ -52,18 +52,18 @@ impl<T> Inbox<T> {
         removed
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
+    fn lock(&self) -> MutexGuard<'_, Priorities<T>> {
         self.priorities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[derive(Debug)]
-struct Lanes<T> {
+struct Priorities<T> {
     waiting: [VecDeque<T>; 3],
     turn: u8,
 }
 
-impl<T> Lanes<T> {
+impl<T> Priorities<T> {
     fn new() -> Self {
         Self { waiting: [VecDeque::new(), VecDeque::new(), VecDeque::new()], turn: 0 }
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn urgent_lanes_come_first_but_the_low_lane_does_not_starve() {
+    async fn urgent_messages_come_first_but_the_low_priority_does_not_starve() {
         let inbox = full(&[(High, 100), (Normal, 100), (Low, 100)]);
         let taken = inbox.next(64, Duration::ZERO).await;
         let count = |wanted| taken.iter().filter(|priority| **priority == wanted).count();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_empty_lane_leaves_its_turn_to_the_most_urgent() {
+    async fn an_empty_priority_leaves_its_turn_to_the_most_urgent() {
         let inbox = full(&[(Normal, 16), (Low, 2)]);
         let taken = inbox.next(16, Duration::ZERO).await;
         assert_eq!(taken.iter().position(|priority| *priority == Low), Some(15));

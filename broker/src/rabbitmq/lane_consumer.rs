@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::declaring::Declared;
 use super::inbox::Inbox;
 use super::link::{Link, Live, Target, pause};
-use super::unacked::{Settle, UnackedDeliveries};
-use crate::consumer::{self, Delivery};
+use super::unacked::{Receipt, Settle, UnackedDeliveries};
+use crate::delivery::{self, Delivery};
 use crate::error::BrokerError;
 use crate::message::Message;
 
@@ -71,7 +71,7 @@ impl Shared {
             Source::Returned => Ok(self.target.names.returned()),
             Source::Priority(queue, priority) => {
                 let name = self.target.names.priority(queue, *priority)?;
-                self.target.ensure(live, &Declared::Lanes(queue.clone())).await?;
+                self.target.ensure(live, &Declared::Priorities(queue.clone())).await?;
                 Ok(name)
             }
         }
@@ -79,7 +79,7 @@ impl Shared {
 
     fn forget(&self, live: &Live, source: &Source) {
         if let Source::Priority(queue, _) = source {
-            live.forget(&Declared::Lanes(queue.clone()));
+            live.forget(&Declared::Priorities(queue.clone()));
         }
     }
 }
@@ -204,7 +204,7 @@ impl<'a> LaneConsumer<'a> {
         };
         let data = if message.is_ok() { data } else { Vec::new() };
         let receipt = Receipt { unacked: Arc::clone(&self.unacked), tag: delivery_tag };
-        let receipt = consumer::Receipt::RabbitMq(receipt);
+        let receipt = delivery::Receipt::RabbitMq(receipt);
         self.shared.inbox.push(priority, Delivery { message, queue, priority, redelivered, data, properties, receipt });
     }
 
@@ -236,11 +236,4 @@ impl<'a> LaneConsumer<'a> {
         let ours = |receipt: &Receipt| Arc::ptr_eq(&receipt.unacked, &self.unacked);
         self.shared.inbox.remove(|delivery| delivery.receipt.over_rabbitmq().is_some_and(ours))
     }
-}
-
-/// How a delivery finds its way back.
-#[derive(Debug)]
-pub(crate) struct Receipt {
-    pub(crate) unacked: Arc<UnackedDeliveries>,
-    pub(crate) tag: u64,
 }

@@ -43,7 +43,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A wait before the given attempt (counted from 1), so that a thousand workers do not all come
 /// back in the same moment.
 pub(crate) fn pause(attempt: u32) -> Duration {
-    // The random bits of an identifier are dice enough; there is no other use for a generator here.
+    // The random bits of an identifier are random enough; there is no other use for a generator here.
     let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
     AGAIN.wait(attempt, random).max(AGAIN_MIN)
 }
@@ -91,7 +91,7 @@ impl Target {
         let open = async {
             let connection = self.address.open(role.as_str()).await?;
             let live = Live { connection, gone: CancellationToken::new(), declared: Mutex::default() };
-            self.declare(&live).roads().await?;
+            self.declare(&live).exchanges().await?;
             Ok(Arc::new(live))
         };
         // A host that swallows packets must not hold up a start for the minutes that TCP would take.
@@ -99,6 +99,19 @@ impl Target {
             let (address, seconds) = (&self.address, OPEN_TIMEOUT.as_secs());
             Err(BrokerError::Unavailable(format!("{address} did not answer within {seconds} s")))
         })
+    }
+
+    /// Makes sure that it exists as it should, once for each connection.
+    pub(crate) async fn ensure(&self, live: &Live, wanted: &Declared) -> Result<(), BrokerError> {
+        let _turn = self.declaring.turn(wanted).await;
+        if !live.is_declared(wanted) {
+            match wanted {
+                Declared::Priorities(queue) => self.declare(live).priorities(queue).await?,
+                Declared::Dead(queue) => self.declare(live).dead(queue).await?,
+            }
+            live.remember(wanted.clone());
+        }
+        Ok(())
     }
 
     pub(crate) fn declare<'a>(&'a self, live: &'a Live) -> Declare<'a> {

@@ -10,7 +10,7 @@ mod publisher;
 mod status;
 mod subscription;
 mod topology;
-mod unacked;
+pub(crate) mod unacked;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,17 +27,16 @@ use crate::health::Health;
 use crate::settings::Settings;
 use crate::{ConsumeOptions, Published};
 use address::Address;
-pub(crate) use lane_consumer::Receipt;
 use lane_consumer::Source;
 use link::{Link, Target};
 use publisher::Publisher;
 use status::{ConnectionStatus, Role};
 pub(crate) use subscription::Subscription;
-use subscription::lanes_of;
+use subscription::sources_of;
 pub(crate) use topology::Names;
 pub(crate) use unacked::Settle;
 
-/// A road over RabbitMQ. Clones share their connections; `Debug` shows no password.
+/// Messages over RabbitMQ. Clones share their connections; `Debug` shows no password.
 #[derive(Clone)]
 pub struct RabbitMq(Arc<Connection>);
 
@@ -102,7 +101,7 @@ impl RabbitMq {
     }
 
     pub(crate) async fn consume(&self, options: &ConsumeOptions) -> Result<Subscription, BrokerError> {
-        self.take(options.prefetch, lanes_of(&options.queues)).await
+        self.take(options.prefetch, sources_of(&options.queues)).await
     }
 
     pub(crate) async fn consume_returned(&self, prefetch: u16) -> Result<Subscription, BrokerError> {
@@ -130,6 +129,6 @@ impl RabbitMq {
 impl Subscription {
     /// From now on takes these queues.
     pub(crate) fn set_queues(&self, queues: &[String]) {
-        self.set(lanes_of(queues));
+        self.set(sources_of(queues));
     }
 }

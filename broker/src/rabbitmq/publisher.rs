@@ -234,14 +234,14 @@ fn by_queue(dispatches: &[Dispatch]) -> Vec<Vec<&Dispatch>> {
 /// The queue of the broker that a dispatch goes to, for people.
 fn place(dispatch: &Dispatch) -> String {
     match dispatch.purpose {
-        Purpose::Dispatch => format!("the {} lane of the queue `{}`", dispatch.priority, dispatch.queue),
+        Purpose::Dispatch => format!("the {} priority of the queue `{}`", dispatch.priority, dispatch.queue),
         Purpose::DeadLetter => format!("the queue of the dead letters of `{}`", dispatch.queue),
     }
 }
 
 fn declared_as(dispatch: &Dispatch) -> Declared {
     match dispatch.purpose {
-        Purpose::Dispatch => Declared::Lanes(dispatch.queue.clone()),
+        Purpose::Dispatch => Declared::Priorities(dispatch.queue.clone()),
         Purpose::DeadLetter => Declared::Dead(dispatch.queue.clone()),
     }
 }

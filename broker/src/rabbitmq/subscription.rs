@@ -14,7 +14,7 @@ use super::inbox::Inbox;
 use super::lane_consumer::{self, Shared, Source};
 use super::link::{Link, Target};
 use super::unacked::{Settle, UnackedDeliveries};
-use crate::consumer::Delivery;
+use crate::delivery::Delivery;
 use crate::error::BrokerError;
 
 /// How many priorities are declared at once when a consumer starts.
@@ -117,6 +117,6 @@ impl Drop for Subscription {
 }
 
 /// The priorities of some queues.
-pub(crate) fn lanes_of(queues: &[String]) -> BTreeSet<Source> {
+pub(crate) fn sources_of(queues: &[String]) -> BTreeSet<Source> {
     queues.iter().flat_map(|queue| Priority::ALL.map(|priority| Source::Priority(queue.clone(), priority))).collect()
 }

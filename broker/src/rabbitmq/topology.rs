@@ -98,7 +98,7 @@ pub(crate) struct Declare<'a> {
 impl Declare<'_> {
     /// The exchanges, and the return path. Before any priority, because a priority whose target is missing
     /// holds its dead letters back for minutes.
-    pub(crate) async fn roads(self) -> Result<(), BrokerError> {
+    pub(crate) async fn exchanges(self) -> Result<(), BrokerError> {
         let channel = self.channel().await?;
         let (exchange, returned) = (self.names.exchange(), self.names.returned());
         self.exchange(&channel, &returned, ExchangeKind::Fanout).await?;
@@ -113,7 +113,7 @@ impl Declare<'_> {
         let channel = self.channel().await?;
         for priority in Priority::ALL {
             let name = self.names.priority(queue, priority)?;
-            self.queue(&channel, &name, lane_arguments(self.names)).await?;
+            self.queue(&channel, &name, priority_arguments(self.names)).await?;
             self.bind(&channel, &name, &self.names.exchange()).await?;
         }
         self.done(channel).await
@@ -178,7 +178,7 @@ fn error_code(error: &lapin::Error) -> Option<u16> {
 
 /// At-least-once dead-lettering needs quorum and `reject-publish`: with the default overflow the
 /// broker would fall back to at-most-once without a word.
-fn lane_arguments(names: &Names) -> FieldTable {
+fn priority_arguments(names: &Names) -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),
         ("x-delivery-limit", DELIVERY_LIMIT.into()),

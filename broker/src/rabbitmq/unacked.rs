@@ -5,6 +5,7 @@
 //! new message that happens to have the same number.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -150,4 +151,11 @@ mod tests {
             prop_assert_eq!(left, &open - &settled);
         }
     }
+}
+
+/// How a delivery finds its way back.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    pub(crate) unacked: Arc<UnackedDeliveries>,
+    pub(crate) tag: u64,
 }

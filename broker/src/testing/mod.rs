@@ -1,11 +1,10 @@
-//! A namespace on a real RabbitMQ for one test, of this crate and of the others, and a road that can be cut;
-//! and [`simulated`], a broker without a network.
+//! A namespace on a real RabbitMQ for one test, of this crate and of the others, a proxy
+//! before it; and [`simulated`], a broker without a network.
 //!
 //! The broker is the one that `GRISTMILL_TEST_AMQP` names. Whatever a test has made there vanishes with its
 //! [`Namespace`], also when the test fails. Everything here panics when the broker does not answer: it is for
 //! tests alone.
 
-mod proxy;
 pub mod simulated;
 
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +17,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-pub use proxy::{Proxy, Way};
+pub use gristmill_testkit::proxy::{Break, Proxy, Way};
 
 use crate::rabbitmq::Names;
 use crate::{Broker, Settings};
@@ -36,9 +35,28 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Panics
 ///
-/// When nobody has said which.
+/// When the environment does not name one.
 pub fn amqp() -> String {
     std::env::var(AMQP_VARIABLE).unwrap_or_else(|_| panic!("set {AMQP_VARIABLE} or run `make test`"))
+}
+
+/// A proxy to the broker that tests may use.
+///
+/// # Panics
+///
+/// When no broker is named.
+pub async fn proxy(way: Way) -> Proxy {
+    Proxy::amqp(&host_and_port(), way).await
+}
+
+/// Where that broker listens, such as `127.0.0.1:5672`.
+///
+/// # Panics
+///
+/// When no broker is named, or not by a URL.
+pub fn host_and_port() -> String {
+    let url = url::Url::parse(&amqp()).expect("the address of the broker");
+    format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5672))
 }
 
 /// What one test makes on the broker. Dropping it deletes that.
@@ -51,7 +69,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A namespace that nobody else has. Only these queues may be used in it: a client cannot ask which there
+    /// A namespace of its own. Only these queues may be used in it: a client cannot ask which there
     /// are.
     pub fn new(queues: &[&str]) -> Self {
         let namespace = format!("test-{}", Uuid::now_v7().simple());

@@ -7,15 +7,15 @@ use gristmill_core::job::Priority;
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions};
 
-use crate::bench::{Bench, consume, dispatch, ids, on_a_bench, sent, take, until_depth};
+use crate::env::{TestEnv, consume, dispatch, ids, in_namespace, sent, take, until_depth};
 
 /// Long enough that a message which is not held back would have come.
 const SILENCE: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_back_comes_again() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         let rows = [dispatch(1, "mail", Priority::Normal, 3)];
         broker.publish(&rows).await.unwrap();
         let consumer = consume(&broker, &["mail"], 10).await;
@@ -34,8 +34,8 @@ async fn what_is_given_back_comes_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledgements_in_any_order_settle_exactly_what_they_name() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         broker.publish(&[dispatch(1, "mail", Priority::Normal, 60)]).await.unwrap();
         let consumer = consume(&broker, &["mail"], 100).await;
         let taken = take(&consumer, 60).await;
@@ -62,8 +62,8 @@ async fn acknowledgements_in_any_order_settle_exactly_what_they_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_prefetch_bounds_what_is_here() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         broker.publish(&[dispatch(1, "mail", Priority::Normal, 100)]).await.unwrap();
         let consumer = consume(&broker, &["mail"], 10).await;
         let taken = take(&consumer, 10).await;
@@ -78,9 +78,9 @@ async fn the_prefetch_bounds_what_is_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_lane_arrives_under_its_name_and_urgent_ones_come_first() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+async fn each_priority_arrives_under_its_name_and_urgent_ones_come_first() {
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         let rows = Priority::ALL.map(|priority| dispatch(1, "mail", priority, 32));
         broker.publish(&rows).await.unwrap();
         let consumer = consume(&broker, &["mail"], 32).await;
@@ -92,8 +92,8 @@ async fn each_lane_arrives_under_its_name_and_urgent_ones_come_first() {
         let count = |priority| taken[..32].iter().filter(|delivery| delivery.priority == priority).count();
         assert_eq!((count(Priority::High), count(Priority::Normal), count(Priority::Low)), (24, 6, 2));
         for (row, priority) in rows.iter().zip(Priority::ALL) {
-            let of_lane = taken.iter().filter(|delivery| delivery.priority == priority);
-            let found = of_lane.map(|delivery| delivery.message.as_ref().unwrap().job_id).collect();
+            let of_priority = taken.iter().filter(|delivery| delivery.priority == priority);
+            let found = of_priority.map(|delivery| delivery.message.as_ref().unwrap().job_id).collect();
             assert_eq!(sent(std::slice::from_ref(row)), found);
         }
         consumer.ack(taken).await;
@@ -105,8 +105,8 @@ async fn each_lane_arrives_under_its_name_and_urgent_ones_come_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_gives_back_what_waits_and_loses_no_acknowledgement() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         let rows = [dispatch(1, "mail", Priority::Normal, 1_000)];
         broker.publish(&rows).await.unwrap();
         let consumer = consume(&broker, &["mail"], 600).await;
@@ -130,8 +130,8 @@ async fn a_stop_gives_back_what_waits_and_loses_no_acknowledgement() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_can_be_changed_while_it_runs() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         broker
             .publish(&[dispatch(1, "mail", Priority::Normal, 30), dispatch(2, "chunks", Priority::Low, 5)])
             .await
@@ -164,12 +164,11 @@ async fn queues_can_be_changed_while_it_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_delivered_as_poison() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         let consumer = consume(&broker, &["mail"], 10).await;
-        let admin = bench.admin().await;
-        let (exchange, key) =
-            (format!("{}.dispatch.v1", bench.settings.namespace), bench.priority("mail", Priority::High));
+        let admin = env.admin().await;
+        let (exchange, key) = (format!("{}.dispatch.v1", env.settings.namespace), env.priority("mail", Priority::High));
         for body in [b"\xff{not json".to_vec(), vec![b'x'; BYTES_MAX + 1_000]] {
             let options = BasicPublishOptions { mandatory: true, immediate: false };
             let (exchange, key) = (exchange.as_str().into(), key.as_str().into());
@@ -189,11 +188,11 @@ async fn what_cannot_be_read_is_delivered_as_poison() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_gives_up_on_comes_by_the_return_path() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         let rows = [dispatch(1, "mail", Priority::High, 1)];
         broker.publish(&rows).await.unwrap();
-        let (admin, name) = (bench.admin().await, bench.priority("mail", Priority::High));
+        let (admin, name) = (env.admin().await, env.priority("mail", Priority::High));
         let got = admin.channel.basic_get(name.as_str().into(), BasicGetOptions::default()).await.unwrap().unwrap();
         got.delivery.acker.reject(BasicRejectOptions { requeue: false }).await.unwrap();
 
@@ -209,13 +208,13 @@ async fn what_the_broker_gives_up_on_comes_by_the_return_path() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_deleted_is_made_and_consumed_again() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         let consumer = consume(&broker, &["mail"], 10).await;
         broker.publish(&[dispatch(1, "mail", Priority::Normal, 1)]).await.unwrap();
         let taken = take(&consumer, 1).await;
         consumer.ack(taken).await;
-        let (admin, name) = (bench.admin().await, bench.priority("mail", Priority::Normal));
+        let (admin, name) = (env.admin().await, env.priority("mail", Priority::Normal));
         admin.delete(&name).await;
         // Whoever publishes would make it, too: here it is the consumer who has to.
         admin.until_exists(&name).await;

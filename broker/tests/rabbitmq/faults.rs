@@ -1,16 +1,16 @@
-//! The road breaks, and nothing is lost.
+//! Connections break, and nothing is lost.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use gristmill_broker::testing::{Namespace, Proxy, Way};
+use gristmill_broker::testing::{Break, Namespace, Way, proxy};
 use gristmill_broker::{Broker, BrokerError, Health, Published};
 use gristmill_core::dispatch::Dispatch;
 use gristmill_core::duration::Span;
 use gristmill_core::job::Priority;
 use tokio::time::{Instant, timeout};
 
-use crate::bench::{Bench, PATIENCE, consume, dispatch, ids, on_a_bench, sent, take};
+use crate::env::{PATIENCE, TestEnv, consume, dispatch, ids, in_namespace, sent, take};
 
 async fn until(broker: &Broker, wanted: impl FnMut(&Health) -> bool) -> Health {
     let mut health = broker.health();
@@ -32,10 +32,10 @@ async fn publish_until_confirmed(broker: &Broker, mut rows: Vec<Dispatch>) -> us
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_thousand_messages_survive_a_road_that_breaks_again_and_again() {
-    on_a_bench(async |bench: Bench| {
-        let proxy = Proxy::start(Way::Open).await;
-        let broker = bench.broker_at(proxy.port, |_| {}).await;
+async fn five_thousand_messages_survive_connections_that_break_again_and_again() {
+    in_namespace(async |env: TestEnv| {
+        let proxy = proxy(Way::Open).await;
+        let broker = env.broker_at(proxy.port, |_| {}).await;
         let rows: Vec<Dispatch> = (0..50).map(|row| dispatch(row, "mail", Priority::Normal, 100)).collect();
         let all = sent(&rows);
         let consumer = consume(&broker, &["mail"], 200).await;
@@ -48,7 +48,7 @@ async fn five_thousand_messages_survive_a_road_that_breaks_again_and_again() {
                 seen.extend(ids(&taken));
                 // With messages in hand, in the buffer, and on their way in both directions.
                 if seen.len() > (cuts + 1) * 1_200 {
-                    proxy.cut();
+                    proxy.cut(Break::Close);
                     cuts += 1;
                 }
                 consumer.ack(taken).await;
@@ -56,7 +56,7 @@ async fn five_thousand_messages_survive_a_road_that_breaks_again_and_again() {
         };
         tokio::join!(consuming, publish_until_confirmed(&broker, rows));
         assert_eq!(seen, all);
-        assert!(cuts >= 3, "the road was cut {cuts} times");
+        assert!(cuts >= 3, "the connections were cut {cuts} times");
         consumer.stop().await;
         broker.close().await;
     })
@@ -64,23 +64,23 @@ async fn five_thousand_messages_survive_a_road_that_breaks_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_its_confirm_when_the_road_breaks_is_unconfirmed() {
-    on_a_bench(async |bench: Bench| {
-        let proxy = Proxy::start(Way::Open).await;
-        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = Span(2 * PATIENCE)).await;
+async fn what_waits_for_its_confirm_when_the_connection_breaks_is_unconfirmed() {
+    in_namespace(async |env: TestEnv| {
+        let proxy = proxy(Way::Open).await;
+        let broker = env.broker_at(proxy.port, |settings| settings.confirm_timeout = Span(2 * PATIENCE)).await;
         let first = broker.publish(&[dispatch(1, "mail", Priority::Normal, 10)]).await.unwrap();
         assert_eq!(first.confirmed, [1]);
 
-        proxy.set(Way::Mute);
-        let before = proxy.said();
+        proxy.set(Way::Unanswered);
+        let before = proxy.sent();
         let row = dispatch(2, "mail", Priority::Normal, 10);
         let publishing = tokio::spawn({
             let (broker, row) = (broker.clone(), row.clone());
             async move { broker.publish(&[row]).await }
         });
-        proxy.until_said_more_than(before).await;
+        proxy.until_sent_more_than(before).await;
         proxy.set(Way::Open);
-        proxy.cut();
+        proxy.cut(Break::Close);
         let published = timeout(PATIENCE, publishing).await.expect("it does not wait for the timeout").unwrap();
         // The confirm may have slipped through between opening and cutting; it was never both.
         let published = published.unwrap();
@@ -93,12 +93,12 @@ async fn what_waits_for_its_confirm_when_the_road_breaks_is_unconfirmed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_does_not_confirm_in_time_has_confirmed_nothing() {
-    on_a_bench(async |bench: Bench| {
-        let proxy = Proxy::start(Way::Open).await;
+    in_namespace(async |env: TestEnv| {
+        let proxy = proxy(Way::Open).await;
         let patience = Span(Duration::from_secs(2));
-        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
+        let broker = env.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
         broker.publish(&[dispatch(1, "mail", Priority::Normal, 1)]).await.unwrap();
-        proxy.set(Way::Mute);
+        proxy.set(Way::Unanswered);
         let rows = [dispatch(2, "mail", Priority::Normal, 1_000), dispatch(3, "mail", Priority::Normal, 1)];
         let published = timeout(PATIENCE, broker.publish(&rows)).await.expect("it ends").unwrap();
         assert_eq!(published, Published { confirmed: vec![], unconfirmed: vec![2, 3] });
@@ -111,15 +111,15 @@ async fn a_broker_that_does_not_confirm_in_time_has_confirmed_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_gives_no_answer_holds_up_no_other() {
-    on_a_bench(async |bench: Bench| {
-        let proxy = Proxy::start(Way::Open).await;
+    in_namespace(async |env: TestEnv| {
+        let proxy = proxy(Way::Open).await;
         let patience = Span(Duration::from_secs(2));
-        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
+        let broker = env.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
         let both =
             |row: i64| [dispatch(row, "mail", Priority::Normal, 10), dispatch(row + 1, "chunks", Priority::Normal, 10)];
         assert_eq!(broker.publish(&both(1)).await.unwrap().confirmed, [1, 2]);
 
-        proxy.silence(&bench.priority("mail", Priority::Normal));
+        proxy.silence(&env.priority("mail", Priority::Normal));
         let published = broker.publish(&both(3)).await.unwrap();
         assert_eq!(published, Published { confirmed: vec![4], unconfirmed: vec![3] });
         // One at a time finds out whether it answers again; nobody else waits for that.
@@ -128,7 +128,7 @@ async fn a_queue_that_gives_no_answer_holds_up_no_other() {
             tokio::join!(broker.publish(&rows[0]), broker.publish(&rows[1]), broker.publish(&rows[2]));
         assert!(probe.unwrap().confirmed.is_empty());
         let text = second.unwrap_err().to_string();
-        assert!(text.contains("the normal lane of the queue `mail` gives no answer just now"), "{text}");
+        assert!(text.contains("the normal priority of the queue `mail` gives no answer just now"), "{text}");
         assert_eq!(other.unwrap().confirmed, [7]);
 
         proxy.silence("");
@@ -140,11 +140,11 @@ async fn a_queue_that_gives_no_answer_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_cannot_be_declared_holds_up_no_other() {
-    on_a_bench(async |bench: Bench| {
-        let proxy = Proxy::start(Way::Open).await;
-        proxy.silence(&bench.priority("mail", Priority::Normal));
+    in_namespace(async |env: TestEnv| {
+        let proxy = proxy(Way::Open).await;
+        proxy.silence(&env.priority("mail", Priority::Normal));
         let patience = Span(Duration::from_secs(2));
-        let broker = bench.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
+        let broker = env.broker_at(proxy.port, |settings| settings.confirm_timeout = patience).await;
         let starting = timeout(PATIENCE, consume(&broker, &["mail", "chunks"], 10));
         let publishing = async {
             let rows: Vec<_> = (0..20).map(|row| dispatch(row, "mail", Priority::Normal, 1)).collect();
@@ -171,9 +171,9 @@ async fn a_queue_that_cannot_be_declared_holds_up_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_comes_late_is_found() {
-    on_a_bench(async |bench: Bench| {
-        let proxy = Proxy::start(Way::Shut).await;
-        let broker = bench.broker_at(proxy.port, |_| {}).await;
+    in_namespace(async |env: TestEnv| {
+        let proxy = proxy(Way::Shut).await;
+        let broker = env.broker_at(proxy.port, |_| {}).await;
         let consumer = consume(&broker, &["mail"], 10).await;
         until(&broker, |health| matches!(health, Health::Down { .. })).await;
         proxy.set(Way::Open);
@@ -192,14 +192,14 @@ async fn a_broker_that_comes_late_is_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledgement_that_comes_after_the_break_hits_nothing() {
-    on_a_bench(async |bench: Bench| {
-        let proxy = Proxy::start(Way::Open).await;
-        let (broker, direct) = (bench.broker_at(proxy.port, |_| {}).await, bench.broker().await);
+    in_namespace(async |env: TestEnv| {
+        let proxy = proxy(Way::Open).await;
+        let (broker, direct) = (env.broker_at(proxy.port, |_| {}).await, env.broker().await);
         let rows = [dispatch(1, "mail", Priority::Normal, 5)];
         direct.publish(&rows).await.unwrap();
         let consumer = consume(&broker, &["mail"], 10).await;
         let old = take(&consumer, 5).await;
-        proxy.cut();
+        proxy.cut(Break::Close);
         let new = take(&consumer, 5).await;
         assert_eq!(ids(&new), ids(&old));
         // The tags are the same numbers on the new channel; none of its messages may be settled.
@@ -225,17 +225,17 @@ fn frame(method: u8, argument: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_without_memory_is_blocked_and_makes_nobody_wait() {
-    on_a_bench(async |bench: Bench| {
-        let proxy = Proxy::start(Way::Open).await;
-        let broker = bench.broker_at(proxy.port, |_| {}).await;
+    in_namespace(async |env: TestEnv| {
+        let proxy = proxy(Way::Open).await;
+        let broker = env.broker_at(proxy.port, |_| {}).await;
         let row = [dispatch(1, "mail", Priority::Normal, 1)];
         assert_eq!(broker.publish(&row).await.unwrap().confirmed, [1]);
-        proxy.speak(frame(60, b"\x0dlow on memory"));
+        proxy.inject(frame(60, b"\x0dlow on memory"));
         let health = until(&broker, |health| !health.is_up()).await;
         assert!(matches!(&health, Health::Blocked { reason, .. } if reason == "low on memory"), "{health:?}");
         let error = broker.publish(&row).await.unwrap_err();
         assert!(matches!(&error, BrokerError::Unavailable(text) if text.contains("low on memory")), "{error:?}");
-        proxy.speak(frame(61, b""));
+        proxy.inject(frame(61, b""));
         until(&broker, Health::is_up).await;
         assert_eq!(broker.publish(&row).await.unwrap().confirmed, [1]);
         broker.close().await;

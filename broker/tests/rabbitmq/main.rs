@@ -1,9 +1,9 @@
-//! The road over a real RabbitMQ: each test in a namespace of its own.
+//! Messages over a real RabbitMQ: each test in a namespace of its own.
 
 #![expect(clippy::unwrap_used, reason = "what a test's helpers find missing is a failure of the test")]
 
-mod bench;
 mod consume;
+mod env;
 mod faults;
 mod publish;
 mod refusals;

@@ -6,12 +6,12 @@ use gristmill_core::job::Priority;
 use lapin::options::BasicGetOptions;
 use lapin::types::AMQPValue;
 
-use crate::bench::{Bench, consume, dispatch, ids, on_a_bench, sent, take, until_depth};
+use crate::env::{TestEnv, consume, dispatch, ids, in_namespace, sent, take, until_depth};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_is_consumed_and_acknowledged_once() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         let rows = [dispatch(7, "mail", Priority::Normal, 1_500), dispatch(8, "chunks", Priority::High, 500)];
         let published = broker.publish(&rows).await.unwrap();
         assert_eq!(published, Published { confirmed: vec![7, 8], unconfirmed: vec![] });
@@ -35,10 +35,10 @@ async fn what_is_published_is_consumed_and_acknowledged_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_for_a_deleted_queue_is_not_confirmed_and_its_queue_is_made_again() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         broker.publish(&[dispatch(1, "mail", Priority::Low, 1)]).await.unwrap();
-        bench.admin().await.delete(&bench.priority("mail", Priority::Low)).await;
+        env.admin().await.delete(&env.priority("mail", Priority::Low)).await;
 
         let rows = [
             dispatch(2, "mail", Priority::High, 40),
@@ -57,14 +57,14 @@ async fn a_message_for_a_deleted_queue_is_not_confirmed_and_its_queue_is_made_ag
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_goes_to_the_dead_letter_queue_and_nowhere_else() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         let mut row = dispatch(1, "mail", Priority::Normal, 1);
         row.purpose = Purpose::DeadLetter;
         assert_eq!(broker.publish(std::slice::from_ref(&row)).await.unwrap().confirmed, [1]);
 
-        let name = bench.dead("mail");
-        let got = bench.admin().await.channel.basic_get(name.as_str().into(), BasicGetOptions { no_ack: true }).await;
+        let name = env.dead("mail");
+        let got = env.admin().await.channel.basic_get(name.as_str().into(), BasicGetOptions { no_ack: true }).await;
         let copy = got.unwrap().expect("it is there").delivery;
         assert_eq!(Message::decode(&copy.data).unwrap(), Message::new(row.jobs[0], "mail"));
         let headers = copy.properties.headers().as_ref().unwrap().inner();
@@ -78,8 +78,8 @@ async fn a_dead_letter_goes_to_the_dead_letter_queue_and_nowhere_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_publish_at_once_over_one_connection() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         let publishing = (0..8).map(|row| {
             let (broker, row) = (broker.clone(), dispatch(row, "mail", Priority::Normal, 200));
             tokio::spawn(async move { broker.publish(&[row]).await.unwrap().confirmed })
@@ -96,8 +96,8 @@ async fn many_publish_at_once_over_one_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_to_publish_is_no_error() {
-    on_a_bench(async |bench: Bench| {
-        let broker = bench.broker().await;
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
         assert_eq!(broker.publish(&[]).await.unwrap(), Published::default());
         assert_eq!(broker.depth("mail").await.unwrap(), Some(0), "a queue that was never used is empty");
         broker.close().await;

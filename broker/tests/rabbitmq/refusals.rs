@@ -5,7 +5,7 @@ use gristmill_core::job::Priority;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 
-use crate::bench::{Bench, amqp, dispatch, on_a_bench};
+use crate::env::{TestEnv, amqp, dispatch, in_namespace};
 
 fn settings(change: impl FnOnce(&mut url::Url)) -> Settings {
     let mut url = url::Url::parse(&amqp()).unwrap();
@@ -15,13 +15,13 @@ fn settings(change: impl FnOnce(&mut url::Url)) -> Settings {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_with_other_arguments_is_named_with_the_argument() {
-    on_a_bench(async |bench: Bench| {
-        let name = bench.priority("mail", Priority::High);
-        let admin = bench.admin().await;
+    in_namespace(async |env: TestEnv| {
+        let name = env.priority("mail", Priority::High);
+        let admin = env.admin().await;
         let classic = QueueDeclareOptions::durable();
         admin.channel.queue_declare(name.as_str().into(), classic, FieldTable::default()).await.unwrap();
 
-        let broker = bench.broker().await;
+        let broker = env.broker().await;
         let options = ConsumeOptions { queues: vec!["mail".to_owned()], prefetch: 10 };
         let error = broker.consume(options).await.unwrap_err();
         assert!(matches!(&error, BrokerError::Topology { name: named, .. } if *named == name), "{error:?}");
@@ -42,12 +42,12 @@ async fn a_queue_with_other_arguments_is_named_with_the_argument() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exchange_of_another_kind_refuses_the_start() {
-    on_a_bench(async |bench: Bench| {
-        let name = format!("{}.dispatch.v1", bench.settings.namespace);
-        let admin = bench.admin().await;
+    in_namespace(async |env: TestEnv| {
+        let name = format!("{}.dispatch.v1", env.settings.namespace);
+        let admin = env.admin().await;
         let (kind, options) = (lapin::ExchangeKind::Topic, lapin::options::ExchangeDeclareOptions::default());
         admin.channel.exchange_declare(name.as_str().into(), kind, options, FieldTable::default()).await.unwrap();
-        let error = Broker::connect(&bench.settings).await.unwrap_err();
+        let error = Broker::connect(&env.settings).await.unwrap_err();
         assert!(matches!(&error, BrokerError::Topology { name: named, .. } if *named == name), "{error:?}");
     })
     .await;

@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn in_no_window_do_more_begin_than_the_bound_says() {
-        // A linear congruential generator is dice enough; the seed is fixed, and every failure names its step.
+        // A linear congruential generator is random enough; the seed is fixed, and every failure names its step.
         let mut seed = 42_u64;
         for (interval, burst) in [(1, 1), (7, 1), (10, 3), (333, 20)] {
             let rate = Rate { interval, burst };

@@ -14,9 +14,9 @@ use super::overlap::Overlap;
 use super::ticks::{EVERY_MIN, Recurrence};
 use super::wall;
 use crate::Instant;
-use crate::definition::OneOrMany;
 use crate::duration::Span;
 use crate::job::Priority;
+use crate::one_or_many::OneOrMany;
 
 /// The most missed ticks that may run one after the other.
 pub(super) const MISSED_MAX: u32 = 1_000;

@@ -30,10 +30,10 @@ use gristmill_jobs::signature::key;
 use gristmill_jobs::stage::validate::Validate;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{NewEvent, StoreHandle};
+use gristmill_telemetry::{BoundListener, ServeError};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
-use crate::server::{BoundListener, ServeError};
 use admit::{Admitted, Refused, admit};
 use answer::Answer;
 use settings::{HookSettings, Scheme};
@@ -72,7 +72,7 @@ pub type Hooks = BTreeMap<String, Hook>;
 pub struct Receiver {
     /// The truth.
     pub store: StoreHandle,
-    /// The road over the broker.
+    /// The dispatcher over the broker.
     pub dispatcher: Dispatcher,
     /// Whose events these are.
     pub tenant: String,
@@ -85,18 +85,18 @@ pub fn ledger(name: &str) -> String {
     format!("hook/{name}")
 }
 
-impl BoundListener {
-    /// Takes deliveries until `shutdown`.
+impl Receiver {
+    /// Takes deliveries on an address until `shutdown`.
     ///
     /// # Errors
     ///
     /// [`ServeError::Broken`].
-    pub async fn receive(
+    pub async fn serve(
         self,
-        receiver: Receiver,
+        bound: BoundListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
-        let served = axum::serve(self.0, routes(receiver)).with_graceful_shutdown(shutdown);
+        let served = axum::serve(bound.into_tcp(), routes(self)).with_graceful_shutdown(shutdown);
         served.await.map_err(ServeError::Broken)
     }
 }

@@ -46,7 +46,7 @@ impl CommandContext {
         args: Vec<OsString>,
     ) -> Self {
         let (broker, store, dispatcher) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        let trace = crate::runtime::trace::begin();
+        let trace = gristmill_telemetry::trace::begin();
         Self { loaded, layers, output, tenant, extensions, trace, args, broker, store, dispatcher }
     }
 

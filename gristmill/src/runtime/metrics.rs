@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gristmill_dashboard::{BoundListener, Exporter, ServeError, ServerState, bind};
+use gristmill_telemetry::{BoundListener, Exporter, ServeError, ServerState, bind};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

@@ -6,5 +6,4 @@ pub(crate) mod metrics;
 pub(crate) mod schedules;
 pub(crate) mod serve;
 pub(crate) mod signals;
-pub(crate) mod trace;
 pub(crate) mod work;

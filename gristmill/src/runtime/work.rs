@@ -223,7 +223,7 @@ impl Working {
         });
         let address = &context.loaded.config.scheduler.hooks;
         if !address.is_empty() {
-            let bound = gristmill_dashboard::bind(address).await.map_err(crate::runtime::metrics::trouble)?;
+            let bound = gristmill_telemetry::bind(address).await.map_err(crate::runtime::metrics::trouble)?;
             if let Ok(address) = bound.addr() {
                 context.output.note(&format!("hooks on http://{address}/hooks/NAME"));
             }
@@ -232,7 +232,7 @@ impl Working {
             let stop = self.stop.clone();
             self.tasks.spawn(async move {
                 // Work goes on without it; whoever delivers comes again.
-                if let Err(error) = bound.receive(receiver, stop.cancelled_owned()).await {
+                if let Err(error) = receiver.serve(bound, stop.cancelled_owned()).await {
                     tracing::error!(%error, "deliveries are not taken any more");
                 }
                 Ok(())

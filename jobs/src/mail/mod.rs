@@ -1,16 +1,19 @@
-//! Emails: what they say, how they are built, and how they leave the house.
+//! Emails: what they say, how they are built, and how they are handed over.
 //!
 //! * [`measures`]: a batch's result as tables for people.
 //! * [`template`]: subject, text and HTML from a template and its data.
 //! * [`message`]: the bytes of a message, the same at every attempt.
 //! * [`transport`]: SMTP, a folder, or memory.
+//! * [`delivery`]: what became of a message.
 
+pub mod delivery;
 pub mod measures;
 pub mod message;
 mod smtp;
 pub mod template;
 pub mod transport;
 
+pub use delivery::{Delivered, NotDelivered};
 pub use message::{Composed, Draft};
 pub use template::{Rendered, Templates};
-pub use transport::{Delivered, NotDelivered, Transport};
+pub use transport::Transport;

@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::mail::delivery::{Delivered, NotDelivered};
 use crate::mail::message::Composed;
-use crate::mail::transport::{Delivered, NotDelivered};
 use crate::secret;
 use crate::settings::{MailSettings, StartTls};
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
 
+use crate::mail::delivery::{Delivered, NotDelivered};
 use crate::mail::message::Composed;
 use crate::mail::smtp::Smtp;
 use crate::settings::MailSettings;
@@ -17,35 +17,6 @@ pub enum Transport {
     Folder(PathBuf),
     /// Nowhere: kept for tests and previews.
     Memory(Mutex<Vec<Composed>>),
-}
-
-/// A message has been taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivered {
-    /// What the other side said, or the file's path.
-    pub answer: String,
-}
-
-/// Why a message has not been taken, or may not have been.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotDelivered {
-    /// It was not, and may be another time. Nobody has it.
-    #[error("{message}")]
-    Later {
-        /// What happened, at which step.
-        message: String,
-        /// A wait that the other side asked for.
-        after: Option<Duration>,
-    },
-    /// It was refused for good. Nobody has it.
-    #[error("{0}")]
-    Refused(String),
-    /// The data was on its way when the connection broke off: nobody can know.
-    #[error("{0}")]
-    Unknown(String),
-    /// The caller called it off before any data was sent.
-    #[error("{0}")]
-    CalledOff(String),
 }
 
 impl Transport {

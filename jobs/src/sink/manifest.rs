@@ -11,10 +11,7 @@ use gristmill_core::id::BatchId;
 use serde::{Deserialize, Serialize};
 
 use super::SinkError;
-use super::part::put_in_place;
-
-/// The manifest's name in the batch's folder.
-pub const MANIFEST: &str = "manifest.json";
+use super::part::{MANIFEST, put_in_place};
 
 /// What a batch has written. Paths are relative to the output's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

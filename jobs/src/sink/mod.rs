@@ -17,8 +17,8 @@ use gristmill_core::id::BatchId;
 use gristmill_store::SqlRows;
 use serde_json::{Map, Value};
 
-pub use manifest::{MANIFEST, Manifest, OutputDirectory};
-pub use part::PartName;
+pub use manifest::{Manifest, OutputDirectory};
+pub use part::{MANIFEST, PartName};
 
 /// What could not be written, where and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,6 +13,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Encoding, SinkError};
 
+/// The name of a batch's manifest in the batch's folder.
+pub const MANIFEST: &str = "manifest.json";
+
 /// Which attempt at which chunk a part is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartName {
@@ -62,7 +65,7 @@ pub(super) fn put_in_place(directory: &Path, file: &str, bytes: &[u8]) -> Result
     let (place, temporary) =
         (directory.join(file), directory.join(format!(".{file}.{}", uuid::Uuid::new_v4().simple())));
     let put = write_through(&temporary, bytes).and_then(|()| {
-        failpoint::point(if file == super::manifest::MANIFEST { "manifest.written" } else { "part.written" });
+        failpoint::point(if file == MANIFEST { "manifest.written" } else { "part.written" });
         fs::rename(&temporary, &place)
     });
     put.and_then(|()| File::open(directory)?.sync_all()).map_err(|cause| {

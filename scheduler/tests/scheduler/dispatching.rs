@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use gristmill_broker::testing::{Admin, Namespace, PATIENCE, Proxy, Way};
+use gristmill_broker::testing::{Admin, Break, Namespace, PATIENCE, Proxy, Way, proxy};
 use gristmill_broker::{ConsumeOptions, Consumer, Message, Settings};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId, WorkerId};
@@ -30,22 +30,22 @@ const OTHER: &str = "other";
 /// Long enough that no lease runs out while a test runs.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A schema, a namespace, and the road between them. The namespace goes last: it closes the broker.
-struct Town {
+/// A schema, a namespace, and a dispatcher over both. The namespace goes last: it closes the broker.
+struct DispatchEnv {
     store: TestStore,
     dispatcher: Dispatcher,
     namespace: Namespace,
 }
 
-async fn town(window: u32) -> Town {
+async fn dispatch_env(window: u32) -> DispatchEnv {
     let store = TestStore::postgres(true).await;
     let namespace = Namespace::new(&[QUEUE]);
     let broker = namespace.connect(&Settings { window, ..namespace.settings() }).await;
     let dispatcher = Dispatcher::new(store.handle(), broker, window);
-    Town { store, dispatcher, namespace }
+    DispatchEnv { store, dispatcher, namespace }
 }
 
-impl Town {
+impl DispatchEnv {
     /// Jobs that are committed, and published by nobody.
     async fn enqueue(&self, count: usize) -> Vec<JobId> {
         let report = self.store.enqueue(&testing::jobs(count)).await.expect("enqueued");
@@ -91,8 +91,8 @@ impl Town {
     }
 }
 
-fn store(town: &Town) -> &StoreHandle {
-    &town.store
+fn store(env: &DispatchEnv) -> &StoreHandle {
+    &env.store
 }
 
 /// What the next messages say, taken and acknowledged.
@@ -113,50 +113,50 @@ async fn purge(admin: &Admin, queue: &str) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_probe_brings_back_what_is_of_another_tenant() {
-    let town = town(20_000).await;
+    let env = dispatch_env(20_000).await;
     let job = NewJob { tenant: "other".to_owned(), ..testing::job() };
     // Committed, and published by nobody: as if the broker had lost it.
-    town.store.enqueue(std::slice::from_ref(&job)).await.expect("enqueued");
-    let taken = town.store.outbox_take(Duration::ZERO, 10).await.expect("taken");
-    town.store.outbox_done(&taken.iter().map(|row| row.outbox).collect::<Vec<_>>()).await.expect("removed");
-    assert_eq!(probe(store(&town), &town.dispatcher, Duration::ZERO).await.expect("probed"), 1);
-    let consumer = town.consume().await;
+    env.store.enqueue(std::slice::from_ref(&job)).await.expect("enqueued");
+    let taken = env.store.outbox_take(Duration::ZERO, 10).await.expect("taken");
+    env.store.outbox_done(&taken.iter().map(|row| row.outbox).collect::<Vec<_>>()).await.expect("removed");
+    assert_eq!(probe(store(&env), &env.dispatcher, Duration::ZERO).await.expect("probed"), 1);
+    let consumer = env.consume().await;
     assert_eq!(arrivals(&consumer, 1).await, HashSet::from([job.id]));
     consumer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_probe_brings_back_what_the_broker_has_lost() {
-    let town = town(20_000).await;
-    let jobs = town.enqueue_and_publish(5).await;
-    let admin = town.namespace.admin().await;
-    let look = async |lost_after| probe(store(&town), &town.dispatcher, lost_after).await.expect("probed");
+    let env = dispatch_env(20_000).await;
+    let jobs = env.enqueue_and_publish(5).await;
+    let admin = env.namespace.admin().await;
+    let look = async |lost_after| probe(store(&env), &env.dispatcher, lost_after).await.expect("probed");
     assert_eq!(look(Duration::ZERO).await, 0, "the messages are there");
-    assert_eq!(purge(&admin, &town.namespace.priority(QUEUE, Priority::Normal)).await, 5);
-    town.until_depth(0).await;
+    assert_eq!(purge(&admin, &env.namespace.priority(QUEUE, Priority::Normal)).await, 5);
+    env.until_depth(0).await;
     assert_eq!(look(LOST_AFTER).await, 0, "they may still be on their way");
     assert_eq!(look(Duration::ZERO).await, 5);
-    town.until_depth(5).await;
+    env.until_depth(5).await;
     assert_eq!(look(Duration::ZERO).await, 0, "twice is once");
-    let consumer = town.consume().await;
+    let consumer = env.consume().await;
     assert_eq!(arrivals(&consumer, 5).await, jobs.iter().copied().collect());
     consumer.stop().await;
     // Those that somebody has claimed are not lost, although no message stands for them.
-    let worker = town.worker(LONG).await;
-    let report = town.store.claim(&testing::claim_as(worker, 10), &jobs[..4]).await.expect("claimed");
+    let worker = env.worker(LONG).await;
+    let report = env.store.claim(&testing::claim_as(worker, 10), &jobs[..4]).await.expect("claimed");
     assert_eq!(report.claimed.len(), 4);
     assert_eq!(look(Duration::ZERO).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_what_is_returned_the_queued_is_dispatched_again_and_the_rest_dropped() {
-    let town = town(20_000).await;
-    let jobs = town.enqueue_and_publish(3).await;
-    let worker = town.worker(LONG).await;
-    let report = town.store.claim(&testing::claim_as(worker, 10), &jobs[..2]).await.expect("claimed");
-    town.store.complete(&[testing::done(&report.claimed[0])]).await.expect("completed");
+    let env = dispatch_env(20_000).await;
+    let jobs = env.enqueue_and_publish(3).await;
+    let worker = env.worker(LONG).await;
+    let report = env.store.claim(&testing::claim_as(worker, 10), &jobs[..2]).await.expect("claimed");
+    env.store.complete(&[testing::done(&report.claimed[0])]).await.expect("completed");
     // One is done, one runs, one is queued: and the broker gives up on the messages of all three.
-    let (admin, priority) = (town.namespace.admin().await, town.namespace.priority(QUEUE, Priority::Normal));
+    let (admin, priority) = (env.namespace.admin().await, env.namespace.priority(QUEUE, Priority::Normal));
     for _ in 0..3 {
         let got = admin.channel.basic_get(priority.as_str().into(), BasicGetOptions::default()).await.expect("asked");
         let message = got.expect("a message");
@@ -164,7 +164,7 @@ async fn of_what_is_returned_the_queued_is_dispatched_again_and_the_rest_dropped
     }
     // And there are one of a job that nobody knows, and one that nobody can read.
     let stranger = Message::new(testing::job_id(), QUEUE).encode();
-    let exchange = town.namespace.returned();
+    let exchange = env.namespace.returned();
     for body in [&stranger[..], b"no message at all"] {
         let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
         let publish = admin.channel.basic_publish(exchange.as_str().into(), "".into(), options, body, properties);
@@ -175,14 +175,14 @@ async fn of_what_is_returned_the_queued_is_dispatched_again_and_the_rest_dropped
         assert!(Instant::now() < deadline, "not all of them are returned");
         tokio::task::yield_now().await;
     }
-    let consumer = town.dispatcher.broker().consume_returned(100).await.expect("consuming");
+    let consumer = env.dispatcher.broker().consume_returned(100).await.expect("consuming");
     let mut published = 0;
     while published == 0 || admin.depth(&exchange).await != Some(0) {
         assert!(Instant::now() < deadline, "{published} were published");
         published +=
-            returned(store(&town), &town.dispatcher, &consumer, Duration::from_millis(100)).await.expect("asked");
+            returned(store(&env), &env.dispatcher, &consumer, Duration::from_millis(100)).await.expect("asked");
     }
-    let mut kept = town.store.poison(&Page::default()).await.expect("listed");
+    let mut kept = env.store.poison(&Page::default()).await.expect("listed");
     kept.sort_by_key(|one| one.queue.clone());
     let kept: Vec<_> = kept.iter().map(|one| (one.queue.as_str(), one.reason.as_str(), one.source.as_str())).collect();
     assert_eq!(kept.len(), 2, "the one that nobody can read, and the one that names no job: {kept:?}");
@@ -191,27 +191,27 @@ async fn of_what_is_returned_the_queued_is_dispatched_again_and_the_rest_dropped
     // What it holds unacknowledged when it stops would be there again.
     consumer.stop().await;
     assert_eq!((published, admin.depth(&exchange).await), (1, Some(0)));
-    town.until_depth(1).await;
-    let consumer = town.consume().await;
+    env.until_depth(1).await;
+    let consumer = env.consume().await;
     assert_eq!(arrivals(&consumer, 1).await, HashSet::from([jobs[2]]));
     consumer.stop().await;
-    let states = [town.state(jobs[0]).await, town.state(jobs[1]).await, town.state(jobs[2]).await];
+    let states = [env.state(jobs[0]).await, env.state(jobs[1]).await, env.state(jobs[2]).await];
     assert_eq!(states, [JobState::Done, JobState::Running, JobState::Queued]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_creator_committed_and_never_published_is_published_by_the_sweep() {
-    let town = town(20_000).await;
-    let jobs = town.enqueue(7).await;
+    let env = dispatch_env(20_000).await;
+    let jobs = env.enqueue(7).await;
     let mut relay = OutboxRelay::default();
-    let young = relay.relay(store(&town), &town.dispatcher, 100).await.expect("swept");
-    assert_eq!((young, town.depth().await), (0, 0), "its creator may be about to");
-    town.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
-    assert_eq!(relay.relay(store(&town), &town.dispatcher, 100).await.expect("swept"), 7);
-    assert_eq!((relay.in_hand(), town.store.outbox_backlog().await.expect("asked").rows), (0, 0));
-    town.until_depth(7).await;
-    assert_eq!(relay.relay(store(&town), &town.dispatcher, 100).await.expect("swept"), 0, "twice is once");
-    let consumer = town.consume().await;
+    let young = relay.relay(store(&env), &env.dispatcher, 100).await.expect("swept");
+    assert_eq!((young, env.depth().await), (0, 0), "its creator may be about to");
+    env.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
+    assert_eq!(relay.relay(store(&env), &env.dispatcher, 100).await.expect("swept"), 7);
+    assert_eq!((relay.in_hand(), env.store.outbox_backlog().await.expect("asked").rows), (0, 0));
+    env.until_depth(7).await;
+    assert_eq!(relay.relay(store(&env), &env.dispatcher, 100).await.expect("swept"), 0, "twice is once");
+    let consumer = env.consume().await;
     assert_eq!(arrivals(&consumer, 7).await, jobs.into_iter().collect());
     consumer.stop().await;
 }
@@ -219,42 +219,42 @@ async fn what_a_creator_committed_and_never_published_is_published_by_the_sweep(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_jobs_pass_a_window_of_a_hundred_without_ever_filling_it_further() {
     const WINDOW: u32 = 100;
-    let town = town(WINDOW).await;
+    let env = dispatch_env(WINDOW).await;
     for _ in 0..50 {
-        let report = town.store.enqueue(&testing::jobs(20)).await.expect("enqueued");
-        town.dispatcher.publish(&report.dispatched).await;
+        let report = env.store.enqueue(&testing::jobs(20)).await.expect("enqueued");
+        env.dispatcher.publish(&report.dispatched).await;
     }
-    town.until_depth(WINDOW).await;
-    assert_eq!(town.store.outbox_backlog().await.expect("asked").rows, 45, "the rest waits in the store");
-    town.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
+    env.until_depth(WINDOW).await;
+    assert_eq!(env.store.outbox_backlog().await.expect("asked").rows, 45, "the rest waits in the store");
+    env.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
     let (mut relay, mut deepest, mut claimed) = (OutboxRelay::default(), 0, 0);
-    let (admin, priority) = (town.namespace.admin().await, town.namespace.priority(QUEUE, Priority::Normal));
-    let claim = testing::claim_as(town.worker(LONG).await, 100);
+    let (admin, priority) = (env.namespace.admin().await, env.namespace.priority(QUEUE, Priority::Normal));
+    let claim = testing::claim_as(env.worker(LONG).await, 100);
     let deadline = Instant::now() + 2 * PATIENCE;
     while claimed < 1_000 {
         assert!(Instant::now() < deadline, "only {claimed} were claimed");
-        relay.relay(store(&town), &town.dispatcher, 1_000).await.expect("swept");
-        deepest = deepest.max(town.depth().await);
+        relay.relay(store(&env), &env.dispatcher, 1_000).await.expect("swept");
+        deepest = deepest.max(env.depth().await);
         // One by one and acknowledged at once, so that the depth is all that is not claimed yet.
         let mut ids = Vec::new();
         while let Some(got) = next(&admin, &priority, ids.len()).await {
             ids.push(got);
         }
-        claimed += town.store.claim(&claim, &ids).await.expect("claimed").claimed.len();
+        claimed += env.store.claim(&claim, &ids).await.expect("claimed").claimed.len();
     }
     assert_eq!((claimed, deepest), (1_000, WINDOW));
-    assert_eq!((relay.in_hand(), town.store.outbox_backlog().await.expect("asked").rows), (0, 0));
-    let running = town.store.count("SELECT count(*) FROM job WHERE state = 'running'").await;
-    assert_eq!((running, town.depth().await), (1_000, 0));
+    assert_eq!((relay.in_hand(), env.store.outbox_backlog().await.expect("asked").rows), (0, 0));
+    let running = env.store.count("SELECT count(*) FROM job WHERE state = 'running'").await;
+    assert_eq!((running, env.depth().await), (1_000, 0));
 }
 
 /// The broker by a way on which a queue can be silenced, and on which nobody gives up waiting.
-async fn town_by_a_proxy() -> (Town, Proxy) {
+async fn env_with_proxy() -> (DispatchEnv, Proxy) {
     let (store, namespace, proxy) =
-        (TestStore::postgres(true).await, Namespace::new(&[QUEUE, OTHER]), Proxy::start(Way::Open).await);
+        (TestStore::postgres(true).await, Namespace::new(&[QUEUE, OTHER]), proxy(Way::Open).await);
     let patient = Settings { confirm_timeout: Span(100 * PATIENCE), ..namespace.settings_at(proxy.port) };
     let dispatcher = Dispatcher::new(store.handle(), namespace.connect(&patient).await, 20_000);
-    (Town { store, dispatcher, namespace }, proxy)
+    (DispatchEnv { store, dispatcher, namespace }, proxy)
 }
 
 fn job_of(queue: &str) -> NewJob {
@@ -263,51 +263,51 @@ fn job_of(queue: &str) -> NewJob {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_relay_feeds_the_other_queues_while_one_gives_no_answer() {
-    let (town, proxy) = town_by_a_proxy().await;
-    proxy.silence(&town.namespace.priority(QUEUE, Priority::Normal));
+    let (env, proxy) = env_with_proxy().await;
+    proxy.silence(&env.namespace.priority(QUEUE, Priority::Normal));
     let (mut relay, deadline) = (OutboxRelay::default(), Instant::now() + PATIENCE);
     // Round after round: what hangs in the first one is there in all that follow.
     for round in 1..=3 {
-        town.store.enqueue(&[job_of(QUEUE), job_of(OTHER)]).await.expect("enqueued");
-        town.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
-        let mut published = relay.relay(store(&town), &town.dispatcher, 100).await.expect("swept");
+        env.store.enqueue(&[job_of(QUEUE), job_of(OTHER)]).await.expect("enqueued");
+        env.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
+        let mut published = relay.relay(store(&env), &env.dispatcher, 100).await.expect("swept");
         while published < 1 {
             assert!(Instant::now() < deadline, "the queue that answers got nothing in round {round}");
-            published += relay.feed(&town.dispatcher).await;
+            published += relay.feed(&env.dispatcher).await;
         }
         assert_eq!((published, relay.in_hand()), (1, round));
     }
     // The broker is heard again: by a new connection, as the old one still waits for an answer.
     proxy.silence("");
-    proxy.cut();
+    proxy.cut(Break::Close);
     let mut published = 0;
     while published < 3 {
         assert!(Instant::now() < deadline, "{published} were published");
-        published += relay.feed(&town.dispatcher).await;
+        published += relay.feed(&env.dispatcher).await;
         tokio::task::yield_now().await;
     }
-    assert_eq!(town.store.outbox_backlog().await.expect("asked").rows, 0);
+    assert_eq!(env.store.outbox_backlog().await.expect("asked").rows, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_gives_no_answer_costs_neither_leadership_nor_rescues() {
-    let (town, proxy) = town_by_a_proxy().await;
-    town.store.enqueue(&[job_of(QUEUE), job_of(OTHER)]).await.expect("enqueued");
-    town.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
-    let worker = town.worker(Duration::from_millis(1)).await;
+    let (env, proxy) = env_with_proxy().await;
+    env.store.enqueue(&[job_of(QUEUE), job_of(OTHER)]).await.expect("enqueued");
+    env.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
+    let worker = env.worker(Duration::from_millis(1)).await;
     let claim = Claim { queues: vec![OTHER.to_owned()], ..testing::claim_as(worker, 1) };
-    let claimed = town.store.claim_next(&claim).await.expect("claimed");
-    proxy.silence(&town.namespace.priority(QUEUE, Priority::Normal));
+    let claimed = env.store.claim_next(&claim).await.expect("claimed");
+    proxy.silence(&env.namespace.priority(QUEUE, Priority::Normal));
     let stop = CancellationToken::new();
     let options = SchedulerOptions {
-        store: town.store.handle(),
-        dispatcher: town.dispatcher.clone(),
+        store: env.store.handle(),
+        dispatcher: env.dispatcher.clone(),
         settings: gristmill_scheduler::settings::Settings::default(),
         schedules: None,
     };
     let running = tokio::spawn(gristmill_scheduler::run(options, stop.clone().cancelled_owned()));
     let deadline = Instant::now() + PATIENCE;
-    while !proxy.has_silenced() || town.state(claimed[0].fence.job).await != JobState::Queued {
+    while !proxy.has_silenced() || env.state(claimed[0].fence.job).await != JobState::Queued {
         assert!(Instant::now() < deadline, "the job of the lost worker is not rescued");
         tokio::task::yield_now().await;
     }
@@ -315,7 +315,7 @@ async fn a_queue_that_gives_no_answer_costs_neither_leadership_nor_rescues() {
     let mut renewals = HashSet::new();
     while renewals.len() < 7 {
         assert!(Instant::now() < deadline, "it was renewed {} times", renewals.len());
-        renewals.insert(town.store.count("SELECT (extract(epoch FROM lease_until) * 1000)::BIGINT FROM leader").await);
+        renewals.insert(env.store.count("SELECT (extract(epoch FROM lease_until) * 1000)::BIGINT FROM leader").await);
     }
     stop.cancel();
     running.abort();
@@ -332,20 +332,20 @@ async fn next(admin: &Admin, priority: &str, taken: usize) -> Option<JobId> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_dies_with_its_worker_leaves_a_copy_among_the_dead_letters() {
-    let town = town(20_000).await;
+    let env = dispatch_env(20_000).await;
     let mut last = testing::job();
     last.max_attempts = 1;
-    town.store.enqueue(std::slice::from_ref(&last)).await.expect("enqueued");
-    let worker = town.worker(Duration::from_millis(1)).await;
-    assert_eq!(town.store.claim_next(&testing::claim_as(worker, 1)).await.expect("claimed").len(), 1);
-    let budgets = FailureBudgets::new(town.store.handle());
+    env.store.enqueue(std::slice::from_ref(&last)).await.expect("enqueued");
+    let worker = env.worker(Duration::from_millis(1)).await;
+    assert_eq!(env.store.claim_next(&testing::claim_as(worker, 1)).await.expect("claimed").len(), 1);
+    let budgets = FailureBudgets::new(env.store.handle());
     let died = async || {
-        let report = rescue(store(&town), &town.dispatcher, &budgets, 10).await.expect("rescued");
+        let report = rescue(store(&env), &env.dispatcher, &budgets, 10).await.expect("rescued");
         (report.dead == 1).then_some(())
     };
     testing::eventually("its end", died).await;
-    assert_eq!(town.state(last.id).await, JobState::Dead);
-    let (admin, dead) = (town.namespace.admin().await, town.namespace.dead(QUEUE));
+    assert_eq!(env.state(last.id).await, JobState::Dead);
+    let (admin, dead) = (env.namespace.admin().await, env.namespace.dead(QUEUE));
     let got = admin.channel.basic_get(dead.as_str().into(), BasicGetOptions { no_ack: true }).await.expect("asked");
     let copy = got.expect("a copy");
     assert_eq!(Message::decode(&copy.delivery.data).expect("a message"), Message::new(last.id, QUEUE));

@@ -20,6 +20,7 @@ use gristmill_store::{
     BatchFilter, FireTick, Firing, NewBackfill, Page, SaveSchedule, ScheduleOrigin, ScheduleView, StoreHandle,
     TickCause, TickFilter, TickOutcome, TickView,
 };
+use gristmill_testkit::random::{Random, seed};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -453,21 +454,10 @@ pub(crate) async fn killed_after<F: Future>(polls: u32, future: F) -> Option<F::
     .await
 }
 
-/// Numbers that follow from a seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
 /// Kills the scheduler at random points and compares the ledger with what it should be.
 async fn survive(store: StoreHandle, env: &TestEnv, kills: u32) {
-    let seed = u64::from(std::process::id()) ^ std::ptr::from_ref(env) as u64;
-    eprintln!("seed {seed}");
-    let mut random = Random(seed);
+    let seed = seed();
+    let mut random = Random::new(seed);
     let dispatcher =
         gristmill_service::dispatcher::Dispatcher::new(Arc::clone(&store), env.dispatcher.broker().clone(), 20_000);
     let all = |spec: ScheduleSpec| ScheduleSpec {
@@ -519,13 +509,18 @@ async fn survive(store: StoreHandle, env: &TestEnv, kills: u32) {
         let lost: Vec<_> = rows.iter().filter(|row| row.outcome != TickOutcome::Ran).collect();
         assert!(lost.iter().all(|row| row.tries >= 3), "{name}, seed {seed}: {lost:?}");
     }
+    each_tick_has_its_run(&store, minute + 1, seed).await;
+}
+
+/// A job for each tick of the schedule of jobs, and a planned batch for each that ran.
+async fn each_tick_has_its_run(store: &StoreHandle, ticks: i64, seed: u64) {
     let jobs = store.queues(DEFAULT_TENANT).await.expect("listed");
     let jobs = jobs.iter().find(|queue| queue.name == "clock").map_or(0, |queue| queue.queued);
-    assert_eq!(i64::try_from(jobs), Ok(minute + 1), "a job for each tick, seed {seed}");
+    assert_eq!(i64::try_from(jobs), Ok(ticks), "a job for each tick, seed {seed}");
     let filter = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), ..BatchFilter::default() };
     let all = store.batches(&filter, &Page { after: None, limit: 1_000 }).await.expect("listed");
     let sealed = all.iter().filter(|batch| batch.state == BatchState::Sealed).count();
-    let ran = ledger(&store, "batches").await.iter().filter(|row| row.outcome == TickOutcome::Ran).count();
+    let ran = ledger(store, "batches").await.iter().filter(|row| row.outcome == TickOutcome::Ran).count();
     assert_eq!(sealed, ran, "a batch planned to its end for each tick that ran, seed {seed}");
 }
 

@@ -1,6 +1,7 @@
 //! A batch that halted or was cancelled goes on: what it had not done becomes claimable in the next generation.
 
 use gristmill_core::batch::{BatchState, Counts, FailureBudget};
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 
 use super::SqliteStore;
@@ -66,6 +67,19 @@ pub(super) async fn restart(
     }
     let failure_budget = restart.failure_budget.map_or_else(|| row::word::<FailureBudget>(&found, "tolerate"), Ok)?;
     refuse_over_budget(batch, failure_budget, &counts)?;
+    let generation = reopen(&mut t, batch, failure_budget, &ids).await?;
+    let samples = ids.iter().take(SAMPLES).map(ToString::to_string).collect();
+    let report = ControlReport { affected: ids.len() as u64, samples, generation, ..ControlReport::default() };
+    finish(t, report, dry_run).await
+}
+
+/// Opens the batch's next generation with these jobs. Gives its number.
+async fn reopen(
+    t: &mut Transition<'_>,
+    batch: BatchId,
+    failure_budget: FailureBudget,
+    ids: &[JobId],
+) -> Result<Option<u32>> {
     let statement = "
         UPDATE batch SET state = 'sealed', generation = generation + 1, halting = 0, paused = 0, result = NULL,
                          finished_at = NULL, reason = NULL, tolerate = ?2
@@ -76,8 +90,6 @@ pub(super) async fn restart(
         UPDATE job SET state = 'queued', max_attempts = max(max_attempts, attempt + granted), queued_at = ?2,
                        finished_at = NULL, error = NULL, generation = ?3
         WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1))";
-    t.run(sqlx::query(statement).bind(check::json(&ids)?).bind(t.now).bind(generation)).await?;
-    let samples = ids.iter().take(SAMPLES).map(ToString::to_string).collect();
-    finish(t, ControlReport { affected: ids.len() as u64, samples, generation, ..ControlReport::default() }, dry_run)
-        .await
+    t.run(sqlx::query(statement).bind(check::json(ids)?).bind(t.now).bind(generation)).await?;
+    Ok(generation)
 }

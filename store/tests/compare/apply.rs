@@ -282,15 +282,13 @@ impl Told<'_> {
         let store = &self.side.store;
         match operation {
             Operation::Bury { message, times } => {
-                let buried = vec![poison(*message); *times];
-                store.record_poison(&buried).await.map(|()| "kept".to_owned())
+                store.record_poison(&vec![poison(*message); *times]).await.map(|()| "kept".to_owned())
             }
             Operation::UnknownJobs { jobs } => {
                 let mut ids: Vec<_> = jobs.iter().map(|number| self.side.id(&pair.job(*number))).collect();
                 ids.extend(jobs.iter().map(|number| chunk_id(*number)));
-                let unknown = store.unknown_jobs(&ids).await?;
-                let mut numbers: Vec<_> =
-                    unknown.iter().filter_map(|id| ids.iter().position(|one| one == id)).collect();
+                let unknown = store.unknown_jobs(&ids).await?.into_iter();
+                let mut numbers: Vec<_> = unknown.filter_map(|id| ids.iter().position(|one| *one == id)).collect();
                 numbers.sort_unstable();
                 numbers.dedup();
                 Ok(format!("{numbers:?}"))
@@ -298,8 +296,8 @@ impl Told<'_> {
             Operation::DropPoison { message, dry } => {
                 let kept = store.poison(&Page { after: None, limit: 100 }).await?;
                 let hash = poison(*message).sha256;
-                let ids: Vec<i64> =
-                    kept.iter().filter(|one| one.sha256 == hash).map(|one| one.id).chain([-1]).collect();
+                let ours = kept.iter().filter(|one| one.sha256 == hash).map(|one| one.id);
+                let ids: Vec<i64> = ours.chain([-1]).collect();
                 Ok(format!("dropped {}", store.drop_poison(&ids, *dry).await?.affected))
             }
             Operation::Gone { claimed } => {
@@ -318,11 +316,8 @@ impl Told<'_> {
                 let misrouted = store.misrouted(&claim).await?;
                 let names = self.names(&misrouted).await;
                 // Which of many come first depends on their priorities and ages alone, but not within one instant.
-                Ok(if u32::try_from(names.len()).ok() == Some(*limit) {
-                    format!("{limit}")
-                } else {
-                    format!("{names:?}")
-                })
+                let all = u32::try_from(names.len()).ok() != Some(*limit);
+                Ok(if all { format!("{names:?}") } else { format!("{limit}") })
             }
             Operation::MakeLate { batch } => {
                 store.make_late(batch_id(*batch)).await;

@@ -19,7 +19,8 @@ use std::fmt::Write;
 
 use gristmill_store::testing::TestStore;
 
-use operation::{Operation, Random};
+use gristmill_testkit::Random;
+use operation::Operation;
 use side::{Pair, Side};
 
 /// Sequences of an ordinary run of the tests.

@@ -1,36 +1,16 @@
 //! The operations, and how a seed makes a sequence of them. They name jobs, batches and workers by small numbers, so
 //! that they collide, and so that a sequence still makes sense when some of it is left out.
 
-/// A small generator whose numbers depend on the seed alone (xorshift, G. Marsaglia 2003).
-pub(crate) struct Random(u64);
+use gristmill_testkit::Random;
 
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x2545_f491_4f6c_dd1d | 1);
-        for _ in 0..8 {
-            random.below(2);
-        }
-        random
-    }
+/// A number below `end`.
+fn pick(random: &mut Random, end: u64) -> usize {
+    usize::try_from(random.below(end)).unwrap_or(0)
+}
 
-    pub(crate) fn below(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.below(sides) == 0
-    }
-
-    fn pick(&mut self, sides: u64) -> usize {
-        usize::try_from(self.below(sides)).unwrap_or(0)
-    }
-
-    fn some(&mut self, most: u64, sides: u64) -> Vec<usize> {
-        (0..=self.below(most)).map(|_| self.pick(sides)).collect()
-    }
+/// One to `most` + 1 numbers below `end`.
+fn some(random: &mut Random, most: u64, end: u64) -> Vec<usize> {
+    (0..=random.below(most)).map(|_| pick(random, end)).collect()
 }
 
 /// A job to be enqueued.
@@ -240,7 +220,7 @@ pub(crate) fn sequence(random: &mut Random) -> Vec<Operation> {
 
 /// A batch from its creation over its end into its next generation.
 fn life(random: &mut Random, limited: bool) -> Vec<Operation> {
-    let batch = random.pick(BATCHES);
+    let batch = pick(random, BATCHES);
     let (attempts, items) = (1 + u32::from(random.one_in(2)), 1 + random.below(4));
     let claim = |worker: usize, limit: u32, all: &mut Vec<Operation>| {
         all.push(Operation::ClaimNext { worker, queue: None, limit });
@@ -249,18 +229,18 @@ fn life(random: &mut Random, limited: bool) -> Vec<Operation> {
         }
     };
     let work = |random: &mut Random, all: &mut Vec<Operation>| {
-        claim(random.pick(2), 1 + u32::from(random.one_in(2)) * 3, all);
+        claim(pick(random, 2), 1 + u32::from(random.one_in(2)) * 3, all);
         all.push(Operation::Complete((0..=random.below(3)).map(|_| ended(random)).collect()));
     };
     let mut all = Vec::new();
     if random.one_in(2) {
-        let follows = Some(Follows { ending: random.pick(4), ahead: false });
-        let schedule = random.pick(SCHEDULES);
+        let follows = Some(Follows { ending: pick(random, 4), ahead: false });
+        let schedule = pick(random, SCHEDULES);
         all.push(Operation::SaveSchedule { schedule, enabled: !random.one_in(4), edit: false, follows });
     }
     all.extend([
         Operation::CreateBatch { batch, key: None, attempts, other_tenant: false },
-        Operation::AddChunks { batch, seqs: random.some(3, 5), items, number: random.pick(1_000_000) },
+        Operation::AddChunks { batch, seqs: some(random, 3, 5), items, number: pick(random, 1_000_000) },
         Operation::Seal { batch },
     ]);
     work(random, &mut all);
@@ -284,18 +264,12 @@ fn life(random: &mut Random, limited: bool) -> Vec<Operation> {
                 Operation::Restart { batch, failure_budget, dead: random.one_in(2), dry: false }
             }
             2..=3 => {
-                let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][random.pick(3)];
-                Operation::ItemPatch {
-                    batch,
-                    first: random.one_in(3),
-                    how,
-                    from: None,
-                    chunk: 1 + random.below(3),
-                    dry: false,
-                }
+                let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][pick(random, 3)];
+                let (first, chunk) = (random.one_in(3), 1 + random.below(3));
+                Operation::ItemPatch { batch, first, how, from: None, chunk, dry: false }
             }
             4 => Operation::RedriveDead { jobs: Vec::new(), all: true, dry: false },
-            _ => Operation::Split { job: random.pick(30), dry: false },
+            _ => Operation::Split { job: pick(random, 30), dry: false },
         });
     }
     work(random, &mut all);
@@ -320,7 +294,7 @@ fn operation(random: &mut Random) -> Operation {
 }
 
 fn creating(random: &mut Random) -> Operation {
-    let batch = random.pick(BATCHES);
+    let batch = pick(random, BATCHES);
     match random.below(10) {
         0..=3 => {
             let count = 1 + random.below(3);
@@ -328,15 +302,15 @@ fn creating(random: &mut Random) -> Operation {
         }
         4..=5 => Operation::CreateBatch {
             batch,
-            key: random.one_in(3).then(|| random.pick(2)),
+            key: random.one_in(3).then(|| pick(random, 2)),
             attempts: 1 + u32::from(random.one_in(2)),
             other_tenant: random.one_in(12),
         },
         6..=7 => Operation::AddChunks {
             batch,
-            seqs: random.some(3, 5),
+            seqs: some(random, 3, 5),
             items: random.below(4),
-            number: random.pick(1_000_000),
+            number: pick(random, 1_000_000),
         },
         8 => Operation::Seal { batch },
         _ if random.one_in(4) => Operation::Discard { batch },
@@ -346,42 +320,42 @@ fn creating(random: &mut Random) -> Operation {
 
 fn asked(random: &mut Random) -> Asked {
     Asked {
-        number: random.pick(JOBS),
+        number: pick(random, JOBS),
         other_tenant: random.one_in(12),
-        queue: random.pick(QUEUES),
-        priority: random.pick(3),
+        queue: pick(random, QUEUES),
+        priority: pick(random, 3),
         odd: random.one_in(10),
         later: random.one_in(4),
         attempts: 1 + u32::from(random.one_in(2)),
-        key: random.one_in(4).then(|| random.pick(KEYS)),
-        turn: random.one_in(2).then(|| random.pick(KEYS)),
+        key: random.one_in(4).then(|| pick(random, KEYS)),
+        turn: random.one_in(2).then(|| pick(random, KEYS)),
         unique: random.one_in(3).then(|| Kept {
-            key: random.pick(KEYS),
-            hold: random.pick(5).saturating_sub(1),
-            conflict: random.pick(5).saturating_sub(1),
+            key: pick(random, KEYS),
+            hold: pick(random, 5).saturating_sub(1),
+            conflict: pick(random, 5).saturating_sub(1),
         }),
         version: 1 + u32::from(random.one_in(12)),
-        batch: random.one_in(6).then(|| random.pick(BATCHES)),
+        batch: random.one_in(6).then(|| pick(random, BATCHES)),
     }
 }
 
 fn claiming(random: &mut Random) -> Operation {
-    let worker = random.pick(WORKERS);
+    let worker = pick(random, WORKERS);
     let limit = u32::try_from(random.below(5)).unwrap_or(0);
     match random.below(13) {
         10..=12 => claim_limited(random),
         0 => Operation::Register { worker },
         1 => Operation::Beat { worker },
-        2..=4 => Operation::Claim { worker, jobs: random.some(4, 30), limit, odd: random.one_in(4) },
+        2..=4 => Operation::Claim { worker, jobs: some(random, 4, 30), limit, odd: random.one_in(4) },
         5 if random.one_in(3) => Operation::Retire { worker },
-        5 => Operation::ReleaseUnknown { worker, known: random.some(4, 30) },
-        _ => Operation::ClaimNext { worker, queue: random.one_in(3).then(|| random.pick(QUEUES)), limit },
+        5 => Operation::ReleaseUnknown { worker, known: some(random, 4, 30) },
+        _ => Operation::ClaimNext { worker, queue: random.one_in(3).then(|| pick(random, QUEUES)), limit },
     }
 }
 
 fn claim_limited(random: &mut Random) -> Operation {
-    let (worker, limit) = (random.pick(WORKERS), u32::try_from(random.below(5)).unwrap_or(0));
-    let queue = random.one_in(3).then(|| random.pick(QUEUES));
+    let (worker, limit) = (pick(random, WORKERS), u32::try_from(random.below(5)).unwrap_or(0));
+    let queue = random.one_in(3).then(|| pick(random, QUEUES));
     Operation::ClaimManaged { worker, queue, limit, odd: random.one_in(3) }
 }
 
@@ -399,43 +373,43 @@ fn ended(random: &mut Random) -> Ended {
         _ => How::Ends { halted: random.one_in(3), wrong_generation: random.one_in(8) },
     };
     // Mostly one of the last that were claimed.
-    let claimed = if random.one_in(5) { random.pick(100) } else { usize::MAX - random.pick(4) };
+    let claimed = if random.one_in(5) { pick(random, 100) } else { usize::MAX - pick(random, 4) };
     Ended { claimed, how, follow: random.one_in(6).then(|| asked(random)) }
 }
 
 fn looking_after(random: &mut Random) -> Operation {
     let limit = if random.one_in(3) { 1 + u32::from(random.one_in(2)) } else { 100 };
-    let job = random.pick(30);
+    let job = pick(random, 30);
     match random.below(20) {
         0..=3 => Operation::Rescue { limit },
-        4..=6 => Operation::EndLease { worker: random.pick(WORKERS) },
+        4..=6 => Operation::EndLease { worker: pick(random, WORKERS) },
         7..=8 => Operation::PassDeadline { job },
         9..=10 => Operation::Promote { limit },
         11..=13 => Operation::MakeDue { job },
         14 => Operation::OutboxTake { limit: 1_000 },
         15 => Operation::OutboxDone,
-        16..=17 => Operation::Redispatch { queue: random.pick(QUEUES), limit },
-        18 => Operation::Email { job, key: random.pick(2) },
-        _ if random.one_in(2) => Operation::Lead { worker: random.pick(WORKERS) },
+        16..=17 => Operation::Redispatch { queue: pick(random, QUEUES), limit },
+        18 => Operation::Email { job, key: pick(random, 2) },
+        _ if random.one_in(2) => Operation::Lead { worker: pick(random, WORKERS) },
         _ if random.one_in(2) => {
-            Operation::EmailMove { key: random.pick(2), claimed: random.pick(100), to: random.pick(5) }
+            Operation::EmailMove { key: pick(random, 2), claimed: pick(random, 100), to: pick(random, 5) }
         }
         _ => Operation::Reconcile { dry: random.one_in(2) },
     }
 }
 
 fn steering(random: &mut Random) -> Operation {
-    let batch = random.pick(BATCHES);
+    let batch = pick(random, BATCHES);
     let dry = random.one_in(6);
-    let (job, paused) = (random.pick(30), random.one_in(2));
+    let (job, paused) = (pick(random, 30), random.one_in(2));
     match random.below(24) {
         0..=1 => Operation::PauseBatch { batch, paused, dry },
-        2..=4 => Operation::PauseQueue { queue: random.pick(QUEUES), paused, dry },
+        2..=4 => Operation::PauseQueue { queue: pick(random, QUEUES), paused, dry },
         5 => Operation::CancelBatch { batch, dry },
         6 => Operation::Halt { batch, generation: u32::from(random.one_in(3)) },
         7..=9 => Operation::CancelJob { job, dry },
         10..=11 => Operation::RetryJob { job, dry },
-        12..=14 => Operation::RedriveDead { jobs: random.some(4, 30), all: random.one_in(2), dry },
+        12..=14 => Operation::RedriveDead { jobs: some(random, 4, 30), all: random.one_in(2), dry },
         15..=16 => Operation::Restart {
             batch,
             failure_budget: random.one_in(2).then(|| random.below(20)),
@@ -443,9 +417,9 @@ fn steering(random: &mut Random) -> Operation {
             dry,
         },
         17..=18 => Operation::Split { job, dry },
-        19 => Operation::CancelJobs { jobs: random.some(4, 30), dry },
+        19 => Operation::CancelJobs { jobs: some(random, 4, 30), dry },
         _ => {
-            let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][random.pick(3)];
+            let how = [Mended::AsIs, Mended::Patched, Mended::Replaced][pick(random, 3)];
             let from = random.one_in(4).then(|| random.below(30));
             Operation::ItemPatch { batch, first: random.one_in(3), how, from, chunk: 1 + random.below(3), dry }
         }
@@ -453,14 +427,14 @@ fn steering(random: &mut Random) -> Operation {
 }
 
 fn keeping(random: &mut Random) -> Operation {
-    let batch = random.pick(BATCHES);
+    let batch = pick(random, BATCHES);
     match random.below(12) {
-        0..=1 => Operation::Bury { message: random.pick(3), times: 1 + random.pick(2) },
-        2 => Operation::UnknownJobs { jobs: random.some(4, 30) },
-        3 => Operation::DropPoison { message: random.pick(3), dry: random.one_in(3) },
-        4..=5 => Operation::Gone { claimed: random.some(4, 30) },
+        0..=1 => Operation::Bury { message: pick(random, 3), times: 1 + pick(random, 2) },
+        2 => Operation::UnknownJobs { jobs: some(random, 4, 30) },
+        3 => Operation::DropPoison { message: pick(random, 3), dry: random.one_in(3) },
+        4..=5 => Operation::Gone { claimed: some(random, 4, 30) },
         6..=7 => Operation::Astray {
-            worker: random.pick(WORKERS),
+            worker: pick(random, WORKERS),
             odd: random.one_in(2),
             limit: u32::try_from(random.below(5)).unwrap_or(0),
         },
@@ -472,11 +446,11 @@ fn keeping(random: &mut Random) -> Operation {
 }
 
 fn planning(random: &mut Random) -> Operation {
-    let schedule = random.pick(SCHEDULES);
+    let schedule = pick(random, SCHEDULES);
     let a_tick = |random: &mut Random| i64::try_from(random.below(TICKS)).unwrap_or(0);
     match random.below(16) {
         0..=2 => {
-            let follows = random.one_in(2).then(|| Follows { ending: random.pick(4), ahead: random.one_in(4) });
+            let follows = random.one_in(2).then(|| Follows { ending: pick(random, 4), ahead: random.one_in(4) });
             Operation::SaveSchedule { schedule, enabled: !random.one_in(4), edit: random.one_in(2), follows }
         }
         3 if random.one_in(2) => Operation::RemoveSchedule { schedule },
@@ -491,34 +465,35 @@ fn planning(random: &mut Random) -> Operation {
         10 => Operation::NoteEnded,
         11..=12 => Operation::Startable { limit: if random.one_in(3) { 1 } else { 20 } },
         13 if random.one_in(2) => Operation::Orphaned,
-        13 => Operation::Unfire { batch: random.pick(BATCHES), again: random.one_in(2) },
+        13 => Operation::Unfire { batch: pick(random, BATCHES), again: random.one_in(2) },
         14 => Operation::Backfill {
-            number: random.pick(2),
+            number: pick(random, 2),
             schedule,
             ticks: vec![a_tick(random), a_tick(random)],
             concurrency: 1 + u32::from(random.one_in(2)),
             newest_first: random.one_in(2),
         },
-        _ => {
-            Operation::SteerBackfill { number: random.pick(2), paused: [None, Some(true), Some(false)][random.pick(3)] }
-        }
+        _ => Operation::SteerBackfill {
+            number: pick(random, 2),
+            paused: [None, Some(true), Some(false)][pick(random, 3)],
+        },
     }
 }
 
 fn fired(random: &mut Random) -> Fired {
     Fired {
         tick: i64::try_from(random.below(TICKS)).unwrap_or(0),
-        outcome: random.pick(5),
-        was: random.one_in(3).then(|| random.pick(6)),
+        outcome: pick(random, 5),
+        was: random.one_in(3).then(|| pick(random, 6)),
         run: started(random),
-        holder: random.one_in(2).then(|| random.pick(WORKERS)),
+        holder: random.one_in(2).then(|| pick(random, WORKERS)),
     }
 }
 
 fn started(random: &mut Random) -> Option<Started> {
     random.one_in(2).then(|| {
         if random.one_in(3) {
-            Started::Batch(random.pick(BATCHES))
+            Started::Batch(pick(random, BATCHES))
         } else {
             Started::Job(Asked { batch: None, ..asked(random) })
         }
@@ -528,10 +503,10 @@ fn started(random: &mut Random) -> Option<Started> {
 /// A limit, or what holds for a queue.
 fn limit(random: &mut Random) -> Operation {
     if random.one_in(3) {
-        return Operation::SaveQueue { queue: random.pick(QUEUES), fair: !random.one_in(3), ages: !random.one_in(3) };
+        return Operation::SaveQueue { queue: pick(random, QUEUES), fair: !random.one_in(3), ages: !random.one_in(3) };
     }
-    let queues = if random.one_in(4) { Vec::new() } else { random.some(1, QUEUES) };
-    let kinds = if random.one_in(if queues.is_empty() { 1 } else { 3 }) { random.some(1, 5) } else { Vec::new() };
+    let queues = if random.one_in(4) { Vec::new() } else { some(random, 1, QUEUES) };
+    let kinds = if random.one_in(if queues.is_empty() { 1 } else { 3 }) { some(random, 1, 5) } else { Vec::new() };
     let limited = Limited {
         queues,
         kinds,
@@ -539,32 +514,32 @@ fn limit(random: &mut Random) -> Operation {
         concurrency: (!random.one_in(4)).then(|| 1 + u32::from(random.one_in(2))),
         rate: random.one_in(3).then(|| (1 + u32::from(random.one_in(3)), 1 + u32::from(random.one_in(2)))),
     };
-    Operation::SaveLimit { limit: random.pick(LIMITS), limited, file: random.one_in(5) }
+    Operation::SaveLimit { limit: pick(random, LIMITS), limited, file: random.one_in(5) }
 }
 
 fn limiting(random: &mut Random) -> Operation {
     match random.below(12) {
         0..=3 => limit(random),
-        4..=5 => Operation::DropLimit { limit: random.pick(LIMITS), file: random.one_in(5), dry: random.one_in(6) },
-        6..=8 => Operation::RaiseAged { waited: random.some(6, 30), all: random.one_in(2) },
+        4..=5 => Operation::DropLimit { limit: pick(random, LIMITS), file: random.one_in(5), dry: random.one_in(6) },
+        6..=8 => Operation::RaiseAged { waited: some(random, 6, 30), all: random.one_in(2) },
         9 => Operation::PassRates,
-        _ => Operation::Why { jobs: random.some(6, 30) },
+        _ => Operation::Why { jobs: some(random, 6, 30) },
     }
 }
 
 fn noting(random: &mut Random) -> Operation {
     match random.below(8) {
         0..=4 => Operation::NoteEvent {
-            trigger: random.pick(TRIGGERS),
-            event: random.pick(EVENTS),
+            trigger: pick(random, TRIGGERS),
+            event: pick(random, EVENTS),
             other_tenant: random.one_in(12),
             job: random.one_in(2).then(|| asked(random)),
         },
         _ => Operation::StartEvent {
-            ledger: random.pick(SCHEDULES + TRIGGERS),
-            nth: random.pick(10),
+            ledger: pick(random, SCHEDULES + TRIGGERS),
+            nth: pick(random, 10),
             stale: random.one_in(6),
-            outcome: random.pick(5),
+            outcome: pick(random, 5),
             run: started(random),
         },
     }

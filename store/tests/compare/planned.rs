@@ -82,8 +82,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
         // A batch is of one tick: its id is as new as the run.
         Operation::Fire { rows, .. } if is_taken(side, rows).await => Ok("its batch is taken".to_owned()),
         Operation::Fire { schedule, step, stale, rows } => {
-            let firing = firing(side, *schedule, *step, *stale, rows).await;
-            fire(told, firing).await
+            fire(told, firing(side, *schedule, *step, *stale, rows).await).await
         }
         Operation::NoteEnded => Ok(format!("noted {}", store.note_ended_runs().await?)),
         Operation::Startable { limit } => {
@@ -93,16 +92,13 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
             }
             rows.sort();
             // Which of many come first is said of one schedule only.
-            Ok(if u32::try_from(rows.len()).ok() == Some(*limit) {
-                format!("{limit} rows")
-            } else {
-                format!("{rows:?}")
-            })
+            let all = u32::try_from(rows.len()).ok() != Some(*limit);
+            Ok(if all { format!("{rows:?}") } else { format!("{limit} rows") })
         }
         Operation::Orphaned => {
             let plans = store.orphaned_plans(10).await?;
-            let mut plans: Vec<_> =
-                plans.iter().map(|(tenant, batch)| format!("{tenant} {}", batch_name(*batch))).collect();
+            let named = plans.iter().map(|(tenant, batch)| format!("{tenant} {}", batch_name(*batch)));
+            let mut plans: Vec<_> = named.collect();
             plans.sort();
             Ok(format!("{plans:?}"))
         }

@@ -11,6 +11,7 @@ use gristmill_core::settle::{Ending, Verdict};
 use gristmill_core::unique::Unique;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{BatchEnd, BatchFilter, Completion, JobFilter, Page, Pause, StoreError};
+use gristmill_testkit::random::{Random, seed};
 use serde_json::json;
 
 use crate::{TENANT, assert_reconciled, claim, enter};
@@ -23,29 +24,6 @@ conformance! {
 /// How many operations one run has.
 const STEPS: u32 = 150;
 
-/// A small generator whose numbers depend on the seed alone (xorshift, G. Marsaglia 2003).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("GRISTMILL_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let drawn = testing::job_id().0.as_u128() as u64;
-    let seed = given.unwrap_or(drawn).max(1);
-    #[expect(clippy::print_stdout, reason = "a test that fails shows what it printed, and with it the seed")]
-    {
-        println!("GRISTMILL_TEST_SEED={seed}");
-    }
-    seed
-}
-
 /// One client that does one thing after another.
 struct Client<'a> {
     store: &'a TestStore,
@@ -56,7 +34,7 @@ struct Client<'a> {
 }
 
 async fn client(store: &TestStore, seed: u64) -> Client<'_> {
-    Client { store, random: Random(seed), worker: enter(store).await, running: Vec::new(), batches: Vec::new() }
+    Client { store, random: Random::new(seed), worker: enter(store).await, running: Vec::new(), batches: Vec::new() }
 }
 
 impl Client<'_> {

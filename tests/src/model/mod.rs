@@ -33,8 +33,8 @@
 //!
 //! * **Nothing is wrong** in any state: see [`invariants::wrong`], and that no fence which somebody holds is given
 //!   out again and no completion is accepted from anybody else.
-//! * **Nothing is stuck.** From every state the *calm road* leads to a quiet, good end: nothing goes wrong any more,
-//!   and of the steps that are possible always the first of [`steps::calm`] is taken. The road is followed from each
+//! * **Nothing is stuck.** From every state the *calm way* leads to a quiet, good end: nothing goes wrong any more,
+//!   and of the steps that are possible always the first of [`steps::calm`] is taken. The way is followed from each
 //!   state that was reached; one that comes back to itself counts as stuck. In the product every one of those steps
 //!   is taken sooner or later by somebody who needs to know nothing (a duty on a timer, a worker's loop, a lease that
 //!   runs out), no step takes another's possibility away for good, and what goes wrong is finite: so each run gets to
@@ -45,7 +45,7 @@
 //!
 //! Halting over the failure budget and the quarantine (fan-in and generations work as for cancelled and dead chunks),
 //! halves of a chunk (their number has no room in the encoding; the comparison and the simulation have them), pausing, taking an unfinished plan back, the store's polling without a broker
-//! or for a quiet queue (it is the calm road with a shorter way to the claim), dead letters' copies, and effects themselves, which are jobs without a batch. A worker has one
+//! or for a quiet queue (it is the calm way with a shorter way to the claim), dead letters' copies, and effects themselves, which are jobs without a batch. A worker has one
 //! slot. An aggregate's handler does not fail; its process does.
 //!
 //! # How to read it

@@ -1,4 +1,4 @@
-//! Breadth first through every state, then the calm road from each of them.
+//! Breadth first through every state, then the calm way from each of them.
 
 use super::clauses::{Bounds, Clause};
 use super::invariants::wrong;
@@ -19,7 +19,7 @@ pub struct Figures {
     pub ends: usize,
     /// What was wrong first, with the steps that lead there.
     pub violation: Option<Found>,
-    /// From how many states no quiet end was reached on the calm road.
+    /// From how many states no quiet end was reached on the calm way.
     pub stuck: usize,
     /// The nearest of these, and the steps that lead there.
     pub stuck_at: Option<Found>,
@@ -52,7 +52,7 @@ pub fn explore(bounds: &Bounds, removed: Option<Clause>) -> Figures {
     let mut search = Search { bounds: *bounds, removed, seen: Seen::default() };
     let mut figures = search.breadth_first();
     if figures.violation.is_none() {
-        search.calm_roads(&mut figures);
+        search.calm_ways(&mut figures);
     }
     figures
 }
@@ -99,8 +99,8 @@ impl Search {
         figures
     }
 
-    /// From each state the calm road is followed until it meets a state that is known to end well, or badly.
-    fn calm_roads(&self, figures: &mut Figures) {
+    /// From each state the calm way is followed until it meets a state that is known to end well, or badly.
+    fn calm_ways(&self, figures: &mut Figures) {
         const ON_THE_ROAD: u8 = 1;
         const WELL: u8 = 2;
         const STUCK: u8 = 3;
@@ -111,7 +111,7 @@ impl Search {
             let mut here = from;
             let verdict = loop {
                 match known[here] {
-                    // The road has come back to itself: it never ends.
+                    // The way has come back to itself: it never ends.
                     ON_THE_ROAD => break STUCK,
                     0 => {}
                     verdict => break verdict,
@@ -127,7 +127,7 @@ impl Search {
             };
             if verdict == STUCK && figures.stuck_at.is_none() {
                 let state = State::unpack(self.seen.states[here]);
-                let what = format!("the calm road ends in {:?} with {:?}", state.batch, state.jobs);
+                let what = format!("the calm way ends in {:?} with {:?}", state.batch, state.jobs);
                 figures.stuck_at = Some(Found { what, way: self.way(from) });
             }
             dispatcher.drain(..).for_each(|state| known[state] = verdict);

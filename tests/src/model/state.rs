@@ -1,4 +1,4 @@
-//! One state of everything: the batch, its jobs, the road, two workers, and what may still go wrong.
+//! One state of everything: the batch, its jobs, the messages, two workers, and what may still go wrong.
 //!
 //! A state packs into one `u128` by mixed radix. What cannot make a difference is made equal first: the chunks
 //! are interchangeable, and so are the workers ([`State::canonical`]).

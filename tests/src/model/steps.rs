@@ -69,7 +69,7 @@ pub fn all() -> Vec<Step> {
     steps
 }
 
-/// The steps that need nothing to go wrong and nobody to ask, in the order of the calm road: always the first of
+/// The steps that need nothing to go wrong and nobody to ask, in the order of the calm way: always the first of
 /// them that a state allows.
 pub fn calm() -> Vec<Step> {
     let mut steps = vec![Step::AddChunk, Step::Seal, Step::RescueAct];

@@ -83,7 +83,7 @@ fn whatever_stands_in_the_configuration_it_is_read_or_refused_with_its_place() {
     let shown: String = ALL.lines().map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n").collect();
     let texts = [ALL, &shown, EXEC, RETAIL, DEMO];
     Target { name: "configurations", ordinary: 400, share: 100 }.feed(|random| {
-        let text = random.pick(&texts);
+        let text = *random.pick(&texts);
         let bytes = if random.one_in(2) {
             by_lines(random, text, &VALUES).into_bytes()
         } else {

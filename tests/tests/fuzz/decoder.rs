@@ -3,16 +3,17 @@
 use gristmill_broker::{Message, Poison};
 
 use crate::Target;
-use crate::mutator::{JSON, Random, hostile};
+use crate::mutator::{JSON, hostile};
+use gristmill_testkit::Random;
 
 /// Beside those of any JSON.
 const PIECES: [&[u8]; 6] =
     [b"\"v\":1", b"\"v\":2", b"\"job_id\":7", b"\"queue\":null", b"\"v\":1,\"v\":2", b"\"job_id\":\""];
 
 fn valid(random: &mut Random) -> Vec<u8> {
-    let id = format!("{:016x}{:016x}", random.next(), random.next());
+    let id = format!("{:016x}{:016x}", random.draw(), random.draw());
     let id = format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
-    let queue = ["default", "mail", "", "q\u{fc}", "a\"b\\c\u{0}"][random.below(5)];
+    let queue = ["default", "mail", "", "q\u{fc}", "a\"b\\c\u{0}"][random.index(5)];
     Message::new(id.parse().expect("an id"), queue).encode()
 }
 

@@ -7,8 +7,9 @@ use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::process::Processors;
 use serde_json::{Value, json};
 
-use crate::mutator::{JSON, Random, hostile_text};
+use crate::mutator::{JSON, hostile_text};
 use crate::{Target, in_words};
+use gristmill_testkit::Random;
 
 const TEXTS: [&str; 3] = [
     include_str!("../../../examples/exec/config.toml"),
@@ -23,7 +24,7 @@ fn examples() -> Vec<Value> {
 }
 
 fn hostile_value(random: &mut Random) -> Value {
-    match random.below(12) {
+    match random.index(12) {
         0 => Value::Null,
         1 => json!(-1),
         2 => json!(0),
@@ -33,7 +34,7 @@ fn hostile_value(random: &mut Random) -> Value {
         6 => json!({}),
         7 => json!(""),
         8 => json!("\u{0}"),
-        9 => json!("x".repeat(random.below(5_000))),
+        9 => json!("x".repeat(random.index(5_000))),
         10 => json!([[{}], null]),
         _ => json!("((((((((((((((((a+)+)+)+)+)+)+)+)+"),
     }
@@ -43,16 +44,16 @@ fn hostile_value(random: &mut Random) -> Value {
 fn spoil(random: &mut Random, value: &mut Value) {
     match value {
         Value::Object(fields) if !fields.is_empty() && !random.one_in(12) => {
-            let key = fields.keys().nth(random.below(fields.len())).cloned().unwrap_or_default();
-            match random.below(10) {
+            let key = fields.keys().nth(random.index(fields.len())).cloned().unwrap_or_default();
+            match random.index(10) {
                 0 => drop(fields.remove(&key)),
                 1 => drop(fields.insert(format!("{key}x"), hostile_value(random))),
                 _ => fields.get_mut(&key).into_iter().for_each(|within| spoil(random, within)),
             }
         }
         Value::Array(list) if !list.is_empty() && !random.one_in(8) => {
-            let at = random.below(list.len());
-            match random.below(6) {
+            let at = random.index(list.len());
+            match random.index(6) {
                 0 => drop(list.remove(at)),
                 1 => list.push(list[at].clone()),
                 _ => spoil(random, &mut list[at]),
@@ -70,8 +71,8 @@ fn whatever_a_definition_says_it_compiles_or_is_refused_with_its_key() {
     let processors = Processors::default().with_outside();
     assert!(examples.len() > 2, "there are definitions to begin with");
     Target { name: "definitions", ordinary: 300, share: 200 }.feed(|random| {
-        let mut spelled = examples[random.below(examples.len())].clone();
-        for _ in 0..random.below(3) {
+        let mut spelled = examples[random.index(examples.len())].clone();
+        for _ in 0..random.index(3) {
             spoil(random, &mut spelled);
         }
         let definition: BatchDefinition = match serde_json::from_value(spelled.clone()) {

@@ -19,7 +19,7 @@ const VALID: [&[u8]; 6] = [
 #[test]
 fn whatever_a_program_answers_is_one_ending_of_its_item_or_an_error() {
     Target { name: "answers of programs", ordinary: 10_000, share: 4 }.feed(|random| {
-        let valid = random.pick(&VALID);
+        let valid = *random.pick(&VALID);
         let line = hostile(random, valid, &JSON);
         match read_answer(&line, 7) {
             Ok(ItemOut::Ok(Value::Object(_)) | ItemOut::Skip | ItemOut::Failed { .. }) => Ok(true),

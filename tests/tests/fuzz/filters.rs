@@ -8,7 +8,8 @@ use gristmill_store::{BatchFilter, JobFilter, Page, QuarantineFilter, StoreError
 use serde_json::json;
 
 use crate::Target;
-use crate::mutator::{Random, hostile_text};
+use crate::mutator::hostile_text;
+use gristmill_testkit::Random;
 
 const PIECES: [&[u8]; 12] =
     [b"'", b"''", b"\"", b"%", b"_", b"\\", b"\x00", b"--", b"; DROP TABLE job;", b"$1", b"?1", b"\xf0\x9f\xa6\x80"];
@@ -16,7 +17,7 @@ const PIECES: [&[u8]; 12] =
 const NAMES: [&str; 5] = ["default", "mail", "it's", "50%_\\", "z\u{fc}rich"];
 
 fn text(random: &mut Random) -> String {
-    let valid = random.pick(&NAMES);
+    let valid = *random.pick(&NAMES);
     if random.one_in(3) { valid.to_owned() } else { hostile_text(random, valid, &PIECES) }
 }
 
@@ -27,7 +28,7 @@ fn maybe(random: &mut Random) -> Option<String> {
 /// Every list with one filter: how many rows, or that it was refused as what it is.
 async fn lists(store: &TestStore, random: &mut Random) -> Result<Vec<usize>, String> {
     let after = random.one_in(3).then(|| if random.one_in(2) { job_id().to_string() } else { text(random) });
-    let page = Page { after, limit: 1 + random.below(5) as u32 };
+    let page = Page { after, limit: 1 + random.index(5) as u32 };
     let tenant = if random.one_in(5) { text(random) } else { DEFAULT_TENANT.to_owned() };
     let jobs = JobFilter {
         tenant: tenant.clone(),
@@ -75,7 +76,7 @@ fn fuzz(name: &'static str, share: u64, real: impl Future<Output = TestStore>) {
     let (real, model) =
         runtime.block_on(async { (filled(real.await).await, filled(TestStore::reference(true)).await) });
     Target { name, ordinary: 150, share }.feed(|random| {
-        let seed = random.next();
+        let seed = random.draw();
         let found = runtime.block_on(lists(&real, &mut Random::new(seed)))?;
         let expected = runtime.block_on(lists(&model, &mut Random::new(seed)))?;
         if found != expected {

@@ -17,7 +17,7 @@ mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mutator::Random;
+use gristmill_testkit::Random;
 
 /// What is fed, and how much of it.
 struct Target {
@@ -33,8 +33,8 @@ impl Target {
     /// told with the seed that brings it back.
     #[expect(clippy::print_stdout, reason = "the harness keeps it, but for `make fuzz`, whose figures it is")]
     fn feed(&self, work: impl Fn(&mut Random) -> Result<bool, String>) {
-        let runs = told("GRISTMILL_TEST_FUZZ_RUNS").map_or(self.ordinary, |runs| runs.div_ceil(self.share));
-        let seed = told("GRISTMILL_TEST_FUZZ_SEED").unwrap_or(1);
+        let runs = given("GRISTMILL_TEST_FUZZ_RUNS").map_or(self.ordinary, |runs| runs.div_ceil(self.share));
+        let seed = given("GRISTMILL_TEST_FUZZ_SEED").unwrap_or(1);
         let (mut accepted, mut refused) = (0_u64, 0_u64);
         for run in 0..runs {
             // Each run has a seed of its own, so that one is repeated without those before it.
@@ -53,7 +53,7 @@ impl Target {
     }
 }
 
-fn told(name: &str) -> Option<u64> {
+fn given(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }

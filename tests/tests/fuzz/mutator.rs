@@ -1,33 +1,6 @@
 //! The one mutator: from valid input, a seed and the pieces that a reader may stumble over to hostile input.
 
-/// SplitMix64: the same seed gives the same bytes everywhere.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    pub(crate) fn one_in(&mut self, sides: usize) -> bool {
-        self.below(sides) == 0
-    }
-
-    pub(crate) fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
-        from[self.below(from.len())]
-    }
-}
+use gristmill_testkit::Random;
 
 /// What a reader of JSON may stumble over.
 pub(crate) const JSON: [&[u8]; 24] = [
@@ -60,13 +33,13 @@ pub(crate) const JSON: [&[u8]; 24] = [
 /// Mostly something valid with a few mutations; sometimes pieces or bytes by chance, and now and then a nesting that
 /// no stack would hold.
 pub(crate) fn hostile(random: &mut Random, valid: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = match random.below(10) {
-        0 => (0..random.below(300)).map(|_| random.next() as u8).collect(),
-        1 => (0..random.below(40)).flat_map(|_| random.pick(pieces).to_vec()).collect(),
-        2 if random.one_in(200) => vec![*random.pick(&[&b'[', &b'(', &b'{']); 60_000],
+    let mut bytes = match random.index(10) {
+        0 => (0..random.index(300)).map(|_| random.draw() as u8).collect(),
+        1 => (0..random.index(40)).flat_map(|_| random.pick(pieces).to_vec()).collect(),
+        2 if random.one_in(200) => vec![*random.pick(b"[({"); 60_000],
         _ => valid.to_vec(),
     };
-    for _ in 0..random.below(5) {
+    for _ in 0..random.index(5) {
         mutate(random, &mut bytes, pieces);
     }
     bytes
@@ -78,31 +51,31 @@ pub(crate) fn hostile_text(random: &mut Random, valid: &str, pieces: &[&[u8]]) -
 }
 
 fn mutate(random: &mut Random, bytes: &mut Vec<u8>, pieces: &[&[u8]]) {
-    let at = random.below(bytes.len() + 1);
-    match random.below(7) {
-        0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+    let at = random.index(bytes.len() + 1);
+    match random.index(7) {
+        0 if at < bytes.len() => bytes[at] ^= 1 << random.index(8),
         1 if at < bytes.len() => drop(bytes.remove(at)),
         2 => bytes.truncate(at),
         3 => drop(bytes.splice(at..at, random.pick(pieces).iter().copied())),
         4 => bytes.extend_from_within(at..),
         5 => {
             // A stretch vanishes.
-            let until = (at + random.below(20)).min(bytes.len());
+            let until = (at + random.index(20)).min(bytes.len());
             bytes.drain(at..until);
         }
-        _ => bytes.insert(at, random.next() as u8),
+        _ => bytes.insert(at, random.draw() as u8),
     }
 }
 
 /// Mutates a text by its lines: one goes, comes twice, changes places, or its value is another.
 pub(crate) fn by_lines(random: &mut Random, text: &str, values: &[&str]) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    for _ in 0..=random.below(3) {
-        let (at, other) = (random.below(lines.len()), random.below(lines.len()));
+    for _ in 0..=random.index(3) {
+        let (at, other) = (random.index(lines.len()), random.index(lines.len()));
         if lines.is_empty() {
             break;
         }
-        match random.below(5) {
+        match random.index(5) {
             0 => drop(lines.remove(at)),
             1 => lines.insert(other, lines[at].clone()),
             2 => lines.swap(at, other),

@@ -30,7 +30,7 @@ fn whatever_a_patch_says_it_mends_an_item_to_an_object_or_is_refused() {
     let item = json!({ "Country": "EIRE", "lines": [1, "two", { "three": 3 }], "": 0, "/a~b": 1 });
     let pieces: Vec<&[u8]> = JSON.into_iter().chain(PIECES).collect();
     Target { name: "patches", ordinary: 5_000, share: 10 }.feed(|random| {
-        let valid = random.pick(&PATCHES);
+        let valid = *random.pick(&PATCHES);
         let patch = match Patch::parse(&hostile_text(random, valid, &pieces)) {
             Ok(patch) => ItemPatch::Patch(patch),
             Err(error) => return crate::in_words(&error),

@@ -8,7 +8,8 @@ use gristmill_core::schedule::describe::plainly;
 use gristmill_core::schedule::{JobSpec, ScheduleSpec, Timetable};
 
 use crate::Target;
-use crate::mutator::{Random, hostile_text};
+use crate::mutator::hostile_text;
+use gristmill_testkit::Random;
 
 const CRONS: [&str; 12] = [
     "* * * * *",
@@ -57,7 +58,7 @@ const PIECES: [&[u8]; 16] = [
 
 fn spec(random: &mut Random) -> ScheduleSpec {
     let one = |random: &mut Random, from: &[&'static str]| {
-        let valid = random.pick(from);
+        let valid = *random.pick(from);
         if random.one_in(3) { hostile_text(random, valid, &PIECES) } else { valid.to_owned() }
     };
     let spans = ["1s", "90m", "0", "36500d"];
@@ -70,7 +71,7 @@ fn spec(random: &mut Random) -> ScheduleSpec {
         job: Some(JobSpec { kind: "work".to_owned(), ..JobSpec::default() }),
         ..ScheduleSpec::default()
     };
-    match random.below(6) {
+    match random.index(6) {
         0 => spec.every = span(one(random, &spans)),
         1 => spec.at = Some(OneOrMany::One(one(random, &INSTANTS))),
         _ => spec.cron = Some(one(random, &CRONS)),

@@ -8,7 +8,8 @@ use gristmill_jobs::source::{self, OpenOptions, RAW_BYTES_MAX, Record, SourceErr
 use tokio::runtime::Runtime;
 
 use crate::Target;
-use crate::mutator::{JSON, Random, hostile};
+use crate::mutator::{JSON, hostile};
+use gristmill_testkit::Random;
 
 const CSV: &[u8] =
     b"id,name,amount\r\n1,Ada,1.50\n2,\"Grace \"\"H\"\"\nHopper\",2\n3,\xfc,3\n\n4,x\n5,a,b,c\n6,\"\",\n";
@@ -61,13 +62,13 @@ fn input(random: &mut Random) -> (SourceSpec, Vec<u8>) {
     } else {
         SourceSpec { jsonl: name, ..SourceSpec::default() }
     };
-    spec.record_bytes_max = random.one_in(3).then(|| 1 + random.below(100) as u64);
+    spec.record_bytes_max = random.one_in(3).then(|| 1 + random.index(100) as u64);
     spec.encoding = random
         .one_in(6)
-        .then(|| random.pick(&["utf-8", "windows-1252", "utf-16le", "shift_jis", "no such"]).to_owned());
+        .then(|| (*random.pick(&["utf-8", "windows-1252", "utf-16le", "shift_jis", "no such"])).to_owned());
     if csv {
-        spec.delimiter = random.one_in(6).then(|| random.pick(&[";", "\t", "\"", "", "\u{e4}"]).to_owned());
-        spec.quote = random.one_in(8).then(|| random.pick(&["'", ",", "\n"]).to_owned());
+        spec.delimiter = random.one_in(6).then(|| (*random.pick(&[";", "\t", "\"", "", "\u{e4}"])).to_owned());
+        spec.quote = random.one_in(8).then(|| (*random.pick(&["'", ",", "\n"])).to_owned());
         spec.columns = random.one_in(6).then(|| vec!["a".to_owned(), "b".to_owned()]);
         spec.ragged = if random.one_in(6) { Ragged::Error } else { Ragged::Quarantine };
     }
@@ -127,7 +128,7 @@ fn run(runtime: &Runtime, folder: &Path, random: &mut Random) -> Result<bool, St
     std::fs::write(folder.join("input"), &bytes).map_err(|error| error.to_string())?;
     let shown = || bytes[..bytes.len().min(2_000)].escape_ascii().to_string();
     let wrong = |why: String| format!("{why}; {spec:?}; input: {}", shown());
-    let outcome = runtime.block_on(records(&spec, folder, 1 + random.below(3) as u64));
+    let outcome = runtime.block_on(records(&spec, folder, 1 + random.index(3) as u64));
     let sizes = std::fs::read_dir(&copies).into_iter().flatten().flatten();
     let copied: u64 = sizes.filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum();
     if copied > COPY_BYTES_MAX {

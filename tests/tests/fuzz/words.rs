@@ -59,7 +59,7 @@ const WORDS: [&str; 14] = [
 #[test]
 fn whatever_a_duration_says_it_is_read_as_it_is_written_or_refused() {
     Target { name: "durations", ordinary: 10_000, share: 10 }.feed(|random| {
-        let valid = random.pick(&DURATIONS);
+        let valid = *random.pick(&DURATIONS);
         let text = hostile_text(random, valid, &PIECES);
         match duration::parse(&text) {
             Err(error) => crate::in_words(&error),
@@ -89,7 +89,7 @@ where
 #[test]
 fn whatever_a_word_says_it_is_one_of_ours_or_refused() {
     Target { name: "words", ordinary: 10_000, share: 10 }.feed(|random| {
-        let valid = random.pick(&WORDS);
+        let valid = *random.pick(&WORDS);
         let text = hostile_text(random, valid, &PIECES);
         let known = [
             read::<FailureBudget>(&text, ToString::to_string)?,

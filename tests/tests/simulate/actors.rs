@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gristmill_broker::testing::simulated::{Random, mix};
 use gristmill_core::aggregate::Aggregation;
 use gristmill_core::chunk::{ChunkResult, SetAside};
 use gristmill_core::job::ClaimedJob;
 use gristmill_core::settle::Ending;
 use gristmill_jobs::kind::aggregate::AggregateHandler;
 use gristmill_jobs::{Finish, Handler, JobContext, Registry};
+use gristmill_testkit::random::{Random, mix};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -44,7 +44,7 @@ enum Kind {
     Chunk(Aggregation),
     /// The real one.
     Aggregate,
-    /// What the batch sends. Its waits are those of the product, with the product's own dice; so it
+    /// What the batch sends. Its waits are those of the product, with the product's own random numbers; so it
     /// always says by itself when to come again.
     Webhook,
     Work,
@@ -140,7 +140,7 @@ impl Hand {
             Kind::Aggregate => {
                 let finish = AggregateHandler.run(context).await;
                 match finish.ending {
-                    // The product would throw dice for how long to wait, and those have no seed.
+                    // The product would draw how long to wait, and that has no seed.
                     Ending::Failed { retry_after: None } => {
                         let ending = Ending::Failed { retry_after: Some(Duration::from_secs(1)) };
                         Finish { ending, ..finish }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_broker::Consumer;
-use gristmill_broker::testing::simulated::Random;
 use gristmill_core::duration::Span;
 use gristmill_scheduler::outbox_relay::OutboxRelay;
 use gristmill_scheduler::plan;
@@ -16,6 +15,7 @@ use gristmill_scheduler::returned::returned;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_store::StoreHandle;
+use gristmill_testkit::Random;
 use gristmill_worker::{Settings, WorkerOptions};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

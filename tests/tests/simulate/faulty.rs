@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::poll;
-use gristmill_broker::testing::simulated::Random;
 use gristmill_core::Instant;
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use gristmill_store::*;
+use gristmill_testkit::Random;
 use tokio::time::sleep;
 use uuid::Uuid;
 

@@ -55,7 +55,7 @@ impl fmt::Display for Figures {
             f,
             "simulate: {} seeds, {} violations; {} events, {} attempts, {} crashes, {} stalls, {} graceful stops, \
              {} store errors, {} outages, {} messages lost, {} doubled, {} poison, {} clock leaps, {} fenced, \
-             {} rescued, {} dead, {} steered; {} h of virtual time",
+             {} rescued, {} dead, {} controlled; {} h of virtual time",
             self.seeds,
             self.violations,
             self.events,

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use gristmill_broker::testing::simulated::mix;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence};
 use gristmill_core::settle::Verdict;
 use gristmill_store::Completion;
+use gristmill_testkit::random::mix;
 use tokio::time::Instant;
 use uuid::Uuid;
 

@@ -1,11 +1,11 @@
 //! The items of simulated batches: what each is worth, and what becomes of it.
 
-use gristmill_broker::testing::simulated::mix;
 use gristmill_core::aggregate::Aggregation;
 use gristmill_core::chunk::{ChunkPayload, Slice};
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::BatchId;
 use gristmill_core::inline;
+use gristmill_testkit::random::mix;
 use serde_json::{Value, json};
 
 /// What becomes of an item.

@@ -1,7 +1,7 @@
 //! The whole core in one process, on one thread, in paused time: thousands of lives with everything
 //! that goes wrong, each decided by one number.
 //!
-//! Real are the worker's loop, the scheduler's duties, the road, `settle` and the aggregate;
+//! Real are the worker's loop, the scheduler's duties, the dispatcher, `settle` and the aggregate;
 //! simulated are the store (the reference store, which a suite of its own compares with the
 //! databases), the broker, the clock and the handlers. One seed is one run, the same every time.
 //!
@@ -27,8 +27,8 @@ mod world;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gristmill_broker::testing::simulated::{Random, mix};
 use gristmill_store::reference::Clause;
+use gristmill_testkit::random::{Random, mix};
 
 use duties::Role;
 use figures::Figures;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use gristmill_broker::testing::simulated::Random;
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
 use gristmill_core::job::JobState;
 use gristmill_store::{JobFilter, Page};
+use gristmill_testkit::Random;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::plan::{Mutant, Story};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_broker::testing::simulated::Random;
 use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId};
@@ -14,6 +13,7 @@ use gristmill_store::{
     BatchFilter, ControlReport, JobFilter, NewBatch, NewChunk, Page, Pause, QuarantineRedrive, Result, StoreError,
     StoreHandle,
 };
+use gristmill_testkit::Random;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use gristmill_broker::testing::simulated::{Random, Vices, Weather};
+use gristmill_broker::testing::simulated::{Vices, Weather};
 use gristmill_store::reference::Clause;
+use gristmill_testkit::Random;
 
 use crate::faulty::FaultRates;
 

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gristmill_broker::testing::simulated::{self, Life, Random, Simulated, Weather};
+use gristmill_broker::testing::simulated::{self, Life, Simulated, Weather};
 use gristmill_broker::{Broker, InProcess};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::reference::{Clock, ReferenceStore};
 use gristmill_store::{CompleteReport, Completion, ReconcileReport, RescueReport, StoreHandle};
+use gristmill_testkit::Random;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

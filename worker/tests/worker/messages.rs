@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gristmill_broker::testing::{Namespace, PATIENCE, Proxy, Way};
+use gristmill_broker::testing::{Namespace, PATIENCE, Way, proxy};
 use gristmill_broker::{Broker, Health, Settings};
 use gristmill_core::duration::Span;
 use gristmill_core::job::{JobState, RunAt};
@@ -146,7 +146,7 @@ async fn without_its_broker_the_worker_asks_the_store() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_broker_is_away_work_comes_from_the_store_and_by_message_again_when_it_is_back() {
-    let (proxy, namespace) = (Proxy::start(Way::Open).await, Namespace::new(&["default"]));
+    let (proxy, namespace) = (proxy(Way::Open).await, Namespace::new(&["default"]));
     let settings = namespace.settings_at(proxy.port);
     let broker = namespace.connect(&settings).await;
     let env = ground_on(TestStore::postgres(true).await, broker, settings.window);
@@ -157,7 +157,7 @@ async fn while_the_broker_is_away_work_comes_from_the_store_and_by_message_again
     env.until(before, JobState::Done).await;
     assert_eq!(outbox(&env).await, 0, "it came by message");
 
-    proxy.set(Way::Shut);
+    proxy.shut();
     until(&env, |health| matches!(health, Health::Down { .. })).await;
     let mut meanwhile = Vec::new();
     for _ in 0..20 {
@@ -235,12 +235,12 @@ async fn a_backlog_on_a_queue_that_gives_nothing_does_not_hold_up_the_messages_o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_away_for_a_moment_only_is_waited_for() {
-    let (proxy, namespace) = (Proxy::start(Way::Open).await, Namespace::new(&["default"]));
+    let (proxy, namespace) = (proxy(Way::Open).await, Namespace::new(&["default"]));
     let settings = namespace.settings_at(proxy.port);
     let broker = namespace.connect(&settings).await;
     let env = ground_on(TestStore::postgres(true).await, broker, settings.window);
     let mut worker = env.worker().await;
-    proxy.set(Way::Shut);
+    proxy.shut();
     until(&env, |health| matches!(health, Health::Down { .. })).await;
     let id = env.enqueue("succeed", |_| {}).await;
     assert_eq!(worker.step().await.expect("a step"), 0, "within `fallback_after` the store is not asked");

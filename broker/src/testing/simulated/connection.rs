@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::server::{Parcel, TakerId, Word};
 use super::{Life, Shared};
-use crate::consumer::{Delivery, Receipt};
+use crate::delivery::{Delivery, Receipt};
 use crate::error::BrokerError;
 use crate::health::Health;
 use crate::message::Message;

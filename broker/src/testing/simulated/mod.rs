@@ -6,7 +6,6 @@
 
 mod connection;
 mod life;
-mod random;
 mod server;
 
 use std::collections::BTreeSet;
@@ -14,13 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gristmill_core::id::JobId;
 use gristmill_core::job::Priority;
+use gristmill_testkit::Random;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use connection::Connection;
 pub(crate) use connection::Subscription;
 pub use life::Life;
-pub use random::{Random, mix};
 pub use server::{Census, Tally, Vices, Weather};
 
 use crate::{Broker, Health};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::JobId;
 use gristmill_core::job::Priority;
+use gristmill_testkit::Random;
 use tokio::time::Instant;
 
-use super::Random;
 use crate::message::Message;
 
 /// What goes wrong how often: in a thousand messages, where nothing else is said.

@@ -1,0 +1,60 @@
+//! A message that a consumer was handed.
+
+use gristmill_core::job::Priority;
+use lapin::BasicProperties;
+
+use crate::message::{Message, Poison};
+use crate::rabbitmq::{headers, unacked};
+
+/// One message, to be given back to its consumer by [`Consumer::ack`] or [`Consumer::requeue`].
+/// Dropping it does neither: the broker gives it to another consumer when this consumer stops.
+#[derive(Debug)]
+pub struct Delivery {
+    /// What it says, or why it cannot be read.
+    pub message: Result<Message, Poison>,
+    /// The queue that it came through, as it was asked for; of a returned one, the queue that it
+    /// names, and nothing when it cannot be read.
+    pub queue: String,
+    /// The priority that it came through.
+    pub priority: Priority,
+    /// Whether the broker has handed it out before. A hint, never a count.
+    pub redelivered: bool,
+    /// The message itself, unless it is poison, which has its own.
+    pub(crate) data: Vec<u8>,
+    pub(crate) properties: BasicProperties,
+    pub(crate) receipt: Receipt,
+}
+
+/// How a delivery finds its way back.
+#[derive(Debug)]
+pub(crate) enum Receipt {
+    RabbitMq(unacked::Receipt),
+    #[cfg(feature = "testing")]
+    Simulated(u64),
+}
+
+impl Receipt {
+    /// Of a message that came over RabbitMQ. No consumer ever sees one of another broker.
+    pub(crate) fn over_rabbitmq(&self) -> Option<&unacked::Receipt> {
+        match self {
+            Self::RabbitMq(receipt) => Some(receipt),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => None,
+        }
+    }
+}
+
+impl Delivery {
+    /// What is kept of a message as evidence: why it cannot be read, or else for the given reason.
+    pub fn evidence(&self, reason: &str) -> Poison {
+        match &self.message {
+            Ok(_) => Poison::new(&self.data, reason.to_owned()),
+            Err(poison) => poison.clone(),
+        }
+    }
+
+    /// Its properties and headers as a JSON object of at most 16 KiB.
+    pub fn headers(&self) -> serde_json::Value {
+        headers::as_json(&self.properties)
+    }
+}

@@ -1,0 +1,123 @@
+//! What is read from the store when metrics are asked for, at most every five seconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use gristmill_core::job::served;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_store::{QueueView, Result, StoreHandle};
+use metrics::{Unit, describe_gauge, gauge};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::health::of_broker;
+
+/// However many scrapers there are, the store is asked no more often.
+const AGE: Duration = Duration::from_secs(5);
+
+/// Jobs by queue and state.
+const QUEUE_JOBS: &str = "gristmill_queue_jobs";
+/// Jobs that wait although no live worker has their kind.
+const UNHANDLED: &str = "gristmill_unhandled_jobs";
+/// Outbox rows that wait.
+const OUTBOX_ROWS: &str = "gristmill_outbox_rows";
+/// How long the oldest of them has waited.
+const OUTBOX_AGE: &str = "gristmill_outbox_age_seconds";
+/// 1 when the broker can be used.
+const BROKER_UP: &str = "gristmill_broker_up";
+/// Queues that give no answer.
+const UNRESPONSIVE: &str = "gristmill_broker_unresponsive_queues";
+/// 1 when the store answers.
+const STORE_UP: &str = "gristmill_store_up";
+
+/// The gauges and when they were set.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges(Mutex<Seen>);
+
+/// When the gauges were set, and which of those that come and go.
+#[derive(Debug, Default)]
+struct Seen {
+    at: Option<Instant>,
+    unhandled: BTreeSet<(String, String)>,
+}
+
+impl Gauges {
+    pub(crate) fn new() -> Self {
+        describe_gauge!(QUEUE_JOBS, "Jobs by queue and state, from the store's maintained counters");
+        describe_gauge!(UNHANDLED, "Jobs at the heads of the queues that no live worker can run, by queue and kind");
+        describe_gauge!(OUTBOX_ROWS, "Committed groups of ids that are not published yet");
+        describe_gauge!(OUTBOX_AGE, Unit::Seconds, "How long the oldest unpublished group has waited");
+        describe_gauge!(BROKER_UP, "1 when messages can be published and consumed, else 0");
+        describe_gauge!(UNRESPONSIVE, "Queues of the broker that gave this process no answer within the last minute");
+        describe_gauge!(STORE_UP, "1 when the store answers, else 0");
+        Self::default()
+    }
+
+    /// Sets them anew when they are old.
+    pub(crate) async fn refresh(&self, store: &StoreHandle, dispatcher: &Dispatcher) {
+        gauge!(BROKER_UP).set(f64::from(u8::from(of_broker(dispatcher).ok)));
+        gauge!(UNRESPONSIVE).set(number(dispatcher.unresponsive().len() as u64));
+        let mut seen = self.0.lock().await;
+        if seen.at.is_some_and(|at| at.elapsed() < AGE) {
+            return;
+        }
+        seen.at = Some(Instant::now());
+        let up = read(store).await.is_ok() && unhandled(store, &mut seen.unhandled).await.is_ok();
+        gauge!(STORE_UP).set(f64::from(u8::from(up)));
+    }
+}
+
+async fn read(store: &StoreHandle) -> Result<()> {
+    // Tenants share queues by name, and the gauges have no label for them.
+    let mut sums: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
+    for tenant in store.tenants().await? {
+        for queue in store.queues(&tenant).await? {
+            for (state, jobs) in states(&queue) {
+                *sums.entry((queue.name.clone(), state)).or_default() += jobs;
+            }
+        }
+    }
+    for ((queue, state), jobs) in sums {
+        gauge!(QUEUE_JOBS, "queue" => queue, "state" => state).set(number(jobs));
+    }
+    let backlog = store.outbox_backlog().await?;
+    gauge!(OUTBOX_ROWS).set(number(backlog.rows));
+    let age = match backlog.oldest {
+        Some(oldest) => (store.now().await? - oldest).to_std().unwrap_or_default(),
+        None => Duration::ZERO,
+    };
+    gauge!(OUTBOX_AGE).set(age.as_secs_f64());
+    Ok(())
+}
+
+/// Those that are served again become 0: a gauge that is not set keeps what it was.
+async fn unhandled(store: &StoreHandle, seen: &mut BTreeSet<(String, String)>) -> Result<()> {
+    let mut jobs: BTreeMap<(String, String), u64> = seen.iter().map(|label| (label.clone(), 0)).collect();
+    for tenant in store.tenants().await? {
+        for found in store.unhandled(&tenant).await? {
+            *jobs.entry((found.queue, served(&found.kind, found.version))).or_default() += found.jobs;
+        }
+    }
+    for ((queue, kind), jobs) in jobs {
+        gauge!(UNHANDLED, "queue" => queue.clone(), "kind" => kind.clone()).set(number(jobs));
+        seen.insert((queue, kind));
+    }
+    Ok(())
+}
+
+fn states(queue: &QueueView) -> [(&'static str, u64); 7] {
+    [
+        ("scheduled", queue.scheduled),
+        ("queued", queue.queued),
+        ("running", queue.running),
+        ("retry", queue.retry),
+        ("done", queue.done),
+        ("dead", queue.dead),
+        ("cancelled", queue.cancelled),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a number of jobs beyond 2^52 does not occur")]
+fn number(count: u64) -> f64 {
+    count as f64
+}

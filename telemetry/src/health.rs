@@ -1,0 +1,132 @@
+//! Whether the process can do its work just now, and if not, why, since when, and what to do.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use gristmill_broker::{Health as BrokerHealth, UnresponsiveQueue};
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_store::{Outage, StoreError, StoreHandle};
+use serde::Serialize;
+
+/// A store that takes longer counts as away.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The answer of `/readyz`; `/healthz` has the latest one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Whether everything can be used.
+    pub ready: bool,
+    /// The database.
+    pub store: Part,
+    /// The broker.
+    pub broker: Part,
+}
+
+/// One thing that the process needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// Where it is, without passwords.
+    pub name: String,
+    /// Whether it can be used.
+    pub ok: bool,
+    /// Why not; or what is wrong although it can be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when that is so, as far as this process knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<&'static str>,
+}
+
+/// Checks store and broker, and remembers since when the store has not answered.
+#[derive(Debug, Default)]
+pub struct HealthMonitor {
+    silent_since: Mutex<Option<Instant>>,
+    latest: Mutex<Option<Health>>,
+}
+
+impl HealthMonitor {
+    /// Asks store and broker.
+    pub async fn check(&self, store: &StoreHandle, dispatcher: &Dispatcher) -> Health {
+        let (store, broker) = (self.of_store(store).await, of_broker(dispatcher));
+        let health = Health { ready: store.ok && broker.ok, store, broker };
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
+        health
+    }
+
+    /// What the latest check found. `None` before the first one.
+    pub fn latest(&self) -> Option<Health> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A store that answers may still be in trouble: a full disk can be read. Its transactions report that.
+    async fn of_store(&self, store: &StoreHandle) -> Part {
+        let error = match tokio::time::timeout(PATIENCE, store.now()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error),
+            Err(_) => Some(StoreError::Unavailable(format!("it did not answer within {PATIENCE:?}"))),
+        };
+        let since = {
+            let mut since = self.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
+            *since = error.as_ref().map(|_| since.unwrap_or_else(Instant::now));
+            *since
+        };
+        match (error, since, store.outage()) {
+            (Some(error), Some(since), outage) => {
+                let since = outage.map_or(since, |outage| outage.since.min(since));
+                broken(store.describe(), error.to_string(), since, error.remedy())
+            }
+            (_, _, Some(Outage { reason, remedy, since, .. })) => broken(store.describe(), reason, since, Some(remedy)),
+            (_, _, None) => well(store.describe()),
+        }
+    }
+}
+
+pub(crate) fn of_broker(dispatcher: &Dispatcher) -> Part {
+    let name = dispatcher.broker().describe();
+    match &*dispatcher.broker().health().borrow() {
+        BrokerHealth::Up => with_unresponsive_queues(name, &dispatcher.unresponsive()),
+        BrokerHealth::Blocked { reason, since } => broken(
+            name,
+            format!("it takes no messages: {reason}"),
+            since.into_std(),
+            Some(
+                "make room or memory on the broker; what was enqueued waits in the outbox, and work comes from the store",
+            ),
+        ),
+        BrokerHealth::Down { reason, since } => broken(
+            name,
+            format!("it is away: {reason}"),
+            since.into_std(),
+            Some("see that the broker runs and that this machine may reach it; work comes from the store meanwhile"),
+        ),
+    }
+}
+
+/// The most queues that are named.
+const NAMED: usize = 5;
+
+/// A broker can be used while some of its queues give no answer: only the jobs of those queues wait.
+fn with_unresponsive_queues(name: String, unresponsive: &[UnresponsiveQueue]) -> Part {
+    let Some(first) = unresponsive.first() else { return well(name) };
+    let mut places: Vec<String> = unresponsive.iter().take(NAMED).map(|queue| queue.place.clone()).collect();
+    if unresponsive.len() > NAMED {
+        places.push(format!("{} more", unresponsive.len() - NAMED));
+    }
+    let reason = format!("it is there, but no answer comes from {}", places.join(", "));
+    let remedy = "see whether these queues have a leader (`rabbitmq-queues quorum_status`); what was enqueued waits in the \
+                outbox, and work comes from the store";
+    Part { ok: true, ..broken(name, reason, first.since.into_std(), Some(remedy)) }
+}
+
+fn well(name: String) -> Part {
+    Part { name, ok: true, reason: None, since: None, remedy: None }
+}
+
+fn broken(name: String, reason: String, since: Instant, remedy: Option<&'static str>) -> Part {
+    let ago = TimeDelta::from_std(since.elapsed()).unwrap_or_default();
+    Part { name, ok: false, reason: Some(reason), since: Some(Utc::now() - ago), remedy }
+}

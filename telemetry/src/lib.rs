@@ -1,0 +1,19 @@
+//! Being watched: what a process measures, whether it is well, what it logs, and the trace that it is part of.
+//!
+//! * [`exporter`]: the recorder behind every `metrics` call, and its text for Prometheus.
+//! * [`health`]: whether store and broker can be used just now.
+//! * [`log`]: the process's log, on standard error.
+//! * [`trace`]: the trace that a command begins or continues.
+//! * [`bind`]: an address, and [`BoundListener::serve`]: `/metrics`, `/healthz` and `/readyz` on it. The gauges among
+//!   the metrics are read from the store when they are asked for.
+
+pub mod exporter;
+mod gauges;
+pub mod health;
+pub mod log;
+mod server;
+pub mod trace;
+
+pub use exporter::{Exporter, ExporterError};
+pub use health::{Health, HealthMonitor, Part};
+pub use server::{BoundListener, ServeError, ServerState, bind};

@@ -1,0 +1,156 @@
+//! `/metrics`, `/healthz` and `/readyz` on an address of their own.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_store::StoreHandle;
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::exporter::Exporter;
+use crate::gauges::Gauges;
+use crate::health::{Health, HealthMonitor};
+
+/// The text format of Prometheus, version 0.0.4.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How often store and broker are checked without a request.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// What the answers are about.
+#[derive(Debug, Clone)]
+pub struct ServerState {
+    /// The store that health and gauges are read from.
+    pub store: StoreHandle,
+    /// The dispatcher over the broker that messages go to.
+    pub dispatcher: Dispatcher,
+    /// The process's recorder.
+    pub exporter: Exporter,
+}
+
+/// Why nothing is served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken, or is none of this machine.
+    #[error("nothing can be served on `{addr}`: {cause}; name a free address such as `127.0.0.1:9601`")]
+    Bind {
+        /// The address.
+        addr: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The server broke off.
+    #[error("a server broke off: {0}")]
+    Broken(std::io::Error),
+}
+
+/// An address that this process has taken, and on which nothing answers yet.
+#[derive(Debug)]
+pub struct BoundListener(TcpListener);
+
+/// Takes an address such as `127.0.0.1:9601`; port 0 is any that is free.
+///
+/// # Errors
+///
+/// [`ServeError::Bind`].
+pub async fn bind(addr: &str) -> Result<BoundListener, ServeError> {
+    TcpListener::bind(addr).await.map(BoundListener).map_err(|cause| ServeError::Bind { addr: addr.to_owned(), cause })
+}
+
+impl BoundListener {
+    /// The address, with its real port.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not say.
+    pub fn addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Gives the listener itself, for a server with other routes.
+    pub fn into_tcp(self) -> TcpListener {
+        self.0
+    }
+
+    /// Answers until `shutdown`.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Broken`].
+    pub async fn serve(
+        self,
+        state: ServerState,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let shared = Arc::new(Shared { state, gauges: Gauges::new(), monitor: HealthMonitor::default() });
+        let served = axum::serve(self.0, routes(Arc::clone(&shared))).with_graceful_shutdown(shutdown);
+        tokio::select! {
+            served = served => served.map_err(ServeError::Broken),
+            never = shared.keep_checking() => match never {},
+        }
+    }
+}
+
+fn routes(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(shared)
+}
+
+/// What the answers are made of.
+#[derive(Debug)]
+struct Shared {
+    state: ServerState,
+    gauges: Gauges,
+    monitor: HealthMonitor,
+}
+
+impl Shared {
+    async fn check(&self) -> Health {
+        self.monitor.check(&self.state.store, &self.state.dispatcher).await
+    }
+
+    /// Checks every few seconds: so `since` is near the truth, and `/healthz` answers from the latest check alone.
+    async fn keep_checking(&self) -> Infallible {
+        loop {
+            self.check().await;
+            tokio::time::sleep(CHECK_EVERY).await;
+        }
+    }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let Shared { state, gauges, .. } = &*shared;
+    gauges.refresh(&state.store, &state.dispatcher).await;
+    ([(header::CONTENT_TYPE, PROMETHEUS)], state.exporter.render())
+}
+
+/// Always 200: the process answers, so it lives, and restarting it would not bring its database back. What the latest
+/// check of its surroundings found stands beside that.
+async fn healthz(State(shared): State<Arc<Shared>>) -> Json<Alive> {
+    Json(Alive { alive: true, surroundings: shared.monitor.latest() })
+}
+
+/// The answer of `/healthz`.
+#[derive(Debug, Serialize)]
+struct Alive {
+    alive: bool,
+    #[serde(flatten)]
+    surroundings: Option<Health>,
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    let health = shared.check().await;
+    let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(health))
+}

@@ -1,0 +1,21 @@
+//! What the tests of all rooms share, one of each. It knows no room, so that it can judge all of them.
+//!
+//! Everything here is for tests alone, and panics where a test could not go on.
+//!
+//! * [`random`]: numbers that follow from a seed.
+//! * [`proxy`]: a TCP proxy that delays, holds back, cuts and refuses connections.
+//! * [`smtp`]: a mail server that keeps what it receives and misbehaves as a test says.
+//! * [`http`]: an HTTP service that answers as a test says and keeps what it was asked.
+//! * [`tls`]: certificates for servers, and the authority that signs them.
+
+mod frames;
+pub mod http;
+pub mod proxy;
+pub mod random;
+pub mod smtp;
+pub mod tls;
+
+pub use http::FakeHttp;
+pub use proxy::Proxy;
+pub use random::Random;
+pub use smtp::FakeSmtp;
