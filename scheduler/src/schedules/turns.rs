@@ -39,7 +39,7 @@ impl ScheduleRunner {
         Ok(self.store.schedules(Some(&row.tenant), Some(&row.schedule)).await?.into_iter().next())
     }
 
-    /// What an event made, and whose schedule, hook or watched folder is gone, would wait for ever.
+    /// A tick made by an event would wait for ever once its schedule, hook or watched folder is gone.
     fn without_home(&self, row: &TickView) -> Option<Firing> {
         let (reason, gone) = match row.schedule.split_once('/') {
             Some((what, name)) => {
@@ -51,7 +51,7 @@ impl ScheduleRunner {
         gone.then(|| firing(row, FireTick { outcome: TickOutcome::Failed, reason: Some(reason), ..turn(row) }))
     }
 
-    /// What becomes of a row whose turn it is: what may be written at once. A batch begins to be planned here.
+    /// Decides a row whose turn it is, and returns what may be written at once. Planning a batch begins here.
     async fn turn_of(
         &mut self,
         row: &TickView,
@@ -65,7 +65,7 @@ impl ScheduleRunner {
             return Ok(None);
         }
         report.schedules += 1;
-        // Whoever was given back, or has waited for its turn, has been through this.
+        // A tick that was given back, or has waited for its turn, has passed this already.
         let asks = made && row.outcome == TickOutcome::Waiting && row.tries == 0;
         if asks && let Some(held) = self.held_back(row, view).await? {
             report.others += 1;
@@ -80,7 +80,7 @@ impl ScheduleRunner {
         Ok(Some(firing(row, self.job_of(view, tick))))
     }
 
-    /// The row as it is put to wait or skipped, when an earlier run keeps it from starting.
+    /// The row as buffered or skipped, when an earlier run keeps it from starting.
     async fn held_back(&self, row: &TickView, view: &mut ScheduleView) -> Result<Option<FireTick>> {
         let planned = self.in_hand.iter().filter(|(tenant, name, _)| *tenant == view.tenant && *name == view.name);
         let running = view.running.max(planned.count() as u64);
