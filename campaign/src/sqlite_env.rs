@@ -43,7 +43,8 @@ impl SqliteEnv {
             ("WORKER_BEAT", "400ms".to_owned()),
             ("WORKER_SLOTS", "4".to_owned()),
             ("WORKER_ITEM_THREADS", "1".to_owned()),
-            ("SCHEDULER_RECONCILE", "1s".to_owned()),
+            ("SCHEDULER_DUTIES_RECONCILE", "1s".to_owned()),
+            ("SCHEDULER_DUTIES_SPOOLS", "1s".to_owned()),
             ("LOG_LEVEL", "info".to_owned()),
         ];
         let program = Program::of(binary, folder.path(), env.map(|(name, value)| (name, value)));

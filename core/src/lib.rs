@@ -15,6 +15,7 @@
 //! * [`settle`]: what an attempt's ending means. The only place that decides retry or dead.
 //! * [`split`]: what becomes of a chunk whose worker died.
 //! * [`retry`]: how long to wait before the next attempt.
+//! * [`backoff`]: every other wait that grows, and the curve of them all.
 //! * [`item_patch`]: how a quarantined item is changed before it is redriven.
 //! * [`callback`]: whom a batch notifies, and when.
 //! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
@@ -23,6 +24,7 @@
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod aggregate;
+pub mod backoff;
 pub mod batch;
 pub mod callback;
 pub mod chunk;

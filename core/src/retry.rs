@@ -1,16 +1,12 @@
-//! How long to wait before the next attempt.
+//! How long a job waits before its next attempt.
 //!
-//! The exponential curve comes from the crate `backoff`, used in this file alone and only for its
-//! arithmetic: its own randomness is switched off, because random numbers come in as an argument here.
-//! Full jitter after M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015:
-//! a uniform draw between nothing and the curve, which spreads a herd of retries best.
+//! The exponential policy has the curve of [`backoff`](crate::backoff), with full jitter.
 
 use std::time::Duration;
 
-use backoff::ExponentialBackoff;
-use backoff::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
+use crate::backoff::{Backoff, Jitter};
 use crate::duration::Span;
 
 /// How the waits between attempts are chosen.
@@ -43,7 +39,7 @@ impl RetryPolicy {
     /// `random` is a uniform draw from 0 to 1 and only matters to the exponential policy.
     pub fn wait(&self, attempt: u32, random: f64) -> Duration {
         match self {
-            Self::Exponential { base, cap } => curve(base.0, cap.0, attempt).mul_f64(random.clamp(0.0, 1.0)),
+            Self::Exponential { base, cap } => Backoff::new(base.0, cap.0).jitter(Jitter::Full).wait(attempt, random),
             Self::Fixed(span) => span.0,
             Self::List(waits) => {
                 let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -51,25 +47,6 @@ impl RetryPolicy {
             }
         }
     }
-}
-
-/// `base × 2^(attempt − 1)`, at most `cap`.
-fn curve(base: Duration, cap: Duration, attempt: u32) -> Duration {
-    let mut policy = ExponentialBackoff {
-        current_interval: base.min(cap),
-        initial_interval: base.min(cap),
-        randomization_factor: 0.0,
-        multiplier: 2.0,
-        max_interval: cap,
-        max_elapsed_time: None,
-        ..ExponentialBackoff::default()
-    };
-    // After 64 doublings any base is beyond any cap: the loop is bounded.
-    let mut interval = base.min(cap);
-    for _ in 0..attempt.clamp(1, 64) {
-        interval = policy.next_backoff().unwrap_or(cap);
-    }
-    interval.min(cap)
 }
 
 #[cfg(test)]

@@ -1,24 +1,20 @@
-//! When: planning, publishing, promoting, rescuing, reconciling.
+//! When: planning, and the duties that bring everything else about.
 //!
-//! Each duty is a plain function in a file of its own. It takes no input that says what changed, is
-//! safe to run twice, and safe to run in two processes at once; leadership only saves double work.
-//! [`run`] is the one loop that calls them.
+//! Each duty is a plain function in a file of its own. It takes no input that says what changed, is safe to run twice, and
+//! safe to run in two processes at once; leadership only saves double work. [`run`] keeps them all, each at its own rhythm
+//! of `[scheduler.duties]`.
 //!
 //! * [`plan`]: from a definition and an input to a sealed batch.
 //! * [`schedules`]: from ticks that are due to runs.
 //! * [`watch`]: from files in a folder to runs.
-//! * [`promote`], [`rescue`], [`sweep`], [`probe`], [`reconcile`], [`returned`], [`tell`], [`limits`]: the duties.
+//! * [`duties`]: one file for each, and their registry.
+//! * `duty`: what a duty is, and the loop that keeps one. `clock`: its rhythm, from the crate `tokio-cron-scheduler`.
 
-mod heartbeat;
-pub mod late;
-pub mod limits;
-pub mod outbox_relay;
+mod clock;
+pub mod duties;
+mod duty;
+mod leadership;
 pub mod plan;
-pub mod probe;
-pub mod promote;
-pub mod reconcile;
-pub mod rescue;
-pub mod returned;
 mod running;
 pub mod schedules;
 pub mod settings;
@@ -27,5 +23,5 @@ pub mod watch;
 pub use plan::{StartBatch, StartError, start_batch};
 pub use running::{SchedulerError, SchedulerOptions, run};
 pub use schedules::{ConfigSnapshot, RunContext, ScheduleRunner};
-pub use settings::Settings;
+pub use settings::{DutySettings, Settings};
 pub use watch::Watcher;

@@ -1,4 +1,4 @@
-//! `[scheduler]` in `config.toml`.
+//! `[scheduler]` and `[scheduler.duties]` in `config.toml`.
 
 use std::time::Duration;
 
@@ -6,20 +6,12 @@ use gristmill_core::duration::Span;
 use gristmill_jobs::source::SPOOL_BYTES_DEFAULT;
 use serde::{Deserialize, Serialize};
 
-/// How often the scheduler looks after things.
+/// What holds for the scheduler.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How often jobs whose time has come are promoted.
-    pub promote: Span,
-    /// How often jobs of lost workers are rescued.
-    pub rescue: Span,
-    /// How often outbox rows that their creator did not publish are published.
-    pub outbox_relay: Span,
-    /// How often the broker is asked whether it has lost messages.
-    pub probe: Span,
-    /// How often counters are compared with what they count.
-    pub reconcile: Span,
+    /// How often each duty is done.
+    pub duties: DutySettings,
     /// The most rows that one duty handles at a time.
     pub rows_max: u32,
     /// The most bytes that one copy of an input may have, decompressed.
@@ -35,16 +27,78 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            promote: Span(Duration::from_millis(200)),
-            rescue: Span(Duration::from_secs(1)),
-            outbox_relay: Span(Duration::from_secs(1)),
-            probe: Span(Duration::from_secs(5)),
-            reconcile: Span(Duration::from_secs(60)),
+            duties: DutySettings::default(),
             rows_max: 1_000,
             copy_bytes_max: SPOOL_BYTES_DEFAULT,
             copy_keep: Span(Duration::from_secs(7 * 86_400)),
             metrics: String::new(),
             hooks: String::new(),
         }
+    }
+}
+
+/// How often each duty is done. A duty whose time comes while it still works is done once when it has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DutySettings {
+    /// Jobs whose time has come are promoted.
+    pub promote: Span,
+    /// Outbox rows that their creator did not publish are published.
+    pub relay: Span,
+    /// Jobs of lost workers are rescued.
+    pub rescue: Span,
+    /// The broker is asked whether it has lost messages.
+    pub probe: Span,
+    /// Counters are compared with what they count.
+    pub reconcile: Span,
+    /// Jobs that have waited for their queue's `age_after` are looked for.
+    pub age: Span,
+    /// Batches that are late are looked for.
+    pub late: Span,
+    /// Batches whose planner died are looked for.
+    pub plans: Span,
+    /// Copies of inputs that no batch reads any more are looked for.
+    pub spools: Span,
+    /// Ticks of schedules, and changes of the configuration, are looked for.
+    pub schedules: Span,
+    /// Watched folders are looked at.
+    pub watch: Span,
+}
+
+impl Default for DutySettings {
+    fn default() -> Self {
+        let seconds = |seconds| Span(Duration::from_secs(seconds));
+        Self {
+            promote: Span(Duration::from_millis(200)),
+            relay: seconds(1),
+            rescue: seconds(1),
+            probe: seconds(5),
+            reconcile: seconds(60),
+            age: seconds(5),
+            late: seconds(5),
+            plans: seconds(60),
+            spools: seconds(60),
+            schedules: seconds(1),
+            watch: seconds(1),
+        }
+    }
+}
+
+impl DutySettings {
+    /// Each duty's key and rhythm.
+    pub fn all(&self) -> [(&'static str, Span); 11] {
+        [
+            ("promote", self.promote),
+            ("relay", self.relay),
+            ("rescue", self.rescue),
+            ("probe", self.probe),
+            ("reconcile", self.reconcile),
+            ("age", self.age),
+            ("late", self.late),
+            ("plans", self.plans),
+            ("spools", self.spools),
+            ("schedules", self.schedules),
+            ("watch", self.watch),
+        ]
     }
 }

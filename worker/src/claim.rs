@@ -6,10 +6,9 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use gristmill_broker::Health;
-use gristmill_core::duration::Span;
+use gristmill_core::backoff;
 use gristmill_core::id::WorkerId;
 use gristmill_core::job::ClaimedJob;
-use gristmill_core::retry::RetryPolicy;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Claim, Result, StoreHandle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -205,8 +204,6 @@ impl Claiming {
     /// else given back at the end of the drain.
     pub(crate) async fn run(mut self) -> Claimer {
         let stop = self.claimer.stop.clone();
-        let waits =
-            RetryPolicy::Exponential { base: Span(Duration::from_millis(100)), cap: Span(Duration::from_secs(5)) };
         let mut failures = 0;
         while let Some(free) = self.free(&stop).await {
             let incarnation = self.lease.current();
@@ -225,7 +222,7 @@ impl Claiming {
                     }
                     tokio::select! {
                         biased;
-                        () = tokio::time::sleep(waits.wait(failures, 1.0)) => {}
+                        () = tokio::time::sleep(backoff::CLAIMING.wait(failures, 1.0)) => {}
                         () = stop.cancelled() => {}
                     }
                 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gristmill_core::backoff;
 use gristmill_core::batch::BatchState;
-use gristmill_core::duration::Span;
 use gristmill_core::job::Fence;
-use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::Verdict;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::failure_budget::FailureBudgets;
@@ -151,8 +150,6 @@ impl Completer {
     /// A store that is away is asked for ever: the same completions do no harm when the first time
     /// had been committed after all.
     async fn persist(&self, completions: &[Completion]) -> Result<CompleteReport, StoreError> {
-        let waits =
-            RetryPolicy::Exponential { base: Span(Duration::from_millis(50)), cap: Span(Duration::from_secs(5)) };
         let aggregates = completions.iter().any(|completion| completion.batch_end.is_some());
         for attempt in 1u32.. {
             if aggregates {
@@ -176,7 +173,7 @@ impl Completer {
             if attempt == 1 {
                 tracing::warn!(%error, attempts = completions.len(), "completing will be tried again");
             }
-            tokio::time::sleep(waits.wait(attempt, 1.0)).await;
+            tokio::time::sleep(backoff::WRITING.wait(attempt, 1.0)).await;
         }
         Err(StoreError::Unavailable("the completer has no tries left".to_owned()))
     }

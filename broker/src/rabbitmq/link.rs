@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use gristmill_core::duration::Span;
-use gristmill_core::retry::RetryPolicy;
+use gristmill_core::backoff;
 use lapin::{Connection, Event};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,14 +22,6 @@ use super::status::{ConnectionStatus, Role};
 use super::topology::{Declare, Names};
 use crate::error::BrokerError;
 
-/// The waits between attempts to connect, or to consume, again: doubling to 3 seconds, so that a broker that comes back
-/// carries within 5 seconds, sweep included, what waited for it. A refused connection costs nobody much.
-const AGAIN: RetryPolicy =
-    RetryPolicy::Exponential { base: Span(Duration::from_millis(250)), cap: Span(Duration::from_secs(3)) };
-
-/// At least so long, since a full jitter may draw nothing at all.
-const AGAIN_MIN: Duration = Duration::from_millis(50);
-
 /// How long it may take to connect and to declare.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -40,12 +31,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a connection is looked at even when it says nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A wait before the given attempt (counted from 1), so that a thousand workers do not all come
-/// back in the same moment.
+/// The wait before the given attempt (counted from 1) to connect, or to consume, again.
 pub(crate) fn pause(attempt: u32) -> Duration {
-    // The random bits of an identifier are random enough; there is no other use for a generator here.
+    // The random bits of an identifier are enough; there is no other use for a generator here.
     let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
-    AGAIN.wait(attempt, random).max(AGAIN_MIN)
+    backoff::BROKER.wait(attempt, random)
 }
 
 /// One live connection. Whoever holds it after its end gets errors, never somebody else's answers.

@@ -11,7 +11,7 @@ use gristmill_core::id::BatchId;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::source::{self, OpenOptions, SourceError};
-use gristmill_scheduler::late::spools;
+use gristmill_scheduler::duties::spools::spools;
 use gristmill_scheduler::{StartBatch, StartError, start_batch};
 use serde_json::{Map, Value, json};
 

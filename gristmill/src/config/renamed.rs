@@ -4,12 +4,17 @@ use serde_json::{Map, Value};
 
 use super::error::ConfigError;
 use super::layers::variable_of;
-use super::origin::Origins;
+use super::origin::{Origin, Origins};
 
 /// The old name of a key and its name now; `*` stands for any name of a table.
 pub(super) const RENAMED: &[(&str, &str)] = &[
     ("scheduler.batch", "scheduler.rows_max"),
-    ("scheduler.sweep", "scheduler.outbox_relay"),
+    ("scheduler.sweep", "scheduler.duties.relay"),
+    ("scheduler.outbox_relay", "scheduler.duties.relay"),
+    ("scheduler.promote", "scheduler.duties.promote"),
+    ("scheduler.rescue", "scheduler.duties.rescue"),
+    ("scheduler.probe", "scheduler.duties.probe"),
+    ("scheduler.reconcile", "scheduler.duties.reconcile"),
     ("kind.*.lane", "kind.*.priority"),
     ("batch.*.tolerate", "batch.*.failure_budget"),
     ("batch.*.lane", "batch.*.priority"),
@@ -35,6 +40,11 @@ pub(super) fn carry(
         for (old, new) in expand(tree, old, new) {
             let Some(value) = take(tree, &old) else { continue };
             let origin = origins.remove(&old);
+            if matches!((&origin, origins.get(&new)), (Some(Origin::File { .. }), Some(Origin::Env(_)))) {
+                let place = origin.as_ref().map_or_else(String::new, |origin| format!("{origin}: "));
+                warnings.push(format!("{place}`{old}` is called `{new}` now, and a variable sets that"));
+                continue;
+            }
             if get(tree, &new).is_some() {
                 let what = format!("is the old name of `{new}`, which is set too: remove `{old}`");
                 errors.push(ConfigError::at(origin, old, what));
@@ -101,7 +111,6 @@ fn put(tree: &mut Map<String, Value>, path: &str, value: Value) {
 mod tests {
     use serde_json::json;
 
-    use super::super::Origin;
     use super::*;
 
     fn carried(tree: Value) -> (Value, Vec<String>, Vec<String>) {
@@ -145,10 +154,42 @@ mod tests {
     }
 
     #[test]
+    fn the_rhythms_of_the_duties_moved_to_a_table_of_their_own() {
+        let (tree, warnings, errors) =
+            carried(json!({ "scheduler": { "promote": "1s", "sweep": "2s", "rows_max": 7 } }));
+        let duties = json!({ "relay": "2s", "promote": "1s" });
+        assert_eq!(tree, json!({ "scheduler": { "rows_max": 7, "duties": duties } }));
+        assert_eq!(errors, Vec::<String>::new());
+        let wanted = "`scheduler.sweep` is called `scheduler.duties.relay` now; the old name keeps working";
+        assert!(warnings.iter().any(|warning| warning == wanted), "{warnings:?}");
+        let (_, _, errors) = carried(json!({ "scheduler": { "sweep": "2s", "outbox_relay": "3s" } }));
+        assert_eq!(errors.len(), 1, "two old names of one key: {errors:?}");
+    }
+
+    #[test]
+    fn a_variable_wins_over_the_old_name_in_a_file() {
+        let Value::Object(mut tree) = json!({ "scheduler": { "promote": "1s", "duties": { "promote": "5s" } } }) else {
+            panic!("a table")
+        };
+        let (mut origins, mut errors) = (Origins::new(), Vec::new());
+        origins.insert("scheduler.promote".to_owned(), Origin::File { file: "c.toml".to_owned(), line: 2 });
+        origins.insert(
+            "scheduler.duties.promote".to_owned(),
+            Origin::Env("GRISTMILL_SCHEDULER_DUTIES_PROMOTE".to_owned()),
+        );
+        let warnings = carry(&mut tree, &mut origins, &mut errors);
+        assert_eq!(errors.len(), 0);
+        assert_eq!(Value::Object(tree), json!({ "scheduler": { "duties": { "promote": "5s" } } }));
+        assert!(warnings[0].starts_with("c.toml:2: `scheduler.promote` is called `scheduler.duties.promote` now"));
+    }
+
+    #[test]
     fn the_variable_of_an_old_key_still_sets_it() {
         let (key, warning) = variable("GRISTMILL_SCHEDULER_SWEEP").expect("known");
-        assert_eq!(key, "scheduler.outbox_relay");
-        assert!(warning.contains("GRISTMILL_SCHEDULER_OUTBOX_RELAY"), "{warning}");
-        assert_eq!(variable("GRISTMILL_SCHEDULER_RESCUE"), None);
+        assert_eq!(key, "scheduler.duties.relay");
+        assert!(warning.contains("GRISTMILL_SCHEDULER_DUTIES_RELAY"), "{warning}");
+        let (key, _) = variable("GRISTMILL_SCHEDULER_RESCUE").expect("known");
+        assert_eq!(key, "scheduler.duties.rescue");
+        assert_eq!(variable("GRISTMILL_SCHEDULER_DUTIES_RESCUE"), None);
     }
 }

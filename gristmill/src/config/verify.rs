@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use gristmill_core::callback::Event;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, ValidateSpec, WebhookEffect};
+use gristmill_core::duration;
 use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
@@ -30,6 +31,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.store(&config.store.url);
     findings.broker(&config.broker.url);
     findings.worker(config);
+    findings.scheduler(&config.scheduler);
     findings.mail(config);
     let addresses = [
         ("worker.metrics", &config.worker.metrics),
@@ -142,17 +144,29 @@ impl Findings<'_> {
         if config.store.connections == 0 {
             self.push("store.connections", "is 0; at least 1 is needed");
         }
-        for (key, span) in [
-            ("scheduler.promote", config.scheduler.promote),
-            ("scheduler.rescue", config.scheduler.rescue),
-            ("scheduler.outbox_relay", config.scheduler.outbox_relay),
-            ("scheduler.probe", config.scheduler.probe),
-            ("scheduler.reconcile", config.scheduler.reconcile),
-            ("worker.poll", config.worker.poll),
-        ] {
-            if span.0.is_zero() {
-                self.push(key, "is 0; write how often, such as `1s`");
+        if worker.poll.0.is_zero() {
+            self.push("worker.poll", "is 0; write how often, such as `1s`");
+        }
+    }
+
+    fn scheduler(&mut self, scheduler: &gristmill_scheduler::Settings) {
+        let defaults = gristmill_scheduler::Settings::default();
+        for ((duty, every), (_, default)) in scheduler.duties.all().into_iter().zip(defaults.duties.all()) {
+            let key = format!("scheduler.duties.{duty}");
+            if every.0.is_zero() {
+                self.push(&key, format!("is 0; write how often, such as `{}`", duration::format(default.0)));
             }
+        }
+        if scheduler.rows_max == 0 {
+            let (key, default) = ("scheduler.rows_max", defaults.rows_max);
+            self.push(key, format!("is 0, so that no duty would get anywhere; write at least 1, such as {default}"));
+        }
+        if scheduler.copy_bytes_max == 0 {
+            let (key, default) = ("scheduler.copy_bytes_max", defaults.copy_bytes_max);
+            self.push(
+                key,
+                format!("is 0, so that nothing could be copied; write a number of bytes, such as {default}"),
+            );
         }
     }
 

@@ -349,7 +349,7 @@ fn scheduler_trouble(error: &SchedulerError) -> CommandError {
         SchedulerError::Store(StoreError::Unavailable(_)) => Exit::Unavailable,
         SchedulerError::Broker(error) => broker_exit(error),
         SchedulerError::Store(_) => Exit::Conflict,
-        SchedulerError::Heartbeat(_) => Exit::Internal,
+        SchedulerError::Clock(_) => Exit::Internal,
     };
     CommandError::new(exit, error.to_string())
 }

@@ -39,7 +39,20 @@ fn nothing_left(place: &Place, what: &[&str]) {
 #[test]
 fn a_wrong_configuration_is_shown_at_its_place() {
     let with = |line: &str| format!("{HEAD}{line}\n");
-    let table: [(String, &[&str]); 15] = [
+    let table: [(String, &[&str]); 19] = [
+        (
+            "[scheduler.duties]\npromote = \"0s\"\n".to_owned(),
+            &["config.toml:2", "scheduler.duties.promote", "is 0", "such as `200ms`"],
+        ),
+        (
+            "[scheduler]\nreconcile = \"0s\"\n".to_owned(),
+            &["config.toml:2", "scheduler.duties.reconcile", "such as `1m`"],
+        ),
+        (
+            "[scheduler]\nrows_max = 0\n".to_owned(),
+            &["config.toml:2", "scheduler.rows_max", "at least 1, such as 1000"],
+        ),
+        ("[scheduler]\nbatch = 0\n".to_owned(), &["config.toml:2", "scheduler.rows_max", "at least 1"]),
         (
             "[batch.b]\nsource = { csv = \"in.csv\" }\ntolerat = 1\n".to_owned(),
             &["config.toml:3", "tolerat", "`tolerate`"],

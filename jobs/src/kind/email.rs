@@ -10,9 +10,9 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use gristmill_core::backoff;
 use gristmill_store::{EmailKey, EmailRecord, EmailState, NewEmail, StoreError, failpoint};
 use lettre::message::Mailbox;
 use serde_json::json;
@@ -22,6 +22,9 @@ use crate::kind::payload::{self, EmailPayload};
 use crate::mail::message::{self, Composed, Draft};
 use crate::mail::{Delivered, NotDelivered, Rendered, Templates, Transport};
 use crate::settings::{MailSettings, Uncertain};
+
+/// How often it is tried to write down that an email was sent.
+const RECORD_TRIES: u32 = 3;
 
 /// Sends emails.
 #[derive(Debug)]
@@ -212,15 +215,15 @@ impl<'a> Letter<'a> {
     /// Writes down that it was sent. It has been, whatever the store says: trying harder only spares
     /// a later attempt the doubt, should this one not be settled either.
     async fn confirm(&self, answer: &str) {
-        for wait in [Some(Duration::from_millis(100)), Some(Duration::from_secs(1)), None] {
+        for attempt in 1..=RECORD_TRIES {
             match self.step(EmailState::Sent, Some(answer)).await {
                 Ok(_) => return,
                 Err(error) => {
                     tracing::warn!(job = %self.context.job.fence.job, %error, "the email was sent, but this cannot be written down")
                 }
             }
-            if let Some(wait) = wait {
-                tokio::time::sleep(wait).await;
+            if attempt < RECORD_TRIES {
+                tokio::time::sleep(backoff::EMAIL_SENT.wait(attempt, 1.0)).await;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Which of the due ticks of a schedule run, wait or are skipped. Pure: instants and what was seen come in.
+//! Which of the due ticks of a schedule run, wait or are skipped. Pure: instants and earlier runs are arguments.
 
 use chrono::TimeDelta;
 use gristmill_core::Instant;
@@ -6,7 +6,7 @@ use gristmill_core::schedule::missed::MissedDecision;
 use gristmill_core::schedule::{Busy, Due, DueTick, ScheduleError, Step, Timetable};
 use gristmill_store::{Advance, FireTick, ScheduleView, TickCause, TickOutcome};
 
-/// The most due ticks that are looked at at once.
+/// The most due ticks that one decision considers.
 const DUE_MAX: usize = 10_000;
 
 /// The most skipped ticks that are recorded one by one; older ones share a row.
@@ -19,7 +19,7 @@ pub struct Decision {
     pub rows: Vec<FireTick>,
     /// Ticks that start a run, in order, after those rows.
     pub runs: Vec<FireTick>,
-    /// Whether what runs already is cancelled first.
+    /// Whether runs under way are cancelled first.
     pub cancel: bool,
     /// The step of the schedule's clock.
     pub advance: Advance,
@@ -29,7 +29,7 @@ pub struct Decision {
 ///
 /// # Errors
 ///
-/// When the schedule makes no sense; it was checked when it was saved.
+/// When the schedule is not valid; it was checked when it was saved.
 pub fn decide(view: &ScheduleView, now: Instant, runs_max: usize) -> Result<Decision, ScheduleError> {
     let timetable = Timetable::compile(&view.name, &view.spec)?;
     let due = due(&timetable, view.decided_at, now);
@@ -53,7 +53,7 @@ pub fn decide(view: &ScheduleView, now: Instant, runs_max: usize) -> Result<Deci
                 rows.push(row(TickOutcome::Buffered, Some("it waits for an earlier run")));
             }
             Some(step @ (Step::Run | Step::CancelAndRun)) => {
-                // Of several that are due at once the last is the one that goes on.
+                // When several are due at once, the last one continues.
                 cancel |= step == Step::CancelAndRun && busy.running > 0;
                 busy.running += 1;
                 runs.push(row(TickOutcome::Ran, None));
@@ -89,7 +89,7 @@ fn due(timetable: &Timetable, after: Instant, now: Instant) -> Due {
 fn row(timetable: &Timetable, due: &DueTick, now: Instant, outcome: TickOutcome, reason: Option<&str>) -> FireTick {
     FireTick {
         tick: due.tick,
-        // Of what is skipped by the thousand nobody asks for the interval, which costs a search backwards.
+        // Ticks skipped by the thousand have no interval recorded, because it would cost a search backwards.
         interval: match outcome {
             TickOutcome::SkippedMissed => (due.tick, due.tick),
             _ => timetable.interval(due.tick),

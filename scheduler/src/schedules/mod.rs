@@ -42,7 +42,7 @@ pub struct ConfigSnapshot {
     pub triggers: BTreeMap<String, ScheduleSpec>,
     /// The limits, by name.
     pub limits: BTreeMap<String, LimitSpec>,
-    /// What is said of queues, by their name.
+    /// The settings of queues, by their name.
     pub queues: BTreeMap<String, QueueSpec>,
     /// The watched folders, by name.
     pub watches: BTreeMap<String, WatchSettings>,
@@ -54,7 +54,7 @@ pub type JobDefaults = Arc<dyn Fn(&mut NewJob) + Send + Sync>;
 /// What runs are made with.
 #[derive(Clone)]
 pub struct RunContext {
-    /// Whose schedules those of the configuration are.
+    /// The tenant to which the configuration's schedules belong.
     pub tenant: String,
     /// The configuration in force. It may change while the scheduler runs.
     pub snapshot: tokio::sync::watch::Receiver<Arc<ConfigSnapshot>>,
@@ -72,6 +72,9 @@ pub struct RunContext {
 
 impl std::fmt::Debug for RunContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Means").field("tenant", &self.tenant).field("base_dir", &self.base_dir).finish_non_exhaustive()
+        f.debug_struct("RunContext")
+            .field("tenant", &self.tenant)
+            .field("base_dir", &self.base_dir)
+            .finish_non_exhaustive()
     }
 }

@@ -138,7 +138,7 @@ impl ScheduleRunner {
                     }
                     self.in_hand.remove(&key);
                 }
-                // Which it was is not known any more; whoever is in hand still has its tick guarded by the ledger.
+                // Which one it was is unknown. Those still in hand are safe: the ledger guards their ticks.
                 Err(error) => {
                     tracing::error!(%error, "a planner broke off");
                     self.in_hand.clear();

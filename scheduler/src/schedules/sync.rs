@@ -1,4 +1,4 @@
-//! Schedules of the configuration become rows of the store; those that are no longer in it go.
+//! Schedules of the configuration become rows of the store; rows whose schedule is no longer in it are removed.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +19,12 @@ pub struct SyncReport {
     pub taken: Vec<String>,
 }
 
-/// Makes the tenant's schedules of origin `file` those of the configuration. Only ticks after `now` are a new
-/// schedule's business, and one's whose time was edited: no edit replays the past.
+/// Makes the tenant's schedules of origin `file` those of the configuration. A new schedule,
+/// or one whose time was edited, begins with the ticks after `now`: no edit replays the past.
 ///
 /// # Errors
 ///
-/// Those of the store. What a command changed at the same moment is left to the next time.
+/// Those of the store. A schedule that a command changed at the same moment is left to the next call.
 pub async fn sync(
     store: &StoreHandle,
     tenant: &str,
@@ -62,7 +62,7 @@ pub async fn sync(
 
 fn changed(tenant: &str, name: &str, spec: &ScheduleSpec, view: Option<&ScheduleView>, now: Instant) -> SaveSchedule {
     let enabled = match view {
-        // What was switched off by a command stays off until the file says something new about it.
+        // A schedule that a command disabled stays disabled until its `enabled` changes in the file.
         Some(view) if view.spec.enabled == spec.enabled => view.enabled,
         Some(_) | None => spec.enabled.unwrap_or(true),
     };

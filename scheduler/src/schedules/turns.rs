@@ -39,7 +39,7 @@ impl ScheduleRunner {
         Ok(self.store.schedules(Some(&row.tenant), Some(&row.schedule)).await?.into_iter().next())
     }
 
-    /// What an event made, and whose schedule, hook or watched folder is gone, would wait for ever.
+    /// A tick made by an event would wait for ever once its schedule, hook or watched folder is gone.
     fn without_home(&self, row: &TickView) -> Option<Firing> {
         let (reason, gone) = match row.schedule.split_once('/') {
             Some((what, name)) => {
@@ -51,7 +51,7 @@ impl ScheduleRunner {
         gone.then(|| firing(row, FireTick { outcome: TickOutcome::Failed, reason: Some(reason), ..turn(row) }))
     }
 
-    /// What becomes of a row whose turn it is: what may be written at once. A batch begins to be planned here.
+    /// Decides a row whose turn it is, and returns what may be written at once. Planning a batch begins here.
     async fn turn_of(
         &mut self,
         row: &TickView,
@@ -65,7 +65,7 @@ impl ScheduleRunner {
             return Ok(None);
         }
         report.schedules += 1;
-        // Whoever was given back, or has waited for its turn, has been through this.
+        // A tick that was given back, or has waited for its turn, has passed this already.
         let asks = made && row.outcome == TickOutcome::Waiting && row.tries == 0;
         if asks && let Some(held) = self.held_back(row, view) {
             report.others += 1;

@@ -1,4 +1,4 @@
-//! What is done to files: looked at, hashed, and moved so that none is lost, doubled or overwritten. These calls block.
+//! Files are inspected, hashed, and moved so that none is lost, doubled or overwritten. These calls block.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// Endings of names that programs give to what they are still writing.
+/// Suffixes that programs give to files which they are still writing.
 const UNFINISHED: [&str; 7] = [".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", "~"];
 
-/// Whether a name is one of those that programs give to what they are still writing, or hide.
+/// Whether the name belongs to a hidden file, or to one that a program is still writing.
 pub(super) fn unfinished(name: &str) -> bool {
     let lower = name.to_lowercase();
     name.starts_with('.') || UNFINISHED.iter().any(|ending| lower.ends_with(ending))
@@ -79,7 +79,7 @@ pub(super) fn move_into(from: &Path, folder: &Path, name: &str) -> io::Result<Pa
     Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} has ten thousand files like it", folder.display())))
 }
 
-/// What the folder says outlives a loss of power. Not every file system can promise that.
+/// Makes the folder's entries survive a loss of power. Not every file system can promise that.
 fn settle(folder: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
@@ -99,7 +99,7 @@ fn numbered(name: &str, number: u32) -> String {
     }
 }
 
-/// Says beside a file what became of it.
+/// Writes a note beside a file: what became of it.
 pub(super) fn note(path: &Path, text: &str) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".note");

@@ -62,7 +62,7 @@ pub struct WatchReport {
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     stamp: Stamp,
-    /// On whatever clock the caller has; only differences count.
+    /// On the caller's clock; only differences count.
     since: Duration,
 }
 
@@ -73,7 +73,7 @@ pub struct Watcher {
     dispatcher: Dispatcher,
     run_context: RunContext,
     seen: HashMap<PathBuf, Seen>,
-    /// What is wrong, as it was said: each thing once, and again after it was right.
+    /// The problems that were logged: each is logged once, and again after it was solved.
     wrong: BTreeSet<String>,
 }
 
@@ -93,11 +93,11 @@ impl Watcher {
         &self.wrong
     }
 
-    /// Looks at every folder. `now` is on a clock that only goes forward, whatever its zero.
+    /// Looks at every folder. `now` is on a monotonic clock with any zero.
     ///
     /// # Errors
     ///
-    /// Those of the store. What a disk refuses is said, and tried again at the next pass.
+    /// Those of the store. A failure of the disk is logged, and tried again at the next pass.
     pub async fn run_once(&mut self, now: Duration) -> Result<WatchReport> {
         let watches = self.run_context.snapshot.borrow().watches.clone();
         let (mut report, mut wrong) = (WatchReport::default(), BTreeSet::new());
@@ -258,7 +258,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Goes on with what lies in `working/`, wherever it was left.
+    /// Continues with the files in `working/`, from the step at which each was left.
     async fn underway(&self, look: &mut Look<'_>) -> Result<()> {
         let working = Path::new(&look.settings.folder).join(WORKING);
         let files = listed(&working).await.unwrap_or_default();
@@ -269,7 +269,7 @@ impl Watcher {
         for path in files {
             let Ok(found) = fs::symlink_metadata(&path) else { continue };
             if found.is_symlink() {
-                // A name that was left behind for a restart, of a file that somebody has taken away since.
+                // A name left behind for a restart; the file itself has been taken away since.
                 if fs::metadata(&path).is_err() {
                     let _ = fs::remove_file(&path);
                 }
@@ -344,7 +344,7 @@ impl Look<'_> {
             .increment(1);
     }
 
-    /// What must stay the same of a file that may be taken.
+    /// The properties of a file that must stay the same until it is taken.
     fn stamp(&mut self, path: &Path, name: &str) -> Option<Stamp> {
         // Gone again since the folder was listed.
         let found = fs::symlink_metadata(path).ok()?;
@@ -355,7 +355,7 @@ impl Look<'_> {
         } else if !found.is_file() {
             "it is no regular file"
         } else if found.len() == 0 {
-            "it is empty: whoever writes it may not have begun"
+            "it is empty: the program that writes it may not have begun"
         } else if name.len() > NAME_BYTES_MAX {
             "its name is too long; 180 bytes is the most"
         } else {
@@ -386,7 +386,7 @@ impl Look<'_> {
     }
 }
 
-/// Whether nothing more will come of a row by itself.
+/// Whether a row will not change any more by itself.
 fn ended(row: &TickView) -> bool {
     match row.outcome {
         TickOutcome::Ran => !row.active,
@@ -414,7 +414,7 @@ async fn listed(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     .await
 }
 
-/// What blocks is done beside the runtime.
+/// Runs blocking work beside the runtime.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }

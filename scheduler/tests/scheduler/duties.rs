@@ -10,11 +10,11 @@ use crate::env::env;
 use gristmill_core::duration::Span;
 use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::job::{JobState, RunAt};
-use gristmill_scheduler::outbox_relay::OutboxRelay;
-use gristmill_scheduler::promote::promote;
-use gristmill_scheduler::reconcile::reconcile;
-use gristmill_scheduler::rescue::rescue;
-use gristmill_scheduler::{SchedulerOptions, Settings, run, start_batch};
+use gristmill_scheduler::duties::promote::promote;
+use gristmill_scheduler::duties::reconcile::reconcile;
+use gristmill_scheduler::duties::relay::OutboxRelay;
+use gristmill_scheduler::duties::rescue::rescue;
+use gristmill_scheduler::{DutySettings, SchedulerOptions, Settings, run, start_batch};
 use gristmill_service::failure_budget::FailureBudgets;
 use tokio::sync::oneshot;
 
@@ -114,7 +114,8 @@ async fn the_loop_promotes_and_leaves_when_told() {
     let env = env().await;
     let id = env.enqueue(|job| job.run = RunAt::In(Duration::from_millis(20))).await;
     let (stop, stopped) = oneshot::channel::<()>();
-    let settings = Settings { promote: Span(Duration::from_millis(5)), ..Settings::default() };
+    let duties = DutySettings { promote: Span(Duration::from_millis(5)), ..DutySettings::default() };
+    let settings = Settings { duties, ..Settings::default() };
     let options =
         SchedulerOptions { store: env.store.clone(), dispatcher: env.dispatcher.clone(), settings, schedules: None };
     let scheduler = tokio::spawn(run(options, async move {

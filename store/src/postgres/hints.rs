@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use gristmill_core::backoff;
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::watch;
@@ -17,9 +18,6 @@ use super::work::{CHANNEL, GONE_CHANNEL};
 /// After so long without a hint at most it is asked whether anybody is still at the other end: no hint ever comes
 /// over a connection that is half open, and nothing else would tell.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
-
-/// The longest wait before a lost connection is tried again.
-const RECONNECT_MAX: Duration = Duration::from_secs(30);
 
 /// The listening side. The task starts with the first wait, so that a command line tool that never
 /// waits never listens.
@@ -79,14 +77,16 @@ impl Drop for Hints {
 }
 
 async fn keep_listening(options: PgConnectOptions, silence: Duration, heard: Heard) {
-    let mut pause = Duration::from_millis(200);
+    let mut failures = 0;
     loop {
-        match listen_once(&options, silence, &heard, &mut pause).await {
+        match listen_once(&options, silence, &heard, &mut failures).await {
             Ok(()) => tracing::debug!("the connection for hints was lost"),
             Err(error) => tracing::debug!(%error, "cannot listen for hints; polling goes on"),
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RECONNECT_MAX);
+        failures += 1;
+        // The random bits of an identifier are enough; there is no other use for a generator here.
+        let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
+        tokio::time::sleep(backoff::HINTS.wait(failures, random)).await;
     }
 }
 
@@ -96,7 +96,7 @@ async fn listen_once(
     options: &PgConnectOptions,
     silence: Duration,
     heard: &Heard,
-    pause: &mut Duration,
+    failures: &mut u32,
 ) -> Result<(), sqlx::Error> {
     let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = pool.connect_with(options.clone()).await?;
@@ -105,7 +105,7 @@ async fn listen_once(
     // What was sent while nobody listened is lost: have everybody look once.
     heard.work.send_modify(|count| *count += 1);
     heard.gone.send_modify(|count| *count += 1);
-    *pause = Duration::from_millis(200);
+    *failures = 0;
     loop {
         match tokio::time::timeout(silence, listener.try_recv()).await.ok().transpose()? {
             Some(Some(hint)) => {

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
+use gristmill_core::backoff;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
 use super::error;
+use crate::check;
 use crate::error::Result;
-
-/// Between two tries.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// Connects, and sees to it that the file has a write-ahead log. The mode is a property of the file and is set once,
 /// before there are connections that it could be refused to.
@@ -19,9 +18,13 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// timeout: each holds a lock that the others would have to give up. They try again, `patience` long.
 pub(super) async fn first(options: &SqliteConnectOptions, patience: Duration) -> Result<SqliteConnection> {
     let deadline = Instant::now() + patience;
+    let mut failures = 0;
     loop {
         match with_log(options).await {
-            Err(refusal) if error::busy(&refusal) && Instant::now() < deadline => tokio::time::sleep(AGAIN).await,
+            Err(refusal) if error::busy(&refusal) && Instant::now() < deadline => {
+                failures += 1;
+                tokio::time::sleep(backoff::OPENING.wait(failures, check::random())).await;
+            }
             opened => return opened.map_err(error::database),
         }
     }

@@ -14,12 +14,12 @@
 //! | complete | `World::complete`, `settle`, `finish`, `end_batch`, `fan_in` | `complete::complete`, `settle::settle`, `complete::end_batch`, `fan_in::apply`; verdicts of `core/src/settle.rs` |
 //! | complete in the user's transaction | none: complete with the user's writes in the same transaction | `postgres/tx.rs` |
 //! | rescue | `World::rescue`, `World::time_out` | `duties::rescue`: lost workers, passed deadlines |
-//! | redispatch | `World::redispatch` | `duties::redispatch`, `scheduler/src/probe.rs` |
+//! | redispatch | `World::redispatch` | `duties::redispatch`, `scheduler/src/duties/probe.rs` |
 //! | reconcile | [`invariants::wrong`]: it must never find anything, and so it is no step | `reconcile::reconcile` |
 //! | promote | `World::promote` | `duties::promote`, `control::retry_job` |
 //! | | `World::cancel_batch`, `cancel_chunk`, `redrive`, `restart` | `control::cancel_batch`, `control::cancel_job`, `redrive::dead`, `restart::restart` |
 //! | | `World::release` | `worker::retire`, `worker::release_unknown` |
-//! | | `Step::Publish`, `PublishUnconfirmed` | `scheduler/src/sweep.rs`, `jobs/src/dispatcher.rs`: the row goes when confirmed |
+//! | | `Step::Publish`, `PublishUnconfirmed` | `scheduler/src/duties/relay.rs`, `jobs/src/dispatcher.rs`: the row goes when confirmed |
 //! | | `Step::Notice`, `Stop`, `Interrupt` | `worker/src/lease.rs`, `worker/src/running.rs` |
 //!
 //! # What may happen

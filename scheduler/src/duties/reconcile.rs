@@ -1,9 +1,16 @@
 //! Reconcile: counters against what they count, batches against their jobs, and against their budgets.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 use gristmill_core::batch::BatchState;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_store::{BatchFilter, BatchProgress, BatchView, Page, ReconcileReport, Result, StoreHandle};
+
+use super::Common;
+use crate::duty::{Duty, Next, Wake};
 
 /// How many batches are looked at in one step.
 const PAGE: u32 = 500;
@@ -30,6 +37,30 @@ pub async fn reconcile(
         }
     }
     Ok(report)
+}
+
+/// Compares everything. Nothing waits for it: a large store takes it long.
+pub(super) struct Reconcile {
+    pub(super) common: Common,
+    pub(super) every: Duration,
+    pub(super) budgets: Arc<FailureBudgets>,
+}
+
+impl Duty for Reconcile {
+    fn name(&self) -> &'static str {
+        "reconcile"
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(async move {
+            reconcile(&self.common.store, &self.common.dispatcher, &self.budgets).await?;
+            Ok(Next::Beat)
+        })
+    }
 }
 
 async fn judge(

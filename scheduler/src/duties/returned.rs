@@ -1,17 +1,65 @@
-//! Messages that the broker gave up on: the store is asked, and nothing ends here.
+//! Returned: messages that the broker gave up on. The store is asked, and nothing ends here.
 
 use std::time::Duration;
 
-use gristmill_broker::{Consumer, Delivery};
+use gristmill_broker::{BrokerError, Consumer, Delivery};
+use gristmill_core::backoff;
 use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::poison;
 use gristmill_store::{JobView, PoisonSource, Result, StoreHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::duty::Record;
 
 /// The most messages in one step.
 const LIMIT: usize = 100;
+
+/// The most returned messages that are here and not dealt with.
+const PREFETCH: u16 = 100;
+
+/// How long one step waits for a message.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// Takes returned messages until `stop`. Every scheduler does, whether it leads or not: the broker shares them out.
+///
+/// # Errors
+///
+/// When the broker refuses for good. `stop` is cancelled then, so that the process says why instead of limping on.
+pub(crate) async fn keep(
+    store: &StoreHandle,
+    dispatcher: &Dispatcher,
+    stop: &CancellationToken,
+) -> std::result::Result<(), BrokerError> {
+    if !dispatcher.broker().carries() {
+        stop.cancelled().await;
+        return Ok(());
+    }
+    let consumer = match dispatcher.broker().consume_returned(PREFETCH).await {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            stop.cancel();
+            return Err(error);
+        }
+    };
+    let (mut record, mut failures) = (Record::new("returned"), 0);
+    while !stop.is_cancelled() {
+        if record.outcome(returned(store, dispatcher, &consumer, WAIT).await).is_some() {
+            failures = 0;
+            continue;
+        }
+        failures += 1;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(backoff::RETURNED.wait(failures, 1.0)) => {}
+        }
+    }
+    consumer.stop().await;
+    Ok(())
+}
 
 /// Takes what was returned, waiting at most `wait` for the first: jobs that are still queued are
 /// published again, poison is kept, anything else is dropped. How many were published.
@@ -53,7 +101,8 @@ pub async fn returned(
     }
 }
 
-/// What is to be published again. What nobody can act upon is kept first: it is acknowledged with the rest.
+/// What is to be published again. Messages without a job are recorded as poison first: they are acknowledged with the
+/// rest.
 async fn look(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Vec<Dispatch>> {
     let ids: Vec<JobId> = deliveries.iter().filter_map(named).collect();
     let unknown = if ids.is_empty() { Vec::new() } else { store.unknown_jobs(&ids).await? };
@@ -90,7 +139,7 @@ async fn still_queued(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Ve
     Ok(again)
 }
 
-/// The job of an id, whosever it is: a message does not say.
+/// The job of an id, of whichever tenant: a message does not say.
 async fn of_any(store: &StoreHandle, tenants: &[String], id: JobId) -> Result<Option<JobView>> {
     for tenant in tenants {
         if let Some(job) = store.job(tenant, id).await? {

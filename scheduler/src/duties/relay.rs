@@ -1,19 +1,26 @@
-//! The relay: outbox rows that their creator did not publish, as far as the window lets them through.
+//! Relay: outbox rows that their creator did not publish are published, as far as the window lets them through.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Dispatch, Result, StoreHandle};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
-/// Rows younger than this are their creator's business.
+use super::Common;
+use crate::duty::{Duty, Next, Wake};
+
+/// Younger rows are left to their creator, which is about to publish them.
 const OLDER_THAN: Duration = Duration::from_secs(1);
 
-/// How long taken rows are ours: a little less than the store holds them for us, so that what
-/// another relay takes after that is not published by both.
+/// How long rows are kept in hand: a little less than the store holds them for this relay, so that what another relay
+/// takes after that is not published by both.
 const HELD_FOR: Duration = Duration::from_secs(25);
+
+/// How often the queues of rows in hand are fed, between two looks for rows.
+const FEED_EVERY: Duration = Duration::from_millis(200);
 
 /// For how long one feeding waits for the broker. What takes longer goes on beside the next one.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -37,7 +44,7 @@ type Row = (Instant, Dispatch);
 type Fed = (u64, Vec<Row>);
 
 impl OutboxRelay {
-    /// Takes rows that nobody has published, at most so many that `limit` are in hand, and
+    /// Takes rows that have not been published, at most so many that `limit` are in hand, and
     /// publishes what may pass: how many jobs that were.
     ///
     /// # Errors
@@ -114,4 +121,40 @@ async fn carry(dispatcher: Dispatcher, rows: Vec<Row>) -> Fed {
     let carried = dispatcher.publish_rows(rows.into_iter().map(|(_, row)| row).collect()).await;
     let held = carried.held.into_iter().filter_map(|row| Some((*taken.get(&row.outbox)?, row)));
     (carried.published, held.collect())
+}
+
+/// Looks for rows at its rhythm, and feeds the queues more often while there are rows in hand.
+pub(super) struct Relay {
+    common: Common,
+    every: Duration,
+    rows_max: u32,
+    relay: OutboxRelay,
+}
+
+impl Relay {
+    pub(super) fn new(common: Common, every: Duration, rows_max: u32) -> Self {
+        Self { common, every, rows_max, relay: OutboxRelay::default() }
+    }
+}
+
+impl Duty for Relay {
+    fn name(&self) -> &'static str {
+        "relay"
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    fn work(&mut self, wake: Wake) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(async move {
+            let Common { store, dispatcher } = &self.common;
+            if wake == Wake::Asked {
+                self.relay.feed(dispatcher).await;
+            } else {
+                self.relay.relay(store, dispatcher, self.rows_max).await?;
+            }
+            Ok(if self.relay.in_hand() == 0 { Next::Beat } else { Next::In(FEED_EVERY) })
+        })
+    }
 }

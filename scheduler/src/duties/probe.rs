@@ -1,10 +1,14 @@
-//! Redispatch: the broker says that nothing waits, while the store has had jobs queued for long.
+//! Probe: the broker says that nothing waits, while the store has had jobs queued for long.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Result, StoreHandle};
+
+use super::Common;
+use crate::duty::{Duty, Next, Wake};
 
 /// A message that is younger may still be on its way.
 pub const LOST_AFTER: Duration = Duration::from_secs(30);
@@ -13,7 +17,7 @@ pub const LOST_AFTER: Duration = Duration::from_secs(30);
 /// more than these are repeated.
 const LIMIT: u32 = 500;
 
-/// Publishes again what the broker has lost: how many jobs that were.
+/// Publishes again what the broker has lost, and returns how many jobs that were.
 ///
 /// # Errors
 ///
@@ -36,7 +40,30 @@ pub async fn probe(store: &StoreHandle, dispatcher: &Dispatcher, lost_after: Dur
     Ok(found)
 }
 
-/// Queues on which something waits that somebody may claim, of whichever tenant: they share the broker's queues.
+/// Looks for what the broker has lost.
+pub(super) struct Probe {
+    pub(super) common: Common,
+    pub(super) every: Duration,
+}
+
+impl Duty for Probe {
+    fn name(&self) -> &'static str {
+        "probe"
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(async move {
+            probe(&self.common.store, &self.common.dispatcher, LOST_AFTER).await?;
+            Ok(Next::Beat)
+        })
+    }
+}
+
+/// Queues of all tenants on which jobs wait that a worker may claim: the tenants share the broker's queues.
 async fn waiting(store: &StoreHandle) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for tenant in store.tenants().await? {

@@ -1,26 +1,18 @@
-//! Batches that are late are told of, and copies of inputs that nobody reads any more are removed.
+//! Spools: the copies of inputs that no batch reads any more are removed.
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use gristmill_jobs::source::remove_spooled;
-use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Result, StoreError, StoreHandle};
 
-/// How many batches one step looks at.
+use super::Common;
+use crate::duty::{Duty, Next, Wake};
+
+/// How many batches are looked at each time.
 const LIMIT: u32 = 100;
 
-/// Enqueues what `on.late` says for batches that have not ended by their deadline: how many jobs those are.
-///
-/// # Errors
-///
-/// Those of the store.
-pub async fn late(store: &StoreHandle, dispatcher: &Dispatcher) -> Result<u64> {
-    let dispatched = store.notify_late(LIMIT).await?;
-    dispatcher.publish(&dispatched).await;
-    Ok(dispatched.moved)
-}
-
-/// Removes the copies of inputs that batches have left behind: how many files they were. Those of a batch that ended
+/// Removes the copies of inputs that batches have left behind, and returns how many files they were. Those of a batch that ended
 /// with work undone are kept for `keep`, because a restart or a redrive reads them again. A copy in a folder that
 /// cannot be seen from this machine is left to a scheduler that can see it.
 ///
@@ -42,4 +34,28 @@ pub async fn spools(store: &StoreHandle, keep: Duration) -> Result<u64> {
         }
     }
     Ok(files)
+}
+
+/// Removes what is older than `keep`.
+pub(super) struct Spools {
+    pub(super) common: Common,
+    pub(super) every: Duration,
+    pub(super) keep: Duration,
+}
+
+impl Duty for Spools {
+    fn name(&self) -> &'static str {
+        "spools"
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(async move {
+            spools(&self.common.store, self.keep).await?;
+            Ok(Next::Beat)
+        })
+    }
 }

@@ -1,8 +1,15 @@
 //! Rescue: jobs of workers whose lease ran out, and jobs past their deadline.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_store::{RescueReport, Result, StoreHandle};
+
+use super::Common;
+use crate::duty::{Duty, Next, Wake};
 
 /// Rescues at most `limit` jobs, publishes what may run again, and halts batches whose chunks died
 /// over their budget.
@@ -31,4 +38,29 @@ pub async fn rescue(
         );
     }
     Ok(report)
+}
+
+/// Rescues at most `rows_max` jobs each time.
+pub(super) struct Rescue {
+    pub(super) common: Common,
+    pub(super) every: Duration,
+    pub(super) rows_max: u32,
+    pub(super) budgets: Arc<FailureBudgets>,
+}
+
+impl Duty for Rescue {
+    fn name(&self) -> &'static str {
+        "rescue"
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(async move {
+            rescue(&self.common.store, &self.common.dispatcher, &self.budgets, self.rows_max).await?;
+            Ok(Next::Beat)
+        })
+    }
 }

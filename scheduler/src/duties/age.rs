@@ -1,0 +1,46 @@
+//! Age: jobs that have waited for as long as their queue says move up a priority.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_store::{Result, StoreHandle};
+
+use super::Common;
+use crate::duty::{Duty, Next, Wake};
+
+/// Moves jobs up a priority that have waited for as long as their queue says, deletes rates that are not
+/// used any more, and returns how many jobs moved.
+///
+/// # Errors
+///
+/// Those of the store.
+pub async fn age(store: &StoreHandle, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
+    let raised = store.raise_aged(limit).await?;
+    dispatcher.publish(&raised).await;
+    Ok(raised.moved)
+}
+
+/// Moves at most `rows_max` jobs each time.
+pub(super) struct Age {
+    pub(super) common: Common,
+    pub(super) every: Duration,
+    pub(super) rows_max: u32,
+}
+
+impl Duty for Age {
+    fn name(&self) -> &'static str {
+        "age"
+    }
+
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
+        Box::pin(async move {
+            age(&self.common.store, &self.common.dispatcher, self.rows_max).await?;
+            Ok(Next::Beat)
+        })
+    }
+}

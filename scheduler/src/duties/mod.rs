@@ -1,0 +1,65 @@
+//! The duties, one file each, and the registry that gives each its rhythm.
+//!
+//! What a duty does is a plain function, or a plain struct where it keeps something in hand, that tests call directly. A
+//! new duty is a file here, a key of [`DutySettings`](crate::settings::DutySettings) and a line in [`all`].
+//!
+//! * [`promote`], [`relay`], [`rescue`], [`probe`]: jobs on their way to a worker.
+//! * [`age`], [`late`]: what has waited for too long.
+//! * [`reconcile`], [`plans`], [`spools`]: what was left behind.
+//! * `schedules`, `watch`, [`sync`]: what starts by itself, and the configuration that says so.
+//! * `lead`: leadership. [`returned`]: what the broker gave up on, which is no rhythm but a stream.
+
+pub mod age;
+pub mod late;
+mod lead;
+pub mod plans;
+pub mod probe;
+pub mod promote;
+pub mod reconcile;
+pub mod relay;
+pub mod rescue;
+pub mod returned;
+mod schedules;
+pub mod spools;
+pub mod sync;
+mod watch;
+
+use std::sync::Arc;
+
+use gristmill_service::failure_budget::FailureBudgets;
+
+use crate::duty::Duty;
+use crate::leadership::Leadership;
+use crate::running::SchedulerOptions;
+
+/// Every duty of a scheduler with these options.
+pub(crate) fn all(options: &SchedulerOptions, leadership: &Arc<Leadership>) -> Vec<Box<dyn Duty>> {
+    let (store, dispatcher) = (&options.store, &options.dispatcher);
+    let (every, settings) = (&options.settings.duties, &options.settings);
+    let (rows_max, budgets) = (settings.rows_max, Arc::new(FailureBudgets::new(Arc::clone(store))));
+    let common = || Common { store: Arc::clone(store), dispatcher: dispatcher.clone() };
+    let mut duties: Vec<Box<dyn Duty>> = vec![
+        Box::new(lead::Lead::new(leadership)),
+        Box::new(promote::Promote { common: common(), every: every.promote.0, rows_max }),
+        Box::new(relay::Relay::new(common(), every.relay.0, rows_max)),
+        Box::new(rescue::Rescue { common: common(), every: every.rescue.0, rows_max, budgets: Arc::clone(&budgets) }),
+        Box::new(probe::Probe { common: common(), every: every.probe.0 }),
+        Box::new(reconcile::Reconcile { common: common(), every: every.reconcile.0, budgets }),
+        Box::new(age::Age { common: common(), every: every.age.0, rows_max }),
+        Box::new(late::Late { common: common(), every: every.late.0 }),
+        Box::new(plans::Plans { common: common(), every: every.plans.0 }),
+        Box::new(spools::Spools { common: common(), every: every.spools.0, keep: settings.copy_keep.0 }),
+    ];
+    if let Some(context) = &options.schedules {
+        duties.push(Box::new(sync::Sync::new(common(), every.schedules.0, context.clone())));
+        duties.push(Box::new(schedules::Schedules::new(common(), every.schedules.0, context.clone(), leadership)));
+        duties.push(Box::new(watch::Watch::new(common(), every.watch.0, context.clone())));
+    }
+    duties
+}
+
+/// What every duty works on.
+pub(crate) struct Common {
+    store: gristmill_store::StoreHandle,
+    dispatcher: gristmill_service::dispatcher::Dispatcher,
+}
