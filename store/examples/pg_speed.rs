@@ -12,7 +12,9 @@ use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::NewJob;
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_store::postgres::PostgresStore;
-use gristmill_store::{Claim, Completion, NewBatch, NewWorker, Settings, Store};
+use gristmill_store::{
+    Batches, Claim, Claims, Completion, Completions, Database, Jobs, NewBatch, NewWorker, Settings, Workers,
+};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;

@@ -12,7 +12,7 @@ use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::NewJob;
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_store::sqlite::SqliteStore;
-use gristmill_store::{Claim, Completion, NewWorker, Settings, Store};
+use gristmill_store::{Claim, Claims, Completion, Completions, Database, Jobs, NewWorker, Settings, Workers};
 use serde_json::json;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};

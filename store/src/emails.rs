@@ -1,8 +1,25 @@
 //! How far the delivery of each email is.
 
+use std::fmt::Debug;
+
+use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::JobId;
+use gristmill_core::job::Fence;
 use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+
+/// Delivery records of emails.
+#[async_trait]
+pub trait Emails: Debug + Send + Sync + 'static {
+    /// The delivery record of an email, made as `pending` when there is none yet.
+    async fn email(&self, email: &NewEmail) -> Result<EmailRecord>;
+
+    /// Moves a delivery record, guarded by the fence of the job that holds it: `false` when the
+    /// job is not this attempt's any more.
+    async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool>;
+}
 
 /// What identifies an email: one job to one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What can go wrong between us and the database.
 
 /// Short for a result with [`StoreError`].
-pub type Result<T> = std::result::Result<T, StoreError>;
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// Why the store did not do it. Nothing is half-done in any case.
 #[derive(Debug, thiserror::Error)]

@@ -1,13 +1,16 @@
 //! Limits and turns as the store keeps them, and what the databases share of deciding by them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Priority};
 use gristmill_core::limit::gcra::Rate;
+
 pub use gristmill_core::limit::{Blocker, Limit, LimitSpec, QueueSpec};
 use gristmill_core::limit::{Buckets, Choice, Facts, Group, Key, Running};
 use serde::Serialize;
@@ -15,6 +18,7 @@ use serde::Serialize;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::schedules::ScheduleOrigin;
+use crate::{ControlReport, Dispatched};
 
 /// Where a limit was made: the same places as a schedule's.
 pub type LimitOrigin = ScheduleOrigin;
@@ -31,6 +35,35 @@ pub(crate) const UNMANAGED_MAX: i64 = 20_000;
 
 /// The most keys that a view of a limit names.
 pub(crate) const USES_MAX: usize = 100;
+
+/// Limits and turns: how many jobs may run, and whose turn it is.
+#[async_trait]
+pub trait Limits: Debug + Send + Sync + 'static {
+    /// Which queues and kinds are claimed by limits and turns, and what is said of queues.
+    async fn limited(&self) -> Result<Limited>;
+
+    /// Every limit by name, with how many jobs under it run now.
+    async fn limits(&self) -> Result<Vec<LimitView>>;
+
+    /// Makes or changes a limit: it holds for what is claimed next. [`StoreError::Conflict`] when it was made in another
+    /// place. What it manages no more is dispatched, since messages of managed jobs are dropped.
+    async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)>;
+
+    /// Takes a limit away that was made in that place: 1 affected, or 0 when there was none. What is managed no more is
+    /// dispatched, at most 20,000 jobs; the probe brings the rest.
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport>;
+
+    /// Says what holds for a queue; a [`QueueSpec`] that says nothing is forgotten. As [`Limits::save_limit`] otherwise.
+    async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched>;
+
+    /// Moves at most `limit` jobs one priority up that have waited there for as long as their queue's `age_after`: of each
+    /// priority the thousand oldest are looked at. They are dispatched to their new priority. Forgets rates whose time is past.
+    async fn raise_aged(&self, limit: u32) -> Result<Dispatched>;
+
+    /// Which limits keep a job from beginning, and whether its message waits to be published. Of no interest unless it
+    /// is `queued`.
+    async fn blockers(&self, job: JobId) -> Result<JobBlockers>;
+}
 
 /// A limit to be made or changed.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,11 +1,38 @@
 //! Messages that nobody can act upon, kept as evidence.
 
+use std::fmt::Debug;
+
+use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::id::JobId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::error::Result;
+use crate::{ControlReport, Page};
+
 /// The most bytes that are kept of one message, as the migrations say, too: 64 KiB.
 pub const POISON_BYTES_MAX: usize = 64 * 1024;
+
+/// Poison: messages that no process can act upon, kept as evidence.
+#[async_trait]
+pub trait Poison: Debug + Send + Sync + 'static {
+    /// Keeps messages, in one transaction. One that is kept already, by queue and hash, is counted. To be committed
+    /// before the message is acknowledged: this is then the only copy.
+    async fn record_poison(&self, poison: &[NewPoison]) -> Result<()>;
+
+    /// Those of these ids that no job has, and that none of a batch that was taken back had.
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>>;
+
+    /// Messages that were kept, newest first.
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>>;
+
+    /// One of them with its headers and bytes. `None` when there is none.
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>>;
+
+    /// Forgets messages that were kept. Ids that there are none of are passed over.
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<ControlReport>;
+}
 
 /// Which consumer met a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,8 +26,8 @@ use uuid::Uuid;
 
 use crate::open::{OpenOptions, connect, open};
 use crate::reference::{Clock, ReferenceStore};
-use crate::{Claim, Completion, NewBatch, NewChunk, NewWorker};
-use crate::{Settings, Store, StoreHandle};
+use crate::{Claim, Completion, Database, NewBatch, NewChunk, NewWorker};
+use crate::{Settings, StoreHandle};
 
 /// The environment variable that names the PostgreSQL server for tests.
 pub const POSTGRES_VARIABLE: &str = "GRISTMILL_TEST_POSTGRES";

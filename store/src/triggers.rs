@@ -1,6 +1,9 @@
 //! Events that start runs where the clock does not: the end of another batch, a file in a watched folder, a delivery
 //! to a hook. Each is a row of the ledger of ticks, under a key that its schedule has once.
 
+use std::fmt::Debug;
+
+use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
@@ -8,11 +11,24 @@ use gristmill_core::job::NewJob;
 use gristmill_core::schedule::ScheduleSpec;
 use serde_json::{Value, json};
 
+use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{Dispatched, TickOutcome, TickView, check};
+use crate::{Dispatched, TickOutcome, TickView};
 
 /// The most characters of an event's key.
 pub const EVENT_CHARS_MAX: usize = 300;
+
+/// Events that start runs where the clock does not.
+#[async_trait]
+pub trait Triggers: Debug + Send + Sync + 'static {
+    /// Writes an event down and starts its job, in one transaction: once, whoever tells of it and however often. One
+    /// that is known gives the row that the first has made, and starts nothing. Without a job its row is `waiting`.
+    ///
+    /// The end of a batch is such an event, written in the transaction that ends it, for each schedule that follows it
+    /// ([`ScheduleSpec::after`](gristmill_core::schedule::ScheduleSpec::after)) and was made before: its key is the batch
+    /// and its generation. For one that is switched off it is recorded as skipped.
+    async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent>;
+}
 
 /// Something that happened and starts a run, once.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,11 +1,146 @@
-//! What people and pages are shown: batches, jobs, queues, quarantined items, migrations.
+//! What people and pages are shown: batches, jobs, queues, quarantined items.
 
+use std::fmt::Debug;
+
+use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::chunk::{ChunkResult, SourceFingerprint};
+use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::error::Result;
+
+/// What is shown. Changes nothing.
+#[async_trait]
+pub trait Views: Debug + Send + Sync + 'static {
+    /// One batch. `None` when there is none.
+    async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>>;
+
+    /// The definition, stamp and parameters of a batch, for the chunks' handler. Never changes after
+    /// creation, so that it may be cached.
+    async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>>;
+
+    /// Batches, newest first.
+    async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>>;
+
+    /// The results of a batch's chunks over all generations, in the order of their numbers, after
+    /// the given number. At most `limit`.
+    async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>>;
+
+    /// One job with its attempts. `None` when there is none.
+    async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>>;
+
+    /// Jobs, newest first.
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>>;
+
+    /// Whose jobs there are, or have been: every tenant with a queue, by name. For duties, which serve all of them.
+    async fn tenants(&self) -> Result<Vec<String>>;
+
+    /// The names of all queues of all tenants, in order: those that have had a job, or of which something is said.
+    async fn queue_names(&self) -> Result<Vec<String>>;
+
+    /// Every queue with its maintained counters.
+    async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>>;
+
+    /// Jobs that wait although no live worker can run them. Looks at the first thousand of each queue: what nobody can
+    /// take gathers there.
+    async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>>;
+
+    /// Quarantined items, oldest first, after the given id.
+    async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>>;
+}
+
+/// A page of a list, by key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The key of the last row of the page before, as the row gives it. `None` is the first page.
+    pub after: Option<String>,
+    /// How many rows, 1 to 1,000.
+    pub limit: u32,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { after: None, limit: 50 }
+    }
+}
+
+/// Which batches.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BatchFilter {
+    /// Whose.
+    pub tenant: String,
+    /// Of this definition.
+    pub name: Option<String>,
+    /// In this state.
+    pub state: Option<BatchState>,
+}
+
+/// Which jobs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JobFilter {
+    /// Whose.
+    pub tenant: String,
+    /// In one of these states; empty is all.
+    pub states: Vec<JobState>,
+    /// On this queue.
+    pub queue: Option<String>,
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// With this key.
+    pub key: Option<String>,
+    /// Of this batch.
+    pub batch: Option<BatchId>,
+    /// With this text in the error, whatever its case.
+    pub error: Option<String>,
+    /// Final since this instant.
+    pub since: Option<Instant>,
+}
+
+/// Which quarantined items.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QuarantineFilter {
+    /// Whose.
+    pub tenant: String,
+    /// Of this batch.
+    pub batch: Option<BatchId>,
+    /// Only those still open (not redriven).
+    pub open_only: bool,
+}
+
+/// What a chunk's handler needs to know of its batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchPlan {
+    /// The batch.
+    pub id: BatchId,
+    /// Whose it is.
+    pub tenant: String,
+    /// The name of its definition.
+    pub name: String,
+    /// The definition as it was when the batch was created.
+    pub definition: BatchDefinition,
+    /// What the source looked like then.
+    pub fingerprint: SourceFingerprint,
+    /// Parameters of the run.
+    pub params: Value,
+    /// The W3C trace context of whoever caused it.
+    pub trace: Option<String>,
+}
+
+/// What is kept of a chunk that is done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredResult {
+    /// The chunk's number.
+    pub seq: i64,
+    /// Its generation.
+    pub generation: u32,
+    /// What came of it (without the items set aside).
+    pub result: ChunkResult,
+}
 
 /// A pause as people see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -231,26 +366,4 @@ pub struct QuarantineView {
     pub state: String,
     /// When it was set aside.
     pub created_at: Instant,
-}
-
-/// Which migrations there are.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct MigrationStatus {
-    /// Each known or found one, by number.
-    pub migrations: Vec<MigrationView>,
-    /// The newest that this program knows.
-    pub known: i64,
-    /// The newest in the database; 0 when there is none.
-    pub applied: i64,
-}
-
-/// One migration.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct MigrationView {
-    /// Its number.
-    pub version: i64,
-    /// Its name.
-    pub name: String,
-    /// When it was applied.
-    pub applied_at: Option<Instant>,
 }

@@ -9,7 +9,7 @@ use gristmill_core::id::{DEFAULT_TENANT, WorkerId};
 use gristmill_core::job::{ClaimedJob, JobState};
 use gristmill_store::postgres::PostgresStore;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{JobFilter, Page, Settings, Store, StoreError, StoreHandle};
+use gristmill_store::{Claims, Database, JobFilter, Jobs, Page, Settings, StoreError, StoreHandle, Views};
 use gristmill_testkit::proxy::{Break, Proxy};
 use sqlx::{Connection, PgConnection};
 

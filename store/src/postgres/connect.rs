@@ -12,11 +12,9 @@ use super::fault::{Fault, Outcome, in_words};
 use super::guarded::{self, GuardedConnection, Patience, within};
 use super::hints::Hints;
 use super::work::Work;
-use crate::MigrationStatus;
 use crate::condition::Condition;
 use crate::error::{Result, StoreError};
 use crate::failpoint;
-use crate::migrations::{self, Applied, POSTGRES};
 use crate::settings::Settings;
 
 /// How many times a transaction that collided with another one is tried.
@@ -255,43 +253,6 @@ impl PostgresStore {
             error
         })
     }
-
-    /// Applies what is missing. The migrator holds an advisory lock, so that several processes may do so at once.
-    pub(super) async fn apply_migrations(&self) -> Result<MigrationStatus> {
-        migrations::refuse_newer(&self.read_migrations().await?)?;
-        let mut conn = match self.pool.acquire().await {
-            Ok(conn) => conn,
-            Err(error) => return Err(self.explain(&error).await),
-        };
-        if let Err(error) = POSTGRES.run_direct(None, &mut *conn, false).await {
-            // One that failed has left its lock on this connection, and everybody else would wait for it.
-            let _ = conn.close().await;
-            return Err(migrations::refused(error, |error| in_words(&error)));
-        }
-        self.read_migrations().await
-    }
-
-    /// Which migrations are applied.
-    pub(super) async fn read_migrations(&self) -> Result<MigrationStatus> {
-        let applied = self.applied().await.map_err(|error| in_words(&error))?;
-        Ok(migrations::status(&POSTGRES, &applied))
-    }
-
-    async fn applied(&self) -> std::result::Result<Vec<Applied>, sqlx::Error> {
-        let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-            .bind(migrations::TABLE)
-            .fetch_one(&self.pool)
-            .await?;
-        if !there {
-            return Ok(Vec::new());
-        }
-        let rows: Vec<(i64, String, gristmill_core::Instant)> = sqlx::query_as(
-            "SELECT version, description, installed_on FROM _gristmill_migrations WHERE success ORDER BY version",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(|(version, name, at)| Applied { version, name, at }).collect())
-    }
 }
 
 /// What an error means; `pool` is how many connections the pool has, where there is one already.
@@ -361,3 +322,47 @@ fn place(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or(options.get_username());
     format!("postgres://{host}/{database}")
 }
+
+/// Runs a step in a transaction. The closure captures nothing, so that it may be run again.
+macro_rules! transact {
+    ($store:expr, $step:path, $arguments:expr) => {
+        $store.transact(stringify!($step), &$arguments, |work, arguments| Box::pin($step(work, arguments)))
+    };
+}
+
+/// The same for what a person steers: a dry run is rolled back, and nothing of it may be published.
+macro_rules! control {
+    ($store:expr, $dry_run:expr, $step:path, $arguments:expr) => {{
+        let mut control_report = $store
+            .attempt(stringify!($step), &$arguments, $dry_run, |work, arguments| Box::pin($step(work, arguments)))
+            .await?;
+        if $dry_run {
+            control_report.dispatched = $crate::Dispatched::default();
+        }
+        Ok(control_report)
+    }};
+}
+
+/// Looks at one snapshot.
+macro_rules! look {
+    ($store:expr, $view:path $(, $argument:expr)*) => {{
+        let mut snapshot = $store.look().await?;
+        let seen = $store.answer($view(&mut snapshot $(, $argument)*)).await?;
+        $store.seen(snapshot).await?;
+        Ok(seen)
+    }};
+}
+
+/// Runs one statement that needs no transaction of its own.
+macro_rules! single {
+    ($store:expr, $step:path $(, $argument:expr)*) => {{
+        let mut held = $store.held().await?;
+        // What the server refuses is an answer, too.
+        let answer = async { Ok::<_, $crate::postgres::fault::Fault>($step(&mut held $(, $argument)*).await) };
+        let answer = $store.answer(answer).await?;
+        held.answered();
+        Ok(answer?)
+    }};
+}
+
+pub(super) use {control, look, single, transact};

@@ -3,6 +3,7 @@
 //! Whatever touches both jobs and a batch locks the jobs first, by id, then the batch, and then looks
 //! once more for jobs that came in between: nobody can add any while the batch is locked.
 
+use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
@@ -10,6 +11,8 @@ use gristmill_core::settle::Ending;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::PostgresStore;
+use super::connect::control;
 use super::create::no_batch;
 use super::duties::ReadyRow;
 use super::fan_in::{self, Deltas};
@@ -17,8 +20,8 @@ use super::fault::{Fault, Outcome};
 use super::values::{count, int, plain, state_of};
 use super::work::Work;
 use crate::check;
-use crate::error::StoreError;
-use crate::{ControlReport, Dispatched, GROUP_JOBS_MAX, Pause};
+use crate::error::{Result, StoreError};
+use crate::{Control, ControlReport, Dispatched, GROUP_JOBS_MAX, Pause};
 
 /// How many samples a report shows.
 const SAMPLES_MAX: usize = 5;
@@ -133,6 +136,45 @@ struct CancelledRow {
     attempt: i32,
     /// Whoever ran it.
     worker_id: Option<Uuid>,
+}
+
+#[async_trait]
+impl Control for PostgresStore {
+    async fn pause_batch(
+        &self,
+        tenant: &str,
+        batch: BatchId,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        control!(self, dry_run, pause_batch, (tenant, batch, pause))
+    }
+
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, cancel_batch, (tenant, batch, reason))
+    }
+
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, cancel_job, (tenant, job, reason))
+    }
+
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, cancel_jobs, (tenant, jobs, reason))
+    }
+
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, retry_job, (tenant, job))
+    }
+
+    async fn pause_queue(
+        &self,
+        tenant: &str,
+        queue: &str,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        control!(self, dry_run, pause_queue, (tenant, queue, pause))
+    }
 }
 
 /// Stops or lets go a batch.

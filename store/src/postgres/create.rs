@@ -1,7 +1,9 @@
 //! Create and seal: jobs, batches and chunks come into being; a batch is sealed or taken back.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId};
@@ -9,15 +11,18 @@ use gristmill_core::job::{JobState, NewJob, RunAt};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::fan_in;
+use super::connect::{look, transact};
 use super::fault::{Fault, Outcome};
 use super::rows::{JobRows, Place};
-use super::unique;
 use super::values::{big, from_json, plain, seconds, state_of};
 use super::work::Work;
+use super::{PostgresStore, fan_in, unique, view};
 use crate::check;
-use crate::error::StoreError;
-use crate::{CreatedBatch, Dispatched, EnqueueOutcome, EnqueueReport, Enqueued, GROUP_JOBS_MAX, NewBatch, NewChunk};
+use crate::error::{Result, StoreError};
+use crate::{
+    Batches, CreatedBatch, Dispatched, EnqueueOutcome, EnqueueReport, Enqueued, GROUP_JOBS_MAX, Jobs, NewBatch,
+    NewChunk,
+};
 
 const CREATE_BATCH: &str = "
 INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
@@ -43,6 +48,37 @@ RETURNING state";
 
 const JOBS_TO_DISCARD: &str = "
 SELECT tenant, queue, state, started_at IS NOT NULL, seq IS NOT NULL FROM job WHERE batch_id = $1 ORDER BY id FOR UPDATE";
+
+#[async_trait]
+impl Jobs for PostgresStore {
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
+        transact!(self, enqueue, jobs).await
+    }
+}
+
+#[async_trait]
+impl Batches for PostgresStore {
+    async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch> {
+        transact!(self, create_batch, batch).await
+    }
+
+    async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
+        transact!(self, add_chunks, (batch, chunks)).await
+    }
+
+    async fn seal(&self, batch: BatchId) -> Result<Dispatched> {
+        transact!(self, seal, batch).await
+    }
+
+    async fn discard_batch(&self, batch: BatchId) -> Result<()> {
+        // It deletes all chunks of a plan that broke off, of which there may be a million.
+        self.attempt("discard_batch", &batch, false, |work, batch| Box::pin(discard_batch(work, batch))).await
+    }
+
+    async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        look!(self, view::stalled_plans, older_than, limit)
+    }
+}
 
 /// Creates jobs.
 pub(super) async fn enqueue(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<EnqueueReport> {

@@ -1,14 +1,17 @@
 //! Delivery records of emails, guarded by the fence of the job that delivers.
 
+use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::job::Fence;
 
+use super::PostgresStore;
+use super::connect::transact;
 use super::fault::Outcome;
 use super::values::{int, plain};
 use super::work::Work;
 use crate::check;
-use crate::error::StoreError;
-use crate::{EmailKey, EmailRecord, EmailState, NewEmail};
+use crate::error::{Result, StoreError};
+use crate::{EmailKey, EmailRecord, EmailState, Emails, NewEmail};
 
 const MAKE: &str = "
 INSERT INTO email (tenant, key, job_id, state, message_id, created_at, moved_at)
@@ -22,6 +25,17 @@ WITH fence AS (
     SELECT id FROM job WHERE id = $3 AND attempt = $4 AND worker_id = $5 AND state = 'running' FOR SHARE)
 UPDATE email SET state = $6, note = COALESCE($7, note), moved_at = now() FROM fence
 WHERE email.tenant = $1 AND email.key = $2 AND email.job_id = $3";
+
+#[async_trait]
+impl Emails for PostgresStore {
+    async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
+        transact!(self, record, email).await
+    }
+
+    async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
+        transact!(self, advance, (key, fence, to, note)).await
+    }
+}
 
 /// The record, made when there is none.
 pub(super) async fn record(work: &mut Work<'_>, email: &&NewEmail) -> Outcome<EmailRecord> {

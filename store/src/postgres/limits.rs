@@ -2,20 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::id::JobId;
 use gristmill_core::limit::{Limit, LimitSpec, QueueSpec};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::PostgresStore;
 use super::claim::{let_go, unmanaged};
+use super::connect::{control, look, single, transact};
 use super::fault::Outcome;
-use super::limited::running;
+use super::limited::{self, running};
 use super::values::{from_json, plain};
 use super::work::Work;
 use crate::check;
-use crate::error::StoreError;
+use crate::error::{Result, StoreError};
 use crate::limits::{AGED_LOOK, UNMANAGED_MAX, check_limit, check_origin, limit_view, used_most_micros};
-use crate::{ControlReport, Dispatched, LimitOrigin, LimitView, Limited, SaveLimit};
+use crate::{ControlReport, Dispatched, JobBlockers, LimitOrigin, LimitView, Limited, Limits, SaveLimit};
 
 const SAVE: &str = "
 INSERT INTO job_limit (name, origin, spec, updated_at) VALUES ($1, $2, $3, now())
@@ -53,6 +57,37 @@ const RAISE: &str = "
 UPDATE job SET lane = lane - 1, aged_at = now() WHERE id IN (
     SELECT id FROM job WHERE id = ANY($1) AND state = 'queued' AND lane > 0 ORDER BY id FOR UPDATE SKIP LOCKED)
 RETURNING id, queue, lane";
+
+#[async_trait]
+impl Limits for PostgresStore {
+    async fn limited(&self) -> Result<Limited> {
+        single!(self, limited)
+    }
+
+    async fn limits(&self) -> Result<Vec<LimitView>> {
+        look!(self, list)
+    }
+
+    async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
+        transact!(self, super::limits::save, save).await
+    }
+
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, drop, (name, origin))
+    }
+
+    async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
+        transact!(self, save_queue, (name, spec)).await
+    }
+
+    async fn raise_aged(&self, limit: u32) -> Result<Dispatched> {
+        transact!(self, raise_aged, limit).await
+    }
+
+    async fn blockers(&self, job: JobId) -> Result<JobBlockers> {
+        look!(self, limited::blockers, job)
+    }
+}
 
 /// The limits, all or those named; the latter are locked, in the order of their names.
 pub(super) async fn limits(conn: &mut PgConnection, locked: Option<&[String]>) -> Outcome<Vec<Limit>> {

@@ -2,19 +2,23 @@
 
 use std::collections::HashSet;
 
+use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::PostgresStore;
+use super::connect::{control, look, single, transact};
 use super::control::control_report;
 use super::fault::Outcome;
 use super::values::{big, count, from_json, plain};
 use super::view::{after_number, limit};
 use super::work::Work;
 use crate::check;
-use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView};
+use crate::error::Result;
+use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, Poison, PoisonMessage, PoisonView};
 
 /// Whose transaction began first need not be the first to write: the times are the earliest and the latest.
 const BURY: &str = "
@@ -82,6 +86,34 @@ impl PoisonRow {
             first_at: self.first_at,
             last_at: self.last_at,
         }
+    }
+}
+
+#[async_trait]
+impl Poison for PostgresStore {
+    async fn record_poison(&self, poison: &[NewPoison]) -> Result<()> {
+        if poison.is_empty() {
+            return Ok(());
+        }
+        transact!(self, record_poison, poison).await
+    }
+
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let unknown: Result<HashSet<JobId>> = single!(self, unknown, &ids);
+        Ok(unknown?.into_iter().collect())
+    }
+
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>> {
+        look!(self, list, page)
+    }
+
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>> {
+        look!(self, message, id)
+    }
+
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<ControlReport> {
+        control!(self, dry_run, drop, ids)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::NewJob;
@@ -10,15 +11,19 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::create;
+use super::connect::{look, transact};
 use super::fault::Outcome;
 use super::values::{count, from_json, int, plain, small};
 use super::work::Work;
-use crate::error::StoreError;
-use crate::schedules::{self, changed_meanwhile, check_backfill, check_firings, check_save, key, no_backfill};
+use super::{PostgresStore, create};
+use crate::backfills::{check_backfill, no_backfill};
+use crate::check;
+use crate::error::{Result, StoreError};
+use crate::schedules::{changed_meanwhile, check_save};
+use crate::ticks::{self, check_firings, key};
 use crate::{
-    BackfillView, FIRE_TRIES_MAX, FireReport, Firing, NewBackfill, Run, SaveSchedule, ScheduleView, TickFilter,
-    TickView, check,
+    BackfillView, Backfills, FIRE_TRIES_MAX, FireReport, Firing, NewBackfill, Run, SaveSchedule, ScheduleView,
+    Schedules, TickFilter, TickView, Ticks,
 };
 
 /// An instant out of a JSON object.
@@ -301,6 +306,67 @@ impl BackfillRow {
     }
 }
 
+#[async_trait]
+impl Schedules for PostgresStore {
+    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView> {
+        transact!(self, super::schedules::save, save).await
+    }
+
+    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool> {
+        transact!(self, remove, (tenant, name)).await
+    }
+
+    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>> {
+        look!(self, list, tenant, name)
+    }
+
+    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>> {
+        look!(self, due, now, limit)
+    }
+}
+
+#[async_trait]
+impl Ticks for PostgresStore {
+    async fn fire(&self, firings: &[Firing]) -> Result<FireReport> {
+        transact!(self, fire, firings).await
+    }
+
+    async fn note_ended_runs(&self) -> Result<u64> {
+        transact!(self, note_ended, ()).await
+    }
+
+    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>> {
+        look!(self, startable, limit)
+    }
+
+    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        look!(self, orphaned, limit)
+    }
+
+    async fn release_tick(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
+        transact!(self, release_tick, (batch, reason, again)).await
+    }
+
+    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
+        look!(self, ticks, filter)
+    }
+}
+
+#[async_trait]
+impl Backfills for PostgresStore {
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64> {
+        transact!(self, super::schedules::backfill, backfill).await
+    }
+
+    async fn control_backfill(&self, tenant: &str, id: Uuid, paused: Option<bool>) -> Result<u64> {
+        transact!(self, control_backfill, (tenant, id, paused)).await
+    }
+
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
+        look!(self, backfills, tenant, schedule)
+    }
+}
+
 pub(super) fn word<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, StoreError> {
     text.parse().map_err(|error| StoreError::Database(format!("a word of a schedule: {error}")))
 }
@@ -355,16 +421,14 @@ pub(super) async fn due(conn: &mut PgConnection, now: Instant, limit: u32) -> Ou
 /// Writes decided ticks down and starts their runs.
 pub(super) async fn fire(work: &mut Work<'_>, firings: &[Firing]) -> Outcome<FireReport> {
     check_firings(firings)?;
-    let steps = schedules::advances(firings)?;
+    let steps = ticks::advances(firings)?;
     let won: HashSet<(String, String)> =
         sqlx::query_as(ADVANCE).bind(steps).fetch_all(&mut *work.conn).await?.into_iter().collect();
     let holds = |firing: &&Firing| firing.advance.is_none() || won.contains(&key(firing));
     let asked = firings.len();
     let firings: Vec<&Firing> = firings.iter().filter(holds).collect();
     let mut written = HashSet::new();
-    for (statement, rows) in
-        [(WRITE, schedules::ledger(&firings, true)?), (REWRITE, schedules::ledger(&firings, false)?)]
-    {
+    for (statement, rows) in [(WRITE, ticks::ledger(&firings, true)?), (REWRITE, ticks::ledger(&firings, false)?)] {
         let Some(rows) = rows else { continue };
         let found: Vec<(String, String, Instant)> =
             sqlx::query_as(statement).bind(rows).fetch_all(&mut *work.conn).await?;
@@ -373,7 +437,7 @@ pub(super) async fn fire(work: &mut Work<'_>, firings: &[Firing]) -> Outcome<Fir
     let lost = (asked - firings.len()) as u64;
     let mut report = FireReport { written: written.len() as u64, lost, ..FireReport::default() };
     let mut jobs: Vec<NewJob> = Vec::new();
-    for (firing, tick) in schedules::runs(&firings, &written) {
+    for (firing, tick) in ticks::runs(&firings, &written) {
         report.started.push((firing.schedule.clone(), tick.tick));
         match &tick.run {
             Some(Run::Batch(batch)) => {

@@ -1,19 +1,21 @@
 //! Events that start runs.
 
+use async_trait::async_trait;
 use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::id::BatchId;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use super::create;
+use super::connect::transact;
 use super::fault::Outcome;
 use super::schedules::{self, TickRow, word};
 use super::values::{from_json, plain, small};
 use super::work::Work;
-use crate::error::StoreError;
+use super::{PostgresStore, create};
+use crate::error::{Result, StoreError};
 use crate::triggers::{self, BatchEnded, EventRow, Follower};
-use crate::{NewEvent, NotedEvent, TickOutcome};
+use crate::{NewEvent, NotedEvent, TickOutcome, Triggers};
 
 const INSERT: &str = "
 INSERT INTO schedule_tick (tenant, schedule, tick, cause, outcome, from_at, to_at, tries, job_id, active, reason,
@@ -39,6 +41,13 @@ struct FollowerRow {
     state: String,
     from_at: Instant,
     to_at: Instant,
+}
+
+#[async_trait]
+impl Triggers for PostgresStore {
+    async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
+        transact!(self, note, event).await
+    }
 }
 
 /// Writes an event down, once, and enqueues its job.

@@ -33,7 +33,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// As [`crate::Store::enqueue`]. The transaction can then only be rolled back.
+    /// As [`Jobs::enqueue`](crate::Jobs::enqueue). The transaction can then only be rolled back.
     pub async fn enqueue_in(&self, conn: &mut PgConnection, jobs: &[NewJob]) -> Result<EnqueueReport> {
         Ok(create::enqueue(&mut Work::new(conn, self.with_outbox()), jobs).await?)
     }
@@ -43,7 +43,7 @@ impl PostgresStore {
     /// # Errors
     ///
     /// [`StoreError::Conflict`] when the fence does not hold any more: somebody else has the job, and the
-    /// caller's transaction must be rolled back. Otherwise as [`crate::Store::complete`].
+    /// caller's transaction must be rolled back. Otherwise as [`Completions::complete`](crate::Completions::complete).
     pub async fn complete_in(&self, conn: &mut PgConnection, completion: &Completion) -> Result<CompleteReport> {
         let one = std::slice::from_ref(completion);
         let report = complete::complete(&mut Work::new(conn, self.with_outbox()), &one).await?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::batch::Counts;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
@@ -10,14 +11,16 @@ use sqlx::postgres::PgConnection;
 use sqlx::{FromRow, Postgres, QueryBuilder};
 use uuid::Uuid;
 
+use super::PostgresStore;
+use super::connect::look;
 use super::fault::Outcome;
 use super::values::{count, from_json, plain, seconds, small, state_of};
 use super::work::priority_of;
-use crate::error::StoreError;
+use crate::error::{Result, StoreError};
 use crate::views::{self, UNHANDLED_LOOKED_AT};
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
-    QuarantineView, QueueView, StoredResult, UnhandledView,
+    QuarantineView, QueueView, StoredResult, UnhandledView, Views,
 };
 
 /// The most rows of one page.
@@ -213,6 +216,53 @@ struct QuarantineRow {
     item: String,
     state: String,
     created_at: Instant,
+}
+
+#[async_trait]
+impl Views for PostgresStore {
+    async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
+        look!(self, super::view::batch, tenant, batch)
+    }
+
+    async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>> {
+        look!(self, batch_plan, batch)
+    }
+
+    async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
+        look!(self, batches, filter, page)
+    }
+
+    async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
+        look!(self, chunk_results, batch, after_seq, limit)
+    }
+
+    async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>> {
+        look!(self, super::view::job, tenant, job)
+    }
+
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
+        look!(self, jobs, filter, page)
+    }
+
+    async fn tenants(&self) -> Result<Vec<String>> {
+        look!(self, tenants)
+    }
+
+    async fn queue_names(&self) -> Result<Vec<String>> {
+        look!(self, queue_names)
+    }
+
+    async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
+        look!(self, queues, tenant)
+    }
+
+    async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>> {
+        look!(self, unhandled, tenant)
+    }
+
+    async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
+        look!(self, quarantine, filter, page)
+    }
 }
 
 /// One batch.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::WorkerId;
 use gristmill_core::job::Fence;
@@ -10,14 +11,16 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::PostgresStore;
 use super::claim::claims_lock;
 use super::complete::{self, Closing};
+use super::connect::{look, single, transact};
 use super::fault::Outcome;
 use super::values::{from_json, int, plain, seconds, small};
 use super::work::Work;
 use crate::check;
-use crate::error::StoreError;
-use crate::{Dispatched, NewWorker, WorkerView};
+use crate::error::{Result, StoreError};
+use crate::{Dispatched, NewWorker, WorkerView, Workers};
 
 const REGISTER: &str = "
 INSERT INTO worker (id, role, host, pid, version, slots, queues, kinds, started_at, seen_at, lease_until)
@@ -83,6 +86,46 @@ struct WorkerRow {
     started_at: Instant,
     seen_at: Instant,
     state: String,
+}
+
+#[async_trait]
+impl Workers for PostgresStore {
+    async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
+        transact!(self, register, worker).await
+    }
+
+    async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
+        let beaten: Result<bool> = async { single!(self, beat, worker, lease, running) }.await;
+        self.condition.note(&beaten, true);
+        beaten
+    }
+
+    async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        single!(self, revoked, held)
+    }
+
+    async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
+        self.hints.wait_for_revocation(seen, at_most).await
+    }
+
+    async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
+        transact!(self, retire, worker).await
+    }
+
+    async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
+        transact!(self, release_unknown, (worker, known)).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerView>> {
+        look!(self, list)
+    }
+
+    async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
+        single!(self, lead, name, holder, lease)
+    }
 }
 
 /// Enters an incarnation.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
@@ -14,7 +15,7 @@ use super::state::{Batch, Job, State};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{AttemptView, ControlReport, GROUP_JOBS_MAX, Pause, PauseView, Purpose};
+use crate::{AttemptView, Control, ControlReport, GROUP_JOBS_MAX, Pause, PauseView, Purpose};
 
 /// How many samples a report has.
 pub(super) const SAMPLES: usize = 5;
@@ -30,50 +31,125 @@ pub(super) fn finish(t: Transition<'_>, mut control_report: ControlReport, dry_r
     Ok(control_report)
 }
 
-pub(super) fn pause_batch(
-    store: &ReferenceStore,
-    tenant: &str,
-    id: BatchId,
-    pause: Option<&Pause>,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    let mut t = Transition::begin(store);
-    let said = pause.map(|pause| said(&t, pause));
-    let batch = batch_of(&mut t, tenant, id)?;
-    // One that was paused while its aggregate ran still has to send what it sends.
-    let lets_go = batch.pause.is_some() && pause.is_none();
-    if batch.state.is_final() && !lets_go {
-        let what = format!("batch {id} is {} already; there is nothing to pause or resume", batch.state);
-        return Err(StoreError::Conflict(what));
+#[async_trait]
+impl Control for ReferenceStore {
+    async fn pause_batch(
+        &self,
+        tenant: &str,
+        id: BatchId,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        let mut t = Transition::begin(self);
+        let said = pause.map(|pause| said(&t, pause));
+        let batch = batch_of(&mut t, tenant, id)?;
+        // One that was paused while its aggregate ran still has to send what it sends.
+        let lets_go = batch.pause.is_some() && pause.is_none();
+        if batch.state.is_final() && !lets_go {
+            let what = format!("batch {id} is {} already; there is nothing to pause or resume", batch.state);
+            return Err(StoreError::Conflict(what));
+        }
+        if batch.pause.is_some() == pause.is_some() {
+            return Ok(ControlReport::default());
+        }
+        batch.pause = said;
+        let waiting = queued(&t, |job| job.batch == Some(id));
+        let control_report =
+            held(&mut t, &waiting, pause.is_some(), |state, job| state.queue_paused(&job.tenant, &job.queue));
+        finish(t, control_report, dry_run)
     }
-    if batch.pause.is_some() == pause.is_some() {
-        return Ok(ControlReport::default());
-    }
-    batch.pause = said;
-    let waiting = queued(&t, |job| job.batch == Some(id));
-    let control_report =
-        held(&mut t, &waiting, pause.is_some(), |state, job| state.queue_paused(&job.tenant, &job.queue));
-    finish(t, control_report, dry_run)
-}
 
-pub(super) fn pause_queue(
-    store: &ReferenceStore,
-    tenant: &str,
-    queue: &str,
-    pause: Option<&Pause>,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    check::name("queue", queue)?;
-    let mut t = Transition::begin(store);
-    if t.state.queue_paused(tenant, queue) == pause.is_some() {
-        return Ok(ControlReport::default());
+    async fn cancel_batch(&self, tenant: &str, id: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self);
+        let now = t.now;
+        let batch = batch_of(&mut t, tenant, id)?;
+        match batch.state {
+            BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
+            BatchState::Cancelled => return Ok(ControlReport::default()),
+            BatchState::Complete | BatchState::Halted => {
+                let what = format!("batch {id} is {} already; it cannot be cancelled any more", batch.state);
+                return Err(StoreError::Conflict(what));
+            }
+        }
+        let reason = check::plain(reason, check::REASON_CHARS_MAX);
+        batch.state = BatchState::Cancelled;
+        batch.finished_at = Some(now);
+        batch.reason = Some(reason.clone());
+        batch.pause = None;
+        let unfinished = unfinished(&t, |job| job.batch == Some(id));
+        let control_report = cancel(&mut t, &unfinished, &reason);
+        finish(t, control_report, dry_run)
     }
-    let said = pause.map(|pause| said(&t, pause));
-    t.state.pauses.insert((tenant.to_owned(), queue.to_owned()), said);
-    let mut waiting = queued(&t, |job| job.tenant == tenant && job.queue == queue);
-    waiting.sort_by_key(|job| (job.priority, job.id));
-    let control_report = held(&mut t, &waiting, pause.is_some(), State::batch_paused);
-    finish(t, control_report, dry_run)
+
+    async fn cancel_job(&self, tenant: &str, id: JobId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self);
+        let job = job_of(&t, tenant, id)?;
+        match job.state {
+            JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {}
+            JobState::Cancelled => return Ok(ControlReport::default()),
+            JobState::Done | JobState::Dead => {
+                let what = format!("job {id} is {} already; it cannot be cancelled any more", job.state);
+                return Err(StoreError::Conflict(what));
+            }
+        }
+        if let (true, Some(batch)) = (job.kind == "aggregate", job.batch) {
+            // Without its aggregate a batch would never end.
+            let what = format!("job {id} aggregates batch {batch}; cancel the batch instead");
+            return Err(StoreError::Conflict(what));
+        }
+        let reason = check::plain(reason, check::REASON_CHARS_MAX);
+        let control_report = cancel(&mut t, &[job], &reason);
+        finish(t, control_report, dry_run)
+    }
+
+    async fn cancel_jobs(&self, tenant: &str, ids: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport> {
+        check::at_most(ids.len(), GROUP_JOBS_MAX, "jobs")?;
+        let mut t = Transition::begin(self);
+        // Without its aggregate a batch would never end.
+        let aggregates = |job: &Job| job.kind == "aggregate" && job.batch.is_some();
+        let unfinished = unfinished(&t, |job| ids.contains(&job.id) && job.tenant == tenant && !aggregates(job));
+        let control_report = cancel(&mut t, &unfinished, &check::plain(reason, check::REASON_CHARS_MAX));
+        finish(t, control_report, dry_run)
+    }
+
+    async fn retry_job(&self, tenant: &str, id: JobId, dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self);
+        let job = job_of(&t, tenant, id)?;
+        match job.state {
+            JobState::Scheduled | JobState::Retry => {}
+            JobState::Queued => return Ok(ControlReport::default()),
+            JobState::Dead => {
+                let what = format!("job {id} is a dead letter; redrive it instead: `gristmill dead redrive {id}`");
+                return Err(StoreError::Conflict(what));
+            }
+            JobState::Running | JobState::Done | JobState::Cancelled => {
+                let what = format!("job {id} is {}; only one that waits for a time can be told to run now", job.state);
+                return Err(StoreError::Conflict(what));
+            }
+        }
+        queue_again(&mut t, id);
+        finish(t, control_report([id]), dry_run)
+    }
+
+    async fn pause_queue(
+        &self,
+        tenant: &str,
+        queue: &str,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        check::name("queue", queue)?;
+        let mut t = Transition::begin(self);
+        if t.state.queue_paused(tenant, queue) == pause.is_some() {
+            return Ok(ControlReport::default());
+        }
+        let said = pause.map(|pause| said(&t, pause));
+        t.state.pauses.insert((tenant.to_owned(), queue.to_owned()), said);
+        let mut waiting = queued(&t, |job| job.tenant == tenant && job.queue == queue);
+        waiting.sort_by_key(|job| (job.priority, job.id));
+        let control_report = held(&mut t, &waiting, pause.is_some(), State::batch_paused);
+        finish(t, control_report, dry_run)
+    }
 }
 
 /// What is kept of a pause.
@@ -102,34 +178,6 @@ fn held(
     ControlReport { affected: waiting.len() as u64, ..control_report(free.iter().map(|job| job.id)) }
 }
 
-pub(super) fn cancel_batch(
-    store: &ReferenceStore,
-    tenant: &str,
-    id: BatchId,
-    reason: &str,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    let mut t = Transition::begin(store);
-    let now = t.now;
-    let batch = batch_of(&mut t, tenant, id)?;
-    match batch.state {
-        BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
-        BatchState::Cancelled => return Ok(ControlReport::default()),
-        BatchState::Complete | BatchState::Halted => {
-            let what = format!("batch {id} is {} already; it cannot be cancelled any more", batch.state);
-            return Err(StoreError::Conflict(what));
-        }
-    }
-    let reason = check::plain(reason, check::REASON_CHARS_MAX);
-    batch.state = BatchState::Cancelled;
-    batch.finished_at = Some(now);
-    batch.reason = Some(reason.clone());
-    batch.pause = None;
-    let unfinished = unfinished(&t, |job| job.batch == Some(id));
-    let control_report = cancel(&mut t, &unfinished, &reason);
-    finish(t, control_report, dry_run)
-}
-
 pub(super) fn halt_batch(store: &ReferenceStore, id: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
     let mut t = Transition::begin(store);
     let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
@@ -146,70 +194,8 @@ pub(super) fn halt_batch(store: &ReferenceStore, id: BatchId, generation: u32, r
     finish(t, control_report, false)
 }
 
-pub(super) fn cancel_job(
-    store: &ReferenceStore,
-    tenant: &str,
-    id: JobId,
-    reason: &str,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    let mut t = Transition::begin(store);
-    let job = job_of(&t, tenant, id)?;
-    match job.state {
-        JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {}
-        JobState::Cancelled => return Ok(ControlReport::default()),
-        JobState::Done | JobState::Dead => {
-            let what = format!("job {id} is {} already; it cannot be cancelled any more", job.state);
-            return Err(StoreError::Conflict(what));
-        }
-    }
-    if let (true, Some(batch)) = (job.kind == "aggregate", job.batch) {
-        // Without its aggregate a batch would never end.
-        let what = format!("job {id} aggregates batch {batch}; cancel the batch instead");
-        return Err(StoreError::Conflict(what));
-    }
-    let reason = check::plain(reason, check::REASON_CHARS_MAX);
-    let control_report = cancel(&mut t, &[job], &reason);
-    finish(t, control_report, dry_run)
-}
-
-pub(super) fn retry_job(store: &ReferenceStore, tenant: &str, id: JobId, dry_run: bool) -> Result<ControlReport> {
-    let mut t = Transition::begin(store);
-    let job = job_of(&t, tenant, id)?;
-    match job.state {
-        JobState::Scheduled | JobState::Retry => {}
-        JobState::Queued => return Ok(ControlReport::default()),
-        JobState::Dead => {
-            let what = format!("job {id} is a dead letter; redrive it instead: `gristmill dead redrive {id}`");
-            return Err(StoreError::Conflict(what));
-        }
-        JobState::Running | JobState::Done | JobState::Cancelled => {
-            let what = format!("job {id} is {}; only one that waits for a time can be told to run now", job.state);
-            return Err(StoreError::Conflict(what));
-        }
-    }
-    queue_again(&mut t, id);
-    finish(t, control_report([id]), dry_run)
-}
-
 fn unfinished(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>> {
     t.state.jobs.values().filter(|job| !job.state.is_final() && which(job)).cloned().collect()
-}
-
-pub(super) fn cancel_jobs(
-    store: &ReferenceStore,
-    tenant: &str,
-    ids: &[JobId],
-    reason: &str,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    check::at_most(ids.len(), GROUP_JOBS_MAX, "jobs")?;
-    let mut t = Transition::begin(store);
-    // Without its aggregate a batch would never end.
-    let aggregates = |job: &Job| job.kind == "aggregate" && job.batch.is_some();
-    let unfinished = unfinished(&t, |job| ids.contains(&job.id) && job.tenant == tenant && !aggregates(job));
-    let control_report = cancel(&mut t, &unfinished, &check::plain(reason, check::REASON_CHARS_MAX));
-    finish(t, control_report, dry_run)
 }
 
 /// Cancels jobs that are not final. What ran does so no longer: its attempt is closed with its job.

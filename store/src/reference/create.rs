@@ -1,35 +1,108 @@
 //! Create and seal: jobs and batches come to be.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob};
 use serde_json::Value;
 
-use super::ReferenceStore;
-use super::insert;
-use super::state::{Batch, Job, Spools, Tally, kept, later};
+use super::state::{Batch, Job, Spools, Tally, ago, kept, later};
 use super::transition::Transition;
+use super::{ReferenceStore, insert};
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{CreatedBatch, Dispatched, EnqueueReport, NewBatch, NewChunk};
+use crate::{Batches, CreatedBatch, Dispatched, EnqueueReport, Jobs, NewBatch, NewChunk};
 
-pub(super) fn enqueue(store: &ReferenceStore, jobs: &[NewJob]) -> Result<EnqueueReport> {
-    check::jobs(jobs)?;
-    let mut t = Transition::begin(store);
-    let enqueued = insert::new_jobs(&mut t, jobs)?;
-    check::not_refused(jobs, &enqueued)?;
-    Ok(EnqueueReport { jobs: enqueued, dispatched: t.commit()?.dispatched })
+#[async_trait]
+impl Jobs for ReferenceStore {
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
+        check::jobs(jobs)?;
+        let mut t = Transition::begin(self);
+        let enqueued = insert::new_jobs(&mut t, jobs)?;
+        check::not_refused(jobs, &enqueued)?;
+        Ok(EnqueueReport { jobs: enqueued, dispatched: t.commit()?.dispatched })
+    }
 }
 
-pub(super) fn create_batch(store: &ReferenceStore, batch: &NewBatch) -> Result<CreatedBatch> {
-    let mut t = Transition::begin(store);
-    let created = insert_batch(&mut t, batch)?;
-    if created.created {
-        t.commit()?;
+#[async_trait]
+impl Batches for ReferenceStore {
+    async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch> {
+        let mut t = Transition::begin(self);
+        let created = insert_batch(&mut t, batch)?;
+        if created.created {
+            t.commit()?;
+        }
+        Ok(created)
     }
-    Ok(created)
+
+    async fn add_chunks(&self, id: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
+        check::chunks(chunks)?;
+        let mut t = Transition::begin(self);
+        let now = t.now;
+        let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
+        if batch.state != BatchState::Open {
+            let what = format!("batch {id} is {}; chunks can be added while it is open only", batch.state);
+            return Err(StoreError::Conflict(what));
+        }
+        batch.planned_at = now;
+        insert_chunks(&mut t, id, chunks)?;
+        Ok(t.commit()?.dispatched)
+    }
+
+    async fn seal(&self, id: BatchId) -> Result<Dispatched> {
+        let mut t = Transition::begin(self);
+        let now = t.now;
+        let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
+        match batch.state {
+            BatchState::Open => {
+                batch.state = BatchState::Sealed;
+                batch.planned = true;
+                batch.planned_at = now;
+                // A look is enough: the fan-in fires if nothing remains.
+                t.delta(id);
+                Ok(t.commit()?.dispatched)
+            }
+            BatchState::Cancelled => Err(StoreError::Conflict(format!("batch {id} is cancelled already"))),
+            BatchState::Sealed | BatchState::Aggregating | BatchState::Complete | BatchState::Halted => {
+                Ok(Dispatched::default())
+            }
+        }
+    }
+
+    async fn discard_batch(&self, id: BatchId) -> Result<()> {
+        let mut t = Transition::begin(self);
+        let Some(batch) = t.state.batches.get(&id) else { return Ok(()) };
+        if batch.state != BatchState::Open {
+            let what = format!("batch {id} is {}; only an open one can be taken back: cancel it instead", batch.state);
+            return Err(StoreError::Conflict(what));
+        }
+        let jobs: Vec<Arc<Job>> = t.state.jobs.values().filter(|job| job.batch == Some(id)).cloned().collect();
+        if jobs.iter().any(|job| job.started_at.is_some()) {
+            let what = format!("a chunk of batch {id} has been claimed already; cancel the batch instead");
+            return Err(StoreError::Conflict(what));
+        }
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+        super::poison::remember_discarded(&mut t.state, id, &ids);
+        for job in ids {
+            t.state.jobs.remove(&job);
+        }
+        t.state.batches.remove(&id);
+        t.state.results.retain(|(batch, _), _| *batch != id);
+        t.state.quarantine.retain(|_, item| item.view.batch != id);
+        t.commit()?;
+        Ok(())
+    }
+
+    async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        let t = Transition::begin(self);
+        let before = ago(t.now, older_than);
+        let open =
+            t.state.batches.values().filter(|batch| batch.state == BatchState::Open && batch.planned_at <= before);
+        Ok(open.map(|batch| (batch.tenant.clone(), batch.id)).take(super::duties::most(limit)).collect())
+    }
 }
 
 /// Makes a batch that stands in no other's way.
@@ -75,20 +148,6 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
     };
     t.state.batches.insert(batch.id, Arc::new(made));
     Ok(CreatedBatch { id: batch.id, created: true })
-}
-
-pub(super) fn add_chunks(store: &ReferenceStore, id: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
-    check::chunks(chunks)?;
-    let mut t = Transition::begin(store);
-    let now = t.now;
-    let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
-    if batch.state != BatchState::Open {
-        let what = format!("batch {id} is {}; chunks can be added while it is open only", batch.state);
-        return Err(StoreError::Conflict(what));
-    }
-    batch.planned_at = now;
-    insert_chunks(&mut t, id, chunks)?;
-    Ok(t.commit()?.dispatched)
 }
 
 /// Makes chunks whose number is free, and notes by how much the batch grows. Whoever plans a batch that halts
@@ -138,50 +197,6 @@ pub(super) fn chunk_job(t: &Transition<'_>, batch: &Batch, chunk: &NewChunk) -> 
     let payload = serde_json::to_value(&chunk.payload).map_err(|error| StoreError::Invalid(error.to_string()))?;
     // The payload of a chunk is the store's own: how large it may be is decided where it is made.
     Ok(Job { payload, seq: Some(chunk.seq), items: chunk.payload.items, ..insert::job_of(t, &asked)? })
-}
-
-pub(super) fn seal(store: &ReferenceStore, id: BatchId) -> Result<Dispatched> {
-    let mut t = Transition::begin(store);
-    let now = t.now;
-    let batch = t.state.batch_mut(id).ok_or_else(|| no_batch(id))?;
-    match batch.state {
-        BatchState::Open => {
-            batch.state = BatchState::Sealed;
-            batch.planned = true;
-            batch.planned_at = now;
-            // A look is enough: the fan-in fires if nothing remains.
-            t.delta(id);
-            Ok(t.commit()?.dispatched)
-        }
-        BatchState::Cancelled => Err(StoreError::Conflict(format!("batch {id} is cancelled already"))),
-        BatchState::Sealed | BatchState::Aggregating | BatchState::Complete | BatchState::Halted => {
-            Ok(Dispatched::default())
-        }
-    }
-}
-
-pub(super) fn discard_batch(store: &ReferenceStore, id: BatchId) -> Result<()> {
-    let mut t = Transition::begin(store);
-    let Some(batch) = t.state.batches.get(&id) else { return Ok(()) };
-    if batch.state != BatchState::Open {
-        let what = format!("batch {id} is {}; only an open one can be taken back: cancel it instead", batch.state);
-        return Err(StoreError::Conflict(what));
-    }
-    let jobs: Vec<Arc<Job>> = t.state.jobs.values().filter(|job| job.batch == Some(id)).cloned().collect();
-    if jobs.iter().any(|job| job.started_at.is_some()) {
-        let what = format!("a chunk of batch {id} has been claimed already; cancel the batch instead");
-        return Err(StoreError::Conflict(what));
-    }
-    let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
-    super::poison::remember_discarded(&mut t.state, id, &ids);
-    for job in ids {
-        t.state.jobs.remove(&job);
-    }
-    t.state.batches.remove(&id);
-    t.state.results.retain(|(batch, _), _| *batch != id);
-    t.state.quarantine.retain(|_, item| item.view.batch != id);
-    t.commit()?;
-    Ok(())
 }
 
 /// There is no such batch.

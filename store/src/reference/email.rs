@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use gristmill_core::job::{Fence, JobState};
 
 use super::ReferenceStore;
@@ -9,38 +10,36 @@ use super::state::Email;
 use super::transition::Transition;
 use crate::check;
 use crate::error::Result;
-use crate::{EmailKey, EmailRecord, EmailState, NewEmail};
+use crate::{EmailKey, EmailRecord, EmailState, Emails, NewEmail};
 
-pub(super) fn email(store: &ReferenceStore, email: &NewEmail) -> Result<EmailRecord> {
-    let mut t = Transition::begin(store);
-    let now = t.now;
-    let key = (email.key.tenant.clone(), email.key.key.clone());
-    let found = t.state.emails.entry(key).or_insert_with(|| {
-        let record = EmailRecord { state: EmailState::Pending, message_id: email.message_id.clone(), created_at: now };
-        Arc::new(Email { job: email.job, record, note: None })
-    });
-    let record = found.record.clone();
-    t.commit()?;
-    Ok(record)
-}
-
-pub(super) fn email_move(
-    store: &ReferenceStore,
-    key: &EmailKey,
-    fence: &Fence,
-    to: EmailState,
-    note: Option<&str>,
-) -> Result<bool> {
-    let mut t = Transition::begin(store);
-    let holds = t.state.jobs.get(&fence.job).is_some_and(|job| {
-        job.state == JobState::Running && job.attempt == fence.attempt && job.worker == Some(fence.worker)
-    });
-    let found = t.state.emails.get_mut(&(key.tenant.clone(), key.key.clone())).map(Arc::make_mut);
-    let Some(email) = found.filter(|email| holds && email.job == fence.job) else { return Ok(false) };
-    email.record.state = to;
-    if let Some(note) = note {
-        email.note = Some(check::plain(note, check::REASON_CHARS_MAX));
+#[async_trait]
+impl Emails for ReferenceStore {
+    async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
+        let mut t = Transition::begin(self);
+        let now = t.now;
+        let key = (email.key.tenant.clone(), email.key.key.clone());
+        let found = t.state.emails.entry(key).or_insert_with(|| {
+            let record =
+                EmailRecord { state: EmailState::Pending, message_id: email.message_id.clone(), created_at: now };
+            Arc::new(Email { job: email.job, record, note: None })
+        });
+        let record = found.record.clone();
+        t.commit()?;
+        Ok(record)
     }
-    t.commit()?;
-    Ok(true)
+
+    async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
+        let mut t = Transition::begin(self);
+        let holds = t.state.jobs.get(&fence.job).is_some_and(|job| {
+            job.state == JobState::Running && job.attempt == fence.attempt && job.worker == Some(fence.worker)
+        });
+        let found = t.state.emails.get_mut(&(key.tenant.clone(), key.key.clone())).map(Arc::make_mut);
+        let Some(email) = found.filter(|email| holds && email.job == fence.job) else { return Ok(false) };
+        email.record.state = to;
+        if let Some(note) = note {
+            email.note = Some(check::plain(note, check::REASON_CHARS_MAX));
+        }
+        t.commit()?;
+        Ok(true)
+    }
 }

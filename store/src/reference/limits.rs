@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use async_trait::async_trait;
 use chrono::TimeDelta;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, JobState, Priority};
@@ -17,7 +18,8 @@ use crate::check;
 use crate::error::Result;
 use crate::limits::{check_limit, check_origin, limit_view, served_at, spent, used_most_micros, wait};
 use crate::{
-    Claim, ControlReport, Dispatched, JobBlockers, LimitOrigin, LimitView, Limited, LimitedClaim, Purpose, SaveLimit,
+    Claim, ControlReport, Dispatched, JobBlockers, LimitOrigin, LimitView, Limited, LimitedClaim, Limits, Purpose,
+    SaveLimit,
 };
 
 /// What tells one group from another.
@@ -28,8 +30,89 @@ pub(super) fn limited(state: &State) -> Limited {
     Limited::of(state.limits.values().map(|row| &row.spec), state.queue_specs.clone())
 }
 
-pub(super) fn seen(store: &ReferenceStore) -> Limited {
-    limited(&Transition::begin(store).state)
+#[async_trait]
+impl Limits for ReferenceStore {
+    async fn limited(&self) -> Result<Limited> {
+        Ok(limited(&Transition::begin(self).state))
+    }
+
+    async fn limits(&self) -> Result<Vec<LimitView>> {
+        let t = Transition::begin(self);
+        let running = running(&t.state);
+        let view = |(name, row): (&String, &LimitRow)| {
+            limit_view(name.clone(), row.origin, row.spec.clone(), row.updated_at, &running)
+        };
+        Ok(t.state.limits.iter().map(view).collect())
+    }
+
+    async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
+        check_limit(save)?;
+        let mut t = Transition::begin(self);
+        check_origin(&save.name, t.state.limits.get(&save.name).map(|row| row.origin), save.origin)?;
+        let was = limited(&t.state);
+        let row = LimitRow { origin: save.origin, spec: save.spec.clone(), updated_at: t.now };
+        t.state.limits.insert(save.name.clone(), row);
+        let most = t.now + TimeDelta::microseconds(used_most_micros(&save.spec));
+        for (_, used_to) in t.state.buckets.iter_mut().filter(|((name, _), _)| *name == save.name) {
+            *used_to = (*used_to).min(most);
+        }
+        free(&mut t, &was);
+        let view = limit_view(save.name.clone(), save.origin, save.spec.clone(), t.now, &running(&t.state));
+        Ok((view, t.commit()?.dispatched))
+    }
+
+    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self);
+        let was = limited(&t.state);
+        let Some(row) = t.state.limits.remove(name) else { return Ok(ControlReport::default()) };
+        check_origin(name, Some(row.origin), origin)?;
+        t.state.buckets.retain(|(of, _), _| of != name);
+        free(&mut t, &was);
+        finish(t, ControlReport { affected: 1, samples: vec![name.to_owned()], ..ControlReport::default() }, dry_run)
+    }
+
+    async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
+        check::name("queue", name)?;
+        let mut t = Transition::begin(self);
+        let was = limited(&t.state);
+        if spec.is_default() {
+            t.state.queue_specs.remove(name);
+        } else {
+            t.state.queue_specs.insert(name.to_owned(), spec.clone());
+        }
+        free(&mut t, &was);
+        Ok(t.commit()?.dispatched)
+    }
+
+    async fn raise_aged(&self, limit: u32) -> Result<Dispatched> {
+        let mut t = Transition::begin(self);
+        let now = t.now;
+        t.state.buckets.retain(|_, used_to| *used_to >= now);
+        let due = |job: &Job| {
+            let after = t.state.queue_specs.get(&job.queue).and_then(|spec| spec.age_after)?;
+            let since = job.queued_at.max(job.aged_at)?;
+            (job.state == JobState::Queued && job.priority != Priority::High && later(since, after.0) <= now)
+                .then_some(job.id)
+        };
+        let due: Vec<JobId> = t.state.jobs.values().filter_map(|job| due(job)).take(most(limit)).collect();
+        for id in &due {
+            let Some(job) = t.state.job_mut(*id) else { continue };
+            job.priority = Priority::from_rank(job.priority.rank() - 1).unwrap_or(Priority::High);
+            job.aged_at = Some(now);
+            let job = job.clone();
+            t.ready(Purpose::Dispatch, &job);
+        }
+        Ok(Dispatched { moved: due.len() as u64, ..t.commit()?.dispatched })
+    }
+
+    async fn blockers(&self, id: JobId) -> Result<JobBlockers> {
+        let t = Transition::begin(self);
+        let Some(job) = t.state.jobs.get(&id) else { return Ok(JobBlockers::default()) };
+        let hindrances = hindrances(&facts(&t), &job.queue, &job.kind, &group(job).key);
+        let mut rows = t.state.outbox.values();
+        let in_outbox = rows.any(|row| row.purpose == Purpose::Dispatch && row.jobs.contains(&id));
+        Ok(JobBlockers { hindrances, in_outbox })
+    }
 }
 
 pub(super) fn claim_limited(store: &ReferenceStore, claim: &Claim) -> Result<LimitedClaim> {
@@ -70,15 +153,6 @@ pub(super) fn claim_limited(store: &ReferenceStore, claim: &Claim) -> Result<Lim
     Ok(LimitedClaim { claimed, wait })
 }
 
-pub(super) fn blockers(store: &ReferenceStore, id: JobId) -> JobBlockers {
-    let t = Transition::begin(store);
-    let Some(job) = t.state.jobs.get(&id) else { return JobBlockers::default() };
-    let hindrances = hindrances(&facts(&t), &job.queue, &job.kind, &group(job).key);
-    let mut rows = t.state.outbox.values();
-    let in_outbox = rows.any(|row| row.purpose == Purpose::Dispatch && row.jobs.contains(&id));
-    JobBlockers { hindrances, in_outbox }
-}
-
 fn group(job: &Job) -> Group {
     Group {
         queue: job.queue.clone(),
@@ -110,54 +184,6 @@ fn running(state: &State) -> Vec<Running> {
     running.map(|job| one(job)).collect()
 }
 
-pub(super) fn list(store: &ReferenceStore) -> Vec<LimitView> {
-    let t = Transition::begin(store);
-    let running = running(&t.state);
-    let view = |(name, row): (&String, &LimitRow)| {
-        limit_view(name.clone(), row.origin, row.spec.clone(), row.updated_at, &running)
-    };
-    t.state.limits.iter().map(view).collect()
-}
-
-pub(super) fn save(store: &ReferenceStore, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
-    check_limit(save)?;
-    let mut t = Transition::begin(store);
-    check_origin(&save.name, t.state.limits.get(&save.name).map(|row| row.origin), save.origin)?;
-    let was = limited(&t.state);
-    let row = LimitRow { origin: save.origin, spec: save.spec.clone(), updated_at: t.now };
-    t.state.limits.insert(save.name.clone(), row);
-    let most = t.now + TimeDelta::microseconds(used_most_micros(&save.spec));
-    for (_, used_to) in t.state.buckets.iter_mut().filter(|((name, _), _)| *name == save.name) {
-        *used_to = (*used_to).min(most);
-    }
-    free(&mut t, &was);
-    let view = limit_view(save.name.clone(), save.origin, save.spec.clone(), t.now, &running(&t.state));
-    Ok((view, t.commit()?.dispatched))
-}
-
-pub(super) fn drop(store: &ReferenceStore, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
-    let mut t = Transition::begin(store);
-    let was = limited(&t.state);
-    let Some(row) = t.state.limits.remove(name) else { return Ok(ControlReport::default()) };
-    check_origin(name, Some(row.origin), origin)?;
-    t.state.buckets.retain(|(of, _), _| of != name);
-    free(&mut t, &was);
-    finish(t, ControlReport { affected: 1, samples: vec![name.to_owned()], ..ControlReport::default() }, dry_run)
-}
-
-pub(super) fn save_queue(store: &ReferenceStore, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
-    check::name("queue", name)?;
-    let mut t = Transition::begin(store);
-    let was = limited(&t.state);
-    if spec.is_default() {
-        t.state.queue_specs.remove(name);
-    } else {
-        t.state.queue_specs.insert(name.to_owned(), spec.clone());
-    }
-    free(&mut t, &was);
-    Ok(t.commit()?.dispatched)
-}
-
 /// What was managed and is no more has lost its messages: it is dispatched.
 fn free(t: &mut Transition<'_>, was: &Limited) {
     let is = limited(&t.state);
@@ -168,25 +194,4 @@ fn free(t: &mut Transition<'_>, was: &Limited) {
     for job in waiting {
         t.ready(Purpose::Dispatch, &job);
     }
-}
-
-pub(super) fn raise_aged(store: &ReferenceStore, limit: u32) -> Result<Dispatched> {
-    let mut t = Transition::begin(store);
-    let now = t.now;
-    t.state.buckets.retain(|_, used_to| *used_to >= now);
-    let due = |job: &Job| {
-        let after = t.state.queue_specs.get(&job.queue).and_then(|spec| spec.age_after)?;
-        let since = job.queued_at.max(job.aged_at)?;
-        (job.state == JobState::Queued && job.priority != Priority::High && later(since, after.0) <= now)
-            .then_some(job.id)
-    };
-    let due: Vec<JobId> = t.state.jobs.values().filter_map(|job| due(job)).take(most(limit)).collect();
-    for id in &due {
-        let Some(job) = t.state.job_mut(*id) else { continue };
-        job.priority = Priority::from_rank(job.priority.rank() - 1).unwrap_or(Priority::High);
-        job.aged_at = Some(now);
-        let job = job.clone();
-        t.ready(Purpose::Dispatch, &job);
-    }
-    Ok(Dispatched { moved: due.len() as u64, ..t.commit()?.dispatched })
 }

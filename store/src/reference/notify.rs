@@ -1,13 +1,11 @@
 //! What is told of a batch while it is under way, and what is left of its input when it has ended.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::{JobState, NewJob};
 
-use super::state::{Batch, Spools, ago};
+use super::state::Batch;
 use super::transition::Transition;
 use super::{ReferenceStore, insert, view};
 use crate::Dispatched;
@@ -85,36 +83,4 @@ pub(super) fn late(store: &ReferenceStore, limit: u32) -> Result<Dispatched> {
         }
     }
     Ok(t.commit()?.dispatched)
-}
-
-pub(super) fn spools(store: &ReferenceStore, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceFingerprint)>> {
-    let mut t = Transition::begin(store);
-    let before = ago(t.now, keep);
-    let mut given = Vec::new();
-    for batch in t.state.batches.values_mut() {
-        let nothing_left = batch.tally.dead == 0 && batch.tally.cancelled == 0;
-        let long_ago = batch.finished_at.is_some_and(|at| at <= before);
-        let may_go = match batch.spools {
-            Some(Spools::Releasing) => true,
-            Some(Spools::Kept) => batch.state.is_final() && (nothing_left || long_ago),
-            Some(Spools::Removed) | None => false,
-        };
-        if may_go && given.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
-            Arc::make_mut(batch).spools = Some(Spools::Releasing);
-            given.push((batch.id, batch.fingerprint.as_ref().clone()));
-        }
-    }
-    t.commit()?;
-    Ok(given)
-}
-
-pub(super) fn spools_removed(store: &ReferenceStore, id: BatchId) -> Result<()> {
-    let mut t = Transition::begin(store);
-    if let Some(batch) = t.state.batch_mut(id)
-        && batch.spools == Some(Spools::Releasing)
-    {
-        batch.spools = Some(Spools::Removed);
-    }
-    t.commit()?;
-    Ok(())
 }

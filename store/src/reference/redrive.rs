@@ -3,37 +3,53 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use gristmill_core::unique::Unique;
 
-use super::ReferenceStore;
 use super::control::{control_report, finish};
 use super::state::Job;
 use super::transition::Transition;
-use crate::ControlReport;
+use super::{ReferenceStore, patch, restart, split};
 use crate::error::{Result, StoreError};
+use crate::{ControlReport, PatchRedrive, PatchReport, Redrives, Restart};
 
-pub(super) fn dead(store: &ReferenceStore, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
-    let mut t = Transition::begin(store);
-    let asked: BTreeSet<JobId> = jobs.iter().copied().collect();
-    let found: Vec<Arc<Job>> = asked
-        .iter()
-        .filter_map(|id| t.state.jobs.get(id))
-        .filter(|job| job.tenant == tenant && job.state == JobState::Dead)
-        .cloned()
-        .collect();
-    let mut ended = BTreeSet::new();
-    for job in &found {
-        ended.extend(refuse(&t, &found, job)?);
+#[async_trait]
+impl Redrives for ReferenceStore {
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self);
+        let asked: BTreeSet<JobId> = jobs.iter().copied().collect();
+        let found: Vec<Arc<Job>> = asked
+            .iter()
+            .filter_map(|id| t.state.jobs.get(id))
+            .filter(|job| job.tenant == tenant && job.state == JobState::Dead)
+            .cloned()
+            .collect();
+        let mut ended = BTreeSet::new();
+        for job in &found {
+            ended.extend(refuse(&t, &found, job)?);
+        }
+        let generation = open_next(&mut t, &ended);
+        for job in &found {
+            queue_dead(&mut t, job);
+        }
+        let control_report = ControlReport { generation, ..control_report(found.iter().map(|job| job.id)) };
+        finish(t, control_report, dry_run)
     }
-    let generation = open_next(&mut t, &ended);
-    for job in &found {
-        queue_dead(&mut t, job);
+
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
+        restart::restart(self, tenant, restart, dry_run)
     }
-    let control_report = ControlReport { generation, ..control_report(found.iter().map(|job| job.id)) };
-    finish(t, control_report, dry_run)
+
+    async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport> {
+        patch::redrive_patched(self, tenant, patching, dry_run)
+    }
+
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
+        split::split(self, tenant, job, dry_run)
+    }
 }
 
 /// Gives a dead letter as many attempts again as it had at first. A chunk counts for the present generation.

@@ -1,5 +1,6 @@
 //! Events that start runs.
 
+use async_trait::async_trait;
 use chrono::TimeDelta;
 use gristmill_core::id::BatchId;
 
@@ -8,18 +9,21 @@ use super::transition::Transition;
 use super::{ReferenceStore, insert};
 use crate::error::{Result, StoreError};
 use crate::triggers::{self, BatchEnded, EventRow, Follower};
-use crate::{NewEvent, NotedEvent, TickCause, TickOutcome, TickView};
+use crate::{NewEvent, NotedEvent, TickCause, TickOutcome, TickView, Triggers};
 
-pub(super) fn note(store: &ReferenceStore, event: &NewEvent) -> Result<NotedEvent> {
-    let mut t = Transition::begin(store);
-    let row = triggers::given(event, t.now)?;
-    let fresh = write(&mut t, &row)?;
-    if fresh && let Some(job) = &event.job {
-        insert::new_jobs(&mut t, std::slice::from_ref(job))?;
+#[async_trait]
+impl Triggers for ReferenceStore {
+    async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
+        let mut t = Transition::begin(self);
+        let row = triggers::given(event, t.now)?;
+        let fresh = write(&mut t, &row)?;
+        if fresh && let Some(job) = &event.job {
+            insert::new_jobs(&mut t, std::slice::from_ref(job))?;
+        }
+        let missing = || StoreError::Database(format!("the event `{}` is not in the ledger", row.event));
+        let tick = known(&t, &row).cloned().ok_or_else(missing)?;
+        Ok(NotedEvent { fresh, tick, dispatched: t.commit()?.dispatched })
     }
-    let missing = || StoreError::Database(format!("the event `{}` is not in the ledger", row.event));
-    let tick = known(&t, &row).cloned().ok_or_else(missing)?;
-    Ok(NotedEvent { fresh, tick, dispatched: t.commit()?.dispatched })
 }
 
 /// What follows a batch that has just ended is in the ledger with its end, in the same transaction.

@@ -2,129 +2,167 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
+use async_trait::async_trait;
 use gristmill_core::Instant;
-use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Priority};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::ReferenceStore;
-use super::state::{Batch, Job, KeyState, State, Worker, ago, unsigned};
+use super::state::{Batch, Job, KeyState, State, Worker, unsigned};
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
 use crate::views::{self, Serving, UNHANDLED_LOOKED_AT};
 use crate::{
     BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView, QueueView,
-    StoredResult, UnhandledView,
+    StoredResult, UnhandledView, Views,
 };
 
 /// The most rows of one page.
 const PAGE_ROWS_MAX: u32 = 1_000;
 
-pub(super) fn batch(store: &ReferenceStore, tenant: &str, id: BatchId) -> Option<BatchView> {
-    let t = Transition::begin(store);
-    t.state.batches.get(&id).filter(|batch| batch.tenant == tenant).map(|batch| batch_view(batch))
-}
+#[async_trait]
+impl Views for ReferenceStore {
+    async fn batch(&self, tenant: &str, id: BatchId) -> Result<Option<BatchView>> {
+        let t = Transition::begin(self);
+        Ok(t.state.batches.get(&id).filter(|batch| batch.tenant == tenant).map(|batch| batch_view(batch)))
+    }
 
-pub(super) fn batch_plan(store: &ReferenceStore, id: BatchId) -> Option<BatchPlan> {
-    let t = Transition::begin(store);
-    t.state.batches.get(&id).map(|batch| BatchPlan {
-        id,
-        tenant: batch.tenant.clone(),
-        name: batch.name.clone(),
-        definition: (*batch.definition).clone(),
-        fingerprint: (*batch.fingerprint).clone(),
-        params: batch.params.clone(),
-        trace: batch.trace.clone(),
-    })
-}
+    async fn batch_plan(&self, id: BatchId) -> Result<Option<BatchPlan>> {
+        let t = Transition::begin(self);
+        Ok(t.state.batches.get(&id).map(|batch| BatchPlan {
+            id,
+            tenant: batch.tenant.clone(),
+            name: batch.name.clone(),
+            definition: (*batch.definition).clone(),
+            fingerprint: (*batch.fingerprint).clone(),
+            params: batch.params.clone(),
+            trace: batch.trace.clone(),
+        }))
+    }
 
-pub(super) fn stalled_plans(store: &ReferenceStore, older_than: Duration, limit: u32) -> Vec<(String, BatchId)> {
-    let t = Transition::begin(store);
-    let before = ago(t.now, older_than);
-    let open = t.state.batches.values().filter(|batch| batch.state == BatchState::Open && batch.planned_at <= before);
-    open.map(|batch| (batch.tenant.clone(), batch.id)).take(super::duties::most(limit)).collect()
-}
+    async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
+        let after = after_id(page)?;
+        let t = Transition::begin(self);
+        let newest = t.state.batches.values().rev();
+        let wanted = newest
+            .filter(|batch| batch.tenant == filter.tenant)
+            .filter(|batch| filter.name.as_ref().is_none_or(|name| *name == batch.name))
+            .filter(|batch| filter.state.is_none_or(|state| state == batch.state))
+            .filter(|batch| after.is_none_or(|after| batch.id.0 < after));
+        Ok(wanted.take(rows(page)).map(|batch| batch_view(batch)).collect())
+    }
 
-pub(super) fn batches(store: &ReferenceStore, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
-    let after = after_id(page)?;
-    let t = Transition::begin(store);
-    let newest = t.state.batches.values().rev();
-    let wanted = newest
-        .filter(|batch| batch.tenant == filter.tenant)
-        .filter(|batch| filter.name.as_ref().is_none_or(|name| *name == batch.name))
-        .filter(|batch| filter.state.is_none_or(|state| state == batch.state))
-        .filter(|batch| after.is_none_or(|after| batch.id.0 < after));
-    Ok(wanted.take(rows(page)).map(|batch| batch_view(batch)).collect())
-}
+    async fn chunk_results(&self, id: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
+        let t = Transition::begin(self);
+        let of_batch = t.state.results.iter().filter(|((batch, seq), _)| *batch == id && *seq > after_seq);
+        Ok(of_batch.take(super::duties::most(limit)).map(|(_, result)| (**result).clone()).collect())
+    }
 
-pub(super) fn chunk_results(store: &ReferenceStore, id: BatchId, after_seq: i64, limit: u32) -> Vec<StoredResult> {
-    let t = Transition::begin(store);
-    let of_batch = t.state.results.iter().filter(|((batch, seq), _)| *batch == id && *seq > after_seq);
-    of_batch.take(super::duties::most(limit)).map(|(_, result)| (**result).clone()).collect()
-}
+    async fn job(&self, tenant: &str, id: JobId) -> Result<Option<JobView>> {
+        let t = Transition::begin(self);
+        let Some(job) = t.state.jobs.get(&id).filter(|job| job.tenant == tenant) else { return Ok(None) };
+        let mut attempts = job.attempts.clone();
+        attempts.sort_by_key(|attempt| attempt.attempt);
+        Ok(Some(JobView { payload: job.payload.clone(), attempts, ..job_view(job) }))
+    }
 
-pub(super) fn job(store: &ReferenceStore, tenant: &str, id: JobId) -> Option<JobView> {
-    let t = Transition::begin(store);
-    let job = t.state.jobs.get(&id).filter(|job| job.tenant == tenant)?;
-    let mut attempts = job.attempts.clone();
-    attempts.sort_by_key(|attempt| attempt.attempt);
-    Some(JobView { payload: job.payload.clone(), attempts, ..job_view(job) })
-}
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
+        let after = after_id(page)?;
+        let t = Transition::begin(self);
+        let newest = t.state.jobs.values().rev();
+        let wanted = newest
+            .filter(|job| job.tenant == filter.tenant)
+            .filter(|job| filter.states.is_empty() || filter.states.contains(&job.state))
+            .filter(|job| filter.queue.as_ref().is_none_or(|queue| *queue == job.queue))
+            .filter(|job| filter.kind.as_ref().is_none_or(|kind| *kind == job.kind))
+            .filter(|job| filter.key.is_none() || filter.key == job.key)
+            .filter(|job| filter.batch.is_none() || filter.batch == job.batch)
+            .filter(|job| filter.since.is_none_or(|since| job.finished_at.is_some_and(|at| at >= since)))
+            .filter(|job| {
+                let says = |text: &String| {
+                    job.error.as_ref().is_some_and(|error| error.to_lowercase().contains(&text.to_lowercase()))
+                };
+                filter.error.as_ref().is_none_or(says)
+            })
+            .filter(|job| after.is_none_or(|after| job.id.0 < after));
+        Ok(wanted.take(rows(page)).map(|job| job_view(job)).collect())
+    }
 
-pub(super) fn jobs(store: &ReferenceStore, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
-    let after = after_id(page)?;
-    let t = Transition::begin(store);
-    let newest = t.state.jobs.values().rev();
-    let wanted = newest
-        .filter(|job| job.tenant == filter.tenant)
-        .filter(|job| filter.states.is_empty() || filter.states.contains(&job.state))
-        .filter(|job| filter.queue.as_ref().is_none_or(|queue| *queue == job.queue))
-        .filter(|job| filter.kind.as_ref().is_none_or(|kind| *kind == job.kind))
-        .filter(|job| filter.key.is_none() || filter.key == job.key)
-        .filter(|job| filter.batch.is_none() || filter.batch == job.batch)
-        .filter(|job| filter.since.is_none_or(|since| job.finished_at.is_some_and(|at| at >= since)))
-        .filter(|job| {
-            let says = |text: &String| {
-                job.error.as_ref().is_some_and(|error| error.to_lowercase().contains(&text.to_lowercase()))
-            };
-            filter.error.as_ref().is_none_or(says)
-        })
-        .filter(|job| after.is_none_or(|after| job.id.0 < after));
-    Ok(wanted.take(rows(page)).map(|job| job_view(job)).collect())
-}
+    async fn tenants(&self) -> Result<Vec<String>> {
+        let t = Transition::begin(self);
+        let known: BTreeSet<&String> = t.state.queues.iter().chain(t.state.pauses.keys()).map(|(of, _)| of).collect();
+        Ok(known.into_iter().cloned().collect())
+    }
 
-pub(super) fn tenants(store: &ReferenceStore) -> Vec<String> {
-    let t = Transition::begin(store);
-    let known: BTreeSet<&String> = t.state.queues.iter().chain(t.state.pauses.keys()).map(|(of, _)| of).collect();
-    known.into_iter().cloned().collect()
-}
+    async fn queue_names(&self) -> Result<Vec<String>> {
+        let t = Transition::begin(self);
+        let known: BTreeSet<&String> =
+            t.state.queues.iter().chain(t.state.pauses.keys()).map(|(_, name)| name).collect();
+        Ok(known.into_iter().cloned().collect())
+    }
 
-pub(super) fn queue_names(store: &ReferenceStore) -> Vec<String> {
-    let t = Transition::begin(store);
-    let known: BTreeSet<&String> = t.state.queues.iter().chain(t.state.pauses.keys()).map(|(_, name)| name).collect();
-    known.into_iter().cloned().collect()
-}
-
-pub(super) fn queues(store: &ReferenceStore, tenant: &str) -> Vec<QueueView> {
-    let t = Transition::begin(store);
-    let known = t.state.queues.iter().chain(t.state.pauses.keys()).filter(|(of, _)| of == tenant);
-    let mut views: BTreeMap<&String, QueueView> =
-        known.map(|(_, name)| (name, QueueView { name: name.clone(), ..QueueView::default() })).collect();
-    for job in t.state.jobs.values().filter(|job| job.tenant == tenant) {
-        if let Some(view) = views.get_mut(&job.queue) {
-            *counter(view, job.state) += 1;
+    async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
+        let t = Transition::begin(self);
+        let known = t.state.queues.iter().chain(t.state.pauses.keys()).filter(|(of, _)| of == tenant);
+        let mut views: BTreeMap<&String, QueueView> =
+            known.map(|(_, name)| (name, QueueView { name: name.clone(), ..QueueView::default() })).collect();
+        for job in t.state.jobs.values().filter(|job| job.tenant == tenant) {
+            if let Some(view) = views.get_mut(&job.queue) {
+                *counter(view, job.state) += 1;
+            }
         }
+        for view in views.values_mut() {
+            view.pause = t.state.pause_of(tenant, &view.name).cloned();
+            view.paused = view.pause.is_some();
+            view.oldest_queued_at = oldest(&t.state, tenant, &view.name);
+        }
+        Ok(views.into_values().collect())
     }
-    for view in views.values_mut() {
-        view.pause = t.state.pause_of(tenant, &view.name).cloned();
-        view.paused = view.pause.is_some();
-        view.oldest_queued_at = oldest(&t.state, tenant, &view.name);
+
+    async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>> {
+        let t = Transition::begin(self);
+        let queued = |job: &&Arc<Job>| job.state == JobState::Queued && job.tenant == tenant;
+        let mut heads: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
+        for job in t.state.jobs.values().filter(queued) {
+            heads.entry(&job.queue).or_default().push(job);
+        }
+        let mut waiting: BTreeMap<(&str, &str, u32), u64> = BTreeMap::new();
+        for (queue, mut jobs) in heads {
+            jobs.sort_by_key(|job| (job.priority, job.id));
+            for job in jobs.into_iter().take(usize::try_from(UNHANDLED_LOOKED_AT).unwrap_or(usize::MAX)) {
+                *waiting.entry((queue, &job.kind, job.version)).or_default() += 1;
+            }
+        }
+        let waiting = waiting.into_iter().map(|((queue, kind, version), jobs)| UnhandledView {
+            queue: queue.to_owned(),
+            kind: kind.to_owned(),
+            version,
+            jobs,
+        });
+        let alive = |worker: &&Arc<Worker>| worker.blockers == KeyState::Alive && worker.lease_until >= t.now;
+        let workers = t.state.workers.values().filter(alive);
+        let serving: Vec<Serving> =
+            workers.map(|worker| (worker.entered.queues.clone(), worker.entered.kinds.clone())).collect();
+        Ok(views::unhandled(waiting.collect(), &serving))
     }
-    views.into_values().collect()
+
+    async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
+        let after: Option<i64> =
+            page.after.as_ref().map(|after| after.parse().map_err(|_| bad_key(after, "a number"))).transpose()?;
+        let t = Transition::begin(self);
+        let wanted = t
+            .state
+            .quarantine
+            .values()
+            .filter(|item| item.tenant == filter.tenant)
+            .filter(|item| filter.batch.is_none_or(|batch| batch == item.view.batch))
+            .filter(|item| !filter.open_only || item.view.state == "open")
+            .filter(|item| after.is_none_or(|after| item.view.id > after));
+        Ok(wanted.take(rows(page)).map(|item| item.view.clone()).collect())
+    }
 }
 
 /// The oldest by id of each priority is near enough to the oldest.
@@ -145,25 +183,6 @@ fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
         JobState::Dead => &mut view.dead,
         JobState::Cancelled => &mut view.cancelled,
     }
-}
-
-pub(super) fn quarantine(
-    store: &ReferenceStore,
-    filter: &QuarantineFilter,
-    page: &Page,
-) -> Result<Vec<QuarantineView>> {
-    let after: Option<i64> =
-        page.after.as_ref().map(|after| after.parse().map_err(|_| bad_key(after, "a number"))).transpose()?;
-    let t = Transition::begin(store);
-    let wanted = t
-        .state
-        .quarantine
-        .values()
-        .filter(|item| item.tenant == filter.tenant)
-        .filter(|item| filter.batch.is_none_or(|batch| batch == item.view.batch))
-        .filter(|item| !filter.open_only || item.view.state == "open")
-        .filter(|item| after.is_none_or(|after| item.view.id > after));
-    Ok(wanted.take(rows(page)).map(|item| item.view.clone()).collect())
 }
 
 fn rows(page: &Page) -> usize {
@@ -228,31 +247,4 @@ fn job_view(job: &Job) -> JobView {
         finished_at: job.finished_at,
         attempts: Vec::new(),
     }
-}
-
-pub(super) fn unhandled(store: &ReferenceStore, tenant: &str) -> Vec<UnhandledView> {
-    let t = Transition::begin(store);
-    let queued = |job: &&Arc<Job>| job.state == JobState::Queued && job.tenant == tenant;
-    let mut heads: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
-    for job in t.state.jobs.values().filter(queued) {
-        heads.entry(&job.queue).or_default().push(job);
-    }
-    let mut waiting: BTreeMap<(&str, &str, u32), u64> = BTreeMap::new();
-    for (queue, mut jobs) in heads {
-        jobs.sort_by_key(|job| (job.priority, job.id));
-        for job in jobs.into_iter().take(usize::try_from(UNHANDLED_LOOKED_AT).unwrap_or(usize::MAX)) {
-            *waiting.entry((queue, &job.kind, job.version)).or_default() += 1;
-        }
-    }
-    let waiting = waiting.into_iter().map(|((queue, kind, version), jobs)| UnhandledView {
-        queue: queue.to_owned(),
-        kind: kind.to_owned(),
-        version,
-        jobs,
-    });
-    let alive = |worker: &&Arc<Worker>| worker.blockers == KeyState::Alive && worker.lease_until >= t.now;
-    let workers = t.state.workers.values().filter(alive);
-    let serving: Vec<Serving> =
-        workers.map(|worker| (worker.entered.queues.clone(), worker.entered.kinds.clone())).collect();
-    views::unhandled(waiting.collect(), &serving)
 }

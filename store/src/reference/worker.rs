@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::{Fence, JobState};
@@ -15,74 +16,113 @@ use super::state::{KeyState, Leader, Worker, ago, later};
 use super::transition::Transition;
 use crate::check::{self, REASON_CHARS_MAX, plain};
 use crate::error::Result;
-use crate::{Dispatched, NewWorker, WorkerView};
+use crate::{Dispatched, NewWorker, WorkerView, Workers};
 
 /// How long an incarnation that is over is still shown.
 const SHOWN: Duration = Duration::from_secs(86_400);
 
-pub(super) fn register(store: &ReferenceStore, worker: &NewWorker) -> Result<()> {
-    let mut t = Transition::begin(store);
-    let now = t.now;
-    let entered = NewWorker {
-        role: plain(&worker.role, REASON_CHARS_MAX),
-        host: plain(&worker.host, REASON_CHARS_MAX),
-        version: plain(&worker.version, REASON_CHARS_MAX),
-        ..worker.clone()
-    };
-    t.state.workers.entry(worker.id).or_insert_with(|| {
-        Arc::new(Worker {
-            lease_until: later(now, worker.lease),
-            entered,
-            running: 0,
-            blockers: KeyState::Alive,
-            started_at: now,
-            seen_at: now,
-        })
-    });
-    t.commit()?;
-    Ok(())
-}
-
-pub(super) fn beat(store: &ReferenceStore, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
-    let mut t = Transition::begin(store);
-    let now = t.now;
-    // A lease that has run out but that nobody has noticed yet may still be prolonged: nothing has been taken
-    // from its holder.
-    let Some(found) = alive(&mut t, worker) else { return Ok(false) };
-    found.lease_until = later(now, lease);
-    found.seen_at = now;
-    found.running = running;
-    t.commit()?;
-    Ok(true)
-}
-
-pub(super) fn revoked(store: &ReferenceStore, held: &[Fence]) -> Vec<Fence> {
-    let t = Transition::begin(store);
-    let holds = |fence: &&Fence| {
-        t.state.jobs.get(&fence.job).is_some_and(|job| {
-            job.attempt == fence.attempt && (job.worker == Some(fence.worker) || job.state == JobState::Done)
-        })
-    };
-    held.iter().filter(|fence| !holds(fence)).copied().collect()
-}
-
-pub(super) fn retire(store: &ReferenceStore, worker: WorkerId) -> Result<Dispatched> {
-    let mut t = Transition::begin(store);
-    let now = t.now;
-    if let Some(found) = alive(&mut t, worker) {
-        found.blockers = KeyState::Stopped;
-        found.lease_until = now;
-        found.seen_at = now;
-        found.running = 0;
+#[async_trait]
+impl Workers for ReferenceStore {
+    async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
+        let mut t = Transition::begin(self);
+        let now = t.now;
+        let entered = NewWorker {
+            role: plain(&worker.role, REASON_CHARS_MAX),
+            host: plain(&worker.host, REASON_CHARS_MAX),
+            version: plain(&worker.version, REASON_CHARS_MAX),
+            ..worker.clone()
+        };
+        t.state.workers.entry(worker.id).or_insert_with(|| {
+            Arc::new(Worker {
+                lease_until: later(now, worker.lease),
+                entered,
+                running: 0,
+                blockers: KeyState::Alive,
+                started_at: now,
+                seen_at: now,
+            })
+        });
+        t.commit()?;
+        Ok(())
     }
-    release(&mut t, worker, &[], "the worker stopped")?;
-    Ok(t.commit()?.dispatched)
-}
 
-pub(super) fn release_unknown(store: &ReferenceStore, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
-    let mut t = Transition::begin(store);
-    release(&mut t, worker, known, "the claim's result was lost")?;
-    Ok(t.commit()?.dispatched)
+    async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
+        let mut t = Transition::begin(self);
+        let now = t.now;
+        // A lease that has run out but that nobody has noticed yet may still be prolonged: nothing has been taken
+        // from its holder.
+        let Some(found) = alive(&mut t, worker) else { return Ok(false) };
+        found.lease_until = later(now, lease);
+        found.seen_at = now;
+        found.running = running;
+        t.commit()?;
+        Ok(true)
+    }
+
+    async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
+        let t = Transition::begin(self);
+        let holds = |fence: &&Fence| {
+            t.state.jobs.get(&fence.job).is_some_and(|job| {
+                job.attempt == fence.attempt && (job.worker == Some(fence.worker) || job.state == JobState::Done)
+            })
+        };
+        Ok(held.iter().filter(|fence| !holds(fence)).copied().collect())
+    }
+
+    async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
+        let mut gone = self.gone.subscribe();
+        // The sender lives as long as we do: whether it was a hint or the time does not matter.
+        let _ = tokio::time::timeout(at_most, gone.wait_for(|count| *count != seen)).await;
+        *gone.borrow()
+    }
+
+    async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
+        let mut t = Transition::begin(self);
+        let now = t.now;
+        if let Some(found) = alive(&mut t, worker) {
+            found.blockers = KeyState::Stopped;
+            found.lease_until = now;
+            found.seen_at = now;
+            found.running = 0;
+        }
+        release(&mut t, worker, &[], "the worker stopped")?;
+        Ok(t.commit()?.dispatched)
+    }
+
+    async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
+        let mut t = Transition::begin(self);
+        release(&mut t, worker, known, "the claim's result was lost")?;
+        Ok(t.commit()?.dispatched)
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerView>> {
+        let t = Transition::begin(self);
+        let recent = ago(t.now, SHOWN);
+        let mut shown: Vec<WorkerView> = t
+            .state
+            .workers
+            .values()
+            .filter(|worker| worker.blockers == KeyState::Alive || worker.seen_at > recent)
+            .map(|worker| view(worker, t.now))
+            .collect();
+        shown.sort_by_key(|worker| Reverse((worker.started_at, worker.id)));
+        Ok(shown)
+    }
+
+    async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
+        check::name("lease", name)?;
+        let mut t = Transition::begin(self);
+        let lease_until = later(t.now, lease);
+        let epoch = match t.state.leaders.get(name) {
+            None => 1,
+            Some(leader) if leader.holder == holder => leader.epoch,
+            Some(leader) if leader.lease_until <= t.now => leader.epoch + 1,
+            Some(_) => return Ok(None),
+        };
+        t.state.leaders.insert(name.to_owned(), Leader { holder, epoch, lease_until });
+        t.commit()?;
+        Ok(Some(epoch))
+    }
 }
 
 fn alive<'t>(t: &'t mut Transition<'_>, worker: WorkerId) -> Option<&'t mut Worker> {
@@ -101,20 +141,6 @@ fn release(t: &mut Transition<'_>, worker: WorkerId, known: &[Fence], why: &str)
         .collect();
     settle(t, &released)?;
     Ok(())
-}
-
-pub(super) fn workers(store: &ReferenceStore) -> Vec<WorkerView> {
-    let t = Transition::begin(store);
-    let recent = ago(t.now, SHOWN);
-    let mut shown: Vec<WorkerView> = t
-        .state
-        .workers
-        .values()
-        .filter(|worker| worker.blockers == KeyState::Alive || worker.seen_at > recent)
-        .map(|worker| view(worker, t.now))
-        .collect();
-    shown.sort_by_key(|worker| Reverse((worker.started_at, worker.id)));
-    shown
 }
 
 fn view(worker: &Worker, now: Instant) -> WorkerView {
@@ -139,19 +165,4 @@ fn view(worker: &Worker, now: Instant) -> WorkerView {
         seen_at: worker.seen_at,
         state: state.to_owned(),
     }
-}
-
-pub(super) fn lead(store: &ReferenceStore, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
-    check::name("lease", name)?;
-    let mut t = Transition::begin(store);
-    let lease_until = later(t.now, lease);
-    let epoch = match t.state.leaders.get(name) {
-        None => 1,
-        Some(leader) if leader.holder == holder => leader.epoch,
-        Some(leader) if leader.lease_until <= t.now => leader.epoch + 1,
-        Some(_) => return Ok(None),
-    };
-    t.state.leaders.insert(name.to_owned(), Leader { holder, epoch, lease_until });
-    t.commit()?;
-    Ok(Some(epoch))
 }

@@ -1,19 +1,19 @@
 //! What people stop, let go and call off.
 
+use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::JobState;
 use gristmill_core::settle::Ending;
 use sqlx::sqlite::SqliteRow;
 
-use super::SqliteStore;
 use super::create::no_batch;
-use super::duties;
 use super::row::{self, moved_columns};
 use super::transition::Transition;
+use super::{SqliteStore, duties};
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{ControlReport, GROUP_JOBS_MAX, Pause, Purpose};
+use crate::{Control, ControlReport, GROUP_JOBS_MAX, Pause, Purpose};
 
 /// How many samples a report has.
 const SAMPLES: usize = 5;
@@ -33,81 +33,169 @@ pub(super) async fn finish(
     Ok(control_report)
 }
 
-pub(super) async fn pause_batch(
-    store: &SqliteStore,
-    tenant: &str,
-    batch: BatchId,
-    pause: Option<&Pause>,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    let mut t = Transition::begin(store).await?;
-    let found = batch_of(&mut t, tenant, batch).await?;
-    // One that was paused while its aggregate ran still has to send what it sends.
-    let lets_go = found.paused && pause.is_none();
-    if found.state.is_final() && !lets_go {
-        let what = format!("batch {batch} is {} already; there is nothing to pause or resume", found.state);
-        return Err(StoreError::Conflict(what));
+#[async_trait]
+impl Control for SqliteStore {
+    async fn pause_batch(
+        &self,
+        tenant: &str,
+        batch: BatchId,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        let mut t = Transition::begin(self).await?;
+        let found = batch_of(&mut t, tenant, batch).await?;
+        // One that was paused while its aggregate ran still has to send what it sends.
+        let lets_go = found.paused && pause.is_none();
+        if found.state.is_final() && !lets_go {
+            let what = format!("batch {batch} is {} already; there is nothing to pause or resume", found.state);
+            return Err(StoreError::Conflict(what));
+        }
+        if found.paused == pause.is_some() {
+            return Ok(ControlReport::default());
+        }
+        let statement =
+            "UPDATE batch SET paused = ?2, paused_at = CASE WHEN ?2 THEN ?3 END, paused_by = ?4, paused_reason = ?5
+                         WHERE id = ?1";
+        let [by, reason] = said(pause);
+        let now = t.now;
+        t.run(sqlx::query(statement).bind(batch.0).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
+        let waiting = concat!(
+            "SELECT ",
+            moved_columns!(),
+            " FROM job WHERE batch_id = ?1 AND state = 'queued'
+                    AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = job.tenant AND q.name = job.queue AND q.paused)
+                  ORDER BY id LIMIT ?2"
+        );
+        let waiting = t.rows(sqlx::query(waiting).bind(batch.0).bind(RESUMED_MAX)).await?;
+        let count = "SELECT count(*) AS jobs FROM job WHERE batch_id = ?1 AND state = 'queued'";
+        let count = t.rows(sqlx::query(count).bind(batch.0)).await?;
+        let control_report = held(&mut t, &waiting, &count, pause.is_some())?;
+        finish(t, control_report, dry_run).await
     }
-    if found.paused == pause.is_some() {
-        return Ok(ControlReport::default());
-    }
-    let statement =
-        "UPDATE batch SET paused = ?2, paused_at = CASE WHEN ?2 THEN ?3 END, paused_by = ?4, paused_reason = ?5
-                     WHERE id = ?1";
-    let [by, reason] = said(pause);
-    let now = t.now;
-    t.run(sqlx::query(statement).bind(batch.0).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
-    let waiting = concat!(
-        "SELECT ",
-        moved_columns!(),
-        " FROM job WHERE batch_id = ?1 AND state = 'queued'
-                AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = job.tenant AND q.name = job.queue AND q.paused)
-              ORDER BY id LIMIT ?2"
-    );
-    let waiting = t.rows(sqlx::query(waiting).bind(batch.0).bind(RESUMED_MAX)).await?;
-    let count = "SELECT count(*) AS jobs FROM job WHERE batch_id = ?1 AND state = 'queued'";
-    let count = t.rows(sqlx::query(count).bind(batch.0)).await?;
-    let control_report = held(&mut t, &waiting, &count, pause.is_some())?;
-    finish(t, control_report, dry_run).await
-}
 
-pub(super) async fn pause_queue(
-    store: &SqliteStore,
-    tenant: &str,
-    queue: &str,
-    pause: Option<&Pause>,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    check::name("queue", queue)?;
-    let mut t = Transition::begin(store).await?;
-    let statement = "
-        INSERT INTO queue (tenant, name, paused, paused_at, paused_by, paused_reason)
-        VALUES (?1, ?2, ?3, CASE WHEN ?3 THEN ?4 END, ?5, ?6)
-        ON CONFLICT (tenant, name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at,
-            paused_by = excluded.paused_by, paused_reason = excluded.paused_reason
-        WHERE queue.paused <> excluded.paused";
-    let bound = |query: super::transition::Query| query.bind(tenant.to_owned()).bind(queue.to_owned());
-    let known = "SELECT coalesce((SELECT paused FROM queue WHERE tenant = ?1 AND name = ?2), 0) AS paused";
-    let known = t.rows(bound(sqlx::query(known))).await?;
-    if known.first().map(|row| row::flag(row, "paused")).transpose()? == Some(pause.is_some()) {
-        return Ok(ControlReport::default());
+    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self).await?;
+        match batch_of(&mut t, tenant, batch).await?.state {
+            BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
+            BatchState::Cancelled => return Ok(ControlReport::default()),
+            state @ (BatchState::Complete | BatchState::Halted) => {
+                return Err(StoreError::Conflict(format!(
+                    "batch {batch} is {state} already; it cannot be cancelled any more"
+                )));
+            }
+        }
+        let statement = "UPDATE batch SET state = 'cancelled', finished_at = ?2, reason = ?3, paused = 0 WHERE id = ?1";
+        let reason = check::plain(reason, check::REASON_CHARS_MAX);
+        t.run(sqlx::query(statement).bind(batch.0).bind(t.now).bind(reason.clone())).await?;
+        let statement = concat!(
+            "SELECT state, ",
+            moved_columns!(),
+            ", attempt, worker_id FROM job
+              WHERE batch_id = ?1 AND state IN ('scheduled', 'queued', 'running', 'retry') ORDER BY id"
+        );
+        let unfinished = t.rows(sqlx::query(statement).bind(batch.0)).await?;
+        let control_report = cancel(&mut t, &unfinished, &reason).await?;
+        finish(t, control_report, dry_run).await
     }
-    let now = t.now;
-    let [by, reason] = said(pause);
-    t.run(bound(sqlx::query(statement)).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
-    let waiting = concat!(
-        "SELECT ",
-        moved_columns!(),
-        " FROM job WHERE tenant = ?1 AND queue = ?2 AND state = 'queued'
-            AND (batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = job.batch_id AND b.paused))
-          ORDER BY lane, id LIMIT ?3"
-    );
-    let waiting = t.rows(bound(sqlx::query(waiting)).bind(RESUMED_MAX)).await?;
-    let count = "
-        SELECT coalesce(sum(jobs), 0) AS jobs FROM queue_count WHERE tenant = ?1 AND queue = ?2 AND state = 'queued'";
-    let count = t.rows(bound(sqlx::query(count))).await?;
-    let control_report = held(&mut t, &waiting, &count, pause.is_some())?;
-    finish(t, control_report, dry_run).await
+
+    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self).await?;
+        let found = job_of(&mut t, tenant, job).await?;
+        match row::word(&found, "state")? {
+            JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {}
+            JobState::Cancelled => return Ok(ControlReport::default()),
+            state @ (JobState::Done | JobState::Dead) => {
+                return Err(StoreError::Conflict(format!(
+                    "job {job} is {state} already; it cannot be cancelled any more"
+                )));
+            }
+        }
+        let kind: String = row::get(&found, "kind")?;
+        if let (true, Some(batch)) = (kind == "aggregate", row::moved(&found)?.batch) {
+            // Without its aggregate a batch would never end.
+            let what = format!("job {job} aggregates batch {batch}; cancel the batch instead");
+            return Err(StoreError::Conflict(what));
+        }
+        let reason = check::plain(reason, check::REASON_CHARS_MAX);
+        let control_report = cancel(&mut t, &[found], &reason).await?;
+        finish(t, control_report, dry_run).await
+    }
+
+    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport> {
+        check::at_most(jobs.len(), GROUP_JOBS_MAX, "jobs")?;
+        let mut t = Transition::begin(self).await?;
+        // Without its aggregate a batch would never end.
+        let statement = concat!(
+            "SELECT state, attempt, worker_id, ",
+            moved_columns!(),
+            " FROM job WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1)) AND tenant = ?2
+                AND state IN ('scheduled', 'queued', 'running', 'retry') AND NOT (kind = 'aggregate' AND batch_id IS NOT NULL)
+              ORDER BY id"
+        );
+        let unfinished = t.rows(sqlx::query(statement).bind(check::json(&jobs)?).bind(tenant.to_owned())).await?;
+        let reason = check::plain(reason, check::REASON_CHARS_MAX);
+        let control_report = cancel(&mut t, &unfinished, &reason).await?;
+        finish(t, control_report, dry_run).await
+    }
+
+    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self).await?;
+        let found = job_of(&mut t, tenant, job).await?;
+        match row::word(&found, "state")? {
+            JobState::Scheduled | JobState::Retry => {}
+            JobState::Queued => return Ok(ControlReport::default()),
+            JobState::Dead => {
+                let what = format!("job {job} is a dead letter; redrive it instead: `gristmill dead redrive {job}`");
+                return Err(StoreError::Conflict(what));
+            }
+            state @ (JobState::Running | JobState::Done | JobState::Cancelled) => {
+                let what = format!("job {job} is {state}; only one that waits for a time can be told to run now");
+                return Err(StoreError::Conflict(what));
+            }
+        }
+        duties::queue_again(&mut t, &[found]).await?;
+        let control_report = ControlReport { affected: 1, samples: vec![job.to_string()], ..ControlReport::default() };
+        finish(t, control_report, dry_run).await
+    }
+
+    async fn pause_queue(
+        &self,
+        tenant: &str,
+        queue: &str,
+        pause: Option<&Pause>,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        check::name("queue", queue)?;
+        let mut t = Transition::begin(self).await?;
+        let statement = "
+            INSERT INTO queue (tenant, name, paused, paused_at, paused_by, paused_reason)
+            VALUES (?1, ?2, ?3, CASE WHEN ?3 THEN ?4 END, ?5, ?6)
+            ON CONFLICT (tenant, name) DO UPDATE SET paused = excluded.paused, paused_at = excluded.paused_at,
+                paused_by = excluded.paused_by, paused_reason = excluded.paused_reason
+            WHERE queue.paused <> excluded.paused";
+        let bound = |query: super::transition::Query| query.bind(tenant.to_owned()).bind(queue.to_owned());
+        let known = "SELECT coalesce((SELECT paused FROM queue WHERE tenant = ?1 AND name = ?2), 0) AS paused";
+        let known = t.rows(bound(sqlx::query(known))).await?;
+        if known.first().map(|row| row::flag(row, "paused")).transpose()? == Some(pause.is_some()) {
+            return Ok(ControlReport::default());
+        }
+        let now = t.now;
+        let [by, reason] = said(pause);
+        t.run(bound(sqlx::query(statement)).bind(pause.is_some()).bind(now).bind(by).bind(reason)).await?;
+        let waiting = concat!(
+            "SELECT ",
+            moved_columns!(),
+            " FROM job WHERE tenant = ?1 AND queue = ?2 AND state = 'queued'
+                AND (batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = job.batch_id AND b.paused))
+              ORDER BY lane, id LIMIT ?3"
+        );
+        let waiting = t.rows(bound(sqlx::query(waiting)).bind(RESUMED_MAX)).await?;
+        let count = "
+            SELECT coalesce(sum(jobs), 0) AS jobs FROM queue_count WHERE tenant = ?1 AND queue = ?2 AND state = 'queued'";
+        let count = t.rows(bound(sqlx::query(count))).await?;
+        let control_report = held(&mut t, &waiting, &count, pause.is_some())?;
+        finish(t, control_report, dry_run).await
+    }
 }
 
 /// Who pauses and why, as it is kept.
@@ -130,37 +218,6 @@ fn held(t: &mut Transition<'_>, waiting: &[SqliteRow], count: &[SqliteRow], paus
     }
     let affected = count.first().map(|row| row::number(row, "jobs")).transpose()?.unwrap_or(0);
     Ok(ControlReport { affected, samples, ..ControlReport::default() })
-}
-
-pub(super) async fn cancel_batch(
-    store: &SqliteStore,
-    tenant: &str,
-    batch: BatchId,
-    reason: &str,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    let mut t = Transition::begin(store).await?;
-    match batch_of(&mut t, tenant, batch).await?.state {
-        BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
-        BatchState::Cancelled => return Ok(ControlReport::default()),
-        state @ (BatchState::Complete | BatchState::Halted) => {
-            return Err(StoreError::Conflict(format!(
-                "batch {batch} is {state} already; it cannot be cancelled any more"
-            )));
-        }
-    }
-    let statement = "UPDATE batch SET state = 'cancelled', finished_at = ?2, reason = ?3, paused = 0 WHERE id = ?1";
-    let reason = check::plain(reason, check::REASON_CHARS_MAX);
-    t.run(sqlx::query(statement).bind(batch.0).bind(t.now).bind(reason.clone())).await?;
-    let statement = concat!(
-        "SELECT state, ",
-        moved_columns!(),
-        ", attempt, worker_id FROM job
-          WHERE batch_id = ?1 AND state IN ('scheduled', 'queued', 'running', 'retry') ORDER BY id"
-    );
-    let unfinished = t.rows(sqlx::query(statement).bind(batch.0)).await?;
-    let control_report = cancel(&mut t, &unfinished, &reason).await?;
-    finish(t, control_report, dry_run).await
 }
 
 pub(super) async fn halt_batch(
@@ -187,76 +244,6 @@ pub(super) async fn halt_batch(
     let unfinished = t.rows(sqlx::query(statement).bind(batch.0)).await?;
     let control_report = cancel(&mut t, &unfinished, &reason).await?;
     finish(t, control_report, false).await
-}
-
-pub(super) async fn cancel_job(
-    store: &SqliteStore,
-    tenant: &str,
-    job: JobId,
-    reason: &str,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    let mut t = Transition::begin(store).await?;
-    let found = job_of(&mut t, tenant, job).await?;
-    match row::word(&found, "state")? {
-        JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {}
-        JobState::Cancelled => return Ok(ControlReport::default()),
-        state @ (JobState::Done | JobState::Dead) => {
-            return Err(StoreError::Conflict(format!("job {job} is {state} already; it cannot be cancelled any more")));
-        }
-    }
-    let kind: String = row::get(&found, "kind")?;
-    if let (true, Some(batch)) = (kind == "aggregate", row::moved(&found)?.batch) {
-        // Without its aggregate a batch would never end.
-        let what = format!("job {job} aggregates batch {batch}; cancel the batch instead");
-        return Err(StoreError::Conflict(what));
-    }
-    let reason = check::plain(reason, check::REASON_CHARS_MAX);
-    let control_report = cancel(&mut t, &[found], &reason).await?;
-    finish(t, control_report, dry_run).await
-}
-
-pub(super) async fn retry_job(store: &SqliteStore, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
-    let mut t = Transition::begin(store).await?;
-    let found = job_of(&mut t, tenant, job).await?;
-    match row::word(&found, "state")? {
-        JobState::Scheduled | JobState::Retry => {}
-        JobState::Queued => return Ok(ControlReport::default()),
-        JobState::Dead => {
-            let what = format!("job {job} is a dead letter; redrive it instead: `gristmill dead redrive {job}`");
-            return Err(StoreError::Conflict(what));
-        }
-        state @ (JobState::Running | JobState::Done | JobState::Cancelled) => {
-            let what = format!("job {job} is {state}; only one that waits for a time can be told to run now");
-            return Err(StoreError::Conflict(what));
-        }
-    }
-    duties::queue_again(&mut t, &[found]).await?;
-    let control_report = ControlReport { affected: 1, samples: vec![job.to_string()], ..ControlReport::default() };
-    finish(t, control_report, dry_run).await
-}
-
-pub(super) async fn cancel_jobs(
-    store: &SqliteStore,
-    tenant: &str,
-    jobs: &[JobId],
-    reason: &str,
-    dry_run: bool,
-) -> Result<ControlReport> {
-    check::at_most(jobs.len(), GROUP_JOBS_MAX, "jobs")?;
-    let mut t = Transition::begin(store).await?;
-    // Without its aggregate a batch would never end.
-    let statement = concat!(
-        "SELECT state, attempt, worker_id, ",
-        moved_columns!(),
-        " FROM job WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1)) AND tenant = ?2
-            AND state IN ('scheduled', 'queued', 'running', 'retry') AND NOT (kind = 'aggregate' AND batch_id IS NOT NULL)
-          ORDER BY id"
-    );
-    let unfinished = t.rows(sqlx::query(statement).bind(check::json(&jobs)?).bind(tenant.to_owned())).await?;
-    let reason = check::plain(reason, check::REASON_CHARS_MAX);
-    let control_report = cancel(&mut t, &unfinished, &reason).await?;
-    finish(t, control_report, dry_run).await
 }
 
 /// Cancels jobs that are not final. The rows have the columns of [`moved_columns`], `state`, `attempt` and

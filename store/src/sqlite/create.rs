@@ -1,5 +1,8 @@
 //! Create and seal: jobs and batches come to be.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::BatchId;
@@ -7,37 +10,126 @@ use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::settle::SNOOZES_MAX;
 
 use super::SqliteStore;
+use super::error::database;
 use super::insert::{self, JobRow};
 use super::row::{self, moved_columns};
 use super::transition::{Transition, later};
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{CreatedBatch, Dispatched, EnqueueReport, NewBatch, NewChunk};
+use crate::{Batches, CreatedBatch, Dispatched, EnqueueReport, Jobs, NewBatch, NewChunk};
 
-pub(super) async fn enqueue(store: &SqliteStore, jobs: &[NewJob]) -> Result<EnqueueReport> {
-    check::jobs(jobs)?;
-    if jobs.is_empty() {
-        return Ok(EnqueueReport::default());
+#[async_trait]
+impl Jobs for SqliteStore {
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
+        check::jobs(jobs)?;
+        if jobs.is_empty() {
+            return Ok(EnqueueReport::default());
+        }
+        let mut t = Transition::begin(self).await?;
+        let enqueued = insert::new_jobs(&mut t, jobs).await?;
+        check::not_refused(jobs, &enqueued)?;
+        Ok(EnqueueReport { jobs: enqueued, dispatched: t.commit().await?.dispatched })
     }
-    let mut t = Transition::begin(store).await?;
-    let enqueued = insert::new_jobs(&mut t, jobs).await?;
-    check::not_refused(jobs, &enqueued)?;
-    Ok(EnqueueReport { jobs: enqueued, dispatched: t.commit().await?.dispatched })
 }
 
-pub(super) async fn create_batch(store: &SqliteStore, batch: &NewBatch) -> Result<CreatedBatch> {
-    let mut t = Transition::begin(store).await?;
-    if insert_batch(&mut t, batch).await? {
-        t.commit().await?;
-        return Ok(CreatedBatch { id: batch.id, created: true });
+#[async_trait]
+impl Batches for SqliteStore {
+    async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch> {
+        let mut t = Transition::begin(self).await?;
+        if insert_batch(&mut t, batch).await? {
+            t.commit().await?;
+            return Ok(CreatedBatch { id: batch.id, created: true });
+        }
+        let statement = "
+            SELECT id FROM batch WHERE id = ?1
+            UNION ALL SELECT id FROM batch WHERE tenant = ?2 AND idempotency_key = ?3 AND idempotency_key IS NOT NULL
+            LIMIT 1";
+        let query =
+            sqlx::query(statement).bind(batch.id.0).bind(batch.tenant.clone()).bind(batch.idempotency_key.clone());
+        let row =
+            t.row(query).await?.ok_or_else(|| StoreError::Database("a batch was refused by no other".to_owned()))?;
+        Ok(CreatedBatch { id: row::id(&row, "id")?, created: false })
     }
-    let statement = "
-        SELECT id FROM batch WHERE id = ?1
-        UNION ALL SELECT id FROM batch WHERE tenant = ?2 AND idempotency_key = ?3 AND idempotency_key IS NOT NULL
-        LIMIT 1";
-    let query = sqlx::query(statement).bind(batch.id.0).bind(batch.tenant.clone()).bind(batch.idempotency_key.clone());
-    let row = t.row(query).await?.ok_or_else(|| StoreError::Database("a batch was refused by no other".to_owned()))?;
-    Ok(CreatedBatch { id: row::id(&row, "id")?, created: false })
+
+    async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
+        check::chunks(chunks)?;
+        let mut t = Transition::begin(self).await?;
+        let statement = "
+            UPDATE batch SET planned_at = ?2 WHERE id = ?1
+            RETURNING tenant, state, halting, generation, definition, trace";
+        let found = t.row(sqlx::query(statement).bind(batch.0).bind(t.now)).await?;
+        let found = found.ok_or_else(|| no_batch(batch))?;
+        let state: BatchState = row::word(&found, "state")?;
+        if state != BatchState::Open {
+            return Err(StoreError::Conflict(format!(
+                "batch {batch} is {state}; chunks can be added while it is open only"
+            )));
+        }
+        // Whoever plans a batch that halts meanwhile need not know: what comes late is cancelled at once.
+        let state = if row::flag(&found, "halting")? { JobState::Cancelled } else { JobState::Queued };
+        let definition: BatchDefinition = row::json(&found, "definition")?;
+        let common = Common {
+            batch,
+            tenant: row::get(&found, "tenant")?,
+            trace: row::get(&found, "trace")?,
+            generation: row::number(&found, "generation")?,
+            state,
+        };
+        let rows: Vec<JobRow> =
+            chunks.iter().map(|chunk| chunk_row(&common, &definition, chunk)).collect::<Result<_>>()?;
+        insert_chunks(&mut t, batch, &rows).await?;
+        Ok(t.commit().await?.dispatched)
+    }
+
+    async fn seal(&self, batch: BatchId) -> Result<Dispatched> {
+        let mut t = Transition::begin(self).await?;
+        let statement =
+            "UPDATE batch SET state = 'sealed', planned_at = ?2, sealed_at = ?2 WHERE id = ?1 AND state = 'open'";
+        if t.run(sqlx::query(statement).bind(batch.0).bind(t.now)).await? == 1 {
+            // A look is enough: the fan-in fires if nothing remains.
+            t.delta(batch);
+            return Ok(t.commit().await?.dispatched);
+        }
+        match state(&mut t, batch).await? {
+            None => Err(no_batch(batch)),
+            Some(BatchState::Cancelled) => Err(StoreError::Conflict(format!("batch {batch} is cancelled already"))),
+            Some(_) => Ok(Dispatched::default()),
+        }
+    }
+
+    async fn discard_batch(&self, batch: BatchId) -> Result<()> {
+        let mut t = Transition::begin(self).await?;
+        match state(&mut t, batch).await? {
+            None => return Ok(()),
+            Some(BatchState::Open) => {}
+            Some(state) => {
+                let what = format!("batch {batch} is {state}; only an open one can be taken back: cancel it instead");
+                return Err(StoreError::Conflict(what));
+            }
+        }
+        let begun = "SELECT id FROM job WHERE batch_id = ?1 AND started_at IS NOT NULL LIMIT 1";
+        if t.row(sqlx::query(begun).bind(batch.0)).await?.is_some() {
+            let what = format!("a chunk of batch {batch} has been claimed already; cancel the batch instead");
+            return Err(StoreError::Conflict(what));
+        }
+        super::poison::remember_discarded(&mut t, batch).await?;
+        let statement = concat!("DELETE FROM job WHERE batch_id = ?1 RETURNING state, ", moved_columns!());
+        for row in &t.rows(sqlx::query(statement).bind(batch.0)).await? {
+            let job = row::moved(row)?;
+            t.count(&job.tenant, &job.queue, row::word(row, "state")?, -1);
+        }
+        t.run(sqlx::query("DELETE FROM batch WHERE id = ?1").bind(batch.0)).await?;
+        t.commit().await?;
+        Ok(())
+    }
+
+    async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>> {
+        let before = self.now_micros().await?.saturating_sub(i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX));
+        let statement = "SELECT tenant, id FROM batch WHERE state = 'open' AND planned_at <= ?1 ORDER BY id LIMIT ?2";
+        let query = sqlx::query(statement).bind(before).bind(i64::from(limit));
+        let rows = query.fetch_all(&self.readers).await.map_err(database)?;
+        rows.iter().map(|row| Ok((row::get(row, "tenant")?, row::id(row, "id")?))).collect()
+    }
 }
 
 /// Inserts a batch that stands in no other's way: whether it was made.
@@ -64,35 +156,6 @@ pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Re
         .bind(batch.definition.late_after.map(|span| later(t.now, span.0)))
         .bind(batch.fingerprint.has_copies().then_some("kept"));
     Ok(t.run(query).await? == 1)
-}
-
-pub(super) async fn add_chunks(store: &SqliteStore, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
-    check::chunks(chunks)?;
-    let mut t = Transition::begin(store).await?;
-    let statement = "
-        UPDATE batch SET planned_at = ?2 WHERE id = ?1
-        RETURNING tenant, state, halting, generation, definition, trace";
-    let found = t.row(sqlx::query(statement).bind(batch.0).bind(t.now)).await?;
-    let found = found.ok_or_else(|| no_batch(batch))?;
-    let state: BatchState = row::word(&found, "state")?;
-    if state != BatchState::Open {
-        return Err(StoreError::Conflict(format!(
-            "batch {batch} is {state}; chunks can be added while it is open only"
-        )));
-    }
-    // Whoever plans a batch that halts meanwhile need not know: what comes late is cancelled at once.
-    let state = if row::flag(&found, "halting")? { JobState::Cancelled } else { JobState::Queued };
-    let definition: BatchDefinition = row::json(&found, "definition")?;
-    let common = Common {
-        batch,
-        tenant: row::get(&found, "tenant")?,
-        trace: row::get(&found, "trace")?,
-        generation: row::number(&found, "generation")?,
-        state,
-    };
-    let rows: Vec<JobRow> = chunks.iter().map(|chunk| chunk_row(&common, &definition, chunk)).collect::<Result<_>>()?;
-    insert_chunks(&mut t, batch, &rows).await?;
-    Ok(t.commit().await?.dispatched)
 }
 
 /// What all chunks of one call share.
@@ -145,48 +208,6 @@ pub(super) async fn insert_chunks(t: &mut Transition<'_>, batch: BatchId, rows: 
             delta.remaining += 1;
         }
     }
-    Ok(())
-}
-
-pub(super) async fn seal(store: &SqliteStore, batch: BatchId) -> Result<Dispatched> {
-    let mut t = Transition::begin(store).await?;
-    let statement =
-        "UPDATE batch SET state = 'sealed', planned_at = ?2, sealed_at = ?2 WHERE id = ?1 AND state = 'open'";
-    if t.run(sqlx::query(statement).bind(batch.0).bind(t.now)).await? == 1 {
-        // A look is enough: the fan-in fires if nothing remains.
-        t.delta(batch);
-        return Ok(t.commit().await?.dispatched);
-    }
-    match state(&mut t, batch).await? {
-        None => Err(no_batch(batch)),
-        Some(BatchState::Cancelled) => Err(StoreError::Conflict(format!("batch {batch} is cancelled already"))),
-        Some(_) => Ok(Dispatched::default()),
-    }
-}
-
-pub(super) async fn discard_batch(store: &SqliteStore, batch: BatchId) -> Result<()> {
-    let mut t = Transition::begin(store).await?;
-    match state(&mut t, batch).await? {
-        None => return Ok(()),
-        Some(BatchState::Open) => {}
-        Some(state) => {
-            let what = format!("batch {batch} is {state}; only an open one can be taken back: cancel it instead");
-            return Err(StoreError::Conflict(what));
-        }
-    }
-    let begun = "SELECT id FROM job WHERE batch_id = ?1 AND started_at IS NOT NULL LIMIT 1";
-    if t.row(sqlx::query(begun).bind(batch.0)).await?.is_some() {
-        let what = format!("a chunk of batch {batch} has been claimed already; cancel the batch instead");
-        return Err(StoreError::Conflict(what));
-    }
-    super::poison::remember_discarded(&mut t, batch).await?;
-    let statement = concat!("DELETE FROM job WHERE batch_id = ?1 RETURNING state, ", moved_columns!());
-    for row in &t.rows(sqlx::query(statement).bind(batch.0)).await? {
-        let job = row::moved(row)?;
-        t.count(&job.tenant, &job.queue, row::word(row, "state")?, -1);
-    }
-    t.run(sqlx::query("DELETE FROM batch WHERE id = ?1").bind(batch.0)).await?;
-    t.commit().await?;
     Ok(())
 }
 

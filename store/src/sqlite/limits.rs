@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+use gristmill_core::id::JobId;
 use gristmill_core::limit::{Limit, LimitSpec, QueueSpec};
 use sqlx::sqlite::SqliteRow;
 
 use super::claim::{let_go, unmanaged};
 use super::control::finish;
 use super::error::database;
-use super::limited::running_of;
+use super::limited::{self, running_of};
 use super::transition::Transition;
 use super::{SqliteStore, row};
 use crate::check;
 use crate::error::Result;
 use crate::limits::{AGED_LOOK, UNMANAGED_MAX, check_limit, check_origin, limit_view, used_most_micros};
-use crate::{ControlReport, Dispatched, LimitOrigin, LimitView, Limited, Purpose, SaveLimit};
+use crate::{ControlReport, Dispatched, JobBlockers, LimitOrigin, LimitView, Limited, Limits, Purpose, SaveLimit};
 
 const LIMITS: &str = "SELECT name, origin, spec, updated_at FROM job_limit ORDER BY name";
 
@@ -32,27 +34,112 @@ pub(super) async fn limits(t: &mut Transition<'_>) -> Result<Vec<Limit>> {
     t.rows(sqlx::query(LIMITS)).await?.iter().map(limit).collect()
 }
 
-/// Every limit with what of it is in use.
-pub(super) async fn list(store: &SqliteStore) -> Result<Vec<LimitView>> {
-    let rows = sqlx::query(LIMITS).fetch_all(&store.readers).await.map_err(database)?;
-    if rows.is_empty() {
-        return Ok(Vec::new());
+#[async_trait]
+impl Limits for SqliteStore {
+    async fn limited(&self) -> Result<Limited> {
+        let rows = sqlx::query(MANAGED).fetch_all(&self.readers).await.map_err(database)?;
+        let specs = sqlx::query(QUEUES).fetch_all(&self.readers).await.map_err(database)?;
+        managed_of(&rows, specs_of(&specs)?)
     }
-    let running = sqlx::query(super::limited::RUNNING).fetch_all(&store.readers).await.map_err(database)?;
-    let running = running.iter().map(running_of).collect::<Result<Vec<_>>>()?;
-    let view = |row: &SqliteRow| {
-        let (name, spec): (String, LimitSpec) = (row::get(row, "name")?, row::json(row, "spec")?);
-        let updated_at = row::instant(row, "updated_at")?;
-        Ok(limit_view(name, row::word(row, "origin")?, spec, updated_at, &running))
-    };
-    rows.iter().map(view).collect()
-}
 
-/// Which queues and kinds are managed.
-pub(super) async fn limited(store: &SqliteStore) -> Result<Limited> {
-    let rows = sqlx::query(MANAGED).fetch_all(&store.readers).await.map_err(database)?;
-    let specs = sqlx::query(QUEUES).fetch_all(&store.readers).await.map_err(database)?;
-    managed_of(&rows, specs_of(&specs)?)
+    async fn limits(&self) -> Result<Vec<LimitView>> {
+        let rows = sqlx::query(LIMITS).fetch_all(&self.readers).await.map_err(database)?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let running = sqlx::query(limited::RUNNING).fetch_all(&self.readers).await.map_err(database)?;
+        let running = running.iter().map(running_of).collect::<Result<Vec<_>>>()?;
+        let view = |row: &SqliteRow| {
+            let (name, spec): (String, LimitSpec) = (row::get(row, "name")?, row::json(row, "spec")?);
+            let updated_at = row::instant(row, "updated_at")?;
+            Ok(limit_view(name, row::word(row, "origin")?, spec, updated_at, &running))
+        };
+        rows.iter().map(view).collect()
+    }
+
+    async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
+        check_limit(save)?;
+        let mut t = Transition::begin(self).await?;
+        check_origin(&save.name, origin(&mut t, &save.name).await?, save.origin)?;
+        let statement = "
+            INSERT INTO job_limit (name, origin, spec, updated_at) VALUES (?1, ?2, ?3, ?4)
+            ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, updated_at = excluded.updated_at";
+        let query = sqlx::query(statement).bind(save.name.clone()).bind(save.origin.as_str());
+        let now = t.now;
+        t.run(query.bind(check::json(&save.spec)?).bind(now)).await?;
+        let clamp = "UPDATE limit_bucket SET used_to = min(used_to, ?2) WHERE name = ?1";
+        let most = now.saturating_add(used_most_micros(&save.spec));
+        t.run(sqlx::query(clamp).bind(save.name.clone()).bind(most)).await?;
+        manage(&mut t).await?;
+        let running = t.rows(sqlx::query(limited::RUNNING)).await?;
+        let running = running.iter().map(running_of).collect::<Result<Vec<_>>>()?;
+        let view = limit_view(save.name.clone(), save.origin, save.spec.clone(), row::at(now, "updated_at")?, &running);
+        Ok((view, t.commit().await?.dispatched))
+    }
+
+    async fn drop_limit(&self, name: &str, from: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self).await?;
+        let Some(was) = origin(&mut t, name).await? else { return Ok(ControlReport::default()) };
+        check_origin(name, Some(was), from)?;
+        for statement in ["DELETE FROM job_limit WHERE name = ?1", "DELETE FROM limit_bucket WHERE name = ?1"] {
+            t.run(sqlx::query(statement).bind(name.to_owned())).await?;
+        }
+        manage(&mut t).await?;
+        finish(t, ControlReport { affected: 1, samples: vec![name.to_owned()], ..ControlReport::default() }, dry_run)
+            .await
+    }
+
+    async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
+        check::name("queue", name)?;
+        let mut t = Transition::begin(self).await?;
+        if spec.is_default() {
+            t.run(sqlx::query("DELETE FROM queue_spec WHERE name = ?1").bind(name.to_owned())).await?;
+        } else {
+            let statement = "
+                INSERT INTO queue_spec (name, spec) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET spec = excluded.spec";
+            t.run(sqlx::query(statement).bind(name.to_owned()).bind(check::json(spec)?)).await?;
+        }
+        manage(&mut t).await?;
+        Ok(t.commit().await?.dispatched)
+    }
+
+    async fn raise_aged(&self, limit: u32) -> Result<Dispatched> {
+        let specs = specs_of(&sqlx::query(QUEUES).fetch_all(&self.readers).await.map_err(database)?)?;
+        let aging: Vec<(String, i64)> = specs
+            .into_iter()
+            .filter_map(|(name, spec)| Some((name, i64::try_from(spec.age_after?.0.as_micros()).unwrap_or(i64::MAX))))
+            .collect();
+        let now = self.now_micros().await?;
+        let past = "SELECT EXISTS (SELECT 1 FROM limit_bucket WHERE used_to < ?1)";
+        let past: bool = sqlx::query_scalar(past).bind(now).fetch_one(&self.readers).await.map_err(database)?;
+        if aging.is_empty() && !past {
+            return Ok(Dispatched::default());
+        }
+        let mut t = Transition::begin(self).await?;
+        let now = t.now;
+        let statement = "
+            DELETE FROM limit_bucket WHERE rowid IN (
+                SELECT rowid FROM limit_bucket WHERE used_to < ?1 ORDER BY used_to LIMIT ?2)";
+        t.run(sqlx::query(statement).bind(now).bind(limit)).await?;
+        let statement = "
+            UPDATE job SET lane = lane - 1, aged_at = ?2 WHERE id IN (
+                SELECT h.id FROM json_each(?1) q CROSS JOIN (VALUES (1), (2)) l CROSS JOIN job h
+                WHERE h.id IN (SELECT j.id FROM job j WHERE j.queue = q.value ->> 0 AND j.lane = l.column1
+                                 AND j.state = 'queued' ORDER BY j.id LIMIT ?3)
+                  AND max(h.queued_at, coalesce(h.aged_at, 0)) <= ?2 - (q.value ->> 1) LIMIT ?4)
+            RETURNING id, queue, lane";
+        let query = sqlx::query(statement).bind(check::json(&aging)?).bind(now).bind(AGED_LOOK).bind(limit);
+        let raised = t.rows(query).await?;
+        for job in &raised {
+            let queue: String = row::get(job, "queue")?;
+            t.ready(Purpose::Dispatch, &queue, row::priority(job)?, row::id(job, "id")?);
+        }
+        Ok(Dispatched { moved: raised.len() as u64, ..t.commit().await?.dispatched })
+    }
+
+    async fn blockers(&self, job: JobId) -> Result<JobBlockers> {
+        limited::blockers(self, job).await
+    }
 }
 
 fn managed_of(rows: &[SqliteRow], specs: BTreeMap<String, QueueSpec>) -> Result<Limited> {
@@ -72,58 +159,10 @@ fn specs_of(rows: &[SqliteRow]) -> Result<BTreeMap<String, QueueSpec>> {
     rows.iter().map(|row| Ok((row::get(row, "name")?, row::json(row, "spec")?))).collect()
 }
 
-/// Makes or changes a limit.
-pub(super) async fn save(store: &SqliteStore, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
-    check_limit(save)?;
-    let mut t = Transition::begin(store).await?;
-    check_origin(&save.name, origin(&mut t, &save.name).await?, save.origin)?;
-    let statement = "
-        INSERT INTO job_limit (name, origin, spec, updated_at) VALUES (?1, ?2, ?3, ?4)
-        ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, updated_at = excluded.updated_at";
-    let query = sqlx::query(statement).bind(save.name.clone()).bind(save.origin.as_str());
-    let now = t.now;
-    t.run(query.bind(check::json(&save.spec)?).bind(now)).await?;
-    let clamp = "UPDATE limit_bucket SET used_to = min(used_to, ?2) WHERE name = ?1";
-    let most = now.saturating_add(used_most_micros(&save.spec));
-    t.run(sqlx::query(clamp).bind(save.name.clone()).bind(most)).await?;
-    manage(&mut t).await?;
-    let running = t.rows(sqlx::query(super::limited::RUNNING)).await?;
-    let running = running.iter().map(running_of).collect::<Result<Vec<_>>>()?;
-    let view = limit_view(save.name.clone(), save.origin, save.spec.clone(), row::at(now, "updated_at")?, &running);
-    Ok((view, t.commit().await?.dispatched))
-}
-
 async fn origin(t: &mut Transition<'_>, name: &str) -> Result<Option<LimitOrigin>> {
     let statement = "SELECT origin FROM job_limit WHERE name = ?1";
     let found = t.row(sqlx::query(statement).bind(name.to_owned())).await?;
     found.map(|found| row::word(&found, "origin")).transpose()
-}
-
-/// Takes a limit away.
-pub(super) async fn drop(store: &SqliteStore, name: &str, from: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
-    let mut t = Transition::begin(store).await?;
-    let Some(was) = origin(&mut t, name).await? else { return Ok(ControlReport::default()) };
-    check_origin(name, Some(was), from)?;
-    for statement in ["DELETE FROM job_limit WHERE name = ?1", "DELETE FROM limit_bucket WHERE name = ?1"] {
-        t.run(sqlx::query(statement).bind(name.to_owned())).await?;
-    }
-    manage(&mut t).await?;
-    finish(t, ControlReport { affected: 1, samples: vec![name.to_owned()], ..ControlReport::default() }, dry_run).await
-}
-
-/// Says what holds for a queue; what says nothing is forgotten.
-pub(super) async fn save_queue(store: &SqliteStore, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
-    check::name("queue", name)?;
-    let mut t = Transition::begin(store).await?;
-    if spec.is_default() {
-        t.run(sqlx::query("DELETE FROM queue_spec WHERE name = ?1").bind(name.to_owned())).await?;
-    } else {
-        let statement = "
-            INSERT INTO queue_spec (name, spec) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET spec = excluded.spec";
-        t.run(sqlx::query(statement).bind(name.to_owned()).bind(check::json(spec)?)).await?;
-    }
-    manage(&mut t).await?;
-    Ok(t.commit().await?.dispatched)
 }
 
 /// Writes down anew what is managed. What was and is no more has lost its messages: it is dispatched.
@@ -156,39 +195,4 @@ async fn manage(t: &mut Transition<'_>) -> Result<()> {
         t.ready(Purpose::Dispatch, &queue, row::priority(freed)?, row::id(freed, "id")?);
     }
     Ok(())
-}
-
-/// Moves jobs up a priority that have waited for as long as their queue says, and forgets rates whose time is past.
-pub(super) async fn raise_aged(store: &SqliteStore, limit: u32) -> Result<Dispatched> {
-    let specs = specs_of(&sqlx::query(QUEUES).fetch_all(&store.readers).await.map_err(database)?)?;
-    let aging: Vec<(String, i64)> = specs
-        .into_iter()
-        .filter_map(|(name, spec)| Some((name, i64::try_from(spec.age_after?.0.as_micros()).unwrap_or(i64::MAX))))
-        .collect();
-    let now = store.now_micros().await?;
-    let past = "SELECT EXISTS (SELECT 1 FROM limit_bucket WHERE used_to < ?1)";
-    let past: bool = sqlx::query_scalar(past).bind(now).fetch_one(&store.readers).await.map_err(database)?;
-    if aging.is_empty() && !past {
-        return Ok(Dispatched::default());
-    }
-    let mut t = Transition::begin(store).await?;
-    let now = t.now;
-    let statement = "
-        DELETE FROM limit_bucket WHERE rowid IN (
-            SELECT rowid FROM limit_bucket WHERE used_to < ?1 ORDER BY used_to LIMIT ?2)";
-    t.run(sqlx::query(statement).bind(now).bind(limit)).await?;
-    let statement = "
-        UPDATE job SET lane = lane - 1, aged_at = ?2 WHERE id IN (
-            SELECT h.id FROM json_each(?1) q CROSS JOIN (VALUES (1), (2)) l CROSS JOIN job h
-            WHERE h.id IN (SELECT j.id FROM job j WHERE j.queue = q.value ->> 0 AND j.lane = l.column1
-                             AND j.state = 'queued' ORDER BY j.id LIMIT ?3)
-              AND max(h.queued_at, coalesce(h.aged_at, 0)) <= ?2 - (q.value ->> 1) LIMIT ?4)
-        RETURNING id, queue, lane";
-    let query = sqlx::query(statement).bind(check::json(&aging)?).bind(now).bind(AGED_LOOK).bind(limit);
-    let raised = t.rows(query).await?;
-    for job in &raised {
-        let queue: String = row::get(job, "queue")?;
-        t.ready(Purpose::Dispatch, &queue, row::priority(job)?, row::id(job, "id")?);
-    }
-    Ok(Dispatched { moved: raised.len() as u64, ..t.commit().await?.dispatched })
 }

@@ -8,6 +8,7 @@ mod claim;
 mod complete;
 mod control;
 mod create;
+mod database;
 mod duties;
 mod email;
 mod error;
@@ -18,6 +19,7 @@ mod limits;
 mod lock;
 mod notify;
 mod opening;
+mod outbox;
 mod patch;
 mod poison;
 mod reconcile;
@@ -38,31 +40,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use gristmill_core::Instant;
-use gristmill_core::chunk::SourceFingerprint;
-use gristmill_core::id::{BatchId, JobId, WorkerId};
-use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{Notify, watch};
 
-use crate::Store;
 use crate::condition::Condition;
 use crate::error::{Result, StoreError};
-use crate::guard::WorkGuard;
-use crate::migrations::{self, Applied};
 use crate::settings::Settings;
-use crate::*;
 
 /// How long a statement waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
-
-/// How often another process's commits are looked for while somebody waits for work.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// The same while somebody waits to hear that what it runs was taken away.
-const LOOK_FOR_GONE: Duration = Duration::from_millis(200);
 
 /// The store in one SQLite file.
 #[derive(Debug)]
@@ -161,436 +148,17 @@ impl SqliteStore {
         }
         Ok(others)
     }
-
-    async fn applied(&self) -> Result<Vec<Applied>> {
-        let known =
-            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_gristmill_migrations')";
-        let known: bool = sqlx::query_scalar(known).fetch_one(&self.readers).await.map_err(error::database)?;
-        if !known {
-            return Ok(Vec::new());
-        }
-        let statement = "
-            SELECT version, description, unixepoch(installed_on) * 1000000 AS at
-            FROM _gristmill_migrations WHERE success ORDER BY version";
-        let rows = sqlx::query(statement).fetch_all(&self.readers).await.map_err(error::database)?;
-        rows.iter()
-            .map(|row| {
-                Ok(Applied {
-                    version: row::get(row, "version")?,
-                    name: row::get(row, "description")?,
-                    at: row::instant(row, "at")?,
-                })
-            })
-            .collect()
-    }
-}
-
-#[async_trait]
-impl Store for SqliteStore {
-    fn describe(&self) -> String {
-        format!("sqlite:{}", self.path.display())
-    }
-
-    fn embedded(&self) -> bool {
-        true
-    }
-
-    async fn migrate(&self) -> Result<MigrationStatus> {
-        migrations::refuse_newer(&self.migrations().await?)?;
-        // One transaction around all of them keeps other processes out, which the library does not do
-        // on this database; each migration then runs in a savepoint of it.
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(error::database)?;
-        let done = migrations::SQLITE.run_direct(None, &mut *tx, false).await;
-        done.map_err(|refused| migrations::refused(refused, error::database))?;
-        tx.commit().await.map_err(error::database)?;
-        self.migrations().await
-    }
-
-    async fn migrations(&self) -> Result<MigrationStatus> {
-        Ok(migrations::status(&migrations::SQLITE, &self.applied().await?))
-    }
-
-    async fn now(&self) -> Result<Instant> {
-        row::at(self.now_micros().await?, "now")
-    }
-
-    fn outage(&self) -> Option<Outage> {
-        self.condition.outage()
-    }
-
-    async fn wait_for_work(&self, at_most: Duration) -> bool {
-        let deadline = tokio::time::Instant::now() + at_most;
-        loop {
-            let look = deadline.min(tokio::time::Instant::now() + LOOK);
-            tokio::select! {
-                () = self.work.notified() => return true,
-                () = tokio::time::sleep_until(look) => {}
-            }
-            if self.others_committed().await.unwrap_or(false) {
-                return true;
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return false;
-            }
-        }
-    }
-
-    async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
-        create::enqueue(self, jobs).await
-    }
-
-    async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch> {
-        create::create_batch(self, batch).await
-    }
-
-    async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched> {
-        create::add_chunks(self, batch, chunks).await
-    }
-
-    async fn seal(&self, batch: BatchId) -> Result<Dispatched> {
-        create::seal(self, batch).await
-    }
-
-    async fn discard_batch(&self, batch: BatchId) -> Result<()> {
-        create::discard_batch(self, batch).await
-    }
-
-    async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>> {
-        view::stalled_plans(self, older_than, limit).await
-    }
-
-    async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
-        claim::claim(self, claim, ids).await
-    }
-
-    async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
-        claim::claim_next(self, claim).await
-    }
-
-    async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim> {
-        limited::claim_limited(self, claim).await
-    }
-
-    async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>> {
-        claim::misrouted(self, claim).await
-    }
-
-    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
-        complete::complete(self, completions).await
-    }
-
-    async fn begin_work(&self) -> Result<WorkGuard> {
-        lock::begin_work(self).await
-    }
-
-    async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
-        worker::register(self, worker).await
-    }
-
-    async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
-        worker::beat(self, worker, lease, running).await
-    }
-
-    async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
-        worker::revoked(self, held).await
-    }
-
-    async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
-        let mut gone = self.gone.subscribe();
-        let deadline = tokio::time::Instant::now() + at_most;
-        loop {
-            let now = tokio::time::Instant::now();
-            if *gone.borrow_and_update() != seen || now >= deadline {
-                return *gone.borrow();
-            }
-            let look = deadline.min(now + LOOK_FOR_GONE);
-            if tokio::time::timeout_at(look, gone.changed()).await.is_err() {
-                // A store that does not answer says nothing new.
-                let _ = self.others_committed().await;
-            }
-        }
-    }
-
-    async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
-        worker::retire(self, worker).await
-    }
-
-    async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
-        worker::release_unknown(self, worker, known).await
-    }
-
-    async fn workers(&self) -> Result<Vec<WorkerView>> {
-        worker::workers(self).await
-    }
-
-    async fn rescue(&self, limit: u32) -> Result<RescueReport> {
-        rescue::rescue(self, limit).await
-    }
-
-    async fn promote(&self, limit: u32) -> Result<Dispatched> {
-        duties::promote(self, limit).await
-    }
-
-    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
-        duties::outbox_take(self, older_than, limit).await
-    }
-
-    async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
-        duties::outbox_done(self, ids).await
-    }
-
-    async fn outbox_backlog(&self) -> Result<OutboxBacklog> {
-        duties::outbox_backlog(self).await
-    }
-
-    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
-        duties::redispatch(self, queue, older_than, limit).await
-    }
-
-    async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
-        reconcile::reconcile(self, dry_run).await
-    }
-
-    async fn pause_batch(
-        &self,
-        tenant: &str,
-        batch: BatchId,
-        pause: Option<&Pause>,
-        dry_run: bool,
-    ) -> Result<ControlReport> {
-        control::pause_batch(self, tenant, batch, pause, dry_run).await
-    }
-
-    async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
-        control::cancel_batch(self, tenant, batch, reason, dry_run).await
-    }
-
-    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
-        control::halt_batch(self, batch, generation, reason).await
-    }
-
-    async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport> {
-        control::cancel_job(self, tenant, job, reason, dry_run).await
-    }
-
-    async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport> {
-        control::cancel_jobs(self, tenant, jobs, reason, dry_run).await
-    }
-
-    async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
-        control::retry_job(self, tenant, job, dry_run).await
-    }
-
-    async fn pause_queue(
-        &self,
-        tenant: &str,
-        queue: &str,
-        pause: Option<&Pause>,
-        dry_run: bool,
-    ) -> Result<ControlReport> {
-        control::pause_queue(self, tenant, queue, pause, dry_run).await
-    }
-
-    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
-        redrive::dead(self, tenant, jobs, dry_run).await
-    }
-
-    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
-        restart::restart(self, tenant, restart, dry_run).await
-    }
-
-    async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport> {
-        patch::redrive_patched(self, tenant, patching, dry_run).await
-    }
-
-    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
-        split::split(self, tenant, job, dry_run).await
-    }
-
-    async fn notify_late(&self, limit: u32) -> Result<Dispatched> {
-        notify::late(self, limit).await
-    }
-
-    async fn spools(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceFingerprint)>> {
-        notify::spools(self, keep, limit).await
-    }
-
-    async fn spools_removed(&self, batch: BatchId) -> Result<()> {
-        notify::spools_removed(self, batch).await
-    }
-
-    async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
-        view::batch(self, tenant, batch).await
-    }
-
-    async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>> {
-        view::batch_plan(self, batch).await
-    }
-
-    async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
-        view::batches(self, filter, page).await
-    }
-
-    async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
-        view::chunk_results(self, batch, after_seq, limit).await
-    }
-
-    async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>> {
-        view::job(self, tenant, job).await
-    }
-
-    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
-        view::jobs(self, filter, page).await
-    }
-
-    async fn tenants(&self) -> Result<Vec<String>> {
-        view::tenants(self).await
-    }
-
-    async fn queue_names(&self) -> Result<Vec<String>> {
-        view::queue_names(self).await
-    }
-
-    async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
-        view::queues(self, tenant).await
-    }
-
-    async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>> {
-        view::unhandled(self, tenant).await
-    }
-
-    async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
-        view::quarantine(self, filter, page).await
-    }
-
-    async fn record_poison(&self, poison: &[NewPoison]) -> Result<()> {
-        poison::record_poison(self, poison).await
-    }
-
-    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
-        poison::unknown(self, ids).await
-    }
-
-    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>> {
-        poison::list(self, page).await
-    }
-
-    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>> {
-        poison::message(self, id).await
-    }
-
-    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<ControlReport> {
-        poison::drop(self, ids, dry_run).await
-    }
-
-    async fn email(&self, email: &NewEmail) -> Result<EmailRecord> {
-        email::email(self, email).await
-    }
-
-    async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool> {
-        email::email_move(self, key, fence, to, note).await
-    }
-
-    async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView> {
-        schedules::save(self, save).await
-    }
-
-    async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool> {
-        schedules::remove(self, tenant, name).await
-    }
-
-    async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>> {
-        schedules::list(self, tenant, name).await
-    }
-
-    async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>> {
-        schedules::due(self, now, limit).await
-    }
-
-    async fn fire(&self, firings: &[Firing]) -> Result<FireReport> {
-        schedules::fire(self, firings).await
-    }
-
-    async fn note_ended_runs(&self) -> Result<u64> {
-        schedules::note_ended(self).await
-    }
-
-    async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>> {
-        schedules::startable(self, limit).await
-    }
-
-    async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>> {
-        schedules::orphaned(self, limit).await
-    }
-
-    async fn release_tick(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool> {
-        schedules::release_tick(self, batch, reason, again).await
-    }
-
-    async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
-        triggers::note(self, event).await
-    }
-
-    async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
-        schedules::ticks(self, filter).await
-    }
-
-    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64> {
-        schedules::backfill(self, backfill).await
-    }
-
-    async fn control_backfill(&self, tenant: &str, id: uuid::Uuid, paused: Option<bool>) -> Result<u64> {
-        schedules::control_backfill(self, tenant, id, paused).await
-    }
-
-    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>> {
-        schedules::backfills(self, tenant, schedule).await
-    }
-
-    async fn limited(&self) -> Result<Limited> {
-        limits::limited(self).await
-    }
-
-    async fn limits(&self) -> Result<Vec<LimitView>> {
-        limits::list(self).await
-    }
-
-    async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
-        limits::save(self, save).await
-    }
-
-    async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
-        limits::drop(self, name, origin, dry_run).await
-    }
-
-    async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched> {
-        limits::save_queue(self, name, spec).await
-    }
-
-    async fn raise_aged(&self, limit: u32) -> Result<Dispatched> {
-        limits::raise_aged(self, limit).await
-    }
-
-    async fn blockers(&self, job: JobId) -> Result<JobBlockers> {
-        limited::blockers(self, job).await
-    }
-
-    async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
-        worker::lead(self, name, holder, lease).await
-    }
-
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use gristmill_core::id::DEFAULT_TENANT;
+    use gristmill_core::id::{DEFAULT_TENANT, JobId};
+    use gristmill_core::job::NewJob;
     use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
+    use crate::{Database, Duties, Jobs, Views};
 
     fn group() -> Vec<NewJob> {
         (0..20).map(|_| NewJob::new(JobId(Uuid::now_v7()), "work", json!("x".repeat(2_000)))).collect()

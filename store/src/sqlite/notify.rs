@@ -1,8 +1,5 @@
 //! What is told of a batch while it is under way, and what is left of its input when it has ended.
 
-use std::time::Duration;
-
-use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::BatchId;
 use sqlx::sqlite::SqliteRow;
@@ -79,35 +76,4 @@ pub(super) async fn late(store: &SqliteStore, limit: u32) -> Result<Dispatched> 
         insert::new_jobs(&mut t, &notify::late(&view, &definition, trace.as_deref())).await?;
     }
     Ok(t.commit().await?.dispatched)
-}
-
-pub(super) async fn spools(
-    store: &SqliteStore,
-    keep: Duration,
-    limit: u32,
-) -> Result<Vec<(BatchId, SourceFingerprint)>> {
-    let any = "SELECT EXISTS (SELECT 1 FROM batch WHERE spool IN ('kept', 'releasing'))";
-    if !sqlx::query_scalar::<_, bool>(any).fetch_one(&store.readers).await.map_err(database)? {
-        return Ok(Vec::new());
-    }
-    let mut t = Transition::begin(store).await?;
-    let statement = "
-        UPDATE batch SET spool = 'releasing'
-        WHERE id IN (SELECT id FROM batch
-                     WHERE spool = 'releasing' OR (spool = 'kept' AND state IN ('complete', 'halted', 'cancelled')
-                           AND ((chunks_dead = 0 AND cancelled = 0) OR finished_at <= ?1))
-                     ORDER BY id LIMIT ?2)
-        RETURNING id, stamp";
-    let before = t.now.saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
-    let rows = t.rows(sqlx::query(statement).bind(before).bind(limit)).await?;
-    t.commit().await?;
-    rows.iter().map(|row| Ok((row::id(row, "id")?, row::json(row, "stamp")?))).collect()
-}
-
-pub(super) async fn spools_removed(store: &SqliteStore, batch: BatchId) -> Result<()> {
-    let mut t = Transition::begin(store).await?;
-    let statement = "UPDATE batch SET spool = 'gone' WHERE id = ?1 AND spool = 'releasing'";
-    t.run(sqlx::query(statement).bind(batch.0)).await?;
-    t.commit().await?;
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use async_trait::async_trait;
 use gristmill_core::id::{BatchId, JobId};
 use sqlx::sqlite::SqliteRow;
 
@@ -10,58 +11,66 @@ use super::transition::Transition;
 use super::{SqliteStore, row};
 use crate::check;
 use crate::error::Result;
-use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView};
+use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, Poison, PoisonMessage, PoisonView};
 
-pub(super) async fn record_poison(store: &SqliteStore, poison: &[NewPoison]) -> Result<()> {
-    if poison.is_empty() {
-        return Ok(());
+#[async_trait]
+impl Poison for SqliteStore {
+    async fn record_poison(&self, poison: &[NewPoison]) -> Result<()> {
+        if poison.is_empty() {
+            return Ok(());
+        }
+        let mut t = Transition::begin(self).await?;
+        let statement = "
+            INSERT INTO poison (queue, sha256, size, bytes, headers, reason, source, first_at, last_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)
+            ON CONFLICT (queue, sha256) DO UPDATE SET
+                seen = poison.seen + 1, first_at = min(poison.first_at, excluded.first_at),
+                last_at = max(poison.last_at, excluded.last_at), headers = excluded.headers,
+                reason = excluded.reason, source = excluded.source";
+        for one in poison {
+            let query = sqlx::query(statement)
+                .bind(check::plain(&one.queue, check::REASON_CHARS_MAX))
+                .bind(one.sha256.clone())
+                .bind(i64::try_from(one.size).unwrap_or(i64::MAX))
+                .bind(one.bytes[..one.bytes.len().min(POISON_BYTES_MAX)].to_vec())
+                .bind(check::json(&one.headers)?)
+                .bind(check::plain(&one.reason, check::REASON_CHARS_MAX))
+                .bind(one.source.as_str())
+                .bind(t.now);
+            t.run(query).await?;
+        }
+        t.commit().await?;
+        Ok(())
     }
-    let mut t = Transition::begin(store).await?;
-    let statement = "
-        INSERT INTO poison (queue, sha256, size, bytes, headers, reason, source, first_at, last_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)
-        ON CONFLICT (queue, sha256) DO UPDATE SET
-            seen = poison.seen + 1, first_at = min(poison.first_at, excluded.first_at),
-            last_at = max(poison.last_at, excluded.last_at), headers = excluded.headers,
-            reason = excluded.reason, source = excluded.source";
-    for one in poison {
-        let query = sqlx::query(statement)
-            .bind(check::plain(&one.queue, check::REASON_CHARS_MAX))
-            .bind(one.sha256.clone())
-            .bind(i64::try_from(one.size).unwrap_or(i64::MAX))
-            .bind(one.bytes[..one.bytes.len().min(POISON_BYTES_MAX)].to_vec())
-            .bind(check::json(&one.headers)?)
-            .bind(check::plain(&one.reason, check::REASON_CHARS_MAX))
-            .bind(one.source.as_str())
-            .bind(t.now);
-        t.run(query).await?;
+
+    async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
+        let rows = sqlx::query(UNKNOWN).bind(check::json(ids)?).fetch_all(&self.readers).await.map_err(database)?;
+        rows.iter().map(|row| row::id(row, "id")).collect()
     }
-    t.commit().await?;
-    Ok(())
-}
 
-pub(super) async fn list(store: &SqliteStore, page: &Page) -> Result<Vec<PoisonView>> {
-    let statement = "SELECT * FROM poison WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2";
-    let query = sqlx::query(statement).bind(super::view::after_number(page)?).bind(super::view::limit(page));
-    query.fetch_all(&store.readers).await.map_err(database)?.iter().map(view).collect()
-}
+    async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>> {
+        let statement = "SELECT * FROM poison WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2";
+        let query = sqlx::query(statement).bind(super::view::after_number(page)?).bind(super::view::limit(page));
+        query.fetch_all(&self.readers).await.map_err(database)?.iter().map(view).collect()
+    }
 
-pub(super) async fn message(store: &SqliteStore, id: i64) -> Result<Option<PoisonMessage>> {
-    let found = sqlx::query("SELECT * FROM poison WHERE id = ?1").bind(id).fetch_optional(&store.readers).await;
-    let Some(found) = found.map_err(database)? else { return Ok(None) };
-    let (headers, bytes) = (row::json(&found, "headers")?, row::get(&found, "bytes")?);
-    Ok(Some(PoisonMessage { view: view(&found)?, headers, bytes }))
-}
+    async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>> {
+        let found = sqlx::query("SELECT * FROM poison WHERE id = ?1").bind(id).fetch_optional(&self.readers).await;
+        let Some(found) = found.map_err(database)? else { return Ok(None) };
+        let (headers, bytes) = (row::json(&found, "headers")?, row::get(&found, "bytes")?);
+        Ok(Some(PoisonMessage { view: view(&found)?, headers, bytes }))
+    }
 
-pub(super) async fn drop(store: &SqliteStore, ids: &[i64], dry_run: bool) -> Result<ControlReport> {
-    let mut t = Transition::begin(store).await?;
-    let statement = "DELETE FROM poison WHERE id IN (SELECT value FROM json_each(?1)) RETURNING id";
-    let gone = t.rows(sqlx::query(statement).bind(check::json(ids)?)).await?;
-    let mut gone: Vec<i64> = gone.iter().map(|row| row::get(row, "id")).collect::<Result<_>>()?;
-    gone.sort_unstable();
-    let samples = gone.iter().take(5).map(i64::to_string).collect();
-    let control_report = ControlReport { affected: gone.len() as u64, samples, ..ControlReport::default() };
-    super::control::finish(t, control_report, dry_run).await
+    async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<ControlReport> {
+        let mut t = Transition::begin(self).await?;
+        let statement = "DELETE FROM poison WHERE id IN (SELECT value FROM json_each(?1)) RETURNING id";
+        let gone = t.rows(sqlx::query(statement).bind(check::json(ids)?)).await?;
+        let mut gone: Vec<i64> = gone.iter().map(|row| row::get(row, "id")).collect::<Result<_>>()?;
+        gone.sort_unstable();
+        let samples = gone.iter().take(5).map(i64::to_string).collect();
+        let control_report = ControlReport { affected: gone.len() as u64, samples, ..ControlReport::default() };
+        super::control::finish(t, control_report, dry_run).await
+    }
 }
 
 /// Those of these ids that no job has, and that none of a batch that was taken back had.
@@ -69,11 +78,6 @@ const UNKNOWN: &str = "
     SELECT unhex(e.value, '-') AS id FROM json_each(?1) e
     WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.id = unhex(e.value, '-'))
       AND NOT EXISTS (SELECT 1 FROM discarded d WHERE unhex(e.value, '-') BETWEEN d.first_job AND d.last_job)";
-
-pub(super) async fn unknown(store: &SqliteStore, ids: &[JobId]) -> Result<Vec<JobId>> {
-    let rows = sqlx::query(UNKNOWN).bind(check::json(ids)?).fetch_all(&store.readers).await.map_err(database)?;
-    rows.iter().map(|row| row::id(row, "id")).collect()
-}
 
 /// The same inside a transaction.
 pub(super) async fn unknown_in(t: &mut Transition<'_>, ids: &[JobId]) -> Result<HashSet<JobId>> {

@@ -1,5 +1,6 @@
 //! Events that start runs: the mirror of PostgreSQL's.
 
+use async_trait::async_trait;
 use gristmill_core::id::BatchId;
 use sqlx::sqlite::SqliteRow;
 
@@ -8,18 +9,21 @@ use super::transition::{Transition, micros};
 use super::{SqliteStore, insert, row};
 use crate::error::{Result, StoreError};
 use crate::triggers::{self, BatchEnded, EventRow, Follower};
-use crate::{NewEvent, NotedEvent, TickOutcome};
+use crate::{NewEvent, NotedEvent, TickOutcome, Triggers};
 
-pub(super) async fn note(store: &SqliteStore, event: &NewEvent) -> Result<NotedEvent> {
-    let mut t = Transition::begin(store).await?;
-    let row = triggers::given(event, row::at(t.now, "now")?)?;
-    let fresh = write(&mut t, &row).await?;
-    if fresh && let Some(job) = &event.job {
-        insert::new_jobs(&mut t, std::slice::from_ref(job)).await?;
+#[async_trait]
+impl Triggers for SqliteStore {
+    async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent> {
+        let mut t = Transition::begin(self).await?;
+        let row = triggers::given(event, row::at(t.now, "now")?)?;
+        let fresh = write(&mut t, &row).await?;
+        if fresh && let Some(job) = &event.job {
+            insert::new_jobs(&mut t, std::slice::from_ref(job)).await?;
+        }
+        let missing = || StoreError::Database(format!("the event `{}` is not in the ledger", row.event));
+        let tick = tick_view(&find(&mut t, &row).await?.ok_or_else(missing)?)?;
+        Ok(NotedEvent { fresh, tick, dispatched: t.commit().await?.dispatched })
     }
-    let missing = || StoreError::Database(format!("the event `{}` is not in the ledger", row.event));
-    let tick = tick_view(&find(&mut t, &row).await?.ok_or_else(missing)?)?;
-    Ok(NotedEvent { fresh, tick, dispatched: t.commit().await?.dispatched })
 }
 
 /// What follows a batch that has just ended is in the ledger with its end, in the same transaction.

@@ -1,8 +1,8 @@
 //! What people and pages see. Readers only: nothing here waits for the writer.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use async_trait::async_trait;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use serde_json::Value;
@@ -16,7 +16,7 @@ use crate::error::{Result, StoreError};
 use crate::views;
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
-    QuarantineView, QueueView, StoredResult, UnhandledView,
+    QuarantineView, QueueView, StoredResult, UnhandledView, Views,
 };
 
 /// The most rows of one page.
@@ -26,185 +26,189 @@ const PAGE_ROWS_MAX: u32 = 1_000;
 const JOB_COLUMNS: &str = "id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items, \
                            output, error, worker_id, created_at, run_at, started_at, finished_at";
 
-pub(super) async fn batch(store: &SqliteStore, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
-    let statement = "SELECT * FROM batch WHERE id = ?1 AND tenant = ?2";
-    let found = sqlx::query(statement).bind(batch.0).bind(tenant.to_owned()).fetch_optional(&store.readers).await;
-    found.map_err(database)?.as_ref().map(batch_view).transpose()
-}
-
-pub(super) async fn stalled_plans(
-    store: &SqliteStore,
-    older_than: Duration,
-    limit: u32,
-) -> Result<Vec<(String, BatchId)>> {
-    let before = store.now_micros().await?.saturating_sub(i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX));
-    let statement = "SELECT tenant, id FROM batch WHERE state = 'open' AND planned_at <= ?1 ORDER BY id LIMIT ?2";
-    let query = sqlx::query(statement).bind(before).bind(i64::from(limit));
-    let rows = query.fetch_all(&store.readers).await.map_err(database)?;
-    rows.iter().map(|row| Ok((row::get(row, "tenant")?, row::id(row, "id")?))).collect()
-}
-
-pub(super) async fn batch_plan(store: &SqliteStore, batch: BatchId) -> Result<Option<BatchPlan>> {
-    let statement = "SELECT id, tenant, name, definition, stamp, params, trace FROM batch WHERE id = ?1";
-    let found = sqlx::query(statement).bind(batch.0).fetch_optional(&store.readers).await.map_err(database)?;
-    let Some(row) = found else { return Ok(None) };
-    Ok(Some(BatchPlan {
-        id: row::id(&row, "id")?,
-        tenant: row::get(&row, "tenant")?,
-        name: row::get(&row, "name")?,
-        definition: row::json(&row, "definition")?,
-        fingerprint: row::json(&row, "stamp")?,
-        params: row::json(&row, "params")?,
-        trace: row::get(&row, "trace")?,
-    }))
-}
-
-pub(super) async fn batches(store: &SqliteStore, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM batch WHERE tenant = ");
-    query.push_bind(filter.tenant.clone());
-    if let Some(name) = &filter.name {
-        query.push(" AND name = ").push_bind(name.clone());
+#[async_trait]
+impl Views for SqliteStore {
+    async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>> {
+        let statement = "SELECT * FROM batch WHERE id = ?1 AND tenant = ?2";
+        let found = sqlx::query(statement).bind(batch.0).bind(tenant.to_owned()).fetch_optional(&self.readers).await;
+        found.map_err(database)?.as_ref().map(batch_view).transpose()
     }
-    if let Some(state) = filter.state {
-        query.push(" AND state = ").push_bind(state.as_str());
-    }
-    if let Some(after) = after_id(page)? {
-        query.push(" AND id < ").push_bind(after);
-    }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
-    let rows = query.build().fetch_all(&store.readers).await.map_err(database)?;
-    rows.iter().map(batch_view).collect()
-}
 
-pub(super) async fn chunk_results(
-    store: &SqliteStore,
-    batch: BatchId,
-    after_seq: i64,
-    limit: u32,
-) -> Result<Vec<StoredResult>> {
-    let statement = "SELECT seq, generation, result FROM result WHERE batch_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
-    let query = sqlx::query(statement).bind(batch.0).bind(after_seq).bind(limit);
-    let rows = query.fetch_all(&store.readers).await.map_err(database)?;
-    rows.iter()
-        .map(|row| {
-            Ok(StoredResult {
-                seq: row::get(row, "seq")?,
-                generation: row::number(row, "generation")?,
-                result: row::json(row, "result")?,
+    async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>> {
+        let statement = "SELECT id, tenant, name, definition, stamp, params, trace FROM batch WHERE id = ?1";
+        let found = sqlx::query(statement).bind(batch.0).fetch_optional(&self.readers).await.map_err(database)?;
+        let Some(row) = found else { return Ok(None) };
+        Ok(Some(BatchPlan {
+            id: row::id(&row, "id")?,
+            tenant: row::get(&row, "tenant")?,
+            name: row::get(&row, "name")?,
+            definition: row::json(&row, "definition")?,
+            fingerprint: row::json(&row, "stamp")?,
+            params: row::json(&row, "params")?,
+            trace: row::get(&row, "trace")?,
+        }))
+    }
+
+    async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM batch WHERE tenant = ");
+        query.push_bind(filter.tenant.clone());
+        if let Some(name) = &filter.name {
+            query.push(" AND name = ").push_bind(name.clone());
+        }
+        if let Some(state) = filter.state {
+            query.push(" AND state = ").push_bind(state.as_str());
+        }
+        if let Some(after) = after_id(page)? {
+            query.push(" AND id < ").push_bind(after);
+        }
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
+        let rows = query.build().fetch_all(&self.readers).await.map_err(database)?;
+        rows.iter().map(batch_view).collect()
+    }
+
+    async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
+        let statement =
+            "SELECT seq, generation, result FROM result WHERE batch_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+        let query = sqlx::query(statement).bind(batch.0).bind(after_seq).bind(limit);
+        let rows = query.fetch_all(&self.readers).await.map_err(database)?;
+        rows.iter()
+            .map(|row| {
+                Ok(StoredResult {
+                    seq: row::get(row, "seq")?,
+                    generation: row::number(row, "generation")?,
+                    result: row::json(row, "result")?,
+                })
             })
-        })
-        .collect()
-}
+            .collect()
+    }
 
-pub(super) async fn job(store: &SqliteStore, tenant: &str, job: JobId) -> Result<Option<JobView>> {
-    let statement = "SELECT * FROM job WHERE id = ?1 AND tenant = ?2";
-    let found = sqlx::query(statement).bind(job.0).bind(tenant.to_owned()).fetch_optional(&store.readers).await;
-    let Some(row) = found.map_err(database)? else { return Ok(None) };
-    let statement = "SELECT * FROM attempt WHERE job_id = ?1 ORDER BY attempt, number";
-    let attempts = sqlx::query(statement).bind(job.0).fetch_all(&store.readers).await.map_err(database)?;
-    let mut view = job_view(&row)?;
-    view.payload = row::json(&row, "payload")?;
-    view.attempts = attempts.iter().map(attempt_view).collect::<Result<_>>()?;
-    Ok(Some(view))
-}
+    async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>> {
+        let statement = "SELECT * FROM job WHERE id = ?1 AND tenant = ?2";
+        let found = sqlx::query(statement).bind(job.0).bind(tenant.to_owned()).fetch_optional(&self.readers).await;
+        let Some(row) = found.map_err(database)? else { return Ok(None) };
+        let statement = "SELECT * FROM attempt WHERE job_id = ?1 ORDER BY attempt, number";
+        let attempts = sqlx::query(statement).bind(job.0).fetch_all(&self.readers).await.map_err(database)?;
+        let mut view = job_view(&row)?;
+        view.payload = row::json(&row, "payload")?;
+        view.attempts = attempts.iter().map(attempt_view).collect::<Result<_>>()?;
+        Ok(Some(view))
+    }
 
-pub(super) async fn jobs(store: &SqliteStore, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
-    let mut query = QueryBuilder::<Sqlite>::new(format!("SELECT {JOB_COLUMNS} FROM job WHERE tenant = "));
-    query.push_bind(filter.tenant.clone());
-    if !filter.states.is_empty() {
-        query.push(" AND state IN (");
-        let mut states = query.separated(", ");
-        for state in &filter.states {
-            states.push_bind(state.as_str());
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
+        let mut query = QueryBuilder::<Sqlite>::new(format!("SELECT {JOB_COLUMNS} FROM job WHERE tenant = "));
+        query.push_bind(filter.tenant.clone());
+        if !filter.states.is_empty() {
+            query.push(" AND state IN (");
+            let mut states = query.separated(", ");
+            for state in &filter.states {
+                states.push_bind(state.as_str());
+            }
+            query.push(")");
         }
-        query.push(")");
-    }
-    if let Some(queue) = &filter.queue {
-        query.push(" AND queue = ").push_bind(queue.clone());
-    }
-    if let Some(kind) = &filter.kind {
-        query.push(" AND kind = ").push_bind(kind.clone());
-    }
-    if let Some(key) = &filter.key {
-        query.push(" AND key = ").push_bind(key.clone());
-    }
-    if let Some(batch) = filter.batch {
-        query.push(" AND batch_id = ").push_bind(batch.0);
-    }
-    if let Some(error) = &filter.error {
-        query.push(" AND instr(lower(error), lower(").push_bind(error.clone()).push(")) > 0");
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND finished_at >= ").push_bind(since.timestamp_micros());
-    }
-    if let Some(after) = after_id(page)? {
-        query.push(" AND id < ").push_bind(after);
-    }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
-    let rows = query.build().fetch_all(&store.readers).await.map_err(database)?;
-    rows.iter().map(job_view).collect()
-}
-
-pub(super) async fn tenants(store: &SqliteStore) -> Result<Vec<String>> {
-    let all = "SELECT tenant FROM queue_count UNION SELECT tenant FROM queue ORDER BY tenant";
-    sqlx::query_scalar(all).fetch_all(&store.readers).await.map_err(database)
-}
-
-pub(super) async fn queue_names(store: &SqliteStore) -> Result<Vec<String>> {
-    let all = "SELECT queue AS name FROM queue_count UNION SELECT name FROM queue ORDER BY name";
-    sqlx::query_scalar(all).fetch_all(&store.readers).await.map_err(database)
-}
-
-pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<QueueView>> {
-    // The oldest by id of each priority is near enough to the oldest, and found without reading the backlog.
-    let statement = "
-        WITH known(name) AS (SELECT queue FROM queue_count WHERE tenant = ?1 UNION SELECT name FROM queue WHERE tenant = ?1)
-        SELECT k.name, c.state, sum(c.jobs) AS jobs,
-               coalesce(p.paused, 0) AS paused, p.paused_at, p.paused_by, p.paused_reason,
-               (SELECT min(j.queued_at) FROM (VALUES (0), (1), (2)) l, job j
-                WHERE j.id = (SELECT i.id FROM job i WHERE i.queue = k.name AND i.lane = l.column1
-                                AND i.state = 'queued' AND i.tenant = ?1 ORDER BY i.id LIMIT 1)) AS oldest
-        FROM known k LEFT JOIN queue_count c ON c.tenant = ?1 AND c.queue = k.name
-        LEFT JOIN queue p ON p.tenant = ?1 AND p.name = k.name
-        GROUP BY k.name, c.state ORDER BY k.name";
-    let rows = sqlx::query(statement).bind(tenant.to_owned()).fetch_all(&store.readers).await.map_err(database)?;
-    let mut views: BTreeMap<String, QueueView> = BTreeMap::new();
-    for row in &rows {
-        let name: String = row::get(row, "name")?;
-        let view = views.entry(name.clone()).or_default();
-        view.name = name;
-        view.paused = row::flag(row, "paused")?;
-        view.pause = pause_view(row)?;
-        view.oldest_queued_at = row::maybe_instant(row, "oldest")?;
-        let state: Option<String> = row::get(row, "state")?;
-        if let Some(state) = state {
-            let state: JobState =
-                state.parse().map_err(|_| StoreError::Database(format!("unknown state `{state}`")))?;
-            *counter(view, state) = row::number(row, "jobs")?;
+        if let Some(queue) = &filter.queue {
+            query.push(" AND queue = ").push_bind(queue.clone());
         }
+        if let Some(kind) = &filter.kind {
+            query.push(" AND kind = ").push_bind(kind.clone());
+        }
+        if let Some(key) = &filter.key {
+            query.push(" AND key = ").push_bind(key.clone());
+        }
+        if let Some(batch) = filter.batch {
+            query.push(" AND batch_id = ").push_bind(batch.0);
+        }
+        if let Some(error) = &filter.error {
+            query.push(" AND instr(lower(error), lower(").push_bind(error.clone()).push(")) > 0");
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND finished_at >= ").push_bind(since.timestamp_micros());
+        }
+        if let Some(after) = after_id(page)? {
+            query.push(" AND id < ").push_bind(after);
+        }
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
+        let rows = query.build().fetch_all(&self.readers).await.map_err(database)?;
+        rows.iter().map(job_view).collect()
     }
-    Ok(views.into_values().collect())
-}
 
-pub(super) async fn unhandled(store: &SqliteStore, tenant: &str) -> Result<Vec<UnhandledView>> {
-    let waiting = "
-        SELECT h.queue, h.kind, h.version, count(*) AS jobs
-        FROM (SELECT DISTINCT queue FROM queue_count WHERE tenant = ?1 AND state = 'queued' AND jobs > 0) q
-        JOIN job h ON h.id IN (SELECT j.id FROM job j WHERE j.queue = q.queue AND j.state = 'queued' AND j.tenant = ?1
-                               ORDER BY j.lane, j.id LIMIT ?2)
-        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
-    let query = sqlx::query(waiting).bind(tenant.to_owned()).bind(views::UNHANDLED_LOOKED_AT);
-    let rows = query.fetch_all(&store.readers).await.map_err(database)?;
-    let waiting = rows.iter().map(|row| {
-        let (queue, kind) = (row::get(row, "queue")?, row::get(row, "kind")?);
-        Ok(UnhandledView { queue, kind, version: row::number(row, "version")?, jobs: row::number(row, "jobs")? })
-    });
-    let waiting = waiting.collect::<Result<Vec<_>>>()?;
-    let alive = "SELECT queues, kinds FROM worker WHERE state = 'alive' AND lease_until >= ?1";
-    let now = store.now_micros().await?;
-    let workers = sqlx::query(alive).bind(now).fetch_all(&store.readers).await.map_err(database)?;
-    let serving = workers.iter().map(|row| Ok((row::json(row, "queues")?, row::json(row, "kinds")?)));
-    Ok(views::unhandled(waiting, &serving.collect::<Result<Vec<_>>>()?))
+    async fn tenants(&self) -> Result<Vec<String>> {
+        let all = "SELECT tenant FROM queue_count UNION SELECT tenant FROM queue ORDER BY tenant";
+        sqlx::query_scalar(all).fetch_all(&self.readers).await.map_err(database)
+    }
+
+    async fn queue_names(&self) -> Result<Vec<String>> {
+        let all = "SELECT queue AS name FROM queue_count UNION SELECT name FROM queue ORDER BY name";
+        sqlx::query_scalar(all).fetch_all(&self.readers).await.map_err(database)
+    }
+
+    async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
+        // The oldest by id of each priority is near enough to the oldest, and found without reading the backlog.
+        let statement = "
+            WITH known(name) AS (SELECT queue FROM queue_count WHERE tenant = ?1 UNION SELECT name FROM queue WHERE tenant = ?1)
+            SELECT k.name, c.state, sum(c.jobs) AS jobs,
+                   coalesce(p.paused, 0) AS paused, p.paused_at, p.paused_by, p.paused_reason,
+                   (SELECT min(j.queued_at) FROM (VALUES (0), (1), (2)) l, job j
+                    WHERE j.id = (SELECT i.id FROM job i WHERE i.queue = k.name AND i.lane = l.column1
+                                    AND i.state = 'queued' AND i.tenant = ?1 ORDER BY i.id LIMIT 1)) AS oldest
+            FROM known k LEFT JOIN queue_count c ON c.tenant = ?1 AND c.queue = k.name
+            LEFT JOIN queue p ON p.tenant = ?1 AND p.name = k.name
+            GROUP BY k.name, c.state ORDER BY k.name";
+        let rows = sqlx::query(statement).bind(tenant.to_owned()).fetch_all(&self.readers).await.map_err(database)?;
+        let mut views: BTreeMap<String, QueueView> = BTreeMap::new();
+        for row in &rows {
+            let name: String = row::get(row, "name")?;
+            let view = views.entry(name.clone()).or_default();
+            view.name = name;
+            view.paused = row::flag(row, "paused")?;
+            view.pause = pause_view(row)?;
+            view.oldest_queued_at = row::maybe_instant(row, "oldest")?;
+            let state: Option<String> = row::get(row, "state")?;
+            if let Some(state) = state {
+                let state: JobState =
+                    state.parse().map_err(|_| StoreError::Database(format!("unknown state `{state}`")))?;
+                *counter(view, state) = row::number(row, "jobs")?;
+            }
+        }
+        Ok(views.into_values().collect())
+    }
+
+    async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>> {
+        let waiting = "
+            SELECT h.queue, h.kind, h.version, count(*) AS jobs
+            FROM (SELECT DISTINCT queue FROM queue_count WHERE tenant = ?1 AND state = 'queued' AND jobs > 0) q
+            JOIN job h ON h.id IN (SELECT j.id FROM job j WHERE j.queue = q.queue AND j.state = 'queued' AND j.tenant = ?1
+                                   ORDER BY j.lane, j.id LIMIT ?2)
+            GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+        let query = sqlx::query(waiting).bind(tenant.to_owned()).bind(views::UNHANDLED_LOOKED_AT);
+        let rows = query.fetch_all(&self.readers).await.map_err(database)?;
+        let waiting = rows.iter().map(|row| {
+            let (queue, kind) = (row::get(row, "queue")?, row::get(row, "kind")?);
+            Ok(UnhandledView { queue, kind, version: row::number(row, "version")?, jobs: row::number(row, "jobs")? })
+        });
+        let waiting = waiting.collect::<Result<Vec<_>>>()?;
+        let alive = "SELECT queues, kinds FROM worker WHERE state = 'alive' AND lease_until >= ?1";
+        let now = self.now_micros().await?;
+        let workers = sqlx::query(alive).bind(now).fetch_all(&self.readers).await.map_err(database)?;
+        let serving = workers.iter().map(|row| Ok((row::json(row, "queues")?, row::json(row, "kinds")?)));
+        Ok(views::unhandled(waiting, &serving.collect::<Result<Vec<_>>>()?))
+    }
+
+    async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM quarantine WHERE tenant = ");
+        query.push_bind(filter.tenant.clone());
+        if let Some(batch) = filter.batch {
+            query.push(" AND batch_id = ").push_bind(batch.0);
+        }
+        if filter.open_only {
+            query.push(" AND state = 'open'");
+        }
+        if let Some(after) = after_number(page)? {
+            query.push(" AND id > ").push_bind(after);
+        }
+        query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
+        let rows = query.build().fetch_all(&self.readers).await.map_err(database)?;
+        rows.iter().map(quarantine_view).collect()
+    }
 }
 
 fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
@@ -217,27 +221,6 @@ fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
         JobState::Dead => &mut view.dead,
         JobState::Cancelled => &mut view.cancelled,
     }
-}
-
-pub(super) async fn quarantine(
-    store: &SqliteStore,
-    filter: &QuarantineFilter,
-    page: &Page,
-) -> Result<Vec<QuarantineView>> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM quarantine WHERE tenant = ");
-    query.push_bind(filter.tenant.clone());
-    if let Some(batch) = filter.batch {
-        query.push(" AND batch_id = ").push_bind(batch.0);
-    }
-    if filter.open_only {
-        query.push(" AND state = 'open'");
-    }
-    if let Some(after) = after_number(page)? {
-        query.push(" AND id > ").push_bind(after);
-    }
-    query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
-    let rows = query.build().fetch_all(&store.readers).await.map_err(database)?;
-    rows.iter().map(quarantine_view).collect()
 }
 
 /// The key of a list whose keys are numbers.

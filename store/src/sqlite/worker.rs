@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::Fence;
 use gristmill_core::settle::{Ending, Verdict};
@@ -9,77 +10,128 @@ use sqlx::sqlite::SqliteRow;
 
 use super::settle::{Settlement, settle};
 use super::transition::{Transition, later};
-use super::{SqliteStore, error, row};
+use super::{SqliteStore, error, lock, row};
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{Dispatched, NewWorker, WorkerView};
+use crate::{Dispatched, NewWorker, WorkGuard, WorkerView, Workers};
+
+/// How often another process's commits are looked for while somebody waits to hear that what it runs was taken away.
+const LOOK_FOR_GONE: Duration = Duration::from_millis(200);
 
 /// How long an incarnation that is over is still shown: a day, in microseconds.
 const SHOWN_MICROS: i64 = 86_400 * 1_000_000;
 
-pub(super) async fn register(store: &SqliteStore, worker: &NewWorker) -> Result<()> {
-    let mut t = Transition::begin(store).await?;
-    let statement = "
-        INSERT INTO worker (id, role, host, pid, version, slots, queues, started_at, seen_at, lease_until, kinds)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)
-        ON CONFLICT DO NOTHING";
-    let query = sqlx::query(statement)
-        .bind(worker.id.0)
-        .bind(check::plain(&worker.role, check::REASON_CHARS_MAX))
-        .bind(check::plain(&worker.host, check::REASON_CHARS_MAX))
-        .bind(worker.pid)
-        .bind(check::plain(&worker.version, check::REASON_CHARS_MAX))
-        .bind(worker.slots)
-        .bind(check::json(&worker.queues)?)
-        .bind(t.now)
-        .bind(later(t.now, worker.lease))
-        .bind(check::json(&worker.kinds)?);
-    t.run(query).await?;
-    t.commit().await?;
-    Ok(())
-}
-
-pub(super) async fn beat(store: &SqliteStore, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
-    let mut t = Transition::begin(store).await?;
-    // A lease that has run out but that nobody has noticed yet may still be prolonged: nothing has
-    // been taken from its holder.
-    let statement = "
-        UPDATE worker SET lease_until = ?3, seen_at = ?2, running = ?4 WHERE id = ?1 AND state = 'alive'";
-    let query = sqlx::query(statement).bind(worker.0).bind(t.now).bind(later(t.now, lease)).bind(running);
-    let alive = t.run(query).await? == 1;
-    t.commit().await?;
-    Ok(alive)
-}
-
-pub(super) async fn revoked(store: &SqliteStore, held: &[Fence]) -> Result<Vec<Fence>> {
-    if held.is_empty() {
-        return Ok(Vec::new());
+#[async_trait]
+impl Workers for SqliteStore {
+    async fn begin_work(&self) -> Result<WorkGuard> {
+        lock::begin_work(self).await
     }
-    let statement = "
-        SELECT k.key AS place FROM json_each(?1) k
-        LEFT JOIN job j ON j.id = unhex(k.value ->> 0, '-') AND j.attempt = k.value ->> 1
-                       AND (j.worker_id = unhex(k.value ->> 2, '-') OR j.state = 'done')
-        WHERE j.id IS NULL";
-    let asked: Vec<_> = held.iter().map(|fence| (fence.job, fence.attempt, fence.worker)).collect();
-    let rows = sqlx::query(statement).bind(check::json(&asked)?).fetch_all(&store.readers).await;
-    let places = rows.map_err(error::database)?;
-    places.iter().map(|row| row::number::<usize>(row, "place").map(|at| held[at])).collect()
-}
 
-pub(super) async fn retire(store: &SqliteStore, worker: WorkerId) -> Result<Dispatched> {
-    let mut t = Transition::begin(store).await?;
-    let statement = "
-        UPDATE worker SET state = 'stopped', lease_until = ?2, seen_at = ?2, running = 0
-        WHERE id = ?1 AND state = 'alive'";
-    t.run(sqlx::query(statement).bind(worker.0).bind(t.now)).await?;
-    release(&mut t, worker, &[], "the worker stopped").await?;
-    Ok(t.commit().await?.dispatched)
-}
+    async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
+        let mut t = Transition::begin(self).await?;
+        let statement = "
+            INSERT INTO worker (id, role, host, pid, version, slots, queues, started_at, seen_at, lease_until, kinds)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)
+            ON CONFLICT DO NOTHING";
+        let query = sqlx::query(statement)
+            .bind(worker.id.0)
+            .bind(check::plain(&worker.role, check::REASON_CHARS_MAX))
+            .bind(check::plain(&worker.host, check::REASON_CHARS_MAX))
+            .bind(worker.pid)
+            .bind(check::plain(&worker.version, check::REASON_CHARS_MAX))
+            .bind(worker.slots)
+            .bind(check::json(&worker.queues)?)
+            .bind(t.now)
+            .bind(later(t.now, worker.lease))
+            .bind(check::json(&worker.kinds)?);
+        t.run(query).await?;
+        t.commit().await?;
+        Ok(())
+    }
 
-pub(super) async fn release_unknown(store: &SqliteStore, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
-    let mut t = Transition::begin(store).await?;
-    release(&mut t, worker, known, "the claim's result was lost").await?;
-    Ok(t.commit().await?.dispatched)
+    async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
+        let mut t = Transition::begin(self).await?;
+        // A lease that has run out but that nobody has noticed yet may still be prolonged: nothing has
+        // been taken from its holder.
+        let statement = "
+            UPDATE worker SET lease_until = ?3, seen_at = ?2, running = ?4 WHERE id = ?1 AND state = 'alive'";
+        let query = sqlx::query(statement).bind(worker.0).bind(t.now).bind(later(t.now, lease)).bind(running);
+        let alive = t.run(query).await? == 1;
+        t.commit().await?;
+        Ok(alive)
+    }
+
+    async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
+        if held.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = "
+            SELECT k.key AS place FROM json_each(?1) k
+            LEFT JOIN job j ON j.id = unhex(k.value ->> 0, '-') AND j.attempt = k.value ->> 1
+                           AND (j.worker_id = unhex(k.value ->> 2, '-') OR j.state = 'done')
+            WHERE j.id IS NULL";
+        let asked: Vec<_> = held.iter().map(|fence| (fence.job, fence.attempt, fence.worker)).collect();
+        let rows = sqlx::query(statement).bind(check::json(&asked)?).fetch_all(&self.readers).await;
+        let places = rows.map_err(error::database)?;
+        places.iter().map(|row| row::number::<usize>(row, "place").map(|at| held[at])).collect()
+    }
+
+    async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
+        let mut gone = self.gone.subscribe();
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            let now = tokio::time::Instant::now();
+            if *gone.borrow_and_update() != seen || now >= deadline {
+                return *gone.borrow();
+            }
+            let look = deadline.min(now + LOOK_FOR_GONE);
+            if tokio::time::timeout_at(look, gone.changed()).await.is_err() {
+                // A store that does not answer says nothing new.
+                let _ = self.others_committed().await;
+            }
+        }
+    }
+
+    async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
+        let mut t = Transition::begin(self).await?;
+        let statement = "
+            UPDATE worker SET state = 'stopped', lease_until = ?2, seen_at = ?2, running = 0
+            WHERE id = ?1 AND state = 'alive'";
+        t.run(sqlx::query(statement).bind(worker.0).bind(t.now)).await?;
+        release(&mut t, worker, &[], "the worker stopped").await?;
+        Ok(t.commit().await?.dispatched)
+    }
+
+    async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
+        let mut t = Transition::begin(self).await?;
+        release(&mut t, worker, known, "the claim's result was lost").await?;
+        Ok(t.commit().await?.dispatched)
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerView>> {
+        let statement = "
+            SELECT *, CASE WHEN state = 'alive' AND lease_until < ?1 THEN 'lost' ELSE state END AS seen_state FROM worker
+            WHERE state = 'alive' OR seen_at > ?1 - ?2 ORDER BY started_at DESC, id DESC";
+        let now = self.now_micros().await?;
+        let rows = sqlx::query(statement).bind(now).bind(SHOWN_MICROS).fetch_all(&self.readers).await;
+        rows.map_err(error::database)?.iter().map(view).collect()
+    }
+
+    async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
+        check::name("lease", name)?;
+        let mut t = Transition::begin(self).await?;
+        let statement = "
+            INSERT INTO leader (name, holder, epoch, lease_until) VALUES (?1, ?2, 1, ?4)
+            ON CONFLICT (name) DO UPDATE SET
+                epoch = leader.epoch + (leader.holder <> excluded.holder),
+                holder = excluded.holder, lease_until = excluded.lease_until
+            WHERE leader.holder = excluded.holder OR leader.lease_until <= ?3
+            RETURNING epoch";
+        let query = sqlx::query(statement).bind(name.to_owned()).bind(holder.0).bind(t.now).bind(later(t.now, lease));
+        let epoch = t.row(query).await?.map(|row| row::get(&row, "epoch")).transpose()?;
+        t.commit().await?;
+        Ok(epoch)
+    }
 }
 
 /// Gives back what runs under an incarnation, but for what is kept.
@@ -102,31 +154,6 @@ async fn release(t: &mut Transition<'_>, worker: WorkerId, kept: &[Fence], why: 
         settle(t, &released).await?;
     }
     Ok(())
-}
-
-pub(super) async fn workers(store: &SqliteStore) -> Result<Vec<WorkerView>> {
-    let statement = "
-        SELECT *, CASE WHEN state = 'alive' AND lease_until < ?1 THEN 'lost' ELSE state END AS seen_state FROM worker
-        WHERE state = 'alive' OR seen_at > ?1 - ?2 ORDER BY started_at DESC, id DESC";
-    let now = store.now_micros().await?;
-    let rows = sqlx::query(statement).bind(now).bind(SHOWN_MICROS).fetch_all(&store.readers).await;
-    rows.map_err(error::database)?.iter().map(view).collect()
-}
-
-pub(super) async fn lead(store: &SqliteStore, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
-    check::name("lease", name)?;
-    let mut t = Transition::begin(store).await?;
-    let statement = "
-        INSERT INTO leader (name, holder, epoch, lease_until) VALUES (?1, ?2, 1, ?4)
-        ON CONFLICT (name) DO UPDATE SET
-            epoch = leader.epoch + (leader.holder <> excluded.holder),
-            holder = excluded.holder, lease_until = excluded.lease_until
-        WHERE leader.holder = excluded.holder OR leader.lease_until <= ?3
-        RETURNING epoch";
-    let query = sqlx::query(statement).bind(name.to_owned()).bind(holder.0).bind(t.now).bind(later(t.now, lease));
-    let epoch = t.row(query).await?.map(|row| row::get(&row, "epoch")).transpose()?;
-    t.commit().await?;
-    Ok(epoch)
 }
 
 fn view(row: &SqliteRow) -> Result<WorkerView> {

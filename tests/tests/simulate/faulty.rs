@@ -164,66 +164,13 @@ impl Faulty {
     }
 }
 
-/// Methods that do no more than the call.
-macro_rules! plain {
-    ($($name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
+/// One trait of the store: methods that do no more than the call, and in front of them, written out, those in which the
+/// simulation sees more.
+macro_rules! delegate {
+    ($of:ident { $($seen:tt)* } $($name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
         #[async_trait]
-        impl Store for Faulty {
-            fn describe(&self) -> String {
-                self.inner.describe()
-            }
-
-            fn embedded(&self) -> bool {
-                self.inner.embedded()
-            }
-
-            async fn wait_for_work(&self, at_most: Duration) -> bool {
-                self.process.life.turn().await;
-                let hint = self.inner.wait_for_work(at_most).await;
-                self.process.life.turn().await;
-                hint
-            }
-
-            async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
-                self.process.life.turn().await;
-                let seen = self.inner.wait_for_revocation(seen, at_most).await;
-                self.process.life.turn().await;
-                seen
-            }
-
-            async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
-                self.world.history(|history| history.works(&self.process.name, claim.worker));
-                self.call("claim", self.inner.claim(claim, ids), |report| self.claimed(&report.claimed)).await
-            }
-
-            async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
-                self.world.history(|history| history.works(&self.process.name, claim.worker));
-                self.call("claim_next", self.inner.claim_next(claim), |jobs| self.claimed(jobs)).await
-            }
-
-            async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim> {
-                self.world.history(|history| history.works(&self.process.name, claim.worker));
-                self.call("claim_managed", self.inner.claim_limited(claim), |found| self.claimed(&found.claimed)).await
-            }
-
-            async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
-                self.call("complete", self.inner.complete(completions), |report| {
-                    self.world.completed(&self.process, completions, report);
-                })
-                .await
-            }
-
-            async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
-                self.call("reconcile", self.inner.reconcile(dry_run), |report| self.world.reconciled(report)).await
-            }
-
-            async fn rescue(&self, limit: u32) -> Result<RescueReport> {
-                self.call("rescue", self.inner.rescue(limit), |report| self.world.rescued(&self.process, report)).await
-            }
-
-            fn as_any(&self) -> &dyn Any {
-                self.inner.as_any()
-            }
+        impl $of for Faulty {
+            $($seen)*
 
             $(async fn $name(&self, $($arg: $kind),*) -> Result<$answer> {
                 self.call(stringify!($name), self.inner.$name($($arg),*), |_| ()).await
@@ -232,36 +179,141 @@ macro_rules! plain {
     };
 }
 
-plain! {
+delegate! {
+    Database {
+        fn describe(&self) -> String {
+            self.inner.describe()
+        }
+
+        fn embedded(&self) -> bool {
+            self.inner.embedded()
+        }
+
+        fn as_any(&self) -> &dyn Any {
+            self.inner.as_any()
+        }
+    }
     migrate() -> MigrationStatus;
     migrations() -> MigrationStatus;
     now() -> Instant;
+}
+
+delegate! {
+    Jobs {}
     enqueue(jobs: &[NewJob]) -> EnqueueReport;
+}
+
+delegate! {
+    Batches {}
     create_batch(batch: &NewBatch) -> CreatedBatch;
     add_chunks(batch: BatchId, chunks: &[NewChunk]) -> Dispatched;
     seal(batch: BatchId) -> Dispatched;
     discard_batch(batch: BatchId) -> ();
     stalled_plans(older_than: Duration, limit: u32) -> Vec<(String, BatchId)>;
+}
+
+delegate! {
+    Claims {
+        async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
+            self.world.history(|history| history.works(&self.process.name, claim.worker));
+            self.call("claim", self.inner.claim(claim, ids), |report| self.claimed(&report.claimed)).await
+        }
+
+        async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
+            self.world.history(|history| history.works(&self.process.name, claim.worker));
+            self.call("claim_next", self.inner.claim_next(claim), |jobs| self.claimed(jobs)).await
+        }
+
+        async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim> {
+            self.world.history(|history| history.works(&self.process.name, claim.worker));
+            self.call("claim_managed", self.inner.claim_limited(claim), |found| self.claimed(&found.claimed)).await
+        }
+
+        async fn wait_for_work(&self, at_most: Duration) -> bool {
+            self.process.life.turn().await;
+            let hint = self.inner.wait_for_work(at_most).await;
+            self.process.life.turn().await;
+            hint
+        }
+    }
+    misrouted(claim: &Claim) -> Vec<JobId>;
+}
+
+delegate! {
+    Completions {
+        async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
+            self.call("complete", self.inner.complete(completions), |report| {
+                self.world.completed(&self.process, completions, report);
+            })
+            .await
+        }
+    }
+    halt_batch(batch: BatchId, generation: u32, reason: &str) -> ControlReport;
+}
+
+delegate! {
+    Workers {
+        async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
+            self.process.life.turn().await;
+            let seen = self.inner.wait_for_revocation(seen, at_most).await;
+            self.process.life.turn().await;
+            seen
+        }
+    }
     register_worker(worker: &NewWorker) -> ();
     beat(worker: WorkerId, lease: Duration, running: u32) -> bool;
     revoked(held: &[Fence]) -> Vec<Fence>;
     retire_worker(worker: WorkerId) -> Dispatched;
     release_unknown(worker: WorkerId, known: &[Fence]) -> Dispatched;
     workers() -> Vec<WorkerView>;
-    promote(limit: u32) -> Dispatched;
+    lead(name: &str, holder: WorkerId, lease: Duration) -> Option<i64>;
+}
+
+delegate! {
+    Outbox {}
     outbox_take(older_than: Duration, limit: u32) -> Vec<Dispatch>;
     outbox_done(ids: &[i64]) -> ();
     outbox_backlog() -> OutboxBacklog;
     redispatch(queue: &str, older_than: Duration, limit: u32) -> Dispatched;
+}
+
+delegate! {
+    Duties {
+        async fn rescue(&self, limit: u32) -> Result<RescueReport> {
+            self.call("rescue", self.inner.rescue(limit), |report| self.world.rescued(&self.process, report)).await
+        }
+
+        async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
+            self.call("reconcile", self.inner.reconcile(dry_run), |report| self.world.reconciled(report)).await
+        }
+    }
+    promote(limit: u32) -> Dispatched;
+    notify_late(limit: u32) -> Dispatched;
+    spools(keep: Duration, limit: u32) -> Vec<(BatchId, SourceFingerprint)>;
+    spools_removed(batch: BatchId) -> ();
+}
+
+delegate! {
+    Control {}
     pause_batch(tenant: &str, batch: BatchId, pause: Option<&Pause>, dry_run: bool) -> ControlReport;
     cancel_batch(tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> ControlReport;
-    halt_batch(batch: BatchId, generation: u32, reason: &str) -> ControlReport;
     cancel_job(tenant: &str, job: JobId, reason: &str, dry_run: bool) -> ControlReport;
     cancel_jobs(tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> ControlReport;
     retry_job(tenant: &str, job: JobId, dry_run: bool) -> ControlReport;
     pause_queue(tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> ControlReport;
+}
+
+delegate! {
+    Redrives {}
     redrive_dead(tenant: &str, jobs: &[JobId], dry_run: bool) -> ControlReport;
+    restart_batch(tenant: &str, restart: &Restart, dry_run: bool) -> ControlReport;
+    redrive_patched(tenant: &str, patching: &PatchRedrive, dry_run: bool) -> PatchReport;
     redrive_quarantine(tenant: &str, redrive: &QuarantineRedrive, dry_run: bool) -> ControlReport;
+    split_chunk(tenant: &str, job: JobId, dry_run: bool) -> ControlReport;
+}
+
+delegate! {
+    Views {}
     batch(tenant: &str, batch: BatchId) -> Option<BatchView>;
     batch_plan(batch: BatchId) -> Option<BatchPlan>;
     batches(filter: &BatchFilter, page: &Page) -> Vec<BatchView>;
@@ -271,36 +323,42 @@ plain! {
     tenants() -> Vec<String>;
     queue_names() -> Vec<String>;
     queues(tenant: &str) -> Vec<QueueView>;
-    quarantine(filter: &QuarantineFilter, page: &Page) -> Vec<QuarantineView>;
-    email(email: &NewEmail) -> EmailRecord;
-    email_move(key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> bool;
-    misrouted(claim: &Claim) -> Vec<JobId>;
-    notify_late(limit: u32) -> Dispatched;
-    spools(keep: Duration, limit: u32) -> Vec<(BatchId, SourceFingerprint)>;
-    spools_removed(batch: BatchId) -> ();
-    restart_batch(tenant: &str, restart: &Restart, dry_run: bool) -> ControlReport;
-    redrive_patched(tenant: &str, patching: &PatchRedrive, dry_run: bool) -> PatchReport;
-    split_chunk(tenant: &str, job: JobId, dry_run: bool) -> ControlReport;
     unhandled(tenant: &str) -> Vec<UnhandledView>;
-    record_poison(poison: &[NewPoison]) -> ();
-    unknown_jobs(ids: &[JobId]) -> Vec<JobId>;
-    poison(page: &Page) -> Vec<PoisonView>;
-    poison_message(id: i64) -> Option<PoisonMessage>;
-    drop_poison(ids: &[i64], dry_run: bool) -> ControlReport;
+    quarantine(filter: &QuarantineFilter, page: &Page) -> Vec<QuarantineView>;
+}
+
+delegate! {
+    Schedules {}
     save_schedule(save: &SaveSchedule) -> ScheduleView;
     remove_schedule(tenant: &str, name: &str) -> bool;
     schedules(tenant: Option<&str>, name: Option<&str>) -> Vec<ScheduleView>;
     due_schedules(now: Instant, limit: u32) -> Vec<ScheduleView>;
+}
+
+delegate! {
+    Ticks {}
     fire(firings: &[Firing]) -> FireReport;
     note_ended_runs() -> u64;
     startable_ticks(limit: u32) -> Vec<TickView>;
     orphaned_plans(limit: u32) -> Vec<(String, BatchId)>;
     release_tick(batch: BatchId, reason: &str, again: bool) -> bool;
-    note_event(event: &NewEvent) -> NotedEvent;
     ticks(filter: &TickFilter) -> Vec<TickView>;
+}
+
+delegate! {
+    Backfills {}
     backfill(backfill: &NewBackfill) -> u64;
     control_backfill(tenant: &str, id: Uuid, paused: Option<bool>) -> u64;
     backfills(tenant: &str, schedule: &str) -> Vec<BackfillView>;
+}
+
+delegate! {
+    Triggers {}
+    note_event(event: &NewEvent) -> NotedEvent;
+}
+
+delegate! {
+    Limits {}
     limited() -> Limited;
     limits() -> Vec<LimitView>;
     save_limit(save: &SaveLimit) -> (LimitView, Dispatched);
@@ -308,5 +366,19 @@ plain! {
     save_queue(name: &str, spec: &QueueSpec) -> Dispatched;
     raise_aged(limit: u32) -> Dispatched;
     blockers(job: JobId) -> JobBlockers;
-    lead(name: &str, holder: WorkerId, lease: Duration) -> Option<i64>;
+}
+
+delegate! {
+    Poison {}
+    record_poison(poison: &[NewPoison]) -> ();
+    unknown_jobs(ids: &[JobId]) -> Vec<JobId>;
+    poison(page: &Page) -> Vec<PoisonView>;
+    poison_message(id: i64) -> Option<PoisonMessage>;
+    drop_poison(ids: &[i64], dry_run: bool) -> ControlReport;
+}
+
+delegate! {
+    Emails {}
+    email(email: &NewEmail) -> EmailRecord;
+    email_move(key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> bool;
 }

@@ -1,0 +1,99 @@
+//! Backfills: past stretches of schedules that run again.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::FIRE_TICKS_MAX;
+use crate::check;
+use crate::error::{Result, StoreError};
+
+/// Past stretches of schedules that run again.
+#[async_trait]
+pub trait Backfills: Debug + Send + Sync + 'static {
+    /// Puts a past stretch of a schedule into the ledger as `waiting`: how many ticks. Those that ran, wait already,
+    /// or are about to run are left alone.
+    async fn backfill(&self, backfill: &NewBackfill) -> Result<u64>;
+
+    /// Stops or lets go a backfill, or, with `None`, takes away what still waits: how many ticks wait, or did.
+    async fn control_backfill(&self, tenant: &str, id: Uuid, paused: Option<bool>) -> Result<u64>;
+
+    /// Backfills of a schedule, the newest first, at most 100.
+    async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>>;
+}
+
+/// A past stretch that is to be run again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewBackfill {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub tenant: String,
+    /// The schedule.
+    pub schedule: String,
+    /// The stretch, as it was asked for.
+    pub range: (Instant, Instant),
+    /// The most of its runs that are under way at once.
+    pub concurrency: u32,
+    /// Whether the newest tick runs first.
+    pub newest_first: bool,
+    /// Its ticks, each with its logical interval. At most [`FIRE_TICKS_MAX`].
+    pub ticks: Vec<(Instant, (Instant, Instant))>,
+}
+
+/// A backfill as people see it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackfillView {
+    /// Its id.
+    pub id: Uuid,
+    /// The schedule.
+    pub schedule: String,
+    /// Where its stretch begins.
+    pub from: Instant,
+    /// Where it ends.
+    pub to: Instant,
+    /// The most of its runs that are under way at once.
+    pub concurrency: u32,
+    /// Whether the newest tick runs first.
+    pub newest_first: bool,
+    /// Whether it starts nothing just now.
+    pub paused: bool,
+    /// Ticks that wait for their turn.
+    pub waiting: u64,
+    /// Runs under way.
+    pub running: u64,
+    /// Runs that have ended.
+    pub ended: u64,
+    /// Ticks whose run could not be started.
+    pub failed: u64,
+    /// When it was asked for.
+    pub created_at: Instant,
+}
+
+/// Refuses a backfill that cannot be one transaction.
+pub(crate) fn check_backfill(backfill: &NewBackfill) -> Result<String> {
+    if backfill.ticks.is_empty() || backfill.ticks.len() > FIRE_TICKS_MAX || backfill.concurrency == 0 {
+        let found = backfill.ticks.len();
+        let what = format!(
+            "a backfill has 1 to {FIRE_TICKS_MAX} ticks and a concurrency of at least 1; this one has {found} ticks"
+        );
+        return Err(StoreError::Invalid(what));
+    }
+    let rows: Vec<_> = backfill
+        .ticks
+        .iter()
+        .map(|(tick, (from, to))| json!([tick.timestamp_micros(), from.timestamp_micros(), to.timestamp_micros()]))
+        .collect();
+    check::json(&rows)
+}
+
+/// There is none.
+pub(crate) fn no_backfill(id: Uuid) -> StoreError {
+    StoreError::NotFound(format!(
+        "there is no backfill {id}; `gristmill schedule backfill NAME` shows those that are there"
+    ))
+}

@@ -1,0 +1,72 @@
+//! Claims: which queued jobs an incarnation gets to run.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::id::{JobId, WorkerId};
+use gristmill_core::job::ClaimedJob;
+
+use crate::LimitedClaim;
+use crate::error::Result;
+
+/// Claims: which queued jobs an incarnation gets to run.
+#[async_trait]
+pub trait Claims: Debug + Send + Sync + 'static {
+    /// Claims by message: those of the named jobs that may run, at most `claim.limit`. Those of a kind or version that
+    /// the worker lacks are noted as astray: their message is of no use any more, whoever has got it. Ids that no job has
+    /// are told from those that are merely late: see [`ClaimReport::unknown`].
+    async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport>;
+
+    /// Claims from the store itself, for when no broker carries the ids: by priority, then by age. Nothing that is managed.
+    async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>>;
+
+    /// Claims by limits and turns: whatever message there is, the store chooses among the queues and kinds that are
+    /// [managed](crate::Limits::limited), as [`gristmill_core::limit::choose`] says. At any instant no more run than a limit allows,
+    /// whoever claims; what runs is counted from the rows, so that however an attempt ends its place is free. What waits
+    /// for a limit is not moved, spends no attempt, and holds back nothing that falls under others.
+    async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim>;
+
+    /// Jobs that `claim.worker` may claim and whose message went to a worker that lacks their kind or version, at most
+    /// `claim.limit`. They are claimed by [`Claims::claim`] as if their message had come.
+    async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>>;
+
+    /// Waits for a hint that work became claimable, or for the time to pass. A hint may be missed
+    /// and may be false: polling is the truth. `true` when it was a hint.
+    async fn wait_for_work(&self, at_most: Duration) -> bool;
+}
+
+/// Who claims, and what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The incarnation.
+    pub worker: WorkerId,
+    /// Only from these queues (for `claim_next`); empty is all.
+    pub queues: Vec<String>,
+    /// Only these kinds and versions, as [`gristmill_core::job::served`] calls them: those for which the worker has a
+    /// handler.
+    pub kinds: Vec<String>,
+    /// The most jobs: never more than there are free slots.
+    pub limit: u32,
+}
+
+/// What a claim by message found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClaimReport {
+    /// Claimed: run them.
+    pub claimed: Vec<ClaimedJob>,
+    /// Still queued, but not to be had just now (row locked, over the limit, or the claiming incarnation is
+    /// over): put the message back.
+    pub busy: Vec<JobId>,
+    /// Still queued, but of a kind or version that the claiming worker lacks: drop the message. The job is noted as
+    /// astray, and workers that have its kind find it by [`Claims::misrouted`](crate::Claims::misrouted).
+    pub foreign: Vec<JobId>,
+    /// Still queued, but claimed by limits and turns: drop the message, and ask [`Claims::claim_limited`](crate::Claims::claim_limited).
+    pub limited: Vec<JobId>,
+    /// Not to be claimed by this message any more: drop it. Whoever makes the job claimable again
+    /// (resume, promote, rescue) dispatches it anew.
+    pub stale: Vec<JobId>,
+    /// No job has this id, and none ever had that a message of ours may still name: keep the message as poison.
+    /// (Jobs of a batch that was taken back before it was sealed are stale.)
+    pub unknown: Vec<JobId>,
+}

@@ -1,0 +1,137 @@
+//! Completions: how attempts end, and what follows for their batches.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use gristmill_core::batch::{BatchState, Counts, FailureBudget};
+use gristmill_core::chunk::ChunkResult;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::{Fence, NewJob};
+use gristmill_core::settle::{Ending, Verdict};
+use serde_json::Value;
+
+use crate::error::Result;
+use crate::{ControlReport, Dispatched};
+
+/// The most completions in one transaction.
+pub const COMPLETIONS_MAX: usize = 1_000;
+
+/// Completions: how attempts end, and what follows for their batches.
+#[async_trait]
+pub trait Completions: Debug + Send + Sync + 'static {
+    /// Complete: closes attempts, all in one transaction. Those whose fence no longer holds are left
+    /// alone and reported. Results, quarantine, counters, the fan-in and what follows are in the
+    /// same transaction. At most [`COMPLETIONS_MAX`].
+    ///
+    /// A verdict that would try a job again whose last attempt is spent is refused with [`StoreError::Invalid`](crate::StoreError::Invalid), and
+    /// all of the group with it, as is a result that does not count its chunk's items.
+    ///
+    /// A completion with [`Completion::sql`] must come alone: a refusal by the user's table is
+    /// [`StoreError::Sink`](crate::StoreError::Sink), and then nothing of it has happened.
+    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport>;
+
+    /// Halts a batch that is over its failure budget: its unfinished chunks become `cancelled`, the
+    /// fan-in fires, and the aggregate that runs then declares it `halted`. A no-op on a batch that
+    /// has halted or ended already, and on one that is in another generation than the one that was judged: a
+    /// restart forgives, and a judgement that comes late must not take that back.
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport>;
+}
+
+/// How one attempt ended, to be written down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// Which attempt.
+    pub fence: Fence,
+    /// How it ended.
+    pub ending: Ending,
+    /// What becomes of the job, as `settle` has decided.
+    pub verdict: Verdict,
+    /// What went wrong, where anything did. No more than 4,000 characters are kept.
+    pub error: Option<String>,
+    /// The job's output, kept with it.
+    pub output: Option<Value>,
+    /// For a chunk that is done: what came of it.
+    pub chunk: Option<ChunkResult>,
+    /// For an aggregate that is done: how the batch ends.
+    pub batch_end: Option<BatchEnd>,
+    /// Rows for the user's own table, written in the same transaction.
+    pub sql: Option<SqlRows>,
+    /// Further jobs, enqueued in the same transaction, if the fence holds.
+    pub follow: Vec<NewJob>,
+}
+
+impl Completion {
+    /// A completion with nothing but its ending and verdict.
+    pub fn new(fence: Fence, ending: Ending, verdict: Verdict) -> Self {
+        Self {
+            fence,
+            ending,
+            verdict,
+            error: None,
+            output: None,
+            chunk: None,
+            batch_end: None,
+            sql: None,
+            follow: Vec::new(),
+        }
+    }
+}
+
+/// How a batch ends: written by the completion of its aggregate. Guarded by state `aggregating` and
+/// by the generation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchEnd {
+    /// The batch.
+    pub batch: BatchId,
+    /// For which generation.
+    pub generation: u32,
+    /// `Complete` or `Halted`.
+    pub state: BatchState,
+    /// The merged result, as people see it.
+    pub result: Value,
+    /// Why it halted.
+    pub reason: Option<String>,
+}
+
+/// Rows for a table in the store's own database.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlRows {
+    /// The table; it may have a schema before a dot.
+    pub table: String,
+    /// The columns.
+    pub columns: Vec<String>,
+    /// A JSON array of objects that have those columns as keys.
+    pub rows: Vec<Value>,
+}
+
+/// What a group of completions did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CompleteReport {
+    /// How many were written down.
+    pub settled: u64,
+    /// Those whose fence no longer held: the job has been rescued, cancelled or completed meanwhile.
+    pub fenced: Vec<Fence>,
+    /// What may now be published.
+    pub dispatched: Dispatched,
+    /// The batches that moved, as they are now.
+    pub progress: Vec<BatchProgress>,
+}
+
+/// How far a batch is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchProgress {
+    /// The batch.
+    pub batch: BatchId,
+    /// Its state.
+    pub state: BatchState,
+    /// Its generation.
+    pub generation: u32,
+    /// Its counts.
+    pub counts: Counts,
+    /// How many of its chunks are not final.
+    pub remaining: u64,
+    /// Whether it is halting: over its budget, its chunks are being cancelled.
+    pub halting: bool,
+    /// How many of its items may be quarantined: as its definition said, or its last restart.
+    pub failure_budget: FailureBudget,
+}

@@ -1,0 +1,59 @@
+//! The database that the store is in: its schema, its clock and its condition.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+use serde::Serialize;
+
+use crate::Outage;
+use crate::error::Result;
+
+/// The database itself: which it is, its schema, its clock and its condition.
+#[async_trait]
+pub trait Database: Debug + Send + Sync + 'static {
+    /// Which database it is, for people: `postgres://host/db` or `sqlite:path`, never a password.
+    fn describe(&self) -> String;
+
+    /// Whether it is the embedded one, in which only one process works at a time.
+    fn embedded(&self) -> bool;
+
+    /// Applies the migrations that are missing. Safe to run in several processes at once.
+    async fn migrate(&self) -> Result<MigrationStatus>;
+
+    /// Which migrations are applied and which are known. Changes nothing.
+    async fn migrations(&self) -> Result<MigrationStatus>;
+
+    /// The database's own now: the only clock that state depends on.
+    async fn now(&self) -> Result<Instant>;
+
+    /// What keeps its transactions from going through, from the first that failed until one succeeds. Asks nobody.
+    fn outage(&self) -> Option<Outage> {
+        None
+    }
+
+    /// For what only one database can do, such as the user's own transactions.
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// Which migrations there are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct MigrationStatus {
+    /// Each known or found one, by number.
+    pub migrations: Vec<MigrationView>,
+    /// The newest that this program knows.
+    pub known: i64,
+    /// The newest in the database; 0 when there is none.
+    pub applied: i64,
+}
+
+/// One migration.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MigrationView {
+    /// Its number.
+    pub version: i64,
+    /// Its name.
+    pub name: String,
+    /// When it was applied.
+    pub applied_at: Option<Instant>,
+}

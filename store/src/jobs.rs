@@ -1,0 +1,86 @@
+//! Jobs that come to be: what is asked for, and what became of it.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use gristmill_core::id::JobId;
+use gristmill_core::job::NewJob;
+use serde::Serialize;
+
+use crate::Dispatched;
+use crate::error::Result;
+
+/// The most jobs or chunks in one transaction that creates them.
+pub const GROUP_JOBS_MAX: usize = 1_000;
+
+/// Jobs that come to be.
+#[async_trait]
+pub trait Jobs: Debug + Send + Sync + 'static {
+    /// Creates jobs: all of them in one transaction, or none. At most [`GROUP_JOBS_MAX`].
+    ///
+    /// A job whose idempotency key is known gives the id of the first one and makes nothing. One whose unique key is
+    /// held gives the holder's id, and [`OnConflict`](gristmill_core::unique::OnConflict) says what becomes of it:
+    /// the holder stays as it is, or takes over what was asked for where it has not begun, or the whole group is
+    /// refused with [`StoreError::Conflict`](crate::StoreError::Conflict). How long a key is held says its holder
+    /// ([`Hold`](gristmill_core::unique::Hold)). The same id twice in one call is one job, the
+    /// first of them.
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport>;
+}
+
+/// What an enqueue did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnqueueReport {
+    /// One for each job asked for, in the same order.
+    pub jobs: Vec<Enqueued>,
+    /// What may now be published.
+    pub dispatched: Dispatched,
+}
+
+/// What became of one job asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Enqueued {
+    /// Its id, or that of the job that stands in its place.
+    pub id: JobId,
+    /// Whether it was made just now.
+    pub created: bool,
+    /// What became of what was asked for.
+    pub outcome: EnqueueOutcome,
+}
+
+impl Enqueued {
+    /// A job that was made just now.
+    pub fn created(id: JobId) -> Self {
+        Self { id, created: true, outcome: EnqueueOutcome::Created }
+    }
+
+    /// Another job stands in its place.
+    pub fn by(id: JobId, outcome: EnqueueOutcome) -> Self {
+        Self { id, created: false, outcome }
+    }
+}
+
+/// What an enqueue came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnqueueOutcome {
+    /// A job was made.
+    Created,
+    /// One was there already, and is as it was.
+    Existing,
+    /// The holder of the unique key had not begun, and took over payload, priority and time.
+    Replaced,
+    /// The holder of the unique key had not begun, took over the payload, and waits anew.
+    Debounced,
+}
+
+impl EnqueueOutcome {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Existing => "existing",
+            Self::Replaced => "replaced",
+            Self::Debounced => "debounced",
+        }
+    }
+}

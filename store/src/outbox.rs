@@ -1,0 +1,50 @@
+//! The outbox: what was committed and waits to be published.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+use serde::Serialize;
+
+use crate::error::Result;
+
+pub use gristmill_core::dispatch::{Dispatch, Purpose};
+
+/// The outbox: what was committed and waits to be published.
+#[async_trait]
+pub trait Outbox: Debug + Send + Sync + 'static {
+    /// Takes outbox rows that are older than `older_than` and that nobody holds, and holds them
+    /// for 30 seconds, so that two sweepers do not publish the same at once.
+    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>>;
+
+    /// Removes outbox rows: every confirm for them is in.
+    async fn outbox_done(&self, ids: &[i64]) -> Result<()>;
+
+    /// How many outbox rows wait, and since when the oldest does.
+    async fn outbox_backlog(&self) -> Result<OutboxBacklog>;
+
+    /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than
+    /// `older_than` without one (the broker has lost their messages). Paused ones are left alone, and so are those
+    /// astray, whose messages would go astray again, and managed ones, which need none.
+    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
+}
+
+/// What a transition made claimable, for whoever publishes after the commit. Empty when no broker
+/// is configured (nothing is written to the outbox then; the hint is enough).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dispatched {
+    /// The outbox rows of this transaction.
+    pub dispatches: Vec<Dispatch>,
+    /// How many jobs changed their state.
+    pub moved: u64,
+}
+
+/// How much waits to be published.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct OutboxBacklog {
+    /// Rows.
+    pub rows: u64,
+    /// When the oldest was written.
+    pub oldest: Option<Instant>,
+}

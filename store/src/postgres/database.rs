@@ -1,0 +1,77 @@
+//! The database itself: its schema, its clock and its condition.
+
+use std::any::Any;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+
+use super::PostgresStore;
+use super::fault::in_words;
+use crate::error::Result;
+use crate::migrations::{self, Applied, POSTGRES};
+use crate::{Database, MigrationStatus, Outage};
+
+#[async_trait]
+impl Database for PostgresStore {
+    fn describe(&self) -> String {
+        self.place().to_owned()
+    }
+
+    fn embedded(&self) -> bool {
+        false
+    }
+
+    async fn migrate(&self) -> Result<MigrationStatus> {
+        // The migrator holds an advisory lock, so that several processes may do so at once.
+        migrations::refuse_newer(&self.migrations().await?)?;
+        let mut conn = match self.pool.acquire().await {
+            Ok(conn) => conn,
+            Err(error) => return Err(self.explain(&error).await),
+        };
+        if let Err(error) = POSTGRES.run_direct(None, &mut *conn, false).await {
+            // One that failed has left its lock on this connection, and everybody else would wait for it.
+            let _ = conn.close().await;
+            return Err(migrations::refused(error, |error| in_words(&error)));
+        }
+        self.migrations().await
+    }
+
+    async fn migrations(&self) -> Result<MigrationStatus> {
+        let applied = self.applied().await.map_err(|error| in_words(&error))?;
+        Ok(migrations::status(&POSTGRES, &applied))
+    }
+
+    async fn now(&self) -> Result<Instant> {
+        let mut held = self.held().await?;
+        let now = self.answer(sqlx::query_scalar("SELECT now()").fetch_one(&mut *held)).await?;
+        held.answered();
+        self.condition.well(false);
+        Ok(now)
+    }
+
+    fn outage(&self) -> Option<Outage> {
+        self.condition.outage()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl PostgresStore {
+    async fn applied(&self) -> std::result::Result<Vec<Applied>, sqlx::Error> {
+        let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(migrations::TABLE)
+            .fetch_one(&self.pool)
+            .await?;
+        if !there {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<(i64, String, Instant)> = sqlx::query_as(
+            "SELECT version, description, installed_on FROM _gristmill_migrations WHERE success ORDER BY version",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|(version, name, at)| Applied { version, name, at }).collect())
+    }
+}

@@ -1,0 +1,107 @@
+//! The outbox: what was committed and waits to be published, and what is written there once more.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+use gristmill_core::dispatch::Dispatch;
+use gristmill_core::id::JobId;
+use sqlx::postgres::PgConnection;
+
+use super::PostgresStore;
+use super::claim::{let_go, unmanaged};
+use super::connect::{look, single, transact};
+use super::duties::ReadyRow;
+use super::fault::Outcome;
+use super::values::{count, from_json, seconds};
+use super::work::{Work, dispatch};
+use crate::error::{Result, StoreError};
+use crate::{Dispatched, Outbox, OutboxBacklog};
+
+const OUTBOX_TAKE: &str = "
+UPDATE outbox SET held_until = now() + interval '30 seconds' WHERE id IN (
+    SELECT id FROM outbox
+    WHERE created_at <= now() - make_interval(secs => $1) AND (held_until IS NULL OR held_until < now())
+    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+RETURNING id, purpose, queue, lane, jobs";
+
+const REDISPATCH: &str = concat!(
+    "
+SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
+WHERE j.queue = $1 AND j.state = 'queued' AND NOT j.astray AND j.queued_at <= now() - make_interval(secs => $2)
+  AND ",
+    let_go!(),
+    " AND ",
+    unmanaged!(),
+    "
+  AND j.id NOT IN (
+      SELECT json_array_elements_text(o.jobs::json)::uuid FROM outbox o WHERE o.queue = $1 AND o.purpose = 'dispatch')
+ORDER BY j.lane, j.id LIMIT $3 FOR UPDATE SKIP LOCKED"
+);
+
+#[async_trait]
+impl Outbox for PostgresStore {
+    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
+        transact!(self, outbox_take, (older_than, limit)).await
+    }
+
+    async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
+        single!(self, outbox_done, ids)
+    }
+
+    async fn outbox_backlog(&self) -> Result<OutboxBacklog> {
+        look!(self, outbox_backlog)
+    }
+
+    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
+        transact!(self, redispatch, (queue, older_than, limit)).await
+    }
+}
+
+/// Takes outbox rows and holds them for a while.
+pub(super) async fn outbox_take(work: &mut Work<'_>, (older_than, limit): &(Duration, u32)) -> Outcome<Vec<Dispatch>> {
+    let mut rows: Vec<(i64, String, String, i16, String)> = sqlx::query_as(OUTBOX_TAKE)
+        .bind(seconds(*older_than))
+        .bind(i64::from(*limit))
+        .fetch_all(&mut *work.conn)
+        .await?;
+    rows.sort_by_key(|row| row.0);
+    let read = |(id, purpose, queue, lane, jobs): (i64, String, String, i16, String)| {
+        let jobs: Vec<JobId> = from_json(&jobs, &format!("outbox row {id}"))?;
+        dispatch(id, &purpose, queue, lane, jobs)
+    };
+    Ok(rows.into_iter().map(read).collect::<Result<Vec<_>, StoreError>>()?)
+}
+
+/// Removes outbox rows.
+pub(super) async fn outbox_done(conn: &mut PgConnection, ids: &[i64]) -> Outcome<()> {
+    sqlx::query("DELETE FROM outbox WHERE id = ANY($1)").bind(ids).execute(conn).await?;
+    Ok(())
+}
+
+/// How much waits to be published.
+pub(super) async fn outbox_backlog(conn: &mut PgConnection) -> Outcome<OutboxBacklog> {
+    let (rows, oldest): (i64, Option<Instant>) =
+        sqlx::query_as("SELECT count(*), min(created_at) FROM outbox").fetch_one(conn).await?;
+    Ok(OutboxBacklog { rows: count(rows), oldest })
+}
+
+/// Redispatch. The jobs do not change: only their ids go on the road once more.
+pub(super) async fn redispatch(
+    work: &mut Work<'_>,
+    (queue, older_than, limit): &(&str, Duration, u32),
+) -> Outcome<Dispatched> {
+    if !work.with_outbox() {
+        return Ok(Dispatched::default());
+    }
+    let rows: Vec<ReadyRow> = sqlx::query_as(REDISPATCH)
+        .bind(queue)
+        .bind(seconds(*older_than))
+        .bind(i64::from(*limit))
+        .fetch_all(&mut *work.conn)
+        .await?;
+    for row in &rows {
+        work.claimable(&row.queue, row.lane, row.id);
+    }
+    Ok(Dispatched { moved: rows.len() as u64, ..work.close().await? })
+}

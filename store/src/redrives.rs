@@ -1,0 +1,156 @@
+//! What has ended with work undone, and runs again: dead letters, batches, quarantined items, split chunks.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use gristmill_core::batch::FailureBudget;
+use gristmill_core::id::{BatchId, JobId};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::Result;
+use crate::{ControlReport, Dispatched};
+
+pub use gristmill_core::item_patch::{ItemPatch, Patch};
+
+/// The most items that a report names that could not be mended.
+pub const KEPT_NAMED_MAX: usize = 1_000;
+
+/// What has ended with work undone, and runs again.
+#[async_trait]
+pub trait Redrives: Debug + Send + Sync + 'static {
+    /// Dead letters become `queued` with as many attempts again as they had at first: the limit rises,
+    /// the attempt's number never falls, so that no fence is ever used twice. Dead chunks of a batch
+    /// that has ended open its next generation; while it aggregates they are refused.
+    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport>;
+
+    /// Lets a batch go on that is `halted` or `cancelled`, in its next generation: its cancelled chunks, and
+    /// its dead ones where that is asked, become `queued` with as many attempts as they had at first. A chunk
+    /// that is done is never run again. Where nothing is left to do the aggregate fires at once.
+    ///
+    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) for any other state; for a batch that was cancelled before its plan
+    /// was complete, since nobody knows the rest of its input; when the copies of its input are gone; and when
+    /// it would halt again at once because what stays quarantined is over the budget.
+    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport>;
+
+    /// Open quarantined items of one batch become a new chunk, or several of at most `chunk` items, in their old
+    /// places; each is mended first, as [`PatchRedrive::mend`] says. One that cannot be mended stays in quarantine, is
+    /// counted and named, and the others go: all in one transaction. Items of a batch that has ended open its
+    /// next generation, unless none of them can go.
+    async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport>;
+
+    /// Quarantined items of one batch run again as they are: [`Redrives::redrive_patched`] without mending.
+    async fn redrive_quarantine(
+        &self,
+        tenant: &str,
+        redrive: &QuarantineRedrive,
+        dry_run: bool,
+    ) -> Result<ControlReport> {
+        let patching = PatchRedrive {
+            which: QuarantineWhich { items: redrive.items.clone(), ..QuarantineWhich::default() },
+            ..PatchRedrive::new(redrive.batch, redrive.chunk)
+        };
+        let report = self.redrive_patched(tenant, &patching, dry_run).await?;
+        Ok(ControlReport {
+            affected: report.redriven,
+            samples: report.samples.iter().map(|sample| sample.id.to_string()).collect(),
+            generation: report.generation,
+            dispatched: report.dispatched,
+        })
+    }
+
+    /// Puts two halves in the place of a chunk that is dead or waits: the chunk itself becomes `cancelled` with no
+    /// items, and says which its halves are; the items are pending. A dead chunk of a batch that has ended opens its
+    /// next generation. Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) while it runs, for one item, and while the batch is
+    /// open or aggregates.
+    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport>;
+}
+
+/// How a batch that ended with work undone goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Restart {
+    /// Which.
+    pub batch: BatchId,
+    /// How many items may be quarantined from now on; `None` leaves the budget as it is.
+    pub failure_budget: Option<FailureBudget>,
+    /// Whether its dead chunks get another chance as well.
+    pub dead: bool,
+}
+
+/// Which quarantined items are redriven.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuarantineRedrive {
+    /// Of this batch.
+    pub batch: BatchId,
+    /// These; empty is all that are open.
+    pub items: Vec<i64>,
+    /// How many items make one chunk.
+    pub chunk: u64,
+}
+
+/// Which quarantined items of a batch: those that satisfy everything that is said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct QuarantineWhich {
+    /// These, by their numbers; empty is all that are open.
+    pub items: Vec<i64>,
+    /// Refused by this stage.
+    pub stage: Option<String>,
+    /// With this text in the reason.
+    pub reason: Option<String>,
+    /// From this position of the input on.
+    pub from: Option<u64>,
+    /// Up to this position, itself included.
+    pub to: Option<u64>,
+}
+
+/// How quarantined items are redriven.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PatchRedrive {
+    /// Of this batch.
+    pub batch: BatchId,
+    /// Which of them.
+    pub which: QuarantineWhich,
+    /// What is done to each before it runs again.
+    pub mend: ItemPatch,
+    /// How many items make one chunk.
+    pub chunk: u64,
+}
+
+impl PatchRedrive {
+    /// All open items of a batch as they are.
+    pub fn new(batch: BatchId, chunk: u64) -> Self {
+        Self { batch, which: QuarantineWhich::default(), mend: ItemPatch::AsIs, chunk }
+    }
+}
+
+/// What a mending did, or would do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PatchReport {
+    /// How many items run again.
+    pub redriven: u64,
+    /// How many stay in quarantine because they cannot be mended so.
+    pub kept: u64,
+    /// Up to five of those that run again.
+    pub samples: Vec<MendSample>,
+    /// Those that stay, with the reason: the first [`KEPT_NAMED_MAX`].
+    pub refused: Vec<(i64, String)>,
+    /// The batch's generation afterwards, where one was opened.
+    pub generation: Option<u32>,
+    /// What may now be published. Empty at a dry run.
+    pub dispatched: Dispatched,
+}
+
+/// One item before and after.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MendSample {
+    /// Its number in the quarantine.
+    pub id: i64,
+    /// Its position in the whole input, counted from 0.
+    pub position: u64,
+    /// The line on which it began, counted from 1, where the source had lines.
+    pub line: Option<u64>,
+    /// As it was set aside.
+    pub before: Value,
+    /// As it runs again.
+    pub after: Value,
+}

@@ -1,0 +1,37 @@
+//! What stands for a database: there is none.
+
+use std::any::Any;
+
+use async_trait::async_trait;
+use gristmill_core::Instant;
+
+use super::ReferenceStore;
+use crate::error::Result;
+use crate::{Database, MigrationStatus};
+
+#[async_trait]
+impl Database for ReferenceStore {
+    fn describe(&self) -> String {
+        format!("memory:{}", self.seed)
+    }
+
+    fn embedded(&self) -> bool {
+        false
+    }
+
+    async fn migrate(&self) -> Result<MigrationStatus> {
+        Ok(MigrationStatus::default())
+    }
+
+    async fn migrations(&self) -> Result<MigrationStatus> {
+        Ok(MigrationStatus::default())
+    }
+
+    async fn now(&self) -> Result<Instant> {
+        Ok(self.clock.now())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,82 @@
+//! The outbox: what was committed and waits to be published, and what is written there once more.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::SqliteStore;
+use super::claim::{let_go, unmanaged};
+use super::error::database;
+use super::row;
+use super::transition::{Transition, later};
+use crate::check;
+use crate::error::Result;
+use crate::{Dispatch, Dispatched, Outbox, OutboxBacklog, Purpose};
+
+/// How long a taken outbox row is held.
+const HOLD: Duration = Duration::from_secs(30);
+
+#[async_trait]
+impl Outbox for SqliteStore {
+    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
+        let waiting = "SELECT EXISTS (SELECT 1 FROM outbox)";
+        if !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&self.readers).await.map_err(database)? {
+            return Ok(Vec::new());
+        }
+        let mut t = Transition::begin(self).await?;
+        let statement = "
+            UPDATE outbox SET held_until = ?2
+            WHERE id IN (SELECT id FROM outbox WHERE created_at <= ?3 AND (held_until IS NULL OR held_until <= ?1)
+                         ORDER BY id LIMIT ?4)
+            RETURNING id, purpose, queue, lane, jobs";
+        let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
+        let query =
+            sqlx::query(statement).bind(t.now).bind(later(t.now, HOLD)).bind(t.now.saturating_sub(age)).bind(limit);
+        let rows = t.rows(query).await?;
+        let mut taken: Vec<Dispatch> = rows.iter().map(row::dispatch).collect::<Result<_>>()?;
+        taken.sort_by_key(|dispatch| dispatch.outbox);
+        t.commit().await?;
+        Ok(taken)
+    }
+
+    async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut t = Transition::begin(self).await?;
+        let statement = "DELETE FROM outbox WHERE id IN (SELECT value FROM json_each(?1))";
+        t.run(sqlx::query(statement).bind(check::json(ids)?)).await?;
+        t.commit().await?;
+        Ok(())
+    }
+
+    async fn outbox_backlog(&self) -> Result<OutboxBacklog> {
+        let statement = "SELECT count(*) AS rows_, min(created_at) AS oldest FROM outbox";
+        let row = sqlx::query(statement).fetch_one(&self.readers).await.map_err(database)?;
+        Ok(OutboxBacklog { rows: row::number(&row, "rows_")?, oldest: row::maybe_instant(&row, "oldest")? })
+    }
+
+    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
+        if !self.with_outbox {
+            return Ok(Dispatched::default());
+        }
+        let mut t = Transition::begin(self).await?;
+        let statement = concat!(
+            "SELECT j.id, j.lane FROM job j
+             WHERE j.state = 'queued' AND NOT j.astray AND j.queue = ?1 AND j.queued_at <= ?2 AND ",
+            let_go!(),
+            " AND ",
+            unmanaged!(),
+            " AND j.id NOT IN (SELECT unhex(e.value, '-') FROM outbox o, json_each(o.jobs) e
+                               WHERE o.purpose = 'dispatch' AND o.queue = ?1)
+            ORDER BY j.lane, j.id LIMIT ?3"
+        );
+        let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
+        let query = sqlx::query(statement).bind(queue.to_owned()).bind(t.now.saturating_sub(age)).bind(limit);
+        for row in &t.rows(query).await? {
+            t.ready(Purpose::Dispatch, queue, row::priority(row)?, row::id(row, "id")?);
+            t.moved += 1;
+        }
+        Ok(t.commit().await?.dispatched)
+    }
+}
