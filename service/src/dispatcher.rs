@@ -9,7 +9,7 @@ use futures::future::join_all;
 use gristmill_broker::circuit_breaker::CircuitBreaker;
 use gristmill_broker::{Broker, BrokerError, UnresponsiveQueue};
 use gristmill_core::dispatch::{Dispatch, Purpose};
-use gristmill_store::{Dispatched, StoreHandle, failpoint};
+use gristmill_store::{Dispatched, Outbox, StoreHandle, failpoint};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 
@@ -25,7 +25,7 @@ pub struct Dispatcher(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    store: StoreHandle,
+    store: Arc<dyn Outbox>,
     broker: Broker,
     window: u64,
     depths: Mutex<BTreeMap<String, Depth>>,

@@ -1,17 +1,19 @@
 //! The failure budget of batches under way: whoever moves a batch asks here whether it goes on.
 
+use std::sync::Arc;
+
 use gristmill_core::batch::BatchState;
-use gristmill_store::{BatchProgress, Dispatched, Result, StoreHandle};
+use gristmill_store::{BatchProgress, Completions, Dispatched, Result};
 
 /// Halts batches that are over their budget.
 #[derive(Debug)]
 pub struct FailureBudgets {
-    store: StoreHandle,
+    store: Arc<dyn Completions>,
 }
 
 impl FailureBudgets {
     /// Over a store.
-    pub fn new(store: StoreHandle) -> Self {
+    pub fn new(store: Arc<dyn Completions>) -> Self {
         Self { store }
     }
 

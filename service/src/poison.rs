@@ -1,7 +1,7 @@
 //! Messages that nobody can act upon are kept before they are acknowledged, by whoever met them.
 
 use gristmill_broker::Delivery;
-use gristmill_store::{NewPoison, PoisonSource, Result, StoreHandle};
+use gristmill_store::{NewPoison, Poison, PoisonSource, Result};
 
 /// Why a message that can be read is kept: no job has the id that it names, and none of a batch that was taken back
 /// had. Whoever wrote it writes to another store, or the database was restored from a copy that is too old.
@@ -14,7 +14,7 @@ pub const NO_JOB: &str = "no job has this id";
 ///
 /// Those of the store. Then none of them is kept, and none may be acknowledged.
 pub async fn record_poison<'d>(
-    store: &StoreHandle,
+    store: &dyn Poison,
     deliveries: impl IntoIterator<Item = &'d Delivery>,
     source: PoisonSource,
     reason: &str,

@@ -11,7 +11,7 @@ use gristmill_core::job::Fence;
 use gristmill_core::settle::Verdict;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::failure_budget::FailureBudgets;
-use gristmill_store::{CompleteReport, Completion, StoreError, StoreHandle, failpoint};
+use gristmill_store::{CompleteReport, Completion, Completions, StoreError, failpoint};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ const LAST_TRIES_MAX: u32 = 8;
 /// Writes down attempts.
 #[derive(Debug)]
 pub(crate) struct Completer {
-    store: StoreHandle,
+    store: Arc<dyn Completions>,
     dispatcher: Dispatcher,
     budgets: FailureBudgets,
     /// Fires when no more attempts will end: what is there is written, then that is all.
@@ -43,8 +43,8 @@ pub(crate) struct Completer {
 }
 
 impl Completer {
-    pub(crate) fn new(store: StoreHandle, dispatcher: Dispatcher, closing: CancellationToken) -> Self {
-        let budgets = FailureBudgets::new(Arc::clone(&store));
+    pub(crate) fn new(store: Arc<dyn Completions>, dispatcher: Dispatcher, closing: CancellationToken) -> Self {
+        let budgets = FailureBudgets::new(store.clone());
         Self { store, dispatcher, budgets, closing, publishing: TaskTracker::new(), tally: Report::default() }
     }
 

@@ -8,7 +8,7 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, DEFAULT_QUEUE};
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::poison;
-use gristmill_store::{Claim, ClaimReport, PoisonSource, Result, StoreHandle};
+use gristmill_store::{Claim, ClaimReport, Claims, Poison, PoisonSource, Result, StoreHandle};
 use tokio::time::Instant;
 
 use crate::claim::distinct;
@@ -140,14 +140,14 @@ impl Intake {
         } else {
             wait
         };
-        let misrouted = self.misrouted(store, claim).await?;
+        let misrouted = self.misrouted(&**store, claim).await?;
         let wait = if misrouted.is_empty() { wait.min(LOOK_AT_MOST) } else { Duration::ZERO };
         let limit = usize::try_from(claim.limit).unwrap_or(usize::MAX) - misrouted.len();
         let deliveries = self.next(limit, wait, dispatcher).await;
         self.hear(&deliveries);
         let (messages, poison) = split(deliveries);
         // The job that such a message may have meant is found by the scheduler's probe.
-        self.record_poison(store, poison).await;
+        self.record_poison(&**store, poison).await;
         if messages.is_empty() && misrouted.is_empty() {
             return Ok(Vec::new());
         }
@@ -165,7 +165,7 @@ impl Intake {
                 }
                 let (strangers, messages) = apart(messages, &unknown);
                 self.answer(messages, &active.into_iter().collect()).await;
-                self.record_poison(store, strangers).await;
+                self.record_poison(&**store, strangers).await;
                 Ok(claimed)
             }
             Err(error) => {
@@ -198,7 +198,7 @@ impl Intake {
     }
 
     /// Jobs whose message went to a worker that lacks their kind, now and then.
-    async fn misrouted(&mut self, store: &StoreHandle, claim: &Claim) -> Result<Vec<JobId>> {
+    async fn misrouted(&mut self, store: &dyn Claims, claim: &Claim) -> Result<Vec<JobId>> {
         if self.looked_astray.is_some_and(|looked| looked.elapsed() < ASTRAY_EVERY) {
             return Ok(Vec::new());
         }
@@ -237,7 +237,7 @@ impl Intake {
 
     /// Messages that nobody can act upon would come back for ever: they are kept, and acknowledged after that
     /// commit. While the store cannot take them they wait like those whose job could not be had.
-    async fn record_poison(&mut self, store: &StoreHandle, found: Vec<Delivery>) {
+    async fn record_poison(&mut self, store: &dyn Poison, found: Vec<Delivery>) {
         if found.is_empty() {
             return;
         }

@@ -1,9 +1,10 @@
 //! The process's lease on what it claims: entering, beating, and beginning anew when it is lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::id::WorkerId;
-use gristmill_store::{Dispatched, NewWorker, Result, StoreHandle};
+use gristmill_store::{Dispatched, NewWorker, Result, Workers};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +37,7 @@ impl Over {
 /// The lease of this process, one incarnation after the other.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    store: StoreHandle,
+    store: Arc<dyn Workers>,
     who: NewWorker,
     /// Calls off every attempt of every incarnation.
     halt: CancellationToken,
@@ -45,7 +46,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Enters the first incarnation.
-    pub(crate) async fn enter(store: StoreHandle, who: NewWorker, halt: CancellationToken) -> Result<Self> {
+    pub(crate) async fn enter(store: Arc<dyn Workers>, who: NewWorker, halt: CancellationToken) -> Result<Self> {
         store.register_worker(&who).await?;
         let first = Incarnation { id: who.id, over: Over::new(&halt) };
         Ok(Self { store, who, halt, current: watch::Sender::new(first) })

@@ -122,9 +122,9 @@ impl Worker {
         let (queues, kinds) = (who.queues.clone(), who.kinds.clone());
         let claim = Claim { worker: who.id, queues, kinds, limit: 0 };
         let intake = Intake::open(dispatcher.broker(), &settings.queues, settings.slots).await?;
-        let lease = Lease::enter(Arc::clone(&store), who, halt.clone()).await?;
+        let lease = Lease::enter(store.clone(), who, halt.clone()).await?;
         let clocks = Arc::new(Clocks::new(&registry.kinds()));
-        let completer = Completer::new(Arc::clone(&store), dispatcher.clone(), closing.clone());
+        let completer = Completer::new(store.clone(), dispatcher.clone(), closing.clone());
         let attempts = Attempts { store: Arc::clone(&store), registry, clocks };
         let (in_flight, turns) = (InFlight::default(), Turns::default());
         let stop = CancellationToken::new();
@@ -195,7 +195,7 @@ impl Worker {
     }
 
     fn revocations(&self) -> Revocations {
-        Revocations { store: Arc::clone(&self.claimer.store), in_flight: self.claimer.in_flight.clone() }
+        Revocations { store: self.claimer.store.clone(), in_flight: self.claimer.in_flight.clone() }
     }
 
     /// What it has done so far.

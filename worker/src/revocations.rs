@@ -3,9 +3,10 @@
 //!
 //! The store is asked at each hint, and every few seconds whether one came or not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_store::{Result, StoreHandle};
+use gristmill_store::{Result, Workers};
 use tokio_util::sync::CancellationToken;
 
 use crate::in_flight::InFlight;
@@ -16,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Looks after what a process holds.
 #[derive(Debug)]
 pub(crate) struct Revocations {
-    pub(crate) store: StoreHandle,
+    pub(crate) store: Arc<dyn Workers>,
     pub(crate) in_flight: InFlight,
 }
 

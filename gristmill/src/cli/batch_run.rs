@@ -199,7 +199,7 @@ pub(super) async fn see_through(context: &CommandContext, batch: BatchId, work: 
     if working.works() && matches!(waited, Ok(Ended::Final(_))) {
         wait_for_effects(context, &store, batch, EFFECTS).await?;
         // No scheduler may ever come that removes the copies of the input.
-        if let Err(error) = spools(&store, context.loaded.config.scheduler.copy_keep.0).await {
+        if let Err(error) = spools(&*store, context.loaded.config.scheduler.copy_keep.0).await {
             tracing::warn!(%error, "a copy of the input stays until a scheduler removes it");
         }
     }

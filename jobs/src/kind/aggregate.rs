@@ -13,7 +13,7 @@ use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::chunk::OutputPart;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::ClaimedJob;
-use gristmill_store::{BatchEnd, BatchPlan, BatchView, StoreHandle};
+use gristmill_store::{BatchEnd, BatchPlan, BatchView, Views};
 use serde_json::Value;
 
 use super::callbacks::{Settled, effects};
@@ -46,7 +46,7 @@ impl Handler for AggregateHandler {
 }
 
 async fn attempt(context: &JobContext) -> Result<Finish, Finish> {
-    let (store, job) = (&context.store, &context.job);
+    let (store, job) = (&*context.store, &context.job);
     let batch = job.batch.ok_or_else(|| Finish::permanent("the aggregate belongs to no batch"))?;
     let plan = plan(store, batch).await?;
     let (aggregation, sink) =
@@ -73,7 +73,7 @@ fn next_page(results: u64, value_bytes: u64) -> u32 {
 }
 
 /// All results of all generations, page by page: a page of results and the merged one are in memory.
-async fn merged(store: &StoreHandle, batch: BatchId) -> Result<(Partial, Vec<OutputPart>), Finish> {
+async fn merged(store: &dyn Views, batch: BatchId) -> Result<(Partial, Vec<OutputPart>), Finish> {
     let (mut merger, mut parts, mut after, mut page_size) = (Merger::default(), Vec::new(), -1, PAGE_FIRST);
     loop {
         let page = store.chunk_results(batch, after, page_size).await?;
@@ -88,7 +88,7 @@ async fn merged(store: &StoreHandle, batch: BatchId) -> Result<(Partial, Vec<Out
 }
 
 /// The batch, if it is still this aggregate's: somebody may have ended or redriven it meanwhile.
-async fn still_ours(store: &StoreHandle, job: &ClaimedJob, batch: BatchId) -> Result<BatchView, Finish> {
+async fn still_ours(store: &dyn Views, job: &ClaimedJob, batch: BatchId) -> Result<BatchView, Finish> {
     let view = store.batch(&job.tenant, batch).await?;
     let view = view.ok_or_else(|| Finish::permanent(format!("there is no batch {batch}")))?;
     if view.state == BatchState::Aggregating && view.generation == job.generation {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::chunk::{ChunkPayload, ChunkResult, SetAside};
 use gristmill_core::id::BatchId;
-use gristmill_store::{BatchPlan, StoreError, StoreHandle, failpoint};
+use gristmill_store::{BatchPlan, StoreError, Views, failpoint};
 use moka::future::Cache;
 use serde::Deserialize;
 
@@ -54,7 +54,7 @@ impl ChunkHandler {
         let payload = ChunkPayload::deserialize(&job.payload)
             .map_err(|error| Finish::permanent(format!("the chunk's payload cannot be read: {error}")))?;
         let batch = job.batch.ok_or_else(|| Finish::permanent("the chunk belongs to no batch"))?;
-        let ready = self.ready(&context.store, batch).await?;
+        let ready = self.ready(&*context.store, batch).await?;
         // Held until the items are gone again. Chunks that wait for a program or a service are
         // bounded by the worker's slots alone: holding the others back would leave threads idle.
         let _room = if ready.pipeline.waits() { None } else { self.pool.room().await };
@@ -79,12 +79,12 @@ impl ChunkHandler {
     }
 
     /// Chunks of the same batch that come at the same time compile it once.
-    async fn ready(&self, store: &StoreHandle, batch: BatchId) -> Result<Arc<Ready>, Finish> {
+    async fn ready(&self, store: &dyn Views, batch: BatchId) -> Result<Arc<Ready>, Finish> {
         let made = self.ready.try_get_with(batch, self.prepare(store, batch)).await;
         made.map_err(|finish| finish.as_ref().clone())
     }
 
-    async fn prepare(&self, store: &StoreHandle, batch: BatchId) -> Result<Arc<Ready>, Finish> {
+    async fn prepare(&self, store: &dyn Views, batch: BatchId) -> Result<Arc<Ready>, Finish> {
         let plan = plan(store, batch).await?;
         let pipeline = Pipeline::compile(&plan.name, &plan.definition, Path::new(""), &self.processors, &self.pool)
             .map_err(|error| Finish::permanent(error.to_string()))?;
@@ -100,7 +100,7 @@ impl Handler for ChunkHandler {
 }
 
 /// The plan of a batch.
-pub(super) async fn plan(store: &StoreHandle, batch: BatchId) -> Result<BatchPlan, Finish> {
+pub(super) async fn plan(store: &dyn Views, batch: BatchId) -> Result<BatchPlan, Finish> {
     store.batch_plan(batch).await?.ok_or_else(|| Finish::permanent(format!("there is no batch {batch}")))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{Result, StoreHandle};
+use gristmill_store::{Limits, Result};
 
 use super::Common;
 use crate::duty::{Duty, Next, Wake};
@@ -15,7 +15,7 @@ use crate::duty::{Duty, Next, Wake};
 /// # Errors
 ///
 /// Those of the store.
-pub async fn age(store: &StoreHandle, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
+pub async fn age(store: &dyn Limits, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
     let raised = store.raise_aged(limit).await?;
     dispatcher.publish(&raised).await;
     Ok(raised.moved)
@@ -39,7 +39,7 @@ impl Duty for Age {
 
     fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async move {
-            age(&self.common.store, &self.common.dispatcher, self.rows_max).await?;
+            age(&*self.common.store, &self.common.dispatcher, self.rows_max).await?;
             Ok(Next::Beat)
         })
     }

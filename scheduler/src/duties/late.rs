@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{Result, StoreHandle};
+use gristmill_store::{Duties, Result};
 
 use super::Common;
 use crate::duty::{Duty, Next, Wake};
@@ -17,7 +17,7 @@ const LIMIT: u32 = 100;
 /// # Errors
 ///
 /// Those of the store.
-pub async fn late(store: &StoreHandle, dispatcher: &Dispatcher) -> Result<u64> {
+pub async fn late(store: &dyn Duties, dispatcher: &Dispatcher) -> Result<u64> {
     let dispatched = store.notify_late(LIMIT).await?;
     dispatcher.publish(&dispatched).await;
     Ok(dispatched.moved)
@@ -40,7 +40,7 @@ impl Duty for Late {
 
     fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async move {
-            late(&self.common.store, &self.common.dispatcher).await?;
+            late(&*self.common.store, &self.common.dispatcher).await?;
             Ok(Next::Beat)
         })
     }

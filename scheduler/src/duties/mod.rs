@@ -36,7 +36,7 @@ use crate::running::SchedulerOptions;
 pub(crate) fn all(options: &SchedulerOptions, leadership: &Arc<Leadership>) -> Vec<Box<dyn Duty>> {
     let (store, dispatcher) = (&options.store, &options.dispatcher);
     let (every, settings) = (&options.settings.duties, &options.settings);
-    let (rows_max, budgets) = (settings.rows_max, Arc::new(FailureBudgets::new(Arc::clone(store))));
+    let (rows_max, budgets) = (settings.rows_max, Arc::new(FailureBudgets::new(store.clone())));
     let common = || Common { store: Arc::clone(store), dispatcher: dispatcher.clone() };
     let mut duties: Vec<Box<dyn Duty>> = vec![
         Box::new(lead::Lead::new(leadership)),

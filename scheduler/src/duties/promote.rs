@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{Result, StoreHandle};
+use gristmill_store::{Duties, Result};
 
 use super::Common;
 use crate::duty::{Duty, Next, Wake};
@@ -14,7 +14,7 @@ use crate::duty::{Duty, Next, Wake};
 /// # Errors
 ///
 /// Those of the store.
-pub async fn promote(store: &StoreHandle, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
+pub async fn promote(store: &dyn Duties, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
     let dispatched = store.promote(limit).await?;
     dispatcher.publish(&dispatched).await;
     Ok(dispatched.moved)
@@ -38,7 +38,7 @@ impl Duty for Promote {
 
     fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async move {
-            let moved = promote(&self.common.store, &self.common.dispatcher, self.rows_max).await?;
+            let moved = promote(&*self.common.store, &self.common.dispatcher, self.rows_max).await?;
             // Without a single one it would go on for ever.
             Ok(if moved > 0 && moved >= u64::from(self.rows_max) { Next::Now } else { Next::Beat })
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{Dispatch, Result, StoreHandle};
+use gristmill_store::{Dispatch, Outbox, Result};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
@@ -50,7 +50,7 @@ impl OutboxRelay {
     /// # Errors
     ///
     /// Those of the store.
-    pub async fn relay(&mut self, store: &StoreHandle, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
+    pub async fn relay(&mut self, store: &dyn Outbox, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
         self.hand.retain(|(taken, _)| taken.elapsed() < HELD_FOR);
         let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(self.in_hand());
         // While the broker is away rows are safer with the store, where another relay finds them.
@@ -152,7 +152,7 @@ impl Duty for Relay {
             if wake == Wake::Asked {
                 self.relay.feed(dispatcher).await;
             } else {
-                self.relay.relay(store, dispatcher, self.rows_max).await?;
+                self.relay.relay(&**store, dispatcher, self.rows_max).await?;
             }
             Ok(if self.relay.in_hand() == 0 { Next::Beat } else { Next::In(FEED_EVERY) })
         })

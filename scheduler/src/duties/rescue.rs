@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::failure_budget::FailureBudgets;
-use gristmill_store::{RescueReport, Result, StoreHandle};
+use gristmill_store::{Duties, RescueReport, Result};
 
 use super::Common;
 use crate::duty::{Duty, Next, Wake};
@@ -18,7 +18,7 @@ use crate::duty::{Duty, Next, Wake};
 ///
 /// Those of the store.
 pub async fn rescue(
-    store: &StoreHandle,
+    store: &dyn Duties,
     dispatcher: &Dispatcher,
     budgets: &FailureBudgets,
     limit: u32,
@@ -59,7 +59,7 @@ impl Duty for Rescue {
 
     fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async move {
-            rescue(&self.common.store, &self.common.dispatcher, &self.budgets, self.rows_max).await?;
+            rescue(&*self.common.store, &self.common.dispatcher, &self.budgets, self.rows_max).await?;
             Ok(Next::Beat)
         })
     }

@@ -109,7 +109,7 @@ async fn look(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Vec<Dispat
     let poison: Vec<&Delivery> =
         deliveries.iter().filter(|delivery| named(delivery).is_none_or(|job| unknown.contains(&job))).collect();
     if !poison.is_empty() {
-        poison::record_poison(store, poison, PoisonSource::Returned, poison::NO_JOB).await?;
+        poison::record_poison(&**store, poison, PoisonSource::Returned, poison::NO_JOB).await?;
     }
     still_queued(store, deliveries).await
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use gristmill_jobs::source::remove_spooled;
-use gristmill_store::{Result, StoreError, StoreHandle};
+use gristmill_store::{Duties, Result, StoreError};
 
 use super::Common;
 use crate::duty::{Duty, Next, Wake};
@@ -19,7 +19,7 @@ const LIMIT: u32 = 100;
 /// # Errors
 ///
 /// Those of the store, and the first file that cannot be removed; the next call comes back to it.
-pub async fn spools(store: &StoreHandle, keep: Duration) -> Result<u64> {
+pub async fn spools(store: &dyn Duties, keep: Duration) -> Result<u64> {
     let mut files = 0;
     for (batch, fingerprint) in store.spools(keep, LIMIT).await? {
         let removed = tokio::task::spawn_blocking(move || remove_spooled(&fingerprint)).await;
@@ -54,7 +54,7 @@ impl Duty for Spools {
 
     fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async move {
-            spools(&self.common.store, self.keep).await?;
+            spools(&*self.common.store, self.keep).await?;
             Ok(Next::Beat)
         })
     }

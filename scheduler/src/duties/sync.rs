@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{LimitOrigin, Result, SaveLimit, StoreError, StoreHandle};
+use gristmill_store::{LimitOrigin, Limits, Result, SaveLimit, StoreError};
 
 use super::Common;
 use crate::duty::{Duty, Next, Wake};
@@ -20,7 +20,7 @@ use crate::schedules::{self, RunContext};
 ///
 /// Those of the store.
 pub async fn sync(
-    store: &StoreHandle,
+    store: &dyn Limits,
     dispatcher: &Dispatcher,
     limits: &BTreeMap<String, LimitSpec>,
     queues: &BTreeMap<String, QueueSpec>,
@@ -77,11 +77,11 @@ impl Sync {
         let (store, dispatcher) = (&self.common.store, &self.common.dispatcher);
         let snapshot = Arc::clone(&self.context.snapshot.borrow_and_update());
         let now = store.now().await?;
-        let report = schedules::sync::sync(store, &self.context.tenant, &snapshot.schedules, now).await?;
+        let report = schedules::sync::sync(&**store, &self.context.tenant, &snapshot.schedules, now).await?;
         if report != schedules::sync::SyncReport::default() {
             tracing::info!(made = ?report.made, edited = ?report.edited, removed = ?report.removed, "schedules of the configuration");
         }
-        let changed = sync(store, dispatcher, &snapshot.limits, &snapshot.queues).await?;
+        let changed = sync(&**store, dispatcher, &snapshot.limits, &snapshot.queues).await?;
         if changed > 0 {
             tracing::info!(changed, "limits and queues of the configuration");
         }

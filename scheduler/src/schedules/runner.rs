@@ -85,7 +85,7 @@ impl ScheduleRunner {
     /// Those of the store.
     pub async fn sync(&self, now: Instant) -> Result<sync::SyncReport> {
         let snapshot = self.run_context.snapshot.borrow().clone();
-        sync::sync(&self.store, &self.run_context.tenant, &snapshot.schedules, now).await
+        sync::sync(&*self.store, &self.run_context.tenant, &snapshot.schedules, now).await
     }
 
     /// Notes which runs have ended, decides what is due at `now`, and starts what waited for its turn. Jobs are

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gristmill_core::Instant;
 use gristmill_core::schedule::{ScheduleSpec, Timetable};
-use gristmill_store::{Result, SaveSchedule, ScheduleOrigin, ScheduleView, StoreError, StoreHandle};
+use gristmill_store::{Result, SaveSchedule, ScheduleOrigin, ScheduleView, Schedules, StoreError};
 
 /// What a synchronisation changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct SyncReport {
 ///
 /// Those of the store. A schedule that a command changed at the same moment is left to the next call.
 pub async fn sync(
-    store: &StoreHandle,
+    store: &dyn Schedules,
     tenant: &str,
     wanted: &BTreeMap<String, ScheduleSpec>,
     now: Instant,

@@ -204,13 +204,13 @@ async fn what_a_creator_committed_and_never_published_is_published_by_the_sweep(
     let env = dispatch_env(20_000).await;
     let jobs = env.enqueue(7).await;
     let mut relay = OutboxRelay::default();
-    let young = relay.relay(store(&env), &env.dispatcher, 100).await.expect("swept");
+    let young = relay.relay(&**store(&env), &env.dispatcher, 100).await.expect("swept");
     assert_eq!((young, env.depth().await), (0, 0), "its creator may be about to");
     env.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
-    assert_eq!(relay.relay(store(&env), &env.dispatcher, 100).await.expect("swept"), 7);
+    assert_eq!(relay.relay(&**store(&env), &env.dispatcher, 100).await.expect("swept"), 7);
     assert_eq!((relay.in_hand(), env.store.outbox_backlog().await.expect("asked").rows), (0, 0));
     env.until_depth(7).await;
-    assert_eq!(relay.relay(store(&env), &env.dispatcher, 100).await.expect("swept"), 0, "twice is once");
+    assert_eq!(relay.relay(&**store(&env), &env.dispatcher, 100).await.expect("swept"), 0, "twice is once");
     let consumer = env.consume().await;
     assert_eq!(arrivals(&consumer, 7).await, jobs.into_iter().collect());
     consumer.stop().await;
@@ -233,7 +233,7 @@ async fn a_thousand_jobs_pass_a_window_of_a_hundred_without_ever_filling_it_furt
     let deadline = Instant::now() + 2 * PATIENCE;
     while claimed < 1_000 {
         assert!(Instant::now() < deadline, "only {claimed} were claimed");
-        relay.relay(store(&env), &env.dispatcher, 1_000).await.expect("swept");
+        relay.relay(&**store(&env), &env.dispatcher, 1_000).await.expect("swept");
         deepest = deepest.max(env.depth().await);
         // One by one and acknowledged at once, so that the depth is all that is not claimed yet.
         let mut ids = Vec::new();
@@ -270,7 +270,7 @@ async fn the_relay_feeds_the_other_queues_while_one_gives_no_answer() {
     for round in 1..=3 {
         env.store.enqueue(&[job_of(QUEUE), job_of(OTHER)]).await.expect("enqueued");
         env.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
-        let mut published = relay.relay(store(&env), &env.dispatcher, 100).await.expect("swept");
+        let mut published = relay.relay(&**store(&env), &env.dispatcher, 100).await.expect("swept");
         while published < 1 {
             assert!(Instant::now() < deadline, "the queue that answers got nothing in round {round}");
             published += relay.feed(&env.dispatcher).await;
@@ -340,7 +340,7 @@ async fn a_job_that_dies_with_its_worker_leaves_a_copy_among_the_dead_letters() 
     assert_eq!(env.store.claim_next(&testing::claim_as(worker, 1)).await.expect("claimed").len(), 1);
     let budgets = FailureBudgets::new(env.store.handle());
     let died = async || {
-        let report = rescue(store(&env), &env.dispatcher, &budgets, 10).await.expect("rescued");
+        let report = rescue(&**store(&env), &env.dispatcher, &budgets, 10).await.expect("rescued");
         (report.dead == 1).then_some(())
     };
     testing::eventually("its end", died).await;

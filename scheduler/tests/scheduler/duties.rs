@@ -24,14 +24,14 @@ async fn only_jobs_whose_time_has_come_are_promoted() {
     let due = env.enqueue(|job| job.run = RunAt::In(Duration::from_millis(1))).await;
     let later = env.enqueue(|job| job.run = RunAt::In(Duration::from_secs(3600))).await;
     let promoted = async {
-        while promote(&env.store, &env.dispatcher, 10).await.expect("promoted") == 0 {
+        while promote(&*env.store, &env.dispatcher, 10).await.expect("promoted") == 0 {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(120), promoted).await.expect("its time comes");
     assert_eq!(env.job(due).await.state, JobState::Queued);
     assert_eq!(env.job(later).await.state, JobState::Scheduled);
-    assert_eq!(promote(&env.store, &env.dispatcher, 10).await.expect("promoted"), 0, "twice is once");
+    assert_eq!(promote(&*env.store, &env.dispatcher, 10).await.expect("promoted"), 0, "twice is once");
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn jobs_of_a_lost_worker_are_rescued_once() {
     let budgets = FailureBudgets::new(env.store.clone());
     let rescued = async {
         loop {
-            let report = rescue(&env.store, &env.dispatcher, &budgets, 10).await.expect("rescued");
+            let report = rescue(&*env.store, &env.dispatcher, &budgets, 10).await.expect("rescued");
             if report.workers_lost > 0 {
                 return report;
             }
@@ -54,7 +54,7 @@ async fn jobs_of_a_lost_worker_are_rescued_once() {
     assert_eq!((report.requeued, report.dead), (1, 1));
     assert_eq!(env.job(id).await.state, JobState::Queued);
     assert_eq!(env.job(spent).await.state, JobState::Dead);
-    let again = rescue(&env.store, &env.dispatcher, &budgets, 10).await.expect("rescued");
+    let again = rescue(&*env.store, &env.dispatcher, &budgets, 10).await.expect("rescued");
     assert_eq!((again.workers_lost, again.requeued, again.dead), (0, 0, 0), "twice is once");
 }
 
@@ -105,7 +105,7 @@ async fn a_relay_without_a_road_has_nothing_to_do() {
     let env = env().await;
     env.enqueue(|_| {}).await;
     let mut relay = OutboxRelay::default();
-    assert_eq!(relay.relay(&env.store, &env.dispatcher, 100).await.expect("swept"), 0);
+    assert_eq!(relay.relay(&*env.store, &env.dispatcher, 100).await.expect("swept"), 0);
     assert_eq!(relay.in_hand(), 0);
 }
 

@@ -421,7 +421,7 @@ async fn the_configurations_schedules_become_the_stores() {
         entries.iter().map(|(name, spec)| ((*name).to_owned(), spec.clone())).collect()
     };
     let synced = async |wanted: &BTreeMap<String, ScheduleSpec>, now| {
-        let report = sync(&env.store, DEFAULT_TENANT, wanted, now).await.expect("synced");
+        let report = sync(&*env.store, DEFAULT_TENANT, wanted, now).await.expect("synced");
         format!("{:?} {:?} {:?} {:?}", report.made, report.edited, report.removed, report.taken)
     };
     made(&env.store, "mine", &every(60)).await;

@@ -123,7 +123,7 @@ async fn look_after(world: Arc<World>, process: Process, stop: CancellationToken
         false => None,
     };
     let mut desk = Desk {
-        budgets: FailureBudgets::new(Arc::clone(&store)),
+        budgets: FailureBudgets::new(store.clone()),
         relay: OutboxRelay::default(),
         due: [None; 6],
         world: Arc::clone(&world),
@@ -154,11 +154,11 @@ impl Desk {
         let (no_rescue, no_relay) = (lacks(Mutant::NoRescue), lacks(Mutant::NoRelay));
         let (no_probe, no_returned) = (lacks(Mutant::NoProbe), lacks(Mutant::NoReturned));
         match number {
-            0 => drop(promote(&self.store, &self.dispatcher, 100).await),
+            0 => drop(promote(&*self.store, &self.dispatcher, 100).await),
             1 if self.is_due(0, 1) && !no_rescue => {
-                drop(rescue(&self.store, &self.dispatcher, &self.budgets, 100).await);
+                drop(rescue(&*self.store, &self.dispatcher, &self.budgets, 100).await);
             }
-            2 if self.is_due(1, 1) && !no_relay => drop(self.relay.relay(&self.store, &self.dispatcher, 100).await),
+            2 if self.is_due(1, 1) && !no_relay => drop(self.relay.relay(&*self.store, &self.dispatcher, 100).await),
             3 if self.is_due(2, 5) && !no_probe => drop(probe(&self.store, &self.dispatcher, LOST_AFTER).await),
             4 if self.is_due(3, 20) => drop(reconcile(&self.store, &self.dispatcher, &self.budgets).await),
             5 if self.is_due(4, 10) => drop(plan::resume(&self.store, STALLED_AFTER).await),
