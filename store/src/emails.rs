@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::job::Fence;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::words::words;
 
 /// Delivery records of emails.
 #[async_trait]
@@ -41,34 +41,21 @@ pub struct NewEmail {
     pub message_id: String,
 }
 
-/// Where an email is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EmailState {
-    /// Nothing has been sent.
-    Pending,
-    /// An attempt may have handed it over: committed before the data is sent.
-    Sending,
-    /// The server has said 250.
-    Sent,
-    /// An attempt ended without an answer: it may have been delivered.
-    Uncertain,
-    /// It will not be sent.
-    Failed,
-}
-
-impl EmailState {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Uncertain => "uncertain",
-            Self::Failed => "failed",
-        }
+words!(
+    /// Where an email is.
+    EmailState {
+        /// Nothing has been sent.
+        Pending = "pending",
+        /// An attempt may have handed it over: committed before the data is sent.
+        Sending = "sending",
+        /// The server has said 250.
+        Sent = "sent",
+        /// An attempt ended without an answer: it may have been delivered.
+        Uncertain = "uncertain",
+        /// It will not be sent.
+        Failed = "failed",
     }
-}
+);
 
 /// A delivery record.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,8 +16,8 @@
 //! | nothing is changed | [`Views`]; [`mod@why`]: what a job waits for |
 //! | the database itself | [`Database`] |
 //!
-//! [`postgres`] and [`sqlite`] are the two stores; a trait is implemented in the file of its noun. `reference` (feature
-//! `testing`) is the model that both are compared with, in memory.
+//! [`postgres`] and [`sqlite`] are the two stores; a trait is implemented in the file of its noun, and what moves no job is
+//! written once for both, in `sql`. `reference` (feature `testing`) is the model that both are compared with, in memory.
 //!
 //! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key.
 
@@ -51,6 +51,7 @@ mod restart;
 pub mod schedules;
 pub mod settings;
 mod split;
+mod sql;
 pub mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;

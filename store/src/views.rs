@@ -1,6 +1,7 @@
 //! What people and pages are shown: batches, jobs, queues, quarantined items.
 
 use std::fmt::Debug;
+use std::str::FromStr;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
@@ -11,8 +12,13 @@ use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
 use serde::Serialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::error::Result;
+use crate::check;
+use crate::error::{Result, StoreError};
+
+/// The most rows of a page.
+const PAGE_ROWS_MAX: u32 = 1_000;
 
 /// What is shown. Changes nothing.
 #[async_trait]
@@ -20,7 +26,7 @@ pub trait Views: Debug + Send + Sync + 'static {
     /// One batch. `None` when there is none.
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>>;
 
-    /// The definition, stamp and parameters of a batch, for the chunks' handler. Never changes after
+    /// The definition, fingerprint and parameters of a batch, for the chunks' handler. Never changes after
     /// creation, so that it may be cached.
     async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>>;
 
@@ -46,7 +52,7 @@ pub trait Views: Debug + Send + Sync + 'static {
     /// Every queue with its maintained counters.
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>>;
 
-    /// Jobs that wait although no live worker can run them. Looks at the first thousand of each queue: what nobody can
+    /// Jobs that wait although no live worker can run them. Looks at the first thousand of each queue: what no worker can
     /// take gathers there.
     async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>>;
 
@@ -61,6 +67,34 @@ pub struct Page {
     pub after: Option<String>,
     /// How many rows, 1 to 1,000.
     pub limit: u32,
+}
+
+impl Page {
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u32 {
+        self.limit.clamp(1, PAGE_ROWS_MAX)
+    }
+
+    /// The key of a list whose keys are numbers.
+    pub(crate) fn after_number(&self) -> Result<Option<i64>> {
+        self.key("a number")
+    }
+
+    /// The key of a list whose keys are ids.
+    pub(crate) fn after_id(&self) -> Result<Option<Uuid>> {
+        self.key("an id")
+    }
+
+    fn key<T: FromStr>(&self, right: &str) -> Result<Option<T>> {
+        let key = |after: &String| {
+            let wrong = format!(
+                "`{}` is not a key of this list; give {right} from the last row of the page before",
+                check::plain(after, 100)
+            );
+            after.parse().map_err(|_| StoreError::Invalid(wrong))
+        };
+        self.after.as_ref().map(key).transpose()
+    }
 }
 
 impl Default for Page {
@@ -127,7 +161,7 @@ pub struct BatchPlan {
     pub fingerprint: SourceFingerprint,
     /// Parameters of the run.
     pub params: Value,
-    /// The W3C trace context of whoever caused it.
+    /// The W3C trace context of the caller that created the batch.
     pub trace: Option<String>,
 }
 

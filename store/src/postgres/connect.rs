@@ -347,7 +347,7 @@ macro_rules! control {
 macro_rules! look {
     ($store:expr, $view:path $(, $argument:expr)*) => {{
         let mut snapshot = $store.look().await?;
-        let seen = $store.answer($view(&mut snapshot $(, $argument)*)).await?;
+        let seen = $store.answer($view(&mut *snapshot $(, $argument)*)).await?;
         $store.seen(snapshot).await?;
         Ok(seen)
     }};

@@ -19,6 +19,7 @@ use super::work::Work;
 use super::{PostgresStore, fan_in, unique, view};
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::sql;
 use crate::{
     Batches, CreatedBatch, Dispatched, EnqueueOutcome, EnqueueReport, Enqueued, GROUP_JOBS_MAX, Jobs, NewBatch,
     NewChunk,
@@ -264,7 +265,7 @@ pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outco
         }
         work.entered(tenant, queue, state, -1);
     }
-    super::poison::remember_discarded(work, *batch).await?;
+    sql::poison::remember_discarded(work, *batch).await?;
     // Jobs of the batch that are no chunks go with it, and are not among its chunks.
     let chunks = jobs.iter().filter(|(.., chunk)| *chunk).count();
     let gone = sqlx::query("DELETE FROM batch WHERE id = $1 AND state = 'open' AND chunks = $2")

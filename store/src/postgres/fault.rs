@@ -8,7 +8,7 @@ pub(super) type Outcome<T> = Result<T, Fault>;
 /// Why a step inside a transaction failed. The two are kept apart until the transaction is over,
 /// because only what the database itself said can mean "once more".
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The database said so.
     Sql(sqlx::Error),
     /// We said so.

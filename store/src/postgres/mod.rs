@@ -32,6 +32,7 @@ mod restart;
 mod rows;
 mod schedules;
 mod split;
+mod sql;
 mod triggers;
 mod tx;
 mod unique;

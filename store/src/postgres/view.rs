@@ -23,9 +23,6 @@ use crate::{
     QuarantineView, QueueView, StoredResult, UnhandledView, Views,
 };
 
-/// The most rows of one page.
-const PAGE_MAX: u32 = 1_000;
-
 pub(super) const BATCHES: &str = "
 SELECT id, tenant, name, state, paused, paused_at, paused_by, paused_reason, generation, tolerate, chunks, remaining, chunks_dead, retries, input, ok,
        skipped, quarantined, cancelled, result, reason, created_at, finished_at
@@ -472,10 +469,10 @@ pub(super) async fn quarantine(
     if filter.open_only {
         query.push(" AND state = 'open'");
     }
-    if let Some(after) = after_number(page)? {
+    if let Some(after) = page.after_number()? {
         query.push(" AND id > ").push_bind(after);
     }
-    query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
+    query.push(" ORDER BY id LIMIT ").push_bind(i64::from(page.rows()));
     let rows: Vec<QuarantineRow> = query.build_query_as().fetch_all(conn).await?;
     Ok(rows.into_iter().map(quarantine_view).collect::<Result<_, _>>()?)
 }
@@ -497,23 +494,9 @@ fn quarantine_view(row: QuarantineRow) -> Result<QuarantineView, StoreError> {
 }
 
 fn newest_first(query: &mut QueryBuilder<Postgres>, page: &Page) -> Result<(), StoreError> {
-    if let Some(after) = &page.after {
-        let after: Uuid = after.parse().map_err(|_| bad_key(after, "an id"))?;
+    if let Some(after) = page.after_id()? {
         query.push(" AND id < ").push_bind(after);
     }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.rows()));
     Ok(())
-}
-
-/// The key of a list whose keys are numbers.
-pub(super) fn after_number(page: &Page) -> Result<Option<i64>, StoreError> {
-    page.after.as_ref().map(|after| after.parse().map_err(|_| bad_key(after, "a number"))).transpose()
-}
-
-pub(super) fn limit(page: &Page) -> i64 {
-    i64::from(page.limit.clamp(1, PAGE_MAX))
-}
-
-fn bad_key(found: &str, expected: &str) -> StoreError {
-    StoreError::Invalid(format!("`{}` is not a page key; give {expected} from the last row before", plain(found)))
 }

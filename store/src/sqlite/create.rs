@@ -16,6 +16,7 @@ use super::row::{self, moved_columns};
 use super::transition::{Transition, later};
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::sql;
 use crate::{Batches, CreatedBatch, Dispatched, EnqueueReport, Jobs, NewBatch, NewChunk};
 
 #[async_trait]
@@ -112,7 +113,7 @@ impl Batches for SqliteStore {
             let what = format!("a chunk of batch {batch} has been claimed already; cancel the batch instead");
             return Err(StoreError::Conflict(what));
         }
-        super::poison::remember_discarded(&mut t, batch).await?;
+        sql::poison::remember_discarded(&mut t, batch).await?;
         let statement = concat!("DELETE FROM job WHERE batch_id = ?1 RETURNING state, ", moved_columns!());
         for row in &t.rows(sqlx::query(statement).bind(batch.0)).await? {
             let job = row::moved(row)?;

@@ -30,6 +30,7 @@ mod row;
 mod schedules;
 mod settle;
 mod split;
+mod sql;
 mod transition;
 mod triggers;
 mod unique;

@@ -8,7 +8,6 @@ use gristmill_core::job::JobState;
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
-use uuid::Uuid;
 
 use super::error::database;
 use super::{SqliteStore, row};
@@ -18,9 +17,6 @@ use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
     QuarantineView, QueueView, StoredResult, UnhandledView, Views,
 };
-
-/// The most rows of one page.
-const PAGE_ROWS_MAX: u32 = 1_000;
 
 /// What a list shows of a job: everything but the payload, which may be large.
 const JOB_COLUMNS: &str = "id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items, \
@@ -58,10 +54,10 @@ impl Views for SqliteStore {
         if let Some(state) = filter.state {
             query.push(" AND state = ").push_bind(state.as_str());
         }
-        if let Some(after) = after_id(page)? {
+        if let Some(after) = page.after_id()? {
             query.push(" AND id < ").push_bind(after);
         }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(page.rows());
         let rows = query.build().fetch_all(&self.readers).await.map_err(database)?;
         rows.iter().map(batch_view).collect()
     }
@@ -123,10 +119,10 @@ impl Views for SqliteStore {
         if let Some(since) = filter.since {
             query.push(" AND finished_at >= ").push_bind(since.timestamp_micros());
         }
-        if let Some(after) = after_id(page)? {
+        if let Some(after) = page.after_id()? {
             query.push(" AND id < ").push_bind(after);
         }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(limit(page));
+        query.push(" ORDER BY id DESC LIMIT ").push_bind(page.rows());
         let rows = query.build().fetch_all(&self.readers).await.map_err(database)?;
         rows.iter().map(job_view).collect()
     }
@@ -202,10 +198,10 @@ impl Views for SqliteStore {
         if filter.open_only {
             query.push(" AND state = 'open'");
         }
-        if let Some(after) = after_number(page)? {
+        if let Some(after) = page.after_number()? {
             query.push(" AND id > ").push_bind(after);
         }
-        query.push(" ORDER BY id LIMIT ").push_bind(limit(page));
+        query.push(" ORDER BY id LIMIT ").push_bind(page.rows());
         let rows = query.build().fetch_all(&self.readers).await.map_err(database)?;
         rows.iter().map(quarantine_view).collect()
     }
@@ -221,23 +217,6 @@ fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
         JobState::Dead => &mut view.dead,
         JobState::Cancelled => &mut view.cancelled,
     }
-}
-
-/// The key of a list whose keys are numbers.
-pub(super) fn after_number(page: &Page) -> Result<Option<i64>> {
-    page.after.as_ref().map(|after| after.parse().map_err(|_| bad_key(after, "a number"))).transpose()
-}
-
-pub(super) fn limit(page: &Page) -> u32 {
-    page.limit.clamp(1, PAGE_ROWS_MAX)
-}
-
-fn after_id(page: &Page) -> Result<Option<Uuid>> {
-    page.after.as_ref().map(|after| Uuid::parse_str(after).map_err(|_| bad_key(after, "an id"))).transpose()
-}
-
-fn bad_key(found: &str, right: &str) -> StoreError {
-    StoreError::Invalid(format!("`{found}` is no key of this list; give {right} from the last row of the page before"))
 }
 
 pub(super) fn batch_view(row: &SqliteRow) -> Result<BatchView> {

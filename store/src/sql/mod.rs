@@ -1,0 +1,163 @@
+//! Cold transitions, written once over both databases.
+//!
+//! A statement is written in PostgreSQL's words, with parameters `$1`, `$2` …; SQLite's side says the few words
+//! differently that it knows by other names (`sqlite/sql.rs`). A group travels as one JSON text, and `now()` is the
+//! instant of the transaction. What runs for each job has statements of its own for each database, and so has what reads
+//! by a plan: see `docs/decisions/0012-cold-transitions-once.md`.
+
+pub(crate) mod email;
+pub(crate) mod poison;
+
+use std::str::FromStr;
+
+use gristmill_core::Instant;
+use gristmill_core::job::NewJob;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::NewBatch;
+use crate::error::{Result, StoreError};
+
+/// A parameter of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    /// A text; PostgreSQL's side puts U+FFFD where it has a NUL.
+    Text(Option<String>),
+    Number(Option<i64>),
+    Id(Option<Uuid>),
+    Time(Option<Instant>),
+    Flag(bool),
+    Bytes(Vec<u8>),
+}
+
+macro_rules! value_from {
+    ($($kind:ty => |$value:ident| $made:expr;)*) => {
+        $(impl From<$kind> for Value {
+            fn from($value: $kind) -> Self {
+                $made
+            }
+        })*
+    };
+}
+
+value_from! {
+    &str => |text| Self::Text(Some(text.to_owned()));
+    &String => |text| Self::Text(Some(text.clone()));
+    String => |text| Self::Text(Some(text));
+    Option<String> => |text| Self::Text(text);
+    Option<&str> => |text| Self::Text(text.map(str::to_owned));
+    u32 => |number| Self::Number(Some(i64::from(number)));
+    i64 => |number| Self::Number(Some(number));
+    Option<i64> => |number| Self::Number(number);
+    u64 => |number| Self::Number(Some(i64::try_from(number).unwrap_or(i64::MAX)));
+    i32 => |number| Self::Number(Some(i64::from(number)));
+    Uuid => |id| Self::Id(Some(id));
+    Option<Uuid> => |id| Self::Id(id);
+    Instant => |at| Self::Time(Some(at));
+    Option<Instant> => |at| Self::Time(at);
+    bool => |flag| Self::Flag(flag);
+    Vec<u8> => |bytes| Self::Bytes(bytes);
+}
+
+/// The parameters of a statement, in order.
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { vec![$($crate::sql::Value::from($value)),*] };
+}
+pub(crate) use values;
+
+/// A database in the middle of a transaction, or of a view.
+pub(crate) trait Sql: Send {
+    /// A row of an answer.
+    type Row: Columns + Send;
+    /// Why a step ends that fails.
+    type Fault: From<StoreError> + Send;
+
+    /// Runs a statement and gives its rows.
+    fn rows(
+        &mut self,
+        statement: &'static str,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<Vec<Self::Row>, Self::Fault>> + Send;
+
+    /// Runs a statement and gives how many rows it changed.
+    fn run(
+        &mut self,
+        statement: &'static str,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<u64, Self::Fault>> + Send;
+
+    /// The instant of the transaction.
+    fn now(&mut self) -> impl Future<Output = Result<Instant, Self::Fault>> + Send;
+
+    /// Runs a statement that gives one row at most.
+    fn row(
+        &mut self,
+        statement: &'static str,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<Option<Self::Row>, Self::Fault>> + Send {
+        async move { Ok(self.rows(statement, values).await?.pop()) }
+    }
+}
+
+/// What a transition makes that has a way of its own in each database.
+pub(crate) trait Creating: Sql {
+    /// Creates a batch, unless it is there.
+    fn create_batch(&mut self, batch: &NewBatch) -> impl Future<Output = Result<(), Self::Fault>> + Send;
+
+    /// Enqueues jobs.
+    fn enqueue(&mut self, jobs: &[NewJob]) -> impl Future<Output = Result<(), Self::Fault>> + Send;
+}
+
+/// The columns of a row, by name.
+pub(crate) trait Columns {
+    fn maybe_text(&self, column: &str) -> Result<Option<String>>;
+    /// Of whatever width.
+    fn maybe_number(&self, column: &str) -> Result<Option<i64>>;
+    fn maybe_id(&self, column: &str) -> Result<Option<Uuid>>;
+    fn maybe_instant(&self, column: &str) -> Result<Option<Instant>>;
+    fn flag(&self, column: &str) -> Result<bool>;
+    fn bytes(&self, column: &str) -> Result<Vec<u8>>;
+
+    fn text(&self, column: &str) -> Result<String> {
+        there(column, self.maybe_text(column)?)
+    }
+
+    fn id<T: From<Uuid>>(&self, column: &str) -> Result<T> {
+        there(column, self.maybe_id(column)?).map(T::from)
+    }
+
+    fn instant(&self, column: &str) -> Result<Instant> {
+        there(column, self.maybe_instant(column)?)
+    }
+
+    /// A number of any kind that it fits.
+    fn number<T: TryFrom<i64>>(&self, column: &str) -> Result<T> {
+        let number = there(column, self.maybe_number(column)?)?;
+        T::try_from(number).map_err(|_| unreadable(column, &number.to_string()))
+    }
+
+    /// A word of a fixed list.
+    fn word<T: FromStr>(&self, column: &str) -> Result<T> {
+        let text = self.text(column)?;
+        text.parse().map_err(|_| unreadable(column, &text))
+    }
+
+    /// A text that holds JSON.
+    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
+        there(column, self.maybe_json(column)?)
+    }
+
+    /// A text that holds JSON, or nothing.
+    fn maybe_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>> {
+        let text = self.maybe_text(column)?;
+        text.map(|text| serde_json::from_str(&text).map_err(|error| unreadable(column, &error.to_string()))).transpose()
+    }
+}
+
+fn there<T>(column: &str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| unreadable(column, "nothing"))
+}
+
+fn unreadable(column: &str, found: &str) -> StoreError {
+    StoreError::Database(format!("column `{column}` holds what this program did not write: {found}"))
+}

@@ -1,0 +1,136 @@
+//! SQLite's side of the transitions that both databases share.
+
+use gristmill_core::Instant;
+use gristmill_core::job::NewJob;
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use uuid::Uuid;
+
+use super::error::database;
+use super::transition::{NOW, Query, Transition, micros};
+use super::{create, insert, row};
+use crate::NewBatch;
+use crate::error::{Result, StoreError};
+use crate::sql::{Columns, Creating, Sql, Value};
+
+/// What has another name here. The types of parameters need not be said, and the one writer locks no rows.
+const WORDS: [(&str, &str); 13] = [
+    ("json_array_elements_text(", "json_each("),
+    ("json_array_elements(", "json_each("),
+    // Instants are microseconds here, and ids are their bytes.
+    ("'epoch'::timestamptz + ", ""),
+    (" * interval '1 microsecond'", ""),
+    ("CAST(", "unhex("),
+    (" AS uuid)", ", '-')"),
+    ("GREATEST(", "max("),
+    ("LEAST(", "min("),
+    ("::bigint", ""),
+    ("::text", ""),
+    ("::timestamptz", ""),
+    ("::json", ""),
+    (" FOR SHARE", ""),
+];
+
+/// Runs a step in a transaction.
+macro_rules! transact {
+    ($store:expr, $step:path, $arguments:expr) => {{
+        let mut t = $crate::sqlite::transition::Transition::begin($store).await?;
+        let done = $step(&mut t, $arguments).await?;
+        t.commit().await?;
+        Ok(done)
+    }};
+}
+pub(super) use transact;
+
+/// For views: the connections that only read.
+pub(super) struct Reading<'s>(pub(super) &'s SqlitePool);
+
+impl Sql for Transition<'_> {
+    type Row = SqliteRow;
+    type Fault = StoreError;
+
+    async fn rows(&mut self, statement: &'static str, values: Vec<Value>) -> Result<Vec<SqliteRow>> {
+        let query = query(statement, values, self.now);
+        Transition::rows(self, query).await
+    }
+
+    async fn run(&mut self, statement: &'static str, values: Vec<Value>) -> Result<u64> {
+        let query = query(statement, values, self.now);
+        Transition::run(self, query).await
+    }
+
+    async fn now(&mut self) -> Result<Instant> {
+        row::at(self.now, "now")
+    }
+}
+
+impl Creating for Transition<'_> {
+    async fn create_batch(&mut self, batch: &NewBatch) -> Result<()> {
+        create::insert_batch(self, batch).await.map(drop)
+    }
+
+    async fn enqueue(&mut self, jobs: &[NewJob]) -> Result<()> {
+        insert::new_jobs(self, jobs).await.map(drop)
+    }
+}
+
+impl Sql for Reading<'_> {
+    type Row = SqliteRow;
+    type Fault = StoreError;
+
+    async fn rows(&mut self, statement: &'static str, values: Vec<Value>) -> Result<Vec<SqliteRow>> {
+        let now = if statement.contains("now()") { self.now().await?.timestamp_micros() } else { 0 };
+        query(statement, values, now).fetch_all(self.0).await.map_err(database)
+    }
+
+    async fn run(&mut self, _: &'static str, _: Vec<Value>) -> Result<u64> {
+        Err(StoreError::Database("a view writes nothing".to_owned()))
+    }
+
+    async fn now(&mut self) -> Result<Instant> {
+        let now = sqlx::query_scalar(NOW).fetch_one(self.0).await.map_err(database)?;
+        row::at(now, "now")
+    }
+}
+
+/// The statement in SQLite's words. The instant of the transaction is its last parameter.
+fn query(statement: &str, values: Vec<Value>, now: i64) -> Query {
+    let now_here = format!("${}", values.len() + 1);
+    let text =
+        WORDS.iter().fold(statement.replace("now()", &now_here), |text, (there, here)| text.replace(there, here));
+    let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), |query, value| match value {
+        Value::Text(text) => query.bind(text),
+        Value::Number(number) => query.bind(number),
+        Value::Id(id) => query.bind(id),
+        Value::Time(at) => query.bind(at.map(micros)),
+        Value::Flag(flag) => query.bind(flag),
+        Value::Bytes(bytes) => query.bind(bytes),
+    });
+    if statement.contains("now()") { query.bind(now) } else { query }
+}
+
+impl Columns for SqliteRow {
+    fn maybe_text(&self, column: &str) -> Result<Option<String>> {
+        row::get(self, column)
+    }
+
+    fn maybe_number(&self, column: &str) -> Result<Option<i64>> {
+        row::get(self, column)
+    }
+
+    fn maybe_id(&self, column: &str) -> Result<Option<Uuid>> {
+        row::get(self, column)
+    }
+
+    fn maybe_instant(&self, column: &str) -> Result<Option<Instant>> {
+        row::maybe_instant(self, column)
+    }
+
+    fn flag(&self, column: &str) -> Result<bool> {
+        row::flag(self, column)
+    }
+
+    fn bytes(&self, column: &str) -> Result<Vec<u8>> {
+        row::get(self, column)
+    }
+}
