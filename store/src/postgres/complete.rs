@@ -20,6 +20,7 @@ use super::{PostgresStore, control, create};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::group;
+use crate::sql::triggers;
 use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, Completions, ControlReport, SqlRows};
 
 /// The fence is in the WHERE: the job still runs, as this attempt, under this incarnation. That it runs is said by
@@ -358,7 +359,7 @@ async fn write_end(work: &mut Work<'_>, end: &BatchEnd) -> Outcome<Option<BatchP
         .fetch_optional(&mut *work.conn)
         .await?;
     if row.is_some() {
-        super::triggers::batch_ended(work, end.batch).await?;
+        triggers::batch_ended(work, end.batch).await?;
     }
     Ok(row.map(|row| row.progress()).transpose()?)
 }

@@ -5,8 +5,12 @@
 //! instant of the transaction. What runs for each job has statements of its own for each database, and so has what reads
 //! by a plan: see `docs/decisions/0012-cold-transitions-once.md`.
 
+pub(crate) mod backfills;
 pub(crate) mod email;
 pub(crate) mod poison;
+pub(crate) mod schedules;
+pub(crate) mod ticks;
+pub(crate) mod triggers;
 
 use std::str::FromStr;
 

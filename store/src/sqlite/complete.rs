@@ -13,6 +13,7 @@ use super::{SqliteStore, control, error, insert, row};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::group;
+use crate::sql::triggers;
 use crate::{CompleteReport, Completion, Completions, ControlReport, SqlRows};
 
 #[async_trait]
@@ -86,7 +87,7 @@ async fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bo
     if ended {
         // A look, so that the report says where the batch stands now.
         t.delta(end.batch);
-        super::triggers::batch_ended(t, end.batch).await?;
+        triggers::batch_ended(t, end.batch).await?;
     }
     Ok(ended)
 }

@@ -1,0 +1,232 @@
+//! The ledger of ticks.
+
+use std::collections::HashSet;
+
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job::NewJob;
+
+use super::{Columns, Creating, Sql, values};
+use crate::check;
+use crate::error::Result;
+use crate::ticks::{self, check_firings, key};
+use crate::{FIRE_TRIES_MAX, FireReport, Firing, Run, TickFilter, TickView};
+
+/// An instant of a JSON object, which has it in microseconds since 1970.
+macro_rules! at {
+    ($key:literal) => {
+        concat!("('epoch'::timestamptz + (value ->> '", $key, "')::bigint * interval '1 microsecond')")
+    };
+}
+
+const ADVANCE: &str = concat!(
+    "UPDATE schedule AS s SET decided_at = ",
+    at!("is"),
+    ", next_at = ",
+    at!("next"),
+    " FROM json_array_elements($1::json) WHERE s.tenant = value ->> 'tenant' AND s.name = value ->> 'name'",
+    " AND s.version = (value ->> 'version')::bigint AND s.decided_at = ",
+    at!("was"),
+    " AND s.enabled RETURNING tenant, name"
+);
+
+const WRITE: &str = concat!(
+    "INSERT INTO schedule_tick (tenant, schedule, tick, cause, outcome, from_at, to_at, late_ms, ticks, tries, batch_id,
+        job_id, active, holder, reason, decided_at, started_at)
+     SELECT value ->> 'tenant', value ->> 'schedule', ",
+    at!("tick"),
+    ", value ->> 'cause', value ->> 'outcome', ",
+    at!("from"),
+    ", ",
+    at!("to"),
+    ", (value ->> 'late')::bigint, (value ->> 'ticks')::bigint, (value ->> 'ran')::bigint,
+        CAST(value ->> 'batch' AS uuid), CAST(value ->> 'job' AS uuid), (value ->> 'ran')::bigint = 1,
+        CAST(value ->> 'holder' AS uuid), value ->> 'reason', now(),
+        CASE WHEN (value ->> 'ran')::bigint = 1 THEN now() END
+     FROM json_array_elements($1::json) WHERE true ON CONFLICT DO NOTHING RETURNING tenant, schedule, tick"
+);
+
+const REWRITE: &str = concat!(
+    "UPDATE schedule_tick AS t SET outcome = value ->> 'outcome', tries = t.tries + (value ->> 'ran')::bigint,
+        cause = CASE WHEN t.cause = 'backfill' THEN t.cause ELSE value ->> 'cause' END,
+        batch_id = CAST(value ->> 'batch' AS uuid), job_id = CAST(value ->> 'job' AS uuid),
+        active = (value ->> 'ran')::bigint = 1, result = NULL, holder = CAST(value ->> 'holder' AS uuid),
+        reason = value ->> 'reason', late_ms = (value ->> 'late')::bigint, ended_at = NULL,
+        started_at = CASE WHEN (value ->> 'ran')::bigint = 1 THEN now() ELSE t.started_at END
+     FROM json_array_elements($1::json)
+     WHERE t.tenant = value ->> 'tenant' AND t.schedule = value ->> 'schedule' AND t.tick = ",
+    at!("tick"),
+    " AND t.outcome = value ->> 'was' RETURNING tenant, schedule, tick"
+);
+
+macro_rules! ended {
+    ($before:literal) => {
+        concat!(
+            $before,
+            " t.active
+  AND NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = t.batch_id AND b.state NOT IN ('complete', 'halted', 'cancelled'))
+  AND NOT EXISTS (SELECT 1 FROM job j WHERE j.id = t.job_id AND j.state NOT IN ('done', 'dead', 'cancelled'))"
+        )
+    };
+}
+
+/// The runs that have ended.
+const ENDED: &str = ended!("SELECT t.tick FROM schedule_tick t WHERE");
+
+/// A run that is gone altogether, such as a batch that was taken back, has ended too.
+const NOTE_ENDED: &str = ended!(
+    "UPDATE schedule_tick AS t SET active = FALSE, ended_at = now(), result = COALESCE(
+    (SELECT state FROM batch WHERE id = t.batch_id), (SELECT state FROM job WHERE id = t.job_id), 'gone')
+WHERE"
+);
+
+macro_rules! ticks {
+    ($rest:literal) => {
+        concat!(
+            "SELECT t.tenant, t.schedule, t.tick, t.cause, t.outcome, t.from_at, t.to_at, t.late_ms, t.ticks, t.tries, ",
+            "t.batch_id, t.job_id, t.active, t.result, t.backfill_id, t.reason, t.decided_at, t.started_at, t.ended_at, ",
+            "t.event, t.about ",
+            $rest
+        )
+    };
+}
+
+const STARTABLE: &str = ticks!(
+    "FROM (
+        SELECT w.*, b.concurrency,
+               row_number() OVER (PARTITION BY w.tenant, w.schedule, w.outcome, w.backfill_id ORDER BY
+                   CASE WHEN b.newest_first THEN w.tick END DESC, w.tick) AS place
+        FROM schedule_tick w LEFT JOIN schedule_backfill b ON b.id = w.backfill_id
+        WHERE w.outcome IN ('buffered', 'waiting') AND NOT COALESCE(b.paused, FALSE)) AS t
+    WHERE CASE
+        WHEN t.outcome = 'buffered' THEN t.place = 1 AND NOT EXISTS (SELECT 1 FROM schedule_tick a
+            WHERE a.tenant = t.tenant AND a.schedule = t.schedule AND a.active AND a.cause <> 'backfill')
+        WHEN t.backfill_id IS NULL THEN TRUE
+        ELSE t.place <= t.concurrency - (SELECT count(*) FROM schedule_tick a
+            WHERE a.tenant = t.tenant AND a.schedule = t.schedule AND a.active AND a.backfill_id = t.backfill_id)
+        END
+    ORDER BY t.tenant, t.schedule, t.place LIMIT $1"
+);
+
+const ORPHANED: &str = "
+SELECT b.tenant, b.id FROM schedule_tick t JOIN batch b ON b.id = t.batch_id
+WHERE t.active AND b.state = 'open' AND t.holder IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM worker w WHERE w.id = t.holder AND w.state = 'alive' AND w.lease_until >= now())
+ORDER BY b.id LIMIT $1";
+
+const RELEASE: &str = "
+UPDATE schedule_tick SET outcome = CASE WHEN tries >= $3 OR NOT $4 THEN 'failed' ELSE 'waiting' END,
+    batch_id = NULL, active = FALSE, reason = $2
+WHERE batch_id = $1 AND outcome = 'ran'";
+
+const TICKS: &str = ticks!(
+    "FROM schedule_tick t WHERE t.tenant = $1 AND t.schedule = $2 AND ($3::timestamptz IS NULL OR t.tick >= $3)
+     AND ($4::timestamptz IS NULL OR t.tick <= $4) ORDER BY t.tick DESC LIMIT $5"
+);
+
+/// One row by its event.
+pub(super) const EVENT: &str = ticks!("FROM schedule_tick t WHERE t.tenant = $1 AND t.schedule = $2 AND t.event = $3");
+
+/// Writes decided ticks down and starts their runs; what may be published the caller knows.
+pub(crate) async fn fire<S: Creating>(sql: &mut S, firings: &[Firing]) -> Result<FireReport, S::Fault> {
+    check_firings(firings)?;
+    let won = sql.rows(ADVANCE, values![ticks::advances(firings)?]).await?;
+    let won: HashSet<(String, String)> =
+        won.iter().map(|row| Ok((row.text("tenant")?, row.text("name")?))).collect::<Result<_>>()?;
+    let holds = |firing: &&Firing| firing.advance.is_none() || won.contains(&key(firing));
+    let asked = firings.len();
+    let firings: Vec<&Firing> = firings.iter().filter(holds).collect();
+    let written = write(sql, &firings).await?;
+    let lost = (asked - firings.len()) as u64;
+    let mut report = FireReport { written: written.len() as u64, lost, ..FireReport::default() };
+    let mut jobs: Vec<NewJob> = Vec::new();
+    for (firing, tick) in ticks::runs(&firings, &written) {
+        report.started.push((firing.schedule.clone(), tick.tick));
+        match &tick.run {
+            Some(Run::Batch(batch)) => sql.create_batch(batch).await?,
+            Some(Run::Job(job)) => jobs.push(job.as_ref().clone()),
+            None => {}
+        }
+    }
+    if !jobs.is_empty() {
+        sql.enqueue(&jobs).await?;
+    }
+    Ok(report)
+}
+
+/// Writes rows of the ledger: which were written.
+async fn write<S: Sql>(sql: &mut S, firings: &[&Firing]) -> Result<HashSet<(String, String, i64)>, S::Fault> {
+    let mut written = HashSet::new();
+    for (statement, rows) in [(WRITE, ticks::ledger(firings, true)?), (REWRITE, ticks::ledger(firings, false)?)] {
+        let Some(rows) = rows else { continue };
+        for row in sql.rows(statement, values![rows]).await? {
+            let tick = row.instant("tick")?.timestamp_micros();
+            written.insert((row.text("tenant")?, row.text("schedule")?, tick));
+        }
+    }
+    Ok(written)
+}
+
+/// Whether any run has ended of which that is not noted.
+pub(crate) async fn any_ended<S: Sql>(sql: &mut S) -> Result<bool, S::Fault> {
+    Ok(sql.row(ENDED, values![]).await?.is_some())
+}
+
+/// Notes which runs have ended.
+pub(crate) async fn note_ended<S: Sql>(sql: &mut S, _: &()) -> Result<u64, S::Fault> {
+    sql.run(NOTE_ENDED, values![]).await
+}
+
+/// Ticks that may start now.
+pub(crate) async fn startable<S: Sql>(sql: &mut S, limit: u32) -> Result<Vec<TickView>, S::Fault> {
+    let rows = sql.rows(STARTABLE, values![limit]).await?;
+    Ok(rows.iter().map(view).collect::<Result<_>>()?)
+}
+
+/// Batches of schedules whose planner is not alive.
+pub(crate) async fn orphaned<S: Sql>(sql: &mut S, limit: u32) -> Result<Vec<(String, BatchId)>, S::Fault> {
+    let rows = sql.rows(ORPHANED, values![limit]).await?;
+    Ok(rows.iter().map(|row| Ok((row.text("tenant")?, row.id("id")?))).collect::<Result<_>>()?)
+}
+
+/// Gives a tick back.
+pub(crate) async fn release<S: Sql>(
+    sql: &mut S,
+    (batch, reason, again): &(BatchId, &str, bool),
+) -> Result<bool, S::Fault> {
+    let reason = check::plain(reason, check::REASON_CHARS_MAX);
+    Ok(sql.run(RELEASE, values![batch.0, reason, FIRE_TRIES_MAX, *again]).await? > 0)
+}
+
+/// Rows of the ledger.
+pub(crate) async fn list<S: Sql>(sql: &mut S, filter: &TickFilter) -> Result<Vec<TickView>, S::Fault> {
+    let TickFilter { tenant, schedule, from, until, limit } = filter;
+    let rows = sql.rows(TICKS, values![tenant, schedule, *from, *until, (*limit).clamp(1, 10_000)]).await?;
+    Ok(rows.iter().map(view).collect::<Result<_>>()?)
+}
+
+/// A row as people see it.
+pub(super) fn view(row: &impl Columns) -> Result<TickView> {
+    Ok(TickView {
+        tenant: row.text("tenant")?,
+        schedule: row.text("schedule")?,
+        tick: row.instant("tick")?,
+        cause: row.word("cause")?,
+        outcome: row.word("outcome")?,
+        from: row.instant("from_at")?,
+        to: row.instant("to_at")?,
+        late_ms: row.number("late_ms")?,
+        ticks: row.number("ticks")?,
+        tries: row.number("tries")?,
+        batch: row.maybe_id("batch_id")?.map(BatchId),
+        job: row.maybe_id("job_id")?.map(JobId),
+        active: row.flag("active")?,
+        result: row.maybe_text("result")?,
+        backfill: row.maybe_id("backfill_id")?,
+        reason: row.maybe_text("reason")?,
+        decided_at: row.instant("decided_at")?,
+        started_at: row.maybe_instant("started_at")?,
+        ended_at: row.maybe_instant("ended_at")?,
+        event: row.maybe_text("event")?,
+        about: row.maybe_json("about")?,
+    })
+}
