@@ -30,10 +30,10 @@ pub trait Batches: Debug + Send + Sync + 'static {
 
     /// Takes a batch back whose plan failed before it was sealed: the batch and all that belongs to
     /// it vanish. Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) when it is not `open`, or a chunk has been
-    /// claimed already: then it is cancelled instead by whoever asks.
+    /// claimed already: then the caller cancels it instead.
     async fn discard_batch(&self, batch: BatchId) -> Result<()>;
 
-    /// Batches that are still `open` although nobody has added a chunk for so long: their planner is
+    /// Batches that are still `open` although no chunk was added for so long: their planner is
     /// gone. Tenant and id, the oldest first. Views alone; what becomes of them is the caller's.
     async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>>;
 }
@@ -55,7 +55,7 @@ pub struct NewBatch {
     pub params: Value,
     /// A second creation with the same key gives the first one's id and makes nothing.
     pub idempotency_key: Option<String>,
-    /// The W3C trace context of whoever caused it.
+    /// The W3C trace context of the caller.
     pub trace: Option<String>,
 }
 

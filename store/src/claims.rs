@@ -14,16 +14,16 @@ use crate::error::Result;
 #[async_trait]
 pub trait Claims: Debug + Send + Sync + 'static {
     /// Claims by message: those of the named jobs that may run, at most `claim.limit`. Those of a kind or version that
-    /// the worker lacks are noted as astray: their message is of no use any more, whoever has got it. Ids that no job has
+    /// the worker lacks are noted as misrouted: no worker can use their message any more. Ids that no job has
     /// are told from those that are merely late: see [`ClaimReport::unknown`].
     async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport>;
 
-    /// Claims from the store itself, for when no broker carries the ids: by priority, then by age. Nothing that is managed.
+    /// Claims from the store itself, for when no broker carries the ids: by priority, then by age. Nothing that is limited.
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>>;
 
     /// Claims by limits and turns: whatever message there is, the store chooses among the queues and kinds that are
-    /// [managed](crate::Limits::limited), as [`gristmill_core::limit::choose`] says. At any instant no more run than a limit allows,
-    /// whoever claims; what runs is counted from the rows, so that however an attempt ends its place is free. What waits
+    /// [limited](crate::Limits::limited), as [`gristmill_core::limit::choose`] says. At any instant no more run than a limit allows,
+    /// whichever worker claims; what runs is counted from the rows, so that however an attempt ends its place is free. What waits
     /// for a limit is not moved, spends no attempt, and holds back nothing that falls under others.
     async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim>;
 
@@ -59,12 +59,12 @@ pub struct ClaimReport {
     /// over): put the message back.
     pub busy: Vec<JobId>,
     /// Still queued, but of a kind or version that the claiming worker lacks: drop the message. The job is noted as
-    /// astray, and workers that have its kind find it by [`Claims::misrouted`](crate::Claims::misrouted).
+    /// misrouted, and workers that have its kind find it by [`Claims::misrouted`](crate::Claims::misrouted).
     pub foreign: Vec<JobId>,
     /// Still queued, but claimed by limits and turns: drop the message, and ask [`Claims::claim_limited`](crate::Claims::claim_limited).
     pub limited: Vec<JobId>,
-    /// Not to be claimed by this message any more: drop it. Whoever makes the job claimable again
-    /// (resume, promote, rescue) dispatches it anew.
+    /// Not to be claimed by this message any more: drop it. The transition that makes the job
+    /// claimable again (resume, promote, rescue) dispatches it anew.
     pub stale: Vec<JobId>,
     /// No job has this id, and none ever had that a message of ours may still name: keep the message as poison.
     /// (Jobs of a batch that was taken back before it was sealed are stale.)

@@ -13,7 +13,7 @@ use crate::error::Result;
 pub trait Control: Debug + Send + Sync + 'static {
     /// Stops the claiming of all jobs of a batch, or with `None` lets it go. Resuming dispatches what waits. One that has
     /// ended cannot be paused, but resumed if it was paused before it ended: what it sends waits for that. What is
-    /// paused already stays so, by whoever paused it first.
+    /// paused already stays so, as it was paused first.
     async fn pause_batch(
         &self,
         tenant: &str,
@@ -26,7 +26,7 @@ pub trait Control: Debug + Send + Sync + 'static {
     async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport>;
 
     /// Cancels a job that is not final. A chunk's items count as cancelled. Of one that runs, the attempt is closed
-    /// as `cancelled` in the same transaction: whoever runs it is fenced from then on, and told by
+    /// as `cancelled` in the same transaction: its worker is fenced from then on, and told by
     /// [`Workers::wait_for_revocation`](crate::Workers::wait_for_revocation).
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport>;
 
@@ -38,7 +38,7 @@ pub trait Control: Debug + Send + Sync + 'static {
     async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport>;
 
     /// Stops the claiming from a queue, or with `None` lets it go. Resuming dispatches what waits and nothing else holds;
-    /// a queue that is not paused is left as it is, and one that is, with whoever paused it first.
+    /// a queue that is not paused is left as it is, and one that is, as it was paused first.
     async fn pause_queue(
         &self,
         tenant: &str,
@@ -61,7 +61,7 @@ pub struct ControlReport {
     pub dispatched: Dispatched,
 }
 
-/// What is said of a pause, for whoever wonders later. Texts are cut at 1,000 characters.
+/// What is said of a pause, for operators who wonder later. Texts are cut at 1,000 characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pause {
     /// Who pauses, such as `USER@HOST`.

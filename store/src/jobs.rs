@@ -21,9 +21,8 @@ pub trait Jobs: Debug + Send + Sync + 'static {
     /// A job whose idempotency key is known gives the id of the first one and makes nothing. One whose unique key is
     /// held gives the holder's id, and [`OnConflict`](gristmill_core::unique::OnConflict) says what becomes of it:
     /// the holder stays as it is, or takes over what was asked for where it has not begun, or the whole group is
-    /// refused with [`StoreError::Conflict`](crate::StoreError::Conflict). How long a key is held says its holder
-    /// ([`Hold`](gristmill_core::unique::Hold)). The same id twice in one call is one job, the
-    /// first of them.
+    /// refused with [`StoreError::Conflict`](crate::StoreError::Conflict). The holder decides how long its key is held
+    /// ([`Hold`](gristmill_core::unique::Hold)). The same id twice in one call is one job, the first of them.
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport>;
 }
 

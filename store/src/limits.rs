@@ -30,7 +30,7 @@ pub(crate) const KEYS_LOOK: i64 = 1_000;
 /// How many jobs of a priority are looked at when those are raised that have waited too long: the oldest so many.
 pub(crate) const AGED_LOOK: i64 = 1_000;
 
-/// The most waiting ids that are put on the road when a queue is managed no more; the probe brings what is left.
+/// The most waiting ids that are put on the road when a queue is limited no more; the probe brings what is left.
 pub(crate) const UNMANAGED_MAX: i64 = 20_000;
 
 /// The most keys that a view of a limit names.
@@ -46,10 +46,10 @@ pub trait Limits: Debug + Send + Sync + 'static {
     async fn limits(&self) -> Result<Vec<LimitView>>;
 
     /// Makes or changes a limit: it holds for what is claimed next. [`StoreError::Conflict`] when it was made in another
-    /// place. What it manages no more is dispatched, since messages of managed jobs are dropped.
+    /// place. What it limits no more is dispatched, since messages of limited jobs are dropped.
     async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)>;
 
-    /// Takes a limit away that was made in that place: 1 affected, or 0 when there was none. What is managed no more is
+    /// Takes a limit away that was made in that place: 1 affected, or 0 when there was none. What is limited no more is
     /// dispatched, at most 20,000 jobs; the probe brings the rest.
     async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport>;
 

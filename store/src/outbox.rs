@@ -14,8 +14,8 @@ pub use gristmill_core::dispatch::{Dispatch, Purpose};
 /// The outbox: what was committed and waits to be published.
 #[async_trait]
 pub trait Outbox: Debug + Send + Sync + 'static {
-    /// Takes outbox rows that are older than `older_than` and that nobody holds, and holds them
-    /// for 30 seconds, so that two sweepers do not publish the same at once.
+    /// Takes outbox rows that are older than `older_than` and that no relay holds, and holds them
+    /// for 30 seconds, so that two relays do not publish the same at once.
     async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>>;
 
     /// Removes outbox rows: every confirm for them is in.
@@ -26,11 +26,11 @@ pub trait Outbox: Debug + Send + Sync + 'static {
 
     /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than
     /// `older_than` without one (the broker has lost their messages). Paused ones are left alone, and so are those
-    /// astray, whose messages would go astray again, and managed ones, which need none.
+    /// misrouted, whose messages would be misrouted again, and limited ones, which need none.
     async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
 }
 
-/// What a transition made claimable, for whoever publishes after the commit. Empty when no broker
+/// What a transition made claimable, for its caller to publish after the commit. Empty when no broker
 /// is configured (nothing is written to the outbox then; the hint is enough).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dispatched {

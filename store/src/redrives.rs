@@ -29,7 +29,7 @@ pub trait Redrives: Debug + Send + Sync + 'static {
     /// that is done is never run again. Where nothing is left to do the aggregate fires at once.
     ///
     /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) for any other state; for a batch that was cancelled before its plan
-    /// was complete, since nobody knows the rest of its input; when the copies of its input are gone; and when
+    /// was complete, since the rest of its input is not known; when the copies of its input are gone; and when
     /// it would halt again at once because what stays quarantined is over the budget.
     async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport>;
 

@@ -56,7 +56,7 @@ words!(
 #[async_trait]
 pub trait Ticks: Debug + Send + Sync + 'static {
     /// Writes decided ticks down and starts their runs, all in one transaction: rows of the ledger, the steps of
-    /// the schedules' clocks, batches in state `open`, jobs. A firing whose schedule somebody else has moved on, and a
+    /// the schedules' clocks, batches in state `open`, jobs. A firing whose schedule another scheduler has moved on, and a
     /// row whose tick is in the ledger already (or no longer in the outcome that it had), is left alone and starts
     /// nothing: at most one run for each tick, however many schedulers there are. At most [`FIRE_TICKS_MAX`] rows and
     /// [`GROUP_JOBS_MAX`] runs.
@@ -69,7 +69,7 @@ pub trait Ticks: Debug + Send + Sync + 'static {
     /// that is not paused as many as its concurrency allows, and those that were given back.
     async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>>;
 
-    /// Runs of schedules whose batch is still `open` although whoever planned it is not alive: tenant and id.
+    /// Runs of schedules whose batch is still `open` although its planner is not alive: tenant and id.
     async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>>;
 
     /// Gives a tick back whose batch will never be planned to its end: it waits to be started anew, or has failed
@@ -80,7 +80,7 @@ pub trait Ticks: Debug + Send + Sync + 'static {
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>>;
 }
 
-/// What is decided about one schedule: written down whole, or not at all when somebody else was first.
+/// What is decided about one schedule: written down whole, or not at all when another scheduler was first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Firing {
     /// Whose it is.
@@ -149,7 +149,7 @@ pub struct FireReport {
     pub started: Vec<(String, Instant)>,
     /// Rows of the ledger that were written.
     pub written: u64,
-    /// Firings of which nothing was written, because somebody else had decided first.
+    /// Firings of which nothing was written, because another scheduler had decided first.
     pub lost: u64,
     /// What may now be published.
     pub dispatched: Dispatched,

@@ -21,7 +21,7 @@ pub const EVENT_CHARS_MAX: usize = 300;
 /// Events that start runs where the clock does not.
 #[async_trait]
 pub trait Triggers: Debug + Send + Sync + 'static {
-    /// Writes an event down and starts its job, in one transaction: once, whoever tells of it and however often. One
+    /// Writes an event down and starts its job, in one transaction: once, however often it is reported. One
     /// that is known gives the row that the first has made, and starts nothing. Without a job its row is `waiting`.
     ///
     /// The end of a batch is such an event, written in the transaction that ends it, for each schedule that follows it

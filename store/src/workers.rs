@@ -16,7 +16,7 @@ use crate::{Dispatched, WorkGuard};
 #[async_trait]
 pub trait Workers: Debug + Send + Sync + 'static {
     /// Takes the right to work, before [`Workers::register_worker`], for as long as the guard lives.
-    /// Whoever only enqueues, looks or steers needs none.
+    /// A process that only enqueues, looks or controls needs none.
     ///
     /// On a server any number of processes work at once and this does nothing. On the embedded store
     /// a second one is refused with [`StoreError::Locked`](crate::StoreError::Locked); and for the first, every job that is `running`
@@ -28,7 +28,7 @@ pub trait Workers: Debug + Send + Sync + 'static {
     /// Enters a process incarnation with a fresh lease.
     async fn register_worker(&self, worker: &NewWorker) -> Result<()>;
 
-    /// Prolongs its lease. `false` when the lease had run out and somebody has rescued its jobs:
+    /// Prolongs its lease. `false` when the lease had run out and its jobs were rescued:
     /// the incarnation is over, whatever it still runs is fenced.
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool>;
 
@@ -37,7 +37,7 @@ pub trait Workers: Debug + Send + Sync + 'static {
     /// something. Changes nothing; a fence that is gone never comes back.
     async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>>;
 
-    /// Waits until attempts may have been taken away from whoever runs them, or for the time to pass. `seen` is what
+    /// Waits until attempts may have been taken away from the worker that runs them, or for the time to pass. `seen` is what
     /// the last call gave, 0 at first: what happened between two calls is not missed. A hint, as
     /// [`Claims::wait_for_work`](crate::Claims::wait_for_work) is: [`Workers::revoked`] is the truth.
     async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64;
@@ -47,15 +47,15 @@ pub trait Workers: Debug + Send + Sync + 'static {
     async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched>;
 
     /// After a claim whose commit result is unknown: whatever is `running` under this incarnation and is not
-    /// among `known` has nobody who runs it, and goes back to `queued` with the attempt given back. Not to be
-    /// called while a claim of the same incarnation is under way, whose jobs nobody can know yet; one whose answer was
+    /// among `known` is run by no process, and goes back to `queued` with the attempt given back. Not to be
+    /// called while a claim of the same incarnation is under way, whose jobs are not known yet; one whose answer was
     /// lost, and whose COMMIT may land at any moment, is waited for, for five seconds at most.
     async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched>;
 
     /// All incarnations that are alive or were seen within the last day, newest first.
     async fn workers(&self) -> Result<Vec<WorkerView>>;
 
-    /// Takes or keeps the lease of that name. `Some(epoch)` for whoever holds it now.
+    /// Takes or keeps the lease of that name. `Some(epoch)` for the process that holds it now.
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>>;
 }
 
