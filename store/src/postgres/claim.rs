@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, JobState};
@@ -11,13 +10,12 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::connect::{single, transact};
 use super::fault::Outcome;
+use super::poison;
 use super::values::{count, from_json, small};
 use super::work::{Work, priority_of};
-use super::{PostgresStore, limited, poison};
 use crate::error::{Result, StoreError};
-use crate::{Claim, ClaimReport, Claims, LimitedClaim};
+use crate::{Claim, ClaimReport};
 
 /// What a worker must serve to run row `j`, spelt as `core::job::served` does.
 macro_rules! served {
@@ -70,6 +68,7 @@ macro_rules! claims_lock {
         concat!("1735553389, hashtext(", $worker, "::uuid::text)")
     };
 }
+
 pub(super) use claims_lock;
 
 /// The claiming itself, of the rows that a CTE `taken` has locked. Its result may get lost with its connection while
@@ -91,6 +90,7 @@ RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.key, j.kind, j.version, 
         )
     };
 }
+
 pub(super) use {claiming, let_go, served, unmanaged};
 
 const CLAIM: &str = claiming!(concat!(
@@ -210,29 +210,6 @@ impl ClaimedRow {
             queued_at: self.queued_at.unwrap_or(self.created_at),
             started_at: self.started_at,
         })
-    }
-}
-
-#[async_trait]
-impl Claims for PostgresStore {
-    async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
-        transact!(self, super::claim::claim, (claim, ids)).await
-    }
-
-    async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
-        transact!(self, claim_next, claim).await
-    }
-
-    async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim> {
-        transact!(self, limited::claim_limited, claim).await
-    }
-
-    async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>> {
-        single!(self, misrouted, claim)
-    }
-
-    async fn wait_for_work(&self, at_most: Duration) -> bool {
-        self.hints.wait(at_most).await
     }
 }
 

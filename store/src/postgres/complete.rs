@@ -2,26 +2,24 @@
 
 use std::collections::{HashMap, HashSet};
 
-use async_trait::async_trait;
 use gristmill_core::chunk::ChunkResult;
-use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::{Fence, JobState};
 use gristmill_core::settle::{Ending, Verdict};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
-use super::connect::transact;
+use super::create;
 use super::fan_in::{self, Delta, Deltas};
 use super::fault::{Outcome, in_words_of_sink};
 use super::values::{big, int, millis, plain, small};
 use super::work::Work;
-use super::{PostgresStore, control, create};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::group;
 use crate::sql::triggers;
-use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, Completions, ControlReport, SqlRows};
+use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, SqlRows};
 
 /// The fence is in the WHERE: the job still runs, as this attempt, under this incarnation. That it runs is said by
 /// its having a worker (a CHECK of the schema); saying `state = 'running'` as well would offer the planner the
@@ -122,17 +120,6 @@ pub(super) struct Moved {
     pub(super) generation: i32,
     /// Its last attempt is spent.
     spent: bool,
-}
-
-#[async_trait]
-impl Completions for PostgresStore {
-    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
-        transact!(self, complete, completions).await
-    }
-
-    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
-        transact!(self, control::halt_batch, (batch, generation, reason)).await
-    }
 }
 
 /// Complete.

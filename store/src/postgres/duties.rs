@@ -5,33 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::BatchId;
-use gristmill_core::job::JobState;
-use sqlx::FromRow;
-use uuid::Uuid;
 
 use super::connect::{control, single, transact};
-use super::fault::Outcome;
-use super::values::state_of;
-use super::work::Work;
+use super::promote;
 use super::{PostgresStore, notify, reconcile, rescue};
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::{Dispatched, Duties, ReconcileReport, RescueReport};
-
-const PROMOTE: &str = "
-WITH due AS (
-    SELECT id, state FROM job WHERE state IN ('scheduled', 'retry') AND run_at <= now()
-    ORDER BY run_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-UPDATE job j SET state = 'queued', queued_at = now(), run_at = NULL FROM due WHERE j.id = due.id
-RETURNING j.id, j.tenant, j.queue, j.lane, due.state AS was";
-
-#[derive(FromRow)]
-pub(super) struct ReadyRow {
-    pub(super) id: Uuid,
-    pub(super) tenant: String,
-    pub(super) queue: String,
-    pub(super) lane: i16,
-    pub(super) was: String,
-}
 
 #[async_trait]
 impl Duties for PostgresStore {
@@ -40,7 +19,7 @@ impl Duties for PostgresStore {
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {
-        transact!(self, promote, limit).await
+        transact!(self, promote::promote, limit).await
     }
 
     async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
@@ -58,22 +37,4 @@ impl Duties for PostgresStore {
     async fn spools_removed(&self, batch: BatchId) -> Result<()> {
         single!(self, notify::spools_removed, batch)
     }
-}
-
-/// Promote.
-pub(super) async fn promote(work: &mut Work<'_>, limit: &u32) -> Outcome<Dispatched> {
-    let rows: Vec<ReadyRow> = sqlx::query_as(PROMOTE).bind(i64::from(*limit)).fetch_all(&mut *work.conn).await?;
-    enter_queued(work, &rows)?;
-    work.close().await
-}
-
-/// Enters jobs in the ledger that are `queued` now.
-pub(super) fn enter_queued(work: &mut Work<'_>, rows: &[ReadyRow]) -> Result<(), StoreError> {
-    let mut order: Vec<&ReadyRow> = rows.iter().collect();
-    order.sort_by_key(|row| row.id);
-    for row in order {
-        work.moved(&row.tenant, &row.queue, state_of(&row.was)?, JobState::Queued);
-        work.claimable(&row.queue, row.lane, row.id);
-    }
-    Ok(())
 }

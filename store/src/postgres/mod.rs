@@ -8,7 +8,9 @@
 //! through there, and callers poll.
 
 mod claim;
+mod claims;
 mod complete;
+mod completions;
 mod connect;
 mod control;
 mod create;
@@ -25,8 +27,10 @@ mod notify;
 mod outbox;
 mod patch;
 mod poison;
+mod promote;
 mod reconcile;
 mod redrive;
+mod redrives;
 mod rescue;
 mod restart;
 mod rows;

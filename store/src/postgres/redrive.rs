@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::connect::control;
 use super::control::control_report;
 use super::create::no_batch;
 use super::fan_in::{self, Deltas};
 use super::fault::{Fault, Outcome};
 use super::values::{plain, small};
 use super::work::Work;
-use super::{PostgresStore, patch, restart, split};
-use crate::error::{Result, StoreError};
-use crate::{ControlReport, PatchRedrive, PatchReport, Redrives, Restart};
+use crate::ControlReport;
+use crate::error::StoreError;
 
 const DEAD: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items,
@@ -63,25 +60,6 @@ struct DeadRow {
 struct LockedBatch {
     state: String,
     tenant: String,
-}
-
-#[async_trait]
-impl Redrives for PostgresStore {
-    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
-        control!(self, dry_run, redrive_dead, (tenant, jobs))
-    }
-
-    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
-        control!(self, dry_run, restart::restart, (tenant, restart))
-    }
-
-    async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport> {
-        control!(self, dry_run, patch::redrive_patched, (tenant, patching))
-    }
-
-    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
-        control!(self, dry_run, split::split, (tenant, job))
-    }
 }
 
 /// Dead letters become `queued` with as many attempts again as they had at first.

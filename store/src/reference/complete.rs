@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use serde_json::{Map, Value};
@@ -12,33 +10,14 @@ use serde_json::{Map, Value};
 use super::settle::{Settlement, settle};
 use super::state::{Tally, kept};
 use super::transition::Transition;
-use super::{Clause, ReferenceStore, control, insert};
+use super::{Clause, ReferenceStore, insert};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::group;
-use crate::{CompleteReport, Completion, Completions, ControlReport, SqlRows};
-
-/// How long a fan-in that is not in its completion's transition comes after it.
-const BETWEEN: Duration = Duration::from_millis(1);
+use crate::{CompleteReport, Completion, SqlRows};
 
 /// What is left for a second transition when the fan-in is not in the first: see [`Clause::FanInWithCompletion`].
 pub(super) type Late = BTreeMap<BatchId, Tally>;
-
-#[async_trait]
-impl Completions for ReferenceStore {
-    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
-        let (mut report, late) = complete(self, completions)?;
-        if !late.is_empty() {
-            tokio::time::sleep(BETWEEN).await;
-            fan_in_late(self, &late, &mut report)?;
-        }
-        Ok(report)
-    }
-
-    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
-        control::halt_batch(self, batch, generation, reason)
-    }
-}
 
 pub(super) fn complete(store: &ReferenceStore, completions: &[Completion]) -> Result<(CompleteReport, Late)> {
     check::completions(completions)?;

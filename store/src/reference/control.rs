@@ -10,7 +10,7 @@ use gristmill_core::settle::Ending;
 
 use super::ReferenceStore;
 use super::create::no_batch;
-use super::duties::queue_again;
+use super::promote::queue_again;
 use super::state::{Batch, Job, State};
 use super::transition::Transition;
 use crate::check;

@@ -9,6 +9,7 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob};
 use serde_json::Value;
 
+use super::state::most;
 use super::state::{Batch, Job, Spools, Tally, ago, kept, later};
 use super::transition::Transition;
 use super::{ReferenceStore, insert};
@@ -101,7 +102,7 @@ impl Batches for ReferenceStore {
         let before = ago(t.now, older_than);
         let open =
             t.state.batches.values().filter(|batch| batch.state == BatchState::Open && batch.planned_at <= before);
-        Ok(open.map(|batch| (batch.tenant.clone(), batch.id)).take(super::duties::most(limit)).collect())
+        Ok(open.map(|batch| (batch.tenant.clone(), batch.id)).take(most(limit)).collect())
     }
 }
 

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::chunk::SourceFingerprint;
-use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
 
+use super::promote::queue_again;
+use super::state::most;
 use super::state::{Job, Spools, ago};
 use super::transition::Transition;
 use super::{ReferenceStore, notify, reconcile, rescue};
@@ -71,19 +73,4 @@ impl Duties for ReferenceStore {
         t.commit()?;
         Ok(())
     }
-}
-
-/// Makes a job `queued` that waits for a time.
-pub(super) fn queue_again(t: &mut Transition<'_>, id: JobId) {
-    let now = t.now;
-    t.move_job(id, |job| {
-        job.state = JobState::Queued;
-        job.queued_at = Some(now);
-        job.run_at = None;
-    });
-}
-
-/// A limit as the number of rows.
-pub(super) fn most(limit: u32) -> usize {
-    usize::try_from(limit).unwrap_or(usize::MAX)
 }

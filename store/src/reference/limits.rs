@@ -11,7 +11,7 @@ use gristmill_core::limit::{Facts, Group, Key, Limit, QueueSpec, Running, Turn, 
 use super::ReferenceStore;
 use super::claim::{is_over, may, take};
 use super::control::finish;
-use super::duties::most;
+use super::state::most;
 use super::state::{Job, LimitRow, State, later};
 use super::transition::Transition;
 use crate::check;

@@ -8,9 +8,11 @@
 //! A [`Clause`] of the contract can be taken away, to see whether the tests notice.
 
 mod claim;
+mod claims;
 mod clause;
 mod clock;
 mod complete;
+mod completions;
 mod control;
 mod create;
 mod database;
@@ -23,8 +25,10 @@ mod notify;
 mod outbox;
 mod patch;
 mod poison;
+mod promote;
 mod reconcile;
 mod redrive;
+mod redrives;
 mod rescue;
 mod restart;
 mod schedules;

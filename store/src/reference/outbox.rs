@@ -9,7 +9,7 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
 
 use super::ReferenceStore;
-use super::duties::most;
+use super::state::most;
 use super::state::{Job, ago, later};
 use super::transition::Transition;
 use crate::error::Result;

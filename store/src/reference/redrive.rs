@@ -3,57 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
-use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
 use gristmill_core::unique::Unique;
 
-use super::control::{control_report, finish};
 use super::state::Job;
 use super::transition::Transition;
-use super::{ReferenceStore, patch, restart, split};
 use crate::error::{Result, StoreError};
-use crate::{ControlReport, PatchRedrive, PatchReport, Redrives, Restart};
-
-#[async_trait]
-impl Redrives for ReferenceStore {
-    async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport> {
-        let mut t = Transition::begin(self);
-        let asked: BTreeSet<JobId> = jobs.iter().copied().collect();
-        let found: Vec<Arc<Job>> = asked
-            .iter()
-            .filter_map(|id| t.state.jobs.get(id))
-            .filter(|job| job.tenant == tenant && job.state == JobState::Dead)
-            .cloned()
-            .collect();
-        let mut ended = BTreeSet::new();
-        for job in &found {
-            ended.extend(refuse(&t, &found, job)?);
-        }
-        let generation = open_next(&mut t, &ended);
-        for job in &found {
-            queue_dead(&mut t, job);
-        }
-        let control_report = ControlReport { generation, ..control_report(found.iter().map(|job| job.id)) };
-        finish(t, control_report, dry_run)
-    }
-
-    async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
-        restart::restart(self, tenant, restart, dry_run)
-    }
-
-    async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport> {
-        patch::redrive_patched(self, tenant, patching, dry_run)
-    }
-
-    async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
-        split::split(self, tenant, job, dry_run)
-    }
-}
 
 /// Gives a dead letter as many attempts again as it had at first. A chunk counts for the present generation.
-fn queue_dead(t: &mut Transition<'_>, dead: &Job) {
+pub(super) fn queue_dead(t: &mut Transition<'_>, dead: &Job) {
     let now = t.now;
     let generation = dead.chunk_of().and_then(|id| t.state.batches.get(&id)).map(|batch| batch.generation);
     t.move_job(dead.id, |job| {
@@ -79,7 +39,7 @@ fn held_again(dead: &Job) -> Option<&Unique> {
 
 /// Refuses a dead letter that cannot run again now; gives its batch when that has ended and must be opened.
 /// Of those redriven together only one can hold a unique key.
-fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Result<Option<BatchId>> {
+pub(super) fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Result<Option<BatchId>> {
     let id = dead.id;
     let again = held_again(dead);
     let holds = |other: &&Arc<Job>| {

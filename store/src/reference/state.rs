@@ -392,3 +392,8 @@ pub(super) fn kept<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T)
     let text = crate::check::json(value)?;
     serde_json::from_str(&text).map_err(|error| crate::StoreError::Database(error.to_string()))
 }
+
+/// A limit as the number of rows.
+pub(super) fn most(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}

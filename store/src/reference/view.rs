@@ -11,6 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::ReferenceStore;
+use super::state::most;
 use super::state::{Batch, Job, KeyState, State, Worker, unsigned};
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
@@ -58,7 +59,7 @@ impl Views for ReferenceStore {
     async fn chunk_results(&self, id: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
         let t = Transition::begin(self);
         let of_batch = t.state.results.iter().filter(|((batch, seq), _)| *batch == id && *seq > after_seq);
-        Ok(of_batch.take(super::duties::most(limit)).map(|(_, result)| (**result).clone()).collect())
+        Ok(of_batch.take(most(limit)).map(|(_, result)| (**result).clone()).collect())
     }
 
     async fn job(&self, tenant: &str, id: JobId) -> Result<Option<JobView>> {
@@ -186,7 +187,7 @@ fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
 }
 
 fn rows(page: &Page) -> usize {
-    super::duties::most(page.limit.clamp(1, PAGE_ROWS_MAX))
+    most(page.limit.clamp(1, PAGE_ROWS_MAX))
 }
 
 fn after_id(page: &Page) -> Result<Option<Uuid>> {

@@ -1,21 +1,16 @@
 //! Claim: queued jobs become somebody's; those that limits and turns decide about in [`super::limited`].
 
-use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::collections::HashMap;
 
-use async_trait::async_trait;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Fence, JobState};
 use sqlx::sqlite::SqliteRow;
 
 use super::transition::{Query, Transition};
-use super::{SqliteStore, limited, poison, row};
+use super::{SqliteStore, row};
+use crate::Claim;
 use crate::check;
 use crate::error::Result;
-use crate::{Claim, ClaimReport, Claims, LimitedClaim};
-
-/// How often another process's commits are looked for while somebody waits for work.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What a worker must serve to run job `j`, spelt as `core::job::served` does.
 macro_rules! served {
@@ -69,135 +64,16 @@ macro_rules! claim {
         )
     };
 }
-pub(super) use {claim as claiming, let_go, may_run, served, unmanaged};
 
-#[async_trait]
-impl Claims for SqliteStore {
-    async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
-        if ids.is_empty() {
-            return Ok(ClaimReport::default());
-        }
-        let mut t = Transition::begin(self).await?;
-        // A message may come twice: an id that is named twice must not use up the limit twice.
-        let mut named = HashSet::with_capacity(ids.len());
-        let ids: Vec<JobId> = ids.iter().copied().filter(|id| named.insert(*id)).collect();
-        let asked = check::json(&ids)?;
-        let statement = claim!(concat!(
-            "SELECT j.id FROM json_each(?5) e CROSS JOIN job j ON j.id = unhex(e.value, '-') WHERE ",
-            claimable!(),
-            " ORDER BY j.lane, j.id LIMIT ?3"
-        ));
-        let query = with(sqlx::query(statement), &t, claim)?.bind(asked.clone());
-        let claimed = take(&mut t, claim, query).await?;
-        let taken: HashSet<JobId> = claimed.iter().map(|job| job.fence.job).collect();
-        let mut report = ClaimReport { claimed, ..ClaimReport::default() };
-        if taken.len() < ids.len() {
-            // Those that are still claimable were over the limit, or asked for by an incarnation that is over:
-            // with one writer no row is ever locked.
-            let statement = concat!(
-                "SELECT j.id, ",
-                served!(),
-                " IN (SELECT value FROM json_each(?4)) AS ours, NOT (",
-                unmanaged!(),
-                ") AS managed
-                 FROM json_each(?5) e CROSS JOIN job j ON j.id = unhex(e.value, '-') WHERE j.state = 'queued' AND ",
-                let_go!(),
-                " AND ?1 IS NOT NULL AND ?2 IS NOT NULL AND ?3 IS NOT NULL"
-            );
-            let left = t.rows(with(sqlx::query(statement), &t, claim)?.bind(asked)).await?;
-            let left: HashMap<JobId, (bool, bool)> = left.iter().map(still).collect::<Result<_>>()?;
-            let mut late = Vec::new();
-            for id in ids.into_iter().filter(|id| !taken.contains(id)) {
-                match left.get(&id) {
-                    Some((_, true)) => report.limited.push(id),
-                    Some((true, false)) => report.busy.push(id),
-                    Some((false, false)) => report.foreign.push(id),
-                    None => late.push(id),
-                }
-            }
-            mark_misrouted(&mut t, &report.foreign).await?;
-            let unknown = if late.is_empty() { HashSet::new() } else { poison::unknown_in(&mut t, &late).await? };
-            (report.unknown, report.stale) = late.into_iter().partition(|id| unknown.contains(id));
-        }
-        t.commit().await?;
-        Ok(report)
-    }
-
-    async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
-        if claim.limit == 0 || !waiting(self).await? {
-            return Ok(Vec::new());
-        }
-        let mut t = Transition::begin(self).await?;
-        // From each priority of each queue that has something the oldest, and of those the first by priority and
-        // age: the index is read at a few places, never the whole backlog. The maintained counters say
-        // which queues have something, so that a paused backlog is not read at all.
-        let statement = claim!(concat!(
-            "SELECT id FROM (
-                WITH q(name) AS MATERIALIZED (
-                        SELECT DISTINCT c.queue FROM queue_count c
-                        WHERE c.state = 'queued' AND c.jobs > 0
-                          AND (?5 = '[]' OR c.queue IN (SELECT value FROM json_each(?5)))
-                          AND NOT EXISTS (SELECT 1 FROM queue p WHERE p.tenant = c.tenant AND p.name = c.queue AND p.paused)
-                          AND c.queue NOT IN (SELECT name FROM managed WHERE scope = 'queue')),
-                     l(lane) AS (VALUES (0), (1), (2))
-                SELECT n.id, n.lane FROM q CROSS JOIN l CROSS JOIN job n
-                WHERE n.id IN (SELECT j.id FROM job j WHERE j.queue = q.name AND j.lane = l.lane AND ",
-            claimable!(),
-            " ORDER BY j.id LIMIT ?3)
-                ORDER BY n.lane, n.id LIMIT ?3)"
-        ));
-        let query = with(sqlx::query(statement), &t, claim)?.bind(check::json(&claim.queues)?);
-        let claimed = take(&mut t, claim, query).await?;
-        t.commit().await?;
-        Ok(claimed)
-    }
-
-    async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim> {
-        limited::claim_limited(self, claim).await
-    }
-
-    async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>> {
-        let statement = concat!(
-            "SELECT j.id FROM job j
-             WHERE j.astray AND j.state = 'queued' AND ",
-            served!(),
-            " IN (SELECT value FROM json_each(?1))
-               AND (?2 = '[]' OR j.queue IN (SELECT value FROM json_each(?2))) AND ",
-            let_go!(),
-            " AND ",
-            unmanaged!(),
-            " ORDER BY j.lane, j.id LIMIT ?3"
-        );
-        let query = sqlx::query(statement).bind(check::json(&claim.kinds)?).bind(check::json(&claim.queues)?);
-        let rows = query.bind(claim.limit).fetch_all(&self.readers).await.map_err(super::error::database)?;
-        rows.iter().map(|row| row::id(row, "id")).collect()
-    }
-
-    async fn wait_for_work(&self, at_most: Duration) -> bool {
-        let deadline = tokio::time::Instant::now() + at_most;
-        loop {
-            let look = deadline.min(tokio::time::Instant::now() + LOOK);
-            tokio::select! {
-                () = self.work.notified() => return true,
-                () = tokio::time::sleep_until(look) => {}
-            }
-            if self.others_committed().await.unwrap_or(false) {
-                return true;
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return false;
-            }
-        }
-    }
-}
+pub(super) use {claim as claiming, claimable, let_go, may_run, served, unmanaged};
 
 /// A job that is queued still: whether the worker has its kind, and whether it is managed.
-fn still(row: &SqliteRow) -> Result<(JobId, (bool, bool))> {
+pub(super) fn still(row: &SqliteRow) -> Result<(JobId, (bool, bool))> {
     Ok((row::id(row, "id")?, (row::flag(row, "ours")?, row::flag(row, "managed")?)))
 }
 
 /// Notes jobs whose message has come to a worker that cannot run them.
-async fn mark_misrouted(t: &mut Transition<'_>, foreign: &[JobId]) -> Result<()> {
+pub(super) async fn mark_misrouted(t: &mut Transition<'_>, foreign: &[JobId]) -> Result<()> {
     if !foreign.is_empty() {
         let statement = "
             UPDATE job SET astray = 1

@@ -2,60 +2,19 @@
 
 use std::collections::HashMap;
 
-use async_trait::async_trait;
-use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::id::{JobId, WorkerId};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
-use super::settle::{Settlement, settle};
 use super::transition::Transition;
-use super::{SqliteStore, control, error, insert, row};
+use super::{error, row};
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::group;
 use crate::sql::triggers;
-use crate::{CompleteReport, Completion, Completions, ControlReport, SqlRows};
-
-#[async_trait]
-impl Completions for SqliteStore {
-    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
-        check::completions(completions)?;
-        if completions.is_empty() {
-            return Ok(CompleteReport::default());
-        }
-        let mut t = Transition::begin(self).await?;
-        let contested = group::contested(completions);
-        let holders = holders(&mut t, &contested).await?;
-        let (first, mut fenced) = group::one_each(completions, &contested, &holders);
-        let settlements: Vec<Settlement<'_>> = first.iter().map(|one| Settlement::of(one)).collect();
-        let moved = settle(&mut t, &settlements).await?;
-        let (held, lost): (Vec<&Completion>, Vec<_>) =
-            first.into_iter().partition(|one| moved.contains_key(&one.fence.job));
-        fenced.extend(lost.into_iter().map(|one| one.fence));
-        for rows in held.iter().filter_map(|one| one.sql.as_ref()) {
-            write_sink(&mut t, rows).await?;
-        }
-        let mut follow = Vec::new();
-        for one in &held {
-            if end_batch(&mut t, one).await? {
-                follow.extend(one.follow.iter().cloned());
-            }
-        }
-        if !follow.is_empty() {
-            insert::new_jobs(&mut t, &follow).await?;
-        }
-        let settled = held.len() as u64;
-        let committed = t.commit().await?;
-        Ok(CompleteReport { settled, fenced, dispatched: committed.dispatched, progress: committed.progress })
-    }
-
-    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
-        control::halt_batch(self, batch, generation, reason).await
-    }
-}
+use crate::{Completion, SqlRows};
 
 /// Who holds jobs now.
-async fn holders(t: &mut Transition<'_>, jobs: &[JobId]) -> Result<HashMap<JobId, (u32, WorkerId)>> {
+pub(super) async fn holders(t: &mut Transition<'_>, jobs: &[JobId]) -> Result<HashMap<JobId, (u32, WorkerId)>> {
     if jobs.is_empty() {
         return Ok(HashMap::new());
     }
@@ -70,7 +29,7 @@ async fn holders(t: &mut Transition<'_>, jobs: &[JobId]) -> Result<HashMap<JobId
 
 /// Writes down how a batch ends, guarded by its state and generation: whether the completion's further jobs are
 /// wanted. What an aggregate enqueues tells of that ending, and is left out with it where the guard does not hold.
-async fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
+pub(super) async fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
     let Some(end) = &completion.batch_end else { return Ok(true) };
     let statement = "
         UPDATE batch SET state = ?3, result = ?4, finished_at = ?6,
@@ -93,7 +52,7 @@ async fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bo
 }
 
 /// Writes rows into the user's own table.
-async fn write_sink(t: &mut Transition<'_>, sql: &SqlRows) -> Result<()> {
+pub(super) async fn write_sink(t: &mut Transition<'_>, sql: &SqlRows) -> Result<()> {
     if sql.rows.is_empty() {
         return Ok(());
     }

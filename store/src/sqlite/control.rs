@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteRow;
 use super::create::no_batch;
 use super::row::{self, moved_columns};
 use super::transition::Transition;
-use super::{SqliteStore, duties};
+use super::{SqliteStore, promote};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{Control, ControlReport, GROUP_JOBS_MAX, Pause, Purpose};
@@ -153,7 +153,7 @@ impl Control for SqliteStore {
                 return Err(StoreError::Conflict(what));
             }
         }
-        duties::queue_again(&mut t, &[found]).await?;
+        promote::queue_again(&mut t, &[found]).await?;
         let control_report = ControlReport { affected: 1, samples: vec![job.to_string()], ..ControlReport::default() };
         finish(t, control_report, dry_run).await
     }

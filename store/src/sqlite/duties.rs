@@ -5,14 +5,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::BatchId;
-use gristmill_core::job::JobState;
-use sqlx::sqlite::SqliteRow;
 
 use super::error::database;
+use super::promote::queue_again;
 use super::row::{self, moved_columns};
 use super::transition::Transition;
 use super::{SqliteStore, notify, reconcile, rescue};
-use crate::check;
 use crate::error::Result;
 use crate::{Dispatched, Duties, ReconcileReport, RescueReport};
 
@@ -74,19 +72,4 @@ impl Duties for SqliteStore {
         t.commit().await?;
         Ok(())
     }
-}
-
-/// Makes jobs `queued` that wait for a time. The rows have the columns of [`moved_columns`] and `state`.
-pub(super) async fn queue_again(t: &mut Transition<'_>, found: &[SqliteRow]) -> Result<()> {
-    let mut ids = Vec::with_capacity(found.len());
-    for row in found {
-        let job = row::moved(row)?;
-        t.moved(&job, row::word(row, "state")?, JobState::Queued);
-        ids.push(job.id);
-    }
-    let statement = "
-        UPDATE job SET state = 'queued', queued_at = ?2, run_at = NULL
-        WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1))";
-    t.run(sqlx::query(statement).bind(check::json(&ids)?).bind(t.now)).await?;
-    Ok(())
 }

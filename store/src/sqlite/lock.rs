@@ -8,7 +8,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::transition::Transition;
-use super::{SqliteStore, rescue, worker};
+use super::{SqliteStore, rescue};
 use crate::Dispatched;
 use crate::error::{Result, StoreError};
 use crate::guard::WorkGuard;
@@ -55,7 +55,7 @@ fn take(database: &Path, path: &Path, started: i64) -> Result<File> {
             let mut holder = String::new();
             file.read_to_string(&mut holder).map_err(broken)?;
             let pid = holder.lines().next().filter(|line| !line.is_empty());
-            return Err(worker::locked(database, pid.unwrap_or("another process")));
+            return Err(locked(database, pid.unwrap_or("another process")));
         }
         Err(TryLockError::Error(error)) => return Err(broken(error)),
     }
@@ -70,4 +70,12 @@ fn beside(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)
+}
+
+/// What a second working process is told.
+fn locked(path: &Path, holder: &str) -> StoreError {
+    StoreError::Locked(format!(
+        "{holder} already works on {}; stop that process, or use PostgreSQL for several working processes (enqueueing, looking and steering go on beside it)",
+        path.display()
+    ))
 }

@@ -5,7 +5,9 @@
 //! refused halfway. Whatever concerns many rows is one statement with one JSON parameter.
 
 mod claim;
+mod claims;
 mod complete;
+mod completions;
 mod control;
 mod create;
 mod database;
@@ -22,8 +24,10 @@ mod opening;
 mod outbox;
 mod patch;
 mod poison;
+mod promote;
 mod reconcile;
 mod redrive;
+mod redrives;
 mod rescue;
 mod restart;
 mod row;

@@ -12,7 +12,7 @@ use super::settle::{Settlement, settle};
 use super::transition::{Transition, later};
 use super::{SqliteStore, error, lock, row};
 use crate::check;
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::{Dispatched, NewWorker, WorkGuard, WorkerView, Workers};
 
 /// How often another process's commits are looked for while somebody waits to hear that what it runs was taken away.
@@ -171,12 +171,4 @@ fn view(row: &SqliteRow) -> Result<WorkerView> {
         seen_at: row::instant(row, "seen_at")?,
         state: row::get(row, "seen_state")?,
     })
-}
-
-/// What a second working process is told.
-pub(super) fn locked(path: &std::path::Path, holder: &str) -> StoreError {
-    StoreError::Locked(format!(
-        "{holder} already works on {}; stop that process, or use PostgreSQL for several working processes (enqueueing, looking and steering go on beside it)",
-        path.display()
-    ))
 }

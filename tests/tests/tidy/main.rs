@@ -137,7 +137,7 @@ fn takes_everything(code: &str) -> bool {
 }
 
 /// Files that still do: their number may only fall.
-const TAKE_EVERYTHING: usize = 3;
+const TAKE_EVERYTHING: usize = 0;
 
 #[test]
 fn every_name_says_where_it_comes_from() {

@@ -1,0 +1,30 @@
+//! Completions, and what halts a batch.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gristmill_core::id::BatchId;
+
+use super::complete::{complete, fan_in_late};
+use super::{ReferenceStore, control};
+use crate::error::Result;
+use crate::{CompleteReport, Completion, Completions, ControlReport};
+
+/// How long a fan-in that is not in its completion's transition comes after it.
+const BETWEEN: Duration = Duration::from_millis(1);
+
+#[async_trait]
+impl Completions for ReferenceStore {
+    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
+        let (mut report, late) = complete(self, completions)?;
+        if !late.is_empty() {
+            tokio::time::sleep(BETWEEN).await;
+            fan_in_late(self, &late, &mut report)?;
+        }
+        Ok(report)
+    }
+
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
+        control::halt_batch(self, batch, generation, reason)
+    }
+}

@@ -1,0 +1,51 @@
+//! Completions, and what halts a batch.
+
+use async_trait::async_trait;
+use gristmill_core::id::BatchId;
+
+use super::complete::{end_batch, holders, write_sink};
+use super::settle::{Settlement, settle};
+use super::transition::Transition;
+use super::{SqliteStore, control, insert};
+use crate::check;
+use crate::error::Result;
+use crate::group;
+use crate::{CompleteReport, Completion, Completions, ControlReport};
+
+#[async_trait]
+impl Completions for SqliteStore {
+    async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
+        check::completions(completions)?;
+        if completions.is_empty() {
+            return Ok(CompleteReport::default());
+        }
+        let mut t = Transition::begin(self).await?;
+        let contested = group::contested(completions);
+        let holders = holders(&mut t, &contested).await?;
+        let (first, mut fenced) = group::one_each(completions, &contested, &holders);
+        let settlements: Vec<Settlement<'_>> = first.iter().map(|one| Settlement::of(one)).collect();
+        let moved = settle(&mut t, &settlements).await?;
+        let (held, lost): (Vec<&Completion>, Vec<_>) =
+            first.into_iter().partition(|one| moved.contains_key(&one.fence.job));
+        fenced.extend(lost.into_iter().map(|one| one.fence));
+        for rows in held.iter().filter_map(|one| one.sql.as_ref()) {
+            write_sink(&mut t, rows).await?;
+        }
+        let mut follow = Vec::new();
+        for one in &held {
+            if end_batch(&mut t, one).await? {
+                follow.extend(one.follow.iter().cloned());
+            }
+        }
+        if !follow.is_empty() {
+            insert::new_jobs(&mut t, &follow).await?;
+        }
+        let settled = held.len() as u64;
+        let committed = t.commit().await?;
+        Ok(CompleteReport { settled, fenced, dispatched: committed.dispatched, progress: committed.progress })
+    }
+
+    async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
+        control::halt_batch(self, batch, generation, reason).await
+    }
+}
