@@ -8,8 +8,6 @@
 //!   any state that is not final → cancelled
 //! ```
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,31 +18,28 @@ use crate::id::{BatchId, JobId, WorkerId};
 use crate::retry::RetryPolicy;
 use crate::unique::Unique;
 
-/// Where a job is in its life. Each state says how a job gets in and out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JobState {
-    /// Enqueued for a later time. Leaves by promotion when `run_at` has come, or by cancelling.
-    Scheduled,
-    /// May be claimed now. Leaves by a claim, or by cancelling.
-    Queued,
-    /// Claimed by a worker whose lease is alive. Leaves by settling, rescue, release or cancelling.
-    Running,
-    /// Failed or snoozed, and waits for `run_at`. Leaves by promotion, by hand, or by cancelling.
-    Retry,
-    /// Finished well. Final.
-    Done,
-    /// A dead letter: attempts spent, or the error is permanent. Final, until it is redriven.
-    Dead,
-    /// Called off. Final.
-    Cancelled,
+crate::words! {
+    /// Where a job is in its life. Each state says how a job gets in and out.
+    #[derive(PartialOrd, Ord)]
+    pub enum JobState {
+        /// Enqueued for a later time. Leaves by promotion when `run_at` has come, or by cancelling.
+        Scheduled = "scheduled",
+        /// May be claimed now. Leaves by a claim, or by cancelling.
+        Queued = "queued",
+        /// Claimed by a worker whose lease is alive. Leaves by settling, rescue, release or cancelling.
+        Running = "running",
+        /// Failed or snoozed, and waits for `run_at`. Leaves by promotion, by hand, or by cancelling.
+        Retry = "retry",
+        /// Finished well. Final.
+        Done = "done",
+        /// A dead letter: attempts spent, or the error is permanent. Final, until it is redriven.
+        Dead = "dead",
+        /// Called off. Final.
+        Cancelled = "cancelled",
+    }
 }
 
 impl JobState {
-    /// Every state, in the order of a job's life.
-    pub const ALL: [Self; 7] =
-        [Self::Scheduled, Self::Queued, Self::Running, Self::Retry, Self::Done, Self::Dead, Self::Cancelled];
-
     /// Whether nothing but a redrive by hand can change the job any more.
     pub fn is_final(self) -> bool {
         match self {
@@ -52,74 +47,23 @@ impl JobState {
             Self::Scheduled | Self::Queued | Self::Running | Self::Retry => false,
         }
     }
+}
 
-    /// The word for it, the same in the database, on the command line and on the dashboard.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Retry => "retry",
-            Self::Done => "done",
-            Self::Dead => "dead",
-            Self::Cancelled => "cancelled",
-        }
+crate::words! {
+    /// Which of a queue's three priorities a job takes.
+    #[derive(Default, PartialOrd, Ord)]
+    pub enum Priority {
+        /// Before everything else.
+        High = "high",
+        /// The usual one.
+        #[default]
+        Normal = "normal",
+        /// When nothing else waits.
+        Low = "low",
     }
-}
-
-impl fmt::Display for JobState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// A word that is none of those expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is not one of {expected}")]
-pub struct UnknownWord {
-    /// What was found.
-    pub found: String,
-    /// What would have been right, separated by commas.
-    pub expected: String,
-}
-
-impl FromStr for JobState {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
-    }
-}
-
-/// Which of a queue's three priorities a job takes. Priorities stand in for priorities.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Priority {
-    /// Before everything else.
-    High,
-    /// The usual one.
-    #[default]
-    Normal,
-    /// When nothing else waits.
-    Low,
 }
 
 impl Priority {
-    /// Every priority, the most urgent first.
-    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
-
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::High => "high",
-            Self::Normal => "normal",
-            Self::Low => "low",
-        }
-    }
-
     /// 0 for high, 1 for normal, 2 for low: how the store keeps and sorts it.
     pub fn rank(self) -> i16 {
         match self {
@@ -132,23 +76,6 @@ impl Priority {
     /// The priority of a rank, if there is one.
     pub fn from_rank(rank: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.rank() == rank)
-    }
-}
-
-impl fmt::Display for Priority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Priority {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        Self::ALL
-            .into_iter()
-            .find(|priority| priority.as_str() == text)
-            .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
     }
 }
 

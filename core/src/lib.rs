@@ -7,7 +7,6 @@
 //! In the order in which the work moves:
 //!
 //! * [`definition`]: what a batch is asked to do, as `config.toml` spells it.
-//! * [`plan`]: how an input is cut into chunks.
 //! * [`job`]: one unit of work, its states and its fence.
 //! * [`batch`]: one run of a definition, its counts and its failure budget.
 //! * [`chunk`]: a slice of a batch's items, and what came of it.
@@ -16,11 +15,12 @@
 //! * [`settle`]: what an attempt's ending means. The only place that decides retry or dead.
 //! * [`split`]: what becomes of a chunk whose worker died.
 //! * [`retry`]: how long to wait before the next attempt.
-//! * [`mend`]: how a quarantined item is changed before it is redriven.
+//! * [`item_patch`]: how a quarantined item is changed before it is redriven.
 //! * [`callback`]: what a batch tells, to whom, and when.
 //! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many may run at once or begin in a time, and whose turn it is.
+//! * [`mod@words`]: enums whose values are words.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod aggregate;
@@ -41,6 +41,7 @@ pub mod settle;
 pub mod split;
 pub mod trace;
 pub mod unique;
+pub mod words;
 
 /// An instant, always in UTC.
 pub type Instant = chrono::DateTime<chrono::Utc>;

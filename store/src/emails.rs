@@ -2,7 +2,6 @@
 
 use gristmill_core::Instant;
 use gristmill_core::id::JobId;
-use serde::{Deserialize, Serialize};
 
 /// What identifies an email: one job to one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,32 +23,19 @@ pub struct NewEmail {
     pub message_id: String,
 }
 
-/// Where an email is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EmailState {
-    /// Nothing has been sent.
-    Pending,
-    /// An attempt may have handed it over: committed before the data is sent.
-    Sending,
-    /// The server has said 250.
-    Sent,
-    /// An attempt ended without an answer: it may have been delivered.
-    Uncertain,
-    /// It will not be sent.
-    Failed,
-}
-
-impl EmailState {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Sending => "sending",
-            Self::Sent => "sent",
-            Self::Uncertain => "uncertain",
-            Self::Failed => "failed",
-        }
+gristmill_core::words! {
+    /// Where an email is.
+    pub enum EmailState {
+        /// Nothing has been sent.
+        Pending = "pending",
+        /// An attempt may have handed it over: committed before the data is sent.
+        Sending = "sending",
+        /// The server has said 250.
+        Sent = "sent",
+        /// An attempt ended without an answer: it may have been delivered.
+        Uncertain = "uncertain",
+        /// It will not be sent.
+        Failed = "failed",
     }
 }
 

@@ -1,29 +1,19 @@
 //! Messages that nobody can act upon, kept as evidence.
 
 use gristmill_core::Instant;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 /// The most bytes that are kept of one message, as the migrations say, too: 64 KiB.
 pub const POISON_BYTES_MAX: usize = 64 * 1024;
 
-/// Which consumer met a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PoisonSource {
-    /// A worker, on a priority of a queue.
-    Worker,
-    /// The scheduler, among what the broker gave up on.
-    Returned,
-}
-
-impl PoisonSource {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Worker => "worker",
-            Self::Returned => "returned",
-        }
+gristmill_core::words! {
+    /// Which consumer met a message.
+    pub enum PoisonSource {
+        /// A worker, on a priority of a queue.
+        Worker = "worker",
+        /// The scheduler, among what the broker gave up on.
+        Returned = "returned",
     }
 }
 

@@ -1,14 +1,13 @@
 //! Schedules, the ledger of their ticks, and backfills: what goes into the store and what comes out.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::str::FromStr;
 
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
-use gristmill_core::job::{NewJob, UnknownWord};
+use gristmill_core::job::NewJob;
 use gristmill_core::schedule::ScheduleSpec;
-use serde::{Deserialize, Serialize};
+use gristmill_core::words;
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -22,52 +21,19 @@ pub const FIRE_TICKS_MAX: usize = 5_000;
 /// How often a tick may be started before it counts as failed, when each of its planners was lost.
 pub const FIRE_TRIES_MAX: i32 = 3;
 
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $word:ident = $text:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$word_doc])* $word),* }
-
-        impl $name {
-            /// The word for it, the same in the database and on the command line.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$word => $text),* }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownWord;
-
-            fn from_str(text: &str) -> std::result::Result<Self, UnknownWord> {
-                match text {
-                    $($text => Ok(Self::$word),)*
-                    _ => Err(UnknownWord { found: text.to_owned(), expected: [$($text),*].join(", ") }),
-                }
-            }
-        }
-    };
-}
-
-words!(
+words! {
     /// Where a schedule was made.
-    ScheduleOrigin {
+    pub enum ScheduleOrigin {
         /// In the configuration file, which alone changes it.
         File = "file",
         /// By a command.
         Command = "command",
     }
-);
+}
 
-words!(
+words! {
     /// Why a tick is in the ledger.
-    TickCause {
+    pub enum TickCause {
         /// Its time came.
         Tick = "tick",
         /// Somebody ran it by hand.
@@ -75,11 +41,11 @@ words!(
         /// It is part of a backfill.
         Backfill = "backfill",
     }
-);
+}
 
-words!(
+words! {
     /// What became of a tick.
-    TickOutcome {
+    pub enum TickOutcome {
         /// It started its run.
         Ran = "ran",
         /// It came while nobody was there, and the policy says that it does not run.
@@ -93,7 +59,7 @@ words!(
         /// Its run could not be started.
         Failed = "failed",
     }
-);
+}
 
 /// A schedule as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize)]

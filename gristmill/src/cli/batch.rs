@@ -294,7 +294,7 @@ pub(super) fn print(output: &Output, batch: &BatchView, also: &Value) {
 
 /// Reads a state.
 pub(super) fn state(word: &str) -> Result<BatchState> {
-    word.parse().map_err(|error: gristmill_core::job::UnknownWord| {
+    word.parse().map_err(|error: gristmill_core::words::UnknownWord| {
         let known = BatchState::ALL.map(BatchState::as_str);
         CommandError::usage(error.to_string()).hint(suggest(word, known).unwrap_or_default())
     })

@@ -186,7 +186,7 @@ fn attempts(job: &JobView) -> String {
 
 /// Reads a state.
 pub(super) fn state(word: &str) -> Result<JobState> {
-    word.parse().map_err(|error: gristmill_core::job::UnknownWord| {
+    word.parse().map_err(|error: gristmill_core::words::UnknownWord| {
         let known = JobState::ALL.map(JobState::as_str);
         CommandError::usage(error.to_string()).hint(suggest(word, known).unwrap_or_default())
     })
