@@ -176,6 +176,21 @@ pub struct QueueView {
     pub oldest_queued_at: Option<Instant>,
 }
 
+impl QueueView {
+    /// How many jobs are in a state.
+    pub(crate) fn counter(&mut self, state: JobState) -> &mut u64 {
+        match state {
+            JobState::Scheduled => &mut self.scheduled,
+            JobState::Queued => &mut self.queued,
+            JobState::Running => &mut self.running,
+            JobState::Retry => &mut self.retry,
+            JobState::Done => &mut self.done,
+            JobState::Dead => &mut self.dead,
+            JobState::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
 /// Jobs that wait although no live worker has their kind, or their version of it, on their queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnhandledView {

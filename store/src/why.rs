@@ -31,22 +31,6 @@ pub enum Wait {
         /// By whom and why.
         pause: Option<PauseView>,
     },
-    /// As many run at once as a limit allows.
-    Concurrency {
-        /// The limit's name.
-        limit: String,
-        /// How many run.
-        running: u64,
-        /// How many may.
-        most: u32,
-    },
-    /// As many have begun as a limit allows.
-    Rate {
-        /// The limit's name.
-        limit: String,
-        /// When the next may begin.
-        next: Instant,
-    },
     /// No worker is alive.
     NoWorker,
     /// Workers are alive, and none serves its queue.
@@ -68,15 +52,9 @@ pub enum Wait {
         /// Whether the keys of its queue take turns.
         turns: bool,
     },
-}
-
-impl From<Blocker> for Wait {
-    fn from(hindrance: Blocker) -> Self {
-        match hindrance {
-            Blocker::Concurrency { limit, running, most } => Self::Concurrency { limit, running, most },
-            Blocker::Rate { limit, next } => Self::Rate { limit, next },
-        }
-    }
+    /// A limit keeps it back.
+    #[serde(untagged)]
+    Blocked(Blocker),
 }
 
 /// All that a job waits for; nothing when it runs or is final.
@@ -105,7 +83,7 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
         return Ok(waits);
     }
     let blockers = store.blockers(job.id).await?;
-    waits.extend(blockers.hindrances.into_iter().map(Wait::from));
+    waits.extend(blockers.hindrances.into_iter().map(Wait::Blocked));
     let limited = store.limited().await?;
     if blockers.in_outbox && !limited.has(&job.queue, &job.kind) {
         waits.push(Wait::NotDispatched);

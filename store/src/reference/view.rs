@@ -116,7 +116,7 @@ pub(super) fn queues(store: &ReferenceStore, tenant: &str) -> Vec<QueueView> {
         known.map(|(_, name)| (name, QueueView { name: name.clone(), ..QueueView::default() })).collect();
     for job in t.state.jobs.values().filter(|job| job.tenant == tenant) {
         if let Some(view) = views.get_mut(&job.queue) {
-            *counter(view, job.state) += 1;
+            *view.counter(job.state) += 1;
         }
     }
     for view in views.values_mut() {
@@ -133,18 +133,6 @@ fn oldest(state: &State, tenant: &str, queue: &str) -> Option<Instant> {
     let first =
         |priority: Priority| state.jobs.values().map(|job| &**job).filter(waits).find(|job| job.priority == priority);
     Priority::ALL.into_iter().filter_map(first).filter_map(|job| job.queued_at).min()
-}
-
-fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
-    match state {
-        JobState::Scheduled => &mut view.scheduled,
-        JobState::Queued => &mut view.queued,
-        JobState::Running => &mut view.running,
-        JobState::Retry => &mut view.retry,
-        JobState::Done => &mut view.done,
-        JobState::Dead => &mut view.dead,
-        JobState::Cancelled => &mut view.cancelled,
-    }
 }
 
 pub(super) fn quarantine(

@@ -180,7 +180,7 @@ pub(super) async fn queues(store: &SqliteStore, tenant: &str) -> Result<Vec<Queu
         if let Some(state) = state {
             let state: JobState =
                 state.parse().map_err(|_| StoreError::Database(format!("unknown state `{state}`")))?;
-            *counter(view, state) = row::number(row, "jobs")?;
+            *view.counter(state) = row::number(row, "jobs")?;
         }
     }
     Ok(views.into_values().collect())
@@ -205,18 +205,6 @@ pub(super) async fn unhandled(store: &SqliteStore, tenant: &str) -> Result<Vec<U
     let workers = sqlx::query(alive).bind(now).fetch_all(&store.readers).await.map_err(database)?;
     let serving = workers.iter().map(|row| Ok((row::json(row, "queues")?, row::json(row, "kinds")?)));
     Ok(views::unhandled(waiting, &serving.collect::<Result<Vec<_>>>()?))
-}
-
-fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
-    match state {
-        JobState::Scheduled => &mut view.scheduled,
-        JobState::Queued => &mut view.queued,
-        JobState::Running => &mut view.running,
-        JobState::Retry => &mut view.retry,
-        JobState::Done => &mut view.done,
-        JobState::Dead => &mut view.dead,
-        JobState::Cancelled => &mut view.cancelled,
-    }
 }
 
 pub(super) async fn quarantine(
