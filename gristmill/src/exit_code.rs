@@ -1,8 +1,8 @@
 //! How the program ends: the stable exit codes, and the one error type that carries them.
 
 use gristmill_broker::BrokerError;
+use gristmill_service::documents::{ErrorBody, ErrorDocument};
 use gristmill_store::StoreError;
-use serde_json::{Value, json};
 
 gristmill_core::words! {
     /// Why the program ends as it does. The numbers and the words are a promise to scripts.
@@ -104,14 +104,16 @@ impl CommandError {
     }
 
     /// As scripts read it.
-    pub fn to_json(&self) -> Value {
-        json!({ "error": {
-            "code": self.exit.as_str(),
-            "exit": self.exit.code(),
-            "message": self.message,
-            "hint": self.hint,
-            "retryable": self.exit == Exit::Unavailable,
-        } })
+    pub fn document(&self) -> ErrorDocument {
+        ErrorDocument {
+            error: ErrorBody {
+                code: self.exit.as_str().to_owned(),
+                exit: self.exit.code(),
+                message: self.message.clone(),
+                hint: self.hint.clone(),
+                retryable: self.exit == Exit::Unavailable,
+            },
+        }
     }
 }
 
@@ -164,6 +166,6 @@ mod tests {
     fn a_store_that_is_away_is_worth_another_try() {
         let error = CommandError::from(StoreError::Unavailable("refused".to_owned()));
         assert_eq!(error.exit.code(), 8);
-        assert_eq!(error.to_json()["error"]["retryable"], true);
+        assert!(error.document().error.retryable);
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! * [`Store`]: the transitions and the views.
 //! * [`types`]: what goes in and what comes out.
-//! * [`views`]: what people and pages are shown.
+//! * [`views`]: what people and pages are shown. [`documents`]: a batch in JSON, for all who read one.
 //! * [`schedules`]: schedules and the ledger of their ticks. [`events`]: what starts runs beside the clock.
 //! * [`limits`]: limits and turns; [`mod@why`]: what a job waits for.
 //! * [`postgres`], [`sqlite`]: the two stores, mirrored statement for statement.
@@ -17,6 +17,7 @@
 
 mod check;
 pub mod condition;
+pub mod documents;
 pub mod emails;
 pub mod error;
 pub mod failpoint;
@@ -54,6 +55,7 @@ use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 
 pub use condition::Outage;
+pub use documents::{BatchDocument, CallbackDocument, CountsDocument, FailureDocument, News};
 pub use emails::*;
 pub use error::{Result, StoreError};
 pub use guard::WorkGuard;

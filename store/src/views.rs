@@ -4,11 +4,11 @@ use gristmill_core::Instant;
 use gristmill_core::batch::{BatchState, Counts};
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A pause as people see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseView {
     /// Since when.
     pub since: Instant,
@@ -18,8 +18,8 @@ pub struct PauseView {
     pub reason: Option<String>,
 }
 
-/// A batch as people see it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A batch as people see it. In JSON it is a [`BatchDocument`](crate::BatchDocument).
+#[derive(Debug, Clone, PartialEq)]
 pub struct BatchView {
     /// Its id; also its key in lists.
     pub id: BatchId,
@@ -57,30 +57,8 @@ pub struct BatchView {
     pub finished_at: Option<Instant>,
 }
 
-impl BatchView {
-    /// What templates and receivers are told of it.
-    pub fn callback_data(&self) -> Value {
-        let mut counts = json!(self.counts);
-        counts["pending"] = json!(self.counts.pending());
-        json!({
-            "id": self.id,
-            "name": self.name,
-            "state": self.state,
-            "generation": self.generation,
-            "counts": counts,
-            "chunks": self.chunks,
-            "chunks_dead": self.chunks_dead,
-            "retries": self.retries,
-            "failure_budget": self.failure_budget,
-            "reason": self.reason,
-            "created_at": self.created_at,
-            "finished_at": self.finished_at,
-        })
-    }
-}
-
 /// A job as people see it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
     /// Its id; also its key in lists.
     pub id: JobId,
@@ -133,7 +111,7 @@ pub struct JobView {
 }
 
 /// One attempt that did not end well.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttemptView {
     /// Which, counted from 1.
     pub attempt: u32,

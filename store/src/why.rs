@@ -3,13 +3,13 @@
 use gristmill_core::Instant;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::{JobState, served};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::{Blocker, JobView, PauseView, StoreHandle};
 
 /// One thing that a job waits for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Wait {
     /// Its time has not come.
