@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gristmill_tests::root;
 
-const ROOMS: [&str; 9] =
-    ["core", "store", "broker", "jobs", "service", "scheduler", "worker", "dashboard", "gristmill"];
+const ROOMS: [&str; 9] = ["core", "store", "broker", "jobs", "service", "scheduler", "worker", "dashboard", "gristmill"];
 
 /// Who may know whom. Whatever is not listed is forbidden.
 fn may_know(room: &str) -> &'static [&'static str] {
