@@ -11,66 +11,31 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::job::UnknownWord;
-
-/// Where a batch is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BatchState {
-    /// More chunks may come.
-    Open,
-    /// No more chunks will come; some are not final yet.
-    Sealed,
-    /// Every chunk is final; the aggregate runs.
-    Aggregating,
-    /// The aggregate is committed, within the failure budget.
-    Complete,
-    /// The aggregate is committed, and the failure budget was exceeded.
-    Halted,
-    /// Called off.
-    Cancelled,
+crate::words! {
+    /// Where a batch is in its life.
+    pub enum BatchState {
+        /// More chunks may come.
+        Open = "open",
+        /// No more chunks will come; some are not final yet.
+        Sealed = "sealed",
+        /// Every chunk is final; the aggregate runs.
+        Aggregating = "aggregating",
+        /// The aggregate is committed, within the failure budget.
+        Complete = "complete",
+        /// The aggregate is committed, and the failure budget was exceeded.
+        Halted = "halted",
+        /// Called off.
+        Cancelled = "cancelled",
+    }
 }
 
 impl BatchState {
-    /// Every state, in the order of a batch's life.
-    pub const ALL: [Self; 6] =
-        [Self::Open, Self::Sealed, Self::Aggregating, Self::Complete, Self::Halted, Self::Cancelled];
-
     /// Whether the batch has ended (a redrive may open the next generation).
     pub fn is_final(self) -> bool {
         match self {
             Self::Complete | Self::Halted | Self::Cancelled => true,
             Self::Open | Self::Sealed | Self::Aggregating => false,
         }
-    }
-
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Sealed => "sealed",
-            Self::Aggregating => "aggregating",
-            Self::Complete => "complete",
-            Self::Halted => "halted",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl fmt::Display for BatchState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for BatchState {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
     }
 }
 

@@ -3,7 +3,6 @@
 //! Whoever makes the transition of which is told enqueues them in that transaction. Each has a key of its own,
 //! made of the batch, its generation, the event and the recipient, so that it comes into being once.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::batch::BatchState;
@@ -11,37 +10,23 @@ use crate::definition::{BatchDefinition, Callback, Callbacks, WebhookEffect};
 use crate::id::{BatchId, JobId};
 use crate::job::NewJob;
 
-/// Of what is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Event {
-    /// The first item of a generation was set aside, or its first chunk died.
-    FirstFailure,
-    /// It did not end in time.
-    Late,
-    /// It completed within its budget.
-    Success,
-    /// It exceeded its budget.
-    Halted,
-    /// It ended, either way.
-    Settled,
+crate::words! {
+    /// Of what is told.
+    pub enum Event {
+        /// The first item of a generation was set aside, or its first chunk died.
+        FirstFailure = "first_failure",
+        /// It did not end in time.
+        Late = "late",
+        /// It completed within its budget.
+        Success = "success",
+        /// It exceeded its budget.
+        Halted = "halted",
+        /// It ended, either way.
+        Settled = "settled",
+    }
 }
 
 impl Event {
-    /// All of them, in the order of a batch's life.
-    pub const ALL: [Self; 5] = [Self::FirstFailure, Self::Late, Self::Success, Self::Halted, Self::Settled];
-
-    /// The word for it after `on.` in a definition, and in the keys of its jobs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::FirstFailure => "first_failure",
-            Self::Late => "late",
-            Self::Success => "success",
-            Self::Halted => "halted",
-            Self::Settled => "settled",
-        }
-    }
-
     /// What is sent then.
     pub fn effects(self, on: &Callbacks) -> &[Callback] {
         match self {

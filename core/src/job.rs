@@ -8,8 +8,6 @@
 //!   any state that is not final → cancelled
 //! ```
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -17,36 +15,26 @@ use serde_json::Value;
 
 use crate::Instant;
 use crate::id::{BatchId, JobId, WorkerId};
-pub use crate::job_state::{JobState, UnknownWord};
+pub use crate::job_state::JobState;
 use crate::retry::RetryPolicy;
 use crate::unique::Unique;
+pub use crate::words::UnknownWord;
 
-/// Which of a queue's three priorities a job takes. Priorities stand in for priorities.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Priority {
-    /// Before everything else.
-    High,
-    /// The usual one.
-    #[default]
-    Normal,
-    /// When nothing else waits.
-    Low,
+crate::words! {
+    /// Which of a queue's three priorities a job takes.
+    #[derive(Default, PartialOrd, Ord)]
+    pub enum Priority {
+        /// Before everything else.
+        High = "high",
+        /// The usual one.
+        #[default]
+        Normal = "normal",
+        /// When nothing else waits.
+        Low = "low",
+    }
 }
 
 impl Priority {
-    /// Every priority, the most urgent first.
-    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
-
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::High => "high",
-            Self::Normal => "normal",
-            Self::Low => "low",
-        }
-    }
-
     /// 0 for high, 1 for normal, 2 for low: how the store keeps and sorts it.
     pub fn rank(self) -> i16 {
         match self {
@@ -59,23 +47,6 @@ impl Priority {
     /// The priority of a rank, if there is one.
     pub fn from_rank(rank: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.rank() == rank)
-    }
-}
-
-impl fmt::Display for Priority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Priority {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        Self::ALL
-            .into_iter()
-            .find(|priority| priority.as_str() == text)
-            .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
     }
 }
 

@@ -21,6 +21,7 @@
 //! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many may run at once or begin in a time, and whose turn it is.
+//! * [`mod@words`]: enums whose values are words.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod aggregate;
@@ -45,6 +46,7 @@ pub mod slice;
 pub mod split;
 pub mod trace;
 pub mod unique;
+pub mod words;
 
 /// An instant, always in UTC.
 pub type Instant = chrono::DateTime<chrono::Utc>;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::JobState;
 use crate::retry::RetryPolicy;
 
 /// How one attempt ended.
@@ -86,6 +87,19 @@ pub enum Verdict {
     Dead,
     /// Nothing is written: the store has closed the attempt already.
     Revoked,
+}
+
+impl Verdict {
+    /// The state that the job comes into. Of [`Verdict::Revoked`] nothing is written, and no caller asks for its state:
+    /// it counts as queued.
+    pub fn state(self) -> JobState {
+        match self {
+            Self::Done => JobState::Done,
+            Self::Retry { .. } | Self::Snooze { .. } => JobState::Retry,
+            Self::Requeue | Self::Release | Self::Revoked => JobState::Queued,
+            Self::Dead => JobState::Dead,
+        }
+    }
 }
 
 /// The longest wait that another side's `Retry-After` can ask for: a day.

@@ -44,6 +44,19 @@ pub enum Loss {
     Wait(Duration),
 }
 
+impl Loss {
+    /// How its attempt is closed; what further follows from the loss comes after that.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Settle(verdict) => verdict,
+            // No worker may claim it before its halves are in its place.
+            Self::Split => Verdict::Retry { after: Duration::ZERO },
+            Self::Condemn => Verdict::Requeue,
+            Self::Wait(after) => Verdict::Retry { after },
+        }
+    }
+}
+
 /// Decides what becomes of a chunk whose worker died. `random` is a uniform draw from 0 to 1 for the waits.
 ///
 /// From its second loss on a chunk waits as after a failure, so that it does not meet the same neighbours again.

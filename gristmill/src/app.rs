@@ -147,7 +147,7 @@ fn refused(error: &clap::Error, wants_json: bool) -> Exit {
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let hint = text.lines().find(|line| line.contains("tip:")).map(|line| line.trim().to_owned());
         let output = Output::new(true, false, false, crate::cli::output::Color::Never);
-        output.document(&CommandError { exit: Exit::Usage, message, hint }.to_json());
+        output.document(&CommandError { exit: Exit::Usage, message, hint }.document());
     } else {
         let _ = error.print();
     }
@@ -156,7 +156,7 @@ fn refused(error: &clap::Error, wants_json: bool) -> Exit {
 
 fn say(output: &Output, wants_json: bool, error: &CommandError) {
     if wants_json {
-        output.document(&error.to_json());
+        output.document(&error.document());
         return;
     }
     output.error(&format!("error: {}", error.message));

@@ -1,61 +1,44 @@
 //! How the program ends: the stable exit codes, and the one error type that carries them.
 
 use gristmill_broker::BrokerError;
+use gristmill_service::documents::{ErrorBody, ErrorDocument};
 use gristmill_store::StoreError;
-use serde_json::{Value, json};
 
-/// Why the program ends as it does. The numbers are a promise to scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// It went well; an empty result is well too.
-    Success,
-    /// The operation ran and failed, or what was waited for did.
-    Failed,
-    /// The command, a value or the configuration makes no sense.
-    Usage,
-    /// There is no such thing.
-    NotFound,
-    /// Not allowed.
-    Denied,
-    /// It exists already, is locked, or its state does not allow it.
-    Conflict,
-    /// Some of it failed.
-    Partial,
-    /// Nothing is wrong, but the wait was over first.
-    TimedOut,
-    /// The store or the broker cannot be reached; trying again may help.
-    Unavailable,
-    /// A check found problems; the report is on standard output.
-    Problems,
-    /// What was waited for was cancelled.
-    Cancelled,
-    /// A fault of this program.
-    Internal,
-    /// Stopped by an interrupt from the keyboard.
-    Interrupted,
-    /// Stopped by a request to terminate.
-    Terminated,
+gristmill_core::words! {
+    /// Why the program ends as it does. The numbers and the words are a promise to scripts.
+    pub enum Exit {
+        /// It went well; an empty result is well too.
+        Success = "success",
+        /// The operation ran and failed, or what was waited for did.
+        Failed = "failed",
+        /// The command, a value or the configuration makes no sense.
+        Usage = "usage",
+        /// There is no such thing.
+        NotFound = "not_found",
+        /// Not allowed.
+        Denied = "denied",
+        /// It exists already, is locked, or its state does not allow it.
+        Conflict = "conflict",
+        /// Some of it failed.
+        Partial = "partial",
+        /// Nothing is wrong, but the wait was over first.
+        TimedOut = "timed_out",
+        /// The store or the broker cannot be reached; trying again may help.
+        Unavailable = "unavailable",
+        /// A check found problems; the report is on standard output.
+        Problems = "problems",
+        /// What was waited for was cancelled.
+        Cancelled = "cancelled",
+        /// A fault of this program.
+        Internal = "internal",
+        /// Stopped by an interrupt from the keyboard.
+        Interrupted = "interrupted",
+        /// Stopped by a request to terminate.
+        Terminated = "terminated",
+    }
 }
 
 impl Exit {
-    /// Every one of them.
-    pub const ALL: [Self; 14] = [
-        Self::Success,
-        Self::Failed,
-        Self::Usage,
-        Self::NotFound,
-        Self::Denied,
-        Self::Conflict,
-        Self::Partial,
-        Self::TimedOut,
-        Self::Unavailable,
-        Self::Problems,
-        Self::Cancelled,
-        Self::Internal,
-        Self::Interrupted,
-        Self::Terminated,
-    ];
-
     /// The number that the shell sees.
     pub fn code(self) -> u8 {
         match self {
@@ -73,26 +56,6 @@ impl Exit {
             Self::Internal => 70,
             Self::Interrupted => 130,
             Self::Terminated => 143,
-        }
-    }
-
-    /// The word for it in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Failed => "failed",
-            Self::Usage => "usage",
-            Self::NotFound => "not_found",
-            Self::Denied => "denied",
-            Self::Conflict => "conflict",
-            Self::Partial => "partial",
-            Self::TimedOut => "timed_out",
-            Self::Unavailable => "unavailable",
-            Self::Problems => "problems",
-            Self::Cancelled => "cancelled",
-            Self::Internal => "internal",
-            Self::Interrupted => "interrupted",
-            Self::Terminated => "terminated",
         }
     }
 }
@@ -141,14 +104,16 @@ impl CommandError {
     }
 
     /// As scripts read it.
-    pub fn to_json(&self) -> Value {
-        json!({ "error": {
-            "code": self.exit.as_str(),
-            "exit": self.exit.code(),
-            "message": self.message,
-            "hint": self.hint,
-            "retryable": self.exit == Exit::Unavailable,
-        } })
+    pub fn document(&self) -> ErrorDocument {
+        ErrorDocument {
+            error: ErrorBody {
+                code: self.exit.as_str().to_owned(),
+                exit: self.exit.code(),
+                message: self.message.clone(),
+                hint: self.hint.clone(),
+                retryable: self.exit == Exit::Unavailable,
+            },
+        }
     }
 }
 
@@ -201,6 +166,6 @@ mod tests {
     fn a_store_that_is_away_is_worth_another_try() {
         let error = CommandError::from(StoreError::Unavailable("refused".to_owned()));
         assert_eq!(error.exit.code(), 8);
-        assert_eq!(error.to_json()["error"]["retryable"], true);
+        assert!(error.document().error.retryable);
     }
 }

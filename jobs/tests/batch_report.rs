@@ -8,7 +8,7 @@ fn data(state: &str, generation: u32) -> Value {
         "batch": {
             "id": "01990000-0000-7000-8000-000000000001", "name": "retail <night>", "state": state, "generation": generation,
             "counts": {"input": 541_909, "ok": 400_000, "skipped": 9, "quarantined": 141_900, "cancelled": 0, "pending": 0},
-            "chunks": 1084, "chunks_dead": 0, "retries": 3, "tolerate": "30%", "reason": null,
+            "chunks": 1084, "chunks_dead": 0, "retries": 3, "failure_budget": "30%", "reason": null,
             "created_at": "2026-11-20T02:00:00Z", "finished_at": "2026-11-20T02:01:30Z",
         },
         "result": {

@@ -2,11 +2,15 @@
 //! dispatcher.
 //!
 //! * [`dispatcher`]: publishes what the store has committed.
+//! * [`documents`]: what is shown in JSON, one document a noun.
 //! * [`failure_budget`]: halts batches that are over their budget.
+//! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
 //! * [`process`]: what a process says of itself when it enters the store.
 
 pub mod dispatcher;
+pub mod documents;
 pub mod failure_budget;
+pub mod pages;
 pub mod poison;
 pub mod process;

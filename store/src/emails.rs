@@ -8,7 +8,6 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::Fence;
 
 use crate::error::Result;
-use crate::words::words;
 
 /// Delivery records of emails.
 #[async_trait]
@@ -41,9 +40,9 @@ pub struct NewEmail {
     pub message_id: String,
 }
 
-words!(
+gristmill_core::words! {
     /// Where an email is.
-    EmailState {
+    pub enum EmailState {
         /// Nothing has been sent.
         Pending = "pending",
         /// An attempt may have handed it over: committed before the data is sent.
@@ -55,7 +54,7 @@ words!(
         /// It will not be sent.
         Failed = "failed",
     }
-);
+}
 
 /// A delivery record.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use gristmill_core::id::JobId;
 use gristmill_core::job::NewJob;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Dispatched;
 use crate::error::Result;
@@ -36,7 +36,7 @@ pub struct EnqueueReport {
 }
 
 /// What became of one job asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enqueued {
     /// Its id, or that of the job that stands in its place.
     pub id: JobId,
@@ -58,28 +58,16 @@ impl Enqueued {
     }
 }
 
-/// What an enqueue came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EnqueueOutcome {
-    /// A job was made.
-    Created,
-    /// One was there already, and is as it was.
-    Existing,
-    /// The holder of the unique key had not begun, and took over payload, priority and time.
-    Replaced,
-    /// The holder of the unique key had not begun, took over the payload, and waits anew.
-    Debounced,
-}
-
-impl EnqueueOutcome {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Existing => "existing",
-            Self::Replaced => "replaced",
-            Self::Debounced => "debounced",
-        }
+gristmill_core::words! {
+    /// What an enqueue came to.
+    pub enum EnqueueOutcome {
+        /// A job was made.
+        Created = "created",
+        /// One was there already, and is as it was.
+        Existing = "existing",
+        /// The holder of the unique key had not begun, and took over payload, priority and time.
+        Replaced = "replaced",
+        /// The holder of the unique key had not begun, took over the payload, and waits anew.
+        Debounced = "debounced",
     }
 }

@@ -9,17 +9,16 @@ use serde::Serialize;
 
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::words::words;
 
-words!(
+gristmill_core::words! {
     /// Where a schedule was made.
-    ScheduleOrigin {
+    pub enum ScheduleOrigin {
         /// In the configuration file, which alone changes it.
         File = "file",
         /// By a command.
         Command = "command",
     }
-);
+}
 
 /// Schedules: when runs are due.
 #[async_trait]

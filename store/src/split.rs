@@ -1,9 +1,10 @@
-//! What both stores say of a chunk that is split.
+//! What the stores say of an attempt whose worker never closed it, and of a chunk that is split.
 
 use gristmill_core::chunk::ChunkPayload;
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
 use gristmill_core::retry::RetryPolicy;
+use gristmill_core::settle::Ending;
 use gristmill_core::split::{Loss, LostChunk, lost};
 use serde_json::{Value, json};
 
@@ -14,6 +15,14 @@ pub(crate) const LOST: &str = "its worker died again";
 
 /// Why a chunk is split by hand.
 pub(crate) const BY_HAND: &str = "by hand";
+
+/// What went wrong in an attempt whose worker never closed it.
+pub(crate) fn unclosed(ending: Ending) -> &'static str {
+    match ending {
+        Ending::WorkerLost => "the worker's lease ran out before the attempt ended",
+        _ => "the attempt took longer than its timeout, and its worker did not say so",
+    }
+}
 
 /// What a chunk that was split says instead of an error.
 pub(crate) fn note(halves: [i64; 2], why: &str) -> String {

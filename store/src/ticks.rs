@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::words::words;
 use crate::{Dispatched, GROUP_JOBS_MAX, NewBatch};
 
 /// The most rows of the ledger that one [`Ticks::fire`](crate::Ticks::fire) writes.
@@ -22,9 +21,9 @@ pub const FIRE_TICKS_MAX: usize = 5_000;
 /// How often a tick may be started before it counts as failed, when each of its planners was lost.
 pub const FIRE_TRIES_MAX: i32 = 3;
 
-words!(
+gristmill_core::words! {
     /// Why a tick is in the ledger.
-    TickCause {
+    pub enum TickCause {
         /// Its time came.
         Tick = "tick",
         /// Somebody ran it by hand.
@@ -32,11 +31,11 @@ words!(
         /// It is part of a backfill.
         Backfill = "backfill",
     }
-);
+}
 
-words!(
+gristmill_core::words! {
     /// What became of a tick.
-    TickOutcome {
+    pub enum TickOutcome {
         /// It started its run.
         Ran = "ran",
         /// It came while nobody was there, and the policy says that it does not run.
@@ -50,7 +49,7 @@ words!(
         /// Its run could not be started.
         Failed = "failed",
     }
-);
+}
 
 /// The ledger of ticks: which run was decided, started and has ended.
 #[async_trait]

@@ -10,7 +10,7 @@ use gristmill_core::chunk::{ChunkResult, SourceFingerprint};
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -177,7 +177,7 @@ pub struct StoredResult {
 }
 
 /// A pause as people see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseView {
     /// Since when.
     pub since: Instant,
@@ -187,8 +187,8 @@ pub struct PauseView {
     pub reason: Option<String>,
 }
 
-/// A batch as people see it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A batch as people see it. In JSON it is a [`BatchDocument`](crate::BatchDocument).
+#[derive(Debug, Clone, PartialEq)]
 pub struct BatchView {
     /// Its id; also its key in lists.
     pub id: BatchId,
@@ -226,30 +226,8 @@ pub struct BatchView {
     pub finished_at: Option<Instant>,
 }
 
-impl BatchView {
-    /// What templates and receivers are told of it.
-    pub fn callback_data(&self) -> Value {
-        let mut counts = json!(self.counts);
-        counts["pending"] = json!(self.counts.pending());
-        json!({
-            "id": self.id,
-            "name": self.name,
-            "state": self.state,
-            "generation": self.generation,
-            "counts": counts,
-            "chunks": self.chunks,
-            "chunks_dead": self.chunks_dead,
-            "retries": self.retries,
-            "failure_budget": self.failure_budget,
-            "reason": self.reason,
-            "created_at": self.created_at,
-            "finished_at": self.finished_at,
-        })
-    }
-}
-
 /// A job as people see it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
     /// Its id; also its key in lists.
     pub id: JobId,
@@ -302,7 +280,7 @@ pub struct JobView {
 }
 
 /// One attempt that did not end well.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttemptView {
     /// Which, counted from 1.
     pub attempt: u32,
@@ -343,6 +321,21 @@ pub struct QueueView {
     pub cancelled: u64,
     /// Since when the oldest claimable job waits.
     pub oldest_queued_at: Option<Instant>,
+}
+
+impl QueueView {
+    /// How many jobs are in a state.
+    pub(crate) fn counter(&mut self, state: JobState) -> &mut u64 {
+        match state {
+            JobState::Scheduled => &mut self.scheduled,
+            JobState::Queued => &mut self.queued,
+            JobState::Running => &mut self.running,
+            JobState::Retry => &mut self.retry,
+            JobState::Done => &mut self.done,
+            JobState::Dead => &mut self.dead,
+            JobState::Cancelled => &mut self.cancelled,
+        }
+    }
 }
 
 /// Jobs that wait although no live worker has their kind, or their version of it, on their queue.

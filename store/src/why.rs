@@ -3,13 +3,13 @@
 use gristmill_core::Instant;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::{JobState, served};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::{Blocker, JobView, PauseView, StoreHandle};
 
 /// One thing that a job waits for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Wait {
     /// Its time has not come.
@@ -30,22 +30,6 @@ pub enum Wait {
         batch: BatchId,
         /// By whom and why.
         pause: Option<PauseView>,
-    },
-    /// As many run at once as a limit allows.
-    Concurrency {
-        /// The limit's name.
-        limit: String,
-        /// How many run.
-        running: u64,
-        /// How many may.
-        most: u32,
-    },
-    /// As many have begun as a limit allows.
-    Rate {
-        /// The limit's name.
-        limit: String,
-        /// When the next may begin.
-        next: Instant,
     },
     /// No worker is alive.
     NoWorker,
@@ -68,15 +52,9 @@ pub enum Wait {
         /// Whether the keys of its queue take turns.
         turns: bool,
     },
-}
-
-impl From<Blocker> for Wait {
-    fn from(hindrance: Blocker) -> Self {
-        match hindrance {
-            Blocker::Concurrency { limit, running, most } => Self::Concurrency { limit, running, most },
-            Blocker::Rate { limit, next } => Self::Rate { limit, next },
-        }
-    }
+    /// A limit keeps it back.
+    #[serde(untagged)]
+    Blocked(Blocker),
 }
 
 /// All that a job waits for; nothing when it runs or is final.
@@ -105,7 +83,7 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
         return Ok(waits);
     }
     let blockers = store.blockers(job.id).await?;
-    waits.extend(blockers.hindrances.into_iter().map(Wait::from));
+    waits.extend(blockers.hindrances.into_iter().map(Wait::Blocked));
     let limited = store.limited().await?;
     if blockers.in_outbox && !limited.has(&job.queue, &job.kind) {
         waits.push(Wait::NotDispatched);

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use super::gcra::Rate;
 use super::{Buckets, Key, Limit};
 use crate::Instant;
@@ -86,7 +88,8 @@ pub struct Choice {
 }
 
 /// Why a job may not begin just now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
 pub enum Blocker {
     /// So many run at once as may.
     Concurrency {

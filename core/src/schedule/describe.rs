@@ -1,8 +1,8 @@
 //! A schedule's time in plain language.
 
+use super::ScheduleSpec;
 use super::cron::Pattern;
 use super::following::Ending;
-use super::{ScheduleSpec, Timetable};
 use crate::duration;
 
 /// When a schedule runs, in a sentence without its full stop: `at 02:00 every day, by the clock of Europe/London`.
@@ -88,9 +88,4 @@ fn simple(minute: &str, hour: &str, rest: &[&str]) -> Option<String> {
     }
     let step = minute.strip_prefix("*/")?.parse::<u32>().ok()?;
     (hour == "*" && 60 % step == 0).then(|| format!("every {step} minutes, {days}"))
-}
-
-/// What the clocks do to the next ticks, in words; `None` when they do nothing.
-pub fn clock_note(timetable: &Timetable, tick: crate::Instant) -> Option<&'static str> {
-    timetable.note(tick).map(super::Note::as_str)
 }

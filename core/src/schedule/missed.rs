@@ -3,56 +3,21 @@
 //! More than one tick is due when nobody was there to keep them: the scheduler was down, the machine slept, its
 //! clock leapt. A tick is **missed** when its successor is due as well, or when it is later than the grace.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::Instant;
-use crate::job::UnknownWord;
 
-/// What becomes of missed ticks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Missed {
-    /// None of them runs.
-    Skip,
-    /// The newest runs, and stands for all.
-    #[default]
-    Latest,
-    /// Each runs, the oldest first: the newest so many.
-    All,
-}
-
-impl Missed {
-    /// Every policy.
-    pub const ALL: [Self; 3] = [Self::Skip, Self::Latest, Self::All];
-
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Skip => "skip",
-            Self::Latest => "latest",
-            Self::All => "all",
-        }
-    }
-}
-
-impl fmt::Display for Missed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Missed {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        Self::ALL
-            .into_iter()
-            .find(|policy| policy.as_str() == text)
-            .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
+crate::words! {
+    /// What becomes of missed ticks.
+    #[derive(Default)]
+    pub enum Missed {
+        /// None of them runs.
+        Skip = "skip",
+        /// The newest runs, and stands for all.
+        #[default]
+        Latest = "latest",
+        /// Each runs, the oldest first: the newest so many.
+        All = "all",
     }
 }
 

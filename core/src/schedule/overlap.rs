@@ -1,47 +1,27 @@
 //! What a tick does while earlier runs of its schedule are still under way.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
-use crate::job::UnknownWord;
-
 /// The most ticks of one schedule that wait for their turn; a further one is skipped.
 pub const BUFFERED_MAX: u64 = 1_000;
 
-/// What a tick does while an earlier run is under way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Overlap {
-    /// It does not run, and that is recorded.
-    #[default]
-    Skip,
-    /// It waits until the earlier run has ended; while one waits, further ones are skipped.
-    BufferOne,
-    /// It waits its turn, however many do.
-    BufferAll,
-    /// The earlier run is cancelled, and it runs.
-    CancelRunning,
-    /// It runs beside it.
-    Allow,
+crate::words! {
+    /// What a tick does while an earlier run is under way.
+    #[derive(Default)]
+    pub enum Overlap {
+        /// It does not run, and that is recorded.
+        #[default]
+        Skip = "skip",
+        /// It waits until the earlier run has ended; while one waits, further ones are skipped.
+        BufferOne = "buffer_one",
+        /// It waits its turn, however many do.
+        BufferAll = "buffer_all",
+        /// The earlier run is cancelled, and it runs.
+        CancelRunning = "cancel_running",
+        /// It runs beside it.
+        Allow = "allow",
+    }
 }
 
 impl Overlap {
-    /// Every policy.
-    pub const ALL: [Self; 5] = [Self::Skip, Self::BufferOne, Self::BufferAll, Self::CancelRunning, Self::Allow];
-
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Skip => "skip",
-            Self::BufferOne => "buffer_one",
-            Self::BufferAll => "buffer_all",
-            Self::CancelRunning => "cancel_running",
-            Self::Allow => "allow",
-        }
-    }
-
     /// What the next tick does.
     pub fn step(self, busy: Busy) -> Step {
         let Busy { running, buffered } = busy;
@@ -57,23 +37,6 @@ impl Overlap {
             Self::BufferAll if buffered < BUFFERED_MAX => Step::Buffer,
             Self::BufferAll => Step::Skip,
         }
-    }
-}
-
-impl fmt::Display for Overlap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Overlap {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        Self::ALL
-            .into_iter()
-            .find(|policy| policy.as_str() == text)
-            .ok_or_else(|| UnknownWord { found: text.to_owned(), expected: Self::ALL.map(Self::as_str).join(", ") })
     }
 }
 

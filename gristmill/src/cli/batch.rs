@@ -3,14 +3,15 @@
 use clap::{Args, Subcommand};
 use gristmill_core::batch::{BatchState, FailureBudget};
 use gristmill_core::id::BatchId;
+use gristmill_service::documents::{BatchDocument, BatchWithResult};
 use gristmill_store::{BatchFilter, BatchView, Pause, Restart};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::batch_run::Run;
 use super::cancel::CancelBatches;
 use super::list::{DryRun, Paging, Why, describe_pause, id, report};
 use crate::cli::context::CommandContext;
-use crate::cli::output::{Format, Output, grouped, result_fields, rfc3339};
+use crate::cli::output::{Format, Output, grouped, result_fields};
 use crate::cli::wait::{Ended, Patience, wait_for_batch};
 use crate::config::suggest;
 use crate::exit_code::{CommandError, Exit, Result};
@@ -108,7 +109,7 @@ impl Batch {
             Verb::Run(run) => run.run(context).await,
             Verb::List(list) => list.run(context).await,
             Verb::Show { id: text } => {
-                print(&context.output, &find(context, id("batch", &text)?).await?, &Value::Null);
+                print(&context.output, &find(context, id("batch", &text)?).await?);
                 Ok(Exit::Success)
             }
             Verb::Watch { id: text, timeout } => watch(context, id("batch", &text)?, timeout).await,
@@ -132,20 +133,16 @@ impl List {
         let state = self.state.as_deref().map(state).transpose()?;
         let filter = BatchFilter { tenant: context.tenant.clone(), name: self.name, state };
         let batches = context.store().await?.batches(&filter, &self.paging.page()).await?;
-        if context.output.format == Format::Json {
-            let documents: Vec<Value> = batches.iter().map(|batch| document(batch)["batch"].take()).collect();
-            context.output.document(&documents);
-        } else {
-            let columns =
-                ["ID", "NAME", "STATE", "INPUT", "OK", "SKIPPED", "QUARANTINED", "CANCELLED", "PENDING", "CREATED"];
-            context.output.list(&batches, &columns, cells);
-        }
+        let documents: Vec<BatchDocument> = batches.iter().map(BatchDocument::from).collect();
+        let columns =
+            ["ID", "NAME", "STATE", "INPUT", "OK", "SKIPPED", "QUARANTINED", "CANCELLED", "PENDING", "CREATED"];
+        context.output.list(&documents, &columns, cells);
         self.paging.next(context, batches.len(), batches.last().map(|batch| batch.id.to_string()));
         Ok(Exit::Success)
     }
 }
 
-fn cells(batch: &BatchView, output: &Output) -> Vec<String> {
+fn cells(batch: &BatchDocument, output: &Output) -> Vec<String> {
     let counts = &batch.counts;
     let state = if batch.paused { format!("{} (paused)", batch.state) } else { batch.state.to_string() };
     vec![
@@ -157,7 +154,7 @@ fn cells(batch: &BatchView, output: &Output) -> Vec<String> {
         counts.skipped.to_string(),
         counts.quarantined.to_string(),
         counts.cancelled.to_string(),
-        counts.pending().to_string(),
+        counts.pending.to_string(),
         output.time(batch.created_at),
     ]
 }
@@ -176,14 +173,14 @@ async fn watch(context: &CommandContext, batch: BatchId, timeout: Option<std::ti
     find(context, batch).await?;
     let patience = Patience::at_most(timeout);
     let ended = wait_for_batch(context, &store, batch, &mut Working::idle(), patience).await?;
-    Ok(end(context, &ended, &Value::Null))
+    Ok(end(context, &ended))
 }
 
 /// Prints how a wait ended, and gives the exit code for it.
-pub(super) fn end(context: &CommandContext, ended: &Ended, also: &Value) -> Exit {
+pub(super) fn end(context: &CommandContext, ended: &Ended) -> Exit {
     match ended {
         Ended::Final(batch) => {
-            print(&context.output, batch, also);
+            print(&context.output, batch);
             match batch.state {
                 BatchState::Complete => Exit::Success,
                 BatchState::Cancelled => Exit::Cancelled,
@@ -191,7 +188,7 @@ pub(super) fn end(context: &CommandContext, ended: &Ended, also: &Value) -> Exit
             }
         }
         Ended::TimedOut(batch) => {
-            print(&context.output, batch, also);
+            print(&context.output, batch);
             context.output.error("the wait is over; the batch goes on where workers are");
             context.output.note(&format!("follow it: {} batch watch {}", context.program_here(), batch.id));
             Exit::TimedOut
@@ -221,47 +218,10 @@ async fn pause(context: &CommandContext, named: &Named, pause: Option<&Pause>) -
     Ok(Exit::Success)
 }
 
-/// A batch as scripts read it.
-pub(super) fn document(batch: &BatchView) -> Value {
-    let counts = &batch.counts;
-    json!({
-        "batch": {
-            "id": batch.id,
-            "name": batch.name,
-            "tenant": batch.tenant,
-            "state": batch.state,
-            "paused": batch.paused,
-            "pause": batch.pause,
-            "generation": batch.generation,
-            "counts": {
-                "input": counts.input,
-                "ok": counts.ok,
-                "skipped": counts.skipped,
-                "quarantined": counts.quarantined,
-                "cancelled": counts.cancelled,
-                "pending": counts.pending(),
-            },
-            "chunks": batch.chunks,
-            "remaining": batch.remaining,
-            "chunks_dead": batch.chunks_dead,
-            "retries": batch.retries,
-            "failure_budget": batch.failure_budget,
-            "reason": batch.reason,
-            "created_at": rfc3339(batch.created_at),
-            "finished_at": batch.finished_at.map(rfc3339),
-        },
-        "result": batch.result,
-    })
-}
-
-/// A batch in full: one document, or lines. `also` adds keys to the document.
-pub(super) fn print(output: &Output, batch: &BatchView, also: &Value) {
+/// A batch in full: one document, or lines.
+pub(super) fn print(output: &Output, batch: &BatchView) {
     if output.format == Format::Json {
-        let mut document = document(batch);
-        if let (Value::Object(document), Value::Object(also)) = (&mut document, also) {
-            document.extend(also.clone());
-        }
-        return output.document(&document);
+        return output.document(&BatchWithResult::from(batch));
     }
     let counts = &batch.counts;
     let mut fields = vec![
@@ -294,7 +254,7 @@ pub(super) fn print(output: &Output, batch: &BatchView, also: &Value) {
 
 /// Reads a state.
 pub(super) fn state(word: &str) -> Result<BatchState> {
-    word.parse().map_err(|error: gristmill_core::job::UnknownWord| {
+    word.parse().map_err(|error: gristmill_core::words::UnknownWord| {
         let known = BatchState::ALL.map(BatchState::as_str);
         CommandError::usage(error.to_string()).hint(suggest(word, known).unwrap_or_default())
     })

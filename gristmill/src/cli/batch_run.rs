@@ -13,7 +13,8 @@ use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::source::{self, OpenOptions, SourceError};
 use gristmill_scheduler::duties::spools::spools;
 use gristmill_scheduler::{StartBatch, StartError, start_batch};
-use serde_json::{Map, Value, json};
+use gristmill_service::documents::WouldStartDocument;
+use serde_json::{Map, Value};
 
 use super::batch::{end, find, print};
 use super::list::DryRun;
@@ -91,12 +92,12 @@ impl Run {
         }
         let batch = self.start(context, definition).await?;
         let Some(wait) = self.wait else {
-            print(&context.output, &find(context, batch).await?, &Value::Null);
+            print(&context.output, &find(context, batch).await?);
             context.output.note(&format!("follow it: {} batch watch {batch}", context.program_here()));
             return Ok(Exit::Success);
         };
         let ended = see_through(context, batch, self.work, wait).await?;
-        Ok(end(context, &ended, &Value::Null))
+        Ok(end(context, &ended))
     }
 
     /// The definition with the flags laid over it, and found runnable by this program.
@@ -176,10 +177,7 @@ impl Run {
         let _ = std::fs::remove_dir_all(&spool);
         let (chunks, items) = counted.map_err(|error| source_trouble(&error))?;
         match context.output.format {
-            Format::Json => context.output.document(&json!({
-                "dry_run": true,
-                "batch": { "name": self.name, "chunks": chunks, "counts": { "input": items } },
-            })),
+            Format::Json => context.output.document(&WouldStartDocument::new(&self.name, chunks, items)),
             Format::Plain | Format::Table => {
                 let name = &self.name;
                 context.output.line(&format!("would start a batch `{name}` of {items} items in {chunks} chunks"));

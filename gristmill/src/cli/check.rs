@@ -1,7 +1,7 @@
 //! `gristmill check`: validates a configuration without side effects.
 
 use clap::Args;
-use serde_json::{Value, json};
+use gristmill_service::documents::{CheckDocument, ProblemDocument};
 
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
@@ -28,11 +28,11 @@ impl Check {
             Err(errors) => (Vec::new(), errors),
         };
         match context.output.format {
-            Format::Json => context.output.document(&json!({
-                "ok": errors.is_empty(),
-                "batches": batches,
-                "problems": errors.iter().map(problem).collect::<Vec<_>>(),
-            })),
+            Format::Json => context.output.document(&CheckDocument {
+                ok: errors.is_empty(),
+                batches,
+                problems: errors.iter().map(problem).collect(),
+            }),
             Format::Plain | Format::Table => {
                 for error in &errors {
                     context.output.line(&format!("problem: {error}"));
@@ -49,11 +49,11 @@ impl Check {
     }
 }
 
-fn problem(error: &ConfigError) -> Value {
-    json!({
-        "key": error.key,
-        "place": error.origin.as_ref().map(ToString::to_string),
-        "message": error.message,
-        "hint": error.hint,
-    })
+fn problem(error: &ConfigError) -> ProblemDocument {
+    ProblemDocument {
+        key: error.key.clone(),
+        place: error.origin.as_ref().map(ToString::to_string),
+        message: error.message.clone(),
+        hint: error.hint.clone(),
+    }
 }

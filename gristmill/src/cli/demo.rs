@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use gristmill_service::documents::BatchWithResult;
 use gristmill_store::BatchView;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::batch::{end, print};
 use super::batch_run::{Run, see_through};
@@ -58,7 +59,7 @@ impl Demo {
         let ended = see_through(&context, batch, Work::Auto, WaitFor::Ever).await?;
         let took = began.elapsed();
         context.close().await;
-        let Ended::Final(view) = &ended else { return Ok(end(&context, &ended, &Value::Null)) };
+        let Ended::Final(view) = &ended else { return Ok(end(&context, &ended)) };
         let mail = mails(&self.dir).into_iter().find(|mail| !before.contains(mail));
         let story = Story { demo: &self, dirt, view, mail, took };
         story.summarize(&context);
@@ -113,6 +114,25 @@ fn mails(dir: &Path) -> Vec<PathBuf> {
     mails
 }
 
+/// What is told at the end, in JSON.
+#[derive(Serialize)]
+struct StoryDocument {
+    #[serde(flatten)]
+    batch: BatchWithResult,
+    demo: DemoDocument,
+}
+
+#[derive(Serialize)]
+struct DemoDocument {
+    items: u64,
+    seed: u64,
+    dirt: Dirt,
+    items_retried: u64,
+    seconds: f64,
+    mail: Option<PathBuf>,
+    next: Vec<String>,
+}
+
 /// What is told at the end.
 struct Story<'a> {
     demo: &'a Demo,
@@ -127,18 +147,18 @@ impl Story<'_> {
         let next = self.next(context);
         let mail = self.mail.as_ref().map(|path| absolute(path).unwrap_or_else(|_| path.clone()));
         if context.output.format == Format::Json {
-            let also = json!({ "demo": {
-                "items": self.demo.items,
-                "seed": self.demo.seed,
-                "dirt": self.dirt,
-                "items_retried": RETRIED.load(Ordering::Relaxed),
-                "seconds": self.took.as_secs_f64(),
-                "mail": mail,
-                "next": next,
-            } });
-            return print(&context.output, self.view, &also);
+            let demo = DemoDocument {
+                items: self.demo.items,
+                seed: self.demo.seed,
+                dirt: self.dirt,
+                items_retried: RETRIED.load(Ordering::Relaxed),
+                seconds: self.took.as_secs_f64(),
+                mail,
+                next,
+            };
+            return context.output.document(&StoryDocument { batch: self.view.into(), demo });
         }
-        print(&context.output, self.view, &Value::Null);
+        print(&context.output, self.view);
         self.sum_up(context);
         match mail {
             Some(mail) => context.output.line(&format!("the report    {}", mail.display())),

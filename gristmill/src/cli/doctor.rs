@@ -1,10 +1,10 @@
 //! `gristmill doctor`: what is wrong with the surroundings and how to mend it.
 
 use clap::Args;
-use serde_json::json;
+use gristmill_service::documents::{DoctorDocument, FindingDocument as Finding, ReconcileDocument};
 
 use crate::cli::context::CommandContext;
-use crate::cli::doctor_checks::{Finding, run_checks};
+use crate::cli::doctor_checks::run_checks;
 use crate::cli::output::{Format, one_line};
 use crate::exit_code::{Exit, Result};
 
@@ -31,13 +31,13 @@ impl Doctor {
         if self.reconcile {
             return reconcile(context, self.dry_run).await;
         }
-        let findings = run_checks(context).await;
-        let well = findings.iter().all(|finding| finding.ok);
+        let document = DoctorDocument::from(run_checks(context).await);
+        let (well, findings) = (document.ok, &document.findings);
         match context.output.format {
-            Format::Json => context.output.document(&json!({ "ok": well, "findings": findings })),
-            Format::Plain => context.output.list(&findings, &[], |finding: &Finding, _| {
-                let mend = finding.mend.clone().unwrap_or_else(|| "-".to_owned());
-                vec![finding.what.to_owned(), state(finding).to_owned(), finding.found.clone(), mend]
+            Format::Json => context.output.document(&document),
+            Format::Plain => context.output.list(findings, &[], |finding: &Finding, _| {
+                let remedy = finding.remedy.clone().unwrap_or_else(|| "-".to_owned());
+                vec![finding.what.to_owned(), state(finding).to_owned(), finding.found.clone(), remedy]
             }),
             // No table: one long finding would push every line off the screen.
             Format::Table => findings.iter().for_each(|finding| print(context, finding)),
@@ -52,9 +52,7 @@ async fn reconcile(context: &CommandContext, dry_run: bool) -> Result<Exit> {
     context.publish(&report.dispatched).await;
     let well = report.findings.is_empty();
     match context.output.format {
-        Format::Json => context.output.document(&json!({
-            "ok": well, "dry_run": dry_run, "batches": report.batches, "findings": report.findings,
-        })),
+        Format::Json => context.output.document(&ReconcileDocument::new(dry_run, &report)),
         Format::Plain | Format::Table => {
             report.findings.iter().for_each(|finding| context.output.line(&one_line(finding)));
             let outcome = match (well, dry_run) {
@@ -74,7 +72,7 @@ fn state(finding: &Finding) -> &'static str {
 
 fn print(context: &CommandContext, finding: &Finding) {
     context.output.line(&format!("{:10}  {:7}  {}", finding.what, state(finding), one_line(&finding.found)));
-    if let Some(mend) = &finding.mend {
-        context.output.line(&format!("{:10}  {:7}  to mend it: {}", "", "", one_line(mend)));
+    if let Some(remedy) = &finding.remedy {
+        context.output.line(&format!("{:10}  {:7}  to mend it: {}", "", "", one_line(remedy)));
     }
 }

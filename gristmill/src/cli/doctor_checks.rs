@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 use gristmill_broker::Health;
+use gristmill_service::documents::FindingDocument as Finding;
 use gristmill_store::StoreHandle;
-use serde::Serialize;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -26,29 +26,6 @@ const SKEW_MAX: Duration = Duration::from_secs(5);
 
 /// How long what is to be published may wait: the relay takes what is older than a second, unless its queue is full.
 const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(300);
-
-/// What one look has found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Finding {
-    /// What was looked at.
-    pub(crate) what: &'static str,
-    /// Whether it is well.
-    pub(crate) ok: bool,
-    /// What was found.
-    pub(crate) found: String,
-    /// How to mend it.
-    pub(crate) mend: Option<String>,
-}
-
-impl Finding {
-    fn ok(what: &'static str, found: impl Into<String>) -> Self {
-        Self { what, ok: true, found: found.into(), mend: None }
-    }
-
-    fn problem(what: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { what, ok: false, found: found.into(), mend: Some(mend.into()) }
-    }
-}
 
 /// Looks at everything, one after the other.
 pub(crate) async fn run_checks(context: &CommandContext) -> Vec<Finding> {

@@ -11,8 +11,9 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob, PAYLOAD_BYTES_MAX, Priority, RunAt};
 use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_core::unique::{Hold, OnConflict, Unique};
+use gristmill_service::documents::{EnqueuedOneDocument, JobOnlyDocument, WouldEnqueueDocument};
 use gristmill_store::EnqueueOutcome;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::enqueue_lines;
@@ -159,7 +160,7 @@ impl Enqueue {
         match &self.wait {
             None => {
                 match context.output.format {
-                    Format::Json => context.output.document(&json!({ "job": enqueued })),
+                    Format::Json => context.output.document(&EnqueuedOneDocument { job: enqueued }),
                     Format::Plain | Format::Table => context.output.line(&enqueued.id.to_string()),
                 }
                 if let Some(note) = note(enqueued.outcome) {
@@ -178,7 +179,7 @@ impl Enqueue {
         stop(context, &store, working, &mut Signals::listen()?).await?;
         let view = waited?;
         match context.output.format {
-            Format::Json => context.output.document(&json!({ "job": view })),
+            Format::Json => context.output.document(&JobOnlyDocument { job: (&view).into() }),
             Format::Plain | Format::Table => {
                 context.output.line(&format!("{}\t{}", view.id, view.state));
                 if let Some(error) = &view.error {
@@ -208,8 +209,7 @@ fn note(outcome: EnqueueOutcome) -> Option<&'static str> {
 
 fn would(context: &CommandContext, job: &NewJob) -> Exit {
     match context.output.format {
-        Format::Json => context.output.document(&json!({ "dry_run": true, "would_enqueue": 1, "kind": job.kind,
-            "queue": job.queue, "priority": job.priority, "max_attempts": job.max_attempts })),
+        Format::Json => context.output.document(&WouldEnqueueDocument::from(job)),
         Format::Plain | Format::Table => {
             context.output.line(&format!("would enqueue 1 job of kind {} on queue {}", job.kind, job.queue));
         }

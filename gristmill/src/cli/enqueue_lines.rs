@@ -8,9 +8,10 @@ use chrono::{DateTime, Utc};
 use gristmill_core::duration::Span;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX, Priority};
 use gristmill_core::unique::{Hold, OnConflict};
-use gristmill_store::{EnqueueOutcome, Enqueued, GROUP_JOBS_MAX};
+use gristmill_service::documents::{EnqueuedManyDocument, WouldEnqueueManyDocument};
+use gristmill_store::{Enqueued, GROUP_JOBS_MAX};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::enqueue::{Enqueue, How, UniqueArgs, new_job};
 use crate::cli::context::CommandContext;
@@ -45,23 +46,13 @@ struct Line {
 #[derive(Debug, Default)]
 struct Tally {
     lines: u64,
-    enqueued: u64,
-    existing: u64,
-    replaced: u64,
-    debounced: u64,
+    jobs: EnqueuedManyDocument,
 }
 
 impl Tally {
     fn add(&mut self, jobs: &[Enqueued]) {
         self.lines += jobs.len() as u64;
-        for job in jobs {
-            *match job.outcome {
-                EnqueueOutcome::Created => &mut self.enqueued,
-                EnqueueOutcome::Existing => &mut self.existing,
-                EnqueueOutcome::Replaced => &mut self.replaced,
-                EnqueueOutcome::Debounced => &mut self.debounced,
-            } += 1;
-        }
+        self.jobs.add(jobs);
     }
 }
 
@@ -105,16 +96,17 @@ async fn enqueue_all(enqueue: &Enqueue, context: &CommandContext, path: &Path) -
 
 fn report(context: &CommandContext, dry_run: bool, tally: &Tally) {
     match context.output.format {
-        Format::Json if dry_run => context.output.document(&json!({ "dry_run": true, "would_enqueue": tally.lines })),
-        Format::Json => context.output.document(&json!({ "enqueued": tally.enqueued,
-            "existing": tally.existing, "replaced": tally.replaced, "debounced": tally.debounced })),
+        Format::Json if dry_run => {
+            context.output.document(&WouldEnqueueManyDocument { dry_run: true, would_enqueue: tally.lines });
+        }
+        Format::Json => context.output.document(&tally.jobs),
         Format::Plain | Format::Table if dry_run => context.output.line(&format!("would enqueue {} jobs", tally.lines)),
         Format::Plain | Format::Table => {
-            context.output.line(&format!("enqueued {} jobs", tally.enqueued));
+            context.output.line(&format!("enqueued {} jobs", tally.jobs.enqueued));
             let others = [
-                (tally.existing, "were there already"),
-                (tally.replaced, "took the place of one that had not begun"),
-                (tally.debounced, "made one that had not begun wait anew"),
+                (tally.jobs.existing, "were there already"),
+                (tally.jobs.replaced, "took the place of one that had not begun"),
+                (tally.jobs.debounced, "made one that had not begun wait anew"),
             ];
             for (jobs, what) in others.into_iter().filter(|(jobs, _)| *jobs > 0) {
                 context.output.note(&format!("{jobs} {what}"));

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use gristmill_core::job::JobState;
-use gristmill_store::{ControlReport, JobFilter, JobView, Wait, why};
-use serde::Serialize;
+use gristmill_service::documents::JobDocument;
+use gristmill_store::{ControlReport, JobFilter, JobView, why};
 
 use super::cancel::CancelJobs;
 use super::list::{DryRun, Paging, add, id, report};
@@ -118,10 +118,11 @@ impl List {
 
 /// Jobs as a list.
 pub(super) fn rows(context: &CommandContext, jobs: &[JobView]) {
+    let documents: Vec<JobDocument> = jobs.iter().map(JobDocument::from).collect();
     context.output.list(
-        jobs,
+        &documents,
         &["ID", "KIND", "QUEUE", "KEY", "STATE", "ATTEMPT", "CREATED", "ERROR"],
-        |job, output| {
+        |JobDocument { job, .. }, output| {
             vec![
                 job.id.to_string(),
                 job.kind.clone(),
@@ -165,16 +166,8 @@ pub(super) async fn show(context: &CommandContext, text: &str) -> Result<Exit> {
         let text = format!("{} {} {}: {error}", attempt.attempt, output.time(attempt.ended_at), attempt.ending);
         fields.push(("attempt ended", text));
     }
-    output.fields(&Shown { job: &job, waits: &waits }, &fields);
+    output.fields(&JobDocument::from(&job).waiting_for(waits), &fields);
     Ok(Exit::Success)
-}
-
-/// A job, and what it waits for.
-#[derive(Serialize)]
-struct Shown<'a> {
-    #[serde(flatten)]
-    job: &'a JobView,
-    waits: &'a [Wait],
 }
 
 /// Snoozed attempts are none that were spent.
@@ -186,7 +179,7 @@ fn attempts(job: &JobView) -> String {
 
 /// Reads a state.
 pub(super) fn state(word: &str) -> Result<JobState> {
-    word.parse().map_err(|error: gristmill_core::job::UnknownWord| {
+    word.parse().map_err(|error: gristmill_core::words::UnknownWord| {
         let known = JobState::ALL.map(JobState::as_str);
         CommandError::usage(error.to_string()).hint(suggest(word, known).unwrap_or_default())
     })

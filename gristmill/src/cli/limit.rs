@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use gristmill_core::duration::{self, Span};
 use gristmill_core::limit::LIMIT_MAX;
+use gristmill_service::documents::WouldSetLimitDocument;
 use gristmill_store::{ControlReport, LimitOrigin, LimitSpec, LimitView, SaveLimit};
-use serde_json::json;
 
 use super::list::{DryRun, report};
 use crate::cli::context::CommandContext;
@@ -172,7 +172,7 @@ impl Set {
         spec.check().map_err(|wrong| CommandError::usage(format!("the limit {}", wrong.message)))?;
         if self.dry.dry_run {
             match context.output.format {
-                Format::Json => context.output.document(&json!({ "dry_run": true, "name": self.name, "spec": spec })),
+                Format::Json => context.output.document(&WouldSetLimitDocument::new(&self.name, &spec)),
                 Format::Plain | Format::Table => {
                     context.output.line(&format!("would set {}: {}, {}", self.name, of(&spec), spec.describe()));
                 }

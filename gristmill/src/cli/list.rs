@@ -3,8 +3,8 @@
 use std::str::FromStr;
 
 use clap::Args;
+use gristmill_service::documents::ReportDocument;
 use gristmill_store::{ControlReport, Page, Pause, PauseView};
-use serde_json::json;
 
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, Output};
@@ -77,12 +77,7 @@ pub(crate) fn describe_pause(pause: &PauseView, output: &Output) -> String {
 /// Says what a steering command did, or would do.
 pub(crate) fn report(context: &CommandContext, dry_run: bool, done: &str, would: &str, control_report: &ControlReport) {
     match context.output.format {
-        Format::Json => context.output.document(&json!({
-            "dry_run": dry_run,
-            "affected": control_report.affected,
-            "samples": control_report.samples,
-            "generation": control_report.generation,
-        })),
+        Format::Json => context.output.document(&ReportDocument::new(dry_run, control_report)),
         Format::Plain | Format::Table => {
             let verb = if dry_run { would } else { done };
             context.output.line(&format!("{verb}: {}", control_report.affected));

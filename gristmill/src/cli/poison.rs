@@ -1,8 +1,8 @@
 //! `gristmill poison`: look at messages that nobody can act upon, and forget them.
 
 use clap::{Args, Subcommand};
-use gristmill_store::{ControlReport, Page, PoisonMessage, PoisonView};
-use serde_json::json;
+use gristmill_service::documents::PoisonMessageDocument;
+use gristmill_store::{ControlReport, Page, PoisonView};
 
 use super::list::{DryRun, Paging, add, report};
 use crate::cli::context::CommandContext;
@@ -90,30 +90,21 @@ fn rows(context: &CommandContext, found: &[PoisonView]) {
 
 async fn show(context: &CommandContext, id: i64, hex: bool) -> Result<Exit> {
     let found = context.store().await?.poison_message(id).await?.ok_or_else(|| nobody(id))?;
-    let PoisonMessage { view, headers, bytes } = found;
-    let text = std::str::from_utf8(&bytes).ok().filter(|text| !hex && is_printable(text));
-    let (encoding, body) = match text {
-        Some(text) => ("text", text.to_owned()),
-        None => ("hex", bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
-    };
+    let document = PoisonMessageDocument::new(found, hex);
+    let view = &document.message;
     let fields = [
         ("id", view.id.to_string()),
-        ("queue", queue(&view)),
+        ("queue", queue(view)),
         ("reason", printable(&view.reason)),
         ("source", view.source.clone()),
         ("seen", grouped(view.seen)),
         ("first", context.output.time(view.first_at)),
         ("last", context.output.time(view.last_at)),
         ("sha256", view.sha256.clone()),
-        ("size", format!("{} bytes, {} kept", grouped(view.size), grouped(bytes.len() as u64))),
-        ("headers", printable(&headers.to_string())),
-        (encoding, body.clone()),
+        ("size", format!("{} bytes, {} kept", grouped(view.size), grouped(document.kept as u64))),
+        ("headers", printable(&document.headers.to_string())),
+        (document.encoding.as_str(), document.body.clone()),
     ];
-    let document = json!({
-        "id": view.id, "queue": view.queue, "reason": view.reason, "source": view.source, "seen": view.seen,
-        "first_at": view.first_at, "last_at": view.last_at, "sha256": view.sha256, "size": view.size,
-        "kept": bytes.len(), "headers": headers, "encoding": encoding, "body": body,
-    });
     context.output.fields(&document, &fields);
     Ok(Exit::Success)
 }
@@ -155,11 +146,6 @@ fn queue(one: &PoisonView) -> String {
     if one.queue.is_empty() { "-".to_owned() } else { printable(&one.queue) }
 }
 
-/// Whether a terminal shows it and does not obey it: what is kept here was written by anybody.
-fn is_printable(text: &str) -> bool {
-    text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t')
-}
-
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
@@ -170,8 +156,6 @@ mod tests {
 
     #[test]
     fn a_terminal_is_never_given_orders_by_a_message() {
-        assert!(is_printable("{\"v\": 2}\n"));
-        assert!(!is_printable("\u{1b}[2J") && !is_printable("\u{9b}2J"));
         assert_eq!(printable("a\u{9b}2Jb"), "a\\u{9b}2Jb");
     }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use gristmill_core::id::BatchId;
+use gristmill_service::documents::ExportedItemDocument;
+use gristmill_service::pages;
 use gristmill_store::{Page, QuarantineFilter, QuarantineView};
 use serde_json::json;
 
@@ -164,25 +166,18 @@ async fn export(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, a
     }
     let mut sink = sink(to.as_deref())?;
     let filter = QuarantineFilter { tenant: context.tenant.clone(), batch: Some(batch), open_only: !all };
-    let mut page = Page { after: None, limit: 1_000 };
     let mut exported: u64 = 0;
-    loop {
-        let items = store.quarantine(&filter, &page).await?;
+    let write = |items: Vec<QuarantineView>| {
         for item in &items {
-            let line = json!({
-                "id": item.id, "position": item.position, "line": item.line, "stage": item.stage,
-                "reason": item.reason, "item": item.item,
-            });
+            let line = json!(ExportedItemDocument::from(item));
             writeln!(sink, "{line}").map_err(|error| {
                 CommandError::new(Exit::Failed, format!("the export broke off after {exported} items: {error}"))
             })?;
             exported += 1;
         }
-        match items.last() {
-            Some(last) if items.len() == 1_000 => page.after = Some(last.id.to_string()),
-            _ => break,
-        }
-    }
+        Ok::<_, CommandError>(())
+    };
+    pages::every(async |page| store.quarantine(&filter, &page).await, |item| item.id.to_string(), write).await?;
     sink.flush().map_err(|error| CommandError::new(Exit::Failed, format!("the export broke off: {error}")))?;
     context.output.note(&format!("{exported} items exported"));
     Ok(Exit::Success)

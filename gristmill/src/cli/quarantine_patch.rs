@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
-use gristmill_store::{
-    ItemPatch, Page, Patch, PatchRedrive, PatchReport, QuarantineFilter, QuarantineView, QuarantineWhich,
-};
-use serde_json::{Value, json};
+use gristmill_service::documents::PatchReportDocument;
+use gristmill_service::pages;
+use gristmill_store::{ItemPatch, Patch, PatchRedrive, PatchReport, QuarantineFilter, QuarantineView, QuarantineWhich};
 
 use super::list::{DryRun, id};
 use super::quarantine_sheet::{self as sheet, PROBLEMS_MAX, Sheet};
@@ -206,32 +205,14 @@ pub(super) async fn everything(context: &CommandContext, batch: BatchId) -> Resu
     let source =
         plan.and_then(|plan| plan.fingerprint.files.into_iter().next()).map(|file| file.columns).unwrap_or_default();
     let filter = QuarantineFilter { tenant: context.tenant.clone(), batch: Some(batch), open_only: false };
-    let mut page = Page { after: None, limit: 1_000 };
-    let mut all = Vec::new();
-    loop {
-        let mut items = store.quarantine(&filter, &page).await?;
-        let full = items.len() == 1_000;
-        page.after = items.last().map(|item| item.id.to_string());
-        all.append(&mut items);
-        if !full {
-            return Ok((source, all));
-        }
-    }
+    let items = pages::all(async |page| store.quarantine(&filter, &page).await, |item| item.id.to_string()).await?;
+    Ok((source, items))
 }
 
 /// Says what a mending did, or would do. `left` is how many rows of a table were not changed and stay.
 fn report_patched(context: &CommandContext, dry_run: bool, report: &PatchReport, left: Option<usize>) -> Exit {
     if context.output.format == Format::Json {
-        let refused: Vec<Value> = report.refused.iter().map(|(id, why)| json!({ "id": id, "reason": why })).collect();
-        context.output.document(&json!({
-            "dry_run": dry_run,
-            "affected": report.redriven,
-            "kept": report.kept,
-            "unchanged": left,
-            "samples": report.samples,
-            "refused": refused,
-            "generation": report.generation,
-        }));
+        context.output.document(&PatchReportDocument::new(dry_run, report, left));
     } else {
         let what = if dry_run { "items that would be redriven" } else { "items redriven" };
         context.output.line(&format!("{what}: {}", report.redriven));

@@ -1,8 +1,8 @@
 //! `gristmill queue`: look at queues, pause and resume them.
 
 use clap::{Args, Subcommand};
+use gristmill_service::documents::QueueDocument;
 use gristmill_store::{Pause, QueueView, UnhandledView};
-use serde::Serialize;
 
 use super::list::{DryRun, Why, describe_pause, report};
 use crate::cli::context::CommandContext;
@@ -61,13 +61,10 @@ impl Queue {
     }
 }
 
-async fn rows(context: &CommandContext) -> Result<Vec<Row>> {
+async fn rows(context: &CommandContext) -> Result<Vec<QueueDocument>> {
     let store = context.store().await?;
-    let mut unhandled = store.unhandled(&context.tenant).await?;
-    let queues = store.queues(&context.tenant).await?.into_iter();
-    Ok(queues
-        .map(|queue| Row { unhandled: unhandled.extract_if(.., |found| found.queue == queue.name).collect(), queue })
-        .collect())
+    let unhandled = store.unhandled(&context.tenant).await?;
+    Ok(QueueDocument::all(store.queues(&context.tenant).await?, unhandled))
 }
 
 async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
@@ -102,7 +99,7 @@ async fn list(context: &CommandContext) -> Result<Exit> {
     let queues = rows(context).await?;
     let columns =
         ["QUEUE", "PAUSED", "QUEUED", "RUNNING", "SCHEDULED", "RETRY", "DEAD", "DONE", "CANCELLED", "OLDEST QUEUED"];
-    context.output.list(&queues, &columns, |Row { queue, .. }, output| {
+    context.output.list(&queues, &columns, |QueueDocument { queue, .. }, output| {
         vec![
             queue.name.clone(),
             paused(queue),
@@ -127,14 +124,6 @@ async fn list(context: &CommandContext) -> Result<Exit> {
     }
     queues.iter().flat_map(|row| &row.unhandled).for_each(|found| context.output.note(&waits_for(found)));
     Ok(Exit::Success)
-}
-
-/// A queue, and what of it waits in vain.
-#[derive(Serialize)]
-struct Row {
-    #[serde(flatten)]
-    queue: QueueView,
-    unhandled: Vec<UnhandledView>,
 }
 
 /// Says what waits in vain.

@@ -1,13 +1,11 @@
 //! `gristmill trigger`: what hooks and watched folders have started.
 
 use clap::{Args, Subcommand};
-use gristmill_core::schedule::ScheduleSpec;
 use gristmill_scheduler::schedules::turns::turn;
+use gristmill_service::documents::{TriggerDocument, TriggerReportDocument};
 use gristmill_store::{FireTick, Firing, TickFilter, TickOutcome, TickView};
-use serde_json::{Value, json};
 
 use super::list::DryRun;
-use super::schedule::look::target;
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
 use crate::config::suggest;
@@ -87,50 +85,21 @@ async fn known(context: &CommandContext, name: &str, limit: u32) -> Result<Vec<T
     })
 }
 
-/// A trigger and what it has started lately.
-#[derive(serde::Serialize)]
-struct Found {
-    name: String,
-    spec: ScheduleSpec,
-    rows: Vec<TickView>,
-}
-
-impl Found {
-    fn count(&self, what: impl Fn(&&TickView) -> bool) -> usize {
-        self.rows.iter().filter(what).count()
-    }
-}
-
 async fn list(context: &CommandContext) -> Result<Exit> {
     let mut found = Vec::new();
     for (name, spec) in context.loaded.triggers() {
-        let rows = events(context, &name, COUNTED).await?;
-        found.push(Found { name, spec, rows });
-    }
-    let waiting = |row: &&TickView| matches!(row.outcome, TickOutcome::Waiting | TickOutcome::Buffered);
-    let failed = |row: &&TickView| row.outcome == TickOutcome::Failed;
-    if context.output.format == Format::Json {
-        let rows: Vec<Value> = found
-            .iter()
-            .map(|one| {
-                json!({ "name": one.name, "starts": target(&one.spec), "events": one.rows.len(),
-                    "running": one.count(|row| row.active), "waiting": one.count(waiting),
-                    "failed": one.count(failed), "last": one.rows.first() })
-            })
-            .collect();
-        context.output.document(&rows);
-        return Ok(Exit::Success);
+        found.push(TriggerDocument::new(&name, &spec, &events(context, &name, COUNTED).await?));
     }
     let columns = ["TRIGGER", "STARTS", "EVENTS", "RUNNING", "WAITING", "FAILED", "LAST"];
     context.output.list(&found, &columns, |one, output| {
         vec![
             one.name.clone(),
-            target(&one.spec),
-            one.rows.len().to_string(),
-            one.count(|row| row.active).to_string(),
-            one.count(waiting).to_string(),
-            one.count(failed).to_string(),
-            output.time_or_dash(one.rows.first().map(|row| row.tick)),
+            one.starts.clone(),
+            one.events.to_string(),
+            one.running.to_string(),
+            one.waiting.to_string(),
+            one.failed.to_string(),
+            output.time_or_dash(one.last.as_ref().map(|event| event.tick)),
         ]
     });
     Ok(Exit::Success)
@@ -185,9 +154,8 @@ async fn retry(context: &CommandContext, name: &str, event: &str, dry_run: bool)
     }
     match context.output.format {
         Format::Json => {
-            context
-                .output
-                .document(&json!({ "dry_run": dry_run, "trigger": name, "event": event, "affected": affected }));
+            let (trigger, event) = (name.to_owned(), event.to_owned());
+            context.output.document(&TriggerReportDocument { dry_run, trigger, event, affected });
         }
         Format::Plain | Format::Table => {
             let verb = if dry_run { "would wait" } else { "waits" };

@@ -1,7 +1,7 @@
 //! `gristmill version`.
 
 use clap::Args;
-use serde_json::json;
+use gristmill_service::documents::VersionDocument;
 
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
@@ -15,7 +15,9 @@ impl Version {
     pub(super) fn run(&self, context: &CommandContext) -> Result<Exit> {
         let version = env!("CARGO_PKG_VERSION");
         match context.output.format {
-            Format::Json => context.output.document(&json!({ "name": "gristmill", "version": version })),
+            Format::Json => {
+                context.output.document(&VersionDocument { name: "gristmill".to_owned(), version: version.to_owned() })
+            }
             Format::Plain | Format::Table => context.output.line(&format!("gristmill {version}")),
         }
         Ok(Exit::Success)

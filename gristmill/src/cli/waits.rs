@@ -1,6 +1,6 @@
 //! Why a job is not running, in words.
 
-use gristmill_store::{PauseView, Wait};
+use gristmill_store::{Blocker, PauseView, Wait};
 
 use super::list::describe_pause;
 use crate::cli::output::Output;
@@ -17,10 +17,10 @@ pub(super) fn describe(wait: &Wait, output: &Output) -> String {
             let why = because(pause.as_ref(), output);
             format!("batch {batch} is paused{why}; `gristmill batch resume {batch}` lets it go")
         }
-        Wait::Concurrency { limit, running, most } => {
+        Wait::Blocked(Blocker::Concurrency { limit, running, most }) => {
             format!("limit `{limit}` is reached: {running} of {most} run")
         }
-        Wait::Rate { limit, next } => {
+        Wait::Blocked(Blocker::Rate { limit, next }) => {
             format!("limit `{limit}` is reached: the next may begin {}", output.time(*next))
         }
         Wait::NoWorker => "no worker is alive; start one with `gristmill worker run`".to_owned(),

@@ -208,7 +208,7 @@ fn a_database_without_migrations_or_with_newer_ones_is_left_alone() {
     assert_eq!(schema.count("SELECT count(*) FROM batch"), 0);
     let report = place.json(9, &["--store", &schema.url, "doctor", "--json"]);
     let found = report["findings"].as_array().expect("findings").iter().find(|f| f["what"] == "migrations");
-    assert_eq!(found.expect("migrations")["mend"], "use a newer gristmill");
+    assert_eq!(found.expect("migrations")["remedy"], "use a newer gristmill");
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_broker_that_refuses_the_login_leaves_no_batch() {
     }
     let report = place.json(9, &["--broker", &wrong, "doctor", "--json"]);
     let found = report["findings"].as_array().expect("findings").iter().find(|f| f["what"] == "broker").expect("it");
-    assert!(found["mend"].as_str().expect("a text").contains("[broker] url"), "{found}");
+    assert!(found["remedy"].as_str().expect("a text").contains("[broker] url"), "{found}");
     assert!(!report.to_string().contains("wrong-on-purpose"), "the password is not shown");
     nothing_left(&place, &["batch", "run", "b"]);
 }

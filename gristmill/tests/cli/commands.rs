@@ -324,7 +324,7 @@ fn what_is_said_of_a_kind_reaches_what_a_batch_sends() {
     place.write("config.toml", &format!("{config}\n[kind.email]\nmax_attempts = 9\nlane = \"low\"\n"));
     place.expect(0, &RUN);
     let mails = place.json(0, &["job", "list", "--kind", "email", "--json"]);
-    assert_eq!((&mails[0]["max_attempts"], &mails[0]["lane"]), (&9.into(), &"low".into()), "{mails}");
+    assert_eq!((&mails[0]["max_attempts"], &mails[0]["priority"]), (&9.into(), &"low".into()), "{mails}");
 }
 
 #[test]

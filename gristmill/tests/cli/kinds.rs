@@ -13,7 +13,7 @@ fn what_no_worker_has_waits_and_is_reported() {
     assert_eq!((&job["state"], &job["version"]), (&"queued".into(), &2.into()), "neither failed nor dropped");
     let queues = place.json(0, &["queue", "list", "--json"]);
     let unhandled = serde_json::json!([{ "queue": "default", "kind": "resize", "version": 2, "jobs": 1 }]);
-    assert_eq!(queues[0]["unserved"], unhandled, "{queues}");
+    assert_eq!(queues[0]["unhandled"], unhandled, "{queues}");
     let text = place.expect(0, &["job", "show", &id]);
     assert!(text.contains("resize@2") && text.contains("no worker is alive"), "{text}");
 }

@@ -5,7 +5,7 @@ use gristmill_core::callback::{self, Event, Teller};
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX};
-use gristmill_store::BatchView;
+use gristmill_store::{BatchView, CallbackDocument, News};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -43,12 +43,12 @@ impl Settled {
     /// What templates and receivers are given: `{"batch": {…}, "result": {…}}`. A result over 512 KiB
     /// is left out and `result_bytes` says how large it is; it can be asked for by the batch's id.
     fn data(&self) -> Value {
-        let batch = self.view.callback_data();
         let bytes = self.result.to_string().len();
-        if bytes > RESULT_BYTES_MAX {
-            return json!({ "batch": batch, "result": null, "result_bytes": bytes });
-        }
-        json!({ "batch": batch, "result": self.result })
+        let (result, result_bytes) = match bytes > RESULT_BYTES_MAX {
+            true => (Value::Null, Some(bytes)),
+            false => (self.result.clone(), None),
+        };
+        json!(CallbackDocument { batch: (&self.view).into(), news: News::Ended { result, result_bytes } })
     }
 }
 

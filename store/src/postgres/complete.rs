@@ -90,13 +90,7 @@ impl Closing {
     }
 
     fn state(&self) -> JobState {
-        match self.verdict {
-            Verdict::Done => JobState::Done,
-            Verdict::Retry { .. } | Verdict::Snooze { .. } => JobState::Retry,
-            // Of one that is gone nothing comes here: `complete` passes it over.
-            Verdict::Requeue | Verdict::Release | Verdict::Revoked => JobState::Queued,
-            Verdict::Dead => JobState::Dead,
-        }
+        self.verdict.state()
     }
 
     fn wait_ms(&self) -> Option<i64> {

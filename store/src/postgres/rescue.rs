@@ -19,7 +19,7 @@ use super::work::Work;
 use crate::RescueReport;
 use crate::check;
 use crate::error::StoreError;
-use crate::split::{LOST as LOST_AGAIN, condemned, decide};
+use crate::split::{LOST as LOST_AGAIN, condemned, decide, unclosed};
 
 const LOSE: &str = "
 UPDATE worker SET state = 'lost' WHERE id IN (
@@ -96,22 +96,13 @@ impl Judged {
 
     /// What the attempt's closing says; what further follows from a loss comes after it.
     fn closing(&self) -> Closing {
-        let error = match self.row.ending() {
-            Ending::WorkerLost => "the worker's lease ran out before the attempt ended",
-            _ => "the attempt took longer than its timeout, and its worker did not say so",
-        };
-        let verdict = match self.loss {
-            Loss::Settle(verdict) => verdict,
-            // It is claimable by nobody before its halves are in its place.
-            Loss::Split => Verdict::Retry { after: std::time::Duration::ZERO },
-            Loss::Condemn => Verdict::Requeue,
-            Loss::Wait(after) => Verdict::Retry { after },
-        };
+        let ending = self.row.ending();
+        let verdict = self.loss.verdict();
         Closing {
             fence: complete::fence(self.row.id, small(self.row.attempt), self.row.worker_id),
-            ending: self.row.ending().as_str(),
+            ending: ending.as_str(),
             verdict,
-            error: Some(error.to_owned()),
+            error: Some(unclosed(ending).to_owned()),
             output: None,
         }
     }

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::batch::Counts;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
-use gristmill_core::job::JobState;
 use sqlx::postgres::PgConnection;
 use sqlx::{FromRow, Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -413,7 +412,7 @@ pub(super) async fn queues(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec
         let pause = pause_view(paused, since, by, reason);
         let mut view = QueueView { name, paused, pause, oldest_queued_at, ..QueueView::default() };
         for (state, jobs) in states.iter().zip(jobs) {
-            *counter(&mut view, state_of(state)?) = count(jobs);
+            *view.counter(state_of(state)?) = count(jobs);
         }
         views.push(view);
     }
@@ -423,18 +422,6 @@ pub(super) async fn queues(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec
 /// What was said of a pause counts only while it lasts.
 fn pause_view(paused: bool, since: Option<Instant>, by: Option<String>, reason: Option<String>) -> Option<PauseView> {
     since.filter(|_| paused).map(|since| PauseView { since, by, reason })
-}
-
-fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {
-    match state {
-        JobState::Scheduled => &mut view.scheduled,
-        JobState::Queued => &mut view.queued,
-        JobState::Running => &mut view.running,
-        JobState::Retry => &mut view.retry,
-        JobState::Done => &mut view.done,
-        JobState::Dead => &mut view.dead,
-        JobState::Cancelled => &mut view.cancelled,
-    }
 }
 
 /// Jobs that wait although no live worker can run them.

@@ -1,7 +1,6 @@
 //! Rescue: attempts whose worker is gone, or whose time is over, are closed by the store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use gristmill_core::chunk::ChunkPayload;
 use gristmill_core::job::{Fence, JobState};
@@ -15,7 +14,7 @@ use super::transition::Transition;
 use super::{Clause, ReferenceStore};
 use crate::RescueReport;
 use crate::error::{Result, StoreError};
-use crate::split::{LOST, condemned, decide};
+use crate::split::{LOST, condemned, decide, unclosed};
 
 /// An attempt that its worker will never close, and what becomes of its job.
 struct Taken {
@@ -88,13 +87,7 @@ fn taken_back(t: &mut Transition<'_>, job: &Arc<Job>) -> Result<Option<Taken>> {
             random,
         )),
     };
-    let mut verdict = match loss {
-        Loss::Settle(verdict) => verdict,
-        // It is claimable by nobody before its halves are in its place.
-        Loss::Split => Verdict::Retry { after: Duration::ZERO },
-        Loss::Condemn => Verdict::Requeue,
-        Loss::Wait(after) => Verdict::Retry { after },
-    };
+    let mut verdict = loss.verdict();
     if verdict == Verdict::Requeue && !t.store.keeps(Clause::RescueSpendsTheAttempt) {
         verdict = Verdict::Release;
     }
@@ -118,12 +111,8 @@ fn close(t: &mut Transition<'_>, taken: &Taken) -> Result<()> {
         }
     }
     let Some(worker) = job.worker else { return Ok(()) };
-    let error = match ending {
-        Ending::WorkerLost => "the worker's lease ran out before the attempt ended",
-        _ => "the attempt took longer than its timeout, and its worker did not say so",
-    };
     let fence = Fence { job: job.id, attempt: job.attempt, worker };
-    let moved = settle(t, &[Settlement::taken(fence, *ending, *verdict, error)])?;
+    let moved = settle(t, &[Settlement::taken(fence, *ending, *verdict, unclosed(*ending))])?;
     // A job past its deadline may still run somewhere.
     t.taken_away |= !moved.is_empty();
     if *loss == Loss::Split && moved.contains(&job.id) {

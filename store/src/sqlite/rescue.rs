@@ -16,7 +16,7 @@ use super::transition::Transition;
 use crate::RescueReport;
 use crate::check;
 use crate::error::Result;
-use crate::split::{LOST, condemned, decide};
+use crate::split::{LOST, condemned, decide, unclosed};
 
 /// An attempt that its worker will never close, and what becomes of its job.
 struct Taken {
@@ -83,18 +83,7 @@ async fn close(t: &mut Transition<'_>, taken: &[Taken]) -> Result<()> {
 
 impl Taken {
     fn settlement(&self) -> Settlement<'static> {
-        let error = match self.ending {
-            Ending::WorkerLost => "the worker's lease ran out before the attempt ended",
-            _ => "the attempt took longer than its timeout, and its worker did not say so",
-        };
-        let verdict = match self.loss {
-            Loss::Settle(verdict) => verdict,
-            // It is claimable by nobody before its halves are in its place.
-            Loss::Split => Verdict::Retry { after: std::time::Duration::ZERO },
-            Loss::Condemn => Verdict::Requeue,
-            Loss::Wait(after) => Verdict::Retry { after },
-        };
-        Settlement::taken(self.fence, self.ending, verdict, error)
+        Settlement::taken(self.fence, self.ending, self.loss.verdict(), unclosed(self.ending))
     }
 }
 

@@ -1,8 +1,10 @@
 //! `schedule backfill`: a past range as runs of its own, or the steering of one.
 
 use clap::Args;
+use gristmill_service::documents::{
+    BackfillReportDocument, IntervalDocument, StartedBackfillDocument, WouldBackfillDocument,
+};
 use gristmill_store::{FIRE_TICKS_MAX, NewBackfill};
-use serde_json::json;
 use uuid::Uuid;
 
 use super::look::compiled;
@@ -94,7 +96,8 @@ impl Backfill {
         let waiting = store.backfill(&backfill).await?;
         match context.output.format {
             Format::Json => {
-                context.output.document(&json!({ "backfill": backfill.id, "schedule": self.name, "waiting": waiting }));
+                let (backfill, schedule) = (backfill.id, self.name.clone());
+                context.output.document(&StartedBackfillDocument { backfill, schedule, waiting });
             }
             Format::Plain | Format::Table => {
                 context.output.line(&format!("{}\t{waiting} slots wait", backfill.id));
@@ -126,12 +129,13 @@ impl Backfill {
         }
         match context.output.format {
             Format::Json => {
-                let slots = backfill
-                    .ticks
-                    .iter()
-                    .map(|(tick, (from, to))| json!({ "tick": utc(*tick), "from": utc(*from), "to": utc(*to) }));
-                context.output.document(&json!({ "dry_run": true, "schedule": self.name, "asked": asked,
-                    "would_run": backfill.ticks.len(), "slots": slots.collect::<Vec<_>>() }));
+                context.output.document(&WouldBackfillDocument {
+                    dry_run: true,
+                    schedule: self.name.clone(),
+                    asked,
+                    would_run: backfill.ticks.len(),
+                    slots: backfill.ticks.iter().copied().map(IntervalDocument::from).collect(),
+                });
             }
             Format::Plain | Format::Table => {
                 context.output.line(&format!("would run {} of {asked} slots", backfill.ticks.len()));
@@ -162,7 +166,8 @@ impl Backfill {
         };
         match context.output.format {
             Format::Json => {
-                context.output.document(&json!({ "dry_run": self.dry.dry_run, "backfill": id, "affected": waiting }));
+                let (dry_run, affected) = (self.dry.dry_run, waiting);
+                context.output.document(&BackfillReportDocument { dry_run, backfill: id, affected });
             }
             Format::Plain | Format::Table => {
                 let would = if self.dry.dry_run { "would be " } else { "" };

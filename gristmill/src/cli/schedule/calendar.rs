@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{Days, NaiveDate, TimeDelta};
 use clap::Args;
 use gristmill_core::Instant;
-use gristmill_core::schedule::ScheduleSpec;
-use gristmill_store::{TickCause, TickFilter, TickOutcome, TickView};
-use serde_json::{Value, json};
+use gristmill_service::documents::{SlotDocument, SlotState};
+use gristmill_store::TickFilter;
 
 use super::look::compiled;
 use super::{find, utc};
@@ -41,25 +40,18 @@ pub(super) struct Calendar {
     ahead: u32,
 }
 
-/// A slot and what became of it.
-struct Slot {
-    tick: Instant,
-    state: &'static str,
-    row: Option<TickView>,
-}
-
 /// What became of a slot, and its sign.
-const SIGNS: [(&str, char); 10] = [
-    ("on_time", '#'),
-    ("late", '+'),
-    ("missed", '-'),
-    ("skipped", 'o'),
-    ("waiting", '~'),
-    ("failed", '!'),
-    ("backfilled", 'b'),
-    ("manual", 'm'),
-    ("planned", '.'),
-    ("due", '?'),
+const SIGNS: [(SlotState, char); 10] = [
+    (SlotState::OnTime, '#'),
+    (SlotState::Late, '+'),
+    (SlotState::Missed, '-'),
+    (SlotState::Skipped, 'o'),
+    (SlotState::Waiting, '~'),
+    (SlotState::Failed, '!'),
+    (SlotState::Backfilled, 'b'),
+    (SlotState::Manual, 'm'),
+    (SlotState::Planned, '.'),
+    (SlotState::Due, '?'),
 ];
 
 impl Calendar {
@@ -79,17 +71,15 @@ impl Calendar {
         let rows = store.ticks(&filter).await?;
         let since = found.view.as_ref().map_or(now, |view| view.decided_at);
         let ahead = timetable.between(since, until, SLOTS_MAX).ticks;
-        let mut slots: BTreeMap<Instant, Slot> = rows
-            .into_iter()
-            .map(|row| (row.tick, Slot { tick: row.tick, state: state(&row, &found.spec), row: Some(row) }))
-            .collect();
+        let mut slots: BTreeMap<Instant, SlotDocument> =
+            rows.iter().map(|row| (row.tick, SlotDocument::known(row, &found.spec))).collect();
         for tick in ahead {
-            let state = if tick > now { "planned" } else { "due" };
-            slots.entry(tick).or_insert(Slot { tick, state, row: None });
+            let state = if tick > now { SlotState::Planned } else { SlotState::Due };
+            slots.entry(tick).or_insert(SlotDocument::unknown(tick, state));
         }
-        let slots: Vec<Slot> = slots.into_values().collect();
+        let slots: Vec<SlotDocument> = slots.into_values().collect();
         match context.output.format {
-            Format::Json => context.output.document(&slots.iter().map(slot_json).collect::<Vec<Value>>()),
+            Format::Json => context.output.document(&slots),
             Format::Plain => {
                 for slot in &slots {
                     context.output.line(&format!("{}\t{}", utc(slot.tick), slot.state));
@@ -101,36 +91,8 @@ impl Calendar {
     }
 }
 
-fn state(row: &TickView, spec: &ScheduleSpec) -> &'static str {
-    let grace = i64::try_from(spec.catch_up().grace.as_millis()).unwrap_or(i64::MAX);
-    match (row.outcome, row.cause) {
-        (TickOutcome::Ran, TickCause::Backfill) => "backfilled",
-        (TickOutcome::Ran, TickCause::Manual) => "manual",
-        (TickOutcome::Ran, TickCause::Tick) if row.late_ms > grace => "late",
-        (TickOutcome::Ran, TickCause::Tick) => "on_time",
-        (TickOutcome::SkippedMissed, _) => "missed",
-        (TickOutcome::SkippedOverlap, _) => "skipped",
-        (TickOutcome::Buffered | TickOutcome::Waiting, _) => "waiting",
-        (TickOutcome::Failed, _) => "failed",
-    }
-}
-
-fn slot_json(slot: &Slot) -> Value {
-    let row = slot.row.as_ref();
-    json!({
-        "tick": utc(slot.tick),
-        "state": slot.state,
-        "ticks": row.map_or(1, |row| row.ticks),
-        "late_ms": row.map(|row| row.late_ms),
-        "batch": row.and_then(|row| row.batch),
-        "job": row.and_then(|row| row.job),
-        "result": row.and_then(|row| row.result.clone()),
-        "reason": row.and_then(|row| row.reason.clone()),
-    })
-}
-
-fn draw(context: &CommandContext, slots: &[Slot], day_of: impl Fn(Instant) -> NaiveDate) {
-    let mut days: BTreeMap<NaiveDate, Vec<&Slot>> = BTreeMap::new();
+fn draw(context: &CommandContext, slots: &[SlotDocument], day_of: impl Fn(Instant) -> NaiveDate) {
+    let mut days: BTreeMap<NaiveDate, Vec<&SlotDocument>> = BTreeMap::new();
     for slot in slots {
         days.entry(day_of(slot.tick)).or_default().push(slot);
     }
@@ -146,18 +108,19 @@ fn draw(context: &CommandContext, slots: &[Slot], day_of: impl Fn(Instant) -> Na
         day = next;
     }
     let seen = SIGNS.iter().filter(|(state, _)| slots.iter().any(|slot| slot.state == *state));
-    let legend: Vec<String> = seen.map(|(state, sign)| format!("{sign} {}", state.replace('_', " "))).collect();
+    let legend: Vec<String> =
+        seen.map(|(state, sign)| format!("{sign} {}", state.as_str().replace('_', " "))).collect();
     context.output.line("");
     context.output.line(&legend.join("   "));
 }
 
-fn signs(slots: &[&Slot]) -> String {
-    let sign = |state: &str| SIGNS.iter().find(|(known, _)| *known == state).map_or(' ', |(_, sign)| *sign);
+fn signs(slots: &[&SlotDocument]) -> String {
+    let sign = |state: SlotState| SIGNS.iter().find(|(known, _)| *known == state).map_or(' ', |(_, sign)| *sign);
     let mut line: String = slots.iter().take(DRAWN).map(|slot| sign(slot.state)).collect();
     if slots.len() > DRAWN {
         line.push_str(&format!(" and {} more", slots.len() - DRAWN));
     }
-    let missed: u64 = slots.iter().filter_map(|slot| slot.row.as_ref()).map(|row| row.ticks - 1).sum();
+    let missed: u64 = slots.iter().map(|slot| slot.ticks - 1).sum();
     if missed > 0 {
         line.push_str(&format!(" ({missed} more were missed)"));
     }

@@ -6,11 +6,12 @@ use gristmill_core::duration::{self, Span};
 use gristmill_core::schedule::describe::plainly;
 use gristmill_core::schedule::{Ending, JobSpec, Missed, Overlap, ScheduleSpec, Target};
 use gristmill_scheduler::schedules::sync::next_at;
+use gristmill_service::documents::{ScheduleDocument, ScheduleReportDocument, WouldSaveScheduleDocument};
 use gristmill_store::{SaveSchedule, ScheduleOrigin, ScheduleView, StoreHandle};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::look::{compiled, print, upcoming};
-use super::{Found, find, unknown, utc};
+use super::{Found, find, unknown};
 use crate::cli::context::CommandContext;
 use crate::cli::list::DryRun;
 use crate::cli::output::Format;
@@ -278,8 +279,8 @@ async fn save(
     if dry_run {
         match context.output.format {
             Format::Json => {
-                let next: Vec<String> = upcoming(&timetable, now, PREVIEW).into_iter().map(utc).collect();
-                context.output.document(&json!({ "dry_run": true, "schedule": name, "spec": spec, "next": next }));
+                let (schedule, next) = (name.to_owned(), upcoming(&timetable, now, PREVIEW));
+                context.output.document(&WouldSaveScheduleDocument { dry_run: true, schedule, spec, next });
             }
             Format::Plain | Format::Table => {
                 context.output.note(&format!("would save {name}: {}", plainly(&spec)));
@@ -306,7 +307,7 @@ async fn save(
 
 fn report_saved(context: &CommandContext, view: &ScheduleView) {
     match context.output.format {
-        Format::Json => context.output.document(view),
+        Format::Json => context.output.document(&ScheduleDocument::from(view)),
         Format::Plain | Format::Table => {
             let state = if view.enabled { "enabled" } else { "disabled" };
             context.output.line(&format!("{}\t{state}\tversion {}", view.name, view.version));
@@ -335,8 +336,10 @@ pub(super) async fn switch(context: &CommandContext, name: &str, enabled: bool, 
         let said =
             if view.enabled == enabled { format!("{name} is {word}d already") } else { format!("would {word} {name}") };
         match context.output.format {
-            Format::Json => context.output.document(&json!({ "dry_run": dry_run, "schedule": name,
-                "affected": i32::from(view.enabled != enabled) })),
+            Format::Json => {
+                let affected = u64::from(view.enabled != enabled);
+                context.output.document(&ScheduleReportDocument { dry_run, schedule: name.to_owned(), affected });
+            }
             Format::Plain | Format::Table => context.output.line(&said),
         }
         return Ok(Exit::Success);
@@ -362,7 +365,9 @@ pub(super) async fn delete(context: &CommandContext, name: &str, dry_run: bool) 
         context.store().await?.remove_schedule(&context.tenant, name).await?;
     }
     match context.output.format {
-        Format::Json => context.output.document(&json!({ "dry_run": dry_run, "schedule": name, "affected": 1 })),
+        Format::Json => {
+            context.output.document(&ScheduleReportDocument { dry_run, schedule: name.to_owned(), affected: 1 });
+        }
         Format::Plain | Format::Table => {
             context
                 .output

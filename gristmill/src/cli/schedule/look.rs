@@ -3,9 +3,11 @@
 use clap::Args;
 use gristmill_core::Instant;
 use gristmill_core::schedule::describe::plainly;
-use gristmill_core::schedule::{ScheduleSpec, TZDB_VERSION, Target, Timetable};
+use gristmill_core::schedule::{ScheduleSpec, TZDB_VERSION, Timetable};
+pub(in crate::cli) use gristmill_service::documents::starts as target;
+use gristmill_service::documents::{NextTicksDocument, PlannedTickDocument, ScheduleDocument, ScheduleState};
 use gristmill_store::{ScheduleOrigin, TickFilter, TickView};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Found, find, on_our_clock, on_the_clock, read_instant, utc};
 use crate::cli::context::CommandContext;
@@ -47,14 +49,7 @@ impl Next {
         };
         let ticks = upcoming(&timetable, from, usize::from(self.count));
         if context.output.format == Format::Json {
-            context.output.document(&json!({
-                "schedule": self.name,
-                "description": plainly(&spec),
-                "timezone": timetable.zone().name(),
-                "tzdb": TZDB_VERSION,
-                "from": utc(from),
-                "next": ticks.iter().map(|tick| tick_json(&timetable, *tick)).collect::<Vec<_>>(),
-            }));
+            context.output.document(&NextTicksDocument::new(&self.name, &spec, &timetable, from, &ticks));
             return Ok(Exit::Success);
         }
         context.output.note(&format!("{}: {}", self.name, plainly(&spec)));
@@ -91,28 +86,6 @@ pub(super) fn print(context: &CommandContext, timetable: &Timetable, ticks: &[In
     });
 }
 
-/// A tick in JSON.
-pub(super) fn tick_json(timetable: &Timetable, tick: Instant) -> Value {
-    let (from, to) = timetable.interval(tick);
-    json!({
-        "tick": utc(tick),
-        "local": tick.with_timezone(&timetable.zone()).to_rfc3339(),
-        "starts_at": utc(timetable.fires_at(tick)),
-        "from": utc(from),
-        "to": utc(to),
-        "note": timetable.note(tick).map(gristmill_core::schedule::Note::as_str),
-    })
-}
-
-/// `batch retail` or `job exec`.
-pub(in crate::cli) fn target(spec: &ScheduleSpec) -> String {
-    match spec.target() {
-        Ok(Target::Batch(batch)) => format!("batch {batch}"),
-        Ok(Target::Job(job)) => format!("job {}", job.kind),
-        Err(_) => "nothing".to_owned(),
-    }
-}
-
 /// Every schedule: those of the store, and those of the configuration that no scheduler has seen yet.
 pub(super) async fn list(context: &CommandContext) -> Result<Exit> {
     let views = context.store().await?.schedules(Some(&context.tenant), None).await?;
@@ -123,7 +96,7 @@ pub(super) async fn list(context: &CommandContext) -> Result<Exit> {
     rows.extend(views.into_iter().map(|view| (view.name.clone(), Found { spec: view.spec.clone(), view: Some(view) })));
     rows.sort_by(|one, other| one.0.cmp(&other.0));
     if context.output.format == Format::Json {
-        let rows: Vec<Value> = rows.iter().map(|(name, found)| found_json(name, found)).collect();
+        let rows: Vec<_> = rows.iter().map(|(name, found)| found.document(context, name)).collect();
         context.output.document(&rows);
         return Ok(Exit::Success);
     }
@@ -148,27 +121,7 @@ pub(super) async fn list(context: &CommandContext) -> Result<Exit> {
 
 /// `new` until a scheduler has seen it.
 fn state(found: &Found) -> &'static str {
-    match &found.view {
-        None => "new",
-        Some(view) if view.enabled => "enabled",
-        Some(_) => "disabled",
-    }
-}
-
-fn found_json(name: &str, found: &Found) -> Value {
-    let view = found.view.as_ref();
-    json!({
-        "name": name,
-        "state": state(found),
-        "origin": found.origin(),
-        "description": plainly(&found.spec),
-        "spec": found.spec,
-        "version": view.map(|view| view.version),
-        "decided_at": view.map(|view| utc(view.decided_at)),
-        "next_at": view.and_then(|view| view.next_at).map(utc),
-        "running": view.map_or(0, |view| view.running),
-        "buffered": view.map_or(0, |view| view.buffered),
-    })
+    ScheduleState::of(found.view.as_ref()).as_str()
 }
 
 /// One schedule with its next ticks and its last runs.
@@ -181,10 +134,9 @@ pub(super) async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
         TickFilter { tenant: context.tenant.clone(), schedule: name.to_owned(), from: None, until: None, limit: 10 };
     let (last, next) = (store.ticks(&filter).await?, upcoming(&timetable, now, SHOWN));
     if context.output.format == Format::Json {
-        let mut document = found_json(name, &found);
-        document["next"] = next.iter().map(|tick| tick_json(&timetable, *tick)).collect();
-        document["last"] = json!(last);
-        context.output.document(&document);
+        let next = next.iter().map(|tick| PlannedTickDocument::new(&timetable, *tick)).collect();
+        let document = found.document(context, name);
+        context.output.document(&ScheduleDocument { next: Some(next), last: Some(last), ..document });
         return Ok(Exit::Success);
     }
     let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
@@ -200,7 +152,7 @@ pub(super) async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
         ("description", dash(&found.spec.description)),
         ("time zones", format!("IANA database {TZDB_VERSION}")),
     ];
-    context.output.fields(&json!({}), &fields);
+    context.output.fields(&Value::Null, &fields);
     context.output.line("");
     print(context, &timetable, &next, now);
     context.output.line("");

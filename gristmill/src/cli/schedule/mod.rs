@@ -11,6 +11,7 @@ use chrono_tz::Tz;
 use clap::{Args, Subcommand};
 use gristmill_core::Instant;
 use gristmill_core::schedule::{ScheduleSpec, instant};
+use gristmill_service::documents::ScheduleDocument;
 use gristmill_store::{ScheduleOrigin, ScheduleView};
 
 use super::list::DryRun;
@@ -110,6 +111,11 @@ impl Found {
     /// Where it was made.
     fn origin(&self) -> ScheduleOrigin {
         self.view.as_ref().map_or(ScheduleOrigin::File, |view| view.origin)
+    }
+
+    /// As scripts read it.
+    fn document(&self, context: &CommandContext, name: &str) -> ScheduleDocument {
+        ScheduleDocument::new(&context.tenant, name, &self.spec, self.view.as_ref())
     }
 }
 

@@ -4,8 +4,8 @@ use clap::Args;
 use gristmill_core::Instant;
 use gristmill_core::schedule::{ScheduleSpec, Target};
 use gristmill_scheduler::schedules::start::{self, Started};
+use gristmill_service::documents::{RunDocument, WouldRunDocument};
 use gristmill_store::{FireTick, Firing, TickCause, TickFilter, TickOutcome, TickView};
-use serde_json::json;
 
 use super::look::{compiled, upcoming};
 use super::{find, read_instant, utc};
@@ -41,8 +41,11 @@ impl Run {
         let tick = self.tick(context, &found.spec).await?;
         if self.dry.dry_run {
             match context.output.format {
-                Format::Json => context.output.document(&json!({ "dry_run": true, "schedule": self.name,
-                    "tick": utc(tick.tick), "from": utc(tick.interval.0), "to": utc(tick.interval.1) })),
+                Format::Json => context.output.document(&WouldRunDocument {
+                    dry_run: true,
+                    schedule: self.name.clone(),
+                    slot: (tick.tick, tick.interval).into(),
+                }),
                 Format::Plain | Format::Table => {
                     let (from, to) = (utc(tick.interval.0), utc(tick.interval.1));
                     context.output.line(&format!("would run {} for {from} to {to}", self.name));
@@ -54,7 +57,7 @@ impl Run {
             Firing { tenant: context.tenant.clone(), schedule: self.name.clone(), advance: None, ticks: vec![tick] };
         let row = self.fire(context, &found.spec, firing).await?;
         match context.output.format {
-            Format::Json => context.output.document(&json!({ "schedule": self.name, "run": row })),
+            Format::Json => context.output.document(&RunDocument { schedule: self.name.clone(), run: row }),
             Format::Plain | Format::Table => {
                 let run = row.batch.map(|id| format!("batch {id}")).or_else(|| row.job.map(|id| format!("job {id}")));
                 context.output.line(&format!("started: {}", run.unwrap_or_else(|| "nothing".to_owned())));

@@ -1,0 +1,55 @@
+//! A batch with its result, and one that would be started.
+
+use gristmill_store::{BatchDocument, BatchView};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One batch: what `batch show`, `watch` and `run` answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchWithResult {
+    /// The batch.
+    pub batch: BatchDocument,
+    /// The merged result, once it is complete or halted.
+    pub result: Option<Value>,
+}
+
+impl From<&BatchView> for BatchWithResult {
+    fn from(batch: &BatchView) -> Self {
+        Self { batch: batch.into(), result: batch.result.clone() }
+    }
+}
+
+/// What a dry run of `batch run` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WouldStartDocument {
+    /// Always `true`.
+    pub dry_run: bool,
+    /// The batch as it would begin.
+    pub batch: PlannedBatchDocument,
+}
+
+/// A batch that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedBatchDocument {
+    /// The name of its definition.
+    pub name: String,
+    /// How many chunks it would have.
+    pub chunks: u64,
+    /// How many items.
+    pub counts: PlannedCounts,
+}
+
+/// The items of a batch that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PlannedCounts {
+    /// How many the input has.
+    pub input: u64,
+}
+
+impl WouldStartDocument {
+    /// A batch of so many items in so many chunks.
+    pub fn new(name: &str, chunks: u64, items: u64) -> Self {
+        let counts = PlannedCounts { input: items };
+        Self { dry_run: true, batch: PlannedBatchDocument { name: name.to_owned(), chunks, counts } }
+    }
+}

@@ -1,0 +1,80 @@
+//! A chunk: the job that it is, as a part of its batch, and what came of it.
+
+use gristmill_core::Instant;
+use gristmill_core::chunk::{ChunkResult, OutputPart};
+use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::job::JobState;
+use gristmill_store::{JobView, StoredResult};
+use serde::Serialize;
+
+/// A chunk of a batch.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChunkDocument {
+    /// Its batch.
+    pub batch: BatchId,
+    /// Its number there, counted from 0; also its key in lists.
+    pub seq: i64,
+    /// The generation that it counts for.
+    pub generation: u32,
+    /// The job that it is.
+    pub job: JobId,
+    /// That job's state.
+    pub state: JobState,
+    /// How many items it holds.
+    pub items: u64,
+    /// Attempts made.
+    pub attempt: u32,
+    /// Attempts it has in all.
+    pub max_attempts: u32,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// The worker that runs it.
+    pub worker: Option<WorkerId>,
+    /// When its last attempt began.
+    pub started_at: Option<Instant>,
+    /// When it became final.
+    pub finished_at: Option<Instant>,
+    /// What came of it, once it is done.
+    pub result: Option<ChunkResultDocument>,
+}
+
+/// What came of a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChunkResultDocument {
+    /// Items that went through.
+    pub ok: u64,
+    /// Items that a transform dropped.
+    pub skipped: u64,
+    /// Items set aside.
+    pub quarantined: u64,
+    /// The files that it wrote.
+    pub parts: Vec<OutputPart>,
+}
+
+impl ChunkDocument {
+    /// The chunk that a job is, with what is kept of it; `None` for a job that is no chunk.
+    pub fn new(job: &JobView, stored: Option<&StoredResult>) -> Option<Self> {
+        Some(Self {
+            batch: job.batch?,
+            seq: job.seq?,
+            generation: job.generation,
+            job: job.id,
+            state: job.state,
+            items: job.items,
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            error: job.error.clone(),
+            worker: job.worker,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            result: stored.map(|stored| ChunkResultDocument::from(&stored.result)),
+        })
+    }
+}
+
+impl From<&ChunkResult> for ChunkResultDocument {
+    fn from(result: &ChunkResult) -> Self {
+        let ChunkResult { ok, skipped, quarantined, parts, partial: _, set_aside: _ } = result;
+        Self { ok: *ok, skipped: *skipped, quarantined: *quarantined, parts: parts.clone() }
+    }
+}

@@ -1,0 +1,78 @@
+//! What an enqueue answers.
+
+use gristmill_core::job::{NewJob, Priority};
+use gristmill_store::{EnqueueOutcome, Enqueued};
+use serde::{Deserialize, Serialize};
+
+/// What became of one job that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnqueuedOneDocument {
+    /// The job, or the one that stands in its place.
+    pub job: Enqueued,
+}
+
+/// What became of many jobs that were asked for: how many of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnqueuedManyDocument {
+    /// Made just now.
+    pub enqueued: u64,
+    /// There already, and as they were.
+    pub existing: u64,
+    /// Took the place of one that had not begun.
+    pub replaced: u64,
+    /// Made one that had not begun wait anew.
+    pub debounced: u64,
+}
+
+impl EnqueuedManyDocument {
+    /// Counts some more.
+    pub fn add(&mut self, jobs: &[Enqueued]) {
+        for job in jobs {
+            *match job.outcome {
+                EnqueueOutcome::Created => &mut self.enqueued,
+                EnqueueOutcome::Existing => &mut self.existing,
+                EnqueueOutcome::Replaced => &mut self.replaced,
+                EnqueueOutcome::Debounced => &mut self.debounced,
+            } += 1;
+        }
+    }
+}
+
+/// What a dry run answers that was asked for one job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WouldEnqueueDocument {
+    /// Always `true`.
+    pub dry_run: bool,
+    /// Always 1.
+    pub would_enqueue: u64,
+    /// Its kind.
+    pub kind: String,
+    /// Its queue.
+    pub queue: String,
+    /// Its priority.
+    pub priority: Priority,
+    /// How many attempts it would have.
+    pub max_attempts: u32,
+}
+
+impl From<&NewJob> for WouldEnqueueDocument {
+    fn from(job: &NewJob) -> Self {
+        Self {
+            dry_run: true,
+            would_enqueue: 1,
+            kind: job.kind.clone(),
+            queue: job.queue.clone(),
+            priority: job.priority,
+            max_attempts: job.max_attempts,
+        }
+    }
+}
+
+/// What a dry run answers that was asked for many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct WouldEnqueueManyDocument {
+    /// Always `true`.
+    pub dry_run: bool,
+    /// How many jobs were asked for.
+    pub would_enqueue: u64,
+}

@@ -1,0 +1,49 @@
+//! What the program shows in JSON: one document for each noun, for the command line, the API, the pages, callbacks and
+//! mail templates alike. docs/documents.md lists them with their fields.
+//!
+//! Instants are RFC 3339 in UTC, with as many digits of a second as they have. Counts are integers, exact decimals are
+//! texts. A field that has no value is `null`; it is left out only where its document says so.
+//!
+//! A view of the store whose words are those of its document is that document, alone or flattened into one that says
+//! more: [`QuarantineItemDocument`], [`WorkerDocument`], [`LimitDocument`], [`TickDocument`], [`BackfillDocument`] and
+//! [`AttemptDocument`] have another name here and nothing else.
+
+mod batch;
+mod chunk;
+mod configuration;
+mod doctor;
+mod enqueued;
+mod error;
+mod job;
+mod limit;
+mod poison;
+mod quarantine;
+mod queue;
+mod report;
+mod schedule;
+mod trigger;
+
+pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
+pub use chunk::{ChunkDocument, ChunkResultDocument};
+pub use configuration::{CheckDocument, ProblemDocument, VersionDocument};
+pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};
+pub use enqueued::{EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument};
+pub use error::{ErrorBody, ErrorDocument};
+pub use gristmill_store::{
+    AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,
+    Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, MigrationStatus as MigrationsDocument,
+    News, PauseView as PauseDocument, PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument,
+    TickView as TickDocument, WorkerView as WorkerDocument,
+};
+pub use job::{JobDocument, JobOnlyDocument};
+pub use limit::WouldSetLimitDocument;
+pub use poison::{BodyEncoding, PoisonMessageDocument};
+pub use quarantine::{ExportedItemDocument, PatchReportDocument, RefusedItemDocument};
+pub use queue::QueueDocument;
+pub use report::ReportDocument;
+pub use schedule::{
+    BackfillReportDocument, IntervalDocument, NextTicksDocument, PlannedTickDocument, RunDocument, ScheduleDocument,
+    ScheduleReportDocument, ScheduleState, SlotDocument, SlotState, StartedBackfillDocument, WouldBackfillDocument,
+    WouldRunDocument, WouldSaveScheduleDocument, starts,
+};
+pub use trigger::{TriggerDocument, TriggerReportDocument};

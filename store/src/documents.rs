@@ -1,0 +1,169 @@
+//! A batch in JSON, as the command line, callbacks and clients read it.
+//!
+//! The jobs that tell of a batch are written in the transaction that makes it so: that is why this one document lives
+//! beside the stores, and the others in the service room.
+
+use gristmill_core::Instant;
+use gristmill_core::batch::{BatchState, Counts};
+use gristmill_core::id::BatchId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{BatchView, PauseView};
+
+/// A batch, without its result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchDocument {
+    /// Its id; also its key in lists.
+    pub id: BatchId,
+    /// The name of its definition.
+    pub name: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Its state.
+    pub state: BatchState,
+    /// Whether its chunks may not be claimed just now.
+    pub paused: bool,
+    /// Since when, by whom and why; `null` when it is not paused, or was before this was kept.
+    pub pause: Option<PauseView>,
+    /// 0 for the first run, one more for each time that work of it was begun anew after it ended.
+    pub generation: u32,
+    /// What became of its items.
+    pub counts: CountsDocument,
+    /// How many chunks it has.
+    pub chunks: u64,
+    /// How many of them are not final.
+    pub remaining: u64,
+    /// How many of them are dead.
+    pub chunks_dead: u64,
+    /// How many times a chunk was tried again.
+    pub retries: u64,
+    /// Its failure budget, as written: a count, or a percentage.
+    pub failure_budget: String,
+    /// Why it halted or was cancelled.
+    pub reason: Option<String>,
+    /// When it was created.
+    pub created_at: Instant,
+    /// When it ended.
+    pub finished_at: Option<Instant>,
+}
+
+/// What became of a batch's items: `input` is the sum of all the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountsDocument {
+    /// Items that the plan has found so far.
+    pub input: u64,
+    /// Items that went through.
+    pub ok: u64,
+    /// Items that a transform dropped on purpose.
+    pub skipped: u64,
+    /// Items set aside one by one with a reason, and all items of dead chunks.
+    pub quarantined: u64,
+    /// Items of cancelled chunks.
+    pub cancelled: u64,
+    /// Items that nothing has become of yet.
+    pub pending: u64,
+}
+
+impl From<&BatchView> for BatchDocument {
+    fn from(batch: &BatchView) -> Self {
+        Self {
+            id: batch.id,
+            name: batch.name.clone(),
+            tenant: batch.tenant.clone(),
+            state: batch.state,
+            paused: batch.paused,
+            pause: batch.pause.clone(),
+            generation: batch.generation,
+            counts: CountsDocument::from(&batch.counts),
+            chunks: batch.chunks,
+            remaining: batch.remaining,
+            chunks_dead: batch.chunks_dead,
+            retries: batch.retries,
+            failure_budget: batch.failure_budget.clone(),
+            reason: batch.reason.clone(),
+            created_at: batch.created_at,
+            finished_at: batch.finished_at,
+        }
+    }
+}
+
+impl From<&Counts> for CountsDocument {
+    fn from(counts: &Counts) -> Self {
+        let Counts { input, ok, skipped, quarantined, cancelled } = *counts;
+        Self { input, ok, skipped, quarantined, cancelled, pending: counts.pending() }
+    }
+}
+
+/// What the receivers and the templates of a batch's callbacks are given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallbackDocument {
+    /// The batch as it is at that moment.
+    pub batch: BatchDocument,
+    /// What there is to say of it.
+    #[serde(flatten)]
+    pub news: News,
+}
+
+/// What a callback says of its batch. The order matters to those who read it: each has a field that the ones before lack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum News {
+    /// The first item of a generation was set aside, or its first chunk died.
+    FirstFailure {
+        /// What failed.
+        failure: FailureDocument,
+    },
+    /// It ended.
+    Ended {
+        /// The merged result; `null` where it is too large to travel.
+        result: Value,
+        /// How many bytes the result has, where it is too large to travel.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result_bytes: Option<usize>,
+    },
+    /// It did not end in time.
+    Late {
+        /// The time that it had, such as `2h`.
+        late_after: Option<String>,
+    },
+}
+
+/// What failed first in a generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureDocument {
+    /// The chunk's number.
+    #[serde(rename = "chunk")]
+    pub seq: i64,
+    /// The item's position in the whole input, where it was one item.
+    pub position: Option<i64>,
+    /// Its line, where the source has lines.
+    pub line: Option<i64>,
+    /// The stage that refused it.
+    pub stage: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_of_news_is_read_back_as_what_it_was() {
+        let failure = FailureDocument { seq: 3, reason: "no number".to_owned(), ..FailureDocument::default() };
+        let all = [
+            News::FirstFailure { failure },
+            News::Late { late_after: Some("2h".to_owned()) },
+            News::Late { late_after: None },
+            News::Ended { result: json!({ "rows": 2 }), result_bytes: None },
+            News::Ended { result: Value::Null, result_bytes: Some(600_000) },
+        ];
+        for news in all {
+            let text = serde_json::to_string(&news).expect("JSON");
+            assert_eq!(serde_json::from_str::<News>(&text).expect("read"), news, "{text}");
+        }
+    }
+}
