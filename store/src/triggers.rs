@@ -14,12 +14,26 @@ use crate::{Dispatched, TickOutcome, TickView, check};
 /// The most characters of an event's key.
 pub const EVENT_CHARS_MAX: usize = 300;
 
+/// What the ledgers of runs begin with that programs ask for.
+const REQUESTS: &str = "client/";
+
+/// The ledger of the runs of a batch definition that programs ask for: `client/NAME`. What an event there is about has
+/// `params`, the parameters of the run.
+pub fn requests_ledger(batch: &str) -> String {
+    format!("{REQUESTS}{batch}")
+}
+
+/// The batch definition whose runs are asked for in this ledger; `None` when it is a ledger of something else.
+pub fn requested_batch(ledger: &str) -> Option<&str> {
+    ledger.strip_prefix(REQUESTS)
+}
+
 /// Something that happened and starts a run, once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
     /// Whose it is.
     pub tenant: String,
-    /// In whose ledger: `hook/NAME`, `watch/NAME`.
+    /// In whose ledger: `hook/NAME`, `watch/NAME`, `client/NAME`.
     pub schedule: String,
     /// Its key there, 1 to [`EVENT_CHARS_MAX`] characters: the id of a delivery, the hash of a file.
     pub event: String,

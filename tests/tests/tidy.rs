@@ -6,16 +6,33 @@ use std::path::{Path, PathBuf};
 
 use gristmill_tests::root;
 
-const ROOMS: [&str; 9] = ["core", "store", "broker", "jobs", "service", "scheduler", "worker", "dashboard", "gristmill"];
+const ROOMS: [&str; 11] = [
+    "core",
+    "store",
+    "broker",
+    "dispatcher",
+    "client",
+    "jobs",
+    "service",
+    "scheduler",
+    "worker",
+    "dashboard",
+    "gristmill",
+];
 
 /// Who may know whom. Whatever is not listed is forbidden.
 fn may_know(room: &str) -> &'static [&'static str] {
     match room {
         "store" | "broker" => &["core"],
         "jobs" => &["core", "store"],
-        "service" => &["core", "store", "broker", "jobs"],
+        "dispatcher" => &["core", "store", "broker"],
+        // What a program needs that enqueues, and no more.
+        "client" => &["core", "store", "broker", "dispatcher"],
+        "service" => &["core", "store", "broker", "dispatcher", "jobs"],
         "scheduler" | "worker" | "dashboard" => &["core", "store", "broker", "jobs", "service"],
-        "gristmill" => &["core", "store", "broker", "jobs", "service", "scheduler", "worker", "dashboard"],
+        "gristmill" => {
+            &["core", "store", "broker", "dispatcher", "client", "jobs", "service", "scheduler", "worker", "dashboard"]
+        }
         _ => &[],
     }
 }
