@@ -5,17 +5,17 @@
 //! * [`Client`]: enqueues jobs of your kinds from any program.
 //! * [`config`]: one file, the environment and the flags, laid over the defaults.
 //! * [`exit_code`]: how the program ends.
-//! * `cli`: the commands, a file for each noun; `runtime`: the process that works until a signal comes.
+//! * `cli`: the commands, a file for each noun; `runtime`: the process that works until it is asked to stop.
 //! * [`model`]: jobs, batches and what they are made of.
 
 pub mod app;
 mod cli;
 pub mod client;
 pub mod config;
-mod demo;
 pub mod exit_code;
 mod extensions;
 pub mod kind;
+mod kind_settings;
 mod runtime;
 
 pub use app::App;
