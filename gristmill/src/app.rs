@@ -15,6 +15,7 @@ use crate::cli::output::Output;
 use crate::config::error::all_of;
 use crate::config::layers::environment;
 use crate::config::{Layers, LogFormat, load};
+use crate::embed::Embedding;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::extensions::Extensions;
 use crate::kind::{self, Kind, KindHandler};
@@ -97,6 +98,11 @@ impl App {
     /// Reads the arguments, does what they say, and gives the exit code.
     pub fn main(self) -> ExitCode {
         self.run(std::env::args_os().collect()).into()
+    }
+
+    /// The same kinds and handlers for a program that owns its own `main` and its tokio runtime: see [`Embedding`].
+    pub fn build(self) -> Embedding {
+        Embedding::new(self.registered().extensions)
     }
 
     /// With the kinds made.

@@ -1,10 +1,10 @@
-//! A process that works until it is asked to stop by a signal.
+//! A process that works until it is asked to stop: by a signal, or by the program in which it is embedded.
 
 use gristmill_store::StoreHandle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::exit_code::{Exit, Result};
+use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::context::ProcessContext;
 use crate::runtime::metrics::Watch;
 use crate::runtime::roles::Roles;
@@ -50,6 +50,31 @@ pub(crate) async fn serve(context: &ProcessContext, roles: Roles) -> Result<Exit
     let stopped = stop(context, &store, working, &mut signals).await;
     drop(servers);
     stopped.map(|gave_back| gave_back.unwrap_or(Exit::Success))
+}
+
+/// Works until `shutdown` completes, then drains: claims nothing more, lets what runs finish within `[worker] drain`,
+/// and gives the rest back.
+///
+/// # Errors
+///
+/// When the work cannot begin, or ended by itself.
+pub(crate) async fn serve_until(
+    context: &ProcessContext,
+    roles: Roles,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let Serving { working, servers, .. } = Serving::begin(context, roles, "").await?;
+    let ended = working.ended();
+    tokio::select! {
+        () = shutdown => context.note("stopping: what runs is finished"),
+        () = ended.cancelled() => {
+            working.end().await?;
+            return Err(CommandError::new(Exit::Failed, "the work ended before it was asked to stop"));
+        }
+    }
+    let stopped = working.end().await;
+    drop(servers);
+    stopped
 }
 
 /// Ends the work well, or at once when a signal comes meanwhile: then with the signal's exit code.
