@@ -12,6 +12,11 @@ use uuid::Uuid;
 /// The tenant of whoever does not say which.
 pub const DEFAULT_TENANT: &str = "main";
 
+/// Whether a text can name a queue, a kind of job or a batch definition: 1 to 100 letters, digits, `-` and `_`.
+pub fn is_name(text: &str) -> bool {
+    (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

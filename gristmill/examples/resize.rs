@@ -66,6 +66,11 @@ impl Kind for ResizeImage {
     }
 }
 
+/// The program: its kinds, and what it shares with them.
+pub(crate) fn app() -> App {
+    App::new().kind::<ResizeImage>().state(Limits { width_max: 4_096 })
+}
+
 fn main() -> ExitCode {
-    App::new().kind::<ResizeImage>().state(Limits { width_max: 4_096 }).main()
+    app().main()
 }

@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use crate::cli::Cli;
 use crate::cli::context::CommandContext;
+use crate::cli::demo::gateway::{GATEWAY, gateway};
 use crate::cli::output::Output;
 use crate::config::error::all_of;
+use crate::config::layers::environment;
 use crate::config::{Layers, LogFormat, load};
-use crate::demo;
+use crate::embed::Embedding;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::extensions::Extensions;
 use crate::kind::{self, Kind, KindHandler};
@@ -61,7 +63,7 @@ impl App {
     /// The command line with the kinds that come with it.
     pub fn new() -> Self {
         // The demo's handler is always there, so that its batches can be redriven and run again later.
-        Self { extensions: Extensions::default(), kinds: Vec::new() }.item_handler(demo::GATEWAY, demo::gateway)
+        Self { extensions: Extensions::default(), kinds: Vec::new() }.item_handler(GATEWAY, gateway)
     }
 
     /// Adds a kind of job; one of the same name takes the place of the one before.
@@ -98,17 +100,28 @@ impl App {
         self.run(std::env::args_os().collect()).into()
     }
 
-    fn run(mut self, args: Vec<OsString>) -> Exit {
+    /// The same kinds and handlers for a program that owns its own `main` and its tokio runtime: see [`Embedding`].
+    pub fn build(self) -> Embedding {
+        Embedding::new(self.registered().extensions)
+    }
+
+    /// With the kinds made.
+    fn registered(mut self) -> Self {
         for add in std::mem::take(&mut self.kinds) {
             add(&mut self.extensions);
         }
+        self
+    }
+
+    fn run(self, args: Vec<OsString>) -> Exit {
+        let app = self.registered();
         let wants_json = args.iter().skip(1).any(|arg| arg == "--json");
         let cli = match Cli::try_parse_from(&args) {
             Ok(cli) => cli,
             Err(error) => return refused(&error, wants_json),
         };
         let output = Output::new(cli.global.json, cli.global.plain, cli.global.quiet, cli.global.color);
-        let result = self.command(cli, output, args);
+        let result = app.command(cli, output, args);
         result.unwrap_or_else(|error| {
             say(&output, wants_json, &error);
             error.exit
@@ -166,11 +179,6 @@ fn say(output: &Output, wants_json: bool, error: &CommandError) {
 }
 
 fn layers(cli: &Cli) -> Layers {
-    let env = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with("GRISTMILL_") && !name.starts_with("GRISTMILL_TEST_"))
-        .filter(|(name, _)| name != "GRISTMILL_TENANT")
-        .collect();
     let global = &cli.global;
     let log = global.log.map(|format| match format {
         LogFormat::Text => "text".to_owned(),
@@ -183,7 +191,7 @@ fn layers(cli: &Cli) -> Layers {
     ];
     Layers {
         file: global.config.clone(),
-        env,
+        env: environment(),
         flags: flags.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value?))).collect(),
     }
 }

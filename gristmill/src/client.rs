@@ -1,16 +1,21 @@
 //! Enqueues jobs of your kinds from any program: a web server, a script, another handler.
 
-use gristmill_broker::Broker;
-use gristmill_core::id::DEFAULT_TENANT;
-use gristmill_core::job::{NewJob, RunAt};
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use gristmill_core::job::RunAt;
 use gristmill_core::unique::Unique;
-use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::postgres::PostgresStore;
-use gristmill_store::{Enqueued, OpenOptions, StoreError, StoreHandle};
+
+pub use gristmill_client::{
+    BatchBuilder, BatchRun, ClientError, Enqueued, JobBuilder, Many, ManyError, RunState, Wait, WaitError, WaitForBatch,
+};
 
 use crate::kind::{Kind, new_job};
+use crate::kind_settings::KindSettings;
 
-/// A way to the store, and to the broker where there is one. Clones share their connections.
+/// The thin client ([`gristmill_client::Client`]) with the kinds of this program. It dereferences to the thin one, which
+/// has the rest: many jobs at once, batches, states and waits. Clones share their connections.
 ///
 /// ```
 /// # use gristmill::{Client, Context, Failure, Kind};
@@ -28,6 +33,8 @@ use crate::kind::{Kind, new_job};
 /// let client = Client::connect(&url).await?;
 /// let enqueued = client.enqueue(&Greet { name: "Ada".to_owned() }).await?;
 /// assert!(enqueued.created);
+/// let later = client.job(&Greet { name: "Bob".to_owned() }).queue("mail").max_attempts(2).enqueue().await?;
+/// assert!(client.job_state(later.id).await?.is_some());
 /// # for end in ["", "-wal", "-shm", ".lock"] { let _ = std::fs::remove_file(format!("{}{end}", folder.display())); }
 /// # Ok(())
 /// # }
@@ -35,26 +42,23 @@ use crate::kind::{Kind, new_job};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Client {
-    store: StoreHandle,
-    dispatcher: Dispatcher,
-    tenant: String,
+    thin: gristmill_client::Client,
+    /// What the configuration says of kinds, where there is one.
+    said: Arc<BTreeMap<String, KindSettings>>,
 }
 
-/// Why a job was not enqueued.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The store refused it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The broker's address is wrong, or it refused the login.
-    #[error(transparent)]
-    Broker(#[from] gristmill_broker::BrokerError),
-    /// The payload cannot be written as JSON.
-    #[error("the payload cannot be written as JSON: {0}")]
-    Payload(#[from] serde_json::Error),
-    /// The store took the job and did not say which it is.
-    #[error("the store gave no id for the job")]
-    NoId,
+impl Deref for Client {
+    type Target = gristmill_client::Client;
+
+    fn deref(&self) -> &gristmill_client::Client {
+        &self.thin
+    }
+}
+
+impl From<gristmill_client::Client> for Client {
+    fn from(client: gristmill_client::Client) -> Self {
+        Self { thin: client, said: Arc::default() }
+    }
 }
 
 impl Client {
@@ -64,8 +68,7 @@ impl Client {
     ///
     /// When the store cannot be reached or lacks migrations.
     pub async fn connect(store: &str) -> Result<Self, ClientError> {
-        let settings = gristmill_store::Settings { url: store.to_owned(), ..gristmill_store::Settings::default() };
-        Self::with_settings(settings, gristmill_broker::Settings::default()).await
+        gristmill_client::Client::connect(store).await.map(Self::from)
     }
 
     /// Connects to a store and the broker that carries its jobs' ids.
@@ -77,18 +80,30 @@ impl Client {
         store: gristmill_store::Settings,
         broker: gristmill_broker::Settings,
     ) -> Result<Self, ClientError> {
-        let window = broker.window;
-        let broker = Broker::connect(&broker).await?;
-        let url = store.url.clone();
-        let store = gristmill_store::open(&url, OpenOptions { settings: store, with_outbox: broker.carries() }).await?;
-        let dispatcher = Dispatcher::new(store.clone(), broker, window);
-        Ok(Self { store, dispatcher, tenant: DEFAULT_TENANT.to_owned() })
+        gristmill_client::Client::with_settings(store, broker).await.map(Self::from)
     }
 
     /// The same client for another tenant.
     #[must_use]
     pub fn tenant(self, tenant: impl Into<String>) -> Self {
-        Self { tenant: tenant.into(), ..self }
+        Self { thin: self.thin.tenant(tenant), ..self }
+    }
+
+    /// The same client, whose jobs follow what a configuration says of their kinds.
+    pub(crate) fn following(self, said: BTreeMap<String, KindSettings>) -> Self {
+        Self { said: Arc::new(said), ..self }
+    }
+
+    /// Begins a job of a kind; what is said of it wins over what its kind says. For a client of an embedded app
+    /// ([`Embedded::client`](crate::embed::Embedded::client)) `[kind.NAME]` of its configuration stands between the two.
+    pub fn job<K: Kind>(&self, payload: &K) -> JobBuilder<'_> {
+        let job = new_job(payload).map(|mut job| {
+            if let Some(settings) = self.said.get(K::NAME) {
+                settings.clone().apply(&mut job);
+            }
+            job
+        });
+        self.thin.prepared(job.map_err(ClientError::from))
     }
 
     /// Enqueues a job that may start at once.
@@ -97,7 +112,7 @@ impl Client {
     ///
     /// When the store refuses, or the payload cannot be written as JSON.
     pub async fn enqueue<K: Kind>(&self, payload: &K) -> Result<Enqueued, ClientError> {
-        self.enqueue_at(payload, RunAt::Now).await
+        self.job(payload).enqueue().await
     }
 
     /// Enqueues a job that starts later.
@@ -106,14 +121,12 @@ impl Client {
     ///
     /// As [`Client::enqueue`].
     pub async fn enqueue_at<K: Kind>(&self, payload: &K, run: RunAt) -> Result<Enqueued, ClientError> {
-        self.put(NewJob { run, ..new_job(payload)? }).await
-    }
-
-    async fn put(&self, job: NewJob) -> Result<Enqueued, ClientError> {
-        let job = NewJob { tenant: self.tenant.clone(), ..job };
-        let report = self.store.enqueue(std::slice::from_ref(&job)).await?;
-        self.dispatcher.publish(&report.dispatched).await;
-        report.jobs.first().copied().ok_or(ClientError::NoId)
+        let job = self.job(payload);
+        match run {
+            RunAt::Now => job.enqueue().await,
+            RunAt::In(delay) => job.delay(delay).enqueue().await,
+            RunAt::At(at) => job.at(at).enqueue().await,
+        }
     }
 
     /// Enqueues a job under a unique key of your choice, whatever its kind says. [`Enqueued::outcome`] says what became
@@ -124,7 +137,7 @@ impl Client {
     /// As [`Client::enqueue`]; with [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) a conflict when another
     /// job holds the key.
     pub async fn enqueue_unique<K: Kind>(&self, payload: &K, unique: Unique) -> Result<Enqueued, ClientError> {
-        self.put(NewJob { unique: Some(unique), ..new_job(payload)? }).await
+        self.job(payload).unique(unique).enqueue().await
     }
 
     /// Enqueues a job under a key: whose turn and limit it falls under, such as a customer. At most
@@ -134,7 +147,7 @@ impl Client {
     ///
     /// As [`Client::enqueue`].
     pub async fn enqueue_keyed<K: Kind>(&self, payload: &K, key: impl Into<String>) -> Result<Enqueued, ClientError> {
-        self.put(NewJob { key: Some(key.into()), ..new_job(payload)? }).await
+        self.job(payload).key(key).enqueue().await
     }
 
     /// Enqueues a job inside your own transaction on the store's database: it exists exactly if you
@@ -148,13 +161,6 @@ impl Client {
         connection: &mut sqlx::postgres::PgConnection,
         payload: &K,
     ) -> Result<Enqueued, ClientError> {
-        let store: Option<&PostgresStore> = self.store.as_any().downcast_ref();
-        let store = store.ok_or_else(|| {
-            StoreError::Invalid("enqueueing in a transaction of your own needs PostgreSQL".to_owned())
-        })?;
-        let mut job = new_job(payload)?;
-        job.tenant.clone_from(&self.tenant);
-        let report = store.enqueue_in(connection, std::slice::from_ref(&job)).await?;
-        report.jobs.first().copied().ok_or(ClientError::NoId)
+        self.job(payload).enqueue_in(connection).await
     }
 }

@@ -92,6 +92,11 @@ impl CommandError {
         Self::new(Exit::Usage, message)
     }
 
+    /// Nothing but a fault of this program explains it.
+    pub(crate) fn internal(what: impl std::fmt::Display) -> Self {
+        Self::new(Exit::Internal, what.to_string())
+    }
+
     /// There is no such thing.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(Exit::NotFound, message)

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use gristmill_jobs::Registry;
 use gristmill_jobs::process::{ItemFn, Processors};
 
-use crate::config::KindSettings;
 use crate::kind::States;
+use crate::kind_settings::KindSettings;
 
 /// The kinds and item handlers that the program has registered.
 #[derive(Clone, Default)]

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::config::KindSettings;
+use crate::kind_settings::KindSettings;
 
 /// One kind of job. The type that implements it is the job's payload.
 ///

@@ -1,21 +1,24 @@
 //! The command line `gristmill`, its configuration, and [`App`] for programs with kinds of their own.
 //!
 //! * [`App`]: the whole command line with your kinds and item handlers in it.
+//! * [`App::build`]: the same kinds in a worker inside your own program: see [`embed`].
 //! * [`Kind`]: one kind of job of your own; [`Context`] and [`Failure`] go with it.
-//! * [`Client`]: enqueues jobs of your kinds from any program.
+//! * [`Client`]: enqueues jobs of your kinds from any program; the crate `gristmill-client` does without the workers'
+//!   dependencies.
 //! * [`config`]: one file, the environment and the flags, laid over the defaults.
 //! * [`exit_code`]: how the program ends.
-//! * `cli`: the commands, a file for each noun; `runtime`: the process that works until a signal comes.
+//! * `cli`: the commands, a file for each noun; `runtime`: the process that works until it is asked to stop.
 //! * [`model`]: jobs, batches and what they are made of.
 
 pub mod app;
 mod cli;
 pub mod client;
 pub mod config;
-mod demo;
+pub mod embed;
 pub mod exit_code;
 mod extensions;
 pub mod kind;
+mod kind_settings;
 mod runtime;
 
 pub use app::App;

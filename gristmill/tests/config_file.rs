@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use gristmill::config::layers::{defaults, flatten};
-use gristmill::config::origin::read_toml;
+use gristmill::config::keys::flatten;
+use gristmill::config::layers::defaults;
+use gristmill::config::toml_tree::read_toml;
 use gristmill::config::{Layers, SECTIONS, load};
 use serde_json::Value;
 

@@ -8,9 +8,10 @@
 //! * [`poison`]: keeps messages that no worker can act upon.
 //! * [`process`]: what a process says of itself when it enters the store.
 
-pub mod dispatcher;
 pub mod documents;
 pub mod failure_budget;
 pub mod pages;
 pub mod poison;
 pub mod process;
+
+pub use gristmill_dispatcher as dispatcher;

@@ -30,12 +30,26 @@ pub trait Triggers: Debug + Send + Sync + 'static {
     async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent>;
 }
 
+/// What the ledgers of runs begin with that programs ask for.
+const REQUESTS: &str = "client/";
+
+/// The ledger of the runs of a batch definition that programs ask for: `client/NAME`. What an event there is about has
+/// `params`, the parameters of the run.
+pub fn requests_ledger(batch: &str) -> String {
+    format!("{REQUESTS}{batch}")
+}
+
+/// The batch definition whose runs are asked for in this ledger; `None` when it is a ledger of something else.
+pub fn requested_batch(ledger: &str) -> Option<&str> {
+    ledger.strip_prefix(REQUESTS)
+}
+
 /// Something that happened and starts a run, once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
     /// Whose it is.
     pub tenant: String,
-    /// In whose ledger: `hook/NAME`, `watch/NAME`.
+    /// In whose ledger: `hook/NAME`, `watch/NAME`, `client/NAME`.
     pub schedule: String,
     /// Its key there, 1 to [`EVENT_CHARS_MAX`] characters: the id of a delivery, the hash of a file.
     pub event: String,

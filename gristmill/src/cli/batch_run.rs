@@ -1,7 +1,6 @@
 //! `gristmill batch run`: plans a batch here, and with `--wait` sees it through.
 
 use std::io::stdin;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -24,6 +23,7 @@ use crate::cli::wait::{Ended, Patience, wait_for_batch, wait_for_effects};
 use crate::config::definitions as check;
 use crate::config::error::all_of;
 use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::context::current_folder;
 use crate::runtime::serve::stop;
 use crate::runtime::signals::Signals;
 use crate::runtime::work::{WaitFor, Work, Working};
@@ -132,8 +132,8 @@ impl Run {
             params: self.params()?,
             idempotency_key: self.idempotency_key.clone(),
             trace: Some(context.trace()),
-            base_dir: folder()?,
-            spool_dir: spool_dir(context)?,
+            base_dir: current_folder()?,
+            spool_dir: context.spool_dir()?,
             spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
             stdin: Some(Box::new(stdin())),
             kinds: RegistryOptions { pool, processors: context.extensions.processors() },
@@ -167,7 +167,7 @@ impl Run {
         let spool = std::env::temp_dir().join(format!("gristmill-dry-run-{}", std::process::id()));
         let options = OpenOptions {
             spool_dir: spool.clone(),
-            base_dir: folder()?,
+            base_dir: current_folder()?,
             chunk: definition.chunk,
             spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
             stdin: Some(Box::new(stdin())),
@@ -219,19 +219,6 @@ async fn count(definition: &BatchDefinition, options: OpenOptions) -> std::resul
 
 fn files_of(definition: &mut BatchDefinition) -> Option<&mut OneOrMany> {
     definition.source.csv.as_mut().or(definition.source.jsonl.as_mut())
-}
-
-pub(crate) fn folder() -> Result<PathBuf> {
-    std::env::current_dir().map_err(|error| internal(format!("the current folder cannot be found: {error}")))
-}
-
-/// Copies of what cannot be read by ranges lie beside an embedded database, else in the current folder:
-/// a system's folder for temporary files may be swept while a batch runs.
-pub(crate) fn spool_dir(context: &CommandContext) -> Result<PathBuf> {
-    let url = &context.loaded.config.store.url;
-    let database = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
-    let beside = database.map(|path| PathBuf::from(format!("{path}.spool")));
-    Ok(folder()?.join(beside.unwrap_or_else(|| PathBuf::from("gristmill-spool"))))
 }
 
 fn start_trouble(context: &CommandContext, error: StartError) -> CommandError {

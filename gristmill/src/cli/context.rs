@@ -1,38 +1,38 @@
-//! What every command is given: the configuration, the output, and the way to the store and the broker.
+//! What every command is given: what a process works with, the output, and how the command was called.
 
 use std::ffi::OsString;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use gristmill_broker::Broker;
 use gristmill_core::trace::TraceContext;
-use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{Dispatched, OpenOptions, StoreError, StoreHandle};
-use tokio::sync::OnceCell;
 
 use crate::cli::output::Output;
 use crate::config::error::all_of;
 use crate::config::show::redact_url;
 use crate::config::{Layers, Loaded, load};
-use crate::exit_code::{CommandError, Exit, Result};
+use crate::exit_code::{CommandError, Result};
 use crate::extensions::Extensions;
+use crate::runtime::context::{Notice, ProcessContext};
 
-/// What every command is given.
+/// What every command is given. Dereferences to what any process works with: configuration, kinds, connections.
+#[derive(Debug)]
 pub(crate) struct CommandContext {
-    /// The configuration in force.
-    pub(crate) loaded: Loaded,
-    /// What it was made of.
+    process: ProcessContext,
+    /// What the configuration was made of.
     pub(crate) layers: Layers,
     /// Where to write.
     pub(crate) output: Output,
-    /// Whose jobs and batches.
-    pub(crate) tenant: String,
-    /// The program's own kinds and item handlers.
-    pub(crate) extensions: Extensions,
     /// The trace that everything this command causes belongs to.
     trace: TraceContext,
     args: Vec<OsString>,
-    broker: OnceCell<Broker>,
-    store: OnceCell<StoreHandle>,
-    dispatcher: OnceCell<Dispatcher>,
+}
+
+impl Deref for CommandContext {
+    type Target = ProcessContext;
+
+    fn deref(&self) -> &ProcessContext {
+        &self.process
+    }
 }
 
 impl CommandContext {
@@ -45,19 +45,24 @@ impl CommandContext {
         extensions: Extensions,
         args: Vec<OsString>,
     ) -> Self {
-        let (broker, store, dispatcher) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        let trace = gristmill_telemetry::trace::begin();
-        Self { loaded, layers, output, tenant, extensions, trace, args, broker, store, dispatcher }
+        let again = layers.clone();
+        let reload = Arc::new(move || load(&again));
+        let notify = Arc::new(move |notice| match notice {
+            Notice::Note(text) => output.note(&text),
+            Notice::Warning(text) => output.error(&format!("warning: {text}")),
+        });
+        let process = ProcessContext::new(loaded, tenant, extensions, reload, notify);
+        Self { process, layers, output, trace: gristmill_telemetry::trace::begin(), args }
     }
 
-    /// The same door with another configuration.
+    /// The same context with another configuration.
     pub(crate) fn with(&self, loaded: Loaded, layers: Layers) -> Self {
         let context =
             Self::new(loaded, layers, self.output, self.tenant.clone(), self.extensions.clone(), self.args.clone());
         Self { trace: self.trace, ..context }
     }
 
-    /// The same door with further flags of one command laid over the configuration.
+    /// The same context with further flags of one command laid over the configuration.
     ///
     /// # Errors
     ///
@@ -72,95 +77,6 @@ impl CommandContext {
     /// What the jobs and batches of this command carry, so that all that comes of it is one trace.
     pub(crate) fn trace(&self) -> String {
         self.trace.to_string()
-    }
-
-    /// Whether a broker carries ids, by the settings alone.
-    fn has_road(&self) -> bool {
-        self.loaded.config.broker.url != "in-process"
-    }
-
-    fn store_options(&self) -> OpenOptions {
-        OpenOptions { settings: self.loaded.config.store.clone(), with_outbox: self.has_road() }
-    }
-
-    /// The store, ready for use.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be reached, or its schema does not fit.
-    pub(crate) async fn store(&self) -> Result<StoreHandle> {
-        let open = || async {
-            let opened = gristmill_store::open(&self.loaded.config.store.url, self.store_options()).await;
-            opened.map_err(|error| self.store_trouble(error))
-        };
-        self.store.get_or_try_init(open).await.cloned()
-    }
-
-    /// The store without a look at its schema.
-    pub(crate) async fn connect_store(&self) -> Result<StoreHandle> {
-        let opened = gristmill_store::connect(&self.loaded.config.store.url, self.store_options()).await;
-        opened.map_err(|error| self.store_trouble(error))
-    }
-
-    fn store_trouble(&self, error: StoreError) -> CommandError {
-        let hint = match &error {
-            StoreError::NeedsMigration { .. } => {
-                let url = redact_url(&self.loaded.config.store.url);
-                Some(format!("run `gristmill --store {url} db migrate`, or set `migrate = true` in [store]"))
-            }
-            StoreError::Unavailable(_) => {
-                Some("see `gristmill doctor` for what is wrong and how to mend it".to_owned())
-            }
-            _ => None,
-        };
-        CommandError { hint, ..error.into() }
-    }
-
-    /// The broker.
-    ///
-    /// # Errors
-    ///
-    /// When it refuses for good.
-    pub(crate) async fn broker(&self) -> Result<Broker> {
-        let connect = || async { Broker::connect(&self.loaded.config.broker).await.map_err(CommandError::from) };
-        self.broker.get_or_try_init(connect).await.cloned()
-    }
-
-    /// The road over the broker.
-    ///
-    /// # Errors
-    ///
-    /// When store or broker refuse.
-    pub(crate) async fn dispatcher(&self) -> Result<Dispatcher> {
-        let open = || async {
-            let window = self.loaded.config.broker.window;
-            Ok(Dispatcher::new(self.store().await?, self.broker().await?, window))
-        };
-        self.dispatcher.get_or_try_init(open).await.cloned()
-    }
-
-    /// Puts on the road what a command has made claimable. What cannot be published now stays in
-    /// the outbox for the scheduler: that is no failure of the command.
-    pub(crate) async fn publish(&self, dispatched: &Dispatched) {
-        if dispatched.dispatches.is_empty() && self.dispatcher.get().is_none() {
-            return;
-        }
-        match self.dispatcher().await {
-            Ok(dispatcher) => {
-                dispatcher.publish(dispatched).await;
-            }
-            Err(error) => {
-                let note = "warning: it is committed; the scheduler publishes it when the broker is back";
-                self.output.note(&format!("{note}: {error}"));
-            }
-        }
-    }
-
-    /// Lets what is under way to the broker arrive.
-    pub(crate) async fn close(&self) {
-        if let Some(broker) = self.broker.get() {
-            broker.close().await;
-        }
     }
 
     /// The kinds that this program can enqueue: those that it runs, and those that the configuration announces.
@@ -212,12 +128,6 @@ impl CommandContext {
     }
 }
 
-impl std::fmt::Debug for CommandContext {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("tenant", &self.tenant).field("parts", &self.extensions).finish_non_exhaustive()
-    }
-}
-
 /// A word as a shell takes it.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
@@ -229,7 +139,7 @@ pub(crate) fn quoted(word: &str) -> String {
 
 /// What nothing but a fault of this program explains.
 pub(crate) fn internal(what: impl std::fmt::Display) -> CommandError {
-    CommandError::new(Exit::Internal, what.to_string())
+    CommandError::internal(what)
 }
 
 #[cfg(test)]

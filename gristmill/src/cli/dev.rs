@@ -4,8 +4,8 @@ use clap::Args;
 
 use crate::cli::context::CommandContext;
 use crate::exit_code::{Exit, Result};
+use crate::runtime::roles::Roles;
 use crate::runtime::serve::serve;
-use crate::runtime::work::Roles;
 
 /// Scheduler and worker in one process
 #[derive(Debug, Args)]
@@ -16,6 +16,6 @@ pub(crate) struct Dev {}
 
 impl Dev {
     pub(super) async fn run(&self, context: &CommandContext) -> Result<Exit> {
-        serve(context, Roles { worker: true, scheduler: true }).await
+        serve(context, Roles::BOTH).await
     }
 }

@@ -10,7 +10,7 @@ mod config;
 pub(crate) mod context;
 mod db;
 mod dead;
-mod demo;
+pub(crate) mod demo;
 mod dev;
 mod doctor;
 mod doctor_checks;

@@ -87,7 +87,7 @@ fn describe(batch: &BatchView, done: u64, elapsed: Duration) -> String {
         grouped(pace.unwrap_or(0)),
         grouped(counts.ok),
         // Chunks tried again by the store's count, and items tried again within a chunk here.
-        grouped(batch.retries + crate::demo::RETRIED.load(std::sync::atomic::Ordering::Relaxed)),
+        grouped(batch.retries + crate::cli::demo::gateway::RETRIED.load(std::sync::atomic::Ordering::Relaxed)),
         grouped(counts.quarantined),
     );
     if batch.paused {

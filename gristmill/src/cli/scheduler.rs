@@ -3,9 +3,9 @@
 use clap::Args;
 
 use crate::cli::context::CommandContext;
-use crate::exit_code::{CommandError, Exit, Result};
+use crate::exit_code::{Exit, Result};
+use crate::runtime::roles::Roles;
 use crate::runtime::serve::serve;
-use crate::runtime::work::Roles;
 
 /// Publish, promote, rescue and reconcile
 #[derive(Debug, Args)]
@@ -18,10 +18,7 @@ pub(crate) struct Scheduler {}
 
 impl Scheduler {
     pub(super) async fn run(&self, context: &CommandContext) -> Result<Exit> {
-        if context.store().await?.embedded() {
-            return Err(CommandError::usage("on SQLite one process does everything")
-                .hint("start `gristmill dev`, or `gristmill worker`, which does the scheduler's duties too"));
-        }
-        serve(context, Roles { worker: false, scheduler: true }).await
+        let roles = Roles::scheduler(context.store().await?.embedded())?;
+        serve(context, roles).await
     }
 }

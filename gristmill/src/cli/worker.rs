@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 
 use crate::cli::context::CommandContext;
 use crate::exit_code::{Exit, Result};
+use crate::runtime::roles::Roles;
 use crate::runtime::serve::serve;
-use crate::runtime::work::Roles;
 
 /// Do the work, or list who does
 #[derive(Debug, Args)]
@@ -64,7 +64,7 @@ impl Run {
         let queues = queues.map(|queues| ("queues", "worker.queues", queues));
         let context = context.with_flags(slots.into_iter().chain(queues).collect())?;
         let embedded = context.store().await?.embedded();
-        serve(&context, Roles { worker: true, scheduler: embedded }).await
+        serve(&context, Roles::worker(embedded)).await
     }
 }
 

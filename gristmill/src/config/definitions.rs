@@ -1,12 +1,16 @@
 //! Whether the definitions of a configuration could run in this program, found out without side effects.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::pipeline::Pipeline;
 use gristmill_jobs::pool::ItemPool;
+use gristmill_jobs::stage::validate::Validate;
 
+use crate::config::error::{ConfigError, suggest};
+use crate::config::loaded::Loaded;
 use crate::config::origin::nearest_origin;
-use crate::config::{ConfigError, Loaded, suggest};
 use crate::extensions::Extensions;
 
 /// Everything that is wrong with the batch definitions and hooks beyond what reading them has found.
@@ -29,10 +33,20 @@ pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<Confi
         }
     }
     for (name, hook) in &loaded.config.hook {
-        if let Err(wrong) = crate::runtime::hooks::schema(hook) {
+        if let Err(wrong) = schema(hook) {
             let key = format!("hook.{name}.validate");
             errors.push(ConfigError::at(nearest_origin(&loaded.origins, &key).cloned(), key, wrong));
         }
     }
     errors
+}
+
+/// What the bodies of a hook must be, compiled.
+///
+/// # Errors
+///
+/// What is wrong with the schema.
+pub(crate) fn schema(settings: &HookSettings) -> Result<Option<Arc<Validate>>, String> {
+    let schema = settings.validate.as_ref().and_then(|validate| validate.inline.as_ref());
+    schema.map(|schema| Validate::compile(schema).map(Arc::new)).transpose()
 }

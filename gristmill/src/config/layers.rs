@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::error::{ConfigError, nearest};
-use super::origin::{Origin, Origins, join, read_toml};
-use super::{Config, Loaded, SECTIONS, paths, renamed, shape, verify};
+use super::keys::{flatten, variable_of};
+use super::loaded::Loaded;
+use super::origin::{Origin, Origins};
+use super::settings::{Config, SECTIONS};
+use super::toml_tree::read_toml;
+use super::{paths, renamed, shape, verify};
 
 /// The file that is read when nobody names one, and that may be missing.
 pub const DEFAULT_FILE: &str = "config.toml";
@@ -49,9 +53,26 @@ pub fn load(layers: &Layers) -> Result<Loaded, Vec<ConfigError>> {
     if errors.is_empty() { Ok(Loaded { config, origins, file, warnings }) } else { Err(errors) }
 }
 
-/// The variable that sets a key: `store.url` is `GRISTMILL_STORE_URL`.
-pub fn variable_of(key: &str) -> String {
-    format!("GRISTMILL_{}", key.replace(['.', '-'], "_").to_uppercase())
+/// The variables of this process that may say a setting: `GRISTMILL_…` without those of tests, and without the tenant,
+/// which is no setting.
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("GRISTMILL_") && !name.starts_with("GRISTMILL_TEST_"))
+        .filter(|(name, _)| name != "GRISTMILL_TENANT")
+        .collect()
+}
+
+/// A configuration with changes made by code, which win over what the file, the environment and the flags said.
+///
+/// # Errors
+///
+/// Every value that makes no sense now; never an empty list.
+pub fn changed(loaded: Loaded, change: impl FnOnce(&mut Config)) -> Result<Loaded, Vec<ConfigError>> {
+    let mut loaded = loaded;
+    change(&mut loaded.config);
+    let errors = verify::config(&mut loaded.config, &loaded.origins);
+    if errors.is_empty() { Ok(loaded) } else { Err(errors) }
 }
 
 /// Every key of the fixed sections with its default.
@@ -62,18 +83,6 @@ pub fn defaults() -> Vec<(String, Value)> {
         flatten(section, &tree[section], &mut leaves);
     }
     leaves
-}
-
-/// The leaves below a value, each by its dotted path. Lists are leaves.
-pub fn flatten(path: &str, value: &Value, leaves: &mut Vec<(String, Value)>) {
-    match value {
-        Value::Object(map) if !map.is_empty() => {
-            for (key, value) in map {
-                flatten(&join(path, key), value, leaves);
-            }
-        }
-        leaf => leaves.push((path.to_owned(), leaf.clone())),
-    }
 }
 
 fn named_file(layers: &Layers) -> Option<PathBuf> {

@@ -4,8 +4,8 @@ use std::path::{Path, absolute};
 
 use gristmill_core::definition::{BatchDefinition, OneOrMany};
 
-use super::Config;
 use super::origin::{Origin, Origins};
+use super::settings::Config;
 
 /// Makes every path that the file said independent of where the program was started.
 pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {

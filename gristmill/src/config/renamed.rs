@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error::ConfigError;
-use super::layers::variable_of;
+use super::keys::variable_of;
 use super::origin::{Origin, Origins};
 
 /// The old name of a key and its name now; `*` stands for any name of a table.
@@ -74,7 +74,7 @@ fn step<'p>(map: &Map<String, Value>, path: &'p str) -> Option<(&'p str, Option<
         return Some((path, None));
     }
     let splits = path.match_indices('.').map(|(at, _)| (&path[..at], Some(&path[at + 1..])));
-    splits.filter(|(head, _)| map.get(*head).is_some_and(Value::is_object)).last()
+    splits.filter(|(head, _)| map.get(*head).is_some_and(Value::is_object)).next_back()
 }
 
 fn get<'t>(tree: &'t Map<String, Value>, path: &str) -> Option<&'t Value> {

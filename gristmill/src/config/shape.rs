@@ -6,8 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::{ConfigError, suggest};
-use super::origin::{Origins, join, nearest_origin};
-use super::{Config, SECTIONS};
+use super::keys::join;
+use super::origin::{Origins, nearest_origin};
+use super::settings::{Config, SECTIONS};
 
 /// Reads all sections. What is wrong is added to `errors`; the defaults then stand in its place.
 pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut Vec<ConfigError>) -> Config {

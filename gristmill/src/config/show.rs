@@ -3,9 +3,9 @@
 use serde_json::Value;
 use url::Url;
 
-use super::Loaded;
-use super::layers::flatten;
-use super::origin::nearest_origin;
+use super::keys::flatten;
+use super::loaded::Loaded;
+use super::origin::{Origin, nearest_origin};
 
 /// One setting in force.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -36,7 +36,7 @@ pub fn settings(loaded: &Loaded) -> Vec<Setting> {
         .collect()
 }
 
-fn below_something_said<'a>(loaded: &'a Loaded, key: &str) -> Option<&'a super::Origin> {
+fn below_something_said<'a>(loaded: &'a Loaded, key: &str) -> Option<&'a Origin> {
     // `batch.a.validate.inline.…` is one value that the file said as a whole, by the schema's path.
     let whole = key.find(".validate.").map(|at| &key[..at + ".validate".len()])?;
     loaded.origins.contains_key(whole).then(|| nearest_origin(&loaded.origins, whole)).flatten()

@@ -18,9 +18,12 @@ use gristmill_jobs::source::{self, SourceError};
 use serde_json::Value;
 use url::Url;
 
-use super::Config;
+pub use gristmill_core::id::is_name;
+
 use super::error::{ConfigError, nearest};
-use super::origin::{Origins, join, nearest_origin};
+use super::keys::join;
+use super::origin::{Origins, nearest_origin};
+use super::settings::Config;
 
 /// Everything that is wrong with the values. Schemas that a batch names are read into it.
 pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
@@ -63,11 +66,6 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.limits(config);
     findings.watches(config);
     findings.errors
-}
-
-/// Whether a text can name a queue or a batch: 1 to 100 letters, digits, `-`, `_`.
-pub fn is_name(text: &str) -> bool {
-    (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 struct Findings<'a> {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use gristmill_core::schedule::Target;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_dashboard::hooks::{Hook, Hooks, Make, ledger};
-use gristmill_jobs::stage::validate::Validate;
 use gristmill_scheduler::RunContext;
 use gristmill_scheduler::schedules::start;
+
+use crate::config::definitions::schema;
 
 /// Makes the hooks of a configuration ready.
 ///
@@ -30,16 +31,6 @@ pub(crate) fn hooks(
         }
     }
     if errors.is_empty() { Ok(hooks) } else { Err(errors) }
-}
-
-/// What its bodies must be, compiled.
-///
-/// # Errors
-///
-/// What is wrong with the schema.
-pub(crate) fn schema(settings: &HookSettings) -> Result<Option<Arc<Validate>>, String> {
-    let schema = settings.validate.as_ref().and_then(|validate| validate.inline.as_ref());
-    schema.map(|schema| Validate::compile(schema).map(Arc::new)).transpose()
 }
 
 /// The job of each of its events; a batch is started by a scheduler.

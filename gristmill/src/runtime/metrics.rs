@@ -6,9 +6,9 @@ use gristmill_telemetry::{BoundListener, Exporter, ServeError, ServerState, bind
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::context::{CommandContext, internal};
 use crate::exit_code::{CommandError, Exit, Result};
-use crate::runtime::work::Roles;
+use crate::runtime::context::ProcessContext;
+use crate::runtime::roles::Roles;
 
 /// Addresses that are taken, on which nobody answers yet, and the recorder of this process.
 pub(crate) struct Watch {
@@ -23,7 +23,7 @@ impl Watch {
     /// # Errors
     ///
     /// When an address cannot be had.
-    pub(crate) async fn prepare(context: &CommandContext, roles: Roles) -> Result<Self> {
+    pub(crate) async fn prepare(context: &ProcessContext, roles: Roles) -> Result<Self> {
         let config = &context.loaded.config;
         let wanted = [(roles.worker, &config.worker.metrics), (roles.scheduler, &config.scheduler.metrics)];
         let addresses: BTreeSet<&String> = wanted
@@ -35,7 +35,7 @@ impl Watch {
         for address in addresses {
             bound.push(bind(address).await.map_err(trouble)?);
         }
-        let exporter = if bound.is_empty() { None } else { Some(Exporter::install().map_err(internal)?) };
+        let exporter = if bound.is_empty() { None } else { Some(Exporter::install().map_err(CommandError::internal)?) };
         Ok(Self { bound, exporter })
     }
 
@@ -44,12 +44,12 @@ impl Watch {
     /// # Errors
     ///
     /// When store or broker refuse.
-    pub(crate) async fn begin(self, context: &CommandContext, stop: &CancellationToken) -> Result<JoinSet<()>> {
+    pub(crate) async fn begin(self, context: &ProcessContext, stop: &CancellationToken) -> Result<JoinSet<()>> {
         let mut servers = JoinSet::new();
         let Some(exporter) = self.exporter else { return Ok(servers) };
         for bound in self.bound {
             if let Ok(address) = bound.addr() {
-                context.output.note(&format!("metrics on http://{address}/metrics"));
+                context.note(format!("metrics on http://{address}/metrics"));
             }
             let watched = ServerState {
                 store: context.store().await?,

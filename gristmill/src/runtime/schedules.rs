@@ -11,11 +11,10 @@ use gristmill_scheduler::schedules::JobDefaults;
 use gristmill_scheduler::{ConfigSnapshot, RunContext};
 use tokio::sync::watch;
 
-use crate::cli::batch_run::{folder, spool_dir};
-use crate::cli::context::{CommandContext, internal};
-use crate::config::{Config, KindSettings, Layers, Loaded, load};
+use crate::config::{Config, KindSettings, Loaded};
 use crate::exit_code::{CommandError, Result};
 use crate::extensions::Extensions;
+use crate::runtime::context::{ProcessContext, Reload, current_folder};
 use crate::runtime::hooks;
 
 /// How often the file is looked at.
@@ -47,7 +46,7 @@ pub(crate) struct Served {
 /// # Errors
 ///
 /// When the current folder cannot be found, no thread be had, or a hook's schema makes no sense.
-pub(crate) fn served(context: &CommandContext) -> Result<(Served, impl Future<Output = ()> + Send + 'static)> {
+pub(crate) fn served(context: &ProcessContext) -> Result<(Served, impl Future<Output = ()> + Send + 'static)> {
     let (sender, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
     let run_context = run_context(context, receiver)?;
     let made = hooks::hooks(&context.loaded.config.hook, &run_context).map_err(|errors| {
@@ -55,7 +54,7 @@ pub(crate) fn served(context: &CommandContext) -> Result<(Served, impl Future<Ou
         CommandError::usage(errors.join("; "))
     })?;
     let (hook_sender, hooks) = watch::channel(Arc::new(made));
-    let (layers, extensions) = (context.layers.clone(), context.extensions.clone());
+    let (reload, extensions) = (context.reload.clone(), context.extensions.clone());
     let (file, making) = (context.loaded.file.clone(), run_context.clone());
     let changed = move |loaded: &Loaded| {
         sender.send_replace(Arc::new(snapshot(loaded)));
@@ -64,7 +63,7 @@ pub(crate) fn served(context: &CommandContext) -> Result<(Served, impl Future<Ou
             hook_sender.send_replace(Arc::new(made));
         }
     };
-    Ok((Served { run_context, hooks }, follow(file, layers, extensions, changed)))
+    Ok((Served { run_context, hooks }, follow(file, reload, extensions, changed)))
 }
 
 /// What a command starts runs with: the configuration as it is now.
@@ -72,19 +71,19 @@ pub(crate) fn served(context: &CommandContext) -> Result<(Served, impl Future<Ou
 /// # Errors
 ///
 /// As [`served`].
-pub(crate) fn means_now(context: &CommandContext) -> Result<RunContext> {
+pub(crate) fn means_now(context: &ProcessContext) -> Result<RunContext> {
     let (_, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
     run_context(context, receiver)
 }
 
-fn run_context(context: &CommandContext, snapshot: watch::Receiver<Arc<ConfigSnapshot>>) -> Result<RunContext> {
+fn run_context(context: &ProcessContext, snapshot: watch::Receiver<Arc<ConfigSnapshot>>) -> Result<RunContext> {
     // One thread: the stages are only checked here.
-    let pool = ItemPool::new(1).map_err(internal)?;
+    let pool = ItemPool::new(1).map_err(CommandError::internal)?;
     Ok(RunContext {
         tenant: context.tenant.clone(),
         snapshot,
-        base_dir: folder()?,
-        spool_dir: spool_dir(context)?,
+        base_dir: current_folder()?,
+        spool_dir: context.spool_dir()?,
         spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
         kinds: RegistryOptions { pool, processors: context.extensions.processors() },
         job_defaults: job_defaults(&context.loaded.config, &context.extensions),
@@ -102,7 +101,7 @@ fn job_defaults(config: &Config, extensions: &Extensions) -> JobDefaults {
 }
 
 /// Reads the file anew when its content has changed. One that is wrong is left alone, and said once.
-async fn follow(file: Option<PathBuf>, layers: Layers, extensions: Extensions, changed: impl Fn(&Loaded)) {
+async fn follow(file: Option<PathBuf>, reload: Reload, extensions: Extensions, changed: impl Fn(&Loaded)) {
     let Some(file) = file else { return std::future::pending().await };
     let mut seen = tokio::fs::read(&file).await.ok();
     loop {
@@ -113,7 +112,7 @@ async fn follow(file: Option<PathBuf>, layers: Layers, extensions: Extensions, c
             continue;
         }
         seen = found;
-        match reread(&layers, &extensions) {
+        match reread(&reload, &extensions) {
             Ok(loaded) => {
                 tracing::info!(
                     file = %file.display(),
@@ -129,9 +128,9 @@ async fn follow(file: Option<PathBuf>, layers: Layers, extensions: Extensions, c
     }
 }
 
-fn reread(layers: &Layers, extensions: &Extensions) -> std::result::Result<Loaded, Vec<String>> {
+fn reread(reload: &Reload, extensions: &Extensions) -> std::result::Result<Loaded, Vec<String>> {
     let texts = |errors: Vec<crate::config::ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let loaded = load(layers).map_err(texts)?;
+    let loaded = reload().map_err(texts)?;
     let errors = crate::config::definitions::definitions(&loaded, extensions);
     if errors.is_empty() { Ok(loaded) } else { Err(texts(errors)) }
 }
@@ -139,6 +138,7 @@ fn reread(layers: &Layers, extensions: &Extensions) -> std::result::Result<Loade
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Layers, load};
 
     #[tokio::test(start_paused = true)]
     async fn a_change_of_the_file_is_seen_and_a_wrong_one_is_left_alone() {
@@ -151,7 +151,8 @@ mod tests {
         let loaded = load(&layers).expect("valid");
         let (sender, mut receiver) = watch::channel(Arc::new(snapshot(&loaded)));
         let changed = move |loaded: &Loaded| drop(sender.send_replace(Arc::new(snapshot(loaded))));
-        let follows = tokio::spawn(follow(loaded.file.clone(), layers, Extensions::default(), changed));
+        let reload: Reload = Arc::new(move || load(&layers));
+        let follows = tokio::spawn(follow(loaded.file.clone(), reload, Extensions::default(), changed));
         let names = |snapshot: &ConfigSnapshot| snapshot.schedules.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&receiver.borrow()), ["a"]);
         // Until the first look has been taken, a change would not be one.

@@ -1,41 +1,80 @@
-//! A process that works until a signal comes.
+//! A process that works until it is asked to stop: by a signal, or by the program in which it is embedded.
 
 use gristmill_store::StoreHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::context::CommandContext;
-use crate::exit_code::{Exit, Result};
+use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::context::ProcessContext;
 use crate::runtime::metrics::Watch;
+use crate::runtime::roles::Roles;
 use crate::runtime::signals::Signals;
-use crate::runtime::work::{Roles, Working};
+use crate::runtime::work::Working;
+
+/// Work that has begun, and what is served beside it.
+struct Serving {
+    store: StoreHandle,
+    working: Working,
+    /// Watchers see the drain too: the servers go with the process, or when this set is dropped.
+    servers: JoinSet<()>,
+}
+
+impl Serving {
+    /// Begins, and says what the process does and how it is asked to stop.
+    async fn begin(context: &ProcessContext, roles: Roles, how_to_stop: &str) -> Result<Self> {
+        let store = context.store().await?;
+        let watch = Watch::prepare(context, roles).await?;
+        let working = Working::serve(context, &store, roles).await?;
+        let broker = context.broker().await?.describe();
+        context.note(format!("{} on {} over {broker}{how_to_stop}", roles.describe(), store.describe()));
+        let servers = watch.begin(context, &CancellationToken::new()).await?;
+        Ok(Self { store, working, servers })
+    }
+}
 
 /// Works until a signal: the first one drains, the second one gives everything back at once.
 ///
 /// # Errors
 ///
 /// When the work cannot begin, or ended by itself.
-pub(crate) async fn serve(context: &CommandContext, roles: Roles) -> Result<Exit> {
+pub(crate) async fn serve(context: &ProcessContext, roles: Roles) -> Result<Exit> {
     let mut signals = Signals::listen()?;
-    let store = context.store().await?;
-    let watch = Watch::prepare(context, roles).await?;
-    let working = Working::serve(context, &store, roles).await?;
-    let what = match (roles.worker, roles.scheduler) {
-        (true, true) => "worker and scheduler",
-        (true, false) => "worker",
-        (false, _) => "scheduler",
-    };
-    let dispatcher = context.broker().await?.describe();
-    context.output.note(&format!("{what} on {} over {dispatcher}; stop with Ctrl-C", store.describe()));
+    let Serving { store, working, servers } = Serving::begin(context, roles, "; stop with Ctrl-C").await?;
     let ended = working.ended();
-    // Watchers see the drain too: the servers go with the process, or when this set is dropped.
-    let _servers = watch.begin(context, &CancellationToken::new()).await?;
     tokio::select! {
         _ = signals.next() => {}
         // It ended by itself: what `end` says is why.
         () = ended.cancelled() => return working.end().await.map(|()| Exit::Failed),
     }
-    context.output.note("stopping: what runs is finished; once more gives it back at once");
-    stop(context, &store, working, &mut signals).await.map(|gave_back| gave_back.unwrap_or(Exit::Success))
+    context.note("stopping: what runs is finished; once more gives it back at once");
+    let stopped = stop(context, &store, working, &mut signals).await;
+    drop(servers);
+    stopped.map(|gave_back| gave_back.unwrap_or(Exit::Success))
+}
+
+/// Works until `shutdown` completes, then drains: claims nothing more, lets what runs finish within `[worker] drain`,
+/// and gives the rest back.
+///
+/// # Errors
+///
+/// When the work cannot begin, or ended by itself.
+pub(crate) async fn serve_until(
+    context: &ProcessContext,
+    roles: Roles,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let Serving { working, servers, .. } = Serving::begin(context, roles, "").await?;
+    let ended = working.ended();
+    tokio::select! {
+        () = shutdown => context.note("stopping: what runs is finished"),
+        () = ended.cancelled() => {
+            working.end().await?;
+            return Err(CommandError::new(Exit::Failed, "the work ended before it was asked to stop"));
+        }
+    }
+    let stopped = working.end().await;
+    drop(servers);
+    stopped
 }
 
 /// Ends the work well, or at once when a signal comes meanwhile: then with the signal's exit code.
@@ -44,7 +83,7 @@ pub(crate) async fn serve(context: &CommandContext, roles: Roles) -> Result<Exit
 ///
 /// What ended the work before it was asked to.
 pub(crate) async fn stop(
-    context: &CommandContext,
+    context: &ProcessContext,
     store: &StoreHandle,
     working: Working,
     signals: &mut Signals,
@@ -59,7 +98,7 @@ pub(crate) async fn stop(
 }
 
 /// Ends the leases of this process, so that what it ran is queued again at once, unspent.
-async fn give_back(context: &CommandContext, store: &StoreHandle) {
+async fn give_back(context: &ProcessContext, store: &StoreHandle) {
     let host = gristmill_service::process::host();
     let ours = store
         .workers()
@@ -70,9 +109,7 @@ async fn give_back(context: &CommandContext, store: &StoreHandle) {
     for worker in ours {
         match store.retire_worker(worker.id).await {
             Ok(dispatched) => context.publish(&dispatched).await,
-            Err(error) => {
-                context.output.error(&format!("warning: its jobs come back when the lease runs out: {error}"))
-            }
+            Err(error) => context.warn(format!("its jobs come back when the lease runs out: {error}")),
         }
     }
 }

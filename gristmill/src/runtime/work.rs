@@ -19,9 +19,10 @@ use gristmill_worker::WorkerOptions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::context::{CommandContext, internal};
 use crate::config::KindSettings;
 use crate::exit_code::{CommandError, Exit, Result, broker_exit};
+use crate::runtime::context::ProcessContext;
+use crate::runtime::roles::Roles;
 use crate::runtime::schedules::Served;
 
 /// Who works while a command waits.
@@ -66,26 +67,6 @@ impl FromStr for WaitFor {
     }
 }
 
-/// What a process does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Roles {
-    /// Claims and runs jobs.
-    pub(crate) worker: bool,
-    /// Does the scheduler's duties.
-    pub(crate) scheduler: bool,
-}
-
-impl Roles {
-    /// The word for them in the list of workers.
-    fn word(self) -> &'static str {
-        match (self.worker, self.scheduler) {
-            (true, true) => "dev",
-            (true, false) => "worker",
-            (false, _) => "scheduler",
-        }
-    }
-}
-
 /// How often a process that only waits looks whether somebody still works.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -123,7 +104,7 @@ impl Working {
     /// # Errors
     ///
     /// When the store refuses.
-    pub(crate) async fn begin(context: &CommandContext, store: &StoreHandle, work: Work) -> Result<Self> {
+    pub(crate) async fn begin(context: &ProcessContext, store: &StoreHandle, work: Work) -> Result<Self> {
         let mut working = Self { work, ..Self::idle() };
         working.take_over(context, store).await?;
         Ok(working)
@@ -135,7 +116,7 @@ impl Working {
     /// # Errors
     ///
     /// When the store refuses.
-    pub(crate) async fn look(&mut self, context: &CommandContext, store: &StoreHandle) -> Result<()> {
+    pub(crate) async fn look(&mut self, context: &ProcessContext, store: &StoreHandle) -> Result<()> {
         if self.looked.elapsed() >= LOOK_EVERY {
             self.looked = Instant::now();
             self.take_over(context, store).await?;
@@ -143,8 +124,8 @@ impl Working {
         Ok(())
     }
 
-    async fn take_over(&mut self, context: &CommandContext, store: &StoreHandle) -> Result<()> {
-        let wanted = Roles { worker: true, scheduler: true };
+    async fn take_over(&mut self, context: &ProcessContext, store: &StoreHandle) -> Result<()> {
+        let wanted = Roles::BOTH;
         if self.work == Work::Never || self.roles == wanted {
             return Ok(());
         }
@@ -165,9 +146,9 @@ impl Working {
             scheduler: missing.scheduler && !self.roles.scheduler,
         };
         if roles.worker {
-            context.output.note("no worker is alive: this process does the work until it is done");
+            context.note("no worker is alive: this process does the work until it is done");
         } else if roles.scheduler {
-            context.output.note("no scheduler is alive: this process does its duties until the wait is over");
+            context.note("no scheduler is alive: this process does its duties until the wait is over");
         }
         self.start(context, store, roles).await
     }
@@ -177,13 +158,13 @@ impl Working {
     /// # Errors
     ///
     /// When somebody else works on an embedded store, or store or broker refuse.
-    pub(crate) async fn serve(context: &CommandContext, store: &StoreHandle, roles: Roles) -> Result<Self> {
+    pub(crate) async fn serve(context: &ProcessContext, store: &StoreHandle, roles: Roles) -> Result<Self> {
         let mut working = Self { guard: Some(store.begin_work().await?), serves: true, ..Self::idle() };
         working.start(context, store, roles).await?;
         Ok(working)
     }
 
-    async fn start(&mut self, context: &CommandContext, store: &StoreHandle, roles: Roles) -> Result<()> {
+    async fn start(&mut self, context: &ProcessContext, store: &StoreHandle, roles: Roles) -> Result<()> {
         if let Some(guard) = &mut self.guard {
             context.publish(&std::mem::take(&mut guard.rescued)).await;
         }
@@ -214,7 +195,7 @@ impl Working {
     }
 
     /// What schedules are served with, a look at the configuration file now and then, and the door for deliveries.
-    async fn schedules(&mut self, context: &CommandContext, store: &StoreHandle) -> Result<RunContext> {
+    async fn schedules(&mut self, context: &ProcessContext, store: &StoreHandle) -> Result<RunContext> {
         let (Served { run_context, hooks }, follow) = crate::runtime::schedules::served(context)?;
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -225,7 +206,7 @@ impl Working {
         if !address.is_empty() {
             let bound = gristmill_telemetry::bind(address).await.map_err(crate::runtime::metrics::trouble)?;
             if let Ok(address) = bound.addr() {
-                context.output.note(&format!("hooks on http://{address}/hooks/NAME"));
+                context.note(format!("hooks on http://{address}/hooks/NAME"));
             }
             let (store, dispatcher) = (Arc::clone(store), context.dispatcher().await?);
             let receiver = Receiver { store, dispatcher, tenant: run_context.tenant.clone(), hooks };
@@ -260,7 +241,8 @@ impl Working {
         self.stop.cancel();
         let mut result = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
-            let ended = ended.unwrap_or_else(|error| Err(internal(format!("the work broke off: {error}"))));
+            let ended =
+                ended.unwrap_or_else(|error| Err(CommandError::internal(format!("the work broke off: {error}"))));
             result = result.and(ended);
         }
         result
@@ -277,8 +259,8 @@ async fn missing(store: &StoreHandle, work: Work) -> Result<Roles> {
 }
 
 /// The kinds of this program: those that come with it and its own.
-fn kinds(context: &CommandContext) -> Result<Registry> {
-    let pool = ItemPool::new(context.loaded.config.worker.item_threads).map_err(internal)?;
+fn kinds(context: &ProcessContext) -> Result<Registry> {
+    let pool = ItemPool::new(context.loaded.config.worker.item_threads).map_err(CommandError::internal)?;
     let mut registry = registry(RegistryOptions { pool, processors: context.extensions.processors() });
     let config = &context.loaded.config;
     let effects = EffectSettings {
@@ -327,7 +309,7 @@ impl Handler for Following {
     }
 }
 
-async fn worker_options(context: &CommandContext, roles: Roles) -> Result<WorkerOptions> {
+async fn worker_options(context: &ProcessContext, roles: Roles) -> Result<WorkerOptions> {
     let config = &context.loaded.config;
     Ok(WorkerOptions {
         store: context.store().await?,
@@ -339,7 +321,7 @@ async fn worker_options(context: &CommandContext, roles: Roles) -> Result<Worker
     })
 }
 
-async fn scheduler_options(context: &CommandContext, schedules: Option<RunContext>) -> Result<SchedulerOptions> {
+async fn scheduler_options(context: &ProcessContext, schedules: Option<RunContext>) -> Result<SchedulerOptions> {
     let settings = context.loaded.config.scheduler.clone();
     Ok(SchedulerOptions { store: context.store().await?, dispatcher: context.dispatcher().await?, settings, schedules })
 }

@@ -2,7 +2,7 @@
 
 use gristmill_core::id::WorkerId;
 use gristmill_core::schedule::{Busy, Overlap, ScheduleSpec, Step, Target};
-use gristmill_store::{FireTick, Firing, Result, ScheduleOrigin, ScheduleView, TickOutcome, TickView};
+use gristmill_store::{FireTick, Firing, Result, ScheduleOrigin, ScheduleView, TickOutcome, TickView, requested_batch};
 
 use super::runner::{PassReport, ScheduleRunner, WAITING_MAX};
 
@@ -30,9 +30,9 @@ impl ScheduleRunner {
         self.fire(firings, report).await
     }
 
-    /// The schedule of a row: one of the store, or what a hook or a watched folder starts.
+    /// The schedule of a row: one of the store, or what a hook, a watched folder or a program's request starts.
     async fn view_of(&self, row: &TickView) -> Result<Option<ScheduleView>> {
-        let trigger = self.run_context.snapshot.borrow().triggers.get(&row.schedule).cloned();
+        let trigger = self.run_context.snapshot.borrow().triggers.get(&row.schedule).cloned().or(requested(row));
         if let Some(spec) = trigger.filter(|_| row.tenant == self.run_context.tenant) {
             return Ok(Some(triggered(row, spec)));
         }
@@ -96,6 +96,14 @@ impl ScheduleRunner {
         view.buffered += u64::from(outcome == TickOutcome::Buffered);
         Some(FireTick { outcome, reason: Some(reason.to_owned()), ..turn(row) })
     }
+}
+
+/// What a program has asked for: a run of a batch definition with parameters of its own. Whether there is such a
+/// definition is found out when it starts.
+fn requested(row: &TickView) -> Option<ScheduleSpec> {
+    let batch = requested_batch(&row.schedule)?.to_owned();
+    let params = row.about.as_ref().and_then(|about| about.get("params")).cloned();
+    Some(ScheduleSpec { batch: Some(batch), params, ..ScheduleSpec::default() })
 }
 
 /// What a hook or a watched folder starts, as a schedule: each of its events has a run of its own.

@@ -9,7 +9,7 @@ use gristmill_core::schedule::{Ending, JobSpec, Overlap, ScheduleSpec};
 use gristmill_scheduler::{ConfigSnapshot, ScheduleRunner};
 use gristmill_store::{
     BatchEnd, Completion, NewBatch, NewEvent, SaveSchedule, ScheduleOrigin, StoreHandle, TickFilter, TickOutcome,
-    TickView, testing,
+    TickView, requests_ledger, testing,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -186,4 +186,32 @@ async fn what_waits_for_a_hook_or_a_schedule_that_is_gone_fails_and_says_so() {
     let left = ledger(&env.store, "left").await.remove(0);
     assert_eq!(left.reason.as_deref(), Some("there is no schedule `left` any more"));
     assert_eq!(gone.reason.as_deref(), Some("there is no [hook.gone] in the configuration any more"));
+}
+
+#[tokio::test]
+async fn a_run_that_a_program_asks_for_has_its_parameters_and_an_unknown_definition_says_so() {
+    let env = env().await;
+    let request = |tenant: &str, batch: &str| NewEvent {
+        tenant: tenant.to_owned(),
+        schedule: requests_ledger(batch),
+        event: "monday".to_owned(),
+        about: json!({ "params": { "day": "monday" } }),
+        job: None,
+    };
+    for (tenant, batch) in [(DEFAULT_TENANT, "test"), (DEFAULT_TENANT, "tset"), ("other", "test")] {
+        assert!(env.store.note_event(&request(tenant, batch)).await.expect("noted").fresh);
+    }
+    let run_context = run_context(&env, DEFINITION);
+    let mut schedule_runner = ScheduleRunner::new(Arc::clone(&env.store), env.dispatcher.clone(), run_context);
+    run_once(&env, &mut schedule_runner).await;
+    run_once(&env, &mut schedule_runner).await;
+    let rows = ledger(&env.store, "client/test").await;
+    assert_eq!(rows.iter().map(|row| row.outcome).collect::<Vec<_>>(), [TickOutcome::Ran], "once");
+    let plan = env.store.batch_plan(rows[0].batch.expect("a batch")).await.expect("asked").expect("there");
+    assert_eq!(plan.params["day"], "monday");
+    let unknown = ledger(&env.store, "client/tset").await.remove(0);
+    assert_eq!(unknown.outcome, TickOutcome::Failed);
+    assert_eq!(unknown.reason.as_deref(), Some("there is no [batch.tset] in the scheduler's configuration"));
+    let theirs = env.store.startable_ticks(10).await.expect("asked");
+    assert_eq!(theirs.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>(), ["other"], "their scheduler's");
 }

@@ -8,7 +8,7 @@ use crate::mutator::{by_lines, hostile};
 const ALL: &str = include_str!("../../../config.toml");
 const EXEC: &str = include_str!("../../../examples/exec/config.toml");
 const RETAIL: &str = include_str!("../../../examples/retail/config.toml");
-const DEMO: &str = include_str!("../../../gristmill/src/demo/config.toml");
+const DEMO: &str = include_str!("../../../gristmill/src/cli/demo/config.toml");
 
 const PIECES: [&[u8]; 20] = [
     b"[[",

@@ -1,6 +1,6 @@
 //! Definitions of batches: their shape, and their schemas, programs, patterns and formats.
 
-use gristmill::config::origin::read_toml;
+use gristmill::config::toml_tree::read_toml;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_jobs::pipeline::Pipeline;
 use gristmill_jobs::pool::ItemPool;
@@ -14,7 +14,7 @@ use gristmill_testkit::Random;
 const TEXTS: [&str; 3] = [
     include_str!("../../../examples/exec/config.toml"),
     include_str!("../../../examples/retail/config.toml"),
-    include_str!("../../../gristmill/src/demo/config.toml"),
+    include_str!("../../../gristmill/src/cli/demo/config.toml"),
 ];
 
 fn examples() -> Vec<Value> {

@@ -6,9 +6,10 @@ use chrono_tz::TZ_VARIANTS;
 use gristmill_core::schedule::{ScheduleSpec, Target};
 
 use super::Findings;
-use crate::config::Config;
 use crate::config::error::{ConfigError, nearest};
-use crate::config::origin::{join, nearest_origin};
+use crate::config::keys::join;
+use crate::config::origin::nearest_origin;
+use crate::config::settings::Config;
 
 /// Batches that a schedule says are late after a while.
 pub(super) fn late(config: &Config) -> HashSet<String> {

@@ -4,8 +4,8 @@ use gristmill_core::schedule::{ScheduleSpec, Target};
 use gristmill_dashboard::hooks::settings::{HOOK_BYTES_MAX, HookSettings, Scheme};
 
 use super::Findings;
-use crate::config::Config;
-use crate::config::origin::join;
+use crate::config::keys::join;
+use crate::config::settings::Config;
 
 impl Findings<'_> {
     pub(super) fn hooks(&mut self, config: &mut Config) {

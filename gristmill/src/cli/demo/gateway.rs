@@ -1,6 +1,4 @@
-//! What `gristmill demo` is made of: orders, a payment gateway that fails now and then, a definition.
-
-pub(crate) mod generate;
+//! The payment gateway of `gristmill demo`, which fails now and then, and the demo's configuration.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

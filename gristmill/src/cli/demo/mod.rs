@@ -1,5 +1,8 @@
 //! `gristmill demo`: orders with honest dirt in them, a batch over them, and what to look at then.
 
+pub(crate) mod gateway;
+pub(crate) mod generate;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf, absolute};
@@ -14,12 +17,12 @@ use serde::Serialize;
 use super::batch::{end, print};
 use super::batch_run::{Run, see_through};
 use crate::cli::context::CommandContext;
+use crate::cli::demo::gateway::{CONFIG, RETRIED};
+use crate::cli::demo::generate::{Dirt, orders};
 use crate::cli::output::{Format, grouped};
 use crate::cli::wait::Ended;
 use crate::config::error::all_of;
 use crate::config::{Layers, load};
-use crate::demo::generate::{Dirt, orders};
-use crate::demo::{CONFIG, RETRIED};
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::work::{WaitFor, Work};
 

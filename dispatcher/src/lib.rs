@@ -1,4 +1,4 @@
-//! Publishing after the commit: what a transition made claimable goes on the road, within the window.
+//! Publishing after the commit: what a transition made claimable goes to the broker, within the window.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

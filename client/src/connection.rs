@@ -1,0 +1,158 @@
+//! The connection to the store and the broker, and the shortest ways to use it.
+
+use gristmill_broker::Broker;
+use gristmill_core::batch::BatchState;
+use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId};
+use gristmill_core::job::{JobState, NewJob};
+use gristmill_dispatcher::Dispatcher;
+use gristmill_store::{BatchView, Enqueued, JobView, OpenOptions, StoreHandle};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::batch::{BatchBuilder, BatchRun, WaitForBatch};
+use crate::error::ClientError;
+use crate::job::JobBuilder;
+use crate::many::{Many, ManyError};
+use crate::payload::{Payload, new_job};
+use crate::wait::Wait;
+
+/// A connection to the store, and to the broker where there is one, on behalf of one tenant. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) store: StoreHandle,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) tenant: String,
+}
+
+impl Client {
+    /// Connects to a store without a broker: workers find the jobs in the store itself. The URL is `sqlite://PATH` or
+    /// `postgres://USER:PASSWORD@HOST/DATABASE`.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be reached or lacks migrations.
+    pub async fn connect(url: &str) -> Result<Self, ClientError> {
+        let settings = gristmill_store::Settings { url: url.to_owned(), ..gristmill_store::Settings::default() };
+        Self::with_settings(settings, gristmill_broker::Settings::default()).await
+    }
+
+    /// Connects to a store and the broker that carries its jobs' ids.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be reached, or refuses.
+    pub async fn with_settings(
+        store: gristmill_store::Settings,
+        broker: gristmill_broker::Settings,
+    ) -> Result<Self, ClientError> {
+        let window = broker.window;
+        let broker = Broker::connect(&broker).await?;
+        let url = store.url.clone();
+        let store = gristmill_store::open(&url, OpenOptions { settings: store, with_outbox: broker.carries() }).await?;
+        let dispatcher = Dispatcher::new(store.clone(), broker, window);
+        Ok(Self::over(store, dispatcher))
+    }
+
+    /// A client over connections that the program has already.
+    pub fn over(store: StoreHandle, dispatcher: Dispatcher) -> Self {
+        Self { store, dispatcher, tenant: DEFAULT_TENANT.to_owned() }
+    }
+
+    /// The same client for another tenant. Everything that it enqueues belongs to that tenant, and it sees nothing else.
+    #[must_use]
+    pub fn tenant(self, tenant: impl Into<String>) -> Self {
+        Self { tenant: tenant.into(), ..self }
+    }
+
+    /// Begins a job with this payload.
+    pub fn job<P: Payload>(&self, payload: &P) -> JobBuilder<'_> {
+        JobBuilder::new(self, new_job(payload).map_err(ClientError::from))
+    }
+
+    /// Begins a job of a kind by its name, with any payload.
+    pub fn job_of_kind(&self, kind: impl Into<String>, payload: impl Serialize) -> JobBuilder<'_> {
+        let job = serde_json::to_value(payload).map(|payload| NewJob::new(JobId(Uuid::now_v7()), kind, payload));
+        JobBuilder::new(self, job.map_err(ClientError::from))
+    }
+
+    /// Begins a job that was made elsewhere, or says why it could not be made. It becomes the client's tenant's.
+    pub fn prepared(&self, job: Result<NewJob, ClientError>) -> JobBuilder<'_> {
+        JobBuilder::new(self, job)
+    }
+
+    /// Enqueues a job with this payload and what its kind says.
+    ///
+    /// # Errors
+    ///
+    /// As [`JobBuilder::enqueue`].
+    pub async fn enqueue<P: Payload>(&self, payload: &P) -> Result<Enqueued, ClientError> {
+        self.job(payload).enqueue().await
+    }
+
+    /// Enqueues many jobs, made by [`JobBuilder::build`], in groups of at most
+    /// [`GROUP_JOBS_MAX`](gristmill_store::GROUP_JOBS_MAX), each group in one transaction. They are taken from the
+    /// iterator group by group: any number may come.
+    ///
+    /// # Errors
+    ///
+    /// [`ManyError`] says which jobs are committed, and which group was refused; the groups before it stay committed.
+    pub async fn enqueue_many(&self, jobs: impl IntoIterator<Item = NewJob>) -> Result<Many, ManyError> {
+        crate::many::enqueue(self, jobs).await
+    }
+
+    /// The state of a job. `None` when the tenant has no such job.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn job_state(&self, job: JobId) -> Result<Option<JobState>, ClientError> {
+        Ok(self.job_view(job).await?.map(|view| view.state))
+    }
+
+    /// A job with its attempts, its output and its error. `None` when the tenant has no such job.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn job_view(&self, job: JobId) -> Result<Option<JobView>, ClientError> {
+        Ok(self.store.job(&self.tenant, job).await?)
+    }
+
+    /// Waits until a job is final. Await it, or first say for how long at most with [`Wait::at_most`].
+    pub fn wait(&self, job: JobId) -> Wait<'_> {
+        Wait::new(self, job)
+    }
+
+    /// Begins a run of a batch definition of the scheduler's configuration.
+    pub fn batch(&self, name: impl Into<String>) -> BatchBuilder<'_> {
+        BatchBuilder::new(self, name.into())
+    }
+
+    /// The state of a batch. `None` when the tenant has no such batch.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn batch_state(&self, batch: BatchId) -> Result<Option<BatchState>, ClientError> {
+        Ok(self.batch_view(batch).await?.map(|view| view.state))
+    }
+
+    /// A batch with its counts and its result. `None` when the tenant has no such batch.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn batch_view(&self, batch: BatchId) -> Result<Option<BatchView>, ClientError> {
+        Ok(self.store.batch(&self.tenant, batch).await?)
+    }
+
+    /// Waits until a run has started and its batch has ended. Await it, or first say for how long at most.
+    pub fn wait_for_batch(&self, run: &BatchRun) -> WaitForBatch<'_> {
+        WaitForBatch::new(self, run.clone())
+    }
+
+    /// Lets what is under way to the broker arrive. Call it before the program ends.
+    pub async fn close(&self) {
+        self.dispatcher.broker().close().await;
+    }
+}

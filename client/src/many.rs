@@ -1,0 +1,59 @@
+//! Many jobs at once: groups of a bounded size, each one transaction.
+
+use std::ops::Range;
+
+use gristmill_core::job::NewJob;
+use gristmill_store::{EnqueueOutcome, Enqueued, GROUP_JOBS_MAX, StoreError};
+
+use crate::connection::Client;
+
+/// What became of many jobs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Many {
+    /// One for each job that was given, in the same order.
+    pub jobs: Vec<Enqueued>,
+}
+
+impl Many {
+    /// How many of them came to this.
+    pub fn count(&self, outcome: EnqueueOutcome) -> usize {
+        self.jobs.iter().filter(|job| job.outcome == outcome).count()
+    }
+}
+
+/// Why not all of many jobs were enqueued.
+#[derive(Debug, thiserror::Error)]
+#[error("jobs {} to {} of those given were not enqueued, nor any after them; the {} before them were: {source}",
+    .failed.start + 1, .failed.end, .committed.len())]
+pub struct ManyError {
+    /// What became of the jobs before the group that failed, in order. They are committed.
+    pub committed: Vec<Enqueued>,
+    /// The places of the group that failed, counted from 0. Nothing of it is committed, unless the store could not be
+    /// reached ([`StoreError::Unavailable`]): then its commit may have arrived, and giving the same jobs again does no
+    /// harm. No job after it was looked at.
+    pub failed: Range<usize>,
+    /// Why.
+    pub source: StoreError,
+}
+
+pub(crate) async fn enqueue(client: &Client, jobs: impl IntoIterator<Item = NewJob>) -> Result<Many, ManyError> {
+    let mut jobs = jobs.into_iter();
+    let mut many = Many::default();
+    loop {
+        let own = |job| NewJob { tenant: client.tenant.clone(), ..job };
+        let group: Vec<NewJob> = jobs.by_ref().take(GROUP_JOBS_MAX).map(own).collect();
+        if group.is_empty() {
+            return Ok(many);
+        }
+        match client.store.enqueue(&group).await {
+            Ok(report) => {
+                many.jobs.extend(report.jobs);
+                client.dispatcher.publish(&report.dispatched).await;
+            }
+            Err(source) => {
+                let start = many.jobs.len();
+                return Err(ManyError { committed: many.jobs, failed: start..start + group.len(), source });
+            }
+        }
+    }
+}

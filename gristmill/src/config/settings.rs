@@ -1,0 +1,81 @@
+//! Everything that can be set, as types.
+
+use std::collections::BTreeMap;
+
+use gristmill_core::definition::BatchDefinition;
+use gristmill_core::limit::{LimitSpec, QueueSpec};
+use gristmill_core::schedule::ScheduleSpec;
+use gristmill_dashboard::hooks::settings::HookSettings;
+use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
+use gristmill_scheduler::watch::settings::WatchSettings;
+use serde::{Deserialize, Serialize};
+
+use crate::kind_settings::KindSettings;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the truth is kept.
+    pub store: gristmill_store::Settings,
+    /// What carries the ids.
+    pub broker: gristmill_broker::Settings,
+    /// How a worker works.
+    pub worker: gristmill_worker::Settings,
+    /// How often the scheduler looks after things.
+    pub scheduler: gristmill_scheduler::Settings,
+    /// How emails leave the house.
+    pub mail: MailSettings,
+    /// How signed notifications leave the house.
+    pub webhook: WebhookSettings,
+    /// What jobs of kind `exec` may run.
+    pub exec: ExecSettings,
+    /// What jobs of kind `http` may call.
+    pub http: HttpSettings,
+    /// What is said on standard error.
+    pub log: LogSettings,
+    /// What holds for each kind of job, by its name.
+    pub kind: BTreeMap<String, KindSettings>,
+    /// The batch definitions, by name.
+    pub batch: BTreeMap<String, BatchDefinition>,
+    /// The schedules, by name; a batch's own is in its definition.
+    pub schedule: BTreeMap<String, ScheduleSpec>,
+    /// What is received from elsewhere, by name.
+    pub hook: BTreeMap<String, HookSettings>,
+    /// The limits, by name.
+    pub limit: BTreeMap<String, LimitSpec>,
+    /// What holds for queues, by their name.
+    pub queue: BTreeMap<String, QueueSpec>,
+    /// The watched folders, by name.
+    pub watch: BTreeMap<String, WatchSettings>,
+}
+
+/// The sections whose keys are fixed: those that the environment can set.
+pub const SECTIONS: [&str; 9] = ["store", "broker", "worker", "scheduler", "mail", "webhook", "exec", "http", "log"];
+
+/// What is said on standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// Lines for people, or one JSON object a line.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,gristmill_worker=debug`.
+    pub level: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "warn".to_owned() }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,117 @@
+//! A TOML file as a tree, and on which line each of its keys stands.
+
+use serde_json::{Map, Number, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::ConfigError;
+use super::keys::join;
+use super::origin::{Origin, Origins};
+
+/// A file's content as a tree, and on which line each of its keys stands.
+///
+/// # Errors
+///
+/// When it is not TOML; the error has the line.
+pub fn read_toml(file: &str, text: &str) -> Result<(Map<String, Value>, Origins), ConfigError> {
+    let lines = Lines::new(file, text);
+    let table = DeTable::parse(text).map_err(|error| {
+        let origin = error.span().map(|span| lines.at(span.start));
+        ConfigError::at(origin, "", format!("not TOML: {}", error.message().trim()))
+    })?;
+    let mut origins = Origins::new();
+    let tree = table_to_json(table.get_ref(), "", &lines, &mut origins)?;
+    Ok((tree, origins))
+}
+
+struct Lines<'a> {
+    file: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(file: &'a str, text: &str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self { file, starts: std::iter::once(0).chain(breaks).collect() }
+    }
+
+    fn at(&self, byte: usize) -> Origin {
+        Origin::File { file: self.file.to_owned(), line: self.starts.partition_point(|start| *start <= byte) }
+    }
+}
+
+fn table_to_json(
+    table: &DeTable<'_>,
+    parent: &str,
+    lines: &Lines<'_>,
+    origins: &mut Origins,
+) -> Result<Map<String, Value>, ConfigError> {
+    let mut map = Map::new();
+    for (key, value) in table {
+        let path = join(parent, key.get_ref());
+        origins.insert(path.clone(), lines.at(key.span().start));
+        map.insert(key.get_ref().to_string(), value_to_json(value, &path, lines, origins)?);
+    }
+    Ok(map)
+}
+
+fn value_to_json(
+    value: &Spanned<DeValue<'_>>,
+    path: &str,
+    lines: &Lines<'_>,
+    origins: &mut Origins,
+) -> Result<Value, ConfigError> {
+    let wrong = |what: String| ConfigError::at(Some(lines.at(value.span().start)), path, what);
+    Ok(match value.get_ref() {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Boolean(yes) => Value::Bool(*yes),
+        DeValue::Datetime(at) => Value::String(at.to_string()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map(|whole| Value::Number(whole.into()))
+            .map_err(|_| wrong(format!("`{number}` is beyond 64 bits")))?,
+        DeValue::Float(number) => (number.as_str().parse().ok())
+            .and_then(Number::from_f64)
+            .map(Value::Number)
+            .ok_or_else(|| wrong(format!("`{number}` is not a finite number")))?,
+        DeValue::Array(array) => {
+            let mut list = Vec::new();
+            for (index, entry) in array.iter().enumerate() {
+                let path = format!("{path}[{index}]");
+                origins.insert(path.clone(), lines.at(entry.span().start));
+                list.push(value_to_json(entry, &path, lines, origins)?);
+            }
+            Value::Array(list)
+        }
+        DeValue::Table(table) => Value::Object(table_to_json(table, path, lines, origins)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::origin::nearest_origin;
+
+    #[test]
+    fn every_key_knows_its_line() {
+        let text = "[store]\nurl = \"x\"\n\n[batch.a]\nchunk = 1\non.settled = [\n  { webhook = \"u\" },\n]\n";
+        let (_, origins) = read_toml("c.toml", text).expect("valid");
+        let line = |key: &str| match origins.get(key) {
+            Some(Origin::File { line, .. }) => *line,
+            other => panic!("{key}: {other:?}"),
+        };
+        assert_eq!((line("store.url"), line("batch.a.chunk"), line("batch.a.on.settled[0].webhook")), (2, 5, 7));
+    }
+
+    #[test]
+    fn what_is_not_toml_is_shown_by_its_line() {
+        let error = read_toml("c.toml", "[store]\nurl = \n").expect_err("no value");
+        assert!(error.to_string().starts_with("c.toml:2: not TOML"), "{error}");
+    }
+
+    #[test]
+    fn a_key_said_nowhere_is_shown_by_what_is_around_it() {
+        let (_, origins) = read_toml("c.toml", "[batch.a]\nchunk = 1\n").expect("valid");
+        let around = nearest_origin(&origins, "batch.a.source").expect("around");
+        assert_eq!(around.to_string(), "c.toml:1");
+    }
+}

@@ -1,0 +1,54 @@
+//! What holds for one kind of job: said by its code, and by `[kind.NAME]` in the configuration.
+
+use gristmill_core::duration::Span;
+use gristmill_core::job::{NewJob, Priority};
+use gristmill_core::retry::RetryPolicy;
+use serde::{Deserialize, Serialize};
+
+/// What holds for one kind of job where its enqueuer says nothing; wins over what its code says.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KindSettings {
+    /// The queue on which it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// Which of the jobs that wait come first.
+    #[serde(alias = "lane", skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// How long to wait between attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
+    /// How long one attempt may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// How many attempts it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// How many times it may be snoozed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_snoozes: Option<u32>,
+}
+
+impl KindSettings {
+    /// Puts what is said here in the place of what the job says.
+    pub fn apply(self, job: &mut NewJob) {
+        if let Some(queue) = self.queue {
+            job.queue = queue;
+        }
+        if let Some(priority) = self.priority {
+            job.priority = priority;
+        }
+        if let Some(retry) = self.retry {
+            job.retry = retry;
+        }
+        if let Some(timeout) = self.timeout {
+            job.timeout = timeout.0;
+        }
+        if let Some(max_attempts) = self.max_attempts {
+            job.max_attempts = max_attempts;
+        }
+        if let Some(max_snoozes) = self.max_snoozes {
+            job.max_snoozes = max_snoozes;
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What a process works with: its configuration, its kinds, and the connections, opened when they are first needed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gristmill_broker::Broker;
+use gristmill_service::dispatcher::Dispatcher;
+use gristmill_store::{Dispatched, OpenOptions, StoreError, StoreHandle};
+use tokio::sync::OnceCell;
+
+use crate::config::show::redact_url;
+use crate::config::{ConfigError, Loaded};
+use crate::exit_code::{CommandError, Result};
+use crate::extensions::Extensions;
+use crate::runtime::connection::Connection;
+
+/// Reads the configuration once more, as it was read at first.
+pub(crate) type Reload = Arc<dyn Fn() -> std::result::Result<Loaded, Vec<ConfigError>> + Send + Sync>;
+
+/// What a process tells the person who runs it, beside its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// What it does.
+    Note(String),
+    /// What did not go as it should, without an end to the work.
+    Warning(String),
+}
+
+/// Takes notices.
+pub(crate) type Notify = Arc<dyn Fn(Notice) + Send + Sync>;
+
+/// What a process works with. It opens nothing before that is asked for.
+pub(crate) struct ProcessContext {
+    /// The configuration in force.
+    pub(crate) loaded: Loaded,
+    /// Whose jobs and batches.
+    pub(crate) tenant: String,
+    /// The program's own kinds and item handlers.
+    pub(crate) extensions: Extensions,
+    /// Reads the configuration once more.
+    pub(crate) reload: Reload,
+    notify: Notify,
+    connection: Connection,
+    store: OnceCell<StoreHandle>,
+}
+
+impl ProcessContext {
+    /// Opens nothing yet.
+    pub(crate) fn new(loaded: Loaded, tenant: String, extensions: Extensions, reload: Reload, notify: Notify) -> Self {
+        let connection = Connection::new(loaded.config.broker.clone());
+        Self { loaded, tenant, extensions, reload, notify, connection, store: OnceCell::new() }
+    }
+
+    /// Says what the process does.
+    pub(crate) fn note(&self, text: impl Into<String>) {
+        (self.notify)(Notice::Note(text.into()));
+    }
+
+    /// Says what did not go as it should.
+    pub(crate) fn warn(&self, text: impl Into<String>) {
+        (self.notify)(Notice::Warning(text.into()));
+    }
+
+    fn store_options(&self) -> OpenOptions {
+        OpenOptions { settings: self.loaded.config.store.clone(), with_outbox: self.connection.carries() }
+    }
+
+    /// The store, ready for use.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be reached, or its schema does not fit.
+    pub(crate) async fn store(&self) -> Result<StoreHandle> {
+        let open = || async {
+            let opened = gristmill_store::open(&self.loaded.config.store.url, self.store_options()).await;
+            opened.map_err(|error| self.store_trouble(error))
+        };
+        self.store.get_or_try_init(open).await.cloned()
+    }
+
+    /// The store without a look at its schema.
+    pub(crate) async fn connect_store(&self) -> Result<StoreHandle> {
+        let opened = gristmill_store::connect(&self.loaded.config.store.url, self.store_options()).await;
+        opened.map_err(|error| self.store_trouble(error))
+    }
+
+    fn store_trouble(&self, error: StoreError) -> CommandError {
+        let hint = match &error {
+            StoreError::NeedsMigration { .. } => {
+                let url = redact_url(&self.loaded.config.store.url);
+                Some(format!("run `gristmill --store {url} db migrate`, or set `migrate = true` in [store]"))
+            }
+            StoreError::Unavailable(_) => {
+                Some("see `gristmill doctor` for what is wrong and how to mend it".to_owned())
+            }
+            _ => None,
+        };
+        CommandError { hint, ..error.into() }
+    }
+
+    /// The broker.
+    ///
+    /// # Errors
+    ///
+    /// When it refuses for good.
+    pub(crate) async fn broker(&self) -> Result<Broker> {
+        self.connection.broker().await
+    }
+
+    /// What publishes over the broker.
+    ///
+    /// # Errors
+    ///
+    /// When store or broker refuse.
+    pub(crate) async fn dispatcher(&self) -> Result<Dispatcher> {
+        self.connection.dispatcher(&self.store().await?).await
+    }
+
+    /// Publishes what a transaction has made claimable. What cannot be published now stays in
+    /// the outbox for the scheduler: that is no failure of the caller.
+    pub(crate) async fn publish(&self, dispatched: &Dispatched) {
+        if dispatched.dispatches.is_empty() && self.connection.connected().is_none() {
+            return;
+        }
+        match self.dispatcher().await {
+            Ok(dispatcher) => {
+                dispatcher.publish(dispatched).await;
+            }
+            Err(error) => {
+                let note = "warning: it is committed; the scheduler publishes it when the broker is back";
+                self.note(format!("{note}: {error}"));
+            }
+        }
+    }
+
+    /// Lets what is under way to the broker arrive.
+    pub(crate) async fn close(&self) {
+        self.connection.close().await;
+    }
+
+    /// Where copies of inputs lie that cannot be read by ranges: beside an embedded database, else in the current
+    /// folder. A system's folder for temporary files may be swept while a batch runs.
+    pub(crate) fn spool_dir(&self) -> Result<PathBuf> {
+        let url = &self.loaded.config.store.url;
+        let database = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
+        let beside = database.map(|path| PathBuf::from(format!("{path}.spool")));
+        Ok(current_folder()?.join(beside.unwrap_or_else(|| PathBuf::from("gristmill-spool"))))
+    }
+}
+
+impl std::fmt::Debug for ProcessContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (tenant, extensions) = (&self.tenant, &self.extensions);
+        f.debug_struct("ProcessContext").field("tenant", tenant).field("extensions", extensions).finish_non_exhaustive()
+    }
+}
+
+/// The folder that relative paths are relative to.
+pub(crate) fn current_folder() -> Result<PathBuf> {
+    std::env::current_dir()
+        .map_err(|error| CommandError::internal(format!("the current folder cannot be found: {error}")))
+}
