@@ -15,9 +15,7 @@ const LIMIT: u32 = 100;
 ///
 /// Those of the store.
 pub async fn late(store: &StoreHandle, dispatcher: &Dispatcher) -> Result<u64> {
-    let dispatched = store.notify_late(LIMIT).await?;
-    dispatcher.publish(&dispatched).await;
-    Ok(dispatched.moved)
+    Ok(dispatcher.after(store.notify_late(LIMIT)).await?.moved)
 }
 
 /// Removes the copies of inputs that batches have left behind: how many files they were. Those of a batch that ended

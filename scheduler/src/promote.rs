@@ -9,7 +9,5 @@ use gristmill_store::{Result, StoreHandle};
 ///
 /// Those of the store.
 pub async fn promote(store: &StoreHandle, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
-    let dispatched = store.promote(limit).await?;
-    dispatcher.publish(&dispatched).await;
-    Ok(dispatched.moved)
+    Ok(dispatcher.after(store.promote(limit)).await?.moved)
 }
