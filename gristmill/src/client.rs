@@ -111,8 +111,7 @@ impl Client {
 
     async fn put(&self, job: NewJob) -> Result<Enqueued, ClientError> {
         let job = NewJob { tenant: self.tenant.clone(), ..job };
-        let report = self.store.enqueue(std::slice::from_ref(&job)).await?;
-        self.dispatcher.publish(&report.dispatched).await;
+        let report = self.dispatcher.after(self.store.enqueue(std::slice::from_ref(&job))).await?;
         report.jobs.first().copied().ok_or(ClientError::NoId)
     }
 

@@ -309,7 +309,7 @@ impl Scheduler {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while next(&mut ticks, stop).await {
             if self.leads() {
-                planning.record(resume(&self.store, STALLED_AFTER).await);
+                planning.record(resume(&self.store, &self.dispatcher, STALLED_AFTER).await);
                 clearing.record(spools(&self.store, self.settings.copy_keep.0).await);
                 reconciling.record(reconcile(&self.store, &self.dispatcher, &self.budgets).await);
             }

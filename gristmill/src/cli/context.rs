@@ -1,13 +1,17 @@
 //! What every command is given: the configuration, the output, and the way to the store and the broker.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use gristmill_broker::Broker;
 use gristmill_core::trace::TraceContext;
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{Dispatched, OpenOptions, StoreError, StoreHandle};
+use gristmill_service::process::operator;
+use gristmill_service::{Actor, Order, Service};
+use gristmill_store::{OpenOptions, StoreError, StoreHandle};
 use tokio::sync::OnceCell;
 
+use crate::cli::connection::{Connection, OnDemand};
 use crate::cli::output::Output;
 use crate::config::error::all_of;
 use crate::config::show::redact_url;
@@ -30,9 +34,8 @@ pub(crate) struct CommandContext {
     /// The trace that everything this command causes belongs to.
     trace: TraceContext,
     args: Vec<OsString>,
-    broker: OnceCell<Broker>,
+    connection: Arc<Connection>,
     store: OnceCell<StoreHandle>,
-    dispatcher: OnceCell<Dispatcher>,
 }
 
 impl CommandContext {
@@ -45,9 +48,9 @@ impl CommandContext {
         extensions: Extensions,
         args: Vec<OsString>,
     ) -> Self {
-        let (broker, store, dispatcher) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        let trace = crate::runtime::trace::begin();
-        Self { loaded, layers, output, tenant, extensions, trace, args, broker, store, dispatcher }
+        let connection = Arc::new(Connection::new(loaded.config.broker.clone(), output));
+        let (store, trace) = (OnceCell::new(), crate::runtime::trace::begin());
+        Self { loaded, layers, output, tenant, extensions, trace, args, connection, store }
     }
 
     /// The same door with another configuration.
@@ -74,13 +77,8 @@ impl CommandContext {
         self.trace.to_string()
     }
 
-    /// Whether a broker carries ids, by the settings alone.
-    fn has_road(&self) -> bool {
-        self.loaded.config.broker.url != "in-process"
-    }
-
     fn store_options(&self) -> OpenOptions {
-        OpenOptions { settings: self.loaded.config.store.clone(), with_outbox: self.has_road() }
+        OpenOptions { settings: self.loaded.config.store.clone(), with_outbox: self.connection.carries() }
     }
 
     /// The store, ready for use.
@@ -122,45 +120,37 @@ impl CommandContext {
     ///
     /// When it refuses for good.
     pub(crate) async fn broker(&self) -> Result<Broker> {
-        let connect = || async { Broker::connect(&self.loaded.config.broker).await.map_err(CommandError::from) };
-        self.broker.get_or_try_init(connect).await.cloned()
+        self.connection.broker().await
     }
 
-    /// The road over the broker.
+    /// The dispatcher over the broker, connected now.
     ///
     /// # Errors
     ///
     /// When store or broker refuse.
     pub(crate) async fn dispatcher(&self) -> Result<Dispatcher> {
-        let open = || async {
-            let window = self.loaded.config.broker.window;
-            Ok(Dispatcher::new(self.store().await?, self.broker().await?, window))
-        };
-        self.dispatcher.get_or_try_init(open).await.cloned()
+        self.connection.dispatcher(&self.store().await?).await
     }
 
-    /// Puts on the road what a command has made claimable. What cannot be published now stays in
-    /// the outbox for the scheduler: that is no failure of the command.
-    pub(crate) async fn publish(&self, dispatched: &Dispatched) {
-        if dispatched.dispatches.is_empty() && self.dispatcher.get().is_none() {
-            return;
-        }
-        match self.dispatcher().await {
-            Ok(dispatcher) => {
-                dispatcher.publish(dispatched).await;
-            }
-            Err(error) => {
-                let note = "warning: it is committed; the scheduler publishes it when the broker is back";
-                self.output.note(&format!("{note}: {error}"));
-            }
-        }
+    /// The verbs over the store. The broker is connected when a verb has something to publish.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses.
+    pub(crate) async fn service(&self) -> Result<Service> {
+        let store = self.store().await?;
+        let connect = OnDemand { connection: Arc::clone(&self.connection), store: Arc::clone(&store) };
+        Ok(Service::on_demand(store, Arc::new(connect)))
+    }
+
+    /// An order of whoever runs this command, for the tenant that it names.
+    pub(crate) fn order(&self, dry_run: bool) -> Order {
+        Order::new(&self.tenant, Actor::Operator(operator())).rehearsed(dry_run)
     }
 
     /// Lets what is under way to the broker arrive.
     pub(crate) async fn close(&self) {
-        if let Some(broker) = self.broker.get() {
-            broker.close().await;
-        }
+        self.connection.close().await;
     }
 
     /// The kinds that this program can enqueue: those that it runs, and those that the configuration announces.

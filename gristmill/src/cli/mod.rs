@@ -7,6 +7,7 @@ mod check;
 mod chunk;
 mod completion;
 mod config;
+pub(crate) mod connection;
 pub(crate) mod context;
 mod db;
 mod dead;

@@ -27,7 +27,7 @@ use gristmill_dashboard::hooks;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
 use gristmill_scheduler::watch;
-use gristmill_scheduler::watch::settings::WatchSettings;
+use gristmill_service::start::WatchSettings;
 use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, nearest, suggest};

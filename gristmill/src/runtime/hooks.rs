@@ -3,28 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gristmill_core::schedule::Target;
 use gristmill_dashboard::hooks::settings::HookSettings;
-use gristmill_dashboard::hooks::{Hook, Hooks, Make, ledger};
+use gristmill_dashboard::hooks::{Hook, Hooks};
 use gristmill_jobs::stage::validate::Validate;
-use gristmill_scheduler::RunContext;
-use gristmill_scheduler::schedules::start;
 
 /// Makes the hooks of a configuration ready.
 ///
 /// # Errors
 ///
 /// For each hook whose schema makes no sense its key and what is wrong.
-pub(crate) fn hooks(
-    said: &BTreeMap<String, HookSettings>,
-    run_context: &RunContext,
-) -> Result<Hooks, Vec<(String, String)>> {
+pub(crate) fn hooks(said: &BTreeMap<String, HookSettings>) -> Result<Hooks, Vec<(String, String)>> {
     let (mut hooks, mut errors) = (Hooks::new(), Vec::new());
     for (name, settings) in said {
         match schema(settings) {
             Ok(schema) => {
-                let make = make(name, settings, run_context.clone());
-                hooks.insert(name.clone(), Hook { settings: settings.clone(), schema, make });
+                hooks.insert(name.clone(), Hook { settings: settings.clone(), schema });
             }
             Err(wrong) => errors.push((format!("hook.{name}.validate"), wrong)),
         }
@@ -40,16 +33,4 @@ pub(crate) fn hooks(
 pub(crate) fn schema(settings: &HookSettings) -> Result<Option<Arc<Validate>>, String> {
     let schema = settings.validate.as_ref().and_then(|validate| validate.inline.as_ref());
     schema.map(|schema| Validate::compile(schema).map(Arc::new)).transpose()
-}
-
-/// The job of each of its events; a batch is started by a scheduler.
-fn make(name: &str, settings: &HookSettings, run_context: RunContext) -> Make {
-    let (spec, ledger) = (settings.starts(), ledger(name));
-    Arc::new(move |about| {
-        if matches!(spec.target(), Ok(Target::Batch(_))) {
-            return Ok(None);
-        }
-        let tick = start::event_tick(about.clone());
-        start::job(&run_context, &run_context.tenant, &ledger, &spec, &tick).map(|job| Some(Box::new(job)))
-    })
 }

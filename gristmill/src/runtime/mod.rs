@@ -1,7 +1,6 @@
 //! A process that works: its roles, its signals, and what it serves beside its work.
 
 pub(crate) mod hooks;
-pub(crate) mod lease;
 pub(crate) mod metrics;
 pub(crate) mod schedules;
 pub(crate) mod serve;

@@ -7,11 +7,9 @@ use std::time::Duration;
 use gristmill_dashboard::hooks::Hooks;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::ItemPool;
-use gristmill_scheduler::schedules::JobDefaults;
-use gristmill_scheduler::{ConfigSnapshot, RunContext};
+use gristmill_service::start::{ConfigSnapshot, JobDefaults, RunContext};
 use tokio::sync::watch;
 
-use crate::cli::batch_run::{folder, spool_dir};
 use crate::cli::context::{CommandContext, internal};
 use crate::config::{Config, KindSettings, Layers, Loaded, load};
 use crate::exit_code::{CommandError, Result};
@@ -50,17 +48,17 @@ pub(crate) struct Served {
 pub(crate) fn served(context: &CommandContext) -> Result<(Served, impl Future<Output = ()> + Send + 'static)> {
     let (sender, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
     let run_context = run_context(context, receiver)?;
-    let made = hooks::hooks(&context.loaded.config.hook, &run_context).map_err(|errors| {
+    let made = hooks::hooks(&context.loaded.config.hook).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(|(key, wrong)| format!("`{key}`: {wrong}")).collect();
         CommandError::usage(errors.join("; "))
     })?;
     let (hook_sender, hooks) = watch::channel(Arc::new(made));
     let (layers, extensions) = (context.layers.clone(), context.extensions.clone());
-    let (file, making) = (context.loaded.file.clone(), run_context.clone());
+    let file = context.loaded.file.clone();
     let changed = move |loaded: &Loaded| {
         sender.send_replace(Arc::new(snapshot(loaded)));
         // Schemas were checked before.
-        if let Ok(made) = hooks::hooks(&loaded.config.hook, &making) {
+        if let Ok(made) = hooks::hooks(&loaded.config.hook) {
             hook_sender.send_replace(Arc::new(made));
         }
     };
@@ -89,6 +87,19 @@ fn run_context(context: &CommandContext, snapshot: watch::Receiver<Arc<ConfigSna
         kinds: RegistryOptions { pool, processors: context.extensions.processors() },
         job_defaults: job_defaults(&context.loaded.config, &context.extensions),
     })
+}
+
+fn folder() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|error| internal(format!("the current folder cannot be found: {error}")))
+}
+
+/// Copies of what cannot be read by ranges lie beside an embedded database, else in the current folder:
+/// a system's folder for temporary files may be swept while a batch runs.
+fn spool_dir(context: &CommandContext) -> Result<PathBuf> {
+    let url = &context.loaded.config.store.url;
+    let database = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
+    let beside = database.map(|path| PathBuf::from(format!("{path}.spool")));
+    Ok(folder()?.join(beside.unwrap_or_else(|| PathBuf::from("gristmill-spool"))))
 }
 
 /// What the code of a kind says, then what `[kind.NAME]` says.

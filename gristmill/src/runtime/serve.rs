@@ -60,6 +60,7 @@ pub(crate) async fn stop(
 
 /// Ends the leases of this process, so that what it ran is queued again at once, unspent.
 async fn give_back(context: &CommandContext, store: &StoreHandle) {
+    let Ok(service) = context.service().await else { return };
     let host = gristmill_service::process::host();
     let ours = store
         .workers()
@@ -68,11 +69,8 @@ async fn give_back(context: &CommandContext, store: &StoreHandle) {
         .into_iter()
         .filter(|worker| worker.state == "alive" && worker.pid == std::process::id() && worker.host == host);
     for worker in ours {
-        match store.retire_worker(worker.id).await {
-            Ok(dispatched) => context.publish(&dispatched).await,
-            Err(error) => {
-                context.output.error(&format!("warning: its jobs come back when the lease runs out: {error}"))
-            }
+        if let Err(error) = service.retire_worker(worker.id).await {
+            context.output.error(&format!("warning: its jobs come back when the lease runs out: {error}"));
         }
     }
 }

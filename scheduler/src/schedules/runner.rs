@@ -7,6 +7,8 @@ use gristmill_core::Instant;
 use gristmill_core::id::WorkerId;
 use gristmill_core::schedule::Target;
 use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::start::StartedRun;
+use gristmill_service::{Actor, Order, Service};
 use gristmill_store::{
     FireTick, Firing, GROUP_JOBS_MAX, Result, Run, ScheduleView, StoreError, StoreHandle, TickCause, TickFilter,
     TickOutcome,
@@ -15,9 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::decide::{Decision, decide};
-use super::start::{self, Started};
 use super::{RunContext, sync};
-use crate::plan::take_back;
 
 /// The most schedules that one pass decides.
 const SCHEDULES_MAX: u32 = 2_000;
@@ -41,10 +41,10 @@ pub(super) type Key = (String, String, Instant);
 #[derive(Debug)]
 pub struct ScheduleRunner {
     pub(super) store: StoreHandle,
-    dispatcher: Dispatcher,
+    service: Service,
     pub(super) run_context: RunContext,
     planners: Arc<Semaphore>,
-    planning: JoinSet<(Key, Result<Started>)>,
+    planning: JoinSet<(Key, Result<StartedRun>)>,
     /// What is being planned: a tick is not planned twice at once by one scheduler.
     pub(super) in_hand: HashSet<Key>,
 }
@@ -66,7 +66,8 @@ impl ScheduleRunner {
     /// A clockwork that has done nothing yet.
     pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
         let planners = Arc::new(Semaphore::new(PLANNERS));
-        Self { store, dispatcher, run_context, planners, planning: JoinSet::new(), in_hand: HashSet::new() }
+        let service = Service::new(Arc::clone(&store), dispatcher);
+        Self { store, service, run_context, planners, planning: JoinSet::new(), in_hand: HashSet::new() }
     }
 
     /// What runs are made with.
@@ -113,7 +114,7 @@ impl ScheduleRunner {
     /// # Errors
     ///
     /// The first that the store gave.
-    pub async fn planned(&mut self) -> Result<Vec<Started>> {
+    pub async fn planned(&mut self) -> Result<Vec<StartedRun>> {
         let mut ended = Vec::new();
         while let Some(joined) = self.planning.join_next().await {
             let Ok((key, started)) = joined else { continue };
@@ -148,7 +149,7 @@ impl ScheduleRunner {
             let reason = "its planner was gone before all its chunks were there";
             tracing::warn!(batch.id = %batch, reason, "the tick of a schedule is started anew");
             self.store.release_tick(batch, reason, true).await?;
-            take_back(&self.store, &tenant, batch, reason).await;
+            self.service.take_back(&Order::new(tenant, Actor::Duty("tick")).because(reason), batch).await;
         }
         Ok(())
     }
@@ -191,7 +192,7 @@ impl ScheduleRunner {
     }
 
     pub(super) fn job_of(&self, view: &ScheduleView, tick: FireTick) -> FireTick {
-        match start::job(&self.run_context, &view.tenant, &view.name, &view.spec, &tick) {
+        match self.run_context.job(&view.tenant, &view.name, &view.spec, &tick) {
             Ok(job) => FireTick { run: Some(Run::Job(Box::new(job))), ..tick },
             Err(reason) => {
                 tracing::warn!(schedule = view.name, reason, "a run of a schedule could not be started");
@@ -213,11 +214,12 @@ impl ScheduleRunner {
             return;
         }
         report.batches += 1;
-        let (store, dispatcher, run_context, planners) =
-            (Arc::clone(&self.store), self.dispatcher.clone(), self.run_context.clone(), Arc::clone(&self.planners));
+        let (service, run_context, planners) =
+            (self.service.clone(), self.run_context.clone(), Arc::clone(&self.planners));
+        let order = Order::new(firing.tenant.clone(), actor(&firing.schedule));
         self.planning.spawn(async move {
             let _turn = planners.acquire_owned().await;
-            let started = start::batch(&store, &dispatcher, &run_context, &spec, firing).await;
+            let started = service.start_batch_of(&order, &run_context, &spec, firing).await;
             (key, started)
         });
     }
@@ -237,10 +239,9 @@ impl ScheduleRunner {
     }
 
     async fn fire_group(&self, group: Vec<Firing>, report: &mut PassReport) -> Result<()> {
-        match self.store.fire(&group).await {
+        match self.service.fire(&group).await {
             Ok(fired) => {
                 report.jobs += fired.started.len() as u64;
-                self.dispatcher.publish(&fired.dispatched).await;
                 Ok(())
             }
             Err(StoreError::Invalid(_)) if group.len() > 1 => {
@@ -252,7 +253,7 @@ impl ScheduleRunner {
             Err(StoreError::Invalid(reason)) => {
                 for firing in group {
                     tracing::warn!(schedule = firing.schedule, reason, "a run of a schedule was refused");
-                    self.store.fire(&[refused(firing, &reason)]).await?;
+                    self.service.fire(&[refused(firing, &reason)]).await?;
                 }
                 Ok(())
             }
@@ -270,11 +271,12 @@ impl ScheduleRunner {
             limit: 1_000,
         };
         let reason = "the next tick of its schedule came, whose overlap is cancel_running";
+        let order = Order::new(view.tenant.clone(), actor(&view.name)).because(reason);
         for row in self.store.ticks(&filter).await?.iter().filter(|row| row.active && row.cause != TickCause::Backfill)
         {
             let cancelled = match (row.batch, row.job) {
-                (Some(batch), _) => self.store.cancel_batch(&row.tenant, batch, reason, false).await,
-                (None, Some(job)) => self.store.cancel_job(&row.tenant, job, reason, false).await,
+                (Some(batch), _) => self.service.cancel_batch(&order, batch).await,
+                (None, Some(job)) => self.service.cancel_job(&order, job).await,
                 (None, None) => continue,
             };
             match cancelled {
@@ -285,6 +287,11 @@ impl ScheduleRunner {
         }
         Ok(())
     }
+}
+
+/// Who starts the runs of a ledger: `hook/NAME` and `watch/NAME` say it themselves.
+fn actor(ledger: &str) -> Actor {
+    Actor::Trigger(if ledger.contains('/') { ledger.to_owned() } else { format!("schedule/{ledger}") })
 }
 
 /// The same decision with its runs failed.

@@ -14,6 +14,7 @@ pub mod poison;
 pub mod quarantine;
 pub mod queue;
 pub mod schedule;
+pub mod trigger;
 pub mod work;
 
 use gristmill_store::{ControlReport, Pause};
