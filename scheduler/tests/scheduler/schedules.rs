@@ -408,6 +408,11 @@ impl Random {
     }
 }
 
+/// The same schedule, which runs every tick that it has missed.
+fn all(spec: ScheduleSpec) -> ScheduleSpec {
+    ScheduleSpec { missed: Missed::All, overlap: Some(Overlap::Allow), missed_max: Some(1_000), ..spec }
+}
+
 /// Kills the scheduler at random points and compares the ledger with what it should be.
 async fn survive(store: StoreHandle, env: &TestEnv, kills: u32) {
     let seed = u64::from(std::process::id()) ^ std::ptr::from_ref(env) as u64;
@@ -415,12 +420,6 @@ async fn survive(store: StoreHandle, env: &TestEnv, kills: u32) {
     let mut random = Random(seed);
     let dispatcher =
         gristmill_service::dispatcher::Dispatcher::new(Arc::clone(&store), env.dispatcher.broker().clone(), 20_000);
-    let all = |spec: ScheduleSpec| ScheduleSpec {
-        missed: Missed::All,
-        overlap: Some(Overlap::Allow),
-        missed_max: Some(1_000),
-        ..spec
-    };
     made(&store, "jobs", &all(every(60))).await;
     made(&store, "batches", &all(batch_every(600))).await;
     let (mut killed, mut minute, mut passes) = (0, 0, 0);
