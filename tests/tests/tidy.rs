@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use gristmill_tests::root;
 
-const ROOMS: [&str; 9] = ["core", "store", "broker", "jobs", "service", "scheduler", "worker", "dashboard", "gristmill"];
+const ROOMS: [&str; 9] =
+    ["core", "store", "broker", "jobs", "service", "scheduler", "worker", "dashboard", "gristmill"];
 
 /// Who may know whom. Whatever is not listed is forbidden.
 fn may_know(room: &str) -> &'static [&'static str] {
@@ -182,6 +183,26 @@ fn only_the_store_changes_a_state() {
             for verb in ["UPDATE ", "INSERT INTO ", "DELETE FROM "] {
                 assert!(!upper.contains(&format!("{verb}{table} ")), "{name} writes to the table {table} by itself");
             }
+        }
+    }
+}
+
+/// Who publishes by itself, and why neither a verb nor `Dispatcher::after` would do.
+const PUBLISHES_BY_ITSELF: [(&str, &str); 2] = [
+    ("scheduler/src/outbox_relay.rs", "its rows were committed long ago, by a process that did not publish them"),
+    ("scheduler/src/returned.rs", "messages that the broker gave back have no row in the outbox"),
+];
+
+#[test]
+fn only_the_service_hands_to_the_dispatcher_what_a_commit_left_behind() {
+    let elsewhere = |name: &str| !["service/", "broker/", "tests/"].iter().any(|room| name.starts_with(room));
+    let product = |(name, _): &&(String, String)| elsewhere(name) && name.contains("/src/");
+    for (name, text) in sources().iter().filter(product) {
+        let text = without_inline_tests(text);
+        let publishes = text.contains(".publish(") || text.contains(".publish_rows(");
+        match PUBLISHES_BY_ITSELF.iter().find(|(file, _)| file == name) {
+            None => assert!(!publishes, "{name} publishes by itself; ask for a verb, or write `dispatcher.after(…)`"),
+            Some((_, reason)) => assert!(publishes, "{name} publishes nothing any more, although {reason}"),
         }
     }
 }
