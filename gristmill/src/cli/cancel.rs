@@ -80,7 +80,7 @@ impl CancelJobs {
             return self.named(context, &service, &order).await;
         }
         let jobs = service.matching_jobs(&self.filter(context)?).await?;
-        let jobs: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+        let jobs: Vec<JobId> = jobs.into_iter().map(|(_, id)| id).collect();
         let progress = |so_far| {
             if jobs.len() > GROUP_JOBS_MAX && !self.dry.dry_run {
                 let (so_far, all) = (grouped(so_far), grouped(jobs.len() as u64));

@@ -137,9 +137,8 @@ impl Redrive {
             return Ok(Exit::Success);
         }
         let filter = self.which.filter(context).await?;
-        let jobs = service.matching_jobs(&filter).await?;
+        let mut found = service.matching_jobs(&filter).await?;
         // Those of one batch stand together, so that its next generation is opened once.
-        let mut found: Vec<_> = jobs.iter().map(|job| (job.batch, job.id)).collect();
         found.sort_unstable();
         let jobs: Vec<JobId> = found.into_iter().map(|(_, id)| id).collect();
         let total = service.redrive_each(&order, &jobs).await?;

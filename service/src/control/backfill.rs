@@ -24,7 +24,7 @@ impl Service {
         if order.dry_run {
             return Ok(self.open_slots(backfill).await?.len() as u64);
         }
-        self.store.backfill(backfill).await
+        self.store.backfill(&NewBackfill { tenant: order.tenant.clone(), ..backfill.clone() }).await
     }
 
     /// The slots of a backfill that would run: those that have no run yet, or whose run was skipped or failed.

@@ -1,6 +1,6 @@
 //! Jobs: cancel, retry, cancel many.
 
-use gristmill_core::id::JobId;
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_store::{ControlReport, GROUP_JOBS_MAX, JobFilter, Page, Result};
 
 use super::add;
@@ -51,22 +51,21 @@ impl Service {
         self.after(self.store.retry_job(&order.tenant, job, order.dry_run)).await
     }
 
-    /// The jobs that match a filter now, newest first, each with its batch: what a verb over many is given. Gathered
-    /// before the first one moves, so that what comes meanwhile is not touched.
+    /// The ids of the jobs that match a filter now, newest first, each with its batch: what a verb over many is given.
+    /// Gathered before the first one moves, so that what comes meanwhile is not touched.
     ///
     /// # Errors
     ///
     /// Those of the store.
-    pub async fn matching_jobs(&self, filter: &JobFilter) -> Result<Vec<gristmill_store::JobView>> {
+    pub async fn matching_jobs(&self, filter: &JobFilter) -> Result<Vec<(Option<BatchId>, JobId)>> {
         let mut found = Vec::new();
         let mut page = Page { after: None, limit: PAGE_ROWS };
         loop {
-            let mut jobs = self.store.jobs(filter, &page).await?;
-            let full = jobs.len() == PAGE_ROWS as usize;
-            page.after = jobs.last().map(|job| job.id.to_string());
-            found.append(&mut jobs);
-            if !full {
-                return Ok(found);
+            let jobs = self.store.jobs(filter, &page).await?;
+            found.extend(jobs.iter().map(|job| (job.batch, job.id)));
+            match jobs.last() {
+                Some(last) if jobs.len() == PAGE_ROWS as usize => page.after = Some(last.id.to_string()),
+                Some(_) | None => return Ok(found),
             }
         }
     }

@@ -50,7 +50,7 @@ impl Service {
     ) -> Result<Option<ScheduleView>> {
         check(&seen.name, &spec)?;
         let decided_at = if seen.spec.same_time(&spec) { seen.decided_at } else { self.store.now().await? };
-        self.save_schedule(order, &edited(seen, spec, seen.enabled, decided_at)).await
+        self.save_schedule(order, &edited(order, seen, spec, seen.enabled, decided_at)).await
     }
 
     /// Lets a schedule run by itself, or stops it. `None` at a dry run.
@@ -64,7 +64,7 @@ impl Service {
         seen: &ScheduleView,
         enabled: bool,
     ) -> Result<Option<ScheduleView>> {
-        self.save_schedule(order, &edited(seen, seen.spec.clone(), enabled, seen.decided_at)).await
+        self.save_schedule(order, &edited(order, seen, seen.spec.clone(), enabled, seen.decided_at)).await
     }
 
     /// Removes a schedule: whether it was there. Its ledger stays. A dry run only looks.
@@ -94,9 +94,9 @@ fn check(name: &str, spec: &ScheduleSpec) -> Result<()> {
     spec.target().map(drop).map_err(|error| wrong(error.message))
 }
 
-fn edited(seen: &ScheduleView, spec: ScheduleSpec, enabled: bool, decided_at: Instant) -> SaveSchedule {
+fn edited(order: &Order, seen: &ScheduleView, spec: ScheduleSpec, enabled: bool, decided_at: Instant) -> SaveSchedule {
     SaveSchedule {
-        tenant: seen.tenant.clone(),
+        tenant: order.tenant.clone(),
         name: seen.name.clone(),
         origin: seen.origin,
         next_at: next_at(&seen.name, &spec, decided_at),

@@ -146,7 +146,7 @@ pub enum RunError {
 }
 
 impl Service {
-    /// Starts the run of a firing's last tick, batch or job, whatever the schedule runs. While a batch is planned this
+    /// Starts the run of a firing's last tick for the order's tenant, batch or job, whatever the schedule runs. While a batch is planned this
     /// process holds a lease, so that a scheduler takes the tick over when it dies. A dry run makes its batch's definition or
     /// its job, and starts nothing.
     ///
@@ -161,6 +161,7 @@ impl Service {
         mut firing: Firing,
     ) -> Result<StartedRun, RunError> {
         let Some(mut tick) = firing.ticks.pop() else { return Ok(StartedRun::Lost) };
+        firing.tenant.clone_from(&order.tenant);
         if order.dry_run {
             return run_context.rehearse_run(&firing, spec, &tick);
         }
@@ -192,21 +193,22 @@ impl Service {
         order: &Order,
         run_context: &RunContext,
         spec: &ScheduleSpec,
-        firing: Firing,
+        mut firing: Firing,
     ) -> Result<StartedRun, StoreError> {
         let Some(tick) = firing.ticks.last().cloned() else { return Ok(StartedRun::Lost) };
+        firing.tenant.clone_from(&order.tenant);
         let start = match run_context.batch_of(&firing.schedule, spec, &tick) {
             Ok(start) => start,
             Err(reason) => return self.failed(firing, reason).await,
         };
-        let Prepared { batch, planner } = match prepare(&firing.tenant, start).await {
+        let Prepared { batch, planner } = match prepare(&order.tenant, start).await {
             Ok(prepared) => prepared,
             Err(StartError::Store(error)) => return Err(error),
             Err(error @ (StartError::Definition(_) | StartError::Source(_))) => {
                 return self.failed(firing, error.to_string()).await;
             }
         };
-        let (id, tenant) = (batch.id, batch.tenant.clone());
+        let id = batch.id;
         let run = Some(Run::Batch(Box::new(batch)));
         let report = self.fire(&[with_last(firing, FireTick { run, ..tick })]).await?;
         if report.started.is_empty() {
@@ -216,7 +218,7 @@ impl Service {
         let reason = error.to_string();
         let again = matches!(error, StartError::Store(_));
         self.store.release_tick(id, &reason, again).await?;
-        self.take_back(&Order { tenant, ..order.clone() }.because(reason.clone()), id).await;
+        self.take_back(&order.clone().because(&reason), id).await;
         Ok(StartedRun::Failed(reason))
     }
 

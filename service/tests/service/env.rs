@@ -27,6 +27,7 @@ const LEDGERS: [&str; 4] = ["nightly", "by-hand", "hook/orders", "hook/gone"];
 pub(crate) struct TestEnv {
     pub(crate) store: StoreHandle,
     pub(crate) service: Service,
+    pub(crate) dispatcher: Dispatcher,
     pub(crate) broker: Simulated,
     pub(crate) dir: TempDir,
     /// The database itself, which lives as long as the test.
@@ -40,8 +41,9 @@ pub(crate) async fn envs() -> Vec<TestEnv> {
 
 fn env(home: TestStore) -> TestEnv {
     let (store, broker) = (home.handle(), Simulated::new(Random::new(7)));
-    let service = Service::new(Arc::clone(&store), dispatcher(&store, &broker));
-    TestEnv { store, service, broker, dir: TempDir::new().expect("a temporary folder"), home }
+    let dispatcher = dispatcher(&store, &broker);
+    let service = Service::new(Arc::clone(&store), dispatcher.clone());
+    TestEnv { store, service, dispatcher, broker, dir: TempDir::new().expect("a temporary folder"), home }
 }
 
 /// A dispatcher of a process of its own.

@@ -25,7 +25,7 @@ async fn dead_letter(env: &TestEnv) -> JobId {
     let id = env.service.enqueue(&order(), job()).await.expect("enqueued").expect("an id").id;
     let claimed = env.claim().await;
     let ours: Vec<_> = claimed.iter().filter(|claimed| claimed.fence.job == id).map(dead).collect();
-    env.store.complete(&ours).await.expect("completed");
+    env.dispatcher.after(env.store.complete(&ours)).await.expect("completed");
     assert_eq!(env.job(id).await.state, JobState::Dead);
     id
 }
