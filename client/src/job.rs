@@ -122,8 +122,7 @@ impl<'a> JobBuilder<'a> {
     pub async fn enqueue(self) -> Result<Enqueued, ClientError> {
         let client = self.client;
         let job = self.build()?;
-        let report = client.store.enqueue(std::slice::from_ref(&job)).await?;
-        client.dispatcher.publish(&report.dispatched).await;
+        let report = client.dispatcher.after(client.store.enqueue(std::slice::from_ref(&job))).await?;
         report.jobs.first().copied().ok_or(ClientError::NoId)
     }
 

@@ -45,11 +45,8 @@ pub(crate) async fn enqueue(client: &Client, jobs: impl IntoIterator<Item = NewJ
         if group.is_empty() {
             return Ok(many);
         }
-        match client.store.enqueue(&group).await {
-            Ok(report) => {
-                many.jobs.extend(report.jobs);
-                client.dispatcher.publish(&report.dispatched).await;
-            }
+        match client.dispatcher.after(client.store.enqueue(&group)).await {
+            Ok(report) => many.jobs.extend(report.jobs),
             Err(source) => {
                 let start = many.jobs.len();
                 return Err(ManyError { committed: many.jobs, failed: start..start + group.len(), source });

@@ -6,13 +6,17 @@ use std::sync::Arc;
 use gristmill_broker::Broker;
 use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
-use gristmill_core::job::NewJob;
 use gristmill_core::schedule::JobSpec;
 use gristmill_dashboard::hooks::settings::{HookSettings, Scheme};
-use gristmill_dashboard::hooks::{Hook, Hooks, Make, Receiver};
+use gristmill_dashboard::hooks::{Hook, Hooks, Receiver};
+use gristmill_jobs::RegistryOptions;
+use gristmill_jobs::pool::ItemPool;
+use gristmill_jobs::process::Processors;
 use gristmill_jobs::signature::{key, signatures};
 use gristmill_jobs::stage::validate::Validate;
+use gristmill_service::Service;
 use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::start::{ConfigSnapshot, RunContext};
 use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::{JobFilter, Page, StoreHandle, TickFilter, TickView};
 use gristmill_telemetry::bind;
@@ -59,20 +63,28 @@ async fn env(migrated: bool) -> TestEnv {
     let (hooks, receiver) = watch::channel(Arc::new(Hooks::from(hooks)));
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
-    let receiver =
-        Receiver { store: Arc::clone(&store), dispatcher, tenant: DEFAULT_TENANT.to_owned(), hooks: receiver };
+    let service = Service::new(Arc::clone(&store), dispatcher);
+    let receiver = Receiver { service, run_context: run_context(&dir), hooks: receiver };
     tokio::spawn(receiver.serve(bound, std::future::pending()));
     TestEnv { store, addr, hooks, dir }
 }
 
+fn run_context(dir: &tempfile::TempDir) -> RunContext {
+    let (_, snapshot) = watch::channel(Arc::new(ConfigSnapshot::default()));
+    RunContext {
+        tenant: DEFAULT_TENANT.to_owned(),
+        snapshot,
+        base_dir: dir.path().to_owned(),
+        spool_dir: dir.path().join("spool"),
+        spool_bytes_max: 1_000_000,
+        kinds: RegistryOptions { pool: ItemPool::new(1).expect("threads"), processors: Processors::default() },
+        job_defaults: Arc::new(|_| {}),
+    }
+}
+
 fn hook(settings: HookSettings, schema: Option<Value>) -> Hook {
-    let starts_job = settings.job.is_some();
-    let make: Make = Arc::new(move |about| {
-        let job = NewJob::new(JobId(uuid::Uuid::now_v7()), "told", about["body"].clone());
-        Ok(starts_job.then(|| Box::new(job)))
-    });
     let schema = schema.map(|schema| Arc::new(Validate::compile(&schema).expect("a schema")));
-    Hook { settings, schema, make }
+    Hook { settings, schema }
 }
 
 struct Heard {

@@ -1,5 +1,7 @@
 //! Publishing after the commit: what a transition made claimable goes to the broker, within the window.
 
+mod committed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +14,9 @@ use gristmill_core::dispatch::{Dispatch, Purpose};
 use gristmill_store::{Dispatched, Outbox, StoreHandle, failpoint};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+pub use committed::Committed;
 
 /// For how long a queue's depth is believed. Asking the broker for every publish would cost more
 /// than the publish; within this time we count on from what we published ourselves.
@@ -92,7 +97,35 @@ impl Dispatcher {
         self.0.work.notified().await;
     }
 
-    /// Publishes what a transaction made claimable. Call it after the commit.
+    /// Awaits a transition of the store and publishes what its commit left behind. When the transition fails, nothing is.
+    ///
+    /// # Errors
+    ///
+    /// That of the transition.
+    pub async fn after<T: Committed, E>(&self, transition: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let committed = transition.await?;
+        self.hand_over(&committed).await;
+        Ok(committed)
+    }
+
+    /// Publishes what a commit left behind in a task of its own, so that the next commit need not wait for the broker's
+    /// confirms, which take as long as a commit does. Nothing is spawned when nothing was left.
+    pub fn beside(&self, tasks: &TaskTracker, committed: &impl Committed) {
+        for left in committed.left().iter().filter(|left| left.moved > 0 || !left.dispatches.is_empty()) {
+            let (dispatcher, left) = (self.clone(), left.clone());
+            tasks.spawn(async move { dispatcher.publish(&left).await });
+        }
+    }
+
+    /// Publishes what a commit left behind.
+    pub async fn hand_over(&self, committed: &impl Committed) {
+        for left in committed.left() {
+            self.publish(left).await;
+        }
+    }
+
+    /// Publishes what a transaction made claimable, after the commit. Rooms other than this one use [`Dispatcher::after`]
+    /// or a verb, which cannot forget it.
     pub async fn publish(&self, dispatched: &Dispatched) -> Carried {
         if dispatched.moved > 0 {
             self.0.work.notify_one();

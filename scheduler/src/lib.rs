@@ -4,7 +4,7 @@
 //! safe to run in two processes at once; leadership only saves double work. [`run`] keeps them all, each at its own rhythm
 //! of `[scheduler.duties]`.
 //!
-//! * [`plan`]: from a definition and an input to a sealed batch.
+//! * [`plan`]: batches whose planner died are taken back.
 //! * [`schedules`]: from ticks that are due to runs.
 //! * [`watch`]: from files in a folder to runs.
 //! * [`duties`]: one file for each, and their registry.
@@ -20,7 +20,6 @@ pub mod schedules;
 pub mod settings;
 pub mod watch;
 
-pub use plan::{StartBatch, StartError, start_batch};
 pub use running::{SchedulerError, SchedulerOptions, run};
 pub use schedules::{ConfigSnapshot, RunContext, ScheduleRunner};
 pub use settings::{DutySettings, Settings};

@@ -3,15 +3,24 @@
 //!
 //! * [`dispatcher`]: publishes what the store has committed.
 //! * [`documents`]: what is shown in JSON, one document a noun.
+//! * [`Service`]: the verbs, in [`control`] and [`start`]. [`order`]: who asks, for whom, why.
+//! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
 //! * [`failure_budget`]: halts batches that are over their budget.
 //! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
 //! * [`process`]: what a process says of itself when it enters the store.
 
+pub mod control;
 pub mod documents;
 pub mod failure_budget;
+pub mod order;
 pub mod pages;
 pub mod poison;
 pub mod process;
+mod service;
+pub mod start;
 
 pub use gristmill_dispatcher as dispatcher;
+pub use gristmill_dispatcher::Committed;
+pub use order::{Actor, Order};
+pub use service::{Connect, Service};

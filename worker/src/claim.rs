@@ -83,12 +83,12 @@ impl Claimer {
     /// Gives back what a claim without an answer has left `running`: nobody would run it until its deadline. Under the
     /// incarnation of that claim, even when another one has begun since.
     async fn release_unknown(&mut self) -> Result<()> {
-        let released = self.store.release_unknown(self.claim.worker, &self.in_flight.known()).await?;
+        let known = self.in_flight.known();
+        let released = self.dispatcher.after(self.store.release_unknown(self.claim.worker, &known)).await?;
         self.unsure = false;
         if released.moved > 0 {
             tracing::info!(worker.id = %self.claim.worker, "jobs of a claim whose result was lost are queued again");
         }
-        self.dispatcher.publish(&released).await;
         Ok(())
     }
 

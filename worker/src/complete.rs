@@ -186,14 +186,7 @@ impl Completer {
             // The reconciler judges the same budgets.
             Err(error) => tracing::warn!(%error, "failure budgets were not judged"),
         }
-        for dispatched in dispatched {
-            if dispatched.moved == 0 && dispatched.dispatches.is_empty() {
-                continue;
-            }
-            // Beside the next commit: confirms take as long as a commit does.
-            let dispatcher = self.dispatcher.clone();
-            self.publishing.spawn(async move { dispatcher.publish(&dispatched).await });
-        }
+        self.dispatcher.beside(&self.publishing, &dispatched);
     }
 
     fn count(&mut self, completions: &[Completion], terms: &[Terms], report: &CompleteReport) {

@@ -212,7 +212,7 @@ impl Worker {
         let report = self.report();
         let dispatcher = self.claimer.dispatcher.clone();
         self.claimer.leave().await;
-        dispatcher.publish(&self.lease.retire().await?).await;
+        dispatcher.after(self.lease.retire()).await?;
         Ok(report)
     }
 

@@ -80,7 +80,7 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
     // They only wait for the token; a panic in the first would have ended the lease, and retiring says so.
     let _ = beats.await;
     let _ = looks.await;
-    dispatcher.publish(&lease.retire().await?).await;
+    dispatcher.after(lease.retire()).await?;
     tracing::info!(settled = tally.settled, fenced = tally.fenced, released = tally.released, "worker ends");
     match drained {
         Ok(()) if asked => Ok(tally),

@@ -24,14 +24,13 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::post;
 use futures::StreamExt;
-use gristmill_core::job::NewJob;
 use gristmill_jobs::secret;
 use gristmill_jobs::signature::key;
 use gristmill_jobs::stage::validate::Validate;
-use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{NewEvent, StoreHandle};
+use gristmill_service::start::{EventError, EventRequest, RunContext};
+use gristmill_service::{Actor, Order, Service};
 use gristmill_telemetry::{BoundListener, ServeError};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
 use admit::{Admitted, Refused, admit};
@@ -44,9 +43,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many deliveries are dealt with at once; more are asked to come again.
 const AT_ONCE: usize = 128;
 
-/// Makes the job of an event out of what is known of it: `None` where a scheduler starts its run.
-pub type Make = Arc<dyn Fn(&Value) -> Result<Option<Box<NewJob>>, String> + Send + Sync>;
-
 /// One hook.
 #[derive(Clone)]
 pub struct Hook {
@@ -54,8 +50,6 @@ pub struct Hook {
     pub settings: HookSettings,
     /// What a body must be.
     pub schema: Option<Arc<Validate>>,
-    /// What it starts.
-    pub make: Make,
 }
 
 impl fmt::Debug for Hook {
@@ -70,12 +64,10 @@ pub type Hooks = BTreeMap<String, Hook>;
 /// What deliveries are taken with.
 #[derive(Debug, Clone)]
 pub struct Receiver {
-    /// The truth.
-    pub store: StoreHandle,
-    /// The dispatcher over the broker.
-    pub dispatcher: Dispatcher,
-    /// Whose events these are.
-    pub tenant: String,
+    /// Starts what the hooks say.
+    pub service: Service,
+    /// What runs are made with, and whose events these are.
+    pub run_context: RunContext,
     /// The hooks in force. They may change while it answers.
     pub hooks: watch::Receiver<Arc<Hooks>>,
 }
@@ -145,12 +137,17 @@ async fn taken(
         schema.check(&body).map_err(|refusal| Answer::Unfit(refusal.reason))?;
     }
     let about = json!({ "id": event, "body": body });
-    let job = (hook.make)(&about).map_err(Answer::Unready)?;
-    let event = NewEvent { tenant: receiver.tenant.clone(), schedule: ledger(name), event, about, job };
-    let noted = tokio::time::timeout(PATIENCE, receiver.store.note_event(&event)).await;
-    // Whether it was committed is not known then: whoever comes again is told.
-    let noted = noted.map_err(|_| Answer::Away("the store takes too long".to_owned()))??;
-    receiver.dispatcher.publish(&noted.dispatched).await;
+    let order = Order::new(receiver.run_context.tenant.clone(), Actor::Trigger(ledger(name)));
+    // When the store takes too long, whether it was committed is not known: whoever comes again is told.
+    let event = EventRequest {
+        ledger: ledger(name),
+        spec: &hook.settings.starts(),
+        key: event,
+        about,
+        patience: Some(PATIENCE),
+    };
+    let noted = receiver.service.start_event(&order, &receiver.run_context, event).await?;
+    let noted = noted.ok_or_else(|| Answer::Unready("the delivery was only rehearsed".to_owned()))?;
     Ok(Answer::Taken { fresh: noted.fresh, tick: Box::new(noted.tick) })
 }
 
@@ -183,6 +180,15 @@ pub fn secrets(name: &str, settings: &HookSettings) -> Result<Vec<Vec<u8>>, Stri
     match settings.scheme {
         Scheme::Standard => text.split_ascii_whitespace().map(key).collect(),
         Scheme::Timestamped => Ok(text.split_ascii_whitespace().map(|secret| secret.as_bytes().to_vec()).collect()),
+    }
+}
+
+impl From<EventError> for Answer {
+    fn from(error: EventError) -> Self {
+        match error {
+            EventError::Job(wrong) => Self::Unready(wrong),
+            EventError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use gristmill_core::batch::{BatchState, FailureBudget};
 use gristmill_core::id::BatchId;
 use gristmill_service::documents::{BatchDocument, BatchWithResult};
-use gristmill_store::{BatchFilter, BatchView, Pause, Restart};
+use gristmill_store::{BatchFilter, BatchView, Restart};
 use serde_json::Value;
 
 use super::batch_run::Run;
@@ -113,14 +113,13 @@ impl Batch {
                 Ok(Exit::Success)
             }
             Verb::Watch { id: text, timeout } => watch(context, id("batch", &text)?, timeout).await,
-            Verb::Pause { named, why } => pause(context, &named, Some(&why.pause())).await,
-            Verb::Resume(named) => pause(context, &named, None).await,
+            Verb::Pause { named, why } => pause(context, &named, &why).await,
+            Verb::Resume(named) => resume(context, &named).await,
             Verb::Cancel(cancel) => cancel.run(context).await,
             Verb::Restart { named, failure_budget, dead } => {
                 let restart = Restart { batch: id("batch", &named.id)?, failure_budget, dead };
-                let control_report =
-                    context.store().await?.restart_batch(&context.tenant, &restart, named.dry.dry_run).await?;
-                context.publish(&control_report.dispatched).await;
+                let order = context.order(named.dry.dry_run);
+                let control_report = context.service().await?.restart_batch(&order, &restart).await?;
                 report(context, named.dry.dry_run, "chunks that go on", "chunks that would go on", &control_report);
                 Ok(Exit::Success)
             }
@@ -205,15 +204,18 @@ pub(super) fn end(context: &CommandContext, ended: &Ended) -> Exit {
     }
 }
 
-async fn pause(context: &CommandContext, named: &Named, pause: Option<&Pause>) -> Result<Exit> {
+async fn pause(context: &CommandContext, named: &Named, why: &Why) -> Result<Exit> {
     let batch = id("batch", &named.id)?;
-    let control_report = context.store().await?.pause_batch(&context.tenant, batch, pause, named.dry.dry_run).await?;
-    context.publish(&control_report.dispatched).await;
-    let (done, would) = if pause.is_some() {
-        ("paused; chunks that wait", "would pause; chunks that wait")
-    } else {
-        ("resumed; chunks that may be claimed", "would resume; chunks that may be claimed")
-    };
+    let control_report = context.service().await?.pause_batch(&why.order(context, &named.dry), batch).await?;
+    let (done, would) = ("paused; chunks that wait", "would pause; chunks that wait");
+    report(context, named.dry.dry_run, done, would, &control_report);
+    Ok(Exit::Success)
+}
+
+async fn resume(context: &CommandContext, named: &Named) -> Result<Exit> {
+    let batch = id("batch", &named.id)?;
+    let control_report = context.service().await?.resume_batch(&context.order(named.dry.dry_run), batch).await?;
+    let (done, would) = ("resumed; chunks that may be claimed", "would resume; chunks that may be claimed");
     report(context, named.dry.dry_run, done, would, &control_report);
     Ok(Exit::Success)
 }

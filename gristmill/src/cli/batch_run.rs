@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 use gristmill_core::batch::FailureBudget;
-use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, OneOrMany};
+use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
-use gristmill_jobs::RegistryOptions;
-use gristmill_jobs::pool::ItemPool;
-use gristmill_jobs::source::{self, OpenOptions, SourceError};
+use gristmill_jobs::source::SourceError;
 use gristmill_scheduler::duties::spools::spools;
-use gristmill_scheduler::{StartBatch, StartError, start_batch};
 use gristmill_service::documents::WouldStartDocument;
-use serde_json::{Map, Value};
+use gristmill_service::start::params::{BadParam, params};
+use gristmill_service::start::{BatchRequest, Rehearsal, StartBatch, StartError, StartedBatch, rehearse};
 
 use super::batch::{end, find, print};
 use super::list::DryRun;
@@ -23,7 +21,7 @@ use crate::cli::wait::{Ended, Patience, wait_for_batch, wait_for_effects};
 use crate::config::definitions as check;
 use crate::config::error::all_of;
 use crate::exit_code::{CommandError, Exit, Result};
-use crate::runtime::context::current_folder;
+use crate::runtime::schedules::run_context_now;
 use crate::runtime::serve::stop;
 use crate::runtime::signals::Signals;
 use crate::runtime::work::{WaitFor, Work, Working};
@@ -86,11 +84,11 @@ impl Run {
     }
 
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let definition = self.definition(context)?;
+        self.check(context)?;
         if self.dry.dry_run {
-            return self.would(context, definition).await;
+            return self.would(context).await;
         }
-        let batch = self.start(context, definition).await?;
+        let batch = self.start(context).await?;
         let Some(wait) = self.wait else {
             print(&context.output, &find(context, batch).await?);
             context.output.note(&format!("follow it: {} batch watch {batch}", context.program_here()));
@@ -100,82 +98,46 @@ impl Run {
         Ok(end(context, &ended))
     }
 
-    /// The definition with the flags laid over it, and found runnable by this program.
-    pub(super) fn definition(&self, context: &CommandContext) -> Result<BatchDefinition> {
-        let mut definition = context.loaded.batch(&self.name)?.clone();
+    /// Refuses a definition that this program cannot run.
+    pub(super) fn check(&self, context: &CommandContext) -> Result<()> {
+        context.loaded.batch(&self.name)?;
         let own = |error: &crate::config::ConfigError| error.key.starts_with(&format!("batch.{}.", self.name));
         let errors: Vec<_> = check::definitions(&context.loaded, &context.extensions).into_iter().filter(own).collect();
-        if !errors.is_empty() {
-            return Err(all_of(errors));
-        }
-        if let Some(failure_budget) = self.failure_budget {
-            definition.failure_budget = failure_budget;
-        }
-        if let Some(chunk) = self.chunk {
-            definition.chunk = chunk;
-        }
-        Ok(definition)
+        if errors.is_empty() { Ok(()) } else { Err(all_of(errors)) }
     }
 
     /// Plans the batch; workers begin with its first chunks long before this returns.
-    pub(super) async fn start(&self, context: &CommandContext, definition: BatchDefinition) -> Result<BatchId> {
-        let store = context.store().await?;
-        let dispatcher = context.dispatcher().await?;
-        // One thread: the stages are only checked here.
-        let pool = ItemPool::new(1).map_err(internal)?;
-        let start = StartBatch {
-            tenant: context.tenant.clone(),
+    pub(super) async fn start(&self, context: &CommandContext) -> Result<BatchId> {
+        let service = context.service().await?;
+        // A broker that refuses for good is said before anything exists.
+        context.dispatcher().await?;
+        let start = self.request(context)?;
+        match service.start_batch(&context.order(false), start).await {
+            Ok(StartedBatch::Planned(batch)) => Ok(batch),
+            Ok(StartedBatch::Rehearsed(_)) => Err(internal("the batch was rehearsed and not started")),
+            Err(error) => Err(start_trouble(context, error)),
+        }
+    }
+
+    /// The batch with the flags laid over its definition.
+    fn request(&self, context: &CommandContext) -> Result<StartBatch> {
+        let request = BatchRequest {
             name: self.name.clone(),
-            definition,
-            input: self.input(),
+            input: self.input.clone(),
             chunk: self.chunk,
-            params: self.params()?,
+            failure_budget: self.failure_budget,
+            params: params(&self.param).map_err(|error| bad_param(&error))?,
             idempotency_key: self.idempotency_key.clone(),
             trace: Some(context.trace()),
-            base_dir: current_folder()?,
-            spool_dir: context.spool_dir()?,
-            spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
-            stdin: Some(Box::new(stdin())),
-            kinds: RegistryOptions { pool, processors: context.extensions.processors() },
-        };
-        start_batch(&store, &dispatcher, start).await.map_err(|error| start_trouble(context, error))
-    }
-
-    fn input(&self) -> Option<OneOrMany> {
-        (!self.input.is_empty()).then(|| OneOrMany::Many(self.input.clone()))
-    }
-
-    fn params(&self) -> Result<Value> {
-        let mut params = Map::new();
-        for param in &self.param {
-            let (key, value) = param.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-                CommandError::usage(format!("`{param}` is not a parameter")).hint("write --param KEY=VALUE")
-            })?;
-            // What is JSON is taken as that: `--param day=3` is a number, `--param day=monday` a text.
-            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-            params.insert(key.to_owned(), value);
-        }
-        Ok(if params.is_empty() { Value::Null } else { Value::Object(params) })
-    }
-
-    /// Reads the whole input as a plan does, and creates nothing.
-    async fn would(&self, context: &CommandContext, mut definition: BatchDefinition) -> Result<Exit> {
-        self.params()?;
-        if let (Some(input), Some(files)) = (self.input(), files_of(&mut definition)) {
-            *files = input;
-        }
-        let spool = std::env::temp_dir().join(format!("gristmill-dry-run-{}", std::process::id()));
-        let options = OpenOptions {
-            spool_dir: spool.clone(),
-            base_dir: current_folder()?,
-            chunk: definition.chunk,
-            spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
             stdin: Some(Box::new(stdin())),
         };
-        let counted = count(&definition, options).await;
-        // Copies go with the plan; the folder was ours alone and may never have been made.
-        let _ = std::fs::remove_dir_all(&spool);
-        let (chunks, items) = counted.map_err(|error| source_trouble(&error))?;
+        run_context_now(context)?.batch(request).map_err(|error| start_trouble(context, error))
+    }
+
+    /// Reads the whole input as a plan does, and creates nothing: it needs no store.
+    async fn would(&self, context: &CommandContext) -> Result<Exit> {
+        let start = self.request(context)?;
+        let Rehearsal { chunks, items } = rehearse(start).await.map_err(|error| start_trouble(context, error))?;
         match context.output.format {
             Format::Json => context.output.document(&WouldStartDocument::new(&self.name, chunks, items)),
             Format::Plain | Format::Table => {
@@ -185,6 +147,11 @@ impl Run {
         }
         Ok(Exit::Success)
     }
+}
+
+/// What to do about a parameter that is none.
+pub(super) fn bad_param(error: &BadParam) -> CommandError {
+    CommandError::usage(error.to_string()).hint("write --param KEY=VALUE")
 }
 
 /// Waits for a batch, working here when nobody else does, until what it sends is sent too.
@@ -205,20 +172,6 @@ pub(super) async fn see_through(context: &CommandContext, batch: BatchId, work: 
     let ended = waited?;
     stopped?;
     Ok(ended)
-}
-
-async fn count(definition: &BatchDefinition, options: OpenOptions) -> std::result::Result<(u64, u64), SourceError> {
-    let mut planner = source::open(&definition.source, options).await?;
-    let (mut chunks, mut items) = (0, 0);
-    while let Some(chunk) = planner.next_chunk().await? {
-        chunks += 1;
-        items += chunk.items;
-    }
-    Ok((chunks, items))
-}
-
-fn files_of(definition: &mut BatchDefinition) -> Option<&mut OneOrMany> {
-    definition.source.csv.as_mut().or(definition.source.jsonl.as_mut())
 }
 
 fn start_trouble(context: &CommandContext, error: StartError) -> CommandError {

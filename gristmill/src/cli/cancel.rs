@@ -7,9 +7,11 @@ use clap::Args;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_service::control::add;
+use gristmill_service::{Order, Service};
 use gristmill_store::{BatchFilter, ControlReport, GROUP_JOBS_MAX, JobFilter, Page, StoreError, StoreHandle};
 
-use super::list::{DryRun, add, id, report};
+use super::list::{DryRun, id, report};
 use super::{batch, job};
 use crate::cli::context::CommandContext;
 use crate::cli::output::grouped;
@@ -72,32 +74,30 @@ impl CancelJobs {
     ///
     /// When nothing says which, when one that was named has ended, or when the store refuses.
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let store = context.store().await?;
+        let service = context.service().await?;
+        let order = context.order(self.dry.dry_run).because(&self.reason);
         if !self.ids.is_empty() {
-            return self.named(context, &store).await;
+            return self.named(context, &service, &order).await;
         }
-        let jobs = gather(&store, &self.filter(context)?).await?;
-        let mut total = ControlReport::default();
-        for group in jobs.chunks(GROUP_JOBS_MAX) {
-            let control_report = store.cancel_jobs(&context.tenant, group, &self.reason, self.dry.dry_run).await?;
-            context.publish(&control_report.dispatched).await;
-            add(&mut total, ControlReport { dispatched: gristmill_store::Dispatched::default(), ..control_report });
+        let jobs = service.matching_jobs(&self.filter(context)?).await?;
+        let jobs: Vec<JobId> = jobs.into_iter().map(|(_, id)| id).collect();
+        let progress = |so_far| {
             if jobs.len() > GROUP_JOBS_MAX && !self.dry.dry_run {
-                let (so_far, all) = (grouped(total.affected), grouped(jobs.len() as u64));
+                let (so_far, all) = (grouped(so_far), grouped(jobs.len() as u64));
                 context.output.note(&format!("{so_far} of {all} cancelled"));
             }
-        }
+        };
+        let total = service.cancel_jobs(&order, &jobs, progress).await?;
         report(context, self.dry.dry_run, "cancelled", "would cancel", &total);
         Ok(Exit::Success)
     }
 
     /// One after the other, so that each that cannot be cancelled is said.
-    async fn named(&self, context: &CommandContext, store: &StoreHandle) -> Result<Exit> {
+    async fn named(&self, context: &CommandContext, service: &Service, order: &Order) -> Result<Exit> {
         let mut total = ControlReport::default();
         for job in self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
-            add(&mut total, store.cancel_job(&context.tenant, job, &self.reason, self.dry.dry_run).await?);
+            add(&mut total, service.cancel_job(order, job).await?);
         }
-        context.publish(&total.dispatched).await;
         report(context, self.dry.dry_run, "cancelled", "would cancel", &total);
         Ok(Exit::Success)
     }
@@ -136,21 +136,16 @@ impl CancelBatches {
     ///
     /// When nothing says which, when one that was named has ended, or when the store refuses.
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let store = context.store().await?;
+        let service = context.service().await?;
+        let order = context.order(self.dry.dry_run).because(&self.reason);
         let batches = match self.ids.is_empty() {
-            true => self.matching(context, &store).await?,
+            true => self.matching(context, service.store()).await?,
             false => self.ids.iter().map(|text| id("batch", text)).collect::<Result<Vec<BatchId>>>()?,
         };
         let mut total = ControlReport::default();
         for batch in &batches {
-            match store.cancel_batch(&context.tenant, *batch, &self.reason, self.dry.dry_run).await {
-                Ok(control_report) => {
-                    context.publish(&control_report.dispatched).await;
-                    add(
-                        &mut total,
-                        ControlReport { dispatched: gristmill_store::Dispatched::default(), ..control_report },
-                    );
-                }
+            match service.cancel_batch(&order, *batch).await {
+                Ok(control_report) => add(&mut total, control_report),
                 // Nobody asked for this very one: it has ended since it was found.
                 Err(StoreError::Conflict(text)) if self.ids.is_empty() => context.output.note(&text),
                 Err(error) => return Err(error.into()),
@@ -194,19 +189,5 @@ impl CancelBatches {
             }
         }
         Ok(found)
-    }
-}
-
-/// The ids are gathered before the first one moves: what comes meanwhile is not touched.
-async fn gather(store: &StoreHandle, filter: &JobFilter) -> Result<Vec<JobId>> {
-    let mut ids = Vec::new();
-    let mut page = Page { after: None, limit: PAGE_ROWS };
-    loop {
-        let jobs = store.jobs(filter, &page).await?;
-        ids.extend(jobs.iter().map(|job| job.id));
-        match jobs.last() {
-            Some(last) if jobs.len() == PAGE_ROWS as usize => page.after = Some(last.id.to_string()),
-            _ => return Ok(ids),
-        }
     }
 }

@@ -33,8 +33,7 @@ impl Chunk {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         let Verb::Split { id: text, dry } = self.verb;
         let job: JobId = id("job", &text)?;
-        let control_report = context.store().await?.split_chunk(&context.tenant, job, dry.dry_run).await?;
-        context.publish(&control_report.dispatched).await;
+        let control_report = context.service().await?.split_chunk(&context.order(dry.dry_run), job).await?;
         report(context, dry.dry_run, "halves in its place", "halves that would take its place", &control_report);
         Ok(Exit::Success)
     }

@@ -5,6 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use gristmill_core::trace::TraceContext;
+use gristmill_service::process::operator;
+use gristmill_service::{Actor, Order};
 
 use crate::cli::output::Output;
 use crate::config::error::all_of;
@@ -72,6 +74,11 @@ impl CommandContext {
         layers.flags.extend(flags);
         let loaded = load(&layers).map_err(all_of)?;
         Ok(self.with(loaded, layers))
+    }
+
+    /// An order of the person who runs this command, for the tenant that it names.
+    pub(crate) fn order(&self, dry_run: bool) -> Order {
+        Order::new(&self.tenant, Actor::Operator(operator())).rehearsed(dry_run)
     }
 
     /// What the jobs and batches of this command carry, so that all that comes of it is one trace.

@@ -4,15 +4,12 @@ use clap::{Args, Subcommand};
 use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
-use gristmill_store::{ControlReport, GROUP_JOBS_MAX, JobFilter, Page, StoreError};
+use gristmill_store::JobFilter;
 
 use super::job;
-use super::list::{DryRun, Paging, add, id, report};
+use super::list::{DryRun, Paging, id, report};
 use crate::cli::context::CommandContext;
 use crate::exit_code::{CommandError, Exit, Result};
-
-/// How many reasons are shown of those that cannot be redriven.
-const REASONS_MAX: usize = 5;
 
 /// Look at dead letters and redrive them
 #[derive(Debug, Args)]
@@ -130,33 +127,22 @@ fn since(text: &str, now: Instant) -> Result<Instant> {
     })
 }
 
-/// What came of many.
-#[derive(Default)]
-struct Total {
-    control_report: ControlReport,
-    refused: u64,
-    reasons: Vec<String>,
-}
-
 impl Redrive {
     async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let (service, order) = (context.service().await?, context.order(self.dry.dry_run));
         if !self.ids.is_empty() {
             let jobs = self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()?;
-            let store = context.store().await?;
-            let mut total = ControlReport::default();
-            for group in jobs.chunks(GROUP_JOBS_MAX) {
-                let control_report = store.redrive_dead(&context.tenant, group, self.dry.dry_run).await?;
-                context.publish(&control_report.dispatched).await;
-                add(&mut total, control_report);
-            }
+            let total = service.redrive_dead(&order, &jobs).await?;
             report(context, self.dry.dry_run, "redriven", "would redrive", &total);
             return Ok(Exit::Success);
         }
-        let mut total = Total::default();
-        for group in self.everything(context).await?.chunks(GROUP_JOBS_MAX) {
-            self.group(context, group, &mut total).await?;
-        }
-        report(context, self.dry.dry_run, "redriven", "would redrive", &total.control_report);
+        let filter = self.which.filter(context).await?;
+        let mut found = service.matching_jobs(&filter).await?;
+        // Those of one batch stand together, so that its next generation is opened once.
+        found.sort_unstable();
+        let jobs: Vec<JobId> = found.into_iter().map(|(_, id)| id).collect();
+        let total = service.redrive_each(&order, &jobs).await?;
+        report(context, self.dry.dry_run, "redriven", "would redrive", &total.redriven);
         for reason in &total.reasons {
             context.output.note(&format!("  {reason}"));
         }
@@ -165,51 +151,5 @@ impl Redrive {
             return Ok(Exit::Partial);
         }
         Ok(Exit::Success)
-    }
-
-    /// One group in one transaction. Where one of them refuses the whole group, halves of it are tried, until those
-    /// that refuse stand alone: they are counted, and the others go.
-    async fn group(&self, context: &CommandContext, group: &[JobId], total: &mut Total) -> Result<()> {
-        let store = context.store().await?;
-        let mut groups = vec![group];
-        while let Some(group) = groups.pop() {
-            match store.redrive_dead(&context.tenant, group, self.dry.dry_run).await {
-                Ok(control_report) => {
-                    context.publish(&control_report.dispatched).await;
-                    add(&mut total.control_report, control_report);
-                }
-                Err(StoreError::Conflict(reason)) if group.len() == 1 => {
-                    total.refused += 1;
-                    if total.reasons.len() < REASONS_MAX {
-                        total.reasons.push(reason);
-                    }
-                }
-                Err(StoreError::Conflict(_)) => {
-                    let (left, right) = group.split_at(group.len() / 2);
-                    groups.extend([right, left]);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// The ids are gathered before the first one moves: what dies meanwhile is not touched. Those of one batch stand
-    /// together, so that its next generation is opened once.
-    async fn everything(&self, context: &CommandContext) -> Result<Vec<JobId>> {
-        let store = context.store().await?;
-        let filter = self.which.filter(context).await?;
-        let mut found = Vec::new();
-        let mut page = Page { after: None, limit: 1_000 };
-        loop {
-            let jobs = store.jobs(&filter, &page).await?;
-            found.extend(jobs.iter().map(|job| (job.batch, job.id)));
-            match jobs.last() {
-                Some(last) if jobs.len() == 1_000 => page.after = Some(last.id.to_string()),
-                _ => break,
-            }
-        }
-        found.sort_unstable();
-        Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 }

@@ -48,8 +48,7 @@ impl Doctor {
 
 /// reconciling on demand.
 async fn reconcile(context: &CommandContext, dry_run: bool) -> Result<Exit> {
-    let report = context.store().await?.reconcile(dry_run).await?;
-    context.publish(&report.dispatched).await;
+    let report = context.service().await?.reconcile(&context.order(dry_run)).await?;
     let well = report.findings.is_empty();
     match context.output.format {
         Format::Json => context.output.document(&ReconcileDocument::new(dry_run, &report)),

@@ -151,10 +151,8 @@ impl Enqueue {
         if self.dry.dry_run {
             return Ok(would(context, &job));
         }
-        let store = context.store().await?;
-        let report = store.enqueue(std::slice::from_ref(&job)).await?;
-        context.publish(&report.dispatched).await;
-        let Some(enqueued) = report.jobs.first().copied() else {
+        let service = context.service().await?;
+        let Some(enqueued) = service.enqueue(&context.order(false), job).await? else {
             return Err(CommandError::new(Exit::Internal, "the store took the job and gave no id"));
         };
         match &self.wait {

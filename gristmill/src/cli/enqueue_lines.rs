@@ -76,7 +76,7 @@ pub(super) async fn run(enqueue: &Enqueue, context: &CommandContext) -> Result<E
 }
 
 async fn enqueue_all(enqueue: &Enqueue, context: &CommandContext, path: &Path) -> Result<Tally> {
-    let store = context.store().await?;
+    let (service, order) = (context.service().await?, context.order(false));
     let mut groups = Groups::open(path)?;
     let mut tally = Tally::default();
     loop {
@@ -88,8 +88,7 @@ async fn enqueue_all(enqueue: &Enqueue, context: &CommandContext, path: &Path) -
             }
         };
         let Some(jobs) = groups.next(enqueue, context).map_err(so_far)? else { return Ok(tally) };
-        let report = store.enqueue(&jobs).await.map_err(|error| so_far(error.into()))?;
-        context.publish(&report.dispatched).await;
+        let report = service.enqueue_many(&order, jobs).await.map_err(|error| so_far(error.into()))?;
         tally.add(&report.jobs);
     }
 }

@@ -2,11 +2,12 @@
 
 use clap::{Args, Subcommand};
 use gristmill_core::job::JobState;
+use gristmill_service::control::add;
 use gristmill_service::documents::JobDocument;
 use gristmill_store::{ControlReport, JobFilter, JobView, why};
 
 use super::cancel::CancelJobs;
-use super::list::{DryRun, Paging, add, id, report};
+use super::list::{DryRun, Paging, id, report};
 use super::waits::describe;
 use crate::cli::context::CommandContext;
 use crate::cli::output::brief;
@@ -84,12 +85,11 @@ impl Job {
             Verb::List(list) => list.run(context).await,
             Verb::Show { id: text } => show(context, &text).await,
             Verb::Retry { ids, dry } => {
-                let store = context.store().await?;
+                let (service, order) = (context.service().await?, context.order(dry.dry_run));
                 let mut total = ControlReport::default();
                 for job in ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
-                    add(&mut total, store.retry_job(&context.tenant, job, dry.dry_run).await?);
+                    add(&mut total, service.retry_job(&order, job).await?);
                 }
-                context.publish(&total.dispatched).await;
                 report(context, dry.dry_run, "let run", "would let run", &total);
                 Ok(Exit::Success)
             }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use gristmill_core::duration::{self, Span};
 use gristmill_core::limit::LIMIT_MAX;
 use gristmill_service::documents::WouldSetLimitDocument;
-use gristmill_store::{ControlReport, LimitOrigin, LimitSpec, LimitView, SaveLimit};
+use gristmill_store::{LimitSpec, LimitView};
 
 use super::list::{DryRun, report};
 use crate::cli::context::CommandContext;
@@ -179,9 +179,10 @@ impl Set {
             }
             return Ok(Exit::Success);
         }
-        let save = SaveLimit { name: self.name, origin: LimitOrigin::Command, spec };
-        let (limit, dispatched) = context.store().await?.save_limit(&save).await?;
-        context.publish(&dispatched).await;
+        let service = context.service().await?;
+        let Some(limit) = service.set_limit(&context.order(false), &self.name, spec).await? else {
+            return Ok(Exit::Success);
+        };
         match context.output.format {
             Format::Json => context.output.document(&limit),
             Format::Plain | Format::Table => {
@@ -193,12 +194,11 @@ impl Set {
 }
 
 async fn drop_limit(context: &CommandContext, name: &str, dry_run: bool) -> Result<Exit> {
-    let store = context.store().await?;
-    let dropped: ControlReport = store.drop_limit(name, LimitOrigin::Command, dry_run).await?;
+    let service = context.service().await?;
+    let dropped = service.drop_limit(&context.order(dry_run), name).await?;
     if dropped.affected == 0 {
-        return Err(unknown(&store.limits().await?, name));
+        return Err(unknown(&service.store().limits().await?, name));
     }
-    context.publish(&dropped.dispatched).await;
     report(context, dry_run, "dropped", "would drop", &dropped);
     Ok(Exit::Success)
 }

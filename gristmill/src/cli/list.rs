@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use clap::Args;
 use gristmill_service::documents::ReportDocument;
-use gristmill_store::{ControlReport, Page, Pause, PauseView};
+use gristmill_service::{Actor, Order};
+use gristmill_store::{ControlReport, Page, PauseView};
 
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, Output};
@@ -56,14 +57,11 @@ pub(crate) struct Why {
 }
 
 impl Why {
-    /// As the store keeps it.
-    pub(crate) fn pause(&self) -> Pause {
-        let somebody = || {
-            let user =
-                ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-            format!("{}@{}", user.as_deref().unwrap_or("somebody"), gristmill_service::process::host())
-        };
-        Pause { by: Some(self.by.clone().unwrap_or_else(somebody)), reason: self.reason.clone() }
+    /// The order to pause.
+    pub(crate) fn order(&self, context: &CommandContext, dry: &DryRun) -> Order {
+        let order = context.order(dry.dry_run);
+        let actor = self.by.clone().map_or(order.actor, Actor::Operator);
+        Order { actor, reason: self.reason.clone(), ..order }
     }
 }
 
@@ -89,16 +87,6 @@ pub(crate) fn report(context: &CommandContext, dry_run: bool, done: &str, would:
             }
         }
     }
-}
-
-/// Adds up what several calls did.
-pub(crate) fn add(total: &mut ControlReport, one: ControlReport) {
-    total.affected += one.affected;
-    let room = 5_usize.saturating_sub(total.samples.len());
-    total.samples.extend(one.samples.into_iter().take(room));
-    total.generation = one.generation.or(total.generation);
-    total.dispatched.moved += one.dispatched.moved;
-    total.dispatched.dispatches.extend(one.dispatched.dispatches);
 }
 
 /// Reads an id.

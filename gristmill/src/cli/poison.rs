@@ -2,15 +2,12 @@
 
 use clap::{Args, Subcommand};
 use gristmill_service::documents::PoisonMessageDocument;
-use gristmill_store::{ControlReport, Page, PoisonView};
+use gristmill_store::PoisonView;
 
-use super::list::{DryRun, Paging, add, report};
+use super::list::{DryRun, Paging, report};
 use crate::cli::context::CommandContext;
 use crate::cli::output::grouped;
 use crate::exit_code::{CommandError, Exit, Result};
-
-/// How many rows are asked for at a time when all are meant.
-const PAGE: u32 = 1_000;
 
 /// Look at messages that cannot be read or name no job, and forget them
 #[derive(Debug, Args)]
@@ -67,7 +64,7 @@ impl Poison {
             }
             Verb::Show { id, hex } => show(context, id, hex).await,
             Verb::Drop { ids, all, dry } => {
-                let ids = if all { everything(context).await? } else { ids };
+                let ids = if all { context.service().await?.all_poison().await? } else { ids };
                 forget(context, &ids, all, &dry).await
             }
         }
@@ -109,27 +106,8 @@ async fn show(context: &CommandContext, id: i64, hex: bool) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The numbers are gathered before the first one goes: what comes meanwhile is not touched.
-async fn everything(context: &CommandContext) -> Result<Vec<i64>> {
-    let store = context.store().await?;
-    let mut ids = Vec::new();
-    let mut page = Page { after: None, limit: PAGE };
-    loop {
-        let found = store.poison(&page).await?;
-        ids.extend(found.iter().map(|one| one.id));
-        match found.last() {
-            Some(last) if found.len() == PAGE as usize => page.after = Some(last.id.to_string()),
-            Some(_) | None => return Ok(ids),
-        }
-    }
-}
-
 async fn forget(context: &CommandContext, ids: &[i64], all: bool, dry: &DryRun) -> Result<Exit> {
-    let store = context.store().await?;
-    let mut total = ControlReport::default();
-    for group in ids.chunks(PAGE as usize) {
-        add(&mut total, store.drop_poison(group, dry.dry_run).await?);
-    }
+    let total = context.service().await?.drop_poison(&context.order(dry.dry_run), ids).await?;
     if let (0, false, [first, ..]) = (total.affected, all, ids) {
         return Err(nobody(*first));
     }

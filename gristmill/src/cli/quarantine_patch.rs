@@ -66,13 +66,16 @@ impl Redrive {
         for condition in &self.conditions {
             add(&mut which, condition)?;
         }
-        let mend = match &self.patch {
-            None => ItemPatch::AsIs,
-            Some(patch) => ItemPatch::Patch(read_patch(patch)?),
+        let patch = self.patch.as_deref().map(read_patch).transpose()?;
+        let batch = id("batch", &self.batch)?;
+        let (service, order) = (context.service().await?, context.order(self.dry.dry_run));
+        let report = match patch {
+            None => service.redrive_quarantine(&order, batch, which, self.chunk).await?,
+            Some(patch) => {
+                let mend = ItemPatch::Patch(patch);
+                service.patch_quarantine(&order, &PatchRedrive { batch, which, mend, chunk: self.chunk }).await?
+            }
         };
-        let patching = PatchRedrive { batch: id("batch", &self.batch)?, which, mend, chunk: self.chunk };
-        let report = context.store().await?.redrive_patched(&context.tenant, &patching, self.dry.dry_run).await?;
-        context.publish(&report.dispatched).await;
         Ok(report_patched(context, self.dry.dry_run, &report, None))
     }
 }
@@ -157,8 +160,8 @@ impl Import {
         }
         let which = QuarantineWhich { items: ids, ..QuarantineWhich::default() };
         let patching = PatchRedrive { batch, which, mend: ItemPatch::Replace(replace), chunk: self.chunk };
-        let report = context.store().await?.redrive_patched(&context.tenant, &patching, self.dry.dry_run).await?;
-        context.publish(&report.dispatched).await;
+        let order = context.order(self.dry.dry_run);
+        let report = context.service().await?.patch_quarantine(&order, &patching).await?;
         let exit = report_patched(context, self.dry.dry_run, &report, Some(left));
         let meanwhile = asked.saturating_sub(report.redriven + report.kept);
         if meanwhile > 0 {

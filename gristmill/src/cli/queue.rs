@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use gristmill_service::documents::QueueDocument;
-use gristmill_store::{Pause, QueueView, UnhandledView};
+use gristmill_store::{QueueView, UnhandledView};
 
 use super::list::{DryRun, Why, describe_pause, report};
 use crate::cli::context::CommandContext;
@@ -55,8 +55,8 @@ impl Queue {
         match self.verb {
             Verb::List => list(context).await,
             Verb::Show { name } => show(context, &name).await,
-            Verb::Pause { named, why } => pause(context, &named, Some(&why.pause())).await,
-            Verb::Resume(named) => pause(context, &named, None).await,
+            Verb::Pause { named, why } => pause(context, &named, &why).await,
+            Verb::Resume(named) => resume(context, &named).await,
         }
     }
 }
@@ -133,19 +133,26 @@ pub(crate) fn waits_for(found: &UnhandledView) -> String {
     format!("{jobs} jobs of kind `{kind}`{version} wait on queue `{queue}`, and no live worker has it")
 }
 
-async fn pause(context: &CommandContext, named: &Named, pause: Option<&Pause>) -> Result<Exit> {
-    if !is_name(&named.name) {
-        let wrong = format!("`{}` cannot be the name of a queue", named.name);
-        return Err(CommandError::usage(wrong).hint("a name has 1 to 100 letters, digits, `-` and `_`"));
+/// Refuses what cannot be a queue.
+fn checked(named: &Named) -> Result<&str> {
+    if is_name(&named.name) {
+        return Ok(&named.name);
     }
-    let control_report =
-        context.store().await?.pause_queue(&context.tenant, &named.name, pause, named.dry.dry_run).await?;
-    context.publish(&control_report.dispatched).await;
-    let (done, would) = if pause.is_some() {
-        ("paused; jobs that wait", "would pause; jobs that wait")
-    } else {
-        ("resumed; jobs that may be claimed", "would resume; jobs that may be claimed")
-    };
+    let wrong = format!("`{}` cannot be the name of a queue", named.name);
+    Err(CommandError::usage(wrong).hint("a name has 1 to 100 letters, digits, `-` and `_`"))
+}
+
+async fn pause(context: &CommandContext, named: &Named, why: &Why) -> Result<Exit> {
+    let name = checked(named)?;
+    let control_report = context.service().await?.pause_queue(&why.order(context, &named.dry), name).await?;
+    report(context, named.dry.dry_run, "paused; jobs that wait", "would pause; jobs that wait", &control_report);
+    Ok(Exit::Success)
+}
+
+async fn resume(context: &CommandContext, named: &Named) -> Result<Exit> {
+    let name = checked(named)?;
+    let control_report = context.service().await?.resume_queue(&context.order(named.dry.dry_run), name).await?;
+    let (done, would) = ("resumed; jobs that may be claimed", "would resume; jobs that may be claimed");
     report(context, named.dry.dry_run, done, would, &control_report);
     Ok(Exit::Success)
 }

@@ -1,9 +1,8 @@
 //! `gristmill trigger`: what hooks and watched folders have started.
 
 use clap::{Args, Subcommand};
-use gristmill_scheduler::schedules::turns::turn;
 use gristmill_service::documents::{TriggerDocument, TriggerReportDocument};
-use gristmill_store::{FireTick, Firing, TickFilter, TickOutcome, TickView};
+use gristmill_store::{TickFilter, TickView};
 
 use super::list::DryRun;
 use crate::cli::context::CommandContext;
@@ -139,19 +138,7 @@ async fn retry(context: &CommandContext, name: &str, event: &str, dry_run: bool)
         CommandError::not_found(format!("{name} has no event `{event}`"))
             .hint(format!("see which there are: {} trigger show {name}", context.program_here()))
     })?;
-    if row.outcome != TickOutcome::Failed {
-        let wrong =
-            format!("the event `{event}` is {}; only one whose run could not be started is started anew", row.outcome);
-        return Err(CommandError::new(Exit::Conflict, wrong));
-    }
-    let mut affected = 1;
-    if !dry_run {
-        let reason = Some("it was asked for anew".to_owned());
-        let tick = FireTick { outcome: TickOutcome::Waiting, reason, ..turn(row) };
-        let (tenant, schedule) = (context.tenant.clone(), name.to_owned());
-        let firing = Firing { tenant, schedule, advance: None, ticks: vec![tick] };
-        affected = context.store().await?.fire(&[firing]).await?.written;
-    }
+    let affected = context.service().await?.retry_event(&context.order(dry_run), row).await?;
     match context.output.format {
         Format::Json => {
             let (trigger, event) = (name.to_owned(), event.to_owned());

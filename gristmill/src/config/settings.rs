@@ -7,7 +7,7 @@ use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
-use gristmill_scheduler::watch::settings::WatchSettings;
+use gristmill_service::start::WatchSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::kind_settings::KindSettings;

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use gristmill_broker::Broker;
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{Dispatched, OpenOptions, StoreError, StoreHandle};
+use gristmill_service::{Connect, Service};
+use gristmill_store::{OpenOptions, StoreError, StoreHandle};
 use tokio::sync::OnceCell;
 
 use crate::config::show::redact_url;
@@ -40,14 +42,14 @@ pub(crate) struct ProcessContext {
     /// Reads the configuration once more.
     pub(crate) reload: Reload,
     notify: Notify,
-    connection: Connection,
+    connection: Arc<Connection>,
     store: OnceCell<StoreHandle>,
 }
 
 impl ProcessContext {
     /// Opens nothing yet.
     pub(crate) fn new(loaded: Loaded, tenant: String, extensions: Extensions, reload: Reload, notify: Notify) -> Self {
-        let connection = Connection::new(loaded.config.broker.clone());
+        let connection = Arc::new(Connection::new(loaded.config.broker.clone()));
         Self { loaded, tenant, extensions, reload, notify, connection, store: OnceCell::new() }
     }
 
@@ -116,21 +118,16 @@ impl ProcessContext {
         self.connection.dispatcher(&self.store().await?).await
     }
 
-    /// Publishes what a transaction has made claimable. What cannot be published now stays in
-    /// the outbox for the scheduler: that is no failure of the caller.
-    pub(crate) async fn publish(&self, dispatched: &Dispatched) {
-        if dispatched.dispatches.is_empty() && self.connection.connected().is_none() {
-            return;
-        }
-        match self.dispatcher().await {
-            Ok(dispatcher) => {
-                dispatcher.publish(dispatched).await;
-            }
-            Err(error) => {
-                let note = "warning: it is committed; the scheduler publishes it when the broker is back";
-                self.note(format!("{note}: {error}"));
-            }
-        }
+    /// The verbs over the store. The broker is connected when a verb has something to publish.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses.
+    pub(crate) async fn service(&self) -> Result<Service> {
+        let store = self.store().await?;
+        let (connection, notify) = (Arc::clone(&self.connection), Arc::clone(&self.notify));
+        let connect = OnDemand { connection, store: Arc::clone(&store), notify };
+        Ok(Service::on_demand(store, Arc::new(connect)))
     }
 
     /// Lets what is under way to the broker arrive.
@@ -152,6 +149,38 @@ impl std::fmt::Debug for ProcessContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (tenant, extensions) = (&self.tenant, &self.extensions);
         f.debug_struct("ProcessContext").field("tenant", tenant).field("extensions", extensions).finish_non_exhaustive()
+    }
+}
+
+/// Publishes what a verb has made claimable. What cannot be published now stays in the outbox for the scheduler: that is no
+/// failure of the caller, and said in a notice.
+struct OnDemand {
+    connection: Arc<Connection>,
+    store: StoreHandle,
+    notify: Notify,
+}
+
+impl std::fmt::Debug for OnDemand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OnDemand").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Connect for OnDemand {
+    fn connected(&self) -> Option<Dispatcher> {
+        self.connection.connected().cloned()
+    }
+
+    async fn connect(&self) -> Option<Dispatcher> {
+        match self.connection.dispatcher(&self.store).await {
+            Ok(dispatcher) => Some(dispatcher),
+            Err(error) => {
+                let note = "warning: it is committed; the scheduler publishes it when the broker is back";
+                (self.notify)(Notice::Note(format!("{note}: {error}")));
+                None
+            }
+        }
     }
 }
 

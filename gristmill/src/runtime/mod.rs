@@ -3,7 +3,6 @@
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod hooks;
-pub(crate) mod lease;
 pub(crate) mod metrics;
 pub(crate) mod roles;
 pub(crate) mod schedules;

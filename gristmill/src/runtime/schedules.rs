@@ -7,8 +7,7 @@ use std::time::Duration;
 use gristmill_dashboard::hooks::Hooks;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::ItemPool;
-use gristmill_scheduler::schedules::JobDefaults;
-use gristmill_scheduler::{ConfigSnapshot, RunContext};
+use gristmill_service::start::{ConfigSnapshot, JobDefaults, RunContext};
 use tokio::sync::watch;
 
 use crate::config::{Config, KindSettings, Loaded};
@@ -49,17 +48,17 @@ pub(crate) struct Served {
 pub(crate) fn served(context: &ProcessContext) -> Result<(Served, impl Future<Output = ()> + Send + 'static)> {
     let (sender, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
     let run_context = run_context(context, receiver)?;
-    let made = hooks::hooks(&context.loaded.config.hook, &run_context).map_err(|errors| {
+    let made = hooks::hooks(&context.loaded.config.hook).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(|(key, wrong)| format!("`{key}`: {wrong}")).collect();
         CommandError::usage(errors.join("; "))
     })?;
     let (hook_sender, hooks) = watch::channel(Arc::new(made));
     let (reload, extensions) = (context.reload.clone(), context.extensions.clone());
-    let (file, making) = (context.loaded.file.clone(), run_context.clone());
+    let file = context.loaded.file.clone();
     let changed = move |loaded: &Loaded| {
         sender.send_replace(Arc::new(snapshot(loaded)));
         // Schemas were checked before.
-        if let Ok(made) = hooks::hooks(&loaded.config.hook, &making) {
+        if let Ok(made) = hooks::hooks(&loaded.config.hook) {
             hook_sender.send_replace(Arc::new(made));
         }
     };
@@ -71,7 +70,7 @@ pub(crate) fn served(context: &ProcessContext) -> Result<(Served, impl Future<Ou
 /// # Errors
 ///
 /// As [`served`].
-pub(crate) fn means_now(context: &ProcessContext) -> Result<RunContext> {
+pub(crate) fn run_context_now(context: &ProcessContext) -> Result<RunContext> {
     let (_, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
     run_context(context, receiver)
 }

@@ -99,6 +99,7 @@ pub(crate) async fn stop(
 
 /// Ends the leases of this process, so that what it ran is queued again at once, unspent.
 async fn give_back(context: &ProcessContext, store: &StoreHandle) {
+    let Ok(service) = context.service().await else { return };
     let host = gristmill_service::process::host();
     let ours = store
         .workers()
@@ -107,9 +108,8 @@ async fn give_back(context: &ProcessContext, store: &StoreHandle) {
         .into_iter()
         .filter(|worker| worker.state == "alive" && worker.pid == std::process::id() && worker.host == host);
     for worker in ours {
-        match store.retire_worker(worker.id).await {
-            Ok(dispatched) => context.publish(&dispatched).await,
-            Err(error) => context.warn(format!("its jobs come back when the lease runs out: {error}")),
+        if let Err(error) = service.retire_worker(worker.id).await {
+            context.warn(format!("its jobs come back when the lease runs out: {error}"));
         }
     }
 }

@@ -13,7 +13,9 @@ use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::registry::add_effects;
 use gristmill_jobs::settings::EffectSettings;
 use gristmill_jobs::{Finish, Handler, JobContext, Registry, RegistryOptions, registry};
-use gristmill_scheduler::{RunContext, SchedulerError, SchedulerOptions};
+use gristmill_scheduler::{SchedulerError, SchedulerOptions};
+use gristmill_service::Service;
+use gristmill_service::start::RunContext;
 use gristmill_store::{StoreError, StoreHandle, WorkGuard};
 use gristmill_worker::WorkerOptions;
 use tokio::task::JoinSet;
@@ -130,7 +132,7 @@ impl Working {
             return Ok(());
         }
         let missing = if store.embedded() {
-            match store.begin_work().await {
+            match context.service().await?.begin_work().await {
                 Ok(guard) => {
                     self.guard = Some(guard);
                     wanted
@@ -159,15 +161,13 @@ impl Working {
     ///
     /// When somebody else works on an embedded store, or store or broker refuse.
     pub(crate) async fn serve(context: &ProcessContext, store: &StoreHandle, roles: Roles) -> Result<Self> {
-        let mut working = Self { guard: Some(store.begin_work().await?), serves: true, ..Self::idle() };
+        let mut working =
+            Self { guard: Some(context.service().await?.begin_work().await?), serves: true, ..Self::idle() };
         working.start(context, store, roles).await?;
         Ok(working)
     }
 
     async fn start(&mut self, context: &ProcessContext, store: &StoreHandle, roles: Roles) -> Result<()> {
-        if let Some(guard) = &mut self.guard {
-            context.publish(&std::mem::take(&mut guard.rescued)).await;
-        }
         if roles.scheduler {
             // A command that waits serves no schedules: its configuration may be another one.
             let schedules = if self.serves { Some(self.schedules(context, store).await?) } else { None };
@@ -208,8 +208,8 @@ impl Working {
             if let Ok(address) = bound.addr() {
                 context.note(format!("hooks on http://{address}/hooks/NAME"));
             }
-            let (store, dispatcher) = (Arc::clone(store), context.dispatcher().await?);
-            let receiver = Receiver { store, dispatcher, tenant: run_context.tenant.clone(), hooks };
+            let service = Service::new(Arc::clone(store), context.dispatcher().await?);
+            let receiver = Receiver { service, run_context: run_context.clone(), hooks };
             let stop = self.stop.clone();
             self.tasks.spawn(async move {
                 // Work goes on without it; whoever delivers comes again.

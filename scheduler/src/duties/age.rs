@@ -16,9 +16,7 @@ use crate::duty::{Duty, Next, Wake};
 ///
 /// Those of the store.
 pub async fn age(store: &dyn Limits, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
-    let raised = store.raise_aged(limit).await?;
-    dispatcher.publish(&raised).await;
-    Ok(raised.moved)
+    Ok(dispatcher.after(store.raise_aged(limit)).await?.moved)
 }
 
 /// Moves at most `rows_max` jobs each time.

@@ -18,9 +18,7 @@ const LIMIT: u32 = 100;
 ///
 /// Those of the store.
 pub async fn late(store: &dyn Duties, dispatcher: &Dispatcher) -> Result<u64> {
-    let dispatched = store.notify_late(LIMIT).await?;
-    dispatcher.publish(&dispatched).await;
-    Ok(dispatched.moved)
+    Ok(dispatcher.after(store.notify_late(LIMIT)).await?.moved)
 }
 
 /// Looks for batches that are late.

@@ -26,7 +26,7 @@ impl Duty for Plans {
 
     fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async move {
-            resume(&self.common.store, STALLED_AFTER).await?;
+            resume(&self.common.store, &self.common.dispatcher, STALLED_AFTER).await?;
             Ok(Next::Beat)
         })
     }

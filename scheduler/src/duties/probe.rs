@@ -29,11 +29,10 @@ pub async fn probe(store: &StoreHandle, dispatcher: &Dispatcher, lost_after: Dur
     let mut found = 0;
     for queue in waiting(store).await? {
         let Ok(Some(0)) = dispatcher.broker().depth(&queue).await else { continue };
-        let dispatched = store.redispatch(&queue, lost_after, LIMIT).await?;
+        let dispatched = dispatcher.after(store.redispatch(&queue, lost_after, LIMIT)).await?;
         let jobs: usize = dispatched.dispatches.iter().map(|row| row.jobs.len()).sum();
         if jobs > 0 {
             tracing::warn!(queue, jobs, "the broker has lost messages, they are published again");
-            dispatcher.publish(&dispatched).await;
             found += jobs as u64;
         }
     }

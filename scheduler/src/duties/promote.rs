@@ -15,9 +15,7 @@ use crate::duty::{Duty, Next, Wake};
 ///
 /// Those of the store.
 pub async fn promote(store: &dyn Duties, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
-    let dispatched = store.promote(limit).await?;
-    dispatcher.publish(&dispatched).await;
-    Ok(dispatched.moved)
+    Ok(dispatcher.after(store.promote(limit)).await?.moved)
 }
 
 /// Promotes until nothing is due: a burst must not wait for as many beats as it has groups.

@@ -26,8 +26,7 @@ pub async fn reconcile(
     dispatcher: &Dispatcher,
     budgets: &FailureBudgets,
 ) -> Result<ReconcileReport> {
-    let report = store.reconcile(false).await?;
-    dispatcher.publish(&report.dispatched).await;
+    let report = dispatcher.after(store.reconcile(false)).await?;
     for finding in &report.findings {
         tracing::error!(finding, "reconciled");
     }
@@ -74,9 +73,7 @@ async fn judge(
     loop {
         let batches = store.batches(&filter, &page).await?;
         let progress: Vec<BatchProgress> = batches.iter().filter_map(progress).collect();
-        for halted in budgets.enforce(&progress).await? {
-            dispatcher.publish(&halted).await;
-        }
+        dispatcher.after(budgets.enforce(&progress)).await?;
         match batches.last() {
             Some(last) if batches.len() == PAGE as usize => page.after = Some(last.id.to_string()),
             Some(_) | None => return Ok(()),

@@ -23,11 +23,8 @@ pub async fn rescue(
     budgets: &FailureBudgets,
     limit: u32,
 ) -> Result<RescueReport> {
-    let report = store.rescue(limit).await?;
-    dispatcher.publish(&report.dispatched).await;
-    for halted in budgets.enforce(&report.progress).await? {
-        dispatcher.publish(&halted).await;
-    }
+    let report = dispatcher.after(store.rescue(limit)).await?;
+    dispatcher.after(budgets.enforce(&report.progress)).await?;
     if report.workers_lost + report.requeued + report.dead + report.split > 0 {
         tracing::warn!(
             workers = report.workers_lost,

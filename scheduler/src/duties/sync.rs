@@ -32,11 +32,8 @@ pub async fn sync(
             continue;
         }
         let save = SaveLimit { name: name.clone(), origin: LimitOrigin::File, spec: spec.clone() };
-        match store.save_limit(&save).await {
-            Ok((_, dispatched)) => {
-                changed += 1;
-                dispatcher.publish(&dispatched).await;
-            }
+        match dispatcher.after(store.save_limit(&save)).await {
+            Ok(_) => changed += 1,
             Err(StoreError::Conflict(reason)) => {
                 tracing::warn!(limit = name, reason, "a limit of the configuration is left out");
             }
@@ -44,9 +41,7 @@ pub async fn sync(
         }
     }
     for gone in known.iter().filter(|view| view.origin == LimitOrigin::File && !limits.contains_key(&view.name)) {
-        let dropped = store.drop_limit(&gone.name, LimitOrigin::File, false).await?;
-        changed += dropped.affected;
-        dispatcher.publish(&dropped.dispatched).await;
+        changed += dispatcher.after(store.drop_limit(&gone.name, LimitOrigin::File, false)).await?.affected;
     }
     let specs = store.limited().await?.specs;
     let nothing = QueueSpec::default();
@@ -54,7 +49,7 @@ pub async fn sync(
         let (is, wanted) = (specs.get(name).unwrap_or(&nothing), queues.get(name).unwrap_or(&nothing));
         if is != wanted {
             changed += 1;
-            dispatcher.publish(&store.save_queue(name, wanted).await?).await;
+            dispatcher.after(store.save_queue(name, wanted)).await?;
         }
     }
     Ok(changed)

@@ -7,6 +7,8 @@ use gristmill_core::Instant;
 use gristmill_core::id::WorkerId;
 use gristmill_core::schedule::{Overlap, Target};
 use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::start::StartedRun;
+use gristmill_service::{Actor, Order, Service};
 use gristmill_store::{
     FireTick, Firing, GROUP_JOBS_MAX, Result, Run, ScheduleView, StoreError, StoreHandle, TickCause, TickFilter,
     TickOutcome,
@@ -15,9 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::decide::{Decision, decide};
-use super::start::{self, Started};
 use super::{RunContext, sync};
-use crate::plan::take_back;
 
 /// The most schedules that one pass decides.
 const SCHEDULES_MAX: u32 = 2_000;
@@ -41,10 +41,10 @@ pub(super) type Key = (String, String, Instant);
 #[derive(Debug)]
 pub struct ScheduleRunner {
     pub(super) store: StoreHandle,
-    dispatcher: Dispatcher,
+    service: Service,
     pub(super) run_context: RunContext,
     planners: Arc<Semaphore>,
-    planning: JoinSet<(Key, Result<Started>)>,
+    planning: JoinSet<(Key, Result<StartedRun>)>,
     /// What is being planned: a tick is not planned twice at once by one scheduler.
     pub(super) in_hand: HashSet<Key>,
     /// Schedules whose newest run takes the place of those before, by tenant and name; `None` before the first pass, which
@@ -70,7 +70,8 @@ impl ScheduleRunner {
     pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
         let planners = Arc::new(Semaphore::new(PLANNERS));
         let (planning, in_hand) = (JoinSet::new(), HashSet::new());
-        Self { store, dispatcher, run_context, planners, planning, in_hand, superseding: None }
+        let service = Service::new(Arc::clone(&store), dispatcher);
+        Self { store, service, run_context, planners, planning, in_hand, superseding: None }
     }
 
     /// What runs are made with.
@@ -118,7 +119,7 @@ impl ScheduleRunner {
     /// # Errors
     ///
     /// The first that the store gave.
-    pub async fn planned(&mut self) -> Result<Vec<Started>> {
+    pub async fn planned(&mut self) -> Result<Vec<StartedRun>> {
         let mut ended = Vec::new();
         while let Some(joined) = self.planning.join_next().await {
             let Ok((key, started)) = joined else { continue };
@@ -153,7 +154,7 @@ impl ScheduleRunner {
             let reason = "its planner was gone before all its chunks were there";
             tracing::warn!(batch.id = %batch, reason, "the tick of a schedule is started anew");
             self.store.release_tick(batch, reason, true).await?;
-            take_back(&self.store, &tenant, batch, reason).await;
+            self.service.take_back(&Order::new(tenant, Actor::Duty("tick")).because(reason), batch).await;
         }
         Ok(())
     }
@@ -196,7 +197,7 @@ impl ScheduleRunner {
     }
 
     pub(super) fn job_of(&self, view: &ScheduleView, tick: FireTick) -> FireTick {
-        match start::job(&self.run_context, &view.tenant, &view.name, &view.spec, &tick) {
+        match self.run_context.job(&view.tenant, &view.name, &view.spec, &tick) {
             Ok(job) => FireTick { run: Some(Run::Job(Box::new(job))), ..tick },
             Err(reason) => {
                 tracing::warn!(schedule = view.name, reason, "a run of a schedule could not be started");
@@ -218,11 +219,12 @@ impl ScheduleRunner {
             return;
         }
         report.batches += 1;
-        let (store, dispatcher, run_context, planners) =
-            (Arc::clone(&self.store), self.dispatcher.clone(), self.run_context.clone(), Arc::clone(&self.planners));
+        let (service, run_context, planners) =
+            (self.service.clone(), self.run_context.clone(), Arc::clone(&self.planners));
+        let order = Order::new(firing.tenant.clone(), actor(&firing.schedule));
         self.planning.spawn(async move {
             let _turn = planners.acquire_owned().await;
-            let started = start::batch(&store, &dispatcher, &run_context, &spec, firing).await;
+            let started = service.start_batch_of(&order, &run_context, &spec, firing).await;
             (key, started)
         });
     }
@@ -242,10 +244,9 @@ impl ScheduleRunner {
     }
 
     async fn fire_group(&self, group: Vec<Firing>, report: &mut PassReport) -> Result<()> {
-        match self.store.fire(&group).await {
+        match self.service.fire(&group).await {
             Ok(fired) => {
                 report.jobs += fired.started.len() as u64;
-                self.dispatcher.publish(&fired.dispatched).await;
                 Ok(())
             }
             Err(StoreError::Invalid(_)) if group.len() > 1 => {
@@ -257,7 +258,7 @@ impl ScheduleRunner {
             Err(StoreError::Invalid(reason)) => {
                 for firing in group {
                     tracing::warn!(schedule = firing.schedule, reason, "a run of a schedule was refused");
-                    self.store.fire(&[refused(firing, &reason)]).await?;
+                    self.service.fire(&[refused(firing, &reason)]).await?;
                 }
                 Ok(())
             }
@@ -293,13 +294,14 @@ impl ScheduleRunner {
         let filter =
             TickFilter { tenant: tenant.to_owned(), schedule: name.to_owned(), from: None, until: None, limit: 1_000 };
         let reason = "the next tick of its schedule came, whose overlap is cancel_running";
+        let order = Order::new(tenant, actor(name)).because(reason);
         let mut active = self.store.ticks(&filter).await?;
         active.retain(|row| row.active && row.cause != TickCause::Backfill);
         active.sort_by_key(|row| std::cmp::Reverse(row.tick));
         for row in active.iter().skip(1) {
             let cancelled = match (row.batch, row.job) {
-                (Some(batch), _) => self.store.cancel_batch(&row.tenant, batch, reason, false).await,
-                (None, Some(job)) => self.store.cancel_job(&row.tenant, job, reason, false).await,
+                (Some(batch), _) => self.service.cancel_batch(&order, batch).await,
+                (None, Some(job)) => self.service.cancel_job(&order, job).await,
                 (None, None) => continue,
             };
             match cancelled {
@@ -310,6 +312,11 @@ impl ScheduleRunner {
         }
         Ok(())
     }
+}
+
+/// Who starts the runs of a ledger: `hook/NAME` and `watch/NAME` say it themselves.
+fn actor(ledger: &str) -> Actor {
+    Actor::Trigger(if ledger.contains('/') { ledger.to_owned() } else { format!("schedule/{ledger}") })
 }
 
 /// The same decision with its runs failed.

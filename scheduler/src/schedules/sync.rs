@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use gristmill_core::Instant;
-use gristmill_core::schedule::{ScheduleSpec, Timetable};
+use gristmill_core::schedule::ScheduleSpec;
+use gristmill_service::control::schedule::next_at;
 use gristmill_store::{Result, SaveSchedule, ScheduleOrigin, ScheduleView, Schedules, StoreError};
 
 /// What a synchronisation changed.
@@ -77,10 +78,4 @@ fn changed(tenant: &str, name: &str, spec: &ScheduleSpec, view: Option<&Schedule
         next_at: next_at(name, spec, decided_at),
         seen: view.map(|view| (view.version, view.decided_at)),
     }
-}
-
-/// When the first tick after an instant starts, jitter included.
-pub fn next_at(name: &str, spec: &ScheduleSpec, after: Instant) -> Option<Instant> {
-    let timetable = Timetable::compile(name, spec).ok()?;
-    timetable.next(after).map(|tick| timetable.fires_at(tick))
 }

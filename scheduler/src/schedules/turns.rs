@@ -2,6 +2,7 @@
 
 use gristmill_core::id::WorkerId;
 use gristmill_core::schedule::{Busy, Overlap, ScheduleSpec, Step, Target};
+use gristmill_service::start::turn;
 use gristmill_store::{FireTick, Firing, Result, ScheduleOrigin, ScheduleView, TickOutcome, TickView, requested_batch};
 
 use super::runner::{PassReport, ScheduleRunner, WAITING_MAX};
@@ -126,21 +127,4 @@ fn triggered(row: &TickView, spec: ScheduleSpec) -> ScheduleView {
 
 fn firing(row: &TickView, tick: FireTick) -> Firing {
     Firing { tenant: row.tenant.clone(), schedule: row.schedule.clone(), advance: None, ticks: vec![tick] }
-}
-
-/// A row that waited, started now.
-pub fn turn(row: &TickView) -> FireTick {
-    FireTick {
-        tick: row.tick,
-        interval: (row.from, row.to),
-        cause: row.cause,
-        outcome: TickOutcome::Ran,
-        late_ms: row.late_ms,
-        ticks: 1,
-        reason: None,
-        was: Some(row.outcome),
-        run: None,
-        holder: None,
-        about: row.about.clone(),
-    }
 }

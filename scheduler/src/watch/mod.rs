@@ -12,10 +12,9 @@
 //! (the process died after 2), one whose run has ended is put away (it died before 4). A file whose content is in the
 //! ledger already is put into `done/` with a note, and starts nothing.
 //!
-//! * [`settings`]: what `[watch.NAME]` says.
+//! What `[watch.NAME]` says is [`WatchSettings`].
 
 mod files;
-pub mod settings;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -23,15 +22,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::schedule::Target;
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_store::{FireTick, Firing, NewEvent, Result, StoreError, StoreHandle, TickFilter, TickOutcome, TickView};
+use gristmill_service::start::{EventError, EventRequest, RunContext, WatchSettings, turn};
+use gristmill_service::{Actor, Order, Service};
+use gristmill_store::{FireTick, Firing, Result, StoreError, StoreHandle, TickFilter, TickOutcome, TickView};
 use serde_json::json;
 
-use crate::schedules::turns::turn;
-use crate::schedules::{RunContext, start};
 use files::Stamp;
-use settings::WatchSettings;
 
 /// The most files of one folder that one pass takes.
 const FILES_MAX: usize = 100;
@@ -70,7 +67,7 @@ struct Seen {
 #[derive(Debug)]
 pub struct Watcher {
     store: StoreHandle,
-    dispatcher: Dispatcher,
+    service: Service,
     run_context: RunContext,
     seen: HashMap<PathBuf, Seen>,
     /// The problems that were logged: each is logged once, and again after it was solved.
@@ -85,7 +82,8 @@ pub fn ledger(name: &str) -> String {
 impl Watcher {
     /// A watcher that has seen nothing yet.
     pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
-        Self { store, dispatcher, run_context, seen: HashMap::new(), wrong: BTreeSet::new() }
+        let service = Service::new(store.clone(), dispatcher);
+        Self { store, service, run_context, seen: HashMap::new(), wrong: BTreeSet::new() }
     }
 
     /// What is wrong with folders and files, as of the last pass.
@@ -200,7 +198,7 @@ impl Watcher {
         let reason = Some("its file has come back".to_owned());
         let tick = FireTick { outcome: TickOutcome::Waiting, reason, ..turn(tick) };
         let (tenant, schedule) = (self.run_context.tenant.clone(), ledger(look.name));
-        self.store.fire(&[Firing { tenant, schedule, advance: None, ticks: vec![tick] }]).await?;
+        self.service.fire(&[Firing { tenant, schedule, advance: None, ticks: vec![tick] }]).await?;
         look.report.taken += 1;
         look.count("taken");
         Ok(())
@@ -216,31 +214,18 @@ impl Watcher {
         bytes: u64,
     ) -> Result<Option<(bool, TickView)>> {
         let about = json!({ "path": at.display().to_string(), "name": name, "bytes": bytes, "sha256": hash });
-        let ledger = ledger(look.name);
-        let spec = look.settings.starts();
-        let job = match spec.target() {
-            Ok(Target::Job(_)) => {
-                let tick = start::event_tick(about.clone());
-                match start::job(&self.run_context, &self.run_context.tenant, &ledger, &spec, &tick) {
-                    Ok(job) => Some(Box::new(job)),
-                    Err(wrong) => {
-                        look.say(format!("{}: {wrong}", at.display()));
-                        return Ok(None);
-                    }
-                }
-            }
-            _ => None,
-        };
-        let tenant = self.run_context.tenant.clone();
-        let event = NewEvent { tenant, schedule: ledger, event: hash.to_owned(), about, job };
-        let noted = match self.store.note_event(&event).await {
-            Err(StoreError::Invalid(wrong)) => {
+        let (ledger, spec) = (ledger(look.name), look.settings.starts());
+        let order = Order::new(self.run_context.tenant.clone(), Actor::Trigger(ledger.clone()));
+        let event = EventRequest { ledger, spec: &spec, key: hash.to_owned(), about, patience: None };
+        let noted = match self.service.start_event(&order, &self.run_context, event).await {
+            Ok(Some(noted)) => noted,
+            Ok(None) => return Ok(None),
+            Err(EventError::Job(wrong) | EventError::Store(StoreError::Invalid(wrong))) => {
                 look.say(format!("{}: {wrong}", at.display()));
                 return Ok(None);
             }
-            noted => noted?,
+            Err(EventError::Store(error)) => return Err(error),
         };
-        self.dispatcher.publish(&noted.dispatched).await;
         if noted.fresh {
             look.report.taken += 1;
             look.count("taken");

@@ -14,7 +14,7 @@ use gristmill_scheduler::duties::promote::promote;
 use gristmill_scheduler::duties::reconcile::reconcile;
 use gristmill_scheduler::duties::relay::OutboxRelay;
 use gristmill_scheduler::duties::rescue::rescue;
-use gristmill_scheduler::{DutySettings, SchedulerOptions, Settings, run, start_batch};
+use gristmill_scheduler::{DutySettings, SchedulerOptions, Settings, run};
 use gristmill_service::failure_budget::FailureBudgets;
 use tokio::sync::oneshot;
 
@@ -63,7 +63,7 @@ async fn a_batch_over_its_budget_is_halted_by_whoever_looks() {
     let env = env().await;
     let definition = r#"{ "source": { "csv": "input.csv" }, "chunk": 1, "max_attempts": 1, "tolerate": 0 }"#;
     let start = env.start(definition, "id\n1\n2\n3\n");
-    let id = start_batch(&env.store, &env.dispatcher, start).await.expect("started");
+    let id = env.start_batch(start).await.expect("started");
     // One chunk dies, and whoever wrote that down did not look at the budget.
     let worker = env.worker(Duration::from_secs(600)).await;
     let claim = gristmill_store::Claim { worker, queues: Vec::new(), kinds: vec!["chunk".to_owned()], limit: 1 };

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_broker::Broker;
-use gristmill_core::id::{DEFAULT_TENANT, JobId, WorkerId};
+use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, NewJob};
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::process::Processors;
 use gristmill_jobs::{JobContext, RegistryOptions, registry};
-use gristmill_scheduler::StartBatch;
 use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::start::{StartBatch, StartError, StartedBatch};
+use gristmill_service::{Actor, Order, Service};
 use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::{Claim, Completion, JobView, NewWorker, StoreHandle};
 use serde_json::Value;
@@ -41,12 +42,16 @@ pub(crate) async fn env() -> TestEnv {
     TestEnv { store, dispatcher, dir, kinds }
 }
 
+/// An order of an operator.
+pub(crate) fn order() -> Order {
+    Order::new(DEFAULT_TENANT, Actor::Operator("ada@laptop".to_owned()))
+}
+
 impl TestEnv {
     /// A batch over this text, which becomes the file `input.csv`.
     pub(crate) fn start(&self, definition: &str, csv: &str) -> StartBatch {
         std::fs::write(self.dir.path().join("input.csv"), csv).expect("written");
         StartBatch {
-            tenant: DEFAULT_TENANT.to_owned(),
             name: "test".to_owned(),
             definition: serde_json::from_str(definition).expect("a definition"),
             input: None,
@@ -59,6 +64,18 @@ impl TestEnv {
             spool_bytes_max: 1_000_000,
             stdin: None,
             kinds: self.kinds.clone(),
+        }
+    }
+
+    pub(crate) fn service(&self) -> Service {
+        Service::new(Arc::clone(&self.store), self.dispatcher.clone())
+    }
+
+    /// Starts a batch as an operator does.
+    pub(crate) async fn start_batch(&self, start: StartBatch) -> Result<BatchId, StartError> {
+        match self.service().start_batch(&order(), start).await? {
+            StartedBatch::Planned(batch) => Ok(batch),
+            StartedBatch::Rehearsed(rehearsal) => panic!("only rehearsed: {rehearsal:?}"),
         }
     }
 

@@ -12,9 +12,10 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, WorkerId};
 use gristmill_core::schedule::{JobSpec, Missed, Overlap, ScheduleSpec};
-use gristmill_scheduler::schedules::start::{self, Started};
-use gristmill_scheduler::schedules::sync::{next_at, sync};
+use gristmill_scheduler::schedules::sync::sync;
 use gristmill_scheduler::{ConfigSnapshot, RunContext, ScheduleRunner};
+use gristmill_service::control::schedule::next_at;
+use gristmill_service::start::StartedRun;
 use gristmill_store::testing::TestStore;
 use gristmill_store::{
     BatchFilter, FireTick, Firing, NewBackfill, Page, SaveSchedule, ScheduleOrigin, ScheduleView, StoreHandle,
@@ -24,7 +25,7 @@ use gristmill_testkit::random::{Random, seed};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::env::{TestEnv, env};
+use crate::env::{TestEnv, env, order};
 
 /// The instant at which the schedules of the tests are made: midnight in summer.
 fn zero() -> Instant {
@@ -114,6 +115,11 @@ async fn run_once(schedule_runner: &mut ScheduleRunner, now: Instant) {
 async fn batches(env: &TestEnv) -> Vec<gristmill_store::BatchView> {
     let filter = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), ..BatchFilter::default() };
     env.store.batches(&filter, &Page::default()).await.expect("listed")
+}
+
+/// The same schedule, which runs every tick that it has missed.
+fn all(spec: ScheduleSpec) -> ScheduleSpec {
+    ScheduleSpec { missed: Missed::All, overlap: Some(Overlap::Allow), missed_max: Some(1_000), ..spec }
 }
 
 #[tokio::test]
@@ -324,7 +330,7 @@ async fn a_plan_that_was_cut_off_is_begun_anew_and_ends_once() {
     let start = env.start(DEFINITION, "id\n1\n2\n");
     let batch = gristmill_store::NewBatch {
         id: gristmill_core::id::BatchId(Uuid::now_v7()),
-        tenant: start.tenant,
+        tenant: DEFAULT_TENANT.to_owned(),
         name: start.name,
         definition: start.definition,
         fingerprint: gristmill_core::chunk::SourceFingerprint::default(),
@@ -368,11 +374,10 @@ async fn a_slot_runs_once_by_hand_and_by_itself_together() {
         about: None,
     };
     let by_hand = Firing { tenant: view.tenant.clone(), schedule: view.name.clone(), advance: None, ticks: vec![slot] };
-    let first =
-        start::batch(&env.store, &env.dispatcher, &run_context, &view.spec, by_hand.clone()).await.expect("started");
-    assert!(matches!(first, Started::Planned(_)), "{first:?}");
-    let second = start::batch(&env.store, &env.dispatcher, &run_context, &view.spec, by_hand).await.expect("asked");
-    assert_eq!(second, Started::Lost);
+    let first = env.service().start_run(&order(), &run_context, &view.spec, by_hand.clone()).await.expect("started");
+    assert!(matches!(first, StartedRun::Planned(_)), "{first:?}");
+    let second = env.service().start_run(&order(), &run_context, &view.spec, by_hand).await.expect("asked");
+    assert_eq!(second, StartedRun::Lost);
     run_once(&mut schedule_runner(&env), minutes(60)).await;
     assert_eq!((told(&env.store, "nightly").await.as_str(), batches(&env).await.len()), ("60:ran", 1));
     let moved = env.store.schedules(None, None).await.expect("listed").remove(0);
@@ -460,12 +465,6 @@ async fn survive(store: StoreHandle, env: &TestEnv, kills: u32) {
     let mut random = Random::new(seed);
     let dispatcher =
         gristmill_service::dispatcher::Dispatcher::new(Arc::clone(&store), env.dispatcher.broker().clone(), 20_000);
-    let all = |spec: ScheduleSpec| ScheduleSpec {
-        missed: Missed::All,
-        overlap: Some(Overlap::Allow),
-        missed_max: Some(1_000),
-        ..spec
-    };
     made(&store, "jobs", &all(every(60))).await;
     made(&store, "batches", &all(batch_every(600))).await;
     let (mut killed, mut minute, mut passes) = (0, 0, 0);

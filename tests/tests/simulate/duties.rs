@@ -161,7 +161,7 @@ impl Desk {
             2 if self.is_due(1, 1) && !no_relay => drop(self.relay.relay(&*self.store, &self.dispatcher, 100).await),
             3 if self.is_due(2, 5) && !no_probe => drop(probe(&self.store, &self.dispatcher, LOST_AFTER).await),
             4 if self.is_due(3, 20) => drop(reconcile(&self.store, &self.dispatcher, &self.budgets).await),
-            5 if self.is_due(4, 10) => drop(plan::resume(&self.store, STALLED_AFTER).await),
+            5 if self.is_due(4, 10) => drop(plan::resume(&self.store, &self.dispatcher, STALLED_AFTER).await),
             6 if self.is_due(5, 1) && !no_returned => {
                 if let Some(consumer) = &self.given_up {
                     drop(returned(&self.store, &self.dispatcher, consumer, Duration::ZERO).await);

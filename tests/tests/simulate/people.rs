@@ -28,7 +28,7 @@ const TIMEOUTS: [u64; 2] = [8, 30];
 /// How often a store that is away is asked.
 const TRIES_MAX: u32 = 10;
 
-/// Somebody starts a batch, as `gristmill_scheduler::start_batch` does it; when that died in between,
+/// Somebody starts a batch, as `gristmill_service::Service::start_batch` does it; when that died in between,
 /// somebody asks once more with the same key.
 pub(crate) async fn start_batch(world: Arc<World>, number: u64, mut random: Random) {
     let wait = if world.plan.storm > Duration::from_secs(60) { 0 } else { 6_000 };

@@ -12,10 +12,12 @@ mod text;
 mod words;
 
 /// Every crate of the workspace.
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 15] = [
     "core",
     "store",
     "broker",
+    "dispatcher",
+    "client",
     "jobs",
     "service",
     "telemetry",
@@ -35,11 +37,26 @@ fn may_know(room: &str) -> &'static [&'static str] {
         "broker" => &["core", "testkit"],
         "store" => &["core"],
         "jobs" => &["core", "store"],
-        "service" => &["core", "store", "broker", "jobs"],
+        "dispatcher" => &["core", "store", "broker"],
+        // What a program needs that enqueues, and no more.
+        "client" => &["core", "store", "broker", "dispatcher"],
+        "service" => &["core", "store", "broker", "dispatcher", "jobs"],
         "telemetry" => &["core", "store", "broker", "service"],
         "scheduler" | "worker" => &["core", "store", "broker", "jobs", "service"],
         "dashboard" => &["core", "store", "broker", "jobs", "service", "telemetry"],
-        "gristmill" => &["core", "store", "broker", "jobs", "service", "telemetry", "scheduler", "worker", "dashboard"],
+        "gristmill" => &[
+            "core",
+            "store",
+            "broker",
+            "dispatcher",
+            "client",
+            "jobs",
+            "service",
+            "telemetry",
+            "scheduler",
+            "worker",
+            "dashboard",
+        ],
         // The oracle shares no code with what it judges: `store` for the list of failpoints, `gristmill` for the
         // program that has them.
         "campaign" => &["testkit", "store", "gristmill"],
@@ -319,5 +336,26 @@ fn only_one_file_knows_the_crate_backoff() {
             !mentions || name == "core/src/backoff.rs" || name.starts_with("tests/tests/tidy/"),
             "{name} uses the crate backoff"
         );
+    }
+}
+
+/// Who publishes by itself, and why neither a verb nor `Dispatcher::after` would do.
+const PUBLISHES_BY_ITSELF: [(&str, &str); 2] = [
+    ("scheduler/src/duties/relay.rs", "its rows were committed long ago, by a process that did not publish them"),
+    ("scheduler/src/duties/returned.rs", "messages that the broker gave back have no row in the outbox"),
+];
+
+#[test]
+fn only_the_service_hands_to_the_dispatcher_what_a_commit_left_behind() {
+    let elsewhere =
+        |name: &str| !["service/", "dispatcher/", "broker/", "tests/"].iter().any(|room| name.starts_with(room));
+    let product = |(name, _): &&(String, String)| elsewhere(name) && name.contains("/src/");
+    for (name, text) in sources().iter().filter(product) {
+        let text = without_inline_tests(text);
+        let publishes = text.contains(".publish(") || text.contains(".publish_rows(");
+        match PUBLISHES_BY_ITSELF.iter().find(|(file, _)| file == name) {
+            None => assert!(!publishes, "{name} publishes by itself; ask for a verb, or write `dispatcher.after(…)`"),
+            Some((_, reason)) => assert!(publishes, "{name} publishes nothing any more, although {reason}"),
+        }
     }
 }

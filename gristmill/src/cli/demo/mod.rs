@@ -58,7 +58,8 @@ impl Demo {
         RETRIED.store(0, Ordering::Relaxed);
         let run = Run::waiting(BATCH);
         let began = Instant::now();
-        let batch = run.start(&context, run.definition(&context)?).await?;
+        run.check(&context)?;
+        let batch = run.start(&context).await?;
         let ended = see_through(&context, batch, Work::Auto, WaitFor::Ever).await?;
         let took = began.elapsed();
         context.close().await;

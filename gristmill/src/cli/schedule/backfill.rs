@@ -93,7 +93,7 @@ impl Backfill {
         if self.dry.dry_run {
             return self.would(context, backfill).await;
         }
-        let waiting = store.backfill(&backfill).await?;
+        let waiting = context.service().await?.start_backfill(&context.order(false), &backfill).await?;
         match context.output.format {
             Format::Json => {
                 let (backfill, schedule) = (backfill.id, self.name.clone());
@@ -110,20 +110,8 @@ impl Backfill {
 
     /// What the same backfill would do: its slots in order, without those that are in the ledger as run or waiting.
     async fn would(&self, context: &CommandContext, mut backfill: NewBackfill) -> Result<Exit> {
-        let filter = gristmill_store::TickFilter {
-            tenant: context.tenant.clone(),
-            schedule: self.name.clone(),
-            from: Some(backfill.range.0),
-            until: Some(backfill.range.1),
-            limit: 10_000,
-        };
-        let known = context.store().await?.ticks(&filter).await?;
         let asked = backfill.ticks.len();
-        backfill.ticks.retain(|(tick, _)| {
-            use gristmill_store::TickOutcome::{Failed, SkippedMissed, SkippedOverlap};
-            let row = known.iter().find(|row| row.tick == *tick);
-            row.is_none_or(|row| matches!(row.outcome, SkippedMissed | SkippedOverlap | Failed))
-        });
+        backfill.ticks = context.service().await?.open_slots(&backfill).await?;
         if self.newest_first {
             backfill.ticks.reverse();
         }
@@ -151,13 +139,10 @@ impl Backfill {
     }
 
     async fn control(&self, context: &CommandContext, id: Uuid, paused: Option<bool>) -> Result<Exit> {
-        let store = context.store().await?;
-        let waiting = if self.dry.dry_run {
-            let views = store.backfills(&context.tenant, &self.name).await?;
-            let view = views.iter().find(|view| view.id == id);
-            view.ok_or_else(|| CommandError::not_found(format!("`{}` has no backfill {id}", self.name)))?.waiting
-        } else {
-            store.control_backfill(&context.tenant, id, paused).await?
+        let (service, order) = (context.service().await?, context.order(self.dry.dry_run));
+        let waiting = match paused {
+            Some(paused) => service.pause_backfill(&order, &self.name, id, paused).await?,
+            None => service.cancel_backfill(&order, &self.name, id).await?,
         };
         let word = match paused {
             Some(true) => "paused",

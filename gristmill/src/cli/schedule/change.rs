@@ -5,11 +5,12 @@ use gristmill_core::definition::OneOrMany;
 use gristmill_core::duration::{self, Span};
 use gristmill_core::schedule::describe::plainly;
 use gristmill_core::schedule::{Ending, JobSpec, Missed, Overlap, ScheduleSpec, Target};
-use gristmill_scheduler::schedules::sync::next_at;
 use gristmill_service::documents::{ScheduleDocument, ScheduleReportDocument, WouldSaveScheduleDocument};
-use gristmill_store::{SaveSchedule, ScheduleOrigin, ScheduleView, StoreHandle};
+use gristmill_service::start::params::param;
+use gristmill_store::{ScheduleOrigin, ScheduleView};
 use serde_json::{Map, Value};
 
+use super::super::batch_run::bad_param;
 use super::look::{compiled, print, upcoming};
 use super::{Found, find, unknown};
 use crate::cli::context::CommandContext;
@@ -185,11 +186,8 @@ impl Said {
     }
 
     fn lay_params(&self, spec: &mut ScheduleSpec) -> Result<()> {
-        for param in &self.param {
-            let (key, value) = param.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| {
-                CommandError::usage(format!("`{param}` is not a parameter")).hint("write --param KEY=VALUE")
-            })?;
-            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        for text in &self.param {
+            let (key, value) = param(text).map_err(|error| bad_param(&error))?;
             let params = spec.params.get_or_insert_with(|| Value::Object(Map::new()));
             params[key] = value;
         }
@@ -211,7 +209,13 @@ impl Create {
             let wrong = format!("there is a schedule `{}` already", self.name);
             return Err(CommandError::new(Exit::Conflict, wrong).hint("change it with `gristmill schedule edit`"));
         }
-        save(context, &store, &self.name, spec, !self.disabled, None, self.dry.dry_run).await
+        if self.dry.dry_run {
+            return preview(context, &self.name, &spec).await;
+        }
+        compiled(&self.name, &spec)?;
+        let (service, order) = (context.service().await?, context.order(false));
+        let made = service.create_schedule(&order, &self.name, spec, !self.disabled).await?;
+        Ok(report_saved(context, made.as_ref()))
     }
 }
 
@@ -220,8 +224,12 @@ impl Edit {
         let view = of_command(find(context, &self.name).await?, &self.name)?;
         let spec = self.said.over(view.spec.clone())?;
         checked(context, &self.name, &spec)?;
-        let (store, enabled) = (context.store().await?, view.enabled);
-        save(context, &store, &self.name, spec, enabled, Some(view), self.dry.dry_run).await
+        if self.dry.dry_run {
+            return preview(context, &self.name, &spec).await;
+        }
+        compiled(&self.name, &spec)?;
+        let edited = context.service().await?.edit_schedule(&context.order(false), &view, spec).await?;
+        Ok(report_saved(context, edited.as_ref()))
     }
 }
 
@@ -265,47 +273,25 @@ fn of_command(found: Found, name: &str) -> Result<ScheduleView> {
     }
 }
 
-async fn save(
-    context: &CommandContext,
-    store: &StoreHandle,
-    name: &str,
-    spec: ScheduleSpec,
-    enabled: bool,
-    seen: Option<ScheduleView>,
-    dry_run: bool,
-) -> Result<Exit> {
-    let now = store.now().await?;
-    let timetable = compiled(name, &spec)?;
-    if dry_run {
-        match context.output.format {
-            Format::Json => {
-                let (schedule, next) = (name.to_owned(), upcoming(&timetable, now, PREVIEW));
-                context.output.document(&WouldSaveScheduleDocument { dry_run: true, schedule, spec, next });
-            }
-            Format::Plain | Format::Table => {
-                context.output.note(&format!("would save {name}: {}", plainly(&spec)));
-                print(context, &timetable, &upcoming(&timetable, now, PREVIEW), now);
-            }
+/// Shows what would be saved, and the ticks that it would have.
+async fn preview(context: &CommandContext, name: &str, spec: &ScheduleSpec) -> Result<Exit> {
+    let now = context.store().await?.now().await?;
+    let timetable = compiled(name, spec)?;
+    match context.output.format {
+        Format::Json => {
+            let (schedule, next) = (name.to_owned(), upcoming(&timetable, now, PREVIEW));
+            context.output.document(&WouldSaveScheduleDocument { dry_run: true, schedule, spec: spec.clone(), next });
         }
-        return Ok(Exit::Success);
+        Format::Plain | Format::Table => {
+            context.output.note(&format!("would save {name}: {}", plainly(spec)));
+            print(context, &timetable, &upcoming(&timetable, now, PREVIEW), now);
+        }
     }
-    let kept = seen.as_ref().filter(|view| view.spec.same_time(&spec)).map(|view| view.decided_at);
-    let decided_at = kept.unwrap_or(now);
-    let save = SaveSchedule {
-        tenant: context.tenant.clone(),
-        name: name.to_owned(),
-        origin: ScheduleOrigin::Command,
-        next_at: next_at(name, &spec, decided_at),
-        spec,
-        enabled,
-        decided_at,
-        seen: seen.map(|view| (view.version, view.decided_at)),
-    };
-    report_saved(context, &store.save_schedule(&save).await?);
     Ok(Exit::Success)
 }
 
-fn report_saved(context: &CommandContext, view: &ScheduleView) {
+fn report_saved(context: &CommandContext, view: Option<&ScheduleView>) -> Exit {
+    let Some(view) = view else { return Exit::Success };
     match context.output.format {
         Format::Json => context.output.document(&ScheduleDocument::from(view)),
         Format::Plain | Format::Table => {
@@ -319,6 +305,7 @@ fn report_saved(context: &CommandContext, view: &ScheduleView) {
             ));
         }
     }
+    Exit::Success
 }
 
 /// Lets a schedule run by itself, or stops it.
@@ -344,26 +331,14 @@ pub(super) async fn switch(context: &CommandContext, name: &str, enabled: bool, 
         }
         return Ok(Exit::Success);
     }
-    let save = SaveSchedule {
-        tenant: view.tenant,
-        name: view.name,
-        origin: view.origin,
-        next_at: next_at(name, &view.spec, view.decided_at),
-        spec: view.spec,
-        enabled,
-        decided_at: view.decided_at,
-        seen: Some((view.version, view.decided_at)),
-    };
-    report_saved(context, &store.save_schedule(&save).await?);
-    Ok(Exit::Success)
+    let switched = context.service().await?.switch_schedule(&context.order(false), &view, enabled).await?;
+    Ok(report_saved(context, switched.as_ref()))
 }
 
 /// Takes a schedule away that was made by a command.
 pub(super) async fn delete(context: &CommandContext, name: &str, dry_run: bool) -> Result<Exit> {
     of_command(find(context, name).await?, name)?;
-    if !dry_run {
-        context.store().await?.remove_schedule(&context.tenant, name).await?;
-    }
+    context.service().await?.remove_schedule(&context.order(dry_run), name).await?;
     match context.output.format {
         Format::Json => {
             context.output.document(&ScheduleReportDocument { dry_run, schedule: name.to_owned(), affected: 1 });

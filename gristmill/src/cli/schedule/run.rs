@@ -3,8 +3,8 @@
 use clap::Args;
 use gristmill_core::Instant;
 use gristmill_core::schedule::{ScheduleSpec, Target};
-use gristmill_scheduler::schedules::start::{self, Started};
 use gristmill_service::documents::{RunDocument, WouldRunDocument};
+use gristmill_service::start::{RunError, StartedRun};
 use gristmill_store::{FireTick, Firing, TickCause, TickFilter, TickOutcome, TickView};
 
 use super::look::{compiled, upcoming};
@@ -13,8 +13,7 @@ use crate::cli::context::CommandContext;
 use crate::cli::list::DryRun;
 use crate::cli::output::Format;
 use crate::exit_code::{CommandError, Exit, Result};
-use crate::runtime::lease::Lease;
-use crate::runtime::schedules::means_now;
+use crate::runtime::schedules::run_context_now;
 
 /// Run it now, or run one slot
 #[derive(Debug, Args)]
@@ -109,34 +108,26 @@ impl Run {
         })
     }
 
-    async fn fire(&self, context: &CommandContext, spec: &ScheduleSpec, mut firing: Firing) -> Result<TickView> {
-        let (store, run_context) = (context.store().await?, means_now(context)?);
-        let tick = firing.ticks[0].clone();
-        let started = if matches!(spec.target(), Ok(Target::Batch(_))) {
-            // When this process dies while it plans, a scheduler takes the batch back and starts the tick anew.
-            let lease = Lease::begin(&store).await?;
-            firing.ticks[0].holder = Some(lease.id());
-            let started = start::batch(&store, &context.dispatcher().await?, &run_context, spec, firing).await;
-            lease.end().await;
-            match started? {
-                Started::Planned(_) => true,
-                Started::Lost => false,
-                Started::Failed(reason) => {
-                    return Err(CommandError::new(Exit::Failed, format!("the run did not start: {reason}")));
-                }
+    async fn fire(&self, context: &CommandContext, spec: &ScheduleSpec, firing: Firing) -> Result<TickView> {
+        let (service, run_context) = (context.service().await?, run_context_now(context)?);
+        let tick = firing.ticks[0].tick;
+        if matches!(spec.target(), Ok(Target::Batch(_))) {
+            // A broker that refuses for good is said before anything exists.
+            context.dispatcher().await?;
+        }
+        let started = match service.start_run(&context.order(false), &run_context, spec, firing).await {
+            Ok(StartedRun::Planned(_) | StartedRun::Enqueued(_)) => true,
+            Ok(StartedRun::Lost | StartedRun::Rehearsed) => false,
+            Ok(StartedRun::Failed(reason)) => {
+                return Err(CommandError::new(Exit::Failed, format!("the run did not start: {reason}")));
             }
-        } else {
-            let job =
-                start::job(&run_context, &context.tenant, &self.name, spec, &tick).map_err(CommandError::usage)?;
-            firing.ticks[0].run = Some(gristmill_store::Run::Job(Box::new(job)));
-            let report = store.fire(&[firing]).await?;
-            context.publish(&report.dispatched).await;
-            !report.started.is_empty()
+            Err(RunError::Job(wrong)) => return Err(CommandError::usage(wrong)),
+            Err(RunError::Store(error)) => return Err(error.into()),
         };
         if !started {
-            return Err(ran_already(&self.name, tick.tick));
+            return Err(ran_already(&self.name, tick));
         }
-        let row = known(context, &self.name, tick.tick).await?;
+        let row = known(context, &self.name, tick).await?;
         row.ok_or_else(|| CommandError::new(Exit::Internal, "the run started and is not in the ledger"))
     }
 }

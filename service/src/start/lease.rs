@@ -1,13 +1,11 @@
-//! A lease for a command that does something which others must take over when it dies.
+//! A lease for a process that does something which others must take over when it dies.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::id::WorkerId;
-use gristmill_store::StoreHandle;
+use gristmill_store::{Result, StoreHandle};
 use tokio::task::JoinHandle;
-
-use crate::exit_code::Result;
 
 /// How long it counts as alive without a beat.
 const LEASE: Duration = Duration::from_secs(15);
@@ -16,7 +14,8 @@ const LEASE: Duration = Duration::from_secs(15);
 const BEAT: Duration = Duration::from_secs(3);
 
 /// A lease that is prolonged until it is ended, or the process dies.
-pub(crate) struct Lease {
+#[derive(Debug)]
+pub struct Lease {
     id: WorkerId,
     store: StoreHandle,
     beating: JoinHandle<()>,
@@ -28,8 +27,8 @@ impl Lease {
     /// # Errors
     ///
     /// Those of the store.
-    pub(crate) async fn begin(store: &StoreHandle) -> Result<Self> {
-        let command = gristmill_service::process::incarnation("command", LEASE);
+    pub async fn begin(store: &StoreHandle) -> Result<Self> {
+        let command = crate::process::incarnation("command", LEASE);
         let id = command.id;
         store.register_worker(&command).await?;
         let beats = Arc::clone(store);
@@ -48,12 +47,12 @@ impl Lease {
     }
 
     /// Whose it is.
-    pub(crate) fn id(&self) -> WorkerId {
+    pub fn id(&self) -> WorkerId {
         self.id
     }
 
     /// Gives it back.
-    pub(crate) async fn end(self) {
+    pub async fn end(self) {
         self.beating.abort();
         if let Err(error) = self.store.retire_worker(self.id).await {
             tracing::debug!(%error, "a lease runs out by itself");

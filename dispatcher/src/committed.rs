@@ -1,0 +1,58 @@
+//! What a commit of the store leaves behind for the dispatcher.
+
+use gristmill_store::{
+    CompleteReport, ControlReport, Dispatched, EnqueueReport, FireReport, LimitView, NotedEvent, PatchReport,
+    ReconcileReport, RescueReport, WorkGuard,
+};
+
+/// The answer of a transition, with what may now be published.
+pub trait Committed {
+    /// What the transition made claimable. Empty at a dry run.
+    fn left(&self) -> &[Dispatched];
+}
+
+impl Committed for Dispatched {
+    fn left(&self) -> &[Dispatched] {
+        std::slice::from_ref(self)
+    }
+}
+
+impl Committed for Vec<Dispatched> {
+    fn left(&self) -> &[Dispatched] {
+        self
+    }
+}
+
+impl Committed for (LimitView, Dispatched) {
+    fn left(&self) -> &[Dispatched] {
+        std::slice::from_ref(&self.1)
+    }
+}
+
+impl Committed for WorkGuard {
+    fn left(&self) -> &[Dispatched] {
+        std::slice::from_ref(&self.rescued)
+    }
+}
+
+/// Reports that carry it in a field of that name.
+macro_rules! committed {
+    ($($report:ty),+) => {
+        $(impl Committed for $report {
+            fn left(&self) -> &[Dispatched] {
+                std::slice::from_ref(&self.dispatched)
+            }
+        })+
+    };
+}
+
+committed!(
+    CompleteReport,
+    ControlReport,
+    EnqueueReport,
+    FireReport,
+    NotedEvent,
+    PatchReport,
+    ReconcileReport,
+    RescueReport
+);

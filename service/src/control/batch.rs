@@ -1,0 +1,47 @@
+//! Batches: pause, resume, cancel, restart.
+
+use gristmill_core::id::BatchId;
+use gristmill_store::{ControlReport, Restart, Result};
+
+use super::pause;
+use crate::Service;
+use crate::order::Order;
+
+impl Service {
+    /// Stops the claiming of a batch's jobs; what runs is finished. The first pause and its reason stay.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: `NotFound`, or `Conflict` for a batch that has ended.
+    pub async fn pause_batch(&self, order: &Order, batch: BatchId) -> Result<ControlReport> {
+        let pause = pause(order);
+        self.after(self.store.pause_batch(&order.tenant, batch, Some(&pause), order.dry_run)).await
+    }
+
+    /// Lets the jobs of a batch be claimed again.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: `NotFound`.
+    pub async fn resume_batch(&self, order: &Order, batch: BatchId) -> Result<ControlReport> {
+        self.after(self.store.pause_batch(&order.tenant, batch, None, order.dry_run)).await
+    }
+
+    /// Cancels a batch for good: its unfinished jobs become `cancelled`, and no aggregate will run.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: `NotFound`, or `Conflict` for a batch that has ended.
+    pub async fn cancel_batch(&self, order: &Order, batch: BatchId) -> Result<ControlReport> {
+        self.after(self.store.cancel_batch(&order.tenant, batch, &order.reason(), order.dry_run)).await
+    }
+
+    /// Lets a batch that is `halted` or `cancelled` go on in its next generation.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: `NotFound`, or `Conflict` when it cannot be restarted, with the reason.
+    pub async fn restart_batch(&self, order: &Order, restart: &Restart) -> Result<ControlReport> {
+        self.after(self.store.restart_batch(&order.tenant, restart, order.dry_run)).await
+    }
+}

@@ -1,0 +1,18 @@
+//! Chunks: split.
+
+use gristmill_core::id::JobId;
+use gristmill_store::{ControlReport, Result};
+
+use crate::Service;
+use crate::order::Order;
+
+impl Service {
+    /// Puts two halves in the place of a chunk that is dead or waits; `chunk` is the id of its job.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: `NotFound`, or `Conflict` when it cannot be split, with the reason.
+    pub async fn split_chunk(&self, order: &Order, chunk: JobId) -> Result<ControlReport> {
+        self.after(self.store.split_chunk(&order.tenant, chunk, order.dry_run)).await
+    }
+}

@@ -1,0 +1,74 @@
+//! Dead letters: redrive.
+
+use gristmill_core::id::JobId;
+use gristmill_store::{ControlReport, GROUP_JOBS_MAX, Result, StoreError};
+
+use super::add;
+use crate::Service;
+use crate::order::Order;
+
+/// How many reasons are kept of those that cannot be redriven.
+const REASONS_MAX: usize = 5;
+
+/// What came of many dead letters.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RedriveReport {
+    /// Those that were redriven.
+    pub redriven: ControlReport,
+    /// How many cannot be redriven now.
+    pub refused: u64,
+    /// Why, for the first five of them.
+    pub reasons: Vec<String>,
+}
+
+impl Service {
+    /// Brings dead letters back with as many attempts again as they had, in groups of at most [`GROUP_JOBS_MAX`], each
+    /// one transaction.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: `NotFound` or `Conflict` when one of them cannot be redriven; its group stays dead then.
+    pub async fn redrive_dead(&self, order: &Order, jobs: &[JobId]) -> Result<ControlReport> {
+        let mut total = ControlReport::default();
+        for group in jobs.chunks(GROUP_JOBS_MAX) {
+            add(&mut total, self.after(self.store.redrive_dead(&order.tenant, group, order.dry_run)).await?);
+        }
+        Ok(total)
+    }
+
+    /// Brings back those of the dead letters that can be, and counts the others. Where one refuses its whole group,
+    /// halves of the group are tried, until those that refuse stand alone. Jobs of one batch should stand together, so
+    /// that its next generation is opened once.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store other than `Conflict`; the groups before stay redriven.
+    pub async fn redrive_each(&self, order: &Order, jobs: &[JobId]) -> Result<RedriveReport> {
+        let mut report = RedriveReport::default();
+        for group in jobs.chunks(GROUP_JOBS_MAX) {
+            self.redrive_group(order, group, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    async fn redrive_group(&self, order: &Order, group: &[JobId], report: &mut RedriveReport) -> Result<()> {
+        let mut groups = vec![group];
+        while let Some(group) = groups.pop() {
+            match self.after(self.store.redrive_dead(&order.tenant, group, order.dry_run)).await {
+                Ok(redriven) => add(&mut report.redriven, redriven),
+                Err(StoreError::Conflict(reason)) if group.len() == 1 => {
+                    report.refused += 1;
+                    if report.reasons.len() < REASONS_MAX {
+                        report.reasons.push(reason);
+                    }
+                }
+                Err(StoreError::Conflict(_)) => {
+                    let (left, right) = group.split_at(group.len() / 2);
+                    groups.extend([right, left]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}

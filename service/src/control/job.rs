@@ -1,0 +1,72 @@
+//! Jobs: cancel, retry, cancel many.
+
+use gristmill_core::id::{BatchId, JobId};
+use gristmill_store::{ControlReport, GROUP_JOBS_MAX, JobFilter, Page, Result};
+
+use super::add;
+use crate::Service;
+use crate::order::Order;
+
+/// Rows of one page while ids are gathered.
+const PAGE_ROWS: u32 = 1_000;
+
+impl Service {
+    /// Cancels a job that is not final.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: `NotFound`, or `Conflict` for a job that is final.
+    pub async fn cancel_job(&self, order: &Order, job: JobId) -> Result<ControlReport> {
+        self.after(self.store.cancel_job(&order.tenant, job, &order.reason(), order.dry_run)).await
+    }
+
+    /// Cancels those of the jobs that are not final, in groups of at most [`GROUP_JOBS_MAX`], each one transaction. Jobs
+    /// that are final, and aggregates, are passed over, so that it may be run again after a part. `progress` is given
+    /// how many are cancelled so far, after each group.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; the groups before stay cancelled.
+    pub async fn cancel_jobs(
+        &self,
+        order: &Order,
+        jobs: &[JobId],
+        mut progress: impl FnMut(u64) + Send,
+    ) -> Result<ControlReport> {
+        let (mut total, reason) = (ControlReport::default(), order.reason());
+        for group in jobs.chunks(GROUP_JOBS_MAX) {
+            let cancelled = self.store.cancel_jobs(&order.tenant, group, &reason, order.dry_run);
+            add(&mut total, self.after(cancelled).await?);
+            progress(total.affected);
+        }
+        Ok(total)
+    }
+
+    /// Lets a job that waits in `retry` or `scheduled` run now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store: `NotFound`, or `Conflict` for a job in another state.
+    pub async fn retry_job(&self, order: &Order, job: JobId) -> Result<ControlReport> {
+        self.after(self.store.retry_job(&order.tenant, job, order.dry_run)).await
+    }
+
+    /// The ids of the jobs that match a filter now, newest first, each with its batch: what a verb over many is given.
+    /// Gathered before the first one moves, so that what comes meanwhile is not touched.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn matching_jobs(&self, filter: &JobFilter) -> Result<Vec<(Option<BatchId>, JobId)>> {
+        let mut found = Vec::new();
+        let mut page = Page { after: None, limit: PAGE_ROWS };
+        loop {
+            let jobs = self.store.jobs(filter, &page).await?;
+            found.extend(jobs.iter().map(|job| (job.batch, job.id)));
+            match jobs.last() {
+                Some(last) if jobs.len() == PAGE_ROWS as usize => page.after = Some(last.id.to_string()),
+                Some(_) | None => return Ok(found),
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The verbs that change what is there, one file for each noun.
+//!
+//! Each does one transition of the store, or a few, and hands what the commit left behind to the dispatcher. At a dry
+//! run the transition is done and rolled back, or only checked where the store knows no rehearsal of it.
+
+pub mod backfill;
+pub mod batch;
+pub mod chunk;
+pub mod dead;
+pub mod enqueue;
+pub mod job;
+pub mod limit;
+pub mod poison;
+pub mod quarantine;
+pub mod queue;
+pub mod schedule;
+pub mod trigger;
+pub mod work;
+
+use gristmill_store::{ControlReport, Pause};
+
+use crate::order::Order;
+
+/// How many samples a sum of reports has at most, as a single report.
+const SAMPLES_MAX: usize = 5;
+
+/// What an order to pause keeps with what is paused.
+fn pause(order: &Order) -> Pause {
+    Pause { by: Some(order.actor.to_string()), reason: order.reason.clone() }
+}
+
+/// Adds up what several verbs did. What they left behind has been published already, and is not added.
+pub fn add(total: &mut ControlReport, one: ControlReport) {
+    total.affected += one.affected;
+    let room = SAMPLES_MAX.saturating_sub(total.samples.len());
+    total.samples.extend(one.samples.into_iter().take(room));
+    total.generation = one.generation.or(total.generation);
+}

@@ -1,0 +1,44 @@
+//! Poison messages: drop.
+
+use gristmill_store::{ControlReport, Page, Result};
+
+use super::add;
+use crate::Service;
+use crate::order::Order;
+
+/// How many messages are dropped in one transaction, and asked for at a time.
+const GROUP: u32 = 1_000;
+
+impl Service {
+    /// Forgets messages that were kept, in groups, each one transaction. Numbers that there are none of are passed over.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store; the groups before stay forgotten.
+    pub async fn drop_poison(&self, order: &Order, ids: &[i64]) -> Result<ControlReport> {
+        let mut total = ControlReport::default();
+        for group in ids.chunks(GROUP as usize) {
+            add(&mut total, self.after(self.store.drop_poison(group, order.dry_run)).await?);
+        }
+        Ok(total)
+    }
+
+    /// The numbers of all messages that are kept now. Gathered before the first one goes, so that what comes meanwhile
+    /// is not touched.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn all_poison(&self) -> Result<Vec<i64>> {
+        let mut ids = Vec::new();
+        let mut page = Page { after: None, limit: GROUP };
+        loop {
+            let found = self.store.poison(&page).await?;
+            ids.extend(found.iter().map(|one| one.id));
+            match found.last() {
+                Some(last) if found.len() == GROUP as usize => page.after = Some(last.id.to_string()),
+                Some(_) | None => return Ok(ids),
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Schedules: create, edit, enable, disable, remove.
+
+use gristmill_core::Instant;
+use gristmill_core::schedule::{ScheduleSpec, Timetable};
+use gristmill_store::{Result, SaveSchedule, ScheduleOrigin, ScheduleView, StoreError};
+
+use crate::Service;
+use crate::order::Order;
+
+impl Service {
+    /// Makes a schedule in the store. Only ticks from now on are its business. `None` at a dry run.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when it makes no sense, `Conflict` when there is one of that name, and those of the store.
+    pub async fn create_schedule(
+        &self,
+        order: &Order,
+        name: &str,
+        spec: ScheduleSpec,
+        enabled: bool,
+    ) -> Result<Option<ScheduleView>> {
+        check(name, &spec)?;
+        let decided_at = self.store.now().await?;
+        let save = SaveSchedule {
+            tenant: order.tenant.clone(),
+            name: name.to_owned(),
+            origin: ScheduleOrigin::Command,
+            next_at: next_at(name, &spec, decided_at),
+            spec,
+            enabled,
+            decided_at,
+            seen: None,
+        };
+        self.save_schedule(order, &save).await
+    }
+
+    /// Changes a schedule as it was seen. With another time only ticks from now on are its business. `None` at a dry
+    /// run.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when it makes no sense, `Conflict` when it was changed or has decided a tick meanwhile, and those of
+    /// the store.
+    pub async fn edit_schedule(
+        &self,
+        order: &Order,
+        seen: &ScheduleView,
+        spec: ScheduleSpec,
+    ) -> Result<Option<ScheduleView>> {
+        check(&seen.name, &spec)?;
+        let decided_at = if seen.spec.same_time(&spec) { seen.decided_at } else { self.store.now().await? };
+        self.save_schedule(order, &edited(order, seen, spec, seen.enabled, decided_at)).await
+    }
+
+    /// Lets a schedule run by itself, or stops it. `None` at a dry run.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` when it was changed or has decided a tick meanwhile, and those of the store.
+    pub async fn switch_schedule(
+        &self,
+        order: &Order,
+        seen: &ScheduleView,
+        enabled: bool,
+    ) -> Result<Option<ScheduleView>> {
+        self.save_schedule(order, &edited(order, seen, seen.spec.clone(), enabled, seen.decided_at)).await
+    }
+
+    /// Removes a schedule: whether it was there. Its ledger stays. A dry run only looks.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub async fn remove_schedule(&self, order: &Order, name: &str) -> Result<bool> {
+        if order.dry_run {
+            return Ok(!self.store.schedules(Some(&order.tenant), Some(name)).await?.is_empty());
+        }
+        self.store.remove_schedule(&order.tenant, name).await
+    }
+
+    async fn save_schedule(&self, order: &Order, save: &SaveSchedule) -> Result<Option<ScheduleView>> {
+        if order.dry_run {
+            return Ok(None);
+        }
+        self.store.save_schedule(save).await.map(Some)
+    }
+}
+
+/// Refuses what could not run.
+fn check(name: &str, spec: &ScheduleSpec) -> Result<()> {
+    let wrong = |what: String| StoreError::Invalid(format!("the schedule `{name}`: {what}"));
+    spec.check().map_err(|error| wrong(error.to_string()))?;
+    spec.target().map(drop).map_err(|error| wrong(error.message))
+}
+
+fn edited(order: &Order, seen: &ScheduleView, spec: ScheduleSpec, enabled: bool, decided_at: Instant) -> SaveSchedule {
+    SaveSchedule {
+        tenant: order.tenant.clone(),
+        name: seen.name.clone(),
+        origin: seen.origin,
+        next_at: next_at(&seen.name, &spec, decided_at),
+        spec,
+        enabled,
+        decided_at,
+        seen: Some((seen.version, seen.decided_at)),
+    }
+}
+
+/// When the first tick after an instant starts, jitter included.
+pub fn next_at(name: &str, spec: &ScheduleSpec, after: Instant) -> Option<Instant> {
+    let timetable = Timetable::compile(name, spec).ok()?;
+    timetable.next(after).map(|tick| timetable.fires_at(tick))
+}

@@ -1,0 +1,74 @@
+//! What the verbs stand on: the store, and a way to the dispatcher.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gristmill_store::StoreHandle;
+
+use gristmill_dispatcher::{Committed, Dispatcher};
+
+/// The verbs. Clones share store and dispatcher.
+///
+/// Views are read from the [store](Service::store) itself; everything that changes something is asked for here.
+#[derive(Debug, Clone)]
+pub struct Service {
+    pub(crate) store: StoreHandle,
+    outlet: Outlet,
+}
+
+#[derive(Debug, Clone)]
+enum Outlet {
+    Connected(Dispatcher),
+    OnDemand(Arc<dyn Connect>),
+}
+
+/// A dispatcher that is connected when there is something to publish: a command that only looks, or changes what no
+/// broker has to know, needs none.
+#[async_trait]
+pub trait Connect: Debug + Send + Sync {
+    /// The dispatcher, if it is connected already.
+    fn connected(&self) -> Option<Dispatcher>;
+
+    /// The dispatcher, connected now. `None` when it cannot be had, which has been reported then: what is committed
+    /// stays in the outbox, and a scheduler publishes it.
+    async fn connect(&self) -> Option<Dispatcher>;
+}
+
+impl Service {
+    /// Over a store and a dispatcher.
+    pub fn new(store: StoreHandle, dispatcher: Dispatcher) -> Self {
+        Self { store, outlet: Outlet::Connected(dispatcher) }
+    }
+
+    /// Over a store and a dispatcher that is connected when the first verb has something to publish.
+    pub fn on_demand(store: StoreHandle, connect: Arc<dyn Connect>) -> Self {
+        Self { store, outlet: Outlet::OnDemand(connect) }
+    }
+
+    /// The store, for views.
+    pub fn store(&self) -> &StoreHandle {
+        &self.store
+    }
+
+    /// Awaits a transition and publishes what its commit left behind.
+    pub(crate) async fn after<T: Committed, E>(&self, transition: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let committed = transition.await?;
+        self.hand_over(&committed).await;
+        Ok(committed)
+    }
+
+    async fn hand_over(&self, committed: &impl Committed) {
+        let dispatcher = match &self.outlet {
+            Outlet::Connected(dispatcher) => Some(dispatcher.clone()),
+            Outlet::OnDemand(connect) => match connect.connected() {
+                Some(dispatcher) => Some(dispatcher),
+                None if committed.left().iter().all(|left| left.dispatches.is_empty()) => None,
+                None => connect.connect().await,
+            },
+        };
+        if let Some(dispatcher) = dispatcher {
+            dispatcher.hand_over(committed).await;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Starts a batch: from a definition and an input to a sealed batch, or to nothing at all.
+
+use std::path::PathBuf;
+
+use gristmill_core::batch::FailureBudget;
+use gristmill_core::definition::OneOrMany;
+use gristmill_core::id::BatchId;
+use gristmill_jobs::pipeline::DefinitionError;
+use gristmill_jobs::source::{SourceError, Stream};
+use gristmill_store::StoreError;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::plan::{Prepared, StartBatch, patiently, prepare};
+use super::{ConfigSnapshot, RunContext};
+use crate::Service;
+use crate::order::Order;
+
+/// What is asked of a batch definition of the configuration; what is not said is as the definition says.
+#[derive(Default)]
+pub struct BatchRequest {
+    /// The name of the definition.
+    pub name: String,
+    /// Files instead of those that the definition names; empty leaves them.
+    pub input: Vec<String>,
+    /// Items in a chunk.
+    pub chunk: Option<u64>,
+    /// How many items may be quarantined before the batch halts.
+    pub failure_budget: Option<FailureBudget>,
+    /// Parameters of this run; null for none.
+    pub params: Value,
+    /// A second start with the same key gives the first one's id and plans nothing.
+    pub idempotency_key: Option<String>,
+    /// The W3C trace context of whatever causes it.
+    pub trace: Option<String>,
+    /// What the input `-` reads.
+    pub stdin: Option<Stream>,
+}
+
+impl std::fmt::Debug for BatchRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchRequest").field("name", &self.name).field("input", &self.input).finish_non_exhaustive()
+    }
+}
+
+impl BatchRequest {
+    /// A run of a definition as it stands.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+}
+
+/// Why a batch did not start. Nothing of it is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What the definition says makes no sense, or there is none of that name.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    /// The input cannot be read, or not as it should be.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the start of a batch came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartedBatch {
+    /// It is planned to its end, or was started before under the same idempotency key.
+    Planned(BatchId),
+    /// A dry run: its input was read as a plan reads it.
+    Rehearsed(Rehearsal),
+}
+
+/// What a batch would be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// How many chunks it would have.
+    pub chunks: u64,
+    /// How many items they would have together.
+    pub items: u64,
+}
+
+impl RunContext {
+    /// A batch of a definition of the configuration, with what the request says laid over it.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Definition`] when there is no such definition.
+    pub fn batch(&self, request: BatchRequest) -> Result<StartBatch, StartError> {
+        let BatchRequest { name, input, chunk, failure_budget, params, idempotency_key, trace, stdin } = request;
+        let mut definition = definition(&self.snapshot.borrow(), &name)?;
+        definition.failure_budget = failure_budget.unwrap_or(definition.failure_budget);
+        Ok(StartBatch {
+            name,
+            definition,
+            input: (!input.is_empty()).then_some(OneOrMany::Many(input)),
+            chunk,
+            params,
+            idempotency_key,
+            trace,
+            base_dir: self.base_dir.clone(),
+            spool_dir: self.spool_dir.clone(),
+            spool_bytes_max: self.spool_bytes_max,
+            stdin,
+            kinds: self.kinds.clone(),
+        })
+    }
+}
+
+fn definition(
+    snapshot: &ConfigSnapshot,
+    name: &str,
+) -> Result<gristmill_core::definition::BatchDefinition, DefinitionError> {
+    snapshot.batches.get(name).cloned().ok_or_else(|| DefinitionError {
+        key: format!("batch.{name}"),
+        problem: format!("there is no [batch.{name}] in the configuration"),
+    })
+}
+
+impl Service {
+    /// Checks, opens, creates, plans and seals a batch. When it returns, every chunk is in the store; workers have begun
+    /// long before that. At a dry run the whole input is read, and nothing is created.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`]. A batch that fails while it is planned is taken back, or cancelled when a worker has begun
+    /// with it already.
+    pub async fn start_batch(&self, order: &Order, start: StartBatch) -> Result<StartedBatch, StartError> {
+        if order.dry_run {
+            return rehearse(start).await.map(StartedBatch::Rehearsed);
+        }
+        let Prepared { batch, planner } = prepare(&order.tenant, start).await?;
+        // Known already, but under the id that nobody else has, is made by a first try whose answer was lost: it
+        // would stay empty for ever if we took it for somebody else's.
+        let created = patiently(|| self.store.create_batch(&batch)).await?;
+        if created.id != batch.id {
+            return Ok(StartedBatch::Planned(created.id));
+        }
+        if let Err(error) = self.fill(created.id, planner).await {
+            self.take_back(&order.clone().because(error.to_string()), created.id).await;
+            return Err(error);
+        }
+        Ok(StartedBatch::Planned(created.id))
+    }
+}
+
+/// Reads the whole input as a plan does, and creates nothing. Needs no store.
+///
+/// # Errors
+///
+/// Those that the batch would meet before it is created.
+pub async fn rehearse(start: StartBatch) -> Result<Rehearsal, StartError> {
+    let spool_dir: PathBuf = std::env::temp_dir().join(format!("gristmill-dry-run-{}", Uuid::now_v7()));
+    let counted = count(StartBatch { spool_dir: spool_dir.clone(), ..start }).await;
+    // Copies go with the plan; the folder was ours alone and may never have been made.
+    let _ = std::fs::remove_dir_all(&spool_dir);
+    counted
+}
+
+async fn count(start: StartBatch) -> Result<Rehearsal, StartError> {
+    // Whose it would be does not matter to what is read.
+    let Prepared { mut planner, .. } = prepare("", start).await?;
+    let mut found = Rehearsal::default();
+    while let Some(chunk) = planner.next_chunk().await? {
+        found.chunks += 1;
+        found.items += chunk.items;
+    }
+    Ok(found)
+}

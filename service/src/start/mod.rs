@@ -1,0 +1,81 @@
+//! The verbs that start batches and runs, whoever asks: the command line, schedules, watched folders and hooks.
+//!
+//! * [`batch`]: a batch from a definition and an input. [`plan`]: how its chunks come into the store.
+//! * [`run`]: the run of a tick, a batch or a job, with its parameters. [`event`]: the run of an event.
+//! * [`params`]: `KEY=VALUE`. [`render`]: `{{ … }}` in a source, an output or a payload.
+//! * [`lease`]: held while a run is planned, so that others take over when its planner dies.
+
+pub mod batch;
+pub mod event;
+pub mod lease;
+pub mod params;
+pub mod plan;
+pub mod render;
+pub mod run;
+pub mod watch_settings;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gristmill_core::definition::BatchDefinition;
+use gristmill_core::job::NewJob;
+use gristmill_core::limit::{LimitSpec, QueueSpec};
+use gristmill_core::schedule::ScheduleSpec;
+use gristmill_jobs::RegistryOptions;
+use tokio::sync::watch;
+
+pub use batch::{BatchRequest, Rehearsal, StartError, StartedBatch, rehearse};
+pub use event::{EventError, EventRequest};
+pub use lease::Lease;
+pub use plan::StartBatch;
+pub use run::{RunError, StartedRun, turn};
+pub use watch_settings::WatchSettings;
+
+/// What the configuration says, as far as runs and the scheduler follow it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConfigSnapshot {
+    /// The batch definitions, by name.
+    pub batches: BTreeMap<String, BatchDefinition>,
+    /// The schedules, by name: those of `[schedule.NAME]`, and those of the batches under the batch's name.
+    pub schedules: BTreeMap<String, ScheduleSpec>,
+    /// What hooks and watched folders start, by the name of their ledger: `hook/NAME`, `watch/NAME`.
+    pub triggers: BTreeMap<String, ScheduleSpec>,
+    /// The limits, by name.
+    pub limits: BTreeMap<String, LimitSpec>,
+    /// What is said of queues, by their name.
+    pub queues: BTreeMap<String, QueueSpec>,
+    /// The watched folders, by name.
+    pub watches: BTreeMap<String, WatchSettings>,
+}
+
+/// What is done to a job before it is enqueued: settings of its kind.
+pub type JobDefaults = Arc<dyn Fn(&mut NewJob) + Send + Sync>;
+
+/// What batches and runs are made with.
+#[derive(Clone)]
+pub struct RunContext {
+    /// Whose schedules, hooks and watched folders those of the configuration are.
+    pub tenant: String,
+    /// The configuration in force. It may change while the process runs.
+    pub snapshot: watch::Receiver<Arc<ConfigSnapshot>>,
+    /// What relative paths are relative to.
+    pub base_dir: PathBuf,
+    /// Where copies of what cannot be read by ranges are kept.
+    pub spool_dir: PathBuf,
+    /// The most bytes that one such copy may have.
+    pub spool_bytes_max: u64,
+    /// What the stages are checked against: the same that the workers have.
+    pub kinds: RegistryOptions,
+    /// Settings of kinds.
+    pub job_defaults: JobDefaults,
+}
+
+impl std::fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunContext")
+            .field("tenant", &self.tenant)
+            .field("base_dir", &self.base_dir)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,48 @@
+//! Parameters of a run as they are given on a command line: `KEY=VALUE`.
+
+use serde_json::{Map, Value};
+
+/// A text that is not `KEY=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a parameter")]
+pub struct BadParam(pub String);
+
+/// Reads `KEY=VALUE`. What is JSON is taken as that: `day=3` is a number, `day=monday` a text.
+///
+/// # Errors
+///
+/// Without a key or without `=`.
+pub fn param(text: &str) -> Result<(String, Value), BadParam> {
+    let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let (key, value) = parts.ok_or_else(|| BadParam(text.to_owned()))?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((key.to_owned(), value))
+}
+
+/// Reads all of them: an object, or null when there are none. Of a key that stands twice the last one counts.
+///
+/// # Errors
+///
+/// The first that is none.
+pub fn params(texts: &[String]) -> Result<Value, BadParam> {
+    let params = texts.iter().map(|text| param(text)).collect::<Result<Map<_, _>, _>>()?;
+    Ok(if params.is_empty() { Value::Null } else { Value::Object(params) })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_json_where_they_can_be_and_texts_otherwise() {
+        let texts = ["day=3", "shop=north", "tags=[1,2]", "empty=", "day=4"].map(str::to_owned);
+        let found = params(&texts).expect("all are parameters");
+        assert_eq!(found, json!({ "day": 4, "shop": "north", "tags": [1, 2], "empty": "" }));
+        assert_eq!(params(&[]), Ok(Value::Null));
+        for wrong in ["day", "=3", ""] {
+            assert_eq!(param(wrong), Err(BadParam(wrong.to_owned())));
+        }
+    }
+}

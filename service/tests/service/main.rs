@@ -1,0 +1,5 @@
+//! The verbs on real stores and a simulated broker: what they change, what they publish, and what a dry run leaves alone.
+
+mod env;
+mod starting;
+mod verbs;
