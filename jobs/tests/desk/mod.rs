@@ -10,7 +10,6 @@ use gristmill_core::job::NewJob;
 use gristmill_jobs::JobContext;
 use gristmill_store::{Claim, EmailKey, EmailState, NewEmail, NewWorker, OpenOptions, StoreHandle};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A SQLite store in a folder of its own.
@@ -59,7 +58,7 @@ impl Desk {
         let kinds = ["email", "webhook", "exec", "http"].map(str::to_owned).to_vec();
         let claim = Claim { worker, queues: Vec::new(), kinds, limit: 1 };
         let job = self.store.claim_next(&claim).await.expect("claimed").pop().expect("a job");
-        JobContext { job, store: Arc::clone(&self.store), cancel: CancellationToken::new() }
+        JobContext::new(job, Arc::clone(&self.store))
     }
 
     /// Where the email of a job is.
