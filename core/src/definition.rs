@@ -358,6 +358,9 @@ pub struct ProcessSpec {
     /// How often one item is tried inside its chunk before it is quarantined, at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item_attempts: Option<u32>,
+    /// How many items of one chunk an asynchronous Rust handler has under way at once, 1 to 1,000; 16 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<usize>,
 }
 
 /// A program that takes items as JSON lines and answers each with a JSON line.

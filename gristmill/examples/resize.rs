@@ -28,6 +28,7 @@ struct Resized {
 }
 
 /// What the program shares with its jobs.
+#[derive(Clone)]
 struct Limits {
     width_max: u32,
 }

@@ -5,9 +5,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use gristmill_jobs::process::ItemOut;
+use gristmill_jobs::Finish;
+use gristmill_jobs::process::{ItemContext, ItemFailure, ItemHandler, ItemOut, typed};
+use gristmill_worker::{AttemptRequest, AttemptService};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tower::{Layer, Service};
 
+use crate::apalis::{ApalisHandler, BoxDynError, Task};
 use crate::cli::Cli;
 use crate::cli::context::CommandContext;
 use crate::cli::demo::gateway::{GATEWAY, gateway};
@@ -45,12 +51,20 @@ use crate::kind::{self, Kind, KindHandler};
 ///         .main()
 /// }
 /// ```
-#[derive(Debug)]
 #[must_use]
 pub struct App {
     extensions: Extensions,
     /// Kinds are made when everything is registered, so that the order of `kind` and `state` does not matter.
-    kinds: Vec<fn(&mut Extensions)>,
+    kinds: Vec<Registration>,
+}
+
+/// Adds something to the extensions when all that it needs is there.
+type Registration = Box<dyn FnOnce(&mut Extensions) + Send>;
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("extensions", &self.extensions).field("kinds", &self.kinds.len()).finish()
+    }
 }
 
 impl Default for App {
@@ -68,11 +82,11 @@ impl App {
 
     /// Adds a kind of job; one of the same name takes the place of the one before.
     pub fn kind<K: Kind>(mut self) -> Self {
-        self.kinds.push(|extensions| {
+        self.kinds.push(Box::new(|extensions| {
             extensions.defaults.insert(K::NAME.to_owned(), kind::defaults::<K>());
             let handler = Arc::new(KindHandler::<K>::new(extensions.states.clone()));
             extensions.kinds.insert_reading(K::NAME, K::reads(), handler);
-        });
+        }));
         self
     }
 
@@ -85,14 +99,175 @@ impl App {
     where
         F: Fn(&Value, u32) -> ItemOut + Send + Sync + 'static,
     {
-        self.extensions.items.insert(name.into(), Arc::new(function));
+        self.extensions.items.insert(name.into(), ItemHandler::Sync(Arc::new(function)));
         self
     }
 
-    /// Shares something with all kinds, such as a pool of connections: see [`crate::Context::state`].
-    pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
-        self.extensions.states.insert(state);
+    /// Adds an asynchronous, typed item handler: `process = { rust = "NAME" }`.
+    ///
+    /// The item is decoded as `In`; one that does not fit is quarantined with the path at which it does not. `Out` must
+    /// be written as a JSON object and takes the item's place; where it is null, as `None` is, the item is skipped.
+    /// Items run on the tokio runtime, `process.concurrency` of a chunk at once, and are dropped at an await when their
+    /// attempt is over. A handler that computes for long belongs into [`App::item_handler`].
+    ///
+    /// ```no_run
+    /// use gristmill::{App, ItemContext, ItemFailure};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Clone)]
+    /// struct Rates { euro: f64 }
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Order { id: u64, dollars: f64 }
+    ///
+    /// #[derive(Serialize)]
+    /// struct Priced { id: u64, euros: f64 }
+    ///
+    /// async fn price(order: Order, context: ItemContext) -> Result<Priced, ItemFailure> {
+    ///     if order.dollars < 0.0 {
+    ///         return Err(ItemFailure::permanent("`dollars` is below 0"));
+    ///     }
+    ///     Ok(Priced { id: order.id, euros: order.dollars * context.state::<Rates>().euro })
+    /// }
+    ///
+    /// fn main() -> std::process::ExitCode {
+    ///     App::new().state(Rates { euro: 0.9 }).item("price", price).main()
+    /// }
+    /// ```
+    pub fn item<In, Out, F, Fut>(mut self, name: impl Into<String>, handler: F) -> Self
+    where
+        In: DeserializeOwned + 'static,
+        Out: Serialize + 'static,
+        F: Fn(In, ItemContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::result::Result<Out, ItemFailure>> + Send + 'static,
+    {
+        let name = name.into();
+        self.kinds.push(Box::new(move |extensions| {
+            let handler = typed(extensions.states.shared.clone(), handler);
+            extensions.items.insert(name, ItemHandler::Async(handler));
+        }));
         self
+    }
+
+    /// Adds a kind of job whose handler was written for apalis: `task_fn` of an `async fn` with apalis' extractors, or
+    /// any tower service of apalis' tasks.
+    ///
+    /// The payload is decoded as `Args`; one that does not fit fails for good. `Data<T>` is what [`App::state`] was
+    /// given, `TaskId` the job's id, `Attempt` counts from 1, and `WorkerContext` is there in a worker's process. What
+    /// the handler gives is the job's output. Its error is tried again, unless it is an
+    /// [`AbortError`](crate::apalis::AbortError) or a [`Failure`](crate::Failure) that says otherwise. Retries, time
+    /// limit and queue are those of `[kind.NAME]`.
+    ///
+    /// ```no_run
+    /// use gristmill::App;
+    /// use gristmill::apalis::{AbortError, Attempt, Data, TaskId, task_fn};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Email { to: String }
+    ///
+    /// #[derive(Clone)]
+    /// struct Mailer { from: String }
+    ///
+    /// async fn send(email: Email, mailer: Data<Mailer>, id: TaskId, attempt: Attempt) -> Result<String, AbortError> {
+    ///     if email.to.is_empty() {
+    ///         return Err(AbortError::new("nobody to send it to"));
+    ///     }
+    ///     Ok(format!("{id}: from {} to {}, attempt {}", mailer.from, email.to, attempt.current()))
+    /// }
+    ///
+    /// fn main() -> std::process::ExitCode {
+    ///     let mailer = Mailer { from: "shop@example.com".to_owned() };
+    ///     App::new().state(mailer).apalis_kind("send-email", task_fn(send)).main()
+    /// }
+    /// ```
+    pub fn apalis_kind<Args, S>(mut self, name: impl Into<String>, service: S) -> Self
+    where
+        Args: DeserializeOwned + Send + 'static,
+        S: Service<Task<Args>, Response: Serialize + Send, Error: Into<BoxDynError>, Future: Send>,
+        S: Clone + Send + 'static,
+    {
+        let name = name.into();
+        self.kinds.push(Box::new(move |extensions| {
+            let handler = ApalisHandler::new(name.clone(), service, extensions.states.shared.clone());
+            extensions.kinds.insert(name, Arc::new(handler));
+        }));
+        self
+    }
+
+    /// Adds a tower layer around every attempt of this program's workers, whatever the kind of job; the first one added
+    /// is the outermost.
+    ///
+    /// Its service is given an [`AttemptRequest`], in whose `args` are the kind, the id, the attempt, the queue and the
+    /// payload, and which carries data inwards (`inject_data`, found by
+    /// [`JobContext::extension`](crate::JobContext::extension) and `Data<T>`). It answers with a [`Finish`]: how the
+    /// attempt ended, timeouts, panics and cancellations included. It may change the ending, or give one without
+    /// calling what it wraps; its error is an ending that may go well another time. A layer that panics, or takes a
+    /// second longer than the job's time limit, costs its own attempt and nothing else.
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use std::time::Duration;
+    ///
+    /// use gristmill::model::settle::Ending;
+    /// use gristmill::{App, AttemptRequest, AttemptService, Finish};
+    /// use tower::{ServiceExt};
+    ///
+    /// fn main() -> std::process::ExitCode {
+    ///     // After ten failures in a row the shop is left alone: its jobs come again in a minute.
+    ///     let failures = Arc::new(AtomicU32::new(0));
+    ///     let circuit = tower::layer::layer_fn(move |shop: AttemptService| {
+    ///         let failures = Arc::clone(&failures);
+    ///         tower::service_fn(move |attempt: AttemptRequest| {
+    ///             let (shop, failures) = (shop.clone(), Arc::clone(&failures));
+    ///             async move {
+    ///                 if attempt.args.kind() != "shop-order" {
+    ///                     return shop.oneshot(attempt).await;
+    ///                 }
+    ///                 if failures.load(Ordering::Relaxed) >= 10 {
+    ///                     failures.store(9, Ordering::Relaxed);
+    ///                     return Ok(Finish::snooze("the circuit to the shop is open", Duration::from_secs(60)));
+    ///                 }
+    ///                 let finish = shop.oneshot(attempt).await?;
+    ///                 match finish.ending {
+    ///                     Ending::Done => failures.store(0, Ordering::Relaxed),
+    ///                     _ => drop(failures.fetch_add(1, Ordering::Relaxed)),
+    ///                 }
+    ///                 Ok(finish)
+    ///             }
+    ///         })
+    ///     });
+    ///     App::new().layer(circuit).main()
+    /// }
+    /// ```
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<AttemptService> + Send + Sync + 'static,
+        L::Service: Service<AttemptRequest, Response = Finish, Error: Into<BoxDynError>, Future: Send + 'static>,
+        L::Service: Clone + Send + Sync + 'static,
+    {
+        self.extensions.layers.push(layer);
+        self
+    }
+
+    /// Shares a value with all kinds and item handlers, such as a pool of connections: [`crate::Context::state`] and
+    /// [`ItemContext::state`] give it, and apalis' `Data<T>`. See [`App::shared_state`] for what cannot be cloned.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.extensions.states.shared.insert(state);
+        self
+    }
+
+    /// The same for a value that cannot be cloned; apalis' extractor finds it as `Data<Arc<T>>`.
+    pub fn shared_state<T: Send + Sync + 'static>(mut self, state: Arc<T>) -> Self {
+        self.extensions.states.shared.insert_shared(state);
+        self
+    }
+
+    /// The program's own kinds, for tests that bring their own worker.
+    #[cfg(test)]
+    pub(crate) fn registry(mut self) -> gristmill_jobs::Registry {
+        self.kinds.drain(..).for_each(|add| add(&mut self.extensions));
+        self.extensions.kinds
     }
 
     /// Reads the arguments, does what they say, and gives the exit code.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use gristmill_jobs::Registry;
-use gristmill_jobs::process::{ItemFn, Processors};
+use gristmill_jobs::process::{ItemHandler, Processors};
+use gristmill_worker::layers::Layers;
 
 use crate::kind::States;
 use crate::kind_settings::KindSettings;
@@ -16,14 +17,16 @@ pub(crate) struct Extensions {
     /// What the code of those kinds says, where neither the command nor the configuration does.
     pub(crate) defaults: BTreeMap<String, KindSettings>,
     /// The item handlers, by the name that `process = { rust = "NAME" }` uses.
-    pub(crate) items: BTreeMap<String, ItemFn>,
+    pub(crate) items: BTreeMap<String, ItemHandler>,
     /// What the program shares with its kinds.
     pub(crate) states: States,
+    /// What the program adds around each attempt.
+    pub(crate) layers: Layers,
 }
 
 impl std::fmt::Debug for Extensions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts").field("kinds", &self.kinds).field("items", &self.items.keys()).finish()
+        f.debug_struct("Extensions").field("kinds", &self.kinds).field("items", &self.items.keys()).finish()
     }
 }
 
@@ -32,7 +35,7 @@ impl Extensions {
     pub(crate) fn processors(&self) -> Processors {
         let own = self.items.iter();
         own.fold(Processors::default().with_outside(), |processors, (name, work)| {
-            processors.with_item(name, work.clone())
+            processors.with_handler(name, work.clone())
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Kinds of jobs of your own: a typed payload, a typed output, and what is done with it.
 
-use std::any::{Any, TypeId, type_name};
+use std::any::type_name;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -175,6 +175,24 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// A failure on its way as an error, out of a handler that was written for apalis: it keeps its meaning.
+impl From<Failure> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(failure: Failure) -> Self {
+        Box::new(FailureError(failure))
+    }
+}
+
+/// [`Failure`] cannot be an error itself, because every error becomes one.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct FailureError(Failure);
+
+impl FailureError {
+    pub(crate) fn finish(&self) -> Finish {
+        self.0.clone().finish()
+    }
+}
+
 /// Any error may be tried again: `?` in a handler means [`Failure::retry`].
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
@@ -233,7 +251,7 @@ impl Context {
     ///
     /// When the program has registered nothing of that type.
     pub fn state<T: Send + Sync + 'static>(&self) -> Arc<T> {
-        let found = self.states.by_type.get(&TypeId::of::<T>()).cloned().and_then(|state| state.downcast().ok());
+        let found = self.states.shared.get();
         found.unwrap_or_else(|| panic!("no state of type {}; give it to `App::state`", type_name::<T>()))
     }
 
@@ -301,24 +319,14 @@ impl Context {
 
 /// What the program shares with its kinds: by type, and what [kind.NAME] says of further jobs. The
 /// configuration is read after the kinds are made, so that it is filled in when the work begins.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct States {
-    by_type: Arc<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    /// The shared values themselves, for item handlers and apalis' extractors too.
+    pub(crate) shared: gristmill_jobs::States,
     said: Arc<OnceLock<BTreeMap<String, KindSettings>>>,
 }
 
-impl std::fmt::Debug for States {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} states", self.by_type.len())
-    }
-}
-
 impl States {
-    /// Adds one.
-    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, state: T) {
-        Arc::make_mut(&mut self.by_type).insert(TypeId::of::<T>(), Arc::new(state));
-    }
-
     /// Fills in what the configuration says of kinds. A process works by one configuration: the first.
     pub(crate) fn follow_settings(&self, said: &BTreeMap<String, KindSettings>) {
         self.said.get_or_init(|| said.clone());

@@ -3,6 +3,7 @@
 //! * [`App`]: the whole command line with your kinds and item handlers in it.
 //! * [`App::build`]: the same kinds in a worker inside your own program: see [`embed`].
 //! * [`Kind`]: one kind of job of your own; [`Context`] and [`Failure`] go with it.
+//! * [`apalis`]: handlers that were written for apalis, as kinds of jobs.
 //! * [`Client`]: enqueues jobs of your kinds from any program; the crate `gristmill-client` does without the workers'
 //!   dependencies.
 //! * [`config`]: one file, the environment and the flags, laid over the defaults.
@@ -10,6 +11,7 @@
 //! * `cli`: the commands, a file for each noun; `runtime`: the process that works until it is asked to stop.
 //! * [`model`]: jobs, batches and what they are made of.
 
+pub mod apalis;
 pub mod app;
 mod cli;
 pub mod client;
@@ -24,5 +26,7 @@ mod runtime;
 pub use app::App;
 pub use client::Client;
 pub use gristmill_core as model;
-pub use gristmill_jobs::process::ItemOut;
+pub use gristmill_jobs::process::{ItemContext, ItemFailure, ItemOut};
+pub use gristmill_jobs::{Finish, JobContext};
+pub use gristmill_worker::{AttemptRequest, AttemptService};
 pub use kind::{Context, Failure, Kind};

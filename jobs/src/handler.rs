@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apalis_core::task::ExecutionContext;
 use async_trait::async_trait;
 use gristmill_core::chunk::ChunkResult;
+use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, NewJob, served};
 use gristmill_core::settle::Ending;
 use gristmill_store::{BatchEnd, SqlRows, StoreHandle};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-/// What a handler is given beside its job.
+/// One attempt at a job: what its handler is given, and every layer around the handler.
 #[derive(Debug, Clone)]
 pub struct JobContext {
     /// The job, and the right to settle it.
@@ -21,6 +23,58 @@ pub struct JobContext {
     pub store: StoreHandle,
     /// Fires when the attempt is over for another reason: deadline, cancel, lease lost, stop.
     pub cancel: CancellationToken,
+    /// What calls the attempt off from outside.
+    pub signals: Signals,
+    /// What apalis knows of the attempt, and what layers have put beside it.
+    pub task: Arc<ExecutionContext>,
+}
+
+/// What calls an attempt off from outside. The worker fires these, and stops waiting for the handler then.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// The process stops and its drain time is over: the job is given back without spending the attempt.
+    pub stopped: CancellationToken,
+    /// The lease of the process is lost: another worker has the job.
+    pub lost: CancellationToken,
+    /// The job was cancelled, or taken away at its deadline.
+    pub revoked: CancellationToken,
+}
+
+impl JobContext {
+    /// An attempt that nothing calls off.
+    pub fn new(job: ClaimedJob, store: StoreHandle) -> Self {
+        Self { job, store, cancel: CancellationToken::new(), signals: Signals::default(), task: Arc::default() }
+    }
+
+    /// The job's id: the same for every attempt.
+    pub fn job_id(&self) -> JobId {
+        self.job.fence.job
+    }
+
+    /// The name of the job's kind.
+    pub fn kind(&self) -> &str {
+        &self.job.kind
+    }
+
+    /// The queue that the job came from.
+    pub fn queue(&self) -> &str {
+        &self.job.queue
+    }
+
+    /// Which attempt this is, counted from 1.
+    pub fn attempt(&self) -> u32 {
+        self.job.fence.attempt
+    }
+
+    /// What the job is to do.
+    pub fn payload(&self) -> &Value {
+        &self.job.payload
+    }
+
+    /// What a layer has put beside the job with `Task::inject_data`.
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.task.data().get()
+    }
 }
 
 /// How a handler ended, and what goes into the transaction that says so.

@@ -11,6 +11,7 @@
 //! * [`source`]: from what the user named to the records of one chunk.
 //! * [`stage`]: what is done to each item.
 //! * [`process`]: the step that does the actual work on each item.
+//! * [`states`]: what a program shares with its handlers.
 //! * [`sink`]: where the items that went through are written.
 
 pub mod handler;
@@ -28,6 +29,8 @@ pub mod signature;
 pub mod sink;
 pub mod source;
 pub mod stage;
+pub mod states;
 
-pub use handler::{Finish, Handler, JobContext, Registry};
+pub use handler::{Finish, Handler, JobContext, Registry, Signals};
 pub use registry::{RegistryOptions, add_effects, registry};
+pub use states::States;

@@ -1,6 +1,7 @@
 //! Batches from their first chunk to their aggregate, on an embedded store, without a worker.
 
 mod batch_env;
+mod items;
 
 use std::io::Write;
 use std::sync::Arc;

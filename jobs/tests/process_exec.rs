@@ -1,13 +1,16 @@
 //! Items through programs that do as they should, and through programs that do not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::definition::ExecSpec;
 use gristmill_core::duration::Span;
+use gristmill_core::id::BatchId;
 use gristmill_jobs::process::exec::ExecProcessor;
-use gristmill_jobs::process::{ItemIn, ItemOut, ItemProcessor, ProcessContext};
-use serde_json::json;
+use gristmill_jobs::process::{BatchContext, ItemIn, ItemOut, ItemProcessor, ProcessContext};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 fn shell(script: &str) -> ExecProcessor {
     let spec = ExecSpec {
@@ -24,7 +27,13 @@ fn items(count: u64) -> Vec<ItemIn> {
 }
 
 fn context() -> ProcessContext {
-    ProcessContext { idempotency_key: "chunk".to_owned(), trace: None, cancel: CancellationToken::new() }
+    let batch = BatchContext { id: BatchId(Uuid::now_v7()), name: "retail".to_owned(), params: Value::Null };
+    ProcessContext {
+        idempotency_key: "chunk".to_owned(),
+        trace: None,
+        cancel: CancellationToken::new(),
+        batch: Arc::new(batch),
+    }
 }
 
 async fn failure(script: &str) -> String {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use gristmill_core::definition::HttpSpec;
 use gristmill_core::duration::Span;
+use gristmill_core::id::BatchId;
 use gristmill_jobs::process::http::HttpProcessor;
-use gristmill_jobs::process::{ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure};
+use gristmill_jobs::process::{BatchContext, ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure};
 use gristmill_testkit::http::{FakeHttp, closed_port, reply};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -24,10 +26,12 @@ fn items(count: u64) -> Vec<ItemIn> {
 }
 
 fn context() -> ProcessContext {
+    let batch = BatchContext { id: BatchId(Uuid::now_v7()), name: "retail".to_owned(), params: Value::Null };
     ProcessContext {
         idempotency_key: "chunk".to_owned(),
         trace: Some(TRACE.to_owned()),
         cancel: CancellationToken::new(),
+        batch: Arc::new(batch),
     }
 }
 

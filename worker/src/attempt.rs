@@ -1,40 +1,42 @@
-//! One attempt: run, settle, hand over to the completer.
+//! One attempt: the job that was claimed for it, and what its ending means.
+//!
+//! What runs around the handler is in [`layers`](crate::layers).
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::FutureExt;
 use gristmill_core::job::{ClaimedJob, Fence};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, Verdict, settle, snoozed};
 use gristmill_core::trace::TraceContext;
-use gristmill_jobs::{Finish, JobContext, Registry};
-use gristmill_store::{Completion, StoreHandle, failpoint};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use gristmill_jobs::{Finish, Signals};
+use gristmill_store::Completion;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::in_flight::InFlightGuard;
 use crate::lease::Over;
-use crate::metrics::Clocks;
 
-/// A claimed job, the slot that it takes, and what calls it off.
+/// A claimed job, and what calls it off.
 #[derive(Debug)]
-pub(crate) struct RunnableJob {
+pub(crate) struct ClaimedAttempt {
     pub(crate) job: ClaimedJob,
+    /// Keeps the attempt among those in flight until its ending has been written down.
     pub(crate) guard: InFlightGuard,
-    /// Free again when the attempt has been handed over.
-    pub(crate) slot: OwnedSemaphorePermit,
-    /// Counts it among those that may still bring something to the completer.
-    pub(crate) active: ActiveGuard,
     /// Says when the incarnation that claimed the job is over, or its drain time is.
     pub(crate) over: Over,
 }
 
-/// One of those that run or are about to.
+/// A claimed job with the slot in which it runs.
+#[derive(Debug)]
+pub(crate) struct RunnableJob {
+    pub(crate) attempt: ClaimedAttempt,
+    /// Free again when the ending has been handed over to the completer.
+    pub(crate) slot: OwnedSemaphorePermit,
+    /// Counts it among the attempts that may still bring an ending to the completer.
+    pub(crate) active: ActiveGuard,
+}
+
+/// Counts one attempt as active for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct ActiveGuard(Arc<AtomicUsize>);
 
@@ -51,6 +53,25 @@ impl Drop for ActiveGuard {
     }
 }
 
+impl ClaimedAttempt {
+    /// The job, what its ending will be judged by, and what calls it off.
+    pub(crate) fn split(self) -> (ClaimedJob, Terms, Signals) {
+        let Self { job, guard, over } = self;
+        let Over { stopped, lost } = over;
+        let signals = Signals { stopped, lost, revoked: guard.revoked() };
+        let terms = Terms {
+            fence: job.fence,
+            kind: job.kind.clone(),
+            max_attempts: job.max_attempts,
+            snoozes: job.snoozes,
+            max_snoozes: job.max_snoozes,
+            retry: job.retry.clone(),
+            _guard: guard,
+        };
+        (job, terms, signals)
+    }
+}
+
 /// An attempt that has ended, for the completer to write down.
 #[derive(Debug)]
 pub(crate) struct Settled {
@@ -58,104 +79,28 @@ pub(crate) struct Settled {
     pub(crate) terms: Terms,
 }
 
-/// What decides what an ending means for one job, and the hold on it until that is written down.
+/// What decides what an ending means for one job, and the guard that keeps the attempt in flight until that is written
+/// down.
 #[derive(Debug)]
 pub(crate) struct Terms {
+    pub(crate) fence: Fence,
     pub(crate) kind: String,
     pub(crate) max_attempts: u32,
     pub(crate) snoozes: u32,
     pub(crate) max_snoozes: u32,
     pub(crate) retry: RetryPolicy,
-    pub(crate) _hold: InFlightGuard,
-}
-
-/// Runs attempts.
-#[derive(Debug)]
-pub(crate) struct Attempts {
-    pub(crate) store: StoreHandle,
-    pub(crate) registry: Registry,
-    pub(crate) clocks: Arc<Clocks>,
-}
-
-impl Attempts {
-    /// One attempt from its first to its last moment. It cannot fail: whatever happens to the
-    /// handler is an ending.
-    pub(crate) async fn attempt(&self, in_flight: RunnableJob, completer: &mpsc::Sender<Settled>) {
-        let settled = self.run(in_flight.job, in_flight.guard, &in_flight.over).await;
-        // Before the hand-over, so that the completer sees at once that nobody else can come.
-        drop(in_flight.active);
-        if let Some(settled) = settled {
-            // The completer outlives every attempt, except when the process gives up; then the
-            // lease runs out and somebody else makes good for us.
-            let _ = completer.send(settled).await;
-        }
-        drop(in_flight.slot);
-    }
-
-    /// Runs and settles. `None` when the handler has committed its own completion.
-    pub(crate) async fn run(&self, job: ClaimedJob, guard: InFlightGuard, over: &Over) -> Option<Settled> {
-        let span = span(&job);
-        let revoked = guard.revoked();
-        let terms = Terms {
-            kind: job.kind.clone(),
-            max_attempts: job.max_attempts,
-            snoozes: job.snoozes,
-            max_snoozes: job.max_snoozes,
-            retry: job.retry.clone(),
-            _hold: guard,
-        };
-        let fence = job.fence;
-        async {
-            let began = Instant::now();
-            let finish = self.handle(job, over, &revoked).await;
-            failpoint::point("attempt.ended");
-            self.clocks.ran(&terms.kind, began.elapsed().as_secs_f64());
-            (!finish.committed).then(|| settled(finish, fence, terms))
-        }
-        .instrument(span)
-        .await
-    }
-
-    async fn handle(&self, mut job: ClaimedJob, over: &Over, revoked: &CancellationToken) -> Finish {
-        let Some(handler) = self.registry.get(&job.kind).cloned() else {
-            return Finish::permanent(format!("this worker has no handler for the kind `{}`", job.kind));
-        };
-        let timeout = job.timeout;
-        job.trace = job.trace.map(below);
-        let cancel = CancellationToken::new();
-        // Whatever the handler has started beside itself learns here that the attempt is over.
-        let _fires = cancel.clone().drop_guard();
-        let context = JobContext { job, store: Arc::clone(&self.store), cancel };
-        let work = AssertUnwindSafe(handler.run(context)).catch_unwind();
-        tokio::select! {
-            biased;
-            ended = tokio::time::timeout(timeout, work) => match ended {
-                Ok(Ok(finish)) => finish,
-                Ok(Err(panic)) => ended_with(Ending::Panicked, format!("the handler panicked: {}", message(&*panic))),
-                Err(_) => ended_with(Ending::TimedOut, format!("the attempt took longer than its {timeout:?}")),
-            },
-            () = over.stopped.cancelled() => {
-                ended_with(Ending::Interrupted, "the worker stopped before the attempt was through".to_owned())
-            }
-            () = over.lost.cancelled() => {
-                ended_with(Ending::LeaseLost, "the lease was lost, others have taken over".to_owned())
-            }
-            () = revoked.cancelled() => {
-                ended_with(Ending::Cancelled, "the job was cancelled, or taken away at its deadline".to_owned())
-            }
-        }
-    }
+    pub(crate) _guard: InFlightGuard,
 }
 
 impl Settled {
     /// The same attempt, but what came of it could not be kept: it has failed.
     pub(crate) fn refused(self, error: String) -> Self {
-        settled(Finish::failed(error), self.completion.fence, self.terms)
+        settled(Finish::failed(error), self.terms)
     }
 }
 
-/// Decides what the ending means, and says so once where it is bad.
-fn settled(mut finish: Finish, fence: Fence, terms: Terms) -> Settled {
+/// Decides what the ending means, and logs it once where it is bad.
+pub(crate) fn settled(mut finish: Finish, terms: Terms) -> Settled {
     if let Ending::Snoozed { wait } = finish.ending {
         finish.ending = snoozed(wait, terms.snoozes, terms.max_snoozes);
         if !matches!(finish.ending, Ending::Snoozed { .. }) {
@@ -165,6 +110,7 @@ fn settled(mut finish: Finish, fence: Fence, terms: Terms) -> Settled {
                 Some(format!("snoozed {most} times already, which is the most; this counts as a failure: {why}"));
         }
     }
+    let fence = terms.fence;
     // Snoozed attempts are not spent: they count neither as made nor as granted.
     let (attempt, most) = (fence.attempt - terms.snoozes, terms.max_attempts - terms.snoozes);
     let verdict = settle(finish.ending, attempt, most, &terms.retry, jitter());
@@ -193,33 +139,9 @@ fn report(finish: &Finish, verdict: Verdict) {
     }
 }
 
-fn ended_with(ending: Ending, error: String) -> Finish {
-    Finish { ending, ..Finish::failed(error) }
-}
-
-/// The fields of a job, named once: everything logged while it runs carries them.
-fn span(job: &ClaimedJob) -> tracing::Span {
-    let span = tracing::info_span!(
-        "job",
-        job.id = %job.fence.job,
-        job.kind = %job.kind,
-        queue = %job.queue,
-        attempt = job.fence.attempt,
-        batch.id = tracing::field::Empty,
-        trace_id = tracing::field::Empty,
-    );
-    if let Some(batch) = job.batch {
-        span.record("batch.id", tracing::field::display(batch));
-    }
-    if let Some(trace) = job.trace.as_deref().and_then(TraceContext::parse) {
-        span.record("trace_id", format_args!("{:032x}", trace.trace_id).to_string());
-    }
-    span
-}
-
 /// The trace context for what the handler causes: the same journey, a span of its own. What is no
 /// trace context goes on as it is.
-fn below(trace: String) -> String {
+pub(crate) fn below(trace: String) -> String {
     TraceContext::parse(&trace).map_or(trace, |context| context.child(random() | 1).to_string())
 }
 
@@ -235,12 +157,6 @@ fn random() -> u64 {
     let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
     // Six bits of an id are fixed; the halves lie upon each other so that none of them shows.
     high ^ low.rotate_left(32)
-}
-
-/// What a panic said. The payload of `panic!` is one of these two; anything else says nothing.
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
-//! The worker as apalis sees it: a stream of jobs that are claimed already, and the bench where
-//! they are run.
+//! The worker as apalis sees it: a stream of jobs that are claimed already, and the service that runs them.
 //!
-//! Claiming, settling and everything that can fail are outside, because any error that a backend
-//! yields ends the whole apalis worker and drops what runs. So this one cannot fail.
+//! Claiming and everything else that can fail are outside, because any error that a backend yields ends the whole
+//! apalis worker and drops what runs. So this one cannot fail.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use apalis_core::backend::finalize::Ephemeral;
@@ -16,11 +14,13 @@ use apalis_core::worker::context::WorkerContext;
 use apalis_core::worker::lifecycle::LifecycleFuture;
 use futures::future::BoxFuture;
 use gristmill_core::id::JobId;
-use tokio::sync::mpsc;
-use tower::Service;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tower::layer::util::Identity;
+use tower::{Service, ServiceExt};
 
-use crate::attempt::{Attempts, RunnableJob, Settled};
+use crate::attempt::{ActiveGuard, RunnableJob, Settled};
+use crate::layers::Attempts;
 
 /// Yields jobs until the claim loop has ended, then lets apalis wait for those that run.
 #[derive(Debug)]
@@ -28,23 +28,42 @@ pub(crate) struct Claimed {
     pub(crate) jobs: mpsc::Receiver<RunnableJob>,
 }
 
-/// Runs what the backend yields. Nothing of it is an error to apalis: whatever happens to a job is
-/// settled and handed over inside.
+/// Runs what the backend yields, and hands each ending over to the completer. Nothing of it is an error to apalis.
 #[derive(Debug)]
 pub(crate) struct Runner {
-    pub(crate) attempts: Arc<Attempts>,
+    pub(crate) attempts: Attempts,
     pub(crate) ended: mpsc::Sender<Settled>,
 }
 
-/// One job on the bench. A type of its own, because the compiler cannot prove that a boxed future
-/// inside apalis' generic one lives long enough to be spawned.
-pub(crate) struct RunnerFuture(BoxFuture<'static, ()>);
+/// One job that runs: its attempt, then the hand-over of its ending.
+pub(crate) struct RunnerFuture {
+    /// Boxed once, whatever the layers of the stack are.
+    attempt: BoxFuture<'static, Result<Option<Settled>, Infallible>>,
+    active: Option<ActiveGuard>,
+    ended: mpsc::Sender<Settled>,
+    /// Waits for room, where the completer is busy.
+    hand_over: Option<BoxFuture<'static, ()>>,
+    /// Free again with this future, when the ending has been handed over.
+    _slot: OwnedSemaphorePermit,
+}
 
 impl Future for RunnerFuture {
     type Output = Result<(), Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map(Ok)
+        if let Some(sending) = &mut self.hand_over {
+            return sending.as_mut().poll(cx).map(Ok);
+        }
+        let Ok(settled) = ready!(self.attempt.as_mut().poll(cx));
+        // Before the hand-over, so that the completer sees at once that no other ending can come.
+        self.active = None;
+        // The completer outlives every attempt, except when the process gives up: then the lease runs out, and the
+        // scheduler rescues the job.
+        let Some(settled) = settled else { return Poll::Ready(Ok(())) };
+        let Err(TrySendError::Full(settled)) = self.ended.try_send(settled) else { return Poll::Ready(Ok(())) };
+        let ended = self.ended.clone();
+        let sending = self.hand_over.insert(Box::pin(async move { drop(ended.send(settled).await) }));
+        sending.as_mut().poll(cx).map(Ok)
     }
 }
 
@@ -61,8 +80,15 @@ impl Service<Task<RunnableJob>> for Runner {
     }
 
     fn call(&mut self, task: Task<RunnableJob>) -> RunnerFuture {
-        let (attempts, ended) = (Arc::clone(&self.attempts), self.ended.clone());
-        RunnerFuture(Box::pin(async move { attempts.attempt(task.args, &ended).await }))
+        let (RunnableJob { attempt, slot, active }, beside) = task.take();
+        let attempt = self.attempts.clone().oneshot(Task::new(attempt).map_context(|_| beside));
+        RunnerFuture {
+            attempt: Box::pin(attempt),
+            active: Some(active),
+            ended: self.ended.clone(),
+            hand_over: None,
+            _slot: slot,
+        }
     }
 }
 
@@ -79,13 +105,13 @@ impl Backend for Claimed {
         cx: &mut Context<'_>,
         worker: &WorkerContext,
     ) -> Poll<Option<Result<Task<RunnableJob>, Infallible>>> {
-        let in_flight = ready!(self.jobs.poll_recv(cx));
-        if in_flight.is_none() {
+        let job = ready!(self.jobs.poll_recv(cx));
+        if job.is_none() {
             // The end of the stream alone does not end an apalis worker: it waits for this word.
             // It can only be refused before the start, and then nothing has been polled.
             let _ = worker.stop();
         }
-        Poll::Ready(in_flight.map(|in_flight| Ok(Task::new(in_flight))))
+        Poll::Ready(job.map(|job| Ok(Task::new(job))))
     }
 
     fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{ActiveGuard, RunnableJob};
+use crate::attempt::{ActiveGuard, ClaimedAttempt, RunnableJob};
 use crate::in_flight::InFlight;
 use crate::intake::Intake;
 use crate::lease::{Lease, Over};
@@ -24,7 +24,7 @@ use crate::metrics::{self, Clocks};
 /// The most jobs in one claim.
 const CLAIM_MAX: usize = 200;
 
-/// How often it is asked whether any queue or kind is claimed by limits and turns.
+/// How often the store is asked whether any queue or kind is claimed by limits and turns.
 const MANAGED_EVERY: Duration = Duration::from_secs(1);
 
 /// Claims for one process.
@@ -80,7 +80,7 @@ impl Claimer {
         claimed
     }
 
-    /// Gives back what a claim without an answer has left `running`: nobody would run it until its deadline. Under the
+    /// Gives back what a claim without an answer has left `running`: no worker would run it until its deadline. Under the
     /// incarnation of that claim, even when another one has begun since.
     async fn release_unknown(&mut self) -> Result<()> {
         let known = self.in_flight.known();
@@ -257,18 +257,19 @@ impl Claiming {
         metrics::claimed(claimed.len());
         // All are counted before the first one runs: else the completer would see an idle worker
         // between two jobs of the same claim.
-        let in_flight: Vec<RunnableJob> = claimed
+        let runnable: Vec<RunnableJob> = claimed
             .into_iter()
             .filter_map(|job| {
                 self.clocks.claimed(&job);
                 let guard = self.claimer.in_flight.guard(&job);
                 let slot = free.split(1)?;
-                Some(RunnableJob { job, guard, slot, active: ActiveGuard::new(&self.active), over: over.clone() })
+                let attempt = ClaimedAttempt { job, guard, over: over.clone() };
+                Some(RunnableJob { attempt, slot, active: ActiveGuard::new(&self.active) })
             })
             .collect();
         drop(free);
-        for in_flight in in_flight {
-            self.jobs.send(in_flight).await?;
+        for job in runnable {
+            self.jobs.send(job).await?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! What this process holds: every attempt from its claim until its ending has been written down.
+//! What this process has in flight: every attempt from its claim until its ending has been written down.
 //!
-//! After a claim whose result is unknown, this tells the jobs that somebody here runs from those that nobody does.
-//! And it is how an attempt learns that it does not count any more: each is held together with what calls it off.
+//! After a claim whose result is unknown, this tells the jobs that run here from those that do not. And through it an
+//! attempt learns that it does not count any more: beside each stands the token that calls it off.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,25 +10,25 @@ use gristmill_core::job::{ClaimedJob, Fence};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// All that is held, shared by whoever claims, whoever calls off, and whoever lets go.
+/// All attempts in flight, shared by the claimer, the revocations and the guards.
 ///
-/// Counted: an attempt that was given back unspent may be claimed again, as the same fence, before whoever held it
-/// first has let it go.
+/// The guards of an attempt are counted: one that was given back unspent may be claimed again, as the same fence, before
+/// the first guard has been dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct InFlight {
     all: Arc<Mutex<HashMap<Fence, Entry>>>,
-    /// How many are held.
+    /// How many there are.
     count: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
-    holders: u32,
+    guards: u32,
     /// Fires when the attempt does not count any more.
     revoked: CancellationToken,
 }
 
-/// One attempt that is held for as long as this lives.
+/// Keeps one attempt in flight for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct InFlightGuard {
     fence: Fence,
@@ -43,22 +43,22 @@ impl Default for InFlight {
 }
 
 impl InFlight {
-    /// Holds what was just claimed. Each is let go by its [`InFlightGuard`].
+    /// Adds what was just claimed. Each is removed by its [`InFlightGuard`].
     pub(crate) fn claimed(&self, jobs: &[ClaimedJob]) {
         let mut all = self.all();
         for job in jobs {
-            all.entry(job.fence).or_default().holders += 1;
+            all.entry(job.fence).or_default().guards += 1;
         }
         self.count.send_replace(all.len());
     }
 
-    /// The hold on a job that was claimed.
+    /// The guard of a job that was claimed.
     pub(crate) fn guard(&self, job: &ClaimedJob) -> InFlightGuard {
-        let revoked = self.all().get(&job.fence).map(|in_flight| in_flight.revoked.clone()).unwrap_or_default();
+        let revoked = self.all().get(&job.fence).map(|entry| entry.revoked.clone()).unwrap_or_default();
         InFlightGuard { fence: job.fence, revoked, all: self.clone() }
     }
 
-    /// Every attempt that is held now, always in the same order.
+    /// Every attempt in flight, always in the same order.
     pub(crate) fn known(&self) -> Vec<Fence> {
         let mut known: Vec<Fence> = self.all().keys().copied().collect();
         known.sort_unstable();
@@ -68,12 +68,11 @@ impl InFlight {
     /// Calls off attempts that do not count any more: how many of them had not heard of it.
     pub(crate) fn call_off(&self, revoked: &[Fence]) -> usize {
         let all = self.all();
-        let unheard =
-            revoked.iter().filter_map(|fence| all.get(fence)).filter(|in_flight| !in_flight.revoked.is_cancelled());
-        unheard.map(|in_flight| in_flight.revoked.cancel()).count()
+        let unheard = revoked.iter().filter_map(|fence| all.get(fence)).filter(|entry| !entry.revoked.is_cancelled());
+        unheard.map(|entry| entry.revoked.cancel()).count()
     }
 
-    /// Waits until anything is held.
+    /// Waits until any attempt is in flight.
     pub(crate) async fn any(&self) {
         // The sender lives in ourselves.
         let _ = self.count.subscribe().wait_for(|count| *count > 0).await;
@@ -95,9 +94,9 @@ impl InFlightGuard {
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let mut all = self.all.all();
-        if let Some(in_flight) = all.get_mut(&self.fence) {
-            in_flight.holders -= 1;
-            if in_flight.holders == 0 {
+        if let Some(entry) = all.get_mut(&self.fence) {
+            entry.guards -= 1;
+            if entry.guards == 0 {
                 all.remove(&self.fence);
             }
         }

@@ -235,7 +235,7 @@ impl Intake {
         }
     }
 
-    /// Messages that nobody can act upon would come back for ever: they are kept, and acknowledged after that
+    /// Messages that no worker can act upon would come back for ever: they are kept, and acknowledged after that
     /// commit. While the store cannot take them they wait like those whose job could not be had.
     async fn record_poison(&mut self, store: &dyn Poison, found: Vec<Delivery>) {
         if found.is_empty() {
@@ -265,7 +265,7 @@ fn split(deliveries: Vec<Delivery>) -> (Messages, Vec<Delivery>) {
     (messages, poison)
 }
 
-/// Those that name jobs which nobody knows, and the others.
+/// Those that name jobs which the store does not know, and the others.
 fn apart(messages: Messages, unknown: &[JobId]) -> (Vec<Delivery>, Messages) {
     if unknown.is_empty() {
         return (Vec::new(), messages);

@@ -56,7 +56,7 @@ impl Lease {
         self.current.borrow().clone()
     }
 
-    /// Beats until told to stop. A store that is away changes nothing: nobody can rescue our jobs
+    /// Beats until told to stop. A store that is away changes nothing: no scheduler can rescue our jobs
     /// either while it is, and afterwards the database's clock decides.
     pub(crate) async fn keep(&self, every: Duration, running: impl Fn() -> u32, stop: &CancellationToken) {
         let mut beats = tokio::time::interval(every);

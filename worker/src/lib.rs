@@ -4,10 +4,11 @@
 //!
 //! * [`claim`]: free slots, a micro-batch of ids, one claim; [`intake`] is its part with messages.
 //! * [`backend`]: what apalis sees, a stream of claimed jobs.
-//! * [`attempt`]: one attempt, from its first to its last moment.
+//! * [`layers`]: what runs around one attempt, from its first to its last moment.
+//! * [`attempt`]: the job claimed for it, and what its ending means.
 //! * [`complete`]: many attempts written down in one transaction.
-//! * [`in_flight`]: what is held from the one to the other.
-//! * [`revocations`]: what is taken away meanwhile is called off.
+//! * [`in_flight`]: every attempt from its claim until its ending has been written down.
+//! * [`revocations`]: calls off the attempts whose jobs are taken away meanwhile.
 //! * [`lease`]: the process's right to all of it.
 //!
 //! [`run`] is the loop of all that, [`Worker`] the same in single steps.
@@ -18,6 +19,7 @@ mod claim;
 mod complete;
 mod in_flight;
 mod intake;
+pub mod layers;
 mod lease;
 pub mod metrics;
 mod revocations;
@@ -27,6 +29,7 @@ pub mod settings;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use apalis_core::task::Task;
 use gristmill_broker::BrokerError;
 use gristmill_core::id::WorkerId;
 use gristmill_core::job::ClaimedJob;
@@ -36,16 +39,19 @@ use gristmill_store::{Claim, NewWorker, Result, StoreError, StoreHandle};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
-use crate::attempt::{Attempts, Settled};
+use crate::attempt::{ClaimedAttempt, Settled};
 use crate::claim::{Claimer, Turns};
 use crate::complete::Completer;
 use crate::in_flight::InFlight;
 use crate::intake::Intake;
+use crate::layers::{Attempts, Layers};
 use crate::lease::Lease;
 use crate::metrics::Clocks;
 use crate::revocations::Revocations;
 
+pub use layers::{AttemptRequest, AttemptService};
 pub use running::run;
 pub use settings::Settings;
 
@@ -54,10 +60,12 @@ pub use settings::Settings;
 pub struct WorkerOptions {
     /// The truth.
     pub store: StoreHandle,
-    /// The road over the broker. Whoever connected the broker closes it, after the worker.
+    /// What publishes over the broker. The caller who connected the broker closes it, after the worker.
     pub dispatcher: Dispatcher,
     /// The kinds that it can run. It claims no others.
     pub registry: Registry,
+    /// What the program adds around each attempt.
+    pub layers: Layers,
     /// How it works.
     pub settings: Settings,
     /// After so long without a broker it takes its work from the store.
@@ -89,16 +97,17 @@ pub enum WorkerError {
     /// The settings make no sense.
     #[error("[worker] {0}")]
     Settings(String),
-    /// The shell around the jobs ended by itself.
-    #[error("the worker's shell ended by itself: {0}")]
-    Shell(String),
+    /// What runs the jobs ended by itself.
+    #[error("the worker's runner ended by itself: {0}")]
+    Runner(String),
 }
 
 /// A worker that moves only when told to: one call is one step. For tests and for `--once`.
 #[derive(Debug)]
 pub struct Worker {
     claimer: Claimer,
-    attempts: Arc<Attempts>,
+    attempts: Attempts,
+    clocks: Arc<Clocks>,
     completer: Completer,
     lease: Arc<Lease>,
     settings: Settings,
@@ -116,7 +125,7 @@ impl Worker {
     /// When settings make no sense, or store or broker refuse.
     pub async fn enter(options: WorkerOptions) -> std::result::Result<Self, WorkerError> {
         check(&options.settings)?;
-        let WorkerOptions { store, dispatcher, registry, settings, fallback_after, role } = options;
+        let WorkerOptions { store, dispatcher, registry, layers, settings, fallback_after, role } = options;
         let (halt, closing) = (CancellationToken::new(), CancellationToken::new());
         let who = who(role, &settings, registry.served());
         let (queues, kinds) = (who.queues.clone(), who.kinds.clone());
@@ -125,12 +134,12 @@ impl Worker {
         let lease = Lease::enter(store.clone(), who, halt.clone()).await?;
         let clocks = Arc::new(Clocks::new(&registry.kinds()));
         let completer = Completer::new(store.clone(), dispatcher.clone(), closing.clone());
-        let attempts = Attempts { store: Arc::clone(&store), registry, clocks };
+        let attempts = layers::attempts(Arc::clone(&store), registry, &layers, Arc::clone(&clocks));
         let (in_flight, turns) = (InFlight::default(), Turns::default());
         let stop = CancellationToken::new();
         let claimer =
             Claimer { store, dispatcher, intake, claim, fallback_after, in_flight, unsure: false, turns, stop };
-        Ok(Self { claimer, attempts: Arc::new(attempts), completer, lease: Arc::new(lease), settings, halt, closing })
+        Ok(Self { claimer, attempts, clocks, completer, lease: Arc::new(lease), settings, halt, closing })
     }
 
     /// The incarnation under which it claims now.
@@ -153,11 +162,11 @@ impl Worker {
         let over = self.lease.current().over.clone();
         let mut running = JoinSet::new();
         for job in claimed {
-            let (attempts, over) = (Arc::clone(&self.attempts), over.clone());
             let guard = self.claimer.in_flight.guard(&job);
-            running.spawn(async move { attempts.run(job, guard, &over).await });
+            let attempt = ClaimedAttempt { job, guard, over: over.clone() };
+            running.spawn(self.attempts.clone().oneshot(Task::new(attempt)));
         }
-        let settled: Vec<Settled> = running.join_all().await.into_iter().flatten().collect();
+        let settled: Vec<Settled> = running.join_all().await.into_iter().flatten().flatten().collect();
         if !settled.is_empty() {
             self.completer.write(settled).await;
         }
@@ -221,6 +230,7 @@ impl Worker {
             revocations: self.revocations(),
             claimer: self.claimer,
             attempts: self.attempts,
+            clocks: self.clocks,
             completer: self.completer,
             lease: self.lease,
             slots: Arc::new(Semaphore::new(usize::try_from(self.settings.slots).unwrap_or(usize::MAX))),

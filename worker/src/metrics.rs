@@ -15,7 +15,7 @@ const WAIT: &str = "gristmill_job_wait_seconds";
 const BUSY: &str = "gristmill_slots_busy";
 /// Attempts that may run at once.
 const SLOTS: &str = "gristmill_slots";
-/// Attempts that ended after somebody had taken their job away.
+/// Attempts that ended after their job had been taken away.
 const FENCED: &str = "gristmill_fenced_total";
 /// Jobs claimed.
 const CLAIMS: &str = "gristmill_claims_total";
@@ -54,10 +54,15 @@ impl Clocks {
         Self(kinds.iter().map(|kind| (kind.clone(), clock(kind))).collect())
     }
 
-    pub(crate) fn ran(&self, kind: &str, seconds: f64) {
-        if let Some(clock) = self.0.get(kind) {
-            clock.seconds.record(seconds);
-        }
+    /// Where the time of an attempt at a job of that kind is recorded.
+    pub(crate) fn seconds(&self, kind: &str) -> Option<&Histogram> {
+        self.0.get(kind).map(|clock| &clock.seconds)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn recording<'a>(kinds: impl IntoIterator<Item = (&'a str, Histogram)>) -> Self {
+        let clock = |seconds| Clock { seconds, wait: Histogram::noop() };
+        Self(kinds.into_iter().map(|(kind, seconds)| (kind.to_owned(), clock(seconds))).collect())
     }
 
     /// By the database's clock on both ends.

@@ -1,5 +1,5 @@
-//! The attempts that do not count any more: cancelled, or past their deadline and given to others. Whoever runs them
-//! is told, so that programs end, items stop and slots are free.
+//! Calls off the attempts that do not count any more, because their jobs were cancelled, or passed their deadline and
+//! went to other workers: then programs end, items stop and slots are free.
 //!
 //! The store is asked at each hint, and every few seconds whether one came or not.
 
@@ -14,7 +14,7 @@ use crate::in_flight::InFlight;
 /// The store is not asked more often than this, however many hints come: a cancel of a million jobs gives thousands.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Looks after what a process holds.
+/// Calls off what a process has in flight and what does not count any more.
 #[derive(Debug)]
 pub(crate) struct Revocations {
     pub(crate) store: Arc<dyn Workers>,
@@ -22,7 +22,7 @@ pub(crate) struct Revocations {
 }
 
 impl Revocations {
-    /// Asks once, and calls off what is gone: how many attempts that were.
+    /// Asks once, and calls off the attempts that were taken away: how many there were.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Revocations {
                 self.in_flight.any().await;
                 seen = self.store.wait_for_revocation(seen, every).await;
                 if let Err(error) = self.poll().await {
-                    tracing::debug!(%error, "cannot ask which attempts are gone");
+                    tracing::debug!(%error, "cannot ask which attempts were taken away");
                 }
                 tokio::time::sleep(PAUSE).await;
             }

@@ -11,11 +11,13 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{Attempts, Settled};
+use crate::attempt::Settled;
 use crate::backend::{Claimed, Runner, Spawned};
 use crate::claim::{Claimer, Claiming};
 use crate::complete::Completer;
+use crate::layers::Attempts;
 use crate::lease::Lease;
+use crate::metrics::Clocks;
 use crate::revocations::Revocations;
 use crate::{Report, Settings, Worker, WorkerError, WorkerOptions, metrics};
 
@@ -26,7 +28,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Parts {
     pub(crate) claimer: Claimer,
     pub(crate) revocations: Revocations,
-    pub(crate) attempts: Arc<Attempts>,
+    pub(crate) attempts: Attempts,
+    pub(crate) clocks: Arc<Clocks>,
     pub(crate) completer: Completer,
     pub(crate) lease: Arc<Lease>,
     pub(crate) slots: Arc<Semaphore>,
@@ -44,21 +47,20 @@ pub(crate) struct Parts {
 /// When it cannot begin, or when it cannot say good-bye: then its lease runs out by itself.
 pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> Result<Report, WorkerError> {
     let dispatcher = options.dispatcher.clone();
-    let Parts { claimer, revocations, attempts, completer, lease, slots, active, settings, halt, closing } =
+    let Parts { claimer, revocations, attempts, clocks, completer, lease, slots, active, settings, halt, closing } =
         Worker::enter(options).await?.parts();
     tracing::info!(worker.id = %lease.current().id, slots = settings.slots, queues = ?settings.queues, "worker begins");
 
     let beating = CancellationToken::new();
     let beats = beat(&lease, &active, &settings, &beating);
-    let looks = tokio::spawn({
+    let polls = tokio::spawn({
         let (every, beating) = (settings.beat.0, beating.clone());
         async move { revocations.keep(every, &beating).await }
     });
     let (ended_in, ended) = mpsc::channel(2 * usize::try_from(settings.slots).unwrap_or(usize::MAX).clamp(100, 1_000));
     let completing = tokio::spawn(completer.run(ended, Arc::clone(&active), settings.flush.0));
     let (jobs, claimed) = mpsc::channel(usize::try_from(settings.slots).unwrap_or(usize::MAX));
-    let clocks = Arc::clone(&attempts.clocks);
-    let shell = shell(Claimed { jobs: claimed }, attempts, ended_in);
+    let runner = runner(Claimed { jobs: claimed }, attempts, ended_in);
 
     let stop = claimer.stop.clone();
     let claiming = Claiming { claimer, lease: Arc::clone(&lease), slots, active, clocks, jobs, poll: settings.poll.0 };
@@ -73,18 +75,18 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
         }
     };
 
-    let (drained, ()) = tokio::join!(drain(shell, settings.drain.0, &halt), claimer.leave());
+    let (drained, ()) = tokio::join!(drain(runner, settings.drain.0, &halt), claimer.leave());
     closing.cancel();
-    let tally = completing.await.map_err(|error| WorkerError::Shell(error.to_string()))?;
+    let tally = completing.await.map_err(|error| WorkerError::Runner(error.to_string()))?;
     beating.cancel();
     // They only wait for the token; a panic in the first would have ended the lease, and retiring says so.
     let _ = beats.await;
-    let _ = looks.await;
+    let _ = polls.await;
     dispatcher.after(lease.retire()).await?;
     tracing::info!(settled = tally.settled, fenced = tally.fenced, released = tally.released, "worker ends");
     match drained {
         Ok(()) if asked => Ok(tally),
-        Ok(()) => Err(WorkerError::Shell("it takes no more jobs".to_owned())),
+        Ok(()) => Err(WorkerError::Runner("it takes no more jobs".to_owned())),
         Err(error) => Err(error),
     }
 }
@@ -108,30 +110,26 @@ fn beat(
 }
 
 /// The apalis worker: each job on a task of its own, and a stream of jobs that it waits for.
-fn shell(
-    claimed: Claimed,
-    attempts: Arc<Attempts>,
-    ended: mpsc::Sender<Settled>,
-) -> JoinHandle<Result<(), WorkerError>> {
+fn runner(claimed: Claimed, attempts: Attempts, ended: mpsc::Sender<Settled>) -> JoinHandle<Result<(), WorkerError>> {
     let worker = WorkerBuilder::new("gristmill")
         .backend(claimed)
         .parallelize(tokio::spawn::<Spawned>)
         .build(Runner { attempts, ended });
-    tokio::spawn(async move { worker.run().await.map_err(|error| WorkerError::Shell(error.to_string())) })
+    tokio::spawn(async move { worker.run().await.map_err(|error| WorkerError::Runner(error.to_string())) })
 }
 
 /// Waits for what runs; then calls it off, and waits a little more for it to notice.
 async fn drain(
-    mut shell: JoinHandle<Result<(), WorkerError>>,
+    mut runner: JoinHandle<Result<(), WorkerError>>,
     within: Duration,
     halt: &CancellationToken,
 ) -> Result<(), WorkerError> {
-    let ended = match tokio::time::timeout(within, &mut shell).await {
+    let ended = match tokio::time::timeout(within, &mut runner).await {
         Ok(ended) => ended,
         Err(_) => {
             tracing::info!(?within, "the drain time is over: what still runs is given back");
             halt.cancel();
-            match tokio::time::timeout(GRACE, &mut shell).await {
+            match tokio::time::timeout(GRACE, &mut runner).await {
                 Ok(ended) => ended,
                 // A handler that blocks its thread notices nothing. Retiring gives its job back,
                 // and the fence keeps it from writing anything down.
@@ -139,5 +137,5 @@ async fn drain(
             }
         }
     };
-    ended.map_err(|error| WorkerError::Shell(error.to_string()))?
+    ended.map_err(|error| WorkerError::Runner(error.to_string()))?
 }

@@ -120,7 +120,7 @@ async fn attempt(store: &StoreHandle, job: ClaimedJob) -> Finish {
     let states = States::default();
     let receipts = KindSettings { max_attempts: Some(9), ..KindSettings::default() };
     states.follow_settings(&BTreeMap::from([("receipt".to_owned(), receipts)]));
-    let context = JobContext { job, store: StoreHandle::clone(store), cancel: CancellationToken::new() };
+    let context = JobContext::new(job, StoreHandle::clone(store));
     KindHandler::<Charge>::new(states).run(context).await
 }
 
@@ -213,7 +213,7 @@ async fn a_payload_of_an_older_version_is_upgraded_and_the_own_one_is_not() {
         (1, serde_json::json!({ "first": "Ada", "last": "Lovelace" }), None),
     ] {
         let job = ClaimedJob { version, payload, ..job.clone() };
-        let context = JobContext { job, store: StoreHandle::clone(&store), cancel: CancellationToken::new() };
+        let context = JobContext::new(job, StoreHandle::clone(&store));
         let finish = KindHandler::<Greet>::new(States::default()).run(context).await;
         assert_eq!(finish.output.as_ref().and_then(|output| output.as_str()), said, "{finish:?}");
         assert_eq!(finish.ending == Ending::Permanent, said.is_none(), "{finish:?}");

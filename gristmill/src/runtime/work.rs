@@ -315,6 +315,7 @@ async fn worker_options(context: &ProcessContext, roles: Roles) -> Result<Worker
         store: context.store().await?,
         dispatcher: context.dispatcher().await?,
         registry: kinds(context)?,
+        layers: context.extensions.layers.clone(),
         settings: config.worker.clone(),
         fallback_after: config.broker.fallback_after.0,
         role: roles.word().to_owned(),
@@ -343,7 +344,7 @@ fn worker_trouble(error: &gristmill_worker::WorkerError) -> CommandError {
         WorkerError::Broker(error) => broker_exit(error),
         WorkerError::Store(_) => Exit::Conflict,
         WorkerError::Settings(_) => Exit::Usage,
-        WorkerError::Shell(_) => Exit::Internal,
+        WorkerError::Runner(_) => Exit::Internal,
     };
     CommandError::new(exit, error.to_string())
 }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::handler::{Finish, Handler, JobContext};
 use crate::pipeline::{ChunkOutcome, Pipeline, RunFailure};
 use crate::pool::ItemPool;
-use crate::process::{ProcessContext, Processors};
+use crate::process::{BatchContext, ProcessContext, Processors};
 use crate::sink::{PartName, SinkError, Written};
 use crate::source::{self, Record, SourceError};
 
@@ -39,6 +39,7 @@ pub struct ChunkHandler {
 #[derive(Debug)]
 struct Ready {
     plan: BatchPlan,
+    batch: Arc<BatchContext>,
     pipeline: Arc<Pipeline>,
 }
 
@@ -69,6 +70,7 @@ impl ChunkHandler {
             idempotency_key: job.fence.job.to_string(),
             trace: job.trace.clone(),
             cancel: context.cancel.clone(),
+            batch: Arc::clone(&ready.batch),
         };
         failpoint::point("chunk.read");
         let ground = ready.pipeline.run(records, &process, &self.pool).await?;
@@ -85,10 +87,12 @@ impl ChunkHandler {
     }
 
     async fn prepare(&self, store: &dyn Views, batch: BatchId) -> Result<Arc<Ready>, Finish> {
-        let plan = plan(store, batch).await?;
+        let mut plan = plan(store, batch).await?;
         let pipeline = Pipeline::compile(&plan.name, &plan.definition, Path::new(""), &self.processors, &self.pool)
             .map_err(|error| Finish::permanent(error.to_string()))?;
-        Ok(Arc::new(Ready { plan, pipeline: Arc::new(pipeline) }))
+        let params = std::mem::take(&mut plan.params);
+        let batch = Arc::new(BatchContext { id: plan.id, name: plan.name.clone(), params });
+        Ok(Arc::new(Ready { plan, batch, pipeline: Arc::new(pipeline) }))
     }
 }
 

@@ -2,16 +2,20 @@
 
 pub mod exec;
 pub mod http;
+pub mod item;
 pub mod processors;
 pub mod rust;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gristmill_core::id::BatchId;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-pub use processors::{ProcessorFactory, Processors};
+pub use item::{AsyncItem, AsyncItemFn, ItemContext, ItemFailure, typed};
+pub use processors::{ItemHandler, ProcessorFactory, Processors};
 pub use rust::{FnItem, ItemFn};
 
 /// One item on its way into the processor.
@@ -62,6 +66,19 @@ pub struct ProcessContext {
     pub trace: Option<String>,
     /// Fires when the attempt is over for another reason.
     pub cancel: CancellationToken,
+    /// The batch that the chunk belongs to.
+    pub batch: Arc<BatchContext>,
+}
+
+/// What item handlers may know of their batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchContext {
+    /// The batch.
+    pub id: BatchId,
+    /// The name of its definition.
+    pub name: String,
+    /// The parameters of the run.
+    pub params: Value,
 }
 
 /// Does the work on items. Answers one [`ItemOut`] for each [`ItemIn`], in the same order.

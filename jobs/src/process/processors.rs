@@ -9,6 +9,7 @@ use gristmill_core::definition::ProcessSpec;
 use super::ItemProcessor;
 use super::exec::ExecFactory;
 use super::http::HttpFactory;
+use super::item::{AsyncItem, AsyncItemFn, CONCURRENCY_DEFAULT, CONCURRENCY_MAX};
 use super::rust::{FnItem, ItemFn};
 use crate::pool::ItemPool;
 
@@ -22,10 +23,28 @@ pub trait ProcessorFactory: Send + Sync + 'static {
     fn make(&self, spec: &ProcessSpec) -> Result<Arc<dyn ItemProcessor>, String>;
 }
 
+/// A Rust item handler that a program has registered.
+#[derive(Clone)]
+pub enum ItemHandler {
+    /// Computes, on the threads for items.
+    Sync(ItemFn),
+    /// May wait, on the tokio runtime.
+    Async(AsyncItemFn),
+}
+
+impl fmt::Debug for ItemHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sync(_) => "Sync",
+            Self::Async(_) => "Async",
+        })
+    }
+}
+
 /// The Rust handlers that a program has registered, and the makers of the other kinds.
 #[derive(Clone, Default)]
 pub struct Processors {
-    rust: BTreeMap<String, ItemFn>,
+    rust: BTreeMap<String, ItemHandler>,
     exec: Option<Arc<dyn ProcessorFactory>>,
     http: Option<Arc<dyn ProcessorFactory>>,
 }
@@ -39,8 +58,14 @@ impl fmt::Debug for Processors {
 impl Processors {
     /// Adds a Rust handler, or takes the place of the one with the same name.
     #[must_use]
-    pub fn with_item(mut self, name: impl Into<String>, work: ItemFn) -> Self {
-        self.rust.insert(name.into(), work);
+    pub fn with_item(self, name: impl Into<String>, work: ItemFn) -> Self {
+        self.with_handler(name, ItemHandler::Sync(work))
+    }
+
+    /// The same for a handler of either sort.
+    #[must_use]
+    pub fn with_handler(mut self, name: impl Into<String>, handler: ItemHandler) -> Self {
+        self.rust.insert(name.into(), handler);
         self
     }
 
@@ -70,8 +95,11 @@ impl Processors {
     ///
     /// When the step asks for none, for several, or for one that this program does not have.
     pub fn make(&self, spec: &ProcessSpec, pool: &ItemPool) -> Result<Arc<dyn ItemProcessor>, String> {
+        if spec.concurrency.is_some() && spec.rust.is_none() {
+            return Err("`concurrency` is for `rust` handlers; for a service, write `http.concurrency`".to_owned());
+        }
         match (&spec.rust, &spec.exec, &spec.http) {
-            (Some(name), None, None) => self.item(name, pool),
+            (Some(name), None, None) => self.item(name, spec.concurrency, pool),
             (None, Some(_), None) => from_factory(self.exec.as_ref(), "exec", spec),
             (None, None, Some(_)) => from_factory(self.http.as_ref(), "http", spec),
             (None, None, None) => Err("it asks for nothing; write `rust`, `exec` or `http`".to_owned()),
@@ -79,13 +107,24 @@ impl Processors {
         }
     }
 
-    fn item(&self, name: &str, pool: &ItemPool) -> Result<Arc<dyn ItemProcessor>, String> {
-        let work = self.rust.get(name).ok_or_else(|| {
+    fn item(&self, name: &str, concurrency: Option<usize>, pool: &ItemPool) -> Result<Arc<dyn ItemProcessor>, String> {
+        let handler = self.rust.get(name).ok_or_else(|| {
             let known = self.rust.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             let known = if known.is_empty() { "none".to_owned() } else { known };
             format!("this program has no Rust item handler `{name}`; it has {known}")
         })?;
-        Ok(Arc::new(FnItem::new(Arc::clone(work), pool.clone())))
+        match (handler, concurrency) {
+            (ItemHandler::Sync(work), None) => Ok(Arc::new(FnItem::new(Arc::clone(work), pool.clone()))),
+            (ItemHandler::Sync(_), Some(_)) => Err(format!(
+                "`concurrency` is for asynchronous handlers, and `{name}` computes on the threads for items; leave it out"
+            )),
+            (ItemHandler::Async(_), Some(items)) if !(1..=CONCURRENCY_MAX).contains(&items) => {
+                Err(format!("`concurrency` is {items}; write 1 to {CONCURRENCY_MAX}"))
+            }
+            (ItemHandler::Async(work), items) => {
+                Ok(Arc::new(AsyncItem::new(Arc::clone(work), items.unwrap_or(CONCURRENCY_DEFAULT))))
+            }
+        }
     }
 }
 

@@ -17,7 +17,6 @@ use gristmill_store::{
     QuarantineRedrive, QuarantineView, StoreHandle,
 };
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Everything that one test needs; it vanishes with the test.
@@ -109,8 +108,19 @@ impl BatchEnv {
     }
 
     async fn run(&self, job: ClaimedJob) -> Finish {
-        let handler = Arc::clone(self.registry.get(&job.kind).expect("a handler"));
-        handler.run(JobContext { job, store: self.store.clone(), cancel: CancellationToken::new() }).await
+        self.attempt(JobContext::new(job, self.store.clone())).await
+    }
+
+    /// Runs one attempt.
+    pub(crate) async fn attempt(&self, context: JobContext) -> Finish {
+        let handler = Arc::clone(self.registry.get(context.kind()).expect("a handler"));
+        handler.run(context).await
+    }
+
+    /// Claims one chunk of a batch.
+    pub(crate) async fn next(&self, run: &Run) -> JobContext {
+        let job = self.claim(50).await.into_iter().find(|job| job.batch == Some(run.batch)).expect("a chunk");
+        JobContext::new(job, self.store.clone())
     }
 
     async fn complete(&self, job: &ClaimedJob, finish: Finish) {
@@ -148,8 +158,7 @@ impl BatchEnv {
 
     /// Runs one chunk of a batch and says how it ended.
     pub(crate) async fn one(&self, run: &Run) -> Finish {
-        let job = self.claim(50).await.into_iter().find(|job| job.batch == Some(run.batch)).expect("a chunk");
-        self.run(job).await
+        self.attempt(self.next(run).await).await
     }
 
     /// Quarantined items become chunks of the next generation.

@@ -19,7 +19,6 @@ use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::{Claim, Completion, JobView, NewWorker, StoreHandle};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// A store of its own and what stands on it.
@@ -118,7 +117,7 @@ impl TestEnv {
             for job in claimed {
                 let handler = registry.get(&job.kind).expect("a kind that comes with it");
                 let fence = job.fence;
-                let context = JobContext { job, store: Arc::clone(&self.store), cancel: CancellationToken::new() };
+                let context = JobContext::new(job, Arc::clone(&self.store));
                 let finish = handler.run(context).await;
                 assert_eq!(finish.ending, Ending::Done, "{:?}", finish.error);
                 let completion = Completion {

@@ -85,6 +85,7 @@ async fn work(world: Arc<World>, process: Process, stop: CancellationToken, mut 
         store,
         dispatcher,
         registry: actors::registry(&world, &process),
+        layers: Default::default(),
         settings,
         fallback_after: if alone { NEVER } else { Duration::from_secs(30) },
         role: "worker".to_owned(),
@@ -99,7 +100,7 @@ fn kind_of(error: &gristmill_worker::WorkerError) -> &'static str {
         gristmill_worker::WorkerError::Store(_) => "the store",
         gristmill_worker::WorkerError::Broker(_) => "the broker",
         gristmill_worker::WorkerError::Settings(_) => "the settings",
-        gristmill_worker::WorkerError::Shell(_) => "the shell",
+        gristmill_worker::WorkerError::Runner(_) => "the runner",
     }
 }
 

@@ -114,6 +114,7 @@ impl TestEnv {
             store: Arc::clone(&self.store),
             dispatcher: self.dispatcher.clone(),
             registry,
+            layers: Default::default(),
             settings: Settings { poll: Span(Duration::from_millis(10)), ..Settings::default() },
             fallback_after: Duration::from_secs(30),
             role: "worker".to_owned(),

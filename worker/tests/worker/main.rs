@@ -2,6 +2,7 @@
 
 mod endings;
 mod env;
+mod layers;
 mod limits;
 mod loops;
 mod messages;

@@ -1,0 +1,94 @@
+//! What runs around an attempt: a stack of tower layers, each in a file of its own.
+//!
+//! From the outside to the inside:
+//!
+//! 1. [`span`]: everything logged while the attempt runs carries the job's fields (apalis' `TraceLayer`).
+//! 2. [`judge`]: makes an attempt of the claimed job, and asks `settle` what its ending means.
+//! 3. [`measure`]: records how long the attempt took.
+//! 4. [`program`]: the layers that the program has added, the first one outermost. Where there are any, 5 to 8 stand
+//!    around them too, with a second to spare: a layer that panics or hangs costs its own attempt and nothing else.
+//! 5. [`revocation`]: a stop, a lost lease and a cancelled job end the attempt.
+//! 6. [`timeout`]: so does the job's own time limit, which differs from job to job, as tower's does not.
+//! 7. [`endings`]: an error is an ending.
+//! 8. apalis' `CatchPanicLayer`: a panic is an error.
+//! 9. [`dispatch`]: the handler of the job's kind.
+//!
+//! There is no layer for concurrency: a job is claimed only when a slot is free, and keeps the slot until its ending
+//! has been handed over, which a limit around the handler could not promise.
+
+mod dispatch;
+mod endings;
+mod judge;
+mod measure;
+mod program;
+mod revocation;
+mod span;
+mod timeout;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis::layers::catch_panic::{CatchPanicLayer, CatchPanicService};
+use gristmill_jobs::Registry;
+use gristmill_store::StoreHandle;
+use tower::Layer;
+use tower::util::Either;
+
+use crate::metrics::Clocks;
+use dispatch::Dispatch;
+use endings::{Endings, EndingsLayer};
+use judge::{Judge, JudgeLayer};
+use measure::{Measure, MeasureLayer};
+use revocation::{Revocation, RevocationLayer};
+use span::{Spanned, span_layer};
+use timeout::{Timeout, TimeoutLayer};
+
+pub use apalis_core::error::BoxDynError;
+pub use endings::{Panicked, finish};
+pub use program::{AttemptRequest, AttemptService, Layers};
+
+/// How long the program's layers have to come to their end after the attempt inside them was called off.
+const PROGRAM_GRACE: Duration = Duration::from_secs(1);
+
+type OnPanic = fn(&Box<dyn Any + Send>) -> Panicked;
+
+/// What cannot fail: whatever happens inside is an ending.
+type Guarded<S> = Revocation<Timeout<Endings<CatchPanicService<S, OnPanic>>>>;
+
+type Handlers = Guarded<Dispatch>;
+
+/// The whole stack. It takes a claimed job, and gives what is to be written down.
+pub(crate) type Attempts = Spanned<Judge<Measure<Either<Handlers, Guarded<program::Program>>>>>;
+
+/// Builds the stack.
+pub(crate) fn attempts(store: StoreHandle, registry: Registry, layers: &Layers, clocks: Arc<Clocks>) -> Attempts {
+    let handlers = guarded(Dispatch::new(registry), handler_panicked, Duration::ZERO);
+    let inside = match layers.around(&handlers) {
+        None => Either::Left(handlers),
+        Some(program) => Either::Right(guarded(program, layer_panicked, PROGRAM_GRACE)),
+    };
+    span_layer().layer(JudgeLayer { store }.layer(MeasureLayer { clocks }.layer(inside)))
+}
+
+fn guarded<S>(inside: S, on_panic: OnPanic, grace: Duration) -> Guarded<S> {
+    let caught = CatchPanicLayer::<OnPanic, Panicked>::with_panic_handler(on_panic).layer(inside);
+    let timed = TimeoutLayer { grace }.layer(EndingsLayer.layer(caught));
+    RevocationLayer { grace }.layer(timed)
+}
+
+fn handler_panicked(panic: &Box<dyn Any + Send>) -> Panicked {
+    Panicked::new("the handler", &**panic)
+}
+
+fn layer_panicked(panic: &Box<dyn Any + Send>) -> Panicked {
+    Panicked::new("a layer around the attempt", &**panic)
+}
+
+/// Makes one error type of another that cannot occur.
+fn never(error: std::convert::Infallible) -> BoxDynError {
+    match error {}
+}
+
+#[cfg(test)]
+mod testing;
