@@ -32,6 +32,7 @@ pub mod postgres;
 #[cfg(feature = "testing")]
 pub mod reference;
 mod restart;
+mod row;
 pub mod schedules;
 pub mod settings;
 mod split;

@@ -7,7 +7,6 @@ use gristmill_core::Instant;
 use gristmill_core::dispatch::Dispatch;
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
-use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -16,6 +15,7 @@ use super::fault::Outcome;
 use super::values::{count, from_json, seconds, state_of};
 use super::work::{Work, dispatch};
 use crate::error::StoreError;
+use crate::row;
 use crate::{Dispatched, OutboxBacklog};
 
 const PROMOTE: &str = "
@@ -46,13 +46,14 @@ WHERE j.queue = $1 AND j.state = 'queued' AND NOT j.astray AND j.queued_at <= no
 ORDER BY j.lane, j.id LIMIT $3 FOR UPDATE SKIP LOCKED"
 );
 
-#[derive(FromRow)]
-pub(super) struct ReadyRow {
-    pub(super) id: Uuid,
-    pub(super) tenant: String,
-    pub(super) queue: String,
-    pub(super) lane: i16,
-    pub(super) was: String,
+row! {
+    pub(super) struct ReadyRow {
+        pub(super) id: Uuid,
+        pub(super) tenant: String,
+        pub(super) queue: String,
+        pub(super) lane: i16,
+        pub(super) was: String,
+    }
 }
 
 /// Promote.

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
-use sqlx::FromRow;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
 use super::control::control_report;
@@ -14,6 +14,7 @@ use super::values::{big, count, from_json, plain};
 use super::view::{after_number, limit};
 use super::work::Work;
 use crate::check;
+use crate::row;
 use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView};
 
 /// Whose transaction began first need not be the first to write: the times are the earliest and the latest.
@@ -48,25 +49,30 @@ FROM (SELECT id FROM job WHERE batch_id = $1 ORDER BY id LIMIT 1) AS f,
      (SELECT id FROM job WHERE batch_id = $1 ORDER BY id DESC LIMIT 1) AS l
 ON CONFLICT DO NOTHING";
 
-#[derive(FromRow)]
-struct PoisonRow {
-    id: i64,
-    queue: String,
-    sha256: String,
-    size: i64,
-    reason: String,
-    source: String,
-    seen: i64,
-    first_at: Instant,
-    last_at: Instant,
+row! {
+    struct PoisonRow {
+        id: i64,
+        queue: String,
+        sha256: String,
+        size: i64,
+        reason: String,
+        source: String,
+        seen: i64,
+        first_at: Instant,
+        last_at: Instant,
+    }
 }
 
-#[derive(FromRow)]
 struct MessageRow {
-    #[sqlx(flatten)]
     row: PoisonRow,
     headers: String,
     bytes: Vec<u8>,
+}
+
+impl<'r> FromRow<'r, PgRow> for MessageRow {
+    fn from_row(row: &'r PgRow) -> sqlx::Result<Self> {
+        Ok(Self { row: PoisonRow::from_row(row)?, headers: row.try_get("headers")?, bytes: row.try_get("bytes")? })
+    }
 }
 
 impl PoisonRow {

@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::NewJob;
-use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -15,6 +14,7 @@ use super::fault::Outcome;
 use super::values::{count, from_json, int, plain, small};
 use super::work::Work;
 use crate::error::StoreError;
+use crate::row;
 use crate::schedules::{self, changed_meanwhile, check_backfill, check_firings, check_save, key, no_backfill};
 use crate::{
     BackfillView, FIRE_TRIES_MAX, FireReport, Firing, NewBackfill, Run, SaveSchedule, ScheduleView, TickFilter,
@@ -178,20 +178,21 @@ FROM schedule_backfill b
 LEFT JOIN schedule_tick t ON t.tenant = b.tenant AND t.schedule = b.schedule AND t.backfill_id = b.id
 WHERE b.tenant = $1 AND b.schedule = $2 GROUP BY b.id ORDER BY b.id DESC LIMIT 100";
 
-#[derive(FromRow)]
-struct ScheduleRow {
-    tenant: String,
-    name: String,
-    origin: String,
-    spec: String,
-    enabled: bool,
-    version: i64,
-    decided_at: Instant,
-    next_at: Option<Instant>,
-    created_at: Instant,
-    updated_at: Instant,
-    running: i64,
-    buffered: i64,
+row! {
+    struct ScheduleRow {
+        tenant: String,
+        name: String,
+        origin: String,
+        spec: String,
+        enabled: bool,
+        version: i64,
+        decided_at: Instant,
+        next_at: Option<Instant>,
+        created_at: Instant,
+        updated_at: Instant,
+        running: i64,
+        buffered: i64,
+    }
 }
 
 impl ScheduleRow {
@@ -213,29 +214,30 @@ impl ScheduleRow {
     }
 }
 
-#[derive(FromRow)]
-pub(super) struct TickRow {
-    tenant: String,
-    schedule: String,
-    tick: Instant,
-    cause: String,
-    outcome: String,
-    from_at: Instant,
-    to_at: Instant,
-    late_ms: i64,
-    ticks: i64,
-    tries: i32,
-    batch_id: Option<Uuid>,
-    job_id: Option<Uuid>,
-    active: bool,
-    result: Option<String>,
-    backfill_id: Option<Uuid>,
-    reason: Option<String>,
-    decided_at: Instant,
-    started_at: Option<Instant>,
-    ended_at: Option<Instant>,
-    event: Option<String>,
-    about: Option<String>,
+row! {
+    pub(super) struct TickRow {
+        tenant: String,
+        schedule: String,
+        tick: Instant,
+        cause: String,
+        outcome: String,
+        from_at: Instant,
+        to_at: Instant,
+        late_ms: i64,
+        ticks: i64,
+        tries: i32,
+        batch_id: Option<Uuid>,
+        job_id: Option<Uuid>,
+        active: bool,
+        result: Option<String>,
+        backfill_id: Option<Uuid>,
+        reason: Option<String>,
+        decided_at: Instant,
+        started_at: Option<Instant>,
+        ended_at: Option<Instant>,
+        event: Option<String>,
+        about: Option<String>,
+    }
 }
 
 impl TickRow {
@@ -266,20 +268,21 @@ impl TickRow {
     }
 }
 
-#[derive(FromRow)]
-struct BackfillRow {
-    id: Uuid,
-    schedule: String,
-    from_at: Instant,
-    to_at: Instant,
-    concurrency: i32,
-    newest_first: bool,
-    paused: bool,
-    created_at: Instant,
-    waiting: i64,
-    running: i64,
-    ended: i64,
-    failed: i64,
+row! {
+    struct BackfillRow {
+        id: Uuid,
+        schedule: String,
+        from_at: Instant,
+        to_at: Instant,
+        concurrency: i32,
+        newest_first: bool,
+        paused: bool,
+        created_at: Instant,
+        waiting: i64,
+        running: i64,
+        ended: i64,
+        failed: i64,
+    }
 }
 
 impl BackfillRow {

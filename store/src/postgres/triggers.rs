@@ -3,7 +3,6 @@
 use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::id::BatchId;
-use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
 use super::create;
@@ -12,6 +11,7 @@ use super::schedules::{self, TickRow, word};
 use super::values::{from_json, plain, small};
 use super::work::Work;
 use crate::error::StoreError;
+use crate::row;
 use crate::triggers::{self, BatchEnded, EventRow, Follower};
 use crate::{NewEvent, NotedEvent, TickOutcome};
 
@@ -28,17 +28,18 @@ FROM batch b JOIN schedule s ON s.tenant = b.tenant AND s.follows = b.name
 LEFT JOIN schedule_tick t ON t.batch_id = b.id
 WHERE b.id = $1 AND s.decided_at <= now() ORDER BY s.name";
 
-#[derive(FromRow)]
-struct FollowerRow {
-    tenant: String,
-    name: String,
-    spec: String,
-    enabled: bool,
-    batch: String,
-    generation: i32,
-    state: String,
-    from_at: Instant,
-    to_at: Instant,
+row! {
+    struct FollowerRow {
+        tenant: String,
+        name: String,
+        spec: String,
+        enabled: bool,
+        batch: String,
+        generation: i32,
+        state: String,
+        from_at: Instant,
+        to_at: Instant,
+    }
 }
 
 /// Writes an event down, once, and enqueues its job.

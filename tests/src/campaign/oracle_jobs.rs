@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::FromRow;
-
 use super::env::TestEnv;
 use super::plan::{JOB_MODES, Plan};
 use super::postbox::Mail;
 
-#[derive(Debug, FromRow)]
-pub(super) struct Job {
-    id: String,
-    key: Option<String>,
-    kind: String,
-    state: String,
-    attempt: i32,
-    max_attempts: i32,
-    payload: String,
-    /// Attempts after which nobody knows how far they came.
-    lost: i64,
-    email: Option<String>,
+gristmill_store::row! {
+    #[derive(Debug)]
+    pub(super) struct Job {
+        id: String,
+        key: Option<String>,
+        kind: String,
+        state: String,
+        attempt: i32,
+        max_attempts: i32,
+        payload: String,
+        /// Attempts after which nobody knows how far they came.
+        lost: i64,
+        email: Option<String>,
+    }
 }
 
 /// Looks at them.
