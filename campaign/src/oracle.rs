@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::{FromRow, PgPool};
+use sqlx::PgPool;
 
 use crate::env::{QUEUES, TestEnv};
 use crate::input::Input;
@@ -106,22 +106,24 @@ async fn depths_now(env: &TestEnv) -> lapin::Result<BTreeMap<String, i64>> {
     Ok(depths)
 }
 
-#[derive(Debug, FromRow)]
-pub(crate) struct Batch {
-    pub(crate) id: String,
-    pub(crate) key: String,
-    pub(crate) state: String,
-    pub(crate) generation: i32,
-    pub(crate) reason: Option<String>,
-    chunks: i64,
-    pub(crate) remaining: i64,
-    chunks_dead: i64,
-    input: i64,
-    ok: i64,
-    skipped: i64,
-    quarantined: i64,
-    cancelled: i64,
-    result: Option<String>,
+gristmill_store::row! {
+    #[derive(Debug)]
+    pub(crate) struct Batch {
+        pub(crate) id: String,
+        pub(crate) key: String,
+        pub(crate) state: String,
+        pub(crate) generation: i32,
+        pub(crate) reason: Option<String>,
+        chunks: i64,
+        pub(crate) remaining: i64,
+        chunks_dead: i64,
+        input: i64,
+        ok: i64,
+        skipped: i64,
+        quarantined: i64,
+        cancelled: i64,
+        result: Option<String>,
+    }
 }
 
 /// All batches of one definition: one of them was confirmed to its client, others were taken back.
@@ -157,16 +159,18 @@ async fn batches(env: &TestEnv, number: usize, plan: &BatchPlan, input: &Input) 
     Ok(())
 }
 
-#[derive(Debug, FromRow)]
-pub(crate) struct Chunk {
-    seq: i64,
-    state: String,
-    items: i64,
-    first: i64,
-    /// A half of one that lost its workers.
-    half: bool,
-    /// Its one item is set aside instead of being worked on.
-    condemned: bool,
+gristmill_store::row! {
+    #[derive(Debug)]
+    pub(crate) struct Chunk {
+        seq: i64,
+        state: String,
+        items: i64,
+        first: i64,
+        /// A half of one that lost its workers.
+        half: bool,
+        /// Its one item is set aside instead of being worked on.
+        condemned: bool,
+    }
 }
 
 /// The chunks, the counts, the quarantine and the result. Gives the items that must be in the output: number and

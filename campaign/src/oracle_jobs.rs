@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::FromRow;
-
 use crate::env::TestEnv;
 use crate::plan::{JOB_MODES, Plan};
 use gristmill_testkit::smtp::Mail;
 
-#[derive(Debug, FromRow)]
-pub(crate) struct Job {
-    id: String,
-    key: Option<String>,
-    kind: String,
-    state: String,
-    attempt: i32,
-    max_attempts: i32,
-    payload: String,
-    /// Attempts after which nobody knows how far they came.
-    lost: i64,
-    email: Option<String>,
+gristmill_store::row! {
+    #[derive(Debug)]
+    pub(crate) struct Job {
+        id: String,
+        key: Option<String>,
+        kind: String,
+        state: String,
+        attempt: i32,
+        max_attempts: i32,
+        payload: String,
+        /// Attempts after which nobody knows how far they came.
+        lost: i64,
+        email: Option<String>,
+    }
 }
 
 /// Looks at them.

@@ -49,6 +49,7 @@ pub mod redrives;
 #[cfg(feature = "testing")]
 pub mod reference;
 mod restart;
+mod row;
 pub mod schedules;
 pub mod settings;
 mod split;

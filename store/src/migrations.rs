@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use gristmill_core::Instant;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::SqlStr;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 use crate::error::{Result, StoreError};
 use crate::{MigrationStatus, MigrationView};
@@ -17,10 +18,15 @@ use crate::{MigrationStatus, MigrationView};
 pub(crate) const TABLE: &str = "_gristmill_migrations";
 
 /// PostgreSQL's migrations.
-pub(crate) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| named(sqlx::migrate!("../migrations/postgres")));
+pub(crate) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| migrator(embedded::POSTGRES));
 
 /// SQLite's migrations, mirrored name for name.
-pub(crate) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| named(sqlx::migrate!("../migrations/sqlite")));
+pub(crate) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| migrator(embedded::SQLITE));
+
+/// What the build script read, in the order of the numbers.
+mod embedded {
+    include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+}
 
 /// One row of [`TABLE`]: `SELECT version, description, installed_on FROM _gristmill_migrations WHERE success`.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,8 +92,15 @@ pub(crate) fn refused(error: MigrateError, database: impl FnOnce(sqlx::Error) ->
     }
 }
 
-fn named(mut migrator: Migrator) -> Migrator {
-    migrator.table_name = Cow::Borrowed(TABLE);
+/// The migrations of one database, each as its number, its name and its SQL. One that begins with
+/// `-- no-transaction` runs outside of a transaction.
+fn migrator(embedded: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let migrations = embedded.iter().map(|(version, name, sql)| {
+        let alone = sql.starts_with("-- no-transaction");
+        Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, SqlStr::from_static(sql), alone)
+    });
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    migrator.dangerous_set_table_name(TABLE);
     migrator
 }
 

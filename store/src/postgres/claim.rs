@@ -6,7 +6,6 @@ use std::time::Duration;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, JobState};
-use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -15,6 +14,7 @@ use super::poison;
 use super::values::{count, from_json, small};
 use super::work::{Work, priority_of};
 use crate::error::{Result, StoreError};
+use crate::row;
 use crate::{Claim, ClaimReport};
 
 /// What a worker must serve to run row `j`, spelt as `core::job::served` does.
@@ -160,29 +160,30 @@ const CLAIM_NEXT: &str = claiming!(concat!(
     "   ORDER BY j.lane, j.id LIMIT q.share FOR UPDATE SKIP LOCKED) AS j"
 ));
 
-#[derive(FromRow)]
-pub(super) struct ClaimedRow {
-    id: Uuid,
-    attempt: i32,
-    tenant: String,
-    queue: String,
-    lane: i16,
-    key: Option<String>,
-    kind: String,
-    version: i32,
-    payload: String,
-    batch_id: Option<Uuid>,
-    seq: Option<i64>,
-    generation: i32,
-    max_attempts: i32,
-    snoozes: i32,
-    max_snoozes: i32,
-    timeout_ms: i64,
-    retry: String,
-    trace: Option<String>,
-    created_at: Instant,
-    queued_at: Option<Instant>,
-    started_at: Instant,
+row! {
+    pub(super) struct ClaimedRow {
+        id: Uuid,
+        attempt: i32,
+        tenant: String,
+        queue: String,
+        lane: i16,
+        key: Option<String>,
+        kind: String,
+        version: i32,
+        payload: String,
+        batch_id: Option<Uuid>,
+        seq: Option<i64>,
+        generation: i32,
+        max_attempts: i32,
+        snoozes: i32,
+        max_snoozes: i32,
+        timeout_ms: i64,
+        retry: String,
+        trace: Option<String>,
+        created_at: Instant,
+        queued_at: Option<Instant>,
+        started_at: Instant,
+    }
 }
 
 impl ClaimedRow {

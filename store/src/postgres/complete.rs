@@ -6,8 +6,8 @@ use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::{Fence, JobState};
 use gristmill_core::settle::{Ending, Verdict};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, FromRow};
 use uuid::Uuid;
 
 use super::create;
@@ -18,6 +18,7 @@ use super::work::Work;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::group;
+use crate::row;
 use crate::sql::triggers;
 use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, SqlRows};
 
@@ -101,19 +102,20 @@ impl Closing {
     }
 }
 
-/// A job that actually moved.
-#[derive(FromRow)]
-pub(super) struct Moved {
-    pub(super) id: Uuid,
-    pub(super) tenant: String,
-    pub(super) queue: String,
-    pub(super) lane: i16,
-    pub(super) batch_id: Option<Uuid>,
-    pub(super) seq: Option<i64>,
-    pub(super) items: i64,
-    pub(super) generation: i32,
-    /// Its last attempt is spent.
-    spent: bool,
+row! {
+    /// A job that actually moved.
+    pub(super) struct Moved {
+        pub(super) id: Uuid,
+        pub(super) tenant: String,
+        pub(super) queue: String,
+        pub(super) lane: i16,
+        pub(super) batch_id: Option<Uuid>,
+        pub(super) seq: Option<i64>,
+        pub(super) items: i64,
+        pub(super) generation: i32,
+        /// Its last attempt is spent.
+        spent: bool,
+    }
 }
 
 /// Complete.

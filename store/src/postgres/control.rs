@@ -8,7 +8,6 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use gristmill_core::settle::Ending;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::PostgresStore;
@@ -21,6 +20,7 @@ use super::values::{count, int, plain, state_of};
 use super::work::Work;
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::row;
 use crate::{Control, ControlReport, Dispatched, GROUP_JOBS_MAX, Pause};
 
 /// How many samples a report shows.
@@ -108,12 +108,13 @@ WHERE id = $1";
 const RETRY_JOB: &str = "
 UPDATE job SET state = 'queued', run_at = NULL, queued_at = now() WHERE id = $1 RETURNING lane";
 
-#[derive(FromRow)]
-struct BatchRow {
-    state: String,
-    halting: bool,
-    paused: bool,
-    generation: i32,
+row! {
+    struct BatchRow {
+        state: String,
+        halting: bool,
+        paused: bool,
+        generation: i32,
+    }
 }
 
 impl BatchRow {
@@ -122,20 +123,21 @@ impl BatchRow {
     }
 }
 
-/// A job that was cancelled, or is about to be.
-#[derive(FromRow)]
-struct CancelledRow {
-    id: Uuid,
-    tenant: String,
-    queue: String,
-    kind: String,
-    was: String,
-    batch_id: Option<Uuid>,
-    seq: Option<i64>,
-    items: i64,
-    attempt: i32,
-    /// Whoever ran it.
-    worker_id: Option<Uuid>,
+row! {
+    /// A job that was cancelled, or is about to be.
+    struct CancelledRow {
+        id: Uuid,
+        tenant: String,
+        queue: String,
+        kind: String,
+        was: String,
+        batch_id: Option<Uuid>,
+        seq: Option<i64>,
+        items: i64,
+        attempt: i32,
+        /// Whoever ran it.
+        worker_id: Option<Uuid>,
+    }
 }
 
 #[async_trait]

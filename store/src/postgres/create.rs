@@ -8,7 +8,6 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::connect::{look, transact};
@@ -19,6 +18,7 @@ use super::work::Work;
 use super::{PostgresStore, fan_in, unique, view};
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::row;
 use crate::sql;
 use crate::{
     Batches, CreatedBatch, Dispatched, EnqueueOutcome, EnqueueReport, Enqueued, GROUP_JOBS_MAX, Jobs, NewBatch,
@@ -139,15 +139,16 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
     Ok(CreatedBatch { id: BatchId(id), created: false })
 }
 
-/// What of a batch its chunks and its aggregate are made from.
-#[derive(FromRow)]
-pub(super) struct PlanRow {
-    pub(super) tenant: String,
-    pub(super) state: String,
-    pub(super) halting: bool,
-    pub(super) definition: String,
-    pub(super) generation: i32,
-    pub(super) trace: Option<String>,
+row! {
+    /// What of a batch its chunks and its aggregate are made from.
+    pub(super) struct PlanRow {
+        pub(super) tenant: String,
+        pub(super) state: String,
+        pub(super) halting: bool,
+        pub(super) definition: String,
+        pub(super) generation: i32,
+        pub(super) trace: Option<String>,
+    }
 }
 
 impl PlanRow {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use gristmill_core::batch::{BatchState, Counts};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{NewJob, Priority};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::create::PlanRow;
@@ -22,6 +21,7 @@ use crate::BatchProgress;
 use crate::check;
 use crate::check::AGGREGATE_KEY;
 use crate::error::StoreError;
+use crate::row;
 
 /// How many attempts an aggregate has.
 const ATTEMPTS: u32 = 5;
@@ -62,19 +62,20 @@ pub(super) struct Delta {
 /// The changes by batch, in the order in which the rows are locked.
 pub(super) type Deltas = BTreeMap<Uuid, Delta>;
 
-#[derive(FromRow)]
-pub(super) struct ProgressRow {
-    id: Uuid,
-    state: String,
-    generation: i32,
-    input: i64,
-    ok: i64,
-    skipped: i64,
-    quarantined: i64,
-    cancelled: i64,
-    remaining: i64,
-    halting: bool,
-    tolerate: String,
+row! {
+    pub(super) struct ProgressRow {
+        id: Uuid,
+        state: String,
+        generation: i32,
+        input: i64,
+        ok: i64,
+        skipped: i64,
+        quarantined: i64,
+        cancelled: i64,
+        remaining: i64,
+        halting: bool,
+        tolerate: String,
+    }
 }
 
 impl ProgressRow {

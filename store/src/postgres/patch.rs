@@ -3,7 +3,7 @@
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::JobId;
 use gristmill_core::inline::InlineItem;
-use sqlx::{FromRow, Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::create::{self, PlanRow, no_batch};
@@ -13,6 +13,7 @@ use super::values::{big, count, from_json, plain};
 use super::work::Work;
 use crate::error::StoreError;
 use crate::patched::{chunk_size, mended, packed};
+use crate::row;
 use crate::{GROUP_JOBS_MAX, NewChunk, PatchRedrive, PatchReport};
 
 const NEXT_SEQ: &str = "SELECT COALESCE(max(seq) + 1, 0) FROM job WHERE batch_id = $1 AND seq IS NOT NULL";
@@ -20,12 +21,13 @@ const NEXT_SEQ: &str = "SELECT COALESCE(max(seq) + 1, 0) FROM job WHERE batch_id
 const GROW: &str = "
 UPDATE batch SET chunks = chunks + $2, remaining = remaining + $2, quarantined = quarantined - $3 WHERE id = $1";
 
-#[derive(FromRow)]
-struct ItemRow {
-    id: i64,
-    position: i64,
-    line: Option<i64>,
-    item: String,
+row! {
+    struct ItemRow {
+        id: i64,
+        position: i64,
+        line: Option<i64>,
+        item: String,
+    }
 }
 
 /// Quarantined items become new chunks.

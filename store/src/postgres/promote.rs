@@ -1,7 +1,6 @@
 //! Promote: jobs whose time has come become `queued`.
 
 use gristmill_core::job::JobState;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::fault::Outcome;
@@ -9,6 +8,7 @@ use super::values::state_of;
 use super::work::Work;
 use crate::Dispatched;
 use crate::error::{Result, StoreError};
+use crate::row;
 
 const PROMOTE: &str = "
 WITH due AS (
@@ -17,13 +17,14 @@ WITH due AS (
 UPDATE job j SET state = 'queued', queued_at = now(), run_at = NULL FROM due WHERE j.id = due.id
 RETURNING j.id, j.tenant, j.queue, j.lane, due.state AS was";
 
-#[derive(FromRow)]
-pub(super) struct ReadyRow {
-    pub(super) id: Uuid,
-    pub(super) tenant: String,
-    pub(super) queue: String,
-    pub(super) lane: i16,
-    pub(super) was: String,
+row! {
+    pub(super) struct ReadyRow {
+        pub(super) id: Uuid,
+        pub(super) tenant: String,
+        pub(super) queue: String,
+        pub(super) lane: i16,
+        pub(super) was: String,
+    }
 }
 
 /// Promote.

@@ -5,7 +5,6 @@
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::fan_in;
@@ -13,6 +12,7 @@ use super::fault::Outcome;
 use super::values::state_of;
 use super::work::Work;
 use crate::ReconcileReport;
+use crate::row;
 
 /// Above so many jobs those that are final are not counted again: that would read the whole table each time.
 const FULL_COUNT_MAX: f64 = 2_000_000.0;
@@ -52,16 +52,17 @@ FROM counted c FULL JOIN kept k USING (tenant, queue, state)
 WHERE COALESCE(c.jobs, 0) <> COALESCE(k.jobs, 0)
 ORDER BY 1, 2, 3";
 
-#[derive(FromRow)]
-struct Compared {
-    id: Uuid,
-    state: String,
-    remaining: i64,
-    dead: i64,
-    generation: i32,
-    unfinished: i64,
-    dead_chunks: i64,
-    has_aggregate: bool,
+row! {
+    struct Compared {
+        id: Uuid,
+        state: String,
+        remaining: i64,
+        dead: i64,
+        generation: i32,
+        unfinished: i64,
+        dead_chunks: i64,
+        has_aggregate: bool,
+    }
 }
 
 impl Compared {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::control::control_report;
@@ -16,6 +15,7 @@ use super::values::{plain, small};
 use super::work::Work;
 use crate::ControlReport;
 use crate::error::StoreError;
+use crate::row;
 
 const DEAD: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items,
@@ -43,23 +43,25 @@ UPDATE job j SET state = 'queued', max_attempts = j.max_attempts + j.granted, fi
 FROM job o LEFT JOIN batch b ON b.id = o.batch_id
 WHERE o.id = ANY($1) AND j.id = o.id";
 
-#[derive(FromRow)]
-struct DeadRow {
-    id: Uuid,
-    tenant: String,
-    queue: String,
-    lane: i16,
-    batch_id: Option<Uuid>,
-    seq: Option<i64>,
-    items: i64,
-    /// An aggregate without anything to aggregate: its batch is cancelled.
-    idle: bool,
+row! {
+    struct DeadRow {
+        id: Uuid,
+        tenant: String,
+        queue: String,
+        lane: i16,
+        batch_id: Option<Uuid>,
+        seq: Option<i64>,
+        items: i64,
+        /// An aggregate without anything to aggregate: its batch is cancelled.
+        idle: bool,
+    }
 }
 
-#[derive(FromRow)]
-struct LockedBatch {
-    state: String,
-    tenant: String,
+row! {
+    struct LockedBatch {
+        state: String,
+        tenant: String,
+    }
 }
 
 /// Dead letters become `queued` with as many attempts again as they had at first.

@@ -7,7 +7,6 @@ use gristmill_core::job::JobState;
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, Verdict, settle};
 use gristmill_core::split::{Loss, LostChunk};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::complete::{self, Closing, Moved};
@@ -19,6 +18,7 @@ use super::work::Work;
 use crate::RescueReport;
 use crate::check;
 use crate::error::StoreError;
+use crate::row;
 use crate::split::{LOST as LOST_AGAIN, condemned, decide, unclosed};
 
 const LOSE: &str = "
@@ -46,23 +46,24 @@ const ONE_MORE: &str = "UPDATE job SET max_attempts = max_attempts + 1 WHERE id 
 
 const LOCK: &str = "SELECT id FROM batch WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
-#[derive(FromRow)]
-struct LostRow {
-    id: Uuid,
-    attempt: i32,
-    worker_id: Uuid,
-    max_attempts: i32,
-    snoozes: i32,
-    retry: String,
-    random: f64,
-    other_random: f64,
-    batch_id: Option<Uuid>,
-    seq: Option<i64>,
-    items: i64,
-    half: bool,
-    payload: Option<String>,
-    planned: bool,
-    worker_lost: bool,
+row! {
+    struct LostRow {
+        id: Uuid,
+        attempt: i32,
+        worker_id: Uuid,
+        max_attempts: i32,
+        snoozes: i32,
+        retry: String,
+        random: f64,
+        other_random: f64,
+        batch_id: Option<Uuid>,
+        seq: Option<i64>,
+        items: i64,
+        half: bool,
+        payload: Option<String>,
+        planned: bool,
+        worker_lost: bool,
+    }
 }
 
 /// A row and what becomes of it.

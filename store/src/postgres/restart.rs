@@ -4,7 +4,6 @@
 
 use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::job::JobState;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::control::control_report;
@@ -15,6 +14,7 @@ use super::values::{count, plain, small, state_of};
 use super::work::Work;
 use crate::error::StoreError;
 use crate::restart::{Halted, may_restart, refuse_over_budget};
+use crate::row;
 use crate::{ControlReport, Restart};
 
 const BATCH: &str = "
@@ -41,28 +41,30 @@ UPDATE job SET state = 'queued', max_attempts = GREATEST(max_attempts, attempt +
        run_at = NULL, finished_at = NULL, error = NULL, generation = $2
 WHERE id = ANY($1)";
 
-#[derive(FromRow)]
-struct BatchRow {
-    state: String,
-    planned: bool,
-    spool: Option<String>,
-    tolerate: String,
-    generation: i32,
-    input: i64,
-    ok: i64,
-    skipped: i64,
-    quarantined: i64,
-    cancelled: i64,
+row! {
+    struct BatchRow {
+        state: String,
+        planned: bool,
+        spool: Option<String>,
+        tolerate: String,
+        generation: i32,
+        input: i64,
+        ok: i64,
+        skipped: i64,
+        quarantined: i64,
+        cancelled: i64,
+    }
 }
 
-#[derive(FromRow)]
-struct ChunkRow {
-    id: Uuid,
-    tenant: String,
-    queue: String,
-    lane: i16,
-    was: String,
-    items: i64,
+row! {
+    struct ChunkRow {
+        id: Uuid,
+        tenant: String,
+        queue: String,
+        lane: i16,
+        was: String,
+        items: i64,
+    }
 }
 
 impl BatchRow {

@@ -6,7 +6,6 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::chunk::ChunkPayload;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::control::control_report;
@@ -20,6 +19,7 @@ use super::work::Work;
 use crate::ControlReport;
 use crate::check;
 use crate::error::StoreError;
+use crate::row;
 use crate::split::{BY_HAND, halves, may_split, note, output};
 
 const JOB: &str = "
@@ -102,16 +102,17 @@ pub(super) async fn replace(
     Ok(ids)
 }
 
-#[derive(FromRow)]
-struct JobRow {
-    id: Uuid,
-    tenant: String,
-    queue: String,
-    was: String,
-    batch_id: Option<Uuid>,
-    seq: Option<i64>,
-    items: i64,
-    payload: String,
+row! {
+    struct JobRow {
+        id: Uuid,
+        tenant: String,
+        queue: String,
+        was: String,
+        batch_id: Option<Uuid>,
+        seq: Option<i64>,
+        items: i64,
+        payload: String,
+    }
 }
 
 /// Splits a chunk by hand.

@@ -9,7 +9,6 @@ use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::unique::OnConflict;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::fault::Outcome;
@@ -18,6 +17,7 @@ use super::values::{big, millis, plain, state_of};
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
+use crate::row;
 use crate::{EnqueueOutcome, Enqueued};
 
 /// A unique key may be set free between the insert that met it and the look for its holder.
@@ -55,25 +55,27 @@ FROM (SELECT LEAST(COALESCE($8, now() + COALESCE($9, 0) * interval '1 millisecon
 WHERE id = $1
 RETURNING state, lane";
 
-#[derive(FromRow)]
-struct HolderRow {
-    number: i64,
-    own: Option<Uuid>,
-    first: Option<Uuid>,
-    holder: Option<Uuid>,
+row! {
+    struct HolderRow {
+        number: i64,
+        own: Option<Uuid>,
+        first: Option<Uuid>,
+        holder: Option<Uuid>,
+    }
 }
 
-#[derive(FromRow)]
-struct LockedRow {
-    id: Uuid,
-    tenant: String,
-    queue: String,
-    kind: String,
-    lane: i16,
-    state: String,
-    /// No attempt has begun, ever.
-    fresh: bool,
-    unique_held: Option<String>,
+row! {
+    struct LockedRow {
+        id: Uuid,
+        tenant: String,
+        queue: String,
+        kind: String,
+        lane: i16,
+        state: String,
+        /// No attempt has begun, ever.
+        fresh: bool,
+        unique_held: Option<String>,
+    }
 }
 
 /// Inserts at most a group of jobs, or finds those that stand in their places.

@@ -7,7 +7,7 @@ use gristmill_core::Instant;
 use gristmill_core::batch::Counts;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use sqlx::postgres::PgConnection;
-use sqlx::{FromRow, Postgres, QueryBuilder};
+use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::PostgresStore;
@@ -16,6 +16,7 @@ use super::fault::Outcome;
 use super::values::{count, from_json, plain, seconds, small, state_of};
 use super::work::priority_of;
 use crate::error::{Result, StoreError};
+use crate::row;
 use crate::views::{self, UNHANDLED_LOOKED_AT};
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
@@ -82,31 +83,32 @@ const QUARANTINED: &str = "
 SELECT id, batch_id, seq, generation, position, line, stage, reason, item, state, created_at
 FROM quarantine WHERE tenant = ";
 
-#[derive(FromRow)]
-pub(super) struct BatchRow {
-    id: Uuid,
-    tenant: String,
-    name: String,
-    state: String,
-    paused: bool,
-    paused_at: Option<Instant>,
-    paused_by: Option<String>,
-    paused_reason: Option<String>,
-    generation: i32,
-    tolerate: String,
-    chunks: i64,
-    remaining: i64,
-    chunks_dead: i64,
-    retries: i64,
-    input: i64,
-    ok: i64,
-    skipped: i64,
-    quarantined: i64,
-    cancelled: i64,
-    result: Option<String>,
-    reason: Option<String>,
-    created_at: Instant,
-    finished_at: Option<Instant>,
+row! {
+    pub(super) struct BatchRow {
+        id: Uuid,
+        tenant: String,
+        name: String,
+        state: String,
+        paused: bool,
+        paused_at: Option<Instant>,
+        paused_by: Option<String>,
+        paused_reason: Option<String>,
+        generation: i32,
+        tolerate: String,
+        chunks: i64,
+        remaining: i64,
+        chunks_dead: i64,
+        retries: i64,
+        input: i64,
+        ok: i64,
+        skipped: i64,
+        quarantined: i64,
+        cancelled: i64,
+        result: Option<String>,
+        reason: Option<String>,
+        created_at: Instant,
+        finished_at: Option<Instant>,
+    }
 }
 
 impl BatchRow {
@@ -140,31 +142,32 @@ impl BatchRow {
     }
 }
 
-#[derive(FromRow)]
-struct JobRow {
-    id: Uuid,
-    tenant: String,
-    queue: String,
-    lane: i16,
-    key: Option<String>,
-    kind: String,
-    version: i32,
-    state: String,
-    attempt: i32,
-    max_attempts: i32,
-    snoozes: i32,
-    batch_id: Option<Uuid>,
-    seq: Option<i64>,
-    generation: i32,
-    items: i64,
-    payload: Option<String>,
-    output: Option<String>,
-    error: Option<String>,
-    worker_id: Option<Uuid>,
-    created_at: Instant,
-    run_at: Option<Instant>,
-    started_at: Option<Instant>,
-    finished_at: Option<Instant>,
+row! {
+    struct JobRow {
+        id: Uuid,
+        tenant: String,
+        queue: String,
+        lane: i16,
+        key: Option<String>,
+        kind: String,
+        version: i32,
+        state: String,
+        attempt: i32,
+        max_attempts: i32,
+        snoozes: i32,
+        batch_id: Option<Uuid>,
+        seq: Option<i64>,
+        generation: i32,
+        items: i64,
+        payload: Option<String>,
+        output: Option<String>,
+        error: Option<String>,
+        worker_id: Option<Uuid>,
+        created_at: Instant,
+        run_at: Option<Instant>,
+        started_at: Option<Instant>,
+        finished_at: Option<Instant>,
+    }
 }
 
 impl JobRow {
@@ -199,19 +202,20 @@ impl JobRow {
     }
 }
 
-#[derive(FromRow)]
-struct QuarantineRow {
-    id: i64,
-    batch_id: Uuid,
-    seq: i64,
-    generation: i32,
-    position: i64,
-    line: Option<i64>,
-    stage: String,
-    reason: String,
-    item: String,
-    state: String,
-    created_at: Instant,
+row! {
+    struct QuarantineRow {
+        id: i64,
+        batch_id: Uuid,
+        seq: i64,
+        generation: i32,
+        position: i64,
+        line: Option<i64>,
+        stage: String,
+        reason: String,
+        item: String,
+        state: String,
+        created_at: Instant,
+    }
 }
 
 #[async_trait]

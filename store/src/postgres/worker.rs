@@ -7,7 +7,6 @@ use gristmill_core::Instant;
 use gristmill_core::id::WorkerId;
 use gristmill_core::job::Fence;
 use gristmill_core::settle::{Ending, Verdict};
-use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -20,6 +19,7 @@ use super::values::{from_json, int, plain, seconds, small};
 use super::work::Work;
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::row;
 use crate::{Dispatched, NewWorker, WorkerView, Workers};
 
 const REGISTER: &str = "
@@ -72,20 +72,21 @@ ON CONFLICT (name) DO UPDATE SET
 WHERE leader.holder = excluded.holder OR leader.lease_until <= now()
 RETURNING epoch";
 
-#[derive(FromRow)]
-struct WorkerRow {
-    id: Uuid,
-    role: String,
-    host: String,
-    pid: i64,
-    version: String,
-    slots: i32,
-    running: i32,
-    queues: String,
-    kinds: String,
-    started_at: Instant,
-    seen_at: Instant,
-    state: String,
+row! {
+    struct WorkerRow {
+        id: Uuid,
+        role: String,
+        host: String,
+        pid: i64,
+        version: String,
+        slots: i32,
+        running: i32,
+        queues: String,
+        kinds: String,
+        started_at: Instant,
+        seen_at: Instant,
+        state: String,
+    }
 }
 
 #[async_trait]
