@@ -23,11 +23,11 @@ pub struct RedriveReport {
 
 impl Service {
     /// Brings dead letters back with as many attempts again as they had, in groups of at most [`GROUP_JOBS_MAX`], each
-    /// one transaction.
+    /// one transaction. Jobs that are not dead are passed over.
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound` or `Conflict` when one of them cannot be redriven; its group stays dead then.
+    /// Those of the store: `Conflict` when one of them cannot be redriven; its group stays dead then.
     pub async fn redrive_dead(&self, order: &Order, jobs: &[JobId]) -> Result<ControlReport> {
         let mut total = ControlReport::default();
         for group in jobs.chunks(GROUP_JOBS_MAX) {

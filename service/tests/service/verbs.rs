@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
-use gristmill_core::job::{JobState, RunAt};
+use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_core::schedule::ScheduleSpec;
+use gristmill_core::unique::Unique;
 use gristmill_service::Connect;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::{Order, Service};
@@ -22,7 +23,12 @@ use crate::env::{TestEnv, dispatcher, envs, hourly_job, order, rehearsal};
 
 /// A job that has failed for the last time.
 async fn dead_letter(env: &TestEnv) -> JobId {
-    let id = env.service.enqueue(&order(), job()).await.expect("enqueued").expect("an id").id;
+    dies(env, job()).await
+}
+
+/// Enqueues a job that fails for the last time.
+async fn dies(env: &TestEnv, job: NewJob) -> JobId {
+    let id = env.service.enqueue(&order(), job).await.expect("enqueued").expect("an id").id;
     let claimed = env.claim().await;
     let ours: Vec<_> = claimed.iter().filter(|claimed| claimed.fence.job == id).map(dead).collect();
     env.dispatcher.after(env.store.complete(&ours)).await.expect("completed");
@@ -196,11 +202,16 @@ async fn a_dry_run_of_a_backfill_counts_the_slots_that_would_wait() {
 #[tokio::test]
 async fn those_of_many_dead_letters_that_refuse_are_counted_and_the_others_go() {
     for env in envs().await {
-        let dead = [dead_letter(&env).await, dead_letter(&env).await];
-        let alive = scheduled(&env).await;
-        let report = env.service.redrive_each(&order(), &[dead[0], alive, dead[1]]).await.expect("redriven");
-        assert_eq!((report.redriven.affected, report.refused, report.reasons.len()), (2, 1, 1));
-        assert_eq!(env.job(dead[1]).await.state, JobState::Queued);
+        let unique = || NewJob { unique: Some(Unique::new("shop-7")), ..job() };
+        let dead = [dead_letter(&env).await, dies(&env, unique()).await, dead_letter(&env).await];
+        let holder = env.service.enqueue(&order(), unique()).await.expect("enqueued").expect("an id").id;
+        let all = env.service.redrive_dead(&order(), &dead).await.expect_err("one of them refuses the group");
+        assert!(matches!(&all, StoreError::Conflict(_)) && env.job(dead[0]).await.state == JobState::Dead, "{all}");
+        let report = env.service.redrive_each(&order(), &dead).await.expect("redriven");
+        assert_eq!((report.redriven.affected, report.refused), (2, 1));
+        assert!(report.reasons[0].contains(&holder.to_string()), "{:?}", report.reasons);
+        let states = [env.job(dead[0]).await.state, env.job(dead[1]).await.state, env.job(dead[2]).await.state];
+        assert_eq!(states, [JobState::Queued, JobState::Dead, JobState::Queued]);
         assert_eq!(env.published().await.1, 0);
     }
 }
