@@ -22,7 +22,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The migrations in a folder, by number. A file `0002_some_words.sql` is number 2, `some words`.
-fn migrations(folder: &Path) -> Result<Vec<(i64, String, PathBuf)>, Box<dyn Error>> {
+/// A migration: its number, its name and its file.
+type Migration = (i64, String, PathBuf);
+
+fn migrations(folder: &Path) -> Result<Vec<Migration>, Box<dyn Error>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

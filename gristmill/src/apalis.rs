@@ -48,7 +48,8 @@ where
     async fn run(&self, context: JobContext) -> Finish {
         let task = match task(&self.name, context, &self.states) {
             Ok(task) => task,
-            Err(finish) => return finish,
+            // Another attempt would read the same payload.
+            Err(wrong) => return Finish::permanent(wrong),
         };
         let service = self.service.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match service.oneshot(task).await.map_err(Into::into) {
@@ -63,15 +64,14 @@ where
 
 /// The attempt in apalis' words: the payload as `Args`, and beside it the id, the attempt, the data of the program's
 /// layers, what it shares, and the token that fires when the attempt is over for another reason.
-fn task<Args: DeserializeOwned>(name: &str, context: JobContext, states: &States) -> Result<Task<Args>, Finish> {
+fn task<Args: DeserializeOwned>(name: &str, context: JobContext, states: &States) -> Result<Task<Args>, String> {
     let JobContext { job, task: beside, cancel, .. } = context;
-    // Another attempt would read the same payload.
     let args: Args = serde_path_to_error::deserialize(job.payload).map_err(|error| {
         let path = error.path().to_string();
         let place = if path == "." { String::new() } else { format!(" at `{path}`") };
         let wanted = type_name::<Args>();
         let inner = error.inner();
-        Finish::permanent(format!("the payload is not one of kind `{name}`{place}: {inner}; `{wanted}` is wanted"))
+        format!("the payload is not one of kind `{name}`{place}: {inner}; `{wanted}` is wanted")
     })?;
     let mut data = beside.data().clone();
     states.extend(&mut data);

@@ -73,8 +73,8 @@ fn step<'p>(map: &Map<String, Value>, path: &'p str) -> Option<(&'p str, Option<
     if map.contains_key(path) {
         return Some((path, None));
     }
-    let splits = path.match_indices('.').map(|(at, _)| (&path[..at], Some(&path[at + 1..])));
-    splits.filter(|(head, _)| map.get(*head).is_some_and(Value::is_object)).next_back()
+    let mut splits = path.match_indices('.').map(|(at, _)| (&path[..at], Some(&path[at + 1..])));
+    splits.rfind(|(head, _)| map.get(*head).is_some_and(Value::is_object))
 }
 
 fn get<'t>(tree: &'t Map<String, Value>, path: &str) -> Option<&'t Value> {
