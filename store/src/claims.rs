@@ -69,7 +69,7 @@ pub struct ClaimReport {
     /// No longer claimable by this message: drop it. The transition that makes the job claimable again (resume,
     /// promote, rescue) dispatches it anew.
     pub stale: Vec<JobId>,
-    /// No job has this id, nor has had it in any way that a message of ours could still name: keep the message as
-    /// poison. (Jobs of a batch that was discarded before it was sealed are stale.)
+    /// No job has this id, and none has had it that a message of ours may still name: keep the message as poison.
+    /// (Jobs of a batch that was discarded before it was sealed are stale.)
     pub unknown: Vec<JobId>,
 }

@@ -29,9 +29,9 @@ pub trait Duties: Debug + Send + Sync + 'static {
     /// batch.
     async fn notify_late(&self, limit: u32) -> Result<Dispatched>;
 
-    /// Returns batches whose spools may be removed, at most `limit`: they have ended, and nothing that would read them
-    /// is left or younger than `keep`. From now on they can no longer be restarted. [`Duties::spools_removed`] follows
-    /// when the spools are removed; until then the batches are returned again.
+    /// Returns batches whose spools may be removed, at most `limit`: they have ended, and either nothing is left that
+    /// would read them or they ended longer than `keep` ago. From now on they can no longer be restarted.
+    /// [`Duties::spools_removed`] follows when the spools are removed; until then the batches are returned again.
     async fn spools(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceFingerprint)>>;
 
     /// Records that the spools of such a batch are removed.
