@@ -14,13 +14,13 @@ use uuid::Uuid;
 use crate::error::{Result, StoreError};
 use crate::{COMPLETIONS_MAX, Completion, Enqueued, GROUP_JOBS_MAX, NewChunk};
 
-/// How many characters of an attempt's error are kept.
+/// How many characters of an attempt's error are kept at most.
 pub(crate) const ERROR_CHARS_MAX: usize = 4_000;
 
-/// How many characters of a reason are kept.
+/// How many characters of a reason are kept at most.
 pub(crate) const REASON_CHARS_MAX: usize = 1_000;
 
-/// How many characters a name may have: of a tenant, a queue, a kind, a key.
+/// How many characters a name may have at most: of a tenant, a queue, a kind, a key.
 const NAME_CHARS_MAX: usize = 500;
 
 /// How the idempotency keys of aggregates begin: `agg:{batch}:{generation}`.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::{ControlReport, Dispatched};
 
-/// How many completions fit into one transaction.
+/// How many completions one transaction takes at most.
 pub const COMPLETIONS_MAX: usize = 1_000;
 
 /// Completions: how attempts end, and what follows for their batches.

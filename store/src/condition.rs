@@ -14,7 +14,7 @@ pub struct Outage {
     pub remedy: &'static str,
     /// When it occurred first.
     pub since: Instant,
-    /// Whether room is lacking, which a successful read does not disprove and a write does.
+    /// Whether the disk is full: a successful write clears it, a successful read does not.
     full: bool,
 }
 

@@ -12,8 +12,8 @@ use crate::error::Result;
 #[async_trait]
 pub trait Control: Debug + Send + Sync + 'static {
     /// Pauses the claiming of all jobs of a batch, or with `None` resumes it. Resuming dispatches what waits. A batch
-    /// that has ended cannot be paused, but can be resumed if it was paused before it ended: the jobs that it sends
-    /// wait for that. A batch that is paused already keeps its first pause.
+    /// that has ended cannot be paused, but can be resumed if it was paused before it ended: its follow-up jobs wait
+    /// for that. A batch that is paused already keeps its first pause.
     async fn pause_batch(
         &self,
         tenant: &str,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::Dispatched;
 use crate::error::Result;
 
-/// How many jobs or chunks one transaction may create.
+/// How many jobs or chunks one transaction creates at most.
 pub const GROUP_JOBS_MAX: usize = 1_000;
 
 /// Creating jobs.

@@ -23,14 +23,14 @@ use crate::{ControlReport, Dispatched};
 /// Where a limit was made: the same places as a schedule's.
 pub type LimitOrigin = ScheduleOrigin;
 
-/// How many keys of one kind and priority of a queue one claim looks at. When more wait, and a limit holds all of these
-/// back, the next claim looks at the next ones.
+/// How many keys of one kind and priority of a queue one claim considers at most. When more wait, and a limit
+/// holds all of these back, the next claim considers the next ones.
 pub(crate) const KEYS_LOOK: i64 = 1_000;
 
 /// How many jobs of a priority are considered when jobs that waited too long are raised: the oldest ones.
 pub(crate) const AGED_LOOK: i64 = 1_000;
 
-/// How many waiting ids are dispatched when a queue is no longer limited; the probe brings the rest.
+/// How many waiting ids are dispatched at most when a queue is no longer limited; the probe brings the rest.
 pub(crate) const UNMANAGED_MAX: i64 = 20_000;
 
 /// How many keys a view of a limit names at most.

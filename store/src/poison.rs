@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::{ControlReport, Page};
 
-/// How many bytes of one message are kept, the same limit as in the migrations: 64 KiB.
+/// How many bytes of one message are kept at most, the same limit as in the migrations: 64 KiB.
 pub const POISON_BYTES_MAX: usize = 64 * 1024;
 
 /// Poison: messages that no process can act upon, kept as evidence.

@@ -15,7 +15,7 @@ use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{Dispatched, TickOutcome, TickView};
 
-/// How many characters an event's key may have.
+/// How many characters an event's key may have at most.
 pub const EVENT_CHARS_MAX: usize = 300;
 
 /// Events other than the clock that start runs.

@@ -26,7 +26,7 @@ use crate::{Control, ControlReport, Dispatched, GROUP_JOBS_MAX, Pause};
 /// How many samples a report shows.
 const SAMPLES_MAX: usize = 5;
 
-/// How many waiting ids one resume dispatches; the probe brings the rest.
+/// How many waiting ids one resume dispatches at most; the probe brings the rest.
 const RESUMED_MAX: i64 = 20_000;
 
 const BATCH: &str = "SELECT state, halting, paused, generation FROM batch WHERE id = $1 AND tenant = $2";

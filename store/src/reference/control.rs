@@ -20,7 +20,7 @@ use crate::{AttemptView, Control, ControlReport, GROUP_JOBS_MAX, Pause, PauseVie
 /// How many samples a report has.
 pub(super) const SAMPLES: usize = 5;
 
-/// How many waiting ids one resume dispatches; the probe brings the rest.
+/// How many waiting ids one resume dispatches at most; the probe brings the rest.
 const RESUMED_MAX: usize = 20_000;
 
 /// Ends a control transition: committed, or for a dry run rolled back.

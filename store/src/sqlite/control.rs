@@ -18,7 +18,7 @@ use crate::{Control, ControlReport, GROUP_JOBS_MAX, Pause, Purpose};
 /// How many samples a report has.
 const SAMPLES: usize = 5;
 
-/// How many waiting ids one resume dispatches; the probe brings the rest.
+/// How many waiting ids one resume dispatches at most; the probe brings the rest.
 const RESUMED_MAX: i64 = 20_000;
 
 /// Ends a control transaction: committed, or for a dry run rolled back.

@@ -13,7 +13,7 @@ use crate::Dispatched;
 use crate::error::{Result, StoreError};
 use crate::guard::WorkGuard;
 
-/// How many jobs are taken back in one transaction.
+/// How many jobs are taken back at most in one transaction.
 const TAKEN_AT_ONCE: u32 = 1_000;
 
 pub(super) async fn begin_work(store: &SqliteStore) -> Result<WorkGuard> {

@@ -1,7 +1,7 @@
 //! Reconcile: every counter is compared with what it counts.
 //!
-//! The comparison reads one snapshot and blocks no one. Only when something is wrong does the writer compare again and
-//! repair it in the same transaction.
+//! The comparison reads one snapshot and blocks no writer. Only when something is wrong does the writer compare
+//! again and repair it in the same transaction.
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
