@@ -1,9 +1,9 @@
-//! How fast the PostgreSQL store is beside the bare statements that it cannot do without.
+//! How fast the PostgreSQL store is compared with the bare statements that it cannot do without.
 //!
 //! `GRISTMILL_TEST_POSTGRES=postgres://… cargo run --release -p gristmill-store --example pg_speed`
 //!
-//! Everything happens in a schema of its own, which is dropped at the end. Each figure is the median of
-//! several rounds, ours and the bare one in turn, so that both meet the same weather.
+//! Everything happens in a schema of its own, which is dropped at the end. Each figure is the median of several rounds;
+//! our rounds alternate with the bare ones, so that both meet the same conditions.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ fn say(what: &str, ours: &mut [f64], bare: &mut [f64]) {
     }
 }
 
-/// Groups of a thousand jobs, beside one bare INSERT of the same rows into a twin of the table.
+/// Groups of a thousand jobs, compared with one bare INSERT of the same rows into a twin of the table.
 async fn enqueue(store: &PostgresStore) -> Outcome<()> {
     let pool = store.pool();
     sqlx::query("CREATE TABLE twin (LIKE job INCLUDING ALL)").execute(pool).await?;
@@ -105,7 +105,7 @@ fn jobs(queue: &str, count: usize) -> Vec<NewJob> {
         .collect()
 }
 
-/// Claim and complete the chunks of one batch, beside the two bare updates and the insert of the results.
+/// Claims and completes the chunks of one batch, compared with the two bare updates and the insert of the results.
 async fn work(store: &PostgresStore, connections: usize, group: usize) -> Outcome<()> {
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     let chunks = 10_000;

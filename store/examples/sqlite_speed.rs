@@ -1,9 +1,9 @@
-//! How fast the SQLite store is beside the bare statements that it cannot do without.
+//! How fast the SQLite store is compared with the bare statements that it cannot do without.
 //!
 //! `cargo run --release -p gristmill-store --example sqlite_speed`
 //!
-//! Everything happens in a temporary file beside the working directory, which goes at the end. Each figure is
-//! the median of several rounds.
+//! Everything happens in a temporary file in the working directory, which is removed at the end. Each figure is the
+//! median of several rounds.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -75,7 +75,7 @@ async fn bare(path: &Path) -> Outcome<SqliteConnection> {
     Ok(options.synchronous(SqliteSynchronous::Full).disable_statement_logging().connect().await?)
 }
 
-/// The same rows by one prepared statement for each, in transactions as large.
+/// Inserts the same rows with one prepared statement for each, in transactions of the same size.
 async fn insert(connection: &mut SqliteConnection) -> Outcome<f64> {
     let groups: Vec<_> = (0..GROUPS).map(|_| new_jobs()).collect();
     let began = Instant::now();

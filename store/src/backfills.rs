@@ -15,14 +15,14 @@ use crate::error::{Result, StoreError};
 /// Past stretches of schedules that run again.
 #[async_trait]
 pub trait Backfills: Debug + Send + Sync + 'static {
-    /// Puts a past stretch of a schedule into the ledger as `waiting`: how many ticks. Those that ran, wait already,
-    /// or are about to run are left alone.
+    /// Puts a past stretch of a schedule into the ledger as `waiting` and returns how many ticks it added. Ticks that
+    /// have run, are waiting already, or are about to run are left alone.
     async fn backfill(&self, backfill: &NewBackfill) -> Result<u64>;
 
-    /// Stops or lets go a backfill, or, with `None`, takes away what still waits: how many ticks wait, or did.
+    /// Pauses or resumes a backfill, or, with `None`, removes what still waits. Returns how many ticks wait, or did.
     async fn control_backfill(&self, tenant: &str, id: Uuid, paused: Option<bool>) -> Result<u64>;
 
-    /// Backfills of a schedule, the newest first, at most 100.
+    /// Returns the backfills of a schedule, newest first, at most 100.
     async fn backfills(&self, tenant: &str, schedule: &str) -> Result<Vec<BackfillView>>;
 }
 
@@ -31,13 +31,13 @@ pub trait Backfills: Debug + Send + Sync + 'static {
 pub struct NewBackfill {
     /// Its id.
     pub id: Uuid,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The schedule.
     pub schedule: String,
-    /// The stretch, as it was asked for.
+    /// The stretch, as it was requested.
     pub range: (Instant, Instant),
-    /// The most of its runs that are under way at once.
+    /// How many of its runs may be under way at once.
     pub concurrency: u32,
     /// Whether the newest tick runs first.
     pub newest_first: bool,
@@ -45,7 +45,7 @@ pub struct NewBackfill {
     pub ticks: Vec<(Instant, (Instant, Instant))>,
 }
 
-/// A backfill as people see it.
+/// A backfill as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackfillView {
     /// Its id.
@@ -56,11 +56,11 @@ pub struct BackfillView {
     pub from: Instant,
     /// Where it ends.
     pub to: Instant,
-    /// The most of its runs that are under way at once.
+    /// How many of its runs may be under way at once.
     pub concurrency: u32,
     /// Whether the newest tick runs first.
     pub newest_first: bool,
-    /// Whether it starts nothing just now.
+    /// Whether it is paused: it starts nothing.
     pub paused: bool,
     /// Ticks that wait for their turn.
     pub waiting: u64,
@@ -70,11 +70,11 @@ pub struct BackfillView {
     pub ended: u64,
     /// Ticks whose run could not be started.
     pub failed: u64,
-    /// When it was asked for.
+    /// When it was requested.
     pub created_at: Instant,
 }
 
-/// Refuses a backfill that cannot be one transaction.
+/// Refuses a backfill that does not fit into one transaction.
 pub(crate) fn check_backfill(backfill: &NewBackfill) -> Result<String> {
     if backfill.ticks.is_empty() || backfill.ticks.len() > FIRE_TICKS_MAX || backfill.concurrency == 0 {
         let found = backfill.ticks.len();
@@ -91,7 +91,7 @@ pub(crate) fn check_backfill(backfill: &NewBackfill) -> Result<String> {
     check::json(&rows)
 }
 
-/// There is none.
+/// The error for a backfill that does not exist.
 pub(crate) fn no_backfill(id: Uuid) -> StoreError {
     StoreError::NotFound(format!(
         "there is no backfill {id}; `gristmill schedule backfill NAME` shows those that are there"

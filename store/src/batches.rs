@@ -15,26 +15,26 @@ use crate::error::Result;
 /// Batches, from their creation to the seal.
 #[async_trait]
 pub trait Batches: Debug + Send + Sync + 'static {
-    /// Creates a batch in state `open` without chunks. A known idempotency key gives the first one.
+    /// Creates a batch in state `open` without chunks. A known idempotency key returns the batch that has it.
     async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch>;
 
     /// Adds chunks: jobs, `remaining += n`, `input += items` and one outbox row in one transaction. At most
-    /// [`GROUP_JOBS_MAX`]. A chunk number that exists already is left as it is, so that a planner
-    /// that does not know whether it had committed may simply go on. Refused with
-    /// [`StoreError::Conflict`](crate::StoreError::Conflict) when the batch is not `open`.
+    /// [`GROUP_JOBS_MAX`]. A chunk number that exists already is left as it is, so that a planner that does not know
+    /// whether it committed can simply continue. Refused with [`StoreError::Conflict`](crate::StoreError::Conflict)
+    /// when the batch is not `open`.
     async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched>;
 
-    /// Seal: no more chunks will come. Fires the aggregate at once when nothing remains. Sealing a
-    /// sealed batch is a no-op.
+    /// Seals the batch: no more chunks will come. Fires the aggregate at once when nothing remains. Sealing a sealed
+    /// batch is a no-op.
     async fn seal(&self, batch: BatchId) -> Result<Dispatched>;
 
-    /// Takes a batch back whose plan failed before it was sealed: the batch and all that belongs to
-    /// it vanish. Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) when it is not `open`, or a chunk has been
-    /// claimed already: then the caller cancels it instead.
+    /// Discards a batch whose plan failed before it was sealed: the batch and everything that belongs to it is deleted.
+    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) when it is not `open`, or when a chunk has
+    /// already been claimed: then the caller cancels it instead.
     async fn discard_batch(&self, batch: BatchId) -> Result<()>;
 
-    /// Batches that are still `open` although no chunk was added for so long: their planner is
-    /// gone. Tenant and id, the oldest first. Views alone; what becomes of them is the caller's.
+    /// Returns the batches that are still `open` although no chunk was added for that long: their planner is gone.
+    /// Tenant and id, oldest first. Only reads; the caller decides what becomes of them.
     async fn stalled_plans(&self, older_than: Duration, limit: u32) -> Result<Vec<(String, BatchId)>>;
 }
 
@@ -43,7 +43,7 @@ pub trait Batches: Debug + Send + Sync + 'static {
 pub struct NewBatch {
     /// Its id.
     pub id: BatchId,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The name of its definition.
     pub name: String,
@@ -53,18 +53,18 @@ pub struct NewBatch {
     pub fingerprint: SourceFingerprint,
     /// Parameters of this run.
     pub params: Value,
-    /// A second creation with the same key gives the first one's id and makes nothing.
+    /// A second creation with the same key returns the first one's id and creates nothing.
     pub idempotency_key: Option<String>,
     /// The W3C trace context of the caller.
     pub trace: Option<String>,
 }
 
-/// What a creation did.
+/// The outcome of a creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CreatedBatch {
-    /// The batch, or the one that stands in its place.
+    /// The batch, or the existing one with the same key.
     pub id: BatchId,
-    /// Whether it was made just now.
+    /// Whether it was created just now.
     pub created: bool,
 }
 

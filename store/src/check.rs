@@ -1,4 +1,4 @@
-//! What both stores refuse before they ask their database, and how texts are made fit for it.
+//! What both stores refuse before they ask their database, and how texts are cleaned for it.
 
 use std::collections::HashSet;
 
@@ -14,13 +14,13 @@ use uuid::Uuid;
 use crate::error::{Result, StoreError};
 use crate::{COMPLETIONS_MAX, Completion, Enqueued, GROUP_JOBS_MAX, NewChunk};
 
-/// The most characters that are kept of an attempt's error.
+/// How many characters of an attempt's error are kept at most.
 pub(crate) const ERROR_CHARS_MAX: usize = 4_000;
 
-/// The most characters that are kept of a reason.
+/// How many characters of a reason are kept at most.
 pub(crate) const REASON_CHARS_MAX: usize = 1_000;
 
-/// The most characters that a name may have: of a tenant, a queue, a kind, a key.
+/// How many characters a name may have at most: of a tenant, a queue, a kind, a key.
 const NAME_CHARS_MAX: usize = 500;
 
 /// How the idempotency keys of aggregates begin: `agg:{batch}:{generation}`.
@@ -51,19 +51,19 @@ const OWN_TABLES: [&str; 21] = [
     "worker",
 ];
 
-/// Refuses jobs that no store could keep.
+/// Refuses jobs that no store can keep.
 pub(crate) fn jobs(jobs: &[NewJob]) -> Result<()> {
     at_most(jobs.len(), GROUP_JOBS_MAX, "jobs")?;
     jobs.iter().try_for_each(job)
 }
 
-/// The same id twice in one group is one job: the first of them, whatever the others say.
+/// The same id twice in one group is one job: the first one counts, whatever the others say.
 pub(crate) fn first_of_each_id(jobs: &[NewJob]) -> impl Iterator<Item = &NewJob> {
     let mut seen = HashSet::with_capacity(jobs.len());
     jobs.iter().filter(move |job| seen.insert(job.id))
 }
 
-/// Refuses chunks that no store could keep.
+/// Refuses chunks that no store can keep.
 pub(crate) fn chunks(chunks: &[NewChunk]) -> Result<()> {
     at_most(chunks.len(), GROUP_JOBS_MAX, "chunks")?;
     let mut seen = HashSet::with_capacity(chunks.len());
@@ -79,7 +79,7 @@ pub(crate) fn chunks(chunks: &[NewChunk]) -> Result<()> {
     }
 }
 
-/// Refuses a group of completions that cannot be one transaction.
+/// Refuses a group of completions that does not fit into one transaction.
 pub(crate) fn completions(completions: &[Completion]) -> Result<()> {
     at_most(completions.len(), COMPLETIONS_MAX, "completions")?;
     if completions.len() > 1 && completions.iter().any(|completion| completion.sql.is_some()) {
@@ -92,8 +92,8 @@ pub(crate) fn completions(completions: &[Completion]) -> Result<()> {
     completions.iter().try_for_each(|completion| jobs(&completion.follow))
 }
 
-/// The result of a chunk that is done: refused where it is missing, or does not count each of the chunk's `items`
-/// exactly once. The batch would end with a total that is not its input's.
+/// Checks the result of a chunk that is done: refuses it when it is missing, or does not count each of the chunk's
+/// `items` exactly once. Otherwise the batch would end with a total that differs from its input.
 pub(crate) fn counted(job: JobId, items: i64, result: Option<&ChunkResult>) -> Result<&ChunkResult> {
     let Some(result) = result else {
         let what = format!("chunk {job} of {items} items is done without a result; say what became of its items");
@@ -110,8 +110,8 @@ pub(crate) fn counted(job: JobId, items: i64, result: Option<&ChunkResult>) -> R
     Ok(result)
 }
 
-/// Refuses to let a job wait for another attempt when it has spent its last one: `settle` never says so, and a job
-/// that ran more often than it may would be one that nothing ends.
+/// Refuses to let a job wait for another attempt when its last one is spent: `settle` never decides that, and nothing
+/// would end a job that runs more often than it may.
 pub(crate) fn not_spent(job: JobId, verdict: Verdict, spent: bool) -> Result<()> {
     let again = matches!(verdict, Verdict::Retry { .. } | Verdict::Requeue);
     if !(again && spent) {
@@ -122,7 +122,7 @@ pub(crate) fn not_spent(job: JobId, verdict: Verdict, spent: bool) -> Result<()>
     )))
 }
 
-/// A payload as text, if it is not too long.
+/// A payload as text, unless it is too long.
 pub(crate) fn payload(value: &Value) -> Result<String> {
     let text = json(value)?;
     if text.len() > PAYLOAD_BYTES_MAX {
@@ -139,12 +139,12 @@ pub(crate) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| StoreError::Invalid(format!("it cannot be written as JSON: {error}")))
 }
 
-/// A plain text of at most `chars` characters without NUL, which PostgreSQL cannot keep.
+/// A plain text of at most `chars` characters without NUL, which PostgreSQL cannot store.
 pub(crate) fn plain(text: &str, chars: usize) -> String {
     text.chars().take(chars).map(|c| if c == '\0' { '\u{FFFD}' } else { c }).collect()
 }
 
-/// A draw from 0 to 1 for the jitter of a retry that the store itself decides.
+/// A random number from 0 to 1 for the jitter of a retry that the store itself decides.
 pub(crate) fn random() -> f64 {
     let [a, b, c, d, ..] = Uuid::new_v4().into_bytes();
     f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
@@ -157,7 +157,7 @@ fn job(job: &NewJob) -> Result<()> {
     job.key.iter().try_for_each(|text| key(text))?;
     job.idempotency_key.iter().try_for_each(|key| name("idempotency key", key))?;
     if let Some(key) = job.idempotency_key.as_deref().filter(|key| key.starts_with(AGGREGATE_KEY)) {
-        // Whoever took an aggregate's key first would keep its batch from ever ending.
+        // A job that took an aggregate's key first would keep its batch from ever ending.
         let what = format!(
             "`{}` cannot be an idempotency key: those of aggregates begin with `{AGGREGATE_KEY}`; choose another",
             plain(key, 40)
@@ -181,7 +181,7 @@ fn job(job: &NewJob) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to give one job the work of another: the holder of a unique key can only take over what is like its own.
+/// Refuses to give one job the work of another: the holder of a unique key can only take over work of its own sort.
 pub(crate) fn same_work(job: &NewJob, holder: JobId, kind: &str, queue: &str) -> Result<()> {
     if job.kind == kind && job.queue == queue {
         return Ok(());
@@ -193,11 +193,11 @@ pub(crate) fn same_work(job: &NewJob, holder: JobId, kind: &str, queue: &str) ->
     )))
 }
 
-/// Refuses a group of which a job would rather not be enqueued than stand behind another.
+/// Refuses a group in which a job asked to be refused when another one holds its key.
 pub(crate) fn not_refused(jobs: &[NewJob], enqueued: &[Enqueued]) -> Result<()> {
     let held = jobs.iter().zip(enqueued).find_map(|(job, enqueued)| {
         let unique = job.unique.as_ref().filter(|unique| unique.conflict == OnConflict::Refuse)?;
-        // The same call may be made again: then the job itself is there.
+        // The same call may be repeated: then the job itself is there.
         (!enqueued.created && enqueued.id != job.id).then_some((enqueued.id, &unique.key))
     });
     match held {
@@ -229,7 +229,7 @@ pub(crate) fn name(what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses the store's own tables: rows written there would go past every guard.
+/// Refuses the store's own tables: rows written there would bypass every guard.
 fn output_table(table: &str) -> Result<()> {
     let last = table.rsplit('.').next().unwrap_or(table).trim_matches('"').to_lowercase();
     if OWN_TABLES.contains(&last.as_str()) || last.starts_with("_gristmill") {

@@ -13,30 +13,32 @@ use crate::error::Result;
 /// Claims: which queued jobs an incarnation gets to run.
 #[async_trait]
 pub trait Claims: Debug + Send + Sync + 'static {
-    /// Claims by message: those of the named jobs that may run, at most `claim.limit`. Those of a kind or version that
-    /// the worker lacks are noted as misrouted: no worker can use their message any more. Ids that no job has
-    /// are told from those that are merely late: see [`ClaimReport::unknown`].
+    /// Claims by message: the named jobs that may run, at most `claim.limit`. Those of a kind or version that the
+    /// worker lacks are noted as misrouted: their message is of no more use. Ids that no job has are distinguished from
+    /// those that are merely late: see [`ClaimReport::unknown`].
     async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport>;
 
-    /// Claims from the store itself, for when no broker carries the ids: by priority, then by age. Nothing that is limited.
+    /// Claims from the store itself, when no broker carries the ids: by priority, then by age. Skips everything that is
+    /// limited.
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>>;
 
-    /// Claims by limits and turns: whatever message there is, the store chooses among the queues and kinds that are
-    /// [limited](crate::Limits::limited), as [`gristmill_core::limit::choose`] says. At any instant no more run than a limit allows,
-    /// whichever worker claims; what runs is counted from the rows, so that however an attempt ends its place is free. What waits
-    /// for a limit is not moved, spends no attempt, and holds back nothing that falls under others.
+    /// Claims by limits and turns: regardless of messages, the store chooses among the queues and kinds that are
+    /// [limited](crate::Limits::limited), as [`gristmill_core::limit::choose`] describes. No more jobs run at any
+    /// instant than a limit allows, whichever worker claims; running jobs are counted from the rows, so that their slot
+    /// is free however the attempt ends. A job that waits for a limit is not moved, spends no attempt, and does not
+    /// hold back jobs under other limits.
     async fn claim_limited(&self, claim: &Claim) -> Result<LimitedClaim>;
 
-    /// Jobs that `claim.worker` may claim and whose message went to a worker that lacks their kind or version, at most
-    /// `claim.limit`. They are claimed by [`Claims::claim`] as if their message had come.
+    /// Returns jobs that `claim.worker` may claim and whose message went to a worker that lacks their kind or version,
+    /// at most `claim.limit`. [`Claims::claim`] claims them as if their message had come.
     async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>>;
 
-    /// Waits for a hint that work became claimable, or for the time to pass. A hint may be missed
-    /// and may be false: polling is the truth. `true` when it was a hint.
+    /// Waits for a hint that work became claimable, at most for the given time. A hint may be missed and may be false:
+    /// polling is the truth. Returns `true` when a hint came.
     async fn wait_for_work(&self, at_most: Duration) -> bool;
 }
 
-/// Who claims, and what.
+/// Which worker claims, and what.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claim {
     /// The incarnation.
@@ -46,7 +48,7 @@ pub struct Claim {
     /// Only these kinds and versions, as [`gristmill_core::job::served`] calls them: those for which the worker has a
     /// handler.
     pub kinds: Vec<String>,
-    /// The most jobs: never more than there are free slots.
+    /// How many jobs at most: never more than there are free slots.
     pub limit: u32,
 }
 
@@ -55,18 +57,19 @@ pub struct Claim {
 pub struct ClaimReport {
     /// Claimed: run them.
     pub claimed: Vec<ClaimedJob>,
-    /// Still queued, but not to be had just now (row locked, over the limit, or the claiming incarnation is
-    /// over): put the message back.
+    /// Still queued, but not available just now (row locked, over the limit, or the claiming incarnation is over): put
+    /// the message back.
     pub busy: Vec<JobId>,
     /// Still queued, but of a kind or version that the claiming worker lacks: drop the message. The job is noted as
     /// misrouted, and workers that have its kind find it by [`Claims::misrouted`](crate::Claims::misrouted).
     pub foreign: Vec<JobId>,
-    /// Still queued, but claimed by limits and turns: drop the message, and ask [`Claims::claim_limited`](crate::Claims::claim_limited).
+    /// Still queued, but claimed by limits and turns: drop the message, and call
+    /// [`Claims::claim_limited`](crate::Claims::claim_limited).
     pub limited: Vec<JobId>,
-    /// Not to be claimed by this message any more: drop it. The transition that makes the job
-    /// claimable again (resume, promote, rescue) dispatches it anew.
+    /// No longer claimable by this message: drop it. The transition that makes the job claimable again (resume,
+    /// promote, rescue) dispatches it anew.
     pub stale: Vec<JobId>,
-    /// No job has this id, and none ever had that a message of ours may still name: keep the message as poison.
-    /// (Jobs of a batch that was taken back before it was sealed are stale.)
+    /// No job has this id, and none has had it that a message of ours may still name: keep the message as poison.
+    /// (Jobs of a batch that was discarded before it was sealed are stale.)
     pub unknown: Vec<JobId>,
 }

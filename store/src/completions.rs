@@ -13,44 +13,45 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::{ControlReport, Dispatched};
 
-/// The most completions in one transaction.
+/// How many completions one transaction takes at most.
 pub const COMPLETIONS_MAX: usize = 1_000;
 
 /// Completions: how attempts end, and what follows for their batches.
 #[async_trait]
 pub trait Completions: Debug + Send + Sync + 'static {
-    /// Complete: closes attempts, all in one transaction. Those whose fence no longer holds are left
-    /// alone and reported. Results, quarantine, counters, the fan-in and what follows are in the
-    /// same transaction. At most [`COMPLETIONS_MAX`].
+    /// Completes: closes attempts, all in one transaction. Attempts whose fence no longer holds are left alone and
+    /// reported. Results, quarantine, counters, the fan-in and what follows are in the same transaction. At most
+    /// [`COMPLETIONS_MAX`].
     ///
-    /// A verdict that would try a job again whose last attempt is spent is refused with [`StoreError::Invalid`](crate::StoreError::Invalid), and
-    /// all of the group with it, as is a result that does not count its chunk's items.
+    /// A verdict that would retry a job whose last attempt is spent is refused with
+    /// [`StoreError::Invalid`](crate::StoreError::Invalid), and the whole group with it, as is a result that does not
+    /// count its chunk's items.
     ///
     /// A completion with [`Completion::sql`] must come alone: a refusal by the user's table is
     /// [`StoreError::Sink`](crate::StoreError::Sink), and then nothing of it has happened.
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport>;
 
-    /// Halts a batch that is over its failure budget: its unfinished chunks become `cancelled`, the
-    /// fan-in fires, and the aggregate that runs then declares it `halted`. A no-op on a batch that
-    /// has halted or ended already, and on one that is in another generation than the one that was judged: a
-    /// restart forgives, and a judgement that comes late must not take that back.
+    /// Halts a batch that is over its failure budget: its unfinished chunks become `cancelled`, the fan-in fires, and
+    /// the aggregate that runs then declares it `halted`. A no-op on a batch that has halted or ended already, and on
+    /// one in another generation than the one that was judged: a restart forgives, and a late judgement must not undo
+    /// that.
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport>;
 }
 
-/// How one attempt ended, to be written down.
+/// How one attempt ended, to be recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// Which attempt.
     pub fence: Fence,
     /// How it ended.
     pub ending: Ending,
-    /// What becomes of the job, as `settle` has decided.
+    /// What becomes of the job, as `settle` decided.
     pub verdict: Verdict,
-    /// What went wrong, where anything did. No more than 4,000 characters are kept.
+    /// What went wrong, if anything. At most 4,000 characters are kept.
     pub error: Option<String>,
-    /// The job's output, kept with it.
+    /// The job's output, stored with it.
     pub output: Option<Value>,
-    /// For a chunk that is done: what came of it.
+    /// For a chunk that is done: its result.
     pub chunk: Option<ChunkResult>,
     /// For an aggregate that is done: how the batch ends.
     pub batch_end: Option<BatchEnd>,
@@ -77,8 +78,7 @@ impl Completion {
     }
 }
 
-/// How a batch ends: written by the completion of its aggregate. Guarded by state `aggregating` and
-/// by the generation.
+/// How a batch ends: recorded by the completion of its aggregate. Guarded by state `aggregating` and by the generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchEnd {
     /// The batch.
@@ -87,7 +87,7 @@ pub struct BatchEnd {
     pub generation: u32,
     /// `Complete` or `Halted`.
     pub state: BatchState,
-    /// The merged result, as people see it.
+    /// The merged result, as it is shown.
     pub result: Value,
     /// Why it halted.
     pub reason: Option<String>,
@@ -104,16 +104,16 @@ pub struct SqlRows {
     pub rows: Vec<Value>,
 }
 
-/// What a group of completions did.
+/// What became of a group of completions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CompleteReport {
-    /// How many were written down.
+    /// How many were recorded.
     pub settled: u64,
     /// Those whose fence no longer held: the job has been rescued, cancelled or completed meanwhile.
     pub fenced: Vec<Fence>,
-    /// What may now be published.
+    /// What may be published now.
     pub dispatched: Dispatched,
-    /// The batches that moved, as they are now.
+    /// The batches that changed, as they are now.
     pub progress: Vec<BatchProgress>,
 }
 
@@ -132,6 +132,6 @@ pub struct BatchProgress {
     pub remaining: u64,
     /// Whether it is halting: over its budget, its chunks are being cancelled.
     pub halting: bool,
-    /// How many of its items may be quarantined: as its definition said, or its last restart.
+    /// How many of its items may be quarantined, according to its definition or its last restart.
     pub failure_budget: FailureBudget,
 }

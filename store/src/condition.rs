@@ -1,4 +1,4 @@
-//! What the store runs into, from the first failure of its transactions until one goes through again.
+//! What keeps the store from working, from the first failed transaction until one succeeds again.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -8,22 +8,22 @@ use crate::error::{Result, StoreError};
 /// Something that keeps the store from working.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outage {
-    /// What was said last.
+    /// The latest error.
     pub reason: String,
     /// What to do about it.
     pub remedy: &'static str,
-    /// When it was met first.
+    /// When it occurred first.
     pub since: Instant,
-    /// Whether it is want of room, which reading gets over and writing does not.
+    /// Whether the disk is full: a successful write clears it, a successful read does not.
     full: bool,
 }
 
-/// The store's own condition, known by what its transactions experience.
+/// The store's own condition, as observed in its transactions.
 #[derive(Debug, Default)]
 pub(crate) struct Condition(Mutex<Option<Outage>>);
 
 impl Condition {
-    /// Takes note of how a transaction ended; `wrote` is whether it changed anything.
+    /// Notes how a transaction ended; `wrote` is whether it changed anything.
     pub(crate) fn note<T>(&self, result: &Result<T>, wrote: bool) {
         match result {
             Ok(_) => self.well(wrote),
@@ -31,7 +31,7 @@ impl Condition {
         }
     }
 
-    /// A transaction went through. One that changed nothing says nothing of the room on the disk.
+    /// A transaction succeeded. One that changed nothing does not show whether the disk has room.
     pub(crate) fn well(&self, wrote: bool) {
         let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if outage.as_ref().is_some_and(|outage| wrote || !outage.full) {
@@ -39,7 +39,7 @@ impl Condition {
         }
     }
 
-    /// A transaction failed. What only concerns whoever asked is no trouble of the store.
+    /// A transaction failed. What concerns only the caller is no trouble of the store.
     pub(crate) fn failed(&self, error: &StoreError) {
         let Some(remedy) = error.remedy() else { return };
         let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,22 +12,22 @@ use crate::error::Result;
 /// The database itself: which it is, its schema, its clock and its condition.
 #[async_trait]
 pub trait Database: Debug + Send + Sync + 'static {
-    /// Which database it is, for people: `postgres://host/db` or `sqlite:path`, never a password.
+    /// Which database it is, to be shown: `postgres://host/db` or `sqlite:path`, never a password.
     fn describe(&self) -> String;
 
     /// Whether it is the embedded one, in which only one process works at a time.
     fn embedded(&self) -> bool;
 
-    /// Applies the migrations that are missing. Safe to run in several processes at once.
+    /// Applies the missing migrations. Safe to run in several processes at once.
     async fn migrate(&self) -> Result<MigrationStatus>;
 
-    /// Which migrations are applied and which are known. Changes nothing.
+    /// Returns which migrations are applied and which are known. Changes nothing.
     async fn migrations(&self) -> Result<MigrationStatus>;
 
-    /// The database's own now: the only clock that state depends on.
+    /// The database's current time: the only clock that state depends on.
     async fn now(&self) -> Result<Instant>;
 
-    /// What keeps its transactions from going through, from the first that failed until one succeeds. Asks nobody.
+    /// What keeps its transactions from succeeding, from the first that failed until one succeeds. Sends no query.
     fn outage(&self) -> Option<Outage> {
         None
     }
@@ -39,7 +39,7 @@ pub trait Database: Debug + Send + Sync + 'static {
 /// Which migrations there are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct MigrationStatus {
-    /// Each known or found one, by number.
+    /// Every migration that is known or was found, by number.
     pub migrations: Vec<MigrationView>,
     /// The newest that this program knows.
     pub known: i64,

@@ -1,7 +1,7 @@
 //! A batch in JSON, as the command line, callbacks and clients read it.
 //!
-//! The jobs that tell of a batch are written in the transaction that makes it so: that is why this one document lives
-//! beside the stores, and the others in the service room.
+//! The jobs that report on a batch are written in the transaction that changes it: that is why this one document lives
+//! beside the stores, and the others in the service crate.
 
 use gristmill_core::Instant;
 use gristmill_core::batch::{BatchState, Counts};
@@ -18,15 +18,15 @@ pub struct BatchDocument {
     pub id: BatchId,
     /// The name of its definition.
     pub name: String,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// Its state.
     pub state: BatchState,
-    /// Whether its chunks may not be claimed just now.
+    /// Whether its chunks cannot be claimed at the moment.
     pub paused: bool,
-    /// Since when, by whom and why; `null` when it is not paused, or was before this was kept.
+    /// Since when, by whom and why; `null` when it is not paused, or was paused before this was recorded.
     pub pause: Option<PauseView>,
-    /// 0 for the first run, one more for each time that work of it was begun anew after it ended.
+    /// 0 for the first run, one more for each time that some of its work was begun anew after it ended.
     pub generation: u32,
     /// What became of its items.
     pub counts: CountsDocument,
@@ -61,7 +61,7 @@ pub struct CountsDocument {
     pub quarantined: u64,
     /// Items of cancelled chunks.
     pub cancelled: u64,
-    /// Items that nothing has become of yet.
+    /// Items whose outcome is not known yet.
     pub pending: u64,
 }
 
@@ -95,17 +95,18 @@ impl From<&Counts> for CountsDocument {
     }
 }
 
-/// What the receivers and the templates of a batch's callbacks are given.
+/// What the receivers and the templates of a batch's callbacks get.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallbackDocument {
     /// The batch as it is at that moment.
     pub batch: BatchDocument,
-    /// What there is to say of it.
+    /// What there is to report.
     #[serde(flatten)]
     pub news: News,
 }
 
-/// What a callback says of its batch. The order matters to those who read it: each has a field that the ones before lack.
+/// What a callback reports about its batch. The order of the variants matters for parsing: each has a field that the
+/// ones before lack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum News {
@@ -116,9 +117,9 @@ pub enum News {
     },
     /// It ended.
     Ended {
-        /// The merged result; `null` where it is too large to travel.
+        /// The merged result; `null` when it is too large to travel.
         result: Value,
-        /// How many bytes the result has, where it is too large to travel.
+        /// How many bytes the result has, when it is too large to travel.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result_bytes: Option<usize>,
     },
@@ -135,9 +136,9 @@ pub struct FailureDocument {
     /// The chunk's number.
     #[serde(rename = "chunk")]
     pub seq: i64,
-    /// The item's position in the whole input, where it was one item.
+    /// The item's position in the whole input, if it was a single item.
     pub position: Option<i64>,
-    /// Its line, where the source has lines.
+    /// Its line, if the source has lines.
     pub line: Option<i64>,
     /// The stage that refused it.
     pub stage: Option<String>,

@@ -1,4 +1,4 @@
-//! The scheduler's duties: rescue, promote, reconcile, and what is told or removed when its time has come.
+//! The scheduler's duties: rescue, promote, reconcile, and what is reported or removed when its time has come.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -14,26 +14,27 @@ use crate::{BatchProgress, Dispatched};
 /// The scheduler's duties: what must happen although no caller asks for it.
 #[async_trait]
 pub trait Duties: Debug + Send + Sync + 'static {
-    /// Rescue: jobs of workers whose lease ran out, and jobs past their deadline. `settle` decides; for a chunk whose
-    /// worker died `split` does: its halves may take its place.
+    /// Rescue: takes back jobs of workers whose lease ran out, and jobs past their deadline. `settle` decides; for a
+    /// chunk whose worker died `split` decides: its halves may take its place.
     async fn rescue(&self, limit: u32) -> Result<RescueReport>;
 
     /// Promote: `scheduled` and `retry` jobs whose time has come become `queued`.
     async fn promote(&self, limit: u32) -> Result<Dispatched>;
 
-    /// Reconcile: compares every batch that is not final with its jobs, and every counter with what it
-    /// counts; repairs what the transitions above can repair, and reports all it found.
+    /// Reconcile: compares every batch that is not final with its jobs, and every counter with what it counts; repairs
+    /// what the transitions above can repair, and reports everything it found.
     async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport>;
 
-    /// Enqueues what `on.late` says for at most `limit` batches that have not ended by their deadline, each once.
+    /// Enqueues what `on.late` defines for at most `limit` batches that have not ended by their deadline, once for each
+    /// batch.
     async fn notify_late(&self, limit: u32) -> Result<Dispatched>;
 
-    /// Batches whose copies of their input may be removed, at most `limit`: they have ended, and nothing is left that
-    /// would read them, or that was longer than `keep` ago. From now on they can be restarted no more.
-    /// [`Duties::spools_removed`] follows when the copies are removed; until then they are given again.
+    /// Returns batches whose spools may be removed, at most `limit`: they have ended, and either nothing is left that
+    /// would read them or they ended longer than `keep` ago. From now on they can no longer be restarted.
+    /// [`Duties::spools_removed`] follows when the spools are removed; until then the batches are returned again.
     async fn spools(&self, keep: Duration, limit: u32) -> Result<Vec<(BatchId, SourceFingerprint)>>;
 
-    /// The copies of such a batch are removed.
+    /// Records that the spools of such a batch are removed.
     async fn spools_removed(&self, batch: BatchId) -> Result<()>;
 }
 
@@ -46,11 +47,11 @@ pub struct RescueReport {
     pub requeued: u64,
     /// Those that are dead now.
     pub dead: u64,
-    /// Chunks that two halves have taken the place of.
+    /// Chunks that were replaced by two halves.
     pub split: u64,
-    /// What may now be published.
+    /// What may be published now.
     pub dispatched: Dispatched,
-    /// The batches that moved.
+    /// The batches that changed.
     pub progress: Vec<BatchProgress>,
 }
 
@@ -61,7 +62,7 @@ pub struct ReconcileReport {
     pub batches: u64,
     /// What was wrong, in words, each with what was done about it.
     pub findings: Vec<String>,
-    /// What may now be published.
+    /// What may be published now.
     #[serde(skip)]
     pub dispatched: Dispatched,
 }

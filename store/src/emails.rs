@@ -12,18 +12,18 @@ use crate::error::Result;
 /// Delivery records of emails.
 #[async_trait]
 pub trait Emails: Debug + Send + Sync + 'static {
-    /// The delivery record of an email, made as `pending` when there is none yet.
+    /// Returns the delivery record of an email, created as `pending` when there is none yet.
     async fn email(&self, email: &NewEmail) -> Result<EmailRecord>;
 
-    /// Moves a delivery record, guarded by the fence of the job that holds it: `false` when the
-    /// job is not this attempt's any more.
+    /// Moves a delivery record, guarded by the fence of the job that holds it. Returns `false` when the job no longer
+    /// belongs to this attempt.
     async fn email_move(&self, key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> Result<bool>;
 }
 
 /// What identifies an email: one job to one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmailKey {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The idempotency key of the message.
     pub key: String,
@@ -41,7 +41,7 @@ pub struct NewEmail {
 }
 
 gristmill_core::words! {
-    /// Where an email is.
+    /// How far the delivery of an email is.
     pub enum EmailState {
         /// Nothing has been sent.
         Pending = "pending",
@@ -61,8 +61,8 @@ gristmill_core::words! {
 pub struct EmailRecord {
     /// Where it is.
     pub state: EmailState,
-    /// The `Message-ID` of its first attempt, the same ever after.
+    /// The `Message-ID` of its first attempt, which never changes.
     pub message_id: String,
-    /// When the record was made: the `Date` header that every attempt carries.
+    /// When the record was created: the `Date` header that every attempt carries.
     pub created_at: Instant,
 }

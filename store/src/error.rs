@@ -6,17 +6,17 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 /// Why the store did not do it. Nothing is half-done in any case.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database cannot be reached, or broke off: trying again later may help. After a commit
-    /// whose result is unknown the same call may be made again without harm.
+    /// The database cannot be reached, or the connection broke: trying again later may help. After a commit whose
+    /// result is unknown the same call may be repeated without harm.
     #[error("the store cannot be reached: {0}")]
     Unavailable(String),
-    /// There is no such thing.
+    /// It does not exist.
     #[error("{0}")]
     NotFound(String),
     /// Its state does not allow it.
     #[error("{0}")]
     Conflict(String),
-    /// What was asked makes no sense; the text says what would.
+    /// The request makes no sense; the text says what would.
     #[error("{0}")]
     Invalid(String),
     /// The database has no schema yet, or an older one.
@@ -35,7 +35,7 @@ pub enum StoreError {
         /// The newest that this program knows.
         known: i64,
     },
-    /// Somebody else works on this embedded store.
+    /// Another process works on this embedded store.
     #[error("{0}")]
     Locked(String),
     /// The user's own table refused a chunk's rows.
@@ -44,13 +44,13 @@ pub enum StoreError {
     /// The disk or the tablespace is full.
     #[error("the store has no room left ({0}); make room where the database keeps its files")]
     Full(String),
-    /// Anything else that the database said.
+    /// Any other error that the database reported.
     #[error("the database refused: {0}")]
     Database(String),
 }
 
 impl StoreError {
-    /// What to do about it, where the store itself is in trouble and not whoever asked.
+    /// What to do about it, when the store itself is in trouble and not the caller's request.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Unavailable(_) => Some(
@@ -63,7 +63,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Whether the same call may succeed later without any change by an operator.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Full(_))
     }

@@ -1,15 +1,16 @@
 //! Crash points: named places at which a process of the fault campaign kills or stalls itself.
 //!
-//! They exist only with the feature `failpoint-points`; without it [`point`] and [`of_step`] are empty. They are in this
-//! crate because the core is pure and every room but the broker knows the store; the broker tells of its own by a hook.
+//! They exist only with the feature `failpoint-points`; without it [`point`] and [`of_step`] are empty. They are in
+//! this crate because the core is pure and every crate but the broker's knows the store; the broker reports its own
+//! points by a hook.
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `GRISTMILL_KILL=NAME[:N]` | SIGKILL to itself at the Nth passage of that point, the first unless said |
-//! | `GRISTMILL_STALL=NAME[:N]` | SIGSTOP to itself there; whoever wants it to go on sends SIGCONT |
-//! | `GRISTMILL_KILL_LOG=FILE` | a line `pass NAME` at each point's first passage, `kill NAME` or `stall NAME` at the deed |
+//! | `GRISTMILL_KILL=NAME[:N]` | SIGKILL to itself at the Nth passage of that point, the first by default |
+//! | `GRISTMILL_STALL=NAME[:N]` | SIGSTOP to itself there; SIGCONT lets it continue |
+//! | `GRISTMILL_KILL_LOG=FILE` | a line `pass NAME` at each point's first passage, `kill NAME` or `stall NAME` when it happens |
 
-/// Every point and what has, and has not, happened there. Numbers are the rows of the table of crash points.
+/// Every point, with what has happened there and what has not. The numbers are the rows of the table of crash points.
 pub const POINTS: &[(&str, &str)] = &[
     ("create_batch.before_commit", "1: the batch is inserted, nothing is committed"),
     ("create_batch.committed", "2: the batch exists, whoever asked has not heard it"),
@@ -43,7 +44,7 @@ pub const POINTS: &[(&str, &str)] = &[
     ("sqlite.committed", "SQLite, any transition: committed, nobody has heard it"),
 ];
 
-/// A point is passed here.
+/// Marks that this point is passed.
 #[inline]
 pub fn point(name: &str) {
     #[cfg(feature = "failpoints")]
@@ -63,7 +64,7 @@ pub(crate) fn of_step(step: &str, when: &str) {
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    //! What the environment asks for, and the deed.
+    //! What the environment asks for, and how it is done.
 
     use std::collections::HashSet;
     use std::fs::File;
@@ -110,7 +111,7 @@ mod armed {
         /// One write for each line, so that lines of several processes do not mix.
         fn note(&self, word: &str, name: &str) {
             if let Some(mut log) = self.log.as_ref() {
-                // Whoever counts sees that a line is missing; there is nothing better to do here.
+                // The campaign notices a missing line when it counts; there is nothing better to do here.
                 let _ = log.write_all(format!("{word} {name}\n").as_bytes());
             }
         }

@@ -1,8 +1,8 @@
-//! Which completions of one group count, when several are about the same job.
+//! Which completions of one group count when several are about the same job.
 //!
-//! An ending that could not be written down for a while may come together with that of the next attempt at the same
-//! job, made by the same process under its next incarnation. Whichever comes first in the group, only the one that
-//! holds the job now may count; the database says which that is.
+//! An ending that could not be recorded for a while may come together with that of the next attempt at the same job,
+//! made by the same process under its next incarnation. Whichever comes first in the group, only the one that holds the
+//! job now may count; the database decides which that is.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,8 +25,8 @@ pub(crate) fn contested(completions: &[Completion]) -> Vec<JobId> {
     jobs
 }
 
-/// At most one completion for each job, and the fences of the others. Of a contested job the one that holds it now;
-/// the same fence twice counts once, as it would in two groups; what is gone already counts never.
+/// Returns at most one completion for each job, and the fences of the others. For a contested job it is the one that
+/// holds it now; the same fence twice counts once, as it would in two groups; one that no longer holds never counts.
 pub(crate) fn one_each<'a>(
     completions: &'a [Completion],
     contested: &[JobId],

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use crate::Dispatched;
 
-/// Held for as long as a process works; dropping it lets another one begin.
+/// Held for as long as a process works; dropping it lets another process begin.
 #[derive(Debug, Default)]
 pub struct WorkGuard {
     /// What was made claimable again, because a dead process had been running it.
@@ -19,7 +19,7 @@ impl WorkGuard {
         Self { rescued, lock: Some(lock) }
     }
 
-    /// Whether others are kept out.
+    /// Whether other processes are kept out.
     pub fn exclusive(&self) -> bool {
         self.lock.is_some()
     }

@@ -1,4 +1,4 @@
-//! Jobs that come to be: what is asked for, and what became of it.
+//! Creating jobs: what is requested, and what became of it.
 
 use std::fmt::Debug;
 
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 use crate::Dispatched;
 use crate::error::Result;
 
-/// The most jobs or chunks in one transaction that creates them.
+/// How many jobs or chunks one transaction creates at most.
 pub const GROUP_JOBS_MAX: usize = 1_000;
 
-/// Jobs that come to be.
+/// Creating jobs.
 #[async_trait]
 pub trait Jobs: Debug + Send + Sync + 'static {
     /// Creates jobs: all of them in one transaction, or none. At most [`GROUP_JOBS_MAX`].
     ///
-    /// A job whose idempotency key is known gives the id of the first one and makes nothing. One whose unique key is
-    /// held gives the holder's id, and [`OnConflict`](gristmill_core::unique::OnConflict) says what becomes of it:
-    /// the holder stays as it is, or takes over what was asked for where it has not begun, or the whole group is
-    /// refused with [`StoreError::Conflict`](crate::StoreError::Conflict). The holder decides how long its key is held
+    /// A job whose idempotency key is known returns the id of the first one and creates nothing. One whose unique key
+    /// is held returns the holder's id, and [`OnConflict`](gristmill_core::unique::OnConflict) decides what becomes of
+    /// it: the holder stays as it is, or takes over the request if it has not begun, or the whole group is refused with
+    /// [`StoreError::Conflict`](crate::StoreError::Conflict). The holder decides how long its key is held
     /// ([`Hold`](gristmill_core::unique::Hold)). The same id twice in one call is one job, the first of them.
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport>;
 }
@@ -29,25 +29,25 @@ pub trait Jobs: Debug + Send + Sync + 'static {
 /// What an enqueue did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnqueueReport {
-    /// One for each job asked for, in the same order.
+    /// One for each requested job, in the same order.
     pub jobs: Vec<Enqueued>,
-    /// What may now be published.
+    /// What may be published now.
     pub dispatched: Dispatched,
 }
 
-/// What became of one job asked for.
+/// What became of one requested job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enqueued {
-    /// Its id, or that of the job that stands in its place.
+    /// Its id, or that of the existing job in its place.
     pub id: JobId,
-    /// Whether it was made just now.
+    /// Whether it was created just now.
     pub created: bool,
-    /// What became of what was asked for.
+    /// What became of the request.
     pub outcome: EnqueueOutcome,
 }
 
 impl Enqueued {
-    /// A job that was made just now.
+    /// A job that was created just now.
     pub fn created(id: JobId) -> Self {
         Self { id, created: true, outcome: EnqueueOutcome::Created }
     }
@@ -59,11 +59,11 @@ impl Enqueued {
 }
 
 gristmill_core::words! {
-    /// What an enqueue came to.
+    /// The outcomes of an enqueue.
     pub enum EnqueueOutcome {
-        /// A job was made.
+        /// A job was created.
         Created = "created",
-        /// One was there already, and is as it was.
+        /// One existed already, and is unchanged.
         Existing = "existing",
         /// The holder of the unique key had not begun, and took over payload, priority and time.
         Replaced = "replaced",

@@ -1,23 +1,23 @@
 //! The truth: jobs, batches, results, quarantine and outbox in PostgreSQL or SQLite.
 //!
-//! A trait for each noun, in a file of its own with its transitions and what goes into them and comes out; [`Store`]
-//! is their sum. There is no other way to change anything. A method is a transition is a transaction: it does
-//! all of its work or none, it checks the state that it leaves, and running it a second time after
-//! an unknown commit result does no harm. Which database is behind it makes no difference to the
-//! outcome; one conformance suite runs on both.
+//! There is a trait for each noun, in a file of its own with its transitions and what goes into them and comes out;
+//! [`Store`] is their sum. There is no other way to change anything. A method is a transition is a transaction: it does
+//! all of its work or none, it checks the state that it starts from, and repeating it after an unknown commit result
+//! does no harm. The outcome does not depend on the database behind it; one conformance suite runs on both.
 //!
 //! | what is done | traits |
 //! |---|---|
-//! | work comes to be | [`Jobs`], [`Batches`] |
+//! | work is created | [`Jobs`], [`Batches`] |
 //! | work is done | [`Claims`], [`Completions`], [`Workers`], [`Emails`] |
-//! | work goes on by itself | [`Duties`], [`Outbox`], [`Poison`] |
+//! | work continues by itself | [`Duties`], [`Outbox`], [`Poison`] |
 //! | work is started by the clock or by an event | [`Schedules`], [`Ticks`], [`Backfills`], [`Triggers`] |
 //! | an operator steps in | [`Control`], [`Redrives`], [`Limits`] |
 //! | nothing is changed | [`Views`]; [`mod@why`]: what a job waits for |
 //! | the database itself | [`Database`] |
 //!
-//! [`postgres`] and [`sqlite`] are the two stores; a trait is implemented in the file of its noun, and what moves no job is
-//! written once for both, in `sql`. `reference` (feature `testing`) is the model that both are compared with, in memory.
+//! [`postgres`] and [`sqlite`] are the two stores; a trait is implemented in the file of its noun, and what moves no
+//! job is written once for both, in `sql`. `reference` (feature `testing`) is the in-memory model that both are
+//! compared with.
 //!
 //! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key.
 
@@ -94,11 +94,11 @@ pub use views::*;
 pub use why::{Wait, why};
 pub use workers::*;
 
-/// A store that many tasks share.
+/// A store shared by many tasks.
 pub type StoreHandle = Arc<dyn Store>;
 
-/// The truth: all that can be done to it and seen of it. What needs less takes the trait of its noun, to which a
-/// `&dyn Store` or an [`Arc<dyn Store>`](StoreHandle) goes as it is.
+/// The truth: everything that can be done to it and seen of it. Code that needs less takes the trait of its noun, to
+/// which a `&dyn Store` or an [`Arc<dyn Store>`](StoreHandle) can be passed as it is.
 pub trait Store:
     Database
     + Jobs

@@ -1,4 +1,4 @@
-//! Limits and turns as the store keeps them, and what the databases share of deciding by them.
+//! Limits and turns as the store keeps them, and the part of deciding by them that the databases share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -23,52 +23,53 @@ use crate::{ControlReport, Dispatched};
 /// Where a limit was made: the same places as a schedule's.
 pub type LimitOrigin = ScheduleOrigin;
 
-/// The most keys of one kind with one priority of a queue that one claim looks at. Where more wait, and a limit holds all of
-/// these back, the next claim looks at the next ones.
+/// How many keys of one kind and priority of a queue one claim considers at most. When more wait, and a limit
+/// holds all of these back, the next claim considers the next ones.
 pub(crate) const KEYS_LOOK: i64 = 1_000;
 
-/// How many jobs of a priority are looked at when those are raised that have waited too long: the oldest so many.
+/// How many jobs of a priority are considered when jobs that waited too long are raised: the oldest ones.
 pub(crate) const AGED_LOOK: i64 = 1_000;
 
-/// The most waiting ids that are put on the road when a queue is limited no more; the probe brings what is left.
+/// How many waiting ids are dispatched at most when a queue is no longer limited; the probe brings the rest.
 pub(crate) const UNMANAGED_MAX: i64 = 20_000;
 
-/// The most keys that a view of a limit names.
+/// How many keys a view of a limit names at most.
 pub(crate) const USES_MAX: usize = 100;
 
 /// Limits and turns: how many jobs may run, and whose turn it is.
 #[async_trait]
 pub trait Limits: Debug + Send + Sync + 'static {
-    /// Which queues and kinds are claimed by limits and turns, and what is said of queues.
+    /// Returns which queues and kinds are claimed by limits and turns, and the settings of queues.
     async fn limited(&self) -> Result<Limited>;
 
-    /// Every limit by name, with how many jobs under it run now.
+    /// Returns every limit by name, with how many jobs under it run now.
     async fn limits(&self) -> Result<Vec<LimitView>>;
 
-    /// Makes or changes a limit: it holds for what is claimed next. [`StoreError::Conflict`] when it was made in another
-    /// place. What it limits no more is dispatched, since messages of limited jobs are dropped.
+    /// Creates or changes a limit: it applies from the next claim on. [`StoreError::Conflict`] when it was made in
+    /// another place. What it no longer limits is dispatched, since messages of limited jobs are dropped.
     async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)>;
 
-    /// Takes a limit away that was made in that place: 1 affected, or 0 when there was none. What is limited no more is
+    /// Removes a limit that was made in that place. 1 affected, or 0 when there was none. What is no longer limited is
     /// dispatched, at most 20,000 jobs; the probe brings the rest.
     async fn drop_limit(&self, name: &str, origin: LimitOrigin, dry_run: bool) -> Result<ControlReport>;
 
-    /// Says what holds for a queue; a [`QueueSpec`] that says nothing is forgotten. As [`Limits::save_limit`] otherwise.
+    /// Sets what applies to a queue; an empty [`QueueSpec`] is deleted. Otherwise as [`Limits::save_limit`].
     async fn save_queue(&self, name: &str, spec: &QueueSpec) -> Result<Dispatched>;
 
-    /// Moves at most `limit` jobs one priority up that have waited there for as long as their queue's `age_after`: of each
-    /// priority the thousand oldest are looked at. They are dispatched to their new priority. Forgets rates whose time is past.
+    /// Moves at most `limit` jobs up one priority that have waited there for as long as their queue's `age_after`: the
+    /// thousand oldest of each priority are considered. They are dispatched to their new priority. Deletes rates whose
+    /// time has passed.
     async fn raise_aged(&self, limit: u32) -> Result<Dispatched>;
 
-    /// Which limits keep a job from beginning, and whether its message waits to be published. Of no interest unless it
-    /// is `queued`.
+    /// Returns which limits keep a job from beginning, and whether its message waits to be published. Meaningful only
+    /// while it is `queued`.
     async fn blockers(&self, job: JobId) -> Result<JobBlockers>;
 }
 
-/// A limit to be made or changed.
+/// A limit to be created or changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaveLimit {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Where it is made.
     pub origin: LimitOrigin,
@@ -76,10 +77,10 @@ pub struct SaveLimit {
     pub spec: LimitSpec,
 }
 
-/// A limit as people see it.
+/// A limit as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LimitView {
-    /// What it is called; also its key in lists.
+    /// Its name; also its key in lists.
     pub name: String,
     /// Where it was made.
     pub origin: LimitOrigin,
@@ -89,16 +90,16 @@ pub struct LimitView {
     pub updated_at: Instant,
     /// How many jobs that fall under it run now.
     pub running: u64,
-    /// The same for each key, where it holds for each by itself: the hundred that run the most.
+    /// The same for each key, when the limit applies to each key separately: the hundred that run the most.
     pub uses: Vec<LimitUse>,
 }
 
 /// How much of a limit one key uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LimitUse {
-    /// Whose jobs.
+    /// The tenant that owns the jobs.
     pub tenant: String,
-    /// Of which key; empty are those without one.
+    /// The key; empty for jobs without one.
     pub key: String,
     /// How many of them run now.
     pub running: u64,
@@ -107,16 +108,16 @@ pub struct LimitUse {
 /// Which queues and kinds are claimed by limits and turns.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Limited {
-    /// All jobs on these queues.
+    /// All jobs in these queues.
     pub queues: BTreeSet<String>,
-    /// All jobs of these kinds, on whatever queue.
+    /// All jobs of these kinds, in any queue.
     pub kinds: BTreeSet<String>,
-    /// What is said of queues, where anything is.
+    /// The settings of queues that have any.
     pub specs: BTreeMap<String, QueueSpec>,
 }
 
 impl Limited {
-    /// What follows from limits and from what is said of queues.
+    /// What follows from the limits and the settings of queues.
     pub(crate) fn of<'a>(limits: impl IntoIterator<Item = &'a LimitSpec>, specs: BTreeMap<String, QueueSpec>) -> Self {
         let fair = specs.iter().filter(|(_, spec)| spec.fair).map(|(name, _)| name.clone());
         let mut limited = Self { queues: fair.collect(), ..Self::default() };
@@ -130,17 +131,17 @@ impl Limited {
         Self { specs, ..limited }
     }
 
-    /// Whether anything is.
+    /// Whether anything is limited.
     pub fn any(&self) -> bool {
         !self.queues.is_empty() || !self.kinds.is_empty()
     }
 
-    /// Whether jobs of this kind on this queue are.
+    /// Whether jobs of this kind in this queue are limited.
     pub fn has(&self, queue: &str, kind: &str) -> bool {
         self.queues.contains(queue) || self.kinds.contains(kind)
     }
 
-    /// Queues and kinds that were and are no more.
+    /// Queues and kinds that were limited and are no longer.
     pub(crate) fn freed(&self, now: &Self) -> (Vec<String>, Vec<String>) {
         let gone = |was: &BTreeSet<String>, is: &BTreeSet<String>| was.difference(is).cloned().collect();
         (gone(&self.queues, &now.queues), gone(&self.kinds, &now.kinds))
@@ -152,14 +153,14 @@ impl Limited {
 pub struct LimitedClaim {
     /// Claimed: run them. By priority and age.
     pub claimed: Vec<ClaimedJob>,
-    /// After so long the first of those that wait for a rate may begin.
+    /// How long until the first of the jobs that wait for a rate may begin.
     pub wait: Option<Duration>,
 }
 
-/// What of a job's waiting only the store can say.
+/// What only the store knows about why a job waits.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JobBlockers {
-    /// The limits that keep it from beginning just now.
+    /// The limits that keep it from beginning at the moment.
     pub hindrances: Vec<Blocker>,
     /// Whether it is committed but not yet published to the broker.
     pub in_outbox: bool,
@@ -180,13 +181,13 @@ pub(crate) fn check_limit(save: &SaveLimit) -> Result<()> {
     })
 }
 
-/// The furthest that a rate may be used up, in microseconds from now. What was used up under other terms counts as no more
-/// than that: a limit that is raised does not make wait for what the old one had promised.
+/// How far ahead a rate may be used up, in microseconds from now. Usage under earlier terms counts as no more than
+/// that: a raised limit does not make jobs wait for what the old one had promised.
 pub(crate) fn used_most_micros(spec: &LimitSpec) -> i64 {
     spec.interval_micros().map_or(0, |interval| interval.saturating_mul(i64::from(spec.burst())))
 }
 
-/// Refuses to let a command change what the configuration says, and the other way round.
+/// Refuses to let a command change what the configuration defines, and the other way round.
 pub(crate) fn check_origin(name: &str, was: Option<LimitOrigin>, is: LimitOrigin) -> Result<()> {
     match was {
         Some(was) if was != is => Err(StoreError::Conflict(match was {
@@ -201,7 +202,7 @@ pub(crate) fn check_origin(name: &str, was: Option<LimitOrigin>, is: LimitOrigin
     }
 }
 
-/// A limit with what of it is in use.
+/// A limit with how much of it is in use.
 pub(crate) fn limit_view(
     name: String,
     origin: LimitOrigin,
@@ -235,19 +236,19 @@ pub(crate) struct Stream {
 /// One step of such a walk.
 #[derive(Debug, Clone)]
 pub(crate) struct Walked {
-    /// Whether it came after the key whose turn was last, or from the beginning up to it.
+    /// Whether it came after the key that had the last turn, or from the beginning up to it.
     pub(crate) after: bool,
     pub(crate) group: Group,
     /// Counted from 1.
     pub(crate) step: i64,
 }
 
-/// What was seen of the keys that wait. Where a walk was broken off, nothing beyond that place counts in the whole priority:
-/// else the turns would pass over the keys that were not seen.
+/// The waiting keys that were seen. When a walk was cut short, nothing beyond that place counts in the whole priority:
+/// otherwise the turns would skip the keys that were not seen.
 pub(crate) fn window(walked: Vec<Walked>) -> (Vec<Group>, BTreeSet<(String, Priority)>) {
     let mut ends: BTreeMap<(String, Priority), (bool, Key)> = BTreeMap::new();
     for step in walked.iter().filter(|step| step.step >= KEYS_LOOK) {
-        // Those after the last turn come first.
+        // Keys after the last turn come first.
         let end = (!step.after, step.group.key.clone());
         let known = ends.entry((step.group.queue.clone(), step.group.priority)).or_insert_with(|| end.clone());
         *known = (*known).clone().min(end);
@@ -259,7 +260,7 @@ pub(crate) fn window(walked: Vec<Walked>) -> (Vec<Group>, BTreeSet<(String, Prio
     (seen.map(|step| step.group).collect(), ends.into_keys().collect())
 }
 
-/// Whose rates must be known to choose among groups.
+/// The buckets whose rates must be known to choose among groups.
 pub(crate) fn wanted_buckets(limits: &[Limit], groups: &[Group]) -> BTreeSet<(String, Key)> {
     let rated = limits.iter().filter(|limit| limit.spec.rate.is_some());
     rated
@@ -270,7 +271,7 @@ pub(crate) fn wanted_buckets(limits: &[Limit], groups: &[Group]) -> BTreeSet<(St
         .collect()
 }
 
-/// Up to when the rates are used up after these jobs have been claimed.
+/// Until when the rates are used up once these jobs have been claimed.
 pub(crate) fn spent(facts: &Facts, claimed: &[ClaimedJob]) -> Buckets {
     let mut begun: BTreeMap<(String, Key), (Rate, u64)> = BTreeMap::new();
     for limit in &facts.limits {
@@ -290,25 +291,25 @@ pub(crate) fn spent(facts: &Facts, claimed: &[ClaimedJob]) -> Buckets {
         .collect()
 }
 
-/// When those have their turn that are chosen now: after all whose turn it was before, however coarse the clock is and
-/// though it went back. Else a queue could come again before the others that were served in the same instant.
+/// When the jobs chosen now have their turn: after all earlier turns, even if the clock is coarse or was set back.
+/// Otherwise a queue could come again before others that were served in the same instant.
 pub(crate) fn served_at(facts: &Facts) -> Instant {
     let last = facts.turns.values().map(|turn| turn.at).max();
     last.map_or(facts.now, |last| facts.now.max(last + TimeDelta::microseconds(1)))
 }
 
-/// How long until the first of those that wait for a rate may begin.
+/// How long until the first of the jobs that wait for a rate may begin.
 pub(crate) fn wait(choice: &Choice, now: Instant) -> Option<Duration> {
     choice.next.map(|next| (next - now).to_std().unwrap_or(Duration::ZERO))
 }
 
-/// The limits that hold for any of these streams.
+/// The limits that apply to any of these streams.
 pub(crate) fn covering(limits: Vec<Limit>, streams: &[Stream]) -> Vec<Limit> {
     let covers = |limit: &Limit| streams.iter().any(|stream| limit.spec.covers(&stream.queue, &stream.kind));
     limits.into_iter().filter(covers).collect()
 }
 
-/// A group that is one job, to ask what hinders it.
+/// A group of one job, to find out what blocks it.
 pub(crate) fn group_of(stream: Stream, key: Key, first: JobId) -> Group {
     Group { queue: stream.queue, priority: stream.priority, kind: stream.kind, key, first }
 }

@@ -13,8 +13,8 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use crate::error::{Result, StoreError};
 use crate::{MigrationStatus, MigrationView};
 
-/// The table that says which migrations were applied. A name of our own: the database may be shared
-/// with a program that keeps its own migrations with the same library.
+/// The table that records which migrations were applied. The name is our own: the database may be shared with a program
+/// that keeps its own migrations with the same library.
 pub(crate) const TABLE: &str = "_gristmill_migrations";
 
 /// PostgreSQL's migrations.
@@ -23,7 +23,7 @@ pub(crate) static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| migrator(embed
 /// SQLite's migrations, mirrored name for name.
 pub(crate) static SQLITE: LazyLock<Migrator> = LazyLock::new(|| migrator(embedded::SQLITE));
 
-/// What the build script read, in the order of the numbers.
+/// What the build script read, in numerical order.
 mod embedded {
     include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 }
@@ -39,7 +39,7 @@ pub(crate) struct Applied {
     pub(crate) at: Instant,
 }
 
-/// Sets what is known beside what was applied.
+/// Compares what is known with what was applied.
 pub(crate) fn status(known: &Migrator, applied: &[Applied]) -> MigrationStatus {
     let mut migrations: Vec<MigrationView> = known
         .iter()
@@ -63,7 +63,7 @@ pub(crate) fn status(known: &Migrator, applied: &[Applied]) -> MigrationStatus {
     }
 }
 
-/// Refuses a database that has migrations which this program does not know: before migrating, too.
+/// Refuses a database that has migrations which this program does not know; used before migrating, too.
 pub(crate) fn refuse_newer(status: &MigrationStatus) -> Result<()> {
     if status.applied > status.known {
         return Err(StoreError::TooNew { found: status.applied, known: status.known });
@@ -81,7 +81,7 @@ pub(crate) fn check(status: &MigrationStatus) -> Result<()> {
     Ok(())
 }
 
-/// What the migrator refused, in our words. `database` maps what the database itself said.
+/// The migrator's refusal in our words. `database` maps what the database itself reported.
 pub(crate) fn refused(error: MigrateError, database: impl FnOnce(sqlx::Error) -> StoreError) -> StoreError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => database(error),
@@ -92,8 +92,8 @@ pub(crate) fn refused(error: MigrateError, database: impl FnOnce(sqlx::Error) ->
     }
 }
 
-/// The migrations of one database, each as its number, its name and its SQL. One that begins with
-/// `-- no-transaction` runs outside of a transaction.
+/// The migrations of one database, each with its number, its name and its SQL. One that begins with `-- no-transaction`
+/// runs outside a transaction.
 fn migrator(embedded: &[(i64, &'static str, &'static str)]) -> Migrator {
     let migrations = embedded.iter().map(|(version, name, sql)| {
         let alone = sql.starts_with("-- no-transaction");

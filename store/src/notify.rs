@@ -1,4 +1,4 @@
-//! What both stores tell of a batch in the transaction that makes it so.
+//! What both stores report about a batch in the transaction that changes it.
 
 use gristmill_core::callback::{self, Event, Teller};
 use gristmill_core::definition::BatchDefinition;
@@ -11,7 +11,7 @@ use crate::BatchView;
 pub(crate) use crate::documents::FailureDocument as Failure;
 use crate::documents::{CallbackDocument, News};
 
-/// The jobs that tell of a first failure.
+/// The jobs that report a first failure.
 pub(crate) fn first_failure(
     view: &BatchView,
     definition: &BatchDefinition,
@@ -21,7 +21,7 @@ pub(crate) fn first_failure(
     jobs(Event::FirstFailure, view, definition, trace, News::FirstFailure { failure: failure.clone() })
 }
 
-/// The jobs that tell that a batch is late.
+/// The jobs that report that a batch is late.
 pub(crate) fn late(view: &BatchView, definition: &BatchDefinition, trace: Option<&str>) -> Vec<NewJob> {
     let late_after = definition.late_after.map(|span| gristmill_core::duration::format(span.0));
     jobs(Event::Late, view, definition, trace, News::Late { late_after })

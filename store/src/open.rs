@@ -12,7 +12,7 @@ use crate::{StoreHandle, migrations};
 /// How a store is opened.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OpenOptions {
-    /// `[store]`; its `url` is not looked at here.
+    /// `[store]`; its `url` is ignored here.
     pub settings: Settings,
     /// Whether a broker carries ids. Only then is anything written to the outbox.
     pub with_outbox: bool,
@@ -22,8 +22,8 @@ pub struct OpenOptions {
 ///
 /// # Errors
 ///
-/// [`StoreError::Invalid`] when the URL is none of ours, [`StoreError::NeedsMigration`] and
-/// [`StoreError::TooNew`] when the schema does not fit, [`StoreError::Unavailable`] when it cannot be reached.
+/// [`StoreError::Invalid`] when the URL is not one of ours, [`StoreError::NeedsMigration`] and [`StoreError::TooNew`]
+/// when the schema does not fit, [`StoreError::Unavailable`] when it cannot be reached.
 pub async fn open(url: &str, options: OpenOptions) -> Result<StoreHandle> {
     let migrate = options.settings.migrate;
     let store = connect(url, options).await?;
@@ -35,11 +35,11 @@ pub async fn open(url: &str, options: OpenOptions) -> Result<StoreHandle> {
     Ok(store)
 }
 
-/// Opens the store at a URL without looking at its schema, in order to migrate it or to say how it stands.
+/// Opens the store at a URL without checking its schema, in order to migrate it or to show its status.
 ///
 /// # Errors
 ///
-/// As [`open`], without what concerns the schema.
+/// As for [`open`], except those about the schema.
 pub async fn connect(url: &str, options: OpenOptions) -> Result<StoreHandle> {
     match Place::of(url)? {
         Place::Sqlite(path) => Ok(Arc::new(SqliteStore::connect(&path, &options.settings, options.with_outbox).await?)),
@@ -47,7 +47,7 @@ pub async fn connect(url: &str, options: OpenOptions) -> Result<StoreHandle> {
     }
 }
 
-/// Where a URL leads.
+/// What a URL points to.
 #[derive(Debug, PartialEq)]
 enum Place {
     Sqlite(PathBuf),
@@ -73,7 +73,7 @@ impl Place {
     }
 }
 
-/// A URL as it may be shown: whoever mistypes the scheme still has a password in it.
+/// A URL as it may be shown: a URL with a mistyped scheme still has a password in it.
 fn without_password(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let shown = match rest.rsplit_once('@') {

@@ -14,24 +14,24 @@ pub use gristmill_core::dispatch::{Dispatch, Purpose};
 /// The outbox: what was committed and waits to be published.
 #[async_trait]
 pub trait Outbox: Debug + Send + Sync + 'static {
-    /// Takes outbox rows that are older than `older_than` and that no relay holds, and holds them
-    /// for 30 seconds, so that two relays do not publish the same at once.
+    /// Takes outbox rows that are older than `older_than` and that no relay holds, and holds them for 30 seconds, so
+    /// that two relays do not publish the same rows at once.
     async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>>;
 
-    /// Removes outbox rows: every confirm for them is in.
+    /// Removes outbox rows whose confirms are all in.
     async fn outbox_done(&self, ids: &[i64]) -> Result<()>;
 
-    /// How many outbox rows wait, and since when the oldest does.
+    /// Returns how many outbox rows wait, and since when the oldest does.
     async fn outbox_backlog(&self) -> Result<OutboxBacklog>;
 
-    /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than
-    /// `older_than` without one (the broker has lost their messages). Paused ones are left alone, and so are those
-    /// misrouted, whose messages would be misrouted again, and limited ones, which need none.
+    /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than `older_than` without one
+    /// (the broker has lost their messages). Paused jobs are left alone, and so are misrouted ones, whose messages
+    /// would be misrouted again, and limited ones, which need none.
     async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
 }
 
-/// What a transition made claimable, for its caller to publish after the commit. Empty when no broker
-/// is configured (nothing is written to the outbox then; the hint is enough).
+/// What a transition made claimable, for its caller to publish after the commit. Empty when no broker is configured
+/// (then nothing is written to the outbox; the hint is enough).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dispatched {
     /// The outbox rows of this transaction.

@@ -1,4 +1,4 @@
-//! Mending items and packing them into chunks: the same for both stores.
+//! Patching items and packing them into chunks: the same for both stores.
 
 use gristmill_core::chunk::{ChunkPayload, Slice};
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
@@ -11,7 +11,7 @@ use crate::{ItemPatch, KEPT_NAMED_MAX, MendSample, PatchReport};
 /// How many samples a report has.
 const SAMPLES_MAX: usize = 5;
 
-/// What goes, what stays, and what is said of it.
+/// What runs again, what stays, and what is reported about it.
 #[derive(Debug, Default)]
 pub(crate) struct Mended {
     pub(crate) ids: Vec<i64>,
@@ -19,7 +19,7 @@ pub(crate) struct Mended {
     pub(crate) report: PatchReport,
 }
 
-/// Mends the items that are asked for. They come in the order in which they are to run.
+/// Patches the requested items. They come in the order in which they are to run.
 pub(crate) fn mended(found: Vec<(i64, InlineItem)>, mend: &ItemPatch) -> Mended {
     let mut mended = Mended::default();
     for (id, inline) in found {
@@ -44,7 +44,7 @@ pub(crate) fn mended(found: Vec<(i64, InlineItem)>, mend: &ItemPatch) -> Mended 
     mended
 }
 
-/// Refuses a size that no chunk may have.
+/// Refuses a size that a chunk may not have.
 pub(crate) fn chunk_size(chunk: u64) -> Result<()> {
     if chunk == 0 || chunk > CHUNK_ITEMS_MAX {
         let what = format!("a chunk cannot have {chunk} items; choose 1 to {CHUNK_ITEMS_MAX}");
@@ -53,7 +53,7 @@ pub(crate) fn chunk_size(chunk: u64) -> Result<()> {
     Ok(())
 }
 
-/// Packs items into payloads of at most `chunk` items, and into more of them where they do not fit.
+/// Packs items into payloads of at most `chunk` items, and into more payloads if they do not fit.
 pub(crate) fn packed(items: &[InlineItem], chunk: u64) -> Result<Vec<ChunkPayload>> {
     let mut payloads = Vec::new();
     for group in items.chunks(usize::try_from(chunk.max(1)).unwrap_or(usize::MAX)) {
@@ -65,7 +65,7 @@ pub(crate) fn packed(items: &[InlineItem], chunk: u64) -> Result<Vec<ChunkPayloa
 fn pack(items: &[InlineItem], payloads: &mut Vec<ChunkPayload>) -> Result<()> {
     let Some(first) = items.first() else { return Ok(()) };
     match inline::encode(items) {
-        // The rest of the payload is some hundred bytes.
+        // The rest of the payload is a few hundred bytes.
         Ok(slice) if fits(&slice) || items.len() == 1 => {
             payloads.push(ChunkPayload::new(slice, items.len() as u64, first.position));
             Ok(())

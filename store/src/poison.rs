@@ -1,4 +1,4 @@
-//! Messages that nobody can act upon, kept as evidence.
+//! Messages that no process can act upon, kept as evidence.
 
 use std::fmt::Debug;
 
@@ -11,26 +11,26 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::{ControlReport, Page};
 
-/// The most bytes that are kept of one message, as the migrations say, too: 64 KiB.
+/// How many bytes of one message are kept at most, the same limit as in the migrations: 64 KiB.
 pub const POISON_BYTES_MAX: usize = 64 * 1024;
 
 /// Poison: messages that no process can act upon, kept as evidence.
 #[async_trait]
 pub trait Poison: Debug + Send + Sync + 'static {
-    /// Keeps messages, in one transaction. One that is kept already, by queue and hash, is counted. To be committed
-    /// before the message is acknowledged: this is then the only copy.
+    /// Keeps messages, in one transaction. One that is already kept, by queue and hash, is counted. To be committed
+    /// before the message is acknowledged: afterwards this is the only copy.
     async fn record_poison(&self, poison: &[NewPoison]) -> Result<()>;
 
-    /// Those of these ids that no job has, and that none of a batch that was taken back had.
+    /// Returns the given ids that no job has, and that no job of a discarded batch had.
     async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>>;
 
-    /// Messages that were kept, newest first.
+    /// Returns the kept messages, newest first.
     async fn poison(&self, page: &Page) -> Result<Vec<PoisonView>>;
 
-    /// One of them with its headers and bytes. `None` when there is none.
+    /// Returns one of them with its headers and bytes. `None` when there is none.
     async fn poison_message(&self, id: i64) -> Result<Option<PoisonMessage>>;
 
-    /// Forgets messages that were kept. Ids that there are none of are passed over.
+    /// Deletes kept messages. Unknown ids are skipped.
     async fn drop_poison(&self, ids: &[i64], dry_run: bool) -> Result<ControlReport>;
 }
 
@@ -40,12 +40,12 @@ pub trait Poison: Debug + Send + Sync + 'static {
 pub enum PoisonSource {
     /// A worker, on a priority of a queue.
     Worker,
-    /// The scheduler, among what the broker gave up on.
+    /// The scheduler, among the messages that the broker gave up on.
     Returned,
 }
 
 impl PoisonSource {
-    /// The word for it.
+    /// Its name in the database and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Worker => "worker",
@@ -57,19 +57,19 @@ impl PoisonSource {
 /// A message to be kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewPoison {
-    /// The queue that it came through; empty where nobody can tell.
+    /// The queue that it came through; empty when that is not known.
     pub queue: String,
     /// The SHA-256 of the whole message, in hexadecimal.
     pub sha256: String,
     /// How many bytes the whole message has.
     pub size: u64,
-    /// Its first bytes; no more than [`POISON_BYTES_MAX`] are kept.
+    /// Its first bytes; at most [`POISON_BYTES_MAX`] are kept.
     pub bytes: Vec<u8>,
     /// Its properties and headers, as far as they are worth keeping: a JSON object.
     pub headers: Value,
-    /// Why nobody can act upon it. Never quotes it.
+    /// Why no process can act upon it. Never quotes it.
     pub reason: String,
-    /// Who met it.
+    /// Which consumer met it.
     pub source: PoisonSource,
 }
 
@@ -78,15 +78,15 @@ pub struct NewPoison {
 pub struct PoisonView {
     /// Its number; also its key in lists.
     pub id: i64,
-    /// The queue that it came through; empty where nobody could tell.
+    /// The queue that it came through; empty when that is not known.
     pub queue: String,
     /// The SHA-256 of the whole message, in hexadecimal.
     pub sha256: String,
     /// How many bytes the whole message has.
     pub size: u64,
-    /// Why nobody can act upon it, as it was said last.
+    /// Why no process can act upon it, as reported last.
     pub reason: String,
-    /// Who met it last.
+    /// Which consumer met it last.
     pub source: String,
     /// How often it came.
     pub seen: u64,
@@ -101,7 +101,7 @@ pub struct PoisonView {
 pub struct PoisonMessage {
     /// What the list says of it.
     pub view: PoisonView,
-    /// Its properties and headers, of the last time that it came.
+    /// Its properties and headers, from the last time that it came.
     pub headers: Value,
     /// Its first bytes, at most [`POISON_BYTES_MAX`].
     pub bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What has ended with work undone, and runs again: dead letters, batches, quarantined items, split chunks.
+//! What has ended with unfinished work, and runs again: dead letters, batches, quarantined items, split chunks.
 
 use std::fmt::Debug;
 
@@ -13,33 +13,33 @@ use crate::{ControlReport, Dispatched};
 
 pub use gristmill_core::item_patch::{ItemPatch, Patch};
 
-/// The most items that a report names that could not be mended.
+/// How many items that could not be patched a report names at most.
 pub const KEPT_NAMED_MAX: usize = 1_000;
 
-/// What has ended with work undone, and runs again.
+/// What has ended with unfinished work, and runs again.
 #[async_trait]
 pub trait Redrives: Debug + Send + Sync + 'static {
-    /// Dead letters become `queued` with as many attempts again as they had at first: the limit rises,
-    /// the attempt's number never falls, so that no fence is ever used twice. Dead chunks of a batch
-    /// that has ended open its next generation; while it aggregates they are refused.
+    /// Dead letters become `queued` with as many further attempts as they had at first: the limit rises, the attempt's
+    /// number never falls, so that no fence is ever used twice. Dead chunks of a batch that has ended open its next
+    /// generation; while it aggregates they are refused.
     async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport>;
 
-    /// Lets a batch go on that is `halted` or `cancelled`, in its next generation: its cancelled chunks, and
-    /// its dead ones where that is asked, become `queued` with as many attempts as they had at first. A chunk
-    /// that is done is never run again. Where nothing is left to do the aggregate fires at once.
+    /// Restarts a batch that is `halted` or `cancelled`, in its next generation: its cancelled chunks, and its dead
+    /// ones if requested, become `queued` with as many attempts as they had at first. A chunk that is done is never run
+    /// again. When nothing is left to do the aggregate fires at once.
     ///
-    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) for any other state; for a batch that was cancelled before its plan
-    /// was complete, since the rest of its input is not known; when the copies of its input are gone; and when
-    /// it would halt again at once because what stays quarantined is over the budget.
+    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) in any other state; for a batch that was
+    /// cancelled before its plan was complete, since the rest of its input is not known; when its spools are gone; and
+    /// when it would halt again at once because what stays quarantined is over the budget.
     async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport>;
 
     /// Open quarantined items of one batch become a new chunk, or several of at most `chunk` items, in their old
-    /// places; each is mended first, as [`PatchRedrive::mend`] says. One that cannot be mended stays in quarantine, is
-    /// counted and named, and the others go: all in one transaction. Items of a batch that has ended open its
-    /// next generation, unless none of them can go.
+    /// places; each is first patched as [`PatchRedrive::mend`] defines. An item that cannot be patched stays in
+    /// quarantine, is counted and named, and the others run: all in one transaction. Items of a batch that has ended
+    /// open its next generation, unless none of them can run.
     async fn redrive_patched(&self, tenant: &str, patching: &PatchRedrive, dry_run: bool) -> Result<PatchReport>;
 
-    /// Quarantined items of one batch run again as they are: [`Redrives::redrive_patched`] without mending.
+    /// Quarantined items of one batch run again unchanged: [`Redrives::redrive_patched`] without a patch.
     async fn redrive_quarantine(
         &self,
         tenant: &str,
@@ -59,14 +59,14 @@ pub trait Redrives: Debug + Send + Sync + 'static {
         })
     }
 
-    /// Puts two halves in the place of a chunk that is dead or waits: the chunk itself becomes `cancelled` with no
-    /// items, and says which its halves are; the items are pending. A dead chunk of a batch that has ended opens its
-    /// next generation. Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) while it runs, for one item, and while the batch is
-    /// open or aggregates.
+    /// Replaces a chunk that is dead or waits with two halves: the chunk itself becomes `cancelled` with no items, and
+    /// names its halves; the items are pending. A dead chunk of a batch that has ended opens its next generation.
+    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) while it runs, for a single item, and while
+    /// the batch is open or aggregates.
     async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport>;
 }
 
-/// How a batch that ended with work undone goes on.
+/// How a batch that ended with unfinished work continues.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restart {
     /// Which.
@@ -88,10 +88,10 @@ pub struct QuarantineRedrive {
     pub chunk: u64,
 }
 
-/// Which quarantined items of a batch: those that satisfy everything that is said.
+/// Selects quarantined items of a batch: those that meet every condition given.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct QuarantineWhich {
-    /// These, by their numbers; empty is all that are open.
+    /// These, by their numbers; empty means all that are open.
     pub items: Vec<i64>,
     /// Refused by this stage.
     pub stage: Option<String>,
@@ -99,7 +99,7 @@ pub struct QuarantineWhich {
     pub reason: Option<String>,
     /// From this position of the input on.
     pub from: Option<u64>,
-    /// Up to this position, itself included.
+    /// Up to and including this position.
     pub to: Option<u64>,
 }
 
@@ -110,7 +110,7 @@ pub struct PatchRedrive {
     pub batch: BatchId,
     /// Which of them.
     pub which: QuarantineWhich,
-    /// What is done to each before it runs again.
+    /// What is done to each item before it runs again.
     pub mend: ItemPatch,
     /// How many items make one chunk.
     pub chunk: u64,
@@ -123,20 +123,20 @@ impl PatchRedrive {
     }
 }
 
-/// What a mending did, or would do.
+/// What patching did, or would do.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PatchReport {
     /// How many items run again.
     pub redriven: u64,
-    /// How many stay in quarantine because they cannot be mended so.
+    /// How many stay in quarantine because this patch does not apply to them.
     pub kept: u64,
     /// Up to five of those that run again.
     pub samples: Vec<MendSample>,
     /// Those that stay, with the reason: the first [`KEPT_NAMED_MAX`].
     pub refused: Vec<(i64, String)>,
-    /// The batch's generation afterwards, where one was opened.
+    /// The batch's generation afterwards, if one was opened.
     pub generation: Option<u32>,
-    /// What may now be published. Empty at a dry run.
+    /// What may be published now. Empty for a dry run.
     pub dispatched: Dispatched,
 }
 
@@ -147,7 +147,7 @@ pub struct MendSample {
     pub id: i64,
     /// Its position in the whole input, counted from 0.
     pub position: u64,
-    /// The line on which it began, counted from 1, where the source had lines.
+    /// The line on which it began, counted from 1, if the source had lines.
     pub line: Option<u64>,
     /// As it was set aside.
     pub before: Value,

@@ -1,21 +1,21 @@
-//! When a batch may be restarted: what both stores ask before they do it.
+//! When a batch may be restarted: what both stores check before they do it.
 
 use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::id::BatchId;
 
 use crate::error::{Result, StoreError};
 
-/// A batch as far as a restart must know it.
+/// What a restart must know of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Halted {
     pub(crate) state: BatchState,
     /// Whether its plan was complete.
     pub(crate) planned: bool,
-    /// Whether the copies that it made of its input have been removed.
+    /// Whether the spools of its input have been removed.
     pub(crate) spools_removed: bool,
 }
 
-/// Refuses a batch that cannot go on.
+/// Refuses a batch that cannot be restarted.
 pub(crate) fn may_restart(batch: BatchId, halted: &Halted) -> Result<()> {
     let refused = |why: String| Err(StoreError::Conflict(format!("batch {batch} {why}")));
     match halted.state {

@@ -1,11 +1,11 @@
 //! How a row of a query becomes a struct, without a procedural macro.
 //!
-//! The library's own derive compiles both database drivers, SQLite's C code included, a second time for the machine
-//! that compiles.
+//! The library's own derive compiles both database drivers, including SQLite's C code, a second time for the build
+//! host.
 
 /// Declares a struct that is read from a row of a query, each field from the column of the same name.
 ///
-/// For both databases, as long as each field's type can be decoded there: `sqlx::query_as` takes the struct.
+/// Works for both databases, as long as each field's type can be decoded there: `sqlx::query_as` takes the struct.
 #[macro_export]
 macro_rules! row {
     (

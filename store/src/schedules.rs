@@ -11,9 +11,9 @@ use crate::check;
 use crate::error::{Result, StoreError};
 
 gristmill_core::words! {
-    /// Where a schedule was made.
+    /// Where a schedule was created.
     pub enum ScheduleOrigin {
-        /// In the configuration file, which alone changes it.
+        /// In the configuration file; only the file changes it.
         File = "file",
         /// By a command.
         Command = "command",
@@ -23,28 +23,28 @@ gristmill_core::words! {
 /// Schedules: when runs are due.
 #[async_trait]
 pub trait Schedules: Debug + Send + Sync + 'static {
-    /// Makes or edits a schedule, guarded by what was seen of it: [`StoreError::Conflict`] when it has been made,
-    /// edited or has decided a tick meanwhile. An edit raises its version.
+    /// Creates or edits a schedule, guarded by what the caller saw of it: [`StoreError::Conflict`] when it has been
+    /// created or edited, or has decided a tick, in the meantime. An edit raises its version.
     async fn save_schedule(&self, save: &SaveSchedule) -> Result<ScheduleView>;
 
-    /// Takes a schedule away: whether it was there. Its ledger stays.
+    /// Removes a schedule. Returns whether it existed. Its ledger stays.
     async fn remove_schedule(&self, tenant: &str, name: &str) -> Result<bool>;
 
-    /// Schedules by name: of one tenant or of all, one or all.
+    /// Returns schedules by name: of one tenant or of all, one schedule or all.
     async fn schedules(&self, tenant: Option<&str>, name: Option<&str>) -> Result<Vec<ScheduleView>>;
 
-    /// Schedules that are enabled and have a tick to decide at `now`, the longest due first.
+    /// Returns enabled schedules that have a tick to decide at `now`, the longest due first.
     async fn due_schedules(&self, now: Instant, limit: u32) -> Result<Vec<ScheduleView>>;
 }
 
 /// A schedule as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScheduleView {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// Its name; also its key in lists.
     pub name: String,
-    /// Where it was made.
+    /// Where it was created.
     pub origin: ScheduleOrigin,
     /// The schedule itself.
     pub spec: ScheduleSpec,
@@ -56,45 +56,45 @@ pub struct ScheduleView {
     pub decided_at: Instant,
     /// When the next one starts, jitter included.
     pub next_at: Option<Instant>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Instant,
     /// When it was last edited.
     pub updated_at: Instant,
-    /// Runs, other than of backfills, that are not known to have ended.
+    /// Runs, except those of backfills, that are not known to have ended.
     pub running: u64,
     /// Ticks that wait until those have ended.
     pub buffered: u64,
 }
 
-/// A schedule to be made or edited.
+/// A schedule to be created or edited.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaveSchedule {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// Its name.
     pub name: String,
-    /// Where it is made.
+    /// Where it is created.
     pub origin: ScheduleOrigin,
     /// The schedule itself.
     pub spec: ScheduleSpec,
     /// Whether it runs by itself.
     pub enabled: bool,
-    /// Ticks up to here are not its business.
+    /// Ticks up to here do not concern it.
     pub decided_at: Instant,
-    /// When its next one starts.
+    /// When its next tick starts.
     pub next_at: Option<Instant>,
-    /// `version` and `decided_at` of what is edited, as they were seen; `None` when there must be none yet.
+    /// `version` and `decided_at` of what is edited, as the caller saw them; `None` when it must not exist yet.
     pub seen: Option<(i64, Instant)>,
 }
 
-/// Refuses a schedule whose name or time no store could keep.
+/// Refuses a schedule whose name or time no store can keep.
 pub(crate) fn check_save(save: &SaveSchedule) -> Result<()> {
     check::name("tenant", &save.tenant)?;
     check::name("schedule", &save.name)?;
     save.spec.check().map_err(|error| StoreError::Invalid(format!("schedule {}: {error}", save.name)))
 }
 
-/// Somebody else has edited, or decided, in between.
+/// The error for a schedule that another process has edited, or whose tick it has decided, in between.
 pub(crate) fn changed_meanwhile(name: &str) -> StoreError {
     StoreError::Conflict(format!("the schedule `{name}` has changed meanwhile; look at it again and repeat the change"))
 }

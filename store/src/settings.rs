@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// `sqlite://PATH` or `postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full`.
     pub url: String,
-    /// The most connections to PostgreSQL, or readers of SQLite.
+    /// How many connections to PostgreSQL, or readers of SQLite, at most.
     pub connections: u32,
     /// How long to wait for one of them.
     pub acquire_timeout: Span,
     /// PostgreSQL: how long to wait for an answer before a connection counts as half open. Commands that may touch all
     /// rows of a batch wait fifteen times as long.
     pub answer_timeout: Span,
-    /// Whether migrations that are missing are applied at start. Always done for SQLite.
+    /// Whether missing migrations are applied at start. Always done for SQLite.
     pub migrate: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the stores say of an attempt whose worker never closed it, and of a chunk that is split.
+//! What the stores record about an attempt whose worker never closed it, and about a chunk that is split.
 
 use gristmill_core::chunk::ChunkPayload;
 use gristmill_core::id::JobId;
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::error::{Result, StoreError};
 
-/// Why a chunk is split that its worker did not survive.
+/// The reason for splitting a chunk that its worker did not survive.
 pub(crate) const LOST: &str = "its worker died again";
 
-/// Why a chunk is split by hand.
+/// The reason for splitting a chunk by hand.
 pub(crate) const BY_HAND: &str = "by hand";
 
 /// What went wrong in an attempt whose worker never closed it.
@@ -24,7 +24,7 @@ pub(crate) fn unclosed(ending: Ending) -> &'static str {
     }
 }
 
-/// What a chunk that was split says instead of an error.
+/// What a split chunk has instead of an error.
 pub(crate) fn note(halves: [i64; 2], why: &str) -> String {
     format!("split into chunks {} and {}: {why}", halves[0], halves[1])
 }
@@ -34,12 +34,12 @@ pub(crate) fn output(halves: [i64; 2]) -> Value {
     json!({ "split_into": halves })
 }
 
-/// Why an item is set aside that stood alone when its worker died.
+/// The reason for setting aside an item that was alone in its chunk when its worker died.
 pub(crate) fn condemned(deaths: u64) -> String {
     format!("its worker died {deaths} times while it worked on this item alone")
 }
 
-/// What becomes of a chunk whose worker died; `payload` is known where the chunk is near its end.
+/// Decides about a chunk whose worker died; `payload` is known when the chunk is near its end.
 pub(crate) fn decide(chunk: &LostChunk, payload: Option<&ChunkPayload>, policy: &RetryPolicy, random: f64) -> Loss {
     let condemned = payload.is_some_and(|payload| payload.condemned.is_some());
     lost(&LostChunk { condemned, ..*chunk }, policy, random)

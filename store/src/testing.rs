@@ -1,8 +1,8 @@
-//! Fresh stores for tests, of this crate and of the others, and small jobs and batches to put into them.
+//! Fresh stores for tests of this crate and of the others, and small jobs and batches to put into them.
 //!
-//! A SQLite store lies in a temporary folder, a PostgreSQL store in a schema of its own on the server that
-//! `GRISTMILL_TEST_POSTGRES` names, a reference store in memory. All vanish with the [`TestStore`]. Everything here panics when the
-//! database does not answer: it is for tests alone.
+//! A SQLite store is in a temporary folder, a PostgreSQL store in a schema of its own on the server that
+//! `GRISTMILL_TEST_POSTGRES` names, a reference store in memory. All are removed with the [`TestStore`]. Everything
+//! here panics when the database does not answer: it is for tests only.
 
 mod rows;
 
@@ -32,20 +32,19 @@ use crate::{Settings, StoreHandle};
 /// The environment variable that names the PostgreSQL server for tests.
 pub const POSTGRES_VARIABLE: &str = "GRISTMILL_TEST_POSTGRES";
 
-/// What the name of every test's schema begins with; the time-ordered id after it tells its age.
+/// The prefix of every test's schema; the time-ordered id after it shows its age.
 const SCHEMA: &str = "gristmill_test_";
 
-/// Schemas of tests that died are dropped when they are as old as this: older than a comparison of any length, which
-/// has one as long as it runs.
+/// Schemas of tests that died are dropped at this age: longer than any comparison, which keeps one as long as it runs.
 const ABANDONED_SECONDS: i64 = 24 * 3_600;
 
-/// What the reference store of a test draws by itself follows from this.
+/// The seed of everything that the reference store of a test draws.
 const SEED: u64 = 1;
 
-/// What a test is told that wants SQL of the reference store.
+/// The message for a test that wants SQL of the reference store.
 const NO_SQL: &str = "the reference store knows no SQL; exempt the test from it";
 
-/// A store that nobody else has. Dereferences to its handle.
+/// A store that belongs to one test. Dereferences to its handle.
 #[derive(Debug)]
 pub struct TestStore {
     store: StoreHandle,
@@ -57,7 +56,7 @@ pub struct TestStore {
     dues: AtomicI64,
 }
 
-/// What vanishes with the store.
+/// What is removed with the store.
 #[derive(Debug)]
 enum Home {
     Memory(Arc<ReferenceStore>),
@@ -114,7 +113,7 @@ impl TestStore {
         sqlx::query(create).execute(&mut connection).await.expect("a schema of our own");
         connection.close().await.expect("a clean end");
         let mark = if server.contains('?') { '&' } else { '?' };
-        // What a test has committed need not survive the machine.
+        // What a test has committed need not survive a crash of the machine.
         let url = format!("{server}{mark}options[search_path]={name}&options[synchronous_commit]=off");
         let store = connect(&url, options(with_outbox)).await.expect("the schema opens");
         Self {
@@ -141,7 +140,7 @@ impl TestStore {
         }
     }
 
-    /// The handle, to be given away.
+    /// The handle, to be passed on.
     pub fn handle(&self) -> StoreHandle {
         self.store.clone()
     }
@@ -167,7 +166,7 @@ impl TestStore {
         }
     }
 
-    /// Whether there is a database to be asked in SQL.
+    /// Whether there is a database that can be queried in SQL.
     pub fn knows_sql(&self) -> bool {
         !matches!(self.home, Home::Memory(_))
     }
@@ -190,7 +189,7 @@ impl TestStore {
         }
     }
 
-    /// One whole number, asked of the database behind the store's back.
+    /// Returns one whole number from a query behind the store's back.
     pub async fn count(&self, sql: &str) -> i64 {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.home {
@@ -216,12 +215,12 @@ impl Drop for TestStore {
     fn drop(&mut self) {
         let Home::Schema { server, name } = &self.home else { return };
         let (server, name) = (server.clone(), name.clone());
-        // Dropping cannot wait, and the test's own runtime may be gone: a thread with one of its own can.
+        // Dropping cannot wait, and the test's own runtime may be gone: a thread with its own runtime can.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(drop_schema(&server, &name)).map_err(std::io::Error::other)
         });
-        // A schema that stays is swept by a later run.
+        // A later run sweeps a schema that stays.
         drop(dropped.join());
     }
 }
@@ -229,13 +228,13 @@ impl Drop for TestStore {
 async fn drop_schema(server: &str, name: &str) -> sqlx::Result<()> {
     let options = PgConnectOptions::from_str(server)?.disable_statement_logging();
     let mut connection = options.connect().await?;
-    // The server says for each table that it goes too, unless asked not to.
+    // The server reports each table that is dropped too, unless asked not to.
     sqlx::query("SET client_min_messages = warning").execute(&mut connection).await?;
     sqlx::query(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {name} CASCADE"))).execute(&mut connection).await?;
     connection.close().await
 }
 
-/// Drops what tests that died have left, once in a process.
+/// Drops what dead tests have left, once in a process.
 async fn sweep(server: &str) {
     static SWEPT: OnceCell<()> = OnceCell::const_new();
     SWEPT.get_or_init(|| async { drop(sweep_now(server).await) }).await;
@@ -275,12 +274,12 @@ pub fn job() -> NewJob {
     NewJob::new(job_id(), "work", json!({ "n": 1 }))
 }
 
-/// So many of them.
+/// That many of them.
 pub fn jobs(count: usize) -> Vec<NewJob> {
     (0..count).map(|n| NewJob::new(job_id(), "work", json!({ "n": n }))).collect()
 }
 
-/// An incarnation with a lease of so long.
+/// An incarnation with a lease of the given length.
 pub fn worker(lease: Duration) -> NewWorker {
     NewWorker {
         id: worker_id(),
@@ -303,7 +302,7 @@ pub fn claim_as(worker: WorkerId, limit: u32) -> Claim {
     Claim { worker, queues: Vec::new(), kinds: KINDS.map(str::to_owned).to_vec(), limit }
 }
 
-/// A batch with a definition as small as it can be.
+/// A batch with a minimal definition.
 pub fn batch() -> NewBatch {
     NewBatch {
         id: BatchId(Uuid::now_v7()),
@@ -317,24 +316,24 @@ pub fn batch() -> NewBatch {
     }
 }
 
-/// A definition as `config.toml` would spell it.
+/// A definition, spelt as in `config.toml`.
 pub fn definition(spelled: Value) -> BatchDefinition {
     serde_json::from_value(spelled).expect("a definition")
 }
 
-/// A chunk with its number and so many items.
+/// A chunk with its number and that many items.
 pub fn chunk(seq: i64, items: u64) -> NewChunk {
     let first = u64::try_from(seq).unwrap_or(0) * items;
     let slice = Slice::Bytes { file: 0, from: first, to: first + items, line: first + 1 };
     NewChunk { id: job_id(), seq, payload: ChunkPayload::new(slice, items, first) }
 }
 
-/// Chunks 0, 1, 2… of so many items each.
+/// Chunks 0, 1, 2… with that many items each.
 pub fn chunks(count: i64, items: u64) -> Vec<NewChunk> {
     (0..count).map(|seq| chunk(seq, items)).collect()
 }
 
-/// A sealed batch of so many chunks of so many items.
+/// A sealed batch of that many chunks with that many items each.
 pub async fn sealed(store: &StoreHandle, count: i64, items: u64) -> BatchId {
     let batch = batch();
     store.create_batch(&batch).await.expect("created");
@@ -343,33 +342,33 @@ pub async fn sealed(store: &StoreHandle, count: i64, items: u64) -> BatchId {
     batch.id
 }
 
-/// It went well.
+/// The job succeeded.
 pub fn done(job: &ClaimedJob) -> Completion {
     Completion::new(job.fence, Ending::Done, Verdict::Done)
 }
 
-/// A chunk went well, for so many of its items.
+/// The chunk succeeded, for that many of its items.
 pub fn chunk_done(job: &ClaimedJob, ok: u64) -> Completion {
     Completion { chunk: Some(ChunkResult { ok, ..ChunkResult::default() }), ..done(job) }
 }
 
-/// It failed for the last time.
+/// The job failed for the last time.
 pub fn dead(job: &ClaimedJob) -> Completion {
     let error = Some("it will never work".to_owned());
     Completion { error, ..Completion::new(job.fence, Ending::Permanent, Verdict::Dead) }
 }
 
-/// It failed and is tried again after so long.
+/// The job failed and is retried after that time.
 pub fn retry(job: &ClaimedJob, after: Duration) -> Completion {
     let error = Some("not this time".to_owned());
     Completion { error, ..Completion::new(job.fence, Ending::Failed { retry_after: None }, Verdict::Retry { after }) }
 }
 
-/// Asks again and again, for two minutes at most, until the answer is there.
+/// Polls until there is an answer, at most for two minutes.
 ///
 /// # Panics
 ///
-/// When it does not come.
+/// When there is none.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
     loop {

@@ -1,4 +1,4 @@
-//! The ledger of ticks: which run was decided, started and has ended.
+//! The ledger of ticks: which run was decided, has started and has ended.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -15,7 +15,7 @@ use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{Dispatched, GROUP_JOBS_MAX, NewBatch};
 
-/// The most rows of the ledger that one [`Ticks::fire`](crate::Ticks::fire) writes.
+/// How many rows of the ledger one [`Ticks::fire`](crate::Ticks::fire) writes at most.
 pub const FIRE_TICKS_MAX: usize = 5_000;
 
 /// How often a tick may be started before it counts as failed, when each of its planners was lost.
@@ -26,7 +26,7 @@ gristmill_core::words! {
     pub enum TickCause {
         /// Its time came.
         Tick = "tick",
-        /// Somebody ran it by hand.
+        /// An operator ran it by hand.
         Manual = "manual",
         /// It is part of a backfill.
         Backfill = "backfill",
@@ -38,66 +38,66 @@ gristmill_core::words! {
     pub enum TickOutcome {
         /// It started its run.
         Ran = "ran",
-        /// It came while nobody was there, and the policy says that it does not run.
+        /// It came while no scheduler was running, and the policy is not to run it.
         SkippedMissed = "skipped_missed",
-        /// An earlier run was under way, and the policy says that it does not run.
+        /// An earlier run was under way, and the policy is not to run it.
         SkippedOverlap = "skipped_overlap",
         /// It waits until earlier runs have ended.
         Buffered = "buffered",
-        /// It is part of a backfill and waits for its turn, or was given back and is started anew.
+        /// It is part of a backfill and waits for its turn, or was given back and will be started anew.
         Waiting = "waiting",
         /// Its run could not be started.
         Failed = "failed",
     }
 }
 
-/// The ledger of ticks: which run was decided, started and has ended.
+/// The ledger of ticks: which run was decided, has started and has ended.
 #[async_trait]
 pub trait Ticks: Debug + Send + Sync + 'static {
-    /// Writes decided ticks down and starts their runs, all in one transaction: rows of the ledger, the steps of
-    /// the schedules' clocks, batches in state `open`, jobs. A firing whose schedule another scheduler has moved on, and a
+    /// Records decided ticks and starts their runs, all in one transaction: rows of the ledger, the steps of the
+    /// schedules' clocks, batches in state `open`, jobs. A firing whose schedule another scheduler has advanced, and a
     /// row whose tick is in the ledger already (or no longer in the outcome that it had), is left alone and starts
     /// nothing: at most one run for each tick, however many schedulers there are. At most [`FIRE_TICKS_MAX`] rows and
     /// [`GROUP_JOBS_MAX`] runs.
     async fn fire(&self, firings: &[Firing]) -> Result<FireReport>;
 
-    /// Notes in the ledger which runs have ended, and how: how many there were.
+    /// Notes in the ledger which runs have ended, and how. Returns how many.
     async fn note_ended_runs(&self) -> Result<u64>;
 
-    /// Ticks that may start now: of each schedule that runs nothing the oldest that is buffered, of each backfill
-    /// that is not paused as many as its concurrency allows, and those that were given back.
+    /// Returns the ticks that may start now: for each schedule that runs nothing the oldest buffered one, for each
+    /// backfill that is not paused as many as its concurrency allows, and those that were given back.
     async fn startable_ticks(&self, limit: u32) -> Result<Vec<TickView>>;
 
-    /// Runs of schedules whose batch is still `open` although its planner is not alive: tenant and id.
+    /// Returns runs of schedules whose batch is still `open` although its planner is not alive: tenant and id.
     async fn orphaned_plans(&self, limit: u32) -> Result<Vec<(String, BatchId)>>;
 
-    /// Gives a tick back whose batch will never be planned to its end: it waits to be started anew, or has failed
-    /// when that has happened [`FIRE_TRIES_MAX`] times or `again` is false. `false` when no tick started that batch.
+    /// Gives back a tick whose batch will never be fully planned: it waits to be started anew, or has failed when that
+    /// has happened [`FIRE_TRIES_MAX`] times or `again` is false. Returns `false` when no tick started that batch.
     async fn release_tick(&self, batch: BatchId, reason: &str, again: bool) -> Result<bool>;
 
-    /// Rows of the ledger, the newest first.
+    /// Returns rows of the ledger, newest first.
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>>;
 }
 
-/// What is decided about one schedule: written down whole, or not at all when another scheduler was first.
+/// What is decided about one schedule: recorded whole, or not at all when another scheduler was first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Firing {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The schedule.
     pub schedule: String,
-    /// The step of the schedule's own clock; `None` for what is run beside it, by hand or as backfill.
+    /// The step of the schedule's own clock; `None` for runs outside of it, by hand or as backfill.
     pub advance: Option<Advance>,
     /// Rows of the ledger.
     pub ticks: Vec<FireTick>,
 }
 
-/// A step of a schedule's clock, guarded by what it leaves.
+/// A step of a schedule's clock, guarded by the values that it starts from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Advance {
-    /// The version that was seen.
+    /// The version that the scheduler saw.
     pub version: i64,
-    /// `decided_at` as it was seen.
+    /// `decided_at` as the scheduler saw it.
     pub from: Instant,
     /// `decided_at` from now on.
     pub to: Instant,
@@ -116,19 +116,19 @@ pub struct FireTick {
     pub cause: TickCause,
     /// What becomes of it.
     pub outcome: TickOutcome,
-    /// How late that is decided, in milliseconds.
+    /// How late the decision is, in milliseconds.
     pub late_ms: i64,
     /// How many skipped ticks, this one the last, the row stands for.
     pub ticks: u64,
     /// Why it was skipped or failed.
     pub reason: Option<String>,
-    /// The outcome that it has in the ledger, and must still have; `None` when it must not be there.
+    /// The outcome that it has in the ledger, and must still have; `None` when it must not be in the ledger.
     pub was: Option<TickOutcome>,
     /// What it starts: with [`TickOutcome::Ran`] and only then.
     pub run: Option<Run>,
-    /// Who starts it.
+    /// Which process starts it.
     pub holder: Option<WorkerId>,
-    /// What its run is told of the event that made it. The ledger has that already: it is not written.
+    /// What its run gets to know about the event that made it. The ledger has that already, so it is not written.
     pub about: Option<Value>,
 }
 
@@ -141,7 +141,7 @@ pub enum Run {
     Job(Box<NewJob>),
 }
 
-/// What a group of firings did.
+/// What became of a group of firings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FireReport {
     /// The ticks that started a run just now: schedule and tick, in order.
@@ -150,14 +150,14 @@ pub struct FireReport {
     pub written: u64,
     /// Firings of which nothing was written, because another scheduler had decided first.
     pub lost: u64,
-    /// What may now be published.
+    /// What may be published now.
     pub dispatched: Dispatched,
 }
 
-/// A row of the ledger as people see it.
+/// A row of the ledger as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TickView {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The schedule.
     pub schedule: String,
@@ -177,9 +177,9 @@ pub struct TickView {
     pub ticks: u64,
     /// How often it was started.
     pub tries: u32,
-    /// Its run, when that is a batch.
+    /// Its run, if that is a batch.
     pub batch: Option<BatchId>,
-    /// Its run, when that is a job.
+    /// Its run, if that is a job.
     pub job: Option<JobId>,
     /// Whether its run is not known to have ended.
     pub active: bool,
@@ -195,7 +195,7 @@ pub struct TickView {
     pub started_at: Option<Instant>,
     /// When its run was seen to have ended.
     pub ended_at: Option<Instant>,
-    /// The key of what made it, where that was not the clock.
+    /// The key of the event that made it, if it was not the clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
     /// What is known of that event.
@@ -203,22 +203,22 @@ pub struct TickView {
     pub about: Option<Value>,
 }
 
-/// Which rows of the ledger.
+/// Selects rows of the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TickFilter {
-    /// Whose.
+    /// Of this tenant.
     pub tenant: String,
     /// Of this schedule.
     pub schedule: String,
-    /// Not before.
+    /// Not before this instant.
     pub from: Option<Instant>,
-    /// Not after.
+    /// Not after this instant.
     pub until: Option<Instant>,
-    /// At most so many, the newest: 1 to 10,000.
+    /// At most this many, the newest: 1 to 10,000.
     pub limit: u32,
 }
 
-/// Refuses firings that no store could keep.
+/// Refuses firings that no store can keep.
 pub(crate) fn check_firings(firings: &[Firing]) -> Result<()> {
     let ticks: usize = firings.iter().map(|firing| firing.ticks.len()).sum();
     let jobs: usize = firings.iter().map(|firing| firing.ticks.iter().filter(|tick| tick.run.is_some()).count()).sum();
@@ -265,7 +265,7 @@ pub(crate) fn advances(firings: &[Firing]) -> Result<String> {
     check::json(&rows)
 }
 
-/// Rows of the ledger as JSON, for one statement: those that are new, or those that are there.
+/// Rows of the ledger as JSON, for one statement: those that are new, or those that exist.
 pub(crate) fn ledger(firings: &[&Firing], new: bool) -> Result<Option<String>> {
     let rows: Vec<_> = firings
         .iter()
@@ -293,7 +293,7 @@ fn ids(tick: &FireTick) -> (Option<BatchId>, Option<JobId>) {
     }
 }
 
-/// The runs of those rows that were written, in order.
+/// The runs of the rows that were written, in order.
 pub(crate) fn runs<'a>(
     firings: &[&'a Firing],
     written: &HashSet<(String, String, i64)>,

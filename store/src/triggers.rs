@@ -1,5 +1,5 @@
-//! Events that start runs where the clock does not: the end of another batch, a file in a watched folder, a delivery
-//! to a hook. Each is a row of the ledger of ticks, under a key that its schedule has once.
+//! Events other than the clock that start runs: the end of another batch, a file in a watched folder, a delivery to a
+//! hook. Each is a row of the ledger of ticks, under a key that its schedule has once.
 
 use std::fmt::Debug;
 
@@ -15,31 +15,31 @@ use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{Dispatched, TickOutcome, TickView};
 
-/// The most characters of an event's key.
+/// How many characters an event's key may have at most.
 pub const EVENT_CHARS_MAX: usize = 300;
 
-/// Events that start runs where the clock does not.
+/// Events other than the clock that start runs.
 #[async_trait]
 pub trait Triggers: Debug + Send + Sync + 'static {
-    /// Writes an event down and starts its job, in one transaction: once, however often it is reported. One
-    /// that is known gives the row that the first has made, and starts nothing. Without a job its row is `waiting`.
+    /// Records an event and starts its job, in one transaction: once, however often it is reported. A known event
+    /// returns the row that the first report created, and starts nothing. Without a job its row is `waiting`.
     ///
     /// The end of a batch is such an event, written in the transaction that ends it, for each schedule that follows it
-    /// ([`ScheduleSpec::after`](gristmill_core::schedule::ScheduleSpec::after)) and was made before: its key is the batch
-    /// and its generation. For one that is switched off it is recorded as skipped.
+    /// ([`ScheduleSpec::after`](gristmill_core::schedule::ScheduleSpec::after)) and was created before: its key is the
+    /// batch and its generation. For a disabled schedule it is recorded as skipped.
     async fn note_event(&self, event: &NewEvent) -> Result<NotedEvent>;
 }
 
-/// What the ledgers of runs begin with that programs ask for.
+/// The prefix of the ledgers of runs that programs request.
 const REQUESTS: &str = "client/";
 
-/// The ledger of the runs of a batch definition that programs ask for: `client/NAME`. What an event there is about has
+/// The ledger of the runs of a batch definition that programs request: `client/NAME`. The `about` of an event there has
 /// `params`, the parameters of the run.
 pub fn requests_ledger(batch: &str) -> String {
     format!("{REQUESTS}{batch}")
 }
 
-/// The batch definition whose runs are asked for in this ledger; `None` when it is a ledger of something else.
+/// The batch definition whose runs are requested in this ledger; `None` when it is a ledger of something else.
 pub fn requested_batch(ledger: &str) -> Option<&str> {
     ledger.strip_prefix(REQUESTS)
 }
@@ -47,13 +47,13 @@ pub fn requested_batch(ledger: &str) -> Option<&str> {
 /// Something that happened and starts a run, once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
-    /// In whose ledger: `hook/NAME`, `watch/NAME`, `client/NAME`.
+    /// The ledger: `hook/NAME`, `watch/NAME`, `client/NAME`.
     pub schedule: String,
     /// Its key there, 1 to [`EVENT_CHARS_MAX`] characters: the id of a delivery, the hash of a file.
     pub event: String,
-    /// What its run is told of it. At most as long as a payload.
+    /// What its run gets to know about it. At most as long as a payload.
     pub about: Value,
     /// The job that it starts at once; without one a scheduler starts its run.
     pub job: Option<Box<NewJob>>,
@@ -62,11 +62,11 @@ pub struct NewEvent {
 /// What became of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NotedEvent {
-    /// Whether it was not known before.
+    /// Whether it was new.
     pub fresh: bool,
-    /// Its row of the ledger, which the first of its kind has made.
+    /// Its row of the ledger, which the first report created.
     pub tick: TickView,
-    /// What may now be published.
+    /// What may be published now.
     pub dispatched: Dispatched,
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct EventRow {
     pub(crate) job: Option<uuid::Uuid>,
 }
 
-/// The row of an event that was given.
+/// The row of a reported event.
 pub(crate) fn given(event: &NewEvent, now: Instant) -> Result<EventRow> {
     let NewEvent { tenant, schedule, event: key, about, job } = event;
     check::name("tenant", tenant)?;
@@ -124,7 +124,7 @@ pub(crate) fn given(event: &NewEvent, now: Instant) -> Result<EventRow> {
     })
 }
 
-/// The rows of those that follow a batch that has ended.
+/// The rows of the schedules that follow a batch that has ended.
 pub(crate) fn followed(ended: &BatchEnded, followers: &[Follower]) -> Result<Vec<EventRow>> {
     let BatchEnded { tenant, batch, name, generation, state, interval } = ended;
     let about = json!({ "batch": batch, "name": name, "generation": generation, "state": state.as_str() });

@@ -17,53 +17,53 @@ use uuid::Uuid;
 use crate::check;
 use crate::error::{Result, StoreError};
 
-/// The most rows of a page.
+/// How many rows a page has at most.
 const PAGE_ROWS_MAX: u32 = 1_000;
 
 /// What is shown. Changes nothing.
 #[async_trait]
 pub trait Views: Debug + Send + Sync + 'static {
-    /// One batch. `None` when there is none.
+    /// Returns one batch. `None` when there is none.
     async fn batch(&self, tenant: &str, batch: BatchId) -> Result<Option<BatchView>>;
 
-    /// The definition, fingerprint and parameters of a batch, for the chunks' handler. Never changes after
+    /// Returns the definition, fingerprint and parameters of a batch, for the chunks' handler. Never changes after
     /// creation, so that it may be cached.
     async fn batch_plan(&self, batch: BatchId) -> Result<Option<BatchPlan>>;
 
-    /// Batches, newest first.
+    /// Returns batches, newest first.
     async fn batches(&self, filter: &BatchFilter, page: &Page) -> Result<Vec<BatchView>>;
 
-    /// The results of a batch's chunks over all generations, in the order of their numbers, after
-    /// the given number. At most `limit`.
+    /// Returns the results of a batch's chunks over all generations, in the order of their numbers, after the given
+    /// number. At most `limit`.
     async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>>;
 
-    /// One job with its attempts. `None` when there is none.
+    /// Returns one job with its attempts. `None` when there is none.
     async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>>;
 
-    /// Jobs, newest first.
+    /// Returns jobs, newest first.
     async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>>;
 
-    /// Whose jobs there are, or have been: every tenant with a queue, by name. For duties, which serve all of them.
+    /// Returns every tenant that has or had jobs, and so has a queue, by name. For duties, which serve all of them.
     async fn tenants(&self) -> Result<Vec<String>>;
 
-    /// The names of all queues of all tenants, in order: those that have had a job, or of which something is said.
+    /// Returns the names of all queues of all tenants, in order: those that have had a job, or that have settings.
     async fn queue_names(&self) -> Result<Vec<String>>;
 
-    /// Every queue with its maintained counters.
+    /// Returns every queue with its maintained counters.
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>>;
 
-    /// Jobs that wait although no live worker can run them. Looks at the first thousand of each queue: what no worker can
-    /// take gathers there.
+    /// Returns jobs that wait although no live worker can run them. Looks at the first thousand of each queue: jobs
+    /// that no worker can take gather there.
     async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>>;
 
-    /// Quarantined items, oldest first, after the given id.
+    /// Returns quarantined items, oldest first, after the given id.
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>>;
 }
 
 /// A page of a list, by key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// The key of the last row of the page before, as the row gives it. `None` is the first page.
+    /// The key of the last row of the previous page, as that row has it. `None` means the first page.
     pub after: Option<String>,
     /// How many rows, 1 to 1,000.
     pub limit: u32,
@@ -75,12 +75,12 @@ impl Page {
         self.limit.clamp(1, PAGE_ROWS_MAX)
     }
 
-    /// The key of a list whose keys are numbers.
+    /// The key, in a list whose keys are numbers.
     pub(crate) fn after_number(&self) -> Result<Option<i64>> {
         self.key("a number")
     }
 
-    /// The key of a list whose keys are ids.
+    /// The key, in a list whose keys are ids.
     pub(crate) fn after_id(&self) -> Result<Option<Uuid>> {
         self.key("an id")
     }
@@ -103,10 +103,10 @@ impl Default for Page {
     }
 }
 
-/// Which batches.
+/// Selects batches.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BatchFilter {
-    /// Whose.
+    /// Of this tenant.
     pub tenant: String,
     /// Of this definition.
     pub name: Option<String>,
@@ -114,14 +114,14 @@ pub struct BatchFilter {
     pub state: Option<BatchState>,
 }
 
-/// Which jobs.
+/// Selects jobs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct JobFilter {
-    /// Whose.
+    /// Of this tenant.
     pub tenant: String,
-    /// In one of these states; empty is all.
+    /// In one of these states; empty means all.
     pub states: Vec<JobState>,
-    /// On this queue.
+    /// In this queue.
     pub queue: Option<String>,
     /// Of this kind.
     pub kind: Option<String>,
@@ -129,16 +129,16 @@ pub struct JobFilter {
     pub key: Option<String>,
     /// Of this batch.
     pub batch: Option<BatchId>,
-    /// With this text in the error, whatever its case.
+    /// With this text in the error, ignoring case.
     pub error: Option<String>,
     /// Final since this instant.
     pub since: Option<Instant>,
 }
 
-/// Which quarantined items.
+/// Selects quarantined items.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct QuarantineFilter {
-    /// Whose.
+    /// Of this tenant.
     pub tenant: String,
     /// Of this batch.
     pub batch: Option<BatchId>,
@@ -146,12 +146,12 @@ pub struct QuarantineFilter {
     pub open_only: bool,
 }
 
-/// What a chunk's handler needs to know of its batch.
+/// What a chunk's handler needs to know about its batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchPlan {
     /// The batch.
     pub id: BatchId,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The name of its definition.
     pub name: String,
@@ -172,35 +172,35 @@ pub struct StoredResult {
     pub seq: i64,
     /// Its generation.
     pub generation: u32,
-    /// What came of it (without the items set aside).
+    /// Its result (without the items set aside).
     pub result: ChunkResult,
 }
 
-/// A pause as people see it.
+/// A pause as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseView {
     /// Since when.
     pub since: Instant,
-    /// Who paused, if anybody said so.
+    /// Who paused it, if that was given.
     pub by: Option<String>,
-    /// Why, if anybody said so.
+    /// Why, if that was given.
     pub reason: Option<String>,
 }
 
-/// A batch as people see it. In JSON it is a [`BatchDocument`](crate::BatchDocument).
+/// A batch as it is shown. In JSON it is a [`BatchDocument`](crate::BatchDocument).
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchView {
     /// Its id; also its key in lists.
     pub id: BatchId,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// The name of its definition.
     pub name: String,
     /// Its state.
     pub state: BatchState,
-    /// Whether its chunks may not be claimed just now.
+    /// Whether its chunks cannot be claimed at the moment.
     pub paused: bool,
-    /// By whom and why; `None` when it is not paused, or was before this was kept.
+    /// By whom and why; `None` when it is not paused, or was paused before this was recorded.
     pub pause: Option<PauseView>,
     /// 0 for the first run, one more for each redrive after it ended.
     pub generation: u32,
@@ -226,18 +226,18 @@ pub struct BatchView {
     pub finished_at: Option<Instant>,
 }
 
-/// A job as people see it.
+/// A job as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
     /// Its id; also its key in lists.
     pub id: JobId,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
-    /// On which queue.
+    /// Its queue.
     pub queue: String,
-    /// With which priority.
+    /// Its priority.
     pub priority: Priority,
-    /// Whose turn and limit it falls under.
+    /// The key by which it takes turns and is limited.
     pub key: Option<String>,
     /// What it does.
     pub kind: String,
@@ -247,7 +247,7 @@ pub struct JobView {
     pub state: JobState,
     /// Attempts made.
     pub attempt: u32,
-    /// Attempts it has in all.
+    /// How many attempts it has in all.
     pub max_attempts: u32,
     /// How many of them were snoozed, and so not spent.
     pub snoozes: u32,
@@ -265,11 +265,11 @@ pub struct JobView {
     pub output: Option<Value>,
     /// What went wrong last.
     pub error: Option<String>,
-    /// Who runs it.
+    /// Which worker runs it.
     pub worker: Option<WorkerId>,
     /// When it was enqueued.
     pub created_at: Instant,
-    /// When it may start, where that is not at once.
+    /// When it may start, if not at once.
     pub run_at: Option<Instant>,
     /// When its last attempt began.
     pub started_at: Option<Instant>,
@@ -282,9 +282,9 @@ pub struct JobView {
 /// One attempt that did not end well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AttemptView {
-    /// Which, counted from 1.
+    /// Its number, counted from 1.
     pub attempt: u32,
-    /// By whom.
+    /// The worker that ran it.
     pub worker: Option<WorkerId>,
     /// When it began.
     pub started_at: Option<Instant>,
@@ -296,12 +296,12 @@ pub struct AttemptView {
     pub error: Option<String>,
 }
 
-/// A queue as people see it, from maintained counters.
+/// A queue as it is shown, from maintained counters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct QueueView {
     /// Its name; also its key in lists.
     pub name: String,
-    /// Whether nothing may be claimed from it just now.
+    /// Whether nothing can be claimed from it at the moment.
     pub paused: bool,
     /// By whom and why; `None` when it is not paused.
     pub pause: Option<PauseView>,
@@ -319,7 +319,7 @@ pub struct QueueView {
     pub dead: u64,
     /// Jobs by state.
     pub cancelled: u64,
-    /// Since when the oldest claimable job waits.
+    /// Since when the oldest claimable job has waited.
     pub oldest_queued_at: Option<Instant>,
 }
 
@@ -341,23 +341,23 @@ impl QueueView {
 /// Jobs that wait although no live worker has their kind, or their version of it, on their queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct UnhandledView {
-    /// On which queue.
+    /// Their queue.
     pub queue: String,
-    /// Of which kind.
+    /// Their kind.
     pub kind: String,
     /// Which version of its payload.
     pub version: u32,
-    /// How many, among the thousand of the queue that come first: jobs that nobody can take gather there.
+    /// How many, among the first thousand of the queue: jobs that no worker can take gather there.
     pub jobs: u64,
 }
 
 /// How many waiting jobs of a queue are looked at for [`UnhandledView`].
 pub(crate) const UNHANDLED_LOOKED_AT: i64 = 1_000;
 
-/// What a live worker serves: queues (empty is all) and kinds.
+/// What a live worker serves: queues (empty means all) and kinds.
 pub(crate) type Serving = (Vec<String>, Vec<String>);
 
-/// Leaves out what some live worker serves.
+/// Leaves out what any live worker serves.
 pub(crate) fn unhandled(waiting: Vec<UnhandledView>, workers: &[Serving]) -> Vec<UnhandledView> {
     let served = |waiting: &UnhandledView| {
         let kind = gristmill_core::job::served(&waiting.kind, waiting.version);
@@ -368,7 +368,7 @@ pub(crate) fn unhandled(waiting: Vec<UnhandledView>, workers: &[Serving]) -> Vec
     waiting.into_iter().filter(|waiting| !served(waiting)).collect()
 }
 
-/// A quarantined item as people see it.
+/// A quarantined item as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct QuarantineView {
     /// Its number; also its key in lists.
@@ -381,7 +381,7 @@ pub struct QuarantineView {
     pub generation: u32,
     /// Its position in the whole input, counted from 0.
     pub position: u64,
-    /// The line on which it begins, counted from 1, where the source has lines.
+    /// The line on which it begins, counted from 1, if the source has lines.
     pub line: Option<u64>,
     /// The stage that refused it.
     pub stage: String,

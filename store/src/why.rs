@@ -14,7 +14,7 @@ use crate::{Blocker, JobView, PauseView, StoreHandle};
 pub enum Wait {
     /// Its time has not come.
     Time {
-        /// When it comes.
+        /// When it will come.
         at: Instant,
     },
     /// Its queue is paused.
@@ -33,21 +33,21 @@ pub enum Wait {
     },
     /// No worker is alive.
     NoWorker,
-    /// Workers are alive, and none serves its queue.
+    /// Workers are alive, but none serves its queue.
     NoWorkerForQueue {
         /// Its queue.
         queue: String,
     },
-    /// Workers serve its queue, and none has its kind, or reads this version of its payload.
+    /// Workers serve its queue, but none has its kind, or reads this version of its payload.
     NoWorkerForKind {
-        /// Its kind, with `@VERSION` behind it for another version than 1.
+        /// Its kind, followed by `@VERSION` for a version other than 1.
         kind: String,
         /// Whether some of them have the kind, for other versions.
         other_version: bool,
     },
-    /// It is committed, and the broker has not got its message yet.
+    /// It is committed, but the broker does not have its message yet.
     NotDispatched,
-    /// Nothing stands in its way: a free slot will take it, in its priority's order, or when it is its key's turn.
+    /// Nothing stands in its way: a free slot will take it, in order of priority, or when its key has its turn.
     Slot {
         /// Whether the keys of its queue take turns.
         turns: bool,
@@ -57,7 +57,7 @@ pub enum Wait {
     Blocked(Blocker),
 }
 
-/// All that a job waits for; nothing when it runs or is final.
+/// Returns everything that a job waits for; nothing when it runs or is final.
 ///
 /// # Errors
 ///
@@ -94,7 +94,7 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
     Ok(waits)
 }
 
-/// Whether some live worker can run it.
+/// Whether any live worker can run it.
 async fn unhandled(store: &StoreHandle, job: &JobView) -> Result<Option<Wait>> {
     let workers = store.workers().await?;
     let alive: Vec<_> = workers.iter().filter(|worker| worker.state == "alive" && worker.slots > 0).collect();

@@ -1,5 +1,5 @@
-//! What is PostgreSQL's alone: many connections at once, hints, transactions of the user's own, and connections
-//! that break off at the worst moment.
+//! What only PostgreSQL has: many connections at once, hints, transactions of the user's own, and connections that
+//! break at the worst moment.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn state(store: &StoreHandle, job: &ClaimedJob) -> JobState {
     store.job(DEFAULT_TENANT, job.fence.job).await.expect("asked").expect("it is there").state
 }
 
-/// Claims and completes until nothing is left; gives how many.
+/// Claims and completes until nothing is left; returns how many.
 async fn grind(store: StoreHandle, ok: u64) -> usize {
     let worker = enter(&store).await;
     let mut ground = 0;
@@ -68,12 +68,12 @@ async fn four_workers_on_four_connections_grind_each_chunk_once_and_fire_one_agg
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_enqueue_elsewhere_ends_a_wait_for_work() {
     let store = TestStore::postgres(false).await;
-    // The first hint only says that somebody listens now.
+    // The first hint only shows that the listener is ready.
     assert!(store.wait_for_work(Duration::from_secs(120)).await);
     let other = store.second().await;
     let waiter = store.handle();
     let waiting = tokio::spawn(async move { waiter.wait_for_work(Duration::from_secs(120)).await });
-    // A hint that is sent before the other side waits is missed, and so it is sent again.
+    // A hint that is sent before the other side waits is missed, so it is sent again.
     testing::eventually("the hint", async || {
         other.enqueue(&testing::jobs(1)).await.expect("enqueued");
         waiting.is_finished().then_some(())
@@ -125,7 +125,7 @@ async fn a_user_transaction_whose_fence_is_gone_is_told_to_roll_back() {
     assert!(matches!(&error, StoreError::Conflict(text) if text.contains("roll the transaction back")), "{error}");
 }
 
-/// Fires inside the COMMIT, after everything of the transaction has been done.
+/// Fires inside the COMMIT, after everything else in the transaction has been done.
 const BREAK_AT_COMMIT: &str = "
 CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
@@ -160,7 +160,7 @@ async fn the_victim_of_a_deadlock_tries_again_by_itself() {
     let claimed = claim(&store, worker, 2).await;
     let (first, last) = (claimed[0].fence.job.0, claimed[1].fence.job.0);
     let mut other = PgConnection::connect(store.url()).await.expect("connected");
-    // The store's side shall be the one that notices, after the usual second.
+    // The store's side must be the one that notices, after the usual second.
     let begin = "SET deadlock_timeout = '60s'; BEGIN; SET LOCAL lock_timeout = '30s'";
     sqlx::raw_sql(begin).execute(&mut other).await.expect("begun");
     let lock = "SELECT id FROM job WHERE id = $1 FOR UPDATE";
@@ -198,7 +198,7 @@ async fn an_exhausted_pool_is_called_just_that_and_is_got_over() {
     let connected = async || PostgresStore::connect(store.url(), &settings, false).await.ok();
     let narrow = testing::eventually("a pool", connected).await;
     let held = testing::eventually("its only connection", async || narrow.begin().await.ok()).await;
-    // On a machine that is busy enough the look at the server may take too long, too: then it is asked again.
+    // On a busy machine the check of the server may take too long, too: then it is asked again.
     let refused = async || {
         let error = narrow.enqueue(&testing::jobs(1)).await.expect_err("no connection is left");
         assert!(error.is_transient(), "{error}");
@@ -271,7 +271,7 @@ async fn a_server_that_is_away_is_not_called_an_exhausted_pool() {
 async fn a_migration_that_fails_leaves_no_lock_behind() {
     let store = TestStore::postgres(false).await;
     let other = store.second().await;
-    // All tables are there, and nothing says so: each migration fails at the first of them.
+    // All tables exist, but none is recorded: each migration fails at the first of them.
     store.tamper("DELETE FROM _gristmill_migrations").await;
     store.migrate().await.expect_err("the table is there");
     let second = tokio::time::timeout(Duration::from_secs(120), other.migrate()).await.expect("it is not held up");
@@ -287,7 +287,7 @@ async fn a_claim_whose_commit_lands_late_is_waited_for_and_given_back() {
     let worker = enter(&store.handle()).await;
     store.enqueue(&testing::jobs(2)).await.expect("enqueued");
     let known = claim(&store.handle(), worker, 1).await;
-    // A claim of this worker has everything but its commit, and nobody hears its answer.
+    // A claim of this worker lacks only its commit, and its answer is lost.
     let mut late = PgConnection::connect(store.url()).await.expect("connected");
     late_claim(&mut late, worker).await;
     let (handle, fences) = (store.handle(), vec![known[0].fence]);

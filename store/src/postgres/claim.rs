@@ -1,4 +1,4 @@
-//! Claim: workers take jobs; those that limits and turns decide about are taken in [`super::limited`].
+//! Claim: workers take jobs; those under limits and turns are taken in [`super::limited`].
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ macro_rules! served {
     };
 }
 
-/// That nobody has paused row `j`.
+/// Whether row `j` is not paused.
 macro_rules! let_go {
     () => {
         "(j.tenant, j.queue) NOT IN (SELECT tenant, name FROM queue WHERE paused)
@@ -32,7 +32,7 @@ macro_rules! let_go {
     };
 }
 
-/// That row `j` is not claimed by limits and turns.
+/// Whether row `j` is not claimed by limits and turns.
 macro_rules! unmanaged {
     () => {
         "j.queue NOT IN (SELECT name FROM managed WHERE scope = 'queue')
@@ -40,15 +40,15 @@ macro_rules! unmanaged {
     };
 }
 
-/// Which rows `j` may be claimed by somebody: of a kind that the worker has, not paused and not managed. The
-/// subqueries do not depend on the row, so that each is run once.
+/// Which rows `j` are claimable at all: of a kind that the worker has, not paused and not managed. The subqueries do
+/// not depend on the row, so that each runs once.
 macro_rules! claimable {
     ($kinds:literal) => {
         concat!("j.state = 'queued' AND ", served!(), " = ANY(", $kinds, ") AND ", let_go!(), " AND ", unmanaged!())
     };
 }
 
-/// Which rows `j` may be claimed by this worker: none if its incarnation is over.
+/// Which rows `j` this worker may claim: none if its incarnation is over.
 macro_rules! may_run {
     ($kinds:literal, $worker:literal) => {
         concat!(
@@ -61,8 +61,8 @@ macro_rules! may_run {
     };
 }
 
-/// The lock of a worker's claims, in the class of ours among those of whoever shares the database: shared by the claim
-/// until its transaction has ended, and asked for alone by [`super::worker::release_unknown`].
+/// The lock of a worker's claims, in our own class of locks, since the database may be shared: a claim holds it shared
+/// until its transaction has ended, and [`super::worker::release_unknown`] requests it exclusively.
 macro_rules! claims_lock {
     ($worker:literal) => {
         concat!("1735553389, hashtext(", $worker, "::uuid::text)")
@@ -71,9 +71,9 @@ macro_rules! claims_lock {
 
 pub(super) use claims_lock;
 
-/// The claiming itself, of the rows that a CTE `taken` has locked. Its result may get lost with its connection while
-/// the COMMIT is on its way: the lock is held by then, and tells whoever looks for what was claimed that it may still
-/// come. Taken here, it costs no round trip.
+/// The claim itself, of the rows that a CTE `taken` has locked. Its result may get lost with its connection while the
+/// COMMIT is under way: the lock is held by then, and shows a process that looks for the claimed jobs that the commit
+/// may still land. Taken here, it costs no round trip.
 macro_rules! claiming {
     ($taken:expr) => {
         concat!(
@@ -99,7 +99,7 @@ const CLAIM: &str = claiming!(concat!(
     " ORDER BY j.lane, j.id LIMIT $4 FOR UPDATE SKIP LOCKED"
 ));
 
-/// Whether the worker's incarnation is over does not matter here: its messages are for the others then.
+/// Whether the worker's incarnation is over does not matter here: then its messages go to other workers.
 const STILL_QUEUED: &str = concat!(
     "SELECT j.id, ",
     served!(),
@@ -109,12 +109,12 @@ const STILL_QUEUED: &str = concat!(
     let_go!()
 );
 
-/// A row that somebody else holds just now is being claimed, or else the probe finds it.
+/// A row that another transaction holds at the moment is being claimed, or else the probe finds it.
 const STRAY: &str = "
 UPDATE job SET astray = TRUE WHERE id IN (
     SELECT id FROM job WHERE id = ANY($1) AND state = 'queued' AND NOT astray ORDER BY id FOR UPDATE SKIP LOCKED)";
 
-/// From each kind the first ones: as many steps in the index as there are kinds.
+/// The first jobs of each kind: as many steps in the index as there are kinds.
 const ASTRAY: &str = concat!(
     "SELECT head.id FROM unnest($1::text[]) AS k (served)
 CROSS JOIN LATERAL (
@@ -139,7 +139,7 @@ WITH RECURSIVE waiting (queue) AS (
 )
 SELECT queue FROM waiting WHERE queue IS NOT NULL";
 
-/// How many jobs each of several queues contributes to the next ones by priority and age. Looks without locking.
+/// How many jobs each of several queues contributes to the next ones by priority and age. Reads without locking.
 const SHARES: &str = concat!(
     "SELECT head.queue, count(*) FROM (
     SELECT j.queue FROM unnest($3::text[]) AS q (queue)
@@ -151,7 +151,7 @@ const SHARES: &str = concat!(
 GROUP BY head.queue"
 );
 
-/// Each queue's share, past whatever others are just claiming.
+/// Each queue's share, skipping rows that other workers are claiming.
 const CLAIM_NEXT: &str = claiming!(concat!(
     "SELECT j.id FROM unnest($3::text[], $4::bigint[]) AS q (queue, share)
     CROSS JOIN LATERAL (
@@ -257,7 +257,7 @@ async fn mark_misrouted(work: &mut Work<'_>, foreign: &[JobId]) -> Outcome<()> {
     Ok(())
 }
 
-/// Jobs that went astray and that this worker may claim.
+/// Returns misrouted jobs that this worker may claim.
 pub(super) async fn misrouted(conn: &mut PgConnection, claim: &Claim) -> Outcome<Vec<JobId>> {
     let ids: Vec<Uuid> = sqlx::query_scalar(ASTRAY)
         .bind(&claim.kinds)
@@ -268,7 +268,7 @@ pub(super) async fn misrouted(conn: &mut PgConnection, claim: &Claim) -> Outcome
     Ok(ids.into_iter().map(JobId).collect())
 }
 
-/// Those that are queued still and not paused, each with whether the worker has its kind, and whether it is managed.
+/// Those that are still queued and not paused, each with whether the worker has its kind, and whether it is managed.
 async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outcome<HashMap<Uuid, (bool, bool)>> {
     let ids: Vec<(Uuid, bool, bool)> =
         sqlx::query_as(STILL_QUEUED).bind(&claim.kinds).bind(ids).fetch_all(&mut *work.conn).await?;
@@ -295,8 +295,8 @@ pub(super) async fn claim_next(work: &mut Work<'_>, claim: &&Claim) -> Outcome<V
     Ok(claimed)
 }
 
-/// How many jobs to take from which queue. Locking the heads of all queues and taking the first ones
-/// of them would be simpler, but would hide from others what is then not taken.
+/// How many jobs to take from which queue. Locking the heads of all queues and taking the first of them would be
+/// simpler, but would hide from other workers what is then not taken.
 async fn shares(work: &mut Work<'_>, claim: &Claim) -> Outcome<Vec<(String, i64)>> {
     let limit = i64::from(claim.limit);
     let mut queues = claim.queues.clone();
@@ -318,7 +318,7 @@ async fn shares(work: &mut Work<'_>, claim: &Claim) -> Outcome<Vec<(String, i64)
     Ok(shares)
 }
 
-/// Enters claimed rows in the ledger.
+/// Enters claimed rows into the ledger.
 pub(super) fn enter(work: &mut Work<'_>, rows: Vec<ClaimedRow>, worker: WorkerId) -> Outcome<Vec<ClaimedJob>> {
     let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
     for row in &rows {

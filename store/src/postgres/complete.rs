@@ -22,10 +22,9 @@ use crate::row;
 use crate::sql::triggers;
 use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, SqlRows};
 
-/// The fence is in the WHERE: the job still runs, as this attempt, under this incarnation. That it runs is said by
-/// its having a worker (a CHECK of the schema); saying `state = 'running'` as well would offer the planner the
-/// index of running jobs, which it takes for tiny and would read whole for each row. The rows come in the order
-/// of their ids, and so do the locks.
+/// The fence is in the WHERE: the job still runs, as this attempt, under this incarnation. A job that has a worker is
+/// running (a CHECK of the schema); adding `state = 'running'` would offer the planner the index of running jobs, which
+/// it takes for tiny and would read whole for each row. The rows come in the order of their ids, and so do the locks.
 const SETTLE: &str = "
 UPDATE job j SET
     state = i.state,
@@ -69,8 +68,8 @@ UPDATE batch SET state = $3, result = $4, reason = COALESCE($5, CASE WHEN $3 = '
 WHERE id = $1 AND state = 'aggregating' AND generation = $2
 RETURNING id, state, generation, input, ok, skipped, quarantined, cancelled, remaining, halting, tolerate";
 
-/// One attempt to be closed, in the words of the columns. The worker's completions and the scheduler's
-/// rescue both become this.
+/// One attempt to be closed, in terms of the columns. The worker's completions and the scheduler's rescue both become
+/// this.
 pub(super) struct Closing {
     pub(super) fence: Fence,
     pub(super) ending: &'static str,
@@ -103,7 +102,7 @@ impl Closing {
 }
 
 row! {
-    /// A job that actually moved.
+    /// A job that has moved.
     pub(super) struct Moved {
         pub(super) id: Uuid,
         pub(super) tenant: String,
@@ -139,8 +138,8 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
     for (completion, row) in &done {
         check::not_spent(completion.fence.job, completion.verdict, row.spent)?;
     }
-    // In the order in which they were given: of two failures the first one is told of, and of two that want the same
-    // key the first one gets it.
+    // In the order in which they were given: of two failures the first one is reported, and of two jobs that want the
+    // same key the first one gets it.
     let given: Vec<(&Completion, &Moved)> = given
         .iter()
         .filter_map(|completion| held.get(&completion.fence.job.0).map(|row| (*completion, *row)))
@@ -168,7 +167,7 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
     Ok(CompleteReport { settled, fenced, dispatched: work.close().await?, progress })
 }
 
-/// Who holds jobs now, held so until the commit.
+/// Which attempts hold the jobs now; their rows stay locked until the commit.
 async fn holders(work: &mut Work<'_>, jobs: &[JobId]) -> Outcome<HashMap<JobId, (u32, WorkerId)>> {
     if jobs.is_empty() {
         return Ok(HashMap::new());
@@ -232,7 +231,7 @@ async fn write_attempts(work: &mut Work<'_>, closings: &[Closing], held: &HashMa
     Ok(())
 }
 
-/// The chunks among them that are done, each with its batch, its number and what came of it.
+/// The chunks among them that are done, each with its batch, its number and its result.
 fn chunks<'a>(done: &[(&'a Completion, &'a Moved)]) -> Vec<(&'a Moved, Uuid, i64, &'a ChunkResult)> {
     done.iter()
         .filter(|(completion, _)| completion.verdict == Verdict::Done)
@@ -322,8 +321,8 @@ pub(super) fn add(
     Ok(())
 }
 
-/// The batch's ending: whether the completion's further jobs are wanted. What an aggregate enqueues tells of that
-/// ending, and is left out with it where the guard does not hold.
+/// Records the batch's ending; returns whether the completion's further jobs are wanted. What an aggregate enqueues
+/// reports that ending, and is left out with it when the guard does not hold.
 async fn end_batch(work: &mut Work<'_>, completion: &Completion, progress: &mut Vec<BatchProgress>) -> Outcome<bool> {
     let Some(end) = &completion.batch_end else { return Ok(true) };
     let ended = write_end(work, end).await?;
@@ -369,7 +368,7 @@ fn sink_statement(rows: &SqlRows) -> Result<String, StoreError> {
     ))
 }
 
-/// A name as an identifier, whatever is in it.
+/// A name as a quoted identifier, whatever it contains.
 fn quoted(name: &str) -> Result<String, StoreError> {
     if name.is_empty() || name.contains('\0') {
         return Err(StoreError::Sink(format!("`{}` is not a name of a table or a column", name.replace('\0', "\\0"))));
@@ -377,7 +376,7 @@ fn quoted(name: &str) -> Result<String, StoreError> {
     Ok(format!("\"{}\"", name.replace('"', "\"\"")))
 }
 
-/// The fence as the database has it.
+/// The fence as the database stores it.
 pub(super) fn fence(job: Uuid, attempt: u32, worker: Uuid) -> Fence {
     Fence { job: JobId(job), attempt, worker: WorkerId(worker) }
 }

@@ -17,23 +17,23 @@ use crate::error::{Result, StoreError};
 use crate::failpoint;
 use crate::settings::Settings;
 
-/// How many times a transaction that collided with another one is tried.
+/// How many times a transaction that collides with another one is tried.
 const TRIES_MAX: u32 = 8;
 
-/// How the planner is held to the plans that these statements are written for: arrays joined to tables by their
-/// keys, and heads of queues read in the order of an index. Statistics cannot lead there by themselves: they were
-/// taken when a queue was empty, and now it holds a million. One round trip with the BEGIN, and as LOCAL settings
-/// they are safe behind a pooler.
+/// Keeps the planner to the plans that these statements are written for: arrays joined to tables by their keys, and
+/// heads of queues read in the order of an index. Statistics alone cannot achieve that: they were taken when a queue
+/// was empty, and now it holds a million jobs. One round trip with the BEGIN, and as LOCAL settings they are safe
+/// behind a pooler.
 const HELD: &str = "SET LOCAL enable_sort = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
                     SET LOCAL jit = off";
 
-/// The same for what a person steers.
+/// The same for an operator's commands.
 const STEERED: &str = "SET LOCAL jit = off";
 
-/// A view that takes longer than this is given up, so that a page never holds up the transitions.
+/// A view that takes longer than this is aborted, so that a page never holds up the transitions.
 const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'";
 
-/// How long a connection of one's own may take when it is to be found out why the pool had none.
+/// How long a separate connection may take that is to find out why the pool had none.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// The truth in PostgreSQL.
@@ -56,7 +56,7 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
-/// One step inside a transaction, with its arguments given to it.
+/// One step inside a transaction, which gets its arguments.
 pub(super) type Step<A, T> = for<'s, 'w> fn(&'s mut Work<'w>, &'s A) -> BoxFuture<'s, Outcome<T>>;
 
 /// How a step's transaction begins and ends.
@@ -80,7 +80,7 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`] when the URL cannot be read, [`StoreError::Unavailable`] when nobody answers.
+    /// [`StoreError::Invalid`] when the URL cannot be read, [`StoreError::Unavailable`] when no server answers.
     pub async fn connect(url: &str, settings: &Settings, with_outbox: bool) -> Result<Self> {
         let options = options(url)?;
         let place = place(&options);
@@ -105,12 +105,12 @@ impl PostgresStore {
         &self.pool
     }
 
-    /// Begins a transaction of the user's own. See [`super::tx`] for what may be done in it. How long its answers are
-    /// waited for is the user's to say.
+    /// Begins a transaction of the user's own. See [`super::tx`] for what may be done in it. The user decides how long
+    /// to wait for its answers.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] when no connection can be had.
+    /// [`StoreError::Unavailable`] when no connection is available.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
         match self.pool.begin().await {
             Ok(transaction) => Ok(transaction),
@@ -118,8 +118,8 @@ impl PostgresStore {
         }
     }
 
-    /// What an error means. That the pool had no connection in time says little: whether a connection of one's own
-    /// can be had tells a server that is away from a pool that is exhausted.
+    /// What an error means. A pool that had no connection in time says little: trying a separate connection
+    /// distinguishes an unreachable server from an exhausted pool.
     pub(super) async fn explain(&self, error: &sqlx::Error) -> StoreError {
         let pool = self.pool.options().get_max_connections();
         let explained = in_place(&self.place, why(&self.options, Some(pool), error).await);
@@ -136,14 +136,14 @@ impl PostgresStore {
         &self.place
     }
 
-    /// Runs a step in a transaction and commits it. What collided with another transaction is tried again.
+    /// Runs a step in a transaction and commits it. A step that collided with another transaction is tried again.
     pub(super) async fn transact<A: Sync, T>(&self, name: &'static str, arguments: &A, step: Step<A, T>) -> Result<T> {
         let patience = self.patience.usual;
         self.tries(Frame { setting: HELD, patience, dry_run: false, name }, arguments, step).await
     }
 
-    /// The same, but with `dry_run` everything is rolled back at the end: what would happen is found out
-    /// by doing it, so that the answer cannot differ from the deed.
+    /// The same, but with `dry_run` everything is rolled back at the end: a dry run does the work to learn what would
+    /// happen, so that its answer cannot differ from the real run.
     pub(super) async fn attempt<A: Sync, T>(
         &self,
         name: &'static str,
@@ -201,8 +201,9 @@ impl PostgresStore {
         let value = match step(&mut work, arguments).await {
             Ok(value) => value,
             Err(fault) => {
-                // Dropped, it would hold its locks until somebody has the connection next: whoever hears of a refusal
-                // may go on, and would be kept out or passed over. A connection that is gone has rolled back already.
+                // If it were dropped, it would hold its locks until the connection is used again: a caller that has
+                // seen the refusal may continue, and would be kept out or passed over. A connection that is gone has
+                // rolled back already.
                 let _ = transaction.rollback().await;
                 return Err(fault);
             }
@@ -218,9 +219,9 @@ impl PostgresStore {
         Ok((value, wrote && !frame.dry_run))
     }
 
-    /// Begins a transaction for views: one snapshot, nothing written, a bound on the time. [`PostgresStore::seen`] ends
-    /// it. Whoever asks may be dropped at any moment: then the connection is closed with it, since whoever wrote on it
-    /// next would be told that it is read-only.
+    /// Begins a transaction for views: one snapshot, nothing written, a time limit. [`PostgresStore::seen`] ends it.
+    /// The caller may be dropped at any moment: then the connection is closed with it, since the next transition on it
+    /// would fail because it is read-only.
     pub(super) async fn look(&self) -> Result<GuardedConnection> {
         let mut held = self.held().await?;
         self.answer(sqlx::raw_sql(self.patience.begin(VIEW)).execute(&mut *held)).await?;
@@ -234,7 +235,7 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// A connection to ask something on.
+    /// A connection to send a query on.
     pub(super) async fn held(&self) -> Result<GuardedConnection> {
         match GuardedConnection::of(&self.pool).await {
             Ok(held) => Ok(held),
@@ -255,7 +256,7 @@ impl PostgresStore {
     }
 }
 
-/// What an error means; `pool` is how many connections the pool has, where there is one already.
+/// What an error means; `pool` is how many connections the pool has, if there is one already.
 async fn why(options: &PgConnectOptions, pool: Option<u32>, error: &sqlx::Error) -> StoreError {
     if !matches!(error, sqlx::Error::PoolTimedOut) {
         return in_words(error);
@@ -283,8 +284,8 @@ fn in_place(place: &str, error: StoreError) -> StoreError {
     }
 }
 
-/// A commit whose answer never came may have happened: the caller may call again, and every transition
-/// recognises what it has already done.
+/// A commit whose answer never came may have happened: the caller may repeat the call, and every transition recognises
+/// what it has already done.
 fn unknown(error: sqlx::Error) -> Fault {
     match Fault::from(error) {
         fault if fault.is_collision() => fault,
@@ -299,7 +300,7 @@ fn unknown(error: sqlx::Error) -> Fault {
 
 fn options(url: &str) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url).map_err(|error| {
-        // The error of the parser may quote the URL, and with it the password.
+        // The parser's error may quote the URL, and with it the password.
         tracing::trace!(kind = ?std::mem::discriminant(&error), "the URL of the store cannot be read");
         StoreError::Invalid(
             "`store.url` is not a PostgreSQL URL; write `postgres://USER:PASSWORD@HOST:5432/DATABASE`, with \
@@ -310,7 +311,7 @@ fn options(url: &str) -> Result<PgConnectOptions> {
     })?;
     let named = options.get_application_name().is_some();
     let options = if named { options } else { options.application_name("gristmill") };
-    // PgBouncer refuses start-up parameters that it does not know, and this one only matters to text output.
+    // PgBouncer refuses start-up parameters that it does not know, and this one only matters for text output.
     Ok(options.extra_float_digits(None))
 }
 
@@ -323,14 +324,14 @@ fn place(options: &PgConnectOptions) -> String {
     format!("postgres://{host}/{database}")
 }
 
-/// Runs a step in a transaction. The closure captures nothing, so that it may be run again.
+/// Runs a step in a transaction. The closure captures nothing, so that it can run again.
 macro_rules! transact {
     ($store:expr, $step:path, $arguments:expr) => {
         $store.transact(stringify!($step), &$arguments, |work, arguments| Box::pin($step(work, arguments)))
     };
 }
 
-/// The same for what a person steers: a dry run is rolled back, and nothing of it may be published.
+/// The same for an operator's command: a dry run is rolled back, and nothing of it may be published.
 macro_rules! control {
     ($store:expr, $dry_run:expr, $step:path, $arguments:expr) => {{
         let mut control_report = $store
@@ -343,7 +344,7 @@ macro_rules! control {
     }};
 }
 
-/// Looks at one snapshot.
+/// Reads one snapshot.
 macro_rules! look {
     ($store:expr, $view:path $(, $argument:expr)*) => {{
         let mut snapshot = $store.look().await?;
@@ -357,7 +358,7 @@ macro_rules! look {
 macro_rules! single {
     ($store:expr, $step:path $(, $argument:expr)*) => {{
         let mut held = $store.held().await?;
-        // What the server refuses is an answer, too.
+        // A refusal by the server is an answer, too.
         let answer = async { Ok::<_, $crate::postgres::fault::Fault>($step(&mut held $(, $argument)*).await) };
         let answer = $store.answer(answer).await?;
         held.answered();

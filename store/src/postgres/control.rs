@@ -1,7 +1,7 @@
-//! Steering by hand: pause, cancel, halt, retry.
+//! Control by hand: pause, cancel, halt, retry.
 //!
-//! Whatever touches both jobs and a batch locks the jobs first, by id, then the batch, and then looks
-//! once more for jobs that came in between: nobody can add any while the batch is locked.
+//! Everything that touches both jobs and a batch locks the jobs first, by id, then the batch, and then looks once more
+//! for jobs that came in between: no process can add any while the batch is locked.
 
 use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
@@ -26,7 +26,7 @@ use crate::{Control, ControlReport, Dispatched, GROUP_JOBS_MAX, Pause};
 /// How many samples a report shows.
 const SAMPLES_MAX: usize = 5;
 
-/// The most waiting ids that one resume puts on the road; the probe brings what is left.
+/// How many waiting ids one resume dispatches at most; the probe brings the rest.
 const RESUMED_MAX: i64 = 20_000;
 
 const BATCH: &str = "SELECT state, halting, paused, generation FROM batch WHERE id = $1 AND tenant = $2";
@@ -43,7 +43,7 @@ ORDER BY j.id LIMIT $2";
 
 const COUNT_OF_BATCH: &str = "SELECT count(*) FROM job WHERE batch_id = $1 AND state = 'queued'";
 
-/// An upsert, so that a queue may be paused before its first job comes; one that nobody has paused is not resumed.
+/// An upsert, so that a queue can be paused before its first job comes; a queue that is not paused is not resumed.
 const PAUSE_QUEUE: &str = "
 INSERT INTO queue AS q (tenant, name, paused, paused_at, paused_by, paused_reason)
 SELECT $1, $2, $3, CASE WHEN $3 THEN now() END, $4, $5
@@ -84,7 +84,7 @@ UPDATE job j SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at 
 FROM unfinished u WHERE j.id = u.id
 RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items, u.attempt, u.worker_id";
 
-/// The attempts that were running: closed with their jobs, whoever runs them.
+/// The attempts that were running: closed with their jobs, whichever worker runs them.
 const CANCELLED_ATTEMPTS: &str = "
 INSERT INTO attempt (job_id, attempt, worker_id, started_at, ended_at, ending, error)
 SELECT i.id, i.attempt, i.worker_id, j.started_at, now(), $4, j.error
@@ -135,7 +135,7 @@ row! {
         seq: Option<i64>,
         items: i64,
         attempt: i32,
-        /// Whoever ran it.
+        /// The worker that ran it.
         worker_id: Option<Uuid>,
     }
 }
@@ -179,13 +179,13 @@ impl Control for PostgresStore {
     }
 }
 
-/// Stops or lets go a batch.
+/// Pauses or resumes a batch.
 pub(super) async fn pause_batch(
     work: &mut Work<'_>,
     (tenant, batch, pause): &(&str, BatchId, Option<&Pause>),
 ) -> Outcome<ControlReport> {
     let row = find(work, tenant, *batch).await?;
-    // One that was paused while its aggregate ran still has to send what it sends.
+    // A batch that was paused while its aggregate ran still has follow-up jobs to send.
     let lets_go = row.paused && pause.is_none();
     if row.state()?.is_final() && !lets_go {
         return Err(ended(*batch, &row.state).into());
@@ -205,7 +205,7 @@ pub(super) async fn pause_batch(
     held_or_let_go(work, &waiting, count, pause.is_some()).await
 }
 
-/// Stops or lets go a queue.
+/// Pauses or resumes a queue.
 pub(super) async fn pause_queue(
     work: &mut Work<'_>,
     (tenant, queue, pause): &(&str, &str, Option<&Pause>),
@@ -228,13 +228,13 @@ pub(super) async fn pause_queue(
     held_or_let_go(work, &waiting, count, pause.is_some()).await
 }
 
-/// Who pauses and why, as it is kept.
+/// Who pauses it and why, as it is stored.
 fn said(pause: Option<&Pause>) -> [Option<String>; 2] {
     let cut = |text: &Option<String>| text.as_deref().map(|text| check::plain(text, check::REASON_CHARS_MAX));
     pause.map_or([None, None], |pause| [cut(&pause.by), cut(&pause.reason)])
 }
 
-/// The messages of jobs that were paused have been dropped: whoever lets them go dispatches them anew.
+/// The messages of paused jobs have been dropped: resuming dispatches them anew.
 async fn held_or_let_go(work: &mut Work<'_>, waiting: &[ReadyRow], jobs: i64, paused: bool) -> Outcome<ControlReport> {
     if !paused {
         for row in waiting {
@@ -276,8 +276,8 @@ pub(super) async fn halt_batch(
     cancel_all(work, (*batch, row.generation), HALT_BATCH, reason, true).await
 }
 
-/// Calls off what a batch has not finished in the generation in which it was looked at; in another one it is
-/// looked at again.
+/// Cancels what a batch has not finished in the generation in which it was read; if the generation has changed, the
+/// batch is read again.
 async fn cancel_all(
     work: &mut Work<'_>,
     (batch, generation): (BatchId, i32),
@@ -321,7 +321,7 @@ async fn enter_cancelled(work: &mut Work<'_>, rows: &[CancelledRow]) -> Outcome<
     Ok(())
 }
 
-/// What ran does so no longer: its attempt is closed here, and whoever runs it is told.
+/// Jobs that ran are running no longer: their attempts are closed here, and their workers are notified.
 async fn close_attempts(work: &mut Work<'_>, rows: &[CancelledRow]) -> Outcome<()> {
     let ran: Vec<(&CancelledRow, Uuid)> = rows.iter().filter_map(|row| Some((row, row.worker_id?))).collect();
     if ran.is_empty() {

@@ -1,4 +1,4 @@
-//! Create and seal: jobs, batches and chunks come into being; a batch is sealed or taken back.
+//! Create and seal: jobs, batches and chunks are created; a batch is sealed or discarded.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl Batches for PostgresStore {
     }
 
     async fn discard_batch(&self, batch: BatchId) -> Result<()> {
-        // It deletes all chunks of a plan that broke off, of which there may be a million.
+        // It deletes all chunks of a plan that was cut short, possibly a million.
         self.attempt("discard_batch", &batch, false, |work, batch| Box::pin(discard_batch(work, batch))).await
     }
 
@@ -92,7 +92,7 @@ pub(super) async fn enqueue(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Enq
     Ok(EnqueueReport { jobs: enqueued, dispatched: work.close().await? })
 }
 
-/// Inserts jobs, or finds those that stand in their places. Any number, in groups.
+/// Inserts jobs, or finds the existing ones in their place. Any number, in groups.
 pub(super) async fn insert(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<Enqueued>> {
     let first: Vec<NewJob> = check::first_of_each_id(jobs).cloned().collect();
     let mut places = HashMap::with_capacity(first.len());
@@ -108,7 +108,7 @@ pub(super) async fn insert(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<
     Ok(jobs.iter().filter_map(&mut place).collect())
 }
 
-/// Creates a batch, or finds the one that stands in its place.
+/// Creates a batch, or finds the existing one in its place.
 pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outcome<CreatedBatch> {
     check::name("tenant", &batch.tenant)?;
     check::name("batch name", &batch.name)?;
@@ -140,7 +140,7 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
 }
 
 row! {
-    /// What of a batch its chunks and its aggregate are made from.
+    /// The parts of a batch from which its chunks and its aggregate are made.
     pub(super) struct PlanRow {
         pub(super) tenant: String,
         pub(super) state: String,
@@ -190,8 +190,8 @@ pub(super) async fn add_chunks(work: &mut Work<'_>, (batch, chunks): &(BatchId, 
     }
     let inserted = insert_chunks(work, *batch, &plan, chunks).await?;
     let items: u64 = chunks.iter().filter(|c| inserted.contains_key(&c.id.0)).map(|c| c.payload.items).sum();
-    // The guard again, now with the row locked: somebody may have sealed, halted or cancelled it meanwhile.
-    // Locking it at first would make every completion wait for the whole insert.
+    // The guard again, now with the row locked: another process may have sealed, halted or cancelled it meanwhile.
+    // Locking it first would make every completion wait for the whole insert.
     let updated = sqlx::query(ADD_CHUNKS)
         .bind(batch.0)
         .bind(big(inserted.len() as u64))
@@ -205,8 +205,8 @@ pub(super) async fn add_chunks(work: &mut Work<'_>, (batch, chunks): &(BatchId, 
     work.close().await
 }
 
-/// Inserts chunks with the batch's own settings. A number that exists is left as it is. Whoever plans a batch
-/// that halts meanwhile need not know: what comes late is cancelled at once.
+/// Inserts chunks with the batch's own settings. A number that exists is left as it is. The planner of a batch that
+/// halts meanwhile need not know: late chunks are cancelled at once.
 pub(super) async fn insert_chunks(
     work: &mut Work<'_>,
     batch: BatchId,
@@ -228,7 +228,7 @@ pub(super) async fn insert_chunks(
     rows.insert(work).await
 }
 
-/// Seal.
+/// Seals a batch.
 pub(super) async fn seal(work: &mut Work<'_>, batch: &BatchId) -> Outcome<Dispatched> {
     let sealed: Option<String> = sqlx::query_scalar(SEAL).bind(batch.0).fetch_optional(&mut *work.conn).await?;
     let Some(state) = sealed else {
@@ -244,7 +244,7 @@ pub(super) async fn seal(work: &mut Work<'_>, batch: &BatchId) -> Outcome<Dispat
     work.close().await
 }
 
-/// Takes an open batch back.
+/// Discards an open batch.
 pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outcome<()> {
     let jobs: Vec<(String, String, String, bool, bool)> =
         sqlx::query_as(JOBS_TO_DISCARD).bind(batch.0).fetch_all(&mut *work.conn).await?;
@@ -253,7 +253,7 @@ pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outco
         .fetch_optional(&mut *work.conn)
         .await?;
     match state {
-        // Gone already: whoever asks did not hear that it was done.
+        // Gone already: the caller did not learn that it was done.
         None => return Ok(()),
         Some(state) if state != BatchState::Open.as_str() => return Err(not_open(*batch, &state).into()),
         Some(_) => {}
@@ -267,7 +267,7 @@ pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outco
         work.entered(tenant, queue, state, -1);
     }
     sql::poison::remember_discarded(work, *batch).await?;
-    // Jobs of the batch that are no chunks go with it, and are not among its chunks.
+    // Jobs of the batch that are not chunks are deleted with it, and are not counted among its chunks.
     let chunks = jobs.iter().filter(|(.., chunk)| *chunk).count();
     let gone = sqlx::query("DELETE FROM batch WHERE id = $1 AND state = 'open' AND chunks = $2")
         .bind(batch.0)
@@ -281,7 +281,7 @@ pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outco
     Ok(())
 }
 
-/// There is no such batch.
+/// The error for a batch that does not exist.
 pub(super) fn no_batch(batch: BatchId) -> StoreError {
     StoreError::NotFound(format!("there is no batch {batch}; `gristmill batch list` shows those that are there"))
 }

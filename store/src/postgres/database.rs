@@ -29,7 +29,7 @@ impl Database for PostgresStore {
             Err(error) => return Err(self.explain(&error).await),
         };
         if let Err(error) = POSTGRES.run_direct(None, &mut *conn, false).await {
-            // One that failed has left its lock on this connection, and everybody else would wait for it.
+            // A failed migrator has left its lock on this connection, and all other processes would wait for it.
             let _ = conn.close().await;
             return Err(migrations::refused(error, |error| in_words(&error)));
         }

@@ -1,7 +1,7 @@
 //! The fan-in: a batch's counters, and the aggregate that fires when the last chunk is in.
 //!
-//! Everything derives from rows that actually moved. The lock on the batch's row makes exactly one
-//! transaction see nothing left; the aggregate's idempotency key is the second guard.
+//! Everything is derived from rows that actually moved. The lock on the batch's row makes exactly one transaction see
+//! that nothing is left; the aggregate's idempotency key is the second guard.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,11 +48,11 @@ RETURNING b.id, b.state, b.generation, b.input, b.ok, b.skipped, b.quarantined, 
 pub(super) struct Delta {
     /// Chunks that became final.
     pub(super) finished: i64,
-    /// Of them, those that are dead.
+    /// How many of them are dead.
     pub(super) dead: i64,
     /// Chunks that will be tried again.
     pub(super) retries: i64,
-    /// Items, by what became of them.
+    /// Items, by outcome.
     pub(super) ok: i64,
     pub(super) skipped: i64,
     pub(super) quarantined: i64,
@@ -101,7 +101,7 @@ impl ProgressRow {
     }
 }
 
-/// Writes the changes down, and fires the aggregates of batches whose last chunk they were.
+/// Records the changes, and fires the aggregates of batches whose last chunk they were.
 pub(super) async fn count_down(work: &mut Work<'_>, deltas: &Deltas) -> Outcome<Vec<BatchProgress>> {
     if deltas.is_empty() {
         return Ok(Vec::new());

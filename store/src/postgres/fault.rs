@@ -1,19 +1,19 @@
-//! What PostgreSQL says when it does not do it, in the store's words.
+//! PostgreSQL's refusals and failures, in the store's words.
 
 use crate::error::StoreError;
 
-/// What a step ends with.
+/// The outcome of a step.
 pub(super) type Outcome<T> = Result<T, Fault>;
 
-/// Why a step inside a transaction failed. The two are kept apart until the transaction is over,
-/// because only what the database itself said can mean "once more".
+/// Why a step inside a transaction failed. The two are kept apart until the transaction is over, because only an error
+/// of the database itself can mean "try again".
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// The database said so.
+    /// The database reported it.
     Sql(sqlx::Error),
-    /// We said so.
+    /// The store decided it.
     Store(StoreError),
-    /// What was looked at before has changed meanwhile: the transaction must begin again.
+    /// What was read before has changed meanwhile: the transaction must begin again.
     Changed,
 }
 
@@ -40,8 +40,8 @@ impl From<Fault> for StoreError {
 }
 
 impl Fault {
-    /// Whether the transaction collided with another one (a deadlock, a serialization conflict, a look that
-    /// was outdated): it is rolled back whole, and the same may be tried at once.
+    /// Whether the transaction collided with another one (a deadlock, a serialization conflict, an outdated read): it
+    /// is rolled back whole, and the same may be tried at once.
     pub(super) fn is_collision(&self) -> bool {
         match self {
             Self::Sql(error) => matches!(code(error).as_deref(), Some("40001" | "40P01")),
@@ -51,7 +51,7 @@ impl Fault {
     }
 }
 
-/// What the database said, as one of the store's errors.
+/// An error of the database, as one of the store's errors.
 pub(super) fn in_words(error: &sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::Database(refusal) => refused(refusal.as_ref()),
@@ -66,7 +66,8 @@ pub(super) fn in_words(error: &sqlx::Error) -> StoreError {
     }
 }
 
-/// What the database said about a user's own table: transient as everywhere, all else is the table's refusal.
+/// An error of the database about a user's own table: transient errors as everywhere, all others are the table's
+/// refusal.
 pub(super) fn in_words_of_sink(error: sqlx::Error, table: &str) -> Fault {
     let fault = Fault::Sql(error);
     if fault.is_collision() {
@@ -93,11 +94,11 @@ fn refused(refusal: &dyn sqlx::error::DatabaseError) -> StoreError {
             StoreError::Unavailable(format!("{text}; raise max_connections there, or lower `[store] connections` here"))
         }
         "53100" | "53400" => StoreError::Full(text),
-        // Undefined table, column, schema: our schema is not there.
+        // Undefined table, column, schema: our schema is missing.
         "42P01" | "42703" | "3F000" => {
             StoreError::NeedsMigration { missing: crate::migrations::POSTGRES.iter().count() }
         }
-        // Deadlock and serialization (after our own tries), shutdown, read-only standby, statement timeout.
+        // Deadlock and serialization (after our own retries), shutdown, read-only standby, statement timeout.
         "40001" | "40P01" | "25006" | "57014" | "55P03" => StoreError::Unavailable(text),
         other if other.starts_with("08") || other.starts_with("53") || other.starts_with("57P") => {
             StoreError::Unavailable(text)

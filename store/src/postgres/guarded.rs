@@ -1,9 +1,10 @@
-//! A connection while something is asked on it, and what becomes of it when no answer comes.
+//! A connection while a query is under way, and what becomes of it when no answer comes.
 //!
-//! A server that vanishes without a word (power, a cable, a firewall that has forgotten the connection) leaves it half
-//! open: whoever asks on it waits until the system gives up a quarter of an hour later, or for ever where something in
-//! between swallows what is sent. So every wait for an answer has an end. A connection that was left in the middle of
-//! an answer is closed instead of put back: the pool would wait on it once more, and be one short meanwhile.
+//! A server that vanishes without a word (power, a cable, a firewall that has forgotten the connection) leaves the
+//! connection half open: a query on it waits until the system gives up a quarter of an hour later, or for ever if
+//! something in between swallows what is sent. So every wait for an answer has a limit. A connection that was left in
+//! the middle of an answer is closed instead of returned: the pool would wait on it again, and have one fewer
+//! meanwhile.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -17,18 +18,18 @@ use super::fault::Fault;
 use crate::error::StoreError;
 use crate::settings::Settings;
 
-/// How long an idle connection has to prove that somebody is at its other end.
+/// How long an idle connection has to prove that its server still answers.
 const ALIVE: Duration = Duration::from_secs(2);
 
-/// Deeds that may touch all rows of a batch of millions get so many times the usual time.
+/// Commands that may touch all rows of a batch of millions get this many times the usual time.
 const LONG: u32 = 15;
 
-/// How long answers are waited for.
+/// How long to wait for answers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// That of a transition, and of a view.
+    /// For a transition, and for a view.
     pub(super) usual: Duration,
-    /// That of what a person steers, and of taking a whole batch back.
+    /// For an operator's command, and for discarding a whole batch.
     pub(super) long: Duration,
 }
 
@@ -38,28 +39,28 @@ impl Patience {
         Self { usual, long: usual.saturating_mul(LONG) }
     }
 
-    /// What begins a transaction. The server, too, waits for an end: of a client that has vanished it would otherwise
-    /// learn two hours later, and keep the locks of what it was in the middle of until then.
+    /// What begins a transaction. The server's waits have a limit, too: otherwise it would notice only after two hours
+    /// that a client has vanished, and until then keep the locks of the transaction that it was in.
     pub(super) fn begin(&self, setting: &str) -> AssertSqlSafe<String> {
         let idle = self.usual.as_millis().clamp(1, i32::MAX as u128);
         AssertSqlSafe(format!("BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle}; {setting}"))
     }
 }
 
-/// A connection of the pool that something is being asked on. It goes back to the pool when [`GuardedConnection::answered`] is
-/// called, and is closed when it is dropped before: by a timeout, or because whoever waited was dropped itself.
+/// A connection of the pool with a query under way. It goes back to the pool when [`GuardedConnection::answered`] is
+/// called, and is closed when it is dropped before: by a timeout, or because the waiting caller was dropped itself.
 pub(super) struct GuardedConnection {
     conn: PoolConnection<Postgres>,
     answered: bool,
 }
 
 impl GuardedConnection {
-    /// Takes one out of the pool.
+    /// Takes a connection out of the pool.
     pub(super) async fn of(pool: &PgPool) -> Result<Self, sqlx::Error> {
         Ok(Self { conn: pool.acquire().await?, answered: false })
     }
 
-    /// Nothing that was asked is open any more.
+    /// All queries have been answered.
     pub(super) fn answered(mut self) {
         self.answered = true;
     }
@@ -87,7 +88,7 @@ impl DerefMut for GuardedConnection {
     }
 }
 
-/// Waits for an answer, but not for ever.
+/// Waits for an answer, but only for a limited time.
 pub(super) async fn within<T, E: Into<Fault>>(
     patience: Duration,
     answer: impl Future<Output = Result<T, E>>,
@@ -101,12 +102,12 @@ pub(super) async fn within<T, E: Into<Fault>>(
     }
 }
 
-/// A pool whose idle connections are looked at, for a bounded time, before anybody gets them.
+/// A pool whose idle connections are checked, for a limited time, before they are handed out.
 pub(super) fn pool(settings: &Settings) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(settings.connections.max(1))
         .acquire_timeout(settings.acquire_timeout.0)
-        // The library's own look has no end of its own: one dead connection would use up the whole time above.
+        // The library's own check has no time limit: one dead connection would use up the whole time above.
         .test_before_acquire(false)
         .before_acquire(|conn, _| {
             Box::pin(async move {
@@ -125,7 +126,7 @@ pub(super) fn pool(settings: &Settings) -> PgPoolOptions {
         })
 }
 
-/// Whether somebody is at the other end.
+/// Whether the server still answers.
 pub(super) async fn is_alive(conn: impl Future<Output = Result<(), sqlx::Error>>) -> bool {
     matches!(tokio::time::timeout(ALIVE, conn).await, Ok(Ok(())))
 }

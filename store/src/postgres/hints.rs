@@ -1,7 +1,7 @@
 //! Hints that work became claimable, or was taken away: LISTEN on a connection of its own, for the whole store.
 //!
-//! Behind a pooler that hands a connection to somebody else after each transaction no notification
-//! arrives; then callers simply poll, which is what they must be able to do anyway.
+//! Behind a pooler that gives a connection to another client after each transaction no notification arrives; then
+//! callers simply poll, which they must be able to do anyway.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,12 +15,11 @@ use tokio::task::JoinHandle;
 use super::guarded::is_alive;
 use super::work::{CHANNEL, GONE_CHANNEL};
 
-/// After so long without a hint at most it is asked whether anybody is still at the other end: no hint ever comes
-/// over a connection that is half open, and nothing else would tell.
+/// How long without a hint before the server is checked: no hint ever comes over a half-open connection, and nothing
+/// else would show that.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// The listening side. The task starts with the first wait, so that a command line tool that never
-/// waits never listens.
+/// The listening side. The task starts with the first wait, so that a command line tool that never waits never listens.
 pub(super) struct Hints {
     options: PgConnectOptions,
     silence: Duration,
@@ -28,7 +27,7 @@ pub(super) struct Hints {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// How many hints of each sort have come, counted from 1, so that 0 is "nothing seen yet".
+/// How many hints of each sort have come, counted from 1, so that 0 means "nothing seen yet".
 #[derive(Clone)]
 struct Heard {
     work: watch::Sender<u64>,
@@ -36,25 +35,25 @@ struct Heard {
 }
 
 impl Hints {
-    /// Nobody listens yet. `patience` is how long answers are waited for.
+    /// Creates it without listening yet. `patience` is how long to wait for answers.
     pub(super) fn new(options: PgConnectOptions, patience: Duration) -> Self {
         let heard = Heard { work: watch::Sender::new(1), gone: watch::Sender::new(1) };
         Self { options, silence: patience.min(SILENCE_MAX), heard, task: Mutex::new(None) }
     }
 
-    /// Waits for a hint or for the time to pass. `true` when it was a hint.
+    /// Waits for a hint, at most for the given time. Returns `true` when a hint came.
     pub(super) async fn wait(&self, at_most: Duration) -> bool {
         let mut heard = self.heard.work.subscribe();
         self.listen();
         tokio::time::timeout(at_most, heard.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
 
-    /// Waits until attempts may have been taken away since `seen`, or for the time to pass. Gives what to call it
-    /// with the next time.
+    /// Waits until attempts may have been taken away since `seen`, at most for the given time. Returns the value to
+    /// pass the next time.
     pub(super) async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
         let mut heard = self.heard.gone.subscribe();
         self.listen();
-        // The sender lives as long as we do: whether it was a hint or the time does not matter.
+        // The sender lives as long as we do: whether a hint came or the time ran out does not matter.
         let _ = tokio::time::timeout(at_most, heard.wait_for(|count| *count != seen)).await;
         *heard.borrow()
     }
@@ -84,14 +83,14 @@ async fn keep_listening(options: PgConnectOptions, silence: Duration, heard: Hea
             Err(error) => tracing::debug!(%error, "cannot listen for hints; polling goes on"),
         }
         failures += 1;
-        // The random bits of an identifier are enough; there is no other use for a generator here.
+        // The random bits of an identifier are enough; a generator has no other use here.
         let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
         tokio::time::sleep(backoff::HINTS.wait(failures, random)).await;
     }
 }
 
-/// Listens until the connection breaks. Its own pool of one: a listener must never take the last
-/// connection that the transitions need.
+/// Listens until the connection breaks. It has its own pool of one: a listener must never take the last connection that
+/// the transitions need.
 async fn listen_once(
     options: &PgConnectOptions,
     silence: Duration,
@@ -102,7 +101,7 @@ async fn listen_once(
     let pool = pool.connect_with(options.clone()).await?;
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen_all([CHANNEL, GONE_CHANNEL]).await?;
-    // What was sent while nobody listened is lost: have everybody look once.
+    // What was sent while there was no listener is lost: make all waiters look once.
     heard.work.send_modify(|count| *count += 1);
     heard.gone.send_modify(|count| *count += 1);
     *failures = 0;

@@ -1,8 +1,8 @@
 //! Claims by limits and turns: the store chooses, for the queues and kinds that are managed.
 //!
-//! The keys that wait are found by walking an index from key to key, so that the cost follows the keys and not the jobs.
-//! What runs is counted from the rows that run. A first look locks nothing, for mostly it finds that nothing may begin;
-//! if something may, the rows of the limits are locked, by name, and everything is looked at anew.
+//! The waiting keys are found by walking an index from key to key, so that the cost depends on the keys and not on the
+//! jobs. Running jobs are counted from their rows. A first look locks nothing, because it mostly finds that nothing may
+//! begin; if something may, the rows of the limits are locked, by name, and everything is read again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ SELECT queue, lane, kind FROM s
 WHERE (cardinality($1::text[]) = 0 OR queue = ANY($1))
   AND (queue IN (SELECT name FROM managed WHERE scope = 'queue') OR kind IN (SELECT name FROM managed WHERE scope = 'kind'))"#;
 
-/// The first job of the next key after row `$x` of which there is one that this worker may claim.
+/// The first job of the next key after row `$x` that has a job which this worker may claim.
 macro_rules! next_key {
     ($x:literal) => {
         concat!(
@@ -58,7 +58,7 @@ macro_rules! next_key {
     };
 }
 
-/// For each stream: after the key whose turn was last, and from the beginning up to it.
+/// For each stream: the keys after the one that had the last turn, and those from the beginning up to it.
 const GROUPS: &str = concat!(
     "
 WITH RECURSIVE s (n, queue, lane, kind, tenant, key, until_tenant, until_key) AS MATERIALIZED (
@@ -83,7 +83,7 @@ SELECT n, queue, lane, kind, tenant, key, id, step FROM w
 WHERE until_tenant IS NULL OR (tenant COLLATE "C", key COLLATE "C") <= (until_tenant COLLATE "C", until_key COLLATE "C")"#
 );
 
-/// Through the index of what runs, whatever the statistics say: the order makes it so.
+/// Uses the index of running jobs, whatever the statistics say: the order forces it.
 pub(super) const RUNNING: &str = "
 SELECT r.queue, r.kind, r.tenant, COALESCE(r.key, '') AS key, count(*) AS jobs
 FROM (SELECT queue, kind, tenant, key FROM job WHERE state = 'running' ORDER BY worker_id) AS r
@@ -100,14 +100,14 @@ ON CONFLICT (name, tenant, key) DO UPDATE SET used_to = excluded.used_to";
 
 const TURNS: &str = "SELECT queue, lane, tenant, key, served_at FROM queue_turn WHERE queue = ANY($1)";
 
-/// In the order of their keys, so that two of them cannot wait for each other.
+/// In the order of their keys, so that two transactions cannot wait for each other.
 const SERVE: &str = "
 INSERT INTO queue_turn (queue, lane, tenant, key, served_at)
 SELECT i.queue, i.lane, i.tenant, i.key, $5 FROM unnest($1::text[], $2::smallint[], $3::text[], $4::text[])
     WITH ORDINALITY AS i (queue, lane, tenant, key, n) ORDER BY i.n
 ON CONFLICT (queue, lane) DO UPDATE SET tenant = excluded.tenant, key = excluded.key, served_at = excluded.served_at";
 
-/// The oldest of each group, past whatever others are just doing with some of them.
+/// The oldest of each group, skipping rows that other transactions hold.
 const TAKE: &str = claiming!(concat!(
     r#"SELECT j.id FROM unnest($3::text[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::bigint[])
         AS g (queue, lane, kind, tenant, key, jobs)
@@ -175,7 +175,7 @@ async fn streams(conn: &mut PgConnection, queues: &[String]) -> Outcome<Vec<Stre
     Ok(streams.collect::<Result<_, crate::StoreError>>()?)
 }
 
-/// What waits, what is used up, and what follows from it.
+/// What waits, what is used up, and what follows from that.
 async fn look(
     conn: &mut PgConnection,
     claim: &Claim,
@@ -198,7 +198,7 @@ async fn facts(conn: &mut PgConnection, limits: Vec<Limit>, groups: &[Group]) ->
     Ok(Facts { now, limits, running, buckets, turns: Turns::new(), cut: BTreeSet::new() })
 }
 
-/// What runs, by all that a limit can tell apart.
+/// What runs, by everything that a limit can distinguish.
 pub(super) async fn running(conn: &mut PgConnection) -> Outcome<Vec<Running>> {
     let rows: Vec<(String, String, String, String, i64)> = sqlx::query_as(RUNNING).fetch_all(conn).await?;
     let some = |(queue, kind, tenant, key, jobs)| Running { queue, kind, key: Key { tenant, key }, jobs: count(jobs) };
@@ -220,7 +220,7 @@ async fn groups(
     streams: &[Stream],
     turns: &Turns,
 ) -> Outcome<(Vec<Group>, BTreeSet<(String, Priority)>)> {
-    // Each stream once after the last turn, and, where there was one, once up to it.
+    // Each stream once after the last turn, and, if there was one, once up to it.
     let last = |stream: &Stream| turns.get(&(stream.queue.clone(), stream.priority)).map(|turn| turn.key.clone());
     let after = streams.iter().map(|stream| (stream, last(stream).unwrap_or_default(), None));
     let before = streams.iter().filter_map(|stream| Some((stream, Key::default(), Some(last(stream)?))));

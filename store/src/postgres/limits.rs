@@ -1,4 +1,4 @@
-//! Limits and what is said of queues: made, changed, dropped and seen; and jobs that wait too long move up.
+//! Limits and settings of queues: created, changed, dropped and listed; and jobs that wait too long are raised.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ INSERT INTO queue_spec (name, spec) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE
 const MANAGE: &str = "
 INSERT INTO managed (scope, name) SELECT 'queue', unnest($1::text[]) UNION ALL SELECT 'kind', unnest($2::text[])";
 
-/// What waits on queues that were managed, and has no message any more.
+/// What waits in queues that were managed, and no longer has a message.
 const FREED: &str = concat!(
     "SELECT j.id, j.queue, j.lane FROM job j
 WHERE j.state = 'queued' AND (j.queue = ANY($1) OR j.kind = ANY($2)) AND ",
@@ -44,7 +44,7 @@ WHERE j.state = 'queued' AND (j.queue = ANY($1) OR j.kind = ANY($2)) AND ",
     " ORDER BY j.lane, j.id LIMIT $3"
 );
 
-/// The oldest of the lower priorities that have waited long enough since they came into theirs.
+/// The oldest of the lower priorities that have waited long enough since they entered theirs.
 const AGED: &str = "
 SELECT head.id FROM unnest($1::text[], $2::bigint[]) AS q (queue, millis)
 CROSS JOIN (VALUES (1::smallint), (2::smallint)) AS l (lane)
@@ -102,7 +102,7 @@ pub(super) async fn limits(conn: &mut PgConnection, locked: Option<&[String]>) -
     Ok(rows.into_iter().map(limit).collect::<Result<_, StoreError>>()?)
 }
 
-/// Every limit with what of it is in use.
+/// Every limit with how much of it is in use.
 pub(super) async fn list(conn: &mut PgConnection) -> Outcome<Vec<LimitView>> {
     let rows: Vec<(String, String, String, Instant)> =
         sqlx::query_as("SELECT name, origin, spec, updated_at FROM job_limit ORDER BY name")
@@ -141,7 +141,7 @@ async fn queue_specs(conn: &mut PgConnection) -> Outcome<BTreeMap<String, QueueS
     Ok(rows.into_iter().map(read).collect::<Result<_, StoreError>>()?)
 }
 
-/// Makes or changes a limit.
+/// Creates or changes a limit.
 pub(super) async fn save(work: &mut Work<'_>, save: &&SaveLimit) -> Outcome<(LimitView, Dispatched)> {
     check_limit(save)?;
     let was: Option<String> = sqlx::query_scalar("SELECT origin FROM job_limit WHERE name = $1 FOR UPDATE")
@@ -162,7 +162,7 @@ pub(super) async fn save(work: &mut Work<'_>, save: &&SaveLimit) -> Outcome<(Lim
     Ok((view, dispatched))
 }
 
-/// Takes a limit away.
+/// Removes a limit.
 pub(super) async fn drop(work: &mut Work<'_>, (name, origin): &(&str, LimitOrigin)) -> Outcome<ControlReport> {
     let was: Option<String> = sqlx::query_scalar("SELECT origin FROM job_limit WHERE name = $1 FOR UPDATE")
         .bind(plain(name))
@@ -176,7 +176,7 @@ pub(super) async fn drop(work: &mut Work<'_>, (name, origin): &(&str, LimitOrigi
     Ok(ControlReport { affected: 1, samples: vec![(*name).to_owned()], generation: None, dispatched })
 }
 
-/// Says what holds for a queue; what says nothing is forgotten.
+/// Sets what applies to a queue; empty settings are deleted.
 pub(super) async fn save_queue(work: &mut Work<'_>, (name, spec): &(&str, &QueueSpec)) -> Outcome<Dispatched> {
     check::name("queue", name)?;
     if spec.is_default() {
@@ -188,9 +188,9 @@ pub(super) async fn save_queue(work: &mut Work<'_>, (name, spec): &(&str, &Queue
     manage(work).await
 }
 
-/// Writes down anew what is managed. What was and is no more has lost its messages: it is dispatched.
+/// Rewrites what is managed. Jobs that are no longer managed have lost their messages: they are dispatched.
 async fn manage(work: &mut Work<'_>) -> Outcome<Dispatched> {
-    // One at a time: each must see what the other has said.
+    // One at a time: each must see what the other has written.
     sqlx::query("LOCK TABLE managed IN SHARE ROW EXCLUSIVE MODE").execute(&mut *work.conn).await?;
     let was = limited(work.conn).await?;
     let limits = limits(work.conn, None).await?;
@@ -212,7 +212,8 @@ async fn manage(work: &mut Work<'_>) -> Outcome<Dispatched> {
     work.close().await
 }
 
-/// Moves jobs up a priority that have waited for as long as their queue says, and forgets rates whose time is past.
+/// Raises jobs one priority that have waited for as long as their queue allows, and deletes rates whose time has
+/// passed.
 pub(super) async fn raise_aged(work: &mut Work<'_>, limit: &u32) -> Outcome<Dispatched> {
     sqlx::query(
         "DELETE FROM limit_bucket WHERE (name, tenant, key) IN (SELECT name, tenant, key FROM limit_bucket \

@@ -1,11 +1,11 @@
 //! The store in PostgreSQL: for production, with any number of processes.
 //!
-//! One file for each group of transitions; each step runs in one transaction, writes down in a ledger what
-//! it moved ([`work`]), and is tried again when it collides with another one ([`mod@connect`]). Groups travel as
-//! arrays (UNNEST): the number of statements does not depend on the number of jobs.
+//! There is one file for each group of transitions; each step runs in one transaction, records in a ledger what it
+//! moved ([`work`]), and is tried again when it collides with another one ([`mod@connect`]). Groups travel as arrays
+//! (UNNEST): the number of statements does not depend on the number of jobs.
 //!
-//! Works behind PgBouncer in transaction mode (1.21 or later, for prepared statements); hints do not come
-//! through there, and callers poll.
+//! Works behind PgBouncer in transaction mode (1.21 or later, for prepared statements); hints do not arrive there, and
+//! callers poll.
 
 mod claim;
 mod claims;

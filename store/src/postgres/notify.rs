@@ -1,4 +1,4 @@
-//! What is told of a batch while it is under way, and what is left of its input when it has ended.
+//! What is reported about a batch while it is under way, and what is left of its input when it has ended.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ RETURNING id, stamp";
 
 type ToldRow = (Uuid, String, String, Option<String>);
 
-/// Tells of the first failure of batches whose counts have just changed, once in each generation.
+/// Reports the first failure of batches whose counts have just changed, once in each generation.
 pub(super) async fn first_failures(work: &mut Work<'_>, batches: &[Uuid]) -> Outcome<()> {
     if batches.is_empty() {
         return Ok(());
@@ -76,12 +76,12 @@ async fn failure(work: &mut Work<'_>, batch: BatchId, generation: u32) -> Outcom
     Ok(chunk.map(|(seq, reason)| Failure { seq, reason, ..Failure::default() }).unwrap_or_default())
 }
 
-/// Tells of batches that have not ended in time.
+/// Reports batches that have not ended in time.
 pub(super) async fn late(work: &mut Work<'_>, limit: &u32) -> Outcome<Dispatched> {
     let rows: Vec<ToldRow> = sqlx::query_as(LATE).bind(i64::from(*limit)).fetch_all(&mut *work.conn).await?;
     for row in rows {
         let Some(view) = view(work, &row).await? else { continue };
-        // A batch of a later generation has ended once, in time or not.
+        // A batch of a later generation has already ended once, in time or not.
         if !view.state.is_final() && view.generation == 0 {
             create::insert(work, &notify::late(&view, &definition(&row)?, row.3.as_deref())).await?;
         }
@@ -100,7 +100,7 @@ async fn view(work: &mut Work<'_>, row: &ToldRow) -> Outcome<Option<BatchView>> 
     Ok(found.map(BatchRow::view).transpose()?)
 }
 
-/// Batches whose copies of their input may be removed.
+/// Batches whose spools may be removed.
 pub(super) async fn spools(
     work: &mut Work<'_>,
     (keep, limit): &(Duration, u32),
@@ -114,7 +114,7 @@ pub(super) async fn spools(
     Ok(rows.into_iter().map(read).collect::<Result<_, StoreError>>()?)
 }
 
-/// The copies of a batch are removed.
+/// Records that the spools of a batch are removed.
 pub(super) async fn spools_removed(conn: &mut PgConnection, batch: BatchId) -> Outcome<()> {
     let statement = "UPDATE batch SET spool = 'gone' WHERE id = $1 AND spool = 'releasing'";
     sqlx::query(statement).bind(batch.0).execute(conn).await?;

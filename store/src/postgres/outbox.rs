@@ -1,4 +1,4 @@
-//! The outbox: what was committed and waits to be published, and what is written there once more.
+//! The outbox: what was committed and waits to be published, and what is written to it again.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ pub(super) async fn outbox_backlog(conn: &mut PgConnection) -> Outcome<OutboxBac
     Ok(OutboxBacklog { rows: count(rows), oldest })
 }
 
-/// Redispatch. The jobs do not change: only their ids go on the road once more.
+/// Redispatches jobs. The jobs do not change: only their ids are published once more.
 pub(super) async fn redispatch(
     work: &mut Work<'_>,
     (queue, older_than, limit): &(&str, Duration, u32),

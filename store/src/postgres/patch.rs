@@ -1,4 +1,4 @@
-//! Quarantined items are mended and run again.
+//! Quarantined items are patched and run again.
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::JobId;
@@ -70,7 +70,7 @@ pub(super) async fn redrive_patched(
     Ok(report)
 }
 
-/// The open items that are asked for, in the order of the input.
+/// The requested open items, in the order of the input.
 fn open_items(tenant: &str, patching: &PatchRedrive) -> QueryBuilder<Postgres> {
     let mut query =
         QueryBuilder::new("SELECT id, position, line, item FROM quarantine WHERE state = 'open' AND batch_id = ");
@@ -101,8 +101,8 @@ async fn add(work: &mut Work<'_>, patching: &PatchRedrive, items: &[InlineItem])
     let payloads = packed(items, patching.chunk)?;
     let chunks: Vec<NewChunk> =
         (first..).zip(payloads).map(|(seq, payload)| NewChunk { id: JobId(Uuid::now_v7()), seq, payload }).collect();
-    // Read again: the batch's row is locked now, and has its new generation. A halt does not reach these: it has
-    // cancelled what it found, and whoever redrives does so knowingly.
+    // Read again: the batch's row is locked now, and has its new generation. A halt does not apply to these chunks: it
+    // has cancelled what it found, and an operator who redrives does so knowingly.
     let plan = PlanRow { halting: false, ..PlanRow::read(work, batch).await? };
     for group in chunks.chunks(GROUP_JOBS_MAX) {
         if create::insert_chunks(work, batch, &plan, group).await?.len() != group.len() {

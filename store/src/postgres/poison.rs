@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::sql::poison;
 use crate::{ControlReport, NewPoison, Page, Poison, PoisonMessage, PoisonView};
 
-/// Those of these ids that no job has, and that none of a batch that was taken back had.
+/// The given ids that no job has, and that no job of a discarded batch had.
 const UNKNOWN: &str = "
 SELECT e.id FROM unnest($1::uuid[]) AS e (id)
 WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.id = e.id)
@@ -48,7 +48,7 @@ impl Poison for PostgresStore {
     }
 }
 
-/// Claims ask it, too: for each message that names a job that is not there.
+/// Claims use it, too: for each message that names a job that does not exist.
 pub(super) async fn unknown(conn: &mut PgConnection, ids: &[Uuid]) -> Outcome<HashSet<JobId>> {
     let unknown: Vec<Uuid> = sqlx::query_scalar(UNKNOWN).bind(ids).fetch_all(conn).await?;
     Ok(unknown.into_iter().map(JobId).collect())

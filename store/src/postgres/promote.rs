@@ -27,14 +27,14 @@ row! {
     }
 }
 
-/// Promote.
+/// Promotes jobs.
 pub(super) async fn promote(work: &mut Work<'_>, limit: &u32) -> Outcome<Dispatched> {
     let rows: Vec<ReadyRow> = sqlx::query_as(PROMOTE).bind(i64::from(*limit)).fetch_all(&mut *work.conn).await?;
     enter_queued(work, &rows)?;
     work.close().await
 }
 
-/// Enters jobs in the ledger that are `queued` now.
+/// Enters jobs into the ledger that are `queued` now.
 pub(super) fn enter_queued(work: &mut Work<'_>, rows: &[ReadyRow]) -> Result<(), StoreError> {
     let mut order: Vec<&ReadyRow> = rows.iter().collect();
     order.sort_by_key(|row| row.id);

@@ -1,7 +1,7 @@
-//! Reconcile: every counter against what it counts.
+//! Reconcile: every counter is compared with what it counts.
 //!
-//! Jobs and counters change in the same transactions, so that one statement, which sees one snapshot, may
-//! compare them while everybody works. Only what differs is locked, looked at again and repaired.
+//! Jobs and counters change in the same transactions, so that one statement, which sees one snapshot, can compare them
+//! while all processes work. Only what differs is locked, read again and repaired.
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
@@ -14,12 +14,12 @@ use super::work::Work;
 use crate::ReconcileReport;
 use crate::row;
 
-/// Above so many jobs those that are final are not counted again: that would read the whole table each time.
+/// Above this many jobs, final ones are not counted again: that would read the whole table each time.
 const FULL_COUNT_MAX: f64 = 2_000_000.0;
 
 const UNFINISHED: &str = "SELECT count(*) FROM batch WHERE state IN ('open', 'sealed', 'aggregating')";
 
-/// What a batch that is not final says beside what its jobs say.
+/// What a batch that is not final records, beside what its jobs show.
 const COMPARE: &str = "
 SELECT b.id, b.state, b.remaining, b.chunks_dead AS dead, b.generation,
        (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL
@@ -38,7 +38,7 @@ const SET_DEAD: &str = "UPDATE batch SET chunks_dead = $2 WHERE id = $1";
 const TO_AGGREGATING: &str =
     "UPDATE batch SET state = 'aggregating' WHERE id = $1 AND state = 'sealed' AND remaining = 0";
 
-/// Differences commute with whatever else is added meanwhile, so that nothing needs to be locked.
+/// Differences commute with everything else that is added meanwhile, so that nothing needs to be locked.
 const COUNTERS: &str = "
 WITH counted AS (
     SELECT tenant, queue, state, count(*) AS jobs FROM job
@@ -83,7 +83,7 @@ pub(super) async fn reconcile(work: &mut Work<'_>, _: &()) -> Outcome<ReconcileR
     for batch in suspects {
         repair(work, batch, &mut report.findings).await?;
     }
-    // Before the ledger closes: what the repairs above moved is in neither side yet, or in both.
+    // Before the ledger closes: what the repairs above moved is not in either side yet, or is in both.
     let ledger = work.close().await?;
     repair_counters(work, &mut report.findings).await?;
     work.close().await?;
@@ -91,7 +91,7 @@ pub(super) async fn reconcile(work: &mut Work<'_>, _: &()) -> Outcome<ReconcileR
     Ok(report)
 }
 
-/// Looks again with the batch's row locked: what was in flight has committed, and nothing new can.
+/// Checks again with the batch's row locked: transactions in flight have committed, and no new ones can.
 async fn repair(work: &mut Work<'_>, batch: Uuid, findings: &mut Vec<String>) -> Outcome<()> {
     sqlx::query(LOCK).bind(batch).execute(&mut *work.conn).await?;
     let mut query = sqlx::QueryBuilder::<sqlx::Postgres>::new(COMPARE);

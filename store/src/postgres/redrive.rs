@@ -1,4 +1,4 @@
-//! Redrives: dead letters get another chance, in the batch's next generation where it has ended.
+//! Redrives: dead letters get another chance, in the batch's next generation if it has ended.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items,
 FROM job j
 WHERE j.id = ANY($1) AND j.tenant = $2 AND j.state = 'dead' ORDER BY j.id FOR UPDATE OF j";
 
-/// Only a rule by states makes a job that is queued again hold its key again.
+/// Only with a rule by states does a job that is queued again hold its key again.
 const HOLDER: &str = "
 SELECT j.id, h.id FROM job j
 JOIN job h ON h.tenant = j.tenant AND h.unique_held = j.unique_key AND h.id <> j.id
@@ -31,7 +31,7 @@ WHERE j.id = ANY($1) AND COALESCE(j.unique_rule, '') NOT IN ('waiting', 'period'
 
 const LOCK: &str = "SELECT state, tenant FROM batch WHERE id = $1 FOR NO KEY UPDATE";
 
-/// What a halt has cancelled does not come back, and so its reason stays: such a batch can never be complete.
+/// What a halt has cancelled does not come back, so its reason stays: such a batch can never be complete.
 const NEXT_GENERATION: &str = "
 UPDATE batch SET state = 'sealed', generation = generation + 1, halting = FALSE, result = NULL, finished_at = NULL,
        reason = CASE WHEN cancelled > 0 THEN reason END
@@ -64,7 +64,7 @@ row! {
     }
 }
 
-/// Dead letters become `queued` with as many attempts again as they had at first.
+/// Dead letters become `queued` with as many further attempts as they had at first.
 pub(super) async fn redrive_dead(work: &mut Work<'_>, (tenant, jobs): &(&str, &[JobId])) -> Outcome<ControlReport> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let rows: Vec<DeadRow> = sqlx::query_as(DEAD).bind(&ids).bind(plain(tenant)).fetch_all(&mut *work.conn).await?;
@@ -117,8 +117,7 @@ async fn reopen_all(work: &mut Work<'_>, deltas: &Deltas) -> Outcome<BTreeMap<Uu
     Ok(generations)
 }
 
-/// Locks a batch into which jobs go back. One that has ended opens its next generation, whose number comes
-/// back.
+/// Locks a batch into which jobs go back. If it has ended, opens its next generation and returns its number.
 pub(super) async fn reopen(work: &mut Work<'_>, batch: BatchId, tenant: Option<&str>) -> Outcome<Option<u32>> {
     let row: Option<LockedBatch> = sqlx::query_as(LOCK).bind(batch.0).fetch_optional(&mut *work.conn).await?;
     let row = row.filter(|row| tenant.is_none_or(|tenant| tenant == row.tenant)).ok_or_else(|| no_batch(batch))?;
@@ -136,7 +135,7 @@ pub(super) async fn reopen(work: &mut Work<'_>, batch: BatchId, tenant: Option<&
     }
 }
 
-/// Two of them may have the same unique key, or somebody has just taken it.
+/// Two of them may have the same unique key, or another job has just taken it.
 fn held_key(error: sqlx::Error) -> Fault {
     match error.as_database_error() {
         Some(refusal) if refusal.is_unique_violation() => Fault::Store(StoreError::Conflict(

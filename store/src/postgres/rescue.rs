@@ -1,4 +1,4 @@
-//! Rescue: attempts whose worker is gone, or whose time is over, are closed by the store.
+//! Rescue: the store closes attempts whose worker is gone or whose time is over.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -26,7 +26,7 @@ UPDATE worker SET state = 'lost' WHERE id IN (
     SELECT id FROM worker WHERE state = 'alive' AND lease_until < now() ORDER BY id FOR UPDATE SKIP LOCKED)";
 
 /// A job whose worker is not alive, for whatever reason, or whose time is over. The random numbers are the database's,
-/// so that nothing here is random on its own. A payload is read where the chunk may be split.
+/// so that nothing here is random by itself. A payload is read when the chunk may be split.
 const LOST: &str = "
 SELECT id, attempt, worker_id, max_attempts, snoozes, retry, random() AS random, random() AS other_random, batch_id, seq, items,
        half_of IS NOT NULL AS half,
@@ -95,7 +95,7 @@ impl Judged {
         Ok(Self { row, payload, loss })
     }
 
-    /// What the attempt's closing says; what further follows from a loss comes after it.
+    /// What the attempt's closing contains; further consequences of a loss come after it.
     fn closing(&self) -> Closing {
         let ending = self.row.ending();
         let verdict = self.loss.verdict();
@@ -115,7 +115,7 @@ impl LostRow {
     }
 }
 
-/// Rescue.
+/// Rescues attempts.
 pub(super) async fn rescue(work: &mut Work<'_>, limit: &u32) -> Outcome<RescueReport> {
     let lost = sqlx::query(LOSE).execute(&mut *work.conn).await?.rows_affected();
     let rows: Vec<LostRow> = sqlx::query_as(LOST).bind(i64::from(*limit)).fetch_all(&mut *work.conn).await?;
@@ -156,7 +156,7 @@ pub(super) async fn rescue(work: &mut Work<'_>, limit: &u32) -> Outcome<RescueRe
     Ok(report)
 }
 
-/// What must stand before the attempt is closed: a chunk that goes on beyond its limit has a higher one.
+/// What must be written before the attempt is closed: a chunk that continues beyond its limit has a higher one.
 async fn prepare(work: &mut Work<'_>, judged: &Judged) -> Outcome<()> {
     let id = judged.row.id;
     match (judged.loss, &judged.payload) {
@@ -174,7 +174,7 @@ async fn prepare(work: &mut Work<'_>, judged: &Judged) -> Outcome<()> {
     Ok(())
 }
 
-/// Puts halves in the place of chunks that have just been closed.
+/// Replaces chunks that have just been closed with their halves.
 async fn halve(work: &mut Work<'_>, split: &[(&Moved, &Judged)], deltas: &mut Deltas) -> Outcome<()> {
     if split.is_empty() {
         return Ok(());

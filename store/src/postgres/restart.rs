@@ -1,4 +1,4 @@
-//! A batch that halted or was cancelled goes on: what it had not done becomes claimable in the next generation.
+//! A batch that halted or was cancelled continues: what it had not done becomes claimable in the next generation.
 //!
 //! Locks as in [`control`](super::control): the chunks first, by id, then the batch.
 
@@ -90,7 +90,7 @@ impl BatchRow {
     }
 }
 
-/// Lets a batch go on that has ended with work undone.
+/// Restarts a batch that has ended with unfinished work.
 pub(super) async fn restart(work: &mut Work<'_>, (tenant, restart): &(&str, &Restart)) -> Outcome<ControlReport> {
     let batch = restart.batch;
     let row: Option<BatchRow> =
@@ -127,7 +127,7 @@ pub(super) async fn restart(work: &mut Work<'_>, (tenant, restart): &(&str, &Res
     Ok(ControlReport { dispatched: work.close().await?, generation, ..control_report(ids.len(), ids) })
 }
 
-/// Enters the chunks in the ledger, and takes them back out of the batch's counts.
+/// Enters the chunks into the ledger, and subtracts them from the batch's counts.
 fn taken_up(work: &mut Work<'_>, batch: Uuid, chunks: &[ChunkRow], counts: &mut Counts) -> Result<Deltas, StoreError> {
     let mut deltas = Deltas::new();
     let delta = deltas.entry(batch).or_default();

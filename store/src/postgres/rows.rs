@@ -15,7 +15,7 @@ use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
 
-/// The state is decided here by the database's clock: a time that has come already is `queued`.
+/// The state is decided here by the database's clock: a job whose time has already come is `queued`.
 const INSERT: &str = "
 INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, max_snoozes, version, timeout_ms, retry, payload,
                  batch_id, seq, items, generation, idempotency_key, unique_key,
@@ -76,12 +76,12 @@ pub(super) struct Place {
     pub(super) items: i64,
     /// `None` takes the batch's own.
     pub(super) generation: Option<i32>,
-    /// It is called off before it has begun: what comes late to a batch that halts.
+    /// It is cancelled before it has begun: a late chunk of a batch that halts.
     pub(super) cancelled: bool,
 }
 
 impl<'a> JobRows<'a> {
-    /// Rows for jobs that people enqueue.
+    /// Rows for jobs that callers enqueue.
     pub(super) fn of(jobs: &'a [NewJob]) -> Result<Self, StoreError> {
         let mut rows = Self::default();
         for job in jobs {
@@ -90,7 +90,7 @@ impl<'a> JobRows<'a> {
         Ok(rows)
     }
 
-    /// Adds one row. The payload comes as text, because a chunk's is not a JSON value before.
+    /// Adds one row. The payload comes as text, because a chunk's has not been a JSON value before.
     pub(super) fn push(&mut self, job: &'a NewJob, payload: String, place: Place) -> Result<(), StoreError> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(too_long(job, payload.len()));
@@ -124,7 +124,7 @@ impl<'a> JobRows<'a> {
         Ok(())
     }
 
-    /// A group mostly shares one policy: it is written as JSON once.
+    /// A group mostly shares one policy, which is serialized once.
     fn retry_as_json(&mut self, policy: &'a RetryPolicy) -> Result<String, StoreError> {
         if let Some((last, text)) = &self.last_retry
             && *last == policy
@@ -136,7 +136,7 @@ impl<'a> JobRows<'a> {
         Ok(text)
     }
 
-    /// Inserts the rows that collide with nothing, and enters them in the ledger. Gives back which they were.
+    /// Inserts the rows that collide with nothing, enters them into the ledger, and returns which they were.
     pub(super) async fn insert(&self, work: &mut Work<'_>) -> Outcome<HashMap<Uuid, JobState>> {
         if self.ids.is_empty() {
             return Ok(HashMap::new());
@@ -175,7 +175,7 @@ impl<'a> JobRows<'a> {
     }
 
     fn enter(&self, work: &mut Work<'_>, inserted: &HashMap<Uuid, JobState>) {
-        // An id that the caller gave twice was inserted once.
+        // An id that the caller passed twice was inserted once.
         let mut left = inserted.clone();
         for (index, id) in self.ids.iter().enumerate() {
             let Some(state) = left.remove(id) else { continue };
@@ -187,8 +187,8 @@ impl<'a> JobRows<'a> {
     }
 }
 
-/// When a new job is due: at an instant, or so many milliseconds from now. One that is to be debounced waits for
-/// others from the first on.
+/// When a new job is due: at an instant, or this many milliseconds from now. A job to be debounced waits for others
+/// from the start.
 pub(super) fn due(job: &NewJob) -> (Option<Instant>, Option<i64>) {
     match (job.run, job.unique.as_ref().map(|unique| unique.conflict)) {
         (RunAt::Now, Some(OnConflict::Debounce { wait, .. })) => (None, Some(millis(wait))),
@@ -206,7 +206,7 @@ fn too_long(job: &NewJob, bytes: usize) -> StoreError {
     ))
 }
 
-/// A payload that only says where to look.
+/// A payload that only refers to the results.
 pub(super) fn payload_of_aggregate(batch: Uuid, generation: i32) -> Value {
     serde_json::json!({ "batch": batch, "generation": generation })
 }

@@ -1,4 +1,4 @@
-//! Two halves take the place of a chunk.
+//! Two halves replace a chunk.
 //!
 //! The chunk is locked before its batch; new rows come after the batch's lock, which keeps their numbers ours.
 
@@ -34,7 +34,7 @@ const REPLACED: &str = "
 UPDATE job SET state = 'cancelled', items = 0, run_at = NULL, finished_at = now(), error = $2, output = $3
 WHERE id = $1";
 
-/// Before the chunk itself counts as finished, so that its batch never seems to have nothing left.
+/// Runs before the chunk itself counts as finished, so that its batch never seems to have nothing left.
 const GROW: &str = "UPDATE batch SET chunks = chunks + 2, remaining = remaining + 2 WHERE id = $1";
 
 /// A chunk that is not running and is to be split.
@@ -49,8 +49,8 @@ pub(super) struct Parent {
     pub(super) payload: ChunkPayload,
 }
 
-/// Puts two halves in the place of a chunk, whose items are theirs from now on. The batch's row is locked already.
-/// `patient` gives the waits, as after a failure, one for each half.
+/// Replaces a chunk with two halves, which take over its items. The batch's row is locked already. `patient` gives the
+/// waits, as after a failure, one for each half.
 pub(super) async fn replace(
     work: &mut Work<'_>,
     parent: &Parent,
@@ -142,7 +142,7 @@ pub(super) async fn split(work: &mut Work<'_>, (tenant, id): &(&str, JobId)) -> 
     Ok(ControlReport { dispatched: work.close().await?, generation, ..control_report(2, ids) })
 }
 
-/// Locks the batch; one that has ended opens its next generation.
+/// Locks the batch; if it has ended, opens its next generation.
 async fn locked(work: &mut Work<'_>, batch: BatchId) -> Outcome<Option<u32>> {
     let state: Option<String> = sqlx::query_scalar(LOCK).bind(batch.0).fetch_optional(&mut *work.conn).await?;
     let state = state.ok_or_else(|| no_batch(batch))?;

@@ -28,8 +28,8 @@ use crate::error::{Result, StoreError};
 use crate::{CompleteReport, Completion, EnqueueReport};
 
 impl PostgresStore {
-    /// Enqueues jobs inside the caller's transaction. After the commit, and only then, what the report
-    /// dispatches may be published; if nobody does, the sweeper will.
+    /// Enqueues jobs inside the caller's transaction. After the commit, and only then, what the report dispatches may
+    /// be published; if the caller does not publish it, the sweeper will.
     ///
     /// # Errors
     ///
@@ -42,8 +42,8 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] when the fence does not hold any more: somebody else has the job, and the
-    /// caller's transaction must be rolled back. Otherwise as [`Completions::complete`](crate::Completions::complete).
+    /// [`StoreError::Conflict`] when the fence no longer holds: another attempt has the job, and the caller's
+    /// transaction must be rolled back. Otherwise as [`Completions::complete`](crate::Completions::complete).
     pub async fn complete_in(&self, conn: &mut PgConnection, completion: &Completion) -> Result<CompleteReport> {
         let one = std::slice::from_ref(completion);
         let report = complete::complete(&mut Work::new(conn, self.with_outbox()), &one).await?;

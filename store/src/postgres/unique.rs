@@ -1,7 +1,7 @@
-//! Jobs that stand in the place of others: the same call, the same idempotency key, the same unique key.
+//! Existing jobs in the place of new ones: the same call, the same idempotency key, the same unique key.
 //!
-//! Whether a row holds its unique key is a column that derives from the row itself, and the index on it lets one
-//! transaction win. Whoever loses looks for the holder; where it has let go meanwhile, it tries again.
+//! Whether a row holds its unique key is a column derived from the row itself, and the index on it lets one transaction
+//! win. A transaction that loses looks for the holder; if the holder has released the key meanwhile, it tries again.
 
 use std::collections::HashMap;
 
@@ -20,10 +20,10 @@ use crate::error::StoreError;
 use crate::row;
 use crate::{EnqueueOutcome, Enqueued};
 
-/// A unique key may be set free between the insert that met it and the look for its holder.
+/// A unique key may be released between the insert that met it and the search for its holder.
 const ROUNDS_MAX: usize = 16;
 
-/// Keys whose period is over are set free by whoever wants them next.
+/// Keys whose period is over are released by the next job that wants them.
 const LAPSE: &str = "
 UPDATE job SET unique_until = NULL WHERE id IN (
     SELECT j.id FROM job j JOIN unnest($1::text[], $2::text[]) AS i (tenant, unique_key)
@@ -72,13 +72,13 @@ row! {
         kind: String,
         lane: i16,
         state: String,
-        /// No attempt has begun, ever.
+        /// No attempt has ever begun.
         fresh: bool,
         unique_held: Option<String>,
     }
 }
 
-/// Inserts at most a group of jobs, or finds those that stand in their places.
+/// Inserts at most a group of jobs, or finds the existing ones in their place.
 pub(super) async fn insert_group(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<Enqueued>> {
     if jobs.iter().any(|job| job.unique.is_some()) {
         lapse(work, jobs).await?;
@@ -87,7 +87,7 @@ pub(super) async fn insert_group(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcom
     for _ in 0..ROUNDS_MAX {
         let left: Vec<usize> = (0..jobs.len()).filter(|index| places[*index].is_none()).collect();
         let asked: Vec<NewJob>;
-        // Mostly all of them are new, and are inserted without being copied.
+        // Mostly all of them are new, and are inserted without being cloned.
         let group = if left.len() == jobs.len() {
             jobs
         } else {
@@ -96,7 +96,7 @@ pub(super) async fn insert_group(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcom
         };
         let mut inserted = JobRows::of(group)?.insert(work).await?;
         for index in left {
-            // An id that is there twice was inserted once.
+            // An id that occurs twice was inserted once.
             places[index] = inserted.remove(&jobs[index].id.0).map(|_| Enqueued::created(jobs[index].id));
         }
         if places.iter().all(Option::is_some) {
@@ -106,7 +106,7 @@ pub(super) async fn insert_group(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcom
         if places.iter().all(Option::is_some) {
             break;
         }
-        // Whoever held the key has let go meanwhile: the way is free.
+        // The holder has released the key meanwhile: it is free now.
     }
     let places: Option<Vec<Enqueued>> = places.into_iter().collect();
     let changing = || StoreError::Unavailable("the holder of a unique key keeps changing; try again".to_owned());
@@ -138,7 +138,7 @@ async fn find_holders(work: &mut Work<'_>, jobs: &[NewJob], places: &mut [Option
     for row in found {
         let Some(index) = usize::try_from(row.number).ok().filter(|index| *index < jobs.len()) else { continue };
         let takes_over = jobs[index].unique.as_ref().is_some_and(|unique| unique.conflict.takes_over());
-        // Who took the idempotency key later in the same call did not stand in the way of one that a holder refused.
+        // A job that took the idempotency key later in the same call did not block one that a holder refused.
         let later = |first: &Uuid| row.holder.is_some() && made.get(first).is_some_and(|at| *at > index);
         match (row.own.or(row.first.filter(|first| !later(first))), row.holder) {
             (Some(id), _) => places[index] = Some(Enqueued::by(JobId(id), EnqueueOutcome::Existing)),
@@ -164,14 +164,14 @@ async fn take_over_all(
     let locked: Vec<LockedRow> = sqlx::query_as(LOCK).bind(ids).fetch_all(&mut *work.conn).await?;
     let mut locked: HashMap<Uuid, LockedRow> = locked.into_iter().map(|row| (row.id, row)).collect();
     for (index, holder) in contested {
-        // A holder that let go before it was locked holds nothing: the place stays free for the next round.
+        // A holder that released the key before it was locked holds nothing: the place stays free for the next round.
         let Some(row) = locked.get_mut(holder).filter(|row| row.unique_held.is_some()) else { continue };
         places[*index] = Some(take_over(work, &jobs[*index], row).await?);
     }
     Ok(())
 }
 
-/// Gives a holder that has not begun what another one asked for.
+/// Gives another job's request to a holder that has not begun.
 async fn take_over(work: &mut Work<'_>, job: &NewJob, holder: &mut LockedRow) -> Outcome<Enqueued> {
     let was = state_of(&holder.state)?;
     let id = JobId(holder.id);
@@ -210,7 +210,8 @@ async fn take_over(work: &mut Work<'_>, job: &NewJob, holder: &mut LockedRow) ->
     Ok(Enqueued::by(id, outcome))
 }
 
-/// When the holder starts: at an instant or so many milliseconds from now, and at the latest so many after it came.
+/// When the holder starts: at an instant or this many milliseconds from now, and at the latest this many after it was
+/// created.
 fn times(job: &NewJob, conflict: OnConflict) -> (Option<Instant>, Option<i64>, Option<i64>) {
     match conflict {
         OnConflict::Debounce { wait, cap } => (None, Some(millis(wait)), Some(millis(cap))),

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::StoreError;
 
-/// A text as a TEXT column can hold it: PostgreSQL has no NUL, so U+FFFD stands in for it.
+/// A text as a TEXT column can hold it: PostgreSQL has no NUL, so U+FFFD replaces it.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }

@@ -1,4 +1,4 @@
-//! Views: what people and handlers look at. Each reads one snapshot, pages by key, and has a bound on its time.
+//! Views: what people and handlers read. Each reads one snapshot, pages by key, and has a time limit.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const BATCH_PLAN: &str = "SELECT tenant, name, definition, stamp, params, trace 
 const CHUNK_RESULTS: &str = "
 SELECT seq, generation, result FROM result WHERE batch_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 
-/// The columns of a list; one job has its payload beside them.
+/// The columns of a list; a single job has its payload in addition.
 const JOBS: &str = "
 SELECT id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        NULL::text AS payload, output, error, worker_id, created_at, run_at, started_at, finished_at
@@ -47,9 +47,10 @@ FROM job WHERE tenant = $1 AND id = $2";
 const ATTEMPTS: &str = "
 SELECT attempt, worker_id, started_at, ended_at, ending, error FROM attempt WHERE job_id = $1 ORDER BY attempt, number";
 
-/// Whoever waits longest is found at the head of one of the priorities, up to the order in which retries come back. The
-/// tenant is asked for in such a way that no index begins with it: while the statistics are still those of an empty
-/// table such an index would be chosen, and a priority without jobs would be looked for in the whole backlog.
+/// The job that has waited longest is at the head of one of the priorities, apart from the order in which retries come
+/// back. The condition on the tenant is written so that no index can begin with it: while the statistics are still
+/// those of an empty table such an index would be chosen, and a priority without jobs would be searched for in the
+/// whole backlog.
 const QUEUES: &str = "
 SELECT n.name, COALESCE(bool_or(q.paused), FALSE), max(q.paused_at), max(q.paused_by), max(q.paused_reason),
        COALESCE(array_agg(c.state) FILTER (WHERE c.state IS NOT NULL), '{}'),
@@ -359,7 +360,7 @@ pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Pag
     query.push_bind(plain(&filter.tenant));
     match filter.states.as_slice() {
         [] => {}
-        // An equality lets the index give the order; a list would make it sort.
+        // An equality lets the index provide the order; a list would require a sort.
         [state] => {
             query.push(" AND state = ").push_bind(state.as_str());
         }
@@ -391,7 +392,7 @@ pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Pag
     Ok(rows.into_iter().map(JobRow::view).collect::<Result<_, _>>()?)
 }
 
-/// Every tenant with a queue.
+/// Every tenant that has a queue.
 pub(super) async fn tenants(conn: &mut PgConnection) -> Outcome<Vec<String>> {
     let all = "
 SELECT tenant FROM (SELECT tenant FROM queue_count UNION SELECT tenant FROM queue) AS known
@@ -423,7 +424,7 @@ pub(super) async fn queues(conn: &mut PgConnection, tenant: &str) -> Outcome<Vec
     Ok(views)
 }
 
-/// What was said of a pause counts only while it lasts.
+/// The details of a pause count only while it lasts.
 fn pause_view(paused: bool, since: Option<Instant>, by: Option<String>, reason: Option<String>) -> Option<PauseView> {
     since.filter(|_| paused).map(|since| PauseView { since, by, reason })
 }

@@ -1,8 +1,8 @@
 //! One transaction at work: its connection, and the ledger of what it moved.
 //!
-//! A step writes down in the ledger what it moved; [`Work::close`] turns the ledger into queue counters,
-//! outbox rows and one notification at the end of the same transaction. Counters come last, because
-//! their rows are the ones that everybody wants: they are held for the shortest time.
+//! A step records in the ledger what it moved; [`Work::close`] turns the ledger into queue counters, outbox rows and
+//! one notification at the end of the same transaction. Counters come last, because their rows are the most contended:
+//! they are locked for the shortest time.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use super::fault::Outcome;
 use crate::Dispatched;
 use crate::error::StoreError;
 
-/// The channel on which hints travel that work became claimable.
+/// The channel for hints that work became claimable.
 pub(super) const CHANNEL: &str = "gristmill";
 
-/// The channel on which hints travel that attempts were taken away from whoever runs them.
+/// The channel for hints that attempts were taken away from their workers.
 pub(super) const GONE_CHANNEL: &str = "gristmill_gone";
 
-/// The most ids that one outbox row holds.
+/// How many ids one outbox row holds at most.
 const OUTBOX_JOBS_MAX: usize = 1_000;
 
 /// Each connection has its own shard of the counters, so that writers do not wait for one another. Two
@@ -45,7 +45,7 @@ RETURNING id";
 /// A transaction under way.
 pub(super) struct Work<'c> {
     pub(super) conn: &'c mut PgConnection,
-    /// Whether a broker carries ids: only then anything goes into the outbox.
+    /// Whether a broker carries ids: only then is anything written to the outbox.
     with_outbox: bool,
     counts: BTreeMap<(String, String, &'static str), i64>,
     outbox_rows: BTreeMap<(&'static str, String, i16), Vec<Uuid>>,
@@ -70,7 +70,7 @@ impl<'c> Work<'c> {
         }
     }
 
-    /// Whether anything goes into the outbox.
+    /// Whether anything is written to the outbox.
     pub(super) fn with_outbox(&self) -> bool {
         self.with_outbox
     }
@@ -80,7 +80,7 @@ impl<'c> Work<'c> {
         self.wrote
     }
 
-    /// So many jobs entered a state.
+    /// This many jobs entered a state.
     pub(super) fn entered(&mut self, tenant: &str, queue: &str, state: JobState, jobs: i64) {
         self.wrote = true;
         self.moved += u64::try_from(jobs).unwrap_or(0);
@@ -101,7 +101,7 @@ impl<'c> Work<'c> {
         self.add_outbox_row("dispatch", queue, lane, job);
     }
 
-    /// An attempt that somebody may be running was closed by somebody else.
+    /// An attempt that a worker may still be running was closed by another process.
     pub(super) fn taken_away(&mut self) {
         self.taken_away = true;
     }
@@ -117,7 +117,7 @@ impl<'c> Work<'c> {
         }
     }
 
-    /// Writes the ledger down. What comes back may be published once the transaction is committed.
+    /// Writes the ledger. Its result may be published once the transaction is committed.
     pub(super) async fn close(&mut self) -> Outcome<Dispatched> {
         self.write_counts().await?;
         let dispatches = self.write_outbox().await?;

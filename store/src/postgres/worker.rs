@@ -27,7 +27,7 @@ INSERT INTO worker (id, role, host, pid, version, slots, queues, kinds, started_
 VALUES ($1, $2, $3, $4, $5, $6, $7, $9, now(), now(), now() + make_interval(secs => $8))
 ON CONFLICT DO NOTHING";
 
-/// Incarnations are never reused; what was seen a week ago is of no interest to anybody.
+/// Incarnations are never reused; one that was last seen a week ago is of no more interest.
 const FORGET: &str = "DELETE FROM worker WHERE state <> 'alive' AND seen_at < now() - interval '7 days'";
 
 const BEAT: &str = "
@@ -38,10 +38,10 @@ const STOP: &str = "
 UPDATE worker SET state = 'stopped', seen_at = now(), lease_until = now(), running = 0
 WHERE id = $1 AND state = 'alive'";
 
-/// Whether no transaction of its claims is open. The lock stays with whoever asks until its own commit.
+/// Whether no transaction of its claims is open. The calling transaction keeps the lock until its own commit.
 const NO_CLAIM: &str = concat!("SELECT pg_try_advisory_xact_lock(", claims_lock!("$1"), ")");
 
-/// How often, and how long apart, it is looked whether a claim has ended: five seconds in all.
+/// How often, and at what interval, to check whether a claim has ended: five seconds in all.
 const CLAIM_LOOKS: u32 = 100;
 const CLAIM_LOOK: Duration = Duration::from_millis(50);
 
@@ -51,7 +51,8 @@ WHERE j.state = 'running' AND j.worker_id = $1
   AND (j.id, j.attempt) NOT IN (SELECT k.id, k.attempt FROM unnest($2::uuid[], $3::int[]) AS k (id, attempt))
 ORDER BY j.id FOR UPDATE OF j";
 
-/// That a job runs is said by its having a worker, as in `complete`. One that is done as this attempt was done by its holder.
+/// A job that has a worker is running, as in `complete`. A job that is done as this attempt was completed by its
+/// holder.
 const GONE: &str = "
 SELECT k.id, k.attempt, k.worker_id FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS k (id, attempt, worker_id)
 LEFT JOIN job j ON j.id = k.id AND j.attempt = k.attempt AND (j.worker_id = k.worker_id OR j.state = 'done')
@@ -129,7 +130,7 @@ impl Workers for PostgresStore {
     }
 }
 
-/// Enters an incarnation.
+/// Registers an incarnation.
 pub(super) async fn register(work: &mut Work<'_>, worker: &&NewWorker) -> Outcome<()> {
     sqlx::query(FORGET).execute(&mut *work.conn).await?;
     sqlx::query(REGISTER)
@@ -147,13 +148,13 @@ pub(super) async fn register(work: &mut Work<'_>, worker: &&NewWorker) -> Outcom
     Ok(())
 }
 
-/// Prolongs a lease. `false` when the incarnation is over.
+/// Extends a lease. Returns `false` when the incarnation is over.
 pub(super) async fn beat(conn: &mut PgConnection, worker: WorkerId, lease: Duration, running: u32) -> Outcome<bool> {
     let beaten = sqlx::query(BEAT).bind(worker.0).bind(seconds(lease)).bind(int(running)).execute(conn).await?;
     Ok(beaten.rows_affected() > 0)
 }
 
-/// Which attempts do not run any more.
+/// Which attempts no longer run.
 pub(super) async fn revoked(conn: &mut PgConnection, held: &[Fence]) -> Outcome<Vec<Fence>> {
     let rows: Vec<(Uuid, i32, Uuid)> = sqlx::query_as(GONE)
         .bind(held.iter().map(|fence| fence.job.0).collect::<Vec<_>>())
@@ -179,8 +180,9 @@ pub(super) async fn release_unknown(
     release(work, *worker, known, "the claim's result was lost").await
 }
 
-/// Waits until no claim of this incarnation is under way any more, whose COMMIT may still land. One that hangs in a
-/// connection that nobody ends is not waited for for ever: what it claims then waits for its deadline.
+/// Waits until no claim of this incarnation whose COMMIT may still land is under way. A claim that hangs in a
+/// connection which no process ends is not waited for indefinitely: the jobs that it claims then wait for their
+/// deadlines.
 async fn claims_have_ended(work: &mut Work<'_>, worker: WorkerId) -> Outcome<()> {
     for _ in 0..CLAIM_LOOKS {
         let ended: bool = sqlx::query_scalar(NO_CLAIM).bind(worker.0).fetch_one(&mut *work.conn).await?;
@@ -193,7 +195,7 @@ async fn claims_have_ended(work: &mut Work<'_>, worker: WorkerId) -> Outcome<()>
     Ok(())
 }
 
-/// Gives back what runs under an incarnation, but for what is kept.
+/// Gives back what runs under an incarnation, except what is kept.
 async fn release(work: &mut Work<'_>, worker: WorkerId, kept: &[Fence], why: &str) -> Outcome<Dispatched> {
     let (ids, attempts): (Vec<Uuid>, Vec<i32>) = kept.iter().map(|fence| (fence.job.0, int(fence.attempt))).unzip();
     let jobs: Vec<(Uuid, i32)> =

@@ -1,4 +1,4 @@
-//! Claim: queued jobs become somebody's.
+//! Claim: workers take queued jobs.
 
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Fence, JobState, served};
@@ -8,7 +8,7 @@ use super::transition::Transition;
 use super::{Clause, ReferenceStore};
 use crate::Claim;
 
-/// Whether whoever has handlers for these kinds may claim a job.
+/// Whether a worker with handlers for these kinds may claim a job.
 pub(super) fn may(store: &ReferenceStore, state: &State, claim: &Claim, job: &Job) -> bool {
     let free = job.state == JobState::Queued
         || (!store.keeps(Clause::ClaimOnce) && job.state == JobState::Running && job.attempt < job.max_attempts);
@@ -19,19 +19,19 @@ pub(super) fn serves(claim: &Claim, job: &Job) -> bool {
     claim.kinds.contains(&served(&job.kind, job.version))
 }
 
-/// The first so many by priority, then by age.
+/// The first of them by priority, then by age.
 pub(super) fn first(mut jobs: Vec<&Job>, limit: u32) -> Vec<JobId> {
     jobs.sort_by_key(|job| (job.priority, job.id));
     jobs.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|job| job.id).collect()
 }
 
-/// Whether the incarnation that claims is over.
+/// Whether the claiming incarnation is over.
 pub(super) fn is_over(t: &Transition<'_>, claim: &Claim) -> bool {
     let over = t.state.workers.get(&claim.worker).is_some_and(|worker| worker.blockers != KeyState::Alive);
     over && t.store.keeps(Clause::ClaimerIsAlive)
 }
 
-/// Makes jobs `running`. An incarnation that is over claims nothing: it may not know yet, and nobody would rescue
+/// Makes jobs `running`. An incarnation that is over claims nothing: it may not know yet, and no process would rescue
 /// what it took a second time.
 pub(super) fn take(t: &mut Transition<'_>, claim: &Claim, chosen: &[JobId]) -> Vec<ClaimedJob> {
     if is_over(t, claim) {

@@ -1,42 +1,42 @@
-//! The reference store's clock: the test holds it, and may make it leap or stand still.
+//! The reference store's clock: the test controls it, and may make it leap or stand still.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{SubsecRound, TimeDelta};
 use gristmill_core::Instant;
 
-/// The digits of a second that a database keeps: microseconds.
+/// The digits of a second that a database stores: microseconds.
 const DIGITS: u16 = 6;
 
-/// A clock that begins at a given instant and goes as tokio's does: with `tokio::time::pause` it moves only when
-/// the test lets it. All spools are one clock.
+/// A clock that begins at a given instant and runs as tokio's does: with `tokio::time::pause` it moves only when the
+/// test lets it. All clones share one clock.
 #[derive(Debug, Clone)]
 pub struct Clock(Arc<Mutex<Hands>>);
 
 #[derive(Debug)]
 struct Hands {
-    /// What it said when it began.
+    /// What it showed when it began.
     base: Instant,
     began: tokio::time::Instant,
-    /// By how much it has leapt since.
+    /// How far it has leapt since.
     leapt: TimeDelta,
-    /// What it says for as long as it stands still.
+    /// What it shows while it stands still.
     frozen: Option<Instant>,
 }
 
 impl Clock {
-    /// A clock that says `base` now.
+    /// A clock that shows `base` now.
     pub fn new(base: Instant) -> Self {
         let began = tokio::time::Instant::now();
         Self(Arc::new(Mutex::new(Hands { base, began, leapt: TimeDelta::zero(), frozen: None })))
     }
 
-    /// What it says, to a microsecond.
+    /// What it shows, to the microsecond.
     pub fn now(&self) -> Instant {
         self.with(|hands| hands.now())
     }
 
-    /// Puts it forward, or back where `by` is negative.
+    /// Moves it forward, or back if `by` is negative.
     pub fn leap(&self, by: TimeDelta) {
         self.with(|hands| {
             hands.leapt += by;
@@ -46,12 +46,12 @@ impl Clock {
         });
     }
 
-    /// Lets it stand still from now on.
+    /// Stops it.
     pub fn freeze(&self) {
         self.with(|hands| hands.frozen = Some(hands.now()));
     }
 
-    /// Lets it go on from where it stands.
+    /// Lets it continue from where it stands.
     pub fn thaw(&self) {
         self.with(|hands| {
             if let Some(stood) = hands.frozen.take() {

@@ -56,7 +56,7 @@ pub(super) fn complete(store: &ReferenceStore, completions: &[Completion]) -> Re
     Ok((report, late))
 }
 
-/// The fan-in in a transition of its own.
+/// The fan-in in a separate transition.
 pub(super) fn fan_in_late(store: &ReferenceStore, late: &Late, report: &mut CompleteReport) -> Result<()> {
     let mut t = Transition::begin(store);
     t.add_deltas(late);
@@ -67,8 +67,8 @@ pub(super) fn fan_in_late(store: &ReferenceStore, late: &Late, report: &mut Comp
     Ok(())
 }
 
-/// Writes down how a batch ends, guarded by its state and generation: whether the completion's further jobs are
-/// wanted. What an aggregate enqueues tells of that ending, and is left out with it where the guard does not hold.
+/// Records how a batch ends, guarded by its state and generation; returns whether the completion's further jobs are
+/// wanted. What an aggregate enqueues reports that ending, and is left out with it when the guard does not hold.
 fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
     let Some(end) = &completion.batch_end else { return Ok(true) };
     let now = t.now;
@@ -82,13 +82,13 @@ fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
     batch.reason = reason.or(before);
     batch.result = Some(kept(&end.result)?);
     batch.finished_at = Some(now);
-    // A look, so that the report says where the batch stands now.
+    // An empty change, so that the report contains where the batch stands now.
     t.delta(end.batch);
     super::triggers::batch_ended(t, end.batch)?;
     Ok(true)
 }
 
-/// Writes rows into the user's own table: no more than the columns that are named.
+/// Writes rows into the user's own table: only the columns that are named.
 fn write_rows(t: &mut Transition<'_>, sql: &SqlRows) -> Result<()> {
     if sql.rows.is_empty() {
         return Ok(());

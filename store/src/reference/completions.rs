@@ -10,7 +10,7 @@ use super::{ReferenceStore, control};
 use crate::error::Result;
 use crate::{CompleteReport, Completion, Completions, ControlReport};
 
-/// How long a fan-in that is not in its completion's transition comes after it.
+/// How much later than its completion a fan-in comes that is not in the same transition.
 const BETWEEN: Duration = Duration::from_millis(1);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! What people stop, let go and call off.
+//! What an operator pauses, resumes and cancels.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use crate::{AttemptView, Control, ControlReport, GROUP_JOBS_MAX, Pause, PauseVie
 /// How many samples a report has.
 pub(super) const SAMPLES: usize = 5;
 
-/// The most waiting ids that one resume puts on the road; the probe brings what is left.
+/// How many waiting ids one resume dispatches at most; the probe brings the rest.
 const RESUMED_MAX: usize = 20_000;
 
-/// Ends a steering transition: committed, or for a dry run as if it had never been.
+/// Ends a control transition: committed, or for a dry run rolled back.
 pub(super) fn finish(t: Transition<'_>, mut control_report: ControlReport, dry_run: bool) -> Result<ControlReport> {
     if !dry_run {
         control_report.dispatched = t.commit()?.dispatched;
@@ -43,7 +43,7 @@ impl Control for ReferenceStore {
         let mut t = Transition::begin(self);
         let said = pause.map(|pause| said(&t, pause));
         let batch = batch_of(&mut t, tenant, id)?;
-        // One that was paused while its aggregate ran still has to send what it sends.
+        // A batch that was paused while its aggregate ran still has follow-up jobs to send.
         let lets_go = batch.pause.is_some() && pause.is_none();
         if batch.state.is_final() && !lets_go {
             let what = format!("batch {id} is {} already; there is nothing to pause or resume", batch.state);
@@ -152,7 +152,7 @@ impl Control for ReferenceStore {
     }
 }
 
-/// What is kept of a pause.
+/// What is stored about a pause.
 fn said(t: &Transition<'_>, pause: &Pause) -> PauseView {
     let plain = |text: &Option<String>| text.as_deref().map(|text| check::plain(text, check::REASON_CHARS_MAX));
     PauseView { since: t.now, by: plain(&pause.by), reason: plain(&pause.reason) }
@@ -162,7 +162,7 @@ fn queued(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>> {
     t.state.jobs.values().filter(|job| job.state == JobState::Queued && which(job)).cloned().collect()
 }
 
-/// How many jobs a pause holds up, or a resume lets go: those that nothing else holds are dispatched anew.
+/// How many jobs a pause holds back, or a resume releases: those that nothing else holds back are dispatched anew.
 fn held(
     t: &mut Transition<'_>,
     waiting: &[Arc<Job>],
@@ -198,7 +198,7 @@ fn unfinished(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>>
     t.state.jobs.values().filter(|job| !job.state.is_final() && which(job)).cloned().collect()
 }
 
-/// Cancels jobs that are not final. What ran does so no longer: its attempt is closed with its job.
+/// Cancels jobs that are not final. Jobs that ran are running no longer: their attempts are closed with them.
 fn cancel(t: &mut Transition<'_>, jobs: &[Arc<Job>], reason: &str) -> ControlReport {
     let now = t.now;
     for job in jobs {
@@ -228,7 +228,7 @@ fn cancel(t: &mut Transition<'_>, jobs: &[Arc<Job>], reason: &str) -> ControlRep
     control_report(jobs.iter().map(|job| job.id))
 }
 
-/// What was steered, in order.
+/// The affected jobs, in order.
 pub(super) fn control_report(jobs: impl IntoIterator<Item = JobId>) -> ControlReport {
     let ids: Vec<JobId> = jobs.into_iter().collect();
     let samples = ids.iter().take(SAMPLES).map(JobId::to_string).collect();

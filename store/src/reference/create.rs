@@ -1,4 +1,4 @@
-//! Create and seal: jobs and batches come to be.
+//! Create and seal: jobs and batches are created.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ impl Batches for ReferenceStore {
                 batch.state = BatchState::Sealed;
                 batch.planned = true;
                 batch.planned_at = now;
-                // A look is enough: the fan-in fires if nothing remains.
+                // An empty change is enough: the fan-in fires if nothing remains.
                 t.delta(id);
                 Ok(t.commit()?.dispatched)
             }
@@ -106,7 +106,7 @@ impl Batches for ReferenceStore {
     }
 }
 
-/// Makes a batch that stands in no other's way.
+/// Creates a batch whose keys are all free.
 pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<CreatedBatch> {
     check::name("tenant", &batch.tenant)?;
     check::name("batch name", &batch.name)?;
@@ -151,8 +151,8 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
     Ok(CreatedBatch { id: batch.id, created: true })
 }
 
-/// Makes chunks whose number is free, and notes by how much the batch grows. Whoever plans a batch that halts
-/// meanwhile need not know: what comes late is cancelled at once.
+/// Creates chunks whose number is free, and notes by how much the batch grows. The planner of a batch that halts
+/// meanwhile need not know: late chunks are cancelled at once.
 pub(super) fn insert_chunks(t: &mut Transition<'_>, id: BatchId, chunks: &[NewChunk]) -> Result<()> {
     let batch = Arc::clone(t.state.batches.get(&id).ok_or_else(|| no_batch(id))?);
     let cancelled = batch.halting && batch.state == BatchState::Open;
@@ -196,11 +196,11 @@ pub(super) fn chunk_job(t: &Transition<'_>, batch: &Batch, chunk: &NewChunk) -> 
         ..NewJob::new(chunk.id, "chunk", Value::Null)
     };
     let payload = serde_json::to_value(&chunk.payload).map_err(|error| StoreError::Invalid(error.to_string()))?;
-    // The payload of a chunk is the store's own: how large it may be is decided where it is made.
+    // The payload of a chunk is the store's own: its size is limited where it is made.
     Ok(Job { payload, seq: Some(chunk.seq), items: chunk.payload.items, ..insert::job_of(t, &asked)? })
 }
 
-/// There is no such batch.
+/// The error for a batch that does not exist.
 pub(super) fn no_batch(batch: BatchId) -> StoreError {
     StoreError::NotFound(format!("there is no batch {batch}; `gristmill batch list` shows those that are there"))
 }

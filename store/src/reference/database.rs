@@ -1,4 +1,4 @@
-//! What stands for a database: there is none.
+//! The database trait of a store that has no database.
 
 use std::any::Any;
 

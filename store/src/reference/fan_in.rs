@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 5;
 /// How long one attempt at an aggregate may take.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// Changes the batches by what was noted, fires what is ready, and gives where each stands then.
+/// Applies the noted changes to the batches, fires what is ready, and returns where each batch stands then.
 pub(super) fn apply(t: &mut Transition<'_>) -> Result<Vec<BatchProgress>> {
     let (mut all, mut failed) = (Vec::new(), Vec::new());
     for (id, by) in t.take_deltas() {

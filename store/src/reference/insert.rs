@@ -15,10 +15,10 @@ use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{EnqueueOutcome, Enqueued, Purpose};
 
-/// The longest timeout that is kept: a hundred years, in milliseconds.
+/// The longest timeout that is stored: a hundred years, in milliseconds.
 const TIMEOUT_MILLIS_MAX: u128 = 100 * 366 * 86_400_000;
 
-/// A job that somebody asks for, as it will be.
+/// A requested job, as it will be.
 pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
     check::payload(&asked.payload)?;
     let run_at = due(t, asked).filter(|run_at| *run_at > t.now);
@@ -64,12 +64,12 @@ pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
     })
 }
 
-/// A timeout as it is kept: whole milliseconds.
+/// A timeout as it is stored: whole milliseconds.
 pub(super) fn timeout(asked: Duration) -> Duration {
     Duration::from_millis(u64::try_from(asked.as_millis().clamp(1, TIMEOUT_MILLIS_MAX)).unwrap_or(u64::MAX))
 }
 
-/// Makes a job, or gives the one that stands in its way.
+/// Creates a job, or returns the existing one in its place.
 pub(super) fn job(t: &mut Transition<'_>, job: Job) -> Result<Option<JobId>> {
     if let Some(holder) = first(&t.state, &job).or_else(|| holder(t, &job)) {
         return Ok(Some(holder));
@@ -83,7 +83,7 @@ pub(super) fn job(t: &mut Transition<'_>, job: Job) -> Result<Option<JobId>> {
     Ok(None)
 }
 
-/// When a job is due. One that is to be debounced waits for others from the first on.
+/// When a job is due. A job to be debounced waits for others from the start.
 fn due(t: &Transition<'_>, asked: &NewJob) -> Option<Instant> {
     match (asked.run, asked.unique.as_ref().map(|unique| unique.conflict)) {
         (RunAt::Now, Some(OnConflict::Debounce { wait, .. })) => Some(later(t.now, wait)),
@@ -93,12 +93,12 @@ fn due(t: &Transition<'_>, asked: &NewJob) -> Option<Instant> {
     }
 }
 
-/// Makes what was asked for, and says what stands in each one's place.
+/// Creates the requested jobs, and returns what is in each one's place.
 pub(super) fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<Vec<Enqueued>> {
     let mut places: BTreeMap<JobId, JobId> = BTreeMap::new();
     let mut enqueued = Vec::with_capacity(asked.len());
     for one in asked {
-        // The same id twice in one group is one job: the first of them, whatever the others say.
+        // The same id twice in one group is one job: the first one counts, whatever the others say.
         if let Some(id) = places.get(&one.id) {
             enqueued.push(Enqueued::by(*id, EnqueueOutcome::Existing));
             continue;
@@ -118,7 +118,7 @@ pub(super) fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<Vec<E
     Ok(enqueued)
 }
 
-/// Gives the holder of a unique key that has not begun what another one asked for.
+/// Gives another job's request to a holder of a unique key that has not begun.
 fn take_over(t: &mut Transition<'_>, asked: &NewJob, made: &Job, id: JobId) -> Result<Enqueued> {
     let Some(holder) = t.state.jobs.get(&id).map(Arc::clone) else { return Ok(Enqueued::created(id)) };
     let waits = holder.started_at.is_none() && matches!(holder.state, JobState::Scheduled | JobState::Queued);
@@ -160,8 +160,8 @@ fn take_over(t: &mut Transition<'_>, asked: &NewJob, made: &Job, id: JobId) -> R
     Ok(Enqueued::by(id, if all { EnqueueOutcome::Replaced } else { EnqueueOutcome::Debounced }))
 }
 
-/// The job that stands in the way of another for ever: the same id first, for the same call has been made before; then
-/// the idempotency key, then the number among the chunks.
+/// The job that permanently takes the place of another: the same id first, since the same call has been made before;
+/// then the idempotency key, then the number among the chunks.
 fn first(state: &State, job: &Job) -> Option<JobId> {
     if state.jobs.contains_key(&job.id) {
         return Some(job.id);
@@ -174,7 +174,7 @@ fn first(state: &State, job: &Job) -> Option<JobId> {
     state.jobs.values().find(idempotent).or_else(|| jobs.find(number)).map(|other| other.id)
 }
 
-/// The job that holds the unique key of another just now.
+/// The job that currently holds the unique key of another.
 fn holder(t: &Transition<'_>, job: &Job) -> Option<JobId> {
     let key = job.unique.as_ref().map(|unique| unique.key.as_str())?;
     let holds = |other: &&Arc<Job>| other.tenant == job.tenant && other.holds(t.now) == Some(key);

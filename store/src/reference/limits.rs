@@ -1,4 +1,4 @@
-//! Limits and turns: everything that waits is looked at, and `core` chooses.
+//! Limits and turns: everything that waits is considered, and `core` chooses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ use crate::{
     SaveLimit,
 };
 
-/// What tells one group from another.
+/// What distinguishes one group from another.
 type Name = (String, Priority, String, Key);
 
 /// Which queues and kinds are managed.
@@ -184,7 +184,7 @@ fn running(state: &State) -> Vec<Running> {
     running.map(|job| one(job)).collect()
 }
 
-/// What was managed and is no more has lost its messages: it is dispatched.
+/// Jobs that are no longer managed have lost their messages: they are dispatched.
 fn free(t: &mut Transition<'_>, was: &Limited) {
     let is = limited(&t.state);
     let freed = |job: &Job| was.has(&job.queue, &job.kind) && !is.has(&job.queue, &job.kind);

@@ -1,11 +1,11 @@
 //! The model: the whole contract in plain maps, one mutex and no database.
 //!
-//! It is what the two real stores are compared with, and the store under simulation. Hence it has no clock, no
-//! dice and no threads of its own: the [`Clock`] and the seed are the test's, every method is one step that nobody
-//! sees the middle of, and everything is gone through in the order of its key. What the contract says, it says as
-//! plainly as it can; how fast it is matters to nobody.
+//! The two real stores are compared with it, and it is the store under simulation. Hence it has no clock, no random
+//! numbers and no threads of its own: the [`Clock`] and the seed belong to the test, every method is one atomic step,
+//! and everything is visited in the order of its key. It expresses the contract as plainly as it can; its speed does
+//! not matter.
 //!
-//! A [`Clause`] of the contract can be taken away, to see whether the tests notice.
+//! A [`Clause`] of the contract can be removed, to see whether the tests notice.
 
 mod claim;
 mod claims;
@@ -58,7 +58,7 @@ pub struct ReferenceStore {
     seed: u64,
     /// Whether a broker carries ids: without one nothing is written to the outbox.
     with_outbox: bool,
-    /// The clauses that were taken away.
+    /// The clauses that were removed.
     without: BTreeSet<Clause>,
     work: Arc<Notify>,
     /// How many times attempts may have been taken away, counted from 1.
@@ -66,8 +66,8 @@ pub struct ReferenceStore {
 }
 
 impl ReferenceStore {
-    /// An empty store. It judges time by `clock`, and what it draws by itself follows from `seed`. With `with_outbox` it
-    /// writes an outbox, as if a broker carried ids.
+    /// An empty store. It judges time by `clock`, and everything that it draws by itself follows from `seed`. With
+    /// `with_outbox` it writes an outbox, as if a broker carried ids.
     pub fn new(clock: Clock, seed: u64, with_outbox: bool) -> Self {
         let truth = Arc::new(Mutex::new(State::new(seed)));
         Self {
@@ -81,14 +81,14 @@ impl ReferenceStore {
         }
     }
 
-    /// The same without a clause of the contract.
+    /// The same store without a clause of the contract.
     #[must_use]
     pub fn without(mut self, clause: Clause) -> Self {
         self.without.insert(clause);
         self
     }
 
-    /// The same store as a program sees it that has no broker: nothing is written to the outbox.
+    /// The same store as seen by a program without a broker: nothing is written to the outbox.
     #[must_use]
     pub fn brokerless(&self) -> Self {
         Self {
@@ -102,7 +102,7 @@ impl ReferenceStore {
         }
     }
 
-    /// Its clock, which the test may turn.
+    /// Its clock, which the test may change.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -111,10 +111,10 @@ impl ReferenceStore {
         !self.without.contains(&clause)
     }
 
-    /// Wakes whoever waits for work.
+    /// Wakes all callers that wait for work.
     fn hint(&self) {
         self.work.notify_waiters();
-        // For whoever looked before the commit and waits only after it.
+        // For a caller that looked before the commit and waits only after it.
         self.work.notify_one();
     }
 }

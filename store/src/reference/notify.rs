@@ -1,4 +1,4 @@
-//! What is told of a batch while it is under way, and what is left of its input when it has ended.
+//! What is reported about a batch while it is under way, and what is left of its input when it has ended.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::Dispatched;
 use crate::error::Result;
 use crate::notify::{self, Failure};
 
-/// Tells of the first failure of a generation.
+/// Reports the first failure of a generation.
 pub(super) fn first_failure(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
     let Some(batch) = t.state.batch_mut(id) else { return Ok(()) };
     if batch.told_failure == Some(batch.generation) {
@@ -28,7 +28,7 @@ pub(super) fn first_failure(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
     enqueue(t, jobs)
 }
 
-/// Enqueues what tells, under ids of the store's own: they come after those of what it has made before.
+/// Enqueues the reporting jobs, under ids of the store's own: they come after those of what it has made before.
 fn enqueue(t: &mut Transition<'_>, mut jobs: Vec<NewJob>) -> Result<()> {
     for job in &mut jobs {
         job.id = t.state.ids.job(t.now);
@@ -76,7 +76,7 @@ pub(super) fn late(store: &ReferenceStore, limit: u32) -> Result<Dispatched> {
         if let Some(batch) = t.state.batch_mut(batch.id) {
             batch.late_at = None;
         }
-        // A batch of a later generation has ended once, in time or not.
+        // A batch of a later generation has already ended once, in time or not.
         if !batch.state.is_final() && batch.generation == 0 {
             let jobs = notify::late(&view::batch_view(&batch), &batch.definition, batch.trace.as_deref());
             enqueue(&mut t, jobs)?;

@@ -1,4 +1,4 @@
-//! The outbox: what was committed and waits to be published, and what is written there once more.
+//! The outbox: what was committed and waits to be published, and what is written to it again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Quarantined items are mended and run again.
+//! Quarantined items are patched and run again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub(super) fn redrive_patched(
     Ok(report)
 }
 
-/// Whether an item is open and everything holds of it that is said.
+/// Whether an item is open and meets every condition given.
 fn asked(item: &Quarantined, patching: &PatchRedrive) -> bool {
     let (view, which) = (&item.view, &patching.which);
     view.batch == patching.batch

@@ -1,4 +1,4 @@
-//! Messages that nobody can act upon.
+//! Messages that no process can act upon.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -74,12 +74,12 @@ impl Poison for ReferenceStore {
     }
 }
 
-/// Whether no job has this id, and none of a batch that was taken back had.
+/// Whether no job has this id, and no job of a discarded batch had it.
 pub(super) fn is_unknown(state: &State, id: JobId) -> bool {
     !state.jobs.contains_key(&id) && !state.discarded.iter().any(|(_, first, last)| (*first..=*last).contains(&id))
 }
 
-/// Remembers that a batch's jobs are about to vanish: messages that name them are no poison.
+/// Remembers that a batch's jobs are about to be deleted: messages that name them are not poison.
 pub(super) fn remember_discarded(state: &mut State, batch: BatchId, jobs: &[JobId]) {
     if let (Some(first), Some(last)) = (jobs.iter().min(), jobs.iter().max()) {
         state.discarded.push((batch, *first, *last));

@@ -12,7 +12,7 @@ use super::state::Job;
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
 
-/// Gives a dead letter as many attempts again as it had at first. A chunk counts for the present generation.
+/// Gives a dead letter as many further attempts as it had at first. A chunk counts for the present generation.
 pub(super) fn queue_dead(t: &mut Transition<'_>, dead: &Job) {
     let now = t.now;
     let generation = dead.chunk_of().and_then(|id| t.state.batches.get(&id)).map(|batch| batch.generation);
@@ -31,14 +31,14 @@ pub(super) fn queue_dead(t: &mut Transition<'_>, dead: &Job) {
     }
 }
 
-/// The unique key that a dead letter holds when it is queued again: only a rule by states makes it do so.
+/// The unique key that a dead letter holds when it is queued again: it does so only with a rule by states.
 fn held_again(dead: &Job) -> Option<&Unique> {
     let unique = dead.unique.as_ref().filter(|unique| unique.hold.period().is_none())?;
     unique.hold.holds(JobState::Queued, dead.started_at.is_some()).then_some(unique)
 }
 
-/// Refuses a dead letter that cannot run again now; gives its batch when that has ended and must be opened.
-/// Of those redriven together only one can hold a unique key.
+/// Refuses a dead letter that cannot run again now; returns its batch if that has ended and must be opened. Of several
+/// redriven together only one can hold a unique key.
 pub(super) fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Result<Option<BatchId>> {
     let id = dead.id;
     let again = held_again(dead);
@@ -69,8 +69,8 @@ pub(super) fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Resu
     }
 }
 
-/// Opens the next generation of batches that have ended, and gives the highest one opened. What a halt has
-/// cancelled does not come back, and so its reason stays: such a batch can never be complete.
+/// Opens the next generation of batches that have ended, and returns the highest one opened. What a halt has cancelled
+/// does not come back, so its reason stays: such a batch can never be complete.
 pub(super) fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> Option<u32> {
     let mut opened = None;
     for id in batches {

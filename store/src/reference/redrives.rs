@@ -1,4 +1,4 @@
-//! What has ended with work undone, and runs again.
+//! What has ended with unfinished work, and runs again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

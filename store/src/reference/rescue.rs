@@ -1,4 +1,4 @@
-//! Rescue: attempts whose worker is gone, or whose time is over, are closed by the store.
+//! Rescue: the store closes attempts whose worker is gone or whose time is over.
 
 use std::sync::Arc;
 
@@ -54,10 +54,10 @@ pub(super) fn rescue(store: &ReferenceStore, limit: u32) -> Result<RescueReport>
     Ok(RescueReport { dispatched: committed.dispatched, progress: committed.progress, ..report })
 }
 
-/// What becomes of an attempt that its worker will never close; `None` for one that goes on.
+/// What becomes of an attempt that its worker will never close; `None` for one that continues.
 fn taken_back(t: &mut Transition<'_>, job: &Arc<Job>) -> Result<Option<Taken>> {
     let Some(worker) = job.worker else { return Ok(None) };
-    // A worker that nobody knows counts as lost: no lease protects what it runs.
+    // An unknown worker counts as lost: no lease protects what it runs.
     let lost = t.state.workers.get(&worker).is_none_or(|worker| worker.blockers != KeyState::Alive);
     let ending = match lost {
         true => Ending::WorkerLost,
@@ -75,7 +75,7 @@ fn taken_back(t: &mut Transition<'_>, job: &Arc<Job>) -> Result<Option<Taken>> {
                 condemned: false,
                 planned: t.state.batches.get(&batch).is_some_and(|batch| batch.planned),
             };
-            // Only near its end is the payload asked, as the databases do.
+            // The payload is read only near the chunk's end, as the databases do.
             let payload = (chunk.half || chunk.attempt >= chunk.max_attempts).then(|| split::payload_of(job));
             decide(&chunk, payload.transpose()?.as_ref(), &job.retry, random)
         }
@@ -94,7 +94,7 @@ fn taken_back(t: &mut Transition<'_>, job: &Arc<Job>) -> Result<Option<Taken>> {
     Ok(Some(Taken { job: Arc::clone(job), ending, loss, verdict }))
 }
 
-/// Closes one attempt, with what further follows from a loss.
+/// Closes one attempt, with the further consequences of a loss.
 fn close(t: &mut Transition<'_>, taken: &Taken) -> Result<()> {
     let Taken { job, ending, loss, verdict } = taken;
     let deaths = job.attempts.iter().filter(|attempt| attempt.ending == Ending::WorkerLost.as_str()).count() as u64 + 1;
@@ -117,7 +117,7 @@ fn close(t: &mut Transition<'_>, taken: &Taken) -> Result<()> {
     t.taken_away |= !moved.is_empty();
     if *loss == Loss::Split && moved.contains(&job.id) {
         if let Some(batch) = job.chunk_of() {
-            // It is not tried again: its halves are.
+            // It is not retried: its halves are.
             t.delta(batch).retries -= 1;
         }
         let Some(parent) = t.state.jobs.get(&job.id).cloned() else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! A batch that halted or was cancelled goes on.
+//! A batch that halted or was cancelled continues.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
     };
     let chunks: Vec<Arc<Job>> = t.state.jobs.values().filter(undone).cloned().collect();
     let (mut counts, now, generation) = (batch.tally.counts(), t.now, batch.generation + 1);
-    // A look at the least: where nothing is left to do, the aggregate fires.
+    // At least an empty change: if nothing is left to do, the aggregate fires.
     t.delta(id);
     for chunk in &chunks {
         let delta = t.delta(id);

@@ -21,14 +21,14 @@ use crate::{
     ScheduleView, Schedules, TickCause, TickFilter, TickOutcome, TickView, Ticks,
 };
 
-/// A row of the ledger, and who planned its run.
+/// A row of the ledger, and which process planned its run.
 #[derive(Debug, Clone)]
 pub(super) struct Tick {
     pub(super) view: TickView,
     pub(super) holder: Option<WorkerId>,
 }
 
-/// A backfill and whose it is.
+/// A backfill and its tenant.
 #[derive(Debug, Clone)]
 pub(super) struct Backfill {
     tenant: String,
@@ -232,7 +232,7 @@ impl Ticks for ReferenceStore {
     }
 }
 
-/// Moves a schedule's clock, if nobody else has moved it.
+/// Advances a schedule's clock, if no other scheduler has advanced it.
 fn advance(state: &mut State, firing: &Firing) -> bool {
     let Some(advance) = firing.advance else { return true };
     let key = (firing.tenant.clone(), firing.schedule.clone());
@@ -244,7 +244,7 @@ fn advance(state: &mut State, firing: &Firing) -> bool {
     true
 }
 
-/// Writes a row of the ledger, if what stands there is what it expects.
+/// Writes a row of the ledger, if it finds there what it expects.
 fn write(t: &mut Transition<'_>, firing: &Firing, tick: &FireTick) -> bool {
     let now = t.now;
     let key = (firing.tenant.clone(), firing.schedule.clone(), tick.tick);

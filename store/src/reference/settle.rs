@@ -1,5 +1,5 @@
-//! What becomes of attempts that have ended: the one way out of `running`, for completions by workers and for
-//! whatever the store takes back from them.
+//! What becomes of attempts that have ended: the only way out of `running`, for completions by workers and for
+//! everything that the store takes back from them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,12 +25,12 @@ pub(super) struct Settlement<'a> {
     pub(super) error: Option<&'a str>,
     pub(super) output: Option<&'a serde_json::Value>,
     pub(super) chunk: Option<&'a ChunkResult>,
-    /// A worker says so; the store itself may close the last attempt of a chunk whose halves go on.
+    /// Whether a worker reported it; the store itself may close the last attempt of a chunk whose halves continue.
     by_worker: bool,
 }
 
 impl<'a> Settlement<'a> {
-    /// What a worker says of its attempt.
+    /// What a worker reports about its attempt.
     pub(super) fn of(completion: &'a Completion) -> Self {
         Self {
             fence: completion.fence,
@@ -43,7 +43,7 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    /// What the store itself says of an attempt.
+    /// What the store itself decides about an attempt.
     pub(super) fn taken(fence: Fence, ending: Ending, verdict: Verdict, error: &'a str) -> Self {
         Self { fence, ending, verdict, error: Some(error), output: None, chunk: None, by_worker: false }
     }
@@ -53,7 +53,7 @@ impl<'a> Settlement<'a> {
     }
 }
 
-/// Closes those attempts whose fence holds, with all that hangs on it, and gives the jobs that moved.
+/// Closes the attempts whose fence holds, with all consequences, and returns the jobs that moved.
 pub(super) fn settle(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<BTreeSet<JobId>> {
     let mut moved = BTreeSet::new();
     for settlement in all {
@@ -82,7 +82,7 @@ fn holds(t: &Transition<'_>, settlement: &Settlement<'_>, job: &Job) -> bool {
     job.state == JobState::Running && (named || !t.store.keeps(Clause::FenceNamesTheAttempt))
 }
 
-/// Moves the job on, and writes down an attempt that did not end well.
+/// Moves the job on, and records an attempt that did not end well.
 fn close(t: &mut Transition<'_>, settlement: &Settlement<'_>, before: &Job) -> Result<()> {
     let now = t.now;
     let state = settlement.state();
@@ -143,7 +143,7 @@ fn count(delta: &mut Tally, settlement: &Settlement<'_>, job: &Job) -> Result<()
     Ok(())
 }
 
-/// Keeps the result of a chunk that is done, and the items that it set aside.
+/// Stores the result of a chunk that is done, and the items that it set aside.
 fn keep(t: &mut Transition<'_>, settlement: &Settlement<'_>, job: &Job, batch: BatchId) -> Result<()> {
     let (Verdict::Done, Some(result), Some(seq)) = (settlement.verdict, settlement.chunk, job.seq) else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Two halves take the place of a chunk.
+//! Two halves replace a chunk.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) fn payload_of(job: &Job) -> Result<ChunkPayload> {
     ChunkPayload::deserialize(&job.payload).map_err(|error| StoreError::Database(error.to_string()))
 }
 
-/// Puts two halves in the place of a chunk that does not run. `patient` lets them wait as after a failure.
+/// Replaces a chunk that is not running with two halves. `patient` lets them wait as after a failure.
 pub(super) fn replace(t: &mut Transition<'_>, parent: &Job, why: &str, patient: bool) -> Result<[JobId; 2]> {
     let id = parent.chunk_of().ok_or_else(|| StoreError::Database(format!("chunk {} has no batch", parent.id)))?;
     let batch = Arc::clone(t.state.batches.get(&id).ok_or_else(|| no_batch(id))?);

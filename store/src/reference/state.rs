@@ -1,7 +1,7 @@
-//! All that the store knows: plain maps, each in the order of its key.
+//! Everything that the store knows: plain maps, each in the order of its key.
 //!
-//! Rows are shared until they change, so that a transition can work on a copy of everything and either put it in
-//! the place of what was, or drop it.
+//! Rows are shared until they change, so that a transition can work on a copy of everything and either replace the old
+//! state with it, or drop it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,15 +45,15 @@ pub(super) struct State {
     pub(super) backfills: BTreeMap<uuid::Uuid, Backfill>,
     /// Queues that have ever had a job.
     pub(super) queues: BTreeSet<Named>,
-    /// Queues about which somebody has said something: their pause, while they are paused.
+    /// Queues that have ever had a pause setting: their pause, while they are paused.
     pub(super) pauses: BTreeMap<Named, Option<PauseView>>,
     /// Rows that completions wrote into the user's own tables.
     pub(super) tables: BTreeMap<String, Vec<Arc<Value>>>,
-    /// Messages that nobody can act upon, by their number.
+    /// Messages that no process can act upon, by their number.
     pub(super) poison: BTreeMap<i64, Arc<PoisonMessage>>,
-    /// Batches that were taken back, each with its first and its last job.
+    /// Batches that were discarded, each with its first and its last job.
     pub(super) discarded: Vec<(BatchId, JobId, JobId)>,
-    /// Limits, and what is said of queues.
+    /// Limits, and the settings of queues.
     pub(super) limits: BTreeMap<String, LimitRow>,
     pub(super) queue_specs: BTreeMap<String, QueueSpec>,
     pub(super) buckets: Buckets,
@@ -61,7 +61,7 @@ pub(super) struct State {
     pub(super) ids: Ids,
 }
 
-/// A limit, and where it was made.
+/// A limit, and where it was created.
 #[derive(Debug, Clone)]
 pub(super) struct LimitRow {
     pub(super) origin: LimitOrigin,
@@ -96,17 +96,17 @@ impl State {
         }
     }
 
-    /// A job to be changed, if it is there.
+    /// A job to be changed, if it exists.
     pub(super) fn job_mut(&mut self, id: JobId) -> Option<&mut Job> {
         self.jobs.get_mut(&id).map(Arc::make_mut)
     }
 
-    /// A batch to be changed, if it is there.
+    /// A batch to be changed, if it exists.
     pub(super) fn batch_mut(&mut self, id: BatchId) -> Option<&mut Batch> {
         self.batches.get_mut(&id).map(Arc::make_mut)
     }
 
-    /// Whether nothing may be claimed of this job's queue or batch just now.
+    /// Whether nothing can be claimed from this job's queue or batch at the moment.
     pub(super) fn paused(&self, job: &Job) -> bool {
         self.queue_paused(&job.tenant, &job.queue) || self.batch_paused(job)
     }
@@ -167,7 +167,7 @@ pub(super) struct Job {
     pub(super) started_at: Option<Instant>,
     pub(super) deadline: Option<Instant>,
     pub(super) finished_at: Option<Instant>,
-    /// The number of the chunk that it is a half of.
+    /// The number of the chunk of which it is a half.
     pub(super) half_of: Option<i64>,
     /// Attempts that did not end well, in the order in which they ended.
     pub(super) attempts: Vec<AttemptView>,
@@ -192,7 +192,7 @@ impl Job {
     }
 }
 
-/// A batch. Its counters may become wrong only where a [`super::Clause`] was taken away.
+/// A batch. Its counters can be wrong only if a [`super::Clause`] was removed.
 #[derive(Debug, Clone)]
 pub(super) struct Batch {
     pub(super) id: BatchId,
@@ -213,13 +213,13 @@ pub(super) struct Batch {
     pub(super) created_at: Instant,
     pub(super) planned_at: Instant,
     pub(super) finished_at: Option<Instant>,
-    /// How many items may be quarantined: as the definition said, or the last restart.
+    /// How many items may be quarantined, according to the definition or the last restart.
     pub(super) failure_budget: FailureBudget,
     /// Whether its plan was ever complete.
     pub(super) planned: bool,
-    /// The generation whose first failure has been told of.
+    /// The generation whose first failure has been reported.
     pub(super) told_failure: Option<u32>,
-    /// When it counts as late; `None` when that is never, or told of already.
+    /// When it counts as late; `None` if that is never, or was reported already.
     pub(super) late_at: Option<Instant>,
     /// What has become of the spools of its input, if it has any.
     pub(super) spools: Option<Spools>,
@@ -233,7 +233,8 @@ pub(super) enum Spools {
     Removed,
 }
 
-/// The counters of a batch, or by how much they change. All zero is a look: it fires the fan-in if nothing remains.
+/// The counters of a batch, or by how much they change. All zero is an empty change: it fires the fan-in if nothing
+/// remains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) chunks: i64,
@@ -271,7 +272,7 @@ impl Tally {
     }
 }
 
-/// A quarantined item, and whose it is.
+/// A quarantined item, and its tenant.
 #[derive(Debug, Clone)]
 pub(super) struct Quarantined {
     pub(super) tenant: String,
@@ -316,7 +317,7 @@ pub(super) struct Email {
     pub(super) note: Option<String>,
 }
 
-/// Who leads.
+/// The leader.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Leader {
     pub(super) holder: WorkerId,
@@ -324,7 +325,7 @@ pub(super) struct Leader {
     pub(super) lease_until: Instant,
 }
 
-/// What the store draws by itself: ids, the numbers of rows, dice. The same seed draws the same.
+/// What the store draws by itself: ids, row numbers, random numbers. The same seed draws the same.
 #[derive(Debug, Clone)]
 pub(super) struct Ids {
     seed: u64,
@@ -333,12 +334,12 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// An id that sorts by the time of its making, and after those made before at the same time.
+    /// An id that sorts by the time of its creation, and after those created before at the same time.
     pub(super) fn job(&mut self, now: Instant) -> JobId {
         let mut bytes = [0; 10];
         let number = self.drawn.to_be_bytes();
         bytes[..2].copy_from_slice(&number[6..]);
-        // Ids that others make at the same time begin lower.
+        // Ids that others create at the same time begin lower.
         bytes[0] |= 0b1000;
         bytes[2..].copy_from_slice(&self.draw().to_be_bytes());
         let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
@@ -351,7 +352,7 @@ impl Ids {
         self.rows
     }
 
-    /// A draw from 0 to 1.
+    /// A random number from 0 to 1.
     pub(super) fn random(&mut self) -> f64 {
         let [a, b, c, d, ..] = self.draw().to_be_bytes();
         f64::from(u32::from_be_bytes([a, b, c, d])) / f64::from(u32::MAX)
@@ -372,22 +373,22 @@ pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// A counter as people see it.
+/// A counter as it is shown.
 pub(super) fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }
 
-/// The instant after so long.
+/// The instant after that wait.
 pub(super) fn later(now: Instant, wait: Duration) -> Instant {
     chrono::TimeDelta::from_std(wait).ok().and_then(|wait| now.checked_add_signed(wait)).unwrap_or(Instant::MAX_UTC)
 }
 
-/// The instant so long ago.
+/// The instant that long ago.
 pub(super) fn ago(now: Instant, wait: Duration) -> Instant {
     chrono::TimeDelta::from_std(wait).ok().and_then(|wait| now.checked_sub_signed(wait)).unwrap_or(Instant::MIN_UTC)
 }
 
-/// What a value is after it has been written down and read again.
+/// What a value is after it has been written and read again.
 pub(super) fn kept<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> Result<T> {
     let text = crate::check::json(value)?;
     serde_json::from_str(&text).map_err(|error| crate::StoreError::Database(error.to_string()))

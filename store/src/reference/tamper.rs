@@ -1,4 +1,4 @@
-//! What a test may change behind the store's back, and look at.
+//! What a test may change and read behind the store's back.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::Purpose;
 const LONG_AGO: Instant = Instant::UNIX_EPOCH;
 
 impl ReferenceStore {
-    /// Lets a worker's lease be over.
+    /// Ends a worker's lease.
     pub fn end_lease(&self, worker: WorkerId) {
         self.change(|state| {
             if let Some(worker) = state.workers.get_mut(&worker) {
@@ -25,7 +25,7 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets the time be come that a job waits for: long ago, and so much later.
+    /// Makes a waiting job due: long ago, plus `later`.
     pub fn make_due(&self, job: JobId, later: TimeDelta) {
         self.change(|state| {
             if let Some(job) = state.job_mut(job) {
@@ -34,7 +34,7 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets the deadline be past of a job that runs.
+    /// Moves the deadline of a running job into the past.
     pub fn pass_deadline(&self, job: JobId) {
         self.change(|state| {
             if let Some(job) = state.job_mut(job) {
@@ -43,7 +43,7 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets the time be past by which a batch should have ended.
+    /// Moves the time by which a batch should have ended into the past.
     pub fn make_late(&self, batch: BatchId) {
         self.change(|state| {
             if let Some(batch) = state.batch_mut(batch) {
@@ -52,7 +52,7 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets a job have waited since long ago.
+    /// Makes a job have waited since long ago.
     pub fn wait_long(&self, job: JobId) {
         self.change(|state| {
             if let Some(job) = state.job_mut(job) {
@@ -62,7 +62,7 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets the time be past up to which every rate is used up.
+    /// Moves the time up to which every rate is used up into the past.
     pub fn pass_rates(&self) {
         self.change(|state| {
             for used_to in state.buckets.values_mut() {
@@ -71,7 +71,7 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets every planner have been silent since long ago.
+    /// Makes every planner have been silent since long ago.
     pub fn age_plans(&self) {
         self.change(|state| {
             for batch in state.batches.values_mut() {
@@ -80,7 +80,7 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets those who hold outbox rows hold them for so much longer.
+    /// Makes every outbox row that is held stay held for that much longer.
     pub fn hold_outbox(&self, longer: Duration) {
         self.change(|state| {
             for row in state.outbox.values_mut().map(Arc::make_mut) {
@@ -89,7 +89,7 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets nobody hold an outbox row.
+    /// Releases every outbox row that is held.
     pub fn let_go_outbox(&self) {
         self.change(|state| {
             for row in state.outbox.values_mut() {
@@ -98,12 +98,12 @@ impl ReferenceStore {
         });
     }
 
-    /// Lets everything in it vanish.
+    /// Deletes everything in it.
     pub fn empty(&self) {
         self.change(|state| *state = State::new(self.seed));
     }
 
-    /// Every row of the outbox: its number, what it is for, its jobs, and whether somebody holds it.
+    /// Every row of the outbox: its number, its purpose, its jobs, and whether it is held.
     pub fn outbox(&self) -> Vec<(i64, Purpose, Vec<JobId>, Option<Instant>)> {
         self.look(|state| {
             let rows = state.outbox.iter();

@@ -1,5 +1,5 @@
-//! One transition: it works on a copy of everything, notes what it moves, and puts the copy in the place of what
-//! was when it commits. Dropped before, nothing has happened.
+//! One transition: it works on a copy of everything, notes what it moves, and replaces the old state with the copy when
+//! it commits. If it is dropped before, nothing has happened.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ use super::{Clause, ReferenceStore, fan_in};
 use crate::error::Result;
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
-/// The most ids in one outbox row.
+/// How many ids one outbox row holds at most.
 const OUTBOX_IDS_MAX: usize = 1_000;
 
-/// A transition under way. Nobody else looks or changes meanwhile.
+/// A transition under way. Nothing else reads or changes the store meanwhile.
 pub(super) struct Transition<'s> {
     pub(super) store: &'s ReferenceStore,
     truth: MutexGuard<'s, State>,
-    /// What will be, if it commits.
+    /// The state after the commit.
     pub(super) state: State,
     /// One instant for the whole transition.
     pub(super) now: Instant,
@@ -29,7 +29,7 @@ pub(super) struct Transition<'s> {
     /// How many jobs changed their state.
     pub(super) moved: u64,
     claimable: bool,
-    /// An attempt that somebody may be running was closed by somebody else.
+    /// An attempt that a worker may still be running was closed by another process.
     pub(super) taken_away: bool,
 }
 
@@ -66,7 +66,7 @@ impl<'s> Transition<'s> {
         }
     }
 
-    /// Notes a job for the road.
+    /// Notes a job to be dispatched.
     pub(super) fn ready(&mut self, purpose: Purpose, job: &Job) {
         self.claimable |= purpose == Purpose::Dispatch;
         if !self.store.with_outbox {
@@ -92,7 +92,7 @@ impl<'s> Transition<'s> {
         self.deltas.entry(batch).or_default()
     }
 
-    /// Takes the changes of batches away, for a transition of their own.
+    /// Removes the changes of batches, for a separate transition.
     pub(super) fn take_deltas(&mut self) -> BTreeMap<BatchId, Tally> {
         std::mem::take(&mut self.deltas)
     }
@@ -104,7 +104,7 @@ impl<'s> Transition<'s> {
         }
     }
 
-    /// Changes a job and notes where it is then.
+    /// Changes a job and notes its new state.
     pub(super) fn move_job(&mut self, id: JobId, change: impl FnOnce(&mut Job)) {
         let Some(job) = self.state.jobs.get_mut(&id) else { return };
         change(Arc::make_mut(job));
@@ -112,7 +112,7 @@ impl<'s> Transition<'s> {
         self.arrived(&job);
     }
 
-    /// Writes what follows from all that was noted, and commits.
+    /// Writes what follows from everything that was noted, and commits.
     pub(super) fn commit(mut self) -> Result<Committed> {
         let progress = fan_in::apply(&mut self)?;
         let dispatches = self.write_outbox();

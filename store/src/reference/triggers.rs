@@ -26,7 +26,7 @@ impl Triggers for ReferenceStore {
     }
 }
 
-/// What follows a batch that has just ended is in the ledger with its end, in the same transaction.
+/// Schedules that follow a batch which has just ended are in the ledger with its end, in the same transaction.
 pub(super) fn batch_ended(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
     let Some(batch) = t.state.batches.get(&id) else { return Ok(()) };
     let tick = t.state.ticks.values().map(|tick| &tick.view).find(|view| view.batch == Some(id));
@@ -53,7 +53,7 @@ pub(super) fn batch_ended(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
     Ok(())
 }
 
-/// Writes the row unless its event is known. Ticks are keys too: an event whose instant is taken has the next one.
+/// Writes the row unless its event is known. Ticks are keys too: an event whose instant is taken gets the next one.
 fn write(t: &mut Transition<'_>, row: &EventRow) -> Result<bool> {
     if known(t, row).is_some() {
         return Ok(false);

@@ -1,4 +1,4 @@
-//! What people and pages see.
+//! What people and pages are shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::{
     StoredResult, UnhandledView, Views,
 };
 
-/// The most rows of one page.
+/// How many rows one page has at most.
 const PAGE_ROWS_MAX: u32 = 1_000;
 
 #[async_trait]
@@ -166,7 +166,7 @@ impl Views for ReferenceStore {
     }
 }
 
-/// The oldest by id of each priority is near enough to the oldest.
+/// The oldest by id of each priority is close enough to the oldest.
 fn oldest(state: &State, tenant: &str, queue: &str) -> Option<Instant> {
     let waits = |job: &&Job| job.state == JobState::Queued && job.tenant == tenant && job.queue == queue;
     let first =

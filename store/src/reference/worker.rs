@@ -49,8 +49,7 @@ impl Workers for ReferenceStore {
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
         let mut t = Transition::begin(self);
         let now = t.now;
-        // A lease that has run out but that nobody has noticed yet may still be prolonged: nothing has been taken
-        // from its holder.
+        // A lease that has run out unnoticed may still be extended: nothing has been taken from its holder.
         let Some(found) = alive(&mut t, worker) else { return Ok(false) };
         found.lease_until = later(now, lease);
         found.seen_at = now;
@@ -71,7 +70,7 @@ impl Workers for ReferenceStore {
 
     async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
         let mut gone = self.gone.subscribe();
-        // The sender lives as long as we do: whether it was a hint or the time does not matter.
+        // The sender lives as long as we do: whether a hint came or the time ran out does not matter.
         let _ = tokio::time::timeout(at_most, gone.wait_for(|count| *count != seen)).await;
         *gone.borrow()
     }
@@ -130,7 +129,7 @@ fn alive<'t>(t: &'t mut Transition<'_>, worker: WorkerId) -> Option<&'t mut Work
     found.filter(|worker| worker.blockers == KeyState::Alive)
 }
 
-/// Gives back what runs under an incarnation, but for what is kept.
+/// Gives back what runs under an incarnation, except what is kept.
 fn release(t: &mut Transition<'_>, worker: WorkerId, known: &[Fence], why: &str) -> Result<()> {
     let known = |job: JobId, attempt: u32| known.iter().any(|fence| fence.job == job && fence.attempt == attempt);
     let running = t.state.jobs.values().filter(|job| job.state == JobState::Running && job.worker == Some(worker));

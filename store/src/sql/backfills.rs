@@ -48,7 +48,7 @@ pub(crate) async fn create<S: Sql>(sql: &mut S, backfill: &NewBackfill) -> Resul
     sql.run(TICKS, values![*id, tenant, schedule, rows]).await
 }
 
-/// Stops, lets go or ends a backfill.
+/// Pauses, resumes or ends a backfill.
 pub(crate) async fn control<S: Sql>(
     sql: &mut S,
     (tenant, id, paused): &(&str, Uuid, Option<bool>),

@@ -13,14 +13,14 @@ VALUES ($1, $2, $3, 'pending', $4, now(), now()) ON CONFLICT DO NOTHING";
 
 const READ: &str = "SELECT state, message_id, created_at FROM email WHERE tenant = $1 AND key = $2";
 
-/// The job's row is held until the commit: a rescue cannot come between the look and the deed.
+/// The job's row is locked until the commit: a rescue cannot come between the check and the update.
 const MOVE: &str = "
 WITH fence AS (
     SELECT id FROM job WHERE id = $3 AND attempt = $4 AND worker_id = $5 AND state = 'running' FOR SHARE)
 UPDATE email SET state = $6, note = COALESCE($7, note), moved_at = now() FROM fence
 WHERE email.tenant = $1 AND email.key = $2 AND email.job_id = fence.id";
 
-/// The record, made when there is none.
+/// Returns the record, created if there is none.
 pub(crate) async fn record<S: Sql>(sql: &mut S, email: &NewEmail) -> Result<EmailRecord, S::Fault> {
     let EmailKey { tenant, key } = &email.key;
     sql.run(MAKE, values![tenant, key, email.job.0, &email.message_id]).await?;

@@ -1,9 +1,9 @@
 //! Cold transitions, written once over both databases.
 //!
-//! A statement is written in PostgreSQL's words, with parameters `$1`, `$2` …; SQLite's side says the few words
-//! differently that it knows by other names (`sqlite/sql.rs`). A group travels as one JSON text, and `now()` is the
-//! instant of the transaction. What runs for each job has statements of its own for each database, and so has what reads
-//! by a plan: see `docs/decisions/0012-cold-transitions-once.md`.
+//! A statement is written in PostgreSQL's dialect, with parameters `$1`, `$2` …; SQLite's side replaces the few words
+//! for which it has other names (`sqlite/sql.rs`). A group travels as one JSON text, and `now()` is the instant of the
+//! transaction. What runs for each job has separate statements for each database, and so has what depends on the query
+//! plan: see `docs/decisions/0012-cold-transitions-once.md`.
 
 pub(crate) mod backfills;
 pub(crate) mod email;
@@ -25,7 +25,7 @@ use crate::error::{Result, StoreError};
 /// A parameter of a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
-    /// A text; PostgreSQL's side puts U+FFFD where it has a NUL.
+    /// A text; PostgreSQL's side replaces NUL with U+FFFD.
     Text(Option<String>),
     Number(Option<i64>),
     Id(Option<Uuid>),
@@ -71,19 +71,19 @@ pub(crate) use values;
 
 /// A database in the middle of a transaction, or of a view.
 pub(crate) trait Sql: Send {
-    /// A row of an answer.
+    /// A row of a result.
     type Row: Columns + Send;
-    /// Why a step ends that fails.
+    /// Why a step failed.
     type Fault: From<StoreError> + Send;
 
-    /// Runs a statement and gives its rows.
+    /// Runs a statement and returns its rows.
     fn rows(
         &mut self,
         statement: &'static str,
         values: Vec<Value>,
     ) -> impl Future<Output = Result<Vec<Self::Row>, Self::Fault>> + Send;
 
-    /// Runs a statement and gives how many rows it changed.
+    /// Runs a statement and returns how many rows it changed.
     fn run(
         &mut self,
         statement: &'static str,
@@ -93,7 +93,7 @@ pub(crate) trait Sql: Send {
     /// The instant of the transaction.
     fn now(&mut self) -> impl Future<Output = Result<Instant, Self::Fault>> + Send;
 
-    /// Runs a statement that gives one row at most.
+    /// Runs a statement that returns at most one row.
     fn row(
         &mut self,
         statement: &'static str,
@@ -103,9 +103,9 @@ pub(crate) trait Sql: Send {
     }
 }
 
-/// What a transition makes that has a way of its own in each database.
+/// What a transition creates in a separate way in each database.
 pub(crate) trait Creating: Sql {
-    /// Creates a batch, unless it is there.
+    /// Creates a batch, unless it exists.
     fn create_batch(&mut self, batch: &NewBatch) -> impl Future<Output = Result<(), Self::Fault>> + Send;
 
     /// Enqueues jobs.
@@ -115,7 +115,7 @@ pub(crate) trait Creating: Sql {
 /// The columns of a row, by name.
 pub(crate) trait Columns {
     fn maybe_text(&self, column: &str) -> Result<Option<String>>;
-    /// Of whatever width.
+    /// A number of any width.
     fn maybe_number(&self, column: &str) -> Result<Option<i64>>;
     fn maybe_id(&self, column: &str) -> Result<Option<Uuid>>;
     fn maybe_instant(&self, column: &str) -> Result<Option<Instant>>;
@@ -134,13 +134,13 @@ pub(crate) trait Columns {
         there(column, self.maybe_instant(column)?)
     }
 
-    /// A number of any kind that it fits.
+    /// A number of any type into which it fits.
     fn number<T: TryFrom<i64>>(&self, column: &str) -> Result<T> {
         let number = there(column, self.maybe_number(column)?)?;
         T::try_from(number).map_err(|_| unreadable(column, &number.to_string()))
     }
 
-    /// A word of a fixed list.
+    /// A word from a fixed list.
     fn word<T: FromStr>(&self, column: &str) -> Result<T> {
         let text = self.text(column)?;
         text.parse().map_err(|_| unreadable(column, &text))

@@ -7,7 +7,7 @@ use crate::check;
 use crate::error::Result;
 use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, PoisonMessage, PoisonView};
 
-/// Whose transaction began first need not be the first to write: the times are the earliest and the latest.
+/// The transaction that began first need not be the first to write: the times are the earliest and the latest.
 const RECORD: &str = "
 INSERT INTO poison (queue, sha256, size, bytes, headers, reason, source, first_at, last_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now())
@@ -26,7 +26,7 @@ SELECT id, queue, sha256, size, reason, source, seen, first_at, last_at, headers
 const DROP: &str = "
 DELETE FROM poison WHERE id IN (SELECT value::bigint FROM json_array_elements_text($1::json)) RETURNING id";
 
-/// Older servers know neither the least nor the greatest of ids.
+/// Older servers have neither `min` nor `max` for ids.
 const REMEMBER: &str = "
 INSERT INTO discarded (batch_id, first_job, last_job, discarded_at)
 SELECT $1, f.id, l.id, now()
@@ -34,8 +34,8 @@ FROM (SELECT id FROM job WHERE batch_id = $1 ORDER BY id LIMIT 1) AS f,
      (SELECT id FROM job WHERE batch_id = $1 ORDER BY id DESC LIMIT 1) AS l
 WHERE true ON CONFLICT DO NOTHING";
 
-/// Keeps messages, or counts those that are kept already. In the order of their keys, so that two who record the
-/// same wait for each other and not for ever.
+/// Keeps messages, or counts those that are already kept. In the order of their keys, so that two processes which
+/// record the same messages do not deadlock.
 pub(crate) async fn record<S: Sql>(sql: &mut S, poison: &[NewPoison]) -> Result<(), S::Fault> {
     let mut sorted: Vec<&NewPoison> = poison.iter().collect();
     sorted.sort_by(|one, other| (&one.queue, &one.sha256).cmp(&(&other.queue, &other.sha256)));
@@ -54,19 +54,19 @@ pub(crate) async fn record<S: Sql>(sql: &mut S, poison: &[NewPoison]) -> Result<
     Ok(())
 }
 
-/// Messages that were kept, newest first.
+/// Returns kept messages, newest first.
 pub(crate) async fn list<S: Sql>(sql: &mut S, page: &Page) -> Result<Vec<PoisonView>, S::Fault> {
     let rows = sql.rows(LIST, values![page.after_number()?, page.rows()]).await?;
     Ok(rows.iter().map(view).collect::<Result<_>>()?)
 }
 
-/// One of them, whole.
+/// Returns one of them, whole.
 pub(crate) async fn message<S: Sql>(sql: &mut S, id: i64) -> Result<Option<PoisonMessage>, S::Fault> {
     let Some(row) = sql.row(MESSAGE, values![id]).await? else { return Ok(None) };
     Ok(Some(PoisonMessage { view: view(&row)?, headers: row.json("headers")?, bytes: row.bytes("bytes")? }))
 }
 
-/// Forgets messages.
+/// Deletes messages.
 pub(crate) async fn drop<S: Sql>(sql: &mut S, ids: &[i64]) -> Result<ControlReport, S::Fault> {
     let gone = sql.rows(DROP, values![check::json(ids)?]).await?;
     let mut gone: Vec<i64> = gone.iter().map(|row| row.number("id")).collect::<Result<_>>()?;
@@ -75,7 +75,7 @@ pub(crate) async fn drop<S: Sql>(sql: &mut S, ids: &[i64]) -> Result<ControlRepo
     Ok(ControlReport { affected: gone.len() as u64, samples, ..ControlReport::default() })
 }
 
-/// Remembers that a batch's jobs are about to vanish: messages that name them are no poison.
+/// Remembers that a batch's jobs are about to be deleted: messages that name them are not poison.
 pub(crate) async fn remember_discarded<S: Sql>(sql: &mut S, batch: BatchId) -> Result<(), S::Fault> {
     sql.run(REMEMBER, values![batch.0]).await?;
     Ok(())

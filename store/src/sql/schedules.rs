@@ -38,7 +38,7 @@ const LIST: &str = schedules!(
 
 const DUE: &str = schedules!("WHERE s.enabled AND s.next_at <= $1 ORDER BY s.next_at, s.tenant, s.name LIMIT $2");
 
-/// Makes or edits a schedule.
+/// Creates or edits a schedule.
 pub(crate) async fn save<S: Sql>(sql: &mut S, save: &SaveSchedule) -> Result<ScheduleView, S::Fault> {
     check_save(save)?;
     let mut values = values![
@@ -65,7 +65,7 @@ pub(crate) async fn save<S: Sql>(sql: &mut S, save: &SaveSchedule) -> Result<Sch
     saved.into_iter().next().ok_or_else(|| changed_meanwhile(&save.name).into())
 }
 
-/// Takes a schedule away.
+/// Removes a schedule.
 pub(crate) async fn remove<S: Sql>(sql: &mut S, (tenant, name): &(&str, &str)) -> Result<bool, S::Fault> {
     Ok(sql.run(REMOVE, values![*tenant, *name]).await? > 0)
 }

@@ -72,7 +72,7 @@ macro_rules! ended {
 /// The runs that have ended.
 const ENDED: &str = ended!("SELECT t.tick FROM schedule_tick t WHERE");
 
-/// A run that is gone altogether, such as a batch that was taken back, has ended too.
+/// A run that no longer exists, such as a batch that was discarded, has ended too.
 const NOTE_ENDED: &str = ended!(
     "UPDATE schedule_tick AS t SET active = FALSE, ended_at = now(), result = COALESCE(
     (SELECT state FROM batch WHERE id = t.batch_id), (SELECT state FROM job WHERE id = t.job_id), 'gone')
@@ -126,7 +126,7 @@ const TICKS: &str = ticks!(
 /// One row by its event.
 pub(super) const EVENT: &str = ticks!("FROM schedule_tick t WHERE t.tenant = $1 AND t.schedule = $2 AND t.event = $3");
 
-/// Writes decided ticks down and starts their runs; what may be published the caller knows.
+/// Records decided ticks and starts their runs; the caller knows what may be published.
 pub(crate) async fn fire<S: Creating>(sql: &mut S, firings: &[Firing]) -> Result<FireReport, S::Fault> {
     check_firings(firings)?;
     let won = sql.rows(ADVANCE, values![ticks::advances(firings)?]).await?;
@@ -153,7 +153,7 @@ pub(crate) async fn fire<S: Creating>(sql: &mut S, firings: &[Firing]) -> Result
     Ok(report)
 }
 
-/// Writes rows of the ledger: which were written.
+/// Writes rows of the ledger. Returns which were written.
 async fn write<S: Sql>(sql: &mut S, firings: &[&Firing]) -> Result<HashSet<(String, String, i64)>, S::Fault> {
     let mut written = HashSet::new();
     for (statement, rows) in [(WRITE, ticks::ledger(firings, true)?), (REWRITE, ticks::ledger(firings, false)?)] {
@@ -166,7 +166,7 @@ async fn write<S: Sql>(sql: &mut S, firings: &[&Firing]) -> Result<HashSet<(Stri
     Ok(written)
 }
 
-/// Whether any run has ended of which that is not noted.
+/// Whether any run has ended without being noted.
 pub(crate) async fn any_ended<S: Sql>(sql: &mut S) -> Result<bool, S::Fault> {
     Ok(sql.row(ENDED, values![]).await?.is_some())
 }
@@ -204,7 +204,7 @@ pub(crate) async fn list<S: Sql>(sql: &mut S, filter: &TickFilter) -> Result<Vec
     Ok(rows.iter().map(view).collect::<Result<_>>()?)
 }
 
-/// A row as people see it.
+/// A row as it is shown.
 pub(super) fn view(row: &impl Columns) -> Result<TickView> {
     Ok(TickView {
         tenant: row.text("tenant")?,

@@ -22,7 +22,7 @@ FROM batch b JOIN schedule s ON s.tenant = b.tenant AND s.follows = b.name
 LEFT JOIN schedule_tick t ON t.batch_id = b.id
 WHERE b.id = $1 AND s.decided_at <= now() ORDER BY s.name";
 
-/// Writes an event down, once, and enqueues its job; what may be published the caller knows.
+/// Records an event, once, and enqueues its job; the caller knows what may be published.
 pub(crate) async fn note<S: Creating>(sql: &mut S, event: &NewEvent) -> Result<NotedEvent, S::Fault> {
     let now = sql.now().await?;
     let row = triggers::given(event, now)?;
@@ -35,7 +35,7 @@ pub(crate) async fn note<S: Creating>(sql: &mut S, event: &NewEvent) -> Result<N
     Ok(NotedEvent { fresh, tick, dispatched: Dispatched::default() })
 }
 
-/// What follows a batch that has just ended is in the ledger with its end, in the same transaction.
+/// Schedules that follow a batch which has just ended are in the ledger with its end, in the same transaction.
 pub(crate) async fn batch_ended<S: Sql>(sql: &mut S, batch: BatchId) -> Result<(), S::Fault> {
     let rows = sql.rows(FOLLOWERS, values![batch.0]).await?;
     let Some(first) = rows.first() else { return Ok(()) };
@@ -59,7 +59,7 @@ pub(crate) async fn batch_ended<S: Sql>(sql: &mut S, batch: BatchId) -> Result<(
     Ok(())
 }
 
-/// Writes the row unless its event is known. Ticks are keys too: an event whose instant is taken has the next one.
+/// Writes the row unless its event is known. Ticks are keys too: an event whose instant is taken gets the next one.
 async fn insert<S: Sql>(sql: &mut S, row: &EventRow, first: Instant) -> Result<bool, S::Fault> {
     let mut tick = first;
     loop {

@@ -1,4 +1,4 @@
-//! Claim: queued jobs become somebody's; those that limits and turns decide about in [`super::limited`].
+//! Claim: workers take queued jobs; those under limits and turns in [`super::limited`].
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ macro_rules! served {
     };
 }
 
-/// That nobody has paused job `j`.
+/// Whether job `j` is not paused.
 macro_rules! let_go {
     () => {
         "NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
@@ -27,7 +27,7 @@ macro_rules! let_go {
     };
 }
 
-/// That job `j` is not claimed by limits and turns.
+/// Whether job `j` is not claimed by limits and turns.
 macro_rules! unmanaged {
     () => {
         "j.queue NOT IN (SELECT name FROM managed WHERE scope = 'queue')
@@ -35,22 +35,22 @@ macro_rules! unmanaged {
     };
 }
 
-/// Whether job `j` may be claimed by whoever has handlers for the kinds in `?4`.
+/// Whether a worker with handlers for the kinds in `?4` may claim job `j`.
 macro_rules! may_run {
     () => {
         concat!("j.state = 'queued' AND ", served!(), " IN (SELECT value FROM json_each(?4)) AND ", let_go!())
     };
 }
 
-/// The same where limits and turns do not decide.
+/// The same for jobs that limits and turns do not manage.
 macro_rules! claimable {
     () => {
         concat!(may_run!(), " AND ", unmanaged!())
     };
 }
 
-/// Makes those jobs `running` that the sub-query chooses. An incarnation that is over claims nothing: it
-/// may not know yet, and nobody would rescue what it took a second time.
+/// Makes the jobs `running` that the sub-query chooses. An incarnation that is over claims nothing: it may not know
+/// yet, and no process would rescue what it took a second time.
 macro_rules! claim {
     ($choice:expr) => {
         concat!(
@@ -67,7 +67,7 @@ macro_rules! claim {
 
 pub(super) use {claim as claiming, claimable, let_go, may_run, served, unmanaged};
 
-/// A job that is queued still: whether the worker has its kind, and whether it is managed.
+/// A job that is still queued: whether the worker has its kind, and whether it is managed.
 pub(super) fn still(row: &SqliteRow) -> Result<(JobId, (bool, bool))> {
     Ok((row::id(row, "id")?, (row::flag(row, "ours")?, row::flag(row, "managed")?)))
 }
@@ -83,8 +83,7 @@ pub(super) async fn mark_misrouted(t: &mut Transition<'_>, foreign: &[JobId]) ->
     Ok(())
 }
 
-/// Whether anything is queued at all: a look by a reader, so that an idle worker does not keep the
-/// one writer busy.
+/// Whether anything is queued at all: a reader looks, so that an idle worker does not keep the one writer busy.
 pub(super) async fn waiting(store: &SqliteStore) -> Result<bool> {
     let statement = "SELECT EXISTS (SELECT 1 FROM queue_count WHERE state = 'queued' AND jobs > 0)";
     sqlx::query_scalar(statement).fetch_one(&store.readers).await.map_err(super::error::database)
@@ -115,7 +114,7 @@ fn claimed_job(
     retries: &mut HashMap<String, gristmill_core::retry::RetryPolicy>,
 ) -> Result<ClaimedJob> {
     let text: &str = row::get(row, "retry")?;
-    // A group has a policy or two in common: each text is read once.
+    // A group shares a policy or two: each text is parsed once.
     let retry = match retries.get(text) {
         Some(known) => known.clone(),
         None => {

@@ -16,7 +16,7 @@ use crate::check;
 use crate::error::Result;
 use crate::{Claim, ClaimReport, Claims, LimitedClaim};
 
-/// How often another process's commits are looked for while somebody waits for work.
+/// How often to check for another process's commits while a worker waits for work.
 const LOOK: Duration = Duration::from_millis(50);
 
 #[async_trait]
@@ -40,8 +40,8 @@ impl Claims for SqliteStore {
         let taken: HashSet<JobId> = claimed.iter().map(|job| job.fence.job).collect();
         let mut report = ClaimReport { claimed, ..ClaimReport::default() };
         if taken.len() < ids.len() {
-            // Those that are still claimable were over the limit, or asked for by an incarnation that is over:
-            // with one writer no row is ever locked.
+            // Those that are still claimable were over the limit, or requested by an incarnation that is over: with one
+            // writer no row is ever locked.
             let statement = concat!(
                 "SELECT j.id, ",
                 served!(),
@@ -76,9 +76,9 @@ impl Claims for SqliteStore {
             return Ok(Vec::new());
         }
         let mut t = Transition::begin(self).await?;
-        // From each priority of each queue that has something the oldest, and of those the first by priority and
-        // age: the index is read at a few places, never the whole backlog. The maintained counters say
-        // which queues have something, so that a paused backlog is not read at all.
+        // The oldest of each priority of each queue that has something, and of those the first by priority and age: the
+        // index is read at a few places, never the whole backlog. The maintained counters show which queues have
+        // something, so that a paused backlog is not read at all.
         let statement = claiming!(concat!(
             "SELECT id FROM (
                 WITH q(name) AS MATERIALIZED (

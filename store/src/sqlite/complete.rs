@@ -13,7 +13,7 @@ use crate::error::{Result, StoreError};
 use crate::sql::triggers;
 use crate::{Completion, SqlRows};
 
-/// Who holds jobs now.
+/// Which attempts hold the jobs now.
 pub(super) async fn holders(t: &mut Transition<'_>, jobs: &[JobId]) -> Result<HashMap<JobId, (u32, WorkerId)>> {
     if jobs.is_empty() {
         return Ok(HashMap::new());
@@ -27,8 +27,8 @@ pub(super) async fn holders(t: &mut Transition<'_>, jobs: &[JobId]) -> Result<Ha
         .collect()
 }
 
-/// Writes down how a batch ends, guarded by its state and generation: whether the completion's further jobs are
-/// wanted. What an aggregate enqueues tells of that ending, and is left out with it where the guard does not hold.
+/// Records how a batch ends, guarded by its state and generation; returns whether the completion's further jobs are
+/// wanted. What an aggregate enqueues reports that ending, and is left out with it when the guard does not hold.
 pub(super) async fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
     let Some(end) = &completion.batch_end else { return Ok(true) };
     let statement = "
@@ -44,7 +44,7 @@ pub(super) async fn end_batch(t: &mut Transition<'_>, completion: &Completion) -
         .bind(t.now);
     let ended = t.run(query).await? > 0;
     if ended {
-        // A look, so that the report says where the batch stands now.
+        // An empty change, so that the report contains where the batch stands now.
         t.delta(end.batch);
         triggers::batch_ended(t, end.batch).await?;
     }
@@ -61,7 +61,7 @@ pub(super) async fn write_sink(t: &mut Transition<'_>, sql: &SqlRows) -> Result<
     }
     let columns: Vec<String> = sql.columns.iter().map(|column| quoted(column)).collect();
     let values: Vec<String> = (0..columns.len()).map(|index| format!("value ->> {index}")).collect();
-    // A column may have any name, and so it is quoted; the values go by position, as parameters.
+    // A column may have any name, so it is quoted; the values go by position, as parameters.
     let statement = format!(
         "INSERT INTO {} ({}) SELECT {} FROM json_each(?1) ORDER BY key",
         sql.table.split('.').map(quoted).collect::<Vec<_>>().join("."),

@@ -1,4 +1,4 @@
-//! What people stop, let go and call off.
+//! What an operator pauses, resumes and cancels.
 
 use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
@@ -18,10 +18,10 @@ use crate::{Control, ControlReport, GROUP_JOBS_MAX, Pause, Purpose};
 /// How many samples a report has.
 const SAMPLES: usize = 5;
 
-/// The most waiting ids that one resume puts on the road; the probe brings what is left.
+/// How many waiting ids one resume dispatches at most; the probe brings the rest.
 const RESUMED_MAX: i64 = 20_000;
 
-/// Ends a steering transaction: committed, or for a dry run as if it had never been.
+/// Ends a control transaction: committed, or for a dry run rolled back.
 pub(super) async fn finish(
     t: Transition<'_>,
     mut control_report: ControlReport,
@@ -44,7 +44,7 @@ impl Control for SqliteStore {
     ) -> Result<ControlReport> {
         let mut t = Transition::begin(self).await?;
         let found = batch_of(&mut t, tenant, batch).await?;
-        // One that was paused while its aggregate ran still has to send what it sends.
+        // A batch that was paused while its aggregate ran still has follow-up jobs to send.
         let lets_go = found.paused && pause.is_none();
         if found.state.is_final() && !lets_go {
             let what = format!("batch {batch} is {} already; there is nothing to pause or resume", found.state);
@@ -198,13 +198,13 @@ impl Control for SqliteStore {
     }
 }
 
-/// Who pauses and why, as it is kept.
+/// Who pauses it and why, as it is stored.
 fn said(pause: Option<&Pause>) -> [Option<String>; 2] {
     let plain = |text: &Option<String>| text.as_deref().map(|text| check::plain(text, check::REASON_CHARS_MAX));
     pause.map_or([None, None], |pause| [plain(&pause.by), plain(&pause.reason)])
 }
 
-/// How many jobs a pause holds up, or a resume lets go: those that nothing else holds are dispatched anew.
+/// How many jobs a pause holds back, or a resume releases: those that nothing else holds back are dispatched anew.
 fn held(t: &mut Transition<'_>, waiting: &[SqliteRow], count: &[SqliteRow], paused: bool) -> Result<ControlReport> {
     let mut samples = Vec::new();
     for row in waiting {
@@ -274,7 +274,7 @@ async fn cancel(t: &mut Transition<'_>, rows: &[SqliteRow], reason: &str) -> Res
     Ok(ControlReport { affected: ids.len() as u64, samples, ..ControlReport::default() })
 }
 
-/// What ran does so no longer: its attempt is closed with its job, and whoever runs it is told.
+/// Jobs that ran are running no longer: their attempts are closed with them, and their workers are notified.
 async fn close_attempts(t: &mut Transition<'_>, ran: &[(JobId, u32, WorkerId)], reason: &str) -> Result<()> {
     if ran.is_empty() {
         return Ok(());
@@ -290,7 +290,7 @@ async fn close_attempts(t: &mut Transition<'_>, ran: &[(JobId, u32, WorkerId)], 
     Ok(())
 }
 
-/// A batch of a tenant, as far as steering must know it.
+/// What a control command must know of a tenant's batch.
 struct Found {
     state: BatchState,
     paused: bool,

@@ -1,4 +1,4 @@
-//! Create and seal: jobs and batches come to be.
+//! Create and seal: jobs and batches are created.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ impl Batches for SqliteStore {
                 "batch {batch} is {state}; chunks can be added while it is open only"
             )));
         }
-        // Whoever plans a batch that halts meanwhile need not know: what comes late is cancelled at once.
+        // The planner of a batch that halts meanwhile need not know: late chunks are cancelled at once.
         let state = if row::flag(&found, "halting")? { JobState::Cancelled } else { JobState::Queued };
         let definition: BatchDefinition = row::json(&found, "definition")?;
         let common = Common {
@@ -87,7 +87,7 @@ impl Batches for SqliteStore {
         let statement =
             "UPDATE batch SET state = 'sealed', planned_at = ?2, sealed_at = ?2 WHERE id = ?1 AND state = 'open'";
         if t.run(sqlx::query(statement).bind(batch.0).bind(t.now)).await? == 1 {
-            // A look is enough: the fan-in fires if nothing remains.
+            // An empty change is enough: the fan-in fires if nothing remains.
             t.delta(batch);
             return Ok(t.commit().await?.dispatched);
         }
@@ -133,7 +133,7 @@ impl Batches for SqliteStore {
     }
 }
 
-/// Inserts a batch that stands in no other's way: whether it was made.
+/// Inserts a batch whose keys are all free. Returns whether it was created.
 pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<bool> {
     check::name("tenant", &batch.tenant)?;
     check::name("batch name", &batch.name)?;
@@ -218,7 +218,7 @@ pub(super) async fn state(t: &mut Transition<'_>, batch: BatchId) -> Result<Opti
     found.as_ref().map(|row| row::word(row, "state")).transpose()
 }
 
-/// There is no such batch.
+/// The error for a batch that does not exist.
 pub(super) fn no_batch(batch: BatchId) -> StoreError {
     StoreError::NotFound(format!("there is no batch {batch}; `gristmill batch list` shows those that are there"))
 }

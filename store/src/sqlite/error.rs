@@ -1,9 +1,9 @@
-//! What SQLite says, in the store's own words.
+//! SQLite's errors, in the store's own words.
 
 use crate::error::StoreError;
 use crate::migrations;
 
-/// The primary result codes of SQLite that mean something to us: <https://sqlite.org/rescode.html>.
+/// The primary result codes of SQLite that matter to us: <https://sqlite.org/rescode.html>.
 const BUSY: u32 = 5;
 const LOCKED: u32 = 6;
 const IOERR: u32 = 10;
@@ -18,7 +18,7 @@ const FOREIGN_KEY: u32 = 787;
 /// The extended code of a broken unique index.
 const UNIQUE: u32 = 2067;
 
-/// Maps an error of a statement of ours.
+/// Maps an error of one of our statements.
 pub(super) fn database(error: sqlx::Error) -> StoreError {
     let text = error.to_string();
     let Some(code) = code(&error) else { return without_code(error, text) };
@@ -54,7 +54,7 @@ pub(super) fn sink(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// Whether somebody else holds a lock that is needed.
+/// Whether another connection or process holds a lock that is needed.
 pub(super) fn busy(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| matches!(code & 0xff, BUSY | LOCKED))
 }

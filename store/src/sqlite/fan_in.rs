@@ -25,7 +25,7 @@ const ATTEMPTS: u32 = 5;
 /// How long one attempt at an aggregate may take: an hour, for its input may be 100,000 results.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// Changes the batches, fires what is ready, and gives where each stands then.
+/// Changes the batches, fires what is ready, and returns where each batch stands then.
 pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delta)>) -> Result<Vec<BatchProgress>> {
     if deltas.is_empty() {
         return Ok(Vec::new());
@@ -70,7 +70,7 @@ pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delt
     Ok(all)
 }
 
-/// Moves batches on to `aggregating` and inserts the jobs that do it.
+/// Moves batches on to `aggregating` and inserts the jobs that aggregate them.
 async fn fire(t: &mut Transition<'_>, aggregates: &[JobRow]) -> Result<()> {
     if aggregates.is_empty() {
         return Ok(());

@@ -80,7 +80,7 @@ impl Serialize for JobRow {
 }
 
 impl JobRow {
-    /// The row of a job that somebody asks for.
+    /// The row of a requested job.
     pub(super) fn of(job: &NewJob, now: i64) -> Result<Self> {
         let run_at = due(job, now).filter(|run_at| *run_at > now);
         Ok(Self {
@@ -113,7 +113,7 @@ impl JobRow {
     }
 }
 
-/// When a job is due. One that is to be debounced waits for others from the first on.
+/// When a job is due. A job to be debounced waits for others from the start.
 pub(super) fn due(job: &NewJob, now: i64) -> Option<i64> {
     match (job.run, job.unique.as_ref().map(|unique| unique.conflict)) {
         (RunAt::Now, Some(OnConflict::Debounce { wait, .. })) => Some(later(now, wait)),
@@ -123,15 +123,15 @@ pub(super) fn due(job: &NewJob, now: i64) -> Option<i64> {
     }
 }
 
-/// A timeout as it is kept: at least a millisecond, at most what fits.
+/// A timeout as it is stored: at least a millisecond, at most what fits.
 pub(super) fn millis(timeout: std::time::Duration) -> i64 {
-    // A hundred years: more would overflow the deadline, and nobody waits for it.
+    // A hundred years: more would overflow the deadline, and no caller waits for it.
     const MILLIS_MAX: i64 = 100 * 366 * 86_400_000;
     i64::try_from(timeout.as_millis()).unwrap_or(MILLIS_MAX).clamp(1, MILLIS_MAX)
 }
 
-/// Inserts rows that stand in no other's way, notes them, and gives the ids of those that were made. No two rows
-/// may have the same id.
+/// Inserts rows whose keys are all free, notes them, and returns the ids of those that were created. No two rows may
+/// have the same id.
 pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<HashSet<JobId>> {
     if rows.is_empty() {
         return Ok(HashSet::new());
@@ -159,14 +159,14 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
     Ok(made)
 }
 
-/// Inserts what was asked for and says what stands in each one's place.
+/// Inserts the requested jobs and returns what is in each one's place.
 pub(super) async fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<Vec<Enqueued>> {
     if asked.iter().any(|job| job.unique.is_some()) {
         unique::lapse(t, asked).await?;
     }
     let rows: Vec<JobRow> = check::first_of_each_id(asked).map(|job| JobRow::of(job, t.now)).collect::<Result<_>>()?;
     let made = jobs(t, &rows).await?;
-    // Those that were made, but had not been when the one at hand was refused.
+    // Those that were created, but not yet when the one at hand was refused.
     let mut ahead = made.clone();
     let mut places: HashMap<JobId, Enqueued> = HashMap::with_capacity(rows.len());
     let mut enqueued = Vec::with_capacity(asked.len());

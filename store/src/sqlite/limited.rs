@@ -1,4 +1,4 @@
-//! Claims by limits and turns: the mirror of PostgreSQL's. There is one writer, so that nothing need be locked.
+//! Claims by limits and turns: the mirror of PostgreSQL's, with one writer, so that nothing need be locked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ const STREAMS: &str = "
       AND (queue IN (SELECT name FROM managed WHERE scope = 'queue')
            OR kind IN (SELECT name FROM managed WHERE scope = 'kind'))";
 
-/// The first job of the next key after row `$x` of which there is one that this worker may claim. Binds as `may_run`.
+/// The first job of the next key after row `$x` that has a job which this worker may claim. Binds as `may_run`.
 macro_rules! next_key {
     ($x:literal) => {
         concat!(
@@ -52,7 +52,7 @@ macro_rules! next_key {
     };
 }
 
-/// For each stream in `?5`: after the key whose turn was last, and from the beginning up to it.
+/// For each stream in `?5`: the keys after the one that had the last turn, and those from the beginning up to it.
 const GROUPS: &str = concat!(
     "
     WITH RECURSIVE s (n, queue, lane, kind, tenant, key, until_tenant, until_key) AS MATERIALIZED (
@@ -75,7 +75,7 @@ const GROUPS: &str = concat!(
     WHERE until_tenant IS NULL OR (tenant, key) <= (until_tenant, until_key)"
 );
 
-/// What runs, by all that a limit can tell apart, through the index of what runs.
+/// What runs, by everything that a limit can distinguish, through the index of running jobs.
 pub(super) const RUNNING: &str = "
     SELECT queue, kind, tenant, coalesce(key, '') AS key, count(*) AS jobs
     FROM job INDEXED BY job_running WHERE state = 'running' GROUP BY 1, 2, 3, 4";
@@ -165,7 +165,7 @@ async fn groups(
     streams: &[Stream],
     turns: &Turns,
 ) -> Result<(Vec<Group>, BTreeSet<(String, Priority)>)> {
-    // Each stream once after the last turn, and, where there was one, once up to it.
+    // Each stream once after the last turn, and, if there was one, once up to it.
     let last = |stream: &Stream| turns.get(&(stream.queue.clone(), stream.priority)).map(|turn| turn.key.clone());
     let walk = |stream: &Stream, from: Key, until: Option<Key>| {
         let until = until.map(|key| (key.tenant, key.key)).unzip();
@@ -196,7 +196,7 @@ async fn buckets(t: &mut Transition<'_>, limits: &[Limit], groups: &[Group]) -> 
 
 async fn take(t: &mut Transition<'_>, claim: &Claim, choice: &Choice) -> Result<Vec<ClaimedJob>> {
     let mut claimed = Vec::new();
-    // One statement for each group: SQLite joins no subquery with a limit of its own for each row.
+    // One statement for each group: SQLite cannot join a subquery that has a limit of its own for each row.
     let statement = claiming!(concat!(
         "SELECT j.id FROM job j WHERE j.queue = ?5 ->> 0 AND j.lane = ?5 ->> 1 AND j.kind = ?5 ->> 2
            AND j.tenant = ?5 ->> 3 AND coalesce(j.key, '') = ?5 ->> 4 AND ",

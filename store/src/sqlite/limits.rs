@@ -1,4 +1,4 @@
-//! Limits and what is said of queues: the mirror of PostgreSQL's.
+//! Limits and settings of queues: the mirror of PostgreSQL's.
 
 use std::collections::BTreeMap;
 
@@ -165,7 +165,7 @@ async fn origin(t: &mut Transition<'_>, name: &str) -> Result<Option<LimitOrigin
     found.map(|found| row::word(&found, "origin")).transpose()
 }
 
-/// Writes down anew what is managed. What was and is no more has lost its messages: it is dispatched.
+/// Rewrites what is managed. Jobs that are no longer managed have lost their messages: they are dispatched.
 async fn manage(t: &mut Transition<'_>) -> Result<()> {
     let specs = specs_of(&t.rows(sqlx::query(QUEUES)).await?)?;
     let was = managed_of(&t.rows(sqlx::query(MANAGED)).await?, BTreeMap::new())?;

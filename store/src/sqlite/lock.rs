@@ -1,7 +1,7 @@
-//! The right to work: a lock on the file `DATABASE.lock`, which says who holds it.
+//! The right to work: a lock on the file `DATABASE.lock`, which names its holder.
 //!
-//! The lock is the operating system's, so that it goes with its process however that ends. The lock of the
-//! database itself would not do: it is taken and given back with each transaction.
+//! The lock is the operating system's, so that it ends with its process however that ends. The lock of the database
+//! itself would not do: it is taken and released with each transaction.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -13,7 +13,7 @@ use crate::Dispatched;
 use crate::error::{Result, StoreError};
 use crate::guard::WorkGuard;
 
-/// The most jobs that are taken back in one transaction.
+/// How many jobs are taken back at most in one transaction.
 const TAKEN_AT_ONCE: u32 = 1_000;
 
 pub(super) async fn begin_work(store: &SqliteStore) -> Result<WorkGuard> {
@@ -26,7 +26,7 @@ pub(super) async fn begin_work(store: &SqliteStore) -> Result<WorkGuard> {
     Ok(WorkGuard::holding(lock, rescued))
 }
 
-/// Nobody else works: whoever seems to is dead, and its jobs are rescued.
+/// No other process works: every worker that seems alive is dead, and its jobs are rescued.
 async fn take_back(store: &SqliteStore) -> Result<Dispatched> {
     let mut t = Transition::begin(store).await?;
     let statement = "UPDATE worker SET state = 'lost', lease_until = min(lease_until, ?1) WHERE state = 'alive'";
@@ -72,7 +72,7 @@ fn beside(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// What a second working process is told.
+/// The error for a second working process.
 fn locked(path: &Path, holder: &str) -> StoreError {
     StoreError::Locked(format!(
         "{holder} already works on {}; stop that process, or use PostgreSQL for several working processes (enqueueing, looking and steering go on beside it)",

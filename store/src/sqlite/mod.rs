@@ -1,8 +1,8 @@
 //! The store in one SQLite file: one writer, many readers, no server.
 //!
-//! Write-ahead log with `synchronous=FULL`, so that what was committed is still there after a power
-//! cut. There is exactly one connection that writes, and its transactions begin `IMMEDIATE`, so that none is
-//! refused halfway. Whatever concerns many rows is one statement with one JSON parameter.
+//! Write-ahead log with `synchronous=FULL`, so that what was committed is still there after a power cut. There is
+//! exactly one connection that writes, and its transactions begin `IMMEDIATE`, so that none is refused halfway.
+//! Everything that concerns many rows is one statement with one JSON parameter.
 
 mod claim;
 mod claims;
@@ -68,19 +68,19 @@ pub struct SqliteStore {
     work: Notify,
     /// How many times attempts may have been taken away, counted from 1.
     gone: watch::Sender<u64>,
-    /// What `PRAGMA data_version` of the writer said last: it changes when another process commits.
+    /// The writer's last `PRAGMA data_version`: it changes when another process commits.
     seen: AtomicI64,
-    /// What its transactions run into.
+    /// The condition that its transactions observe.
     condition: Condition,
 }
 
 impl SqliteStore {
-    /// Opens the file, made when there is none, without looking at its schema.
+    /// Opens the file, created if there is none, without checking its schema.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`] when it is no SQLite database or lies in no folder, [`StoreError::Unavailable`]
-    /// when it cannot be opened.
+    /// [`StoreError::Invalid`] when it is not an SQLite database or its folder does not exist,
+    /// [`StoreError::Unavailable`] when it cannot be opened.
     pub async fn connect(path: &Path, settings: &Settings, with_outbox: bool) -> Result<Self> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
             let what =
@@ -101,8 +101,8 @@ impl SqliteStore {
             .acquire_timeout(wait)
             .idle_timeout(None)
             .max_lifetime(None)
-            // After some errors, a full disk among them, SQLite has rolled back by itself. The library's own ROLLBACK is
-            // refused then, and it goes on counting a transaction that is none: nothing could be begun any more.
+            // After some errors, a full disk among them, SQLite has rolled back by itself. The library's own ROLLBACK
+            // is refused then, and it continues to count a transaction that does not exist: no other could begin.
             .before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
         let readers = SqlitePoolOptions::new().max_connections(settings.connections.max(1)).acquire_timeout(wait);
         let store = Self {
@@ -128,26 +128,26 @@ impl SqliteStore {
         &self.path
     }
 
-    /// Wakes whoever waits for work in this process.
+    /// Wakes all callers in this process that wait for work.
     fn hint(&self) {
         self.work.notify_waiters();
-        // For whoever looked before the commit and waits only after it.
+        // For a caller that looked before the commit and waits only after it.
         self.work.notify_one();
     }
 
-    /// The database's own now, in microseconds since 1970.
+    /// The database's current time, in microseconds since 1970.
     async fn now_micros(&self) -> Result<i64> {
         sqlx::query_scalar(transition::NOW).fetch_one(&self.readers).await.map_err(error::database)
     }
 
-    /// Whether another process has committed since this was last asked.
+    /// Whether another process has committed since the last call.
     async fn others_committed(&self) -> Result<bool> {
-        // Asked on the writer, whose own commits do not change it.
+        // Queried on the writer, whose own commits do not change it.
         let version: i64 =
             sqlx::query_scalar("PRAGMA data_version").fetch_one(&self.writer).await.map_err(error::database)?;
         let others = self.seen.swap(version, Ordering::Relaxed) != version;
         if others {
-            // What they did is not known: everybody looks, whatever they wait for.
+            // What the others did is not known: all waiting callers look, whatever they wait for.
             self.work.notify_waiters();
             self.gone.send_modify(|count| *count += 1);
         }
@@ -210,7 +210,7 @@ mod tests {
         let store = fresh(folder.path()).await;
         let mut t = transition::Transition::begin(&store).await.expect("begun");
         insert::new_jobs(&mut t, &group()).await.expect("inserted");
-        // As SQLite does where it finds no room in the middle of a write or of the commit: unasked.
+        // As SQLite does by itself when it finds no room in the middle of a write or of the commit.
         t.run(sqlx::query("ROLLBACK")).await.expect("rolled back");
         drop(t);
         let asked = group();

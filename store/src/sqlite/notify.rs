@@ -1,4 +1,4 @@
-//! What is told of a batch while it is under way, and what is left of its input when it has ended.
+//! What is reported about a batch while it is under way, and what is left of its input when it has ended.
 
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::BatchId;
@@ -12,7 +12,7 @@ use crate::check;
 use crate::error::Result;
 use crate::notify::{self, Failure};
 
-/// Tells of the first failure of batches whose counts have just changed, once in each generation.
+/// Reports the first failure of batches whose counts have just changed, once in each generation.
 pub(super) async fn first_failures(t: &mut Transition<'_>, batches: &[BatchId]) -> Result<()> {
     if batches.is_empty() {
         return Ok(());
@@ -68,7 +68,7 @@ pub(super) async fn late(store: &SqliteStore, limit: u32) -> Result<Dispatched> 
         WHERE id IN (SELECT id FROM batch WHERE late_at <= ?1 ORDER BY late_at LIMIT ?2) RETURNING *";
     for row in &t.rows(sqlx::query(statement).bind(t.now).bind(limit)).await? {
         let view = view::batch_view(row)?;
-        // A batch of a later generation has ended once, in time or not.
+        // A batch of a later generation has already ended once, in time or not.
         if view.state.is_final() || view.generation > 0 {
             continue;
         }

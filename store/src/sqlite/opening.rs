@@ -11,11 +11,11 @@ use super::error;
 use crate::check;
 use crate::error::Result;
 
-/// Connects, and sees to it that the file has a write-ahead log. The mode is a property of the file and is set once,
-/// before there are connections that it could be refused to.
+/// Connects, and makes sure that the file has a write-ahead log. The mode is a property of the file and is set once,
+/// before there are connections for which it could be refused.
 ///
-/// Where several programs do so at once on a new file, SQLite refuses all but one of them without waiting, whatever its
-/// timeout: each holds a lock that the others would have to give up. They try again, `patience` long.
+/// When several programs do so at once on a new file, SQLite refuses all but one of them without waiting, whatever its
+/// timeout: each holds a lock that the others would have to release. They try again, at most for `patience`.
 pub(super) async fn first(options: &SqliteConnectOptions, patience: Duration) -> Result<SqliteConnection> {
     let deadline = Instant::now() + patience;
     let mut failures = 0;

@@ -1,4 +1,4 @@
-//! Quarantined items are mended and run again.
+//! Quarantined items are patched and run again.
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
@@ -75,7 +75,7 @@ pub(super) async fn redrive_patched(
     Ok(report)
 }
 
-/// The open items that are asked for, in the order of the input.
+/// The requested open items, in the order of the input.
 async fn open_items(t: &mut Transition<'_>, patching: &PatchRedrive) -> Result<Vec<(i64, InlineItem)>> {
     let mut query =
         QueryBuilder::new("SELECT id, position, line, item FROM quarantine WHERE state = 'open' AND batch_id = ");

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::sql::poison;
 use crate::{ControlReport, NewPoison, Page, Poison, PoisonMessage, PoisonView};
 
-/// Those of these ids that no job has, and that none of a batch that was taken back had.
+/// The given ids that no job has, and that no job of a discarded batch had.
 const UNKNOWN: &str = "
     SELECT unhex(e.value, '-') AS id FROM json_each(?1) e
     WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.id = unhex(e.value, '-'))
@@ -50,7 +50,7 @@ impl Poison for SqliteStore {
     }
 }
 
-/// Claims ask it, too: for each message that names a job that is not there.
+/// Claims use it, too: for each message that names a job that does not exist.
 pub(super) async fn unknown_in(t: &mut Transition<'_>, ids: &[JobId]) -> Result<HashSet<JobId>> {
     let rows = t.rows(sqlx::query(UNKNOWN).bind(check::json(ids)?)).await?;
     rows.iter().map(|row| row::id(row, "id")).collect()

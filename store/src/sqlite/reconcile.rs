@@ -1,7 +1,7 @@
 //! Reconcile: every counter is compared with what it counts.
 //!
-//! The comparison reads one snapshot and holds nobody up. Only when something is wrong is it made once more by the
-//! writer, and repaired in the same transaction.
+//! The comparison reads one snapshot and blocks no writer. Only when something is wrong does the writer compare
+//! again and repair it in the same transaction.
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
@@ -13,7 +13,7 @@ use super::{SqliteStore, error, fan_in, insert, row};
 use crate::ReconcileReport;
 use crate::error::Result;
 
-/// Each batch that is not final, beside what its jobs say.
+/// Each batch that is not final, beside what its jobs show.
 const BATCHES: &str = "
     SELECT b.*, b.definition ->> '$.queue' AS queue,
            (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL
@@ -44,7 +44,7 @@ pub(super) async fn reconcile(store: &SqliteStore, dry_run: bool) -> Result<Reco
         return Ok(report);
     }
     let mut t = Transition::begin(store).await?;
-    // The counters first: what is mended of the batches counts what it adds by itself.
+    // The counters first: the repair of the batches counts what it adds by itself.
     for counter in &t.rows(sqlx::query(COUNTERS)).await? {
         mend_counter(&mut t, counter, &mut report.findings)?;
     }

@@ -12,7 +12,7 @@ use crate::error::{Result, StoreError};
 /// How many samples a report has.
 pub(super) const SAMPLES: usize = 5;
 
-/// Refuses a dead letter that cannot run again now; gives its batch when that has ended and must be opened.
+/// Refuses a dead letter that cannot run again now; returns its batch if that has ended and must be opened.
 pub(super) fn refuse(row: &SqliteRow, job: JobId, chunk: bool) -> Result<Option<BatchId>> {
     if let Some(holder) = row::maybe_id::<JobId>(row, "holder")? {
         let what = format!("job {job} cannot be redriven while job {holder} holds its unique key; wait for that one");
@@ -34,8 +34,8 @@ pub(super) fn refuse(row: &SqliteRow, job: JobId, chunk: bool) -> Result<Option<
     }
 }
 
-/// Opens the next generation of batches that have ended, and gives the highest one opened. What a halt has
-/// cancelled does not come back, and so its reason stays: such a batch can never be complete.
+/// Opens the next generation of batches that have ended, and returns the highest one opened. What a halt has cancelled
+/// does not come back, so its reason stays: such a batch can never be complete.
 pub(super) async fn open_next(t: &mut Transition<'_>, batches: &[BatchId]) -> Result<Option<u32>> {
     if batches.is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! What has ended with work undone, and runs again.
+//! What has ended with unfinished work, and runs again.
 
 use async_trait::async_trait;
 use gristmill_core::id::JobId;

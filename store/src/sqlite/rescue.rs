@@ -1,4 +1,4 @@
-//! Rescue: attempts whose worker is gone, or whose time is over, are closed by the store.
+//! Rescue: the store closes attempts whose worker is gone or whose time is over.
 
 use gristmill_core::chunk::ChunkPayload;
 use gristmill_core::id::JobId;
@@ -30,8 +30,7 @@ pub(super) async fn rescue(store: &SqliteStore, limit: u32) -> Result<RescueRepo
     let mut t = Transition::begin(store).await?;
     let lost = "UPDATE worker SET state = 'lost' WHERE state = 'alive' AND lease_until < ?1";
     let workers_lost = t.run(sqlx::query(lost).bind(t.now)).await?;
-    // A worker that nobody knows counts as lost: no lease protects what it runs. A payload is read where the chunk
-    // may be split.
+    // An unknown worker counts as lost: no lease protects what it runs. A payload is read when the chunk may be split.
     let statement = "
         SELECT j.id, j.attempt, j.max_attempts, j.snoozes, j.worker_id, j.retry, j.items, j.seq, j.half_of IS NOT NULL AS half,
                CASE WHEN j.seq IS NOT NULL AND (j.half_of IS NOT NULL OR j.attempt >= j.max_attempts)
@@ -65,14 +64,14 @@ pub(super) async fn rescue(store: &SqliteStore, limit: u32) -> Result<RescueRepo
     Ok(report)
 }
 
-/// Closes the attempts, and puts halves in the place of chunks that are split.
+/// Closes the attempts, and replaces chunks that are split with their halves.
 async fn close(t: &mut Transition<'_>, taken: &[Taken]) -> Result<()> {
     let settlements: Vec<Settlement<'_>> = taken.iter().map(Taken::settlement).collect();
     let moved = settle(t, &settlements).await?;
     for one in taken.iter().filter(|one| one.loss == Loss::Split) {
         let (Some(job), Some(payload)) = (moved.get(&one.fence.job), &one.payload) else { continue };
         if let Some(batch) = job.chunk_of() {
-            // It is not tried again: its halves are.
+            // It is not retried: its halves are.
             t.delta(batch).retries -= 1;
         }
         let parent = Parent { job: job.clone(), was: JobState::Retry, payload: payload.clone() };
@@ -111,7 +110,7 @@ fn taken_back(row: &SqliteRow) -> Result<Taken> {
     Ok(Taken { fence, ending, loss, payload })
 }
 
-/// What must stand before the attempt is closed: a chunk that goes on beyond its limit has a higher one.
+/// What must be written before the attempt is closed: a chunk that continues beyond its limit has a higher one.
 async fn prepare(t: &mut Transition<'_>, taken: &Taken) -> Result<()> {
     let id = taken.fence.job.0;
     match (taken.loss, &taken.payload) {

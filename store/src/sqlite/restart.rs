@@ -1,4 +1,4 @@
-//! A batch that halted or was cancelled goes on: what it had not done becomes claimable in the next generation.
+//! A batch that halted or was cancelled continues: what it had not done becomes claimable in the next generation.
 
 use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::id::{BatchId, JobId};
@@ -48,7 +48,7 @@ pub(super) async fn restart(
     let unfinished = t.rows(sqlx::query(statement).bind(batch.0).bind(check::json(states)?)).await?;
     let mut counts: Counts = row::counts(&found)?;
     let mut ids = Vec::with_capacity(unfinished.len());
-    // A look at the least: where nothing is left to do, the aggregate fires.
+    // At least an empty change: if nothing is left to do, the aggregate fires.
     t.delta(batch);
     for row in &unfinished {
         let (job, from) = (row::moved(row)?, row::word(row, "state")?);
@@ -73,7 +73,7 @@ pub(super) async fn restart(
     finish(t, report, dry_run).await
 }
 
-/// Opens the batch's next generation with these jobs. Gives its number.
+/// Opens the batch's next generation with these jobs. Returns its number.
 async fn reopen(
     t: &mut Transition<'_>,
     batch: BatchId,

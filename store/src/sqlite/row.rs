@@ -22,7 +22,7 @@ macro_rules! moved_columns {
 }
 pub(super) use moved_columns;
 
-/// A job that has just been moved, as far as others must know of it.
+/// What others must know of a job that has just been moved.
 #[derive(Debug, Clone)]
 pub(super) struct Moved {
     pub(super) id: JobId,
@@ -105,13 +105,13 @@ pub(super) fn flag(row: &SqliteRow, column: &str) -> Result<bool> {
     get::<i64>(row, column).map(|value| value != 0)
 }
 
-/// A word of a fixed list.
+/// A word from a fixed list.
 pub(super) fn word<T: FromStr>(row: &SqliteRow, column: &str) -> Result<T> {
     let text: String = get(row, column)?;
     text.parse().map_err(|_| unreadable(column, &text))
 }
 
-/// A priority, which is kept by its rank.
+/// A priority, stored by its rank.
 pub(super) fn priority(row: &SqliteRow) -> Result<Priority> {
     let rank: i64 = get(row, "lane")?;
     i16::try_from(rank).ok().and_then(Priority::from_rank).ok_or_else(|| unreadable("lane", &rank.to_string()))
@@ -127,7 +127,7 @@ pub(super) fn maybe_instant(row: &SqliteRow, column: &str) -> Result<Option<Inst
     get::<Option<i64>>(row, column)?.map(|micros| at(micros, column)).transpose()
 }
 
-/// The instant of so many microseconds since 1970.
+/// The instant that many microseconds after 1970.
 pub(super) fn at(micros: i64, column: &str) -> Result<Instant> {
     Instant::from_timestamp_micros(micros).ok_or_else(|| unreadable(column, &micros.to_string()))
 }

@@ -43,7 +43,7 @@ impl Ticks for SqliteStore {
     }
 
     async fn note_ended_runs(&self) -> Result<u64> {
-        // Asked beside the writer: mostly there are none.
+        // Queried on a reader: mostly there are none.
         if !ticks::any_ended(&mut Reading(&self.readers)).await? {
             return Ok(0);
         }

@@ -1,5 +1,5 @@
-//! What becomes of attempts that have ended: the one way out of `running`, for completions by workers and for
-//! whatever the store takes back from them.
+//! What becomes of attempts that have ended: the only way out of `running`, for completions by workers and for
+//! everything that the store takes back from them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,12 +24,12 @@ pub(super) struct Settlement<'a> {
     pub(super) error: Option<&'a str>,
     pub(super) output: Option<&'a serde_json::Value>,
     pub(super) chunk: Option<&'a ChunkResult>,
-    /// A worker says so; the store itself may close the last attempt of a chunk whose halves go on.
+    /// Whether a worker reported it; the store itself may close the last attempt of a chunk whose halves continue.
     by_worker: bool,
 }
 
 impl<'a> Settlement<'a> {
-    /// What a worker says of its attempt.
+    /// What a worker reports about its attempt.
     pub(super) fn of(completion: &'a Completion) -> Self {
         Self {
             fence: completion.fence,
@@ -42,7 +42,7 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    /// What the store itself says of an attempt.
+    /// What the store itself decides about an attempt.
     pub(super) fn taken(fence: Fence, ending: Ending, verdict: Verdict, error: &'a str) -> Self {
         Self { fence, ending, verdict, error: Some(error), output: None, chunk: None, by_worker: false }
     }
@@ -52,8 +52,8 @@ impl<'a> Settlement<'a> {
     }
 }
 
-/// Closes those attempts whose fence holds, with all that hangs on it, and gives the jobs that moved, by id.
-/// No two settlements may have the same job.
+/// Closes the attempts whose fence holds, with all consequences, and returns the jobs that moved, by id. No two
+/// settlements may have the same job.
 pub(super) async fn settle(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<HashMap<JobId, Moved>> {
     let moved = fence(t, all).await?;
     let held: Vec<(&Settlement<'_>, &Moved)> =

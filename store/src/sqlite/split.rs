@@ -1,4 +1,4 @@
-//! Two halves take the place of a chunk.
+//! Two halves replace a chunk.
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::chunk::ChunkPayload;
@@ -25,8 +25,8 @@ pub(super) struct Parent {
     pub(super) payload: ChunkPayload,
 }
 
-/// Puts two halves in the place of a chunk, whose items are theirs from now on. `patient` lets them wait as after a
-/// failure, each for a time of its own.
+/// Replaces a chunk with two halves, which take over its items. `patient` lets them wait as after a failure, each for a
+/// time of its own.
 pub(super) async fn replace(t: &mut Transition<'_>, parent: &Parent, why: &str, patient: bool) -> Result<[JobId; 2]> {
     let (job, batch) = (&parent.job, of_batch(&parent.job)?);
     let statement = "

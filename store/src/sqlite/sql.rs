@@ -13,7 +13,7 @@ use crate::NewBatch;
 use crate::error::{Result, StoreError};
 use crate::sql::{Columns, Creating, Sql, Value};
 
-/// What has another name here. The types of parameters need not be said, and the one writer locks no rows.
+/// What has another name here. Parameters need no types, and the one writer locks no rows.
 const WORDS: [(&str, &str); 13] = [
     ("json_array_elements_text(", "json_each("),
     ("json_array_elements(", "json_each("),

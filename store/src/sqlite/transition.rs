@@ -1,5 +1,5 @@
-//! One write transaction: what it moves is noted while it runs, and what follows from that (counters,
-//! fan-in, outbox) is written once, just before the commit.
+//! One write transaction: what it moves is noted while it runs, and what follows from that (counters, fan-in, outbox)
+//! is written once, just before the commit.
 
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
@@ -15,20 +15,20 @@ use crate::error::Result;
 use crate::failpoint;
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
-/// The database's own clock, in microseconds. It is good to a millisecond.
+/// The database's own clock, in microseconds, accurate to a millisecond.
 pub(super) const NOW: &str = "SELECT CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000";
 
-/// The most ids in one outbox row.
+/// How many ids one outbox row holds at most.
 const OUTBOX_IDS_MAX: usize = 1_000;
 
 /// A statement with its parameters.
 pub(super) type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-/// A write transaction under way. Dropped without [`Transition::commit`], nothing has happened.
+/// A write transaction under way. If it is dropped without [`Transition::commit`], nothing has happened.
 pub(super) struct Transition<'s> {
     tx: Transaction<'static, Sqlite>,
     store: &'s SqliteStore,
-    /// The database's now at the beginning, in microseconds: one instant for the whole transaction.
+    /// The database's time at the beginning, in microseconds: one instant for the whole transaction.
     pub(super) now: i64,
     counts: Vec<Count>,
     ready: Vec<Ready>,
@@ -63,7 +63,7 @@ struct Ready {
     jobs: Vec<JobId>,
 }
 
-/// By how much a batch changes. All zero is a look: it fires the fan-in if nothing remains.
+/// By how much a batch changes. All zero is an empty change: it fires the fan-in if nothing remains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Delta {
     pub(super) chunks: i64,
@@ -80,8 +80,8 @@ pub(super) struct Delta {
 impl<'s> Transition<'s> {
     /// Waits for the one writer and begins.
     pub(super) async fn begin(store: &'s SqliteStore) -> Result<Self> {
-        // Immediate: a transaction that reads first and then writes could otherwise be refused
-        // halfway, when another process has written in between.
+        // Immediate: a transaction that reads first and then writes could otherwise be refused halfway, when another
+        // process has written in between.
         let begun = store.writer.begin_with("BEGIN IMMEDIATE").await;
         let mut tx = noted(store, begun.map_err(database))?;
         let now = noted(store, sqlx::query_scalar(NOW).fetch_one(&mut *tx).await.map_err(database))?;
@@ -99,30 +99,30 @@ impl<'s> Transition<'s> {
         })
     }
 
-    /// Runs a statement and gives its rows.
+    /// Runs a statement and returns its rows.
     pub(super) async fn rows(&mut self, query: Query) -> Result<Vec<SqliteRow>> {
         let rows = query.fetch_all(&mut *self.tx).await.map_err(database);
         noted(self.store, rows)
     }
 
-    /// Runs a statement that was put together, and gives its rows.
+    /// Runs a statement that was put together, and returns its rows.
     pub(super) async fn built(&mut self, query: &mut sqlx::QueryBuilder<Sqlite>) -> Result<Vec<SqliteRow>> {
         let rows = query.build().fetch_all(&mut *self.tx).await.map_err(database);
         noted(self.store, rows)
     }
 
-    /// Runs a statement that gives one row at most.
+    /// Runs a statement that returns at most one row.
     pub(super) async fn row(&mut self, query: Query) -> Result<Option<SqliteRow>> {
         let row = query.fetch_optional(&mut *self.tx).await.map_err(database);
         noted(self.store, row)
     }
 
-    /// Runs a statement and gives how many rows it changed.
+    /// Runs a statement and returns how many rows it changed.
     pub(super) async fn run(&mut self, query: Query) -> Result<u64> {
         self.run_or(query, database).await
     }
 
-    /// As [`Transition::run`], with another meaning of a refusal.
+    /// As [`Transition::run`], but maps a refusal differently.
     pub(super) async fn run_or(&mut self, query: Query, map: fn(sqlx::Error) -> crate::StoreError) -> Result<u64> {
         let changed = query.execute(&mut *self.tx).await.map(|done| done.rows_affected()).map_err(map);
         let changed = noted(self.store, changed)?;
@@ -130,7 +130,7 @@ impl<'s> Transition<'s> {
         Ok(changed)
     }
 
-    /// Notes that a job came to be in a state, or left one.
+    /// Notes that a job entered a state, or left one.
     pub(super) fn count(&mut self, tenant: &str, queue: &str, state: JobState, by: i64) {
         let known =
             self.counts.iter_mut().find(|count| count.state == state && count.queue == queue && count.tenant == tenant);
@@ -140,7 +140,7 @@ impl<'s> Transition<'s> {
         }
     }
 
-    /// Notes that a job went from one state to another, and what follows for the road.
+    /// Notes that a job went from one state to another, and what is to be dispatched.
     pub(super) fn moved(&mut self, job: &Moved, from: JobState, to: JobState) {
         self.count(&job.tenant, &job.queue, from, -1);
         self.arrived(job.id, &job.tenant, &job.queue, job.priority, to);
@@ -157,12 +157,12 @@ impl<'s> Transition<'s> {
         }
     }
 
-    /// Notes that an attempt which somebody may be running was closed by somebody else.
+    /// Notes that an attempt which a worker may still be running was closed by another process.
     pub(super) fn taken_away(&mut self) {
         self.taken_away = true;
     }
 
-    /// Notes an id for the road.
+    /// Notes an id to be dispatched.
     pub(super) fn ready(&mut self, purpose: Purpose, queue: &str, priority: Priority, id: JobId) {
         self.claimable |= purpose == Purpose::Dispatch;
         if !self.store.with_outbox {
@@ -192,13 +192,13 @@ impl<'s> Transition<'s> {
         &mut self.deltas[index].1
     }
 
-    /// Writes what follows from all that was noted, and commits.
+    /// Writes what follows from everything that was noted, and commits.
     pub(super) async fn commit(mut self) -> Result<Committed> {
         let deltas = std::mem::take(&mut self.deltas);
         let progress = fan_in::apply(&mut self, deltas).await?;
         self.write_counts().await?;
         let dispatches = self.write_outbox().await?;
-        // Only what changes the file counts: timers look at it again and again, and change nothing.
+        // Only what changes the file counts: timers read it again and again, and change nothing.
         let writes = self.wrote || self.moved > 0;
         if writes {
             failpoint::point("sqlite.before_commit");
@@ -228,7 +228,7 @@ impl<'s> Transition<'s> {
             return Ok(());
         }
         let counts = check::json(&counts)?;
-        // There is one writer: shards would serve nobody here, so that all is in shard 0.
+        // There is one writer, for which shards would be of no use, so everything is in shard 0.
         let statement = "
             INSERT INTO queue_count (tenant, queue, state, shard, jobs)
             SELECT value ->> 0, value ->> 1, value ->> 2, 0, value ->> 3 FROM json_each(?1) WHERE true
@@ -259,7 +259,7 @@ impl<'s> Transition<'s> {
     }
 }
 
-/// Takes note of what went wrong.
+/// Notes what went wrong.
 fn noted<T>(store: &SqliteStore, result: Result<T>) -> Result<T> {
     if let Err(error) = &result {
         store.condition.failed(error);
@@ -280,12 +280,12 @@ pub(super) fn progress(row: &SqliteRow) -> Result<BatchProgress> {
     })
 }
 
-/// Microseconds since 1970 after so long.
+/// Microseconds since 1970, after that wait.
 pub(super) fn later(now: i64, wait: std::time::Duration) -> i64 {
     now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX / 2))
 }
 
-/// Microseconds since 1970 of an instant.
+/// An instant as microseconds since 1970.
 pub(super) fn micros(at: Instant) -> i64 {
     at.timestamp_micros()
 }

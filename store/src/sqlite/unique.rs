@@ -1,4 +1,4 @@
-//! Jobs that stand in the place of others: the same call, the same idempotency key, the same unique key.
+//! Existing jobs in the place of new ones: the same call, the same idempotency key, the same unique key.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{EnqueueOutcome, Enqueued, Purpose};
 
-/// Sets keys free whose period is over: whoever wants them next does so.
+/// Releases keys whose period is over: the next job that wants them does so.
 pub(super) async fn lapse(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<()> {
     let keys: Vec<(&str, &str)> =
         asked.iter().filter_map(|job| Some((job.tenant.as_str(), job.unique.as_ref()?.key.as_str()))).collect();
@@ -27,8 +27,8 @@ pub(super) async fn lapse(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<()
     Ok(())
 }
 
-/// What stands in the place of a job that could not be made. With one writer nobody comes in between; but those
-/// `ahead` came after it in the same call, and did not stand in its way.
+/// What takes the place of a job that could not be created. With one writer no other process comes in between; but
+/// those `ahead` came after it in the same call, and did not block it.
 pub(super) async fn stand_in(t: &mut Transition<'_>, job: &NewJob, ahead: &HashSet<JobId>) -> Result<Enqueued> {
     // The same id first: the same call has been made before. Then the key that lasts for ever.
     let statement = "
@@ -51,7 +51,7 @@ pub(super) async fn stand_in(t: &mut Transition<'_>, job: &NewJob, ahead: &HashS
     take_over(t, job, &holder).await
 }
 
-/// Gives a holder that has not begun what another one asked for.
+/// Gives another job's request to a holder that has not begun.
 async fn take_over(t: &mut Transition<'_>, job: &NewJob, found: &SqliteRow) -> Result<Enqueued> {
     let holder = row::moved(found)?;
     let was: JobState = row::word(found, "state")?;

@@ -1,4 +1,4 @@
-//! What people and pages see. Readers only: nothing here waits for the writer.
+//! What people and pages are shown; only readers, so that nothing here waits for the writer.
 
 use std::collections::BTreeMap;
 
@@ -138,7 +138,7 @@ impl Views for SqliteStore {
     }
 
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
-        // The oldest by id of each priority is near enough to the oldest, and found without reading the backlog.
+        // The oldest by id of each priority is close enough to the oldest, and found without reading the backlog.
         let statement = "
             WITH known(name) AS (SELECT queue FROM queue_count WHERE tenant = ?1 UNION SELECT name FROM queue WHERE tenant = ?1)
             SELECT k.name, c.state, sum(c.jobs) AS jobs,
@@ -241,7 +241,7 @@ pub(super) fn batch_view(row: &SqliteRow) -> Result<BatchView> {
     })
 }
 
-/// What was said of a pause counts only while it lasts.
+/// The details of a pause count only while it lasts.
 fn pause_view(row: &SqliteRow) -> Result<Option<PauseView>> {
     let Some(since) = row::maybe_instant(row, "paused_at")?.filter(|_| row::flag(row, "paused").unwrap_or(false))
     else {

@@ -15,7 +15,7 @@ use crate::check;
 use crate::error::Result;
 use crate::{Dispatched, NewWorker, WorkGuard, WorkerView, Workers};
 
-/// How often another process's commits are looked for while somebody waits to hear that what it runs was taken away.
+/// How often to check for another process's commits while a worker waits to hear that its attempts were taken away.
 const LOOK_FOR_GONE: Duration = Duration::from_millis(200);
 
 /// How long an incarnation that is over is still shown: a day, in microseconds.
@@ -51,8 +51,7 @@ impl Workers for SqliteStore {
 
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
         let mut t = Transition::begin(self).await?;
-        // A lease that has run out but that nobody has noticed yet may still be prolonged: nothing has
-        // been taken from its holder.
+        // A lease that has run out unnoticed may still be extended: nothing has been taken from its holder.
         let statement = "
             UPDATE worker SET lease_until = ?3, seen_at = ?2, running = ?4 WHERE id = ?1 AND state = 'alive'";
         let query = sqlx::query(statement).bind(worker.0).bind(t.now).bind(later(t.now, lease)).bind(running);
@@ -86,7 +85,7 @@ impl Workers for SqliteStore {
             }
             let look = deadline.min(now + LOOK_FOR_GONE);
             if tokio::time::timeout_at(look, gone.changed()).await.is_err() {
-                // A store that does not answer says nothing new.
+                // A store that does not answer reports nothing new.
                 let _ = self.others_committed().await;
             }
         }
@@ -134,7 +133,7 @@ impl Workers for SqliteStore {
     }
 }
 
-/// Gives back what runs under an incarnation, but for what is kept.
+/// Gives back what runs under an incarnation, except what is kept.
 async fn release(t: &mut Transition<'_>, worker: WorkerId, kept: &[Fence], why: &str) -> Result<()> {
     let kept: Vec<(JobId, u32)> = kept.iter().map(|fence| (fence.job, fence.attempt)).collect();
     let running = "

@@ -1,4 +1,4 @@
-//! Time that passes at once, and other changes of rows that are the same in every store.
+//! Advancing time, and other changes of rows that are the same in every store.
 
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ pub(super) enum Raw {
 }
 
 impl TestStore {
-    /// Lets a worker's lease be over.
+    /// Ends a worker's lease.
     pub async fn end_lease(&self, worker: WorkerId) {
         match &self.home {
             Home::Memory(store) => store.end_lease(worker),
@@ -29,8 +29,7 @@ impl TestStore {
         }
     }
 
-    /// Lets the time be come that a job waits for. Each is due an instant after the last one, so that it is said who
-    /// comes first.
+    /// Makes a waiting job due. Each is due an instant after the last one, so that their order is defined.
     pub async fn make_due(&self, job: JobId) {
         let later = self.dues.fetch_add(1, Ordering::Relaxed);
         match &self.home {
@@ -47,7 +46,7 @@ impl TestStore {
         }
     }
 
-    /// Lets the deadline be past of a job that runs.
+    /// Moves the deadline of a running job into the past.
     pub async fn pass_deadline(&self, job: JobId) {
         match &self.home {
             Home::Memory(store) => store.pass_deadline(job),
@@ -55,7 +54,7 @@ impl TestStore {
         }
     }
 
-    /// Lets the time be past by which a batch should have ended.
+    /// Moves the time by which a batch should have ended into the past.
     pub async fn make_late(&self, batch: BatchId) {
         match &self.home {
             Home::Memory(store) => store.make_late(batch),
@@ -63,7 +62,7 @@ impl TestStore {
         }
     }
 
-    /// Lets a job have waited since long ago.
+    /// Makes a job have waited since long ago.
     pub async fn wait_long(&self, job: JobId) {
         match &self.home {
             Home::Memory(store) => store.wait_long(job),
@@ -74,7 +73,7 @@ impl TestStore {
         }
     }
 
-    /// Lets the time be past up to which every rate is used up.
+    /// Moves the time up to which every rate is used up into the past.
     pub async fn pass_rates(&self) {
         match &self.home {
             Home::Memory(store) => store.pass_rates(),
@@ -83,7 +82,7 @@ impl TestStore {
         }
     }
 
-    /// Lets every planner have been silent since long ago.
+    /// Makes every planner have been silent since long ago.
     pub async fn age_plans(&self) {
         match &self.home {
             Home::Memory(store) => store.age_plans(),
@@ -92,7 +91,7 @@ impl TestStore {
         }
     }
 
-    /// Lets those who hold outbox rows hold them for an hour more.
+    /// Makes every outbox row that is held stay held for another hour.
     pub async fn hold_outbox(&self) {
         match &self.home {
             Home::Memory(store) => store.hold_outbox(Duration::from_secs(3_600)),
@@ -101,7 +100,7 @@ impl TestStore {
         }
     }
 
-    /// Lets nobody hold an outbox row.
+    /// Releases every outbox row that is held.
     pub async fn let_go_outbox(&self) {
         match &self.home {
             Home::Memory(store) => store.let_go_outbox(),
@@ -109,7 +108,7 @@ impl TestStore {
         }
     }
 
-    /// Lets everything in it vanish.
+    /// Deletes everything in it.
     pub async fn empty(&self) {
         const TABLES: [&str; 19] = [
             "job",
@@ -141,7 +140,7 @@ impl TestStore {
         }
     }
 
-    /// Puts an instant of one row at 1970, where it is set.
+    /// Sets an instant of one row to 1970, if it is set.
     async fn past(&self, table: &str, column: &str, key: &str, id: Uuid) {
         let statement = match &self.home {
             Home::Schema { .. } => {

@@ -1,4 +1,4 @@
-//! What an operation does on one side, told in words that are the same on both.
+//! What an operation does on one side, described in words that are the same on both.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::operation::{Ended, Operation};
 use crate::side::{Claimed, Pair, Side, TENANTS, batch_id, batch_name, chunk_id, worker_id, worker_name};
 use crate::{control, limited, noted, planned};
 
-/// Does it on both sides, and remembers what was seen on the way.
+/// Does it on both sides, and remembers what it saw on the way.
 pub(crate) async fn both(pair: &mut Pair<'_>, operation: &Operation) -> (String, String) {
     let (expected, seen, claimed) = one(pair, pair.model, operation).await;
     let (found, ..) = one(pair, pair.real, operation).await;
@@ -26,7 +26,7 @@ pub(crate) async fn both(pair: &mut Pair<'_>, operation: &Operation) -> (String,
     (expected, found)
 }
 
-/// What is told of an operation while it is done.
+/// What is recorded of an operation while it runs.
 pub(crate) struct Told<'a> {
     pub(crate) side: &'a Side,
     seen: Vec<String>,
@@ -37,7 +37,7 @@ async fn one(pair: &Pair<'_>, side: &Side, operation: &Operation) -> (String, Ve
     let mut told = Told { side, seen: Vec::new(), claimed: Vec::new() };
     let text = match told.apply(pair, operation).await {
         Ok(text) => text,
-        // A group may be wrong in several ways: which of them is told is nobody's promise.
+        // A group may be wrong in several ways: which of them is reported is not defined.
         Err(StoreError::NotFound(_) | StoreError::Conflict(_) | StoreError::Invalid(_)) if is_group(operation) => {
             "refused".to_owned()
         }
@@ -57,7 +57,7 @@ fn is_group(operation: &Operation) -> bool {
     )
 }
 
-/// The kind of a refusal; its words are for people.
+/// The kind of a refusal; its text is for people.
 fn kind_of(error: &StoreError) -> String {
     match error {
         StoreError::NotFound(_) => "not found".to_owned(),
@@ -277,7 +277,7 @@ impl Told<'_> {
         Ok(format!("settled {} fenced {fenced:?} {dispatched} {progress}", report.settled))
     }
 
-    /// Poison, what went astray or was taken away, and what is told of batches under way.
+    /// Poison, misrouted and revoked jobs, and what is reported about batches under way.
     async fn keep(&mut self, pair: &Pair<'_>, operation: &Operation) -> Result<String> {
         let store = &self.side.store;
         match operation {
@@ -416,7 +416,7 @@ impl Told<'_> {
         format!("moved {} {}", dispatched.moved, self.dispatches(&dispatched.dispatches).await)
     }
 
-    /// The ids on the road, however they are grouped.
+    /// The dispatched ids, however they are grouped.
     async fn dispatches(&mut self, dispatches: &[Dispatch]) -> String {
         let mut all = Vec::new();
         for dispatch in dispatches {

@@ -1,4 +1,4 @@
-//! What people steer, and how it is told.
+//! What operators control, and how the outcome is described.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ async fn steered_as_text(told: &mut Told<'_>, control_report: &ControlReport) ->
         });
     }
     if control_report.affected > 5 {
-        // Which five are shown is nobody's promise.
+        // Which five are shown is not defined.
         samples = vec![format!("{} samples", samples.len())];
     }
     samples.sort();
@@ -67,7 +67,7 @@ async fn steered_as_text(told: &mut Told<'_>, control_report: &ControlReport) ->
     format!("affected {} {samples:?} generation {:?} {dispatched}", control_report.affected, control_report.generation)
 }
 
-/// The numbers of quarantined items are the store's own: they are told by their places.
+/// The numbers of quarantined items are the store's own: they are identified by their places.
 async fn mend(told: &mut Told<'_>, operation: &Operation) -> Result<String> {
     let Operation::ItemPatch { batch, first, how, from, chunk, dry } = operation else { unreachable!("it mends") };
     let store = &told.side.store;

@@ -1,4 +1,4 @@
-//! Limits, what holds for queues, and jobs that wait: what an operation does there, and what can be seen of them.
+//! Limits, settings of queues, and jobs that wait: what an operation does there, and what can be seen of them.
 
 use gristmill_core::duration::Span;
 use gristmill_core::id::JobId;
@@ -39,7 +39,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, pair: &Pair<'_>, operation: &Oper
             for name in if *all { &pair.jobs } else { &some } {
                 store.wait_long(side.id(name)).await;
             }
-            // As many as there are: which of more come first is nobody's promise.
+            // As many as there are: which of more come first is not defined.
             let dispatched = store.raise_aged(1_000).await?;
             Ok(told.dispatched(&dispatched).await)
         }
@@ -68,7 +68,7 @@ fn origin(file: bool) -> LimitOrigin {
     if file { LimitOrigin::File } else { LimitOrigin::Command }
 }
 
-/// A rate is one in hours, so that nothing comes free while the operations run.
+/// A rate is one in hours, so that nothing becomes free while the operations run.
 fn spec(limited: &Limited) -> LimitSpec {
     let Limited { queues, kinds, per_key, concurrency, rate } = limited;
     LimitSpec {
@@ -82,7 +82,7 @@ fn spec(limited: &Limited) -> LimitSpec {
     }
 }
 
-/// Everything that can be seen of limits, one thing a line.
+/// Everything that can be seen of limits, one per line.
 pub(crate) async fn look(side: &Side, lines: &mut Vec<String>) {
     let store = &side.store;
     lines.extend(store.limits().await.expect("listed").iter().map(told_limit));
@@ -104,7 +104,7 @@ fn told_limit(view: &LimitView) -> String {
     format!("{name} {origin} {spec:?} running {running} {uses:?}")
 }
 
-/// What keeps a job that is queued from beginning, and whether it is on its way.
+/// What keeps a queued job from beginning, and whether it is on its way.
 pub(crate) async fn told_standing(side: &Side, job: JobId) -> String {
     let blockers = side.store.blockers(job).await.expect("asked");
     let hindrances: Vec<String> = blockers
@@ -118,7 +118,7 @@ pub(crate) async fn told_standing(side: &Side, job: JobId) -> String {
     format!("hindered by {hindrances:?}, in the outbox {}", blockers.in_outbox)
 }
 
-/// What a job waits for, without the instants, which are others on each side.
+/// What a job waits for, without the instants, which differ between the sides.
 fn told_wait(wait: &Wait) -> String {
     match wait {
         Wait::Time { .. } => "its time".to_owned(),

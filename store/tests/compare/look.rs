@@ -1,4 +1,4 @@
-//! All that can be seen of a store, in words that are the same on both sides.
+//! Everything that can be seen of a store, in words that are the same on both sides.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::side::{Pair, Side, TENANTS, batch_name, worker_name};
 
 const ALL: Page = Page { after: None, limit: 1_000 };
 
-/// Everything, one thing a line.
+/// Everything, one per line.
 pub(crate) async fn at(pair: &Pair<'_>, side: &Side) -> Vec<String> {
     let mut lines = Vec::new();
     for tenant in TENANTS {
@@ -95,7 +95,7 @@ fn told_job(job: &JobView) -> String {
         items,
         ..
     } = job;
-    // What was compressed is looked into; the rest is as it was given.
+    // What was compressed is unpacked; the rest is as it was given.
     let payload = match serde_json::from_value::<ChunkPayload>(job.payload.clone()) {
         Ok(chunk) => format!("{} from {}: {:?}", chunk.items, chunk.first, chunk.slice),
         Err(_) => told_payload(&job.payload),
@@ -121,12 +121,12 @@ fn told_job(job: &JobView) -> String {
     )
 }
 
-/// A payload as it is the same on both sides: what tells of a batch has instants in it.
+/// A payload in a form that is the same on both sides: one that reports on a batch has instants in it.
 pub(crate) fn told_payload(payload: &Value) -> String {
     told_of(payload).unwrap_or_else(|| payload.to_string())
 }
 
-/// What failed, in a job that tells of a batch.
+/// What failed, in a job that reports on a batch.
 fn told_of(payload: &Value) -> Option<String> {
     let Value::Object(fields) = payload else { return None };
     if let Some(failure) = fields.get("failure") {
@@ -172,7 +172,7 @@ async fn poison(side: &Side) -> Vec<String> {
     all
 }
 
-/// What waits to be published, whoever holds it.
+/// What waits to be published, whether it is held or not.
 async fn outbox(side: &Side) -> Vec<String> {
     side.store.let_go_outbox().await;
     let mut all = Vec::new();

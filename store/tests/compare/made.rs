@@ -16,14 +16,14 @@ use serde_json::json;
 use crate::operation::{Asked, Ended, How, Kept};
 use crate::side::{Claimed, Side, TENANTS, batch_id, chunk_id, job_id, worker_id};
 
-/// Long enough that it does not pass by itself.
+/// Long enough not to pass by itself.
 pub(crate) const LONG: Duration = Duration::from_secs(100 * 3_600);
 
 pub(crate) fn queue_name(queue: usize) -> String {
     format!("queue{queue}")
 }
 
-/// Whose turn and limit a job falls under.
+/// The key by which a job takes turns and is limited.
 pub(crate) fn turn_key(key: usize) -> String {
     format!("turn{key}")
 }
@@ -82,7 +82,7 @@ pub(crate) fn poison(message: usize) -> NewPoison {
     }
 }
 
-/// The stamp of an input of which a copy was made.
+/// The fingerprint of an input that was spooled.
 fn copied(batch: usize) -> SourceFingerprint {
     let file = FileFingerprint {
         path: format!("/nowhere/{}.spool", batch_id(batch)),
@@ -153,7 +153,7 @@ pub(crate) fn completion(side: &Side, claimed: &Claimed, ended: &Ended) -> Compl
     completion
 }
 
-/// Every item is counted once, unless that is what is tried.
+/// Every item is counted once, unless a wrong count is being tested.
 fn chunk_result(claimed: &Claimed, how: How) -> ChunkResult {
     let items = claimed.items;
     match how {

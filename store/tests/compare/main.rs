@@ -1,9 +1,9 @@
-//! SQLite and PostgreSQL do what the model does: random sequences of operations, the outcome of each compared, and
-//! at the end all that can be seen.
+//! SQLite and PostgreSQL do what the model does: random sequences of operations, comparing the outcome of each, and at
+//! the end everything that can be seen.
 //!
-//! No outcome depends on how fast anything is: leases, waits and deadlines are hours long, and time passes by a
-//! change of rows, in both alike. `make compare SEQUENCES=n SEED=s` runs as many as one likes; a difference is
-//! printed with the seed that brings it back, and with the shortest sequence that was found to show it.
+//! No outcome depends on how fast anything is: leases, waits and deadlines are hours long, and time passes by a change
+//! of rows, in both alike. `make compare SEQUENCES=n SEED=s` runs as many as desired; a difference is printed with the
+//! seed that reproduces it, and with the shortest sequence found that shows it.
 
 mod apply;
 mod control;
@@ -23,7 +23,7 @@ use gristmill_testkit::Random;
 use operation::Operation;
 use side::{Pair, Side};
 
-/// Sequences of an ordinary run of the tests.
+/// Number of sequences in an ordinary run of the tests.
 const SQLITE: u64 = 100;
 const POSTGRES: u64 = 40;
 
@@ -40,13 +40,13 @@ async fn postgres_does_what_the_model_does() {
     compare("postgres", TestStore::postgres(true).await, POSTGRES).await;
 }
 
-/// Two sequences of one seed are the same, and the model shows no difference to itself.
+/// Two sequences of one seed are the same, and the model shows no difference from itself.
 #[tokio::test]
 async fn the_model_does_what_the_model_does() {
     compare("reference", TestStore::reference(true), 20).await;
 }
 
-/// A number that the command gives.
+/// A number from the environment.
 fn given(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number; write one such as 10000")))
@@ -75,7 +75,7 @@ async fn compare(name: &str, store: TestStore, ordinary: u64) {
     }
 }
 
-/// Runs a sequence on the emptied store and on a new model; what differs first.
+/// Runs a sequence on the emptied store and on a new model; returns the first difference.
 async fn run(real: &Side, sequence: &[Operation]) -> Result<(), String> {
     real.empty().await;
     let model = Side::new(TestStore::reference(true));
@@ -99,7 +99,7 @@ async fn run(real: &Side, sequence: &[Operation]) -> Result<(), String> {
     }
 }
 
-/// Leaves out whatever can be left out while a difference stays.
+/// Leaves out whatever can be left out while a difference remains.
 async fn shrink(real: &Side, mut sequence: Vec<Operation>, mut difference: String) -> (Vec<Operation>, String) {
     let mut size = sequence.len() / 2;
     while size > 0 {

@@ -1,4 +1,4 @@
-//! Events that start runs: they are told, and started anew.
+//! Events that start runs: they are reported, and started anew.
 
 use gristmill_store::{FireTick, Firing, NewEvent, Result, TickOutcome};
 use serde_json::json;
@@ -30,7 +30,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
         }
         Operation::StartEvent { run, .. } if are_taken(side, run.iter()).await => Ok("its batch is taken".to_owned()),
         Operation::StartEvent { ledger: name, nth, stale, outcome, run } => {
-            // That ledger, or the next in which there is an event.
+            // That ledger, or the next one that has an event.
             let ledgers = usize::try_from(SCHEDULES + TRIGGERS).unwrap_or(1);
             let mut rows = Vec::new();
             for name in (*name..name + ledgers).map(|number| ledger_name(number % ledgers)) {
@@ -39,7 +39,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
                     break;
                 }
             }
-            // Those of one instant stand in an order of their own.
+            // Rows of one instant have an order of their own.
             rows.sort_by(|one, other| one.event.cmp(&other.event));
             let Some(row) = rows.get(nth % rows.len().max(1)) else { return Ok("nothing came".to_owned()) };
             let seen = OUTCOMES.iter().position(|one| *one == row.outcome).unwrap_or(0);

@@ -1,5 +1,5 @@
-//! The operations, and how a seed makes a sequence of them. They name jobs, batches and workers by small numbers, so
-//! that they collide, and so that a sequence still makes sense when some of it is left out.
+//! The operations, and how a seed produces a sequence of them. They name jobs, batches and workers by small numbers, so
+//! that they collide, and so that a sequence still makes sense when parts of it are left out.
 
 use gristmill_testkit::Random;
 
@@ -24,7 +24,7 @@ pub(crate) struct Asked {
     pub(crate) later: bool,
     pub(crate) attempts: u32,
     pub(crate) key: Option<usize>,
-    /// Whose turn and limit it falls under.
+    /// The key by which it takes turns and is limited.
     pub(crate) turn: Option<usize>,
     pub(crate) unique: Option<Kept>,
     pub(crate) version: u32,
@@ -46,11 +46,11 @@ pub(crate) struct Limited {
     pub(crate) kinds: Vec<usize>,
     pub(crate) per_key: bool,
     pub(crate) concurrency: Option<u32>,
-    /// So many in a time that does not pass by itself, and so many of them at one moment.
+    /// This many in a time that does not pass by itself, and this many of them at one moment.
     pub(crate) rate: Option<(u32, u32)>,
 }
 
-/// A schedule that follows the batches: which of their endings, and whether it begins to only in the far future.
+/// A schedule that follows the batches: which of their endings, and whether it begins only in the far future.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Follows {
     pub(crate) ending: usize,
@@ -93,7 +93,7 @@ pub(crate) enum How {
     Interrupted,
     Lost,
     Snoozed,
-    /// Failed, and said to be tried again even if it was the last attempt.
+    /// Failed, with a verdict to retry even if it was the last attempt.
     Again,
     Ends {
         halted: bool,
@@ -189,16 +189,16 @@ const TICKS: u64 = 8;
 pub(crate) const TRIGGERS: u64 = 2;
 const EVENTS: u64 = 4;
 
-/// 20 to 60 operations. Each begins with workers, for without them nothing much happens.
+/// 20 to 60 operations. Each sequence begins with workers, since without them little happens.
 pub(crate) fn sequence(random: &mut Random) -> Vec<Operation> {
     let length = 20 + random.below(41);
     let mut all = vec![Operation::Register { worker: 0 }, Operation::Register { worker: 1 }];
-    // Half of them know limits from the beginning, so that batches live under them.
+    // Half of them have limits from the beginning, so that batches run under them.
     let limited = random.one_in(2);
     if limited {
         all.extend((0..=random.below(2)).map(|_| limit(random)));
     }
-    // By chance alone hardly a batch would come far: mostly one's life runs through the rest.
+    // By chance alone hardly any batch would get far: in most sequences one batch's life runs through the rest.
     let mut life = if random.one_in(4) { Vec::new() } else { life(random, limited) };
     life.reverse();
     for _ in 0..length {
@@ -218,7 +218,7 @@ pub(crate) fn sequence(random: &mut Random) -> Vec<Operation> {
     all
 }
 
-/// A batch from its creation over its end into its next generation.
+/// A batch from its creation through its end into its next generation.
 fn life(random: &mut Random, limited: bool) -> Vec<Operation> {
     let batch = pick(random, BATCHES);
     let (attempts, items) = (1 + u32::from(random.one_in(2)), 1 + random.below(4));
@@ -500,7 +500,7 @@ fn started(random: &mut Random) -> Option<Started> {
     })
 }
 
-/// A limit, or what holds for a queue.
+/// A limit, or the settings of a queue.
 fn limit(random: &mut Random) -> Operation {
     if random.one_in(3) {
         return Operation::SaveQueue { queue: pick(random, QUEUES), fair: !random.one_in(3), ages: !random.one_in(3) };

@@ -1,5 +1,6 @@
 //! Schedules, the ledger of their ticks, and backfills: what an operation does there, and what can be seen of them.
-//! Their instants are numbers of hours, the same on both sides, and past on both: what follows a batch does so from then on.
+//! Their instants are numbers of hours, the same on both sides, and past on both: a schedule that follows a batch does
+//! so from then on.
 
 use chrono::TimeDelta;
 use gristmill_core::Instant;
@@ -24,7 +25,7 @@ pub(crate) const OUTCOMES: [TickOutcome; 6] = [
     TickOutcome::Failed,
 ];
 
-/// The number of a tick that is to come only when nobody runs these tests any more.
+/// The number of a tick that lies beyond the lifetime of these tests.
 const FAR_AHEAD: i64 = 1_000_000;
 
 fn tick(number: i64) -> Instant {
@@ -35,7 +36,7 @@ fn hour(at: Instant) -> i64 {
     (at - tick(0)).num_hours()
 }
 
-/// An instant of the ledger: a whole hour, or one of the store's own, which is another on each side.
+/// An instant of the ledger: a whole hour, or one of the store's own, which differs between the sides.
 fn when(at: Instant) -> String {
     let past = at - tick(0);
     if past == TimeDelta::hours(past.num_hours()) { past.num_hours().to_string() } else { "its own time".to_owned() }
@@ -45,7 +46,7 @@ fn schedule_name(schedule: usize) -> String {
     format!("schedule{schedule}")
 }
 
-/// The name of a ledger: those of schedules come first, then those of what starts runs by events.
+/// The name of a ledger: those of schedules come first, then those of runs started by events.
 pub(crate) fn ledger_name(ledger: usize) -> String {
     let schedules = usize::try_from(SCHEDULES).unwrap_or(0);
     match ledger.checked_sub(schedules) {
@@ -79,7 +80,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
             let due = store.due_schedules(tick(*at), 10).await?;
             Ok(format!("{:?}", due.iter().map(|view| &view.name).collect::<Vec<_>>()))
         }
-        // A batch is of one tick: its id is as new as the run.
+        // A batch belongs to one tick: its id is as new as the run.
         Operation::Fire { rows, .. } if is_taken(side, rows).await => Ok("its batch is taken".to_owned()),
         Operation::Fire { schedule, step, stale, rows } => {
             fire(told, firing(side, *schedule, *step, *stale, rows).await).await
@@ -91,7 +92,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
                 rows.push(told_tick(side, &row).await);
             }
             rows.sort();
-            // Which of many come first is said of one schedule only.
+            // Which of many come first is defined only within one schedule.
             let all = u32::try_from(rows.len()).ok() != Some(*limit);
             Ok(if all { format!("{rows:?}") } else { format!("{limit} rows") })
         }
@@ -126,7 +127,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
     }
 }
 
-/// Fires, and says what came of it.
+/// Fires, and records the outcome.
 pub(crate) async fn fire(told: &mut Told<'_>, firing: Firing) -> Result<String> {
     let report = told.side.store.fire(&[firing]).await?;
     let started: Vec<_> = report.started.iter().map(|(name, at)| format!("{name} {}", when(*at))).collect();
@@ -138,7 +139,7 @@ async fn is_taken(side: &Side, rows: &[Fired]) -> bool {
     are_taken(side, rows.iter().filter_map(|row| row.run.as_ref())).await
 }
 
-/// Whether a batch that is to be started is there, or was started before.
+/// Whether a batch that is to be started exists, or was started before.
 pub(crate) async fn are_taken(side: &Side, runs: impl Iterator<Item = &Started>) -> bool {
     let mut taken = Vec::new();
     for name in ledgers() {
@@ -237,12 +238,12 @@ fn fire_tick(row: &Fired) -> FireTick {
     }
 }
 
-/// Everything that can be seen of schedules, one thing a line.
+/// Everything that can be seen of schedules, one per line.
 pub(crate) async fn look(side: &Side, lines: &mut Vec<String>) {
     let store = &side.store;
     lines.extend(store.schedules(None, None).await.expect("listed").iter().map(told_schedule));
     for (tenant, name) in TENANTS.iter().flat_map(|tenant| ledgers().map(move |name| (tenant, name))) {
-        // Which of several batches that one group has ended is followed first is nobody's promise.
+        // Which of several batches that one group has ended is followed first is not defined.
         let mut followed = Vec::new();
         for row in ledger(side, tenant, &name).await {
             let told = told_tick(side, &row).await;

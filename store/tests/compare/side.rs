@@ -1,5 +1,4 @@
-//! One of the two stores that are compared, and the names under which both are spoken of: the ids that a store
-//! makes by itself are its own.
+//! One of the two compared stores, and the names that both share: the ids that a store makes by itself are its own.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -24,7 +23,7 @@ impl Side {
         Self { store, made: Mutex::default() }
     }
 
-    /// Lets everything in it vanish.
+    /// Deletes everything in it.
     pub(crate) async fn empty(&self) {
         self.store.empty().await;
         self.made.lock().expect("no panic").clear();
@@ -45,7 +44,7 @@ impl Side {
         for tenant in TENANTS {
             found = found.or(self.store.job(tenant, id).await.expect("looked up"));
         }
-        // Of a dry run nothing is left, and the model gives its ids again.
+        // Nothing is left of a dry run, and the model reuses its ids.
         let Some(job) = found else { return "nothing".to_owned() };
         let name = made_name(&job);
         self.made.lock().expect("no panic").insert(id, name.clone());
@@ -70,7 +69,7 @@ impl Side {
     }
 }
 
-/// What a job is called that the store made by itself: an aggregate, or a chunk of redriven items.
+/// The name of a job that the store made by itself: an aggregate, or a chunk of redriven items.
 fn made_name(job: &JobView) -> String {
     let batch = job.batch.map_or_else(String::new, batch_name);
     match job.seq {
@@ -140,7 +139,7 @@ const BATCH: u8 = 3;
 const WORKER: u8 = 4;
 const BACKFILL: u8 = 5;
 
-/// An id with a number in it. All are older than whatever a store makes, and sort by their numbers.
+/// An id with a number in it. All are older than any that a store makes, and sort by their numbers.
 fn numbered(kind: u8, number: usize) -> Uuid {
     let number = u32::try_from(number).unwrap_or(u32::MAX);
     let mut bytes = [0_u8; 10];
@@ -180,12 +179,12 @@ pub(crate) fn number_of_backfill(id: Uuid) -> Option<usize> {
     number_of(id, BACKFILL)
 }
 
-/// What a batch is called.
+/// The name of a batch.
 pub(crate) fn batch_name(id: BatchId) -> String {
     number_of(id.0, BATCH).map_or_else(|| id.to_string(), |number| format!("batch{number}"))
 }
 
-/// What a worker is called.
+/// The name of a worker.
 pub(crate) fn worker_name(id: WorkerId) -> String {
     number_of(id.0, WORKER).map_or_else(|| id.to_string(), |number| format!("worker{number}"))
 }

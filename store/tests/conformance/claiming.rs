@@ -1,4 +1,4 @@
-//! Claim: queued jobs become somebody's.
+//! Claim: workers take queued jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,8 +214,8 @@ async fn a_second_message_for_the_same_job_finds_nothing(store: TestStore) {
     complete(&store, &[testing::done(&first.claimed[0])]).await;
 }
 
-/// Uses up the hints that are left over from the opening. A hint may be false, and on a server that is
-/// shared it often is: so not for ever.
+/// Uses up the hints left over from the opening. A hint may be false, and on a shared server it often is: so only for a
+/// limited time.
 async fn settle_down(store: &TestStore) {
     for _ in 0..10 {
         if !store.wait_for_work(Duration::from_millis(100)).await {

@@ -1,4 +1,4 @@
-//! Complete: attempts end, and only the one that counts is written down.
+//! Complete: attempts end, and only the one that counts is recorded.
 
 use std::time::Duration;
 
@@ -161,7 +161,7 @@ async fn the_same_fence_twice_in_one_group_counts_once(store: TestStore) {
     assert_eq!(batch(&store, id).await.remaining, 1);
 }
 
-/// As when the store was away for a while: the ending of an attempt that was rescued meanwhile waits in the same
+/// As when the store was unreachable for a while: the ending of an attempt that was rescued meanwhile waits in the same
 /// process for the same commit as that of the attempt after it.
 async fn an_ending_that_came_too_late_does_not_take_the_next_one_with_it(store: TestStore) {
     store.enqueue(&[testing::job()]).await.expect("enqueued");
@@ -183,7 +183,7 @@ async fn a_stale_attempt_is_fenced(store: TestStore) {
     store.promote(10).await.expect("promoted");
     let second = claim_one(&store, worker).await;
     assert_eq!((second.fence.job, second.fence.attempt), (first.fence.job, 2));
-    // The same worker, still running: only the attempt tells the two apart.
+    // The same worker, still running: only the attempt distinguishes the two.
     let stale = store.complete(&[testing::chunk_done(&first, 10)]).await.expect("asked");
     assert_eq!((stale.settled, stale.fenced), (0, vec![first.fence]));
     assert_eq!(state(&store, first.fence.job).await, JobState::Running);
@@ -279,7 +279,7 @@ async fn of_two_that_follow_with_one_key_the_first_of_the_group_is_made(store: T
     store.enqueue(&testing::jobs(2)).await.expect("enqueued");
     let worker = enter(&store).await;
     let mut claimed = claim(&store, worker, 2).await;
-    // Given in the order that is not that of their ids.
+    // Given in an order that is not that of their ids.
     claimed.reverse();
     let follows: Vec<NewJob> =
         (0..2).map(|_| NewJob { idempotency_key: Some("one".to_owned()), ..testing::job() }).collect();

@@ -1,4 +1,4 @@
-//! What people stop, let go and call off.
+//! What an operator pauses, resumes and cancels.
 
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ async fn a_judgement_of_the_generation_before_does_not_halt_a_batch_that_was_res
     complete(&store, &[Completion { batch_end: Some(end), ..testing::done(&aggregate) }]).await;
     let forgiven = Restart { batch: id, failure_budget: Some(FailureBudget::Count(100)), dead: false };
     assert_eq!(store.restart_batch(TENANT, &forgiven, false).await.expect("restarted").generation, Some(1));
-    // Whoever completed the dead chunk had looked at the budget of before, and says so only now.
+    // The worker that completed the dead chunk had read the earlier budget, and halts the batch only now.
     assert_eq!(store.halt_batch(id, 0, "over its budget").await.expect("a no-op").affected, 0);
     let seen = batch(&store, id).await;
     assert_eq!((seen.state, seen.remaining), (BatchState::Sealed, 1), "it goes on");
@@ -116,7 +116,7 @@ async fn chunks_of_a_batch_that_halts_while_it_is_planned_are_cancelled(store: T
     store.create_batch(&new).await.expect("created");
     store.add_chunks(new.id, &testing::chunks(2, 10)).await.expect("added");
     assert_eq!(store.halt_batch(new.id, 0, "over").await.expect("halted").affected, 2);
-    // Whoever plans it need not know.
+    // The planner need not know.
     let added = store.add_chunks(new.id, &[testing::chunk(2, 10)]).await.expect("added");
     assert!(added.dispatches.is_empty());
     let seen = batch(&store, new.id).await;

@@ -1,4 +1,4 @@
-//! Whatever happens, in whatever order: the maintained counters are what they count, and every batch reconciles.
+//! Whatever happens, in whatever order: the maintained counters equal what they count, and every batch reconciles.
 //!
 //! The sequence of operations comes from a seed, which a failure prints; `GRISTMILL_TEST_SEED` repeats it.
 
@@ -77,7 +77,7 @@ impl Client<'_> {
     async fn add_chunks(&mut self) {
         let Some((batch, next)) = self.batches.last_mut() else { return };
         let chunks: Vec<_> = (*next..*next + 3).map(|seq| testing::chunk(seq, 4)).collect();
-        // Again and again the last one is sent twice, as after an unknown commit result.
+        // Now and then the last one is sent twice, as after an unknown commit result.
         *next += 2;
         refused_or_done(self.store.add_chunks(*batch, &chunks).await);
     }
@@ -128,14 +128,14 @@ impl Client<'_> {
         refused_or_done(self.store.redrive_dead(TENANT, &ids, self.random.below(3) == 0).await);
     }
 
-    /// The worker goes, by its own will or not, and a new one comes.
+    /// The worker stops, voluntarily or not, and a new one starts.
     async fn stop(&mut self) {
         if self.random.below(2) == 0 {
             self.store.retire_worker(self.worker).await.expect("retired");
         } else {
             self.store.beat(self.worker, Duration::ZERO, 0).await.expect("the last beat");
         }
-        // What it ran it may still try to complete: it is fenced then.
+        // It may still try to complete what it ran: it is fenced then.
         self.worker = enter(self.store).await;
     }
 

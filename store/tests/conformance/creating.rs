@@ -1,4 +1,4 @@
-//! Create and seal: jobs and batches come to be.
+//! Create and seal: jobs and batches are created.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn the_same_idempotency_key_gives_the_first_job(store: TestStore) {
     let worker = enter(&store).await;
     let claimed = claim_one(&store, worker).await;
     complete(&store, &[testing::done(&claimed)]).await;
-    // The key lasts for ever, also when its job has ended.
+    // The key lasts for ever, even when its job has ended.
     let report = store.enqueue(&[second]).await.expect("enqueued");
     assert_eq!((report.jobs[0].id, report.jobs[0].created), (first.id, false));
     assert!(report.dispatched.dispatches.is_empty() && report.dispatched.moved == 0);
@@ -229,7 +229,7 @@ async fn adding_the_same_chunks_again_changes_nothing(store: TestStore) {
     let chunks = testing::chunks(3, 10);
     let first = store.add_chunks(new.id, &chunks).await.expect("added");
     assert_eq!((first.moved, first.dispatches.len()), (3, 1));
-    // A planner that starts over makes new ids for the same numbers, and goes on where it had been.
+    // A planner that starts over makes new ids for the same numbers, and continues where it had stopped.
     let mut again = testing::chunks(4, 10);
     again[0] = chunks[0].clone();
     let second = store.add_chunks(new.id, &again).await.expect("added again");
@@ -348,7 +348,7 @@ async fn the_same_id_twice_in_one_call_is_the_first_of_them(store: TestStore) {
         [(first.id, true), (first.id, false)]
     );
     assert_eq!((report.dispatched.moved, state(&store, first.id).await), (1, JobState::Queued));
-    // Where the first makes nothing, because another has its key, the second makes nothing either.
+    // If the first creates nothing, because another job has its key, the second creates nothing either.
     let holder = NewJob { idempotency_key: Some("key".to_owned()), ..testing::job() };
     store.enqueue(std::slice::from_ref(&holder)).await.expect("enqueued");
     let refused = NewJob { idempotency_key: Some("key".to_owned()), ..testing::job() };

@@ -66,7 +66,7 @@ async fn what_is_not_due_stays(store: TestStore) {
     assert_eq!(state(&store, later.id).await, JobState::Scheduled);
 }
 
-/// So many jobs that are due to be promoted.
+/// That many jobs that are due to be promoted.
 async fn due(store: &TestStore, count: usize) {
     store.enqueue(&testing::jobs(count)).await.expect("enqueued");
     let worker = enter(store).await;
@@ -185,7 +185,7 @@ async fn only_open_plans_that_stand_still_are_stalled(store: TestStore) {
     store.discard_batch(taken_back.id).await.expect("discarded");
     store.age_plans().await;
     assert_eq!(store.stalled_plans(LONG, 10).await.expect("looked").len(), 2);
-    // Each group of chunks says that the planner lives.
+    // Each group of chunks shows that the planner lives.
     store.add_chunks(goes_on.id, &testing::chunks(1, 1)).await.expect("added");
     assert_eq!(store.stalled_plans(LONG, 10).await.expect("looked"), [(TENANT.to_owned(), still.id)]);
     store.seal(still.id).await.expect("sealed");

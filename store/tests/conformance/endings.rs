@@ -1,4 +1,4 @@
-//! Snoozes, and attempts that are taken away from whoever runs them.
+//! Snoozes, and attempts that are taken away from their workers.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ conformance! {
     too_many_jobs_at_once_are_refused,
 }
 
-/// It is too early.
+/// A completion that snoozes the job.
 fn snoozed(job: &ClaimedJob, wait: Duration) -> Completion {
     let error = Some("not before the doors open".to_owned());
     Completion { error, ..Completion::new(job.fence, Ending::Snoozed { wait }, Verdict::Snooze { after: wait }) }
@@ -146,7 +146,7 @@ async fn a_cancelled_attempt_is_closed_with_its_job(store: TestStore) {
     let [attempt] = &seen.attempts[..] else { panic!("one attempt: {:?}", seen.attempts) };
     assert_eq!((attempt.attempt, attempt.worker, attempt.ending.as_str()), (1, Some(worker), "cancelled"));
     assert_eq!((attempt.error.as_deref(), attempt.started_at), (Some("wrong customer"), seen.started_at));
-    // One that waited has no attempt to close.
+    // A job that waited has no attempt to close.
     let waited = store.jobs(&crate::filter(JobState::Queued), &gristmill_store::Page::default()).await.expect("listed");
     store.cancel_job(TENANT, waited[0].id, "no", false).await.expect("cancelled");
     assert!(job(&store, waited[0].id).await.attempts.is_empty());
@@ -172,7 +172,7 @@ async fn who_waits_hears_of_a_cancel_and_misses_none(store: TestStore) {
     let worker = enter(&store).await;
     let claimed = claim(&store, worker, 3).await;
     let seen = store.wait_for_revocation(0, LONG).await;
-    // Nobody waits while this happens, and it is heard of all the same.
+    // No worker waits while this happens, but it is noticed all the same.
     store.cancel_job(TENANT, claimed[0].fence.job, "no", false).await.expect("cancelled");
     let seen = heard(&store, seen, claimed[0].fence.job).await;
     // By another process.
@@ -185,7 +185,7 @@ async fn who_waits_hears_of_a_cancel_and_misses_none(store: TestStore) {
     cancelled.expect("cancelled");
 }
 
-/// Waits, as a worker does, until the job is called off. A hint may be about something else.
+/// Waits, as a worker does, until the job is cancelled. A hint may be about something else.
 async fn heard(store: &TestStore, mut seen: u64, job: JobId) -> u64 {
     let hearing = async {
         loop {

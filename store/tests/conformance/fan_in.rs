@@ -184,7 +184,7 @@ async fn effects_follow_from_the_aggregates_own_transaction(store: TestStore) {
     assert_eq!(batch(&store, id).await.state, BatchState::Complete);
 }
 
-/// An aggregate's completion with one email in its wake, and that email's id.
+/// An aggregate's completion with one follow-up email, and that email's id.
 fn with_effect(aggregate: &ClaimedJob, batch_end: Option<BatchEnd>) -> (Completion, JobId) {
     let mut callback = testing::job();
     callback.kind = "email".to_owned();

@@ -233,7 +233,7 @@ async fn a_changed_limit_holds_for_what_is_claimed_next(store: TestStore) {
 async fn whatever_becomes_of_an_attempt_its_place_is_free(store: TestStore) {
     limit(&store, "one", at_once(&["crm"], 1)).await;
     let mut jobs: Vec<NewJob> = many("crm", None, 8).into_iter().map(|job| NewJob { max_attempts: 1, ..job }).collect();
-    // The one that is to be tried again.
+    // The job that is to be retried.
     jobs[4].max_attempts = 2;
     enqueue(&store, &jobs).await;
     let worker = enter(&store).await;

@@ -1,11 +1,11 @@
 //! One suite for all stores: each test runs on SQLite, on PostgreSQL and on the model of both, as `sqlite::NAME`,
 //! `postgres::NAME` and `reference::NAME`.
 //!
-//! The contract is the documentation of `gristmill_store::Store`; where that is silent, these tests are the
-//! contract. Every store here writes an outbox, as if a broker carried ids, unless a test says otherwise.
+//! The contract is the documentation of `gristmill_store::Store`; where that is silent, these tests are the contract.
+//! Every store here writes an outbox, as if a broker carried ids, unless a test says otherwise.
 
-/// Makes three tests of each function: one for each database and one for the model. What comes after
-/// `databases only` needs SQL, for the reason given there.
+/// Makes three tests of each function: one for each database and one for the model. Those after `databases only` need
+/// SQL, for the reason given there.
 macro_rules! conformance {
     ($($name:ident),* $(,)? $(; databases only, $why:literal: $($sql:ident),* $(,)?)*) => {
         mod reference {
@@ -80,20 +80,20 @@ use gristmill_store::testing::{TestStore, claim_as, worker};
 use gristmill_store::{BatchView, Completion, JobView, NewWorker};
 use std::time::Duration;
 
-/// Whose everything is here.
+/// The tenant of everything here.
 const TENANT: &str = DEFAULT_TENANT;
 
 /// Long enough that no lease runs out while a test runs.
 const LONG: Duration = Duration::from_secs(600);
 
-/// Enters a worker whose lease does not run out.
+/// Registers a worker whose lease does not run out.
 async fn enter(store: &TestStore) -> WorkerId {
     let entered: NewWorker = worker(LONG);
     store.register_worker(&entered).await.expect("entered");
     entered.id
 }
 
-/// Claims at most so many jobs, by priority and age.
+/// Claims at most that many jobs, by priority and age.
 async fn claim(store: &TestStore, worker: WorkerId, limit: u32) -> Vec<ClaimedJob> {
     store.claim_next(&claim_as(worker, limit)).await.expect("claimed")
 }
@@ -113,12 +113,12 @@ async fn complete(store: &TestStore, completions: &[Completion]) -> gristmill_st
     report
 }
 
-/// A job as people see it.
+/// A job as it is shown.
 async fn job(store: &TestStore, id: JobId) -> JobView {
     store.job(TENANT, id).await.expect("asked").expect("the job is there")
 }
 
-/// A batch as people see it.
+/// A batch as it is shown.
 async fn batch(store: &TestStore, id: BatchId) -> BatchView {
     store.batch(TENANT, id).await.expect("asked").expect("the batch is there")
 }
@@ -138,7 +138,7 @@ fn counts(counts: &Counts) -> [u64; 5] {
     [counts.input, counts.ok, counts.skipped, counts.quarantined, counts.cancelled]
 }
 
-/// How many aggregates there are of a batch, in whatever state.
+/// How many aggregates a batch has, in any state.
 async fn aggregates(store: &TestStore, id: BatchId) -> usize {
     let filter = gristmill_store::JobFilter {
         tenant: TENANT.to_owned(),
@@ -149,7 +149,7 @@ async fn aggregates(store: &TestStore, id: BatchId) -> usize {
     store.jobs(&filter, &gristmill_store::Page::default()).await.expect("listed").len()
 }
 
-/// The maintained counters are what they count, and every batch is what its jobs say.
+/// The maintained counters equal what they count, and every batch matches its jobs.
 async fn assert_reconciled(store: &TestStore) {
     let report = store.reconcile(true).await.expect("compared");
     assert_eq!(report.findings, Vec::<String>::new());

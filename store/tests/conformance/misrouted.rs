@@ -66,7 +66,7 @@ async fn a_message_for_a_kind_that_the_worker_lacks_leaves_the_job_to_others(sto
     let claimed = store.claim(&has, &all[..2]).await.expect("claimed").claimed;
     assert_eq!(claimed.len(), 2);
     assert_eq!(store.misrouted(&has).await.expect("asked"), []);
-    // What comes back later has a message of its own again.
+    // A job that comes back later has a message of its own again.
     let failed: Vec<_> = claimed.iter().map(|job| testing::retry(job, Duration::ZERO)).collect();
     store.complete(&failed).await.expect("completed");
     store.promote(10).await.expect("promoted");

@@ -1,4 +1,4 @@
-//! What is told of a batch under way, and what becomes of the copies of its input.
+//! What is reported about a batch under way, and what becomes of the spools of its input.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn aside(chunk: &ClaimedJob) -> Completion {
     Completion { chunk: Some(result), ..testing::done(chunk) }
 }
 
-/// The jobs of that kind that tell of something, with their payloads.
+/// The reporting jobs of that kind, with their payloads.
 async fn told(store: &TestStore, kind: &str) -> Vec<JobView> {
     let filter = JobFilter { tenant: TENANT.to_owned(), kind: Some(kind.to_owned()), ..JobFilter::default() };
     let mut jobs = Vec::new();
@@ -154,7 +154,7 @@ async fn the_first_failure_of_the_next_generation_is_told_again(store: TestStore
     assert!(told.iter().any(|job| job.payload["data"]["failure"]["reason"] == "still"));
 }
 
-/// The deadline has passed.
+/// Moves the deadlines of batches into the past.
 async fn overdue(store: &TestStore) {
     let past = if store.embedded() { "1" } else { "now() - interval '1 second'" };
     store.tamper(&format!("UPDATE batch SET late_at = {past} WHERE late_at IS NOT NULL")).await;

@@ -142,7 +142,7 @@ async fn whoever_begins_to_work_on_a_file_rescues_what_a_dead_process_ran() {
     let dead = testing::worker(LONG);
     store.register_worker(&dead).await.expect("entered");
     assert_eq!(store.claim_next(&testing::claim_as(dead.id, 2)).await.expect("claimed").len(), 2);
-    // Its lease is long, but a process that had the lock and has it no more cannot be alive.
+    // Its lease is long, but a process that had the lock and lost it cannot be alive.
     let guard = store.second().await.begin_work().await.expect("nobody else works");
     assert_eq!(guard.rescued.moved, 2);
     assert_eq!(guard.rescued.dispatches.len(), 1);

@@ -1,4 +1,4 @@
-//! Quarantined items are chosen, mended and run again.
+//! Quarantined items are chosen, patched and run again.
 
 use std::collections::BTreeMap;
 
@@ -146,7 +146,7 @@ async fn nothing_that_can_be_mended_opens_no_generation(store: TestStore) {
 }
 
 async fn items_too_large_for_one_payload_become_several_chunks(store: TestStore) {
-    // What does not compress: 300,000 hexadecimal digits of a fixed sequence each.
+    // Data that does not compress: 300,000 hexadecimal digits of a fixed sequence each.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut noise = || {
         (0..18_750).fold(String::new(), |text, _| {

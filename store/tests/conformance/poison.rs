@@ -1,4 +1,4 @@
-//! Messages that nobody can act upon: kept once, counted, shown, forgotten; and which ids are unknown.
+//! Messages that no process can act upon: kept once, counted, shown, deleted; and which ids are unknown.
 
 use gristmill_core::id::JobId;
 use gristmill_store::testing::{self, TestStore, claim_as};
@@ -33,7 +33,7 @@ async fn the_same_poison_a_thousand_times_is_one_row_with_a_count(store: TestSto
     for _ in 0..9 {
         store.record_poison(&group).await.expect("kept");
     }
-    // Two at once, with two kinds of poison in opposite order: neither waits for the other for ever.
+    // Two at once, with two kinds of poison in opposite order: they do not deadlock.
     let mixed = |first: &str, second: &str| {
         (0..25).flat_map(|_| [poison(first, "mail"), poison(second, "mail")]).collect::<Vec<_>>()
     };

@@ -1,4 +1,4 @@
-//! Limits by rate: how many may begin in a time.
+//! Limits by rate: how many may begin in a given time.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -18,7 +18,7 @@ conformance! {
 }
 
 async fn a_rate_is_never_exceeded_in_any_window(store: TestStore) {
-    // Fifty in a second, so that one begins every 20 ms, three of them at one moment after a quiet time.
+    // Fifty per second, so that one begins every 20 ms, three of them at one moment after a quiet time.
     let spec = LimitSpec { rate: Some(50), burst: Some(3), per_key: true, ..on(&["crm"]) };
     limit(&store, "fifty", spec).await;
     let jobs: Vec<NewJob> = ["a", "b"].iter().flat_map(|key| many("crm", Some(key), 12)).collect();
@@ -79,7 +79,7 @@ async fn a_rate_says_when_the_next_may_begin(store: TestStore) {
     assert!(take(&store, worker, 10).await.is_empty());
     let told = store.blockers(jobs[1].id).await.expect("asked").hindrances;
     assert!(matches!(told.as_slice(), [Blocker::Rate { limit, .. }] if limit == "one"), "{told:?}");
-    // Nothing is forgotten whose time is still to come; a changed rate holds at once.
+    // No rate whose time is still to come is deleted; a changed rate applies at once.
     store.raise_aged(100).await.expect("swept");
     assert!(take(&store, worker, 10).await.is_empty());
     limit(&store, "one", LimitSpec { rate: Some(1), per, burst: Some(5), ..on(&["crm"]) }).await;

@@ -182,7 +182,7 @@ async fn a_dead_letter_whose_unique_key_is_taken_is_not_redriven(store: TestStor
     assert_eq!(state(&store, asked[0].id).await, JobState::Dead);
 }
 
-/// A batch of so many chunks that halted at its first one, which is dead.
+/// A batch of that many chunks that halted at its first one, which is dead.
 async fn halted(store: &TestStore, chunks: i64) -> (BatchId, ClaimedJob) {
     let id = testing::sealed(store, chunks, 10).await;
     let worker = enter(store).await;

@@ -1,4 +1,4 @@
-//! Batches that halted or were cancelled go on.
+//! Batches that halted or were cancelled continue.
 
 use gristmill_core::batch::{BatchState, FailureBudget};
 use gristmill_core::id::BatchId;

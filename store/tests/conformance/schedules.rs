@@ -79,7 +79,7 @@ fn row(number: i64, outcome: TickOutcome) -> FireTick {
     }
 }
 
-/// The step from the tick before to this one.
+/// The step from the previous tick to this one.
 fn step(seen: &ScheduleView, number: i64, ticks: Vec<FireTick>) -> Firing {
     let advance =
         Advance { version: seen.version, from: seen.decided_at, to: tick(number), next_at: Some(tick(number + 1)) };
@@ -244,7 +244,7 @@ async fn what_is_skipped_is_recorded_and_starts_nothing(store: TestStore) {
         (TickOutcome::SkippedOverlap, 1, None, false),
     ];
     assert_eq!((told.as_slice(), jobs_of(&store).await), (&expected[..], 0));
-    // Somebody runs the skipped slot by hand: it becomes a run, once.
+    // An operator runs the skipped slot by hand: it becomes a run, once.
     let by_hand =
         FireTick { was: Some(TickOutcome::SkippedOverlap), cause: TickCause::Manual, ..row(2, TickOutcome::Ran) };
     for expected in [1, 0] {

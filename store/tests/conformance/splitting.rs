@@ -35,14 +35,14 @@ fn condemned(chunk: &ClaimedJob) -> Option<String> {
     serde_json::from_value::<ChunkPayload>(chunk.payload.clone()).expect("a payload").condemned
 }
 
-/// Lets everything that waits for a time run now.
+/// Makes every job run now that waits for a time.
 async fn hurry(store: &TestStore) {
     let due = if store.embedded() { "run_at = 1" } else { "run_at = now() - interval '1 second'" };
     store.tamper(&format!("UPDATE job SET {due} WHERE state IN ('scheduled', 'retry')")).await;
     store.promote(1_000).await.expect("promoted");
 }
 
-/// Lets a job that waits be claimed by a worker that dies at once.
+/// Makes a waiting job be claimed by a worker that dies at once.
 async fn lose(store: &TestStore) -> ClaimedJob {
     hurry(store).await;
     let lost = claim(store, testing::worker_id(), 1).await.remove(0);
@@ -54,7 +54,7 @@ async fn one_item_that_kills_its_workers_is_found_and_the_rest_goes_through(stor
     let id = testing::sealed(&store, 2, 11).await;
     let (culprit, mut deaths, mut seen) = (14, 0, Vec::new());
     let worker = enter(&store).await;
-    // One job at a time: whoever is given the culprit dies, whoever is not is done.
+    // One job at a time: a worker that gets the culprit dies, any other one completes its job.
     loop {
         hurry(&store).await;
         let Some(chunk) = claim(&store, worker, 1).await.pop() else { break };
@@ -69,7 +69,7 @@ async fn one_item_that_kills_its_workers_is_found_and_the_rest_goes_through(stor
             let result = ChunkResult { quarantined: 1, set_aside: vec![item], ..ChunkResult::default() };
             complete(&store, &[Completion { chunk: Some(result), ..testing::done(&chunk) }]).await;
         } else if items.contains(&culprit) {
-            // Its worker is not there any more.
+            // Its worker no longer exists.
             deaths += 1;
             store.tamper("UPDATE worker SET state = 'lost'").await;
             store.rescue(100).await.expect("rescued");

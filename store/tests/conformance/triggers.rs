@@ -1,4 +1,4 @@
-//! Events that start runs: the end of another batch, and what hooks and watched folders tell.
+//! Events that start runs: the end of another batch, and what hooks and watched folders report.
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
@@ -155,7 +155,7 @@ fn follows(name: &str, ending: Option<Ending>, enabled: bool, made: gristmill_co
     }
 }
 
-/// A batch of one chunk that ends so.
+/// A batch of one chunk that ends in that state.
 async fn ended(store: &TestStore, new: &NewBatch, state: BatchState) -> BatchId {
     store.create_batch(new).await.expect("created");
     store.add_chunks(new.id, &testing::chunks(1, 10)).await.expect("added");

@@ -148,7 +148,7 @@ async fn jobs_that_wait_too_long_move_up_a_lane(store: TestStore) {
     assert_eq!(job(&store, elsewhere.id).await.priority, Priority::Low);
     let seen = job(&store, low.id).await;
     assert_eq!((seen.state, seen.attempt), (JobState::Queued, 0));
-    // Among equals age decides: what waited is first now.
+    // Among equals age decides: the job that waited is first now.
     let worker = enter(&store).await;
     assert_eq!(claim(&store, worker, 1).await[0].fence.job, low.id);
     assert_reconciled(&store).await;

@@ -1,4 +1,4 @@
-//! Unique keys: who holds them for how long, and what becomes of others.
+//! Unique keys: which job holds them for how long, and what becomes of others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,7 +144,7 @@ async fn a_holder_that_waits_is_replaced_in_payload_lane_and_time(store: TestSto
     let first = NewJob { run: RunAt::In(Duration::from_secs(600)), ..asked(1) };
     put(&store, &first).await;
     assert_eq!(state(&store, first.id).await, JobState::Scheduled);
-    // At once, and urgent: its id goes on the road.
+    // At once, and urgent: its id is dispatched.
     let urgent = NewJob { priority: Priority::High, max_attempts: 9, ..asked(2) };
     let report = store.enqueue(std::slice::from_ref(&urgent)).await.expect("enqueued");
     assert_eq!(report.jobs, [Enqueued::by(first.id, EnqueueOutcome::Replaced)]);
@@ -153,7 +153,7 @@ async fn a_holder_that_waits_is_replaced_in_payload_lane_and_time(store: TestSto
     let seen = job(&store, first.id).await;
     assert_eq!((seen.state, seen.priority, seen.max_attempts), (JobState::Queued, Priority::High, 9));
     assert_eq!(seen.payload, json!({ "n": 2 }));
-    // Later again: nothing goes on the road, and what is on it finds nothing.
+    // Later again: nothing is dispatched, and the message under way finds nothing.
     let later = NewJob { run: RunAt::In(Duration::from_secs(600)), ..asked(3) };
     let report = store.enqueue(std::slice::from_ref(&later)).await.expect("enqueued");
     assert_eq!((report.jobs[0].outcome, report.dispatched.dispatches.len()), (EnqueueOutcome::Replaced, 0));
@@ -171,7 +171,7 @@ async fn a_holder_that_has_begun_is_not_replaced(store: TestStore) {
     let worker = enter(&store).await;
     let claimed = claim_one(&store, worker).await;
     assert_eq!(put(&store, &asked(2)).await, Enqueued::by(first.id, EnqueueOutcome::Existing));
-    // Given back unspent it waits again, but has begun once.
+    // Given back unspent, it waits again, but has begun once.
     store.retire_worker(worker).await.expect("retired");
     assert_eq!(put(&store, &asked(3)).await, Enqueued::by(first.id, EnqueueOutcome::Existing));
     assert_eq!(job(&store, first.id).await.payload, claimed.payload);
@@ -196,7 +196,7 @@ async fn a_debounce_pushes_the_start_and_keeps_the_newest_payload(store: TestSto
     let after = job(&store, first.id).await;
     assert_eq!((after.state, after.payload), (JobState::Scheduled, json!({ "n": 2 })));
     assert!(after.run_at >= before.run_at, "{:?} is before {:?}", after.run_at, before.run_at);
-    // One that was due already waits anew.
+    // A job that was due already waits anew.
     store.retry_job(TENANT, first.id, false).await.expect("let run");
     assert_eq!(put(&store, &asked(3)).await, Enqueued::by(first.id, EnqueueOutcome::Debounced));
     assert_eq!(state(&store, first.id).await, JobState::Scheduled);
@@ -218,7 +218,7 @@ async fn a_debounce_never_waits_longer_than_its_cap(store: TestStore) {
     let pushed = job(&store, first.id).await;
     let waits = pushed.run_at.expect("a time") - pushed.created_at;
     assert!(waits.to_std().expect("later") < cap, "{waits}");
-    // The first one came long ago: it starts at its cap, which has come.
+    // The first one was created long ago: it starts at its cap, which has passed.
     let long_ago = match store.embedded() {
         true => "UPDATE job SET created_at = created_at - 1000 * 1000000",
         false => "UPDATE job SET created_at = created_at - interval '1000 seconds'",
@@ -260,7 +260,7 @@ async fn a_refused_job_names_its_holder_and_not_who_took_its_idempotency_key_aft
         assert_eq!(report.jobs, [Enqueued::by(holder.id, outcome), Enqueued::created(after.id)], "{conflict:?}");
         let kept = if conflict == OnConflict::Keep { 1 } else { 2 };
         assert_eq!(job(&store, holder.id).await.payload, json!({ "n": kept }));
-        // Asked for again the key is taken, and it is the key that lasts for ever.
+        // Requested again, it finds the key taken, and it is the key that lasts for ever.
         let report = store.enqueue(&[refused]).await.expect("enqueued");
         assert_eq!(report.jobs, [Enqueued::by(after.id, EnqueueOutcome::Existing)], "{conflict:?}");
     }
@@ -276,7 +276,7 @@ async fn many_of_one_key_in_one_call_end_in_one_job_with_the_last_payload(store:
     assert_reconciled(&store).await;
 }
 
-/// So many at once, each on a task of its own; how many said that theirs was made.
+/// That many at once, each in a task of its own; returns how many reported that theirs was created.
 async fn at_once(store: &Arc<TestStore>, enqueuers: i64, ask: fn(i64) -> NewJob) -> usize {
     let barrier = Arc::new(Barrier::new(usize::try_from(enqueuers).expect("a few")));
     let tasks: Vec<_> = (0..enqueuers)
@@ -332,7 +332,7 @@ async fn many_enqueuers_at_once_replace_one_holder_while_workers_take_it(store: 
         }
         taken += store.complete(&claimed.iter().map(testing::done).collect::<Vec<_>>()).await.expect("done").settled;
     }
-    // Every job that was made was run, and there is no other.
+    // Every job that was created has run, and there is no other.
     assert_eq!(u64::try_from(created).expect("a few"), taken);
     assert_eq!(store.count("SELECT count(*) FROM job").await, i64::try_from(taken).expect("a few"));
     assert_reconciled(&store).await;

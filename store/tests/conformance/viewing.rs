@@ -34,7 +34,7 @@ async fn pages_of_jobs_meet_without_gap_or_overlap(store: TestStore) {
         let Some(last) = rows.last() else { break };
         page.after = Some(last.id.to_string());
         seen.extend(rows.iter().map(|row| row.id));
-        // What comes meanwhile is newer, and so on no later page.
+        // Jobs that are enqueued meanwhile are newer, and so on no later page.
         store.enqueue(&[testing::job()]).await.expect("enqueued");
     }
     let expected: Vec<_> = asked.iter().rev().map(|job| job.id).collect();

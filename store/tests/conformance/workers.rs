@@ -38,7 +38,7 @@ async fn dying(store: &TestStore) -> WorkerId {
     entered.id
 }
 
-/// Rescues until something was.
+/// Rescues until something was rescued.
 async fn rescue(store: &TestStore) -> RescueReport {
     let ask = || async {
         let report = store.rescue(100).await.expect("asked");
@@ -64,7 +64,7 @@ async fn a_beat_prolongs_the_lease(store: TestStore) {
     store.enqueue(&[testing::job()]).await.expect("enqueued");
     let worker = dying(&store).await;
     let claimed = claim_one(&store, worker).await;
-    // The lease has run out, but nobody has taken anything: the beat comes in time.
+    // The lease has run out, but nothing has been taken: the beat comes in time.
     assert!(store.beat(worker, LONG, 1).await.expect("a beat"));
     assert_eq!(store.rescue(100).await.expect("asked"), RescueReport::default());
     complete(&store, &[testing::done(&claimed)]).await;
@@ -231,7 +231,7 @@ async fn a_worker_that_is_not_there_has_no_beat(store: TestStore) {
     assert!(!store.beat(testing::worker_id(), LONG, 0).await.expect("a beat"));
 }
 
-/// Nothing by either way of claiming; and a message that reached it is put back, for somebody else.
+/// Claims nothing in either way; and a message that reached it is put back, for another worker.
 async fn assert_claims_nothing(store: &TestStore, over: WorkerId) {
     let asked = testing::job();
     store.enqueue(std::slice::from_ref(&asked)).await.expect("enqueued");
