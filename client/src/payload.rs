@@ -34,37 +34,37 @@ pub trait Payload: Serialize {
     /// The version of the payload, 1 or more: only workers that read it run the job.
     const VERSION: u32 = 1;
 
-    /// The queue on which its jobs wait: `default` unless said.
+    /// The queue on which its jobs wait: `default` if not overridden.
     fn queue() -> &'static str {
         DEFAULT_QUEUE
     }
 
-    /// The priority of its jobs: normal unless said.
+    /// The priority of its jobs: normal by default.
     fn priority() -> Priority {
         Priority::Normal
     }
 
-    /// How long to wait between attempts: from 1 second doubling to 10 minutes unless said.
+    /// How long to wait between attempts: from 1 second doubling to 10 minutes by default.
     fn retry() -> RetryPolicy {
         RetryPolicy::default()
     }
 
-    /// How many attempts a job has: 5 unless said.
+    /// How many attempts a job has: 5 by default.
     fn max_attempts() -> u32 {
         5
     }
 
-    /// How many times a job may be snoozed: 100 unless said.
+    /// How many times a job may be snoozed: 100 by default.
     fn max_snoozes() -> u32 {
         SNOOZES_MAX
     }
 
-    /// How long one attempt may take: 15 minutes unless said.
+    /// How long one attempt may take: 15 minutes by default.
     fn timeout() -> Duration {
         Duration::from_secs(15 * 60)
     }
 
-    /// What makes a job unique. Nothing unless said.
+    /// What makes a job unique. Nothing by default.
     fn unique(&self) -> Option<Unique> {
         None
     }

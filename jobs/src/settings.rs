@@ -23,8 +23,8 @@ pub struct EffectSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct MailSettings {
     /// `folder://PATH` writes each message as an `.eml` file into a folder; `smtp://USER@HOST:PORT`
-    /// (STARTTLS, port 587 unless said) and `smtps://USER@HOST:PORT` (TLS from the first byte, 465
-    /// unless said) hand it to a server. A password in it is refused: see `password_env`.
+    /// (STARTTLS, port 587 by default) and `smtps://USER@HOST:PORT` (TLS from the first byte, 465
+    /// by default) hand it to a server. A password in it is refused: see `password_env`.
     pub url: String,
     /// Who the messages are from: `name@example.com` or `Name <name@example.com>`. Its domain is
     /// also that of every `Message-ID`.

@@ -21,7 +21,7 @@ pub const HTTP: &str = "http";
 pub struct EmailPayload {
     /// To whom: `name@example.com` or `Name <name@example.com>`. One only.
     pub to: String,
-    /// From whom; `[mail] from` unless said.
+    /// From whom; `[mail] from` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The template's name, such as `batch-report`. Instead of `subject`, `text` and `html`.
@@ -52,7 +52,7 @@ pub struct WebhookPayload {
     pub event: String,
     /// The event's own content.
     pub data: Value,
-    /// The environment variable that holds this receiver's secrets; `[webhook]`'s unless said.
+    /// The environment variable that holds this receiver's secrets; `[webhook]`'s by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_env: Option<String>,
 }
@@ -69,7 +69,7 @@ pub struct ExecPayload {
     /// Variables added to the environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// The folder it starts in; the worker's own unless said.
+    /// The folder it starts in; the worker's own by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
 }
@@ -78,7 +78,7 @@ pub struct ExecPayload {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpPayload {
-    /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE` or `HEAD`; `POST` unless said.
+    /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE` or `HEAD`; `POST` by default.
     #[serde(default = "default_method")]
     pub method: String,
     /// Where to.
