@@ -1,4 +1,4 @@
-//! What a job carries, and the settings that its kind has where the enqueuer says nothing.
+//! What a job carries, and its kind's settings, which apply unless the enqueuer overrides them.
 
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ pub trait Payload: Serialize {
     /// The name of the kind: 1 to 100 letters, digits, `-` and `_`.
     const KIND: &'static str;
 
-    /// The version of the payload, 1 or more: only workers that read it run the job.
+    /// The version of the payload, 1 or more: only workers that read this version run the job.
     const VERSION: u32 = 1;
 
-    /// The queue on which its jobs wait: `default` if not overridden.
+    /// The queue on which its jobs wait; the queue `default` unless overridden.
     fn queue() -> &'static str {
         DEFAULT_QUEUE
     }
@@ -70,7 +70,7 @@ pub trait Payload: Serialize {
     }
 }
 
-/// The job of a payload, with a fresh id and what its kind says.
+/// Creates the job of a payload, with a fresh id and its kind's settings.
 ///
 /// # Errors
 ///

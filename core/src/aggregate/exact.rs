@@ -18,7 +18,7 @@ const SCALE: u32 = Decimal::MAX_SCALE;
 /// Digits after the decimal point of a mean, which is the only value that is ever rounded.
 const MEAN_SCALE: u32 = 10;
 
-/// A text with more digits than this is not examined.
+/// A text of more bytes than this is not read as a number.
 const TEXT_MAX: usize = 64;
 
 /// An exact decimal of any size.
