@@ -1,4 +1,4 @@
-//! Queues that gave no answer: one at a time tries such a queue again, and nobody else waits for it.
+//! Unresponsive queues: one caller at a time tries such a queue again, and the others do not wait for it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A queue is told of for so long after it was last found silent. Whoever does not publish to it any more does not
-/// learn that it answers again; whoever does tries more often than this.
+/// How long a queue is reported after it was last found unresponsive. A process that no longer publishes to it does not
+/// learn that it answers again; one that does publish tries more often than this.
 const REPORTED_FOR: Duration = Duration::from_secs(60);
 
-/// A queue that gives no answer.
+/// A queue that does not answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnresponsiveQueue {
     /// The queue, for people.
     pub place: String,
-    /// Since when.
+    /// Since when it has not answered.
     pub since: Instant,
 }
 
-/// The queues that gave no answer, by what people call them.
+/// The queues that did not answer, by their names for people.
 #[derive(Debug, Default)]
 pub struct CircuitBreaker(Mutex<HashMap<String, Trip>>);
 
@@ -27,12 +27,12 @@ pub struct CircuitBreaker(Mutex<HashMap<String, Trip>>);
 struct Trip {
     since: Instant,
     last: Instant,
-    /// Somebody is trying it just now.
+    /// A caller is trying it now.
     tried: bool,
 }
 
 impl CircuitBreaker {
-    /// Leave to try; none for a unresponsive queue that somebody else is trying.
+    /// Returns a permit to try it; `None` for an unresponsive queue that another caller is trying.
     pub fn enter(&self, place: &str) -> Option<Permit<'_>> {
         let probes = match self.lock().get_mut(place) {
             None => false,
@@ -45,7 +45,7 @@ impl CircuitBreaker {
         Some(Permit { breaker: self, place: place.to_owned(), probes })
     }
 
-    /// Those that were found silent within the last minute.
+    /// Returns the queues that were found unresponsive within the last minute.
     pub fn unresponsive(&self) -> Vec<UnresponsiveQueue> {
         let breaker = self.lock();
         let recent = breaker.iter().filter(|(_, trip)| trip.last.elapsed() < REPORTED_FOR);
@@ -57,7 +57,7 @@ impl CircuitBreaker {
     }
 }
 
-/// Leave to try a queue. Dropped without a word, it leaves things as they were.
+/// Permission to try a queue. Dropping it without an outcome changes nothing.
 #[derive(Debug)]
 pub struct Permit<'a> {
     breaker: &'a CircuitBreaker,
@@ -66,12 +66,12 @@ pub struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// It answers.
+    /// The queue answered.
     pub fn succeed(self) {
         self.breaker.lock().remove(&self.place);
     }
 
-    /// It gave no answer: whether that is news.
+    /// The queue did not answer. Returns whether that is news.
     pub fn fail(self) -> bool {
         let now = Instant::now();
         let mut breaker = self.breaker.lock();

@@ -13,8 +13,8 @@ use crate::testing::simulated;
 pub struct ConsumeOptions {
     /// The queues, each with its three priorities. In-process, none means all.
     pub queues: Vec<String>,
-    /// The most messages of one priority of one queue that are here and not acknowledged yet: 1 to
-    /// 65,535. It bounds the memory, too, since what is here waits in a buffer.
+    /// The most messages of one priority of one queue that this consumer holds unacknowledged: 1 to 65,535. It also
+    /// bounds the memory, since they wait in a buffer.
     pub prefetch: u16,
 }
 
@@ -31,11 +31,11 @@ pub(crate) enum Kind {
 }
 
 impl Consumer {
-    /// Whatever is there, at most `max`; waits for the first one at most `wait`. Urgent priorities come
-    /// first, but never alone, so that the low priority does not starve.
+    /// Returns the messages that are there, at most `max`; waits at most `wait` for the first one. Urgent priorities
+    /// come first, but never alone, so that the low priority does not starve.
     ///
-    /// In-process, and while the broker is away, the answer is empty. In-process it comes early
-    /// when something has become claimable: then ask the store.
+    /// In-process, and while the broker is away, the result is empty. In-process it returns early when something has
+    /// become claimable: then ask the store.
     pub async fn next(&self, max: usize, wait: Duration) -> Vec<Delivery> {
         match &self.0 {
             Kind::InProcess(hints) => {
@@ -49,7 +49,7 @@ impl Consumer {
         }
     }
 
-    /// From now on takes these queues. Messages of others that wait here are given back.
+    /// Takes these queues from now on. Messages of other queues that wait here are given back.
     pub fn set_queues(&self, queues: &[String]) {
         match &self.0 {
             Kind::InProcess(hints) => hints.set_queues(queues),
@@ -59,8 +59,8 @@ impl Consumer {
         }
     }
 
-    /// These are dealt with: the broker may forget them. When it has gone away meanwhile nothing
-    /// happens, and it will hand them out once more.
+    /// Acknowledges deliveries that have been dealt with: the broker may forget them. If it has gone away meanwhile,
+    /// nothing happens, and it will deliver them again.
     pub async fn ack(&self, deliveries: Vec<Delivery>) {
         match &self.0 {
             Kind::InProcess(_) => drop(deliveries),
@@ -70,7 +70,7 @@ impl Consumer {
         }
     }
 
-    /// These shall be handed out again, to us or to somebody else.
+    /// Gives these back to be delivered again, to this consumer or to another one.
     pub async fn requeue(&self, deliveries: Vec<Delivery>) {
         match &self.0 {
             Kind::InProcess(_) => drop(deliveries),
@@ -80,8 +80,8 @@ impl Consumer {
         }
     }
 
-    /// Takes no more, gives back what waits here, and lets acknowledgements arrive: that takes half
-    /// a second. Deliveries that are still held elsewhere go back to the broker, too.
+    /// Takes no more messages, gives back those that wait here, and lets acknowledgements arrive: that takes half a
+    /// second. Deliveries that are still held elsewhere also go back to the broker.
     pub async fn stop(self) {
         match self.0 {
             Kind::InProcess(_) => {}

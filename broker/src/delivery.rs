@@ -1,4 +1,4 @@
-//! A message that a consumer was handed.
+//! A message that a consumer has received.
 
 use gristmill_core::job::Priority;
 use lapin::BasicProperties;
@@ -10,14 +10,14 @@ use crate::rabbitmq::{headers, unacked};
 /// Dropping it does neither: the broker gives it to another consumer when this consumer stops.
 #[derive(Debug)]
 pub struct Delivery {
-    /// What it says, or why it cannot be read.
+    /// Its content, or why it cannot be read.
     pub message: Result<Message, Poison>,
-    /// The queue that it came through, as it was asked for; of a returned one, the queue that it
-    /// names, and nothing when it cannot be read.
+    /// The queue that it came through, as the consumer requested it; for a returned message, the queue that it names,
+    /// and nothing when it cannot be read.
     pub queue: String,
     /// The priority that it came through.
     pub priority: Priority,
-    /// Whether the broker has handed it out before. A hint, never a count.
+    /// Whether the broker has delivered it before. A hint, never a count.
     pub redelivered: bool,
     /// The message itself, unless it is poison, which has its own.
     pub(crate) data: Vec<u8>,
@@ -25,7 +25,7 @@ pub struct Delivery {
     pub(crate) receipt: Receipt,
 }
 
-/// How a delivery finds its way back.
+/// How a delivery finds its way back to the broker.
 #[derive(Debug)]
 pub(crate) enum Receipt {
     RabbitMq(unacked::Receipt),
@@ -34,7 +34,7 @@ pub(crate) enum Receipt {
 }
 
 impl Receipt {
-    /// Of a message that came over RabbitMQ. No consumer ever sees one of another broker.
+    /// The receipt of a message that came over RabbitMQ. A consumer never sees one of another broker.
     pub(crate) fn over_rabbitmq(&self) -> Option<&unacked::Receipt> {
         match self {
             Self::RabbitMq(receipt) => Some(receipt),
@@ -45,7 +45,7 @@ impl Receipt {
 }
 
 impl Delivery {
-    /// What is kept of a message as evidence: why it cannot be read, or else for the given reason.
+    /// What is kept of a message as evidence: why it cannot be read, or else the given reason.
     pub fn evidence(&self, reason: &str) -> Poison {
         match &self.message {
             Ok(_) => Poison::new(&self.data, reason.to_owned()),
@@ -53,7 +53,7 @@ impl Delivery {
         }
     }
 
-    /// Its properties and headers as a JSON object of at most 16 KiB.
+    /// Returns its properties and headers as a JSON object of at most 16 KiB.
     pub fn headers(&self) -> serde_json::Value {
         headers::as_json(&self.properties)
     }

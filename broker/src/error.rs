@@ -1,9 +1,9 @@
-//! What can go wrong between us and the broker.
+//! What can go wrong between this process and the broker.
 
-/// Why the broker did not do it.
+/// Why the broker refused or failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BrokerError {
-    /// It cannot be reached just now; the supervisor keeps trying.
+    /// It cannot be reached at present; the supervisor keeps trying.
     #[error("the broker cannot be reached: {0}")]
     Unavailable(String),
     /// It refused the login.
@@ -15,7 +15,7 @@ pub enum BrokerError {
         user: String,
         /// The virtual host.
         vhost: String,
-        /// What it said.
+        /// What the broker said.
         reason: String,
     },
     /// A queue or exchange exists with other arguments.
@@ -23,9 +23,9 @@ pub enum BrokerError {
         "`{name}` exists on the broker with other arguments: {reason}; delete it there, or use another virtual host"
     )]
     Topology {
-        /// Which.
+        /// Its name.
         name: String,
-        /// What it said.
+        /// What the broker said.
         reason: String,
     },
     /// The address makes no sense.

@@ -1,10 +1,10 @@
-//! A hook for the fault campaign: tells when a message is between its publish and its confirm. Empty without the
+//! A hook for the fault campaign: reports when a message is between its publish and its confirm. Empty without the
 //! feature `failpoint-points`.
 
 #[cfg(feature = "failpoints")]
 static LISTENER: std::sync::OnceLock<fn(&str)> = std::sync::OnceLock::new();
 
-/// From now on this function is told. The first one stays.
+/// Calls this function at every point from now on. The first listener stays.
 pub fn listen(listener: fn(&str)) {
     #[cfg(feature = "failpoints")]
     let _ = LISTENER.set(listener);
@@ -12,7 +12,7 @@ pub fn listen(listener: fn(&str)) {
     let _ = listener;
 }
 
-/// A point is passed here.
+/// Marks a point that is passed here.
 #[inline]
 pub(crate) fn point(name: &str) {
     #[cfg(feature = "failpoints")]

@@ -1,4 +1,4 @@
-//! Whether the broker can be used just now.
+//! Whether the broker can be used at present.
 
 use tokio::time::Instant;
 
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 pub enum Health {
     /// Messages can be published and consumed.
     Up,
-    /// It is there, but takes no messages (low memory or a full disk). Consuming goes on.
+    /// It is reachable, but takes no messages (low memory or a full disk). Consuming goes on.
     Blocked {
-        /// What it said.
+        /// What the broker said.
         reason: String,
         /// Since when.
         since: Instant,

@@ -1,4 +1,4 @@
-//! No broker: the store itself is asked for work, and only hints travel, within this process.
+//! No broker: workers ask the store itself for work, and only hints travel, within this process.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -23,7 +23,7 @@ impl Default for InProcess {
 }
 
 impl InProcess {
-    /// Wakes whoever waits for one of these queues.
+    /// Wakes the consumers that wait for one of these queues.
     pub(crate) fn publish(&self, dispatches: &[Dispatch]) {
         let queues: BTreeSet<&str> = dispatches
             .iter()
@@ -57,20 +57,20 @@ impl InProcess {
     }
 }
 
-/// One consumer's ear.
+/// What one consumer listens on.
 #[derive(Debug)]
 pub(crate) struct Hints(Arc<Waiter>);
 
 impl Hints {
-    /// Until a hint comes, at most `wait`. A hint that came since the last call counts: none is lost
-    /// between asking the store and waiting.
+    /// Waits for a hint, at most `wait`. A hint that came since the last call counts: none is lost between asking the
+    /// store and waiting.
     pub(crate) async fn wait(&self, wait: Duration) {
         let _ = tokio::time::timeout(wait, self.0.woken.notified()).await;
     }
 
     pub(crate) fn set_queues(&self, queues: &[String]) {
         *lock(&self.0.queues) = queues.iter().cloned().collect();
-        // A queue that is new to us may have had its hint before.
+        // A queue that is new to this consumer may have had its hint before.
         self.0.woken.notify_one();
     }
 }
@@ -90,7 +90,7 @@ impl Waiter {
     }
 }
 
-/// A panic elsewhere cannot leave a list of waiters half done, so its poison means nothing here.
+/// A panic elsewhere cannot leave a list of waiters half done, so a poisoned lock means nothing here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -47,19 +47,18 @@ pub enum Broker {
     Simulated(testing::simulated::Connection),
 }
 
-/// What became of the outbox rows that were published.
+/// The result of publishing outbox rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
-    /// Rows of which every id is safe with the broker: they may be deleted.
+    /// Rows whose ids are all safe with the broker: they may be deleted.
     pub confirmed: Vec<i64>,
-    /// Rows of which at least one id is not known to be: they must be published again, which may
-    /// repeat some ids.
+    /// Rows with at least one id that is not known to be safe: they must be published again, which may repeat some ids.
     pub unconfirmed: Vec<i64>,
 }
 
 impl Broker {
-    /// Opens the broker that the settings name. A broker that cannot be reached is no error: its state
-    /// is [`Health::Down`], and it is tried again and again.
+    /// Opens the broker that the settings name. A broker that cannot be reached is not an error: its state is
+    /// [`Health::Down`], and connecting is retried until it succeeds.
     ///
     /// # Errors
     ///
@@ -72,7 +71,7 @@ impl Broker {
         RabbitMq::connect(settings).await.map(Self::RabbitMq)
     }
 
-    /// Where it leads, for people. Never holds a password.
+    /// Returns its address, for people. Never contains a password.
     pub fn describe(&self) -> String {
         match self {
             Self::InProcess(_) => "in-process".to_owned(),
@@ -92,7 +91,7 @@ impl Broker {
         }
     }
 
-    /// Its state, and every change of it.
+    /// Returns its state, and every change of it.
     pub fn health(&self) -> watch::Receiver<Health> {
         match self {
             Self::InProcess(connection) => connection.health(),
@@ -102,7 +101,7 @@ impl Broker {
         }
     }
 
-    /// Queues that gave no answer lately while the broker did: what is published to them waits.
+    /// Returns the queues that did not answer recently although the broker did: what is published to them waits.
     pub fn unresponsive(&self) -> Vec<UnresponsiveQueue> {
         match self {
             Self::InProcess(_) => Vec::new(),
@@ -130,8 +129,8 @@ impl Broker {
         }
     }
 
-    /// How many messages wait in the queue's three priorities and were handed to nobody; nothing when no
-    /// ids travel.
+    /// Returns how many messages wait in the queue's three priorities and have not been delivered; `None` when no ids
+    /// travel.
     ///
     /// # Errors
     ///
@@ -148,11 +147,11 @@ impl Broker {
         }
     }
 
-    /// Starts to take messages of some queues.
+    /// Starts to consume messages from some queues.
     ///
     /// # Errors
     ///
-    /// When the broker refuses for good. One that is away is no error: messages come when it is back.
+    /// When the broker refuses for good. A broker that is away is not an error: messages come when it is back.
     pub async fn consume(&self, options: ConsumeOptions) -> Result<Consumer, BrokerError> {
         match self {
             Self::InProcess(connection) => Ok(Consumer(Kind::InProcess(connection.consume(&options.queues)))),
@@ -164,9 +163,8 @@ impl Broker {
         }
     }
 
-    /// Starts to take the messages that the broker gave up on. Whoever takes them asks the store:
-    /// what is still `queued` is dispatched again, everything else is dropped. Nothing comes when no
-    /// ids travel.
+    /// Starts to consume the messages that the broker gave up on. Their consumer asks the store: what is still `queued`
+    /// is dispatched again, everything else is dropped. Nothing comes when no ids travel.
     ///
     /// # Errors
     ///
@@ -185,7 +183,7 @@ impl Broker {
         }
     }
 
-    /// Lets what is under way arrive, then closes the connections. Stop the consumers before.
+    /// Waits for what is under way to arrive, then closes the connections. Stop the consumers first.
     pub async fn close(&self) {
         match self {
             Self::InProcess(_) => {}

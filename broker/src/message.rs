@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 /// The version that this program writes and reads.
 pub const VERSION: u32 = 1;
 
-/// The most bytes that a message may have, and that are kept of one that cannot be read: 64 KiB.
-/// Ours have about a hundred.
+/// The most bytes that a message may have, and that are kept of an unreadable one: 64 KiB. Our messages have about a
+/// hundred.
 pub const BYTES_MAX: usize = 64 * 1024;
 
-/// What travels.
+/// The message itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The version of the format.
@@ -23,25 +23,24 @@ pub struct Message {
 }
 
 impl Message {
-    /// The message that says: this job may be claimed.
+    /// Creates the message that announces that this job may be claimed.
     pub fn new(job_id: JobId, queue: impl Into<String>) -> Self {
         Self { v: VERSION, job_id, queue: queue.into() }
     }
 
-    /// Writes it.
+    /// Encodes the message.
     pub fn encode(&self) -> Vec<u8> {
-        // Written by hand, because no serializer can fail here and a `Result` would only ask every
-        // caller to handle what cannot happen. Only the queue's name may need escaping.
+        // Written by hand, because no serializer can fail here, and a `Result` would only make every caller handle what
+        // cannot happen. Only the queue's name may need escaping.
         let queue = serde_json::Value::from(self.queue.as_str());
         format!(r#"{{"v":{},"job_id":"{}","queue":{queue}}}"#, self.v, self.job_id).into_bytes()
     }
 
-    /// Reads one. Fields that it does not know are passed over, so that a later program may add some.
+    /// Decodes a message. Unknown fields are ignored, so that a later program may add some.
     ///
     /// # Errors
     ///
-    /// A [`Poison`] with the reason, when it is no message of this version. Never panics, whatever
-    /// the bytes.
+    /// A [`Poison`] with the reason, when it is not a message of this version. Never panics, whatever the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, Poison> {
         if bytes.len() > BYTES_MAX {
             return Err(Poison::new(bytes, format!("it has more than {BYTES_MAX} bytes")));
@@ -57,29 +56,29 @@ impl Message {
     }
 }
 
-/// What every version has. It is read first, so that a later version is called just that, and not a
-/// message with a missing field.
+/// The part that every version has. It is read first, so that a message of a later version is reported as such, and not
+/// as one with a missing field.
 #[derive(Deserialize)]
 struct Version {
     v: u64,
 }
 
-/// A message that cannot be read at all. It is kept as evidence and acknowledged, since it would
-/// come back unread for ever.
+/// A message that cannot be read at all. It is kept as evidence and acknowledged, since otherwise it would come back
+/// unread for ever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poison {
     /// Its first [`BYTES_MAX`] bytes.
     pub bytes: Vec<u8>,
-    /// How many it has.
+    /// How many bytes it has.
     pub size: usize,
     /// The SHA-256 of all of them, in hexadecimal, so that the same poison is recognised.
     pub sha256: String,
-    /// Why it cannot be read. Never quotes it.
+    /// Why it cannot be read. Never quotes the message.
     pub reason: String,
 }
 
 impl Poison {
-    /// What is kept of these bytes.
+    /// Keeps evidence of these bytes.
     pub fn new(bytes: &[u8], reason: String) -> Self {
         Self {
             bytes: bytes[..bytes.len().min(BYTES_MAX)].to_vec(),

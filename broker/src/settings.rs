@@ -14,10 +14,10 @@ use crate::error::BrokerError;
 pub struct Settings {
     /// `in-process`, or `amqp://USER:PASSWORD@HOST/VHOST` or `amqps://…`.
     pub url: String,
-    /// The first part of every exchange's and queue's name. Another one lets a second Gristmill
-    /// share a virtual host.
+    /// The first part of every exchange's and queue's name. A different one lets a second Gristmill share a virtual
+    /// host.
     pub namespace: String,
-    /// A file of PEM certificates to trust beside the system's, for `amqps`.
+    /// A file of PEM certificates to trust in addition to the system's, for `amqps`.
     pub ca_file: Option<String>,
     /// The most messages that wait for a confirm at once: 100 to 1000.
     pub confirm_window: usize,
@@ -25,15 +25,15 @@ pub struct Settings {
     pub confirm_timeout: Span,
     /// The most published but unclaimed messages in one queue; more wait in the store.
     pub window: u32,
-    /// How often each side proves that it is there.
+    /// How often each side proves that it is alive.
     pub heartbeat: Span,
-    /// After so long without a broker, workers take their work from the store itself; and now and then what may wait on
-    /// a queue from which nothing has come for so long.
+    /// After this long without a broker, workers take their work from the store itself. Now and then they also ask the
+    /// store for work on a queue from which nothing has come for this long.
     pub fallback_after: Span,
 }
 
 impl Settings {
-    /// Whether the numbers make sense.
+    /// Checks that the numbers make sense.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Settings {
     }
 }
 
-/// Without the address, which may hold a password.
+/// Omits the address, which may hold a password.
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")

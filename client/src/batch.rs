@@ -1,8 +1,8 @@
-//! Runs of batch definitions: asked for here, started by a scheduler that has the definition in its configuration.
+//! Runs of batch definitions: requested here, started by a scheduler that has the definition in its configuration.
 //!
-//! To plan a batch is to read its input, which takes what a worker has. The client writes an event into a ledger of the
-//! store instead, once for its key; a scheduler of the same tenant finds it there, plans the batch, and notes its id, or
-//! what is wrong.
+//! Planning a batch means reading its input, which takes the dependencies of a worker. The client instead writes an
+//! event into a ledger in the store, once for its key; a scheduler of the same tenant finds it there, plans the batch,
+//! and records its id, or what is wrong.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use crate::connection::Client;
 use crate::error::{ClientError, WaitError, check_name};
 use crate::wait::Patience;
 
-/// A run of a batch definition that is not asked for yet.
+/// A run of a batch definition that has not been requested yet.
 #[derive(Debug)]
 #[must_use = "a run is asked for by `start`"]
 pub struct BatchBuilder<'a> {
@@ -30,27 +30,27 @@ pub struct BatchBuilder<'a> {
     key: Option<String>,
 }
 
-/// A run that was asked for. Keep it to wait for its end, also in another process: it can be written as JSON.
+/// A requested run. Keep it to wait for its end, even in another process: it can be written as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchRun {
     /// The batch definition.
     pub name: String,
     /// Its idempotency key: the one that was given, or a fresh one.
     pub key: String,
-    /// Where it stands in the ledger.
+    /// Its place in the ledger.
     pub tick: Instant,
-    /// Whether it was asked for just now: `false` when a run with this key was asked for before.
+    /// Whether this request created it: `false` when a run with this key was requested before.
     pub created: bool,
 }
 
-/// How far a run is.
+/// How far a run has come.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunState {
     /// No scheduler has started it yet.
     Waiting,
     /// Its batch exists.
     Started(BatchId),
-    /// It could not be started, and why.
+    /// It could not be started, for this reason.
     Failed(String),
 }
 
@@ -79,19 +79,19 @@ impl<'a> BatchBuilder<'a> {
         self
     }
 
-    /// Starts nothing when a run of this definition with this key was ever asked for, and gives that run.
-    /// 1 to 300 characters.
+    /// Starts nothing when a run of this definition with this key was ever requested, and returns that run. 1 to 300
+    /// characters.
     pub fn idempotency_key(self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self }
     }
 
-    /// Asks for the run. When this returns it is committed: a scheduler of the client's tenant starts it within seconds,
-    /// or as soon as one is alive.
+    /// Requests the run. When this returns, the request is committed: a scheduler of the client's tenant starts it
+    /// within seconds, or as soon as one is alive.
     ///
     /// # Errors
     ///
     /// When a parameter cannot be written as JSON, when name, key or parameters are too long, and those of the store.
-    /// Whether there is such a definition is known to the scheduler alone: [`Client::wait_for_batch`] tells.
+    /// Only the scheduler knows whether the definition exists: [`Client::wait_for_batch`] reports it.
     pub async fn start(self) -> Result<BatchRun, ClientError> {
         check_name("batch definition", &self.name)?;
         let event = NewEvent {
@@ -107,7 +107,7 @@ impl<'a> BatchBuilder<'a> {
 }
 
 impl Client {
-    /// How far a run is. `None` when the tenant has no such run.
+    /// Returns how far a run has come. `None` when the tenant has no such run.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Client {
     }
 }
 
-/// A wait for the end of a run's batch. Awaiting it gives the batch when it is complete, else how it ended.
+/// A wait for the end of a run's batch. Awaiting it returns the batch when it is complete, or else how it ended.
 #[derive(Debug)]
 #[must_use = "a wait begins when it is awaited"]
 pub struct WaitForBatch<'a> {
@@ -141,7 +141,7 @@ impl<'a> WaitForBatch<'a> {
         Self { client, run, at_most: None }
     }
 
-    /// Waits so long at most; then it ends with [`WaitError::TimedOut`], and the batch goes on. 0 looks once.
+    /// Waits at most this long; then it ends with [`WaitError::TimedOut`], and the batch goes on. 0 looks once.
     pub fn at_most(self, at_most: Duration) -> Self {
         Self { at_most: Some(at_most), ..self }
     }
@@ -157,7 +157,7 @@ impl<'a> WaitForBatch<'a> {
                 let Some(tick) = found.first() else {
                     return Err(WaitError::NotFound { what, tenant: client.tenant.clone() });
                 };
-                // A batch whose plan broke off is taken back, and its run is started anew.
+                // A batch whose planning broke off is withdrawn, and its run is started anew.
                 batch = match RunState::of(tick) {
                     RunState::Failed(reason) => return Err(WaitError::NotStarted { name: run.name, reason }),
                     RunState::Started(batch) => Some(batch),

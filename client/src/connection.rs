@@ -53,7 +53,7 @@ impl Client {
         Ok(Self::over(store, dispatcher))
     }
 
-    /// A client over connections that the program has already.
+    /// Creates a client over connections that the program already has.
     pub fn over(store: StoreHandle, dispatcher: Dispatcher) -> Self {
         Self { store, dispatcher, tenant: DEFAULT_TENANT.to_owned() }
     }
@@ -64,23 +64,24 @@ impl Client {
         Self { tenant: tenant.into(), ..self }
     }
 
-    /// Begins a job with this payload.
+    /// Starts building a job with this payload.
     pub fn job<P: Payload>(&self, payload: &P) -> JobBuilder<'_> {
         JobBuilder::new(self, new_job(payload).map_err(ClientError::from))
     }
 
-    /// Begins a job of a kind by its name, with any payload.
+    /// Starts building a job of a kind by its name, with any payload.
     pub fn job_of_kind(&self, kind: impl Into<String>, payload: impl Serialize) -> JobBuilder<'_> {
         let job = serde_json::to_value(payload).map(|payload| NewJob::new(JobId(Uuid::now_v7()), kind, payload));
         JobBuilder::new(self, job.map_err(ClientError::from))
     }
 
-    /// Begins a job that was made elsewhere, or says why it could not be made. It becomes the client's tenant's.
+    /// Starts building from a job that was made elsewhere, or reports why it could not be made. The job then belongs to
+    /// the client's tenant.
     pub fn prepared(&self, job: Result<NewJob, ClientError>) -> JobBuilder<'_> {
         JobBuilder::new(self, job)
     }
 
-    /// Enqueues a job with this payload and what its kind says.
+    /// Enqueues a job with this payload and its kind's settings.
     ///
     /// # Errors
     ///
@@ -91,7 +92,7 @@ impl Client {
 
     /// Enqueues many jobs, made by [`JobBuilder::build`], in groups of at most
     /// [`GROUP_JOBS_MAX`](gristmill_store::GROUP_JOBS_MAX), each group in one transaction. They are taken from the
-    /// iterator group by group: any number may come.
+    /// iterator group by group, so their number is not limited.
     ///
     /// # Errors
     ///
@@ -100,7 +101,7 @@ impl Client {
         crate::many::enqueue(self, jobs).await
     }
 
-    /// The state of a job. `None` when the tenant has no such job.
+    /// Returns the state of a job. `None` when the tenant has no such job.
     ///
     /// # Errors
     ///
@@ -109,7 +110,7 @@ impl Client {
         Ok(self.job_view(job).await?.map(|view| view.state))
     }
 
-    /// A job with its attempts, its output and its error. `None` when the tenant has no such job.
+    /// Returns a job with its attempts, its output and its error. `None` when the tenant has no such job.
     ///
     /// # Errors
     ///
@@ -118,17 +119,17 @@ impl Client {
         Ok(self.store.job(&self.tenant, job).await?)
     }
 
-    /// Waits until a job is final. Await it, or first say for how long at most with [`Wait::at_most`].
+    /// Waits until a job is final. Await it, or first set a limit with [`Wait::at_most`].
     pub fn wait(&self, job: JobId) -> Wait<'_> {
         Wait::new(self, job)
     }
 
-    /// Begins a run of a batch definition of the scheduler's configuration.
+    /// Starts building a run of a batch definition of the scheduler's configuration.
     pub fn batch(&self, name: impl Into<String>) -> BatchBuilder<'_> {
         BatchBuilder::new(self, name.into())
     }
 
-    /// The state of a batch. `None` when the tenant has no such batch.
+    /// Returns the state of a batch. `None` when the tenant has no such batch.
     ///
     /// # Errors
     ///
@@ -137,7 +138,7 @@ impl Client {
         Ok(self.batch_view(batch).await?.map(|view| view.state))
     }
 
-    /// A batch with its counts and its result. `None` when the tenant has no such batch.
+    /// Returns a batch with its counts and its result. `None` when the tenant has no such batch.
     ///
     /// # Errors
     ///
@@ -146,12 +147,12 @@ impl Client {
         Ok(self.store.batch(&self.tenant, batch).await?)
     }
 
-    /// Waits until a run has started and its batch has ended. Await it, or first say for how long at most.
+    /// Waits until a run has started and its batch has ended. Await it, or first set a limit.
     pub fn wait_for_batch(&self, run: &BatchRun) -> WaitForBatch<'_> {
         WaitForBatch::new(self, run.clone())
     }
 
-    /// Lets what is under way to the broker arrive. Call it before the program ends.
+    /// Waits until everything under way to the broker has arrived. Call it before the program ends.
     pub async fn close(&self) {
         self.dispatcher.broker().close().await;
     }

@@ -1,4 +1,4 @@
-//! Why the client did not do it, and why a wait ended without the output that was waited for.
+//! Why the client failed, and why a wait ended without the expected output.
 
 use gristmill_core::id::{BatchId, JobId, is_name};
 use gristmill_store::{BatchView, StoreError};
@@ -18,12 +18,12 @@ pub enum ClientError {
     /// The request makes no sense; the text says what would.
     #[error("{0}")]
     Invalid(String),
-    /// The store took the job and did not say which it is.
+    /// The store took the job but returned no id for it.
     #[error("the store gave no id for the job")]
     NoId,
 }
 
-/// Why a wait ended otherwise than well.
+/// Why a wait did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum WaitError {
     /// The client's tenant has no such job or run.
@@ -31,7 +31,7 @@ pub enum WaitError {
     NotFound {
         /// What was waited for: `job ID`, or the run of a batch.
         what: String,
-        /// Whose client it is.
+        /// The client's tenant.
         tenant: String,
     },
     /// The job is a dead letter: its attempts are spent, or its error is permanent.
@@ -50,7 +50,7 @@ pub enum WaitError {
     /// The scheduler could not start the batch: there is no such definition, or its source cannot be read.
     #[error("the batch `{name}` was not started: {reason}")]
     NotStarted {
-        /// The batch definition that was asked for.
+        /// The requested batch definition.
         name: String,
         /// What is wrong.
         reason: String,
@@ -58,17 +58,17 @@ pub enum WaitError {
     /// The batch has ended, and is not complete: it halted over its failure budget, or was cancelled.
     #[error("the batch {} is {}: {}", .0.id, .0.state, .0.reason.as_deref().unwrap_or("no reason was given"))]
     NotComplete(Box<BatchView>),
-    /// The time was over first. What was waited for goes on.
+    /// The time ran out first. The job or batch goes on.
     #[error("the wait is over: {what} is {state}")]
     TimedOut {
         /// What was waited for.
         what: String,
-        /// The state in which it was seen last.
+        /// The last state that was seen.
         state: String,
-        /// The batch, where its run has started.
+        /// The batch, if its run has started.
         batch: Option<BatchId>,
     },
-    /// The store refused, or could not be reached until the time was over.
+    /// The store refused, or could not be reached until the time ran out.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -1,4 +1,4 @@
-//! One job, with everything that can be said of it before it is enqueued.
+//! One job, with every setting that it may have before it is enqueued.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use sqlx::postgres::PgConnection;
 use crate::connection::Client;
 use crate::error::{ClientError, check_name};
 
-/// A job that is not enqueued yet. What is said here wins over what its kind says.
+/// A job that is not enqueued yet. Settings made here override those of its kind.
 #[derive(Debug)]
 #[must_use = "a job is enqueued by `enqueue`"]
 pub struct JobBuilder<'a> {
@@ -44,7 +44,7 @@ impl<'a> JobBuilder<'a> {
         self.change(|job| job.priority = priority)
     }
 
-    /// Whose turn and limit it falls under, such as a customer: at most
+    /// Its key for turns and limits, such as a customer: at most
     /// [`KEY_BYTES_MAX`](gristmill_core::limit::KEY_BYTES_MAX) bytes.
     pub fn key(self, key: impl Into<String>) -> Self {
         self.change(|job| job.key = Some(key.into()))
@@ -55,17 +55,17 @@ impl<'a> JobBuilder<'a> {
         self.change(|job| job.unique = Some(unique))
     }
 
-    /// Starts it so long after now, by the database's clock.
+    /// Starts it this long after now, by the database's clock.
     pub fn delay(self, delay: Duration) -> Self {
         self.change(|job| job.run = RunAt::In(delay))
     }
 
-    /// Starts it at this instant, by the database's clock. The last of `delay` and `at` counts.
+    /// Starts it at this instant, by the database's clock. The last call of `delay` and `at` counts.
     pub fn at(self, at: Instant) -> Self {
         self.change(|job| job.run = RunAt::At(at))
     }
 
-    /// Enqueues nothing when the tenant has ever enqueued a job with this key, and gives that job.
+    /// Enqueues nothing when the tenant has ever enqueued a job with this key, and returns that job.
     pub fn idempotency_key(self, key: impl Into<String>) -> Self {
         self.change(|job| job.idempotency_key = Some(key.into()))
     }
@@ -90,17 +90,17 @@ impl<'a> JobBuilder<'a> {
         self.change(|job| job.retry = retry)
     }
 
-    /// The version of its payload, 1 or more: only workers that read it run the job.
+    /// The version of its payload, 1 or more: only workers that read this version run the job.
     pub fn version(self, version: u32) -> Self {
         self.change(|job| job.version = version)
     }
 
-    /// The W3C trace context (`traceparent`) of what causes it, so that the job's spans belong to that trace.
+    /// The W3C trace context (`traceparent`) of its cause, so that the job's spans belong to that trace.
     pub fn trace(self, traceparent: impl Into<String>) -> Self {
         self.change(|job| job.trace = Some(traceparent.into()))
     }
 
-    /// The job as the store takes it, for [`Client::enqueue_many`].
+    /// Returns the job in the form that the store takes, for [`Client::enqueue_many`].
     ///
     /// # Errors
     ///
@@ -112,13 +112,13 @@ impl<'a> JobBuilder<'a> {
         Ok(job)
     }
 
-    /// Enqueues it. [`Enqueued::outcome`] says whether it was made, or which job stands in its place.
+    /// Enqueues it. [`Enqueued::outcome`] says whether it was created, or which job takes its place.
     ///
     /// # Errors
     ///
-    /// As [`JobBuilder::build`]; when the store refuses a setting; when another job holds the unique
-    /// key and [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) was said ([`StoreError::Conflict`]); when the
-    /// store cannot be reached. Enqueueing a built job again after the latter does no harm.
+    /// As [`JobBuilder::build`]; when the store refuses a setting; when another job holds the unique key and
+    /// [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) was set ([`StoreError::Conflict`]); when the store
+    /// cannot be reached. Enqueueing a built job again after the last of these does no harm.
     pub async fn enqueue(self) -> Result<Enqueued, ClientError> {
         let client = self.client;
         let job = self.build()?;
@@ -126,8 +126,8 @@ impl<'a> JobBuilder<'a> {
         report.jobs.first().copied().ok_or(ClientError::NoId)
     }
 
-    /// Enqueues it inside your own transaction on the store's database: it exists exactly if you commit. PostgreSQL
-    /// only. A scheduler publishes it after your commit.
+    /// Enqueues it inside your own transaction on the store's database: it exists only if you commit. PostgreSQL only.
+    /// A scheduler publishes it after your commit.
     ///
     /// # Errors
     ///

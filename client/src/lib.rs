@@ -1,14 +1,14 @@
-//! A thin client: enqueues jobs, asks for batches to be started, looks at their state, and waits for their end.
+//! A thin client: enqueues jobs, requests batches, looks at their state, and waits for their end.
 //!
 //! It has none of a worker's dependencies (no mail, no jq, no schemas, no HTTP client, no pool of threads), so that a
 //! web server or a script can depend on it alone.
 //!
 //! * [`Client`]: the connection to the store, and to the broker where there is one.
-//! * [`Payload`]: what a job carries, with the settings that its kind has; or name the kind and give any serde value.
-//! * [`JobBuilder`]: one job with everything that can be said of it.
+//! * [`Payload`]: what a job carries, with the settings of its kind; or name the kind and give any serde value.
+//! * [`JobBuilder`]: one job with all its settings.
 //! * [`Client::enqueue_many`]: many jobs, in groups.
-//! * [`Client::wait`]: waits for the end of a job; gives its output, or says how it failed.
-//! * [`Client::batch`]: asks for a run of a batch definition, which a scheduler starts.
+//! * [`Client::wait`]: waits for the end of a job; returns its output, or how it failed.
+//! * [`Client::batch`]: requests a run of a batch definition, which a scheduler starts.
 //!
 //! ```
 //! use gristmill_client::{Client, Payload, Priority};

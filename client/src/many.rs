@@ -7,15 +7,15 @@ use gristmill_store::{EnqueueOutcome, Enqueued, GROUP_JOBS_MAX, StoreError};
 
 use crate::connection::Client;
 
-/// What became of many jobs.
+/// The result of enqueueing many jobs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Many {
-    /// One for each job that was given, in the same order.
+    /// One for each given job, in the same order.
     pub jobs: Vec<Enqueued>,
 }
 
 impl Many {
-    /// How many of them came to this.
+    /// How many of them had this outcome.
     pub fn count(&self, outcome: EnqueueOutcome) -> usize {
         self.jobs.iter().filter(|job| job.outcome == outcome).count()
     }
@@ -26,11 +26,11 @@ impl Many {
 #[error("jobs {} to {} of those given were not enqueued, nor any after them; the {} before them were: {source}",
     .failed.start + 1, .failed.end, .committed.len())]
 pub struct ManyError {
-    /// What became of the jobs before the group that failed, in order. They are committed.
+    /// The results for the jobs before the group that failed, in order. They are committed.
     pub committed: Vec<Enqueued>,
     /// The places of the group that failed, counted from 0. Nothing of it is committed, unless the store could not be
     /// reached ([`StoreError::Unavailable`]): then its commit may have arrived, and giving the same jobs again does no
-    /// harm. No job after it was looked at.
+    /// harm. The jobs after it were not looked at.
     pub failed: Range<usize>,
     /// Why.
     pub source: StoreError,

@@ -1,4 +1,4 @@
-//! What a job carries, and the settings that its kind has where the enqueuer says nothing.
+//! What a job carries, and its kind's settings, which apply unless the enqueuer overrides them.
 
 use std::time::Duration;
 
@@ -31,46 +31,46 @@ pub trait Payload: Serialize {
     /// The name of the kind: 1 to 100 letters, digits, `-` and `_`.
     const KIND: &'static str;
 
-    /// The version of the payload, 1 or more: only workers that read it run the job.
+    /// The version of the payload, 1 or more: only workers that read this version run the job.
     const VERSION: u32 = 1;
 
-    /// The queue on which its jobs wait: `default` unless said.
+    /// The queue on which its jobs wait; the queue `default` unless overridden.
     fn queue() -> &'static str {
         DEFAULT_QUEUE
     }
 
-    /// The priority of its jobs: normal unless said.
+    /// The priority of its jobs: normal by default.
     fn priority() -> Priority {
         Priority::Normal
     }
 
-    /// How long to wait between attempts: from 1 second doubling to 10 minutes unless said.
+    /// How long to wait between attempts: from 1 second doubling to 10 minutes by default.
     fn retry() -> RetryPolicy {
         RetryPolicy::default()
     }
 
-    /// How many attempts a job has: 5 unless said.
+    /// How many attempts a job has: 5 by default.
     fn max_attempts() -> u32 {
         5
     }
 
-    /// How many times a job may be snoozed: 100 unless said.
+    /// How many times a job may be snoozed: 100 by default.
     fn max_snoozes() -> u32 {
         SNOOZES_MAX
     }
 
-    /// How long one attempt may take: 15 minutes unless said.
+    /// How long one attempt may take: 15 minutes by default.
     fn timeout() -> Duration {
         Duration::from_secs(15 * 60)
     }
 
-    /// What makes a job unique. Nothing unless said.
+    /// What makes a job unique. Nothing by default.
     fn unique(&self) -> Option<Unique> {
         None
     }
 }
 
-/// The job of a payload, with a fresh id and what its kind says.
+/// Creates the job of a payload, with a fresh id and its kind's settings.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Waits for a job: looks at the store, again and again, with waits that grow from 20 ms to a second.
+//! Waits for a job: polls the store, with waits that grow from 20 ms to a second.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -18,15 +18,15 @@ use crate::error::WaitError;
 /// The wait after the first look.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 
-/// No wait between two looks is longer.
+/// The longest wait between two looks.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// A look may take so long even when the time is over before.
+/// How long a look may take even when the time runs out before.
 const LOOK_MIN: Duration = Duration::from_secs(1);
 
-/// A wait for the end of a job. Awaiting it gives the job's output (`null` when it left none), or how it failed.
+/// A wait for the end of a job. Awaiting it returns the job's output (`null` when it left none), or how it failed.
 ///
-/// A store that cannot be reached meanwhile is waited for, too: the job goes on without this program.
+/// When the store cannot be reached, this waits for it, too: the job goes on without this program.
 #[derive(Debug)]
 #[must_use = "a wait begins when it is awaited"]
 pub struct Wait<'a> {
@@ -40,7 +40,7 @@ impl<'a> Wait<'a> {
         Self { client, job, at_most: None }
     }
 
-    /// Waits so long at most; then it ends with [`WaitError::TimedOut`], and the job goes on. 0 looks once.
+    /// Waits at most this long; then it ends with [`WaitError::TimedOut`], and the job goes on. 0 looks once.
     pub fn at_most(self, at_most: Duration) -> Self {
         Self { at_most: Some(at_most), ..self }
     }
@@ -86,22 +86,22 @@ fn ended(view: JobView) -> Result<Value, WaitError> {
     }
 }
 
-/// How long looks go on, and how long it is until the next one.
+/// How long to keep looking, and how long to wait until the next look.
 #[derive(Debug)]
 pub(crate) struct Patience {
     deadline: Option<Instant>,
     looks: u32,
-    /// Why the last look gave no answer.
+    /// Why the last look failed.
     outage: Option<StoreError>,
 }
 
 impl Patience {
     pub(crate) fn new(at_most: Option<Duration>) -> Self {
-        // A time beyond all clocks is as good as none.
+        // A time beyond what the clock can represent is as good as none.
         Self { deadline: at_most.and_then(|at_most| Instant::now().checked_add(at_most)), looks: 0, outage: None }
     }
 
-    /// Asks the store. `None` when it gave no answer: it cannot be reached just now, or the time is over.
+    /// Asks the store. `None` when it did not answer: it cannot be reached at present, or the time ran out.
     pub(crate) async fn ask<T>(
         &mut self,
         question: impl Future<Output = Result<T, StoreError>>,
@@ -126,7 +126,7 @@ impl Patience {
         }
     }
 
-    /// Waits until the next look. `false` when the time is over.
+    /// Waits until the next look. Returns `false` when the time has run out.
     pub(crate) async fn pause(&mut self) -> bool {
         self.looks = self.looks.saturating_add(1);
         let policy = RetryPolicy::Exponential { base: Span(FIRST_WAIT), cap: Span(LONGEST_WAIT) };
@@ -140,7 +140,7 @@ impl Patience {
         !left.is_zero()
     }
 
-    /// What to say when the time is over.
+    /// Returns the error for when the time has run out.
     pub(crate) fn over(self, what: String, state: String, batch: Option<gristmill_core::id::BatchId>) -> WaitError {
         match self.outage {
             Some(outage) => WaitError::Store(outage),

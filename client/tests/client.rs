@@ -195,7 +195,7 @@ async fn a_group_that_is_refused_leaves_the_groups_before_it(store: TestStore) {
         store.queues("main").await.expect("asked").iter().map(|queue| queue.queued).sum::<u64>()
     };
     assert_eq!(queued(store.handle()).await, 1_000);
-    // Mended, all of them may be given again: those that are committed are found.
+    // Once the job is repaired, all of them may be given again: those that are committed are found.
     jobs[1_700].max_attempts = 1;
     let many = client.enqueue_many(jobs).await.expect("enqueued");
     assert_eq!((many.count(EnqueueOutcome::Existing), many.jobs.len()), (1_000, 2_500));
@@ -211,7 +211,7 @@ async fn a_held_unique_key_refuses_where_that_is_asked(store: TestStore) {
     assert!(reason.contains(&holder.id.to_string()), "{reason}");
 }
 
-/// The one job that a worker of these kinds gets.
+/// The one job that a worker of these kinds claims.
 async fn claimed(store: &StoreHandle, kinds: &[&str]) -> gristmill_core::job::ClaimedJob {
     let kinds: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
     let mut new = worker(Duration::from_secs(60));

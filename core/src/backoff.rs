@@ -1,9 +1,9 @@
-//! The waits that grow: how long until what failed is tried again.
+//! The waits that grow: how long until a failed operation is tried again.
 //!
 //! Every wait of this kind in Gristmill is one of the policies below, or one that a job's
-//! [`RetryPolicy`](crate::retry::RetryPolicy) spells out. The curve comes from the crate `backoff`, used in this file alone
-//! and only for its arithmetic: its own clock and randomness are switched off, because a random number is an argument
-//! here.
+//! [`RetryPolicy`](crate::retry::RetryPolicy) spells out. The curve comes from the crate `backoff`, which only this
+//! file uses, and only for its arithmetic: its own clock and randomness are switched off, because the random number is
+//! an argument here.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
 
 /// Connecting to the broker, and consuming from one of its queues. At most 3 seconds, so that a broker that comes back
-/// carries within 5 seconds what waited for it, the relay included: a refused connection is cheap. Full jitter keeps a
-/// thousand workers from coming back in one moment.
+/// carries what waited for it within 5 seconds, the relay included: a refused connection is cheap. Full jitter keeps a
+/// thousand workers from coming back at the same moment.
 pub const BROKER: Backoff = Backoff::millis(250, 3_000).jitter(Jitter::Full).at_least(Duration::from_millis(50));
 
-/// Listening for PostgreSQL's notifications. Polling replaces them meanwhile, so that this may take its time.
+/// Listening for PostgreSQL's notifications. Polling replaces them meanwhile, so this may take its time.
 pub const HINTS: Backoff = Backoff::millis(200, 30_000).jitter(Jitter::Half);
 
 /// Opening SQLite's file while another process opens it for the first time.
 pub const OPENING: Backoff = Backoff::millis(10, 80).jitter(Jitter::Half);
 
-/// Writing down what has been done, such as completions and the chunks of a plan, while the store is away. It begins
-/// short, because collisions of transactions end soon.
+/// Recording what has been done, such as completions and the chunks of a plan, while the store is away. It starts
+/// short, because transactions do not collide for long.
 pub const WRITING: Backoff = Backoff::millis(50, 5_000);
 
 /// Asking for work while the store is away.
@@ -31,7 +31,7 @@ pub const CLAIMING: Backoff = Backoff::millis(100, 5_000);
 /// Taking messages that the broker returned, while the store is away.
 pub const RETURNED: Backoff = Backoff::millis(500, 5_000);
 
-/// Writing down that an email was sent. Few tries, far apart: the attempt is waiting for them.
+/// Recording that an email was sent. Few tries, far apart: the attempt is waiting for them.
 pub const EMAIL_SENT: Backoff = Backoff::millis(100, 1_000).factor(10);
 
 /// How waits grow: from `base`, by `factor` with each failure, up to `cap`.
@@ -51,7 +51,8 @@ pub enum Jitter {
     None,
     /// The second half.
     Half,
-    /// All of it, which spreads a herd best (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+    /// All of it, which spreads a herd best (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
+    /// 2015).
     Full,
 }
 
@@ -75,14 +76,14 @@ impl Backoff {
         Self { jitter, ..self }
     }
 
-    /// The same, but no wait is shorter than this, whatever the jitter makes of it.
+    /// The same, but no wait is shorter than this, whatever the jitter.
     pub const fn at_least(self, at_least: Duration) -> Self {
         Self { at_least, ..self }
     }
 
-    /// The wait after so many failures in a row (counted from 1).
+    /// Returns the wait after this many failures in a row (counted from 1).
     ///
-    /// `random` is a uniform draw from 0 to 1. Without jitter it does not matter.
+    /// `random` is a uniform draw from 0 to 1. It has no effect without jitter.
     pub fn wait(&self, failures: u32, random: f64) -> Duration {
         let bound = self.bound(failures);
         let random = random.clamp(0.0, 1.0);
@@ -106,7 +107,7 @@ impl Backoff {
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         };
-        // After 64 doublings any base is beyond any cap: the loop is bounded.
+        // After 64 doublings any base exceeds any cap, so the loop is bounded.
         let mut wait = base;
         for _ in 0..failures.clamp(1, 64) {
             wait = curve.next_backoff().unwrap_or(self.cap);

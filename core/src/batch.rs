@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 crate::words! {
-    /// Where a batch is in its life.
+    /// Where a batch is in its life cycle.
     pub enum BatchState {
         /// More chunks may come.
         Open = "open",
@@ -44,7 +44,7 @@ impl BatchState {
 pub struct Counts {
     /// Items that the plan has found so far.
     pub input: u64,
-    /// Items that went through.
+    /// Items that passed every stage.
     pub ok: u64,
     /// Items that a transform dropped on purpose.
     pub skipped: u64,
@@ -55,12 +55,12 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Items that nothing has become of yet: `input − ok − skipped − quarantined − cancelled`.
+    /// Items that have no outcome yet: `input − ok − skipped − quarantined − cancelled`.
     pub fn pending(&self) -> u64 {
         self.input.saturating_sub(self.ok + self.skipped + self.quarantined + self.cancelled)
     }
 
-    /// Whether no more items have an ending than there are.
+    /// Whether the items with an outcome are no more than the items there are.
     pub fn reconcile(&self) -> bool {
         self.ok + self.skipped + self.quarantined + self.cancelled <= self.input
     }
@@ -69,14 +69,14 @@ impl Counts {
 /// How many items of a batch may be quarantined before it halts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FailureBudget {
-    /// So many.
+    /// This many items.
     Count(u64),
-    /// So many in a hundred of the input.
+    /// This percentage of the input.
     Percent(f64),
 }
 
 impl Default for FailureBudget {
-    /// None at all.
+    /// No items at all.
     fn default() -> Self {
         Self::Count(0)
     }
@@ -135,11 +135,12 @@ impl<'de> Deserialize<'de> for FailureBudget {
 }
 
 impl FailureBudget {
-    /// Whether so many quarantined items are over the budget, as far as can be known now.
+    /// Whether this many quarantined items are over the budget, as far as can be known now.
     ///
-    /// A percentage is judged early only when it cannot recover: against the whole input, once that is known. Of an
-    /// input that is still being counted it may yet turn out to be little, and while the batch is not `sealed` only
-    /// a count is judged, and `0%`, which is none of any number. Nothing tolerated means that the first one is over.
+    /// A percentage is judged early only when it cannot recover: against the whole input, once that is known. While the
+    /// input is still being counted, the share may yet turn out to be small, so before the batch is `sealed` only a
+    /// count is judged, and `0%`, which is zero of any number. With zero tolerance the first quarantined item exceeds
+    /// the budget.
     pub fn exceeded_by(&self, counts: &Counts, sealed: bool) -> bool {
         match *self {
             Self::Count(limit) => counts.quarantined > limit,

@@ -1,7 +1,7 @@
-//! What a batch tells, to whom, and when: the jobs that an event of its life enqueues.
+//! Whom a batch notifies, of what, and when: the jobs that an event in its life enqueues.
 //!
-//! Whoever makes the transition of which is told enqueues them in that transaction. Each has a key of its own,
-//! made of the batch, its generation, the event and the recipient, so that it comes into being once.
+//! The transition that causes an event enqueues these jobs in the same transaction. Each has its own key, made of the
+//! batch, its generation, the event and the recipient, so that it is created only once.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::id::{BatchId, JobId};
 use crate::job::NewJob;
 
 crate::words! {
-    /// Of what is told.
+    /// The event that a batch reports.
     pub enum Event {
         /// The first item of a generation was set aside, or its first chunk died.
         FirstFailure = "first_failure",
@@ -27,7 +27,7 @@ crate::words! {
 }
 
 impl Event {
-    /// What is sent then.
+    /// What is sent for this event.
     pub fn effects(self, on: &Callbacks) -> &[Callback] {
         match self {
             Self::FirstFailure => &on.first_failure,
@@ -38,7 +38,7 @@ impl Event {
         }
     }
 
-    /// The template of its emails where none is named.
+    /// The template of its emails when none is named.
     pub fn template(self) -> &'static str {
         match self {
             Self::FirstFailure => "batch-first-failure",
@@ -56,25 +56,25 @@ impl Event {
     }
 }
 
-/// A batch of which is told.
+/// A batch that sends notifications.
 #[derive(Debug, Clone, Copy)]
 pub struct Teller<'a> {
     /// Its id.
     pub batch: BatchId,
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: &'a str,
-    /// In which generation.
+    /// Its generation.
     pub generation: u32,
-    /// In which state.
+    /// Its state.
     pub state: BatchState,
     /// What it was asked to do.
     pub definition: &'a BatchDefinition,
-    /// The W3C trace context of whoever caused it.
+    /// The W3C trace context of its cause.
     pub trace: Option<&'a str>,
 }
 
-/// The jobs for everything that is sent of an event, in the order of the definition. `data` is what templates
-/// and receivers are given; `id` makes ids.
+/// Returns the jobs for everything that an event sends, in the order of the definition. `data` is given to templates
+/// and receivers; `id` makes ids.
 pub fn jobs(teller: &Teller<'_>, event: Event, data: &Value, mut id: impl FnMut() -> JobId) -> Vec<NewJob> {
     let Teller { batch, generation, definition, .. } = teller;
     let mut jobs = Vec::new();
@@ -82,7 +82,7 @@ pub fn jobs(teller: &Teller<'_>, event: Event, data: &Value, mut id: impl FnMut(
         for (kind, recipient, payload) in messages(callback, event, teller.state, data) {
             jobs.push(NewJob {
                 tenant: teller.tenant.to_owned(),
-                // Whoever serves the batch's queue is there; whoever else is, we do not know.
+                // Workers serve the batch's own queue; whether any other queue is served is not known here.
                 queue: definition.queue.clone(),
                 idempotency_key: Some(format!("effect:{batch}:{generation}:{}:{number}:{recipient}", event.as_str())),
                 trace: teller.trace.map(str::to_owned),

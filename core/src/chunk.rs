@@ -1,4 +1,4 @@
-//! A slice of a batch's items: where it lies in the input, and what came of it.
+//! A slice of a batch's items: where it lies in the input, and what became of it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,20 +14,20 @@ pub struct ChunkPayload {
     pub slice: Slice,
     /// How many items the plan counted there.
     pub items: u64,
-    /// The position in the whole input of the first one, counted from 0.
+    /// The position of the first one in the whole input, counted from 0.
     pub first: u64,
-    /// Why its one item is set aside without being worked on: it has killed its workers.
+    /// Why its one item is set aside without being processed: it has killed its workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condemned: Option<String>,
 }
 
 impl ChunkPayload {
-    /// So many items of a slice, from a position on.
+    /// This many items of a slice, starting at a position.
     pub fn new(slice: Slice, items: u64, first: u64) -> Self {
         Self { slice, items, first, condemned: None }
     }
 
-    /// The same items in two chunks, the first half and the rest. `None` for fewer than two.
+    /// Splits the items into two chunks, the first half and the rest. `None` for fewer than two.
     ///
     /// # Errors
     ///
@@ -58,25 +58,25 @@ impl ChunkPayload {
     }
 }
 
-/// What the source looked like when it was planned. A chunk that finds it changed is an error.
+/// What the source looked like when it was planned. A chunk fails if its source has changed since.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFingerprint {
     /// The files in the order in which they are read. Empty for a SQL source and for inline items.
     pub files: Vec<FileFingerprint>,
 }
 
-/// What the name of a finished copy of an input ends with, after a dot.
+/// The ending of the name of a finished spool, after a dot.
 pub const COPY_ENDING: &str = "spool";
 
 impl SourceFingerprint {
-    /// Whether any of its files is a copy that was made for the batch.
+    /// Whether any of its files is a spool that was made for the batch.
     pub fn has_copies(&self) -> bool {
         self.files.iter().any(FileFingerprint::is_copy)
     }
 }
 
 impl FileFingerprint {
-    /// Whether it is a copy that was made for the batch: its name is an id, and not what the user called it.
+    /// Whether it is a spool that was made for the batch: its name is an id, and not the name that the user gave.
     pub fn is_copy(&self) -> bool {
         let last = |path: &str| path.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
         let ours = last(&self.path);
@@ -88,14 +88,14 @@ impl FileFingerprint {
 /// What one file looked like when it was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFingerprint {
-    /// Absolute path of the bytes to read: the file itself, or the spooled copy of what was
-    /// compressed or came from standard input.
+    /// Absolute path of the bytes to read: the file itself, or the spool of input that was compressed or came from
+    /// standard input.
     pub path: String,
-    /// What the user called it, for messages.
+    /// The name that the user gave, for messages.
     pub name: String,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Its time of modification, nanoseconds since 1970.
+    /// Its modification time, in nanoseconds since 1970.
     pub modified_ns: i128,
     /// SHA-256 in hex of the first and the last 64 KiB together.
     pub edges: String,
@@ -103,21 +103,21 @@ pub struct FileFingerprint {
     pub columns: Vec<String>,
 }
 
-/// What came of one chunk: settled in the transaction that completes its job.
+/// What became of one chunk: settled in the transaction that completes its job.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChunkResult {
-    /// Items that went through.
+    /// Items that passed every stage.
     pub ok: u64,
     /// Items that a transform dropped.
     pub skipped: u64,
-    /// Items set aside; as many as `set_aside` has.
+    /// Items set aside: the length of `set_aside`.
     pub quarantined: u64,
     /// The chunk's share of the batch's aggregate.
     pub partial: Partial,
     /// The files that it wrote.
     pub parts: Vec<OutputPart>,
-    /// The items that failed, each with its reason. Not kept in the result row: the store writes
-    /// them to the quarantine.
+    /// The items that failed, each with its reason. They are not part of the result row: the store writes them to the
+    /// quarantine.
     #[serde(skip)]
     pub set_aside: Vec<SetAside>,
 }
@@ -135,7 +135,7 @@ pub struct OutputPart {
     pub sha256: String,
 }
 
-/// One item that failed inside a chunk that went on without it.
+/// One item that failed in a chunk that went on without it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetAside {
     /// Its position in the whole input, counted from 0.
@@ -144,9 +144,9 @@ pub struct SetAside {
     pub line: Option<u64>,
     /// The stage that refused it: `read`, `validate`, `sanitize`, `parse`, `transform`, `enrich`, `process`, `format`.
     pub stage: String,
-    /// What is wrong, where, and what would be right. No more than 1,000 characters.
+    /// What is wrong, where, and what would be right. At most 1,000 characters.
     pub reason: String,
-    /// The item as it came from the source: an object, or a text where it could not even be read.
+    /// The item as it came from the source: an object, or a text when it could not even be read.
     pub item: Value,
 }
 
@@ -160,7 +160,7 @@ mod tests {
         ChunkPayload::new(Slice::Bytes { file: 0, from: 10, to: 90, line: 4 }, items, 100)
     }
 
-    /// Splits until nothing can be split, and gives where each piece begins and how many items it has.
+    /// Splits until nothing can be split, and returns where each piece begins and how many items it has.
     fn pieces(payload: &ChunkPayload) -> Vec<(u64, u64)> {
         match payload.halves().expect("whole") {
             None => vec![(payload.first, payload.items)],

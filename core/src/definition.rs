@@ -1,6 +1,6 @@
 //! What a batch is asked to do, as `[batch.NAME]` in `config.toml` spells it.
 //!
-//! A run keeps a copy of its definition: editing the file changes the next run, never one under way.
+//! A run keeps a copy of its definition: editing the file changes the next run, never a running one.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub struct BatchDefinition {
     /// The priority of its chunks.
     #[serde(default, alias = "lane")]
     pub priority: Priority,
-    /// The key of its chunks: whose turn and limit they fall under.
+    /// The key of its chunks, for taking turns and for limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// How many attempts each chunk has.
@@ -53,7 +53,7 @@ pub struct BatchDefinition {
     /// JSON Schema that each item must satisfy as it comes from the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<ValidateSpec>,
-    /// What is cleaned in every text of an item.
+    /// What is cleaned up in every text of an item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sanitize: Option<SanitizeSpec>,
     /// Which fields become numbers, dates, money, truth values.
@@ -71,16 +71,16 @@ pub struct BatchDefinition {
     /// Which fields are written, in which order, under which names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<FormatSpec>,
-    /// Where the items that went through are written.
+    /// Where the items that passed every stage are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<OutputSpec>,
-    /// What is computed over all items that went through, by name.
+    /// What is computed, by name, over all items that passed every stage.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aggregate: BTreeMap<String, AggregateSpec>,
-    /// What is sent when.
+    /// What is sent, and when.
     #[serde(default)]
     pub on: Callbacks,
-    /// How long after its creation a batch that has not ended counts as late: what `on.late` tells.
+    /// How long after its creation a batch that has not ended counts as late, which triggers `on.late`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_after: Option<Span>,
     /// When it starts by itself: a schedule of the batch's own name.
@@ -111,42 +111,42 @@ pub struct SourceSpec {
     /// Files of separated values with a header: paths, globs, or `-` for standard input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csv: Option<OneOrMany>,
-    /// Files with one JSON object a line: paths, globs, or `-` for standard input. A line with a
-    /// number that would have to be rounded is set aside: exact decimals are written as strings.
+    /// Files with one JSON object per line: paths, globs, or `-` for standard input. A line with a number that would
+    /// have to be rounded is set aside: write exact decimals as strings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jsonl: Option<OneOrMany>,
     /// Rows of a query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<SqlSource>,
-    /// What separates fields; one ASCII character. `,` unless said.
+    /// What separates fields; one ASCII character. `,` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<String>,
-    /// What quotes fields; one ASCII character. `"` unless said.
+    /// What quotes fields; one ASCII character. `"` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<String>,
-    /// A WHATWG encoding label such as `utf-8`, `windows-1252`, `utf-16le`. UTF-8 unless said or a
-    /// byte-order mark says otherwise.
+    /// A WHATWG encoding label such as `utf-8`, `windows-1252`, `utf-16le`. UTF-8 by default, unless a byte-order mark
+    /// says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// `none`, `gzip` or `zstd`; unless said, the file's first bytes decide.
+    /// `none`, `gzip` or `zstd`; by default the file's first bytes decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// The columns' names, for files without a header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
-    /// What a row with too few or too many fields is: `quarantine` unless said, or `error`.
+    /// What happens to a row with too few or too many fields: `quarantine` by default, or `error`.
     #[serde(default)]
     pub ragged: Ragged,
-    /// The longest line or record, in bytes: 1 MiB unless said, 16 MiB at most.
+    /// The longest line or record, in bytes: 1 MiB by default, 16 MiB at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_bytes_max: Option<u64>,
 }
 
-/// How a source is packed.
+/// How a source is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// Not at all.
+    /// Not compressed.
     None,
     /// RFC 1952.
     Gzip,
@@ -154,7 +154,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// What is done with a row of another width than the header.
+/// What happens to a row whose width differs from the header's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ragged {
@@ -169,20 +169,20 @@ pub enum Ragged {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SqlSource {
-    /// `postgres://…` or `sqlite://…`; or `env:NAME` to read it from the environment, so that no
-    /// password stands in the copy of the definition that each batch keeps.
+    /// `postgres://…` or `sqlite://…`; or `env:NAME` to read it from the environment, so that the copy of the
+    /// definition that each batch keeps holds no password.
     pub url: String,
     /// A `SELECT` without `ORDER BY` and `LIMIT`.
     pub query: String,
-    /// The column of the query that is unique and sorted by.
+    /// A unique column of the query, by which the rows are sorted.
     pub key: String,
 }
 
-/// Which JSON Schema an item must satisfy: exactly one of the two.
+/// The JSON Schema that an item must satisfy: exactly one of the two.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateSpec {
-    /// A file. When the definition is loaded its content takes the place of `inline`.
+    /// A file. When the definition is loaded, its content replaces `inline`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
     /// The schema itself.
@@ -190,34 +190,34 @@ pub struct ValidateSpec {
     pub inline: Option<serde_json::Value>,
 }
 
-/// What is cleaned in every text of an item.
+/// What is cleaned up in every text of an item.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SanitizeSpec {
-    /// White space at both ends goes.
+    /// Removes white space at both ends.
     #[serde(default)]
     pub trim: bool,
-    /// Unicode normalisation form C.
+    /// Applies Unicode normalisation form C.
     #[serde(default)]
     pub nfc: bool,
-    /// Control characters other than tab and line ends go.
+    /// Removes control characters other than tab and line ends.
     #[serde(default)]
     pub control: bool,
-    /// `strip` takes all mark-up away, `safe` keeps what cannot do harm.
+    /// `strip` removes all mark-up, `safe` keeps harmless mark-up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html: Option<HtmlPolicy>,
-    /// Only these fields; all when not said.
+    /// Only these fields; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Vec<String>>,
 }
 
-/// What becomes of mark-up.
+/// What happens to mark-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HtmlPolicy {
-    /// All of it goes; the text stays.
+    /// All of it is removed; the text stays.
     Strip,
-    /// What cannot do harm stays.
+    /// Harmless mark-up stays.
     Safe,
 }
 
@@ -241,20 +241,20 @@ impl ParseSpec {
     }
 }
 
-/// What a field becomes, and which values of it are let through.
+/// The type that a field becomes, and the values that are accepted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParseRule {
     /// The type.
     #[serde(rename = "type")]
     pub kind: ParseType,
-    /// For dates: a chrono `strftime` pattern or a list of them tried in order. RFC 3339 unless said.
+    /// For dates: a chrono `strftime` pattern or a list of them tried in order. RFC 3339 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<OneOrMany>,
-    /// For numbers: what separates the decimals. `.` unless said.
+    /// For numbers: what separates the decimals. `.` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decimal_point: Option<String>,
-    /// For numbers: what separates thousands. Nothing unless said.
+    /// For numbers: what separates thousands. Nothing by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thousands: Option<String>,
     /// An empty or missing field becomes null instead of failing.
@@ -263,13 +263,13 @@ pub struct ParseRule {
     /// The value must be greater.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub above: Option<String>,
-    /// The value must be at least so.
+    /// The value must be at least this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<String>,
     /// The value must be less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<String>,
-    /// The value must be at most so.
+    /// The value must be at most this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<String>,
 }
@@ -283,7 +283,7 @@ pub enum ParseType {
     Text,
     /// A whole number of at most 18 digits; becomes a JSON number.
     Integer,
-    /// An exact decimal of at most 28 digits; stays a text in canonical form, so that nothing rounds it.
+    /// An exact decimal of at most 28 digits; stays a text in canonical form, so that it is never rounded.
     Decimal,
     /// An exact decimal with a currency sign or code around it, such as `£1,234.50`; becomes a decimal.
     Money,
@@ -307,13 +307,13 @@ pub struct EnrichSpec {
     pub sql: Option<SqlLookup>,
     /// The item's field that is looked up.
     pub on: String,
-    /// The lookup's column that must equal it; the same name unless said.
+    /// The lookup's column that must equal it; the same name by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The field that receives the found record; its fields are merged into the item unless said.
+    /// The field that receives the found record; by default its fields are merged into the item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub into: Option<String>,
-    /// What is done when nothing is found.
+    /// What happens when nothing is found.
     #[serde(default)]
     pub missing: Missing,
 }
@@ -329,11 +329,11 @@ pub struct SqlLookup {
     pub table: String,
 }
 
-/// What is done with an item for which a lookup finds nothing.
+/// What happens to an item for which a lookup finds nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {
-    /// It goes on without.
+    /// It goes on without the record.
     #[default]
     Keep,
     /// It is set aside.
@@ -358,7 +358,7 @@ pub struct ProcessSpec {
     /// How often one item is tried inside its chunk before it is quarantined, at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item_attempts: Option<u32>,
-    /// How many items of one chunk an asynchronous Rust handler has under way at once, 1 to 1,000; 16 unless said.
+    /// How many items of one chunk an asynchronous Rust handler has under way at once, 1 to 1,000; 16 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<usize>,
 }
@@ -367,7 +367,7 @@ pub struct ProcessSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecSpec {
-    /// The program and its arguments. No shell is between.
+    /// The program and its arguments. No shell is involved.
     pub command: Vec<String>,
     /// Variables added to the environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -375,7 +375,7 @@ pub struct ExecSpec {
     /// The folder it starts in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
-    /// How long one item may take; 30 seconds unless said.
+    /// How long one item may take; 30 seconds by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
 }
@@ -384,15 +384,15 @@ pub struct ExecSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpSpec {
-    /// Where to.
+    /// Its address.
     pub url: String,
     /// Headers added to each request. A value `env:NAME` is read from the environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// How long one request may take; 30 seconds unless said.
+    /// How long one request may take; 30 seconds by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
-    /// How many requests one chunk has under way at once; 4 unless said.
+    /// How many requests one chunk has under way at once; 4 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<usize>,
 }
@@ -401,7 +401,7 @@ pub struct HttpSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FormatSpec {
-    /// Only these, in this order; all when not said.
+    /// Only these, in this order; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Vec<String>>,
     /// Old name to new name.
@@ -409,7 +409,7 @@ pub struct FormatSpec {
     pub rename: BTreeMap<String, String>,
 }
 
-/// Where the items that went through are written: exactly one of the three.
+/// Where the items that passed every stage are written: exactly one of the three.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSpec {
@@ -428,13 +428,13 @@ pub struct OutputSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SqlOutput {
-    /// The table; it exists already.
+    /// The table, which must exist already.
     pub table: String,
     /// Its columns, each filled from the item's field of the same name.
     pub columns: Vec<String>,
 }
 
-/// What is sent when.
+/// What is sent, and when.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Callbacks {
@@ -471,10 +471,10 @@ pub struct Callback {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmailEffect {
-    /// To whom; one message for each.
+    /// The recipients; each gets its own message.
     pub to: OneOrMany,
-    /// The template's name. Unless said: `batch-first-failure` and `batch-late` for those events, `batch-report`
-    /// for all others.
+    /// The template's name. By default `batch-first-failure` and `batch-late` for those events, and `batch-report` for
+    /// all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 }
@@ -483,7 +483,7 @@ pub struct EmailEffect {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum WebhookEffect {
-    /// Just the address.
+    /// Only the address.
     Url(String),
     /// With its own secret.
     Full {

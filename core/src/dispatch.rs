@@ -1,4 +1,4 @@
-//! What is published: ids that have been committed as claimable.
+//! What is published: ids of jobs that have been committed as claimable.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub struct Dispatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// To the dispatch queue: somebody shall claim them.
+    /// To the dispatch queue, for a worker to claim them.
     Dispatch,
     /// To the dead letter queue: a copy, so that the broker's own tools show it.
     DeadLetter,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
     "`{text}` is not a duration: {reason}; write a number and a unit, such as `250ms`, `90s`, `5m`, `2h`, `3d` or `1h30m`"
 )]
 pub struct BadDuration {
-    /// What was found.
+    /// The text that was found.
     pub text: String,
     /// What is wrong with it.
     pub reason: String,
@@ -94,7 +94,7 @@ pub mod text {
     ///
     /// # Errors
     ///
-    /// When it is no duration; see [`super::parse`].
+    /// When it is not a duration; see [`super::parse`].
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         super::parse(&text).map_err(serde::de::Error::custom)

@@ -1,7 +1,7 @@
 //! Identifiers: one type for each thing, so that they cannot be mixed up.
 //!
-//! Ids are UUID version 7 (RFC 9562): they sort by the time of their making, so that a list can
-//! page by key and a database index grows at one end.
+//! Ids are UUID version 7 (RFC 9562): they sort by creation time, so that a list can page by key and a database index
+//! grows at one end.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The tenant of whoever does not say which.
+/// The tenant when none is given.
 pub const DEFAULT_TENANT: &str = "main";
 
 /// Whether a text can name a queue, a kind of job or a batch definition: 1 to 100 letters, digits, `-` and `_`.
@@ -55,6 +55,6 @@ id!(
     BatchId
 );
 id!(
-    /// One incarnation of a process: made afresh at each start, never reused.
+    /// One incarnation of a process: created at each start, never reused.
     WorkerId
 );

@@ -1,7 +1,7 @@
 //! Items that travel inside a chunk's payload: JSON lines, compressed with zstd, in base64.
 //!
-//! Each line is an object `{"position": …, "line": …, "item": …}`, so that an item that is redriven
-//! from the quarantine keeps the place in the input that it had at first.
+//! Each line is an object `{"position": …, "line": …, "item": …}`, so that an item that is redriven from the quarantine
+//! keeps its original place in the input.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,10 +14,10 @@ use crate::slice::Slice;
 /// The most bytes that the lines of one slice may have before compression.
 pub const INLINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Fast and still a good ratio on JSON; the default of the format.
+/// Fast, and still a good ratio on JSON; the default of the format.
 const LEVEL: i32 = 3;
 
-/// One item and where it stood in the whole input.
+/// One item and its place in the whole input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InlineItem {
@@ -26,7 +26,7 @@ pub struct InlineItem {
     /// The line on which it began, counted from 1, where the source had lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
-    /// The item: an object, or a text where it could not even be read.
+    /// The item: an object, or a text when it could not even be read.
     pub item: Value,
 }
 
@@ -36,7 +36,7 @@ pub enum InlineError {
     /// Too much for one payload.
     #[error("the items have {bytes} bytes, over the limit of {INLINE_BYTES_MAX} for one chunk; use smaller chunks")]
     TooLarge {
-        /// How many bytes there are, or at least are.
+        /// How many bytes there are, or a lower bound.
         bytes: u64,
     },
     /// The payload is not what [`encode`] makes.
@@ -62,16 +62,16 @@ pub fn encode(items: &[InlineItem]) -> Result<Slice, InlineError> {
     Ok(Slice::Inline { zstd: STANDARD.encode(packed) })
 }
 
-/// Unpacks what [`encode`] has packed: the text in [`Slice::Inline`].
+/// Unpacks the output of [`encode`]: the text in [`Slice::Inline`].
 ///
 /// # Errors
 ///
-/// [`InlineError::Damaged`] when it is not base64, not zstd or not such lines, and
-/// [`InlineError::TooLarge`] when there is more in it than [`INLINE_BYTES_MAX`].
+/// [`InlineError::Damaged`] when it is not base64, not zstd or not such lines, and [`InlineError::TooLarge`] when it
+/// holds more than [`INLINE_BYTES_MAX`].
 pub fn decode(packed: &str) -> Result<Vec<InlineItem>, InlineError> {
     let packed = STANDARD.decode(packed).map_err(damaged)?;
     let mut lines = Vec::new();
-    // One byte over the limit tells a full payload from one that would grow without end.
+    // One byte over the limit distinguishes a full payload from one that would grow without end.
     let mut reader = zstd::stream::read::Decoder::new(packed.as_slice()).map_err(damaged)?.take(INLINE_BYTES_MAX + 1);
     reader.read_to_end(&mut lines).map_err(damaged)?;
     if lines.len() as u64 > INLINE_BYTES_MAX {

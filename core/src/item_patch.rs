@@ -1,4 +1,4 @@
-//! How a quarantined item is changed before it runs again: not at all, by a JSON Patch, or by another in its place.
+//! How a quarantined item is changed before it runs again: not at all, by a JSON Patch, or by replacing it.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub enum ItemPatch {
     AsIs,
     /// A JSON Patch (RFC 6902) is applied to each.
     Patch(Patch),
-    /// Each has another in its place, by its number in the quarantine.
+    /// Each is replaced by another, found by the item's number in the quarantine.
     Replace(BTreeMap<i64, Value>),
 }
 
@@ -28,7 +28,7 @@ impl Patch {
     ///
     /// # Errors
     ///
-    /// A text that says what is wrong and shows one that is right.
+    /// A text that says what is wrong and shows a valid patch.
     pub fn parse(text: &str) -> Result<Self, String> {
         let patch: json_patch::Patch = serde_json::from_str(text).map_err(|error| {
             format!(
@@ -44,12 +44,12 @@ impl Patch {
 }
 
 impl ItemPatch {
-    /// The item as it is to run. The original is left as it is whatever happens.
+    /// Returns the item as it is to run. The original never changes.
     ///
     /// # Errors
     ///
-    /// A text that says why it cannot be mended so: the patch does not fit it, what comes out is not an object, or
-    /// nothing is to take its place.
+    /// A text that says why this patch cannot repair it: it does not fit the item, its result is not an object, or
+    /// there is no replacement for the item.
     pub fn apply(&self, id: i64, item: &Value) -> Result<Value, String> {
         let mended = match self {
             Self::AsIs => return Ok(item.clone()),
@@ -79,7 +79,7 @@ impl ItemPatch {
     }
 }
 
-/// A patch that copies the item into itself doubles it each time: a short one would fill any memory.
+/// A patch that copies the item into itself doubles it each time: a short one could fill any memory.
 fn not_too_long(operation: &PatchOperation, item: &Value) -> Result<(), String> {
     let PatchOperation::Copy(_) = operation else { return Ok(()) };
     let bytes = item.to_string().len();

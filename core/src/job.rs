@@ -1,4 +1,4 @@
-//! One unit of work: its states, and the fence that tells one try from another.
+//! One unit of work: its states, and the fence that distinguishes one attempt from another.
 //!
 //! ```text
 //! scheduled → queued → running → done
@@ -21,7 +21,7 @@ use crate::unique::Unique;
 pub use crate::words::UnknownWord;
 
 crate::words! {
-    /// Which of a queue's three priorities a job takes.
+    /// Which of a queue's three priorities a job has.
     #[derive(Default, PartialOrd, Ord)]
     pub enum Priority {
         /// Before everything else.
@@ -50,7 +50,7 @@ impl Priority {
     }
 }
 
-/// The queue of whoever does not say which.
+/// The queue when none is given.
 pub const DEFAULT_QUEUE: &str = "default";
 
 /// The most bytes that a job's payload may have as JSON: 1 MiB.
@@ -59,21 +59,21 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// A job that does not exist yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
-    /// Its id, made by whoever enqueues it.
+    /// Its id, chosen by the enqueuer.
     pub id: JobId,
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: String,
-    /// Where it waits.
+    /// Its queue.
     pub queue: String,
-    /// With which priority.
+    /// Its priority.
     pub priority: Priority,
-    /// Whose turn and limit it falls under, such as a customer: at most [`crate::limit::KEY_BYTES_MAX`] bytes.
+    /// Its key for turns and limits, such as a customer: at most [`crate::limit::KEY_BYTES_MAX`] bytes.
     pub key: Option<String>,
     /// What it does.
     pub kind: String,
-    /// Which version of its kind's payload this is, 1 or more. Only workers that read it claim the job.
+    /// Which version of its kind's payload this is, 1 or more. Only workers that read this version claim the job.
     pub version: u32,
-    /// What it does it with. At most [`PAYLOAD_BYTES_MAX`] as JSON.
+    /// Its input. At most [`PAYLOAD_BYTES_MAX`] as JSON.
     pub payload: Value,
     /// When it may start. `None` is now.
     pub run: RunAt,
@@ -85,11 +85,11 @@ pub struct NewJob {
     pub retry: RetryPolicy,
     /// How many times its handler may say "come again later" without an attempt being spent.
     pub max_snoozes: u32,
-    /// A second enqueue with the same key gives the first one's id and makes nothing.
+    /// A second enqueue with the same key returns the first job's id and creates nothing.
     pub idempotency_key: Option<String>,
-    /// Its unique key: for how long it keeps others out, and what becomes of it when another is there.
+    /// Its unique key: how long it keeps other jobs out, and what happens when another job holds it.
     pub unique: Option<Unique>,
-    /// The W3C trace context of whoever caused it.
+    /// The W3C trace context of its cause.
     pub trace: Option<String>,
     /// The batch that it belongs to, when it is part of one without being a chunk (aggregate, effects).
     pub batch: Option<BatchId>,
@@ -101,15 +101,15 @@ pub enum RunAt {
     /// As soon as a worker is free.
     #[default]
     Now,
-    /// So long after the database's own now.
+    /// This long after the database's current time.
     In(Duration),
     /// At this instant, by the database's clock.
     At(Instant),
 }
 
 impl NewJob {
-    /// A job of a kind with everything else at its default: queue `default`, normal priority, now,
-    /// 5 attempts, 15 minutes for each, exponential waits.
+    /// A job of a kind with everything else at its default: queue `default`, normal priority, now, 5 attempts, 15
+    /// minutes for each, exponential waits.
     pub fn new(id: JobId, kind: impl Into<String>, payload: Value) -> Self {
         Self {
             id,
@@ -133,18 +133,18 @@ impl NewJob {
     }
 }
 
-/// How a kind and one version of its payload are called where a worker says what it serves: `kind` for version 1,
+/// The name by which a worker declares that it serves a kind and one version of its payload: `kind` for version 1,
 /// `kind@VERSION` for others.
 pub fn served(kind: &str, version: u32) -> String {
     if version == 1 { kind.to_owned() } else { format!("{kind}@{version}") }
 }
 
-/// Which try of which job by whom. Only its holder may write down how that try ended.
+/// Which attempt at which job, by which worker. Only the holder may record how that attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fence {
     /// The job.
     pub job: JobId,
-    /// Which of its attempts, counted from 1. Rises by claiming, never otherwise.
+    /// Which of its attempts, counted from 1. Only claiming raises it.
     pub attempt: u32,
     /// The worker incarnation that claimed it.
     pub worker: WorkerId,
@@ -155,19 +155,19 @@ pub struct Fence {
 pub struct ClaimedJob {
     /// The right to settle it.
     pub fence: Fence,
-    /// Whose it is.
+    /// Its tenant.
     pub tenant: String,
-    /// Where it waited.
+    /// The queue that it waited on.
     pub queue: String,
-    /// With which priority.
+    /// Its priority.
     pub priority: Priority,
-    /// Whose turn and limit it falls under.
+    /// Its key for turns and limits.
     pub key: Option<String>,
     /// What it does.
     pub kind: String,
     /// Which version of its kind's payload this is.
     pub version: u32,
-    /// What it does it with.
+    /// Its input.
     pub payload: Value,
     /// The batch that it belongs to.
     pub batch: Option<BatchId>,
@@ -185,7 +185,7 @@ pub struct ClaimedJob {
     pub timeout: Duration,
     /// How long to wait between attempts.
     pub retry: RetryPolicy,
-    /// The W3C trace context of whoever caused it.
+    /// The W3C trace context of its cause.
     pub trace: Option<String>,
     /// When it was enqueued.
     pub created_at: Instant,

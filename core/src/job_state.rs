@@ -1,7 +1,7 @@
 //! The states of a job. [`crate::job`] draws how they follow each other.
 
 crate::words! {
-    /// Where a job is in its life. Each state says how a job gets in and out.
+    /// Where a job is in its life cycle. Each state says how a job enters and leaves it.
     #[derive(PartialOrd, Ord)]
     pub enum JobState {
         /// Enqueued for a later time. Leaves by promotion when `run_at` has come, or by cancelling.
@@ -22,7 +22,7 @@ crate::words! {
 }
 
 impl JobState {
-    /// Whether nothing but a redrive by hand can change the job any more.
+    /// Whether only a manual redrive can still change the job.
     pub fn is_final(self) -> bool {
         match self {
             Self::Done | Self::Dead | Self::Cancelled => true,

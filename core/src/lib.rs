@@ -1,26 +1,26 @@
-//! The rules of Gristmill: what jobs and batches are, and what may become of them.
+//! The rules of Gristmill: what jobs and batches are, and what may happen to them.
 //!
-//! Everything here is pure. There is no input or output, no clock and no randomness of its own:
-//! instants, random numbers and results come in as arguments, decisions go out as values. That is why the
-//! same code can be run by the worker, by the scheduler, by a model checker and by a simulation.
+//! Everything here is pure, with no input or output, clock or randomness of its own: instants, random numbers and
+//! results come in as arguments, and decisions go out as values. That is why the worker, the scheduler, a model checker
+//! and a simulation can all run the same code.
 //!
 //! In the order in which the work moves:
 //!
 //! * [`definition`]: what a batch is asked to do, as `config.toml` spells it.
 //! * [`job`]: one unit of work and its fence; [`job_state`]: its states.
 //! * [`batch`]: one run of a definition, its counts and its failure budget.
-//! * [`chunk`]: a slice of a batch's items, and what came of it.
+//! * [`chunk`]: a slice of a batch's items, and what became of it.
 //! * [`inline`]: items that travel inside a chunk's payload.
 //! * [`dispatch`]: ids that may now be published.
-//! * [`settle`]: what an attempt's ending means. The only place that decides retry or dead.
-//! * [`split`]: what becomes of a chunk whose worker died.
+//! * [`settle`]: what the end of an attempt means. The only place that decides between retry and dead.
+//! * [`split`]: what happens to a chunk whose worker died.
 //! * [`retry`]: how long to wait before the next attempt.
-//! * [`backoff`]: every other wait that grows, and the curve of them all.
+//! * [`backoff`]: every other wait that grows, and the curve that they share.
 //! * [`item_patch`]: how a quarantined item is changed before it is redriven.
 //! * [`callback`]: whom a batch notifies, and when.
-//! * [`unique`]: for how long a job holds its unique key, and what becomes of another.
+//! * [`unique`]: how long a job holds its unique key, and what happens to another job with that key.
 //! * [`schedule`]: when work starts by itself.
-//! * [`limit`]: how many may run at once or begin in a time, and whose turn it is.
+//! * [`limit`]: how many jobs may run at once or begin in a period, and whose turn it is.
 //! * [`mod@words`]: enums whose values are words.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 

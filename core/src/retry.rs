@@ -17,12 +17,12 @@ pub enum RetryPolicy {
     Exponential {
         /// The upper bound of the first wait.
         base: Span,
-        /// No wait is longer.
+        /// The longest wait.
         cap: Span,
     },
     /// Always the same.
     Fixed(Span),
-    /// The n-th wait is the n-th entry; the last one repeats. An empty list is no wait at all.
+    /// The n-th wait is the n-th entry; the last one repeats. An empty list means no wait at all.
     List(Vec<Span>),
 }
 
@@ -34,7 +34,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The wait after the failure of the given attempt (counted from 1).
+    /// Returns the wait after the failure of the given attempt (counted from 1).
     ///
     /// `random` is a uniform draw from 0 to 1 and only matters to the exponential policy.
     pub fn wait(&self, attempt: u32, random: f64) -> Duration {

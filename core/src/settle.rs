@@ -1,9 +1,9 @@
 //! What happens when an attempt ends: the one place that decides done, retry, snooze or dead.
 //!
-//! Two ways lead here. The worker comes when a handler has ended; the store's rescue comes when a
-//! worker's lease has run out or a deadline has passed. Both bring an [`Ending`] and both write
-//! down the [`Verdict`] in the transaction that closes the attempt. A third one comes too late: of an
-//! attempt that the store has closed already (cancelled, or given to somebody else) nothing is written.
+//! There are two callers. The worker calls it when a handler has ended; the store's rescue calls it when a worker's
+//! lease has run out or a deadline has passed. Both pass an [`Ending`], and both record the [`Verdict`] in the
+//! transaction that closes the attempt. A third case comes too late: when the store has already closed the attempt
+//! (cancelled, or given to another worker), nothing is written.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ use crate::retry::RetryPolicy;
 pub enum Ending {
     /// The handler returned a result.
     Done,
-    /// The handler returned an error that may pass; it may say how long to wait.
+    /// The handler returned an error that may be temporary; it may say how long to wait.
     Failed {
-        /// A wait that the other side asked for (`Retry-After`), instead of the policy's.
+        /// A wait that the other side asked for (`Retry-After`), used instead of the policy's.
         retry_after: Option<Duration>,
     },
-    /// The handler returned an error that no repetition mends.
+    /// The handler returned an error that no retry can fix.
     Permanent,
-    /// The handler says: nothing is wrong, but come again later. No attempt is spent. [`snoozed`] makes it.
+    /// The handler reports that nothing is wrong, but asks to run later. No attempt is spent. Made by [`snoozed`].
     Snoozed {
         /// How long.
         wait: Duration,
@@ -34,13 +34,13 @@ pub enum Ending {
     Panicked,
     /// The attempt took longer than its timeout.
     TimedOut,
-    /// The worker stopped gracefully before the handler was through.
+    /// The worker stopped gracefully before the handler had finished.
     Interrupted,
     /// The worker's lease ran out: it is dead, or cut off.
     WorkerLost,
     /// The job was cancelled while it ran. The cancel itself has closed the attempt.
     Cancelled,
-    /// As the worker sees it when it wakes: somebody else has taken over. The rescue has closed the attempt.
+    /// What the worker finds when it wakes: another worker has taken over. The rescue has closed the attempt.
     LeaseLost,
 }
 
@@ -62,7 +62,7 @@ impl Ending {
     }
 }
 
-/// What becomes of the job.
+/// What happens to the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -77,7 +77,7 @@ pub enum Verdict {
     Requeue,
     /// State `queued` again, at once, and the attempt is given back.
     Release,
-    /// State `retry`, due after the wait, and no attempt is spent: the number stays, since it is part of the
+    /// State `retry`, due after the wait, and no attempt is spent: the attempt number stays, since it is part of the
     /// fence, and the limit rises by one.
     Snooze {
         /// How long.
@@ -85,13 +85,13 @@ pub enum Verdict {
     },
     /// State `dead`.
     Dead,
-    /// Nothing is written: the store has closed the attempt already.
+    /// Nothing is written: the store has already closed the attempt.
     Revoked,
 }
 
 impl Verdict {
-    /// The state that the job comes into. Of [`Verdict::Revoked`] nothing is written, and no caller asks for its state:
-    /// it counts as queued.
+    /// The state that the job enters. For [`Verdict::Revoked`] nothing is written and no caller asks for its state; it
+    /// counts as queued.
     pub fn state(self) -> JobState {
         match self {
             Self::Done => JobState::Done,
@@ -102,7 +102,7 @@ impl Verdict {
     }
 }
 
-/// The longest wait that another side's `Retry-After` can ask for: a day.
+/// The longest wait that another side's `Retry-After` can ask for: one day.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 
 /// The longest wait of one snooze: seven days.
@@ -111,15 +111,16 @@ pub const SNOOZE_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// How many times a job may be snoozed unless its enqueuer says otherwise.
 pub const SNOOZES_MAX: u32 = 100;
 
-/// How an attempt ends that asks to be snoozed, when its job has been `snoozes` times already and may be `most`
-/// times: beyond that it has failed, or a job could go on for ever without anybody hearing of it.
+/// Decides how an attempt ends that asks to be snoozed, when its job has been snoozed `snoozes` times already and may
+/// be snoozed `most` times. Beyond that it has failed; otherwise a job could go on for ever unnoticed.
 pub fn snoozed(wait: Duration, snoozes: u32, most: u32) -> Ending {
     if snoozes < most { Ending::Snoozed { wait } } else { Ending::Failed { retry_after: Some(wait) } }
 }
 
-/// Decides what becomes of a job whose attempt has just ended.
+/// Decides what happens to a job whose attempt has just ended.
 ///
-/// `attempt` counts from 1, snoozed ones left out of it and of `max_attempts`; `random` is a uniform draw from 0 to 1 for the policy's jitter.
+/// `attempt` counts from 1; snoozed attempts are excluded both from it and from `max_attempts`. `random` is a uniform
+/// draw from 0 to 1 for the policy's jitter.
 ///
 /// # Panics
 ///
@@ -139,7 +140,7 @@ pub fn settle(ending: Ending, attempt: u32, max_attempts: u32, policy: &RetryPol
         Ending::Failed { retry_after: None } | Ending::Panicked | Ending::TimedOut => {
             Verdict::Retry { after: policy.wait(attempt, random) }
         }
-        // The lease already made it wait; the job itself may be innocent.
+        // Waiting for the lease to expire was delay enough, and the job itself may be innocent.
         Ending::WorkerLost => Verdict::Requeue,
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Slice {
-    /// Bytes `from..to` of a file, after decompression (for a compressed file, of its spooled copy).
+    /// Bytes `from..to` of a file, after decompression (for a compressed file, of its spool).
     Bytes {
         /// Which of the source's files, counted from 0 in the order of [`crate::chunk::SourceFingerprint::files`].
         file: u32,
@@ -29,11 +29,11 @@ pub enum Slice {
         /// The compressed lines.
         zstd: String,
     },
-    /// Some items of another slice, which is read as a whole: where records begin in it is known only to its reader.
+    /// Some items of another slice, which is read as a whole: only its reader knows where records begin in it.
     Part {
         /// The other slice; never itself a part.
         whole: Box<Slice>,
-        /// How many items that one has.
+        /// How many items the other slice has.
         items: u64,
         /// How many of them come before these.
         skip: u64,

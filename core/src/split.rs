@@ -1,20 +1,20 @@
-//! What becomes of a chunk whose worker died: it is narrowed down until the item that kills stands alone.
+//! What happens to a chunk whose worker died: it is narrowed down until the item that kills workers stands alone.
 //!
-//! A process that dies takes everything with it, the reason too: all that is known is which chunks ran in it. A
-//! chunk that loses its worker again and again is therefore replaced by two halves of its items, each half that
-//! loses its worker by two halves of its own, until one item is alone in its chunk. That item is *condemned*: it
-//! is only read once more, to be set aside with the reason, and everything else has gone through.
+//! A process that dies takes everything with it, including the reason: all that is known is which chunks ran in it. A
+//! chunk that loses its worker again and again is therefore replaced by two halves of its items, and each half that
+//! loses its worker by two halves of its own, until one item is alone in its chunk. That item is *condemned*: it is
+//! read only once more, to be set aside with the reason, and everything else has been processed.
 //!
 //! One such item among `n` in a chunk of `a` attempts kills at most `a + (⌈log2 n⌉ − 1) + a` workers: the whole chunk
-//! uses its attempts up, a half has one loss, and the item alone has all its attempts again, so that one that was
-//! merely beside the culprit is not condemned by chance. For 500 items and 5 attempts that is 18.
+//! uses up its attempts, each half is lost once, and the item alone has all its attempts again, so that an item that
+//! was merely next to the culprit is not condemned by chance. For 500 items and 5 attempts that is 18.
 
 use std::time::Duration;
 
 use crate::retry::RetryPolicy;
 use crate::settle::{Ending, Verdict, settle};
 
-/// A chunk whose worker's lease ran out, as far as it must be known.
+/// What must be known of a chunk whose worker's lease ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LostChunk {
     /// The attempt that was lost, counted from 1.
@@ -31,7 +31,7 @@ pub struct LostChunk {
     pub planned: bool,
 }
 
-/// What becomes of it.
+/// What happens to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// As any job: queued again, waiting, or dead.
@@ -40,16 +40,16 @@ pub enum Loss {
     Split,
     /// Its one item is set aside at its next attempt, which only reads it.
     Condemn,
-    /// It waits for the plan to be complete, with one attempt more than it had.
+    /// It waits for the plan to be complete, with one more attempt than before.
     Wait(Duration),
 }
 
 impl Loss {
-    /// How its attempt is closed; what further follows from the loss comes after that.
+    /// How its attempt is closed; everything else that follows from the loss comes after that.
     pub fn verdict(self) -> Verdict {
         match self {
             Self::Settle(verdict) => verdict,
-            // No worker may claim it before its halves are in its place.
+            // No worker may claim it before its halves have replaced it.
             Self::Split => Verdict::Retry { after: Duration::ZERO },
             Self::Condemn => Verdict::Requeue,
             Self::Wait(after) => Verdict::Retry { after },
@@ -57,9 +57,10 @@ impl Loss {
     }
 }
 
-/// Decides what becomes of a chunk whose worker died. `random` is a uniform draw from 0 to 1 for the waits.
+/// Decides what happens to a chunk whose worker died. `random` is a uniform draw from 0 to 1 for the waits.
 ///
-/// From its second loss on a chunk waits as after a failure, so that it does not meet the same neighbours again.
+/// From its second loss on, a chunk waits as it does after a failure, so that it does not meet the same neighbours
+/// again.
 ///
 /// # Panics
 ///
@@ -69,7 +70,7 @@ pub fn lost(chunk: &LostChunk, policy: &RetryPolicy, random: f64) -> Loss {
     let spent = chunk.attempt >= chunk.max_attempts;
     let wait = policy.wait(chunk.attempt, random);
     match chunk.items {
-        // To read it kills: there is nothing that could be set aside.
+        // Merely reading it kills the worker: there is nothing to set aside.
         _ if chunk.condemned => Loss::Settle(as_any),
         0 => Loss::Settle(as_any),
         1 if spent => Loss::Condemn,
@@ -115,7 +116,7 @@ mod tests {
         }
     }
 
-    /// How many workers one culprit kills until it is condemned, when the halves are as even as can be.
+    /// How many workers one culprit kills before it is condemned, when the halves are as even as possible.
     fn deaths(items: u64, attempts: u32) -> u32 {
         let (mut chunk, mut deaths) = (LostChunk { items, max_attempts: attempts, ..CHUNK }, 0);
         loop {

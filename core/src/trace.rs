@@ -1,20 +1,20 @@
-//! Trace context that travels with a job, as the W3C writes it in `traceparent`.
+//! Trace context that travels with a job, in the format of the W3C's `traceparent`.
 //!
 //! Source: W3C Trace Context, Recommendation of 23 November 2021, section 3.2.
 
 /// The parts of a `traceparent` that a span needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
-    /// 16 bytes that one whole journey shares.
+    /// 16 bytes shared by the whole trace.
     pub trace_id: u128,
     /// 8 bytes of the span that caused this one.
     pub span_id: u64,
-    /// Whether somebody upstream decided to record the trace.
+    /// Whether a caller upstream decided to record the trace.
     pub sampled: bool,
 }
 
 impl TraceContext {
-    /// Reads `00-<32 hex>-<16 hex>-<2 hex>`. `None` when it is anything else, or all zeros.
+    /// Reads `00-<32 hex>-<16 hex>-<2 hex>`. Returns `None` for anything else, or for all zeros.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -33,7 +33,7 @@ impl TraceContext {
         (context.trace_id != 0 && context.span_id != 0).then_some(context)
     }
 
-    /// A context below this one: the same journey, another span.
+    /// A context below this one: the same trace, another span.
     pub fn child(self, span_id: u64) -> Self {
         Self { span_id, ..self }
     }

@@ -1,7 +1,7 @@
-//! Unique jobs: for how long a job holds its key, and what becomes of another that comes meanwhile.
+//! Unique jobs: how long a job holds its key, and what happens to another job that arrives meanwhile.
 //!
-//! The lock is the job's row: whether it holds its key derives from its own state, so that no lock can outlive its
-//! job. How long is said by the holder, what happens then by the newcomer.
+//! The job's row is the lock: the job's own state determines whether it holds its key, so no lock can outlive its job.
+//! The holder decides how long the key is held, the newcomer what happens then.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::duration;
 use crate::job_state::JobState;
 
-/// A debounce without a cap waits for at most so many times its wait.
+/// Without a cap, a debounce waits for at most this many times its wait.
 const CAP_FACTOR: u32 = 10;
 
 /// The states of a job that is not final.
@@ -21,58 +21,58 @@ const UNFINISHED: [JobState; 4] = [JobState::Scheduled, JobState::Queued, JobSta
 /// What makes a job unique.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unique {
-    /// Of jobs with this key, one tenant has one at a time.
+    /// At most one job per tenant holds this key at a time.
     pub key: String,
-    /// For how long this job, once it is there, keeps others out.
+    /// How long this job, once enqueued, keeps other jobs out.
     pub hold: Hold,
-    /// What becomes of this job when another one is there already.
+    /// What happens to this job when another one holds the key.
     pub conflict: OnConflict,
 }
 
 impl Unique {
-    /// Held until the job is final; a second one is not made.
+    /// Held until the job is final; a second job is not created.
     pub fn new(key: impl Into<String>) -> Self {
         Self { key: key.into(), hold: Hold::Unfinished, conflict: OnConflict::Keep }
     }
 
-    /// The same, held for so long.
+    /// The same, with this hold.
     #[must_use]
     pub fn hold(self, hold: Hold) -> Self {
         Self { hold, ..self }
     }
 
-    /// The same, doing this when the key is held.
+    /// The same, with this action when the key is held.
     #[must_use]
     pub fn on_conflict(self, conflict: OnConflict) -> Self {
         Self { conflict, ..self }
     }
 }
 
-/// For how long a job holds its unique key.
+/// How long a job holds its unique key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Hold {
     /// Until it is final.
     #[default]
     Unfinished,
-    /// Until it has begun. What was claimed once never holds the key again, not even when it is queued again.
+    /// Until it has begun. A job that was claimed once never holds the key again, even when it is queued again.
     Waiting,
-    /// So long since it was enqueued, whatever its state.
+    /// For this long after its enqueue, whatever its state.
     Period(Duration),
     /// While it is in one of these states.
     States(HeldStates),
 }
 
-/// States in which a job holds its key: those before its end, and finals as wanted.
+/// States in which a job holds its key: those before its end, and any final states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldStates(Vec<JobState>);
 
 impl HeldStates {
-    /// Checks that no second job can slip through.
+    /// Checks that no second job can slip in.
     ///
     /// # Errors
     ///
-    /// [`BadUnique`] when a job could leave these states and come back, or begin outside of them.
+    /// [`BadUnique`] when a job could leave these states and come back, or start outside them.
     pub fn new(states: &[JobState]) -> Result<Self, BadUnique> {
         if let Some(gap) = UNFINISHED.into_iter().find(|state| !states.contains(state)) {
             let listed = states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(", ");
@@ -102,7 +102,8 @@ fn words(states: &[JobState], between: &str) -> String {
 }
 
 impl Hold {
-    /// How the store keeps it: the states separated by commas, `waiting` or `period`. `None` is until it is final.
+    /// How the store keeps it: the states separated by commas, `waiting` or `period`. `None` means until the job is
+    /// final.
     pub fn rule(&self) -> Option<String> {
         match self {
             Self::Unfinished => None,
@@ -112,7 +113,8 @@ impl Hold {
         }
     }
 
-    /// Whether a job in this state holds its key, for whatever its time says: `begun` when an attempt has ever begun.
+    /// Whether a job in this state holds its key, regardless of its period; `begun` says whether any attempt has ever
+    /// begun.
     pub fn holds(&self, state: JobState, begun: bool) -> bool {
         match self {
             Self::Unfinished => !state.is_final(),
@@ -122,7 +124,7 @@ impl Hold {
         }
     }
 
-    /// For how long since the enqueue, where that alone counts.
+    /// How long after the enqueue the key is held, when only that counts.
     pub fn period(&self) -> Option<Duration> {
         match self {
             Self::Period(period) => Some(*period),
@@ -131,7 +133,7 @@ impl Hold {
     }
 }
 
-/// Why something is no way to be unique.
+/// Why something is not a valid uniqueness rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadUnique(String);
@@ -171,20 +173,20 @@ impl From<Hold> for String {
     }
 }
 
-/// What becomes of a job whose unique key is held.
+/// What happens to a job whose unique key is held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum OnConflict {
-    /// It is not made: the holder stands in its place.
+    /// It is not created: the holder takes its place.
     #[default]
     Keep,
-    /// A holder that has not begun takes over its payload, priority and time. One that has begun stands in its place.
+    /// A holder that has not begun takes over its payload, priority and time. A holder that has begun takes its place.
     Replace,
-    /// A holder that has not begun takes over its payload and waits anew. One that has begun stands in its place.
+    /// A holder that has not begun takes over its payload and waits anew. A holder that has begun takes its place.
     Debounce {
-        /// How long after the last one the holder starts.
+        /// How long after the last enqueue the holder starts.
         wait: Duration,
-        /// How long after the first one it starts at the latest.
+        /// The latest time, after the first enqueue, at which it starts.
         cap: Duration,
     },
     /// It is an error, and nothing of its group is enqueued.
@@ -197,7 +199,7 @@ impl OnConflict {
         Self::Debounce { wait, cap: wait.saturating_mul(CAP_FACTOR) }
     }
 
-    /// Whether a holder is changed by it.
+    /// Whether it changes a holder.
     pub fn takes_over(self) -> bool {
         match self {
             Self::Replace | Self::Debounce { .. } => true,
@@ -313,7 +315,7 @@ mod tests {
 
     #[test]
     fn no_states_word_is_a_part_of_another() {
-        // The stores look for a state's word in the rule.
+        // The stores search the rule for a state's word.
         for state in JobState::ALL {
             let within = JobState::ALL.iter().filter(|other| other.as_str().contains(state.as_str())).count();
             assert_eq!(within, 1, "{state}");

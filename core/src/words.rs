@@ -1,6 +1,6 @@
 //! Enums whose values are words: the same in the database, in JSON and on the command line.
 
-/// A word that is none of those expected.
+/// A word that is not one of those expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is not one of {expected}")]
 pub struct UnknownWord {
@@ -17,7 +17,7 @@ pub struct UnknownWord {
 /// gristmill_core::words! {
 ///     /// The state of a door.
 ///     pub enum Door {
-///         /// Anybody may enter.
+///         /// No key is needed.
 ///         Open = "open",
 ///         /// A key is needed.
 ///         Locked = "locked",

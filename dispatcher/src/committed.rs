@@ -5,9 +5,9 @@ use gristmill_store::{
     ReconcileReport, RescueReport, WorkGuard,
 };
 
-/// The answer of a transition, with what may now be published.
+/// The result of a transition, with what may now be published.
 pub trait Committed {
-    /// What the transition made claimable. Empty at a dry run.
+    /// What the transition made claimable. Empty for a dry run.
     fn left(&self) -> &[Dispatched];
 }
 
@@ -35,7 +35,7 @@ impl Committed for WorkGuard {
     }
 }
 
-/// Reports that carry it in a field of that name.
+/// Reports that hold it in a field of that name.
 macro_rules! committed {
     ($($report:ty),+) => {
         $(impl Committed for $report {

@@ -1,4 +1,4 @@
-//! Publishing after the commit: what a transition made claimable goes to the broker, within the window.
+//! Publishing after the commit: the jobs that a transition made claimable go to the broker, within the window.
 
 mod committed;
 
@@ -18,13 +18,13 @@ use tokio_util::task::TaskTracker;
 
 pub use committed::Committed;
 
-/// For how long a queue's depth is believed. Asking the broker for every publish would cost more
-/// than the publish; within this time we count on from what we published ourselves.
+/// How long a queue's depth is trusted. Asking the broker for every publish would cost more than the publish; within
+/// this time the dispatcher adds its own publishes to the last answer.
 const DEPTH_AGE: Duration = Duration::from_millis(200);
 
 /// Carries what the store has committed to the broker. Clones share it.
 ///
-/// It never fails its caller: what is not published stays in the outbox, and the relay takes it.
+/// It never fails its caller: whatever is not published stays in the outbox, and the relay takes it.
 #[derive(Debug, Clone)]
 pub struct Dispatcher(Arc<Inner>);
 
@@ -42,7 +42,7 @@ struct Inner {
 
 #[derive(Debug, Clone, Copy)]
 struct Depth {
-    /// None when there was no answer.
+    /// `None` when there was no answer.
     jobs: Option<u64>,
     asked: Instant,
 }
@@ -57,8 +57,8 @@ pub struct Carried {
 }
 
 impl Dispatcher {
-    /// A road from that store over that broker. `window` is the most published but unclaimed
-    /// messages in one queue.
+    /// Creates a dispatcher from that store to that broker. `window` is the most published but unclaimed messages in
+    /// one queue.
     pub fn new(store: StoreHandle, broker: Broker, window: u32) -> Self {
         gristmill_broker::failpoint::listen(failpoint::point);
         Self(Arc::new(Inner {
@@ -73,18 +73,18 @@ impl Dispatcher {
         }))
     }
 
-    /// The broker below.
+    /// The broker that it publishes to.
     pub fn broker(&self) -> &Broker {
         &self.0.broker
     }
 
-    /// Queues on which this process has published, so that workers of the same process need not
-    /// wait until they find them in the store.
+    /// Returns the queues on which this process has published, so that workers of the same process need not wait until
+    /// they find them in the store.
     pub fn queues(&self) -> watch::Receiver<BTreeSet<String>> {
         self.0.queues.subscribe()
     }
 
-    /// Queues of the broker that gave this process no answer lately, the longest silence first.
+    /// Returns the broker's queues that did not answer this process recently, the longest silence first.
     pub fn unresponsive(&self) -> Vec<UnresponsiveQueue> {
         let mut unresponsive = self.0.broker.unresponsive();
         unresponsive.extend(self.0.breaker.unresponsive());
@@ -97,19 +97,20 @@ impl Dispatcher {
         self.0.work.notified().await;
     }
 
-    /// Awaits a transition of the store and publishes what its commit left behind. When the transition fails, nothing is.
+    /// Awaits a transition of the store and publishes what its commit left behind. When the transition fails, nothing
+    /// is published.
     ///
     /// # Errors
     ///
-    /// That of the transition.
+    /// The error of the transition.
     pub async fn after<T: Committed, E>(&self, transition: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let committed = transition.await?;
         self.hand_over(&committed).await;
         Ok(committed)
     }
 
-    /// Publishes what a commit left behind in a task of its own, so that the next commit need not wait for the broker's
-    /// confirms, which take as long as a commit does. Nothing is spawned when nothing was left.
+    /// Publishes what a commit left behind in its own task, so that the next commit need not wait for the broker's
+    /// confirms, which take as long as a commit does. No task is spawned when nothing was left.
     pub fn beside(&self, tasks: &TaskTracker, committed: &impl Committed) {
         for left in committed.left().iter().filter(|left| left.moved > 0 || !left.dispatches.is_empty()) {
             let (dispatcher, left) = (self.clone(), left.clone());
@@ -124,8 +125,8 @@ impl Dispatcher {
         }
     }
 
-    /// Publishes what a transaction made claimable, after the commit. Rooms other than this one use [`Dispatcher::after`]
-    /// or a verb, which cannot forget it.
+    /// Publishes what a transaction made claimable, after the commit. Other crates use [`Dispatcher::after`] or a verb,
+    /// which cannot forget it.
     pub async fn publish(&self, dispatched: &Dispatched) -> Carried {
         if dispatched.moved > 0 {
             self.0.work.notify_one();
@@ -136,7 +137,7 @@ impl Dispatcher {
         self.publish_rows(dispatched.dispatches.clone()).await
     }
 
-    /// Publishes outbox rows, as many as the window lets through.
+    /// Publishes as many outbox rows as the window allows.
     pub async fn publish_rows(&self, rows: Vec<Dispatch>) -> Carried {
         self.remember(&rows);
         if !self.0.broker.carries() {
@@ -154,8 +155,7 @@ impl Dispatcher {
         Carried { published, held }
     }
 
-    /// In one process nothing travels but the hint; rows that an earlier configuration left in the
-    /// outbox have no other use.
+    /// In-process only the hint travels; rows that an earlier configuration left in the outbox have no other use.
     async fn wake_within(&self, rows: &[Dispatch]) {
         self.0.work.notify_one();
         // The broker has nothing to confirm here, and its hints are only hints.
@@ -183,16 +183,16 @@ impl Dispatcher {
         let answers = join_all(asked.into_iter().map(async |queue| (queue, self.depth(queue).await))).await;
         let (asked, mut depths) = (Instant::now(), self.0.depths.lock().await);
         for (queue, jobs) in answers {
-            // Who asked at the same time may have published since: that is counted with its answer.
+            // A concurrent caller may have published since: that is included in its own answer.
             if depths.get(queue).is_none_or(|depth| depth.asked < begun) {
                 depths.insert(queue.to_owned(), Depth { jobs, asked });
             }
         }
     }
 
-    /// Whether the row's queue has room, and takes that room. A row larger than the window passes
-    /// when its queue is empty: else it could never pass. Nothing passes to a queue that gives no
-    /// answer: who does not say how full it is will not take our messages either.
+    /// Whether the row's queue has room; if so, takes it. A row larger than the window passes when its queue is empty,
+    /// because otherwise it could never pass. Nothing passes to an unresponsive queue: a queue that does not report its
+    /// depth will not take our messages either.
     fn enters(&self, depths: &mut BTreeMap<String, Depth>, row: &Dispatch) -> bool {
         let Some(depth) = depths.get_mut(&row.queue).filter(|_| row.purpose == Purpose::Dispatch) else { return true };
         let Some(before) = depth.jobs else { return false };
@@ -204,7 +204,7 @@ impl Dispatcher {
         open
     }
 
-    /// A queue that is refused counts as empty: the publish finds out and says why.
+    /// A queue that is refused counts as empty: the publish then fails and reports why.
     async fn depth(&self, queue: &str) -> Option<u64> {
         let permit = self.0.breaker.enter(&format!("the queue `{queue}`"))?;
         match self.0.broker.depth(queue).await {
@@ -259,7 +259,7 @@ impl Dispatcher {
         }
     }
 
-    /// Once for an outage, since every publish meets it.
+    /// Logs once per outage, since every publish encounters it.
     fn trouble(&self, error: &dyn std::fmt::Display) {
         if !self.0.troubled.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "publishing waits: what is committed stays in the outbox until it can be published");

@@ -1,4 +1,4 @@
-//! What a kind of job is to the worker.
+//! What the worker sees of a kind of job.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use gristmill_store::{BatchEnd, SqlRows, StoreHandle};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-/// One attempt at a job: what its handler is given, and every layer around the handler.
+/// One attempt at a job: what its handler receives, and every layer around the handler.
 #[derive(Debug, Clone)]
 pub struct JobContext {
     /// The job, and the right to settle it.
     pub job: ClaimedJob,
-    /// The truth, for handlers that keep records of their own there.
+    /// The store, for handlers that keep their own records there.
     pub store: StoreHandle,
     /// Fires when the attempt is over for another reason: deadline, cancel, lease lost, stop.
     pub cancel: CancellationToken,
-    /// What calls the attempt off from outside.
+    /// The signals that call the attempt off from outside.
     pub signals: Signals,
-    /// What apalis knows of the attempt, and what layers have put beside it.
+    /// What apalis knows of the attempt, and what layers have added to it.
     pub task: Arc<ExecutionContext>,
 }
 
-/// What calls an attempt off from outside. The worker fires these, and stops waiting for the handler then.
+/// The signals that call an attempt off from outside. When the worker fires one, it stops waiting for the handler.
 #[derive(Debug, Clone, Default)]
 pub struct Signals {
     /// The process stops and its drain time is over: the job is given back without spending the attempt.
@@ -41,7 +41,7 @@ pub struct Signals {
 }
 
 impl JobContext {
-    /// An attempt that nothing calls off.
+    /// An attempt that is never called off.
     pub fn new(job: ClaimedJob, store: StoreHandle) -> Self {
         Self { job, store, cancel: CancellationToken::new(), signals: Signals::default(), task: Arc::default() }
     }
@@ -66,18 +66,18 @@ impl JobContext {
         self.job.fence.attempt
     }
 
-    /// What the job is to do.
+    /// The job's input.
     pub fn payload(&self) -> &Value {
         &self.job.payload
     }
 
-    /// What a layer has put beside the job with `Task::inject_data`.
+    /// Returns what a layer has added to the job with `Task::inject_data`.
     pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.task.data().get()
     }
 }
 
-/// How a handler ended, and what goes into the transaction that says so.
+/// How a handler ended, and what goes into the transaction that records it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finish {
     /// How.
@@ -86,7 +86,7 @@ pub struct Finish {
     pub error: Option<String>,
     /// The job's output.
     pub output: Option<Value>,
-    /// For a chunk: what came of it.
+    /// For a chunk: what became of it.
     pub chunk: Option<ChunkResult>,
     /// For an aggregate: how the batch ends.
     pub batch_end: Option<BatchEnd>,
@@ -94,7 +94,7 @@ pub struct Finish {
     pub sql: Option<SqlRows>,
     /// Further jobs, enqueued only if this attempt is the one that counts.
     pub follow: Vec<NewJob>,
-    /// The handler has committed its own completion in its own transaction: nothing is left to write down.
+    /// The handler has committed its own completion in its own transaction: nothing is left to record.
     pub committed: bool,
 }
 
@@ -112,28 +112,28 @@ impl Finish {
         }
     }
 
-    /// It went well.
+    /// It succeeded.
     pub fn done(output: Option<Value>) -> Self {
         Self { output, ..Self::with(Ending::Done, None) }
     }
 
-    /// It went wrong, and may go well another time.
+    /// It failed, and may succeed another time.
     pub fn failed(error: impl Into<String>) -> Self {
         Self::with(Ending::Failed { retry_after: None }, Some(error.into()))
     }
 
-    /// It went wrong, and the other side said when to come again.
+    /// It failed, and the other side said how long to wait.
     pub fn failed_until(error: impl Into<String>, retry_after: Duration) -> Self {
         Self::with(Ending::Failed { retry_after: Some(retry_after) }, Some(error.into()))
     }
 
-    /// Nothing is wrong, but it is too early: come again after the wait, without an attempt being spent. At most seven
+    /// Nothing is wrong, but it is too early: runs again after the wait, without spending an attempt. At most seven
     /// days each, and at most as often as the job may be snoozed; beyond that it counts as failed.
     pub fn snooze(reason: impl Into<String>, wait: Duration) -> Self {
         Self::with(Ending::Snoozed { wait }, Some(reason.into()))
     }
 
-    /// It went wrong, and will go wrong every time.
+    /// It failed, and will fail every time.
     pub fn permanent(error: impl Into<String>) -> Self {
         Self::with(Ending::Permanent, Some(error.into()))
     }
@@ -160,17 +160,18 @@ struct Served {
 }
 
 impl Registry {
-    /// Adds a kind whose payload has only ever had one version, or takes the place of the one with the same name.
+    /// Adds a kind whose payload has only ever had one version, or replaces the one with the same name.
     pub fn insert(&mut self, kind: impl Into<String>, handler: Arc<dyn Handler>) {
         self.insert_reading(kind, vec![1], handler);
     }
 
-    /// The same for one that reads these versions of its payload: jobs of others are left to workers that do.
+    /// The same for one that reads these versions of its payload: jobs of other versions are left to workers that read
+    /// them.
     pub fn insert_reading(&mut self, kind: impl Into<String>, reads: Vec<u32>, handler: Arc<dyn Handler>) {
         self.handlers.insert(kind.into(), Served { reads, handler });
     }
 
-    /// Takes all kinds of another one in, in the place of those with the same names.
+    /// Adds all kinds of another registry, replacing those with the same names.
     pub fn extend(&mut self, other: &Self) {
         self.handlers.extend(other.handlers.iter().map(|(kind, served)| (kind.clone(), served.clone())));
     }
@@ -180,7 +181,7 @@ impl Registry {
         self.handlers.get(kind).map(|served| &served.handler)
     }
 
-    /// Every kind and version that can be run, as [`served`] calls them.
+    /// Returns every kind and version that can be run, as [`served`] names them.
     pub fn served(&self) -> Vec<String> {
         let each = |(kind, read): (&String, &Served)| {
             read.reads.iter().map(|version| served(kind, *version)).collect::<Vec<_>>()

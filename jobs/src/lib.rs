@@ -1,18 +1,18 @@
 //! The work: what each kind of job does, and what a batch is made of.
 //!
-//! * [`handler`]: what a kind of job is to the worker; [`Registry`] holds all of them.
-//! * [`kind`]: one file for each kind of job, and what each is given.
-//! * [`registry`](mod@registry): the kinds that are there without anybody adding one.
-//! * [`mail`]: what emails say and how they leave the house.
+//! * [`handler`]: what the worker sees of a kind of job; [`Registry`] holds all of them.
+//! * [`kind`]: one file for each kind of job, and its payload.
+//! * [`registry`](mod@registry): the built-in kinds.
+//! * [`mail`]: what emails say and how they are sent.
 //! * [`settings`]: `[mail]`, `[webhook]`, `[exec]` and `[http]`.
 //! * [`signature`]: signatures of webhooks, made and verified.
-//! * [`pool`]: the threads on which the items of chunks are worked on.
-//! * [`pipeline`]: the way of a chunk's items through the stages.
+//! * [`pool`]: the threads that process the items of chunks.
+//! * [`pipeline`]: the path of a chunk's items through the stages.
 //! * [`source`]: from what the user named to the records of one chunk.
 //! * [`stage`]: what is done to each item.
 //! * [`process`]: the step that does the actual work on each item.
 //! * [`states`]: what a program shares with its handlers.
-//! * [`sink`]: where the items that went through are written.
+//! * [`sink`]: where the items that passed every stage are written.
 
 pub mod handler;
 pub mod kind;

@@ -1,9 +1,9 @@
-//! HTTP requests to addresses that somebody else has chosen: guarded, bounded and never redirected.
+//! HTTP requests to addresses that an enqueuer chose: guarded, bounded and never redirected.
 //!
-//! Whoever may enqueue a job chooses its URL. Without a guard that would open every service that
-//! only this machine or its network can reach, down to the cloud's metadata. The guard resolves a
-//! name once, refuses it when any address is not public, and connects to the very addresses that it
-//! has checked, so that a second answer of the name server changes nothing.
+//! An enqueuer chooses its job's URL. Without a guard that would open every service that only this machine or its
+//! network can reach, including the cloud's metadata. The guard resolves a name once, refuses it when any address is
+//! not public, and connects to exactly the addresses that it has checked, so that a second answer of the name server
+//! changes nothing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -16,7 +16,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use url::{Host, Url};
 
-/// No wait that the other side asks for is longer.
+/// The longest wait that the other side can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
 
 /// Sends requests.
@@ -27,7 +27,7 @@ pub(crate) struct Outbound {
     allow_private: bool,
     timeout: Duration,
     bytes_max: usize,
-    /// The key that opens the guard, for messages.
+    /// The setting that opens the guard, for messages.
     key: &'static str,
 }
 
@@ -47,9 +47,9 @@ pub(crate) struct Answer {
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NoAnswer {
-    /// The URL is malformed or not allowed: no repetition helps.
+    /// The URL is malformed or not allowed: no retry helps.
     NotAllowed(String),
-    /// Nobody was there to take the request.
+    /// The other side did not accept the connection.
     Unreachable(String),
     /// The connection broke off, or it took too long.
     Broken(String),
@@ -103,7 +103,7 @@ impl Outbound {
     fn build(&self) -> Result<Client, String> {
         let mut builder = builder().pool_max_idle_per_host(4);
         if !self.allow_private {
-            // A proxy would connect in our place, to addresses that nobody has checked.
+            // A proxy would connect in our place, to unchecked addresses.
             builder = builder.no_proxy().dns_resolver(Arc::new(Guard { key: self.key }));
         }
         builder.build().map_err(|error| format!("HTTP cannot be set up: {}", chain(&error)))
@@ -123,8 +123,8 @@ impl Outbound {
     }
 }
 
-/// Whether a URL may be called as far as its text alone says; a name is looked up later. `key` is the
-/// setting that allows private addresses.
+/// Checks whether a URL may be called as far as its text alone shows; a name is looked up later. `key` is the setting
+/// that allows private addresses.
 pub(crate) fn check(text: &str, key: &str, allow_private: bool) -> Result<Url, String> {
     let url = Url::parse(text)
         .map_err(|error| format!("`url` is not a URL: {error}; write for example `https://example.com/hook`"))?;
@@ -150,9 +150,9 @@ pub(crate) fn check(text: &str, key: &str, allow_private: bool) -> Result<Url, S
     }
 }
 
-/// A client of the house: our one TLS provider, our name, no redirects.
+/// Our own client: our one TLS provider, our name, no redirects.
 pub(crate) fn builder() -> reqwest::ClientBuilder {
-    // Whoever came first has installed the same one.
+    // An earlier caller may have installed the same one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().redirect(Policy::none()).user_agent(concat!("gristmill/", env!("CARGO_PKG_VERSION")))
 }
@@ -161,7 +161,7 @@ pub(crate) fn no_answer(host: &str, error: reqwest::Error) -> NoAnswer {
     let error = error.without_url();
     let text = chain(&error);
     if error.is_connect() {
-        // The resolver's refusal comes back wrapped into a connect error.
+        // The resolver's refusal comes back wrapped in a connect error.
         return match text.contains(NOT_PUBLIC) {
             true => NoAnswer::NotAllowed(text),
             false => NoAnswer::Unreachable(format!("{host} cannot be reached: {text}")),
@@ -173,7 +173,7 @@ pub(crate) fn no_answer(host: &str, error: reqwest::Error) -> NoAnswer {
     NoAnswer::Broken(format!("the exchange with {host} broke off: {text}"))
 }
 
-/// An error with its causes, without repeating what the one above has said already.
+/// Formats an error with its causes, without repeating what the one above has already said.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -187,8 +187,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// `Retry-After` in seconds or as a date; a date counts from the answer's own `Date`, so that no
-/// clock of ours is in it.
+/// Reads `Retry-After` in seconds or as a date; a date counts from the answer's own `Date`, so that our clock plays no
+/// part.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
@@ -229,8 +229,8 @@ impl Resolve for Guard {
     }
 }
 
-/// Whether an address is reachable from anywhere. After the IANA special-purpose registries
-/// (RFC 6890 and its successors); what they do not list is public.
+/// Whether an address is reachable from anywhere. Follows the IANA special-purpose registries (RFC 6890 and its
+/// successors); what they do not list is public.
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -255,7 +255,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let [a, b, c, ..] = ip.segments();
-    // An address that carries an IPv4 address (mapped, compatible, NAT64, 6to4) is worth what that one is.
+    // An address that carries an IPv4 address (mapped, compatible, NAT64, 6to4) is judged by that one.
     let carried = match (a, b) {
         (0, 0) => ip.to_ipv4(),
         (0x64, 0xff9b) => Some(last_v4(ip)),
@@ -264,7 +264,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     };
     match carried {
         Some(v4) => !ip.is_loopback() && !ip.is_unspecified() && is_public_v4(v4),
-        // Global unicast is 2000::/3; within it 2001::/23 is for protocols and 2001:db8::/32 for books.
+        // Global unicast is 2000::/3; within it 2001::/23 is for protocols and 2001:db8::/32 for documentation.
         None => (a & 0xe000) == 0x2000 && !(a == 0x2001 && (b < 0x200 || b == 0xdb8)),
     }
 }

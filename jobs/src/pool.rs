@@ -1,8 +1,8 @@
-//! The threads on which the items of chunks are worked on.
+//! The threads that process the items of chunks.
 //!
-//! An own rayon pool, so that neither a program that embeds us nor the runtime's threads, which
-//! must stay free to beat and to settle, are ever kept busy by items. Rayon's queue has no bound:
-//! a semaphore admits two groups for each thread and lets the rest wait without using memory.
+//! A separate rayon pool, so that items never occupy a program that embeds us, nor the runtime's threads, which must
+//! stay free to beat and to settle. Rayon's queue has no bound: a semaphore admits two groups for each thread and lets
+//! the rest wait without using memory.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,13 +12,13 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterato
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Room for programs that recurse deeply in a transform; only what is touched costs memory.
+/// Room for programs that recurse deeply in a transform; only the touched part costs memory.
 pub(crate) const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// The most items that one thread takes at once: few enough to notice a cancellation soon.
 const GROUP_ITEMS_MAX: usize = 64;
 
-/// How many chunks beside those on the threads may be read or written meanwhile.
+/// How many chunks, in addition to those on the threads, may be read or written meanwhile.
 const CHUNKS_AHEAD: usize = 2;
 
 /// The threads for the items of chunks.
@@ -39,7 +39,7 @@ pub struct Panicked(pub String);
 #[error("the attempt was over before all items were done")]
 pub struct Cancelled;
 
-/// The machine does not give us the threads.
+/// The machine does not provide the threads.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start the {threads} threads for items: {cause}; lower `worker.item_threads`")]
 pub struct NoThreads {
@@ -50,11 +50,11 @@ pub struct NoThreads {
 }
 
 impl ItemPool {
-    /// Starts the threads; 0 is one for each core.
+    /// Starts the threads; 0 means one for each core.
     ///
     /// # Errors
     ///
-    /// When the machine does not give them.
+    /// When the machine does not provide them.
     pub fn new(threads: usize) -> Result<Self, NoThreads> {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -67,16 +67,15 @@ impl ItemPool {
         Ok(Self { threads: Arc::new(pool), admission: Arc::new(admission), room: Arc::new(room) })
     }
 
-    /// Waits for room for one more chunk's items in memory: a worker may have many more slots than
-    /// threads, and chunks that only wait for a thread need not be read yet. Dropping it gives the
-    /// room back.
+    /// Waits for room in memory for one more chunk's items: a worker may have many more slots than threads, and chunks
+    /// that only wait for a thread need not be read yet. Dropping the permit gives the room back.
     pub async fn room(&self) -> Option<OwnedSemaphorePermit> {
-        // It is never closed; without room nothing would be wrong but the use of memory.
+        // It is never closed; without the permit only memory use would suffer.
         Arc::clone(&self.room).acquire_owned().await.ok()
     }
 
-    /// Works on all items and gives the results in the same order. A panic is that item's result
-    /// and touches no other. Dropping the future stops the work between two items.
+    /// Processes all items and returns the results in the same order. A panic is that item's result and affects no
+    /// other. Dropping the future stops the work between two items.
     ///
     /// # Errors
     ///
@@ -102,7 +101,7 @@ impl ItemPool {
         self.threads.spawn(move || {
             let results = work_on_all(items, &stop, &work);
             drop(permit);
-            // Nobody listens any more when the attempt was dropped: then nobody misses it.
+            // When the attempt was dropped, there is no receiver any more, and the results are not needed.
             let _ = answer.send(results);
         });
         let results = answered.await.ok().flatten().ok_or(Cancelled);
@@ -126,7 +125,7 @@ fn work_on_all<T: Send, R: Send>(
         .collect()
 }
 
-/// What a panic said, if it said anything.
+/// Returns the message of a panic, if it has one.
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
@@ -194,7 +193,7 @@ mod tests {
             _ = beginning => {}
         }
         drop(go);
-        // The one thread takes this item only when it is through with the group that was dropped.
+        // The one thread takes this item only when it has finished the group that was dropped.
         pool.map(vec![0], &cancel, |_: u32| ()).await.expect("a live pool");
         assert_eq!(seen.load(Ordering::SeqCst), 1);
     }

@@ -1,5 +1,5 @@
-//! A program that we run: in a process group of its own, so that it can be ended with all that it
-//! has started, and never outliving the value that stands for it.
+//! A program that we run: in its own process group, so that it can be ended with everything that it has started, and
+//! never outliving the value that represents it.
 
 use std::collections::BTreeMap;
 use std::process::{ExitStatus, Stdio};
@@ -11,10 +11,10 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-/// How much of what a program says on its standard error is kept for messages.
+/// How much of a program's standard error is kept for messages.
 const TAIL_BYTES: usize = 2_000;
 
-/// How long the last words of an ended program are waited for.
+/// How long to wait for the last words of an ended program.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A running program. Dropping it kills it and its whole group.
@@ -28,7 +28,7 @@ pub(crate) struct Program {
     listener: Option<JoinHandle<()>>,
 }
 
-/// The ends of its pipes that are ours.
+/// Our ends of its pipes.
 #[derive(Debug)]
 pub(crate) struct Pipes {
     pub(crate) stdin: ChildStdin,
@@ -73,19 +73,19 @@ impl Program {
         self.child.wait().await.map_err(|error| format!("the program `{}` cannot be waited for: {error}", self.name))
     }
 
-    /// Kills what is left of its group, itself too if it still runs.
+    /// Kills what is left of its group, including the program itself if it still runs.
     pub(crate) fn kill(&self) {
         if let Some(group) = self.group {
-            // That nobody is left to be killed is the usual case.
+            // Usually no process is left to be killed.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
 
-    /// Kills it and gives its last words on standard error: empty, or ready to stand behind a text.
+    /// Kills it and returns its last words on standard error: empty, or ready to be appended to a text.
     pub(crate) async fn last_words(&mut self) -> String {
         self.kill();
         if let Some(listener) = self.listener.take() {
-            // A grandchild in a group of its own may keep the pipe open: its words are not waited for.
+            // A grandchild in its own group may keep the pipe open: its words are not waited for.
             let _ = tokio::time::timeout(LAST_WORDS, listener).await;
         }
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,7 +124,7 @@ async fn listen(name: String, stderr: ChildStderr, tail: Arc<Mutex<Vec<u8>>>) {
 pub(crate) fn ending(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("ended with exit code {code}"),
-        // On this side of the house only signals leave no code.
+        // On Unix only signals leave no code.
         None => format!("was ended by a signal ({status})"),
     }
 }

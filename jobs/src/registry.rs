@@ -1,4 +1,4 @@
-//! The kinds that are there without anybody adding one.
+//! The built-in kinds.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::settings::EffectSettings;
 pub struct RegistryOptions {
     /// The threads for the items of chunks.
     pub pool: ItemPool,
-    /// The Rust item handlers, and who runs programs and asks services.
+    /// The Rust item handlers, and the factories for programs and services.
     pub processors: Processors,
 }
 
@@ -31,7 +31,7 @@ pub fn registry(options: RegistryOptions) -> Registry {
     registry
 }
 
-/// Adds the kinds that reach outside: `email`, `webhook`, `exec` and `http`.
+/// Adds the kinds with outside effects: `email`, `webhook`, `exec` and `http`.
 ///
 /// # Errors
 ///

@@ -1,12 +1,12 @@
-//! What may come from the environment or a file only, and is never shown.
+//! Values that may come only from the environment or a file, and are never shown.
 
 /// Reads the secret of the keys `{key}_env` and `{key}_file`, of which at most one is given. `None`
 /// when neither is.
 ///
 /// # Errors
 ///
-/// When both are given, the variable is not set or empty, or the file cannot be read or is empty: a
-/// text that names key and variable or file, never the content.
+/// When both are given, the variable is not set or empty, or the file cannot be read or is empty: a text that names the
+/// key and the variable or file, never the content.
 pub fn read(key: &str, env: Option<&str>, file: Option<&str>) -> Result<Option<String>, String> {
     match (env, file) {
         (None, None) => Ok(None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gristmill_core::duration::Span;
 use serde::{Deserialize, Serialize};
 
-/// The four tables together, for whoever puts the registry together.
+/// The four tables together, for building the registry.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EffectSettings {
     /// `[mail]`.
@@ -18,18 +18,18 @@ pub struct EffectSettings {
     pub http: HttpSettings,
 }
 
-/// How emails leave the house: `[mail]`.
+/// How emails are sent: `[mail]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MailSettings {
-    /// `folder://PATH` writes each message as an `.eml` file into a folder; `smtp://USER@HOST:PORT`
-    /// (STARTTLS, port 587 unless said) and `smtps://USER@HOST:PORT` (TLS from the first byte, 465
-    /// unless said) hand it to a server. A password in it is refused: see `password_env`.
+    /// `folder://PATH` writes each message as an `.eml` file into a folder; `smtp://USER@HOST:PORT` (STARTTLS, port 587
+    /// by default) and `smtps://USER@HOST:PORT` (TLS from the first byte, port 465 by default) hand it to a server. A
+    /// password in it is refused: see `password_env`.
     pub url: String,
-    /// Who the messages are from: `name@example.com` or `Name <name@example.com>`. Its domain is
-    /// also that of every `Message-ID`.
+    /// The sender of the messages: `name@example.com` or `Name <name@example.com>`. Its domain is also that of every
+    /// `Message-ID`.
     pub from: String,
-    /// For `smtp://`: whether the connection must be encrypted before anything is said.
+    /// For `smtp://`: whether the connection must be encrypted before anything is sent.
     pub starttls: StartTls,
     /// The environment variable that holds the password of the URL's user.
     pub password_env: Option<String>,
@@ -39,12 +39,12 @@ pub struct MailSettings {
     pub timeout: Span,
     /// The most connections at once, at least 1.
     pub connections: usize,
-    /// What is done with a message that an earlier attempt may have handed over already.
+    /// What happens to a message that an earlier attempt may already have handed over.
     pub uncertain: Uncertain,
-    /// A file of PEM certificates to trust beside the system's.
+    /// A file of PEM certificates to trust in addition to the system's.
     pub ca_file: Option<String>,
-    /// A folder whose `NAME/subject.txt`, `NAME/text.txt` and `NAME/html.html` come before the
-    /// templates that are built in.
+    /// A folder whose `NAME/subject.txt`, `NAME/text.txt` and `NAME/html.html` take precedence over the built-in
+    /// templates.
     pub templates: Option<String>,
 }
 
@@ -69,33 +69,33 @@ impl Default for MailSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StartTls {
-    /// A server without STARTTLS gets nothing from us.
+    /// Nothing is sent to a server without STARTTLS.
     #[default]
     Required,
-    /// Everything goes in the clear, the password too: for a relay on the same machine.
+    /// Everything is sent in the clear, including the password: for a relay on the same machine.
     Never,
 }
 
-/// What is done with a message of which nobody can know whether it was delivered: the connection
-/// or the worker was lost after the data had begun (RFC 1047).
+/// What happens to a message whose delivery cannot be known: the connection or the worker was lost after the data had
+/// begun (RFC 1047).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Uncertain {
     /// It is sent again with the same `Message-ID` and `Date`: at least once.
     #[default]
     Resend,
-    /// It is kept back as a dead letter for somebody to decide: at most once.
+    /// It is kept back as a dead letter for an operator to decide: at most once.
     Hold,
 }
 
-/// How signed notifications leave the house: `[webhook]`.
+/// How signed notifications are sent: `[webhook]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookSettings {
-    /// How long one request may take, connecting and answer together.
+    /// How long one request may take, including connecting and the answer.
     pub timeout: Span,
-    /// The environment variable that holds the secrets, each `whsec_…`, separated by white space.
-    /// With several, each request carries a signature by each of them: that is how one is rotated.
+    /// The environment variable that holds the secrets, each `whsec_…`, separated by white space. With several, each
+    /// request carries a signature by each of them: that is how a secret is rotated.
     pub secret_env: Option<String>,
     /// A file that holds the secrets instead.
     pub secret_file: Option<String>,
@@ -107,14 +107,14 @@ pub struct WebhookSettings {
     pub retry_after: RetryAfter,
 }
 
-/// What it means that the other side asks to come again later (429 or 503 with `Retry-After`).
+/// What it means when the other side asks for a later retry (429 or 503 with `Retry-After`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RetryAfter {
-    /// The attempt has failed, and the next one waits for so long.
+    /// The attempt has failed, and the next one waits for the requested time.
     #[default]
     Attempt,
-    /// The job is snoozed for so long: no attempt is spent, as often as the job may be snoozed.
+    /// The job is snoozed for the requested time: no attempt is spent, as often as the job may be snoozed.
     Snooze,
 }
 
@@ -131,13 +131,13 @@ impl Default for WebhookSettings {
     }
 }
 
-/// What jobs of kind `exec` may run: `[exec]`. Whoever may enqueue such a job chooses the program:
-/// without a narrower list, the right to enqueue is the right to do whatever the worker's user may.
+/// What jobs of kind `exec` may run: `[exec]`. The enqueuer chooses the program: without a narrower list, the right to
+/// enqueue is the right to do whatever the worker's user may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExecSettings {
-    /// The programs that a job may name as its first word, spelt as there. `*`, the default, is any;
-    /// production names the few that are meant. Empty is none.
+    /// The programs that a job may name as its first word, spelt exactly as here. `*`, the default, allows any; in
+    /// production, name only the few that are needed. An empty list allows none.
     pub programs: Vec<String>,
 }
 
@@ -151,14 +151,14 @@ impl Default for ExecSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
-    /// How long one request may take, connecting and answer together.
+    /// How long one request may take, including connecting and the answer.
     pub timeout: Span,
     /// Whether private, loopback and link-local addresses and plain `http://` may be called.
     pub allow_private: bool,
-    /// The most bytes of an answer that become the job's output; a longer one is cut off there.
+    /// The most bytes of an answer that become the job's output; a longer one is truncated.
     pub response_bytes_max: usize,
-    /// The environment variables that a header `env:NAME` of a job may name. Empty is none: whoever
-    /// may enqueue a job could otherwise send any secret of the worker anywhere.
+    /// The environment variables that a header `env:NAME` of a job may name. Empty means none: otherwise an enqueuer
+    /// could send any secret of the worker anywhere.
     pub env: Vec<String>,
     /// What 429 and 503 with `Retry-After` mean.
     pub retry_after: RetryAfter,

@@ -1,19 +1,19 @@
 //! Signatures of webhooks, made and verified: Standard Webhooks 1.0.0 (standardwebhooks.com), and the scheme of payment
-//! providers, `t=…,v1=…`. Both are HMAC-SHA256 over the bytes as they came.
+//! providers, `t=…,v1=…`. Both are HMAC-SHA256 over the bytes as received.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-/// The most signatures of one delivery that are looked at: a rotation needs two.
+/// The most signatures of one delivery that are checked: a rotation needs two.
 const SIGNATURES_MAX: usize = 8;
 
-/// The bytes of a secret `whsec_` and base64.
+/// Returns the bytes of a secret `whsec_` and base64.
 ///
 /// # Errors
 ///
-/// When it has another form: a text that does not show it.
+/// When it has another form: a text that does not contain it.
 pub fn key(secret: &str) -> Result<Vec<u8>, String> {
     let bad = "a webhook secret must be `whsec_` followed by 24 to 64 bytes in base64";
     let encoded = secret.strip_prefix("whsec_").ok_or(bad)?;
@@ -21,7 +21,7 @@ pub fn key(secret: &str) -> Result<Vec<u8>, String> {
     if (24..=64).contains(&bytes.len()) { Ok(bytes) } else { Err(bad.to_owned()) }
 }
 
-/// One signature of Standard Webhooks for each secret, over `id.timestamp.body`.
+/// Makes one signature of Standard Webhooks for each secret, over `id.timestamp.body`.
 pub fn signatures(secrets: &[Vec<u8>], id: &str, timestamp: i64, body: &[u8]) -> String {
     let one = |secret: &Vec<u8>| {
         let mac = mac(secret, &[format!("{id}.{timestamp}.").as_bytes(), body])?;
@@ -30,15 +30,16 @@ pub fn signatures(secrets: &[Vec<u8>], id: &str, timestamp: i64, body: &[u8]) ->
     secrets.iter().filter_map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether one of the signatures in `header`, `v1,BASE64 v1,BASE64`, is that of one of the secrets, by Standard
-/// Webhooks. How long that takes does not depend on how much of a signature is right.
+/// Whether one of the signatures in `header`, `v1,BASE64 v1,BASE64`, matches one of the secrets, by Standard Webhooks.
+/// The time that this takes does not depend on how much of a signature is right.
 pub fn verify_standard(secrets: &[Vec<u8>], id: &str, timestamp: &str, body: &[u8], header: &str) -> bool {
     let signed = header.split_ascii_whitespace().filter_map(|one| one.strip_prefix("v1,"));
     let signed = signed.filter_map(|one| STANDARD.decode(one).ok()).take(SIGNATURES_MAX).collect::<Vec<_>>();
     any(secrets, &signed, &[id.as_bytes(), b".", timestamp.as_bytes(), b".", body])
 }
 
-/// The same for `t=SECONDS,v1=HEX,v1=HEX`, where `SECONDS.body` is signed: the text of the timestamp, when it holds.
+/// The same for `t=SECONDS,v1=HEX,v1=HEX`, where `SECONDS.body` is signed: returns the text of the timestamp when a
+/// signature matches.
 pub fn verify_timestamped<'h>(secrets: &[Vec<u8>], body: &[u8], header: &'h str) -> Option<&'h str> {
     let fields = || header.split(',').filter_map(|field| field.trim().split_once('='));
     let timestamp = fields().find(|(name, _)| *name == "t").map(|(_, value)| value)?;
@@ -47,7 +48,7 @@ pub fn verify_timestamped<'h>(secrets: &[Vec<u8>], body: &[u8], header: &'h str)
     any(secrets, &signed, &[timestamp.as_bytes(), b".", body]).then_some(timestamp)
 }
 
-/// Looks at every pair, so that neither the order nor the first match shows in the time.
+/// Checks every pair, so that the time reveals neither the order nor the first match.
 fn any(secrets: &[Vec<u8>], signed: &[Vec<u8>], parts: &[&[u8]]) -> bool {
     let pairs = secrets.iter().flat_map(|secret| signed.iter().map(move |one| (secret, one)));
     let holds =

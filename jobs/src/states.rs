@@ -13,7 +13,7 @@ type IntoData = Arc<dyn Fn(&mut Extensions) + Send + Sync>;
 #[derive(Clone, Default)]
 pub struct States {
     by_type: Arc<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>,
-    /// Each puts one value where apalis' extractor finds it. Apalis' own map cannot be walked through.
+    /// Each puts one value where apalis' extractor finds it. Apalis' own map cannot be iterated.
     into_data: Vec<IntoData>,
 }
 
@@ -47,7 +47,7 @@ impl States {
         self.by_type.get(&TypeId::of::<T>()).cloned().and_then(|state| state.downcast().ok())
     }
 
-    /// Puts a clone of every value where apalis' extractor finds it. The last one of a type counts.
+    /// Puts a clone of every value where apalis' extractor finds it. The last value of a type counts.
     pub fn extend(&self, data: &mut Extensions) {
         self.into_data.iter().for_each(|into| into(data));
     }

@@ -277,7 +277,7 @@ async fn rows_for_a_table_come_with_the_completion() {
     database.close().await;
 }
 
-/// A processor that is away.
+/// A processor that is unavailable.
 struct Away(Option<Duration>, bool);
 
 #[async_trait::async_trait]
@@ -312,13 +312,13 @@ async fn a_processor_that_fails_fails_the_attempt_and_no_item() {
     }
 }
 
-/// Ten thousand invoices of a real retailer, where the machine has them beside the project.
+/// Ten thousand invoices of a real retailer, if the machine has them beside the project.
 #[tokio::test]
 async fn the_retail_data_come_out_to_the_cent() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/retail-10k.csv");
     if !std::path::Path::new(path).exists() {
-        // The generated data above take the same way. Past the test harness, which shows nothing of a
-        // test that passes.
+        // The generated data above take the same path. Written past the test harness, which shows no output of a test
+        // that passes.
         let _ = writeln!(std::io::stderr(), "SKIPPED, and so not tested: {path} is not there");
         return;
     }

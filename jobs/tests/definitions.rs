@@ -1,4 +1,4 @@
-//! Every mistake in a definition is said by its key, with what would be right.
+//! Every mistake in a definition is reported by its key, with what would be right.
 
 use std::path::Path;
 

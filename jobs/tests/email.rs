@@ -1,4 +1,4 @@
-//! Emails against a mail server that misbehaves as its script says, with a real store.
+//! Emails against a mail server that misbehaves according to a script, with a real store.
 
 mod fixtures;
 
@@ -223,7 +223,7 @@ async fn a_folder_holds_one_file_for_a_message_however_often_it_is_written() {
     let context = env.claim("email", hello()).await;
     let finish = handler.run(context.clone()).await;
     assert_eq!(finish.ending, Ending::Done);
-    // As after a crash between the file and its record.
+    // As after a crash between writing the file and recording it.
     let again = env.again(&context).await;
     let key = gristmill_store::EmailKey { tenant: again.job.tenant.clone(), key: again.job.fence.job.to_string() };
     assert!(env.store.email_move(&key, &again.job.fence, EmailState::Sending, None).await.expect("moved"));

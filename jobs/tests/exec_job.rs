@@ -147,7 +147,7 @@ async fn what_cannot_be_started_says_why() {
     assert!(error(&empty).contains("`command` is empty"), "{}", error(&empty));
 }
 
-/// A program that starts another one, writes down its number and waits.
+/// A program that starts another one, writes down its process id and waits.
 fn with_child(file: &Path) -> Value {
     let script = format!("sleep 600 & echo $! > {0}.part; mv {0}.part {0}; wait", file.display());
     json!({"command": ["sh", "-c", script]})
@@ -165,7 +165,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 async fn until_ended(file: &Path) {
     let pid = std::fs::read_to_string(file).expect("the shell has written it");
     let status = format!("/proc/{}/stat", pid.trim());
-    // A killed process stays a zombie until its new parent has noticed.
+    // A killed process stays a zombie until its new parent reaps it.
     until("ended", || std::fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z "))).await;
 }
 

@@ -139,7 +139,7 @@ async fn a_status_says_whether_another_try_may_help() {
 #[tokio::test]
 async fn a_header_from_the_environment_needs_leave() {
     let service = FakeHttp::always(200).await;
-    // The test runner always sets this one.
+    // The test runner always sets this variable.
     let name = "CARGO_PKG_NAME";
     let payload = json!({"url": service.url("/"), "headers": {"Authorization": format!("env:{name}")}});
     let refused = send(&open(), payload.clone()).await;

@@ -1,4 +1,4 @@
-//! Items through programs that do as they should, and through programs that do not.
+//! Items through programs that behave, and through programs that do not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +112,7 @@ async fn nonsense_is_shown_beside_what_would_be_right() {
 
 #[tokio::test]
 async fn too_many_lines_at_once_are_noticed() {
-    // One `write`: the pipe gives all four lines to the reader's first look or none.
+    // One `write`: the reader's first look finds all four lines in the pipe, or none.
     let script = r#"printf '{"skip":true}\n{"skip":true}\n{"skip":true}\n{"skip":true}\n'; cat > /dev/null"#;
     let message = failure(script).await;
     assert!(message.contains("more lines than it was given items"), "{message}");
@@ -130,7 +130,7 @@ async fn a_line_that_comes_after_the_last_answer_costs_the_next_chunk_its_attemp
     assert!(made.success());
     let processor = shell(&script);
     assert_eq!(processor.process(items(1), &context()).await.expect("answers"), [ItemOut::Skip]);
-    // The first chunk is settled. Now the surplus line is written, and only then comes the next chunk.
+    // The first chunk is settled. The surplus line is written now, and only then comes the next chunk.
     tokio::task::spawn_blocking(move || {
         std::fs::write(&said, "go\n").expect("the word to go on");
         std::fs::read_to_string(&said).expect("the word that it is said")
@@ -168,7 +168,7 @@ async fn a_program_that_hangs_is_ended_with_all_that_it_has_started() {
     assert!(message.contains("has not answered item 0 within 5s"), "{message}");
     let pid = std::fs::read_to_string(&pid).expect("the shell has written it");
     let status = format!("/proc/{}/stat", pid.trim());
-    // A killed process stays a zombie until its new parent has noticed.
+    // A killed process stays a zombie until its new parent reaps it.
     let gone = || std::fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z "));
     tokio::time::timeout(Duration::from_secs(120), async {
         while !gone() {

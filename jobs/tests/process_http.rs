@@ -81,7 +81,7 @@ async fn each_answer_belongs_to_its_item_and_each_request_has_its_key() {
 #[tokio::test]
 async fn as_many_requests_as_configured_are_under_way_at_once_and_no_more() {
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    // Each request waits until three are there: with fewer at once, nothing would ever be answered.
+    // Each request waits until three have arrived: with fewer at once, none would ever be answered.
     let three = Arc::new(Barrier::new(3));
     let service = FakeHttp::start({
         let most = Arc::clone(&most);
@@ -153,7 +153,7 @@ async fn an_answer_that_breaks_off_or_does_not_come_may_come_another_time() {
     let broken = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            // The request is read first: closing with bytes unread would be a reset, not an end.
+            // The request is read first: closing with unread bytes would be a reset, not an end.
             let mut piece = [0; 4096];
             let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut piece).await;
         }

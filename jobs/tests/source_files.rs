@@ -568,7 +568,7 @@ proptest! {
         if let Some(last) = records.last()
             && last.item.as_ref().is_err_and(|unreadable| unreadable.reason.contains("never closed"))
         {
-            // The crate takes the rest of the file for a field; here it is named as what it is.
+            // The crate takes the rest of the file for a field; here it is reported as an unclosed quote.
             pass.pop();
         }
         for (record, row) in records.iter().zip(&pass) {

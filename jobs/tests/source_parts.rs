@@ -1,4 +1,4 @@
-//! Parts of chunks, and copies that would be too large.
+//! Parts of chunks, and spools that would be too large.
 
 use std::io::Write;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Webhooks against receivers on loopback that answer as their test says.
+//! Webhooks against receivers on loopback that answer as their test dictates.
 
 mod fixtures;
 
@@ -37,8 +37,8 @@ fn error(finish: &Finish) -> &str {
     finish.error.as_deref().unwrap_or_default()
 }
 
-/// HMAC-SHA256 as RFC 2104 writes it down, from the hash alone, so that a fault in how we sign
-/// cannot hide behind the same fault here.
+/// HMAC-SHA256 as written in RFC 2104, from the hash alone, so that a fault in our signing cannot hide behind the same
+/// fault here.
 fn hmac_sha256(key: &[u8], message: &[u8]) -> Vec<u8> {
     let mut block = [0_u8; 64];
     block[..key.len()].copy_from_slice(key);
@@ -216,8 +216,8 @@ async fn private_addresses_are_not_even_connected_to_unless_allowed() {
     assert!(knocked.is_err(), "somebody has connected");
 }
 
-/// Reads the system's certificates from where `SSL_CERT_FILE` says: a variable of the whole process,
-/// hence a process of its own, which is this very program again.
+/// Reads the system's certificates from where `SSL_CERT_FILE` points: a variable of the whole process, hence a process
+/// of its own, which is this same program again.
 #[tokio::test]
 async fn over_https_only_a_trusted_certificate_is_spoken_to() {
     const PORT: &str = "GRISTMILL_TEST_HTTPS_PORT";

@@ -1,4 +1,4 @@
-//! Where the broker is, and how a connection to it is opened.
+//! The broker's address, and how a connection to it is opened.
 
 use std::fmt;
 
@@ -33,8 +33,8 @@ impl Address {
     /// Opens a connection, which the broker's tools show under the given name.
     pub(crate) async fn open(&self, role: &str) -> Result<Connection, BrokerError> {
         if self.uri.scheme == AMQPScheme::AMQPS {
-            // Somebody else may have chosen first, and may have chosen only the same: there is one
-            // provider in the tree.
+            // Another library may have installed a provider first. It can only be the same one: there is one provider
+            // in the tree.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let name = format!("gristmill {role}, process {}", std::process::id());
@@ -46,8 +46,7 @@ impl Address {
         builder.connect().await.map_err(|error| self.explain(&error, None))
     }
 
-    /// What an error of the client means to whoever runs this; `name` is the queue or exchange that
-    /// was being declared.
+    /// Translates a client error for the operator; `name` is the queue or exchange that was being declared.
     pub(crate) fn explain(&self, error: &lapin::Error, name: Option<&str>) -> BrokerError {
         let ErrorKind::ProtocolError(refusal) = error.kind() else { return self.explain_transport(error) };
         let reason = refusal.get_message().to_string();
@@ -80,7 +79,7 @@ impl Address {
     }
 }
 
-/// Why we did not accept the broker's certificate, if that is what happened.
+/// Returns why the broker's certificate was not accepted, if that is what happened.
 fn refused_certificate(error: &lapin::Error) -> Option<&CertificateError> {
     let ErrorKind::IOError(error) = error.kind() else { return None };
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
@@ -103,7 +102,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Never quotes the text: it may hold a password in a place where none is expected.
+/// Never quotes the text: it may hold a password where none is expected.
 fn parse_uri(text: &str) -> Result<AMQPUri, BrokerError> {
     let bad = |reason: &str| {
         BrokerError::Invalid(format!(
@@ -118,10 +117,10 @@ fn parse_uri(text: &str) -> Result<AMQPUri, BrokerError> {
         (scheme, _) => return Err(bad(&format!("has the scheme `{scheme}`"))),
     };
     let mut uri: AMQPUri = text.parse().map_err(|error: String| bad(&format!("is not understood: {error}")))?;
-    // The parser of the client knows no IPv6 and would quietly take `localhost`.
+    // The client's parser does not know IPv6 and would quietly use `localhost`.
     uri.authority.host = host;
     if uri.vhost.is_empty() {
-        // By the letter a bare slash names the virtual host "", which nobody has or means.
+        // Taken literally, a bare slash names the virtual host "", which does not exist in practice and is never meant.
         "/".clone_into(&mut uri.vhost);
     }
     Ok(uri)

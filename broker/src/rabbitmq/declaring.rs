@@ -1,4 +1,4 @@
-//! Each queue is declared once for each connection, by one at a time.
+//! Each queue is declared once per connection, by one caller at a time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +14,8 @@ pub(crate) enum Declared {
     Dead(String),
 }
 
-/// One at a time for each queue: who finds a queue that somebody is just making may publish before
-/// it is ready. Different queues do not wait for each other, because one of them may not answer.
+/// One caller at a time per queue: a caller that finds a queue still being declared by another might publish before it
+/// is ready. Different queues do not wait for each other, because one of them may not answer.
 #[derive(Debug, Default)]
 pub(crate) struct Declaring(Mutex<HashMap<Declared, Arc<tokio::sync::Mutex<()>>>>);
 

@@ -1,4 +1,4 @@
-//! A message's properties and headers as JSON, for what is kept of poison.
+//! A message's properties and headers as JSON, kept as evidence of poison.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -10,10 +10,10 @@ const BYTES_MAX: usize = 16 * 1024;
 /// How deep tables and lists are followed.
 const DEPTH_MAX: usize = 8;
 
-/// The most names that are kept of headers that are too large.
+/// The most names that are kept when the headers are too large.
 const NAMES_MAX: usize = 50;
 
-/// All of it; of headers that are too large only their names.
+/// Everything; when the headers are too large, only their names.
 pub(crate) fn as_json(properties: &BasicProperties) -> Value {
     let headers = properties.headers().as_ref();
     let mut whole = plain(properties);
@@ -33,7 +33,7 @@ pub(crate) fn as_json(properties: &BasicProperties) -> Value {
     json!({ "too_large": whole.to_string().len(), "names": names })
 }
 
-/// The properties that are texts or numbers, where the message has them.
+/// The properties that are texts or numbers, if the message has them.
 fn plain(properties: &BasicProperties) -> Map<String, Value> {
     let texts = [
         ("content_type", properties.content_type()),

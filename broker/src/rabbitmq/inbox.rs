@@ -1,4 +1,4 @@
-//! The buffer between the priorities of all queues and whoever takes from them.
+//! The buffer between the priorities of all queues and the consumer that takes from them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use gristmill_core::job::Priority;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Holds what has come and was not handed out yet. The prefetch bounds it.
+/// Holds messages that have arrived and have not been handed out yet. The prefetch bounds it.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     priorities: Mutex<Priorities<T>>,
@@ -25,7 +25,7 @@ impl<T> Inbox<T> {
         self.arrived.notify_one();
     }
 
-    /// What is there, at most `max`; waits for the first one at most `wait`.
+    /// Returns the messages that are there, at most `max`; waits at most `wait` for the first one.
     pub(crate) async fn next(&self, max: usize, wait: Duration) -> Vec<T> {
         let deadline = Instant::now() + wait;
         loop {
@@ -36,12 +36,12 @@ impl<T> Inbox<T> {
             if tokio::time::timeout_at(deadline, self.arrived.notified()).await.is_err() {
                 return self.lock().take(max);
             }
-            // One message seldom comes alone: let those that came with it in.
+            // Messages seldom come alone: let in those that arrived with it.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Takes out what is to be given back.
+    /// Removes and returns the messages that are to be given back.
     pub(crate) fn remove(&self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut removed = Vec::new();
         for waiting in &mut self.lock().waiting {
@@ -82,9 +82,9 @@ impl<T> Priorities<T> {
     }
 }
 
-/// Which priority comes first at this turn. Of 16 turns, 12 are the high priority's, 3 the normal priority's and
-/// 1 the low priority's: urgent work is hardly slowed down, and nothing starves behind it. A priority that is
-/// empty leaves its turn to the most urgent of the others.
+/// The order of the priorities in this turn. Of 16 turns, the high priority has 12, the normal priority 3 and the low
+/// priority 1: urgent work is hardly slowed down, and nothing starves behind it. A priority that is empty leaves its
+/// turn to the most urgent of the others.
 fn order(turn: u8) -> [Priority; 3] {
     use Priority::{High, Low, Normal};
     match turn % 16 {

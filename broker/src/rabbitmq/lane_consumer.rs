@@ -17,12 +17,12 @@ use crate::delivery::{self, Delivery};
 use crate::error::BrokerError;
 use crate::message::Message;
 
-/// How long a queue that is not wanted any more keeps its channel for what is still being claimed.
+/// How long a queue that is no longer wanted keeps its channel for jobs that are still being claimed.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// After so long without a message the consumption is begun anew. The broker tells when a queue is
-/// deleted, but not always: when it is made again at once, 3.10 keeps our consumer, hands messages to
-/// it, and we never see them. They come back when its channel is closed.
+/// After this long without a message, consuming starts anew. The broker reports when a queue is deleted, but not
+/// always: when it is recreated at once, 3.10 keeps our consumer and hands it messages that we never see. They come
+/// back when its channel is closed.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long the broker may take to answer.
@@ -53,19 +53,19 @@ impl Source {
     }
 }
 
-/// What all feeds of a consumer share.
+/// The state that all feeds of a consumer share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) target: Target,
     pub(crate) link: Arc<Link>,
     pub(crate) prefetch: u16,
     pub(crate) inbox: Inbox<Delivery>,
-    /// The consumer is gone: nobody will settle what was handed out.
+    /// The consumer is gone: deliveries that were handed out will not be settled any more.
     pub(crate) over: CancellationToken,
 }
 
 impl Shared {
-    /// The name of what is consumed, which exists as it should then.
+    /// Returns the name of the consumed queue, which then exists with the right arguments.
     pub(crate) async fn declare(&self, live: &Live, source: &Source) -> Result<ShortString, BrokerError> {
         match source {
             Source::Returned => Ok(self.target.names.returned()),
@@ -93,7 +93,7 @@ pub(crate) async fn run(shared: Arc<Shared>, source: Source, stop: CancellationT
             () = stop.cancelled() => return,
             live = shared.link.wait() => live,
         };
-        // No connection will ever come: the link has been closed.
+        // There will never be a connection: the link has been closed.
         let Some(live) = live else { return };
         let opened = tokio::select! {
             () = stop.cancelled() => return,
@@ -104,7 +104,7 @@ pub(crate) async fn run(shared: Arc<Shared>, source: Source, stop: CancellationT
                 attempt = 0;
                 said.clear();
                 let end = lane_consumer.pump(&stop).await;
-                // It may be gone with its queue: look again before consuming again.
+                // It may be gone with its queue: check again before consuming again.
                 shared.forget(&live, &source);
                 match end {
                     End::Stopped => return,
@@ -132,9 +132,9 @@ pub(crate) async fn within<T>(work: impl Future<Output = Result<T, BrokerError>>
     })
 }
 
-/// Why a consumption ended.
+/// Why consuming ended.
 enum End {
-    /// Nobody wants it any more.
+    /// It is no longer wanted.
     Stopped,
     /// Nothing came for a long time.
     Silent,
@@ -142,8 +142,8 @@ enum End {
     Lost(String),
 }
 
-/// One consumption: a channel of its own, because whatever closes a channel gives back everything on
-/// it, and other priorities have no part in that.
+/// One consumption, on a channel of its own, because closing a channel gives back everything on it, and other
+/// priorities must not be affected.
 struct LaneConsumer<'a> {
     shared: &'a Shared,
     source: &'a Source,
@@ -157,8 +157,8 @@ impl<'a> LaneConsumer<'a> {
         let name = shared.declare(live, source).await?;
         let explain = |error: lapin::Error| shared.target.address.explain(&error, Some(name.as_str()));
         let channel = live.connection.create_channel().await.map_err(explain)?;
-        // For each consumer and never for the channel: quorum queues know no other, and answer a
-        // global prefetch by closing the connection. 0 would mean that there is no bound.
+        // For each consumer and never for the channel: quorum queues support no other kind, and answer a global
+        // prefetch by closing the connection. 0 would mean no bound.
         channel.basic_qos(shared.prefetch.max(1), BasicQosOptions { global: false }).await.map_err(explain)?;
         let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
         let consumer =
@@ -188,7 +188,7 @@ impl<'a> LaneConsumer<'a> {
                 },
             }
         };
-        // What still waits here would be handed out in vain: the broker has it again, or lost it.
+        // Handing out what still waits here would be in vain: the broker has it again, or lost it.
         drop(self.waiting());
         End::Lost(reason)
     }
@@ -208,12 +208,12 @@ impl<'a> LaneConsumer<'a> {
         self.shared.inbox.push(priority, Delivery { message, queue, priority, redelivered, data, properties, receipt });
     }
 
-    /// Ends it in order: no more messages, give back those that nobody has seen, wait for those that
-    /// somebody is dealing with.
+    /// Ends it in order: takes no more messages, gives back those that have not been handed out, and waits for those
+    /// that are being dealt with.
     async fn end(mut self) {
         let cancelled = self.unacked.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         if !matches!(tokio::time::timeout(ANSWER_TIMEOUT, cancelled).await, Ok(Ok(()))) {
-            // The connection is gone, and took everything with it.
+            // The connection is gone, and everything with it.
             drop(self.waiting());
             return;
         }

@@ -1,9 +1,8 @@
-//! A connection that comes back: [`Link`] and its supervisor.
+//! A connection that reopens: [`Link`] and its supervisor.
 //!
-//! The client's own recovery is not used. It replays channels behind the back of whoever holds them,
-//! gives up after some attempts, and does nothing about a channel that was closed alone. Here a lost
-//! connection is gone, with its channels, pending confirms and unacknowledged messages, and a new one
-//! is a new start.
+//! The client's own recovery is not used. It replays channels without the knowledge of the code that holds them, gives
+//! up after some attempts, and does nothing about a channel that was closed alone. Here a lost connection is gone, with
+//! its channels, pending confirms and unacknowledged messages, and a new one starts from nothing.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,27 +24,27 @@ use crate::error::BrokerError;
 /// How long it may take to connect and to declare.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a broker may take to say goodbye.
+/// How long a broker may take to close a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a connection is looked at even when it says nothing.
+/// How often a connection is checked even when it reports nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The wait before the given attempt (counted from 1) to connect, or to consume, again.
+/// Returns the wait before the given attempt (counted from 1) to connect, or to consume, again.
 pub(crate) fn pause(attempt: u32) -> Duration {
-    // The random bits of an identifier are enough; there is no other use for a generator here.
+    // The random bits of an identifier are enough; a generator has no other use here.
     let random = f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
     backoff::BROKER.wait(attempt, random)
 }
 
-/// One live connection. Whoever holds it after its end gets errors, never somebody else's answers.
+/// One live connection. After its end its holders get errors, never the answers of another connection.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) connection: Connection,
     /// It is lost, or closed.
     pub(crate) gone: CancellationToken,
-    /// What has been declared on it. It ends with the connection, since the broker that comes back
-    /// may have been emptied.
+    /// What has been declared on it. This is forgotten with the connection, since a broker that comes back may have
+    /// been emptied.
     declared: Mutex<HashSet<Declared>>,
 }
 
@@ -67,7 +66,7 @@ impl Live {
     }
 }
 
-/// What it takes to connect.
+/// What is needed to connect.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) address: Address,
@@ -84,14 +83,14 @@ impl Target {
             self.declare(&live).exchanges().await?;
             Ok(Arc::new(live))
         };
-        // A host that swallows packets must not hold up a start for the minutes that TCP would take.
+        // A host that drops packets must not delay a start for the minutes that TCP would take.
         tokio::time::timeout(OPEN_TIMEOUT, open).await.unwrap_or_else(|_| {
             let (address, seconds) = (&self.address, OPEN_TIMEOUT.as_secs());
             Err(BrokerError::Unavailable(format!("{address} did not answer within {seconds} s")))
         })
     }
 
-    /// Makes sure that it exists as it should, once for each connection.
+    /// Makes sure that it exists with the right arguments, once per connection.
     pub(crate) async fn ensure(&self, live: &Live, wanted: &Declared) -> Result<(), BrokerError> {
         let _turn = self.declaring.turn(wanted).await;
         if !live.is_declared(wanted) {
@@ -109,7 +108,7 @@ impl Target {
     }
 }
 
-/// A connection that its supervisor opens again whenever it is lost.
+/// A connection that its supervisor reopens whenever it is lost.
 #[derive(Debug)]
 pub(crate) struct Link {
     live: watch::Receiver<Option<Arc<Live>>>,
@@ -118,8 +117,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Waits for the first attempt. One that is refused for good is an error; a broker that is away
-    /// is not, and will be tried again.
+    /// Waits for the first attempt. A permanent refusal is an error; a broker that is away is not, and connecting is
+    /// retried.
     pub(crate) async fn open(target: Target, role: Role) -> Result<Self, BrokerError> {
         let first = match target.open(role).await {
             Ok(live) => Ok(live),
@@ -134,12 +133,12 @@ impl Link {
         Ok(Self { live, stop, supervisor: Mutex::new(Some(task)) })
     }
 
-    /// The connection, if there is one just now.
+    /// Returns the connection, if there is one at present.
     pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.live.borrow().clone()
     }
 
-    /// The connection, as soon as there is one; nothing when the link has been closed.
+    /// Returns the connection as soon as there is one; `None` when the link has been closed.
     pub(crate) async fn wait(&self) -> Option<Arc<Live>> {
         let mut live = self.live.clone();
         live.wait_for(Option::is_some).await.ok().and_then(|live| live.clone())
@@ -166,7 +165,7 @@ struct Supervisor {
     role: Role,
     live: watch::Sender<Option<Arc<Live>>>,
     stop: CancellationToken,
-    /// What was logged last, so that a long absence is one line for each reason, not for each attempt.
+    /// What was logged last, so that a long absence gives one line for each reason, not for each attempt.
     said: String,
 }
 
@@ -198,7 +197,7 @@ impl Supervisor {
         }
     }
 
-    /// Hands a connection out, and tells everybody how things stand.
+    /// Hands out a connection, and updates the status.
     fn show(&mut self, outcome: &Result<Arc<Live>, String>) {
         let role = self.role.as_str();
         match outcome {
@@ -218,7 +217,7 @@ impl Supervisor {
         }
     }
 
-    /// As long as the connection lasts. The reason of its end, or nothing when the link is to stop.
+    /// Runs as long as the connection lasts. Returns the reason for its end, or `None` when the link is to stop.
     async fn keep(&self, live: &Live) -> Option<String> {
         let end = tokio::select! {
             reason = self.watch(&live.connection) => Some(reason),
@@ -233,14 +232,14 @@ impl Supervisor {
         end
     }
 
-    /// Until the connection is lost.
+    /// Runs until the connection is lost.
     async fn watch(&self, connection: &Connection) -> String {
         let mut events = std::pin::pin!(connection.events_listener());
         let mut look = tokio::time::interval(LOOK);
         let mut blocked = false;
         let mut reason = None;
         loop {
-            // A closed channel is an event, too: only a connection that is not connected is lost.
+            // A closed channel is an event, too: the connection is lost only when it is not connected.
             if !connection.status().connected() {
                 return reason.unwrap_or_else(|| "the connection was closed".to_owned());
             }

@@ -43,7 +43,7 @@ pub struct RabbitMq(Arc<Connection>);
 struct Connection {
     target: Target,
     publisher: Publisher,
-    /// Opened when first needed: whoever only publishes has one connection.
+    /// Opened when first needed: a process that only publishes has one connection.
     consuming: OnceCell<Arc<Link>>,
     answer_timeout: Duration,
 }
@@ -81,7 +81,7 @@ impl RabbitMq {
         self.0.publisher.publish(dispatches).await
     }
 
-    /// Asked on the connection that consumes: the other one is not answered while it is blocked.
+    /// Asked on the consuming connection: the other one gets no answers while it is blocked.
     pub(crate) async fn depth(&self, queue: &str) -> Result<u32, BrokerError> {
         let link = self.consuming().await?;
         let Some(live) = link.live() else {
@@ -127,7 +127,7 @@ impl RabbitMq {
 }
 
 impl Subscription {
-    /// From now on takes these queues.
+    /// Takes these queues from now on.
     pub(crate) fn set_queues(&self, queues: &[String]) {
         self.set(sources_of(queues));
     }

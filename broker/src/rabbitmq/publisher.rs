@@ -1,11 +1,11 @@
 //! Publishing: persistent, mandatory, and confirmed in windows.
 //!
-//! A message counts as published only when the broker has acknowledged it *and* has not sent it
-//! back. Without `mandatory` it acknowledges what no queue takes; with it, it sends that back first
-//! and acknowledges then all the same.
+//! A message counts as published only when the broker has acknowledged it *and* has not returned it. Without
+//! `mandatory`, the broker acknowledges messages that no queue takes; with it, the broker first returns such a message
+//! and then still acknowledges it.
 //!
-//! Each of the broker's queues has a channel to itself while something is published to it. A queue
-//! that gives no answer, such as one whose nodes have no majority, holds up nothing but itself.
+//! Each of the broker's queues has its own channel while messages are published to it. A queue that does not answer,
+//! such as one whose nodes have no majority, delays nothing but itself.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +35,7 @@ const PERSISTENT: u8 = 2;
 /// The header that marks a copy of a dead job.
 const PURPOSE_HEADER: &str = "gristmill-purpose";
 
-/// To how many of the broker's queues one call publishes at once.
+/// How many of the broker's queues one call publishes to at once.
 const AT_ONCE: usize = 32;
 
 /// Publishes over one connection.
@@ -49,14 +49,14 @@ pub(crate) struct Publisher {
     breaker: CircuitBreaker,
 }
 
-/// A channel in confirm mode that nobody uses just now.
+/// A channel in confirm mode that is not in use.
 #[derive(Debug)]
 struct Idle {
     live: Arc<Live>,
     channel: Channel,
 }
 
-/// What became of the rows of one of the broker's queues.
+/// What became of the rows for one of the broker's queues.
 type Outcome = (Vec<i64>, Result<(), BrokerError>);
 
 impl Publisher {
@@ -82,7 +82,7 @@ impl Publisher {
         }
         for error in refusals {
             if matches!(error, BrokerError::Unavailable(_)) {
-                // Said when it began, and by `/readyz` for as long as it lasts.
+                // Logged when it began, and reported by `/readyz` for as long as it lasts.
                 tracing::debug!(%error, "a queue gives no answer; the others are published to");
             } else {
                 tracing::error!(%error, "a queue cannot be published to; the others are");
@@ -93,7 +93,7 @@ impl Publisher {
         Ok(Published { confirmed, unconfirmed })
     }
 
-    /// Publishes rows that all go to the same of the broker's queues. The error says that none of them was sent.
+    /// Publishes rows that all go to the same broker queue. An error means that none of them was sent.
     async fn publish_to_one(&self, live: &Arc<Live>, rows: Vec<&Dispatch>) -> Outcome {
         let Some(first) = rows.first() else { return (Vec::new(), Ok(())) };
         match self.breaker.enter(&place(first)) {
@@ -131,7 +131,7 @@ impl Publisher {
                 permit.succeed();
                 self.lock().push(Idle { live: Arc::clone(live), channel });
             }
-            // Dropping the channel closes it: what it still had pending is unknown, and stays so.
+            // Dropping the channel closes it: the fate of its pending messages is unknown, and stays so.
             Err(reason) => {
                 let (queue, priority) = (first.queue.as_str(), first.priority);
                 if fail(permit, live) {
@@ -153,7 +153,7 @@ impl Publisher {
         self.link.close().await;
     }
 
-    /// The connection, unless it would only make us wait for the confirm timeout.
+    /// Returns the connection, unless using it would only mean waiting for the confirm timeout.
     fn live(&self) -> Result<Arc<Live>, BrokerError> {
         let reason = match self.target.status.get(Role::Publish) {
             Health::Up => None,
@@ -167,7 +167,7 @@ impl Publisher {
         }
     }
 
-    /// Where a dispatch goes, declared if need be.
+    /// Returns where a dispatch goes, which is declared if need be.
     async fn route(&self, live: &Live, dispatch: &Dispatch) -> Result<Route, BrokerError> {
         let names = &self.target.names;
         let route = match dispatch.purpose {
@@ -196,7 +196,7 @@ impl Publisher {
         self.lock().pop()
     }
 
-    /// A connection whose broker is out of memory is not read any more: every answer may stay away.
+    /// A broker that is out of memory no longer reads the connection: any answer may never come.
     async fn within<T>(
         &self,
         doing: &str,
@@ -212,12 +212,12 @@ impl Publisher {
     }
 }
 
-/// Whether it is news that the queue gives no answer. A lost connection says nothing about a queue.
+/// Returns whether it is news that the queue does not answer. A lost connection says nothing about a queue.
 fn fail(permit: Permit<'_>, live: &Live) -> bool {
     !live.gone.is_cancelled() && permit.fail()
 }
 
-/// Dispatches by the queue of the broker that they go to, each in the order given.
+/// Groups dispatches by the broker's queue that they go to, each in the given order.
 fn by_queue(dispatches: &[Dispatch]) -> Vec<Vec<&Dispatch>> {
     let mut queues: Vec<Vec<&Dispatch>> = Vec::new();
     let mut places = HashMap::new();
@@ -231,7 +231,7 @@ fn by_queue(dispatches: &[Dispatch]) -> Vec<Vec<&Dispatch>> {
     queues
 }
 
-/// The queue of the broker that a dispatch goes to, for people.
+/// The broker's queue that a dispatch goes to, for people.
 fn place(dispatch: &Dispatch) -> String {
     match dispatch.purpose {
         Purpose::Dispatch => format!("the {} priority of the queue `{}`", dispatch.priority, dispatch.queue),
@@ -275,7 +275,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Sends all, never more than a window ahead of the confirms. The error says why it broke off.
+    /// Sends all, never more than a window ahead of the confirms. The error says why it stopped.
     async fn run(&mut self, route: &Route) -> Result<(), String> {
         for (row, dispatch) in self.dispatches.iter().enumerate() {
             for job in &dispatch.jobs {
@@ -337,7 +337,7 @@ fn properties(purpose: Purpose, job: JobId) -> BasicProperties {
 struct Tally {
     acked: Vec<usize>,
     returned: HashSet<JobId>,
-    /// A returned message that cannot be told apart: then nothing is sure.
+    /// A returned message that cannot be identified: then nothing is certain.
     unknown_returned: bool,
 }
 
@@ -346,8 +346,8 @@ impl Tally {
         Self { acked: vec![0; rows], returned: HashSet::new(), unknown_returned: false }
     }
 
-    /// The confirm of one message. What comes with it may be the return of *another* one, since the
-    /// client hands returns out in the order of their coming: only its id tells.
+    /// Records the confirm of one message. It may carry the return of *another* message, since the client hands out
+    /// returns in the order of their arrival: only the id identifies it.
     fn record(&mut self, row: usize, confirmation: Confirmation) {
         let acked = confirmation.is_ack();
         if acked {
@@ -365,7 +365,7 @@ impl Tally {
         self.unknown_returned || dispatch.jobs.iter().any(|job| self.returned.contains(job))
     }
 
-    /// The rows of which every message is confirmed.
+    /// Returns the rows whose messages are all confirmed.
     fn confirmed(&self, dispatches: &[&Dispatch]) -> Vec<i64> {
         let ids: usize = self.acked.iter().sum();
         metrics::counter!("gristmill_broker_confirms_total").increment(ids as u64);

@@ -1,4 +1,4 @@
-//! What is known of the broker's health, put together from both connections.
+//! The known state of the broker, combined from both connections.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::health::Health;
 
-/// What a connection is for. One that publishes may be blocked by the broker and is then not even
-/// read any more, so acknowledgements must not travel on it.
+/// What a connection is for. The broker may block a publishing connection and then does not even read from it any more,
+/// so acknowledgements must not travel on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Publish,
@@ -24,7 +24,7 @@ impl Role {
     }
 }
 
-/// Holds the state of each connection, and tells the worst of them.
+/// Holds the state of each connection, and reports the worst of them.
 #[derive(Debug)]
 pub(crate) struct ConnectionStatus {
     states: Mutex<[Health; 2]>,
@@ -32,7 +32,7 @@ pub(crate) struct ConnectionStatus {
 }
 
 impl ConnectionStatus {
-    /// Both are up until they say otherwise: a connection that was never opened is not missing.
+    /// Both are up until they report otherwise: a connection that was never opened is not missing.
     pub(crate) fn new() -> Self {
         Self { states: Mutex::new([Health::Up, Health::Up]), shown: watch::Sender::new(Health::Up) }
     }
@@ -57,7 +57,7 @@ impl ConnectionStatus {
         self.set(role, Health::Blocked { reason, since });
     }
 
-    /// `since` stays that of the first loss, whatever the later attempts say.
+    /// `since` stays that of the first loss, regardless of later attempts.
     pub(crate) fn down(&self, role: Role, reason: String) {
         let since = match self.get(role) {
             Health::Down { since, .. } => since,

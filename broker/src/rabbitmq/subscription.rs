@@ -34,9 +34,8 @@ struct LaneConsumer {
 }
 
 impl Subscription {
-    /// Starts to consume. When the broker is there, the queues are declared before this returns, so
-    /// that whoever starts a worker hears of a queue with other arguments. One that does not answer
-    /// is left to its feed.
+    /// Starts to consume. When the broker is reachable, the queues are declared before this returns, so that starting a
+    /// worker reports a queue with other arguments. A queue that does not answer is left to its feed.
     pub(crate) async fn start(
         target: Target,
         link: Arc<Link>,
@@ -65,7 +64,7 @@ impl Subscription {
         self.shared.inbox.next(max, wait).await
     }
 
-    /// Starts what is new and ends what is not wanted any more. Those that end do so by themselves.
+    /// Starts new sources and ends those that are no longer wanted. Those end by themselves.
     pub(crate) fn set(&self, sources: BTreeSet<Source>) {
         let mut lane_consumers = self.lane_consumers.lock().unwrap_or_else(PoisonError::into_inner);
         lane_consumers.retain(|source, lane_consumer| {

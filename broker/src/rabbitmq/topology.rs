@@ -1,10 +1,10 @@
 //! The exchanges and queues: their names, their arguments, and their declaration.
 //!
-//! No plugins and no policies, the same from 3.10 to 4.x. Names end in `.v1` because a queue's
-//! arguments can never change: other arguments will be a `.v2`.
+//! No plugins and no policies, and the same from 3.10 to 4.x. Names end in `.v1` because a queue's arguments can never
+//! change: other arguments will be a `.v2`.
 //!
-//! Everything is declared on channels of its own that are thrown away, because a refusal closes the
-//! channel that it happens on.
+//! Everything is declared on its own channels that are then thrown away, because a refusal closes the channel on which
+//! it happens.
 
 use gristmill_core::job::Priority;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
@@ -14,15 +14,15 @@ use lapin::{Channel, Connection, ExchangeKind};
 use super::address::Address;
 use crate::error::BrokerError;
 
-/// How often a message may come back unacknowledged before it goes to the return path. Stated
-/// because the default differs: unlimited in 3.x, 20 from 4.0. Never −1: that is unlimited in 4.x,
-/// but 3.10 then gives a message up at its first return.
+/// How often a message may come back unacknowledged before it goes to the return path. Set explicitly because the
+/// default differs: unlimited in 3.x, 20 from 4.0. Never −1: that is unlimited in 4.x, but 3.10 then gives up on a
+/// message at its first return.
 const DELIVERY_LIMIT: i64 = 100;
 
-/// People look at dead letters and put them back; each look counts.
+/// Operators look at dead letters and put them back; each look counts.
 const DEAD_DELIVERY_LIMIT: i64 = 1_000_000;
 
-/// The broker refuses more with one priority, long after the store should have stopped publishing.
+/// The broker refuses messages beyond this in one priority, long after the store should have stopped publishing.
 const LENGTH_MAX: i64 = 200_000;
 
 /// The longest name that the protocol can carry.
@@ -30,7 +30,7 @@ const NAME_BYTES_MAX: usize = 255;
 
 const CLOSED: u16 = 200;
 
-/// Who is called what.
+/// The names of exchanges and queues.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     namespace: String,
@@ -52,7 +52,7 @@ impl Names {
         format!("{}.dispatch.v1", self.namespace).into()
     }
 
-    /// The exchange and the queue of what the broker gave up on.
+    /// The exchange and the queue of the messages that the broker gave up on.
     pub(crate) fn returned(&self) -> ShortString {
         format!("{}.returned.v1", self.namespace).into()
     }
@@ -96,8 +96,8 @@ pub(crate) struct Declare<'a> {
 }
 
 impl Declare<'_> {
-    /// The exchanges, and the return path. Before any priority, because a priority whose target is missing
-    /// holds its dead letters back for minutes.
+    /// Declares the exchanges and the return path. This comes before any priority, because a priority whose target is
+    /// missing holds its dead letters back for minutes.
     pub(crate) async fn exchanges(self) -> Result<(), BrokerError> {
         let channel = self.channel().await?;
         let (exchange, returned) = (self.names.exchange(), self.names.returned());
@@ -108,7 +108,7 @@ impl Declare<'_> {
         self.done(channel).await
     }
 
-    /// The three priorities of a queue.
+    /// Declares the three priorities of a queue.
     pub(crate) async fn priorities(self, queue: &str) -> Result<(), BrokerError> {
         let channel = self.channel().await?;
         for priority in Priority::ALL {
@@ -119,15 +119,15 @@ impl Declare<'_> {
         self.done(channel).await
     }
 
-    /// The dead letters of a queue. They are published by the default exchange, which knows every
-    /// queue by its name.
+    /// Declares the dead letters of a queue. They are published through the default exchange, which knows every queue
+    /// by its name.
     pub(crate) async fn dead(self, queue: &str) -> Result<(), BrokerError> {
         let channel = self.channel().await?;
         self.queue(&channel, &self.names.dead(queue)?, dead_arguments()).await?;
         self.done(channel).await
     }
 
-    /// How many messages wait in a queue and were handed to nobody; none when there is no such queue.
+    /// Returns how many messages wait in a queue and have not been delivered; none when there is no such queue.
     pub(crate) async fn ready(self, name: &ShortString) -> Result<u32, BrokerError> {
         const NOT_FOUND: u16 = 404;
         let channel = self.channel().await?;
@@ -176,8 +176,8 @@ fn error_code(error: &lapin::Error) -> Option<u16> {
     }
 }
 
-/// At-least-once dead-lettering needs quorum and `reject-publish`: with the default overflow the
-/// broker would fall back to at-most-once without a word.
+/// At-least-once dead-lettering needs a quorum queue and `reject-publish`: with the default overflow the broker would
+/// silently fall back to at-most-once.
 fn priority_arguments(names: &Names) -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),
@@ -193,7 +193,7 @@ fn returned_arguments() -> FieldTable {
     table([("x-queue-type", text("quorum")), ("x-delivery-limit", DELIVERY_LIMIT.into())])
 }
 
-/// Copies only: when nobody clears them away, the oldest go.
+/// These are only copies: unless they are cleared away, the oldest are dropped.
 fn dead_arguments() -> FieldTable {
     table([
         ("x-queue-type", text("quorum")),

@@ -1,8 +1,7 @@
-//! What has been handed to us on one channel and was not settled yet.
+//! What has been delivered on one channel and not settled yet.
 //!
-//! A tag means something only on the channel that it came through. The ledger belongs to one channel
-//! and dies with it, so an acknowledgement that comes too late finds a closed channel, and never a
-//! new message that happens to have the same number.
+//! A tag means something only on the channel that it came through. This ledger belongs to one channel and dies with it,
+//! so a late acknowledgement finds a closed channel, and never a new message that happens to have the same number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,17 +14,17 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// A quorum queue forgets acknowledgements that are under way when their channel is closed, and
-/// hands the messages out again: measured in 5 of 12 runs without a wait, in none with 300 ms.
+/// A quorum queue forgets acknowledgements that are under way when their channel is closed, and delivers the messages
+/// again: measured in 5 of 12 runs without a wait, in none with 300 ms.
 pub(crate) const BEFORE_CLOSE: Duration = Duration::from_millis(500);
 
-/// How a message leaves us.
+/// How a message is settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Settle {
     /// The broker may forget it.
     Ack,
-    /// The broker shall hand it out again. By `nack`, which from 4.3 on does not count towards the
-    /// delivery limit as `reject` does.
+    /// The broker must deliver it again. By `nack`, which from 4.3 on does not count towards the delivery limit as
+    /// `reject` does.
     Requeue,
 }
 
@@ -33,12 +32,11 @@ pub(crate) enum Settle {
 #[derive(Debug)]
 pub(crate) struct UnackedDeliveries {
     pub(crate) channel: Channel,
-    /// Locked while settling, too: a `multiple` that overtakes a single acknowledgement of a lower
-    /// tag would settle that one twice, which closes the channel.
+    /// Locked while settling, too: a `multiple` that overtakes a single acknowledgement of a lower tag would settle
+    /// that tag twice, which closes the channel.
     open: Mutex<Open>,
     emptied: Notify,
-    /// The connection is lost. Asked for because an answer that the client waits for may then never
-    /// come.
+    /// The connection is lost. Needed because an answer that the client waits for may then never come.
     gone: CancellationToken,
 }
 
@@ -69,7 +67,7 @@ impl UnackedDeliveries {
                 }
             })
         });
-        // When the channel is gone the broker gives its messages to somebody else by itself.
+        // When the channel is gone, the broker redelivers its messages by itself.
         for outcome in self.gone.run_until_cancelled(join_all(sent)).await.unwrap_or_default() {
             if let Err(error) = outcome {
                 tracing::debug!(%error, "the broker did not hear an acknowledgement");
@@ -87,7 +85,7 @@ impl UnackedDeliveries {
         self.open.lock().await.ackers.is_empty()
     }
 
-    /// Until everything is settled.
+    /// Waits until everything is settled.
     pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -98,8 +96,8 @@ impl UnackedDeliveries {
         }
     }
 
-    /// Closes the channel, after the last acknowledgement has had its time to arrive. What is not
-    /// settled goes back to the broker.
+    /// Closes the channel, after the last acknowledgement has had time to arrive. Unsettled messages go back to the
+    /// broker.
     pub(crate) async fn close(&self) {
         if let Some(last) = self.open.lock().await.last_settled {
             tokio::time::sleep_until(last + BEFORE_CLOSE).await;
@@ -111,8 +109,8 @@ impl UnackedDeliveries {
     }
 }
 
-/// The fewest frames that settle exactly `settled`: all from the oldest open tag up to the first one
-/// that stays open go in one frame with `multiple`, the others each in their own.
+/// Returns the fewest frames that settle exactly `settled`: all from the oldest open tag up to the first one that stays
+/// open go in one frame with `multiple`, each of the others in its own.
 fn plan(open: impl Iterator<Item = u64>, settled: &BTreeSet<u64>) -> Vec<(u64, bool)> {
     let stays = open.into_iter().find(|tag| !settled.contains(tag)).unwrap_or(u64::MAX);
     let prefix = settled.range(..stays);
@@ -153,7 +151,7 @@ mod tests {
     }
 }
 
-/// How a delivery finds its way back.
+/// How a delivery finds its way back to the channel.
 #[derive(Debug)]
 pub(crate) struct Receipt {
     pub(crate) unacked: Arc<UnackedDeliveries>,

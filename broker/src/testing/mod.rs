@@ -1,9 +1,9 @@
-//! A namespace on a real RabbitMQ for one test, of this crate and of the others, a proxy
-//! before it; and [`simulated`], a broker without a network.
+//! A namespace on a real RabbitMQ for one test of this crate or another, a proxy in front of it; and [`simulated`], a
+//! broker without a network.
 //!
-//! The broker is the one that `GRISTMILL_TEST_AMQP` names. Whatever a test has made there vanishes with its
-//! [`Namespace`], also when the test fails. Everything here panics when the broker does not answer: it is for
-//! tests alone.
+//! The broker is the one that `GRISTMILL_TEST_AMQP` names. Whatever a test creates there vanishes with its
+//! [`Namespace`], even when the test fails. Everything here panics when the broker does not answer: it is for tests
+//! only.
 
 pub mod simulated;
 
@@ -25,10 +25,10 @@ use crate::{Broker, Settings};
 /// The environment variable that names the broker for tests.
 pub const AMQP_VARIABLE: &str = "GRISTMILL_TEST_AMQP";
 
-/// Nothing in a test takes so long unless it never happens.
+/// Nothing in a test takes this long unless it never happens.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long a broker of ours may take to close, when its test has ended somewhere in the middle.
+/// How long a broker of ours may take to close, when its test has ended part-way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The address of the broker that tests may use.
@@ -59,7 +59,7 @@ pub fn host_and_port() -> String {
     format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5672))
 }
 
-/// What one test makes on the broker. Dropping it deletes that.
+/// Everything that one test creates on the broker. Dropping it deletes all of it.
 #[derive(Debug)]
 pub struct Namespace {
     settings: Settings,
@@ -69,8 +69,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A namespace of its own. Only these queues may be used in it: a client cannot ask which there
-    /// are.
+    /// Creates a fresh namespace. Only these queues may be used in it: a client cannot ask which queues exist.
     pub fn new(queues: &[&str]) -> Self {
         let namespace = format!("test-{}", Uuid::now_v7().simple());
         let names = Names::new(&namespace).expect("a good name");
@@ -84,7 +83,7 @@ impl Namespace {
         self.settings.clone()
     }
 
-    /// The same by another port of this machine, such as a [`Proxy`]'s.
+    /// The same through another port of this machine, such as a [`Proxy`]'s.
     pub fn settings_at(&self, port: u16) -> Settings {
         let mut url = url::Url::parse(&self.settings.url).expect("an address");
         url.set_host(Some("127.0.0.1")).expect("it has a host");
@@ -92,8 +91,8 @@ impl Namespace {
         Settings { url: url.to_string(), ..self.settings.clone() }
     }
 
-    /// A broker in it, which is closed before the namespace is cleared away: else its supervisor might make
-    /// again what has just been deleted.
+    /// Connects a broker to it, which is closed before the namespace is cleared away; otherwise its supervisor might
+    /// recreate what has just been deleted.
     pub async fn connect(&self, settings: &Settings) -> Broker {
         let broker = Broker::connect(settings).await.expect("a broker, or one that is away");
         self.brokers.lock().unwrap_or_else(PoisonError::into_inner).push(broker.clone());
@@ -110,12 +109,12 @@ impl Namespace {
         self.names.dead(queue).expect("a good name").to_string()
     }
 
-    /// The name of the queue, and of the exchange, of what the broker gave up on.
+    /// The name of the queue, and of the exchange, of the messages that the broker gave up on.
     pub fn returned(&self) -> String {
         self.names.returned().to_string()
     }
 
-    /// A way past our own code.
+    /// A connection that bypasses our own code.
     pub async fn admin(&self) -> Admin {
         Admin::connect(&self.settings.url).await.expect("the broker answers")
     }
@@ -133,19 +132,19 @@ impl Drop for Namespace {
         let brokers = std::mem::take(&mut *self.brokers.lock().unwrap_or_else(PoisonError::into_inner));
         let (url, queues) = (self.settings.url.clone(), self.all_queues());
         let exchanges = [self.returned(), self.names.exchange().to_string()];
-        // Dropping cannot wait, and the test's own runtime may be gone: a thread with one of its own can.
+        // Dropping cannot wait, and the test's own runtime may be gone: a thread with its own runtime can.
         let cleared = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 for broker in brokers {
-                    // The runtime that its tasks live on may stand still, namely in this very drop.
+                    // The runtime of its tasks may be blocked, namely in this very drop.
                     let _ = timeout(CLOSE_TIMEOUT, broker.close()).await;
                 }
                 clear(&url, queues, exchanges).await.map_err(std::io::Error::other)
             })
         });
         let cleared = cleared.join().unwrap_or_else(|_| Err(std::io::Error::other("clearing away panicked")));
-        // A test that fails already has more to say than this.
+        // A test that is already failing has more to report than this.
         if !std::thread::panicking() {
             cleared.expect("the namespace is cleared away");
         }
@@ -203,11 +202,11 @@ impl Admin {
         asked.ok().map(|queue| queue.message_count())
     }
 
-    /// Waits until somebody has made the queue.
+    /// Waits until the queue exists.
     ///
     /// # Panics
     ///
-    /// When nobody does within [`PATIENCE`].
+    /// When it does not exist within [`PATIENCE`].
     pub async fn until_exists(&self, queue: &str) {
         let deadline = Instant::now() + PATIENCE;
         while self.depth(queue).await.is_none() {

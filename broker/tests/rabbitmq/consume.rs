@@ -9,7 +9,7 @@ use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions};
 
 use crate::env::{TestEnv, consume, dispatch, ids, in_namespace, sent, take, until_depth};
 
-/// Long enough that a message which is not held back would have come.
+/// Long enough for a message to arrive that is not held back.
 const SILENCE: Duration = Duration::from_millis(500);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn acknowledgements_in_any_order_settle_exactly_what_they_name() {
         let again = take(&consumer, 20).await;
         assert_eq!(ids(&again), requeued_ids);
         consumer.ack(again).await;
-        // What is held when the consumer stops goes back, too.
+        // What is held when the consumer stops also goes back.
         consumer.stop().await;
         until_depth(&broker, "mail", 20).await;
         let consumer = consume(&broker, &["mail"], 100).await;
@@ -139,7 +139,7 @@ async fn queues_can_be_changed_while_it_runs() {
         let consumer = consume(&broker, &["mail"], 30).await;
         let mail = take(&consumer, 10).await;
         consumer.set_queues(&["chunks".to_owned()]);
-        // Mail that waited here may still be handed out, until its feed has heard.
+        // Mail that waited here may still be handed out until its feed has been notified.
         let mut chunks = Vec::new();
         while chunks.len() < 5 {
             let (new, old) = take(&consumer, 1).await.into_iter().partition(|delivery| delivery.queue == "chunks");
@@ -148,7 +148,7 @@ async fn queues_can_be_changed_while_it_runs() {
         }
         assert!(chunks.iter().all(|delivery| delivery.priority == Priority::Low));
         consumer.ack(chunks).await;
-        // Those that nobody had seen go back at once; those that somebody has can still be settled.
+        // Messages that were not handed out go back at once; those that were can still be settled.
         until_depth(&broker, "mail", 20).await;
         consumer.ack(mail).await;
         assert!(consumer.next(10, SILENCE).await.is_empty(), "nobody takes mail any more");
@@ -216,7 +216,7 @@ async fn a_queue_that_is_deleted_is_made_and_consumed_again() {
         consumer.ack(taken).await;
         let (admin, name) = (env.admin().await, env.priority("mail", Priority::Normal));
         admin.delete(&name).await;
-        // Whoever publishes would make it, too: here it is the consumer who has to.
+        // A publisher would make it, too: here the consumer has to.
         admin.until_exists(&name).await;
         let rows = [dispatch(2, "mail", Priority::Normal, 1)];
         assert_eq!(broker.publish(&rows).await.unwrap().confirmed, [2]);

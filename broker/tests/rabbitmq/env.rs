@@ -1,4 +1,4 @@
-//! A namespace for one test, what a test does with it, and its clearing away.
+//! A namespace for one test, what a test does with it, and its clean-up.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) struct TestEnv {
     pub(crate) namespace: Arc<Namespace>,
 }
 
-/// Runs a test in a namespace that is cleared away whatever comes of it.
+/// Runs a test in a namespace that is cleared away whatever its outcome.
 pub(crate) async fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce(TestEnv) -> F) {
     let namespace = Arc::new(Namespace::new(&["mail", "chunks"]));
     test(TestEnv { settings: namespace.settings(), namespace }).await;
@@ -31,14 +31,14 @@ impl TestEnv {
         self.namespace.connect(&self.settings).await
     }
 
-    /// The same broker by another port, such as a proxy's.
+    /// The same broker through another port, such as a proxy's.
     pub(crate) async fn broker_at(&self, port: u16, change: impl FnOnce(&mut Settings)) -> Broker {
         let mut settings = self.namespace.settings_at(port);
         change(&mut settings);
         self.namespace.connect(&settings).await
     }
 
-    /// A way past our own code.
+    /// A connection that bypasses our own code.
     pub(crate) async fn admin(&self) -> Admin {
         self.namespace.admin().await
     }
@@ -62,7 +62,7 @@ pub(crate) async fn consume(broker: &Broker, queues: &[&str], prefetch: u16) -> 
     broker.consume(ConsumeOptions { queues, prefetch }).await.unwrap()
 }
 
-/// Takes exactly so many, without settling them.
+/// Takes exactly this many, without settling them.
 pub(crate) async fn take(consumer: &Consumer, count: usize) -> Vec<Delivery> {
     let (mut taken, deadline) = (Vec::new(), Instant::now() + PATIENCE);
     while taken.len() < count {
@@ -82,7 +82,7 @@ pub(crate) fn sent(dispatches: &[Dispatch]) -> HashSet<JobId> {
     dispatches.iter().flat_map(|dispatch| dispatch.jobs.iter().copied()).collect()
 }
 
-/// Waits until the queue is as deep as that.
+/// Waits until the queue has this depth.
 pub(crate) async fn until_depth(broker: &Broker, queue: &str, wanted: u32) {
     let (mut depth, deadline) = (None, Instant::now() + PATIENCE);
     while depth != Some(wanted) {

@@ -17,7 +17,7 @@ async fn until(broker: &Broker, wanted: impl FnMut(&Health) -> bool) -> Health {
     timeout(PATIENCE, health.wait_for(wanted)).await.expect("its health changes").unwrap().clone()
 }
 
-/// As the outbox does: what is not confirmed is published again.
+/// As the outbox does: unconfirmed messages are published again.
 async fn publish_until_confirmed(broker: &Broker, mut rows: Vec<Dispatch>) -> usize {
     let (mut rounds, deadline) = (0, Instant::now() + PATIENCE);
     while !rows.is_empty() {
@@ -82,7 +82,7 @@ async fn what_waits_for_its_confirm_when_the_connection_breaks_is_unconfirmed() 
         proxy.set(Way::Open);
         proxy.cut(Break::Close);
         let published = timeout(PATIENCE, publishing).await.expect("it does not wait for the timeout").unwrap();
-        // The confirm may have slipped through between opening and cutting; it was never both.
+        // The confirm may have arrived between opening and cutting; it was never both.
         let published = published.unwrap();
         assert_eq!(published.confirmed.len() + published.unconfirmed.len(), 1);
         publish_until_confirmed(&broker, vec![row]).await;
@@ -122,7 +122,7 @@ async fn a_queue_that_gives_no_answer_holds_up_no_other() {
         proxy.silence(&env.priority("mail", Priority::Normal));
         let published = broker.publish(&both(3)).await.unwrap();
         assert_eq!(published, Published { confirmed: vec![4], unconfirmed: vec![3] });
-        // One at a time finds out whether it answers again; nobody else waits for that.
+        // One caller at a time finds out whether it answers again; the others do not wait for that.
         let rows = [5, 6, 7].map(|row| [dispatch(row, if row == 7 { "chunks" } else { "mail" }, Priority::Normal, 1)]);
         let (probe, second, other) =
             tokio::join!(broker.publish(&rows[0]), broker.publish(&rows[1]), broker.publish(&rows[2]));
@@ -252,7 +252,7 @@ async fn what_a_test_has_made_is_cleared_away_even_when_it_fails() {
         let broker = namespace.connect(&namespace.settings()).await;
         let consumer = consume(&broker, &["mail"], 10).await;
         broker.publish(&[dispatch(1, "mail", Priority::Normal, 3)]).await.unwrap();
-        // What goes on beside the test must not make again what is cleared away.
+        // What goes on beside the test must not recreate what is cleared away.
         tokio::spawn(async move { while consumer.next(1, Duration::from_secs(1)).await.len() < 5 {} });
         panic!("as a test does that fails");
     });

@@ -1,4 +1,4 @@
-//! What is confirmed is there, and what is not there is not confirmed.
+//! What is confirmed is in the queue, and what is not in the queue is not confirmed.
 
 use gristmill_broker::{Message, Published};
 use gristmill_core::dispatch::Purpose;

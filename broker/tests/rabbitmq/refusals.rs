@@ -1,4 +1,4 @@
-//! A broker that says no says why, and we say what would be right.
+//! When the broker refuses, the error says why and what would be right.
 
 use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Health, Settings};
 use gristmill_core::job::Priority;
@@ -29,7 +29,7 @@ async fn a_queue_with_other_arguments_is_named_with_the_argument() {
         assert!(text.starts_with(&format!("`{name}` exists on the broker with other arguments: ")), "{text}");
         assert!(text.contains("inequivalent arg 'x-"), "{text}");
 
-        // The other queues are published to all the same.
+        // The other queues are still published to.
         let rows = [dispatch(1, "mail", Priority::Low, 1), dispatch(2, "chunks", Priority::Low, 1)];
         let published = broker.publish(&rows).await.unwrap();
         assert_eq!((published.confirmed, published.unconfirmed), (vec![2], vec![1]));
@@ -71,7 +71,7 @@ async fn an_unknown_virtual_host_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_away_is_down_and_no_error() {
-    // Bound and never accepting: nobody else can have this port meanwhile.
+    // Bound and never accepting: no other process can have this port meanwhile.
     let closed = tokio::net::TcpSocket::new_v4().unwrap();
     closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let port = closed.local_addr().unwrap().port();

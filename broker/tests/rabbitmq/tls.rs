@@ -1,4 +1,4 @@
-//! AMQP under TLS: a proxy ends it in front of the broker, with certificates made for the test.
+//! AMQP over TLS: a proxy terminates it in front of the broker, with certificates made for the test.
 
 use std::time::Duration;
 
@@ -31,9 +31,9 @@ async fn broker_with(acceptor: TlsAcceptor) -> Proxy {
     Proxy::tls(&host_and_port(), acceptor).await
 }
 
-/// The test's settings by way of the proxy.
+/// The test's settings, through the proxy.
 fn settings(env: &TestEnv, proxy: &Proxy, ca_file: Option<String>) -> Settings {
-    // The `url` crate lets nobody change `amqp` into `amqps`.
+    // The `url` crate does not allow changing `amqp` into `amqps`.
     let mut url = url::Url::parse(&env.settings.url.replacen("amqp://", "amqps://", 1)).unwrap();
     url.set_host(Some("127.0.0.1")).unwrap();
     url.set_port(Some(proxy.port)).unwrap();

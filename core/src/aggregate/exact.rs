@@ -1,8 +1,8 @@
 //! Decimal arithmetic that neither rounds nor overflows.
 //!
-//! An item's number has at most 28 digits, but a sum of many may need more. Sums are therefore kept
-//! as big integers in units of 10⁻²⁸, the smallest step that an item's number can have: adding is
-//! exact in any order, and there is only one representation of each value.
+//! An item's number has at most 28 digits, but a sum of many may need more. Sums are therefore kept as big integers in
+//! units of 10⁻²⁸, the smallest step that an item's number can have: addition is exact in any order, and each value has
+//! only one representation.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,13 +12,13 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-/// Decimals after the point.
+/// Digits after the decimal point.
 const SCALE: u32 = Decimal::MAX_SCALE;
 
-/// Decimals after the point of a mean, which is the only thing that is ever rounded.
+/// Digits after the decimal point of a mean, which is the only value that is ever rounded.
 const MEAN_SCALE: u32 = 10;
 
-/// The most digits after which a number is not looked at any more.
+/// A text of more bytes than this is not read as a number.
 const TEXT_MAX: usize = 64;
 
 /// An exact decimal of any size.
@@ -46,7 +46,7 @@ impl From<Decimal> for Exact {
 }
 
 impl fmt::Display for Exact {
-    /// Without an exponent and without zeros that say nothing: `144617.75`, `-3`, `0`.
+    /// Without an exponent and without redundant zeros: `144617.75`, `-3`, `0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = format!("{:0>29}", self.0.magnitude().to_string());
         let (whole, fraction) = digits.split_at(digits.len() - SCALE as usize);
@@ -57,7 +57,7 @@ impl fmt::Display for Exact {
     }
 }
 
-/// A text that is not what [`Exact`] writes.
+/// A text that [`Exact`] would not write.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a decimal with at most 28 digits after the point")]
 pub(super) struct NotExact(String);
@@ -85,8 +85,8 @@ impl<'de> Deserialize<'de> for Exact {
     }
 }
 
-/// The exact number in a JSON number or in a text such as `-1.50` or `2.5e3`, if it has one of at
-/// most 28 digits.
+/// Returns the exact number in a JSON number or in a text such as `-1.50` or `2.5e3`, if it has one of at most 28
+/// digits.
 pub fn decimal(value: &Value) -> Option<Decimal> {
     match value {
         Value::Number(number) => decimal_text(&number.to_string()),

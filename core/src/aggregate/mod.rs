@@ -1,12 +1,11 @@
 //! How the chunks' partial results are merged.
 //!
-//! Every measure is mergeable and order-independent: any partition of the items, merged in any
-//! order, gives bit for bit the result of a single pass. Sums and means are exact decimals of any
-//! size; only `quantiles` are approximate, within one percent of the value.
+//! Every measure is mergeable and order-independent: any partition of the items, merged in any order, gives bit for bit
+//! the result of a single pass. Sums and means are exact decimals of any size; only `quantiles` are approximate, within
+//! one percent of the value.
 //!
-//! [`Aggregation::compile`] checks what is asked for, [`Aggregation::absorber`] adds an item to a
-//! [`Partial`], [`Merger`] puts parts together, and [`Aggregation::finish`] makes the
-//! result that people see:
+//! [`Aggregation::compile`] checks the requested measures, [`Aggregation::absorber`] adds an item to a [`Partial`],
+//! [`Merger`] merges parts, and [`Aggregation::finish`] makes the result that people see:
 //!
 //! | measure | result |
 //! |---|---|
@@ -22,8 +21,8 @@
 //! `distinct`, `top` and `group` keep at most [`VALUES_MAX`] different values of [`VALUES_BYTES_MAX`]
 //! bytes in all; with more the result is `{"more_than": 100000}` instead of a wrong number.
 //!
-//! Null is left out, as in SQL (as a group it is named `null`). A field that is missing, or of a
-//! type that the measure cannot use, is a [`FieldError`]: the item is set aside and counts nowhere.
+//! Null is left out, as in SQL (as a group it is named `null`). A field that is missing, or of a type that the measure
+//! cannot use, is a [`FieldError`]: the item is set aside and not counted anywhere.
 
 mod exact;
 mod sketch;
@@ -68,14 +67,14 @@ pub enum FieldError {
         /// The field.
         field: String,
     },
-    /// The field has something else than the measure can use.
+    /// The field holds a value that the measure cannot use.
     #[error("field `{field}` is {found}; `aggregate.{name}` needs {expected}")]
     Unfit {
         /// The measure.
         name: String,
         /// The field.
         field: String,
-        /// What it has, shortened.
+        /// Its value, shortened.
         found: String,
         /// What would be right.
         expected: &'static str,
@@ -83,12 +82,12 @@ pub enum FieldError {
 }
 
 impl Partial {
-    /// Adds another part. Merging with a default (empty) one changes nothing. For many parts use a [`Merger`], which does
-    /// not count all values again for each.
+    /// Adds another part. Merging with a default (empty) one changes nothing. For many parts use a [`Merger`], which
+    /// does not recount all values for each.
     ///
     /// # Errors
     ///
-    /// When the two do not come from the same definition; then part of it may have been added.
+    /// When the two do not come from the same definition; then some of it may already have been added.
     pub fn merge(&mut self, other: Self) -> Result<(), MergeError> {
         let mut merger = Merger::from(std::mem::take(self));
         let merged = merger.merge(other);
@@ -96,13 +95,14 @@ impl Partial {
         merged
     }
 
-    /// The bytes of text that its values keep: what it costs in memory grows with them.
+    /// Returns the bytes of text that its values keep: its memory use grows with them.
     pub fn value_bytes(&self) -> u64 {
         self.0.values().map(|tally| tally.room().bytes).sum()
     }
 }
 
-/// Many parts become one, at a cost that grows with each part alone: how much room the values take is kept.
+/// Merges many parts into one, at a cost that depends only on each part: it keeps track of the room that the values
+/// take.
 #[derive(Debug, Clone, Default)]
 pub struct Merger(BTreeMap<String, (Tally, Room)>);
 
@@ -121,7 +121,7 @@ impl Merger {
     ///
     /// # Errors
     ///
-    /// When it does not come from the same definition as those before; then part of it may have been added.
+    /// When it does not come from the same definition as those before; then some of it may already have been added.
     pub fn merge(&mut self, part: Partial) -> Result<(), MergeError> {
         for (name, tally) in part.0 {
             let Some((mine, room)) = self.0.get_mut(&name) else {
@@ -151,7 +151,7 @@ pub struct Aggregation {
     rules: Vec<(String, Rule)>,
 }
 
-/// A partial result in the making: it knows how much room its values take.
+/// A partial result in the making: it keeps track of how much room its values take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Absorber<'a> {
     rules: &'a [(String, Rule)],
@@ -163,7 +163,7 @@ impl Aggregation {
     ///
     /// # Errors
     ///
-    /// The first one that makes no sense, with what would.
+    /// The first measure that makes no sense, with what would.
     pub fn compile(specs: &BTreeMap<String, AggregateSpec>) -> Result<Self, BadAggregate> {
         let rules = specs.iter().map(|(name, spec)| match spec.rule() {
             Ok(rule) => Ok((name.clone(), rule)),
@@ -178,7 +178,7 @@ impl Aggregation {
         Absorber { rules: &self.rules, tallies }
     }
 
-    /// The result that people see. Measures that no part has are those of nothing.
+    /// Returns the result that people see. A measure that is in no part has the result of no items.
     pub fn finish(&self, partial: &Partial) -> Value {
         let shown = self.rules.iter().map(|(name, rule)| {
             let value = match partial.0.get(name) {
@@ -192,7 +192,7 @@ impl Aggregation {
 }
 
 impl Absorber<'_> {
-    /// Adds one item, to all measures or, when it fits one of them not, to none.
+    /// Adds one item to all measures, or to none when one of them cannot use it.
     ///
     /// # Errors
     ///
@@ -313,14 +313,14 @@ fn most_frequent(values: &BTreeMap<String, u64>, k: usize) -> Value {
     ranked.into_iter().take(k).map(|(value, count)| json!({ "value": value, "count": count })).collect()
 }
 
-/// The sketch is good for two digits; four keep neighbours apart.
+/// The sketch is accurate to two digits; four keep neighbours apart.
 fn four_digits(value: Option<f64>) -> Value {
     let Some(value) = value else { return Value::Null };
     let rounded: f64 = format!("{value:.3e}").parse().unwrap_or(value);
     json!(rounded.to_string())
 }
 
-/// A field by its name, or by the way to it: `customer.country`.
+/// Finds a field by its name, or by its path: `customer.country`.
 fn find<'a>(item: &'a Value, field: &str) -> Option<&'a Value> {
     item.get(field).or_else(|| {
         let mut found = item;
@@ -335,7 +335,7 @@ fn required<'a>(name: &str, field: &str, item: &'a Value) -> Result<&'a Value, F
     find(item, field).ok_or_else(|| FieldError::Missing { name: name.to_owned(), field: field.to_owned() })
 }
 
-/// The text of a value that can be counted and grouped by; `None` for null.
+/// The text of a value for counting and grouping; `None` for null.
 fn value_text(name: &str, field: &str, item: &Value) -> Result<Option<String>, FieldError> {
     match required(name, field, item)? {
         Value::Null => Ok(None),

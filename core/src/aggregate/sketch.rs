@@ -1,9 +1,8 @@
-//! Quantiles within one percent, in little room, mergeable in any order.
+//! Quantiles within one percent, in little memory, mergeable in any order.
 //!
-//! The sketch of C. Masson, J. E. Rim and H. K. Lee, "DDSketch: A Fast and Fully-Mergeable Quantile
-//! Sketch with Relative-Error Guarantees", VLDB 2019, without its collapsing of buckets: a number of
-//! 28 digits falls into one of at most 6,500 buckets, so there is nothing to bound, and counts of
-//! integers merge to the same sketch in whatever order they come.
+//! The sketch of C. Masson, J. E. Rim and H. K. Lee, "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with
+//! Relative-Error Guarantees", VLDB 2019, without its collapsing of buckets: a number of 28 digits falls into one of at
+//! most 6,500 buckets, so nothing needs to be bounded, and integer counts merge to the same sketch in any order.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +51,7 @@ impl Sketch {
         }
     }
 
-    /// The value below which a share of `quantile` of all values lies. `None` when there are none.
+    /// Returns the value below which a share of `quantile` of all values lies. `None` when there are none.
     pub(super) fn quantile(&self, quantile: f64) -> Option<f64> {
         let count: u64 = self.zero + self.positive.values().sum::<u64>() + self.negative.values().sum::<u64>();
         #[expect(

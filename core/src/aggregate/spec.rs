@@ -43,19 +43,19 @@ pub struct MeasureSpec {
     /// The exact mean of a field, rounded only when shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<String>,
-    /// How many different values a field has, exactly.
+    /// How many distinct values a field has, exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct: Option<String>,
     /// The most frequent values of a field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top: Option<String>,
-    /// How many of them; 10 unless said.
+    /// How many of them; 10 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k: Option<usize>,
     /// Quantiles of a field from a sketch of bounded error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<String>,
-    /// Which ones, 0 to 1; 0.5, 0.9 and 0.99 unless said.
+    /// Which ones, 0 to 1; 0.5, 0.9 and 0.99 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Vec<f64>>,
 }
@@ -73,7 +73,7 @@ pub const QUANTILES_DEFAULT: [f64; 3] = [0.5, 0.9, 0.99];
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("`aggregate.{name}`: {problem}")]
 pub struct BadAggregate {
-    /// Which one.
+    /// Its name.
     pub name: String,
     /// What is wrong with it, and what would be right.
     pub problem: String,

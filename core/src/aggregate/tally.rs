@@ -1,9 +1,9 @@
-//! What one measure has come to so far.
+//! The running state of one measure.
 //!
-//! A tally is a value of a commutative monoid: merging is associative and commutative, and the empty
-//! tally changes nothing. What grows with the number of different values (groups, distinct, top) is
-//! bounded; beyond the bound the tally is [`Bounded::Over`] for good. Because a union only ever grows,
-//! that too comes out the same in whatever order the parts are merged.
+//! A tally is a value of a commutative monoid: merging is associative and commutative, and the empty tally changes
+//! nothing. Whatever grows with the number of distinct values (groups, distinct, top) is bounded; beyond the bound the
+//! tally is [`Bounded::Over`] for good. Because a union only ever grows, this outcome too does not depend on the order
+//! in which the parts are merged.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use super::exact::Exact;
 use super::sketch::Sketch;
 
-/// The most different values that one measure keeps apart, groups and what is in them together.
+/// The most distinct values that one measure keeps, counting groups and their contents together.
 pub const VALUES_MAX: u64 = 100_000;
 
 /// The most bytes of text that those values may have together: 8 MiB.
 pub const VALUES_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// What one measure has come to so far.
+/// The running state of one measure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Tally {
@@ -32,16 +32,16 @@ pub(super) enum Tally {
         sum: Exact,
         count: u64,
     },
-    /// Distinct values and top: how often each value came.
+    /// Distinct values and top: how often each value occurred.
     Values(Bounded<u64>),
     Quantiles(Sketch),
     Groups(Bounded<Tally>),
 }
 
-/// What one item brings to a tally.
+/// What one item contributes to a tally.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Sample {
-    /// The item has nothing to bring: its field is null, or it is not counted.
+    /// The item contributes nothing: its field is null, or it is not counted.
     Nothing,
     One,
     Number(Decimal),
@@ -75,7 +75,7 @@ impl PartialOrd for Scalar {
     }
 }
 
-/// Something for each value, as long as there are not too many values.
+/// An entry for each value, as long as there are not too many values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Bounded<T> {
@@ -115,8 +115,8 @@ impl Room {
 pub(super) struct Unlike;
 
 impl Tally {
-    /// Adds what one item brings. `empty` makes the tally of a group that comes for the first time.
-    /// Returns how much room that took.
+    /// Adds what one item contributes. `empty` makes the tally of a group that appears for the first time. Returns how
+    /// much room that took.
     pub(super) fn add(&mut self, sample: Sample, empty: &dyn Fn() -> Self) -> Result<Room, Unlike> {
         match (self, sample) {
             (_, Sample::Nothing) => {}
@@ -144,7 +144,7 @@ impl Tally {
         Ok(Room::default())
     }
 
-    /// Adds another part of the same measure and returns how much room its new values take. Does not look at the bound.
+    /// Adds another part of the same measure and returns how much room its new values take. Does not check the bound.
     pub(super) fn merge(&mut self, other: Self) -> Result<Room, Unlike> {
         match (self, other) {
             (Self::Count(one), Self::Count(two)) => *one += two,
@@ -183,7 +183,7 @@ impl Tally {
         }
     }
 
-    /// Lets go of what has become too much.
+    /// Drops values that exceed the bound.
     pub(super) fn give_up(&mut self) {
         match self {
             Self::Values(values) => *values = Bounded::Over,
@@ -194,8 +194,8 @@ impl Tally {
 }
 
 impl<T> Bounded<T> {
-    /// Adds the values of another part. `room` says how much a new value takes beside its key, `join` adds to one that is
-    /// there. Returns by how much the values have grown: the caller need not count them all again.
+    /// Adds the values of another part. `room` returns how much a new value takes beside its key, `join` adds to an
+    /// existing one. Returns how much the values have grown, so that the caller need not recount them all.
     fn merge(
         &mut self,
         other: Self,

@@ -1,4 +1,4 @@
-//! From which waiting jobs to take how many: by priority, then in turns, and never over a limit.
+//! How many jobs to take from which waiting ones: by priority, then in turns, and never over a limit.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,38 +10,38 @@ use crate::Instant;
 use crate::id::JobId;
 use crate::job::Priority;
 
-/// Jobs that wait and are alike for every limit: of one kind, on one queue, with one priority, of one key.
+/// Waiting jobs that are alike for every limit: of one kind, on one queue, with one priority, of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Where they wait.
+    /// Their queue.
     pub queue: String,
-    /// With which priority.
+    /// Their priority.
     pub priority: Priority,
-    /// What they do.
+    /// Their kind.
     pub kind: String,
-    /// Whose they are.
+    /// Their key.
     pub key: Key,
-    /// The oldest that may be claimed. How many there are nobody need know.
+    /// The oldest that may be claimed. The number of jobs in the group is not needed.
     pub first: JobId,
 }
 
-/// How many jobs of one sort run.
+/// How many jobs of one sort are running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
     /// From which queue.
     pub queue: String,
     /// Of which kind.
     pub kind: String,
-    /// Whose they are.
+    /// Their key.
     pub key: Key,
     /// How many.
     pub jobs: u64,
 }
 
-/// Whose turn it was last in a priority of a queue.
+/// Which key had the last turn in a priority of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// Who came last.
+    /// The key that had the last turn.
     pub key: Key,
     /// When that was.
     pub at: Instant,
@@ -50,27 +50,27 @@ pub struct Turn {
 /// The turns of each priority of each queue.
 pub type Turns = BTreeMap<(String, Priority), Turn>;
 
-/// All that a choice depends on.
+/// Everything that a choice depends on.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// The database's now.
+    /// The database's current time.
     pub now: Instant,
     /// The limits.
     pub limits: Vec<Limit>,
-    /// What runs, at least all that falls under a limit of concurrency.
+    /// What is running, at least everything that falls under a concurrency limit.
     pub running: Vec<Running>,
-    /// Up to when the rates are used up.
+    /// The instant up to which each rate is used up.
     pub buckets: Buckets,
-    /// Whose turn it was.
+    /// Who had the last turns.
     pub turns: Turns,
-    /// Priorities of queues in which more keys wait than were looked at.
+    /// Priorities of queues on which more keys wait than were looked at.
     pub cut: BTreeSet<(String, Priority)>,
 }
 
-/// So many of a group, the oldest first.
+/// This many of a group, the oldest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pick {
-    /// Of these.
+    /// The group.
     pub group: Group,
     /// How many at most: there may be fewer.
     pub jobs: u32,
@@ -79,28 +79,28 @@ pub struct Pick {
 /// What was chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// From what to take how many.
+    /// How many to take from which group.
     pub picks: Vec<Pick>,
     /// Where the turns stand after that.
     pub turns: BTreeMap<(String, Priority), Key>,
-    /// When the first of those comes free that wait for a rate alone.
+    /// When the first of the jobs that wait only for a rate becomes free.
     pub next: Option<Instant>,
 }
 
-/// Why a job may not begin just now.
+/// Why a job may not begin now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Blocker {
-    /// So many run at once as may.
+    /// As many are running as are allowed.
     Concurrency {
         /// The limit's name.
         limit: String,
-        /// How many run.
+        /// How many are running.
         running: u64,
-        /// How many may.
+        /// How many are allowed.
         most: u32,
     },
-    /// So many have begun as may.
+    /// As many have begun as are allowed.
     Rate {
         /// The limit's name.
         limit: String,
@@ -109,9 +109,9 @@ pub enum Blocker {
     },
 }
 
-/// Chooses at most `want` jobs. Urgent priorities come first; in a priority the queues take turns, the one that was served longest
-/// ago first; on a queue the keys take turns, beginning after the one that came last. A group that a limit holds back
-/// holds back no other.
+/// Chooses at most `want` jobs. Urgent priorities come first; within a priority the queues take turns, the least
+/// recently served first; on a queue the keys take turns, beginning after the one that came last. A group that a limit
+/// holds back does not hold back any other.
 pub fn choose(facts: &Facts, groups: &[Group], want: u32) -> Choice {
     let mut ledger = Ledger::of(facts);
     let mut choice = Choice::default();
@@ -120,7 +120,8 @@ pub fn choose(facts: &Facts, groups: &[Group], want: u32) -> Choice {
         let mut circles = circles(facts, groups, priority);
         for circle in &circles {
             if let Some(last) = circle.keys.back().filter(|_| facts.cut.contains(&(circle.queue.clone(), priority))) {
-                // Those that were looked at in vain are behind us next time, or else nobody would come to the others.
+                // Keys that could not be served go behind the others next time; otherwise the others would never be
+                // reached.
                 choice.turns.insert((circle.queue.clone(), priority), last.0.clone());
             }
         }
@@ -141,7 +142,7 @@ pub fn choose(facts: &Facts, groups: &[Group], want: u32) -> Choice {
     choice
 }
 
-/// All that keeps one sort of jobs from beginning just now.
+/// Everything that keeps one sort of job from beginning now.
 pub fn hindrances(facts: &Facts, queue: &str, kind: &str, key: &Key) -> Vec<Blocker> {
     let ledger = Ledger::of(facts);
     let covering = facts.limits.iter().filter(|limit| limit.spec.covers(queue, kind));
@@ -162,8 +163,8 @@ struct Circle<'a> {
 }
 
 impl<'a> Circle<'a> {
-    /// The next one whose turn it is and that may begin. Whoever may not now may not for the rest of this choice: what is
-    /// taken only uses more up.
+    /// Returns the next key whose turn it is and that may begin. A key that may not begin now is out for the rest of
+    /// this choice, because taking jobs only uses up more.
     fn next(&mut self, ledger: &mut Ledger<'_>) -> Option<(Key, &'a Group)> {
         while let Some((key, mut groups)) = self.keys.pop_front() {
             while let Some(group) = groups.pop_front() {
@@ -200,7 +201,7 @@ fn circles<'a>(facts: &Facts, groups: &'a [Group], priority: Priority) -> Vec<Ci
     circles.into_iter().map(|(_, circle)| circle).collect()
 }
 
-/// What is used up of each limit, by the name of the limit and whose it is.
+/// How much of each limit is used up, by the name of the limit and its key.
 struct Ledger<'a> {
     facts: &'a Facts,
     running: BTreeMap<(&'a str, Key), u64>,
@@ -219,7 +220,7 @@ impl<'a> Ledger<'a> {
         Self { facts, running, begun: BTreeMap::new(), next: None }
     }
 
-    /// Lets one of a group begin, if nothing keeps it from that.
+    /// Lets one job of a group begin, if no limit prevents it.
     fn begin(&mut self, group: &Group) -> bool {
         let facts = self.facts;
         let covering = || facts.limits.iter().filter(|limit| limit.spec.covers(&group.queue, &group.kind));
@@ -240,7 +241,7 @@ impl<'a> Ledger<'a> {
         true
     }
 
-    /// Remembers when the first comes free. Nobody knows when a place does.
+    /// Remembers when the first rate becomes free. When a concurrency slot becomes free cannot be known.
     fn note(&mut self, found: &[Blocker]) {
         let mut next = None;
         for hindrance in found {

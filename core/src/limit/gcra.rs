@@ -1,15 +1,14 @@
-//! The generic cell rate algorithm: one instant is all that is kept of a rate.
+//! The generic cell rate algorithm: the only state of a rate is one instant.
 //!
-//! The instant is the *theoretical arrival time*: up to it the rate is used up. A beginning moves it on by one
-//! interval; one is allowed as long as the instant is not more than `burst` intervals ahead. Hence in any stretch of time
-//! `w` at most `burst + w / interval` begin, whatever happened before, and a rate that was not used is not saved up
-//! beyond the burst.
+//! The instant is the *theoretical arrival time*: up to it the rate is used up. Each start moves it on by one interval;
+//! a start is allowed as long as the instant is not more than `burst` intervals ahead. Hence in any period `w` at most
+//! `burst + w / interval` jobs start, whatever happened before, and an unused rate is not saved up beyond the burst.
 
 use chrono::TimeDelta;
 
 use crate::Instant;
 
-/// A rate: the microseconds from one beginning to the next, and how many may begin at one moment.
+/// A rate: the microseconds from one start to the next, and how many may start at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Microseconds, above zero.
@@ -19,21 +18,21 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// How many may begin now, when it is used up to `used_to`.
+    /// Returns how many may begin now, when the rate is used up to `used_to`.
     pub fn free(self, used_to: Option<Instant>, now: Instant) -> u64 {
         let ahead = used_to.map_or(0, |used_to| micros(used_to - now).max(0));
         let room = self.interval.saturating_mul(i64::from(self.burst)).saturating_sub(ahead);
         u64::try_from(room / self.interval).unwrap_or(0)
     }
 
-    /// Up to when it is used after so many have begun now.
+    /// Returns the instant up to which it is used after this many have begun now.
     pub fn spend(self, used_to: Option<Instant>, now: Instant, begun: u64) -> Instant {
         let from = used_to.map_or(now, |used_to| used_to.max(now));
         let by = self.interval.saturating_mul(i64::try_from(begun).unwrap_or(i64::MAX));
         from.checked_add_signed(TimeDelta::microseconds(by)).unwrap_or(Instant::MAX_UTC)
     }
 
-    /// When the next one may begin; `now` when that is at once.
+    /// Returns when the next one may begin; `now` when that is at once.
     pub fn next(self, used_to: Option<Instant>, now: Instant) -> Instant {
         let Some(used_to) = used_to else { return now };
         let ahead = TimeDelta::microseconds(self.interval.saturating_mul(i64::from(self.burst) - 1));

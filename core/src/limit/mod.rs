@@ -1,12 +1,12 @@
-//! Limits and turns: how many jobs may run at once, how many may begin in a time, and whose turn it is.
+//! Limits and turns: how many jobs may run at once, how many may begin in a period, and whose turn it is.
 //!
-//! A queue on which a limit lies, or whose turns go by key, is *managed*: workers do not take what a message names, but
-//! ask the store, and the store decides by [`choose()`]. What runs is counted from the rows that run; the only thing kept
-//! beside them is one instant for each limit with a rate and each of its keys ([`gcra`]).
+//! A queue that has a limit, or whose keys take turns, is *managed*: workers do not take the job that a message names,
+//! but ask the store, and the store decides by [`choose()`]. What is running is counted from the running rows; the only
+//! additional state is one instant for each rate limit and each of its keys ([`gcra`]).
 //!
 //! * [`LimitSpec`]: a limit as `[limit.NAME]` spells it, [`QueueSpec`]: a queue as `[queue.NAME]` does.
-//! * [`mod@choose`]: from which waiting jobs to take how many.
-//! * [`gcra`]: when a rate allows the next.
+//! * [`mod@choose`]: how many jobs to take from which waiting ones.
+//! * [`gcra`]: when a rate allows the next job.
 
 mod choose;
 pub mod gcra;
@@ -25,29 +25,30 @@ pub const KEY_BYTES_MAX: usize = 200;
 /// A limit by its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Limit {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What it allows, and of what.
+    /// How many jobs it allows, and of which kind.
     #[serde(flatten)]
     pub spec: LimitSpec,
 }
 
-/// Whose turn or limit it is: a tenant and a key of its own. Those without a key share the empty one of their tenant.
+/// Who takes a turn or falls under a limit: a tenant and one of its keys. Jobs without a key share their tenant's empty
+/// one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key {
-    /// Whose jobs.
+    /// The tenant.
     pub tenant: String,
-    /// What the job says; empty when it says nothing.
+    /// The job's key; empty when it has none.
     pub key: String,
 }
 
 impl Key {
-    /// That of a job.
+    /// The key of a job.
     pub fn of(tenant: &str, key: Option<&str>) -> Self {
         Self { tenant: tenant.to_owned(), key: key.unwrap_or_default().to_owned() }
     }
 }
 
-/// The name of a limit with a rate, and whose rate it is (of no key when the limit is one for all), with the instant up
-/// to which it is used up.
+/// The name of a rate limit and the key that it applies to (no key when the limit is shared by all), with the instant
+/// up to which it is used up.
 pub type Buckets = std::collections::BTreeMap<(String, Key), Instant>;

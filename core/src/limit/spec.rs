@@ -14,7 +14,8 @@ pub const LIMIT_MAX: u32 = 1_000_000;
 /// The longest period of a rate.
 const PERIOD_MAX: Duration = Duration::from_secs(366 * 86_400);
 
-/// A limit: of what (queues, kinds, or those kinds on those queues), and how many (at once, in a time, or both).
+/// A limit: which jobs it covers (queues, kinds, or those kinds on those queues), and how many it allows (at once, in a
+/// period, or both).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitSpec {
@@ -24,7 +25,7 @@ pub struct LimitSpec {
     /// Jobs of these kinds, all of them together; empty is any kind.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub kinds: BTreeSet<String>,
-    /// Whether it holds for each key by itself, instead of for all together.
+    /// Whether it applies to each key separately, instead of to all together.
     #[serde(default)]
     pub per_key: bool,
     /// How many may run at once.
@@ -33,21 +34,22 @@ pub struct LimitSpec {
     /// How many may begin in each period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<u32>,
-    /// The period of `rate`; a second unless said.
+    /// The period of `rate`; a second by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per: Option<Span>,
-    /// How many may begin at one moment after a quiet time, 1 unless said: the rest of a rate is spread evenly.
+    /// How many may begin at one moment after a quiet time, 1 by default: the rest of a rate is spread evenly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
 }
 
-/// What holds for a queue.
+/// The settings of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueSpec {
-    /// Whether its keys take turns: of those that wait in a priority, each gets one job before any gets its second.
+    /// Whether its keys take turns: among the keys that wait in a priority, each gets one job before any gets its
+    /// second.
     pub fair: bool,
-    /// A job that has waited for so long moves one priority up. `None`: never.
+    /// A job that has waited this long moves up one priority. `None`: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_after: Option<Span>,
 }
@@ -56,14 +58,14 @@ pub struct QueueSpec {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}`: {message}")]
 pub struct WrongLimit {
-    /// Which setting; empty is the limit as a whole.
+    /// Which setting; empty means the limit as a whole.
     pub key: &'static str,
     /// What is wrong, and what would be right.
     pub message: String,
 }
 
 impl LimitSpec {
-    /// Whether it can be kept.
+    /// Checks whether the limit makes sense.
     ///
     /// # Errors
     ///
@@ -95,18 +97,18 @@ impl LimitSpec {
         }
     }
 
-    /// Whether it holds for jobs of this kind on this queue.
+    /// Whether it applies to jobs of this kind on this queue.
     pub fn covers(&self, queue: &str, kind: &str) -> bool {
         (self.queues.is_empty() || self.queues.contains(queue)) && (self.kinds.is_empty() || self.kinds.contains(kind))
     }
 
-    /// Whose count and rate a job falls under: its key's, or that of all.
+    /// Whose count and rate a job falls under: that of its key, or the one shared by all.
     pub fn share(&self, key: &Key) -> Key {
         if self.per_key { key.clone() } else { Key::default() }
     }
 
-    /// Microseconds from one beginning to the next at the full rate, rounded up so that it is never exceeded. `None`
-    /// without a rate.
+    /// Returns the microseconds from one start to the next at the full rate, rounded up so that it is never exceeded.
+    /// `None` without a rate.
     pub fn interval_micros(&self) -> Option<i64> {
         let rate = i64::from(self.rate?).max(1);
         let period = self.per.map_or(Duration::from_secs(1), |per| per.0);
@@ -119,7 +121,7 @@ impl LimitSpec {
         self.burst.unwrap_or(1).max(1)
     }
 
-    /// It for people: `5 at once, 100 per 1m (burst 10), each key`.
+    /// Describes it for people: `5 at once, 100 per 1m (burst 10), each key`.
     pub fn describe(&self) -> String {
         let mut parts = Vec::new();
         if let Some(concurrency) = self.concurrency {
@@ -137,7 +139,7 @@ impl LimitSpec {
 }
 
 impl QueueSpec {
-    /// Whether it says nothing at all.
+    /// Whether it sets nothing at all.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -1,5 +1,5 @@
-//! Cron expressions: the crate `croner` matches patterns against wall-clock time that knows no zone; what a
-//! zone does to that time is ours to say.
+//! Cron expressions: the crate `croner` matches patterns against wall-clock time without a zone; this crate decides how
+//! a zone affects that time.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use croner::Cron;
 /// Nicknames that `croner` does not know.
 const NICKNAMES: [(&str, &str); 1] = [("@midnight", "@daily")];
 
-/// A cron expression that has been read.
+/// A parsed cron expression.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     cron: Cron,
@@ -31,19 +31,20 @@ impl Pattern {
         Ok(Self { cron, every_hour })
     }
 
-    /// Whether it says the same for every hour of the day, so that it counts minutes and not hours.
+    /// Whether it is the same for every hour of the day, so that it counts minutes and not hours.
     pub(super) fn every_hour(&self) -> bool {
         self.every_hour
     }
 
-    /// The first match after this wall-clock time, or at it. `None` when there is none before the year 5000.
+    /// Returns the first match after this wall-clock time, or at it if `inclusive`. `None` when there is none before
+    /// the year 5000.
     pub(super) fn next(&self, wall: NaiveDateTime, inclusive: bool) -> Option<NaiveDateTime> {
         // As if the wall clock were UTC, which never jumps.
         let found = self.cron.find_next_occurrence(&wall.and_utc(), inclusive);
         found.ok().map(|found: DateTime<Utc>| found.naive_utc())
     }
 
-    /// What `croner` says of it in English.
+    /// The description that `croner` gives in English.
     pub(super) fn in_english(&self) -> String {
         self.cron.describe()
     }

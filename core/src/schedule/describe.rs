@@ -72,7 +72,7 @@ fn nicknamed(nickname: &str) -> String {
     .to_owned()
 }
 
-/// What most people write, in fewer words than a general rule would need.
+/// The most common expressions, in fewer words than a general rule would need.
 fn simple(minute: &str, hour: &str, rest: &[&str]) -> Option<String> {
     let [day, month, weekday] = rest else { return None };
     if *day != "*" || *month != "*" {

@@ -1,4 +1,4 @@
-//! A schedule that follows a batch instead of the clock: which of its endings count.
+//! A schedule that follows a batch instead of the clock: which endings of the batch count.
 
 use crate::batch::BatchState;
 
@@ -11,7 +11,7 @@ crate::words! {
         Done = "done",
         /// It was halted over its failure budget.
         Halted = "halted",
-        /// It has come to its end by itself, in either way. One that somebody cancelled is followed by nothing.
+        /// It has ended by itself, in either way. A cancelled batch is not followed.
         Settled = "settled",
     }
 }

@@ -1,22 +1,22 @@
 //! Which of the ticks that are due run, and which are recorded as skipped.
 //!
-//! More than one tick is due when nobody was there to keep them: the scheduler was down, the machine slept, its
-//! clock leapt. A tick is **missed** when its successor is due as well, or when it is later than the grace.
+//! More than one tick is due when the scheduler could not run them in time: it was down, the machine slept, its clock
+//! jumped. A tick is **missed** when its successor is due as well, or when it is later than the grace.
 
 use std::time::Duration;
 
 use crate::Instant;
 
 crate::words! {
-    /// What becomes of missed ticks.
+    /// What happens to missed ticks.
     #[derive(Default)]
     pub enum Missed {
         /// None of them runs.
         Skip = "skip",
-        /// The newest runs, and stands for all.
+        /// Only the newest runs, on behalf of all.
         #[default]
         Latest = "latest",
-        /// Each runs, the oldest first: the newest so many.
+        /// Each runs, the oldest first, up to the limit: the newest ones.
         All = "all",
     }
 }
@@ -24,9 +24,9 @@ crate::words! {
 /// The policy with its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatchUp {
-    /// What becomes of missed ticks.
+    /// What happens to missed ticks.
     pub policy: Missed,
-    /// Missed ticks that are later than this never run. `None` is no bound.
+    /// Missed ticks that are later than this never run. `None` means no bound.
     pub within: Option<Duration>,
     /// With [`Missed::All`], the most that run: the newest.
     pub max: usize,
@@ -52,7 +52,7 @@ pub struct Due {
     pub more: bool,
 }
 
-/// What becomes of a due tick, as far as lateness decides.
+/// What happens to a due tick, as far as lateness decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissedDecision {
     /// It runs.
@@ -62,8 +62,8 @@ pub enum MissedDecision {
 }
 
 impl CatchUp {
-    /// What becomes of each due tick, in the same order. When newer ones are due beyond those given, the last
-    /// few may be left undecided and are missing at the end: what becomes of them depends on the newer ones.
+    /// Decides what happens to each due tick, in the same order. When newer ones are due beyond those given, the last
+    /// few may be left undecided and are missing at the end, because the newer ones determine them.
     pub fn judge(&self, due: &Due, now: Instant) -> Vec<MissedDecision> {
         let count = due.ticks.len();
         let kept = count.saturating_sub(self.max);

@@ -1,4 +1,4 @@
-//! When work starts by itself: the arithmetic of schedules. No clock is read here; instants come in.
+//! When work starts by itself: the arithmetic of schedules. No clock is read here; instants come in as arguments.
 //!
 //! * [`ScheduleSpec`]: a schedule as `[schedule.NAME]` spells it.
 //! * [`Timetable`]: the same, compiled: ticks before, after and between instants, in the schedule's zone.
@@ -7,7 +7,7 @@
 //! * [`following`]: schedules that follow a batch instead of the clock.
 //! * [`describe`]: an expression in plain language.
 //!
-//! What happens when clocks are put forward or back is decided in one place, the module `wall`.
+//! The module `wall` alone decides what happens when clocks are put forward or back.
 
 mod cron;
 pub mod describe;

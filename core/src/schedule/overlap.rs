@@ -12,11 +12,11 @@ crate::words! {
         Skip = "skip",
         /// It waits until the earlier run has ended; while one waits, further ones are skipped.
         BufferOne = "buffer_one",
-        /// It waits its turn, however many do.
+        /// It waits its turn, however many are waiting.
         BufferAll = "buffer_all",
-        /// The earlier run is cancelled, and it runs.
+        /// The earlier run is cancelled, and this one runs.
         CancelRunning = "cancel_running",
-        /// It runs beside it.
+        /// It runs beside the earlier one.
         Allow = "allow",
     }
 }
@@ -29,7 +29,7 @@ impl Overlap {
             Self::Allow => Step::Run,
             Self::CancelRunning if running > 0 => Step::CancelAndRun,
             Self::CancelRunning => Step::Run,
-            // Whoever waits has the right to go first.
+            // A waiting tick has the right to go first.
             Self::Skip | Self::BufferOne | Self::BufferAll if running == 0 && buffered == 0 => Step::Run,
             Self::Skip => Step::Skip,
             Self::BufferOne if buffered == 0 => Step::Buffer,
@@ -58,7 +58,7 @@ pub enum Step {
     Buffer,
     /// It is recorded as skipped.
     Skip,
-    /// What runs is cancelled first.
+    /// The running ones are cancelled first.
     CancelAndRun,
 }
 

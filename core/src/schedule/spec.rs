@@ -24,10 +24,10 @@ pub(super) const MISSED_MAX: u32 = 1_000;
 /// The most instants that `at` may list.
 pub(super) const AT_MAX: usize = 1_000;
 
-/// How late the newest tick may be and count as on time, unless said.
+/// How late the newest tick may be and still count as on time, by default.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// How many missed ticks run with `missed = "all"`, unless said.
+/// How many missed ticks run with `missed = "all"`, by default.
 const MISSED_DEFAULT: u32 = 100;
 
 /// A schedule: when (exactly one of `cron`, `every`, `at` and `after`), and what (a batch, or a job).
@@ -37,7 +37,7 @@ pub struct ScheduleSpec {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Who answers for it.
+    /// The person or team responsible for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// Wall-clock times: minute, hour, day of month, month, day of week; seconds may come first.
@@ -49,13 +49,13 @@ pub struct ScheduleSpec {
     /// One instant or several: RFC 3339, or a date and time on the zone's wall clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<OneOrMany>,
-    /// Each time that a run of this batch has ended, instead of by the clock.
+    /// Each time a run of this batch has ended, instead of by the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// With `after`: which endings count; `done` unless said.
+    /// With `after`: which endings count; `done` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
-    /// The IANA zone of the wall clock; UTC unless said.
+    /// The IANA zone of the wall clock; UTC by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
     /// No tick before this instant.
@@ -64,28 +64,28 @@ pub struct ScheduleSpec {
     /// No tick after this instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
-    /// Each run starts up to so long after its tick, always as long for the same tick.
+    /// Each run starts up to this long after its tick; the delay is always the same for the same tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Span>,
-    /// What becomes of ticks that came while nobody was there to keep them.
+    /// What happens to ticks that the scheduler missed.
     #[serde(default)]
     pub missed: Missed,
     /// Missed ticks that are later than this never run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_within: Option<Span>,
-    /// How many missed ticks run with `missed = "all"`, the newest: 100 unless said, at most 1,000.
+    /// How many missed ticks run with `missed = "all"`, the newest: 100 by default, at most 1,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_max: Option<u32>,
-    /// How late the newest tick may be and still count as on time: a minute unless said.
+    /// How late the newest tick may be and still count as on time: a minute by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<Span>,
     /// What a tick does while an earlier run is under way: see [`ScheduleSpec::overlap`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
-    /// With a batch: so long after the start of its run the batch is late, whatever the batch itself says.
+    /// With a batch: the batch is late this long after the start of its run, regardless of the batch's own setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_after: Option<Span>,
-    /// Whether it runs by itself; `true` unless said.
+    /// Whether it runs by itself; `true` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Parameters for the run.
@@ -103,15 +103,15 @@ pub struct ScheduleSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
-    /// What it does.
+    /// Its kind.
     pub kind: String,
-    /// What it does it with.
+    /// Its payload.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub payload: Value,
-    /// Where it waits, instead of where its kind says.
+    /// Its queue, instead of its kind's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
-    /// With which priority.
+    /// Its priority.
     #[serde(default, alias = "lane", skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
     /// How many attempts it has.
@@ -173,14 +173,14 @@ impl ScheduleSpec {
         }
     }
 
-    /// What a tick does while an earlier run is under way: it is skipped unless said otherwise; after another batch it
-    /// waits its turn, so that each ending has its run.
+    /// What a tick does while an earlier run is under way: by default it is skipped; after another batch it waits its
+    /// turn, so that each ending has its run.
     pub fn overlap(&self) -> Overlap {
         let unsaid = if self.after.is_some() { Overlap::BufferAll } else { Overlap::Skip };
         self.overlap.unwrap_or(unsaid)
     }
 
-    /// How missed ticks are dealt with.
+    /// How missed ticks are handled.
     pub fn catch_up(&self) -> CatchUp {
         CatchUp {
             policy: self.missed,
@@ -199,7 +199,7 @@ impl ScheduleSpec {
         time(self) == time(other)
     }
 
-    /// Everything that can be known to be wrong, with no zone database beyond ours and no clock.
+    /// Checks everything that can be checked with only the built-in zone database and no clock.
     ///
     /// # Errors
     ///
@@ -224,7 +224,7 @@ impl ScheduleSpec {
         Ok(())
     }
 
-    /// What does not go together with following a batch, which knows no clock.
+    /// Refuses settings that cannot be combined with following a batch, which has no clock.
     fn check_after(&self) -> Result<(), ScheduleError> {
         let Some(after) = &self.after else {
             return match self.ending {

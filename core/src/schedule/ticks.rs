@@ -1,4 +1,4 @@
-//! A schedule compiled: its ticks before, after and between instants.
+//! A compiled schedule: its ticks before, after and between instants.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::Instant;
 /// The shortest interval: a second.
 pub(super) const EVERY_MIN: Duration = Duration::from_secs(1);
 
-/// How far back a tick before an instant is looked for: a little more than the longest rhythm of a calendar in
-/// practice, the 29th of February.
+/// How far back to look for a tick before an instant: a little more than the longest calendar rhythm in practice, the
+/// 29th of February.
 const BACK_MAX: TimeDelta = TimeDelta::days(9 * 366);
 
 /// The due times of a schedule.
@@ -31,7 +31,7 @@ pub struct Timetable {
 #[derive(Debug, Clone)]
 pub(super) enum Recurrence {
     Cron(Box<Pattern>),
-    /// Every so many milliseconds, counted from an instant.
+    /// At every such number of milliseconds, counted from an instant.
     Every {
         millis: i64,
         anchor: Instant,
@@ -40,7 +40,7 @@ pub(super) enum Recurrence {
     At(Vec<Instant>),
 }
 
-/// Ticks of a stretch of time.
+/// The ticks of a period.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ticks {
     /// The first of them, in order.
@@ -49,10 +49,10 @@ pub struct Ticks {
     pub more: bool,
 }
 
-/// What the clocks did to a tick.
+/// How a clock change affected a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
-    /// The time that the expression says lies in an hour that the clocks skip: this is the first instant after it.
+    /// The expression's time falls in an hour that the clocks skip: this is the first instant after it.
     Moved,
     /// The clock shows this time twice: this is the first.
     First,
@@ -72,7 +72,7 @@ impl Note {
 }
 
 impl Timetable {
-    /// Compiles a schedule. The name is what its jitter hangs on.
+    /// Compiles a schedule. Its jitter depends on the name.
     ///
     /// # Errors
     ///
@@ -90,14 +90,14 @@ impl Timetable {
         self.zone
     }
 
-    /// The first tick after an instant. `None` when there is none.
+    /// Returns the first tick after an instant. `None` when there is none.
     pub fn next(&self, after: Instant) -> Option<Instant> {
         // One microsecond before the start, so that a tick at the start itself counts.
         let after = self.start.map_or(after, |start| after.max(start - TimeDelta::microseconds(1)));
         self.ahead(after).filter(|tick| self.end.is_none_or(|end| *tick <= end))
     }
 
-    /// The last tick before an instant. `None` when there is none within nine years.
+    /// Returns the last tick before an instant. `None` when there is none within nine years.
     pub fn previous(&self, before: Instant) -> Option<Instant> {
         let before = self.end.map_or(before, |end| before.min(end + TimeDelta::microseconds(1)));
         self.behind(before).filter(|tick| self.start.is_none_or(|start| *tick >= start))
@@ -108,7 +108,7 @@ impl Timetable {
         self.next(at - TimeDelta::microseconds(1)) == Some(at)
     }
 
-    /// The ticks after one instant and not after another, at most `cap` of them.
+    /// Returns the ticks after one instant and not after another, at most `cap` of them.
     pub fn between(&self, after: Instant, until: Instant, cap: usize) -> Ticks {
         let mut found = Ticks::default();
         let mut last = after;
@@ -123,14 +123,14 @@ impl Timetable {
         found
     }
 
-    /// The logical interval that a tick stands for: from the tick before it, whether that ran or not, to itself.
-    /// Where there is none before, it is empty.
+    /// Returns the logical interval that a tick stands for: from the tick before it, whether that ran or not, to
+    /// itself. Empty when there is no tick before it.
     pub fn interval(&self, tick: Instant) -> (Instant, Instant) {
         (self.behind(tick).unwrap_or(tick), tick)
     }
 
-    /// When a tick starts its run: a fixed while after it, less than the jitter, that depends on the schedule's name
-    /// and the tick alone, so that every scheduler finds the same.
+    /// Returns when a tick starts its run: a fixed delay after it, less than the jitter, that depends only on the
+    /// schedule's name and the tick, so that every scheduler computes the same.
     pub fn fires_at(&self, tick: Instant) -> Instant {
         let millis = u64::try_from(self.jitter.as_millis()).unwrap_or(u64::MAX);
         if millis == 0 {
@@ -140,14 +140,14 @@ impl Timetable {
         tick + TimeDelta::milliseconds(i64::try_from(wait).unwrap_or(0))
     }
 
-    /// What the clocks did to a tick, if anything.
+    /// Returns how a clock change affected a tick, if it did.
     pub fn note(&self, tick: Instant) -> Option<Note> {
         let Recurrence::Cron(pattern) = &self.recurrence else { return None };
         let shown = wall::local(self.zone, tick);
         match wall::place(self.zone, shown) {
             Place::Twice(first) => Some(if first == tick { Note::First } else { Note::Again }),
             Place::Once(_) | Place::Never(_) => {
-                // A tick at which the expression does not match what the clock shows was moved there.
+                // A tick at which the expression does not match the clock was moved there.
                 let before = shown - TimeDelta::seconds(1);
                 (pattern.next(before, false) != Some(shown)).then_some(Note::Moved)
             }
@@ -177,7 +177,8 @@ impl Timetable {
         }
     }
 
-    /// Forwards through windows that reach further and further back: there is then one rule for what a tick is.
+    /// Searches forwards through windows that reach further and further back, so that there is only one rule for what a
+    /// tick is.
     fn cron_behind(&self, before: Instant) -> Option<Instant> {
         let mut reach = TimeDelta::minutes(1);
         loop {

@@ -1,11 +1,11 @@
-//! The wall clock of a zone, and what becomes of a time that it shows twice or never.
+//! The wall clock of a zone, and what happens to a time that it shows twice or never.
 //!
 //! **The rule.** A time in the missing hour of spring stands for the first instant after it. A time in the
 //! repeated hour of autumn stands for the first of the two. Each happens once.
 //!
-//! An expression that says the same for every hour of the day (`*/15 * * * *`, `0 * * * *`) counts minutes, not
-//! hours: it follows elapsed time, as Vixie's cron does, so that a repeated hour has its ticks again and a missing
-//! one leaves no gap. Fixed intervals (`every`) follow UTC and never see a wall clock.
+//! An expression that is the same for every hour of the day (`*/15 * * * *`, `0 * * * *`) counts minutes, not hours: it
+//! follows elapsed time, as Vixie's cron does, so that a repeated hour has its ticks again and a missing one leaves no
+//! gap. Fixed intervals (`every`) follow UTC and never use a wall clock.
 
 use std::str::FromStr;
 
@@ -15,10 +15,10 @@ use chrono_tz::Tz;
 use super::cron::Pattern;
 use crate::Instant;
 
-/// Which edition of the time zone database this program was built with.
+/// The edition of the time zone database that this program was built with.
 pub const TZDB_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
 
-/// Two changes of a zone's offset are never closer than this.
+/// Two changes of a zone's offset are never closer together than this.
 const STEP: TimeDelta = TimeDelta::hours(12);
 
 /// The years in which an instant may lie.
@@ -32,12 +32,12 @@ pub fn zone(name: &str) -> Option<Tz> {
     Tz::from_str(name).ok()
 }
 
-/// Reads an instant of the years 1 to 9999: RFC 3339 with its offset, or a date and time (or a date alone) on the zone's
-/// wall clock. Beyond them there is no room for the days around it that a change of the clocks is looked for in.
+/// Reads an instant of the years 1 to 9999: RFC 3339 with its offset, or a date and time (or a date alone) on the
+/// zone's wall clock. Beyond those years there is no room for the days around it in which a clock change is looked for.
 pub fn instant(text: &str, zone: Tz) -> Option<Instant> {
     let text = text.trim();
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        // No store keeps less than a microsecond.
+        // No store keeps anything finer than a microsecond.
         return Some(at.to_utc().trunc_subsecs(6)).filter(|at| YEARS.contains(&at.year()));
     }
     let text = text.replacen(' ', "T", 1);
@@ -91,7 +91,7 @@ pub(super) fn next(zone: Tz, pattern: &Pattern, after: Instant) -> Option<Instan
     let mut wall = local(zone, after);
     loop {
         wall = pattern.next(wall, false)?;
-        // Inside the second pass of a repeated hour the times ahead on the clock stand for the first pass.
+        // During the second pass of a repeated hour, the times ahead on the clock stand for the first pass.
         let at = place(zone, wall).instant();
         if at > after {
             return Some(at);
@@ -99,7 +99,7 @@ pub(super) fn next(zone: Tz, pattern: &Pattern, after: Instant) -> Option<Instan
     }
 }
 
-/// The same between changes of the offset, each stretch by itself.
+/// The same between changes of the offset, one stretch at a time.
 fn next_elapsed(zone: Tz, pattern: &Pattern, after: Instant) -> Option<Instant> {
     let (mut from, mut inclusive) = (after, false);
     loop {
@@ -117,7 +117,7 @@ fn offset(zone: Tz, at: Instant) -> TimeDelta {
     TimeDelta::seconds(i64::from(zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()))
 }
 
-/// The first instant after `from`, and not after `to`, at which the offset is another one than at `from`.
+/// Returns the first instant after `from`, and not after `to`, at which the offset differs from that at `from`.
 fn first_change(zone: Tz, from: Instant, to: Instant) -> Option<Instant> {
     let before = offset(zone, from);
     let mut same = from;
@@ -131,13 +131,13 @@ fn first_change(zone: Tz, from: Instant, to: Instant) -> Option<Instant> {
     None
 }
 
-/// The first instant that the clock shows after the gap in which a time lies.
+/// Returns the first instant that the clock shows after the gap in which a time lies.
 fn after_gap(zone: Tz, wall: NaiveDateTime) -> Instant {
     let about = wall.and_utc();
     first(about - REACH, about + REACH, |at| local(zone, at) > wall)
 }
 
-/// The first whole second after `not` for which something holds that holds at `yes`, found by halving.
+/// Returns the first whole second after `not` at which `holds` is true, found by bisection; it is true at `yes`.
 fn first(not: Instant, yes: Instant, holds: impl Fn(DateTime<Utc>) -> bool) -> Instant {
     let (mut not, mut yes) = (not, yes);
     while (yes - not).num_seconds() > 1 {

@@ -1,9 +1,8 @@
-//! Kind `aggregate`: merges what came of a batch's chunks, judges it, and says what is sent.
+//! Kind `aggregate`: merges the results of a batch's chunks, judges the batch, and enqueues its notifications.
 //!
-//! It runs once all chunks are final, once for each generation, and again whenever an attempt was
-//! cut short: everything it does outside of its own transaction can be done twice. The effects are
-//! jobs in the transaction that ends the batch, each with a key of its own, so that they come into
-//! being exactly once.
+//! It runs once all chunks are final, once for each generation, and again whenever an attempt was cut short: everything
+//! it does outside its own transaction can be done twice. The effects are jobs in the transaction that ends the batch,
+//! each with its own key, so that they are created exactly once.
 
 use std::path::Path;
 
@@ -28,10 +27,10 @@ pub const AGGREGATE: &str = "aggregate";
 /// The most chunks' results that are fetched at once.
 const PAGE_MAX: u32 = 200;
 
-/// How many are fetched first, when it is not known how large they are: each may keep 8 MiB of values for a measure.
+/// How many are fetched first, when their size is not known: each may keep 8 MiB of values for a measure.
 const PAGE_FIRST: u32 = 4;
 
-/// How many bytes of values one page should have: what the aggregate needs beside the merged result.
+/// How many bytes of values one page should have: the memory that the aggregate needs in addition to the merged result.
 const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Runs aggregates.
@@ -53,7 +52,7 @@ async fn attempt(context: &JobContext) -> Result<Finish, Finish> {
         closing(&plan.name, &plan.definition, Path::new("")).map_err(|error| Finish::permanent(error.to_string()))?;
     let (partial, parts) = merged(store, batch).await?;
     let directory = sink.and_then(|sink| sink.directory(batch));
-    // Before the state is looked at: see `OutputDirectory::list`.
+    // Before the state is read: see `OutputDirectory::list`.
     let found = match directory.clone() {
         Some(directory) => blocking(move || directory.list()).await?,
         None => Default::default(),
@@ -66,13 +65,13 @@ async fn attempt(context: &JobContext) -> Result<Finish, Finish> {
     end(context, &plan, view, aggregation.finish(&partial)).await
 }
 
-/// How many results to fetch next, by how large the last ones were.
+/// How many results to fetch next, judging by the size of the last ones.
 fn next_page(results: u64, value_bytes: u64) -> u32 {
     let each = value_bytes.div_ceil(results.max(1)).max(1);
     u32::try_from(PAGE_BYTES / each).unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX)
 }
 
-/// All results of all generations, page by page: a page of results and the merged one are in memory.
+/// All results of all generations, page by page: only one page of results and the merged one are in memory.
 async fn merged(store: &dyn Views, batch: BatchId) -> Result<(Partial, Vec<OutputPart>), Finish> {
     let (mut merger, mut parts, mut after, mut page_size) = (Merger::default(), Vec::new(), -1, PAGE_FIRST);
     loop {
@@ -87,7 +86,7 @@ async fn merged(store: &dyn Views, batch: BatchId) -> Result<(Partial, Vec<Outpu
     }
 }
 
-/// The batch, if it is still this aggregate's: somebody may have ended or redriven it meanwhile.
+/// The batch, if it is still this aggregate's: it may have been ended or redriven meanwhile.
 async fn still_ours(store: &dyn Views, job: &ClaimedJob, batch: BatchId) -> Result<BatchView, Finish> {
     let view = store.batch(&job.tenant, batch).await?;
     let view = view.ok_or_else(|| Finish::permanent(format!("there is no batch {batch}")))?;
@@ -101,13 +100,14 @@ async fn still_ours(store: &dyn Views, job: &ClaimedJob, batch: BatchId) -> Resu
 }
 
 async fn end(context: &JobContext, plan: &BatchPlan, view: BatchView, result: Value) -> Result<Finish, Finish> {
-    // The batch's own, which a restart may have raised.
+    // The batch's own budget, which a restart may have raised.
     let failure_budget: FailureBudget = view.failure_budget.parse().unwrap_or(plan.definition.failure_budget);
     let Counts { quarantined, input, .. } = view.counts;
     let over = failure_budget.exceeded_by(&view.counts, true);
     let over = over
         .then(|| format!("{quarantined} of {input} items are quarantined, more than the budget of {failure_budget}"));
-    // A reason before the end is that of a halt: then chunks were cancelled, and it cannot be complete.
+    // A reason that exists before the end is that of a halt: then chunks were cancelled, and the batch cannot be
+    // complete.
     let reason = over.or_else(|| view.reason.clone());
     let state = if reason.is_some() { BatchState::Halted } else { BatchState::Complete };
     let settled = Settled {

@@ -9,20 +9,20 @@ use gristmill_store::{BatchView, CallbackDocument, News};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// The most bytes of a result that travels inside a payload: half of what a payload may have, so
-/// that there is room for the rest.
+/// The most bytes of a result that travel inside a payload: half of a payload's limit, so that there is room for the
+/// rest.
 const RESULT_BYTES_MAX: usize = PAYLOAD_BYTES_MAX / 2;
 
 /// A batch as it ends.
 #[derive(Debug, Clone)]
 pub(super) struct Settled {
-    /// With its final state, reason and time.
+    /// The batch with its final state, reason and time.
     pub(super) view: BatchView,
     /// The merged result.
     pub(super) result: Value,
 }
 
-/// The jobs for everything that is sent now, in the order of the definition.
+/// Returns the jobs for everything that is sent now, in the order of the definition.
 pub(super) fn effects(definition: &BatchDefinition, settled: &Settled, trace: Option<&String>) -> Vec<NewJob> {
     let view = &settled.view;
     let own = if view.state == BatchState::Halted { Event::Halted } else { Event::Success };
@@ -40,8 +40,8 @@ pub(super) fn effects(definition: &BatchDefinition, settled: &Settled, trace: Op
 }
 
 impl Settled {
-    /// What templates and receivers are given: `{"batch": {…}, "result": {…}}`. A result over 512 KiB
-    /// is left out and `result_bytes` says how large it is; it can be asked for by the batch's id.
+    /// The data for templates and receivers: `{"batch": {…}, "result": {…}}`. A result over 512 KiB is left out and
+    /// `result_bytes` gives its size; it can be queried by the batch's id.
     fn data(&self) -> Value {
         let bytes = self.result.to_string().len();
         let (result, result_bytes) = match bytes > RESULT_BYTES_MAX {

@@ -21,10 +21,10 @@ use crate::source::{self, Record, SourceError};
 /// The name of the kind.
 pub const CHUNK: &str = "chunk";
 
-/// How many batches' pipelines are kept ready. One that was let go is compiled again.
+/// How many batches' pipelines are kept ready. An evicted one is compiled again.
 const PIPELINES_MAX: u64 = 64;
 
-/// After so long without a chunk a batch's pipeline is let go, and with it its programs and connections.
+/// After this long without a chunk a batch's pipeline is dropped, and with it its programs and connections.
 const PIPELINE_IDLE: Duration = Duration::from_secs(300);
 
 /// Runs chunks.
@@ -44,7 +44,7 @@ struct Ready {
 }
 
 impl ChunkHandler {
-    /// A handler with these processors, whose items are worked on by these threads.
+    /// Creates a handler with these processors, whose items are processed by these threads.
     pub fn new(processors: Processors, pool: ItemPool) -> Self {
         let ready = Cache::builder().max_capacity(PIPELINES_MAX).time_to_idle(PIPELINE_IDLE).build();
         Self { processors, pool, ready }
@@ -56,8 +56,8 @@ impl ChunkHandler {
             .map_err(|error| Finish::permanent(format!("the chunk's payload cannot be read: {error}")))?;
         let batch = job.batch.ok_or_else(|| Finish::permanent("the chunk belongs to no batch"))?;
         let ready = self.ready(&*context.store, batch).await?;
-        // Held until the items are gone again. Chunks that wait for a program or a service are
-        // bounded by the worker's slots alone: holding the others back would leave threads idle.
+        // Held until the items are gone again. Chunks that wait for a program or a service are bounded only by the
+        // worker's slots: holding others back would leave threads idle.
         let _room = if ready.pipeline.waits() { None } else { self.pool.room().await };
         let records: Vec<Record> = tokio::select! {
             records = source::read(&payload, &ready.plan.fingerprint, &ready.plan.definition.source) => records?,
@@ -80,7 +80,7 @@ impl ChunkHandler {
         finish(&ready.pipeline, batch, name, ground).await
     }
 
-    /// Chunks of the same batch that come at the same time compile it once.
+    /// Chunks of the same batch that arrive at the same time compile it once.
     async fn ready(&self, store: &dyn Views, batch: BatchId) -> Result<Arc<Ready>, Finish> {
         let made = self.ready.try_get_with(batch, self.prepare(store, batch)).await;
         made.map_err(|finish| finish.as_ref().clone())
@@ -108,7 +108,7 @@ pub(super) async fn plan(store: &dyn Views, batch: BatchId) -> Result<BatchPlan,
     store.batch_plan(batch).await?.ok_or_else(|| Finish::permanent(format!("there is no batch {batch}")))
 }
 
-/// What killed its workers is set aside without being worked on once more.
+/// An item that killed its workers is set aside without being processed once more.
 fn condemned(records: Vec<Record>, reason: &str) -> Finish {
     let set_aside: Vec<SetAside> = records
         .into_iter()
@@ -124,7 +124,7 @@ fn condemned(records: Vec<Record>, reason: &str) -> Finish {
     Finish { chunk: Some(result), ..Finish::done(None) }
 }
 
-/// Counts that do not reconcile would be refused by the store; here it can still be said why.
+/// The store would refuse counts that do not reconcile; here the reason can still be given.
 fn reconcile(ground: &ChunkOutcome, items: u64) -> Result<(), String> {
     let found = ground.ok.len() as u64 + ground.skipped + ground.set_aside.len() as u64;
     if found == items {

@@ -1,5 +1,5 @@
-//! Kind `email`: one message to one recipient, enqueued exactly once, and sent once unless a crash
-//! falls between the data and the server's answer (RFC 1047).
+//! Kind `email`: one message to one recipient, enqueued exactly once, and sent once unless a crash falls between the
+//! data and the server's answer (RFC 1047).
 //!
 //! ```text
 //! pending ─(server agreed to take it)→ sending ─250→ sent
@@ -23,7 +23,7 @@ use crate::mail::message::{self, Composed, Draft};
 use crate::mail::{Delivered, NotDelivered, Rendered, Templates, Transport};
 use crate::settings::{MailSettings, Uncertain};
 
-/// How often it is tried to write down that an email was sent.
+/// How many times to try recording that an email was sent.
 const RECORD_TRIES: u32 = 3;
 
 /// Sends emails.
@@ -36,7 +36,7 @@ pub struct EmailHandler {
 }
 
 impl EmailHandler {
-    /// From the settings. Passwords, certificates and the sender's address are read here.
+    /// Creates one from the settings. Passwords, certificates and the sender's address are read here.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl EmailHandler {
     ///
     /// # Errors
     ///
-    /// When `from` is no address.
+    /// When `from` is not an address.
     pub fn with_transport(settings: &MailSettings, transport: Arc<Transport>) -> Result<Self, String> {
         Ok(Self {
             transport,
@@ -59,7 +59,7 @@ impl EmailHandler {
         })
     }
 
-    /// What a payload comes to: for handlers and for previews.
+    /// Renders a payload: for handlers and for previews.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl EmailHandler {
         match letter.record.state {
             EmailState::Sent => return Ok(finish_sent(&letter.record, "an earlier attempt has sent it")),
             EmailState::Sending | EmailState::Uncertain => self.reconsider(&letter).await?,
-            // A failed one only comes back when somebody has redriven its job.
+            // A failed one only comes back when its job has been redriven.
             EmailState::Pending | EmailState::Failed => {}
         }
         let composed = match self.compose(&payload, &from, &letter.record) {
@@ -145,7 +145,7 @@ impl EmailHandler {
         };
         match failure {
             NotDelivered::Later { message, after } => {
-                // Not moving it back would make the next attempt believe that it may have been sent.
+                // If it were not moved back, the next attempt would believe that it may have been sent.
                 letter.must_step(EmailState::Pending, Some(&message)).await?;
                 Err(after.map_or_else(|| Finish::failed(&message), |after| Finish::failed_until(&message, after)))
             }
@@ -176,7 +176,7 @@ fn finish_sent(record: &EmailRecord, answer: &str) -> Finish {
     Finish::done(Some(json!({ "message_id": record.message_id, "answer": answer })))
 }
 
-/// The delivery record of one message, in the hands of one attempt.
+/// The delivery record of one message, held by one attempt.
 struct Letter<'a> {
     context: &'a JobContext,
     key: EmailKey,
@@ -212,8 +212,8 @@ impl<'a> Letter<'a> {
         }
     }
 
-    /// Writes down that it was sent. It has been, whatever the store says: trying harder only spares
-    /// a later attempt the doubt, should this one not be settled either.
+    /// Records that it was sent. It has been, whatever the store says: trying harder only spares a later attempt the
+    /// doubt, in case this one is not settled either.
     async fn confirm(&self, answer: &str) {
         for attempt in 1..=RECORD_TRIES {
             match self.step(EmailState::Sent, Some(answer)).await {

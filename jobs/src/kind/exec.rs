@@ -1,4 +1,4 @@
-//! Kind `exec`: one run of a program. JSON on its standard input, its standard output is the job's output.
+//! Kind `exec`: one run of a program, with JSON on its standard input; its standard output is the job's output.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use crate::kind::payload::{self, ExecPayload};
 use crate::program::{self, Pipes, Program};
 use crate::settings::ExecSettings;
 
-/// No more of the standard output becomes the job's output: 1 MiB.
+/// The most bytes of standard output that become the job's output: 1 MiB.
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Exit codes that say that no repetition helps (BSD `sysexits`): usage, data, configuration.
+/// Exit codes that mean that no retry helps (BSD `sysexits`): usage, data, configuration.
 const PERMANENT: [i32; 3] = [64, 65, 78];
 
-/// The exit code that says "not now" (BSD `sysexits`: `EX_TEMPFAIL`).
+/// The exit code that means "not now" (BSD `sysexits`: `EX_TEMPFAIL`).
 const NOT_NOW: i32 = 75;
 
-/// Runs programs. Exit code 0 is done; 64, 65 and 78 are permanent; all others are tried again while there are
-/// attempts. With 75 (`EX_TEMPFAIL`) and `{"snooze": "10m"}` as its output a program says that it is too early: it is
-/// run again after that time, and no attempt is spent.
+/// Runs programs. Exit code 0 is done; 64, 65 and 78 are permanent; all others are retried while there are attempts.
+/// With 75 (`EX_TEMPFAIL`) and `{"snooze": "10m"}` as its output a program says that it is too early: it runs again
+/// after that time, and no attempt is spent.
 #[derive(Debug)]
 pub struct ExecHandler {
     settings: ExecSettings,
 }
 
 impl ExecHandler {
-    /// From the settings.
+    /// Creates one from the settings.
     pub fn new(settings: &ExecSettings) -> Self {
         Self { settings: settings.clone() }
     }
@@ -74,10 +74,10 @@ impl Handler for ExecHandler {
 
 async fn converse(program: &mut Program, pipes: Pipes, input: &Value) -> Result<Finish, Finish> {
     let Pipes { stdin, stdout } = pipes;
-    // Both at once: a program that answers before it has read all would block on a full pipe.
+    // Both at once: a program that answers before it has read everything would block on a full pipe.
     let ended = async {
         let status = program.wait().await;
-        // Whatever it has started ends with it, or an orphan could hold the output open for ever.
+        // Everything it has started ends with it; otherwise an orphan could hold the output open for ever.
         program.kill();
         status
     };
@@ -97,12 +97,12 @@ async fn converse(program: &mut Program, pipes: Pipes, input: &Value) -> Result<
     }
 }
 
-/// The wait that a program's output asks for. A duration that cannot be read is none: then it has failed.
+/// The wait that a program's output asks for. An unreadable duration counts as none: then the attempt has failed.
 fn snooze(output: &Value) -> Option<Duration> {
     gristmill_core::duration::parse(output.get("snooze")?.as_str()?).ok()
 }
 
-/// A program need not read its input: that it has closed it is no failure.
+/// A program need not read its input: it is not a failure if it has closed it.
 async fn feed(mut stdin: ChildStdin, input: &Value) {
     let line = format!("{input}\n");
     if stdin.write_all(line.as_bytes()).await.is_ok() {
@@ -110,7 +110,7 @@ async fn feed(mut stdin: ChildStdin, input: &Value) {
     }
 }
 
-/// The output as JSON if it is, else as text. What is too much is read and thrown away, so that the
+/// Returns the output as JSON if it is JSON, else as text. What exceeds the limit is read and discarded, so that the
 /// program does not wait for ever.
 async fn collect(mut stdout: ChildStdout) -> Value {
     let mut kept = Vec::new();

@@ -23,7 +23,7 @@ pub struct HttpHandler {
 }
 
 impl HttpHandler {
-    /// From the settings.
+    /// Creates one from the settings.
     pub fn new(settings: &HttpSettings) -> Self {
         let outbound = Outbound::new(
             "http.allow_private",
@@ -76,11 +76,11 @@ impl Handler for HttpHandler {
     }
 }
 
-/// Adds headers as written, or `env:NAME` from the environment if `may_name` says so.
+/// Adds headers as written, or `env:NAME` from the environment if `may_name` allows it.
 ///
 /// # Errors
 ///
-/// When a name or value is no header, or the variable is not set or may not be named.
+/// When a name or value is not valid in a header, or the variable is not set or may not be named.
 pub(crate) fn add_headers<'a>(
     headers: &mut HeaderMap,
     written: impl IntoIterator<Item = (&'a String, &'a String)>,

@@ -5,7 +5,7 @@
 //! * [`webhook`]: one signed notification.
 //! * [`exec`]: one run of a program.
 //! * [`http`]: one request.
-//! * [`payload`]: what they are given.
+//! * [`payload`]: their payloads.
 
 pub mod aggregate;
 mod callbacks;

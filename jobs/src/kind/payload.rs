@@ -1,4 +1,4 @@
-//! What jobs of the kinds `email`, `webhook`, `exec` and `http` are given.
+//! The payloads of jobs of the kinds `email`, `webhook`, `exec` and `http`.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +15,19 @@ pub const EXEC: &str = "exec";
 /// The kind of [`HttpPayload`].
 pub const HTTP: &str = "http";
 
-/// One message to one recipient: a template with its data, or `subject` and `text` as they stand.
+/// One message to one recipient: a template with its data, or `subject` and `text` as they are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmailPayload {
-    /// To whom: `name@example.com` or `Name <name@example.com>`. One only.
+    /// The recipient: `name@example.com` or `Name <name@example.com>`. Only one.
     pub to: String,
-    /// From whom; `[mail] from` unless said.
+    /// The sender; `[mail] from` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The template's name, such as `batch-report`. Instead of `subject`, `text` and `html`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// What the template is filled with: an object.
+    /// The data that fills the template: an object.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub data: Value,
     /// The subject of a message without a template.
@@ -36,7 +36,7 @@ pub struct EmailPayload {
     /// The plain text of a message without a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Its HTML twin, beside the text.
+    /// Its HTML version, in addition to the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub html: Option<String>,
 }
@@ -45,14 +45,14 @@ pub struct EmailPayload {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookPayload {
-    /// Where to.
+    /// The address.
     pub url: String,
     /// What happened, such as `batch.complete`.
     #[serde(rename = "type")]
     pub event: String,
     /// The event's own content.
     pub data: Value,
-    /// The environment variable that holds this receiver's secrets; `[webhook]`'s unless said.
+    /// The environment variable that holds this receiver's secrets; `[webhook]`'s by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_env: Option<String>,
 }
@@ -61,15 +61,15 @@ pub struct WebhookPayload {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecPayload {
-    /// The program and its arguments. No shell is between.
+    /// The program and its arguments. No shell is involved.
     pub command: Vec<String>,
-    /// What it gets on its standard input, as one line of JSON.
+    /// Its standard input, as one line of JSON.
     #[serde(default)]
     pub input: Value,
     /// Variables added to the environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// The folder it starts in; the worker's own unless said.
+    /// The folder it starts in; the worker's own by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
 }
@@ -78,16 +78,16 @@ pub struct ExecPayload {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpPayload {
-    /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE` or `HEAD`; `POST` unless said.
+    /// `GET`, `POST`, `PUT`, `PATCH`, `DELETE` or `HEAD`; `POST` by default.
     #[serde(default = "default_method")]
     pub method: String,
-    /// Where to.
+    /// The address.
     pub url: String,
-    /// Headers of the request. A value `env:NAME` is read from the worker's environment, if `[http] env`
-    /// names it, so that no secret stands in a payload.
+    /// Headers of the request. A value `env:NAME` is read from the worker's environment, if `[http] env` names it, so
+    /// that no secret is stored in a payload.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// The body: a text goes as it stands, anything else as JSON, null not at all.
+    /// The body: a text is sent as it is, anything else as JSON, null not at all.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub body: Value,
 }
@@ -100,8 +100,7 @@ fn default_method() -> String {
 ///
 /// # Errors
 ///
-/// When a key is missing, unknown or of the wrong type: a text that names it and the
-/// kind. No repetition helps.
+/// When a key is missing, unknown or of the wrong type: a text that names it and the kind. No retry helps.
 pub fn read<P: DeserializeOwned>(kind: &str, payload: &Value) -> Result<P, String> {
     P::deserialize(payload).map_err(|error| format!("the payload of a job of kind `{kind}` cannot be read: {error}"))
 }

@@ -1,4 +1,4 @@
-//! Kind `webhook`: one POST, signed after Standard Webhooks 1.0.0 (standardwebhooks.com).
+//! Kind `webhook`: one POST, signed according to Standard Webhooks 1.0.0 (standardwebhooks.com).
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -15,8 +15,8 @@ use crate::signature::{key, signatures};
 /// The setting that opens the guard.
 const KEY: &str = "webhook.allow_private";
 
-/// Whether a webhook's URL may be called, as far as its text alone says: what its host's name stands
-/// for is only known when it is called.
+/// Checks whether a webhook's URL may be called, as far as its text alone shows: the address behind its host name is
+/// only known when it is called.
 ///
 /// # Errors
 ///
@@ -25,7 +25,7 @@ pub fn check_url(url: &str, allow_private: bool) -> Result<(), String> {
     outbound::check(url, KEY, allow_private).map(drop)
 }
 
-/// Sends signed notifications. Without any secret in `[webhook]` or the payload they go unsigned.
+/// Sends signed notifications. Without any secret in `[webhook]` or the payload they are sent unsigned.
 #[derive(Debug)]
 pub struct WebhookHandler {
     settings: WebhookSettings,
@@ -33,8 +33,8 @@ pub struct WebhookHandler {
 }
 
 impl WebhookHandler {
-    /// From the settings. Secrets are read at each attempt, so that one can be rotated in a file
-    /// without a restart.
+    /// Creates one from the settings. Secrets are read at each attempt, so that one can be rotated in a file without a
+    /// restart.
     pub fn new(settings: &WebhookSettings) -> Self {
         let outbound = Outbound::new(KEY, settings.allow_private, settings.timeout.0, settings.response_bytes_max);
         Self { settings: settings.clone(), outbound }
@@ -44,7 +44,7 @@ impl WebhookHandler {
         let job = &context.job;
         let payload: WebhookPayload = payload::read(payload::WEBHOOK, &job.payload).map_err(Finish::permanent)?;
         let secrets = self.secrets(&payload).map_err(Finish::permanent)?;
-        // The event's own time, the same at every attempt; the attempt's is in the header.
+        // The event's own time, the same at every attempt; the attempt's time is in the header.
         let body = json!({ "type": payload.event, "timestamp": job.created_at.to_rfc3339(), "data": payload.data })
             .to_string();
         let id = job.fence.job.to_string();
@@ -91,9 +91,9 @@ impl Handler for WebhookHandler {
     }
 }
 
-/// What a status means to a job, `who` being the one who answered: nothing bad for 2xx. Redirects
-/// are never followed, because they could lead anywhere; 408, 425, 429 and 5xx may pass, and `later` says what it
-/// means that 429 or 503 asks to come again.
+/// What a status means to a job; `who` names the other side. A 2xx is no trouble. Redirects are never followed, because
+/// they could lead anywhere; 408, 425, 429 and 5xx may be temporary, and `later` decides what a 429 or 503 that asks
+/// for a later retry means.
 pub(super) fn trouble(answer: &Answer, who: &str, later: RetryAfter) -> Option<Finish> {
     let said = said(answer);
     Some(match answer.status {
@@ -111,7 +111,7 @@ pub(super) fn trouble(answer: &Answer, who: &str, later: RetryAfter) -> Option<F
     })
 }
 
-/// The status and the first words of the body.
+/// The status and the beginning of the body.
 fn said(answer: &Answer) -> String {
     let body = String::from_utf8_lossy(&answer.body);
     let words: String = body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-/// A message has been taken.
+/// A message was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// What the other side said, or the file's path.
+    /// The answer of the other side, or the file's path.
     pub answer: String,
 }
 
-/// Why a message has not been taken, or may not have been.
+/// Why a message was not accepted, or may not have been.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotDelivered {
-    /// It was not, and may be another time. The other side does not have it.
+    /// It was not accepted, and may be another time. The other side does not have it.
     #[error("{message}")]
     Later {
         /// What happened, at which step.
@@ -23,7 +23,7 @@ pub enum NotDelivered {
     /// It was refused for good. The other side does not have it.
     #[error("{0}")]
     Refused(String),
-    /// The data was on its way when the connection broke off: whether it was taken is unknown.
+    /// The data was on its way when the connection broke: whether it was accepted is unknown.
     #[error("{0}")]
     Unknown(String),
     /// The caller called it off before any data was sent.

@@ -1,4 +1,4 @@
-//! A batch's result as tables for people: what the filters `figures` and `groups` give to templates.
+//! A batch's result as tables for people: the output of the template filters `figures` and `groups`.
 
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -12,7 +12,7 @@ pub const ROWS_MAX: usize = 10;
 pub struct Figure {
     /// Its name.
     pub name: String,
-    /// Its value as people read it.
+    /// Its value in human-readable form.
     pub value: String,
 }
 

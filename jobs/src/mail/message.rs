@@ -1,4 +1,4 @@
-//! The bytes of a message: the same at every attempt, and impossible to smuggle headers into.
+//! The bytes of a message: the same at every attempt, and safe against smuggled headers.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,18 +10,18 @@ use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
 use sha2::{Digest, Sha256};
 
-/// What a message is made of.
+/// The parts of a message.
 #[derive(Debug, Clone, Copy)]
 pub struct Draft<'a> {
-    /// Who it is from.
+    /// The sender.
     pub from: &'a Mailbox,
-    /// Who it is for.
+    /// The recipient.
     pub to: &'a Mailbox,
-    /// What it is about. One line.
+    /// The subject. One line.
     pub subject: &'a str,
     /// Its plain text.
     pub text: &'a str,
-    /// Its HTML twin, if it has one.
+    /// Its HTML version, if it has one.
     pub html: Option<&'a str>,
     /// The `Message-ID` with its angle brackets.
     pub message_id: &'a str,
@@ -32,7 +32,7 @@ pub struct Draft<'a> {
 /// A message that is ready to go.
 #[derive(Debug, Clone)]
 pub struct Composed {
-    /// Who it goes to and where refusals go.
+    /// Its recipient, and the address to which refusals go.
     pub envelope: Envelope,
     /// The `Message-ID` with its angle brackets.
     pub message_id: String,
@@ -42,12 +42,12 @@ pub struct Composed {
     pub bytes: Vec<u8>,
 }
 
-/// Puts a message together.
+/// Composes a message.
 ///
 /// # Errors
 ///
-/// When the subject holds a line end or a NUL, or the parts make no valid message: a text without
-/// any address. No repetition helps.
+/// When the subject holds a line end or a NUL, or the parts do not make a valid message: a text without any address. No
+/// retry helps.
 pub fn compose(draft: &Draft<'_>) -> Result<Composed, String> {
     one_line("the subject", draft.subject)?;
     let envelope = Envelope::new(Some(draft.from.email.clone()), vec![draft.to.email.clone()])
@@ -63,7 +63,7 @@ pub fn compose(draft: &Draft<'_>) -> Result<Composed, String> {
         .envelope(envelope.clone());
     let message = match draft.html {
         None => builder.header(ContentType::TEXT_PLAIN).body(draft.text.to_owned()),
-        // The library would draw a random boundary, and every attempt would have other bytes.
+        // The library would pick a random boundary, and every attempt would have different bytes.
         Some(html) => builder.multipart(
             MultiPart::alternative()
                 .boundary(boundary(draft.message_id))
@@ -99,7 +99,7 @@ fn not_a_mailbox(what: &str) -> String {
     format!("{what} is not one address; write `name@example.com` or `Name <name@example.com>`")
 }
 
-/// The `Message-ID` of a job's message: the same for every attempt, and of our own domain.
+/// The `Message-ID` of a job's message: the same for every attempt, and in our own domain.
 pub fn message_id(tenant: &str, job: JobId, from: &Mailbox) -> String {
     let digest = Sha256::digest(format!("{tenant}\0{job}"));
     format!("<{}@{}>", hex::encode(&digest[..16]), from.email.domain())

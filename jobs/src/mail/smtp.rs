@@ -1,4 +1,4 @@
-//! One message over SMTP, step by step: lettre speaks the commands, the order is ours, because the
+//! One message over SMTP, step by step: lettre speaks the commands, but this module sets their order, because the
 //! caller must be able to commit "it may now have been sent" between the server's 354 and the data.
 
 use std::sync::Mutex;
@@ -18,17 +18,17 @@ use crate::mail::message::Composed;
 use crate::secret;
 use crate::settings::{MailSettings, StartTls};
 
-/// A connection is not used again after so long without work: servers close it about then.
+/// How long a connection may be idle before it is not reused: servers close it about then.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// Nor after so many messages: many servers limit them.
+/// How many messages a connection carries before it is not reused: many servers limit them.
 const MESSAGES_MAX: u32 = 100;
 
-/// The end of the data may take ten times as long as any other answer (RFC 5321, 4.5.3.2.6, gives it
-/// ten minutes): giving up early there makes duplicates.
+/// The end of the data may take ten times as long as any other answer (RFC 5321, 4.5.3.2.6, gives it ten minutes):
+/// giving up early there creates duplicates.
 const PATIENCE_AT_THE_END: u32 = 10;
 
-/// A server that takes messages, and the connections to it.
+/// A server that accepts messages, and the connections to it.
 #[derive(Debug)]
 pub struct Smtp {
     host: String,
@@ -45,7 +45,7 @@ enum Security {
     Wrapped(TlsParameters),
     /// STARTTLS, or nothing is sent.
     Upgraded(TlsParameters),
-    /// None.
+    /// No TLS.
     Clear,
 }
 
@@ -73,7 +73,7 @@ impl std::fmt::Debug for Line {
 }
 
 impl Smtp {
-    /// From the settings.
+    /// Creates one from the settings.
     pub(super) fn from_settings(settings: &MailSettings) -> Result<Self, String> {
         let url = Url::parse(&settings.url).map_err(|error| format!("`mail.url` is not a URL: {error}"))?;
         if url.password().is_some() {
@@ -98,7 +98,7 @@ impl Smtp {
         })
     }
 
-    /// One message: connect or reuse, MAIL, RCPT, DATA, `before_data`, the data.
+    /// Delivers one message: connect or reuse, MAIL, RCPT, DATA, `before_data`, the data.
     pub(super) async fn deliver<F, R>(&self, message: &Composed, before_data: F) -> Result<Delivered, NotDelivered>
     where
         F: FnOnce() -> R + Send,
@@ -112,7 +112,7 @@ impl Smtp {
         let mut line = self.line().await?;
         self.open(&mut line.connection, message).await?;
         if let Err(reason) = before_data().await {
-            // The server waits for data. Only dropping the connection tells it that none will come.
+            // The server waits for data. Only dropping the connection shows it that none will come.
             return Err(NotDelivered::CalledOff(reason));
         }
         let answer = self.send(&mut line.connection, &message.bytes).await?;
@@ -124,7 +124,7 @@ impl Smtp {
         Ok(Delivered { answer })
     }
 
-    /// MAIL, RCPT and DATA. What is refused here has certainly not been sent.
+    /// Sends MAIL, RCPT and DATA. What is refused here has certainly not been sent.
     async fn open(&self, connection: &mut AsyncSmtpConnection, message: &Composed) -> Result<(), NotDelivered> {
         let mut parameters = Vec::new();
         let addresses = message.envelope.from().into_iter().chain(message.envelope.to());
@@ -156,7 +156,7 @@ impl Smtp {
         }
     }
 
-    /// The data. Only a reply with a code is knowledge; anything else leaves it open.
+    /// Sends the data. Only a reply with a code is certain; anything else leaves the outcome open.
     async fn send(&self, connection: &mut AsyncSmtpConnection, bytes: &[u8]) -> Result<String, NotDelivered> {
         match tokio::time::timeout(self.timeout * PATIENCE_AT_THE_END, connection.message(bytes)).await {
             Ok(Ok(response)) => Ok(format!("{} {}", response.code(), short(response.first_line().unwrap_or_default()))),
@@ -172,7 +172,7 @@ impl Smtp {
         }
     }
 
-    /// A connection that has just answered, or a new one.
+    /// Returns a connection that has just answered, or a new one.
     async fn line(&self) -> Result<Line, NotDelivered> {
         while let Some(mut line) = self.take_idle() {
             // RSET proves that the server is still there and that no transaction is open.
@@ -193,8 +193,7 @@ impl Smtp {
         idle.pop()
     }
 
-    /// Everything that goes wrong here is ours or the network's, never the recipient's: it is tried
-    /// again, whatever the code.
+    /// Every failure here is ours or the network's, never the recipient's: it is retried, whatever the code.
     async fn connect(&self) -> Result<AsyncSmtpConnection, NotDelivered> {
         let place = format!("the mail server at {}:{}", self.host, self.port);
         let ours = |step: &str, error: &SmtpError| later(format!("{place}, {step}: {}", short(&error.to_string())));
@@ -244,7 +243,7 @@ fn credentials(url: &Url, settings: &MailSettings) -> Result<Option<Credentials>
     }
 }
 
-/// Users are often addresses, whose `@` a URL must write as `%40`.
+/// User names are often addresses, whose `@` a URL must write as `%40`.
 fn percent_decoded(user: &str) -> Result<String, String> {
     let bad = || "the user in `mail.url` is not percent-encoded UTF-8".to_owned();
     let mut bytes = Vec::with_capacity(user.len());
@@ -273,14 +272,14 @@ fn tls(host: &str, settings: &MailSettings) -> Result<TlsParameters, String> {
     builder.build().map_err(|error| format!("TLS for `mail.url` cannot be set up: {error}"))
 }
 
-/// What a refusal means. The text names the step and the server's words, without any address of ours
-/// that the server repeats.
+/// Interprets a refusal. The text names the step and the server's words, without any of our addresses that the server
+/// repeats.
 fn refusal(step: &str, error: &SmtpError) -> NotDelivered {
     let words = error.to_string();
     let message = format!("the mail server refuses {step}: {}", short(&words));
     let code = error.status().map(|code| code.to_string()).unwrap_or_default();
     match code.as_str() {
-        // Not the recipient's fault but ours: nobody's mail is to be given up for it.
+        // Our fault and not the recipient's: no recipient's mail may be given up for it.
         "530" | "534" | "535" | "538" => later(message),
         _ if error.is_permanent() => NotDelivered::Refused(message),
         _ => NotDelivered::Later { message, after: asked_wait(&words) },
@@ -291,7 +290,7 @@ fn later(message: String) -> NotDelivered {
     NotDelivered::Later { message, after: None }
 }
 
-/// Greylisting servers say `try again in 300 seconds`; a little more makes sure.
+/// Greylisting servers say `try again in 300 seconds`; a little more is on the safe side.
 fn asked_wait(words: &str) -> Option<Duration> {
     let lower = words.to_ascii_lowercase();
     let (_, rest) = lower.split_once(" in ")?;
@@ -306,7 +305,7 @@ fn asked_wait(words: &str) -> Option<Duration> {
     Some(Duration::from_secs(number.checked_mul(unit)?.min(86_400) + 1))
 }
 
-/// At most 300 characters of what a server said, without what looks like an address.
+/// Returns at most 300 characters of what a server said, without anything that looks like an address.
 fn short(words: &str) -> String {
     let masked: Vec<&str> =
         words.split_whitespace().map(|word| if word.contains('@') { "(address)" } else { word }).collect();

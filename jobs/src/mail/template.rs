@@ -1,8 +1,8 @@
 //! Subject, text and HTML from a template and its data.
 //!
-//! A template `NAME` is the three files `NAME/subject.txt`, `NAME/text.txt` and, if it has one,
-//! `NAME/html.html`. Those of the folder `[mail] templates` come before those that are built in.
-//! HTML is escaped by itself, and a name that the data does not have is an error, not an empty text.
+//! A template `NAME` is the three files `NAME/subject.txt`, `NAME/text.txt` and, optionally, `NAME/html.html`. Those in
+//! the folder `[mail] templates` take precedence over the built-in ones. HTML is escaped automatically, and a name that
+//! the data does not have is an error, not an empty text.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::mail::measures;
 
-/// The template of a batch's report. Its data are `{"batch": {…}, "result": {…}}` as every effect of a
-/// batch has them; `reasons`, a list of `{"reason", "items"}`, and `manifest`, a path, may be added.
+/// The template of a batch's report. Its data is `{"batch": {…}, "result": {…}}`, as for every effect of a batch;
+/// `reasons`, a list of `{"reason", "items"}`, and `manifest`, a path, may be added.
 pub const BATCH_REPORT: &str = "batch-report";
 
 const BUILT_IN: [(&str, &str); 9] = [
@@ -36,19 +36,19 @@ pub struct Templates {
     folder: Option<PathBuf>,
 }
 
-/// What a template came to.
+/// A filled template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
     /// One line.
     pub subject: String,
     /// The plain text.
     pub text: String,
-    /// The HTML twin, if the template has one.
+    /// The HTML version, if the template has one.
     pub html: Option<String>,
 }
 
 impl Templates {
-    /// The built-in templates, and before them those of a folder.
+    /// The built-in templates, preceded by those of a folder.
     pub fn new(folder: Option<&str>) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -81,11 +81,11 @@ impl Templates {
         names
     }
 
-    /// Whether a template is there and well-formed, without data to fill it with.
+    /// Checks that a template exists and is well-formed, without data to fill it with.
     ///
     /// # Errors
     ///
-    /// As [`Templates::render`], but for what the data lacks.
+    /// As [`Templates::render`], except for missing data.
     pub fn check(&self, name: &str) -> Result<(), String> {
         self.parts(name, |template| template.map(drop)).map(drop)
     }
@@ -94,14 +94,14 @@ impl Templates {
     ///
     /// # Errors
     ///
-    /// When there is no such template, it is malformed, its file cannot be read, or the data lacks
-    /// what it asks for: a text that names the template and the line.
+    /// When there is no such template, it is malformed, its file cannot be read, or the data lacks a value that it
+    /// needs: a text that names the template and the line.
     pub fn render(&self, name: &str, data: &Value) -> Result<Rendered, String> {
         let (subject, text, html) = self.parts(name, |template| template?.render(Serde(data)))?;
         Ok(Rendered { subject: subject.split_whitespace().collect::<Vec<_>>().join(" "), text, html })
     }
 
-    /// The same done with each of a template's files: subject, text, and HTML if there is one.
+    /// Does the same with each of a template's files: subject, text, and HTML if there is one.
     fn parts<T>(
         &self,
         name: &str,
@@ -128,10 +128,10 @@ impl Templates {
     }
 }
 
-/// `left(width)` and `right(width)` fill up with spaces; `figures` and `groups` make tables of a
-/// batch's result; `took(until)` is the time between two instants.
+/// `left(width)` and `right(width)` pad with spaces; `figures` and `groups` make tables of a batch's result;
+/// `took(until)` is the time between two instants.
 fn add_filters(environment: &mut Environment<'_>) {
-    // A number is no text by itself, and both are put into columns.
+    // A number is not a text in itself, and both are put into columns.
     environment.add_filter("left", |value: Shown, width: usize| format!("{:<width$}", value.to_string()));
     environment.add_filter("right", |value: Shown, width: usize| format!("{:>width$}", value.to_string()));
     environment

@@ -1,4 +1,4 @@
-//! How a message leaves the house.
+//! How a message is sent.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,12 +20,12 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// From the settings. Passwords and certificates are read here.
+    /// Creates one from the settings. Passwords and certificates are read here.
     ///
     /// # Errors
     ///
-    /// When the URL is none of `folder://…`, `smtp://…`, `smtps://…`, or a file or variable that the
-    /// settings name cannot be read: a text that names the key.
+    /// When the URL is none of `folder://…`, `smtp://…`, `smtps://…`, or a file or variable that the settings name
+    /// cannot be read: a text that names the key.
     pub fn from_settings(settings: &MailSettings) -> Result<Self, String> {
         if let Some(path) = settings.url.strip_prefix("folder://") {
             if path.is_empty() {
@@ -36,22 +36,22 @@ impl Transport {
         if settings.url.starts_with("smtp://") || settings.url.starts_with("smtps://") {
             return Smtp::from_settings(settings).map(|smtp| Self::Smtp(Box::new(smtp)));
         }
-        // The URL itself stays out of the text: it may hold a password.
+        // The URL itself is left out of the text: it may hold a password.
         Err("`mail.url` must begin with `folder://`, `smtp://` or `smtps://`".to_owned())
     }
 
-    /// A transport that keeps what it is given.
+    /// Creates a transport that keeps the messages it is given.
     pub fn memory() -> Self {
         Self::Memory(Mutex::new(Vec::new()))
     }
 
-    /// Whether handing over the same message a second time leaves only one.
+    /// Whether handing over the same message twice leaves only one.
     pub fn is_idempotent(&self) -> bool {
         matches!(self, Self::Folder(_))
     }
 
-    /// Hands a message over. `before_data` runs when the other side has agreed to take it and before
-    /// a byte of it goes out: once that has begun, an answer that never comes is [`NotDelivered::Unknown`].
+    /// Hands a message over. `before_data` runs when the other side has agreed to accept it and before any byte of it
+    /// is sent: once the data has begun, an answer that never comes is [`NotDelivered::Unknown`].
     ///
     /// # Errors
     ///
@@ -77,8 +77,8 @@ impl Transport {
     }
 }
 
-/// Writes beside and renames, so that no reader sees half a message. The name depends on the message
-/// alone: a repetition takes the place of the same file.
+/// Writes to another name and renames, so that no reader sees half a message. The name depends only on the message: a
+/// repetition replaces the same file.
 async fn write(folder: &Path, message: &Composed) -> Result<Delivered, NotDelivered> {
     let name = file_name(message);
     let (target, beside) = (folder.join(&name), folder.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple())));
@@ -94,7 +94,7 @@ async fn write(folder: &Path, message: &Composed) -> Result<Delivered, NotDelive
         tokio::fs::rename(&beside, &target).await
     };
     if let Err(error) = written.await {
-        // What is half-written is of no use to anybody; that it cannot be removed changes nothing.
+        // A half-written file is of no use; failing to remove it changes nothing.
         let _ = tokio::fs::remove_file(&beside).await;
         return Err(wrong("written", &target, &error));
     }

@@ -1,4 +1,4 @@
-//! From a definition to a pipeline: everything that can be wrong with it is said here.
+//! From a definition to a pipeline: every error in a definition is reported here.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::stage::sanitize::Sanitize;
 use crate::stage::transform::Transform;
 use crate::stage::validate::Validate;
 
-/// How often an item is tried inside its chunk unless `process.item_attempts` says so.
+/// How often an item is tried inside its chunk, by default.
 pub const ITEM_ATTEMPTS_DEFAULT: u32 = 3;
 
 /// The most tries of an item inside its chunk.
@@ -33,12 +33,12 @@ pub struct DefinitionError {
     pub problem: String,
 }
 
-/// Makes a definition self-contained: the content of its schema file takes the file's place, and its
-/// lookup files are there. A run keeps the resolved definition.
+/// Makes a definition self-contained: the content of its schema file replaces the file name, and its lookup files are
+/// checked to exist. A run keeps the resolved definition.
 ///
 /// # Errors
 ///
-/// When a file is missing or is not what it should be.
+/// When a file is missing or invalid.
 pub fn resolve(name: &str, definition: &BatchDefinition, base_dir: &Path) -> Result<BatchDefinition, DefinitionError> {
     let mut resolved = definition.clone();
     if let Some(validate) = &mut resolved.validate {
@@ -112,7 +112,7 @@ impl Pipeline {
     }
 }
 
-/// What a batch's end needs of a definition: its measures and its output. A process step that this
+/// Compiles what the end of a batch needs of a definition: its measures and its output. A process step that this
 /// program lacks must not keep a batch from ending.
 ///
 /// # Errors

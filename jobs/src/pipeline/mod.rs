@@ -1,9 +1,9 @@
-//! The way of a chunk's items through the stages.
+//! The path of a chunk's items through the stages.
 //!
-//! Stage by stage over the whole chunk: what only computes runs on the threads for items, a lookup
-//! in a table is one query, the process step is handed all items at once. An item that is refused,
-//! or at which something panics, is set aside and nothing else is touched; only when a lookup or a
-//! processor itself fails does the chunk's attempt fail.
+//! The whole chunk goes through one stage after another: pure computation runs on the threads for items, a lookup in a
+//! table is one query, and the process step receives all items at once. An item that is refused, or at which something
+//! panics, is set aside and nothing else is affected; the chunk's attempt fails only when a lookup or a processor
+//! itself fails.
 //!
 //! The aggregate is computed over the items as they leave `process`: `format` decides what is
 //! written, not what is counted.
@@ -57,10 +57,10 @@ impl std::fmt::Debug for ItemProcess {
     }
 }
 
-/// What came of a chunk's items, before anything is written.
+/// What became of a chunk's items, before anything is written.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ChunkOutcome {
-    /// The items that went through, as they are written, in the order of the input.
+    /// The items that passed every stage, as they are written, in the order of the input.
     pub ok: Vec<Value>,
     /// How many were skipped on purpose.
     pub skipped: u64,
@@ -76,7 +76,7 @@ pub enum RunFailure {
     /// The processor itself failed.
     #[error("process: {0}")]
     Process(#[from] ProcessFailure),
-    /// A lookup cannot be had.
+    /// A lookup is not available.
     #[error(transparent)]
     Lookup(#[from] LookupError),
     /// The attempt is over for another reason.
@@ -85,7 +85,7 @@ pub enum RunFailure {
 }
 
 impl RunFailure {
-    /// Whether no repetition helps.
+    /// Whether no retry helps.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Process(failure) => failure.permanent,
@@ -103,7 +103,7 @@ impl RunFailure {
     }
 }
 
-/// One item under way. It keeps what the source gave, for the quarantine.
+/// One item under way. It keeps the original from the source, for the quarantine.
 #[derive(Debug)]
 struct ItemInFlight {
     position: u64,
@@ -125,7 +125,7 @@ impl Pipeline {
         &self.aggregation
     }
 
-    /// Where the items that went through are written.
+    /// Where the items that passed every stage are written.
     pub fn sink(&self) -> Option<&Sink> {
         self.sink.as_ref()
     }
@@ -167,7 +167,7 @@ impl Pipeline {
         Ok(self.gather(travellers, written))
     }
 
-    /// The stages that look at nothing but the item.
+    /// Runs the stages that look at nothing but the item.
     fn prepare(&self, mut item: Value) -> Step {
         if let Some(validate) = &self.validate {
             validate.check(&item)?;
@@ -205,8 +205,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Counts, and absorbs what went through. Absorbing is the last thing that may refuse an item,
-    /// so that no item is ever both written and set aside.
+    /// Counts the items, and absorbs those that passed. Absorbing is the last step that may refuse an item, so that no
+    /// item is ever both written and set aside.
     fn gather(&self, travellers: Vec<ItemInFlight>, written: Vec<Option<(Value, Value)>>) -> ChunkOutcome {
         let mut ground = ChunkOutcome::default();
         let mut absorber = self.aggregation.absorber();
@@ -280,8 +280,8 @@ async fn on_pool(
     Ok(())
 }
 
-/// The same, but gives what the step made instead of putting it back. Gives one result for each
-/// traveller: `None` for those that are not under way any more, whose state says why.
+/// The same, but returns what the step made instead of putting it back. Returns one result for each traveller: `None`
+/// for those that are no longer under way, whose state says why.
 async fn map_under_way<R: Send + 'static>(
     stage: &'static str,
     travellers: &mut [ItemInFlight],
@@ -305,14 +305,14 @@ async fn map_under_way<R: Send + 'static>(
     Ok(results)
 }
 
-/// A panic in our own stages is a defect of ours, but only one item's misfortune.
+/// A panic in our own stages is our defect, but it affects only one item.
 fn panicked(stage: &'static str, panic: &Panicked) -> Refusal {
     Refusal::new(stage, panic.to_string())
 }
 
 impl ItemProcess {
-    /// Up to `attempts` rounds; each next one has only the items whose failure may pass. A failed
-    /// try is repeated with what went into it.
+    /// Runs up to `attempts` rounds; each further round has only the items whose failure may be temporary. A failed try
+    /// is repeated with its original input.
     async fn run(&self, travellers: &mut [ItemInFlight], context: &ProcessContext) -> Result<(), RunFailure> {
         let mut open: Vec<usize> =
             (0..travellers.len()).filter(|place| matches!(travellers[*place].state, State::UnderWay(_))).collect();
@@ -330,7 +330,7 @@ impl ItemProcess {
         Ok(())
     }
 
-    /// Writes down what became of one round's items and gives those that are tried again.
+    /// Records what became of one round's items and returns those that are tried again.
     fn settle(
         &self,
         travellers: &mut [ItemInFlight],

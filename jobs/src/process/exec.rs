@@ -7,9 +7,9 @@
 //! ← {"error": "no such name", "retry": false}   it failed; `retry`: another try may help
 //! ```
 //!
-//! An answer may repeat the `position`, and then must have the right one. Lines of an answer must be
-//! flushed. A program stays alive from chunk to chunk; as many run as chunks are under way at once.
-//! Whatever it does wrong costs it its life and the chunk its attempt, with a text that says why.
+//! An answer may repeat the `position`, and then it must be the right one. Each answer line must be flushed. A program
+//! stays alive from chunk to chunk; as many programs run as chunks are under way at once. Any mistake ends the program
+//! and fails the chunk's attempt, with a text that says why.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,10 +29,10 @@ use crate::program::{self, Pipes, Program};
 /// The longest line that a program may answer: 16 MiB.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long one item may take unless the definition says otherwise.
+/// How long one item may take, by default.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the exit code of a program that has closed its output is waited for.
+/// How long to wait for the exit code of a program that has closed its output.
 const EXIT_WAIT: Duration = Duration::from_secs(1);
 
 /// Hands items to a program.
@@ -72,7 +72,7 @@ struct Answer {
 }
 
 impl ExecProcessor {
-    /// From the definition. No program is started before the first item comes.
+    /// Creates one from the definition. No program is started before the first item comes.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl ExecProcessor {
         Ok(Self { spec: spec.clone(), timeout, idle: Mutex::new(Vec::new()) })
     }
 
-    /// One that is at rest, or a new one. One that has died meanwhile is passed over.
+    /// Returns an idle program, or a new one. One that has died meanwhile is skipped.
     fn partner(&self) -> Result<Partner, String> {
         while let Some(mut partner) = self.lock().pop() {
             match partner.stdout.fill_buf().now_or_never() {
@@ -130,8 +130,8 @@ impl ItemProcessor for ExecProcessor {
         loop {
             let mut partner = self.partner().map_err(failure)?;
             let rested = partner.rested;
-            // Dropping the partner on the way out of here kills the program: after a cancel nobody knows
-            // how many answers are still to come.
+            // Dropping the partner on leaving here kills the program: after a cancel the number of answers still to
+            // come is unknown.
             let outcome = tokio::select! {
                 outcome = partner.exchange(&items, context, self.timeout) => outcome,
                 () = context.cancel.cancelled() => return Err(failure("the attempt was called off".to_owned())),
@@ -142,7 +142,8 @@ impl ItemProcessor for ExecProcessor {
                     self.lock().push(partner);
                     return Ok(answers);
                 }
-                // It had ended after the chunk before, and nobody had noticed yet: no fault of this one.
+                // It had ended after the previous chunk, and this had not been noticed yet: not the fault of this
+                // chunk.
                 Err(broken) if broken.silent && rested => {}
                 Err(broken) => {
                     let words = partner.program.last_words().await;
@@ -153,10 +154,10 @@ impl ItemProcessor for ExecProcessor {
     }
 }
 
-/// Why an exchange came to nothing.
+/// Why an exchange failed.
 struct Broken {
     reason: String,
-    /// The program has ended without answering; of an exchange: without answering even the first item.
+    /// The program ended without answering; for an exchange: without answering even the first item.
     silent: bool,
 }
 
@@ -183,8 +184,8 @@ impl Partner {
             }
             Ok(())
         });
-        // Both at once, or two full pipes would wait for each other. When the program does not take
-        // its input, what it answers (or that it has ended) says more than the broken pipe.
+        // Both at once, or two full pipes would wait for each other. When the program does not take its input, its
+        // answer (or its end) says more than the broken pipe.
         tokio::select! {
             biased;
             read = &mut reading => read?,
@@ -256,11 +257,11 @@ async fn answer(
 
 const RIGHT: &str = "right is one of {\"ok\": {…}}, {\"skip\": true} and {\"error\": \"…\", \"retry\": false}";
 
-/// Reads the line that a program answers for the item at this position.
+/// Reads the line with which a program answers for the item at this position.
 ///
 /// # Errors
 ///
-/// What it is instead, to be put behind the line itself.
+/// A description of what it is instead, to be appended to the line itself.
 pub fn read_answer(line: &[u8], position: u64) -> Result<ItemOut, String> {
     let answer: Answer = serde_json::from_slice(line).map_err(|error| match error.is_data() {
         true => format!("which is no answer ({error})"),
@@ -277,7 +278,7 @@ pub fn read_answer(line: &[u8], position: u64) -> Result<ItemOut, String> {
     }
 }
 
-/// How a program that has closed its output ended.
+/// Describes how a program that has closed its output ended.
 async fn gone(program: &mut Program) -> String {
     match tokio::time::timeout(EXIT_WAIT, program.wait()).await {
         Ok(Ok(status)) => program::ending(status),
@@ -286,7 +287,7 @@ async fn gone(program: &mut Program) -> String {
     }
 }
 
-/// At most 200 characters of what it said.
+/// Returns at most 200 characters of its output.
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1_000)]);
     let cut: String = text.trim_end().chars().take(200).collect();

@@ -1,4 +1,4 @@
-//! Items through an HTTP service: each is POSTed as JSON, the answer takes its place.
+//! Items through an HTTP service: each is POSTed as JSON, and the answer replaces it.
 //!
 //! | answer | the item |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | 2xx without a body | goes on unchanged |
 //! | 408, 425, 5xx, 429 and 503 without `Retry-After`, no answer in time | failed, another try may help |
 //! | other 4xx | failed for good |
-//! | 429 or 503 with `Retry-After`, nobody there, 401, 403, 3xx, anything else | the chunk's attempt fails |
+//! | 429 or 503 with `Retry-After`, no connection, 401, 403, 3xx, anything else | the chunk's attempt fails |
 //!
 //! `Idempotency-Key` is the same at every try of an item.
 
@@ -24,10 +24,10 @@ use crate::kind::http::{add_headers, value};
 use crate::outbound::{Answer, NoAnswer, Outbound};
 use crate::process::{ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure, ProcessorFactory};
 
-/// How long one request may take unless the definition says otherwise.
+/// How long one request may take, by default.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many requests a chunk has under way at once unless the definition says otherwise.
+/// How many requests a chunk has under way at once, by default.
 const CONCURRENCY: usize = 4;
 
 /// The longest answer: 16 MiB.
@@ -43,7 +43,7 @@ pub struct HttpProcessor {
 }
 
 impl HttpProcessor {
-    /// From the definition. Headers from the environment are read here.
+    /// Creates one from the definition. Headers from the environment are read here.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl HttpProcessor {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        // A definition stands in the configuration, whose author may read the environment anyway.
+        // A definition is part of the configuration, whose author may read the environment anyway.
         add_headers(&mut headers, &spec.headers, |_| true)?;
         let timeout = spec.timeout.map_or(TIMEOUT, |span| span.0);
         Ok(Self {
@@ -151,7 +151,7 @@ fn read(answer: Answer, item: ItemIn) -> Result<ItemOut, ProcessFailure> {
     }
 }
 
-/// At most 200 characters of what it said.
+/// Returns at most 200 characters of its answer.
 fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(1_000)]);
     let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();

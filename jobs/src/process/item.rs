@@ -1,4 +1,4 @@
-//! Typed, asynchronous item handlers: the item decoded, a context beside it, the runtime's tasks beneath.
+//! Typed, asynchronous item handlers: each receives the decoded item and a context, and runs as a task on the runtime.
 //!
 //! Each item is a task of its own on the tokio runtime, at most `process.concurrency` of a chunk at once. When the
 //! attempt is over, the tasks are aborted at their next await.
@@ -22,16 +22,16 @@ use super::{BatchContext, ItemIn, ItemOut, ItemProcessor, ProcessContext, Proces
 use crate::pool::{Cancelled, panic_text};
 use crate::states::States;
 
-/// How many items of one chunk are under way at once unless `process.concurrency` says otherwise.
+/// How many items of one chunk are under way at once, by default.
 pub const CONCURRENCY_DEFAULT: usize = 16;
 
 /// The most items of one chunk that may be under way at once.
 pub const CONCURRENCY_MAX: usize = 1_000;
 
-/// An asynchronous item handler: an item on its way in, and what became of it.
+/// An asynchronous item handler: takes an item, and returns what became of it.
 pub type AsyncItemFn = Arc<dyn Fn(ItemIn, &ProcessContext) -> BoxFuture<'static, ItemOut> + Send + Sync>;
 
-/// What a typed item handler is given beside its item.
+/// What a typed item handler receives in addition to its item.
 #[derive(Debug, Clone)]
 pub struct ItemContext {
     attempt: u32,
@@ -43,7 +43,7 @@ pub struct ItemContext {
 }
 
 impl ItemContext {
-    /// Which try at this item it is within this attempt at the chunk, counted from 1.
+    /// Which try at this item this is within the current attempt at the chunk, counted from 1.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -78,7 +78,7 @@ impl ItemContext {
         self.cancel.clone()
     }
 
-    /// What the program shares with its handlers.
+    /// Returns what the program shares with its handlers.
     ///
     /// # Panics
     ///
@@ -96,12 +96,12 @@ pub struct ItemFailure {
 }
 
 impl ItemFailure {
-    /// It will go wrong every time: quarantined at once.
+    /// It will fail every time: quarantined at once.
     pub fn permanent(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), retry: false }
     }
 
-    /// It may go well another time: tried as often as the batch's `process.item_attempts` says, then quarantined.
+    /// It may succeed another time: tried as often as the batch's `process.item_attempts` allows, then quarantined.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), retry: true }
     }
@@ -113,17 +113,17 @@ impl fmt::Display for ItemFailure {
     }
 }
 
-/// Any error may be tried again: `?` in a handler means [`ItemFailure::retry`].
+/// Any error may be retried: `?` in a handler means [`ItemFailure::retry`].
 impl<E: std::error::Error> From<E> for ItemFailure {
     fn from(error: E) -> Self {
         Self::retry(error.to_string())
     }
 }
 
-/// Makes an item handler of an `async fn(In, ItemContext) -> Result<Out, ItemFailure>`.
+/// Makes an item handler from an `async fn(In, ItemContext) -> Result<Out, ItemFailure>`.
 ///
-/// An item that does not fit `In` is quarantined with the path at which it does not. `Out` must be written as a JSON object;
-/// where it is null, as `None` is, the item is skipped.
+/// An item that does not fit `In` is quarantined with the path of the mismatch. `Out` must serialize to a JSON object;
+/// when it is null, as for `None`, the item is skipped.
 pub fn typed<In, Out, F, Fut>(states: States, work: F) -> AsyncItemFn
 where
     In: DeserializeOwned,
@@ -153,7 +153,7 @@ fn misfit<In>(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     format!("the item does not fit `{}`{place}: {}", short(type_name::<In>()), error.inner())
 }
 
-/// A type's name without the modules that it is in.
+/// A type's name without its modules.
 fn short(name: &str) -> &str {
     let end = name.find('<').unwrap_or(name.len());
     name[..end].rfind("::").map_or(name, |at| &name[at + 2..])
@@ -172,7 +172,7 @@ fn refused(reason: String) -> ItemOut {
     ItemOut::Failed { reason, retry: false }
 }
 
-/// Works on the items of a chunk with an asynchronous handler.
+/// Processes the items of a chunk with an asynchronous handler.
 #[derive(Clone)]
 pub struct AsyncItem {
     work: AsyncItemFn,
@@ -180,7 +180,7 @@ pub struct AsyncItem {
 }
 
 impl AsyncItem {
-    /// A processor that has at most `concurrency` items of one chunk under way at once.
+    /// Creates a processor that has at most `concurrency` items of one chunk under way at once.
     pub fn new(work: AsyncItemFn, concurrency: usize) -> Self {
         Self { work, concurrency: concurrency.max(1) }
     }
@@ -219,7 +219,7 @@ impl ItemProcessor for AsyncItem {
     }
 }
 
-/// A panic is a defect in the handler: the same item would only meet it again.
+/// A panic is a defect in the handler: the same item would only cause it again.
 async fn one(work: AsyncItemFn, place: usize, item: ItemIn, context: ProcessContext) -> (usize, ItemOut) {
     let out = std::panic::AssertUnwindSafe(async { work(item, &context).await }).catch_unwind().await;
     (place, out.unwrap_or_else(|panic| refused(format!("panicked: {}", panic_text(&*panic)))))

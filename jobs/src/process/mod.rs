@@ -23,9 +23,9 @@ pub use rust::{FnItem, ItemFn};
 pub struct ItemIn {
     /// Its position in the whole input, counted from 0.
     pub position: u64,
-    /// Which try at this item it is within this attempt at the chunk, counted from 1.
+    /// Which try at this item this is within the current attempt at the chunk, counted from 1.
     pub attempt: u32,
-    /// The item as the stages before have left it.
+    /// The item as the earlier stages have left it.
     pub item: Value,
 }
 
@@ -53,14 +53,14 @@ pub struct ProcessFailure {
     pub message: String,
     /// A wait that the other side asked for.
     pub retry_after: Option<Duration>,
-    /// Whether no repetition helps.
+    /// Whether no retry helps.
     pub permanent: bool,
 }
 
-/// What a processor is told beside the items.
+/// What a processor receives in addition to the items.
 #[derive(Debug, Clone)]
 pub struct ProcessContext {
-    /// `{job}:{attempt}`-independent key of the chunk: the job's id, the same for every attempt.
+    /// The key of the chunk, unlike `{job}:{attempt}`: the job's id, the same for every attempt.
     pub idempotency_key: String,
     /// The W3C trace context to hand on.
     pub trace: Option<String>,
@@ -81,11 +81,11 @@ pub struct BatchContext {
     pub params: Value,
 }
 
-/// Does the work on items. Answers one [`ItemOut`] for each [`ItemIn`], in the same order.
+/// Processes items. Returns one [`ItemOut`] for each [`ItemIn`], in the same order.
 #[async_trait]
 pub trait ItemProcessor: Send + Sync + 'static {
-    /// Whether it spends its time waiting for somebody else, so that more chunks may be under way
-    /// than there are threads to work on them.
+    /// Whether it spends its time waiting for another process or service, so that more chunks may be under way than
+    /// there are threads for them.
     fn waits(&self) -> bool {
         true
     }
@@ -94,7 +94,7 @@ pub trait ItemProcessor: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When not the items but the processor itself failed.
+    /// When the processor itself failed, not the items.
     async fn process(&self, items: Vec<ItemIn>, context: &ProcessContext) -> Result<Vec<ItemOut>, ProcessFailure>;
 }
 

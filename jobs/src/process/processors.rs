@@ -1,4 +1,4 @@
-//! Which processor does the work that a definition asks for.
+//! Chooses the processor that a definition asks for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::pool::ItemPool;
 
 /// Makes a processor for one kind of process step.
 pub trait ProcessorFactory: Send + Sync + 'static {
-    /// The processor for this step, made once for each batch. May check, must not work yet.
+    /// Makes the processor for this step, once for each batch. May check, but must not work yet.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl fmt::Debug for ItemHandler {
     }
 }
 
-/// The Rust handlers that a program has registered, and the makers of the other kinds.
+/// The Rust handlers that a program has registered, and the factories of the other kinds.
 #[derive(Clone, Default)]
 pub struct Processors {
     rust: BTreeMap<String, ItemHandler>,
@@ -56,7 +56,7 @@ impl fmt::Debug for Processors {
 }
 
 impl Processors {
-    /// Adds a Rust handler, or takes the place of the one with the same name.
+    /// Adds a Rust handler, or replaces the one with the same name.
     #[must_use]
     pub fn with_item(self, name: impl Into<String>, work: ItemFn) -> Self {
         self.with_handler(name, ItemHandler::Sync(work))
@@ -69,27 +69,27 @@ impl Processors {
         self
     }
 
-    /// With programs and HTTP services as they come with this crate.
+    /// Adds the programs and HTTP services that come with this crate.
     #[must_use]
     pub fn with_outside(self) -> Self {
         self.with_exec(Arc::new(ExecFactory)).with_http(Arc::new(HttpFactory))
     }
 
-    /// Says who makes processors for `process.exec`.
+    /// Sets the factory of processors for `process.exec`.
     #[must_use]
     pub fn with_exec(mut self, factory: Arc<dyn ProcessorFactory>) -> Self {
         self.exec = Some(factory);
         self
     }
 
-    /// Says who makes processors for `process.http`.
+    /// Sets the factory of processors for `process.http`.
     #[must_use]
     pub fn with_http(mut self, factory: Arc<dyn ProcessorFactory>) -> Self {
         self.http = Some(factory);
         self
     }
 
-    /// The processor that a step asks for.
+    /// Makes the processor that a step asks for.
     ///
     /// # Errors
     ///

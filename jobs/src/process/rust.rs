@@ -1,4 +1,4 @@
-//! Rust functions as item processors, worked on by the threads for items.
+//! Rust functions as item processors, run on the threads for items.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::{ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure};
 use crate::pool::ItemPool;
 
-/// What a Rust item handler is: the item and the number of the try, counted from 1.
+/// A Rust item handler: takes the item and the number of the try, counted from 1.
 pub type ItemFn = Arc<dyn Fn(&Value, u32) -> ItemOut + Send + Sync>;
 
-/// A Rust function that works on one item at a time.
+/// A Rust function that processes one item at a time.
 #[derive(Clone)]
 pub struct FnItem {
     work: ItemFn,
@@ -20,7 +20,7 @@ pub struct FnItem {
 }
 
 impl FnItem {
-    /// A processor that runs the function on the pool's threads.
+    /// Creates a processor that runs the function on the pool's threads.
     pub fn new(work: ItemFn, pool: ItemPool) -> Self {
         Self { work, pool }
     }
@@ -46,7 +46,7 @@ impl ItemProcessor for FnItem {
             retry_after: None,
             permanent: false,
         })?;
-        // A panic is a defect in the handler: the same item would only meet it again.
+        // A panic is a defect in the handler: the same item would only cause it again.
         let outs = results.into_iter().map(|result| {
             result.unwrap_or_else(|panicked| ItemOut::Failed { reason: panicked.to_string(), retry: false })
         });

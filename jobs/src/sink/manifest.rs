@@ -58,14 +58,14 @@ impl OutputDirectory {
         self.folder.join(self.batch.to_string())
     }
 
-    /// The parts, and the files of writers that died, that are there now.
+    /// Lists the existing parts, and the files left by writers that died.
     ///
-    /// To be asked before the batch's state is: what is there while the batch still aggregates
-    /// cannot belong to a later generation, and may be removed when no result lists it.
+    /// Call this before reading the batch's state: what exists while the batch still aggregates cannot belong to a
+    /// later generation, and may be removed when no result lists it.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be read. That it does not exist is no error: then nothing was written.
+    /// When the folder cannot be read. A missing folder is not an error: then nothing was written.
     pub fn list(&self) -> Result<BTreeSet<String>, SinkError> {
         let path = self.path();
         let entries = match fs::read_dir(&path) {
@@ -77,19 +77,19 @@ impl OutputDirectory {
         Ok(names.filter(|name| self.is_ours(name)).map(|name| format!("{}/{name}", self.batch)).collect())
     }
 
-    /// Nothing that we have not named ourselves is ever touched.
+    /// Files that we have not named ourselves are never touched.
     fn is_ours(&self, name: &str) -> bool {
         let part = format!(".{}", self.extension);
         (name.starts_with("part-") && name.ends_with(&part)) || (name.starts_with(".part-") && name.contains(&part))
     }
 
-    /// Writes the manifest in one step and removes the files of `found` that it does not list.
-    /// A manifest of a later generation is left alone: an aggregate that stalled and wakes finds it, because the look and
-    /// the write are made under a lock on the folder, which the system takes back when the process dies.
+    /// Writes the manifest in one step and removes the files of `found` that it does not list. A manifest of a later
+    /// generation is left alone: an aggregate that stalled and wakes finds it, because the check and the write happen
+    /// under a lock on the folder, which the system releases when the process dies.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be written to, or another aggregate of the batch is writing its manifest just now.
+    /// When the folder cannot be written to, or another aggregate of the batch is writing its manifest at the moment.
     pub fn close(&self, manifest: &Manifest, found: &BTreeSet<String>) -> Result<(), SinkError> {
         let path = self.path();
         fs::create_dir_all(&path).map_err(|cause| SinkError::new(&path, &cause))?;
@@ -125,7 +125,7 @@ fn lock(folder: &Path) -> Result<File, SinkError> {
             path: folder.join(MANIFEST).display().to_string(),
             cause: "another aggregate of the batch is writing it; this attempt is made again".to_owned(),
         }),
-        // A file system without locks, such as some network shares: then the look alone must do.
+        // A file system without locks, such as some network shares: then the check alone must do.
         Err(TryLockError::Error(cause)) if cause.kind() == ErrorKind::Unsupported => Ok(open),
         Err(TryLockError::Error(cause)) => Err(SinkError::new(folder, &cause)),
     }

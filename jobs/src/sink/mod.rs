@@ -1,9 +1,9 @@
-//! Where the items that went through are written: parts in a folder, or rows of a table.
+//! Where the items that passed every stage are written: parts in a folder, or rows of a table.
 //!
-//! A part is one chunk's file: `<folder>/<batch id>/part-000007-a1-8f3c5d20b1e6.jsonl`, named after the chunk's
-//! number, the attempt and the worker, so that two attempts never write to the same file. It is written under
-//! another name, brought to the disk and then renamed: a part is there as a whole or not at all.
-//! Only parts that a result lists count; the aggregate lists them in the manifest and removes the others.
+//! A part is one chunk's file: `<folder>/<batch id>/part-000007-a1-8f3c5d20b1e6.jsonl`, named after the chunk's number,
+//! the attempt and the worker, so that two attempts never write to the same file. It is written under another name,
+//! synced to disk and then renamed: a part is there as a whole or not at all. Only parts that a result lists count; the
+//! aggregate lists them in the manifest and removes the others.
 
 mod csv;
 mod manifest;
@@ -53,13 +53,13 @@ pub enum Sink {
 /// How a part is written.
 #[derive(Debug, Clone)]
 pub enum Encoding {
-    /// One JSON object a line.
+    /// One JSON object per line.
     JsonLines,
     /// Separated by commas, with a header of these columns.
     Csv(Vec<String>),
 }
 
-/// What a chunk's items have become.
+/// How a chunk's items were written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Written {
     /// A part, in place. `None` when there was nothing to write.
@@ -84,11 +84,11 @@ impl Sink {
         Self::Sql(table)
     }
 
-    /// Writes a chunk's items. Nothing is written for no items: an empty part would say nothing.
+    /// Writes a chunk's items. For no items nothing is written: an empty part would serve no purpose.
     ///
     /// # Errors
     ///
-    /// When the folder cannot be written to, or the disk is full; nothing of the part stays then.
+    /// When the folder cannot be written to, or the disk is full; then nothing of the part remains.
     pub async fn write(&self, batch: BatchId, name: PartName, items: Vec<Value>) -> Result<Written, SinkError> {
         match self {
             Self::Parts { .. } if items.is_empty() => Ok(Written::Part(None)),
@@ -106,7 +106,7 @@ impl Sink {
         }
     }
 
-    /// The batch's own folder, when the sink has one.
+    /// The batch's own folder, if the sink has one.
     pub fn directory(&self, batch: BatchId) -> Option<OutputDirectory> {
         match self {
             Self::Parts { folder, encoding } => Some(OutputDirectory::new(folder.clone(), batch, encoding.extension())),
@@ -116,7 +116,7 @@ impl Sink {
 }
 
 impl Encoding {
-    /// How the names of its parts end.
+    /// The ending of its parts' names.
     pub fn extension(&self) -> &'static str {
         match self {
             Self::JsonLines => "jsonl",
@@ -139,7 +139,7 @@ impl Encoding {
     }
 }
 
-/// A column that an item does not have is null: whether that may be is the table's own business.
+/// A column that an item does not have is null: whether that is allowed is up to the table.
 fn rows(table: &SqlOutput, items: Vec<Value>) -> SqlRows {
     let row = |mut item: Value| {
         let cells = table.columns.iter().map(|column| {

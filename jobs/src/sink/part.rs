@@ -16,14 +16,14 @@ use super::{Encoding, SinkError};
 /// The name of a batch's manifest in the batch's folder.
 pub const MANIFEST: &str = "manifest.json";
 
-/// Which attempt at which chunk a part is from.
+/// The attempt at a chunk that a part comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartName {
     /// The chunk's number.
     pub seq: i64,
     /// Which attempt at it.
     pub attempt: u32,
-    /// By which incarnation: an attempt that was given back at a graceful stop is made again under the same
+    /// The incarnation that wrote it: an attempt that was given back at a graceful stop is made again under the same
     /// number, while the write of the one that was cut short may still be under way.
     pub worker: WorkerId,
 }
@@ -59,8 +59,8 @@ pub(super) fn write(
     })
 }
 
-/// Writes a file under another name, brings it to the disk, renames it, and brings the name to the
-/// disk too. A reader sees the old content or the new one; a crash leaves at most the other name.
+/// Writes a file under another name, syncs it to disk, renames it, and syncs the name too. A reader sees the old
+/// content or the new one; a crash leaves at most the other name.
 pub(super) fn put_in_place(directory: &Path, file: &str, bytes: &[u8]) -> Result<(), SinkError> {
     let (place, temporary) =
         (directory.join(file), directory.join(format!(".{file}.{}", uuid::Uuid::new_v4().simple())));

@@ -13,7 +13,7 @@ use super::format::Format;
 use super::jsonl;
 use super::record::{Record, Unreadable};
 
-/// A byte range of one of the source's files, and what the plan says about it.
+/// A byte range of one of the source's files, and the plan's record of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
     pub(super) file: u32,
@@ -24,7 +24,7 @@ pub(super) struct Range {
     pub(super) first: u64,
 }
 
-/// Reads the records of a range; the file must be as it was planned, before and after.
+/// Reads the records of a range; the file must match the plan, before and after.
 pub(super) fn read(range: Range, fingerprint: &SourceFingerprint, format: &Format) -> Result<Vec<Record>, SourceError> {
     let Some(file) = fingerprint.files.get(range.file as usize) else {
         let problem = format!("the chunk is of file {}, and the plan has {}", range.file, fingerprint.files.len());

@@ -10,7 +10,7 @@ use super::record::Unreadable;
 /// The most columns that a header may have.
 pub const COLUMNS_MAX: usize = 4_096;
 
-/// Takes rows apart with `csv-core`. One for many rows: it keeps its buffers.
+/// Takes rows apart with `csv-core`. One is used for many rows: it keeps its buffers.
 pub(super) struct RowReader {
     core: csv_core::Reader,
     delimiter: u8,
@@ -21,8 +21,8 @@ pub(super) struct RowReader {
 impl RowReader {
     pub(super) fn new(delimiter: u8, quote: u8) -> Self {
         let mut core = csv_core::ReaderBuilder::new().delimiter(delimiter).quote(quote).build();
-        // A reader drops a byte-order mark from the first bytes it sees; in the middle of a file the
-        // same bytes belong to the field. A blank line is no record, but it counts as seen.
+        // A reader drops a byte-order mark from the first bytes it sees; in the middle of a file the same bytes belong
+        // to the field. A blank line is not a record, but it counts as seen.
         let _ = core.read_record(b"\n", &mut [0; 4], &mut [0; 4]);
         Self { core, delimiter, text: Vec::new(), ends: Vec::new() }
     }
@@ -36,7 +36,7 @@ impl RowReader {
     pub(super) fn fields(&mut self, row: &[u8]) -> Result<Vec<&str>, std::str::Utf8Error> {
         std::str::from_utf8(row)?;
         let width = self.parse(row);
-        // Cut at ASCII bytes only, so the parts of a good text are good texts.
+        // Cut only at ASCII bytes, so the parts of a valid text are valid texts.
         let text = std::str::from_utf8(&self.text[..self.ends[width - 1]])?;
         let mut begin = 0;
         Ok(self.ends[..width]
@@ -50,8 +50,8 @@ impl RowReader {
     }
 
     fn parse(&mut self, row: &[u8]) -> usize {
-        // No field is longer than its row and no row has more fields than delimiters and one, so
-        // the automaton never runs out of room.
+        // No field is longer than its row, and no row has more fields than its delimiters plus one, so the automaton
+        // never runs out of room.
         let most = memchr_iter(self.delimiter, row).count() + 2;
         self.text.resize(self.text.len().max(row.len() + 1), 0);
         self.ends.resize(self.ends.len().max(most), 0);
@@ -90,7 +90,7 @@ pub(super) fn count_fields(width: usize) -> String {
     if width == 1 { "1 field".to_owned() } else { format!("{width} fields") }
 }
 
-/// The columns that the definition names, checked.
+/// Returns the columns that the definition names, checked.
 pub(super) fn said_columns(spec: &SourceSpec) -> Result<Option<Vec<String>>, SourceError> {
     match &spec.columns {
         None => Ok(None),
@@ -101,7 +101,7 @@ pub(super) fn said_columns(spec: &SourceSpec) -> Result<Option<Vec<String>>, Sou
     }
 }
 
-/// The names in a header row, checked.
+/// Returns the names in a header row, checked.
 pub(super) fn header(
     reader: &mut RowReader,
     row: &[u8],

@@ -1,9 +1,9 @@
-//! Where records begin and end: a fast scan that looks at quotes and line ends only.
+//! Where records begin and end: a fast scan that looks only at quotes and line ends.
 //!
-//! For CSV the boundaries are those of `csv-core`'s automaton, record for record: both `\n` and `\r`
-//! end a record, blank lines are no records, a quote opens a field only at its first byte, and a
-//! doubled quote does not close it. A property test holds the two together. Scanning with the
-//! automaton itself would look at every byte one by one.
+//! For CSV the boundaries are those of `csv-core`'s automaton, record for record: both `
+//! ` and `\r` end a record, blank lines are not records, a quote opens a field only at its first byte, and a doubled
+//! quote does not close it. A property test keeps the two in agreement. Scanning with the automaton itself would look
+//! at every byte one by one.
 
 use std::io::Read;
 
@@ -22,7 +22,7 @@ pub(super) enum Shape {
         /// Around fields.
         quote: u8,
     },
-    /// One record a line.
+    /// One record per line.
     Lines,
 }
 
@@ -33,14 +33,14 @@ pub(super) struct Extent {
     pub(super) content: usize,
     /// Its length with the line end.
     pub(super) next: usize,
-    /// How many lines further `next` is.
+    /// How many lines `next` is further on.
     pub(super) lines: u64,
     /// The input ended inside quotes.
     pub(super) unclosed: bool,
 }
 
 impl Shape {
-    /// How many bytes at the front belong to no record, and how many lines they are.
+    /// Returns how many bytes at the front belong to no record, and how many lines they are.
     pub(super) fn blank(self, bytes: &[u8]) -> (usize, u64) {
         let blank = |byte: &u8| match self {
             Self::Csv { .. } => matches!(byte, b'\n' | b'\r'),
@@ -50,8 +50,8 @@ impl Shape {
         (length, newlines(&bytes[..length]))
     }
 
-    /// Where the record ends whose first byte is the first of `bytes`. `None` when more bytes are
-    /// needed to tell; never `None` when these are the `last` ones.
+    /// Returns where the record that starts at the first of `bytes` ends. `None` when more bytes are needed; never
+    /// `None` when these are the `last` ones.
     pub(super) fn end(self, bytes: &[u8], last: bool) -> Option<Extent> {
         match self {
             Self::Csv { delimiter, quote } => csv_end(bytes, delimiter, quote, last),
@@ -92,7 +92,7 @@ fn csv_end(bytes: &[u8], delimiter: u8, quote: u8, last: bool) -> Option<Extent>
 enum Closing {
     /// The quoted part ends before this byte.
     After(usize),
-    /// The next byte decides, and is not here yet.
+    /// The next byte decides, and has not been read yet.
     Unknown,
     /// Not in these bytes.
     Never,
@@ -145,13 +145,13 @@ pub(super) enum CutError {
     },
 }
 
-/// Cuts a stream into records. Holds one buffer, which never grows beyond the limit of a record.
+/// Cuts a stream into records. Holds one buffer, which never grows beyond the record limit.
 pub(super) struct RecordSplitter<R> {
     reader: R,
     shape: Shape,
     limit: usize,
     buffer: Vec<u8>,
-    /// The part of the buffer that has been read and not yet given out.
+    /// The start of the part of the buffer that has been read and not yet returned.
     start: usize,
     end: usize,
     ended: bool,
@@ -160,18 +160,17 @@ pub(super) struct RecordSplitter<R> {
 }
 
 impl<R: Read> RecordSplitter<R> {
-    /// Begins at a place where a record may begin: `offset` and `line` are those of the reader's
-    /// next byte.
+    /// Starts where a record may begin: `offset` and `line` are those of the reader's next byte.
     pub(super) fn new(reader: R, shape: Shape, limit: usize, offset: u64, line: u64) -> Self {
         Self::with_buffer(reader, shape, limit, (offset, line), BUFFER_BYTES)
     }
 
-    /// As [`RecordSplitter::new`], with another buffer than the usual one to begin with.
+    /// As [`RecordSplitter::new`], but starting with a buffer of another size.
     fn with_buffer(reader: R, shape: Shape, limit: usize, (offset, line): (u64, u64), bytes: usize) -> Self {
         Self { reader, shape, limit, buffer: vec![0; bytes], start: 0, end: 0, ended: false, offset, line }
     }
 
-    /// The next record, or `None` at the end.
+    /// Returns the next record, or `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Cut<'_>>, CutError> {
         if !self.skip_blank()? {
             return Ok(None);
@@ -192,12 +191,12 @@ impl<R: Read> RecordSplitter<R> {
         }))
     }
 
-    /// How many bytes have been looked at, counted from the beginning of the file.
+    /// Returns how many bytes have been scanned, counted from the beginning of the file.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// `false` when nothing but blank lines is left.
+    /// Returns `false` when only blank lines are left.
     fn skip_blank(&mut self) -> Result<bool, CutError> {
         loop {
             let (length, lines) = self.shape.blank(&self.buffer[self.start..self.end]);
@@ -218,7 +217,7 @@ impl<R: Read> RecordSplitter<R> {
             if let Some(extent) = self.shape.end(bytes, self.ended) {
                 return Ok(extent);
             }
-            // Two bytes more than the limit: a line end, and the byte that tells whether a quote closes.
+            // Two bytes more than the limit: a line end, and the byte that shows whether a quote closes.
             if bytes.len() > self.limit + 2 {
                 let unclosed = self.shape.end(bytes, true).is_some_and(|extent| extent.unclosed);
                 return Err(CutError::TooLong { line: self.line, unclosed });
@@ -243,8 +242,8 @@ impl<R: Read> RecordSplitter<R> {
         if self.end == self.buffer.len() {
             self.buffer.resize(self.buffer.len() * 2, 0);
         }
-        // The whole buffer each time: a record's bytes are scanned again after each fill, so that
-        // many small reads of a pipe would make that quadratic.
+        // Fills the whole buffer each time: a record's bytes are scanned again after each fill, so many small reads
+        // from a pipe would make that quadratic.
         while self.end < self.buffer.len() {
             match self.reader.read(&mut self.buffer[self.end..]) {
                 Ok(0) => {

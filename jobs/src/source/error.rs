@@ -5,39 +5,39 @@ use gristmill_core::inline::InlineError;
 /// Why a source cannot be planned or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// The definition asks for something that cannot be.
+    /// The definition asks for something impossible.
     #[error("source: {0}")]
     Setting(String),
     /// Nothing is there.
     #[error("{name}: {problem}")]
     Missing {
-        /// What the user called it.
+        /// The name that the user gave.
         name: String,
         /// What was looked for, and where.
         problem: String,
     },
-    /// It is there and the operating system does not give it.
+    /// It exists, but the operating system does not allow reading it.
     #[error("{name}: cannot be read: {problem}")]
     Unreadable {
-        /// What the user called it.
+        /// The name that the user gave.
         name: String,
-        /// What the operating system says.
+        /// The operating system's message.
         problem: String,
     },
     /// The header is missing, or cannot name columns.
     #[error("{name}:{line}: {problem}")]
     Header {
-        /// What the user called the file.
+        /// The name that the user gave the file.
         name: String,
         /// The line, counted from 1.
         line: u64,
         /// What is wrong and what would be right.
         problem: String,
     },
-    /// Bytes that the encoding does not know.
+    /// Bytes that are not valid in the encoding.
     #[error("{name}:{line}: {problem}")]
     Encoding {
-        /// What the user called the file.
+        /// The name that the user gave the file.
         name: String,
         /// The line, counted from 1.
         line: u64,
@@ -50,7 +50,7 @@ pub enum SourceError {
         if *.unclosed { " because a quote opens in it that is not closed" } else { "" }
     )]
     TooLong {
-        /// What the user called the file.
+        /// The name that the user gave the file.
         name: String,
         /// The line on which the record begins, counted from 1.
         line: u64,
@@ -59,67 +59,67 @@ pub enum SourceError {
         /// Whether a quote is open where the limit was reached.
         unclosed: bool,
     },
-    /// A row of another width than the header, where the definition says that this is an error.
+    /// A row whose width differs from the header's, when the definition makes that an error.
     #[error(
         "{name}:{line}: the row has {found}, the header has {expected}; mend the file, or set `ragged = \"quarantine\"` to set such rows aside"
     )]
     Ragged {
-        /// What the user called the file.
+        /// The name that the user gave the file.
         name: String,
         /// The line on which the row begins, counted from 1.
         line: u64,
         /// How many fields it has, or that a quote is never closed.
         found: String,
-        /// How many the header has.
+        /// How many fields the header has.
         expected: usize,
     },
-    /// It is not what was planned.
+    /// It no longer matches the plan.
     #[error("the source changed since it was planned: {name}: {problem}; start a new batch")]
     Changed {
-        /// What the user called it.
+        /// The name that the user gave.
         name: String,
         /// What differs.
         problem: String,
     },
-    /// The decompressed or re-encoded copy cannot be kept.
+    /// The decompressed or re-encoded spool cannot be kept.
     #[error("{path}: cannot write the spooled copy of {name}: {problem}")]
     Spool {
-        /// What the user called the source.
+        /// The name that the user gave the source.
         name: String,
-        /// The copy.
+        /// The spool.
         path: String,
-        /// What the operating system says.
+        /// The operating system's message.
         problem: String,
     },
-    /// A copy would be over its limit.
+    /// A spool would exceed its limit.
     #[error(
         "{name}: decompressed it has more than {limit} bytes, and no copy may be larger; is it what it should be? If so, raise `copy_bytes_max` in [scheduler]"
     )]
     TooMuch {
-        /// What the user called the source.
+        /// The name that the user gave the source.
         name: String,
         /// The limit in bytes.
         limit: u64,
     },
-    /// The database refuses, or is not to be reached.
+    /// The database refuses, or cannot be reached.
     #[error("source sql: {problem}")]
     Sql {
-        /// What the database says. Never the URL's password.
+        /// The database's message. Never the URL's password.
         problem: String,
-        /// Whether no repetition helps.
+        /// Whether no retry helps.
         permanent: bool,
     },
     /// Items inside a payload that cannot be unpacked.
     #[error(transparent)]
     Inline(#[from] InlineError),
-    /// The thread that reads it is gone: a panic, or the program stops.
+    /// The thread that reads it is gone: a panic, or the program is stopping.
     #[error("reading the source was cut short; nothing was lost, it can be read again")]
     Interrupted,
 }
 
 impl SourceError {
-    /// Whether no repetition helps. A file that is missing here may be there on another machine,
-    /// and a disk or a database may come back.
+    /// Whether no retry helps. A file that is missing here may exist on another machine, and a disk or a database may
+    /// come back.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Setting(_)
@@ -135,7 +135,7 @@ impl SourceError {
         }
     }
 
-    /// What the operating system says about a file, as an error that names it.
+    /// Wraps the operating system's message about a file in an error that names the file.
     pub(super) fn from_io(name: &str, error: &std::io::Error) -> Self {
         let name = name.to_owned();
         match error.kind() {

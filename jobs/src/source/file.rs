@@ -1,4 +1,4 @@
-//! A file as it was when the batch was planned, and whether it still is.
+//! The state of a file when the batch was planned, and whether it is still the same.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -17,11 +17,11 @@ const EDGE_BYTES: u64 = 64 * 1024;
 /// How many files' verified states are remembered.
 const REMEMBERED: usize = 1_024;
 
-/// How long a state must have been known before it is trusted without reading the edges again. File
-/// systems keep time in ticks of some milliseconds: two writes within one tick look like one.
+/// How long a state must have been known before it is trusted without reading the edges again. File systems keep time
+/// in ticks of some milliseconds: two writes within one tick look like one.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// Stamps an open file.
+/// Takes the fingerprint of an open file.
 pub(super) fn fingerprint(file: &mut File, path: &str, name: &str) -> Result<FileFingerprint, SourceError> {
     let metadata = file.metadata().map_err(|error| SourceError::from_io(name, &error))?;
     let edges = edges(file, metadata.len()).map_err(|error| SourceError::from_io(name, &error))?;
@@ -35,7 +35,7 @@ pub(super) fn fingerprint(file: &mut File, path: &str, name: &str) -> Result<Fil
     })
 }
 
-/// Opens the file that was stamped.
+/// Opens the file if it still matches its fingerprint.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub(super) fn open_unchanged(fingerprint: &FileFingerprint) -> Result<File, Sour
     Ok(file)
 }
 
-/// Compares what costs nothing: length and time.
+/// Compares what is cheap to compare: length and time.
 pub(super) fn still_the_same(file: &File, fingerprint: &FileFingerprint) -> Result<Metadata, SourceError> {
     let metadata = file.metadata().map_err(|error| SourceError::from_io(&fingerprint.name, &error))?;
     if metadata.len() != fingerprint.bytes {
@@ -66,7 +66,7 @@ pub(super) fn still_the_same(file: &File, fingerprint: &FileFingerprint) -> Resu
     Ok(metadata)
 }
 
-/// The error of a file that is not what was planned.
+/// The error for a file that no longer matches the plan.
 pub(super) fn changed(fingerprint: &FileFingerprint, problem: String) -> SourceError {
     SourceError::Changed { name: fingerprint.name.clone(), problem }
 }
@@ -94,7 +94,7 @@ fn modified_ns(metadata: &Metadata) -> i128 {
     }
 }
 
-/// Which state of which file was verified, and since when that state is known.
+/// Which state of which file was verified, and since when that state has been known.
 struct Verified {
     edges: String,
     identity: Identity,
@@ -102,9 +102,8 @@ struct Verified {
     settled: bool,
 }
 
-/// With chunks of a few rows the hashing of the edges would cost more than the rows: so a state that
-/// nobody can have touched unseen is not hashed again. A write cannot hide: it moves `ctime`, which
-/// no program can set back.
+/// With chunks of a few rows, hashing the edges would cost more than the rows, so a state that cannot have changed
+/// unnoticed is not hashed again. A write cannot hide: it moves `ctime`, which no program can set back.
 static VERIFIED: Mutex<Option<HashMap<String, Verified>>> = Mutex::new(None);
 
 fn remembered(fingerprint: &FileFingerprint, metadata: &Metadata) -> bool {

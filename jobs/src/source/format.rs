@@ -7,7 +7,7 @@ use super::csv;
 use super::cut::Shape;
 use super::error::SourceError;
 
-/// The longest record when the definition does not say.
+/// The longest record, by default.
 pub const RECORD_BYTES_DEFAULT: u64 = 1024 * 1024;
 
 /// The longest record that a definition may ask for.
@@ -179,7 +179,7 @@ mod tests {
     fn an_unknown_encoding_is_refused_with_examples() {
         let spec = SourceSpec { encoding: Some("latin-nonsense".to_owned()), ..csv_spec() };
         assert!(problem(&spec).contains("windows-1252"));
-        // A label that stands for an encoding which browsers refuse to decode.
+        // A label for an encoding that browsers refuse to decode.
         let spec = SourceSpec { encoding: Some("iso-2022-kr".to_owned()), ..csv_spec() };
         assert!(problem(&spec).contains("not a WHATWG encoding label"));
     }

@@ -1,4 +1,4 @@
-//! JSON lines: a line as an object, with nothing rounded.
+//! JSON lines: parses a line as an object, without rounding anything.
 
 use serde_json::Value;
 
@@ -7,24 +7,24 @@ use super::record::Unreadable;
 /// How deep arrays and objects may be nested.
 pub const DEPTH_MAX: usize = 64;
 
-/// An `f64` keeps any decimal of so many digits.
+/// An `f64` keeps any decimal with this many digits.
 const DIGITS_SAFE: usize = 15;
 
 /// How much of a number a message shows.
 const NUMBER_SHOWN: usize = 40;
 
-/// The line as an object.
+/// Returns the line as an object.
 ///
-/// A number that a JSON number of this program cannot hold exactly (over 64 bits, or a decimal of
-/// more digits than a double keeps) is refused instead of rounded: money that is off by a cent is
-/// worse than an item set aside with the reason. Written as a string it goes through as it is.
+/// A number that a JSON number of this program cannot hold exactly (over 64 bits, or a decimal with more digits than a
+/// double keeps) is refused instead of rounded: money that is off by a cent is worse than an item set aside with the
+/// reason. A number written as a string passes unchanged.
 pub(super) fn item(line: &[u8]) -> Result<Value, Unreadable> {
     let line = line.trim_ascii_end();
     let text = match std::str::from_utf8(line) {
         Ok(text) => text,
         Err(error) => return Err(Unreadable::not_utf8(&error, line)),
     };
-    // Before parsing: the parser's own limit is twice as deep, and it rounds without a word.
+    // Before parsing: the parser's own limit is twice as deep, and it rounds silently.
     if let Some(problem) = refused(text) {
         return Err(Unreadable::new(problem, line));
     }
@@ -38,7 +38,7 @@ pub(super) fn item(line: &[u8]) -> Result<Value, Unreadable> {
     }
 }
 
-/// The parser's message with the column alone: its line is always the first of one.
+/// The parser's message with only the column: there is only ever one line.
 fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.split_once(" at line 1 column ") {
@@ -47,7 +47,7 @@ fn message(error: &serde_json::Error) -> String {
     }
 }
 
-/// What is wrong with it although it may be valid JSON.
+/// Returns why the line is refused although it may be valid JSON.
 fn refused(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let (mut at, mut depth) = (0, 0_usize);
@@ -98,7 +98,7 @@ fn number_end(bytes: &[u8], from: usize) -> usize {
     bytes[from..].iter().position(|byte| !part(byte)).map_or(bytes.len(), |length| from + length)
 }
 
-/// Whether the number comes out of the parser as the number that was written.
+/// Whether parsing preserves the number exactly as written.
 fn is_exact(number: &str) -> bool {
     let plain = !number.contains(['e', 'E']);
     if number.len() <= DIGITS_SAFE && plain {
@@ -108,14 +108,14 @@ fn is_exact(number: &str) -> bool {
         return true;
     }
     match number.parse::<f64>() {
-        // What is no number at all is the parser's to refuse, with a better message.
+        // Text that is not a number is left to the parser, which gives a better message.
         Err(_) => true,
         Ok(value) if value.is_infinite() => true,
         Ok(value) => canonical(number) == canonical(&format!("{value:e}")),
     }
 }
 
-/// The digits that count, and the power of ten of the last one.
+/// Returns the significant digits, and the power of ten of the last one.
 fn canonical(number: &str) -> (String, i64) {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -1,14 +1,14 @@
 //! The sources of a batch: from what the user named to the records of one chunk.
 //!
-//! Planning ([`open`], [`Planner::next_chunk`]) passes over the input once and says where the chunks
-//! are, by reference; a worker then reads one of them ([`read`]). Neither holds more than a buffer or
-//! a chunk, however large the input is. What was planned is stamped, and a chunk that finds its
-//! source changed is an error: a wrong result would be worse.
+//! Planning ([`open`], [`Planner::next_chunk`]) passes over the input once and says where the chunks are, by reference;
+//! a worker then reads one of them ([`read`]). Neither holds more than a buffer or a chunk, however large the input is.
+//! The plan includes fingerprints, and a chunk that finds its source changed is an error: a wrong result would be
+//! worse.
 //!
 //! * `format`, `names`: what the definition says, and which files it means.
-//! * `spool`: copies of what cannot be read by ranges.
+//! * `spool`: spools of input that cannot be read by ranges.
 //! * `cut`, `plan`: where records begin, and where chunks do.
-//! * `file`: a file as it was planned, and whether it still is.
+//! * `file`: the state of a file when it was planned, and whether it is still the same.
 //! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records.
 //! * `sql`: rows of a query.
 
@@ -46,20 +46,20 @@ use format::{Format, Origin};
 use plan::FilePlan;
 use spool::Spooled;
 
-/// How many chunks the scan may be ahead of whoever takes them.
+/// How many chunks the scan may be ahead of the planner's caller.
 const CHUNKS_AHEAD: usize = 256;
 
-/// What a source needs beside its definition.
+/// What a source needs in addition to its definition.
 pub struct OpenOptions {
-    /// Where copies of compressed, re-encoded and streamed input are kept. Made when it is missing.
-    /// Workers on other machines need it under the same path, as they need the files themselves.
+    /// Where spools of compressed, re-encoded and streamed input are kept. Created when it is missing. Workers on other
+    /// machines need it under the same path, as they need the files themselves.
     pub spool_dir: PathBuf,
-    /// What relative paths are relative to.
+    /// The folder that relative paths start from.
     pub base_dir: PathBuf,
     /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. A chunk of files ends early at
     /// [`CHUNK_BYTES_MAX`], at [`CHUNK_FIELDS_MAX`] and at the end of its file.
     pub chunk: u64,
-    /// The most bytes that one copy may have, decompressed: a small file may hold terabytes of zeros.
+    /// The most bytes that one spool may have, decompressed: a small file may hold terabytes of zeros.
     pub spool_bytes_max: u64,
     /// What `-` reads. `None` where there is no standard input, as in a schedule.
     pub stdin: Option<Stream>,
@@ -77,7 +77,7 @@ impl std::fmt::Debug for OpenOptions {
     }
 }
 
-/// Whether the settings of a source make sense, without a look at any file or table.
+/// Checks whether the settings of a source make sense, without looking at any file or table.
 ///
 /// # Errors
 ///
@@ -86,12 +86,12 @@ pub fn check(spec: &SourceSpec) -> Result<(), SourceError> {
     format::origin(spec).map(drop)
 }
 
-/// Checks a source and stamps it: all that can be known before a batch exists.
+/// Checks a source and takes its fingerprint: everything that can be known before a batch exists.
 ///
-/// The files are there and can be read; the definition's settings make sense; headers are unique,
-/// complete and equal. An input without records is an empty batch, unless its CSV header is missing:
-/// that is an error. Copies are made here. What only a pass over the records shows (a record over the
-/// limit, a ragged row that is an error) comes from [`Planner::next_chunk`].
+/// The files exist and can be read; the definition's settings make sense; headers are unique, complete and equal. An
+/// input without records is an empty batch, unless its CSV header is missing: that is an error. Spools are written
+/// here. Errors that only a pass over the records shows (a record over the limit, a ragged row that is an error) come
+/// from [`Planner::next_chunk`].
 ///
 /// # Errors
 ///
@@ -115,10 +115,10 @@ pub async fn open(spec: &SourceSpec, options: OpenOptions) -> Result<Planner, So
     }
 }
 
-/// Gives the chunks of a source, one by one.
+/// Yields the chunks of a source, one by one.
 ///
-/// Dropped before its last chunk was taken, it removes the copies that it made: the plan has failed,
-/// and nothing is left behind. After the last chunk they belong to the batch; [`remove_spooled`] ends that.
+/// When dropped before its last chunk was taken, it removes the spools that it made: the plan has failed, and nothing
+/// is left behind. After the last chunk they belong to the batch; [`remove_spooled`] removes them.
 #[derive(Debug)]
 pub struct Planner {
     fingerprint: SourceFingerprint,
@@ -128,24 +128,24 @@ pub struct Planner {
 
 #[derive(Debug)]
 enum Chunks {
-    /// From the thread that scans; `None` is the end.
+    /// From the scanning thread; `None` is the end.
     Files(mpsc::Receiver<Result<Option<ChunkPayload>, SourceError>>),
     Sql(sql::Planner),
     Ended,
 }
 
 impl Planner {
-    /// What the source looks like now: for the batch, and for [`read`].
+    /// Returns what the source looks like now: for the batch, and for [`read`].
     pub fn fingerprint(&self) -> &SourceFingerprint {
         &self.fingerprint
     }
 
-    /// The next chunk, in the order of the input; `None` after the last one, then and ever after.
+    /// Returns the next chunk, in the order of the input; `None` after the last one, then and ever after.
     ///
     /// # Errors
     ///
-    /// What the pass over the records shows: a record over the limit, a ragged row where that is an
-    /// error, a file that changes under the scan. No chunk follows an error.
+    /// Errors that the pass over the records shows: a record over the limit, a ragged row when that is an error, a file
+    /// that changes during the scan. No chunk follows an error.
     pub async fn next_chunk(&mut self) -> Result<Option<ChunkPayload>, SourceError> {
         let next = match &mut self.chunks {
             Chunks::Files(chunks) => chunks.recv().await.unwrap_or(Err(SourceError::Interrupted)),
@@ -173,12 +173,12 @@ fn open_files(names: &[String], format: Format, options: OpenOptions) -> Result<
     Ok((plan, ready.into_iter().filter_map(|ready| ready.spooled).collect()))
 }
 
-/// Scans on a thread of its own; a scan that nobody listens to ends by itself.
+/// Scans on its own thread; a scan whose receiver is gone ends by itself.
 fn scan(plan: FilePlan) -> mpsc::Receiver<Result<Option<ChunkPayload>, SourceError>> {
     let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         let ended = plan.run(|payload| sender.blocking_send(Ok(Some(payload))).is_ok());
-        // Nobody listening is the planner dropped, which is no failure.
+        // A missing receiver means that the planner was dropped, which is not a failure.
         let _ = sender.blocking_send(ended.map(|()| None));
     });
     receiver
@@ -186,13 +186,13 @@ fn scan(plan: FilePlan) -> mpsc::Receiver<Result<Option<ChunkPayload>, SourceErr
 
 /// Reads the records of one chunk, in the order of the input.
 ///
-/// As many as the plan counted, or an error: a record that cannot be read is one whose `item` is an
-/// [`Unreadable`]. The file is compared with its stamp before and after.
+/// Returns as many as the plan counted, or an error: for a record that cannot be read, `item` is an [`Unreadable`]. The
+/// file is compared with its fingerprint before and after.
 ///
 /// # Errors
 ///
-/// [`SourceError::Changed`] when the source is not what was planned; what the operating system or the
-/// database says when it cannot be read. [`SourceError::is_permanent`] says whether to try again.
+/// [`SourceError::Changed`] when the source no longer matches the plan; the message of the operating system or the
+/// database when it cannot be read. [`SourceError::is_permanent`] says whether to try again.
 pub async fn read(
     payload: &ChunkPayload,
     fingerprint: &SourceFingerprint,
@@ -204,7 +204,7 @@ pub async fn read(
     let first = payload.first.saturating_sub(*skip);
     let whole = ChunkPayload::new(whole.as_ref().clone(), *items, first);
     let mut records = read_whole(&whole, fingerprint, spec).await?;
-    // As many as were planned, or the reading of the whole would have said so.
+    // As many as were planned; otherwise reading the whole slice would have failed.
     let until = usize::try_from(skip.saturating_add(payload.items)).unwrap_or(usize::MAX);
     records.truncate(until);
     Ok(records.split_off(records.len().min(usize::try_from(*skip).unwrap_or(usize::MAX))))

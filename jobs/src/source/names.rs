@@ -1,4 +1,4 @@
-//! From the names that a definition gives to the files that are meant.
+//! From the names in a definition to the files that they mean.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ pub const FILES_MAX: usize = 10_000;
 /// One input to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
-    /// A file: what the user called it, and its absolute path.
+    /// A file: the name that the user gave, and its absolute path.
     File { name: String, path: PathBuf },
     /// Standard input.
     Stdin,
 }
 
-/// All inputs in the order in which they are read: names as they stand, the matches of a glob sorted.
-/// A file that is named twice, or matched by two globs, is read once: at its first place.
+/// Returns all inputs in the order in which they are read: names as given, the matches of a glob sorted. A file that is
+/// named twice, or matched by two globs, is read once: at its first place.
 pub(super) fn inputs(names: &[String], base: &Path) -> Result<Vec<Input>, SourceError> {
     let base = std::path::absolute(base).map_err(|error| SourceError::from_io(&base.display().to_string(), &error))?;
     let mut inputs = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn inputs(names: &[String], base: &Path) -> Result<Vec<Input>, Source
 
 fn files(name: &str, base: &Path) -> Result<Vec<(String, PathBuf)>, SourceError> {
     let path = base.join(name);
-    // A file whose name really has a bracket or a star in it is meant as it stands.
+    // A file whose name really contains a bracket or a star is taken literally.
     if path.exists() || !name.contains(['*', '?', '[']) {
         return Ok(vec![(name.to_owned(), literal(name, path)?)]);
     }

@@ -13,17 +13,16 @@ use super::file;
 use super::format::Format;
 use super::spool::Ready;
 
-/// A chunk ends early at so many bytes, so that a worker's memory does not depend on how long the
-/// records are.
+/// A chunk ends early at this many bytes, so that a worker's memory does not depend on how long the records are.
 pub const CHUNK_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// A chunk ends early at so many fields (rows × columns): a field in memory takes some 150 bytes
-/// however short it is, so that bytes alone would not bound a file of thousands of columns.
+/// A chunk ends early at this many fields (rows × columns): a field in memory takes some 150 bytes however short it is,
+/// so a byte limit alone would not bound a file of thousands of columns.
 pub const CHUNK_FIELDS_MAX: u64 = 250_000;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Files whose headers are read and whose records are not.
+/// Files whose headers have been read and whose records have not.
 pub(super) struct FilePlan {
     files: Vec<Body>,
     format: Format,
@@ -38,7 +37,7 @@ struct Body {
 }
 
 impl FilePlan {
-    /// Stamps the files and reads their headers.
+    /// Takes the files' fingerprints and reads their headers.
     pub(super) fn new(files: &[Ready], format: Format, chunk: u64) -> Result<Self, SourceError> {
         let mut bodies: Vec<Body> = Vec::with_capacity(files.len());
         for ready in files {
@@ -51,12 +50,12 @@ impl FilePlan {
         Ok(Self { files: bodies, format, chunk })
     }
 
-    /// What the files look like now.
+    /// Returns what the files look like now.
     pub(super) fn fingerprint(&self) -> SourceFingerprint {
         SourceFingerprint { files: self.files.iter().map(|body| body.fingerprint.clone()).collect() }
     }
 
-    /// Cuts all files. Ends early without an error when `emit` says that nobody listens any more.
+    /// Cuts all files. Ends early without an error when `emit` reports that the receiver is gone.
     pub(super) fn run(&self, mut emit: impl FnMut(ChunkPayload) -> bool) -> Result<(), SourceError> {
         let mut first = 0;
         for (number, body) in self.files.iter().enumerate() {
@@ -120,7 +119,7 @@ struct Open {
 }
 
 impl Chunks {
-    /// Adds a record; gives the chunk that is full with it.
+    /// Adds a record; returns the chunk that it completes, if any.
     fn add(&mut self, cut: &Cut<'_>) -> Option<ChunkPayload> {
         let open = self.open.get_or_insert(Open { from: cut.from, to: cut.to, line: cut.line, items: 0 });
         open.items += 1;
@@ -138,7 +137,7 @@ impl Chunks {
     }
 }
 
-/// Counts the fields of each row, where a row of another width is an error.
+/// Counts the fields of each row, when a row of another width is an error.
 struct WidthCheck {
     reader: RowReader,
     expected: usize,

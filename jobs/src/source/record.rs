@@ -16,13 +16,13 @@ pub struct Record {
     pub item: Result<Value, Unreadable>,
 }
 
-/// Why a record is no item.
+/// Why a record is not an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unreadable {
     /// What is wrong and what would be right.
     pub reason: String,
-    /// The record as it stands in the source, as a text; bytes that are no UTF-8 are shown as `U+FFFD`.
-    /// No more than [`RAW_BYTES_MAX`] bytes of it.
+    /// The record as it is in the source, as a text; bytes that are not UTF-8 are shown as `U+FFFD`. At most
+    /// [`RAW_BYTES_MAX`] bytes of it.
     pub raw: Value,
 }
 
@@ -40,7 +40,7 @@ impl Unreadable {
         Self::new(format!("the record {}", Self::utf8_problem(error, raw)), raw)
     }
 
-    /// As a fragment: "is not UTF-8 …".
+    /// Returns the problem as a fragment: "is not UTF-8 …".
     pub(super) fn utf8_problem(error: &std::str::Utf8Error, raw: &[u8]) -> String {
         let at = error.valid_up_to();
         let byte = raw.get(at).copied().unwrap_or_default();

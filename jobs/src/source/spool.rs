@@ -1,7 +1,7 @@
-//! Copies of what cannot be read by ranges: compressed files, other encodings, standard input, pipes.
+//! Spools of input that cannot be read by ranges: compressed files, other encodings, standard input, pipes.
 //!
-//! Such input is written once as decompressed UTF-8 and then cut by reference like any other file.
-//! Cutting it into the payloads instead would carry the whole input through the store.
+//! Such input is written once as decompressed UTF-8 and then cut by reference like any other file. Putting it into the
+//! payloads instead would carry the whole input through the store.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -18,14 +18,14 @@ use super::names::Input;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// The most bytes that one copy may have where nobody says: 64 GiB. More than a night's input, and less than what a
-/// few bytes of a decompression bomb come to.
+/// The most bytes that one spool may have by default: 64 GiB. More than a night's input, and less than what a few bytes
+/// of a decompression bomb expand to.
 pub const SPOOL_BYTES_DEFAULT: u64 = 64 * 1024 * 1024 * 1024;
 
 /// A stream that may come from another thread.
 pub type Stream = Box<dyn Read + Send>;
 
-/// Where copies go, and how large one may become.
+/// Where spools are written, and how large one may become.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room<'a> {
     pub(super) dir: &'a Path,
@@ -36,11 +36,11 @@ pub(super) struct Room<'a> {
 pub(super) struct Ready {
     pub(super) name: String,
     pub(super) path: PathBuf,
-    /// The copy, where one was made.
+    /// The spool, where one was made.
     pub(super) spooled: Option<Spooled>,
 }
 
-/// A copy, which goes when this is dropped unless it is kept.
+/// A spool, which is removed when this is dropped unless it is kept.
 #[derive(Debug)]
 pub(super) struct Spooled {
     path: PathBuf,
@@ -48,7 +48,7 @@ pub(super) struct Spooled {
 }
 
 impl Spooled {
-    /// The plan is complete: from now on the copy belongs to the batch.
+    /// The plan is complete: from now on the spool belongs to the batch.
     pub(super) fn keep(&mut self) {
         self.keep = true;
     }
@@ -64,7 +64,7 @@ impl Drop for Spooled {
     }
 }
 
-/// Makes an input readable by ranges: as it is where that is possible, else by a copy.
+/// Makes an input readable by ranges: as it is if possible, else by a spool.
 pub(super) fn prepare(
     input: Input,
     format: &Format,
@@ -92,13 +92,13 @@ pub(super) fn prepare(
     spool(name, Box::new(std::io::Cursor::new(head).chain(file)), format, room)
 }
 
-/// Removes the copies that were made for a batch: for when it has ended and nothing of them is read any more.
-/// Files of the user's own stay. `None` when a folder with one of them cannot be seen from here: it is on another
-/// machine, whose turn it is.
+/// Removes the spools that were made for a batch: for when it has ended and they are no longer read. The user's own
+/// files stay. `None` when a folder with one of the spools cannot be seen from here: it is on another machine, which
+/// then has to remove it.
 ///
 /// # Errors
 ///
-/// [`SourceError::Spool`] for the first copy that cannot be removed. One that is gone is none.
+/// [`SourceError::Spool`] for the first spool that cannot be removed. A missing one is not an error.
 pub fn remove_spooled(fingerprint: &SourceFingerprint) -> Result<Option<u32>, SourceError> {
     let mut removed = 0;
     for file in fingerprint.files.iter().filter(|file| file.is_copy()) {
@@ -119,7 +119,7 @@ fn spool(name: String, stream: Stream, format: &Format, room: &Room<'_>) -> Resu
     let dir = std::path::absolute(room.dir).map_err(|error| refused(&name, room.dir, &error))?;
     std::fs::create_dir_all(&dir).map_err(|error| refused(&name, &dir, &error))?;
     let id = Uuid::now_v7();
-    // Until it is whole it has another name, so that nobody takes a part for the whole.
+    // It has another name until it is complete, so that a part is never taken for the whole.
     let part = dir.join(format!("{id}.part"));
     let whole = dir.join(format!("{id}.{COPY_ENDING}"));
     let file = create(&part).map_err(|error| refused(&name, &part, &error))?;
@@ -136,7 +136,7 @@ fn spool(name: String, stream: Stream, format: &Format, room: &Room<'_>) -> Resu
 fn create(path: &Path) -> std::io::Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true);
-    // The input may hold what other users of the machine must not see.
+    // The input may hold data that other users of the machine must not see.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
@@ -185,7 +185,7 @@ impl Copy<'_> {
             };
             let bytes = &input[..length];
             match &mut decoder {
-                // What is not UTF-8 in UTF-8 is found record by record, where it costs one record only.
+                // Invalid UTF-8 is found record by record, where it costs only one record.
                 None => self.write(bytes)?,
                 Some(decoder) => {
                     let mut rest = bytes;
@@ -232,7 +232,7 @@ impl Copy<'_> {
     }
 }
 
-/// The first four bytes, or fewer where there are no more: enough for every mark that is looked for.
+/// Returns the first four bytes, or fewer when there are no more: enough for every mark that is recognised.
 fn head(stream: &mut impl Read) -> std::io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(4);
     stream.by_ref().take(4).read_to_end(&mut head)?;
@@ -248,7 +248,7 @@ fn compression(format: &Format, head: &[u8]) -> Compression {
     }
 }
 
-/// A byte-order mark knows better than a definition, as in every browser.
+/// A byte-order mark takes precedence over a definition, as in every browser.
 fn encoding(format: &Format, head: &[u8]) -> &'static Encoding {
     match Encoding::for_bom(head) {
         Some((encoding, _)) => encoding,

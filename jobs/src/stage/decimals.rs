@@ -1,9 +1,9 @@
 //! Exact decimal arithmetic for jq programs: `decimal_mul(.Quantity; .UnitPrice)`.
 //!
-//! jq computes with binary floating-point numbers, in which 6 × 2.55 is 15.299999999999999. These
-//! functions take integers, texts such as `"2.55"`, and numbers (read as they are written), and
-//! give canonical texts. Nothing is rounded unless `decimal_div` or `decimal_round` is told how
-//! far, half away from zero; a result of more than 28 digits is an error.
+//! jq computes with binary floating-point numbers, in which 6 × 2.55 is 15.299999999999999. These functions take
+//! integers, texts such as `"2.55"`, and numbers (read as they are written), and return canonical texts. Only
+//! `decimal_div` and `decimal_round` round, to the given number of places, half away from zero; a result of more than
+//! 28 digits is an error.
 
 use gristmill_core::aggregate::decimal;
 use jaq_core::native::{Fun, bome, run, v};
@@ -100,7 +100,7 @@ fn power(exponent: u32) -> BigInt {
     BigInt::from(10).pow(exponent)
 }
 
-/// The decimal `mantissa × 10^−scale`, if it can be held without rounding.
+/// Returns the decimal `mantissa × 10^−scale`, if it can be held without rounding.
 fn fitted(mut mantissa: BigInt, mut scale: u32) -> Result<Decimal, &'static str> {
     while scale > 0 && (&mantissa % 10_i32).sign() == Sign::NoSign {
         mantissa /= 10_i32;

@@ -1,4 +1,4 @@
-//! Finding a field in an item: by its name, or by the way to it (`customer.country`).
+//! Finds a field in an item: by its name, or by its path (`customer.country`).
 
 use serde_json::Value;
 

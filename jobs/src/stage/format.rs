@@ -15,7 +15,7 @@ pub struct Format {
 }
 
 impl Format {
-    /// Checks that no two fields end up under one name and that nothing is renamed in vain.
+    /// Checks that no two fields get the same name and that every renaming has an effect.
     ///
     /// # Errors
     ///
@@ -43,11 +43,11 @@ impl Format {
         self.fields.as_ref().map(|fields| fields.iter().map(|old| self.name(old).to_owned()).collect())
     }
 
-    /// The item as it is written.
+    /// Returns the item as it is written.
     ///
     /// # Errors
     ///
-    /// When a field is missing, or a new name is taken already.
+    /// When a field is missing, or a new name is already taken.
     pub fn apply(&self, item: &Value) -> Result<Value, Refusal> {
         let mut written = Map::new();
         if let Some(fields) = &self.fields {

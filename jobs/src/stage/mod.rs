@@ -1,8 +1,8 @@
 //! What is done to each item on its way through a chunk, one file for each stage.
 //!
-//! validate → sanitize → parse → transform → enrich → process → format. A stage is compiled once
-//! for each definition and is then a pure function of the item, apart from `enrich` with a SQL
-//! table. What it refuses is set aside with a reason and nothing else of the chunk is touched.
+//! validate → sanitize → parse → transform → enrich → process → format. A stage is compiled once for each definition
+//! and is then a pure function of the item, apart from `enrich` with a SQL table. An item that it refuses is set aside
+//! with a reason, and nothing else in the chunk is affected.
 
 mod decimals;
 pub mod enrich;

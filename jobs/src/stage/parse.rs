@@ -1,7 +1,7 @@
 //! Stage `parse`: texts become numbers, dates, money and truth values, and are checked against bounds.
 //!
-//! Decimals and money stay texts in canonical form (`1234.5`), because a JSON number would be read
-//! as a binary one by nearly everybody, and then a cent is a matter of luck.
+//! Decimals and money stay texts in canonical form (`1234.5`), because nearly every reader would parse a JSON number as
+//! a binary one, and then a cent is a matter of luck.
 
 mod bound;
 mod number;
@@ -59,7 +59,7 @@ impl Parse {
     ///
     /// # Errors
     ///
-    /// The first field that is not what it should be.
+    /// The first field with an invalid value.
     pub fn apply(&self, item: &mut Value) -> Result<(), Refusal> {
         for rule in &self.0 {
             let parsed = rule
@@ -85,7 +85,7 @@ impl Rule {
         Ok(compiled)
     }
 
-    /// The same type, but as definitions write it: with a point, and dates by RFC 3339.
+    /// The same type in the notation of definitions: with a point, and dates by RFC 3339.
     fn plain(&self) -> Self {
         Self { formats: Vec::new(), notation: Notation::default(), bounds: Vec::new(), ..self.clone() }
     }
@@ -102,7 +102,7 @@ impl Rule {
             let state = if value.is_none() { "is missing" } else { "is empty" };
             return if self.optional { Ok(None) } else { Err(format!("{state}; {}", self.right())) };
         }
-        // A JSON number is written with a point, whatever the notation of the texts is.
+        // A JSON number is written with a point, whatever the notation of the texts.
         let parsed = match value {
             Some(Value::Number(_)) => self.plain().value(&text),
             _ => self.value(&text),

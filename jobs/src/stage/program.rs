@@ -1,13 +1,13 @@
 //! A compiled jq program that always ends.
 //!
-//! jq is a full programming language: a slip makes a program that never ends or that recurses until
-//! the stack is gone, which would take the whole process with it. The interpreter asks for its
-//! table of terms each time that it evaluates one; [`Meter`] counts these and measures how deep the
-//! stack is, and beyond the limit unwinds to [`Program::run`]. Two gaps remain, on purpose: a native
-//! function such as `range` that yields very much is not counted, and memory is not measured.
+//! jq is a full programming language: a slip makes a program that never ends or that recurses until the stack is
+//! exhausted, which would take the whole process with it. The interpreter asks for its table of terms each time it
+//! evaluates one; [`Meter`] counts these requests and measures how deep the stack is, and beyond the limit unwinds to
+//! [`Program::run`]. Two gaps remain, on purpose: a native function such as `range` that yields very much is not
+//! counted, and memory is not measured.
 //!
-//! Not offered, because the same item must give the same result at each attempt and on each
-//! machine, and because items come from strangers: `env`, `$ENV`, `now`, `input`; `debug` is silent.
+//! Not offered, because the same item must give the same result at each attempt and on each machine, and because items
+//! come from strangers: `env`, `$ENV`, `now`, `input`; `debug` is silent.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Program {
     }
 }
 
-/// What one output of a program was.
+/// One output of a program.
 #[derive(Debug)]
 pub(super) enum Output {
     Value(Val),
@@ -64,7 +64,7 @@ struct Meter<'a> {
     floor: usize,
 }
 
-/// What is thrown when a limit is reached.
+/// The value that is thrown when a limit is reached.
 struct Runaway(&'static str);
 
 impl<'a> HasLut<'a, Metered> for &'a Meter<'a> {
@@ -72,7 +72,7 @@ impl<'a> HasLut<'a, Metered> for &'a Meter<'a> {
         let steps = self.steps.get() + 1;
         self.steps.set(steps);
         if steps > STEPS_MAX {
-            // Without the panic hook: this is no defect and must not look like one in the log.
+            // Without the panic hook: this is not a defect and must not look like one in the log.
             resume_unwind(Box::new(Runaway("it did not end within 5,000,000 steps; does it call itself for ever?")));
         }
         if stack_address().abs_diff(self.floor) > STACK_BYTES_MAX {
@@ -84,7 +84,7 @@ impl<'a> HasLut<'a, Metered> for &'a Meter<'a> {
     }
 }
 
-/// Roughly where the stack ends at present.
+/// Roughly the current end of the stack.
 #[inline(never)]
 fn stack_address() -> usize {
     let here = 0_u8;
@@ -114,14 +114,14 @@ impl Program {
         })
     }
 
-    /// Runs the program and gives its outputs, at most `most` of them.
+    /// Runs the program and returns its outputs, at most `most` of them.
     pub(super) fn run(&self, input: Val, most: usize) -> Vec<Output> {
         let meter = Meter { lut: &self.0.lut, steps: Cell::new(0), floor: stack_address() };
         let run = || {
             let context = Ctx::<Metered>::new(&meter, Vars::new([]));
             self.0.id.run((context, input)).take(most).map(output).collect()
         };
-        // What is unwound is dropped; nothing of it is looked at afterwards.
+        // What is unwound is dropped; none of it is used afterwards.
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(outputs) => outputs,
             Err(panic) => match panic.downcast::<Runaway>() {
@@ -132,12 +132,12 @@ impl Program {
     }
 }
 
-/// `debug` and `stderr` pass on what they are given and say nothing: an item must not get into a log.
+/// `debug` and `stderr` pass on their input and print nothing: an item must not get into a log.
 fn silent() -> impl Iterator<Item = Fun<Metered>> {
     ["debug_empty", "stderr_empty"].into_iter().map(|name| run((name, v(0), |_| Box::new(std::iter::empty()))))
 }
 
-/// `halt` is an error here: the crate's own way would end the whole process.
+/// `halt` is an error here: the crate's own behaviour would end the whole process.
 fn output(result: jaq_json::ValX<'_>) -> Output {
     match result {
         Ok(value) => Output::Value(value),
@@ -175,7 +175,7 @@ fn load_problem(code: &str, error: &LoadError<&str>) -> String {
     }
 }
 
-/// The problem, the line on which it is, and a caret under its place. `found` is a part of `code`.
+/// The problem, the line that it is on, and a caret under its place. `found` is a part of `code`.
 fn at(code: &str, found: &str, problem: &str) -> String {
     let offset = found.as_ptr().addr().wrapping_sub(code.as_ptr().addr());
     let offset = if offset <= code.len() && code.is_char_boundary(offset) { offset } else { code.len() };

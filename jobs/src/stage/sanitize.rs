@@ -1,4 +1,4 @@
-//! Stage `sanitize`: every text of an item is cleaned, however deep it lies. Refuses nothing.
+//! Stage `sanitize`: cleans every text of an item, however deeply nested. Refuses nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ pub struct Sanitize {
 }
 
 impl Sanitize {
-    /// Makes ready.
+    /// Prepares the rules.
     pub fn compile(spec: &SanitizeSpec) -> Self {
         let html = spec.html.map(|policy| match policy {
             HtmlPolicy::Strip => Builder::empty(),
@@ -51,7 +51,7 @@ impl Sanitize {
         }
     }
 
-    /// Mark-up goes first, because what it leaves may have white space at its ends.
+    /// Mark-up is removed first, because what it leaves may have white space at its ends.
     fn clean_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         if let Some(html) = self.html.as_ref().filter(|_| text.contains(['<', '>', '&'])) {
@@ -78,8 +78,8 @@ fn is_harmful(character: char) -> bool {
     character.is_control() && !matches!(character, '\t' | '\n' | '\r')
 }
 
-/// `strip` gives text, not mark-up: an ampersand is an ampersand again. What this brings back can
-/// no more be a tag than any other text that was `&lt;b&gt;` in the source.
+/// `strip` returns text, not mark-up: an ampersand is an ampersand again. What this restores can no more be a tag than
+/// any other text that was `&lt;b&gt;` in the source.
 fn unescaped(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", "\u{a0}").replace("&amp;", "&")
 }

@@ -1,6 +1,6 @@
 //! Stage `transform`: a jq program makes one item out of one item, or skips it.
 //!
-//! Beside the functions of jq there are exact decimals: `decimal_add(a; b)`, `decimal_sub(a; b)`,
+//! In addition to the functions of jq there are exact decimals: `decimal_add(a; b)`, `decimal_sub(a; b)`,
 //! `decimal_mul(a; b)`, `decimal_div(a; b; places)`, `decimal_round(a; places)`.
 
 use jaq_json::{Num, Val};
@@ -31,8 +31,7 @@ impl Transform {
     ///
     /// # Errors
     ///
-    /// When the program raises an error, never ends, gives several outputs or something else than
-    /// an object.
+    /// When the program raises an error, never ends, or returns several outputs or something other than an object.
     pub fn apply(&self, item: &Value) -> Step {
         let refuse = |reason: String| Err(Refusal::new("transform", reason));
         let Ok(input) = Val::deserialize(item) else { return refuse("the item cannot be given to jq".to_owned()) };
@@ -56,7 +55,7 @@ impl Transform {
     }
 }
 
-/// jq knows values that JSON does not.
+/// jq has values that JSON does not.
 fn json(value: &Val, depth: usize) -> Result<Value, String> {
     if depth > DEPTH_MAX {
         return Err(format!("the result is nested deeper than {DEPTH_MAX} levels"));
@@ -157,7 +156,7 @@ mod tests {
         for code in
             ["def f: f; f", "def f: 1 + f; f", "def f: [f]; f", "[repeat(1)] | length", "last(0 | recurse(.+1))"]
         {
-            // On a thread such as those for items: others have less stack than the limit.
+            // On a thread like those for items: others have less stack than the limit.
             let thread = std::thread::Builder::new().stack_size(crate::pool::STACK_BYTES);
             let stopped = thread.spawn(move || run(code, json!({}))).expect("a thread").join().expect("no panic");
             let reason = stopped.expect_err(code);

@@ -16,14 +16,14 @@ const PROBLEM_CHARS_MAX: usize = 300;
 pub struct Validate(Validator);
 
 impl Validate {
-    /// Compiles a schema of any draft. Formats such as `date` and `email` are asserted, and a
-    /// reference to another document is an error: a run must not depend on what a network says.
+    /// Compiles a schema of any draft. Formats such as `date` and `email` are checked, and a reference to another
+    /// document is an error: a run must not depend on the network.
     ///
     /// # Errors
     ///
     /// What is wrong with the schema, and where in it.
     pub fn compile(schema: &Value) -> Result<Self, String> {
-        // Anything else is "true" or "false" to the standard; as a definition it is a slip.
+        // The standard also allows "true" and "false"; in a definition they are a mistake.
         if !schema.is_object() {
             return Err(format!("the schema is {schema}; it must be an object such as {{\"required\": [\"id\"]}}"));
         }
@@ -33,7 +33,7 @@ impl Validate {
         })
     }
 
-    /// Refuses an item that does not satisfy the schema; names the first three problems.
+    /// Refuses an item that does not satisfy the schema, and names the first three problems.
     ///
     /// # Errors
     ///

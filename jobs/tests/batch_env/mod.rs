@@ -138,7 +138,7 @@ impl BatchEnv {
         self.store.complete(&[completion]).await.expect("completed");
     }
 
-    /// Runs everything there is to run, in groups that may be turned round, until nothing is left.
+    /// Runs everything there is to run, in groups whose order may be reversed, until nothing is left.
     pub(crate) async fn work(&self, _run: &Run, reversed: bool) {
         loop {
             let mut jobs = self.claim(50).await;
@@ -156,12 +156,12 @@ impl BatchEnv {
         }
     }
 
-    /// Runs one chunk of a batch and says how it ended.
+    /// Runs one chunk of a batch and returns how it ended.
     pub(crate) async fn one(&self, run: &Run) -> Finish {
         self.attempt(self.next(run).await).await
     }
 
-    /// Quarantined items become chunks of the next generation.
+    /// Redrives quarantined items as chunks of the next generation.
     pub(crate) async fn redrive(&self, run: &Run, items: Vec<i64>) -> Option<u32> {
         let redrive = QuarantineRedrive { batch: run.batch, items, chunk: 10 };
         let control_report = self.store.redrive_quarantine(DEFAULT_TENANT, &redrive, false).await.expect("redriven");
@@ -183,7 +183,7 @@ impl BatchEnv {
         self.store.quarantine(&filter, &Page::default()).await.expect("asked")
     }
 
-    /// The emails that the batch has caused, with their payloads.
+    /// The emails that the batch has sent, with their payloads.
     pub(crate) async fn effects(&self, run: &Run) -> Vec<JobView> {
         let filter = JobFilter {
             tenant: DEFAULT_TENANT.to_owned(),

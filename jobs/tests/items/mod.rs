@@ -1,4 +1,4 @@
-//! Typed, asynchronous item handlers in a batch: what they are given, what their results mean, and that they end.
+//! Typed, asynchronous item handlers in a batch: what they receive, what their results mean, and that they end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -170,7 +170,7 @@ impl Drop for Alive {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_many_items_are_under_way_at_once_as_the_definition_says() {
-    // Each waits for three others: with fewer at once none would ever end.
+    // Each waits for three others: with fewer at once, none would ever end.
     let (watch, barrier) = (Arc::new(Watch::default()), Arc::new(Barrier::new(4)));
     let watched = Arc::clone(&watch);
     let work = move |item: Value, _: ItemContext| {

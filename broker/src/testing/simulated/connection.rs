@@ -17,7 +17,7 @@ use crate::health::Health;
 use crate::message::Message;
 use crate::{ConsumeOptions, Published};
 
-/// A process's way to the broker. Clones share it.
+/// A process's connection to the broker. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Connection {
     pub(super) shared: Arc<Shared>,
@@ -97,10 +97,10 @@ impl Connection {
 pub(crate) struct Subscription {
     connection: Connection,
     who: TakerId,
-    /// `None` takes what was given back too often.
+    /// `None` takes the messages that were given back too often.
     queues: Mutex<Option<BTreeSet<String>>>,
     prefetch: usize,
-    /// Handed to us by the broker, and not yet to anybody here.
+    /// Delivered by the broker, and not yet handed to a caller here.
     waiting: Mutex<VecDeque<(u64, Parcel)>>,
 }
 
@@ -125,7 +125,7 @@ impl Subscription {
         }
         let mut server = self.connection.shared.server();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // What came over a connection that is lost is somebody else's by now.
+        // What came over a lost connection belongs to another consumer by now.
         waiting.retain(|(tag, _)| server.is_held(*tag));
         let room = self.prefetch.saturating_sub(server.held_by(self.who).max(waiting.len()));
         let due = match &*self.queues.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 /// One incarnation of a process. Clones are the same one.
 ///
-/// Whatever the process does that others can see asks here first. One that was killed never gets an
-/// answer again, so that nothing of it is seen any more, however many tasks it had; one that is
-/// stalled goes on later, as if it had not noticed.
+/// Every externally visible action of the process waits for its turn here first. A killed process never gets another
+/// turn, so that nothing it does is visible any more, however many tasks it had; a stalled one goes on later, as if it
+/// had not noticed.
 #[derive(Debug, Clone, Default)]
 pub struct Life {
     stalled: Arc<Mutex<Option<Instant>>>,
@@ -18,7 +18,7 @@ pub struct Life {
 }
 
 impl Life {
-    /// Waits for the next turn: at once, when the stall is over, or never.
+    /// Waits for the next turn: immediately, until the stall is over, or for ever.
     pub async fn turn(&self) {
         if self.over.is_cancelled() {
             pending::<()>().await;
@@ -35,17 +35,17 @@ impl Life {
         }
     }
 
-    /// No more turns: as after SIGKILL.
+    /// Grants no more turns: as after SIGKILL.
     pub fn end(&self) {
         self.over.cancel();
     }
 
-    /// No turns until then: as between SIGSTOP and SIGCONT.
+    /// Grants no turns until then: as between SIGSTOP and SIGCONT.
     pub fn stall(&self, until: Instant) {
         *self.stalled() = Some(until);
     }
 
-    /// Whether it is stalled just now.
+    /// Whether it is stalled now.
     pub fn is_stalled(&self) -> bool {
         self.stalled().is_some_and(|until| Instant::now() < until)
     }
@@ -55,7 +55,7 @@ impl Life {
         self.over.cancelled().await;
     }
 
-    /// Whether it was not killed.
+    /// Whether it has not been killed.
     pub fn lasts(&self) -> bool {
         !self.over.is_cancelled()
     }

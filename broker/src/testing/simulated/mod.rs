@@ -1,8 +1,8 @@
-//! A broker without a network, for simulations: every message has a fate, and the seed decides it.
+//! A broker without a network, for simulations: the seed decides the fate of every message.
 //!
-//! It stands on paused time and on one thread, so that the same seed gives the same run. A message
-//! may be refused, lost, doubled, late, overtaken or followed by poison; a broker may be blocked,
-//! away or purged; a process may be stalled or killed, and what it held goes to others.
+//! It runs on paused time and on one thread, so that the same seed gives the same run. A message may be refused, lost,
+//! doubled, late, overtaken or followed by poison; a broker may be blocked, away or purged; a process may be stalled or
+//! killed, and what it held goes to others.
 
 mod connection;
 mod life;
@@ -43,7 +43,7 @@ impl Shared {
 }
 
 impl Simulated {
-    /// One in good weather, without messages.
+    /// Creates one in good weather, without messages.
     pub fn new(random: Random) -> Self {
         let server = Mutex::new(Server::new(random));
         Self(Arc::new(Shared { server, health: watch::Sender::new(Health::Up), arrived: Notify::new() }))
@@ -54,7 +54,7 @@ impl Simulated {
         Connection { shared: Arc::clone(&self.0), life, takers: Arc::default() }
     }
 
-    /// A connection is gone: what its consumers held goes to others. Their acknowledgements come too late.
+    /// Closes a connection: what its consumers held goes to others. Their acknowledgements come too late.
     pub fn disconnect(&self, connection: &Connection) {
         let takers = connection.takers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for taker in takers {
@@ -63,39 +63,39 @@ impl Simulated {
         self.0.arrived.notify_waiters();
     }
 
-    /// From now on this goes wrong so often.
+    /// Sets how often things go wrong from now on.
     pub fn weather(&self, weather: Weather) {
         self.0.server().weather = weather;
     }
 
-    /// From now on it has these vices.
+    /// Sets its vices from now on.
     pub fn vices(&self, vices: Vices) {
         self.0.server().vices = vices;
     }
 
-    /// It cannot be reached any more. What was handed out goes back.
+    /// Makes it unreachable. Deliveries go back.
     pub fn away(&self) {
         self.0.server().forget_all();
         self.0.health.send_replace(Health::Down { since: Instant::now(), reason: "it is away".to_owned() });
     }
 
-    /// It takes no more messages, and still hands them out.
+    /// Makes it take no more messages, while it still delivers.
     pub fn blocked(&self) {
         self.0.health.send_replace(Health::Blocked { since: Instant::now(), reason: "low on memory".to_owned() });
     }
 
-    /// It can be used again.
+    /// Makes it usable again.
     pub fn back(&self) {
         self.0.health.send_replace(Health::Up);
         self.0.arrived.notify_waiters();
     }
 
-    /// Loses everything that waits: how many messages.
+    /// Drops everything that waits, and returns how many messages that was.
     pub fn purge(&self) -> usize {
         self.0.server().purge()
     }
 
-    /// Puts a message on a queue that nobody can read.
+    /// Puts an unreadable message on a queue.
     pub fn poison(&self, queue: &str, priority: Priority) {
         self.0.server().poison(queue, priority);
         self.0.arrived.notify_waiters();
@@ -116,7 +116,7 @@ impl Simulated {
         self.0.server().deepest
     }
 
-    /// Every job of which a copy has come to the queue of dead letters.
+    /// Returns every job of which a copy has reached the queue of dead letters.
     pub fn copies(&self) -> BTreeSet<JobId> {
         self.0.server().copies()
     }

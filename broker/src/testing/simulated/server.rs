@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::message::Message;
 
-/// What goes wrong how often: in a thousand messages, where nothing else is said.
+/// What goes wrong, and how often: per thousand messages, unless noted otherwise.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Weather {
     /// Refused: a `nack`.
@@ -22,23 +22,23 @@ pub struct Weather {
     pub lost: u64,
     /// Kept twice.
     pub doubled: u64,
-    /// Handed out only seconds later.
+    /// Delivered only seconds later.
     pub late: u64,
-    /// Handed out before those that came earlier.
+    /// Delivered before earlier ones.
     pub overtakes: u64,
-    /// Followed by one that nobody can read.
+    /// Followed by an unreadable one.
     pub poison: u64,
-    /// How often a message may be given back before it goes to the queue of returned ones: a number, not a
-    /// share. Far less than on the real broker, so that it happens.
+    /// How often a message may be given back before it goes to the queue of returned ones: a number, not a share. Far
+    /// less than on the real broker, so that it happens.
     pub gives_up: u32,
 }
 
-/// What the broker does that no broker should: for tests that ask whether the simulation notices.
+/// Faults that no broker should have: for tests of whether the simulation notices them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Vices {
     /// Forgets a message as soon as it is handed out, as if it were acknowledged before the claim.
     pub acks_by_itself: bool,
-    /// Confirms whatever it is sent, kept or not, as if nobody waited for confirms.
+    /// Confirms everything it receives, kept or not, as if confirms did not matter.
     pub confirms_blindly: bool,
 }
 
@@ -51,20 +51,20 @@ pub struct Tally {
     pub lost: u64,
     /// More copies than were sent.
     pub doubled: u64,
-    /// That nobody could read.
+    /// Unreadable.
     pub poison: u64,
-    /// Handed out.
+    /// Delivered.
     pub delivered: u64,
-    /// Handed out before.
+    /// Delivered before.
     pub returned: u64,
 }
 
 /// What is there now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Waiting to be handed out.
+    /// Waiting to be delivered.
     pub ready: usize,
-    /// Handed out and not acknowledged.
+    /// Delivered and not acknowledged.
     pub unacked: usize,
     /// Given back too often.
     pub given_up: usize,
@@ -80,7 +80,7 @@ pub(super) struct Parcel {
     pub(super) returns: u32,
 }
 
-/// Who takes, and what.
+/// A consumer, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TakerId(pub(super) u64);
 
@@ -99,7 +99,7 @@ pub(super) struct Server {
     pub(super) deepest: u32,
 }
 
-/// What a publisher is told of one row.
+/// The broker's answer to a publisher about one row.
 pub(super) enum Word {
     Confirmed,
     Nothing,
@@ -127,7 +127,7 @@ impl Server {
         TakerId(self.takers)
     }
 
-    /// Takes the ids of one row, each with a fate of its own.
+    /// Accepts the ids of one row, each with its own fate.
     pub(super) fn accept(&mut self, row: &Dispatch) -> Word {
         let mut word = Word::Confirmed;
         for job in &row.jobs {
@@ -198,7 +198,7 @@ impl Server {
         self.deepest = self.deepest.max(self.depth(&queue));
     }
 
-    /// Hands out what the taker may have now, urgent priorities first.
+    /// Delivers what the taker may have now, urgent priorities first.
     pub(super) fn take(&mut self, who: TakerId, queues: &BTreeSet<String>, max: usize) -> Vec<(u64, Parcel)> {
         let now = Instant::now();
         let mut taken = Vec::new();
@@ -215,7 +215,7 @@ impl Server {
         self.hand_out(who, taken)
     }
 
-    /// Hands out what was given back too often.
+    /// Delivers what was given back too often.
     pub(super) fn take_given_up(&mut self, who: TakerId, max: usize) -> Vec<(u64, Parcel)> {
         let taken = self.given_up.drain(..max.min(self.given_up.len())).collect();
         self.hand_out(who, taken)
@@ -234,7 +234,7 @@ impl Server {
         handed
     }
 
-    /// When something that these queues hold may be handed out, if not now.
+    /// Returns when something that these queues hold may be delivered, if not now.
     pub(super) fn next_due(&self, queues: &BTreeSet<String>) -> Option<Instant> {
         let of_ours = self.ready.iter().filter(|((queue, _), _)| queues.contains(queue));
         of_ours.flat_map(|(_, waiting)| waiting.iter().map(|parcel| parcel.from)).min()
@@ -260,12 +260,12 @@ impl Server {
         if parcel.returns > self.weather.gives_up { self.given_up.push_back(parcel) } else { self.put(parcel) }
     }
 
-    /// Whether somebody may still acknowledge it.
+    /// Whether a consumer may still acknowledge it.
     pub(super) fn is_held(&self, tag: u64) -> bool {
         self.vices.acks_by_itself || self.unacked.contains_key(&tag)
     }
 
-    /// How many messages somebody has that are not acknowledged.
+    /// How many unacknowledged messages a consumer holds.
     pub(super) fn held_by(&self, who: TakerId) -> usize {
         self.unacked.values().filter(|(holder, _)| *holder == who).count()
     }
@@ -282,7 +282,7 @@ impl Server {
         self.requeue(held.into_iter());
     }
 
-    /// Loses everything that waits, and keeps what is handed out, as `queue_purge` does.
+    /// Drops everything that waits, and keeps what has been delivered, as `queue_purge` does.
     pub(super) fn purge(&mut self) -> usize {
         let lost = self.ready.values().map(VecDeque::len).sum::<usize>() + self.given_up.len();
         self.ready.clear();

@@ -1,12 +1,11 @@
 //! Rows of a query, cut by ranges of a unique key.
 //!
-//! The query is wrapped as a subselect and never shown to the database alone. Planning hops along the
-//! key (`key > last order by key limit n`), which an index serves however far it has come; an
-//! `OFFSET` would pass over all rows before it each time. The key is compared in its own type. All
-//! reads are in read-only transactions.
+//! The query is wrapped as a subselect and never sent to the database alone. Planning hops along the key (`key > last
+//! order by key limit n`), which an index serves at any depth; an `OFFSET` would pass over all earlier rows each time.
+//! The key is compared in its own type. All reads are in read-only transactions.
 //!
-//! A chunk whose range has another number of rows than planned is a changed source. Rows that are
-//! appended above the last planned key are not seen, and are no change.
+//! A chunk whose range has another number of rows than planned means a changed source. Rows that are appended above the
+//! last planned key are not seen, and do not count as a change.
 
 mod postgres;
 mod sqlite;
@@ -22,11 +21,11 @@ use super::record::{Record, Unreadable};
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A value of `url` with this in front is read from the environment, so that no password need stand
-/// in the definition, of which every batch keeps a copy.
+/// A value of `url` with this prefix is read from the environment, so that no password need be in the definition, of
+/// which every batch keeps a copy.
 const FROM_ENVIRONMENT: &str = "env:";
 
-/// Which keys, as the database writes them as text.
+/// A range of keys, in the text form that the database writes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range<'a> {
     /// Exclusive.
@@ -37,13 +36,13 @@ pub(super) struct Range<'a> {
 
 /// The next keys after one.
 struct Page {
-    /// How many rows, at most as many as were asked for.
+    /// How many rows, at most as many as were requested.
     items: u64,
-    /// The last one's key. `None` when there are no rows.
+    /// The key of the last row. `None` when there are no rows.
     upto: Option<String>,
     /// Whether there is a row after these.
     more: bool,
-    /// Whether a key came twice.
+    /// Whether a key occurred twice.
     repeated: bool,
 }
 
@@ -118,7 +117,7 @@ pub(super) async fn read(
     items: u64,
     first: u64,
 ) -> Result<Vec<Record>, SourceError> {
-    // One more than planned is enough to see that there are too many.
+    // One more than planned is enough to detect that there are too many.
     let limit = items.saturating_add(1);
     let rows = match connect(source).await? {
         Database::Postgres(mut query) => query.rows(range, limit).await?,
@@ -165,8 +164,8 @@ async fn connect(source: &SqlSource) -> Result<Database, SourceError> {
     }
 }
 
-/// The query as a derived table. It ends on a line of its own, so that a comment at its end does not
-/// swallow the bracket.
+/// The query as a derived table. It ends on a line of its own, so that a comment at its end does not swallow the
+/// bracket.
 fn derived(source: &SqlSource) -> String {
     format!("(\n{}\n) as source", source.query.trim().trim_end_matches(';'))
 }
@@ -208,8 +207,8 @@ fn from_sqlx(error: &sqlx::Error) -> SourceError {
     SourceError::Sql { problem: error.to_string(), permanent }
 }
 
-/// Whether waiting may help: connection, resources, locks, an operator's intervention, a login that
-/// is being changed; in SQLite busy, locked, disk, and a file that cannot be opened.
+/// Whether waiting may help: connection, resources, locks, an operator's intervention, a login that is being changed;
+/// in SQLite busy, locked, disk, and a file that cannot be opened.
 fn may_pass(code: &str) -> bool {
     match code.parse::<u32>() {
         Ok(number) if code.len() < 5 => matches!(number & 0xFF, 5 | 6 | 10 | 14),

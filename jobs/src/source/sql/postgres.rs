@@ -1,5 +1,5 @@
-//! Rows of a PostgreSQL query. Decimals and money come as strings, so that nothing rounds them;
-//! instants in UTC, bytes in hex, arrays and JSON as they are.
+//! Rows of a PostgreSQL query. Decimals and money come as strings, so that they are never rounded; instants in UTC,
+//! bytes in hex, arrays and JSON as they are.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::{CONNECT_TIMEOUT, Page, Range, Row, derived, from_sqlx, quoted, uniqu
 use crate::source::error::SourceError;
 use crate::source::jsonl;
 
-/// One state of the database for all statements, and no writing.
+/// One state of the database for all statements, and read-only.
 const BEGIN: &str = "begin transaction isolation level repeatable read read only";
 
-/// Texts of keys and values must not depend on a server's or role's taste.
+/// The text form of keys and values must not depend on the settings of a server or role.
 const SETTINGS: &str = "set local timezone = 'UTC';
 set local datestyle = 'ISO, YMD';
 set local intervalstyle = 'iso_8601';
@@ -27,14 +27,14 @@ set local extra_float_digits = 1";
 /// The most connections to one database that sources of this process have at once.
 const CONNECTIONS_MAX: u32 = 16;
 
-/// How long a connection is kept that nobody uses.
+/// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// How many databases' connections are kept.
 const POOLS_MAX: usize = 64;
 
-/// A new connection, with its encryption, costs more than a chunk of rows. The pools are told apart
-/// by runtime as well, because a connection dies with the runtime that made it.
+/// A new connection, with its encryption, costs more than a chunk of rows. The pools are kept separate by runtime as
+/// well, because a connection dies with the runtime that made it.
 static POOLS: Mutex<Vec<(Id, String, PgPool)>> = Mutex::new(Vec::new());
 
 fn pool(url: &str) -> Result<PgPool, SourceError> {
@@ -80,7 +80,7 @@ impl Query {
         Ok(query)
     }
 
-    /// The type as a cast spells it. A subselect without rows is NULL, of the type all the same.
+    /// The type as a cast spells it. A subselect without rows is NULL, but still has the type.
     async fn find_key_type(&mut self) -> Result<String, SourceError> {
         let sql = format!("select pg_typeof((select source.{} from {} limit 0))::text", self.key, self.derived);
         let name: String = self.one(sql).await?.try_get(0).map_err(|error| from_sqlx(&error))?;
@@ -106,8 +106,8 @@ impl Query {
         sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut *self.transaction).await.map_err(|error| from_sqlx(&error))
     }
 
-    /// One more row than asked for is looked at: it tells whether there are more, and whether the key
-    /// repeats across the border.
+    /// Looks at one more row than requested: it shows whether there are more, and whether the key repeats across the
+    /// border.
     pub(super) async fn page(&mut self, after: Option<&str>, limit: u64) -> Result<Page, SourceError> {
         let bound = after.map_or(String::new(), |_| format!("where source.{} > $3::text::{}", self.key, self.key_type));
         let sql = format!(

@@ -30,7 +30,7 @@ impl Query {
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(|error| from_sqlx(&error))?;
         sqlx::raw_sql("begin").execute(&mut connection).await.map_err(|error| from_sqlx(&error))?;
         let derived = derived(source);
-        // The query itself: in a derived table SQLite would rename a column that comes twice.
+        // The query itself: in a derived table SQLite would rename a column that occurs twice.
         let sql = AssertSqlSafe(source.query.clone()).into_sql_str();
         let prepared = (&mut connection).prepare(sql).await.map_err(|error| from_sqlx(&error))?;
         let columns: Vec<String> = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
@@ -43,8 +43,8 @@ impl Query {
         sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await.map_err(|error| from_sqlx(&error))
     }
 
-    /// One more row than asked for is looked at: it tells whether there are more, and whether the key
-    /// repeats across the border.
+    /// Looks at one more row than requested: it shows whether there are more, and whether the key repeats across the
+    /// border.
     pub(super) async fn page(&mut self, after: Option<&str>, limit: u64) -> Result<Page, SourceError> {
         let (key, derived) = (&self.key, &self.derived);
         let bound = after.map_or(String::new(), |_| format!("where source.{key} > ?"));

@@ -15,7 +15,7 @@ use super::{LookupError, Records, key_text, passing, permanent};
 /// The largest lookup file: it is held in memory.
 const BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// What tells one state of the file from another.
+/// What distinguishes one state of the file from another.
 type Stamp = (u64, Option<SystemTime>);
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl FileLookup {
         &self.0.path
     }
 
-    /// Two chunks that come at the same time read the file once: the second waits for the first.
+    /// Two chunks that arrive at the same time read the file once: the second waits for the first.
     pub(super) async fn records(&self) -> Result<Records, LookupError> {
         let mut kept = self.0.kept.lock().await;
         let known = kept.as_ref().map(|(fingerprint, _)| *fingerprint);
@@ -135,7 +135,7 @@ impl Inner {
             .get(&self.key)
             .and_then(key_text)
             .ok_or_else(|| permanent(format!("{}: the record has no `{}`", place(), self.key)))?;
-        // Taking either would make the result depend on the order of the file.
+        // Choosing either would make the result depend on the order of the file.
         if records.contains_key(&key) {
             return Err(permanent(format!(
                 "{}: the key `{key}` is there for the second time; keep one of them",

@@ -20,13 +20,13 @@ use super::{Refusal, field, shown};
 /// The records of a lookup by their key.
 pub type Records = Arc<HashMap<String, Map<String, Value>>>;
 
-/// Why a lookup cannot be had: the chunk's attempt fails.
+/// Why a lookup is not available: the chunk's attempt fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("enrich: {message}")]
 pub struct LookupError {
     /// What is wrong, where, and what would be right.
     pub message: String,
-    /// Whether no repetition helps.
+    /// Whether no retry helps.
     pub permanent: bool,
 }
 
@@ -63,7 +63,7 @@ impl Enrich {
         Ok(Self { on: spec.on.clone(), key, into: spec.into.clone(), missing: spec.missing, source })
     }
 
-    /// The file that is looked into, for checks before a batch starts.
+    /// The lookup file, for checks before a batch starts.
     pub fn file(&self) -> Option<&str> {
         match &self.source {
             Source::File(file) => Some(file.path()),
@@ -71,7 +71,7 @@ impl Enrich {
         }
     }
 
-    /// The records for the keys of a chunk's items (of a file: all of them).
+    /// Returns the records for the keys of a chunk's items (for a file: all of them).
     ///
     /// # Errors
     ///
@@ -87,11 +87,11 @@ impl Enrich {
         }
     }
 
-    /// Adds what was found. The item's own fields stay as they are. `false`: it is skipped.
+    /// Adds the record that was found. The item's own fields stay as they are. `false` means that the item is skipped.
     ///
     /// # Errors
     ///
-    /// When nothing was found and that is not tolerated.
+    /// When no record was found and that is not tolerated.
     pub fn apply(&self, item: &mut Value, records: &Records) -> Result<bool, Refusal> {
         let value = field::get(item, &self.on);
         let Some(found) = value.and_then(key_text).and_then(|key| records.get(&key)) else {
@@ -118,7 +118,7 @@ impl Enrich {
     }
 }
 
-/// A value as keys are compared. Null and compound values are no keys.
+/// Returns a value in the form in which keys are compared. Null and compound values are not keys.
 fn key_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

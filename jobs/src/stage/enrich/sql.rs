@@ -15,13 +15,13 @@ use tokio::sync::OnceCell;
 
 use super::{LookupError, Records, key_text, passing, permanent};
 
-/// Before the name of an environment variable, in the place of an address, as for a source.
+/// The prefix of an environment variable's name that replaces an address, as for a source.
 const FROM_ENVIRONMENT: &str = "env:";
 
 /// How long to wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many chunks of this process look things up at once.
+/// How many chunks of this process do lookups at once.
 const CONNECTIONS: u32 = 4;
 
 pub(super) struct SqlTable {
@@ -49,7 +49,7 @@ impl std::fmt::Debug for SqlTable {
 
 impl Database {
     fn of(url: &str) -> Result<Self, String> {
-        // What the parsers say may repeat the address, and that has the password in it.
+        // The parsers' messages may repeat the address, which contains the password.
         let bad = |kind: &str| format!("`sql.url` is not an address of {kind}; write such as `{kind}://…`");
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options = PgConnectOptions::from_str(url).map_err(|_| bad("postgres"))?;
@@ -65,7 +65,7 @@ impl Database {
 
 impl SqlTable {
     pub(super) fn new(spec: &SqlLookup, key: &str) -> Result<Self, String> {
-        // A variable is read where the table is, so that a definition can be checked anywhere.
+        // The variable is read only when the table is, so that a definition can be checked anywhere.
         let database = match spec.url.strip_prefix(FROM_ENVIRONMENT) {
             Some("") => return Err("`sql.url` names no environment variable; write such as `env:NAME`".to_owned()),
             Some(_) => OnceCell::new(),
@@ -100,8 +100,8 @@ impl SqlTable {
         self.by_key(rows.map_err(|error| self.failed(&error))?)
     }
 
-    /// Keys are cast to the column's own type, so that its index is used; those that cannot be of that
-    /// type are not asked for: one of them would make the whole query fail.
+    /// Keys are cast to the column's own type, so that its index is used. Keys that cannot be of that type are left
+    /// out: one of them would make the whole query fail.
     async fn rows_of_postgres(&self, pool: &PgPool, keys: &[String]) -> sqlx::Result<Vec<String>> {
         let column = "SELECT format_type(atttypid, NULL) FROM pg_attribute \
                       WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped";
@@ -129,7 +129,7 @@ impl SqlTable {
 
     /// SQLite converts the texts to the column's affinity by itself.
     async fn rows_of_sqlite(&self, pool: &SqlitePool, keys: &BTreeSet<String>) -> sqlx::Result<Vec<String>> {
-        // Without a schema every attached database is looked into, as `FROM` does it.
+        // Without a schema every attached database is searched, as `FROM` does.
         let (schema, table) = match self.name.split_once('.') {
             Some((schema, table)) => (Some(schema), table),
             None => (None, self.name.as_str()),
@@ -177,7 +177,7 @@ impl SqlTable {
     }
 }
 
-/// The address itself, which `env:NAME` leaves to the environment of whoever reads the table.
+/// Returns the address itself, which `env:NAME` reads from the environment of the process that reads the table.
 fn address(url: &str) -> Result<Cow<'_, str>, String> {
     match url.strip_prefix(FROM_ENVIRONMENT) {
         None => Ok(Cow::Borrowed(url)),
@@ -266,7 +266,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_may_be_left_to_the_environment() {
-        // Changing this process's environment would be unsafe, so a variable is taken that every one has.
+        // Changing this process's environment would be unsafe, so this uses a variable that is always set.
         let path = std::env::var("PATH").expect("a search path");
         assert_eq!(address("env:PATH").as_deref(), Ok(path.as_str()));
         let problem = found("env:GRISTMILL_NO_SUCH_VARIABLE", "customer", "id").await.expect_err("it is not set");

@@ -1,4 +1,4 @@
-//! The bounds that a parsed value must keep to.
+//! The bounds that a parsed value must respect.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -24,7 +24,7 @@ enum Side {
 }
 
 impl Bound {
-    /// The bounds of a rule. `read` reads a bound's text as the rule's own type.
+    /// Returns the bounds of a rule. `read` parses a bound's text as the rule's own type.
     pub(super) fn of(rule: &ParseRule, read: impl Fn(&str) -> Option<Parsed>) -> Result<Vec<Self>, String> {
         let written = [
             (Side::Above, &rule.above),

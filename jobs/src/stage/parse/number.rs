@@ -1,11 +1,11 @@
-//! How numbers and money are written: which sign separates decimals, which thousands.
+//! How numbers and money are written: which sign separates decimals, and which separates thousands.
 
 use gristmill_core::aggregate::decimal;
 use gristmill_core::definition::{ParseRule, ParseType};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-/// The most digits of an integer: whatever has 18 fits into 64 bits.
+/// The most digits of an integer: any number with 18 digits fits into 64 bits.
 const INTEGER_DIGITS_MAX: usize = 18;
 
 /// Which signs are used in numbers.
@@ -71,8 +71,8 @@ impl Notation {
         (sign.len() <= 1).then(|| decimal(&Value::String(plain))).flatten()
     }
 
-    /// A decimal with a currency sign or a code of three capitals before or after it; brackets
-    /// around it say that it is owed, as accountants write.
+    /// Reads a decimal with a currency sign or a code of three capitals before or after it; brackets around it mean
+    /// that it is owed, as accountants write.
     pub(super) fn money(self, text: &str) -> Option<Decimal> {
         if let Some(owed) = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
             return self.money(owed.trim()).filter(|amount| !amount.is_sign_negative()).map(|amount| -amount);
@@ -83,15 +83,15 @@ impl Notation {
         };
         let bare = without_currency(rest);
         let number = bare.trim();
-        // `-£-3` is a slip, not three pounds.
+        // `-£-3` is a typing error, not three pounds.
         if !sign.is_empty() && number.starts_with('-') {
             return None;
         }
         self.decimal(&format!("{sign}{number}"))
     }
 
-    /// The digits of a whole number. After a sign for thousands exactly three must follow: else
-    /// `1,5` in a file with decimal commas would silently become fifteen.
+    /// Returns the digits of a whole number. After a sign for thousands exactly three must follow; otherwise `1,5` in a
+    /// file with decimal commas would silently become fifteen.
     fn whole(self, text: &str) -> Option<String> {
         let mut groups = match self.thousands {
             Some(sign) => text.split(sign).collect::<Vec<_>>(),
@@ -104,7 +104,7 @@ impl Notation {
         (fits && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(digits)
     }
 
-    /// A number as this notation writes it, for messages.
+    /// Formats a number in this notation, for messages.
     pub(super) fn example(self, whole: &str, fraction: Option<&str>) -> String {
         let (head, tail) = whole.split_at(whole.len() - 3);
         let separator = self.thousands.map(String::from).unwrap_or_default();
