@@ -210,7 +210,7 @@ impl Completer {
     }
 }
 
-/// Reports what was committed and is not published anywhere yet.
+/// Fires the failpoints for what was committed and is not published anywhere yet.
 fn tell(aggregates: bool, report: &CompleteReport) {
     if aggregates {
         failpoint::point("aggregate.committed");

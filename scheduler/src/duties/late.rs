@@ -12,7 +12,8 @@ use crate::duty::{Duty, Next, Wake};
 /// How many batches are looked at each time.
 const LIMIT: u32 = 100;
 
-/// Enqueues the jobs of `on.late` for batches that have not ended by their deadline, and returns how many jobs those are.
+/// Enqueues the jobs of `on.late` for batches that have not ended by their deadline, and returns how many jobs there
+/// are.
 ///
 /// # Errors
 ///
