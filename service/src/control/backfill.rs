@@ -14,8 +14,8 @@ const ROWS_MAX: u32 = 10_000;
 pub type Slot = (Instant, (Instant, Instant));
 
 impl Service {
-    /// Puts a past range of a schedule into the ledger, to be run by a scheduler: how many slots wait. A dry run counts
-    /// those that would.
+    /// Puts a past range of a schedule into the ledger, to be run by a scheduler, and returns how many slots wait. A
+    /// dry run counts those that would.
     ///
     /// # Errors
     ///
@@ -49,7 +49,8 @@ impl Service {
         Ok(backfill.ticks.iter().filter(open).copied().collect())
     }
 
-    /// Starts nothing more of a backfill, or goes on with it: how many slots wait. A dry run only counts them.
+    /// Stops starting slots of a backfill, or goes on with it, and returns how many slots wait. A dry run only counts
+    /// them.
     ///
     /// # Errors
     ///
@@ -58,7 +59,7 @@ impl Service {
         self.control_backfill(order, schedule, id, Some(paused)).await
     }
 
-    /// Takes away what still waits of a backfill: how many slots. A dry run only counts them.
+    /// Removes what still waits of a backfill, and returns how many slots that were. A dry run only counts them.
     ///
     /// # Errors
     ///

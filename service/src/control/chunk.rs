@@ -7,7 +7,7 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Puts two halves in the place of a chunk that is dead or waits; `chunk` is the id of its job.
+    /// Replaces a chunk that is dead or waits with two halves; `chunk` is the id of its job.
     ///
     /// # Errors
     ///

@@ -20,13 +20,13 @@ impl Service {
         self.after(self.store.cancel_job(&order.tenant, job, &order.reason(), order.dry_run)).await
     }
 
-    /// Cancels those of the jobs that are not final, in groups of at most [`GROUP_JOBS_MAX`], each one transaction. Jobs
-    /// that are final, and aggregates, are passed over, so that it may be run again after a part. `progress` is given
-    /// how many are cancelled so far, after each group.
+    /// Cancels those of the jobs that are not final, in groups of at most [`GROUP_JOBS_MAX`], each one transaction.
+    /// Jobs that are final, and aggregates, are skipped, so that it can be run again after it was interrupted.
+    /// `progress` receives how many are cancelled so far, after each group.
     ///
     /// # Errors
     ///
-    /// Those of the store; the groups before stay cancelled.
+    /// Those of the store; earlier groups stay cancelled.
     pub async fn cancel_jobs(
         &self,
         order: &Order,
@@ -51,8 +51,8 @@ impl Service {
         self.after(self.store.retry_job(&order.tenant, job, order.dry_run)).await
     }
 
-    /// The ids of the jobs that match a filter now, newest first, each with its batch: what a verb over many is given.
-    /// Gathered before the first one moves, so that what comes meanwhile is not touched.
+    /// Returns the ids of the jobs that match a filter now, newest first, each with its batch: the input of a verb over
+    /// many jobs. They are gathered before the first one moves, so that jobs that arrive meanwhile are not touched.
     ///
     /// # Errors
     ///

@@ -6,8 +6,8 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Makes a limit in the store, or changes one that was made so. It holds for what is claimed next. `None` at a dry
-    /// run.
+    /// Creates a limit in the store, or changes one that was created there. It applies to what is claimed next. `None`
+    /// at a dry run.
     ///
     /// # Errors
     ///
@@ -22,7 +22,7 @@ impl Service {
         Ok(Some(limit))
     }
 
-    /// Drops a limit that was made in the store: 1 affected, or 0 when there was none.
+    /// Drops a limit that was created in the store: 1 affected, or 0 when there was none.
     ///
     /// # Errors
     ///

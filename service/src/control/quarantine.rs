@@ -7,8 +7,8 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Runs quarantined items of a batch again as they are, in chunks of at most `chunk` items. Items of a batch that has
-    /// ended open its next generation.
+    /// Runs quarantined items of a batch again as they are, in chunks of at most `chunk` items. Items of a batch that
+    /// has ended open its next generation.
     ///
     /// # Errors
     ///
@@ -23,7 +23,7 @@ impl Service {
         self.patch_quarantine(order, &PatchRedrive { which, ..PatchRedrive::new(batch, chunk) }).await
     }
 
-    /// Patches quarantined items of a batch and runs them again. One that cannot be patched stays in quarantine, is
+    /// Patches quarantined items of a batch and runs them again. An item that cannot be patched stays in quarantine, is
     /// counted and named, and the others go.
     ///
     /// # Errors

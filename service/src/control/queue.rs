@@ -7,7 +7,7 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Stops the claiming from a queue; what runs is finished. The first pause and its reason stay.
+    /// Stops claiming from a queue; what runs is finished. The first pause and its reason stay.
     ///
     /// # Errors
     ///
