@@ -14,8 +14,8 @@ pub use gristmill_client::{
 use crate::kind::{Kind, new_job};
 use crate::kind_settings::KindSettings;
 
-/// The thin client ([`gristmill_client::Client`]) with the kinds of this program. It dereferences to the thin one, which
-/// has the rest: many jobs at once, batches, states and waits. Clones share their connections.
+/// The thin client ([`gristmill_client::Client`]) with the kinds of this program. It dereferences to the thin one,
+/// which has the rest: many jobs at once, batches, states and waits. Clones share their connections.
 ///
 /// ```
 /// # use gristmill::{Client, Context, Failure, Kind};
@@ -43,7 +43,7 @@ use crate::kind_settings::KindSettings;
 #[derive(Debug, Clone)]
 pub struct Client {
     thin: gristmill_client::Client,
-    /// What the configuration says of kinds, where there is one.
+    /// The configuration's settings of kinds, if there is one.
     said: Arc<BTreeMap<String, KindSettings>>,
 }
 
@@ -89,13 +89,14 @@ impl Client {
         Self { thin: self.thin.tenant(tenant), ..self }
     }
 
-    /// The same client, whose jobs follow what a configuration says of their kinds.
+    /// The same client, whose jobs follow a configuration's settings of their kinds.
     pub(crate) fn following(self, said: BTreeMap<String, KindSettings>) -> Self {
         Self { said: Arc::new(said), ..self }
     }
 
-    /// Begins a job of a kind; what is said of it wins over what its kind says. For a client of an embedded app
-    /// ([`Embedded::client`](crate::embed::Embedded::client)) `[kind.NAME]` of its configuration stands between the two.
+    /// Begins a job of a kind; the builder's settings win over those of the kind. For a client of an embedded app
+    /// ([`Embedded::client`](crate::embed::Embedded::client)) `[kind.NAME]` of its configuration stands between the
+    /// two.
     pub fn job<K: Kind>(&self, payload: &K) -> JobBuilder<'_> {
         let job = new_job(payload).map(|mut job| {
             if let Some(settings) = self.said.get(K::NAME) {
@@ -129,8 +130,8 @@ impl Client {
         }
     }
 
-    /// Enqueues a job under a unique key of your choice, whatever its kind says. [`Enqueued::outcome`] says what became
-    /// of it.
+    /// Enqueues a job under a unique key of your choice, whatever its kind says. [`Enqueued::outcome`] reports what
+    /// became of it.
     ///
     /// # Errors
     ///
@@ -140,7 +141,7 @@ impl Client {
         self.job(payload).unique(unique).enqueue().await
     }
 
-    /// Enqueues a job under a key: whose turn and limit it falls under, such as a customer. At most
+    /// Enqueues a job under a key that decides its turn and its limit, such as a customer. At most
     /// [`KEY_BYTES_MAX`](gristmill_core::limit::KEY_BYTES_MAX) bytes.
     ///
     /// # Errors
