@@ -120,7 +120,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`Client::enqueue`].
+    /// Same as [`Client::enqueue`].
     pub async fn enqueue_at<K: Kind>(&self, payload: &K, run: RunAt) -> Result<Enqueued, ClientError> {
         let job = self.job(payload);
         match run {
@@ -135,7 +135,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`Client::enqueue`]; with [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) a conflict when another
+    /// Same as [`Client::enqueue`]; with [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) a conflict when another
     /// job holds the key.
     pub async fn enqueue_unique<K: Kind>(&self, payload: &K, unique: Unique) -> Result<Enqueued, ClientError> {
         self.job(payload).unique(unique).enqueue().await
@@ -146,7 +146,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`Client::enqueue`].
+    /// Same as [`Client::enqueue`].
     pub async fn enqueue_keyed<K: Kind>(&self, payload: &K, key: impl Into<String>) -> Result<Enqueued, ClientError> {
         self.job(payload).key(key).enqueue().await
     }
@@ -156,7 +156,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`Client::enqueue`], and when the store is SQLite. The transaction can then only be rolled back.
+    /// Same as [`Client::enqueue`], and when the store is SQLite. The transaction can then only be rolled back.
     pub async fn enqueue_in<K: Kind>(
         &self,
         connection: &mut sqlx::postgres::PgConnection,

@@ -17,7 +17,7 @@ const STALLED_LIMIT: u32 = 100;
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn resume(store: &StoreHandle, dispatcher: &Dispatcher, older_than: Duration) -> Result<u64> {
     let service = Service::new(store.clone(), dispatcher.clone());
     let stalled = store.stalled_plans(older_than, STALLED_LIMIT).await?;

@@ -23,7 +23,7 @@ impl FailureBudgets {
     ///
     /// # Errors
     ///
-    /// Those of the store; what was over its budget stays so, and the next caller finds it.
+    /// Store errors; what was over its budget stays so, and the next caller finds it.
     pub async fn enforce(&self, progress: &[BatchProgress]) -> Result<Vec<Dispatched>> {
         let mut dispatched = Vec::new();
         for batch in progress.iter().filter(|batch| may_halt(batch)) {

@@ -9,7 +9,7 @@ pub const PAGE_ROWS: u32 = 1_000;
 ///
 /// # Errors
 ///
-/// Those of the store, and those of `take`; earlier pages have been taken.
+/// Store errors, and those of `take`; earlier pages have been taken.
 pub async fn every<T, E: From<StoreError>>(
     mut read: impl AsyncFnMut(Page) -> Result<Vec<T>, StoreError>,
     key: impl Fn(&T) -> String,
@@ -30,7 +30,7 @@ pub async fn every<T, E: From<StoreError>>(
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn all<T>(
     read: impl AsyncFnMut(Page) -> Result<Vec<T>, StoreError>,
     key: impl Fn(&T) -> String,

@@ -12,7 +12,7 @@ pub const NO_JOB: &str = "no job has this id";
 ///
 /// # Errors
 ///
-/// Those of the store. Then none of them is kept, and none may be acknowledged.
+/// Store errors. Then none of them is kept, and none may be acknowledged.
 pub async fn record_poison<'d>(
     store: &dyn Poison,
     deliveries: impl IntoIterator<Item = &'d Delivery>,

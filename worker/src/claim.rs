@@ -62,7 +62,7 @@ impl Claimer {
     ///
     /// # Errors
     ///
-    /// Those of the store. Messages taken for the claim are given back; jobs that the store has claimed nevertheless
+    /// Store errors. Messages taken for the claim are given back; jobs that the store has claimed nevertheless
     /// are given back before the next claim.
     pub(crate) async fn claim(&mut self, worker: WorkerId, limit: usize, wait: Duration) -> Result<Vec<ClaimedJob>> {
         if self.unsure {

@@ -151,7 +151,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn claim(&mut self) -> Result<Vec<ClaimedJob>> {
         let slots = usize::try_from(self.settings.slots).unwrap_or(usize::MAX);
         self.claimer.claim(self.id(), slots, self.settings.poll.0).await
@@ -177,7 +177,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn step(&mut self) -> Result<usize> {
         let claimed = self.claim().await?;
         let jobs = claimed.len();
@@ -189,7 +189,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn beat(&self) -> Result<bool> {
         self.lease.beat(0).await
     }
@@ -198,7 +198,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn poll(&self) -> Result<usize> {
         self.revocations().poll().await
     }
@@ -216,7 +216,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// Those of the store; then the lease runs out by itself.
+    /// Store errors; then the lease runs out by itself.
     pub async fn retire(self) -> Result<Report> {
         let report = self.report();
         let dispatcher = self.claimer.dispatcher.clone();

@@ -26,7 +26,7 @@ impl Revocations {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub(crate) async fn poll(&self) -> Result<usize> {
         let in_flight = self.in_flight.known();
         if in_flight.is_empty() {

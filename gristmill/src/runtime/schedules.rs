@@ -70,7 +70,7 @@ pub(crate) fn served(context: &ProcessContext) -> Result<(Served, impl Future<Ou
 ///
 /// # Errors
 ///
-/// As [`served`].
+/// Same as [`served`].
 pub(crate) fn run_context_now(context: &ProcessContext) -> Result<RunContext> {
     let (_, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
     run_context(context, receiver)

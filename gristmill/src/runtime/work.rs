@@ -44,7 +44,7 @@ pub(crate) enum Work {
 pub(crate) enum WaitFor {
     /// As long as it takes.
     Ever,
-    /// At most so long.
+    /// At most this long.
     AtMost(Duration),
 }
 

@@ -14,7 +14,7 @@ use crate::duty::{Duty, Next, Wake};
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn age(store: &dyn Limits, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
     Ok(dispatcher.after(store.raise_aged(limit)).await?.moved)
 }

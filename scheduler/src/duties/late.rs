@@ -17,7 +17,7 @@ const LIMIT: u32 = 100;
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn late(store: &dyn Duties, dispatcher: &Dispatcher) -> Result<u64> {
     Ok(dispatcher.after(store.notify_late(LIMIT)).await?.moved)
 }

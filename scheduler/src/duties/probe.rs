@@ -21,7 +21,7 @@ const LIMIT: u32 = 500;
 ///
 /// # Errors
 ///
-/// Those of the store. A broker that does not answer is skipped: nothing is known then.
+/// Store errors. A broker that does not answer is skipped: nothing is known then.
 pub async fn probe(store: &StoreHandle, dispatcher: &Dispatcher, lost_after: Duration) -> Result<u64> {
     if !dispatcher.broker().carries() || !dispatcher.broker().health().borrow().is_up() {
         return Ok(0);

@@ -13,7 +13,7 @@ use crate::duty::{Duty, Next, Wake};
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn promote(store: &dyn Duties, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
     Ok(dispatcher.after(store.promote(limit)).await?.moved)
 }

@@ -20,7 +20,7 @@ const PAGE: u32 = 500;
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn reconcile(
     store: &StoreHandle,
     dispatcher: &Dispatcher,

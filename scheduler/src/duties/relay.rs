@@ -49,7 +49,7 @@ impl OutboxRelay {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn relay(&mut self, store: &dyn Outbox, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
         self.hand.retain(|(taken, _)| taken.elapsed() < HELD_FOR);
         let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(self.in_hand());

@@ -67,7 +67,7 @@ pub(crate) async fn keep(
 ///
 /// # Errors
 ///
-/// Those of the store; the messages are given back then.
+/// Store errors; the messages are given back then.
 pub async fn returned(
     store: &StoreHandle,
     dispatcher: &Dispatcher,

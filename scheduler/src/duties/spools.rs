@@ -18,7 +18,7 @@ const LIMIT: u32 = 100;
 ///
 /// # Errors
 ///
-/// Those of the store, and the first file that cannot be removed; the next call comes back to it.
+/// Store errors, and the first file that cannot be removed; the next call comes back to it.
 pub async fn spools(store: &dyn Duties, keep: Duration) -> Result<u64> {
     let mut files = 0;
     for (batch, fingerprint) in store.spools(keep, LIMIT).await? {

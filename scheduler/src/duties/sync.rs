@@ -18,7 +18,7 @@ use crate::schedules::{self, RunContext};
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn sync(
     store: &dyn Limits,
     dispatcher: &Dispatcher,

@@ -83,7 +83,7 @@ impl ScheduleRunner {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn sync(&self, now: Instant) -> Result<sync::SyncReport> {
         let snapshot = self.run_context.snapshot.borrow().clone();
         sync::sync(&*self.store, &self.run_context.tenant, &snapshot.schedules, now).await
@@ -94,7 +94,7 @@ impl ScheduleRunner {
     ///
     /// # Errors
     ///
-    /// Those of the store. What was not decided is decided by the next pass.
+    /// Store errors. What was not decided is decided by the next pass.
     pub async fn run_once(&mut self, now: Instant, who: WorkerId) -> Result<PassReport> {
         self.reap();
         self.store.note_ended_runs().await?;

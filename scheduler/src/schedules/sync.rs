@@ -25,7 +25,7 @@ pub struct SyncReport {
 ///
 /// # Errors
 ///
-/// Those of the store. A schedule that a command changed at the same moment is left to the next call.
+/// Store errors. A schedule that a command changed at the same moment is left to the next call.
 pub async fn sync(
     store: &dyn Schedules,
     tenant: &str,

@@ -96,7 +96,7 @@ impl Watcher {
     ///
     /// # Errors
     ///
-    /// Those of the store. A disk failure is logged, and tried again at the next pass.
+    /// Store errors. A disk failure is logged, and tried again at the next pass.
     pub async fn run_once(&mut self, now: Duration) -> Result<WatchReport> {
         let watches = self.run_context.snapshot.borrow().watches.clone();
         let (mut report, mut wrong) = (WatchReport::default(), BTreeSet::new());

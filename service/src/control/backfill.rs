@@ -19,7 +19,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn start_backfill(&self, order: &Order, backfill: &NewBackfill) -> Result<u64> {
         if order.dry_run {
             return Ok(self.open_slots(backfill).await?.len() as u64);
@@ -31,7 +31,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn open_slots(&self, backfill: &NewBackfill) -> Result<Vec<Slot>> {
         let filter = TickFilter {
             tenant: backfill.tenant.clone(),
@@ -54,7 +54,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store; at a dry run `NotFound` when the schedule has no such backfill.
+    /// Store errors; at a dry run `NotFound` when the schedule has no such backfill.
     pub async fn pause_backfill(&self, order: &Order, schedule: &str, id: Uuid, paused: bool) -> Result<u64> {
         self.control_backfill(order, schedule, id, Some(paused)).await
     }
@@ -63,7 +63,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// As [`Service::pause_backfill`].
+    /// Same as [`Service::pause_backfill`].
     pub async fn cancel_backfill(&self, order: &Order, schedule: &str, id: Uuid) -> Result<u64> {
         self.control_backfill(order, schedule, id, None).await
     }

@@ -11,7 +11,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` when it cannot be split, with the reason.
+    /// Store errors: `NotFound`, or `Conflict` when it cannot be split, with the reason.
     pub async fn split_chunk(&self, order: &Order, chunk: JobId) -> Result<ControlReport> {
         self.after(self.store.split_chunk(&order.tenant, chunk, order.dry_run)).await
     }

@@ -27,7 +27,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound` or `Conflict` when one of them cannot be redriven; its group stays dead then.
+    /// Store errors: `NotFound` or `Conflict` when one of them cannot be redriven; its group stays dead then.
     pub async fn redrive_dead(&self, order: &Order, jobs: &[JobId]) -> Result<ControlReport> {
         let mut total = ControlReport::default();
         for group in jobs.chunks(GROUP_JOBS_MAX) {
@@ -42,7 +42,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store other than `Conflict`; earlier groups stay redriven.
+    /// Store errors other than `Conflict`; earlier groups stay redriven.
     pub async fn redrive_each(&self, order: &Order, jobs: &[JobId]) -> Result<RedriveReport> {
         let mut report = RedriveReport::default();
         for group in jobs.chunks(GROUP_JOBS_MAX) {

@@ -15,7 +15,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` for a job that is final.
+    /// Store errors: `NotFound`, or `Conflict` for a job that is final.
     pub async fn cancel_job(&self, order: &Order, job: JobId) -> Result<ControlReport> {
         self.after(self.store.cancel_job(&order.tenant, job, &order.reason(), order.dry_run)).await
     }
@@ -26,7 +26,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store; earlier groups stay cancelled.
+    /// Store errors; earlier groups stay cancelled.
     pub async fn cancel_jobs(
         &self,
         order: &Order,
@@ -46,7 +46,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` for a job in another state.
+    /// Store errors: `NotFound`, or `Conflict` for a job in another state.
     pub async fn retry_job(&self, order: &Order, job: JobId) -> Result<ControlReport> {
         self.after(self.store.retry_job(&order.tenant, job, order.dry_run)).await
     }
@@ -56,7 +56,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn matching_jobs(&self, filter: &JobFilter) -> Result<Vec<(Option<BatchId>, JobId)>> {
         let mut found = Vec::new();
         let mut page = Page { after: None, limit: PAGE_ROWS };

@@ -26,7 +26,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn drop_limit(&self, order: &Order, name: &str) -> Result<ControlReport> {
         self.after(self.store.drop_limit(name, LimitOrigin::Command, order.dry_run)).await
     }

@@ -14,7 +14,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store; earlier groups stay forgotten.
+    /// Store errors; earlier groups stay forgotten.
     pub async fn drop_poison(&self, order: &Order, ids: &[i64]) -> Result<ControlReport> {
         let mut total = ControlReport::default();
         for group in ids.chunks(GROUP as usize) {
@@ -28,7 +28,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn all_poison(&self) -> Result<Vec<i64>> {
         let mut ids = Vec::new();
         let mut page = Page { after: None, limit: GROUP };

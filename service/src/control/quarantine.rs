@@ -12,7 +12,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` when the batch cannot take them, with the reason.
+    /// Store errors: `NotFound`, or `Conflict` when the batch cannot take them, with the reason.
     pub async fn redrive_quarantine(
         &self,
         order: &Order,
@@ -28,7 +28,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// As [`Service::redrive_quarantine`].
+    /// Same as [`Service::redrive_quarantine`].
     pub async fn patch_quarantine(&self, order: &Order, patching: &PatchRedrive) -> Result<PatchReport> {
         self.after(self.store.redrive_patched(&order.tenant, patching, order.dry_run)).await
     }

@@ -71,7 +71,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn remove_schedule(&self, order: &Order, name: &str) -> Result<bool> {
         if order.dry_run {
             return Ok(!self.store.schedules(Some(&order.tenant), Some(name)).await?.is_empty());

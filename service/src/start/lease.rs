@@ -26,7 +26,7 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn begin(store: &StoreHandle) -> Result<Self> {
         let command = crate::process::incarnation("command", LEASE);
         let id = command.id;

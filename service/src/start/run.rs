@@ -187,7 +187,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: nothing is decided then, and the caller may try again.
+    /// Store errors: nothing is decided then, and the caller may try again.
     pub async fn start_batch_of(
         &self,
         order: &Order,
@@ -226,7 +226,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `Invalid` when one of the jobs is refused, and nothing is decided then.
+    /// Store errors: `Invalid` when one of the jobs is refused, and nothing is decided then.
     pub async fn fire(&self, firings: &[Firing]) -> Result<FireReport, StoreError> {
         self.after(self.store.fire(firings)).await
     }
