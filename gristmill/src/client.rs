@@ -135,8 +135,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Same as [`Client::enqueue`]; with [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) a conflict when another
-    /// job holds the key.
+    /// Same as [`Client::enqueue`]; with [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) a conflict when
+    /// another job holds the key.
     pub async fn enqueue_unique<K: Kind>(&self, payload: &K, unique: Unique) -> Result<Enqueued, ClientError> {
         self.job(payload).unique(unique).enqueue().await
     }

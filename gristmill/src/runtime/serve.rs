@@ -52,8 +52,8 @@ pub(crate) async fn serve(context: &ProcessContext, roles: Roles) -> Result<Exit
     stopped.map(|gave_back| gave_back.unwrap_or(Exit::Success))
 }
 
-/// Works until `shutdown` completes, then drains: claims nothing more, lets running jobs finish within `[worker]
-/// drain`, and gives the rest back.
+/// Works until `shutdown` completes, then drains: claims nothing more, lets running jobs finish within
+/// `[worker] drain`, and gives the rest back.
 ///
 /// # Errors
 ///
