@@ -191,8 +191,9 @@ impl Embedded {
     }
 
     /// Works until `shutdown` completes, then drains: claims nothing more, lets running jobs finish within
-    /// `[worker] drain`, gives the rest back, and closes the broker's connection. It handles no signals, prints nothing and ends
-    /// no process. Dropped before it is done, it stops at once, and the jobs that it ran come back when the lease ends.
+    /// `[worker] drain`, gives the rest back, and closes the broker's connection. It handles no signals, prints nothing
+    /// and ends no process. Dropped before it is done, it stops at once, and the jobs that it ran come back when the
+    /// lease ends.
     ///
     /// # Errors
     ///
