@@ -215,7 +215,7 @@ impl Intake {
         self.consumer.stop().await;
     }
 
-    /// Claimed and stale messages are settled; the others wait a moment and go back.
+    /// Claimed and stale messages are acknowledged; the others wait a moment and go back.
     async fn answer(&mut self, messages: Vec<(JobId, Delivery)>, active: &HashSet<JobId>) {
         let (back, through): (Vec<_>, Vec<_>) = messages.into_iter().partition(|(id, _)| active.contains(id));
         let now = Instant::now();
