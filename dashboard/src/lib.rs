@@ -1,4 +1,4 @@
-//! Seeing, and being told from outside: what other systems and people reach over HTTP.
+//! Seeing, and receiving events from outside: what other systems and people reach over HTTP.
 //!
 //! * [`hooks`]: signed deliveries from elsewhere that start runs.
 

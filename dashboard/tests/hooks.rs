@@ -1,4 +1,4 @@
-//! Deliveries as whoever sends them sees it, over real connections.
+//! Deliveries as their senders see them, over real connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -272,7 +272,7 @@ async fn the_scheme_of_payment_providers_takes_the_events_id_from_the_body() {
 }
 
 fn timestamped(secret: &str, at: i64, body: &[u8]) -> String {
-    // Signed by another program than the one that verifies.
+    // Signed by a program other than the one that verifies.
     let text = std::str::from_utf8(body).expect("text");
     let sign = std::process::Command::new("openssl")
         .args(["dgst", "-sha256", "-hmac", secret])

@@ -50,7 +50,7 @@ async fn greet(State(client): State<Client>, Json(greet): Json<Greet>) -> Answer
     Ok((StatusCode::ACCEPTED, Json(json!({ "job": enqueued.id }))))
 }
 
-/// `GET /greetings/ID`: waits for the greeting, ten seconds at most.
+/// `GET /greetings/ID`: waits for the greeting, at most ten seconds.
 async fn greeting(State(client): State<Client>, Path(job): Path<JobId>) -> Answer {
     match client.wait(job).at_most(Duration::from_secs(10)).await {
         Ok(greeting) => Ok((StatusCode::OK, Json(greeting))),
@@ -75,7 +75,7 @@ pub(crate) async fn run(
     let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
     let working = async {
         let worked = app.run_until(stop.cancelled()).await;
-        // A server whose worker broke down ends too.
+        // The server also ends if its worker failed.
         stop.cancel();
         worked
     };

@@ -1,4 +1,4 @@
-//! A program with a kind of its own: it is the whole command line, and knows how to resize images.
+//! A program with its own kind of job: it is the whole command line, and can also resize images.
 //!
 //! ```sh
 //! cargo run --example resize -- enqueue resize-image --payload '{"path":"a.png","width":80}' --wait

@@ -1,4 +1,4 @@
-//! A batch whose items are worked on by a typed, asynchronous handler that shares state and waits for others.
+//! A batch whose items are processed by a typed, asynchronous handler that shares state and waits for other services.
 //!
 //! ```sh
 //! cargo run --example typed_items                 # writes 200 orders and a configuration into a new folder, and runs the batch
@@ -30,7 +30,7 @@ struct Order {
     currency: String,
 }
 
-/// What takes its place.
+/// What replaces it.
 #[derive(Debug, Serialize)]
 struct Priced {
     id: u64,
@@ -39,14 +39,14 @@ struct Priced {
     tries: u32,
 }
 
-/// What the program shares with its handlers: here a service of another house, with a table inside.
+/// What the program shares with its handlers: here another company's service, with a table inside.
 #[derive(Debug, Clone)]
 struct Rates {
     per_mille: Arc<[(&'static str, u64)]>,
 }
 
 impl Rates {
-    /// Asks for a rate. The real one would be a request.
+    /// Looks up a rate. In a real program this would be a request.
     async fn of(&self, currency: &str) -> Option<u64> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         self.per_mille.iter().find(|(name, _)| *name == currency).map(|(_, rate)| *rate)
@@ -58,8 +58,8 @@ async fn price(order: Order, context: ItemContext) -> Result<Option<Priced>, Ite
     if context.params()["only"].as_str().is_some_and(|only| only != order.customer) {
         return Ok(None);
     }
-    // Every fiftieth order meets a service that is busy once.
-    if order.id % 50 == 0 && context.attempt() == 1 {
+    // Every fiftieth order finds the service busy once.
+    if order.id.is_multiple_of(50) && context.attempt() == 1 {
         return Err(ItemFailure::retry("the service for rates is busy"));
     }
     let rates = context.state::<Rates>();
@@ -85,7 +85,7 @@ output         = { jsonl = "out" }
 aggregate      = { orders = "count", euro_cents = { sum = "euro_cents" }, by_customer = { group = "customer", count = true } }
 "#;
 
-/// Writes what the batch needs: orders of which one is in a currency without a rate, and one below zero.
+/// Writes what the batch needs: orders, of which one is in a currency without a rate, and one is below zero.
 fn prepare(folder: &Path) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let mut orders = "id,customer,cents,currency\n".to_owned();
@@ -104,7 +104,7 @@ fn prepare(folder: &Path) -> std::io::Result<PathBuf> {
     Ok(config)
 }
 
-/// Runs this program once more, as the command line that it is.
+/// Runs this program again, as the command line that it is.
 fn gristmill(config: &Path, command: &[&str]) -> Result<(), Box<dyn Error>> {
     let status = Command::new(std::env::current_exe()?).arg("--config").arg(config).args(command).status()?;
     if status.success() { Ok(()) } else { Err(format!("`{}` ended with {status}", command.join(" ")).into()) }

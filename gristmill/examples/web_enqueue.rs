@@ -1,7 +1,7 @@
-//! A web server that enqueues inside its own database transaction: an order and the job that confirms it exist both, or
-//! neither.
+//! A web server that enqueues inside its own database transaction: an order and the job that confirms it both exist, or
+//! neither does.
 //!
-//! It needs the thin client alone (`gristmill-client`, `axum` and `sqlx`). The job runs in a worker that has its kind.
+//! It needs only the thin client (`gristmill-client`, `axum` and `sqlx`). The job runs in a worker that has its kind.
 //!
 //! ```sh
 //! gristmill --store "$DATABASE_URL" db migrate
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-/// What the job is told. The program that handles it knows the same name and fields.
+/// The payload of the job. The program that handles it knows the same name and fields.
 #[derive(Debug, Serialize)]
 struct ConfirmOrder {
     order: i64,
@@ -81,14 +81,14 @@ async fn order(State(shop): State<Shop>, Json(new): Json<NewOrder>) -> Answer {
     let owed = "SELECT sum(cents)::bigint FROM shop_order WHERE customer = $1";
     let owed: i64 = sqlx::query_scalar(owed).bind(&new.customer).fetch_one(&mut *transaction).await.map_err(broken)?;
     if owed > CREDIT_CENTS {
-        // The transaction is dropped, and with it order and job.
+        // The transaction is dropped, and with it the order and the job.
         return Err((StatusCode::CONFLICT, format!("{owed} cents are more than {CREDIT_CENTS}")));
     }
     transaction.commit().await.map_err(broken)?;
     Ok((StatusCode::CREATED, Json(json!({ "order": order, "job": enqueued.id }))))
 }
 
-/// `GET /jobs/ID`: how far a job is.
+/// `GET /jobs/ID`: the state of a job.
 async fn job(State(shop): State<Shop>, Path(id): Path<JobId>) -> Answer {
     match shop.client.job_view(id).await.map_err(broken)? {
         Some(job) => Ok((StatusCode::OK, Json(json!({ "state": job.state, "output": job.output })))),
@@ -96,7 +96,7 @@ async fn job(State(shop): State<Shop>, Path(id): Path<JobId>) -> Answer {
     }
 }
 
-/// The server over a database that has the tables of Gristmill already.
+/// The server over a database that already has Gristmill's tables.
 pub(crate) async fn router(database: &str) -> Result<Router, Box<dyn Error + Send + Sync>> {
     let pool = PgPool::connect(database).await?;
     let table = "CREATE TABLE IF NOT EXISTS shop_order (id bigserial PRIMARY KEY, customer text NOT NULL, cents bigint NOT NULL)";

@@ -1,7 +1,7 @@
 //! Handlers that were written for apalis, as kinds of jobs: `async fn(Args, …) -> Result<Output, Error>`.
 //!
-//! The extractors that are re-exported here are apalis' own, so that a program with handlers for apalis needs to change
-//! nothing but where it registers them: see [`App::apalis_kind`](crate::App::apalis_kind).
+//! The extractors that are re-exported here are apalis' own, so that a program with handlers for apalis only has to
+//! change where it registers them: see [`App::apalis_kind`](crate::App::apalis_kind).
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -27,7 +27,7 @@ use crate::kind::FailureError;
 /// A service of apalis' tasks as the worker sees it.
 pub(crate) struct ApalisHandler<Args, S> {
     name: String,
-    /// Cloned for each attempt. Nothing else is done under the lock.
+    /// Cloned for each attempt. Nothing else happens under the lock.
     service: Mutex<S>,
     states: States,
     args: PhantomData<fn() -> Args>,
@@ -62,7 +62,7 @@ where
     }
 }
 
-/// The attempt in apalis' words: the payload as `Args`, and beside it the id, the attempt, the data of the program's
+/// The attempt in apalis' terms: the payload as `Args`, and with it the id, the attempt, the data of the program's
 /// layers, what it shares, and the token that fires when the attempt is over for another reason.
 fn task<Args: DeserializeOwned>(name: &str, context: JobContext, states: &States) -> Result<Task<Args>, String> {
     let JobContext { job, task: beside, cancel, .. } = context;

@@ -54,11 +54,11 @@ use crate::kind::{self, Kind, KindHandler};
 #[must_use]
 pub struct App {
     extensions: Extensions,
-    /// Kinds are made when everything is registered, so that the order of `kind` and `state` does not matter.
+    /// Kinds are created when everything is registered, so that the order of `kind` and `state` does not matter.
     kinds: Vec<Registration>,
 }
 
-/// Adds something to the extensions when all that it needs is there.
+/// Adds something to the extensions once everything that it needs is there.
 type Registration = Box<dyn FnOnce(&mut Extensions) + Send>;
 
 impl std::fmt::Debug for App {
@@ -74,13 +74,13 @@ impl Default for App {
 }
 
 impl App {
-    /// The command line with the kinds that come with it.
+    /// The command line with its built-in kinds.
     pub fn new() -> Self {
         // The demo's handler is always there, so that its batches can be redriven and run again later.
         Self { extensions: Extensions::default(), kinds: Vec::new() }.item_handler(GATEWAY, gateway)
     }
 
-    /// Adds a kind of job; one of the same name takes the place of the one before.
+    /// Adds a kind of job; it replaces an earlier one of the same name.
     pub fn kind<K: Kind>(mut self) -> Self {
         self.kinds.push(Box::new(|extensions| {
             extensions.defaults.insert(K::NAME.to_owned(), kind::defaults::<K>());
@@ -92,9 +92,9 @@ impl App {
 
     /// Adds a function that does the work on each item of a batch: `process = { rust = "NAME" }`.
     ///
-    /// It gets the item and the number of the try, counted from 1, on a thread for items: it may
-    /// compute, but should not wait. What fails with `retry` is tried again as often as the batch's
-    /// `item_attempts` says, and quarantined then.
+    /// It receives the item and the number of the try, counted from 1, on a thread for items: it may compute, but
+    /// should not wait. An item that fails with `retry` is tried again as often as the batch's `item_attempts` says,
+    /// and then quarantined.
     pub fn item_handler<F>(mut self, name: impl Into<String>, function: F) -> Self
     where
         F: Fn(&Value, u32) -> ItemOut + Send + Sync + 'static,
@@ -105,10 +105,10 @@ impl App {
 
     /// Adds an asynchronous, typed item handler: `process = { rust = "NAME" }`.
     ///
-    /// The item is decoded as `In`; one that does not fit is quarantined with the path at which it does not. `Out` must
-    /// be written as a JSON object and takes the item's place; where it is null, as `None` is, the item is skipped.
-    /// Items run on the tokio runtime, `process.concurrency` of a chunk at once, and are dropped at an await when their
-    /// attempt is over. A handler that computes for long belongs into [`App::item_handler`].
+    /// The item is decoded as `In`; an item that does not fit is quarantined with the path of the mismatch. `Out` must
+    /// serialize to a JSON object and replaces the item; if it is null, as `None` is, the item is skipped. Items run on
+    /// the tokio runtime, `process.concurrency` of a chunk at once, and are dropped at an await when their attempt is
+    /// over. A handler that computes for a long time belongs in [`App::item_handler`].
     ///
     /// ```no_run
     /// use gristmill::{App, ItemContext, ItemFailure};
@@ -152,9 +152,9 @@ impl App {
     /// Adds a kind of job whose handler was written for apalis: `task_fn` of an `async fn` with apalis' extractors, or
     /// any tower service of apalis' tasks.
     ///
-    /// The payload is decoded as `Args`; one that does not fit fails for good. `Data<T>` is what [`App::state`] was
-    /// given, `TaskId` the job's id, `Attempt` counts from 1, and `WorkerContext` is there in a worker's process. What
-    /// the handler gives is the job's output. Its error is tried again, unless it is an
+    /// The payload is decoded as `Args`; one that does not fit fails for good. `Data<T>` is the value passed to
+    /// [`App::state`], `TaskId` the job's id, `Attempt` counts from 1, and `WorkerContext` is there in a worker's
+    /// process. The handler's result is the job's output. Its error is tried again, unless it is an
     /// [`AbortError`](crate::apalis::AbortError) or a [`Failure`](crate::Failure) that says otherwise. Retries, time
     /// limit and queue are those of `[kind.NAME]`.
     ///
@@ -194,14 +194,14 @@ impl App {
         self
     }
 
-    /// Adds a tower layer around every attempt of this program's workers, whatever the kind of job; the first one added
-    /// is the outermost.
+    /// Adds a tower layer around every attempt of this program's workers, whatever the kind of job; the first layer
+    /// added is the outermost.
     ///
-    /// Its service is given an [`AttemptRequest`], in whose `args` are the kind, the id, the attempt, the queue and the
+    /// Its service receives an [`AttemptRequest`], in whose `args` are the kind, the id, the attempt, the queue and the
     /// payload, and which carries data inwards (`inject_data`, found by
     /// [`JobContext::extension`](crate::JobContext::extension) and `Data<T>`). It answers with a [`Finish`]: how the
-    /// attempt ended, timeouts, panics and cancellations included. It may change the ending, or give one without
-    /// calling what it wraps; its error is an ending that may go well another time. A layer that panics, or takes a
+    /// attempt ended, timeouts, panics and cancellations included. It may change the ending, or return one without
+    /// calling what it wraps; its error is an ending that may succeed another time. A layer that panics, or takes a
     /// second longer than the job's time limit, costs its own attempt and nothing else.
     ///
     /// ```no_run
@@ -250,8 +250,9 @@ impl App {
         self
     }
 
-    /// Shares a value with all kinds and item handlers, such as a pool of connections: [`crate::Context::state`] and
-    /// [`ItemContext::state`] give it, and apalis' `Data<T>`. See [`App::shared_state`] for what cannot be cloned.
+    /// Shares a value with all kinds and item handlers, such as a pool of connections: [`crate::Context::state`],
+    /// [`ItemContext::state`] and apalis' `Data<T>` return it. See [`App::shared_state`] for values that cannot be
+    /// cloned.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
         self.extensions.states.shared.insert(state);
         self
@@ -270,7 +271,7 @@ impl App {
         self.extensions.kinds
     }
 
-    /// Reads the arguments, does what they say, and gives the exit code.
+    /// Reads the arguments, carries them out, and returns the exit code.
     pub fn main(self) -> ExitCode {
         self.run(std::env::args_os().collect()).into()
     }
@@ -280,7 +281,7 @@ impl App {
         Embedding::new(self.registered().extensions)
     }
 
-    /// With the kinds made.
+    /// Creates the kinds.
     fn registered(mut self) -> Self {
         for add in std::mem::take(&mut self.kinds) {
             add(&mut self.extensions);
@@ -329,7 +330,7 @@ impl App {
 
 /// What the command line refuses, or what it prints on request.
 fn refused(error: &clap::Error, wants_json: bool) -> Exit {
-    // A closed pipe is no error of ours.
+    // A closed pipe is not our error.
     if error.use_stderr() && wants_json {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();

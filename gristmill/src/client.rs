@@ -14,8 +14,8 @@ pub use gristmill_client::{
 use crate::kind::{Kind, new_job};
 use crate::kind_settings::KindSettings;
 
-/// The thin client ([`gristmill_client::Client`]) with the kinds of this program. It dereferences to the thin one, which
-/// has the rest: many jobs at once, batches, states and waits. Clones share their connections.
+/// The thin client ([`gristmill_client::Client`]) with the kinds of this program. It dereferences to the thin one,
+/// which has the rest: many jobs at once, batches, states and waits. Clones share their connections.
 ///
 /// ```
 /// # use gristmill::{Client, Context, Failure, Kind};
@@ -43,7 +43,7 @@ use crate::kind_settings::KindSettings;
 #[derive(Debug, Clone)]
 pub struct Client {
     thin: gristmill_client::Client,
-    /// What the configuration says of kinds, where there is one.
+    /// The configuration's settings of kinds, if there is one.
     said: Arc<BTreeMap<String, KindSettings>>,
 }
 
@@ -89,13 +89,14 @@ impl Client {
         Self { thin: self.thin.tenant(tenant), ..self }
     }
 
-    /// The same client, whose jobs follow what a configuration says of their kinds.
+    /// The same client, whose jobs follow a configuration's settings of their kinds.
     pub(crate) fn following(self, said: BTreeMap<String, KindSettings>) -> Self {
         Self { said: Arc::new(said), ..self }
     }
 
-    /// Begins a job of a kind; what is said of it wins over what its kind says. For a client of an embedded app
-    /// ([`Embedded::client`](crate::embed::Embedded::client)) `[kind.NAME]` of its configuration stands between the two.
+    /// Begins a job of a kind; the builder's settings win over those of the kind. For a client of an embedded app
+    /// ([`Embedded::client`](crate::embed::Embedded::client)) `[kind.NAME]` of its configuration stands between the
+    /// two.
     pub fn job<K: Kind>(&self, payload: &K) -> JobBuilder<'_> {
         let job = new_job(payload).map(|mut job| {
             if let Some(settings) = self.said.get(K::NAME) {
@@ -119,7 +120,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`Client::enqueue`].
+    /// Same as [`Client::enqueue`].
     pub async fn enqueue_at<K: Kind>(&self, payload: &K, run: RunAt) -> Result<Enqueued, ClientError> {
         let job = self.job(payload);
         match run {
@@ -129,23 +130,23 @@ impl Client {
         }
     }
 
-    /// Enqueues a job under a unique key of your choice, whatever its kind says. [`Enqueued::outcome`] says what became
-    /// of it.
+    /// Enqueues a job under a unique key of your choice, whatever its kind says. [`Enqueued::outcome`] reports what
+    /// became of it.
     ///
     /// # Errors
     ///
-    /// As [`Client::enqueue`]; with [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) a conflict when another
-    /// job holds the key.
+    /// Same as [`Client::enqueue`]; with [`OnConflict::Refuse`](gristmill_core::unique::OnConflict) a conflict when
+    /// another job holds the key.
     pub async fn enqueue_unique<K: Kind>(&self, payload: &K, unique: Unique) -> Result<Enqueued, ClientError> {
         self.job(payload).unique(unique).enqueue().await
     }
 
-    /// Enqueues a job under a key: whose turn and limit it falls under, such as a customer. At most
+    /// Enqueues a job under a key that decides its turn and its limit, such as a customer. At most
     /// [`KEY_BYTES_MAX`](gristmill_core::limit::KEY_BYTES_MAX) bytes.
     ///
     /// # Errors
     ///
-    /// As [`Client::enqueue`].
+    /// Same as [`Client::enqueue`].
     pub async fn enqueue_keyed<K: Kind>(&self, payload: &K, key: impl Into<String>) -> Result<Enqueued, ClientError> {
         self.job(payload).key(key).enqueue().await
     }
@@ -155,7 +156,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`Client::enqueue`], and when the store is SQLite. The transaction can then only be rolled back.
+    /// Same as [`Client::enqueue`], and when the store is SQLite. The transaction can then only be rolled back.
     pub async fn enqueue_in<K: Kind>(
         &self,
         connection: &mut sqlx::postgres::PgConnection,

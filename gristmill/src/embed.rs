@@ -18,7 +18,7 @@ use crate::runtime::serve::serve_until;
 /// What an embedded process does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Role {
-    /// Claims and runs jobs. On SQLite, where no other process can work, also what a scheduler does.
+    /// Claims and runs jobs. On SQLite, where no other process can work, it also does a scheduler's duties.
     Worker,
     /// Publishes, promotes, rescues, and starts schedules and batches. Not on SQLite.
     Scheduler,
@@ -45,7 +45,7 @@ impl Source {
     }
 }
 
-/// An app that is to be embedded: [`App::build`](crate::App::build) gives it.
+/// An app that is to be embedded, from [`App::build`](crate::App::build).
 ///
 /// ```
 /// # use gristmill::{App, Context, Failure, Kind};
@@ -109,35 +109,35 @@ impl Embedding {
         self.layer(|layers| layers.file = Some(file.into()))
     }
 
-    /// Reads the variables `GRISTMILL_SECTION_KEY` of this process, and, where no file is named, the one that the
-    /// command line would read: that of `GRISTMILL_CONFIG`, or `./config.toml` if there is one.
+    /// Reads the variables `GRISTMILL_SECTION_KEY` of this process, and, if no file is named, the file that the command
+    /// line would read: that of `GRISTMILL_CONFIG`, or `./config.toml` if there is one.
     pub fn environment(self) -> Self {
         self.layer(|layers| layers.env = environment())
     }
 
-    /// Changes settings in code, after file and environment were read; may be said more than once. It is called again
-    /// whenever the file has changed. Relative paths that it sets are relative to the current folder.
+    /// Changes settings in code, after the file and the environment were read; may be used more than once. It is called
+    /// again whenever the file has changed. Relative paths that it sets are relative to the current folder.
     pub fn settings(mut self, change: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
         self.source.changes.push(Arc::new(change));
         self
     }
 
-    /// Whose schedules, batches and hooks those of the configuration are, and whose the client's jobs: `main` unless
-    /// said. The worker runs the jobs of all tenants.
+    /// The tenant that owns the schedules, batches and hooks of the configuration, and the client's jobs: `main` by
+    /// default. The worker runs the jobs of all tenants.
     pub fn tenant(self, tenant: impl Into<String>) -> Self {
         Self { tenant: tenant.into(), ..self }
     }
 
-    /// What it does: both unless said.
+    /// Its role: both by default.
     pub fn role(self, role: Role) -> Self {
         Self { role, ..self }
     }
 
-    /// Reads the configuration, opens the store and connects to the broker. Nothing is worked on yet.
+    /// Reads the configuration, opens the store and connects to the broker. No work begins yet.
     ///
     /// # Errors
     ///
-    /// When the configuration makes no sense, or store or broker cannot be reached or refuse.
+    /// When the configuration makes no sense, or the store or the broker cannot be reached or refuses.
     pub async fn open(self) -> Result<Embedded> {
         let Self { extensions, source, tenant, role } = self;
         let loaded = source.load().map_err(all_of)?;
@@ -164,7 +164,7 @@ impl Embedding {
     ///
     /// # Errors
     ///
-    /// As these two.
+    /// Those of both.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         self.open().await?.run_until(shutdown).await
     }
@@ -179,7 +179,8 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Enqueues over the connections of this app, for its tenant, by what `[kind.NAME]` of its configuration says.
+    /// A client that enqueues over the connections of this app, for its tenant, according to `[kind.NAME]` of its
+    /// configuration.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
@@ -189,14 +190,15 @@ impl Embedded {
         &self.process.loaded.config
     }
 
-    /// Works until `shutdown` completes, then drains: claims nothing more, lets what runs finish within
-    /// `[worker] drain`, gives the rest back, and closes the broker's connection. It takes no signals, prints nothing
-    /// and ends no process. Dropped before it is done it stops at once, and what ran comes back when the lease ends.
+    /// Works until `shutdown` completes, then drains: claims nothing more, lets running jobs finish within
+    /// `[worker] drain`, gives the rest back, and closes the broker's connection. It handles no signals, prints nothing
+    /// and ends no process. Dropped before it is done, it stops at once, and the jobs that it ran come back when the
+    /// lease ends.
     ///
     /// # Errors
     ///
     /// When another process works on an embedded store; when an address of `[worker] metrics`, `[scheduler] metrics` or
-    /// `[scheduler] hooks` is taken; when the work ended before it was asked to.
+    /// `[scheduler] hooks` is taken; when the work ended before it was asked to end.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let result = serve_until(&self.process, self.roles, shutdown).await;
         self.process.close().await;

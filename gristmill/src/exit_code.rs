@@ -7,9 +7,9 @@ use gristmill_store::StoreError;
 gristmill_core::words! {
     /// Why the program ends as it does. The numbers and the words are a promise to scripts.
     pub enum Exit {
-        /// It went well; an empty result is well too.
+        /// It succeeded; an empty result is a success too.
         Success = "success",
-        /// The operation ran and failed, or what was waited for did.
+        /// The operation ran and failed, or the awaited job or batch did.
         Failed = "failed",
         /// The command, a value or the configuration makes no sense.
         Usage = "usage",
@@ -21,13 +21,13 @@ gristmill_core::words! {
         Conflict = "conflict",
         /// Some of it failed.
         Partial = "partial",
-        /// Nothing is wrong, but the wait was over first.
+        /// Nothing is wrong, but the time limit of the wait came first.
         TimedOut = "timed_out",
         /// The store or the broker cannot be reached; trying again may help.
         Unavailable = "unavailable",
         /// A check found problems; the report is on standard output.
         Problems = "problems",
-        /// What was waited for was cancelled.
+        /// The awaited job or batch was cancelled.
         Cancelled = "cancelled",
         /// A fault of this program.
         Internal = "internal",
@@ -66,7 +66,7 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// Why a command did not do what it was asked.
+/// Why a command did not do what was asked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct CommandError {
@@ -92,7 +92,7 @@ impl CommandError {
         Self::new(Exit::Usage, message)
     }
 
-    /// Nothing but a fault of this program explains it.
+    /// An error that only a fault of this program explains.
     pub(crate) fn internal(what: impl std::fmt::Display) -> Self {
         Self::new(Exit::Internal, what.to_string())
     }
@@ -108,7 +108,7 @@ impl CommandError {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// As scripts read it.
+    /// The document that scripts read.
     pub fn document(&self) -> ErrorDocument {
         ErrorDocument {
             error: ErrorBody {
@@ -142,7 +142,7 @@ impl From<BrokerError> for CommandError {
     }
 }
 
-/// What a broker's refusal means.
+/// The exit code for a broker's refusal.
 pub(crate) fn broker_exit(error: &BrokerError) -> Exit {
     match error {
         BrokerError::Unavailable(_) => Exit::Unavailable,

@@ -14,7 +14,7 @@ use crate::kind_settings::KindSettings;
 pub(crate) struct Extensions {
     /// The program's own kinds.
     pub(crate) kinds: Registry,
-    /// What the code of those kinds says, where neither the command nor the configuration does.
+    /// The settings in the code of those kinds, for what neither the command nor the configuration sets.
     pub(crate) defaults: BTreeMap<String, KindSettings>,
     /// The item handlers, by the name that `process = { rust = "NAME" }` uses.
     pub(crate) items: BTreeMap<String, ItemHandler>,
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Extensions {
 }
 
 impl Extensions {
-    /// Everything that can do the work on items.
+    /// Everything that can process items.
     pub(crate) fn processors(&self) -> Processors {
         let own = self.items.iter();
         own.fold(Processors::default().with_outside(), |processors, (name, work)| {

@@ -1,4 +1,4 @@
-//! Kinds of jobs of your own: a typed payload, a typed output, and what is done with it.
+//! Your own kinds of jobs: a typed payload, a typed output, and the work.
 
 use std::any::type_name;
 use std::collections::BTreeMap;
@@ -52,77 +52,77 @@ pub trait Kind: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Its name: 1 to 100 letters, digits, `-` and `_`. Jobs in the store are found by it.
     const NAME: &str;
 
-    /// The version of the payload that this program writes, 1 or more. Raise it when older programs could not read
-    /// what you write now: while both are at work, they leave such jobs to the newer ones.
+    /// The version of the payload that this program writes, 1 or more. Raise it when older programs could not read what
+    /// you write now: while both are at work, the older ones leave such jobs to the newer ones.
     const VERSION: u32 = 1;
 
-    /// What a job that went well leaves behind, kept with it as JSON.
+    /// What a successful job leaves behind, stored with it as JSON.
     type Output: Serialize + Send;
 
-    /// The versions of the payload that this program reads: its own unless said. Jobs of other versions stay queued
-    /// for programs that read them.
+    /// The versions of the payload that this program reads: its own by default. Jobs of other versions stay queued for
+    /// programs that read them.
     fn reads() -> Vec<u32> {
         vec![Self::VERSION]
     }
 
-    /// Makes of a payload of an older version one of [`Kind::VERSION`]. Leaves it as it is unless said, which is right
-    /// where serde's defaults fill in what is new.
+    /// Converts a payload of an older version into one of [`Kind::VERSION`]. Leaves it unchanged by default, which is
+    /// right where serde's defaults fill in what is new.
     ///
     /// # Errors
     ///
-    /// When it cannot be done.
+    /// When it cannot be converted.
     fn upgrade(payload: serde_json::Value, version: u32) -> Result<serde_json::Value, Failure> {
         let _ = version;
         Ok(payload)
     }
 
-    /// How long to wait between attempts: from 1 second doubling to 10 minutes unless said.
+    /// How long to wait between attempts: by default from 1 second, doubling to 10 minutes.
     fn retry() -> RetryPolicy {
         RetryPolicy::default()
     }
 
-    /// How many attempts a job has: 5 unless said.
+    /// How many attempts a job has: 5 by default.
     fn max_attempts() -> u32 {
         5
     }
 
-    /// How many times a job may be snoozed ([`Failure::snooze`]): 100 unless said. Beyond that it counts as failed.
+    /// How many times a job may be snoozed ([`Failure::snooze`]): 100 by default. Beyond that it counts as failed.
     fn max_snoozes() -> u32 {
         gristmill_core::settle::SNOOZES_MAX
     }
 
-    /// How long one attempt may take: 15 minutes unless said.
+    /// How long one attempt may take: 15 minutes by default.
     fn timeout() -> Duration {
         Duration::from_secs(15 * 60)
     }
 
-    /// The queue on which jobs wait: `default` unless said.
+    /// The queue on which jobs wait: `default` by default.
     fn queue() -> &'static str {
         DEFAULT_QUEUE
     }
 
-    /// The priority in which jobs wait.
+    /// The priority with which jobs wait.
     fn priority() -> Priority {
         Priority::Normal
     }
 
-    /// While a job with this key is not final, a second one is not made. None unless said.
+    /// While a job with this key is not final, no second one is created. None by default.
     fn unique_key(&self) -> Option<String> {
         None
     }
 
-    /// For how long its key keeps others out, and what becomes of another: until the job is final, and nothing, unless
-    /// said by `unique.hold(…)` and `unique.on_conflict(…)`.
+    /// How long the job's key keeps other jobs out, and what becomes of another job: by default until the job is final,
+    /// and nothing; `unique.hold(…)` and `unique.on_conflict(…)` change that.
     fn unique(&self, unique: Unique) -> Unique {
         unique
     }
 
-    /// Runs one attempt. May be dropped at any await: at its deadline, when the job is cancelled, or
-    /// when the worker lost its lease. Runs at least once; see [`Context::idempotency_key`].
+    /// Runs one attempt. May be dropped at any await: at its deadline, when the job is cancelled, or when the worker
+    /// lost its lease. Runs at least once; see [`Context::idempotency_key`].
     fn run(self, context: Context) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 }
 
-/// Why an attempt failed, and what is to come of it.
+/// Why an attempt failed, and what happens next.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     message: String,
@@ -138,23 +138,24 @@ enum How {
 }
 
 impl Failure {
-    /// It may go well another time: tried again by the kind's policy until the attempts are spent.
+    /// The attempt may succeed another time: it is tried again by the kind's policy until the attempts are spent.
     pub fn retry(message: impl Into<String>) -> Self {
         Self { message: message.into(), how: How::Retry }
     }
 
-    /// The other side said when to come again; at most a day is waited.
+    /// The other side said when to come again; the wait is at most a day.
     pub fn retry_after(message: impl Into<String>, wait: Duration) -> Self {
         Self { message: message.into(), how: How::RetryAfter(wait) }
     }
 
-    /// Nothing is wrong, but it is too early: come again after the wait, without an attempt being spent. At most seven
-    /// days are waited, and at most as often as [`Kind::max_snoozes`] says; beyond that it counts as failed.
+    /// Nothing is wrong, but it is too early: the job comes again after the wait, without spending an attempt. The wait
+    /// is at most seven days, and happens at most as often as [`Kind::max_snoozes`] says; beyond that the job counts as
+    /// failed.
     pub fn snooze(message: impl Into<String>, wait: Duration) -> Self {
         Self { message: message.into(), how: How::Snooze(wait) }
     }
 
-    /// It will go wrong every time: a dead letter at once.
+    /// It will fail every time: the job becomes a dead letter at once.
     pub fn permanent(message: impl Into<String>) -> Self {
         Self { message: message.into(), how: How::Permanent }
     }
@@ -175,7 +176,7 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// A failure on its way as an error, out of a handler that was written for apalis: it keeps its meaning.
+/// A failure returned as an error by a handler that was written for apalis: it keeps its meaning.
 impl From<Failure> for Box<dyn std::error::Error + Send + Sync> {
     fn from(failure: Failure) -> Self {
         Box::new(FailureError(failure))
@@ -200,7 +201,7 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// What a kind is given beside its payload. Clones share it.
+/// What a kind receives beside its payload. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Context {
     pub(crate) job: JobContext,
@@ -210,7 +211,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// The job's id: the same for every attempt, so that the other side can tell a repetition.
+    /// The job's id: the same for every attempt, so that the other side can recognize a repetition.
     pub fn idempotency_key(&self) -> String {
         self.job.job.fence.job.to_string()
     }
@@ -220,12 +221,12 @@ impl Context {
         self.job.job.fence.job
     }
 
-    /// The batch that it belongs to, when it is part of one.
+    /// The batch that it belongs to, if it is part of one.
     pub fn batch_id(&self) -> Option<BatchId> {
         self.job.job.batch
     }
 
-    /// Whose it is.
+    /// The tenant that owns the job.
     pub fn tenant(&self) -> &str {
         &self.job.job.tenant
     }
@@ -245,7 +246,7 @@ impl Context {
         self.job.cancel.clone()
     }
 
-    /// What [`crate::App::state`] was given.
+    /// Returns the value that was passed to [`crate::App::state`].
     ///
     /// # Panics
     ///
@@ -265,7 +266,7 @@ impl Context {
         let mut job = new_job(payload).map_err(|error| Failure::permanent(error.to_string()))?;
         job.tenant = self.tenant().to_owned();
         job.trace = self.job.job.trace.clone();
-        // What the configuration says of the kind wins over its code, as at the command line.
+        // The configuration's settings of the kind win over its code, as at the command line.
         if let Some(settings) = self.states.said.get().and_then(|said| said.get(K::NAME)) {
             settings.clone().apply(&mut job);
         }
@@ -288,7 +289,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// When the attempt does not count any more (then nothing is committed), or the database refuses.
+    /// When the attempt no longer counts (then nothing is committed), or the database refuses.
     pub async fn complete<T: Serialize>(
         &self,
         mut transaction: sqlx::Transaction<'static, sqlx::Postgres>,
@@ -298,8 +299,8 @@ impl Context {
         let mut completion = Completion::new(self.job.job.fence, Ending::Done, Verdict::Done);
         completion.output = Some(serde_json::to_value(output).map_err(|error| Failure::permanent(error.to_string()))?);
         completion.follow = self.follow.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // What is dispatched here is published by the scheduler's sweeper: after the commit nobody
-        // but the store needs to know.
+        // The scheduler's sweeper publishes what is dispatched here: after the commit only the store needs to know of
+        // it.
         store.complete_in(&mut transaction, &completion).await.map_err(|error| Failure::retry(error.to_string()))?;
         transaction.commit().await?;
         self.take_follow();
@@ -317,8 +318,8 @@ impl Context {
     }
 }
 
-/// What the program shares with its kinds: by type, and what [kind.NAME] says of further jobs. The
-/// configuration is read after the kinds are made, so that it is filled in when the work begins.
+/// What the program shares with its kinds, by type, and the settings of [kind.NAME] for further jobs. The configuration
+/// is read after the kinds are created, so these are filled in when the work begins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct States {
     /// The shared values themselves, for item handlers and apalis' extractors too.
@@ -327,13 +328,13 @@ pub(crate) struct States {
 }
 
 impl States {
-    /// Fills in what the configuration says of kinds. A process works by one configuration: the first.
+    /// Fills in the configuration's settings of kinds. A process works by one configuration: the first.
     pub(crate) fn follow_settings(&self, said: &BTreeMap<String, KindSettings>) {
         self.said.get_or_init(|| said.clone());
     }
 }
 
-/// A job of a kind as its code says it.
+/// A job of a kind with the settings of its code.
 pub(crate) fn new_job<K: Kind>(payload: &K) -> serde_json::Result<NewJob> {
     let mut job = NewJob::new(JobId::from(Uuid::now_v7()), K::NAME, serde_json::to_value(payload)?);
     defaults::<K>().apply(&mut job);
@@ -342,7 +343,7 @@ pub(crate) fn new_job<K: Kind>(payload: &K) -> serde_json::Result<NewJob> {
     Ok(job)
 }
 
-/// What the code of a kind says.
+/// The settings in the code of a kind.
 pub(crate) fn defaults<K: Kind>() -> KindSettings {
     KindSettings {
         queue: Some(K::queue().to_owned()),

@@ -1,18 +1,18 @@
-//! What holds for one kind of job: said by its code, and by `[kind.NAME]` in the configuration.
+//! The settings of one kind of job, from its code and from `[kind.NAME]` in the configuration.
 
 use gristmill_core::duration::Span;
 use gristmill_core::job::{NewJob, Priority};
 use gristmill_core::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 
-/// What holds for one kind of job where its enqueuer says nothing; wins over what its code says.
+/// The settings of one kind of job where the enqueuer says nothing; they win over its code.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KindSettings {
     /// The queue on which it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
-    /// Which of the jobs that wait come first.
+    /// Which of the waiting jobs come first.
     #[serde(alias = "lane", skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
     /// How long to wait between attempts.
@@ -30,7 +30,7 @@ pub struct KindSettings {
 }
 
 impl KindSettings {
-    /// Puts what is said here in the place of what the job says.
+    /// Replaces the job's values with those that are set here.
     pub fn apply(self, job: &mut NewJob) {
         if let Some(queue) = self.queue {
             job.queue = queue;

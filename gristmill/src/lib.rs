@@ -2,9 +2,9 @@
 //!
 //! * [`App`]: the whole command line with your kinds and item handlers in it.
 //! * [`App::build`]: the same kinds in a worker inside your own program: see [`embed`].
-//! * [`Kind`]: one kind of job of your own; [`Context`] and [`Failure`] go with it.
+//! * [`Kind`]: your own kind of job; [`Context`] and [`Failure`] go with it.
 //! * [`apalis`]: handlers that were written for apalis, as kinds of jobs.
-//! * [`Client`]: enqueues jobs of your kinds from any program; the crate `gristmill-client` does without the workers'
+//! * [`Client`]: enqueues jobs of your kinds from any program; the crate `gristmill-client` works without the workers'
 //!   dependencies.
 //! * [`config`]: one file, the environment and the flags, laid over the defaults.
 //! * [`exit_code`]: how the program ends.

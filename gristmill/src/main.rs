@@ -1,4 +1,4 @@
-//! The program `gristmill`: the command line with the kinds that come with it.
+//! The program `gristmill`: the command line with its built-in kinds.
 
 use std::process::ExitCode;
 

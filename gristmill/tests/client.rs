@@ -1,4 +1,4 @@
-//! Jobs of one's own kinds, enqueued from any program, also inside a transaction of its own.
+//! Jobs of the user's own kinds, enqueued from any program, also inside a transaction of its own.
 
 use gristmill::client::ClientError;
 use gristmill::model::job::RunAt;
@@ -57,7 +57,7 @@ async fn a_typed_job_carries_what_its_kind_says_and_is_there_once_for_its_key() 
     assert_eq!(kinds_of(&store(&url).await).await, [("greet".to_owned(), 2)]);
 }
 
-/// A schema of its own on the server that the tests are given.
+/// A schema of its own on the tests' server.
 async fn schema() -> (String, PgConnection, String) {
     let server = std::env::var("GRISTMILL_TEST_POSTGRES").expect("set GRISTMILL_TEST_POSTGRES or run `make test`");
     let name = format!("door_{}", uuid::Uuid::now_v7().simple());

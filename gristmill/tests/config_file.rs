@@ -1,4 +1,4 @@
-//! The configuration file at the root: it lists every setting, and each with its default.
+//! The configuration file at the root: it lists every setting, each with its default.
 
 use std::path::Path;
 

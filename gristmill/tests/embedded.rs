@@ -1,4 +1,4 @@
-//! Workers and schedulers inside a program of one's own: what they do, how they stop, and what they refuse.
+//! Workers and schedulers inside the user's own program: what they do, how they stop, and what they refuse.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// What nothing here needs.
+/// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ impl Kind for Pass {
     }
 }
 
-/// An app on this store, and what it shares with its jobs.
+/// An app on this store, and the value that it shares with its jobs.
 async fn open(store: &TestStore, role: Role) -> Result<(Embedded, Arc<Gate>), CommandError> {
     let (url, gate) = (store.url().to_owned(), Arc::<Gate>::default());
     let app = App::new().kind::<Pass>().state(Arc::clone(&gate)).build().role(role);
@@ -51,7 +51,7 @@ async fn open(store: &TestStore, role: Role) -> Result<(Embedded, Arc<Gate>), Co
     Ok((app.open().await?, gate))
 }
 
-/// It works until the sender is dropped or used.
+/// Runs it until the sender is dropped or used.
 fn run(app: Embedded) -> (oneshot::Sender<()>, JoinHandle<Result<(), CommandError>>) {
     let (stop, stopped) = oneshot::channel();
     (stop, tokio::spawn(app.run_until(async { drop(stopped.await) })))
@@ -90,7 +90,7 @@ async fn a_worker_and_a_scheduler_work_in_one_program_side_by_side() {
     let client = worker.client();
     let (workers, schedulers) = (run(worker), run(scheduler));
     gate.open.notify_one();
-    // Without a scheduler nobody would promote it.
+    // Without a scheduler, nothing would promote it.
     let job = client.job(&Pass).delay(Duration::from_millis(50)).enqueue().await.expect("enqueued").id;
     assert_eq!(client.wait(job).at_most(LONG).await.expect("done"), 1);
     for (stop, runs) in [workers, schedulers] {

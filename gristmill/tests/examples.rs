@@ -19,10 +19,10 @@ mod resize;
 #[path = "../examples/web_enqueue.rs"]
 mod web_enqueue;
 
-/// What no example needs.
+/// Longer than any example takes.
 const LONG: Duration = Duration::from_secs(120);
 
-/// One request; its status and its body.
+/// Makes one request; returns its status and its body.
 async fn request(address: &str, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
     let body = body.map(|body| body.to_string()).unwrap_or_default();
     let request = format!(

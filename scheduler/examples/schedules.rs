@@ -1,12 +1,12 @@
-//! How late ticks start when many fall on one second, and what many schedules cost while none is due.
+//! Measures how late ticks start when many fall on one second, and what many schedules cost while none is due.
 //!
 //! ```text
 //! GRISTMILL_TEST_POSTGRES=postgres://… cargo run --release --package gristmill-scheduler --example schedules -- 10000 1000
 //! ```
 //!
-//! The store is a schema of its own in that PostgreSQL, or with the third argument `sqlite` a temporary file. All is
-//! one process: the lateness is from the tick to the beginning of the transaction that starts its run, by the database's
-//! clock; `committed` is when the last of these transactions could be seen by others.
+//! The store is a schema of its own in that PostgreSQL, or with the third argument `sqlite` a temporary file.
+//! Everything is one process: the lateness is from the tick to the beginning of the transaction that starts its run, by
+//! the database's clock; `committed` is when others could see the last of these transactions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use gristmill_store::{SaveSchedule, ScheduleOrigin, StoreHandle, TickFilter};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How long the process is watched while nothing is due.
+/// How long the process is observed while nothing is due.
 const IDLE: Duration = Duration::from_secs(20);
 
 type Anything = Box<dyn std::error::Error + Send + Sync>;
@@ -121,7 +121,7 @@ async fn options(store: &StoreHandle) -> Result<SchedulerOptions, Anything> {
     })
 }
 
-/// How many milliseconds after its instant no tick of it is undecided any more.
+/// How many milliseconds after its instant no tick of that instant is undecided any more.
 async fn committed(store: &StoreHandle, tick: Instant) -> Result<i64, Anything> {
     loop {
         let now = store.now().await?;
@@ -151,7 +151,7 @@ async fn lateness(store: &StoreHandle, at_once: usize) -> Result<Vec<i64>, Anyth
     Ok(late)
 }
 
-/// Seconds of a core that this process has used, from `/proc`; 0 where there is none.
+/// Seconds of CPU time that this process has used, from `/proc`; 0 where there is none.
 fn processor_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = stat.rsplit(')').next().unwrap_or_default();

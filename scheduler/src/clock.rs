@@ -1,14 +1,14 @@
 //! When duties are due: the crate `tokio-cron-scheduler`, and what it cannot do.
 //!
-//! Each duty is a job of that crate with a cron expression of its own, in UTC, whose closure only says that the time has
-//! come. What the crate leaves open is done here, and docs/decisions/0013 has the reasons:
+//! Each duty is a job of that crate with a cron expression of its own, in UTC, whose closure only signals that the time
+//! has come. The rest is done here, and docs/decisions/0013 has the reasons:
 //!
-//! * It neither waits for a job that still runs nor replays what was missed. A duty takes its beats from a channel that
-//!   holds one: those that come while it works are one beat, and it never runs twice at once.
-//! * It looks at its jobs twice a second and counts whole seconds. A rhythm with a fraction is a job of each second, and a
-//!   timer divides the second.
-//! * It goes by the wall clock, and stops for an hour when that is set back by one. A duty that has heard nothing for its
-//!   rhythm and [`LOST_AFTER`] does not wait for it any longer.
+//! * The crate neither waits for a job that still runs nor replays what was missed. A duty takes its beats from a
+//!   channel that holds one: beats that come while it works count as one, and it never runs twice at once.
+//! * The crate looks at its jobs twice a second and counts whole seconds. A rhythm with a fraction is a job of each
+//!   second, and a timer divides the second.
+//! * The crate goes by the wall clock, and stops for an hour when that is set back by one. A duty that has received no
+//!   beat for its rhythm and [`LOST_AFTER`] does not wait for it any longer.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
-/// After its rhythm and this long without a beat a duty is due all the same. Shorter than what leadership lasts beyond
-/// its own rhythm.
+/// A duty is due after its rhythm and this long without a beat. Shorter than the time that leadership lasts beyond its
+/// own rhythm.
 pub(crate) const LOST_AFTER: Duration = Duration::from_secs(2);
 
-/// How early a beat may come whose step is shorter than the rhythm: the crate looks only twice a second, and a little
-/// early is better than a whole step late.
+/// How early a beat may come when its step is shorter than the rhythm: the crate looks only twice a second, and a
+/// little early is better than a whole step late.
 const EARLY: Duration = Duration::from_millis(500);
 
 /// The same for a rhythm that a timer keeps.
@@ -43,7 +43,7 @@ impl Clock {
         Ok(Self { cron: JobScheduler::new().await? })
     }
 
-    /// Registers a duty that is due `every` so often, counted from `now`.
+    /// Registers a duty that is due at intervals of `every`, counted from `now`.
     pub(crate) async fn register(&self, every: Duration, now: DateTime<Utc>) -> Result<Beats, JobSchedulerError> {
         let rhythm = Rhythm::new(every);
         let (beat, heard) = watch::channel(());
@@ -71,8 +71,8 @@ pub(crate) struct Beats {
 }
 
 impl Beats {
-    /// Waits until the duty is due: at once the first time. Returns since when it has been, which is `None` the first
-    /// time. Dropped, it loses no beat.
+    /// Waits until the duty is due: at once the first time. Returns since when it has been due, which is `None` the
+    /// first time. Dropping the future loses no beat.
     pub(crate) async fn next(&mut self) -> Option<Instant> {
         let Some(last) = self.last else {
             self.begin();
@@ -98,7 +98,7 @@ impl Beats {
         }
     }
 
-    /// The next beat is the first one again: for a duty that has paused.
+    /// Treats the next beat as the first one again: for a duty that has paused.
     pub(crate) fn restart(&mut self) {
         self.last = None;
     }
@@ -109,15 +109,15 @@ impl Beats {
     }
 }
 
-/// How often a duty is due, and how that is kept.
+/// How often a duty is due, and how that rhythm is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rhythm {
     every: Duration,
     /// The seconds between the beats of the crate.
     step: u64,
-    /// A beat counts when it comes at most so much before the duty is due.
+    /// A beat counts when it comes at most this long before the duty is due.
     early: Duration,
-    /// After so long since the last time no beat is waited for.
+    /// After this long since the last time, the duty no longer waits for a beat.
     patience: Duration,
 }
 
@@ -132,8 +132,8 @@ impl Rhythm {
         Self { every, step, early, patience: every + LOST_AFTER }
     }
 
-    /// The crate's cron expression (second, minute, hour, day, month, weekday), whose beats have the second, minute and
-    /// hour of `now` among them, so that the first comes one step later.
+    /// The crate's cron expression (second, minute, hour, day, month, weekday), whose beats include the second, minute
+    /// and hour of `now`, so that the first one comes one step later.
     fn expression(&self, now: DateTime<Utc>) -> String {
         let (second, minute, hour, step) = (now.second(), now.minute(), now.hour(), self.step);
         let from = |at: u32, step: u64, last: u32| format!("{}-{last}/{step}", u64::from(at) % step);
@@ -147,7 +147,7 @@ impl Rhythm {
     }
 }
 
-/// The longest step that cron can repeat evenly and that divides so many seconds.
+/// The longest step that cron can repeat evenly and that divides this many seconds.
 fn step(seconds: u64) -> u64 {
     let even = |unit: u64, units: u64| (1..units).rev().filter(move |n| units.is_multiple_of(*n)).map(move |n| n * unit);
     let steps = std::iter::once(DAY).chain(even(HOUR, 24)).chain(even(MINUTE, 60)).chain(even(1, 60));
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(beats.next().await, Some(begun + SECOND), "due since four seconds");
         let second = Instant::now();
         assert_eq!(second, begun + 5 * SECOND);
-        // No beat is left: without another one, only patience ends the wait.
+        // No beat is left: without another one, only the timeout ends the wait.
         assert_eq!(beats.next().await, Some(second + SECOND));
         assert_eq!(Instant::now(), second + SECOND + LOST_AFTER);
     }

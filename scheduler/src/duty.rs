@@ -1,4 +1,4 @@
-//! A duty, and the loop that keeps it: one at a time, while this process leads, at its own rhythm.
+//! A duty, and the loop that runs it: one at a time, while this process leads, at its own rhythm.
 
 use std::time::Duration;
 
@@ -34,13 +34,13 @@ pub(crate) trait Duty: Send {
     /// Does it once.
     fn work(&mut self, wake: Wake) -> BoxFuture<'_, Result<Next>>;
 
-    /// Ends what it has under way when the scheduler stops.
+    /// Finishes what it has under way when the scheduler stops.
     fn end(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 }
 
-/// Why a duty is done.
+/// Why a duty runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wake {
     /// For the first time since the scheduler began, or since it leads again.
@@ -62,7 +62,7 @@ pub(crate) enum Next {
     In(Duration),
 }
 
-/// Keeps a duty until `stop`. What it does is never broken off; one that fails is done again at its next time.
+/// Runs a duty until `stop`. A run is never cut short; one that fails is tried again at the duty's next time.
 pub(crate) async fn keep(
     mut duty: Box<dyn Duty>,
     mut beats: Beats,
@@ -113,7 +113,7 @@ async fn until(asked: Option<Instant>) {
 }
 
 /// The log and the metrics of a duty. The log has one line when the duty begins to fail and one when it works again,
-/// because it is tried every second.
+/// because a failing duty is retried every second.
 pub(crate) struct Record {
     name: &'static str,
     fails: bool,
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    /// Reports each time that it is done, and returns what the test prepared.
+    /// Reports each run, and returns what the test prepared.
     struct Scripted {
         script: Arc<Mutex<Vec<Result<Next>>>>,
         takes: Duration,
@@ -210,7 +210,7 @@ mod tests {
         task: tokio::task::JoinHandle<()>,
     }
 
-    /// The crate's clock does not run: only patience beats, three seconds after the last time.
+    /// The crate's clock does not run: only the timeout for lost beats fires, three seconds after the last time.
     async fn kept(script: Vec<Result<Next>>, takes: Duration) -> Kept {
         let (sender, done) = mpsc::unbounded_channel();
         let script = Arc::new(Mutex::new(script.into_iter().rev().collect()));

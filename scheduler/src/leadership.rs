@@ -10,8 +10,8 @@ use uuid::Uuid;
 /// The name of the leadership in the store.
 const LEADERSHIP: &str = "scheduler";
 
-/// How long leadership lasts without being renewed, which happens every second. Short, because nothing but double work
-/// depends on it.
+/// How long leadership lasts without renewal, which happens every second. Short, because only double work depends on
+/// it.
 const LEADS_FOR: Duration = Duration::from_secs(5);
 
 /// How long the scheduler's own row counts as alive without a beat.
@@ -32,8 +32,8 @@ impl Leadership {
         Ok(Self { store, who: watch::Sender::new(who), leads: watch::Sender::new(false) })
     }
 
-    /// Says that this process is there, and asks whether it leads. An embedded store has only one process at work, which
-    /// need not wait until the leadership of a dead one has run out.
+    /// Reports that this process is alive, and asks whether it leads. An embedded store has only one process at work,
+    /// which need not wait until the leadership of a dead one has expired.
     pub(crate) async fn renew(&self) -> Result<()> {
         let who = self.who.borrow().clone();
         if !self.store.beat(who.id, LEASE, 0).await? {
@@ -59,7 +59,7 @@ impl Leadership {
         self.who.borrow().id
     }
 
-    /// Gives up at once what others would have to wait for.
+    /// Gives up at once what other processes would have to wait for.
     pub(crate) async fn leave(&self) {
         let id = self.id();
         let left = async {

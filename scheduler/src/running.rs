@@ -1,4 +1,4 @@
-//! The scheduler as a process has it: it enters, keeps its duties until it is to stop, and leaves.
+//! The scheduler as a process: it enters, runs its duties until it is stopped, and leaves.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::settings::Settings;
 /// What a scheduler is made of.
 #[derive(Debug, Clone)]
 pub struct SchedulerOptions {
-    /// The truth.
+    /// The source of truth.
     pub store: StoreHandle,
     /// Publishes over the broker. The caller that connected the broker closes it, after the scheduler.
     pub dispatcher: Dispatcher,
@@ -33,7 +33,7 @@ pub struct SchedulerOptions {
 /// Why a scheduler could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
-    /// The store did not let it in.
+    /// The store did not admit it.
     #[error("the scheduler cannot enter the store: {0}")]
     Store(#[from] StoreError),
     /// The broker refused it for good.
@@ -44,7 +44,7 @@ pub enum SchedulerError {
     Clock(#[from] JobSchedulerError),
 }
 
-/// Keeps the duties until `shutdown`. A duty that fails is tried again at its next time.
+/// Runs the duties until `shutdown`. A duty that fails is tried again at its next time.
 ///
 /// # Errors
 ///
@@ -75,7 +75,7 @@ pub async fn run(options: SchedulerOptions, shutdown: impl Future<Output = ()>) 
     returned.map_err(SchedulerError::from)
 }
 
-/// Waits for the end of all duties. A duty that panics takes the scheduler with it, as a bug should.
+/// Waits for the end of all duties. A duty that panics takes the scheduler down, as a bug should.
 async fn ended(kept: &mut JoinSet<()>) {
     while let Some(joined) = kept.join_next().await {
         if let Err(error) = joined

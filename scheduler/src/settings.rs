@@ -6,21 +6,21 @@ use gristmill_core::duration::Span;
 use gristmill_jobs::source::SPOOL_BYTES_DEFAULT;
 use serde::{Deserialize, Serialize};
 
-/// What holds for the scheduler.
+/// The settings of the scheduler.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How often each duty is done.
+    /// How often each duty runs.
     pub duties: DutySettings,
     /// The most rows that one duty handles at a time.
     pub rows_max: u32,
-    /// The most bytes that one copy of an input may have, decompressed.
+    /// The most bytes that one spool of an input may have, decompressed.
     pub copy_bytes_max: u64,
-    /// How long the copies of a batch are kept that ended with work undone: until then it can be restarted.
+    /// How long the spools of a batch that ended with work undone are kept: until then it can be restarted.
     pub copy_keep: Span,
-    /// Where Prometheus metrics and health are served; empty is nowhere.
+    /// Where Prometheus metrics and health are served; empty means nowhere.
     pub metrics: String,
-    /// Where deliveries to `[hook.NAME]` are taken; empty is nowhere.
+    /// Where deliveries to `[hook.NAME]` are accepted; empty means nowhere.
     pub hooks: String,
 }
 
@@ -37,7 +37,7 @@ impl Default for Settings {
     }
 }
 
-/// How often each duty is done. A duty whose time comes while it still works is done once when it has ended.
+/// How often each duty runs. A duty whose time comes while it still works runs once more when it has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DutySettings {
@@ -57,7 +57,7 @@ pub struct DutySettings {
     pub late: Span,
     /// Batches whose planner died are looked for.
     pub plans: Span,
-    /// Copies of inputs that no batch reads any more are looked for.
+    /// Spools of inputs that no batch reads any more are looked for.
     pub spools: Span,
     /// Ticks of schedules, and changes of the configuration, are looked for.
     pub schedules: Span,
@@ -85,7 +85,7 @@ impl Default for DutySettings {
 }
 
 impl DutySettings {
-    /// Each duty's key and rhythm.
+    /// Returns each duty's key and rhythm.
     pub fn all(&self) -> [(&'static str, Span); 11] {
         [
             ("promote", self.promote),

@@ -1,4 +1,4 @@
-//! The failure budget of batches under way: whoever moves a batch asks here whether it goes on.
+//! The failure budget of batches under way: every caller that moves a batch asks here whether it goes on.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ pub struct FailureBudgets {
 }
 
 impl FailureBudgets {
-    /// Over a store.
+    /// Creates the check over a store.
     pub fn new(store: Arc<dyn Completions>) -> Self {
         Self { store }
     }
 
-    /// Halts those of the batches that are over their budget, and gives what may now be published.
-    /// Safe to call twice and too late: halting a halting batch is a no-op, and so is halting one that was
-    /// restarted since it was looked at.
+    /// Halts those of the batches that are over their budget, and returns what may now be published. Safe to call twice
+    /// and too late: halting a halting batch is a no-op, and so is halting one that was restarted since it was looked
+    /// at.
     ///
     /// # Errors
     ///
-    /// Those of the store; what was over its budget stays so, and the next caller finds it.
+    /// Store errors; what was over its budget stays so, and the next caller finds it.
     pub async fn enforce(&self, progress: &[BatchProgress]) -> Result<Vec<Dispatched>> {
         let mut dispatched = Vec::new();
         for batch in progress.iter().filter(|batch| may_halt(batch)) {

@@ -1,14 +1,14 @@
-//! The verbs: what anybody may ask for, whoever asks; and the only place that hands what a commit left behind to the
+//! The verbs: everything that a caller may ask for; and the only place that passes what a commit left behind to the
 //! dispatcher.
 //!
 //! * [`dispatcher`]: publishes what the store has committed.
 //! * [`documents`]: what is shown in JSON, one document a noun.
-//! * [`Service`]: the verbs, in [`control`] and [`start`]. [`order`]: who asks, for whom, why.
+//! * [`Service`]: the verbs, in [`control`] and [`start`]. [`order`]: the actor, the tenant and the reason.
 //! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
 //! * [`failure_budget`]: halts batches that are over their budget.
 //! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
-//! * [`process`]: what a process says of itself when it enters the store.
+//! * [`process`]: what a process reports about itself when it enters the store.
 
 pub mod control;
 pub mod documents;

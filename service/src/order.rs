@@ -1,28 +1,28 @@
-//! Who asks for a change, for whom, why, and whether it is only a rehearsal.
+//! The actor that asks for a change, the tenant, the reason, and whether it is only a rehearsal.
 
 use std::fmt;
 
-/// Given to every verb that changes something, so that permissions and an audit need no second signature.
+/// Passed to every verb that changes something, so that permissions and an audit need no second signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// Whose jobs and batches are meant.
+    /// The tenant whose jobs and batches are meant.
     pub tenant: String,
-    /// Who asks.
+    /// The actor that asks.
     pub actor: Actor,
-    /// Why, in the words of the actor.
+    /// The reason, in the words of the actor.
     pub reason: Option<String>,
-    /// Say what would change, and change nothing.
+    /// Report what would change, and change nothing.
     pub dry_run: bool,
 }
 
-/// Who asks for a change.
+/// The actor that asks for a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Actor {
     /// A person at a terminal, such as `ada@laptop`.
     Operator(String),
     /// A program that holds a connection to the store, such as `ada@laptop`'s own.
     Program(String),
-    /// What starts work without a person: `schedule/NAME`, `hook/NAME`, `watch/NAME`.
+    /// A trigger that starts work without a person: `schedule/NAME`, `hook/NAME`, `watch/NAME`.
     Trigger(String),
     /// A duty of the scheduler, such as `plan`.
     Duty(&'static str),
@@ -55,7 +55,7 @@ impl Order {
         Self { dry_run, ..self }
     }
 
-    /// The reason as it is kept with what was cancelled: never empty.
+    /// The reason as it is stored with what was cancelled: never empty.
     pub(crate) fn reason(&self) -> String {
         self.reason.clone().unwrap_or_else(|| format!("asked for by {}", self.actor))
     }

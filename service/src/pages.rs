@@ -2,14 +2,14 @@
 
 use gristmill_store::{Page, StoreError};
 
-/// The rows of one page while a whole list is read: the most that a store gives.
+/// The rows of one page while a whole list is read: the most that a store returns.
 pub const PAGE_ROWS: u32 = 1_000;
 
-/// Reads a list to its end and hands each page to `take`. `key` gives the key of a row in the list.
+/// Reads a list to its end and passes each page to `take`. `key` returns the key of a row in the list.
 ///
 /// # Errors
 ///
-/// Those of the store, and those of `take`; the pages before have been taken.
+/// Store errors, and those of `take`; earlier pages have been taken.
 pub async fn every<T, E: From<StoreError>>(
     mut read: impl AsyncFnMut(Page) -> Result<Vec<T>, StoreError>,
     key: impl Fn(&T) -> String,
@@ -26,11 +26,11 @@ pub async fn every<T, E: From<StoreError>>(
     }
 }
 
-/// Reads a list to its end, and gives all of its rows.
+/// Reads a list to its end, and returns all of its rows.
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn all<T>(
     read: impl AsyncFnMut(Page) -> Result<Vec<T>, StoreError>,
     key: impl Fn(&T) -> String,
@@ -48,7 +48,7 @@ pub async fn all<T>(
 mod tests {
     use super::*;
 
-    /// A list of the numbers below `rows`, and how often it is asked until all of them are there.
+    /// A list of the numbers below `rows`, and how often it is requested until all of them are there.
     async fn read(rows: u32) -> (Vec<u32>, u32) {
         let mut asked = 0;
         let page = async |page: Page| {

@@ -1,18 +1,18 @@
-//! Messages that nobody can act upon are kept before they are acknowledged, by whoever met them.
+//! Messages that no worker can act upon are kept before they are acknowledged, by the process that received them.
 
 use gristmill_broker::Delivery;
 use gristmill_store::{NewPoison, Poison, PoisonSource, Result};
 
-/// Why a message that can be read is kept: no job has the id that it names, and none of a batch that was taken back
-/// had. Whoever wrote it writes to another store, or the database was restored from a copy that is too old.
+/// Why a readable message is kept: no job has the id that it names, nor did any job of a batch that was taken back. Its
+/// sender writes to another store, or the database was restored from a backup that is too old.
 pub const NO_JOB: &str = "no job has this id";
 
-/// Keeps these messages and commits. Only then may they be acknowledged: the store has the only copy afterwards.
-/// `reason` counts for those that can be read.
+/// Keeps these messages and commits. Only then may they be acknowledged: afterwards the store has the only copy.
+/// `reason` applies to those that can be read.
 ///
 /// # Errors
 ///
-/// Those of the store. Then none of them is kept, and none may be acknowledged.
+/// Store errors. Then none of them is kept, and none may be acknowledged.
 pub async fn record_poison<'d>(
     store: &dyn Poison,
     deliveries: impl IntoIterator<Item = &'d Delivery>,

@@ -1,4 +1,4 @@
-//! What a process says of itself when it enters the store.
+//! What a process reports about itself when it enters the store.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub fn host() -> String {
         .unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Who runs this process, as `USER@HOST`.
+/// The operator who runs this process, as `USER@HOST`.
 pub fn operator() -> String {
     let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
     format!("{}@{}", user.as_deref().unwrap_or("somebody"), host())

@@ -1,4 +1,4 @@
-//! What the verbs stand on: the store, and a way to the dispatcher.
+//! What the verbs are built on: the store, and access to the dispatcher.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use gristmill_dispatcher::{Committed, Dispatcher};
 
 /// The verbs. Clones share store and dispatcher.
 ///
-/// Views are read from the [store](Service::store) itself; everything that changes something is asked for here.
+/// Views are read from the [store](Service::store) itself; every change goes through here.
 #[derive(Debug, Clone)]
 pub struct Service {
     pub(crate) store: StoreHandle,
@@ -23,25 +23,25 @@ enum Outlet {
     OnDemand(Arc<dyn Connect>),
 }
 
-/// A dispatcher that is connected when there is something to publish: a command that only looks, or changes what no
-/// broker has to know, needs none.
+/// A dispatcher that is connected when there is something to publish: a command that only looks, or makes changes that
+/// do not concern a broker, needs none.
 #[async_trait]
 pub trait Connect: Debug + Send + Sync {
-    /// The dispatcher, if it is connected already.
+    /// Returns the dispatcher, if it is already connected.
     fn connected(&self) -> Option<Dispatcher>;
 
-    /// The dispatcher, connected now. `None` when it cannot be had, which has been reported then: what is committed
-    /// stays in the outbox, and a scheduler publishes it.
+    /// Connects and returns the dispatcher. `None` when it cannot be connected, which has been reported then: what is
+    /// committed stays in the outbox, and a scheduler publishes it.
     async fn connect(&self) -> Option<Dispatcher>;
 }
 
 impl Service {
-    /// Over a store and a dispatcher.
+    /// Creates the verbs over a store and a dispatcher.
     pub fn new(store: StoreHandle, dispatcher: Dispatcher) -> Self {
         Self { store, outlet: Outlet::Connected(dispatcher) }
     }
 
-    /// Over a store and a dispatcher that is connected when the first verb has something to publish.
+    /// Creates the verbs over a store and a dispatcher that is connected when the first verb has something to publish.
     pub fn on_demand(store: StoreHandle, connect: Arc<dyn Connect>) -> Self {
         Self { store, outlet: Outlet::OnDemand(connect) }
     }

@@ -16,17 +16,18 @@ pub struct Exporter(PrometheusHandle);
 pub struct ExporterError(String);
 
 impl Exporter {
-    /// Makes the recorder the one of this process. Call it before worker and scheduler are made:
-    /// what they look up earlier records nothing.
+    /// Installs this recorder for the process. Call it before the worker and the scheduler are created: metrics that
+    /// they look up earlier record nothing.
     ///
     /// # Errors
     ///
-    /// When the process has a recorder already.
+    /// When the process already has a recorder.
     pub fn install() -> Result<Self, ExporterError> {
         builder()?.install_recorder().map(Self).map_err(|error| ExporterError(error.to_string()))
     }
 
-    /// All that was recorded, as Prometheus reads it. Also keeps the recorder's memory from growing.
+    /// Returns everything recorded so far, in the text format of Prometheus. Also keeps the recorder's memory from
+    /// growing.
     pub fn render(&self) -> String {
         self.0.run_upkeep();
         self.0.render()

@@ -1,4 +1,4 @@
-//! What is read from the store when metrics are asked for, at most every five seconds.
+//! Gauges that are read from the store when metrics are requested, at most every five seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::health::of_broker;
 
-/// However many scrapers there are, the store is asked no more often.
+/// The store is asked no more often than this, however many scrapers there are.
 const AGE: Duration = Duration::from_secs(5);
 
 /// Jobs by queue and state.
@@ -25,7 +25,7 @@ const OUTBOX_ROWS: &str = "gristmill_outbox_rows";
 const OUTBOX_AGE: &str = "gristmill_outbox_age_seconds";
 /// 1 when the broker can be used.
 const BROKER_UP: &str = "gristmill_broker_up";
-/// Queues that give no answer.
+/// Queues that do not answer.
 const UNRESPONSIVE: &str = "gristmill_broker_unresponsive_queues";
 /// 1 when the store answers.
 const STORE_UP: &str = "gristmill_store_up";
@@ -34,7 +34,7 @@ const STORE_UP: &str = "gristmill_store_up";
 #[derive(Debug, Default)]
 pub(crate) struct Gauges(Mutex<Seen>);
 
-/// When the gauges were set, and which of those that come and go.
+/// When the gauges were set, and the labels of those that come and go.
 #[derive(Debug, Default)]
 struct Seen {
     at: Option<Instant>,
@@ -53,7 +53,7 @@ impl Gauges {
         Self::default()
     }
 
-    /// Sets them anew when they are old.
+    /// Refreshes the gauges when they are old.
     pub(crate) async fn refresh(&self, store: &StoreHandle, dispatcher: &Dispatcher) {
         gauge!(BROKER_UP).set(f64::from(u8::from(of_broker(dispatcher).ok)));
         gauge!(UNRESPONSIVE).set(number(dispatcher.unresponsive().len() as u64));
@@ -90,7 +90,7 @@ async fn read(store: &StoreHandle) -> Result<()> {
     Ok(())
 }
 
-/// Those that are served again become 0: a gauge that is not set keeps what it was.
+/// Those that are handled again become 0: a gauge that is not set keeps its last value.
 async fn unhandled(store: &StoreHandle, seen: &mut BTreeSet<(String, String)>) -> Result<()> {
     let mut jobs: BTreeMap<(String, String), u64> = seen.iter().map(|label| (label.clone(), 0)).collect();
     for tenant in store.tenants().await? {

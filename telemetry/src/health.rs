@@ -1,4 +1,4 @@
-//! Whether the process can do its work just now, and if not, why, since when, and what to do.
+//! Whether the process can do its work now, and if not, why, since when, and what to do.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Outage, StoreError, StoreHandle};
 use serde::Serialize;
 
-/// A store that takes longer counts as away.
+/// A store that takes longer than this counts as unavailable.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The answer of `/readyz`; `/healthz` has the latest one.
+/// What `/readyz` answers; `/healthz` shows the latest such answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
     /// Whether everything can be used.
@@ -23,17 +23,17 @@ pub struct Health {
     pub broker: Part,
 }
 
-/// One thing that the process needs.
+/// One thing that the process depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// Where it is, without passwords.
     pub name: String,
     /// Whether it can be used.
     pub ok: bool,
-    /// Why not; or what is wrong although it can be used.
+    /// Why it cannot be used, or what is wrong although it can.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Since when that is so, as far as this process knows.
+    /// Since when this has been so, as far as this process knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
     /// What to do about it.
@@ -41,7 +41,7 @@ pub struct Part {
     pub remedy: Option<&'static str>,
 }
 
-/// Checks store and broker, and remembers since when the store has not answered.
+/// Checks the store and the broker, and remembers since when the store has not answered.
 #[derive(Debug, Default)]
 pub struct HealthMonitor {
     silent_since: Mutex<Option<Instant>>,
@@ -49,7 +49,7 @@ pub struct HealthMonitor {
 }
 
 impl HealthMonitor {
-    /// Asks store and broker.
+    /// Checks the store and the broker.
     pub async fn check(&self, store: &StoreHandle, dispatcher: &Dispatcher) -> Health {
         let (store, broker) = (self.of_store(store).await, of_broker(dispatcher));
         let health = Health { ready: store.ok && broker.ok, store, broker };
@@ -57,7 +57,7 @@ impl HealthMonitor {
         health
     }
 
-    /// What the latest check found. `None` before the first one.
+    /// The result of the latest check; `None` before the first one.
     pub fn latest(&self) -> Option<Health> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -109,7 +109,7 @@ pub(crate) fn of_broker(dispatcher: &Dispatcher) -> Part {
 /// The most queues that are named.
 const NAMED: usize = 5;
 
-/// A broker can be used while some of its queues give no answer: only the jobs of those queues wait.
+/// A broker can be used while some of its queues do not answer: only the jobs of those queues wait.
 fn with_unresponsive_queues(name: String, unresponsive: &[UnresponsiveQueue]) -> Part {
     let Some(first) = unresponsive.first() else { return well(name) };
     let mut places: Vec<String> = unresponsive.iter().take(NAMED).map(|queue| queue.place.clone()).collect();

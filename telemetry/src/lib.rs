@@ -1,11 +1,11 @@
-//! Being watched: what a process measures, whether it is well, what it logs, and the trace that it is part of.
+//! Observability: what a process measures, whether it is well, what it logs, and the trace that it is part of.
 //!
 //! * [`exporter`]: the recorder behind every `metrics` call, and its text for Prometheus.
-//! * [`health`]: whether store and broker can be used just now.
+//! * [`health`]: whether the store and the broker can be used now.
 //! * [`log`]: the process's log, on standard error.
 //! * [`trace`]: the trace that a command begins or continues.
 //! * [`bind`]: an address, and [`BoundListener::serve`]: `/metrics`, `/healthz` and `/readyz` on it. The gauges among
-//!   the metrics are read from the store when they are asked for.
+//!   the metrics are read from the store on request.
 
 pub mod exporter;
 mod gauges;

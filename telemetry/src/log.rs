@@ -2,7 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// How a log looks.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Lines for people, coloured when standard error is a terminal.
@@ -12,7 +12,7 @@ pub enum Format {
 }
 
 /// Starts the log. `level` is what `tracing_subscriber` reads: a level such as `info`, and others for single modules,
-/// such as `info,gristmill_store=debug`. When the process has a log already, that one stays, which is right in tests.
+/// such as `info,gristmill_store=debug`. A log that the process already has stays, which is right in tests.
 pub fn start(level: &str, format: Format) {
     let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter(level))).with_writer(std::io::stderr);
     let _ = match format {
@@ -21,8 +21,8 @@ pub fn start(level: &str, format: Format) {
     };
 }
 
-/// `lapin` reports every closed connection at level error, also one that we close ourselves. What matters of that is
-/// reported by our own supervisor; an operator who wants more names `lapin` in the level.
+/// `lapin` reports every closed connection at level error, including those that we close ourselves. Our own supervisor
+/// reports those that matter; an operator who wants more names `lapin` in the level.
 fn filter(level: &str) -> String {
     if level.contains("lapin") { level.to_owned() } else { format!("{level},lapin=off") }
 }

@@ -25,7 +25,7 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How often store and broker are checked without a request.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// What the answers are about.
+/// What the answers report on.
 #[derive(Debug, Clone)]
 pub struct ServerState {
     /// The store that health and gauges are read from.
@@ -39,7 +39,7 @@ pub struct ServerState {
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is taken, or is none of this machine.
+    /// The address is taken, or does not belong to this machine.
     #[error("nothing can be served on `{addr}`: {cause}; name a free address such as `127.0.0.1:9601`")]
     Bind {
         /// The address.
@@ -47,16 +47,16 @@ pub enum ServeError {
         /// Why.
         cause: std::io::Error,
     },
-    /// The server broke off.
+    /// The server failed.
     #[error("a server broke off: {0}")]
     Broken(std::io::Error),
 }
 
-/// An address that this process has taken, and on which nothing answers yet.
+/// An address that this process has bound, but does not serve yet.
 #[derive(Debug)]
 pub struct BoundListener(TcpListener);
 
-/// Takes an address such as `127.0.0.1:9601`; port 0 is any that is free.
+/// Binds an address such as `127.0.0.1:9601`; port 0 binds any free port.
 ///
 /// # Errors
 ///
@@ -70,17 +70,17 @@ impl BoundListener {
     ///
     /// # Errors
     ///
-    /// When the system does not say.
+    /// When the operating system does not report it.
     pub fn addr(&self) -> std::io::Result<SocketAddr> {
         self.0.local_addr()
     }
 
-    /// Gives the listener itself, for a server with other routes.
+    /// Returns the listener itself, for a server with other routes.
     pub fn into_tcp(self) -> TcpListener {
         self.0
     }
 
-    /// Answers until `shutdown`.
+    /// Serves until `shutdown`.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ fn routes(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// What the answers are made of.
+/// The state that the answers are built from.
 #[derive(Debug)]
 struct Shared {
     state: ServerState,
@@ -120,7 +120,7 @@ impl Shared {
         self.monitor.check(&self.state.store, &self.state.dispatcher).await
     }
 
-    /// Checks every few seconds: so `since` is near the truth, and `/healthz` answers from the latest check alone.
+    /// Checks every few seconds, so that `since` is near the truth and `/healthz` answers from the latest check alone.
     async fn keep_checking(&self) -> Infallible {
         loop {
             self.check().await;
@@ -135,13 +135,13 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, PROMETHEUS)], state.exporter.render())
 }
 
-/// Always 200: the process answers, so it lives, and restarting it would not bring its database back. What the latest
-/// check of its surroundings found stands beside that.
+/// Always 200: a process that answers is alive, and restarting it would not bring its database back. The body also
+/// holds the result of the latest check of its surroundings.
 async fn healthz(State(shared): State<Arc<Shared>>) -> Json<Alive> {
     Json(Alive { alive: true, surroundings: shared.monitor.latest() })
 }
 
-/// The answer of `/healthz`.
+/// What `/healthz` answers.
 #[derive(Debug, Serialize)]
 struct Alive {
     alive: bool,

@@ -1,13 +1,13 @@
-//! Where a trace begins: at the command that causes the work, unless its caller hands one to it.
+//! Where a trace begins: at the command that causes the work, unless its caller passes one in.
 
 use gristmill_core::trace::TraceContext;
 use uuid::Uuid;
 
-/// The variables that hand a trace to a command, the more special one first.
+/// The variables that pass a trace to a command, the more specific one first.
 const VARIABLES: [&str; 2] = ["GRISTMILL_TRACEPARENT", "TRACEPARENT"];
 
-/// The trace context of this command. What is malformed counts as not given, as the W3C asks: a
-/// trace that cannot be read is no reason to refuse work.
+/// The trace context of this command. A malformed one counts as not given, as the W3C asks: an unreadable trace is no
+/// reason to refuse work.
 pub fn begin() -> TraceContext {
     given(|name| std::env::var(name).ok()).unwrap_or_else(fresh)
 }
@@ -16,7 +16,7 @@ fn given(read: impl Fn(&str) -> Option<String>) -> Option<TraceContext> {
     VARIABLES.iter().filter_map(|name| read(name)).find_map(|text| TraceContext::parse(&text))
 }
 
-/// A trace of its own. The fixed bits of the ids that it is made of keep both parts from being zero.
+/// A new trace. The fixed bits of the ids that it is made of keep both parts from being zero.
 fn fresh() -> TraceContext {
     let (_, span_id) = Uuid::new_v4().as_u64_pair();
     TraceContext { trace_id: Uuid::new_v4().as_u128(), span_id, sampled: true }

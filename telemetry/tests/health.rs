@@ -1,4 +1,4 @@
-//! What is said of store and broker when something is wrong with them: what, since when, and what to do.
+//! What is reported about the store and the broker when something is wrong with them: what, since when, and what to do.
 
 use std::time::Duration;
 

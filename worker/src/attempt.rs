@@ -16,13 +16,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::in_flight::InFlightGuard;
 use crate::lease::Over;
 
-/// A claimed job, and what calls it off.
+/// A claimed job, and the signals that call it off.
 #[derive(Debug)]
 pub(crate) struct ClaimedAttempt {
     pub(crate) job: ClaimedJob,
     /// Keeps the attempt among those in flight until its ending has been written down.
     pub(crate) guard: InFlightGuard,
-    /// Says when the incarnation that claimed the job is over, or its drain time is.
+    /// Fires when the incarnation that claimed the job is over, or when its drain time is.
     pub(crate) over: Over,
 }
 
@@ -30,9 +30,9 @@ pub(crate) struct ClaimedAttempt {
 #[derive(Debug)]
 pub(crate) struct RunnableJob {
     pub(crate) attempt: ClaimedAttempt,
-    /// Free again when the ending has been handed over to the completer.
+    /// Released when the ending has been handed over to the completer.
     pub(crate) slot: OwnedSemaphorePermit,
-    /// Counts it among the attempts that may still bring an ending to the completer.
+    /// Counts it among the attempts that may still send an ending to the completer.
     pub(crate) active: ActiveGuard,
 }
 
@@ -54,7 +54,7 @@ impl Drop for ActiveGuard {
 }
 
 impl ClaimedAttempt {
-    /// The job, what its ending will be judged by, and what calls it off.
+    /// Splits it into the job, what its ending will be judged by, and what calls it off.
     pub(crate) fn split(self) -> (ClaimedJob, Terms, Signals) {
         let Self { job, guard, over } = self;
         let Over { stopped, lost } = over;
@@ -79,7 +79,7 @@ pub(crate) struct Settled {
     pub(crate) terms: Terms,
 }
 
-/// What decides what an ending means for one job, and the guard that keeps the attempt in flight until that is written
+/// Decides what an ending means for one job, and holds the guard that keeps the attempt in flight until that is written
 /// down.
 #[derive(Debug)]
 pub(crate) struct Terms {
@@ -93,13 +93,13 @@ pub(crate) struct Terms {
 }
 
 impl Settled {
-    /// The same attempt, but what came of it could not be kept: it has failed.
+    /// The same attempt, but its result could not be stored: it has failed.
     pub(crate) fn refused(self, error: String) -> Self {
         settled(Finish::failed(error), self.terms)
     }
 }
 
-/// Decides what the ending means, and logs it once where it is bad.
+/// Decides what the ending means, and logs it once if it is bad.
 pub(crate) fn settled(mut finish: Finish, terms: Terms) -> Settled {
     if let Ending::Snoozed { wait } = finish.ending {
         finish.ending = snoozed(wait, terms.snoozes, terms.max_snoozes);
@@ -139,8 +139,8 @@ fn report(finish: &Finish, verdict: Verdict) {
     }
 }
 
-/// The trace context for what the handler causes: the same journey, a span of its own. What is no
-/// trace context goes on as it is.
+/// The trace context for what the handler causes: the same trace, with a span of its own. A malformed trace context is
+/// passed on as it is.
 pub(crate) fn below(trace: String) -> String {
     TraceContext::parse(&trace).map_or(trace, |context| context.child(random() | 1).to_string())
 }
@@ -152,10 +152,10 @@ fn jitter() -> f64 {
     draw / (1u64 << 53) as f64
 }
 
-/// The crate that makes our ids has the only randomness that we need.
+/// The crate that makes our ids is the only source of random numbers that we need.
 fn random() -> u64 {
     let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-    // Six bits of an id are fixed; the halves lie upon each other so that none of them shows.
+    // Six bits of an id are fixed; folding the halves onto each other hides them.
     high ^ low.rotate_left(32)
 }
 

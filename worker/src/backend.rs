@@ -1,7 +1,7 @@
-//! The worker as apalis sees it: a stream of jobs that are claimed already, and the service that runs them.
+//! The worker as apalis sees it: a stream of jobs that are already claimed, and the service that runs them.
 //!
-//! Claiming and everything else that can fail are outside, because any error that a backend yields ends the whole
-//! apalis worker and drops what runs. So this one cannot fail.
+//! Claiming and everything else that can fail happen outside, because any error that a backend yields ends the whole
+//! apalis worker and drops what runs. So this backend cannot fail.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,28 +22,28 @@ use tower::{Service, ServiceExt};
 use crate::attempt::{ActiveGuard, RunnableJob, Settled};
 use crate::layers::Attempts;
 
-/// Yields jobs until the claim loop has ended, then lets apalis wait for those that run.
+/// Yields jobs until the claim loop has ended, then lets apalis wait for the jobs that still run.
 #[derive(Debug)]
 pub(crate) struct Claimed {
     pub(crate) jobs: mpsc::Receiver<RunnableJob>,
 }
 
-/// Runs what the backend yields, and hands each ending over to the completer. Nothing of it is an error to apalis.
+/// Runs what the backend yields, and hands each ending over to the completer. To apalis nothing of it is an error.
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) attempts: Attempts,
     pub(crate) ended: mpsc::Sender<Settled>,
 }
 
-/// One job that runs: its attempt, then the hand-over of its ending.
+/// One running job: its attempt, then the hand-over of its ending.
 pub(crate) struct RunnerFuture {
-    /// Boxed once, whatever the layers of the stack are.
+    /// Boxed once, whatever layers the stack has.
     attempt: BoxFuture<'static, Result<Option<Settled>, Infallible>>,
     active: Option<ActiveGuard>,
     ended: mpsc::Sender<Settled>,
-    /// Waits for room, where the completer is busy.
+    /// Waits for room when the completer is busy.
     hand_over: Option<BoxFuture<'static, ()>>,
-    /// Free again with this future, when the ending has been handed over.
+    /// Released with this future, when the ending has been handed over.
     _slot: OwnedSemaphorePermit,
 }
 
@@ -67,7 +67,7 @@ impl Future for RunnerFuture {
     }
 }
 
-/// The same in apalis' wrapping: what is spawned.
+/// The same, wrapped by apalis: what is spawned.
 pub(crate) type Spawned = LifecycleFuture<RunnerFuture>;
 
 impl Service<Task<RunnableJob>> for Runner {
@@ -107,8 +107,8 @@ impl Backend for Claimed {
     ) -> Poll<Option<Result<Task<RunnableJob>, Infallible>>> {
         let job = ready!(self.jobs.poll_recv(cx));
         if job.is_none() {
-            // The end of the stream alone does not end an apalis worker: it waits for this word.
-            // It can only be refused before the start, and then nothing has been polled.
+            // The end of the stream alone does not end an apalis worker: it waits for this call, which can only be
+            // refused before the start, when nothing has been polled.
             let _ = worker.stop();
         }
         Poll::Ready(job.map(|job| Ok(Task::new(job))))

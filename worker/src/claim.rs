@@ -35,13 +35,13 @@ pub(crate) struct Claimer {
     /// `None` when the broker carries no ids.
     pub(crate) intake: Option<Intake>,
     pub(crate) claim: Claim,
-    /// After so long without a broker the store is asked.
+    /// After this long without a broker, work is taken from the store.
     pub(crate) fallback_after: Duration,
     pub(crate) in_flight: InFlight,
-    /// A claim has failed, and may have been committed all the same.
+    /// A claim has failed, but may have been committed all the same.
     pub(crate) unsure: bool,
     pub(crate) turns: Turns,
-    /// Ends the waiting for work, and nothing else: a claim under way is finished.
+    /// Ends the wait for work, and nothing else: a claim under way is finished.
     pub(crate) stop: CancellationToken,
 }
 
@@ -53,16 +53,16 @@ pub(crate) struct Turns {
     looked: Option<Instant>,
     /// Whether they come first in this claim: they and the others take turns.
     first: bool,
-    /// After so long the first of those that wait for a rate may begin.
+    /// After this long, the first of those that wait for a rate may begin.
     wait: Option<Duration>,
 }
 
 impl Claimer {
-    /// Claims once, at most `limit`. With nothing to be had it waits for a hint, at most `wait`.
+    /// Claims once, at most `limit` jobs. When there is nothing to claim, waits for a hint, at most `wait`.
     ///
     /// # Errors
     ///
-    /// Those of the store. Messages taken for it are given back; jobs that the store has claimed nevertheless
+    /// Store errors. Messages taken for the claim are given back; jobs that the store has claimed nevertheless
     /// are given back before the next claim.
     pub(crate) async fn claim(&mut self, worker: WorkerId, limit: usize, wait: Duration) -> Result<Vec<ClaimedJob>> {
         if self.unsure {
@@ -74,14 +74,14 @@ impl Claimer {
         let claimed = if self.turns.any { self.in_turns(wait).await } else { self.unmanaged(wait).await };
         match &claimed {
             Ok(claimed) => self.in_flight.claimed(claimed),
-            // Whatever the error says: only an answer tells that nothing has been committed.
+            // Whatever the error says: only an answer proves that nothing has been committed.
             Err(_) => self.unsure = true,
         }
         claimed
     }
 
-    /// Gives back what a claim without an answer has left `running`: no worker would run it until its deadline. Under the
-    /// incarnation of that claim, even when another one has begun since.
+    /// Gives back what a claim without an answer has left `running`: no worker would run it until its deadline. Does so
+    /// under the incarnation of that claim, even when another one has begun since.
     async fn release_unknown(&mut self) -> Result<()> {
         let known = self.in_flight.known();
         let released = self.dispatcher.after(self.store.release_unknown(self.claim.worker, &known)).await?;
@@ -99,7 +99,7 @@ impl Claimer {
         }
     }
 
-    /// Down or blocked for so long that what waits in the outbox must not wait for it.
+    /// Whether the broker has been down or blocked for so long that what waits in the outbox must not wait for it.
     fn broker_is_away(&self) -> bool {
         match &*self.dispatcher.broker().health().borrow() {
             Health::Up => false,
@@ -107,21 +107,21 @@ impl Claimer {
         }
     }
 
-    /// Now and then: a worker that has no such queue must not pay for those of others with each claim.
+    /// Asks only now and then: a worker that has no such queue must not pay for those of others with each claim.
     async fn look_for_managed(&mut self) {
         let woken = self.intake.as_mut().is_some_and(Intake::was_woken);
         if woken {
             self.turns.any = true;
         } else if self.turns.looked.is_none_or(|looked| looked.elapsed() >= MANAGED_EVERY) {
             self.turns.looked = Some(Instant::now());
-            // What the store cannot say now it says in a second.
+            // What the store cannot answer now, it answers in a second.
             if let Ok(limited) = self.store.limited().await {
                 self.turns.any = limited.any();
             }
         }
     }
 
-    /// What is managed and what is not, each first every other time, so that neither keeps the other from the slots.
+    /// Claims managed and unmanaged jobs, each first every other time, so that neither keeps the other from the slots.
     async fn in_turns(&mut self, wait: Duration) -> Result<Vec<ClaimedJob>> {
         let all = self.claim.limit;
         self.turns.first = !self.turns.first;
@@ -132,7 +132,7 @@ impl Claimer {
             match if first { self.unmanaged(Duration::ZERO).await } else { self.by_turns().await } {
                 Ok(more) => claimed.extend(more),
                 Err(error) if claimed.is_empty() => return Err(error),
-                // What has been claimed is run; what this one may have claimed is given back before the next.
+                // What has been claimed is run; what this claim may have claimed is given back before the next one.
                 Err(error) => {
                     tracing::debug!(%error, "half of a claim failed");
                     self.unsure = true;
@@ -151,7 +151,7 @@ impl Claimer {
         Ok(found.claimed)
     }
 
-    /// By message, or from the store where no message comes.
+    /// Claims by message, or from the store where no message comes.
     async fn unmanaged(&mut self, wait: Duration) -> Result<Vec<ClaimedJob>> {
         let by_message = !self.broker_is_away();
         match &mut self.intake {
@@ -166,7 +166,7 @@ impl Claimer {
                         return Ok(claimed);
                     }
                 }
-                // Where limits hold something back, an attempt that ends here may have made room for it.
+                // Where limits hold jobs back, an attempt that ends here may have made room for one.
                 let dispatcher = self.turns.any.then_some(&self.dispatcher);
                 intake.claim(&self.store, &self.claim, wait, dispatcher).await
             }
@@ -200,8 +200,8 @@ pub(crate) struct Claiming {
 }
 
 impl Claiming {
-    /// Claims until the claimer is told to stop. A claim under way is finished: what it claimed must be run, or
-    /// else given back at the end of the drain.
+    /// Claims until the claimer is stopped. A claim under way is finished: what it claimed must be run, or else given
+    /// back at the end of the drain.
     pub(crate) async fn run(mut self) -> Claimer {
         let stop = self.claimer.stop.clone();
         let mut failures = 0;
@@ -231,7 +231,7 @@ impl Claiming {
         self.claimer
     }
 
-    /// Every slot that is free now, once there is one. `None` when it is time to stop.
+    /// Waits for a free slot, and returns every slot that is free then. `None` when it is time to stop.
     async fn free(&self, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
         let first = tokio::select! {
             biased;

@@ -24,10 +24,10 @@ use crate::{Report, metrics};
 /// commit costs.
 const GROUP_MAX: usize = 200;
 
-/// How often one attempt is offered to a store that refuses it for a reason that should not pass.
+/// How often one attempt is offered to a store that refuses it for a reason that should not last.
 const TRIES_MAX: u32 = 3;
 
-/// How often a store that is away is asked when the process ends. Then the lease runs out instead.
+/// How often an unavailable store is tried when the process ends. After that the lease runs out instead.
 const LAST_TRIES_MAX: u32 = 8;
 
 /// Writes down attempts.
@@ -36,7 +36,7 @@ pub(crate) struct Completer {
     store: Arc<dyn Completions>,
     dispatcher: Dispatcher,
     budgets: FailureBudgets,
-    /// Fires when no more attempts will end: what is there is written, then that is all.
+    /// Fires when no more attempts will end: what is there is written, and then the completer ends.
     closing: CancellationToken,
     publishing: TaskTracker,
     tally: Report,
@@ -48,8 +48,8 @@ impl Completer {
         Self { store, dispatcher, budgets, closing, publishing: TaskTracker::new(), tally: Report::default() }
     }
 
-    /// Writes down what comes, until `closing` and nothing more waits. `active` is how many attempts
-    /// may still bring something.
+    /// Writes down what comes, until `closing` fires and nothing more waits. `active` is how many attempts may still
+    /// send something.
     pub(crate) async fn run(
         mut self,
         mut ended: mpsc::Receiver<Settled>,
@@ -71,8 +71,8 @@ impl Completer {
         self.tally
     }
 
-    /// Writes down a group. A chunk with rows for the user's own table goes alone, since those may
-    /// be refused, and then only its own attempt has failed.
+    /// Writes down a group. A chunk with rows for the user's own table is written alone: its rows may be refused, and
+    /// then only its own attempt has failed.
     pub(crate) async fn write(&mut self, group: Vec<Settled>) {
         let (revoked, group): (Vec<_>, Vec<_>) =
             group.into_iter().partition(|one| one.completion.verdict == Verdict::Revoked);
@@ -86,7 +86,7 @@ impl Completer {
         }
     }
 
-    /// Of attempts that were called off nothing is written: the store has closed them already.
+    /// Nothing is written for attempts that were called off: the store has closed them already.
     fn called_off(&mut self, revoked: &[Settled]) {
         for one in revoked {
             metrics::settled(&one.terms.kind, one.completion.ending.as_str(), 1);
@@ -106,7 +106,7 @@ impl Completer {
         self.tally
     }
 
-    /// All of them or each by itself: one that the store refuses must not keep the others from it.
+    /// Commits all of them together or each by itself: one that the store refuses must not hold up the others.
     async fn commit(&mut self, group: Vec<Settled>) {
         let (completions, terms): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.completion, one.terms)).unzip();
         match self.persist(&completions).await {
@@ -131,7 +131,7 @@ impl Completer {
         }
     }
 
-    /// What came of the attempt cannot be kept: then it has failed, and the reason is kept.
+    /// The result of the attempt cannot be stored: the attempt has failed, and the reason is kept.
     async fn refused(&mut self, one: Settled, error: &StoreError) {
         if error.is_transient() {
             tracing::error!(job.id = %one.completion.fence.job, %error, "the attempt's ending is not written down: its lease will run out");
@@ -147,8 +147,8 @@ impl Completer {
         }
     }
 
-    /// A store that is away is asked for ever: the same completions do no harm when the first time
-    /// had been committed after all.
+    /// Retries for ever while the store is unavailable: repeating the same completions does no harm if the first try
+    /// was committed after all.
     async fn persist(&self, completions: &[Completion]) -> Result<CompleteReport, StoreError> {
         let aggregates = completions.iter().any(|completion| completion.batch_end.is_some());
         for attempt in 1u32.. {
@@ -210,7 +210,7 @@ impl Completer {
     }
 }
 
-/// What was committed and is published nowhere yet.
+/// Fires the failpoints for what was committed and is not published anywhere yet.
 fn tell(aggregates: bool, report: &CompleteReport) {
     if aggregates {
         failpoint::point("aggregate.committed");
@@ -228,8 +228,8 @@ fn count_items(completion: &Completion) {
     }
 }
 
-/// Waits for company for the first one, but not when none can come: light load must not pay for
-/// what only heavy load needs.
+/// Waits for more attempts to join the first one, but not when none can come: light load must not pay for what only
+/// heavy load needs.
 async fn gather(
     first: Settled,
     ended: &mut mpsc::Receiver<Settled>,

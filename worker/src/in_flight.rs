@@ -1,7 +1,7 @@
 //! What this process has in flight: every attempt from its claim until its ending has been written down.
 //!
-//! After a claim whose result is unknown, this tells the jobs that run here from those that do not. And through it an
-//! attempt learns that it does not count any more: beside each stands the token that calls it off.
+//! After a claim whose result is unknown, this separates the jobs that run here from those that do not. It also lets an
+//! attempt learn that it no longer counts: each one has a token that calls it off.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 /// All attempts in flight, shared by the claimer, the revocations and the guards.
 ///
-/// The guards of an attempt are counted: one that was given back unspent may be claimed again, as the same fence, before
-/// the first guard has been dropped.
+/// The guards of an attempt are counted: an attempt that was given back unspent may be claimed again, as the same
+/// fence, before the first guard has been dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct InFlight {
     all: Arc<Mutex<HashMap<Fence, Entry>>>,
@@ -24,7 +24,7 @@ pub(crate) struct InFlight {
 #[derive(Debug, Default)]
 struct Entry {
     guards: u32,
-    /// Fires when the attempt does not count any more.
+    /// Fires when the attempt no longer counts.
     revoked: CancellationToken,
 }
 
@@ -43,7 +43,7 @@ impl Default for InFlight {
 }
 
 impl InFlight {
-    /// Adds what was just claimed. Each is removed by its [`InFlightGuard`].
+    /// Adds the jobs that were just claimed. Each is removed by its [`InFlightGuard`].
     pub(crate) fn claimed(&self, jobs: &[ClaimedJob]) {
         let mut all = self.all();
         for job in jobs {
@@ -65,7 +65,7 @@ impl InFlight {
         known
     }
 
-    /// Calls off attempts that do not count any more: how many of them had not heard of it.
+    /// Calls off attempts that no longer count, and returns how many of them had not been called off before.
     pub(crate) fn call_off(&self, revoked: &[Fence]) -> usize {
         let all = self.all();
         let unheard = revoked.iter().filter_map(|fence| all.get(fence)).filter(|entry| !entry.revoked.is_cancelled());
@@ -74,18 +74,18 @@ impl InFlight {
 
     /// Waits until any attempt is in flight.
     pub(crate) async fn any(&self) {
-        // The sender lives in ourselves.
+        // We own the sender ourselves.
         let _ = self.count.subscribe().wait_for(|count| *count > 0).await;
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Fence, Entry>> {
-        // Nothing in here can panic halfway, so that the map is whole even then.
+        // Nothing in here can panic halfway, so the map is intact even then.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl InFlightGuard {
-    /// Fires when the attempt does not count any more.
+    /// Fires when the attempt no longer counts.
     pub(crate) fn revoked(&self) -> CancellationToken {
         self.revoked.clone()
     }

@@ -1,4 +1,4 @@
-//! What comes from the broker: messages in micro-batches, claimed, then acknowledged.
+//! The intake from the broker: messages in micro-batches, claimed, then acknowledged.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 use crate::claim::distinct;
 
-/// For how long a message is kept whose job could not be had just now. Giving it back at once
-/// would bring it back at once.
+/// How long a message is kept when its job cannot be claimed now. A message that is given back at once comes back at
+/// once.
 const PARKED_FOR: Duration = Duration::from_millis(250);
 
-/// The longest that one look for messages takes, so that a stop, a queue that is new and a broker
-/// that goes away are seen in time. Looking costs nothing: the messages are pushed to us.
+/// The longest that one look for messages takes, so that a stop, a new queue and a failing broker are noticed in time.
+/// Looking costs nothing: the broker pushes the messages to us.
 const LOOK_AT_MOST: Duration = Duration::from_millis(250);
 
 /// How often the store is asked for jobs whose message went to a worker that lacks their kind.
@@ -27,7 +27,7 @@ const ASTRAY_EVERY: Duration = Duration::from_millis(250);
 /// How often a worker that serves all queues looks for new ones.
 const QUEUES_EVERY: Duration = Duration::from_secs(2);
 
-/// A queue that is quiet is asked about in the store so many times while it takes it to count as quiet.
+/// How often the store is asked about a quiet queue in the time after which a queue counts as quiet.
 const LOOKS_WHILE_QUIET: u32 = 6;
 
 /// One process's share of the messages.
@@ -43,7 +43,7 @@ pub(crate) struct Intake {
     /// When the last message came from each queue, or else since when it is consumed.
     heard: HashMap<String, Instant>,
     looked_quiet: Option<Instant>,
-    /// A quiet queue had something: messages of the others have their turn before it is looked at again.
+    /// A quiet queue had a job: messages of the other queues take their turn before it is looked at again.
     more_on_quiet: bool,
     /// A message named a job that is claimed by limits and turns.
     woken: bool,
@@ -61,8 +61,8 @@ impl Intake {
         }
         let consumed: BTreeSet<String> =
             if wanted.is_empty() { [DEFAULT_QUEUE.to_owned()].into() } else { wanted.iter().cloned().collect() };
-        // Twice the slots: the next micro-batch is here when the first one is done, and no worker
-        // sits on what others could run.
+        // Twice the slots: the next micro-batch is here when the first one is done, and no worker holds back what
+        // others could run.
         let prefetch = u16::try_from(slots.saturating_mul(2).clamp(2, 2_000)).unwrap_or(u16::MAX);
         let options = ConsumeOptions { queues: consumed.iter().cloned().collect(), prefetch };
         let consumer = broker.consume(options).await?;
@@ -81,8 +81,8 @@ impl Intake {
         }))
     }
 
-    /// A worker that serves all queues takes up new ones: those that this process has published to
-    /// at once, those that the store knows every two seconds.
+    /// Subscribes a worker that serves all queues to new ones: to those that this process has published to at once, to
+    /// those that the store knows every two seconds.
     pub(crate) async fn refresh(&mut self, store: &StoreHandle, dispatcher: &Dispatcher) {
         if !self.wanted.is_empty() {
             return;
@@ -90,7 +90,7 @@ impl Intake {
         let mut found: BTreeSet<String> = dispatcher.queues().borrow().difference(&self.consumed).cloned().collect();
         if self.looked.is_none_or(|looked| looked.elapsed() >= QUEUES_EVERY) {
             self.looked = Some(Instant::now());
-            // What the store cannot say now it says in two seconds.
+            // What the store cannot answer now, it answers in two seconds.
             let known = store.queue_names().await.unwrap_or_default();
             found.extend(known.into_iter().filter(|name| !self.consumed.contains(name)));
         }
@@ -102,9 +102,9 @@ impl Intake {
         }
     }
 
-    /// Queues from which no message has come for so long, now and then: nothing is on them, or they cannot be reached,
-    /// for a broker can be there and one of its queues not (a quorum queue that has lost its majority takes and gives
-    /// nothing). Only the store knows.
+    /// Returns, now and then, the queues from which no message has come for this long: they are empty or cannot be
+    /// reached, for a broker can be up while one of its queues is not (a quorum queue that has lost its majority takes
+    /// and gives nothing). Only the store knows.
     pub(crate) fn quiet(&mut self, after: Duration) -> Vec<String> {
         if self.more_on_quiet || self.looked_quiet.is_some_and(|looked| looked.elapsed() < after / LOOKS_WHILE_QUIET) {
             return Vec::new();
@@ -114,18 +114,18 @@ impl Intake {
         quiet.map(|(queue, _)| queue.clone()).collect()
     }
 
-    /// There was something on a queue that is quiet: as long as there is, there may be more.
+    /// A quiet queue had a job: as long as that is so, there may be more.
     pub(crate) fn found_on_quiet(&mut self) {
         self.more_on_quiet = true;
     }
 
-    /// Whether messages have come, since this was last asked, for jobs that are claimed by limits and turns.
+    /// Whether messages have come, since this was last called, for jobs that are claimed by limits and turns.
     pub(crate) fn was_woken(&mut self) -> bool {
         std::mem::take(&mut self.woken)
     }
 
-    /// Takes messages, claims their jobs, and acknowledges after the commit. With a `dispatcher` it also ends its waiting when
-    /// something was committed by this process.
+    /// Takes messages, claims their jobs, and acknowledges after the commit. With a `dispatcher`, the wait also ends
+    /// when this process has committed something.
     pub(crate) async fn claim(
         &mut self,
         store: &StoreHandle,
@@ -146,7 +146,7 @@ impl Intake {
         let deliveries = self.next(limit, wait, dispatcher).await;
         self.hear(&deliveries);
         let (messages, poison) = split(deliveries);
-        // The job that such a message may have meant is found by the scheduler's probe.
+        // The scheduler's probe finds the job that such a message may have meant.
         self.record_poison(&**store, poison).await;
         if messages.is_empty() && misrouted.is_empty() {
             return Ok(Vec::new());
@@ -191,31 +191,31 @@ impl Intake {
         };
         tokio::select! {
             biased;
-            // Nothing is taken before this is done: dropped, it loses nothing.
+            // Nothing is taken before this completes: dropping it loses nothing.
             messages = self.consumer.next(limit, wait) => messages,
             () = dispatcher.work() => Vec::new(),
         }
     }
 
-    /// Jobs whose message went to a worker that lacks their kind, now and then.
+    /// Claims, now and then, jobs whose message went to a worker that lacks their kind.
     async fn misrouted(&mut self, store: &dyn Claims, claim: &Claim) -> Result<Vec<JobId>> {
         if self.looked_astray.is_some_and(|looked| looked.elapsed() < ASTRAY_EVERY) {
             return Ok(Vec::new());
         }
         let found = store.misrouted(claim).await?;
-        // As long as there are some there may be more.
+        // As long as some are found, there may be more.
         self.looked_astray = found.is_empty().then(Instant::now);
         Ok(found)
     }
 
-    /// Gives back everything that waits here.
+    /// Gives back every message that waits here.
     pub(crate) async fn stop(mut self) {
         let parked = std::mem::take(&mut self.parked).into_iter().map(|(_, delivery)| delivery).collect();
         self.consumer.requeue(parked).await;
         self.consumer.stop().await;
     }
 
-    /// Claimed and stale ones are dealt with; the others wait a moment and go back.
+    /// Claimed and stale messages are acknowledged; the others wait a moment and go back.
     async fn answer(&mut self, messages: Vec<(JobId, Delivery)>, active: &HashSet<JobId>) {
         let (back, through): (Vec<_>, Vec<_>) = messages.into_iter().partition(|(id, _)| active.contains(id));
         let now = Instant::now();
@@ -236,7 +236,7 @@ impl Intake {
     }
 
     /// Messages that no worker can act upon would come back for ever: they are kept, and acknowledged after that
-    /// commit. While the store cannot take them they wait like those whose job could not be had.
+    /// commit. While the store cannot take them, they wait like messages whose job could not be claimed.
     async fn record_poison(&mut self, store: &dyn Poison, found: Vec<Delivery>) {
         if found.is_empty() {
             return;
@@ -265,7 +265,7 @@ fn split(deliveries: Vec<Delivery>) -> (Messages, Vec<Delivery>) {
     (messages, poison)
 }
 
-/// Those that name jobs which the store does not know, and the others.
+/// Separates the messages that name jobs unknown to the store from the others.
 fn apart(messages: Messages, unknown: &[JobId]) -> (Vec<Delivery>, Messages) {
     if unknown.is_empty() {
         return (Vec::new(), messages);

@@ -1,4 +1,4 @@
-//! The process's lease on what it claims: entering, beating, and beginning anew when it is lost.
+//! The process's lease on what it claims: entering, beating, and starting anew when it is lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use uuid::Uuid;
 /// One life of the process as the store sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Incarnation {
-    /// Fresh for each.
+    /// A new one for each incarnation.
     pub(crate) id: WorkerId,
-    /// Says when it is over.
+    /// Fires when it is over.
     pub(crate) over: Over,
 }
 
-/// The two ways in which an incarnation ends for what it runs.
+/// The two ways in which an incarnation ends for the attempts under it.
 #[derive(Debug, Clone)]
 pub(crate) struct Over {
     /// Fires when the process stops: what still runs is given back.
@@ -56,8 +56,8 @@ impl Lease {
         self.current.borrow().clone()
     }
 
-    /// Beats until told to stop. A store that is away changes nothing: no scheduler can rescue our jobs
-    /// either while it is, and afterwards the database's clock decides.
+    /// Beats until stopped. An unavailable store changes nothing: while it is away no scheduler can rescue our jobs
+    /// either, and afterwards the database's clock decides.
     pub(crate) async fn keep(&self, every: Duration, running: impl Fn() -> u32, stop: &CancellationToken) {
         let mut beats = tokio::time::interval(every);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -79,8 +79,7 @@ impl Lease {
         }
     }
 
-    /// Prolongs the lease. When it is lost, calls off what runs and enters a new incarnation:
-    /// `false` then.
+    /// Prolongs the lease. When it is lost, calls off what runs, enters a new incarnation and returns `false`.
     pub(crate) async fn beat(&self, running: u32) -> Result<bool> {
         let old = self.current();
         if self.store.beat(old.id, self.who.lease, running).await? {

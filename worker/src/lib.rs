@@ -1,17 +1,17 @@
 //! Doing: consume, claim, run, settle, acknowledge.
 //!
-//! A worker is an apalis worker over our own broker and store. In the order in which a job passes:
+//! A worker is an apalis worker over our own broker and store. In the order in which a job passes through:
 //!
-//! * [`claim`]: free slots, a micro-batch of ids, one claim; [`intake`] is its part with messages.
+//! * [`claim`]: free slots, a micro-batch of ids, one claim; [`intake`] is the part with messages.
 //! * [`backend`]: what apalis sees, a stream of claimed jobs.
-//! * [`layers`]: what runs around one attempt, from its first to its last moment.
+//! * [`layers`]: what runs around one attempt, from beginning to end.
 //! * [`attempt`]: the job claimed for it, and what its ending means.
 //! * [`complete`]: many attempts written down in one transaction.
 //! * [`in_flight`]: every attempt from its claim until its ending has been written down.
 //! * [`revocations`]: calls off the attempts whose jobs are taken away meanwhile.
 //! * [`lease`]: the process's right to all of it.
 //!
-//! [`run`] is the loop of all that, [`Worker`] the same in single steps.
+//! [`run`] is the loop over all of that, [`Worker`] the same in single steps.
 
 mod attempt;
 mod backend;
@@ -58,9 +58,9 @@ pub use settings::Settings;
 /// What a worker is made of.
 #[derive(Debug, Clone)]
 pub struct WorkerOptions {
-    /// The truth.
+    /// The source of truth.
     pub store: StoreHandle,
-    /// What publishes over the broker. The caller who connected the broker closes it, after the worker.
+    /// Publishes over the broker. The caller that connected the broker closes it, after the worker.
     pub dispatcher: Dispatcher,
     /// The kinds that it can run. It claims no others.
     pub registry: Registry,
@@ -68,13 +68,13 @@ pub struct WorkerOptions {
     pub layers: Layers,
     /// How it works.
     pub settings: Settings,
-    /// After so long without a broker it takes its work from the store.
+    /// After this long without a broker, it takes its work from the store.
     pub fallback_after: std::time::Duration,
     /// `worker`, or `dev` when the process is scheduler and worker in one.
     pub role: String,
 }
 
-/// What a worker has done in its life.
+/// What a worker has done in its lifetime.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     /// Attempts written down.
@@ -88,7 +88,7 @@ pub struct Report {
 /// Why a worker could not begin, or could not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The store did not let it in.
+    /// The store did not admit it.
     #[error("the worker cannot enter the store: {0}")]
     Store(#[from] StoreError),
     /// The broker refused it for good.
@@ -97,12 +97,12 @@ pub enum WorkerError {
     /// The settings make no sense.
     #[error("[worker] {0}")]
     Settings(String),
-    /// What runs the jobs ended by itself.
+    /// The runner of the jobs ended by itself.
     #[error("the worker's runner ended by itself: {0}")]
     Runner(String),
 }
 
-/// A worker that moves only when told to: one call is one step. For tests and for `--once`.
+/// A worker that advances only when it is called: one call is one step. For tests and for `--once`.
 #[derive(Debug)]
 pub struct Worker {
     claimer: Claimer,
@@ -147,17 +147,17 @@ impl Worker {
         self.lease.current().id
     }
 
-    /// Claims once, at most as many as there are slots, and runs nothing yet.
+    /// Claims once, at most as many jobs as there are slots, and runs nothing yet.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn claim(&mut self) -> Result<Vec<ClaimedJob>> {
         let slots = usize::try_from(self.settings.slots).unwrap_or(usize::MAX);
         self.claimer.claim(self.id(), slots, self.settings.poll.0).await
     }
 
-    /// Runs claimed jobs, each on a task of its own, and writes down how they ended.
+    /// Runs claimed jobs, each on its own task, and writes down how they ended.
     pub async fn work(&mut self, claimed: Vec<ClaimedJob>) {
         let over = self.lease.current().over.clone();
         let mut running = JoinSet::new();
@@ -173,11 +173,11 @@ impl Worker {
         self.completer.published().await;
     }
 
-    /// Claims once, runs what it got, and writes down how it ended: how many jobs that were.
+    /// Claims once, runs what it claimed, writes down how it ended, and returns how many jobs that were.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn step(&mut self) -> Result<usize> {
         let claimed = self.claim().await?;
         let jobs = claimed.len();
@@ -185,20 +185,20 @@ impl Worker {
         Ok(jobs)
     }
 
-    /// Prolongs the lease: `false` when it was lost and a new incarnation has begun.
+    /// Prolongs the lease. Returns `false` when it was lost and a new incarnation has begun.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn beat(&self) -> Result<bool> {
         self.lease.beat(0).await
     }
 
-    /// Asks which of its attempts were taken away, and calls them off: how many that were.
+    /// Asks which of its attempts were taken away, calls them off, and returns how many there were.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn poll(&self) -> Result<usize> {
         self.revocations().poll().await
     }
@@ -216,7 +216,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// Those of the store; then the lease runs out by itself.
+    /// Store errors; then the lease runs out by itself.
     pub async fn retire(self) -> Result<Report> {
         let report = self.report();
         let dispatcher = self.claimer.dispatcher.clone();
@@ -242,7 +242,7 @@ impl Worker {
     }
 }
 
-/// The most slots: more would make one process hold more leases than it can answer for.
+/// The most slots: with more, one process would hold more leases than it can answer for.
 const SLOTS_MAX: u32 = 10_000;
 
 fn check(settings: &Settings) -> std::result::Result<(), WorkerError> {

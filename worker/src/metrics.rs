@@ -1,4 +1,4 @@
-//! What the worker counts, named once. `docs/metrics.md` explains each.
+//! The worker's metrics, named once. `docs/metrics.md` explains each.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ const SETTLED: &str = "gristmill_jobs_settled_total";
 const SECONDS: &str = "gristmill_job_seconds";
 /// How long jobs were claimable before they were claimed, by kind.
 const WAIT: &str = "gristmill_job_wait_seconds";
-/// Attempts that run just now.
+/// Attempts that run now.
 const BUSY: &str = "gristmill_slots_busy";
 /// Attempts that may run at once.
 const SLOTS: &str = "gristmill_slots";
@@ -19,7 +19,7 @@ const SLOTS: &str = "gristmill_slots";
 const FENCED: &str = "gristmill_fenced_total";
 /// Jobs claimed.
 const CLAIMS: &str = "gristmill_claims_total";
-/// Items of chunks, by what became of them.
+/// Items of chunks, by outcome.
 const ITEMS: &str = "gristmill_items_total";
 
 /// Gives each name its unit and its line of help. Once for each process is enough.
@@ -65,7 +65,7 @@ impl Clocks {
         Self(kinds.into_iter().map(|(kind, seconds)| (kind.to_owned(), clock(seconds))).collect())
     }
 
-    /// By the database's clock on both ends.
+    /// Both ends are by the database's clock.
     pub(crate) fn claimed(&self, job: &ClaimedJob) {
         if let Some(clock) = self.0.get(&job.kind) {
             let waited = (job.started_at - job.queued_at).to_std().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Calls off the attempts that do not count any more, because their jobs were cancelled, or passed their deadline and
-//! went to other workers: then programs end, items stop and slots are free.
+//! Calls off the attempts that no longer count, because their jobs were cancelled, or passed their deadline and went to
+//! other workers: then programs end, items stop and slots become free.
 //!
-//! The store is asked at each hint, and every few seconds whether one came or not.
+//! The store is asked at each hint, and every few seconds whether or not one came.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::in_flight::InFlight;
 
-/// The store is not asked more often than this, however many hints come: a cancel of a million jobs gives thousands.
+/// The store is not asked more often than this, however many hints come: cancelling a million jobs sends thousands.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Calls off what a process has in flight and what does not count any more.
+/// Calls off attempts that this process has in flight but that no longer count.
 #[derive(Debug)]
 pub(crate) struct Revocations {
     pub(crate) store: Arc<dyn Workers>,
@@ -22,11 +22,11 @@ pub(crate) struct Revocations {
 }
 
 impl Revocations {
-    /// Asks once, and calls off the attempts that were taken away: how many there were.
+    /// Asks once, calls off the attempts that were taken away, and returns how many there were.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub(crate) async fn poll(&self) -> Result<usize> {
         let in_flight = self.in_flight.known();
         if in_flight.is_empty() {
@@ -39,8 +39,8 @@ impl Revocations {
         Ok(called_off)
     }
 
-    /// Asks again and again until told to stop. A store that is away is asked at the next time: until then the
-    /// fences keep whatever ends from being written down.
+    /// Asks again and again until stopped. An unavailable store is asked again at the next time: until then the fences
+    /// keep whatever ends from being written down.
     pub(crate) async fn keep(&self, every: Duration, stop: &CancellationToken) {
         let watching = async {
             let mut seen = 0;

@@ -21,7 +21,7 @@ use crate::metrics::Clocks;
 use crate::revocations::Revocations;
 use crate::{Report, Settings, Worker, WorkerError, WorkerOptions, metrics};
 
-/// How long handlers have to come to their end after they were called off.
+/// How long handlers may take to finish after they were called off.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What the loop is made of.
@@ -39,12 +39,12 @@ pub(crate) struct Parts {
     pub(crate) closing: CancellationToken,
 }
 
-/// Works until `shutdown`, then stops claiming, lets what runs finish within the drain time, gives
-/// the rest back without spending an attempt, and leaves.
+/// Works until `shutdown`, then stops claiming, lets running jobs finish within the drain time, gives the rest back
+/// without spending an attempt, and leaves.
 ///
 /// # Errors
 ///
-/// When it cannot begin, or when it cannot say good-bye: then its lease runs out by itself.
+/// When it cannot begin, or when it cannot sign off: then its lease runs out by itself.
 pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> Result<Report, WorkerError> {
     let dispatcher = options.dispatcher.clone();
     let Parts { claimer, revocations, attempts, clocks, completer, lease, slots, active, settings, halt, closing } =
@@ -79,7 +79,7 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
     closing.cancel();
     let tally = completing.await.map_err(|error| WorkerError::Runner(error.to_string()))?;
     beating.cancel();
-    // They only wait for the token; a panic in the first would have ended the lease, and retiring says so.
+    // They only wait for the token; a panic in the first would have ended the lease, and retiring reports that.
     let _ = beats.await;
     let _ = polls.await;
     dispatcher.after(lease.retire()).await?;
@@ -109,7 +109,7 @@ fn beat(
     })
 }
 
-/// The apalis worker: each job on a task of its own, and a stream of jobs that it waits for.
+/// The apalis worker: each job on its own task, and a stream of jobs that it waits for.
 fn runner(claimed: Claimed, attempts: Attempts, ended: mpsc::Sender<Settled>) -> JoinHandle<Result<(), WorkerError>> {
     let worker = WorkerBuilder::new("gristmill")
         .backend(claimed)
@@ -118,7 +118,7 @@ fn runner(claimed: Claimed, attempts: Attempts, ended: mpsc::Sender<Settled>) ->
     tokio::spawn(async move { worker.run().await.map_err(|error| WorkerError::Runner(error.to_string())) })
 }
 
-/// Waits for what runs; then calls it off, and waits a little more for it to notice.
+/// Waits for running jobs; then calls them off, and waits a little longer for them to notice.
 async fn drain(
     mut runner: JoinHandle<Result<(), WorkerError>>,
     within: Duration,

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// How many jobs run at once.
     pub slots: u32,
-    /// Threads for the items of chunks; 0 is one for each core.
+    /// Threads for the items of chunks; 0 means one for each core.
     pub item_threads: usize,
-    /// The queues that it serves; empty is all.
+    /// The queues that it serves; empty means all.
     pub queues: Vec<String>,
-    /// How long its lease is: after so long without a beat its jobs are given to others.
+    /// How long its lease is: after this long without a beat, its jobs are given to others.
     pub lease: Span,
     /// How often it prolongs the lease.
     pub beat: Span,
@@ -23,9 +23,9 @@ pub struct Settings {
     pub drain: Span,
     /// How often the store is asked for work when no hint came.
     pub poll: Span,
-    /// How long completions are gathered into one transaction at most.
+    /// The longest that completions are gathered into one transaction.
     pub flush: Span,
-    /// Where Prometheus metrics and health are served, such as `127.0.0.1:9601`; empty is nowhere.
+    /// Where Prometheus metrics and health are served, such as `127.0.0.1:9601`; empty means nowhere.
     pub metrics: String,
 }
 

@@ -1,4 +1,5 @@
-//! Whether a delivery is what it says, and which event it tells of. Pure: the headers, the bytes and the time come in.
+//! Whether a delivery is authentic, and which event it reports. Pure: the headers, the bytes and the time are
+//! arguments.
 
 use std::time::Duration;
 
@@ -9,25 +10,25 @@ use serde_json::Value;
 
 use super::settings::{HookSettings, Scheme};
 
-/// Why a delivery is not taken. What it says goes to whoever has signed; who has not is told nothing.
+/// Why a delivery is refused. A sender that has signed sees the reason; any other sender learns nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
-    /// A header is missing, or has another form.
+    /// A header is missing or malformed.
     Unsigned,
     /// No secret has signed it.
     Forged,
     /// It was signed too long ago, or in the future.
     Stale,
-    /// It is signed, and does not fit: what is wrong, and where.
+    /// It is signed, but does not fit: what is wrong, and where.
     Unfit(String),
 }
 
-/// A delivery that has been let in.
+/// A delivery that has been accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admitted {
     /// The id of its event.
     pub event: String,
-    /// What it says.
+    /// Its content.
     pub body: Value,
 }
 

@@ -1,4 +1,4 @@
-//! What is answered to a delivery, counted and logged. Errors are `application/problem+json` (RFC 9457).
+//! The response to a delivery, which is also counted and logged. Errors are `application/problem+json` (RFC 9457).
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Response};
 use gristmill_store::{StoreError, TickView};
 use serde_json::json;
 
-/// What becomes of a delivery.
+/// The outcome of a delivery.
 #[derive(Debug)]
 pub enum Answer {
-    /// It is in the ledger, now or since an earlier one.
+    /// It is in the ledger, now or since an earlier delivery.
     Taken {
         /// Whether this was the first of its event.
         fresh: bool,
@@ -18,24 +18,24 @@ pub enum Answer {
     },
     /// There is no such hook.
     Unknown,
-    /// It is not signed as it should be. Why is logged and not told.
+    /// It is not signed as it should be. The reason is logged, but not sent.
     Unauthorized(&'static str),
     /// The body is longer than it may be.
     TooLong {
         /// How many bytes it may have.
         most: usize,
     },
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     Slow,
-    /// The body broke off.
+    /// The body was cut off.
     Broken,
-    /// It is signed, and not what it should be.
+    /// It is signed, but is not what it should be.
     Unfit(String),
-    /// Too many at once.
+    /// Too many deliveries at once.
     Busy,
     /// The store cannot be reached.
     Away(String),
-    /// It could not be dealt with, for a reason that is ours to mend.
+    /// It could not be handled, for a reason that is ours to fix.
     Unready(String),
 }
 
@@ -67,7 +67,7 @@ impl Answer {
         }
     }
 
-    /// Counts and logs it, and gives the response.
+    /// Counts and logs it, and returns the response.
     pub(super) fn respond(self, hook: &str) -> Response {
         let answer = self.word();
         metrics::counter!("gristmill_hook_deliveries_total", "hook" => hook.to_owned(), "answer" => answer)
@@ -77,7 +77,7 @@ impl Answer {
                 let event = tick.event.as_deref().unwrap_or_default();
                 tracing::info!(hook, event, fresh, "a delivery was taken");
             }
-            // What does not fit may name parts of the payload.
+            // The description of what does not fit may name parts of the payload.
             Self::Unfit(_) => tracing::warn!(hook, reason = answer, "a delivery was refused"),
             Self::Away(why) | Self::Unready(why) => {
                 tracing::error!(hook, reason = answer, why, "a delivery could not be taken");

@@ -1,12 +1,13 @@
 //! `POST /hooks/NAME`: signed deliveries from elsewhere, each of which starts its run once.
 //!
-//! What is verified are the bytes as they came. The row of the ledger under the event's id and the job are one
-//! transaction: a delivery that comes again, or twice at once, is answered with what the first has started. Whoever has
-//! not signed learns nothing but that. A refusal is counted and logged with its reason, never with payload or secret.
+//! The signature is verified over the bytes as they came. The row of the ledger under the event's id and the job are
+//! one transaction: a delivery that comes again, or twice at once, is answered with what the first one started. A
+//! sender that has not signed learns nothing but that. A refusal is counted and logged with its reason, never with the
+//! payload or a secret.
 //!
 //! * [`settings`]: what `[hook.NAME]` says.
-//! * [`mod@admit`]: whether a delivery is what it says.
-//! * [`answer`]: what is answered.
+//! * [`mod@admit`]: whether a delivery is authentic.
+//! * [`answer`]: the response.
 
 pub mod admit;
 pub mod answer;
@@ -37,18 +38,18 @@ use admit::{Admitted, Refused, admit};
 use answer::Answer;
 use settings::{HookSettings, Scheme};
 
-/// How long the body of a delivery may take to come, and then the store.
+/// How long the body of a delivery may take to arrive, and then the store to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many deliveries are dealt with at once; more are asked to come again.
+/// How many deliveries are handled at once; senders of more are asked to come again.
 const AT_ONCE: usize = 128;
 
 /// One hook.
 #[derive(Clone)]
 pub struct Hook {
-    /// What is said of it.
+    /// Its settings.
     pub settings: HookSettings,
-    /// What a body must be.
+    /// What a body must look like.
     pub schema: Option<Arc<Validate>>,
 }
 
@@ -61,14 +62,14 @@ impl fmt::Debug for Hook {
 /// The hooks, by name.
 pub type Hooks = BTreeMap<String, Hook>;
 
-/// What deliveries are taken with.
+/// What deliveries are handled with.
 #[derive(Debug, Clone)]
 pub struct Receiver {
-    /// Starts what the hooks say.
+    /// Starts the runs of the hooks.
     pub service: Service,
-    /// What runs are made with, and whose events these are.
+    /// What runs are created with, and whose events these are.
     pub run_context: RunContext,
-    /// The hooks in force. They may change while it answers.
+    /// The hooks in force. They may change while the server runs.
     pub hooks: watch::Receiver<Arc<Hooks>>,
 }
 
@@ -78,7 +79,7 @@ pub fn ledger(name: &str) -> String {
 }
 
 impl Receiver {
-    /// Takes deliveries on an address until `shutdown`.
+    /// Accepts deliveries on an address until `shutdown`.
     ///
     /// # Errors
     ///
@@ -93,7 +94,7 @@ impl Receiver {
     }
 }
 
-/// The routes by themselves, for a server that has others too.
+/// The routes alone, for a server that has others too.
 pub fn routes(receiver: Receiver) -> Router {
     let shared = Arc::new(Shared { receiver, turns: Semaphore::new(AT_ONCE) });
     Router::new().route("/hooks/{name}", post(deliver)).with_state(shared)
@@ -117,7 +118,7 @@ async fn deliver(
         (Some(_), Err(_)) => Answer::Busy,
         (Some(hook), Ok(_turn)) => taken(&shared.receiver, &name, hook, &headers, body).await.unwrap_or_else(|no| no),
     };
-    // The name of a hook that there is not is whatever anybody has written.
+    // The name of an unknown hook is whatever the sender wrote.
     answer.respond(if hook.is_some() { &name } else { "" })
 }
 
@@ -138,7 +139,8 @@ async fn taken(
     }
     let about = json!({ "id": event, "body": body });
     let order = Order::new(receiver.run_context.tenant.clone(), Actor::Trigger(ledger(name)));
-    // When the store takes too long, whether it was committed is not known: whoever comes again is told.
+    // When the store takes too long, it is not known whether the event was committed: a sender that comes again learns
+    // it.
     let event = EventRequest {
         ledger: ledger(name),
         spec: &hook.settings.starts(),
@@ -151,7 +153,7 @@ async fn taken(
     Ok(Answer::Taken { fresh: noted.fresh, tick: Box::new(noted.tick) })
 }
 
-/// The whole body, unless it is longer than it may be.
+/// Reads the whole body, unless it is longer than it may be.
 async fn read(headers: &HeaderMap, body: Body, most: usize) -> Result<Bytes, Answer> {
     let said = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if said.is_some_and(|said| said > most) {
@@ -168,11 +170,11 @@ async fn read(headers: &HeaderMap, body: Body, most: usize) -> Result<Bytes, Ans
     Ok(Bytes::from(whole))
 }
 
-/// The secrets as they are now.
+/// Returns the secrets as they are now.
 ///
 /// # Errors
 ///
-/// What is wrong with them: a text that does not show them.
+/// What is wrong with them, in a text that does not show them.
 pub fn secrets(name: &str, settings: &HookSettings) -> Result<Vec<Vec<u8>>, String> {
     let said = format!("hook.{name}.secret");
     let text = secret::read(&said, settings.secret_env.as_deref(), settings.secret_file.as_deref())?;

@@ -9,10 +9,10 @@ use gristmill_core::schedule::{JobSpec, ScheduleSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The most bytes that the body of a delivery may have where nothing is said.
+/// The most bytes that the body of a delivery may have by default.
 const BYTES_DEFAULT: usize = 256 * 1024;
 
-/// The most that may be allowed: what is known of an event is at most as long as a payload.
+/// The highest limit that may be set: what is known of an event is at most as long as a payload.
 pub const HOOK_BYTES_MAX: usize = PAYLOAD_BYTES_MAX / 2;
 
 /// How a delivery is signed.
@@ -22,7 +22,7 @@ pub enum Scheme {
     /// Standard Webhooks: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
     #[default]
     Standard,
-    /// That of payment providers: one header `t=SECONDS,v1=HEX`.
+    /// The scheme of payment providers: one header `t=SECONDS,v1=HEX`.
     Timestamped,
 }
 
@@ -33,7 +33,7 @@ pub struct HookSettings {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Who answers for it.
+    /// Who is responsible for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// How deliveries are signed.
@@ -41,20 +41,20 @@ pub struct HookSettings {
     /// The environment variable that holds the secrets, separated by white space: with `standard` each is `whsec_…`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_env: Option<String>,
-    /// A file that holds them instead. It is read at each delivery, so that a secret is rotated without a restart.
+    /// A file that holds them instead. It is read at each delivery, so that a secret can be rotated without a restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<String>,
-    /// With `timestamped`: the header with the signature; `stripe-signature` unless said.
+    /// With `timestamped`: the header with the signature; `stripe-signature` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
-    /// With `timestamped`: where in the body the event's id is, as a JSON pointer; `/id` unless said.
+    /// With `timestamped`: where in the body the event's id is, as a JSON pointer; `/id` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
     /// How far the timestamp of a delivery may be from now, before and after.
     pub tolerance: Span,
     /// The most bytes of a body, at most [`HOOK_BYTES_MAX`].
     pub bytes_max: usize,
-    /// What a body must be.
+    /// What a body must look like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validate: Option<ValidateSpec>,
     /// Parameters for the run.
@@ -89,7 +89,7 @@ impl Default for HookSettings {
 }
 
 impl HookSettings {
-    /// What it starts, in the words of a schedule.
+    /// What it starts, as a schedule.
     pub fn starts(&self) -> ScheduleSpec {
         ScheduleSpec {
             params: self.params.clone(),

@@ -28,10 +28,10 @@ struct Mailer {
     from: String,
 }
 
-/// Not to be cloned.
+/// Must not be cloned.
 struct Counter(std::sync::atomic::AtomicU32);
 
-/// What a program for apalis has, to the letter.
+/// Exactly what a program for apalis has.
 async fn send(
     email: Email,
     mailer: Data<Mailer>,
@@ -54,12 +54,12 @@ async fn send(
     }
 }
 
-/// Asks for something that the program does not share.
+/// Requests something that the program does not share.
 async fn lacking(_: Email, pool: Data<Vec<u8>>) -> usize {
     pool.len()
 }
 
-/// Takes nothing but its arguments.
+/// Takes only its arguments.
 async fn plain(numbers: Vec<u32>) -> Result<u32, std::io::Error> {
     Ok(numbers.iter().sum())
 }
@@ -76,7 +76,7 @@ fn job(kind: &str, payload: Value) -> NewJob {
     job
 }
 
-/// Runs the jobs in a worker's process until each is as it should be.
+/// Runs the jobs in a worker's process until each is in the expected state.
 async fn run(registry: Registry, jobs: Vec<(NewJob, JobState)>) -> Vec<JobView> {
     let folder = tempfile::tempdir().expect("a folder");
     let store = store(&folder).await;

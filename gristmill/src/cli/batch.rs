@@ -1,4 +1,4 @@
-//! `gristmill batch`: run batches, look at them and steer them.
+//! `gristmill batch`: run batches, look at them and control them.
 
 use clap::{Args, Subcommand};
 use gristmill_core::batch::{BatchState, FailureBudget};
@@ -175,7 +175,7 @@ async fn watch(context: &CommandContext, batch: BatchId, timeout: Option<std::ti
     Ok(end(context, &ended))
 }
 
-/// Prints how a wait ended, and gives the exit code for it.
+/// Prints how a wait ended, and returns the exit code for it.
 pub(super) fn end(context: &CommandContext, ended: &Ended) -> Exit {
     match ended {
         Ended::Final(batch) => {

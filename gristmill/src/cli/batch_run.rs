@@ -1,4 +1,4 @@
-//! `gristmill batch run`: plans a batch here, and with `--wait` sees it through.
+//! `gristmill batch run`: plans a batch here, and with `--wait` follows it to its end.
 
 use std::io::stdin;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::runtime::serve::stop;
 use crate::runtime::signals::Signals;
 use crate::runtime::work::{WaitFor, Work, Working};
 
-/// How long the emails and webhooks of a batch that has ended are waited for, when this process works.
+/// How long this process, when it does the work, waits for the emails and webhooks of a batch that has ended.
 const EFFECTS: Duration = Duration::from_secs(20);
 
 /// Start a run of a batch definition
@@ -68,7 +68,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Runs a definition of the configuration once more, waiting, with this input and no flags.
+    /// Runs a definition of the configuration again, waiting, with its own input and no flags.
     pub(super) fn waiting(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -109,7 +109,7 @@ impl Run {
     /// Plans the batch; workers begin with its first chunks long before this returns.
     pub(super) async fn start(&self, context: &CommandContext) -> Result<BatchId> {
         let service = context.service().await?;
-        // A broker that refuses for good is said before anything exists.
+        // A broker that refuses for good is reported before anything exists.
         context.dispatcher().await?;
         let start = self.request(context)?;
         match service.start_batch(&context.order(false), start).await {
@@ -149,12 +149,12 @@ impl Run {
     }
 }
 
-/// What to do about a parameter that is none.
+/// What to do about a text that is not a parameter.
 pub(super) fn bad_param(error: &BadParam) -> CommandError {
     CommandError::usage(error.to_string()).hint("write --param KEY=VALUE")
 }
 
-/// Waits for a batch, working here when nobody else does, until what it sends is sent too.
+/// Waits for a batch, working here when no other process does, until what it sends is sent too.
 pub(super) async fn see_through(context: &CommandContext, batch: BatchId, work: Work, wait: WaitFor) -> Result<Ended> {
     let store = context.store().await?;
     let mut signals = Signals::listen()?;
@@ -163,7 +163,7 @@ pub(super) async fn see_through(context: &CommandContext, batch: BatchId, work: 
     let waited = wait_for_batch(context, &store, batch, &mut working, patience).await;
     if working.works() && matches!(waited, Ok(Ended::Final(_))) {
         wait_for_effects(context, &store, batch, EFFECTS).await?;
-        // No scheduler may ever come that removes the copies of the input.
+        // No scheduler may ever come to remove the spools of the input.
         if let Err(error) = spools(&*store, context.loaded.config.scheduler.copy_keep.0).await {
             tracing::warn!(%error, "a copy of the input stays until a scheduler removes it");
         }

@@ -1,7 +1,7 @@
 //! `gristmill job cancel` and `gristmill batch cancel`: by id, or all that match a filter, in groups.
 //!
-//! Each group is one transaction. Whoever breaks off in the middle runs the same command again: what is cancelled
-//! already does not match any more.
+//! Each group is one transaction. An operator who interrupts the command runs it again: what is already cancelled no
+//! longer matches.
 
 use clap::Args;
 use gristmill_core::batch::BatchState;
@@ -68,11 +68,11 @@ pub(super) struct CancelBatches {
 }
 
 impl CancelJobs {
-    /// Does it.
+    /// Runs the command.
     ///
     /// # Errors
     ///
-    /// When nothing says which, when one that was named has ended, or when the store refuses.
+    /// When nothing selects jobs, when a named one has ended, or when the store refuses.
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         let service = context.service().await?;
         let order = context.order(self.dry.dry_run).because(&self.reason);
@@ -92,7 +92,7 @@ impl CancelJobs {
         Ok(Exit::Success)
     }
 
-    /// One after the other, so that each that cannot be cancelled is said.
+    /// Cancels one after the other, so that each one that cannot be cancelled is reported.
     async fn named(&self, context: &CommandContext, service: &Service, order: &Order) -> Result<Exit> {
         let mut total = ControlReport::default();
         for job in self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
@@ -130,11 +130,11 @@ impl CancelJobs {
 }
 
 impl CancelBatches {
-    /// Does it.
+    /// Runs the command.
     ///
     /// # Errors
     ///
-    /// When nothing says which, when one that was named has ended, or when the store refuses.
+    /// When nothing selects batches, when a named one has ended, or when the store refuses.
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         let service = context.service().await?;
         let order = context.order(self.dry.dry_run).because(&self.reason);
@@ -146,7 +146,7 @@ impl CancelBatches {
         for batch in &batches {
             match service.cancel_batch(&order, *batch).await {
                 Ok(control_report) => add(&mut total, control_report),
-                // Nobody asked for this very one: it has ended since it was found.
+                // The caller did not name this one: it has ended since it was found.
                 Err(StoreError::Conflict(text)) if self.ids.is_empty() => context.output.note(&text),
                 Err(error) => return Err(error.into()),
             }

@@ -21,7 +21,7 @@ impl Completion {
     pub(super) fn run(&self) -> Result<Exit> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "gristmill", &mut script);
-        // A reader that has gone away is no error of ours.
+        // A reader that has gone away is not our error.
         let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), &script);
         Ok(Exit::Success)
     }

@@ -1,4 +1,4 @@
-//! What every command is given: what a process works with, the output, and how the command was called.
+//! What every command receives: what a process works with, the output, and how the command was called.
 
 use std::ffi::OsString;
 use std::ops::Deref;
@@ -16,11 +16,11 @@ use crate::exit_code::{CommandError, Result};
 use crate::extensions::Extensions;
 use crate::runtime::context::{Notice, ProcessContext};
 
-/// What every command is given. Dereferences to what any process works with: configuration, kinds, connections.
+/// What every command receives. Dereferences to what any process works with: configuration, kinds, connections.
 #[derive(Debug)]
 pub(crate) struct CommandContext {
     process: ProcessContext,
-    /// What the configuration was made of.
+    /// The layers that the configuration was built from.
     pub(crate) layers: Layers,
     /// Where to write.
     pub(crate) output: Output,
@@ -38,7 +38,7 @@ impl Deref for CommandContext {
 }
 
 impl CommandContext {
-    /// Opens nothing yet.
+    /// Creates it without opening anything yet.
     pub(crate) fn new(
         loaded: Loaded,
         layers: Layers,
@@ -76,12 +76,12 @@ impl CommandContext {
         Ok(self.with(loaded, layers))
     }
 
-    /// An order of the person who runs this command, for the tenant that it names.
+    /// An order of the operator who runs this command, for the tenant that it names.
     pub(crate) fn order(&self, dry_run: bool) -> Order {
         Order::new(&self.tenant, Actor::Operator(operator())).rehearsed(dry_run)
     }
 
-    /// What the jobs and batches of this command carry, so that all that comes of it is one trace.
+    /// The trace context of this command's jobs and batches, so that everything they cause is one trace.
     pub(crate) fn trace(&self) -> String {
         self.trace.to_string()
     }
@@ -135,7 +135,7 @@ impl CommandContext {
     }
 }
 
-/// A word as a shell takes it.
+/// A word quoted for a shell.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -144,7 +144,7 @@ pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// What nothing but a fault of this program explains.
+/// An error that only a fault of this program explains.
 pub(crate) fn internal(what: impl std::fmt::Display) -> CommandError {
     CommandError::internal(what)
 }

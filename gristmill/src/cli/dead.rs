@@ -115,7 +115,7 @@ impl Which {
     }
 }
 
-/// An instant, or one so long before the database's now.
+/// Returns an instant, or the one that lies this long before the database's now.
 fn since(text: &str, now: Instant) -> Result<Instant> {
     if let Ok(instant) = chrono::DateTime::parse_from_rfc3339(text) {
         return Ok(instant.to_utc());
@@ -138,7 +138,7 @@ impl Redrive {
         }
         let filter = self.which.filter(context).await?;
         let mut found = service.matching_jobs(&filter).await?;
-        // Those of one batch stand together, so that its next generation is opened once.
+        // Jobs of one batch are adjacent, so that its next generation is opened once.
         found.sort_unstable();
         let jobs: Vec<JobId> = found.into_iter().map(|(_, id)| id).collect();
         let total = service.redrive_each(&order, &jobs).await?;

@@ -1,4 +1,4 @@
-//! `gristmill doctor`: what is wrong with the surroundings and how to mend it.
+//! `gristmill doctor`: finds out what is wrong with the surroundings and how to repair it.
 
 use clap::Args;
 use gristmill_service::documents::{DoctorDocument, FindingDocument as Finding, ReconcileDocument};

@@ -1,4 +1,4 @@
-//! What the doctor looks at. Each look is bounded in time and changes nothing.
+//! The doctor's checks. Each is limited in time and changes nothing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,19 +15,19 @@ use url::Url;
 use crate::cli::context::CommandContext;
 use crate::cli::waits_for;
 
-/// How long one look may take.
+/// How long one check may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The least room on a disk: a database that cannot write its log stops all work.
 const DISK_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
-/// The most that two clocks may differ. State depends on the database's alone; people read both.
+/// The most that two clocks may differ. State depends on the database's clock alone; people read both.
 const SKEW_MAX: Duration = Duration::from_secs(5);
 
-/// How long what is to be published may wait: the relay takes what is older than a second, unless its queue is full.
+/// How long work to be published may wait: the relay takes what is older than a second, unless its queue is full.
 const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(300);
 
-/// Looks at everything, one after the other.
+/// Runs all checks, one after the other.
 pub(crate) async fn run_checks(context: &CommandContext) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(store) = store(context, &mut findings).await {
@@ -42,7 +42,7 @@ pub(crate) async fn run_checks(context: &CommandContext) -> Vec<Finding> {
     findings
 }
 
-/// A database file that is not there is not made by looking at it.
+/// Looking at a missing database file must not create it.
 async fn store(context: &CommandContext, findings: &mut Vec<Finding>) -> Option<StoreHandle> {
     if let Some(path) = database_file(context).filter(|path| !path.exists()) {
         let found = format!("{} does not exist yet; the first command that needs it makes it", path.display());
@@ -85,7 +85,7 @@ async fn migrations(context: &CommandContext, store: &StoreHandle) -> Finding {
     }
 }
 
-/// What waits while nobody works is no fault; what nobody of those at work can run is.
+/// Jobs that wait while no worker is running are not a fault; jobs that no running worker can handle are.
 async fn kinds(context: &CommandContext, store: &StoreHandle) -> Finding {
     let found = async {
         let working = store.workers().await?.iter().any(|worker| worker.state == "alive" && worker.slots > 0);
@@ -118,7 +118,7 @@ async fn clock(store: &StoreHandle) -> Finding {
     }
 }
 
-/// What waits to be published. Where no broker carries ids nothing ever does.
+/// Checks what waits to be published. Where no broker carries ids, nothing ever does.
 async fn outbox(store: &StoreHandle) -> Option<Finding> {
     let backlog = store.outbox_backlog().await.ok()?;
     let oldest = backlog.oldest?;
@@ -192,7 +192,7 @@ async fn mail(context: &CommandContext) -> Finding {
     }
 }
 
-/// The first line that the server says. A server that begins with TLS says nothing before it.
+/// The first line that the server sends. A server that begins with TLS sends nothing before it.
 async fn greeting(host: &str, port: u16, tls_first: bool) -> Result<String, String> {
     let mut stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
     if tls_first {

@@ -120,7 +120,7 @@ pub(crate) struct UniqueArgs {
 }
 
 impl UniqueArgs {
-    /// What was said, as the store takes it.
+    /// Returns what was given, as the store takes it.
     fn unique(&self) -> Result<Option<Unique>> {
         let Some(key) = &self.key else {
             let said = self.hold.is_some() || self.period.is_some() || self.on_conflict.is_some();
@@ -195,7 +195,7 @@ impl Enqueue {
     }
 }
 
-/// What whoever enqueued should know of a job that was not made.
+/// What the enqueuer should know about a job that was not created.
 fn note(outcome: EnqueueOutcome) -> Option<&'static str> {
     match outcome {
         EnqueueOutcome::Created => None,
@@ -215,8 +215,7 @@ fn would(context: &CommandContext, job: &NewJob) -> Exit {
     Exit::Success
 }
 
-/// A job of a kind: what the command says, then what [kind.NAME] says, then what the kind's code
-/// says, then the defaults.
+/// A job of a kind: the command's values, then those of [kind.NAME], then those of the kind's code, then the defaults.
 ///
 /// # Errors
 ///
@@ -269,7 +268,7 @@ pub(super) fn new_job(context: &CommandContext, kind: &str, payload: Value, how:
     Ok(job)
 }
 
-/// Refuses what is nearly a known kind. Any other word may be a kind that another program serves.
+/// Refuses what is nearly a known kind. Any other word may be a kind that another program handles.
 fn known_kind(context: &CommandContext, kind: &str) -> Result<()> {
     if !is_name(kind) {
         return Err(CommandError::usage(format!("`{kind}` cannot be the name of a kind"))

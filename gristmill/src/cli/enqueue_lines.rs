@@ -56,8 +56,8 @@ impl Tally {
     }
 }
 
-/// Enqueues every line. A file is validated as a whole before its first line is enqueued; standard
-/// input, which cannot be read twice, group by group.
+/// Enqueues every line. A file is validated as a whole before its first line is enqueued; standard input, which cannot
+/// be read twice, group by group.
 pub(super) async fn run(enqueue: &Enqueue, context: &CommandContext) -> Result<Exit> {
     let Some(path) = &enqueue.jsonl else { return Err(CommandError::usage("give --jsonl")) };
     let from_stdin = path == Path::new("-");
@@ -133,7 +133,7 @@ impl Groups {
         Ok(Self { reader, name, line: 0 })
     }
 
-    /// The next group, all of it valid. `None` at the end.
+    /// Returns the next group, all of it valid. `None` at the end.
     fn next(&mut self, enqueue: &Enqueue, context: &CommandContext) -> Result<Option<Vec<NewJob>>> {
         let mut jobs = Vec::new();
         let mut bytes = Vec::new();
@@ -169,7 +169,7 @@ impl Groups {
         if line.unique_while.is_some() && line.unique_for.is_some() {
             return Err(self.wrong("has both `unique_while` and `unique_for`; give only one"));
         }
-        // What the command says of unique jobs holds for the lines that have a key and say nothing themselves.
+        // The command's settings for unique jobs apply to the lines that have a key and no settings of their own.
         let none = UniqueArgs::default();
         let said = if line.unique.is_some() { &enqueue.how.unique } else { &none };
         let numbered = enqueue.how.idempotency_key.as_ref().map(|key| format!("{key}:{}", self.line));

@@ -170,7 +170,7 @@ pub(super) async fn show(context: &CommandContext, text: &str) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Snoozed attempts are none that were spent.
+/// Snoozed attempts do not count as spent.
 fn attempts(job: &JobView) -> String {
     let (spent, most) = (job.attempt - job.snoozes, job.max_attempts - job.snoozes);
     let snoozed = if job.snoozes > 0 { format!(", snoozed {} times", job.snoozes) } else { String::new() };

@@ -1,4 +1,4 @@
-//! What lists and steering commands share: pages by key, dry runs, reasons.
+//! What the commands that list and control things share: pages by key, dry runs, reasons.
 
 use std::str::FromStr;
 
@@ -23,12 +23,12 @@ pub(crate) struct Paging {
 }
 
 impl Paging {
-    /// As the store wants it.
+    /// The page as the store takes it.
     pub(crate) fn page(&self) -> Page {
         Page { after: self.after.clone(), limit: self.limit }
     }
 
-    /// Says how to see the next page, when this one is full.
+    /// Reports how to see the next page, if this one is full.
     pub(crate) fn next(&self, context: &CommandContext, shown: usize, last: Option<String>) {
         let full = u32::try_from(shown).is_ok_and(|shown| shown >= self.limit);
         if let Some(last) = last.filter(|_| full) {
@@ -72,7 +72,7 @@ pub(crate) fn describe_pause(pause: &PauseView, output: &Output) -> String {
     format!("{}{by}{why}", output.time(pause.since))
 }
 
-/// Says what a steering command did, or would do.
+/// Reports what a controlling command did, or would do.
 pub(crate) fn report(context: &CommandContext, dry_run: bool, done: &str, would: &str, control_report: &ControlReport) {
     match context.output.format {
         Format::Json => context.output.document(&ReportDocument::new(dry_run, control_report)),
@@ -93,7 +93,7 @@ pub(crate) fn report(context: &CommandContext, dry_run: bool, done: &str, would:
 ///
 /// # Errors
 ///
-/// When it is none.
+/// When it is not an id.
 pub(crate) fn id<T: FromStr>(what: &str, text: &str) -> Result<T> {
     text.parse().map_err(|_| {
         CommandError::usage(format!("`{text}` is not the id of a {what}"))

@@ -164,7 +164,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ impl Command {
         }
     }
 
-    /// Whether it works without a configuration, or finds fault with one by itself.
+    /// Whether it works without a configuration, or reports what is wrong with one itself.
     pub(crate) fn needs_config(&self) -> bool {
         !matches!(self, Self::Completion(_) | Self::Version(_) | Self::Check(_))
     }

@@ -41,7 +41,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Decides by the flags and by what standard output is.
+    /// Decides by the flags and by the type of standard output.
     pub(crate) fn new(json: bool, plain: bool, quiet: bool, color: Color) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let format = match (json, plain || !terminal) {
@@ -59,12 +59,12 @@ impl Output {
         Self { format, quiet, color: wanted && format == Format::Table }
     }
 
-    /// Whether people watch the messages.
+    /// Whether a person watches the messages.
     pub(crate) fn interactive(&self) -> bool {
         std::io::stderr().is_terminal() && !self.quiet
     }
 
-    /// One JSON document.
+    /// Prints one JSON document.
     pub(crate) fn document(&self, document: &impl Serialize) {
         match serde_json::to_string_pretty(document) {
             Ok(text) => self.line(&text),
@@ -72,24 +72,24 @@ impl Output {
         }
     }
 
-    /// One line of data. A reader that has gone away is no error of ours.
+    /// Prints one line of data. A reader that has gone away is not our error.
     pub(crate) fn line(&self, text: &str) {
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 
-    /// A message for people, on standard error.
+    /// Prints a message for people, on standard error.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             let _ = writeln!(std::io::stderr().lock(), "{text}");
         }
     }
 
-    /// An error, which even `--quiet` does not hide.
+    /// Prints an error, which even `--quiet` does not hide.
     pub(crate) fn error(&self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 
-    /// A list: an array in JSON, lines with tabs when plain, a table for people.
+    /// Prints a list: an array in JSON, lines with tabs when plain, a table for people.
     pub(crate) fn list<T: Serialize>(&self, rows: &[T], columns: &[&str], cells: impl Fn(&T, &Self) -> Vec<String>) {
         match self.format {
             Format::Json => self.document(&rows),
@@ -108,7 +108,7 @@ impl Output {
         }
     }
 
-    /// One thing: its JSON, or its fields one a line.
+    /// Prints one thing: its JSON, or its fields, one per line.
     pub(crate) fn fields(&self, document: &impl Serialize, fields: &[(&str, String)]) {
         match self.format {
             Format::Json => self.document(document),
@@ -160,7 +160,7 @@ impl Output {
     }
 }
 
-/// A text without what would break a line or a column.
+/// A text without characters that would break a line or a column.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -192,13 +192,13 @@ pub(crate) fn result_fields(result: &serde_json::Map<String, Value>, format: For
 /// The most values of a group that are shown to people.
 const GROUP_LINES: usize = 20;
 
-/// A number with its thousands apart, whatever comes after its point; any other text as it is.
+/// A number with its thousands separated, whatever comes after its point; any other text as it is.
 fn spaced(text: &str) -> String {
     let (sign, rest) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
     let (whole, point) = rest.find('.').map_or((rest, ""), |at| rest.split_at(at));
     let figures = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     match whole.parse() {
-        // A leading zero is no number's: it may be an article or a postcode.
+        // A text with a leading zero is not a number: it may be an article or a postcode.
         Ok(number)
             if figures(whole)
                 && figures(point.trim_start_matches('.'))
@@ -224,7 +224,7 @@ pub(crate) fn rfc3339(at: Instant) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// How long ago, or in how long: `3m ago`, `in 2h`.
+/// How long ago, or how far ahead: `3m ago`, `in 2h`.
 pub(crate) fn relative(at: Instant, now: DateTime<Utc>) -> String {
     let seconds = (now - at).num_seconds();
     let span = |seconds: i64| match seconds {
@@ -240,7 +240,7 @@ pub(crate) fn relative(at: Instant, now: DateTime<Utc>) -> String {
     }
 }
 
-/// A number with its thousands apart, for people: `100 000`.
+/// A number with its thousands separated, for people: `100 000`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

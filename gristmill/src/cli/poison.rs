@@ -1,4 +1,4 @@
-//! `gristmill poison`: look at messages that nobody can act upon, and forget them.
+//! `gristmill poison`: look at messages that no worker can act upon, and forget them.
 
 use clap::{Args, Subcommand};
 use gristmill_service::documents::PoisonMessageDocument;

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::output::{Output, grouped};
 
-/// The longest silence when nobody watches a terminal.
+/// The longest silence when standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows how far one batch is, on standard error.
@@ -15,14 +15,14 @@ pub(crate) struct Progress {
     output: Output,
     bar: Option<ProgressBar>,
     started: Instant,
-    /// What the batch had settled when the showing began: the rate is that of our watch.
+    /// What the batch had settled when the display began: the rate is measured from there.
     settled_before: Option<u64>,
     last_line: Instant,
     last_tenth: u64,
 }
 
 impl Progress {
-    /// Begins to watch.
+    /// Begins to show progress.
     pub(crate) fn new(output: Output) -> Self {
         let bar = output.interactive().then(|| {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
@@ -57,7 +57,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away; what follows is written where it was.
+    /// Removes the bar; what follows is written where it was.
     pub(crate) fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -76,7 +76,7 @@ fn describe(batch: &BatchView, done: u64, elapsed: Duration) -> String {
     let pace = pace(done, elapsed);
     let left = match (pace, counts.pending()) {
         (_, 0) => batch.state.to_string(),
-        // The range is not known well enough to promise more than an order: too early is said so.
+        // Only an order of magnitude can be promised; when even that is too early, the text says so.
         (Some(pace @ 1..), pending) if elapsed >= Duration::from_secs(1) => {
             format!("about {} left", span(pending / pace))
         }
@@ -86,7 +86,7 @@ fn describe(batch: &BatchView, done: u64, elapsed: Duration) -> String {
         "{} items/s  {} ok  {} retried  {} quarantined  {left}",
         grouped(pace.unwrap_or(0)),
         grouped(counts.ok),
-        // Chunks tried again by the store's count, and items tried again within a chunk here.
+        // Chunks tried again by the store's count, and items tried again within a chunk in this process.
         grouped(batch.retries + crate::cli::demo::gateway::RETRIED.load(std::sync::atomic::Ordering::Relaxed)),
         grouped(counts.quarantined),
     );

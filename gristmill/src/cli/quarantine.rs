@@ -190,7 +190,7 @@ fn sink(to: Option<&Path>) -> Result<Box<dyn Write + Send>> {
     Ok(Box::new(std::io::BufWriter::new(file)))
 }
 
-/// A table has all its columns in its first line: the items are read before anything is written.
+/// A table has all its columns in its first line, so the items are read before anything is written.
 async fn export_csv(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, all: bool) -> Result<Exit> {
     let (source, items) = everything(context, batch).await?;
     let columns = sheet::columns(&source, items.iter().map(|item| &item.item)).map_err(CommandError::usage)?;

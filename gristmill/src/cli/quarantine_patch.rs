@@ -1,4 +1,4 @@
-//! `gristmill quarantine redrive` and `import`: items run again as they are, patched, or mended in a spreadsheet.
+//! `gristmill quarantine redrive` and `import`: items run again as they are, patched, or edited in a spreadsheet.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -17,7 +17,7 @@ use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, brief};
 use crate::exit_code::{CommandError, Exit, Result};
 
-/// How many items that could not be mended are shown.
+/// How many items that could not be patched are shown.
 const REFUSED_SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
@@ -180,7 +180,7 @@ fn refused(place: &str, problems: &[String]) -> CommandError {
     CommandError::usage(text.join("\n")).hint("nothing was changed; mend the file and import it again")
 }
 
-/// Items that this batch does not have, where another one does.
+/// Items that this batch does not have, but another one does.
 async fn strangers(
     context: &CommandContext,
     batch: BatchId,
@@ -212,7 +212,7 @@ pub(super) async fn everything(context: &CommandContext, batch: BatchId) -> Resu
     Ok((source, items))
 }
 
-/// Says what a mending did, or would do. `left` is how many rows of a table were not changed and stay.
+/// Reports what a patch did, or would do. `left` is how many rows of a table were not changed and stay.
 fn report_patched(context: &CommandContext, dry_run: bool, report: &PatchReport, left: Option<usize>) -> Exit {
     if context.output.format == Format::Json {
         context.output.document(&PatchReportDocument::new(dry_run, report, left));

@@ -1,7 +1,7 @@
-//! Quarantined items as a table that a person mends in a spreadsheet, and what comes back from there.
+//! Quarantined items as a table that an operator edits in a spreadsheet, and reading that table back.
 //!
-//! The first columns say which item a row is and why it was set aside; the others are its fields. A cell that was
-//! not touched keeps the value and the type that the item had; one that was becomes a text where the item had a
+//! The first columns say which item a row is and why it was set aside; the others are its fields. A cell that was not
+//! touched keeps the value and the type that the item had; a cell that was touched becomes a text where the item had a
 //! text or nothing, and JSON where it had something else.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +14,7 @@ use crate::config::suggest;
 /// The column by which rows are matched.
 pub(super) const ID: &str = "quarantine_id";
 
-/// What stands before the item's own fields. All but the first are for people, and are not read back.
+/// The columns before the item's own fields. All but the first are for people, and are not read back.
 pub(super) const ABOUT: [&str; 6] =
     [ID, "quarantine_position", "quarantine_line", "quarantine_stage", "quarantine_reason", "quarantine_raw"];
 
@@ -61,12 +61,12 @@ fn cell(value: Option<&Value>) -> String {
     }
 }
 
-/// A table as it came back.
+/// A table that is read back.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Sheet {
     columns: Vec<String>,
     rows: Vec<Row>,
-    /// Whether it began with a byte-order mark, which spreadsheets like to add and nobody needs.
+    /// Whether it began with a byte-order mark, which spreadsheets like to add and no reader needs.
     pub(super) marked: bool,
 }
 
@@ -173,17 +173,17 @@ fn one_row(record: &csv::StringRecord, line: u64, width: usize, place: usize, de
     Ok(Row { line, id, cells })
 }
 
-/// What is to be done with the items of a table.
+/// The result of comparing a table with its items.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Mended {
-    /// What takes the place of each that was changed.
+    /// The replacement for each item that was changed.
     pub(super) changed: BTreeMap<i64, Value>,
-    /// Those that were not changed, as they are.
+    /// The items that were not changed, as they are.
     pub(super) unchanged: BTreeMap<i64, Value>,
 }
 
-/// Compares a table with the items as they are. `columns` are those that an export has; `source` those of the
-/// source itself, which every item has that was read.
+/// Compares a table with the items as they are. `columns` are those of an export; `source` those of the source itself,
+/// which every item that could be read has.
 ///
 /// # Errors
 ///
@@ -232,7 +232,7 @@ fn column_problems(found: &[String], columns: &[String]) -> Vec<String> {
     problems
 }
 
-/// The item that a row makes of another; `None` when it is the same.
+/// The item that a row turns another into; `None` when it is the same.
 fn object(
     row: &Row,
     columns: &[String],
@@ -255,7 +255,8 @@ fn object(
         return Ok(None);
     }
     if old.is_none() {
-        // What could not be read has no fields; once it is mended it has those of its source, as every row does.
+        // An item that could not be read has no fields; once it is patched it has those of its source, as every row
+        // does.
         let mut whole: Map<String, Value> =
             source.iter().map(|column| (column.clone(), Value::String(String::new()))).collect();
         whole.extend(new);
@@ -264,7 +265,7 @@ fn object(
     Ok(Some(new))
 }
 
-/// What a cell that was changed means, by what stood there before.
+/// The meaning of a changed cell, by the value that stood there before.
 fn value(before: Option<&Value>, text: &str) -> Result<Value, String> {
     let kind = match before {
         None | Some(Value::String(_)) => return Ok(Value::String(text.to_owned())),

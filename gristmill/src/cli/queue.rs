@@ -126,14 +126,14 @@ async fn list(context: &CommandContext) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Says what waits in vain.
+/// Describes what waits in vain.
 pub(crate) fn waits_for(found: &UnhandledView) -> String {
     let UnhandledView { queue, kind, version, jobs } = found;
     let version = if *version == 1 { String::new() } else { format!(" version {version}") };
     format!("{jobs} jobs of kind `{kind}`{version} wait on queue `{queue}`, and no live worker has it")
 }
 
-/// Refuses what cannot be a queue.
+/// Refuses a name that cannot be a queue.
 fn checked(named: &Named) -> Result<&str> {
     if is_name(&named.name) {
         return Ok(&named.name);

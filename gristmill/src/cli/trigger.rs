@@ -69,7 +69,7 @@ async fn events(context: &CommandContext, name: &str, limit: u32) -> Result<Vec<
     Ok(context.store().await?.ticks(&TickFilter { tenant, schedule, from: None, until: None, limit }).await?)
 }
 
-/// One that is in the configuration, or has events from when it was.
+/// Finds a trigger that is in the configuration, or has events from when it was.
 async fn known(context: &CommandContext, name: &str, limit: u32) -> Result<Vec<TickView>> {
     let rows = events(context, name, limit).await?;
     let triggers = context.loaded.triggers();

@@ -1,4 +1,4 @@
-//! Waits for a batch or a job to end, while somebody works on it.
+//! Waits for a batch or a job to end while a worker runs it.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Waits so long at most; `None` is for ever.
+    /// Waits at most this long; `None` is for ever.
     pub(crate) fn at_most(timeout: Option<Duration>) -> Self {
         Self { deadline: timeout.map(|timeout| Instant::now() + timeout) }
     }
@@ -35,13 +35,13 @@ impl Patience {
 /// How a wait for a batch ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ended {
-    /// The batch has.
+    /// The batch has ended.
     Final(Box<BatchView>),
-    /// The time was over first.
+    /// The time limit came first.
     TimedOut(Box<BatchView>),
     /// A signal came: the batch goes on without us.
     Detached {
-        /// As it was then.
+        /// The batch as it was then.
         batch: Box<BatchView>,
         /// What the signal means.
         exit: Exit,
@@ -89,8 +89,8 @@ pub(crate) async fn wait_for_batch(
     }
 }
 
-/// Waits until what a batch sends when it has ended is sent: no job of it is queued or runs. One
-/// that failed and waits for another try is left to whoever works later.
+/// Waits until what a batch sends when it has ended is sent: none of its jobs is queued or running. A job that failed
+/// and waits for another try is left to a later worker.
 pub(crate) async fn wait_for_effects(
     context: &CommandContext,
     store: &StoreHandle,
@@ -117,7 +117,7 @@ pub(crate) async fn wait_for_effects(
 ///
 /// # Errors
 ///
-/// With exit code 7 when the time is over, with that of the signal when one came.
+/// With exit code 7 when the time is over, with that of the signal if one came.
 pub(crate) async fn wait_for_job(
     context: &CommandContext,
     store: &StoreHandle,

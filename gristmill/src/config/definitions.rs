@@ -1,4 +1,4 @@
-//! Whether the definitions of a configuration could run in this program, found out without side effects.
+//! Checks, without side effects, whether the definitions of a configuration could run in this program.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::config::loaded::Loaded;
 use crate::config::origin::nearest_origin;
 use crate::extensions::Extensions;
 
-/// Everything that is wrong with the batch definitions and hooks beyond what reading them has found.
+/// Returns everything that is wrong with the batch definitions and hooks beyond what reading them has found.
 pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<ConfigError> {
     let processors = extensions.processors();
-    // One thread: nothing is worked on here.
+    // One thread: nothing is processed here.
     let pool = match ItemPool::new(1) {
         Ok(pool) => pool,
         Err(error) => return vec![ConfigError::at(None, "", error.to_string())],
@@ -41,7 +41,7 @@ pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<Confi
     errors
 }
 
-/// What the bodies of a hook must be, compiled.
+/// The compiled schema for the bodies of a hook.
 ///
 /// # Errors
 ///

@@ -8,7 +8,7 @@ use crate::exit_code::{CommandError, Exit};
 /// One thing wrong with the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfigError {
-    /// Where it was said; `None` when it was said nowhere (a default, or a missing key).
+    /// Where it was set; `None` when it was set nowhere (a default, or a missing key).
     pub origin: Option<Origin>,
     /// The key, such as `batch.retail.failure_budget`; empty for the whole file.
     pub key: String,
@@ -64,7 +64,7 @@ pub fn all_of(errors: Vec<ConfigError>) -> CommandError {
     CommandError::usage(lines.join("\n"))
 }
 
-/// The nearest of the known words, when it is near enough to be meant.
+/// Returns the nearest of the known words, if it is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
@@ -75,7 +75,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// `did you mean `x`?`, or the list of what there is.
+/// `did you mean `x`?`, or the list of the known words.
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
     match nearest(word, known.clone()) {
         Some(near) => Some(format!("did you mean `{near}`?")),

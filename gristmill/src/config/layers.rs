@@ -12,7 +12,7 @@ use super::settings::{Config, SECTIONS};
 use super::toml_tree::read_toml;
 use super::{paths, renamed, shape, verify};
 
-/// The file that is read when nobody names one, and that may be missing.
+/// The file that is read when none is named, and that may be missing.
 pub const DEFAULT_FILE: &str = "config.toml";
 
 /// The largest configuration file, in bytes.
@@ -21,7 +21,7 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// What is laid over the defaults. Everything comes in as a value, so that tests need no process.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Layers {
-    /// The file that somebody named. `None` is `./config.toml`, if it exists.
+    /// The named file. `None` is `./config.toml`, if it exists.
     pub file: Option<PathBuf>,
     /// The environment: every variable whose name begins with `GRISTMILL_`.
     pub env: Vec<(String, String)>,
@@ -53,8 +53,8 @@ pub fn load(layers: &Layers) -> Result<Loaded, Vec<ConfigError>> {
     if errors.is_empty() { Ok(Loaded { config, origins, file, warnings }) } else { Err(errors) }
 }
 
-/// The variables of this process that may say a setting: `GRISTMILL_…` without those of tests, and without the tenant,
-/// which is no setting.
+/// The variables of this process that may hold a setting: `GRISTMILL_…` without those of tests, and without the tenant,
+/// which is not a setting.
 pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -63,7 +63,7 @@ pub fn environment() -> Vec<(String, String)> {
         .collect()
 }
 
-/// A configuration with changes made by code, which win over what the file, the environment and the flags said.
+/// A configuration with changes made by code, which win over the file, the environment and the flags.
 ///
 /// # Errors
 ///
@@ -177,7 +177,7 @@ fn set(tree: &mut Map<String, Value>, key: &str, value: Value) {
         }
         Some((head, rest)) => {
             let below = tree.entry(head).or_insert_with(|| Value::Object(Map::new()));
-            // A file that says `store = 1` is refused by its own line; nothing is laid over it.
+            // A file with `store = 1` is refused at its own line; nothing is laid over it.
             if let Value::Object(below) = below {
                 set(below, rest, value);
             }

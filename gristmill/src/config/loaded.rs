@@ -1,4 +1,4 @@
-//! A configuration that has been read, and where each of its values was said.
+//! A configuration that has been read, and where each of its values was set.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use super::origin::Origins;
 use super::settings::Config;
 use crate::exit_code::{CommandError, Result};
 
-/// A configuration that has been read, and where each of its values was said.
+/// A configuration that has been read, and where each of its values was set.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Loaded {
     /// The values.
     pub config: Config,
-    /// Who said them; what is missing here is a default.
+    /// Where they were set; a value that is missing here is a default.
     pub origins: Origins,
     /// The file, when there is one.
     pub file: Option<PathBuf>,
@@ -43,11 +43,11 @@ impl Loaded {
         hooks.chain(watches).collect()
     }
 
-    /// The definition of a batch.
+    /// Returns the definition of a batch.
     ///
     /// # Errors
     ///
-    /// When there is none of that name; the hint has the near one.
+    /// When there is none of that name; the hint names the nearest one.
     pub fn batch(&self, name: &str) -> Result<&BatchDefinition> {
         self.config.batch.get(name).ok_or_else(|| {
             let place =

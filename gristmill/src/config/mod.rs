@@ -1,8 +1,8 @@
 //! The configuration: one file, the environment and the flags, laid over the defaults.
 //!
-//! The order of precedence is flag, environment `GRISTMILL_SECTION_KEY`, file, default. Each value
-//! keeps its [`Origin`], so that an error can point at the line and `config show --origin` can say
-//! who won. Paths that a file says are relative to that file's folder.
+//! The order of precedence is flag, environment `GRISTMILL_SECTION_KEY`, file, default. Each value keeps its
+//! [`Origin`], so that an error can point at the line and `config show --origin` can show which one won. Paths in a
+//! file are relative to that file's folder.
 
 pub(crate) mod definitions;
 pub mod error;

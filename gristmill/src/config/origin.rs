@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Who said what a setting is. In this order the later one loses.
+/// Where the value of a setting comes from. Earlier origins win over later ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A flag of the command line.
@@ -29,10 +29,10 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Keys by dotted path, each with where it was said.
+/// Keys by dotted path, each with where it was set.
 pub type Origins = BTreeMap<String, Origin>;
 
-/// The origin of a key, or of the nearest thing around it that has one.
+/// Returns the origin of a key, or of the nearest enclosing key that has one.
 pub fn nearest_origin<'a>(origins: &'a Origins, key: &str) -> Option<&'a Origin> {
     let mut path = key;
     loop {

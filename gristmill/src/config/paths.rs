@@ -7,7 +7,7 @@ use gristmill_core::definition::{BatchDefinition, OneOrMany};
 use super::origin::{Origin, Origins};
 use super::settings::Config;
 
-/// Makes every path that the file said independent of where the program was started.
+/// Makes every path from the file independent of where the program was started.
 pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
     let from_file = |key: &str| matches!(origins.get(key), Some(Origin::File { .. }));
     if from_file("store.url") {
@@ -56,7 +56,7 @@ fn sqlite_url(url: &str, folder: &Path) -> String {
     format!("sqlite://{}", folder.join(path).display())
 }
 
-/// A batch's paths become absolute: its definition travels to workers that were started elsewhere.
+/// Makes a batch's paths absolute: its definition is sent to workers that were started elsewhere.
 fn resolve_batch(batch: &mut BatchDefinition, folder: &Path) {
     for list in [&mut batch.source.csv, &mut batch.source.jsonl].into_iter().flatten() {
         match list {
@@ -84,7 +84,7 @@ fn resolve_batch(batch: &mut BatchDefinition, folder: &Path) {
         }
     }
     if let Some(exec) = batch.process.as_mut().and_then(|process| process.exec.as_mut()) {
-        // The program's arguments may be paths too: it starts in the file's folder unless told otherwise.
+        // The program's arguments may be paths too: by default it starts in the file's folder.
         exec.dir = Some(far(folder, exec.dir.as_deref().unwrap_or(".")));
         if let Some(program) = exec.command.first_mut().filter(|program| program.contains('/')) {
             *program = far(folder, program);

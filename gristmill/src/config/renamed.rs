@@ -6,7 +6,7 @@ use super::error::ConfigError;
 use super::keys::variable_of;
 use super::origin::{Origin, Origins};
 
-/// The old name of a key and its name now; `*` stands for any name of a table.
+/// The old name of a key and its current name; `*` stands for any name of a table.
 pub(super) const RENAMED: &[(&str, &str)] = &[
     ("scheduler.batch", "scheduler.rows_max"),
     ("scheduler.sweep", "scheduler.duties.relay"),
@@ -23,13 +23,13 @@ pub(super) const RENAMED: &[(&str, &str)] = &[
     ("watch.*.job.lane", "watch.*.job.priority"),
 ];
 
-/// The name that the variable of an old key sets now, with a warning.
+/// Returns the key that the variable of an old key sets now, with a warning.
 pub(super) fn variable(name: &str) -> Option<(&'static str, String)> {
     let (_, new) = RENAMED.iter().find(|(old, _)| !old.contains('*') && variable_of(old) == name)?;
     Some((new, format!("the variable {name} is called {} now", variable_of(new))))
 }
 
-/// Moves what stands under old names to the new ones, and gives a warning for each.
+/// Moves values from old names to the new ones, and returns a warning for each.
 pub(super) fn carry(
     tree: &mut Map<String, Value>,
     origins: &mut Origins,
@@ -61,14 +61,14 @@ pub(super) fn carry(
     warnings
 }
 
-/// Both names with each name of a table in the place of `*`.
+/// Both names, with each name of a table in place of `*`.
 fn expand(tree: &Map<String, Value>, old: &str, new: &str) -> Vec<(String, String)> {
     let Some((section, _)) = old.split_once(".*.") else { return vec![(old.to_owned(), new.to_owned())] };
     let named = tree.get(section).and_then(Value::as_object).into_iter().flat_map(Map::keys);
     named.map(|name| (old.replace('*', name), new.replace('*', name))).collect()
 }
 
-/// Splits off the first part of a path. Names of tables may have dots themselves, so that a known key is tried first.
+/// Splits off the first part of a path. Names of tables may contain dots themselves, so a known key is tried first.
 fn step<'p>(map: &Map<String, Value>, path: &'p str) -> Option<(&'p str, Option<&'p str>)> {
     if map.contains_key(path) {
         return Some((path, None));
@@ -91,7 +91,7 @@ fn take(tree: &mut Map<String, Value>, path: &str) -> Option<Value> {
     }
 }
 
-/// Sets a key; tables that are missing on the way are made.
+/// Sets a key; missing tables on the way are created.
 fn put(tree: &mut Map<String, Value>, path: &str, value: Value) {
     let (head, rest) = match step(tree, path) {
         Some((head, rest)) => (head, rest),

@@ -1,4 +1,4 @@
-//! Everything that can be set, as types.
+//! All settings, as types.
 
 use std::collections::BTreeMap;
 
@@ -12,39 +12,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::kind_settings::KindSettings;
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the truth is kept.
+    /// The store, the source of truth.
     pub store: gristmill_store::Settings,
-    /// What carries the ids.
+    /// The broker, which carries the ids.
     pub broker: gristmill_broker::Settings,
     /// How a worker works.
     pub worker: gristmill_worker::Settings,
-    /// How often the scheduler looks after things.
+    /// How often the scheduler does its duties.
     pub scheduler: gristmill_scheduler::Settings,
-    /// How emails leave the house.
+    /// How emails are sent.
     pub mail: MailSettings,
-    /// How signed notifications leave the house.
+    /// How signed notifications are sent.
     pub webhook: WebhookSettings,
     /// What jobs of kind `exec` may run.
     pub exec: ExecSettings,
     /// What jobs of kind `http` may call.
     pub http: HttpSettings,
-    /// What is said on standard error.
+    /// What is logged on standard error.
     pub log: LogSettings,
-    /// What holds for each kind of job, by its name.
+    /// The settings of each kind of job, by its name.
     pub kind: BTreeMap<String, KindSettings>,
     /// The batch definitions, by name.
     pub batch: BTreeMap<String, BatchDefinition>,
     /// The schedules, by name; a batch's own is in its definition.
     pub schedule: BTreeMap<String, ScheduleSpec>,
-    /// What is received from elsewhere, by name.
+    /// The hooks that receive deliveries, by name.
     pub hook: BTreeMap<String, HookSettings>,
     /// The limits, by name.
     pub limit: BTreeMap<String, LimitSpec>,
-    /// What holds for queues, by their name.
+    /// The settings of queues, by their name.
     pub queue: BTreeMap<String, QueueSpec>,
     /// The watched folders, by name.
     pub watch: BTreeMap<String, WatchSettings>,
@@ -53,7 +53,7 @@ pub struct Config {
 /// The sections whose keys are fixed: those that the environment can set.
 pub const SECTIONS: [&str; 9] = ["store", "broker", "worker", "scheduler", "mail", "webhook", "exec", "http", "log"];
 
-/// What is said on standard error.
+/// What is logged on standard error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {

@@ -1,4 +1,4 @@
-//! Reads the laid-over tree into the settings, one section at a time, and says what does not fit.
+//! Reads the laid-over tree into the settings, one section at a time, and reports what does not fit.
 
 use gristmill_core::aggregate::MeasureSpec;
 use gristmill_core::definition::ParseRule;
@@ -10,7 +10,7 @@ use super::keys::join;
 use super::origin::{Origins, nearest_origin};
 use super::settings::{Config, SECTIONS};
 
-/// Reads all sections. What is wrong is added to `errors`; the defaults then stand in its place.
+/// Reads all sections. What is wrong is added to `errors`, and replaced by the defaults.
 pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut Vec<ConfigError>) -> Config {
     let mut reader = Reader { origins, errors };
     let config = Config {
@@ -97,7 +97,7 @@ impl Reader<'_> {
         self.push(&key, plain(message), None);
     }
 
-    /// What a choice between forms hides: reads the long form again, for its own error.
+    /// Finds the error that a choice between forms hides: reads the long form again, for its own error.
     fn refine(&mut self, inner: Option<&Value>, key: &str, message: &str) -> bool {
         let Some(table @ Value::Object(_)) = inner else { return false };
         let before = self.errors.len();
@@ -115,7 +115,7 @@ impl Reader<'_> {
     }
 }
 
-/// The word in "unknown field `x`, expected one of `a`, `b`", and those that are known.
+/// Returns the word in "unknown field `x`, expected one of `a`, `b`", and the known ones.
 fn unknown_word(message: &str) -> Option<(String, Vec<String>)> {
     if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
         return None;
@@ -124,7 +124,7 @@ fn unknown_word(message: &str) -> Option<(String, Vec<String>)> {
     Some((words.next()?, words.collect()))
 }
 
-/// What serde says, without the words that only its authors know.
+/// What serde says, without the words that only its authors understand.
 fn plain(message: &str) -> String {
     let forms = [
         ("ParseSpec", "neither a type such as \"integer\" nor a table such as { type = \"decimal\", above = \"0\" }"),

@@ -1,4 +1,4 @@
-//! The settings in force, each with who said it, and nothing that is secret.
+//! The settings in force, each with its origin and without anything secret.
 
 use serde_json::Value;
 use url::Url;
@@ -27,7 +27,7 @@ pub fn settings(loaded: &Loaded) -> Vec<Setting> {
         .into_iter()
         .filter(|(_, value)| !matches!(value, Value::Object(map) if map.is_empty()))
         .map(|(key, value)| {
-            // What a batch does not say is a default even though its table is in the file.
+            // What a batch leaves out is a default even though its table is in the file.
             let said = loaded.origins.get(&key).or_else(|| below_something_said(loaded, &key));
             let origin = said.map_or("default".to_owned(), ToString::to_string);
             let value = redact(&key, value);
@@ -37,7 +37,7 @@ pub fn settings(loaded: &Loaded) -> Vec<Setting> {
 }
 
 fn below_something_said<'a>(loaded: &'a Loaded, key: &str) -> Option<&'a Origin> {
-    // `batch.a.validate.inline.…` is one value that the file said as a whole, by the schema's path.
+    // `batch.a.validate.inline.…` is one value, set by the file as a whole through the schema's path.
     let whole = key.find(".validate.").map(|at| &key[..at + ".validate".len()])?;
     loaded.origins.contains_key(whole).then(|| nearest_origin(&loaded.origins, whole)).flatten()
 }

@@ -1,4 +1,4 @@
-//! A TOML file as a tree, and on which line each of its keys stands.
+//! A TOML file as a tree, and the line of each of its keys.
 
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::keys::join;
 use super::origin::{Origin, Origins};
 
-/// A file's content as a tree, and on which line each of its keys stands.
+/// Returns a file's content as a tree, and the line of each of its keys.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What types alone cannot say: which values make sense, and which exclude one another.
+//! Checks what types alone cannot express: which values make sense, and which exclude one another.
 
 mod schedules;
 mod triggers;
@@ -25,7 +25,7 @@ use super::keys::join;
 use super::origin::{Origins, nearest_origin};
 use super::settings::Config;
 
-/// Everything that is wrong with the values. Schemas that a batch names are read into it.
+/// Returns everything that is wrong with the values. Schemas that a batch names are read into it.
 pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     let templates = Templates::new(config.mail.templates.as_deref());
     let private_webhooks = config.webhook.allow_private;
@@ -72,7 +72,7 @@ struct Findings<'a> {
     origins: &'a Origins,
     templates: Templates,
     private_webhooks: bool,
-    /// Batches that a schedule says are late after a while.
+    /// Batches for which a schedule sets when they are late.
     late: HashSet<String>,
     errors: Vec<ConfigError>,
 }
@@ -270,7 +270,7 @@ impl Findings<'_> {
         }
     }
 
-    /// The content of a schema's file takes the place of `inline`: a run must not depend on the file.
+    /// Reads the content of a schema's file into `inline`: a run must not depend on the file.
     fn schema(&mut self, key: &str, validate: &mut Option<ValidateSpec>) {
         let Some(validate) = validate else { return };
         let given = [("schema", validate.schema.is_some()), ("inline", validate.inline.is_some())];

@@ -1,4 +1,5 @@
-//! Complete in the user's transaction: a handler's own rows, its completion and its further jobs are one commit or none.
+//! Completion in the user's transaction: a handler's own rows, its completion and its further jobs are one commit or
+//! none.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -115,7 +116,7 @@ async fn claimed(store: &StoreHandle, payload: &Charge) -> ClaimedJob {
     store.claim_next(&claim).await.expect("claimed").pop().expect("one job")
 }
 
-/// One attempt by a program whose configuration says something of receipts.
+/// One attempt by a program whose configuration has settings for receipts.
 async fn attempt(store: &StoreHandle, job: ClaimedJob) -> Finish {
     let states = States::default();
     let receipts = KindSettings { max_attempts: Some(9), ..KindSettings::default() };

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::exit_code::{CommandError, Result};
 
-/// One connection to the broker, which all that a process does shares.
+/// One connection to the broker, which everything in a process shares.
 #[derive(Debug)]
 pub(crate) struct Connection {
     settings: Settings,
@@ -18,7 +18,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects nothing yet.
+    /// Creates it without connecting anything yet.
     pub(crate) fn new(settings: Settings) -> Self {
         Self { settings, broker: OnceCell::new(), dispatcher: OnceCell::new() }
     }
@@ -28,7 +28,7 @@ impl Connection {
         self.settings.url != "in-process"
     }
 
-    /// The broker.
+    /// Returns the broker.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl Connection {
         self.broker.get_or_try_init(connect).await.cloned()
     }
 
-    /// The dispatcher from this store over the broker.
+    /// Returns the dispatcher from this store over the broker.
     ///
     /// # Errors
     ///
@@ -48,12 +48,12 @@ impl Connection {
         self.dispatcher.get_or_try_init(open).await.cloned()
     }
 
-    /// The dispatcher, if it is connected already.
+    /// Returns the dispatcher, if it is already connected.
     pub(crate) fn connected(&self) -> Option<&Dispatcher> {
         self.dispatcher.get()
     }
 
-    /// Lets what is under way to the broker arrive.
+    /// Waits until what is under way to the broker has arrived.
     pub(crate) async fn close(&self) {
         if let Some(broker) = self.broker.get() {
             broker.close().await;

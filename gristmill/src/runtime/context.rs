@@ -1,4 +1,4 @@
-//! What a process works with: its configuration, its kinds, and the connections, opened when they are first needed.
+//! What a process works with: its configuration, its kinds, and the connections, opened on first use.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,30 +16,30 @@ use crate::exit_code::{CommandError, Result};
 use crate::extensions::Extensions;
 use crate::runtime::connection::Connection;
 
-/// Reads the configuration once more, as it was read at first.
+/// Reads the configuration again, in the same way as the first time.
 pub(crate) type Reload = Arc<dyn Fn() -> std::result::Result<Loaded, Vec<ConfigError>> + Send + Sync>;
 
-/// What a process tells the person who runs it, beside its log.
+/// A notice to the operator, in addition to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// What it does.
+    /// What the process does.
     Note(String),
-    /// What did not go as it should, without an end to the work.
+    /// What went wrong without ending the work.
     Warning(String),
 }
 
-/// Takes notices.
+/// Receives notices.
 pub(crate) type Notify = Arc<dyn Fn(Notice) + Send + Sync>;
 
-/// What a process works with. It opens nothing before that is asked for.
+/// What a process works with. It opens nothing before it is needed.
 pub(crate) struct ProcessContext {
     /// The configuration in force.
     pub(crate) loaded: Loaded,
-    /// Whose jobs and batches.
+    /// The tenant that owns the jobs and batches.
     pub(crate) tenant: String,
     /// The program's own kinds and item handlers.
     pub(crate) extensions: Extensions,
-    /// Reads the configuration once more.
+    /// Reads the configuration again.
     pub(crate) reload: Reload,
     notify: Notify,
     connection: Arc<Connection>,
@@ -47,18 +47,18 @@ pub(crate) struct ProcessContext {
 }
 
 impl ProcessContext {
-    /// Opens nothing yet.
+    /// Creates it without opening anything yet.
     pub(crate) fn new(loaded: Loaded, tenant: String, extensions: Extensions, reload: Reload, notify: Notify) -> Self {
         let connection = Arc::new(Connection::new(loaded.config.broker.clone()));
         Self { loaded, tenant, extensions, reload, notify, connection, store: OnceCell::new() }
     }
 
-    /// Says what the process does.
+    /// Reports what the process does.
     pub(crate) fn note(&self, text: impl Into<String>) {
         (self.notify)(Notice::Note(text.into()));
     }
 
-    /// Says what did not go as it should.
+    /// Reports what went wrong.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         (self.notify)(Notice::Warning(text.into()));
     }
@@ -67,7 +67,7 @@ impl ProcessContext {
         OpenOptions { settings: self.loaded.config.store.clone(), with_outbox: self.connection.carries() }
     }
 
-    /// The store, ready for use.
+    /// Returns the store, ready for use.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl ProcessContext {
         self.store.get_or_try_init(open).await.cloned()
     }
 
-    /// The store without a look at its schema.
+    /// Returns the store without checking its schema.
     pub(crate) async fn connect_store(&self) -> Result<StoreHandle> {
         let opened = gristmill_store::connect(&self.loaded.config.store.url, self.store_options()).await;
         opened.map_err(|error| self.store_trouble(error))
@@ -100,7 +100,7 @@ impl ProcessContext {
         CommandError { hint, ..error.into() }
     }
 
-    /// The broker.
+    /// Returns the broker.
     ///
     /// # Errors
     ///
@@ -109,16 +109,16 @@ impl ProcessContext {
         self.connection.broker().await
     }
 
-    /// What publishes over the broker.
+    /// Returns the dispatcher over the broker.
     ///
     /// # Errors
     ///
-    /// When store or broker refuse.
+    /// When the store or the broker refuses.
     pub(crate) async fn dispatcher(&self) -> Result<Dispatcher> {
         self.connection.dispatcher(&self.store().await?).await
     }
 
-    /// The verbs over the store. The broker is connected when a verb has something to publish.
+    /// Returns the verbs over the store. The broker is connected when a verb has something to publish.
     ///
     /// # Errors
     ///
@@ -130,12 +130,12 @@ impl ProcessContext {
         Ok(Service::on_demand(store, Arc::new(connect)))
     }
 
-    /// Lets what is under way to the broker arrive.
+    /// Waits until what is under way to the broker has arrived.
     pub(crate) async fn close(&self) {
         self.connection.close().await;
     }
 
-    /// Where copies of inputs lie that cannot be read by ranges: beside an embedded database, else in the current
+    /// The folder for spools of inputs that cannot be read by ranges: beside an embedded database, else in the current
     /// folder. A system's folder for temporary files may be swept while a batch runs.
     pub(crate) fn spool_dir(&self) -> Result<PathBuf> {
         let url = &self.loaded.config.store.url;
@@ -152,8 +152,8 @@ impl std::fmt::Debug for ProcessContext {
     }
 }
 
-/// Publishes what a verb has made claimable. What cannot be published now stays in the outbox for the scheduler: that is no
-/// failure of the caller, and said in a notice.
+/// Publishes what a verb has made claimable. What cannot be published now stays in the outbox for the scheduler: that
+/// is not a failure of the caller, and is reported in a notice.
 struct OnDemand {
     connection: Arc<Connection>,
     store: StoreHandle,

@@ -1,4 +1,4 @@
-//! Hooks as the configuration says them, made ready to be served.
+//! The hooks of the configuration, prepared for serving.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use gristmill_dashboard::hooks::{Hook, Hooks};
 
 use crate::config::definitions::schema;
 
-/// Makes the hooks of a configuration ready.
+/// Prepares the hooks of a configuration.
 ///
 /// # Errors
 ///
-/// For each hook whose schema makes no sense its key and what is wrong.
+/// For each hook whose schema makes no sense, its key and what is wrong.
 pub(crate) fn hooks(said: &BTreeMap<String, HookSettings>) -> Result<Hooks, Vec<(String, String)>> {
     let (mut hooks, mut errors) = (Hooks::new(), Vec::new());
     for (name, settings) in said {

@@ -10,19 +10,19 @@ use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::context::ProcessContext;
 use crate::runtime::roles::Roles;
 
-/// Addresses that are taken, on which nobody answers yet, and the recorder of this process.
+/// Addresses that are bound but not served yet, and the recorder of this process.
 pub(crate) struct Watch {
     bound: Vec<BoundListener>,
     exporter: Option<Exporter>,
 }
 
 impl Watch {
-    /// Takes the addresses that the settings name for these roles, and makes the recorder: before
-    /// the work begins, so that nothing is lost and a taken address is said at once.
+    /// Binds the addresses that the settings name for these roles, and creates the recorder: before the work begins, so
+    /// that nothing is lost and a taken address is reported at once.
     ///
     /// # Errors
     ///
-    /// When an address cannot be had.
+    /// When an address cannot be bound.
     pub(crate) async fn prepare(context: &ProcessContext, roles: Roles) -> Result<Self> {
         let config = &context.loaded.config;
         let wanted = [(roles.worker, &config.worker.metrics), (roles.scheduler, &config.scheduler.metrics)];
@@ -39,11 +39,11 @@ impl Watch {
         Ok(Self { bound, exporter })
     }
 
-    /// Answers until `stop`.
+    /// Serves until `stop`.
     ///
     /// # Errors
     ///
-    /// When store or broker refuse.
+    /// When the store or the broker refuses.
     pub(crate) async fn begin(self, context: &ProcessContext, stop: &CancellationToken) -> Result<JoinSet<()>> {
         let mut servers = JoinSet::new();
         let Some(exporter) = self.exporter else { return Ok(servers) };
@@ -58,7 +58,7 @@ impl Watch {
             };
             let stop = stop.clone();
             servers.spawn(async move {
-                // Work goes on without anybody watching it.
+                // The work goes on without monitoring.
                 if let Err(error) = bound.serve(watched, stop.cancelled_owned()).await {
                     tracing::error!(%error, "metrics are not served any more");
                 }
@@ -68,7 +68,7 @@ impl Watch {
     }
 }
 
-/// Why an address cannot be had, and the exit code for it.
+/// Why an address cannot be bound, and the exit code for it.
 pub(crate) fn trouble(error: ServeError) -> CommandError {
     let exit = match &error {
         ServeError::Bind { .. } => Exit::Conflict,

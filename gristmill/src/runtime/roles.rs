@@ -1,8 +1,8 @@
-//! What a process does: a worker's part, the scheduler's, or both.
+//! The roles of a process: a worker's, the scheduler's, or both.
 
 use crate::exit_code::{CommandError, Result};
 
-/// What a process does.
+/// The roles of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Roles {
     /// Claims and runs jobs.
@@ -42,7 +42,7 @@ impl Roles {
         }
     }
 
-    /// What they are called in a sentence.
+    /// Their name in a sentence.
     pub(crate) fn describe(self) -> &'static str {
         match (self.worker, self.scheduler) {
             (true, true) => "worker and scheduler",

@@ -1,4 +1,4 @@
-//! What schedules are served with: the configuration, and a look at its file now and then.
+//! What schedules are served with: the configuration, and a check of its file now and then.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::extensions::Extensions;
 use crate::runtime::context::{ProcessContext, Reload, current_folder};
 use crate::runtime::hooks;
 
-/// How often the file is looked at.
+/// How often the file is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What a configuration says, as far as schedules need it.
+/// The part of a configuration that schedules need.
 pub(crate) fn snapshot(loaded: &Loaded) -> ConfigSnapshot {
     let config = &loaded.config;
     ConfigSnapshot {
@@ -34,17 +34,18 @@ pub(crate) fn snapshot(loaded: &Loaded) -> ConfigSnapshot {
 
 /// What schedules and hooks are served with.
 pub(crate) struct Served {
-    /// What runs are made with.
+    /// What runs are created with.
     pub(crate) run_context: RunContext,
     /// The hooks in force.
     pub(crate) hooks: watch::Receiver<Arc<Hooks>>,
 }
 
-/// What schedules and hooks are served with, and what follows changes of the configuration file: it never ends by itself.
+/// Returns what schedules and hooks are served with, and the future that follows changes of the configuration file: it
+/// never ends by itself.
 ///
 /// # Errors
 ///
-/// When the current folder cannot be found, no thread be had, or a hook's schema makes no sense.
+/// When the current folder cannot be found, no thread can be started, or a hook's schema makes no sense.
 pub(crate) fn served(context: &ProcessContext) -> Result<(Served, impl Future<Output = ()> + Send + 'static)> {
     let (sender, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
     let run_context = run_context(context, receiver)?;
@@ -65,11 +66,11 @@ pub(crate) fn served(context: &ProcessContext) -> Result<(Served, impl Future<Ou
     Ok((Served { run_context, hooks }, follow(file, reload, extensions, changed)))
 }
 
-/// What a command starts runs with: the configuration as it is now.
+/// Returns what a command starts runs with: the configuration as it is now.
 ///
 /// # Errors
 ///
-/// As [`served`].
+/// Same as [`served`].
 pub(crate) fn run_context_now(context: &ProcessContext) -> Result<RunContext> {
     let (_, receiver) = watch::channel(Arc::new(snapshot(&context.loaded)));
     run_context(context, receiver)
@@ -99,7 +100,7 @@ fn job_defaults(config: &Config, extensions: &Extensions) -> JobDefaults {
     })
 }
 
-/// Reads the file anew when its content has changed. One that is wrong is left alone, and said once.
+/// Reads the file again when its content has changed. A wrong file is left alone, and reported once.
 async fn follow(file: Option<PathBuf>, reload: Reload, extensions: Extensions, changed: impl Fn(&Loaded)) {
     let Some(file) = file else { return std::future::pending().await };
     let mut seen = tokio::fs::read(&file).await.ok();
@@ -154,7 +155,7 @@ mod tests {
         let follows = tokio::spawn(follow(loaded.file.clone(), reload, Extensions::default(), changed));
         let names = |snapshot: &ConfigSnapshot| snapshot.schedules.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&receiver.borrow()), ["a"]);
-        // Until the first look has been taken, a change would not be one.
+        // Until the first check has been made, a change would go unnoticed.
         tokio::time::sleep(LOOK_EVERY * 2).await;
         write("[schedule.a]\nevery = \"soon\"\n");
         tokio::time::sleep(LOOK_EVERY * 3).await;

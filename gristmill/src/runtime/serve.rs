@@ -1,4 +1,4 @@
-//! A process that works until it is asked to stop: by a signal, or by the program in which it is embedded.
+//! A process that works until it is stopped: by a signal, or by the program in which it is embedded.
 
 use gristmill_store::StoreHandle;
 use tokio::task::JoinSet;
@@ -11,16 +11,16 @@ use crate::runtime::roles::Roles;
 use crate::runtime::signals::Signals;
 use crate::runtime::work::Working;
 
-/// Work that has begun, and what is served beside it.
+/// Work that has begun, and the servers beside it.
 struct Serving {
     store: StoreHandle,
     working: Working,
-    /// Watchers see the drain too: the servers go with the process, or when this set is dropped.
+    /// Observers can see the drain too: the servers stop with the process, or when this set is dropped.
     servers: JoinSet<()>,
 }
 
 impl Serving {
-    /// Begins, and says what the process does and how it is asked to stop.
+    /// Begins, and reports what the process does and how to stop it.
     async fn begin(context: &ProcessContext, roles: Roles, how_to_stop: &str) -> Result<Self> {
         let store = context.store().await?;
         let watch = Watch::prepare(context, roles).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn serve(context: &ProcessContext, roles: Roles) -> Result<Exit
     let ended = working.ended();
     tokio::select! {
         _ = signals.next() => {}
-        // It ended by itself: what `end` says is why.
+        // It ended by itself: `end` returns the reason.
         () = ended.cancelled() => return working.end().await.map(|()| Exit::Failed),
     }
     context.note("stopping: what runs is finished; once more gives it back at once");
@@ -52,8 +52,8 @@ pub(crate) async fn serve(context: &ProcessContext, roles: Roles) -> Result<Exit
     stopped.map(|gave_back| gave_back.unwrap_or(Exit::Success))
 }
 
-/// Works until `shutdown` completes, then drains: claims nothing more, lets what runs finish within `[worker] drain`,
-/// and gives the rest back.
+/// Works until `shutdown` completes, then drains: claims nothing more, lets running jobs finish within
+/// `[worker] drain`, and gives the rest back.
 ///
 /// # Errors
 ///
@@ -77,11 +77,11 @@ pub(crate) async fn serve_until(
     stopped
 }
 
-/// Ends the work well, or at once when a signal comes meanwhile: then with the signal's exit code.
+/// Ends the work gracefully, or at once when a signal comes meanwhile: then with the signal's exit code.
 ///
 /// # Errors
 ///
-/// What ended the work before it was asked to.
+/// The error that ended the work before it was asked to end.
 pub(crate) async fn stop(
     context: &ProcessContext,
     store: &StoreHandle,

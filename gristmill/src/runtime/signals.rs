@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks to stop well, the second to stop at once.
+//! SIGINT and SIGTERM: the first asks for a graceful stop, the second for an immediate one.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -11,7 +11,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals away from their default, which is to end the program at once.
+    /// Replaces the signals' default, which is to end the program at once.
     ///
     /// # Errors
     ///
@@ -24,7 +24,7 @@ impl Signals {
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    /// Waits for the next one and gives the exit code that it means.
+    /// Waits for the next signal and returns its exit code.
     pub(crate) async fn next(&mut self) -> Exit {
         tokio::select! {
             _ = self.interrupt.recv() => Exit::Interrupted,

@@ -27,7 +27,7 @@ use crate::runtime::context::ProcessContext;
 use crate::runtime::roles::Roles;
 use crate::runtime::schedules::Served;
 
-/// Who works while a command waits.
+/// Which process works while a command waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Work {
     /// This process, unless a worker is alive
@@ -44,7 +44,7 @@ pub(crate) enum Work {
 pub(crate) enum WaitFor {
     /// As long as it takes.
     Ever,
-    /// At most so long.
+    /// At most this long.
     AtMost(Duration),
 }
 
@@ -69,7 +69,7 @@ impl FromStr for WaitFor {
     }
 }
 
-/// How often a process that only waits looks whether somebody still works.
+/// How often a process that only waits checks whether another process still works.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Work that goes on while a command waits.
@@ -87,7 +87,7 @@ pub(crate) struct Working {
 }
 
 impl Working {
-    /// Only waits; others work.
+    /// Only waits; other processes work.
     pub(crate) fn idle() -> Self {
         Self {
             work: Work::Never,
@@ -101,7 +101,7 @@ impl Working {
         }
     }
 
-    /// Begins to work here if that is wanted and nobody else does.
+    /// Begins to work here if that is wanted and no other process works.
     ///
     /// # Errors
     ///
@@ -112,8 +112,8 @@ impl Working {
         Ok(working)
     }
 
-    /// Looks, now and then, whether those who work still do: whoever worked while this process
-    /// waited may have ended with its own batch, and ours would wait for ever.
+    /// Checks, now and then, whether the processes that work still do: one that worked while this process waited may
+    /// have ended with its own batch, and ours would wait for ever.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ impl Working {
     ///
     /// # Errors
     ///
-    /// When somebody else works on an embedded store, or store or broker refuse.
+    /// When another process works on an embedded store, or the store or the broker refuses.
     pub(crate) async fn serve(context: &ProcessContext, store: &StoreHandle, roles: Roles) -> Result<Self> {
         let mut working =
             Self { guard: Some(context.service().await?.begin_work().await?), serves: true, ..Self::idle() };
@@ -169,7 +169,7 @@ impl Working {
 
     async fn start(&mut self, context: &ProcessContext, store: &StoreHandle, roles: Roles) -> Result<()> {
         if roles.scheduler {
-            // A command that waits serves no schedules: its configuration may be another one.
+            // A command that waits serves no schedules: its configuration may be a different one.
             let schedules = if self.serves { Some(self.schedules(context, store).await?) } else { None };
             let options = scheduler_options(context, schedules).await?;
             let (stop, done) = (self.stop.clone(), self.ended.clone().drop_guard());
@@ -185,7 +185,7 @@ impl Working {
             let options = worker_options(context, self.roles).await?;
             let (stop, done) = (self.stop.clone(), self.ended.clone().drop_guard());
             self.tasks.spawn(async move {
-                // Whatever ends it, panics included, whoever waits is told.
+                // Whatever ends it, panics included, the waiting process is notified.
                 let _done = done;
                 let worked = gristmill_worker::run(options, stop.cancelled_owned()).await;
                 worked.map(drop).map_err(|error| worker_trouble(&error))
@@ -194,7 +194,7 @@ impl Working {
         Ok(())
     }
 
-    /// What schedules are served with, a look at the configuration file now and then, and the door for deliveries.
+    /// Serves schedules, checks the configuration file now and then, and accepts deliveries.
     async fn schedules(&mut self, context: &ProcessContext, store: &StoreHandle) -> Result<RunContext> {
         let (Served { run_context, hooks }, follow) = crate::runtime::schedules::served(context)?;
         let stop = self.stop.clone();
@@ -212,7 +212,7 @@ impl Working {
             let receiver = Receiver { service, run_context: run_context.clone(), hooks };
             let stop = self.stop.clone();
             self.tasks.spawn(async move {
-                // Work goes on without it; whoever delivers comes again.
+                // Work goes on without it; the senders of deliveries come again.
                 if let Err(error) = receiver.serve(bound, stop.cancelled_owned()).await {
                     tracing::error!(%error, "deliveries are not taken any more");
                 }
@@ -232,11 +232,11 @@ impl Working {
         self.ended.clone()
     }
 
-    /// Stops claiming, lets what runs finish within the drain time, gives the rest back, and leaves.
+    /// Stops claiming, lets running jobs finish within the drain time, gives the rest back, and leaves.
     ///
     /// # Errors
     ///
-    /// What ended one of the roles before it was asked to.
+    /// The error that ended one of the roles before it was asked to end.
     pub(crate) async fn end(mut self) -> Result<()> {
         self.stop.cancel();
         let mut result = Ok(());
@@ -249,7 +249,7 @@ impl Working {
     }
 }
 
-/// Which roles nobody alive has.
+/// Returns the roles that no live process has.
 async fn missing(store: &StoreHandle, work: Work) -> Result<Roles> {
     let workers = store.workers().await?;
     let alive = |roles: [&str; 2]| {
@@ -270,7 +270,7 @@ fn kinds(context: &ProcessContext) -> Result<Registry> {
         http: config.http.clone(),
     };
     add_effects(&mut registry, &effects).map_err(CommandError::usage)?;
-    // The aggregate of a batch knows what its definition says, not what [kind.NAME] does.
+    // The aggregate of a batch knows what its definition says, not what [kind.NAME] says.
     if let Some(handler) = registry.get(AGGREGATE).map(Arc::clone) {
         registry.insert(AGGREGATE, Arc::new(Following { handler, said: config.kind.clone() }));
     }
@@ -280,7 +280,7 @@ fn kinds(context: &ProcessContext) -> Result<Registry> {
     Ok(registry)
 }
 
-/// What effects do may be replaced; without these two no batch would be counted or end as it should.
+/// Effects may be replaced; without these two no batch would be counted or end as it should.
 fn refuse_reserved(name: &str) -> Result<()> {
     if [CHUNK, AGGREGATE].contains(&name) {
         return Err(CommandError::usage(format!(
@@ -290,7 +290,7 @@ fn refuse_reserved(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A handler whose further jobs, such as a batch's emails, follow what [kind.NAME] says of them.
+/// A handler whose further jobs, such as a batch's emails, follow the settings of their [kind.NAME].
 struct Following {
     handler: Arc<dyn Handler>,
     said: BTreeMap<String, KindSettings>,

@@ -1,4 +1,4 @@
-//! What is wrong is said: what, where, and what would be right; and a batch that cannot start leaves nothing behind.
+//! Errors are reported: what, where, and what would be right; and a batch that cannot start leaves nothing behind.
 
 use std::io::{BufWriter, Write};
 use std::process::Output;
@@ -13,7 +13,7 @@ const HEAD: &str = "[batch.b]\nsource = { csv = \"in.csv\" }\n";
 /// What an input is, its bytes if there is one, the exit code, and parts of the message.
 type Input<'a> = (&'a str, Option<Vec<u8>>, i32, &'a [&'a str]);
 
-/// What a command says, and that it ends with this code and nothing is left of it.
+/// Asserts what a command reports, and that it ends with this code and leaves nothing behind.
 fn refused(place: &Place, code: i32, args: &[&str], parts: &[&str]) {
     let output = place.run(args);
     says(&output, code, parts, &format!("{args:?}"));
@@ -29,7 +29,7 @@ fn says(output: &Output, code: i32, parts: &[&str], what: &str) {
     assert!(!err.contains("panicked"), "{what}\n{err}");
 }
 
-/// A configuration that is wrong hides the list of batches too: it is asked for without one.
+/// A wrong configuration hides the list of batches too: the list is requested without one.
 fn nothing_left(place: &Place, what: &[&str]) {
     let _ = std::fs::remove_file(place.path().join("config.toml"));
     assert_eq!(place.json(0, &["batch", "list", "--json"]), Value::Array(Vec::new()), "{what:?}");

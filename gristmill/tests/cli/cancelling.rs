@@ -1,4 +1,4 @@
-//! Cancelling, by id and by filter, of what waits and of what runs.
+//! Cancelling waiting and running jobs, by id and by filter.
 
 use std::process::Command;
 
@@ -36,7 +36,7 @@ fn a_running_program_ends_when_its_job_is_cancelled_and_the_slot_is_free() {
     assert_eq!(cancelled["affected"], 1);
     assert_eq!(slow.job().0, "cancelled", "final in the store at once");
     until("the program has ended", || !alive());
-    // It goes on with the next one.
+    // The worker goes on with the next one.
     let payload = r#"{"command": ["sh", "-c", "true"]}"#;
     slow.place.expect(0, &["enqueue", "exec", "--payload", payload, "--wait=4m", "--work", "never"]);
     assert!(!finished(slow.place.path()));

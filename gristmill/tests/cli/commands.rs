@@ -25,7 +25,7 @@ fn a_batch_runs_to_its_end_and_says_so_in_one_document() {
     let mails = std::fs::read_dir(place.path().join("mail")).expect("a mail folder").count();
     assert_eq!(mails, 1, "the report is sent before the command ends");
     let items = place.json(0, &["quarantine", "list", "--json"]);
-    // Chunks end in any order, and so do their items come.
+    // Chunks end in any order, and so their items do too.
     let mut lines: Vec<u64> =
         items.as_array().expect("a list").iter().filter_map(|item| item["line"].as_u64()).collect();
     lines.sort_unstable();
@@ -90,7 +90,7 @@ fn a_pause_is_shown_with_who_and_why() {
     assert_eq!((&pause["by"], &pause["reason"]), (&"ann".into(), &"the server is being moved".into()));
     assert!(pause["since"].is_string() && shown["queued"] == 1, "{shown}");
     assert_eq!(place.json(0, &["queue", "list", "--json"])[0]["pause"], *pause);
-    // Somebody else's reason does not take the place of the first.
+    // Another operator's reason does not replace the first one.
     place.expect(0, &["queue", "pause", "default"]);
     assert_eq!(place.json(0, &["queue", "show", "default", "--json"])["pause"], *pause);
     place.expect(0, &["queue", "resume", "default"]);
@@ -123,7 +123,7 @@ fn one_process_enqueues_what_another_runs() {
         ],
     );
     assert_eq!(waited["job"]["state"], "done");
-    // The first one was older: whoever worked for the second has run it as well.
+    // The first one was older: the worker that ran the second one has run it as well.
     assert_eq!(place.json(0, &["job", "show", &id, "--json"])["state"], "done");
 }
 

@@ -1,4 +1,4 @@
-//! Kinds that no live worker has: their jobs wait, and whoever looks is told.
+//! Kinds that no live worker has: their jobs wait, and the operator sees why.
 
 use crate::place::Place;
 
@@ -7,7 +7,7 @@ fn what_no_worker_has_waits_and_is_reported() {
     let place = Place::new();
     let id = place.json(0, &["enqueue", "resize", "--payload", "{}", "--payload-version", "2", "--json"]);
     let id = id["job"]["id"].as_str().expect("an id").to_owned();
-    // A process that works here for a while has the kinds of this program, and not this one.
+    // A process that works here for a while has this program's kinds, but not this one.
     place.expect(0, &["enqueue", "exec", "--payload", r#"{"command": ["true"]}"#, "--wait=4m"]);
     let job = place.json(0, &["job", "show", &id, "--json"]);
     assert_eq!((&job["state"], &job["version"]), (&"queued".into(), &2.into()), "neither failed nor dropped");

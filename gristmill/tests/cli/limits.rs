@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::place::Place;
 use crate::stopping::until;
 
-/// A process at work, ended with the test, and with it whatever it runs.
+/// A working process that ends with the test, together with everything it runs.
 struct Dev {
     child: Child,
     said: PathBuf,
@@ -23,7 +23,7 @@ impl Dev {
         Self { child, said }
     }
 
-    /// Whether something has come about while it runs.
+    /// Whether something has happened while it runs.
     fn has(&mut self, come_about: impl FnOnce() -> bool) -> bool {
         if let Some(status) = self.child.try_wait().expect("it is our child") {
             panic!("it ended with {status}: {}", std::fs::read_to_string(&self.said).unwrap_or_default());
@@ -123,7 +123,7 @@ fn limits_of_the_configuration_are_followed_and_hold_on_the_running_program() {
         list[0]["spec"]["concurrency"] == most && list[0]["origin"] == "file"
     };
     until("the limit is in the store", || dev.has(|| listed(1)));
-    // Each runs until the test says so.
+    // Each job runs until the test ends it.
     let script = "n=0; while [ ! -e go ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n+1)); done";
     let payload = serde_json::json!({ "command": ["sh", "-c", script], "dir": place.path() }).to_string();
     let ids: Vec<String> = (0..3).map(|_| enqueue(&place, &["--payload", &payload])).collect();

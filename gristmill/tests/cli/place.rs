@@ -38,7 +38,7 @@ impl Place {
         self.command(args).output().expect("started")
     }
 
-    /// Runs a command that must end with this code, and gives what it prints.
+    /// Runs a command that must end with this code, and returns what it prints.
     pub(crate) fn expect(&self, code: i32, args: &[&str]) -> String {
         let output = self.run(args);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -1,4 +1,4 @@
-//! The real binary and what is kept of messages that nobody can act upon.
+//! The real binary and the stored messages that no worker can act upon.
 
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};

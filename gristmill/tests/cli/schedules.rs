@@ -115,7 +115,7 @@ fn a_backfill_is_shown_before_it_is_asked_for_and_can_be_called_off() {
     assert_eq!(place.json(0, &["schedule", "backfill", "nightly", "--cancel", id, "--json"])["affected"], 7);
 }
 
-/// A scheduler at work, ended with the test.
+/// A running scheduler, ended with the test.
 struct Dev(Child);
 
 impl Drop for Dev {
@@ -129,7 +129,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "{what} did not come true");
-        // Asking without a breath would slow down what is waited for.
+        // Polling without a pause would slow down what the test waits for.
         std::thread::park_timeout(Duration::from_millis(200));
     }
 }

@@ -35,7 +35,7 @@ impl Schema {
         schema
     }
 
-    /// Gives it our tables, and its address.
+    /// Creates our tables in it, and returns its address.
     pub(crate) fn migrated(&self) -> String {
         Place::new().expect(0, &["--store", &self.url, "db", "migrate"]);
         self.url.clone()
@@ -84,7 +84,7 @@ impl Broker {
         url.to_string()
     }
 
-    /// Makes the queue of the normal priority as a program that knows nothing of us would.
+    /// Creates the queue of the normal priority as a program that knows nothing of us would.
     pub(crate) fn odd_queue(&self) -> String {
         let name = format!("{}.default.normal.v1", self.namespace);
         block_on(async {

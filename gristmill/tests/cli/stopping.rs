@@ -1,4 +1,4 @@
-//! Signals to a process that works: the first drains, the second gives everything back at once.
+//! Signals to a working process: the first drains, the second gives everything back at once.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 const CONFIG: &str = "[exec]\nprograms = [\"sh\"]\n[worker]\ndrain = \"200s\"\npoll = \"50ms\"\n";
 
-/// A process that works on one job: a program that says that it runs, and waits for a file.
+/// A process that works on one job: a program that reports that it runs, and waits for a file.
 pub(crate) struct Slow {
     pub(crate) place: Place,
     pub(crate) job: String,
@@ -49,7 +49,7 @@ impl Slow {
         assert!(sent.success());
     }
 
-    /// Reads what it says until a line has this in it.
+    /// Reads its output until a line contains this.
     fn hears(&mut self, what: &str) {
         let mut all = String::new();
         loop {
@@ -81,7 +81,7 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is() {
         assert!(began.elapsed() < PATIENCE, "waited too long until {what}");
-        // Asking without a breath would slow down what is waited for.
+        // Polling without a pause would slow down what the test waits for.
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }

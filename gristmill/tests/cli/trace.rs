@@ -27,7 +27,7 @@ fn traces(place: &Place) -> (BTreeSet<u128>, Vec<String>) {
     (ids.collect(), rows.iter().map(|(kind, _)| kind.clone()).collect())
 }
 
-/// Answers one request, and gives its head.
+/// Answers one request, and returns its head.
 fn hook() -> (String, thread::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/hook", listener.local_addr().expect("an address"));

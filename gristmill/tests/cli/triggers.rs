@@ -1,5 +1,5 @@
-//! Runs that something else starts than the clock, from outside: after another batch, by a hook, by a
-//! file in a folder.
+//! Runs that something other than the clock starts, from outside: after another batch, by a hook, by a file in a
+//! folder.
 
 use std::io::BufRead;
 use std::process::{Child, Stdio};
@@ -12,7 +12,7 @@ use crate::place::Place;
 /// How long anything may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A process at work, ended with the test.
+/// A working process, ended with the test.
 pub(crate) struct Dev(Child);
 
 impl Dev {
@@ -28,7 +28,7 @@ impl Drop for Dev {
     }
 }
 
-/// Asks until something holds.
+/// Polls until something holds.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -36,12 +36,12 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(begun.elapsed() < PATIENCE, "{what} did not come true");
-        // Asking without a breath would slow down what is waited for.
+        // Polling without a pause would slow down what the test waits for.
         std::thread::park_timeout(Duration::from_millis(200));
     }
 }
 
-/// What a schedule's ledger has, the newest first.
+/// The rows of a schedule's ledger, the newest first.
 fn ledger(place: &Place, name: &str) -> Vec<Value> {
     let output = place.run(&["schedule", "show", name, "--json"]);
     let shown: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -92,7 +92,7 @@ late_after = "1h"
     place.expect(0, &made);
 }
 
-/// A process that serves hooks, and where.
+/// A process that serves hooks, and its address.
 fn serving(place: &Place, args: &[&str], secret: &str) -> (Dev, String) {
     let mut child = place.command(args).env("ORDERS_SECRET", secret).stderr(Stdio::piped()).spawn().expect("started");
     let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
@@ -100,7 +100,7 @@ fn serving(place: &Place, args: &[&str], secret: &str) -> (Dev, String) {
         let (_, address) = line.split_once("hooks on http://")?;
         address.split('/').next().map(str::to_owned)
     });
-    // Whatever it says later is read, so that it is never held up.
+    // Its later output is read, so that it is never held up.
     std::thread::spawn(move || lines.for_each(drop));
     (Dev(child), said.expect("it says where"))
 }

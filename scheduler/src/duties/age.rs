@@ -9,12 +9,12 @@ use gristmill_store::{Limits, Result};
 use super::Common;
 use crate::duty::{Duty, Next, Wake};
 
-/// Moves jobs up a priority that have waited for as long as their queue says, deletes rates that are not
-/// used any more, and returns how many jobs moved.
+/// Moves up a priority the jobs that have waited for as long as their queue says, deletes rates that are no longer
+/// used, and returns how many jobs moved.
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn age(store: &dyn Limits, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
     Ok(dispatcher.after(store.raise_aged(limit)).await?.moved)
 }

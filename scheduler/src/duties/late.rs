@@ -12,11 +12,12 @@ use crate::duty::{Duty, Next, Wake};
 /// How many batches are looked at each time.
 const LIMIT: u32 = 100;
 
-/// Enqueues the jobs of `on.late` for batches that have not ended by their deadline, and returns how many jobs those are.
+/// Enqueues the jobs of `on.late` for batches that have not ended by their deadline, and returns how many jobs there
+/// are.
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn late(store: &dyn Duties, dispatcher: &Dispatcher) -> Result<u64> {
     Ok(dispatcher.after(store.notify_late(LIMIT)).await?.moved)
 }

@@ -1,4 +1,4 @@
-//! Lead: this process says that it is there, and asks whether it leads.
+//! Lead: this process reports that it is alive, and asks whether it leads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use gristmill_store::Result;
 use crate::duty::{Duty, Next, Wake};
 use crate::leadership::Leadership;
 
-/// How often. Not a setting, because it belongs to how long leadership lasts.
+/// How often. Not a setting, because it is tied to how long leadership lasts.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Renews the leadership.

@@ -1,13 +1,13 @@
 //! The duties, one file each, and the registry that gives each its rhythm.
 //!
-//! What a duty does is a plain function, or a plain struct where it keeps something in hand, that tests call directly. A
-//! new duty is a file here, a key of [`DutySettings`](crate::settings::DutySettings) and a line in [`all`].
+//! A duty is a plain function, or a plain struct where it keeps something in hand, that tests call directly. A new duty
+//! is a file here, a key of [`DutySettings`](crate::settings::DutySettings) and a line in [`all`].
 //!
 //! * [`promote`], [`relay`], [`rescue`], [`probe`]: jobs on their way to a worker.
-//! * [`age`], [`late`]: what has waited for too long.
+//! * [`age`], [`late`]: jobs and batches that have waited for too long.
 //! * [`reconcile`], [`plans`], [`spools`]: what was left behind.
-//! * `schedules`, `watch`, [`sync`]: what starts by itself, and the configuration that says so.
-//! * `lead`: leadership. [`returned`]: what the broker gave up on, which is no rhythm but a stream.
+//! * `schedules`, `watch`, [`sync`]: runs that start by themselves, and the configuration that says so.
+//! * `lead`: leadership. [`returned`]: messages that the broker gave up on, which has no rhythm but follows a stream.
 
 pub mod age;
 pub mod late;

@@ -9,7 +9,7 @@ use super::Common;
 use crate::duty::{Duty, Next, Wake};
 use crate::plan::{STALLED_AFTER, resume};
 
-/// Takes back what has been planned for too long.
+/// Takes back batches that have been planned for too long.
 pub(super) struct Plans {
     pub(super) common: Common,
     pub(super) every: Duration,

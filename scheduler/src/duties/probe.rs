@@ -1,4 +1,4 @@
-//! Probe: the broker says that nothing waits, while the store has had jobs queued for long.
+//! Probe: the broker says that nothing waits, while the store has had jobs queued for a long time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use gristmill_store::{Result, StoreHandle};
 use super::Common;
 use crate::duty::{Duty, Next, Wake};
 
-/// A message that is younger may still be on its way.
+/// A younger message may still be on its way.
 pub const LOST_AFTER: Duration = Duration::from_secs(30);
 
-/// How many jobs of one queue are published anew at a time. If they were not lost after all, no
-/// more than these are repeated.
+/// How many jobs of one queue are published again at a time. If they were not lost after all, no more than these are
+/// duplicated.
 const LIMIT: u32 = 500;
 
-/// Publishes again what the broker has lost, and returns how many jobs that were.
+/// Publishes again the jobs whose messages the broker has lost, and returns how many there were.
 ///
 /// # Errors
 ///
-/// Those of the store. A broker that does not answer is passed over: nothing can be said then.
+/// Store errors. A broker that does not answer is skipped: nothing is known then.
 pub async fn probe(store: &StoreHandle, dispatcher: &Dispatcher, lost_after: Duration) -> Result<u64> {
     if !dispatcher.broker().carries() || !dispatcher.broker().health().borrow().is_up() {
         return Ok(0);
@@ -62,7 +62,7 @@ impl Duty for Probe {
     }
 }
 
-/// Queues of all tenants on which jobs wait that a worker may claim: the tenants share the broker's queues.
+/// Queues of all tenants with waiting jobs that a worker may claim: the tenants share the broker's queues.
 async fn waiting(store: &StoreHandle) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for tenant in store.tenants().await? {

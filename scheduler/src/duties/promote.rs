@@ -1,4 +1,4 @@
-//! Promote: jobs whose time has come become claimable. How often is how late a delay or a retry may be.
+//! Promote: jobs whose time has come become claimable. Its rhythm is how late a delay or a retry may be.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use gristmill_store::{Duties, Result};
 use super::Common;
 use crate::duty::{Duty, Next, Wake};
 
-/// Promotes at most `limit` jobs by the database's clock, publishes them, and returns how many they were.
+/// Promotes at most `limit` jobs by the database's clock, publishes them, and returns how many there were.
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn promote(store: &dyn Duties, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
     Ok(dispatcher.after(store.promote(limit)).await?.moved)
 }
 
-/// Promotes until nothing is due: a burst must not wait for as many beats as it has groups.
+/// Promotes until nothing is due: a burst must not wait for one beat per group.
 pub(super) struct Promote {
     pub(super) common: Common,
     pub(super) every: Duration,
@@ -37,7 +37,7 @@ impl Duty for Promote {
     fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async move {
             let moved = promote(&*self.common.store, &self.common.dispatcher, self.rows_max).await?;
-            // Without a single one it would go on for ever.
+            // If no job moved, it would go on for ever.
             Ok(if moved > 0 && moved >= u64::from(self.rows_max) { Next::Now } else { Next::Beat })
         })
     }

@@ -1,4 +1,4 @@
-//! Reconcile: counters against what they count, batches against their jobs, and against their budgets.
+//! Reconcile: compares counters with what they count, and batches with their jobs and their budgets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use crate::duty::{Duty, Next, Wake};
 /// How many batches are looked at in one step.
 const PAGE: u32 = 500;
 
-/// Compares and repairs, publishes what that made claimable, and judges the failure budgets of all
-/// batches under way. What it found is in the report, and in the log.
+/// Compares and repairs, publishes what that made claimable, and judges the failure budgets of all batches under way.
+/// The findings are in the report, and in the log.
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn reconcile(
     store: &StoreHandle,
     dispatcher: &Dispatcher,
@@ -38,7 +38,7 @@ pub async fn reconcile(
     Ok(report)
 }
 
-/// Compares everything. Nothing waits for it: a large store takes it long.
+/// Compares everything. Nothing waits for it: on a large store it takes long.
 pub(super) struct Reconcile {
     pub(super) common: Common,
     pub(super) every: Duration,
@@ -81,7 +81,7 @@ async fn judge(
     }
 }
 
-/// Whether a batch is halting already does not show here, and need not: halting twice is a no-op.
+/// This does not show whether a batch is already halting, and need not: halting twice is a no-op.
 fn progress(batch: &BatchView) -> Option<BatchProgress> {
     Some(BatchProgress {
         batch: batch.id,
@@ -90,7 +90,7 @@ fn progress(batch: &BatchView) -> Option<BatchProgress> {
         counts: batch.counts,
         remaining: batch.remaining,
         halting: false,
-        // Written by the store itself: it can always be read.
+        // The store wrote it itself, so it can always be read.
         failure_budget: batch.failure_budget.parse().ok()?,
     })
 }

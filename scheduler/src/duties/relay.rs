@@ -1,4 +1,4 @@
-//! Relay: outbox rows that their creator did not publish are published, as far as the window lets them through.
+//! Relay: publishes outbox rows that their creator did not publish, as far as the window lets them through.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -15,25 +15,25 @@ use crate::duty::{Duty, Next, Wake};
 /// Younger rows are left to their creator, which is about to publish them.
 const OLDER_THAN: Duration = Duration::from_secs(1);
 
-/// How long rows are kept in hand: a little less than the store holds them for this relay, so that what another relay
-/// takes after that is not published by both.
+/// How long rows are kept in hand: a little less than the store holds them for this relay, so that a row that another
+/// relay takes after that is not published by both.
 const HELD_FOR: Duration = Duration::from_secs(25);
 
 /// How often the queues of rows in hand are fed, between two looks for rows.
 const FEED_EVERY: Duration = Duration::from_millis(200);
 
-/// For how long one feeding waits for the broker. What takes longer goes on beside the next one.
+/// How long one feeding waits for the broker. What takes longer goes on beside the next one.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Keeps rows in hand while their queues are full: asking the store again for each of them would
-/// only find them held by ourselves, and an empty queue would wait for the hold to run out.
+/// Keeps rows in hand while their queues are full: asking the store again for each of them would only find them held by
+/// ourselves, and an empty queue would wait for the hold to expire.
 ///
-/// Each queue is fed by itself, so that one which gives no answer holds up nothing but itself.
+/// Each queue is fed by itself, so that one that does not answer holds up nothing but itself.
 #[derive(Debug, Default)]
 pub struct OutboxRelay {
     hand: VecDeque<Row>,
     under_way: JoinSet<Fed>,
-    /// What each of the tasks under way feeds, and with how many rows.
+    /// For each task under way, the queue that it feeds and how many rows it has.
     busy: HashMap<task::Id, (String, usize)>,
 }
 
@@ -44,16 +44,16 @@ type Row = (Instant, Dispatch);
 type Fed = (u64, Vec<Row>);
 
 impl OutboxRelay {
-    /// Takes rows that have not been published, at most so many that `limit` are in hand, and
-    /// publishes what may pass: how many jobs that were.
+    /// Takes unpublished rows, at most so many that `limit` are in hand, publishes what may pass, and returns how many
+    /// jobs that were.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn relay(&mut self, store: &dyn Outbox, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
         self.hand.retain(|(taken, _)| taken.elapsed() < HELD_FOR);
         let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(self.in_hand());
-        // While the broker is away rows are safer with the store, where another relay finds them.
+        // While the broker is away, rows are safer with the store, where another relay finds them.
         if room > 0 && dispatcher.broker().health().borrow().is_up() {
             let now = Instant::now();
             let rows = store.outbox_take(OLDER_THAN, u32::try_from(room).unwrap_or(u32::MAX)).await?;
@@ -62,7 +62,7 @@ impl OutboxRelay {
         Ok(self.feed(dispatcher).await)
     }
 
-    /// Publishes what may pass of the rows in hand: how many jobs have been since the last time.
+    /// Publishes what may pass of the rows in hand, and returns how many jobs have been published since the last call.
     /// Cheap when there are none.
     pub async fn feed(&mut self, dispatcher: &Dispatcher) -> u64 {
         let mut published = 0;
@@ -82,7 +82,7 @@ impl OutboxRelay {
         self.hand.len() + self.busy.values().map(|(_, rows)| rows).sum::<usize>()
     }
 
-    /// Puts the rows of every queue on the road that has none there.
+    /// Starts publishing the rows of every queue that has no publishing under way.
     fn send(&mut self, dispatcher: &Dispatcher) {
         let busy: HashSet<&String> = self.busy.values().map(|(queue, _)| queue).collect();
         let mut queues: BTreeMap<String, Vec<Row>> = BTreeMap::new();
@@ -107,7 +107,7 @@ impl OutboxRelay {
                 self.hand.extend(held);
                 published
             }
-            // Its rows are the store's again when it does not hold them for us any longer.
+            // Its rows return to the store when it no longer holds them for us.
             Err(error) => {
                 self.busy.remove(&error.id());
                 0

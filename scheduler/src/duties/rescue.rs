@@ -16,7 +16,7 @@ use crate::duty::{Duty, Next, Wake};
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn rescue(
     store: &dyn Duties,
     dispatcher: &Dispatcher,

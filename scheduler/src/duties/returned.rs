@@ -1,4 +1,4 @@
-//! Returned: messages that the broker gave up on. The store is asked, and nothing ends here.
+//! Returned: handles messages that the broker gave up on. The store is asked, and nothing ends here.
 
 use std::time::Duration;
 
@@ -17,17 +17,18 @@ use crate::duty::Record;
 /// The most messages in one step.
 const LIMIT: usize = 100;
 
-/// The most returned messages that are here and not dealt with.
+/// The most returned messages that are here and not handled yet.
 const PREFETCH: u16 = 100;
 
 /// How long one step waits for a message.
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Takes returned messages until `stop`. Every scheduler does, whether it leads or not: the broker shares them out.
+/// Takes returned messages until `stop`. Every scheduler does so, whether it leads or not: the broker distributes them.
 ///
 /// # Errors
 ///
-/// When the broker refuses for good. `stop` is cancelled then, so that the process says why instead of limping on.
+/// When the broker refuses for good. `stop` is cancelled then, so that the process reports the reason instead of
+/// limping on.
 pub(crate) async fn keep(
     store: &StoreHandle,
     dispatcher: &Dispatcher,
@@ -61,12 +62,12 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-/// Takes what was returned, waiting at most `wait` for the first: jobs that are still queued are
-/// published again, poison is kept, anything else is dropped. How many were published.
+/// Takes returned messages, waiting at most `wait` for the first one: jobs that are still queued are published again,
+/// poison is kept, anything else is dropped. Returns how many were published.
 ///
 /// # Errors
 ///
-/// Those of the store; the messages are given back then.
+/// Store errors; the messages are given back then.
 pub async fn returned(
     store: &StoreHandle,
     dispatcher: &Dispatcher,
@@ -101,8 +102,8 @@ pub async fn returned(
     }
 }
 
-/// What is to be published again. Messages without a job are recorded as poison first: they are acknowledged with the
-/// rest.
+/// Returns the jobs that are to be published again. Messages without a job are recorded as poison first: they are
+/// acknowledged with the rest.
 async fn look(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Vec<Dispatch>> {
     let ids: Vec<JobId> = deliveries.iter().filter_map(named).collect();
     let unknown = if ids.is_empty() { Vec::new() } else { store.unknown_jobs(&ids).await? };
@@ -118,14 +119,14 @@ fn named(delivery: &Delivery) -> Option<JobId> {
     delivery.message.as_ref().ok().map(|message| message.job_id)
 }
 
-/// What is not queued any more is dropped.
+/// Drops what is no longer queued.
 async fn still_queued(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Vec<Dispatch>> {
     let mut again = Vec::new();
     let tenants = store.tenants().await?;
     for message in deliveries.iter().filter_map(|delivery| delivery.message.as_ref().ok()) {
         let Some(job) = of_any(store, &tenants, message.job_id).await? else { continue };
         if job.state == JobState::Queued {
-            // No outbox row stands behind it: the message itself is kept until the confirm.
+            // No outbox row backs it: the message itself is kept until the confirm.
             let number = again.len() as i64;
             again.push(Dispatch {
                 outbox: -1 - number,
@@ -139,7 +140,7 @@ async fn still_queued(store: &StoreHandle, deliveries: &[Delivery]) -> Result<Ve
     Ok(again)
 }
 
-/// The job of an id, of whichever tenant: a message does not say.
+/// Finds the job of an id in any tenant: a message does not name its tenant.
 async fn of_any(store: &StoreHandle, tenants: &[String], id: JobId) -> Result<Option<JobView>> {
     for tenant in tenants {
         if let Some(job) = store.job(tenant, id).await? {

@@ -1,4 +1,4 @@
-//! Schedules: what is due by the clock is decided and started, at its very instant when that is known.
+//! Schedules: decides and starts what is due by the clock, at its very instant when that is known.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,11 @@ use crate::schedules::{RunContext, ScheduleRunner};
 /// How long a stop waits for batches that are being planned.
 const PLANNING_ENDS: Duration = Duration::from_secs(20);
 
-/// When a tick that is due is not decided yet: it is being planned, or is more than one pass decides.
+/// The delay to the next pass when a due tick is not decided yet: it is being planned, or is more than one pass
+/// decides.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// No pass comes sooner after another one.
+/// No pass follows another one sooner than this.
 const AT_LEAST: Duration = Duration::from_millis(5);
 
 /// Makes passes over the schedules.
@@ -36,7 +37,8 @@ impl Schedules {
         Self { common, every, runner, leadership: Arc::clone(leadership) }
     }
 
-    /// One pass by the database's clock. The next one is asked for when a tick comes before the next beat can be late.
+    /// Makes one pass by the database's clock. The next pass is requested when a tick comes before the next beat can be
+    /// late.
     async fn pass(&mut self) -> Result<Next> {
         let store = &self.common.store;
         let now = store.now().await?;
@@ -61,7 +63,7 @@ impl Duty for Schedules {
         Box::pin(self.pass())
     }
 
-    /// What is being planned is planned to its end: another scheduler would begin it anew.
+    /// Finishes what is being planned: another scheduler would start it over.
     fn end(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if tokio::time::timeout(PLANNING_ENDS, self.runner.planned()).await.is_err() {

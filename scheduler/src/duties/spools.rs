@@ -1,4 +1,4 @@
-//! Spools: the copies of inputs that no batch reads any more are removed.
+//! Spools: removes the spools of inputs that no batch reads any more.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use crate::duty::{Duty, Next, Wake};
 /// How many batches are looked at each time.
 const LIMIT: u32 = 100;
 
-/// Removes the copies of inputs that batches have left behind, and returns how many files they were. Those of a batch that ended
-/// with work undone are kept for `keep`, because a restart or a redrive reads them again. A copy in a folder that
+/// Removes the spools that batches have left behind, and returns how many files there were. Those of a batch that ended
+/// with work undone are kept for `keep`, because a restart or a redrive reads them again. A spool in a folder that
 /// cannot be seen from this machine is left to a scheduler that can see it.
 ///
 /// # Errors
 ///
-/// Those of the store, and the first file that cannot be removed; the next call comes back to it.
+/// Store errors, and the first file that cannot be removed; the next call comes back to it.
 pub async fn spools(store: &dyn Duties, keep: Duration) -> Result<u64> {
     let mut files = 0;
     for (batch, fingerprint) in store.spools(keep, LIMIT).await? {
         let removed = tokio::task::spawn_blocking(move || remove_spooled(&fingerprint)).await;
         let removed = removed.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        // A disk that refuses may take it tomorrow.
+        // A disk that refuses now may accept it tomorrow.
         match removed.map_err(|error| StoreError::Unavailable(error.to_string()))? {
             Some(removed) => {
                 files += u64::from(removed);

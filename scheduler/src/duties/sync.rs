@@ -1,4 +1,4 @@
-//! Sync: schedules, limits and queues of the configuration become rows of the store.
+//! Sync: turns schedules, limits and queues of the configuration into rows of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::Common;
 use crate::duty::{Duty, Next, Wake};
 use crate::schedules::{self, RunContext};
 
-/// Makes the limits of origin `file` and the settings of queues those of the configuration, and returns how many rows that
-/// changed. A limit is left out, with a warning, when a command has made one of the same name.
+/// Makes the limits of origin `file` and the settings of queues match the configuration, and returns how many rows that
+/// changed. A limit is left out, with a warning, when a command has created one of the same name.
 ///
 /// # Errors
 ///
-/// Those of the store.
+/// Store errors.
 pub async fn sync(
     store: &dyn Limits,
     dispatcher: &Dispatcher,
@@ -55,7 +55,7 @@ pub async fn sync(
     Ok(changed)
 }
 
-/// Follows the configuration: at first, when the file has changed, and again as long as the store refuses.
+/// Follows the configuration: at first, when the file has changed, and again for as long as the store refuses.
 pub(super) struct Sync {
     common: Common,
     every: Duration,

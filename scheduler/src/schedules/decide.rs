@@ -1,4 +1,5 @@
-//! Which of the due ticks of a schedule run, wait or are skipped. Pure: instants and earlier runs are arguments.
+//! Decides which of the due ticks of a schedule run, wait or are skipped. Pure: instants and earlier runs are
+//! arguments.
 
 use chrono::TimeDelta;
 use gristmill_core::Instant;
@@ -12,10 +13,10 @@ const DUE_MAX: usize = 10_000;
 /// The most skipped ticks that are recorded one by one; older ones share a row.
 const SKIPPED_ROWS_MAX: usize = 500;
 
-/// What is decided about a schedule.
+/// The decision about a schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// Rows of the ledger for what does not start now.
+    /// Rows of the ledger for ticks that do not start now.
     pub rows: Vec<FireTick>,
     /// Ticks that start a run, in order, after those rows.
     pub runs: Vec<FireTick>,
@@ -63,7 +64,7 @@ pub fn decide(view: &ScheduleView, now: Instant, runs_max: usize) -> Result<Deci
     }
     let next_at = timetable.next(to).map(|tick| timetable.fires_at(tick));
     let advance = Advance { version: view.version, from: view.decided_at, to, next_at };
-    // When still newer ones are due, none of these is worth a row of its own.
+    // When even newer ones are due, none of these is worth a row of its own.
     let kept = if due.more { 0 } else { SKIPPED_ROWS_MAX };
     Ok(Decision { rows: gathered(rows, kept), runs, cancel, advance })
 }
@@ -89,7 +90,7 @@ fn due(timetable: &Timetable, after: Instant, now: Instant) -> Due {
 fn row(timetable: &Timetable, due: &DueTick, now: Instant, outcome: TickOutcome, reason: Option<&str>) -> FireTick {
     FireTick {
         tick: due.tick,
-        // Ticks skipped by the thousand have no interval recorded, because it would cost a search backwards.
+        // Ticks skipped by the thousand have no interval recorded, because that would cost a backward search.
         interval: match outcome {
             TickOutcome::SkippedMissed => (due.tick, due.tick),
             _ => timetable.interval(due.tick),
@@ -106,7 +107,7 @@ fn row(timetable: &Timetable, due: &DueTick, now: Instant, outcome: TickOutcome,
     }
 }
 
-/// Leaves the newest skipped ticks one by one, and makes one row of those before.
+/// Keeps the newest skipped ticks one by one, and merges those before them into one row.
 fn gathered(rows: Vec<FireTick>, kept: usize) -> Vec<FireTick> {
     let missed = rows.iter().filter(|row| row.outcome == TickOutcome::SkippedMissed).count();
     let together = missed.saturating_sub(kept);

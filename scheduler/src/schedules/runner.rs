@@ -31,7 +31,7 @@ pub(super) const WAITING_MAX: u32 = 500;
 /// How many batches are planned at once.
 const PLANNERS: usize = 8;
 
-/// The most ledger rows in one transaction; a decision is never cut in two, and none has more rows than this.
+/// The most ledger rows in one transaction; a decision is never split, and none has more rows than this.
 const ROWS_MAX: usize = 1_000;
 
 /// Which tick of which schedule.
@@ -45,9 +45,9 @@ pub struct ScheduleRunner {
     pub(super) run_context: RunContext,
     planners: Arc<Semaphore>,
     planning: JoinSet<(Key, Result<StartedRun>)>,
-    /// What is being planned: a tick is not planned twice at once by one scheduler.
+    /// What is being planned: one scheduler never plans a tick twice at once.
     pub(super) in_hand: HashSet<Key>,
-    /// Schedules whose newest run takes the place of those before, by tenant and name; `None` before the first pass, which
+    /// Schedules whose newest run replaces those before it, by tenant and name; `None` before the first pass, which
     /// looks for what a scheduler that died has left.
     superseding: Option<HashSet<(String, String)>>,
 }
@@ -61,12 +61,12 @@ pub struct PassReport {
     pub jobs: u64,
     /// Batches whose planning began.
     pub batches: u64,
-    /// Ticks skipped, or put to wait.
+    /// Ticks skipped, or made to wait.
     pub others: u64,
 }
 
 impl ScheduleRunner {
-    /// A clockwork that has done nothing yet.
+    /// A runner that has done nothing yet.
     pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
         let planners = Arc::new(Semaphore::new(PLANNERS));
         let (planning, in_hand) = (JoinSet::new(), HashSet::new());
@@ -74,27 +74,27 @@ impl ScheduleRunner {
         Self { store, service, run_context, planners, planning, in_hand, superseding: None }
     }
 
-    /// What runs are made with.
+    /// What runs are created with.
     pub fn run_context(&self) -> &RunContext {
         &self.run_context
     }
 
-    /// Makes the store's schedules those of the configuration.
+    /// Makes the store's schedules match the configuration.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn sync(&self, now: Instant) -> Result<sync::SyncReport> {
         let snapshot = self.run_context.snapshot.borrow().clone();
         sync::sync(&*self.store, &self.run_context.tenant, &snapshot.schedules, now).await
     }
 
-    /// Notes which runs have ended, decides what is due at `now`, and starts what waited for its turn. Jobs are
-    /// started when this returns; batches are planned beside it, see [`ScheduleRunner::planned`].
+    /// Notes which runs have ended, decides what is due at `now`, and starts what waited for its turn. Jobs are started
+    /// when this returns; batches are planned in the background, see [`ScheduleRunner::planned`].
     ///
     /// # Errors
     ///
-    /// Those of the store. What was not decided is decided by the next pass.
+    /// Store errors. What was not decided is decided by the next pass.
     pub async fn run_once(&mut self, now: Instant, who: WorkerId) -> Result<PassReport> {
         self.reap();
         self.store.note_ended_runs().await?;
@@ -114,11 +114,11 @@ impl ScheduleRunner {
         Ok(report)
     }
 
-    /// Waits until everything that is being planned is planned, and says how that ended.
+    /// Waits until everything under planning is planned, and returns how that ended.
     ///
     /// # Errors
     ///
-    /// The first that the store gave.
+    /// The first error of the store.
     pub async fn planned(&mut self) -> Result<Vec<StartedRun>> {
         let mut ended = Vec::new();
         while let Some(joined) = self.planning.join_next().await {
@@ -148,7 +148,7 @@ impl ScheduleRunner {
         }
     }
 
-    /// Runs whose planner died are started anew.
+    /// Restarts the runs whose planner died.
     async fn give_back_orphans(&self) -> Result<()> {
         for (tenant, batch) in self.store.orphaned_plans(WAITING_MAX).await? {
             let reason = "its planner was gone before all its chunks were there";
@@ -159,7 +159,7 @@ impl ScheduleRunner {
         Ok(())
     }
 
-    /// Decides one schedule: what may be written at once. A batch begins to be planned here.
+    /// Decides one schedule, and returns what may be written at once. Planning a batch begins here.
     async fn decided(
         &mut self,
         view: &ScheduleView,
@@ -206,7 +206,7 @@ impl ScheduleRunner {
         }
     }
 
-    /// Plans the batch of the firing's last tick, beside the pass.
+    /// Plans the batch of the firing's last tick, in the background.
     pub(super) fn plan(
         &mut self,
         spec: gristmill_core::schedule::ScheduleSpec,
@@ -229,7 +229,7 @@ impl ScheduleRunner {
         });
     }
 
-    /// Writes decisions down in groups. What one of them makes the store refuse does not hold up the others.
+    /// Writes decisions in groups. A decision that the store refuses does not hold up the others.
     pub(super) async fn fire(&self, firings: Vec<Firing>, report: &mut PassReport) -> Result<()> {
         let (mut group, mut rows) = (Vec::new(), 0);
         for firing in firings {
@@ -266,14 +266,14 @@ impl ScheduleRunner {
         }
     }
 
-    /// From the next run of the schedule on, those before it are cancelled.
+    /// From the next run of the schedule on, earlier runs are cancelled.
     pub(super) fn supersede(&mut self, view: &ScheduleView) {
         self.superseding.get_or_insert_default().insert((view.tenant.clone(), view.name.clone()));
     }
 
-    /// Cancels what the newest run of a schedule has taken the place of. Only once that run is in the ledger: a source
-    /// that cannot be opened costs the run before it nothing. A scheduler that has stalled and decides once more cancels
-    /// nothing of its successor's, because the newest run always stays.
+    /// Cancels the runs that the newest run of a schedule replaces, but only once that run is in the ledger: a source
+    /// that cannot be opened costs the run before it nothing. A scheduler that has stalled and decides once more
+    /// cancels nothing of its successor's, because the newest run always stays.
     async fn cancel_superseded(&mut self) -> Result<()> {
         if self.superseding.is_none() {
             let left = |view: &ScheduleView| view.spec.overlap() == Overlap::CancelRunning && view.running > 1;
@@ -314,7 +314,7 @@ impl ScheduleRunner {
     }
 }
 
-/// Who starts the runs of a ledger: `hook/NAME` and `watch/NAME` say it themselves.
+/// The actor that starts the runs of a ledger: `hook/NAME` and `watch/NAME` name it themselves.
 fn actor(ledger: &str) -> Actor {
     Actor::Trigger(if ledger.contains('/') { ledger.to_owned() } else { format!("schedule/{ledger}") })
 }

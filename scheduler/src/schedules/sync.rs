@@ -1,4 +1,4 @@
-//! Schedules of the configuration become rows of the store; rows whose schedule is no longer in it are removed.
+//! Turns the schedules of the configuration into rows of the store, and removes rows whose schedule is no longer in it.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use gristmill_store::{Result, SaveSchedule, ScheduleOrigin, ScheduleView, Schedu
 /// What a synchronisation changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SyncReport {
-    /// Schedules that were made.
+    /// Schedules that were created.
     pub made: Vec<String>,
     /// Schedules that were edited.
     pub edited: Vec<String>,
-    /// Schedules that were taken away.
+    /// Schedules that were removed.
     pub removed: Vec<String>,
-    /// Schedules whose name one made by a command has already: that one stays.
+    /// Schedules whose name is already taken by one that a command created: that one stays.
     pub taken: Vec<String>,
 }
 
-/// Makes the tenant's schedules of origin `file` those of the configuration. A new schedule,
-/// or one whose time was edited, begins with the ticks after `now`: no edit replays the past.
+/// Makes the tenant's schedules of origin `file` match the configuration. A new schedule, or one whose time was edited,
+/// begins with the ticks after `now`: no edit replays the past.
 ///
 /// # Errors
 ///
-/// Those of the store. A schedule that a command changed at the same moment is left to the next call.
+/// Store errors. A schedule that a command changed at the same moment is left to the next call.
 pub async fn sync(
     store: &dyn Schedules,
     tenant: &str,

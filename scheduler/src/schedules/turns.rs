@@ -31,7 +31,7 @@ impl ScheduleRunner {
         self.fire(firings, report).await
     }
 
-    /// The schedule of a row: one of the store, or what a hook, a watched folder or a program's request starts.
+    /// The schedule of a row: one of the store, or one that stands for a hook, a watched folder or a program's request.
     async fn view_of(&self, row: &TickView) -> Result<Option<ScheduleView>> {
         let trigger = self.run_context.snapshot.borrow().triggers.get(&row.schedule).cloned().or(requested(row));
         if let Some(spec) = trigger.filter(|_| row.tenant == self.run_context.tenant) {
@@ -66,7 +66,7 @@ impl ScheduleRunner {
             return Ok(None);
         }
         report.schedules += 1;
-        // A tick that was given back, or has waited for its turn, has passed this already.
+        // A tick that was given back, or has waited for its turn, has passed this check already.
         let asks = made && row.outcome == TickOutcome::Waiting && row.tries == 0;
         if asks && let Some(held) = self.held_back(row, view) {
             report.others += 1;
@@ -81,7 +81,7 @@ impl ScheduleRunner {
         Ok(Some(firing(row, self.job_of(view, tick))))
     }
 
-    /// The row as it is put to wait or skipped, when an earlier run keeps it from starting.
+    /// The row to write when an earlier run keeps the tick from starting: it waits or is skipped.
     fn held_back(&mut self, row: &TickView, view: &mut ScheduleView) -> Option<FireTick> {
         let planned = self.in_hand.iter().filter(|(tenant, name, _)| *tenant == view.tenant && *name == view.name);
         let running = view.running.max(planned.count() as u64);
@@ -99,8 +99,8 @@ impl ScheduleRunner {
     }
 }
 
-/// What a program has asked for: a run of a batch definition with parameters of its own. Whether there is such a
-/// definition is found out when it starts.
+/// A program's request: a run of a batch definition with parameters of its own. Whether there is such a definition is
+/// checked when it starts.
 fn requested(row: &TickView) -> Option<ScheduleSpec> {
     let batch = requested_batch(&row.schedule)?.to_owned();
     let params = row.about.as_ref().and_then(|about| about.get("params")).cloned();

@@ -1,4 +1,4 @@
-//! Files are inspected, hashed, and moved so that none is lost, doubled or overwritten. These calls block.
+//! Inspects, hashes and moves files so that none is lost, doubled or overwritten. These calls block.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// Suffixes that programs give to files which they are still writing.
+/// Suffixes that programs give to files that they are still writing.
 const UNFINISHED: [&str; 7] = [".part", ".partial", ".tmp", ".temp", ".filepart", ".crdownload", "~"];
 
 /// Whether the name belongs to a hidden file, or to one that a program is still writing.
@@ -34,7 +34,7 @@ impl Stamp {
     }
 }
 
-/// The SHA-256 of a file, in hexadecimal: `None` when it changed meanwhile, so that it is not complete after all.
+/// The SHA-256 of a file in hexadecimal, or `None` when it changed meanwhile and so is not complete after all.
 pub(super) fn hash(path: &Path, stamp: Stamp) -> io::Result<Option<String>> {
     let mut file = File::open(path)?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 64 * 1024]);
@@ -49,8 +49,8 @@ pub(super) fn hash(path: &Path, stamp: Stamp) -> io::Result<Option<String>> {
     Ok(same.then(|| hex::encode(hasher.finalize())))
 }
 
-/// Moves a file into a folder that is made when it is missing, under its own name or the first free one like it: where
-/// it is then. A move that was cut off is finished. Nothing is ever overwritten.
+/// Moves a file into a folder, which is created if it is missing, under its own name or the first free one like it, and
+/// returns where it is then. A move that was cut off is finished. Nothing is ever overwritten.
 pub(super) fn move_into(from: &Path, folder: &Path, name: &str) -> io::Result<PathBuf> {
     fs::create_dir_all(folder)?;
     for number in 0..10_000 {
@@ -58,13 +58,13 @@ pub(super) fn move_into(from: &Path, folder: &Path, name: &str) -> io::Result<Pa
         match fs::hard_link(from, &to) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // It is linked there already when an earlier move was cut off before its end.
+                // It is already linked there when an earlier move was cut off before its end.
                 if !same_file(from, &to)? {
                     continue;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
-            // Some network shares know no second names.
+            // Some network shares do not support second names.
             Err(_) if fs::symlink_metadata(&to).is_ok() => continue,
             Err(_) => {
                 fs::rename(from, &to)?;
@@ -79,12 +79,12 @@ pub(super) fn move_into(from: &Path, folder: &Path, name: &str) -> io::Result<Pa
     Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} has ten thousand files like it", folder.display())))
 }
 
-/// Makes the folder's entries survive a loss of power. Not every file system can promise that.
+/// Makes the folder's entries survive a power loss. Not every file system can guarantee that.
 fn settle(folder: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
-/// Whether two names are of one file.
+/// Whether two names refer to one file.
 pub(super) fn same_file(one: &Path, other: &Path) -> io::Result<bool> {
     let place = |path: &Path| fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()));
     Ok(place(one)? == place(other)?)
@@ -99,7 +99,7 @@ fn numbered(name: &str, number: u32) -> String {
     }
 }
 
-/// Writes a note beside a file: what became of it.
+/// Writes a note beside a file that says what became of it.
 pub(super) fn note(path: &Path, text: &str) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".note");

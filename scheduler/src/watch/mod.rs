@@ -1,18 +1,19 @@
-//! Watched folders: each complete file starts one run, by its content, and is put away when that has ended.
+//! Watched folders: each complete file starts one run, by its content, and is put away when that run has ended.
 //!
-//! A file goes this way, and each step is one that a crash leaves either undone or done:
+//! A file goes through these steps, and a crash leaves each of them either undone or done:
 //!
 //! 1. It lies in the folder until its length and time have stayed the same for a while; then it is hashed.
 //! 2. It is moved to `working/HASH-NAME`.
-//! 3. Its row is written into the ledger `watch/NAME`, under its hash: [`Store::note_event`](gristmill_store::Store::note_event).
-//!    Its job is enqueued in that transaction; its batch is started by the scheduler's pass, as any tick that waits.
+//! 3. Its row is written into the ledger `watch/NAME`, under its hash:
+//!    [`Store::note_event`](gristmill_store::Store::note_event). Its job is enqueued in that transaction; its batch is
+//!    started by the scheduler's pass, like any tick that waits.
 //! 4. When its run has ended, it is moved to `done/` or `failed/`.
 //!
-//! What lies in `working/` is looked at in each pass, and the ledger says what is next: a file without a row gets its row
-//! (the process died after 2), one whose run has ended is put away (it died before 4). A file whose content is in the
-//! ledger already is put into `done/` with a note, and starts nothing.
+//! Each pass looks at the files in `working/`, and the ledger says what is next: a file without a row gets its row (the
+//! process died after 2), and one whose run has ended is put away (it died before 4). A file whose content is already
+//! in the ledger is put into `done/` with a note, and starts nothing.
 //!
-//! What `[watch.NAME]` says is [`WatchSettings`].
+//! The settings in `[watch.NAME]` are [`WatchSettings`].
 
 mod files;
 
@@ -33,10 +34,10 @@ use files::Stamp;
 /// The most files of one folder that one pass takes.
 const FILES_MAX: usize = 100;
 
-/// The most bytes of a name: the hash stands before it, and 255 is the most that file systems take.
+/// The most bytes of a name: the hash precedes it, and 255 is the most that file systems accept.
 const NAME_BYTES_MAX: usize = 180;
 
-/// The letters of a hash.
+/// The length of a hash in characters.
 const HASH_CHARS: usize = 64;
 
 /// Where a file lies while its run is under way.
@@ -47,7 +48,7 @@ const WORKING: &str = "working";
 pub struct WatchReport {
     /// Files that started something.
     pub taken: u64,
-    /// Files whose content had been there before.
+    /// Files whose content had been seen before.
     pub duplicates: u64,
     /// Files put into `done/`.
     pub done: u64,
@@ -70,7 +71,7 @@ pub struct Watcher {
     service: Service,
     run_context: RunContext,
     seen: HashMap<PathBuf, Seen>,
-    /// The problems that were logged: each is logged once, and again after it was solved.
+    /// The problems that were logged: each is logged once, and again if it recurs after it was solved.
     wrong: BTreeSet<String>,
 }
 
@@ -95,7 +96,7 @@ impl Watcher {
     ///
     /// # Errors
     ///
-    /// Those of the store. A failure of the disk is logged, and tried again at the next pass.
+    /// Store errors. A disk failure is logged, and tried again at the next pass.
     pub async fn run_once(&mut self, now: Duration) -> Result<WatchReport> {
         let watches = self.run_context.snapshot.borrow().watches.clone();
         let (mut report, mut wrong) = (WatchReport::default(), BTreeSet::new());
@@ -155,7 +156,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Moves a complete file to where it is worked on, and writes its row.
+    /// Moves a complete file to where it is processed, and writes its row.
     async fn take(&self, look: &mut Look<'_>, path: &Path, name: &str, hash: &str, bytes: u64) -> Result<()> {
         let working = Path::new(&look.settings.folder).join(WORKING);
         let place = format!("{hash}-{name}");
@@ -175,7 +176,7 @@ impl Watcher {
             }
         };
         let Some((false, tick)) = self.noted(look, &at, name, hash, bytes).await? else { return Ok(()) };
-        // It came just now, and so it is not the file that this row is about, unless that never got here.
+        // The file came only now, so this row is not about it, unless the file of the row never got here.
         let its = tick.about.as_ref().and_then(|about| about["path"].as_str()).unwrap_or_default();
         if tick.outcome == TickOutcome::Failed {
             return self.again(look, &at, Path::new(its), &tick).await;
@@ -187,7 +188,7 @@ impl Watcher {
         self.aside(look, &at, name, &format!("its content was taken already, at {since}")).await
     }
 
-    /// A file that has come back after its run could not be started: it is started anew.
+    /// Restarts a file that has come back after its run could not be started.
     async fn again(&self, look: &mut Look<'_>, at: &Path, place: &Path, tick: &TickView) -> Result<()> {
         if at != place
             && let Err(error) = fs::rename(at, place)
@@ -204,7 +205,8 @@ impl Watcher {
         Ok(())
     }
 
-    /// Writes the row of a file, once: whether it is new, and the row. `None` when it cannot be written as it is.
+    /// Writes the row of a file, once, and returns whether it is new, and the row. `None` when it cannot be written as
+    /// it is.
     async fn noted(
         &self,
         look: &mut Look<'_>,
@@ -234,7 +236,7 @@ impl Watcher {
         Ok(Some((noted.fresh, noted.tick)))
     }
 
-    /// Puts a file into `done/` that starts nothing.
+    /// Puts a file that starts nothing into `done/`.
     async fn aside(&self, look: &mut Look<'_>, path: &Path, name: &str, why: &str) -> Result<()> {
         look.report.duplicates += 1;
         look.count("duplicate");
@@ -254,7 +256,7 @@ impl Watcher {
         for path in files {
             let Ok(found) = fs::symlink_metadata(&path) else { continue };
             if found.is_symlink() {
-                // A name left behind for a restart; the file itself has been taken away since.
+                // A name kept for a restart; the file itself has been removed since.
                 if fs::metadata(&path).is_err() {
                     let _ = fs::remove_file(&path);
                 }
@@ -278,7 +280,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Puts a file away whose run has ended.
+    /// Puts away a file whose run has ended.
     async fn finish(&self, look: &mut Look<'_>, path: &Path, name: &str, row: &TickView) -> Result<()> {
         let good = row.outcome == TickOutcome::Ran && matches!(row.result.as_deref(), Some("complete" | "done"));
         let run = row.batch.map(|id| format!("batch {id}")).or_else(|| row.job.map(|id| format!("job {id}")));
@@ -288,7 +290,7 @@ impl Watcher {
             Some(id) => self.store.batch(&self.run_context.tenant, id).await?,
             None => None,
         };
-        // What a restart or a redrive would read again stays to be found under the name that the batch knows.
+        // What a restart or a redrive would read again must stay under the name that the batch knows.
         let left = left.is_some_and(|batch| batch.state != BatchState::Complete || batch.chunks_dead > 0);
         if let Some(at) = look.put_away(path, folder, name, (!good).then_some(&*why)).await {
             if left && let Err(error) = std::os::unix::fs::symlink(&at, path) {
@@ -301,7 +303,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// The rows of a ledger by their hash, the newest.
+    /// The newest rows of a ledger, by their hash.
     async fn rows(&self, name: &str) -> Result<HashMap<String, TickView>> {
         let (tenant, schedule) = (self.run_context.tenant.clone(), ledger(name));
         let filter = TickFilter { tenant, schedule, from: None, until: None, limit: 10_000 };
@@ -310,7 +312,7 @@ impl Watcher {
     }
 }
 
-/// One folder in one pass.
+/// One folder during one pass.
 struct Look<'a> {
     name: &'a str,
     settings: &'a WatchSettings,
@@ -350,7 +352,7 @@ impl Look<'_> {
         None
     }
 
-    /// Moves a file to where it stays, with a note beside it: where it is then.
+    /// Moves a file to its final place, with a note beside it, and returns where it is then.
     async fn put_away(&mut self, path: &Path, folder: &str, name: &str, note: Option<&str>) -> Option<PathBuf> {
         let folder = Path::new(&self.settings.folder).join(folder);
         let (from, name, text) = (path.to_owned(), name.to_owned(), note.map(str::to_owned));
@@ -371,7 +373,7 @@ impl Look<'_> {
     }
 }
 
-/// Whether a row will not change any more by itself.
+/// Whether a row will no longer change by itself.
 fn ended(row: &TickView) -> bool {
     match row.outcome {
         TickOutcome::Ran => !row.active,
@@ -399,7 +401,7 @@ async fn listed(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     .await
 }
 
-/// Runs blocking work beside the runtime.
+/// Runs blocking work outside the async runtime.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }

@@ -1,4 +1,4 @@
-//! The duties on PostgreSQL and RabbitMQ: what travels, what is lost, and what is held back.
+//! The duties on PostgreSQL and RabbitMQ: what is sent, what is lost, and what is held back.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 const QUEUE: &str = "default";
 
-/// Another one.
+/// Another queue.
 const OTHER: &str = "other";
 
 /// Long enough that no lease runs out while a test runs.
 const LONG: Duration = Duration::from_secs(600);
 
-/// A schema, a namespace, and a dispatcher over both. The namespace goes last: it closes the broker.
+/// A schema, a namespace, and a dispatcher over both. The namespace is dropped last: it closes the broker.
 struct DispatchEnv {
     store: TestStore,
     dispatcher: Dispatcher,
@@ -46,7 +46,7 @@ async fn dispatch_env(window: u32) -> DispatchEnv {
 }
 
 impl DispatchEnv {
-    /// Jobs that are committed, and published by nobody.
+    /// Enqueues jobs that are committed, but not published by any process.
     async fn enqueue(&self, count: usize) -> Vec<JobId> {
         let report = self.store.enqueue(&testing::jobs(count)).await.expect("enqueued");
         report.jobs.iter().map(|job| job.id).collect()
@@ -95,7 +95,7 @@ fn store(env: &DispatchEnv) -> &StoreHandle {
     &env.store
 }
 
-/// What the next messages say, taken and acknowledged.
+/// The content of the next messages, taken and acknowledged.
 async fn arrivals(consumer: &Consumer, count: usize) -> HashSet<JobId> {
     let (mut seen, deadline) = (HashSet::new(), Instant::now() + PATIENCE);
     while seen.len() < count {
@@ -115,7 +115,7 @@ async fn purge(admin: &Admin, queue: &str) -> u32 {
 async fn the_probe_brings_back_what_is_of_another_tenant() {
     let env = dispatch_env(20_000).await;
     let job = NewJob { tenant: "other".to_owned(), ..testing::job() };
-    // Committed, and published by nobody: as if the broker had lost it.
+    // Committed, but not published by any process: as if the broker had lost it.
     env.store.enqueue(std::slice::from_ref(&job)).await.expect("enqueued");
     let taken = env.store.outbox_take(Duration::ZERO, 10).await.expect("taken");
     env.store.outbox_done(&taken.iter().map(|row| row.outbox).collect::<Vec<_>>()).await.expect("removed");
@@ -141,7 +141,7 @@ async fn the_probe_brings_back_what_the_broker_has_lost() {
     let consumer = env.consume().await;
     assert_eq!(arrivals(&consumer, 5).await, jobs.iter().copied().collect());
     consumer.stop().await;
-    // Those that somebody has claimed are not lost, although no message stands for them.
+    // Jobs that a worker has claimed are not lost, although no message stands for them.
     let worker = env.worker(LONG).await;
     let report = env.store.claim(&testing::claim_as(worker, 10), &jobs[..4]).await.expect("claimed");
     assert_eq!(report.claimed.len(), 4);
@@ -162,7 +162,7 @@ async fn of_what_is_returned_the_queued_is_dispatched_again_and_the_rest_dropped
         let message = got.expect("a message");
         message.delivery.acker.reject(BasicRejectOptions { requeue: false }).await.expect("rejected");
     }
-    // And there are one of a job that nobody knows, and one that nobody can read.
+    // There is also one message for a job that the store does not know, and one that cannot be read.
     let stranger = Message::new(testing::job_id(), QUEUE).encode();
     let exchange = env.namespace.returned();
     for body in [&stranger[..], b"no message at all"] {
@@ -188,7 +188,7 @@ async fn of_what_is_returned_the_queued_is_dispatched_again_and_the_rest_dropped
     assert_eq!(kept.len(), 2, "the one that nobody can read, and the one that names no job: {kept:?}");
     assert!(kept[0].1.starts_with("it is no message:"), "{kept:?}");
     assert_eq!(kept[1], (QUEUE, "no job has this id", "returned"));
-    // What it holds unacknowledged when it stops would be there again.
+    // Messages that it holds unacknowledged when it stops would be there again.
     consumer.stop().await;
     assert_eq!((published, admin.depth(&exchange).await), (1, Some(0)));
     env.until_depth(1).await;
@@ -248,7 +248,7 @@ async fn a_thousand_jobs_pass_a_window_of_a_hundred_without_ever_filling_it_furt
     assert_eq!((running, env.depth().await), (1_000, 0));
 }
 
-/// The broker by a way on which a queue can be silenced, and on which nobody gives up waiting.
+/// The broker behind a proxy on which a queue can be silenced, and with which no caller gives up waiting.
 async fn env_with_proxy() -> (DispatchEnv, Proxy) {
     let (store, namespace, proxy) =
         (TestStore::postgres(true).await, Namespace::new(&[QUEUE, OTHER]), proxy(Way::Open).await);
@@ -277,7 +277,7 @@ async fn the_relay_feeds_the_other_queues_while_one_gives_no_answer() {
         }
         assert_eq!((published, relay.in_hand()), (1, round));
     }
-    // The broker is heard again: by a new connection, as the old one still waits for an answer.
+    // The broker is reached again, over a new connection, as the old one still waits for an answer.
     proxy.silence("");
     proxy.cut(Break::Close);
     let mut published = 0;
@@ -311,7 +311,7 @@ async fn a_queue_that_gives_no_answer_costs_neither_leadership_nor_rescues() {
         assert!(Instant::now() < deadline, "the job of the lost worker is not rescued");
         tokio::task::yield_now().await;
     }
-    // The beat goes on: with each one leadership is renewed.
+    // The beat goes on: leadership is renewed with each one.
     let mut renewals = HashSet::new();
     while renewals.len() < 7 {
         assert!(Instant::now() < deadline, "it was renewed {} times", renewals.len());

@@ -64,7 +64,7 @@ async fn a_batch_over_its_budget_is_halted_by_whoever_looks() {
     let definition = r#"{ "source": { "csv": "input.csv" }, "chunk": 1, "max_attempts": 1, "tolerate": 0 }"#;
     let start = env.start(definition, "id\n1\n2\n3\n");
     let id = env.start_batch(start).await.expect("started");
-    // One chunk dies, and whoever wrote that down did not look at the budget.
+    // One chunk dies, and the worker that recorded it did not look at the budget.
     let worker = env.worker(Duration::from_secs(600)).await;
     let claim = gristmill_store::Claim { worker, queues: Vec::new(), kinds: vec!["chunk".to_owned()], limit: 1 };
     let claimed = env.store.claim_next(&claim).await.expect("claimed");

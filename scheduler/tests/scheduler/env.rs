@@ -1,5 +1,5 @@
-//! The ground that the scheduler's tests stand on: a store in a temporary file, and a hand that does
-//! what a worker does, one claim at a time.
+//! The environment of the scheduler's tests: a store in a temporary file, and a helper that does what a worker does,
+//! one claim at a time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// A store of its own and what stands on it.
+/// A store of its own and what is built on it.
 pub(crate) struct TestEnv {
     pub(crate) store: StoreHandle,
     pub(crate) dispatcher: Dispatcher,
@@ -41,7 +41,7 @@ pub(crate) async fn env() -> TestEnv {
     TestEnv { store, dispatcher, dir, kinds }
 }
 
-/// An order of an operator.
+/// An operator's order.
 pub(crate) fn order() -> Order {
     Order::new(DEFAULT_TENANT, Actor::Operator("ada@laptop".to_owned()))
 }

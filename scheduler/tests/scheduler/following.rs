@@ -1,4 +1,4 @@
-//! Runs that an event starts: after another batch, each ending once, whoever else runs.
+//! Runs that an event starts: after another batch, once for each ending, whatever else runs.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ fn after(job: bool) -> ScheduleSpec {
     }
 }
 
-/// A batch `first` that has ended so, without any chunk.
+/// A batch `first` that has ended in this state, without any chunk.
 async fn ended(env: &TestEnv, state: BatchState) -> BatchId {
     let new = NewBatch { name: "first".to_owned(), ..testing::batch() };
     env.store.create_batch(&new).await.expect("created");

@@ -1,4 +1,4 @@
-//! The scheduler: planning a batch, the duties, and the road.
+//! The scheduler: planning a batch, the duties, and dispatching.
 
 mod dispatching;
 mod duties;

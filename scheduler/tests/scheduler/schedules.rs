@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::env::{TestEnv, env, order};
 
-/// The instant at which the schedules of the tests are made: midnight in summer.
+/// The instant at which the tests create their schedules: midnight in summer.
 fn zero() -> Instant {
     "2026-07-01T00:00:00Z".parse().expect("an instant")
 }
@@ -36,13 +36,13 @@ fn minutes(count: i64) -> Instant {
     zero() + TimeDelta::minutes(count)
 }
 
-/// A job every so often.
+/// A job at this interval.
 fn every(seconds: u64) -> ScheduleSpec {
     let job = JobSpec { kind: "told".to_owned(), ..JobSpec::default() };
     ScheduleSpec { every: Some(Span(Duration::from_secs(seconds))), job: Some(job), ..ScheduleSpec::default() }
 }
 
-/// A batch every so often.
+/// A batch at this interval.
 fn batch_every(seconds: u64) -> ScheduleSpec {
     ScheduleSpec { job: None, batch: Some("test".to_owned()), ..every(seconds) }
 }
@@ -61,7 +61,7 @@ async fn made(store: &StoreHandle, name: &str, spec: &ScheduleSpec) -> ScheduleV
     store.save_schedule(&save).await.expect("made")
 }
 
-/// Means over a batch `test` with this definition.
+/// A run context over a batch `test` with this definition.
 pub(crate) fn run_context(env: &TestEnv, definition: &str) -> RunContext {
     let start = env.start(definition, "id,amount\n1,10.10\n2,20.20\n");
     let batches = BTreeMap::from([(start.name, start.definition)]);
@@ -97,7 +97,7 @@ async fn ledger(store: &StoreHandle, name: &str) -> Vec<TickView> {
     rows
 }
 
-/// The ledger in a word: minute and outcome of each tick.
+/// The ledger in brief: minute and outcome of each tick.
 async fn told(store: &StoreHandle, name: &str) -> String {
     let word = |row: &TickView| {
         let many = if row.ticks > 1 { format!("x{}", row.ticks) } else { String::new() };
@@ -173,7 +173,7 @@ async fn a_scheduler_that_takes_over_cancels_what_the_newest_run_has_replaced_an
     for now in [10, 20, 30] {
         run_once(&mut former, minutes(now)).await;
     }
-    // As after a death between the start of a run and the cancelling of those before it.
+    // As after a death between the start of a run and the cancelling of earlier ones.
     let seen = env.store.schedules(None, None).await.expect("listed").remove(0);
     let save = SaveSchedule {
         tenant: seen.tenant.clone(),
@@ -262,7 +262,7 @@ async fn missed_ticks_follow_the_policy_and_are_all_accounted_for() {
     for (index, (spec, _)) in policies.iter().enumerate() {
         made(&env.store, &format!("s{index}"), spec).await;
     }
-    // Nobody was there for 38 minutes: a scheduler that was down, a laptop that slept, a clock that leapt forward.
+    // Nothing ran for 38 minutes: a scheduler that was down, a laptop that slept, a clock that leapt forward.
     run_once(&mut schedule_runner, minutes(38)).await;
     for (index, (spec, expected)) in policies.iter().enumerate() {
         assert_eq!(told(&env.store, &format!("s{index}")).await, *expected, "{} {}", spec.missed, spec.overlap());
@@ -321,7 +321,7 @@ async fn a_plan_that_was_cut_off_is_begun_anew_and_ends_once() {
     let env = env().await;
     made(&env.store, "nightly", &batch_every(3_600)).await;
     let mut schedule_runner = schedule_runner(&env);
-    // A planner that got as far as the commit of tick and batch, and died with its process.
+    // A planner that got as far as committing the tick and the batch, and died with its process.
     let gone = env.worker(Duration::ZERO).await;
     let view = env.store.schedules(None, None).await.expect("listed").remove(0);
     let mut decision =
@@ -445,7 +445,7 @@ async fn the_configurations_schedules_become_the_stores() {
     assert_eq!((view.decided_at, view.next_at), (minutes(40), Some(minutes(45))), "another time begins now");
 }
 
-/// What a scheduler that is killed leaves: polls a future so many times and drops it.
+/// What a scheduler that is killed leaves behind: polls a future this many times and drops it.
 pub(crate) async fn killed_after<F: Future>(polls: u32, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -472,7 +472,7 @@ async fn survive(store: StoreHandle, env: &TestEnv, kills: u32) {
         let mut schedule_runner =
             ScheduleRunner::new(Arc::clone(&store), dispatcher.clone(), run_context(env, DEFINITION));
         let who = ground_worker(&store).await;
-        // The life of one leader: passes, each a minute after the other, until it is killed somewhere in one.
+        // The life of one leader: passes a minute apart, until it is killed somewhere in one.
         let life = async {
             loop {
                 minute += 1;

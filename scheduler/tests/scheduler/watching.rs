@@ -21,7 +21,7 @@ use crate::schedules::{killed_after, run_context};
 
 const DEFINITION: &str = r#"{ "source": { "csv": "elsewhere.csv" }, "chunk": 1, "aggregate": { "rows": "count" } }"#;
 
-/// A ground with a watched folder.
+/// An environment with a watched folder.
 struct Inbox {
     env: TestEnv,
     run_context: RunContext,
@@ -251,14 +251,14 @@ async fn what_a_crash_left_between_two_steps_is_gone_on_with() {
     fs::create_dir(&working).expect("made");
     fs::write(working.join(format!("{hash}-moved.csv")), "id\n1\n").expect("moved, and no row");
     assert_eq!(inbox.look(0).await.taken, 1);
-    // Linked under both names: the move was cut off in its middle.
+    // Linked under both names: the move was cut off halfway.
     fs::hard_link(working.join(format!("{hash}-moved.csv")), inbox.folder.join("moved.csv")).expect("linked");
     fs::write(working.join("theirs.csv"), "id\n").expect("somebody's own");
     inbox.look(1).await;
     assert!(inbox.watcher.wrong().iter().any(|wrong| wrong.contains("theirs.csv: it was not put there")));
     fs::remove_file(working.join("theirs.csv")).expect("removed");
     inbox.run().await;
-    // Linked into done already, and the process died.
+    // Already linked into done, and the process died.
     fs::create_dir(inbox.folder.join("done")).expect("made");
     fs::hard_link(working.join(format!("{hash}-moved.csv")), inbox.folder.join("done/moved.csv")).expect("linked");
     assert_eq!(inbox.look(2).await.done, 1);
@@ -281,7 +281,7 @@ async fn a_watcher_that_is_killed_anywhere_leaves_each_file_once() {
             Watcher::new(Arc::clone(&inbox.env.store), inbox.env.dispatcher.clone(), inbox.run_context.clone())
         };
         through = true;
-        // It dies while it takes the files, and another one while it puts them away.
+        // The process dies while it takes the files, and another one while it puts them away.
         for _ in 0..2 {
             let mut dying = watcher(&inbox);
             through &= killed_after(polls, dying.run_once(Duration::ZERO)).await.is_some();

@@ -14,12 +14,12 @@ const ROWS_MAX: u32 = 10_000;
 pub type Slot = (Instant, (Instant, Instant));
 
 impl Service {
-    /// Puts a past range of a schedule into the ledger, to be run by a scheduler: how many slots wait. A dry run counts
-    /// those that would.
+    /// Puts a past range of a schedule into the ledger, to be run by a scheduler, and returns how many slots wait. A
+    /// dry run counts those that would.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn start_backfill(&self, order: &Order, backfill: &NewBackfill) -> Result<u64> {
         if order.dry_run {
             return Ok(self.open_slots(backfill).await?.len() as u64);
@@ -31,7 +31,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn open_slots(&self, backfill: &NewBackfill) -> Result<Vec<Slot>> {
         let filter = TickFilter {
             tenant: backfill.tenant.clone(),
@@ -49,20 +49,21 @@ impl Service {
         Ok(backfill.ticks.iter().filter(open).copied().collect())
     }
 
-    /// Starts nothing more of a backfill, or goes on with it: how many slots wait. A dry run only counts them.
+    /// Stops starting slots of a backfill, or goes on with it, and returns how many slots wait. A dry run only counts
+    /// them.
     ///
     /// # Errors
     ///
-    /// Those of the store; at a dry run `NotFound` when the schedule has no such backfill.
+    /// Store errors; at a dry run `NotFound` when the schedule has no such backfill.
     pub async fn pause_backfill(&self, order: &Order, schedule: &str, id: Uuid, paused: bool) -> Result<u64> {
         self.control_backfill(order, schedule, id, Some(paused)).await
     }
 
-    /// Takes away what still waits of a backfill: how many slots. A dry run only counts them.
+    /// Removes what still waits of a backfill, and returns how many slots that were. A dry run only counts them.
     ///
     /// # Errors
     ///
-    /// As [`Service::pause_backfill`].
+    /// Same as [`Service::pause_backfill`].
     pub async fn cancel_backfill(&self, order: &Order, schedule: &str, id: Uuid) -> Result<u64> {
         self.control_backfill(order, schedule, id, None).await
     }

@@ -12,7 +12,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` for a batch that has ended.
+    /// Store errors: `NotFound`, or `Conflict` for a batch that has ended.
     pub async fn pause_batch(&self, order: &Order, batch: BatchId) -> Result<ControlReport> {
         let pause = pause(order);
         self.after(self.store.pause_batch(&order.tenant, batch, Some(&pause), order.dry_run)).await
@@ -22,7 +22,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`.
+    /// Store errors: `NotFound`.
     pub async fn resume_batch(&self, order: &Order, batch: BatchId) -> Result<ControlReport> {
         self.after(self.store.pause_batch(&order.tenant, batch, None, order.dry_run)).await
     }
@@ -31,7 +31,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` for a batch that has ended.
+    /// Store errors: `NotFound`, or `Conflict` for a batch that has ended.
     pub async fn cancel_batch(&self, order: &Order, batch: BatchId) -> Result<ControlReport> {
         self.after(self.store.cancel_batch(&order.tenant, batch, &order.reason(), order.dry_run)).await
     }
@@ -40,7 +40,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` when it cannot be restarted, with the reason.
+    /// Store errors: `NotFound`, or `Conflict` when it cannot be restarted, with the reason.
     pub async fn restart_batch(&self, order: &Order, restart: &Restart) -> Result<ControlReport> {
         self.after(self.store.restart_batch(&order.tenant, restart, order.dry_run)).await
     }

@@ -7,11 +7,11 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Puts two halves in the place of a chunk that is dead or waits; `chunk` is the id of its job.
+    /// Replaces a chunk that is dead or waits with two halves; `chunk` is the id of its job.
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` when it cannot be split, with the reason.
+    /// Store errors: `NotFound`, or `Conflict` when it cannot be split, with the reason.
     pub async fn split_chunk(&self, order: &Order, chunk: JobId) -> Result<ControlReport> {
         self.after(self.store.split_chunk(&order.tenant, chunk, order.dry_run)).await
     }

@@ -7,10 +7,10 @@ use super::add;
 use crate::Service;
 use crate::order::Order;
 
-/// How many reasons are kept of those that cannot be redriven.
+/// How many reasons are kept for those that cannot be redriven.
 const REASONS_MAX: usize = 5;
 
-/// What came of many dead letters.
+/// The outcome of redriving many dead letters.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RedriveReport {
     /// Those that were redriven.
@@ -27,7 +27,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `Conflict` when one of them cannot be redriven; its group stays dead then.
+    /// Store errors: `NotFound` or `Conflict` when one of them cannot be redriven; its group stays dead then.
     pub async fn redrive_dead(&self, order: &Order, jobs: &[JobId]) -> Result<ControlReport> {
         let mut total = ControlReport::default();
         for group in jobs.chunks(GROUP_JOBS_MAX) {
@@ -36,13 +36,13 @@ impl Service {
         Ok(total)
     }
 
-    /// Brings back those of the dead letters that can be, and counts the others. Where one refuses its whole group,
-    /// halves of the group are tried, until those that refuse stand alone. Jobs of one batch should stand together, so
-    /// that its next generation is opened once.
+    /// Brings back those of the dead letters that can be, and counts the others. When one makes its whole group fail,
+    /// halves of the group are tried, until those that cannot be redriven stand alone. Jobs of one batch should be
+    /// adjacent, so that its next generation is opened once.
     ///
     /// # Errors
     ///
-    /// Those of the store other than `Conflict`; the groups before stay redriven.
+    /// Store errors other than `Conflict`; earlier groups stay redriven.
     pub async fn redrive_each(&self, order: &Order, jobs: &[JobId]) -> Result<RedriveReport> {
         let mut report = RedriveReport::default();
         for group in jobs.chunks(GROUP_JOBS_MAX) {

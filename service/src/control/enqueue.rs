@@ -11,7 +11,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `Invalid` when the job makes no sense, `Conflict` when its unique key refuses it.
+    /// Store errors: `Invalid` when the job makes no sense, `Conflict` when its unique key refuses it.
     pub async fn enqueue(&self, order: &Order, job: NewJob) -> Result<Option<Enqueued>> {
         let report = self.enqueue_many(order, vec![job]).await?;
         let enqueued = report.jobs.first().copied();
@@ -26,7 +26,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// As [`Service::enqueue`].
+    /// Same as [`Service::enqueue`].
     pub async fn enqueue_many(&self, order: &Order, mut jobs: Vec<NewJob>) -> Result<EnqueueReport> {
         if order.dry_run {
             return Ok(EnqueueReport::default());

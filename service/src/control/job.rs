@@ -15,18 +15,18 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` for a job that is final.
+    /// Store errors: `NotFound`, or `Conflict` for a job that is final.
     pub async fn cancel_job(&self, order: &Order, job: JobId) -> Result<ControlReport> {
         self.after(self.store.cancel_job(&order.tenant, job, &order.reason(), order.dry_run)).await
     }
 
-    /// Cancels those of the jobs that are not final, in groups of at most [`GROUP_JOBS_MAX`], each one transaction. Jobs
-    /// that are final, and aggregates, are passed over, so that it may be run again after a part. `progress` is given
-    /// how many are cancelled so far, after each group.
+    /// Cancels those of the jobs that are not final, in groups of at most [`GROUP_JOBS_MAX`], each one transaction.
+    /// Jobs that are final, and aggregates, are skipped, so that it can be run again after it was interrupted.
+    /// `progress` receives how many are cancelled so far, after each group.
     ///
     /// # Errors
     ///
-    /// Those of the store; the groups before stay cancelled.
+    /// Store errors; earlier groups stay cancelled.
     pub async fn cancel_jobs(
         &self,
         order: &Order,
@@ -46,17 +46,17 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` for a job in another state.
+    /// Store errors: `NotFound`, or `Conflict` for a job in another state.
     pub async fn retry_job(&self, order: &Order, job: JobId) -> Result<ControlReport> {
         self.after(self.store.retry_job(&order.tenant, job, order.dry_run)).await
     }
 
-    /// The ids of the jobs that match a filter now, newest first, each with its batch: what a verb over many is given.
-    /// Gathered before the first one moves, so that what comes meanwhile is not touched.
+    /// Returns the ids of the jobs that match a filter now, newest first, each with its batch: the input of a verb over
+    /// many jobs. They are gathered before the first one moves, so that jobs that arrive meanwhile are not touched.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn matching_jobs(&self, filter: &JobFilter) -> Result<Vec<(Option<BatchId>, JobId)>> {
         let mut found = Vec::new();
         let mut page = Page { after: None, limit: PAGE_ROWS };

@@ -6,8 +6,8 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Makes a limit in the store, or changes one that was made so. It holds for what is claimed next. `None` at a dry
-    /// run.
+    /// Creates a limit in the store, or changes one that was created there. It applies to what is claimed next. `None`
+    /// at a dry run.
     ///
     /// # Errors
     ///
@@ -22,11 +22,11 @@ impl Service {
         Ok(Some(limit))
     }
 
-    /// Drops a limit that was made in the store: 1 affected, or 0 when there was none.
+    /// Drops a limit that was created in the store: 1 affected, or 0 when there was none.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn drop_limit(&self, order: &Order, name: &str) -> Result<ControlReport> {
         self.after(self.store.drop_limit(name, LimitOrigin::Command, order.dry_run)).await
     }

@@ -1,7 +1,7 @@
 //! The verbs that change what is there, one file for each noun.
 //!
-//! Each does one transition of the store, or a few, and hands what the commit left behind to the dispatcher. At a dry
-//! run the transition is done and rolled back, or only checked where the store knows no rehearsal of it.
+//! Each makes one transition of the store, or a few, and passes what the commit left behind to the dispatcher. At a dry
+//! run the transition is made and rolled back, or only checked where the store has no rehearsal of it.
 
 pub mod backfill;
 pub mod batch;
@@ -21,10 +21,10 @@ use gristmill_store::{ControlReport, Pause};
 
 use crate::order::Order;
 
-/// How many samples a sum of reports has at most, as a single report.
+/// The most samples in a sum of reports, the same as in a single report.
 const SAMPLES_MAX: usize = 5;
 
-/// What an order to pause keeps with what is paused.
+/// What an order to pause stores with what is paused.
 fn pause(order: &Order) -> Pause {
     Pause { by: Some(order.actor.to_string()), reason: order.reason.clone() }
 }

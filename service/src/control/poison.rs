@@ -6,15 +6,15 @@ use super::add;
 use crate::Service;
 use crate::order::Order;
 
-/// How many messages are dropped in one transaction, and asked for at a time.
+/// How many messages are dropped in one transaction, and requested at a time.
 const GROUP: u32 = 1_000;
 
 impl Service {
-    /// Forgets messages that were kept, in groups, each one transaction. Numbers that there are none of are passed over.
+    /// Forgets messages that were kept, in groups, each one transaction. Unknown numbers are skipped.
     ///
     /// # Errors
     ///
-    /// Those of the store; the groups before stay forgotten.
+    /// Store errors; earlier groups stay forgotten.
     pub async fn drop_poison(&self, order: &Order, ids: &[i64]) -> Result<ControlReport> {
         let mut total = ControlReport::default();
         for group in ids.chunks(GROUP as usize) {
@@ -23,12 +23,12 @@ impl Service {
         Ok(total)
     }
 
-    /// The numbers of all messages that are kept now. Gathered before the first one goes, so that what comes meanwhile
-    /// is not touched.
+    /// Returns the numbers of all messages that are kept now. They are gathered before the first one goes, so that
+    /// messages that arrive meanwhile are not touched.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn all_poison(&self) -> Result<Vec<i64>> {
         let mut ids = Vec::new();
         let mut page = Page { after: None, limit: GROUP };

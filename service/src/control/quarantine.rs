@@ -7,12 +7,12 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Runs quarantined items of a batch again as they are, in chunks of at most `chunk` items. Items of a batch that has
-    /// ended open its next generation.
+    /// Runs quarantined items of a batch again as they are, in chunks of at most `chunk` items. Items of a batch that
+    /// has ended open its next generation.
     ///
     /// # Errors
     ///
-    /// Those of the store: `NotFound`, or `Conflict` when the batch cannot take them, with the reason.
+    /// Store errors: `NotFound`, or `Conflict` when the batch cannot take them, with the reason.
     pub async fn redrive_quarantine(
         &self,
         order: &Order,
@@ -23,12 +23,12 @@ impl Service {
         self.patch_quarantine(order, &PatchRedrive { which, ..PatchRedrive::new(batch, chunk) }).await
     }
 
-    /// Patches quarantined items of a batch and runs them again. One that cannot be patched stays in quarantine, is
+    /// Patches quarantined items of a batch and runs them again. An item that cannot be patched stays in quarantine, is
     /// counted and named, and the others go.
     ///
     /// # Errors
     ///
-    /// As [`Service::redrive_quarantine`].
+    /// Same as [`Service::redrive_quarantine`].
     pub async fn patch_quarantine(&self, order: &Order, patching: &PatchRedrive) -> Result<PatchReport> {
         self.after(self.store.redrive_patched(&order.tenant, patching, order.dry_run)).await
     }

@@ -7,11 +7,11 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Stops the claiming from a queue; what runs is finished. The first pause and its reason stay.
+    /// Stops claiming from a queue; what runs is finished. The first pause and its reason stay.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn pause_queue(&self, order: &Order, queue: &str) -> Result<ControlReport> {
         let pause = pause(order);
         self.after(self.store.pause_queue(&order.tenant, queue, Some(&pause), order.dry_run)).await
@@ -21,7 +21,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn resume_queue(&self, order: &Order, queue: &str) -> Result<ControlReport> {
         self.after(self.store.pause_queue(&order.tenant, queue, None, order.dry_run)).await
     }

@@ -8,7 +8,7 @@ use crate::Service;
 use crate::order::Order;
 
 impl Service {
-    /// Makes a schedule in the store. Only ticks from now on are its business. `None` at a dry run.
+    /// Creates a schedule in the store. It handles only ticks from now on. `None` at a dry run.
     ///
     /// # Errors
     ///
@@ -35,8 +35,8 @@ impl Service {
         self.save_schedule(order, &save).await
     }
 
-    /// Changes a schedule as it was seen. With another time only ticks from now on are its business. `None` at a dry
-    /// run.
+    /// Changes a schedule, provided that it is still as it was read. If its time changes, it handles only ticks from
+    /// now on. `None` at a dry run.
     ///
     /// # Errors
     ///
@@ -67,11 +67,11 @@ impl Service {
         self.save_schedule(order, &edited(order, seen, seen.spec.clone(), enabled, seen.decided_at)).await
     }
 
-    /// Removes a schedule: whether it was there. Its ledger stays. A dry run only looks.
+    /// Removes a schedule, and returns whether it was there. Its ledger stays. A dry run only looks.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn remove_schedule(&self, order: &Order, name: &str) -> Result<bool> {
         if order.dry_run {
             return Ok(!self.store.schedules(Some(&order.tenant), Some(name)).await?.is_empty());
@@ -87,7 +87,7 @@ impl Service {
     }
 }
 
-/// Refuses what could not run.
+/// Refuses a schedule that could not run.
 fn check(name: &str, spec: &ScheduleSpec) -> Result<()> {
     let wrong = |what: String| StoreError::Invalid(format!("the schedule `{name}`: {what}"));
     spec.check().map_err(|error| wrong(error.to_string()))?;
@@ -107,7 +107,7 @@ fn edited(order: &Order, seen: &ScheduleView, spec: ScheduleSpec, enabled: bool,
     }
 }
 
-/// When the first tick after an instant starts, jitter included.
+/// Returns when the first tick after an instant starts, jitter included.
 pub fn next_at(name: &str, spec: &ScheduleSpec, after: Instant) -> Option<Instant> {
     let timetable = Timetable::compile(name, spec).ok()?;
     timetable.next(after).map(|tick| timetable.fires_at(tick))

@@ -7,8 +7,8 @@ use crate::order::Order;
 use crate::start::turn;
 
 impl Service {
-    /// Lets an event wait for a scheduler to start it anew: 1, or 0 when somebody else was first. `row` is its row of
-    /// the ledger as it was seen. A dry run only checks.
+    /// Lets an event wait for a scheduler to start it anew: 1, or 0 when another caller was first. `row` is its row of
+    /// the ledger as it was read. A dry run only checks.
     ///
     /// # Errors
     ///

@@ -12,7 +12,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store: `Locked` when another process works on an embedded store.
+    /// Store errors: `Locked` when another process works on an embedded store.
     pub async fn begin_work(&self) -> Result<WorkGuard> {
         self.after(self.store.begin_work()).await
     }
@@ -21,7 +21,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store; the lease runs out by itself then.
+    /// Store errors; the lease runs out by itself then.
     pub async fn retire_worker(&self, worker: WorkerId) -> Result<()> {
         self.after(self.store.retire_worker(worker)).await.map(drop)
     }
@@ -30,7 +30,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn reconcile(&self, order: &Order) -> Result<ReconcileReport> {
         self.after(self.store.reconcile(order.dry_run)).await
     }

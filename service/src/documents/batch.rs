@@ -28,7 +28,7 @@ pub struct WouldStartDocument {
     pub batch: PlannedBatchDocument,
 }
 
-/// A batch that is not there.
+/// A batch that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlannedBatchDocument {
     /// The name of its definition.
@@ -39,7 +39,7 @@ pub struct PlannedBatchDocument {
     pub counts: PlannedCounts,
 }
 
-/// The items of a batch that is not there.
+/// The items of a batch that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PlannedCounts {
     /// How many the input has.
@@ -47,7 +47,7 @@ pub struct PlannedCounts {
 }
 
 impl WouldStartDocument {
-    /// A batch of so many items in so many chunks.
+    /// A batch of this many items in this many chunks.
     pub fn new(name: &str, chunks: u64, items: u64) -> Self {
         let counts = PlannedCounts { input: items };
         Self { dry_run: true, batch: PlannedBatchDocument { name: name.to_owned(), chunks, counts } }

@@ -1,4 +1,4 @@
-//! A chunk: the job that it is, as a part of its batch, and what came of it.
+//! A chunk: its job, as a part of its batch, and the outcome.
 
 use gristmill_core::Instant;
 use gristmill_core::chunk::{ChunkResult, OutputPart};
@@ -14,9 +14,9 @@ pub struct ChunkDocument {
     pub batch: BatchId,
     /// Its number there, counted from 0; also its key in lists.
     pub seq: i64,
-    /// The generation that it counts for.
+    /// The generation that it counts towards.
     pub generation: u32,
-    /// The job that it is.
+    /// Its job.
     pub job: JobId,
     /// That job's state.
     pub state: JobState,
@@ -34,14 +34,14 @@ pub struct ChunkDocument {
     pub started_at: Option<Instant>,
     /// When it became final.
     pub finished_at: Option<Instant>,
-    /// What came of it, once it is done.
+    /// Its outcome, once it is done.
     pub result: Option<ChunkResultDocument>,
 }
 
-/// What came of a chunk.
+/// The outcome of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChunkResultDocument {
-    /// Items that went through.
+    /// Items that passed.
     pub ok: u64,
     /// Items that a transform dropped.
     pub skipped: u64,
@@ -52,7 +52,7 @@ pub struct ChunkResultDocument {
 }
 
 impl ChunkDocument {
-    /// The chunk that a job is, with what is kept of it; `None` for a job that is no chunk.
+    /// The chunk that a job is, with its stored result; `None` for a job that is not a chunk.
     pub fn new(job: &JobView, stored: Option<&StoredResult>) -> Option<Self> {
         Some(Self {
             batch: job.batch?,

@@ -1,4 +1,4 @@
-//! What a program says of itself and of its configuration.
+//! What a program reports about itself and its configuration.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ pub struct VersionDocument {
     pub version: String,
 }
 
-/// What a look at the configuration found.
+/// The result of a check of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckDocument {
     /// Whether nothing is wrong.
@@ -27,7 +27,7 @@ pub struct CheckDocument {
 pub struct ProblemDocument {
     /// The key, such as `batch.retail.source.csv`.
     pub key: String,
-    /// Where it was said: a file and its line, a variable, a flag.
+    /// Where it was set: a file and its line, a variable, a flag.
     pub place: Option<String>,
     /// What is wrong.
     pub message: String,

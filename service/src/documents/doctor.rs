@@ -8,20 +8,20 @@ use serde::Serialize;
 pub struct DoctorDocument {
     /// Whether all of it is well.
     pub ok: bool,
-    /// What was found, in the order in which it was looked at.
+    /// The findings, in the order of the checks.
     pub findings: Vec<FindingDocument>,
 }
 
-/// What one look has found.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FindingDocument {
-    /// What was looked at.
+    /// What was checked.
     pub what: &'static str,
     /// Whether it is well.
     pub ok: bool,
     /// What was found.
     pub found: String,
-    /// What to do about it, where it is not well.
+    /// What to do about it, if it is not well.
     pub remedy: Option<String>,
 }
 
@@ -43,14 +43,14 @@ impl From<Vec<FindingDocument>> for DoctorDocument {
     }
 }
 
-/// What a comparison of all counters with what they count found.
+/// The result of comparing all counters with what they count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReconcileDocument {
     /// Whether every counter was what it counts.
     pub ok: bool,
     /// Whether nothing was corrected.
     pub dry_run: bool,
-    /// How many batches were looked at.
+    /// How many batches were checked.
     pub batches: u64,
     /// What was wrong, in words, each with what was done about it.
     pub findings: Vec<String>,

@@ -4,19 +4,19 @@ use gristmill_core::job::{NewJob, Priority};
 use gristmill_store::{EnqueueOutcome, Enqueued};
 use serde::{Deserialize, Serialize};
 
-/// What became of one job that was asked for.
+/// The outcome of a request for one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnqueuedOneDocument {
     /// The job, or the one that stands in its place.
     pub job: Enqueued,
 }
 
-/// What became of many jobs that were asked for: how many of each.
+/// The outcome of a request for many jobs: how many of each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnqueuedManyDocument {
     /// Made just now.
     pub enqueued: u64,
-    /// There already, and as they were.
+    /// There already, and left as they were.
     pub existing: u64,
     /// Took the place of one that had not begun.
     pub replaced: u64,
@@ -25,7 +25,7 @@ pub struct EnqueuedManyDocument {
 }
 
 impl EnqueuedManyDocument {
-    /// Counts some more.
+    /// Adds the outcomes of further jobs.
     pub fn add(&mut self, jobs: &[Enqueued]) {
         for job in jobs {
             *match job.outcome {
@@ -38,7 +38,7 @@ impl EnqueuedManyDocument {
     }
 }
 
-/// What a dry run answers that was asked for one job.
+/// What a dry run answers to a request for one job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WouldEnqueueDocument {
     /// Always `true`.
@@ -68,7 +68,7 @@ impl From<&NewJob> for WouldEnqueueDocument {
     }
 }
 
-/// What a dry run answers that was asked for many.
+/// What a dry run answers to a request for many jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct WouldEnqueueManyDocument {
     /// Always `true`.

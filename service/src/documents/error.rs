@@ -1,4 +1,4 @@
-//! Why something that was asked for was not done.
+//! Why a request was not carried out.
 
 use serde::{Deserialize, Serialize};
 

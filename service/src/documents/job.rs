@@ -9,7 +9,7 @@ pub struct JobDocument {
     /// The job itself; its fields are those of the document.
     #[serde(flatten)]
     pub job: JobView,
-    /// All that it waits for; empty when it runs or is final. Left out where it was not asked for, as in lists.
+    /// Everything that it waits for; empty when it runs or is final. Left out where it was not requested, as in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Vec<Wait>>,
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 pub struct WouldSetLimitDocument {
     /// Always `true`.
     pub dry_run: bool,
-    /// What it would be called.
+    /// Its name.
     pub name: String,
     /// What it would allow.
     pub spec: LimitSpec,

@@ -6,7 +6,7 @@
 //!
 //! A view of the store whose words are those of its document is that document, alone or flattened into one that says
 //! more: [`QuarantineItemDocument`], [`WorkerDocument`], [`LimitDocument`], [`TickDocument`], [`BackfillDocument`] and
-//! [`AttemptDocument`] have another name here and nothing else.
+//! [`AttemptDocument`] only have another name here.
 
 mod batch;
 mod chunk;

@@ -17,12 +17,12 @@ gristmill_core::words! {
 /// A message that was kept.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PoisonMessageDocument {
-    /// What lists say of it; its fields are those of the document.
+    /// What lists show of it; its fields are those of the document.
     #[serde(flatten)]
     pub message: PoisonView,
     /// How many of its first bytes were kept.
     pub kept: usize,
-    /// Its properties and headers, of the last time that it came.
+    /// Its properties and headers, as of the last time that it came.
     pub headers: Value,
     /// How `body` is written.
     pub encoding: BodyEncoding,
@@ -43,7 +43,7 @@ impl PoisonMessageDocument {
     }
 }
 
-/// Whether a terminal shows it and does not obey it: anyone may have written what is kept here.
+/// Whether a terminal shows it and does not obey it: any sender may have written what is kept here.
 fn is_printable(text: &str) -> bool {
     text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t')
 }

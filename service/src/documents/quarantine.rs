@@ -11,7 +11,7 @@ pub struct PatchReportDocument {
     pub dry_run: bool,
     /// How many items run again.
     pub affected: u64,
-    /// How many stay in quarantine because they cannot be patched so.
+    /// How many stay in quarantine because they cannot be patched this way.
     pub kept: u64,
     /// How many rows of an imported table were not changed, and stay; `null` where no table was imported.
     pub unchanged: Option<usize>,

@@ -14,7 +14,7 @@ pub struct QueueDocument {
 }
 
 impl QueueDocument {
-    /// Each queue with its own of the jobs that no live worker can run.
+    /// Attaches to each queue those of its jobs that no live worker can run.
     pub fn all(queues: Vec<QueueView>, mut unhandled: Vec<UnhandledView>) -> Vec<Self> {
         let own = |queue: QueueView| Self {
             unhandled: unhandled.extract_if(.., |found| found.queue == queue.name).collect(),

@@ -1,4 +1,4 @@
-//! What a verb did that changes jobs, items or messages, or what it would do.
+//! What a verb that changes jobs, items or messages did, or would do.
 
 use gristmill_store::ControlReport;
 use serde::{Deserialize, Serialize};

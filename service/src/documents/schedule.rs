@@ -13,15 +13,15 @@ gristmill_core::words! {
     pub enum ScheduleState {
         /// It is in the configuration, and no scheduler has seen it yet.
         New = "new",
-        /// It does.
+        /// It runs by itself.
         Enabled = "enabled",
-        /// It does not.
+        /// It does not run by itself.
         Disabled = "disabled",
     }
 }
 
 impl ScheduleState {
-    /// That of a schedule whose row is this, where it has one.
+    /// The state of a schedule with this row, if it has one.
     pub fn of(view: Option<&ScheduleView>) -> Self {
         match view {
             None => Self::New,
@@ -36,7 +36,7 @@ impl ScheduleState {
 pub struct ScheduleDocument {
     /// Its name; also its key in lists.
     pub name: String,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: String,
     /// Whether a scheduler knows it, and whether it runs by itself.
     pub state: ScheduleState,
@@ -48,11 +48,11 @@ pub struct ScheduleDocument {
     pub description: String,
     /// The schedule itself.
     pub spec: ScheduleSpec,
-    /// Rises with each edit; `null` when no scheduler has seen it, as the following ones.
+    /// Rises with each edit; `null` when no scheduler has seen it, like the following fields.
     pub version: Option<i64>,
     /// Ticks up to here have been decided.
     pub decided_at: Option<Instant>,
-    /// When the next one starts, jitter included.
+    /// When the next tick starts, jitter included.
     pub next_at: Option<Instant>,
     /// When it was made.
     pub created_at: Option<Instant>,
@@ -71,7 +71,7 @@ pub struct ScheduleDocument {
 }
 
 impl ScheduleDocument {
-    /// A schedule as its configuration says, and as the store knows it, where it does.
+    /// A schedule as its configuration says, and as the store knows it, if it does.
     pub fn new(tenant: &str, name: &str, spec: &ScheduleSpec, view: Option<&ScheduleView>) -> Self {
         Self {
             name: name.to_owned(),
@@ -114,7 +114,7 @@ pub fn starts(spec: &ScheduleSpec) -> String {
 pub struct PlannedTickDocument {
     /// The tick.
     pub tick: Instant,
-    /// The same on the schedule's clock, with its offset.
+    /// The same instant on the schedule's clock, with its offset.
     pub local: String,
     /// When its run starts, jitter included.
     pub starts_at: Instant,
@@ -122,7 +122,7 @@ pub struct PlannedTickDocument {
     pub from: Instant,
     /// Where it ends.
     pub to: Instant,
-    /// What the clocks do to it, in words.
+    /// What a clock change does to it, in words.
     pub note: Option<&'static str>,
 }
 
@@ -148,9 +148,9 @@ pub struct NextTicksDocument {
     pub schedule: String,
     /// When it runs, in words.
     pub description: String,
-    /// The zone of its clock, by the name of the IANA.
+    /// The zone of its clock, by its IANA name.
     pub timezone: String,
-    /// The version of the IANA's database.
+    /// The version of the IANA database.
     pub tzdb: &'static str,
     /// Ticks after this instant.
     pub from: Instant,
@@ -193,13 +193,13 @@ gristmill_core::words! {
         Manual = "manual",
         /// It lies ahead.
         Planned = "planned",
-        /// Its time has come, and nothing is decided.
+        /// Its time has come, and nothing is decided yet.
         Due = "due",
     }
 }
 
 impl SlotState {
-    /// That of a row of the ledger; a tick is late when it was decided later than the schedule's grace.
+    /// The state of a row of the ledger; a tick is late when it was decided later than the schedule's grace.
     pub fn of(row: &TickView, spec: &ScheduleSpec) -> Self {
         let grace = i64::try_from(spec.catch_up().grace.as_millis()).unwrap_or(i64::MAX);
         match (row.outcome, row.cause) {
@@ -222,13 +222,13 @@ pub struct SlotDocument {
     pub tick: Instant,
     /// What became of it.
     pub state: SlotState,
-    /// How many skipped ticks, this one the last, it stands for.
+    /// How many skipped ticks it stands for, this one the last.
     pub ticks: u64,
-    /// How late it was decided, in milliseconds; `null` when it is not in the ledger, as the following ones.
+    /// How late it was decided, in milliseconds; `null` when it is not in the ledger, like the following fields.
     pub late_ms: Option<i64>,
-    /// Its run, when that is a batch.
+    /// Its run, if that is a batch.
     pub batch: Option<BatchId>,
-    /// Its run, when that is a job.
+    /// Its run, if that is a job.
     pub job: Option<JobId>,
     /// The state in which its run ended.
     pub result: Option<String>,
@@ -251,7 +251,7 @@ impl SlotDocument {
         }
     }
 
-    /// A slot that is not.
+    /// A slot that is not in the ledger.
     pub fn unknown(tick: Instant, state: SlotState) -> Self {
         Self { tick, state, ticks: 1, late_ms: None, batch: None, job: None, result: None, reason: None }
     }
@@ -319,7 +319,7 @@ impl From<(Instant, (Instant, Instant))> for IntervalDocument {
     }
 }
 
-/// A backfill that was just made.
+/// A backfill that was just created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StartedBackfillDocument {
     /// Its id.
@@ -341,7 +341,7 @@ pub struct WouldBackfillDocument {
     pub asked: usize,
     /// How many of them would run; the others have, or wait already.
     pub would_run: usize,
-    /// Those, in the order in which they would run.
+    /// Those slots, in the order in which they would run.
     pub slots: Vec<IntervalDocument>,
 }
 
@@ -352,6 +352,6 @@ pub struct BackfillReportDocument {
     pub dry_run: bool,
     /// The backfill.
     pub backfill: Uuid,
-    /// How many slots wait that it changes.
+    /// How many waiting slots it changes.
     pub affected: u64,
 }

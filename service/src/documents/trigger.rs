@@ -1,4 +1,4 @@
-//! A hook or a watched folder, and what of it has come lately.
+//! A hook or a watched folder, and its latest events.
 
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_store::{TickOutcome, TickView};
@@ -13,13 +13,13 @@ pub struct TriggerDocument {
     pub name: String,
     /// What it starts: `batch retail` or `job exec`.
     pub starts: String,
-    /// How many events of it are kept: at most 10,000 are counted, as in the three that follow.
+    /// How many of its events are kept: at most 10,000 are counted, as in the three fields that follow.
     pub events: usize,
     /// How many of their runs are not known to have ended.
     pub running: usize,
     /// How many wait for their run to start.
     pub waiting: usize,
-    /// Of how many the run could not be started.
+    /// How many have a run that could not be started.
     pub failed: usize,
     /// The newest.
     pub last: Option<TickView>,

@@ -16,12 +16,12 @@ use super::{ConfigSnapshot, RunContext};
 use crate::Service;
 use crate::order::Order;
 
-/// What is asked of a batch definition of the configuration; what is not said is as the definition says.
+/// A request for a batch definition of the configuration; what it leaves open is as the definition says.
 #[derive(Default)]
 pub struct BatchRequest {
     /// The name of the definition.
     pub name: String,
-    /// Files instead of those that the definition names; empty leaves them.
+    /// Files in place of those that the definition names; empty keeps those.
     pub input: Vec<String>,
     /// Items in a chunk.
     pub chunk: Option<u64>,
@@ -29,9 +29,9 @@ pub struct BatchRequest {
     pub failure_budget: Option<FailureBudget>,
     /// Parameters of this run; null for none.
     pub params: Value,
-    /// A second start with the same key gives the first one's id and plans nothing.
+    /// A second start with the same key returns the first one's id and plans nothing.
     pub idempotency_key: Option<String>,
-    /// The W3C trace context of whatever causes it.
+    /// The W3C trace context of the cause.
     pub trace: Option<String>,
     /// What the input `-` reads.
     pub stdin: Option<Stream>,
@@ -53,21 +53,21 @@ impl BatchRequest {
 /// Why a batch did not start. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// What the definition says makes no sense, or there is none of that name.
+    /// The definition makes no sense, or there is none of that name.
     #[error(transparent)]
     Definition(#[from] DefinitionError),
-    /// The input cannot be read, or not as it should be.
+    /// The input cannot be read, or is not as it should be.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The store did not take it.
+    /// The store did not accept it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What the start of a batch came to.
+/// The outcome of starting a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartedBatch {
-    /// It is planned to its end, or was started before under the same idempotency key.
+    /// It is planned completely, or was started before under the same idempotency key.
     Planned(BatchId),
     /// A dry run: its input was read as a plan reads it.
     Rehearsed(Rehearsal),
@@ -83,7 +83,7 @@ pub struct Rehearsal {
 }
 
 impl RunContext {
-    /// A batch of a definition of the configuration, with what the request says laid over it.
+    /// A batch of a definition of the configuration, with the request laid over it.
     ///
     /// # Errors
     ///
@@ -120,20 +120,20 @@ fn definition(
 }
 
 impl Service {
-    /// Checks, opens, creates, plans and seals a batch. When it returns, every chunk is in the store; workers have begun
-    /// long before that. At a dry run the whole input is read, and nothing is created.
+    /// Checks, opens, creates, plans and seals a batch. When it returns, every chunk is in the store; workers have
+    /// begun long before that. A dry run reads the whole input and creates nothing.
     ///
     /// # Errors
     ///
-    /// See [`StartError`]. A batch that fails while it is planned is taken back, or cancelled when a worker has begun
-    /// with it already.
+    /// See [`StartError`]. A batch that fails while it is planned is taken back, or cancelled when a worker has already
+    /// begun with it.
     pub async fn start_batch(&self, order: &Order, start: StartBatch) -> Result<StartedBatch, StartError> {
         if order.dry_run {
             return rehearse(start).await.map(StartedBatch::Rehearsed);
         }
         let Prepared { batch, planner } = prepare(&order.tenant, start).await?;
-        // Known already, but under the id that nobody else has, is made by a first try whose answer was lost: it
-        // would stay empty for ever if we took it for somebody else's.
+        // An existing batch under the id that only this call has was made by a first try whose answer was lost: it
+        // would stay empty for ever if we took it for another process's batch.
         let created = patiently(|| self.store.create_batch(&batch)).await?;
         if created.id != batch.id {
             return Ok(StartedBatch::Planned(created.id));
@@ -154,13 +154,13 @@ impl Service {
 pub async fn rehearse(start: StartBatch) -> Result<Rehearsal, StartError> {
     let spool_dir: PathBuf = std::env::temp_dir().join(format!("gristmill-dry-run-{}", Uuid::now_v7()));
     let counted = count(StartBatch { spool_dir: spool_dir.clone(), ..start }).await;
-    // Copies go with the plan; the folder was ours alone and may never have been made.
+    // Spools go with the plan; the folder was ours alone and may never have been created.
     let _ = std::fs::remove_dir_all(&spool_dir);
     counted
 }
 
 async fn count(start: StartBatch) -> Result<Rehearsal, StartError> {
-    // Whose it would be does not matter to what is read.
+    // The tenant does not matter to what is read.
     let Prepared { mut planner, .. } = prepare("", start).await?;
     let mut found = Rehearsal::default();
     while let Some(chunk) = planner.next_chunk().await? {

@@ -14,34 +14,34 @@ use crate::order::Order;
 /// Something that happened and starts a run, once for each key.
 #[derive(Debug, Clone)]
 pub struct EventRequest<'a> {
-    /// In whose ledger: `hook/NAME`, `watch/NAME`.
+    /// The name of its ledger: `hook/NAME`, `watch/NAME`.
     pub ledger: String,
     /// What it starts.
     pub spec: &'a ScheduleSpec,
     /// Its key in that ledger, such as the id of a delivery or the hash of a file.
     pub key: String,
-    /// What its run is told of it.
+    /// What its run learns about it.
     pub about: Value,
-    /// How long the store may take; `None` waits as long as it takes. Whether the event was committed is not known when
-    /// the time is over, and asking again does no harm.
+    /// How long the store may take; `None` waits as long as it takes. When the time is over, it is not known whether
+    /// the event was committed, and asking again does no harm.
     pub patience: Option<Duration>,
 }
 
 /// Why an event started nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// Its job cannot be made from what is known of it: what is wrong, in words.
+    /// Its job cannot be built from what is known of it: what is wrong, in words.
     #[error("{0}")]
     Job(String),
-    /// The store did not take it.
+    /// The store did not accept it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Service {
     /// Writes an event into its ledger and enqueues its job, in one transaction: once for each key, however often it is
-    /// asked. The batch of an event is started by a scheduler, for which its row waits. `None` at a dry run, which
-    /// only makes the job.
+    /// called. The batch of an event is started by a scheduler, for which its row waits. `None` at a dry run, which
+    /// only builds the job.
     ///
     /// # Errors
     ///

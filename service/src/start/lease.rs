@@ -1,4 +1,4 @@
-//! A lease for a process that does something which others must take over when it dies.
+//! A lease for a process whose work another process must take over when it dies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,11 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes one.
+    /// Takes a lease.
     ///
     /// # Errors
     ///
-    /// Those of the store.
+    /// Store errors.
     pub async fn begin(store: &StoreHandle) -> Result<Self> {
         let command = crate::process::incarnation("command", LEASE);
         let id = command.id;
@@ -37,7 +37,7 @@ impl Lease {
                 tokio::time::sleep(BEAT).await;
                 match beats.beat(id, LEASE, 0).await {
                     Ok(true) => {}
-                    // Others have taken over; whatever is still written here is refused.
+                    // Another process has taken over; whatever is still written here is refused.
                     Ok(false) => return,
                     Err(error) => tracing::debug!(%error, "a lease was not prolonged, it is tried again"),
                 }
@@ -46,7 +46,7 @@ impl Lease {
         Ok(Self { id, store: Arc::clone(store), beating })
     }
 
-    /// Whose it is.
+    /// The holder's id.
     pub fn id(&self) -> WorkerId {
         self.id
     }

@@ -1,9 +1,9 @@
-//! The verbs that start batches and runs, whoever asks: the command line, schedules, watched folders and hooks.
+//! The verbs that start batches and runs for every caller: the command line, schedules, watched folders and hooks.
 //!
-//! * [`batch`]: a batch from a definition and an input. [`plan`]: how its chunks come into the store.
+//! * [`batch`]: a batch from a definition and an input. [`plan`]: how its chunks get into the store.
 //! * [`run`]: the run of a tick, a batch or a job, with its parameters. [`event`]: the run of an event.
 //! * [`params`]: `KEY=VALUE`. [`render`]: `{{ … }}` in a source, an output or a payload.
-//! * [`lease`]: held while a run is planned, so that others take over when its planner dies.
+//! * [`lease`]: held while a run is planned, so that another process takes over when its planner dies.
 
 pub mod batch;
 pub mod event;
@@ -32,7 +32,7 @@ pub use plan::StartBatch;
 pub use run::{RunError, StartedRun, turn};
 pub use watch_settings::WatchSettings;
 
-/// What the configuration says, as far as runs and the scheduler follow it.
+/// The part of the configuration that runs and the scheduler follow.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConfigSnapshot {
     /// The batch definitions, by name.
@@ -43,29 +43,29 @@ pub struct ConfigSnapshot {
     pub triggers: BTreeMap<String, ScheduleSpec>,
     /// The limits, by name.
     pub limits: BTreeMap<String, LimitSpec>,
-    /// What is said of queues, by their name.
+    /// The settings of queues, by their name.
     pub queues: BTreeMap<String, QueueSpec>,
     /// The watched folders, by name.
     pub watches: BTreeMap<String, WatchSettings>,
 }
 
-/// What is done to a job before it is enqueued: settings of its kind.
+/// Prepares a job before it is enqueued: applies the settings of its kind.
 pub type JobDefaults = Arc<dyn Fn(&mut NewJob) + Send + Sync>;
 
-/// What batches and runs are made with.
+/// What batches and runs are created with.
 #[derive(Clone)]
 pub struct RunContext {
-    /// Whose schedules, hooks and watched folders those of the configuration are.
+    /// The tenant that owns the schedules, hooks and watched folders of the configuration.
     pub tenant: String,
     /// The configuration in force. It may change while the process runs.
     pub snapshot: watch::Receiver<Arc<ConfigSnapshot>>,
     /// What relative paths are relative to.
     pub base_dir: PathBuf,
-    /// Where copies of what cannot be read by ranges are kept.
+    /// Where spools of inputs that cannot be read by ranges are kept.
     pub spool_dir: PathBuf,
-    /// The most bytes that one such copy may have.
+    /// The most bytes that one such spool may have.
     pub spool_bytes_max: u64,
-    /// What the stages are checked against: the same that the workers have.
+    /// What the stages are checked against: the same processors that the workers have.
     pub kinds: RegistryOptions,
     /// Settings of kinds.
     pub job_defaults: JobDefaults,

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 #[error("`{0}` is not a parameter")]
 pub struct BadParam(pub String);
 
-/// Reads `KEY=VALUE`. What is JSON is taken as that: `day=3` is a number, `day=monday` a text.
+/// Reads `KEY=VALUE`. A value that is JSON is read as JSON: `day=3` is a number, `day=monday` a text.
 ///
 /// # Errors
 ///
@@ -19,11 +19,11 @@ pub fn param(text: &str) -> Result<(String, Value), BadParam> {
     Ok((key.to_owned(), value))
 }
 
-/// Reads all of them: an object, or null when there are none. Of a key that stands twice the last one counts.
+/// Reads all of them into an object, or null when there are none. If a key occurs twice, the last one counts.
 ///
 /// # Errors
 ///
-/// The first that is none.
+/// The first text that is not a parameter.
 pub fn params(texts: &[String]) -> Result<Value, BadParam> {
     let params = texts.iter().map(|text| param(text)).collect::<Result<Map<_, _>, _>>()?;
     Ok(if params.is_empty() { Value::Null } else { Value::Object(params) })

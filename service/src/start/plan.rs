@@ -1,4 +1,4 @@
-//! Planning: how the chunks of a batch come into the store, sealed in the end, or nothing at all.
+//! Planning: how the chunks of a batch get into the store and are sealed in the end, or nothing at all.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,34 +25,34 @@ const FIRST_GROUP: usize = 16;
 /// The most bytes of inline items in one transaction.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How often a store that is away is asked before the plan is given up: about half a minute.
+/// How often an unavailable store is tried before the plan is given up: about half a minute.
 const TRIES_MAX: u32 = 10;
 
-/// A batch that is to be started, complete in itself.
+/// A batch to be started, complete in itself.
 pub struct StartBatch {
     /// The name of the definition.
     pub name: String,
     /// The definition.
     pub definition: BatchDefinition,
-    /// Files instead of those that the definition names.
+    /// Files in place of those that the definition names.
     pub input: Option<OneOrMany>,
-    /// Items in a chunk instead of what the definition says.
+    /// Items in a chunk, in place of what the definition says.
     pub chunk: Option<u64>,
     /// Parameters of this run.
     pub params: Value,
-    /// A second start with the same key gives the first one's id and plans nothing.
+    /// A second start with the same key returns the first one's id and plans nothing.
     pub idempotency_key: Option<String>,
-    /// The W3C trace context of whoever causes it.
+    /// The W3C trace context of the cause.
     pub trace: Option<String>,
     /// What relative paths are relative to.
     pub base_dir: PathBuf,
-    /// Where copies of what cannot be read by ranges are kept.
+    /// Where spools of inputs that cannot be read by ranges are kept.
     pub spool_dir: PathBuf,
-    /// The most bytes that one such copy may have.
+    /// The most bytes that one such spool may have.
     pub spool_bytes_max: u64,
     /// What `-` reads.
     pub stdin: Option<Stream>,
-    /// What the stages are checked against: the same that the workers have.
+    /// What the stages are checked against: the same processors that the workers have.
     pub kinds: RegistryOptions,
 }
 
@@ -62,7 +62,7 @@ impl std::fmt::Debug for StartBatch {
     }
 }
 
-/// A batch that has been checked and whose source is open: not in the store yet.
+/// A batch that has been checked and whose source is open, but that is not in the store yet.
 pub(crate) struct Prepared {
     pub(crate) batch: NewBatch,
     pub(crate) planner: Planner,
@@ -100,8 +100,8 @@ pub(crate) async fn prepare(tenant: &str, start: StartBatch) -> Result<Prepared,
     Ok(Prepared { batch, planner })
 }
 
-/// The definition that the run keeps: complete in itself, with every path from the root, because a
-/// worker may have started in another folder.
+/// The definition that the run keeps: complete in itself, with every path absolute, because a worker may have started
+/// in another folder.
 fn settled(name: &str, definition: BatchDefinition, base_dir: &Path) -> Result<BatchDefinition, StartError> {
     let mut definition = resolve(name, &definition, base_dir)?;
     let from_root = |path: &str| base_dir.join(path).display().to_string();
@@ -140,8 +140,8 @@ fn replace_input(name: &str, definition: &mut BatchDefinition, input: OneOrMany)
 }
 
 impl Service {
-    /// Adds the chunks of a batch that has been created, each group in one transaction and published after it, and seals
-    /// the batch.
+    /// Adds the chunks of a batch that has been created, each group in one transaction and published after it, and
+    /// seals the batch.
     pub(super) async fn fill(&self, batch: BatchId, mut planner: Planner) -> Result<(), StartError> {
         let (mut group, mut bytes, mut seq, mut size) = (Vec::new(), 0, 0, FIRST_GROUP);
         while let Some(payload) = planner.next_chunk().await? {
@@ -163,7 +163,7 @@ impl Service {
     }
 
     /// Takes back a batch that could not start, so that nothing of it is left. When a worker has begun with it, it is
-    /// cancelled with the order's reason instead. What fails even here is found by the scheduler, which takes back
+    /// cancelled with the order's reason instead. If even this fails, the scheduler finds the batch: it takes back
     /// plans that make no progress. A dry run does nothing.
     pub async fn take_back(&self, order: &Order, batch: BatchId) {
         if order.dry_run {
@@ -179,7 +179,7 @@ impl Service {
     }
 }
 
-/// A transition that may be made again after an unknown commit result is made again.
+/// Repeats a transition that may be repeated when its commit result is unknown.
 pub(super) async fn patiently<T, F>(transition: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
@@ -200,7 +200,7 @@ where
 fn inline_bytes(payload: &ChunkPayload) -> usize {
     match &payload.slice {
         Slice::Inline { zstd } => zstd.len(),
-        // The planner makes no parts.
+        // The planner produces no parts.
         Slice::Bytes { .. } | Slice::Keys { .. } | Slice::Part { .. } => 0,
     }
 }

@@ -7,16 +7,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// What stands between a template's braces.
+/// The opening braces of a template.
 const MARK: &str = "{{";
 
-/// Texts inside a value that hold `{{ … }}` are rendered with the run's parameters: `schedule.name`, `schedule.tick`,
+/// Renders the texts inside a value that hold `{{ … }}` with the run's parameters: `schedule.name`, `schedule.tick`,
 /// `schedule.from`, `schedule.to` (RFC 3339 in UTC), `event` and `params`. The filter `date` shows an instant on the
 /// schedule's wall clock.
 ///
 /// # Errors
 ///
-/// What is wrong with a template, and which.
+/// Which template is wrong, and how.
 pub fn rendered<T: Serialize + DeserializeOwned>(value: &T, params: &Value, zone: Tz) -> Result<T, String> {
     let mut tree = serde_json::to_value(value).map_err(|error| error.to_string())?;
     let mut templates = Environment::new();

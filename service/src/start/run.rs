@@ -18,8 +18,8 @@ use super::render::rendered;
 use crate::Service;
 use crate::order::Order;
 
-/// What a run is told: the schedule's own parameters, `schedule` with the tick and its logical interval, and `event`
-/// with what made the tick, where that was not the clock.
+/// The parameters of a run: the schedule's own parameters, `schedule` with the tick and its logical interval, and
+/// `event` with what made the tick, where that was not the clock.
 pub fn params(name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Value {
     let text = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
     let mut params = match &spec.params {
@@ -43,7 +43,7 @@ pub fn params(name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Value {
 }
 
 impl RunContext {
-    /// The job of a tick. Without a payload of its own it has the event's body, or what is known of the event.
+    /// The job of a tick. Without a payload of its own it carries the event's body, or what is known of the event.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl RunContext {
         };
         let zone = spec.zone().map_err(|error| error.to_string())?;
         let payload = match (payload, &tick.about) {
-            // A job that says nothing else is about the event itself.
+            // A job without a payload is about the event itself.
             (Value::Null, Some(event)) => event.get("body").unwrap_or(event).clone(),
             _ => rendered(payload, &params(name, spec, tick), zone).map_err(|error| format!("its payload: {error}"))?,
         };
@@ -86,7 +86,7 @@ impl RunContext {
             return Err("it enqueues a job, not a batch".to_owned());
         };
         let params = params(name, spec, tick);
-        // The file of a watched folder takes the place of those that the definition names.
+        // The file of a watched folder replaces those that the definition names.
         let file = tick.about.as_ref().filter(|_| name.starts_with("watch/")).and_then(|about| about["path"].as_str());
         let request = BatchRequest { params: params.clone(), ..BatchRequest::new(batch) };
         let start = self.batch(request);
@@ -101,7 +101,7 @@ impl RunContext {
     }
 }
 
-/// A tick that is nothing but its event.
+/// A tick that consists of its event alone.
 pub fn event_tick(about: Value) -> FireTick {
     let now: Instant = chrono::Utc::now();
     FireTick {
@@ -119,14 +119,14 @@ pub fn event_tick(about: Value) -> FireTick {
     }
 }
 
-/// What became of the start of a run.
+/// The outcome of starting a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartedRun {
-    /// Its batch is planned to its end.
+    /// Its batch is planned completely.
     Planned(BatchId),
     /// Its job is enqueued.
     Enqueued(JobId),
-    /// Another process was first, or the tick is in the ledger already.
+    /// Another process was first, or the tick is already in the ledger.
     Lost,
     /// It could not be started, and the ledger says so.
     Failed(String),
@@ -137,18 +137,18 @@ pub enum StartedRun {
 /// Why a run was not started. Nothing is decided then.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Its job cannot be made: what is wrong, in words.
+    /// Its job cannot be built: what is wrong, in words.
     #[error("{0}")]
     Job(String),
-    /// The store did not take it.
+    /// The store did not accept it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Service {
-    /// Starts the run of a firing's last tick for the order's tenant, batch or job, whatever the schedule runs. While a batch is planned this
-    /// process holds a lease, so that a scheduler takes the tick over when it dies. A dry run makes its batch's definition or
-    /// its job, and starts nothing.
+    /// Starts the run of a firing's last tick for the order's tenant, batch or job, whatever the schedule runs. While a
+    /// batch is planned this process holds a lease, so that a scheduler takes the tick over when the process dies. A
+    /// dry run builds its batch's definition or its job, and starts nothing.
     ///
     /// # Errors
     ///
@@ -181,13 +181,13 @@ impl Service {
         Ok(if fired.started.is_empty() { StartedRun::Lost } else { StartedRun::Enqueued(id) })
     }
 
-    /// Starts the batch of a firing's last tick, whose `holder` plans it: opens its source, writes tick and batch in one
-    /// transaction, and plans it. What is wrong with the definition or the source makes the tick `failed`. For a scheduler,
-    /// which has a lease already; others use [`Service::start_run`].
+    /// Starts the batch of a firing's last tick, whose `holder` plans it: opens its source, writes tick and batch in
+    /// one transaction, and plans it. An error in the definition or the source makes the tick `failed`. For a
+    /// scheduler, which has a lease already; other callers use [`Service::start_run`].
     ///
     /// # Errors
     ///
-    /// Those of the store: nothing is decided then, and it is tried again.
+    /// Store errors: nothing is decided then, and the caller may try again.
     pub async fn start_batch_of(
         &self,
         order: &Order,
@@ -222,11 +222,11 @@ impl Service {
         Ok(StartedRun::Failed(reason))
     }
 
-    /// Writes decided ticks down and starts their jobs, all in one transaction.
+    /// Writes decided ticks and starts their jobs, all in one transaction.
     ///
     /// # Errors
     ///
-    /// Those of the store: `Invalid` when one of the jobs is refused, and nothing is decided then.
+    /// Store errors: `Invalid` when one of the jobs is refused, and nothing is decided then.
     pub async fn fire(&self, firings: &[Firing]) -> Result<FireReport, StoreError> {
         self.after(self.store.fire(firings)).await
     }
@@ -240,14 +240,14 @@ impl Service {
     }
 }
 
-/// The firing whose last tick is another row.
+/// The firing with its last tick replaced by another row.
 fn with_last(mut firing: Firing, tick: FireTick) -> Firing {
     firing.ticks.pop();
     firing.ticks.push(tick);
     firing
 }
 
-/// A row that waited, started now.
+/// A row that waited, and starts now.
 pub fn turn(row: &TickView) -> FireTick {
     FireTick {
         tick: row.tick,

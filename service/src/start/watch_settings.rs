@@ -14,14 +14,14 @@ pub struct WatchSettings {
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Who answers for it.
+    /// Who is responsible for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
     /// The folder; files in folders below it are not looked at.
     pub folder: String,
     /// Which names count, such as `*.csv`.
     pub pattern: String,
-    /// A file is complete when its length and its time have stayed the same for so long.
+    /// A file is complete when its length and its time have stayed the same for this long.
     pub settle: Span,
     /// Parameters for the run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ impl Default for WatchSettings {
 }
 
 impl WatchSettings {
-    /// What it starts, in the words of a schedule.
+    /// What it starts, as a schedule.
     pub fn starts(&self) -> ScheduleSpec {
         ScheduleSpec {
             params: self.params.clone(),

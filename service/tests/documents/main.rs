@@ -1,6 +1,6 @@
 //! The public shape of every document: an accidental change of one fails here.
 //!
-//! A change that is meant is accepted with `INSTA_UPDATE=always`, said in docs/documents.md and in CHANGELOG.md.
+//! An intended change is accepted with `INSTA_UPDATE=always`, and documented in docs/documents.md and in CHANGELOG.md.
 
 mod batches;
 mod jobs;
@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A document by its name in docs/documents.md, with everything filled and with as little as there can be.
+/// A document by its name in docs/documents.md, with every field filled and with as few as there can be.
 struct Sample {
     name: &'static str,
     full: Value,
@@ -112,7 +112,7 @@ fn clients_read_what_was_written() {
 /// Fields whose content is the user's or another program's, with names of its own.
 const FOREIGN: [&str; 9] = ["payload", "item", "result", "output", "before", "after", "headers", "params", "about"];
 
-/// Hands over every field of a document and of what is in it.
+/// Visits every field of a document and of what is in it.
 fn fields<'a>(value: &'a Value, each: &mut impl FnMut(&'a str, &'a Value)) {
     match value {
         Value::Object(object) => {
@@ -145,7 +145,7 @@ fn every_instant_is_in_utc_and_can_be_read() {
     }
 }
 
-/// The words that had several meanings, and stand for nothing any more.
+/// Words that had several meanings, and no longer stand for anything.
 const RETIRED: [&str; 7] = ["lane", "tolerate", "astray", "unserved", "stamp", "mend", "silent_queues"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Queues, limits, workers, poison, reports, errors, and what a program says of itself.
+//! Queues, limits, workers, poison, reports, errors, and what a program reports about itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A store of a test's own, the verbs over it, and a broker that counts what is published.
+//! A store of the test's own, the verbs over it, and a broker that counts what is published.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 /// The names of the ledgers that tests write.
 const LEDGERS: [&str; 4] = ["nightly", "by-hand", "hook/orders", "hook/gone"];
 
-/// A store of its own and what stands on it.
+/// A store of its own and what is built on it.
 pub(crate) struct TestEnv {
     pub(crate) store: StoreHandle,
     pub(crate) service: Service,
@@ -35,7 +35,7 @@ pub(crate) struct TestEnv {
     pub(crate) home: TestStore,
 }
 
-/// One on each store that needs no server, with an outbox: what a verb does may not depend on the database.
+/// One on each store that needs no server, with an outbox: the effect of a verb must not depend on the database.
 pub(crate) async fn envs() -> Vec<TestEnv> {
     vec![env(TestStore::sqlite(true).await), env(TestStore::reference(true))]
 }
@@ -47,12 +47,12 @@ fn env(home: TestStore) -> TestEnv {
     TestEnv { store, service, dispatcher, broker, dir: TempDir::new().expect("a temporary folder"), home }
 }
 
-/// A dispatcher of a process of its own.
+/// The dispatcher of a separate process.
 pub(crate) fn dispatcher(store: &StoreHandle, broker: &Simulated) -> Dispatcher {
     Dispatcher::new(Arc::clone(store), broker.connect(Life::default()).into(), 20_000)
 }
 
-/// An order of an operator.
+/// An operator's order.
 pub(crate) fn order() -> Order {
     Order::new(DEFAULT_TENANT, Actor::Operator("ada@laptop".to_owned()))
 }
@@ -69,7 +69,7 @@ impl TestEnv {
         (self.broker.tally().published, backlog.rows)
     }
 
-    /// Asserts that an act publishes so many messages, and leaves nothing in the outbox.
+    /// Asserts that an act publishes this many messages, and leaves nothing in the outbox.
     pub(crate) async fn publishes(&self, what: &str, messages: u64, act: impl Future<Output = ()>) {
         let (before, _) = self.published().await;
         act.await;
@@ -102,7 +102,7 @@ impl TestEnv {
         self.store.ticks(&filter).await.expect("listed")
     }
 
-    /// All that there is, in words: two of them are equal when nothing has changed.
+    /// Everything in the store, in words: two of them are equal when nothing has changed.
     pub(crate) async fn everything(&self) -> String {
         let (page, filter) = (
             Page { after: None, limit: 1_000 },
@@ -120,7 +120,7 @@ impl TestEnv {
         all
     }
 
-    /// What runs are made with: a batch `retail` over five rows, and jobs of every kind on the queue `configured`.
+    /// What runs are created with: a batch `retail` over five rows, and jobs of every kind on the queue `configured`.
     pub(crate) fn run_context(&self) -> RunContext {
         std::fs::write(self.dir.path().join("input.csv"), "id,shop\n1,a\n2,a\n3,b\n4,b\n5,b\n").expect("written");
         let retail = json!({ "source": { "csv": "input.csv" }, "chunk": 2, "aggregate": { "rows": "count" } });
@@ -145,12 +145,12 @@ impl TestEnv {
     }
 }
 
-/// A schedule of each hour that runs the batch `retail`.
+/// An hourly schedule that runs the batch `retail`.
 pub(crate) fn hourly_batch() -> ScheduleSpec {
     serde_json::from_value(json!({ "every": "1h", "batch": "retail" })).expect("a schedule")
 }
 
-/// A schedule of each hour that enqueues a job, which says whose run it is.
+/// An hourly schedule that enqueues a job, whose payload names the shop of the run.
 pub(crate) fn hourly_job() -> ScheduleSpec {
     let payload = json!({ "shop": "{{ params.shop }}" });
     let job = json!({ "kind": "report", "payload": payload, "max_attempts": 4 });

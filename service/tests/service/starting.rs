@@ -1,4 +1,4 @@
-//! Batches and runs start in one way, whoever asks.
+//! Batches and runs start in one way, for every caller.
 
 use gristmill_core::Instant;
 use gristmill_core::id::DEFAULT_TENANT;
@@ -67,7 +67,7 @@ async fn a_hook_a_schedule_and_an_operator_start_the_same_batch() {
         let tick = firing("nightly", "2026-07-01T02:00:00Z");
         let by_clock = env.service.start_run(&order(), &run_context, &spec, tick).await.expect("started");
         let StartedRun::Planned(by_clock) = by_clock else { panic!("{by_clock:?}") };
-        // The batch of an event is started by a scheduler, when its turn has come.
+        // A scheduler starts the batch of an event, when its turn has come.
         let row = deliver(&env, &run_context, &spec, "msg_1").await.tick;
         assert_eq!((row.outcome, row.batch), (TickOutcome::Waiting, None));
         let (tenant, schedule) = (row.tenant.clone(), row.schedule.clone());

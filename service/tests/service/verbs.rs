@@ -1,4 +1,4 @@
-//! What is there is changed by verbs: each publishes what its commit left, and a dry run changes nothing.
+//! Verbs change what is there: each publishes what its commit left, and a dry run changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -244,7 +244,7 @@ async fn an_order_for_a_tenant_is_for_no_other_whatever_the_job_says() {
     }
 }
 
-/// Counts how often it was asked to connect.
+/// Counts how often it had to connect.
 #[derive(Debug)]
 struct Counted {
     /// What it connects to; `None` refuses.

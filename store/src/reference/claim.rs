@@ -3,7 +3,7 @@
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Fence, JobState, served};
 
-use super::state::{Job, KeyState, State, later};
+use super::state::{Job, WorkerState, State, later};
 use super::transition::Transition;
 use super::{Clause, ReferenceStore};
 use crate::Claim;
@@ -27,7 +27,7 @@ pub(super) fn first(mut jobs: Vec<&Job>, limit: u32) -> Vec<JobId> {
 
 /// Whether the claiming incarnation is over.
 pub(super) fn is_over(t: &Transition<'_>, claim: &Claim) -> bool {
-    let over = t.state.workers.get(&claim.worker).is_some_and(|worker| worker.blockers != KeyState::Alive);
+    let over = t.state.workers.get(&claim.worker).is_some_and(|worker| worker.state != WorkerState::Alive);
     over && t.store.keeps(Clause::ClaimerIsAlive)
 }
 

@@ -9,7 +9,7 @@ use gristmill_core::split::{Loss, LostChunk};
 
 use super::settle::{Settlement, settle};
 use super::split;
-use super::state::{Job, KeyState};
+use super::state::{Job, WorkerState};
 use super::transition::Transition;
 use super::{Clause, ReferenceStore};
 use crate::RescueReport;
@@ -29,8 +29,8 @@ pub(super) fn rescue(store: &ReferenceStore, limit: u32) -> Result<RescueReport>
     let now = t.now;
     let mut report = RescueReport::default();
     for worker in t.state.workers.values_mut() {
-        if worker.blockers == KeyState::Alive && worker.lease_until < now {
-            Arc::make_mut(worker).blockers = KeyState::Lost;
+        if worker.state == WorkerState::Alive && worker.lease_until < now {
+            Arc::make_mut(worker).blockers = WorkerState::Lost;
             report.workers_lost += 1;
         }
     }
@@ -58,7 +58,7 @@ pub(super) fn rescue(store: &ReferenceStore, limit: u32) -> Result<RescueReport>
 fn taken_back(t: &mut Transition<'_>, job: &Arc<Job>) -> Result<Option<Taken>> {
     let Some(worker) = job.worker else { return Ok(None) };
     // An unknown worker counts as lost: no lease protects what it runs.
-    let lost = t.state.workers.get(&worker).is_none_or(|worker| worker.blockers != KeyState::Alive);
+    let lost = t.state.workers.get(&worker).is_none_or(|worker| worker.state != WorkerState::Alive);
     let ending = match lost {
         true => Ending::WorkerLost,
         false if job.deadline.is_some_and(|deadline| deadline <= t.now) => Ending::TimedOut,

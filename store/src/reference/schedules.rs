@@ -8,7 +8,7 @@ use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, WorkerId};
 use uuid::Uuid;
 
-use super::state::{KeyState, State};
+use super::state::{WorkerState, State};
 use super::transition::Transition;
 use super::{ReferenceStore, create, insert};
 use crate::backfills::{check_backfill, no_backfill};
@@ -191,7 +191,7 @@ impl Ticks for ReferenceStore {
         let t = Transition::begin(self);
         let alive = |id: &WorkerId| {
             let worker = t.state.workers.get(id);
-            worker.is_some_and(|worker| worker.blockers == KeyState::Alive && worker.lease_until >= t.now)
+            worker.is_some_and(|worker| worker.state == WorkerState::Alive && worker.lease_until >= t.now)
         };
         let mut found: Vec<(String, BatchId)> = t
             .state

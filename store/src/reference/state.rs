@@ -295,7 +295,7 @@ pub(super) struct OutboxRow {
 pub(super) struct Worker {
     pub(super) entered: NewWorker,
     pub(super) running: u32,
-    pub(super) blockers: KeyState,
+    pub(super) state: WorkerState,
     pub(super) started_at: Instant,
     pub(super) seen_at: Instant,
     pub(super) lease_until: Instant,
@@ -303,7 +303,7 @@ pub(super) struct Worker {
 
 /// Whether an incarnation goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyState {
+pub(super) enum WorkerState {
     Alive,
     Lost,
     Stopped,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::ReferenceStore;
 use super::state::most;
-use super::state::{Batch, Job, KeyState, State, Worker, unsigned};
+use super::state::{Batch, Job, WorkerState, State, Worker, unsigned};
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
 use crate::views::{self, Serving, UNHANDLED_LOOKED_AT};
@@ -143,7 +143,7 @@ impl Views for ReferenceStore {
             version,
             jobs,
         });
-        let alive = |worker: &&Arc<Worker>| worker.blockers == KeyState::Alive && worker.lease_until >= t.now;
+        let alive = |worker: &&Arc<Worker>| worker.state == WorkerState::Alive && worker.lease_until >= t.now;
         let workers = t.state.workers.values().filter(alive);
         let serving: Vec<Serving> =
             workers.map(|worker| (worker.entered.queues.clone(), worker.entered.kinds.clone())).collect();

@@ -12,7 +12,7 @@ use gristmill_core::settle::{Ending, Verdict};
 
 use super::ReferenceStore;
 use super::settle::{Settlement, settle};
-use super::state::{KeyState, Leader, Worker, ago, later};
+use super::state::{WorkerState, Leader, Worker, ago, later};
 use super::transition::Transition;
 use crate::check::{self, REASON_CHARS_MAX, plain};
 use crate::error::Result;
@@ -37,7 +37,7 @@ impl Workers for ReferenceStore {
                 lease_until: later(now, worker.lease),
                 entered,
                 running: 0,
-                blockers: KeyState::Alive,
+                state: WorkerState::Alive,
                 started_at: now,
                 seen_at: now,
             })
@@ -79,7 +79,7 @@ impl Workers for ReferenceStore {
         let mut t = Transition::begin(self);
         let now = t.now;
         if let Some(found) = alive(&mut t, worker) {
-            found.blockers = KeyState::Stopped;
+            found.state = WorkerState::Stopped;
             found.lease_until = now;
             found.seen_at = now;
             found.running = 0;
@@ -101,7 +101,7 @@ impl Workers for ReferenceStore {
             .state
             .workers
             .values()
-            .filter(|worker| worker.blockers == KeyState::Alive || worker.seen_at > recent)
+            .filter(|worker| worker.state == WorkerState::Alive || worker.seen_at > recent)
             .map(|worker| view(worker, t.now))
             .collect();
         shown.sort_by_key(|worker| Reverse((worker.started_at, worker.id)));
@@ -126,7 +126,7 @@ impl Workers for ReferenceStore {
 
 fn alive<'t>(t: &'t mut Transition<'_>, worker: WorkerId) -> Option<&'t mut Worker> {
     let found = t.state.workers.get_mut(&worker).map(Arc::make_mut);
-    found.filter(|worker| worker.blockers == KeyState::Alive)
+    found.filter(|worker| worker.state == WorkerState::Alive)
 }
 
 /// Gives back what runs under an incarnation, except what is kept.
@@ -144,11 +144,11 @@ fn release(t: &mut Transition<'_>, worker: WorkerId, known: &[Fence], why: &str)
 
 fn view(worker: &Worker, now: Instant) -> WorkerView {
     let NewWorker { id, role, host, pid, version, slots, queues, kinds, .. } = worker.entered.clone();
-    let state = match worker.blockers {
-        KeyState::Alive if worker.lease_until < now => "lost",
-        KeyState::Alive => "alive",
-        KeyState::Lost => "lost",
-        KeyState::Stopped => "stopped",
+    let state = match worker.state {
+        WorkerState::Alive if worker.lease_until < now => "lost",
+        WorkerState::Alive => "alive",
+        WorkerState::Lost => "lost",
+        WorkerState::Stopped => "stopped",
     };
     WorkerView {
         id,

@@ -1,4 +1,4 @@
-//! Makes an ending of every error, so that what is outside sees endings only.
+//! Turns every error into an ending, so that the outer layers see endings only.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use gristmill_jobs::pool::panic_text;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-/// How long a job waits whose handler asks apalis to defer it without saying how long.
+/// How long a job waits when its handler asks apalis to defer it without saying how long.
 const DEFERRED: Duration = Duration::from_secs(60);
 
 /// A panic, as an error.
@@ -36,8 +36,8 @@ impl fmt::Display for Panicked {
 
 impl Error for Panicked {}
 
-/// What an error means: a panic is one; apalis' `AbortError` is permanent, its `RetryAfterError` says when to come
-/// again, its `DeferredError` snoozes for a minute. Any other error may go well another time.
+/// What an error means: a panic stays a panic; apalis' `AbortError` is permanent, its `RetryAfterError` says when to
+/// come again, its `DeferredError` snoozes for a minute. Any other error may succeed another time.
 pub fn finish(error: &BoxDynError) -> Finish {
     let reason = || error.source().unwrap_or(&**error).to_string();
     if let Some(panicked) = error.downcast_ref::<Panicked>() {
@@ -57,7 +57,7 @@ pub(super) fn ended_with(ending: Ending, error: String) -> Finish {
     Finish { ending, ..Finish::failed(error) }
 }
 
-/// Makes endings of errors.
+/// Turns errors into endings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EndingsLayer;
 
@@ -84,7 +84,7 @@ where
     type Future = Ended<S::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // What is inside is always ready: see `Dispatch` and `Program`.
+        // The inner service is always ready: see `Dispatch` and `Program`.
         Poll::Ready(Ok(()))
     }
 

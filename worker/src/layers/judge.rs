@@ -1,4 +1,4 @@
-//! Makes an attempt of a claimed job, and asks `settle` what its ending means.
+//! Turns a claimed job into an attempt, and asks `settle` what its ending means.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ pub(super) struct JudgeLayer {
     pub(super) store: StoreHandle,
 }
 
-/// A service of claimed jobs. It gives nothing where the handler has committed its own completion.
+/// A service of claimed jobs. It returns nothing when the handler has committed its own completion.
 #[derive(Debug, Clone)]
 pub(crate) struct Judge<S> {
     inner: S,
@@ -53,7 +53,7 @@ where
         job.trace = job.trace.map(below);
         let cancel = CancellationToken::new();
         let over = cancel.clone().drop_guard();
-        // What stands beside the task goes on with it: `Dispatch` gives it to the handler.
+        // The task's own data goes on with it: `Dispatch` gives it to the handler.
         let context = JobContext { job, store: Arc::clone(&self.store), cancel, signals, task: Arc::default() };
         let inner = self.inner.call(Task::new(context).map_context(|_| beside));
         Judged { terms: Some(terms), over: Some(over), inner }
@@ -63,7 +63,7 @@ where
 pin_project! {
     pub(crate) struct Judged<F> {
         terms: Option<Terms>,
-        // What the handler has started beside itself learns through this that the attempt is over.
+        // Notifies what the handler has started on its own that the attempt is over.
         over: Option<DropGuard>,
         #[pin]
         inner: F,

@@ -1,20 +1,20 @@
 //! What runs around an attempt: a stack of tower layers, each in a file of its own.
 //!
-//! From the outside to the inside:
+//! From the outermost to the innermost:
 //!
 //! 1. [`span`]: everything logged while the attempt runs carries the job's fields (apalis' `TraceLayer`).
-//! 2. [`judge`]: makes an attempt of the claimed job, and asks `settle` what its ending means.
+//! 2. [`judge`]: turns the claimed job into an attempt, and asks `settle` what its ending means.
 //! 3. [`measure`]: records how long the attempt took.
-//! 4. [`program`]: the layers that the program has added, the first one outermost. Where there are any, 5 to 8 stand
+//! 4. [`program`]: the layers that the program has added, the first one outermost. If there are any, 5 to 8 stand
 //!    around them too, with a second to spare: a layer that panics or hangs costs its own attempt and nothing else.
 //! 5. [`revocation`]: a stop, a lost lease and a cancelled job end the attempt.
-//! 6. [`timeout`]: so does the job's own time limit, which differs from job to job, as tower's does not.
-//! 7. [`endings`]: an error is an ending.
-//! 8. apalis' `CatchPanicLayer`: a panic is an error.
+//! 6. [`timeout`]: so does the job's own time limit, which unlike tower's differs from job to job.
+//! 7. [`endings`]: turns an error into an ending.
+//! 8. apalis' `CatchPanicLayer`: turns a panic into an error.
 //! 9. [`dispatch`]: the handler of the job's kind.
 //!
 //! There is no layer for concurrency: a job is claimed only when a slot is free, and keeps the slot until its ending
-//! has been handed over, which a limit around the handler could not promise.
+//! has been handed over, which a limit around the handler could not guarantee.
 
 mod dispatch;
 mod endings;
@@ -48,17 +48,17 @@ pub use apalis_core::error::BoxDynError;
 pub use endings::{Panicked, finish};
 pub use program::{AttemptRequest, AttemptService, Layers};
 
-/// How long the program's layers have to come to their end after the attempt inside them was called off.
+/// How long the program's layers may take to finish after the attempt inside them was called off.
 const PROGRAM_GRACE: Duration = Duration::from_secs(1);
 
 type OnPanic = fn(&Box<dyn Any + Send>) -> Panicked;
 
-/// What cannot fail: whatever happens inside is an ending.
+/// A service that cannot fail: whatever happens inside is an ending.
 type Guarded<S> = Revocation<Timeout<Endings<CatchPanicService<S, OnPanic>>>>;
 
 type Handlers = Guarded<Dispatch>;
 
-/// The whole stack. It takes a claimed job, and gives what is to be written down.
+/// The whole stack. It takes a claimed job, and returns what is to be written down.
 pub(crate) type Attempts = Spanned<Judge<Measure<Either<Handlers, Guarded<program::Program>>>>>;
 
 /// Builds the stack.
@@ -85,7 +85,7 @@ fn layer_panicked(panic: &Box<dyn Any + Send>) -> Panicked {
     Panicked::new("a layer around the attempt", &**panic)
 }
 
-/// Makes one error type of another that cannot occur.
+/// Converts an error that cannot occur into another type.
 fn never(error: std::convert::Infallible) -> BoxDynError {
     match error {}
 }

@@ -14,8 +14,8 @@ use tower::{Layer, Service, ServiceExt};
 
 use super::{Handlers, never};
 
-/// What a layer around attempts is given: the attempt in `args`, and beside it what apalis knows of every task: the
-/// job's id, the attempt, and data for the layers and extractors further inside.
+/// The request that a layer around attempts receives: the attempt in `args`, and with it what apalis knows of every
+/// task: the job's id, the attempt, and data for the layers and extractors further inside.
 pub type AttemptRequest = Task<JobContext>;
 
 /// A service of attempts: what a program's layers wrap, and what they are.
@@ -25,10 +25,10 @@ type Wrap = Arc<dyn Fn(AttemptService) -> AttemptService + Send + Sync>;
 
 /// The layers of a program, the first one outermost.
 ///
-/// A layer sees every attempt of this process, whatever its kind, and how each ended: timeouts, panics, stops and
-/// cancellations too. It may change the ending, or give one without calling what it wraps. An error is an ending as
-/// well: one that may go well another time. Layers run while the attempt's time limit does; one that panics or hangs
-/// costs its own attempt.
+/// A layer sees every attempt of this process, whatever its kind, and how each ended, including timeouts, panics, stops
+/// and cancellations. It may change the ending, or return one without calling what it wraps. An error is an ending as
+/// well: one that may succeed another time. Layers run within the attempt's time limit; one that panics or hangs costs
+/// its own attempt.
 #[derive(Clone, Default)]
 pub struct Layers(Vec<Wrap>);
 
@@ -39,7 +39,7 @@ impl fmt::Debug for Layers {
 }
 
 impl Layers {
-    /// Adds a layer inside of those that are there.
+    /// Adds a layer inside the existing ones.
     pub fn push<L>(&mut self, layer: L)
     where
         L: Layer<AttemptService> + Send + Sync + 'static,
@@ -58,7 +58,7 @@ impl Layers {
 }
 
 /// The handlers with the program's layers around them. It is always ready: a layer that is not makes its attempt wait,
-/// inside the attempt's time limit.
+/// within the attempt's time limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     wrapped: AttemptService,
@@ -78,7 +78,7 @@ impl Service<AttemptRequest> for Program {
     }
 }
 
-/// The same attempt in apalis' words, for layers that were written for any of its workers.
+/// Describes the attempt in apalis' terms, for layers that were written for any of its workers.
 fn described(task: AttemptRequest) -> AttemptRequest {
     let fence = task.args.job.fence;
     let most = usize::try_from(task.args.job.max_attempts).unwrap_or(usize::MAX);

@@ -1,6 +1,6 @@
 //! Ends an attempt that is called off from outside: a stop, a lost lease, a job that was cancelled or taken away.
 //!
-//! The handler is dropped then, at the await at which it is. Nothing that it does afterwards could count.
+//! The handler is then dropped at the await that it has reached. Nothing that it does afterwards could count.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use super::endings::ended_with;
 /// Ends attempts that are called off.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RevocationLayer {
-    /// How long what is inside may take to notice it first.
+    /// How long the inner service may take to notice it first.
     pub(super) grace: Duration,
 }
 
@@ -105,7 +105,7 @@ impl<F: Future<Output = Result<Finish, Infallible>>> Future for Revocable<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // What has ended by itself counts, also when it is called off at the same moment.
+        // An attempt that has ended by itself counts, even if it is called off at the same moment.
         if let Poll::Ready(ended) = this.inner.poll(cx) {
             return Poll::Ready(ended);
         }

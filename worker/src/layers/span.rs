@@ -17,7 +17,7 @@ type OnResponse = fn(&Option<Settled>, Duration, &Span);
 /// A service inside the span of its job.
 pub(super) type Spanned<S> = Trace<S, MakeSpan, OnRequest, OnResponse, ()>;
 
-/// Only the span: what an attempt's ending means is logged where it is decided.
+/// Only the span: the meaning of an attempt's ending is logged where it is decided.
 pub(super) fn span_layer() -> TraceLayer<MakeSpan, OnRequest, OnResponse, ()> {
     TraceLayer::new()
         .make_span_with((|task| span(&task.args.job)) as MakeSpan)

@@ -1,4 +1,4 @@
-//! What the tests of single layers stand on: an attempt, and a service that does what a test tells it.
+//! What the tests of single layers use: an attempt, and a service that does what a test says.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,7 +26,7 @@ pub(super) async fn task() -> Task<JobContext> {
 
 type Script<E> = Arc<dyn Fn(Task<JobContext>) -> BoxFuture<'static, Result<Finish, E>> + Send + Sync>;
 
-/// Answers each attempt with what the test's function gives.
+/// Answers each attempt with the result of the test's function.
 pub(super) struct Scripted<E>(Script<E>);
 
 impl<E> Clone for Scripted<E> {

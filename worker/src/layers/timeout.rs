@@ -17,7 +17,7 @@ use super::endings::ended_with;
 /// Ends attempts at their job's own time limit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeoutLayer {
-    /// How long what is inside may take beyond it.
+    /// How long the inner service may take beyond it.
     pub(super) grace: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Attempts that end otherwise than well or badly: snoozed, cancelled, stopped while they listen.
+//! Attempts that end neither well nor badly: snoozed, cancelled, stopped while they listen.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn what_is_taken_away_is_called_off_and_nothing_of_it_is_written() {
     env.store.cancel_job(DEFAULT_TENANT, mine, "nobody wants it", false).await.expect("cancelled");
     assert_eq!(worker.poll().await.expect("asked"), 1);
     assert_eq!(worker.poll().await.expect("asked"), 0, "it has heard of it");
-    // Would hang for ever if it had not been called off.
+    // It would hang for ever if it had not been called off.
     worker.work(claimed).await;
     assert_eq!((worker.report().settled, worker.report().fenced), (1, 1));
     assert_eq!(env.job(other).await.state, JobState::Done);
@@ -56,7 +56,7 @@ async fn what_is_taken_away_is_called_off_and_nothing_of_it_is_written() {
 async fn a_cancel_ends_what_runs(env: TestEnv) {
     let id = env.enqueue("hang", |_| {}).await;
     let mut options = env.options();
-    // One slot, and no beat that would find out: only the hint does, and only an end makes the slot free.
+    // One slot, and no beat that would notice: only the hint does, and only an end frees the slot.
     options.settings.slots = 1;
     options.settings.lease.0 = Duration::from_secs(1_000);
     options.settings.beat.0 = Duration::from_secs(400);

@@ -1,5 +1,4 @@
-//! The ground that the worker's tests stand on: a store of its own, and handlers that do what a test
-//! tells them.
+//! The environment of the worker's tests: a store of their own, and handlers that do what a test says.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// A store of its own and what stands on it.
+/// A store of its own and what is built on it.
 pub(crate) struct TestEnv {
     pub(crate) store: StoreHandle,
     pub(crate) dispatcher: Dispatcher,
@@ -29,16 +28,16 @@ pub(crate) struct TestEnv {
     pub(crate) home: TestStore,
 }
 
-/// What the handlers of a test have in common.
+/// What the handlers of a test share.
 #[derive(Debug, Default)]
 pub(crate) struct Hand {
     /// How many attempts have begun.
     pub(crate) begun: AtomicU32,
     /// One permit for each attempt that has begun.
     pub(crate) begins: Notify,
-    /// Lets one go that waits.
+    /// Releases one handler that waits.
     pub(crate) go: Notify,
-    /// How many handlers were told that their attempt is over.
+    /// How many handlers were notified that their attempt is over.
     pub(crate) cancelled: AtomicU32,
 }
 
@@ -139,7 +138,7 @@ impl TestEnv {
         self.store.job(DEFAULT_TENANT, id).await.expect("the store answers").expect("the job is there")
     }
 
-    /// Waits until the job is in that state: at most ten seconds.
+    /// Waits until the job is in that state, at most ten seconds.
     pub(crate) async fn until(&self, id: JobId, state: JobState) -> JobView {
         let look = async {
             loop {

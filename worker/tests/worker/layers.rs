@@ -1,4 +1,4 @@
-//! Layers of the program around attempts: what they see, what they may decide, and that they harm only themselves.
+//! The program's layers around attempts: what they see, what they may decide, and that they harm only themselves.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -136,7 +136,7 @@ async fn a_layer_that_panics_or_hangs_costs_its_own_attempt_and_nothing_else() {
     assert_eq!(env.job(fine).await.state, JobState::Done);
 }
 
-/// Says what the layers have put beside its job.
+/// Returns the data that the layers have attached to its job.
 struct Reading;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Workers and what is claimed by limits and turns. No scheduler runs here: nothing is found by a probe.
+//! Workers and what is claimed by limits and turns. No scheduler runs here, so no probe finds anything.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use crate::env::{TestEnv, env, ground_on};
 use crate::loops::Process;
 use crate::messages::until;
 
-/// Counts how many of its like run at once.
+/// Counts how many jobs of its kind run at once.
 #[derive(Debug, Default)]
 struct Counting {
     running: AtomicUsize,
@@ -87,7 +87,7 @@ async fn two_workers_never_exceed_a_limit_and_everything_gets_through_without_th
     let counting = Arc::new(Counting::default());
     let workers = [Process::start(options(&env, &counting)), Process::start(options(&env, &counting))];
     let held = enqueue(&env, 60, |_, _| {}).await;
-    // What falls under no limit is claimed by message, beside all that.
+    // Jobs under no limit are claimed by message, beside all that.
     let free = enqueue(&env, 5, |_, job| job.queue = "mail".to_owned()).await;
     for id in held.iter().chain(&free) {
         env.until(*id, JobState::Done).await;
@@ -130,7 +130,7 @@ async fn a_limit_that_comes_while_messages_are_under_way_holds_and_loses_none_of
         env.until(*id, JobState::Done).await;
     }
     assert_eq!(counting.most.load(Ordering::SeqCst), 1, "their messages were only wake-ups");
-    // Without the limit the messages are what counts again.
+    // Without the limit, the messages count again.
     let dropped = env.store.drop_limit("some", LimitOrigin::Command, false).await.expect("dropped");
     env.dispatcher.publish(&dropped.dispatched).await;
     for id in enqueue(&env, 20, |_, _| {}).await {
@@ -145,7 +145,7 @@ async fn a_place_that_comes_free_is_taken_at_once_and_not_at_the_next_poll() {
     limit(&env, at_once(1)).await;
     let counting = Arc::new(Counting::default());
     let mut options = options(&env, &counting);
-    // So long that fifty polls would be hours.
+    // Long enough that fifty polls would take hours.
     options.settings.poll = Span(Duration::from_secs(600));
     let worker = Process::start(options);
     for id in enqueue(&env, 50, |_, _| {}).await {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-/// A worker under way, and what stops it.
+/// A running worker, and what stops it.
 pub(crate) struct Process {
     stop: oneshot::Sender<()>,
     process: JoinHandle<Result<Report, WorkerError>>,
@@ -27,7 +27,7 @@ impl Process {
         Self { stop, process }
     }
 
-    /// Ends it in whatever it is doing.
+    /// Ends it, whatever it is doing.
     pub(crate) fn kill(self) {
         self.process.abort();
     }
@@ -77,9 +77,9 @@ async fn what_is_not_through_within_the_drain_is_given_back_unspent() {
 async fn a_worker_that_waits_for_its_next_poll_stops_at_once() {
     let env = env().await;
     let mut options = env.options();
-    // Nobody will see the end of it.
+    // No process will see the end of it.
     options.settings.poll.0 = Duration::from_secs(24 * 60 * 60);
-    // Before it begins, so that its first claim has it, whatever becomes of hints.
+    // Before the worker begins, so that its first claim has the job, whatever becomes of hints.
     let id = env.enqueue("succeed", |_| {}).await;
     let process = Process::start(options);
     env.until(id, JobState::Done).await;
@@ -97,7 +97,7 @@ async fn a_lost_lease_calls_off_what_runs_and_the_worker_goes_on() {
     let process = Process::start(options);
     begun(&env, 1).await;
     let worker = env.job(hanging).await.worker.expect("somebody runs it");
-    // As if it had been cut off: its own row ends without its knowing.
+    // As if it had been cut off: its own row ends without its knowledge.
     env.store.retire_worker(worker).await.expect("retired by another hand");
     let taken_up = async {
         // Until its next beat it may claim under the old incarnation; that attempt is called off, too.

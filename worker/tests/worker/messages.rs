@@ -13,7 +13,7 @@ use gristmill_store::testing::{TestStore, eventually};
 use crate::env::{TestEnv, ground_on};
 use crate::loops::Process;
 
-/// A store of its own and a namespace, which goes last: it closes the broker and clears away.
+/// A store of its own and a namespace, which is dropped last: it closes the broker and cleans up.
 pub(crate) async fn ground_over(change: impl FnOnce(&mut Settings)) -> (TestEnv, Namespace) {
     let namespace = Namespace::new(&["default", "mail"]);
     let mut settings = namespace.settings();
@@ -33,7 +33,7 @@ async fn ids_travel_and_the_outbox_is_empty_afterwards() {
     let (env, _namespace) = ground_over(|_| {}).await;
     until(&env, Health::is_up).await;
     let mut options = env.options();
-    // So long that only messages can bring work in time.
+    // Long enough that only messages can bring work in time.
     options.settings.poll = Span(Duration::from_secs(60));
     let process = Process::start(options);
     let first = env.enqueue("succeed", |_| {}).await;
@@ -80,7 +80,7 @@ async fn a_message_that_is_repeated_changes_nothing() {
 async fn a_kind_that_one_worker_lacks_is_run_by_another_without_waiting_for_the_probe() {
     let (env, _namespace) = ground_over(|_| {}).await;
     until(&env, Health::is_up).await;
-    // The only worker takes the message, and lacks the kind.
+    // The only worker takes the message, but lacks the kind.
     let mut lacks = env.worker().await;
     let id = env.enqueue("succeed", |job| job.kind = "resize".to_owned()).await;
     let newer = env.enqueue("succeed", |job| job.version = 2).await;
@@ -99,10 +99,10 @@ async fn a_kind_that_one_worker_lacks_is_run_by_another_without_waiting_for_the_
     for waits in [id, newer] {
         assert_eq!(env.job(waits).await.state, JobState::Queued, "neither failed nor dropped");
     }
-    // Nobody loops: nothing is on the road, and nothing waits to be.
+    // Nothing loops: no message is under way, and none waits to be sent.
     assert_eq!(lacks.step().await.expect("a step"), 0);
     assert_eq!(outbox(&env).await, 0);
-    // One that has both comes, and finds them although there are no messages for them any more.
+    // A worker that has both comes, and finds them although there are no messages for them any more.
     let mut options = env.options();
     let told = options.registry.get("told").cloned().expect("registered");
     options.registry.insert("resize", std::sync::Arc::clone(&told));
@@ -128,7 +128,7 @@ async fn a_full_queue_leaves_the_rest_in_the_outbox() {
 
 #[tokio::test]
 async fn without_its_broker_the_worker_asks_the_store() {
-    // Nothing listens on port 9: the broker is away from the beginning.
+    // Nothing listens on port 9: the broker is away from the start.
     let settings = Settings { url: "amqp://guest:guest@127.0.0.1:9/%2f".to_owned(), ..Settings::default() };
     let broker = Broker::connect(&settings).await.expect("a broker that is away is no error");
     let env = ground_on(TestStore::sqlite(true).await, broker, settings.window);
@@ -172,7 +172,7 @@ async fn while_the_broker_is_away_work_comes_from_the_store_and_by_message_again
 
     proxy.set(Way::Open);
     until(&env, Health::is_up).await;
-    // What was published too late says nothing new, and nothing runs twice.
+    // What was published too late adds nothing, and nothing runs twice.
     let late = env.store.outbox_take(Duration::ZERO, 100).await.expect("taken");
     assert_eq!(env.dispatcher.publish_rows(late).await.published, 20);
     let after = env.enqueue("succeed", |_| {}).await;
@@ -193,7 +193,7 @@ async fn what_waits_on_a_queue_that_gives_nothing_is_taken_from_the_store() {
     options.fallback_after = Duration::from_millis(300);
     let id = env.enqueue("succeed", |_| {}).await;
     assert_eq!(outbox(&env).await, 0, "its message has left");
-    // Nobody probes here. The broker is there all the time, and the message will never come.
+    // No probe runs here. The broker is there all the time, and the message will never come.
     namespace.admin().await.delete(&priority).await;
     let process = Process::start(options);
     env.until(id, JobState::Done).await;

@@ -1,4 +1,4 @@
-//! Pauses: nothing new starts, what runs goes on, and a resume needs nobody who looks later.
+//! Pauses: nothing new starts, what runs goes on, and a resume needs no later look.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -52,11 +52,11 @@ impl What {
     }
 }
 
-/// The only ways to work here are hints and messages: the next poll is an hour away, and nobody probes.
+/// The only ways to work here are hints and messages: the next poll is an hour away, and no probe runs.
 async fn what_is_paused_waits_and_starts_when_it_is_resumed(env: &TestEnv) {
     let mut options = env.options();
     options.settings.poll = Span(Duration::from_secs(3_600));
-    // Stopping would wait for that poll: it goes down with the test.
+    // Stopping would wait for that poll: the worker goes down with the test.
     let _process = Process::start(options);
     let new = batch();
     env.store.create_batch(&new).await.expect("created");

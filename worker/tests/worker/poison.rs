@@ -1,4 +1,4 @@
-//! What nobody can act upon is kept before it is acknowledged; what comes a thousand times runs once.
+//! What no worker can act upon is kept before it is acknowledged; what comes a thousand times runs once.
 
 use std::sync::atomic::Ordering;
 
@@ -20,7 +20,7 @@ async fn kept(env: &TestEnv) -> Vec<PoisonView> {
     env.store.poison(&Page::default()).await.expect("listed")
 }
 
-/// Steps until it is so.
+/// Steps until the condition holds.
 async fn step_until(worker: &mut Worker, env: &TestEnv, what: &str, enough: impl AsyncFn(&TestEnv) -> bool) {
     let deadline = Instant::now() + 4 * PATIENCE;
     while !enough(env).await {
@@ -73,7 +73,7 @@ async fn poison_that_the_store_cannot_keep_is_not_acknowledged() {
     let (admin, priority) = (namespace.admin().await, namespace.priority("default", Priority::Normal));
     env.home.tamper("ALTER TABLE poison RENAME TO elsewhere").await;
     admin.put(&priority, b"no message at all", &[]).await;
-    // It comes through the same priority later: when it is done, the worker has met the poison.
+    // It comes later through the same priority: when it is done, the worker has met the poison.
     let id = env.enqueue("succeed", |_| {}).await;
     step_until(&mut worker, &env, "the job is done", async |g| g.job(id).await.state == JobState::Done).await;
     worker.retire().await.expect("retired");

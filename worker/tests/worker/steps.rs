@@ -171,7 +171,8 @@ async fn a_job_whose_claim_was_lost_runs_at_once_and_what_is_held_goes_on() {
     let mut worker = env.worker().await;
     let working = worker.claim().await.expect("claimed");
     let lost = env.enqueue("succeed", |job| job.timeout = Duration::from_secs(900)).await;
-    // What a claim leaves behind whose connection breaks after the commit: the store has it, the worker an error.
+    // What a claim leaves behind when its connection breaks after the commit: the store has it, the worker has an
+    // error.
     let claim = Claim { worker: worker.id(), queues: Vec::new(), kinds: vec!["told".to_owned()], limit: 10 };
     assert_eq!(env.store.claim_next(&claim).await.expect("claimed").len(), 1);
     env.home.tamper("ALTER TABLE queue_count RENAME TO out_of_reach").await;

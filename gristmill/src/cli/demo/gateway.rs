@@ -11,11 +11,11 @@ pub(crate) const GATEWAY: &str = "demo-gateway";
 /// The demo's configuration; `@ORDERS@` stands for the file of orders.
 pub(crate) const CONFIG: &str = include_str!("config.toml");
 
-/// How many items were tried again in this process. The store counts chunks that were tried again;
-/// items tried again within a chunk are seen here alone.
+/// How many items were tried again in this process. The store counts chunks that were tried again; items tried again
+/// within a chunk are counted only here.
 pub(crate) static RETRIED: AtomicU64 = AtomicU64::new(0);
 
-/// Charges an order, as its column `gateway` tells it to.
+/// Charges an order, as its column `gateway` says.
 pub(crate) fn gateway(order: &Value, attempt: u32) -> ItemOut {
     if attempt > 1 {
         RETRIED.fetch_add(1, Ordering::Relaxed);

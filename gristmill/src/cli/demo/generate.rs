@@ -1,4 +1,4 @@
-//! Makes orders with honest dirt in them, the same from the same seed on every machine.
+//! Generates orders with realistic errors in them, the same from the same seed on every machine.
 //!
 //! Random numbers: SplitMix64, after G. L. Steele, D. Lea and C. H. Flood, "Fast Splittable
 //! Pseudorandom Number Generators", OOPSLA 2014. A crate's generator may change with its version;
@@ -34,16 +34,16 @@ const PRODUCTS: [&str; 8] = [
     "Tea towel",
 ];
 
-/// What was put into the orders on purpose, in rows.
+/// The errors that were put into the orders on purpose, in rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Dirt {
     /// No customer, or one of white space only.
     pub(crate) missing_customer: u64,
-    /// A quantity that is no whole number above 0.
+    /// A quantity that is not a whole number above 0.
     pub(crate) bad_quantity: u64,
-    /// A price that is no decimal above 0.
+    /// A price that is not a decimal above 0.
     pub(crate) bad_price: u64,
-    /// An order's number that another row has too.
+    /// An order number that another row has too.
     pub(crate) duplicates: u64,
     /// The payment gateway fails once.
     pub(crate) fails_once: u64,
@@ -55,7 +55,7 @@ pub(crate) struct Dirt {
     pub(crate) tests: u64,
 }
 
-/// Writes so many orders as CSV, behind a byte-order mark.
+/// Writes this many orders as CSV, after a byte-order mark.
 ///
 /// # Errors
 ///
@@ -70,7 +70,7 @@ pub(crate) fn orders(items: u64, seed: u64, to: &mut impl Write) -> io::Result<D
     Ok(dirt)
 }
 
-/// At most one kind of dirt in a row, so that the sum of the counts is the number of dirty rows.
+/// At most one kind of error in a row, so that the sum of the counts is the number of bad rows.
 fn order(number: u64, random: &mut SplitMix64, dirt: &mut Dirt, to: &mut impl Write) -> io::Result<()> {
     let mut id = 500_000 + number;
     let mut customer = format!("C{:05}", random.below(9_000) + 10_000);
@@ -137,7 +137,7 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// Less than `bound`. The bias of the remainder is below one in 10^14 for bounds this small.
+    /// Returns a number less than `bound`. The bias of the remainder is below one in 10^14 for bounds this small.
     fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }

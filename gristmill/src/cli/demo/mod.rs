@@ -1,4 +1,4 @@
-//! `gristmill demo`: orders with honest dirt in them, a batch over them, and what to look at then.
+//! `gristmill demo`: orders with realistic errors in them, a batch over them, and what to look at then.
 
 pub(crate) mod gateway;
 pub(crate) mod generate;
@@ -70,8 +70,8 @@ impl Demo {
         Ok(if view.state.is_final() && view.reason.is_none() { Exit::Success } else { Exit::Failed })
     }
 
-    /// Writes the orders and the configuration. The orders of a seed are made again into another
-    /// file and put in place at once: an earlier batch may still read them, and finds the same bytes.
+    /// Writes the orders and the configuration. The orders of a seed are generated again into another file and put in
+    /// place at once: an earlier batch may still read them, and finds the same bytes.
     fn prepare(&self) -> Result<(PathBuf, Dirt)> {
         let wrong = |path: &Path, error: std::io::Error| {
             CommandError::new(Exit::Unavailable, format!("`{}` cannot be written: {error}", path.display()))
@@ -94,7 +94,7 @@ impl Demo {
         Ok((path, dirt))
     }
 
-    /// The same door with the demo's configuration; another store or broker may still be named.
+    /// The same command line with the demo's configuration; another store or broker may still be named.
     fn enter(&self, context: &CommandContext) -> Result<CommandContext> {
         let layers = Layers { file: Some(self.dir.join("config.toml")), ..context.layers.clone() };
         let loaded = load(&layers).map_err(all_of)?;
@@ -118,7 +118,7 @@ fn mails(dir: &Path) -> Vec<PathBuf> {
     mails
 }
 
-/// What is told at the end, in JSON.
+/// The report at the end, in JSON.
 #[derive(Serialize)]
 struct StoryDocument {
     #[serde(flatten)]
@@ -137,7 +137,7 @@ struct DemoDocument {
     next: Vec<String>,
 }
 
-/// What is told at the end.
+/// The report at the end.
 struct Story<'a> {
     demo: &'a Demo,
     dirt: Dirt,
@@ -215,7 +215,7 @@ impl Story<'_> {
         ));
     }
 
-    /// What a curious person would type next. It works as it stands here.
+    /// The commands that a curious operator would type next. They work as shown.
     fn next(&self, context: &CommandContext) -> Vec<String> {
         let program = context.program_here();
         let id = self.view.id;

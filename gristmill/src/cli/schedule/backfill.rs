@@ -1,4 +1,4 @@
-//! `schedule backfill`: a past range as runs of its own, or the steering of one.
+//! `schedule backfill`: a past range as runs of its own, or the control of one.
 
 use clap::Args;
 use gristmill_service::documents::{
@@ -108,7 +108,8 @@ impl Backfill {
         Ok(Exit::Success)
     }
 
-    /// What the same backfill would do: its slots in order, without those that are in the ledger as run or waiting.
+    /// Returns what the same backfill would do: its slots in order, without those that are in the ledger as run or
+    /// waiting.
     async fn would(&self, context: &CommandContext, mut backfill: NewBackfill) -> Result<Exit> {
         let asked = backfill.ticks.len();
         backfill.ticks = context.service().await?.open_slots(&backfill).await?;

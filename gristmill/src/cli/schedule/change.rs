@@ -133,7 +133,7 @@ struct Said {
 }
 
 impl Said {
-    /// The schedule with what was said laid over it.
+    /// Returns the schedule with the given values laid over it.
     fn over(&self, mut spec: ScheduleSpec) -> Result<ScheduleSpec> {
         if self.cron.is_some() || self.every.is_some() || !self.at.is_empty() || self.after.is_some() {
             spec.after.clone_from(&self.after);
@@ -233,7 +233,7 @@ impl Edit {
     }
 }
 
-/// Refuses what could not run.
+/// Refuses a schedule that could not run.
 fn checked(context: &CommandContext, name: &str, spec: &ScheduleSpec) -> Result<()> {
     spec.check().map_err(|error| CommandError::usage(format!("the schedule `{name}`: {error}")))?;
     let target = spec.target().map_err(|error| {
@@ -264,7 +264,7 @@ fn in_the_configuration(context: &CommandContext, batch: &str) -> Result<()> {
     })
 }
 
-/// Those of the file are changed there.
+/// Schedules of the configuration file are changed there.
 fn of_command(found: Found, name: &str) -> Result<ScheduleView> {
     match found.view {
         Some(view) if view.origin == ScheduleOrigin::Command => Ok(view),
@@ -335,7 +335,7 @@ pub(super) async fn switch(context: &CommandContext, name: &str, enabled: bool, 
     Ok(report_saved(context, switched.as_ref()))
 }
 
-/// Takes a schedule away that was made by a command.
+/// Removes a schedule that was created by a command.
 pub(super) async fn delete(context: &CommandContext, name: &str, dry_run: bool) -> Result<Exit> {
     of_command(find(context, name).await?, name)?;
     context.service().await?.remove_schedule(&context.order(dry_run), name).await?;

@@ -14,7 +14,7 @@ use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, relative};
 use crate::exit_code::{CommandError, Exit, Result};
 
-/// How many next ticks and last runs `show` has.
+/// How many next ticks and last runs `show` prints.
 const SHOWN: usize = 5;
 
 /// The next ticks; needs no running scheduler
@@ -86,7 +86,7 @@ pub(super) fn print(context: &CommandContext, timetable: &Timetable, ticks: &[In
     });
 }
 
-/// Every schedule: those of the store, and those of the configuration that no scheduler has seen yet.
+/// Lists every schedule: those of the store, and those of the configuration that no scheduler has seen yet.
 pub(super) async fn list(context: &CommandContext) -> Result<Exit> {
     let views = context.store().await?.schedules(Some(&context.tenant), None).await?;
     let unseen =
@@ -124,7 +124,7 @@ fn state(found: &Found) -> &'static str {
     ScheduleState::of(found.view.as_ref()).as_str()
 }
 
-/// One schedule with its next ticks and its last runs.
+/// Shows one schedule with its next ticks and its last runs.
 pub(super) async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
     let found = find(context, name).await?;
     let timetable = compiled(name, &found.spec)?;

@@ -108,18 +108,18 @@ struct Found {
 }
 
 impl Found {
-    /// Where it was made.
+    /// Where it was created.
     fn origin(&self) -> ScheduleOrigin {
         self.view.as_ref().map_or(ScheduleOrigin::File, |view| view.origin)
     }
 
-    /// As scripts read it.
+    /// The document that scripts read.
     fn document(&self, context: &CommandContext, name: &str) -> ScheduleDocument {
         ScheduleDocument::new(&context.tenant, name, &self.spec, self.view.as_ref())
     }
 }
 
-/// Finds a schedule in the store or in the configuration; what the file says of its own ones is the newest.
+/// Finds a schedule in the store or in the configuration; for schedules of the file, the file is the newest.
 async fn find(context: &CommandContext, name: &str) -> Result<Found> {
     let mut said = context.loaded.schedules();
     let view = context.store().await?.schedules(Some(&context.tenant), Some(name)).await?.into_iter().next();
@@ -150,7 +150,7 @@ fn on_the_clock(at: Instant, zone: Tz) -> String {
     at.with_timezone(&zone).format("%a %Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
-/// The same on the clock of whoever looks.
+/// The same instant on the viewer's clock.
 fn on_our_clock(at: Instant) -> String {
     at.with_timezone(&Local).format("%a %Y-%m-%d %H:%M:%S %:z").to_string()
 }
@@ -160,7 +160,7 @@ fn utc(at: Instant) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// Reads an instant of a flag: RFC 3339, or a date and time on the schedule's wall clock.
+/// Reads the instant of a flag: RFC 3339, or a date and time on the schedule's wall clock.
 fn read_instant(flag: &str, text: &str, zone: Tz) -> Result<Instant> {
     instant(text, zone).ok_or_else(|| {
         CommandError::usage(format!("--{flag}: `{text}` is not an instant")).hint(format!(

@@ -78,7 +78,7 @@ impl Run {
             Some(text) => {
                 let slot = read_instant("slot", text, timetable.zone())?;
                 let row = known(context, &self.name, slot).await?;
-                // What an event has made is no tick of the clock, and can be made up for all the same.
+                // A tick that an event made is not a tick of the clock, but can be run again all the same.
                 let made = row.as_ref().filter(|row| row.event.is_some()).map(|row| (row.from, row.to));
                 if made.is_none() && !timetable.is_tick(slot) {
                     let next = upcoming(&timetable, slot, 1).first().map(|next| format!("the next is {}", utc(*next)));
@@ -112,7 +112,7 @@ impl Run {
         let (service, run_context) = (context.service().await?, run_context_now(context)?);
         let tick = firing.ticks[0].tick;
         if matches!(spec.target(), Ok(Target::Batch(_))) {
-            // A broker that refuses for good is said before anything exists.
+            // A broker that refuses for good is reported before anything exists.
             context.dispatcher().await?;
         }
         let started = match service.start_run(&context.order(false), &run_context, spec, firing).await {

@@ -1,4 +1,4 @@
-//! What makes sense in schedules, and which batches may follow one another.
+//! Checks the values of schedules, and which batches may follow one another.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use crate::config::keys::join;
 use crate::config::origin::nearest_origin;
 use crate::config::settings::Config;
 
-/// Batches that a schedule says are late after a while.
+/// Batches for which a schedule sets when they are late.
 pub(super) fn late(config: &Config) -> HashSet<String> {
     let own =
         config.batch.iter().filter(|(_, batch)| batch.schedule.as_ref().is_some_and(|own| own.late_after.is_some()));
@@ -62,7 +62,7 @@ impl Findings<'_> {
         }
     }
 
-    /// Batches that follow one another in a circle would run for ever.
+    /// Refuses batches that follow one another in a circle: they would run for ever.
     fn circle(&mut self, config: &Config, key: &str, after: &str, batch: Option<&str>) {
         let Some(batch) = batch else { return };
         let follows = |name: &str| -> Vec<String> {

@@ -1,4 +1,4 @@
-//! What makes sense in hooks and watched folders.
+//! Checks the values of hooks and watched folders.
 
 use gristmill_core::schedule::{ScheduleSpec, Target};
 use gristmill_dashboard::hooks::settings::{HOOK_BYTES_MAX, HookSettings, Scheme};
@@ -65,7 +65,7 @@ impl Findings<'_> {
         }
     }
 
-    /// What something else than the clock starts.
+    /// Checks what is started by something other than the clock.
     fn starts(&mut self, config: &Config, key: &str, spec: &ScheduleSpec) {
         match spec.target() {
             Err(wrong) => self.push(key, wrong.message),
