@@ -30,7 +30,7 @@ pub(super) fn rescue(store: &ReferenceStore, limit: u32) -> Result<RescueReport>
     let mut report = RescueReport::default();
     for worker in t.state.workers.values_mut() {
         if worker.state == WorkerState::Alive && worker.lease_until < now {
-            Arc::make_mut(worker).blockers = WorkerState::Lost;
+            Arc::make_mut(worker).state = WorkerState::Lost;
             report.workers_lost += 1;
         }
     }
