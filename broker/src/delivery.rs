@@ -6,7 +6,7 @@ use lapin::BasicProperties;
 use crate::message::{Message, Poison};
 use crate::rabbitmq::{headers, unacked};
 
-/// One message, to be given back to its consumer by [`Consumer::ack`] or [`Consumer::requeue`].
+/// One message, to be given back to its consumer by [`Consumer::ack`](crate::Consumer::ack) or [`Consumer::requeue`](crate::Consumer::requeue).
 /// Dropping it does neither: the broker gives it to another consumer when this consumer stops.
 #[derive(Debug)]
 pub struct Delivery {

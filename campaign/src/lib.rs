@@ -8,7 +8,7 @@
 //! way. A failure names its seed; running it a few times finds it again.
 //!
 //! * [`plan`]: what a schedule will do, all of it drawn from its seed.
-//! * [`env`]: a database, a namespace, proxies and a mail server of one schedule's own.
+//! * [`mod@env`]: a database, a namespace, proxies and a mail server of one schedule's own.
 //! * [`actor`]: the processes, and what becomes of them.
 //! * [`run`]: one schedule from its beginning to the oracle's verdict.
 //! * [`oracle`]: what must be true when all is quiet.

@@ -149,7 +149,8 @@ impl Rhythm {
 
 /// The longest step that cron can repeat evenly and that divides this many seconds.
 fn step(seconds: u64) -> u64 {
-    let even = |unit: u64, units: u64| (1..units).rev().filter(move |n| units.is_multiple_of(*n)).map(move |n| n * unit);
+    let even =
+        |unit: u64, units: u64| (1..units).rev().filter(move |n| units.is_multiple_of(*n)).map(move |n| n * unit);
     let steps = std::iter::once(DAY).chain(even(HOUR, 24)).chain(even(MINUTE, 60)).chain(even(1, 60));
     steps.into_iter().find(|step| seconds.is_multiple_of(*step)).unwrap_or(1)
 }

@@ -19,7 +19,7 @@ pub trait Batches: Debug + Send + Sync + 'static {
     async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch>;
 
     /// Adds chunks: jobs, `remaining += n`, `input += items` and one outbox row in one transaction. At most
-    /// [`GROUP_JOBS_MAX`]. A chunk number that exists already is left as it is, so that a planner that does not know
+    /// [`GROUP_JOBS_MAX`](crate::GROUP_JOBS_MAX). A chunk number that exists already is left as it is, so that a planner that does not know
     /// whether it committed can simply continue. Refused with [`StoreError::Conflict`](crate::StoreError::Conflict)
     /// when the batch is not `open`.
     async fn add_chunks(&self, batch: BatchId, chunks: &[NewChunk]) -> Result<Dispatched>;

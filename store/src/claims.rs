@@ -61,10 +61,10 @@ pub struct ClaimReport {
     /// the message back.
     pub busy: Vec<JobId>,
     /// Still queued, but of a kind or version that the claiming worker lacks: drop the message. The job is noted as
-    /// misrouted, and workers that have its kind find it by [`Claims::misrouted`](crate::Claims::misrouted).
+    /// misrouted, and workers that have its kind find it by [`Claims::misrouted`].
     pub foreign: Vec<JobId>,
     /// Still queued, but claimed by limits and turns: drop the message, and call
-    /// [`Claims::claim_limited`](crate::Claims::claim_limited).
+    /// [`Claims::claim_limited`].
     pub limited: Vec<JobId>,
     /// No longer claimable by this message: drop it. The transition that makes the job claimable again (resume,
     /// promote, rescue) dispatches it anew.

@@ -30,7 +30,7 @@ pub trait Control: Debug + Send + Sync + 'static {
     /// [`Workers::wait_for_revocation`](crate::Workers::wait_for_revocation).
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport>;
 
-    /// Cancels the named jobs that are not final, at most [`GROUP_JOBS_MAX`], in one transaction. All others are
+    /// Cancels the named jobs that are not final, at most [`GROUP_JOBS_MAX`](crate::GROUP_JOBS_MAX), in one transaction. All others are
     /// skipped, and so are aggregates, without which their batch could not end: safe to repeat after a partial run.
     async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport>;
 

@@ -15,7 +15,7 @@ use crate::check;
 use crate::error::{Result, StoreError};
 use crate::{Dispatched, GROUP_JOBS_MAX, NewBatch};
 
-/// How many rows of the ledger one [`Ticks::fire`](crate::Ticks::fire) writes at most.
+/// How many rows of the ledger one [`Ticks::fire`] writes at most.
 pub const FIRE_TICKS_MAX: usize = 5_000;
 
 /// How often a tick may be started before it counts as failed, when each of its planners was lost.

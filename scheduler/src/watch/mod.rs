@@ -5,7 +5,7 @@
 //! 1. It lies in the folder until its length and time have stayed the same for a while; then it is hashed.
 //! 2. It is moved to `working/HASH-NAME`.
 //! 3. Its row is written into the ledger `watch/NAME`, under its hash:
-//!    [`Store::note_event`](gristmill_store::Store::note_event). Its job is enqueued in that transaction; its batch is
+//!    [`Triggers::note_event`](gristmill_store::Triggers::note_event). Its job is enqueued in that transaction; its batch is
 //!    started by the scheduler's pass, like any tick that waits.
 //! 4. When its run has ended, it is moved to `done/` or `failed/`.
 //!

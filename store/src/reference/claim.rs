@@ -3,7 +3,7 @@
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Fence, JobState, served};
 
-use super::state::{Job, WorkerState, State, later};
+use super::state::{Job, State, WorkerState, later};
 use super::transition::Transition;
 use super::{Clause, ReferenceStore};
 use crate::Claim;

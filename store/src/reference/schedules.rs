@@ -8,7 +8,7 @@ use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, WorkerId};
 use uuid::Uuid;
 
-use super::state::{WorkerState, State};
+use super::state::{State, WorkerState};
 use super::transition::Transition;
 use super::{ReferenceStore, create, insert};
 use crate::backfills::{check_backfill, no_backfill};

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::ReferenceStore;
 use super::state::most;
-use super::state::{Batch, Job, WorkerState, State, Worker, unsigned};
+use super::state::{Batch, Job, State, Worker, WorkerState, unsigned};
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
 use crate::views::{self, Serving, UNHANDLED_LOOKED_AT};

@@ -12,7 +12,7 @@ use gristmill_core::settle::{Ending, Verdict};
 
 use super::ReferenceStore;
 use super::settle::{Settlement, settle};
-use super::state::{WorkerState, Leader, Worker, ago, later};
+use super::state::{Leader, Worker, WorkerState, ago, later};
 use super::transition::Transition;
 use crate::check::{self, REASON_CHARS_MAX, plain};
 use crate::error::Result;

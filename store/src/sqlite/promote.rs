@@ -8,7 +8,7 @@ use super::transition::Transition;
 use crate::check;
 use crate::error::Result;
 
-/// Makes jobs `queued` that wait for a time. The rows have the columns of [`moved_columns`] and `state`.
+/// Makes jobs `queued` that wait for a time. The rows have the columns of `moved_columns` and `state`.
 pub(super) async fn queue_again(t: &mut Transition<'_>, found: &[SqliteRow]) -> Result<()> {
     let mut ids = Vec::with_capacity(found.len());
     for row in found {
