@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::JobState;
+use crate::job_state::JobState;
 use crate::retry::RetryPolicy;
 
 /// How one attempt ended.

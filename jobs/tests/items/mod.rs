@@ -145,7 +145,7 @@ struct Watch {
     now: AtomicUsize,
     dropped: AtomicUsize,
     begins: Notify,
-    told: AtomicUsize,
+    given: AtomicUsize,
 }
 
 /// Counts a handler while it is alive.
@@ -198,10 +198,10 @@ async fn a_cancelled_attempt_ends_its_slow_items_and_tells_what_they_started() {
     let work = move |_: Value, context: ItemContext| {
         let watch = Arc::clone(&watched);
         async move {
-            let (cancelled, told) = (context.cancelled(), Arc::clone(&watch));
+            let (cancelled, given) = (context.cancelled(), Arc::clone(&watch));
             tokio::spawn(async move {
                 cancelled.cancelled().await;
-                told.told.fetch_add(1, Ordering::SeqCst);
+                given.given.fetch_add(1, Ordering::SeqCst);
             });
             let _alive = Alive::new(&watch);
             std::future::pending::<Result<Value, ItemFailure>>().await
@@ -224,7 +224,7 @@ async fn a_cancelled_attempt_ends_its_slow_items_and_tells_what_they_started() {
     }
     cancel.cancel();
     assert_eq!(attempt.await.ending, Ending::Failed { retry_after: None });
-    while watch.told.load(Ordering::SeqCst) < 3 || watch.now.load(Ordering::SeqCst) > 0 {
+    while watch.given.load(Ordering::SeqCst) < 3 || watch.now.load(Ordering::SeqCst) > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!((watch.begun.load(Ordering::SeqCst), watch.dropped.load(Ordering::SeqCst)), (3, 3), "no other began");
