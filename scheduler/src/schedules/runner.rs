@@ -47,9 +47,10 @@ pub struct ScheduleRunner {
     planning: JoinSet<(Key, Result<StartedRun>)>,
     /// What is being planned: one scheduler never plans a tick twice at once.
     pub(super) in_hand: HashSet<Key>,
-    /// Schedules whose newest run replaces those before it, by tenant and name; `None` before the first pass, which
-    /// looks for what a scheduler that died has left.
-    superseding: Option<HashSet<(String, String)>>,
+    /// Schedules whose newest run replaces those before it, by tenant and name.
+    superseding: HashSet<(String, String)>,
+    /// Whether this runner has looked for what a scheduler that died has left: its first pass does.
+    looked_back: bool,
 }
 
 /// What a pass did.
@@ -71,7 +72,16 @@ impl ScheduleRunner {
         let planners = Arc::new(Semaphore::new(PLANNERS));
         let (planning, in_hand) = (JoinSet::new(), HashSet::new());
         let service = Service::new(Arc::clone(&store), dispatcher);
-        Self { store, service, run_context, planners, planning, in_hand, superseding: None }
+        Self {
+            store,
+            service,
+            run_context,
+            planners,
+            planning,
+            in_hand,
+            superseding: HashSet::new(),
+            looked_back: false,
+        }
     }
 
     /// What runs are created with.
@@ -268,23 +278,24 @@ impl ScheduleRunner {
 
     /// From the next run of the schedule on, earlier runs are cancelled.
     pub(super) fn supersede(&mut self, view: &ScheduleView) {
-        self.superseding.get_or_insert_default().insert((view.tenant.clone(), view.name.clone()));
+        self.superseding.insert((view.tenant.clone(), view.name.clone()));
     }
 
     /// Cancels the runs that the newest run of a schedule replaces, but only once that run is in the ledger: a source
     /// that cannot be opened costs the run before it nothing. A scheduler that has stalled and decides once more
     /// cancels nothing of its successor's, because the newest run always stays.
     async fn cancel_superseded(&mut self) -> Result<()> {
-        if self.superseding.is_none() {
+        if !self.looked_back {
             let left = |view: &ScheduleView| view.spec.overlap() == Overlap::CancelRunning && view.running > 1;
             let views = self.store.schedules(None, None).await?;
-            self.superseding = Some(views.into_iter().filter(left).map(|view| (view.tenant, view.name)).collect());
+            self.superseding.extend(views.into_iter().filter(left).map(|view| (view.tenant, view.name)));
+            self.looked_back = true;
         }
-        for (tenant, name) in self.superseding.clone().unwrap_or_default() {
+        for (tenant, name) in self.superseding.clone() {
             let planned = self.in_hand.iter().any(|(of, schedule, _)| *of == tenant && *schedule == name);
             self.cancel_all_but_newest(&tenant, &name).await?;
-            if !planned && let Some(superseding) = &mut self.superseding {
-                superseding.remove(&(tenant, name));
+            if !planned {
+                self.superseding.remove(&(tenant, name));
             }
         }
         Ok(())
