@@ -19,9 +19,11 @@ crate::words! {
         Late = "late",
         /// It completed within its budget.
         Success = "success",
-        /// It exceeded its budget.
+        /// It exceeded its budget, or its aggregate died.
         Halted = "halted",
-        /// It ended, either way.
+        /// It was cancelled.
+        Cancelled = "cancelled",
+        /// It completed or halted.
         Settled = "settled",
     }
 }
@@ -34,6 +36,7 @@ impl Event {
             Self::Late => &on.late,
             Self::Success => &on.success,
             Self::Halted => &on.halted,
+            Self::Cancelled => &on.cancelled,
             Self::Settled => &on.settled,
         }
     }
@@ -43,7 +46,7 @@ impl Event {
         match self {
             Self::FirstFailure => "batch-first-failure",
             Self::Late => "batch-late",
-            Self::Success | Self::Halted | Self::Settled => "batch-report",
+            Self::Success | Self::Halted | Self::Cancelled | Self::Settled => "batch-report",
         }
     }
 
@@ -51,7 +54,7 @@ impl Event {
     fn webhook(self, state: BatchState) -> String {
         match self {
             Self::FirstFailure | Self::Late => format!("batch.{}", self.as_str()),
-            Self::Success | Self::Halted | Self::Settled => format!("batch.{state}"),
+            Self::Success | Self::Halted | Self::Cancelled | Self::Settled => format!("batch.{state}"),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::AggregateSpec;
 use crate::batch::FailureBudget;
 use crate::duration::Span;
-use crate::job::{DEFAULT_QUEUE, Priority};
+use crate::job::{DEFAULT_QUEUE, NewJob, Priority};
 pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
@@ -50,6 +50,9 @@ pub struct BatchDefinition {
     /// How long to wait between attempts at a chunk.
     #[serde(default)]
     pub retry: RetryPolicy,
+    /// How the job that aggregates the batch is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregate_job: Option<AggregateJob>,
     /// JSON Schema that each item must satisfy as it comes from the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<ValidateSpec>,
@@ -86,6 +89,36 @@ pub struct BatchDefinition {
     /// When it starts by itself: a schedule of the batch's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Box<ScheduleSpec>>,
+}
+
+/// How the job that aggregates a batch is tried: by default five attempts of an hour each.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AggregateJob {
+    /// How many attempts it has, at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// How long one attempt may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// How long to wait between attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
+}
+
+impl AggregateJob {
+    /// The attempts of an aggregate about which nothing is set.
+    pub const ATTEMPTS: u32 = 5;
+
+    /// The time for one attempt of an aggregate about which nothing is set: its input may be 100,000 results.
+    pub const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+    /// Sets on the job what is set here, and the defaults where nothing is.
+    pub fn apply(&self, job: &mut NewJob) {
+        job.max_attempts = self.max_attempts.unwrap_or(Self::ATTEMPTS).max(1);
+        job.timeout = self.timeout.map_or(Self::TIMEOUT, |span| span.0);
+        job.retry = self.retry.clone().unwrap_or_default();
+    }
 }
 
 fn default_chunk() -> u64 {
@@ -447,12 +480,15 @@ pub struct Callbacks {
     /// The batch completed within its budget.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub success: Vec<Callback>,
-    /// The batch ended, either way.
+    /// The batch completed or halted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settled: Vec<Callback>,
-    /// The batch exceeded its budget.
+    /// The batch exceeded its budget, or its aggregate died.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub halted: Vec<Callback>,
+    /// The batch was cancelled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cancelled: Vec<Callback>,
 }
 
 /// One thing that is sent: exactly one of the two.

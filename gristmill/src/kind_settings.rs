@@ -1,5 +1,6 @@
 //! The settings of one kind of job, from its code and from `[kind.NAME]` in the configuration.
 
+use gristmill_core::definition::AggregateJob;
 use gristmill_core::duration::Span;
 use gristmill_core::job::{NewJob, Priority};
 use gristmill_core::retry::RetryPolicy;
@@ -30,6 +31,17 @@ pub struct KindSettings {
 }
 
 impl KindSettings {
+    /// How aggregates are tried: what their batch says, and these settings where it says nothing.
+    pub(crate) fn behind(&self, batch: Option<AggregateJob>) -> Option<AggregateJob> {
+        let said = batch.unwrap_or_default();
+        let job = AggregateJob {
+            max_attempts: said.max_attempts.or(self.max_attempts),
+            timeout: said.timeout.or(self.timeout),
+            retry: said.retry.or_else(|| self.retry.clone()),
+        };
+        (job != AggregateJob::default()).then_some(job)
+    }
+
     /// Replaces the job's values with those that are set here.
     pub fn apply(self, job: &mut NewJob) {
         if let Some(queue) = self.queue {

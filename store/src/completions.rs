@@ -31,6 +31,14 @@ pub trait Completions: Debug + Send + Sync + 'static {
     /// [`StoreError::Sink`](crate::StoreError::Sink), and then nothing of it has happened.
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport>;
 
+    /// Asks the database whether rows with these columns could be written to a user's table. Nothing is written.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Sink`](crate::StoreError::Sink) when there is no such table, it lacks a column, or this user may
+    /// not write to it.
+    async fn try_sink(&self, table: &str, columns: &[String]) -> Result<()>;
+
     /// Halts a batch that is over its failure budget: its unfinished chunks become `cancelled`, the fan-in fires, and
     /// the aggregate that runs then declares it `halted`. A no-op on a batch that has halted or ended already, and on
     /// one in another generation than the one that was judged: a restart forgives, and a late judgement must not undo

@@ -6,10 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::id::BatchId;
+use gristmill_core::job::JobState;
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::{BatchProgress, Dispatched};
+
+/// The finding about a batch whose aggregate has ended without ending it.
+pub(crate) fn over(batch: BatchId, state: JobState) -> String {
+    format!("batch {batch} was aggregating, but the job that does it is {state}; halted now")
+}
 
 /// The scheduler's duties: what must happen although no caller asks for it.
 #[async_trait]

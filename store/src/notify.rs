@@ -4,7 +4,7 @@ use gristmill_core::callback::{self, Event, Teller};
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::JobId;
 use gristmill_core::job::NewJob;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::BatchView;
@@ -25,6 +25,11 @@ pub(crate) fn first_failure(
 pub(crate) fn late(view: &BatchView, definition: &BatchDefinition, trace: Option<&str>) -> Vec<NewJob> {
     let late_after = definition.late_after.map(|span| gristmill_core::duration::format(span.0));
     jobs(Event::Late, view, definition, trace, News::Late { late_after })
+}
+
+/// The jobs that report an end which no aggregate has declared: it has no result.
+pub(crate) fn ended(event: Event, view: &BatchView, definition: &BatchDefinition, trace: Option<&str>) -> Vec<NewJob> {
+    jobs(event, view, definition, trace, News::Ended { result: Value::Null, result_bytes: None })
 }
 
 fn jobs(event: Event, view: &BatchView, definition: &BatchDefinition, trace: Option<&str>, news: News) -> Vec<NewJob> {

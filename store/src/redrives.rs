@@ -3,12 +3,12 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-use gristmill_core::batch::FailureBudget;
+use gristmill_core::batch::{BatchState, FailureBudget};
 use gristmill_core::id::{BatchId, JobId};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::{ControlReport, Dispatched};
 
 pub use gristmill_core::item_patch::{ItemPatch, Patch};
@@ -16,12 +16,29 @@ pub use gristmill_core::item_patch::{ItemPatch, Patch};
 /// How many items that could not be patched a report names at most.
 pub const KEPT_NAMED_MAX: usize = 1_000;
 
+/// Refuses a dead aggregate that no generation waits for: what it should have aggregated goes on without it.
+pub(crate) fn may_aggregate_again(job: JobId, batch: BatchId, state: BatchState, same_generation: bool) -> Result<()> {
+    match state {
+        BatchState::Halted if same_generation => Ok(()),
+        BatchState::Aggregating if same_generation => Err(StoreError::Conflict(format!(
+            "batch {batch} waits for job {job} although that is dead; `gristmill doctor --reconcile` halts it, then redrive"
+        ))),
+        BatchState::Cancelled => {
+            Err(StoreError::Conflict(format!("job {job}: batch {batch} is cancelled; restart the batch instead")))
+        }
+        state => Err(StoreError::Conflict(format!(
+            "job {job} aggregated an earlier generation of batch {batch}, which is {state} now; nothing waits for it"
+        ))),
+    }
+}
+
 /// What has ended with unfinished work, and runs again.
 #[async_trait]
 pub trait Redrives: Debug + Send + Sync + 'static {
     /// Dead letters become `queued` with as many further attempts as they had at first: the limit rises, the attempt's
     /// number never falls, so that no fence is ever used twice. Dead chunks of a batch that has ended open its next
-    /// generation; while it aggregates they are refused.
+    /// generation; while it aggregates they are refused. A dead aggregate becomes `cancelled`: its batch is aggregated
+    /// anew in its next generation.
     async fn redrive_dead(&self, tenant: &str, jobs: &[JobId], dry_run: bool) -> Result<ControlReport>;
 
     /// Restarts a batch that is `halted` or `cancelled`, in its next generation: its cancelled chunks, and its dead

@@ -11,8 +11,6 @@ pub(crate) struct Halted {
     pub(crate) state: BatchState,
     /// Whether its plan was complete.
     pub(crate) planned: bool,
-    /// Whether the spools of its input have been removed.
-    pub(crate) spools_removed: bool,
 }
 
 /// Refuses a batch that cannot be restarted.
@@ -33,12 +31,16 @@ pub(crate) fn may_restart(batch: BatchId, halted: &Halted) -> Result<()> {
                 .to_owned(),
         );
     }
-    if halted.spools_removed {
-        return refused(
-            "cannot go on: the copy of its input has been removed since it ended; run it as a new batch".to_owned(),
-        );
-    }
     Ok(())
+}
+
+/// Refuses to run chunks again whose input is gone. A batch that only lacks its aggregate does not read its input.
+pub(crate) fn refuse_without_input(batch: BatchId, spools_removed: bool, chunks: usize) -> Result<()> {
+    if !spools_removed || chunks == 0 {
+        return Ok(());
+    }
+    let why = "cannot go on: the copy of its input has been removed since it ended; run it as a new batch";
+    Err(StoreError::Conflict(format!("batch {batch} {why}")))
 }
 
 /// Refuses a restart after which the batch would halt again at once.
@@ -63,11 +65,18 @@ mod tests {
     fn only_what_has_ended_unfinished_and_was_planned_to_the_end_goes_on() {
         let batch = BatchId(Uuid::nil());
         for state in BatchState::ALL {
-            let fine = Halted { state, planned: true, spools_removed: false };
+            let fine = Halted { state, planned: true };
             let may = matches!(state, BatchState::Halted | BatchState::Cancelled);
             assert_eq!(may_restart(batch, &fine).is_ok(), may, "{state}");
             assert!(may_restart(batch, &Halted { planned: false, ..fine }).is_err(), "{state}");
-            assert!(may_restart(batch, &Halted { spools_removed: true, ..fine }).is_err(), "{state}");
         }
+    }
+
+    #[test]
+    fn only_what_runs_again_needs_its_input() {
+        let batch = BatchId(Uuid::nil());
+        assert!(refuse_without_input(batch, true, 1).is_err());
+        assert!(refuse_without_input(batch, false, 1).is_ok());
+        assert!(refuse_without_input(batch, true, 0).is_ok());
     }
 }

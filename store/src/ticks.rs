@@ -77,6 +77,9 @@ pub trait Ticks: Debug + Send + Sync + 'static {
 
     /// Returns rows of the ledger, newest first.
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>>;
+
+    /// Returns the rows of a schedule's ledger that have one of these events, in no order. At most 10,000 events.
+    async fn events(&self, tenant: &str, schedule: &str, events: &[String]) -> Result<Vec<TickView>>;
 }
 
 /// What is decided about one schedule: recorded whole, or not at all when another scheduler was first.

@@ -187,6 +187,15 @@ pub struct PauseView {
     pub reason: Option<String>,
 }
 
+/// Why a batch has ended as it did: what halted or cancelled it, and the error of its aggregate where that is dead.
+pub(crate) fn reason(reason: Option<String>, aggregate_error: Option<&str>) -> Option<String> {
+    let died = aggregate_error.map(|error| format!("its aggregate died: {error}"));
+    match (reason, died) {
+        (Some(reason), Some(died)) => Some(format!("{reason}; {died}")),
+        (reason, died) => reason.or(died),
+    }
+}
+
 /// A batch as it is shown. In JSON it is a [`BatchDocument`](crate::BatchDocument).
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchView {
@@ -218,7 +227,7 @@ pub struct BatchView {
     pub failure_budget: String,
     /// The merged result, once it is complete or halted.
     pub result: Option<Value>,
-    /// Why it halted or was cancelled.
+    /// Why it halted or was cancelled, and the error of its aggregate where that is dead.
     pub reason: Option<String>,
     /// When it was created.
     pub created_at: Instant,

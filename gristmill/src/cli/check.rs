@@ -15,6 +15,7 @@ use crate::exit_code::{Exit, Result};
   gristmill --config examples/retail/config.toml check --json
 
 Checks the keys and values, and every batch: schema, jq, types, template, schedule, callbacks.
+Tries the folder of each output with a file that it removes at once.
 Opens no database, no broker and no mailbox. Exit code 9 when something is wrong.")]
 pub(crate) struct Check {}
 

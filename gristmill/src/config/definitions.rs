@@ -24,7 +24,8 @@ pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<Confi
     let mut errors = Vec::new();
     for (name, batch) in &loaded.config.batch {
         // Paths are absolute by now.
-        if let Err(error) = Pipeline::compile(name, batch, Path::new(""), &processors, &pool) {
+        let compiled = Pipeline::compile(name, batch, Path::new(""), &processors, &pool);
+        if let Err(error) = compiled.and_then(|pipeline| pipeline.try_output(name)) {
             let origin = nearest_origin(&loaded.origins, &error.key).cloned();
             let handler = batch.process.as_ref().and_then(|process| process.rust.as_deref());
             let handler = handler.filter(|handler| !extensions.items.contains_key(*handler));

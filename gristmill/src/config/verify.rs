@@ -11,6 +11,7 @@ use gristmill_core::callback::Event;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, ValidateSpec, WebhookEffect};
 use gristmill_core::duration;
 use gristmill_core::limit::KEY_BYTES_MAX;
+use gristmill_jobs::kind::aggregate::AGGREGATE;
 use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
@@ -24,6 +25,7 @@ use super::error::{ConfigError, nearest};
 use super::keys::join;
 use super::origin::{Origins, nearest_origin};
 use super::settings::Config;
+use crate::kind_settings::KindSettings;
 
 /// Returns everything that is wrong with the values. Schemas that a batch names are read into it.
 pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
@@ -56,6 +58,9 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
         }
         if let Some(queue) = &kind.queue {
             findings.name(&join(&key, "queue"), queue);
+        }
+        if name == AGGREGATE {
+            findings.aggregates(&key, kind);
         }
     }
     for (name, batch) in &mut config.batch {
@@ -195,6 +200,18 @@ impl Findings<'_> {
         }
         if config.webhook.secret_env.is_some() && config.webhook.secret_file.is_some() {
             self.push("webhook.secret_file", "stands beside `secret_env`; give only one of them");
+        }
+    }
+
+    /// An aggregate is enqueued by the store, which knows only its batch.
+    fn aggregates(&mut self, key: &str, kind: &KindSettings) {
+        let choices = [
+            ("queue", kind.queue.is_some(), "it waits on the queue of its batch; set that one's `queue`"),
+            ("priority", kind.priority.is_some(), "an aggregate always comes first: its priority is high"),
+            ("max_snoozes", kind.max_snoozes.is_some(), "an aggregate is never snoozed"),
+        ];
+        for (setting, _, why) in choices.into_iter().filter(|(_, set, _)| *set) {
+            self.push(&join(key, setting), format!("means nothing here: {why}"));
         }
     }
 

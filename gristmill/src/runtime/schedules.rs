@@ -1,11 +1,14 @@
 //! What schedules are served with: the configuration, and a check of its file now and then.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gristmill_core::definition::BatchDefinition;
 use gristmill_dashboard::hooks::Hooks;
 use gristmill_jobs::RegistryOptions;
+use gristmill_jobs::kind::aggregate::AGGREGATE;
 use gristmill_jobs::pool::ItemPool;
 use gristmill_service::start::{ConfigSnapshot, JobDefaults, RunContext};
 use tokio::sync::watch;
@@ -23,13 +26,24 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub(crate) fn snapshot(loaded: &Loaded) -> ConfigSnapshot {
     let config = &loaded.config;
     ConfigSnapshot {
-        batches: config.batch.clone(),
+        batches: batches(config),
         schedules: loaded.schedules(),
         limits: config.limit.clone(),
         queues: config.queue.clone(),
         triggers: loaded.triggers(),
         watches: config.watch.clone(),
     }
+}
+
+/// The definitions of batches, each with what `[kind.aggregate]` says where it says nothing itself.
+fn batches(config: &Config) -> BTreeMap<String, BatchDefinition> {
+    let mut batches = config.batch.clone();
+    if let Some(settings) = config.kind.get(AGGREGATE) {
+        for batch in batches.values_mut() {
+            batch.aggregate_job = settings.behind(batch.aggregate_job.take());
+        }
+    }
+    batches
 }
 
 /// What schedules and hooks are served with.

@@ -209,6 +209,22 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_whose_aggregate_died_is_reported_without_a_result() {
+        let mut batch = batch();
+        batch["state"] = json!("halted");
+        batch["reason"] = json!("its aggregate died: no space left");
+        batch["retries"] = json!(0);
+        batch["finished_at"] = json!("2026-01-31T08:05:00Z");
+        batch["counts"] =
+            json!({ "input": 40, "ok": 40, "skipped": 0, "quarantined": 0, "cancelled": 0, "pending": 0 });
+        let data = json!({ "batch": batch, "result": null });
+        let rendered = Templates::new(None).render("batch-report", &data).expect("rendered");
+        assert_eq!(rendered.subject, "retail: halted, its aggregate died: no space left");
+        assert!(rendered.text.contains("There is no result."), "{}", rendered.text);
+        assert!(rendered.html.is_some_and(|html| html.contains("There is no result.")));
+    }
+
+    #[test]
     fn a_late_batch_is_told_with_what_is_pending() {
         let data = json!({ "batch": batch(), "late_after": "2h" });
         let rendered = Templates::new(None).render("batch-late", &data).expect("rendered");

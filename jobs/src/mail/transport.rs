@@ -91,7 +91,9 @@ async fn write(folder: &Path, message: &Composed) -> Result<Delivered, NotDelive
         let mut file = tokio::fs::File::create_new(&beside).await?;
         tokio::io::AsyncWriteExt::write_all(&mut file, &message.bytes).await?;
         file.sync_all().await?;
-        tokio::fs::rename(&beside, &target).await
+        tokio::fs::rename(&beside, &target).await?;
+        // The name too: a message that counts as sent must be there after the machine's crash.
+        tokio::fs::File::open(folder).await?.sync_all().await
     };
     if let Err(error) = written.await {
         // A half-written file is of no use; failing to remove it changes nothing.

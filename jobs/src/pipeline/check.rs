@@ -112,6 +112,17 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// Tries the folder of the output.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be written there.
+    pub fn try_output(&self, name: &str) -> Result<(), DefinitionError> {
+        self.sink.as_ref().map_or(Ok(()), Sink::try_folder).map_err(error(name, "output"))
+    }
+}
+
 /// Compiles what the end of a batch needs of a definition: its measures and its output. A process step that this
 /// program lacks must not keep a batch from ending.
 ///
@@ -136,6 +147,9 @@ fn check_numbers(name: &str, definition: &BatchDefinition) -> Result<(), Definit
     }
     if definition.max_attempts == 0 {
         return Err(error(name, "max_attempts")("is 0; a chunk has at least 1 attempt"));
+    }
+    if definition.aggregate_job.as_ref().is_some_and(|job| job.max_attempts == Some(0)) {
+        return Err(error(name, "aggregate_job.max_attempts")("is 0; an aggregate has at least 1 attempt"));
     }
     if definition.timeout.0.is_zero() {
         return Err(error(name, "timeout")("is 0; a chunk needs some time, such as `15m`"));

@@ -8,6 +8,7 @@
 mod csv;
 mod manifest;
 mod part;
+mod place;
 
 use std::path::{Path, PathBuf};
 
@@ -82,6 +83,27 @@ impl Sink {
     /// Rows of a table in the store's own database.
     pub fn sql(table: SqlOutput) -> Self {
         Self::Sql(table)
+    }
+
+    /// Tries the folder of its parts, before a batch begins to write there. A table is tried by its database:
+    /// [`Completions::try_sink`](gristmill_store::Completions::try_sink).
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be written there.
+    pub fn try_folder(&self) -> Result<(), SinkError> {
+        match self {
+            Self::Parts { folder, .. } => place::try_folder(folder),
+            Self::Sql(_) => Ok(()),
+        }
+    }
+
+    /// The table of its rows, if it has one.
+    pub fn table(&self) -> Option<&SqlOutput> {
+        match self {
+            Self::Parts { .. } => None,
+            Self::Sql(table) => Some(table),
+        }
     }
 
     /// Writes a chunk's items. For no items nothing is written: an empty part would serve no purpose.

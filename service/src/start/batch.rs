@@ -7,7 +7,7 @@ use gristmill_core::definition::OneOrMany;
 use gristmill_core::id::BatchId;
 use gristmill_jobs::pipeline::DefinitionError;
 use gristmill_jobs::source::{SourceError, Stream};
-use gristmill_store::StoreError;
+use gristmill_store::{NewBatch, StoreError};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -132,6 +132,7 @@ impl Service {
             return rehearse(start).await.map(StartedBatch::Rehearsed);
         }
         let Prepared { batch, planner } = prepare(&order.tenant, start).await?;
+        self.try_table(&batch).await?;
         // An existing batch under the id that only this call has was made by a first try whose answer was lost: it
         // would stay empty for ever if we took it for another process's batch.
         let created = patiently(|| self.store.create_batch(&batch)).await?;
@@ -143,6 +144,21 @@ impl Service {
             return Err(error);
         }
         Ok(StartedBatch::Planned(created.id))
+    }
+}
+
+impl Service {
+    /// Asks the database whether the rows of a batch could be written to its table.
+    pub(super) async fn try_table(&self, batch: &NewBatch) -> Result<(), StartError> {
+        let Some(table) = batch.definition.output.as_ref().and_then(|output| output.sql.as_ref()) else {
+            return Ok(());
+        };
+        match self.store.try_sink(&table.table, &table.columns).await {
+            Err(StoreError::Sink(problem)) => {
+                Err(DefinitionError { key: format!("batch.{}.output.sql", batch.name), problem }.into())
+            }
+            other => Ok(other?),
+        }
     }
 }
 

@@ -1,13 +1,11 @@
 //! Planning: how the chunks of a batch get into the store and are sealed in the end, or nothing at all.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use gristmill_core::backoff;
 use gristmill_core::chunk::{ChunkPayload, Slice};
 use gristmill_core::definition::{BatchDefinition, OneOrMany};
-use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::retry::RetryPolicy;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pipeline::{DefinitionError, Pipeline, resolve};
 use gristmill_jobs::source::{self, OpenOptions, Planner, Stream};
@@ -78,7 +76,8 @@ pub(crate) async fn prepare(tenant: &str, start: StartBatch) -> Result<Prepared,
     }
     definition.chunk = chunk.unwrap_or(definition.chunk);
     let RegistryOptions { pool, processors } = &start.kinds;
-    Pipeline::compile(&name, &definition, &base_dir, processors, pool)?;
+    let pipeline = Pipeline::compile(&name, &definition, &base_dir, processors, pool)?;
+    pipeline.try_output(&name)?;
     let options = OpenOptions {
         spool_dir: start.spool_dir,
         base_dir,
@@ -184,13 +183,12 @@ pub(super) async fn patiently<T, F>(transition: impl Fn() -> F) -> Result<T, Sto
 where
     F: Future<Output = Result<T, StoreError>>,
 {
-    let waits = RetryPolicy::Exponential { base: Span(Duration::from_millis(50)), cap: Span(Duration::from_secs(5)) };
     let mut attempt = 0;
     loop {
         match transition().await {
             Err(error) if error.is_transient() && attempt < TRIES_MAX => {
                 attempt += 1;
-                tokio::time::sleep(waits.wait(attempt, 1.0)).await;
+                tokio::time::sleep(backoff::WRITING.wait(attempt, 1.0)).await;
             }
             result => return result,
         }

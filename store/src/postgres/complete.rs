@@ -357,6 +357,15 @@ async fn write_sink(conn: &mut PgConnection, rows: &SqlRows) -> Outcome<()> {
     Ok(())
 }
 
+/// Plans the statement that writes the rows: this looks up the table and its columns, and asks for the right to insert.
+pub(super) async fn try_sink(conn: &mut PgConnection, table: &str, columns: &[String]) -> Outcome<()> {
+    let rows = SqlRows { table: table.to_owned(), columns: columns.to_vec(), rows: Vec::new() };
+    let sql = format!("EXPLAIN {}", sink_statement(&rows)?);
+    let refused = |error| in_words_of_sink(error, table);
+    sqlx::query(AssertSqlSafe(sql)).bind("[]").execute(conn).await.map_err(refused)?;
+    Ok(())
+}
+
 fn sink_statement(rows: &SqlRows) -> Result<String, StoreError> {
     if rows.columns.is_empty() {
         return Err(StoreError::Invalid("the rows for a table have no columns; name at least one".to_owned()));

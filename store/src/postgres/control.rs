@@ -21,6 +21,7 @@ use super::work::Work;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::row;
+use crate::sql::batch_ends;
 use crate::{Control, ControlReport, Dispatched, GROUP_JOBS_MAX, Pause};
 
 /// How many samples a report shows.
@@ -256,7 +257,9 @@ pub(super) async fn cancel_batch(
         BatchState::Complete | BatchState::Halted => return Err(ended(*batch, &row.state).into()),
         BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
     }
-    cancel_all(work, (*batch, row.generation), CANCEL_BATCH, reason, false).await
+    let cancelled = cancel_all(work, (*batch, row.generation), CANCEL_BATCH, reason, false).await?;
+    batch_ends::cancelled(work, *batch).await?;
+    Ok(ControlReport { dispatched: work.close().await?, ..cancelled })
 }
 
 /// Halts a batch: what is not finished is cancelled, and the fan-in fires.
@@ -273,11 +276,12 @@ pub(super) async fn halt_batch(
     if row.halting || !judged || !matches!(row.state()?, BatchState::Open | BatchState::Sealed) {
         return Ok(ControlReport::default());
     }
-    cancel_all(work, (*batch, row.generation), HALT_BATCH, reason, true).await
+    let halted = cancel_all(work, (*batch, row.generation), HALT_BATCH, reason, true).await?;
+    Ok(ControlReport { dispatched: work.close().await?, ..halted })
 }
 
 /// Cancels what a batch has not finished in the generation in which it was read; if the generation has changed, the
-/// batch is read again.
+/// batch is read again. The caller closes the ledger.
 async fn cancel_all(
     work: &mut Work<'_>,
     (batch, generation): (BatchId, i32),
@@ -293,7 +297,7 @@ async fn cancel_all(
     }
     rows.extend(cancel_unfinished(work, batch, &reason, chunks_only).await?);
     enter_cancelled(work, &rows).await?;
-    Ok(ControlReport { dispatched: work.close().await?, ..control_report(rows.len(), rows.iter().map(|row| row.id)) })
+    Ok(control_report(rows.len(), rows.iter().map(|row| row.id)))
 }
 
 async fn cancel_unfinished(

@@ -4,7 +4,6 @@
 //! that nothing is left; the aggregate's idempotency key is the second guard.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use gristmill_core::batch::{BatchState, Counts};
 use gristmill_core::id::{BatchId, JobId};
@@ -22,12 +21,6 @@ use crate::check;
 use crate::check::AGGREGATE_KEY;
 use crate::error::StoreError;
 use crate::row;
-
-/// How many attempts an aggregate has.
-const ATTEMPTS: u32 = 5;
-
-/// How long one attempt at an aggregate may take: an hour, for its input may be 100,000 results.
-const TIMEOUT: Duration = Duration::from_secs(3_600);
 
 const LOCK: &str = "SELECT id FROM batch WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 
@@ -152,15 +145,16 @@ pub(super) async fn fire(work: &mut Work<'_>, batches: &[Uuid]) -> Outcome<u64> 
 
 fn aggregate(batch: Uuid, plan: &PlanRow) -> Result<NewJob, StoreError> {
     let key = format!("{AGGREGATE_KEY}{batch}:{}", plan.generation);
-    Ok(NewJob {
+    let definition = plan.definition()?;
+    let mut job = NewJob {
         tenant: plan.tenant.clone(),
-        queue: plan.definition()?.queue,
+        queue: definition.queue,
         priority: Priority::High,
-        max_attempts: ATTEMPTS,
-        timeout: TIMEOUT,
         idempotency_key: Some(key),
         trace: plan.trace.clone(),
         batch: Some(BatchId(batch)),
         ..NewJob::new(JobId(Uuid::now_v7()), "aggregate", payload_of_aggregate(batch, plan.generation))
-    })
+    };
+    definition.aggregate_job.unwrap_or_default().apply(&mut job);
+    Ok(job)
 }

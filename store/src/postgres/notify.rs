@@ -16,6 +16,7 @@ use super::view::{BATCHES, BatchRow};
 use super::work::Work;
 use crate::error::StoreError;
 use crate::notify::{self, Failure};
+use crate::sql::batch_ends::Reported;
 use crate::{BatchView, Dispatched};
 
 const FIRST_FAILURE: &str = "
@@ -42,6 +43,8 @@ UPDATE batch SET spool = 'releasing' WHERE id IN (
           AND ((chunks_dead = 0 AND cancelled = 0) OR finished_at <= now() - make_interval(secs => $1)))
     ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING id, stamp";
+
+const BATCH: &str = "SELECT id, tenant, definition, trace FROM batch WHERE id = $1";
 
 type ToldRow = (Uuid, String, String, Option<String>);
 
@@ -98,6 +101,15 @@ async fn view(work: &mut Work<'_>, row: &ToldRow) -> Outcome<Option<BatchView>> 
     query.push_bind(row.1.as_str()).push(" AND id = ").push_bind(row.0);
     let found: Option<BatchRow> = query.build_query_as().fetch_optional(&mut *work.conn).await?;
     Ok(found.map(BatchRow::view).transpose()?)
+}
+
+/// A batch as it is now, with what its reports are made of.
+pub(super) async fn reported(work: &mut Work<'_>, batch: BatchId) -> Outcome<Option<Reported>> {
+    let row: Option<ToldRow> = sqlx::query_as(BATCH).bind(batch.0).fetch_optional(&mut *work.conn).await?;
+    let Some(row) = row else { return Ok(None) };
+    let definition = definition(&row)?;
+    let view = view(work, &row).await?;
+    Ok(view.map(|view| Reported { view, definition, trace: row.3 }))
 }
 
 /// Batches whose spools may be removed.

@@ -9,13 +9,18 @@ use uuid::Uuid;
 
 use super::fan_in;
 use super::fault::Outcome;
-use super::values::state_of;
+use super::values::{small, state_of};
 use super::work::Work;
 use crate::ReconcileReport;
+use crate::duties::over;
 use crate::row;
+use crate::sql::batch_ends;
 
 /// Above this many jobs, final ones are not counted again: that would read the whole table each time.
 const FULL_COUNT_MAX: f64 = 2_000_000.0;
+
+/// Two that ran at once would see the same difference, and each would add it.
+const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtextextended('gristmill.reconcile', 0))";
 
 const UNFINISHED: &str = "SELECT count(*) FROM batch WHERE state IN ('open', 'sealed', 'aggregating')";
 
@@ -25,9 +30,9 @@ SELECT b.id, b.state, b.remaining, b.chunks_dead AS dead, b.generation,
        (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL
           AND j.state IN ('scheduled', 'queued', 'running', 'retry')) AS unfinished,
        (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL AND j.state = 'dead') AS dead_chunks,
-       EXISTS (SELECT 1 FROM job a WHERE a.tenant = b.tenant
-          AND a.idempotency_key = 'agg:' || b.id || ':' || b.generation) AS has_aggregate
-FROM batch b WHERE b.state IN ('open', 'sealed', 'aggregating')";
+       a.state AS aggregate, a.error AS aggregate_error
+FROM batch b LEFT JOIN job a ON a.tenant = b.tenant AND a.idempotency_key = 'agg:' || b.id || ':' || b.generation
+WHERE b.state IN ('open', 'sealed', 'aggregating')";
 
 const LOCK: &str = "SELECT id FROM batch WHERE id = $1 FOR NO KEY UPDATE";
 
@@ -38,7 +43,7 @@ const SET_DEAD: &str = "UPDATE batch SET chunks_dead = $2 WHERE id = $1";
 const TO_AGGREGATING: &str =
     "UPDATE batch SET state = 'aggregating' WHERE id = $1 AND state = 'sealed' AND remaining = 0";
 
-/// Differences commute with everything else that is added meanwhile, so that nothing needs to be locked.
+/// Differences commute with everything that other transactions add meanwhile, so that no counter needs to be locked.
 const COUNTERS: &str = "
 WITH counted AS (
     SELECT tenant, queue, state, count(*) AS jobs FROM job
@@ -61,20 +66,28 @@ row! {
         generation: i32,
         unfinished: i64,
         dead_chunks: i64,
-        has_aggregate: bool,
+        /// The state of the job that aggregates this generation, and its error.
+        aggregate: Option<String>,
+        aggregate_error: Option<String>,
     }
 }
 
 impl Compared {
     fn differs(&self) -> bool {
         let ready = self.remaining == 0 && self.state == BatchState::Sealed.as_str();
-        let orphaned = self.state == BatchState::Aggregating.as_str() && !self.has_aggregate;
-        self.remaining != self.unfinished || self.dead != self.dead_chunks || ready || orphaned
+        self.remaining != self.unfinished || self.dead != self.dead_chunks || ready || self.lacks_its_aggregate()
+    }
+
+    /// It aggregates, and the job that does it is not there, or has ended.
+    fn lacks_its_aggregate(&self) -> bool {
+        let ends = self.aggregate.as_deref().is_some_and(|state| state_of(state).is_ok_and(|state| !state.is_final()));
+        self.state == BatchState::Aggregating.as_str() && !ends
     }
 }
 
 /// Compares, and repairs unless the caller rolls back.
 pub(super) async fn reconcile(work: &mut Work<'_>, _: &()) -> Outcome<ReconcileReport> {
+    sqlx::query(ONE_AT_A_TIME).execute(&mut *work.conn).await?;
     let batches: i64 = sqlx::query_scalar(UNFINISHED).fetch_one(&mut *work.conn).await?;
     let compared: Vec<Compared> = sqlx::query_as(COMPARE).fetch_all(&mut *work.conn).await?;
     let mut report = ReconcileReport { batches: u64::try_from(batches).unwrap_or(0), ..ReconcileReport::default() };
@@ -118,7 +131,12 @@ async fn repair(work: &mut Work<'_>, batch: Uuid, findings: &mut Vec<String>) ->
         sqlx::query(SET_DEAD).bind(batch).bind(now.dead_chunks).execute(&mut *work.conn).await?;
     }
     let ended = now.unfinished == 0 && now.state != BatchState::Open.as_str();
-    if ended && (now.state == BatchState::Sealed.as_str() || !now.has_aggregate) {
+    if let Some(state) = now.aggregate.as_deref().filter(|_| ended && now.lacks_its_aggregate()) {
+        let state = state_of(state)?;
+        let error = now.aggregate_error.clone().unwrap_or_else(|| format!("the job is {state}"));
+        batch_ends::halt(work, name, small(now.generation), &error).await?;
+        findings.push(over(name, state));
+    } else if ended && (now.state == BatchState::Sealed.as_str() || now.aggregate.is_none()) {
         sqlx::query(TO_AGGREGATING).bind(batch).execute(&mut *work.conn).await?;
         fan_in::fire(work, &[batch]).await?;
         findings.push(format!(

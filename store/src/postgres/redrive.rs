@@ -15,11 +15,13 @@ use super::values::{plain, small};
 use super::work::Work;
 use crate::ControlReport;
 use crate::error::StoreError;
+use crate::redrives::may_aggregate_again;
 use crate::row;
+use crate::sql::batch_ends;
 
 const DEAD: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items,
-       j.kind = 'aggregate' AND EXISTS (SELECT 1 FROM batch b WHERE b.id = j.batch_id AND b.state = 'cancelled') AS idle
+       CASE WHEN j.kind = 'aggregate' THEN j.generation END AS aggregates
 FROM job j
 WHERE j.id = ANY($1) AND j.tenant = $2 AND j.state = 'dead' ORDER BY j.id FOR UPDATE OF j";
 
@@ -29,12 +31,12 @@ SELECT j.id, h.id FROM job j
 JOIN job h ON h.tenant = j.tenant AND h.unique_held = j.unique_key AND h.id <> j.id
 WHERE j.id = ANY($1) AND COALESCE(j.unique_rule, '') NOT IN ('waiting', 'period') LIMIT 1";
 
-const LOCK: &str = "SELECT state, tenant FROM batch WHERE id = $1 FOR NO KEY UPDATE";
+const LOCK: &str = "SELECT id, state, tenant, generation FROM batch WHERE id = $1 FOR NO KEY UPDATE";
 
 /// What a halt has cancelled does not come back, so its reason stays: such a batch can never be complete.
 const NEXT_GENERATION: &str = "
 UPDATE batch SET state = 'sealed', generation = generation + 1, halting = FALSE, result = NULL, finished_at = NULL,
-       reason = CASE WHEN cancelled > 0 THEN reason END
+       aggregate_error = NULL, reason = CASE WHEN cancelled > 0 THEN reason END
 WHERE id = $1 RETURNING generation";
 
 const REVIVE: &str = "
@@ -52,15 +54,29 @@ row! {
         batch_id: Option<Uuid>,
         seq: Option<i64>,
         items: i64,
-        /// An aggregate without anything to aggregate: its batch is cancelled.
-        idle: bool,
+        /// The generation that it aggregates, if it is a batch's aggregate.
+        aggregates: Option<i32>,
     }
 }
 
 row! {
     struct LockedBatch {
+        id: Uuid,
         state: String,
         tenant: String,
+        generation: i32,
+    }
+}
+
+impl DeadRow {
+    fn is_aggregate(&self) -> bool {
+        self.aggregates.is_some() && self.batch_id.is_some()
+    }
+}
+
+impl LockedBatch {
+    fn state(&self) -> Result<BatchState, StoreError> {
+        self.state.parse().map_err(|error| StoreError::Database(format!("batch {}: {error}", self.id)))
     }
 }
 
@@ -69,14 +85,8 @@ pub(super) async fn redrive_dead(work: &mut Work<'_>, (tenant, jobs): &(&str, &[
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let rows: Vec<DeadRow> = sqlx::query_as(DEAD).bind(&ids).bind(plain(tenant)).fetch_all(&mut *work.conn).await?;
     let mut deltas = Deltas::new();
+    let (aggregates, rows): (Vec<DeadRow>, Vec<DeadRow>) = rows.into_iter().partition(DeadRow::is_aggregate);
     for row in &rows {
-        if row.idle {
-            return Err(StoreError::Conflict(format!(
-                "job {}: its batch is cancelled; its work cannot be redriven",
-                row.id
-            ))
-            .into());
-        }
         if let (Some(batch), Some(_)) = (row.batch_id, row.seq) {
             let delta = deltas.entry(batch).or_default();
             delta.finished -= 1;
@@ -85,8 +95,11 @@ pub(super) async fn redrive_dead(work: &mut Work<'_>, (tenant, jobs): &(&str, &[
         }
     }
     refuse_held_key(work, &rows).await?;
+    let again = aggregated_again(work, &aggregates, &mut deltas).await?;
     let generations = reopen_all(work, &deltas).await?;
     fan_in::count_down(work, &deltas).await?;
+    let nothing_else: Vec<Uuid> = deltas.iter().filter(|(_, delta)| delta.finished == 0).map(|(id, _)| *id).collect();
+    fan_in::fire(work, &nothing_else).await?;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     sqlx::query(REVIVE).bind(&ids).execute(&mut *work.conn).await.map_err(held_key)?;
     for row in &rows {
@@ -94,7 +107,21 @@ pub(super) async fn redrive_dead(work: &mut Work<'_>, (tenant, jobs): &(&str, &[
         work.claimable(&row.queue, row.lane, row.id);
     }
     let generation = generations.into_values().flatten().max();
-    Ok(ControlReport { dispatched: work.close().await?, generation, ..control_report(rows.len(), ids) })
+    let mut ids: Vec<Uuid> = ids.into_iter().chain(again).collect();
+    ids.sort_unstable();
+    Ok(ControlReport { dispatched: work.close().await?, generation, ..control_report(ids.len(), ids) })
+}
+
+/// Dead aggregates do not run again themselves: their batch is aggregated by a new one in its next generation.
+async fn aggregated_again(work: &mut Work<'_>, rows: &[DeadRow], deltas: &mut Deltas) -> Outcome<Vec<Uuid>> {
+    for row in rows {
+        let Some(batch) = row.batch_id else { continue };
+        let locked: LockedBatch = sqlx::query_as(LOCK).bind(batch).fetch_one(&mut *work.conn).await?;
+        let state = locked.state()?;
+        may_aggregate_again(JobId(row.id), BatchId(batch), state, Some(locked.generation) == row.aggregates)?;
+        deltas.entry(batch).or_default();
+    }
+    Ok(rows.iter().map(|row| row.id).collect())
 }
 
 async fn refuse_held_key(work: &mut Work<'_>, rows: &[DeadRow]) -> Outcome<()> {
@@ -122,10 +149,9 @@ pub(super) async fn reopen(work: &mut Work<'_>, batch: BatchId, tenant: Option<&
     let row: Option<LockedBatch> = sqlx::query_as(LOCK).bind(batch.0).fetch_optional(&mut *work.conn).await?;
     let row = row.filter(|row| tenant.is_none_or(|tenant| tenant == row.tenant)).ok_or_else(|| no_batch(batch))?;
     let refused = |why: &str| Err(Fault::Store(StoreError::Conflict(format!("batch {batch} {why}"))));
-    let state: BatchState =
-        row.state.parse().map_err(|error| StoreError::Database(format!("batch {batch}: {error}")))?;
-    match state {
+    match row.state()? {
         BatchState::Complete | BatchState::Halted => {
+            batch_ends::supersede(work, batch).await?;
             let generation: i32 = sqlx::query_scalar(NEXT_GENERATION).bind(batch.0).fetch_one(&mut *work.conn).await?;
             Ok(Some(small(generation)))
         }

@@ -13,8 +13,9 @@ use super::fault::{Fault, Outcome};
 use super::values::{count, plain, small, state_of};
 use super::work::Work;
 use crate::error::StoreError;
-use crate::restart::{Halted, may_restart, refuse_over_budget};
+use crate::restart::{Halted, may_restart, refuse_over_budget, refuse_without_input};
 use crate::row;
+use crate::sql::batch_ends;
 use crate::{ControlReport, Restart};
 
 const BATCH: &str = "
@@ -30,7 +31,7 @@ WHERE batch_id = $1 AND seq IS NOT NULL AND items > 0 AND state = ANY($2) ORDER 
 
 const REOPEN: &str = "
 UPDATE batch SET state = 'sealed', generation = generation + 1, halting = FALSE, paused = FALSE, result = NULL,
-       finished_at = NULL, reason = NULL, tolerate = $2
+       finished_at = NULL, reason = NULL, aggregate_error = NULL, tolerate = $2
 WHERE id = $1 RETURNING generation";
 
 const NOTHING_LEFT: &str =
@@ -71,8 +72,11 @@ impl BatchRow {
     fn halted(&self) -> Result<Halted, StoreError> {
         let state: BatchState =
             self.state.parse().map_err(|error| StoreError::Database(format!("a batch: {error}")))?;
-        let spools_removed = self.spool.as_deref().is_some_and(|spool| spool != "kept");
-        Ok(Halted { state, planned: self.planned, spools_removed })
+        Ok(Halted { state, planned: self.planned })
+    }
+
+    fn spools_removed(&self) -> bool {
+        self.spool.as_deref().is_some_and(|spool| spool != "kept")
     }
 
     fn tolerate(&self) -> Result<FailureBudget, StoreError> {
@@ -100,6 +104,7 @@ pub(super) async fn restart(work: &mut Work<'_>, (tenant, restart): &(&str, &Res
     let states = if restart.dead { vec!["cancelled", "dead"] } else { vec!["cancelled"] };
     let chunks: Vec<ChunkRow> =
         sqlx::query_as(UNFINISHED).bind(batch.0).bind(states).fetch_all(&mut *work.conn).await?;
+    refuse_without_input(batch, row.spools_removed(), chunks.len())?;
     let locked: Option<Uuid> = sqlx::query_scalar(LOCK)
         .bind(batch.0)
         .bind(&row.state)
@@ -113,6 +118,7 @@ pub(super) async fn restart(work: &mut Work<'_>, (tenant, restart): &(&str, &Res
     let deltas = taken_up(work, batch.0, &chunks, &mut counts)?;
     let tolerate = restart.failure_budget.map_or_else(|| row.tolerate(), Ok)?;
     refuse_over_budget(batch, tolerate, &counts)?;
+    batch_ends::supersede(work, batch).await?;
     let generation: i32 =
         sqlx::query_scalar(REOPEN).bind(batch.0).bind(tolerate.to_string()).fetch_one(&mut *work.conn).await?;
     if chunks.is_empty() {

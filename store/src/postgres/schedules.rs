@@ -60,6 +60,10 @@ impl Ticks for PostgresStore {
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
         look!(self, ticks::list, filter)
     }
+
+    async fn events(&self, tenant: &str, schedule: &str, events: &[String]) -> Result<Vec<TickView>> {
+        look!(self, ticks::events, tenant, schedule, events)
+    }
 }
 
 #[async_trait]

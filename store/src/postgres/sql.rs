@@ -1,7 +1,8 @@
 //! PostgreSQL's side of the transitions that both databases share.
 
 use gristmill_core::Instant;
-use gristmill_core::job::NewJob;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::{JobState, NewJob};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{Decode, Postgres, Row, Type};
@@ -9,10 +10,12 @@ use uuid::Uuid;
 
 use super::create;
 use super::fault::Fault;
+use super::notify;
 use super::values::plain;
 use super::work::Work;
 use crate::NewBatch;
 use crate::error::{Result, StoreError};
+use crate::sql::batch_ends::Reported;
 use crate::sql::{Columns, Creating, Sql, Value};
 
 impl Sql for PgConnection {
@@ -56,6 +59,14 @@ impl Creating for Work<'_> {
 
     async fn enqueue(&mut self, jobs: &[NewJob]) -> Result<(), Fault> {
         create::insert(self, jobs).await.map(drop)
+    }
+
+    async fn reported(&mut self, batch: BatchId) -> Result<Option<Reported>, Fault> {
+        notify::reported(self, batch).await
+    }
+
+    fn count_moved(&mut self, tenant: &str, queue: &str, from: JobState, to: JobState) {
+        self.moved(tenant, queue, from, to);
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 
 pub(super) const BATCHES: &str = "
 SELECT id, tenant, name, state, paused, paused_at, paused_by, paused_reason, generation, tolerate, chunks, remaining, chunks_dead, retries, input, ok,
-       skipped, quarantined, cancelled, result, reason, created_at, finished_at
+       skipped, quarantined, cancelled, result, reason, aggregate_error, created_at, finished_at
 FROM batch WHERE tenant = ";
 
 const BATCH_PLAN: &str = "SELECT tenant, name, definition, stamp, params, trace FROM batch WHERE id = $1";
@@ -107,6 +107,7 @@ row! {
         cancelled: i64,
         result: Option<String>,
         reason: Option<String>,
+        aggregate_error: Option<String>,
         created_at: Instant,
         finished_at: Option<Instant>,
     }
@@ -136,7 +137,7 @@ impl BatchRow {
             chunks_dead: count(self.chunks_dead),
             retries: count(self.retries),
             failure_budget: self.tolerate,
-            reason: self.reason,
+            reason: views::reason(self.reason, self.aggregate_error.as_deref()),
             created_at: self.created_at,
             finished_at: self.finished_at,
         })

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::fault::Outcome;
 use crate::Dispatched;
 use crate::error::StoreError;
+use crate::sql::batch_ends;
 
 /// The channel for hints that work became claimable.
 pub(super) const CHANNEL: &str = "gristmill";
@@ -51,6 +52,8 @@ pub(super) struct Work<'c> {
     outbox_rows: BTreeMap<(&'static str, String, i16), Vec<Uuid>>,
     claimable: Vec<String>,
     taken_away: bool,
+    /// Jobs that have died: a batch whose aggregate is among them ends with it.
+    dead: Vec<Uuid>,
     moved: u64,
     wrote: bool,
 }
@@ -65,6 +68,7 @@ impl<'c> Work<'c> {
             outbox_rows: BTreeMap::new(),
             claimable: Vec::new(),
             taken_away: false,
+            dead: Vec::new(),
             moved: 0,
             wrote: false,
         }
@@ -108,6 +112,7 @@ impl<'c> Work<'c> {
 
     /// A job became a dead letter.
     pub(super) fn dead_letter(&mut self, queue: &str, lane: i16, job: Uuid) {
+        self.dead.push(job);
         self.add_outbox_row("dead_letter", queue, lane, job);
     }
 
@@ -119,6 +124,8 @@ impl<'c> Work<'c> {
 
     /// Writes the ledger. Its result may be published once the transaction is committed.
     pub(super) async fn close(&mut self) -> Outcome<Dispatched> {
+        let dead = std::mem::take(&mut self.dead);
+        batch_ends::aggregates_died(self, &dead).await?;
         self.write_counts().await?;
         let dispatches = self.write_outbox().await?;
         self.notify().await?;

@@ -18,11 +18,13 @@ pub enum Clause {
     RescueSpendsTheAttempt,
     /// What follows from a transition is in the outbox when it commits. Without it, only the caller knows.
     OutboxWithTransition,
+    /// A batch ends with its aggregate when that dies. Without it the batch waits for ever.
+    DeadAggregateEndsItsBatch,
 }
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Fence,
         Self::FenceNamesTheAttempt,
         Self::FanInWithCompletion,
@@ -30,5 +32,6 @@ impl Clause {
         Self::ClaimOnce,
         Self::RescueSpendsTheAttempt,
         Self::OutboxWithTransition,
+        Self::DeadAggregateEndsItsBatch,
     ];
 }

@@ -7,7 +7,7 @@ use gristmill_core::id::BatchId;
 
 use super::complete::{complete, fan_in_late};
 use super::{ReferenceStore, control};
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::{CompleteReport, Completion, Completions, ControlReport};
 
 /// How much later than its completion a fan-in comes that is not in the same transition.
@@ -22,6 +22,14 @@ impl Completions for ReferenceStore {
             fan_in_late(self, &late, &mut report)?;
         }
         Ok(report)
+    }
+
+    /// Any table is there, as [`Completion::sql`] writes it.
+    async fn try_sink(&self, _: &str, columns: &[String]) -> Result<()> {
+        if columns.is_empty() {
+            return Err(StoreError::Invalid("the rows for a table have no columns; name at least one".to_owned()));
+        }
+        Ok(())
     }
 
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {

@@ -78,6 +78,7 @@ impl Control for ReferenceStore {
         batch.pause = None;
         let unfinished = unfinished(&t, |job| job.batch == Some(id));
         let control_report = cancel(&mut t, &unfinished, &reason);
+        t.cancelled = Some(id);
         finish(t, control_report, dry_run)
     }
 

@@ -138,6 +138,7 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
         tally: Tally::default(),
         result: None,
         reason: None,
+        aggregate_error: None,
         created_at: t.now,
         planned_at: t.now,
         finished_at: None,

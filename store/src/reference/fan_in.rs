@@ -1,8 +1,6 @@
 //! The fan-in: a batch's counters change with the jobs that moved, and the change that leaves nothing remaining
 //! fires the aggregate, in the same transition.
 
-use std::time::Duration;
-
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::{NewJob, Priority};
@@ -14,12 +12,6 @@ use super::{insert, notify};
 use crate::BatchProgress;
 use crate::check::AGGREGATE_KEY;
 use crate::error::Result;
-
-/// How many attempts an aggregate has.
-const ATTEMPTS: u32 = 5;
-
-/// How long one attempt at an aggregate may take.
-const TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Applies the noted changes to the batches, fires what is ready, and returns where each batch stands then.
 pub(super) fn apply(t: &mut Transition<'_>) -> Result<Vec<BatchProgress>> {
@@ -50,17 +42,16 @@ pub(super) fn fire(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
     let job = t.state.ids.job(now);
     let Some(batch) = t.state.batches.get(&id) else { return Ok(()) };
     let generation = batch.generation;
-    let asked = NewJob {
+    let mut asked = NewJob {
         tenant: batch.tenant.clone(),
         queue: batch.definition.queue.clone(),
         priority: Priority::High,
-        max_attempts: ATTEMPTS,
-        timeout: TIMEOUT,
         idempotency_key: Some(format!("{AGGREGATE_KEY}{id}:{generation}")),
         trace: batch.trace.clone(),
         batch: Some(id),
         ..NewJob::new(job, "aggregate", json!({ "batch": id, "generation": generation }))
     };
+    batch.definition.aggregate_job.clone().unwrap_or_default().apply(&mut asked);
     insert::new_jobs(t, &[asked])?;
     Ok(())
 }

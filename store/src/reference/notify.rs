@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gristmill_core::callback::Event;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::{JobState, NewJob};
 
@@ -26,6 +27,16 @@ pub(super) fn first_failure(t: &mut Transition<'_>, id: BatchId) -> Result<()> {
     let failure = failure(t, &batch);
     let jobs = notify::first_failure(&view::batch_view(&batch), &batch.definition, batch.trace.as_deref(), &failure);
     enqueue(t, jobs)
+}
+
+/// Reports an end that no aggregate has declared.
+pub(super) fn ended(t: &mut Transition<'_>, id: BatchId, events: &[Event]) -> Result<()> {
+    let Some(batch) = t.state.batches.get(&id).cloned() else { return Ok(()) };
+    for event in events {
+        let view = view::batch_view(&batch);
+        enqueue(t, notify::ended(*event, &view, &batch.definition, batch.trace.as_deref()))?;
+    }
+    Ok(())
 }
 
 /// Enqueues the reporting jobs, under ids of the store's own: they come after those of what it has made before.

@@ -9,8 +9,9 @@ use gristmill_core::job::JobState;
 
 use super::state::{Batch, Job, State};
 use super::transition::Transition;
-use super::{ReferenceStore, fan_in};
+use super::{ReferenceStore, batch_ends, fan_in};
 use crate::ReconcileReport;
+use crate::duties::over;
 use crate::error::Result;
 
 pub(super) fn reconcile(store: &ReferenceStore, dry_run: bool) -> Result<ReconcileReport> {
@@ -44,11 +45,26 @@ fn mend(t: &mut Transition<'_>, batch: &Batch, findings: &mut Vec<String>) -> Re
         findings.push(format!("batch {id} had nothing left to do, but its aggregate had not begun; begun now"));
         t.delta(id);
     }
+    if batch.state == BatchState::Aggregating {
+        mend_aggregate(t, batch, findings)?;
+    }
+    Ok(())
+}
+
+/// A batch that aggregates waits for one job, which must be there and able to end.
+fn mend_aggregate(t: &mut Transition<'_>, batch: &Batch, findings: &mut Vec<String>) -> Result<()> {
+    let id = batch.id;
     let aggregates =
-        |job: &Arc<Job>| job.batch == Some(id) && job.kind == "aggregate" && job.generation == batch.generation;
-    if batch.state == BatchState::Aggregating && !t.state.jobs.values().any(aggregates) {
+        |job: &&Arc<Job>| job.batch == Some(id) && job.kind == "aggregate" && job.generation == batch.generation;
+    let Some(job) = t.state.jobs.values().find(aggregates) else {
         findings.push(format!("batch {id} was aggregating without a job that does it; enqueued now"));
-        fan_in::fire(t, id)?;
+        return fan_in::fire(t, id);
+    };
+    if job.state.is_final() {
+        let (state, error) = (job.state, job.error.clone());
+        findings.push(over(id, state));
+        let error = error.unwrap_or_else(|| format!("the job is {state}"));
+        batch_ends::halt(t, id, batch.generation, &error)?;
     }
     Ok(())
 }

@@ -8,12 +8,19 @@ use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
 use gristmill_core::unique::Unique;
 
+use super::batch_ends;
 use super::state::Job;
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
+use crate::redrives::may_aggregate_again;
 
 /// Gives a dead letter as many further attempts as it had at first. A chunk counts for the present generation.
 pub(super) fn queue_dead(t: &mut Transition<'_>, dead: &Job) {
+    if let ("aggregate", Some(batch)) = (dead.kind.as_str(), dead.batch) {
+        // It does not run again itself: an empty change fires that of the next generation.
+        t.delta(batch);
+        return;
+    }
     let now = t.now;
     let generation = dead.chunk_of().and_then(|id| t.state.batches.get(&id)).map(|batch| batch.generation);
     t.move_job(dead.id, |job| {
@@ -54,6 +61,10 @@ pub(super) fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Resu
         return Err(StoreError::Conflict(what));
     }
     let Some(batch) = dead.batch.and_then(|batch| t.state.batches.get(&batch)) else { return Ok(None) };
+    if dead.kind == "aggregate" {
+        may_aggregate_again(id, batch.id, batch.state, dead.generation == batch.generation)?;
+        return Ok(Some(batch.id));
+    }
     let chunk = dead.seq.is_some();
     match batch.state {
         BatchState::Open | BatchState::Sealed => Ok(None),
@@ -61,7 +72,7 @@ pub(super) fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Resu
             let what = format!("batch {} is aggregating; redrive its dead chunks when it has ended", batch.id);
             Err(StoreError::Conflict(what))
         }
-        BatchState::Cancelled if chunk || dead.kind == "aggregate" => {
+        BatchState::Cancelled if chunk => {
             Err(StoreError::Conflict(format!("batch {} is cancelled; its work cannot be redriven", batch.id)))
         }
         BatchState::Complete | BatchState::Halted if chunk => Ok(Some(batch.id)),
@@ -74,6 +85,7 @@ pub(super) fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Resu
 pub(super) fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> Option<u32> {
     let mut opened = None;
     for id in batches {
+        batch_ends::supersede(t, *id);
         let Some(batch) = t.state.batch_mut(*id) else { continue };
         if !matches!(batch.state, BatchState::Complete | BatchState::Halted) {
             continue;
@@ -83,6 +95,7 @@ pub(super) fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> 
         batch.finished_at = None;
         batch.result = None;
         batch.halting = false;
+        batch.aggregate_error = None;
         if batch.tally.cancelled == 0 {
             batch.reason = None;
         }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use gristmill_core::batch::BatchState;
 use gristmill_core::job::JobState;
 
-use super::ReferenceStore;
 use super::control::{control_report, finish};
 use super::create::no_batch;
 use super::state::{Job, Spools};
 use super::transition::Transition;
+use super::{ReferenceStore, batch_ends};
 use crate::error::Result;
-use crate::restart::{Halted, may_restart, refuse_over_budget};
+use crate::restart::{Halted, may_restart, refuse_over_budget, refuse_without_input};
 use crate::{ControlReport, Restart};
 
 pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport> {
@@ -20,13 +20,14 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
     let batch = t.state.batches.get(&id).filter(|batch| batch.tenant == tenant);
     let batch = Arc::clone(batch.ok_or_else(|| no_batch(id))?);
     let spools_removed = batch.spools.is_some_and(|spools| spools != Spools::Kept);
-    may_restart(id, &Halted { state: batch.state, planned: batch.planned, spools_removed })?;
+    may_restart(id, &Halted { state: batch.state, planned: batch.planned })?;
     let undone = |job: &&Arc<Job>| {
         let state = job.state == JobState::Cancelled || restart.dead && job.state == JobState::Dead;
         // A chunk without items is one that was split: its halves have them.
         job.chunk_of() == Some(id) && job.items > 0 && state
     };
     let chunks: Vec<Arc<Job>> = t.state.jobs.values().filter(undone).cloned().collect();
+    refuse_without_input(id, spools_removed, chunks.len())?;
     let (mut counts, now, generation) = (batch.tally.counts(), t.now, batch.generation + 1);
     // At least an empty change: if nothing is left to do, the aggregate fires.
     t.delta(id);
@@ -51,6 +52,7 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
     }
     let failure_budget = restart.failure_budget.unwrap_or(batch.failure_budget);
     refuse_over_budget(id, failure_budget, &counts)?;
+    batch_ends::supersede(&mut t, id);
     if let Some(batch) = t.state.batch_mut(id) {
         batch.state = BatchState::Sealed;
         batch.generation = generation;
@@ -59,6 +61,7 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
         batch.result = None;
         batch.finished_at = None;
         batch.reason = None;
+        batch.aggregate_error = None;
         batch.failure_budget = failure_budget;
     }
     let control_report =

@@ -15,6 +15,7 @@ use crate::backfills::{check_backfill, no_backfill};
 use crate::check;
 use crate::error::Result;
 use crate::schedules::{changed_meanwhile, check_save};
+use crate::sql::ticks::EVENTS_MAX;
 use crate::ticks::{self, check_firings};
 use crate::{
     BackfillView, Backfills, FIRE_TRIES_MAX, FireReport, FireTick, Firing, NewBackfill, Run, SaveSchedule,
@@ -229,6 +230,16 @@ impl Ticks for ReferenceStore {
         };
         let limit = usize::try_from(filter.limit.clamp(1, 10_000)).unwrap_or(usize::MAX);
         Ok(t.state.ticks.values().rev().map(|tick| &tick.view).filter(asked).take(limit).cloned().collect())
+    }
+
+    async fn events(&self, tenant: &str, schedule: &str, events: &[String]) -> Result<Vec<TickView>> {
+        check::at_most(events.len(), EVENTS_MAX, "events")?;
+        let t = Transition::begin(self);
+        let asked = |view: &&TickView| {
+            let named = view.event.as_ref().is_some_and(|event| events.contains(event));
+            view.tenant == tenant && view.schedule == schedule && named
+        };
+        Ok(t.state.ticks.values().map(|tick| &tick.view).filter(asked).cloned().collect())
     }
 }
 

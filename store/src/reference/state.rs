@@ -210,6 +210,8 @@ pub(super) struct Batch {
     pub(super) tally: Tally,
     pub(super) result: Option<Value>,
     pub(super) reason: Option<String>,
+    /// The error of its aggregate, if that died in this generation.
+    pub(super) aggregate_error: Option<String>,
     pub(super) created_at: Instant,
     pub(super) planned_at: Instant,
     pub(super) finished_at: Option<Instant>,

@@ -9,7 +9,7 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Priority};
 
 use super::state::{Job, OutboxRow, State, Tally};
-use super::{Clause, ReferenceStore, fan_in};
+use super::{Clause, ReferenceStore, batch_ends, fan_in};
 use crate::error::Result;
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
@@ -26,6 +26,10 @@ pub(super) struct Transition<'s> {
     pub(super) now: Instant,
     ready: Vec<Ready>,
     deltas: BTreeMap<BatchId, Tally>,
+    /// Jobs that have died: a batch whose aggregate is among them ends with it.
+    dead: Vec<JobId>,
+    /// A batch that was cancelled, to be reported with its last counts.
+    pub(super) cancelled: Option<BatchId>,
     /// How many jobs changed their state.
     pub(super) moved: u64,
     claimable: bool,
@@ -52,8 +56,20 @@ impl<'s> Transition<'s> {
         let truth = store.truth.lock().unwrap_or_else(PoisonError::into_inner);
         let state = truth.clone();
         let now = store.clock.now();
-        let (ready, deltas) = (Vec::new(), BTreeMap::new());
-        Self { store, truth, state, now, ready, deltas, moved: 0, claimable: false, taken_away: false }
+        let (ready, deltas, dead) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self {
+            store,
+            truth,
+            state,
+            now,
+            ready,
+            deltas,
+            dead,
+            cancelled: None,
+            moved: 0,
+            claimable: false,
+            taken_away: false,
+        }
     }
 
     /// Notes that a job is in its state now.
@@ -61,7 +77,10 @@ impl<'s> Transition<'s> {
         self.moved += 1;
         match job.state {
             JobState::Queued => self.ready(Purpose::Dispatch, job),
-            JobState::Dead => self.ready(Purpose::DeadLetter, job),
+            JobState::Dead => {
+                self.dead.push(job.id);
+                self.ready(Purpose::DeadLetter, job);
+            }
             JobState::Scheduled | JobState::Running | JobState::Retry | JobState::Done | JobState::Cancelled => {}
         }
     }
@@ -115,6 +134,11 @@ impl<'s> Transition<'s> {
     /// Writes what follows from everything that was noted, and commits.
     pub(super) fn commit(mut self) -> Result<Committed> {
         let progress = fan_in::apply(&mut self)?;
+        let dead = std::mem::take(&mut self.dead);
+        batch_ends::aggregates_died(&mut self, &dead)?;
+        if let Some(batch) = self.cancelled {
+            batch_ends::cancelled(&mut self, batch)?;
+        }
         let dispatches = self.write_outbox();
         *self.truth = self.state;
         if self.claimable {

@@ -214,7 +214,7 @@ pub(super) fn batch_view(batch: &Batch) -> BatchView {
         retries: unsigned(batch.tally.retries),
         failure_budget: batch.failure_budget.to_string(),
         result: batch.result.clone(),
-        reason: batch.reason.clone(),
+        reason: views::reason(batch.reason.clone(), batch.aggregate_error.as_deref()),
         created_at: batch.created_at,
         finished_at: batch.finished_at,
     }

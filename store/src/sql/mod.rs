@@ -6,6 +6,7 @@
 //! plan: see `docs/decisions/0012-cold-transitions-once.md`.
 
 pub(crate) mod backfills;
+pub(crate) mod batch_ends;
 pub(crate) mod email;
 pub(crate) mod poison;
 pub(crate) mod schedules;
@@ -15,7 +16,8 @@ pub(crate) mod triggers;
 use std::str::FromStr;
 
 use gristmill_core::Instant;
-use gristmill_core::job::NewJob;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::{JobState, NewJob};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -110,6 +112,15 @@ pub(crate) trait Creating: Sql {
 
     /// Enqueues jobs.
     fn enqueue(&mut self, jobs: &[NewJob]) -> impl Future<Output = Result<(), Self::Fault>> + Send;
+
+    /// A batch as it is now, with what its reports are made of.
+    fn reported(
+        &mut self,
+        batch: BatchId,
+    ) -> impl Future<Output = Result<Option<batch_ends::Reported>, Self::Fault>> + Send;
+
+    /// Notes that a job went from one final state into another.
+    fn count_moved(&mut self, tenant: &str, queue: &str, from: JobState, to: JobState);
 }
 
 /// The columns of a row, by name.

@@ -11,6 +11,9 @@ use crate::error::Result;
 use crate::ticks::{self, check_firings, key};
 use crate::{FIRE_TRIES_MAX, FireReport, Firing, Run, TickFilter, TickView};
 
+/// The most events that one question names.
+pub(crate) const EVENTS_MAX: usize = 10_000;
+
 /// An instant of a JSON object, which has it in microseconds since 1970.
 macro_rules! at {
     ($key:literal) => {
@@ -126,6 +129,12 @@ const TICKS: &str = ticks!(
 /// One row by its event.
 pub(super) const EVENT: &str = ticks!("FROM schedule_tick t WHERE t.tenant = $1 AND t.schedule = $2 AND t.event = $3");
 
+/// Rows by their events.
+const EVENTS: &str = ticks!(
+    "FROM schedule_tick t WHERE t.tenant = $1 AND t.schedule = $2
+     AND t.event IN (SELECT value FROM json_array_elements_text($3::json))"
+);
+
 /// Records decided ticks and starts their runs; the caller knows what may be published.
 pub(crate) async fn fire<S: Creating>(sql: &mut S, firings: &[Firing]) -> Result<FireReport, S::Fault> {
     check_firings(firings)?;
@@ -201,6 +210,18 @@ pub(crate) async fn release<S: Sql>(
 pub(crate) async fn list<S: Sql>(sql: &mut S, filter: &TickFilter) -> Result<Vec<TickView>, S::Fault> {
     let TickFilter { tenant, schedule, from, until, limit } = filter;
     let rows = sql.rows(TICKS, values![tenant, schedule, *from, *until, (*limit).clamp(1, 10_000)]).await?;
+    Ok(rows.iter().map(view).collect::<Result<_>>()?)
+}
+
+/// Returns the rows of a ledger that have one of these events.
+pub(crate) async fn events<S: Sql>(
+    sql: &mut S,
+    tenant: &str,
+    schedule: &str,
+    events: &[String],
+) -> Result<Vec<TickView>, S::Fault> {
+    check::at_most(events.len(), EVENTS_MAX, "events")?;
+    let rows = sql.rows(EVENTS, values![tenant, schedule, check::json(&events)?]).await?;
     Ok(rows.iter().map(view).collect::<Result<_>>()?)
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
 use super::transition::Transition;
-use super::{error, row};
+use super::{SqliteStore, error, row};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::sql::triggers;
@@ -56,18 +56,7 @@ pub(super) async fn write_sink(t: &mut Transition<'_>, sql: &SqlRows) -> Result<
     if sql.rows.is_empty() {
         return Ok(());
     }
-    if sql.columns.is_empty() {
-        return Err(StoreError::Invalid("the rows for a table have no columns; name at least one".to_owned()));
-    }
-    let columns: Vec<String> = sql.columns.iter().map(|column| quoted(column)).collect();
-    let values: Vec<String> = (0..columns.len()).map(|index| format!("value ->> {index}")).collect();
-    // A column may have any name, so it is quoted; the values go by position, as parameters.
-    let statement = format!(
-        "INSERT INTO {} ({}) SELECT {} FROM json_each(?1) ORDER BY key",
-        sql.table.split('.').map(quoted).collect::<Vec<_>>().join("."),
-        columns.join(", "),
-        values.join(", ")
-    );
+    let statement = sink_statement(sql)?;
     let rows: Vec<Vec<&Value>> = sql
         .rows
         .iter()
@@ -76,6 +65,29 @@ pub(super) async fn write_sink(t: &mut Transition<'_>, sql: &SqlRows) -> Result<
     let rows = check::json(&rows)?;
     t.run_or(sqlx::query(AssertSqlSafe(statement)).bind(rows), error::sink).await?;
     Ok(())
+}
+
+/// Plans the statement that writes the rows: this looks up the table and its columns.
+pub(super) async fn try_sink(store: &SqliteStore, table: &str, columns: &[String]) -> Result<()> {
+    let rows = SqlRows { table: table.to_owned(), columns: columns.to_vec(), rows: Vec::new() };
+    let statement = format!("EXPLAIN {}", sink_statement(&rows)?);
+    let planned = sqlx::query(AssertSqlSafe(statement)).bind("[]").fetch_all(&store.readers).await;
+    planned.map(drop).map_err(error::sink)
+}
+
+fn sink_statement(sql: &SqlRows) -> Result<String> {
+    if sql.columns.is_empty() {
+        return Err(StoreError::Invalid("the rows for a table have no columns; name at least one".to_owned()));
+    }
+    let columns: Vec<String> = sql.columns.iter().map(|column| quoted(column)).collect();
+    let values: Vec<String> = (0..columns.len()).map(|index| format!("value ->> {index}")).collect();
+    // A column may have any name, so it is quoted; the values go by position, as parameters.
+    Ok(format!(
+        "INSERT INTO {} ({}) SELECT {} FROM json_each(?1) ORDER BY key",
+        sql.table.split('.').map(quoted).collect::<Vec<_>>().join("."),
+        columns.join(", "),
+        values.join(", ")
+    ))
 }
 
 fn quoted(name: &str) -> String {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use gristmill_core::id::BatchId;
 
-use super::complete::{end_batch, holders, write_sink};
+use super::complete::{end_batch, holders, try_sink, write_sink};
 use super::settle::{Settlement, settle};
 use super::transition::Transition;
 use super::{SqliteStore, control, insert};
@@ -43,6 +43,10 @@ impl Completions for SqliteStore {
         let settled = held.len() as u64;
         let committed = t.commit().await?;
         Ok(CompleteReport { settled, fenced, dispatched: committed.dispatched, progress: committed.progress })
+    }
+
+    async fn try_sink(&self, table: &str, columns: &[String]) -> Result<()> {
+        try_sink(self, table, columns).await
     }
 
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {

@@ -95,6 +95,7 @@ impl Control for SqliteStore {
         );
         let unfinished = t.rows(sqlx::query(statement).bind(batch.0)).await?;
         let control_report = cancel(&mut t, &unfinished, &reason).await?;
+        t.cancelled = Some(batch);
         finish(t, control_report, dry_run).await
     }
 

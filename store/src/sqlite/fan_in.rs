@@ -1,14 +1,13 @@
 //! The fan-in: a batch's counters change with the jobs that moved, and the change that leaves nothing
 //! remaining fires the aggregate, in the same transaction.
 
-use std::time::Duration;
-
 use gristmill_core::batch::BatchState;
+use gristmill_core::definition::AggregateJob;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{JobState, Priority};
-use gristmill_core::retry::RetryPolicy;
+use gristmill_core::job::{JobState, NewJob, Priority};
 use gristmill_core::settle::SNOOZES_MAX;
 use serde_json::json;
+use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::insert::{self, JobRow};
@@ -18,12 +17,6 @@ use crate::BatchProgress;
 use crate::check;
 use crate::check::AGGREGATE_KEY;
 use crate::error::Result;
-
-/// How many attempts an aggregate has.
-const ATTEMPTS: u32 = 5;
-
-/// How long one attempt at an aggregate may take: an hour, for its input may be 100,000 results.
-const TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Changes the batches, fires what is ready, and returns where each batch stands then.
 pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delta)>) -> Result<Vec<BatchProgress>> {
@@ -51,7 +44,7 @@ pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delt
             quarantined = batch.quarantined + d.quarantined, cancelled = batch.cancelled + d.cancelled
         FROM d WHERE batch.id = d.id
         RETURNING id, tenant, state, generation, input, ok, skipped, quarantined, cancelled, remaining, halting, tolerate, trace,
-                  definition ->> '$.queue' AS queue";
+                  definition ->> '$.queue' AS queue, definition -> '$.aggregate_job' AS aggregate_job";
     let changed = t.rows(sqlx::query(statement).bind(check::json(&rows)?)).await?;
     let mut all = Vec::with_capacity(changed.len());
     let mut aggregates = Vec::new();
@@ -59,8 +52,7 @@ pub(super) async fn apply(t: &mut Transition<'_>, mut deltas: Vec<(BatchId, Delt
         let mut now = progress(row)?;
         if now.state == BatchState::Sealed && now.remaining == 0 {
             now.state = BatchState::Aggregating;
-            let queue = row::get::<Option<String>>(row, "queue")?;
-            aggregates.push(aggregate(&now, row::get(row, "tenant")?, queue, row::get(row, "trace")?)?);
+            aggregates.push(aggregate(&now, row)?);
         }
         all.push(now);
     }
@@ -85,34 +77,36 @@ async fn fire(t: &mut Transition<'_>, aggregates: &[JobRow]) -> Result<()> {
 }
 
 /// The job that aggregates one generation of a batch. Its key is the second guard against two of them.
-pub(super) fn aggregate(
-    batch: &BatchProgress,
-    tenant: String,
-    queue: Option<String>,
-    trace: Option<String>,
-) -> Result<JobRow> {
+///
+/// The row has the batch's `tenant`, `trace`, and of its definition `queue` and `aggregate_job`.
+pub(super) fn aggregate(batch: &BatchProgress, row: &SqliteRow) -> Result<JobRow> {
     let (id, generation) = (batch.batch, batch.generation);
+    let payload = json!({ "batch": id, "generation": generation });
+    let settings: Option<AggregateJob> = row::maybe_json(row, "aggregate_job")?;
+    let mut job = NewJob::new(JobId(Uuid::now_v7()), "aggregate", payload);
+    settings.unwrap_or_default().apply(&mut job);
     Ok(JobRow {
-        id: JobId(Uuid::now_v7()),
-        tenant,
-        queue: queue.unwrap_or_else(|| gristmill_core::job::DEFAULT_QUEUE.to_owned()),
+        id: job.id,
+        tenant: row::get(row, "tenant")?,
+        queue: row::get::<Option<String>>(row, "queue")?
+            .unwrap_or_else(|| gristmill_core::job::DEFAULT_QUEUE.to_owned()),
         priority: Priority::High,
         key: None,
-        kind: "aggregate".to_owned(),
+        kind: job.kind,
         state: JobState::Queued,
-        max_attempts: ATTEMPTS,
+        max_attempts: job.max_attempts,
         max_snoozes: SNOOZES_MAX,
         version: 1,
-        timeout_ms: insert::millis(TIMEOUT),
-        retry: check::json(&RetryPolicy::default())?,
-        payload: check::json(&json!({ "batch": id, "generation": generation }))?,
+        timeout_ms: insert::millis(job.timeout),
+        retry: check::json(&job.retry)?,
+        payload: check::json(&job.payload)?,
         batch: Some(id),
         seq: None,
         items: 0,
         generation: Some(generation),
         idempotency_key: Some(format!("{AGGREGATE_KEY}{id}:{generation}")),
         unique: None,
-        trace,
+        trace: row::get(row, "trace")?,
         run_at: None,
     })
 }

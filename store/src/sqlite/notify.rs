@@ -11,6 +11,19 @@ use crate::Dispatched;
 use crate::check;
 use crate::error::Result;
 use crate::notify::{self, Failure};
+use crate::sql::batch_ends::Reported;
+
+/// A batch as it is now, with what its reports are made of.
+pub(super) async fn reported(t: &mut Transition<'_>, batch: BatchId) -> Result<Option<Reported>> {
+    let Some(row) = t.row(sqlx::query("SELECT * FROM batch WHERE id = ?1").bind(batch.0)).await? else {
+        return Ok(None);
+    };
+    Ok(Some(Reported {
+        view: view::batch_view(&row)?,
+        definition: row::json(&row, "definition")?,
+        trace: row::get(&row, "trace")?,
+    }))
+}
 
 /// Reports the first failure of batches whose counts have just changed, once in each generation.
 pub(super) async fn first_failures(t: &mut Transition<'_>, batches: &[BatchId]) -> Result<()> {

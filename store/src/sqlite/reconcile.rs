@@ -11,17 +11,21 @@ use sqlx::sqlite::SqliteRow;
 use super::transition::{Transition, progress};
 use super::{SqliteStore, error, fan_in, insert, row};
 use crate::ReconcileReport;
+use crate::duties::over;
 use crate::error::Result;
+use crate::sql::batch_ends;
 
 /// Each batch that is not final, beside what its jobs show.
 const BATCHES: &str = "
-    SELECT b.*, b.definition ->> '$.queue' AS queue,
+    SELECT b.*, b.definition ->> '$.queue' AS queue, b.definition -> '$.aggregate_job' AS aggregate_job,
            (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL
                 AND j.state IN ('scheduled', 'queued', 'running', 'retry')) AS open_chunks,
            (SELECT count(*) FROM job j WHERE j.batch_id = b.id AND j.seq IS NOT NULL
                 AND j.state = 'dead') AS dead_chunks,
-           EXISTS (SELECT 1 FROM job j WHERE j.batch_id = b.id AND j.kind = 'aggregate'
-                AND j.generation = b.generation) AS aggregated
+           (SELECT j.state FROM job j WHERE b.state = 'aggregating' AND j.batch_id = b.id AND j.kind = 'aggregate'
+                AND j.generation = b.generation) AS aggregate_state,
+           (SELECT j.error FROM job j WHERE b.state = 'aggregating' AND j.batch_id = b.id AND j.kind = 'aggregate'
+                AND j.generation = b.generation) AS job_error
     FROM batch b WHERE b.state IN ('open', 'sealed', 'aggregating') ORDER BY b.id";
 
 /// The queue counters that are wrong, each with by how much it is too low.
@@ -65,7 +69,8 @@ struct Compared {
     open_chunks: i64,
     dead: i64,
     dead_chunks: i64,
-    aggregated: bool,
+    /// The state of the job that aggregates it, while it is aggregating.
+    aggregate: Option<JobState>,
 }
 
 impl Compared {
@@ -77,7 +82,9 @@ impl Compared {
             open_chunks: row::get(row, "open_chunks")?,
             dead: row::get(row, "chunks_dead")?,
             dead_chunks: row::get(row, "dead_chunks")?,
-            aggregated: row::flag(row, "aggregated")?,
+            aggregate: row::get::<Option<String>>(row, "aggregate_state")?
+                .map(|_| row::word(row, "aggregate_state"))
+                .transpose()?,
         })
     }
 
@@ -86,11 +93,20 @@ impl Compared {
     }
 
     fn orphaned(&self) -> bool {
-        self.state == BatchState::Aggregating && !self.aggregated
+        self.state == BatchState::Aggregating && self.aggregate.is_none()
+    }
+
+    /// The job that it waits for has ended, and it has not.
+    fn over(&self) -> Option<JobState> {
+        self.aggregate.filter(|state| state.is_final())
     }
 
     fn fine(&self) -> bool {
-        self.remaining == self.open_chunks && self.dead == self.dead_chunks && !self.stuck() && !self.orphaned()
+        self.remaining == self.open_chunks
+            && self.dead == self.dead_chunks
+            && !self.stuck()
+            && !self.orphaned()
+            && self.over().is_none()
     }
 }
 
@@ -117,9 +133,13 @@ async fn mend_batch(t: &mut Transition<'_>, row: &SqliteRow, findings: &mut Vec<
     }
     if found.orphaned() {
         findings.push(format!("batch {batch} was aggregating without a job that does it; enqueued now"));
-        let queue = row::get(row, "queue")?;
-        let job = fan_in::aggregate(&progress(row)?, row::get(row, "tenant")?, queue, row::get(row, "trace")?)?;
+        let job = fan_in::aggregate(&progress(row)?, row)?;
         insert::jobs(t, &[job]).await?;
+    }
+    if let Some(state) = found.over() {
+        findings.push(over(batch, state));
+        let error = row::get::<Option<String>>(row, "job_error")?.unwrap_or_else(|| format!("the job is {state}"));
+        batch_ends::halt(t, batch, row::number(row, "generation")?, &error).await?;
     }
     Ok(())
 }

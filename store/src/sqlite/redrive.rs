@@ -8,6 +8,8 @@ use super::row;
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::redrives::may_aggregate_again;
+use crate::sql::batch_ends;
 
 /// How many samples a report has.
 pub(super) const SAMPLES: usize = 5;
@@ -19,14 +21,19 @@ pub(super) fn refuse(row: &SqliteRow, job: JobId, chunk: bool) -> Result<Option<
         return Err(StoreError::Conflict(what));
     }
     let Some(batch) = row::maybe_id::<BatchId>(row, "batch_id")? else { return Ok(None) };
-    let aggregate = row::get::<String>(row, "kind")? == "aggregate";
-    match row::word(row, "batch_state")? {
+    let state = row::word(row, "batch_state")?;
+    if row::get::<String>(row, "kind")? == "aggregate" {
+        let same = row::get::<i64>(row, "generation")? == row::get::<i64>(row, "batch_generation")?;
+        may_aggregate_again(job, batch, state, same)?;
+        return Ok(Some(batch));
+    }
+    match state {
         BatchState::Open | BatchState::Sealed => Ok(None),
         BatchState::Aggregating if chunk => {
             let what = format!("batch {batch} is aggregating; redrive its dead chunks when it has ended");
             Err(StoreError::Conflict(what))
         }
-        BatchState::Cancelled if chunk || aggregate => {
+        BatchState::Cancelled if chunk => {
             Err(StoreError::Conflict(format!("batch {batch} is cancelled; its work cannot be redriven")))
         }
         BatchState::Complete | BatchState::Halted if chunk => Ok(Some(batch)),
@@ -40,8 +47,11 @@ pub(super) async fn open_next(t: &mut Transition<'_>, batches: &[BatchId]) -> Re
     if batches.is_empty() {
         return Ok(None);
     }
+    for batch in batches {
+        batch_ends::supersede(t, *batch).await?;
+    }
     let statement = "
-        UPDATE batch SET state = 'sealed', generation = generation + 1, finished_at = NULL, result = NULL,
+        UPDATE batch SET state = 'sealed', generation = generation + 1, finished_at = NULL, result = NULL, aggregate_error = NULL,
                          reason = CASE WHEN cancelled > 0 THEN reason END, halting = 0
         WHERE state IN ('complete', 'halted') AND id IN (SELECT unhex(value, '-') FROM json_each(?1))
         RETURNING generation";

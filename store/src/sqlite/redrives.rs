@@ -18,7 +18,7 @@ impl Redrives for SqliteStore {
         let mut t = Transition::begin(self).await?;
         let statement = "
             SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation, j.kind,
-                   b.state AS batch_state,
+                   b.state AS batch_state, b.generation AS batch_generation,
                    (SELECT h.id FROM job h WHERE h.tenant = j.tenant AND h.unique_held = j.unique_key AND h.id <> j.id
                         AND h.unique_held IS NOT NULL AND coalesce(j.unique_rule, '') NOT IN ('waiting', 'period')) AS holder
             FROM job j LEFT JOIN batch b ON b.id = j.batch_id
@@ -27,11 +27,19 @@ impl Redrives for SqliteStore {
         let found = t.rows(sqlx::query(statement).bind(tenant.to_owned()).bind(check::json(jobs)?)).await?;
         let mut control_report = ControlReport::default();
         let mut ended = Vec::new();
-        let mut ids = Vec::with_capacity(found.len());
+        let (mut ids, mut affected) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
         for row in &found {
             let job = row::moved(row)?;
             if let Some(batch) = refuse(row, job.id, job.seq.is_some())? {
                 ended.push(batch);
+            }
+            affected.push(job.id);
+            if row::get::<String>(row, "kind")? == "aggregate" && job.batch.is_some() {
+                // It does not run again itself: an empty change fires that of the next generation.
+                if let Some(batch) = job.batch {
+                    t.delta(batch);
+                }
+                continue;
             }
             t.moved(&job, JobState::Dead, JobState::Queued);
             if let Some(batch) = job.chunk_of() {
@@ -49,8 +57,8 @@ impl Redrives for SqliteStore {
                                   ELSE (SELECT b.generation FROM batch b WHERE b.id = job.batch_id) END
             WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1))";
         t.run_or(sqlx::query(statement).bind(check::json(&ids)?).bind(t.now), error::held_key).await?;
-        control_report.affected = ids.len() as u64;
-        control_report.samples = ids.iter().take(SAMPLES).map(JobId::to_string).collect();
+        control_report.affected = affected.len() as u64;
+        control_report.samples = affected.iter().take(SAMPLES).map(JobId::to_string).collect();
         finish(t, control_report, dry_run).await
     }
 

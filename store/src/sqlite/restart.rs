@@ -11,7 +11,8 @@ use super::row::{self, moved_columns};
 use super::transition::Transition;
 use crate::check;
 use crate::error::Result;
-use crate::restart::{Halted, may_restart, refuse_over_budget};
+use crate::restart::{Halted, may_restart, refuse_over_budget, refuse_without_input};
+use crate::sql::batch_ends;
 use crate::{ControlReport, Restart};
 
 /// How many samples a report has.
@@ -30,11 +31,8 @@ pub(super) async fn restart(
         FROM batch WHERE id = ?1 AND tenant = ?2";
     let found = t.row(sqlx::query(statement).bind(batch.0).bind(tenant.to_owned())).await?;
     let found = found.ok_or_else(|| no_batch(batch))?;
-    let halted = Halted {
-        state: row::word::<BatchState>(&found, "state")?,
-        planned: row::flag(&found, "planned")?,
-        spools_removed: row::get::<Option<String>>(&found, "spool")?.is_some_and(|spool| spool != "kept"),
-    };
+    let halted = Halted { state: row::word::<BatchState>(&found, "state")?, planned: row::flag(&found, "planned")? };
+    let spools_removed = row::get::<Option<String>>(&found, "spool")?.is_some_and(|spool| spool != "kept");
     may_restart(batch, &halted)?;
     let states: &[JobState] =
         if restart.dead { &[JobState::Cancelled, JobState::Dead] } else { &[JobState::Cancelled] };
@@ -46,6 +44,7 @@ pub(super) async fn restart(
           ORDER BY id"
     );
     let unfinished = t.rows(sqlx::query(statement).bind(batch.0).bind(check::json(states)?)).await?;
+    refuse_without_input(batch, spools_removed, unfinished.len())?;
     let mut counts: Counts = row::counts(&found)?;
     let mut ids = Vec::with_capacity(unfinished.len());
     // At least an empty change: if nothing is left to do, the aggregate fires.
@@ -80,8 +79,9 @@ async fn reopen(
     failure_budget: FailureBudget,
     ids: &[JobId],
 ) -> Result<Option<u32>> {
+    batch_ends::supersede(t, batch).await?;
     let statement = "
-        UPDATE batch SET state = 'sealed', generation = generation + 1, halting = 0, paused = 0, result = NULL,
+        UPDATE batch SET state = 'sealed', generation = generation + 1, aggregate_error = NULL, halting = 0, paused = 0, result = NULL,
                          finished_at = NULL, reason = NULL, tolerate = ?2
         WHERE id = ?1 RETURNING generation";
     let opened = t.row(sqlx::query(statement).bind(batch.0).bind(failure_budget.to_string())).await?;

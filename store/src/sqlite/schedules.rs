@@ -65,6 +65,10 @@ impl Ticks for SqliteStore {
     async fn ticks(&self, filter: &TickFilter) -> Result<Vec<TickView>> {
         ticks::list(&mut Reading(&self.readers), filter).await
     }
+
+    async fn events(&self, tenant: &str, schedule: &str, events: &[String]) -> Result<Vec<TickView>> {
+        ticks::events(&mut Reading(&self.readers), tenant, schedule, events).await
+    }
 }
 
 #[async_trait]

@@ -1,16 +1,18 @@
 //! SQLite's side of the transitions that both databases share.
 
 use gristmill_core::Instant;
-use gristmill_core::job::NewJob;
+use gristmill_core::id::BatchId;
+use gristmill_core::job::{JobState, NewJob};
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use uuid::Uuid;
 
 use super::error::database;
 use super::transition::{NOW, Query, Transition, micros};
-use super::{create, insert, row};
+use super::{create, insert, notify, row};
 use crate::NewBatch;
 use crate::error::{Result, StoreError};
+use crate::sql::batch_ends::Reported;
 use crate::sql::{Columns, Creating, Sql, Value};
 
 /// What has another name here. Parameters need no types, and the one writer locks no rows.
@@ -71,6 +73,16 @@ impl Creating for Transition<'_> {
 
     async fn enqueue(&mut self, jobs: &[NewJob]) -> Result<()> {
         insert::new_jobs(self, jobs).await.map(drop)
+    }
+
+    async fn reported(&mut self, batch: BatchId) -> Result<Option<Reported>> {
+        notify::reported(self, batch).await
+    }
+
+    fn count_moved(&mut self, tenant: &str, queue: &str, from: JobState, to: JobState) {
+        self.count(tenant, queue, from, -1);
+        self.count(tenant, queue, to, 1);
+        self.moved += 1;
     }
 }
 

@@ -6,6 +6,7 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Priority};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, Transaction};
+use uuid::Uuid;
 
 use super::error::database;
 use super::row::{self, Moved};
@@ -13,6 +14,7 @@ use super::{SqliteStore, fan_in};
 use crate::check;
 use crate::error::Result;
 use crate::failpoint;
+use crate::sql::batch_ends;
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
 /// The database's own clock, in microseconds, accurate to a millisecond.
@@ -33,6 +35,10 @@ pub(super) struct Transition<'s> {
     counts: Vec<Count>,
     ready: Vec<Ready>,
     deltas: Vec<(BatchId, Delta)>,
+    /// Jobs that have died: a batch whose aggregate is among them ends with it.
+    dead: Vec<Uuid>,
+    /// A batch that was cancelled, to be reported with its last counts.
+    pub(super) cancelled: Option<BatchId>,
     /// How many jobs changed their state.
     pub(super) moved: u64,
     claimable: bool,
@@ -92,6 +98,8 @@ impl<'s> Transition<'s> {
             counts: Vec::new(),
             ready: Vec::new(),
             deltas: Vec::new(),
+            dead: Vec::new(),
+            cancelled: None,
             moved: 0,
             claimable: false,
             taken_away: false,
@@ -152,7 +160,10 @@ impl<'s> Transition<'s> {
         self.count(tenant, queue, to, 1);
         match to {
             JobState::Queued => self.ready(Purpose::Dispatch, queue, priority, id),
-            JobState::Dead => self.ready(Purpose::DeadLetter, queue, priority, id),
+            JobState::Dead => {
+                self.dead.push(id.0);
+                self.ready(Purpose::DeadLetter, queue, priority, id);
+            }
             JobState::Scheduled | JobState::Running | JobState::Retry | JobState::Done | JobState::Cancelled => {}
         }
     }
@@ -196,6 +207,11 @@ impl<'s> Transition<'s> {
     pub(super) async fn commit(mut self) -> Result<Committed> {
         let deltas = std::mem::take(&mut self.deltas);
         let progress = fan_in::apply(&mut self, deltas).await?;
+        let dead = std::mem::take(&mut self.dead);
+        batch_ends::aggregates_died(&mut self, &dead).await?;
+        if let Some(batch) = self.cancelled {
+            batch_ends::cancelled(&mut self, batch).await?;
+        }
         self.write_counts().await?;
         let dispatches = self.write_outbox().await?;
         // Only what changes the file counts: timers read it again and again, and change nothing.

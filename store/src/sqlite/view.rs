@@ -235,7 +235,7 @@ pub(super) fn batch_view(row: &SqliteRow) -> Result<BatchView> {
         retries: row::number(row, "retries")?,
         failure_budget: row::get(row, "tolerate")?,
         result: row::maybe_json(row, "result")?,
-        reason: row::get(row, "reason")?,
+        reason: views::reason(row::get(row, "reason")?, row::get::<Option<String>>(row, "aggregate_error")?.as_deref()),
         created_at: row::instant(row, "created_at")?,
         finished_at: row::maybe_instant(row, "finished_at")?,
     })

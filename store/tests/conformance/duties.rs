@@ -30,6 +30,7 @@ conformance! {
     a_dry_reconciliation_changes_nothing;
     databases only, "the model counts queues anew each time":
     a_broken_queue_counter_is_found_and_mended,
+    two_reconcilers_at_once_mend_a_counter_once,
 }
 
 async fn what_is_due_is_promoted_and_put_on_the_road(store: TestStore) {
@@ -247,4 +248,17 @@ async fn a_dry_reconciliation_changes_nothing(store: TestStore) {
     let report = store.reconcile(true).await.expect("compared");
     assert_eq!(report.findings.len(), 1);
     assert_eq!(batch(&store, id).await.remaining, 1);
+}
+
+async fn two_reconcilers_at_once_mend_a_counter_once(store: TestStore) {
+    store.enqueue(&testing::jobs(3)).await.expect("enqueued");
+    for round in 0..20 {
+        store.tamper("UPDATE queue_count SET jobs = jobs + 5 WHERE state = 'queued'").await;
+        let handles = [store.handle(), store.second().await, store.second().await];
+        let all = handles.iter().map(|handle| handle.reconcile(false));
+        for report in futures::future::join_all(all).await {
+            report.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+        assert_reconciled(&store).await;
+    }
 }

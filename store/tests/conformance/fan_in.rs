@@ -83,7 +83,8 @@ async fn many_completers_at_once_fire_the_aggregate_exactly_once(store: TestStor
         assert_eq!((seen.state, seen.remaining, seen.counts.ok), (BatchState::Aggregating, 0, 24), "round {round}");
         assert_eq!(aggregates(&store, id).await, 1, "round {round}");
         let aggregate = claim_one(&store, worker).await;
-        complete(&store, &[testing::done(&aggregate)]).await;
+        let batch_end = end(id, 0, BatchState::Complete);
+        complete(&store, &[Completion { batch_end, ..testing::done(&aggregate) }]).await;
     }
     assert_reconciled(&store).await;
 }

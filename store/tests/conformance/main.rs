@@ -47,6 +47,7 @@ macro_rules! conformance {
     };
 }
 
+mod batch_ends;
 mod callbacks;
 mod claiming;
 mod completing;

@@ -22,7 +22,6 @@ conformance! {
     a_dead_chunk_of_an_ended_batch_opens_the_next_generation,
     a_dead_chunk_is_not_redriven_while_its_batch_aggregates,
     a_dead_chunk_of_a_cancelled_batch_is_not_redriven,
-    a_dead_aggregate_is_redriven,
     a_dead_letter_whose_unique_key_is_taken_is_not_redriven,
     a_halt_that_cancelled_chunks_is_remembered_by_the_next_generation,
     a_halt_that_cancelled_nothing_is_judged_anew,
@@ -153,18 +152,6 @@ async fn a_dead_chunk_of_a_cancelled_batch_is_not_redriven(store: TestStore) {
     store.cancel_batch(TENANT, id, "no", false).await.expect("cancelled");
     let error = store.redrive_dead(TENANT, &[chunk.fence.job], false).await.expect_err("refused");
     assert!(matches!(error, StoreError::Conflict(_)), "{error}");
-}
-
-async fn a_dead_aggregate_is_redriven(store: TestStore) {
-    let id = testing::sealed(&store, 0, 0).await;
-    let worker = enter(&store).await;
-    let aggregate = claim_one(&store, worker).await;
-    complete(&store, &[testing::dead(&aggregate)]).await;
-    store.redrive_dead(TENANT, &[aggregate.fence.job], false).await.expect("redriven");
-    let again = claim_one(&store, worker).await;
-    assert_eq!((again.fence.job, again.fence.attempt), (aggregate.fence.job, 2));
-    end(&store, &again, id, 0, BatchState::Complete).await;
-    assert_eq!(batch(&store, id).await.state, BatchState::Complete);
 }
 
 async fn a_dead_letter_whose_unique_key_is_taken_is_not_redriven(store: TestStore) {

@@ -41,11 +41,15 @@ pub enum Clause {
     SnoozeKeepsItsNumber,
     /// A restart opens the next generation.
     RestartOpensGeneration,
+    /// A batch ends with its aggregate when that dies.
+    DeadAggregateEndsItsBatch,
+    /// What a dead planner leaves is taken back.
+    PlansAreTakenBack,
 }
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Fence,
         Self::FenceOnAttemptAndWorker,
         Self::FenceOnWorker,
@@ -64,6 +68,8 @@ impl Clause {
         Self::RescueSettles,
         Self::SnoozeKeepsItsNumber,
         Self::RestartOpensGeneration,
+        Self::DeadAggregateEndsItsBatch,
+        Self::PlansAreTakenBack,
     ];
 
     /// Whether the probe goes with it: a second line of defence would heal what the first lets through.
@@ -141,6 +147,7 @@ impl Bounds {
             Clause::RescueSettles => Left { crashes: 2, ..zero },
             Clause::SnoozeKeepsItsNumber => Left { failures: 1, unknown: 1, ..zero },
             Clause::RestartOpensGeneration => Left { cancels: 1, redrives: 1, ..zero },
+            Clause::DeadAggregateEndsItsBatch | Clause::PlansAreTakenBack => Left { failures: 1, ..zero },
         };
         Self { chunks: 2, left, mishaps: 3, completer_beside: true, window: 2 }
     }

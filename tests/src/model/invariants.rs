@@ -39,7 +39,7 @@ pub fn wrong(state: &State, bounds: &Bounds, removed: Option<Clause>) -> Option<
             return Some(wrong);
         }
     }
-    if matches!(batch.phase, Phase::Cancelled | Phase::CancelledOpen)
+    if matches!(batch.phase, Phase::Cancelled | Phase::CancelledOpen | Phase::Gone)
         && state.jobs.iter().any(|job| job.state.is_open())
     {
         return Some("a cancelled batch has a job that is not final");
@@ -61,12 +61,17 @@ fn generation_wrong(state: &State, generation: u8, bounds: &Bounds, removed: Opt
     if generation > batch.generation && fired > 0 {
         return Some("an aggregate was fired before its generation");
     }
-    // One that was cancelled and restarted has none, and never will.
-    let cancelled = matches!(job, JobState::None | JobState::Cancelled);
-    if generation < batch.generation && effects != u8::from(!cancelled) {
-        return Some("a generation ended without its effects, or was called off with them");
+    // One that was cancelled and restarted has none, and never will; one whose aggregate died has them, and its dead
+    // aggregate was superseded. Of the present generation the two can be told apart, below.
+    if generation < batch.generation && (job == JobState::Dead || (job == JobState::Done) != (effects == 1)) {
+        let superseded = job == JobState::Cancelled && effects == 1;
+        if !superseded {
+            return Some("a generation ended without its effects, or was called off with them");
+        }
     }
-    if effects > 0 && job != JobState::Done && removed != Some(Clause::EffectsWithCompletion) {
+    let past = generation < batch.generation;
+    let reported = job == JobState::Done || job == JobState::Dead || (past && job == JobState::Cancelled);
+    if effects > 0 && !reported && removed != Some(Clause::EffectsWithCompletion) {
         return Some("effects were enqueued without their aggregate");
     }
     if generation != batch.generation {
@@ -79,8 +84,14 @@ fn generation_wrong(state: &State, generation: u8, bounds: &Bounds, removed: Opt
     if batch.phase == Phase::Aggregating && !job.is_open() {
         return Some("a batch aggregates, and no job does it");
     }
-    if batch.phase == Phase::Complete && effects != 1 {
-        return Some("a batch is complete without its effects");
+    if matches!(batch.phase, Phase::Complete | Phase::Halted) && effects != 1 {
+        return Some("a batch has ended without its effects");
+    }
+    if (batch.phase == Phase::Halted) != (job == JobState::Dead) && removed != Some(Clause::DeadAggregateEndsItsBatch) {
+        return Some("a batch halted and its aggregate is not dead, or the other way round");
+    }
+    if matches!(batch.phase, Phase::Cancelled | Phase::CancelledOpen) && effects != 0 {
+        return Some("a batch was cancelled with the effects of an end");
     }
     None
 }

@@ -18,6 +18,8 @@
 //! | reconcile | [`invariants::wrong`]: it must never find anything, and so it is no step | `reconcile::reconcile` |
 //! | promote | `World::promote` | `duties::promote`, `control::retry_job` |
 //! | | `World::cancel_batch`, `cancel_chunk`, `redrive`, `restart` | `control::cancel_batch`, `control::cancel_job`, `redrive::dead`, `restart::restart` |
+//! | an aggregate dies | `World::die`, `supersede` | `sql/batch_ends.rs` |
+//! | a planner dies | `Step::PlannerDies`, `World::take_back` | `create::discard_batch`, `scheduler/src/plan.rs` |
 //! | | `World::release` | `worker::retire`, `worker::release_unknown` |
 //! | | `Step::Publish`, `PublishUnconfirmed` | `scheduler/src/duties/relay.rs`, `jobs/src/dispatcher.rs`: the row goes when confirmed |
 //! | | `Step::Notice`, `Stop`, `Interrupt` | `worker/src/lease.rs`, `worker/src/running.rs` |
@@ -26,7 +28,8 @@
 //!
 //! Processes are killed at every step, messages vanish and repeat, connections are cut between a claim's commit and
 //! its acknowledgement, a worker that only stalled loses its lease and wakes as a zombie, the answer to a commit is
-//! lost, handlers fail or ask to be snoozed, deadlines pass, workers stop gracefully, people cancel, redrive and restart. Time has no length:
+//! lost, handlers fail or ask to be snoozed, an aggregate fails for good, the planner dies, deadlines pass, workers stop gracefully, people
+//! cancel, redrive and restart. Time has no length:
 //! whatever may be due at some time may be due now. How often each may happen is in [`Bounds`].
 //!
 //! # What is shown
@@ -44,9 +47,9 @@
 //! # What is left out
 //!
 //! Halting over the failure budget and the quarantine (fan-in and generations work as for cancelled and dead chunks),
-//! halves of a chunk (their number has no room in the encoding; the comparison and the simulation have them), pausing, taking an unfinished plan back, the store's polling without a broker
-//! or for a quiet queue (it is the calm way with a shorter way to the claim), dead letters' copies, and effects themselves, which are jobs without a batch. A worker has one
-//! slot. An aggregate's handler does not fail; its process does.
+//! halves of a chunk (their number has no room in the encoding; the comparison and the simulation have them), pausing, the store's polling without a broker
+//! or for a quiet queue (it is the calm way with a shorter way to the claim), dead letters' copies, and effects themselves: they are jobs on which no batch waits, so that the death of one holds up
+//! nothing (the simulation lets them die). A worker has one slot.
 //!
 //! # How to read it
 //!

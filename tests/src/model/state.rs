@@ -18,9 +18,15 @@ pub enum Phase {
     Sealed,
     Aggregating,
     Complete,
+    /// Its aggregate died.
+    Halted,
     Cancelled,
     /// Cancelled before its plan was complete: it can never be restarted.
     CancelledOpen,
+    /// Open, and its planner is dead.
+    Abandoned,
+    /// Discarded: its plan was cut short before any chunk was claimed.
+    Gone,
 }
 
 /// The states of a job. `None`: it does not exist yet.
@@ -36,8 +42,17 @@ pub enum JobState {
     Cancelled,
 }
 
-const PHASES: [Phase; 6] =
-    [Phase::Open, Phase::Sealed, Phase::Aggregating, Phase::Complete, Phase::Cancelled, Phase::CancelledOpen];
+const PHASES: [Phase; 9] = [
+    Phase::Open,
+    Phase::Sealed,
+    Phase::Aggregating,
+    Phase::Complete,
+    Phase::Halted,
+    Phase::Cancelled,
+    Phase::CancelledOpen,
+    Phase::Abandoned,
+    Phase::Gone,
+];
 const JOB_STATES: [JobState; 7] = [
     JobState::None,
     JobState::Queued,
@@ -47,7 +62,7 @@ const JOB_STATES: [JobState; 7] = [
     JobState::Dead,
     JobState::Cancelled,
 ];
-const ENDINGS: [Ending; 4] = [Ending::Done, Ending::Failed, Ending::Interrupted, Ending::Snoozed];
+const ENDINGS: [Ending; 5] = [Ending::Done, Ending::Failed, Ending::Permanent, Ending::Interrupted, Ending::Snoozed];
 
 /// The row of the batch, and what can be counted of its past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +131,7 @@ pub enum Slot {
 pub enum Ending {
     Done,
     Failed,
+    Permanent,
     Interrupted,
     Snoozed,
 }
@@ -165,7 +181,7 @@ pub struct Left {
     pub cancels: u8,
     /// Somebody redrives a dead chunk, or restarts a cancelled batch.
     pub redrives: u8,
-    /// A handler fails, or asks to be snoozed.
+    /// A handler fails, an aggregate's for good; or it asks to be snoozed; or the planner dies.
     pub failures: u8,
     /// A worker is asked to stop.
     pub stops: u8,
@@ -277,7 +293,7 @@ impl State {
             worker.pack(&mut digits);
         }
         let Batch { phase, remaining, generation, fired, effects } = self.batch;
-        digits.put(phase as u8, 6);
+        digits.put(phase as u8, PHASES.len() as u8);
         digits.put((remaining + 4) as u8, 10);
         digits.put(generation, 2);
         for count in fired.into_iter().chain(effects) {
@@ -308,7 +324,7 @@ impl State {
         }
         batch.generation = digits.take(2);
         batch.remaining = digits.take(10) as i8 - 4;
-        batch.phase = PHASES[digits.take(6) as usize];
+        batch.phase = PHASES[digits.take(PHASES.len() as u8) as usize];
         for worker in state.workers.iter_mut().rev() {
             *worker = Worker::unpack(&mut digits);
         }
@@ -319,8 +335,8 @@ impl State {
     }
 }
 
-/// How many words a [`Pending`] has: six attempts, four endings, and two flags.
-const WORDS: u8 = 96;
+/// How many words a [`Pending`] has: six attempts, five endings, and two flags.
+const WORDS: u8 = 120;
 
 /// How many values each of [`Left`] has.
 const LEFT_RADIX: [u8; 10] = [3, 2, 2, 2, 2, 2, 2, 3, 2, 2];
@@ -369,12 +385,12 @@ impl Pending {
     /// All of it but the job: below [`WORDS`].
     fn word(&self) -> u8 {
         let half = u8::from(self.half);
-        ((self.attempt * 4 + self.ending as u8) * 2 + u8::from(self.current)) * 2 + half
+        ((self.attempt * 5 + self.ending as u8) * 2 + u8::from(self.current)) * 2 + half
     }
 
     fn of(job: u8, word: u8) -> Self {
         let (half, current) = (word % 2 == 1, word / 2 % 2 == 1);
-        Self { job, attempt: word / 16, ending: ENDINGS[(word / 4 % 4) as usize], current, half }
+        Self { job, attempt: word / 20, ending: ENDINGS[(word / 4 % 5) as usize], current, half }
     }
 }
 

@@ -21,6 +21,9 @@ pub enum Step {
     ConnectionCut(usize),
     Finish(usize),
     Fail(usize),
+    FailForGood(usize),
+    PlannerDies,
+    TakeBack,
     Snooze(usize),
     Interrupt(usize),
     Write(usize),
@@ -54,6 +57,7 @@ pub fn all() -> Vec<Step> {
             Step::ClaimAnswerLost(w),
             Step::ConnectionCut(w),
             Step::Fail(w),
+            Step::FailForGood(w),
             Step::Snooze(w),
             Step::Interrupt(w),
             Step::WriteAnswerLost(w),
@@ -62,7 +66,8 @@ pub fn all() -> Vec<Step> {
             Step::Stop(w),
         ]);
     }
-    steps.extend([Step::CancelBatch, Step::RestartBatch]);
+    steps.extend([Step::CancelBatch, Step::RestartBatch, Step::PlannerDies]);
+    steps.extend((CHUNKS..JOBS).map(Step::Redrive));
     for chunk in 0..CHUNKS {
         steps.extend([Step::CancelChunk(chunk), Step::Redrive(chunk)]);
     }
@@ -72,7 +77,7 @@ pub fn all() -> Vec<Step> {
 /// The steps that need nothing to go wrong and nobody to ask, in the order of the calm way: always the first of
 /// them that a state allows.
 pub fn calm() -> Vec<Step> {
-    let mut steps = vec![Step::AddChunk, Step::Seal, Step::RescueAct];
+    let mut steps = vec![Step::AddChunk, Step::Seal, Step::TakeBack, Step::RescueAct];
     for w in 0..WORKERS {
         steps.extend([Step::Write(w), Step::Acknowledge(w), Step::Finish(w), Step::ReleaseUnknown(w)]);
         steps.extend([Step::Notice(w), Step::Retire(w), Step::Claim(w)]);
@@ -96,6 +101,8 @@ fn is_mishap(step: Step) -> bool {
             | Step::ClaimAnswerLost(_)
             | Step::ConnectionCut(_)
             | Step::Fail(_)
+            | Step::FailForGood(_)
+            | Step::PlannerDies
             | Step::Snooze(_)
             | Step::WriteAnswerLost(_)
             | Step::LeaseLost(_)
@@ -138,6 +145,9 @@ impl World {
             Step::Acknowledge(w) | Step::ConnectionCut(w) => self.begin(w, step == Step::ConnectionCut(w)),
             Step::Finish(w) => self.end(w, Ending::Done),
             Step::Fail(w) => self.end(w, Ending::Failed),
+            Step::FailForGood(w) => self.end(w, Ending::Permanent),
+            Step::PlannerDies => self.planner_dies(),
+            Step::TakeBack => self.removed != Some(Clause::PlansAreTakenBack) && self.take_back(),
             Step::Snooze(w) => self.end(w, Ending::Snoozed),
             Step::Interrupt(w) => self.state.workers[w].stopping && self.end(w, Ending::Interrupted),
             Step::Write(w) => self.write(w, false),
@@ -173,6 +183,15 @@ impl World {
             (Step::Seal, None) => self.seal(),
             _ => false,
         }
+    }
+
+    /// The planner's process dies, or gives up, between two of its groups.
+    fn planner_dies(&mut self) -> bool {
+        if self.state.batch.phase != Phase::Open || !spend(&mut self.state.left.failures) {
+            return false;
+        }
+        self.state.batch.phase = Phase::Abandoned;
+        true
     }
 
     /// The relay and the broker: a row is published and, once confirmed, removed; messages vanish and repeat.
@@ -258,9 +277,14 @@ impl World {
         if self.state.workers[w].pending.is_some() {
             return false;
         }
-        // The aggregate's handler does not fail here: only what may be redriven need die.
-        let goes_wrong = matches!(ending, Ending::Failed | Ending::Snoozed);
-        if goes_wrong && (job as usize >= CHUNKS || !spend(&mut self.state.left.failures)) {
+        // An aggregate fails for good at once, and a chunk by spending its attempts: each way is one of the two.
+        let aggregates = job as usize >= CHUNKS;
+        let possible = match ending {
+            Ending::Failed | Ending::Snoozed => !aggregates && spend(&mut self.state.left.failures),
+            Ending::Permanent => aggregates && spend(&mut self.state.left.failures),
+            Ending::Done | Ending::Interrupted => true,
+        };
+        if !possible {
             return false;
         }
         // Beyond its ceiling a snooze is a failure, which is a step of its own.
@@ -411,9 +435,11 @@ impl World {
 pub fn is_good_end(state: &State, bounds: &Bounds) -> bool {
     let batch = &state.batch;
     let settled = match batch.phase {
-        Phase::Complete => batch.effects[batch.generation as usize] == 1 && chunks_are_final(state, bounds),
-        Phase::Cancelled | Phase::CancelledOpen => true,
-        Phase::Open | Phase::Sealed | Phase::Aggregating => false,
+        Phase::Complete | Phase::Halted => {
+            batch.effects[batch.generation as usize] == 1 && chunks_are_final(state, bounds)
+        }
+        Phase::Cancelled | Phase::CancelledOpen | Phase::Gone => true,
+        Phase::Open | Phase::Sealed | Phase::Aggregating | Phase::Abandoned => false,
     };
     let jobs_rest = state
         .jobs

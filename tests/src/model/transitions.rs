@@ -4,7 +4,7 @@
 //! or nothing. The names of the functions that they stand for are in the table of [`super`].
 
 use super::clauses::Clause;
-use super::state::{CHUNKS, Ending, Holder, JobState, Pending, Phase, Slot, State};
+use super::state::{CHUNKS, Ending, Holder, Job, JobState, Pending, Phase, Slot, State};
 
 /// How many attempts a chunk is granted.
 pub const GRANTED: u8 = 2;
@@ -174,7 +174,8 @@ impl World {
                 (row.state, row.holder, row.snoozed) = (JobState::Retry, None, keeps);
                 row.attempt -= u8::from(!keeps);
             }
-            Ending::Failed if spent => self.finish(job, JobState::Dead),
+            Ending::Failed if spent => self.die(job),
+            Ending::Permanent => self.die(job),
             Ending::Failed => {
                 let row = &mut self.state.jobs[job];
                 (row.state, row.holder) = (JobState::Retry, None);
@@ -185,6 +186,17 @@ impl World {
                     self.end_batch((job - CHUNKS) as u8, effects_made);
                 }
             }
+        }
+    }
+
+    /// A job dies; a batch ends with its aggregate: `batch_ends::aggregates_died`.
+    fn die(&mut self, job: usize) {
+        self.finish(job, JobState::Dead);
+        let batch = &mut self.state.batch;
+        let its_own = job >= CHUNKS && job == aggregate(batch.generation) && batch.phase == Phase::Aggregating;
+        if its_own && self.removed != Some(Clause::DeadAggregateEndsItsBatch) {
+            batch.phase = Phase::Halted;
+            self.effects((job - CHUNKS) as u8);
         }
     }
 
@@ -235,7 +247,7 @@ impl World {
     fn give_back_spent(&mut self, job: usize) {
         let spent = self.state.jobs[job].attempt >= max_attempts(&self.state, job);
         if spent && !self.lacks(Clause::RescueSettles) {
-            self.finish(job, JobState::Dead);
+            self.die(job);
         } else {
             self.queue(job);
         }
@@ -282,9 +294,9 @@ impl World {
     /// `cancel_batch`.
     pub fn cancel_batch(&mut self) -> bool {
         self.state.batch.phase = match self.state.batch.phase {
-            Phase::Open => Phase::CancelledOpen,
+            Phase::Open | Phase::Abandoned => Phase::CancelledOpen,
             Phase::Sealed | Phase::Aggregating => Phase::Cancelled,
-            Phase::Complete | Phase::Cancelled | Phase::CancelledOpen => return false,
+            Phase::Complete | Phase::Halted | Phase::Cancelled | Phase::CancelledOpen | Phase::Gone => return false,
         };
         for job in 0..self.state.jobs.len() {
             if self.state.jobs[job].state.is_open() {
@@ -304,19 +316,62 @@ impl World {
         true
     }
 
-    /// `redrive_dead` of a chunk.
+    /// What a planner's death leaves: `discard_batch` when no chunk has been claimed, and a cancel otherwise.
+    pub fn take_back(&mut self) -> bool {
+        if self.state.batch.phase != Phase::Abandoned {
+            return false;
+        }
+        let untouched = |job: &Job| job.state == JobState::None || (job.state == JobState::Queued && job.attempt == 0);
+        if !self.state.jobs.iter().all(untouched) {
+            return self.cancel_batch();
+        }
+        // Their outbox rows and messages stay: a claim of a job that is not there finds nothing.
+        self.state.jobs.iter_mut().for_each(|job| job.state = JobState::None);
+        (self.state.batch.phase, self.state.batch.remaining) = (Phase::Gone, 0);
+        true
+    }
+
+    /// The next generation has an aggregate of its own: `batch_ends::supersede`.
+    fn supersede(&mut self) {
+        let job = &mut self.state.jobs[aggregate(self.state.batch.generation)];
+        if job.state == JobState::Dead {
+            job.state = JobState::Cancelled;
+        }
+    }
+
+    /// `redrive_dead` of a dead aggregate: its batch is aggregated anew in the next generation.
+    fn aggregate_again(&mut self, job: usize) -> bool {
+        let batch = self.state.batch;
+        let dead = self.state.jobs[job].state == JobState::Dead && job == aggregate(batch.generation);
+        if !dead || batch.phase != Phase::Halted || batch.generation == 1 {
+            return false;
+        }
+        self.supersede();
+        (self.state.batch.phase, self.state.batch.generation) = (Phase::Sealed, 1);
+        self.fan_in();
+        true
+    }
+
+    /// `redrive_dead` of a chunk, or of an aggregate.
     pub fn redrive(&mut self, chunk: usize) -> bool {
+        if chunk >= CHUNKS {
+            return self.aggregate_again(chunk);
+        }
         let batch = &mut self.state.batch;
         let ended = match batch.phase {
             Phase::Open | Phase::Sealed => false,
-            Phase::Complete => true,
-            Phase::Aggregating | Phase::Cancelled | Phase::CancelledOpen => return false,
+            Phase::Complete | Phase::Halted => true,
+            Phase::Aggregating | Phase::Cancelled | Phase::CancelledOpen | Phase::Abandoned | Phase::Gone => {
+                return false;
+            }
         };
         if self.state.jobs[chunk].state != JobState::Dead || (ended && batch.generation == 1) {
             return false;
         }
         batch.remaining += 1;
         if ended {
+            self.supersede();
+            let batch = &mut self.state.batch;
             batch.phase = Phase::Sealed;
             if self.removed != Some(Clause::RedriveOpensGeneration) {
                 batch.generation += 1;
@@ -327,12 +382,13 @@ impl World {
         true
     }
 
-    /// `restart` of a batch that was cancelled after its plan was complete: what it had not done goes on in the next
+    /// `restart` of a batch that halted, or was cancelled after its plan was complete: what it had not done goes on in the next
     /// generation, and what it had done is not done again.
     pub fn restart(&mut self) -> bool {
-        if self.state.batch.phase != Phase::Cancelled || self.state.batch.generation == 1 {
+        if !matches!(self.state.batch.phase, Phase::Cancelled | Phase::Halted) || self.state.batch.generation == 1 {
             return false;
         }
+        self.supersede();
         self.state.batch.phase = Phase::Sealed;
         if !self.lacks(Clause::RestartOpensGeneration) {
             self.state.batch.generation += 1;

@@ -121,13 +121,7 @@ impl Hand {
                     Deed::FailUntil(wait)
                 }
             }
-            n if n < hands.fail + hands.give_up => {
-                if plain {
-                    Deed::GiveUp
-                } else {
-                    Deed::EndWell
-                }
-            }
+            n if n < hands.fail + hands.give_up => Deed::GiveUp,
             n if plain && n < hands.fail + hands.give_up + hands.panic => Deed::Panic,
             n if plain && n < hands.fail + hands.give_up + hands.panic + hands.hang => Deed::Hang,
             _ => Deed::EndWell,

@@ -248,6 +248,7 @@ delegate! {
             .await
         }
     }
+    try_sink(table: &str, columns: &[String]) -> ();
     halt_batch(batch: BatchId, generation: u32, reason: &str) -> ControlReport;
 }
 
@@ -343,6 +344,7 @@ delegate! {
     orphaned_plans(limit: u32) -> Vec<(String, BatchId)>;
     release_tick(batch: BatchId, reason: &str, again: bool) -> bool;
     ticks(filter: &TickFilter) -> Vec<TickView>;
+    events(tenant: &str, schedule: &str, events: &[String]) -> Vec<TickView>;
 }
 
 delegate! {

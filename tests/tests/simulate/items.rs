@@ -90,7 +90,9 @@ pub(crate) fn definition(failure_budget: &str, queue: &str, priority: &str, time
             "tokens": { "sum": "t" },
             "each": { "group": "id", "count": true },
         },
-        "on": { "success": to("success"), "halted": to("halted"), "settled": to("settled") },
+        "on": {
+            "success": to("success"), "halted": to("halted"), "settled": to("settled"), "cancelled": to("cancelled"),
+        },
     }))
     .expect("a definition")
 }

@@ -37,8 +37,8 @@ const ONE_JOB: Duration = Duration::from_secs(3);
 pub(crate) async fn until_quiet(world: &World) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Err(error) = people::resume(world).await.and(people::redrive_aggregates(world).await) {
-            world.violation(format!("what is paused cannot be resumed, or a dead aggregate not be redriven: {error}"));
+        if let Err(error) = people::resume(world).await {
+            world.violation(format!("what is paused cannot be resumed: {error}"));
             return;
         }
         let left = left(world).await;
@@ -257,7 +257,16 @@ fn exactly_once(places: &Places, planned: Option<u64>, say: &impl Fn(String)) {
 
 /// The aggregate, computed once more by other means.
 fn result(view: &BatchView, places: &Places, say: &impl Fn(String)) {
-    let Some(result) = &view.result else { return say("it has no result".to_owned()) };
+    let died = view.reason.as_deref().is_some_and(|reason| reason.contains("its aggregate died"));
+    let Some(result) = &view.result else {
+        if !died || view.state != BatchState::Halted {
+            say(format!("it has no result, and its reason is {:?}", view.reason));
+        }
+        return;
+    };
+    if died {
+        say("its aggregate died, and it has a result".to_owned());
+    }
     let sum = |of: fn(BatchId, u64) -> u128| places.ok.iter().map(|position| of(view.id, *position)).sum::<u128>();
     for (name, expected) in [
         ("n", places.ok.len() as u128),
@@ -283,11 +292,13 @@ fn result(view: &BatchView, places: &Places, say: &impl Fn(String)) {
     }
 }
 
-/// One aggregate and one set of what is sent for each generation that has ended.
+/// One aggregate that is done or dead, and one set of what is sent, for each generation that has ended.
 async fn endings(world: &World, view: &BatchView, say: &impl Fn(String)) {
     let ended = matches!(view.state, BatchState::Complete | BatchState::Halted);
     let mut sent: BTreeMap<(u64, String), u32> = BTreeMap::new();
     let webhooks = jobs(world, |filter| filter.batch = Some(view.id)).await;
+    let aggregates: BTreeMap<u32, JobState> =
+        webhooks.iter().filter(|job| job.kind == "aggregate").map(|job| (job.generation, job.state)).collect();
     for job in webhooks.iter().filter(|job| job.kind == "webhook") {
         let job = world.store.job(DEFAULT_TENANT, job.id).await.expect("the store answers").expect("it was listed");
         let generation = job.payload["data"]["batch"]["generation"].as_u64().unwrap_or(u64::MAX);
@@ -295,14 +306,21 @@ async fn endings(world: &World, view: &BatchView, say: &impl Fn(String)) {
         *sent.entry((generation, to)).or_default() += 1;
     }
     for generation in 0..=view.generation {
-        let expected = u32::from(generation < view.generation || ended);
         let of = |to: &str| sent.get(&(u64::from(generation), to.to_owned())).copied().unwrap_or(0);
-        let (own, settled) = (of("success") + of("halted"), of("settled"));
-        if own != expected || settled != expected {
+        let (own, settled, cancelled) = (of("success") + of("halted"), of("settled"), of("cancelled"));
+        // A generation that is over was cancelled and restarted, or it ended.
+        let called_off = if generation < view.generation { cancelled > 0 } else { view.state == BatchState::Cancelled };
+        let expected = u32::from(!called_off && (generation < view.generation || ended));
+        if own != expected || settled != expected || cancelled != u32::from(called_off) {
             say(format!(
-                "generation {generation} sent {own} messages of its own and {settled} of any ending, not {expected}"
+                "generation {generation} sent {own} messages of its own, {settled} of any ending, not {expected}, and \
+                 {cancelled} of its cancelling"
             ));
         }
+        let aggregate = aggregates.get(&generation);
+        // One that died is superseded by the next generation's.
+        let dead = matches!(aggregate, Some(JobState::Dead | JobState::Cancelled));
+        let expected = if dead { 0 } else { expected };
         let ends = world.history(|history| history.ends.get(&(view.id, generation)).copied().unwrap_or(0));
         // A batch that was cancelled while its aggregate ran has had one that ended nothing.
         if ends > 1 || ends < expected {

@@ -10,8 +10,8 @@ use gristmill_core::job::{JobState, NewJob, Priority, RunAt};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{
-    BatchFilter, ControlReport, JobFilter, NewBatch, NewChunk, Page, Pause, QuarantineRedrive, Result, StoreError,
-    StoreHandle,
+    BatchFilter, ControlReport, JobFilter, NewBatch, NewChunk, Page, Pause, QuarantineRedrive, Restart, Result,
+    StoreError, StoreHandle,
 };
 use gristmill_testkit::Random;
 use serde_json::{Value, json};
@@ -246,6 +246,9 @@ async fn act(world: &World, store: &StoreHandle, random: &mut Random) -> Result<
             Some(job) => store.retry_job(tenant, job, false).await?,
             None => return Ok(None),
         },
+        (65..=71, Some(batch)) => {
+            store.restart_batch(tenant, &Restart { batch, dead: false, failure_budget: None }, false).await?
+        }
         _ => match some_job(store, &[JobState::Dead], random).await? {
             Some(job) => store.redrive_dead(tenant, &[job], false).await?,
             None => return Ok(None),
@@ -270,23 +273,6 @@ pub(crate) async fn resume(world: &World) -> std::result::Result<(), StoreError>
     for batch in store.batches(&all, &Page::default()).await?.into_iter().filter(|batch| batch.paused) {
         match store.pause_batch(DEFAULT_TENANT, batch.id, None, false).await {
             Ok(_) | Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Another chance for aggregates that have died.
-pub(crate) async fn redrive_aggregates(world: &World) -> std::result::Result<(), StoreError> {
-    let filter = JobFilter {
-        tenant: DEFAULT_TENANT.to_owned(),
-        states: vec![JobState::Dead],
-        kind: Some("aggregate".to_owned()),
-        ..JobFilter::default()
-    };
-    for job in world.store.jobs(&filter, &Page::default()).await? {
-        match world.store.redrive_dead(DEFAULT_TENANT, &[job.id], false).await {
-            Ok(_) | Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error),
         }
     }

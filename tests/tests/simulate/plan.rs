@@ -174,6 +174,7 @@ impl Plan {
                 self.weather.refused = 300;
                 self.hands.give_up = 200;
             }
+            Mutant::Without(Clause::DeadAggregateEndsItsBatch) => self.hands.give_up = 300,
             Mutant::Without(_) => self.weather.doubled = 300,
             Mutant::NoReturned => self.weather.gives_up = 0,
             Mutant::AckBeforeTheClaim | Mutant::NoProbe | Mutant::NoRescue | Mutant::NoRelay => {}
