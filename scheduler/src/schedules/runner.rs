@@ -1,6 +1,6 @@
 //! One pass over everything that is due. Safe to run twice, and in two processes at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use gristmill_core::Instant;
@@ -47,6 +47,9 @@ pub struct ScheduleRunner {
     planning: JoinSet<(Key, Result<StartedRun>)>,
     /// What is being planned: one scheduler never plans a tick twice at once.
     pub(super) in_hand: HashSet<Key>,
+    /// Schedules, by tenant and name, whose next run is being planned. Until it is written down the schedule's clock
+    /// stands still, so that the plan of any later tick would be refused.
+    deciding: HashMap<(String, String), Instant>,
     /// Schedules whose newest run replaces those before it, by tenant and name.
     superseding: HashSet<(String, String)>,
     /// Whether this runner has looked for what a scheduler that died has left: its first pass does.
@@ -79,6 +82,7 @@ impl ScheduleRunner {
             planners,
             planning,
             in_hand,
+            deciding: HashMap::new(),
             superseding: HashSet::new(),
             looked_back: false,
         }
@@ -133,10 +137,11 @@ impl ScheduleRunner {
         let mut ended = Vec::new();
         while let Some(joined) = self.planning.join_next().await {
             let Ok((key, started)) = joined else { continue };
-            self.in_hand.remove(&key);
+            self.put_down(&key);
             ended.push(started?);
         }
         self.in_hand.clear();
+        self.deciding.clear();
         Ok(ended)
     }
 
@@ -147,14 +152,24 @@ impl ScheduleRunner {
                     if let Err(error) = result {
                         tracing::warn!(schedule = key.1, %error, "a run was not started yet, it is tried again");
                     }
-                    self.in_hand.remove(&key);
+                    self.put_down(&key);
                 }
                 // Which one it was is unknown. Those still in hand are safe: the ledger guards their ticks.
                 Err(error) => {
                     tracing::error!(%error, "a planner broke off");
                     self.in_hand.clear();
+                    self.deciding.clear();
                 }
             }
+        }
+    }
+
+    /// A tick is planned, or could not be.
+    fn put_down(&mut self, key: &Key) {
+        self.in_hand.remove(key);
+        let schedule = (key.0.clone(), key.1.clone());
+        if self.deciding.get(&schedule) == Some(&key.2) {
+            self.deciding.remove(&schedule);
         }
     }
 
@@ -177,6 +192,9 @@ impl ScheduleRunner {
         who: WorkerId,
         report: &mut PassReport,
     ) -> Result<Option<Firing>> {
+        if self.deciding.contains_key(&(view.tenant.clone(), view.name.clone())) {
+            return Ok(None);
+        }
         let batch = matches!(view.spec.target(), Ok(Target::Batch(_)));
         let runs_max = if batch { 1 } else { JOBS_MAX };
         let Decision { mut rows, runs, cancel, advance } = match decide(view, now, runs_max) {
@@ -227,6 +245,9 @@ impl ScheduleRunner {
         let key = (firing.tenant.clone(), firing.schedule.clone(), tick);
         if !self.in_hand.insert(key.clone()) {
             return;
+        }
+        if firing.advance.is_some() {
+            self.deciding.insert((key.0.clone(), key.1.clone()), tick);
         }
         report.batches += 1;
         let (service, run_context, planners) =
@@ -338,4 +359,84 @@ fn refused(mut firing: Firing, reason: &str) -> Firing {
         tick.reason = Some(reason.to_owned());
     }
     firing
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use chrono::TimeDelta;
+    use gristmill_core::duration::Span;
+    use gristmill_core::id::DEFAULT_TENANT;
+    use gristmill_core::schedule::ScheduleSpec;
+    use gristmill_jobs::RegistryOptions;
+    use gristmill_jobs::pool::ItemPool;
+    use gristmill_jobs::process::Processors;
+    use gristmill_service::start::ConfigSnapshot;
+    use gristmill_store::testing::TestStore;
+    use gristmill_store::{SaveSchedule, ScheduleOrigin};
+    use tokio::sync::watch;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn run_context() -> RunContext {
+        let snapshot = ConfigSnapshot { batches: BTreeMap::new(), ..ConfigSnapshot::default() };
+        let pool = ItemPool::new(1).expect("threads");
+        RunContext {
+            tenant: DEFAULT_TENANT.to_owned(),
+            snapshot: watch::channel(Arc::new(snapshot)).1,
+            base_dir: PathBuf::new(),
+            spool_dir: PathBuf::new(),
+            spool_bytes_max: 0,
+            kinds: RegistryOptions { pool, processors: Processors::default() },
+            job_defaults: Arc::new(|_| ()),
+        }
+    }
+
+    async fn every_minute(store: &TestStore, from: Instant) {
+        let spec = ScheduleSpec {
+            every: Some(Span(Duration::from_secs(60))),
+            batch: Some("slow".to_owned()),
+            ..ScheduleSpec::default()
+        };
+        let save = SaveSchedule {
+            tenant: DEFAULT_TENANT.to_owned(),
+            name: "slow".to_owned(),
+            origin: ScheduleOrigin::Command,
+            spec,
+            enabled: true,
+            decided_at: from,
+            next_at: Some(from + TimeDelta::minutes(1)),
+            seen: None,
+        };
+        store.save_schedule(&save).await.expect("saved");
+    }
+
+    /// Its source takes longer than its interval: no planner comes to an end here.
+    #[tokio::test]
+    async fn while_a_run_is_being_planned_the_next_tick_begins_no_second_plan() {
+        let store = TestStore::sqlite(false).await;
+        let zero: Instant = "2026-07-01T00:00:00Z".parse().expect("an instant");
+        every_minute(&store, zero).await;
+        let broker = gristmill_broker::Broker::connect(&gristmill_broker::Settings::default()).await.expect("a broker");
+        let dispatcher = Dispatcher::new(store.handle(), broker, 1_000);
+        let mut runner = ScheduleRunner::new(store.handle(), dispatcher, run_context());
+        let planners = Arc::clone(&runner.planners);
+        let turns = planners.acquire_many_owned(u32::try_from(PLANNERS).expect("a few")).await.expect("turns");
+        let who = WorkerId(Uuid::now_v7());
+        let mut begun = Vec::new();
+        for minute in 1..=3 {
+            let report = runner.run_once(zero + TimeDelta::minutes(minute), who).await.expect("a pass");
+            begun.push(report.batches);
+        }
+        assert_eq!(begun, [1, 0, 0]);
+        drop(turns);
+        // There is no such batch: the run fails, that is written down, and the schedule goes on.
+        runner.planned().await.expect("planned");
+        let report = runner.run_once(zero + TimeDelta::minutes(3), who).await.expect("a pass");
+        assert_eq!(report.batches, 1);
+    }
 }

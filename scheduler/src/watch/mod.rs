@@ -26,7 +26,7 @@ use gristmill_core::batch::BatchState;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::start::{EventError, EventRequest, RunContext, WatchSettings, turn};
 use gristmill_service::{Actor, Order, Service};
-use gristmill_store::{FireTick, Firing, Result, StoreError, StoreHandle, TickFilter, TickOutcome, TickView};
+use gristmill_store::{FireTick, Firing, Result, StoreError, StoreHandle, TickOutcome, TickView};
 use serde_json::json;
 
 use files::Stamp;
@@ -248,20 +248,13 @@ impl Watcher {
     /// Continues with the files in `working/`, from the step at which each was left.
     async fn underway(&self, look: &mut Look<'_>) -> Result<()> {
         let working = Path::new(&look.settings.folder).join(WORKING);
-        let files = listed(&working).await.unwrap_or_default();
-        if files.is_empty() {
-            return Ok(());
-        }
-        let rows = self.rows(look.name).await?;
+        let mut files = listed(&working).await.unwrap_or_default();
+        files.retain(|path| !kept_for_a_restart(path));
+        let hashes: Vec<String> =
+            files.iter().filter_map(|path| split(path)).map(|(hash, _)| hash.to_owned()).collect();
+        let rows = self.rows(look.name, &hashes).await?;
         for path in files {
             let Ok(found) = fs::symlink_metadata(&path) else { continue };
-            if found.is_symlink() {
-                // A name kept for a restart; the file itself has been removed since.
-                if fs::metadata(&path).is_err() {
-                    let _ = fs::remove_file(&path);
-                }
-                continue;
-            }
             let Some((hash, name)) = split(&path) else {
                 look.say(format!("{}: it was not put there by a watched folder", path.display()));
                 continue;
@@ -303,11 +296,12 @@ impl Watcher {
         Ok(())
     }
 
-    /// The newest rows of a ledger, by their hash.
-    async fn rows(&self, name: &str) -> Result<HashMap<String, TickView>> {
-        let (tenant, schedule) = (self.run_context.tenant.clone(), ledger(name));
-        let filter = TickFilter { tenant, schedule, from: None, until: None, limit: 10_000 };
-        let rows = self.store.ticks(&filter).await?;
+    /// The rows of files, by their hash.
+    async fn rows(&self, name: &str, hashes: &[String]) -> Result<HashMap<String, TickView>> {
+        if hashes.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = self.store.events(&self.run_context.tenant, &ledger(name), hashes).await?;
         Ok(rows.into_iter().filter_map(|row| Some((row.event.clone()?, row))).collect())
     }
 }
@@ -371,6 +365,15 @@ impl Look<'_> {
             }
         }
     }
+}
+
+/// Whether a path is only a name kept for a restart. The name goes when the file itself has been removed.
+fn kept_for_a_restart(path: &Path) -> bool {
+    let link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    if link && fs::metadata(path).is_err() {
+        let _ = fs::remove_file(path);
+    }
+    link
 }
 
 /// Whether a row will no longer change by itself.
