@@ -14,6 +14,7 @@ use crate::error::ClientError;
 use crate::job::JobBuilder;
 use crate::many::{Many, ManyError};
 use crate::payload::{Payload, new_job};
+use crate::together::Together;
 use crate::wait::Wait;
 
 /// A connection to the store, and to the broker where there is one, on behalf of one tenant. Clones share it.
@@ -22,6 +23,7 @@ pub struct Client {
     pub(crate) store: StoreHandle,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) tenant: String,
+    pub(crate) together: Together,
 }
 
 impl Client {
@@ -55,7 +57,8 @@ impl Client {
 
     /// Creates a client over connections that the program already has.
     pub fn over(store: StoreHandle, dispatcher: Dispatcher) -> Self {
-        Self { store, dispatcher, tenant: DEFAULT_TENANT.to_owned() }
+        let together = Together::new(store.clone(), dispatcher.clone());
+        Self { store, dispatcher, tenant: DEFAULT_TENANT.to_owned(), together }
     }
 
     /// The same client for another tenant. Everything that it enqueues belongs to that tenant, and it sees nothing else.

@@ -112,7 +112,8 @@ impl<'a> JobBuilder<'a> {
         Ok(job)
     }
 
-    /// Enqueues it. [`Enqueued::outcome`] says whether it was created, or which job takes its place.
+    /// Enqueues it. Callers of clones of one client that enqueue at the same time share a transaction, and each has its
+    /// own outcome; a caller that is dropped before it has its outcome may have enqueued its job. [`Enqueued::outcome`] says whether it was created, or which job takes its place.
     ///
     /// # Errors
     ///
@@ -122,8 +123,7 @@ impl<'a> JobBuilder<'a> {
     pub async fn enqueue(self) -> Result<Enqueued, ClientError> {
         let client = self.client;
         let job = self.build()?;
-        let report = client.dispatcher.after(client.store.enqueue(std::slice::from_ref(&job))).await?;
-        report.jobs.first().copied().ok_or(ClientError::NoId)
+        Ok(client.together.enqueue(job).await?)
     }
 
     /// Enqueues it inside your own transaction on the store's database: it exists only if you commit. PostgreSQL only.

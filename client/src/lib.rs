@@ -45,6 +45,7 @@ pub mod error;
 pub mod job;
 pub mod many;
 pub mod payload;
+mod together;
 pub mod wait;
 
 pub use batch::{BatchBuilder, BatchRun, RunState, WaitForBatch};

@@ -125,7 +125,7 @@ impl CommandError {
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
-            StoreError::Unavailable(_) | StoreError::Full(_) => Exit::Unavailable,
+            StoreError::Unavailable(_) | StoreError::SinkLocked(_) | StoreError::Full(_) => Exit::Unavailable,
             StoreError::NotFound(_) => Exit::NotFound,
             StoreError::Conflict(_) | StoreError::Locked(_) => Exit::Conflict,
             StoreError::NeedsMigration { .. } | StoreError::TooNew { .. } => Exit::Conflict,

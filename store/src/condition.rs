@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::error::{Result, StoreError};
+use crate::error::StoreError;
 
 /// Something that keeps the store from working.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,14 +23,6 @@ pub struct Outage {
 pub(crate) struct Condition(Mutex<Option<Outage>>);
 
 impl Condition {
-    /// Notes how a transaction ended; `wrote` is whether it changed anything.
-    pub(crate) fn note<T>(&self, result: &Result<T>, wrote: bool) {
-        match result {
-            Ok(_) => self.well(wrote),
-            Err(error) => self.failed(error),
-        }
-    }
-
     /// A transaction succeeded. One that changed nothing does not show whether the disk has room.
     pub(crate) fn well(&self, wrote: bool) {
         let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -41,6 +41,9 @@ pub enum StoreError {
     /// The user's own table refused a chunk's rows.
     #[error("the output table refused the rows: {0}")]
     Sink(String),
+    /// The user's own table is locked by another session: trying again later may help. The store itself is well.
+    #[error("the output table is locked: {0}")]
+    SinkLocked(String),
     /// The disk or the tablespace is full.
     #[error("the store has no room left ({0}); make room where the database keeps its files")]
     Full(String),
@@ -65,6 +68,6 @@ impl StoreError {
 
     /// Whether the same call may succeed later without any change by an operator.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Full(_))
+        matches!(self, Self::Unavailable(_) | Self::SinkLocked(_) | Self::Full(_))
     }
 }

@@ -28,9 +28,15 @@ pub trait Workers: Debug + Send + Sync + 'static {
     /// Registers a process incarnation with a fresh lease.
     async fn register_worker(&self, worker: &NewWorker) -> Result<()>;
 
-    /// Extends its lease. Returns `false` when the lease had run out and its jobs were rescued: the incarnation is
+    /// Extends its lease. On a server it waits neither for the pool nor for an answer for long: two seconds. Returns `false` when the lease had run out and its jobs were rescued: the incarnation is
     /// over, and whatever it still runs is fenced.
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool>;
+
+    /// Holds attempts that have ended and wait to be written down: a deadline that would pass within `lease` from now
+    /// moves to its end, so that they are not rescued as timed out while the process that ran them lives and beats. An
+    /// attempt whose fence no longer holds, or whose incarnation is over, is left as it is; so is, on a server, one
+    /// whose row another transaction holds at this moment. No deadline is brought forward. Returns how many were moved.
+    async fn hold(&self, lease: Duration, held: &[Fence]) -> Result<u64>;
 
     /// Returns which of the attempts that an incarnation holds were taken away: their jobs were cancelled or rescued
     /// meanwhile, or have failed. An attempt whose job is done by it is not gone: its holder has completed it, and may

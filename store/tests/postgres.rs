@@ -9,7 +9,9 @@ use gristmill_core::id::{DEFAULT_TENANT, WorkerId};
 use gristmill_core::job::{ClaimedJob, JobState};
 use gristmill_store::postgres::PostgresStore;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{Claims, Database, JobFilter, Jobs, Page, Settings, StoreError, StoreHandle, Views};
+use gristmill_store::{
+    Claims, Completion, Database, JobFilter, Jobs, Page, Settings, SqlRows, StoreError, StoreHandle, Views, Workers,
+};
 use gristmill_testkit::proxy::{Break, Proxy};
 use sqlx::{Connection, PgConnection};
 
@@ -210,6 +212,144 @@ async fn an_exhausted_pool_is_called_just_that_and_is_got_over() {
     let enqueued = async || narrow.enqueue(&testing::jobs(1)).await.ok();
     testing::eventually("work again", enqueued).await;
     assert_eq!(narrow.outage(), None, "what is over is not told any more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_prolonged_while_every_connection_of_the_pool_is_held() {
+    let store = TestStore::postgres(false).await;
+    let settings =
+        Settings { connections: 1, acquire_timeout: Span(Duration::from_millis(100)), ..Settings::default() };
+    let connected = async || PostgresStore::connect(store.url(), &settings, false).await.ok();
+    let narrow = testing::eventually("a pool", connected).await;
+    let worker = testing::worker(LONG);
+    narrow.register_worker(&worker).await.expect("entered");
+    let claimed = testing::eventually("a claim", async || {
+        narrow.enqueue(&testing::jobs(1)).await.ok()?;
+        narrow.claim_next(&testing::claim_as(worker.id, 1)).await.ok()?.pop()
+    })
+    .await;
+    let held = testing::eventually("its only connection", async || narrow.begin().await.ok()).await;
+    narrow.now().await.expect_err("the pool is exhausted");
+    // What keeps a lease, a job that waits to be written down, and leadership does not wait for the pool.
+    assert!(narrow.beat(worker.id, LONG, 1).await.expect("a beat"));
+    store.pass_deadline(claimed.fence.job).await;
+    assert_eq!(narrow.hold(LONG, &[claimed.fence]).await.expect("held"), 1);
+    assert!(narrow.lead("scheduler", worker.id, LONG).await.expect("asked").is_some());
+    let seen = store.workers().await.expect("listed");
+    assert_eq!(seen.iter().find(|seen| seen.id == worker.id).map(|seen| seen.running), Some(1));
+    // Neither does the end of a lease, nor the beginning of the next.
+    assert_eq!(narrow.retire_worker(worker.id).await.expect("retired").moved, 1);
+    narrow.register_worker(&testing::worker(LONG)).await.expect("entered anew");
+    held.rollback().await.expect("given back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_connection_for_leases_comes_back_by_itself() {
+    let home = TestStore::postgres(false).await;
+    let mut url = url::Url::parse(home.url()).expect("an address");
+    let worker = testing::worker(LONG);
+    // The server is shared: the name shows which connections are this test's own.
+    let name = format!("leases-{}", worker.id);
+    url.query_pairs_mut().append_pair("application_name", &name);
+    let connected = async || PostgresStore::connect(url.as_str(), &Settings::default(), false).await.ok();
+    let store = testing::eventually("a pool", connected).await;
+    store.register_worker(&worker).await.expect("entered");
+    let end =
+        format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = '{name}'");
+    assert!(home.count(&end).await >= 2, "one of the pool, and the one for leases");
+    assert!(store.beat(worker.id, LONG, 0).await.expect("a beat, on another connection"));
+}
+
+/// Rows for a table that another session has locked, and that session.
+async fn with_a_locked_sink(store: &TestStore) -> (SqlRows, PgConnection) {
+    store.tamper("CREATE TABLE sink (id BIGINT)").await;
+    let mut other = PgConnection::connect(store.url()).await.expect("connected");
+    sqlx::raw_sql("BEGIN; LOCK TABLE sink").execute(&mut other).await.expect("locked");
+    let rows = vec![serde_json::json!({ "id": 1 })];
+    (SqlRows { table: "sink".to_owned(), columns: vec!["id".to_owned()], rows }, other)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_table_of_the_users_is_not_waited_for_and_is_no_outage() {
+    let store = TestStore::postgres(false).await;
+    let (rows, mut other) = with_a_locked_sink(&store).await;
+    store.enqueue(&testing::jobs(1)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let job = claim(&store, worker, 1).await.remove(0);
+    let done = [Completion { sql: Some(rows), ..testing::done(&job) }];
+    let error = store.complete(&done).await.expect_err("it is locked");
+    assert!(matches!(&error, StoreError::SinkLocked(text) if text.contains("sink")), "{error}");
+    assert!(error.is_transient() && store.outage().is_none(), "the store itself is well");
+    assert_eq!(state(&store, &job).await, JobState::Running);
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.expect("let go");
+    assert_eq!(store.complete(&done).await.expect("completed").settled, 1);
+    assert_eq!(store.count("SELECT count(*) FROM sink").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_rows_wait_for_a_locked_table_can_be_held_and_cancelled() {
+    let store = TestStore::postgres(false).await;
+    let (rows, mut other) = with_a_locked_sink(&store).await;
+    store.enqueue(&testing::jobs(1)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let job = claim(&store, worker, 1).await.remove(0);
+    let (handle, done) = (store.handle(), Completion { sql: Some(rows), ..testing::done(&job) });
+    let completing = tokio::spawn(async move { handle.complete(&[done]).await });
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'sink'::regclass";
+    testing::eventually("it waits for the table", async || (store.count(waits).await > 0).then_some(())).await;
+    store.pass_deadline(job.fence.job).await;
+    assert_eq!(store.hold(LONG, &[job.fence]).await.expect("held"), 1, "its row is not locked meanwhile");
+    store.cancel_job(DEFAULT_TENANT, job.fence.job, "of no more use", false).await.expect("cancelled");
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.expect("let go");
+    // On a slow machine its patience may have ended first: then it is offered again.
+    let report = match completing.await.expect("it ended") {
+        Ok(report) => report,
+        Err(StoreError::SinkLocked(_)) => store.complete(&[testing::done(&job)]).await.expect("asked"),
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(report.fenced, [job.fence]);
+    assert_eq!(store.count("SELECT count(*) FROM sink").await, 0, "its rows went with the fence");
+    assert_eq!(state(&store, &job).await, JobState::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_plain_jobs_with_a_chunk_among_them_is_refused_whole() {
+    let store = TestStore::postgres(false).await;
+    testing::sealed(&store, 1, 3).await;
+    store.enqueue(&testing::jobs(2)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let claimed = claim(&store, worker, 3).await;
+    let done: Vec<_> = claimed.iter().map(testing::done).collect();
+    let error = store.complete(&done).await.expect_err("a chunk is done with a result only");
+    assert!(matches!(&error, StoreError::Invalid(text) if text.contains("without a result")), "{error}");
+    assert_eq!(store.count("SELECT count(*) FROM job WHERE state = 'running'").await, 3);
+    assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_enqueued_again_after_a_lost_answer_is_there_once() {
+    let store = TestStore::postgres(false).await;
+    let asked = testing::jobs(3);
+    let first = store.enqueue(&asked[..2]).await.expect("enqueued");
+    assert_eq!((first.jobs.iter().filter(|job| job.created).count(), first.dispatched.moved), (2, 2));
+    let twice: Vec<_> = asked.iter().chain(&asked[2..]).cloned().collect();
+    let again = store.enqueue(&twice).await.expect("enqueued");
+    let created: Vec<bool> = again.jobs.iter().map(|job| job.created).collect();
+    assert_eq!((created, again.dispatched.moved), (vec![false, false, true, false], 1));
+    assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_of_the_users_is_planned_as_usual() {
+    let store = TestStore::postgres(false).await;
+    let mut transaction = postgres(&store).begin().await.expect("begun");
+    let set: (String, String, String) = sqlx::query_as(
+        "SELECT current_setting('enable_sort'), current_setting('enable_hashjoin'), current_setting('enable_mergejoin')",
+    )
+    .fetch_one(&mut *transaction)
+    .await
+    .expect("asked");
+    assert_eq!(set, ("on".to_owned(), "on".to_owned(), "on".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -66,7 +66,7 @@ impl ClaimedAttempt {
             snoozes: job.snoozes,
             max_snoozes: job.max_snoozes,
             retry: job.retry.clone(),
-            _guard: guard,
+            guard,
         };
         (job, terms, signals)
     }
@@ -89,7 +89,7 @@ pub(crate) struct Terms {
     pub(crate) snoozes: u32,
     pub(crate) max_snoozes: u32,
     pub(crate) retry: RetryPolicy,
-    pub(crate) _guard: InFlightGuard,
+    pub(crate) guard: InFlightGuard,
 }
 
 impl Settled {
@@ -101,6 +101,7 @@ impl Settled {
 
 /// Decides what the ending means, and logs it once if it is bad.
 pub(crate) fn settled(mut finish: Finish, terms: Terms) -> Settled {
+    terms.guard.ended();
     if let Ending::Snoozed { wait } = finish.ending {
         finish.ending = snoozed(wait, terms.snoozes, terms.max_snoozes);
         if !matches!(finish.ending, Ending::Snoozed { .. }) {

@@ -14,12 +14,12 @@ use apalis_core::worker::context::WorkerContext;
 use apalis_core::worker::lifecycle::LifecycleFuture;
 use futures::future::BoxFuture;
 use gristmill_core::id::JobId;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tower::layer::util::Identity;
 use tower::{Service, ServiceExt};
 
 use crate::attempt::{ActiveGuard, RunnableJob, Settled};
+use crate::ended::Ended;
 use crate::layers::Attempts;
 
 /// Yields jobs until the claim loop has ended, then lets apalis wait for the jobs that still run.
@@ -32,7 +32,7 @@ pub(crate) struct Claimed {
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) attempts: Attempts,
-    pub(crate) ended: mpsc::Sender<Settled>,
+    pub(crate) ended: Ended,
 }
 
 /// One running job: its attempt, then the hand-over of its ending.
@@ -40,7 +40,7 @@ pub(crate) struct RunnerFuture {
     /// Boxed once, whatever layers the stack has.
     attempt: BoxFuture<'static, Result<Option<Settled>, Infallible>>,
     active: Option<ActiveGuard>,
-    ended: mpsc::Sender<Settled>,
+    ended: Ended,
     /// Waits for room when the completer is busy.
     hand_over: Option<BoxFuture<'static, ()>>,
     /// Released with this future, when the ending has been handed over.
@@ -57,12 +57,10 @@ impl Future for RunnerFuture {
         let Ok(settled) = ready!(self.attempt.as_mut().poll(cx));
         // Before the hand-over, so that the completer sees at once that no other ending can come.
         self.active = None;
-        // The completer outlives every attempt, except when the process gives up: then the lease runs out, and the
-        // scheduler rescues the job.
         let Some(settled) = settled else { return Poll::Ready(Ok(())) };
-        let Err(TrySendError::Full(settled)) = self.ended.try_send(settled) else { return Poll::Ready(Ok(())) };
+        let Some(settled) = self.ended.offer(settled) else { return Poll::Ready(Ok(())) };
         let ended = self.ended.clone();
-        let sending = self.hand_over.insert(Box::pin(async move { drop(ended.send(settled).await) }));
+        let sending = self.hand_over.insert(Box::pin(async move { ended.send(settled).await }));
         sending.as_mut().poll(cx).map(Ok)
     }
 }

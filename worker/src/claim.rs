@@ -1,28 +1,22 @@
-//! The claim loop: free slots, a micro-batch of ids from the broker or the store's own choice, one claim.
+//! One claim: a micro-batch of ids from the broker, or the store's own choice.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use gristmill_broker::Health;
-use gristmill_core::backoff;
 use gristmill_core::id::WorkerId;
 use gristmill_core::job::ClaimedJob;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Claim, Result, StoreHandle};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::{ActiveGuard, ClaimedAttempt, RunnableJob};
 use crate::in_flight::InFlight;
 use crate::intake::Intake;
-use crate::lease::{Lease, Over};
-use crate::metrics::{self, Clocks};
 
 /// The most jobs in one claim.
-const CLAIM_MAX: usize = 200;
+pub(crate) const CLAIM_MAX: usize = 500;
 
 /// How often the store is asked whether any queue or kind is claimed by limits and turns.
 const MANAGED_EVERY: Duration = Duration::from_secs(1);
@@ -68,16 +62,44 @@ impl Claimer {
         if self.unsure {
             self.release_unknown().await?;
         }
-        self.claim.worker = worker;
-        self.claim.limit = u32::try_from(limit.min(CLAIM_MAX)).unwrap_or(u32::MAX);
+        self.ask(worker, limit);
         self.look_for_managed().await;
         let claimed = if self.turns.any { self.in_turns(wait).await } else { self.unmanaged(wait).await };
-        match &claimed {
+        self.answered(&claimed);
+        claimed
+    }
+
+    /// Whether claims may overlap now: only plain claims from the store, all under the same incarnation, may. A claim
+    /// without an answer must be cleared up first, and the store must be asked every second for what is managed.
+    pub(crate) fn may_overlap(&self) -> bool {
+        let looked = self.turns.looked.is_some_and(|looked| looked.elapsed() < MANAGED_EVERY);
+        let from_store = self.intake.is_none() || self.broker_is_away();
+        from_store && looked && !self.turns.any && !self.unsure
+    }
+
+    /// Begins a claim from the store that may overlap with others. [`Claimer::answered`] takes what became of it.
+    pub(crate) fn begin(
+        &mut self,
+        worker: WorkerId,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<ClaimedJob>>> + Send + use<> {
+        self.ask(worker, limit);
+        let (store, claim) = (Arc::clone(&self.store), self.claim.clone());
+        async move { store.claim_next(&claim).await }
+    }
+
+    fn ask(&mut self, worker: WorkerId, limit: usize) {
+        self.claim.worker = worker;
+        self.claim.limit = u32::try_from(limit.min(CLAIM_MAX)).unwrap_or(u32::MAX);
+    }
+
+    /// Notes what became of a claim.
+    pub(crate) fn answered(&mut self, claimed: &Result<Vec<ClaimedJob>>) {
+        match claimed {
             Ok(claimed) => self.in_flight.claimed(claimed),
             // Whatever the error says: only an answer proves that nothing has been committed.
             Err(_) => self.unsure = true,
         }
-        claimed
     }
 
     /// Gives back what a claim without an answer has left `running`: no worker would run it until its deadline. Does so
@@ -185,93 +207,6 @@ impl Claimer {
             }
         }
         Ok(claimed)
-    }
-}
-
-/// The loop around it, from free slots to running attempts.
-pub(crate) struct Claiming {
-    pub(crate) claimer: Claimer,
-    pub(crate) lease: Arc<Lease>,
-    pub(crate) slots: Arc<Semaphore>,
-    pub(crate) active: Arc<AtomicUsize>,
-    pub(crate) clocks: Arc<Clocks>,
-    pub(crate) jobs: mpsc::Sender<RunnableJob>,
-    pub(crate) poll: Duration,
-}
-
-impl Claiming {
-    /// Claims until the claimer is stopped. A claim under way is finished: what it claimed must be run, or else given
-    /// back at the end of the drain.
-    pub(crate) async fn run(mut self) -> Claimer {
-        let stop = self.claimer.stop.clone();
-        let mut failures = 0;
-        while let Some(free) = self.free(&stop).await {
-            let incarnation = self.lease.current();
-            match self.claimer.claim(incarnation.id, free.num_permits(), self.poll).await {
-                Ok(claimed) => {
-                    failures = 0;
-                    if self.hand_out(claimed, free, &incarnation.over).await.is_err() {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    drop(free);
-                    failures += 1;
-                    if failures == 1 {
-                        tracing::warn!(%error, "claiming will be tried again");
-                    }
-                    tokio::select! {
-                        biased;
-                        () = tokio::time::sleep(backoff::CLAIMING.wait(failures, 1.0)) => {}
-                        () = stop.cancelled() => {}
-                    }
-                }
-            }
-        }
-        self.claimer
-    }
-
-    /// Waits for a free slot, and returns every slot that is free then. `None` when it is time to stop.
-    async fn free(&self, stop: &CancellationToken) -> Option<OwnedSemaphorePermit> {
-        let first = tokio::select! {
-            biased;
-            () = stop.cancelled() => return None,
-            first = Arc::clone(&self.slots).acquire_owned() => first.ok()?,
-        };
-        let more = self.slots.available_permits().min(CLAIM_MAX - 1);
-        match u32::try_from(more).ok().and_then(|more| Arc::clone(&self.slots).try_acquire_many_owned(more).ok()) {
-            Some(mut all) => {
-                all.merge(first);
-                Some(all)
-            }
-            None => Some(first),
-        }
-    }
-
-    async fn hand_out(
-        &self,
-        claimed: Vec<ClaimedJob>,
-        mut free: OwnedSemaphorePermit,
-        over: &Over,
-    ) -> std::result::Result<(), mpsc::error::SendError<RunnableJob>> {
-        metrics::claimed(claimed.len());
-        // All are counted before the first one runs: else the completer would see an idle worker
-        // between two jobs of the same claim.
-        let runnable: Vec<RunnableJob> = claimed
-            .into_iter()
-            .filter_map(|job| {
-                self.clocks.claimed(&job);
-                let guard = self.claimer.in_flight.guard(&job);
-                let slot = free.split(1)?;
-                let attempt = ClaimedAttempt { job, guard, over: over.clone() };
-                Some(RunnableJob { attempt, slot, active: ActiveGuard::new(&self.active) })
-            })
-            .collect();
-        drop(free);
-        for job in runnable {
-            self.jobs.send(job).await?;
-        }
-        Ok(())
     }
 }
 

@@ -1,8 +1,8 @@
 //! The completer: writes down how attempts ended, many in one transaction, and publishes what follows.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gristmill_core::backoff;
@@ -12,17 +12,17 @@ use gristmill_core::settle::Verdict;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::failure_budget::FailureBudgets;
 use gristmill_store::{CompleteReport, Completion, Completions, StoreError, failpoint};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::attempt::{Settled, Terms};
+use crate::ended::Endings;
+use crate::lane::Lane;
 use crate::{Report, metrics};
 
 /// The most attempts in one transaction. More would hold the rows of hot batches longer than the
 /// commit costs.
-const GROUP_MAX: usize = 200;
+const GROUP_MAX: usize = 500;
 
 /// How often one attempt is offered to a store that refuses it for a reason that should not last.
 const TRIES_MAX: u32 = 3;
@@ -30,50 +30,48 @@ const TRIES_MAX: u32 = 3;
 /// How often an unavailable store is tried when the process ends. After that the lease runs out instead.
 const LAST_TRIES_MAX: u32 = 8;
 
-/// Writes down attempts.
+/// The same for a user's table that is locked: each try waits for it for two seconds.
+const LAST_SINK_TRIES_MAX: u32 = 2;
+
+/// Writes down attempts. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Completer(Arc<Inner>);
+
 #[derive(Debug)]
-pub(crate) struct Completer {
+struct Inner {
     store: Arc<dyn Completions>,
     dispatcher: Dispatcher,
     budgets: FailureBudgets,
     /// Fires when no more attempts will end: what is there is written, and then the completer ends.
     closing: CancellationToken,
     publishing: TaskTracker,
-    tally: Report,
+    tally: Mutex<Report>,
 }
 
 impl Completer {
     pub(crate) fn new(store: Arc<dyn Completions>, dispatcher: Dispatcher, closing: CancellationToken) -> Self {
         let budgets = FailureBudgets::new(store.clone());
-        Self { store, dispatcher, budgets, closing, publishing: TaskTracker::new(), tally: Report::default() }
+        let (publishing, tally) = (TaskTracker::new(), Mutex::default());
+        Self(Arc::new(Inner { store, dispatcher, budgets, closing, publishing, tally }))
     }
 
     /// Writes down what comes, until `closing` fires and nothing more waits. `active` is how many attempts may still
-    /// send something.
-    pub(crate) async fn run(
-        mut self,
-        mut ended: mpsc::Receiver<Settled>,
-        active: Arc<AtomicUsize>,
-        flush: Duration,
-    ) -> Report {
-        let closing = self.closing.clone();
-        loop {
-            let first = tokio::select! {
-                biased;
-                first = ended.recv() => first,
-                () = closing.cancelled() => ended.try_recv().ok(),
-            };
-            let Some(first) = first else { break };
-            let group = gather(first, &mut ended, &active, flush).await;
-            self.write(group).await;
-        }
+    /// send something. What has rows for a user's own table has a lane of its own: such a table may be locked.
+    pub(crate) async fn run(self, ended: Endings, active: Arc<AtomicUsize>, flush: Duration) -> Report {
+        let closing = &self.0.closing;
+        let lane = |ended, group_max| Lane { ended, group_max, flush, active: &active, closing };
+        let write = |group| {
+            let completer = self.clone();
+            async move { completer.write(group).await }
+        };
+        tokio::join!(lane(ended.most, GROUP_MAX).run(&write), lane(ended.sinks, 1).run(&write));
         self.published().await;
-        self.tally
+        self.tally()
     }
 
     /// Writes down a group. A chunk with rows for the user's own table is written alone: its rows may be refused, and
     /// then only its own attempt has failed.
-    pub(crate) async fn write(&mut self, group: Vec<Settled>) {
+    pub(crate) async fn write(&self, group: Vec<Settled>) {
         let (revoked, group): (Vec<_>, Vec<_>) =
             group.into_iter().partition(|one| one.completion.verdict == Verdict::Revoked);
         self.called_off(&revoked);
@@ -87,27 +85,35 @@ impl Completer {
     }
 
     /// Nothing is written for attempts that were called off: the store has closed them already.
-    fn called_off(&mut self, revoked: &[Settled]) {
+    fn called_off(&self, revoked: &[Settled]) {
+        if revoked.is_empty() {
+            return;
+        }
         for one in revoked {
             metrics::settled(&one.terms.kind, one.completion.ending.as_str(), 1);
         }
-        self.tally.fenced += revoked.len() as u64;
+        self.tallied().fenced += revoked.len() as u64;
         metrics::fenced(revoked.len() as u64);
     }
 
     /// Waits until what followed from the commits has been published, or stays in the outbox.
     pub(crate) async fn published(&self) {
-        self.publishing.close();
-        self.publishing.wait().await;
-        self.publishing.reopen();
+        self.0.publishing.close();
+        self.0.publishing.wait().await;
+        self.0.publishing.reopen();
     }
 
     pub(crate) fn tally(&self) -> Report {
-        self.tally
+        *self.tallied()
+    }
+
+    fn tallied(&self) -> MutexGuard<'_, Report> {
+        // Nothing in here can panic halfway.
+        self.0.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commits all of them together or each by itself: one that the store refuses must not hold up the others.
-    async fn commit(&mut self, group: Vec<Settled>) {
+    async fn commit(&self, group: Vec<Settled>) {
         let (completions, terms): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.completion, one.terms)).unzip();
         match self.persist(&completions).await {
             Ok(report) => self.after(&completions, &terms, report).await,
@@ -132,7 +138,7 @@ impl Completer {
     }
 
     /// The result of the attempt cannot be stored: the attempt has failed, and the reason is kept.
-    async fn refused(&mut self, one: Settled, error: &StoreError) {
+    async fn refused(&self, one: Settled, error: &StoreError) {
         if error.is_transient() {
             tracing::error!(job.id = %one.completion.fence.job, %error, "the attempt's ending is not written down: its lease will run out");
             return;
@@ -155,7 +161,7 @@ impl Completer {
             if aggregates {
                 failpoint::point("aggregate.before_commit");
             }
-            let error = match self.store.complete(completions).await {
+            let error = match self.0.store.complete(completions).await {
                 Ok(report) => {
                     tell(aggregates, &report);
                     return Ok(report);
@@ -164,7 +170,8 @@ impl Completer {
             };
             let enough = match &error {
                 StoreError::Sink(_) => true,
-                error if error.is_transient() => self.closing.is_cancelled() && attempt >= LAST_TRIES_MAX,
+                StoreError::SinkLocked(_) => self.0.closing.is_cancelled() && attempt >= LAST_SINK_TRIES_MAX,
+                error if error.is_transient() => self.0.closing.is_cancelled() && attempt >= LAST_TRIES_MAX,
                 _ => attempt >= TRIES_MAX,
             };
             if enough {
@@ -178,19 +185,20 @@ impl Completer {
         Err(StoreError::Unavailable("the completer has no tries left".to_owned()))
     }
 
-    async fn after(&mut self, completions: &[Completion], terms: &[Terms], report: CompleteReport) {
+    async fn after(&self, completions: &[Completion], terms: &[Terms], report: CompleteReport) {
         self.count(completions, terms, &report);
         let mut dispatched = vec![report.dispatched];
-        match self.budgets.enforce(&report.progress).await {
+        match self.0.budgets.enforce(&report.progress).await {
             Ok(halted) => dispatched.extend(halted),
             // The reconciler judges the same budgets.
             Err(error) => tracing::warn!(%error, "failure budgets were not judged"),
         }
-        self.dispatcher.beside(&self.publishing, &dispatched);
+        self.0.dispatcher.beside(&self.0.publishing, &dispatched);
     }
 
-    fn count(&mut self, completions: &[Completion], terms: &[Terms], report: &CompleteReport) {
+    fn count(&self, completions: &[Completion], terms: &[Terms], report: &CompleteReport) {
         let fenced: HashSet<Fence> = report.fenced.iter().copied().collect();
+        let mut released = 0;
         let mut groups: BTreeMap<(&str, &'static str), u64> = BTreeMap::new();
         for (completion, terms) in completions.iter().zip(terms) {
             if fenced.contains(&completion.fence) {
@@ -198,14 +206,16 @@ impl Completer {
                 continue;
             }
             *groups.entry((&terms.kind, completion.ending.as_str())).or_default() += 1;
-            self.tally.released += u64::from(completion.verdict == Verdict::Release);
+            released += u64::from(completion.verdict == Verdict::Release);
             count_items(completion);
         }
         for ((kind, ending), attempts) in groups {
             metrics::settled(kind, ending, attempts);
         }
-        self.tally.settled += report.settled;
-        self.tally.fenced += fenced.len() as u64;
+        let mut tally = self.tallied();
+        tally.settled += report.settled;
+        tally.fenced += fenced.len() as u64;
+        tally.released += released;
         metrics::fenced(fenced.len() as u64);
     }
 }
@@ -225,31 +235,5 @@ fn count_items(completion: &Completion) {
         metrics::items("ok", chunk.ok);
         metrics::items("skipped", chunk.skipped);
         metrics::items("quarantined", chunk.quarantined);
-    }
-}
-
-/// Waits for more attempts to join the first one, but not when none can come: light load must not pay for what only
-/// heavy load needs.
-async fn gather(
-    first: Settled,
-    ended: &mut mpsc::Receiver<Settled>,
-    active: &AtomicUsize,
-    flush: Duration,
-) -> Vec<Settled> {
-    let until = Instant::now() + flush;
-    let mut group = vec![first];
-    loop {
-        while group.len() < GROUP_MAX
-            && let Ok(next) = ended.try_recv()
-        {
-            group.push(next);
-        }
-        if group.len() >= GROUP_MAX || active.load(Ordering::Relaxed) == 0 {
-            return group;
-        }
-        match timeout_at(until, ended.recv()).await {
-            Ok(Some(next)) => group.push(next),
-            Ok(None) | Err(_) => return group,
-        }
     }
 }

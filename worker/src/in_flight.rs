@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone)]
 pub(crate) struct InFlight {
     all: Arc<Mutex<HashMap<Fence, Entry>>>,
-    /// How many there are.
-    count: watch::Sender<usize>,
+    /// Whether there are any.
+    any: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ struct Entry {
     guards: u32,
     /// Fires when the attempt no longer counts.
     revoked: CancellationToken,
+    /// It has ended, and waits to be written down.
+    ended: bool,
 }
 
 /// Keeps one attempt in flight for as long as this lives.
@@ -38,7 +40,7 @@ pub(crate) struct InFlightGuard {
 
 impl Default for InFlight {
     fn default() -> Self {
-        Self { all: Arc::default(), count: watch::Sender::new(0) }
+        Self { all: Arc::default(), any: watch::Sender::new(false) }
     }
 }
 
@@ -47,9 +49,11 @@ impl InFlight {
     pub(crate) fn claimed(&self, jobs: &[ClaimedJob]) {
         let mut all = self.all();
         for job in jobs {
-            all.entry(job.fence).or_default().guards += 1;
+            let entry = all.entry(job.fence).or_default();
+            entry.guards += 1;
+            entry.ended = false;
         }
-        self.count.send_replace(all.len());
+        self.note(&all);
     }
 
     /// The guard of a job that was claimed.
@@ -65,6 +69,14 @@ impl InFlight {
         known
     }
 
+    /// The attempts that have ended and wait to be written down.
+    pub(crate) fn unwritten(&self) -> Vec<Fence> {
+        let all = self.all();
+        let mut unwritten: Vec<Fence> = all.iter().filter(|(_, entry)| entry.ended).map(|(fence, _)| *fence).collect();
+        unwritten.sort_unstable();
+        unwritten
+    }
+
     /// Calls off attempts that no longer count, and returns how many of them had not been called off before.
     pub(crate) fn call_off(&self, revoked: &[Fence]) -> usize {
         let all = self.all();
@@ -75,7 +87,15 @@ impl InFlight {
     /// Waits until any attempt is in flight.
     pub(crate) async fn any(&self) {
         // We own the sender ourselves.
-        let _ = self.count.subscribe().wait_for(|count| *count > 0).await;
+        let _ = self.any.subscribe().wait_for(|any| *any).await;
+    }
+
+    /// Only the first and the last attempt change it: the others must not pay for a notification.
+    fn note(&self, all: &HashMap<Fence, Entry>) {
+        let any = !all.is_empty();
+        if *self.any.borrow() != any {
+            self.any.send_replace(any);
+        }
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Fence, Entry>> {
@@ -89,6 +109,13 @@ impl InFlightGuard {
     pub(crate) fn revoked(&self) -> CancellationToken {
         self.revoked.clone()
     }
+
+    /// The attempt has ended: from now on it waits to be written down.
+    pub(crate) fn ended(&self) {
+        if let Some(entry) = self.all.all().get_mut(&self.fence) {
+            entry.ended = true;
+        }
+    }
 }
 
 impl Drop for InFlightGuard {
@@ -100,6 +127,6 @@ impl Drop for InFlightGuard {
                 all.remove(&self.fence);
             }
         }
-        self.all.count.send_replace(all.len());
+        self.all.note(&all);
     }
 }

@@ -10,6 +10,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::in_flight::InFlight;
+
 /// One life of the process as the store sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Incarnation {
@@ -58,7 +60,13 @@ impl Lease {
 
     /// Beats until stopped. An unavailable store changes nothing: while it is away no scheduler can rescue our jobs
     /// either, and afterwards the database's clock decides.
-    pub(crate) async fn keep(&self, every: Duration, running: impl Fn() -> u32, stop: &CancellationToken) {
+    pub(crate) async fn keep(
+        &self,
+        every: Duration,
+        running: impl Fn() -> u32,
+        in_flight: &InFlight,
+        stop: &CancellationToken,
+    ) {
         let mut beats = tokio::time::interval(every);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent = false;
@@ -68,8 +76,8 @@ impl Lease {
                 () = stop.cancelled() => return,
                 _ = beats.tick() => {}
             }
-            match self.beat(running()).await {
-                Ok(_) => silent = false,
+            match self.beat_and_hold(running(), in_flight).await {
+                Ok(()) => silent = false,
                 Err(error) if !silent => {
                     silent = true;
                     tracing::warn!(%error, "the lease could not be prolonged");
@@ -77,6 +85,15 @@ impl Lease {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Prolongs the lease, and holds what has ended and waits to be written down: it must not be rescued as timed out
+    /// while we live.
+    async fn beat_and_hold(&self, running: u32, in_flight: &InFlight) -> Result<()> {
+        if self.beat(running).await? {
+            self.store.hold(self.who.lease, &in_flight.unwritten()).await?;
+        }
+        Ok(())
     }
 
     /// Prolongs the lease. When it is lost, calls off what runs, enters a new incarnation and returns `false`.

@@ -2,11 +2,13 @@
 //!
 //! A worker is an apalis worker over our own broker and store. In the order in which a job passes through:
 //!
-//! * [`claim`]: free slots, a micro-batch of ids, one claim; [`intake`] is the part with messages.
+//! * [`claiming`]: free slots, and a claim for them; [`claim`]: a micro-batch of ids, one claim; [`intake`] is the part
+//!   with messages.
 //! * [`backend`]: what apalis sees, a stream of claimed jobs.
 //! * [`layers`]: what runs around one attempt, from beginning to end.
 //! * [`attempt`]: the job claimed for it, and what its ending means.
-//! * [`complete`]: many attempts written down in one transaction.
+//! * [`ended`]: the ways to the completer; [`complete`]: many attempts written down in one transaction; [`lane`]: how
+//!   endings are gathered for it.
 //! * [`in_flight`]: every attempt from its claim until its ending has been written down.
 //! * [`revocations`]: calls off the attempts whose jobs are taken away meanwhile.
 //! * [`lease`]: the process's right to all of it.
@@ -16,9 +18,12 @@
 mod attempt;
 mod backend;
 mod claim;
+mod claiming;
 mod complete;
+mod ended;
 mod in_flight;
 mod intake;
+mod lane;
 pub mod layers;
 mod lease;
 pub mod metrics;

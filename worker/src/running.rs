@@ -11,10 +11,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::Settled;
 use crate::backend::{Claimed, Runner, Spawned};
-use crate::claim::{Claimer, Claiming};
+use crate::claim::Claimer;
+use crate::claiming::{self, Claiming};
 use crate::complete::Completer;
+use crate::ended::{Ended, ended};
+use crate::in_flight::InFlight;
 use crate::layers::Attempts;
 use crate::lease::Lease;
 use crate::metrics::Clocks;
@@ -52,19 +54,19 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
     tracing::info!(worker.id = %lease.current().id, slots = settings.slots, queues = ?settings.queues, "worker begins");
 
     let beating = CancellationToken::new();
-    let beats = beat(&lease, &active, &settings, &beating);
+    let beats = beat(&lease, &active, &claimer.in_flight, &settings, &beating);
     let polls = tokio::spawn({
         let (every, beating) = (settings.beat.0, beating.clone());
         async move { revocations.keep(every, &beating).await }
     });
-    let (ended_in, ended) = mpsc::channel(2 * usize::try_from(settings.slots).unwrap_or(usize::MAX).clamp(100, 1_000));
-    let completing = tokio::spawn(completer.run(ended, Arc::clone(&active), settings.flush.0));
+    let (ended, endings) = ended(usize::try_from(settings.slots).unwrap_or(usize::MAX));
+    let completing = tokio::spawn(completer.run(endings, Arc::clone(&active), settings.flush.0));
     let (jobs, claimed) = mpsc::channel(usize::try_from(settings.slots).unwrap_or(usize::MAX));
-    let runner = runner(Claimed { jobs: claimed }, attempts, ended_in);
+    let runner = runner(Claimed { jobs: claimed }, attempts, ended);
 
     let stop = claimer.stop.clone();
-    let claiming = Claiming { claimer, lease: Arc::clone(&lease), slots, active, clocks, jobs, poll: settings.poll.0 };
-    let claiming = claiming.run();
+    let with = claiming::Parts { lease: Arc::clone(&lease), active, clocks, jobs, poll: settings.poll.0 };
+    let claiming = Claiming::new(claimer, slots, with).run();
     tokio::pin!(claiming, shutdown);
     let (claimer, asked) = tokio::select! {
         biased;
@@ -94,10 +96,11 @@ pub async fn run(options: WorkerOptions, shutdown: impl Future<Output = ()>) -> 
 fn beat(
     lease: &Arc<Lease>,
     active: &Arc<AtomicUsize>,
+    in_flight: &InFlight,
     settings: &Settings,
     stop: &CancellationToken,
 ) -> JoinHandle<()> {
-    let (lease, active, stop) = (Arc::clone(lease), Arc::clone(active), stop.clone());
+    let (lease, active, in_flight, stop) = (Arc::clone(lease), Arc::clone(active), in_flight.clone(), stop.clone());
     let (every, slots) = (settings.beat.0, settings.slots);
     tokio::spawn(async move {
         let running = || {
@@ -105,12 +108,12 @@ fn beat(
             metrics::slots(running, slots);
             u32::try_from(running).unwrap_or(u32::MAX)
         };
-        lease.keep(every, running, &stop).await;
+        lease.keep(every, running, &in_flight, &stop).await;
     })
 }
 
 /// The apalis worker: each job on its own task, and a stream of jobs that it waits for.
-fn runner(claimed: Claimed, attempts: Attempts, ended: mpsc::Sender<Settled>) -> JoinHandle<Result<(), WorkerError>> {
+fn runner(claimed: Claimed, attempts: Attempts, ended: Ended) -> JoinHandle<Result<(), WorkerError>> {
     let worker = WorkerBuilder::new("gristmill")
         .backend(claimed)
         .parallelize(tokio::spawn::<Spawned>)

@@ -71,7 +71,8 @@ macro_rules! claims_lock {
 
 pub(super) use claims_lock;
 
-/// The claim itself, of the rows that a CTE `taken` has locked. Its result may get lost with its connection while the
+/// The claim itself, of the rows that a CTE `taken` has locked. The deadline leaves a whole lease beyond the job's own
+/// limit: within it the worker beats, and says what it still has to write down ([`super::worker::hold`]). Its result may get lost with its connection while the
 /// COMMIT is under way: the lock is held by then, and shows a process that looks for the claimed jobs that the commit
 /// may still land. Taken here, it costs no round trip.
 macro_rules! claiming {
@@ -84,6 +85,7 @@ macro_rules! claiming {
             ")
 UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, started_at = now(), run_at = NULL, astray = FALSE,
        deadline = now() + j.timeout_ms * interval '1 millisecond'
+           + COALESCE((SELECT GREATEST(w.lease_until - w.seen_at, interval '0') FROM worker w WHERE w.id = $1), interval '0')
 FROM taken WHERE j.id = taken.id AND (SELECT lock FROM under_way) IS NOT NULL
 RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.key, j.kind, j.version, j.payload, j.batch_id, j.seq, j.generation,
           j.max_attempts, j.snoozes, j.max_snoozes, j.timeout_ms, j.retry, j.trace, j.created_at, j.queued_at, j.started_at"

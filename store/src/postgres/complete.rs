@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::create;
 use super::fan_in::{self, Delta, Deltas};
-use super::fault::{Outcome, in_words_of_sink};
+use super::fault::{Fault, Outcome, in_words_of_sink};
 use super::values::{big, int, millis, plain, small};
 use super::work::Work;
 use crate::check;
@@ -43,6 +43,14 @@ FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bool[], $6::bigin
 WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
 RETURNING j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation,
     j.attempt >= j.max_attempts AS spent";
+
+const HOLDS: &str = "SELECT TRUE FROM job WHERE id = $1 AND attempt = $2 AND worker_id = $3";
+
+/// How long the user's own table may be locked before its rows are offered again later: shorter than the time in which
+/// a stop, or an outage, should be noticed.
+const SINK_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
+
+const SINK_WAITED: &str = "SET LOCAL lock_timeout TO DEFAULT";
 
 const HOLDERS: &str = "
 SELECT id, attempt, worker_id FROM job WHERE id = ANY($1) AND state = 'running' ORDER BY id FOR UPDATE";
@@ -85,7 +93,7 @@ impl Closing {
             ending: completion.ending.as_str(),
             verdict: completion.verdict,
             error: completion.error.as_deref().map(|text| check::plain(text, check::ERROR_CHARS_MAX)),
-            output: completion.output.as_ref().map(check::json).transpose()?,
+            output: output(completion)?,
         })
     }
 
@@ -99,6 +107,11 @@ impl Closing {
             Verdict::Done | Verdict::Requeue | Verdict::Release | Verdict::Dead | Verdict::Revoked => None,
         }
     }
+}
+
+/// The job's output, as its column takes it.
+pub(super) fn output(completion: &Completion) -> Result<Option<String>, StoreError> {
+    completion.output.as_ref().map(check::json).transpose()
 }
 
 row! {
@@ -123,6 +136,9 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
     if completions.is_empty() {
         return Ok(CompleteReport::default());
     }
+    if let Some(fenced) = sink_first(work, completions).await? {
+        return Ok(CompleteReport { fenced: vec![fenced], ..CompleteReport::default() });
+    }
     let contested = group::contested(completions);
     let holders = holders(work, &contested).await?;
     let (mut order, mut fenced) = group::one_each(completions, &contested, &holders);
@@ -146,10 +162,9 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
         .collect();
     write_results(work, &done).await?;
     write_quarantine(work, &given).await?;
-    for (completion, _) in &done {
-        if let Some(rows) = &completion.sql {
-            write_sink(work.conn, rows).await?;
-        }
+    if done.is_empty() && completions.iter().any(writes_rows) {
+        // The fence has been lost since the rows were written: they go with this transaction.
+        return Err(Fault::Changed);
     }
     let mut progress = fan_in::count_down(work, &deltas(&done)?).await?;
     let mut ended_before = HashSet::new();
@@ -165,6 +180,38 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
     let lost = order.iter().filter(|completion| !held.contains_key(&completion.fence.job.0));
     fenced.extend(lost.map(|completion| completion.fence));
     Ok(CompleteReport { settled, fenced, dispatched: work.close().await?, progress })
+}
+
+/// Writes the rows for the user's own table, before any row of ours is locked: while that table is locked by another
+/// session, the job stays within reach of a cancel and of a [`hold`](super::worker::hold). Returns the fence when it does
+/// not hold: then nothing is written. It is checked again, with a lock, when the attempt is closed.
+async fn sink_first(work: &mut Work<'_>, completions: &[Completion]) -> Outcome<Option<Fence>> {
+    let [completion @ Completion { sql: Some(rows), fence, verdict, .. }] = completions else { return Ok(None) };
+    if !writes_rows(completion) {
+        return Ok(None);
+    }
+    let holds: Option<bool> = sqlx::query_scalar(HOLDS)
+        .bind(fence.job.0)
+        .bind(int(fence.attempt))
+        .bind(fence.worker.0)
+        .fetch_optional(&mut *work.conn)
+        .await?;
+    if holds.is_none() || *verdict == Verdict::Revoked {
+        return Ok(Some(*fence));
+    }
+    // In a transaction of the user's own, the user decides how long to wait.
+    if work.is_the_users() {
+        write_sink(work.conn, rows).await?;
+    } else {
+        sqlx::raw_sql(SINK_WAIT).execute(&mut *work.conn).await?;
+        write_sink(work.conn, rows).await?;
+        sqlx::raw_sql(SINK_WAITED).execute(&mut *work.conn).await?;
+    }
+    Ok(None)
+}
+
+fn writes_rows(completion: &Completion) -> bool {
+    completion.sql.as_ref().is_some_and(|rows| !rows.rows.is_empty())
 }
 
 /// Which attempts hold the jobs now; their rows stay locked until the commit.

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use gristmill_core::id::BatchId;
 
 use super::complete::{complete, try_sink};
-use super::connect::{look, transact};
+use super::connect::{alone, look, transact};
+use super::done::{are_simply_done, done};
 use super::{PostgresStore, control};
 use crate::error::Result;
 use crate::{CompleteReport, Completion, Completions, ControlReport};
@@ -12,6 +13,11 @@ use crate::{CompleteReport, Completion, Completions, ControlReport};
 #[async_trait]
 impl Completions for PostgresStore {
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
+        if are_simply_done(completions)
+            && let Some(report) = alone!(self, done, completions).await?
+        {
+            return Ok(report);
+        }
         transact!(self, complete, completions).await
     }
 

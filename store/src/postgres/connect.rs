@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
-use sqlx::{ConnectOptions, Connection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Transaction};
 
 use super::fault::{Fault, Outcome, in_words};
 use super::guarded::{self, GuardedConnection, Patience, within};
 use super::hints::Hints;
+use super::notifier::Notifier;
+use super::own::{OwnConnection, OwnStep};
+use super::session::Session;
 use super::work::Work;
 use crate::condition::Condition;
 use crate::error::{Result, StoreError};
@@ -19,16 +22,6 @@ use crate::settings::Settings;
 
 /// How many times a transaction that collides with another one is tried.
 const TRIES_MAX: u32 = 8;
-
-/// Keeps the planner to the plans that these statements are written for: arrays joined to tables by their keys, and
-/// heads of queues read in the order of an index. Statistics alone cannot achieve that: they were taken when a queue
-/// was empty, and now it holds a million jobs. One round trip with the BEGIN, and as LOCAL settings they are safe
-/// behind a pooler.
-const HELD: &str = "SET LOCAL enable_sort = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
-                    SET LOCAL jit = off";
-
-/// The same for an operator's commands.
-const STEERED: &str = "SET LOCAL jit = off";
 
 /// A view that takes longer than this is aborted, so that a page never holds up the transitions.
 const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'";
@@ -40,9 +33,13 @@ const LOOK: Duration = Duration::from_secs(3);
 pub struct PostgresStore {
     pub(super) pool: PgPool,
     pub(super) hints: Hints,
+    /// Keeps leases, whatever holds the pool.
+    leases: OwnConnection,
     place: String,
     with_outbox: bool,
     options: PgConnectOptions,
+    session: Session,
+    notifier: Notifier,
     patience: Patience,
     pub(super) condition: Condition,
 }
@@ -62,9 +59,12 @@ pub(super) type Step<A, T> = for<'s, 'w> fn(&'s mut Work<'w>, &'s A) -> BoxFutur
 /// How a step's transaction begins and ends.
 #[derive(Clone, Copy)]
 struct Frame {
-    setting: &'static str,
+    /// What the transaction begins with; `None` when the step is a single statement, and so a transaction by itself.
+    setting: Option<&'static str>,
     /// How long the whole of it may take.
     patience: Duration,
+    /// It runs on the connection for leases instead of one of the pool.
+    own: bool,
     /// Everything is rolled back at the end.
     dry_run: bool,
     /// The step's path, for crash points.
@@ -84,23 +84,27 @@ impl PostgresStore {
     pub async fn connect(url: &str, settings: &Settings, with_outbox: bool) -> Result<Self> {
         let options = options(url)?;
         let place = place(&options);
-        let pool = match guarded::pool(settings).connect_with(options.clone()).await {
-            Ok(pool) => pool,
+        let (pool, options, session) = match Session::open(guarded::pool(settings), options.clone()).await {
+            Ok(opened) => opened,
             Err(error) => return Err(in_place(&place, why(&options, None, &error).await)),
         };
         let (patience, condition) = (Patience::of(settings), Condition::default());
         Ok(Self {
             hints: Hints::new(options.clone(), patience.usual),
+            leases: OwnConnection::new(options.clone()),
             pool,
             place,
             with_outbox,
             options,
+            session,
+            notifier: Notifier::default(),
             patience,
             condition,
         })
     }
 
-    /// The pool of connections, for the user's own statements in the same database.
+    /// The pool of connections, for the user's own statements in the same database. Its sessions are held to the plans
+    /// of our statements: a transaction of [`PostgresStore::begin`] is planned as usual.
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -112,7 +116,7 @@ impl PostgresStore {
     ///
     /// [`StoreError::Unavailable`] when no connection is available.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
-        match self.pool.begin().await {
+        match self.pool.begin_with(AssertSqlSafe(format!("BEGIN; {}", self.session.free()))).await {
             Ok(transaction) => Ok(transaction),
             Err(error) => Err(self.explain(&error).await),
         }
@@ -137,14 +141,63 @@ impl PostgresStore {
     }
 
     /// Runs a step in a transaction and commits it. A step that collided with another transaction is tried again.
-    pub(super) async fn transact<A: Sync, T>(&self, name: &'static str, arguments: &A, step: Step<A, T>) -> Result<T> {
+    pub(super) async fn transact<A: Sync, T: Send>(
+        &self,
+        name: &'static str,
+        arguments: &A,
+        step: Step<A, T>,
+    ) -> Result<T> {
         let patience = self.patience.usual;
-        self.tries(Frame { setting: HELD, patience, dry_run: false, name }, arguments, step).await
+        self.tries(
+            Frame { setting: Some(self.session.held()), patience, own: false, dry_run: false, name },
+            arguments,
+            step,
+        )
+        .await
+    }
+
+    /// The same on the connection for leases: for what begins and ends one.
+    pub(super) async fn transact_lease<A: Sync, T: Send>(
+        &self,
+        name: &'static str,
+        arguments: &A,
+        step: Step<A, T>,
+    ) -> Result<T> {
+        let patience = self.patience.usual;
+        self.tries(
+            Frame { setting: Some(self.session.held()), patience, own: true, dry_run: false, name },
+            arguments,
+            step,
+        )
+        .await
+    }
+
+    /// Runs a step of single statements, each of which is a transaction by itself, without beginning one around them.
+    /// Only the last of them may write. Where the session is not held, they are a transaction like any other.
+    pub(super) async fn alone<A: Sync, T: Send>(
+        &self,
+        name: &'static str,
+        arguments: &A,
+        step: Step<A, T>,
+    ) -> Result<T> {
+        let setting = match self.session {
+            Session::Held => None,
+            Session::Free => Some(self.session.held()),
+        };
+        let patience = self.patience.usual;
+        self.tries(Frame { setting, patience, own: false, dry_run: false, name }, arguments, step).await
+    }
+
+    /// Runs one statement about a lease on the connection for leases. A lease that is not prolonged in time is lost, so
+    /// that it is better to ask again than to wait for an answer for long.
+    pub(super) async fn lease<A: Sync, T>(&self, arguments: &A, step: OwnStep<A, T>) -> Result<T> {
+        let outcome = self.leases.run(self.patience.lease, arguments, step).await;
+        self.observed(outcome.map(|value| (value, true))).await
     }
 
     /// The same, but with `dry_run` everything is rolled back at the end: a dry run does the work to learn what would
     /// happen, so that its answer cannot differ from the real run.
-    pub(super) async fn attempt<A: Sync, T>(
+    pub(super) async fn attempt<A: Sync, T: Send>(
         &self,
         name: &'static str,
         arguments: &A,
@@ -152,10 +205,11 @@ impl PostgresStore {
         step: Step<A, T>,
     ) -> Result<T> {
         let patience = self.patience.long;
-        self.tries(Frame { setting: STEERED, patience, dry_run, name }, arguments, step).await
+        self.tries(Frame { setting: Some(self.session.free()), patience, own: false, dry_run, name }, arguments, step)
+            .await
     }
 
-    async fn tries<A: Sync, T>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Result<T> {
+    async fn tries<A: Sync, T: Send>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Result<T> {
         for _ in 1..TRIES_MAX {
             match self.try_once(frame, arguments, step).await {
                 Err(fault) if fault.is_collision() => tracing::debug!(?fault, "a transaction collided; once more"),
@@ -181,7 +235,11 @@ impl PostgresStore {
         }
     }
 
-    async fn try_once<A: Sync, T>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Outcome<(T, bool)> {
+    async fn try_once<A: Sync, T: Send>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Outcome<(T, bool)> {
+        if frame.own {
+            let all = (self, frame, arguments, step);
+            return self.leases.run(frame.patience, &all, |conn, all| on(conn, all)).await;
+        }
         let mut held = GuardedConnection::of(&self.pool).await?;
         let run = async { Ok::<_, Fault>(self.run(&mut held, frame, arguments, step).await) };
         let outcome = within(frame.patience, run).await?;
@@ -189,14 +247,15 @@ impl PostgresStore {
         outcome
     }
 
-    async fn run<A: Sync, T>(
+    async fn run<A: Sync, T: Send>(
         &self,
         conn: &mut PgConnection,
         frame: Frame,
         arguments: &A,
         step: Step<A, T>,
     ) -> Outcome<(T, bool)> {
-        let mut transaction = conn.begin_with(self.patience.begin(frame.setting)).await?;
+        let Some(setting) = frame.setting else { return self.run_alone(conn, frame, arguments, step).await };
+        let mut transaction = conn.begin_with(self.patience.begin(setting)).await?;
         let mut work = Work::new(&mut transaction, self.with_outbox);
         let value = match step(&mut work, arguments).await {
             Ok(value) => value,
@@ -208,15 +267,32 @@ impl PostgresStore {
                 return Err(fault);
             }
         };
-        let wrote = work.wrote();
+        let (wrote, signals) = (work.wrote(), work.signals());
         if frame.dry_run {
             transaction.rollback().await?;
-        } else {
-            failpoint::of_step(frame.name, "before_commit");
-            transaction.commit().await.map_err(unknown)?;
-            failpoint::of_step(frame.name, "committed");
+            return Ok((value, false));
         }
-        Ok((value, wrote && !frame.dry_run))
+        failpoint::of_step(frame.name, "before_commit");
+        transaction.commit().await.map_err(unknown)?;
+        failpoint::of_step(frame.name, "committed");
+        self.notifier.send(conn, signals).await;
+        Ok((value, wrote))
+    }
+
+    async fn run_alone<A: Sync, T: Send>(
+        &self,
+        conn: &mut PgConnection,
+        frame: Frame,
+        arguments: &A,
+        step: Step<A, T>,
+    ) -> Outcome<(T, bool)> {
+        let mut work = Work::new(conn, self.with_outbox);
+        failpoint::of_step(frame.name, "before_commit");
+        let value = step(&mut work, arguments).await?;
+        failpoint::of_step(frame.name, "committed");
+        let (wrote, signals) = (work.wrote(), work.signals());
+        self.notifier.send(conn, signals).await;
+        Ok((value, wrote))
     }
 
     /// Begins a transaction for views: one snapshot, nothing written, a time limit. [`PostgresStore::seen`] ends it.
@@ -224,7 +300,8 @@ impl PostgresStore {
     /// would fail because it is read-only.
     pub(super) async fn look(&self) -> Result<GuardedConnection> {
         let mut held = self.held().await?;
-        self.answer(sqlx::raw_sql(self.patience.begin(VIEW)).execute(&mut *held)).await?;
+        let begin = self.patience.begin(&format!("{VIEW}; {}", self.session.free()));
+        self.answer(sqlx::raw_sql(begin).execute(&mut *held)).await?;
         Ok(held)
     }
 
@@ -254,6 +331,14 @@ impl PostgresStore {
             error
         })
     }
+}
+
+/// A transaction on a connection that is not the pool's.
+fn on<'s, A: Sync, T: Send>(
+    conn: &'s mut PgConnection,
+    (store, frame, arguments, step): &'s (&PostgresStore, Frame, &A, Step<A, T>),
+) -> BoxFuture<'s, Outcome<(T, bool)>> {
+    Box::pin(store.run(conn, *frame, *arguments, *step))
 }
 
 /// What an error means; `pool` is how many connections the pool has, if there is one already.
@@ -331,6 +416,27 @@ macro_rules! transact {
     };
 }
 
+/// Runs a step of single statements without beginning a transaction around them.
+macro_rules! alone {
+    ($store:expr, $step:path, $arguments:expr) => {
+        $store.alone(stringify!($step), &$arguments, |work, arguments| Box::pin($step(work, arguments)))
+    };
+}
+
+/// The same on the connection for leases.
+macro_rules! transact_lease {
+    ($store:expr, $step:path, $arguments:expr) => {
+        $store.transact_lease(stringify!($step), &$arguments, |work, arguments| Box::pin($step(work, arguments)))
+    };
+}
+
+/// Runs one statement about a lease, on the connection for leases.
+macro_rules! lease {
+    ($store:expr, $step:path, $arguments:expr) => {
+        $store.lease(&$arguments, |conn, arguments| Box::pin($step(conn, arguments)))
+    };
+}
+
 /// The same for an operator's command: a dry run is rolled back, and nothing of it may be published.
 macro_rules! control {
     ($store:expr, $dry_run:expr, $step:path, $arguments:expr) => {{
@@ -366,4 +472,4 @@ macro_rules! single {
     }};
 }
 
-pub(super) use {control, look, single, transact};
+pub(super) use {alone, control, lease, look, single, transact, transact_lease};

@@ -10,7 +10,7 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use uuid::Uuid;
 
-use super::connect::{look, transact};
+use super::connect::{alone, look, transact};
 use super::fault::{Fault, Outcome};
 use super::rows::{JobRows, Place};
 use super::values::{big, from_json, plain, seconds, state_of};
@@ -53,6 +53,10 @@ SELECT tenant, queue, state, started_at IS NOT NULL, seq IS NOT NULL FROM job WH
 #[async_trait]
 impl Jobs for PostgresStore {
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
+        // A key may be held, and what follows then is decided in the same transaction; so is what a broker is to carry.
+        if !self.with_outbox() && jobs.iter().all(|job| job.idempotency_key.is_none() && job.unique.is_none()) {
+            return alone!(self, enqueue_alone, jobs).await;
+        }
         transact!(self, enqueue, jobs).await
     }
 }
@@ -90,6 +94,22 @@ pub(super) async fn enqueue(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Enq
     let enqueued = insert(work, jobs).await?;
     check::not_refused(jobs, &enqueued)?;
     Ok(EnqueueReport { jobs: enqueued, dispatched: work.close().await? })
+}
+
+/// Creates jobs without any key in one statement. One that is not inserted exists already, from the same call.
+async fn enqueue_alone(work: &mut Work<'_>, jobs: &&[NewJob]) -> Outcome<EnqueueReport> {
+    check::jobs(jobs)?;
+    if jobs.is_empty() {
+        return Ok(EnqueueReport::default());
+    }
+    let first: Vec<&NewJob> = check::first_of_each_id(jobs).collect();
+    let mut inserted = JobRows::of(first)?.insert_alone(work).await?;
+    let place = |job: &NewJob| match inserted.remove(&job.id.0) {
+        Some(_) => Enqueued::created(job.id),
+        None => Enqueued::by(job.id, EnqueueOutcome::Existing),
+    };
+    let jobs = jobs.iter().map(place).collect();
+    Ok(EnqueueReport { jobs, dispatched: work.close().await? })
 }
 
 /// Inserts jobs, or finds the existing ones in their place. Any number, in groups.

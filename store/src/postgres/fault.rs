@@ -49,6 +49,17 @@ impl Fault {
             Self::Store(_) => false,
         }
     }
+
+    /// Whether the connection is gone: nothing more can be asked on it.
+    pub(super) fn is_lost(&self) -> bool {
+        match self {
+            Self::Sql(sqlx::Error::Database(refusal)) => {
+                refusal.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+            }
+            Self::Sql(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) => true,
+            Self::Sql(_) | Self::Store(_) | Self::Changed => false,
+        }
+    }
 }
 
 /// An error of the database, as one of the store's errors.
@@ -72,6 +83,10 @@ pub(super) fn in_words_of_sink(error: sqlx::Error, table: &str) -> Fault {
     let fault = Fault::Sql(error);
     if fault.is_collision() {
         return fault;
+    }
+    if matches!(&fault, Fault::Sql(error) if code(error).as_deref() == Some("55P03")) {
+        let text = format!("{table}: another session holds it; its rows are written when that session lets go");
+        return Fault::Store(StoreError::SinkLocked(text));
     }
     match StoreError::from(fault) {
         StoreError::Database(text) => Fault::Store(StoreError::Sink(format!("{table}: {text}"))),

@@ -21,8 +21,14 @@ use crate::settings::Settings;
 /// How long an idle connection has to prove that its server still answers.
 const ALIVE: Duration = Duration::from_secs(2);
 
+/// A connection that was used this recently is not checked.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Commands that may touch all rows of a batch of millions get this many times the usual time.
 const LONG: u32 = 15;
+
+/// How long to wait for an answer about a lease: one that was not prolonged can be prolonged by the next beat.
+const LEASE: Duration = Duration::from_secs(2);
 
 /// How long to wait for answers.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +37,14 @@ pub(super) struct Patience {
     pub(super) usual: Duration,
     /// For an operator's command, and for discarding a whole batch.
     pub(super) long: Duration,
+    /// For a beat, and for leadership.
+    pub(super) lease: Duration,
 }
 
 impl Patience {
     pub(super) fn of(settings: &Settings) -> Self {
         let usual = settings.answer_timeout.0;
-        Self { usual, long: usual.saturating_mul(LONG) }
+        Self { usual, long: usual.saturating_mul(LONG), lease: usual.min(LEASE) }
     }
 
     /// What begins a transaction. The server's waits have a limit, too: otherwise it would notice only after two hours
@@ -102,15 +110,19 @@ pub(super) async fn within<T, E: Into<Fault>>(
     }
 }
 
-/// A pool whose idle connections are checked, for a limited time, before they are handed out.
+/// A pool whose idle connections are checked, for a limited time, before they are handed out, except those that have
+/// just been used: a check would cost them as much as a statement does.
 pub(super) fn pool(settings: &Settings) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(settings.connections.max(1))
         .acquire_timeout(settings.acquire_timeout.0)
         // The library's own check has no time limit: one dead connection would use up the whole time above.
         .test_before_acquire(false)
-        .before_acquire(|conn, _| {
+        .before_acquire(|conn, metadata| {
             Box::pin(async move {
+                if metadata.idle_for < FRESH {
+                    return Ok(true);
+                }
                 match tokio::time::timeout(ALIVE, conn.ping()).await {
                     Ok(Ok(())) => Ok(true),
                     Ok(Err(error)) => {

@@ -16,7 +16,9 @@ use crate::check;
 use crate::error::StoreError;
 
 /// The state is decided here by the database's clock: a job whose time has already come is `queued`.
-const INSERT: &str = "
+macro_rules! inserting {
+    () => {
+        "
 INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, max_snoozes, version, timeout_ms, retry, payload,
                  batch_id, seq, items, generation, idempotency_key, unique_key,
                  unique_rule, unique_until, trace, key, created_at, run_at, queued_at, finished_at)
@@ -37,7 +39,22 @@ FROM (SELECT u.*, COALESCE(u.run_at, now() + u.wait_ms * interval '1 millisecond
                  idempotency_key, unique_key, trace, run_at, wait_ms, state, max_snoozes, version,
                  unique_rule, unique_ms, key)) AS i
 ON CONFLICT DO NOTHING
-RETURNING id, state";
+RETURNING id, state"
+    };
+}
+
+const INSERT: &str = inserting!();
+
+/// The same as a transaction by itself: it counts what it inserts.
+const INSERT_ALONE: &str = concat!(
+    "WITH made AS (",
+    inserting!(),
+    ", tenant, queue), counted AS (
+INSERT INTO queue_count (tenant, queue, state, shard, jobs)
+SELECT tenant, queue, state, (pg_backend_pid() % 32)::smallint, count(*) FROM made GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs)
+SELECT id, state FROM made"
+);
 
 /// Columns of new jobs, gathered row by row.
 #[derive(Default)]
@@ -82,7 +99,7 @@ pub(super) struct Place {
 
 impl<'a> JobRows<'a> {
     /// Rows for jobs that callers enqueue.
-    pub(super) fn of(jobs: &'a [NewJob]) -> Result<Self, StoreError> {
+    pub(super) fn of(jobs: impl IntoIterator<Item = &'a NewJob>) -> Result<Self, StoreError> {
         let mut rows = Self::default();
         for job in jobs {
             rows.push(job, check::json(&job.payload)?, Place::default())?;
@@ -141,7 +158,25 @@ impl<'a> JobRows<'a> {
         if self.ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let inserted: Vec<(Uuid, String)> = sqlx::query_as(INSERT)
+        let inserted = self.run(work, INSERT).await?;
+        self.enter(work, &inserted);
+        Ok(inserted)
+    }
+
+    /// The same in a transaction of its own, which is the statement itself: for rows that enter no outbox.
+    pub(super) async fn insert_alone(&self, work: &mut Work<'_>) -> Outcome<HashMap<Uuid, JobState>> {
+        let inserted = self.run(work, INSERT_ALONE).await?;
+        work.moved_and_counted(inserted.len() as u64);
+        for (index, id) in self.ids.iter().enumerate() {
+            if inserted.get(id) == Some(&JobState::Queued) {
+                work.claimable(&self.queues[index], self.lanes[index], *id);
+            }
+        }
+        Ok(inserted)
+    }
+
+    async fn run(&self, work: &mut Work<'_>, statement: &'static str) -> Outcome<HashMap<Uuid, JobState>> {
+        let inserted: Vec<(Uuid, String)> = sqlx::query_as(statement)
             .bind(&self.ids)
             .bind(&self.tenants)
             .bind(&self.queues)
@@ -168,10 +203,8 @@ impl<'a> JobRows<'a> {
             .bind(&self.keys)
             .fetch_all(&mut *work.conn)
             .await?;
-        let inserted: HashMap<Uuid, JobState> =
-            inserted.into_iter().map(|(id, word)| Ok((id, state_of(&word)?))).collect::<Result<_, StoreError>>()?;
-        self.enter(work, &inserted);
-        Ok(inserted)
+        let state = |(id, word): (Uuid, String)| Ok((id, state_of(&word)?));
+        Ok(inserted.into_iter().map(state).collect::<Result<_, StoreError>>()?)
     }
 
     fn enter(&self, work: &mut Work<'_>, inserted: &HashMap<Uuid, JobState>) {

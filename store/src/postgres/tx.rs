@@ -22,6 +22,7 @@ use gristmill_core::job::NewJob;
 use sqlx::postgres::PgConnection;
 
 use super::connect::PostgresStore;
+use super::fault::Fault;
 use super::work::Work;
 use super::{complete, create};
 use crate::error::{Result, StoreError};
@@ -35,7 +36,7 @@ impl PostgresStore {
     ///
     /// As [`Jobs::enqueue`](crate::Jobs::enqueue). The transaction can then only be rolled back.
     pub async fn enqueue_in(&self, conn: &mut PgConnection, jobs: &[NewJob]) -> Result<EnqueueReport> {
-        Ok(create::enqueue(&mut Work::new(conn, self.with_outbox()), jobs).await?)
+        Ok(create::enqueue(&mut Work::of_the_user(conn, self.with_outbox()), jobs).await?)
     }
 
     /// Completes an attempt inside the caller's transaction, with everything that follows from it.
@@ -46,9 +47,10 @@ impl PostgresStore {
     /// transaction must be rolled back. Otherwise as [`Completions::complete`](crate::Completions::complete).
     pub async fn complete_in(&self, conn: &mut PgConnection, completion: &Completion) -> Result<CompleteReport> {
         let one = std::slice::from_ref(completion);
-        let report = complete::complete(&mut Work::new(conn, self.with_outbox()), &one).await?;
-        if report.fenced.is_empty() {
-            return Ok(report);
+        match complete::complete(&mut Work::of_the_user(conn, self.with_outbox()), &one).await {
+            Ok(report) if report.fenced.is_empty() => return Ok(report),
+            Ok(_) | Err(Fault::Changed) => {}
+            Err(fault) => return Err(fault.into()),
         }
         let fence = completion.fence;
         Err(StoreError::Conflict(format!(

@@ -1,7 +1,7 @@
 //! One transaction at work: its connection, and the ledger of what it moved.
 //!
-//! A step records in the ledger what it moved; [`Work::close`] turns the ledger into queue counters, outbox rows and
-//! one notification at the end of the same transaction. Counters come last, because their rows are the most contended:
+//! A step records in the ledger what it moved; [`Work::close`] turns the ledger into queue counters and outbox rows at
+//! the end of the same transaction, and notes what is to be notified after its commit. Counters come last, because their rows are the most contended:
 //! they are locked for the shortest time.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::fault::Outcome;
+use super::notifier::Signals;
 use crate::Dispatched;
 use crate::error::StoreError;
 use crate::sql::batch_ends;
@@ -48,12 +49,13 @@ pub(super) struct Work<'c> {
     pub(super) conn: &'c mut PgConnection,
     /// Whether a broker carries ids: only then is anything written to the outbox.
     with_outbox: bool,
+    /// Whether the transaction is one of the user's own, whose end is not ours to see.
+    users: bool,
     counts: BTreeMap<(String, String, &'static str), i64>,
     outbox_rows: BTreeMap<(&'static str, String, i16), Vec<Uuid>>,
-    claimable: Vec<String>,
-    taken_away: bool,
     /// Jobs that have died: a batch whose aggregate is among them ends with it.
     dead: Vec<Uuid>,
+    signals: Signals,
     moved: u64,
     wrote: bool,
 }
@@ -64,14 +66,24 @@ impl<'c> Work<'c> {
         Self {
             conn,
             with_outbox,
+            users: false,
             counts: BTreeMap::new(),
             outbox_rows: BTreeMap::new(),
-            claimable: Vec::new(),
-            taken_away: false,
             dead: Vec::new(),
+            signals: Signals::default(),
             moved: 0,
             wrote: false,
         }
+    }
+
+    /// The same inside a transaction of the user's own.
+    pub(super) fn of_the_user(conn: &'c mut PgConnection, with_outbox: bool) -> Self {
+        Self { users: true, ..Self::new(conn, with_outbox) }
+    }
+
+    /// Whether the transaction is one of the user's own.
+    pub(super) fn is_the_users(&self) -> bool {
+        self.users
     }
 
     /// Whether anything is written to the outbox.
@@ -82,6 +94,17 @@ impl<'c> Work<'c> {
     /// Whether anything was entered at all.
     pub(super) fn wrote(&self) -> bool {
         self.wrote
+    }
+
+    /// What is to be notified after the commit.
+    pub(super) fn signals(&self) -> Signals {
+        self.signals
+    }
+
+    /// This many jobs were moved and counted by the statement that moved them.
+    pub(super) fn moved_and_counted(&mut self, jobs: u64) {
+        self.wrote |= jobs > 0;
+        self.moved += jobs;
     }
 
     /// This many jobs entered a state.
@@ -99,15 +122,13 @@ impl<'c> Work<'c> {
 
     /// A job became claimable.
     pub(super) fn claimable(&mut self, queue: &str, lane: i16, job: Uuid) {
-        if !self.claimable.iter().any(|known| known == queue) {
-            self.claimable.push(queue.to_owned());
-        }
+        self.signals.work = true;
         self.add_outbox_row("dispatch", queue, lane, job);
     }
 
     /// An attempt that a worker may still be running was closed by another process.
     pub(super) fn taken_away(&mut self) {
-        self.taken_away = true;
+        self.signals.gone = true;
     }
 
     /// A job became a dead letter.
@@ -176,20 +197,17 @@ impl<'c> Work<'c> {
         Ok(dispatches)
     }
 
-    /// At most one notification for each channel and transaction. The payload is the queue, and empty when
-    /// there are several.
+    /// In a transaction of ours they are sent after its commit; when one of the user's own commits is not ours to see.
+    /// Workers hear of work from the broker, where there is one.
     async fn notify(&mut self) -> Outcome<()> {
-        if std::mem::take(&mut self.taken_away) {
-            sqlx::query("SELECT pg_notify($1, '')").bind(GONE_CHANNEL).execute(&mut *self.conn).await?;
+        self.signals.work &= !self.with_outbox;
+        if !self.users {
+            return Ok(());
         }
-        let queues = std::mem::take(&mut self.claimable);
-        let payload = match queues.as_slice() {
-            [] => return Ok(()),
-            // PostgreSQL refuses payloads of 8000 bytes and more.
-            [queue] if queue.len() < 8_000 => queue.as_str(),
-            _ => "",
-        };
-        sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload).execute(&mut *self.conn).await?;
+        let signals = std::mem::take(&mut self.signals);
+        for channel in [signals.work.then_some(CHANNEL), signals.gone.then_some(GONE_CHANNEL)].into_iter().flatten() {
+            sqlx::query("SELECT pg_notify($1, '')").bind(channel).execute(&mut *self.conn).await?;
+        }
         Ok(())
     }
 }

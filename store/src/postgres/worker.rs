@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::PostgresStore;
 use super::claim::claims_lock;
 use super::complete::{self, Closing};
-use super::connect::{look, single, transact};
+use super::connect::{lease, look, single, transact, transact_lease};
 use super::fault::Outcome;
 use super::values::{from_json, int, plain, seconds, small};
 use super::work::Work;
@@ -33,6 +33,16 @@ const FORGET: &str = "DELETE FROM worker WHERE state <> 'alive' AND seen_at < no
 const BEAT: &str = "
 UPDATE worker SET seen_at = now(), lease_until = now() + make_interval(secs => $2), running = $3
 WHERE id = $1 AND state = 'alive'";
+
+/// A job that has a worker is running, as in `complete`. A row that another transaction holds is left alone: it is being
+/// completed, cancelled or rescued, and the beat must not wait for that.
+const HOLD: &str = "
+UPDATE job SET deadline = now() + make_interval(secs => $4) WHERE id IN (
+    SELECT j.id FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS k (id, attempt, worker_id)
+    JOIN job j ON j.id = k.id AND j.attempt = k.attempt AND j.worker_id = k.worker_id
+    JOIN worker w ON w.id = k.worker_id AND w.state = 'alive'
+    WHERE j.deadline < now() + make_interval(secs => $4)
+    ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)";
 
 const STOP: &str = "
 UPDATE worker SET state = 'stopped', seen_at = now(), lease_until = now(), running = 0
@@ -93,13 +103,18 @@ row! {
 #[async_trait]
 impl Workers for PostgresStore {
     async fn register_worker(&self, worker: &NewWorker) -> Result<()> {
-        transact!(self, register, worker).await
+        transact_lease!(self, register, worker).await
     }
 
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
-        let beaten: Result<bool> = async { single!(self, beat, worker, lease, running) }.await;
-        self.condition.note(&beaten, true);
-        beaten
+        lease!(self, beat, (worker, lease, running)).await
+    }
+
+    async fn hold(&self, lease: Duration, held: &[Fence]) -> Result<u64> {
+        if held.is_empty() {
+            return Ok(0);
+        }
+        lease!(self, hold, (lease, held)).await
     }
 
     async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
@@ -114,7 +129,7 @@ impl Workers for PostgresStore {
     }
 
     async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
-        transact!(self, retire, worker).await
+        transact_lease!(self, retire, worker).await
     }
 
     async fn release_unknown(&self, worker: WorkerId, known: &[Fence]) -> Result<Dispatched> {
@@ -126,7 +141,7 @@ impl Workers for PostgresStore {
     }
 
     async fn lead(&self, name: &str, holder: WorkerId, lease: Duration) -> Result<Option<i64>> {
-        single!(self, lead, name, holder, lease)
+        lease!(self, lead, (name, holder, lease)).await
     }
 }
 
@@ -149,9 +164,24 @@ pub(super) async fn register(work: &mut Work<'_>, worker: &&NewWorker) -> Outcom
 }
 
 /// Extends a lease. Returns `false` when the incarnation is over.
-pub(super) async fn beat(conn: &mut PgConnection, worker: WorkerId, lease: Duration, running: u32) -> Outcome<bool> {
-    let beaten = sqlx::query(BEAT).bind(worker.0).bind(seconds(lease)).bind(int(running)).execute(conn).await?;
+pub(super) async fn beat(
+    conn: &mut PgConnection,
+    (worker, lease, running): &(WorkerId, Duration, u32),
+) -> Outcome<bool> {
+    let beaten = sqlx::query(BEAT).bind(worker.0).bind(seconds(*lease)).bind(int(*running)).execute(conn).await?;
     Ok(beaten.rows_affected() > 0)
+}
+
+/// Moves deadlines that would pass within the lease to its end. Returns how many.
+pub(super) async fn hold(conn: &mut PgConnection, (lease, held): &(Duration, &[Fence])) -> Outcome<u64> {
+    let moved = sqlx::query(HOLD)
+        .bind(held.iter().map(|fence| fence.job.0).collect::<Vec<_>>())
+        .bind(held.iter().map(|fence| int(fence.attempt)).collect::<Vec<_>>())
+        .bind(held.iter().map(|fence| fence.worker.0).collect::<Vec<_>>())
+        .bind(seconds(*lease))
+        .execute(conn)
+        .await?;
+    Ok(moved.rows_affected())
 }
 
 /// Which attempts no longer run.
@@ -243,12 +273,10 @@ fn view(row: WorkerRow) -> Result<WorkerView, StoreError> {
 /// Takes or keeps a lease of leadership.
 pub(super) async fn lead(
     conn: &mut PgConnection,
-    name: &str,
-    holder: WorkerId,
-    lease: Duration,
+    (name, holder, lease): &(&str, WorkerId, Duration),
 ) -> Outcome<Option<i64>> {
     check::name("lease", name)?;
     let epoch =
-        sqlx::query_scalar(LEAD).bind(plain(name)).bind(holder.0).bind(seconds(lease)).fetch_optional(conn).await?;
+        sqlx::query_scalar(LEAD).bind(plain(name)).bind(holder.0).bind(seconds(*lease)).fetch_optional(conn).await?;
     Ok(epoch)
 }

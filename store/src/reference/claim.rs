@@ -38,6 +38,9 @@ pub(super) fn take(t: &mut Transition<'_>, claim: &Claim, chosen: &[JobId]) -> V
         return Vec::new();
     }
     let now = t.now;
+    // A whole lease beyond the job's own limit: within it the worker beats, and says what it still has to write down.
+    let lease = t.state.workers.get(&claim.worker).map(|worker| worker.lease_until - worker.seen_at);
+    let lease = lease.and_then(|lease| lease.to_std().ok()).unwrap_or_default();
     let mut claimed = Vec::with_capacity(chosen.len());
     for id in chosen {
         t.move_job(*id, |job| {
@@ -45,7 +48,7 @@ pub(super) fn take(t: &mut Transition<'_>, claim: &Claim, chosen: &[JobId]) -> V
             job.attempt += 1;
             job.worker = Some(claim.worker);
             job.started_at = Some(now);
-            job.deadline = Some(later(now, job.timeout));
+            job.deadline = Some(later(now, job.timeout.saturating_add(lease)));
             job.run_at = None;
             job.misrouted = false;
         });

@@ -58,6 +58,23 @@ impl Workers for ReferenceStore {
         Ok(true)
     }
 
+    async fn hold(&self, lease: Duration, held: &[Fence]) -> Result<u64> {
+        let mut t = Transition::begin(self);
+        let until = later(t.now, lease);
+        let mut moved = 0;
+        for fence in held {
+            let holds = alive(&mut t, fence.worker).is_some();
+            let job = t.state.job_mut(fence.job).filter(|job| job.attempt == fence.attempt);
+            let Some(job) = job.filter(|job| holds && job.worker == Some(fence.worker)) else { continue };
+            if job.deadline.is_some_and(|deadline| deadline < until) {
+                job.deadline = Some(until);
+                moved += 1;
+            }
+        }
+        t.commit()?;
+        Ok(moved)
+    }
+
     async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
         let t = Transition::begin(self);
         let holds = |fence: &&Fence| {

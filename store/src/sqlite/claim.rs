@@ -49,13 +49,16 @@ macro_rules! claimable {
     };
 }
 
-/// Makes the jobs `running` that the sub-query chooses. An incarnation that is over claims nothing: it may not know
+/// Makes the jobs `running` that the sub-query chooses. The deadline leaves a whole lease beyond the job's own limit:
+/// within it the worker beats, and says what it still has to write down. An incarnation that is over claims nothing: it may not know
 /// yet, and no process would rescue what it took a second time.
 macro_rules! claim {
     ($choice:expr) => {
         concat!(
             "UPDATE job SET state = 'running', attempt = attempt + 1, worker_id = ?2, started_at = ?1,
-                            deadline = ?1 + timeout_ms * 1000, run_at = NULL, astray = 0
+                            deadline = ?1 + timeout_ms * 1000
+                                + COALESCE((SELECT max(w.lease_until - w.seen_at, 0) FROM worker w WHERE w.id = ?2), 0),
+                            run_at = NULL, astray = 0
              WHERE id IN (",
             $choice,
             ") AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = ?2 AND w.state <> 'alive')

@@ -60,6 +60,23 @@ impl Workers for SqliteStore {
         Ok(alive)
     }
 
+    async fn hold(&self, lease: Duration, held: &[Fence]) -> Result<u64> {
+        if held.is_empty() {
+            return Ok(0);
+        }
+        let mut t = Transition::begin(self).await?;
+        let statement = "
+            UPDATE job SET deadline = ?2
+            FROM json_each(?1) k, worker w
+            WHERE job.id = unhex(k.value ->> 0, '-') AND job.attempt = k.value ->> 1
+              AND job.worker_id = unhex(k.value ->> 2, '-') AND job.deadline < ?2
+              AND w.id = job.worker_id AND w.state = 'alive'";
+        let asked: Vec<_> = held.iter().map(|fence| (fence.job, fence.attempt, fence.worker)).collect();
+        let moved = t.run(sqlx::query(statement).bind(check::json(&asked)?).bind(later(t.now, lease))).await?;
+        t.commit().await?;
+        Ok(moved)
+    }
+
     async fn revoked(&self, held: &[Fence]) -> Result<Vec<Fence>> {
         if held.is_empty() {
             return Ok(Vec::new());

@@ -77,6 +77,7 @@ impl Told<'_> {
             | Operation::Discard { .. } => self.create(operation).await,
             Operation::Register { .. }
             | Operation::Beat { .. }
+            | Operation::Hold { .. }
             | Operation::Retire { .. }
             | Operation::ReleaseUnknown { .. }
             | Operation::EndLease { .. }
@@ -169,6 +170,12 @@ impl Told<'_> {
             Operation::Beat { worker } => {
                 let alive = store.beat(worker_id(*worker), LONG, 3).await?;
                 Ok(format!("alive {alive}"))
+            }
+            Operation::Hold { held, long } => {
+                let held: Vec<_> =
+                    held.iter().filter_map(|number| pair.attempt(*number)).map(|one| self.side.fence(one)).collect();
+                let moved = store.hold(if *long { LONG } else { Duration::ZERO }, &held).await?;
+                Ok(format!("held {moved}"))
             }
             Operation::Retire { worker } => {
                 let dispatched = store.retire_worker(worker_id(*worker)).await?;

@@ -119,6 +119,7 @@ pub(crate) enum Operation {
     Discard { batch: usize },
     Register { worker: usize },
     Beat { worker: usize },
+    Hold { held: Vec<usize>, long: bool },
     Retire { worker: usize },
     ReleaseUnknown { worker: usize, known: Vec<usize> },
     EndLease { worker: usize },
@@ -348,6 +349,7 @@ fn claiming(random: &mut Random) -> Operation {
         1 => Operation::Beat { worker },
         2..=4 => Operation::Claim { worker, jobs: some(random, 4, 30), limit, odd: random.one_in(4) },
         5 if random.one_in(3) => Operation::Retire { worker },
+        5 if random.one_in(3) => Operation::Hold { held: some(random, 4, 30), long: !random.one_in(4) },
         5 => Operation::ReleaseUnknown { worker, known: some(random, 4, 30) },
         _ => Operation::ClaimNext { worker, queue: random.one_in(3).then(|| pick(random, QUEUES)), limit },
     }

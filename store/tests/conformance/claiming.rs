@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::job::{JobState, Priority};
-use gristmill_store::Pause;
 use gristmill_store::testing::{self, TestStore, claim_as};
+use gristmill_store::{Pause, StoreHandle};
 use tokio::sync::Barrier;
 
 use crate::{TENANT, assert_reconciled, claim, claim_one, complete, enter, job, state};
@@ -216,7 +216,7 @@ async fn a_second_message_for_the_same_job_finds_nothing(store: TestStore) {
 
 /// Uses up the hints left over from the opening. A hint may be false, and on a shared server it often is: so only for a
 /// limited time.
-async fn settle_down(store: &TestStore) {
+async fn settle_down(store: &StoreHandle) {
     for _ in 0..10 {
         if !store.wait_for_work(Duration::from_millis(100)).await {
             return;
@@ -224,18 +224,20 @@ async fn settle_down(store: &TestStore) {
     }
 }
 
+/// Where a broker carries ids, its messages wake.
 async fn a_commit_wakes_whoever_waits_for_work(store: TestStore) {
+    let store = store.brokerless().await;
     settle_down(&store).await;
-    let waiting = store.handle();
+    let waiting = store.clone();
     let waiter = tokio::spawn(async move { waiting.wait_for_work(Duration::from_secs(120)).await });
     store.enqueue(&[testing::job()]).await.expect("enqueued");
     assert!(waiter.await.expect("the waiter ends"), "it was a hint");
 }
 
 async fn a_commit_of_another_process_wakes_too(store: TestStore) {
-    let other = store.second().await;
+    let (store, other) = (store.brokerless().await, store.brokerless().await);
     settle_down(&store).await;
-    let waiting = store.handle();
+    let waiting = store.clone();
     let waiter = tokio::spawn(async move { waiting.wait_for_work(Duration::from_secs(120)).await });
     other.enqueue(&[testing::job()]).await.expect("enqueued elsewhere");
     assert!(waiter.await.expect("the waiter ends"), "it was a hint");

@@ -83,7 +83,6 @@ async fn the_ceiling_of_snoozes_is_kept_with_the_job(store: TestStore) {
 async fn a_deadline_after_snoozes_is_judged_by_the_attempts_that_were_spent(store: TestStore) {
     let mut hasty = testing::job();
     hasty.max_attempts = 2;
-    hasty.timeout = Duration::from_millis(1);
     hasty.retry = RetryPolicy::Fixed(Span(Duration::ZERO));
     store.enqueue(std::slice::from_ref(&hasty)).await.expect("enqueued");
     let worker = enter(&store).await;
@@ -91,7 +90,8 @@ async fn a_deadline_after_snoozes_is_judged_by_the_attempts_that_were_spent(stor
     complete(&store, &[snoozed(&claimed, Duration::ZERO)]).await;
     for (spent, dead) in [(1, 0), (2, 1)] {
         store.promote(10).await.expect("promoted");
-        claim_one(&store, worker).await;
+        let late = claim_one(&store, worker).await;
+        store.pass_deadline(late.fence.job).await;
         let rescued = testing::eventually("a rescue", || async {
             let report = store.rescue(10).await.expect("asked");
             (report.requeued + report.dead > 0).then_some(report)

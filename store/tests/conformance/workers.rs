@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gristmill_core::id::WorkerId;
-use gristmill_core::job::JobState;
+use gristmill_core::job::{Fence, JobState};
 use gristmill_store::RescueReport;
 use gristmill_store::testing::{self, TestStore, eventually};
 
@@ -18,6 +18,10 @@ conformance! {
     a_rescued_job_fences_whoever_ran_it,
     a_rescue_leaves_living_workers_alone,
     a_job_past_its_deadline_is_taken_from_a_living_worker,
+    a_deadline_leaves_a_lease_for_what_must_be_written_down,
+    what_has_ended_is_held_until_it_is_written_down,
+    a_hold_needs_the_fence_and_a_living_incarnation,
+    a_hold_brings_no_deadline_forward,
     a_job_of_a_worker_that_nobody_knows_is_rescued,
     two_rescues_at_once_take_each_job_once,
     a_rescue_takes_no_more_than_its_limit,
@@ -132,17 +136,67 @@ async fn a_rescue_leaves_living_workers_alone(store: TestStore) {
 }
 
 async fn a_job_past_its_deadline_is_taken_from_a_living_worker(store: TestStore) {
-    let mut stuck = testing::job();
-    stuck.timeout = Duration::from_millis(1);
+    let stuck = testing::job();
     store.enqueue(std::slice::from_ref(&stuck)).await.expect("enqueued");
     let worker = enter(&store).await;
     claim_one(&store, worker).await;
+    store.pass_deadline(stuck.id).await;
     let report = rescue(&store).await;
     assert_eq!((report.workers_lost, report.requeued, report.dead), (0, 1, 0));
     let seen = job(&store, stuck.id).await;
     // A timeout is the job's own fault: it waits as after any failure.
     assert_eq!((seen.state, seen.attempts[0].ending.as_str()), (JobState::Retry, "timed_out"));
     assert!(store.beat(worker, LONG, 0).await.expect("a beat"), "its worker lives on");
+}
+
+async fn a_deadline_leaves_a_lease_for_what_must_be_written_down(store: TestStore) {
+    let mut hasty = testing::job();
+    hasty.timeout = Duration::from_millis(1);
+    store.enqueue(std::slice::from_ref(&hasty)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let claimed = claim_one(&store, worker).await;
+    // Its time is over, and a beat is still to come that says whether it waits to be written down.
+    let over = claimed.started_at + hasty.timeout;
+    eventually("the end of its time", || async { (store.now().await.expect("a time") > over).then_some(()) }).await;
+    assert_eq!(store.rescue(100).await.expect("asked"), RescueReport::default());
+    complete(&store, &[testing::done(&claimed)]).await;
+}
+
+async fn what_has_ended_is_held_until_it_is_written_down(store: TestStore) {
+    store.enqueue(&testing::jobs(2)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let claimed = claim(&store, worker, 2).await;
+    for late in &claimed {
+        store.pass_deadline(late.fence.job).await;
+    }
+    assert_eq!(store.hold(LONG, &[claimed[0].fence]).await.expect("held"), 1);
+    assert_eq!(store.hold(LONG, &[]).await.expect("nothing to hold"), 0);
+    assert_eq!(rescue(&store).await.requeued, 1);
+    assert_eq!(state(&store, claimed[1].fence.job).await, JobState::Retry);
+    complete(&store, &[testing::done(&claimed[0])]).await;
+    assert_reconciled(&store).await;
+}
+
+async fn a_hold_needs_the_fence_and_a_living_incarnation(store: TestStore) {
+    store.enqueue(&testing::jobs(2)).await.expect("enqueued");
+    let (worker, stranger) = (enter(&store).await, testing::worker_id());
+    let (own, strange) = (claim(&store, worker, 1).await.remove(0), claim(&store, stranger, 1).await.remove(0));
+    for late in [&own, &strange] {
+        store.pass_deadline(late.fence.job).await;
+    }
+    let other = Fence { attempt: own.fence.attempt + 1, ..own.fence };
+    let another = Fence { worker: stranger, ..own.fence };
+    assert_eq!(store.hold(LONG, &[other, another, strange.fence]).await.expect("asked"), 0);
+    assert_eq!(rescue(&store).await.requeued, 2);
+    assert_eq!(store.hold(LONG, &[own.fence]).await.expect("asked"), 0, "it was rescued");
+}
+
+async fn a_hold_brings_no_deadline_forward(store: TestStore) {
+    store.enqueue(&[testing::job()]).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let claimed = claim_one(&store, worker).await;
+    assert_eq!(store.hold(Duration::ZERO, &[claimed.fence]).await.expect("asked"), 0);
+    assert_eq!(store.rescue(100).await.expect("asked"), RescueReport::default());
 }
 
 async fn a_job_of_a_worker_that_nobody_knows_is_rescued(store: TestStore) {

@@ -263,6 +263,7 @@ delegate! {
     }
     register_worker(worker: &NewWorker) -> ();
     beat(worker: WorkerId, lease: Duration, running: u32) -> bool;
+    hold(lease: Duration, held: &[Fence]) -> u64;
     revoked(held: &[Fence]) -> Vec<Fence>;
     retire_worker(worker: WorkerId) -> Dispatched;
     release_unknown(worker: WorkerId, known: &[Fence]) -> Dispatched;

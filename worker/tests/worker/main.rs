@@ -8,4 +8,5 @@ mod loops;
 mod messages;
 mod pausing;
 mod poison;
+mod sinks;
 mod steps;

@@ -1,0 +1,110 @@
+//! Notifications, after the commit and many at once.
+//!
+//! Inside a transaction a notification is dear: PostgreSQL lets only one transaction that notifies commit at a time, in
+//! the whole server, and that one waits for the disk. So they are sent after the commit, in a transaction of their own
+//! that waits for nothing, and one of them speaks for all callers of this process that have committed meanwhile.
+//!
+//! A process that dies in between sends none. They are hints: polling finds the work, and the next beat what was taken
+//! away.
+
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::postgres::PgConnection;
+use tokio::sync::Mutex as Turn;
+
+/// What is to be notified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Signals {
+    /// Work became claimable.
+    pub(super) work: bool,
+    /// Attempts were taken away from their workers.
+    pub(super) gone: bool,
+}
+
+impl Signals {
+    fn any(self) -> bool {
+        self.work || self.gone
+    }
+
+    /// Nothing is lost with a notification, so it does not wait for the disk.
+    fn statement(self) -> &'static str {
+        match self {
+            Self { work: true, gone: false } => "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY gristmill; COMMIT",
+            Self { work: false, gone: true } => {
+                "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY gristmill_gone; COMMIT"
+            }
+            Self { .. } => "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY gristmill; NOTIFY gristmill_gone; COMMIT",
+        }
+    }
+}
+
+/// Sends the notifications of one process.
+#[derive(Debug, Default)]
+pub(super) struct Notifier {
+    asked: Mutex<Asked>,
+    /// Up to which caller they have been sent. Whoever has the turn sends for all that wait.
+    sent: Turn<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    callers: u64,
+    signals: Signals,
+}
+
+impl Notifier {
+    /// Sends what a commit is to be notified by, unless another caller sends it meanwhile. Returns when it has been sent.
+    pub(super) async fn send(&self, conn: &mut PgConnection, signals: Signals) {
+        if !signals.any() {
+            return;
+        }
+        let number = self.ask(signals);
+        let mut sent = self.sent.lock().await;
+        if *sent >= number {
+            return;
+        }
+        let (callers, signals) = self.take();
+        *sent = callers;
+        if let Err(error) = sqlx::raw_sql(signals.statement()).execute(&mut *conn).await {
+            tracing::debug!(%error, "a notification was not sent; others find out by polling");
+            // It may have failed halfway. A connection that is gone has rolled back already.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(conn).await;
+        }
+    }
+
+    fn ask(&self, signals: Signals) -> u64 {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.callers += 1;
+        asked.signals.work |= signals.work;
+        asked.signals.gone |= signals.gone;
+        asked.callers
+    }
+
+    fn take(&self) -> (u64, Signals) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        (asked.callers, std::mem::take(&mut asked.signals))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_notification_speaks_for_all_who_have_asked() {
+        let notifier = Notifier::default();
+        assert_eq!(notifier.ask(Signals { work: true, gone: false }), 1);
+        assert_eq!(notifier.ask(Signals { work: false, gone: true }), 2);
+        assert_eq!(notifier.take(), (2, Signals { work: true, gone: true }));
+        assert_eq!(notifier.take(), (2, Signals::default()));
+    }
+
+    #[test]
+    fn each_signal_has_the_channel_that_the_hints_listen_on() {
+        use super::super::work::{CHANNEL, GONE_CHANNEL};
+        let channels = |work, gone| Signals { work, gone }.statement();
+        assert!(channels(true, false).contains(&format!("NOTIFY {CHANNEL};")));
+        assert!(channels(false, true).contains(&format!("NOTIFY {GONE_CHANNEL};")));
+        assert!(channels(true, true).contains(&format!("NOTIFY {CHANNEL}; NOTIFY {GONE_CHANNEL};")));
+    }
+}
