@@ -2,7 +2,7 @@
 //!
 //! A worker is an apalis worker over our own broker and store. In the order in which a job passes through:
 //!
-//! * [`claim`]: free slots, a micro-batch of ids, one claim; [`intake`] is the part with messages.
+//! * [`claim`]: free slots, a micro-batch of ids, one claim; [`intake`] and [`messages`] are the part with messages.
 //! * [`backend`]: what apalis sees, a stream of claimed jobs.
 //! * [`layers`]: what runs around one attempt, from beginning to end.
 //! * [`attempt`]: the job claimed for it, and what its ending means.
@@ -21,6 +21,7 @@ mod in_flight;
 mod intake;
 pub mod layers;
 mod lease;
+mod messages;
 pub mod metrics;
 mod revocations;
 mod running;
