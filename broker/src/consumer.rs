@@ -8,14 +8,20 @@ use crate::rabbitmq::{Settle, Subscription};
 #[cfg(feature = "testing")]
 use crate::testing::simulated;
 
+/// How long a message waits for a free slot by default before it goes back to the broker, for a consumer that has one.
+pub const HOLD: Duration = Duration::from_secs(1);
+
 /// What a [`Consumer`] takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumeOptions {
     /// The queues, each with its three priorities. In-process, none means all.
     pub queues: Vec<String>,
     /// The most messages of one priority of one queue that this consumer holds unacknowledged: 1 to 65,535. It also
-    /// bounds the memory, since they wait in a buffer.
+    /// bounds the memory, since they wait in a buffer. Fewer are held while fewer go through.
     pub prefetch: u16,
+    /// How long a message waits to be handed out before it goes back to the broker, such as [`HOLD`]. While no caller
+    /// has room for so long, nothing is consumed at all.
+    pub hold: Duration,
 }
 
 /// Takes messages from the broker.
@@ -80,10 +86,21 @@ impl Consumer {
         }
     }
 
+    /// Gives these back after a while: what is given back at once comes back at once. They go back earlier when the
+    /// consumer stops.
+    pub fn requeue_after(&self, deliveries: Vec<Delivery>, wait: Duration) {
+        match &self.0 {
+            Kind::InProcess(_) => drop(deliveries),
+            Kind::RabbitMq(subscription) => subscription.requeue_after(deliveries, wait),
+            #[cfg(feature = "testing")]
+            Kind::Simulated(subscription) => subscription.requeue_after(deliveries, wait),
+        }
+    }
+
     /// Takes no more messages, gives back those that wait here, and lets acknowledgements arrive: that takes half a
     /// second. Deliveries that are still held elsewhere also go back to the broker.
-    pub async fn stop(self) {
-        match self.0 {
+    pub async fn stop(&self) {
+        match &self.0 {
             Kind::InProcess(_) => {}
             Kind::RabbitMq(subscription) => subscription.stop().await,
             #[cfg(feature = "testing")]

@@ -2,6 +2,7 @@
 
 use gristmill_core::job::Priority;
 use lapin::BasicProperties;
+use tokio::time::Instant;
 
 use crate::message::{Message, Poison};
 use crate::rabbitmq::{headers, unacked};
@@ -22,6 +23,8 @@ pub struct Delivery {
     /// The message itself, unless it is poison, which has its own.
     pub(crate) data: Vec<u8>,
     pub(crate) properties: BasicProperties,
+    /// When it arrived here.
+    pub(crate) arrived: Instant,
     pub(crate) receipt: Receipt,
 }
 

@@ -21,12 +21,12 @@ pub mod settings;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-use gristmill_core::dispatch::Dispatch;
+use gristmill_core::dispatch::{DeadLetter, Dispatch};
 use tokio::sync::watch;
 
 pub use circuit_breaker::UnresponsiveQueue;
 use consumer::Kind;
-pub use consumer::{ConsumeOptions, Consumer};
+pub use consumer::{ConsumeOptions, Consumer, HOLD};
 pub use delivery::Delivery;
 pub use error::BrokerError;
 pub use health::Health;
@@ -117,13 +117,26 @@ impl Broker {
     ///
     /// When nothing at all could be published: then every row is unconfirmed.
     pub async fn publish(&self, dispatches: &[Dispatch]) -> Result<Published, BrokerError> {
+        self.publish_with(dispatches, &[]).await
+    }
+
+    /// The same, with what the copies of dead jobs among them say beside their ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::publish`].
+    pub async fn publish_with(
+        &self,
+        dispatches: &[Dispatch],
+        letters: &[DeadLetter],
+    ) -> Result<Published, BrokerError> {
         match self {
             Self::InProcess(connection) => {
                 connection.publish(dispatches);
                 let confirmed = dispatches.iter().map(|dispatch| dispatch.outbox).collect();
                 Ok(Published { confirmed, unconfirmed: Vec::new() })
             }
-            Self::RabbitMq(connection) => connection.publish(dispatches).await,
+            Self::RabbitMq(connection) => connection.publish(dispatches, letters).await,
             #[cfg(feature = "testing")]
             Self::Simulated(connection) => connection.publish(dispatches).await,
         }
@@ -144,6 +157,25 @@ impl Broker {
             Self::RabbitMq(connection) => connection.depth(queue).await.map(Some),
             #[cfg(feature = "testing")]
             Self::Simulated(connection) => connection.depth(queue).await.map(Some),
+        }
+    }
+
+    /// Deletes everything that the broker has for a queue: its three priorities and its dead letters, with the messages
+    /// in them, whose number is returned. Call it once the store has forgotten the queue: whatever still waits there
+    /// means nothing then. A queue that is not there is no error, and one that is used again is made again.
+    ///
+    /// # Errors
+    ///
+    /// When the broker does not answer. Some of it may be deleted then, and the call may be repeated.
+    pub async fn delete_queue(&self, queue: &str) -> Result<u32, BrokerError> {
+        match self {
+            Self::InProcess(_) => {
+                let _ = queue;
+                Ok(0)
+            }
+            Self::RabbitMq(connection) => connection.delete_queue(queue).await,
+            #[cfg(feature = "testing")]
+            Self::Simulated(connection) => connection.delete_queue(queue).await,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use gristmill_core::job::NewJob;
+use gristmill_dispatcher::Overlap;
 use gristmill_store::{EnqueueOutcome, Enqueued, GROUP_JOBS_MAX, StoreError};
 
 use crate::connection::Client;
@@ -37,7 +38,18 @@ pub struct ManyError {
 }
 
 pub(crate) async fn enqueue(client: &Client, jobs: impl IntoIterator<Item = NewJob>) -> Result<Many, ManyError> {
-    let mut jobs = jobs.into_iter();
+    let mut overlap = Overlap::default();
+    let many = enqueue_all(client, jobs.into_iter(), &mut overlap).await;
+    overlap.finished().await;
+    many
+}
+
+/// Each group is published beside the commits of those that follow.
+async fn enqueue_all(
+    client: &Client,
+    mut jobs: impl Iterator<Item = NewJob>,
+    overlap: &mut Overlap,
+) -> Result<Many, ManyError> {
     let mut many = Many::default();
     loop {
         let own = |job| NewJob { tenant: client.tenant.clone(), ..job };
@@ -45,8 +57,12 @@ pub(crate) async fn enqueue(client: &Client, jobs: impl IntoIterator<Item = NewJ
         if group.is_empty() {
             return Ok(many);
         }
-        match client.dispatcher.after(client.store.enqueue(&group)).await {
-            Ok(report) => many.jobs.extend(report.jobs),
+        match client.store.enqueue(&group).await {
+            Ok(report) => {
+                many.jobs.extend(report.jobs);
+                let (dispatcher, left) = (client.dispatcher.clone(), report.dispatched);
+                overlap.beside(async move { dispatcher.hand_over(&left).await }).await;
+            }
             Err(source) => {
                 let start = many.jobs.len();
                 return Err(ManyError { committed: many.jobs, failed: start..start + group.len(), source });

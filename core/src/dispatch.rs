@@ -20,8 +20,23 @@ pub struct Dispatch {
     pub jobs: Vec<JobId>,
 }
 
+/// What the copy of a dead job says beside its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The job.
+    pub job: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Its last attempt.
+    pub attempt: u32,
+    /// Why it is dead.
+    pub error: Option<String>,
+    /// The W3C trace context of its cause.
+    pub trace: Option<String>,
+}
+
 /// Where an outbox row is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// To the dispatch queue, for a worker to claim them.

@@ -1,26 +1,27 @@
 //! Publishing after the commit: the jobs that a transition made claimable go to the broker, within the window.
 
 mod committed;
+mod overlap;
+mod published;
+mod window;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use futures::future::join_all;
 use gristmill_broker::circuit_breaker::CircuitBreaker;
 use gristmill_broker::{Broker, BrokerError, UnresponsiveQueue};
 use gristmill_core::dispatch::{Dispatch, Purpose};
+use gristmill_core::id::JobId;
 use gristmill_store::{Dispatched, Outbox, StoreHandle, failpoint};
-use tokio::sync::{Mutex, Notify, watch};
-use tokio::time::Instant;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
 pub use committed::Committed;
-
-/// How long a queue's depth is trusted. Asking the broker for every publish would cost more than the publish; within
-/// this time the dispatcher adds its own publishes to the last answer.
-const DEPTH_AGE: Duration = Duration::from_millis(200);
+pub use overlap::Overlap;
+use published::PublishedRows;
+use window::{Ask, Question, Windows};
 
 /// Carries what the store has committed to the broker. Clones share it.
 ///
@@ -31,20 +32,13 @@ pub struct Dispatcher(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     store: Arc<dyn Outbox>,
+    published: PublishedRows,
     broker: Broker,
-    window: u64,
-    depths: Mutex<BTreeMap<String, Depth>>,
+    windows: Windows,
     breaker: CircuitBreaker,
     queues: watch::Sender<BTreeSet<String>>,
     work: Notify,
     troubled: AtomicBool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Depth {
-    /// `None` when there was no answer.
-    jobs: Option<u64>,
-    asked: Instant,
 }
 
 /// What became of dispatches, in jobs.
@@ -62,10 +56,10 @@ impl Dispatcher {
     pub fn new(store: StoreHandle, broker: Broker, window: u32) -> Self {
         gristmill_broker::failpoint::listen(failpoint::point);
         Self(Arc::new(Inner {
+            published: PublishedRows::new(store.clone()),
             store,
             broker,
-            window: u64::from(window),
-            depths: Mutex::default(),
+            windows: Windows::new(u64::from(window)),
             breaker: CircuitBreaker::default(),
             queues: watch::Sender::new(BTreeSet::new()),
             work: Notify::new(),
@@ -76,6 +70,17 @@ impl Dispatcher {
     /// The broker that it publishes to.
     pub fn broker(&self) -> &Broker {
         &self.0.broker
+    }
+
+    /// The most published but unclaimed messages in one queue.
+    pub fn window(&self) -> u64 {
+        self.0.windows.most()
+    }
+
+    /// Asks the broker how many messages wait in a queue, and remembers the answer. `None` when there is none.
+    pub async fn depth(&self, queue: &str) -> Option<u64> {
+        self.ask_one(queue, self.0.windows.asking(queue)).await;
+        self.0.windows.depth(queue)
     }
 
     /// Returns the queues on which this process has published, so that workers of the same process need not wait until
@@ -148,9 +153,7 @@ impl Dispatcher {
             return Carried { published: 0, held: rows };
         }
         self.ask(&rows).await;
-        let mut depths = self.0.depths.lock().await;
-        let (open, mut held) = rows.into_iter().partition::<Vec<_>, _>(|row| self.enters(&mut depths, row));
-        drop(depths);
+        let (open, mut held) = rows.into_iter().partition::<Vec<_>, _>(|row| self.0.windows.enters(row));
         let published = self.send(&open, &mut held).await;
         Carried { published, held }
     }
@@ -173,39 +176,31 @@ impl Dispatcher {
         });
     }
 
-    /// Asks how full the rows' queues are, all at once: one of them may be slow to answer.
+    /// Asks how full the rows' queues are where that is not known well enough, all at once: one of them may be slow to
+    /// answer.
     async fn ask(&self, rows: &[Dispatch]) {
-        let (begun, depths) = (Instant::now(), self.0.depths.lock().await);
-        let stale = |queue: &&str| depths.get(*queue).is_none_or(|depth| depth.asked.elapsed() >= DEPTH_AGE);
-        let queues = rows.iter().filter(|row| row.purpose == Purpose::Dispatch).map(|row| row.queue.as_str());
-        let asked: BTreeSet<&str> = queues.filter(stale).collect();
-        drop(depths);
-        let answers = join_all(asked.into_iter().map(async |queue| (queue, self.depth(queue).await))).await;
-        let (asked, mut depths) = (Instant::now(), self.0.depths.lock().await);
-        for (queue, jobs) in answers {
-            // A concurrent caller may have published since: that is included in its own answer.
-            if depths.get(queue).is_none_or(|depth| depth.asked < begun) {
-                depths.insert(queue.to_owned(), Depth { jobs, asked });
+        let (mut first, mut beside) = (BTreeSet::new(), BTreeSet::new());
+        for row in rows {
+            match self.0.windows.ask(row) {
+                Ask::Not => {}
+                Ask::Beside => drop(beside.insert(row.queue.as_str())),
+                Ask::First => drop(first.insert(row.queue.as_str())),
             }
         }
+        for queue in beside.difference(&first) {
+            let (dispatcher, queue, question) = (self.clone(), (*queue).to_owned(), self.0.windows.asking(queue));
+            tokio::spawn(async move { dispatcher.ask_one(&queue, question).await });
+        }
+        join_all(first.into_iter().map(|queue| self.ask_one(queue, self.0.windows.asking(queue)))).await;
     }
 
-    /// Whether the row's queue has room; if so, takes it. A row larger than the window passes when its queue is empty,
-    /// because otherwise it could never pass. Nothing passes to an unresponsive queue: a queue that does not report its
-    /// depth will not take our messages either.
-    fn enters(&self, depths: &mut BTreeMap<String, Depth>, row: &Dispatch) -> bool {
-        let Some(depth) = depths.get_mut(&row.queue).filter(|_| row.purpose == Purpose::Dispatch) else { return true };
-        let Some(before) = depth.jobs else { return false };
-        let jobs = row.jobs.len() as u64;
-        let open = before == 0 || before + jobs <= self.0.window;
-        if open {
-            depth.jobs = Some(before + jobs);
-        }
-        open
+    async fn ask_one(&self, queue: &str, question: Question) {
+        let jobs = self.waiting(queue).await;
+        self.0.windows.answered(queue, question, jobs);
     }
 
     /// A queue that is refused counts as empty: the publish then fails and reports why.
-    async fn depth(&self, queue: &str) -> Option<u64> {
+    async fn waiting(&self, queue: &str) -> Option<u64> {
         let permit = self.0.breaker.enter(&format!("the queue `{queue}`"))?;
         match self.0.broker.depth(queue).await {
             Err(BrokerError::Unavailable(reason)) => {
@@ -224,10 +219,10 @@ impl Dispatcher {
         if open.is_empty() {
             return 0;
         }
-        let confirmed: BTreeSet<i64> = match self.0.broker.publish(open).await {
-            Ok(published) => published.confirmed.into_iter().collect(),
-            Err(error) => {
-                self.trouble(&error);
+        let confirmed: BTreeSet<i64> = match self.confirmed(open).await {
+            Ok(rows) => rows.into_iter().collect(),
+            Err(reason) => {
+                self.trouble(&reason);
                 held.extend_from_slice(open);
                 return 0;
             }
@@ -249,12 +244,27 @@ impl Dispatcher {
         jobs
     }
 
-    /// A row that stays is published once more, and the claim drops the duplicates: no harm.
-    async fn done(&self, rows: &[i64]) {
-        if rows.is_empty() {
-            return;
+    /// Publishes rows, and returns those that are confirmed. The error says why none could be. Copies of dead jobs say
+    /// what the store knows of them; a job that has been redriven meanwhile gets none.
+    async fn confirmed(&self, rows: &[Dispatch]) -> Result<Vec<i64>, String> {
+        let dead = rows.iter().filter(|row| row.purpose == Purpose::DeadLetter);
+        let dead: Vec<JobId> = dead.flat_map(|row| row.jobs.iter().copied()).collect();
+        if dead.is_empty() {
+            let published = self.0.broker.publish(rows).await;
+            return published.map(|published| published.confirmed).map_err(|error| error.to_string());
         }
-        if let Err(error) = self.0.store.outbox_done(rows).await {
+        let letters = self.0.store.dead_letters(&dead).await.map_err(|error| error.to_string())?;
+        let known: BTreeSet<JobId> = letters.iter().map(|letter| letter.job).collect();
+        let mut rows = rows.to_vec();
+        for row in rows.iter_mut().filter(|row| row.purpose == Purpose::DeadLetter) {
+            row.jobs.retain(|job| known.contains(job));
+        }
+        let published = self.0.broker.publish_with(&rows, &letters).await;
+        published.map(|published| published.confirmed).map_err(|error| error.to_string())
+    }
+
+    async fn done(&self, rows: &[i64]) {
+        if let Err(error) = self.0.published.remove(rows).await {
             self.trouble(&error);
         }
     }

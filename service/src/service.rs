@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gristmill_store::StoreHandle;
 
-use gristmill_dispatcher::{Committed, Dispatcher};
+use gristmill_dispatcher::{Committed, Dispatcher, Overlap};
 
 /// The verbs. Clones share store and dispatcher.
 ///
@@ -55,6 +55,21 @@ impl Service {
     pub(crate) async fn after<T: Committed, E>(&self, transition: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let committed = transition.await?;
         self.hand_over(&committed).await;
+        Ok(committed)
+    }
+
+    /// Awaits a transition and publishes what its commit left behind beside the transitions that follow. The caller
+    /// awaits [`Overlap::finished`] in the end.
+    pub(crate) async fn after_beside<T: Committed, E>(
+        &self,
+        overlap: &mut Overlap,
+        transition: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let committed = transition.await?;
+        let (service, left) = (self.clone(), committed.left().to_vec());
+        if left.iter().any(|left| left.moved > 0 || !left.dispatches.is_empty()) {
+            overlap.beside(async move { service.hand_over(&left).await }).await;
+        }
         Ok(committed)
     }
 

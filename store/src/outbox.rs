@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use gristmill_core::id::JobId;
+use gristmill_core::job::Priority;
 use serde::Serialize;
 
 use crate::error::Result;
 
-pub use gristmill_core::dispatch::{Dispatch, Purpose};
+pub use gristmill_core::dispatch::{DeadLetter, Dispatch, Purpose};
 
 /// The outbox: what was committed and waits to be published.
 #[async_trait]
 pub trait Outbox: Debug + Send + Sync + 'static {
-    /// Takes outbox rows that are older than `older_than` and that no relay holds, and holds them for 30 seconds, so
-    /// that two relays do not publish the same rows at once.
-    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>>;
+    /// Takes outbox rows that are older than `older_than` and that no relay holds, at most `limit`, and holds them for
+    /// 30 seconds, so that two relays do not publish the same rows at once. Of each purpose, queue and priority at most
+    /// the oldest `share` rows are held at any time, and each contributes in its turn: a backlog of one does not keep
+    /// the rows of others waiting.
+    async fn outbox_take(&self, older_than: Duration, share: u32, limit: u32) -> Result<Vec<Dispatch>>;
 
     /// Removes outbox rows whose confirms are all in.
     async fn outbox_done(&self, ids: &[i64]) -> Result<()>;
@@ -24,10 +28,26 @@ pub trait Outbox: Debug + Send + Sync + 'static {
     /// Returns how many outbox rows wait, and since when the oldest does.
     async fn outbox_backlog(&self) -> Result<OutboxBacklog>;
 
-    /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than `older_than` without one
-    /// (the broker has lost their messages). Paused jobs are left alone, and so are misrouted ones, whose messages
-    /// would be misrouted again, and limited ones, which need none.
-    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
+    /// Redispatch: writes outbox rows for jobs that have been `queued` for longer than `lost.older_than` (the broker
+    /// has lost their messages, or never had one). They are taken by priority, then by age, after `lost.after`. Paused
+    /// jobs are left alone, and so are misrouted ones, whose messages would be misrouted again, limited ones, which
+    /// need none, and those of a priority for which outbox rows have been waiting for as long: these are published
+    /// first.
+    async fn redispatch(&self, queue: &str, lost: &LostJobs) -> Result<Dispatched>;
+
+    /// Returns what is known of jobs that are dead, for their copies. A job that is dead no longer is left out.
+    async fn dead_letters(&self, jobs: &[JobId]) -> Result<Vec<DeadLetter>>;
+}
+
+/// Which jobs of a queue are redispatched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostJobs {
+    /// Only those that have been queued for so long: the message of a younger one may be on its way.
+    pub older_than: Duration,
+    /// Only those that come after this job of this priority, which was the last one of the page before.
+    pub after: Option<(Priority, JobId)>,
+    /// How many at most.
+    pub limit: u32,
 }
 
 /// What a transition made claimable, for its caller to publish after the commit. Empty when no broker is configured

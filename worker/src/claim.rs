@@ -1,6 +1,5 @@
 //! One claim: a micro-batch of ids from the broker, or the store's own choice.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,7 +130,7 @@ impl Claimer {
 
     /// Asks only now and then: a worker that has no such queue must not pay for those of others with each claim.
     async fn look_for_managed(&mut self) {
-        let woken = self.intake.as_mut().is_some_and(Intake::was_woken);
+        let woken = self.intake.as_ref().is_some_and(Intake::was_woken);
         if woken {
             self.turns.any = true;
         } else if self.turns.looked.is_none_or(|looked| looked.elapsed() >= MANAGED_EVERY) {
@@ -208,10 +207,4 @@ impl Claimer {
         }
         Ok(claimed)
     }
-}
-
-/// The ids of a micro-batch, each once.
-pub(crate) fn distinct<T: Copy + Eq + std::hash::Hash>(ids: impl Iterator<Item = T>) -> Vec<T> {
-    let mut seen = HashSet::new();
-    ids.filter(|id| seen.insert(*id)).collect()
 }

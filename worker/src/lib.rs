@@ -2,8 +2,8 @@
 //!
 //! A worker is an apalis worker over our own broker and store. In the order in which a job passes through:
 //!
-//! * [`claiming`]: free slots, and a claim for them; [`claim`]: a micro-batch of ids, one claim; [`intake`] is the part
-//!   with messages.
+//! * [`claiming`]: free slots, and a claim for them; [`claim`]: a micro-batch of ids, one claim; [`intake`] and [`messages`]
+//!   are the part with messages.
 //! * [`backend`]: what apalis sees, a stream of claimed jobs.
 //! * [`layers`]: what runs around one attempt, from beginning to end.
 //! * [`attempt`]: the job claimed for it, and what its ending means.
@@ -26,6 +26,7 @@ mod intake;
 mod lane;
 pub mod layers;
 mod lease;
+mod messages;
 pub mod metrics;
 mod revocations;
 mod running;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gristmill_core::job::Priority;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 /// Holds messages that have arrived and have not been handed out yet. The prefetch bounds it.
@@ -13,20 +13,37 @@ use tokio::time::Instant;
 pub(crate) struct Inbox<T> {
     priorities: Mutex<Priorities<T>>,
     arrived: Notify,
+    asked: watch::Sender<Option<Asked>>,
+}
+
+/// A caller has asked for messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) at: Instant,
+    /// For how many it has room.
+    pub(crate) room: usize,
 }
 
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Self {
-        Self { priorities: Mutex::new(Priorities::new()), arrived: Notify::new() }
+        Self { priorities: Mutex::new(Priorities::new()), arrived: Notify::new(), asked: watch::Sender::new(None) }
     }
 
-    pub(crate) fn push(&self, priority: Priority, item: T) {
-        self.lock().waiting[priority as usize].push_back(item);
+    pub(crate) fn push(&self, priority: Priority, items: impl IntoIterator<Item = T>) {
+        self.lock().waiting[priority as usize].extend(items);
         self.arrived.notify_one();
+    }
+
+    /// When a caller last had room for messages, and every time that one has.
+    pub(crate) fn asked(&self) -> watch::Receiver<Option<Asked>> {
+        self.asked.subscribe()
     }
 
     /// Returns the messages that are there, at most `max`; waits at most `wait` for the first one.
     pub(crate) async fn next(&self, max: usize, wait: Duration) -> Vec<T> {
+        if max > 0 {
+            self.asked.send_replace(Some(Asked { at: Instant::now(), room: max }));
+        }
         let deadline = Instant::now() + wait;
         loop {
             let taken = self.lock().take(max);
@@ -41,15 +58,17 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// Returns what this finds in the first message that it finds something in, in the order of arrival.
+    pub(crate) fn first<R>(&self, priority: Priority, find: impl FnMut(&T) -> Option<R>) -> Option<R> {
+        self.lock().waiting[priority as usize].iter().find_map(find)
+    }
+
     /// Removes and returns the messages that are to be given back.
-    pub(crate) fn remove(&self, mut matches: impl FnMut(&T) -> bool) -> Vec<T> {
-        let mut removed = Vec::new();
-        for waiting in &mut self.lock().waiting {
-            let (out, kept) = waiting.drain(..).partition(&mut matches);
-            *waiting = kept;
-            removed.extend::<VecDeque<T>>(out);
-        }
-        removed
+    pub(crate) fn remove(&self, priority: Priority, matches: impl FnMut(&T) -> bool) -> Vec<T> {
+        let waiting = &mut self.lock().waiting[priority as usize];
+        let (removed, kept) = waiting.drain(..).partition::<VecDeque<T>, _>(matches);
+        *waiting = kept;
+        removed.into()
     }
 
     fn lock(&self) -> MutexGuard<'_, Priorities<T>> {
@@ -102,7 +121,7 @@ mod tests {
     fn full(priorities: &[(Priority, usize)]) -> Inbox<Priority> {
         let inbox = Inbox::new();
         for (priority, count) in priorities {
-            (0..*count).for_each(|_| inbox.push(*priority, *priority));
+            inbox.push(*priority, vec![*priority; *count]);
         }
         inbox
     }
@@ -135,7 +154,7 @@ mod tests {
     async fn an_arrival_ends_the_wait() {
         let inbox = full(&[]);
         let (taken, ()) = tokio::join!(inbox.next(10, Duration::from_secs(3600)), async {
-            (0..3).for_each(|_| inbox.push(Low, Low))
+            inbox.push(Low, [Low; 3]);
         });
         assert_eq!(taken.len(), 3);
     }
@@ -143,7 +162,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_removed_is_not_handed_out() {
         let inbox = full(&[(High, 2), (Low, 3)]);
-        assert_eq!(inbox.remove(|priority| *priority == Low).len(), 3);
+        assert_eq!(inbox.remove(Low, |_| true).len(), 3);
         assert_eq!(inbox.next(10, Duration::ZERO).await, [High, High]);
     }
 }

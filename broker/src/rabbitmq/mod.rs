@@ -1,11 +1,14 @@
 //! RabbitMQ: topology, publishing with confirms, consuming, reconnecting.
 
 mod address;
+mod dead_letter;
 mod declaring;
+mod depths;
 pub(crate) mod headers;
 mod inbox;
 mod lane_consumer;
 mod link;
+mod prefetch;
 mod publisher;
 mod status;
 mod subscription;
@@ -17,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_core::dispatch::Dispatch;
+use gristmill_core::dispatch::{DeadLetter, Dispatch};
 use gristmill_core::job::Priority;
 use tokio::sync::{OnceCell, watch};
 
@@ -25,10 +28,12 @@ use crate::circuit_breaker::UnresponsiveQueue;
 use crate::error::BrokerError;
 use crate::health::Health;
 use crate::settings::Settings;
-use crate::{ConsumeOptions, Published};
+use crate::{ConsumeOptions, HOLD, Published};
 use address::Address;
+use declaring::Declared;
+use depths::Depths;
 use lane_consumer::Source;
-use link::{Link, Target};
+use link::{Link, Live, Target};
 use publisher::Publisher;
 use status::{ConnectionStatus, Role};
 pub(crate) use subscription::Subscription;
@@ -45,6 +50,7 @@ struct Connection {
     publisher: Publisher,
     /// Opened when first needed: a process that only publishes has one connection.
     consuming: OnceCell<Arc<Link>>,
+    depths: Depths,
     answer_timeout: Duration,
 }
 
@@ -62,7 +68,8 @@ impl RabbitMq {
         let target = Target { address, names, status, declaring: Arc::default() };
         let timeout = settings.confirm_timeout.0;
         let publisher = Publisher::open(target.clone(), settings.confirm_window, timeout).await?;
-        Ok(Self(Arc::new(Connection { target, publisher, consuming: OnceCell::new(), answer_timeout: timeout })))
+        let (consuming, depths) = (OnceCell::new(), Depths::default());
+        Ok(Self(Arc::new(Connection { target, publisher, consuming, depths, answer_timeout: timeout })))
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -77,40 +84,67 @@ impl RabbitMq {
         self.0.publisher.unresponsive()
     }
 
-    pub(crate) async fn publish(&self, dispatches: &[Dispatch]) -> Result<Published, BrokerError> {
-        self.0.publisher.publish(dispatches).await
+    pub(crate) async fn publish(
+        &self,
+        dispatches: &[Dispatch],
+        letters: &[DeadLetter],
+    ) -> Result<Published, BrokerError> {
+        self.0.publisher.publish(dispatches, letters).await
     }
 
-    /// Asked on the consuming connection: the other one gets no answers while it is blocked.
+    /// Asked on the consuming connection where there is one: the other one gets no answers while it is blocked.
     pub(crate) async fn depth(&self, queue: &str) -> Result<u32, BrokerError> {
-        let link = self.consuming().await?;
-        let Some(live) = link.live() else {
-            return Err(BrokerError::Unavailable(format!("no connection to {}", self.0.target.address)));
-        };
-        let ask = async {
-            let mut depth = 0;
-            for priority in Priority::ALL {
-                let name = self.0.target.names.priority(queue, priority)?;
-                depth += self.0.target.declare(&live).ready(&name).await?;
-            }
-            Ok(depth)
-        };
-        tokio::time::timeout(self.0.answer_timeout, ask).await.unwrap_or_else(|_| {
+        let live = self.live()?;
+        let depth = self.within(self.0.depths.ask(&self.0.target, &live, queue)).await?;
+        Ok(u32::try_from(depth).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) async fn delete_queue(&self, queue: &str) -> Result<u32, BrokerError> {
+        let (live, names) = (self.live()?, &self.0.target.names);
+        let mut all = vec![names.dead(queue)?];
+        for priority in Priority::ALL {
+            all.push(names.priority(queue, priority)?);
+        }
+        let deleted = self.within(self.0.target.declare(&live).delete(&all)).await;
+        // Whatever the answer: what is used next is declared anew.
+        for live in [self.0.publisher.connection(), self.consumption()].into_iter().flatten() {
+            live.forget(&Declared::Priorities(queue.to_owned()));
+            live.forget(&Declared::Dead(queue.to_owned()));
+        }
+        deleted
+    }
+
+    fn live(&self) -> Result<Arc<Live>, BrokerError> {
+        let live = self.consumption().or_else(|| self.0.publisher.connection());
+        live.ok_or_else(|| BrokerError::Unavailable(format!("no connection to {}", self.0.target.address)))
+    }
+
+    /// The consuming connection, if it has been opened and is there.
+    fn consumption(&self) -> Option<Arc<Live>> {
+        self.0.consuming.get().and_then(|link| link.live())
+    }
+
+    async fn within<T>(&self, asked: impl Future<Output = Result<T, BrokerError>>) -> Result<T, BrokerError> {
+        tokio::time::timeout(self.0.answer_timeout, asked).await.unwrap_or_else(|_| {
             Err(BrokerError::Unavailable(format!("no answer within {} s", self.0.answer_timeout.as_secs_f64())))
         })
     }
 
     pub(crate) async fn consume(&self, options: &ConsumeOptions) -> Result<Subscription, BrokerError> {
-        self.take(options.prefetch, sources_of(&options.queues)).await
+        self.take((options.prefetch, options.hold), sources_of(&options.queues)).await
     }
 
     pub(crate) async fn consume_returned(&self, prefetch: u16) -> Result<Subscription, BrokerError> {
-        self.take(prefetch, BTreeSet::from([Source::Returned])).await
+        self.take((prefetch, HOLD), BTreeSet::from([Source::Returned])).await
     }
 
-    async fn take(&self, prefetch: u16, sources: BTreeSet<Source>) -> Result<Subscription, BrokerError> {
+    async fn take(
+        &self,
+        prefetch_and_hold: (u16, Duration),
+        sources: BTreeSet<Source>,
+    ) -> Result<Subscription, BrokerError> {
         let link = self.consuming().await?;
-        Subscription::start(self.0.target.clone(), link, prefetch, sources).await
+        Subscription::start(self.0.target.clone(), link, prefetch_and_hold, sources).await
     }
 
     async fn consuming(&self) -> Result<Arc<Link>, BrokerError> {

@@ -7,18 +7,20 @@
 //! Each of the broker's queues has its own channel while messages are published to it. A queue that does not answer,
 //! such as one whose nodes have no majority, delays nothing but itself.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use gristmill_core::dispatch::{Dispatch, Purpose};
+use futures::stream::FuturesUnordered;
+use gristmill_core::dispatch::{DeadLetter, Dispatch, Purpose};
 use gristmill_core::id::JobId;
 use lapin::message::BasicReturnMessage;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation};
 
+use super::dead_letter::Letters;
 use super::declaring::Declared;
 use super::link::{Link, Live, Target};
 use super::status::Role;
@@ -28,12 +30,6 @@ use crate::error::BrokerError;
 use crate::failpoint;
 use crate::health::Health;
 use crate::message::Message;
-
-/// Delivery mode 2: the broker writes it to disk before it confirms.
-const PERSISTENT: u8 = 2;
-
-/// The header that marks a copy of a dead job.
-const PURPOSE_HEADER: &str = "gristmill-purpose";
 
 /// How many of the broker's queues one call publishes to at once.
 const AT_ONCE: usize = 32;
@@ -67,9 +63,14 @@ impl Publisher {
     }
 
     /// An error when nothing at all could be sent.
-    pub(crate) async fn publish(&self, dispatches: &[Dispatch]) -> Result<Published, BrokerError> {
-        let live = self.live()?;
-        let tries: Vec<_> = by_queue(dispatches).into_iter().map(|rows| self.publish_to_one(&live, rows)).collect();
+    pub(crate) async fn publish(
+        &self,
+        dispatches: &[Dispatch],
+        letters: &[DeadLetter],
+    ) -> Result<Published, BrokerError> {
+        let (live, letters) = (self.live()?, Letters::new(letters));
+        let queues = by_queue(dispatches).into_iter();
+        let tries: Vec<_> = queues.map(|rows| self.publish_to_one(&live, rows, &letters)).collect();
         let outcomes: Vec<Outcome> = futures::stream::iter(tries).buffer_unordered(AT_ONCE).collect().await;
         let (mut confirmed, mut refusals) = (HashSet::new(), Vec::new());
         let queues = outcomes.len();
@@ -94,18 +95,24 @@ impl Publisher {
     }
 
     /// Publishes rows that all go to the same broker queue. An error means that none of them was sent.
-    async fn publish_to_one(&self, live: &Arc<Live>, rows: Vec<&Dispatch>) -> Outcome {
+    async fn publish_to_one(&self, live: &Arc<Live>, rows: Vec<&Dispatch>, letters: &Letters<'_>) -> Outcome {
         let Some(first) = rows.first() else { return (Vec::new(), Ok(())) };
         match self.breaker.enter(&place(first)) {
             None => {
                 let text = format!("{} gives no answer just now", place(first));
                 (Vec::new(), Err(BrokerError::Unavailable(text)))
             }
-            Some(permit) => self.try_one(live, first, &rows, permit).await,
+            Some(permit) => self.try_one(live, (first, &rows), letters, permit).await,
         }
     }
 
-    async fn try_one(&self, live: &Arc<Live>, first: &Dispatch, rows: &[&Dispatch], permit: Permit<'_>) -> Outcome {
+    async fn try_one(
+        &self,
+        live: &Arc<Live>,
+        (first, rows): (&Dispatch, &[&Dispatch]),
+        letters: &Letters<'_>,
+        permit: Permit<'_>,
+    ) -> Outcome {
         let prepared = async {
             let route = self.within("declare a queue", self.route(live, first)).await?;
             Ok((route, self.within("open a channel", self.channel(live)).await?))
@@ -119,7 +126,7 @@ impl Publisher {
                 return (Vec::new(), Err(refusal));
             }
         };
-        let mut round = Round::new(self, &channel, rows);
+        let mut round = Round::new(self, &channel, rows, letters);
         let lost = Err("the connection is lost".to_owned());
         let outcome = live.gone.run_until_cancelled(round.run(&route)).await.unwrap_or(lost);
         let tally = round.tally;
@@ -151,6 +158,11 @@ impl Publisher {
     pub(crate) async fn close(&self) {
         self.lock().clear();
         self.link.close().await;
+    }
+
+    /// Returns the connection, if there is one at present.
+    pub(crate) fn connection(&self) -> Option<Arc<Live>> {
+        self.link.live()
     }
 
     /// Returns the connection, unless using it would only mean waiting for the confirm timeout.
@@ -257,79 +269,80 @@ struct Route {
 struct Round<'a> {
     channel: &'a Channel,
     dispatches: &'a [&'a Dispatch],
+    letters: &'a Letters<'a>,
     window: usize,
     timeout: Duration,
-    pending: VecDeque<(usize, PublisherConfirm)>,
     tally: Tally,
 }
 
 impl<'a> Round<'a> {
-    fn new(publisher: &Publisher, channel: &'a Channel, dispatches: &'a [&'a Dispatch]) -> Self {
-        Self {
-            channel,
-            dispatches,
-            window: publisher.window,
-            timeout: publisher.timeout,
-            pending: VecDeque::new(),
-            tally: Tally::new(dispatches.len()),
-        }
+    fn new(
+        publisher: &Publisher,
+        channel: &'a Channel,
+        dispatches: &'a [&'a Dispatch],
+        letters: &'a Letters<'a>,
+    ) -> Self {
+        let tally = Tally::new(dispatches.len());
+        Self { channel, dispatches, letters, window: publisher.window, timeout: publisher.timeout, tally }
     }
 
     /// Sends all, never more than a window ahead of the confirms. The error says why it stopped.
+    ///
+    /// Nothing waits for a message to be written before the next one is handed to the client: it writes many with one
+    /// call, and hears of many confirms with one answer.
     async fn run(&mut self, route: &Route) -> Result<(), String> {
-        for (row, dispatch) in self.dispatches.iter().enumerate() {
-            for job in &dispatch.jobs {
-                if self.pending.len() >= self.window {
-                    self.confirm_oldest().await?;
-                }
-                let confirm = self.send(dispatch, *job, route).await?;
-                failpoint::point("publish.sending");
-                self.pending.push_back((row, confirm));
+        let (mut under_way, mut at) = (FuturesUnordered::new(), (0, 0));
+        loop {
+            while under_way.len() < self.window
+                && let Some((row, dispatch, job)) = next(self.dispatches, &mut at)
+            {
+                let message = Message::new(job, dispatch.queue.as_str());
+                let properties = self.letters.properties(dispatch.purpose, job);
+                under_way.push(send(self.channel, row, message, properties, route));
+            }
+            match tokio::time::timeout(self.timeout, under_way.next()).await {
+                Ok(Some((row, Ok(confirmation)))) => self.tally.record(row, confirmation),
+                Ok(Some((_, Err(error)))) => return Err(error.to_string()),
+                Ok(None) => return Ok(()),
+                Err(_) => return Err(format!("no confirm within {} s", self.timeout.as_secs_f64())),
             }
         }
-        while !self.pending.is_empty() {
-            self.confirm_oldest().await?;
-        }
-        Ok(())
-    }
-
-    async fn send(&self, dispatch: &Dispatch, job: JobId, route: &Route) -> Result<PublisherConfirm, String> {
-        let body = Message::new(job, dispatch.queue.as_str()).encode();
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let (exchange, key) = (route.exchange.clone(), route.key.clone());
-        let sent = self.channel.basic_publish(exchange, key, options, &body, properties(dispatch.purpose, job));
-        match tokio::time::timeout(self.timeout, sent).await {
-            Ok(Ok(confirm)) => Ok(confirm),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the broker does not read".to_owned()),
-        }
-    }
-
-    async fn confirm_oldest(&mut self) -> Result<(), String> {
-        let Some((row, confirm)) = self.pending.pop_front() else { return Ok(()) };
-        match tokio::time::timeout(self.timeout, confirm).await {
-            Ok(Ok(confirmation)) => self.tally.record(row, confirmation),
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err(format!("no confirm within {} s", self.timeout.as_secs_f64())),
-        }
-        Ok(())
     }
 }
 
-fn properties(purpose: Purpose, job: JobId) -> BasicProperties {
-    let properties = BasicProperties::default()
-        .with_delivery_mode(PERSISTENT)
-        .with_content_type("application/json".into())
-        .with_app_id("gristmill".into())
-        .with_message_id(job.to_string().into());
-    match purpose {
-        Purpose::Dispatch => properties,
-        Purpose::DeadLetter => {
-            let mut headers = FieldTable::default();
-            headers.insert(PURPOSE_HEADER.into(), AMQPValue::LongString("dead_letter".into()));
-            properties.with_headers(headers)
+/// Returns the next message: the number of its row, its row, and the job that it names. `at` is the place to go on
+/// from.
+fn next<'d>(dispatches: &[&'d Dispatch], at: &mut (usize, usize)) -> Option<(usize, &'d Dispatch, JobId)> {
+    loop {
+        let (row, job) = *at;
+        let dispatch: &Dispatch = dispatches.get(row)?;
+        match dispatch.jobs.get(job) {
+            Some(id) => {
+                at.1 += 1;
+                return Some((row, dispatch, *id));
+            }
+            None => *at = (row + 1, 0),
         }
     }
+}
+
+/// Sends one message and waits for its confirm. The message is on its way, in the order of the first polls, as soon as
+/// this has been polled.
+async fn send(
+    channel: &Channel,
+    row: usize,
+    message: Message,
+    properties: BasicProperties,
+    route: &Route,
+) -> (usize, lapin::Result<Confirmation>) {
+    let (body, options) = (message.encode(), BasicPublishOptions { mandatory: true, immediate: false });
+    let (exchange, key) = (route.exchange.clone(), route.key.clone());
+    let confirmed = async {
+        let sent = channel.basic_publish(exchange, key, options, &body, properties).await?;
+        failpoint::point("publish.sending");
+        sent.await
+    };
+    (row, confirmed.await)
 }
 
 /// What is known of each row.

@@ -39,11 +39,11 @@ impl Subscription {
     pub(crate) async fn start(
         target: Target,
         link: Arc<Link>,
-        prefetch: u16,
+        (prefetch, hold): (u16, Duration),
         sources: BTreeSet<Source>,
     ) -> Result<Self, BrokerError> {
         let over = CancellationToken::new();
-        let shared = Arc::new(Shared { target, link, prefetch, inbox: Inbox::new(), over });
+        let shared = Arc::new(Shared { target, link, prefetch: prefetch.max(1), hold, inbox: Inbox::new(), over });
         if let Some(live) = shared.link.live() {
             let declared: Vec<_> =
                 sources.iter().map(|source| lane_consumer::within(shared.declare(&live, source))).collect();
@@ -61,7 +61,11 @@ impl Subscription {
     }
 
     pub(crate) async fn next(&self, max: usize, wait: Duration) -> Vec<Delivery> {
-        self.shared.inbox.next(max, wait).await
+        let taken = self.shared.inbox.next(max, wait).await;
+        for receipt in taken.iter().filter_map(|delivery| delivery.receipt.over_rabbitmq()) {
+            receipt.unacked.handed_out();
+        }
+        taken
     }
 
     /// Starts new sources and ends those that are no longer wanted. Those end by themselves.
@@ -84,17 +88,18 @@ impl Subscription {
     }
 
     pub(crate) async fn settle(&self, deliveries: Vec<Delivery>, how: Settle) {
-        let mut ledgers: Vec<(Arc<UnackedDeliveries>, Vec<u64>)> = Vec::new();
-        for receipt in deliveries.iter().filter_map(|delivery| delivery.receipt.over_rabbitmq()) {
-            match ledgers.iter_mut().find(|(unacked, _)| Arc::ptr_eq(unacked, &receipt.unacked)) {
-                Some((_, tags)) => tags.push(receipt.tag),
-                None => ledgers.push((Arc::clone(&receipt.unacked), vec![receipt.tag])),
-            }
-        }
-        join_all(ledgers.iter().map(|(unacked, tags)| unacked.settle(tags.iter().copied(), how))).await;
+        settle(deliveries, how).await;
     }
 
-    pub(crate) async fn stop(self) {
+    pub(crate) fn requeue_after(&self, deliveries: Vec<Delivery>, wait: Duration) {
+        let over = self.shared.over.clone();
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(wait, over.cancelled()).await;
+            settle(deliveries, Settle::Requeue).await;
+        });
+    }
+
+    pub(crate) async fn stop(&self) {
         self.end();
         let lane_consumers = std::mem::take(&mut *self.lane_consumers.lock().unwrap_or_else(PoisonError::into_inner));
         join_all(lane_consumers.into_values().map(|lane_consumer| lane_consumer.task)).await;
@@ -106,6 +111,17 @@ impl Subscription {
             lane_consumer.stop.cancel();
         }
     }
+}
+
+async fn settle(deliveries: Vec<Delivery>, how: Settle) {
+    let mut ledgers: Vec<(Arc<UnackedDeliveries>, Vec<u64>)> = Vec::new();
+    for receipt in deliveries.iter().filter_map(|delivery| delivery.receipt.over_rabbitmq()) {
+        match ledgers.iter_mut().find(|(unacked, _)| Arc::ptr_eq(unacked, &receipt.unacked)) {
+            Some((_, tags)) => tags.push(receipt.tag),
+            None => ledgers.push((Arc::clone(&receipt.unacked), vec![receipt.tag])),
+        }
+    }
+    join_all(ledgers.iter().map(|(unacked, tags)| unacked.settle(tags.iter().copied(), how))).await;
 }
 
 /// Without an orderly stop the feeds still end in order, on their own.

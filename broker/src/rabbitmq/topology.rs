@@ -7,7 +7,7 @@
 //! it happens.
 
 use gristmill_core::job::Priority;
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 
@@ -142,6 +142,17 @@ impl Declare<'_> {
         }
     }
 
+    /// Deletes the queues of these names, if they are there, and returns how many messages were in them.
+    pub(crate) async fn delete(self, names: &[ShortString]) -> Result<u32, BrokerError> {
+        let (channel, mut messages) = (self.channel().await?, 0);
+        for name in names {
+            let deleted = channel.queue_delete(name.clone(), QueueDeleteOptions::default()).await;
+            messages += deleted.map_err(|error| self.address.explain(&error, Some(name.as_str())))?;
+        }
+        self.done(channel).await?;
+        Ok(messages)
+    }
+
     async fn channel(self) -> Result<Channel, BrokerError> {
         self.connection.create_channel().await.map_err(|error| self.address.explain(&error, None))
     }
@@ -169,7 +180,8 @@ impl Declare<'_> {
     }
 }
 
-fn error_code(error: &lapin::Error) -> Option<u16> {
+/// The code with which the broker refused something.
+pub(crate) fn error_code(error: &lapin::Error) -> Option<u16> {
     match error.kind() {
         lapin::ErrorKind::ProtocolError(refusal) => Some(refusal.get_id()),
         _ => None,

@@ -3,13 +3,14 @@
 //! A tag means something only on the channel that it came through. This ledger belongs to one channel and dies with it,
 //! so a late acknowledgement finds a closed channel, and never a new message that happens to have the same number.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
-use lapin::{Acker, Channel};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,9 @@ pub(crate) struct UnackedDeliveries {
     /// Locked while settling, too: a `multiple` that overtakes a single acknowledgement of a lower tag would settle
     /// that tag twice, which closes the channel.
     open: Mutex<Open>,
+    /// The same as whether `open` has any, without its lock.
+    any: AtomicBool,
+    handed_out: AtomicUsize,
     emptied: Notify,
     /// The connection is lost. Needed because an answer that the client waits for may then never come.
     gone: CancellationToken,
@@ -42,30 +46,43 @@ pub(crate) struct UnackedDeliveries {
 
 #[derive(Debug, Default)]
 struct Open {
-    ackers: BTreeMap<u64, Acker>,
+    tags: BTreeSet<u64>,
     last_settled: Option<Instant>,
 }
 
 impl UnackedDeliveries {
     pub(crate) fn new(channel: Channel, gone: CancellationToken) -> Self {
-        Self { channel, open: Mutex::default(), emptied: Notify::new(), gone }
+        let (any, handed_out) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Self { channel, open: Mutex::default(), any, handed_out, emptied: Notify::new(), gone }
     }
 
-    pub(crate) async fn enter(&self, tag: u64, acker: Acker) {
-        self.open.lock().await.ackers.insert(tag, acker);
+    pub(crate) async fn enter(&self, tags: impl Iterator<Item = u64>) {
+        let mut open = self.open.lock().await;
+        open.tags.extend(tags);
+        self.any.store(!open.tags.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Notes that one of them has been handed out.
+    pub(crate) fn handed_out(&self) {
+        self.handed_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many have been handed out since this was last called.
+    pub(crate) fn take_handed_out(&self) -> usize {
+        self.handed_out.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether anything is unsettled.
+    pub(crate) fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn settle(&self, tags: impl IntoIterator<Item = u64>, how: Settle) {
         let mut open = self.open.lock().await;
-        let tags: BTreeSet<u64> = tags.into_iter().filter(|tag| open.ackers.contains_key(tag)).collect();
-        let sent = plan(open.ackers.keys().copied(), &tags).into_iter().filter_map(|(tag, multiple)| {
-            let acker = open.ackers.get(&tag)?;
-            Some(async move {
-                match how {
-                    Settle::Ack => acker.ack(BasicAckOptions { multiple }).await,
-                    Settle::Requeue => acker.nack(BasicNackOptions { multiple, requeue: true }).await,
-                }
-            })
+        let tags: BTreeSet<u64> = tags.into_iter().filter(|tag| open.tags.contains(tag)).collect();
+        let sent = plan(open.tags.iter().copied(), &tags).into_iter().map(async |(tag, multiple)| match how {
+            Settle::Ack => self.channel.basic_ack(tag, BasicAckOptions { multiple }).await,
+            Settle::Requeue => self.channel.basic_nack(tag, BasicNackOptions { multiple, requeue: true }).await,
         });
         // When the channel is gone, the broker redelivers its messages by itself.
         for outcome in self.gone.run_until_cancelled(join_all(sent)).await.unwrap_or_default() {
@@ -73,16 +90,17 @@ impl UnackedDeliveries {
                 tracing::debug!(%error, "the broker did not hear an acknowledgement");
             }
         }
-        open.ackers.retain(|tag, _| !tags.contains(tag));
+        open.tags.retain(|tag| !tags.contains(tag));
         open.last_settled = Some(Instant::now());
-        if open.ackers.is_empty() {
+        if open.tags.is_empty() {
+            self.any.store(false, Ordering::Relaxed);
             self.emptied.notify_waiters();
         }
     }
 
     /// Whether everything is settled.
     pub(crate) async fn is_empty(&self) -> bool {
-        self.open.lock().await.ackers.is_empty()
+        self.open.lock().await.tags.is_empty()
     }
 
     /// Waits until everything is settled.

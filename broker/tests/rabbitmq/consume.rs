@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use gristmill_broker::message::BYTES_MAX;
+use gristmill_broker::{Broker, ConsumeOptions, Consumer};
 use gristmill_core::job::Priority;
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions};
 
-use crate::env::{TestEnv, consume, dispatch, ids, in_namespace, sent, take, until_depth};
+use crate::env::{PATIENCE, TestEnv, consume, dispatch, ids, in_namespace, sent, take, until_depth};
 
 /// Long enough for a message to arrive that is not held back.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -72,6 +73,62 @@ async fn the_prefetch_bounds_what_is_here() {
         consumer.ack(taken).await;
         assert_eq!(take(&consumer, 10).await.len(), 10);
         consumer.stop().await;
+        broker.close().await;
+    })
+    .await;
+}
+
+/// A consumer that gives back what it cannot hand out after half a second.
+async fn short(broker: &Broker, prefetch: u16) -> Consumer {
+    let hold = Duration::from_millis(500);
+    broker.consume(ConsumeOptions { queues: vec!["mail".to_owned()], prefetch, hold }).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_finds_no_room_goes_to_a_consumer_that_has_some() {
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
+        let full = short(&broker, 10).await;
+        let rows = Priority::ALL.map(|priority| dispatch(1, "mail", priority, 5));
+        broker.publish(&rows).await.unwrap();
+        let first = take(&full, 1).await;
+        until_depth(&broker, "mail", 0).await;
+        // The full one asks for nothing more, and the other one has room for everything.
+        let other = short(&broker, 10).await;
+        let rest = take(&other, 14).await;
+        assert_eq!(&ids(&first) | &ids(&rest), sent(&rows));
+        other.ack(rest).await;
+        // It takes nothing while it is full, and begins again when it has room, with what it has room for.
+        other.stop().await;
+        let more = [dispatch(2, "mail", Priority::Normal, 5)];
+        broker.publish(&more).await.unwrap();
+        until_depth(&broker, "mail", 5).await;
+        let mut second = take(&full, 2).await;
+        assert_eq!(second.len(), 2);
+        second.extend(take(&full, 3).await);
+        assert_eq!(ids(&second), sent(&more));
+        full.ack(first.into_iter().chain(second).collect()).await;
+        full.stop().await;
+        assert_eq!(broker.depth("mail").await.unwrap(), Some(0));
+        broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_back_later_comes_again_and_at_once_when_the_consumer_stops() {
+    in_namespace(async |env: TestEnv| {
+        let broker = env.broker().await;
+        broker.publish(&[dispatch(1, "mail", Priority::Normal, 2)]).await.unwrap();
+        let consumer = consume(&broker, &["mail"], 10).await;
+        let mut both = take(&consumer, 2).await;
+        let later = both.split_off(1);
+        consumer.requeue_after(both, Duration::ZERO);
+        consumer.requeue_after(later, 100 * PATIENCE);
+        let again = take(&consumer, 1).await;
+        consumer.ack(again).await;
+        consumer.stop().await;
+        until_depth(&broker, "mail", 1).await;
         broker.close().await;
     })
     .await;

@@ -59,7 +59,8 @@ pub(crate) fn dispatch(outbox: i64, queue: &str, priority: Priority, jobs: usize
 
 pub(crate) async fn consume(broker: &Broker, queues: &[&str], prefetch: u16) -> Consumer {
     let queues = queues.iter().map(ToString::to_string).collect();
-    broker.consume(ConsumeOptions { queues, prefetch }).await.unwrap()
+    // Longer than any test takes: what waits here stays here.
+    broker.consume(ConsumeOptions { queues, prefetch, hold: 100 * PATIENCE }).await.unwrap()
 }
 
 /// Takes exactly this many, without settling them.

@@ -1,6 +1,6 @@
 //! What is confirmed is in the queue, and what is not in the queue is not confirmed.
 
-use gristmill_broker::{Message, Published};
+use gristmill_broker::{Broker, Message, Published, Settings};
 use gristmill_core::dispatch::Purpose;
 use gristmill_core::job::Priority;
 use lapin::options::BasicGetOptions;
@@ -103,4 +103,30 @@ async fn nothing_to_publish_is_no_error() {
         broker.close().await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_queue_is_gone_with_its_messages_and_made_again_when_it_is_used() {
+    in_namespace(async |env: TestEnv| {
+        let (broker, admin) = (env.broker().await, env.admin().await);
+        let mut copy = dispatch(2, "mail", Priority::Normal, 2);
+        copy.purpose = Purpose::DeadLetter;
+        broker.publish(&[dispatch(1, "mail", Priority::High, 3), copy]).await.unwrap();
+        assert_eq!(broker.delete_queue("mail").await.unwrap(), 5);
+        for name in Priority::ALL.map(|priority| env.priority("mail", priority)).iter().chain([&env.dead("mail")]) {
+            assert_eq!(admin.depth(name).await, None, "{name}");
+        }
+        assert_eq!(broker.delete_queue("mail").await.unwrap(), 0, "twice is once");
+        assert_eq!(broker.depth("mail").await.unwrap(), Some(0));
+        assert_eq!(broker.publish(&[dispatch(3, "mail", Priority::Low, 4)]).await.unwrap().confirmed, [3]);
+        assert_eq!(broker.depth("mail").await.unwrap(), Some(4));
+        broker.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn in_process_there_is_nothing_to_delete() {
+    let broker = Broker::connect(&Settings::default()).await.unwrap();
+    assert_eq!(broker.delete_queue("mail").await.unwrap(), 0);
 }

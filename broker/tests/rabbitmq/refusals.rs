@@ -1,6 +1,6 @@
 //! When the broker refuses, the error says why and what would be right.
 
-use gristmill_broker::{Broker, BrokerError, ConsumeOptions, Health, Settings};
+use gristmill_broker::{Broker, BrokerError, ConsumeOptions, HOLD, Health, Settings};
 use gristmill_core::job::Priority;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
@@ -22,7 +22,7 @@ async fn a_queue_with_other_arguments_is_named_with_the_argument() {
         admin.channel.queue_declare(name.as_str().into(), classic, FieldTable::default()).await.unwrap();
 
         let broker = env.broker().await;
-        let options = ConsumeOptions { queues: vec!["mail".to_owned()], prefetch: 10 };
+        let options = ConsumeOptions { queues: vec!["mail".to_owned()], prefetch: 10, hold: HOLD };
         let error = broker.consume(options).await.unwrap_err();
         assert!(matches!(&error, BrokerError::Topology { name: named, .. } if *named == name), "{error:?}");
         let text = error.to_string();

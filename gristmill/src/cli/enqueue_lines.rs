@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use gristmill_core::duration::Span;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX, Priority};
 use gristmill_core::unique::{Hold, OnConflict};
+use gristmill_service::dispatcher::Overlap;
 use gristmill_service::documents::{EnqueuedManyDocument, WouldEnqueueManyDocument};
 use gristmill_store::{Enqueued, GROUP_JOBS_MAX};
 use serde::Deserialize;
@@ -76,6 +77,19 @@ pub(super) async fn run(enqueue: &Enqueue, context: &CommandContext) -> Result<E
 }
 
 async fn enqueue_all(enqueue: &Enqueue, context: &CommandContext, path: &Path) -> Result<Tally> {
+    let mut overlap = Overlap::default();
+    let tally = enqueue_groups(enqueue, context, path, &mut overlap).await;
+    overlap.finished().await;
+    tally
+}
+
+/// Each group is published beside the commits of those that follow.
+async fn enqueue_groups(
+    enqueue: &Enqueue,
+    context: &CommandContext,
+    path: &Path,
+    overlap: &mut Overlap,
+) -> Result<Tally> {
     let (service, order) = (context.service().await?, context.order(false));
     let mut groups = Groups::open(path)?;
     let mut tally = Tally::default();
@@ -88,7 +102,7 @@ async fn enqueue_all(enqueue: &Enqueue, context: &CommandContext, path: &Path) -
             }
         };
         let Some(jobs) = groups.next(enqueue, context).map_err(so_far)? else { return Ok(tally) };
-        let report = service.enqueue_many(&order, jobs).await.map_err(|error| so_far(error.into()))?;
+        let report = service.enqueue_beside(overlap, &order, jobs).await.map_err(|error| so_far(error.into()))?;
         tally.add(&report.jobs);
     }
 }

@@ -43,7 +43,7 @@ pub(crate) fn all(options: &SchedulerOptions, leadership: &Arc<Leadership>) -> V
         Box::new(promote::Promote { common: common(), every: every.promote.0, rows_max }),
         Box::new(relay::Relay::new(common(), every.relay.0, rows_max)),
         Box::new(rescue::Rescue { common: common(), every: every.rescue.0, rows_max, budgets: Arc::clone(&budgets) }),
-        Box::new(probe::Probe { common: common(), every: every.probe.0 }),
+        Box::new(probe::Probe { common: common(), every: every.probe.0, prober: probe::Prober::default() }),
         Box::new(reconcile::Reconcile { common: common(), every: every.reconcile.0, budgets }),
         Box::new(age::Age { common: common(), every: every.age.0, rows_max }),
         Box::new(late::Late { common: common(), every: every.late.0 }),

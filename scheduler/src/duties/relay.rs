@@ -16,14 +16,25 @@ use crate::duty::{Duty, Next, Wake};
 const OLDER_THAN: Duration = Duration::from_secs(1);
 
 /// How long rows are kept in hand: a little less than the store holds them for this relay, so that a row that another
-/// relay takes after that is not published by both.
-const HELD_FOR: Duration = Duration::from_secs(25);
+/// relay takes after that is not published by both. Not much less: the rows behind them wait until they are free.
+const HELD_FOR: Duration = Duration::from_secs(29);
 
-/// How often the queues of rows in hand are fed, between two looks for rows.
-const FEED_EVERY: Duration = Duration::from_millis(200);
+/// What part of the rows that are handled at a time one priority of one queue may have in hand. A quarter of a thousand
+/// rows of a thousand ids fills its window twelve times.
+const SHARE: u32 = 4;
+
+/// How long rows are taken and published before other work of the scheduler is looked at.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// How often the queues of rows in hand are fed, between two looks for rows. Within this time no queue drains its
+/// window.
+const FEED_EVERY: Duration = Duration::from_millis(100);
 
 /// How long one feeding waits for the broker. What takes longer goes on beside the next one.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How much longer it waits once a queue has been fed: what is ready must not wait for a queue that gives no answer.
+const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(50);
 
 /// Keeps rows in hand while their queues are full: asking the store again for each of them would only find them held by
 /// ourselves, and an empty queue would wait for the hold to expire.
@@ -44,22 +55,36 @@ type Row = (Instant, Dispatch);
 type Fed = (u64, Vec<Row>);
 
 impl OutboxRelay {
-    /// Takes unpublished rows, at most so many that `limit` are in hand, publishes what may pass, and returns how many
-    /// jobs that were.
+    /// Takes unpublished rows, at most `limit` at a time and of each queue and priority a share of it, publishes what
+    /// may pass, and goes on while there are more and they pass. Returns how many jobs that were.
     ///
     /// # Errors
     ///
     /// Store errors.
     pub async fn relay(&mut self, store: &dyn Outbox, dispatcher: &Dispatcher, limit: u32) -> Result<u64> {
-        self.hand.retain(|(taken, _)| taken.elapsed() < HELD_FOR);
-        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(self.in_hand());
-        // While the broker is away, rows are safer with the store, where another relay finds them.
-        if room > 0 && dispatcher.broker().health().borrow().is_up() {
-            let now = Instant::now();
-            let rows = store.outbox_take(OLDER_THAN, u32::try_from(room).unwrap_or(u32::MAX)).await?;
-            self.hand.extend(rows.into_iter().map(|row| (now, row)));
+        let (begun, mut published) = (Instant::now(), 0);
+        loop {
+            self.hand.retain(|(taken, _)| taken.elapsed() < HELD_FOR);
+            let taken = self.take(store, dispatcher, limit).await?;
+            let passed = self.feed(dispatcher).await;
+            published += passed;
+            if taken == 0 || passed == 0 || begun.elapsed() >= ROUND {
+                return Ok(published);
+            }
         }
-        Ok(self.feed(dispatcher).await)
+    }
+
+    /// Returns how many rows were taken. While the broker is away, rows are safer with the store, where another relay
+    /// finds them.
+    async fn take(&mut self, store: &dyn Outbox, dispatcher: &Dispatcher, limit: u32) -> Result<usize> {
+        if !dispatcher.broker().health().borrow().is_up() {
+            return Ok(0);
+        }
+        let now = Instant::now();
+        let rows = store.outbox_take(OLDER_THAN, limit.div_ceil(SHARE), limit).await?;
+        let taken = rows.len();
+        self.hand.extend(rows.into_iter().map(|row| (now, row)));
+        Ok(taken)
     }
 
     /// Publishes what may pass of the rows in hand, and returns how many jobs have been published since the last call.
@@ -70,9 +95,10 @@ impl OutboxRelay {
             published += self.back(fed);
         }
         self.send(dispatcher);
-        let deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + PATIENCE;
         while let Ok(Some(fed)) = timeout_at(deadline, self.under_way.join_next_with_id()).await {
             published += self.back(fed);
+            deadline = deadline.min(Instant::now() + PATIENCE_WITH_OTHERS);
         }
         published
     }
@@ -123,7 +149,7 @@ async fn carry(dispatcher: Dispatcher, rows: Vec<Row>) -> Fed {
     (carried.published, held.collect())
 }
 
-/// Looks for rows at its rhythm, and feeds the queues more often while there are rows in hand.
+/// Looks for rows at its rhythm, and more often while there are rows in hand.
 pub(super) struct Relay {
     common: Common,
     every: Duration,
@@ -146,15 +172,16 @@ impl Duty for Relay {
         self.every
     }
 
-    fn work(&mut self, wake: Wake) -> BoxFuture<'_, Result<Next>> {
+    fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async move {
             let Common { store, dispatcher } = &self.common;
-            if wake == Wake::Asked {
-                self.relay.feed(dispatcher).await;
-            } else {
-                self.relay.relay(&**store, dispatcher, self.rows_max).await?;
-            }
-            Ok(if self.relay.in_hand() == 0 { Next::Beat } else { Next::In(FEED_EVERY) })
+            let begun = Instant::now();
+            self.relay.relay(&**store, dispatcher, self.rows_max).await?;
+            Ok(match self.relay.in_hand() {
+                0 if begun.elapsed() >= ROUND => Next::Now,
+                0 => Next::Beat,
+                _ => Next::In(FEED_EVERY),
+            })
         })
     }
 }

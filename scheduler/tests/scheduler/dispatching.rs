@@ -9,7 +9,7 @@ use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId, WorkerId};
 use gristmill_core::job::{JobState, NewJob, Priority};
 use gristmill_scheduler::SchedulerOptions;
-use gristmill_scheduler::duties::probe::{LOST_AFTER, probe};
+use gristmill_scheduler::duties::probe::{LOST_AFTER, Prober};
 use gristmill_scheduler::duties::relay::OutboxRelay;
 use gristmill_scheduler::duties::rescue::rescue;
 use gristmill_scheduler::duties::returned::returned;
@@ -19,6 +19,7 @@ use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{Claim, Page, StoreHandle};
 use lapin::BasicProperties;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueuePurgeOptions};
+use lapin::types::AMQPValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,7 @@ struct DispatchEnv {
 
 async fn dispatch_env(window: u32) -> DispatchEnv {
     let store = TestStore::postgres(true).await;
-    let namespace = Namespace::new(&[QUEUE]);
+    let namespace = Namespace::new(&[QUEUE, OTHER]);
     let broker = namespace.connect(&Settings { window, ..namespace.settings() }).await;
     let dispatcher = Dispatcher::new(store.handle(), broker, window);
     DispatchEnv { store, dispatcher, namespace }
@@ -82,7 +83,7 @@ impl DispatchEnv {
     }
 
     async fn consume(&self) -> Consumer {
-        let options = ConsumeOptions { queues: vec![QUEUE.to_owned()], prefetch: 50 };
+        let options = ConsumeOptions { queues: vec![QUEUE.to_owned()], prefetch: 50, hold: LONG };
         self.dispatcher.broker().consume(options).await.expect("consuming")
     }
 
@@ -117,9 +118,9 @@ async fn the_probe_brings_back_what_is_of_another_tenant() {
     let job = NewJob { tenant: "other".to_owned(), ..testing::job() };
     // Committed, but not published by any process: as if the broker had lost it.
     env.store.enqueue(std::slice::from_ref(&job)).await.expect("enqueued");
-    let taken = env.store.outbox_take(Duration::ZERO, 10).await.expect("taken");
+    let taken = env.store.outbox_take(Duration::ZERO, 10, 10).await.expect("taken");
     env.store.outbox_done(&taken.iter().map(|row| row.outbox).collect::<Vec<_>>()).await.expect("removed");
-    assert_eq!(probe(store(&env), &env.dispatcher, Duration::ZERO).await.expect("probed"), 1);
+    assert_eq!(Prober::default().probe(store(&env), &env.dispatcher, Duration::ZERO).await.expect("probed"), 1);
     let consumer = env.consume().await;
     assert_eq!(arrivals(&consumer, 1).await, HashSet::from([job.id]));
     consumer.stop().await;
@@ -130,7 +131,8 @@ async fn the_probe_brings_back_what_the_broker_has_lost() {
     let env = dispatch_env(20_000).await;
     let jobs = env.enqueue_and_publish(5).await;
     let admin = env.namespace.admin().await;
-    let look = async |lost_after| probe(store(&env), &env.dispatcher, lost_after).await.expect("probed");
+    let look =
+        async |lost_after| Prober::default().probe(store(&env), &env.dispatcher, lost_after).await.expect("probed");
     assert_eq!(look(Duration::ZERO).await, 0, "the messages are there");
     assert_eq!(purge(&admin, &env.namespace.priority(QUEUE, Priority::Normal)).await, 5);
     env.until_depth(0).await;
@@ -146,6 +148,57 @@ async fn the_probe_brings_back_what_the_broker_has_lost() {
     let report = env.store.claim(&testing::claim_as(worker, 10), &jobs[..4]).await.expect("claimed");
     assert_eq!(report.claimed.len(), 4);
     assert_eq!(look(Duration::ZERO).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_the_window_that_is_lost_is_dispatched_again_as_fast_as_there_is_room() {
+    const JOBS: usize = 250;
+    const WINDOW: u32 = 100;
+    let env = dispatch_env(WINDOW).await;
+    let mut left: HashSet<JobId> = env.enqueue(JOBS).await.into_iter().collect();
+    // As if the broker had lost them all, or as if they had all been resumed at once.
+    let taken = env.store.outbox_take(Duration::ZERO, 10, 10).await.expect("taken");
+    env.store.outbox_done(&taken.iter().map(|row| row.outbox).collect::<Vec<_>>()).await.expect("removed");
+    let (mut prober, consumer) = (Prober::default(), env.consume().await);
+    let (mut dispatched, mut rounds) = (0, 0);
+    while !left.is_empty() {
+        rounds += 1;
+        assert!(rounds <= 20, "{} are left after {rounds} rounds", left.len());
+        // Never by its rhythm: whatever makes room is enough.
+        dispatched += match rounds {
+            1 => prober.probe(store(&env), &env.dispatcher, Duration::ZERO).await.expect("probed"),
+            _ => prober.go_on(store(&env), &env.dispatcher, Duration::ZERO).await.expect("probed"),
+        };
+        assert!(env.depth().await <= WINDOW);
+        let room = left.len().min(usize::try_from(WINDOW).expect("a few"));
+        for id in arrivals(&consumer, room).await {
+            assert!(left.remove(&id), "it came twice");
+        }
+        env.until_depth(0).await;
+    }
+    assert_eq!((dispatched, prober.is_under_way()), (JOBS as u64, false), "after {rounds} rounds");
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_of_one_queue_does_not_keep_the_rows_of_another_from_the_relay() {
+    let env = dispatch_env(2).await;
+    for _ in 0..40 {
+        env.enqueue(1).await;
+    }
+    env.store.enqueue(&[job_of(OTHER)]).await.expect("enqueued");
+    env.store.tamper("UPDATE outbox SET created_at = created_at - interval '10 seconds'").await;
+    let mut relay = OutboxRelay::default();
+    // Two rows of the full queue go through, and the last row of all.
+    let mut published = relay.relay(&**store(&env), &env.dispatcher, 8).await.expect("relayed");
+    let deadline = Instant::now() + PATIENCE;
+    while published < 3 {
+        assert!(Instant::now() < deadline, "{published} were published");
+        published += relay.feed(&env.dispatcher).await;
+    }
+    assert_eq!(published, 3);
+    assert_eq!(env.store.count("SELECT count(*) FROM outbox WHERE queue = 'other'").await, 0);
+    assert!(relay.in_hand() <= 2, "of the full queue it has its share in hand: {}", relay.in_hand());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -350,6 +403,10 @@ async fn a_job_that_dies_with_its_worker_leaves_a_copy_among_the_dead_letters() 
     let copy = got.expect("a copy");
     assert_eq!(Message::decode(&copy.delivery.data).expect("a message"), Message::new(last.id, QUEUE));
     let headers = copy.delivery.properties.headers().clone().expect("headers");
-    assert!(headers.inner().keys().any(|name| name.as_str() == "gristmill-purpose"), "{headers:?}");
+    let said = |name: &str| headers.inner().get(name).cloned();
+    assert_eq!(said("gristmill-purpose"), Some(AMQPValue::LongString("dead_letter".into())));
+    assert_eq!(said("gristmill-kind"), Some(AMQPValue::LongString(last.kind.as_str().into())));
+    assert_eq!(said("gristmill-attempt"), Some(AMQPValue::LongUInt(1)));
+    assert!(matches!(said("gristmill-error"), Some(AMQPValue::LongString(error)) if !error.as_bytes().is_empty()));
     assert_eq!(admin.depth(&dead).await, Some(0), "one copy");
 }

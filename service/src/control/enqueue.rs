@@ -1,6 +1,7 @@
 //! Jobs: enqueue one or many.
 
 use gristmill_core::job::NewJob;
+use gristmill_dispatcher::Overlap;
 use gristmill_store::{EnqueueReport, Enqueued, Result, StoreError};
 
 use crate::Service;
@@ -27,11 +28,34 @@ impl Service {
     /// # Errors
     ///
     /// Same as [`Service::enqueue`].
-    pub async fn enqueue_many(&self, order: &Order, mut jobs: Vec<NewJob>) -> Result<EnqueueReport> {
-        if order.dry_run {
-            return Ok(EnqueueReport::default());
+    pub async fn enqueue_many(&self, order: &Order, jobs: Vec<NewJob>) -> Result<EnqueueReport> {
+        match owned(order, jobs) {
+            None => Ok(EnqueueReport::default()),
+            Some(jobs) => self.after(self.store.enqueue(&jobs)).await,
         }
-        jobs.iter_mut().for_each(|job| job.tenant.clone_from(&order.tenant));
-        self.after(self.store.enqueue(&jobs)).await
     }
+
+    /// The same, for a caller that has more groups to enqueue: their ids are published beside the commits that follow.
+    /// The caller awaits [`Overlap::finished`] in the end.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`Service::enqueue`].
+    pub async fn enqueue_beside(
+        &self,
+        overlap: &mut Overlap,
+        order: &Order,
+        jobs: Vec<NewJob>,
+    ) -> Result<EnqueueReport> {
+        match owned(order, jobs) {
+            None => Ok(EnqueueReport::default()),
+            Some(jobs) => self.after_beside(overlap, self.store.enqueue(&jobs)).await,
+        }
+    }
+}
+
+/// The jobs of the order's tenant. `None` at a dry run.
+fn owned(order: &Order, mut jobs: Vec<NewJob>) -> Option<Vec<NewJob>> {
+    jobs.iter_mut().for_each(|job| job.tenant.clone_from(&order.tenant));
+    (!order.dry_run).then_some(jobs)
 }

@@ -6,6 +6,7 @@ use gristmill_core::backoff;
 use gristmill_core::chunk::{ChunkPayload, Slice};
 use gristmill_core::definition::{BatchDefinition, OneOrMany};
 use gristmill_core::id::{BatchId, JobId};
+use gristmill_dispatcher::Overlap;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pipeline::{DefinitionError, Pipeline, resolve};
 use gristmill_jobs::source::{self, OpenOptions, Planner, Stream};
@@ -142,23 +143,32 @@ impl Service {
     /// Adds the chunks of a batch that has been created, each group in one transaction and published after it, and
     /// seals the batch.
     pub(super) async fn fill(&self, batch: BatchId, mut planner: Planner) -> Result<(), StartError> {
+        let mut overlap = Overlap::default();
+        let chunks = self.add_all(batch, &mut planner, &mut overlap).await;
+        overlap.finished().await;
+        let chunks = chunks?;
+        self.after(patiently(|| self.store.seal(batch))).await?;
+        tracing::info!(batch.id = %batch, chunks, "batch planned");
+        Ok(())
+    }
+
+    /// Returns how many chunks there are.
+    async fn add_all(&self, batch: BatchId, planner: &mut Planner, overlap: &mut Overlap) -> Result<i64, StartError> {
         let (mut group, mut bytes, mut seq, mut size) = (Vec::new(), 0, 0, FIRST_GROUP);
         while let Some(payload) = planner.next_chunk().await? {
             bytes += inline_bytes(&payload);
             group.push(NewChunk { id: JobId(Uuid::now_v7()), seq, payload });
             seq += 1;
             if group.len() >= size || bytes >= GROUP_BYTES_MAX {
-                self.after(patiently(|| self.store.add_chunks(batch, &group))).await?;
+                self.after_beside(overlap, patiently(|| self.store.add_chunks(batch, &group))).await?;
                 group.clear();
                 (bytes, size) = (0, (size * 4).min(GROUP_JOBS_MAX));
             }
         }
         if !group.is_empty() {
-            self.after(patiently(|| self.store.add_chunks(batch, &group))).await?;
+            self.after_beside(overlap, patiently(|| self.store.add_chunks(batch, &group))).await?;
         }
-        self.after(patiently(|| self.store.seal(batch))).await?;
-        tracing::info!(batch.id = %batch, chunks = seq, "batch planned");
-        Ok(())
+        Ok(seq)
     }
 
     /// Takes back a batch that could not start, so that nothing of it is left. When a worker has begun with it, it is

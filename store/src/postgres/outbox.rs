@@ -6,43 +6,75 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::dispatch::Dispatch;
 use gristmill_core::id::JobId;
+use gristmill_core::job::Priority;
 use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::PostgresStore;
 use super::claim::{let_go, unmanaged};
 use super::connect::{look, single, transact};
 use super::fault::Outcome;
 use super::promote::ReadyRow;
-use super::values::{count, from_json, seconds};
+use super::values::{big, count, from_json, seconds};
 use super::work::{Work, dispatch};
 use crate::error::{Result, StoreError};
-use crate::{Dispatched, Outbox, OutboxBacklog};
+use crate::sql;
+use crate::{DeadLetter, Dispatched, LostJobs, Outbox, OutboxBacklog};
 
+/// Walks the index from place to place: as many steps as there are queues with rows, times their priorities, and of each
+/// its first rows. The order is written out with all columns of the index, since for the order of the ids alone the
+/// planner would walk through all rows. Who takes a row is decided when it is locked.
 const OUTBOX_TAKE: &str = "
-UPDATE outbox SET held_until = now() + interval '30 seconds' WHERE id IN (
-    SELECT id FROM outbox
-    WHERE created_at <= now() - make_interval(secs => $1) AND (held_until IS NULL OR held_until < now())
-    ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
+WITH RECURSIVE place (purpose, queue, lane) AS (
+    (SELECT purpose, queue, lane FROM outbox ORDER BY purpose, queue, lane LIMIT 1)
+    UNION ALL
+    SELECT next.purpose, next.queue, next.lane FROM place p CROSS JOIN LATERAL (
+        SELECT o.purpose, o.queue, o.lane FROM outbox o
+        WHERE (o.purpose, o.queue, o.lane) > (p.purpose, p.queue, p.lane)
+        ORDER BY o.purpose, o.queue, o.lane LIMIT 1) AS next
+), free AS (
+    SELECT head.id FROM place p CROSS JOIN LATERAL (
+        SELECT o.id, o.purpose, o.queue, o.lane, o.created_at, o.held_until,
+               row_number() OVER (ORDER BY o.purpose, o.queue, o.lane, o.id) AS turn
+        FROM outbox o WHERE (o.purpose, o.queue, o.lane) >= (p.purpose, p.queue, p.lane)
+        ORDER BY o.purpose, o.queue, o.lane, o.id LIMIT $2) AS head
+    WHERE head.purpose = p.purpose AND head.queue = p.queue AND head.lane = p.lane
+      AND head.created_at <= now() - make_interval(secs => $1) AND (head.held_until IS NULL OR head.held_until < now())
+    ORDER BY head.turn, head.id LIMIT $3
+), taken AS (
+    SELECT id FROM outbox WHERE id = ANY(ARRAY(SELECT id FROM free)) AND (held_until IS NULL OR held_until < now())
+    ORDER BY id FOR UPDATE SKIP LOCKED
+)
+UPDATE outbox SET held_until = now() + interval '30 seconds' WHERE id = ANY(ARRAY(SELECT id FROM taken))
 RETURNING id, purpose, queue, lane, jobs";
 
-const REDISPATCH: &str = concat!(
+/// The priorities of a queue for which outbox rows have been waiting: the oldest row of each says so. Which ids they
+/// hold does not matter: comparing a million of them with each job would take hours.
+const WAITS: &str = "
+SELECT l.lane FROM (VALUES (0::smallint), (1::smallint), (2::smallint)) AS l (lane) CROSS JOIN LATERAL (
+    SELECT o.purpose, o.queue, o.lane, o.created_at FROM outbox o
+    WHERE (o.purpose, o.queue, o.lane) >= ('dispatch', $1, l.lane)
+    ORDER BY o.purpose, o.queue, o.lane, o.id LIMIT 1) AS head
+WHERE head.purpose = 'dispatch' AND head.queue = $1 AND head.lane = l.lane
+  AND head.created_at <= now() - make_interval(secs => $2)";
+
+/// Jobs of one priority. Nothing is locked: a job that is being claimed gets a message that comes too late.
+const LOST: &str = concat!(
     "
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
 WHERE j.queue = $1 AND j.state = 'queued' AND NOT j.astray AND j.queued_at <= now() - make_interval(secs => $2)
+  AND (j.lane, j.id) > ($4, $5) AND (j.lane, j.id) < ($4 + 1::smallint, '00000000-0000-0000-0000-000000000000')
   AND ",
     let_go!(),
     " AND ",
     unmanaged!(),
-    "
-  AND j.id NOT IN (
-      SELECT json_array_elements_text(o.jobs::json)::uuid FROM outbox o WHERE o.queue = $1 AND o.purpose = 'dispatch')
-ORDER BY j.lane, j.id LIMIT $3 FOR UPDATE SKIP LOCKED"
+    " ORDER BY j.lane, j.id LIMIT $3"
 );
 
 #[async_trait]
 impl Outbox for PostgresStore {
-    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
-        transact!(self, outbox_take, (older_than, limit)).await
+    async fn outbox_take(&self, older_than: Duration, share: u32, limit: u32) -> Result<Vec<Dispatch>> {
+        transact!(self, outbox_take, (older_than, share, limit)).await
     }
 
     async fn outbox_done(&self, ids: &[i64]) -> Result<()> {
@@ -53,15 +85,23 @@ impl Outbox for PostgresStore {
         look!(self, outbox_backlog)
     }
 
-    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
-        transact!(self, redispatch, (queue, older_than, limit)).await
+    async fn redispatch(&self, queue: &str, lost: &LostJobs) -> Result<Dispatched> {
+        transact!(self, redispatch, (queue, lost)).await
+    }
+
+    async fn dead_letters(&self, jobs: &[JobId]) -> Result<Vec<DeadLetter>> {
+        look!(self, sql::outbox::dead_letters, jobs)
     }
 }
 
 /// Takes outbox rows and holds them for a while.
-pub(super) async fn outbox_take(work: &mut Work<'_>, (older_than, limit): &(Duration, u32)) -> Outcome<Vec<Dispatch>> {
+pub(super) async fn outbox_take(
+    work: &mut Work<'_>,
+    (older_than, share, limit): &(Duration, u32, u32),
+) -> Outcome<Vec<Dispatch>> {
     let mut rows: Vec<(i64, String, String, i16, String)> = sqlx::query_as(OUTBOX_TAKE)
         .bind(seconds(*older_than))
+        .bind(i64::from(*share))
         .bind(i64::from(*limit))
         .fetch_all(&mut *work.conn)
         .await?;
@@ -87,21 +127,34 @@ pub(super) async fn outbox_backlog(conn: &mut PgConnection) -> Outcome<OutboxBac
 }
 
 /// Redispatches jobs. The jobs do not change: only their ids are published once more.
-pub(super) async fn redispatch(
-    work: &mut Work<'_>,
-    (queue, older_than, limit): &(&str, Duration, u32),
-) -> Outcome<Dispatched> {
+pub(super) async fn redispatch(work: &mut Work<'_>, (queue, lost): &(&str, &LostJobs)) -> Outcome<Dispatched> {
     if !work.with_outbox() {
         return Ok(Dispatched::default());
     }
-    let rows: Vec<ReadyRow> = sqlx::query_as(REDISPATCH)
-        .bind(queue)
-        .bind(seconds(*older_than))
-        .bind(i64::from(*limit))
-        .fetch_all(&mut *work.conn)
-        .await?;
+    let waits: Vec<i16> =
+        sqlx::query_scalar(WAITS).bind(queue).bind(seconds(lost.older_than)).fetch_all(&mut *work.conn).await?;
+    let mut rows: Vec<ReadyRow> = Vec::new();
+    for (lane, after) in places(lost).filter(|(lane, _)| !waits.contains(lane)) {
+        let left = i64::from(lost.limit) - big(rows.len() as u64);
+        let found: Vec<ReadyRow> = sqlx::query_as(LOST)
+            .bind(queue)
+            .bind(seconds(lost.older_than))
+            .bind(left)
+            .bind(lane)
+            .bind(after)
+            .fetch_all(&mut *work.conn)
+            .await?;
+        rows.extend(found);
+    }
     for row in &rows {
         work.claimable(&row.queue, row.lane, row.id);
     }
     Ok(Dispatched { moved: rows.len() as u64, ..work.close().await? })
+}
+
+/// Where to look: each priority, from its first job or after the last one that was found.
+fn places(lost: &LostJobs) -> impl Iterator<Item = (i16, Uuid)> {
+    let (first, after) = lost.after.map_or((0, Uuid::nil()), |(priority, job)| (priority.rank(), job.0));
+    let lanes = Priority::ALL.into_iter().map(Priority::rank).filter(move |lane| *lane >= first);
+    lanes.map(move |lane| (lane, if lane == first { after } else { Uuid::nil() }))
 }

@@ -1,40 +1,47 @@
 //! The outbox: what was committed and waits to be published, and what is written to it again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use gristmill_core::id::JobId;
-use gristmill_core::job::JobState;
+use gristmill_core::job::{JobState, Priority};
 
 use super::ReferenceStore;
 use super::state::most;
 use super::state::{Job, ago, later};
 use super::transition::Transition;
 use crate::error::Result;
-use crate::{Dispatch, Dispatched, Outbox, OutboxBacklog, Purpose};
+use crate::{DeadLetter, Dispatch, Dispatched, LostJobs, Outbox, OutboxBacklog, Purpose};
 
 /// How long a taken outbox row is held.
 const HOLD: Duration = Duration::from_secs(30);
 
 #[async_trait]
 impl Outbox for ReferenceStore {
-    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
+    async fn outbox_take(&self, older_than: Duration, share: u32, limit: u32) -> Result<Vec<Dispatch>> {
         let mut t = Transition::begin(self);
         let (now, before) = (t.now, ago(t.now, older_than));
+        let mut turns: BTreeMap<(Purpose, String, Priority), u32> = BTreeMap::new();
+        let mut free = Vec::new();
+        for (id, row) in t.state.outbox.iter().filter(|(_, row)| row.created_at <= before) {
+            let turn = turns.entry((row.purpose, row.queue.clone(), row.priority)).or_default();
+            *turn += 1;
+            if *turn <= share && row.held_until.is_none_or(|until| until <= now) {
+                free.push((*turn, *id));
+            }
+        }
+        free.sort_unstable();
+        free.truncate(most(limit));
         let mut taken = Vec::new();
-        let free = t
-            .state
-            .outbox
-            .iter_mut()
-            .filter(|(_, row)| row.created_at <= before && row.held_until.is_none_or(|until| until <= now));
-        for (id, row) in free.take(most(limit)) {
-            let row = Arc::make_mut(row);
+        for (_, id) in free {
+            let Some(row) = t.state.outbox.get_mut(&id).map(Arc::make_mut) else { continue };
             row.held_until = Some(later(now, HOLD));
             let (queue, jobs) = (row.queue.clone(), row.jobs.clone());
-            taken.push(Dispatch { outbox: *id, queue, priority: row.priority, purpose: row.purpose, jobs });
+            taken.push(Dispatch { outbox: id, queue, priority: row.priority, purpose: row.purpose, jobs });
         }
+        taken.sort_by_key(|row| row.outbox);
         t.commit()?;
         Ok(taken)
     }
@@ -52,26 +59,40 @@ impl Outbox for ReferenceStore {
         Ok(OutboxBacklog { rows: t.state.outbox.len() as u64, oldest })
     }
 
-    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
+    async fn redispatch(&self, queue: &str, lost: &LostJobs) -> Result<Dispatched> {
         if !self.with_outbox {
             return Ok(Dispatched::default());
         }
         let mut t = Transition::begin(self);
-        let before = ago(t.now, older_than);
+        let before = ago(t.now, lost.older_than);
         let limited = super::limits::limited(&t.state);
         let rows = t.state.outbox.values().filter(|row| row.purpose == Purpose::Dispatch && row.queue == queue);
-        let waiting: BTreeSet<JobId> = rows.flat_map(|row| row.jobs.iter().copied()).collect();
+        let waits: BTreeSet<Priority> = rows.filter(|row| row.created_at <= before).map(|row| row.priority).collect();
         let queued =
             t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue && !job.misrouted);
-        let mut lost: Vec<Arc<Job>> = queued
-            .filter(|job| job.queued_at.is_some_and(|at| at <= before))
-            .filter(|job| !t.state.paused(job) && !waiting.contains(&job.id) && !limited.has(&job.queue, &job.kind))
+        let mut found: Vec<Arc<Job>> = queued
+            .filter(|job| job.queued_at.is_some_and(|at| at <= before) && !waits.contains(&job.priority))
+            .filter(|job| lost.after.is_none_or(|after| (job.priority, job.id) > after))
+            .filter(|job| !t.state.paused(job) && !limited.has(&job.queue, &job.kind))
             .cloned()
             .collect();
-        lost.sort_by_key(|job| (job.priority, job.id));
-        for job in lost.iter().take(most(limit)) {
+        found.sort_by_key(|job| (job.priority, job.id));
+        for job in found.iter().take(most(lost.limit)) {
             t.arrived(job);
         }
         Ok(t.commit()?.dispatched)
+    }
+
+    async fn dead_letters(&self, jobs: &[JobId]) -> Result<Vec<DeadLetter>> {
+        let t = Transition::begin(self);
+        let dead = jobs.iter().collect::<BTreeSet<_>>().into_iter().filter_map(|id| t.state.jobs.get(id));
+        let copy = |job: &Arc<Job>| DeadLetter {
+            job: job.id,
+            kind: job.kind.clone(),
+            attempt: job.attempt,
+            error: job.error.clone(),
+            trace: job.trace.clone(),
+        };
+        Ok(dead.filter(|job| job.state == JobState::Dead).map(copy).collect())
     }
 }

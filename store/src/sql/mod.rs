@@ -8,6 +8,7 @@
 pub(crate) mod backfills;
 pub(crate) mod batch_ends;
 pub(crate) mod email;
+pub(crate) mod outbox;
 pub(crate) mod poison;
 pub(crate) mod schedules;
 pub(crate) mod ticks;

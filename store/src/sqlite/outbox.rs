@@ -3,22 +3,26 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use gristmill_core::id::JobId;
+use uuid::Uuid;
 
 use super::SqliteStore;
 use super::claim::{let_go, unmanaged};
 use super::error::database;
 use super::row;
+use super::sql::Reading;
 use super::transition::{Transition, later};
 use crate::check;
 use crate::error::Result;
-use crate::{Dispatch, Dispatched, Outbox, OutboxBacklog, Purpose};
+use crate::sql;
+use crate::{DeadLetter, Dispatch, Dispatched, LostJobs, Outbox, OutboxBacklog, Purpose};
 
 /// How long a taken outbox row is held.
 const HOLD: Duration = Duration::from_secs(30);
 
 #[async_trait]
 impl Outbox for SqliteStore {
-    async fn outbox_take(&self, older_than: Duration, limit: u32) -> Result<Vec<Dispatch>> {
+    async fn outbox_take(&self, older_than: Duration, share: u32, limit: u32) -> Result<Vec<Dispatch>> {
         let waiting = "SELECT EXISTS (SELECT 1 FROM outbox)";
         if !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&self.readers).await.map_err(database)? {
             return Ok(Vec::new());
@@ -26,12 +30,15 @@ impl Outbox for SqliteStore {
         let mut t = Transition::begin(self).await?;
         let statement = "
             UPDATE outbox SET held_until = ?2
-            WHERE id IN (SELECT id FROM outbox WHERE created_at <= ?3 AND (held_until IS NULL OR held_until <= ?1)
-                         ORDER BY id LIMIT ?4)
+            WHERE id IN (SELECT id FROM (SELECT id, held_until,
+                                                row_number() OVER (PARTITION BY purpose, queue, lane ORDER BY id) AS turn
+                                         FROM outbox WHERE created_at <= ?3)
+                         WHERE turn <= ?5 AND (held_until IS NULL OR held_until <= ?1)
+                         ORDER BY turn, id LIMIT ?4)
             RETURNING id, purpose, queue, lane, jobs";
         let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
-        let query =
-            sqlx::query(statement).bind(t.now).bind(later(t.now, HOLD)).bind(t.now.saturating_sub(age)).bind(limit);
+        let query = sqlx::query(statement).bind(t.now).bind(later(t.now, HOLD)).bind(t.now.saturating_sub(age));
+        let query = query.bind(limit).bind(share);
         let rows = t.rows(query).await?;
         let mut taken: Vec<Dispatch> = rows.iter().map(row::dispatch).collect::<Result<_>>()?;
         taken.sort_by_key(|dispatch| dispatch.outbox);
@@ -56,27 +63,35 @@ impl Outbox for SqliteStore {
         Ok(OutboxBacklog { rows: row::number(&row, "rows_")?, oldest: row::maybe_instant(&row, "oldest")? })
     }
 
-    async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched> {
+    async fn redispatch(&self, queue: &str, lost: &LostJobs) -> Result<Dispatched> {
         if !self.with_outbox {
             return Ok(Dispatched::default());
         }
         let mut t = Transition::begin(self).await?;
         let statement = concat!(
-            "SELECT j.id, j.lane FROM job j
-             WHERE j.state = 'queued' AND NOT j.astray AND j.queue = ?1 AND j.queued_at <= ?2 AND ",
+            "WITH waits AS MATERIALIZED (
+                 SELECT l.column1 AS lane FROM (VALUES (0), (1), (2)) AS l
+                 WHERE (SELECT o.created_at FROM outbox o
+                        WHERE o.purpose = 'dispatch' AND o.queue = ?1 AND o.lane = l.column1 ORDER BY o.id LIMIT 1) <= ?2)
+             SELECT j.id, j.lane FROM job j
+             WHERE j.state = 'queued' AND NOT j.astray AND j.queue = ?1 AND j.queued_at <= ?2
+               AND (j.lane, j.id) > (?4, ?5) AND j.lane NOT IN (SELECT lane FROM waits) AND ",
             let_go!(),
             " AND ",
             unmanaged!(),
-            " AND j.id NOT IN (SELECT unhex(e.value, '-') FROM outbox o, json_each(o.jobs) e
-                               WHERE o.purpose = 'dispatch' AND o.queue = ?1)
-            ORDER BY j.lane, j.id LIMIT ?3"
+            " ORDER BY j.lane, j.id LIMIT ?3"
         );
-        let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
-        let query = sqlx::query(statement).bind(queue.to_owned()).bind(t.now.saturating_sub(age)).bind(limit);
-        for row in &t.rows(query).await? {
+        let age = i64::try_from(lost.older_than.as_micros()).unwrap_or(i64::MAX);
+        let (lane, after) = lost.after.map_or((-1, Uuid::nil()), |(priority, job)| (priority.rank(), job.0));
+        let query = sqlx::query(statement).bind(queue.to_owned()).bind(t.now.saturating_sub(age)).bind(lost.limit);
+        for row in &t.rows(query.bind(lane).bind(after)).await? {
             t.ready(Purpose::Dispatch, queue, row::priority(row)?, row::id(row, "id")?);
             t.moved += 1;
         }
         Ok(t.commit().await?.dispatched)
+    }
+
+    async fn dead_letters(&self, jobs: &[JobId]) -> Result<Vec<DeadLetter>> {
+        sql::outbox::dead_letters(&mut Reading(&self.readers), jobs).await
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use gristmill_core::job::{ClaimedJob, NewJob};
 use gristmill_store::testing;
 use gristmill_store::{
-    BatchProgress, Claim, Completion, Dispatch, Dispatched, EmailKey, EmailState, NewChunk, NewEmail, NewWorker, Page,
-    Result, StoreError,
+    BatchProgress, Claim, Completion, Dispatch, Dispatched, EmailKey, EmailState, LostJobs, NewChunk, NewEmail,
+    NewWorker, Page, Result, StoreError,
 };
 
 use crate::look::told_payload;
@@ -368,19 +368,20 @@ impl Told<'_> {
                 store.pass_deadline(self.side.id(&pair.job(*job))).await;
                 Ok(String::new())
             }
-            Operation::OutboxTake { limit } => {
-                let taken = store.outbox_take(Duration::ZERO, *limit).await?;
+            Operation::OutboxTake { share, limit } => {
+                let taken = store.outbox_take(Duration::ZERO, *share, *limit).await?;
                 store.hold_outbox().await;
                 Ok(self.dispatches(&taken).await)
             }
             Operation::OutboxDone => {
-                let taken = store.outbox_take(Duration::ZERO, 1_000).await?;
+                let taken = store.outbox_take(Duration::ZERO, 1_000, 1_000).await?;
                 let ids: Vec<i64> = taken.iter().map(|dispatch| dispatch.outbox).collect();
                 store.outbox_done(&ids).await?;
                 Ok(self.dispatches(&taken).await)
             }
             Operation::Redispatch { queue, limit } => {
-                let dispatched = store.redispatch(&queue_name(*queue), Duration::ZERO, *limit).await?;
+                let lost = LostJobs { older_than: Duration::ZERO, after: None, limit: *limit };
+                let dispatched = store.redispatch(&queue_name(*queue), &lost).await?;
                 Ok(self.dispatched(&dispatched).await)
             }
             Operation::Reconcile { dry } => {

@@ -176,7 +176,7 @@ async fn poison(side: &Side) -> Vec<String> {
 async fn outbox(side: &Side) -> Vec<String> {
     side.store.let_go_outbox().await;
     let mut all = Vec::new();
-    for dispatch in side.store.outbox_take(Duration::ZERO, 1_000).await.expect("taken") {
+    for dispatch in side.store.outbox_take(Duration::ZERO, 1_000, 1_000).await.expect("taken") {
         for job in &dispatch.jobs {
             let name = side.name(*job).await;
             all.push(format!("outbox {:?} {} {} {name}", dispatch.purpose, dispatch.queue, dispatch.priority));

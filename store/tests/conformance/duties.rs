@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::job::{JobState, RunAt};
+use gristmill_core::job::{JobState, NewJob, Priority, RunAt};
 use gristmill_store::testing::{self, TestStore, eventually};
-use gristmill_store::{Dispatch, OutboxBacklog, Pause};
+use gristmill_store::{DeadLetter, Dispatch, LostJobs, OutboxBacklog, Pause};
 
 use crate::{LONG, TENANT, aggregates, assert_reconciled, batch, claim, claim_one, complete, enter, job, state};
 
@@ -15,10 +15,13 @@ conformance! {
     a_promotion_takes_no_more_than_its_limit,
     two_promotions_at_once_move_each_job_once,
     an_outbox_row_is_held_by_whoever_takes_it,
+    each_queue_has_its_share_of_the_outbox_rows_that_are_taken,
     an_outbox_row_goes_when_it_is_done,
+    a_copy_says_what_is_known_of_a_job_that_is_dead,
     a_young_outbox_row_is_left_to_its_creator,
     without_a_road_nothing_is_written_to_the_outbox,
     the_probe_dispatches_what_the_broker_lost,
+    the_probe_goes_on_after_the_last_page_from_priority_to_priority,
     the_probe_leaves_alone_what_is_in_the_outbox_or_paused,
     a_plan_without_a_planner_is_seen,
     a_healthy_store_reconciles,
@@ -89,7 +92,7 @@ async fn two_promotions_at_once_move_each_job_once(store: TestStore) {
 }
 
 async fn take(store: &TestStore) -> Vec<Dispatch> {
-    store.outbox_take(Duration::ZERO, 100).await.expect("taken")
+    store.outbox_take(Duration::ZERO, 100, 100).await.expect("taken")
 }
 
 async fn an_outbox_row_is_held_by_whoever_takes_it(store: TestStore) {
@@ -98,6 +101,41 @@ async fn an_outbox_row_is_held_by_whoever_takes_it(store: TestStore) {
     assert_eq!(taken, report.dispatched.dispatches);
     assert!(take(&store).await.is_empty(), "another sweeper finds nothing");
     assert_eq!(store.outbox_backlog().await.expect("asked").rows, 1, "held is not gone");
+}
+
+async fn each_queue_has_its_share_of_the_outbox_rows_that_are_taken(store: TestStore) {
+    for queue in ["default", "default", "default", "default", "mail", "mail", "sms"] {
+        store.enqueue(&[NewJob { queue: queue.to_owned(), ..testing::job() }]).await.expect("enqueued");
+    }
+    let queues = async |share, limit| {
+        let taken = store.outbox_take(Duration::ZERO, share, limit).await.expect("taken");
+        let mut queues: Vec<_> = taken.iter().map(|row| row.queue.clone()).collect();
+        queues.sort();
+        (queues, taken)
+    };
+    let (first, rows) = queues(2, 4).await;
+    assert_eq!(first, ["default", "default", "mail", "sms"], "each in its turn, the oldest first");
+    assert_eq!(queues(2, 100).await.0, ["mail"], "of one queue no more than its share is held at a time");
+    assert!(queues(2, 100).await.0.is_empty());
+    let done: Vec<_> = rows.iter().filter(|row| row.queue == "default").map(|row| row.outbox).collect();
+    store.outbox_done(&done).await.expect("removed");
+    assert_eq!(queues(2, 100).await.0, ["default", "default"]);
+}
+
+async fn a_copy_says_what_is_known_of_a_job_that_is_dead(store: TestStore) {
+    let mut jobs = testing::jobs(2);
+    jobs[0].trace = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+    store.enqueue(&jobs).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let claimed = store.claim_next(&testing::claim_as(worker, 1)).await.expect("claimed");
+    store.complete(&[testing::dead(&claimed[0])]).await.expect("completed");
+    let ids = [jobs[0].id, jobs[1].id, testing::job_id()];
+    let error = store.job(TENANT, jobs[0].id).await.expect("asked").expect("there").error;
+    let trace = jobs[0].trace.clone();
+    let copy = DeadLetter { job: jobs[0].id, kind: jobs[0].kind.clone(), attempt: 1, error, trace };
+    assert_eq!(store.dead_letters(&ids).await.expect("asked"), [copy], "neither of one that lives nor of a stranger");
+    store.redrive_dead(TENANT, &ids[..1], false).await.expect("redriven");
+    assert_eq!(store.dead_letters(&ids).await.expect("asked"), []);
 }
 
 async fn an_outbox_row_goes_when_it_is_done(store: TestStore) {
@@ -115,8 +153,8 @@ async fn an_outbox_row_goes_when_it_is_done(store: TestStore) {
 
 async fn a_young_outbox_row_is_left_to_its_creator(store: TestStore) {
     store.enqueue(&[testing::job()]).await.expect("enqueued");
-    assert!(store.outbox_take(Duration::from_secs(60), 10).await.expect("asked").is_empty());
-    assert_eq!(store.outbox_take(Duration::ZERO, 10).await.expect("taken").len(), 1);
+    assert!(store.outbox_take(Duration::from_secs(60), 10, 10).await.expect("asked").is_empty());
+    assert_eq!(store.outbox_take(Duration::ZERO, 10, 10).await.expect("taken").len(), 1);
 }
 
 async fn without_a_road_nothing_is_written_to_the_outbox(store: TestStore) {
@@ -127,7 +165,7 @@ async fn without_a_road_nothing_is_written_to_the_outbox(store: TestStore) {
     let claimed = brokerless.claim_next(&testing::claim_as(worker, 1)).await.expect("claimed");
     let report = brokerless.complete(&[testing::dead(&claimed[0])]).await.expect("completed");
     assert!(report.dispatched.dispatches.is_empty(), "nor a copy of a dead letter");
-    assert_eq!(brokerless.redispatch("default", Duration::ZERO, 10).await.expect("asked"), Default::default());
+    assert_eq!(brokerless.redispatch("default", &lost(10)).await.expect("asked"), Default::default());
     assert_eq!(store.outbox_backlog().await.expect("asked").rows, 0);
 }
 
@@ -137,29 +175,62 @@ async fn publish_all(store: &TestStore) {
     store.outbox_done(&ids).await.expect("removed");
 }
 
+/// However young they are.
+fn lost(limit: u32) -> LostJobs {
+    LostJobs { older_than: Duration::ZERO, after: None, limit }
+}
+
 async fn the_probe_dispatches_what_the_broker_lost(store: TestStore) {
     let asked = testing::jobs(3);
     store.enqueue(&asked).await.expect("enqueued");
     publish_all(&store).await;
-    assert_eq!(store.redispatch("default", Duration::from_secs(60), 10).await.expect("asked").moved, 0, "too young");
-    assert_eq!(store.redispatch("other", Duration::ZERO, 10).await.expect("asked").moved, 0);
-    let report = store.redispatch("default", Duration::ZERO, 2).await.expect("dispatched");
+    let young = LostJobs { older_than: Duration::from_secs(60), ..lost(10) };
+    assert_eq!(store.redispatch("default", &young).await.expect("asked").moved, 0, "too young");
+    assert_eq!(store.redispatch("other", &lost(10)).await.expect("asked").moved, 0);
+    let report = store.redispatch("default", &lost(2)).await.expect("dispatched");
     assert_eq!((report.moved, &report.dispatches[0].jobs[..]), (2, &[asked[0].id, asked[1].id][..]));
-    let report = store.redispatch("default", Duration::ZERO, 10).await.expect("dispatched");
-    assert_eq!(report.dispatches[0].jobs, [asked[2].id], "the others are in the outbox");
     assert_reconciled(&store).await;
+}
+
+async fn the_probe_goes_on_after_the_last_page_from_priority_to_priority(store: TestStore) {
+    let mut asked = testing::jobs(4);
+    asked[3].priority = Priority::High;
+    asked[0].priority = Priority::Low;
+    store.enqueue(&asked).await.expect("enqueued");
+    publish_all(&store).await;
+    let mut page = lost(2);
+    let mut seen = Vec::new();
+    loop {
+        let report = store.redispatch("default", &page).await.expect("dispatched");
+        let jobs: Vec<_> =
+            report.dispatches.iter().flat_map(|row| row.jobs.iter().map(|job| (row.priority, *job))).collect();
+        seen.extend(jobs.iter().map(|(_, job)| *job));
+        publish_all(&store).await;
+        let Some(last) = jobs.into_iter().max() else { break };
+        page.after = Some(last);
+    }
+    assert_eq!(seen, [3, 1, 2, 0].map(|job: usize| asked[job].id), "by priority, then by age, each once");
 }
 
 async fn the_probe_leaves_alone_what_is_in_the_outbox_or_paused(store: TestStore) {
     let id = testing::sealed(&store, 2, 1).await;
-    assert_eq!(store.redispatch("default", Duration::ZERO, 10).await.expect("asked").moved, 0);
+    assert_eq!(store.redispatch("default", &lost(10)).await.expect("asked").moved, 0);
+    let urgent = NewJob { priority: Priority::High, ..testing::job() };
+    store.enqueue(std::slice::from_ref(&urgent)).await.expect("enqueued");
+    let (of_urgent, others): (Vec<_>, Vec<_>) =
+        take(&store).await.into_iter().partition(|row| row.priority == Priority::High);
+    store.outbox_done(&[of_urgent[0].outbox]).await.expect("removed");
+    let report = store.redispatch("default", &lost(10)).await.expect("asked");
+    assert_eq!(report.dispatches[0].jobs, [urgent.id], "of a priority for which nothing waits in the outbox");
+    store.cancel_job(TENANT, urgent.id, "no", false).await.expect("cancelled");
+    store.outbox_done(&others.iter().map(|row| row.outbox).collect::<Vec<_>>()).await.expect("removed");
     publish_all(&store).await;
     store.pause_batch(TENANT, id, Some(&Pause::default()), false).await.expect("paused");
-    assert_eq!(store.redispatch("default", Duration::ZERO, 10).await.expect("asked").moved, 0);
+    assert_eq!(store.redispatch("default", &lost(10)).await.expect("asked").moved, 0);
     store.pause_batch(TENANT, id, None, false).await.expect("resumed");
     publish_all(&store).await;
     store.pause_queue(TENANT, "default", Some(&Pause::default()), false).await.expect("paused");
-    assert_eq!(store.redispatch("default", Duration::ZERO, 10).await.expect("asked").moved, 0);
+    assert_eq!(store.redispatch("default", &lost(10)).await.expect("asked").moved, 0);
 }
 
 async fn a_plan_without_a_planner_is_seen(store: TestStore) {

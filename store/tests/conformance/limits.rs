@@ -8,7 +8,7 @@ use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, JobState, NewJob};
 use gristmill_store::testing::{self, TestStore, claim_as};
 use gristmill_store::{
-    Blocker, LimitOrigin, LimitSpec, LimitedClaim, Pause, QueueSpec, SaveLimit, StoreError, StoreHandle,
+    Blocker, LimitOrigin, LimitSpec, LimitedClaim, LostJobs, Pause, QueueSpec, SaveLimit, StoreError, StoreHandle,
 };
 use tokio::sync::{Barrier, Mutex};
 
@@ -325,10 +325,24 @@ async fn managed_jobs_are_not_dispatched_for_want_of_a_message(store: TestStore)
     enqueue(&store, &many("crm", None, 2)).await;
     enqueue(&store, &[keyed("mail", None)]).await;
     let rows: Vec<i64> =
-        store.outbox_take(Duration::ZERO, 100).await.expect("taken").iter().map(|row| row.outbox).collect();
+        store.outbox_take(Duration::ZERO, 100, 100).await.expect("taken").iter().map(|row| row.outbox).collect();
     store.outbox_done(&rows).await.expect("done");
-    assert_eq!(store.redispatch("crm", Duration::ZERO, 100).await.expect("looked").moved, 0);
-    assert_eq!(store.redispatch("mail", Duration::ZERO, 100).await.expect("looked").moved, 1);
+    assert_eq!(
+        store
+            .redispatch("crm", &LostJobs { older_than: Duration::ZERO, after: None, limit: 100 })
+            .await
+            .expect("looked")
+            .moved,
+        0
+    );
+    assert_eq!(
+        store
+            .redispatch("mail", &LostJobs { older_than: Duration::ZERO, after: None, limit: 100 })
+            .await
+            .expect("looked")
+            .moved,
+        1
+    );
 }
 
 async fn nothing_managed_is_claimed_that_is_paused_or_of_another_kind_or_by_a_worker_that_is_over(store: TestStore) {

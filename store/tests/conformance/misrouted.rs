@@ -5,7 +5,7 @@ use std::time::Duration;
 use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::{JobState, NewJob};
 use gristmill_store::testing::{self, TestStore, claim_as, job_id};
-use gristmill_store::{Claim, Pause, UnhandledView};
+use gristmill_store::{Claim, LostJobs, Pause, UnhandledView};
 use serde_json::json;
 
 use crate::{LONG, TENANT, assert_reconciled, enter, job, state};
@@ -76,11 +76,14 @@ async fn a_message_for_a_kind_that_the_worker_lacks_leaves_the_job_to_others(sto
 
 async fn what_is_astray_is_not_published_again_and_again(store: TestStore) {
     let (foreign, lost) = (enqueued(&store, "resize", 1).await, enqueued(&store, "work", 1).await);
-    let rows = store.outbox_take(Duration::ZERO, 100).await.expect("taken");
+    let rows = store.outbox_take(Duration::ZERO, 100, 100).await.expect("taken");
     store.outbox_done(&rows.iter().map(|row| row.outbox).collect::<Vec<_>>()).await.expect("published");
     let worker = enter(&store).await;
     assert_eq!(store.claim(&claim_as(worker, 10), &[foreign]).await.expect("claimed").foreign, [foreign]);
-    let again = store.redispatch("default", Duration::ZERO, 100).await.expect("asked");
+    let again = store
+        .redispatch("default", &LostJobs { older_than: Duration::ZERO, after: None, limit: 100 })
+        .await
+        .expect("asked");
     assert_eq!(again.dispatches.iter().flat_map(|row| row.jobs.clone()).collect::<Vec<_>>(), [lost]);
 }
 

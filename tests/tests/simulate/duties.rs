@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gristmill_broker::Consumer;
 use gristmill_core::duration::Span;
-use gristmill_scheduler::duties::probe::{LOST_AFTER, probe};
+use gristmill_scheduler::duties::probe::{LOST_AFTER, Prober};
 use gristmill_scheduler::duties::promote::promote;
 use gristmill_scheduler::duties::reconcile::reconcile;
 use gristmill_scheduler::duties::relay::OutboxRelay;
@@ -111,6 +111,7 @@ struct Desk {
     dispatcher: Dispatcher,
     budgets: FailureBudgets,
     relay: OutboxRelay,
+    prober: Prober,
     given_up: Option<Consumer>,
     due: [Option<Instant>; 6],
 }
@@ -126,6 +127,7 @@ async fn look_after(world: Arc<World>, process: Process, stop: CancellationToken
     let mut desk = Desk {
         budgets: FailureBudgets::new(store.clone()),
         relay: OutboxRelay::default(),
+        prober: Prober::default(),
         due: [None; 6],
         world: Arc::clone(&world),
         store,
@@ -160,7 +162,10 @@ impl Desk {
                 drop(rescue(&*self.store, &self.dispatcher, &self.budgets, 100).await);
             }
             2 if self.is_due(1, 1) && !no_relay => drop(self.relay.relay(&*self.store, &self.dispatcher, 100).await),
-            3 if self.is_due(2, 5) && !no_probe => drop(probe(&self.store, &self.dispatcher, LOST_AFTER).await),
+            3 if self.is_due(2, 5) && !no_probe => {
+                drop(self.prober.probe(&self.store, &self.dispatcher, LOST_AFTER).await);
+            }
+            3 if !no_probe => drop(self.prober.go_on(&self.store, &self.dispatcher, LOST_AFTER).await),
             4 if self.is_due(3, 20) => drop(reconcile(&self.store, &self.dispatcher, &self.budgets).await),
             5 if self.is_due(4, 10) => drop(plan::resume(&self.store, &self.dispatcher, STALLED_AFTER).await),
             6 if self.is_due(5, 1) && !no_returned => {

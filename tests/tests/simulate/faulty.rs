@@ -273,10 +273,11 @@ delegate! {
 
 delegate! {
     Outbox {}
-    outbox_take(older_than: Duration, limit: u32) -> Vec<Dispatch>;
+    outbox_take(older_than: Duration, share: u32, limit: u32) -> Vec<Dispatch>;
     outbox_done(ids: &[i64]) -> ();
     outbox_backlog() -> OutboxBacklog;
-    redispatch(queue: &str, older_than: Duration, limit: u32) -> Dispatched;
+    redispatch(queue: &str, lost: &LostJobs) -> Dispatched;
+    dead_letters(jobs: &[JobId]) -> Vec<DeadLetter>;
 }
 
 delegate! {

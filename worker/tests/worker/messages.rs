@@ -117,6 +117,40 @@ async fn a_kind_that_one_worker_lacks_is_run_by_another_without_waiting_for_the_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_worker_holds_goes_to_an_idle_one() {
+    let (env, _namespace) = ground_over(|_| {}).await;
+    until(&env, Health::is_up).await;
+    let mut options = env.options();
+    options.settings.slots = 1;
+    // Long enough that only messages can bring work in time.
+    options.settings.poll = Span(Duration::from_secs(60));
+    options.settings.queues = vec!["default".to_owned()];
+    let mut full = gristmill_worker::Worker::enter(options.clone()).await.expect("it enters");
+    for _ in 0..3 {
+        env.enqueue("succeed", |_| {}).await;
+    }
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        held.extend(full.claim().await.expect("a claim"));
+        if !held.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(held.len(), 1, "its only slot is taken, and never comes free");
+    let mut idle = gristmill_worker::Worker::enter(options).await.expect("it enters");
+    let (mut ran, mut steps) = (0, 0);
+    while ran < 2 {
+        steps += 1;
+        assert!(steps <= 40, "{ran} of the two jobs that the full worker holds were run in {steps} looks");
+        ran += idle.step().await.expect("a step");
+    }
+    full.work(held).await;
+    assert_eq!(env.hand.begun.load(Ordering::SeqCst), 3, "each ran once");
+    full.retire().await.expect("retired");
+    idle.retire().await.expect("retired");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_leaves_the_rest_in_the_outbox() {
     let (env, _namespace) = ground_over(|settings| settings.window = 2).await;
     until(&env, Health::is_up).await;
@@ -173,7 +207,7 @@ async fn while_the_broker_is_away_work_comes_from_the_store_and_by_message_again
     proxy.set(Way::Open);
     until(&env, Health::is_up).await;
     // What was published too late adds nothing, and nothing runs twice.
-    let late = env.store.outbox_take(Duration::ZERO, 100).await.expect("taken");
+    let late = env.store.outbox_take(Duration::ZERO, 100, 100).await.expect("taken");
     assert_eq!(env.dispatcher.publish_rows(late).await.published, 20);
     let after = env.enqueue("succeed", |_| {}).await;
     env.until(after, JobState::Done).await;
@@ -246,7 +280,7 @@ async fn a_broker_that_is_away_for_a_moment_only_is_waited_for() {
     assert_eq!(worker.step().await.expect("a step"), 0, "within `fallback_after` the store is not asked");
     proxy.set(Way::Open);
     until(&env, Health::is_up).await;
-    let rows = env.store.outbox_take(Duration::ZERO, 100).await.expect("taken");
+    let rows = env.store.outbox_take(Duration::ZERO, 100, 100).await.expect("taken");
     assert_eq!(env.dispatcher.publish_rows(rows).await.published, 1);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while worker.step().await.expect("a step") == 0 {

@@ -15,7 +15,7 @@ use crate::delivery::{Delivery, Receipt};
 use crate::error::BrokerError;
 use crate::health::Health;
 use crate::message::Message;
-use crate::{ConsumeOptions, Published};
+use crate::{ConsumeOptions, HOLD, Published};
 
 /// A process's connection to the broker. Clones share it.
 #[derive(Debug, Clone)]
@@ -65,19 +65,27 @@ impl Connection {
         }
     }
 
+    pub(crate) async fn delete_queue(&self, queue: &str) -> Result<u32, BrokerError> {
+        self.life.turn().await;
+        match &*self.shared.health.borrow() {
+            Health::Down { reason, .. } => Err(BrokerError::Unavailable(reason.clone())),
+            Health::Up | Health::Blocked { .. } => Ok(self.shared.server().delete(queue)),
+        }
+    }
+
     pub(crate) fn consume(&self, options: &ConsumeOptions) -> Subscription {
-        self.subscription(Some(options.queues.iter().cloned().collect()), options.prefetch)
+        self.subscription(Some(options.queues.iter().cloned().collect()), options.prefetch, options.hold)
     }
 
     pub(crate) fn consume_returned(&self, prefetch: u16) -> Subscription {
-        self.subscription(None, prefetch)
+        self.subscription(None, prefetch, HOLD)
     }
 
-    fn subscription(&self, queues: Option<BTreeSet<String>>, prefetch: u16) -> Subscription {
+    fn subscription(&self, queues: Option<BTreeSet<String>>, prefetch: u16, hold: Duration) -> Subscription {
         let who = self.shared.server().taker();
         self.takers.lock().unwrap_or_else(PoisonError::into_inner).push(who);
         let (queues, waiting) = (Mutex::new(queues), Mutex::default());
-        Subscription { connection: self.clone(), who, queues, prefetch: usize::from(prefetch), waiting }
+        Subscription { connection: self.clone(), who, queues, prefetch: usize::from(prefetch), hold, waiting }
     }
 
     fn refusal(&self) -> Option<String> {
@@ -100,6 +108,7 @@ pub(crate) struct Subscription {
     /// `None` takes the messages that were given back too often.
     queues: Mutex<Option<BTreeSet<String>>>,
     prefetch: usize,
+    hold: Duration,
     /// Delivered by the broker, and not yet handed to a caller here.
     waiting: Mutex<VecDeque<(u64, Parcel)>>,
 }
@@ -125,21 +134,24 @@ impl Subscription {
         }
         let mut server = self.connection.shared.server();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // What came over a lost connection belongs to another consumer by now.
+        server.reclaim();
+        // What came over a lost connection, or waited here for too long, belongs to another consumer by now.
         waiting.retain(|(tag, _)| server.is_held(*tag));
         let room = self.prefetch.saturating_sub(server.held_by(self.who).max(waiting.len()));
         let due = match &*self.queues.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(queues) => {
-                waiting.extend(server.take(self.who, queues, room));
+                waiting.extend(server.take((self.who, self.hold), queues, room));
                 server.next_due(queues)
             }
             None => {
-                waiting.extend(server.take_given_up(self.who, room));
+                waiting.extend(server.take_given_up((self.who, self.hold), room));
                 None
             }
         };
         let max = max.min(waiting.len());
-        (waiting.drain(..max).collect(), due)
+        let handed_out: Vec<(u64, Parcel)> = waiting.drain(..max).collect();
+        server.handed_out(handed_out.iter().map(|(tag, _)| *tag));
+        (handed_out, due)
     }
 
     pub(crate) fn set_queues(&self, queues: &[String]) {
@@ -158,7 +170,18 @@ impl Subscription {
         self.connection.shared.arrived.notify_waiters();
     }
 
-    pub(crate) async fn stop(self) {
+    /// A process that was killed meanwhile gives nothing back: the broker does.
+    pub(crate) fn requeue_after(&self, deliveries: Vec<Delivery>, wait: Duration) {
+        let connection = self.connection.clone();
+        tokio::spawn(async move {
+            sleep(wait).await;
+            connection.life.turn().await;
+            connection.shared.server().requeue(tags(deliveries).into_iter());
+            connection.shared.arrived.notify_waiters();
+        });
+    }
+
+    pub(crate) async fn stop(&self) {
         self.connection.life.turn().await;
         sleep_until(Instant::now() + Duration::from_millis(500)).await;
         self.connection.life.turn().await;
@@ -176,6 +199,7 @@ fn delivery(tag: u64, parcel: Parcel) -> Delivery {
         queue: parcel.queue,
         priority: parcel.priority,
         redelivered: parcel.returns > 0,
+        arrived: Instant::now(),
         receipt: Receipt::Simulated(tag),
     }
 }

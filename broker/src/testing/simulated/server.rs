@@ -70,6 +70,9 @@ pub struct Census {
     pub given_up: usize,
 }
 
+/// A consumer, and how long it holds a message before it hands it out or gives it back.
+pub(super) type Taker = (TakerId, Duration);
+
 /// One message.
 #[derive(Debug, Clone)]
 pub(super) struct Parcel {
@@ -93,6 +96,8 @@ pub(super) struct Server {
     ready: BTreeMap<(String, Priority), VecDeque<Parcel>>,
     given_up: VecDeque<Parcel>,
     unacked: BTreeMap<u64, (TakerId, Parcel)>,
+    /// Of those, what its consumer has not handed out, and until when it waits for that.
+    waiting: BTreeMap<u64, Instant>,
     copies: BTreeSet<JobId>,
     tags: u64,
     takers: u64,
@@ -115,6 +120,7 @@ impl Server {
             ready: BTreeMap::new(),
             given_up: VecDeque::new(),
             unacked: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             copies: BTreeSet::new(),
             tags: 0,
             takers: 0,
@@ -199,7 +205,7 @@ impl Server {
     }
 
     /// Delivers what the taker may have now, urgent priorities first.
-    pub(super) fn take(&mut self, who: TakerId, queues: &BTreeSet<String>, max: usize) -> Vec<(u64, Parcel)> {
+    pub(super) fn take(&mut self, who: Taker, queues: &BTreeSet<String>, max: usize) -> Vec<(u64, Parcel)> {
         let now = Instant::now();
         let mut taken = Vec::new();
         for priority in Priority::ALL {
@@ -216,28 +222,44 @@ impl Server {
     }
 
     /// Delivers what was given back too often.
-    pub(super) fn take_given_up(&mut self, who: TakerId, max: usize) -> Vec<(u64, Parcel)> {
+    pub(super) fn take_given_up(&mut self, who: Taker, max: usize) -> Vec<(u64, Parcel)> {
         let taken = self.given_up.drain(..max.min(self.given_up.len())).collect();
         self.hand_out(who, taken)
     }
 
-    fn hand_out(&mut self, who: TakerId, parcels: Vec<Parcel>) -> Vec<(u64, Parcel)> {
+    fn hand_out(&mut self, (who, hold): Taker, parcels: Vec<Parcel>) -> Vec<(u64, Parcel)> {
         self.tally.delivered += parcels.len() as u64;
         let mut handed = Vec::new();
         for parcel in parcels {
             self.tags += 1;
             if !self.vices.acks_by_itself {
                 self.unacked.insert(self.tags, (who, parcel.clone()));
+                self.waiting.insert(self.tags, Instant::now() + hold);
             }
             handed.push((self.tags, parcel));
         }
         handed
     }
 
-    /// Returns when something that these queues hold may be delivered, if not now.
+    /// A consumer has handed these out: they wait for an acknowledgement now.
+    pub(super) fn handed_out(&mut self, tags: impl Iterator<Item = u64>) {
+        for tag in tags {
+            self.waiting.remove(&tag);
+        }
+    }
+
+    /// Consumers give back what they have not handed out in time.
+    pub(super) fn reclaim(&mut self) {
+        let now = Instant::now();
+        let due: Vec<u64> = self.waiting.iter().filter(|(_, until)| **until <= now).map(|(tag, _)| *tag).collect();
+        self.requeue(due.into_iter());
+    }
+
+    /// Returns when something may be delivered that these queues or other consumers hold, if not now.
     pub(super) fn next_due(&self, queues: &BTreeSet<String>) -> Option<Instant> {
         let of_ours = self.ready.iter().filter(|((queue, _), _)| queues.contains(queue));
-        of_ours.flat_map(|(_, waiting)| waiting.iter().map(|parcel| parcel.from)).min()
+        let late = of_ours.flat_map(|(_, waiting)| waiting.iter().map(|parcel| parcel.from));
+        late.chain(self.waiting.values().copied()).min()
     }
 
     pub(super) fn ack(&mut self, tags: impl Iterator<Item = u64>) {
@@ -248,6 +270,7 @@ impl Server {
 
     pub(super) fn requeue(&mut self, tags: impl Iterator<Item = u64>) {
         for tag in tags {
+            self.waiting.remove(&tag);
             if let Some((_, parcel)) = self.unacked.remove(&tag) {
                 self.give_back(parcel);
             }
@@ -289,6 +312,14 @@ impl Server {
         self.given_up.clear();
         self.tally.lost += lost as u64;
         lost
+    }
+
+    /// Drops a queue with what waits in it, and returns how much that was.
+    pub(super) fn delete(&mut self, queue: &str) -> u32 {
+        let messages = self.depth(queue);
+        self.ready.retain(|(name, _), _| name != queue);
+        self.tally.lost += u64::from(messages);
+        messages
     }
 
     pub(super) fn depth(&self, queue: &str) -> u32 {
