@@ -93,7 +93,8 @@ schedules: ## Measures how late ticks start: 10,000 schedules, 1,000 of them on 
 .PHONY: bench
 bench: ## Measures Gristmill beside raw limits and a peer (ROUNDS=5 JOBS=20000 ONLY= SETUP= HISTORY=0).
 	@$(CARGO) build --quiet --release --package gristmill-bench --features run; \
-	$(CARGO) build --quiet --release --package gristmill-bench --features peer --bin gristmill-bench-peer; \
+	$(CARGO) build --quiet --release --package gristmill-bench --features peer --bin gristmill-bench-peer \
+		|| echo "bench: the peer could not be built: its column stays empty" >&2; \
 	export GRISTMILL_SERVERS=bench GRISTMILL_SERVERS_WAL_MB=1024; \
 	scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
 	scripts/servers start; \
