@@ -195,7 +195,7 @@ fn pipeline(bencher: Bencher) {
         batch: Arc::new(batch),
     };
     let record = |position| Record { position, line: None, item: Ok(item(position)) };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let records = || (0..ITEMS).map(record).collect::<Vec<_>>();
     bencher.counter(ItemsCount::new(ITEMS)).with_inputs(records).bench_local_values(|records| {
         let outcome = runtime.block_on(pipeline.run(records, &context, &pool)).expect("it runs");

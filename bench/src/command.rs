@@ -98,8 +98,6 @@ async fn run(options: Options) -> Result<Report> {
         contest.round(round).await;
     }
     let Contest { raw, own, mut report, .. } = contest;
-    raw.clear().await?;
-    own.clear().await?;
     report.compare();
     say(&table(&report));
     say("Median (smallest–largest) of the rounds; ratios are medians of the ratios within each round.");
@@ -109,6 +107,8 @@ async fn run(options: Options) -> Result<Report> {
     }
     std::fs::write(&path, serde_json::to_string_pretty(&report)?)?;
     note(&format!("{} has it all", path.display()));
+    raw.clear().await?;
+    own.clear().await?;
     Ok(report)
 }
 

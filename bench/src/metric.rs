@@ -101,6 +101,8 @@ pub enum Metric {
     EnqueueApi,
     /// Jobs a second by `enqueue --jsonl`, the whole process.
     EnqueueCli,
+    /// Bytes of PostgreSQL's log for each job of [`Metric::EnqueueApi`].
+    EnqueueWal,
     /// Jobs a second by one caller, each committed before the next.
     #[serde(rename = "single_1")]
     Single1,
@@ -109,6 +111,10 @@ pub enum Metric {
     Single64,
     /// Jobs a second until the last completion is committed.
     Drain,
+    /// Bytes of PostgreSQL's log for each of its jobs.
+    DrainWal,
+    /// The processor time of the worker for each of its jobs, its start included, in microseconds.
+    DrainCpu,
     /// The worker's resident memory right after that, in MB.
     WorkerRss,
     /// Its proportional share of it, in MB.
@@ -150,12 +156,15 @@ pub enum Target {
 
 impl Metric {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::EnqueueApi,
         Self::EnqueueCli,
+        Self::EnqueueWal,
         Self::Single1,
         Self::Single64,
         Self::Drain,
+        Self::DrainWal,
+        Self::DrainCpu,
         Self::WorkerRss,
         Self::WorkerPss,
         Self::LatencyP50,
@@ -174,9 +183,12 @@ impl Metric {
         match self {
             Self::EnqueueApi => "enqueue in bulk, client",
             Self::EnqueueCli => "enqueue in bulk, command",
+            Self::EnqueueWal => "log of enqueueing in bulk",
             Self::Single1 => "one by one, 1 caller",
             Self::Single64 => "one by one, 64 callers",
             Self::Drain => "drain, 1 worker",
+            Self::DrainWal => "log of the drain",
+            Self::DrainCpu => "processor time of its worker",
             Self::WorkerRss => "worker after it, RSS",
             Self::WorkerPss => "worker after it, PSS",
             Self::LatencyP50 => "enqueue to start, p50",
@@ -195,6 +207,8 @@ impl Metric {
     pub fn unit(self) -> &'static str {
         match self {
             Self::WorkerRss | Self::WorkerPss | Self::SchedulerRss => "MB",
+            Self::EnqueueWal | Self::DrainWal => "B/job",
+            Self::DrainCpu => "µs/job",
             Self::LatencyP50 | Self::LatencyP99 => "ms",
             Self::Batch => "s",
             Self::WorkerIdle | Self::SchedulerIdle => "% of a core",
@@ -234,7 +248,7 @@ impl Metric {
             }),
             Self::WorkerIdle | Self::SchedulerIdle => Target::AtMost(0.25),
             Self::Scale2 | Self::Scale4 => Target::OfMetric(Self::Scale1, 0.9),
-            Self::WorkerPss | Self::Scale1 => return None,
+            Self::EnqueueWal | Self::DrainWal | Self::DrainCpu | Self::WorkerPss | Self::Scale1 => return None,
         })
     }
 }

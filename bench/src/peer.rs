@@ -15,7 +15,7 @@ use crate::latencies::latencies;
 use crate::metric::{Metric, Row, Setup};
 use crate::note::RECORDS;
 use crate::pace::{per_second, until};
-use crate::process::memory;
+use crate::process::{cpu_seconds, memory};
 use crate::record::{History, count, now};
 use crate::size::{LATENCY_A_SECOND, Size, WARM_UP, WARM_UP_FIRST};
 use crate::stand::{Ground, Running};
@@ -127,12 +127,13 @@ impl<'a> Peer<'a> {
         Ok(Running::of(self.command(place, &["work"]).env(RECORDS, records).stdout(Stdio::null()).spawn()?))
     }
 
-    /// A backlog by so many workers; returns jobs a second, and the memory of the first.
-    async fn backlog(&self, size: Size, workers: usize) -> Result<(f64, crate::process::Memory)> {
+    /// A backlog by so many workers; returns jobs a second first, then what else is known of one worker's drain.
+    async fn backlog(&self, size: Size, workers: usize) -> Result<(f64, Vec<(Metric, f64)>)> {
         let (place, folder) = (self.place().await?, Folder::within(&self.ground.folder)?);
         let records = folder.file("records");
         self.finish(&place, &["many", "0", &size.jobs.to_string(), "1"]).await?;
         self.ground.settle().await?;
+        let log = self.ground.log_bytes().await?;
         let running: Vec<Running> = (0..workers).map(|_| self.worker(&place, &records)).collect::<Result<_>>()?;
         let began = async || Ok((count(&records) >= u64::from(size.jobs)).then_some(()));
         until("all jobs of the peer have begun", size.patience(), Duration::from_millis(1), began).await?;
@@ -141,7 +142,11 @@ impl<'a> Peer<'a> {
             Ok((!left).then(now))
         };
         let ended_at = until("all jobs of the peer are done", size.patience(), Duration::from_millis(1), ended).await?;
-        let memory = memory(running.first().ok_or("at least one worker")?.id()?)?;
+        let log = self.ground.log_of(Metric::DrainWal, Setup::Postgres, log, size.jobs).await?;
+        let first = running.first().ok_or("at least one worker")?.id()?;
+        let (memory, seconds) = (memory(first)?, cpu_seconds(first)?);
+        let cpu = (Metric::DrainCpu, seconds * 1e6 / f64::from(size.jobs));
+        let about = [cpu, (Metric::WorkerRss, memory.rss), (Metric::WorkerPss, memory.pss)];
         for worker in running {
             worker.stop().await?;
         }
@@ -149,12 +154,13 @@ impl<'a> Peer<'a> {
         let history = History::read(&records)?;
         history.check(size.jobs)?;
         let (from, counted) = history.all_at_work().ok_or("no job ran")?;
-        Ok((per_second(counted, Duration::from_nanos(u64::try_from(ended_at - from)?)), memory))
+        let rate = per_second(counted, Duration::from_nanos(u64::try_from(ended_at - from)?));
+        Ok((rate, log.into_iter().chain(about).collect()))
     }
 
     async fn drain(&self, size: Size) -> Result<Vec<(Metric, f64)>> {
-        let (rate, memory) = self.backlog(size, 1).await?;
-        Ok(vec![(Metric::Drain, rate), (Metric::WorkerRss, memory.rss), (Metric::WorkerPss, memory.pss)])
+        let (rate, about) = self.backlog(size, 1).await?;
+        Ok([(Metric::Drain, rate)].into_iter().chain(about).collect())
     }
 
     async fn latency(&self, size: Size) -> Result<Vec<(Metric, f64)>> {

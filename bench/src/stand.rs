@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::fault::Result;
 use crate::folder::Folder;
-use crate::metric::Setup;
+use crate::metric::{Metric, Setup};
 use crate::note::RECORDS;
 
 /// The servers and programs of a run.
@@ -64,6 +64,32 @@ impl Ground {
         connection.execute(AssertSqlSafe(statement)).await?;
         connection.close().await?;
         Ok(())
+    }
+
+    /// How many bytes PostgreSQL has written to its log so far.
+    ///
+    /// # Errors
+    ///
+    /// Those of the server.
+    pub async fn log_bytes(&self) -> Result<i64> {
+        let mut connection = PgConnection::connect(&self.postgres).await?;
+        let position = "SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint";
+        let bytes = sqlx::query_scalar(position).fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(bytes)
+    }
+
+    /// How many bytes of the log each of so many jobs took since then. Nothing on SQLite, whose log is another.
+    ///
+    /// # Errors
+    ///
+    /// Those of the server.
+    pub async fn log_of(&self, metric: Metric, setup: Setup, before: i64, jobs: u32) -> Result<Option<(Metric, f64)>> {
+        if setup == Setup::Sqlite {
+            return Ok(None);
+        }
+        let bytes = self.log_bytes().await? - before;
+        Ok(Some((metric, bytes as f64 / f64::from(jobs))))
     }
 
     /// Writes everything out, so that no measurement pays for the one before. Only a superuser may.
@@ -169,6 +195,7 @@ impl Stand {
     fn command(&self, arguments: &[&str], records: &Path) -> Command {
         let mut command = Command::new(&self.ground.program);
         command
+            .arg("--quiet")
             .arg("--config")
             .arg(self.folder.file("config.toml"))
             .args(["--store", &self.store(), "--broker", self.broker()])

@@ -48,7 +48,10 @@ fn cells(report: &Report) -> Vec<Vec<String>> {
     let headings = ["", "on", "unit", "raw", "gristmill", "peer", "of raw", "of peer", "to reach", "reached"];
     let mut lines = vec![headings.map(str::to_owned).to_vec()];
     for (metric, setup) in Metric::ALL.into_iter().flat_map(|metric| Setup::ALL.map(|setup| (metric, setup))) {
-        let of = |contestant| report.find(metric, setup, contestant).and_then(|found| found.spread);
+        let of = |contestant| {
+            let metric = if contestant == Contestant::Gristmill { metric } else { metric.raw() };
+            report.find(metric, setup, contestant).and_then(|found| found.spread)
+        };
         let sides = Contestant::ALL.map(of);
         if sides.iter().all(Option::is_none) {
             continue;

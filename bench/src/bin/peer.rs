@@ -7,7 +7,7 @@
 //! * `work`: works until SIGTERM, with the settings for throughput that its manual names: a local queue of 500 and
 //!   completions in groups.
 //!
-//! All but `work` print the seconds that it took, connecting not included.
+//! All but `work` print the seconds that it took, the first connection included.
 
 use std::error::Error;
 use std::io::Write;
@@ -15,19 +15,22 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use graphile_worker::tokio_postgres::TokioPostgresDatabase;
 use graphile_worker::{
-    IntoTaskHandlerResult, JobSpec, LocalQueueConfig, RawJobSpec, TaskHandler, WorkerContext, WorkerOptions,
+    Database, IntoTaskHandlerResult, JobSpec, LocalQueueConfig, RawJobSpec, TaskHandler, WorkerContext, WorkerOptions,
     WorkerUtils,
 };
 use gristmill_bench::note::{Note, RECORDS};
 use gristmill_bench::record::{Record, Records};
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::{PgPool, PgPoolOptions};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The schema of its tables.
 const SCHEMA: &str = "graphile_worker";
+
+/// The most connections: its default.
+const CONNECTIONS: usize = 20;
 
 /// The same job as Gristmill's.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,9 +53,9 @@ impl TaskHandler for PeerNote {
     }
 }
 
-async fn work(pool: PgPool) -> Result<()> {
+async fn work(database: Database) -> Result<()> {
     let worker = WorkerOptions::default()
-        .pg_pool(pool)
+        .database(database)
         .schema(SCHEMA)
         .concurrency(256)
         .local_queue(LocalQueueConfig::default().with_size(500))
@@ -115,11 +118,11 @@ async fn main() -> Result<()> {
         return Err("usage: gristmill-bench-peer URL migrate|many|singly|steadily|work …".into());
     };
     let numbers = rest.iter().map(|number| number.parse()).collect::<std::result::Result<Vec<u32>, _>>()?;
-    let pool = PgPoolOptions::new().max_connections(20).connect(url).await?;
-    let utils = Arc::new(WorkerUtils::new(pool.clone(), SCHEMA));
+    let database = Database::from(TokioPostgresDatabase::from_url(url, CONNECTIONS)?);
+    let utils = Arc::new(WorkerUtils::new(database.clone(), SCHEMA));
     let begin = Instant::now();
     match (verb.as_str(), numbers.as_slice()) {
-        ("work", _) => return work(pool).await,
+        ("work", _) => return work(database).await,
         ("migrate", _) => utils.migrate().await?,
         ("many", [first, jobs, _]) => many(&utils, *first, *jobs).await?,
         ("singly", [first, jobs, callers]) => singly(utils, *first, *jobs, *callers).await?,

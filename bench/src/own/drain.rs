@@ -8,7 +8,7 @@ use super::tables::Tables;
 use crate::fault::Result;
 use crate::metric::Metric;
 use crate::pace::{per_second, until};
-use crate::process::memory;
+use crate::process::{cpu_seconds, memory};
 use crate::record::{History, count, now};
 use crate::size::Size;
 use crate::stand::{Ground, Running, Stand};
@@ -37,20 +37,32 @@ fn rate(records: &Path, jobs: u32, ended_at: i64) -> Result<f64> {
     Ok(per_second(counted, Duration::from_nanos(u64::try_from(ended_at - from)?)))
 }
 
+/// What a drain leaves.
+struct Drained {
+    /// Jobs a second.
+    rate: f64,
+    /// What PostgreSQL's log took.
+    log: Option<(Metric, f64)>,
+    /// The workers, which still run.
+    running: Vec<Running>,
+}
+
 /// A backlog that was there before the workers.
-async fn drain(ground: &Ground, stand: &Stand, size: Size, workers: usize) -> Result<(f64, Vec<Running>)> {
+async fn drain(ground: &Ground, stand: &Stand, size: Size, workers: usize) -> Result<Drained> {
     let (client, tables, records) = (stand.client().await?, Tables::of(stand).await?, stand.file("records"));
     backlog(&client, 0, size.jobs).await?;
     let (before, scheduler) = (tables.jobs("done").await?, stand.scheduler()?);
     ground.settle().await?;
+    let log = ground.log_bytes().await?;
     let running: Vec<Running> = (0..workers).map(|_| stand.worker(&records)).collect::<Result<_>>()?;
     let ended_at = all_done(&tables, &records, before, size).await?;
     let rate = rate(&records, size.jobs, ended_at)?;
+    let log = ground.log_of(Metric::DrainWal, stand.setup, log, size.jobs).await?;
     if let Some(scheduler) = scheduler {
         scheduler.stop().await?;
     }
     client.close().await;
-    Ok((rate, running))
+    Ok(Drained { rate, log, running })
 }
 
 /// By one worker, whose memory is looked at while it still has what the work took.
@@ -59,10 +71,11 @@ async fn drain(ground: &Ground, stand: &Stand, size: Size, workers: usize) -> Re
 ///
 /// Those of the programs, and when not every job ran exactly once.
 pub async fn by_one(ground: &Ground, stand: &Stand, size: Size) -> Result<Vec<(Metric, f64)>> {
-    let (rate, running) = drain(ground, stand, size, 1).await?;
-    let mut figures = vec![(Metric::Drain, rate)];
+    let Drained { rate, log, running } = drain(ground, stand, size, 1).await?;
+    let mut figures: Vec<_> = [(Metric::Drain, rate)].into_iter().chain(log).collect();
     for worker in running {
-        let memory = memory(worker.id()?)?;
+        let (memory, seconds) = (memory(worker.id()?)?, cpu_seconds(worker.id()?)?);
+        figures.push((Metric::DrainCpu, seconds * 1e6 / f64::from(size.jobs)));
         figures.extend([(Metric::WorkerRss, memory.rss), (Metric::WorkerPss, memory.pss)]);
         worker.stop().await?;
     }
@@ -75,7 +88,7 @@ pub async fn by_one(ground: &Ground, stand: &Stand, size: Size) -> Result<Vec<(M
 ///
 /// Those of the programs, and when not every job ran exactly once.
 pub async fn by_many(ground: &Ground, stand: &Stand, size: Size, workers: usize) -> Result<f64> {
-    let (rate, running) = drain(ground, stand, size, workers).await?;
+    let Drained { rate, running, .. } = drain(ground, stand, size, workers).await?;
     for worker in running {
         worker.stop().await?;
     }

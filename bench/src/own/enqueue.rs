@@ -54,13 +54,15 @@ async fn check(ground: &Ground, stand: &Stand, tables: &Tables, before: i64, job
 /// Those of the client, and when not all jobs wait afterwards.
 pub async fn by_client(ground: &Ground, stand: &Stand, size: Size) -> Result<Vec<(Metric, f64)>> {
     let (client, tables) = (stand.client().await?, Tables::of(stand).await?);
-    let before = tables.jobs("queued").await?;
+    let (before, log) = (tables.jobs("queued").await?, ground.log_bytes().await?);
     let begin = Instant::now();
     backlog(&client, 0, size.jobs).await?;
     let elapsed = begin.elapsed();
+    let log = ground.log_of(Metric::EnqueueWal, stand.setup, log, size.jobs).await?;
     check(ground, stand, &tables, before, size.jobs).await?;
     client.close().await;
-    Ok(vec![(Metric::EnqueueApi, per_second(u64::from(size.jobs), elapsed))])
+    let rate = (Metric::EnqueueApi, per_second(u64::from(size.jobs), elapsed));
+    Ok([rate].into_iter().chain(log).collect())
 }
 
 /// Many at once, by `enqueue --jsonl`: the whole process.

@@ -107,10 +107,12 @@ impl Raw {
     }
 
     async fn enqueue(&self, setup: Setup, size: Size) -> Result<Vec<(Metric, f64)>> {
-        let mut limit = self.limit(setup).await?;
+        let (mut limit, log) = (self.limit(setup).await?, self.ground.log_bytes().await?);
         let begin = Instant::now();
         limit.enqueue(size.jobs).await?;
-        Ok(vec![(Metric::EnqueueApi, per_second(u64::from(size.jobs), begin.elapsed()))])
+        let rate = (Metric::EnqueueApi, per_second(u64::from(size.jobs), begin.elapsed()));
+        let log = self.ground.log_of(Metric::EnqueueWal, setup, log, size.jobs).await?;
+        Ok([rate].into_iter().chain(log).collect())
     }
 
     async fn single(&self, setup: Setup, size: Size) -> Result<Vec<(Metric, f64)>> {
@@ -136,15 +138,17 @@ impl Raw {
         self.ground.settle().await?;
         let folder = Folder::within(&self.ground.folder)?;
         let records = folder.file("records");
+        let log = self.ground.log_bytes().await?;
         let begin = Instant::now();
         match &mut limit {
             Limit::Sqlite(raw, _) => raw.drain(&records).await?,
             Limit::Postgres(raw) => raw.drain(&records).await?,
             Limit::Rabbitmq(raw) => raw.drain(size.jobs, &records).await?,
         }
-        let elapsed = begin.elapsed();
+        let rate = (Metric::Drain, per_second(u64::from(size.jobs), begin.elapsed()));
+        let log = self.ground.log_of(Metric::DrainWal, setup, log, size.jobs).await?;
         History::read(&records)?.check(size.jobs)?;
-        Ok(vec![(Metric::Drain, per_second(u64::from(size.jobs), elapsed))])
+        Ok([rate].into_iter().chain(log).collect())
     }
 
     async fn latency(&self, setup: Setup, size: Size) -> Result<Vec<(Metric, f64)>> {

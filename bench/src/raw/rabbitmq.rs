@@ -251,14 +251,12 @@ pub async fn depth(amqp: &str, queue: &str) -> Result<u64> {
 /// Those of the broker.
 pub async fn delete(amqp: &str, queues: &[String], exchanges: &[String]) -> Result<()> {
     let connection = Connection::connect(amqp, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
     for queue in queues {
-        let channel = connection.create_channel().await?;
-        // A refusal closes the channel, and the next one has its own.
-        let _ = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
+        channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
     }
     for exchange in exchanges {
-        let channel = connection.create_channel().await?;
-        let _ = channel.exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default()).await;
+        channel.exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default()).await?;
     }
     connection.close(200, "done".into()).await?;
     Ok(())
