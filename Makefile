@@ -87,6 +87,26 @@ schedules: ## Measures how late ticks start: 10,000 schedules, 1,000 of them on 
 	eval "$$(scripts/servers env)"; \
 	$(CARGO) run --release --package gristmill-scheduler --example schedules -- 10000 1000
 
+# Servers of its own, with PostgreSQL's own settings: those of the tests keep less of the log. The program is built
+# apart from the peer, so that it has exactly the features that it is shipped with.
+# ONLY and SETUP are lists: ONLY=enqueue,single,drain,latency,batch,idle,scale SETUP=sqlite,postgres,rabbitmq.
+.PHONY: bench
+bench: ## Measures Gristmill beside raw limits and a peer (ROUNDS=5 JOBS=20000 ONLY= SETUP= HISTORY=0).
+	@$(CARGO) build --quiet --release --package gristmill-bench --features run; \
+	$(CARGO) build --quiet --release --package gristmill-bench --features peer --bin gristmill-bench-peer \
+		|| echo "bench: the peer could not be built: its column stays empty" >&2; \
+	export GRISTMILL_SERVERS=bench GRISTMILL_SERVERS_WAL_MB=1024; \
+	scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
+	scripts/servers start; \
+	eval "$$(scripts/servers env)"; \
+	export BENCH_RABBITMQ=$$(scripts/servers rabbitmqctl version 2>/dev/null | tail -n 1 || echo unknown); \
+	ROUNDS="$${ROUNDS:-}" JOBS="$${JOBS:-}" ONLY="$${ONLY:-}" SETUP="$${SETUP:-}" HISTORY="$${HISTORY:-}" \
+		$${CARGO_TARGET_DIR:-target}/release/gristmill-bench
+
+.PHONY: bench-micro
+bench-micro: ## Measures single functions: settle, merge, parse, choose and the like (FILTER=).
+	$(CARGO) bench --package gristmill-bench --features micro --bench micro -- $${FILTER:-}
+
 .PHONY: check
 check: fmt-check clippy docs deny test ## What must pass before a change goes in.
 

@@ -12,7 +12,7 @@ mod text;
 mod words;
 
 /// Every crate of the workspace.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "core",
     "store",
     "broker",
@@ -27,6 +27,7 @@ const ROOMS: [&str; 15] = [
     "gristmill",
     "testkit",
     "campaign",
+    "bench",
     "tests",
 ];
 
@@ -60,6 +61,8 @@ fn may_know(room: &str) -> &'static [&'static str] {
         // The oracle shares no code with what it judges: `store` for the list of failpoints, `gristmill` for the
         // program that has them.
         "campaign" => &["testkit", "store", "gristmill"],
+        // What is measured by itself, and the program and its client as users have them.
+        "bench" => &["core", "store", "broker", "jobs", "client", "gristmill"],
         "tests" => &["testkit"],
         _ => &[],
     }
