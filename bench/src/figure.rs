@@ -59,7 +59,7 @@ mod tests {
         let of = [Some(10.0), Some(30.0), None, Some(4.0)];
         let to = [Some(20.0), Some(40.0), Some(1.0), Some(0.0)];
         assert_eq!(ratios(&of, &to), [0.5, 0.75]);
-        assert_eq!(ratios(&of, &[]), []);
+        assert!(ratios(&of, &[]).is_empty());
     }
 
     #[test]
