@@ -26,9 +26,13 @@ pub trait Outbox: Debug + Send + Sync + 'static {
 
     /// Writes outbox rows for at most `limit` jobs that have been `queued` for longer than `older_than` without one
     /// (the broker has lost their messages). Paused jobs are left alone, and so are misrouted ones, whose messages
-    /// would be misrouted again, and limited ones, which need none.
+    /// would be misrouted again, and limited ones, which need none. Nothing is dispatched while 20,000 of the queue's
+    /// jobs wait to be published: the relay is behind, and what is lost is found when it has caught up.
     async fn redispatch(&self, queue: &str, older_than: Duration, limit: u32) -> Result<Dispatched>;
 }
+
+/// How many ids of one queue may wait to be published when the broker's losses are looked for.
+pub(crate) const UNPUBLISHED_MAX: i64 = 20_000;
 
 /// What a transition made claimable, for its caller to publish after the commit. Empty when no broker is configured
 /// (then nothing is written to the outbox; the hint is enough).

@@ -45,7 +45,7 @@ RETURNING j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generat
     j.attempt >= j.max_attempts AS spent";
 
 const HOLDERS: &str = "
-SELECT id, attempt, worker_id FROM job WHERE id = ANY($1) AND state = 'running' ORDER BY id FOR UPDATE";
+SELECT id, attempt, worker_id FROM job WHERE id = ANY($1) AND worker_id IS NOT NULL ORDER BY id FOR UPDATE";
 
 const ATTEMPTS: &str = "
 INSERT INTO attempt (job_id, attempt, worker_id, started_at, ended_at, ending, error)
@@ -87,6 +87,17 @@ impl Closing {
             error: completion.error.as_deref().map(|text| check::plain(text, check::ERROR_CHARS_MAX)),
             output: completion.output.as_ref().map(check::json).transpose()?,
         })
+    }
+
+    /// An attempt that cannot begin, because its row cannot be read.
+    pub(super) fn unreadable(fence: Fence, error: &StoreError) -> Self {
+        Self {
+            fence,
+            ending: Ending::Permanent.as_str(),
+            verdict: Verdict::Dead,
+            error: Some(check::unreadable(error)),
+            output: None,
+        }
     }
 
     fn state(&self) -> JobState {

@@ -13,6 +13,7 @@ use super::guarded::{self, GuardedConnection, Patience, within};
 use super::hints::Hints;
 use super::work::Work;
 use crate::condition::Condition;
+use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
 use crate::failpoint;
 use crate::settings::Settings;
@@ -21,17 +22,22 @@ use crate::settings::Settings;
 const TRIES_MAX: u32 = 8;
 
 /// Keeps the planner to the plans that these statements are written for: arrays joined to tables by their keys, and
-/// heads of queues read in the order of an index. Statistics alone cannot achieve that: they were taken when a queue
-/// was empty, and now it holds a million jobs. One round trip with the BEGIN, and as LOCAL settings they are safe
-/// behind a pooler.
-const HELD: &str = "SET LOCAL enable_sort = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
-                    SET LOCAL jit = off";
+/// tables read row by row in the order of an index. Statistics alone cannot achieve that: they were taken when a table was nearly empty,
+/// and now it holds a million rows. Sorting is allowed: each statement that reads in the order of an index has that
+/// index as its only way, and one that sorts a few rows must not walk a whole table to have them in order
+/// (`store/tests/plans/` looks at all of them). A statement is planned once for each connection: its parameters change
+/// nothing, and planning takes longer than many a transition. One round trip with the BEGIN, and as LOCAL settings they
+/// are safe behind a pooler.
+pub const PLANNER: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+                           SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; \
+                           SET LOCAL plan_cache_mode = force_generic_plan";
 
 /// The same for an operator's commands.
 const STEERED: &str = "SET LOCAL jit = off";
 
 /// A view that takes longer than this is aborted, so that a page never holds up the transitions.
-const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'";
+const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'; \
+                    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
 
 /// How long a separate connection may take that is to find out why the pool had none.
 const LOOK: Duration = Duration::from_secs(3);
@@ -45,6 +51,7 @@ pub struct PostgresStore {
     options: PgConnectOptions,
     patience: Patience,
     pub(super) condition: Condition,
+    pub(super) ended_count: EndedCount,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -97,6 +104,7 @@ impl PostgresStore {
             options,
             patience,
             condition,
+            ended_count: EndedCount::default(),
         })
     }
 
@@ -139,7 +147,7 @@ impl PostgresStore {
     /// Runs a step in a transaction and commits it. A step that collided with another transaction is tried again.
     pub(super) async fn transact<A: Sync, T>(&self, name: &'static str, arguments: &A, step: Step<A, T>) -> Result<T> {
         let patience = self.patience.usual;
-        self.tries(Frame { setting: HELD, patience, dry_run: false, name }, arguments, step).await
+        self.tries(Frame { setting: PLANNER, patience, dry_run: false, name }, arguments, step).await
     }
 
     /// The same, but with `dry_run` everything is rolled back at the end: a dry run does the work to learn what would

@@ -21,8 +21,10 @@ mod fan_in;
 mod fault;
 mod guarded;
 mod hints;
+mod job_list;
 mod limited;
 mod limits;
+mod migrate;
 mod notify;
 mod outbox;
 mod patch;
@@ -45,4 +47,4 @@ mod view;
 mod work;
 mod worker;
 
-pub use self::connect::PostgresStore;
+pub use self::connect::{PLANNER, PostgresStore};

@@ -9,13 +9,14 @@ use gristmill_core::id::JobId;
 use sqlx::postgres::PgConnection;
 
 use super::PostgresStore;
-use super::claim::{let_go, unmanaged};
+use super::claim::{age, gaps, oldest, open, streams, unmanaged};
 use super::connect::{look, single, transact};
 use super::fault::Outcome;
 use super::promote::ReadyRow;
 use super::values::{count, from_json, seconds};
 use super::work::{Work, dispatch};
 use crate::error::{Result, StoreError};
+use crate::outbox::UNPUBLISHED_MAX;
 use crate::{Dispatched, Outbox, OutboxBacklog};
 
 const OUTBOX_TAKE: &str = "
@@ -25,18 +26,36 @@ UPDATE outbox SET held_until = now() + interval '30 seconds' WHERE id IN (
     ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)
 RETURNING id, purpose, queue, lane, jobs";
 
+/// How many ids of a queue wait to be published; more than the limit are not counted.
+const UNPUBLISHED: &str = "
+SELECT COALESCE(sum(length(jobs)), 0)::bigint / 39 FROM (
+    SELECT jobs FROM outbox WHERE queue = $1 AND purpose = 'dispatch' LIMIT $2) AS o";
+
+/// The oldest of each stream of the queue, and of those the first by priority and age. What is in the outbox is looked
+/// up in memory.
 const REDISPATCH: &str = concat!(
+    "WITH ",
+    streams!("ARRAY[$1]::text[]"),
+    ", ",
+    gaps!(),
+    ", fit AS MATERIALIZED (
+    SELECT j.queue, j.lane, j.kind, j.version FROM stream j WHERE ",
+    open!(),
     "
+), lost AS MATERIALIZED (
+    SELECT r.id FROM fit f ",
+    oldest!(
+        "f",
+        " AND NOT j.astray AND j.queued_at <= now() - make_interval(secs => $2)
+              AND j.id NOT IN (SELECT json_array_elements_text(o.jobs::json)::uuid FROM outbox o
+                               WHERE o.queue = $1 AND o.purpose = 'dispatch')",
+        "$3::bigint",
+        ""
+    ),
+    "
+    ORDER BY f.lane, r.age, r.id LIMIT $3::bigint)
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
-WHERE j.queue = $1 AND j.state = 'queued' AND NOT j.astray AND j.queued_at <= now() - make_interval(secs => $2)
-  AND ",
-    let_go!(),
-    " AND ",
-    unmanaged!(),
-    "
-  AND j.id NOT IN (
-      SELECT json_array_elements_text(o.jobs::json)::uuid FROM outbox o WHERE o.queue = $1 AND o.purpose = 'dispatch')
-ORDER BY j.lane, j.id LIMIT $3 FOR UPDATE SKIP LOCKED"
+WHERE j.id = ANY(ARRAY(SELECT id FROM lost)) AND j.state = 'queued' ORDER BY j.lane, j.id FOR UPDATE SKIP LOCKED"
 );
 
 #[async_trait]
@@ -92,6 +111,13 @@ pub(super) async fn redispatch(
     (queue, older_than, limit): &(&str, Duration, u32),
 ) -> Outcome<Dispatched> {
     if !work.with_outbox() {
+        return Ok(Dispatched::default());
+    }
+    // What waits to be published is not lost. Beyond the window the relay is behind, and comparing would cost more than
+    // it tells: what is lost is found when it has caught up.
+    let unpublished: i64 =
+        sqlx::query_scalar(UNPUBLISHED).bind(queue).bind(UNPUBLISHED_MAX).fetch_one(&mut *work.conn).await?;
+    if unpublished >= UNPUBLISHED_MAX {
         return Ok(Dispatched::default());
     }
     let rows: Vec<ReadyRow> = sqlx::query_as(REDISPATCH)

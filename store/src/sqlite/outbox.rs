@@ -5,16 +5,43 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::SqliteStore;
-use super::claim::{let_go, unmanaged};
+use super::claim::{age, first_waiting, gaps, oldest, streams, unmanaged};
 use super::error::database;
 use super::row;
 use super::transition::{Transition, later};
 use crate::check;
 use crate::error::Result;
+use crate::outbox::UNPUBLISHED_MAX;
 use crate::{Dispatch, Dispatched, Outbox, OutboxBacklog, Purpose};
 
 /// How long a taken outbox row is held.
 const HOLD: Duration = Duration::from_secs(30);
+
+/// How many ids of a queue wait to be published; more than the limit are not counted.
+const UNPUBLISHED: &str = "
+    SELECT coalesce(sum(length(jobs)), 0) / 39 AS jobs FROM (
+        SELECT jobs FROM outbox WHERE queue = ?1 AND purpose = 'dispatch' LIMIT ?2)";
+
+/// The oldest of each stream of the queue, and of those the first by priority and age.
+pub(super) const REDISPATCH: &str = concat!(
+    "WITH RECURSIVE q (name) AS MATERIALIZED (
+        SELECT ?1 WHERE EXISTS (SELECT 1 FROM queue_count c WHERE c.queue = ?1 AND c.state = 'queued' AND c.jobs > 0
+            AND NOT EXISTS (SELECT 1 FROM queue p WHERE p.tenant = c.tenant AND p.name = c.queue AND p.paused))), ",
+    streams!(),
+    ", ",
+    gaps!(),
+    ", unpublished (id) AS MATERIALIZED (
+        SELECT unhex(e.value, '-') FROM outbox o, json_each(o.jobs) e WHERE o.purpose = 'dispatch' AND o.queue = ?1)
+    SELECT n.id, n.lane FROM stream j CROSS JOIN gap g CROSS JOIN job n
+    WHERE ",
+    unmanaged!(),
+    " AND n.id IN ",
+    oldest!(" AND NOT i.astray AND i.queued_at <= ?2 AND i.id NOT IN (SELECT id FROM unpublished)", "?3"),
+    "
+    ORDER BY n.lane, ",
+    age!("n"),
+    ", n.id LIMIT ?3"
+);
 
 #[async_trait]
 impl Outbox for SqliteStore {
@@ -61,18 +88,15 @@ impl Outbox for SqliteStore {
             return Ok(Dispatched::default());
         }
         let mut t = Transition::begin(self).await?;
-        let statement = concat!(
-            "SELECT j.id, j.lane FROM job j
-             WHERE j.state = 'queued' AND NOT j.astray AND j.queue = ?1 AND j.queued_at <= ?2 AND ",
-            let_go!(),
-            " AND ",
-            unmanaged!(),
-            " AND j.id NOT IN (SELECT unhex(e.value, '-') FROM outbox o, json_each(o.jobs) e
-                               WHERE o.purpose = 'dispatch' AND o.queue = ?1)
-            ORDER BY j.lane, j.id LIMIT ?3"
-        );
+        // What waits to be published is not lost. Beyond the window the relay is behind: what is lost is found when it
+        // has caught up.
+        let unpublished = t.row(sqlx::query(UNPUBLISHED).bind(queue.to_owned()).bind(UNPUBLISHED_MAX)).await?;
+        let unpublished: i64 = unpublished.map(|row| row::get(&row, "jobs")).transpose()?.unwrap_or(0);
+        if unpublished >= UNPUBLISHED_MAX {
+            return Ok(Dispatched::default());
+        }
         let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
-        let query = sqlx::query(statement).bind(queue.to_owned()).bind(t.now.saturating_sub(age)).bind(limit);
+        let query = sqlx::query(REDISPATCH).bind(queue.to_owned()).bind(t.now.saturating_sub(age)).bind(limit);
         for row in &t.rows(query).await? {
             t.ready(Purpose::Dispatch, queue, row::priority(row)?, row::id(row, "id")?);
             t.moved += 1;
