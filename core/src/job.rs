@@ -56,6 +56,10 @@ pub const DEFAULT_QUEUE: &str = "default";
 /// The most bytes that a job's payload may have as JSON: 1 MiB.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 
+/// The most levels of arrays and objects inside one another that a payload may have. A reader of JSON gives up at 128,
+/// and a payload stands inside other documents.
+pub const PAYLOAD_DEPTH_MAX: usize = 100;
+
 /// A job that does not exist yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewJob {
@@ -73,7 +77,7 @@ pub struct NewJob {
     pub kind: String,
     /// Which version of its kind's payload this is, 1 or more. Only workers that read this version claim the job.
     pub version: u32,
-    /// Its input. At most [`PAYLOAD_BYTES_MAX`] as JSON.
+    /// Its input. At most [`PAYLOAD_BYTES_MAX`] as JSON, and at most [`PAYLOAD_DEPTH_MAX`] levels deep.
     pub payload: Value,
     /// When it may start. `None` is now.
     pub run: RunAt,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::JobId;
-use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX};
+use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_core::settle::Verdict;
 use gristmill_core::unique::OnConflict;
@@ -19,6 +19,10 @@ pub(crate) const ERROR_CHARS_MAX: usize = 4_000;
 
 /// How many characters of a reason are kept at most.
 pub(crate) const REASON_CHARS_MAX: usize = 1_000;
+
+/// The longest time that is stored, in milliseconds: a hundred years. More would overflow the times that follow from it,
+/// and no caller waits for it.
+pub(crate) const MILLIS_MAX: i64 = 100 * 366 * 86_400_000;
 
 /// How many characters a name may have at most: of a tenant, a queue, a kind, a key.
 const NAME_CHARS_MAX: usize = 500;
@@ -134,6 +138,31 @@ pub(crate) fn payload(value: &Value) -> Result<String> {
     Ok(text)
 }
 
+/// Refuses a payload that could be written but not read again: a worker that claims it must be able to read it.
+fn readable(job: &NewJob) -> Result<()> {
+    if deeper_than(&job.payload, PAYLOAD_DEPTH_MAX) {
+        return Err(StoreError::Invalid(format!(
+            "the payload of job {} nests arrays and objects more than {PAYLOAD_DEPTH_MAX} deep, and could not be read \
+             back; make it flatter, or pass the nested part as a text",
+            job.id
+        )));
+    }
+    Ok(())
+}
+
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(values) => levels == 0 || values.iter().any(|value| deeper_than(value, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|value| deeper_than(value, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// What is recorded of a job that was claimed although its row cannot be read.
+pub(crate) fn unreadable(error: &StoreError) -> String {
+    plain(&format!("no worker can begin it: {error}"), ERROR_CHARS_MAX)
+}
+
 /// Anything as JSON text.
 pub(crate) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| StoreError::Invalid(format!("it cannot be written as JSON: {error}")))
@@ -175,6 +204,7 @@ fn job(job: &NewJob) -> Result<()> {
         let what = format!("job {} may have 1 to {} attempts, not {}", job.id, i32::MAX, job.max_attempts);
         return Err(StoreError::Invalid(what));
     }
+    readable(job)?;
     if job.timeout.as_millis() == 0 {
         return Err(StoreError::Invalid(format!("job {} has no time at all; its timeout must be 1ms or more", job.id)));
     }

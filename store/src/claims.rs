@@ -33,9 +33,11 @@ pub trait Claims: Debug + Send + Sync + 'static {
     /// at most `claim.limit`. [`Claims::claim`] claims them as if their message had come.
     async fn misrouted(&self, claim: &Claim) -> Result<Vec<JobId>>;
 
-    /// Waits for a hint that work became claimable, at most for the given time. A hint may be missed and may be false:
-    /// polling is the truth. Returns `true` when a hint came.
-    async fn wait_for_work(&self, at_most: Duration) -> bool;
+    /// Waits for a hint that work became claimable, at most for the given time: for one that has come since `seen`, which
+    /// the call before returned (0 at first, which waits for nothing). So a hint that comes between two calls, while its
+    /// caller claims, is not lost. Returns the value to pass the next time; it differs from `seen` when a hint came. A
+    /// hint may be missed all the same, and may be false: polling is the truth.
+    async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64;
 }
 
 /// Which worker claims, and what.

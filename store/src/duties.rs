@@ -1,7 +1,8 @@
 //! The scheduler's duties: rescue, promote, reconcile, and what is reported or removed when its time has come.
 
 use std::fmt::Debug;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use gristmill_core::chunk::SourceFingerprint;
@@ -28,7 +29,8 @@ pub trait Duties: Debug + Send + Sync + 'static {
     async fn promote(&self, limit: u32) -> Result<Dispatched>;
 
     /// Reconcile: compares every batch that is not final with its jobs, and every counter with what it counts; repairs
-    /// what the transitions above can repair, and reports everything it found.
+    /// what the transitions above can repair, and reports everything it found. Above 100,000 jobs, those that have ended
+    /// are counted by the first call of a process and once an hour.
     async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport>;
 
     /// Enqueues what `on.late` defines for at most `limit` batches that have not ended by their deadline, once for each
@@ -42,6 +44,30 @@ pub trait Duties: Debug + Send + Sync + 'static {
 
     /// Records that the spools of such a batch are removed.
     async fn spools_removed(&self, batch: BatchId) -> Result<()>;
+}
+
+/// With fewer jobs than this, those that have ended are counted each time, too.
+pub(crate) const COUNTED_EACH_TIME: i64 = 100_000;
+
+/// How often those that have ended are counted otherwise: that reads the whole of an index, and only a fault of the
+/// program could make a difference.
+const COUNTED_EVERY: Duration = Duration::from_secs(3_600);
+
+/// When the counters of jobs that have ended were last compared with what they count.
+#[derive(Debug, Default)]
+pub(crate) struct EndedCount(Mutex<Option<Instant>>);
+
+impl EndedCount {
+    /// Whether it is time again; the first time is the first call.
+    pub(crate) fn due(&self) -> bool {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_none_or(|last| last.elapsed() >= COUNTED_EVERY)
+    }
+
+    /// They have just been compared.
+    pub(crate) fn done(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 /// What a rescue did.

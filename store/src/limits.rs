@@ -30,8 +30,12 @@ pub(crate) const KEYS_LOOK: i64 = 1_000;
 /// How many jobs of a priority are considered when jobs that waited too long are raised: the oldest ones.
 pub(crate) const AGED_LOOK: i64 = 1_000;
 
-/// How many waiting ids are dispatched at most when a queue is no longer limited; the probe brings the rest.
+/// How many waiting jobs a change of what is limited moves at most; the rest is moved every second.
 pub(crate) const UNMANAGED_MAX: i64 = 20_000;
+
+/// How many jobs that became limited while they waited one claim brings to those that take turns; the others are
+/// brought every second.
+pub(crate) const CAUGHT_MAX: i64 = 1_000;
 
 /// How many keys a view of a limit names at most.
 pub(crate) const USES_MAX: usize = 100;
@@ -139,12 +143,6 @@ impl Limited {
     /// Whether jobs of this kind in this queue are limited.
     pub fn has(&self, queue: &str, kind: &str) -> bool {
         self.queues.contains(queue) || self.kinds.contains(kind)
-    }
-
-    /// Queues and kinds that were limited and are no longer.
-    pub(crate) fn freed(&self, now: &Self) -> (Vec<String>, Vec<String>) {
-        let gone = |was: &BTreeSet<String>, is: &BTreeSet<String>| was.difference(is).cloned().collect();
-        (gone(&self.queues, &now.queues), gone(&self.kinds, &now.kinds))
     }
 }
 

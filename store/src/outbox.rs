@@ -29,7 +29,7 @@ pub trait Outbox: Debug + Send + Sync + 'static {
     async fn outbox_backlog(&self) -> Result<OutboxBacklog>;
 
     /// Redispatch: writes outbox rows for jobs that have been `queued` for longer than `lost.older_than` (the broker
-    /// has lost their messages, or never had one). They are taken by priority, then by age, after `lost.after`. Paused
+    /// has lost their messages, or never had one). They are taken by priority, then by age (a job of a batch is as old as its batch), after `lost.after`. Paused
     /// jobs are left alone, and so are misrouted ones, whose messages would be misrouted again, limited ones, which
     /// need none, and those of a priority for which outbox rows have been waiting for as long: these are published
     /// first.

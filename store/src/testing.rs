@@ -158,6 +158,11 @@ impl TestStore {
         open(&self.url, options(self.with_outbox)).await.expect("the same store opens again")
     }
 
+    /// A second handle whose schema is not checked, as a process has it that is about to migrate.
+    pub async fn second_unchecked(&self) -> StoreHandle {
+        connect(&self.url, options(self.with_outbox)).await.expect("the same store opens again")
+    }
+
     /// A second handle that writes no outbox, as if no broker carried ids.
     pub async fn brokerless(&self) -> StoreHandle {
         match &self.home {

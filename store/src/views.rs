@@ -20,6 +20,15 @@ use crate::error::{Result, StoreError};
 /// How many rows a page has at most.
 const PAGE_ROWS_MAX: u32 = 1_000;
 
+/// How many dead letters of a time that is asked for are read and sorted.
+pub(crate) const RECENT_MAX: i64 = 5_000;
+
+/// A text that holds JSON as it is shown: one that cannot be read is shown as the text that it is, so that one such row
+/// hides no other.
+pub(crate) fn shown(text: String) -> Value {
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
+}
+
 /// What is shown. Changes nothing.
 #[async_trait]
 pub trait Views: Debug + Send + Sync + 'static {
@@ -52,8 +61,8 @@ pub trait Views: Debug + Send + Sync + 'static {
     /// Returns every queue with its maintained counters.
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>>;
 
-    /// Returns jobs that wait although no live worker can run them. Looks at the first thousand of each queue: jobs
-    /// that no worker can take gather there.
+    /// Returns jobs that wait although no live worker can run them. Looks at the oldest thousand of each kind of each
+    /// queue.
     async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>>;
 
     /// Returns quarantined items, oldest first, after the given id.

@@ -68,20 +68,42 @@ async fn four_workers_on_four_connections_grind_each_chunk_once_and_fire_one_agg
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn indexes_are_built_beside_rows_and_anew_when_that_was_interrupted() {
+    let store = TestStore::postgres(false).await;
+    store.enqueue(&testing::jobs(3)).await.expect("enqueued");
+    let all = "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema()";
+    let broken = "SELECT count(*) FROM pg_index WHERE NOT indisvalid AND indrelid = 'job'::regclass";
+    let indexes = store.count(all).await;
+    // As after a build that was interrupted: one index is broken, another has not been begun.
+    store.tamper("UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = 'job_listed'::regclass").await;
+    store.tamper("DROP INDEX job_waiting; DELETE FROM _gristmill_migrations WHERE version = 11").await;
+    assert_eq!(store.count(broken).await, 1);
+    let (one, two) = (store.second_unchecked().await, store.handle());
+    let (first, second) = tokio::join!(one.migrate(), two.migrate());
+    first.expect("migrated");
+    second.expect("migrated by the other one");
+    assert_eq!((store.count(all).await, store.count(broken).await), (indexes, 0));
+    let worker = enter(&store).await;
+    assert_eq!(claim(&store, worker, 10).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_enqueue_elsewhere_ends_a_wait_for_work() {
     let store = TestStore::postgres(false).await;
     // The first hint only shows that the listener is ready.
-    assert!(store.wait_for_work(Duration::from_secs(120)).await);
+    let seen = store.wait_for_work(0, Duration::ZERO).await;
+    let ready = store.wait_for_work(seen, Duration::from_secs(120)).await;
+    assert_ne!(ready, seen);
     let other = store.second().await;
     let waiter = store.handle();
-    let waiting = tokio::spawn(async move { waiter.wait_for_work(Duration::from_secs(120)).await });
+    let waiting = tokio::spawn(async move { waiter.wait_for_work(ready, Duration::from_secs(120)).await });
     // A hint that is sent before the other side waits is missed, so it is sent again.
     testing::eventually("the hint", async || {
         other.enqueue(&testing::jobs(1)).await.expect("enqueued");
         waiting.is_finished().then_some(())
     })
     .await;
-    assert!(waiting.await.expect("it ended"));
+    assert_ne!(waiting.await.expect("it ended"), ready);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -364,7 +386,8 @@ async fn a_connection_that_is_half_open_is_given_up_and_got_over() {
     let far = std::sync::Arc::new(testing::eventually("a pool", connected).await);
     let asked = testing::jobs(3);
     // It listens for hints, holds an idle connection, and waits for an answer on another one: all three hang.
-    assert!(far.wait_for_work(Duration::from_secs(60)).await, "it hears that it listens");
+    let seen = far.wait_for_work(0, Duration::ZERO).await;
+    assert_ne!(far.wait_for_work(seen, Duration::from_secs(60)).await, seen, "it hears that it listens");
     far.now().await.expect("it answers");
     let mut lock = PgConnection::connect(store.url()).await.expect("connected");
     let mut held = lock.begin().await.expect("begun");
@@ -388,9 +411,9 @@ async fn a_connection_that_is_half_open_is_given_up_and_got_over() {
         .expect("listed");
     assert_eq!(listed.len(), 3, "each of them once");
     let heard = async || {
-        let (hint, more) = (far.wait_for_work(Duration::from_secs(3)), testing::jobs(1));
-        let (heard, _) = tokio::join!(hint, store.enqueue(&more));
-        heard.then_some(())
+        let (seen, more) = (far.wait_for_work(0, Duration::ZERO).await, testing::jobs(1));
+        let (heard, _) = tokio::join!(far.wait_for_work(seen, Duration::from_secs(3)), store.enqueue(&more));
+        (heard != seen).then_some(())
     };
     testing::eventually("it listens on another connection", heard).await;
 }

@@ -34,6 +34,8 @@ pub(crate) struct Claimer {
     /// A claim has failed, but may have been committed all the same.
     pub(crate) unsure: bool,
     pub(crate) turns: Turns,
+    /// What the last wait for work returned: a hint that comes while this process claims ends the next one.
+    pub(crate) hints_seen: u64,
     /// Ends the wait for work, and nothing else: a claim under way is finished.
     pub(crate) stop: CancellationToken,
 }
@@ -195,13 +197,13 @@ impl Claimer {
         }
     }
 
-    async fn claim_next(&self, wait: Duration) -> Result<Vec<ClaimedJob>> {
+    async fn claim_next(&mut self, wait: Duration) -> Result<Vec<ClaimedJob>> {
         let claimed = self.store.claim_next(&self.claim).await?;
         if claimed.is_empty() && !wait.is_zero() {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
-                _ = self.store.wait_for_work(wait) => {}
+                seen = self.store.wait_for_work(self.hints_seen, wait) => self.hints_seen = seen,
                 () = self.dispatcher.work() => {}
             }
         }

@@ -143,8 +143,18 @@ impl Worker {
         let attempts = layers::attempts(Arc::clone(&store), registry, &layers, Arc::clone(&clocks));
         let (in_flight, turns) = (InFlight::default(), Turns::default());
         let stop = CancellationToken::new();
-        let claimer =
-            Claimer { store, dispatcher, intake, claim, fallback_after, in_flight, unsure: false, turns, stop };
+        let claimer = Claimer {
+            store,
+            dispatcher,
+            intake,
+            claim,
+            fallback_after,
+            in_flight,
+            unsure: false,
+            turns,
+            hints_seen: 0,
+            stop,
+        };
         Ok(Self { claimer, attempts, clocks, completer, lease: Arc::new(lease), settings, halt, closing })
     }
 

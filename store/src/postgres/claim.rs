@@ -6,9 +6,12 @@ use std::time::Duration;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, JobState};
+use gristmill_core::settle::Verdict;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::complete::{self, Closing};
+use super::fan_in::{self, Deltas};
 use super::fault::Outcome;
 use super::poison;
 use super::values::{count, from_json, small};
@@ -27,7 +30,7 @@ macro_rules! served {
 /// Whether row `j` is not paused.
 macro_rules! let_go {
     () => {
-        "(j.tenant, j.queue) NOT IN (SELECT tenant, name FROM queue WHERE paused)
+        "(j.queue, j.tenant) NOT IN (SELECT name, tenant FROM queue WHERE paused)
       AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))"
     };
 }
@@ -40,23 +43,129 @@ macro_rules! unmanaged {
     };
 }
 
-/// Which rows `j` are claimable at all: of a kind that the worker has, not paused and not managed. The subqueries do
-/// not depend on the row, so that each runs once.
-macro_rules! claimable {
-    ($kinds:literal) => {
-        concat!("j.state = 'queued' AND ", served!(), " = ANY(", $kinds, ") AND ", let_go!(), " AND ", unmanaged!())
-    };
-}
-
-/// Which rows `j` this worker may claim: none if its incarnation is over.
+/// Which rows `j` this worker may claim: of a kind that it has, not paused and not limited, and none if its incarnation
+/// is over. The subqueries do not depend on the row, so that each runs once.
 macro_rules! may_run {
     ($kinds:literal, $worker:literal) => {
         concat!(
-            claimable!($kinds),
+            "j.state = 'queued' AND ",
+            served!(),
+            " = ANY(",
+            $kinds,
+            ") AND ",
+            let_go!(),
+            " AND ",
+            unmanaged!(),
             "
       AND NOT EXISTS (SELECT 1 FROM worker WHERE id = ",
             $worker,
             " AND state <> 'alive')"
+        )
+    };
+}
+
+/// The age of row `j` among those that wait: a job of a batch is as old as its batch, so that all jobs of a batch lie
+/// together in the index, and those of a paused one are passed over in one step.
+macro_rules! age {
+    () => {
+        "COALESCE(j.batch_id, j.id)"
+    };
+}
+
+/// CTEs that find in the index which streams wait: the queues among `$queues` (an array; empty is all), and the
+/// priorities, kinds and versions in each. As many steps as there are streams, whatever waits in them.
+macro_rules! streams {
+    ($queues:literal) => {
+        concat!(
+            "RECURSIVE every (queue) AS (
+    (SELECT j.queue FROM job j WHERE j.state = 'queued' AND NOT j.limited AND cardinality(",
+            $queues,
+            ") = 0
+     ORDER BY j.queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM job j WHERE j.state = 'queued' AND NOT j.limited AND j.queue > e.queue
+            ORDER BY j.queue LIMIT 1)
+    FROM every e WHERE e.queue IS NOT NULL
+), stream (queue, lane, kind, version) AS (
+    SELECT h.queue, h.lane, h.kind, h.version FROM (SELECT unnest(",
+            $queues,
+            ") UNION SELECT queue FROM every) AS q (queue)
+    CROSS JOIN LATERAL (
+        SELECT j.queue, j.lane, j.kind, j.version FROM job j
+        WHERE j.state = 'queued' AND NOT j.limited AND j.queue = q.queue
+        ORDER BY j.lane, j.kind, j.version LIMIT 1) AS h
+    UNION ALL
+    SELECT n.queue, n.lane, n.kind, n.version FROM stream s
+    CROSS JOIN LATERAL (
+        SELECT j.queue, j.lane, j.kind, j.version FROM job j
+        WHERE j.state = 'queued' AND NOT j.limited AND j.queue = s.queue
+          AND (j.lane, j.kind, j.version) > (s.lane, s.kind, s.version)
+        ORDER BY j.lane, j.kind, j.version LIMIT 1) AS n
+)"
+        )
+    };
+}
+
+/// Whether stream `j` has anything that is neither limited nor paused for every tenant that has jobs in its queue.
+macro_rules! open {
+    () => {
+        concat!(
+            unmanaged!(),
+            " AND (NOT EXISTS (SELECT 1 FROM queue p WHERE p.name = j.queue AND p.paused)
+        OR EXISTS (SELECT 1 FROM queue_count c WHERE c.queue = j.queue AND c.state = 'queued'
+            AND (c.queue, c.tenant) NOT IN (SELECT p.name, p.tenant FROM queue p WHERE p.paused)
+            GROUP BY c.tenant HAVING sum(c.jobs) > 0))"
+        )
+    };
+}
+
+/// A CTE of the ages between those of paused batches: without any, from the first to the last.
+macro_rules! gaps {
+    () => {
+        "gap (above, below) AS MATERIALIZED (
+    SELECT e.id, lead(e.id, 1, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid) OVER (ORDER BY e.id)
+    FROM (SELECT '00000000-0000-0000-0000-000000000000'::uuid AS id UNION ALL SELECT id FROM batch WHERE paused) AS e
+    ORDER BY 1
+)"
+    };
+}
+
+/// The oldest rows `j` of stream `$stream` that fulfil `$condition`, at most `$limit`, outside paused batches and queues:
+/// a lateral subquery that ends with `$lock`.
+macro_rules! oldest {
+    ($stream:literal, $condition:expr, $limit:literal, $lock:literal) => {
+        concat!(
+            "CROSS JOIN LATERAL (
+        SELECT r.id, r.age FROM gap g CROSS JOIN LATERAL (
+            SELECT j.id, ",
+            age!(),
+            " AS age FROM job j
+            WHERE j.queue = ",
+            $stream,
+            ".queue AND j.lane = ",
+            $stream,
+            ".lane AND j.kind = ",
+            $stream,
+            ".kind AND j.version = ",
+            $stream,
+            ".version
+              AND j.state = 'queued' AND NOT j.limited AND ",
+            age!(),
+            " > g.above AND ",
+            age!(),
+            " < g.below
+              AND (j.queue, j.tenant) NOT IN (SELECT p.name, p.tenant FROM queue p WHERE p.paused)",
+            $condition,
+            "
+            ORDER BY ",
+            age!(),
+            ", j.id LIMIT ",
+            $limit,
+            $lock,
+            ") AS r
+        LIMIT ",
+            $limit,
+            ") AS r"
         )
     };
 }
@@ -77,14 +186,19 @@ pub(super) use claims_lock;
 /// may still land. Taken here, it costs no round trip.
 macro_rules! claiming {
     ($taken:expr) => {
+        claiming!("", $taken)
+    };
+    ($before:expr, $taken:expr) => {
         concat!(
-            "WITH under_way AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(",
+            "WITH ",
+            $before,
+            "under_way AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(",
             claims_lock!("$1"),
             ")::text AS lock), taken AS (",
             $taken,
             ")
-UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, started_at = now(), run_at = NULL, astray = FALSE,
-       deadline = now() + j.timeout_ms * interval '1 millisecond'
+UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, started_at = now(), run_at = NULL, astray = FALSE, limited = FALSE,
+       deadline = now() + LEAST(j.timeout_ms, 3162240000000) * interval '1 millisecond'
            + COALESCE((SELECT GREATEST(w.lease_until - w.seen_at, interval '0') FROM worker w WHERE w.id = $1), interval '0')
 FROM taken WHERE j.id = taken.id AND (SELECT lock FROM under_way) IS NOT NULL
 RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.key, j.kind, j.version, j.payload, j.batch_id, j.seq, j.generation,
@@ -93,7 +207,7 @@ RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.key, j.kind, j.version, 
     };
 }
 
-pub(super) use {claiming, let_go, served, unmanaged};
+pub(super) use {age, claiming, gaps, let_go, oldest, open, served, streams, unmanaged};
 
 const CLAIM: &str = claiming!(concat!(
     "SELECT j.id FROM job j WHERE j.id = ANY($3) AND ",
@@ -131,36 +245,34 @@ CROSS JOIN LATERAL (
 ORDER BY head.lane, head.id LIMIT $3"
 );
 
-/// Walks the index from queue to queue: as many steps as there are queues with waiting jobs.
-const WAITING_QUEUES: &str = "
-WITH RECURSIVE waiting (queue) AS (
-    (SELECT queue FROM job WHERE state = 'queued' ORDER BY queue LIMIT 1)
+/// The first by priority and age of all streams that are open to this worker: how many jobs each contributes is found
+/// without locking, since locking the heads of all and taking the first of them would hide from other workers what is
+/// then not taken. Each stream's share skips rows that other workers are claiming. A single stream contributes all.
+pub(super) const CLAIM_NEXT: &str = claiming!(
+    concat!(
+        streams!("$3::text[]"),
+        ", ",
+        gaps!(),
+        ", fit AS MATERIALIZED (
+    SELECT j.queue, j.lane, j.kind, j.version FROM stream j
+    WHERE ",
+        served!(),
+        " = ANY($2) AND ",
+        open!(),
+        " AND NOT EXISTS (SELECT 1 FROM worker WHERE id = $1 AND state <> 'alive')
+), share (queue, lane, kind, version, jobs) AS MATERIALIZED (
+    SELECT queue, lane, kind, version, $4::bigint FROM fit WHERE (SELECT count(*) FROM fit) = 1
     UNION ALL
-    SELECT (SELECT j.queue FROM job j WHERE j.state = 'queued' AND j.queue > w.queue ORDER BY j.queue LIMIT 1)
-    FROM waiting w WHERE w.queue IS NOT NULL
-)
-SELECT queue FROM waiting WHERE queue IS NOT NULL";
-
-/// How many jobs each of several queues contributes to the next ones by priority and age. Reads without locking.
-const SHARES: &str = concat!(
-    "SELECT head.queue, count(*) FROM (
-    SELECT j.queue FROM unnest($3::text[]) AS q (queue)
-    CROSS JOIN LATERAL (
-        SELECT j.queue, j.lane, j.id FROM job j WHERE j.queue = q.queue AND ",
-    may_run!("$2", "$1"),
-    "   ORDER BY j.lane, j.id LIMIT $4) AS j
-    ORDER BY j.lane, j.id LIMIT $4) AS head
-GROUP BY head.queue"
+    SELECT queue, lane, kind, version, count(*) FROM (
+        SELECT f.queue, f.lane, f.kind, f.version FROM fit f ",
+        oldest!("f", "", "$4::bigint", ""),
+        "
+        ORDER BY f.lane, r.age, r.id LIMIT $4::bigint) AS first
+    WHERE (SELECT count(*) FROM fit) > 1 GROUP BY 1, 2, 3, 4
+), "
+    ),
+    concat!("SELECT r.id FROM share s ", oldest!("s", "", "s.jobs", " FOR UPDATE SKIP LOCKED"))
 );
-
-/// Each queue's share, skipping rows that other workers are claiming.
-const CLAIM_NEXT: &str = claiming!(concat!(
-    "SELECT j.id FROM unnest($3::text[], $4::bigint[]) AS q (queue, share)
-    CROSS JOIN LATERAL (
-        SELECT j.id FROM job j WHERE j.queue = q.queue AND ",
-    may_run!("$2", "$1"),
-    "   ORDER BY j.lane, j.id LIMIT q.share FOR UPDATE SKIP LOCKED) AS j"
-));
 
 row! {
     pub(super) struct ClaimedRow {
@@ -226,7 +338,7 @@ pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])
         .bind(i64::from(claim.limit))
         .fetch_all(&mut *work.conn)
         .await?;
-    let mut claimed = enter(work, rows, claim.worker)?;
+    let mut claimed = enter(work, rows, claim.worker).await?;
     claimed.sort_by_key(|job| (job.priority, job.fence.job));
     let mut seen: HashSet<Uuid> = claimed.iter().map(|job| job.fence.job.0).collect();
     let left: Vec<Uuid> = asked.into_iter().filter(|id| seen.insert(*id)).collect();
@@ -279,49 +391,21 @@ async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outco
 
 /// Claims from the store itself.
 pub(super) async fn claim_next(work: &mut Work<'_>, claim: &&Claim) -> Outcome<Vec<ClaimedJob>> {
-    let shares = shares(work, claim).await?;
-    if shares.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (queues, counts): (Vec<String>, Vec<i64>) = shares.into_iter().unzip();
     let rows: Vec<ClaimedRow> = sqlx::query_as(CLAIM_NEXT)
         .bind(claim.worker.0)
         .bind(&claim.kinds)
-        .bind(queues)
-        .bind(counts)
+        .bind(&claim.queues)
+        .bind(i64::from(claim.limit))
         .fetch_all(&mut *work.conn)
         .await?;
-    let mut claimed = enter(work, rows, claim.worker)?;
+    let mut claimed = enter(work, rows, claim.worker).await?;
     claimed.sort_by_key(|job| (job.priority, job.fence.job));
     work.close().await?;
     Ok(claimed)
 }
 
-/// How many jobs to take from which queue. Locking the heads of all queues and taking the first of them would be
-/// simpler, but would hide from other workers what is then not taken.
-async fn shares(work: &mut Work<'_>, claim: &Claim) -> Outcome<Vec<(String, i64)>> {
-    let limit = i64::from(claim.limit);
-    let mut queues = claim.queues.clone();
-    if queues.is_empty() {
-        queues = sqlx::query_scalar(WAITING_QUEUES).fetch_all(&mut *work.conn).await?;
-    }
-    queues.sort_unstable();
-    queues.dedup();
-    if queues.len() < 2 {
-        return Ok(queues.into_iter().map(|queue| (queue, limit)).collect());
-    }
-    let shares = sqlx::query_as(SHARES)
-        .bind(claim.worker.0)
-        .bind(&claim.kinds)
-        .bind(queues)
-        .bind(limit)
-        .fetch_all(&mut *work.conn)
-        .await?;
-    Ok(shares)
-}
-
-/// Enters claimed rows into the ledger.
-pub(super) fn enter(work: &mut Work<'_>, rows: Vec<ClaimedRow>, worker: WorkerId) -> Outcome<Vec<ClaimedJob>> {
+/// Enters claimed rows into the ledger. One that cannot be read becomes a dead letter, and costs no other.
+pub(super) async fn enter(work: &mut Work<'_>, rows: Vec<ClaimedRow>, worker: WorkerId) -> Outcome<Vec<ClaimedJob>> {
     let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
     for row in &rows {
         *counts.entry((&row.tenant, &row.queue)).or_default() += 1;
@@ -330,6 +414,31 @@ pub(super) fn enter(work: &mut Work<'_>, rows: Vec<ClaimedRow>, worker: WorkerId
         work.entered(tenant, queue, JobState::Queued, -jobs);
         work.entered(tenant, queue, JobState::Running, jobs);
     }
-    let jobs: Result<Vec<ClaimedJob>, StoreError> = rows.into_iter().map(|row| row.job(worker)).collect();
-    Ok(jobs?)
+    let (mut jobs, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        let fence = complete::fence(row.id, small(row.attempt), worker.0);
+        match row.job(worker) {
+            Ok(job) => jobs.push(job),
+            Err(error) => unreadable.push((fence, error)),
+        }
+    }
+    if !unreadable.is_empty() {
+        close_unreadable(work, &unreadable).await?;
+    }
+    Ok(jobs)
+}
+
+/// Closes attempts that no worker can begin, because their rows cannot be read.
+async fn close_unreadable(work: &mut Work<'_>, unreadable: &[(Fence, StoreError)]) -> Outcome<()> {
+    let mut closings: Vec<Closing> =
+        unreadable.iter().map(|(fence, error)| Closing::unreadable(*fence, error)).collect();
+    closings.sort_by_key(|closing| closing.fence.job);
+    let mut deltas = Deltas::new();
+    for row in &complete::settle(work, &closings).await? {
+        if let (Some(batch), Some(_)) = (row.batch_id, row.seq) {
+            complete::add(deltas.entry(batch).or_default(), Verdict::Dead, row, None)?;
+        }
+    }
+    fan_in::count_down(work, &deltas).await?;
+    Ok(())
 }

@@ -30,7 +30,7 @@ impl Claims for PostgresStore {
         single!(self, misrouted, claim)
     }
 
-    async fn wait_for_work(&self, at_most: Duration) -> bool {
-        self.hints.wait(at_most).await
+    async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64 {
+        self.hints.wait_for_work(seen, at_most).await
     }
 }

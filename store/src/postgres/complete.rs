@@ -53,7 +53,7 @@ const SINK_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
 const SINK_WAITED: &str = "SET LOCAL lock_timeout TO DEFAULT";
 
 const HOLDERS: &str = "
-SELECT id, attempt, worker_id FROM job WHERE id = ANY($1) AND state = 'running' ORDER BY id FOR UPDATE";
+SELECT id, attempt, worker_id FROM job WHERE id = ANY($1) AND worker_id IS NOT NULL ORDER BY id FOR UPDATE";
 
 const ATTEMPTS: &str = "
 INSERT INTO attempt (job_id, attempt, worker_id, started_at, ended_at, ending, error)
@@ -95,6 +95,17 @@ impl Closing {
             error: completion.error.as_deref().map(|text| check::plain(text, check::ERROR_CHARS_MAX)),
             output: output(completion)?,
         })
+    }
+
+    /// An attempt that cannot begin, because its row cannot be read.
+    pub(super) fn unreadable(fence: Fence, error: &StoreError) -> Self {
+        Self {
+            fence,
+            ending: Ending::Permanent.as_str(),
+            verdict: Verdict::Dead,
+            error: Some(check::unreadable(error)),
+            output: None,
+        }
     }
 
     fn state(&self) -> JobState {

@@ -16,6 +16,7 @@ use super::own::{OwnConnection, OwnStep};
 use super::session::Session;
 use super::work::Work;
 use crate::condition::Condition;
+use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
 use crate::failpoint;
 use crate::settings::Settings;
@@ -24,7 +25,8 @@ use crate::settings::Settings;
 const TRIES_MAX: u32 = 8;
 
 /// A view that takes longer than this is aborted, so that a page never holds up the transitions.
-const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'";
+const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'; \
+                    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
 
 /// How long a separate connection may take that is to find out why the pool had none.
 const LOOK: Duration = Duration::from_secs(3);
@@ -42,6 +44,7 @@ pub struct PostgresStore {
     notifier: Notifier,
     patience: Patience,
     pub(super) condition: Condition,
+    pub(super) ended_count: EndedCount,
 }
 
 impl fmt::Debug for PostgresStore {
@@ -100,6 +103,7 @@ impl PostgresStore {
             notifier: Notifier::default(),
             patience,
             condition,
+            ended_count: EndedCount::default(),
         })
     }
 
@@ -300,7 +304,7 @@ impl PostgresStore {
     /// would fail because it is read-only.
     pub(super) async fn look(&self) -> Result<GuardedConnection> {
         let mut held = self.held().await?;
-        let begin = self.patience.begin(&format!("{VIEW}; {}", self.session.free()));
+        let begin = self.patience.begin(&format!("{}; {VIEW}", self.session.free()));
         self.answer(sqlx::raw_sql(begin).execute(&mut *held)).await?;
         Ok(held)
     }

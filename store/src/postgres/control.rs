@@ -40,7 +40,7 @@ WHERE id = $1 AND tenant = $2 AND paused <> $3
 const WAITING_OF_BATCH: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j WHERE j.batch_id = $1 AND j.state = 'queued'
   AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = j.tenant AND q.name = j.queue AND q.paused)
-ORDER BY j.id LIMIT $2";
+ORDER BY j.kind, j.id LIMIT $2";
 
 const COUNT_OF_BATCH: &str = "SELECT count(*) FROM job WHERE batch_id = $1 AND state = 'queued'";
 
@@ -55,9 +55,9 @@ WHERE q.paused <> excluded.paused";
 
 const WAITING_OF_QUEUE: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
-WHERE j.queue = $2 AND j.state = 'queued' AND j.tenant = $1
+WHERE j.queue = $2 AND j.state = 'queued' AND j.state <> 'running' AND j.tenant = $1
   AND (j.batch_id IS NULL OR j.batch_id NOT IN (SELECT id FROM batch WHERE paused))
-ORDER BY j.lane, j.id LIMIT $3";
+ORDER BY j.kind, j.id LIMIT $3";
 
 const COUNT_OF_QUEUE: &str = "
 SELECT COALESCE(sum(jobs), 0)::bigint FROM queue_count WHERE tenant = $1 AND queue = $2 AND state = 'queued'";
@@ -69,7 +69,7 @@ WITH unfinished AS (
     WHERE batch_id = $1 AND state IN ('scheduled', 'queued', 'running', 'retry') AND (seq IS NOT NULL OR NOT $2)
     ORDER BY id FOR UPDATE)
 UPDATE job j SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(),
-       error = $3
+       limited = FALSE, error = $3
 FROM unfinished u WHERE j.id = u.id
 RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items, u.attempt, u.worker_id";
 
@@ -81,7 +81,7 @@ WITH unfinished AS (
       AND NOT (kind = 'aggregate' AND batch_id IS NOT NULL)
     ORDER BY id FOR UPDATE)
 UPDATE job j SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(),
-       error = $3
+       limited = FALSE, error = $3
 FROM unfinished u WHERE j.id = u.id
 RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items, u.attempt, u.worker_id";
 
@@ -103,7 +103,8 @@ const JOB: &str = "
 SELECT id, tenant, queue, kind, state AS was, batch_id, seq, items, attempt, worker_id FROM job WHERE id = $1 AND tenant = $2 FOR UPDATE";
 
 const CANCEL_JOB: &str = "
-UPDATE job SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(), error = $2
+UPDATE job SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(),
+       limited = FALSE, error = $2
 WHERE id = $1";
 
 const RETRY_JOB: &str = "
@@ -200,8 +201,9 @@ pub(super) async fn pause_batch(
     if done.rows_affected() == 0 {
         return Err(Fault::Changed);
     }
-    let waiting: Vec<ReadyRow> =
+    let mut waiting: Vec<ReadyRow> =
         sqlx::query_as(WAITING_OF_BATCH).bind(batch.0).bind(RESUMED_MAX).fetch_all(&mut *work.conn).await?;
+    waiting.sort_by_key(|row| row.id);
     let count = sqlx::query_scalar(COUNT_OF_BATCH).bind(batch.0).fetch_one(&mut *work.conn).await?;
     held_or_let_go(work, &waiting, count, pause.is_some()).await
 }
@@ -218,12 +220,13 @@ pub(super) async fn pause_queue(
     if done.rows_affected() == 0 {
         return Ok(ControlReport::default());
     }
-    let waiting: Vec<ReadyRow> = sqlx::query_as(WAITING_OF_QUEUE)
+    let mut waiting: Vec<ReadyRow> = sqlx::query_as(WAITING_OF_QUEUE)
         .bind(plain(tenant))
         .bind(plain(queue))
         .bind(RESUMED_MAX)
         .fetch_all(&mut *work.conn)
         .await?;
+    waiting.sort_by_key(|row| (row.lane, row.id));
     let count =
         sqlx::query_scalar(COUNT_OF_QUEUE).bind(plain(tenant)).bind(plain(queue)).fetch_one(&mut *work.conn).await?;
     held_or_let_go(work, &waiting, count, pause.is_some()).await

@@ -7,6 +7,7 @@ use gristmill_core::Instant;
 
 use super::PostgresStore;
 use super::fault::in_words;
+use super::migrate::Migrating;
 use crate::error::Result;
 use crate::migrations::{self, Applied, POSTGRES};
 use crate::{Database, MigrationStatus, Outage};
@@ -28,7 +29,7 @@ impl Database for PostgresStore {
             Ok(conn) => conn,
             Err(error) => return Err(self.explain(&error).await),
         };
-        if let Err(error) = POSTGRES.run_direct(None, &mut *conn, false).await {
+        if let Err(error) = POSTGRES.run_direct(None, &mut Migrating(&mut conn), false).await {
             // A failed migrator has left its lock on this connection, and all other processes would wait for it.
             let _ = conn.close().await;
             return Err(migrations::refused(error, |error| in_words(&error)));

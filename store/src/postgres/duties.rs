@@ -23,7 +23,12 @@ impl Duties for PostgresStore {
     }
 
     async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
-        control!(self, dry_run, reconcile::reconcile, ())
+        let ended = self.ended_count.due();
+        let report: Result<ReconcileReport> = async { control!(self, dry_run, reconcile::reconcile, ended) }.await;
+        if ended && report.is_ok() {
+            self.ended_count.done();
+        }
+        report
     }
 
     async fn notify_late(&self, limit: u32) -> Result<Dispatched> {

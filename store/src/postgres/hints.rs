@@ -41,17 +41,19 @@ impl Hints {
         Self { options, silence: patience.min(SILENCE_MAX), heard, task: Mutex::new(None) }
     }
 
-    /// Waits for a hint, at most for the given time. Returns `true` when a hint came.
-    pub(super) async fn wait(&self, at_most: Duration) -> bool {
-        let mut heard = self.heard.work.subscribe();
-        self.listen();
-        tokio::time::timeout(at_most, heard.changed()).await.is_ok_and(|changed| changed.is_ok())
+    /// Waits until work may have become claimable since `seen`, at most for the given time. Returns the value to pass
+    /// the next time.
+    pub(super) async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64 {
+        self.wait(&self.heard.work, seen, at_most).await
     }
 
-    /// Waits until attempts may have been taken away since `seen`, at most for the given time. Returns the value to
-    /// pass the next time.
+    /// The same for attempts that may have been taken away.
     pub(super) async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
-        let mut heard = self.heard.gone.subscribe();
+        self.wait(&self.heard.gone, seen, at_most).await
+    }
+
+    async fn wait(&self, hints: &watch::Sender<u64>, seen: u64, at_most: Duration) -> u64 {
+        let mut heard = hints.subscribe();
         self.listen();
         // The sender lives as long as we do: whether a hint came or the time ran out does not matter.
         let _ = tokio::time::timeout(at_most, heard.wait_for(|count| *count != seen)).await;

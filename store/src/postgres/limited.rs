@@ -15,20 +15,21 @@ use uuid::Uuid;
 
 use super::claim::{self, ClaimedRow, claiming, claims_lock, let_go, served};
 use super::fault::Outcome;
-use super::limits::limits;
+use super::limits::{catch, limits};
 use super::values::{count, plain};
 use super::work::{Work, priority_of};
-use crate::limits::{self, KEYS_LOOK, Stream, Walked};
+use crate::limits::{self, CAUGHT_MAX, KEYS_LOOK, Stream, Walked};
 use crate::{Claim, JobBlockers, LimitedClaim};
 
 /// Walks the index from kind to kind in the priorities of all queues.
 const STREAMS: &str = r#"
 WITH RECURSIVE s (queue, lane, kind) AS (
-    (SELECT queue, lane, kind FROM job WHERE state = 'queued' ORDER BY queue, lane, kind LIMIT 1)
+    (SELECT queue, lane, kind FROM job WHERE state = 'queued' AND limited ORDER BY queue, lane, kind LIMIT 1)
     UNION ALL
-    SELECT n.queue, n.lane, n.kind FROM s JOIN job n ON n.id = (
-        SELECT j.id FROM job j WHERE j.state = 'queued' AND (j.queue, j.lane, j.kind) > (s.queue, s.lane, s.kind)
-        ORDER BY j.queue, j.lane, j.kind LIMIT 1)
+    SELECT n.queue, n.lane, n.kind FROM s CROSS JOIN LATERAL (
+        SELECT j.queue, j.lane, j.kind FROM job j
+        WHERE j.state = 'queued' AND j.limited AND (j.queue, j.lane, j.kind) > (s.queue, s.lane, s.kind)
+        ORDER BY j.queue, j.lane, j.kind LIMIT 1) AS n
 )
 SELECT queue, lane, kind FROM s
 WHERE (cardinality($1::text[]) = 0 OR queue = ANY($1))
@@ -44,7 +45,7 @@ macro_rules! next_key {
             $x,
             ".lane AND j.kind = ",
             $x,
-            r#".kind AND j.state = 'queued'
+            r#".kind AND j.state = 'queued' AND j.limited
     AND (j.tenant COLLATE "C", COALESCE(j.key, '') COLLATE "C") > ("#,
             $x,
             r#".tenant COLLATE "C", "#,
@@ -114,7 +115,7 @@ const TAKE: &str = claiming!(concat!(
     CROSS JOIN LATERAL (
         SELECT j.id FROM job j WHERE j.queue = g.queue AND j.lane = g.lane AND j.kind = g.kind
           AND j.tenant COLLATE "C" = g.tenant COLLATE "C" AND COALESCE(j.key, '') COLLATE "C" = g.key COLLATE "C"
-          AND j.state = 'queued' AND "#,
+          AND j.state = 'queued' AND j.limited AND "#,
     served!(),
     " = ANY($2) AND ",
     let_go!(),
@@ -124,6 +125,7 @@ const TAKE: &str = claiming!(concat!(
 
 /// Claims by limits and turns.
 pub(super) async fn claim_limited(work: &mut Work<'_>, claim: &&Claim) -> Outcome<LimitedClaim> {
+    catch(work, CAUGHT_MAX).await?;
     let streams = streams(work.conn, &claim.queues).await?;
     if streams.is_empty() || claim.limit == 0 {
         return Ok(LimitedClaim::default());
@@ -277,7 +279,7 @@ async fn take(work: &mut Work<'_>, claim: &Claim, choice: &Choice) -> Outcome<Ve
         .bind(choice.picks.iter().map(|pick| i64::from(pick.jobs)).collect::<Vec<_>>())
         .fetch_all(&mut *work.conn)
         .await?;
-    let mut claimed = claim::enter(work, rows, claim.worker)?;
+    let mut claimed = claim::enter(work, rows, claim.worker).await?;
     claimed.sort_by_key(|job| (job.priority, job.fence.job));
     Ok(claimed)
 }

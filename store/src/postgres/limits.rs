@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::claim::{let_go, unmanaged};
+use super::claim::{age, let_go, streams, unmanaged};
 use super::connect::{control, look, single, transact};
 use super::fault::Outcome;
 use super::limited::{self, running};
@@ -34,24 +34,76 @@ INSERT INTO queue_spec (name, spec) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE
 const MANAGE: &str = "
 INSERT INTO managed (scope, name) SELECT 'queue', unnest($1::text[]) UNION ALL SELECT 'kind', unnest($2::text[])";
 
-/// What waits in queues that were managed, and no longer has a message.
-const FREED: &str = concat!(
-    "SELECT j.id, j.queue, j.lane FROM job j
-WHERE j.state = 'queued' AND (j.queue = ANY($1) OR j.kind = ANY($2)) AND ",
-    let_go!(),
-    " AND ",
+/// What waits in queues and kinds that are limited no more: it has lost its messages.
+const FREE: &str = concat!(
+    "WITH RECURSIVE stream (queue, lane, kind) AS (
+    (SELECT queue, lane, kind FROM job WHERE state = 'queued' AND limited ORDER BY queue, lane, kind LIMIT 1)
+    UNION ALL
+    SELECT n.queue, n.lane, n.kind FROM stream s CROSS JOIN LATERAL (
+        SELECT j.queue, j.lane, j.kind FROM job j
+        WHERE j.state = 'queued' AND j.limited AND (j.queue, j.lane, j.kind) > (s.queue, s.lane, s.kind)
+        ORDER BY j.queue, j.lane, j.kind LIMIT 1) AS n
+), fit AS MATERIALIZED (
+    SELECT j.queue, j.lane, j.kind FROM stream j WHERE ",
     unmanaged!(),
-    " ORDER BY j.lane, j.id LIMIT $3"
+    "
+), found AS MATERIALIZED (
+    SELECT r.id FROM fit f CROSS JOIN LATERAL (
+        SELECT j.id FROM job j
+        WHERE j.queue = f.queue AND j.lane = f.lane AND j.kind = f.kind AND j.state = 'queued' AND j.limited
+        LIMIT $1 FOR UPDATE SKIP LOCKED) AS r
+    LIMIT $1)
+UPDATE job j SET limited = FALSE FROM found WHERE j.id = found.id
+RETURNING j.id, j.queue, j.lane, ",
+    let_go!(),
+    " AS free"
 );
 
-/// The oldest of the lower priorities that have waited long enough since they entered theirs.
-const AGED: &str = "
-SELECT head.id FROM unnest($1::text[], $2::bigint[]) AS q (queue, millis)
-CROSS JOIN (VALUES (1::smallint), (2::smallint)) AS l (lane)
-CROSS JOIN LATERAL (
-    SELECT j.id, GREATEST(j.queued_at, j.aged_at) AS since FROM job j
-    WHERE j.queue = q.queue AND j.lane = l.lane AND j.state = 'queued' ORDER BY j.id LIMIT $3) AS head
-WHERE head.since <= now() - q.millis * interval '1 millisecond' LIMIT $4";
+/// What waits in queues and kinds that are limited by now: the oldest of each stream.
+const CATCH: &str = concat!(
+    "WITH ",
+    streams!("'{}'::text[]"),
+    ", fit AS MATERIALIZED (
+    SELECT j.queue, j.lane, j.kind, j.version FROM stream j WHERE NOT (",
+    unmanaged!(),
+    ")
+), found AS MATERIALIZED (
+    SELECT r.id FROM fit f CROSS JOIN LATERAL (
+        SELECT j.id FROM job j
+        WHERE j.queue = f.queue AND j.lane = f.lane AND j.kind = f.kind AND j.version = f.version
+          AND j.state = 'queued' AND NOT j.limited
+        ORDER BY ",
+    age!(),
+    ", j.id LIMIT $1 FOR UPDATE SKIP LOCKED) AS r
+    LIMIT $1)
+UPDATE job j SET limited = TRUE FROM found WHERE j.id = found.id"
+);
+
+/// Those of the lower priorities that have waited long enough since they entered theirs: of those that are limited the
+/// ones that have waited longest, of the others the oldest of each kind.
+const AGED: &str = concat!(
+    "WITH ",
+    streams!("$1::text[]"),
+    ", head (id, since, millis) AS (
+    SELECT r.id, r.since, q.millis FROM unnest($1::text[], $2::bigint[]) AS q (queue, millis)
+    CROSS JOIN (VALUES (1::smallint), (2::smallint)) AS l (lane)
+    CROSS JOIN LATERAL (
+        SELECT j.id, GREATEST(j.queued_at, j.aged_at) AS since FROM job j
+        WHERE j.queue = q.queue AND j.lane = l.lane AND j.state = 'queued' AND j.limited
+        ORDER BY GREATEST(j.queued_at, j.aged_at) LIMIT $3) AS r
+    UNION ALL
+    SELECT r.id, r.since, q.millis FROM unnest($1::text[], $2::bigint[]) AS q (queue, millis)
+    JOIN stream s ON s.queue = q.queue AND s.lane > 0
+    CROSS JOIN LATERAL (
+        SELECT j.id, GREATEST(j.queued_at, j.aged_at) AS since FROM job j
+        WHERE j.queue = s.queue AND j.lane = s.lane AND j.kind = s.kind AND j.version = s.version
+          AND j.state = 'queued' AND NOT j.limited
+        ORDER BY ",
+    age!(),
+    ", j.id LIMIT $3) AS r
+)
+SELECT id FROM head WHERE since <= now() - millis * interval '1 millisecond' LIMIT $4"
+);
 
 const RAISE: &str = "
 UPDATE job SET lane = lane - 1, aged_at = now() WHERE id IN (
@@ -192,28 +244,39 @@ pub(super) async fn save_queue(work: &mut Work<'_>, (name, spec): &(&str, &Queue
 async fn manage(work: &mut Work<'_>) -> Outcome<Dispatched> {
     // One at a time: each must see what the other has written.
     sqlx::query("LOCK TABLE managed IN SHARE ROW EXCLUSIVE MODE").execute(&mut *work.conn).await?;
-    let was = limited(work.conn).await?;
+    // What was limited when it became queued, and was not caught yet, has lost its message, too.
+    catch(work, UNMANAGED_MAX).await?;
     let limits = limits(work.conn, None).await?;
     let is = Limited::of(limits.iter().map(|limit| &limit.spec), queue_specs(work.conn).await?);
-    let (queues, kinds) = was.freed(&is);
     sqlx::query("DELETE FROM managed").execute(&mut *work.conn).await?;
     sqlx::query(MANAGE)
         .bind(is.queues.iter().map(String::as_str).collect::<Vec<_>>())
         .bind(is.kinds.iter().map(String::as_str).collect::<Vec<_>>())
         .execute(&mut *work.conn)
         .await?;
-    if !queues.is_empty() || !kinds.is_empty() {
-        let freed: Vec<(Uuid, String, i16)> =
-            sqlx::query_as(FREED).bind(queues).bind(kinds).bind(UNMANAGED_MAX).fetch_all(&mut *work.conn).await?;
-        for (id, queue, lane) in freed {
-            work.claimable(&queue, lane, id);
-        }
-    }
+    free(work, UNMANAGED_MAX).await?;
+    catch(work, UNMANAGED_MAX).await?;
     work.close().await
 }
 
-/// Raises jobs one priority that have waited for as long as their queue allows, and deletes rates whose time has
-/// passed.
+/// Gives what is limited no more back to the claims by age, at most `most` jobs, and dispatches it.
+async fn free(work: &mut Work<'_>, most: i64) -> Outcome<()> {
+    let mut freed: Vec<(Uuid, String, i16, bool)> = sqlx::query_as(FREE).bind(most).fetch_all(&mut *work.conn).await?;
+    freed.sort_by_key(|(id, _, lane, _)| (*lane, *id));
+    for (id, queue, lane, _) in freed.into_iter().filter(|(.., free)| *free) {
+        work.claimable(&queue, lane, id);
+    }
+    Ok(())
+}
+
+/// Gives what became limited while it waited to the claims by turns, at most `most` jobs.
+pub(super) async fn catch(work: &mut Work<'_>, most: i64) -> Outcome<()> {
+    sqlx::query(CATCH).bind(most).execute(&mut *work.conn).await?;
+    Ok(())
+}
+
+/// Raises jobs one priority that have waited for as long as their queue allows, deletes rates whose time has passed, and
+/// brings the rest of what became limited, or is limited no more, to where its claims look.
 pub(super) async fn raise_aged(work: &mut Work<'_>, limit: &u32) -> Outcome<Dispatched> {
     sqlx::query(
         "DELETE FROM limit_bucket WHERE (name, tenant, key) IN (SELECT name, tenant, key FROM limit_bucket \
@@ -222,13 +285,15 @@ pub(super) async fn raise_aged(work: &mut Work<'_>, limit: &u32) -> Outcome<Disp
     .bind(i64::from(*limit))
     .execute(&mut *work.conn)
     .await?;
+    free(work, UNMANAGED_MAX).await?;
+    catch(work, UNMANAGED_MAX).await?;
     let aging: Vec<(String, i64)> = queue_specs(work.conn)
         .await?
         .into_iter()
         .filter_map(|(name, spec)| Some((name, super::values::millis(spec.age_after?.0))))
         .collect();
     if aging.is_empty() {
-        return Ok(Dispatched::default());
+        return Ok(Dispatched { moved: 0, ..work.close().await? });
     }
     let (queues, millis): (Vec<String>, Vec<i64>) = aging.into_iter().unzip();
     let due: Vec<Uuid> = sqlx::query_scalar(AGED)

@@ -22,8 +22,10 @@ mod fan_in;
 mod fault;
 mod guarded;
 mod hints;
+mod job_list;
 mod limited;
 mod limits;
+mod migrate;
 mod notifier;
 mod notify;
 mod outbox;
@@ -50,3 +52,4 @@ mod work;
 mod worker;
 
 pub use self::connect::PostgresStore;
+pub use self::session::PLANNER;

@@ -33,7 +33,7 @@ WHERE batch_id = $1 AND state = 'dead' AND seq IS NOT NULL AND generation = $2 O
 
 const LATE: &str = "
 UPDATE batch SET late_at = NULL WHERE id IN (
-    SELECT id FROM batch WHERE late_at <= now() ORDER BY id LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
+    SELECT id FROM batch WHERE late_at <= now() ORDER BY late_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING id, tenant, definition, trace";
 
 const COPIES: &str = "

@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::claim::{let_go, unmanaged};
+use super::claim::{age, gaps, oldest, open, streams, unmanaged};
 use super::connect::{look, single, transact};
 use super::fault::Outcome;
 use super::promote::ReadyRow;
@@ -58,17 +58,31 @@ SELECT l.lane FROM (VALUES (0::smallint), (1::smallint), (2::smallint)) AS l (la
 WHERE head.purpose = 'dispatch' AND head.queue = $1 AND head.lane = l.lane
   AND head.created_at <= now() - make_interval(secs => $2)";
 
-/// Jobs of one priority. Nothing is locked: a job that is being claimed gets a message that comes too late.
+/// The oldest of each stream of one priority of the queue, after a job, and of those the first by age. A job of a batch is
+/// as old as its batch. Nothing is locked: a job that is being claimed gets a message that comes too late.
 const LOST: &str = concat!(
+    "WITH ",
+    streams!("ARRAY[$1]::text[]"),
+    ", ",
+    gaps!(),
+    ", fit AS MATERIALIZED (
+    SELECT j.queue, j.lane, j.kind, j.version FROM stream j WHERE j.lane = $4 AND ",
+    open!(),
     "
+), lost AS MATERIALIZED (
+    SELECT r.id FROM fit f ",
+    oldest!(
+        "f",
+        " AND NOT j.astray AND j.queued_at <= now() - make_interval(secs => $2)
+              AND (COALESCE(j.batch_id, j.id), j.id)
+                  > (COALESCE((SELECT COALESCE(a.batch_id, a.id) FROM job a WHERE a.id = $5), $5), $5)",
+        "$3::bigint",
+        ""
+    ),
+    "
+    ORDER BY r.age, r.id LIMIT $3::bigint)
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j
-WHERE j.queue = $1 AND j.state = 'queued' AND NOT j.astray AND j.queued_at <= now() - make_interval(secs => $2)
-  AND (j.lane, j.id) > ($4, $5) AND (j.lane, j.id) < ($4 + 1::smallint, '00000000-0000-0000-0000-000000000000')
-  AND ",
-    let_go!(),
-    " AND ",
-    unmanaged!(),
-    " ORDER BY j.lane, j.id LIMIT $3"
+WHERE j.id = ANY(ARRAY(SELECT id FROM lost)) AND j.state = 'queued' ORDER BY COALESCE(j.batch_id, j.id), j.id"
 );
 
 #[async_trait]

@@ -12,12 +12,9 @@ use super::fault::Outcome;
 use super::values::{small, state_of};
 use super::work::Work;
 use crate::ReconcileReport;
-use crate::duties::over;
+use crate::duties::{COUNTED_EACH_TIME, over};
 use crate::row;
 use crate::sql::batch_ends;
-
-/// Above this many jobs, final ones are not counted again: that would read the whole table each time.
-const FULL_COUNT_MAX: f64 = 2_000_000.0;
 
 /// Two that ran at once would see the same difference, and each would add it.
 const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(hashtextextended('gristmill.reconcile', 0))";
@@ -44,18 +41,45 @@ const TO_AGGREGATING: &str =
     "UPDATE batch SET state = 'aggregating' WHERE id = $1 AND state = 'sealed' AND remaining = 0";
 
 /// Differences commute with everything that other transactions add meanwhile, so that no counter needs to be locked.
-const COUNTERS: &str = "
-WITH counted AS (
-    SELECT tenant, queue, state, count(*) AS jobs FROM job
-    WHERE $1 OR state IN ('scheduled', 'queued', 'running', 'retry') GROUP BY 1, 2, 3
-), kept AS (
-    SELECT tenant, queue, state, sum(jobs)::bigint AS jobs FROM queue_count
-    WHERE $1 OR state IN ('scheduled', 'queued', 'running', 'retry') GROUP BY 1, 2, 3
+macro_rules! counters {
+    ($counted:expr, $kept:expr) => {
+        concat!(
+            "WITH RECURSIVE ",
+            $counted,
+            ", kept AS (
+    SELECT tenant, queue, state, sum(jobs)::bigint AS jobs FROM queue_count WHERE ",
+            $kept,
+            " GROUP BY 1, 2, 3
 )
 SELECT tenant, queue, state, COALESCE(c.jobs, 0) AS counted, COALESCE(k.jobs, 0) AS kept
 FROM counted c FULL JOIN kept k USING (tenant, queue, state)
 WHERE COALESCE(c.jobs, 0) <> COALESCE(k.jobs, 0)
-ORDER BY 1, 2, 3";
+ORDER BY 1, 2, 3"
+        )
+    };
+}
+
+const ALL_COUNTERS: &str =
+    counters!("counted AS (SELECT tenant, queue, state, count(*) AS jobs FROM job GROUP BY 1, 2, 3)", "TRUE");
+
+/// Those of jobs that have not ended, through the indexes: the tenants are found by walking from one to the next.
+pub(super) const COUNTERS: &str = counters!(
+    "every (tenant) AS (
+    (SELECT j.tenant FROM job j WHERE j.state <> 'running' ORDER BY j.tenant LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.tenant FROM job j WHERE j.state <> 'running' AND j.tenant > e.tenant ORDER BY j.tenant LIMIT 1)
+    FROM every e WHERE e.tenant IS NOT NULL
+), counted AS (
+    SELECT e.tenant, n.queue, s.state, n.jobs
+    FROM every e CROSS JOIN (VALUES ('scheduled'), ('queued'), ('retry')) AS s (state)
+    CROSS JOIN LATERAL (
+        SELECT j.queue, count(*) AS jobs FROM job j
+        WHERE j.tenant = e.tenant AND j.state = s.state AND j.state <> 'running' GROUP BY j.queue) AS n
+    UNION ALL
+    SELECT tenant, queue, 'running', count(*) FROM job WHERE state = 'running' GROUP BY 1, 2
+)",
+    "state IN ('scheduled', 'queued', 'running', 'retry')"
+);
 
 row! {
     struct Compared {
@@ -85,8 +109,8 @@ impl Compared {
     }
 }
 
-/// Compares, and repairs unless the caller rolls back.
-pub(super) async fn reconcile(work: &mut Work<'_>, _: &()) -> Outcome<ReconcileReport> {
+/// Compares, and repairs unless the caller rolls back; with `ended` the counters of jobs that have ended, too.
+pub(super) async fn reconcile(work: &mut Work<'_>, ended: &bool) -> Outcome<ReconcileReport> {
     sqlx::query(ONE_AT_A_TIME).execute(&mut *work.conn).await?;
     let batches: i64 = sqlx::query_scalar(UNFINISHED).fetch_one(&mut *work.conn).await?;
     let compared: Vec<Compared> = sqlx::query_as(COMPARE).fetch_all(&mut *work.conn).await?;
@@ -98,7 +122,7 @@ pub(super) async fn reconcile(work: &mut Work<'_>, _: &()) -> Outcome<ReconcileR
     }
     // Before the ledger closes: what the repairs above moved is not in either side yet, or is in both.
     let ledger = work.close().await?;
-    repair_counters(work, &mut report.findings).await?;
+    repair_counters(work, *ended, &mut report.findings).await?;
     work.close().await?;
     report.dispatched = ledger;
     Ok(report)
@@ -147,12 +171,12 @@ async fn repair(work: &mut Work<'_>, batch: Uuid, findings: &mut Vec<String>) ->
     Ok(())
 }
 
-async fn repair_counters(work: &mut Work<'_>, findings: &mut Vec<String>) -> Outcome<()> {
-    let rows: f64 = sqlx::query_scalar("SELECT reltuples::float8 FROM pg_class WHERE oid = 'job'::regclass")
-        .fetch_one(&mut *work.conn)
-        .await?;
+async fn repair_counters(work: &mut Work<'_>, ended: bool, findings: &mut Vec<String>) -> Outcome<()> {
+    let total: i64 =
+        sqlx::query_scalar("SELECT COALESCE(sum(jobs), 0)::bigint FROM queue_count").fetch_one(&mut *work.conn).await?;
+    let statement = if ended || total < COUNTED_EACH_TIME { ALL_COUNTERS } else { COUNTERS };
     let differences: Vec<(String, String, String, i64, i64)> =
-        sqlx::query_as(COUNTERS).bind(rows < FULL_COUNT_MAX).fetch_all(&mut *work.conn).await?;
+        sqlx::query_as(statement).fetch_all(&mut *work.conn).await?;
     for (tenant, queue, state, counted, kept) in differences {
         findings.push(format!(
             "the counter of {state} jobs on queue `{queue}` of tenant `{tenant}` said {kept}, but there are {counted}; corrected"

@@ -13,11 +13,10 @@ use super::complete::{self, Closing, Moved};
 use super::fan_in::{self, Deltas};
 use super::fault::Outcome;
 use super::split::{self, Parent};
-use super::values::{count, from_json, small};
+use super::values::{count, small};
 use super::work::Work;
 use crate::RescueReport;
 use crate::check;
-use crate::error::StoreError;
 use crate::row;
 use crate::split::{LOST as LOST_AGAIN, condemned, decide, unclosed};
 
@@ -27,16 +26,25 @@ UPDATE worker SET state = 'lost' WHERE id IN (
 
 /// A job whose worker is not alive, for whatever reason, or whose time is over. The random numbers are the database's,
 /// so that nothing here is random by itself. A payload is read when the chunk may be split.
-const LOST: &str = "
+///
+/// All that run are looked at, through their index. They are chosen in a CTE, apart from the order and the limit: a
+/// planner that takes what runs for many would walk the whole table in the order of the ids until it has enough.
+pub(super) const LOST: &str = "
+WITH lost AS MATERIALIZED (
+    SELECT id FROM job
+    WHERE state = 'running'
+      AND (deadline <= now() OR worker_id NOT IN (SELECT id FROM worker WHERE state = 'alive'))
+)
 SELECT id, attempt, worker_id, max_attempts, snoozes, retry, random() AS random, random() AS other_random, batch_id, seq, items,
        half_of IS NOT NULL AS half,
        CASE WHEN seq IS NOT NULL AND (half_of IS NOT NULL OR attempt >= max_attempts) THEN payload END AS payload,
        EXISTS (SELECT 1 FROM batch b WHERE b.id = batch_id AND b.sealed_at IS NOT NULL) AS planned,
        worker_id NOT IN (SELECT id FROM worker WHERE state = 'alive') AS worker_lost
 FROM job
-WHERE state = 'running'
+WHERE id = ANY(ARRAY(SELECT id FROM lost ORDER BY id LIMIT $1))
+  AND state = 'running'
   AND (deadline <= now() OR worker_id NOT IN (SELECT id FROM worker WHERE state = 'alive'))
-ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED";
+ORDER BY id FOR UPDATE SKIP LOCKED";
 
 const DEATHS: &str = "SELECT count(*) FROM attempt WHERE job_id = $1 AND ending = 'worker_lost'";
 
@@ -74,12 +82,14 @@ struct Judged {
 }
 
 impl Judged {
-    fn of(row: LostRow) -> Result<Self, StoreError> {
-        let policy: RetryPolicy = from_json(&row.retry, &format!("the retry policy of job {}", row.id))?;
-        let what = format!("the payload of job {}", row.id);
-        let payload: Option<ChunkPayload> = row.payload.as_deref().map(|text| from_json(text, &what)).transpose()?;
+    fn of(row: LostRow) -> Self {
+        // What cannot be read must not hold up the rescue of others.
+        let policy: RetryPolicy = serde_json::from_str(&row.retry).unwrap_or_default();
+        let payload: Option<ChunkPayload> = row.payload.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let (attempt, max_attempts) = (small(row.attempt - row.snoozes), small(row.max_attempts - row.snoozes));
-        let loss = if row.worker_lost && row.batch_id.and(row.seq).is_some() {
+        let loss = if row.payload.is_some() && payload.is_none() {
+            Loss::Settle(Verdict::Dead)
+        } else if row.worker_lost && row.batch_id.and(row.seq).is_some() {
             let chunk = LostChunk {
                 attempt,
                 max_attempts,
@@ -92,7 +102,7 @@ impl Judged {
         } else {
             Loss::Settle(settle(row.ending(), attempt, max_attempts, &policy, row.random))
         };
-        Ok(Self { row, payload, loss })
+        Self { row, payload, loss }
     }
 
     /// What the attempt's closing contains; further consequences of a loss come after it.
@@ -123,7 +133,7 @@ pub(super) async fn rescue(work: &mut Work<'_>, limit: &u32) -> Outcome<RescueRe
     if rows.is_empty() {
         return Ok(report);
     }
-    let judged = rows.into_iter().map(Judged::of).collect::<Result<Vec<_>, _>>()?;
+    let judged: Vec<Judged> = rows.into_iter().map(Judged::of).collect();
     for one in &judged {
         prepare(work, one).await?;
     }

@@ -21,14 +21,17 @@ macro_rules! inserting {
         "
 INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, max_snoozes, version, timeout_ms, retry, payload,
                  batch_id, seq, items, generation, idempotency_key, unique_key,
-                 unique_rule, unique_until, trace, key, created_at, run_at, queued_at, finished_at)
+                 unique_rule, unique_until, trace, key, created_at, run_at, queued_at, finished_at, limited)
 SELECT i.id, i.tenant, i.queue, i.lane, i.kind, COALESCE(i.state, CASE WHEN i.due > now() THEN 'scheduled' ELSE 'queued' END),
        i.max_attempts, i.max_attempts, i.max_snoozes, i.version, i.timeout_ms, i.retry, i.payload,
        i.batch_id, i.seq, i.items,
        COALESCE(i.generation, (SELECT b.generation FROM batch b WHERE b.id = i.batch_id), 0), i.idempotency_key, i.unique_key,
        i.unique_rule, now() + i.unique_ms * interval '1 millisecond', i.trace, i.key,
        now(), CASE WHEN i.due > now() THEN i.due END, CASE WHEN i.due > now() THEN NULL ELSE now() END,
-       CASE WHEN i.state = 'cancelled' THEN now() END
+       CASE WHEN i.state = 'cancelled' THEN now() END,
+       i.state IS NULL AND COALESCE(i.due <= now(), TRUE)
+           AND (i.queue IN (SELECT name FROM managed WHERE scope = 'queue')
+                OR i.kind IN (SELECT name FROM managed WHERE scope = 'kind'))
 FROM (SELECT u.*, COALESCE(u.run_at, now() + u.wait_ms * interval '1 millisecond') AS due
       FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::int[], $7::bigint[],
                   $8::text[], $9::text[], $10::uuid[], $11::bigint[], $12::bigint[], $13::int[],

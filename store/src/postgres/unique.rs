@@ -23,12 +23,14 @@ use crate::{EnqueueOutcome, Enqueued};
 /// A unique key may be released between the insert that met it and the search for its holder.
 const ROUNDS_MAX: usize = 16;
 
-/// Keys whose period is over are released by the next job that wants them.
+/// Keys whose period is over are released by the next job that wants them. Each key is looked up by itself: joined, all
+/// held keys would be read where the planner takes them for few.
 const LAPSE: &str = "
 UPDATE job SET unique_until = NULL WHERE id IN (
-    SELECT j.id FROM job j JOIN unnest($1::text[], $2::text[]) AS i (tenant, unique_key)
-      ON j.tenant = i.tenant AND j.unique_held = i.unique_key
-    WHERE j.unique_rule = 'period' AND j.unique_until <= now() ORDER BY j.id FOR UPDATE OF j)";
+    SELECT id FROM job WHERE id = ANY(ARRAY(
+        SELECT h.id FROM unnest($1::text[], $2::text[]) AS i (tenant, unique_key)
+        CROSS JOIN LATERAL (SELECT j.id FROM job j WHERE j.tenant = i.tenant AND j.unique_held = i.unique_key LIMIT 1) AS h))
+      AND unique_rule = 'period' AND unique_until <= now() ORDER BY id FOR UPDATE)";
 
 const HOLDERS: &str = "
 SELECT i.number, own.id AS own, first.id AS first, holder.id AS holder
@@ -47,7 +49,7 @@ const TAKE_OVER: &str = "
 UPDATE job SET payload = $2, version = $11, trace = $3, lane = COALESCE($4, lane),
     max_attempts = COALESCE($5, max_attempts), granted = COALESCE($5, granted),
     timeout_ms = COALESCE($6, timeout_ms), retry = COALESCE($7, retry),
-    state = CASE WHEN d.due > now() THEN 'scheduled' ELSE 'queued' END,
+    state = CASE WHEN d.due > now() THEN 'scheduled' ELSE 'queued' END, limited = limited AND NOT COALESCE(d.due > now(), FALSE),
     run_at = CASE WHEN d.due > now() THEN d.due END,
     queued_at = CASE WHEN d.due > now() THEN NULL WHEN state = 'queued' THEN queued_at ELSE now() END
 FROM (SELECT LEAST(COALESCE($8, now() + COALESCE($9, 0) * interval '1 millisecond'),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use gristmill_core::job::JobState;
 use serde::de::DeserializeOwned;
 
+use crate::check;
 use crate::error::StoreError;
 
 /// A text as a TEXT column can hold it: PostgreSQL has no NUL, so U+FFFD replaces it.
@@ -38,9 +39,9 @@ pub(super) fn small(column: i32) -> u32 {
     u32::try_from(column).unwrap_or(0)
 }
 
-/// A duration in whole milliseconds.
+/// A duration in whole milliseconds, at most some 100 years: PostgreSQL's times and intervals have an end.
 pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(duration.as_millis()).map_or(check::MILLIS_MAX, |millis| millis.min(check::MILLIS_MAX))
 }
 
 /// A duration in seconds for `make_interval(secs => …)`, at most some 100 years.

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::PostgresStore;
 use super::connect::look;
 use super::fault::Outcome;
+use super::job_list::{self, JobRow};
 use super::values::{count, from_json, plain, seconds, small, state_of};
-use super::work::priority_of;
 use crate::error::{Result, StoreError};
 use crate::row;
 use crate::views::{self, UNHANDLED_LOOKED_AT};
@@ -33,12 +33,6 @@ const BATCH_PLAN: &str = "SELECT tenant, name, definition, stamp, params, trace 
 const CHUNK_RESULTS: &str = "
 SELECT seq, generation, result FROM result WHERE batch_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 
-/// The columns of a list; a single job has its payload in addition.
-const JOBS: &str = "
-SELECT id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
-       NULL::text AS payload, output, error, worker_id, created_at, run_at, started_at, finished_at
-FROM job WHERE tenant = ";
-
 const JOB: &str = "
 SELECT id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
        payload, output, error, worker_id, created_at, run_at, started_at, finished_at
@@ -47,35 +41,45 @@ FROM job WHERE tenant = $1 AND id = $2";
 const ATTEMPTS: &str = "
 SELECT attempt, worker_id, started_at, ended_at, ending, error FROM attempt WHERE job_id = $1 ORDER BY attempt, number";
 
-/// The job that has waited longest is at the head of one of the priorities, apart from the order in which retries come
-/// back. The condition on the tenant is written so that no index can begin with it: while the statistics are still
-/// those of an empty table such an index would be chosen, and a priority without jobs would be searched for in the
-/// whole backlog.
-const QUEUES: &str = "
+/// The oldest of each kind of a queue is close enough to the oldest: found in as many steps as there are kinds.
+pub(super) const QUEUES: &str = "
+WITH counted AS MATERIALIZED (
+    SELECT queue, state, sum(jobs)::bigint AS jobs FROM queue_count WHERE tenant = $1 GROUP BY queue, state
+)
 SELECT n.name, COALESCE(bool_or(q.paused), FALSE), max(q.paused_at), max(q.paused_by), max(q.paused_reason),
        COALESCE(array_agg(c.state) FILTER (WHERE c.state IS NOT NULL), '{}'),
        COALESCE(array_agg(c.jobs) FILTER (WHERE c.state IS NOT NULL), '{}'),
-       (SELECT min(head.queued_at) FROM unnest(ARRAY[0, 1, 2]::smallint[]) AS l (lane)
-        CROSS JOIN LATERAL (SELECT j.queued_at FROM job j
-            WHERE j.queue = n.name AND j.lane = l.lane AND j.state = 'queued' AND j.tenant || '' = $1
-            ORDER BY j.id LIMIT 1) AS head)
-FROM (SELECT queue AS name FROM queue_count WHERE tenant = $1 UNION SELECT name FROM queue WHERE tenant = $1) AS n
-LEFT JOIN (SELECT queue, state, sum(jobs)::bigint AS jobs FROM queue_count WHERE tenant = $1 GROUP BY queue, state) AS c
-     ON c.queue = n.name
+       (WITH RECURSIVE head (kind, queued_at) AS (
+            (SELECT j.kind, j.queued_at FROM job j
+             WHERE j.tenant = $1 AND j.state = 'queued' AND j.state <> 'running' AND j.queue = n.name
+             ORDER BY j.kind, j.id LIMIT 1)
+            UNION ALL
+            SELECT x.kind, x.queued_at FROM head h CROSS JOIN LATERAL (
+                SELECT j.kind, j.queued_at FROM job j
+                WHERE j.tenant = $1 AND j.state = 'queued' AND j.state <> 'running' AND j.queue = n.name
+                  AND j.kind > h.kind
+                ORDER BY j.kind, j.id LIMIT 1) AS x)
+        SELECT min(queued_at) FROM head)
+FROM (SELECT queue AS name FROM counted UNION SELECT name FROM queue WHERE tenant = $1) AS n
+LEFT JOIN counted c ON c.queue = n.name
 LEFT JOIN queue q ON q.tenant = $1 AND q.name = n.name
 GROUP BY n.name ORDER BY n.name";
 
-/// The heads of all queues, found by walking the index from queue to queue.
-const WAITING_KINDS: &str = "
-WITH RECURSIVE waiting (queue) AS (
-    (SELECT queue FROM job WHERE state = 'queued' ORDER BY queue LIMIT 1)
+/// The oldest of each kind of all queues, found by walking the index from kind to kind.
+pub(super) const WAITING_KINDS: &str = "
+WITH RECURSIVE stream (queue, kind) AS (
+    (SELECT j.queue, j.kind FROM job j WHERE j.tenant = $1 AND j.state = 'queued' AND j.state <> 'running'
+     ORDER BY j.queue, j.kind LIMIT 1)
     UNION ALL
-    SELECT (SELECT j.queue FROM job j WHERE j.state = 'queued' AND j.queue > w.queue ORDER BY j.queue LIMIT 1)
-    FROM waiting w WHERE w.queue IS NOT NULL
+    SELECT n.queue, n.kind FROM stream s CROSS JOIN LATERAL (
+        SELECT j.queue, j.kind FROM job j WHERE j.tenant = $1 AND j.state = 'queued' AND j.state <> 'running'
+          AND (j.queue, j.kind) > (s.queue, s.kind)
+        ORDER BY j.queue, j.kind LIMIT 1) AS n
 )
-SELECT head.queue, head.kind, head.version, count(*) FROM waiting w CROSS JOIN LATERAL (
-    SELECT j.queue, j.kind, j.version FROM job j WHERE j.queue = w.queue AND j.state = 'queued' AND j.tenant = $1
-    ORDER BY j.lane, j.id LIMIT $2) AS head
+SELECT head.queue, head.kind, head.version, count(*) FROM stream s CROSS JOIN LATERAL (
+    SELECT j.queue, j.kind, j.version FROM job j
+    WHERE j.tenant = $1 AND j.state = 'queued' AND j.state <> 'running' AND j.queue = s.queue AND j.kind = s.kind
+    ORDER BY j.id LIMIT $2) AS head
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
 
 const SERVING: &str = "SELECT queues, kinds FROM worker WHERE state = 'alive' AND lease_until >= now()";
@@ -145,66 +149,6 @@ impl BatchRow {
 }
 
 row! {
-    struct JobRow {
-        id: Uuid,
-        tenant: String,
-        queue: String,
-        lane: i16,
-        key: Option<String>,
-        kind: String,
-        version: i32,
-        state: String,
-        attempt: i32,
-        max_attempts: i32,
-        snoozes: i32,
-        batch_id: Option<Uuid>,
-        seq: Option<i64>,
-        generation: i32,
-        items: i64,
-        payload: Option<String>,
-        output: Option<String>,
-        error: Option<String>,
-        worker_id: Option<Uuid>,
-        created_at: Instant,
-        run_at: Option<Instant>,
-        started_at: Option<Instant>,
-        finished_at: Option<Instant>,
-    }
-}
-
-impl JobRow {
-    fn view(self) -> Result<JobView, StoreError> {
-        let what = format!("job {}", self.id);
-        Ok(JobView {
-            id: JobId(self.id),
-            priority: priority_of(self.lane)?,
-            state: state_of(&self.state)?,
-            payload: self.payload.map(|text| from_json(&text, &what)).transpose()?.unwrap_or_default(),
-            output: self.output.map(|text| from_json(&text, &what)).transpose()?,
-            tenant: self.tenant,
-            queue: self.queue,
-            key: self.key,
-            kind: self.kind,
-            version: small(self.version),
-            attempt: small(self.attempt),
-            max_attempts: small(self.max_attempts),
-            snoozes: small(self.snoozes),
-            batch: self.batch_id.map(BatchId),
-            seq: self.seq,
-            generation: small(self.generation),
-            items: count(self.items),
-            error: self.error,
-            worker: self.worker_id.map(WorkerId),
-            created_at: self.created_at,
-            run_at: self.run_at,
-            started_at: self.started_at,
-            finished_at: self.finished_at,
-            attempts: Vec::new(),
-        })
-    }
-}
-
-row! {
     struct QuarantineRow {
         id: i64,
         batch_id: Uuid,
@@ -243,7 +187,7 @@ impl Views for PostgresStore {
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
-        look!(self, jobs, filter, page)
+        look!(self, job_list::jobs, filter, page)
     }
 
     async fn tenants(&self) -> Result<Vec<String>> {
@@ -353,44 +297,6 @@ pub(super) async fn job(conn: &mut PgConnection, tenant: &str, job: JobId) -> Ou
         })
         .collect();
     Ok(Some(JobView { attempts, ..row.view()? }))
-}
-
-/// Jobs, newest first.
-pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Page) -> Outcome<Vec<JobView>> {
-    let mut query = QueryBuilder::<Postgres>::new(JOBS);
-    query.push_bind(plain(&filter.tenant));
-    match filter.states.as_slice() {
-        [] => {}
-        // An equality lets the index provide the order; a list would require a sort.
-        [state] => {
-            query.push(" AND state = ").push_bind(state.as_str());
-        }
-        states => {
-            let words: Vec<&'static str> = states.iter().map(|state| state.as_str()).collect();
-            query.push(" AND state = ANY(").push_bind(words).push(")");
-        }
-    }
-    if let Some(queue) = &filter.queue {
-        query.push(" AND queue = ").push_bind(plain(queue));
-    }
-    if let Some(kind) = &filter.kind {
-        query.push(" AND kind = ").push_bind(plain(kind));
-    }
-    if let Some(key) = &filter.key {
-        query.push(" AND key = ").push_bind(plain(key));
-    }
-    if let Some(batch) = filter.batch {
-        query.push(" AND batch_id = ").push_bind(batch.0);
-    }
-    if let Some(error) = &filter.error {
-        query.push(" AND strpos(lower(error), lower(").push_bind(plain(error)).push(")) > 0");
-    }
-    if let Some(since) = filter.since {
-        query.push(" AND finished_at >= ").push_bind(since);
-    }
-    newest_first(&mut query, page)?;
-    let rows: Vec<JobRow> = query.build_query_as().fetch_all(conn).await?;
-    Ok(rows.into_iter().map(JobRow::view).collect::<Result<_, _>>()?)
 }
 
 /// Every tenant that has a queue.

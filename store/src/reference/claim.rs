@@ -19,7 +19,13 @@ pub(super) fn serves(claim: &Claim, job: &Job) -> bool {
     claim.kinds.contains(&served(&job.kind, job.version))
 }
 
-/// The first of them by priority, then by age.
+/// The first of them by priority, then by age: a job of a batch is as old as its batch.
+pub(super) fn oldest(mut jobs: Vec<&Job>, limit: u32) -> Vec<JobId> {
+    jobs.sort_by_key(|job| (job.priority, job.batch.map_or(job.id.0, |batch| batch.0), job.id));
+    jobs.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|job| job.id).collect()
+}
+
+/// The first of them by priority, then by id.
 pub(super) fn first(mut jobs: Vec<&Job>, limit: u32) -> Vec<JobId> {
     jobs.sort_by_key(|job| (job.priority, job.id));
     jobs.into_iter().take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|job| job.id).collect()

@@ -8,7 +8,7 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, JobState};
 
 use super::ReferenceStore;
-use super::claim::{first, may, serves, take};
+use super::claim::{first, may, oldest, serves, take};
 use super::limits::{self, limited};
 use super::poison::is_unknown;
 use super::state::Job;
@@ -59,8 +59,9 @@ impl Claims for ReferenceStore {
         let queued = t.state.jobs.values().map(|job| &**job).filter(|job| job.state == JobState::Queued).filter(wanted);
         let limited = limited(&t.state);
         let free = queued.filter(|job| !limited.has(&job.queue, &job.kind));
-        let chosen = first(free.filter(|job| may(self, &t.state, claim, job)).collect(), claim.limit);
-        let claimed = take(&mut t, claim, &chosen);
+        let chosen = oldest(free.filter(|job| may(self, &t.state, claim, job)).collect(), claim.limit);
+        let mut claimed = take(&mut t, claim, &chosen);
+        claimed.sort_by_key(|job| (job.priority, job.fence.job));
         t.commit()?;
         Ok(claimed)
     }
@@ -80,7 +81,10 @@ impl Claims for ReferenceStore {
         Ok(first(ours.collect(), claim.limit))
     }
 
-    async fn wait_for_work(&self, at_most: Duration) -> bool {
-        tokio::time::timeout(at_most, self.work.notified()).await.is_ok()
+    async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64 {
+        let mut work = self.work.subscribe();
+        // Whether a hint came or the time ran out does not matter.
+        let _ = tokio::time::timeout(at_most, work.wait_for(|count| *count != seen)).await;
+        *work.borrow()
     }
 }

@@ -45,7 +45,7 @@ mod worker;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 pub use clause::Clause;
 pub use clock::Clock;
@@ -61,7 +61,8 @@ pub struct ReferenceStore {
     with_outbox: bool,
     /// The clauses that were removed.
     without: BTreeSet<Clause>,
-    work: Arc<Notify>,
+    /// How many times work may have become claimable, counted from 1.
+    work: watch::Sender<u64>,
     /// How many times attempts may have been taken away, counted from 1.
     gone: watch::Sender<u64>,
 }
@@ -77,7 +78,7 @@ impl ReferenceStore {
             seed,
             with_outbox,
             without: BTreeSet::new(),
-            work: Arc::default(),
+            work: watch::Sender::new(1),
             gone: watch::Sender::new(1),
         }
     }
@@ -98,7 +99,7 @@ impl ReferenceStore {
             seed: self.seed,
             with_outbox: false,
             without: self.without.clone(),
-            work: Arc::clone(&self.work),
+            work: self.work.clone(),
             gone: self.gone.clone(),
         }
     }
@@ -114,8 +115,6 @@ impl ReferenceStore {
 
     /// Wakes all callers that wait for work.
     fn hint(&self) {
-        self.work.notify_waiters();
-        // For a caller that looked before the commit and waits only after it.
-        self.work.notify_one();
+        self.work.send_modify(|count| *count += 1);
     }
 }

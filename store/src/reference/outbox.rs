@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, Priority};
+use uuid::Uuid;
 
 use super::ReferenceStore;
 use super::state::most;
@@ -68,15 +69,16 @@ impl Outbox for ReferenceStore {
         let limited = super::limits::limited(&t.state);
         let rows = t.state.outbox.values().filter(|row| row.purpose == Purpose::Dispatch && row.queue == queue);
         let waits: BTreeSet<Priority> = rows.filter(|row| row.created_at <= before).map(|row| row.priority).collect();
+        let after = lost.after.map(|(priority, id)| (priority, t.state.jobs.get(&id).map_or(id.0, |job| age(job)), id));
         let queued =
             t.state.jobs.values().filter(|job| job.state == JobState::Queued && job.queue == queue && !job.misrouted);
         let mut found: Vec<Arc<Job>> = queued
             .filter(|job| job.queued_at.is_some_and(|at| at <= before) && !waits.contains(&job.priority))
-            .filter(|job| lost.after.is_none_or(|after| (job.priority, job.id) > after))
+            .filter(|job| after.is_none_or(|after| (job.priority, age(job), job.id) > after))
             .filter(|job| !t.state.paused(job) && !limited.has(&job.queue, &job.kind))
             .cloned()
             .collect();
-        found.sort_by_key(|job| (job.priority, job.id));
+        found.sort_by_key(|job| (job.priority, age(job), job.id));
         for job in found.iter().take(most(lost.limit)) {
             t.arrived(job);
         }
@@ -95,4 +97,9 @@ impl Outbox for ReferenceStore {
         };
         Ok(dead.filter(|job| job.state == JobState::Dead).map(copy).collect())
     }
+}
+
+/// A job of a batch is as old as its batch.
+fn age(job: &Job) -> Uuid {
+    job.batch.map_or(job.id.0, |batch| batch.0)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::{JobState, Priority};
+use gristmill_core::job::JobState;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -126,15 +126,14 @@ impl Views for ReferenceStore {
     async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>> {
         let t = Transition::begin(self);
         let queued = |job: &&Arc<Job>| job.state == JobState::Queued && job.tenant == tenant;
-        let mut heads: BTreeMap<&str, Vec<&Job>> = BTreeMap::new();
+        let mut heads: BTreeMap<(&str, &str), Vec<&Job>> = BTreeMap::new();
         for job in t.state.jobs.values().filter(queued) {
-            heads.entry(&job.queue).or_default().push(job);
+            heads.entry((&job.queue, &job.kind)).or_default().push(job);
         }
         let mut waiting: BTreeMap<(&str, &str, u32), u64> = BTreeMap::new();
-        for (queue, mut jobs) in heads {
-            jobs.sort_by_key(|job| (job.priority, job.id));
+        for ((queue, kind), jobs) in heads {
             for job in jobs.into_iter().take(usize::try_from(UNHANDLED_LOOKED_AT).unwrap_or(usize::MAX)) {
-                *waiting.entry((queue, &job.kind, job.version)).or_default() += 1;
+                *waiting.entry((queue, kind, job.version)).or_default() += 1;
             }
         }
         let waiting = waiting.into_iter().map(|((queue, kind, version), jobs)| UnhandledView {
@@ -166,12 +165,14 @@ impl Views for ReferenceStore {
     }
 }
 
-/// The oldest by id of each priority is close enough to the oldest.
+/// The oldest by id of each kind is close enough to the oldest.
 fn oldest(state: &State, tenant: &str, queue: &str) -> Option<Instant> {
     let waits = |job: &&Job| job.state == JobState::Queued && job.tenant == tenant && job.queue == queue;
-    let first =
-        |priority: Priority| state.jobs.values().map(|job| &**job).filter(waits).find(|job| job.priority == priority);
-    Priority::ALL.into_iter().filter_map(first).filter_map(|job| job.queued_at).min()
+    let mut heads: BTreeMap<&str, &Job> = BTreeMap::new();
+    for job in state.jobs.values().map(|job| &**job).filter(waits) {
+        heads.entry(&job.kind).or_insert(job);
+    }
+    heads.into_values().filter_map(|job| job.queued_at).min()
 }
 
 fn counter(view: &mut QueueView, state: JobState) -> &mut u64 {

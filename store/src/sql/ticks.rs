@@ -1,15 +1,16 @@
 //! The ledger of ticks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::NewJob;
+use uuid::Uuid;
 
 use super::{Columns, Creating, Sql, values};
 use crate::check;
 use crate::error::Result;
 use crate::ticks::{self, check_firings, key};
-use crate::{FIRE_TRIES_MAX, FireReport, Firing, Run, TickFilter, TickView};
+use crate::{FIRE_TRIES_MAX, FireReport, Firing, Run, TickFilter, TickOutcome, TickView};
 
 /// The most events that one question names.
 pub(crate) const EVENTS_MAX: usize = 10_000;
@@ -93,21 +94,35 @@ macro_rules! ticks {
     };
 }
 
+/// Those that no backfill made: the first buffered one of each schedule once nothing of it runs, and all that wait.
 const STARTABLE: &str = ticks!(
     "FROM (
-        SELECT w.*, b.concurrency,
-               row_number() OVER (PARTITION BY w.tenant, w.schedule, w.outcome, w.backfill_id ORDER BY
-                   CASE WHEN b.newest_first THEN w.tick END DESC, w.tick) AS place
-        FROM schedule_tick w LEFT JOIN schedule_backfill b ON b.id = w.backfill_id
-        WHERE w.outcome IN ('buffered', 'waiting') AND NOT COALESCE(b.paused, FALSE)) AS t
-    WHERE CASE
-        WHEN t.outcome = 'buffered' THEN t.place = 1 AND NOT EXISTS (SELECT 1 FROM schedule_tick a
-            WHERE a.tenant = t.tenant AND a.schedule = t.schedule AND a.active AND a.cause <> 'backfill')
-        WHEN t.backfill_id IS NULL THEN TRUE
-        ELSE t.place <= t.concurrency - (SELECT count(*) FROM schedule_tick a
-            WHERE a.tenant = t.tenant AND a.schedule = t.schedule AND a.active AND a.backfill_id = t.backfill_id)
-        END
+        SELECT w.*, row_number() OVER (PARTITION BY w.tenant, w.schedule, w.outcome ORDER BY w.tick) AS place
+        FROM (SELECT * FROM schedule_tick WHERE outcome IN ('buffered', 'waiting') AND backfill_id IS NULL
+              ORDER BY tick) AS w) AS t
+    WHERE t.place <= $1 AND (t.outcome = 'waiting' OR (t.place = 1 AND NOT EXISTS (SELECT 1 FROM schedule_tick a
+        WHERE a.tenant = t.tenant AND a.schedule = t.schedule AND a.active AND a.cause <> 'backfill')))
     ORDER BY t.tenant, t.schedule, t.place LIMIT $1"
+);
+
+/// The backfills that have something waiting, each with how many of its runs may begin. A backfill has as many ticks as
+/// it likes: they are never sorted, and the first one shows that there are any; an EXISTS would be joined to all of them.
+const BACKFILLS: &str = "
+SELECT b.id, b.newest_first, b.concurrency - (SELECT count(*) FROM schedule_tick a
+    WHERE a.tenant = b.tenant AND a.schedule = b.schedule AND a.active AND a.backfill_id = b.id) AS room
+FROM schedule_backfill b
+WHERE NOT b.paused AND (SELECT w.tick FROM schedule_tick w WHERE w.backfill_id = b.id
+    AND w.outcome IN ('buffered', 'waiting') AND w.outcome = 'waiting' ORDER BY w.tick LIMIT 1) IS NOT NULL
+ORDER BY b.tenant, b.schedule, b.id";
+
+const OLDEST_OF_BACKFILL: &str = ticks!(
+    "FROM schedule_tick t WHERE t.backfill_id = $1 AND t.outcome IN ('buffered', 'waiting') AND t.outcome = 'waiting'
+            ORDER BY t.tick LIMIT $2"
+);
+
+const NEWEST_OF_BACKFILL: &str = ticks!(
+    "FROM schedule_tick t WHERE t.backfill_id = $1 AND t.outcome IN ('buffered', 'waiting') AND t.outcome = 'waiting'
+            ORDER BY t.tick DESC LIMIT $2"
 );
 
 const ORPHANED: &str = "
@@ -185,10 +200,33 @@ pub(crate) async fn note_ended<S: Sql>(sql: &mut S, _: &()) -> Result<u64, S::Fa
     sql.run(NOTE_ENDED, values![]).await
 }
 
-/// Ticks that may start now.
+/// Ticks that may start now: those of each schedule take turns.
 pub(crate) async fn startable<S: Sql>(sql: &mut S, limit: u32) -> Result<Vec<TickView>, S::Fault> {
     let rows = sql.rows(STARTABLE, values![limit]).await?;
-    Ok(rows.iter().map(view).collect::<Result<_>>()?)
+    let mut found = places(rows.iter().map(view).collect::<Result<_>>()?);
+    for backfill in sql.rows(BACKFILLS, values![]).await? {
+        let (id, room): (Uuid, i64) = (backfill.id("id")?, backfill.maybe_number("room")?.unwrap_or(0));
+        if room > 0 {
+            let newest: bool = backfill.flag("newest_first")?;
+            let statement = if newest { NEWEST_OF_BACKFILL } else { OLDEST_OF_BACKFILL };
+            let rows = sql.rows(statement, values![id, room.min(i64::from(limit))]).await?;
+            found.extend(places(rows.iter().map(view).collect::<Result<_>>()?));
+        }
+    }
+    found.sort_by(|(a, one), (b, other)| (&one.tenant, &one.schedule, a).cmp(&(&other.tenant, &other.schedule, b)));
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found.into_iter().map(|(_, tick)| tick).collect())
+}
+
+/// Each with its place among those of its schedule and outcome.
+fn places(ticks: Vec<TickView>) -> Vec<(usize, TickView)> {
+    let mut seen: HashMap<(String, String, TickOutcome), usize> = HashMap::new();
+    let place = |tick: TickView| {
+        let place = seen.entry((tick.tenant.clone(), tick.schedule.clone(), tick.outcome)).or_default();
+        *place += 1;
+        (*place, tick)
+    };
+    ticks.into_iter().map(place).collect()
 }
 
 /// Batches of schedules whose planner is not alive.

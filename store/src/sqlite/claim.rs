@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, Fence, JobState};
+use gristmill_core::settle::{Ending, Verdict};
 use sqlx::sqlite::SqliteRow;
 
+use super::settle::{Settlement, settle};
 use super::transition::{Query, Transition};
 use super::{SqliteStore, row};
 use crate::Claim;
@@ -58,7 +60,7 @@ macro_rules! claim {
             "UPDATE job SET state = 'running', attempt = attempt + 1, worker_id = ?2, started_at = ?1,
                             deadline = ?1 + timeout_ms * 1000
                                 + COALESCE((SELECT max(w.lease_until - w.seen_at, 0) FROM worker w WHERE w.id = ?2), 0),
-                            run_at = NULL, astray = 0
+                            run_at = NULL, astray = 0, limited = 0
              WHERE id IN (",
             $choice,
             ") AND NOT EXISTS (SELECT 1 FROM worker w WHERE w.id = ?2 AND w.state <> 'alive')
@@ -68,7 +70,113 @@ macro_rules! claim {
     };
 }
 
-pub(super) use {claim as claiming, claimable, let_go, may_run, served, unmanaged};
+/// The age of row `$row` among those that wait: a job of a batch is as old as its batch, so that all jobs of a batch lie
+/// together in the index, and those of a paused one are passed over in one step.
+macro_rules! age {
+    ($row:literal) => {
+        concat!("coalesce(", $row, ".batch_id, ", $row, ".id)")
+    };
+}
+
+/// The first waiting job `i` that fulfils `$condition`, in the order of the streams.
+macro_rules! first_waiting {
+    ($condition:literal) => {
+        concat!(
+            "(SELECT i.id FROM job i INDEXED BY job_waiting WHERE i.state = 'queued' AND NOT i.limited AND ",
+            $condition,
+            " ORDER BY i.queue, i.lane, i.kind, i.version LIMIT 1)"
+        )
+    };
+}
+
+/// A recursive table of which streams wait in the queues of table `q (name)`: of each queue the priorities, kinds and
+/// versions. As many steps in the index as there are streams, whatever waits in them. Each column has a search of its
+/// own: compared all at once they would be sought from the last stream on, and that would be read to its end.
+macro_rules! streams {
+    () => {
+        concat!(
+            "stream (queue, lane, kind, version) AS (
+            SELECT n.queue, n.lane, n.kind, n.version FROM q CROSS JOIN job n ON n.id = ",
+            first_waiting!("i.queue = q.name"),
+            "
+            UNION ALL
+            SELECT n.queue, n.lane, n.kind, n.version FROM stream s CROSS JOIN job n ON n.id = coalesce(",
+            first_waiting!("i.queue = s.queue AND i.lane = s.lane AND i.kind = s.kind AND i.version > s.version"),
+            ", ",
+            first_waiting!("i.queue = s.queue AND i.lane = s.lane AND i.kind > s.kind"),
+            ", ",
+            first_waiting!("i.queue = s.queue AND i.lane > s.lane"),
+            "))"
+        )
+    };
+}
+
+/// The first limited job `i` that fulfils `$condition`, in the order of the streams.
+macro_rules! first_limited {
+    ($condition:literal) => {
+        concat!(
+            "(SELECT i.id FROM job i INDEXED BY job_limited WHERE i.state = 'queued' AND i.limited AND ",
+            $condition,
+            " ORDER BY i.queue, i.lane, i.kind LIMIT 1)"
+        )
+    };
+}
+
+/// A recursive table of the streams of limited jobs in all queues.
+macro_rules! limited_streams {
+    () => {
+        concat!(
+            "stream (queue, lane, kind) AS (
+            SELECT n.queue, n.lane, n.kind FROM job n WHERE n.id = ",
+            first_limited!("true"),
+            "
+            UNION ALL
+            SELECT n.queue, n.lane, n.kind FROM stream s CROSS JOIN job n ON n.id = coalesce(",
+            first_limited!("i.queue = s.queue AND i.lane = s.lane AND i.kind > s.kind"),
+            ", ",
+            first_limited!("i.queue = s.queue AND i.lane > s.lane"),
+            ", ",
+            first_limited!("i.queue > s.queue"),
+            "))"
+        )
+    };
+}
+
+/// A table of the ages between those of paused batches: without any, from the first to the last.
+macro_rules! gaps {
+    () => {
+        "gap (above, below) AS MATERIALIZED (
+            SELECT e.id, lead(e.id, 1, x'ffffffffffffffffffffffffffffffffff') OVER (ORDER BY e.id)
+            FROM (SELECT x'' AS id UNION ALL SELECT id FROM batch WHERE paused) e ORDER BY 1)"
+    };
+}
+
+/// The ids of the oldest rows `i` of stream `j` in the gap `g` that fulfil `$condition`, at most `$limit`.
+macro_rules! oldest {
+    ($condition:expr, $limit:literal) => {
+        concat!(
+            "(SELECT i.id FROM job i INDEXED BY job_waiting
+              WHERE i.queue = j.queue AND i.lane = j.lane AND i.kind = j.kind AND i.version = j.version
+                AND i.state = 'queued' AND NOT i.limited AND ",
+            age!("i"),
+            " > g.above AND ",
+            age!("i"),
+            " < g.below
+                AND NOT EXISTS (SELECT 1 FROM queue p WHERE p.tenant = i.tenant AND p.name = i.queue AND p.paused)",
+            $condition,
+            " ORDER BY ",
+            age!("i"),
+            ", i.id LIMIT ",
+            $limit,
+            ")"
+        )
+    };
+}
+
+pub(super) use {
+    age, claim as claiming, claimable, first_limited, first_waiting, gaps, let_go, limited_streams, may_run, oldest,
+    served, streams, unmanaged,
+};
 
 /// A job that is still queued: whether the worker has its kind, and whether it is managed.
 pub(super) fn still(row: &SqliteRow) -> Result<(JobId, (bool, bool))> {
@@ -97,15 +205,28 @@ pub(super) fn with(query: Query, t: &Transition<'_>, claim: &Claim) -> Result<Qu
     Ok(query.bind(t.now).bind(claim.worker.0).bind(claim.limit).bind(check::json(&claim.kinds)?))
 }
 
-/// Runs a claim and notes what it moved, by priority and age.
+/// Runs a claim and notes what it moved, by priority and age. A row that cannot be read becomes a dead letter, and costs
+/// no other.
 pub(super) async fn take(t: &mut Transition<'_>, claim: &Claim, query: Query) -> Result<Vec<ClaimedJob>> {
     let rows = t.rows(query).await?;
     let mut retries = HashMap::new();
-    let mut claimed: Vec<ClaimedJob> =
-        rows.iter().map(|row| claimed_job(row, claim, &mut retries)).collect::<Result<_>>()?;
-    for job in &claimed {
-        t.count(&job.tenant, &job.queue, JobState::Queued, -1);
-        t.arrived(job.fence.job, &job.tenant, &job.queue, job.priority, JobState::Running);
+    let (mut claimed, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in &rows {
+        let fence = Fence { job: row::id(row, "id")?, attempt: row::number(row, "attempt")?, worker: claim.worker };
+        let (tenant, queue): (String, String) = (row::get(row, "tenant")?, row::get(row, "queue")?);
+        t.count(&tenant, &queue, JobState::Queued, -1);
+        t.arrived(fence.job, &tenant, &queue, row::priority(row)?, JobState::Running);
+        match claimed_job(row, claim, &mut retries) {
+            Ok(job) => claimed.push(job),
+            Err(error) => unreadable.push((fence, check::unreadable(&error))),
+        }
+    }
+    if !unreadable.is_empty() {
+        let closed: Vec<Settlement<'_>> = unreadable
+            .iter()
+            .map(|(fence, why)| Settlement::taken(*fence, Ending::Permanent, Verdict::Dead, why))
+            .collect();
+        settle(t, &closed).await?;
     }
     claimed.sort_by_key(|job| (job.priority, job.fence.job));
     Ok(claimed)

@@ -8,7 +8,8 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::ClaimedJob;
 
 use super::claim::{
-    claimable, claiming, let_go, mark_misrouted, may_run, served, still, take, unmanaged, waiting, with,
+    age, claimable, claiming, first_waiting, gaps, let_go, mark_misrouted, may_run, oldest, served, still, streams,
+    take, unmanaged, waiting, with,
 };
 use super::transition::Transition;
 use super::{SqliteStore, limited, poison, row};
@@ -18,6 +19,35 @@ use crate::{Claim, ClaimReport, Claims, LimitedClaim};
 
 /// How often to check for another process's commits while a worker waits for work.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// The oldest of each stream of each queue that has something, and of those the first by priority and age: the index is
+/// read at a few places, never the whole backlog. The maintained counters show which queues have something, so that a
+/// paused backlog is not read at all.
+pub(super) const CLAIM_NEXT: &str = claiming!(concat!(
+    "SELECT id FROM (
+        WITH RECURSIVE q (name) AS MATERIALIZED (
+                SELECT DISTINCT c.queue FROM queue_count c
+                WHERE c.state = 'queued' AND c.jobs > 0
+                  AND (?5 = '[]' OR c.queue IN (SELECT value FROM json_each(?5)))
+                  AND NOT EXISTS (SELECT 1 FROM queue p WHERE p.tenant = c.tenant AND p.name = c.queue AND p.paused)),
+             ",
+    streams!(),
+    ",
+             ",
+    gaps!(),
+    "
+        SELECT n.id FROM stream j CROSS JOIN gap g CROSS JOIN job n
+        WHERE ",
+    served!(),
+    " IN (SELECT value FROM json_each(?4)) AND ",
+    unmanaged!(),
+    " AND n.id IN ",
+    oldest!("", "?3"),
+    "
+        ORDER BY n.lane, ",
+    age!("n"),
+    ", n.id LIMIT ?3)"
+));
 
 #[async_trait]
 impl Claims for SqliteStore {
@@ -76,25 +106,7 @@ impl Claims for SqliteStore {
             return Ok(Vec::new());
         }
         let mut t = Transition::begin(self).await?;
-        // The oldest of each priority of each queue that has something, and of those the first by priority and age: the
-        // index is read at a few places, never the whole backlog. The maintained counters show which queues have
-        // something, so that a paused backlog is not read at all.
-        let statement = claiming!(concat!(
-            "SELECT id FROM (
-                WITH q(name) AS MATERIALIZED (
-                        SELECT DISTINCT c.queue FROM queue_count c
-                        WHERE c.state = 'queued' AND c.jobs > 0
-                          AND (?5 = '[]' OR c.queue IN (SELECT value FROM json_each(?5)))
-                          AND NOT EXISTS (SELECT 1 FROM queue p WHERE p.tenant = c.tenant AND p.name = c.queue AND p.paused)
-                          AND c.queue NOT IN (SELECT name FROM managed WHERE scope = 'queue')),
-                     l(lane) AS (VALUES (0), (1), (2))
-                SELECT n.id, n.lane FROM q CROSS JOIN l CROSS JOIN job n
-                WHERE n.id IN (SELECT j.id FROM job j WHERE j.queue = q.name AND j.lane = l.lane AND ",
-            claimable!(),
-            " ORDER BY j.id LIMIT ?3)
-                ORDER BY n.lane, n.id LIMIT ?3)"
-        ));
-        let query = with(sqlx::query(statement), &t, claim)?.bind(check::json(&claim.queues)?);
+        let query = with(sqlx::query(CLAIM_NEXT), &t, claim)?.bind(check::json(&claim.queues)?);
         let claimed = take(&mut t, claim, query).await?;
         t.commit().await?;
         Ok(claimed)
@@ -121,19 +133,17 @@ impl Claims for SqliteStore {
         rows.iter().map(|row| row::id(row, "id")).collect()
     }
 
-    async fn wait_for_work(&self, at_most: Duration) -> bool {
+    async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64 {
+        let mut work = self.work.subscribe();
         let deadline = tokio::time::Instant::now() + at_most;
         loop {
-            let look = deadline.min(tokio::time::Instant::now() + LOOK);
-            tokio::select! {
-                () = self.work.notified() => return true,
-                () = tokio::time::sleep_until(look) => {}
+            let now = tokio::time::Instant::now();
+            if *work.borrow_and_update() != seen || now >= deadline {
+                return *work.borrow();
             }
-            if self.others_committed().await.unwrap_or(false) {
-                return true;
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return false;
+            if tokio::time::timeout_at(deadline.min(now + LOOK), work.changed()).await.is_err() {
+                // A store that does not answer reports nothing new.
+                let _ = self.others_committed().await;
             }
         }
     }

@@ -64,7 +64,7 @@ impl Control for SqliteStore {
             moved_columns!(),
             " FROM job WHERE batch_id = ?1 AND state = 'queued'
                     AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = job.tenant AND q.name = job.queue AND q.paused)
-                  ORDER BY id LIMIT ?2"
+                  ORDER BY kind, id LIMIT ?2"
         );
         let waiting = t.rows(sqlx::query(waiting).bind(batch.0).bind(RESUMED_MAX)).await?;
         let count = "SELECT count(*) AS jobs FROM job WHERE batch_id = ?1 AND state = 'queued'";
@@ -186,9 +186,9 @@ impl Control for SqliteStore {
         let waiting = concat!(
             "SELECT ",
             moved_columns!(),
-            " FROM job WHERE tenant = ?1 AND queue = ?2 AND state = 'queued'
+            " FROM job INDEXED BY job_listed WHERE tenant = ?1 AND queue = ?2 AND state = 'queued' AND state <> 'running'
                 AND (batch_id IS NULL OR NOT EXISTS (SELECT 1 FROM batch b WHERE b.id = job.batch_id AND b.paused))
-              ORDER BY lane, id LIMIT ?3"
+              ORDER BY kind, id LIMIT ?3"
         );
         let waiting = t.rows(bound(sqlx::query(waiting)).bind(RESUMED_MAX)).await?;
         let count = "
@@ -208,8 +208,9 @@ fn said(pause: Option<&Pause>) -> [Option<String>; 2] {
 /// How many jobs a pause holds back, or a resume releases: those that nothing else holds back are dispatched anew.
 fn held(t: &mut Transition<'_>, waiting: &[SqliteRow], count: &[SqliteRow], paused: bool) -> Result<ControlReport> {
     let mut samples = Vec::new();
-    for row in waiting {
-        let job = row::moved(row)?;
+    let mut waiting = waiting.iter().map(row::moved).collect::<Result<Vec<_>>>()?;
+    waiting.sort_by_key(|job| (job.priority, job.id));
+    for job in waiting {
         if samples.len() < SAMPLES {
             samples.push(job.id.to_string());
         }
@@ -267,7 +268,7 @@ async fn cancel(t: &mut Transition<'_>, rows: &[SqliteRow], reason: &str) -> Res
     }
     let statement = "
         UPDATE job SET state = 'cancelled', finished_at = ?2, error = ?3, worker_id = NULL, deadline = NULL,
-                       run_at = NULL
+                       run_at = NULL, limited = 0
         WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1))";
     t.run(sqlx::query(statement).bind(check::json(&ids)?).bind(t.now).bind(reason.to_owned())).await?;
     close_attempts(t, &ran, reason).await?;

@@ -125,9 +125,7 @@ pub(super) fn due(job: &NewJob, now: i64) -> Option<i64> {
 
 /// A timeout as it is stored: at least a millisecond, at most what fits.
 pub(super) fn millis(timeout: std::time::Duration) -> i64 {
-    // A hundred years: more would overflow the deadline, and no caller waits for it.
-    const MILLIS_MAX: i64 = 100 * 366 * 86_400_000;
-    i64::try_from(timeout.as_millis()).unwrap_or(MILLIS_MAX).clamp(1, MILLIS_MAX)
+    i64::try_from(timeout.as_millis()).unwrap_or(check::MILLIS_MAX).clamp(1, check::MILLIS_MAX)
 }
 
 /// Inserts rows whose keys are all free, notes them, and returns the ids of those that were created. No two rows may
@@ -139,14 +137,16 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
     let statement = "
         INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, timeout_ms, retry, payload,
                          batch_id, seq, items, generation, idempotency_key, unique_key, trace, run_at, max_snoozes, version,
-                         unique_rule, unique_until, key, created_at, queued_at, finished_at)
+                         unique_rule, unique_until, key, created_at, queued_at, finished_at, limited)
         SELECT unhex(value ->> 0, '-'), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
                value ->> 6, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
                unhex(value ->> 10, '-'), value ->> 11, value ->> 12,
                CASE WHEN value ->> 13 IS NOT NULL THEN value ->> 13 WHEN value ->> 10 IS NULL THEN 0
                     ELSE coalesce((SELECT generation FROM batch WHERE id = unhex(value ->> 10, '-')), 0) END,
                value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, value ->> 21,
-               value ->> 22, ?2, CASE value ->> 5 WHEN 'queued' THEN ?2 END, CASE value ->> 5 WHEN 'cancelled' THEN ?2 END
+               value ->> 22, ?2, CASE value ->> 5 WHEN 'queued' THEN ?2 END, CASE value ->> 5 WHEN 'cancelled' THEN ?2 END,
+               value ->> 5 = 'queued' AND (value ->> 2 IN (SELECT name FROM managed WHERE scope = 'queue')
+                                           OR value ->> 4 IN (SELECT name FROM managed WHERE scope = 'kind'))
         FROM json_each(?1) AS e WHERE true ORDER BY e.key
         ON CONFLICT DO NOTHING
         RETURNING id";

@@ -8,44 +8,59 @@ use gristmill_core::job::{ClaimedJob, Priority};
 use gristmill_core::limit::{Buckets, Choice, Facts, Group, Key, Limit, Running, Turn, Turns, choose, hindrances};
 use sqlx::sqlite::SqliteRow;
 
-use super::claim::{claiming, let_go, may_run, served, take as claimed_by, waiting, with};
+use super::claim::{
+    claiming, first_limited, let_go, limited_streams, may_run, served, take as claimed_by, waiting, with,
+};
 use super::error::database;
-use super::limits::limits;
+use super::limits::{catch, limits};
 use super::transition::{Query, Transition, micros};
 use super::{SqliteStore, row};
 use crate::check;
 use crate::error::Result;
-use crate::limits::{self, KEYS_LOOK, Stream, Walked};
+use crate::limits::{self, CAUGHT_MAX, KEYS_LOOK, Stream, Walked};
 use crate::{Claim, JobBlockers, LimitedClaim};
 
 /// Walks the index from kind to kind in the priorities of all queues.
-const STREAMS: &str = "
-    WITH RECURSIVE s (queue, lane, kind) AS (
-        SELECT * FROM (SELECT queue, lane, kind FROM job WHERE state = 'queued' ORDER BY queue, lane, kind LIMIT 1)
-        UNION ALL
-        SELECT n.queue, n.lane, n.kind FROM s JOIN job n ON n.id = (
-            SELECT j.id FROM job j WHERE j.state = 'queued' AND (j.queue, j.lane, j.kind) > (s.queue, s.lane, s.kind)
-            ORDER BY j.queue, j.lane, j.kind LIMIT 1))
-    SELECT queue, lane, kind FROM s
+const STREAMS: &str = concat!(
+    "WITH RECURSIVE ",
+    limited_streams!(),
+    " SELECT queue, lane, kind FROM stream
     WHERE (?1 = '[]' OR queue IN (SELECT value FROM json_each(?1)))
       AND (queue IN (SELECT name FROM managed WHERE scope = 'queue')
-           OR kind IN (SELECT name FROM managed WHERE scope = 'kind'))";
+           OR kind IN (SELECT name FROM managed WHERE scope = 'kind'))"
+);
 
-/// The first job of the next key after row `$x` that has a job which this worker may claim. Binds as `may_run`.
+/// The first job of the next key after row `$x` that has a job which this worker may claim: of the same tenant, or else
+/// of the next one, because two columns of which one is an expression are not sought in the index at once. Binds as
+/// `may_run`.
 macro_rules! next_key {
     ($x:literal) => {
         concat!(
-            "(SELECT j.id FROM job j WHERE j.queue = ",
+            "coalesce(",
+            next_of!($x, "j.tenant = ", ".tenant AND coalesce(j.key, '') > ", ".key"),
+            ", ",
+            next_of!($x, "j.tenant > ", ".tenant AND ", ".key IS NOT NULL"),
+            ")"
+        )
+    };
+}
+
+macro_rules! next_of {
+    ($x:literal, $tenant:literal, $key:literal, $end:literal) => {
+        concat!(
+            "(SELECT j.id FROM job j INDEXED BY job_limited WHERE j.limited AND j.queue = ",
             $x,
             ".queue AND j.lane = ",
             $x,
             ".lane AND j.kind = ",
             $x,
-            ".kind AND (j.tenant, coalesce(j.key, '')) > (",
+            ".kind AND ",
+            $tenant,
             $x,
-            ".tenant, ",
+            $key,
             $x,
-            ".key) AND ",
+            $end,
+            " AND ",
             may_run!(),
             " ORDER BY j.tenant, coalesce(j.key, ''), j.id LIMIT 1)"
         )
@@ -61,12 +76,12 @@ const GROUPS: &str = concat!(
         WHERE NOT EXISTS (SELECT 1 FROM worker WHERE id = ?2 AND state <> 'alive') AND ?1 IS NOT NULL
     ), w (n, queue, lane, kind, tenant, key, until_tenant, until_key, id, step) AS (
         SELECT s.n, s.queue, s.lane, s.kind, h.tenant, coalesce(h.key, ''), s.until_tenant, s.until_key, h.id, 1
-        FROM s JOIN job h ON h.id = ",
+        FROM s CROSS JOIN job h ON h.id = ",
     next_key!("s"),
     "
         UNION ALL
         SELECT w.n, w.queue, w.lane, w.kind, h.tenant, coalesce(h.key, ''), w.until_tenant, w.until_key, h.id, w.step + 1
-        FROM w JOIN job h ON h.id = ",
+        FROM w CROSS JOIN job h ON h.id = ",
     next_key!("w"),
     "
         WHERE w.step < ?3
@@ -92,6 +107,7 @@ pub(super) async fn claim_limited(store: &SqliteStore, claim: &Claim) -> Result<
         return Ok(LimitedClaim::default());
     }
     let mut t = Transition::begin(store).await?;
+    catch(&mut t, CAUGHT_MAX).await?;
     let streams = t.rows(sqlx::query(STREAMS).bind(check::json(&claim.queues)?)).await?;
     let streams: Vec<Stream> = streams.iter().map(stream).collect::<Result<_>>()?;
     if streams.is_empty() {
@@ -198,7 +214,7 @@ async fn take(t: &mut Transition<'_>, claim: &Claim, choice: &Choice) -> Result<
     let mut claimed = Vec::new();
     // One statement for each group: SQLite cannot join a subquery that has a limit of its own for each row.
     let statement = claiming!(concat!(
-        "SELECT j.id FROM job j WHERE j.queue = ?5 ->> 0 AND j.lane = ?5 ->> 1 AND j.kind = ?5 ->> 2
+        "SELECT j.id FROM job j INDEXED BY job_limited WHERE j.limited AND j.queue = ?5 ->> 0 AND j.lane = ?5 ->> 1 AND j.kind = ?5 ->> 2
            AND j.tenant = ?5 ->> 3 AND coalesce(j.key, '') = ?5 ->> 4 AND ",
         may_run!(),
         " ORDER BY j.id LIMIT ?3"

@@ -7,7 +7,7 @@ use gristmill_core::id::JobId;
 use gristmill_core::limit::{Limit, LimitSpec, QueueSpec};
 use sqlx::sqlite::SqliteRow;
 
-use super::claim::{let_go, unmanaged};
+use super::claim::{age, first_limited, first_waiting, let_go, limited_streams, streams, unmanaged};
 use super::control::finish;
 use super::error::database;
 use super::limited::{self, running_of};
@@ -23,6 +23,88 @@ const LIMITS: &str = "SELECT name, origin, spec, updated_at FROM job_limit ORDER
 const QUEUES: &str = "SELECT name, spec FROM queue_spec";
 
 const MANAGED: &str = "SELECT scope, name FROM managed";
+
+/// The queues that have something waiting.
+macro_rules! waiting_queues {
+    () => {
+        "q (name) AS MATERIALIZED (SELECT DISTINCT queue FROM queue_count WHERE state = 'queued' AND jobs > 0)"
+    };
+}
+
+/// Whether any job waits where its claims do not look.
+const ELSEWHERE: &str = concat!(
+    "WITH RECURSIVE ",
+    limited_streams!(),
+    " SELECT EXISTS (SELECT 1 FROM stream j WHERE ",
+    unmanaged!(),
+    ") OR EXISTS (
+        WITH RECURSIVE ",
+    waiting_queues!(),
+    ", ",
+    streams!(),
+    " SELECT 1 FROM stream j WHERE NOT (",
+    unmanaged!(),
+    "))"
+);
+
+/// What waits in queues and kinds that are limited no more: it has lost its messages.
+const FREED: &str = concat!(
+    "WITH RECURSIVE ",
+    limited_streams!(),
+    ", found (id) AS MATERIALIZED (
+        SELECT n.id FROM stream j CROSS JOIN job n WHERE ",
+    unmanaged!(),
+    " AND n.id IN (SELECT i.id FROM job i INDEXED BY job_limited
+                   WHERE i.queue = j.queue AND i.lane = j.lane AND i.kind = j.kind AND i.state = 'queued' AND i.limited
+                   LIMIT ?1)
+        LIMIT ?1)
+    SELECT j.id, j.queue, j.lane, (",
+    let_go!(),
+    ") AS free FROM found f CROSS JOIN job j ON j.id = f.id ORDER BY j.lane, j.id"
+);
+
+/// What waits in queues and kinds that are limited by now: the oldest of each stream.
+const CAUGHT: &str = concat!(
+    "WITH RECURSIVE ",
+    waiting_queues!(),
+    ", ",
+    streams!(),
+    " SELECT n.id FROM stream j CROSS JOIN job n WHERE NOT (",
+    unmanaged!(),
+    ") AND n.id IN (
+        SELECT i.id FROM job i INDEXED BY job_waiting
+        WHERE i.queue = j.queue AND i.lane = j.lane AND i.kind = j.kind AND i.version = j.version
+          AND i.state = 'queued' AND NOT i.limited
+        ORDER BY ",
+    age!("i"),
+    ", i.id LIMIT ?1) LIMIT ?1"
+);
+
+/// Those of the lower priorities that have waited long enough since they entered theirs: of those that are limited the
+/// ones that have waited longest, of the others the oldest of each kind.
+const RAISE: &str = concat!(
+    "UPDATE job SET lane = lane - 1, aged_at = ?2 WHERE id IN (
+        WITH RECURSIVE aging (name, micros) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each(?1)),
+            q (name) AS MATERIALIZED (SELECT name FROM aging), ",
+    streams!(),
+    "
+        SELECT h.id FROM aging a CROSS JOIN (VALUES (1), (2)) l CROSS JOIN job h
+        WHERE h.id IN (SELECT i.id FROM job i INDEXED BY job_limited_oldest
+                       WHERE i.queue = a.name AND i.lane = l.column1 AND i.state = 'queued' AND i.limited
+                       ORDER BY max(i.queued_at, coalesce(i.aged_at, 0)) LIMIT ?3)
+          AND max(h.queued_at, coalesce(h.aged_at, 0)) <= ?2 - a.micros
+        UNION ALL
+        SELECT h.id FROM aging a CROSS JOIN stream j ON j.queue = a.name AND j.lane > 0 CROSS JOIN job h
+        WHERE h.id IN (SELECT i.id FROM job i INDEXED BY job_waiting
+                       WHERE i.queue = j.queue AND i.lane = j.lane AND i.kind = j.kind AND i.version = j.version
+                         AND i.state = 'queued' AND NOT i.limited
+                       ORDER BY ",
+    age!("i"),
+    ", i.id LIMIT ?3)
+          AND max(h.queued_at, coalesce(h.aged_at, 0)) <= ?2 - a.micros
+        LIMIT ?4)
+    RETURNING id, queue, lane"
+);
 
 /// Reads a limit.
 fn limit(row: &SqliteRow) -> Result<Limit> {
@@ -112,7 +194,8 @@ impl Limits for SqliteStore {
         let now = self.now_micros().await?;
         let past = "SELECT EXISTS (SELECT 1 FROM limit_bucket WHERE used_to < ?1)";
         let past: bool = sqlx::query_scalar(past).bind(now).fetch_one(&self.readers).await.map_err(database)?;
-        if aging.is_empty() && !past {
+        let elsewhere: bool = sqlx::query_scalar(ELSEWHERE).fetch_one(&self.readers).await.map_err(database)?;
+        if aging.is_empty() && !past && !elsewhere {
             return Ok(Dispatched::default());
         }
         let mut t = Transition::begin(self).await?;
@@ -121,14 +204,9 @@ impl Limits for SqliteStore {
             DELETE FROM limit_bucket WHERE rowid IN (
                 SELECT rowid FROM limit_bucket WHERE used_to < ?1 ORDER BY used_to LIMIT ?2)";
         t.run(sqlx::query(statement).bind(now).bind(limit)).await?;
-        let statement = "
-            UPDATE job SET lane = lane - 1, aged_at = ?2 WHERE id IN (
-                SELECT h.id FROM json_each(?1) q CROSS JOIN (VALUES (1), (2)) l CROSS JOIN job h
-                WHERE h.id IN (SELECT j.id FROM job j WHERE j.queue = q.value ->> 0 AND j.lane = l.column1
-                                 AND j.state = 'queued' ORDER BY j.id LIMIT ?3)
-                  AND max(h.queued_at, coalesce(h.aged_at, 0)) <= ?2 - (q.value ->> 1) LIMIT ?4)
-            RETURNING id, queue, lane";
-        let query = sqlx::query(statement).bind(check::json(&aging)?).bind(now).bind(AGED_LOOK).bind(limit);
+        free(&mut t, UNMANAGED_MAX).await?;
+        catch(&mut t, UNMANAGED_MAX).await?;
+        let query = sqlx::query(RAISE).bind(check::json(&aging)?).bind(now).bind(AGED_LOOK).bind(limit);
         let raised = t.rows(query).await?;
         for job in &raised {
             let queue: String = row::get(job, "queue")?;
@@ -168,7 +246,8 @@ async fn origin(t: &mut Transition<'_>, name: &str) -> Result<Option<LimitOrigin
 /// Rewrites what is managed. Jobs that are no longer managed have lost their messages: they are dispatched.
 async fn manage(t: &mut Transition<'_>) -> Result<()> {
     let specs = specs_of(&t.rows(sqlx::query(QUEUES)).await?)?;
-    let was = managed_of(&t.rows(sqlx::query(MANAGED)).await?, BTreeMap::new())?;
+    // What was limited when it became queued, and was not caught yet, has lost its message, too.
+    catch(t, UNMANAGED_MAX).await?;
     let limits = limits(t).await?;
     let is = Limited::of(limits.iter().map(|limit| &limit.spec), specs);
     t.run(sqlx::query("DELETE FROM managed")).await?;
@@ -176,23 +255,35 @@ async fn manage(t: &mut Transition<'_>) -> Result<()> {
         INSERT INTO managed (scope, name)
         SELECT 'queue', value FROM json_each(?1) UNION ALL SELECT 'kind', value FROM json_each(?2)";
     t.run(sqlx::query(statement).bind(check::json(&is.queues)?).bind(check::json(&is.kinds)?)).await?;
-    let (queues, kinds) = was.freed(&is);
-    if queues.is_empty() && kinds.is_empty() {
-        return Ok(());
+    free(t, UNMANAGED_MAX).await?;
+    catch(t, UNMANAGED_MAX).await
+}
+
+/// Gives what is limited no more back to the claims by age, at most `most` jobs, and dispatches it.
+async fn free(t: &mut Transition<'_>, most: i64) -> Result<()> {
+    let freed = t.rows(sqlx::query(FREED).bind(most)).await?;
+    let mut ids: Vec<JobId> = Vec::with_capacity(freed.len());
+    for freed in &freed {
+        ids.push(row::id(freed, "id")?);
+        if row::flag(freed, "free")? {
+            let queue: String = row::get(freed, "queue")?;
+            t.ready(Purpose::Dispatch, &queue, row::priority(freed)?, row::id(freed, "id")?);
+        }
     }
-    let statement = concat!(
-        "SELECT j.id, j.queue, j.lane FROM job j
-         WHERE j.state = 'queued' AND (j.queue IN (SELECT value FROM json_each(?1))
-             OR j.kind IN (SELECT value FROM json_each(?2))) AND ",
-        let_go!(),
-        " AND ",
-        unmanaged!(),
-        " ORDER BY j.lane, j.id LIMIT ?3"
-    );
-    let query = sqlx::query(statement).bind(check::json(&queues)?).bind(check::json(&kinds)?).bind(UNMANAGED_MAX);
-    for freed in &t.rows(query).await? {
-        let queue: String = row::get(freed, "queue")?;
-        t.ready(Purpose::Dispatch, &queue, row::priority(freed)?, row::id(freed, "id")?);
+    limit_these(t, &ids, false).await
+}
+
+/// Gives what became limited while it waited to the claims by turns, at most `most` jobs.
+pub(super) async fn catch(t: &mut Transition<'_>, most: i64) -> Result<()> {
+    let caught = t.rows(sqlx::query(CAUGHT).bind(most)).await?;
+    let ids: Vec<JobId> = caught.iter().map(|row| row::id(row, "id")).collect::<Result<_>>()?;
+    limit_these(t, &ids, true).await
+}
+
+async fn limit_these(t: &mut Transition<'_>, ids: &[JobId], limited: bool) -> Result<()> {
+    if !ids.is_empty() {
+        let statement = "UPDATE job SET limited = ?2 WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1))";
+        t.run(sqlx::query(statement).bind(check::json(ids)?).bind(limited)).await?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod email;
 mod error;
 mod fan_in;
 mod insert;
+mod job_list;
 mod limited;
 mod limits;
 mod lock;
@@ -47,9 +48,10 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::condition::Condition;
+use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
 use crate::settings::Settings;
 
@@ -65,13 +67,15 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// Whether a broker carries ids: without one nothing is written to the outbox.
     with_outbox: bool,
-    work: Notify,
+    /// How many times work may have become claimable, counted from 1.
+    work: watch::Sender<u64>,
     /// How many times attempts may have been taken away, counted from 1.
     gone: watch::Sender<u64>,
     /// The writer's last `PRAGMA data_version`: it changes when another process commits.
     seen: AtomicI64,
     /// The condition that its transactions observe.
     condition: Condition,
+    ended_count: EndedCount,
 }
 
 impl SqliteStore {
@@ -113,10 +117,11 @@ impl SqliteStore {
                 .await
                 .map_err(error::database)?,
             with_outbox,
-            work: Notify::new(),
+            work: watch::Sender::new(1),
             gone: watch::Sender::new(1),
             seen: AtomicI64::new(0),
             condition: Condition::default(),
+            ended_count: EndedCount::default(),
         };
         first.close().await.map_err(error::database)?;
         store.others_committed().await?;
@@ -128,11 +133,15 @@ impl SqliteStore {
         &self.path
     }
 
+    /// The connection that writes, and those that read, for tests that count what they do.
+    #[cfg(feature = "testing")]
+    pub fn pools(&self) -> [&SqlitePool; 2] {
+        [&self.writer, &self.readers]
+    }
+
     /// Wakes all callers in this process that wait for work.
     fn hint(&self) {
-        self.work.notify_waiters();
-        // For a caller that looked before the commit and waits only after it.
-        self.work.notify_one();
+        self.work.send_modify(|count| *count += 1);
     }
 
     /// The database's current time, in microseconds since 1970.
@@ -148,7 +157,7 @@ impl SqliteStore {
         let others = self.seen.swap(version, Ordering::Relaxed) != version;
         if others {
             // What the others did is not known: all waiting callers look, whatever they wait for.
-            self.work.notify_waiters();
+            self.work.send_modify(|count| *count += 1);
             self.gone.send_modify(|count| *count += 1);
         }
         Ok(others)

@@ -7,7 +7,7 @@ use gristmill_core::id::JobId;
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::claim::{let_go, unmanaged};
+use super::claim::{age, first_waiting, gaps, oldest, streams, unmanaged};
 use super::error::database;
 use super::row;
 use super::sql::Reading;
@@ -19,6 +19,38 @@ use crate::{DeadLetter, Dispatch, Dispatched, LostJobs, Outbox, OutboxBacklog, P
 
 /// How long a taken outbox row is held.
 const HOLD: Duration = Duration::from_secs(30);
+
+/// The oldest of each stream of the queue, after a job, and of those the first by priority and age. Of a priority for
+/// which outbox rows have been waiting none are taken: these are published first.
+pub(super) const REDISPATCH: &str = concat!(
+    "WITH RECURSIVE waits (lane) AS MATERIALIZED (
+        SELECT l.column1 FROM (VALUES (0), (1), (2)) AS l
+        WHERE (SELECT o.created_at FROM outbox o
+               WHERE o.purpose = 'dispatch' AND o.queue = ?1 AND o.lane = l.column1 ORDER BY o.id LIMIT 1) <= ?2),
+    q (name) AS MATERIALIZED (
+        SELECT ?1 WHERE EXISTS (SELECT 1 FROM queue_count c WHERE c.queue = ?1 AND c.state = 'queued' AND c.jobs > 0
+            AND NOT EXISTS (SELECT 1 FROM queue p WHERE p.tenant = c.tenant AND p.name = c.queue AND p.paused))), ",
+    streams!(),
+    ", ",
+    gaps!(),
+    "
+    SELECT n.id, n.lane FROM stream j CROSS JOIN gap g CROSS JOIN job n
+    WHERE ",
+    unmanaged!(),
+    " AND j.lane NOT IN (SELECT lane FROM waits) AND n.id IN ",
+    oldest!(
+        concat!(
+            " AND NOT i.astray AND i.queued_at <= ?2 AND (i.lane > ?4 OR (i.lane = ?4 AND (",
+            age!("i"),
+            ", i.id) > (coalesce((SELECT coalesce(a.batch_id, a.id) FROM job a WHERE a.id = ?5), ?5), ?5)))"
+        ),
+        "?3"
+    ),
+    "
+    ORDER BY n.lane, ",
+    age!("n"),
+    ", n.id LIMIT ?3"
+);
 
 #[async_trait]
 impl Outbox for SqliteStore {
@@ -68,22 +100,9 @@ impl Outbox for SqliteStore {
             return Ok(Dispatched::default());
         }
         let mut t = Transition::begin(self).await?;
-        let statement = concat!(
-            "WITH waits AS MATERIALIZED (
-                 SELECT l.column1 AS lane FROM (VALUES (0), (1), (2)) AS l
-                 WHERE (SELECT o.created_at FROM outbox o
-                        WHERE o.purpose = 'dispatch' AND o.queue = ?1 AND o.lane = l.column1 ORDER BY o.id LIMIT 1) <= ?2)
-             SELECT j.id, j.lane FROM job j
-             WHERE j.state = 'queued' AND NOT j.astray AND j.queue = ?1 AND j.queued_at <= ?2
-               AND (j.lane, j.id) > (?4, ?5) AND j.lane NOT IN (SELECT lane FROM waits) AND ",
-            let_go!(),
-            " AND ",
-            unmanaged!(),
-            " ORDER BY j.lane, j.id LIMIT ?3"
-        );
         let age = i64::try_from(lost.older_than.as_micros()).unwrap_or(i64::MAX);
         let (lane, after) = lost.after.map_or((-1, Uuid::nil()), |(priority, job)| (priority.rank(), job.0));
-        let query = sqlx::query(statement).bind(queue.to_owned()).bind(t.now.saturating_sub(age)).bind(lost.limit);
+        let query = sqlx::query(REDISPATCH).bind(queue.to_owned()).bind(t.now.saturating_sub(age)).bind(lost.limit);
         for row in &t.rows(query.bind(lane).bind(after)).await? {
             t.ready(Purpose::Dispatch, queue, row::priority(row)?, row::id(row, "id")?);
             t.moved += 1;

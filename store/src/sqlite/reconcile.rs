@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use super::transition::{Transition, progress};
 use super::{SqliteStore, error, fan_in, insert, row};
 use crate::ReconcileReport;
-use crate::duties::over;
+use crate::duties::{COUNTED_EACH_TIME, over};
 use crate::error::Result;
 use crate::sql::batch_ends;
 
@@ -29,27 +29,68 @@ const BATCHES: &str = "
     FROM batch b WHERE b.state IN ('open', 'sealed', 'aggregating') ORDER BY b.id";
 
 /// The queue counters that are wrong, each with by how much it is too low.
-const COUNTERS: &str = "
-    SELECT tenant, queue, state, sum(jobs) AS missing FROM (
-        SELECT tenant, queue, state, count(*) AS jobs FROM job GROUP BY tenant, queue, state
+macro_rules! counters {
+    ($counted:expr, $kept:expr) => {
+        concat!(
+            "WITH RECURSIVE ",
+            $counted,
+            " SELECT tenant, queue, state, sum(jobs) AS missing FROM (
+                SELECT * FROM counted
+                UNION ALL
+                SELECT tenant, queue, state, -jobs FROM queue_count WHERE ",
+            $kept,
+            ")
+            GROUP BY tenant, queue, state HAVING sum(jobs) <> 0 ORDER BY tenant, queue, state"
+        )
+    };
+}
+
+const ALL_COUNTERS: &str = counters!(
+    "counted (tenant, queue, state, jobs) AS (
+        SELECT tenant, queue, state, count(*) FROM job GROUP BY tenant, queue, state)",
+    "true"
+);
+
+/// Those of jobs that have not ended, through the indexes: the tenants are found by walking from one to the next.
+pub(super) const COUNTERS: &str = counters!(
+    "every (tenant) AS (
+        SELECT min(tenant) FROM job INDEXED BY job_listed WHERE state <> 'running'
         UNION ALL
-        SELECT tenant, queue, state, -jobs FROM queue_count)
-    GROUP BY tenant, queue, state HAVING sum(jobs) <> 0 ORDER BY tenant, queue, state";
+        SELECT (SELECT min(j.tenant) FROM job j INDEXED BY job_listed WHERE j.state <> 'running' AND j.tenant > e.tenant)
+        FROM every e WHERE e.tenant IS NOT NULL),
+    counted (tenant, queue, state, jobs) AS (
+        SELECT e.tenant, j.queue, s.column1, count(*)
+        FROM every e CROSS JOIN (VALUES ('scheduled'), ('queued'), ('retry')) s
+        CROSS JOIN job j INDEXED BY job_listed
+        WHERE j.tenant = e.tenant AND j.state = s.column1 AND j.state <> 'running'
+        GROUP BY 1, 2, 3
+        UNION ALL
+        SELECT tenant, queue, 'running', count(*) FROM job INDEXED BY job_running WHERE state = 'running'
+        GROUP BY tenant, queue)",
+    "state IN ('scheduled', 'queued', 'running', 'retry')"
+);
 
 pub(super) async fn reconcile(store: &SqliteStore, dry_run: bool) -> Result<ReconcileReport> {
     let batches = sqlx::query(BATCHES).fetch_all(&store.readers).await.map_err(error::database)?;
-    let counters = sqlx::query(COUNTERS).fetch_all(&store.readers).await.map_err(error::database)?;
+    let total = "SELECT coalesce(sum(jobs), 0) FROM queue_count";
+    let total: i64 = sqlx::query_scalar(total).fetch_one(&store.readers).await.map_err(error::database)?;
+    let ended = store.ended_count.due();
+    let statement = if ended || total < COUNTED_EACH_TIME { ALL_COUNTERS } else { COUNTERS };
+    let counters = sqlx::query(statement).fetch_all(&store.readers).await.map_err(error::database)?;
     let mut report = ReconcileReport { batches: batches.len() as u64, ..ReconcileReport::default() };
     let mut wrong = !counters.is_empty();
     for batch in &batches {
         wrong |= !Compared::of(batch)?.fine();
     }
     if !wrong {
+        if ended {
+            store.ended_count.done();
+        }
         return Ok(report);
     }
     let mut t = Transition::begin(store).await?;
     // The counters first: the repair of the batches counts what it adds by itself.
-    for counter in &t.rows(sqlx::query(COUNTERS)).await? {
+    for counter in &t.rows(sqlx::query(statement)).await? {
         mend_counter(&mut t, counter, &mut report.findings)?;
     }
     for batch in &t.rows(sqlx::query(BATCHES)).await? {

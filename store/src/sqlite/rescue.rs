@@ -8,11 +8,10 @@ use gristmill_core::settle::{self, Ending, Verdict};
 use gristmill_core::split::{Loss, LostChunk};
 use sqlx::sqlite::SqliteRow;
 
-use super::SqliteStore;
-use super::row;
 use super::settle::{Settlement, settle};
 use super::split::{self, Parent};
 use super::transition::Transition;
+use super::{SqliteStore, error, row};
 use crate::RescueReport;
 use crate::check;
 use crate::error::Result;
@@ -26,21 +25,34 @@ struct Taken {
     payload: Option<ChunkPayload>,
 }
 
+/// Whether there is anything to rescue: a reader looks, so that the one writer is not kept busy every second.
+pub(super) const ANY: &str = "
+    SELECT EXISTS (SELECT 1 FROM worker WHERE state = 'alive' AND lease_until < ?1)
+        OR EXISTS (SELECT 1 FROM job j INDEXED BY job_running LEFT JOIN worker w ON w.id = j.worker_id
+                   WHERE j.state = 'running' AND (w.id IS NULL OR w.state <> 'alive' OR j.deadline <= ?1))";
+
+/// An unknown worker counts as lost: no lease protects what it runs. A payload is read when the chunk may be split. All
+/// that run are looked at, through their index.
+pub(super) const LOST_ATTEMPTS: &str = "
+    SELECT j.id, j.attempt, j.max_attempts, j.snoozes, j.worker_id, j.retry, j.items, j.seq, j.half_of IS NOT NULL AS half,
+           CASE WHEN j.seq IS NOT NULL AND (j.half_of IS NOT NULL OR j.attempt >= j.max_attempts)
+                THEN j.payload END AS payload,
+           EXISTS (SELECT 1 FROM batch b WHERE b.id = j.batch_id AND b.sealed_at IS NOT NULL) AS planned,
+           (w.id IS NULL OR w.state <> 'alive') AS lost
+    FROM job j INDEXED BY job_running LEFT JOIN worker w ON w.id = j.worker_id
+    WHERE j.state = 'running' AND (w.id IS NULL OR w.state <> 'alive' OR j.deadline <= ?1)
+    ORDER BY j.id LIMIT ?2";
+
 pub(super) async fn rescue(store: &SqliteStore, limit: u32) -> Result<RescueReport> {
+    let now = store.now_micros().await?;
+    let any = sqlx::query_scalar::<_, bool>(ANY).bind(now).fetch_one(&store.readers).await;
+    if !any.map_err(error::database)? {
+        return Ok(RescueReport::default());
+    }
     let mut t = Transition::begin(store).await?;
     let lost = "UPDATE worker SET state = 'lost' WHERE state = 'alive' AND lease_until < ?1";
     let workers_lost = t.run(sqlx::query(lost).bind(t.now)).await?;
-    // An unknown worker counts as lost: no lease protects what it runs. A payload is read when the chunk may be split.
-    let statement = "
-        SELECT j.id, j.attempt, j.max_attempts, j.snoozes, j.worker_id, j.retry, j.items, j.seq, j.half_of IS NOT NULL AS half,
-               CASE WHEN j.seq IS NOT NULL AND (j.half_of IS NOT NULL OR j.attempt >= j.max_attempts)
-                    THEN j.payload END AS payload,
-               EXISTS (SELECT 1 FROM batch b WHERE b.id = j.batch_id AND b.sealed_at IS NOT NULL) AS planned,
-               (w.id IS NULL OR w.state <> 'alive') AS lost
-        FROM job j LEFT JOIN worker w ON w.id = j.worker_id
-        WHERE j.state = 'running' AND (w.id IS NULL OR w.state <> 'alive' OR j.deadline <= ?1)
-        ORDER BY j.id LIMIT ?2";
-    let found = t.rows(sqlx::query(statement).bind(t.now).bind(limit)).await?;
+    let found = t.rows(sqlx::query(LOST_ATTEMPTS).bind(t.now).bind(limit)).await?;
     let taken: Vec<Taken> = found.iter().map(taken_back).collect::<Result<_>>()?;
     let mut report = RescueReport { workers_lost, ..RescueReport::default() };
     for one in &taken {
@@ -89,12 +101,16 @@ impl Taken {
 fn taken_back(row: &SqliteRow) -> Result<Taken> {
     let attempt: u32 = row::number(row, "attempt")?;
     let fence = Fence { job: row::id::<JobId>(row, "id")?, attempt, worker: row::id(row, "worker_id")? };
-    let policy: RetryPolicy = row::json(row, "retry")?;
-    let payload: Option<ChunkPayload> = row::maybe_json(row, "payload")?;
+    // What cannot be read must not hold up the rescue of others.
+    let policy: RetryPolicy = row::json(row, "retry").unwrap_or_default();
+    let payload: Option<ChunkPayload> = row::maybe_json(row, "payload").unwrap_or_default();
+    let unreadable = payload.is_none() && row::get::<Option<&str>>(row, "payload")?.is_some();
     let ending = if row::flag(row, "lost")? { Ending::WorkerLost } else { Ending::TimedOut };
     let (snoozes, most): (u32, u32) = (row::number(row, "snoozes")?, row::number(row, "max_attempts")?);
     let (attempt, max_attempts) = (attempt - snoozes, most - snoozes);
-    let loss = if ending == Ending::WorkerLost && row::get::<Option<i64>>(row, "seq")?.is_some() {
+    let loss = if unreadable {
+        Loss::Settle(Verdict::Dead)
+    } else if ending == Ending::WorkerLost && row::get::<Option<i64>>(row, "seq")?.is_some() {
         let chunk = LostChunk {
             attempt,
             max_attempts,

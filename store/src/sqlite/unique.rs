@@ -78,7 +78,7 @@ async fn take_over(t: &mut Transition<'_>, job: &NewJob, found: &SqliteRow) -> R
     let statement = "
         UPDATE job SET payload = ?2, version = ?11, trace = ?3, lane = coalesce(?4, lane), max_attempts = coalesce(?5, max_attempts),
             granted = coalesce(?5, granted), timeout_ms = coalesce(?6, timeout_ms), retry = coalesce(?7, retry),
-            state = ?8, run_at = ?9, queued_at = ?10
+            state = ?8, run_at = ?9, queued_at = ?10, limited = limited AND ?8 = 'queued'
         WHERE id = ?1";
     let query = sqlx::query(statement)
         .bind(holder.id.0)

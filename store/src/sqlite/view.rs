@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
-use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::error::database;
+use super::job_list::{self, job_view};
 use super::{SqliteStore, row};
 use crate::error::{Result, StoreError};
 use crate::views;
@@ -18,9 +18,48 @@ use crate::{
     QuarantineView, QueueView, StoredResult, UnhandledView, Views,
 };
 
-/// What a list shows of a job: everything but the payload, which may be large.
-const JOB_COLUMNS: &str = "id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items, \
-                           output, error, worker_id, created_at, run_at, started_at, finished_at";
+/// The oldest of each kind of a queue is close enough to the oldest: found in as many steps as there are kinds.
+pub(super) const QUEUES: &str = "
+    WITH RECURSIVE known (name) AS (
+        SELECT queue FROM queue_count WHERE tenant = ?1 UNION SELECT name FROM queue WHERE tenant = ?1),
+    head (queue, kind, queued_at) AS (
+        SELECT n.queue, n.kind, n.queued_at FROM known k CROSS JOIN job n ON n.id = (
+            SELECT i.id FROM job i INDEXED BY job_listed
+            WHERE i.tenant = ?1 AND i.state = 'queued' AND i.state <> 'running' AND i.queue = k.name
+            ORDER BY i.kind, i.id LIMIT 1)
+        UNION ALL
+        SELECT n.queue, n.kind, n.queued_at FROM head h CROSS JOIN job n ON n.id = (
+            SELECT i.id FROM job i INDEXED BY job_listed
+            WHERE i.tenant = ?1 AND i.state = 'queued' AND i.state <> 'running' AND i.queue = h.queue AND i.kind > h.kind
+            ORDER BY i.kind, i.id LIMIT 1)),
+    oldest (queue, since) AS MATERIALIZED (SELECT queue, min(queued_at) FROM head GROUP BY queue)
+    SELECT k.name, c.state, sum(c.jobs) AS jobs,
+           coalesce(p.paused, 0) AS paused, p.paused_at, p.paused_by, p.paused_reason, o.since AS oldest
+    FROM known k LEFT JOIN queue_count c ON c.tenant = ?1 AND c.queue = k.name
+    LEFT JOIN queue p ON p.tenant = ?1 AND p.name = k.name
+    LEFT JOIN oldest o ON o.queue = k.name
+    GROUP BY k.name, c.state ORDER BY k.name";
+
+/// The oldest of each kind of all queues.
+pub(super) const WAITING_KINDS: &str = "
+    WITH RECURSIVE stream (queue, kind) AS (
+        SELECT * FROM (SELECT i.queue, i.kind FROM job i INDEXED BY job_listed
+                       WHERE i.tenant = ?1 AND i.state = 'queued' AND i.state <> 'running'
+                       ORDER BY i.queue, i.kind LIMIT 1)
+        UNION ALL
+        SELECT n.queue, n.kind FROM stream s CROSS JOIN job n ON n.id = coalesce((
+            SELECT i.id FROM job i INDEXED BY job_listed
+            WHERE i.tenant = ?1 AND i.state = 'queued' AND i.state <> 'running' AND i.queue = s.queue AND i.kind > s.kind
+            ORDER BY i.queue, i.kind LIMIT 1), (
+            SELECT i.id FROM job i INDEXED BY job_listed
+            WHERE i.tenant = ?1 AND i.state = 'queued' AND i.state <> 'running' AND i.queue > s.queue
+            ORDER BY i.queue, i.kind LIMIT 1)))
+    SELECT h.queue, h.kind, h.version, count(*) AS jobs
+    FROM stream s CROSS JOIN job h ON h.id IN (
+        SELECT i.id FROM job i INDEXED BY job_listed
+        WHERE i.tenant = ?1 AND i.state = 'queued' AND i.state <> 'running' AND i.queue = s.queue AND i.kind = s.kind
+        ORDER BY i.id LIMIT ?2)
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
 
 #[async_trait]
 impl Views for SqliteStore {
@@ -85,46 +124,13 @@ impl Views for SqliteStore {
         let statement = "SELECT * FROM attempt WHERE job_id = ?1 ORDER BY attempt, number";
         let attempts = sqlx::query(statement).bind(job.0).fetch_all(&self.readers).await.map_err(database)?;
         let mut view = job_view(&row)?;
-        view.payload = row::json(&row, "payload")?;
+        view.payload = views::shown(row::get(&row, "payload")?);
         view.attempts = attempts.iter().map(attempt_view).collect::<Result<_>>()?;
         Ok(Some(view))
     }
 
     async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
-        let mut query = QueryBuilder::<Sqlite>::new(format!("SELECT {JOB_COLUMNS} FROM job WHERE tenant = "));
-        query.push_bind(filter.tenant.clone());
-        if !filter.states.is_empty() {
-            query.push(" AND state IN (");
-            let mut states = query.separated(", ");
-            for state in &filter.states {
-                states.push_bind(state.as_str());
-            }
-            query.push(")");
-        }
-        if let Some(queue) = &filter.queue {
-            query.push(" AND queue = ").push_bind(queue.clone());
-        }
-        if let Some(kind) = &filter.kind {
-            query.push(" AND kind = ").push_bind(kind.clone());
-        }
-        if let Some(key) = &filter.key {
-            query.push(" AND key = ").push_bind(key.clone());
-        }
-        if let Some(batch) = filter.batch {
-            query.push(" AND batch_id = ").push_bind(batch.0);
-        }
-        if let Some(error) = &filter.error {
-            query.push(" AND instr(lower(error), lower(").push_bind(error.clone()).push(")) > 0");
-        }
-        if let Some(since) = filter.since {
-            query.push(" AND finished_at >= ").push_bind(since.timestamp_micros());
-        }
-        if let Some(after) = page.after_id()? {
-            query.push(" AND id < ").push_bind(after);
-        }
-        query.push(" ORDER BY id DESC LIMIT ").push_bind(page.rows());
-        let rows = query.build().fetch_all(&self.readers).await.map_err(database)?;
-        rows.iter().map(job_view).collect()
+        job_list::jobs(self, filter, page).await
     }
 
     async fn tenants(&self) -> Result<Vec<String>> {
@@ -138,18 +144,7 @@ impl Views for SqliteStore {
     }
 
     async fn queues(&self, tenant: &str) -> Result<Vec<QueueView>> {
-        // The oldest by id of each priority is close enough to the oldest, and found without reading the backlog.
-        let statement = "
-            WITH known(name) AS (SELECT queue FROM queue_count WHERE tenant = ?1 UNION SELECT name FROM queue WHERE tenant = ?1)
-            SELECT k.name, c.state, sum(c.jobs) AS jobs,
-                   coalesce(p.paused, 0) AS paused, p.paused_at, p.paused_by, p.paused_reason,
-                   (SELECT min(j.queued_at) FROM (VALUES (0), (1), (2)) l, job j
-                    WHERE j.id = (SELECT i.id FROM job i WHERE i.queue = k.name AND i.lane = l.column1
-                                    AND i.state = 'queued' AND i.tenant = ?1 ORDER BY i.id LIMIT 1)) AS oldest
-            FROM known k LEFT JOIN queue_count c ON c.tenant = ?1 AND c.queue = k.name
-            LEFT JOIN queue p ON p.tenant = ?1 AND p.name = k.name
-            GROUP BY k.name, c.state ORDER BY k.name";
-        let rows = sqlx::query(statement).bind(tenant.to_owned()).fetch_all(&self.readers).await.map_err(database)?;
+        let rows = sqlx::query(QUEUES).bind(tenant.to_owned()).fetch_all(&self.readers).await.map_err(database)?;
         let mut views: BTreeMap<String, QueueView> = BTreeMap::new();
         for row in &rows {
             let name: String = row::get(row, "name")?;
@@ -169,13 +164,7 @@ impl Views for SqliteStore {
     }
 
     async fn unhandled(&self, tenant: &str) -> Result<Vec<UnhandledView>> {
-        let waiting = "
-            SELECT h.queue, h.kind, h.version, count(*) AS jobs
-            FROM (SELECT DISTINCT queue FROM queue_count WHERE tenant = ?1 AND state = 'queued' AND jobs > 0) q
-            JOIN job h ON h.id IN (SELECT j.id FROM job j WHERE j.queue = q.queue AND j.state = 'queued' AND j.tenant = ?1
-                                   ORDER BY j.lane, j.id LIMIT ?2)
-            GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
-        let query = sqlx::query(waiting).bind(tenant.to_owned()).bind(views::UNHANDLED_LOOKED_AT);
+        let query = sqlx::query(WAITING_KINDS).bind(tenant.to_owned()).bind(views::UNHANDLED_LOOKED_AT);
         let rows = query.fetch_all(&self.readers).await.map_err(database)?;
         let waiting = rows.iter().map(|row| {
             let (queue, kind) = (row::get(row, "queue")?, row::get(row, "kind")?);
@@ -248,36 +237,6 @@ fn pause_view(row: &SqliteRow) -> Result<Option<PauseView>> {
         return Ok(None);
     };
     Ok(Some(PauseView { since, by: row::get(row, "paused_by")?, reason: row::get(row, "paused_reason")? }))
-}
-
-/// Without payload and attempts.
-fn job_view(row: &SqliteRow) -> Result<JobView> {
-    Ok(JobView {
-        id: row::id(row, "id")?,
-        tenant: row::get(row, "tenant")?,
-        queue: row::get(row, "queue")?,
-        priority: row::priority(row)?,
-        key: row::get(row, "key")?,
-        kind: row::get(row, "kind")?,
-        version: row::number(row, "version")?,
-        state: row::word(row, "state")?,
-        attempt: row::number(row, "attempt")?,
-        max_attempts: row::number(row, "max_attempts")?,
-        snoozes: row::number(row, "snoozes")?,
-        batch: row::maybe_id(row, "batch_id")?,
-        seq: row::get(row, "seq")?,
-        generation: row::number(row, "generation")?,
-        items: row::number(row, "items")?,
-        payload: Value::Null,
-        output: row::maybe_json(row, "output")?,
-        error: row::get(row, "error")?,
-        worker: row::maybe_id(row, "worker_id")?,
-        created_at: row::instant(row, "created_at")?,
-        run_at: row::maybe_instant(row, "run_at")?,
-        started_at: row::maybe_instant(row, "started_at")?,
-        finished_at: row::maybe_instant(row, "finished_at")?,
-        attempts: Vec::new(),
-    })
 }
 
 fn attempt_view(row: &SqliteRow) -> Result<AttemptView> {

@@ -27,6 +27,7 @@ conformance! {
     a_second_message_for_the_same_job_finds_nothing,
     a_commit_wakes_whoever_waits_for_work,
     a_commit_of_another_process_wakes_too,
+    a_hint_that_comes_between_two_waits_is_not_lost,
     a_wait_without_work_ends,
 }
 
@@ -216,37 +217,52 @@ async fn a_second_message_for_the_same_job_finds_nothing(store: TestStore) {
 
 /// Uses up the hints left over from the opening. A hint may be false, and on a shared server it often is: so only for a
 /// limited time.
-async fn settle_down(store: &StoreHandle) {
+async fn settle_down(store: &StoreHandle) -> u64 {
+    let mut seen = store.wait_for_work(0, Duration::ZERO).await;
     for _ in 0..10 {
-        if !store.wait_for_work(Duration::from_millis(100)).await {
-            return;
+        let next = store.wait_for_work(seen, Duration::from_millis(100)).await;
+        if next == seen {
+            break;
         }
+        seen = next;
     }
+    seen
 }
 
 /// Where a broker carries ids, its messages wake.
 async fn a_commit_wakes_whoever_waits_for_work(store: TestStore) {
     let store = store.brokerless().await;
-    settle_down(&store).await;
+    let seen = settle_down(&store).await;
     let waiting = store.clone();
-    let waiter = tokio::spawn(async move { waiting.wait_for_work(Duration::from_secs(120)).await });
+    let waiter = tokio::spawn(async move { waiting.wait_for_work(seen, Duration::from_secs(120)).await });
     store.enqueue(&[testing::job()]).await.expect("enqueued");
-    assert!(waiter.await.expect("the waiter ends"), "it was a hint");
+    assert_ne!(waiter.await.expect("the waiter ends"), seen, "it was a hint");
+}
+
+async fn a_hint_that_comes_between_two_waits_is_not_lost(store: TestStore) {
+    let seen = settle_down(&store).await;
+    store.enqueue(&[testing::job()]).await.expect("enqueued");
+    // As a claimer that claims while the hint comes.
+    testing::eventually("the hint", async || {
+        (store.wait_for_work(seen, Duration::from_millis(20)).await != seen).then_some(())
+    })
+    .await;
+    assert_ne!(store.wait_for_work(seen, Duration::from_secs(120)).await, seen, "it is still there");
 }
 
 async fn a_commit_of_another_process_wakes_too(store: TestStore) {
     let (store, other) = (store.brokerless().await, store.brokerless().await);
-    settle_down(&store).await;
+    let seen = settle_down(&store).await;
     let waiting = store.clone();
-    let waiter = tokio::spawn(async move { waiting.wait_for_work(Duration::from_secs(120)).await });
+    let waiter = tokio::spawn(async move { waiting.wait_for_work(seen, Duration::from_secs(120)).await });
     other.enqueue(&[testing::job()]).await.expect("enqueued elsewhere");
-    assert!(waiter.await.expect("the waiter ends"), "it was a hint");
+    assert_ne!(waiter.await.expect("the waiter ends"), seen, "it was a hint");
 }
 
 async fn a_wait_without_work_ends(store: TestStore) {
-    settle_down(&store).await;
+    let seen = settle_down(&store).await;
     let began = tokio::time::Instant::now();
-    let hint = store.wait_for_work(Duration::from_millis(120)).await;
+    let hint = store.wait_for_work(seen, Duration::from_millis(120)).await != seen;
     assert!(hint || began.elapsed() >= Duration::from_millis(120), "no hint comes before the time");
     assert!(began.elapsed() < Duration::from_secs(120), "and the time ends the wait");
 }

@@ -71,6 +71,7 @@ mod splitting;
 mod triggers;
 mod turns;
 mod unique;
+mod unreadable;
 mod viewing;
 mod workers;
 

@@ -229,9 +229,9 @@ delegate! {
             self.call("claim_managed", self.inner.claim_limited(claim), |found| self.claimed(&found.claimed)).await
         }
 
-        async fn wait_for_work(&self, at_most: Duration) -> bool {
+        async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64 {
             self.process.life.turn().await;
-            let hint = self.inner.wait_for_work(at_most).await;
+            let hint = self.inner.wait_for_work(seen, at_most).await;
             self.process.life.turn().await;
             hint
         }
