@@ -61,7 +61,8 @@ impl Client {
         Self { store, dispatcher, tenant: DEFAULT_TENANT.to_owned(), together }
     }
 
-    /// The same client for another tenant. Everything that it enqueues belongs to that tenant, and it sees nothing else.
+    /// The same client for another tenant. Everything that it enqueues belongs to that tenant, and it sees nothing
+    /// else.
     #[must_use]
     pub fn tenant(self, tenant: impl Into<String>) -> Self {
         Self { tenant: tenant.into(), ..self }

@@ -113,7 +113,8 @@ impl<'a> JobBuilder<'a> {
     }
 
     /// Enqueues it. Callers of clones of one client that enqueue at the same time share a transaction, and each has its
-    /// own outcome; a caller that is dropped before it has its outcome may have enqueued its job. [`Enqueued::outcome`] says whether it was created, or which job takes its place.
+    /// own outcome; a caller that is dropped before it has its outcome may have enqueued its job. [`Enqueued::outcome`]
+    /// says whether it was created, or which job takes its place.
     ///
     /// # Errors
     ///

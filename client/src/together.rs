@@ -1,7 +1,7 @@
 //! Single jobs of many callers in one transaction: a commit costs what it costs, however many jobs it has.
 //!
-//! No caller waits for others to come: the first one goes at once, and those that come while it is under way go together
-//! after it. Each has an outcome of its own.
+//! No caller waits for others to come: the first one goes at once, and those that come while it is under way go
+//! together after it. Each has an outcome of its own.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -31,6 +31,15 @@ impl Condition {
         }
     }
 
+    /// A lease was prolonged, on a connection that is not the pool's: the disk has room. Whether the pool has a
+    /// connection, this does not show.
+    pub(crate) fn has_room(&self) {
+        let mut outage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if outage.as_ref().is_some_and(|outage| outage.full) {
+            *outage = None;
+        }
+    }
+
     /// A transaction failed. What concerns only the caller is no trouble of the store.
     pub(crate) fn failed(&self, error: &StoreError) {
         let Some(remedy) = error.remedy() else { return };
@@ -70,6 +79,17 @@ mod tests {
         assert!(condition.outage().is_some_and(|outage| outage.remedy.contains("make room")));
         condition.well(true);
         assert_eq!(condition.outage(), None);
+    }
+
+    #[test]
+    fn a_lease_that_is_prolonged_ends_a_full_disk_and_no_exhausted_pool() {
+        let condition = Condition::default();
+        condition.failed(&StoreError::Full("disk full".to_owned()));
+        condition.has_room();
+        assert_eq!(condition.outage(), None);
+        condition.failed(&StoreError::Unavailable("all connections are in use".to_owned()));
+        condition.has_room();
+        assert!(condition.outage().is_some());
     }
 
     #[test]

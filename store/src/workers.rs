@@ -28,8 +28,9 @@ pub trait Workers: Debug + Send + Sync + 'static {
     /// Registers a process incarnation with a fresh lease.
     async fn register_worker(&self, worker: &NewWorker) -> Result<()>;
 
-    /// Extends its lease. On a server it waits neither for the pool nor for an answer for long: two seconds. Returns `false` when the lease had run out and its jobs were rescued: the incarnation is
-    /// over, and whatever it still runs is fenced.
+    /// Extends its lease. On a server it waits neither for the pool nor for an answer for long: two seconds. Returns
+    /// `false` when the lease had run out and its jobs were rescued: the incarnation is over, and whatever it still
+    /// runs is fenced.
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool>;
 
     /// Holds attempts that have ended and wait to be written down: a deadline that would pass within `lease` from now

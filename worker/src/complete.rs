@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::attempt::{Settled, Terms};
 use crate::ended::Endings;
-use crate::lane::Lane;
+use crate::gatherer::Gatherer;
 use crate::{Report, metrics};
 
 /// The most attempts in one transaction. More would hold the rows of hot batches longer than the
@@ -56,15 +56,15 @@ impl Completer {
     }
 
     /// Writes down what comes, until `closing` fires and nothing more waits. `active` is how many attempts may still
-    /// send something. What has rows for a user's own table has a lane of its own: such a table may be locked.
+    /// send something. What has rows for a user's own table is gathered apart: such a table may be locked.
     pub(crate) async fn run(self, ended: Endings, active: Arc<AtomicUsize>, flush: Duration) -> Report {
         let closing = &self.0.closing;
-        let lane = |ended, group_max| Lane { ended, group_max, flush, active: &active, closing };
+        let gatherer = |ended, group_max| Gatherer { ended, group_max, flush, active: &active, closing };
         let write = |group| {
             let completer = self.clone();
             async move { completer.write(group).await }
         };
-        tokio::join!(lane(ended.most, GROUP_MAX).run(&write), lane(ended.sinks, 1).run(&write));
+        tokio::join!(gatherer(ended.most, GROUP_MAX).run(&write), gatherer(ended.sinks, 1).run(&write));
         self.published().await;
         self.tally()
     }

@@ -7,8 +7,8 @@
 //! * [`backend`]: what apalis sees, a stream of claimed jobs.
 //! * [`layers`]: what runs around one attempt, from beginning to end.
 //! * [`attempt`]: the job claimed for it, and what its ending means.
-//! * [`ended`]: the ways to the completer; [`complete`]: many attempts written down in one transaction; [`lane`]: how
-//!   endings are gathered for it.
+//! * [`ended`]: the ways to the completer; [`complete`]: many attempts written down in one transaction; [`gatherer`]:
+//!   groups of endings for it.
 //! * [`in_flight`]: every attempt from its claim until its ending has been written down.
 //! * [`revocations`]: calls off the attempts whose jobs are taken away meanwhile.
 //! * [`lease`]: the process's right to all of it.
@@ -21,9 +21,9 @@ mod claim;
 mod claiming;
 mod complete;
 mod ended;
+mod gatherer;
 mod in_flight;
 mod intake;
-mod lane;
 pub mod layers;
 mod lease;
 mod messages;

@@ -181,9 +181,9 @@ macro_rules! claims_lock {
 pub(super) use claims_lock;
 
 /// The claim itself, of the rows that a CTE `taken` has locked. The deadline leaves a whole lease beyond the job's own
-/// limit: within it the worker beats, and says what it still has to write down ([`super::worker::hold`]). Its result may get lost with its connection while the
-/// COMMIT is under way: the lock is held by then, and shows a process that looks for the claimed jobs that the commit
-/// may still land. Taken here, it costs no round trip.
+/// limit: within it the worker beats, and says what it still has to write down ([`super::worker::hold`]). Its result
+/// may get lost with its connection while the COMMIT is under way: the lock is held by then, and shows a process that
+/// looks for the claimed jobs that the commit may still land. Taken here, it costs no round trip.
 macro_rules! claiming {
     ($taken:expr) => {
         claiming!("", $taken)

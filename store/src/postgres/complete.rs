@@ -194,8 +194,8 @@ pub(super) async fn complete(work: &mut Work<'_>, completions: &&[Completion]) -
 }
 
 /// Writes the rows for the user's own table, before any row of ours is locked: while that table is locked by another
-/// session, the job stays within reach of a cancel and of a [`hold`](super::worker::hold). Returns the fence when it does
-/// not hold: then nothing is written. It is checked again, with a lock, when the attempt is closed.
+/// session, the job stays within reach of a cancel and of a [`hold`](super::worker::hold). Returns the fence when it
+/// does not hold: then nothing is written. It is checked again, with a lock, when the attempt is closed.
 async fn sink_first(work: &mut Work<'_>, completions: &[Completion]) -> Outcome<Option<Fence>> {
     let [completion @ Completion { sql: Some(rows), fence, verdict, .. }] = completions else { return Ok(None) };
     if !writes_rows(completion) {

@@ -195,8 +195,13 @@ impl PostgresStore {
     /// Runs one statement about a lease on the connection for leases. A lease that is not prolonged in time is lost, so
     /// that it is better to ask again than to wait for an answer for long.
     pub(super) async fn lease<A: Sync, T>(&self, arguments: &A, step: OwnStep<A, T>) -> Result<T> {
-        let outcome = self.leases.run(self.patience.lease, arguments, step).await;
-        self.observed(outcome.map(|value| (value, true))).await
+        match self.leases.run(self.patience.lease, arguments, step).await {
+            Ok(value) => {
+                self.condition.has_room();
+                Ok(value)
+            }
+            Err(fault) => self.observed(Err(fault)).await,
+        }
     }
 
     /// The same, but with `dry_run` everything is rolled back at the end: a dry run does the work to learn what would

@@ -15,9 +15,9 @@ use crate::error::StoreError;
 use crate::group;
 use crate::{CompleteReport, Completion, Dispatched};
 
-/// The fence is in the WHERE, as in [`super::complete`]. A chunk is never simply done: its result must be there and count
-/// its items, so that one among them divides by zero, which takes the whole statement back. The counters come last, since
-/// their rows are the most contended.
+/// The fence is in the WHERE, as in [`super::complete`]. A chunk is never simply done: its result must be there and
+/// count its items, so that one among them divides by zero, which takes the whole statement back. The counters come
+/// last, since their rows are the most contended.
 const DONE: &str = "
 WITH moved AS (
 UPDATE job j SET state = 'done', worker_id = NULL, deadline = NULL, output = i.output, error = i.error, run_at = NULL,

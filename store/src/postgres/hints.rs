@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::guarded::is_alive;
-use super::work::{CHANNEL, GONE_CHANNEL};
+use super::notifier::{CHANNEL, GONE_CHANNEL};
 
 /// How long without a hint before the server is checked: no hint ever comes over a half-open connection, and nothing
 /// else would show that.

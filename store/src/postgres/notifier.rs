@@ -1,8 +1,9 @@
 //! Notifications, after the commit and many at once.
 //!
-//! Inside a transaction a notification is dear: PostgreSQL lets only one transaction that notifies commit at a time, in
-//! the whole server, and that one waits for the disk. So they are sent after the commit, in a transaction of their own
-//! that waits for nothing, and one of them speaks for all callers of this process that have committed meanwhile.
+//! Inside a transaction a notification is expensive: PostgreSQL lets only one transaction that notifies commit at a
+//! time, in the whole server, and that one waits for the disk. So they are sent after the commit, in a transaction of
+//! their own that waits for nothing, and one of them is sent for all callers of this process that have committed
+//! meanwhile.
 //!
 //! A process that dies in between sends none. They are hints: polling finds the work, and the next beat what was taken
 //! away.
@@ -11,6 +12,12 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::postgres::PgConnection;
 use tokio::sync::Mutex as Turn;
+
+/// The channel for hints that work became claimable.
+pub(super) const CHANNEL: &str = "gristmill";
+
+/// The channel for hints that attempts were taken away from their workers.
+pub(super) const GONE_CHANNEL: &str = "gristmill_gone";
 
 /// What is to be notified.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +49,7 @@ impl Signals {
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
     asked: Mutex<Asked>,
-    /// Up to which caller they have been sent. Whoever has the turn sends for all that wait.
+    /// Up to which caller they have been sent. The caller that has the turn sends for all that wait.
     sent: Turn<u64>,
 }
 
@@ -53,7 +60,8 @@ struct Asked {
 }
 
 impl Notifier {
-    /// Sends what a commit is to be notified by, unless another caller sends it meanwhile. Returns when it has been sent.
+    /// Sends what a commit is to be notified by, unless another caller sends it meanwhile. Returns when it has been
+    /// sent.
     pub(super) async fn send(&self, conn: &mut PgConnection, signals: Signals) {
         if !signals.any() {
             return;
@@ -91,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_notification_speaks_for_all_who_have_asked() {
+    fn one_notification_is_sent_for_all_that_have_asked() {
         let notifier = Notifier::default();
         assert_eq!(notifier.ask(Signals { work: true, gone: false }), 1);
         assert_eq!(notifier.ask(Signals { work: false, gone: true }), 2);
@@ -101,7 +109,6 @@ mod tests {
 
     #[test]
     fn each_signal_has_the_channel_that_the_hints_listen_on() {
-        use super::super::work::{CHANNEL, GONE_CHANNEL};
         let channels = |work, gone| Signals { work, gone }.statement();
         assert!(channels(true, false).contains(&format!("NOTIFY {CHANNEL};")));
         assert!(channels(false, true).contains(&format!("NOTIFY {GONE_CHANNEL};")));

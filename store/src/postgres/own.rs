@@ -28,8 +28,8 @@ impl OwnConnection {
         Self { options, conn: Mutex::new(None) }
     }
 
-    /// Runs a step, at most for the given time, with the connecting and the wait for its turn. When the connection turns
-    /// out to be lost, the step runs a second time on a fresh one: repeating it must do no harm.
+    /// Runs a step, at most for the given time, with the connecting and the wait for its turn. When the connection
+    /// turns out to be lost, the step runs a second time on a fresh one: repeating it must do no harm.
     pub(super) async fn run<A: Sync, T>(&self, at_most: Duration, arguments: &A, step: OwnStep<A, T>) -> Outcome<T> {
         within(at_most, self.try_twice(arguments, step)).await
     }

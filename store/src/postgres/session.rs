@@ -1,4 +1,4 @@
-//! What the planner is held to, and where it is told so: once for each session, or in each transaction.
+//! What the planner is held to, and where that is set: once for each session, or in each transaction.
 //!
 //! A server takes the settings with the connection. A pooler that gives a connection to another client after each
 //! transaction must not: others would plan under our settings. PgBouncer refuses them at the start or drops them, and

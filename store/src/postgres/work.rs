@@ -1,8 +1,8 @@
 //! One transaction at work: its connection, and the ledger of what it moved.
 //!
 //! A step records in the ledger what it moved; [`Work::close`] turns the ledger into queue counters and outbox rows at
-//! the end of the same transaction, and notes what is to be notified after its commit. Counters come last, because their rows are the most contended:
-//! they are locked for the shortest time.
+//! the end of the same transaction, and notes what is to be notified after its commit. Counters come last, because
+//! their rows are the most contended: they are locked for the shortest time.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,10 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::fault::Outcome;
-use super::notifier::Signals;
+use super::notifier::{CHANNEL, GONE_CHANNEL, Signals};
 use crate::Dispatched;
 use crate::error::StoreError;
 use crate::sql::batch_ends;
-
-/// The channel for hints that work became claimable.
-pub(super) const CHANNEL: &str = "gristmill";
-
-/// The channel for hints that attempts were taken away from their workers.
-pub(super) const GONE_CHANNEL: &str = "gristmill_gone";
 
 /// How many ids one outbox row holds at most.
 const OUTBOX_JOBS_MAX: usize = 1_000;
@@ -53,9 +47,9 @@ pub(super) struct Work<'c> {
     users: bool,
     counts: BTreeMap<(String, String, &'static str), i64>,
     outbox_rows: BTreeMap<(&'static str, String, i16), Vec<Uuid>>,
+    signals: Signals,
     /// Jobs that have died: a batch whose aggregate is among them ends with it.
     dead: Vec<Uuid>,
-    signals: Signals,
     moved: u64,
     wrote: bool,
 }
@@ -69,8 +63,8 @@ impl<'c> Work<'c> {
             users: false,
             counts: BTreeMap::new(),
             outbox_rows: BTreeMap::new(),
-            dead: Vec::new(),
             signals: Signals::default(),
+            dead: Vec::new(),
             moved: 0,
             wrote: false,
         }
@@ -198,7 +192,7 @@ impl<'c> Work<'c> {
     }
 
     /// In a transaction of ours they are sent after its commit; when one of the user's own commits is not ours to see.
-    /// Workers hear of work from the broker, where there is one.
+    /// Workers learn of work from the broker, where there is one.
     async fn notify(&mut self) -> Outcome<()> {
         self.signals.work &= !self.with_outbox;
         if !self.users {

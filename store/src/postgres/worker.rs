@@ -34,8 +34,8 @@ const BEAT: &str = "
 UPDATE worker SET seen_at = now(), lease_until = now() + make_interval(secs => $2), running = $3
 WHERE id = $1 AND state = 'alive'";
 
-/// A job that has a worker is running, as in `complete`. A row that another transaction holds is left alone: it is being
-/// completed, cancelled or rescued, and the beat must not wait for that.
+/// A job that has a worker is running, as in `complete`. A row that another transaction holds is left alone: it is
+/// being completed, cancelled or rescued, and the beat must not wait for that.
 const HOLD: &str = "
 UPDATE job SET deadline = now() + make_interval(secs => $4) WHERE id IN (
     SELECT j.id FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS k (id, attempt, worker_id)

@@ -52,8 +52,8 @@ macro_rules! claimable {
 }
 
 /// Makes the jobs `running` that the sub-query chooses. The deadline leaves a whole lease beyond the job's own limit:
-/// within it the worker beats, and says what it still has to write down. An incarnation that is over claims nothing: it may not know
-/// yet, and no process would rescue what it took a second time.
+/// within it the worker beats, and says what it still has to write down. An incarnation that is over claims nothing: it
+/// may not know yet, and no process would rescue what it took a second time.
 macro_rules! claim {
     ($choice:expr) => {
         concat!(

@@ -1,4 +1,4 @@
-//! One lane of the completer: gathers endings into groups, and has up to two groups written down at once.
+//! Gathers the endings that come on one way into groups, and has up to two groups written down at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ const WRITING_MAX: usize = 2;
 
 /// What ends on one way, and how it is gathered.
 #[derive(Debug)]
-pub(crate) struct Lane<'w> {
+pub(crate) struct Gatherer<'w> {
     pub(crate) ended: mpsc::Receiver<Settled>,
     /// The most attempts in one group.
     pub(crate) group_max: usize,
@@ -28,7 +28,7 @@ pub(crate) struct Lane<'w> {
     pub(crate) closing: &'w CancellationToken,
 }
 
-impl Lane<'_> {
+impl Gatherer<'_> {
     /// Has what comes written down, until `closing` fires and nothing more waits.
     pub(crate) async fn run<W>(mut self, write: impl Fn(Vec<Settled>) -> W)
     where
@@ -61,8 +61,8 @@ impl Lane<'_> {
         }
     }
 
-    /// Lets more endings join the first one. While nothing is being written down none is waited for: light load must not
-    /// pay for what only heavy load needs. Under heavy load something is, and the group grows meanwhile.
+    /// Lets more endings join the first one. While nothing is being written down none is waited for: light load must
+    /// not pay for what only heavy load needs. Under heavy load something is, and the group grows meanwhile.
     async fn gather(&mut self, first: Settled, writing: &mut JoinSet<()>) -> Vec<Settled> {
         let until = Instant::now() + self.flush;
         let mut group = vec![first];
