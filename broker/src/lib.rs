@@ -147,6 +147,25 @@ impl Broker {
         }
     }
 
+    /// Deletes everything that the broker has for a queue: its three priorities and its dead letters, with the messages
+    /// in them, whose number is returned. A queue that is not there is no error, and one that is used again is made
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// When the broker does not answer. Some of it may be deleted then, and the call may be repeated.
+    pub async fn delete_queue(&self, queue: &str) -> Result<u32, BrokerError> {
+        match self {
+            Self::InProcess(_) => {
+                let _ = queue;
+                Ok(0)
+            }
+            Self::RabbitMq(connection) => connection.delete_queue(queue).await,
+            #[cfg(feature = "testing")]
+            Self::Simulated(connection) => connection.delete_queue(queue).await,
+        }
+    }
+
     /// Starts to consume messages from some queues.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 //! it happens.
 
 use gristmill_core::job::Priority;
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
 
@@ -140,6 +140,17 @@ impl Declare<'_> {
             Err(error) if error_code(&error) == Some(NOT_FOUND) => Ok(0),
             Err(error) => Err(self.address.explain(&error, Some(name.as_str()))),
         }
+    }
+
+    /// Deletes the queues of these names, if they are there, and returns how many messages were in them.
+    pub(crate) async fn delete(self, names: &[ShortString]) -> Result<u32, BrokerError> {
+        let (channel, mut messages) = (self.channel().await?, 0);
+        for name in names {
+            let deleted = channel.queue_delete(name.clone(), QueueDeleteOptions::default()).await;
+            messages += deleted.map_err(|error| self.address.explain(&error, Some(name.as_str())))?;
+        }
+        self.done(channel).await?;
+        Ok(messages)
     }
 
     async fn channel(self) -> Result<Channel, BrokerError> {

@@ -65,6 +65,14 @@ impl Connection {
         }
     }
 
+    pub(crate) async fn delete_queue(&self, queue: &str) -> Result<u32, BrokerError> {
+        self.life.turn().await;
+        match &*self.shared.health.borrow() {
+            Health::Down { reason, .. } => Err(BrokerError::Unavailable(reason.clone())),
+            Health::Up | Health::Blocked { .. } => Ok(self.shared.server().delete(queue)),
+        }
+    }
+
     pub(crate) fn consume(&self, options: &ConsumeOptions) -> Subscription {
         self.subscription(Some(options.queues.iter().cloned().collect()), options.prefetch)
     }
