@@ -15,6 +15,7 @@ use super::values::{plain, small};
 use super::work::Work;
 use crate::ControlReport;
 use crate::error::StoreError;
+use crate::retention::being_deleted;
 use crate::row;
 
 const DEAD: &str = "
@@ -29,7 +30,8 @@ SELECT j.id, h.id FROM job j
 JOIN job h ON h.tenant = j.tenant AND h.unique_held = j.unique_key AND h.id <> j.id
 WHERE j.id = ANY($1) AND COALESCE(j.unique_rule, '') NOT IN ('waiting', 'period') LIMIT 1";
 
-const LOCK: &str = "SELECT state, tenant FROM batch WHERE id = $1 FOR NO KEY UPDATE";
+const LOCK: &str = "
+SELECT state, tenant, deleting_at IS NOT NULL AS deleting FROM batch WHERE id = $1 FOR NO KEY UPDATE";
 
 /// What a halt has cancelled does not come back, so its reason stays: such a batch can never be complete.
 const NEXT_GENERATION: &str = "
@@ -61,6 +63,7 @@ row! {
     struct LockedBatch {
         state: String,
         tenant: String,
+        deleting: bool,
     }
 }
 
@@ -124,6 +127,9 @@ pub(super) async fn reopen(work: &mut Work<'_>, batch: BatchId, tenant: Option<&
     let refused = |why: &str| Err(Fault::Store(StoreError::Conflict(format!("batch {batch} {why}"))));
     let state: BatchState =
         row.state.parse().map_err(|error| StoreError::Database(format!("batch {batch}: {error}")))?;
+    if row.deleting {
+        return Err(being_deleted(batch).into());
+    }
     match state {
         BatchState::Complete | BatchState::Halted => {
             let generation: i32 = sqlx::query_scalar(NEXT_GENERATION).bind(batch.0).fetch_one(&mut *work.conn).await?;

@@ -16,6 +16,11 @@ use crate::check;
 use crate::error::StoreError;
 
 /// The state is decided here by the database's clock: a job whose time has already come is `queued`.
+const TAKE_BACK: &str = "
+DELETE FROM job j USING idempotency i
+WHERE j.id = ANY($1) AND i.tenant = j.tenant AND i.scope = 'job' AND i.key = j.idempotency_key AND i.until > now()
+RETURNING j.id";
+
 const INSERT: &str = "
 INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, max_snoozes, version, timeout_ms, retry, payload,
                  batch_id, seq, items, generation, idempotency_key, unique_key,
@@ -168,10 +173,26 @@ impl<'a> JobRows<'a> {
             .bind(&self.keys)
             .fetch_all(&mut *work.conn)
             .await?;
-        let inserted: HashMap<Uuid, JobState> =
+        let mut inserted: HashMap<Uuid, JobState> =
             inserted.into_iter().map(|(id, word)| Ok((id, state_of(&word)?))).collect::<Result<_, StoreError>>()?;
+        self.take_back(work, &mut inserted).await?;
         self.enter(work, &inserted);
         Ok(inserted)
+    }
+
+    /// Takes back those whose idempotency key has outlived its job. Looked for after the insert: a job that was deleted
+    /// while the insert waited for its row has left its key behind by then.
+    async fn take_back(&self, work: &mut Work<'_>, inserted: &mut HashMap<Uuid, JobState>) -> Outcome<()> {
+        let keyed = self.ids.iter().zip(&self.idempotency_keys).filter(|(_, key)| key.is_some());
+        let ids: Vec<Uuid> = keyed.map(|(id, _)| *id).filter(|id| inserted.contains_key(id)).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let taken: Vec<Uuid> = sqlx::query_scalar(TAKE_BACK).bind(ids).fetch_all(&mut *work.conn).await?;
+        for id in taken {
+            inserted.remove(&id);
+        }
+        Ok(())
     }
 
     fn enter(&self, work: &mut Work<'_>, inserted: &HashMap<Uuid, JobState>) {
