@@ -150,13 +150,14 @@ impl<'a> WaitForBatch<'a> {
         let Self { client, run, at_most } = self;
         let mut patience = Patience::new(at_most);
         let what = format!("the run `{}` of the batch `{}`", run.key, run.name);
-        let (mut seen, mut batch) = ("not seen yet".to_owned(), None);
+        let (mut seen, mut batch, mut over) = ("not seen yet".to_owned(), None, false);
         let row = client.row(&run);
         loop {
             if let Some(found) = patience.ask(client.store.ticks(&row)).await? {
                 let Some(tick) = found.first() else {
                     return Err(WaitError::NotFound { what, tenant: client.tenant.clone() });
                 };
+                over = !tick.active;
                 // A batch whose planning broke off is withdrawn, and its run is started anew.
                 batch = match RunState::of(tick) {
                     RunState::Failed(reason) => return Err(WaitError::NotStarted { name: run.name, reason }),
@@ -168,12 +169,18 @@ impl<'a> WaitForBatch<'a> {
                 };
             }
             if let Some(batch) = batch
-                && let Some(Some(view)) = patience.ask(client.store.batch(&client.tenant, batch)).await?
+                && let Some(found) = patience.ask(client.store.batch(&client.tenant, batch)).await?
             {
-                match view.state {
-                    BatchState::Complete => return Ok(view),
-                    state if state.is_final() => return Err(WaitError::NotComplete(Box::new(view))),
-                    state => seen = state.to_string(),
+                match found {
+                    Some(view) if view.state == BatchState::Complete => return Ok(view),
+                    Some(view) if view.state.is_final() => return Err(WaitError::NotComplete(Box::new(view))),
+                    Some(view) => seen = view.state.to_string(),
+                    // It has ended, and was deleted after its time.
+                    None if over => {
+                        let what = format!("batch {batch} any more");
+                        return Err(WaitError::NotFound { what, tenant: client.tenant.clone() });
+                    }
+                    None => {}
                 }
             }
             if !patience.pause().await {

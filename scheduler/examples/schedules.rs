@@ -24,6 +24,7 @@ use gristmill_jobs::process::Processors;
 use gristmill_scheduler::{SchedulerOptions, Settings};
 use gristmill_service::control::schedule::next_at;
 use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::retention::PrunerOptions;
 use gristmill_service::start::{ConfigSnapshot, RunContext};
 use gristmill_store::testing::TestStore;
 use gristmill_store::{SaveSchedule, ScheduleOrigin, StoreHandle, TickFilter};
@@ -114,6 +115,7 @@ async fn options(store: &StoreHandle) -> Result<SchedulerOptions, Anything> {
     };
     let dispatcher = Dispatcher::new(Arc::clone(store), broker, 20_000);
     Ok(SchedulerOptions {
+        retention: PrunerOptions::default(),
         store: Arc::clone(store),
         dispatcher,
         settings: Settings::default(),

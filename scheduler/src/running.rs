@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use gristmill_broker::BrokerError;
 use gristmill_service::dispatcher::Dispatcher;
+use gristmill_service::retention::PrunerOptions;
 use gristmill_store::{StoreError, StoreHandle};
 use tokio::task::JoinSet;
 use tokio_cron_scheduler::JobSchedulerError;
@@ -28,6 +29,8 @@ pub struct SchedulerOptions {
     pub settings: Settings,
     /// What schedules are served with; `None` serves none.
     pub schedules: Option<RunContext>,
+    /// How long what has ended is kept.
+    pub retention: PrunerOptions,
 }
 
 /// Why a scheduler could not begin.

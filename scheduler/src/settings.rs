@@ -59,6 +59,8 @@ pub struct DutySettings {
     pub plans: Span,
     /// Spools of inputs that no batch reads any more are looked for.
     pub spools: Span,
+    /// What is kept for longer than `[retention]` says is deleted.
+    pub prune: Span,
     /// Ticks of schedules, and changes of the configuration, are looked for.
     pub schedules: Span,
     /// Watched folders are looked at.
@@ -78,6 +80,7 @@ impl Default for DutySettings {
             late: seconds(5),
             plans: seconds(60),
             spools: seconds(60),
+            prune: seconds(3_600),
             schedules: seconds(1),
             watch: seconds(1),
         }
@@ -86,7 +89,7 @@ impl Default for DutySettings {
 
 impl DutySettings {
     /// Returns each duty's key and rhythm.
-    pub fn all(&self) -> [(&'static str, Span); 11] {
+    pub fn all(&self) -> [(&'static str, Span); 12] {
         [
             ("promote", self.promote),
             ("relay", self.relay),
@@ -97,6 +100,7 @@ impl DutySettings {
             ("late", self.late),
             ("plans", self.plans),
             ("spools", self.spools),
+            ("prune", self.prune),
             ("schedules", self.schedules),
             ("watch", self.watch),
         ]

@@ -9,6 +9,7 @@
 //! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
 //! * [`process`]: what a process reports about itself when it enters the store.
+//! * [`retention`]: deletes what has ended long ago, a step at a time.
 
 pub mod control;
 pub mod documents;
@@ -17,6 +18,7 @@ pub mod order;
 pub mod pages;
 pub mod poison;
 pub mod process;
+pub mod retention;
 mod service;
 pub mod start;
 

@@ -73,6 +73,17 @@ impl Service {
         Ok(committed)
     }
 
+    /// The dispatcher, connected if it is not yet. `None` when it cannot be.
+    pub(crate) async fn dispatcher(&self) -> Option<Dispatcher> {
+        match &self.outlet {
+            Outlet::Connected(dispatcher) => Some(dispatcher.clone()),
+            Outlet::OnDemand(connect) => match connect.connected() {
+                Some(dispatcher) => Some(dispatcher),
+                None => connect.connect().await,
+            },
+        }
+    }
+
     async fn hand_over(&self, committed: &impl Committed) {
         let dispatcher = match &self.outlet {
             Outlet::Connected(dispatcher) => Some(dispatcher.clone()),

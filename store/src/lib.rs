@@ -12,6 +12,7 @@
 //! | work continues by itself | [`Duties`], [`Outbox`], [`Poison`] |
 //! | work is started by the clock or by an event | [`Schedules`], [`Ticks`], [`Backfills`], [`Triggers`] |
 //! | an operator steps in | [`Control`], [`Redrives`], [`Limits`] |
+//! | what has ended is deleted | [`Retention`] |
 //! | nothing is changed | [`Views`]; [`mod@why`]: what a job waits for |
 //! | the database itself | [`Database`] |
 //!
@@ -49,6 +50,7 @@ pub mod redrives;
 #[cfg(feature = "testing")]
 pub mod reference;
 mod restart;
+pub mod retention;
 mod row;
 pub mod schedules;
 pub mod settings;
@@ -86,6 +88,7 @@ pub use open::{OpenOptions, connect, open};
 pub use outbox::*;
 pub use poison::*;
 pub use redrives::*;
+pub use retention::*;
 pub use schedules::*;
 pub use settings::Settings;
 pub use ticks::*;
@@ -110,6 +113,7 @@ pub trait Store:
     + Duties
     + Control
     + Redrives
+    + Retention
     + Views
     + Schedules
     + Ticks
@@ -132,6 +136,7 @@ impl<T> Store for T where
         + Duties
         + Control
         + Redrives
+        + Retention
         + Views
         + Schedules
         + Ticks

@@ -21,7 +21,8 @@ pub trait Poison: Debug + Send + Sync + 'static {
     /// before the message is acknowledged: afterwards this is the only copy.
     async fn record_poison(&self, poison: &[NewPoison]) -> Result<()>;
 
-    /// Returns the given ids that no job has, and that no job of a discarded batch had.
+    /// Returns the given ids that no job has, that no job of a discarded batch had, and that are younger than all jobs
+    /// that were deleted.
     async fn unknown_jobs(&self, ids: &[JobId]) -> Result<Vec<JobId>>;
 
     /// Returns the kept messages, newest first.

@@ -4,6 +4,7 @@ use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::id::BatchId;
 
 use crate::error::{Result, StoreError};
+use crate::retention::being_deleted;
 
 /// What a restart must know of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +12,8 @@ pub(crate) struct Halted {
     pub(crate) state: BatchState,
     /// Whether its plan was complete.
     pub(crate) planned: bool,
+    /// Whether it is being deleted.
+    pub(crate) deleting: bool,
 }
 
 /// Refuses a batch that cannot be restarted.
@@ -24,6 +27,9 @@ pub(crate) fn may_restart(batch: BatchId, halted: &Halted) -> Result<()> {
         state @ (BatchState::Open | BatchState::Sealed | BatchState::Aggregating) => {
             return refused(format!("is {state}: it is under way, and there is nothing to restart"));
         }
+    }
+    if halted.deleting {
+        return Err(being_deleted(batch));
     }
     if !halted.planned {
         return refused(
@@ -65,10 +71,11 @@ mod tests {
     fn only_what_has_ended_unfinished_and_was_planned_to_the_end_goes_on() {
         let batch = BatchId(Uuid::nil());
         for state in BatchState::ALL {
-            let fine = Halted { state, planned: true };
+            let fine = Halted { state, planned: true, deleting: false };
             let may = matches!(state, BatchState::Halted | BatchState::Cancelled);
             assert_eq!(may_restart(batch, &fine).is_ok(), may, "{state}");
             assert!(may_restart(batch, &Halted { planned: false, ..fine }).is_err(), "{state}");
+            assert!(may_restart(batch, &Halted { deleting: true, ..fine }).is_err(), "{state}");
         }
     }
 

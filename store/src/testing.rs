@@ -4,7 +4,10 @@
 //! `GRISTMILL_TEST_POSTGRES` names, a reference store in memory. All are removed with the [`TestStore`]. Everything
 //! here panics when the database does not answer: it is for tests only.
 
+mod plans;
 mod rows;
+
+pub use plans::{Planned, retention_statements};
 
 use std::ops::Deref;
 use std::str::FromStr;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gristmill_core::job::served;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{QueueView, Result, StoreHandle};
-use metrics::{Unit, describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -27,6 +27,8 @@ const OUTBOX_AGE: &str = "gristmill_outbox_age_seconds";
 const BROKER_UP: &str = "gristmill_broker_up";
 /// Queues that do not answer.
 const UNRESPONSIVE: &str = "gristmill_broker_unresponsive_queues";
+/// Rows deleted after their time.
+const PRUNED: &str = "gristmill_pruned_total";
 /// 1 when the store answers.
 const STORE_UP: &str = "gristmill_store_up";
 
@@ -49,6 +51,7 @@ impl Gauges {
         describe_gauge!(OUTBOX_AGE, Unit::Seconds, "How long the oldest unpublished group has waited");
         describe_gauge!(BROKER_UP, "1 when messages can be published and consumed, else 0");
         describe_gauge!(UNRESPONSIVE, "Queues of the broker that gave this process no answer within the last minute");
+        describe_counter!(PRUNED, "Rows deleted after their time, by noun, from the store's own count");
         describe_gauge!(STORE_UP, "1 when the store answers, else 0");
         Self::default()
     }
@@ -87,6 +90,9 @@ async fn read(store: &StoreHandle) -> Result<()> {
         None => Duration::ZERO,
     };
     gauge!(OUTBOX_AGE).set(age.as_secs_f64());
+    for pruned in store.pruned().await? {
+        counter!(PRUNED, "noun" => pruned.noun.as_str()).absolute(pruned.deleted);
+    }
     Ok(())
 }
 

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use super::batch_run::Run;
 use super::cancel::CancelBatches;
+use super::delete::DeleteBatches;
+use super::gone::no_batch;
 use super::list::{DryRun, Paging, Why, describe_pause, id, report};
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, Output, grouped, result_fields};
@@ -81,6 +83,13 @@ Chunks that run are called off within a second, and nothing of them is written."
         #[arg(long)]
         dead: bool,
     },
+    /// Delete batches that have ended, each with its chunks, results and quarantined items
+    #[command(before_help = "Examples:
+  gristmill batch delete 0198f9c1-… --dry-run
+  gristmill batch delete 0198f9c1-… 0198f9c2-…
+
+Its output stays. With [retention] archive, everything is written there first.")]
+    Delete(DeleteBatches),
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +125,7 @@ impl Batch {
             Verb::Pause { named, why } => pause(context, &named, &why).await,
             Verb::Resume(named) => resume(context, &named).await,
             Verb::Cancel(cancel) => cancel.run(context).await,
+            Verb::Delete(delete) => delete.run(context).await,
             Verb::Restart { named, failure_budget, dead } => {
                 let restart = Restart { batch: id("batch", &named.id)?, failure_budget, dead };
                 let order = context.order(named.dry.dry_run);
@@ -160,11 +170,11 @@ fn cells(batch: &BatchDocument, output: &Output) -> Vec<String> {
 
 /// One batch of the tenant.
 pub(super) async fn find(context: &CommandContext, batch: BatchId) -> Result<BatchView> {
-    let found = context.store().await?.batch(&context.tenant, batch).await?;
-    found.ok_or_else(|| {
-        CommandError::not_found(format!("there is no batch {batch} of `{}`", context.tenant))
-            .hint("see `gristmill batch list` for the ids")
-    })
+    let store = context.store().await?;
+    match store.batch(&context.tenant, batch).await? {
+        Some(found) => Ok(found),
+        None => Err(no_batch(&store, &context.tenant, batch).await),
+    }
 }
 
 async fn watch(context: &CommandContext, batch: BatchId, timeout: Option<std::time::Duration>) -> Result<Exit> {

@@ -1,13 +1,14 @@
-//! `gristmill db`: migrate the database, or see where it stands.
+//! `gristmill db`: migrate the database, see where it stands, how large it is, and delete what is old.
 
 use clap::{Args, Subcommand};
 
+use super::db_prune;
 use super::list::DryRun;
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
 use crate::exit_code::{Exit, Result};
 
-/// Migrate the database, or see where it stands
+/// Migrate the database, see where it stands, delete what is old
 #[derive(Debug, Args)]
 pub(crate) struct Db {
     #[command(subcommand)]
@@ -23,14 +24,26 @@ enum Verb {
     Migrate(DryRun),
     /// Which migrations are applied and which are known
     Status,
+    /// Delete what is kept for longer than `[retention]` says; the scheduler does so by itself, more slowly
+    #[command(before_help = "Examples:
+  gristmill db prune --dry-run
+  gristmill db prune --json")]
+    Prune(DryRun),
+    /// How large the database and its tables are, and what was deleted so far
+    Size,
 }
 
 impl Db {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        match &self.verb {
+            Verb::Migrate(_) | Verb::Status => {}
+            Verb::Prune(dry) => return db_prune::prune(context, dry).await,
+            Verb::Size => return db_prune::size(context).await,
+        }
         let store = context.connect_store().await?;
         let status = match &self.verb {
             Verb::Migrate(DryRun { dry_run: false }) => store.migrate().await?,
-            Verb::Migrate(DryRun { dry_run: true }) | Verb::Status => store.migrations().await?,
+            Verb::Migrate(_) | Verb::Status | Verb::Prune(_) | Verb::Size => store.migrations().await?,
         };
         if context.output.format == Format::Json {
             context.output.document(&status);

@@ -1,4 +1,4 @@
-//! `gristmill dead`: look at dead letters and redrive them.
+//! `gristmill dead`: look at dead letters, redrive or discard them.
 
 use clap::{Args, Subcommand};
 use gristmill_core::Instant;
@@ -6,12 +6,13 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
 use gristmill_store::JobFilter;
 
+use super::delete::{dead_by_id, discard};
 use super::job;
 use super::list::{DryRun, Paging, id, report};
 use crate::cli::context::CommandContext;
 use crate::exit_code::{CommandError, Exit, Result};
 
-/// Look at dead letters and redrive them
+/// Look at dead letters, redrive or discard them
 #[derive(Debug, Args)]
 pub(crate) struct Dead {
     #[command(subcommand)]
@@ -36,6 +37,12 @@ enum Verb {
   gristmill dead redrive --kind email --error 'connection refused' --since 2h --dry-run
   gristmill dead redrive --all")]
     Redrive(Redrive),
+    /// Delete dead letters for good; chunks go with their batch
+    #[command(before_help = "Examples:
+  gristmill dead discard 0198f9c1-… --dry-run
+  gristmill dead discard --kind email --error 'no such mailbox'
+  gristmill dead discard --all")]
+    Discard(Redrive),
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +100,7 @@ impl Dead {
             }
             Verb::Show { id } => job::show(context, &id).await,
             Verb::Redrive(redrive) => redrive.run(context).await,
+            Verb::Discard(which) => which.discard(context).await,
         }
     }
 }
@@ -128,6 +136,15 @@ fn since(text: &str, now: Instant) -> Result<Instant> {
 }
 
 impl Redrive {
+    async fn discard(self, context: &CommandContext) -> Result<Exit> {
+        let dead = if self.ids.is_empty() {
+            context.service().await?.matching_dead(&self.which.filter(context).await?).await?
+        } else {
+            dead_by_id(context, &self.ids).await?
+        };
+        discard(context, &self.dry, dead).await
+    }
+
     async fn run(self, context: &CommandContext) -> Result<Exit> {
         let (service, order) = (context.service().await?, context.order(self.dry.dry_run));
         if !self.ids.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 use gristmill_broker::Health;
 use gristmill_service::documents::FindingDocument as Finding;
-use gristmill_store::StoreHandle;
+use gristmill_store::{PrunedView, StoreHandle};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -35,6 +35,7 @@ pub(crate) async fn run_checks(context: &CommandContext) -> Vec<Finding> {
         findings.push(clock(&store).await);
         findings.push(kinds(context, &store).await);
         findings.extend(outbox(&store).await);
+        findings.push(retention(&store).await);
     }
     findings.push(broker(context).await);
     findings.push(disk(context));
@@ -129,6 +130,20 @@ async fn outbox(store: &StoreHandle) -> Option<Finding> {
     }
     let mend = "see that a scheduler runs (`gristmill worker list`) and that the broker takes messages";
     Some(Finding::problem("outbox", found, mend))
+}
+
+/// What was deleted so far: a database that only grows fills its disk one day.
+async fn retention(store: &StoreHandle) -> Finding {
+    match store.pruned().await {
+        Ok(pruned) if pruned.is_empty() => Finding::ok("retention", "nothing has been deleted after its time yet"),
+        Ok(pruned) => {
+            let noun = |view: &PrunedView| format!("{} {}", view.deleted, view.noun);
+            let nouns: Vec<String> = pruned.iter().map(noun).collect();
+            let last = pruned.iter().map(|view| view.last_at).max().map_or_else(String::new, |at| at.to_rfc3339());
+            Finding::ok("retention", format!("deleted after their time: {}; the last at {last}", nouns.join(", ")))
+        }
+        Err(error) => Finding::problem("retention", error.to_string(), "see the finding about the store"),
+    }
 }
 
 async fn broker(context: &CommandContext) -> Finding {

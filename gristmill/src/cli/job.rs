@@ -7,6 +7,7 @@ use gristmill_service::documents::JobDocument;
 use gristmill_store::{ControlReport, JobFilter, JobView, why};
 
 use super::cancel::CancelJobs;
+use super::gone::no_job;
 use super::list::{DryRun, Paging, id, report};
 use super::waits::describe;
 use crate::cli::context::CommandContext;
@@ -140,8 +141,10 @@ pub(super) fn rows(context: &CommandContext, jobs: &[JobView]) {
 /// One job in full.
 pub(super) async fn show(context: &CommandContext, text: &str) -> Result<Exit> {
     let store = context.store().await?;
-    let job = store.job(&context.tenant, id("job", text)?).await?;
-    let job = job.ok_or_else(|| CommandError::not_found(format!("there is no job {text} of `{}`", context.tenant)))?;
+    let named = id("job", text)?;
+    let Some(job) = store.job(&context.tenant, named).await? else {
+        return Err(no_job(&store, &context.tenant, named).await);
+    };
     let output = &context.output;
     let mut fields = vec![
         ("id", job.id.to_string()),

@@ -1,15 +1,16 @@
-//! `gristmill queue`: look at queues, pause and resume them.
+//! `gristmill queue`: look at queues, pause, resume and delete them.
 
 use clap::{Args, Subcommand};
 use gristmill_service::documents::QueueDocument;
 use gristmill_store::{QueueView, UnhandledView};
 
+use super::delete::DeleteQueue;
 use super::list::{DryRun, Why, describe_pause, report};
 use crate::cli::context::CommandContext;
 use crate::config::verify::is_name;
 use crate::exit_code::{CommandError, Exit, Result};
 
-/// Look at queues, pause and resume them
+/// Look at queues, pause, resume and delete them
 #[derive(Debug, Args)]
 pub(crate) struct Queue {
     #[command(subcommand)]
@@ -40,6 +41,11 @@ enum Verb {
     },
     /// Claim from a queue again
     Resume(Named),
+    /// Delete a queue that has no jobs: its counters, its pause, its settings, and the broker's queues
+    #[command(before_help = "Examples:
+  gristmill queue delete misspelt --dry-run
+  gristmill queue delete old --finished")]
+    Delete(DeleteQueue),
 }
 
 #[derive(Debug, Args)]
@@ -57,6 +63,7 @@ impl Queue {
             Verb::Show { name } => show(context, &name).await,
             Verb::Pause { named, why } => pause(context, &named, &why).await,
             Verb::Resume(named) => resume(context, &named).await,
+            Verb::Delete(delete) => delete.run(context).await,
         }
     }
 }

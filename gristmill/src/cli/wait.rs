@@ -7,6 +7,7 @@ use gristmill_core::job::JobState;
 use gristmill_store::{BatchView, JobFilter, JobView, Page, StoreHandle};
 
 use crate::cli::context::CommandContext;
+use crate::cli::gone::{no_batch, no_job};
 use crate::cli::progress::Progress;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::signals::Signals;
@@ -66,8 +67,9 @@ pub(crate) async fn wait_for_batch(
     let mut progress = Progress::new(context.output);
     let mut signals = Signals::listen()?;
     loop {
-        let view = store.batch(&context.tenant, batch).await?;
-        let view = view.ok_or_else(|| CommandError::not_found(format!("the batch {batch} has vanished")))?;
+        let Some(view) = store.batch(&context.tenant, batch).await? else {
+            return Err(no_batch(store, &context.tenant, batch).await);
+        };
         progress.show(&view);
         if view.state.is_final() {
             return Ok(Ended::Final(Box::new(view)));
@@ -128,8 +130,9 @@ pub(crate) async fn wait_for_job(
     let ended = working.ended();
     let mut signals = Signals::listen()?;
     loop {
-        let view = store.job(&context.tenant, job).await?;
-        let view = view.ok_or_else(|| CommandError::not_found(format!("the job {job} has vanished")))?;
+        let Some(view) = store.job(&context.tenant, job).await? else {
+            return Err(no_job(store, &context.tenant, job).await);
+        };
         if view.state.is_final() {
             return Ok(view);
         }

@@ -82,6 +82,8 @@ pub fn defaults() -> Vec<(String, Value)> {
     for section in SECTIONS {
         flatten(section, &tree[section], &mut leaves);
     }
+    // Tables whose keys are names: no variable can stand for one.
+    leaves.retain(|(_, default)| !default.is_object());
     leaves
 }
 

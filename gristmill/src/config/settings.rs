@@ -7,6 +7,7 @@ use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
+use gristmill_service::retention::RetentionSettings;
 use gristmill_service::start::WatchSettings;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub exec: ExecSettings,
     /// What jobs of kind `http` may call.
     pub http: HttpSettings,
+    /// How long what has ended is kept.
+    pub retention: RetentionSettings,
     /// What is logged on standard error.
     pub log: LogSettings,
     /// The settings of each kind of job, by its name.
@@ -51,7 +54,8 @@ pub struct Config {
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
-pub const SECTIONS: [&str; 9] = ["store", "broker", "worker", "scheduler", "mail", "webhook", "exec", "http", "log"];
+pub const SECTIONS: [&str; 10] =
+    ["store", "broker", "worker", "scheduler", "mail", "webhook", "exec", "http", "retention", "log"];
 
 /// What is logged on standard error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

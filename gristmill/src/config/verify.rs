@@ -6,6 +6,7 @@ mod triggers;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use gristmill_core::callback::Event;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, ValidateSpec, WebhookEffect};
@@ -16,6 +17,7 @@ use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
 use gristmill_jobs::source::{self, SourceError};
+use gristmill_service::retention::{Keep, RetentionSettings};
 use serde_json::Value;
 use url::Url;
 
@@ -27,6 +29,9 @@ use super::origin::{Origins, nearest_origin};
 use super::settings::Config;
 use crate::kind_settings::KindSettings;
 
+/// The shortest time for which anything is kept.
+const KEEP_MIN: Duration = Duration::from_secs(60);
+
 /// Returns everything that is wrong with the values. Schemas that a batch names are read into it.
 pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     let templates = Templates::new(config.mail.templates.as_deref());
@@ -37,6 +42,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.broker(&config.broker.url);
     findings.worker(config);
     findings.scheduler(&config.scheduler);
+    findings.retention(&config.retention);
     findings.mail(config);
     let addresses = [
         ("worker.metrics", &config.worker.metrics),
@@ -170,6 +176,27 @@ impl Findings<'_> {
                 key,
                 format!("is 0, so that nothing could be copied; write a number of bytes, such as {default}"),
             );
+        }
+    }
+
+    /// What has just ended is waited for, shown, and noted by schedules: it must not vanish at once.
+    fn retention(&mut self, settings: &RetentionSettings) {
+        let mut keeps = vec![
+            ("retention.jobs".to_owned(), settings.jobs),
+            ("retention.batches".to_owned(), settings.batches),
+            ("retention.dead_letters".to_owned(), settings.dead_letters),
+            ("retention.ticks".to_owned(), settings.ticks),
+            ("retention.triggers".to_owned(), settings.triggers),
+            ("retention.emails".to_owned(), settings.emails),
+            ("retention.poison".to_owned(), settings.poison),
+            ("retention.watched_files".to_owned(), settings.watched_files),
+        ];
+        keeps.extend(settings.queue.iter().map(|(name, keep)| (format!("retention.queue.{name}"), *keep)));
+        keeps.extend(settings.batch.iter().map(|(name, keep)| (format!("retention.batch.{name}"), *keep)));
+        for (key, keep) in keeps {
+            if keep < Keep::For(KEEP_MIN) {
+                self.push(&key, format!("is {keep}, so that what has ended would vanish at once; write at least `1m`"));
+            }
         }
     }
 

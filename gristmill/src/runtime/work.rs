@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::KindSettings;
 use crate::exit_code::{CommandError, Exit, Result, broker_exit};
 use crate::runtime::context::ProcessContext;
+use crate::runtime::retention::pruner_options;
 use crate::runtime::roles::Roles;
 use crate::runtime::schedules::Served;
 
@@ -324,7 +325,13 @@ async fn worker_options(context: &ProcessContext, roles: Roles) -> Result<Worker
 
 async fn scheduler_options(context: &ProcessContext, schedules: Option<RunContext>) -> Result<SchedulerOptions> {
     let settings = context.loaded.config.scheduler.clone();
-    Ok(SchedulerOptions { store: context.store().await?, dispatcher: context.dispatcher().await?, settings, schedules })
+    Ok(SchedulerOptions {
+        store: context.store().await?,
+        dispatcher: context.dispatcher().await?,
+        settings,
+        schedules,
+        retention: pruner_options(&context.loaded.config, false),
+    })
 }
 
 fn scheduler_trouble(error: &SchedulerError) -> CommandError {

@@ -116,6 +116,40 @@ impl OutputDirectory {
     }
 }
 
+impl OutputDirectory {
+    /// Removes the parts that no manifest lists, and the folder when nothing is left in it. Returns how many there were.
+    pub(super) fn remove_unlisted(&self) -> Result<u64, SinkError> {
+        let (path, found) = (self.path(), self.list()?);
+        if !path.is_dir() {
+            return Ok(0);
+        }
+        let lock = lock(&path)?;
+        let known = match fs::read(path.join(MANIFEST)) {
+            Ok(bytes) => match serde_json::from_slice::<Manifest>(&bytes) {
+                Ok(known) => Some(known),
+                // Whatever it lists must stay.
+                Err(_) => return Ok(0),
+            },
+            Err(cause) if cause.kind() == ErrorKind::NotFound => None,
+            Err(cause) => return Err(SinkError::new(&path.join(MANIFEST), &cause)),
+        };
+        let listed: BTreeSet<_> = known.iter().flat_map(|known| &known.parts).map(|part| &part.path).collect();
+        let mut removed = 0;
+        for part in found.iter().filter(|part| !listed.contains(part)) {
+            let file = self.folder.join(part);
+            match fs::remove_file(&file) {
+                Ok(()) => removed += 1,
+                Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+                Err(cause) => return Err(SinkError::new(&file, &cause)),
+            }
+        }
+        drop(lock);
+        // Refused while anything is left in it.
+        let _ = fs::remove_dir(&path);
+        Ok(removed)
+    }
+}
+
 /// The right to write to a folder, for as long as the file is open.
 fn lock(folder: &Path) -> Result<File, SinkError> {
     let open = File::open(folder).map_err(|cause| SinkError::new(folder, &cause))?;

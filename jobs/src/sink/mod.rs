@@ -13,7 +13,7 @@ mod place;
 use std::path::{Path, PathBuf};
 
 use gristmill_core::chunk::OutputPart;
-use gristmill_core::definition::SqlOutput;
+use gristmill_core::definition::{OutputSpec, SqlOutput};
 use gristmill_core::id::BatchId;
 use gristmill_store::SqlRows;
 use serde_json::{Map, Value};
@@ -161,6 +161,25 @@ impl Encoding {
     }
 }
 
+/// Removes the parts of a batch that no manifest lists, and its folder when nothing is left in it. Returns how many
+/// files there were. For a batch that is cancelled and will never be aggregated: what an earlier generation has listed
+/// stays. Blocks.
+///
+/// # Errors
+///
+/// When the folder cannot be read, or a file cannot be removed.
+pub fn remove_unlisted(output: &OutputSpec, batch: BatchId) -> Result<u64, SinkError> {
+    let places = [
+        output.jsonl.as_ref().map(|folder| (folder, Encoding::JsonLines)),
+        output.csv.as_ref().map(|folder| (folder, Encoding::Csv(Vec::new()))),
+    ];
+    let mut files = 0;
+    for (folder, encoding) in places.into_iter().flatten() {
+        files += OutputDirectory::new(PathBuf::from(folder), batch, encoding.extension()).remove_unlisted()?;
+    }
+    Ok(files)
+}
+
 /// A column that an item does not have is null: whether that is allowed is up to the table.
 fn rows(table: &SqlOutput, items: Vec<Value>) -> SqlRows {
     let row = |mut item: Value| {
@@ -227,7 +246,7 @@ mod tests {
     /// A device that is always full stands in for a disk.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_told_as_such() {
+    fn a_full_disk_is_reported_as_such() {
         let error = part::write_through(Path::new("/dev/full"), b"x").expect_err("full");
         assert!(error.to_string().to_lowercase().contains("no space"), "{error}");
     }

@@ -5,7 +5,7 @@
 //!
 //! * [`promote`], [`relay`], [`rescue`], [`probe`]: jobs on their way to a worker.
 //! * [`age`], [`late`]: jobs and batches that have waited for too long.
-//! * [`reconcile`], [`plans`], [`spools`]: what was left behind.
+//! * [`reconcile`], [`plans`], [`spools`], `prune`: what was left behind.
 //! * `schedules`, `watch`, [`sync`]: runs that start by themselves, and the configuration that says so.
 //! * `lead`: leadership. [`returned`]: messages that the broker gave up on, which has no rhythm but follows a stream.
 
@@ -15,6 +15,7 @@ mod lead;
 pub mod plans;
 pub mod probe;
 pub mod promote;
+mod prune;
 pub mod reconcile;
 pub mod relay;
 pub mod rescue;
@@ -49,6 +50,7 @@ pub(crate) fn all(options: &SchedulerOptions, leadership: &Arc<Leadership>) -> V
         Box::new(late::Late { common: common(), every: every.late.0 }),
         Box::new(plans::Plans { common: common(), every: every.plans.0 }),
         Box::new(spools::Spools { common: common(), every: every.spools.0, keep: settings.copy_keep.0 }),
+        Box::new(prune::Prune::new(common(), every.prune.0, options.retention.clone(), options.schedules.clone())),
     ];
     if let Some(context) = &options.schedules {
         duties.push(Box::new(sync::Sync::new(common(), every.schedules.0, context.clone())));

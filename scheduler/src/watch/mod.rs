@@ -16,6 +16,7 @@
 //! The settings in `[watch.NAME]` are [`WatchSettings`].
 
 mod files;
+pub(crate) mod old;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;

@@ -15,6 +15,7 @@ use gristmill_scheduler::duties::rescue::rescue;
 use gristmill_scheduler::duties::returned::returned;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::failure_budget::FailureBudgets;
+use gristmill_service::retention::PrunerOptions;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{Claim, Page, StoreHandle};
 use lapin::BasicProperties;
@@ -357,6 +358,7 @@ async fn a_queue_that_gives_no_answer_costs_neither_leadership_nor_rescues() {
         dispatcher: env.dispatcher.clone(),
         settings: gristmill_scheduler::settings::Settings::default(),
         schedules: None,
+        retention: PrunerOptions::default(),
     };
     let running = tokio::spawn(gristmill_scheduler::run(options, stop.clone().cancelled_owned()));
     let deadline = Instant::now() + PATIENCE;

@@ -16,6 +16,7 @@ use gristmill_scheduler::duties::relay::OutboxRelay;
 use gristmill_scheduler::duties::rescue::rescue;
 use gristmill_scheduler::{DutySettings, SchedulerOptions, Settings, run};
 use gristmill_service::failure_budget::FailureBudgets;
+use gristmill_service::retention::{Keep, PrunerOptions};
 use tokio::sync::oneshot;
 
 #[tokio::test]
@@ -116,8 +117,13 @@ async fn the_loop_promotes_and_leaves_when_told() {
     let (stop, stopped) = oneshot::channel::<()>();
     let duties = DutySettings { promote: Span(Duration::from_millis(5)), ..DutySettings::default() };
     let settings = Settings { duties, ..Settings::default() };
-    let options =
-        SchedulerOptions { store: env.store.clone(), dispatcher: env.dispatcher.clone(), settings, schedules: None };
+    let options = SchedulerOptions {
+        store: env.store.clone(),
+        dispatcher: env.dispatcher.clone(),
+        settings,
+        schedules: None,
+        retention: PrunerOptions::default(),
+    };
     let scheduler = tokio::spawn(run(options, async move {
         stopped.await.expect("the test stops the scheduler");
     }));
@@ -131,4 +137,33 @@ async fn the_loop_promotes_and_leaves_when_told() {
     scheduler.await.expect("no panic").expect("an orderly end");
     let workers = env.store.workers().await.expect("the store answers");
     assert_eq!((workers[0].role.as_str(), workers[0].state.as_str()), ("scheduler", "stopped"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_loop_deletes_what_is_kept_for_too_long() {
+    let env = env().await;
+    let (id, waits) = (env.enqueue(|_| {}).await, env.enqueue(|job| job.queue = "other".to_owned()).await);
+    env.store.cancel_job(DEFAULT_TENANT, id, "enough", false).await.expect("cancelled");
+    let mut retention = PrunerOptions::default();
+    retention.settings.jobs = Keep::For(Duration::ZERO);
+    let options = SchedulerOptions {
+        store: env.store.clone(),
+        dispatcher: env.dispatcher.clone(),
+        settings: Settings::default(),
+        schedules: None,
+        retention,
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let scheduler = tokio::spawn(run(options, async move {
+        stopped.await.expect("the test stops the scheduler");
+    }));
+    let gone = async {
+        while env.store.job(DEFAULT_TENANT, id).await.expect("the store answers").is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), gone).await.expect("deleted by the first pass");
+    assert_eq!(env.job(waits).await.state, JobState::Queued);
+    stop.send(()).expect("the scheduler runs");
+    scheduler.await.expect("no panic").expect("an orderly end");
 }

@@ -13,6 +13,7 @@ pub mod limit;
 pub mod poison;
 pub mod quarantine;
 pub mod queue;
+pub mod retention;
 pub mod schedule;
 pub mod trigger;
 pub mod work;

@@ -20,6 +20,7 @@ mod poison;
 mod quarantine;
 mod queue;
 mod report;
+mod retention;
 mod schedule;
 mod trigger;
 
@@ -33,7 +34,7 @@ pub use gristmill_store::{
     AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,
     Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, MigrationStatus as MigrationsDocument,
     News, PauseView as PauseDocument, PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument,
-    TickView as TickDocument, WorkerView as WorkerDocument,
+    TableSize as TableSizeDocument, TickView as TickDocument, WorkerView as WorkerDocument,
 };
 pub use job::{JobDocument, JobOnlyDocument};
 pub use limit::WouldSetLimitDocument;
@@ -41,6 +42,10 @@ pub use poison::{BodyEncoding, PoisonMessageDocument};
 pub use quarantine::{ExportedItemDocument, PatchReportDocument, RefusedItemDocument};
 pub use queue::QueueDocument;
 pub use report::ReportDocument;
+pub use retention::{
+    DatabaseSizeDocument, DeletedBatchesDocument, DeletedQueueDocument, PruneDocument, PruneNounDocument,
+    PrunedDocument,
+};
 pub use schedule::{
     BackfillReportDocument, IntervalDocument, NextTicksDocument, PlannedTickDocument, RunDocument, ScheduleDocument,
     ScheduleReportDocument, ScheduleState, SlotDocument, SlotState, StartedBackfillDocument, WouldBackfillDocument,

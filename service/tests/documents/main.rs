@@ -5,6 +5,7 @@
 mod batches;
 mod jobs;
 mod operating;
+mod retention;
 mod schedules;
 
 use std::collections::BTreeMap;
@@ -39,7 +40,8 @@ fn id<T: From<Uuid>>(number: u128) -> T {
 }
 
 fn samples() -> Vec<Sample> {
-    [batches::samples(), jobs::samples(), operating::samples(), schedules::samples()].into_iter().flatten().collect()
+    let all = [batches::samples(), jobs::samples(), operating::samples(), retention::samples(), schedules::samples()];
+    all.into_iter().flatten().collect()
 }
 
 #[test]

@@ -35,6 +35,12 @@ RETURNING id";
 const KNOWN_BATCH: &str = "
 SELECT id FROM batch WHERE id = $1 OR (tenant = $2 AND idempotency_key = $3) ORDER BY id = $1 DESC LIMIT 1";
 
+/// When its idempotency key has outlived another batch; see `JobRows::take_back`.
+const TAKE_BACK: &str = "
+DELETE FROM batch b USING idempotency i
+WHERE b.id = $1 AND i.tenant = b.tenant AND i.scope = 'batch' AND i.key = b.idempotency_key AND i.until > now()
+RETURNING i.id";
+
 const PLAN: &str = "SELECT tenant, state, halting, definition, generation, trace FROM batch WHERE id = $1";
 
 const ADD_CHUNKS: &str = "
@@ -148,15 +154,21 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
         .fetch_optional(&mut *work.conn)
         .await?;
     if let Some(id) = created {
-        return Ok(CreatedBatch { id: BatchId(id), created: true });
+        let kept: Option<Uuid> = match &batch.idempotency_key {
+            Some(_) => sqlx::query_scalar(TAKE_BACK).bind(id).fetch_optional(&mut *work.conn).await?,
+            None => None,
+        };
+        let created = kept.is_none();
+        return Ok(CreatedBatch { id: BatchId(kept.unwrap_or(id)), created });
     }
-    let id: Uuid = sqlx::query_scalar(KNOWN_BATCH)
+    let known: Option<Uuid> = sqlx::query_scalar(KNOWN_BATCH)
         .bind(batch.id.0)
         .bind(plain(&batch.tenant))
         .bind(batch.idempotency_key.as_deref().map(plain))
-        .fetch_one(&mut *work.conn)
+        .fetch_optional(&mut *work.conn)
         .await?;
-    Ok(CreatedBatch { id: BatchId(id), created: false })
+    // It may have been deleted in between.
+    Ok(CreatedBatch { id: BatchId(known.ok_or(Fault::Changed)?), created: false })
 }
 
 row! {

@@ -38,6 +38,7 @@ mod redrive;
 mod redrives;
 mod rescue;
 mod restart;
+mod retention;
 mod rows;
 mod schedules;
 mod session;

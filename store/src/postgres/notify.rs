@@ -40,7 +40,7 @@ const COPIES: &str = "
 UPDATE batch SET spool = 'releasing' WHERE id IN (
     SELECT id FROM batch
     WHERE spool = 'releasing' OR (spool = 'kept' AND state IN ('complete', 'halted', 'cancelled')
-          AND ((chunks_dead = 0 AND cancelled = 0) OR finished_at <= now() - make_interval(secs => $1)))
+          AND ((chunks_dead = 0 AND cancelled = 0) OR deleting_at IS NOT NULL OR finished_at <= now() - make_interval(secs => $1)))
     ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED)
 RETURNING id, stamp";
 

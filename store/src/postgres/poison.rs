@@ -14,11 +14,13 @@ use crate::error::Result;
 use crate::sql::poison;
 use crate::{ControlReport, NewPoison, Page, Poison, PoisonMessage, PoisonView};
 
-/// The given ids that no job has, and that no job of a discarded batch had.
+/// The given ids that no job has, that no job of a discarded batch had, and that are younger than all jobs that were
+/// deleted.
 const UNKNOWN: &str = "
 SELECT e.id FROM unnest($1::uuid[]) AS e (id)
 WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.id = e.id)
-  AND NOT EXISTS (SELECT 1 FROM discarded d WHERE e.id BETWEEN d.first_job AND d.last_job)";
+  AND NOT EXISTS (SELECT 1 FROM discarded d WHERE e.id BETWEEN d.first_job AND d.last_job)
+  AND NOT EXISTS (SELECT 1 FROM pruned p WHERE p.noun <> 'batches' AND e.id <= p.horizon)";
 
 #[async_trait]
 impl Poison for PostgresStore {

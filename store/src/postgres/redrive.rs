@@ -16,6 +16,7 @@ use super::work::Work;
 use crate::ControlReport;
 use crate::error::StoreError;
 use crate::redrives::may_aggregate_again;
+use crate::retention::being_deleted;
 use crate::row;
 use crate::sql::batch_ends;
 
@@ -32,7 +33,8 @@ SELECT j.id, h.id FROM job j
 JOIN job h ON h.tenant = j.tenant AND h.unique_held = j.unique_key AND h.id <> j.id
 WHERE j.id = ANY($1) AND COALESCE(j.unique_rule, '') NOT IN ('waiting', 'period') LIMIT 1";
 
-const LOCK: &str = "SELECT id, state, tenant, generation FROM batch WHERE id = $1 FOR NO KEY UPDATE";
+const LOCK: &str = "
+SELECT id, state, tenant, generation, deleting_at IS NOT NULL AS deleting FROM batch WHERE id = $1 FOR NO KEY UPDATE";
 
 /// What a halt has cancelled does not come back, so its reason stays: such a batch can never be complete.
 const NEXT_GENERATION: &str = "
@@ -66,6 +68,7 @@ row! {
         state: String,
         tenant: String,
         generation: i32,
+        deleting: bool,
     }
 }
 
@@ -150,6 +153,9 @@ pub(super) async fn reopen(work: &mut Work<'_>, batch: BatchId, tenant: Option<&
     let row: Option<LockedBatch> = sqlx::query_as(LOCK).bind(batch.0).fetch_optional(&mut *work.conn).await?;
     let row = row.filter(|row| tenant.is_none_or(|tenant| tenant == row.tenant)).ok_or_else(|| no_batch(batch))?;
     let refused = |why: &str| Err(Fault::Store(StoreError::Conflict(format!("batch {batch} {why}"))));
+    if row.deleting {
+        return Err(being_deleted(batch).into());
+    }
     match row.state()? {
         BatchState::Complete | BatchState::Halted => {
             batch_ends::supersede(work, batch).await?;

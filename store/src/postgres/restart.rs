@@ -19,10 +19,13 @@ use crate::sql::batch_ends;
 use crate::{ControlReport, Restart};
 
 const BATCH: &str = "
-SELECT state, sealed_at IS NOT NULL AS planned, spool, tolerate, generation, input, ok, skipped, quarantined, cancelled
+SELECT state, sealed_at IS NOT NULL AS planned, deleting_at IS NOT NULL AS deleting, spool, tolerate, generation, input, ok, skipped,
+       quarantined, cancelled
 FROM batch WHERE id = $1 AND tenant = $2";
 
-const LOCK: &str = "SELECT id FROM batch WHERE id = $1 AND state = $2 AND generation = $3 FOR NO KEY UPDATE";
+const LOCK: &str = "
+SELECT id FROM batch WHERE id = $1 AND state = $2 AND generation = $3
+  AND deleting_at IS NULL FOR NO KEY UPDATE";
 
 /// A chunk without items is one that was split: its halves have them.
 const UNFINISHED: &str = "
@@ -46,6 +49,7 @@ row! {
     struct BatchRow {
         state: String,
         planned: bool,
+        deleting: bool,
         spool: Option<String>,
         tolerate: String,
         generation: i32,
@@ -72,7 +76,7 @@ impl BatchRow {
     fn halted(&self) -> Result<Halted, StoreError> {
         let state: BatchState =
             self.state.parse().map_err(|error| StoreError::Database(format!("a batch: {error}")))?;
-        Ok(Halted { state, planned: self.planned })
+        Ok(Halted { state, planned: self.planned, deleting: self.deleting })
     }
 
     fn spools_removed(&self) -> bool {

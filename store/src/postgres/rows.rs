@@ -15,6 +15,11 @@ use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
 
+const TAKE_BACK: &str = "
+DELETE FROM job j USING idempotency i
+WHERE j.id = ANY($1) AND i.tenant = j.tenant AND i.scope = 'job' AND i.key = j.idempotency_key AND i.until > now()
+RETURNING j.id";
+
 /// The state is decided here by the database's clock: a job whose time has already come is `queued`.
 macro_rules! inserting {
     () => {
@@ -161,7 +166,8 @@ impl<'a> JobRows<'a> {
         if self.ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let inserted = self.run(work, INSERT).await?;
+        let mut inserted = self.run(work, INSERT).await?;
+        self.take_back(work, &mut inserted).await?;
         self.enter(work, &inserted);
         Ok(inserted)
     }
@@ -208,6 +214,21 @@ impl<'a> JobRows<'a> {
             .await?;
         let state = |(id, word): (Uuid, String)| Ok((id, state_of(&word)?));
         Ok(inserted.into_iter().map(state).collect::<Result<_, StoreError>>()?)
+    }
+
+    /// Takes back those whose idempotency key has outlived its job. Looked for after the insert: a job that was deleted
+    /// while the insert waited for its row has left its key behind by then.
+    async fn take_back(&self, work: &mut Work<'_>, inserted: &mut HashMap<Uuid, JobState>) -> Outcome<()> {
+        let keyed = self.ids.iter().zip(&self.idempotency_keys).filter(|(_, key)| key.is_some());
+        let ids: Vec<Uuid> = keyed.map(|(id, _)| *id).filter(|id| inserted.contains_key(id)).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let taken: Vec<Uuid> = sqlx::query_scalar(TAKE_BACK).bind(ids).fetch_all(&mut *work.conn).await?;
+        for id in taken {
+            inserted.remove(&id);
+        }
+        Ok(())
     }
 
     fn enter(&self, work: &mut Work<'_>, inserted: &HashMap<Uuid, JobState>) {

@@ -33,13 +33,15 @@ UPDATE job SET unique_until = NULL WHERE id IN (
       AND unique_rule = 'period' AND unique_until <= now() ORDER BY id FOR UPDATE)";
 
 const HOLDERS: &str = "
-SELECT i.number, own.id AS own, first.id AS first, holder.id AS holder
+SELECT i.number, own.id AS own, COALESCE(first.id, kept.id) AS first, holder.id AS holder
 FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::text[])
      AS i (number, id, tenant, idempotency_key, unique_key)
 LEFT JOIN job own ON own.id = i.id
 LEFT JOIN job first ON first.tenant = i.tenant AND first.idempotency_key = i.idempotency_key
+LEFT JOIN idempotency kept ON kept.tenant = i.tenant AND kept.scope = 'job' AND kept.key = i.idempotency_key
+      AND kept.until > now()
 LEFT JOIN job holder ON holder.tenant = i.tenant AND holder.unique_held = i.unique_key
-WHERE COALESCE(own.id, first.id, holder.id) IS NOT NULL";
+WHERE COALESCE(own.id, first.id, kept.id, holder.id) IS NOT NULL";
 
 const LOCK: &str = "
 SELECT id, tenant, queue, kind, lane, state, started_at IS NULL AS fresh, unique_held FROM job

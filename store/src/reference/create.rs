@@ -86,7 +86,7 @@ impl Batches for ReferenceStore {
             return Err(StoreError::Conflict(what));
         }
         let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
-        super::poison::remember_discarded(&mut t.state, id, &ids);
+        super::poison::remember_discarded(&mut t.state, id, &ids, t.now);
         for job in ids {
             t.state.jobs.remove(&job);
         }
@@ -122,6 +122,9 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
     if let Some(first) = t.state.batches.values().find(same_key) {
         return Ok(CreatedBatch { id: first.id, created: false });
     }
+    if let Some(id) = t.state.kept_key(&batch.tenant, "batch", batch.idempotency_key.as_deref(), t.now) {
+        return Ok(CreatedBatch { id: BatchId(id), created: false });
+    }
     let made = Batch {
         id: batch.id,
         tenant: batch.tenant.clone(),
@@ -147,6 +150,7 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
         told_failure: None,
         late_at: batch.definition.late_after.map(|span| later(t.now, span.0)),
         spools: batch.fingerprint.has_copies().then_some(Spools::Kept),
+        deleting: false,
     };
     t.state.batches.insert(batch.id, Arc::new(made));
     Ok(CreatedBatch { id: batch.id, created: true })

@@ -51,7 +51,7 @@ impl Duties for ReferenceStore {
             let long_ago = batch.finished_at.is_some_and(|at| at <= before);
             let may_go = match batch.spools {
                 Some(Spools::Releasing) => true,
-                Some(Spools::Kept) => batch.state.is_final() && (nothing_left || long_ago),
+                Some(Spools::Kept) => batch.state.is_final() && (nothing_left || long_ago || batch.deleting),
                 Some(Spools::Removed) | None => false,
             };
             if may_go && given.len() < usize::try_from(limit).unwrap_or(usize::MAX) {

@@ -9,7 +9,7 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_core::unique::OnConflict;
 
-use super::state::{Job, State, kept, later};
+use super::state::{Job, kept, later};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -71,7 +71,7 @@ pub(super) fn timeout(asked: Duration) -> Duration {
 
 /// Creates a job, or returns the existing one in its place.
 pub(super) fn job(t: &mut Transition<'_>, job: Job) -> Result<Option<JobId>> {
-    if let Some(holder) = first(&t.state, &job).or_else(|| holder(t, &job)) {
+    if let Some(holder) = first(t, &job).or_else(|| holder(t, &job)) {
         return Ok(Some(holder));
     }
     if job.batch.is_some_and(|batch| !t.state.batches.contains_key(&batch)) {
@@ -104,7 +104,7 @@ pub(super) fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<Vec<E
             continue;
         }
         let made = job_of(t, one)?;
-        let unique = if first(&t.state, &made).is_none() { holder(t, &made) } else { None };
+        let unique = if first(t, &made).is_none() { holder(t, &made) } else { None };
         let place = match unique {
             Some(holder) => take_over(t, one, &made, holder)?,
             None => match job(t, made)? {
@@ -161,8 +161,9 @@ fn take_over(t: &mut Transition<'_>, asked: &NewJob, made: &Job, id: JobId) -> R
 }
 
 /// The job that permanently takes the place of another: the same id first, since the same call has been made before;
-/// then the idempotency key, then the number among the chunks.
-fn first(state: &State, job: &Job) -> Option<JobId> {
+/// then the idempotency key, which may have outlived its job, then the number among the chunks.
+fn first(t: &Transition<'_>, job: &Job) -> Option<JobId> {
+    let state = &t.state;
     if state.jobs.contains_key(&job.id) {
         return Some(job.id);
     }
@@ -171,7 +172,9 @@ fn first(state: &State, job: &Job) -> Option<JobId> {
         job.idempotency_key.is_some() && other.tenant == job.tenant && other.idempotency_key == job.idempotency_key
     };
     let number = |other: &&Arc<Job>| job.chunk_of().is_some() && other.batch == job.batch && other.seq == job.seq;
-    state.jobs.values().find(idempotent).or_else(|| jobs.find(number)).map(|other| other.id)
+    let there = state.jobs.values().find(idempotent).map(|other| other.id);
+    let gone = || state.kept_key(&job.tenant, "job", job.idempotency_key.as_deref(), t.now).map(JobId);
+    there.or_else(gone).or_else(|| jobs.find(number).map(|other| other.id))
 }
 
 /// The job that currently holds the unique key of another.

@@ -47,7 +47,7 @@ pub(super) fn redrive_patched(
             Arc::make_mut(item).view.state = "redriven".to_owned();
         }
     }
-    report.generation = open_next(&mut t, &BTreeSet::from([id]));
+    report.generation = open_next(&mut t, &BTreeSet::from([id]))?;
     let (next, now) = (next_number(&t, id), t.now);
     let mut chunks = Vec::new();
     for (seq, payload) in (next..).zip(packed(&mended.items, patching.chunk)?) {

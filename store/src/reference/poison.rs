@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 
 use super::ReferenceStore;
-use super::state::State;
+use super::state::{Discarded, State};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
-use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, Poison, PoisonMessage, PoisonView};
+use crate::{ControlReport, NewPoison, POISON_BYTES_MAX, Page, Poison, PoisonMessage, PoisonView, PruneNoun};
 
 #[async_trait]
 impl Poison for ReferenceStore {
@@ -76,12 +77,19 @@ impl Poison for ReferenceStore {
 
 /// Whether no job has this id, and no job of a discarded batch had it.
 pub(super) fn is_unknown(state: &State, id: JobId) -> bool {
-    !state.jobs.contains_key(&id) && !state.discarded.iter().any(|(_, first, last)| (*first..=*last).contains(&id))
+    let discarded = state.discarded.iter().any(|batch| (batch.first..=batch.last).contains(&id));
+    !state.jobs.contains_key(&id) && !discarded && !is_gone(state, id)
+}
+
+/// Whether jobs as old as this one have been deleted.
+pub(super) fn is_gone(state: &State, id: JobId) -> bool {
+    let jobs = state.pruned.iter().filter(|(noun, _)| **noun != PruneNoun::Batches);
+    jobs.filter_map(|(_, view)| view.horizon).any(|horizon| id.0 <= horizon)
 }
 
 /// Remembers that a batch's jobs are about to be deleted: messages that name them are not poison.
-pub(super) fn remember_discarded(state: &mut State, batch: BatchId, jobs: &[JobId]) {
+pub(super) fn remember_discarded(state: &mut State, batch: BatchId, jobs: &[JobId], at: Instant) {
     if let (Some(first), Some(last)) = (jobs.iter().min(), jobs.iter().max()) {
-        state.discarded.push((batch, *first, *last));
+        state.discarded.push(Discarded { batch, first: *first, last: *last, at });
     }
 }

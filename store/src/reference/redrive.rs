@@ -13,6 +13,7 @@ use super::state::Job;
 use super::transition::Transition;
 use crate::error::{Result, StoreError};
 use crate::redrives::may_aggregate_again;
+use crate::retention::being_deleted;
 
 /// Gives a dead letter as many further attempts as it had at first. A chunk counts for the present generation.
 pub(super) fn queue_dead(t: &mut Transition<'_>, dead: &Job) {
@@ -82,11 +83,14 @@ pub(super) fn refuse(t: &Transition<'_>, found: &[Arc<Job>], dead: &Job) -> Resu
 
 /// Opens the next generation of batches that have ended, and returns the highest one opened. What a halt has cancelled
 /// does not come back, so its reason stays: such a batch can never be complete.
-pub(super) fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> Option<u32> {
+pub(super) fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> Result<Option<u32>> {
     let mut opened = None;
     for id in batches {
         batch_ends::supersede(t, *id);
         let Some(batch) = t.state.batch_mut(*id) else { continue };
+        if batch.deleting {
+            return Err(being_deleted(id));
+        }
         if !matches!(batch.state, BatchState::Complete | BatchState::Halted) {
             continue;
         }
@@ -101,5 +105,5 @@ pub(super) fn open_next(t: &mut Transition<'_>, batches: &BTreeSet<BatchId>) -> 
         }
         opened = opened.max(Some(batch.generation));
     }
-    opened
+    Ok(opened)
 }

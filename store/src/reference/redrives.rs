@@ -30,7 +30,7 @@ impl Redrives for ReferenceStore {
         for job in &found {
             ended.extend(refuse(&t, &found, job)?);
         }
-        let generation = open_next(&mut t, &ended);
+        let generation = open_next(&mut t, &ended)?;
         for job in &found {
             queue_dead(&mut t, job);
         }

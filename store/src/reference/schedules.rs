@@ -32,8 +32,8 @@ pub(super) struct Tick {
 /// A backfill and its tenant.
 #[derive(Debug, Clone)]
 pub(super) struct Backfill {
-    tenant: String,
-    view: BackfillView,
+    pub(super) tenant: String,
+    pub(super) view: BackfillView,
 }
 
 #[async_trait]

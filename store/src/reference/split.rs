@@ -80,7 +80,7 @@ pub(super) fn split(store: &ReferenceStore, tenant: &str, id: JobId, dry_run: bo
     let Some(batch) = job.chunk_of() else { return Ok(ControlReport::default()) };
     let generation = match t.state.batches.get(&batch).ok_or_else(|| no_batch(batch))?.state {
         BatchState::Sealed => None,
-        BatchState::Complete | BatchState::Halted => open_next(&mut t, &BTreeSet::from([batch])),
+        BatchState::Complete | BatchState::Halted => open_next(&mut t, &BTreeSet::from([batch]))?,
         state @ (BatchState::Open | BatchState::Aggregating | BatchState::Cancelled) => {
             let what =
                 format!("batch {batch} is {state}; its chunks can be split while it is sealed or when it has ended");

@@ -17,13 +17,13 @@ use gristmill_core::limit::{Buckets, LimitSpec, QueueSpec, Turns};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::unique::Unique;
 use serde_json::Value;
-use uuid::Builder;
+use uuid::{Builder, Uuid};
 
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{
-    AttemptView, EmailRecord, LimitOrigin, NewWorker, PauseView, PoisonMessage, Purpose, QuarantineView, ScheduleView,
-    StoredResult,
+    AttemptView, EmailRecord, LimitOrigin, NewWorker, PauseView, PoisonMessage, PruneNoun, PrunedView, Purpose,
+    QuarantineView, ScheduleView, StoredResult,
 };
 
 /// A name that belongs to a tenant: of a queue, or a key.
@@ -42,7 +42,7 @@ pub(super) struct State {
     pub(super) leaders: BTreeMap<String, Leader>,
     pub(super) schedules: BTreeMap<Named, ScheduleView>,
     pub(super) ticks: BTreeMap<(String, String, Instant), Tick>,
-    pub(super) backfills: BTreeMap<uuid::Uuid, Backfill>,
+    pub(super) backfills: BTreeMap<Uuid, Backfill>,
     /// Queues that have ever had a job.
     pub(super) queues: BTreeSet<Named>,
     /// Queues that have ever had a pause setting: their pause, while they are paused.
@@ -52,7 +52,11 @@ pub(super) struct State {
     /// Messages that no process can act upon, by their number.
     pub(super) poison: BTreeMap<i64, Arc<PoisonMessage>>,
     /// Batches that were discarded, each with its first and its last job.
-    pub(super) discarded: Vec<(BatchId, JobId, JobId)>,
+    pub(super) discarded: Vec<Discarded>,
+    /// Idempotency keys of rows that were deleted: tenant, scope and key, each with the id and how long it is kept.
+    pub(super) idempotency: BTreeMap<(String, &'static str, String), (Uuid, Instant)>,
+    /// What was deleted.
+    pub(super) pruned: BTreeMap<PruneNoun, PrunedView>,
     /// Limits, and the settings of queues.
     pub(super) limits: BTreeMap<String, LimitRow>,
     pub(super) queue_specs: BTreeMap<String, QueueSpec>,
@@ -88,12 +92,20 @@ impl State {
             tables: BTreeMap::new(),
             poison: BTreeMap::new(),
             discarded: Vec::new(),
+            idempotency: BTreeMap::new(),
+            pruned: BTreeMap::new(),
             limits: BTreeMap::new(),
             queue_specs: BTreeMap::new(),
             buckets: Buckets::new(),
             turns: Turns::new(),
             ids: Ids { seed, drawn: 0, rows: 0 },
         }
+    }
+
+    /// The id behind an idempotency key that has outlived its row.
+    pub(super) fn kept_key(&self, tenant: &str, scope: &'static str, key: Option<&str>, now: Instant) -> Option<Uuid> {
+        let (id, until) = self.idempotency.get(&(tenant.to_owned(), scope, key?.to_owned()))?;
+        (*until > now).then_some(*id)
     }
 
     /// A job to be changed, if it exists.
@@ -225,6 +237,8 @@ pub(super) struct Batch {
     pub(super) late_at: Option<Instant>,
     /// What has become of the spools of its input, if it has any.
     pub(super) spools: Option<Spools>,
+    /// Whether it is being deleted.
+    pub(super) deleting: bool,
 }
 
 /// What has become of the spools of an input.
@@ -317,6 +331,16 @@ pub(super) struct Email {
     pub(super) job: JobId,
     pub(super) record: EmailRecord,
     pub(super) note: Option<String>,
+    pub(super) moved_at: Instant,
+}
+
+/// A batch that was discarded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Discarded {
+    pub(super) batch: BatchId,
+    pub(super) first: JobId,
+    pub(super) last: JobId,
+    pub(super) at: Instant,
 }
 
 /// The leader.

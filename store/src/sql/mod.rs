@@ -5,11 +5,15 @@
 //! transaction. What runs for each job has separate statements for each database, and so has what depends on the query
 //! plan: see `docs/decisions/0012-cold-transitions-once.md`.
 
+pub(crate) mod archived;
 pub(crate) mod backfills;
 pub(crate) mod batch_ends;
+pub(crate) mod deletion;
 pub(crate) mod email;
+pub(crate) mod expiry;
 pub(crate) mod outbox;
 pub(crate) mod poison;
+pub(crate) mod prune;
 pub(crate) mod schedules;
 pub(crate) mod ticks;
 pub(crate) mod triggers;

@@ -44,9 +44,10 @@ impl Batches for SqliteStore {
         let statement = "
             SELECT id FROM batch WHERE id = ?1
             UNION ALL SELECT id FROM batch WHERE tenant = ?2 AND idempotency_key = ?3 AND idempotency_key IS NOT NULL
+            UNION ALL SELECT id FROM idempotency WHERE tenant = ?2 AND scope = 'batch' AND key = ?3 AND until > ?4
             LIMIT 1";
-        let query =
-            sqlx::query(statement).bind(batch.id.0).bind(batch.tenant.clone()).bind(batch.idempotency_key.clone());
+        let query = sqlx::query(statement).bind(batch.id.0).bind(batch.tenant.clone());
+        let query = query.bind(batch.idempotency_key.clone()).bind(t.now);
         let row =
             t.row(query).await?.ok_or_else(|| StoreError::Database("a batch was refused by no other".to_owned()))?;
         Ok(CreatedBatch { id: row::id(&row, "id")?, created: false })
@@ -138,6 +139,13 @@ pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Re
     check::name("tenant", &batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
+    let kept = "SELECT id FROM idempotency WHERE tenant = ?1 AND scope = 'batch' AND key = ?2 AND until > ?3";
+    if let Some(key) = &batch.idempotency_key {
+        let query = sqlx::query(kept).bind(batch.tenant.clone()).bind(key.clone()).bind(t.now);
+        if t.row(query).await?.is_some() {
+            return Ok(false);
+        }
+    }
     let statement = "
         INSERT INTO batch (id, tenant, name, definition, stamp, params, tolerate, idempotency_key, trace,
                            created_at, planned_at, late_at, spool)

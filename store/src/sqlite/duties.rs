@@ -56,7 +56,7 @@ impl Duties for SqliteStore {
             UPDATE batch SET spool = 'releasing'
             WHERE id IN (SELECT id FROM batch
                          WHERE spool = 'releasing' OR (spool = 'kept' AND state IN ('complete', 'halted', 'cancelled')
-                               AND ((chunks_dead = 0 AND cancelled = 0) OR finished_at <= ?1))
+                               AND ((chunks_dead = 0 AND cancelled = 0) OR deleting_at IS NOT NULL OR finished_at <= ?1))
                          ORDER BY id LIMIT ?2)
             RETURNING id, stamp";
         let before = t.now.saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));

@@ -159,12 +159,32 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
     Ok(made)
 }
 
+/// The idempotency keys of jobs that were deleted, and that are promised for longer: tenant and key.
+async fn kept_keys(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<HashSet<(String, String)>> {
+    let keys: Vec<(&str, &str)> =
+        asked.iter().filter_map(|job| Some((job.tenant.as_str(), job.idempotency_key.as_deref()?))).collect();
+    if keys.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let statement = "
+        SELECT i.tenant, i.key FROM json_each(?1) AS e CROSS JOIN idempotency i
+        WHERE i.tenant = e.value ->> 0 AND i.scope = 'job' AND i.key = e.value ->> 1 AND i.until > ?2";
+    let rows = t.rows(sqlx::query(statement).bind(check::json(&keys)?).bind(t.now)).await?;
+    rows.iter().map(|row| Ok((row::get(row, "tenant")?, row::get(row, "key")?))).collect()
+}
+
 /// Inserts the requested jobs and returns what is in each one's place.
 pub(super) async fn new_jobs(t: &mut Transition<'_>, asked: &[NewJob]) -> Result<Vec<Enqueued>> {
     if asked.iter().any(|job| job.unique.is_some()) {
         unique::lapse(t, asked).await?;
     }
-    let rows: Vec<JobRow> = check::first_of_each_id(asked).map(|job| JobRow::of(job, t.now)).collect::<Result<_>>()?;
+    let kept = kept_keys(t, asked).await?;
+    let free = |job: &&NewJob| {
+        let key = job.idempotency_key.as_ref();
+        key.is_none_or(|key| kept.is_empty() || !kept.contains(&(job.tenant.clone(), key.clone())))
+    };
+    let new = check::first_of_each_id(asked).filter(free);
+    let rows: Vec<JobRow> = new.map(|job| JobRow::of(job, t.now)).collect::<Result<_>>()?;
     let made = jobs(t, &rows).await?;
     // Those that were created, but not yet when the one at hand was refused.
     let mut ahead = made.clone();

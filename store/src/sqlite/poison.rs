@@ -15,11 +15,13 @@ use crate::error::Result;
 use crate::sql::poison;
 use crate::{ControlReport, NewPoison, Page, Poison, PoisonMessage, PoisonView};
 
-/// The given ids that no job has, and that no job of a discarded batch had.
+/// The given ids that no job has, that no job of a discarded batch had, and that are younger than all jobs that were
+/// deleted.
 const UNKNOWN: &str = "
     SELECT unhex(e.value, '-') AS id FROM json_each(?1) e
     WHERE NOT EXISTS (SELECT 1 FROM job j WHERE j.id = unhex(e.value, '-'))
-      AND NOT EXISTS (SELECT 1 FROM discarded d WHERE unhex(e.value, '-') BETWEEN d.first_job AND d.last_job)";
+      AND NOT EXISTS (SELECT 1 FROM discarded d WHERE unhex(e.value, '-') BETWEEN d.first_job AND d.last_job)
+      AND NOT EXISTS (SELECT 1 FROM pruned p WHERE p.noun <> 'batches' AND unhex(e.value, '-') <= p.horizon)";
 
 #[async_trait]
 impl Poison for SqliteStore {

@@ -10,6 +10,7 @@ use crate::check;
 use crate::error::{Result, StoreError};
 use crate::redrives::may_aggregate_again;
 use crate::sql::batch_ends;
+use crate::retention::being_deleted;
 
 /// How many samples a report has.
 pub(super) const SAMPLES: usize = 5;
@@ -42,10 +43,15 @@ pub(super) fn refuse(row: &SqliteRow, job: JobId, chunk: bool) -> Result<Option<
 }
 
 /// Opens the next generation of batches that have ended, and returns the highest one opened. What a halt has cancelled
-/// does not come back, so its reason stays: such a batch can never be complete.
+/// does not come back, so its reason stays: such a batch can never be complete. Refuses one that is being deleted.
 pub(super) async fn open_next(t: &mut Transition<'_>, batches: &[BatchId]) -> Result<Option<u32>> {
     if batches.is_empty() {
         return Ok(None);
+    }
+    let deleting = "
+        SELECT id FROM batch WHERE deleting_at IS NOT NULL AND id IN (SELECT unhex(value, '-') FROM json_each(?1)) LIMIT 1";
+    if let Some(row) = t.row(sqlx::query(deleting).bind(check::json(batches)?)).await? {
+        return Err(being_deleted(row::id::<BatchId>(&row, "id")?));
     }
     for batch in batches {
         batch_ends::supersede(t, *batch).await?;

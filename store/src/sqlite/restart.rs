@@ -27,11 +27,16 @@ pub(super) async fn restart(
     let batch = restart.batch;
     let mut t = Transition::begin(store).await?;
     let statement = "
-        SELECT state, sealed_at IS NOT NULL AS planned, spool, tolerate, input, ok, skipped, quarantined, cancelled
+        SELECT state, sealed_at IS NOT NULL AS planned, deleting_at IS NOT NULL AS deleting, spool, tolerate,
+               input, ok, skipped, quarantined, cancelled
         FROM batch WHERE id = ?1 AND tenant = ?2";
     let found = t.row(sqlx::query(statement).bind(batch.0).bind(tenant.to_owned())).await?;
     let found = found.ok_or_else(|| no_batch(batch))?;
-    let halted = Halted { state: row::word::<BatchState>(&found, "state")?, planned: row::flag(&found, "planned")? };
+    let halted = Halted {
+        state: row::word::<BatchState>(&found, "state")?,
+        planned: row::flag(&found, "planned")?,
+        deleting: row::flag(&found, "deleting")?,
+    };
     let spools_removed = row::get::<Option<String>>(&found, "spool")?.is_some_and(|spool| spool != "kept");
     may_restart(batch, &halted)?;
     let states: &[JobState] =

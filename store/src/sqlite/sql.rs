@@ -16,7 +16,7 @@ use crate::sql::batch_ends::Reported;
 use crate::sql::{Columns, Creating, Sql, Value};
 
 /// What has another name here. Parameters need no types, and the one writer locks no rows.
-const WORDS: [(&str, &str); 13] = [
+const WORDS: [(&str, &str); 16] = [
     ("json_array_elements_text(", "json_each("),
     ("json_array_elements(", "json_each("),
     // Instants are microseconds here, and ids are their bytes.
@@ -30,7 +30,10 @@ const WORDS: [(&str, &str); 13] = [
     ("::text", ""),
     ("::timestamptz", ""),
     ("::json", ""),
+    ("::smallint", ""),
     (" FOR SHARE", ""),
+    (" FOR UPDATE SKIP LOCKED", ""),
+    (" FOR UPDATE", ""),
 ];
 
 /// Runs a step in a transaction.
@@ -105,11 +108,14 @@ impl Sql for Reading<'_> {
     }
 }
 
-/// The statement in SQLite's words. The instant of the transaction is its last parameter.
+/// The statement in SQLite's words. The instant of the transaction is its last parameter, behind as many as are given.
+pub(crate) fn in_our_words(statement: &str, values: usize) -> String {
+    let now_here = format!("${}", values + 1);
+    WORDS.iter().fold(statement.replace("now()", &now_here), |text, (there, here)| text.replace(there, here))
+}
+
 fn query(statement: &str, values: Vec<Value>, now: i64) -> Query {
-    let now_here = format!("${}", values.len() + 1);
-    let text =
-        WORDS.iter().fold(statement.replace("now()", &now_here), |text, (there, here)| text.replace(there, here));
+    let text = in_our_words(statement, values.len());
     let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), |query, value| match value {
         Value::Text(text) => query.bind(text),
         Value::Number(number) => query.bind(number),

@@ -33,8 +33,10 @@ pub(super) async fn stand_in(t: &mut Transition<'_>, job: &NewJob, ahead: &HashS
     // The same id first: the same call has been made before. Then the key that lasts for ever.
     let statement = "
         SELECT coalesce((SELECT id FROM job WHERE id = ?1),
-                        (SELECT id FROM job WHERE tenant = ?2 AND idempotency_key = ?3)) AS id";
-    let query = sqlx::query(statement).bind(job.id.0).bind(job.tenant.clone()).bind(job.idempotency_key.clone());
+                        (SELECT id FROM job WHERE tenant = ?2 AND idempotency_key = ?3),
+                        (SELECT id FROM idempotency WHERE tenant = ?2 AND scope = 'job' AND key = ?3 AND until > ?4)) AS id";
+    let query = sqlx::query(statement).bind(job.id.0).bind(job.tenant.clone());
+    let query = query.bind(job.idempotency_key.clone()).bind(t.now);
     let first: Option<JobId> = t.row(query).await?.map(|row| row::maybe_id(&row, "id")).transpose()?.flatten();
     if let Some(id) = first.filter(|id| !ahead.contains(id)) {
         return Ok(Enqueued::by(id, EnqueueOutcome::Existing));

@@ -110,7 +110,7 @@ impl TestStore {
 
     /// Deletes everything in it.
     pub async fn empty(&self) {
-        const TABLES: [&str; 19] = [
+        const TABLES: [&str; 21] = [
             "job",
             "batch",
             "outbox",
@@ -130,6 +130,8 @@ impl TestStore {
             "managed",
             "limit_bucket",
             "queue_turn",
+            "idempotency",
+            "pruned",
         ];
         match &self.home {
             Home::Memory(store) => store.empty(),

@@ -34,6 +34,7 @@ pub(crate) async fn at(pair: &Pair<'_>, side: &Side) -> Vec<String> {
     lines.push(format!("{known} jobs were ever seen"));
     crate::planned::look(side, &mut lines).await;
     crate::limited::look(side, &mut lines).await;
+    crate::pruned::look(side, &mut lines).await;
     lines.extend(poison(side).await);
     lines.extend(outbox(side).await);
     lines

@@ -13,6 +13,7 @@ mod made;
 mod noted;
 mod operation;
 mod planned;
+mod pruned;
 mod side;
 
 use std::fmt::Write;

@@ -1,6 +1,7 @@
 //! The operations, and how a seed produces a sequence of them. They name jobs, batches and workers by small numbers, so
 //! that they collide, and so that a sequence still makes sense when parts of it are left out.
 
+use gristmill_store::PruneNoun;
 use gristmill_testkit::Random;
 
 /// A number below `end`.
@@ -176,7 +177,25 @@ pub(crate) enum Operation {
     Why { jobs: Vec<usize> },
     NoteEvent { trigger: usize, event: usize, other_tenant: bool, job: Option<Asked> },
     StartEvent { ledger: usize, nth: usize, stale: bool, outcome: usize, run: Option<Started> },
+    Prune { walk: usize, keys: bool },
+    BeginDeletion { batch: usize, dry: bool },
+    DeleteBatch { batch: usize, keys: bool },
+    DiscardDead { job: usize, keys: bool, dry: bool },
+    DeleteQueue { queue: usize, dry: bool },
 }
+
+/// What is walked.
+pub(crate) const WALKS: [PruneNoun; 9] = [
+    PruneNoun::Jobs,
+    PruneNoun::Batches,
+    PruneNoun::Ticks,
+    PruneNoun::Backfills,
+    PruneNoun::Emails,
+    PruneNoun::Poison,
+    PruneNoun::Discarded,
+    PruneNoun::Keys,
+    PruneNoun::Queues,
+];
 
 /// How many of each there are.
 pub(crate) const QUEUES: u64 = 2;
@@ -278,7 +297,8 @@ fn life(random: &mut Random, limited: bool) -> Vec<Operation> {
 }
 
 fn operation(random: &mut Random) -> Operation {
-    match random.below(120) {
+    match random.below(130) {
+        120..=129 => pruning(random),
         100..=111 => limiting(random),
         112..=119 => noting(random),
         0..=23 => creating(random),
@@ -291,6 +311,18 @@ fn operation(random: &mut Random) -> Operation {
         75..=80 => keeping(random),
         81..=87 => planning(random),
         _ => steering(random),
+    }
+}
+
+fn pruning(random: &mut Random) -> Operation {
+    let (batch, keys, dry) = (pick(random, BATCHES), random.one_in(2), random.one_in(5));
+    match random.below(10) {
+        0..=1 => Operation::Prune { walk: 0, keys },
+        2..=3 => Operation::Prune { walk: pick(random, WALKS.len() as u64), keys },
+        4..=5 => Operation::BeginDeletion { batch, dry },
+        6..=7 => Operation::DeleteBatch { batch, keys },
+        8 => Operation::DiscardDead { job: pick(random, 30), keys, dry },
+        _ => Operation::DeleteQueue { queue: pick(random, QUEUES), dry },
     }
 }
 

@@ -39,6 +39,8 @@ async fn emptied(store: &TestStore) {
         "managed",
         "limit_bucket",
         "queue_turn",
+        "idempotency",
+        "pruned",
         "leader",
         "email",
         "worker",

@@ -316,6 +316,19 @@ delegate! {
 }
 
 delegate! {
+    Retention {}
+    expired(look: &ExpiryLook) -> ExpiryPage;
+    documents(noun: PruneNoun, batch: Option<BatchId>, keys: &[String]) -> Vec<serde_json::Value>;
+    prune(prune: &Prune) -> PruneReport;
+    begin_deletion(tenant: &str, batch: BatchId, ended: Option<Instant>, dry_run: bool) -> ControlReport;
+    discard_dead(tenant: &str, jobs: &[(JobId, Instant)], keys: Duration, dry_run: bool) -> ControlReport;
+    delete_queue(queue: &str, dry_run: bool) -> ControlReport;
+    pruned() -> Vec<PrunedView>;
+    gone_jobs(ids: &[JobId]) -> Vec<JobId>;
+    size() -> DatabaseSize;
+}
+
+delegate! {
     Views {}
     batch(tenant: &str, batch: BatchId) -> Option<BatchView>;
     batch_plan(batch: BatchId) -> Option<BatchPlan>;

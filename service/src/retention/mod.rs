@@ -1,0 +1,16 @@
+//! Retention: what has ended long ago is archived, if that is wanted, and deleted, a step at a time.
+//!
+//! * [`RetentionSettings`]: how long what is kept. Pure.
+//! * [`Pruner`]: the steps. They are made by the scheduler's duty, `gristmill db prune`, `gristmill batch delete`.
+//! * [`Archive`]: where what is deleted is written first.
+//! * [`survey()`]: what a pass would delete.
+
+mod archive;
+mod pruner;
+mod settings;
+mod survey;
+
+pub use archive::{Archive, ArchiveFile};
+pub use pruner::{Pruner, PrunerOptions, Step};
+pub use settings::{Keep, RetentionSettings};
+pub use survey::{Survey, survey};

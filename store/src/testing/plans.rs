@@ -1,0 +1,27 @@
+//! The statements whose cost must not grow with the history, in the words of each database.
+
+use crate::sql::{expiry, prune};
+use crate::sqlite::sql::in_our_words;
+
+/// A statement of retention.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// What it does.
+    pub name: &'static str,
+    /// For PostgreSQL.
+    pub postgres: &'static str,
+    /// For SQLite.
+    pub sqlite: String,
+    /// How many parameters it has on PostgreSQL.
+    pub parameters: usize,
+}
+
+/// Every look and every deletion.
+pub fn retention_statements() -> Vec<Planned> {
+    let all = expiry::STATEMENTS.into_iter().chain(prune::STATEMENTS);
+    all.map(|(name, postgres)| {
+        let parameters = (1..10).take_while(|number| postgres.contains(&format!("${number}"))).count();
+        Planned { name, postgres, sqlite: in_our_words(postgres, parameters), parameters }
+    })
+    .collect()
+}
