@@ -130,25 +130,6 @@ impl RabbitMq {
         })
     }
 
-    pub(crate) async fn delete_queue(&self, queue: &str) -> Result<u32, BrokerError> {
-        let link = self.consuming().await?;
-        let Some(live) = link.live() else {
-            return Err(BrokerError::Unavailable(format!("no connection to {}", self.0.target.address)));
-        };
-        let names = &self.0.target.names;
-        let mut all = vec![names.dead(queue)?];
-        for priority in Priority::ALL {
-            all.push(names.priority(queue, priority)?);
-        }
-        let deleted = tokio::time::timeout(self.0.answer_timeout, self.0.target.declare(&live).delete(&all)).await;
-        // Whatever the answer: what is used next is declared anew.
-        live.forget(&Declared::Priorities(queue.to_owned()));
-        live.forget(&Declared::Dead(queue.to_owned()));
-        deleted.unwrap_or_else(|_| {
-            Err(BrokerError::Unavailable(format!("no answer within {} s", self.0.answer_timeout.as_secs_f64())))
-        })
-    }
-
     pub(crate) async fn consume(&self, options: &ConsumeOptions) -> Result<Subscription, BrokerError> {
         self.take((options.prefetch, options.hold), sources_of(&options.queues)).await
     }

@@ -327,13 +327,6 @@ impl Server {
         u32::try_from(ours.map(|(_, waiting)| waiting.len()).sum::<usize>()).unwrap_or(u32::MAX)
     }
 
-    /// Deletes the messages of a queue that have not been delivered, and returns how many there were.
-    pub(super) fn delete(&mut self, queue: &str) -> u32 {
-        let deleted = self.depth(queue);
-        self.ready.retain(|(name, _), _| name != queue);
-        deleted
-    }
-
     pub(super) fn census(&self) -> Census {
         Census {
             ready: self.ready.values().map(VecDeque::len).sum(),
