@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_store::testing::{self, TestStore, claim_as};
