@@ -141,6 +141,84 @@ fn the_result_reads_as_people_expect() {
 }
 
 #[test]
+fn values_of_different_types_are_different_groups() {
+    let aggregation = compile(json!({
+        "sum": { "group": "k", "sum": "v" },
+        "kinds": { "distinct": "k" },
+        "often": { "top": "k" },
+    }));
+    let keys = [json!(null), json!("null"), json!(true), json!("true"), json!(1), json!(1.0), json!("1"), json!("1.0")];
+    let items: Vec<_> = keys.iter().zip(1..).map(|(key, value)| json!({ "k": key, "v": value })).collect();
+    let shown = aggregation.finish(&absorb(&aggregation, &items));
+    let right =
+        json!({ "null": "1", "\"null\"": "2", "true": "3", "\"true\"": "4", "1": "11", "\"1\"": "7", "1.0": "8" });
+    assert_eq!(shown["sum"], right);
+    assert_eq!(shown["kinds"], json!(6), "null is left out");
+    assert_eq!(shown["often"][0], json!({ "value": "1", "count": 2 }));
+    assert_eq!(shown["often"][1], json!({ "value": "\"1\"", "count": 1 }));
+}
+
+#[test]
+fn min_and_max_keep_a_text_as_it_was_written() {
+    let aggregation = compile(json!({
+        "lo": { "min": "zip" },
+        "hi": { "max": "zip" },
+        "by": { "group": "state", "min": "zip" },
+    }));
+    let items = [json!({ "zip": "01001", "state": "MA" }), json!({ "zip": "00501", "state": "NY" })];
+    let right = json!({ "lo": "00501", "hi": "01001", "by": { "MA": "01001", "NY": "00501" } });
+    assert_eq!(aggregation.finish(&absorb(&aggregation, &items)), right);
+    let amounts = [
+        json!({ "zip": "9.50", "state": "" }),
+        json!({ "zip": "10", "state": "" }),
+        json!({ "zip": 9.75, "state": "" }),
+    ];
+    let shown = aggregation.finish(&absorb(&aggregation, &amounts));
+    assert_eq!((&shown["lo"], &shown["hi"]), (&json!("9.50"), &json!("10")), "numbers are compared by value");
+    for amounts in [["007", "7"], ["7", "007"]] {
+        let items = amounts.map(|zip| json!({ "zip": zip, "state": "" }));
+        let shown = aggregation.finish(&absorb(&aggregation, &items));
+        assert_eq!((&shown["lo"], &shown["hi"]), (&json!("7"), &json!("007")), "equal values, whatever comes first");
+    }
+}
+
+#[test]
+fn partial_results_of_an_older_version_are_merged() {
+    let aggregation = compile(json!({
+        "lo": { "min": "v" },
+        "hi": { "max": "v" },
+        "by": { "group": "k", "sum": "v" },
+        "kinds": { "distinct": "k" },
+    }));
+    let older = json!({
+        "lo": { "min": { "number": "3" } },
+        "hi": { "max": { "text": "x" } },
+        "by": { "groups": { "within": { "France": { "sum": "2" }, "null": { "sum": "4" } } } },
+        "kinds": { "values": { "within": { "France": 2 } } },
+    });
+    let mut merged: Partial = serde_json::from_value(older).expect("an older partial result");
+    let newer = [json!({ "k": "France", "v": "04" }), json!({ "k": "Norway", "v": 5 })];
+    merged.merge(absorb(&aggregation, &newer)).expect("the same definition");
+    let right = json!({ "lo": "3", "hi": "x", "by": { "France": "6", "Norway": "5", "null": "4" }, "kinds": 2 });
+    assert_eq!(aggregation.finish(&merged), right);
+}
+
+#[test]
+fn a_sum_takes_no_rounded_number() {
+    let aggregation = compile(json!({ "sum": { "sum": "v" } }));
+    let mut absorber = aggregation.absorber();
+    for rounded in [
+        "12345678901234567890123456789.5e0",
+        "0.00000000000000000000000000005e0",
+        "1.2345678901234567890123456789012e5",
+    ] {
+        absorber.absorb(&json!({ "v": rounded })).expect_err("more than 28 digits");
+    }
+    absorber.absorb(&json!({ "v": "1.25e1" })).expect("exact");
+    assert_eq!(aggregation.finish(&absorber.partial()), json!({ "sum": "12.5" }));
+}
+
+#[test]
 fn nothing_has_a_result_too() {
     let shown = every_measure().finish(&Partial::default());
     assert_eq!(shown["rows"], json!(0));

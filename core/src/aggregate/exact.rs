@@ -86,24 +86,77 @@ impl<'de> Deserialize<'de> for Exact {
 }
 
 /// Returns the exact number in a JSON number or in a text such as `-1.50` or `2.5e3`, if it has one of at most 28
-/// digits.
+/// digits. It is in canonical form: without trailing zeros, and zero has no sign.
 pub fn decimal(value: &Value) -> Option<Decimal> {
     match value {
-        Value::Number(number) => decimal_text(&number.to_string()),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(whole), _) => Some(whole.into()),
+            (_, Some(whole)) => Some(whole.into()),
+            _ => decimal_text(&number.to_string()),
+        },
         Value::String(text) => decimal_text(text),
         _ => None,
     }
 }
 
-fn decimal_text(text: &str) -> Option<Decimal> {
-    // The parser of rust_decimal also takes `1_000` and a bare point, which no other system does.
-    let digits = text.trim_start_matches(['-', '+']).as_bytes();
-    let plain = digits.first().is_some_and(u8::is_ascii_digit) && !digits.contains(&b'_');
-    if !plain || text.len() > TEXT_MAX {
+/// The parsers of rust_decimal round a mantissa that has an exponent behind it, and take `1_000` and a bare point,
+/// which no other system does.
+pub(super) fn decimal_text(text: &str) -> Option<Decimal> {
+    if text.len() > TEXT_MAX {
         return None;
     }
-    let parsed = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str_exact(text) };
-    parsed.ok().map(|decimal| decimal.normalize())
+    let (negative, unsigned) = match text.as_bytes() {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        all => (false, all),
+    };
+    let (digits, exponent) = match unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')) {
+        Some(place) => (&unsigned[..place], Some(&unsigned[place + 1..])),
+        None => (unsigned, None),
+    };
+    let exponent = match exponent {
+        Some(written) => std::str::from_utf8(written).ok()?.parse::<i32>().ok()?,
+        None => 0,
+    };
+    let (magnitude, scale) = magnitude(digits)?;
+    let (magnitude, scale) = at_least_whole(magnitude, scale.checked_sub(exponent)?)?;
+    let magnitude = i128::try_from(magnitude).ok()?;
+    Decimal::try_from_i128_with_scale(if negative { -magnitude } else { magnitude }, scale).ok()
+}
+
+/// Returns the number in `12.50` as 125 and 1: its significant digits, and how many of them follow the point. Fewer
+/// than none follow it in 1200, which is 12 and −2.
+fn magnitude(digits: &[u8]) -> Option<(u128, i32)> {
+    if !digits.first()?.is_ascii_digit() {
+        return None;
+    }
+    let (mut magnitude, mut zeros, mut scale, mut point) = (0_u128, 0_u32, 0_i32, false);
+    for byte in digits {
+        match byte {
+            b'.' if !point => point = true,
+            b'0' if magnitude == 0 => scale += i32::from(point),
+            b'0'..=b'9' => {
+                scale += i32::from(point);
+                zeros += 1;
+                if *byte != b'0' {
+                    magnitude =
+                        magnitude.checked_mul(10_u128.checked_pow(zeros)?)?.checked_add(u128::from(byte - b'0'))?;
+                    zeros = 0;
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some((magnitude, scale - zeros.cast_signed()))
+}
+
+/// The same number with at least no digit after the point.
+fn at_least_whole(magnitude: u128, scale: i32) -> Option<(u128, u32)> {
+    match u32::try_from(scale) {
+        _ if magnitude == 0 => Some((0, 0)),
+        Ok(scale) => Some((magnitude, scale)),
+        Err(_) => Some((magnitude.checked_mul(10_u128.checked_pow(scale.unsigned_abs())?)?, 0)),
+    }
 }
 
 #[cfg(test)]
@@ -150,5 +203,47 @@ mod tests {
             assert_eq!(decimal(&bad), None, "{bad}");
         }
         assert_eq!(decimal(&json!("0.00000000000000000000000000001")), None);
+    }
+
+    #[test]
+    fn a_number_with_an_exponent_is_exact_or_none() {
+        for (text, right) in [
+            ("1.5E+3", "1500"),
+            ("1500e-3", "1.5"),
+            ("0.00e5", "0"),
+            ("0e-2000000000", "0"),
+            ("1e28", "10000000000000000000000000000"),
+            ("100000000000000000000000000000000000000e-30", "100000000"),
+            ("79228162514264337593543950335e0", "79228162514264337593543950335"),
+            ("1e-28", "0.0000000000000000000000000001"),
+            ("1.50000000000000000000000000000000", "1.5"),
+        ] {
+            assert_eq!(decimal(&json!(text)).map(|number| number.to_string()).as_deref(), Some(right), "{text}");
+        }
+        for text in [
+            "12345678901234567890123456789.5e0",
+            "0.00000000000000000000000000005e0",
+            "1.2345678901234567890123456789012e5",
+            "12345678901234567890123456789.5",
+            "79228162514264337593543950336e0",
+            "1e29",
+            "1e-29",
+            "1e99999999999",
+            "1e",
+            "e5",
+            "1e5.0",
+            "1.2.3",
+            "+-1",
+        ] {
+            assert_eq!(decimal(&json!(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn zero_has_no_sign_and_no_decimals() {
+        for zero in [json!("-0"), json!("-0.00"), json!("0.000"), json!(-0.0), json!("-0e5")] {
+            let number = decimal(&zero).expect("a number");
+            assert_eq!((number.to_string().as_str(), number.is_sign_negative()), ("0", false), "{zero}");
+        }
     }
 }

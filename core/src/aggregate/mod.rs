@@ -12,7 +12,7 @@
 //! | `"count"`, `count` | a number; with a field's name, of the items in which it is not null |
 //! | `sum` | a decimal as text, such as `"144617.75"`, so that no reader rounds it |
 //! | `mean` | likewise, rounded half away from zero to 10 decimals; `null` of nothing |
-//! | `min`, `max` | a text; numbers (also as text) by value and before other texts; `null` of nothing |
+//! | `min`, `max` | a text, as it was written; numbers (also as text) by value and before other texts; `null` of nothing |
 //! | `distinct` | a number |
 //! | `top` | a list of `{"value": "…", "count": 3}`, the most frequent first, equals by value |
 //! | `quantiles` | an object such as `{"0.5": "12.34"}`, four significant digits; `null` of nothing |
@@ -21,14 +21,18 @@
 //! `distinct`, `top` and `group` keep at most [`VALUES_MAX`] different values of [`VALUES_BYTES_MAX`]
 //! bytes in all; with more the result is `{"more_than": 100000}` instead of a wrong number.
 //!
-//! Null is left out, as in SQL (as a group it is named `null`). A field that is missing, or of a type that the measure
+//! Null is left out, as in SQL (as a group it is named `null`). Values of different types are different: null and the
+//! text `null`, 1 and the text `1`. Where both occur in one result, the text is named in quotes, `"null"`. A field that is missing, or of a type that the measure
 //! cannot use, is a [`FieldError`]: the item is set aside and not counted anywhere.
 
 mod exact;
+mod key;
+mod scalar;
 mod sketch;
 mod spec;
 mod tally;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -36,9 +40,10 @@ use serde_json::{Map, Value, json};
 
 use exact::Exact;
 pub use exact::decimal;
+use scalar::Scalar;
 pub use spec::{AggregateSpec, AggregateWord, BadAggregate, MeasureSpec, QUANTILES_DEFAULT, TOP_K_DEFAULT, TOP_K_MAX};
 use spec::{Measure, Rule};
-use tally::{Bounded, Room, Sample, Scalar, Tally};
+use tally::{Bounded, Room, Sample, Tally};
 pub use tally::{VALUES_BYTES_MAX, VALUES_MAX};
 
 /// One chunk's share of all measures of a batch, by name.
@@ -224,18 +229,17 @@ impl Rule {
         if self.group.is_some() { Tally::Groups(Bounded::default()) } else { self.measure.empty() }
     }
 
-    fn sample(&self, name: &str, item: &Value) -> Result<Sample, FieldError> {
+    fn sample<'a>(&self, name: &str, item: &'a Value) -> Result<Sample<'a>, FieldError> {
         let sample = self.measure.sample(name, item)?;
         let Some(group) = &self.group else { return Ok(sample) };
-        let key = value_text(name, group, item)?.unwrap_or_else(|| "null".to_owned());
-        Ok(Sample::Group(key, Box::new(sample)))
+        Ok(Sample::Group(key_of(name, group, required(name, group, item)?)?, Box::new(sample)))
     }
 
     fn show(&self, tally: &Tally) -> Value {
         match tally {
             Tally::Groups(Bounded::Within(groups)) => {
-                let shown = groups.iter().map(|(key, tally)| (key.clone(), self.measure.show(tally)));
-                Value::Object(shown.collect::<Map<_, _>>())
+                let names = key::names(groups.keys()).into_iter().map(Cow::into_owned);
+                Value::Object(names.zip(groups.values().map(|tally| self.measure.show(tally))).collect::<Map<_, _>>())
             }
             tally => self.measure.show(tally),
         }
@@ -255,7 +259,7 @@ impl Measure {
         }
     }
 
-    fn sample(&self, name: &str, item: &Value) -> Result<Sample, FieldError> {
+    fn sample<'a>(&self, name: &str, item: &'a Value) -> Result<Sample<'a>, FieldError> {
         match self {
             Self::Count(None) => Ok(Sample::One),
             Self::Count(Some(field)) => {
@@ -273,13 +277,22 @@ impl Measure {
             }
             Self::Min(field) | Self::Max(field) => {
                 let value = required(name, field, item)?;
-                let number = decimal(value).map(Scalar::Number);
-                let text = || value_text(name, field, item).map(|text| text.map(Scalar::Text));
-                let scalar = if number.is_some() { number } else { text()? };
-                Ok(scalar.map_or(Sample::Nothing, Sample::Scalar))
+                Ok(match value {
+                    Value::Null => Sample::Nothing,
+                    Value::String(text) => Sample::Scalar(Scalar::of_text(text)),
+                    Value::Number(plain) => Sample::Scalar(
+                        decimal(value).map_or_else(|| Scalar::Text(plain.to_string().into()), Scalar::Number),
+                    ),
+                    Value::Bool(truth) => Sample::Scalar(Scalar::Text(if *truth { "true" } else { "false" }.into())),
+                    other => return Err(unfit(name, field, other, GROUPABLE)),
+                })
             }
             Self::Distinct(field) | Self::Top { field, .. } => {
-                Ok(value_text(name, field, item)?.map_or(Sample::Nothing, Sample::Value))
+                let value = required(name, field, item)?;
+                if value.is_null() {
+                    return Ok(Sample::Nothing);
+                }
+                Ok(Sample::Value(key_of(name, field, value)?))
             }
         }
     }
@@ -289,10 +302,7 @@ impl Measure {
             (_, Tally::Count(count)) => json!(count),
             (_, Tally::Sum(sum)) => json!(sum),
             (_, Tally::Min(scalar) | Tally::Max(scalar)) => {
-                scalar.as_ref().map_or(Value::Null, |scalar| match scalar {
-                    Scalar::Number(number) => json!(number.to_string()),
-                    Scalar::Text(text) => json!(text),
-                })
+                scalar.as_ref().map_or(Value::Null, |scalar| json!(scalar.shown()))
             }
             (_, Tally::Mean { count: 0, .. }) => Value::Null,
             (_, Tally::Mean { sum, count }) => json!(sum.mean(*count)),
@@ -308,7 +318,7 @@ impl Measure {
 }
 
 fn most_frequent(values: &BTreeMap<String, u64>, k: usize) -> Value {
-    let mut ranked: Vec<_> = values.iter().collect();
+    let mut ranked: Vec<_> = key::names(values.keys()).into_iter().zip(values.values()).collect();
     ranked.sort_by(|(value, count), (other, more)| more.cmp(count).then(value.cmp(other)));
     ranked.into_iter().take(k).map(|(value, count)| json!({ "value": value, "count": count })).collect()
 }
@@ -335,17 +345,12 @@ fn required<'a>(name: &str, field: &str, item: &'a Value) -> Result<&'a Value, F
     find(item, field).ok_or_else(|| FieldError::Missing { name: name.to_owned(), field: field.to_owned() })
 }
 
-/// The text of a value for counting and grouping; `None` for null.
-fn value_text(name: &str, field: &str, item: &Value) -> Result<Option<String>, FieldError> {
-    match required(name, field, item)? {
-        Value::Null => Ok(None),
-        Value::Bool(truth) => Ok(Some(truth.to_string())),
-        Value::String(text) => Ok(Some(text.clone())),
-        number @ Value::Number(plain) => {
-            Ok(Some(decimal(number).map_or_else(|| plain.to_string(), |decimal| decimal.to_string())))
-        }
-        other => Err(unfit(name, field, other, "a text, a number or a truth value")),
-    }
+/// What can be compared, counted and grouped.
+const GROUPABLE: &str = "a text, a number or a truth value";
+
+/// The key of a value for counting and grouping.
+fn key_of<'a>(name: &str, field: &str, value: &'a Value) -> Result<Cow<'a, str>, FieldError> {
+    key::of(value).ok_or_else(|| unfit(name, field, value, GROUPABLE))
 }
 
 fn unfit(name: &str, field: &str, value: &Value, expected: &'static str) -> FieldError {

@@ -5,6 +5,7 @@
 //! tally is [`Bounded::Over`] for good. Because a union only ever grows, this outcome too does not depend on the order
 //! in which the parts are merged.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use super::exact::Exact;
+use super::scalar::Scalar;
 use super::sketch::Sketch;
 
 /// The most distinct values that one measure keeps, counting groups and their contents together.
@@ -26,13 +28,13 @@ pub const VALUES_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub(super) enum Tally {
     Count(u64),
     Sum(Exact),
-    Min(Option<Scalar>),
-    Max(Option<Scalar>),
+    Min(Option<Scalar<'static>>),
+    Max(Option<Scalar<'static>>),
     Mean {
         sum: Exact,
         count: u64,
     },
-    /// Distinct values and top: how often each value occurred.
+    /// Distinct values and top: how often each value occurred, by its [key](super::key).
     Values(Bounded<u64>),
     Quantiles(Sketch),
     Groups(Bounded<Tally>),
@@ -40,39 +42,14 @@ pub(super) enum Tally {
 
 /// What one item contributes to a tally.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Sample {
+pub(super) enum Sample<'a> {
     /// The item contributes nothing: its field is null, or it is not counted.
     Nothing,
     One,
     Number(Decimal),
-    Scalar(Scalar),
-    Value(String),
-    Group(String, Box<Sample>),
-}
-
-/// A value that has an order: numbers by their value, before texts by their code points.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Scalar {
-    Number(Decimal),
-    Text(String),
-}
-
-impl Ord for Scalar {
-    fn cmp(&self, other: &Self) -> Ordering {
-        match (self, other) {
-            (Self::Number(one), Self::Number(two)) => one.cmp(two),
-            (Self::Text(one), Self::Text(two)) => one.cmp(two),
-            (Self::Number(_), Self::Text(_)) => Ordering::Less,
-            (Self::Text(_), Self::Number(_)) => Ordering::Greater,
-        }
-    }
-}
-
-impl PartialOrd for Scalar {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+    Scalar(Scalar<'a>),
+    Value(Cow<'a, str>),
+    Group(Cow<'a, str>, Box<Sample<'a>>),
 }
 
 /// An entry for each value, as long as there are not too many values.
@@ -117,7 +94,7 @@ pub(super) struct Unlike;
 impl Tally {
     /// Adds what one item contributes. `empty` makes the tally of a group that appears for the first time. Returns how
     /// much room that took.
-    pub(super) fn add(&mut self, sample: Sample, empty: &dyn Fn() -> Self) -> Result<Room, Unlike> {
+    pub(super) fn add(&mut self, sample: Sample<'_>, empty: &dyn Fn() -> Self) -> Result<Room, Unlike> {
         match (self, sample) {
             (_, Sample::Nothing) => {}
             (Self::Count(count), Sample::One) => *count += 1,
@@ -130,13 +107,22 @@ impl Tally {
             (Self::Max(greatest), Sample::Scalar(scalar)) => keep(greatest, scalar, Ordering::Greater),
             (Self::Quantiles(sketch), Sample::Number(number)) => sketch.add(approximate(&number)),
             (Self::Values(Bounded::Within(values)), Sample::Value(value)) => {
-                let room = if values.contains_key(&value) { Room::default() } else { Room::of(&value) };
-                *values.entry(value).or_default() += 1;
+                if let Some(count) = values.get_mut(&*value) {
+                    *count += 1;
+                    return Ok(Room::default());
+                }
+                let room = Room::of(&value);
+                values.insert(value.into_owned(), 1);
                 return Ok(room);
             }
             (Self::Groups(Bounded::Within(groups)), Sample::Group(key, sample)) => {
-                let room = if groups.contains_key(&key) { Room::default() } else { Room::of(&key) };
-                return Ok(room.plus(groups.entry(key).or_insert_with(empty).add(*sample, empty)?));
+                if let Some(group) = groups.get_mut(&*key) {
+                    return group.add(*sample, empty);
+                }
+                let mut group = empty();
+                let room = Room::of(&key).plus(group.add(*sample, empty)?);
+                groups.insert(key.into_owned(), group);
+                return Ok(room);
             }
             (Self::Values(Bounded::Over), Sample::Value(_)) | (Self::Groups(Bounded::Over), Sample::Group(..)) => {}
             _ => return Err(Unlike),
@@ -224,9 +210,9 @@ impl<T> Bounded<T> {
     }
 }
 
-fn keep(kept: &mut Option<Scalar>, scalar: Scalar, wanted: Ordering) {
+fn keep(kept: &mut Option<Scalar<'static>>, scalar: Scalar<'_>, wanted: Ordering) {
     if kept.as_ref().is_none_or(|known| scalar.cmp(known) == wanted) {
-        *kept = Some(scalar);
+        *kept = Some(scalar.into_owned());
     }
 }
 

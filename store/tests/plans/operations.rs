@@ -8,10 +8,13 @@ use gristmill_core::job::{ClaimedJob, JobState, NewJob};
 use gristmill_core::limit::LimitSpec;
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_store::testing;
-use gristmill_store::{BatchFilter, Claim, JobFilter, LimitOrigin, Page, QuarantineFilter, SaveLimit, StoreHandle};
+use gristmill_store::{BatchFilter, Claim, JobFilter, LimitOrigin, LostJobs, Page, QuarantineFilter, SaveLimit, StoreHandle};
 use uuid::Uuid;
 
 use crate::history::{LIMITED, MAIL, PAUSED, held};
+
+/// All that a probe looks for, one page of it.
+const LOST: LostJobs = LostJobs { older_than: Duration::ZERO, after: None, limit: 100 };
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -118,9 +121,9 @@ async fn duties(store: &StoreHandle, meter: &mut impl Meter, worker: WorkerId) {
     meter.step("rescue nothing again", store.rescue(200)).await;
     meter.step("promote", store.promote(500)).await;
     meter.step("retire", store.retire_worker(worker)).await;
-    meter.step("outbox", store.outbox_take(Duration::ZERO, 100)).await;
-    meter.step("redispatch", store.redispatch(MAIL, Duration::ZERO, 100)).await;
-    meter.step("redispatch what is paused", store.redispatch(PAUSED, Duration::ZERO, 100)).await;
+    meter.step("outbox", store.outbox_take(Duration::ZERO, 100, 100)).await;
+    meter.step("redispatch", store.redispatch(MAIL, &LOST)).await;
+    meter.step("redispatch what is paused", store.redispatch(PAUSED, &LOST)).await;
     meter.step("raise what is aged", store.raise_aged(100)).await;
     meter.step("report what is late", store.notify_late(100)).await;
     meter.step("spools", store.spools(LONG, 100)).await;
