@@ -366,7 +366,7 @@ async fn a_transaction_of_the_users_is_planned_as_usual() {
     let store = TestStore::postgres(false).await;
     let mut transaction = postgres(&store).begin().await.expect("begun");
     let set: (String, String, String) = sqlx::query_as(
-        "SELECT current_setting('enable_sort'), current_setting('enable_hashjoin'), current_setting('enable_mergejoin')",
+        "SELECT current_setting('enable_seqscan'), current_setting('enable_hashjoin'), current_setting('enable_mergejoin')",
     )
     .fetch_one(&mut *transaction)
     .await

@@ -58,11 +58,9 @@ async fn on_postgresql_no_step_scans_or_sorts_a_table_that_grows() {
     let store = TestStore::postgres(true).await;
     let mut connection = PgConnection::connect(store.url()).await.expect("the server answers");
     sqlx::raw_sql(POSTGRES_ROWS).execute(&mut connection).await.expect("filled");
-    // As the store sets it, and one plan for all parameters: the worst that a prepared statement gets.
-    sqlx::raw_sql("SET enable_sort = off; SET plan_cache_mode = force_generic_plan")
-        .execute(&mut connection)
-        .await
-        .expect("set");
+    // As the store sets it, for the whole session: one plan for all parameters.
+    let settings = AssertSqlSafe(gristmill_store::postgres::PLANNER.replace("SET LOCAL", "SET"));
+    sqlx::raw_sql(settings).execute(&mut connection).await.expect("set");
     let mut wrong = Vec::new();
     for Planned { name, postgres, parameters, .. } in retention_statements() {
         let nulls = vec!["NULL"; parameters].join(", ");

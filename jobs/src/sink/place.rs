@@ -27,7 +27,10 @@ fn nearest(folder: &Path) -> io::Result<PathBuf> {
         match std::fs::metadata(ancestor) {
             Ok(found) if found.is_dir() => return Ok(ancestor.to_path_buf()),
             Ok(_) => {
-                return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("`{}` is a file", ancestor.display())));
+                return Err(io::Error::new(
+                    io::ErrorKind::NotADirectory,
+                    format!("`{}` is a file", ancestor.display()),
+                ));
             }
             // Above what is missing, or in the way, there is something.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}

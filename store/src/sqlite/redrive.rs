@@ -9,8 +9,8 @@ use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::redrives::may_aggregate_again;
-use crate::sql::batch_ends;
 use crate::retention::being_deleted;
+use crate::sql::batch_ends;
 
 /// How many samples a report has.
 pub(super) const SAMPLES: usize = 5;

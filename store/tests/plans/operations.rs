@@ -8,7 +8,9 @@ use gristmill_core::job::{ClaimedJob, JobState, NewJob};
 use gristmill_core::limit::LimitSpec;
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_store::testing;
-use gristmill_store::{BatchFilter, Claim, JobFilter, LimitOrigin, LostJobs, Page, QuarantineFilter, SaveLimit, StoreHandle};
+use gristmill_store::{
+    BatchFilter, Claim, JobFilter, LimitOrigin, LostJobs, Page, QuarantineFilter, SaveLimit, StoreHandle,
+};
 use uuid::Uuid;
 
 use crate::history::{LIMITED, MAIL, PAUSED, held};
