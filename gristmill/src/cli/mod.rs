@@ -140,19 +140,19 @@ pub(crate) enum Command {
     /// Split chunks that fail
     #[command(alias = "chunks")]
     Chunk(chunk::Chunk),
-    /// Look at queues, pause and resume them
+    /// Look at queues, pause, resume and delete them
     #[command(alias = "queues")]
     Queue(queue::Queue),
     /// Look at limits, set and drop them
     #[command(alias = "limits")]
     Limit(limit::Limit),
-    /// Look at dead letters and redrive them
+    /// Look at dead letters, redrive or discard them
     Dead(dead::Dead),
     /// Look at items that were set aside, export and redrive them
     Quarantine(quarantine::Quarantine),
     /// Look at messages that cannot be read or name no job, and forget them
     Poison(poison::Poison),
-    /// Migrate the database, or see where it stands
+    /// Migrate the database, see where it stands, delete what is old
     Db(db::Db),
     /// See the settings in force and who said them
     Config(config::Config),
