@@ -240,6 +240,7 @@ async fn a_commit_wakes_whoever_waits_for_work(store: TestStore) {
 }
 
 async fn a_hint_that_comes_between_two_waits_is_not_lost(store: TestStore) {
+    let store = store.brokerless().await;
     let seen = settle_down(&store).await;
     store.enqueue(&[testing::job()]).await.expect("enqueued");
     // As a claimer that claims while the hint comes.
