@@ -71,19 +71,19 @@ async fn a_panic_is_a_failed_attempt_and_the_worker_goes_on() {
 }
 
 #[tokio::test]
-async fn an_attempt_over_its_timeout_ends_and_the_handler_is_told() {
+async fn an_attempt_over_its_timeout_ends_and_the_handler_is_notified() {
     let env = env().await;
     let id = env.enqueue("hang", |job| job.timeout = Duration::from_millis(20)).await;
     env.worker().await.step().await.expect("a step");
     let job = env.job(id).await;
     assert_eq!(job.state, JobState::Retry);
     assert_eq!(job.attempts[0].ending, "timed_out");
-    let told = async {
+    let notified = async {
         while env.hand.cancelled.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), told).await.expect("the cancel token fires");
+    tokio::time::timeout(Duration::from_secs(120), notified).await.expect("the cancel token fires");
 }
 
 #[tokio::test]
