@@ -204,7 +204,7 @@ fn walked_tick(state: &State, key: &(String, String, Instant), tick: &Tick) -> W
         name: key.1.clone(),
         ..row(noun, key_of(key), Some(view.ended_at.unwrap_or(view.decided_at)))
     };
-    plain(row, !waits && !runs && !(scheduled && newest))
+    plain(row, !(waits || runs || scheduled && newest))
 }
 
 fn walked_backfill(state: &State, id: Uuid) -> Walked {

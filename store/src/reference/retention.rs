@@ -201,11 +201,9 @@ fn remove_row(
         PruneNoun::Poison => drop(t.state.poison.remove(&number(key))),
         PruneNoun::Backfills => drop(t.state.backfills.remove(&id(key))),
         PruneNoun::Ticks | PruneNoun::Triggers => t.state.ticks.retain(|tick, _| key_of(tick) != key),
-        PruneNoun::Emails => t.state.emails.retain(|(tenant, email), _| json!([tenant, email]).to_string() != key),
-        PruneNoun::Keys => {
-            t.state.idempotency.retain(|(tenant, scope, own), _| json!([tenant, scope, own]).to_string() != key)
-        }
-        PruneNoun::Queues => t.state.queues.retain(|(tenant, name)| json!([tenant, name]).to_string() != key),
+        PruneNoun::Emails => t.state.emails.retain(|(tenant, email), _| named(&[tenant, email]) != key),
+        PruneNoun::Keys => t.state.idempotency.retain(|(tenant, scope, own), _| named(&[tenant, scope, own]) != key),
+        PruneNoun::Queues => t.state.queues.retain(|(tenant, name)| named(&[tenant, name]) != key),
         PruneNoun::Discarded => {
             let Some(place) = t.state.discarded.iter().position(|one| one.batch.0 == id(key)) else { return Ok(()) };
             let last = t.state.discarded.remove(place).last;
@@ -282,4 +280,9 @@ fn document(state: &State, noun: PruneNoun, key: &str) -> Value {
         }),
         _ => json!({ "noun": noun, "id": key }),
     }
+}
+
+/// The key of a row that has several parts.
+fn named(parts: &[&str]) -> String {
+    json!(parts).to_string()
 }

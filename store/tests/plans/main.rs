@@ -6,6 +6,8 @@
 //! measures time. On both, the plans of the statements that were sent are looked at as well: no large table is read from
 //! end to end, and none in the order of its key in search of a few rows.
 
+#![expect(clippy::print_stdout, reason = "a test that fails shows what it printed: how much each step read")]
+
 mod history;
 mod operations;
 mod postgres;

@@ -107,7 +107,7 @@ async fn plans(pool: &PgPool, planner: &str) -> Vec<String> {
     let mut indexes: BTreeMap<String, usize> = BTreeMap::new();
     for row in prepared {
         let (name, statement, parameters): (String, String, i32) = (row.get(0), row.get(1), row.get(2));
-        let word = statement.trim_start().split_whitespace().next().unwrap_or_default().to_uppercase();
+        let word = statement.split_whitespace().next().unwrap_or_default().to_uppercase();
         if !["SELECT", "WITH", "UPDATE", "INSERT", "DELETE"].contains(&word.as_str()) {
             continue;
         }
