@@ -44,7 +44,9 @@ async fn grind(store: StoreHandle, ok: u64) -> usize {
         if claimed.is_empty() {
             return ground;
         }
-        let done: Vec<_> = claimed.iter().map(|job| testing::chunk_done(job, ok)).collect();
+        // The aggregate is left running: one that is done without ending its batch would be a finding.
+        let chunks = claimed.iter().filter(|job| job.kind == "chunk");
+        let done: Vec<_> = chunks.map(|job| testing::chunk_done(job, ok)).collect();
         let report = store.complete(&done).await.expect("completed");
         assert_eq!(report.fenced, []);
         ground += claimed.iter().filter(|job| job.kind == "chunk").count();

@@ -96,8 +96,8 @@ fn walk(state: &State, now: Instant, noun: PruneNoun, within: BatchId) -> Vec<Wa
         PruneNoun::Jobs | PruneNoun::DeadLetters => state.jobs.values().map(|job| walked_job(job, now)).collect(),
         PruneNoun::Chunks => {
             let mut jobs: Vec<_> = state.jobs.values().filter(|job| job.batch == Some(within)).collect();
-            jobs.sort_by_key(|job| (job.state.as_str(), job.id));
-            let cursor = |job: &Job| json!([job.state, job.id]).to_string();
+            jobs.sort_by_key(|job| (job.state.as_str(), job.kind.clone(), job.id));
+            let cursor = |job: &Job| json!([job.state, job.kind, job.id]).to_string();
             let chunk = |job: &Job| {
                 let row = ExpiredRow { noun: PruneNoun::Chunks, ..walked_job(job, now).row };
                 Walked { cursor: cursor(job), row, ended: job.finished_at.is_some() }

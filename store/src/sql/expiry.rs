@@ -66,8 +66,8 @@ SELECT b.id, b.tenant, b.name, b.state, b.finished_at AS at, CASE WHEN b.deletin
 FROM batch b WHERE b.id > $1 AND b.id <= $2 ORDER BY b.id LIMIT $3";
 
 const CHUNKS: &str = "
-SELECT j.id, j.tenant, j.queue AS name, j.state, j.finished_at AS at, j.attempt + 1 AS weight
-FROM job j WHERE j.batch_id = $1 AND (j.state, j.id) > ($2, $3) ORDER BY j.state, j.id LIMIT $4";
+SELECT j.id, j.tenant, j.queue AS name, j.state, j.kind, j.finished_at AS at, j.attempt + 1 AS weight
+FROM job j WHERE j.batch_id = $1 AND (j.state, j.kind, j.id) > ($2, $3, $4) ORDER BY j.state, j.kind, j.id LIMIT $5";
 
 const RESULTS: &str =
     "SELECT r.seq AS number FROM result r WHERE r.batch_id = $1 AND r.seq > $2 ORDER BY r.seq LIMIT $3";
@@ -158,8 +158,8 @@ fn statement(look: &ExpiryLook, limit: u32) -> Result<(&'static str, Vec<Value>)
         PruneNoun::Jobs | PruneNoun::DeadLetters => (JOBS, values![id(look)?, bound, limit]),
         PruneNoun::Batches => (BATCHES, values![id(look)?, bound, limit]),
         PruneNoun::Chunks => {
-            let (state, id) = cursor(look, (String::new(), Uuid::nil()))?;
-            (CHUNKS, values![within()?, state, id, limit])
+            let (state, kind, id) = cursor(look, (String::new(), String::new(), Uuid::nil()))?;
+            (CHUNKS, values![within()?, state, kind, id, limit])
         }
         PruneNoun::Results => (RESULTS, values![within()?, number(look)?, limit]),
         PruneNoun::Quarantine => {
@@ -211,7 +211,7 @@ fn keys(noun: PruneNoun, row: &impl Columns) -> Result<(String, String)> {
         PruneNoun::Backfills | PruneNoun::Discarded => one(row.id::<Uuid>("id")?.to_string()),
         PruneNoun::Chunks => {
             let id: Uuid = row.id("id")?;
-            (json!([row.text("state")?, id]).to_string(), id.to_string())
+            (json!([row.text("state")?, row.text("kind")?, id]).to_string(), id.to_string())
         }
         PruneNoun::Results | PruneNoun::Poison => one(row.number::<i64>("number")?.to_string()),
         PruneNoun::Quarantine => {
