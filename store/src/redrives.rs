@@ -45,7 +45,7 @@ pub trait Redrives: Debug + Send + Sync + 'static {
     /// ones if requested, become `queued` with as many attempts as they had at first. A chunk that is done is never run
     /// again. When nothing is left to do the aggregate fires at once.
     ///
-    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) in any other state; for a batch that was
+    /// Refused with [`StoreError::Conflict`] in any other state; for a batch that was
     /// cancelled before its plan was complete, since the rest of its input is not known; when its spools are gone; and
     /// when it would halt again at once because what stays quarantined is over the budget.
     async fn restart_batch(&self, tenant: &str, restart: &Restart, dry_run: bool) -> Result<ControlReport>;
@@ -78,7 +78,7 @@ pub trait Redrives: Debug + Send + Sync + 'static {
 
     /// Replaces a chunk that is dead or waits with two halves: the chunk itself becomes `cancelled` with no items, and
     /// names its halves; the items are pending. A dead chunk of a batch that has ended opens its next generation.
-    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) while it runs, for a single item, and while
+    /// Refused with [`StoreError::Conflict`] while it runs, for a single item, and while
     /// the batch is open or aggregates.
     async fn split_chunk(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport>;
 }

@@ -75,7 +75,7 @@ pub trait Retention: Debug + Send + Sync + 'static {
     /// triggers; [`PruneNoun::Chunks`], [`PruneNoun::Results`] and [`PruneNoun::Quarantine`] are walked within one
     /// batch.
     ///
-    /// Refused with [`StoreError::Invalid`](crate::StoreError::Invalid) when the cursor is none of this noun's.
+    /// Refused with [`StoreError::Invalid`] when the cursor is none of this noun's.
     async fn expired(&self, look: &ExpiryLook) -> Result<ExpiryPage>;
 
     /// Returns such rows as JSON objects, for an archive: `noun`, and the columns of the row, a job with its attempts.
@@ -90,7 +90,7 @@ pub trait Retention: Debug + Send + Sync + 'static {
     /// Marks a batch that has ended as being deleted: from now on it can be neither redriven nor restarted. `ended`
     /// makes it conditional on when it ended. Marking it twice changes nothing.
     ///
-    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) while the batch or one of its callbacks is
+    /// Refused with [`StoreError::Conflict`] while the batch or one of its callbacks is
     /// unfinished.
     async fn begin_deletion(
         &self,
@@ -103,7 +103,7 @@ pub trait Retention: Debug + Send + Sync + 'static {
     /// Deletes dead letters for good, those that died at the given instant and are still dead. Their idempotency keys
     /// are kept as in [`Retention::prune`]; a unique key that one of them holds is free.
     ///
-    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) for chunks and aggregates: the counts of
+    /// Refused with [`StoreError::Conflict`] for chunks and aggregates: the counts of
     /// their batch include them, and they go with it.
     async fn discard_dead(
         &self,
@@ -115,7 +115,7 @@ pub trait Retention: Debug + Send + Sync + 'static {
 
     /// Deletes a queue of every tenant: its counters, its pause, its settings and its turns. The broker is not asked.
     ///
-    /// Refused with [`StoreError::Conflict`](crate::StoreError::Conflict) while it has a job, whatever its state, or
+    /// Refused with [`StoreError::Conflict`] while it has a job, whatever its state, or
     /// while a limit names it.
     async fn delete_queue(&self, queue: &str, dry_run: bool) -> Result<ControlReport>;
 

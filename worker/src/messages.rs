@@ -1,6 +1,6 @@
 //! One claim by message: the claim of the jobs that messages name, and after its commit what becomes of the messages.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,8 +22,9 @@ pub(crate) struct Messages {
     pub(crate) consumer: Arc<Consumer>,
     /// A message named a job that is claimed by limits and turns.
     woken: Arc<AtomicBool>,
-    /// When the last message came from each queue, or else since when it is consumed.
-    heard: Arc<Mutex<HashMap<String, Instant>>>,
+    /// When the last message came from each queue, or else since when it is consumed. In order, so that a claim names them
+    /// in the same order each time.
+    heard: Arc<Mutex<BTreeMap<String, Instant>>>,
 }
 
 impl Messages {
@@ -56,7 +57,7 @@ impl Messages {
         }
     }
 
-    fn heard(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+    fn heard(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
         // Nothing in here can panic halfway.
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
