@@ -82,9 +82,6 @@ impl Claims for ReferenceStore {
     }
 
     async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64 {
-        let mut work = self.work.subscribe();
-        // Whether a hint came or the time ran out does not matter.
-        let _ = tokio::time::timeout(at_most, work.wait_for(|count| *count != seen)).await;
-        *work.borrow()
+        self.work.wait(seen, at_most).await
     }
 }

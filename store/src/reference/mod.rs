@@ -21,6 +21,7 @@ mod duties;
 mod email;
 mod expiry;
 mod fan_in;
+mod hints;
 mod insert;
 mod limits;
 mod notify;
@@ -51,6 +52,7 @@ use tokio::sync::watch;
 
 pub use clause::Clause;
 pub use clock::Clock;
+use hints::Hints;
 use state::State;
 
 /// The store in memory: see the module's documentation.
@@ -64,7 +66,7 @@ pub struct ReferenceStore {
     /// The clauses that were removed.
     without: BTreeSet<Clause>,
     /// How many times work may have become claimable, counted from 1.
-    work: watch::Sender<u64>,
+    work: Arc<Hints>,
     /// How many times attempts may have been taken away, counted from 1.
     gone: watch::Sender<u64>,
 }
@@ -80,7 +82,7 @@ impl ReferenceStore {
             seed,
             with_outbox,
             without: BTreeSet::new(),
-            work: watch::Sender::new(1),
+            work: Arc::default(),
             gone: watch::Sender::new(1),
         }
     }
@@ -101,7 +103,7 @@ impl ReferenceStore {
             seed: self.seed,
             with_outbox: false,
             without: self.without.clone(),
-            work: self.work.clone(),
+            work: Arc::clone(&self.work),
             gone: self.gone.clone(),
         }
     }
@@ -117,6 +119,6 @@ impl ReferenceStore {
 
     /// Wakes all callers that wait for work.
     fn hint(&self) {
-        self.work.send_modify(|count| *count += 1);
+        self.work.hint();
     }
 }
