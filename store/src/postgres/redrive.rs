@@ -20,12 +20,11 @@ use crate::retention::being_deleted;
 use crate::row;
 use crate::sql::batch_ends;
 
-/// The state is compared so that no index of dead letters fits, which the planner might take for nearly empty.
 const DEAD: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items,
        CASE WHEN j.kind = 'aggregate' THEN j.generation END AS aggregates
 FROM job j
-WHERE j.id = ANY($1) AND j.tenant = $2 AND (j.state = 'dead') IS TRUE ORDER BY j.id FOR UPDATE OF j";
+WHERE j.id = ANY($1) AND j.tenant = $2 AND j.state = 'dead' ORDER BY j.id FOR UPDATE OF j";
 
 /// Only with a rule by states does a job that is queued again hold its key again.
 const HOLDER: &str = "
