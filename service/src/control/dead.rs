@@ -7,18 +7,34 @@ use super::add;
 use crate::Service;
 use crate::order::Order;
 
-/// How many reasons are kept for those that cannot be redriven.
+/// How many reasons are kept for those that are refused.
 const REASONS_MAX: usize = 5;
 
-/// The outcome of redriving many dead letters.
+/// The outcome of redriving or discarding many dead letters.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RedriveReport {
-    /// Those that were redriven.
+    /// Those that were redriven, or discarded.
     pub redriven: ControlReport,
-    /// How many cannot be redriven now.
+    /// How many cannot be now.
     pub refused: u64,
     /// Why, for the first five of them.
     pub reasons: Vec<String>,
+}
+
+impl RedriveReport {
+    /// What follows when a group is refused because of one of its jobs: its halves are tried next, until the job that
+    /// is refused stands alone, and is counted.
+    pub(super) fn refused<'a, T>(&mut self, group: &'a [T], reason: String, next: &mut Vec<&'a [T]>) {
+        if group.len() > 1 {
+            let (left, right) = group.split_at(group.len() / 2);
+            next.extend([right, left]);
+            return;
+        }
+        self.refused += 1;
+        if self.reasons.len() < REASONS_MAX {
+            self.reasons.push(reason);
+        }
+    }
 }
 
 impl Service {
@@ -56,16 +72,7 @@ impl Service {
         while let Some(group) = groups.pop() {
             match self.after(self.store.redrive_dead(&order.tenant, group, order.dry_run)).await {
                 Ok(redriven) => add(&mut report.redriven, redriven),
-                Err(StoreError::Conflict(reason)) if group.len() == 1 => {
-                    report.refused += 1;
-                    if report.reasons.len() < REASONS_MAX {
-                        report.reasons.push(reason);
-                    }
-                }
-                Err(StoreError::Conflict(_)) => {
-                    let (left, right) = group.split_at(group.len() / 2);
-                    groups.extend([right, left]);
-                }
+                Err(StoreError::Conflict(reason)) => report.refused(group, reason, &mut groups),
                 Err(error) => return Err(error),
             }
         }

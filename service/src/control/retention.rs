@@ -18,9 +18,6 @@ use crate::retention::{Archive, Pruner, PrunerOptions, Step, Survey, survey};
 /// Rows of one page while jobs are gathered.
 const PAGE_ROWS: u32 = 1_000;
 
-/// How many reasons are kept for those that cannot be discarded.
-const REASONS_MAX: usize = 5;
-
 /// What was deleted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Deleted {
@@ -122,17 +119,7 @@ impl Service {
                     self.archive_jobs(group, options).await?;
                     add(&mut report.redriven, self.store.discard_dead(&order.tenant, group, keys, false).await?);
                 }
-                Err(StoreError::Conflict(reason)) if group.len() == 1 => {
-                    report.refused += 1;
-                    if report.reasons.len() < REASONS_MAX {
-                        report.reasons.push(reason);
-                    }
-                }
-                // One of them makes the whole group fail: halves of it are tried.
-                Err(StoreError::Conflict(_)) => {
-                    let (left, right) = group.split_at(group.len() / 2);
-                    groups.extend([right, left]);
-                }
+                Err(StoreError::Conflict(reason)) => report.refused(group, reason, &mut groups),
                 Err(error) => return Err(error),
             }
         }
