@@ -151,13 +151,7 @@ impl PostgresStore {
         arguments: &A,
         step: Step<A, T>,
     ) -> Result<T> {
-        let patience = self.patience.usual;
-        self.tries(
-            Frame { setting: Some(self.session.held()), patience, own: false, dry_run: false, name },
-            arguments,
-            step,
-        )
-        .await
+        self.tries(self.frame(name), arguments, step).await
     }
 
     /// The same on the connection for leases: for what begins and ends one.
@@ -167,13 +161,7 @@ impl PostgresStore {
         arguments: &A,
         step: Step<A, T>,
     ) -> Result<T> {
-        let patience = self.patience.usual;
-        self.tries(
-            Frame { setting: Some(self.session.held()), patience, own: true, dry_run: false, name },
-            arguments,
-            step,
-        )
-        .await
+        self.tries(Frame { own: true, ..self.frame(name) }, arguments, step).await
     }
 
     /// Runs a step of single statements, each of which is a transaction by itself, without beginning one around them.
@@ -188,8 +176,7 @@ impl PostgresStore {
             Session::Held => None,
             Session::Free => Some(self.session.held()),
         };
-        let patience = self.patience.usual;
-        self.tries(Frame { setting, patience, own: false, dry_run: false, name }, arguments, step).await
+        self.tries(Frame { setting, ..self.frame(name) }, arguments, step).await
     }
 
     /// Runs one statement about a lease on the connection for leases. A lease that is not prolonged in time is lost, so
@@ -213,9 +200,14 @@ impl PostgresStore {
         dry_run: bool,
         step: Step<A, T>,
     ) -> Result<T> {
-        let patience = self.patience.long;
-        self.tries(Frame { setting: Some(self.session.free()), patience, own: false, dry_run, name }, arguments, step)
-            .await
+        let (setting, patience) = (Some(self.session.free()), self.patience.long);
+        self.tries(Frame { setting, patience, dry_run, ..self.frame(name) }, arguments, step).await
+    }
+
+    /// A transaction of our own statements, committed at the end, on a connection of the pool.
+    fn frame(&self, name: &'static str) -> Frame {
+        let (setting, patience) = (Some(self.session.held()), self.patience.usual);
+        Frame { setting, patience, own: false, dry_run: false, name }
     }
 
     async fn tries<A: Sync, T: Send>(&self, frame: Frame, arguments: &A, step: Step<A, T>) -> Result<T> {
