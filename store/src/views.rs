@@ -144,6 +144,20 @@ pub struct JobFilter {
     pub since: Option<Instant>,
 }
 
+impl JobFilter {
+    /// Whether it asks for dead letters since a time.
+    pub(crate) fn is_recent(&self) -> bool {
+        self.since.is_some() && self.states == [JobState::Dead] && self.batch.is_none()
+    }
+
+    /// The states whose streams are read: what runs is in no stream but those of a batch.
+    pub(crate) fn stream_states(&self) -> Vec<&'static str> {
+        let wanted = |state: &JobState| self.states.is_empty() || self.states.contains(state);
+        let listed = |state: &JobState| self.batch.is_some() || *state != JobState::Running;
+        JobState::ALL.into_iter().filter(wanted).filter(listed).map(JobState::as_str).collect()
+    }
+}
+
 /// Selects quarantined items.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct QuarantineFilter {

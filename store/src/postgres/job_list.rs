@@ -93,7 +93,7 @@ type Query = QueryBuilder<Postgres>;
 pub(super) async fn jobs(conn: &mut PgConnection, filter: &JobFilter, page: &Page) -> Outcome<Vec<JobView>> {
     let after = page.after_id()?;
     let list = List { filter, after, rows: i64::from(page.rows()) };
-    let mut query = if list.is_recent() && few_recent(conn, filter).await? { list.recent() } else { list.streams() };
+    let mut query = if filter.is_recent() && few_recent(conn, filter).await? { list.recent() } else { list.streams() };
     let rows: Vec<JobRow> = query.build_query_as().fetch_all(conn).await?;
     Ok(rows.into_iter().map(JobRow::view).collect::<Result<_, StoreError>>()?)
 }
@@ -115,11 +115,6 @@ pub(super) struct List<'a> {
 }
 
 impl List<'_> {
-    /// Whether it asks for dead letters since a time.
-    fn is_recent(&self) -> bool {
-        self.filter.since.is_some() && self.filter.states == [JobState::Dead] && self.filter.batch.is_none()
-    }
-
     /// Through the index of dead letters by time.
     pub(super) fn recent(&self) -> Query {
         let mut query = Query::new(COLUMNS);
@@ -137,7 +132,7 @@ impl List<'_> {
     pub(super) fn streams(&self) -> Query {
         let columns = if self.filter.batch.is_some() { "kind" } else { "queue, kind" };
         let mut query = Query::new("WITH RECURSIVE stream (state, ");
-        query.push(columns).push(") AS (SELECT h.* FROM unnest(").push_bind(self.words());
+        query.push(columns).push(") AS (SELECT h.* FROM unnest(").push_bind(self.filter.stream_states());
         query.push(") AS w (state) CROSS JOIN LATERAL (SELECT j.state, j.").push(columns.replace(' ', " j."));
         query.push(" FROM job j WHERE ");
         self.fixed(&mut query);
@@ -170,13 +165,6 @@ impl List<'_> {
         self.running(&mut query);
         self.newest(&mut query);
         query
-    }
-
-    /// The states of the streams: what runs is in no stream but those of a batch.
-    fn words(&self) -> Vec<&'static str> {
-        let wanted = |state: &JobState| self.filter.states.is_empty() || self.filter.states.contains(state);
-        let listed = |state: &JobState| self.filter.batch.is_some() || *state != JobState::Running;
-        JobState::ALL.into_iter().filter(wanted).filter(listed).map(JobState::as_str).collect()
     }
 
     /// What an index begins with.

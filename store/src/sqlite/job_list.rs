@@ -25,7 +25,7 @@ type Query = QueryBuilder<Sqlite>;
 /// Jobs, newest first.
 pub(super) async fn jobs(store: &SqliteStore, filter: &JobFilter, page: &Page) -> Result<Vec<JobView>> {
     let list = List { filter, after: page.after_id()?, rows: page.rows() };
-    let recent = list.is_recent() && few_recent(store, filter).await?;
+    let recent = filter.is_recent() && few_recent(store, filter).await?;
     let mut query = if recent { list.recent() } else { list.streams()? };
     let rows = query.build().fetch_all(&store.readers).await.map_err(database)?;
     rows.iter().map(job_view).collect()
@@ -79,11 +79,6 @@ pub(super) struct List<'a> {
 }
 
 impl List<'_> {
-    /// Whether it asks for dead letters since a time.
-    fn is_recent(&self) -> bool {
-        self.filter.since.is_some() && self.filter.states == [JobState::Dead] && self.filter.batch.is_none()
-    }
-
     /// Through the index of dead letters by time.
     pub(super) fn recent(&self) -> Query {
         let mut query = Query::new(COLUMNS);
@@ -102,7 +97,7 @@ impl List<'_> {
         let columns = if whole { "queue, kind" } else { "kind" };
         let of = |row: &str| format!("{row}.{}", columns.replace(' ', &format!(" {row}.")));
         let mut query = Query::new("WITH RECURSIVE w (state) AS (SELECT value FROM json_each(");
-        query.push_bind(check::json(&self.words())?).push(")), stream (state, ").push(columns);
+        query.push_bind(check::json(&self.filter.stream_states())?).push(")), stream (state, ").push(columns);
         query.push(") AS (SELECT n.state, ").push(of("n")).push(" FROM w CROSS JOIN job n ON n.id = ");
         self.first(&mut query, "i.state = w.state", &of("i"));
         query.push(" UNION ALL SELECT n.state, ").push(of("n"));
@@ -142,13 +137,6 @@ impl List<'_> {
         query.push("(SELECT i.id FROM ");
         self.fixed(query);
         query.push(" AND ").push(condition).push(" ORDER BY ").push(order).push(" LIMIT 1)");
-    }
-
-    /// The states of the streams: what runs is in no stream but those of a batch.
-    fn words(&self) -> Vec<&'static str> {
-        let wanted = |state: &JobState| self.filter.states.is_empty() || self.filter.states.contains(state);
-        let listed = |state: &JobState| self.filter.batch.is_some() || *state != JobState::Running;
-        JobState::ALL.into_iter().filter(wanted).filter(listed).map(JobState::as_str).collect()
     }
 
     /// The table and what its index begins with.
