@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use gristmill_core::chunk::{ChunkPayload, ChunkResult, Slice, SourceFingerprint};
+use gristmill_core::chunk::{ChunkPayload, ChunkResult, FileFingerprint, Slice, SourceFingerprint};
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{ClaimedJob, NewJob};
@@ -322,6 +322,19 @@ pub fn batch() -> NewBatch {
         idempotency_key: None,
         trace: None,
     }
+}
+
+/// What a batch remembers of input that was copied from standard input: one spool, of one byte, that is not there.
+pub fn spooled() -> SourceFingerprint {
+    let file = FileFingerprint {
+        path: format!("/nowhere/{}.spool", job_id()),
+        name: "standard input".to_owned(),
+        bytes: 1,
+        modified_ns: 0,
+        edges: String::new(),
+        columns: Vec::new(),
+    };
+    SourceFingerprint { files: vec![file] }
 }
 
 /// A definition, spelt as in `config.toml`.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
-use gristmill_core::chunk::{ChunkResult, FileFingerprint, SetAside, SourceFingerprint};
+use gristmill_core::chunk::{ChunkResult, SetAside};
 use gristmill_core::id::BatchId;
 use gristmill_core::job::ClaimedJob;
 use gristmill_store::testing::{self, TestStore};
@@ -185,15 +185,7 @@ async fn a_batch_that_ended_in_time_is_not_late(store: TestStore) {
 }
 
 fn copied() -> NewBatch {
-    let file = FileFingerprint {
-        path: format!("/nowhere/{}.spool", testing::job_id()),
-        name: "standard input".to_owned(),
-        bytes: 1,
-        modified_ns: 0,
-        edges: String::new(),
-        columns: Vec::new(),
-    };
-    NewBatch { fingerprint: SourceFingerprint { files: vec![file] }, ..testing::batch() }
+    NewBatch { fingerprint: testing::spooled(), ..testing::batch() }
 }
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);

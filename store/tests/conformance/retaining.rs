@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::batch::BatchState;
-use gristmill_core::chunk::{ChunkResult, FileFingerprint, SetAside, SourceFingerprint};
+use gristmill_core::chunk::{ChunkResult, SetAside};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{ClaimedJob, JobState, NewJob, RunAt};
 use gristmill_core::unique::{Hold, OnConflict, Unique};
@@ -401,21 +401,9 @@ async fn a_batch_with_dead_or_quarantined_work_is_unsolved(store: TestStore) {
     assert!(expired(&store, PruneNoun::Batches).await[0].unsolved, "a callback is dead");
 }
 
-fn with_spool() -> SourceFingerprint {
-    let file = FileFingerprint {
-        path: format!("/nowhere/{}.spool", testing::job_id()),
-        name: "standard input".to_owned(),
-        bytes: 1,
-        modified_ns: 0,
-        edges: String::new(),
-        columns: Vec::new(),
-    };
-    SourceFingerprint { files: vec![file] }
-}
-
 async fn the_spools_of_a_batch_that_is_being_deleted_go_first(store: TestStore) {
     let mut new = testing::batch();
-    new.fingerprint = with_spool();
+    new.fingerprint = testing::spooled();
     let id = ended(&store, &new, testing::dead).await;
     assert!(store.spools(LONG, 10).await.expect("asked").is_empty(), "a redrive would read them");
     let report = delete(&store, id, Duration::ZERO).await;
