@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
-use gristmill_core::job::{ClaimedJob, Fence, JobState};
+use gristmill_core::job::{ClaimedJob, Fence};
 use gristmill_core::settle::Verdict;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
@@ -183,7 +183,8 @@ pub(super) use claims_lock;
 /// The claim itself, of the rows that a CTE `taken` has locked. The deadline leaves a whole lease beyond the job's own
 /// limit: within it the worker beats, and says what it still has to write down ([`super::worker::hold`]). Its result
 /// may get lost with its connection while the COMMIT is under way: the lock is held by then, and shows a process that
-/// looks for the claimed jobs that the commit may still land. Taken here, it costs no round trip.
+/// looks for the claimed jobs that the commit may still land. Taken here, it costs no round trip. Nor do the counters,
+/// so that the statement may be a transaction by itself; they come last, since their rows are the most contended.
 macro_rules! claiming {
     ($taken:expr) => {
         claiming!("", $taken)
@@ -196,13 +197,19 @@ macro_rules! claiming {
             claims_lock!("$1"),
             ")::text AS lock), taken AS (",
             $taken,
-            ")
+            "), moved AS (
 UPDATE job j SET state = 'running', attempt = j.attempt + 1, worker_id = $1, started_at = now(), run_at = NULL, astray = FALSE, limited = FALSE,
        deadline = now() + LEAST(j.timeout_ms, 3162240000000) * interval '1 millisecond'
            + COALESCE((SELECT GREATEST(w.lease_until - w.seen_at, interval '0') FROM worker w WHERE w.id = $1), interval '0')
 FROM taken WHERE j.id = taken.id AND (SELECT lock FROM under_way) IS NOT NULL
 RETURNING j.id, j.attempt, j.tenant, j.queue, j.lane, j.key, j.kind, j.version, j.payload, j.batch_id, j.seq, j.generation,
-          j.max_attempts, j.snoozes, j.max_snoozes, j.timeout_ms, j.retry, j.trace, j.created_at, j.queued_at, j.started_at"
+          j.max_attempts, j.snoozes, j.max_snoozes, j.timeout_ms, j.retry, j.trace, j.created_at, j.queued_at, j.started_at), counted AS (
+INSERT INTO queue_count (tenant, queue, state, shard, jobs)
+SELECT m.tenant, m.queue, s.state, (pg_backend_pid() % 32)::smallint, s.sign * count(*)
+FROM moved m CROSS JOIN (VALUES ('queued', -1), ('running', 1)) AS s (state, sign)
+GROUP BY m.tenant, m.queue, s.state, s.sign ORDER BY 1, 2, 3
+ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs)
+SELECT * FROM moved"
         )
     };
 }
@@ -328,36 +335,43 @@ impl ClaimedRow {
     }
 }
 
+/// What a claim took.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// By priority and age.
+    pub(super) jobs: Vec<ClaimedJob>,
+    /// Attempts that no worker can begin, because their rows cannot be read, and why.
+    pub(super) unreadable: Vec<(Fence, StoreError)>,
+}
+
 /// Claims by message.
-pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[JobId])) -> Outcome<ClaimReport> {
-    let asked: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[Uuid])) -> Outcome<Taken> {
     let rows: Vec<ClaimedRow> = sqlx::query_as(CLAIM)
         .bind(claim.worker.0)
         .bind(&claim.kinds)
-        .bind(&asked)
+        .bind(ids)
         .bind(i64::from(claim.limit))
         .fetch_all(&mut *work.conn)
         .await?;
-    let mut claimed = enter(work, rows, claim.worker).await?;
-    claimed.sort_by_key(|job| (job.priority, job.fence.job));
-    let mut seen: HashSet<Uuid> = claimed.iter().map(|job| job.fence.job.0).collect();
-    let left: Vec<Uuid> = asked.into_iter().filter(|id| seen.insert(*id)).collect();
-    let mut report = ClaimReport { claimed, ..ClaimReport::default() };
-    if !left.is_empty() {
-        let queued = still_queued(work, claim, &left).await?;
-        let mut late = Vec::new();
-        for id in left {
-            match queued.get(&id) {
-                Some((_, true)) => report.limited.push(JobId(id)),
-                Some((true, false)) => report.busy.push(JobId(id)),
-                Some((false, false)) => report.foreign.push(JobId(id)),
-                None => late.push(id),
-            }
+    Ok(taken(work, rows, claim.worker))
+}
+
+/// Says what is the matter with jobs that messages named and that were not claimed.
+pub(super) async fn left(work: &mut Work<'_>, (claim, ids): &(&Claim, &[Uuid])) -> Outcome<ClaimReport> {
+    let mut report = ClaimReport::default();
+    let queued = still_queued(work, claim, ids).await?;
+    let mut late = Vec::new();
+    for id in *ids {
+        match queued.get(id) {
+            Some((_, true)) => report.limited.push(JobId(*id)),
+            Some((true, false)) => report.busy.push(JobId(*id)),
+            Some((false, false)) => report.foreign.push(JobId(*id)),
+            None => late.push(*id),
         }
-        mark_misrouted(work, &report.foreign).await?;
-        let unknown = if late.is_empty() { HashSet::new() } else { poison::unknown(work.conn, &late).await? };
-        (report.unknown, report.stale) = late.into_iter().map(JobId).partition(|id| unknown.contains(id));
     }
+    mark_misrouted(work, &report.foreign).await?;
+    let unknown = if late.is_empty() { HashSet::new() } else { poison::unknown(work.conn, &late).await? };
+    (report.unknown, report.stale) = late.into_iter().map(JobId).partition(|id| unknown.contains(id));
     work.close().await?;
     Ok(report)
 }
@@ -390,7 +404,7 @@ async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outco
 }
 
 /// Claims from the store itself.
-pub(super) async fn claim_next(work: &mut Work<'_>, claim: &&Claim) -> Outcome<Vec<ClaimedJob>> {
+pub(super) async fn claim_next(work: &mut Work<'_>, claim: &&Claim) -> Outcome<Taken> {
     let rows: Vec<ClaimedRow> = sqlx::query_as(CLAIM_NEXT)
         .bind(claim.worker.0)
         .bind(&claim.kinds)
@@ -398,38 +412,26 @@ pub(super) async fn claim_next(work: &mut Work<'_>, claim: &&Claim) -> Outcome<V
         .bind(i64::from(claim.limit))
         .fetch_all(&mut *work.conn)
         .await?;
-    let mut claimed = enter(work, rows, claim.worker).await?;
-    claimed.sort_by_key(|job| (job.priority, job.fence.job));
-    work.close().await?;
-    Ok(claimed)
+    Ok(taken(work, rows, claim.worker))
 }
 
-/// Enters claimed rows into the ledger. One that cannot be read becomes a dead letter, and costs no other.
-pub(super) async fn enter(work: &mut Work<'_>, rows: Vec<ClaimedRow>, worker: WorkerId) -> Outcome<Vec<ClaimedJob>> {
-    let mut counts: HashMap<(&str, &str), i64> = HashMap::new();
-    for row in &rows {
-        *counts.entry((&row.tenant, &row.queue)).or_default() += 1;
-    }
-    for ((tenant, queue), jobs) in counts {
-        work.entered(tenant, queue, JobState::Queued, -jobs);
-        work.entered(tenant, queue, JobState::Running, jobs);
-    }
-    let (mut jobs, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+/// Reads claimed rows, which the statement has counted. One that cannot be read costs no other.
+pub(super) fn taken(work: &mut Work<'_>, rows: Vec<ClaimedRow>, worker: WorkerId) -> Taken {
+    work.moved_and_counted(rows.len() as u64);
+    let mut taken = Taken { jobs: Vec::with_capacity(rows.len()), unreadable: Vec::new() };
     for row in rows {
         let fence = complete::fence(row.id, small(row.attempt), worker.0);
         match row.job(worker) {
-            Ok(job) => jobs.push(job),
-            Err(error) => unreadable.push((fence, error)),
+            Ok(job) => taken.jobs.push(job),
+            Err(error) => taken.unreadable.push((fence, error)),
         }
     }
-    if !unreadable.is_empty() {
-        close_unreadable(work, &unreadable).await?;
-    }
-    Ok(jobs)
+    taken.jobs.sort_by_key(|job| (job.priority, job.fence.job));
+    taken
 }
 
-/// Closes attempts that no worker can begin, because their rows cannot be read.
-async fn close_unreadable(work: &mut Work<'_>, unreadable: &[(Fence, StoreError)]) -> Outcome<()> {
+/// Closes attempts that no worker can begin, because their rows cannot be read: they become dead letters.
+pub(super) async fn close_unreadable(work: &mut Work<'_>, unreadable: &[(Fence, StoreError)]) -> Outcome<()> {
     let mut closings: Vec<Closing> =
         unreadable.iter().map(|(fence, error)| Closing::unreadable(*fence, error)).collect();
     closings.sort_by_key(|closing| closing.fence.job);
@@ -440,5 +442,12 @@ async fn close_unreadable(work: &mut Work<'_>, unreadable: &[(Fence, StoreError)
         }
     }
     fan_in::count_down(work, &deltas).await?;
+    Ok(())
+}
+
+/// The same in a transaction of its own.
+pub(super) async fn unreadable(work: &mut Work<'_>, unreadable: &&[(Fence, StoreError)]) -> Outcome<()> {
+    close_unreadable(work, unreadable).await?;
+    work.close().await?;
     Ok(())
 }

@@ -279,9 +279,11 @@ async fn take(work: &mut Work<'_>, claim: &Claim, choice: &Choice) -> Outcome<Ve
         .bind(choice.picks.iter().map(|pick| i64::from(pick.jobs)).collect::<Vec<_>>())
         .fetch_all(&mut *work.conn)
         .await?;
-    let mut claimed = claim::enter(work, rows, claim.worker).await?;
-    claimed.sort_by_key(|job| (job.priority, job.fence.job));
-    Ok(claimed)
+    let taken = claim::taken(work, rows, claim.worker);
+    if !taken.unreadable.is_empty() {
+        claim::close_unreadable(work, &taken.unreadable).await?;
+    }
+    Ok(taken.jobs)
 }
 
 async fn spend(conn: &mut PgConnection, spent: &Buckets) -> Outcome<()> {
