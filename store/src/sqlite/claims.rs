@@ -17,9 +17,6 @@ use crate::check;
 use crate::error::Result;
 use crate::{Claim, ClaimReport, Claims, LimitedClaim};
 
-/// How often to check for another process's commits while a worker waits for work.
-const LOOK: Duration = Duration::from_millis(50);
-
 /// The oldest of each stream of each queue that has something, and of those the first by priority and age: the index is
 /// read at a few places, never the whole backlog. The maintained counters show which queues have something, so that a
 /// paused backlog is not read at all.
@@ -134,17 +131,6 @@ impl Claims for SqliteStore {
     }
 
     async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64 {
-        let mut work = self.work.subscribe();
-        let deadline = tokio::time::Instant::now() + at_most;
-        loop {
-            let now = tokio::time::Instant::now();
-            if *work.borrow_and_update() != seen || now >= deadline {
-                return *work.borrow();
-            }
-            if tokio::time::timeout_at(deadline.min(now + LOOK), work.changed()).await.is_err() {
-                // A store that does not answer reports nothing new.
-                let _ = self.others_committed().await;
-            }
-        }
+        self.others.wait(&self.work, seen, at_most).await
     }
 }

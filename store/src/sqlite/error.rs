@@ -15,8 +15,9 @@ const NOTADB: u32 = 26;
 /// The extended code of a broken foreign key.
 const FOREIGN_KEY: u32 = 787;
 
-/// The extended code of a broken unique index.
+/// The extended codes of a broken unique index, and of a primary key that is taken.
 const UNIQUE: u32 = 2067;
+const PRIMARY_KEY: u32 = 1555;
 
 /// Maps an error of one of our statements.
 pub(super) fn database(error: sqlx::Error) -> StoreError {
@@ -52,6 +53,11 @@ pub(super) fn sink(error: sqlx::Error) -> StoreError {
         Some(FULL | BUSY | LOCKED | IOERR | CANTOPEN) | None => database(error),
         Some(_) => StoreError::Sink(error.to_string()),
     }
+}
+
+/// Whether a row that was to be inserted is there already.
+pub(super) fn taken(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(UNIQUE | PRIMARY_KEY))
 }
 
 /// Whether another connection or process holds a lock that is needed.

@@ -5,10 +5,9 @@ use std::collections::{HashMap, HashSet};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob, Priority, RunAt};
 use gristmill_core::unique::OnConflict;
-use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::transition::{Transition, later, micros};
-use super::{row, unique};
+use super::{insert_rows, row, unique};
 use crate::check;
 use crate::error::Result;
 use crate::{EnqueueOutcome, Enqueued};
@@ -48,38 +47,12 @@ pub(super) struct UniqueColumns {
     pub(super) until: Option<i64>,
 }
 
-impl Serialize for JobRow {
-    /// An array rather than an object: a third of the text, and found by position.
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_tuple(23)?;
-        row.serialize_element(&self.id)?;
-        row.serialize_element(&self.tenant)?;
-        row.serialize_element(&self.queue)?;
-        row.serialize_element(&self.priority.rank())?;
-        row.serialize_element(&self.kind)?;
-        row.serialize_element(self.state.as_str())?;
-        row.serialize_element(&self.max_attempts)?;
-        row.serialize_element(&self.timeout_ms)?;
-        row.serialize_element(&self.retry)?;
-        row.serialize_element(&self.payload)?;
-        row.serialize_element(&self.batch)?;
-        row.serialize_element(&self.seq)?;
-        row.serialize_element(&self.items)?;
-        row.serialize_element(&self.generation)?;
-        row.serialize_element(&self.idempotency_key)?;
-        row.serialize_element(&self.unique.as_ref().map(|unique| &unique.key))?;
-        row.serialize_element(&self.trace)?;
-        row.serialize_element(&self.run_at)?;
-        row.serialize_element(&self.max_snoozes)?;
-        row.serialize_element(&self.version)?;
-        row.serialize_element(&self.unique.as_ref().and_then(|unique| unique.rule.as_ref()))?;
-        row.serialize_element(&self.unique.as_ref().and_then(|unique| unique.until))?;
-        row.serialize_element(&self.key)?;
-        row.end()
-    }
-}
-
 impl JobRow {
+    /// Whether nothing but its id can be there already.
+    fn is_plain(&self) -> bool {
+        self.idempotency_key.is_none() && self.unique.is_none() && self.seq.is_none()
+    }
+
     /// The row of a requested job.
     pub(super) fn of(job: &NewJob, now: i64) -> Result<Self> {
         let run_at = due(job, now).filter(|run_at| *run_at > now);
@@ -131,28 +104,16 @@ pub(super) fn millis(timeout: std::time::Duration) -> i64 {
 /// Inserts rows whose keys are all free, notes them, and returns the ids of those that were created. No two rows may
 /// have the same id.
 pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<HashSet<JobId>> {
-    if rows.is_empty() {
-        return Ok(HashSet::new());
+    let mut made = HashSet::with_capacity(rows.len());
+    for group in rows.chunks(insert_rows::MAX) {
+        if group.iter().all(JobRow::is_plain) && t.run_unless_taken(insert_rows::plain(group, t.now)).await? {
+            made.extend(group.iter().map(|row| row.id));
+            continue;
+        }
+        for created in &t.rows(insert_rows::unless_there(group, t.now)).await? {
+            made.insert(row::id(created, "id")?);
+        }
     }
-    let statement = "
-        INSERT INTO job (id, tenant, queue, lane, kind, state, max_attempts, granted, timeout_ms, retry, payload,
-                         batch_id, seq, items, generation, idempotency_key, unique_key, trace, run_at, max_snoozes, version,
-                         unique_rule, unique_until, key, created_at, queued_at, finished_at, limited)
-        SELECT unhex(value ->> 0, '-'), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5,
-               value ->> 6, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
-               unhex(value ->> 10, '-'), value ->> 11, value ->> 12,
-               CASE WHEN value ->> 13 IS NOT NULL THEN value ->> 13 WHEN value ->> 10 IS NULL THEN 0
-                    ELSE coalesce((SELECT generation FROM batch WHERE id = unhex(value ->> 10, '-')), 0) END,
-               value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, value ->> 21,
-               value ->> 22, ?2, CASE value ->> 5 WHEN 'queued' THEN ?2 END, CASE value ->> 5 WHEN 'cancelled' THEN ?2 END,
-               value ->> 5 = 'queued' AND (value ->> 2 IN (SELECT name FROM managed WHERE scope = 'queue')
-                                           OR value ->> 4 IN (SELECT name FROM managed WHERE scope = 'kind'))
-        FROM json_each(?1) AS e WHERE true ORDER BY e.key
-        ON CONFLICT DO NOTHING
-        RETURNING id";
-    let asked = check::json(rows)?;
-    let made = t.rows(sqlx::query(statement).bind(asked).bind(t.now)).await?;
-    let made: HashSet<JobId> = made.iter().map(|made| row::id(made, "id")).collect::<Result<_>>()?;
     for row in rows.iter().filter(|row| made.contains(&row.id)) {
         t.arrived(row.id, &row.tenant, &row.queue, row.priority, row.state);
     }

@@ -16,12 +16,15 @@ mod email;
 mod error;
 mod fan_in;
 mod insert;
+mod insert_rows;
 mod job_list;
 mod limited;
 mod limits;
 mod lock;
+mod log_file;
 mod notify;
 mod opening;
+mod others;
 mod outbox;
 mod patch;
 mod poison;
@@ -44,7 +47,6 @@ mod view;
 mod worker;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -55,6 +57,10 @@ use crate::condition::Condition;
 use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
 use crate::settings::Settings;
+use others::Others;
+
+/// How many rows of an answer may wait to be read: those of a claim, so that its thread need not stop for us.
+const ROWS_AT_ONCE: usize = 1_024;
 
 /// How long a statement waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
@@ -72,8 +78,8 @@ pub struct SqliteStore {
     work: watch::Sender<u64>,
     /// How many times attempts may have been taken away, counted from 1.
     gone: watch::Sender<u64>,
-    /// The writer's last `PRAGMA data_version`: it changes when another process commits.
-    seen: AtomicI64,
+    /// What other processes commit.
+    others: Others,
     /// The condition that its transactions observe.
     condition: Condition,
     ended_count: EndedCount,
@@ -97,6 +103,7 @@ impl SqliteStore {
             .create_if_missing(true)
             .foreign_keys(true)
             .busy_timeout(BUSY)
+            .row_buffer_size(ROWS_AT_ONCE)
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
         let first = opening::first(&options, BUSY).await?;
@@ -110,22 +117,24 @@ impl SqliteStore {
             // is refused then, and it continues to count a transaction that does not exist: no other could begin.
             .before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
         let readers = SqlitePoolOptions::new().max_connections(settings.connections.max(1)).acquire_timeout(wait);
+        let writer = writer.connect_with(options.clone()).await.map_err(error::database)?;
+        let (work, gone) = (watch::Sender::new(1), watch::Sender::new(1));
         let store = Self {
             path: path.to_owned(),
-            writer: writer.connect_with(options.clone()).await.map_err(error::database)?,
+            others: Others::new(path, &writer, &work, &gone),
+            writer,
             readers: readers
                 .connect_with(options.read_only(true).create_if_missing(false))
                 .await
                 .map_err(error::database)?,
             with_outbox,
-            work: watch::Sender::new(1),
-            gone: watch::Sender::new(1),
-            seen: AtomicI64::new(0),
+            work,
+            gone,
             condition: Condition::default(),
             ended_count: EndedCount::default(),
         };
         first.close().await.map_err(error::database)?;
-        store.others_committed().await?;
+        store.others.look().await?;
         Ok(store)
     }
 
@@ -148,20 +157,6 @@ impl SqliteStore {
     /// The database's current time, in microseconds since 1970.
     async fn now_micros(&self) -> Result<i64> {
         sqlx::query_scalar(transition::NOW).fetch_one(&self.readers).await.map_err(error::database)
-    }
-
-    /// Whether another process has committed since the last call.
-    async fn others_committed(&self) -> Result<bool> {
-        // Queried on the writer, whose own commits do not change it.
-        let version: i64 =
-            sqlx::query_scalar("PRAGMA data_version").fetch_one(&self.writer).await.map_err(error::database)?;
-        let others = self.seen.swap(version, Ordering::Relaxed) != version;
-        if others {
-            // What the others did is not known: all waiting callers look, whatever they wait for.
-            self.work.send_modify(|count| *count += 1);
-            self.gone.send_modify(|count| *count += 1);
-        }
-        Ok(others)
     }
 }
 

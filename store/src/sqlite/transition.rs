@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Sqlite, Transaction};
 use uuid::Uuid;
 
-use super::error::database;
+use super::error::{database, taken};
 use super::row::{self, Moved};
 use super::{SqliteStore, fan_in};
 use crate::check;
@@ -136,6 +136,18 @@ impl<'s> Transition<'s> {
         let changed = noted(self.store, changed)?;
         self.wrote |= changed > 0;
         Ok(changed)
+    }
+
+    /// Runs a statement that inserts; returns whether it did. When one of its rows is there already, nothing has happened.
+    pub(super) async fn run_unless_taken(&mut self, query: Query) -> Result<bool> {
+        match query.execute(&mut *self.tx).await {
+            Ok(done) => {
+                self.wrote |= done.rows_affected() > 0;
+                Ok(true)
+            }
+            Err(error) if taken(&error) => Ok(false),
+            Err(error) => noted(self.store, Err(database(error))),
+        }
     }
 
     /// Notes that a job entered a state, or left one.

@@ -15,9 +15,6 @@ use crate::check;
 use crate::error::Result;
 use crate::{Dispatched, NewWorker, WorkGuard, WorkerView, Workers};
 
-/// How often to check for another process's commits while a worker waits to hear that its attempts were taken away.
-const LOOK_FOR_GONE: Duration = Duration::from_millis(200);
-
 /// How long an incarnation that is over is still shown: a day, in microseconds.
 const SHOWN_MICROS: i64 = 86_400 * 1_000_000;
 
@@ -93,19 +90,7 @@ impl Workers for SqliteStore {
     }
 
     async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
-        let mut gone = self.gone.subscribe();
-        let deadline = tokio::time::Instant::now() + at_most;
-        loop {
-            let now = tokio::time::Instant::now();
-            if *gone.borrow_and_update() != seen || now >= deadline {
-                return *gone.borrow();
-            }
-            let look = deadline.min(now + LOOK_FOR_GONE);
-            if tokio::time::timeout_at(look, gone.changed()).await.is_err() {
-                // A store that does not answer reports nothing new.
-                let _ = self.others_committed().await;
-            }
-        }
+        self.others.wait(&self.gone, seen, at_most).await
     }
 
     async fn retire_worker(&self, worker: WorkerId) -> Result<Dispatched> {
