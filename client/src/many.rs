@@ -50,14 +50,13 @@ async fn enqueue_all(
     mut jobs: impl Iterator<Item = NewJob>,
     overlap: &mut Overlap,
 ) -> Result<Many, ManyError> {
-    let mut many = Many::default();
-    loop {
-        let own = |job| NewJob { tenant: client.tenant.clone(), ..job };
-        let group: Vec<NewJob> = jobs.by_ref().take(GROUP_JOBS_MAX).map(own).collect();
-        if group.is_empty() {
-            return Ok(many);
-        }
-        match client.store.enqueue(&group).await {
+    let own = |job| NewJob { tenant: client.tenant.clone(), ..job };
+    let mut next = || -> Vec<NewJob> { jobs.by_ref().take(GROUP_JOBS_MAX).map(own).collect() };
+    let (mut many, mut group) = (Many::default(), next());
+    while !group.is_empty() {
+        // While the store works on one group the next one is made.
+        let (enqueued, following) = tokio::join!(biased; client.store.enqueue(&group), async { next() });
+        match enqueued {
             Ok(report) => {
                 many.jobs.extend(report.jobs);
                 let (dispatcher, left) = (client.dispatcher.clone(), report.dispatched);
@@ -68,5 +67,7 @@ async fn enqueue_all(
                 return Err(ManyError { committed: many.jobs, failed: start..start + group.len(), source });
             }
         }
+        group = following;
     }
+    Ok(many)
 }

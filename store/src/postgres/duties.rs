@@ -19,7 +19,8 @@ impl Duties for PostgresStore {
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {
-        transact!(self, promote::promote, limit).await
+        let due: Result<bool> = async { single!(self, promote::any_due) }.await;
+        if due? { transact!(self, promote::promote, limit).await } else { Ok(Dispatched::default()) }
     }
 
     async fn reconcile(&self, dry_run: bool) -> Result<ReconcileReport> {
