@@ -219,7 +219,7 @@ pub struct ValidateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
     /// The schema itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::json::maybe")]
     pub inline: Option<serde_json::Value>,
 }
 
@@ -284,6 +284,10 @@ pub struct ParseRule {
     /// For dates: a chrono `strftime` pattern or a list of them tried in order. RFC 3339 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<OneOrMany>,
+    /// For dates with a format: `refuse` forbids years of two digits; a hundred years such as `1970-2069` say which they
+    /// are, and let `%Y` read two digits as well. By default `%Y` needs four digits, and `%y` is of 1970 to 2069.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub two_digit_year: Option<String>,
     /// For numbers: what separates the decimals. `.` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decimal_point: Option<String>,

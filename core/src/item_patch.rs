@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use json_patch::PatchOperation;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::job::PAYLOAD_BYTES_MAX;
+use crate::json::{self, DEPTH_MAX};
 
 /// What is done to items before they are redriven.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,17 +32,35 @@ impl Patch {
     ///
     /// A text that says what is wrong and shows a valid patch.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let patch: json_patch::Patch = serde_json::from_str(text).map_err(|error| {
+        let wrong = |error: &dyn std::fmt::Display| {
             format!(
                 "it is not a JSON Patch (RFC 6902): {error}; write one such as \
                  [{{\"op\": \"replace\", \"path\": \"/Country\", \"value\": \"UK\"}}]"
             )
-        })?;
+        };
+        // A value stands two levels deep in its patch.
+        let read = json::read_around(text.as_bytes(), 2).map_err(|error| wrong(&error))?;
+        let mut patch = json_patch::Patch::deserialize(&read).map_err(|error| wrong(&error))?;
+        for (operation, read) in patch.0.iter_mut().zip(read.as_array().into_iter().flatten()) {
+            plain(operation, read);
+        }
         if patch.0.is_empty() {
             return Err("it is a JSON Patch without operations, which changes nothing".to_owned());
         }
         Ok(Self(patch))
     }
+}
+
+/// Puts the value of an operation in as it was read: the type of another crate reads it itself, and takes some keys for
+/// its own.
+fn plain(operation: &mut PatchOperation, read: &Value) {
+    let value = match operation {
+        PatchOperation::Add(add) => &mut add.value,
+        PatchOperation::Replace(replace) => &mut replace.value,
+        PatchOperation::Test(test) => &mut test.value,
+        PatchOperation::Remove(_) | PatchOperation::Move(_) | PatchOperation::Copy(_) => return,
+    };
+    *value = read.get("value").cloned().unwrap_or_default();
 }
 
 impl ItemPatch {
@@ -65,6 +85,9 @@ impl ItemPatch {
             Self::Replace(items) => items.get(&id).cloned().ok_or("nothing is to take its place")?,
         };
         match mended {
+            Value::Object(_) if json::deeper_than(&mended, DEPTH_MAX) => {
+                Err(format!("it would be nested deeper than {DEPTH_MAX} levels"))
+            }
             Value::Object(_) => Ok(mended),
             other => {
                 let found = match other {

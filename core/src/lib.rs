@@ -22,6 +22,7 @@
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many jobs may run at once or begin in a period, and whose turn it is.
 //! * [`mod@words`]: enums whose values are words.
+//! * [`json`]: how JSON from others is read: exactly, or not at all.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod aggregate;
@@ -37,6 +38,7 @@ pub mod inline;
 pub mod item_patch;
 pub mod job;
 pub mod job_state;
+pub mod json;
 pub mod limit;
 pub mod one_or_many;
 pub mod retry;

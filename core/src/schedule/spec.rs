@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,6 +12,7 @@ use super::missed::{CatchUp, Missed};
 use super::overlap::Overlap;
 use super::ticks::{EVERY_MIN, Recurrence};
 use super::wall;
+use super::zone::{self, Zone};
 use crate::Instant;
 use crate::duration::Span;
 use crate::job::Priority;
@@ -89,7 +89,7 @@ pub struct ScheduleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Parameters for the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::json::maybe")]
     pub params: Option<Value>,
     /// The batch definition that it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ pub struct JobSpec {
     /// Its kind.
     pub kind: String,
     /// Its payload.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[serde(default, skip_serializing_if = "Value::is_null", deserialize_with = "crate::json::value")]
     pub payload: Value,
     /// Its queue, instead of its kind's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,9 +151,9 @@ impl ScheduleSpec {
     /// # Errors
     ///
     /// When it is not in the time zone database.
-    pub fn zone(&self) -> Result<Tz, ScheduleError> {
-        let Some(name) = &self.timezone else { return Ok(Tz::UTC) };
-        wall::zone(name).ok_or_else(|| ScheduleError {
+    pub fn zone(&self) -> Result<Zone, ScheduleError> {
+        let Some(name) = &self.timezone else { return Ok(Zone::UTC) };
+        zone::zone(name).ok_or_else(|| ScheduleError {
             key: "timezone",
             message: format!("`{name}` is not a time zone known here"),
         })
@@ -249,11 +249,11 @@ impl ScheduleSpec {
         }
     }
 
-    pub(super) fn start_at(&self, zone: Tz) -> Result<Option<Instant>, ScheduleError> {
+    pub(super) fn start_at(&self, zone: Zone) -> Result<Option<Instant>, ScheduleError> {
         self.start.as_deref().map(|text| read("start", text, zone)).transpose()
     }
 
-    pub(super) fn end_at(&self, zone: Tz) -> Result<Option<Instant>, ScheduleError> {
+    pub(super) fn end_at(&self, zone: Zone) -> Result<Option<Instant>, ScheduleError> {
         let end = self.end.as_deref().map(|text| read("end", text, zone)).transpose()?;
         match (self.start_at(zone)?, end) {
             (Some(start), Some(end)) if end < start => wrong("end", "lies before `start`"),
@@ -261,7 +261,7 @@ impl ScheduleSpec {
         }
     }
 
-    pub(super) fn recurrence(&self, zone: Tz, start: Option<Instant>) -> Result<Recurrence, ScheduleError> {
+    pub(super) fn recurrence(&self, zone: Zone, start: Option<Instant>) -> Result<Recurrence, ScheduleError> {
         match (&self.cron, self.every, &self.at, &self.after) {
             (Some(cron), None, None, None) => cron_rhythm(cron),
             (None, Some(every), None, None) => every_rhythm(every.0, start),
@@ -273,7 +273,7 @@ impl ScheduleSpec {
     }
 }
 
-fn read(key: &'static str, text: &str, zone: Tz) -> Result<Instant, ScheduleError> {
+fn read(key: &'static str, text: &str, zone: Zone) -> Result<Instant, ScheduleError> {
     let right = "write one such as `2030-01-31T02:00:00Z`, or `2030-01-31T02:00` on the zone's clock";
     wall::instant(text, zone)
         .ok_or_else(|| ScheduleError { key, message: format!("`{text}` is not an instant; {right}") })
@@ -299,7 +299,7 @@ fn every_rhythm(every: Duration, start: Option<Instant>) -> Result<Recurrence, S
     Ok(Recurrence::Every { millis, anchor: start.unwrap_or(Instant::UNIX_EPOCH) })
 }
 
-fn at_rhythm(texts: &[String], zone: Tz) -> Result<Recurrence, ScheduleError> {
+fn at_rhythm(texts: &[String], zone: Zone) -> Result<Recurrence, ScheduleError> {
     if texts.is_empty() || texts.len() > AT_MAX {
         return wrong("at", format!("must list 1 to {AT_MAX} instants"));
     }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::cli::context::CommandContext;
+use crate::cli::schedule::time_zones;
 use crate::cli::waits_for;
 
 /// How long one check may take.
@@ -39,6 +40,7 @@ pub(crate) async fn run_checks(context: &CommandContext) -> Vec<Finding> {
     }
     findings.push(broker(context).await);
     findings.push(disk(context));
+    findings.push(Finding::ok("time zones", time_zones()));
     findings.push(mail(context).await);
     findings
 }

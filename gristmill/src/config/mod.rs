@@ -17,6 +17,7 @@ mod shape;
 pub mod show;
 pub mod toml_tree;
 pub mod verify;
+mod zoneinfo;
 
 pub use error::{ConfigError, nearest, suggest};
 pub use layers::{Layers, load};

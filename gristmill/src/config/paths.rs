@@ -6,6 +6,7 @@ use gristmill_core::definition::{BatchDefinition, OneOrMany};
 
 use super::origin::{Origin, Origins};
 use super::settings::Config;
+use super::zoneinfo;
 
 /// Makes every path from the file independent of where the program was started.
 pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
@@ -30,6 +31,9 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
         if from_file(key) {
             *path = path.take().map(|path| below(folder, &path));
         }
+    }
+    if from_file("scheduler.zoneinfo") && config.scheduler.zoneinfo.as_deref() != Some(zoneinfo::BUILT_IN) {
+        config.scheduler.zoneinfo = config.scheduler.zoneinfo.take().map(|path| below(folder, &path));
     }
     for watch in config.watch.values_mut().filter(|watch| !watch.folder.is_empty()) {
         watch.folder = far(folder, &watch.folder);

@@ -18,7 +18,6 @@ use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
 use gristmill_jobs::source::{self, SourceError};
 use gristmill_service::retention::{Keep, RetentionSettings};
-use serde_json::Value;
 use url::Url;
 
 pub use gristmill_core::id::is_name;
@@ -27,6 +26,7 @@ use super::error::{ConfigError, nearest};
 use super::keys::join;
 use super::origin::{Origins, nearest_origin};
 use super::settings::Config;
+use super::zoneinfo;
 use crate::kind_settings::KindSettings;
 
 /// The shortest time for which anything is kept.
@@ -159,6 +159,9 @@ impl Findings<'_> {
     }
 
     fn scheduler(&mut self, scheduler: &gristmill_scheduler::Settings) {
+        if let Err(wrong) = zoneinfo::install(scheduler.zoneinfo.as_deref()) {
+            self.push("scheduler.zoneinfo", wrong);
+        }
         let defaults = gristmill_scheduler::Settings::default();
         for ((duty, every), (_, default)) in scheduler.duties.all().into_iter().zip(defaults.duties.all()) {
             let key = format!("scheduler.duties.{duty}");
@@ -322,7 +325,8 @@ impl Findings<'_> {
         let Some(path) = validate.schema.clone() else { return };
         let read = std::fs::read_to_string(&path).map_err(|error| format!("`{path}` cannot be read: {error}"));
         let parsed = read.and_then(|text| {
-            serde_json::from_str::<Value>(&text).map_err(|error| format!("`{path}` is not JSON: {error}"))
+            gristmill_core::json::read(text.trim_start_matches('\u{feff}').as_bytes())
+                .map_err(|error| format!("`{path}` is not JSON that can be kept: {error}"))
         });
         match parsed {
             Ok(schema) => {

@@ -1,7 +1,7 @@
 //! `{{ schedule.from | date("%Y-%m-%d") }}`: how a batch's source, its output and a job's payload use the tick.
 
 use chrono::DateTime;
-use chrono_tz::Tz;
+use gristmill_core::schedule::Zone;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ const MARK: &str = "{{";
 /// # Errors
 ///
 /// Which template is wrong, and how.
-pub fn rendered<T: Serialize + DeserializeOwned>(value: &T, params: &Value, zone: Tz) -> Result<T, String> {
+pub fn rendered<T: Serialize + DeserializeOwned>(value: &T, params: &Value, zone: Zone) -> Result<T, String> {
     let mut tree = serde_json::to_value(value).map_err(|error| error.to_string())?;
     let mut templates = Environment::new();
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -39,7 +39,7 @@ fn each(tree: &mut Value, render: &impl Fn(&str) -> Result<String, String>) -> R
     Ok(())
 }
 
-fn date(at: &str, format: &str, zone: Tz) -> Result<String, Error> {
+fn date(at: &str, format: &str, zone: Zone) -> Result<String, Error> {
     let wrong = |what: String| Error::new(ErrorKind::InvalidOperation, what);
     let instant = DateTime::parse_from_rfc3339(at).map_err(|_| wrong(format!("`{at}` is not an instant")))?;
     let mut text = String::new();
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn the_interval_is_shown_on_the_schedules_wall_clock() {
         let params = json!({ "shop": "north", "schedule": { "name": "nightly", "from": "2026-06-30T23:00:00Z" } });
-        let zone = chrono_tz::Europe::London;
+        let zone = gristmill_core::schedule::zone("Europe/London").expect("a zone");
         let value = json!({ "csv": ["in/{{ params.shop }}-{{ schedule.from | date('%Y-%m-%d') }}.csv"], "chunk": 5 });
         let found: Value = rendered(&value, &params, zone).expect("rendered");
         assert_eq!(found, json!({ "csv": ["in/north-2026-07-01.csv"], "chunk": 5 }));

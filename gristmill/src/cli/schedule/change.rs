@@ -177,8 +177,8 @@ impl Said {
             (job, spec.batch) = (JobSpec { kind: kind.clone(), ..job }, None);
         }
         if let Some(payload) = &self.payload {
-            job.payload = serde_json::from_str(payload)
-                .map_err(|error| CommandError::usage(format!("--payload is not JSON: {error}")))?;
+            job.payload = gristmill_core::json::read(payload.as_bytes())
+                .map_err(|error| CommandError::usage(format!("--payload is not JSON that can be kept: {error}")))?;
         }
         job.queue = self.queue.clone().or(job.queue);
         spec.job = Some(job);
