@@ -140,7 +140,7 @@ pub(crate) fn payload(value: &Value) -> Result<String> {
 
 /// Refuses a payload that could be written but not read again: a worker that claims it must be able to read it.
 fn readable(job: &NewJob) -> Result<()> {
-    if deeper_than(&job.payload, PAYLOAD_DEPTH_MAX) {
+    if gristmill_core::json::deeper_than(&job.payload, PAYLOAD_DEPTH_MAX) {
         return Err(StoreError::Invalid(format!(
             "the payload of job {} nests arrays and objects more than {PAYLOAD_DEPTH_MAX} deep, and could not be read \
              back; make it flatter, or pass the nested part as a text",
@@ -148,14 +148,6 @@ fn readable(job: &NewJob) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-fn deeper_than(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Array(values) => levels == 0 || values.iter().any(|value| deeper_than(value, levels - 1)),
-        Value::Object(fields) => levels == 0 || fields.values().any(|value| deeper_than(value, levels - 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
 }
 
 /// What is recorded of a job that was claimed although its row cannot be read.

@@ -118,6 +118,7 @@ pub enum News {
     /// It ended.
     Ended {
         /// The merged result; `null` when it is too large to travel.
+        #[serde(deserialize_with = "gristmill_core::json::value")]
         result: Value,
         /// How many bytes the result has, when it is too large to travel.
         #[serde(default, skip_serializing_if = "Option::is_none")]

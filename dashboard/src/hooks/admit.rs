@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use axum::http::HeaderMap;
+use gristmill_core::json;
 use gristmill_jobs::signature::{verify_standard, verify_timestamped};
 use gristmill_store::EVENT_CHARS_MAX;
 use serde_json::Value;
@@ -59,8 +60,8 @@ pub fn admit(
         }
     };
     in_time(timestamp, now, settings.tolerance.0)?;
-    let body: Value =
-        serde_json::from_slice(body).map_err(|error| Refused::Unfit(format!("the body is not JSON: {error}")))?;
+    let body =
+        json::read(body).map_err(|error| Refused::Unfit(format!("the body is not JSON that can be kept: {error}")))?;
     let event = match id {
         Some(id) => id,
         None => pointed(&body, settings.event.as_deref().unwrap_or("/id"))?,

@@ -9,6 +9,7 @@ use clap::Args;
 use gristmill_core::duration;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob, PAYLOAD_BYTES_MAX, Priority, RunAt};
+use gristmill_core::json;
 use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_service::documents::{EnqueuedOneDocument, JobOnlyDocument, WouldEnqueueDocument};
@@ -296,8 +297,8 @@ fn read_payload(text: &str) -> Result<Value> {
         None if text == "-" => ("standard input".to_owned(), limited("standard input", Ok(std::io::stdin()))?),
         None => ("--payload".to_owned(), text.to_owned()),
     };
-    serde_json::from_str(&content).map_err(|error| {
-        CommandError::usage(format!("{name} is not JSON: {error}"))
+    json::read(content.as_bytes()).map_err(|error| {
+        CommandError::usage(format!("{name} is not JSON that can be kept: {error}"))
             .hint("write JSON such as '{\"to\":\"a@example.com\"}', @FILE, or - for standard input")
     })
 }

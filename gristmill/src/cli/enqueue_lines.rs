@@ -7,6 +7,7 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use gristmill_core::duration::Span;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX, Priority};
+use gristmill_core::json;
 use gristmill_core::unique::{Hold, OnConflict};
 use gristmill_service::dispatcher::Overlap;
 use gristmill_service::documents::{EnqueuedManyDocument, WouldEnqueueManyDocument};
@@ -26,7 +27,7 @@ const LINE_BYTES_MAX: u64 = PAYLOAD_BYTES_MAX as u64 + 64 * 1024;
 #[serde(deny_unknown_fields)]
 struct Line {
     kind: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::value")]
     payload: Value,
     queue: Option<String>,
     #[serde(alias = "lane")]
@@ -170,7 +171,8 @@ impl Groups {
     }
 
     fn job(&self, enqueue: &Enqueue, context: &CommandContext, bytes: &[u8]) -> Result<NewJob> {
-        let line: Line = serde_json::from_slice(bytes).map_err(|error| self.wrong(&format!("{error}")))?;
+        // The payload stands one level deep in its line.
+        let line: Line = json::typed_around(bytes, 1).map_err(|error| self.wrong(&format!("{error}")))?;
         let kind = line.kind.as_ref().or(enqueue.kind.as_ref());
         let kind = kind.ok_or_else(|| self.wrong("has no `kind`, and the command names none"))?;
         if line.max_attempts == Some(0) {

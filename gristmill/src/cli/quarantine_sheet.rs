@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use gristmill_core::json;
 use gristmill_store::QuarantineView;
 use serde_json::{Map, Value};
 
@@ -270,14 +271,14 @@ fn value(before: Option<&Value>, text: &str) -> Result<Value, String> {
     let kind = match before {
         None | Some(Value::String(_)) => return Ok(Value::String(text.to_owned())),
         Some(Value::Null) => {
-            return Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())));
+            return Ok(json::read(text.as_bytes()).unwrap_or_else(|_| Value::String(text.to_owned())));
         }
         Some(Value::Number(_)) => "a number",
         Some(Value::Bool(_)) => "true or false",
         Some(Value::Array(_)) => "a JSON list",
         Some(Value::Object(_)) => "a JSON object",
     };
-    serde_json::from_str(text).map_err(|_| {
+    json::read(text.as_bytes()).map_err(|_| {
         format!("`{text}` cannot stand where the item had {kind}; write {kind}, or a text in double quotes, or null")
     })
 }

@@ -110,7 +110,7 @@ async fn feed(mut stdin: ChildStdin, input: &Value) {
     }
 }
 
-/// Returns the output as JSON if it is JSON, else as text. What exceeds the limit is read and discarded, so that the
+/// Returns the output as JSON if it is JSON that can be kept exactly, else as text. What exceeds the limit is read and discarded, so that the
 /// program does not wait for ever.
 async fn collect(mut stdout: ChildStdout) -> Value {
     let mut kept = Vec::new();
@@ -124,6 +124,6 @@ async fn collect(mut stdout: ChildStdout) -> Value {
     if cut {
         return json!({ "cut": true, "text": String::from_utf8_lossy(&kept) });
     }
-    serde_json::from_slice(&kept)
+    gristmill_core::json::read(&kept)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&kept).trim_end().to_owned()))
 }

@@ -110,8 +110,9 @@ pub(crate) fn value(name: &str, text: &str) -> Result<HeaderValue, String> {
         .map_err(|_| format!("the value of the header `{name}` holds a line end or another control character"))
 }
 
+/// The answer, its body as JSON if it is JSON that can be kept exactly, else as text.
 fn output(answer: &Answer) -> Value {
-    let body = match serde_json::from_slice::<Value>(&answer.body) {
+    let body = match gristmill_core::json::read(&answer.body) {
         Ok(body) if !answer.cut => body,
         _ => Value::String(String::from_utf8_lossy(&answer.body).into_owned()),
     };

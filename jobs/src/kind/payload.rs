@@ -28,7 +28,7 @@ pub struct EmailPayload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// The data that fills the template: an object.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[serde(default, skip_serializing_if = "Value::is_null", deserialize_with = "gristmill_core::json::value")]
     pub data: Value,
     /// The subject of a message without a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,6 +51,7 @@ pub struct WebhookPayload {
     #[serde(rename = "type")]
     pub event: String,
     /// The event's own content.
+    #[serde(deserialize_with = "gristmill_core::json::value")]
     pub data: Value,
     /// The environment variable that holds this receiver's secrets; `[webhook]`'s by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +65,7 @@ pub struct ExecPayload {
     /// The program and its arguments. No shell is involved.
     pub command: Vec<String>,
     /// Its standard input, as one line of JSON.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "gristmill_core::json::value")]
     pub input: Value,
     /// Variables added to the environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -88,7 +89,7 @@ pub struct HttpPayload {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The body: a text is sent as it is, anything else as JSON, null not at all.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[serde(default, skip_serializing_if = "Value::is_null", deserialize_with = "gristmill_core::json::value")]
     pub body: Value,
 }
 

@@ -62,8 +62,8 @@ pub fn resolve(name: &str, definition: &BatchDefinition, base_dir: &Path) -> Res
 
 fn read_schema(path: &Path) -> Result<serde_json::Value, String> {
     let text = std::fs::read_to_string(path).map_err(|cause| format!("cannot read `{}`: {cause}", path.display()))?;
-    serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|cause| format!("`{}` is not JSON: {cause}", path.display()))
+    gristmill_core::json::read(text.trim_start_matches('\u{feff}').as_bytes())
+        .map_err(|cause| format!("`{}` is not JSON that can be kept: {cause}", path.display()))
 }
 
 fn error<P: Display>(name: &str, key: &str) -> impl FnOnce(P) -> DefinitionError {

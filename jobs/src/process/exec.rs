@@ -18,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use gristmill_core::definition::{ExecSpec, ProcessSpec};
+use gristmill_core::json::{self, Fault};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -64,6 +65,7 @@ struct Question<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Answer {
+    #[serde(default, deserialize_with = "json::object")]
     ok: Option<Map<String, Value>>,
     skip: Option<bool>,
     error: Option<String>,
@@ -263,10 +265,19 @@ const RIGHT: &str = "right is one of {\"ok\": {…}}, {\"skip\": true} and {\"er
 ///
 /// A description of what it is instead, to be appended to the line itself.
 pub fn read_answer(line: &[u8], position: u64) -> Result<ItemOut, String> {
-    let answer: Answer = serde_json::from_slice(line).map_err(|error| match error.is_data() {
-        true => format!("which is no answer ({error})"),
-        false => "which is not JSON".to_owned(),
-    })?;
+    // An item stands one level deep in its answer.
+    let answer: Answer = match json::typed_around(line, 1) {
+        Ok(answer) => answer,
+        // Valid, and yet nothing that can be kept: the program and the other items are not to blame.
+        Err(error) if matches!(error.fault, Fault::Number | Fault::Depth) => {
+            return Ok(ItemOut::Failed {
+                reason: format!("the program's answer {}: {error}", shown(line)),
+                retry: false,
+            });
+        }
+        Err(error) if error.fault == Fault::Shape => return Err(format!("which is no answer ({error})")),
+        Err(_) => return Err("which is not JSON".to_owned()),
+    };
     if answer.position.is_some_and(|found| found != position) {
         return Err("which belongs to another item".to_owned());
     }
@@ -296,4 +307,28 @@ fn shown(bytes: &[u8]) -> String {
 
 fn failure(message: String) -> ProcessFailure {
     ProcessFailure { message, retry_after: None, permanent: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_kept_exactly_costs_its_item_and_not_the_program() {
+        let deep =
+            |levels: usize| format!("{{\"ok\":{{\"a\":{}1{}}}}}", "[".repeat(levels - 1), "]".repeat(levels - 1));
+        assert!(matches!(read_answer(deep(64).as_bytes(), 0), Ok(ItemOut::Ok(_))));
+        for (line, word) in [
+            (deep(65), "nested deeper"),
+            ("{\"ok\":{\"id\":123456789012345678901234567890}}".to_owned(), "123456789012345678901234567890"),
+        ] {
+            match read_answer(line.as_bytes(), 0) {
+                Ok(ItemOut::Failed { reason, retry: false }) => assert!(reason.contains(word), "{reason}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        let odd = br#"{"ok":{"a":{"$serde_json::private::RawValue":"[1]"}}}"#;
+        let Ok(ItemOut::Ok(item)) = read_answer(odd, 0) else { panic!("an item") };
+        assert_eq!(item, serde_json::json!({ "a": { "$serde_json::private::RawValue": "[1]" } }));
+    }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use gristmill_core::definition::{HttpSpec, ProcessSpec};
+use gristmill_core::json::{self, Fault};
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::Value;
@@ -119,9 +120,13 @@ fn read(answer: Answer, item: ItemIn) -> Result<ItemOut, ProcessFailure> {
         (200..=299, _) if answer.cut => {
             Err(failure(format!("the service answers item {position} with more than 16 MiB"), false))
         }
-        (200..=299, _) => match serde_json::from_slice(&answer.body) {
-            Ok(body @ Value::Object(_)) => Ok(ItemOut::Ok(body)),
-            _ => Err(failure(
+        (200..=299, _) => match json::read_object(&answer.body) {
+            Ok(body) => Ok(ItemOut::Ok(Value::Object(body))),
+            // Valid, and yet nothing that can be kept: another try would bring the same, and other items need not.
+            Err(error) if matches!(error.fault, Fault::Number | Fault::Depth) => {
+                Ok(ItemOut::Failed { reason: format!("the service answers with {}: {error}", said()), retry: false })
+            }
+            Err(_) => Err(failure(
                 format!(
                     "the service answers item {position} with {status} and {}; right is a JSON object, or nothing to leave the item as it is",
                     said()

@@ -3,15 +3,13 @@
 //! In addition to the functions of jq there are exact decimals: `decimal_add(a; b)`, `decimal_sub(a; b)`,
 //! `decimal_mul(a; b)`, `decimal_div(a; b; places)`, `decimal_round(a; places)`.
 
+use gristmill_core::json::DEPTH_MAX;
 use jaq_json::{Num, Val};
 use serde::Deserialize;
 use serde_json::{Map, Number, Value};
 
 use super::program::{Output, Program};
 use super::{Refusal, Step, shortened};
-
-/// The deepest nesting of a result.
-const DEPTH_MAX: usize = 100;
 
 /// A compiled program.
 #[derive(Debug)]
@@ -57,7 +55,7 @@ impl Transform {
 
 /// jq has values that JSON does not.
 fn json(value: &Val, depth: usize) -> Result<Value, String> {
-    if depth > DEPTH_MAX {
+    if depth + usize::from(matches!(value, Val::Arr(_) | Val::Obj(_))) > DEPTH_MAX {
         return Err(format!("the result is nested deeper than {DEPTH_MAX} levels"));
     }
     Ok(match value {

@@ -10,6 +10,7 @@ pub struct BatchWithResult {
     /// The batch.
     pub batch: BatchDocument,
     /// The merged result, once it is complete or halted.
+    #[serde(default, deserialize_with = "gristmill_core::json::maybe")]
     pub result: Option<Value>,
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::definition::SqlLookup;
-use serde_json::{Map, Value};
+use gristmill_core::json;
+use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, Row};
@@ -153,8 +154,11 @@ impl SqlTable {
     fn by_key(&self, rows: Vec<String>) -> Result<Records, LookupError> {
         let mut records = HashMap::new();
         for row in rows {
-            let record: Map<String, Value> = serde_json::from_str(&row)
-                .map_err(|error| permanent(format!("{} gives a row that is not an object: {error}", self.table)))?;
+            let Value::Object(record) = json::read_row(&row)
+                .map_err(|error| permanent(format!("{} gives a row that cannot be kept: {error}", self.table)))?
+            else {
+                return Err(permanent(format!("{} gives a row that is not an object", self.table)));
+            };
             let Some(key) = record.get(&self.key).and_then(key_text) else {
                 return Err(permanent(format!("{} has no column `{}`", self.table, self.key)));
             };
