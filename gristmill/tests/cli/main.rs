@@ -15,3 +15,4 @@ mod servers;
 mod stopping;
 mod trace;
 mod triggers;
+mod values;
