@@ -233,7 +233,7 @@ async fn what_is_signed_and_does_not_fit_is_told_where_and_what() {
     let heard = env.deliver("orders", "msg_1", b"{\"order\": }").await;
     assert_eq!(heard.status, 422);
     assert!(heard.head.contains("application/problem+json"), "{}", heard.head);
-    assert!(heard.body["detail"].as_str().is_some_and(|detail| detail.contains("line 1 column 11")), "{}", heard.body);
+    assert!(heard.body["detail"].as_str().is_some_and(|detail| detail.contains("at column 11")), "{}", heard.body);
     let settings = env.hooks.borrow()["orders"].settings.clone();
     let schema = json!({ "required": ["order"], "properties": { "order": { "type": "integer" } } });
     let strict = Hooks::from([("orders".to_owned(), hook(settings, Some(schema)))]);

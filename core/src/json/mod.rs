@@ -77,7 +77,7 @@ pub fn typed_around<T: DeserializeOwned>(text: &[u8], levels: usize) -> Result<T
     T::deserialize(read_around(text, levels)?).map_err(|error| BadJson::shape(error.to_string()))
 }
 
-/// Reads a row that a database writes as JSON, where nobody chooses how a number is written: one with more digits than a
+/// Reads a row that a database writes as JSON, whose numbers no caller can write otherwise: one with more digits than a
 /// JSON number keeps becomes a text.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Time zones: by the rules of the IANA database that are built in, or by those of a folder.
 //!
 //! Governments change their clocks with a few months' notice, and a program lives for years. Therefore the rules may be
-//! those of the machine, where they are newer. This module reads no file: whoever starts the program gives it a
+//! those of the machine, where they are newer. This module reads no file: the program gives it a
 //! [`ZoneSource`] before the first zone is looked for.
 
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob, PAYLOAD_BYTES_MAX, Priority, RunAt};
 use gristmill_core::json;
 use gristmill_core::limit::KEY_BYTES_MAX;
+use gristmill_core::schedule::{Zone, instant};
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_service::documents::{EnqueuedOneDocument, JobOnlyDocument, WouldEnqueueDocument};
 use gristmill_store::EnqueueOutcome;
@@ -73,7 +74,7 @@ pub(crate) struct How {
     #[arg(long = "in", value_name = "DURATION", value_parser = duration::parse, conflicts_with = "at")]
     pub(super) after: Option<Duration>,
     /// Start at this instant, such as 2030-01-01T02:00:00Z
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "RFC3339", value_parser = moment)]
     pub(super) at: Option<DateTime<Utc>>,
     /// The queue on which it waits
     #[arg(long)]
@@ -289,6 +290,16 @@ fn known_kind(context: &CommandContext, kind: &str) -> Result<()> {
     }
     context.output.note(&format!("note: this program has no kind `{kind}`; a worker that has it must run it"));
     Ok(())
+}
+
+/// Reads an instant of RFC 3339. chrono's own reader takes `26` for the year 26, which has long been.
+///
+/// # Errors
+///
+/// What would be right.
+pub(super) fn moment(text: &str) -> std::result::Result<DateTime<Utc>, String> {
+    let known = DateTime::parse_from_rfc3339(text).ok().and_then(|_| instant(text, Zone::UTC));
+    known.ok_or_else(|| format!("`{text}` is not an instant; write one such as 2030-01-31T08:00:00Z"))
 }
 
 fn read_payload(text: &str) -> Result<Value> {

@@ -12,10 +12,10 @@ use gristmill_core::unique::{Hold, OnConflict};
 use gristmill_service::dispatcher::Overlap;
 use gristmill_service::documents::{EnqueuedManyDocument, WouldEnqueueManyDocument};
 use gristmill_store::{Enqueued, GROUP_JOBS_MAX};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::enqueue::{Enqueue, How, UniqueArgs, new_job};
+use super::enqueue::{Enqueue, How, UniqueArgs, moment, new_job};
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
 use crate::exit_code::{CommandError, Exit, Result};
@@ -35,6 +35,7 @@ struct Line {
     key: Option<String>,
     #[serde(rename = "in")]
     after: Option<Span>,
+    #[serde(default, deserialize_with = "at")]
     at: Option<DateTime<Utc>>,
     unique: Option<String>,
     unique_while: Option<Hold>,
@@ -43,6 +44,11 @@ struct Line {
     idempotency_key: Option<String>,
     max_attempts: Option<u32>,
     timeout: Option<Span>,
+}
+
+fn at<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<DateTime<Utc>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| moment(&text)).transpose().map_err(serde::de::Error::custom)
 }
 
 #[derive(Debug, Default)]

@@ -110,6 +110,7 @@ fn a_payload_that_could_not_be_read_back_is_refused_and_costs_no_other() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && said.contains(word), "{said}");
     }
+    place.expect(2, &["enqueue", "mine", "--at", "26-01-31T08:00:00Z"]);
     let odd = json!({ "input": { "$serde_json::private::RawValue": "[".repeat(100) } });
     place.expect(0, &["enqueue", "mine", "--payload", &odd.to_string()]);
     // Not by the reader of the other tests, for which the key is no ordinary one.

@@ -122,3 +122,23 @@ fn output(answer: &Answer) -> Value {
     }
     output
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_cannot_be_kept_exactly_is_kept_as_a_text() {
+        let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        let odd = json!({ "$serde_json::private::RawValue": "[1]" });
+        for (body, kept) in [
+            (deep.clone(), json!(deep)),
+            ("{\"id\":123456789012345678901234567890}".to_owned(), json!("{\"id\":123456789012345678901234567890}")),
+            (odd.to_string(), odd),
+            ("{\"id\":1}".to_owned(), json!({ "id": 1 })),
+        ] {
+            let answer = Answer { status: 200, retry_after: None, body: body.into_bytes(), cut: false };
+            assert_eq!(output(&answer)["body"], kept);
+        }
+    }
+}

@@ -166,3 +166,28 @@ fn shown(body: &[u8]) -> String {
 fn failure(message: String, permanent: bool) -> ProcessFailure {
     ProcessFailure { message, retry_after: None, permanent }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_kept_exactly_costs_its_item_alone() {
+        let read = |body: &str| {
+            let answer = Answer { status: 200, retry_after: None, body: body.as_bytes().to_vec(), cut: false };
+            read(answer, ItemIn { position: 7, attempt: 1, item: Value::Null })
+        };
+        for (body, word) in [
+            (format!("{{\"a\":{}1{}}}", "[".repeat(64), "]".repeat(64)), "nested deeper"),
+            ("{\"amount\":123456789.12345678901}".to_owned(), "123456789.12345678901"),
+        ] {
+            match read(&body) {
+                Ok(ItemOut::Failed { reason, retry: false }) => assert!(reason.contains(word), "{reason}"),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+        let odd = serde_json::json!({ "$serde_json::private::RawValue": "1" });
+        assert_eq!(read(&odd.to_string()), Ok(ItemOut::Ok(odd)));
+        assert!(read("[1]").is_err(), "no object");
+    }
+}

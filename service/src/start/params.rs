@@ -19,7 +19,7 @@ pub fn param(text: &str) -> Result<(String, Value), BadParam> {
     let (key, value) = parts.ok_or_else(|| BadParam(text.to_owned()))?;
     let value = match json::read(value.as_bytes()) {
         Ok(value) => value,
-        // As a text it would be accepted, and nobody would see that it is no list.
+        // As a text it would be accepted, and no operator would see that it is no list.
         Err(error) if error.fault == Fault::Depth => return Err(BadParam(text.to_owned())),
         Err(_) => Value::String(value.to_owned()),
     };
