@@ -40,9 +40,10 @@ impl Patch {
         };
         // A value stands two levels deep in its patch.
         let read = json::read_around(text.as_bytes(), 2).map_err(|error| wrong(&error))?;
-        let mut patch = json_patch::Patch::deserialize(&read).map_err(|error| wrong(&error))?;
-        for (operation, read) in patch.0.iter_mut().zip(read.as_array().into_iter().flatten()) {
-            plain(operation, read);
+        let (outline, values) = apart(read);
+        let mut patch = json_patch::Patch::deserialize(&outline).map_err(|error| wrong(&error))?;
+        for (operation, value) in patch.0.iter_mut().zip(values) {
+            put(operation, value);
         }
         if patch.0.is_empty() {
             return Err("it is a JSON Patch without operations, which changes nothing".to_owned());
@@ -51,16 +52,22 @@ impl Patch {
     }
 }
 
-/// Puts the value of an operation in as it was read: the type of another crate reads it itself, and takes some keys for
-/// its own.
-fn plain(operation: &mut PatchOperation, read: &Value) {
-    let value = match operation {
-        PatchOperation::Add(add) => &mut add.value,
-        PatchOperation::Replace(replace) => &mut replace.value,
-        PatchOperation::Test(test) => &mut test.value,
-        PatchOperation::Remove(_) | PatchOperation::Move(_) | PatchOperation::Copy(_) => return,
-    };
-    *value = read.get("value").cloned().unwrap_or_default();
+/// Takes the values out of the operations. The type of another crate would read them itself, and takes some keys for its
+/// own.
+fn apart(mut patch: Value) -> (Value, Vec<Value>) {
+    let operations = patch.as_array_mut().into_iter().flatten();
+    let values = operations.map(|one| one.get_mut("value").map(Value::take).unwrap_or_default()).collect();
+    (patch, values)
+}
+
+/// Puts the value of an operation in again.
+fn put(operation: &mut PatchOperation, value: Value) {
+    match operation {
+        PatchOperation::Add(add) => add.value = value,
+        PatchOperation::Replace(replace) => replace.value = value,
+        PatchOperation::Test(test) => test.value = value,
+        PatchOperation::Remove(_) | PatchOperation::Move(_) | PatchOperation::Copy(_) => {}
+    }
 }
 
 impl ItemPatch {
