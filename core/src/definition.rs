@@ -261,7 +261,7 @@ pub enum ParseSpec {
     /// `Quantity = "integer"`.
     Bare(ParseType),
     /// `UnitPrice = { type = "decimal", above = "0" }`.
-    Full(ParseRule),
+    Full(Box<ParseRule>),
 }
 
 impl ParseSpec {
@@ -269,7 +269,7 @@ impl ParseSpec {
     pub fn rule(&self) -> ParseRule {
         match self {
             Self::Bare(kind) => ParseRule { kind: *kind, ..ParseRule::default() },
-            Self::Full(rule) => rule.clone(),
+            Self::Full(rule) => ParseRule::clone(rule),
         }
     }
 }

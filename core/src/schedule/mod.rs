@@ -25,4 +25,4 @@ pub use overlap::{Busy, Overlap, Step};
 pub use spec::{JobSpec, ScheduleError, ScheduleSpec, Target};
 pub use ticks::{Note, Ticks, Timetable};
 pub use wall::instant;
-pub use zone::{Zone, ZoneSource, tzdb, tzdb_built_in, use_zones, zone, zone_names};
+pub use zone::{ReadZone, Zone, ZoneSource, tzdb, tzdb_built_in, use_zones, zone, zone_names};

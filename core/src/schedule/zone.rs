@@ -14,14 +14,17 @@ use chrono::{
 use jiff::tz::{AmbiguousOffset, TimeZone as Rules, TimeZoneOffsetInfo};
 use jiff::{Timestamp, civil};
 
+/// Reads the file of a zone by the zone's name (TZif, RFC 9636). `None` when there is none.
+pub type ReadZone = Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>;
+
 /// Where the rules of zones come from, instead of those that are built in.
 pub struct ZoneSource {
     /// The edition of the database, such as `2026f`.
     pub edition: String,
     /// The place, for people.
     pub place: String,
-    /// Reads the file of a zone (TZif, RFC 9636). `None` when there is none.
-    pub read: Box<dyn Fn(&str) -> Option<Vec<u8>> + Send + Sync>,
+    /// Reads the file of a zone.
+    pub read: ReadZone,
 }
 
 impl fmt::Debug for ZoneSource {
