@@ -15,6 +15,7 @@
 //! * [`sink`]: where the items that passed every stage are written.
 
 pub mod handler;
+mod jq;
 pub mod kind;
 pub mod mail;
 mod outbound;
@@ -28,6 +29,7 @@ pub mod settings;
 pub mod signature;
 pub mod sink;
 pub mod source;
+mod stack;
 pub mod stage;
 pub mod states;
 

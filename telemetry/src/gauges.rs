@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gristmill_core::job::served;
+use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{QueueView, Result, StoreHandle};
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
@@ -32,6 +33,9 @@ const PRUNED: &str = "gristmill_pruned_total";
 /// 1 when the store answers.
 const STORE_UP: &str = "gristmill_store_up";
 
+/// Threads for items that have not come back.
+const STUCK: &str = "gristmill_item_threads_stuck";
+
 /// The gauges and when they were set.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges(Mutex<Seen>);
@@ -52,12 +56,14 @@ impl Gauges {
         describe_gauge!(BROKER_UP, "1 when messages can be published and consumed, else 0");
         describe_gauge!(UNRESPONSIVE, "Queues of the broker that gave this process no answer within the last minute");
         describe_counter!(PRUNED, "Rows deleted after their time, by noun, from the store's own count");
+        describe_gauge!(STUCK, "Threads for items that are at work although their attempt is over");
         describe_gauge!(STORE_UP, "1 when the store answers, else 0");
         Self::default()
     }
 
     /// Refreshes the gauges when they are old.
-    pub(crate) async fn refresh(&self, store: &StoreHandle, dispatcher: &Dispatcher) {
+    pub(crate) async fn refresh(&self, store: &StoreHandle, dispatcher: &Dispatcher, stuck: &StuckThreads) {
+        gauge!(STUCK).set(number(stuck.count() as u64));
         gauge!(BROKER_UP).set(f64::from(u8::from(of_broker(dispatcher).ok)));
         gauge!(UNRESPONSIVE).set(number(dispatcher.unresponsive().len() as u64));
         let mut seen = self.0.lock().await;

@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::StoreHandle;
 use serde::Serialize;
@@ -32,6 +33,8 @@ pub struct ServerState {
     pub store: StoreHandle,
     /// The dispatcher over the broker that messages go to.
     pub dispatcher: Dispatcher,
+    /// Its threads for items that do not come back.
+    pub stuck: StuckThreads,
     /// The process's recorder.
     pub exporter: Exporter,
 }
@@ -117,7 +120,7 @@ struct Shared {
 
 impl Shared {
     async fn check(&self) -> Health {
-        self.monitor.check(&self.state.store, &self.state.dispatcher).await
+        self.monitor.check(&self.state.store, &self.state.dispatcher, &self.state.stuck).await
     }
 
     /// Checks every few seconds, so that `since` is near the truth and `/healthz` answers from the latest check alone.
@@ -131,7 +134,7 @@ impl Shared {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let Shared { state, gauges, .. } = &*shared;
-    gauges.refresh(&state.store, &state.dispatcher).await;
+    gauges.refresh(&state.store, &state.dispatcher, &state.stuck).await;
     ([(header::CONTENT_TYPE, PROMETHEUS)], state.exporter.render())
 }
 

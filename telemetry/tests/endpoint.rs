@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gristmill_broker::Broker;
 use gristmill_core::id::JobId;
 use gristmill_core::job::NewJob;
+use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::StoreHandle;
 use gristmill_store::sqlite::SqliteStore;
@@ -37,7 +38,7 @@ async fn metrics_health_and_readiness_are_served() {
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
-    let state = ServerState { store, dispatcher, exporter };
+    let state = ServerState { store, dispatcher, stuck: StuckThreads::default(), exporter };
     let server = tokio::spawn(bound.serve(state, async move {
         stopped.await.expect("the test stops the server");
     }));

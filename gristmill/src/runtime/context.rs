@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_broker::Broker;
+use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::{Connect, Service};
 use gristmill_store::{OpenOptions, StoreError, StoreHandle};
@@ -41,6 +42,8 @@ pub(crate) struct ProcessContext {
     pub(crate) extensions: Extensions,
     /// Reads the configuration again.
     pub(crate) reload: Reload,
+    /// The threads for items that do not come back.
+    pub(crate) stuck: StuckThreads,
     notify: Notify,
     connection: Arc<Connection>,
     store: OnceCell<StoreHandle>,
@@ -50,7 +53,16 @@ impl ProcessContext {
     /// Creates it without opening anything yet.
     pub(crate) fn new(loaded: Loaded, tenant: String, extensions: Extensions, reload: Reload, notify: Notify) -> Self {
         let connection = Arc::new(Connection::new(loaded.config.broker.clone()));
-        Self { loaded, tenant, extensions, reload, notify, connection, store: OnceCell::new() }
+        Self {
+            loaded,
+            tenant,
+            extensions,
+            reload,
+            stuck: StuckThreads::default(),
+            notify,
+            connection,
+            store: OnceCell::new(),
+        }
     }
 
     /// Reports what the process does.

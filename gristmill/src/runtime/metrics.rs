@@ -54,6 +54,7 @@ impl Watch {
             let watched = ServerState {
                 store: context.store().await?,
                 dispatcher: context.dispatcher().await?,
+                stuck: context.stuck.clone(),
                 exporter: exporter.clone(),
             };
             let stop = stop.clone();
