@@ -267,7 +267,7 @@ mod tests {
         let cancel = CancellationToken::new();
         let (begun, beginning) = oneshot::channel();
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        let first = std::sync::Mutex::new(Some((begun, wait)));
+        let first = Mutex::new(Some((begun, wait)));
         let seen = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&seen);
         let group = pool.map((0..100).collect(), &cancel, move |_: u32| {
@@ -291,7 +291,7 @@ mod tests {
     async fn get_stuck(pool: &ItemPool) -> std::sync::mpsc::Sender<()> {
         let (begun, beginning) = oneshot::channel();
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        let parts = std::sync::Mutex::new(Some((begun, wait)));
+        let parts = Mutex::new(Some((begun, wait)));
         let cancel = CancellationToken::new();
         let group = pool.map(vec![0], &cancel, move |_: u32| {
             if let Some((begun, wait)) = parts.lock().expect("no panic").take() {
@@ -349,7 +349,7 @@ mod tests {
         let pool = ItemPool::new(1).expect("threads");
         let cancel = CancellationToken::new();
         let (inner, (go, wait)) = (cancel.clone(), std::sync::mpsc::channel::<()>());
-        let wait = std::sync::Mutex::new(wait);
+        let wait = Mutex::new(wait);
         let over = pool.map(vec![0], &cancel, move |_: u32| {
             inner.cancel();
             let _ = wait.lock().expect("no panic").recv();

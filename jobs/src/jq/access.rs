@@ -13,9 +13,6 @@ use super::number::Num;
 use super::operators::Valued;
 use super::value::{Dict, List, Map, Shown, Text, Val};
 
-/// The price of a step of a path that leads to no part of a value, and so may be taken for ever: `null | .a | .a …`.
-const NOWHERE_STEPS: usize = 50;
-
 /// Returns the place of an index in a list, counted from its end when negative. `None`: before its beginning.
 fn place(index: &Num, length: usize) -> Option<usize> {
     let index = index.float().floor();
@@ -117,16 +114,14 @@ impl ValT for Val {
     }
 
     fn index(self, index: &Self) -> Valued {
+        meter::look();
         match (&self, index) {
             (Self::Obj(dict), Self::Str(key)) => Ok(dict.get(&**key).cloned().unwrap_or_default()),
             (Self::Arr(list), Self::Num(index)) => {
                 let found = place(index, list.len()).and_then(|place| list.get(place));
                 Ok(found.cloned().unwrap_or_default())
             }
-            (Self::Null, Self::Str(_) | Self::Num(_)) => {
-                meter::work(NOWHERE_STEPS);
-                Ok(Self::Null)
-            }
+            (Self::Null, Self::Str(_) | Self::Num(_)) => Ok(Self::Null),
             (Self::Arr(list), Self::Arr(part)) => Ok(occurrences(list, part)),
             (Self::Arr(_) | Self::Str(_) | Self::Null, Self::Obj(range)) => self.range(bounds_of(range)),
             _ => Err(unfit_index(&self, index)),
@@ -134,7 +129,7 @@ impl ValT for Val {
     }
 
     fn range(self, range: Bounds<Option<&Self>>) -> Valued {
-        meter::work(NOWHERE_STEPS);
+        meter::look();
         match &self {
             Self::Null => bounds(&range, 0).map(|_| Self::Null),
             Self::Arr(list) => bounds(&range, list.len()).map(|range| Self::list(list[range].to_vec())),

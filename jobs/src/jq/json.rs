@@ -12,6 +12,9 @@ use super::value::{Dict, List, Map, Text, Val};
 /// The deepest nesting that is read from a text, and that a result may have.
 pub(super) const DEPTH_MAX: usize = 64;
 
+/// The price of a part of a result: what is shared among values is not shared in an item.
+const PART_STEPS: usize = 8;
+
 /// Writes a value as JSON in one line.
 pub(super) fn written(value: &Val) -> String {
     let mut out = String::new();
@@ -30,7 +33,7 @@ fn write(value: &Val, out: &mut String, most: usize) {
     if out.len() > most {
         return;
     }
-    meter::work(1);
+    meter::term();
     match value {
         Val::Null => out.push_str("null"),
         Val::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
@@ -118,7 +121,8 @@ pub(super) fn to_item(value: &Val, depth: usize) -> Result<Value, String> {
     if depth > DEPTH_MAX {
         return Err(format!("the result is nested deeper than {DEPTH_MAX} levels"));
     }
-    meter::work(1);
+    // A part of an item needs some hundred bytes.
+    meter::work(PART_STEPS);
     Ok(match value {
         Val::Null => Value::Null,
         Val::Bool(truth) => Value::Bool(*truth),

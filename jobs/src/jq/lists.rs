@@ -93,7 +93,7 @@ fn has(value: &Val, key: &Val) -> Valued {
 }
 
 fn contains(value: &Val, part: &Val) -> Result<bool, Error<Val>> {
-    meter::work(1);
+    meter::term();
     match (value, part) {
         (Val::Obj(one), Val::Obj(two)) => {
             for (key, part) in two.iter() {
@@ -208,7 +208,7 @@ fn flatten(value: Val, depth: &Val) -> Valued {
 }
 
 fn flatten_into(value: Val, depth: f64, out: &mut Vec<Val>) {
-    meter::work(1);
+    meter::term();
     match value {
         Val::Arr(list) if depth != 0.0 => {
             List::into_items(list).into_iter().for_each(|value| flatten_into(value, depth - 1.0, out));
@@ -286,6 +286,7 @@ fn set(value: Val, path: &[Val], new: &Val) -> Valued {
 
 /// Changes what a path leads to; nothing removes it.
 fn change(value: Val, path: &[Val], with: &dyn Fn(Val) -> Option<Val>) -> Valued {
+    meter::term();
     let Some((step, rest)) = path.split_first() else { return Ok(with(value).unwrap_or_default()) };
     let changed = value.map_index(step, Opt::Essential, |part| {
         let changed = if rest.is_empty() { with(part).map(Ok) } else { Some(change(part, rest, with)) };

@@ -18,13 +18,23 @@ const BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How many bytes a function looks at for the price of one step.
 const BYTES_A_STEP: usize = 64;
 
+/// The price of a link on a stack with room for this many bytes: ten thousand of them for an item.
+const LINK_STEPS: usize = 500;
+const LINKED_STACK_BYTES: usize = 6 * 1024 * 1024;
+
 const TOO_LONG: &str = "it did not end within 5,000,000 steps; does it call itself for ever?";
 const TOO_LARGE: &str = "its values need more than 256 MiB of memory; let it keep less at one time";
 const TOO_DEEP: &str = "it calls itself too deeply; let it call itself only as the last thing it does";
 
 thread_local! {
     static METER: Meter = const {
-        Meter { steps: Cell::new(u64::MAX), bytes: Cell::new(0), room: Cell::new(usize::MAX), floor: Cell::new(None) }
+        Meter {
+            steps: Cell::new(u64::MAX),
+            bytes: Cell::new(0),
+            room: Cell::new(usize::MAX),
+            floor: Cell::new(None),
+            paths: Cell::new(false),
+        }
     };
 }
 
@@ -37,6 +47,8 @@ struct Meter {
     room: Cell<usize>,
     /// Where the stack began, when a program runs.
     floor: Cell<Option<usize>>,
+    /// Whether paths are being found.
+    paths: Cell<bool>,
 }
 
 /// The value that is thrown when a limit is reached.
@@ -53,6 +65,7 @@ pub(super) fn within<R>(run: impl FnOnce() -> R) -> Result<R, &'static str> {
         meter.bytes.set(0);
         meter.room.set(BYTES_MAX);
         meter.floor.set(Some(stack_address()));
+        meter.paths.set(false);
     });
     // What is unwound is dropped; none of it is used afterwards.
     let outcome = catch_unwind(AssertUnwindSafe(run));
@@ -90,6 +103,25 @@ pub(super) fn work(steps: usize) {
         Some(left) => meter.steps.set(left),
         None => stop(TOO_LONG),
     });
+}
+
+/// Counts one more link in a chain that the interpreter keeps: of closures within closures, or of the steps of a path. It
+/// drops such a chain by calling itself for each link, and looks at no limit then.
+pub(super) fn link() {
+    work(LINK_STEPS * LINKED_STACK_BYTES / stack::room());
+}
+
+/// Counts a look into a value. One that finds paths may go on for ever, as `null | .a | .a …`.
+pub(super) fn look() {
+    if METER.with(|meter| meter.paths.get()) { link() } else { work(1) }
+}
+
+/// Finds the next path.
+pub(super) fn finding_paths<R>(next: impl FnOnce() -> R) -> R {
+    let before = METER.with(|meter| meter.paths.replace(true));
+    let found = next();
+    METER.with(|meter| meter.paths.set(before));
+    found
 }
 
 /// Counts the reading or writing of so many bytes.

@@ -8,7 +8,7 @@ use super::value::{Dict, Val};
 
 /// Less, equal or greater. `total`: for sorting, where each value must equal itself.
 pub(super) fn compare(one: &Val, two: &Val, total: bool) -> Ordering {
-    meter::work(1);
+    meter::term();
     match (one, two) {
         (Val::Num(one), Val::Num(two)) => one.compare(two, total),
         (Val::Str(one), Val::Str(two)) => {

@@ -26,6 +26,9 @@ const COMPILED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often an expression may go back and try another way.
 const BACKTRACKS_MAX: usize = 200_000;
 
+/// How much of a text a search is counted for.
+const SEARCHED_BYTES: usize = 2_048;
+
 type Failure = Error<Val>;
 
 thread_local! {
@@ -227,8 +230,9 @@ fn matches<'t>(
     let (regex, flags) = compiled(text, pattern, flags)?;
     let (mut from, mut any) = (0, false);
     while from <= text.len() {
+        // A match is seldom far away; what it costs to find is not known.
         meter::work(1);
-        meter::touch(text.len() - from);
+        meter::touch((text.len() - from).min(SEARCHED_BYTES));
         let captures = regex.captures_from_pos(text, from).map_err(|problem| {
             Error::str(format_args!("the regex cannot be matched with {}: {problem}", super::quoted(text)))
         })?;

@@ -5,7 +5,7 @@ use jaq_core::load::lex::Expect as Lexed;
 use jaq_core::load::parse::{Def, Expect as Parsed, Parser};
 use jaq_core::load::{Arena, File, Lexer, Loader};
 use jaq_core::native::{bome, run, v};
-use jaq_core::{Bind, Compiler, Ctx, Error, Exn, Filter, Lut, Vars};
+use jaq_core::{Bind, Compiler, Ctx, Cv, Error, Exn, Filter, Lut, Native, Vars};
 use serde_json::Value;
 
 use super::native::Fun;
@@ -29,7 +29,7 @@ const MAIN: &str = "_main";
 const RENAMED: [(&str, &str); 2] = [("limit", "_limit"), ("skip", "_skip")];
 
 /// Those that are replaced.
-const REPLACED: [&str; 3] = ["range", "keys_unsorted", "key_values"];
+const REPLACED: [&str; 5] = ["range", "keys_unsorted", "key_values", "path", "path_value"];
 
 /// A compiled program.
 pub(crate) struct Program(Filter<Metered>);
@@ -150,6 +150,19 @@ fn control() -> Vec<Fun> {
         run(("halt", v(0), |_| jaq_core::box_iter::box_once(Err(Exn::halt(0))))),
         run(("halt_error", v(0), |_| jaq_core::box_iter::box_once(Err(Exn::halt(5))))),
         run(("halt_error", v(1), |_| jaq_core::box_iter::box_once(Err(Exn::halt(5))))),
+        run(("path", closure(), |mut cv| {
+            let (f, context) = cv.0.pop_fun();
+            let mut found = f.paths((context, (cv.1, Default::default())));
+            Box::new(std::iter::from_fn(move || {
+                let path = meter::finding_paths(|| found.next())?;
+                Some(path.map(|(_, path)| {
+                    let mut steps = path.iter().cloned().collect::<Vec<_>>();
+                    steps.reverse();
+                    Val::list(steps)
+                }))
+            }))
+        })),
+        linked(),
         run(("_last_or_null", closure(), |mut cv| {
             let (f, context) = cv.0.pop_fun();
             let last = f.run((context, cv.1)).try_fold(Val::Null, |_, next| next);
@@ -164,6 +177,23 @@ fn control() -> Vec<Fun> {
             }))
         })),
     ]
+}
+
+/// The input itself, where a function calls itself with closures: each call keeps those of the one before.
+fn linked() -> Fun {
+    let native = Native::new(|cv: Cv<'_, Metered>| {
+        meter::link();
+        jaq_core::box_iter::box_once(Ok(cv.1))
+    });
+    let native = native.with_paths(|cv| {
+        meter::link();
+        jaq_core::box_iter::box_once(Ok(cv.1))
+    });
+    let native = native.with_update(|cv, change| {
+        meter::link();
+        change(cv.1)
+    });
+    ("_linked", v(0), native)
 }
 
 fn output(result: jaq_core::ValX<'_, Val>) -> Output {

@@ -1,11 +1,13 @@
 //! Rewrites a program where the interpreter means something other than jq does.
 //!
-//! * `..` counts its steps.
+//! * `..` counts its steps, and a long path is taken in pieces.
 //! * In `l + r` and `"\(l) \(r)"` the outputs of the right side are the outer loop.
 //! * `reduce` and `foreach` go on with the last output of their update, or with null.
 //! * What `|=` finds by anything but a plain path is changed path by path, and removed at the end.
 //!
 //! Where a term plainly has one output there is nothing to rewrite, and it stays as fast as it is.
+
+use std::cell::RefCell;
 
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
@@ -36,11 +38,13 @@ pub(super) struct Rewriter<'s> {
     arena: &'s Arena,
     /// The names that the program gives to functions and their arguments.
     own: Vec<&'s str>,
+    /// The definitions around the term that take closures.
+    around: RefCell<Vec<&'s str>>,
 }
 
 impl<'s> Rewriter<'s> {
     pub(super) fn new(code: &'s str, arena: &'s Arena) -> Self {
-        Self { code, arena, own: defined(code) }
+        Self { code, arena, own: defined(code), around: RefCell::default() }
     }
 
     pub(super) fn term(&self, term: Tree<'s>) -> Tree<'s> {
@@ -61,14 +65,24 @@ impl<'s> Rewriter<'s> {
                 other.map(|other| self.boxed(*other)),
             ),
             Term::Def(defs, inner) => Term::Def(
-                defs.into_iter().map(|def| Def { name: def.name, args: def.args, body: self.term(def.body) }).collect(),
+                defs.into_iter().map(|def| self.definition(def)).collect(),
                 self.boxed(*inner),
             ),
             Term::Call(name, arguments) => self.call(name, arguments),
             Term::Var(name) if name == "$__loc__" => self.location(name),
-            Term::Path(head, path) => Term::Path(self.boxed(*head), self.path(path)),
+            Term::Path(head, path) => in_pieces(self.boxed(*head), self.path(path)),
             plain @ (Term::Id | Term::Num(_) | Term::Var(_) | Term::Break(_)) => plain,
         }
+    }
+
+    fn definition(&self, def: Def<&'s str>) -> Def<&'s str> {
+        let takes_closures = def.args.iter().any(|argument| !argument.starts_with('$'));
+        self.around.borrow_mut().extend(takes_closures.then_some(def.name));
+        let body = self.term(def.body);
+        if takes_closures {
+            self.around.borrow_mut().pop();
+        }
+        Def { name: def.name, args: def.args, body }
     }
 
     fn boxed(&self, term: Tree<'s>) -> Box<Tree<'s>> {
@@ -115,6 +129,10 @@ impl<'s> Rewriter<'s> {
     }
 
     fn call(&self, name: &'s str, arguments: Vec<Tree<'s>>) -> Tree<'s> {
+        if !arguments.is_empty() && self.around.borrow().contains(&name) {
+            let arguments = arguments.into_iter().map(|argument| self.term(argument)).collect();
+            return pipe(Term::Call("_linked", Vec::new()), Term::Call(name, arguments));
+        }
         let many = arguments.iter().filter(|argument| !self.is_single(argument)).count() > 1;
         if !many || !BY_VALUE.contains(&name) || self.own.contains(&name) {
             return Term::Call(name, arguments.into_iter().map(|argument| self.term(argument)).collect());
@@ -284,6 +302,21 @@ fn pipe<'s>(left: Tree<'s>, right: Tree<'s>) -> Tree<'s> {
 
 fn text(text: &str) -> Tree<'_> {
     Term::Str(None, vec![StrPart::Str(text)])
+}
+
+/// How many steps of a path the interpreter takes at once. It calls itself for each of them and counts none.
+const PIECE: usize = 32;
+
+fn in_pieces<'s>(head: Box<Tree<'s>>, path: Path<Tree<'s>>) -> Tree<'s> {
+    let mut parts = path.0.into_iter();
+    let mut term = Term::Path(head, Path(parts.by_ref().take(PIECE).collect()));
+    loop {
+        let piece: Vec<_> = parts.by_ref().take(PIECE).collect();
+        if piece.is_empty() {
+            return term;
+        }
+        term = Term::Path(Box::new(term), Path(piece));
+    }
 }
 
 fn at<'s>(head: Tree<'s>, place: &'s str) -> Tree<'s> {

@@ -60,7 +60,7 @@ pub(super) fn string<'a>(value: &'a Val, name: &str) -> Result<&'a str, Error<Va
 }
 
 fn explode(text: &str) -> Val {
-    meter::reserve(size_of::<Val>().saturating_mul(text.len() / 4));
+    meter::reserve(size_of::<Val>().saturating_mul(text.chars().count()));
     Val::list(text.chars().map(|letter| Val::int(u32::from(letter).into())).collect())
 }
 
