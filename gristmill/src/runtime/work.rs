@@ -278,7 +278,8 @@ async fn missing(store: &StoreHandle, work: Work) -> Result<Roles> {
 
 /// The kinds of this program: those that come with it and its own.
 fn kinds(context: &ProcessContext) -> Result<Registry> {
-    let pool = ItemPool::counting(context.loaded.config.worker.item_threads, &context.stuck).map_err(CommandError::internal)?;
+    let pool = ItemPool::counting(context.loaded.config.worker.item_threads, &context.stuck)
+        .map_err(CommandError::internal)?;
     let mut registry = registry(RegistryOptions { pool, processors: context.extensions.processors() });
     let config = &context.loaded.config;
     let effects = EffectSettings {

@@ -50,6 +50,10 @@ fn bounds_of(dict: &Dict) -> Bounds<Option<&Val>> {
     dict.get("start")..dict.get("end")
 }
 
+fn is_range(dict: &Dict) -> bool {
+    dict.contains_key("start") || dict.contains_key("end")
+}
+
 fn unfit_index(value: &Val, index: &Val) -> Error<Val> {
     Error::str(format_args!("Cannot index {} with {}", value.kind(), Shown(index)))
 }
@@ -61,7 +65,7 @@ fn unfit_iteration(value: &Val) -> Error<Val> {
 /// Returns the places where a list occurs in another.
 fn occurrences(list: &[Val], part: &[Val]) -> Val {
     if part.is_empty() {
-        return Val::Null;
+        return Val::list(Vec::new());
     }
     let places = (0..list.len()).filter(|place| {
         meter::work(1);
@@ -123,7 +127,9 @@ impl ValT for Val {
             }
             (Self::Null, Self::Str(_) | Self::Num(_)) => Ok(Self::Null),
             (Self::Arr(list), Self::Arr(part)) => Ok(occurrences(list, part)),
-            (Self::Arr(_) | Self::Str(_) | Self::Null, Self::Obj(range)) => self.range(bounds_of(range)),
+            (Self::Arr(_) | Self::Str(_) | Self::Null, Self::Obj(range)) if is_range(range) => {
+                self.range(bounds_of(range))
+            }
             _ => Err(unfit_index(&self, index)),
         }
     }
@@ -133,23 +139,25 @@ impl ValT for Val {
         match &self {
             Self::Null => bounds(&range, 0).map(|_| Self::Null),
             Self::Arr(list) => bounds(&range, list.len()).map(|range| Self::list(list[range].to_vec())),
-            Self::Str(text) => {
-                bounds(&range, text.chars().count()).map(|range| Self::text(letters(text, &range)))
-            }
+            Self::Str(text) => bounds(&range, text.chars().count()).map(|range| Self::text(letters(text, &range))),
             _ => Err(Error::str(format_args!("Cannot index {} with object", self.kind()))),
         }
     }
 
-    fn map_values<'a, I: Iterator<Item = ValX<'a, Self>>>(self, opt: Opt, change: impl Fn(Self) -> I) -> ValX<'a, Self> {
+    fn map_values<'a, I: Iterator<Item = ValX<'a, Self>>>(
+        self,
+        opt: Opt,
+        change: impl Fn(Self) -> I,
+    ) -> ValX<'a, Self> {
         match self {
             Self::Arr(list) => {
                 let changed = List::into_items(list).into_iter().filter_map(|value| change(value).next());
                 changed.collect::<Result<Vec<_>, _>>().map(Self::list)
             }
             Self::Obj(dict) => {
-                let changed = Dict::into_map(dict).into_iter().filter_map(|(key, value)| {
-                    change(value).next().map(|value| Ok((key, value?)))
-                });
+                let changed = Dict::into_map(dict)
+                    .into_iter()
+                    .filter_map(|(key, value)| change(value).next().map(|value| Ok((key, value?))));
                 changed.collect::<Result<Map, Exn<'a, Self>>>().map(Self::dict)
             }
             other => opt.fail(other, |value| Exn::from(unfit_iteration(&value))),
@@ -165,7 +173,7 @@ impl ValT for Val {
         match (self, index) {
             (value @ (Self::Null | Self::Obj(_)), Self::Str(key)) => set_key(value, key, change),
             (value @ (Self::Null | Self::Arr(_)), Self::Num(index)) => set_place(value, index, opt, change),
-            (value @ (Self::Null | Self::Arr(_) | Self::Str(_)), Self::Obj(range)) => {
+            (value @ (Self::Null | Self::Arr(_) | Self::Str(_)), Self::Obj(range)) if is_range(range) => {
                 value.map_range(bounds_of(range), opt, change)
             }
             (value, _) => opt.fail(value, |value| Exn::from(unfit_index(&value, index))),
@@ -227,11 +235,7 @@ fn set_slice<'a>(mut list: Rc<List>, range: Bounds<usize>, new: &[Val], depth: u
 }
 
 /// Sets or removes a key of an object; null is an empty one.
-fn set_key<'a, I: Iterator<Item = ValX<'a, Val>>>(
-    value: Val,
-    key: &Text,
-    change: impl Fn(Val) -> I,
-) -> ValX<'a, Val> {
+fn set_key<'a, I: Iterator<Item = ValX<'a, Val>>>(value: Val, key: &Text, change: impl Fn(Val) -> I) -> ValX<'a, Val> {
     let mut dict = match value {
         Val::Obj(dict) => dict,
         _ => {

@@ -55,9 +55,8 @@ fn gmtime(value: &Val) -> Valued {
 /// The instant of a "broken down time": year, month from 0, day, hour, minute, second. Later ones may lack; a month 12
 /// is the January after.
 fn instant(value: &Val, name: &str) -> Result<DateTime<Utc>, Failure> {
-    let wrong = || {
-        Error::str(format_args!("{name}: {} is not an array of numbers such as [2024,0,31,12,0,0]", Shown(value)))
-    };
+    let wrong =
+        || Error::str(format_args!("{name}: {} is not an array of numbers such as [2024,0,31,12,0,0]", Shown(value)));
     let Val::Arr(list) = value else { return Err(wrong()) };
     let mut parts = [0_i64; 6];
     for (part, value) in parts.iter_mut().zip(list.iter()) {
@@ -83,6 +82,9 @@ fn strftime(value: &Val, format: &str) -> Valued {
         Val::Num(number) => from_seconds(number.float(), value)?,
         _ => instant(value, "strftime")?,
     };
+    if !(0..=9_999).contains(&instant.year()) {
+        return Err(Error::str(format_args!("strftime: the year {} has no four digits", instant.year())));
+    }
     let mut out = String::new();
     let mut letters = format.chars();
     while let Some(letter) = letters.next() {
@@ -173,9 +175,10 @@ impl Parts {
             'a' | 'A' => named(text, &WEEKDAYS)?.1,
             'p' => named(text, &["am", "pm"]).map(|(half, rest)| (self.afternoon = Some(half == 1), rest).1)?,
             'z' => utc_offset(text)?,
-            'Z' => ["UTC", "GMT", "Z"].iter().find_map(|name| text.strip_prefix(name)).ok_or(
-                "only the zones UTC, GMT and Z are read here; the hours of another would be lost",
-            )?,
+            'Z' => ["UTC", "GMT", "Z"]
+                .iter()
+                .find_map(|name| text.strip_prefix(name))
+                .ok_or("only the zones UTC, GMT and Z are read here; the hours of another would be lost")?,
             '%' => text.strip_prefix('%').ok_or("`%` was expected")?,
             'n' | 't' => text,
             other => return Err(format!("`%{other}` cannot be read from a text")),
@@ -206,7 +209,17 @@ impl Parts {
 }
 
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
     "december",
 ];
 

@@ -24,8 +24,8 @@ pub(super) fn funs() -> Vec<Fun> {
         function2!("decimal_mul", |_value, one, two| both(&one, &two, "decimal_mul", mul)),
         run(("decimal_div", v(3), |mut cv| {
             let (places, two, one) = (cv.0.pop_var(), cv.0.pop_var(), cv.0.pop_var());
-            let divided = places_of(&places)
-                .and_then(|places| both(&one, &two, "decimal_div", |one, two| div(one, two, places)));
+            let divided =
+                places_of(&places).and_then(|places| both(&one, &two, "decimal_div", |one, two| div(one, two, places)));
             bome(divided)
         })),
         function2!("decimal_round", |_value, number_, places| {

@@ -190,7 +190,8 @@ impl Reader<'_> {
     /// `null`, `true`, `false`, or a number.
     fn word(&mut self) -> Result<Val, String> {
         let rest = &self.text[self.at..];
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.')).unwrap_or(rest.len());
+        let end =
+            rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.')).unwrap_or(rest.len());
         let value = match &rest[..end] {
             "null" => Val::Null,
             "true" => Val::Bool(true),

@@ -70,7 +70,8 @@ fn what_would_never_end_costs_its_item_and_nothing_more() {
 #[test]
 fn a_small_stack_is_enough_to_notice_it() {
     // A thread that has said nothing of its stack, such as this one, counts as one with two megabytes.
-    for code in ["def f: 1 + f; f", "def f: [f]; f", "def f(g): f(g | g); f(.)", "reduce range(1e6) as $i (null; [.])"] {
+    for code in ["def f: 1 + f; f", "def f: [f]; f", "def f(g): f(g | g); f(.)", "reduce range(1e6) as $i (null; [.])"]
+    {
         let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
         let run = thread.spawn(move || outcome(code, &Value::Null)).expect("a thread");
         let outcome = run.join().expect("no panic");

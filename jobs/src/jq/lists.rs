@@ -32,7 +32,9 @@ pub(super) fn funs() -> Vec<Fun> {
         function0!("min", |value| Ok(extreme(items(value, "searched")?, Ordering::Less))),
         function0!("max", |value| Ok(extreme(items(value, "searched")?, Ordering::Greater))),
         function0!("reverse", |value| reverse(value)),
-        function1!("_sort_by", |value, keys| Ok(Val::list(by_keys(value, keys)?.into_iter().map(|(_, v)| v).collect()))),
+        function1!("_sort_by", |value, keys| Ok(Val::list(
+            by_keys(value, keys)?.into_iter().map(|(_, v)| v).collect()
+        ))),
         function1!("_group_by", |value, keys| {
             Ok(Val::list(groups(by_keys(value, keys)?).into_iter().map(Val::list).collect()))
         }),
@@ -40,7 +42,11 @@ pub(super) fn funs() -> Vec<Fun> {
             let firsts = groups(by_keys(value, keys)?).into_iter().filter_map(|group| group.into_iter().next());
             Ok(Val::list(firsts.collect()))
         }),
-        function1!("_min_by", |value, keys| Ok(by_keys(value, keys)?.into_iter().next().map(|(_, v)| v).unwrap_or_default())),
+        function1!("_min_by", |value, keys| Ok(by_keys(value, keys)?
+            .into_iter()
+            .next()
+            .map(|(_, v)| v)
+            .unwrap_or_default())),
         function1!("_max_by", |value, keys| Ok(by_keys(value, keys)?.pop().map(|(_, v)| v).unwrap_or_default())),
         function1!("_flatten", |value, depth| flatten(value, &depth)),
         function1!("bsearch", |value, wanted| bsearch(&value, &wanted)),
@@ -65,7 +71,13 @@ fn length(value: Val) -> Valued {
     Ok(match value {
         Val::Null => Val::int(0),
         Val::Bool(_) => return Err(Error::str(format_args!("{} has no length", Shown(&value)))),
-        Val::Num(ref number) => if number.float() < 0.0 { (-value)? } else { value },
+        Val::Num(ref number) => {
+            if number.float() < 0.0 {
+                (-value)?
+            } else {
+                value
+            }
+        }
         Val::Str(text) => {
             meter::touch(text.len());
             Val::count(text.chars().count())
@@ -86,6 +98,7 @@ fn keys(value: Val, in_order: bool) -> Valued {
 
 fn has(value: &Val, key: &Val) -> Valued {
     match (value, key) {
+        (Val::Null, Val::Str(_) | Val::Num(_)) => Ok(Val::Bool(false)),
         (Val::Obj(dict), Val::Str(key)) => Ok(Val::Bool(dict.contains_key(&**key))),
         (Val::Arr(list), Val::Num(place)) => Ok(Val::Bool(place.float() >= 0.0 && place.float() < list.len() as f64)),
         _ => Err(Error::str(format_args!("Cannot check whether {} has a key {}", value.kind(), Shown(key)))),
@@ -104,7 +117,9 @@ fn contains(value: &Val, part: &Val) -> Result<bool, Error<Val>> {
             Ok(true)
         }
         (Val::Arr(one), Val::Arr(two)) => {
-            let within = |part: &Val| one.iter().any(|value| value.kind() == part.kind() && contains(value, part).unwrap_or(false));
+            let within = |part: &Val| {
+                one.iter().any(|value| value.kind() == part.kind() && contains(value, part).unwrap_or(false))
+            };
             Ok(two.iter().all(within))
         }
         (Val::Str(one), Val::Str(two)) => {
@@ -112,11 +127,9 @@ fn contains(value: &Val, part: &Val) -> Result<bool, Error<Val>> {
             Ok(one.contains(&**two))
         }
         _ if value.kind() == part.kind() => Ok(value == part),
-        _ => Err(Error::str(format_args!(
-            "{} and {} cannot have their containment checked",
-            Shown(value),
-            Shown(part)
-        ))),
+        _ => {
+            Err(Error::str(format_args!("{} and {} cannot have their containment checked", Shown(value), Shown(part))))
+        }
     }
 }
 
@@ -171,6 +184,7 @@ fn extreme(items: Vec<Val>, wanted: Ordering) -> Val {
 fn reverse(value: Val) -> Valued {
     match value {
         Val::Null => Ok(Val::list(Vec::new())),
+        Val::Obj(dict) if dict.is_empty() => Ok(Val::list(Vec::new())),
         other => {
             let mut items = items(other, "reversed")?;
             items.reverse();
@@ -331,10 +345,7 @@ fn remove(value: Val, step: &Val) -> Valued {
             let outside = place.float() < -(list.len() as f64) || place.float() >= list.len() as f64;
             if outside || place.is_nan() { Ok(value) } else { change(value, std::slice::from_ref(step), &|_| None) }
         }
-        (Val::Obj(_), Val::Str(_)) | (Val::Arr(_), Val::Obj(_)) => {
-            change(value, std::slice::from_ref(step), &|_| None)
-        }
+        (Val::Obj(_), Val::Str(_)) | (Val::Arr(_), Val::Obj(_)) => change(value, std::slice::from_ref(step), &|_| None),
         _ => Err(Error::str(format_args!("Cannot delete field {} of {}", Shown(step), value.kind()))),
     }
 }
-

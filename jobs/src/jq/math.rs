@@ -11,10 +11,51 @@ use super::value::{List, Shown, Val};
 
 /// The functions of the library that behave as jq's. The others are defined here, or in the prelude.
 const BORROWED: [&str; 45] = [
-    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "copysign", "cos", "cosh", "erf", "erfc", "exp",
-    "exp10", "exp2", "expm1", "fdim", "fma", "fmax", "fmin", "fmod", "frexp", "hypot", "j0", "j1", "jn", "ldexp",
-    "lgamma", "log", "log10", "log1p", "log2", "modf", "nextafter", "pow", "remainder", "scalbln", "sin", "sinh",
-    "sqrt", "tan", "tanh", "tgamma", "y0",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
+    "copysign",
+    "cos",
+    "cosh",
+    "erf",
+    "erfc",
+    "exp",
+    "exp10",
+    "exp2",
+    "expm1",
+    "fdim",
+    "fma",
+    "fmax",
+    "fmin",
+    "fmod",
+    "frexp",
+    "hypot",
+    "j0",
+    "j1",
+    "jn",
+    "ldexp",
+    "lgamma",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "modf",
+    "nextafter",
+    "pow",
+    "remainder",
+    "scalbln",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
+    "tgamma",
+    "y0",
 ];
 
 /// Those of them that did not fit into a line above.
@@ -34,11 +75,16 @@ pub(super) fn funs() -> Vec<Fun> {
         function0!("fabs", |value| fabs(value)),
         function0!("isinfinite", |value| Ok(Val::Bool(number(&value, "isinfinite")?.float().is_infinite()))),
         function0!("isnan", |value| Ok(Val::Bool(number(&value, "isnan")?.is_nan()))),
-        function0!("isnormal", |value| Ok(Val::Bool(number(&value, "isnormal")?.float().is_normal()))),
+        function0!("isnormal", |value| Ok(is_normal(&value))),
         run(("infinite", v(0), |_| jaq_core::native::bome(Ok(Val::float(f64::INFINITY))))),
         run(("nan", v(0), |_| jaq_core::native::bome(Ok(Val::float(f64::NAN))))),
     ];
     borrowed.chain(own).collect()
+}
+
+/// What is no number is not normal either.
+fn is_normal(value: &Val) -> Val {
+    Val::Bool(value.as_number().is_some_and(f64::is_normal))
 }
 
 fn number<'a>(value: &'a Val, name: &str) -> Result<&'a Num, Error<Val>> {

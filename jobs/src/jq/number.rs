@@ -88,9 +88,9 @@ impl Num {
         match self {
             Self::Int(whole) => {
                 let narrow = i64::try_from(*whole).map(Number::from).ok();
-                narrow.or_else(|| u64::try_from(*whole).map(Number::from).ok()).ok_or_else(|| {
-                    format!("the number {whole} is too large; make it a text by `tostring`")
-                })
+                narrow
+                    .or_else(|| u64::try_from(*whole).map(Number::from).ok())
+                    .ok_or_else(|| format!("the number {whole} is too large; make it a text by `tostring`"))
             }
             Self::Float(float) => {
                 Number::from_f64(*float).ok_or_else(|| format!("the result holds {float}, which is not a JSON number"))

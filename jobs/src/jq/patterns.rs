@@ -117,7 +117,9 @@ impl Flags {
                 // `^` and `$` mean the whole text anyway.
                 's' => {}
                 'l' => return Err(Error::str("the flag l (longest match) is not offered")),
-                _ => return Err(Error::str(format_args!("{text} is not a valid modifier string: use g, i, n, p, s, x"))),
+                _ => {
+                    return Err(Error::str(format_args!("{text} is not a valid modifier string: use g, i, n, p, s, x")));
+                }
             }
         }
         Ok(flags)
@@ -136,9 +138,10 @@ fn compiled(text: &str, pattern: &Val, flags: &Val) -> Result<(Rc<Regex>, Flags)
         }
         // Making one is much more work than using it.
         meter::work(1_000 + 20 * pattern.len());
-        let regex = Rc::new(built(&key).map_err(|why| {
-            Error::str(format_args!("{} is not a valid regex: {why}", super::quoted(pattern)))
-        })?);
+        let regex = Rc::new(
+            built(&key)
+                .map_err(|why| Error::str(format_args!("{} is not a valid regex: {why}", super::quoted(pattern))))?,
+        );
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
@@ -158,7 +161,7 @@ fn built(key: &Key) -> Result<Regex, String> {
 
 /// Rewrites what Oniguruma means otherwise: `$`, and the classes in double brackets, which are Unicode's there.
 fn translated(pattern: &str, line_feed: bool) -> Result<String, String> {
-    let (mut out, mut brackets) = (String::with_capacity(pattern.len()), 0_usize);
+    let (mut out, mut bracket) = (String::with_capacity(pattern.len()), false);
     let mut rest = pattern;
     while let Some(letter) = rest.chars().next() {
         let mut taken = letter.len_utf8();
@@ -174,26 +177,43 @@ fn translated(pattern: &str, line_feed: bool) -> Result<String, String> {
                     _ => out.push_str(&rest[..taken]),
                 }
             }
-            '[' if brackets > 0 && rest.starts_with("[:") => {
+            '[' if bracket && rest.starts_with("[:") => {
                 let end = rest.find(":]").ok_or("a class in double brackets is not closed")?;
                 out.push_str(named_class(&rest[2..end])?);
                 taken = end + 2;
             }
-            '[' => {
-                brackets += 1;
-                out.push('[');
+            // Classes are not computed with: these stand for themselves.
+            '[' | '&' | '~' if bracket => {
+                out.push('\\');
+                out.push(letter);
             }
-            ']' => {
-                brackets = brackets.saturating_sub(1);
-                out.push(']');
+            '-' if bracket && rest.starts_with("--") => out.push_str("\\-"),
+            '[' | ']' => {
+                bracket = letter == '[';
+                out.push(letter);
             }
-            '$' if brackets == 0 && line_feed => out.push_str("(?=\\n?\\z)"),
-            '$' if brackets == 0 => out.push_str("\\z"),
+            '{' if !bracket => {
+                check_repetition(rest)?;
+                out.push('{');
+            }
+            '$' if !bracket && line_feed => out.push_str("(?=\\n?\\z)"),
+            '$' if !bracket => out.push_str("\\z"),
             other => out.push(other),
         }
         rest = &rest[taken..];
     }
     Ok(out)
+}
+
+/// Refuses the repetitions that the two dialects read differently.
+fn check_repetition(rest: &str) -> Result<(), String> {
+    let Some((inside, _)) = rest[1..].split_once('}') else { return Ok(()) };
+    let Some((least, most)) = inside.split_once(',') else { return Ok(()) };
+    match (least.parse::<u32>(), most.parse::<u32>()) {
+        (Err(_), Ok(_)) if least.is_empty() => Err(format!("`{{,{most}}}` is not offered; write `{{0,{most}}}`")),
+        (Ok(least), Ok(most)) if least > most => Err(format!("`{{{least},{most}}}` begins above its end")),
+        _ => Ok(()),
+    }
 }
 
 fn named_class(name: &str) -> Result<&'static str, String> {
@@ -288,12 +308,9 @@ fn described(found: &Found<'_>, regex: &Regex, letters: &mut Letters<'_>) -> Val
                 ("string", Val::text(group.as_str())),
                 ("name", name),
             ]),
-            None => Val::object([
-                ("offset", Val::int(-1)),
-                ("string", Val::Null),
-                ("length", Val::int(0)),
-                ("name", name),
-            ]),
+            None => {
+                Val::object([("offset", Val::int(-1)), ("string", Val::Null), ("length", Val::int(0)), ("name", name)])
+            }
         });
     }
     let string = &text[found.start..found.end];

@@ -125,7 +125,7 @@ def test($re): ($re | _pattern) as $p | test($p[0]; $p[1]);
 def capture($re; $flags): match($re; $flags) | reduce (.captures[] | select(.name != null)) as $c ({}; .[$c.name] = $c.string);
 def capture($re): ($re | _pattern) as $p | capture($p[0]; $p[1]);
 def scan($re; $flags): match($re; "g" + $flags) | if .captures == [] then .string else [.captures[].string] end;
-def scan($re): ($re | _pattern) as $p | scan($p[0]; $p[1]);
+def scan($re): scan($re; null);
 def split($re; $flags): _split($re; "g" + $flags);
 def splits($re; $flags): split($re; $flags)[];
 def splits($re): splits($re; null);

@@ -9,26 +9,76 @@
 
 use std::cell::RefCell;
 
+use jaq_core::load::Arena;
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
-use jaq_core::load::Arena;
 use jaq_core::path::{Opt, Part, Path};
 
 /// Functions of the input alone that have one output.
 const SINGLE: [&str; 33] = [
-    "add", "ascii_downcase", "ascii_upcase", "ceil", "explode", "false", "first", "flatten", "floor", "from_entries",
-    "fromjson", "implode", "keys", "keys_unsorted", "last", "length", "max", "min", "not", "null", "reverse", "round",
-    "sort", "to_entries", "tojson", "tonumber", "tostring", "transpose", "trim", "true", "type", "unique", "todate",
+    "add",
+    "ascii_downcase",
+    "ascii_upcase",
+    "ceil",
+    "explode",
+    "false",
+    "first",
+    "flatten",
+    "floor",
+    "from_entries",
+    "fromjson",
+    "implode",
+    "keys",
+    "keys_unsorted",
+    "last",
+    "length",
+    "max",
+    "min",
+    "not",
+    "null",
+    "reverse",
+    "round",
+    "sort",
+    "to_entries",
+    "tojson",
+    "tonumber",
+    "tostring",
+    "transpose",
+    "trim",
+    "true",
+    "type",
+    "unique",
+    "todate",
 ];
 
 /// Functions that have one output for each combination of those of their arguments, the last of which is the outer loop.
 const BY_VALUE: [&str; 21] = [
-    "atan2", "copysign", "drem", "fdim", "fma", "fmax", "fmin", "fmod", "hypot", "jn", "ldexp", "match", "nextafter",
-    "nexttoward", "pow", "remainder", "scalb", "scalbln", "setpath", "test", "yn",
+    "atan2",
+    "copysign",
+    "drem",
+    "fdim",
+    "fma",
+    "fmax",
+    "fmin",
+    "fmod",
+    "hypot",
+    "jn",
+    "ldexp",
+    "match",
+    "nextafter",
+    "nexttoward",
+    "pow",
+    "remainder",
+    "scalb",
+    "scalbln",
+    "setpath",
+    "test",
+    "yn",
 ];
 
 /// Functions with closures that have one output.
-const CLOSED: [&str; 10] = ["map", "map_values", "sort_by", "group_by", "unique_by", "min_by", "max_by", "any", "all", "with_entries"];
+const CLOSED: [&str; 10] =
+    ["map", "map_values", "sort_by", "group_by", "unique_by", "min_by", "max_by", "any", "all", "with_entries"];
 
 type Tree<'s> = Term<&'s str>;
 
@@ -57,17 +107,14 @@ impl<'s> Rewriter<'s> {
             Term::BinOp(left, operator, right) => self.operation(*left, operator, *right),
             Term::Label(name, inner) => Term::Label(name, self.boxed(*inner)),
             Term::Fold(kind, source, pattern, parts) => self.fold(kind, *source, pattern, parts),
-            Term::TryCatch(inner, catch) => {
-                Term::TryCatch(self.boxed(*inner), catch.map(|catch| self.boxed(*catch)))
-            }
+            Term::TryCatch(inner, catch) => Term::TryCatch(self.boxed(*inner), catch.map(|catch| self.boxed(*catch))),
             Term::IfThenElse(cases, other) => Term::IfThenElse(
                 cases.into_iter().map(|(condition, then)| (self.term(condition), self.term(then))).collect(),
                 other.map(|other| self.boxed(*other)),
             ),
-            Term::Def(defs, inner) => Term::Def(
-                defs.into_iter().map(|def| self.definition(def)).collect(),
-                self.boxed(*inner),
-            ),
+            Term::Def(defs, inner) => {
+                Term::Def(defs.into_iter().map(|def| self.definition(def)).collect(), self.boxed(*inner))
+            }
             Term::Call(name, arguments) => self.call(name, arguments),
             Term::Var(name) if name == "$__loc__" => self.location(name),
             Term::Path(head, path) => in_pieces(self.boxed(*head), self.path(path)),
@@ -198,9 +245,13 @@ impl<'s> Rewriter<'s> {
             [init, update, rest @ ..] if kind == "foreach" && !single && rest.len() < 2 => {
                 let extract = rest.first_mut().map(std::mem::take).unwrap_or_default();
                 // The state is a pair: the outputs of the last update, and the last of them.
-                let init = pipe(std::mem::take(init), Term::Arr(Some(Box::new(binary(Term::Arr(None), BinaryOp::Comma, Term::Id)))));
+                let init = pipe(
+                    std::mem::take(init),
+                    Term::Arr(Some(Box::new(binary(Term::Arr(None), BinaryOp::Comma, Term::Id)))),
+                );
                 let update = pipe(at(Term::Id, "1"), Term::Call("_all_and_last", vec![std::mem::take(update)]));
-                let each = Term::Path(Box::new(at(Term::Id, "0")), Path(vec![(Part::Range(None, None), Opt::Essential)]));
+                let each =
+                    Term::Path(Box::new(at(Term::Id, "0")), Path(vec![(Part::Range(None, None), Opt::Essential)]));
                 parts = vec![init, update, pipe(each, extract)];
             }
             _ => {}
@@ -217,14 +268,14 @@ impl<'s> Rewriter<'s> {
                 StrPart::Term(term) => single(term),
                 _ => true,
             }),
-            Term::Obj(entries) => {
-                entries.iter().all(|(key, value)| single(key) && value.as_ref().is_none_or(single))
-            }
+            Term::Obj(entries) => entries.iter().all(|(key, value)| single(key) && value.as_ref().is_none_or(single)),
             Term::Neg(inner) => single(inner),
             Term::BinOp(_, BinaryOp::Comma, _) => false,
-            Term::BinOp(left, BinaryOp::Assign | BinaryOp::Update | BinaryOp::UpdateMath(_) | BinaryOp::UpdateAlt, right) => {
-                self.is_plain(left) && single(right)
-            }
+            Term::BinOp(
+                left,
+                BinaryOp::Assign | BinaryOp::Update | BinaryOp::UpdateMath(_) | BinaryOp::UpdateAlt,
+                right,
+            ) => self.is_plain(left) && single(right),
             Term::BinOp(left, _, right) => single(left) && single(right),
             Term::IfThenElse(cases, other) => {
                 cases.iter().all(|(condition, then)| single(condition) && single(then))
@@ -261,7 +312,9 @@ impl<'s> Rewriter<'s> {
                     })
             }
             Term::BinOp(left, BinaryOp::Pipe(None), right) => self.is_plain(left) && self.is_plain(right),
-            Term::Call("select", arguments) => !self.own.contains(&"select") && arguments.iter().all(|f| self.is_single(f)),
+            Term::Call("select", arguments) => {
+                !self.own.contains(&"select") && arguments.iter().all(|f| self.is_single(f))
+            }
             _ => false,
         }
     }
@@ -286,9 +339,9 @@ impl<'s> Several<'s> {
     }
 
     fn around(self, inner: Tree<'s>) -> Tree<'s> {
-        self.0.into_iter().fold(inner, |inner, (name, term)| {
-            binary(term, BinaryOp::Pipe(Some(Pattern::Var(name))), inner)
-        })
+        self.0
+            .into_iter()
+            .fold(inner, |inner, (name, term)| binary(term, BinaryOp::Pipe(Some(Pattern::Var(name))), inner))
     }
 }
 

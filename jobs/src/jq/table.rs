@@ -90,9 +90,10 @@ fn a_program_gives_what_jq_1_8_gives_or_what_the_table_says_instead() {
 
 /// Runs these cases in one process of the real jq.
 fn given_by_jq(cases: &[&Case]) -> Vec<Given> {
-    let programs = cases.iter().enumerate().map(|(number, case)| {
-        format!("({} | try ((\n{}\n) | [{number}, .]) catch [{number}])", case.input, case.jq)
-    });
+    let programs = cases
+        .iter()
+        .enumerate()
+        .map(|(number, case)| format!("({} | try ((\n{}\n) | [{number}, .]) catch [{number}])", case.input, case.jq));
     let program = programs.collect::<Vec<_>>().join(",\n");
     let mut jq = Command::new("jq");
     jq.args(["-c", "-n", "-f", "/dev/stdin"]).env("TZ", "UTC").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -29,9 +29,7 @@ pub(super) fn funs() -> Vec<Fun> {
         function1!("ltrimstr", |value, part| trimmed(value, &part, "ltrimstr", true, false)),
         function1!("rtrimstr", |value, part| trimmed(value, &part, "rtrimstr", false, true)),
         function1!("trimstr", |value, part| trimmed(value, &part, "trimstr", true, true)),
-        function1!("split", |value, separator| {
-            Ok(split(string(&value, "split")?, string(&separator, "split")?))
-        }),
+        function1!("split", |value, separator| { Ok(split(string(&value, "split")?, string(&separator, "split")?)) }),
         function1!("join", |value, separator| join(value, &separator)),
         function1!("format", |value, name| format(&value, string(&name, "format")?)),
         function0!("tojson", |value| Ok(Val::text(super::json::written(&value)))),
@@ -70,7 +68,10 @@ fn implode(value: &Val) -> Valued {
     };
     let letter = |code: &Val| match code {
         // What is no letter becomes the letter that stands for those.
-        Val::Num(number) => Ok(char::from_u32(number.float() as u32).unwrap_or(char::REPLACEMENT_CHARACTER)),
+        Val::Num(number) => {
+            let code = Some(number.float()).filter(|code| *code >= 0.0).map(|code| code as u32);
+            Ok(code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER))
+        }
         other => Err(Error::str(format_args!("implode: {} is not a code point", Shown(other)))),
     };
     meter::work(list.len());
@@ -191,9 +192,7 @@ fn decoded_base64(text: &str) -> Result<String, Error<Val>> {
 fn shell(value: &Val) -> Valued {
     let word = |value: &Val| match value {
         Val::Str(text) => Ok(format!("'{}'", text.replace('\'', "'\\''"))),
-        Val::Arr(_) | Val::Obj(_) => {
-            Err(Error::str(format_args!("{} can not be escaped for shell", Shown(value))))
-        }
+        Val::Arr(_) | Val::Obj(_) => Err(Error::str(format_args!("{} can not be escaped for shell", Shown(value)))),
         other => Ok(super::json::written(other)),
     };
     let words = match value {
@@ -215,9 +214,7 @@ fn row(value: &Val, name: &str) -> Valued {
         }
         Val::Null => Ok(String::new()),
         Val::Bool(_) | Val::Num(_) => Ok(super::json::written(value)),
-        Val::Arr(_) | Val::Obj(_) => {
-            Err(Error::str(format_args!("{} is not valid in a {name} row", Shown(value))))
-        }
+        Val::Arr(_) | Val::Obj(_) => Err(Error::str(format_args!("{} is not valid in a {name} row", Shown(value)))),
     };
     let cells = list.iter().map(cell).collect::<Result<Vec<_>, _>>()?;
     Ok(Val::text(cells.join(if name == "csv" { "," } else { "\t" })))

@@ -163,7 +163,9 @@ mod tests {
     #[test]
     fn what_is_no_number_sets_the_item_aside_and_is_never_skipped() {
         for text in ["", " ", "1 234", "5 # x", "1,5", "0x10"] {
-            for code in ["{a: (.a | tonumber)}", ".a |= tonumber", ".s = ([.a | tonumber] | add)", ".f = first(.a | tonumber)"] {
+            for code in
+                ["{a: (.a | tonumber)}", ".a |= tonumber", ".s = ([.a | tonumber] | add)", ".f = first(.a | tonumber)"]
+            {
                 let refused = run(code, json!({ "a": text })).expect_err(code);
                 assert!(refused.contains("cannot be parsed as a number"), "{code} of {text:?}: {refused}");
             }
