@@ -105,8 +105,8 @@ pub(super) fn work(steps: usize) {
     });
 }
 
-/// Counts one more link in a chain that the interpreter keeps: of closures within closures, or of the steps of a path. It
-/// drops such a chain by calling itself for each link, and looks at no limit then.
+/// Counts one more link in a chain that the interpreter keeps: of closures within closures, or of the steps of a path.
+/// It drops such a chain by calling itself for each link, and looks at no limit then.
 pub(super) fn link() {
     work(LINK_STEPS * LINKED_STACK_BYTES / stack::room());
 }

@@ -1,8 +1,8 @@
 //! jq programs.
 //!
 //! The grammar and the evaluation are the crate jaq-core's; the values, the functions and a few meanings are ours, so
-//! that a program gives what jq 1.8 gives, numbers stay exact, and nothing that a stranger's item or a slip in a program
-//! brings about costs more than that item: steps, memory and stack are metered, paths and values have a greatest depth.
+//! that a program gives what jq 1.8 gives, numbers stay exact, and nothing that a stranger's item or a slip in a
+//! program brings about costs more than that item: steps, memory and stack are metered, paths and values have a greatest depth.
 //! `docs/jq.md` says what is different.
 //!
 //! Not offered, because the same item must give the same result at each attempt and on each machine, and because items

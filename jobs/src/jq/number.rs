@@ -1,5 +1,5 @@
-//! Numbers: whole ones are exact, others are binary floating-point numbers, and those that a program only passes on keep
-//! all their digits.
+//! Numbers: whole ones are exact, others are binary floating-point numbers, and those that a program only passes on
+//! keep all their digits.
 
 use std::cmp::Ordering;
 use std::rc::Rc;

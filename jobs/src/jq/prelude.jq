@@ -1,4 +1,4 @@
-# The functions of jq that are written in jq. Those that begin with `_` are for these definitions and for rewritten terms.
+# The functions of jq that are written in jq. Those that begin with `_` are for these definitions and rewritten terms.
 
 # Nothing, and errors.
 def empty: {}[] as $x | .;
@@ -79,7 +79,9 @@ def rindex($part): indices($part) | .[-1:][0];
 def transpose: . as $rows | [range(0; map(length) | max // 0) as $i | [$rows[][$i]]];
 def combinations: if length == 0 then [] else .[0][] as $one | (.[1:] | combinations) as $more | [$one] + $more end;
 def combinations($n): [range($n) as $i | .] | combinations;
-def walk(f): def step: (if type == "object" then map_values(step) elif type == "array" then map(step) else . end) | f; step;
+def walk(f):
+  def step: (if type == "object" then map_values(step) elif type == "array" then map(step) else . end) | f;
+  step;
 def to_entries: [keys_unsorted[] as $key | {key: $key, value: .[$key]}];
 def from_entries:
   reduce .[] as $e ({};
@@ -122,7 +124,8 @@ def match($re; $flags): _match($re; $flags)[];
 def match($re): ($re | _pattern) as $p | match($p[0]; $p[1]);
 def test($re; $flags): _test($re; $flags);
 def test($re): ($re | _pattern) as $p | test($p[0]; $p[1]);
-def capture($re; $flags): match($re; $flags) | reduce (.captures[] | select(.name != null)) as $c ({}; .[$c.name] = $c.string);
+def capture($re; $flags):
+  match($re; $flags) | reduce (.captures[] | select(.name != null)) as $c ({}; .[$c.name] = $c.string);
 def capture($re): ($re | _pattern) as $p | capture($p[0]; $p[1]);
 def scan($re; $flags): match($re; "g" + $flags) | if .captures == [] then .string else [.captures[].string] end;
 def scan($re): scan($re; null);

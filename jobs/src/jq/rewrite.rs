@@ -51,7 +51,7 @@ const SINGLE: [&str; 33] = [
     "todate",
 ];
 
-/// Functions that have one output for each combination of those of their arguments, the last of which is the outer loop.
+/// Functions that have one output for each combination of those of their arguments. The last is the outer loop.
 const BY_VALUE: [&str; 21] = [
     "atan2",
     "copysign",

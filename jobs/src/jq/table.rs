@@ -1,8 +1,8 @@
 //! Expressions with what jq 1.8 makes of them, in `table.jsonl`: one case a line.
 //!
-//! `jq` and `in` are the program and its input, `out` are its outputs; `error` says that an error follows them. `older`
-//! marks what jq before 1.8 does otherwise. `ours` is what we do on purpose instead: outputs, or `"error"`; `why` says the
-//! purpose, and `docs/jq.md` lists it.
+//! `jq` and `in` are the program and its input, `out` are its outputs; `error` says that an error follows them.
+//! `older` marks what jq before 1.8 does otherwise. `ours` is what we do on purpose instead: outputs, or `"error"`;
+//! `why` says the purpose, and `docs/jq.md` lists it.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -1,7 +1,7 @@
 //! The values of programs.
 //!
-//! Shared until they are changed, counted in bytes ([`Held`]), and never nested deeper than [`DEPTH_MAX`] levels, so that
-//! everything that recurses over them, from comparing to dropping, fits on any stack.
+//! Shared until they are changed, counted in bytes ([`Held`]), and never nested deeper than [`DEPTH_MAX`] levels, so
+//! that everything that recurses over them, from comparing to dropping, fits on any stack.
 
 use std::borrow::Borrow;
 use std::fmt;
