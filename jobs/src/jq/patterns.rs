@@ -118,7 +118,9 @@ impl Flags {
                 's' => {}
                 'l' => return Err(Error::str("the flag l (longest match) is not offered")),
                 _ => {
-                    return Err(Error::str(format_args!("{text} is not a valid modifier string: use g, i, n, p, s, x")));
+                    return Err(Error::str(format_args!(
+                        "{text} is not a valid modifier string: use g, i, n, p, s, x"
+                    )));
                 }
             }
         }
