@@ -9,7 +9,8 @@ macro_rules! function0 {
     ($name:literal, |$value:ident| $result:expr) => {
         jaq_core::native::run(($name, jaq_core::native::v(0), |cv| {
             let $value = cv.1;
-            jaq_core::native::bome((|| $result)())
+            let call = || -> crate::jq::operators::Valued { $result };
+            jaq_core::native::bome(call())
         }))
     };
 }
@@ -20,7 +21,8 @@ macro_rules! function1 {
         jaq_core::native::run(($name, jaq_core::native::v(1), |mut cv| {
             let $first = cv.0.pop_var();
             let $value = cv.1;
-            jaq_core::native::bome((|| $result)())
+            let call = || -> crate::jq::operators::Valued { $result };
+            jaq_core::native::bome(call())
         }))
     };
 }
@@ -32,7 +34,8 @@ macro_rules! function2 {
             let $second = cv.0.pop_var();
             let $first = cv.0.pop_var();
             let $value = cv.1;
-            jaq_core::native::bome((|| $result)())
+            let call = || -> crate::jq::operators::Valued { $result };
+            jaq_core::native::bome(call())
         }))
     };
 }

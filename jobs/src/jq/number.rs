@@ -58,10 +58,9 @@ impl Num {
         if !is_number(unsigned) {
             return None;
         }
-        if text != "-0" && unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
-            if let Ok(integer) = text.parse() {
-                return Some(Self::Int(integer));
-            }
+        let whole = text != "-0" && unsigned.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some(integer) = whole.then(|| text.parse().ok()).flatten() {
+            return Some(Self::Int(integer));
         }
         let float = text.parse().ok()?;
         Some(Self::Written(Rc::new(Written { text: text.to_owned(), float })))

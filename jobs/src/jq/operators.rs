@@ -57,13 +57,18 @@ impl Sub for Val {
                 sort(&mut gone);
                 let kept = |value: &Self| {
                     meter::work(1);
-                    gone.binary_search(value).is_err() || value != value
+                    gone.binary_search(value).is_err() || is_unequal_to_itself(value)
                 };
                 Ok(Self::list(List::into_items(one).into_iter().filter(kept).collect()))
             }
             (one, two) => Err(unfit(&one, &two, "subtracted")),
         }
     }
+}
+
+/// Such as `nan`.
+fn is_unequal_to_itself(value: &Val) -> bool {
+    super::order::compare(value, value, false).is_ne()
 }
 
 /// Sorts, and counts it.

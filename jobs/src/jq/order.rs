@@ -60,8 +60,8 @@ impl PartialEq for Val {
 
 impl Eq for Val {}
 
+#[expect(clippy::non_canonical_partial_ord_impl, reason = "nan is less than itself, but not when it is sorted")]
 impl PartialOrd for Val {
-    #[expect(clippy::non_canonical_partial_ord_impl, reason = "nan is less than itself, but not when it is sorted")]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(compare(self, other, false))
     }

@@ -29,7 +29,7 @@ pub(super) fn funs() -> Vec<Fun> {
         function1!("ltrimstr", |value, part| trimmed(value, &part, "ltrimstr", true, false)),
         function1!("rtrimstr", |value, part| trimmed(value, &part, "rtrimstr", false, true)),
         function1!("trimstr", |value, part| trimmed(value, &part, "trimstr", true, true)),
-        function1!("split", |value, separator| { Ok(split(string(&value, "split")?, string(&separator, "split")?)) }),
+        function1!("split", |value, separator| split_value(&value, &separator)),
         function1!("join", |value, separator| join(value, &separator)),
         function1!("format", |value, name| format(&value, string(&name, "format")?)),
         function0!("tojson", |value| Ok(Val::text(super::json::written(&value)))),
@@ -83,6 +83,10 @@ fn trimmed(value: Val, part: &Val, name: &str, left: bool, right: bool) -> Value
     let text = if left { text.strip_prefix(part).unwrap_or(text) } else { text };
     let text = if right { text.strip_suffix(part).unwrap_or(text) } else { text };
     Ok(Val::text(text))
+}
+
+fn split_value(value: &Val, separator: &Val) -> Valued {
+    Ok(split(string(value, "split")?, string(separator, "split")?))
 }
 
 /// The parts of a text between separators; each letter when the separator is empty.

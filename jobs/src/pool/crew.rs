@@ -179,7 +179,7 @@ impl Doing {
 /// Looks after the threads for as long as there are any.
 fn watch(shared: &Weak<Shared>, patience: Duration) {
     loop {
-        std::thread::sleep(patience / 4);
+        std::thread::park_timeout(patience / 4);
         match shared.upgrade() {
             Some(shared) if !locked(&shared.tasks).closed => Shared::replace_stuck(&shared, patience),
             _ => return,
