@@ -52,6 +52,7 @@ pub mod reference;
 mod restart;
 pub mod retention;
 mod row;
+mod row_search;
 pub mod schedules;
 pub mod settings;
 mod split;

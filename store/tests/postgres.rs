@@ -284,6 +284,34 @@ async fn the_connection_for_leases_comes_back_by_itself() {
     assert!(store.beat(worker.id, LONG, 0).await.expect("a beat, on another connection"));
 }
 
+#[tokio::test]
+async fn a_row_is_found_that_a_deferred_constraint_or_a_trigger_refuses() {
+    let store = TestStore::postgres(false).await;
+    store.tamper("CREATE TABLE shop (id BIGINT PRIMARY KEY); INSERT INTO shop VALUES (1), (2)").await;
+    store.tamper("CREATE TABLE sink (id BIGINT, shop BIGINT REFERENCES shop DEFERRABLE INITIALLY DEFERRED)").await;
+    store
+        .tamper(
+            "CREATE FUNCTION odd() RETURNS trigger AS $$ BEGIN
+                IF NEW.id = 7 THEN RAISE EXCEPTION 'seven is odd'; END IF; RETURN NEW; END $$ LANGUAGE plpgsql;
+             CREATE TRIGGER odd BEFORE INSERT ON sink FOR EACH ROW EXECUTE FUNCTION odd()",
+        )
+        .await;
+    let row = |id: i64| serde_json::json!({ "id": id, "shop": if id == 4 { 3 } else { 1 + id % 2 } });
+    let columns = vec!["id".to_owned(), "shop".to_owned()];
+    let mut rows = SqlRows { table: "sink".to_owned(), columns, rows: (0..10).map(row).collect() };
+    store.enqueue(&testing::jobs(1)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let job = claim(&store, worker, 1).await.remove(0);
+    let error = store.complete(&[Completion { sql: Some(rows.clone()), ..testing::done(&job) }]).await;
+    assert!(matches!(error, Err(StoreError::Sink(_))), "{error:?}");
+    let found = store.refused_rows(&rows).await.expect("they are at fault");
+    assert_eq!(found.iter().map(|row| row.index).collect::<Vec<_>>(), [4, 7]);
+    assert!(found[0].reason.contains("foreign key") && found[1].reason.contains("seven is odd"), "{found:?}");
+    rows.rows.retain(|row| row["id"] != 4 && row["id"] != 7);
+    store.complete(&[Completion { sql: Some(rows), ..testing::done(&job) }]).await.expect("the others are taken");
+    assert_eq!(store.count("SELECT count(*) FROM sink").await, 8);
+}
+
 /// Rows for a table that another session has locked, and that session.
 async fn with_a_locked_sink(store: &TestStore) -> (SqlRows, PgConnection) {
     store.tamper("CREATE TABLE sink (id BIGINT)").await;

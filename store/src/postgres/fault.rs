@@ -1,6 +1,7 @@
 //! PostgreSQL's refusals and failures, in the store's words.
 
 use crate::error::StoreError;
+use crate::row_search::Refusal;
 
 /// The outcome of a step.
 pub(super) type Outcome<T> = Result<T, Fault>;
@@ -94,6 +95,21 @@ pub(super) fn in_words_of_sink(error: sqlx::Error, table: &str) -> Fault {
             Fault::Store(StoreError::Sink(format!("{table}: there is no such table, or it lacks a column")))
         }
         other => Fault::Store(other),
+    }
+}
+
+/// Tells whether a user's own table refuses a row (a value that does not fit, a constraint, the check of a view) or is in
+/// trouble itself. A trigger may raise an error for either.
+pub(super) fn refusal_of_sink(error: sqlx::Error, table: &str) -> Outcome<Refusal> {
+    let (code, text) = match error.as_database_error() {
+        Some(refusal) => (refusal.code().unwrap_or_default().into_owned(), refusal.message().to_owned()),
+        None => return Err(in_words_of_sink(error, table)),
+    };
+    let reason = format!("{table}: {text} ({code})");
+    match code.as_str() {
+        "P0001" => Ok(Refusal::Unclear(reason)),
+        code if ["22", "23", "44"].iter().any(|class| code.starts_with(class)) => Ok(Refusal::Row(reason)),
+        _ => Err(in_words_of_sink(error, table)),
     }
 }
 

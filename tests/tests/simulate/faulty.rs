@@ -249,6 +249,7 @@ delegate! {
         }
     }
     try_sink(table: &str, columns: &[String]) -> ();
+    refused_rows(rows: &SqlRows) -> Vec<RefusedRow>;
     halt_batch(batch: BatchId, generation: u32, reason: &str) -> ControlReport;
 }
 
