@@ -209,6 +209,10 @@ pub struct SqlSource {
     pub query: String,
     /// A unique column of the query, by which the rows are sorted.
     pub key: String,
+    /// How long the database may take for one answer, for the plan or for a chunk: 5 minutes by default. On PostgreSQL it
+    /// is the `statement_timeout` as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_timeout: Option<Span>,
 }
 
 /// The JSON Schema that an item must satisfy: exactly one of the two.

@@ -1,14 +1,18 @@
 //! Queries as sources, on SQLite and on PostgreSQL.
 
+use std::time::Duration;
+
 use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::definition::{SourceSpec, SqlSource};
+use gristmill_core::duration::Span;
 use gristmill_jobs::source::{self, OpenOptions, SourceError};
+use gristmill_testkit::proxy::{Break, Proxy};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 fn spec(url: &str, query: &str, key: &str) -> SourceSpec {
-    let sql = SqlSource { url: url.to_owned(), query: query.to_owned(), key: key.to_owned() };
+    let sql = SqlSource { url: url.to_owned(), query: query.to_owned(), key: key.to_owned(), answer_timeout: None };
     SourceSpec { sql: Some(sql), ..SourceSpec::default() }
 }
 
@@ -251,5 +255,60 @@ async fn postgres_refuses_what_is_no_key_and_sees_changes() {
     sqlx::raw_sql("delete from t where id = 1").execute(&mut pg.connection).await.expect("it is changed");
     let error = source::read(&chunks[0], &SourceFingerprint::default(), &spec).await.expect_err("it changed");
     assert!(matches!(error, SourceError::Changed { .. }), "{error}");
+    pg.end().await;
+}
+
+fn patient(mut spec: SourceSpec, patience: Duration) -> SourceSpec {
+    if let Some(sql) = &mut spec.sql {
+        sql.answer_timeout = Some(Span(patience));
+    }
+    spec
+}
+
+#[tokio::test]
+async fn a_server_that_answers_too_late_is_given_up_and_gives_up_itself() {
+    let mut pg = Pg::new("create table t (id int); insert into t values (1), (2)").await;
+    // The name tells it from those of other runs of this test.
+    let slow = pg.spec(&format!("select id, pg_sleep(600) as {} from t", pg.schema), "id");
+    let error = refusal(&patient(slow, Duration::from_millis(500))).await;
+    assert!(!error.is_permanent(), "{error}");
+    let running = format!(
+        "select count(*) from pg_stat_activity where state = 'active' and query like '%as {}%' and pid <> pg_backend_pid()",
+        pg.schema
+    );
+    let running = || sqlx::query_scalar::<_, i64>(AssertSqlSafe(running.clone()));
+    let ended = tokio::time::timeout(Duration::from_secs(60), async {
+        while running().fetch_one(&mut pg.connection).await.expect("asked") > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    ended.await.expect("nothing runs on for nobody");
+    let none = refusal(&patient(pg.spec("select * from t", "id"), Duration::ZERO)).await;
+    assert!(none.is_permanent() && none.to_string().contains("`sql.answer_timeout` is 0"), "{none}");
+    pg.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_freezes_is_given_up_and_is_read_again_afterwards() {
+    let pg = Pg::new("create table t (id int); insert into t select generate_series(1, 9)").await;
+    let url = url::Url::parse(&pg.url).expect("a URL");
+    let target = format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5_432));
+    let proxy = Proxy::start(&target).await;
+    let mut through = url.clone();
+    through.set_host(Some("127.0.0.1")).expect("a host");
+    through.set_port(Some(proxy.port)).expect("a port");
+    let spec = patient(spec(through.as_str(), "select * from t", "id"), Duration::from_millis(500));
+    let nowhere = std::env::temp_dir();
+    let options =
+        OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk: 2, spool_bytes_max: 0, stdin: None };
+    let mut planner = source::open(&spec, options).await.expect("it answers");
+    let chunk = planner.next_chunk().await.expect("it answers").expect("a chunk");
+    proxy.cut(Break::Hang);
+    let error = planner.next_chunk().await.expect_err("it is frozen");
+    assert!(error.to_string().contains("has not answered within 500ms") && !error.is_permanent(), "{error}");
+    let records = source::read(&chunk, &SourceFingerprint::default(), &spec).await.expect("on another connection");
+    assert_eq!(records.len(), 2);
+    // The sessions that hang end with it, and with them their locks.
+    drop(proxy);
     pg.end().await;
 }

@@ -21,6 +21,9 @@ use super::record::{Record, Unreadable};
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long to wait for one answer, by default: less than the scheduler waits for a plan that makes no progress.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// A value of `url` with this prefix is read from the environment, so that no password need be in the definition, of
 /// which every batch keeps a copy.
 const FROM_ENVIRONMENT: &str = "env:";
@@ -49,6 +52,8 @@ struct Page {
 /// Hops along the key.
 pub(super) struct Planner {
     database: Database,
+    /// How long one answer may take.
+    patience: Duration,
     key: String,
     chunk: u64,
     first: u64,
@@ -72,17 +77,21 @@ impl Planner {
     /// Connects, and checks what can be checked before the first row.
     pub(super) async fn open(source: &SqlSource, chunk: u64) -> Result<Self, SourceError> {
         let key = source.key.clone();
+        let patience = patience(source);
         let mut database = connect(source).await?;
-        let nulls = match &mut database {
-            Database::Postgres(query) => query.has_null_keys().await?,
-            Database::Sqlite(query) => query.has_null_keys().await?,
-        };
+        let nulls = within(patience, async {
+            match &mut database {
+                Database::Postgres(query) => query.has_null_keys().await,
+                Database::Sqlite(query) => query.has_null_keys().await,
+            }
+        });
+        let nulls = nulls.await?;
         if nulls {
             return Err(wrong(format!(
                 "the key `{key}` is NULL in some rows, which no range would have; filter them out"
             )));
         }
-        Ok(Self { database, key, chunk, first: 0, after: None, ended: false })
+        Ok(Self { database, patience, key, chunk, first: 0, after: None, ended: false })
     }
 
     pub(super) async fn next_chunk(&mut self) -> Result<Option<ChunkPayload>, SourceError> {
@@ -90,10 +99,13 @@ impl Planner {
             return Ok(None);
         }
         let after = self.after.as_deref();
-        let page = match &mut self.database {
-            Database::Postgres(query) => query.page(after, self.chunk).await?,
-            Database::Sqlite(query) => query.page(after, self.chunk).await?,
-        };
+        let page = within(self.patience, async {
+            match &mut self.database {
+                Database::Postgres(query) => query.page(after, self.chunk).await,
+                Database::Sqlite(query) => query.page(after, self.chunk).await,
+            }
+        });
+        let page = page.await?;
         if page.repeated {
             let from = after.map_or_else(|| "from the beginning".to_owned(), |after| format!("after {after}"));
             return Err(wrong(format!(
@@ -119,10 +131,14 @@ pub(super) async fn read(
 ) -> Result<Vec<Record>, SourceError> {
     // One more than planned is enough to detect that there are too many.
     let limit = items.saturating_add(1);
-    let rows = match connect(source).await? {
-        Database::Postgres(mut query) => query.rows(range, limit).await?,
-        Database::Sqlite(mut query) => query.rows(range, limit).await?,
-    };
+    let (patience, database) = (patience(source), connect(source).await?);
+    let rows = within(patience, async {
+        match database {
+            Database::Postgres(mut query) => query.rows(range, limit).await,
+            Database::Sqlite(mut query) => query.rows(range, limit).await,
+        }
+    });
+    let rows = rows.await?;
     if rows.len() as u64 != items {
         let found = if rows.len() as u64 > items { "more".to_owned() } else { rows.len().to_string() };
         let problem = format!(
@@ -134,6 +150,22 @@ pub(super) async fn read(
     }
     let records = rows.into_iter().zip(first..).map(|(item, position)| Record { position, line: None, item });
     Ok(records.collect())
+}
+
+/// How long the source's database may take for one answer.
+fn patience(source: &SqlSource) -> Duration {
+    source.answer_timeout.map_or(ANSWER_TIMEOUT, |span| span.0)
+}
+
+/// Waits for an answer. A database that is frozen, or whose network is, never gives one, not even an error.
+async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, SourceError>>) -> Result<T, SourceError> {
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
+        let problem = format!(
+            "the database has not answered within {}; see what holds it, or raise `sql.answer_timeout`",
+            gristmill_core::duration::format(patience)
+        );
+        Err(SourceError::Sql { problem, permanent: false })
+    })
 }
 
 type Row = Result<serde_json::Value, Unreadable>;

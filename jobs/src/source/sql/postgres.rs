@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use gristmill_core::definition::SqlSource;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow, PgTypeInfo, PgTypeKind};
-use sqlx::{AssertSqlSafe, Column, Executor, Postgres, Row as _, SqlSafeStr, Statement, Transaction, TypeInfo};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgTypeInfo, PgTypeKind};
+use sqlx::{
+    AssertSqlSafe, Column, Connection, Executor, Postgres, Row as _, SqlSafeStr, Statement, Transaction, TypeInfo,
+};
 use tokio::runtime::{Handle, Id};
 
-use super::{CONNECT_TIMEOUT, Page, Range, Row, derived, from_sqlx, quoted, unique_columns, wrong};
+use super::{CONNECT_TIMEOUT, Page, Range, Row, derived, from_sqlx, patience, quoted, unique_columns, wrong};
 use crate::source::error::SourceError;
 use crate::source::jsonl;
 
@@ -48,12 +50,21 @@ fn pool(url: &str) -> Result<PgPool, SourceError> {
         .max_connections(CONNECTIONS_MAX)
         .idle_timeout(IDLE)
         .acquire_timeout(CONNECT_TIMEOUT)
+        // A connection whose question was given up may never answer: without this it would be one of the few for ever.
+        .after_release(|connection, _| Box::pin(still_answers(connection)))
         .connect_lazy_with(options);
     if pools.len() >= POOLS_MAX {
         pools.remove(0);
     }
     pools.push((runtime, url.to_owned(), pool.clone()));
     Ok(pool)
+}
+
+async fn still_answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
 }
 
 /// A read-only transaction, which ends when this is dropped.
@@ -68,7 +79,11 @@ pub(super) struct Query {
 impl Query {
     pub(super) async fn connect(url: &str, source: &SqlSource) -> Result<Self, SourceError> {
         let mut transaction = pool(url)?.begin_with(BEGIN).await.map_err(|error| from_sqlx(&error))?;
-        sqlx::raw_sql(SETTINGS).execute(&mut *transaction).await.map_err(|error| from_sqlx(&error))?;
+        // The server gives up as well, so that no query runs on that is no longer waited for.
+        let patience = i32::try_from(patience(source).as_millis()).unwrap_or(i32::MAX);
+        let settings = format!("{SETTINGS};\nset local statement_timeout = {patience}");
+        let set = sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *transaction).await;
+        set.map_err(|error| from_sqlx(&error))?;
         let derived = derived(source);
         let sql = AssertSqlSafe(format!("select * from {derived}")).into_sql_str();
         let prepared = (&mut *transaction).prepare(sql).await.map_err(|error| from_sqlx(&error))?;
