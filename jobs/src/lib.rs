@@ -31,6 +31,6 @@ pub mod source;
 pub mod stage;
 pub mod states;
 
-pub use handler::{Finish, Handler, JobContext, Registry, Signals};
+pub use handler::{Finish, Handler, JobContext, Registry, Signals, WithoutRows};
 pub use registry::{RegistryOptions, add_effects, registry};
 pub use states::States;

@@ -68,6 +68,17 @@ impl Program {
         Ok((Self { name: name.clone(), child, group, tail, listener }, Pipes { stdin, stdout }))
     }
 
+    /// Its process's id, while it has not been waited for.
+    #[cfg(test)]
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Whether it has ended, as far as is known without waiting.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits until it ends by itself.
     pub(crate) async fn wait(&mut self) -> Result<ExitStatus, String> {
         self.child.wait().await.map_err(|error| format!("the program `{}` cannot be waited for: {error}", self.name))
@@ -84,9 +95,11 @@ impl Program {
     /// Kills it and returns its last words on standard error: empty, or ready to be appended to a text.
     pub(crate) async fn last_words(&mut self) -> String {
         self.kill();
-        if let Some(listener) = self.listener.take() {
-            // A grandchild in its own group may keep the pipe open: its words are not waited for.
-            let _ = tokio::time::timeout(LAST_WORDS, listener).await;
+        // A grandchild in its own group may keep the pipe open: its words are not waited for.
+        if let Some(listener) = &mut self.listener
+            && tokio::time::timeout(LAST_WORDS, listener).await.is_ok()
+        {
+            self.listener = None;
         }
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let words = String::from_utf8_lossy(&tail).split_whitespace().collect::<Vec<_>>().join(" ");
@@ -97,6 +110,10 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
+        // What it has left running in another group may hold the pipe open for ever.
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
     }
 }
 

@@ -196,3 +196,25 @@ async fn an_attempt_that_is_over_time_ends_the_program_and_all_that_it_has_start
     assert!(running.await.expect_err("dropped").is_cancelled());
     until_ended(&file).await;
 }
+
+#[tokio::test]
+async fn a_program_that_leaves_a_daemon_behind_is_done_when_it_ends() {
+    // The daemon is in a session of its own, so that it is not ended with the program, and it holds all three pipes open.
+    let script = "setsid sh -c 'while sleep 0.05; do echo late; echo late >&2; done' & echo '\"parent done\"'";
+    let started = std::time::Instant::now();
+    let finish = run(json!({"command": ["sh", "-c", script], "input": "x".repeat(500_000)})).await;
+    assert_eq!((&finish.ending, &finish.output), (&Ending::Done, &Some(json!("parent done"))), "{finish:?}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let failed = shell("setsid sleep 30 & echo 'out of cheese' >&2; exit 3").await;
+    assert!(failed.ending == AGAIN && error(&failed).contains("out of cheese"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn all_that_a_program_wrote_before_its_end_is_its_output_whoever_holds_the_pipe() {
+    // Less than a pipe holds, so that the program need not wait for its reader.
+    let script = "setsid sleep 30 & head -c 60000 /dev/zero | tr '\\0' x";
+    for _ in 0..20 {
+        let output = shell(script).await.output.expect("an output");
+        assert_eq!(output.as_str().map(str::len), Some(60_000));
+    }
+}

@@ -6,8 +6,9 @@ use std::time::Duration;
 use gristmill_core::definition::ExecSpec;
 use gristmill_core::duration::Span;
 use gristmill_core::id::BatchId;
+use gristmill_jobs::process::envelope::Room;
 use gristmill_jobs::process::exec::ExecProcessor;
-use gristmill_jobs::process::{BatchContext, ItemIn, ItemOut, ItemProcessor, ProcessContext};
+use gristmill_jobs::process::{Answers, BatchContext, ItemIn, ItemOut, ItemProcessor, ProcessContext};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -33,6 +34,9 @@ fn context() -> ProcessContext {
         trace: None,
         cancel: CancellationToken::new(),
         batch: Arc::new(batch),
+        last_attempt: false,
+        answers: Answers::default(),
+        room: Room::default(),
     }
 }
 

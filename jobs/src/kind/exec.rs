@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout};
+use serde_json::Value;
 
 use crate::handler::{Finish, Handler, JobContext};
+pub use crate::kind::one_run::OUTPUT_BYTES_MAX;
+use crate::kind::one_run::until_its_end;
 use crate::kind::payload::{self, ExecPayload};
 use crate::program::{self, Pipes, Program};
 use crate::settings::ExecSettings;
-
-/// The most bytes of standard output that become the job's output: 1 MiB.
-pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Exit codes that mean that no retry helps (BSD `sysexits`): usage, data, configuration.
 const PERMANENT: [i32; 3] = [64, 65, 78];
@@ -73,15 +70,7 @@ impl Handler for ExecHandler {
 }
 
 async fn converse(program: &mut Program, pipes: Pipes, input: &Value) -> Result<Finish, Finish> {
-    let Pipes { stdin, stdout } = pipes;
-    // Both at once: a program that answers before it has read everything would block on a full pipe.
-    let ended = async {
-        let status = program.wait().await;
-        // Everything it has started ends with it; otherwise an orphan could hold the output open for ever.
-        program.kill();
-        status
-    };
-    let (status, (), output) = tokio::join!(ended, feed(stdin, input), collect(stdout));
+    let (status, output) = until_its_end(program, pipes, input).await;
     let status = status.map_err(Finish::failed)?;
     if status.success() {
         return Ok(Finish::done(Some(output)));
@@ -100,30 +89,4 @@ async fn converse(program: &mut Program, pipes: Pipes, input: &Value) -> Result<
 /// The wait that a program's output asks for. An unreadable duration counts as none: then the attempt has failed.
 fn snooze(output: &Value) -> Option<Duration> {
     gristmill_core::duration::parse(output.get("snooze")?.as_str()?).ok()
-}
-
-/// A program need not read its input: it is not a failure if it has closed it.
-async fn feed(mut stdin: ChildStdin, input: &Value) {
-    let line = format!("{input}\n");
-    if stdin.write_all(line.as_bytes()).await.is_ok() {
-        let _ = stdin.shutdown().await;
-    }
-}
-
-/// Returns the output as JSON if it is JSON, else as text. What exceeds the limit is read and discarded, so that the
-/// program does not wait for ever.
-async fn collect(mut stdout: ChildStdout) -> Value {
-    let mut kept = Vec::new();
-    let mut piece = vec![0; 16 * 1024];
-    let mut cut = false;
-    while let Ok(read @ 1..) = stdout.read(&mut piece).await {
-        let room = OUTPUT_BYTES_MAX - kept.len();
-        kept.extend_from_slice(&piece[..read.min(room)]);
-        cut |= read > room;
-    }
-    if cut {
-        return json!({ "cut": true, "text": String::from_utf8_lossy(&kept) });
-    }
-    serde_json::from_slice(&kept)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&kept).trim_end().to_owned()))
 }

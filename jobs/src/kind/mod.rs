@@ -13,6 +13,7 @@ pub mod chunk;
 pub mod email;
 pub mod exec;
 pub mod http;
+mod one_run;
 pub mod payload;
 pub mod webhook;
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use gristmill_core::aggregate::Aggregation;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, OutputSpec, ValidateSpec};
 
-use super::{ItemProcess, Pipeline};
+use super::Pipeline;
+use super::process::ItemProcess;
 use crate::pool::ItemPool;
 use crate::process::Processors;
 use crate::sink::Sink;

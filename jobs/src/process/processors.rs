@@ -72,7 +72,7 @@ impl Processors {
     /// Adds the programs and HTTP services that come with this crate.
     #[must_use]
     pub fn with_outside(self) -> Self {
-        self.with_exec(Arc::new(ExecFactory)).with_http(Arc::new(HttpFactory))
+        self.with_exec(Arc::<ExecFactory>::default()).with_http(Arc::new(HttpFactory))
     }
 
     /// Sets the factory of processors for `process.exec`.
