@@ -3,6 +3,7 @@
 mod bad_input;
 mod cancelling;
 mod commands;
+mod culprits;
 mod deleting;
 mod ending;
 mod kinds;
