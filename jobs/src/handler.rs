@@ -142,9 +142,12 @@ impl Finish {
     }
 }
 
+/// Takes the refused rows, and returns the chunk's result without them, or why there is none.
+type ResultWithout = dyn Fn(&[RefusedRow]) -> Result<ChunkResult, String> + Send + Sync;
+
 /// Makes a chunk's result once more, without the rows that the user's own table refuses.
 #[derive(Clone)]
-pub struct WithoutRows(Arc<dyn Fn(&[RefusedRow]) -> Result<ChunkResult, String> + Send + Sync>);
+pub struct WithoutRows(Arc<ResultWithout>);
 
 impl WithoutRows {
     /// Wraps the function. It takes the refused rows by their places among all rows of the chunk.
