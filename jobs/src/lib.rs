@@ -11,9 +11,11 @@
 //! * [`source`]: from what the user named to the records of one chunk.
 //! * [`stage`]: what is done to each item.
 //! * [`process`]: the step that does the actual work on each item.
+//! * [`exec_policy`]: which programs may run.
 //! * [`states`]: what a program shares with its handlers.
 //! * [`sink`]: where the items that passed every stage are written.
 
+pub mod exec_policy;
 pub mod handler;
 pub mod kind;
 pub mod mail;

@@ -1,7 +1,6 @@
 //! A program that we run: in its own process group, so that it can be ended with everything that it has started, and
 //! never outliving the value that represents it.
 
-use std::collections::BTreeMap;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +9,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
+
+use crate::exec_policy::Launch;
 
 /// How much of a program's standard error is kept for messages.
 const TAIL_BYTES: usize = 2_000;
@@ -36,27 +37,18 @@ pub(crate) struct Pipes {
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts it. It gets the variables of the launch alone: a worker's secrets are in its environment.
     ///
     /// # Errors
     ///
-    /// When the command is empty or cannot be started: a text with its name and the folder.
-    pub(crate) fn start(
-        command: &[String],
-        env: &BTreeMap<String, String>,
-        dir: Option<&str>,
-    ) -> Result<(Self, Pipes), String> {
-        let (name, arguments) =
-            command.split_first().ok_or("`command` is empty; write for example [\"python3\", \"work.py\"]")?;
-        let mut prepared = Command::new(name);
-        prepared.args(arguments).envs(env).process_group(0).kill_on_drop(true);
+    /// When it cannot be started: a text with its name and the folder.
+    pub(crate) fn start(launch: &Launch) -> Result<(Self, Pipes), String> {
+        let Launch { name, program, arguments, env, dir } = launch;
+        let mut prepared = Command::new(program);
+        prepared.args(arguments).env_clear().envs(env).current_dir(dir).process_group(0).kill_on_drop(true);
         prepared.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(dir) = dir {
-            prepared.current_dir(dir);
-        }
         let mut child = prepared.spawn().map_err(|error| {
-            let place = dir.map(|dir| format!(" in the folder `{dir}`")).unwrap_or_default();
-            format!("the program `{name}` cannot be started{place}: {error}")
+            format!("the program `{name}` cannot be started in the folder `{}`: {error}", dir.display())
         })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())

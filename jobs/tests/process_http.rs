@@ -36,7 +36,7 @@ fn context() -> ProcessContext {
 }
 
 async fn process(service: &FakeHttp, count: u64) -> Result<Vec<ItemOut>, ProcessFailure> {
-    HttpProcessor::new(&spec(service.url("/item"))).expect("a processor").process(items(count), &context()).await
+    HttpProcessor::new(&spec(service.url("/item")), &[]).expect("a processor").process(items(count), &context()).await
 }
 
 async fn one(status: u16, headers: &'static [(&str, &str)], body: &'static str) -> Result<ItemOut, ProcessFailure> {
@@ -142,7 +142,7 @@ async fn a_wait_that_the_service_asks_for_is_the_chunks() {
 #[tokio::test]
 async fn when_nobody_is_there_the_chunk_waits() {
     let spec = spec(format!("http://127.0.0.1:{}/", closed_port().await));
-    let failure = HttpProcessor::new(&spec).expect("a processor").process(items(3), &context()).await;
+    let failure = HttpProcessor::new(&spec, &[]).expect("a processor").process(items(3), &context()).await;
     let failure = failure.expect_err("a failure");
     assert!(!failure.permanent && failure.message.contains("127.0.0.1 cannot be reached"), "{}", failure.message);
 }
@@ -164,7 +164,7 @@ async fn an_answer_that_breaks_off_or_does_not_come_may_come_another_time() {
             timeout: Some(Span(Duration::from_millis(timeout))),
             ..spec(format!("http://127.0.0.1:{port}/"))
         };
-        let outcome = HttpProcessor::new(&spec).expect("a processor").process(items(1), &context()).await;
+        let outcome = HttpProcessor::new(&spec, &[]).expect("a processor").process(items(1), &context()).await;
         match outcome.expect("an answer").pop() {
             Some(ItemOut::Failed { reason, retry: true }) => assert!(reason.contains(words), "{reason}"),
             other => panic!("{other:?}"),
@@ -177,7 +177,7 @@ async fn a_cancelled_attempt_ends_at_once() {
     let silent = FakeHttp::start(|_| std::future::pending()).await;
     let cancelled = context();
     cancelled.cancel.cancel();
-    let processor = HttpProcessor::new(&spec(silent.url("/"))).expect("a processor");
+    let processor = HttpProcessor::new(&spec(silent.url("/")), &[]).expect("a processor");
     let failure = processor.process(items(1), &cancelled).await.expect_err("a failure");
     assert!(failure.message.contains("called off"), "{}", failure.message);
 }
@@ -185,15 +185,19 @@ async fn a_cancelled_attempt_ends_at_once() {
 #[tokio::test]
 async fn a_definition_may_name_the_environment_and_what_is_wrong_with_it_is_named() {
     let service = FakeHttp::always(204).await;
+    let named = ["CARGO_PKG_NAME", "GRISTMILL_TEST_ABSENT"].map(str::to_owned);
     let headers = [("Authorization".to_owned(), "env:CARGO_PKG_NAME".to_owned())].into();
-    let processor = HttpProcessor::new(&HttpSpec { headers, ..spec(service.url("/")) }).expect("a processor");
+    let processor = HttpProcessor::new(&HttpSpec { headers, ..spec(service.url("/")) }, &named).expect("a processor");
     processor.process(items(1), &context()).await.expect("answers");
     assert_eq!(service.seen()[0].header("authorization"), env!("CARGO_PKG_NAME"));
     let absent = [("Authorization".to_owned(), "env:GRISTMILL_TEST_ABSENT".to_owned())].into();
-    let error = HttpProcessor::new(&HttpSpec { headers: absent, ..spec(service.url("/")) }).expect_err("refused");
+    let error = HttpProcessor::new(&HttpSpec { headers: absent, ..spec(service.url("/")) }, &named).expect_err("refused");
     assert!(error.contains("GRISTMILL_TEST_ABSENT"), "{error}");
+    let other = [("X-Any".to_owned(), "env:PATH".to_owned())].into();
+    let error = HttpProcessor::new(&HttpSpec { headers: other, ..spec(service.url("/")) }, &named);
+    assert!(error.expect_err("not in the list").contains("not in `http.env`"));
     for url in ["nowhere", "ftp://example.com/"] {
-        let error = HttpProcessor::new(&spec(url.to_owned())).expect_err(url);
+        let error = HttpProcessor::new(&spec(url.to_owned()), &[]).expect_err(url);
         assert!(error.contains("`process.http.url`"), "{error}");
     }
 }

@@ -15,7 +15,7 @@ use crate::extensions::Extensions;
 
 /// Returns everything that is wrong with the batch definitions and hooks beyond what reading them has found.
 pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<ConfigError> {
-    let processors = extensions.processors();
+    let processors = extensions.processors(&loaded.config);
     // One thread: nothing is processed here.
     let pool = match ItemPool::new(1) {
         Ok(pool) => pool,

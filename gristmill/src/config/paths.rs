@@ -31,6 +31,13 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
             *path = path.take().map(|path| below(folder, &path));
         }
     }
+    if from_file("exec.programs") {
+        // A bare name is no path, and is refused as such.
+        config.exec.programs.iter_mut().filter(|program| program.contains('/')).for_each(|it| *it = far(folder, it));
+    }
+    if from_file("exec.dir") || config.exec.dir.is_none() {
+        config.exec.dir = Some(far(folder, config.exec.dir.as_deref().unwrap_or(".")));
+    }
     for watch in config.watch.values_mut().filter(|watch| !watch.folder.is_empty()) {
         watch.folder = far(folder, &watch.folder);
     }

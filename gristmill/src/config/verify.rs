@@ -1,5 +1,6 @@
 //! Checks what types alone cannot express: which values make sense, and which exclude one another.
 
+mod exec;
 mod schedules;
 mod triggers;
 
@@ -44,6 +45,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.scheduler(&config.scheduler);
     findings.retention(&config.retention);
     findings.mail(config);
+    findings.exec(&config.exec);
     let addresses = [
         ("worker.metrics", &config.worker.metrics),
         ("scheduler.metrics", &config.scheduler.metrics),

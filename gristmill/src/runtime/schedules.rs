@@ -99,7 +99,7 @@ fn run_context(context: &ProcessContext, snapshot: watch::Receiver<Arc<ConfigSna
         base_dir: current_folder()?,
         spool_dir: context.spool_dir()?,
         spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
-        kinds: RegistryOptions { pool, processors: context.extensions.processors() },
+        kinds: RegistryOptions { pool, processors: context.extensions.processors(&context.loaded.config) },
         job_defaults: job_defaults(&context.loaded.config, &context.extensions),
     })
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::KindSettings;
 use crate::exit_code::{CommandError, Exit, Result, broker_exit};
+use crate::extensions::webhook_settings;
 use crate::runtime::context::ProcessContext;
 use crate::runtime::retention::pruner_options;
 use crate::runtime::roles::Roles;
@@ -261,12 +262,12 @@ async fn missing(store: &StoreHandle, work: Work) -> Result<Roles> {
 
 /// The kinds of this program: those that come with it and its own.
 fn kinds(context: &ProcessContext) -> Result<Registry> {
-    let pool = ItemPool::new(context.loaded.config.worker.item_threads).map_err(CommandError::internal)?;
-    let mut registry = registry(RegistryOptions { pool, processors: context.extensions.processors() });
     let config = &context.loaded.config;
+    let pool = ItemPool::new(config.worker.item_threads).map_err(CommandError::internal)?;
+    let mut registry = registry(RegistryOptions { pool, processors: context.extensions.processors(config) });
     let effects = EffectSettings {
         mail: config.mail.clone(),
-        webhook: config.webhook.clone(),
+        webhook: webhook_settings(config),
         exec: config.exec.clone(),
         http: config.http.clone(),
     };

@@ -113,7 +113,10 @@ fn why_a_job_is_not_running_is_told() {
 fn limits_of_the_configuration_are_followed_and_hold_on_the_running_program() {
     let place = Place::new();
     let limit =
-        |most: u32| format!("[limit.crm]\nqueues = [\"crm\"]\nconcurrency = {most}\n[queue.crm]\nfair = true\n");
+        |most: u32| format!(
+            "[exec]\nprograms = [\"/bin/sh\"]\n[limit.crm]\nqueues = [\"crm\"]\nconcurrency = {most}\n\
+             [queue.crm]\nfair = true\n"
+        );
     place.write("config.toml", &limit(1));
     place.expect(0, &["check"]);
     let mut dev = Dev::start(&place);
@@ -125,7 +128,7 @@ fn limits_of_the_configuration_are_followed_and_hold_on_the_running_program() {
     until("the limit is in the store", || dev.has(|| listed(1)));
     // Each job runs until the test ends it.
     let script = "n=0; while [ ! -e go ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n+1)); done";
-    let payload = serde_json::json!({ "command": ["sh", "-c", script], "dir": place.path() }).to_string();
+    let payload = serde_json::json!({ "command": ["sh", "-c", script] }).to_string();
     let ids: Vec<String> = (0..3).map(|_| enqueue(&place, &["--payload", &payload])).collect();
     until("the first runs", || job(&place, &ids[0])["state"] == "running");
     assert_eq!(waits(&place, &ids[2]), ["concurrency"]);

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout};
 
+use crate::exec_policy::ExecPolicy;
 use crate::handler::{Finish, Handler, JobContext};
 use crate::kind::payload::{self, ExecPayload};
 use crate::program::{self, Pipes, Program};
@@ -26,26 +27,23 @@ const NOT_NOW: i32 = 75;
 /// after that time, and no attempt is spent.
 #[derive(Debug)]
 pub struct ExecHandler {
-    settings: ExecSettings,
+    policy: ExecPolicy,
 }
 
 impl ExecHandler {
-    /// Creates one from the settings.
+    /// Creates one from the settings, which are resolved now.
     pub fn new(settings: &ExecSettings) -> Self {
-        Self { settings: settings.clone() }
+        Self { policy: ExecPolicy::new(settings) }
     }
 
     async fn attempt(&self, context: &JobContext) -> Result<Finish, Finish> {
-        let payload: ExecPayload = payload::read(payload::EXEC, &context.job.payload).map_err(Finish::permanent)?;
-        self.allow(&payload).map_err(Finish::permanent)?;
-        let mut env = payload.env.clone();
-        env.insert("GRISTMILL_JOB_ID".to_owned(), context.job.fence.job.to_string());
-        env.insert("GRISTMILL_ATTEMPT".to_owned(), context.job.fence.attempt.to_string());
-        if let Some(trace) = &context.job.trace {
-            env.insert("TRACEPARENT".to_owned(), trace.clone());
-        }
-        let (mut program, pipes) =
-            Program::start(&payload.command, &env, payload.dir.as_deref()).map_err(Finish::failed)?;
+        let payload = read(&context.job.payload).map_err(Finish::permanent)?;
+        let mut launch = self.policy.launch(&payload.command, &payload.env, None).map_err(Finish::permanent)?;
+        let fence = &context.job.fence;
+        let own = [("GRISTMILL_JOB_ID", fence.job.to_string()), ("GRISTMILL_ATTEMPT", fence.attempt.to_string())];
+        let trace = context.job.trace.clone().map(|trace| ("TRACEPARENT", trace));
+        launch.env.extend(own.into_iter().chain(trace).map(|(name, value)| (name.into(), value.into())));
+        let (mut program, pipes) = Program::start(&launch).map_err(Finish::failed)?;
         tokio::select! {
             finish = converse(&mut program, pipes, &payload.input) => finish,
             () = context.cancel.cancelled() => {
@@ -53,16 +51,16 @@ impl ExecHandler {
             }
         }
     }
+}
 
-    fn allow(&self, payload: &ExecPayload) -> Result<(), String> {
-        let Some(name) = payload.command.first() else {
-            return Err("`command` is empty; write for example [\"python3\", \"work.py\"]".to_owned());
-        };
-        if self.settings.programs.iter().any(|known| known == "*" || known == name) {
-            return Ok(());
-        }
-        Err(format!("the program `{name}` is not allowed here; add it to `exec.programs`, in which `*` is any"))
+/// Reads a payload, with a word for those that name their folder themselves.
+fn read(payload: &Value) -> Result<ExecPayload, String> {
+    if payload.get("dir").is_some() {
+        return Err("`dir` is not for a payload: programs start in `[exec] dir` of the worker's configuration, by \
+                    default its folder"
+            .to_owned());
     }
+    payload::read(payload::EXEC, payload)
 }
 
 #[async_trait]

@@ -61,17 +61,14 @@ pub struct WebhookPayload {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExecPayload {
-    /// The program and its arguments. No shell is involved.
+    /// The program, one of those in `[exec] programs`, and its arguments. No shell is involved.
     pub command: Vec<String>,
     /// Its standard input, as one line of JSON.
     #[serde(default)]
     pub input: Value,
-    /// Variables added to the environment.
+    /// Variables added to the environment: those that `[exec] payload_env` names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// The folder it starts in; the worker's own by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dir: Option<String>,
 }
 
 /// One HTTP request.

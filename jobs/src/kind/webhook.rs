@@ -71,9 +71,19 @@ impl WebhookHandler {
         }
     }
 
+    /// Whether a payload may have a request signed with what is in this variable.
+    fn may_name(&self, name: &str) -> bool {
+        self.settings.secret_env.as_deref() == Some(name) || self.settings.env.iter().any(|known| known == name)
+    }
+
     fn secrets(&self, payload: &WebhookPayload) -> Result<Vec<Vec<u8>>, String> {
         let text = match &payload.secret_env {
-            Some(name) => Some(secret::variable("the payload's `secret_env`", name)?),
+            Some(name) if self.may_name(name) => Some(secret::variable("the payload's `secret_env`", name)?),
+            Some(name) => {
+                return Err(format!(
+                    "the payload's `secret_env` names the environment variable {name}, which is not in `webhook.env`"
+                ));
+            }
             None => secret::read(
                 "webhook.secret",
                 self.settings.secret_env.as_deref(),

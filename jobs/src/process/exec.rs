@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
+use crate::exec_policy::{ExecPolicy, Launch};
 use crate::process::{ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure, ProcessorFactory};
 use crate::program::{self, Pipes, Program};
 
@@ -38,7 +39,7 @@ const EXIT_WAIT: Duration = Duration::from_secs(1);
 /// Hands items to a program.
 #[derive(Debug)]
 pub struct ExecProcessor {
-    spec: ExecSpec,
+    launch: Launch,
     timeout: Duration,
     idle: Mutex<Vec<Partner>>,
 }
@@ -76,13 +77,12 @@ impl ExecProcessor {
     ///
     /// # Errors
     ///
-    /// When the command is empty.
-    pub fn new(spec: &ExecSpec) -> Result<Self, String> {
-        if spec.command.is_empty() {
-            return Err("`process.exec.command` is empty; write for example [\"python3\", \"work.py\"]".to_owned());
-        }
+    /// When the command is empty, or the policy does not allow its program or a variable.
+    pub fn new(spec: &ExecSpec, policy: &ExecPolicy) -> Result<Self, String> {
+        let launch = policy.launch(&spec.command, &spec.env, spec.dir.as_deref());
+        let launch = launch.map_err(|wrong| format!("`process.exec`: {wrong}"))?;
         let timeout = spec.timeout.map_or(TIMEOUT, |span| span.0);
-        Ok(Self { spec: spec.clone(), timeout, idle: Mutex::new(Vec::new()) })
+        Ok(Self { launch, timeout, idle: Mutex::new(Vec::new()) })
     }
 
     /// Returns an idle program, or a new one. One that has died meanwhile is skipped.
@@ -97,8 +97,7 @@ impl ExecProcessor {
                 Some(_) => tracing::debug!(program = partner.program.name, "has ended between two chunks"),
             }
         }
-        let (program, Pipes { stdin, stdout }) =
-            Program::start(&self.spec.command, &self.spec.env, self.spec.dir.as_deref())?;
+        let (program, Pipes { stdin, stdout }) = Program::start(&self.launch)?;
         Ok(Partner { program, stdin, stdout: BufReader::new(stdout), rested: false })
     }
 
@@ -108,13 +107,16 @@ impl ExecProcessor {
 }
 
 /// Makes [`ExecProcessor`]s.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ExecFactory;
+#[derive(Debug, Clone, Default)]
+pub struct ExecFactory {
+    /// What may run.
+    pub policy: ExecPolicy,
+}
 
 impl ProcessorFactory for ExecFactory {
     fn make(&self, spec: &ProcessSpec) -> Result<Arc<dyn ItemProcessor>, String> {
         let spec = spec.exec.as_ref().ok_or("`process.exec` is missing")?;
-        Ok(Arc::new(ExecProcessor::new(spec)?))
+        Ok(Arc::new(ExecProcessor::new(spec, &self.policy)?))
     }
 }
 

@@ -43,12 +43,13 @@ pub struct HttpProcessor {
 }
 
 impl HttpProcessor {
-    /// Creates one from the definition. Headers from the environment are read here.
+    /// Creates one from the definition. Headers from the environment are read here, if `env` names their variables: a
+    /// definition may come from another process than the worker that runs it.
     ///
     /// # Errors
     ///
-    /// When the URL or a header is malformed, or a variable is not set.
-    pub fn new(spec: &HttpSpec) -> Result<Self, String> {
+    /// When the URL or a header is malformed, or a variable is not set or may not be named.
+    pub fn new(spec: &HttpSpec, env: &[String]) -> Result<Self, String> {
         let url = url::Url::parse(&spec.url).map_err(|error| format!("`process.http.url` is not a URL: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err("`process.http.url` must begin with `https://` or `http://`".to_owned());
@@ -56,8 +57,7 @@ impl HttpProcessor {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        // A definition is part of the configuration, whose author may read the environment anyway.
-        add_headers(&mut headers, &spec.headers, |_| true)?;
+        add_headers(&mut headers, &spec.headers, |name| env.iter().any(|known| known == name))?;
         let timeout = spec.timeout.map_or(TIMEOUT, |span| span.0);
         Ok(Self {
             url: spec.url.clone(),
@@ -101,13 +101,16 @@ impl ItemProcessor for HttpProcessor {
 }
 
 /// Makes [`HttpProcessor`]s.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct HttpFactory;
+#[derive(Debug, Clone, Default)]
+pub struct HttpFactory {
+    /// The environment variables that a header may name.
+    pub env: Vec<String>,
+}
 
 impl ProcessorFactory for HttpFactory {
     fn make(&self, spec: &ProcessSpec) -> Result<Arc<dyn ItemProcessor>, String> {
         let spec = spec.http.as_ref().ok_or("`process.http` is missing")?;
-        Ok(Arc::new(HttpProcessor::new(spec)?))
+        Ok(Arc::new(HttpProcessor::new(spec, &self.env)?))
     }
 }
 
