@@ -209,6 +209,9 @@ pub struct SqlSource {
     pub query: String,
     /// A unique column of the query, by which the rows are sorted.
     pub key: String,
+    /// The values of the places `{{0}}`, `{{1}}` … in the query, which are sent beside it and never read as SQL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bind: Vec<serde_json::Value>,
 }
 
 /// The JSON Schema that an item must satisfy: exactly one of the two.

@@ -58,7 +58,12 @@ async fn env(migrated: bool) -> TestEnv {
         ..standard.clone()
     };
     let batch = HookSettings { job: None, batch: Some("retail".to_owned()), ..standard.clone() };
-    let hooks = [("orders", standard), ("payments", timestamped), ("batches", batch)];
+    let command = json!({ "command": ["echo", "{{ event.body.order }}"], "input": { "x": "{{ event.body.x }}" } });
+    let exec = |payload| Some(JobSpec { kind: "exec".to_owned(), payload, ..JobSpec::default() });
+    let program = HookSettings { job: exec(command), ..standard.clone() };
+    let raw = HookSettings { job: exec(Value::Null), ..standard.clone() };
+    let hooks =
+        [("orders", standard), ("payments", timestamped), ("batches", batch), ("program", program), ("raw", raw)];
     let hooks = hooks.map(|(name, settings)| (name.to_owned(), hook(settings, None)));
     let (hooks, receiver) = watch::channel(Arc::new(Hooks::from(hooks)));
     let bound = bind("127.0.0.1:0").await.expect("a free port");
@@ -141,6 +146,40 @@ fn headers<'a>(id: &'a str, timestamp: i64, signature: &'a str) -> [(&'static st
     // Leaked: a test's few bytes.
     let timestamp: &'static str = timestamp.to_string().leak();
     [("webhook-id", id), ("webhook-timestamp", timestamp), ("webhook-signature", signature)]
+}
+
+#[tokio::test]
+async fn a_delivery_that_can_never_fit_is_422_with_what_it_lacks_and_leaves_nothing() {
+    let env = env(true).await;
+    for (hook, body, said) in [
+        ("program", &br#"{"x": 1}"#[..], "`event.body.order` is missing"),
+        ("program", br#"{"order": 1, "y": 1}"#, "`event.body.x` is missing"),
+        ("program", b"5", "`event.body.order` is missing"),
+        ("program", br#"{"order": "-rf", "x": 1}"#, "begins with `-`"),
+        ("program", br#"{"order": "a\u0000b", "x": 1}"#, "NUL"),
+        ("raw", br#"{"command": ["true"]}"#, "needs a `payload`"),
+    ] {
+        let heard = env.deliver(hook, "msg_1", body).await;
+        assert_eq!(heard.status, 422, "{hook} {said}: {}", heard.head);
+        assert!(!heard.head.contains("retry-after"), "{}", heard.head);
+        assert!(heard.body["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{said}: {}", heard.body);
+    }
+    assert_eq!((env.jobs().await, env.ledger("program").await.len(), env.ledger("raw").await.len()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn values_of_a_delivery_are_json_in_its_job() {
+    let env = env(true).await;
+    for (id, x) in
+        [("a", json!(null)), ("b", json!(true)), ("c", json!(["a"])), ("d", json!(9_007_199_254_740_993_u64))]
+    {
+        let body = json!({ "order": x, "x": x }).to_string();
+        let heard = env.deliver("program", id, body.as_bytes()).await;
+        assert_eq!(heard.status, 202, "{}", heard.body);
+        let job: JobId = serde_json::from_value(heard.body["job"].clone()).expect("an id");
+        let payload = env.store.job(DEFAULT_TENANT, job).await.expect("asked").expect("there").payload;
+        assert_eq!((&payload["input"]["x"], &payload["command"][1]), (&x, &json!(x.to_string())), "{id}");
+    }
 }
 
 #[tokio::test]

@@ -273,6 +273,7 @@ impl App {
 
     /// Reads the arguments, carries them out, and returns the exit code.
     pub fn main(self) -> ExitCode {
+        crate::runtime::private::keep_private();
         self.run(std::env::args_os().collect()).into()
     }
 

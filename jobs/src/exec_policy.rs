@@ -13,19 +13,86 @@ use crate::settings::ExecSettings;
 /// The beginnings of variables that change what a program does before it does anything: those of loaders, shells,
 /// interpreters and libraries, and our own.
 const NEVER_BEGINNINGS: [&str; 29] = [
-    "LD_", "DYLD_", "BASH", "PYTHON", "PERL", "RUBY", "GEM_", "BUNDLE_", "NODE_", "NPM_", "DENO_", "BUN_", "JAVA_",
-    "JDK_", "_JAVA_", "DOTNET_", "CORECLR_", "COMPLUS_", "PHP", "LUA_", "R_", "ERL_", "ELIXIR_", "GIT_", "SSH_", "PG",
-    "OPENSSL_", "XDG_", "GRISTMILL_",
+    "LD_",
+    "DYLD_",
+    "BASH",
+    "PYTHON",
+    "PERL",
+    "RUBY",
+    "GEM_",
+    "BUNDLE_",
+    "NODE_",
+    "NPM_",
+    "DENO_",
+    "BUN_",
+    "JAVA_",
+    "JDK_",
+    "_JAVA_",
+    "DOTNET_",
+    "CORECLR_",
+    "COMPLUS_",
+    "PHP",
+    "LUA_",
+    "R_",
+    "ERL_",
+    "ELIXIR_",
+    "GIT_",
+    "SSH_",
+    "PG",
+    "OPENSSL_",
+    "XDG_",
+    "GRISTMILL_",
 ];
 
 /// Further ones by their whole names.
 const NEVER: [&str; 47] = [
-    "PATH", "ENV", "IFS", "PS4", "SHELL", "SHELLOPTS", "PROMPT_COMMAND", "CDPATH", "FPATH", "ZDOTDIR", "FIGNORE",
-    "GLOBIGNORE", "HOME", "USER", "LOGNAME", "TMPDIR", "TMP", "TEMP", "EDITOR", "VISUAL", "PAGER", "BROWSER",
-    "LESSOPEN", "LESSCLOSE", "MANPAGER", "CLASSPATH", "GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", "NLSPATH",
-    "MALLOC_TRACE", "RES_OPTIONS", "HOSTALIASES", "LOCALDOMAIN", "RESOLV_HOST_CONF", "GETCONF_DIR", "TERMINFO",
-    "TERMINFO_DIRS", "TERMCAP", "TZDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE", "HTTP_PROXY",
-    "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY",
+    "PATH",
+    "ENV",
+    "IFS",
+    "PS4",
+    "SHELL",
+    "SHELLOPTS",
+    "PROMPT_COMMAND",
+    "CDPATH",
+    "FPATH",
+    "ZDOTDIR",
+    "FIGNORE",
+    "GLOBIGNORE",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "TMP",
+    "TEMP",
+    "EDITOR",
+    "VISUAL",
+    "PAGER",
+    "BROWSER",
+    "LESSOPEN",
+    "LESSCLOSE",
+    "MANPAGER",
+    "CLASSPATH",
+    "GLIBC_TUNABLES",
+    "GCONV_PATH",
+    "LOCPATH",
+    "NLSPATH",
+    "MALLOC_TRACE",
+    "RES_OPTIONS",
+    "HOSTALIASES",
+    "LOCALDOMAIN",
+    "RESOLV_HOST_CONF",
+    "GETCONF_DIR",
+    "TERMINFO",
+    "TERMINFO_DIRS",
+    "TERMCAP",
+    "TZDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSLKEYLOGFILE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
 ];
 
 /// Whether no payload may set this variable, whatever the configuration says. The comparison ignores case: some
@@ -108,7 +175,8 @@ impl ExecPolicy {
     ///
     /// When it is empty or not allowed: a text that says what to write in the configuration.
     pub fn program(&self, command: &[String]) -> Result<PathBuf, String> {
-        let name = command.first().ok_or("`command` is empty; write for example [\"/usr/bin/python3\", \"work.py\"]")?;
+        let name =
+            command.first().ok_or("`command` is empty; write for example [\"/usr/bin/python3\", \"work.py\"]")?;
         let fits = |program: &&PathBuf| match name.contains('/') {
             true => **program == made_absolute(self.dir.join(name)),
             false => program.file_name() == Some(OsStr::new(name)),
@@ -202,7 +270,8 @@ mod tests {
     }
 
     fn policy(programs: &[&str]) -> ExecPolicy {
-        let environment = [("PATH", "/usr/bin"), ("GRISTMILL_STORE_URL", "postgres://u:secret@h/d"), ("SMTP", "secret")];
+        let environment =
+            [("PATH", "/usr/bin"), ("GRISTMILL_STORE_URL", "postgres://u:secret@h/d"), ("SMTP", "secret")];
         ExecPolicy::with(&settings(programs), |name| {
             environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
         })
@@ -254,9 +323,31 @@ mod tests {
     #[test]
     fn what_loaders_shells_and_interpreters_read_is_never_set_by_a_client() {
         let names = [
-            "LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "BASH_ENV", "BASH_FUNC_ls%%", "ENV", "PYTHONPATH", "PYTHONSTARTUP",
-            "PERL5OPT", "RUBYOPT", "NODE_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "GIT_SSH_COMMAND", "IFS", "HOME",
-            "http_proxy", "SSL_CERT_FILE", "PGHOST", "GRISTMILL_JOB_ID", "", "A=B", "1A", "A\0B", "ld_preload",
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "PATH",
+            "BASH_ENV",
+            "BASH_FUNC_ls%%",
+            "ENV",
+            "PYTHONPATH",
+            "PYTHONSTARTUP",
+            "PERL5OPT",
+            "RUBYOPT",
+            "NODE_OPTIONS",
+            "JAVA_TOOL_OPTIONS",
+            "_JAVA_OPTIONS",
+            "GIT_SSH_COMMAND",
+            "IFS",
+            "HOME",
+            "http_proxy",
+            "SSL_CERT_FILE",
+            "PGHOST",
+            "GRISTMILL_JOB_ID",
+            "",
+            "A=B",
+            "1A",
+            "A\0B",
+            "ld_preload",
         ];
         let open = ExecSettings {
             payload_env: names.iter().map(|name| (*name).to_owned()).collect(),

@@ -220,7 +220,8 @@ async fn a_cancelled_attempt_ends_the_program_and_all_that_it_has_started() {
     let file = env.folder.path().join("child");
     let context = env.claim("exec", with_child(&file)).await;
     let cancel = context.cancel.clone();
-    let running = tokio::spawn(async move { ExecHandler::new(&allowing(&["sh", "printf", "true"])).run(context).await });
+    let running =
+        tokio::spawn(async move { ExecHandler::new(&allowing(&["sh", "printf", "true"])).run(context).await });
     until("started", || file.exists()).await;
     cancel.cancel();
     let finish = running.await.expect("ran");
@@ -234,7 +235,8 @@ async fn an_attempt_that_is_over_time_ends_the_program_and_all_that_it_has_start
     let env = TestEnv::new().await;
     let file = env.folder.path().join("child");
     let context = env.claim("exec", with_child(&file)).await;
-    let running = tokio::spawn(async move { ExecHandler::new(&allowing(&["sh", "printf", "true"])).run(context).await });
+    let running =
+        tokio::spawn(async move { ExecHandler::new(&allowing(&["sh", "printf", "true"])).run(context).await });
     until("started", || file.exists()).await;
     // A worker drops the attempt at its deadline.
     running.abort();

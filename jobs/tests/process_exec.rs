@@ -200,8 +200,11 @@ async fn a_cancelled_attempt_ends_at_once() {
 async fn a_program_that_is_not_there_is_named() {
     let spec =
         ExecSpec { command: vec!["no-such-program".to_owned()], env: Default::default(), dir: None, timeout: None };
-    let failure =
-        ExecProcessor::new(&spec, &policy()).expect("a processor").process(items(1), &context()).await.expect_err("a failure");
+    let failure = ExecProcessor::new(&spec, &policy())
+        .expect("a processor")
+        .process(items(1), &context())
+        .await
+        .expect_err("a failure");
     assert!(failure.message.contains("`no-such-program` cannot be started"), "{}", failure.message);
 }
 
@@ -225,7 +228,8 @@ async fn the_example_in_shell_speaks_the_protocol() {
     };
     let people = [json!({"name": "ada", "city": "London"}), json!({"name": ""}), json!({"city": "Paris"})];
     let people = people.into_iter().zip(0..).map(|(item, position)| ItemIn { position, attempt: 1, item }).collect();
-    let outcome = ExecProcessor::new(&spec, &policy()).expect("a processor").process(people, &context()).await.expect("answers");
+    let outcome =
+        ExecProcessor::new(&spec, &policy()).expect("a processor").process(people, &context()).await.expect("answers");
     assert_eq!(outcome[..2], [ItemOut::Ok(json!({"name": "ADA", "city": "London"})), ItemOut::Skip]);
     assert!(matches!(outcome[2], ItemOut::Failed { retry: false, .. }));
 }

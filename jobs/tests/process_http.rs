@@ -191,7 +191,8 @@ async fn a_definition_may_name_the_environment_and_what_is_wrong_with_it_is_name
     processor.process(items(1), &context()).await.expect("answers");
     assert_eq!(service.seen()[0].header("authorization"), env!("CARGO_PKG_NAME"));
     let absent = [("Authorization".to_owned(), "env:GRISTMILL_TEST_ABSENT".to_owned())].into();
-    let error = HttpProcessor::new(&HttpSpec { headers: absent, ..spec(service.url("/")) }, &named).expect_err("refused");
+    let error =
+        HttpProcessor::new(&HttpSpec { headers: absent, ..spec(service.url("/")) }, &named).expect_err("refused");
     assert!(error.contains("GRISTMILL_TEST_ABSENT"), "{error}");
     let other = [("X-Any".to_owned(), "env:PATH".to_owned())].into();
     let error = HttpProcessor::new(&HttpSpec { headers: other, ..spec(service.url("/")) }, &named);

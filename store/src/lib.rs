@@ -22,6 +22,7 @@
 //!
 //! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key.
 
+pub mod address;
 pub mod backfills;
 pub mod batches;
 mod check;
@@ -67,6 +68,7 @@ pub mod workers;
 
 use std::sync::Arc;
 
+pub use address::{is_here, is_postgres, postgres_options, sqlite_file, sqlite_url};
 pub use backfills::*;
 pub use batches::*;
 pub use claims::*;

@@ -128,15 +128,22 @@ pub(crate) fn settled(mut finish: Finish, terms: Terms) -> Settled {
     Settled { completion, terms }
 }
 
+/// The error itself is in the store, where only those see it who may see the job: it may quote a payload, the output of
+/// a program or the words of a service.
 fn report(finish: &Finish, verdict: Verdict) {
-    let (ending, error) = (finish.ending.as_str(), finish.error.as_deref().unwrap_or_default());
+    let ending = finish.ending.as_str();
     match verdict {
         Verdict::Done => tracing::debug!(ending, "job done"),
-        Verdict::Retry { after } => tracing::warn!(ending, error, ?after, "attempt failed, will be tried again"),
-        Verdict::Dead => tracing::error!(ending, error, "job is dead"),
-        Verdict::Snooze { after } => tracing::info!(ending, error, ?after, "job snoozed, no attempt is spent"),
-        Verdict::Requeue | Verdict::Release => tracing::info!(ending, error, "job given back"),
-        Verdict::Revoked => tracing::info!(ending, error, "attempt called off: its job was taken away meanwhile"),
+        Verdict::Retry { after } => {
+            tracing::warn!(ending, ?after, "attempt failed, will be tried again; see `gristmill job show`");
+        }
+        Verdict::Dead => tracing::error!(ending, "job is dead; see `gristmill dead list`"),
+        Verdict::Snooze { after } => tracing::info!(ending, ?after, "job snoozed, no attempt is spent"),
+        Verdict::Requeue | Verdict::Release => tracing::info!(ending, "job given back"),
+        Verdict::Revoked => tracing::info!(ending, "attempt called off: its job was taken away meanwhile"),
+    }
+    if let Some(error) = finish.error.as_deref() {
+        tracing::debug!(ending, error, "why");
     }
 }
 

@@ -189,6 +189,7 @@ impl From<EventError> for Answer {
     fn from(error: EventError) -> Self {
         match error {
             EventError::Job(wrong) => Self::Unready(wrong),
+            EventError::Unfit(wrong) => Self::Unfit(wrong),
             EventError::Store(error) => error.into(),
         }
     }

@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::cli::context::CommandContext;
 use crate::cli::waits_for;
+use crate::config::exposed::exposed;
 
 /// How long one check may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,6 +41,7 @@ pub(crate) async fn run_checks(context: &CommandContext) -> Vec<Finding> {
     findings.push(broker(context).await);
     findings.push(disk(context));
     findings.push(mail(context).await);
+    findings.push(encryption(context));
     findings
 }
 
@@ -231,7 +233,16 @@ fn mail_folder(folder: &Path) -> Finding {
     }
 }
 
+/// What goes in the clear is no fault where the network is trusted: it is said, and nothing more.
+fn encryption(context: &CommandContext) -> Finding {
+    let found: Vec<String> =
+        exposed(&context.loaded.config).into_iter().map(|(key, what)| format!("`{key}` {what}")).collect();
+    match found.is_empty() {
+        true => Finding::ok("encryption", "nothing leaves this machine in the clear"),
+        false => Finding::ok("encryption", format!("warning: {}", found.join("; "))),
+    }
+}
+
 fn database_file(context: &CommandContext) -> Option<PathBuf> {
-    let url = &context.loaded.config.store.url;
-    url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).map(PathBuf::from)
+    gristmill_store::sqlite_file(&context.loaded.config.store.url)
 }

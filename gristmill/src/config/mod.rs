@@ -6,11 +6,13 @@
 
 pub(crate) mod definitions;
 pub mod error;
+pub(crate) mod exposed;
 pub mod keys;
 pub mod layers;
 pub mod loaded;
 pub mod origin;
 mod paths;
+mod redact;
 mod renamed;
 pub mod settings;
 mod shape;

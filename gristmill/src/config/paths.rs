@@ -10,7 +10,8 @@ use super::settings::Config;
 /// Makes every path from the file independent of where the program was started.
 pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
     let from_file = |key: &str| matches!(origins.get(key), Some(Origin::File { .. }));
-    if from_file("store.url") {
+    // The default is relative to the file as well, if there is one.
+    if from_file("store.url") || !origins.contains_key("store.url") {
         config.store.url = sqlite_url(&config.store.url, folder);
     }
     if from_file("broker.ca_file") {
@@ -54,13 +55,12 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
 
 /// A relative `sqlite:` address below the folder; anything else as it is.
 fn sqlite_url(url: &str, folder: &Path) -> String {
-    let Some(path) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) else {
-        return url.to_owned();
-    };
-    if folder.as_os_str().is_empty() || path.starts_with('/') || path.starts_with(':') {
-        return url.to_owned();
+    match gristmill_store::sqlite_file(url) {
+        Some(file) if !folder.as_os_str().is_empty() && file.is_relative() => {
+            gristmill_store::sqlite_url(&folder.join(file), url)
+        }
+        _ => url.to_owned(),
     }
-    format!("sqlite://{}", folder.join(path).display())
 }
 
 /// Makes a batch's paths absolute: its definition is sent to workers that were started elsewhere.
@@ -124,6 +124,7 @@ mod tests {
         let folder = Path::new("etc");
         assert_eq!(sqlite_url("sqlite://a.db", folder), "sqlite://etc/a.db");
         assert_eq!(sqlite_url("sqlite:///var/a.db", folder), "sqlite:///var/a.db");
+        assert_eq!(sqlite_url("sqlite://a.db?mode=rw", folder), "sqlite://etc/a.db?mode=rw");
         assert_eq!(sqlite_url("postgres://h/d", folder), "postgres://h/d");
         assert_eq!(sqlite_url("sqlite://a.db", Path::new("")), "sqlite://a.db");
     }

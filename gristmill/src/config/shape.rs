@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::error::{ConfigError, suggest};
 use super::keys::join;
 use super::origin::{Origins, nearest_origin};
+use super::redact::redact_url;
 use super::settings::{Config, SECTIONS};
 
 /// Reads all sections. What is wrong is added to `errors`, and replaced by the defaults.
@@ -112,7 +113,8 @@ impl Reader<'_> {
 
     fn push(&mut self, key: &str, message: String, hint: Option<String>) {
         let origin = nearest_origin(self.origins, key).cloned();
-        self.errors.push(ConfigError::at(origin, key, message).hint(hint));
+        // What does not fit is quoted, and may be an address that stands in the wrong place.
+        self.errors.push(ConfigError::at(origin, key, redact_url(&message)).hint(hint));
     }
 }
 

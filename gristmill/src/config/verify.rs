@@ -113,18 +113,8 @@ impl Findings<'_> {
     }
 
     fn store(&mut self, url: &str) {
-        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        if !matches!(scheme, "sqlite" | "postgres" | "postgresql") {
-            let shown = super::show::redact_url(url);
-            self.push(
-                "store.url",
-                format!(
-                    "`{shown}` is not the address of a store; write `sqlite://FILE` or `postgres://USER@HOST/DATABASE`"
-                ),
-            );
-        } else if scheme != "sqlite" && Url::parse(url).is_err() {
-            self.push("store.url", "is not a URL; write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`");
-        }
+        let Err(wrong) = gristmill_store::address::check(url) else { return };
+        self.push("store.url", format!("`{}` {wrong}", super::redact::redact_address(url)));
     }
 
     fn broker(&mut self, url: &str) {
@@ -135,7 +125,7 @@ impl Findings<'_> {
         match Url::parse(url) {
             Ok(parsed) if matches!(parsed.scheme(), "amqp" | "amqps") && parsed.host_str().is_some() => {}
             _ => {
-                let shown = super::show::redact_url(url);
+                let shown = super::redact::redact_address(url);
                 self.push("broker.url", format!("`{shown}` is not the address of a broker; {right}"));
             }
         }
@@ -213,7 +203,7 @@ impl Findings<'_> {
             }
             ("smtp" | "smtps", Ok(url)) if url.has_host() => {}
             _ => {
-                let shown = super::show::redact_url(&mail.url);
+                let shown = super::redact::redact_address(&mail.url);
                 self.push("mail.url", format!("`{shown}` is not the address of a mail service; {right}"));
             }
         }
@@ -382,7 +372,7 @@ impl Findings<'_> {
     fn web_address(&mut self, key: &str, text: &str) -> bool {
         let right = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !right {
-            let shown = super::show::redact_url(text);
+            let shown = super::redact::redact_address(text);
             self.push(key, format!("`{shown}` is not a URL; write one such as `https://example.com/hook`"));
         }
         right
@@ -448,7 +438,10 @@ mod tests {
             ("[worker]\nlease = \"10x\"\n", "c.toml:2: `worker.lease`: `10x` is not a duration"),
             ("[worker]\nslots = \"many\"\n", "c.toml:2: `worker.slots`: found string \"many\", expected u32"),
             ("[worker]\nslots = 0\n", "c.toml:2: `worker.slots`: is 0; it must be 1 to 10000"),
-            ("[store]\nurl = \"mysql://h/d\"\n", "c.toml:2: `store.url`: `mysql://h/d` is not the address of a store"),
+            (
+                "[store]\nurl = \"mysql://h/d\"\n",
+                "c.toml:2: `store.url`: `mysql://h/d` is neither `sqlite://FILE` nor `postgres://",
+            ),
             ("[broker]\nurl = \"kafka\"\n", "c.toml:2: `broker.url`: `kafka` is not the address of a broker"),
             ("[batch.a]\nchunk = 5\n", "c.toml:1: `batch.a`: `source` is missing here"),
             ("[batch.a]\nsource = {}\n", "c.toml:2: `batch.a.source`: says nothing; give one of `csv`, `jsonl`, `sql`"),

@@ -10,7 +10,7 @@ use gristmill_service::{Connect, Service};
 use gristmill_store::{OpenOptions, StoreError, StoreHandle};
 use tokio::sync::OnceCell;
 
-use crate::config::show::redact_url;
+use crate::config::show::redact_address;
 use crate::config::{ConfigError, Loaded};
 use crate::exit_code::{CommandError, Result};
 use crate::extensions::Extensions;
@@ -89,7 +89,7 @@ impl ProcessContext {
     fn store_trouble(&self, error: StoreError) -> CommandError {
         let hint = match &error {
             StoreError::NeedsMigration { .. } => {
-                let url = redact_url(&self.loaded.config.store.url);
+                let url = redact_address(&self.loaded.config.store.url);
                 Some(format!("run `gristmill --store {url} db migrate`, or set `migrate = true` in [store]"))
             }
             StoreError::Unavailable(_) => {
@@ -139,8 +139,8 @@ impl ProcessContext {
     /// folder. A system's folder for temporary files may be swept while a batch runs.
     pub(crate) fn spool_dir(&self) -> Result<PathBuf> {
         let url = &self.loaded.config.store.url;
-        let database = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
-        let beside = database.map(|path| PathBuf::from(format!("{path}.spool")));
+        let database = gristmill_store::sqlite_file(url);
+        let beside = database.map(|path| PathBuf::from(format!("{}.spool", path.display())));
         Ok(current_folder()?.join(beside.unwrap_or_else(|| PathBuf::from("gristmill-spool"))))
     }
 }

@@ -112,11 +112,12 @@ fn why_a_job_is_not_running_is_told() {
 #[test]
 fn limits_of_the_configuration_are_followed_and_hold_on_the_running_program() {
     let place = Place::new();
-    let limit =
-        |most: u32| format!(
+    let limit = |most: u32| {
+        format!(
             "[exec]\nprograms = [\"/bin/sh\"]\n[limit.crm]\nqueues = [\"crm\"]\nconcurrency = {most}\n\
              [queue.crm]\nfair = true\n"
-        );
+        )
+    };
     place.write("config.toml", &limit(1));
     place.expect(0, &["check"]);
     let mut dev = Dev::start(&place);

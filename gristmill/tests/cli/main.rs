@@ -5,6 +5,7 @@ mod cancelling;
 mod commands;
 mod deleting;
 mod ending;
+mod guards;
 mod kinds;
 mod limits;
 mod place;

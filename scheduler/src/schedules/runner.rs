@@ -227,8 +227,10 @@ impl ScheduleRunner {
     pub(super) fn job_of(&self, view: &ScheduleView, tick: FireTick) -> FireTick {
         match self.run_context.job(&view.tenant, &view.name, &view.spec, &tick) {
             Ok(job) => FireTick { run: Some(Run::Job(Box::new(job))), ..tick },
-            Err(reason) => {
-                tracing::warn!(schedule = view.name, reason, "a run of a schedule could not be started");
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::warn!(schedule = view.name, "a run could not be started; `gristmill schedule show` says why");
+                tracing::debug!(schedule = view.name, reason, "why");
                 FireTick { outcome: TickOutcome::Failed, reason: Some(reason), ..tick }
             }
         }
@@ -288,7 +290,8 @@ impl ScheduleRunner {
             }
             Err(StoreError::Invalid(reason)) => {
                 for firing in group {
-                    tracing::warn!(schedule = firing.schedule, reason, "a run of a schedule was refused");
+                    tracing::warn!(schedule = firing.schedule, "a run was refused; `gristmill schedule show` says why");
+                    tracing::debug!(schedule = firing.schedule, reason, "why");
                     self.service.fire(&[refused(firing, &reason)]).await?;
                 }
                 Ok(())

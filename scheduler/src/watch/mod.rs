@@ -223,7 +223,7 @@ impl Watcher {
         let noted = match self.service.start_event(&order, &self.run_context, event).await {
             Ok(Some(noted)) => noted,
             Ok(None) => return Ok(None),
-            Err(EventError::Job(wrong) | EventError::Store(StoreError::Invalid(wrong))) => {
+            Err(EventError::Job(wrong) | EventError::Unfit(wrong) | EventError::Store(StoreError::Invalid(wrong))) => {
                 look.say(format!("{}: {wrong}", at.display()));
                 return Ok(None);
             }

@@ -1,7 +1,6 @@
 //! The connections to PostgreSQL, and how a transaction is run on one.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -15,6 +14,7 @@ use super::notifier::Notifier;
 use super::own::{OwnConnection, OwnStep};
 use super::session::Session;
 use super::work::Work;
+use crate::address::{encryption, postgres_options};
 use crate::condition::Condition;
 use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
@@ -78,8 +78,8 @@ impl PostgresStore {
     /// Opens a pool of connections. With `with_outbox` a broker carries ids, and transitions write to the outbox.
     ///
     /// The URL is `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with `sslmode` (`disable`, `prefer`,
-    /// `require`, `verify-ca`, `verify-full`), `sslrootcert`, `sslcert`, `sslkey`, `options` and
-    /// `statement-cache-capacity` as parameters. Nothing is changed in the database.
+    /// `require`, `verify-ca`, `verify-full`; the last by default for another host), `sslrootcert`, `sslcert`, `sslkey`,
+    /// `options` and `statement-cache-capacity` as parameters. Nothing is changed in the database.
     ///
     /// # Errors
     ///
@@ -89,7 +89,10 @@ impl PostgresStore {
         let place = place(&options);
         let (pool, options, session) = match Session::open(guarded::pool(settings), options.clone()).await {
             Ok(opened) => opened,
-            Err(error) => return Err(in_place(&place, why(&options, None, &error).await)),
+            Err(error) => {
+                let error = why(&options, None, &error).await;
+                return Err(in_place(&place, advised(error, encryption(url).advice())));
+            }
         };
         let (patience, condition) = (Patience::of(settings), Condition::default());
         Ok(Self {
@@ -371,6 +374,16 @@ async fn why(options: &PgConnectOptions, pool: Option<u32>, error: &sqlx::Error)
     }
 }
 
+/// The error with what to write in the URL, where its encryption is what failed.
+fn advised(error: StoreError, advice: Option<&str>) -> StoreError {
+    match (error, advice) {
+        (StoreError::Unavailable(text), Some(advice)) if text.contains("TLS") || text.contains("certificate") => {
+            StoreError::Unavailable(format!("{text}; {advice}"))
+        }
+        (error, _) => error,
+    }
+}
+
 fn in_place(place: &str, error: StoreError) -> StoreError {
     match error {
         StoreError::Unavailable(text) => StoreError::Unavailable(format!("{place}: {text}")),
@@ -393,16 +406,7 @@ fn unknown(error: sqlx::Error) -> Fault {
 }
 
 fn options(url: &str) -> Result<PgConnectOptions> {
-    let options = PgConnectOptions::from_str(url).map_err(|error| {
-        // The parser's error may quote the URL, and with it the password.
-        tracing::trace!(kind = ?std::mem::discriminant(&error), "the URL of the store cannot be read");
-        StoreError::Invalid(
-            "`store.url` is not a PostgreSQL URL; write `postgres://USER:PASSWORD@HOST:5432/DATABASE`, with \
-             `?sslmode=verify-full` where the way leads over a network; special characters in the password are \
-             written as %XX"
-                .to_owned(),
-        )
-    })?;
+    let options = postgres_options(url).map_err(|wrong| StoreError::Invalid(format!("the store URL {wrong}")))?;
     let named = options.get_application_name().is_some();
     let options = if named { options } else { options.application_name("gristmill") };
     // PgBouncer refuses start-up parameters that it does not know, and this one only matters for text output.
@@ -412,6 +416,7 @@ fn options(url: &str) -> Result<PgConnectOptions> {
 fn place(options: &PgConnectOptions) -> String {
     let host = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
+        None if options.get_host().contains(':') => format!("[{}]:{}", options.get_host(), options.get_port()),
         None => format!("{}:{}", options.get_host(), options.get_port()),
     };
     let database = options.get_database().unwrap_or(options.get_username());

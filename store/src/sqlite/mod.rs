@@ -43,6 +43,8 @@ mod unique;
 mod view;
 mod worker;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -92,6 +94,7 @@ impl SqliteStore {
                 format!("the folder {} of the store does not exist; create it, or name another", folder.display());
             return Err(StoreError::Invalid(what));
         }
+        for_its_owner(path);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -165,6 +168,12 @@ impl SqliteStore {
     }
 }
 
+/// Makes a file that is missing with a mode that lets nobody else read it: it holds payloads and addresses. What goes
+/// wrong is said by the library, which opens it next. Its log gets the same mode from the library.
+fn for_its_owner(path: &Path) {
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+}
+
 #[cfg(test)]
 mod tests {
     use gristmill_core::id::{DEFAULT_TENANT, JobId};
@@ -183,6 +192,18 @@ mod tests {
         let store = SqliteStore::connect(&folder.join("store.db"), &Settings::default(), true).await.expect("opens");
         store.migrate().await.expect("migrated");
         store
+    }
+
+    #[tokio::test]
+    async fn nobody_else_may_read_the_files_of_a_store() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = fresh(folder.path()).await;
+        store.enqueue(&group()).await.expect("enqueued");
+        for name in ["store.db", "store.db-wal", "store.db-shm"] {
+            let mode = std::fs::metadata(folder.path().join(name)).expect(name).permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 //! A chunk whose range has another number of rows than planned means a changed source. Rows that are appended above the
 //! last planned key are not seen, and do not count as a change.
 
+mod bound;
 mod postgres;
 mod sqlite;
 

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::definition::SqlLookup;
+use gristmill_store::postgres_options;
 use serde_json::{Map, Value};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use tokio::sync::OnceCell;
 
 use super::{LookupError, Records, key_text, passing, permanent};
@@ -52,11 +53,12 @@ impl Database {
         // The parsers' messages may repeat the address, which contains the password.
         let bad = |kind: &str| format!("`sql.url` is not an address of {kind}; write such as `{kind}://…`");
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let options = PgConnectOptions::from_str(url).map_err(|_| bad("postgres"))?;
-            return Ok(Self::Postgres(Box::new(options), OnceCell::new()));
+            let options = postgres_options(url).map_err(|wrong| format!("`sql.url` {wrong}"))?;
+            return Ok(Self::Postgres(Box::new(options.disable_statement_logging()), OnceCell::new()));
         }
         if url.starts_with("sqlite:") {
             let options = SqliteConnectOptions::from_str(url).map_err(|_| bad("sqlite"))?.read_only(true);
+            let options = options.disable_statement_logging();
             return Ok(Self::Sqlite(Box::new(options), OnceCell::new()));
         }
         Err("`sql.url` must begin with `postgres://`, `sqlite://` or `env:`".to_owned())
