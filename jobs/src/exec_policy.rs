@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn two_programs_of_one_name_are_told_apart_by_their_paths() {
+    fn two_programs_of_one_name_are_chosen_by_their_paths() {
         let policy = policy(&["/usr/bin/tool", "/opt/tool"]);
         assert!(policy.program(&command(&["tool"])).expect_err("either").contains("`/usr/bin/tool`"));
         assert_eq!(policy.program(&command(&["/opt/tool"])), Ok(PathBuf::from("/opt/tool")));

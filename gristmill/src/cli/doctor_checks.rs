@@ -1,5 +1,6 @@
 //! The doctor's checks. Each is limited in time and changes nothing.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub(crate) async fn run_checks(context: &CommandContext) -> Vec<Finding> {
     findings.push(disk(context));
     findings.push(mail(context).await);
     findings.push(encryption(context));
+    findings.push(programs(&context.loaded.config.exec.programs));
     findings
 }
 
@@ -233,6 +235,26 @@ fn mail_folder(folder: &Path) -> Finding {
     }
 }
 
+/// The programs that may run here: each must be there, and only its owner may put another in its place.
+fn programs(allowed: &[String]) -> Finding {
+    let wrong: Vec<String> = allowed.iter().filter_map(|program| replaceable(Path::new(program))).collect();
+    match (allowed.len(), wrong.is_empty()) {
+        (0, _) => Finding::ok("programs", "none may run: [exec] programs is empty"),
+        (count, true) => Finding::ok("programs", format!("{count} may run, and only their owners can change them")),
+        (_, false) => Finding::problem("programs", wrong.join("; "), "mend the mode or the path in [exec] programs"),
+    }
+}
+
+fn replaceable(program: &Path) -> Option<String> {
+    const BY_ANYBODY: u32 = 0o002;
+    let open = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & BY_ANYBODY != 0);
+    if !program.is_file() {
+        return Some(format!("{} is not there", program.display()));
+    }
+    let folder = program.parent().filter(|folder| !folder.as_os_str().is_empty());
+    (open(program) || folder.is_some_and(open)).then(|| format!("everybody may change {}", program.display()))
+}
+
 /// What goes in the clear is no fault where the network is trusted: it is said, and nothing more.
 fn encryption(context: &CommandContext) -> Finding {
     let found: Vec<String> =
@@ -245,4 +267,26 @@ fn encryption(context: &CommandContext) -> Finding {
 
 fn database_file(context: &CommandContext) -> Option<PathBuf> {
     gristmill_store::sqlite_file(&context.loaded.config.store.url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_everybody_may_change_is_a_problem() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("settle");
+        let allowed = [program.display().to_string()];
+        assert!(programs(&[]).ok && !programs(&allowed).ok, "it is not there");
+        std::fs::write(&program, "").expect("written");
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode is set");
+        };
+        for (file, around, ok) in [(0o755, 0o755, true), (0o777, 0o755, false), (0o755, 0o777, false)] {
+            mode(&program, file);
+            mode(folder.path(), around);
+            assert_eq!(programs(&allowed).ok, ok, "{file:o} {around:o}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`, read as libpq reads it: IPv6 in brackets, no host for the
-//! socket, no user for the one who runs the program, and an error for a parameter that nobody knows.
+//! socket, no user for the one who runs the program, and an error for an unknown parameter.
 //!
 //! One thing is stricter. Without `sslmode` libpq encrypts if it can and verifies nothing, so that anybody on the way may
 //! read along by saying that the server cannot. Here another host is verified (`verify-full`) unless the URL says
@@ -66,7 +66,7 @@ impl Encryption {
         match self {
             Self::Verified => Some(
                 "the URL has no `sslmode`, so that the server's certificate is verified: add `?sslmode=verify-full` and \
-                 `sslrootcert=FILE` for an authority of your own, or `?sslmode=disable` where nobody else is on the way",
+                 `sslrootcert=FILE` for an authority of your own, or `?sslmode=disable` on a network that you trust",
             ),
             Self::Here | Self::Said => None,
         }

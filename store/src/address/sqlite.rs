@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_and_its_options_are_told_apart() {
+    fn a_file_and_its_options_are_separate() {
         for (url, file, create) in [
             ("sqlite://a.db", "a.db", true),
             ("sqlite:a.db", "a.db", true),

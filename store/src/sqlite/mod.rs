@@ -168,7 +168,7 @@ impl SqliteStore {
     }
 }
 
-/// Makes a file that is missing with a mode that lets nobody else read it: it holds payloads and addresses. What goes
+/// Makes a file that is missing that only its owner can read: it holds payloads and addresses. What goes
 /// wrong is said by the library, which opens it next. Its log gets the same mode from the library.
 fn for_its_owner(path: &Path) {
     let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_else_may_read_the_files_of_a_store() {
+    async fn only_its_owner_may_read_the_files_of_a_store() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         let store = fresh(folder.path()).await;

@@ -1,6 +1,6 @@
 //! `{{ schedule.from | date("%Y-%m-%d") }}`: how a batch's source, its output and a job's payload use what a run knows.
 //!
-//! A value goes into its place and no further, whoever has sent it: into a query as a bound value ([`query`]), into a
+//! A value goes into its place and no further, however hostile its sender: into a query as a bound value ([`query`]), into a
 //! command as a part of one argument ([`command`]), into a URL percent-encoded, into a path as one component ([`place`]).
 //! Where that cannot be kept the template is refused, by `check` before anything runs.
 

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_event_lacks_is_told_from_what_is_wrong_with_the_template() {
+    fn what_an_event_lacks_is_not_a_fault_of_the_template() {
         for expression in ["event.body.order", "event.body.n.m", "event.body.order | upper", "event.other"] {
             assert!(
                 matches!(value(expression), Err(RenderError::Unfit(wrong)) if wrong.contains("event.")),
