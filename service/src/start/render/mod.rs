@@ -294,6 +294,8 @@ mod tests {
             (json!({ "x": "{{ nobody.x }}" }), "there is no `nobody`"),
             (json!({ "x": "{{ params.x" }), "has no `}}`"),
             (json!({ "x": "{{ params.x | upperr }}" }), "upperr"),
+            (json!({ "x": "{{ schedule.form }}" }), "schedule.form"),
+            (json!({ "x": "{{ schedule.from | date('%Q') }}" }), "date format"),
         ] {
             let error = check_payload("resize", &text, false).expect_err(said);
             assert!(error.contains(said) && error.contains("`x`"), "{error}");
@@ -301,6 +303,8 @@ mod tests {
         let output =
             serde_json::from_value(json!({ "sql": { "table": "{{ params.t }}", "columns": ["a"] } })).expect("one");
         let csv = serde_json::from_value(json!({ "csv": "a.csv" })).expect("a source");
+        let fits = json!({ "x": "{{ event.body.x | default('a') | upper }} {{ schedule.from | date('%Y') }}" });
+        assert_eq!(check_payload("resize", &fits, true), Ok(()));
         assert_eq!(check_batch(&csv, Some(&output)).expect_err("refused").0, "output");
         assert!(check_batch(&csv, None).is_ok());
     }

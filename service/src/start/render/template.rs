@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use chrono_tz::Tz;
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, Error, ErrorKind, Expression, UndefinedBehavior};
 use serde_json::{Value, json};
 
 use super::RenderError;
@@ -74,7 +74,9 @@ impl Scope {
 
     /// No run: every expression stands for a text. What can be wrong without one is found.
     pub(super) fn check() -> Self {
-        Self { templates: environment(Tz::UTC), context: None }
+        let mut templates = environment(Tz::UTC);
+        templates.set_undefined_behavior(UndefinedBehavior::Chainable);
+        Self { templates, context: None }
     }
 
     /// What an expression stands for: the value itself, a number as it was sent.
@@ -91,7 +93,11 @@ impl Scope {
                 "`{{{{ {expression} }}}}`: there is no `{other}`; there are `schedule`, `event` and `params`"
             )));
         }
-        let Some(context) = &self.context else { return Ok(Value::from("x")) };
+        let Some(context) = &self.context else {
+            rehearsed(&compiled, roots.len() == 1 && roots.contains("schedule"))
+                .map_err(|wrong| RenderError::Wrong(format!("`{{{{ {expression} }}}}`: {wrong}")))?;
+            return Ok(Value::from("x"));
+        };
         // What an event lacks is its sender's fault; anything else is that of the configuration.
         let about_event = roots.contains("event") && context.get("event").is_some_and(|event| !event.is_null());
         let fault = |what: String| if about_event { RenderError::Unfit(what) } else { RenderError::Wrong(what) };
@@ -130,6 +136,20 @@ impl Scope {
             }
         }
         Ok(filled)
+    }
+}
+
+/// Tries an expression without a run. What a schedule has is known beforehand; of anything else only what is done with it.
+fn rehearsed(expression: &Expression<'_, '_>, about_schedule: bool) -> Result<(), String> {
+    let at = "2026-01-01T00:00:00Z";
+    let about = json!({ "name": "x", "tick": at, "from": at, "to": at, "timezone": "UTC", "backfill": false });
+    match expression.eval(minijinja::value::Serde(json!({ "schedule": about }))) {
+        Ok(found) if about_schedule && found.is_undefined() => Err("a schedule has nothing of that name".to_owned()),
+        Err(error) if about_schedule || error.kind() == ErrorKind::UnknownFilter => Err(error.to_string()),
+        Err(error) if matches!(error.kind(), ErrorKind::UnknownFunction | ErrorKind::UnknownTest) => {
+            Err(error.to_string())
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
