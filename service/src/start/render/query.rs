@@ -73,8 +73,8 @@ impl<'q> Binder<'q> {
         for (begin, end, what) in
             [("--", "\n", "a comment"), ("/*", "*/", "a comment"), ("\"", "\"", "a name"), ("`", "`", "a name")]
         {
-            if rest.starts_with(begin) {
-                let length = rest[begin.len()..].find(end).map_or(rest.len(), |at| begin.len() + at + end.len());
+            if let Some(inner) = rest.strip_prefix(begin) {
+                let length = inner.find(end).map_or(rest.len(), |at| begin.len() + at + end.len());
                 return self.untouched(length, what);
             }
         }
