@@ -111,9 +111,10 @@ pub(crate) fn value(name: &str, text: &str) -> Result<HeaderValue, String> {
 }
 
 fn output(answer: &Answer) -> Value {
-    let body = match serde_json::from_slice::<Value>(&answer.body) {
+    let text = answer.text();
+    let body = match serde_json::from_str::<Value>(&text) {
         Ok(body) if !answer.cut => body,
-        _ => Value::String(String::from_utf8_lossy(&answer.body).into_owned()),
+        _ => Value::String(text.into_owned()),
     };
     let mut output = json!({ "status": answer.status, "body": body });
     if answer.cut {

@@ -113,7 +113,7 @@ pub(super) fn trouble(answer: &Answer, who: &str, later: RetryAfter) -> Option<F
 
 /// The status and the beginning of the body.
 fn said(answer: &Answer) -> String {
-    let body = String::from_utf8_lossy(&answer.body);
+    let body = answer.text();
     let words: String = body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
     if words.is_empty() { answer.status.to_string() } else { format!("{} (`{words}`)", answer.status) }
 }

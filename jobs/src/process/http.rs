@@ -112,14 +112,14 @@ impl ProcessorFactory for HttpFactory {
 }
 
 fn read(answer: Answer, item: ItemIn) -> Result<ItemOut, ProcessFailure> {
-    let said = || shown(&answer.body);
+    let said = || shown(&answer.text());
     let (status, position) = (answer.status, item.position);
     match (status, answer.retry_after) {
         (200..=299, _) if answer.body.iter().all(u8::is_ascii_whitespace) => Ok(ItemOut::Ok(item.item)),
         (200..=299, _) if answer.cut => {
             Err(failure(format!("the service answers item {position} with more than 16 MiB"), false))
         }
-        (200..=299, _) => match serde_json::from_slice(&answer.body) {
+        (200..=299, _) => match serde_json::from_str(&answer.text()) {
             Ok(body @ Value::Object(_)) => Ok(ItemOut::Ok(body)),
             _ => Err(failure(
                 format!(
@@ -152,8 +152,7 @@ fn read(answer: Answer, item: ItemIn) -> Result<ItemOut, ProcessFailure> {
 }
 
 /// Returns at most 200 characters of its answer.
-fn shown(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(1_000)]);
+fn shown(text: &str) -> String {
     let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
     format!("`{words}`")
 }
