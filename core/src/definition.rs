@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::AggregateSpec;
 use crate::batch::FailureBudget;
 use crate::duration::Span;
+use crate::formula::Formulas;
 use crate::job::{DEFAULT_QUEUE, NewJob, Priority};
 pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
@@ -161,7 +162,7 @@ pub struct SourceSpec {
     /// says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// `none`, `gzip` or `zstd`; by default the file's first bytes decide.
+    /// `none`, `gzip`, `zstd`, `xz` or `zip`; by default the file's first bytes decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// The columns' names, for files without a header.
@@ -185,6 +186,10 @@ pub enum Compression {
     Gzip,
     /// RFC 8878.
     Zstd,
+    /// What `xz` writes.
+    Xz,
+    /// An archive with one file.
+    Zip,
 }
 
 /// What happens to a row whose width differs from the header's.
@@ -455,6 +460,9 @@ pub struct OutputSpec {
     /// A table in the store's own database, written in the transaction that completes the chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<SqlOutput>,
+    /// What becomes of texts in CSV that a spreadsheet would compute. `keep` by default: parts are read by programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formulas: Option<Formulas>,
 }
 
 /// A table in the store's own database.

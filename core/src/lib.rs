@@ -10,6 +10,7 @@
 //! * [`job`]: one unit of work and its fence; [`job_state`]: its states.
 //! * [`batch`]: one run of a definition, its counts and its failure budget.
 //! * [`chunk`]: a slice of a batch's items, and what became of it.
+//! * [`formula`]: texts that a spreadsheet would compute.
 //! * [`inline`]: items that travel inside a chunk's payload.
 //! * [`dispatch`]: ids that may now be published.
 //! * [`settle`]: what the end of an attempt means. The only place that decides between retry and dead.
@@ -32,6 +33,7 @@ pub mod chunk;
 pub mod definition;
 pub mod dispatch;
 pub mod duration;
+pub mod formula;
 pub mod id;
 pub mod inline;
 pub mod item_patch;

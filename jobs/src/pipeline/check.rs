@@ -180,13 +180,16 @@ fn process(
 }
 
 fn sink(output: &OutputSpec, base_dir: &Path, format: Option<&Format>) -> Result<Sink, String> {
+    if output.formulas.is_some() && output.csv.is_none() {
+        return Err("`formulas` is about `csv`; leave it out".to_owned());
+    }
     match (&output.jsonl, &output.csv, &output.sql) {
         (Some(folder), None, None) => Ok(Sink::json_lines(base_dir.join(folder))),
         (None, Some(folder), None) => {
             let columns = format.and_then(Format::columns).ok_or(
                 "`csv` needs `format.fields`, so that every part has the same columns; write `format = { fields = [\"…\"] }`",
             )?;
-            Ok(Sink::csv(base_dir.join(folder), columns))
+            Ok(Sink::csv(base_dir.join(folder), columns, output.formulas.unwrap_or_default()))
         }
         (None, None, Some(table)) if table.columns.is_empty() => {
             Err("`sql.columns` is empty; name the columns that are written".to_owned())
