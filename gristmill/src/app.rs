@@ -1,5 +1,6 @@
 //! The whole command line, with kinds and item handlers of the program's own.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::apalis::{ApalisHandler, BoxDynError, Task};
 use crate::cli::Cli;
 use crate::cli::context::CommandContext;
 use crate::cli::demo::gateway::{GATEWAY, gateway};
-use crate::cli::output::Output;
+use crate::cli::output::{Color, Output, visible};
 use crate::config::error::all_of;
 use crate::config::layers::environment;
 use crate::config::{Layers, LogFormat, load};
@@ -335,10 +336,15 @@ fn refused(error: &clap::Error, wants_json: bool) -> Exit {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         let hint = text.lines().find(|line| line.contains("tip:")).map(|line| line.trim().to_owned());
-        let output = Output::new(true, false, false, crate::cli::output::Color::Never);
+        let output = Output::new(true, false, false, Color::Never);
         output.document(&CommandError { exit: Exit::Usage, message, hint }.document());
     } else {
-        let _ = error.print();
+        // It repeats what it was given. Its colours are ours, and are left out only where foreign ones would come too.
+        let text = error.render().to_string();
+        match visible(&text) {
+            Cow::Borrowed(_) => drop(error.print()),
+            Cow::Owned(text) => Output::new(false, false, false, Color::Never).error(text.trim_end()),
+        }
     }
     if error.use_stderr() { Exit::Usage } else { Exit::Success }
 }

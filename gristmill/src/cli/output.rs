@@ -1,5 +1,6 @@
 //! What people and scripts see: data on standard output, messages on standard error.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -67,26 +68,27 @@ impl Output {
     /// Prints one JSON document.
     pub(crate) fn document(&self, document: &impl Serialize) {
         match serde_json::to_string_pretty(document) {
-            Ok(text) => self.line(&text),
+            // Outside its texts JSON has no such characters, and within them this means the same.
+            Ok(text) => write_line(std::io::stdout().lock(), &escaped(&text, json_escape)),
             Err(error) => self.note(&format!("error: the result cannot be shown as JSON: {error}")),
         }
     }
 
     /// Prints one line of data. A reader that has gone away is not our error.
     pub(crate) fn line(&self, text: &str) {
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        write_line(std::io::stdout().lock(), &visible(text));
     }
 
     /// Prints a message for people, on standard error.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            write_line(std::io::stderr().lock(), &visible(text));
         }
     }
 
     /// Prints an error, which even `--quiet` does not hide.
     pub(crate) fn error(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        write_line(std::io::stderr().lock(), &visible(text));
     }
 
     /// Prints a list: an array in JSON, lines with tabs when plain, a table for people.
@@ -120,7 +122,7 @@ impl Output {
             Format::Table => {
                 let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
                 for (name, value) in fields {
-                    self.line(&format!("{}  {value}", self.bold(&format!("{name:width$}"))));
+                    self.styled_line(&format!("{name:width$}"), &format!("  {value}"));
                 }
             }
         }
@@ -149,20 +151,51 @@ impl Output {
             let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
-        self.line(&self.bold(&pad(columns.to_vec())));
+        self.styled_line(&pad(columns.to_vec()), "");
         for row in rows {
             self.line(&pad(row.iter().map(String::as_str).collect()));
         }
     }
 
-    fn bold(&self, text: &str) -> String {
-        if self.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    /// Prints a line whose beginning is bold. Ours are the only control sequences that reach a terminal.
+    fn styled_line(&self, bold: &str, rest: &str) {
+        let (bold, rest) = (visible(bold), visible(rest));
+        let line = if self.color { format!("\u{1b}[1m{bold}\u{1b}[0m{rest}") } else { format!("{bold}{rest}") };
+        write_line(std::io::stdout().lock(), &line);
     }
 }
 
-/// A text without characters that would break a line or a column.
+/// A text in one line and one column: line ends and tabs are blanks, and what a terminal would obey is shown.
 pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let flat: String = text.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }).collect();
+    visible(&flat).into_owned()
+}
+
+/// A text that no terminal obeys: what would move its cursor, change its colours, answer in the user's name or turn the
+/// direction of writing is shown as an escape, such as `\u{1b}`.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c.escape_unicode().to_string())
+}
+
+fn escaped(text: &str, escape: impl Fn(char) -> String) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if is_obeyed(c) { escape(c) } else { c.to_string() }).collect())
+}
+
+fn json_escape(c: char) -> String {
+    format!("\\u{:04x}", u32::from(c))
+}
+
+/// Control characters, and those that turn the direction of writing, by which a text looks like another.
+fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}');
+    turns || (c.is_control() && c != '\n' && c != '\t')
+}
+
+fn write_line(mut to: impl Write, text: &str) {
+    let _ = writeln!(to, "{text}");
 }
 
 /// The values of a batch's result by name, for people: a group is a line for each of its values.
@@ -287,6 +320,22 @@ mod tests {
 
     #[test]
     fn nothing_hostile_breaks_a_line() {
-        assert_eq!(one_line("a\tb\n\u{1b}[31mc"), "a b  [31mc");
+        assert_eq!(one_line("a\tb\r\n\u{1b}[31mc"), "a b  \\u{1b}[31mc");
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_others_have_written() {
+        for (text, shown) in [
+            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
+            ("a\u{9b}2J\u{7f}\u{8}\r", "a\\u{9b}2J\\u{7f}\\u{8}\\u{d}"),
+            ("\u{202e}gpj.exe", "\\u{202e}gpj.exe"),
+            ("two\nlines\tand Grüße, עברית", "two\nlines\tand Grüße, עברית"),
+        ] {
+            assert_eq!(visible(text), shown);
+            let document = serde_json::to_string_pretty(&serde_json::json!({ text: [text] })).expect("JSON");
+            let printed = escaped(&document, json_escape).into_owned();
+            assert!(!printed.contains(is_obeyed), "{printed}");
+            assert_eq!(serde_json::from_str::<Value>(&printed).expect("JSON"), serde_json::json!({ text: [text] }));
+        }
     }
 }
