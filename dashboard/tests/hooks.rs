@@ -19,13 +19,15 @@ use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::start::{ConfigSnapshot, RunContext};
 use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::{JobFilter, Page, StoreHandle, TickFilter, TickView};
-use gristmill_telemetry::bind;
+use gristmill_telemetry::{ListenerSettings, bind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 const SECRETS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_bmV3IHNlY3JldCB3aXRoIDI0IGJ5dGVzIQ==";
+
+const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(800);
 
 struct TestEnv {
     store: StoreHandle,
@@ -64,9 +66,14 @@ async fn env(migrated: bool) -> TestEnv {
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     let service = Service::new(Arc::clone(&store), dispatcher);
-    let receiver = Receiver { service, run_context: run_context(&dir), hooks: receiver };
-    tokio::spawn(receiver.serve(bound, std::future::pending()));
+    let receiver = Receiver { service, run_context: run_context(&dir), hooks: receiver, listener: listener() };
+    tokio::spawn(receiver.serve(bound, std::time::Duration::ZERO, std::future::pending()));
     TestEnv { store, addr, hooks, dir }
+}
+
+fn listener() -> ListenerSettings {
+    let connections_per_peer = std::num::NonZeroUsize::new(400).expect("some");
+    ListenerSettings { connections_per_peer, body_timeout: Span(BODY_TIMEOUT), ..ListenerSettings::default() }
 }
 
 fn run_context(dir: &tempfile::TempDir) -> RunContext {
@@ -207,6 +214,25 @@ async fn whoever_has_not_signed_learns_nothing_and_changes_nothing() {
     let get = env.send(b"GET /hooks/orders HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_vec()).await;
     assert_eq!(get.status, 405);
     assert_eq!((env.jobs().await, env.ledger("orders").await.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_sender_of_half_a_body_is_dropped_and_keeps_no_other_waiting() {
+    let env = env(true).await;
+    // More than are handled at once: they hold connections, and no turns.
+    let half = b"POST /hooks/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"order\":";
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(env.addr).await.expect("somebody listens");
+        stream.write_all(half).await.expect("written");
+        slow.push(stream);
+    }
+    assert_eq!(env.deliver("orders", "msg_1", b"{}").await.status, 202);
+    for mut stream in slow {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 408");
+    }
 }
 
 #[tokio::test]

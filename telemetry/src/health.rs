@@ -26,7 +26,8 @@ pub struct Health {
 /// One thing that the process depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
-    /// Where it is, without passwords.
+    /// Where it is, without passwords. Empty for strangers.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Whether it can be used.
     pub ok: bool,
@@ -39,6 +40,20 @@ pub struct Part {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<&'static str>,
+}
+
+impl Health {
+    /// The same without addresses, names of queues and words of other programs, which may hold both.
+    pub fn for_strangers(self) -> Self {
+        Self { store: self.store.for_strangers(), broker: self.broker.for_strangers(), ..self }
+    }
+}
+
+impl Part {
+    fn for_strangers(self) -> Self {
+        let reason = self.reason.map(|_| "ask on the machine itself: there `/readyz` says why".to_owned());
+        Self { name: String::new(), reason, ..self }
+    }
 }
 
 /// Checks the store and the broker, and remembers since when the store has not answered.

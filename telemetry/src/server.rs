@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::StoreHandle;
 use serde::Serialize;
@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use crate::exporter::Exporter;
 use crate::gauges::Gauges;
 use crate::health::{Health, HealthMonitor};
+use crate::listener::{self, ListenerSettings, Peer};
 
 /// The text format of Prometheus, version 0.0.4.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,9 +48,6 @@ pub enum ServeError {
         /// Why.
         cause: std::io::Error,
     },
-    /// The server failed.
-    #[error("a server broke off: {0}")]
-    Broken(std::io::Error),
 }
 
 /// An address that this process has bound, but does not serve yet.
@@ -75,25 +73,29 @@ impl BoundListener {
         self.0.local_addr()
     }
 
-    /// Returns the listener itself, for a server with other routes.
-    pub fn into_tcp(self) -> TcpListener {
-        self.0
+    /// Serves other routes until `shutdown`, then lets the requests that have begun end within `drain`. Each request
+    /// carries its [`Peer`] as an extension.
+    pub async fn serve_routes(
+        self,
+        routes: Router,
+        settings: ListenerSettings,
+        drain: Duration,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        listener::serve(self.0, routes, settings, drain, shutdown).await;
     }
 
-    /// Serves until `shutdown`.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Broken`].
+    /// Serves metrics and health until `shutdown`, then lets the requests that have begun end within `drain`.
     pub async fn serve(
         self,
         state: ServerState,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), ServeError> {
+        settings: ListenerSettings,
+        drain: Duration,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let shared = Arc::new(Shared { state, gauges: Gauges::new(), monitor: HealthMonitor::default() });
-        let served = axum::serve(self.0, routes(Arc::clone(&shared))).with_graceful_shutdown(shutdown);
         tokio::select! {
-            served = served => served.map_err(ServeError::Broken),
+            () = self.serve_routes(routes(Arc::clone(&shared)), settings, drain, shutdown) => {}
             never = shared.keep_checking() => match never {},
         }
     }
@@ -137,8 +139,13 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
 
 /// Always 200: a process that answers is alive, and restarting it would not bring its database back. The body also
 /// holds the result of the latest check of its surroundings.
-async fn healthz(State(shared): State<Arc<Shared>>) -> Json<Alive> {
-    Json(Alive { alive: true, surroundings: shared.monitor.latest() })
+async fn healthz(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Json<Alive> {
+    let surroundings = shared.monitor.latest().map(|health| shown(health, peer, &headers));
+    Json(Alive { alive: true, surroundings })
 }
 
 /// What `/healthz` answers.
@@ -149,8 +156,17 @@ struct Alive {
     surroundings: Option<Health>,
 }
 
-async fn readyz(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+async fn readyz(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     let health = shared.check().await;
     let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(health))
+    (status, Json(shown(health, peer, &headers)))
+}
+
+/// What a peer may see.
+fn shown(health: Health, peer: Peer, headers: &HeaderMap) -> Health {
+    if peer.is_stranger(headers) { health.for_strangers() } else { health }
 }

@@ -153,6 +153,12 @@ impl Findings<'_> {
         if config.store.connections == 0 {
             self.push("store.connections", "is 0; at least 1 is needed");
         }
+        let listener = &config.listener;
+        for (key, time) in [("head_timeout", listener.head_timeout), ("body_timeout", listener.body_timeout)] {
+            if time.0.is_zero() {
+                self.push(&format!("listener.{key}"), "is 0: nobody could send anything in that time");
+            }
+        }
         if worker.poll.0.is_zero() {
             self.push("worker.poll", "is 0; write how often, such as `1s`");
         }

@@ -210,13 +210,12 @@ impl Working {
                 context.note(format!("hooks on http://{address}/hooks/NAME"));
             }
             let service = Service::new(Arc::clone(store), context.dispatcher().await?);
-            let receiver = Receiver { service, run_context: run_context.clone(), hooks };
-            let stop = self.stop.clone();
+            let config = &context.loaded.config;
+            let listener = config.listener.clone();
+            let receiver = Receiver { service, run_context: run_context.clone(), hooks, listener };
+            let (stop, drain) = (self.stop.clone(), config.worker.drain.0);
             self.tasks.spawn(async move {
-                // Work goes on without it; the senders of deliveries come again.
-                if let Err(error) = receiver.serve(bound, stop.cancelled_owned()).await {
-                    tracing::error!(%error, "deliveries are not taken any more");
-                }
+                receiver.serve(bound, drain, stop.cancelled_owned()).await;
                 Ok(())
             });
         }
