@@ -29,6 +29,13 @@ const BROKER_UP: &str = "gristmill_broker_up";
 const UNRESPONSIVE: &str = "gristmill_broker_unresponsive_queues";
 /// Rows deleted after their time.
 const PRUNED: &str = "gristmill_pruned_total";
+/// How many queues, and how many kinds on queues, have gauges of their own: enqueuers choose their names, and
+/// each is a time series for good.
+const LABELS_MAX: usize = 1_000;
+
+/// What stands for all others.
+const OTHERS: &str = "(others)";
+
 /// 1 when the store answers.
 const STORE_UP: &str = "gristmill_store_up";
 
@@ -40,6 +47,7 @@ pub(crate) struct Gauges(Mutex<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     at: Option<Instant>,
+    queues: BTreeSet<String>,
     unhandled: BTreeSet<(String, String)>,
 }
 
@@ -65,18 +73,18 @@ impl Gauges {
             return;
         }
         seen.at = Some(Instant::now());
-        let up = read(store).await.is_ok() && unhandled(store, &mut seen.unhandled).await.is_ok();
+        let up = read(store, &mut seen.queues).await.is_ok() && unhandled(store, &mut seen.unhandled).await.is_ok();
         gauge!(STORE_UP).set(f64::from(u8::from(up)));
     }
 }
 
-async fn read(store: &StoreHandle) -> Result<()> {
+async fn read(store: &StoreHandle, named: &mut BTreeSet<String>) -> Result<()> {
     // Tenants share queues by name, and the gauges have no label for them.
     let mut sums: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     for tenant in store.tenants().await? {
         for queue in store.queues(&tenant).await? {
             for (state, jobs) in states(&queue) {
-                *sums.entry((queue.name.clone(), state)).or_default() += jobs;
+                *sums.entry((label(named, &queue.name), state)).or_default() += jobs;
             }
         }
     }
@@ -101,14 +109,28 @@ async fn unhandled(store: &StoreHandle, seen: &mut BTreeSet<(String, String)>) -
     let mut jobs: BTreeMap<(String, String), u64> = seen.iter().map(|label| (label.clone(), 0)).collect();
     for tenant in store.tenants().await? {
         for found in store.unhandled(&tenant).await? {
-            *jobs.entry((found.queue, served(&found.kind, found.version))).or_default() += found.jobs;
+            let label = (found.queue, served(&found.kind, found.version));
+            let known = seen.contains(&label) || seen.len() < LABELS_MAX;
+            let label = if known { label } else { (OTHERS.to_owned(), OTHERS.to_owned()) };
+            seen.insert(label.clone());
+            *jobs.entry(label).or_default() += found.jobs;
         }
     }
     for ((queue, kind), jobs) in jobs {
-        gauge!(UNHANDLED, "queue" => queue.clone(), "kind" => kind.clone()).set(number(jobs));
-        seen.insert((queue, kind));
+        gauge!(UNHANDLED, "queue" => queue, "kind" => kind).set(number(jobs));
     }
     Ok(())
+}
+
+/// The label of a queue. The first ones keep theirs; all that come later share one.
+fn label(named: &mut BTreeSet<String>, queue: &str) -> String {
+    if !named.contains(queue) {
+        if named.len() >= LABELS_MAX {
+            return OTHERS.to_owned();
+        }
+        named.insert(queue.to_owned());
+    }
+    queue.to_owned()
 }
 
 fn states(queue: &QueueView) -> [(&'static str, u64); 7] {
@@ -126,4 +148,17 @@ fn states(queue: &QueueView) -> [(&'static str, u64); 7] {
 #[expect(clippy::cast_precision_loss, reason = "a number of jobs beyond 2^52 does not occur")]
 fn number(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_beyond_the_most_share_one_label() {
+        let mut named = BTreeSet::new();
+        let labels: BTreeSet<String> = (0..LABELS_MAX * 3).map(|n| label(&mut named, &format!("q{n}"))).collect();
+        assert_eq!((labels.len(), named.len()), (LABELS_MAX + 1, LABELS_MAX));
+        assert_eq!((label(&mut named, "q0"), label(&mut named, "q2999")), ("q0".to_owned(), OTHERS.to_owned()));
+    }
 }

@@ -97,6 +97,10 @@ pub(super) fn in_words_of_sink(error: sqlx::Error, table: &str) -> Fault {
     }
 }
 
+/// What helps against a pooler that hands connections on and knows nothing of prepared statements.
+const POOLED: &str = "a pooler gives each transaction another connection: add `statement-cache-capacity=0` to the \
+                      parameters of `store.url`, or use its session mode, or PgBouncer 1.21 with `max_prepared_statements`";
+
 /// SQLSTATE classes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn refused(refusal: &dyn sqlx::error::DatabaseError) -> StoreError {
     let text = refusal.message().to_owned();
@@ -115,6 +119,9 @@ fn refused(refusal: &dyn sqlx::error::DatabaseError) -> StoreError {
         }
         // Deadlock and serialization (after our own retries), shutdown, read-only standby, statement timeout.
         "40001" | "40P01" | "25006" | "57014" | "55P03" => StoreError::Unavailable(text),
+        // Statements are prepared on one connection and asked for on another.
+        other @ ("26000" | "42P05") => StoreError::Database(format!("{text} ({other}); {POOLED}")),
+        "08P01" if text.contains("bind message") => StoreError::Database(format!("{text} (08P01); {POOLED}")),
         other if other.starts_with("08") || other.starts_with("53") || other.starts_with("57P") => {
             StoreError::Unavailable(text)
         }

@@ -108,7 +108,7 @@ impl Batches for ReferenceStore {
 
 /// Creates a batch whose keys are all free.
 pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<CreatedBatch> {
-    check::name("tenant", &batch.tenant)?;
+    check::tenant(&batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
     if t.state.batches.contains_key(&batch.id) {

@@ -136,7 +136,7 @@ impl Batches for SqliteStore {
 
 /// Inserts a batch whose keys are all free. Returns whether it was created.
 pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<bool> {
-    check::name("tenant", &batch.tenant)?;
+    check::tenant(&batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
     let kept = "SELECT id FROM idempotency WHERE tenant = ?1 AND scope = 'batch' AND key = ?2 AND until > ?3";
