@@ -98,8 +98,8 @@ pub(super) fn in_words_of_sink(error: sqlx::Error, table: &str) -> Fault {
 }
 
 /// What helps against a pooler that hands connections on and knows nothing of prepared statements.
-const POOLED: &str = "a pooler gives each transaction another connection: add `statement-cache-capacity=0` to the \
-                      parameters of `store.url`, or use its session mode, or PgBouncer 1.21 with `max_prepared_statements`";
+const POOLED: &str = "a pooler gives each transaction another connection and does not carry prepared statements: use \
+                      its session mode, or PgBouncer 1.21 or later with `max_prepared_statements`";
 
 /// SQLSTATE classes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn refused(refusal: &dyn sqlx::error::DatabaseError) -> StoreError {
