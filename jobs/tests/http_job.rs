@@ -97,7 +97,7 @@ async fn the_text_of_an_answer_is_in_the_charset_that_it_names() {
     for (kind, body, text) in [
         ("text/plain; charset=ISO-8859-1", &b"caf\xe9"[..], json!("café")),
         ("text/plain", "café".as_bytes(), json!("café")),
-        ("text/json; charset=utf-16le", &b"{\0\"\0a\0\"\0:\01\0}\0"[..], json!({"a": 1})),
+        ("text/json; charset=utf-16le", &b"{\0\"\0a\0\"\0:\x001\0}\0"[..], json!({"a": 1})),
     ] {
         let service = FakeHttp::start(move |_| async move { reply(200, &[("content-type", kind)], body) }).await;
         assert_eq!(get(service.url("/")).await.output, Some(json!({"status": 200, "body": text})), "{kind}");
