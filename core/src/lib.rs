@@ -45,6 +45,7 @@ pub mod settle;
 pub mod slice;
 pub mod split;
 pub mod trace;
+pub mod unfit;
 pub mod unique;
 pub mod words;
 

@@ -2,6 +2,7 @@
 
 use chrono::DateTime;
 use chrono_tz::Tz;
+use gristmill_core::unfit::plain;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,7 +27,31 @@ pub fn rendered<T: Serialize + DeserializeOwned>(value: &T, params: &Value, zone
     each(&mut tree, &|text| {
         templates.render_str(text, minijinja::value::Serde(&context)).map_err(|error| format!("`{text}`: {error:#}"))
     })?;
-    serde_json::from_value(tree).map_err(|error| error.to_string())
+    serde_json::from_value(tree).map_err(|error| plain(&error.to_string()))
+}
+
+/// Checks the texts inside a value that hold `{{ … }}` as far as that is possible without the run's parameters.
+///
+/// # Errors
+///
+/// Which template is wrong, and how.
+pub fn well_formed<T: Serialize>(value: &T) -> Result<(), String> {
+    let mut tree = serde_json::to_value(value).map_err(|error| error.to_string())?;
+    let templates = Environment::new();
+    each(&mut tree, &|text| {
+        templates.template_from_str(text).map_err(|error| format!("`{text}`: {error:#}"))?;
+        Ok(text.to_owned())
+    })
+}
+
+/// Whether a text inside a value holds `{{ … }}`.
+pub fn is_template(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(MARK),
+        Value::Array(values) => values.iter().any(is_template),
+        Value::Object(map) => map.values().any(is_template),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn each(tree: &mut Value, render: &impl Fn(&str) -> Result<String, String>) -> Result<(), String> {
