@@ -173,11 +173,11 @@ impl ScheduleSpec {
         }
     }
 
-    /// What a tick does while an earlier run is under way: by default it is skipped; after another batch it waits its
-    /// turn, so that each ending has its run.
+    /// What a tick does while an earlier run is under way: by default it is skipped. After another batch, and where
+    /// each missed tick runs, it waits its turn, so that each ending and each tick has its run.
     pub fn overlap(&self) -> Overlap {
-        let unsaid = if self.after.is_some() { Overlap::BufferAll } else { Overlap::Skip };
-        self.overlap.unwrap_or(unsaid)
+        let each_runs = self.after.is_some() || self.missed == Missed::All;
+        self.overlap.unwrap_or(if each_runs { Overlap::BufferAll } else { Overlap::Skip })
     }
 
     /// How missed ticks are handled.
@@ -207,6 +207,7 @@ impl ScheduleSpec {
     pub fn check(&self) -> Result<(), ScheduleError> {
         super::Timetable::compile("", self)?;
         self.check_after()?;
+        self.check_missed()?;
         if self.late_after.is_some_and(|late_after| late_after.0.is_zero()) {
             return wrong("late_after", "is 0; write after how long its batch is late, such as `2h`");
         }
@@ -222,6 +223,21 @@ impl ScheduleSpec {
             return wrong("jitter", "is longer than `every`; a run would start after the next tick");
         }
         Ok(())
+    }
+
+    /// Missed ticks are due at the same moment: what does not let each of them run contradicts `missed = "all"`.
+    fn check_missed(&self) -> Result<(), ScheduleError> {
+        let loses = |overlap: &Overlap| matches!(overlap, Overlap::Skip | Overlap::BufferOne | Overlap::CancelRunning);
+        match self.overlap.filter(loses) {
+            Some(overlap) if self.missed == Missed::All => wrong(
+                "overlap",
+                format!(
+                    "is `{overlap}`, by which most missed ticks would not run although `missed` is `all`; write \
+                     `buffer_all`, by which each waits its turn, or `allow`, or else `missed = \"latest\"`"
+                ),
+            ),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Refuses settings that cannot be combined with following a batch, which has no clock.
