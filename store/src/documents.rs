@@ -65,6 +65,28 @@ pub struct CountsDocument {
     pub pending: u64,
 }
 
+impl BatchDocument {
+    /// The names of its fields, for those who read it in templates.
+    pub const FIELDS: [&str; 16] = [
+        "id",
+        "name",
+        "tenant",
+        "state",
+        "paused",
+        "pause",
+        "generation",
+        "counts",
+        "chunks",
+        "remaining",
+        "chunks_dead",
+        "retries",
+        "failure_budget",
+        "reason",
+        "created_at",
+        "finished_at",
+    ];
+}
+
 impl From<&BatchView> for BatchDocument {
     fn from(batch: &BatchView) -> Self {
         Self {

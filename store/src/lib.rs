@@ -94,7 +94,7 @@ pub use settings::Settings;
 pub use ticks::*;
 pub use triggers::*;
 pub use views::*;
-pub use why::{Wait, why};
+pub use why::{Wait, why, why_batch};
 pub use workers::*;
 
 /// A store shared by many tasks.

@@ -1,6 +1,6 @@
 //! A batch with its result, and one that would be started.
 
-use gristmill_store::{BatchDocument, BatchView};
+use gristmill_store::{BatchDocument, BatchView, Wait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,11 +11,22 @@ pub struct BatchWithResult {
     pub batch: BatchDocument,
     /// The merged result, once it is complete or halted.
     pub result: Option<Value>,
+    /// What it waits for; empty when it gets on or has ended. Left out where it was not requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Vec<Wait>>,
 }
 
 impl From<&BatchView> for BatchWithResult {
     fn from(batch: &BatchView) -> Self {
-        Self { batch: batch.into(), result: batch.result.clone() }
+        Self { batch: batch.into(), result: batch.result.clone(), waits: None }
+    }
+}
+
+impl BatchWithResult {
+    /// The same with what it waits for.
+    #[must_use]
+    pub fn waiting_for(self, waits: Vec<Wait>) -> Self {
+        Self { waits: Some(waits), ..self }
     }
 }
 
