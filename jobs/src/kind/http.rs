@@ -1,7 +1,6 @@
 //! Kind `http`: one request; its answer is the job's output.
 
 use async_trait::async_trait;
-use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
@@ -11,9 +10,6 @@ use crate::kind::webhook::trouble;
 use crate::outbound::{Answer, NoAnswer, Outbound};
 use crate::secret;
 use crate::settings::HttpSettings;
-
-/// The methods that a job may use.
-const METHODS: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
 
 /// Sends requests.
 #[derive(Debug)]
@@ -36,10 +32,7 @@ impl HttpHandler {
 
     async fn attempt(&self, context: &JobContext) -> Result<Finish, Finish> {
         let payload: HttpPayload = payload::read(payload::HTTP, &context.job.payload).map_err(Finish::permanent)?;
-        let method = METHODS.into_iter().find(|known| known.as_str() == payload.method).ok_or_else(|| {
-            let known = METHODS.map(|method| method.to_string()).join(", ");
-            Finish::permanent(format!("`method` is `{}`; it must be one of {known}", payload.method))
-        })?;
+        let method = payload.method().map_err(Finish::permanent)?;
         let headers = self.headers(&payload, context).map_err(Finish::permanent)?;
         let body = match &payload.body {
             Value::Null => None,

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use gristmill_core::chunk::{ChunkPayload, Slice};
 use gristmill_core::definition::SqlSource;
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
 use super::error::SourceError;
 use super::record::{Record, Unreadable};
@@ -164,10 +165,13 @@ async fn connect(source: &SqlSource) -> Result<Database, SourceError> {
     }
 }
 
+/// What stands before the query in a derived table.
+const BEFORE_QUERY: &str = "(\n";
+
 /// The query as a derived table. It ends on a line of its own, so that a comment at its end does not swallow the
 /// bracket.
 fn derived(source: &SqlSource) -> String {
-    format!("(\n{}\n) as source", source.query.trim().trim_end_matches(';'))
+    format!("{BEFORE_QUERY}{}\n) as source", source.query.trim().trim_end_matches(';'))
 }
 
 fn quoted(name: &str) -> String {
@@ -204,7 +208,37 @@ fn from_sqlx(error: &sqlx::Error) -> SourceError {
         | sqlx::Error::TypeNotFound { .. } => true,
         _ => false,
     };
-    SourceError::Sql { problem: error.to_string(), permanent }
+    SourceError::Sql { problem: in_words(error), permanent }
+}
+
+/// What the database says. PostgreSQL adds a line of its own source code, which says nothing to a user.
+fn in_words(error: &sqlx::Error) -> String {
+    let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
+    refusal.map_or_else(|| error.to_string(), |refusal| format!("{} ({})", refusal.message(), refusal.code()))
+}
+
+/// The same about a statement that has the user's query in it, after `before`, with the place in that query.
+fn in_query(error: &sqlx::Error, source: &SqlSource, before: &str) -> SourceError {
+    let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
+    let at = match refusal.and_then(PgDatabaseError::position) {
+        Some(PgErrorPosition::Original(position)) => position.checked_sub(1 + before.chars().count()),
+        Some(PgErrorPosition::Internal { .. }) | None => None,
+    };
+    match (at.and_then(|at| place(&source.query, at)), from_sqlx(error)) {
+        (Some((line, column)), SourceError::Sql { problem, permanent }) => {
+            SourceError::Sql { problem: format!("{problem}, in line {line}, column {column} of the query"), permanent }
+        }
+        (_, other) => other,
+    }
+}
+
+/// The line and the column, both from 1, of a character of the query without the white space around it.
+fn place(query: &str, at: usize) -> Option<(usize, usize)> {
+    let begin = query.len() - query.trim_start().len();
+    let (index, _) = query[begin..].char_indices().nth(at)?;
+    let before = &query[..begin + index];
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    Some((before.matches('\n').count() + 1, line.chars().count() + 1))
 }
 
 /// Whether waiting may help: connection, resources, locks, an operator's intervention, a login that is being changed;
@@ -213,5 +247,19 @@ fn may_pass(code: &str) -> bool {
     match code.parse::<u32>() {
         Ok(number) if code.len() < 5 => matches!(number & 0xFF, 5 | 6 | 10 | 14),
         _ => ["08", "28", "3D", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_query_is_counted_as_its_author_counts() {
+        let query = "\n  select ä,\n  , v from t\n";
+        assert_eq!(place(query, 0), Some((2, 3)));
+        assert_eq!(place(query, 9), Some((2, 12)), "in characters");
+        assert_eq!(place(query, 12), Some((3, 3)));
+        assert_eq!(place(query, 900), None);
     }
 }

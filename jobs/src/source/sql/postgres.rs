@@ -10,7 +10,9 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow, PgTypeInfo,
 use sqlx::{AssertSqlSafe, Column, Executor, Postgres, Row as _, SqlSafeStr, Statement, Transaction, TypeInfo};
 use tokio::runtime::{Handle, Id};
 
-use super::{CONNECT_TIMEOUT, Page, Range, Row, derived, from_sqlx, quoted, unique_columns, wrong};
+use super::{
+    BEFORE_QUERY, CONNECT_TIMEOUT, Page, Range, Row, derived, from_sqlx, in_query, quoted, unique_columns, wrong,
+};
 use crate::source::error::SourceError;
 use crate::source::jsonl;
 
@@ -71,7 +73,8 @@ impl Query {
         sqlx::raw_sql(SETTINGS).execute(&mut *transaction).await.map_err(|error| from_sqlx(&error))?;
         let derived = derived(source);
         let sql = AssertSqlSafe(format!("select * from {derived}")).into_sql_str();
-        let prepared = (&mut *transaction).prepare(sql).await.map_err(|error| from_sqlx(&error))?;
+        let before = format!("select * from {BEFORE_QUERY}");
+        let prepared = (&mut *transaction).prepare(sql).await.map_err(|error| in_query(&error, source, &before))?;
         let columns: Vec<(String, PgTypeInfo)> =
             prepared.columns().iter().map(|column| (column.name().to_owned(), column.type_info().clone())).collect();
         unique_columns(columns.iter().map(|(name, _)| name.as_str()), &source.key)?;
