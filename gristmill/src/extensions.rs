@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use gristmill_jobs::Registry;
+use gristmill_jobs::kind::check;
 use gristmill_jobs::process::{ItemHandler, Processors};
 use gristmill_worker::layers::Layers;
+use serde_json::Value;
 
 use crate::kind::States;
 use crate::kind_settings::KindSettings;
@@ -31,6 +33,18 @@ impl std::fmt::Debug for Extensions {
 }
 
 impl Extensions {
+    /// Checks the payload of a kind that comes with the program, unless this program has another kind of that name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(crate) fn check_payload(&self, kind: &str, payload: &Value) -> Result<(), String> {
+        if self.kinds.kinds().iter().any(|own| own == kind) {
+            return Ok(());
+        }
+        check::payload(kind, payload)
+    }
+
     /// Everything that can process items.
     pub(crate) fn processors(&self) -> Processors {
         let own = self.items.iter();

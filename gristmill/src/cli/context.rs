@@ -51,7 +51,7 @@ impl CommandContext {
         let reload = Arc::new(move || load(&again));
         let notify = Arc::new(move |notice| match notice {
             Notice::Note(text) => output.note(&text),
-            Notice::Warning(text) => output.error(&format!("warning: {text}")),
+            Notice::Warning(text) => output.warning(&text),
         });
         let process = ProcessContext::new(loaded, tenant, extensions, reload, notify);
         Self { process, layers, output, trace: gristmill_telemetry::trace::begin(), args }

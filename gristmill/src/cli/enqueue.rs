@@ -18,15 +18,12 @@ use uuid::Uuid;
 
 use super::enqueue_lines;
 use super::list::DryRun;
+use super::waiting::Waiting;
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
-use crate::cli::wait::{Patience, wait_for_job};
 use crate::config::verify::is_name;
 use crate::config::{KindSettings, nearest};
 use crate::exit_code::{CommandError, Exit, Result};
-use crate::runtime::serve::stop;
-use crate::runtime::signals::Signals;
-use crate::runtime::work::{WaitFor, Work, Working};
 
 /// Enqueue one job, or many from JSON lines
 #[derive(Debug, Args)]
@@ -38,11 +35,13 @@ use crate::runtime::work::{WaitFor, Work, Working};
   gristmill enqueue reindex --payload @shop.json --unique shop-7 --on-conflict debounce=5s/1m
   gristmill enqueue http --key acme --payload @call.json
   gristmill enqueue email --jsonl mails.jsonl --queue mail --dry-run
+  gristmill enqueue email --jsonl mails.jsonl --wait=10m
   jq -c '{kind: \"email\", payload: .}' people.json | gristmill enqueue --jsonl -
 
 A line of --jsonl is {\"payload\": …} with, as wanted: kind, queue, priority, key, in, at, unique, unique_while,
 unique_for, on_conflict, idempotency_key, max_attempts, timeout. Lines are enqueued in groups of 1000; a bad line is named, and nothing of its
-group is enqueued.")]
+group is enqueued. The ids are printed one a line. With --wait the exit code is 1 when none is \
+done, 6 when some are not.")]
 pub(crate) struct Enqueue {
     /// What the job does: email, webhook, exec, http, or a kind of your own
     #[arg(required_unless_present = "jsonl")]
@@ -51,16 +50,12 @@ pub(crate) struct Enqueue {
     #[arg(long, value_name = "JSON|@FILE|-", conflicts_with = "jsonl")]
     payload: Option<String>,
     /// Many jobs: a file of JSON lines, or - for standard input
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["wait", "key"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with = "key")]
     pub(super) jsonl: Option<PathBuf>,
     #[command(flatten)]
     pub(super) how: How,
-    /// Wait until the job has ended, at most so long
-    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "forever")]
-    wait: Option<WaitFor>,
-    /// Who works while this waits
-    #[arg(long, value_enum, default_value_t, requires = "wait")]
-    work: Work,
+    #[command(flatten)]
+    pub(super) waiting: Waiting,
     #[command(flatten)]
     pub(super) dry: DryRun,
 }
@@ -155,27 +150,16 @@ impl Enqueue {
         let Some(enqueued) = service.enqueue(&context.order(false), job).await? else {
             return Err(CommandError::new(Exit::Internal, "the store took the job and gave no id"));
         };
-        match &self.wait {
-            None => {
-                match context.output.format {
-                    Format::Json => context.output.document(&EnqueuedOneDocument { job: enqueued }),
-                    Format::Plain | Format::Table => context.output.line(&enqueued.id.to_string()),
-                }
-                if let Some(note) = note(enqueued.outcome) {
-                    context.output.note(note);
-                }
-                Ok(Exit::Success)
+        let Some(view) = self.waiting.job(context, enqueued.id).await? else {
+            match context.output.format {
+                Format::Json => context.output.document(&EnqueuedOneDocument { job: enqueued }),
+                Format::Plain | Format::Table => context.output.line(&enqueued.id.to_string()),
             }
-            Some(wait) => self.wait_for(context, enqueued.id, wait).await,
-        }
-    }
-
-    async fn wait_for(&self, context: &CommandContext, job: JobId, wait: &WaitFor) -> Result<Exit> {
-        let store = context.store().await?;
-        let mut working = Working::begin(context, &store, self.work).await?;
-        let waited = wait_for_job(context, &store, job, &mut working, Patience::at_most(wait.at_most())).await;
-        stop(context, &store, working, &mut Signals::listen()?).await?;
-        let view = waited?;
+            if let Some(note) = note(enqueued.outcome) {
+                context.output.note(note);
+            }
+            return Ok(Exit::Success);
+        };
         match context.output.format {
             Format::Json => context.output.document(&JobOnlyDocument { job: (&view).into() }),
             Format::Plain | Format::Table => {
@@ -264,6 +248,10 @@ pub(super) fn new_job(context: &CommandContext, kind: &str, payload: Value, how:
     }
     if job.timeout.is_zero() {
         return Err(CommandError::usage("a timeout of 0 lets no attempt run").hint("write one such as 15m"));
+    }
+    // Another version of the payload is that of another program's kind.
+    if job.version == 1 {
+        context.extensions.check_payload(kind, &job.payload).map_err(CommandError::usage)?;
     }
     Ok(job)
 }

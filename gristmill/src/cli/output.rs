@@ -1,11 +1,18 @@
 //! What people and scripts see: data on standard output, messages on standard error.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use gristmill_core::Instant;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::config::LogFormat;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// Why data could not be written to standard output, of which a process has one.
+static LOST: OnceLock<String> = OnceLock::new();
 
 /// How data is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub(crate) struct Output {
     /// Whether messages are left out.
     pub(crate) quiet: bool,
     color: bool,
+    /// How messages look.
+    pub(crate) messages: LogFormat,
 }
 
 impl Output {
@@ -56,37 +65,68 @@ impl Output {
             Color::Auto if set("NO_COLOR") || std::env::var("TERM").is_ok_and(|term| term == "dumb") => false,
             Color::Auto => set("FORCE_COLOR") || terminal,
         };
-        Self { format, quiet, color: wanted && format == Format::Table }
+        Self { format, quiet, color: wanted && format == Format::Table, messages: LogFormat::Text }
+    }
+
+    /// The same with messages in the format of the log.
+    pub(crate) fn logging(self, messages: LogFormat) -> Self {
+        Self { messages, ..self }
     }
 
     /// Whether a person watches the messages.
     pub(crate) fn interactive(&self) -> bool {
-        std::io::stderr().is_terminal() && !self.quiet
+        std::io::stderr().is_terminal() && !self.quiet && self.messages == LogFormat::Text
     }
 
     /// Prints one JSON document.
     pub(crate) fn document(&self, document: &impl Serialize) {
         match serde_json::to_string_pretty(document) {
             Ok(text) => self.line(&text),
-            Err(error) => self.note(&format!("error: the result cannot be shown as JSON: {error}")),
+            Err(error) => lost(format!("the result is no JSON: {error}")),
         }
     }
 
-    /// Prints one line of data. A reader that has gone away is not our error.
+    /// Prints one line of data.
     pub(crate) fn line(&self, text: &str) {
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        wrote(writeln!(std::io::stdout().lock(), "{text}"));
     }
 
     /// Prints a message for people, on standard error.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            self.message("INFO", text, None);
+        }
+    }
+
+    /// Prints what went wrong without ending the command, which even `--quiet` does not hide.
+    pub(crate) fn warning(&self, text: &str) {
+        match self.messages {
+            LogFormat::Text => self.message("WARN", &format!("warning: {text}"), None),
+            LogFormat::Json => self.message("WARN", text, None),
         }
     }
 
     /// Prints an error, which even `--quiet` does not hide.
     pub(crate) fn error(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        self.message("ERROR", text, None);
+    }
+
+    /// Prints why a command failed, and what would be right.
+    pub(crate) fn failure(&self, error: &CommandError) {
+        match self.messages {
+            LogFormat::Text => self.message("ERROR", &format!("error: {}", error.message), error.hint.as_deref()),
+            LogFormat::Json => self.message("ERROR", &error.message, error.hint.as_deref()),
+        }
+    }
+
+    /// A line in the format of the log. Nothing can be said about a message that cannot be written.
+    fn message(&self, level: &str, text: &str, hint: Option<&str>) {
+        let line = match (self.messages, hint) {
+            (LogFormat::Text, None) => text.to_owned(),
+            (LogFormat::Text, Some(hint)) => format!("{text}\n  {hint}"),
+            (LogFormat::Json, hint) => gristmill_telemetry::log::line(Utc::now(), level, text.trim(), hint),
+        };
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
     }
 
     /// Prints a list: an array in JSON, lines with tabs when plain, a table for people.
@@ -158,6 +198,31 @@ impl Output {
     fn bold(&self, text: &str) -> String {
         if self.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
     }
+}
+
+/// Notes it when data could not be written. A reader that has gone away is not our error.
+pub(crate) fn wrote(written: std::io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        lost(error.to_string());
+    }
+}
+
+fn lost(why: String) {
+    LOST.get_or_init(|| why);
+}
+
+/// Returns whether all data has arrived on standard output.
+///
+/// # Errors
+///
+/// When some of it could not be written, as on a full disk.
+pub(crate) fn arrived() -> Result<()> {
+    wrote(std::io::stdout().flush());
+    let Some(why) = LOST.get() else { return Ok(()) };
+    Err(CommandError::new(Exit::Failed, format!("the result could not be written to standard output: {why}"))
+        .hint("what the command did is done; make room, or write the result somewhere else"))
 }
 
 /// A text without characters that would break a line or a column.

@@ -68,7 +68,7 @@ A cell that begins with =, +, - or @ is a formula to a spreadsheet: open tables 
     /// Run items of a batch once more, as they are or patched; one that has ended opens its next generation
     #[command(before_help = "Examples:
   gristmill quarantine redrive 0198f9c1-… --dry-run
-  gristmill quarantine redrive 0198f9c1-… --item 17 --item 18
+  gristmill quarantine redrive 0198f9c1-… --item 17 --item 18 --wait
   gristmill quarantine redrive 0198f9c1-… --where stage=parse --where 'reason=is not a number' \\
       --patch '[{\"op\": \"replace\", \"path\": \"/Quantity\", \"value\": \"1\"}]' --dry-run")]
     Redrive(Redrive),

@@ -11,6 +11,7 @@ use gristmill_jobs::stage::validate::Validate;
 use crate::config::error::{ConfigError, suggest};
 use crate::config::loaded::Loaded;
 use crate::config::origin::nearest_origin;
+use crate::config::runs;
 use crate::extensions::Extensions;
 
 /// Returns everything that is wrong with the batch definitions and hooks beyond what reading them has found.
@@ -39,6 +40,7 @@ pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<Confi
             errors.push(ConfigError::at(nearest_origin(&loaded.origins, &key).cloned(), key, wrong));
         }
     }
+    errors.extend(runs::check(loaded, extensions));
     errors
 }
 

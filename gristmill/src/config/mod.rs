@@ -12,6 +12,7 @@ pub mod loaded;
 pub mod origin;
 mod paths;
 mod renamed;
+pub(crate) mod runs;
 pub mod settings;
 mod shape;
 pub mod show;

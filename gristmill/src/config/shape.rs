@@ -2,6 +2,7 @@
 
 use gristmill_core::aggregate::MeasureSpec;
 use gristmill_core::definition::ParseRule;
+use gristmill_core::unfit;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -139,7 +140,7 @@ fn plain(message: &str) -> String {
     }
     match message.strip_prefix("missing field ") {
         Some(field) => format!("{field} is missing here"),
-        None => message.replace("invalid type: ", "found ").replace("invalid value: ", "found "),
+        None => unfit::plain(message).replace("invalid type: ", "found ").replace("invalid value: ", "found "),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Checks what types alone cannot express: which values make sense, and which exclude one another.
 
+mod callbacks;
 mod schedules;
 mod triggers;
 
@@ -8,12 +9,10 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use gristmill_core::callback::Event;
-use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, ValidateSpec, WebhookEffect};
+use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, OneOrMany, ValidateSpec};
 use gristmill_core::duration;
 use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_jobs::kind::aggregate::AGGREGATE;
-use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
 use gristmill_jobs::source::{self, SourceError};
@@ -23,7 +22,7 @@ use url::Url;
 
 pub use gristmill_core::id::is_name;
 
-use super::error::{ConfigError, nearest};
+use super::error::ConfigError;
 use super::keys::join;
 use super::origin::{Origins, nearest_origin};
 use super::settings::Config;
@@ -270,7 +269,7 @@ impl Findings<'_> {
         }
         self.choices(&key, batch);
         self.schema(&key, &mut batch.validate);
-        self.callbacks(&join(&key, "on"), &batch.on);
+        self.callbacks(&join(&key, "on"), batch);
         if let Some(schedule) = &batch.schedule {
             self.own_schedule(&join(&key, "schedule"), schedule);
         }
@@ -331,39 +330,6 @@ impl Findings<'_> {
             }
             Err(wrong) => self.push(&join(key, "validate.schema"), wrong),
         }
-    }
-
-    fn callbacks(&mut self, key: &str, on: &Callbacks) {
-        for event in Event::ALL {
-            for (index, callback) in event.effects(on).iter().enumerate() {
-                let key = format!("{key}.{}[{index}]", event.as_str());
-                self.exactly_one(&key, &[("email", callback.email.is_some()), ("webhook", callback.webhook.is_some())]);
-                if let Some(email) = &callback.email {
-                    self.recipients(&join(&key, "email.to"), &email.to);
-                    let template = email.template.as_deref().unwrap_or_else(|| event.template());
-                    self.template(&join(&key, "email.template"), template);
-                }
-                if let Some(callback) = &callback.webhook {
-                    let key = match callback {
-                        WebhookEffect::Url(_) => join(&key, "webhook"),
-                        WebhookEffect::Full { .. } => join(&key, "webhook.url"),
-                    };
-                    if self.web_address(&key, callback.url())
-                        && let Err(wrong) = webhook::check_url(callback.url(), self.private_webhooks)
-                    {
-                        self.push(&key, wrong);
-                    }
-                }
-            }
-        }
-    }
-
-    fn template(&mut self, key: &str, name: &str) {
-        let Err(wrong) = self.templates.check(name) else { return };
-        let names = self.templates.names();
-        let near = nearest(name, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
-        let origin = nearest_origin(self.origins, key).cloned();
-        self.errors.push(ConfigError::at(origin, key, wrong).hint(near));
     }
 
     fn recipients(&mut self, key: &str, to: &OneOrMany) {
@@ -444,7 +410,10 @@ mod tests {
             ("[worker]\nslotz = 3\n", "c.toml:2: `worker.slotz`: there is no such setting (did you mean `slots`?)"),
             ("[workr]\nslots = 3\n", "c.toml:1: `workr`: there is no section [workr] (did you mean `worker`?)"),
             ("[worker]\nlease = \"10x\"\n", "c.toml:2: `worker.lease`: `10x` is not a duration"),
-            ("[worker]\nslots = \"many\"\n", "c.toml:2: `worker.slots`: found string \"many\", expected u32"),
+            (
+                "[worker]\nslots = \"many\"\n",
+                "c.toml:2: `worker.slots`: found string \"many\", expected a whole number, not below 0",
+            ),
             ("[worker]\nslots = 0\n", "c.toml:2: `worker.slots`: is 0; it must be 1 to 10000"),
             ("[store]\nurl = \"mysql://h/d\"\n", "c.toml:2: `store.url`: `mysql://h/d` is not the address of a store"),
             ("[broker]\nurl = \"kafka\"\n", "c.toml:2: `broker.url`: `kafka` is not the address of a broker"),
@@ -499,6 +468,10 @@ mod tests {
             (
                 "[schedule.s]\nevery = \"1h\"\nending = \"done\"\njob = { kind = \"x\" }\n",
                 "c.toml:3: `schedule.s.ending`: says which endings of another batch count",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\n[schedule.s]\nevery = \"1h\"\nbatch = \"a\"\nmissed = \"all\"\noverlap = \"skip\"\n",
+                "c.toml:7: `schedule.s.overlap`: is `skip`, by which most missed ticks would not run although `missed` is `all`; write `buffer_all`",
             ),
             (
                 "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"61 2 * * *\" }\n",

@@ -176,8 +176,8 @@ impl Connect for OnDemand {
         match self.connection.dispatcher(&self.store).await {
             Ok(dispatcher) => Some(dispatcher),
             Err(error) => {
-                let note = "warning: it is committed; the scheduler publishes it when the broker is back";
-                (self.notify)(Notice::Note(format!("{note}: {error}")));
+                let what = "it is committed; the scheduler publishes it when the broker is back";
+                (self.notify)(Notice::Warning(format!("{what}: {error}")));
                 None
             }
         }

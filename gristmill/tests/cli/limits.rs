@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::place::Place;
+use crate::place::{Place, TRUE};
 use crate::stopping::until;
 
 /// A working process that ends with the test, together with everything it runs.
@@ -42,6 +42,9 @@ impl Drop for Dev {
 fn enqueue(place: &Place, more: &[&str]) -> String {
     let mut args = vec!["enqueue", "exec", "--json", "--queue", "crm"];
     args.extend(more);
+    if !more.contains(&"--payload") {
+        args.extend(["--payload", TRUE]);
+    }
     place.json(0, &args)["job"]["id"].as_str().expect("an id").to_owned()
 }
 
