@@ -14,6 +14,7 @@
 //! * [`states`]: what a program shares with its handlers.
 //! * [`sink`]: where the items that passed every stage are written.
 
+pub mod folder;
 pub mod handler;
 pub mod kind;
 pub mod mail;

@@ -117,7 +117,7 @@ pub fn remove_spooled(fingerprint: &SourceFingerprint) -> Result<Option<u32>, So
 
 fn spool(name: String, stream: Stream, format: &Format, room: &Room<'_>) -> Result<Ready, SourceError> {
     let dir = std::path::absolute(room.dir).map_err(|error| refused(&name, room.dir, &error))?;
-    std::fs::create_dir_all(&dir).map_err(|error| refused(&name, &dir, &error))?;
+    crate::folder::make(&dir).map_err(|error| refused(&name, &dir, &error))?;
     let id = Uuid::now_v7();
     // It has another name until it is complete, so that a part is never taken for the whole.
     let part = dir.join(format!("{id}.part"));

@@ -52,7 +52,7 @@ pub(super) fn hash(path: &Path, stamp: Stamp) -> io::Result<Option<String>> {
 /// Moves a file into a folder, which is created if it is missing, under its own name or the first free one like it, and
 /// returns where it is then. A move that was cut off is finished. Nothing is ever overwritten.
 pub(super) fn move_into(from: &Path, folder: &Path, name: &str) -> io::Result<PathBuf> {
-    fs::create_dir_all(folder)?;
+    gristmill_jobs::folder::make(folder)?;
     for number in 0..10_000 {
         let to = folder.join(numbered(name, number));
         match fs::hard_link(from, &to) {

@@ -339,6 +339,19 @@ fn only_one_file_knows_the_crate_backoff() {
     }
 }
 
+/// A folder whose name is not synced is lost in the machine's crash, with the synced files in it.
+#[test]
+fn only_one_file_makes_folders_that_must_last() {
+    let elsewhere = ["tests/", "testkit/", "bench/", "campaign/", "gristmill/src/cli/demo/", "jobs/src/folder.rs"];
+    for (name, text) in sources().iter().filter(|(name, _)| name.contains("/src/")) {
+        let makes = without_inline_tests(text).contains("create_dir");
+        assert!(
+            !makes || elsewhere.iter().any(|place| name.starts_with(place)),
+            "{name} makes a folder by itself; ask `gristmill_jobs::folder::make`"
+        );
+    }
+}
+
 /// Who publishes by itself, and why neither a verb nor `Dispatcher::after` would do.
 const PUBLISHES_BY_ITSELF: [(&str, &str); 2] = [
     ("scheduler/src/duties/relay.rs", "its rows were committed long ago, by a process that did not publish them"),
