@@ -35,6 +35,10 @@ use files::Stamp;
 /// The most files of one folder that one pass takes.
 const FILES_MAX: usize = 100;
 
+/// The most files in `working/` of one folder that one pass looks at; the next pass goes on after them. Names that are
+/// kept for a restart count, too: there may be very many, and each has to be looked at on the disk.
+const UNDERWAY_MAX: usize = 1_000;
+
 /// The most bytes of a name: the hash precedes it, and 255 is the most that file systems accept.
 const NAME_BYTES_MAX: usize = 180;
 
@@ -72,6 +76,8 @@ pub struct Watcher {
     service: Service,
     run_context: RunContext,
     seen: HashMap<PathBuf, Seen>,
+    /// The last file in `working/` that was looked at, by folder.
+    reached: HashMap<String, PathBuf>,
     /// The problems that were logged: each is logged once, and again if it recurs after it was solved.
     wrong: BTreeSet<String>,
 }
@@ -85,7 +91,7 @@ impl Watcher {
     /// A watcher that has seen nothing yet.
     pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
         let service = Service::new(store.clone(), dispatcher);
-        Self { store, service, run_context, seen: HashMap::new(), wrong: BTreeSet::new() }
+        Self { store, service, run_context, seen: HashMap::new(), reached: HashMap::new(), wrong: BTreeSet::new() }
     }
 
     /// What is wrong with folders and files, as of the last pass.
@@ -247,9 +253,13 @@ impl Watcher {
     }
 
     /// Continues with the files in `working/`, from the step at which each was left.
-    async fn underway(&self, look: &mut Look<'_>) -> Result<()> {
+    async fn underway(&mut self, look: &mut Look<'_>) -> Result<()> {
         let working = Path::new(&look.settings.folder).join(WORKING);
-        let mut files = listed(&working).await.unwrap_or_default();
+        let files = listed(&working).await.unwrap_or_default();
+        let (mut files, reached) = next_of(files, self.reached.remove(look.name));
+        if let Some(reached) = reached {
+            self.reached.insert(look.name.to_owned(), reached);
+        }
         files.retain(|path| !kept_for_a_restart(path));
         let hashes: Vec<String> =
             files.iter().filter_map(|path| split(path)).map(|(hash, _)| hash.to_owned()).collect();
@@ -368,6 +378,19 @@ impl Look<'_> {
     }
 }
 
+/// The files that a pass looks at, of all in their order: those after the last one of the pass before, and from the
+/// first one on again. Returns the last one when there are more than one pass looks at.
+fn next_of(mut files: Vec<PathBuf>, reached: Option<PathBuf>) -> (Vec<PathBuf>, Option<PathBuf>) {
+    if files.len() <= UNDERWAY_MAX {
+        return (files, None);
+    }
+    let first = reached.map_or(0, |reached| files.partition_point(|file| *file <= reached)) % files.len();
+    files.rotate_left(first);
+    files.truncate(UNDERWAY_MAX);
+    let last = files.last().cloned();
+    (files, last)
+}
+
 /// Whether a path is only a name kept for a restart. The name goes when the file itself has been removed.
 fn kept_for_a_restart(path: &Path) -> bool {
     let link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
@@ -408,4 +431,28 @@ async fn listed(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 /// Runs blocking work outside the async runtime.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_looked_at_in_turn_however_many_there_are() {
+        let named = |number: usize| PathBuf::from(format!("{number:05}"));
+        let all: Vec<PathBuf> = (0..2 * UNDERWAY_MAX + 10).map(named).collect();
+        let (mut looked_at, mut reached) = (BTreeSet::new(), None);
+        for _ in 0..3 {
+            let (files, last) = next_of(all.clone(), reached);
+            assert_eq!(files.len(), UNDERWAY_MAX);
+            looked_at.extend(files);
+            reached = last;
+        }
+        assert_eq!(looked_at.len(), all.len());
+        // The last one is gone meanwhile, or everything before it.
+        let (files, _) = next_of(all[5..].to_vec(), Some(named(2)));
+        assert_eq!(files.first(), Some(&named(5)));
+        let few = vec![named(1), named(2)];
+        assert_eq!(next_of(few.clone(), Some(named(1))), (few, None), "few are looked at each time");
+    }
 }

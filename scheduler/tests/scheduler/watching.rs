@@ -207,6 +207,21 @@ async fn what_did_not_end_well_is_put_into_failed_and_can_be_restarted_from_ther
 }
 
 #[tokio::test]
+async fn more_files_under_way_than_one_question_may_name_stop_no_pass() {
+    let mut inbox = inbox(|settings| settings.settle = Span(Duration::ZERO)).await;
+    inbox.put("a.csv", "id\n1\n");
+    inbox.look(0).await;
+    let hash = inbox.rows().await[0].event.clone().expect("an event");
+    let working = inbox.folder.join("working");
+    for number in 0..10_001 {
+        fs::write(working.join(format!("{hash}-z{number}.csv")), "").expect("written");
+    }
+    for second in 1..4 {
+        assert_eq!(inbox.look(second).await, WatchReport::default(), "the run of all of them is under way");
+    }
+}
+
+#[tokio::test]
 async fn a_file_whose_run_could_not_start_may_come_back() {
     let mut inbox = inbox(|settings| settings.settle = Span(Duration::ZERO)).await;
     inbox.put("a.csv", "id,id\n1,1\n");
