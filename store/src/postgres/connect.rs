@@ -24,9 +24,11 @@ use crate::settings::Settings;
 /// How many times a transaction that collides with another one is tried.
 const TRIES_MAX: u32 = 8;
 
-/// A view that takes longer than this is aborted, so that a page never holds up the transitions.
-const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'; \
+const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
                     SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
+
+/// A view that takes longer than this is aborted, so that a page never holds up the transitions.
+const VIEW_MAX: Duration = Duration::from_secs(15);
 
 /// How long a separate connection may take that is to find out why the pool had none.
 const LOOK: Duration = Duration::from_secs(3);
@@ -87,14 +89,15 @@ impl PostgresStore {
     pub async fn connect(url: &str, settings: &Settings, with_outbox: bool) -> Result<Self> {
         let options = options(url)?;
         let place = place(&options);
-        let (pool, options, session) = match Session::open(guarded::pool(settings), options.clone()).await {
+        let (patience, condition) = (Patience::of(settings), Condition::default());
+        let (pool, statement) = (guarded::pool(settings), guarded::at_server(patience.usual));
+        let (pool, options, session) = match Session::open(pool, options.clone(), statement).await {
             Ok(opened) => opened,
             Err(error) => return Err(in_place(&place, why(&options, None, &error).await)),
         };
-        let (patience, condition) = (Patience::of(settings), Condition::default());
         Ok(Self {
             hints: Hints::new(options.clone(), patience.usual),
-            leases: OwnConnection::new(options.clone()),
+            leases: OwnConnection::new(session.limited(options.clone(), guarded::at_server(patience.lease))),
             pool,
             place,
             with_outbox,
@@ -108,7 +111,8 @@ impl PostgresStore {
     }
 
     /// The pool of connections, for the user's own statements in the same database. Its sessions are held to the plans
-    /// of our statements: a transaction of [`PostgresStore::begin`] is planned as usual.
+    /// of our statements, and a statement may take no longer than `[store] answer_timeout`: a transaction of
+    /// [`PostgresStore::begin`] is planned as usual, and has no limit.
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -120,7 +124,7 @@ impl PostgresStore {
     ///
     /// [`StoreError::Unavailable`] when no connection is available.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
-        match self.pool.begin_with(AssertSqlSafe(format!("BEGIN; {}", self.session.free()))).await {
+        match self.pool.begin_with(AssertSqlSafe(format!("BEGIN; {}", self.session.users()))).await {
             Ok(transaction) => Ok(transaction),
             Err(error) => Err(self.explain(&error).await),
         }
@@ -138,6 +142,11 @@ impl PostgresStore {
     /// Whether a broker carries ids.
     pub(super) fn with_outbox(&self) -> bool {
         self.with_outbox
+    }
+
+    /// What a connection outside the pool is opened with.
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.options
     }
 
     pub(super) fn place(&self) -> &str {
@@ -264,7 +273,7 @@ impl PostgresStore {
         step: Step<A, T>,
     ) -> Outcome<(T, bool)> {
         let Some(setting) = frame.setting else { return self.run_alone(conn, frame, arguments, step).await };
-        let mut transaction = conn.begin_with(self.patience.begin(setting)).await?;
+        let mut transaction = conn.begin_with(self.patience.begin(frame.patience, setting)).await?;
         let mut work = Work::new(&mut transaction, self.with_outbox);
         let value = match step(&mut work, arguments).await {
             Ok(value) => value,
@@ -309,7 +318,8 @@ impl PostgresStore {
     /// would fail because it is read-only.
     pub(super) async fn look(&self) -> Result<GuardedConnection> {
         let mut held = self.held().await?;
-        let begin = self.patience.begin(&format!("{}; {VIEW}", self.session.free()));
+        let patience = self.patience.usual.min(VIEW_MAX);
+        let begin = self.patience.begin(patience, &format!("{}; {VIEW}", self.session.free()));
         self.answer(sqlx::raw_sql(begin).execute(&mut *held)).await?;
         Ok(held)
     }
