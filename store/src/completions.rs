@@ -42,7 +42,8 @@ pub trait Completions: Debug + Send + Sync + 'static {
     /// Halts a batch that is over its failure budget: its unfinished chunks become `cancelled`, the fan-in fires, and
     /// the aggregate that runs then declares it `halted`. A no-op on a batch that has halted or ended already, and on
     /// one in another generation than the one that was judged: a restart forgives, and a late judgement must not undo
-    /// that.
+    /// that. Of more than 5,000 chunks the first are cancelled, with whatever runs; no other starts, and
+    /// [`Duties::continue_stops`](crate::Duties::continue_stops) does the rest.
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport>;
 }
 

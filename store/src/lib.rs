@@ -57,6 +57,7 @@ pub mod settings;
 mod split;
 mod sql;
 pub mod sqlite;
+mod stop;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod ticks;

@@ -6,7 +6,7 @@ use gristmill_core::id::BatchId;
 use super::complete::{complete, try_sink};
 use super::connect::{alone, look, transact};
 use super::done::{are_simply_done, done};
-use super::{PostgresStore, control};
+use super::{PostgresStore, stop};
 use crate::error::Result;
 use crate::{CompleteReport, Completion, Completions, ControlReport};
 
@@ -26,6 +26,6 @@ impl Completions for PostgresStore {
     }
 
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
-        transact!(self, control::halt_batch, (batch, generation, reason)).await
+        stop::halt(self, batch, generation, reason).await
     }
 }

@@ -6,7 +6,7 @@ use gristmill_core::id::BatchId;
 use super::complete::{end_batch, holders, try_sink, write_sink};
 use super::settle::{Settlement, settle};
 use super::transition::Transition;
-use super::{SqliteStore, control, insert};
+use super::{SqliteStore, insert, stop};
 use crate::check;
 use crate::error::Result;
 use crate::group;
@@ -50,6 +50,6 @@ impl Completions for SqliteStore {
     }
 
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
-        control::halt_batch(self, batch, generation, reason).await
+        stop::halt(self, batch, generation, reason).await
     }
 }

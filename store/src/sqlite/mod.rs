@@ -37,6 +37,7 @@ mod schedules;
 mod settle;
 mod split;
 pub(crate) mod sql;
+mod stop;
 mod transition;
 mod triggers;
 mod unique;

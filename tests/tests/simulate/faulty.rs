@@ -290,6 +290,7 @@ delegate! {
             self.call("reconcile", self.inner.reconcile(dry_run), |report| self.world.reconciled(report)).await
         }
     }
+    continue_stops() -> Dispatched;
     promote(limit: u32) -> Dispatched;
     notify_late(limit: u32) -> Dispatched;
     spools(keep: Duration, limit: u32) -> Vec<(BatchId, SourceFingerprint)>;
