@@ -324,7 +324,9 @@ impl Stop<'_> {
     /// Marks the batch for as long as something is left. With the last step a pause ends.
     async fn mark(&self, work: &mut Work<'_>, left: bool) -> Outcome<()> {
         match (left, self.decides) {
-            (true, Some(_)) => drop(sqlx::query(MARK).bind(self.batch.0).execute(&mut *work.conn).await?),
+            (true, Some(_)) => {
+                sqlx::query(MARK).bind(self.batch.0).execute(&mut *work.conn).await?;
+            }
             (false, None) => {
                 sqlx::query(UNMARK).bind(self.batch.0).execute(&mut *work.conn).await?;
                 let held: Vec<(Uuid, String, i16)> =
