@@ -75,6 +75,17 @@ fuzz: ## Feeds hostile input to all that reads any (RUNS=1000000 SEED=1).
 		$(CARGO) test --profile campaign --workspace --test fuzz -- --nocapture --test-threads=1 \
 		| tee /dev/stderr 2>&1 | grep -o 'fuzz: .*' | paste -sd ';' | sed 's/;fuzz: /; /g'
 
+# On the loopback: slow and broken connections, forged deliveries, links and races in watched folders, hostile names,
+# texts and mail, and PgBouncer where there is one. A failure prints its seed.
+.PHONY: attack
+attack: ## Attacks what is reached from outside, while honest work goes on (RUNS=10000 SEED=1).
+	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
+	scripts/servers start; \
+	eval "$$(scripts/servers env)"; \
+	export GRISTMILL_TEST_ATTACK_RUNS=$${RUNS:-10000} GRISTMILL_TEST_ATTACK_SEED=$${SEED:-1}; \
+	$(CARGO) test --profile campaign --workspace --test attack -- --nocapture --test-threads=1 \
+		| tee /dev/stderr 2>&1 | grep -o 'attack: .*' | paste -sd ';' | sed 's/;attack: /; /g'
+
 .PHONY: simulate
 simulate: ## Runs seeds of the simulation (SEEDS=100000 SEED=1); with SEEDS=1 it prints what happens.
 	@GRISTMILL_SIMULATE_SEEDS=$${SEEDS:-2000} GRISTMILL_SIMULATE_SEED=$${SEED:-1} \

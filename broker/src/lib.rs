@@ -56,7 +56,29 @@ pub struct Published {
     pub unconfirmed: Vec<i64>,
 }
 
+/// What a look at a broker found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Its address, for people. Never contains a password.
+    pub address: String,
+    /// Whether what all queues need has been declared there.
+    pub prepared: bool,
+}
+
 impl Broker {
+    /// Looks at the broker that the settings name, and changes nothing there: what exists, also of these queues, is
+    /// compared with what this version would declare. A broker that cannot be reached is an error here.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`Broker::connect`], and [`BrokerError::Unavailable`].
+    pub async fn look(settings: &Settings, queues: &[String]) -> Result<Look, BrokerError> {
+        if settings.url == "in-process" {
+            return Ok(Look { address: "in-process".to_owned(), prepared: true });
+        }
+        rabbitmq::looking::look(settings, queues).await
+    }
+
     /// Opens the broker that the settings name. A broker that cannot be reached is not an error: its state is
     /// [`Health::Down`], and connecting is retried until it succeeds.
     ///

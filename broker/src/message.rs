@@ -1,6 +1,7 @@
 //! The wire format: `{"v":1,"job_id":"…","queue":"…"}`.
 
 use gristmill_core::id::JobId;
+use gristmill_core::unfit::plain;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -45,14 +46,15 @@ impl Message {
         if bytes.len() > BYTES_MAX {
             return Err(Poison::new(bytes, format!("it has more than {BYTES_MAX} bytes")));
         }
-        let version: Version =
-            serde_json::from_slice(bytes).map_err(|error| Poison::new(bytes, format!("it is no message: {error}")))?;
+        let version: Version = serde_json::from_slice(bytes)
+            .map_err(|error| Poison::new(bytes, format!("it is no message: {}", plain(&error.to_string()))))?;
         if version.v != u64::from(VERSION) {
             let reason = format!("it has version {}, and this program reads version {VERSION}", version.v);
             return Err(Poison::new(bytes, reason));
         }
-        serde_json::from_slice(bytes)
-            .map_err(|error| Poison::new(bytes, format!("it is no message of version {VERSION}: {error}")))
+        serde_json::from_slice(bytes).map_err(|error| {
+            Poison::new(bytes, format!("it is no message of version {VERSION}: {}", plain(&error.to_string())))
+        })
     }
 }
 

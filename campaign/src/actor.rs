@@ -58,8 +58,9 @@ impl Program {
     /// The program in a folder of its own, with these settings; failpoints are told to `points.log` there.
     pub fn of<'s>(binary: &Path, folder: &Path, settings: impl IntoIterator<Item = (&'s str, String)>) -> Self {
         let named = settings.into_iter().map(|(name, value)| (format!("GRISTMILL_{name}"), value));
+        let programs = ("GRISTMILL_EXEC_PROGRAMS".to_owned(), "/bin/sh,/bin/sleep".to_owned());
         let log = ("GRISTMILL_KILL_LOG".to_owned(), folder.join("points.log").display().to_string());
-        Self { binary: binary.to_owned(), folder: folder.to_owned(), env: named.chain([log]).collect() }
+        Self { binary: binary.to_owned(), folder: folder.to_owned(), env: named.chain([programs, log]).collect() }
     }
 
     /// A command that writes to its own log file, and dies with the harness.

@@ -189,7 +189,7 @@ async fn prepare(env: &TestEnv, plan: &Plan) -> Vec<Input> {
     for (name, text) in [("config.toml", config), ("job.sh", JOB.to_owned()), ("items.sh", ITEMS.to_owned())] {
         std::fs::write(env.file(name), text).expect("a writable folder");
     }
-    std::fs::write(env.file("jobs.jsonl"), lines(env, plan)).expect("a writable folder");
+    std::fs::write(env.file("jobs.jsonl"), lines(plan)).expect("a writable folder");
     inputs
 }
 
@@ -242,12 +242,12 @@ pub(crate) fn definition(number: usize, batch: &BatchPlan) -> String {
     )
 }
 
-fn lines(env: &TestEnv, plan: &Plan) -> String {
+fn lines(plan: &Plan) -> String {
     let mut lines = String::new();
     for (mode, count) in JOB_MODES.iter().zip(&plan.jobs) {
         for number in 0..*count {
             let max_attempts = if *mode == "fail" { 3 } else { 60 };
-            let payload = json!({ "command": ["sh", "job.sh", mode], "dir": env.folder.path() });
+            let payload = json!({ "command": ["sh", "job.sh", mode] });
             let key = format!("{mode}-{number}");
             let line =
                 json!({ "kind": "exec", "idempotency_key": key, "max_attempts": max_attempts, "payload": payload });

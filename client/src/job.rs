@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gristmill_core::Instant;
 use gristmill_core::job::{NewJob, Priority, RunAt};
+use gristmill_core::json::{DEPTH_MAX, deeper_than};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::unique::Unique;
 use gristmill_store::postgres::PostgresStore;
@@ -104,11 +105,15 @@ impl<'a> JobBuilder<'a> {
     ///
     /// # Errors
     ///
-    /// When the payload cannot be written as JSON, or its kind or queue cannot be a name.
+    /// When the payload cannot be written as JSON or is nested too deep, or its kind or queue cannot be a name.
     pub fn build(self) -> Result<NewJob, ClientError> {
         let job = self.job?;
         check_name("kind of job", &job.kind)?;
         check_name("queue", &job.queue)?;
+        if deeper_than(&job.payload, DEPTH_MAX) {
+            let what = format!("the payload nests arrays and objects more than {DEPTH_MAX} deep; make it flatter");
+            return Err(ClientError::Invalid(what));
+        }
         Ok(job)
     }
 

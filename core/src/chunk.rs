@@ -147,6 +147,7 @@ pub struct SetAside {
     /// What is wrong, where, and what would be right. At most 1,000 characters.
     pub reason: String,
     /// The item as it came from the source: an object, or a text when it could not even be read.
+    #[serde(deserialize_with = "crate::json::value")]
     pub item: Value,
 }
 

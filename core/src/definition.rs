@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregate::AggregateSpec;
 use crate::batch::FailureBudget;
 use crate::duration::Span;
+use crate::formula::Formulas;
 use crate::job::{DEFAULT_QUEUE, NewJob, Priority};
 pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
@@ -161,7 +162,7 @@ pub struct SourceSpec {
     /// says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// `none`, `gzip` or `zstd`; by default the file's first bytes decide.
+    /// `none`, `gzip`, `zstd`, `xz` or `zip`; by default the file's first bytes decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// The columns' names, for files without a header.
@@ -185,6 +186,10 @@ pub enum Compression {
     Gzip,
     /// RFC 8878.
     Zstd,
+    /// What `xz` writes.
+    Xz,
+    /// An archive with one file.
+    Zip,
 }
 
 /// What happens to a row whose width differs from the header's.
@@ -209,6 +214,13 @@ pub struct SqlSource {
     pub query: String,
     /// A unique column of the query, by which the rows are sorted.
     pub key: String,
+    /// The values of the places `{{0}}`, `{{1}}` … in the query, which are sent beside it and never read as SQL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bind: Vec<serde_json::Value>,
+    /// How long the database may take for one answer, for the plan or for a chunk: 5 minutes by default. On PostgreSQL it
+    /// is the `statement_timeout` as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_timeout: Option<Span>,
 }
 
 /// The JSON Schema that an item must satisfy: exactly one of the two.
@@ -219,7 +231,7 @@ pub struct ValidateSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
     /// The schema itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::json::maybe")]
     pub inline: Option<serde_json::Value>,
 }
 
@@ -261,7 +273,7 @@ pub enum ParseSpec {
     /// `Quantity = "integer"`.
     Bare(ParseType),
     /// `UnitPrice = { type = "decimal", above = "0" }`.
-    Full(ParseRule),
+    Full(Box<ParseRule>),
 }
 
 impl ParseSpec {
@@ -269,7 +281,7 @@ impl ParseSpec {
     pub fn rule(&self) -> ParseRule {
         match self {
             Self::Bare(kind) => ParseRule { kind: *kind, ..ParseRule::default() },
-            Self::Full(rule) => rule.clone(),
+            Self::Full(rule) => ParseRule::clone(rule),
         }
     }
 }
@@ -284,6 +296,10 @@ pub struct ParseRule {
     /// For dates: a chrono `strftime` pattern or a list of them tried in order. RFC 3339 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<OneOrMany>,
+    /// For dates with a format: `refuse` forbids years of two digits; a hundred years such as `1970-2069` say which they
+    /// are, and let `%Y` read two digits as well. By default `%Y` needs four digits, and `%y` is of 1970 to 2069.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub two_digit_year: Option<String>,
     /// For numbers: what separates the decimals. `.` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decimal_point: Option<String>,
@@ -455,6 +471,9 @@ pub struct OutputSpec {
     /// A table in the store's own database, written in the transaction that completes the chunk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<SqlOutput>,
+    /// What becomes of texts in CSV that a spreadsheet would compute. `keep` by default: parts are read by programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formulas: Option<Formulas>,
 }
 
 /// A table in the store's own database.

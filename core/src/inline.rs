@@ -27,6 +27,7 @@ pub struct InlineItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
     /// The item: an object, or a text when it could not even be read.
+    #[serde(deserialize_with = "crate::json::value")]
     pub item: Value,
 }
 

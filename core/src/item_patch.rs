@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use json_patch::PatchOperation;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::job::PAYLOAD_BYTES_MAX;
+use crate::json::{self, DEPTH_MAX};
 
 /// What is done to items before they are redriven.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,16 +32,41 @@ impl Patch {
     ///
     /// A text that says what is wrong and shows a valid patch.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let patch: json_patch::Patch = serde_json::from_str(text).map_err(|error| {
+        let wrong = |error: &dyn std::fmt::Display| {
             format!(
                 "it is not a JSON Patch (RFC 6902): {error}; write one such as \
                  [{{\"op\": \"replace\", \"path\": \"/Country\", \"value\": \"UK\"}}]"
             )
-        })?;
+        };
+        // A value stands two levels deep in its patch.
+        let read = json::read_around(text.as_bytes(), 2).map_err(|error| wrong(&error))?;
+        let (outline, values) = apart(read);
+        let mut patch = json_patch::Patch::deserialize(&outline).map_err(|error| wrong(&error))?;
+        for (operation, value) in patch.0.iter_mut().zip(values) {
+            put(operation, value);
+        }
         if patch.0.is_empty() {
             return Err("it is a JSON Patch without operations, which changes nothing".to_owned());
         }
         Ok(Self(patch))
+    }
+}
+
+/// Takes the values out of the operations. The type of another crate would read them itself, and takes some keys for its
+/// own.
+fn apart(mut patch: Value) -> (Value, Vec<Value>) {
+    let operations = patch.as_array_mut().into_iter().flatten();
+    let values = operations.map(|one| one.get_mut("value").map(Value::take).unwrap_or_default()).collect();
+    (patch, values)
+}
+
+/// Puts the value of an operation in again.
+fn put(operation: &mut PatchOperation, value: Value) {
+    match operation {
+        PatchOperation::Add(add) => add.value = value,
+        PatchOperation::Replace(replace) => replace.value = value,
+        PatchOperation::Test(test) => test.value = value,
+        PatchOperation::Remove(_) | PatchOperation::Move(_) | PatchOperation::Copy(_) => {}
     }
 }
 
@@ -65,6 +92,9 @@ impl ItemPatch {
             Self::Replace(items) => items.get(&id).cloned().ok_or("nothing is to take its place")?,
         };
         match mended {
+            Value::Object(_) if json::deeper_than(&mended, DEPTH_MAX) => {
+                Err(format!("it would be nested deeper than {DEPTH_MAX} levels"))
+            }
             Value::Object(_) => Ok(mended),
             other => {
                 let found = match other {

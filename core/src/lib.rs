@@ -10,6 +10,7 @@
 //! * [`job`]: one unit of work and its fence; [`job_state`]: its states.
 //! * [`batch`]: one run of a definition, its counts and its failure budget.
 //! * [`chunk`]: a slice of a batch's items, and what became of it.
+//! * [`formula`]: texts that a spreadsheet would compute.
 //! * [`inline`]: items that travel inside a chunk's payload.
 //! * [`dispatch`]: ids that may now be published.
 //! * [`settle`]: what the end of an attempt means. The only place that decides between retry and dead.
@@ -22,6 +23,7 @@
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many jobs may run at once or begin in a period, and whose turn it is.
 //! * [`mod@words`]: enums whose values are words.
+//! * [`json`]: how JSON from others is read: exactly, or not at all.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod aggregate;
@@ -32,11 +34,13 @@ pub mod chunk;
 pub mod definition;
 pub mod dispatch;
 pub mod duration;
+pub mod formula;
 pub mod id;
 pub mod inline;
 pub mod item_patch;
 pub mod job;
 pub mod job_state;
+pub mod json;
 pub mod limit;
 pub mod one_or_many;
 pub mod retry;
@@ -45,6 +49,7 @@ pub mod settle;
 pub mod slice;
 pub mod split;
 pub mod trace;
+pub mod unfit;
 pub mod unique;
 pub mod words;
 

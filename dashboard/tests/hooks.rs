@@ -19,13 +19,15 @@ use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::start::{ConfigSnapshot, RunContext};
 use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::{JobFilter, Page, StoreHandle, TickFilter, TickView};
-use gristmill_telemetry::bind;
+use gristmill_telemetry::{ListenerSettings, bind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 const SECRETS: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw whsec_bmV3IHNlY3JldCB3aXRoIDI0IGJ5dGVzIQ==";
+
+const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(800);
 
 struct TestEnv {
     store: StoreHandle,
@@ -58,15 +60,25 @@ async fn env(migrated: bool) -> TestEnv {
         ..standard.clone()
     };
     let batch = HookSettings { job: None, batch: Some("retail".to_owned()), ..standard.clone() };
-    let hooks = [("orders", standard), ("payments", timestamped), ("batches", batch)];
+    let command = json!({ "command": ["echo", "{{ event.body.order }}"], "input": { "x": "{{ event.body.x }}" } });
+    let exec = |payload| Some(JobSpec { kind: "exec".to_owned(), payload, ..JobSpec::default() });
+    let program = HookSettings { job: exec(command), ..standard.clone() };
+    let raw = HookSettings { job: exec(Value::Null), ..standard.clone() };
+    let hooks =
+        [("orders", standard), ("payments", timestamped), ("batches", batch), ("program", program), ("raw", raw)];
     let hooks = hooks.map(|(name, settings)| (name.to_owned(), hook(settings, None)));
     let (hooks, receiver) = watch::channel(Arc::new(Hooks::from(hooks)));
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     let service = Service::new(Arc::clone(&store), dispatcher);
-    let receiver = Receiver { service, run_context: run_context(&dir), hooks: receiver };
-    tokio::spawn(receiver.serve(bound, std::future::pending()));
+    let receiver = Receiver { service, run_context: run_context(&dir), hooks: receiver, listener: listener() };
+    tokio::spawn(receiver.serve(bound, std::time::Duration::ZERO, std::future::pending()));
     TestEnv { store, addr, hooks, dir }
+}
+
+fn listener() -> ListenerSettings {
+    let connections_per_peer = std::num::NonZeroUsize::new(400).expect("some");
+    ListenerSettings { connections_per_peer, body_timeout: Span(BODY_TIMEOUT), ..ListenerSettings::default() }
 }
 
 fn run_context(dir: &tempfile::TempDir) -> RunContext {
@@ -144,6 +156,40 @@ fn headers<'a>(id: &'a str, timestamp: i64, signature: &'a str) -> [(&'static st
 }
 
 #[tokio::test]
+async fn a_delivery_that_can_never_fit_is_422_with_what_it_lacks_and_leaves_nothing() {
+    let env = env(true).await;
+    for (hook, body, said) in [
+        ("program", &br#"{"x": 1}"#[..], "`event.body.order` is missing"),
+        ("program", br#"{"order": 1, "y": 1}"#, "`event.body.x` is missing"),
+        ("program", b"5", "`event.body.order` is missing"),
+        ("program", br#"{"order": "-rf", "x": 1}"#, "begins with `-`"),
+        ("program", br#"{"order": "a\u0000b", "x": 1}"#, "NUL"),
+        ("raw", br#"{"command": ["true"]}"#, "needs a `payload`"),
+    ] {
+        let heard = env.deliver(hook, "msg_1", body).await;
+        assert_eq!(heard.status, 422, "{hook} {said}: {}", heard.head);
+        assert!(!heard.head.contains("retry-after"), "{}", heard.head);
+        assert!(heard.body["detail"].as_str().is_some_and(|detail| detail.contains(said)), "{said}: {}", heard.body);
+    }
+    assert_eq!((env.jobs().await, env.ledger("program").await.len(), env.ledger("raw").await.len()), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn values_of_a_delivery_are_json_in_its_job() {
+    let env = env(true).await;
+    for (id, x) in
+        [("a", json!(null)), ("b", json!(true)), ("c", json!(["a"])), ("d", json!(9_007_199_254_740_993_u64))]
+    {
+        let body = json!({ "order": x, "x": x }).to_string();
+        let heard = env.deliver("program", id, body.as_bytes()).await;
+        assert_eq!(heard.status, 202, "{}", heard.body);
+        let job: JobId = serde_json::from_value(heard.body["job"].clone()).expect("an id");
+        let payload = env.store.job(DEFAULT_TENANT, job).await.expect("asked").expect("there").payload;
+        assert_eq!((&payload["input"]["x"], &payload["command"][1]), (&x, &json!(x.to_string())), "{id}");
+    }
+}
+
+#[tokio::test]
 async fn a_delivery_enqueues_its_job_once_and_is_told_the_same_job_again() {
     let env = env(true).await;
     let first = env.deliver("orders", "msg_1", br#"{"order": 17}"#).await;
@@ -210,6 +256,25 @@ async fn whoever_has_not_signed_learns_nothing_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_sender_of_half_a_body_is_dropped_and_keeps_no_other_waiting() {
+    let env = env(true).await;
+    // More than are handled at once: they hold connections, and no turns.
+    let half = b"POST /hooks/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"order\":";
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(env.addr).await.expect("somebody listens");
+        stream.write_all(half).await.expect("written");
+        slow.push(stream);
+    }
+    assert_eq!(env.deliver("orders", "msg_1", b"{}").await.status, 202);
+    for mut stream in slow {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 408");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_long_is_refused_before_it_is_read() {
     let env = env(true).await;
     let long = vec![b' '; 1_001];
@@ -233,7 +298,7 @@ async fn what_is_signed_and_does_not_fit_is_told_where_and_what() {
     let heard = env.deliver("orders", "msg_1", b"{\"order\": }").await;
     assert_eq!(heard.status, 422);
     assert!(heard.head.contains("application/problem+json"), "{}", heard.head);
-    assert!(heard.body["detail"].as_str().is_some_and(|detail| detail.contains("line 1 column 11")), "{}", heard.body);
+    assert!(heard.body["detail"].as_str().is_some_and(|detail| detail.contains("at column 11")), "{}", heard.body);
     let settings = env.hooks.borrow()["orders"].settings.clone();
     let schema = json!({ "required": ["order"], "properties": { "order": { "type": "integer" } } });
     let strict = Hooks::from([("orders".to_owned(), hook(settings, Some(schema)))]);

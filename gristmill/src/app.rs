@@ -1,5 +1,6 @@
 //! The whole command line, with kinds and item handlers of the program's own.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use serde_json::Value;
 use tower::{Layer, Service};
 
 use crate::apalis::{ApalisHandler, BoxDynError, Task};
-use crate::cli::Cli;
 use crate::cli::context::CommandContext;
 use crate::cli::demo::gateway::{GATEWAY, gateway};
-use crate::cli::output::Output;
+use crate::cli::output::{self, Color, Output, visible};
+use crate::cli::{Cli, Global};
 use crate::config::error::all_of;
 use crate::config::layers::environment;
 use crate::config::{Layers, LogFormat, load};
@@ -273,6 +274,7 @@ impl App {
 
     /// Reads the arguments, carries them out, and returns the exit code.
     pub fn main(self) -> ExitCode {
+        crate::runtime::private::keep_private();
         self.run(std::env::args_os().collect()).into()
     }
 
@@ -292,30 +294,46 @@ impl App {
     fn run(self, args: Vec<OsString>) -> Exit {
         let app = self.registered();
         let wants_json = args.iter().skip(1).any(|arg| arg == "--json");
-        let cli = match Cli::try_parse_from(&args) {
-            Ok(cli) => cli,
-            Err(error) => return refused(&error, wants_json),
+        let mut output = Output::new(wants_json, false, false, Color::Never).logging(said_format(&args));
+        let exit = match Cli::try_parse_from(&args) {
+            Ok(cli) => app.command(cli, &mut output, args).unwrap_or_else(|error| {
+                if wants_json {
+                    output.document(&error.document())
+                } else {
+                    output.failure(&error)
+                }
+                error.exit
+            }),
+            Err(error) => refused(&error, wants_json, &output),
         };
-        let output = Output::new(cli.global.json, cli.global.plain, cli.global.quiet, cli.global.color);
-        let result = app.command(cli, output, args);
-        result.unwrap_or_else(|error| {
-            say(&output, wants_json, &error);
-            error.exit
-        })
+        match output::arrived() {
+            Ok(()) => exit,
+            // Not as a document: that would go where nothing arrives.
+            Err(error) => {
+                output.failure(&error);
+                if exit == Exit::Success { error.exit } else { exit }
+            }
+        }
     }
 
-    fn command(self, cli: Cli, output: Output, args: Vec<OsString>) -> Result<Exit> {
+    /// Carries a command out; `output` becomes that which its flags and its configuration ask for.
+    fn command(self, cli: Cli, output: &mut Output, args: Vec<OsString>) -> Result<Exit> {
+        let Global { json, plain, quiet, color, .. } = cli.global;
+        *output = Output::new(json, plain, quiet, color).logging(output.messages);
         let layers = layers(&cli);
         let loaded = match load(&layers) {
             Ok(loaded) => loaded,
-            Err(_) if !cli.command.needs_config() => crate::config::Loaded::default(),
+            Err(_) if !cli.command.needs_config() => {
+                let mut loaded = crate::config::Loaded::default();
+                loaded.config.log.format = output.messages;
+                loaded
+            }
             Err(errors) => return Err(all_of(errors)),
         };
-        for warning in &loaded.warnings {
-            output.note(&format!("warning: {warning}"));
-        }
+        *output = output.logging(loaded.config.log.format);
+        loaded.warnings.iter().filter(|_| !quiet).for_each(|warning| output.warning(warning));
         start_log(&cli, &loaded.config.log);
-        let context = CommandContext::new(loaded, layers, output, cli.global.tenant.clone(), self.extensions, args);
+        let context = CommandContext::new(loaded, layers, *output, cli.global.tenant.clone(), self.extensions, args);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -329,28 +347,42 @@ impl App {
 }
 
 /// What the command line refuses, or what it prints on request.
-fn refused(error: &clap::Error, wants_json: bool) -> Exit {
-    // A closed pipe is not our error.
-    if error.use_stderr() && wants_json {
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let hint = text.lines().find(|line| line.contains("tip:")).map(|line| line.trim().to_owned());
-        let output = Output::new(true, false, false, crate::cli::output::Color::Never);
-        output.document(&CommandError { exit: Exit::Usage, message, hint }.document());
-    } else {
-        let _ = error.print();
+fn refused(error: &clap::Error, wants_json: bool, output: &Output) -> Exit {
+    if !error.use_stderr() {
+        output::wrote(error.print());
+        return Exit::Success;
     }
-    if error.use_stderr() { Exit::Usage } else { Exit::Success }
+    let text = error.render().to_string();
+    if !wants_json && output.messages == LogFormat::Text {
+        // It repeats what it was given. Its colours are ours, and are left out only where foreign ones would come too.
+        match visible(&text) {
+            // Nothing can be said about a message that cannot be written.
+            Cow::Borrowed(_) => drop(error.print()),
+            Cow::Owned(text) => output.error(text.trim_end()),
+        }
+        return Exit::Usage;
+    }
+    let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let hint = text.lines().find(|line| line.contains("tip:")).map(|line| line.trim().to_owned());
+    let error = CommandError { exit: Exit::Usage, message, hint };
+    if wants_json {
+        output.document(&error.document())
+    } else {
+        output.failure(&error)
+    }
+    error.exit
 }
 
-fn say(output: &Output, wants_json: bool, error: &CommandError) {
-    if wants_json {
-        output.document(&error.document());
-        return;
-    }
-    output.error(&format!("error: {}", error.message));
-    if let Some(hint) = &error.hint {
-        output.error(&format!("  {hint}"));
+/// The format of messages as the flag or else the environment says it, before either has been checked: what is wrong
+/// with the flags or the configuration is said in it, too.
+fn said_format(args: &[OsString]) -> LogFormat {
+    let words: Vec<_> = args.iter().skip(1).map(|arg| arg.to_string_lossy()).collect();
+    let joined = words.iter().rev().find_map(|word| word.strip_prefix("--log="));
+    let apart = words.iter().position(|word| word == "--log").and_then(|at| words.get(at + 1)).map(AsRef::as_ref);
+    let variable = std::env::var("GRISTMILL_LOG_FORMAT").ok();
+    match joined.or(apart).or(variable.as_deref()) {
+        Some("json") => LogFormat::Json,
+        Some(_) | None => LogFormat::Text,
     }
 }
 

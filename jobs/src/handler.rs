@@ -10,7 +10,7 @@ use gristmill_core::chunk::ChunkResult;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{ClaimedJob, NewJob, served};
 use gristmill_core::settle::Ending;
-use gristmill_store::{BatchEnd, SqlRows, StoreHandle};
+use gristmill_store::{BatchEnd, RefusedRow, SqlRows, StoreHandle};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -92,6 +92,8 @@ pub struct Finish {
     pub batch_end: Option<BatchEnd>,
     /// Rows for the user's own table.
     pub sql: Option<SqlRows>,
+    /// For a chunk with such rows: what its result is without those that the table refuses.
+    pub without_rows: Option<WithoutRows>,
     /// Further jobs, enqueued only if this attempt is the one that counts.
     pub follow: Vec<NewJob>,
     /// The handler has committed its own completion in its own transaction: nothing is left to record.
@@ -107,6 +109,7 @@ impl Finish {
             chunk: None,
             batch_end: None,
             sql: None,
+            without_rows: None,
             follow: Vec::new(),
             committed: false,
         }
@@ -136,6 +139,41 @@ impl Finish {
     /// It failed, and will fail every time.
     pub fn permanent(error: impl Into<String>) -> Self {
         Self::with(Ending::Permanent, Some(error.into()))
+    }
+}
+
+/// Takes the refused rows, and returns the chunk's result without them, or why there is none.
+type ResultWithout = dyn Fn(&[RefusedRow]) -> Result<ChunkResult, String> + Send + Sync;
+
+/// Makes a chunk's result once more, without the rows that the user's own table refuses.
+#[derive(Clone)]
+pub struct WithoutRows(Arc<ResultWithout>);
+
+impl WithoutRows {
+    /// Wraps the function. It takes the refused rows by their places among all rows of the chunk.
+    pub fn new(make: impl Fn(&[RefusedRow]) -> Result<ChunkResult, String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+
+    /// The result without these rows.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn result(&self, refused: &[RefusedRow]) -> Result<ChunkResult, String> {
+        (self.0)(refused)
+    }
+}
+
+impl std::fmt::Debug for WithoutRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WithoutRows")
+    }
+}
+
+impl PartialEq for WithoutRows {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

@@ -11,10 +11,14 @@
 //! * [`source`]: from what the user named to the records of one chunk.
 //! * [`stage`]: what is done to each item.
 //! * [`process`]: the step that does the actual work on each item.
+//! * [`exec_policy`]: which programs may run.
 //! * [`states`]: what a program shares with its handlers.
 //! * [`sink`]: where the items that passed every stage are written.
 
+pub mod exec_policy;
+pub mod folder;
 pub mod handler;
+mod jq;
 pub mod kind;
 pub mod mail;
 mod outbound;
@@ -28,9 +32,10 @@ pub mod settings;
 pub mod signature;
 pub mod sink;
 pub mod source;
+mod stack;
 pub mod stage;
 pub mod states;
 
-pub use handler::{Finish, Handler, JobContext, Registry, Signals};
+pub use handler::{Finish, Handler, JobContext, Registry, Signals, WithoutRows};
 pub use registry::{RegistryOptions, add_effects, registry};
 pub use states::States;

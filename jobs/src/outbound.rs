@@ -5,19 +5,23 @@
 //! not public, and connects to exactly the addresses that it has checked, so that a second answer of the name server
 //! changes nothing.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+mod address;
+mod charset;
+mod framing;
+mod retry_after;
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use gristmill_core::Instant;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use url::{Host, Url};
 
-/// The longest wait that the other side can ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(86_400);
+use address::is_public;
 
 /// Sends requests.
 #[derive(Debug)]
@@ -42,6 +46,15 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// Whether there was more of it.
     pub(crate) cut: bool,
+    /// Its `Content-Type`, as it was sent.
+    pub(crate) content_type: Option<String>,
+}
+
+impl Answer {
+    /// The body as text, in the charset that the answer names.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
+        charset::decode(&self.body, self.content_type.as_deref())
+    }
 }
 
 /// Why there is no answer.
@@ -75,10 +88,11 @@ impl Outbound {
         &self,
         method: Method,
         url: &str,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, NoAnswer> {
         let url = check(url, self.key, self.allow_private).map_err(NoAnswer::NotAllowed)?;
+        framing::settle(&mut headers, body.as_ref().map_or(0, Vec::len)).map_err(NoAnswer::NotAllowed)?;
         let client =
             self.client.get_or_init(|| self.build()).as_ref().map_err(|error| NoAnswer::Unreachable(error.clone()))?;
         let host = url.host_str().unwrap_or_default().to_owned();
@@ -89,9 +103,11 @@ impl Outbound {
         let exchange = async {
             let response = request.send().await?;
             let status = response.status().as_u16();
-            let retry_after = retry_after(response.headers());
+            let retry_after = retry_after::read(response.headers(), chrono::Utc::now());
+            let content_type = response.headers().get(CONTENT_TYPE);
+            let content_type = content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
             let (body, cut) = self.read(response).await?;
-            Ok(Answer { status, retry_after, body, cut })
+            Ok(Answer { status, retry_after, body, cut, content_type })
         };
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -187,24 +203,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Reads `Retry-After` in seconds or as a date; a date counts from the answer's own `Date`, so that our clock plays no
-/// part.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let now = http_date(headers.get(DATE)?.to_str().ok()?)?;
-            (http_date(text)? - now).to_std().unwrap_or_default()
-        }
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
-}
-
-fn http_date(text: &str) -> Option<Instant> {
-    chrono::DateTime::parse_from_rfc2822(text.trim()).ok().map(|date| date.to_utc())
-}
-
 const NOT_PUBLIC: &str = "is not a public address";
 
 fn refused(what: &str, key: &str) -> String {
@@ -229,91 +227,9 @@ impl Resolve for Guard {
     }
 }
 
-/// Whether an address is reachable from anywhere. Follows the IANA special-purpose registries (RFC 6890 and its
-/// successors); what they do not list is public.
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => is_public_v6(ip),
-    }
-}
-
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, c, _] = ip.octets();
-    let special = a == 0
-        || a >= 240
-        || ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || ip.is_multicast()
-        || ip.is_documentation()
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (18..20).contains(&b));
-    !special
-}
-
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let [a, b, c, ..] = ip.segments();
-    // An address that carries an IPv4 address (mapped, compatible, NAT64, 6to4) is judged by that one.
-    let carried = match (a, b) {
-        (0, 0) => ip.to_ipv4(),
-        (0x64, 0xff9b) => Some(last_v4(ip)),
-        (0x2002, _) => Some(Ipv4Addr::from((u32::from(b) << 16) | u32::from(c))),
-        _ => None,
-    };
-    match carried {
-        Some(v4) => !ip.is_loopback() && !ip.is_unspecified() && is_public_v4(v4),
-        // Global unicast is 2000::/3; within it 2001::/23 is for protocols and 2001:db8::/32 for documentation.
-        None => (a & 0xe000) == 0x2000 && !(a == 0x2001 && (b < 0x200 || b == 0xdb8)),
-    }
-}
-
-fn last_v4(ip: Ipv6Addr) -> Ipv4Addr {
-    let [.., g, h] = ip.segments();
-    Ipv4Addr::from((u32::from(g) << 16) | u32::from(h))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reqwest::header::HeaderValue;
-
-    #[test]
-    fn only_public_addresses_are_public() {
-        for text in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "100.64.0.1",
-            "0.0.0.0",
-            "255.255.255.255",
-            "224.0.0.1",
-            "198.18.0.1",
-            "192.0.0.8",
-            "::1",
-            "::",
-            "fe80::1",
-            "fc00::1",
-            "fd00:ec2::254",
-            "ff02::1",
-            "::ffff:127.0.0.1",
-            "::ffff:10.0.0.1",
-            "::127.0.0.1",
-            "64:ff9b::7f00:1",
-            "2002:7f00:1::",
-            "2001:db8::1",
-            "2001::1",
-        ] {
-            assert!(!is_public(text.parse().expect(text)), "{text}");
-        }
-        for text in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
-        {
-            assert!(is_public(text.parse().expect(text)), "{text}");
-        }
-    }
 
     #[test]
     fn a_url_to_this_machine_is_refused_in_every_spelling() {
@@ -333,18 +249,5 @@ mod tests {
             check(url).expect_err(url);
         }
         check("https://example.com/hook").expect("a public name");
-    }
-
-    #[test]
-    fn a_date_to_retry_after_counts_from_the_answers_own_date() {
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"));
-        assert_eq!(retry_after(&headers), None);
-        headers.insert(DATE, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:00 GMT"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(59)));
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("99999999"));
-        assert_eq!(retry_after(&headers), Some(RETRY_AFTER_MAX));
     }
 }

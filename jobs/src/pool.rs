@@ -1,16 +1,25 @@
 //! The threads that process the items of chunks.
 //!
 //! A separate rayon pool, so that items never occupy a program that embeds us, nor the runtime's threads, which must
-//! stay free to beat and to settle. Rayon's queue has no bound: a semaphore admits two groups for each thread and lets
-//! the rest wait without using memory.
+//! stay free to beat and to settle. Its queue has no bound: a semaphore admits two groups for each thread and lets
+//! the rest wait without using memory. A thread that does not come back from an item after its attempt is over is
+//! counted and replaced; too many of them end the process.
+
+mod crew;
+mod stuck;
 
 use std::any::Any;
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use self::crew::{Crew, Task};
+pub use self::stuck::StuckThreads;
 
 /// Room for programs that recurse deeply in a transform; only the touched part costs memory.
 pub(crate) const STACK_BYTES: usize = 16 * 1024 * 1024;
@@ -18,13 +27,23 @@ pub(crate) const STACK_BYTES: usize = 16 * 1024 * 1024;
 /// The most items that one thread takes at once: few enough to notice a cancellation soon.
 const GROUP_ITEMS_MAX: usize = 64;
 
+/// Into how many parts for each thread the items of a chunk are divided at least.
+const GROUPS_A_THREAD: usize = 4;
+
 /// How many chunks, in addition to those on the threads, may be read or written meanwhile.
 const CHUNKS_AHEAD: usize = 2;
+
+/// How long a thread may go on with an item after its attempt is over before it counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many stuck threads a process bears, unless it has more threads than that.
+const STUCK_MAX: usize = 4;
 
 /// The threads for the items of chunks.
 #[derive(Debug, Clone)]
 pub struct ItemPool {
-    threads: Arc<rayon::ThreadPool>,
+    crew: Arc<Crew>,
+    threads: usize,
     admission: Arc<Semaphore>,
     room: Arc<Semaphore>,
 }
@@ -46,7 +65,7 @@ pub struct NoThreads {
     /// How many.
     pub threads: usize,
     /// Why not.
-    pub cause: rayon::ThreadPoolBuildError,
+    pub cause: std::io::Error,
 }
 
 impl ItemPool {
@@ -56,15 +75,28 @@ impl ItemPool {
     ///
     /// When the machine does not provide them.
     pub fn new(threads: usize) -> Result<Self, NoThreads> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|number| format!("items-{number}"))
-            .stack_size(STACK_BYTES)
-            .build()
-            .map_err(|cause| NoThreads { threads, cause })?;
-        let admission = Semaphore::new(pool.current_num_threads() * 2);
-        let room = Semaphore::new(pool.current_num_threads() + CHUNKS_AHEAD);
-        Ok(Self { threads: Arc::new(pool), admission: Arc::new(admission), room: Arc::new(room) })
+        Self::counting(threads, &StuckThreads::default())
+    }
+
+    /// The same, and counts the threads that are stuck where others can see it.
+    ///
+    /// # Errors
+    ///
+    /// When the machine does not provide the threads.
+    pub fn counting(threads: usize, stuck: &StuckThreads) -> Result<Self, NoThreads> {
+        Self::with_patience(threads, PATIENCE, stuck)
+    }
+
+    fn with_patience(threads: usize, patience: Duration, stuck: &StuckThreads) -> Result<Self, NoThreads> {
+        let threads = if threads > 0 { threads } else { std::thread::available_parallelism().map_or(1, NonZero::get) };
+        stuck.bear(threads.max(STUCK_MAX));
+        let crew = Crew::new(threads, STACK_BYTES, patience, stuck.clone());
+        Ok(Self {
+            crew: Arc::new(crew.map_err(|cause| NoThreads { threads, cause })?),
+            threads,
+            admission: Arc::new(Semaphore::new(threads * 2)),
+            room: Arc::new(Semaphore::new(threads + CHUNKS_AHEAD)),
+        })
     }
 
     /// Waits for room in memory for one more chunk's items: a worker may have many more slots than threads, and chunks
@@ -92,37 +124,94 @@ impl ItemPool {
         F: Fn(T) -> R + Send + Sync + 'static,
     {
         let stop = cancel.child_token();
+        // Whatever ends this future early stops the work, too.
         let guard = stop.clone().drop_guard();
-        let permit = tokio::select! {
+        let _permit = tokio::select! {
             permit = Arc::clone(&self.admission).acquire_owned() => permit.map_err(|_| Cancelled)?,
             () = cancel.cancelled() => return Err(Cancelled),
         };
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
         let (answer, answered) = oneshot::channel();
-        self.threads.spawn(move || {
-            let results = work_on_all(items, &stop, &work);
-            drop(permit);
-            // When the attempt was dropped, there is no receiver any more, and the results are not needed.
-            let _ = answer.send(results);
-        });
-        let results = answered.await.ok().flatten().ok_or(Cancelled);
+        self.crew.submit(tasks(items, self.threads, stop, work, answer));
+        // An item that is under way when the attempt is over is not waited for: it may never end.
+        let results = tokio::select! {
+            results = answered => results.map_err(|_| Cancelled)?,
+            () = cancel.cancelled() => return Err(Cancelled),
+        };
         guard.disarm();
-        results
+        Ok(results)
     }
 }
 
-fn work_on_all<T: Send, R: Send>(
-    items: Vec<T>,
-    stop: &CancellationToken,
-    work: &(impl Fn(T) -> R + Sync),
-) -> Option<Vec<Result<R, Panicked>>> {
-    items
-        .into_par_iter()
-        .with_max_len(GROUP_ITEMS_MAX)
-        .map(|item| {
-            let live = !stop.is_cancelled();
-            live.then(|| catch_unwind(AssertUnwindSafe(|| work(item))).map_err(|panic| Panicked(panic_text(&*panic))))
-        })
-        .collect()
+/// The items of one call on their way through the threads.
+struct Work<R, F> {
+    work: F,
+    stop: CancellationToken,
+    results: Mutex<Vec<Option<Result<R, Panicked>>>>,
+    groups_left: AtomicUsize,
+    answer: Mutex<Option<Answer<R>>>,
+}
+
+type Answer<R> = oneshot::Sender<Vec<Result<R, Panicked>>>;
+
+/// Divides the items among tasks; the one that ends last answers.
+fn tasks<T, R, F>(items: Vec<T>, threads: usize, stop: CancellationToken, work: F, answer: Answer<R>) -> Vec<Task>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+    F: Fn(T) -> R + Send + Sync + 'static,
+{
+    let size = (items.len() / (threads * GROUPS_A_THREAD)).clamp(1, GROUP_ITEMS_MAX);
+    let work = Arc::new(Work {
+        work,
+        stop,
+        results: Mutex::new(items.iter().map(|_| None).collect()),
+        groups_left: AtomicUsize::new(items.len().div_ceil(size)),
+        answer: Mutex::new(Some(answer)),
+    });
+    let (mut tasks, mut items, mut start) = (Vec::new(), items.into_iter(), 0);
+    loop {
+        let group: Vec<T> = items.by_ref().take(size).collect();
+        let (length, work) = (group.len(), Arc::clone(&work));
+        if length == 0 {
+            return tasks;
+        }
+        let stop = work.stop.clone();
+        tasks.push(Task { stop, run: Box::new(move || work.run(start, group)) });
+        start += length;
+    }
+}
+
+impl<R, F> Work<R, F> {
+    /// Works on a group whose first item has this place. Without an answer the attempt is over.
+    fn run<T>(&self, start: usize, group: Vec<T>)
+    where
+        F: Fn(T) -> R,
+    {
+        let mut made = Vec::with_capacity(group.len());
+        for item in group {
+            if self.stop.is_cancelled() {
+                return;
+            }
+            let result = catch_unwind(AssertUnwindSafe(|| (self.work)(item)));
+            made.push(result.map_err(|panic| Panicked(panic_text(&*panic))));
+        }
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        for (place, result) in results[start..].iter_mut().zip(made) {
+            *place = Some(result);
+        }
+        if self.groups_left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let all = std::mem::take(&mut *results).into_iter().collect::<Option<Vec<_>>>();
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(all), Some(answer)) = (all, answer) {
+            // When the attempt was dropped, there is no receiver any more, and the results are not needed.
+            let _ = answer.send(all);
+        }
+    }
 }
 
 /// Returns the message of a panic, if it has one.
@@ -178,7 +267,7 @@ mod tests {
         let cancel = CancellationToken::new();
         let (begun, beginning) = oneshot::channel();
         let (go, wait) = std::sync::mpsc::channel::<()>();
-        let first = std::sync::Mutex::new(Some((begun, wait)));
+        let first = Mutex::new(Some((begun, wait)));
         let seen = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&seen);
         let group = pool.map((0..100).collect(), &cancel, move |_: u32| {
@@ -196,5 +285,77 @@ mod tests {
         // The one thread takes this item only when it has finished the group that was dropped.
         pool.map(vec![0], &cancel, |_: u32| ()).await.expect("a live pool");
         assert_eq!(seen.load(Ordering::SeqCst), 1);
+    }
+
+    /// Occupies a thread of the pool until the sender is dropped, as an attempt that is over.
+    async fn get_stuck(pool: &ItemPool) -> std::sync::mpsc::Sender<()> {
+        let (begun, beginning) = oneshot::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let parts = Mutex::new(Some((begun, wait)));
+        let cancel = CancellationToken::new();
+        let group = pool.map(vec![0], &cancel, move |_: u32| {
+            if let Some((begun, wait)) = parts.lock().expect("no panic").take() {
+                let _ = begun.send(());
+                let _ = wait.recv();
+            }
+        });
+        tokio::select! {
+            _ = group => panic!("the item still waits"),
+            _ = beginning => {}
+        }
+        go
+    }
+
+    async fn until(what: impl Fn() -> bool) {
+        for _ in 0..1_000 {
+            if what() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it did not come to that");
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_does_not_come_back_is_counted_and_replaced() {
+        let stuck = StuckThreads::default();
+        let pool = ItemPool::with_patience(1, Duration::from_millis(40), &stuck).expect("threads");
+        let go = get_stuck(&pool).await;
+        until(|| stuck.count() == 1).await;
+        let results = pool.map(vec![1, 2], &CancellationToken::new(), |number: u32| number * 2).await;
+        assert_eq!(results, Ok(vec![Ok(2), Ok(4)]));
+        assert!(!stuck.is_full());
+        drop(go);
+        until(|| stuck.count() == 0).await;
+        let results = pool.map(vec![3], &CancellationToken::new(), |number: u32| number * 2).await;
+        assert_eq!(results, Ok(vec![Ok(6)]));
+    }
+
+    #[tokio::test]
+    async fn too_many_of_them_are_too_many() {
+        let stuck = StuckThreads::default();
+        let pool = ItemPool::with_patience(1, Duration::from_millis(40), &stuck).expect("threads");
+        let mut held = Vec::new();
+        for number in 1..=stuck.most() {
+            assert!(!stuck.is_full(), "after {} of {}", number - 1, stuck.most());
+            held.push(get_stuck(&pool).await);
+            until(|| stuck.count() == number).await;
+        }
+        tokio::time::timeout(Duration::from_secs(5), stuck.full()).await.expect("full");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_is_over_does_not_wait_for_its_item() {
+        let pool = ItemPool::new(1).expect("threads");
+        let cancel = CancellationToken::new();
+        let (inner, (go, wait)) = (cancel.clone(), std::sync::mpsc::channel::<()>());
+        let wait = Mutex::new(wait);
+        let over = pool.map(vec![0], &cancel, move |_: u32| {
+            inner.cancel();
+            let _ = wait.lock().expect("no panic").recv();
+        });
+        let over = tokio::time::timeout(Duration::from_secs(5), over).await.expect("it ends at once");
+        assert_eq!(over.map(|results| results.len()), Err(Cancelled));
+        drop(go);
     }
 }

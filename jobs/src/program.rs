@@ -1,7 +1,6 @@
 //! A program that we run: in its own process group, so that it can be ended with everything that it has started, and
 //! never outliving the value that represents it.
 
-use std::collections::BTreeMap;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +9,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
+
+use crate::exec_policy::Launch;
 
 /// How much of a program's standard error is kept for messages.
 const TAIL_BYTES: usize = 2_000;
@@ -36,27 +37,18 @@ pub(crate) struct Pipes {
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts it. It gets the variables of the launch alone: a worker's secrets are in its environment.
     ///
     /// # Errors
     ///
-    /// When the command is empty or cannot be started: a text with its name and the folder.
-    pub(crate) fn start(
-        command: &[String],
-        env: &BTreeMap<String, String>,
-        dir: Option<&str>,
-    ) -> Result<(Self, Pipes), String> {
-        let (name, arguments) =
-            command.split_first().ok_or("`command` is empty; write for example [\"python3\", \"work.py\"]")?;
-        let mut prepared = Command::new(name);
-        prepared.args(arguments).envs(env).process_group(0).kill_on_drop(true);
+    /// When it cannot be started: a text with its name and the folder.
+    pub(crate) fn start(launch: &Launch) -> Result<(Self, Pipes), String> {
+        let Launch { name, program, arguments, env, dir } = launch;
+        let mut prepared = Command::new(program);
+        prepared.args(arguments).env_clear().envs(env).current_dir(dir).process_group(0).kill_on_drop(true);
         prepared.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(dir) = dir {
-            prepared.current_dir(dir);
-        }
         let mut child = prepared.spawn().map_err(|error| {
-            let place = dir.map(|dir| format!(" in the folder `{dir}`")).unwrap_or_default();
-            format!("the program `{name}` cannot be started{place}: {error}")
+            format!("the program `{name}` cannot be started in the folder `{}`: {error}", dir.display())
         })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -66,6 +58,17 @@ impl Program {
         let tail = Arc::default();
         let listener = Some(tokio::spawn(listen(name.clone(), stderr, Arc::clone(&tail))));
         Ok((Self { name: name.clone(), child, group, tail, listener }, Pipes { stdin, stdout }))
+    }
+
+    /// Its process's id, while it has not been waited for.
+    #[cfg(test)]
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Whether it has ended, as far as is known without waiting.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Waits until it ends by itself.
@@ -84,9 +87,11 @@ impl Program {
     /// Kills it and returns its last words on standard error: empty, or ready to be appended to a text.
     pub(crate) async fn last_words(&mut self) -> String {
         self.kill();
-        if let Some(listener) = self.listener.take() {
-            // A grandchild in its own group may keep the pipe open: its words are not waited for.
-            let _ = tokio::time::timeout(LAST_WORDS, listener).await;
+        // A grandchild in its own group may keep the pipe open: its words are not waited for.
+        if let Some(listener) = &mut self.listener
+            && tokio::time::timeout(LAST_WORDS, listener).await.is_ok()
+        {
+            self.listener = None;
         }
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let words = String::from_utf8_lossy(&tail).split_whitespace().collect::<Vec<_>>().join(" ");
@@ -97,6 +102,10 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
+        // What it has left running in another group may hold the pipe open for ever.
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `[mail]`, `[webhook]`, `[exec]` and `[http]` in `config.toml`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gristmill_core::duration::Span;
@@ -99,6 +100,9 @@ pub struct WebhookSettings {
     pub secret_env: Option<String>,
     /// A file that holds the secrets instead.
     pub secret_file: Option<String>,
+    /// Further variables that a webhook's own `secret_env` may name. Those that the callbacks of this configuration name
+    /// are allowed in any case.
+    pub env: Vec<String>,
     /// Whether private, loopback and link-local addresses and plain `http://` may be called.
     pub allow_private: bool,
     /// How many bytes of an answer are read; the rest is not waited for.
@@ -124,6 +128,7 @@ impl Default for WebhookSettings {
             timeout: Span(Duration::from_secs(20)),
             secret_env: None,
             secret_file: None,
+            env: Vec::new(),
             allow_private: false,
             response_bytes_max: 16 * 1024,
             retry_after: RetryAfter::Attempt,
@@ -131,19 +136,33 @@ impl Default for WebhookSettings {
     }
 }
 
-/// What jobs of kind `exec` may run: `[exec]`. The enqueuer chooses the program: without a narrower list, the right to
-/// enqueue is the right to do whatever the worker's user may.
+/// Which programs may run, for jobs of kind `exec` and for `process.exec` of a batch, and with what: `[exec]`. A client
+/// chooses among these programs and their arguments, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExecSettings {
-    /// The programs that a job may name as its first word, spelt exactly as here. `*`, the default, allows any; in
-    /// production, name only the few that are needed. An empty list allows none.
+    /// The programs that may run, by their paths; none by default. A path in a file is relative to that file's folder.
     pub programs: Vec<String>,
+    /// The folder that they start in; that of the configuration file by default, else the current one.
+    pub dir: Option<String>,
+    /// The variables of the worker's environment that they inherit. No other reaches them.
+    pub inherit: Vec<String>,
+    /// Variables that are set for each of them.
+    pub env: BTreeMap<String, String>,
+    /// The names of the variables that a job's payload or a batch's definition may set.
+    pub payload_env: Vec<String>,
 }
 
 impl Default for ExecSettings {
     fn default() -> Self {
-        Self { programs: vec!["*".to_owned()] }
+        let inherit = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
+        Self {
+            programs: Vec::new(),
+            dir: None,
+            inherit: inherit.map(str::to_owned).to_vec(),
+            env: BTreeMap::new(),
+            payload_env: Vec::new(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Batches from their first chunk to their aggregate, on an embedded store, without a worker.
 
 mod batch_env;
+mod culprits;
 mod items;
 
 use std::io::Write;
@@ -283,7 +284,7 @@ struct Away(Option<Duration>, bool);
 #[async_trait::async_trait]
 impl ItemProcessor for Away {
     async fn process(&self, _: Vec<ItemIn>, _: &ProcessContext) -> Result<Vec<ItemOut>, ProcessFailure> {
-        Err(ProcessFailure { message: "the service is away".to_owned(), retry_after: self.0, permanent: self.1 })
+        Err(ProcessFailure { retry_after: self.0, ..ProcessFailure::whole("the service is away", self.1) })
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fixtures::TestEnv;
 use gristmill_core::settle::Ending;
+use gristmill_jobs::exec_policy::on_path;
 use gristmill_jobs::kind::exec::{ExecHandler, OUTPUT_BYTES_MAX};
 use gristmill_jobs::settings::ExecSettings;
 use gristmill_jobs::{Finish, Handler};
@@ -14,10 +15,16 @@ use serde_json::{Value, json};
 
 const AGAIN: Ending = Ending::Failed { retry_after: None };
 
+/// Settings that allow these programs, by where they are on this machine.
+fn allowing(names: &[&str]) -> ExecSettings {
+    let path = |name: &&str| on_path(name).expect("it is installed").display().to_string();
+    ExecSettings { programs: names.iter().map(path).collect(), ..ExecSettings::default() }
+}
+
 async fn run(payload: Value) -> Finish {
     let env = TestEnv::new().await;
     let context = env.claim("exec", payload).await;
-    ExecHandler::new(&ExecSettings::default()).run(context).await
+    ExecHandler::new(&allowing(&["sh", "printf", "true"])).run(context).await
 }
 
 async fn shell(script: &str) -> Finish {
@@ -87,10 +94,12 @@ async fn a_program_knows_its_job_and_its_folder() {
     let env = TestEnv::new().await;
     let script = r#"printf '["%s","%s","%s","%s","%s"]' "$GRISTMILL_JOB_ID" "$GRISTMILL_ATTEMPT" "$TRACEPARENT" "$COLOUR" "$PWD""#;
     let dir = env.folder.path().canonicalize().expect("a folder").display().to_string();
-    let payload = json!({"command": ["sh", "-c", script], "env": {"COLOUR": "red"}, "dir": dir});
+    let payload = json!({"command": ["sh", "-c", script], "env": {"COLOUR": "red"}});
     let context = env.claim("exec", payload).await;
     let job = context.job.clone();
-    let finish = ExecHandler::new(&ExecSettings::default()).run(context).await;
+    let colour = vec!["COLOUR".to_owned()];
+    let settings = ExecSettings { dir: Some(dir.clone()), payload_env: colour, ..allowing(&["sh"]) };
+    let finish = ExecHandler::new(&settings).run(context).await;
     let expected =
         json!([job.fence.job.to_string(), job.fence.attempt.to_string(), job.trace.expect("a trace"), "red", dir]);
     assert_eq!(finish.output, Some(expected));
@@ -124,23 +133,59 @@ async fn a_child_left_behind_does_not_hold_the_job() {
 }
 
 #[tokio::test]
-async fn only_the_programs_of_the_list_may_run() {
+async fn only_the_programs_of_the_list_may_run_and_none_is_in_it_by_default() {
     let env = TestEnv::new().await;
-    let handler = ExecHandler::new(&ExecSettings { programs: vec!["true".to_owned()] });
+    let handler = ExecHandler::new(&allowing(&["true"]));
     assert_eq!(handler.run(env.claim("exec", json!({"command": ["true"]})).await).await.ending, Ending::Done);
-    for program in ["sh", "/bin/true", "./true"] {
+    let none = ExecHandler::new(&ExecSettings::default());
+    for (handler, program) in [(&handler, "sh"), (&handler, "/nowhere/true"), (&handler, "./true"), (&none, "true")] {
         let finish = handler.run(env.claim("exec", json!({"command": [program, "-c", "true"]})).await).await;
         assert_eq!(finish.ending, Ending::Permanent, "{program}");
-        assert!(error(&finish).contains(program) && error(&finish).contains("`exec.programs`"), "{}", error(&finish));
+        let text = error(&finish);
+        assert!(text.contains(program) && text.contains("`[exec]`") && text.contains("programs = [\"/"), "{text}");
     }
 }
 
 #[tokio::test]
+async fn neither_a_folder_nor_a_variable_makes_another_program_of_an_allowed_one() {
+    let env = TestEnv::new().await;
+    let handler = ExecHandler::new(&allowing(&["sh"]));
+    let script = "exit 0";
+    for (payload, said) in [
+        (json!({"command": ["sh", "-c", script], "dir": "/tmp"}), "`[exec] dir`"),
+        (json!({"command": ["sh", "-c", script], "env": {"PATH": "/tmp"}}), "`PATH` cannot be set by a job"),
+        (json!({"command": ["sh", "-c", script], "env": {"LD_PRELOAD": "/tmp/x.so"}}), "`LD_PRELOAD` cannot"),
+        (json!({"command": ["sh", "-c", script], "env": {"BASH_ENV": "/tmp/x"}}), "`BASH_ENV` cannot"),
+        (json!({"command": ["sh", "-c", script], "env": {"COLOUR": "red"}}), "payload_env = [\"COLOUR\"]"),
+    ] {
+        let finish = handler.run(env.claim("exec", payload.clone()).await).await;
+        assert_eq!(finish.ending, Ending::Permanent, "{payload}");
+        assert!(error(&finish).contains(said), "{payload}: {}", error(&finish));
+    }
+}
+
+#[tokio::test]
+async fn a_program_gets_nothing_of_the_workers_environment_but_what_is_named() {
+    let env = TestEnv::new().await;
+    let settings = ExecSettings { inherit: vec!["PATH".to_owned()], ..allowing(&["sh"]) };
+    let context = env.claim("exec", json!({"command": ["sh", "-c", "env | cut -d= -f1 | sort | tr '\\n' ' '"]})).await;
+    let finish = ExecHandler::new(&settings).run(context).await;
+    let output = finish.output.expect("an output");
+    let names: Vec<&str> = output.as_str().expect("a text").split_whitespace().collect();
+    // `PWD`, `_` and `SHLVL` are a shell's own.
+    let others: Vec<&&str> = names.iter().filter(|name| !["PWD", "_", "SHLVL", "OLDPWD"].contains(*name)).collect();
+    assert_eq!(others, [&"GRISTMILL_ATTEMPT", &"GRISTMILL_JOB_ID", &"PATH", &"TRACEPARENT"]);
+}
+
+#[tokio::test]
 async fn what_cannot_be_started_says_why() {
-    let absent = run(json!({"command": ["no-such-program"]})).await;
+    let env = TestEnv::new().await;
+    let absent = ExecSettings { programs: vec!["/nowhere/no-such-program".to_owned()], ..ExecSettings::default() };
+    let absent = ExecHandler::new(&absent).run(env.claim("exec", json!({"command": ["no-such-program"]})).await).await;
     assert_eq!(absent.ending, AGAIN);
     assert!(error(&absent).contains("`no-such-program` cannot be started"), "{}", error(&absent));
-    let nowhere = run(json!({"command": ["true"], "dir": "/no/such/folder"})).await;
+    let nowhere = ExecSettings { dir: Some("/no/such/folder".to_owned()), ..allowing(&["true"]) };
+    let nowhere = ExecHandler::new(&nowhere).run(env.claim("exec", json!({"command": ["true"]})).await).await;
     assert!(error(&nowhere).contains("/no/such/folder"), "{}", error(&nowhere));
     let empty = run(json!({"command": []})).await;
     assert_eq!(empty.ending, Ending::Permanent);
@@ -175,7 +220,8 @@ async fn a_cancelled_attempt_ends_the_program_and_all_that_it_has_started() {
     let file = env.folder.path().join("child");
     let context = env.claim("exec", with_child(&file)).await;
     let cancel = context.cancel.clone();
-    let running = tokio::spawn(async move { ExecHandler::new(&ExecSettings::default()).run(context).await });
+    let running =
+        tokio::spawn(async move { ExecHandler::new(&allowing(&["sh", "printf", "true"])).run(context).await });
     until("started", || file.exists()).await;
     cancel.cancel();
     let finish = running.await.expect("ran");
@@ -189,10 +235,33 @@ async fn an_attempt_that_is_over_time_ends_the_program_and_all_that_it_has_start
     let env = TestEnv::new().await;
     let file = env.folder.path().join("child");
     let context = env.claim("exec", with_child(&file)).await;
-    let running = tokio::spawn(async move { ExecHandler::new(&ExecSettings::default()).run(context).await });
+    let running =
+        tokio::spawn(async move { ExecHandler::new(&allowing(&["sh", "printf", "true"])).run(context).await });
     until("started", || file.exists()).await;
     // A worker drops the attempt at its deadline.
     running.abort();
     assert!(running.await.expect_err("dropped").is_cancelled());
     until_ended(&file).await;
+}
+
+#[tokio::test]
+async fn a_program_that_leaves_a_daemon_behind_is_done_when_it_ends() {
+    // The daemon is in a session of its own, so that it is not ended with the program, and it holds all three pipes open.
+    let script = "setsid sh -c 'while sleep 0.05; do echo late; echo late >&2; done' & echo '\"parent done\"'";
+    let started = std::time::Instant::now();
+    let finish = run(json!({"command": ["sh", "-c", script], "input": "x".repeat(500_000)})).await;
+    assert_eq!((&finish.ending, &finish.output), (&Ending::Done, &Some(json!("parent done"))), "{finish:?}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let failed = shell("setsid sleep 30 & echo 'out of cheese' >&2; exit 3").await;
+    assert!(failed.ending == AGAIN && error(&failed).contains("out of cheese"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn all_that_a_program_wrote_before_its_end_is_its_output_whoever_holds_the_pipe() {
+    // Less than a pipe holds, so that the program need not wait for its reader.
+    let script = "setsid sleep 30 & head -c 60000 /dev/zero | tr '\\0' x";
+    for _ in 0..20 {
+        let output = shell(script).await.output.expect("an output");
+        assert_eq!(output.as_str().map(str::len), Some(60_000));
+    }
 }

@@ -93,6 +93,39 @@ async fn the_answer_becomes_the_output() {
 }
 
 #[tokio::test]
+async fn the_text_of_an_answer_is_in_the_charset_that_it_names() {
+    for (kind, body, text) in [
+        ("text/plain; charset=ISO-8859-1", &b"caf\xe9"[..], json!("café")),
+        ("text/plain", "café".as_bytes(), json!("café")),
+        ("text/json; charset=utf-16le", &b"{\0\"\0a\0\"\0:\x001\0}\0"[..], json!({"a": 1})),
+    ] {
+        let service = FakeHttp::start(move |_| async move { reply(200, &[("content-type", kind)], body) }).await;
+        assert_eq!(get(service.url("/")).await.output, Some(json!({"status": 200, "body": text})), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_content_length_is_the_bodys_or_refused() {
+    let service = FakeHttp::always(200).await;
+    let sent = async |headers: Value| {
+        send(&open(), json!({"url": service.url("/"), "body": "hello", "headers": headers})).await
+    };
+    assert_eq!(sent(json!({"Content-Length": "5"})).await.ending, Ending::Done);
+    assert_eq!(service.seen().pop().expect("a request").header("content-length"), "5");
+    for (headers, said) in [
+        (json!({"Content-Length": "3"}), "5 bytes"),
+        (json!({"content-length": "500"}), "5 bytes"),
+        (json!({"Transfer-Encoding": "chunked"}), "`transfer-encoding` belongs to the connection"),
+        (json!({"Connection": "upgrade"}), "`connection` belongs to the connection"),
+    ] {
+        let finish = sent(headers).await;
+        assert_eq!(finish.ending, Ending::Permanent);
+        assert!(error(&finish).contains(said), "{}", error(&finish));
+    }
+    assert_eq!(service.seen().len(), 1, "nothing else was sent");
+}
+
+#[tokio::test]
 async fn a_long_answer_is_cut_off() {
     let short = HttpSettings { response_bytes_max: 1_000, ..open() };
     for (body, cut) in [("endless", true), ("1001", true), ("1000", false)] {

@@ -6,11 +6,21 @@ use std::time::Duration;
 use gristmill_core::definition::ExecSpec;
 use gristmill_core::duration::Span;
 use gristmill_core::id::BatchId;
+use gristmill_jobs::exec_policy::{ExecPolicy, on_path};
+use gristmill_jobs::process::envelope::Room;
 use gristmill_jobs::process::exec::ExecProcessor;
-use gristmill_jobs::process::{BatchContext, ItemIn, ItemOut, ItemProcessor, ProcessContext};
+use gristmill_jobs::process::{Answers, BatchContext, ItemIn, ItemOut, ItemProcessor, ProcessContext};
+use gristmill_jobs::settings::ExecSettings;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// What allows a shell, and the variables of these tests.
+fn policy() -> ExecPolicy {
+    let shell = on_path("sh").expect("a shell").display().to_string();
+    let programs = vec![shell, "/nowhere/no-such-program".to_owned()];
+    ExecPolicy::new(&ExecSettings { programs, payload_env: vec!["COLOUR".to_owned()], ..ExecSettings::default() })
+}
 
 fn shell(script: &str) -> ExecProcessor {
     let spec = ExecSpec {
@@ -19,7 +29,7 @@ fn shell(script: &str) -> ExecProcessor {
         dir: None,
         timeout: Some(Span(Duration::from_secs(20))),
     };
-    ExecProcessor::new(&spec).expect("a processor")
+    ExecProcessor::new(&spec, &policy()).expect("a processor")
 }
 
 fn items(count: u64) -> Vec<ItemIn> {
@@ -33,6 +43,9 @@ fn context() -> ProcessContext {
         trace: None,
         cancel: CancellationToken::new(),
         batch: Arc::new(batch),
+        last_attempt: false,
+        answers: Answers::default(),
+        room: Room::default(),
     }
 }
 
@@ -163,7 +176,7 @@ async fn a_program_that_hangs_is_ended_with_all_that_it_has_started() {
         dir: None,
         timeout: Some(Span(Duration::from_secs(5))),
     };
-    let processor = ExecProcessor::new(&spec).expect("a processor");
+    let processor = ExecProcessor::new(&spec, &policy()).expect("a processor");
     let message = processor.process(items(1), &context()).await.expect_err("a failure").message;
     assert!(message.contains("has not answered item 0 within 5s"), "{message}");
     let pid = std::fs::read_to_string(&pid).expect("the shell has written it");
@@ -191,9 +204,22 @@ async fn a_cancelled_attempt_ends_at_once() {
 async fn a_program_that_is_not_there_is_named() {
     let spec =
         ExecSpec { command: vec!["no-such-program".to_owned()], env: Default::default(), dir: None, timeout: None };
-    let failure =
-        ExecProcessor::new(&spec).expect("a processor").process(items(1), &context()).await.expect_err("a failure");
+    let failure = ExecProcessor::new(&spec, &policy())
+        .expect("a processor")
+        .process(items(1), &context())
+        .await
+        .expect_err("a failure");
     assert!(failure.message.contains("`no-such-program` cannot be started"), "{}", failure.message);
+}
+
+#[test]
+fn a_step_is_refused_before_anything_runs_when_its_program_is_not_allowed() {
+    let spec = ExecSpec { command: vec!["cat".to_owned()], env: Default::default(), dir: None, timeout: None };
+    let error = ExecProcessor::new(&spec, &policy()).expect_err("refused");
+    assert!(error.starts_with("`process.exec`: the program `cat` is not allowed here"), "{error}");
+    let env = [("LD_PRELOAD".to_owned(), "x".to_owned())].into();
+    let spec = ExecSpec { command: vec!["sh".to_owned()], env, dir: None, timeout: None };
+    assert!(ExecProcessor::new(&spec, &policy()).expect_err("refused").contains("`LD_PRELOAD` cannot be set"));
 }
 
 #[tokio::test]
@@ -206,7 +232,8 @@ async fn the_example_in_shell_speaks_the_protocol() {
     };
     let people = [json!({"name": "ada", "city": "London"}), json!({"name": ""}), json!({"city": "Paris"})];
     let people = people.into_iter().zip(0..).map(|(item, position)| ItemIn { position, attempt: 1, item }).collect();
-    let outcome = ExecProcessor::new(&spec).expect("a processor").process(people, &context()).await.expect("answers");
+    let outcome =
+        ExecProcessor::new(&spec, &policy()).expect("a processor").process(people, &context()).await.expect("answers");
     assert_eq!(outcome[..2], [ItemOut::Ok(json!({"name": "ADA", "city": "London"})), ItemOut::Skip]);
     assert!(matches!(outcome[2], ItemOut::Failed { retry: false, .. }));
 }

@@ -1,4 +1,4 @@
-//! Parts of chunks, and spools that would be too large.
+//! Parts of chunks, and spools that would be too large or cannot be made.
 
 use std::io::Write;
 use std::path::Path;
@@ -60,4 +60,33 @@ async fn a_decompression_bomb_is_refused_and_leaves_nothing() {
     assert!(matches!(refused, SourceError::TooMuch { limit: 1_000_000, .. }), "{refused}");
     assert!(refused.to_string().contains("copy_bytes_max") && refused.is_permanent(), "{refused}");
     assert_eq!(std::fs::read_dir(dir.path().join("spool")).expect("a folder for copies").count(), 0);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("it is packed");
+    encoder.finish().expect("it is packed")
+}
+
+#[tokio::test]
+async fn what_cannot_be_unpacked_is_called_by_its_name_and_never_read_as_text() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut tar = vec![b'x'; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    for (bytes, said) in [
+        (b"BZh91AY&SY\x19\x31\x65\x3d".to_vec(), "compressed with bzip2, which is not read here"),
+        (gzip(&tar), "what is in it cannot be read: it is a tar archive"),
+        (gzip(&gzip(b"n\n1\n")), "compressed once more"),
+        (tar, "a tar archive"),
+        (b"PK\x03\x04".to_vec(), "the zip archive cannot be read"),
+    ] {
+        std::fs::write(dir.path().join("a.csv"), bytes).expect("written");
+        let error = plan(dir.path(), &csv("a.csv"), 1).await.expect_err(said).to_string();
+        assert!(error.starts_with("a.csv") && error.contains(said), "{error}");
+    }
+    std::fs::write(dir.path().join("a.csv"), "BZh1,n\n1,2\n").expect("written");
+    let (_, chunks) = plan(dir.path(), &csv("a.csv"), 1).await.expect("a name, not an archive");
+    assert_eq!(chunks.len(), 1);
+    let left = std::fs::read_dir(dir.path().join("spool")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "nothing is left behind");
 }

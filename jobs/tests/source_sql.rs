@@ -1,15 +1,33 @@
 //! Queries as sources, on SQLite and on PostgreSQL.
 
+use std::time::Duration;
+
 use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::definition::{SourceSpec, SqlSource};
+use gristmill_core::duration::Span;
 use gristmill_jobs::source::{self, OpenOptions, SourceError};
+use gristmill_testkit::proxy::{Break, Proxy};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 fn spec(url: &str, query: &str, key: &str) -> SourceSpec {
-    let sql = SqlSource { url: url.to_owned(), query: query.to_owned(), key: key.to_owned() };
+    let sql = SqlSource {
+        url: url.to_owned(),
+        query: query.to_owned(),
+        key: key.to_owned(),
+        bind: Vec::new(),
+        answer_timeout: None,
+    };
     SourceSpec { sql: Some(sql), ..SourceSpec::default() }
+}
+
+/// The same with values for its places.
+fn bound(mut spec: SourceSpec, values: &[Value]) -> SourceSpec {
+    if let Some(sql) = &mut spec.sql {
+        sql.bind = values.to_vec();
+    }
+    spec
 }
 
 async fn plan(spec: &SourceSpec, chunk: u64) -> Result<Vec<ChunkPayload>, SourceError> {
@@ -156,6 +174,23 @@ async fn a_query_without_rows_is_an_empty_plan() {
     assert_eq!(plan(&lite.spec("select id from t", "id"), 5).await, Ok(Vec::new()));
 }
 
+#[tokio::test]
+async fn sqlite_reads_nothing_of_a_bound_value_as_sql() {
+    let lite = Lite::new(
+        "create table t (id integer primary key, who text, n integer);
+        insert into t values (1, 'a', 1), (2, 'b'' or 1=1 --', 2), (3, 'c', 3), (4, null, 4)",
+    )
+    .await;
+    let query = "select id, who from t where (who = {{0}} or {{1}} is not null and (n + 1) > {{1}}) and n < 9";
+    let hostile = json!("b' or 1=1 --");
+    let spec = bound(lite.spec(query, "id"), &[hostile.clone(), Value::Null]);
+    assert_eq!(items(&spec, 1).await, [json!({"id": 2, "who": hostile})]);
+    for chunk in [1, 2, 10] {
+        let spec = bound(lite.spec(query, "id"), &[json!("x"), json!(3)]);
+        assert_eq!(items(&spec, chunk).await.iter().map(|row| row["id"].clone()).collect::<Vec<_>>(), [3, 4]);
+    }
+}
+
 // ---- PostgreSQL ----------------------------------------------------------------------------------
 
 struct Pg {
@@ -251,5 +286,94 @@ async fn postgres_refuses_what_is_no_key_and_sees_changes() {
     sqlx::raw_sql("delete from t where id = 1").execute(&mut pg.connection).await.expect("it is changed");
     let error = source::read(&chunks[0], &SourceFingerprint::default(), &spec).await.expect_err("it changed");
     assert!(matches!(error, SourceError::Changed { .. }), "{error}");
+    pg.end().await;
+}
+
+#[tokio::test]
+async fn postgres_reads_nothing_of_a_bound_value_as_sql_and_compares_it_in_its_type() {
+    let pg = Pg::new(
+        "create table t (id int primary key, who text, day date, price numeric, ok boolean);
+        insert into t values (1, 'a', '2026-01-01', 1.5, true), (2, 'b'' or 1=1 --', '2026-01-02', 2.5, false),
+            (3, 'c', '2026-01-03', 3.5, true), (4, null, '2026-01-04', 4.5, null)",
+    )
+    .await;
+    let ids = async |query: &str, values: &[Value]| {
+        let spec = bound(pg.spec(query, "id"), values);
+        let all: Vec<Value> = items(&spec, 10).await.iter().map(|row| row["id"].clone()).collect();
+        for chunk in [1, 2] {
+            let again: Vec<Value> = items(&spec, chunk).await.iter().map(|row| row["id"].clone()).collect();
+            assert_eq!(again, all, "{query} in chunks of {chunk}");
+        }
+        all
+    };
+    assert_eq!(ids("select id from t where who = {{0}}", &[json!("b' or 1=1 --")]).await, [2]);
+    assert_eq!(
+        ids("select id from t where day >= {{0}} and price < {{1}}", &[json!("2026-01-02"), json!(4)]).await,
+        [2, 3]
+    );
+    assert_eq!(
+        ids("select id from t where day >= cast({{0}} as date) order by id", &[json!("2026-01-03")]).await,
+        [3, 4]
+    );
+    assert_eq!(ids("select id from t where ok = {{0}} and price > {{1}}", &[json!(true), json!("1.6")]).await, [3]);
+    assert_eq!(ids("select id from t where who = {{0}}", &[Value::Null]).await, [] as [i32; 0]);
+    let error =
+        refusal(&bound(pg.spec("select id from t where day = {{0}}", "id"), &[json!("'; drop table t; --")])).await;
+    assert!(error.is_permanent() && error.to_string().contains("date"), "{error}");
+    pg.end().await;
+}
+
+fn patient(mut spec: SourceSpec, patience: Duration) -> SourceSpec {
+    if let Some(sql) = &mut spec.sql {
+        sql.answer_timeout = Some(Span(patience));
+    }
+    spec
+}
+
+#[tokio::test]
+async fn a_server_that_answers_too_late_is_given_up_and_gives_up_itself() {
+    let mut pg = Pg::new("create table t (id int); insert into t values (1), (2)").await;
+    // The name tells it from those of other runs of this test.
+    let slow = pg.spec(&format!("select id, pg_sleep(600) as {} from t", pg.schema), "id");
+    let error = refusal(&patient(slow, Duration::from_millis(500))).await;
+    assert!(!error.is_permanent(), "{error}");
+    let running = format!(
+        "select count(*) from pg_stat_activity where state = 'active' and query like '%as {}%' and pid <> pg_backend_pid()",
+        pg.schema
+    );
+    let running = || sqlx::query_scalar::<_, i64>(AssertSqlSafe(running.clone()));
+    let ended = tokio::time::timeout(Duration::from_secs(60), async {
+        while running().fetch_one(&mut pg.connection).await.expect("asked") > 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    ended.await.expect("nothing runs on for nobody");
+    let none = refusal(&patient(pg.spec("select * from t", "id"), Duration::ZERO)).await;
+    assert!(none.is_permanent() && none.to_string().contains("`sql.answer_timeout` is 0"), "{none}");
+    pg.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_freezes_is_given_up_and_is_read_again_afterwards() {
+    let pg = Pg::new("create table t (id int); insert into t select generate_series(1, 9)").await;
+    let url = url::Url::parse(&pg.url).expect("a URL");
+    let target = format!("{}:{}", url.host_str().expect("a host"), url.port().unwrap_or(5_432));
+    let proxy = Proxy::start(&target).await;
+    let mut through = url.clone();
+    through.set_host(Some("127.0.0.1")).expect("a host");
+    through.set_port(Some(proxy.port)).expect("a port");
+    let spec = patient(spec(through.as_str(), "select * from t", "id"), Duration::from_millis(500));
+    let nowhere = std::env::temp_dir();
+    let options =
+        OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk: 2, spool_bytes_max: 0, stdin: None };
+    let mut planner = source::open(&spec, options).await.expect("it answers");
+    let chunk = planner.next_chunk().await.expect("it answers").expect("a chunk");
+    proxy.cut(Break::Hang);
+    let error = planner.next_chunk().await.expect_err("it is frozen");
+    assert!(error.to_string().contains("has not answered within 500ms") && !error.is_permanent(), "{error}");
+    let records = source::read(&chunk, &SourceFingerprint::default(), &spec).await.expect("on another connection");
+    assert_eq!(records.len(), 2);
+    // The sessions that hang end with it, and with them their locks.
+    drop(proxy);
     pg.end().await;
 }

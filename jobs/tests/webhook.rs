@@ -95,6 +95,21 @@ async fn a_secret_that_is_not_there_stops_the_webhook() {
 }
 
 #[tokio::test]
+async fn a_payload_names_no_secret_that_the_configuration_does_not() {
+    let (env, service) = (TestEnv::new().await, FakeHttp::always(200).await);
+    let mut named = payload(&service.url("/"));
+    named["secret_env"] = json!("PATH");
+    let finish = WebhookHandler::new(&open()).run(env.claim("webhook", named.clone()).await).await;
+    assert_eq!(finish.ending, Ending::Permanent);
+    assert!(error(&finish).contains("PATH, which is not in `webhook.env`"), "{}", error(&finish));
+    assert!(service.seen().is_empty());
+    // Allowed, it is read, and refused for what it is: no secret of this scheme.
+    let settings = WebhookSettings { env: vec!["PATH".to_owned()], ..open() };
+    let finish = WebhookHandler::new(&settings).run(env.claim("webhook", named).await).await;
+    assert!(!error(&finish).contains("not in `webhook.env`"), "{}", error(&finish));
+}
+
+#[tokio::test]
 async fn a_repetition_carries_the_same_id_and_body() {
     let (env, service) = (TestEnv::new().await, FakeHttp::in_turn(&[503, 200]).await);
     let handler = WebhookHandler::new(&open());

@@ -22,6 +22,9 @@ pub struct Settings {
     pub metrics: String,
     /// Where deliveries to `[hook.NAME]` are accepted; empty means nowhere.
     pub hooks: String,
+    /// The folder with the rules of time zones, or `built-in`; by default the machine's if it is newer than those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zoneinfo: Option<String>,
 }
 
 impl Default for Settings {
@@ -33,6 +36,7 @@ impl Default for Settings {
             copy_keep: Span(Duration::from_secs(7 * 86_400)),
             metrics: String::new(),
             hooks: String::new(),
+            zoneinfo: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use gristmill_core::chunk::ChunkResult;
-use gristmill_core::id::JobId;
+use gristmill_core::id::{JobId, is_name};
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
 use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_core::settle::Verdict;
@@ -26,6 +26,12 @@ pub(crate) const MILLIS_MAX: i64 = 100 * 366 * 86_400_000;
 
 /// How many characters a name may have at most: of a tenant, a queue, a kind, a key.
 const NAME_CHARS_MAX: usize = 500;
+
+/// How many characters the tenant of new work may have at most.
+const TENANT_CHARS_MAX: usize = 100;
+
+/// A queue that the broker refuses: nothing that is published together with one of its jobs would arrive.
+const RESERVED_QUEUE: &str = "dlq";
 
 /// How the idempotency keys of aggregates begin: `agg:{batch}:{generation}`.
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
@@ -140,7 +146,7 @@ pub(crate) fn payload(value: &Value) -> Result<String> {
 
 /// Refuses a payload that could be written but not read again: a worker that claims it must be able to read it.
 fn readable(job: &NewJob) -> Result<()> {
-    if deeper_than(&job.payload, PAYLOAD_DEPTH_MAX) {
+    if gristmill_core::json::deeper_than(&job.payload, PAYLOAD_DEPTH_MAX) {
         return Err(StoreError::Invalid(format!(
             "the payload of job {} nests arrays and objects more than {PAYLOAD_DEPTH_MAX} deep, and could not be read \
              back; make it flatter, or pass the nested part as a text",
@@ -148,14 +154,6 @@ fn readable(job: &NewJob) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-fn deeper_than(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::Array(values) => levels == 0 || values.iter().any(|value| deeper_than(value, levels - 1)),
-        Value::Object(fields) => levels == 0 || fields.values().any(|value| deeper_than(value, levels - 1)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
 }
 
 /// What is recorded of a job that was claimed although its row cannot be read.
@@ -180,9 +178,15 @@ pub(crate) fn random() -> f64 {
 }
 
 fn job(job: &NewJob) -> Result<()> {
-    name("tenant", &job.tenant)?;
-    name("queue", &job.queue)?;
-    name("kind", &job.kind)?;
+    tenant(&job.tenant)?;
+    short_name("queue", &job.queue)?;
+    if job.queue == RESERVED_QUEUE {
+        let what = format!(
+            "a queue cannot be called `{RESERVED_QUEUE}`, as the broker's queues of dead jobs are; choose another name"
+        );
+        return Err(StoreError::Invalid(what));
+    }
+    short_name("kind", &job.kind)?;
     job.key.iter().try_for_each(|text| key(text))?;
     job.idempotency_key.iter().try_for_each(|key| name("idempotency key", key))?;
     if let Some(key) = job.idempotency_key.as_deref().filter(|key| key.starts_with(AGGREGATE_KEY)) {
@@ -248,6 +252,29 @@ fn key(text: &str) -> Result<()> {
     Err(StoreError::Invalid(format!("`{shown}` cannot be a key; it must have 1 to {KEY_BYTES_MAX} bytes and no NUL")))
 }
 
+/// Refuses what new work cannot be for: an enqueuer chooses it, and it stands in lists, logs and metrics.
+pub(crate) fn tenant(text: &str) -> Result<()> {
+    let long = text.chars().nth(TENANT_CHARS_MAX).is_some();
+    if text.is_empty() || long || text.contains(char::is_control) {
+        let shown = plain(text, 40);
+        return Err(StoreError::Invalid(format!(
+            "`{shown}` cannot be a tenant; it must have 1 to {TENANT_CHARS_MAX} characters, none of them a control \
+             character"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be the queue or the kind of new work: each queue has queues of the broker, whose names are short,
+/// and each kind is announced by its workers, with its version after an `@`.
+fn short_name(what: &str, text: &str) -> Result<()> {
+    if is_name(text) {
+        return Ok(());
+    }
+    let shown = plain(text, 40);
+    Err(StoreError::Invalid(format!("`{shown}` cannot be a {what}; use 1 to 100 letters, digits, `-` and `_`")))
+}
+
 /// Refuses a name that is empty, too long, or holds a NUL.
 pub(crate) fn name(what: &str, text: &str) -> Result<()> {
     if text.is_empty() || text.contains('\0') || text.chars().nth(NAME_CHARS_MAX).is_some() {
@@ -284,6 +311,30 @@ mod tests {
     fn a_plain_text_has_no_nul_and_an_end() {
         assert_eq!(plain("a\0b", 10), "a\u{FFFD}b");
         assert_eq!(plain("äöü", 2), "äö");
+    }
+
+    #[test]
+    fn what_a_producer_chooses_is_short_and_plain() {
+        let asked = |change: fn(&mut NewJob, String), text: &str| {
+            let mut job = NewJob::new(JobId(Uuid::nil()), "work", Value::Null);
+            change(&mut job, text.to_owned());
+            jobs(&[job])
+        };
+        let queue = |job: &mut NewJob, text| job.queue = text;
+        let kind = |job: &mut NewJob, text| job.kind = text;
+        let tenant = |job: &mut NewJob, text| job.tenant = text;
+        for wrong in ["", "a b", "a\n", "\u{1b}[2J", "a.b", "ä", "work@2", &"q".repeat(101)] {
+            for change in [queue, kind] {
+                let error = asked(change, wrong).expect_err(wrong).to_string();
+                assert!(error.contains("letters, digits") && error.len() < 200, "{error}");
+            }
+        }
+        for wrong in ["", "a\n", "\u{9b}2J", "\0", &"t".repeat(101)] {
+            asked(tenant, wrong).expect_err(wrong);
+        }
+        asked(queue, "dlq").expect_err("the broker has queues of that name");
+        asked(queue, &"q".repeat(100)).expect("the longest");
+        asked(tenant, "Müller & Söhne / north").expect("a tenant is whatever people call it");
     }
 
     #[test]

@@ -39,10 +39,21 @@ pub trait Completions: Debug + Send + Sync + 'static {
     /// not write to it.
     async fn try_sink(&self, table: &str, columns: &[String]) -> Result<()>;
 
+    /// Finds the rows that a user's own table refuses for what is in them, after [`Completions::complete`] was refused:
+    /// all are written as it writes them, in halves where they are refused, and then rolled back. Empty when the table
+    /// takes all of them now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Sink`](crate::StoreError::Sink) when the rows are not at fault, but the table is: it is missing,
+    /// lacks a column, may not be written to, or takes no row at all.
+    async fn refused_rows(&self, rows: &SqlRows) -> Result<Vec<RefusedRow>>;
+
     /// Halts a batch that is over its failure budget: its unfinished chunks become `cancelled`, the fan-in fires, and
     /// the aggregate that runs then declares it `halted`. A no-op on a batch that has halted or ended already, and on
     /// one in another generation than the one that was judged: a restart forgives, and a late judgement must not undo
-    /// that.
+    /// that. Of more than 5,000 chunks the first are cancelled, with whatever runs; no other starts, and
+    /// [`Duties::continue_stops`](crate::Duties::continue_stops) does the rest.
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport>;
 }
 
@@ -110,6 +121,23 @@ pub struct SqlRows {
     pub columns: Vec<String>,
     /// A JSON array of objects that have those columns as keys.
     pub rows: Vec<Value>,
+}
+
+impl SqlRows {
+    /// Some of the rows.
+    pub(crate) fn piece(&self, which: std::ops::Range<usize>) -> Self {
+        let rows = self.rows.get(which).unwrap_or_default().to_vec();
+        Self { table: self.table.clone(), columns: self.columns.clone(), rows }
+    }
+}
+
+/// A row that a user's own table refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRow {
+    /// Its place among the rows.
+    pub index: usize,
+    /// What the database says about it.
+    pub reason: String,
 }
 
 /// What became of a group of completions.

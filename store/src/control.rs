@@ -22,7 +22,9 @@ pub trait Control: Debug + Send + Sync + 'static {
         dry_run: bool,
     ) -> Result<ControlReport>;
 
-    /// Cancels a batch for good: its unfinished jobs become `cancelled`, and no aggregate will run.
+    /// Cancels a batch for good: its unfinished jobs become `cancelled`, and no aggregate will run. More than 5,000 chunks
+    /// are cancelled in several transactions: the first decides, and ends what runs; nothing starts between them; and when
+    /// the caller dies in between, [`Duties::continue_stops`](crate::Duties::continue_stops) does the rest.
     async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport>;
 
     /// Cancels a job that is not final. A chunk's items count as cancelled. If it is running, the attempt is closed as

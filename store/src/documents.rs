@@ -65,6 +65,28 @@ pub struct CountsDocument {
     pub pending: u64,
 }
 
+impl BatchDocument {
+    /// The names of its fields, for those who read it in templates.
+    pub const FIELDS: [&str; 16] = [
+        "id",
+        "name",
+        "tenant",
+        "state",
+        "paused",
+        "pause",
+        "generation",
+        "counts",
+        "chunks",
+        "remaining",
+        "chunks_dead",
+        "retries",
+        "failure_budget",
+        "reason",
+        "created_at",
+        "finished_at",
+    ];
+}
+
 impl From<&BatchView> for BatchDocument {
     fn from(batch: &BatchView) -> Self {
         Self {
@@ -118,6 +140,7 @@ pub enum News {
     /// It ended.
     Ended {
         /// The merged result; `null` when it is too large to travel.
+        #[serde(deserialize_with = "gristmill_core::json::value")]
         result: Value,
         /// How many bytes the result has, when it is too large to travel.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -25,6 +25,10 @@ pub trait Duties: Debug + Send + Sync + 'static {
     /// chunk whose worker died `split` decides: its halves may take its place.
     async fn rescue(&self, limit: u32) -> Result<RescueReport>;
 
+    /// Continues the stops of batches, cancels and halts, that were more than one transaction may do: one step for each.
+    /// What they changed may be published; when they changed nothing, nothing is left.
+    async fn continue_stops(&self) -> Result<Dispatched>;
+
     /// Promote: `scheduled` and `retry` jobs whose time has come become `queued`.
     async fn promote(&self, limit: u32) -> Result<Dispatched>;
 

@@ -22,6 +22,7 @@
 //!
 //! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key.
 
+pub mod address;
 pub mod backfills;
 pub mod batches;
 mod check;
@@ -52,11 +53,13 @@ pub mod reference;
 mod restart;
 pub mod retention;
 mod row;
+mod row_search;
 pub mod schedules;
 pub mod settings;
 mod split;
 mod sql;
 pub mod sqlite;
+mod stop;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod ticks;
@@ -67,6 +70,7 @@ pub mod workers;
 
 use std::sync::Arc;
 
+pub use address::{is_here, is_postgres, postgres_options, sqlite_file, sqlite_url};
 pub use backfills::*;
 pub use batches::*;
 pub use claims::*;
@@ -94,7 +98,7 @@ pub use settings::Settings;
 pub use ticks::*;
 pub use triggers::*;
 pub use views::*;
-pub use why::{Wait, why};
+pub use why::{Wait, why, why_batch};
 pub use workers::*;
 
 /// A store shared by many tasks.

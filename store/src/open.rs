@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::address::{SqliteAddress, is_postgres};
 use crate::error::{Result, StoreError};
 use crate::postgres::PostgresStore;
 use crate::settings::Settings;
@@ -56,31 +57,19 @@ enum Place {
 
 impl Place {
     fn of(url: &str) -> Result<Self> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        if is_postgres(url) {
             return Ok(Self::Postgres);
         }
-        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
-        match path {
-            Some("" | ":memory:") => Err(StoreError::Invalid(format!(
-                "the store URL `{url}` names no file; write `sqlite://PATH`, such as `sqlite://gristmill.db` or `sqlite:///var/lib/gristmill.db`"
-            ))),
-            Some(path) => Ok(Self::Sqlite(PathBuf::from(path))),
-            None => Err(StoreError::Invalid(format!(
-                "the store URL `{}` is neither `sqlite://PATH` nor `postgres://USER:PASSWORD@HOST/DATABASE`",
-                without_password(url)
-            ))),
+        let wrong = |wrong: String| StoreError::Invalid(format!("the store URL {wrong}"));
+        // The URL is not quoted: one with a mistyped scheme still has a password in it.
+        let unknown = || wrong("is neither `sqlite://PATH` nor `postgres://USER:PASSWORD@HOST/DATABASE`".to_owned());
+        let address = SqliteAddress::of(url).ok_or_else(unknown)?.map_err(wrong)?;
+        if !address.for_store().map_err(wrong)? && !address.file.exists() {
+            let file = address.file.display();
+            return Err(wrong(format!("has `mode=rw`, and {file} does not exist; write `mode=rwc` to have it made")));
         }
+        Ok(Self::Sqlite(address.file))
     }
-}
-
-/// A URL as it may be shown: a URL with a mistyped scheme still has a password in it.
-fn without_password(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let shown = match rest.rsplit_once('@') {
-        Some((_, host)) => format!("…@{host}"),
-        None => rest.to_owned(),
-    };
-    if scheme.is_empty() { shown } else { format!("{scheme}://{shown}") }
 }
 
 #[cfg(test)]
@@ -97,7 +86,7 @@ mod tests {
     #[test]
     fn a_bad_url_is_told_what_would_be_right_and_shows_no_password() {
         let error = Place::of("mysql://me:secret@host/db").expect_err("unknown").to_string();
-        assert!(error.contains("sqlite://PATH") && error.contains("host/db") && !error.contains("secret"), "{error}");
+        assert!(error.contains("sqlite://PATH") && !error.contains("secret"), "{error}");
         assert!(Place::of("sqlite://:memory:").expect_err("no file").to_string().contains("sqlite://gristmill.db"));
     }
 }

@@ -5,6 +5,7 @@ use gristmill_core::id::BatchId;
 
 use crate::error::{Result, StoreError};
 use crate::retention::being_deleted;
+use crate::stop::being_stopped;
 
 /// What a restart must know of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +15,8 @@ pub(crate) struct Halted {
     pub(crate) planned: bool,
     /// Whether it is being deleted.
     pub(crate) deleting: bool,
+    /// Whether its chunks are still being cancelled.
+    pub(crate) stopping: bool,
 }
 
 /// Refuses a batch that cannot be restarted.
@@ -30,6 +33,9 @@ pub(crate) fn may_restart(batch: BatchId, halted: &Halted) -> Result<()> {
     }
     if halted.deleting {
         return Err(being_deleted(batch));
+    }
+    if halted.stopping {
+        return Err(being_stopped(batch));
     }
     if !halted.planned {
         return refused(
@@ -71,11 +77,12 @@ mod tests {
     fn only_what_has_ended_unfinished_and_was_planned_to_the_end_goes_on() {
         let batch = BatchId(Uuid::nil());
         for state in BatchState::ALL {
-            let fine = Halted { state, planned: true, deleting: false };
+            let fine = Halted { state, planned: true, deleting: false, stopping: false };
             let may = matches!(state, BatchState::Halted | BatchState::Cancelled);
             assert_eq!(may_restart(batch, &fine).is_ok(), may, "{state}");
             assert!(may_restart(batch, &Halted { planned: false, ..fine }).is_err(), "{state}");
             assert!(may_restart(batch, &Halted { deleting: true, ..fine }).is_err(), "{state}");
+            assert!(may_restart(batch, &Halted { stopping: true, ..fine }).is_err(), "{state}");
         }
     }
 

@@ -15,7 +15,8 @@ pub struct Settings {
     pub connections: u32,
     /// How long to wait for one of them.
     pub acquire_timeout: Span,
-    /// PostgreSQL: how long to wait for an answer before a connection counts as half open. Commands that may touch all
+    /// PostgreSQL: how long to wait for an answer before a connection counts as half open; the server ends a statement a
+    /// little earlier. Commands that may touch all
     /// rows of a batch wait fifteen times as long.
     pub answer_timeout: Span,
     /// Whether missing migrations are applied at start. Always done for SQLite.

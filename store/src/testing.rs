@@ -354,6 +354,9 @@ pub fn chunks(count: i64, items: u64) -> Vec<NewChunk> {
     (0..count).map(|seq| chunk(seq, items)).collect()
 }
 
+/// How many chunks one step of a stop cancels.
+pub const STEP_CHUNKS: usize = crate::stop::STEP_CHUNKS_MAX as usize;
+
 /// A sealed batch of that many chunks with that many items each.
 pub async fn sealed(store: &StoreHandle, count: i64, items: u64) -> BatchId {
     let batch = batch();

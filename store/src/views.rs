@@ -10,6 +10,7 @@ use gristmill_core::chunk::{ChunkResult, SourceFingerprint};
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
+use gristmill_core::json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -26,7 +27,7 @@ pub(crate) const RECENT_MAX: i64 = 5_000;
 /// A text that holds JSON as it is shown: one that cannot be read is shown as the text that it is, so that one such row
 /// hides no other.
 pub(crate) fn shown(text: String) -> Value {
-    serde_json::from_str(&text).unwrap_or(Value::String(text))
+    json::kept(&text).unwrap_or(Value::String(text))
 }
 
 /// What is shown. Changes nothing.

@@ -1,4 +1,4 @@
-//! Why a job is not running: everything that stands in its way, from the store's own views.
+//! Why a job is not running, or a batch does not get on: everything that stands in the way, from the store's own views.
 
 use gristmill_core::Instant;
 use gristmill_core::id::BatchId;
@@ -6,7 +6,7 @@ use gristmill_core::job::{JobState, served};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::{Blocker, JobView, PauseView, StoreHandle};
+use crate::{BatchView, Blocker, JobFilter, JobView, Page, PauseView, StoreHandle, WorkerView};
 
 /// One thing that a job waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub enum Wait {
         /// Whether some of them have the kind, for other versions.
         other_version: bool,
     },
+    /// No scheduler is alive, which would let it run when its time comes, or publish its message.
+    NoScheduler,
     /// It is committed, but the broker does not have its message yet.
     NotDispatched,
     /// Nothing stands in its way: a free slot will take it, in order of priority, or when its key has its turn.
@@ -78,8 +80,12 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
     {
         waits.push(Wait::BatchPaused { batch: batch.id, pause: batch.pause });
     }
-    waits.extend(unhandled(store, job).await?);
+    let workers = store.workers().await?;
+    waits.extend(unhandled(&workers, job));
+    // On an embedded store a worker does the scheduler's duties.
+    let unscheduled = !store.embedded() && !workers.iter().any(WorkerView::schedules);
     if job.state != JobState::Queued {
+        waits.extend(unscheduled.then_some(Wait::NoScheduler));
         return Ok(waits);
     }
     let blockers = store.blockers(job.id).await?;
@@ -87,6 +93,7 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
     let limited = store.limited().await?;
     if blockers.in_outbox && !limited.has(&job.queue, &job.kind) {
         waits.push(Wait::NotDispatched);
+        waits.extend(unscheduled.then_some(Wait::NoScheduler));
     }
     if waits.is_empty() {
         waits.push(Wait::Slot { turns: limited.specs.get(&job.queue).is_some_and(|spec| spec.fair) });
@@ -94,25 +101,57 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
     Ok(waits)
 }
 
-/// Whether any live worker can run it.
-async fn unhandled(store: &StoreHandle, job: &JobView) -> Result<Option<Wait>> {
-    let workers = store.workers().await?;
-    let alive: Vec<_> = workers.iter().filter(|worker| worker.state == "alive" && worker.slots > 0).collect();
-    if alive.is_empty() {
-        return Ok(Some(Wait::NoWorker));
+/// Returns what a batch waits for: nothing while one of its jobs is run by a live worker, and when it has ended. Looks
+/// at one of its chunks that wait, or else at its aggregate.
+///
+/// # Errors
+///
+/// Those of the store.
+pub async fn why_batch(store: &StoreHandle, batch: &BatchView) -> Result<Vec<Wait>> {
+    if batch.state.is_final() {
+        return Ok(Vec::new());
     }
-    let wanted = |queues: &[String]| queues.is_empty() || queues.contains(&job.queue);
-    let mut here = alive.into_iter().filter(|worker| wanted(&worker.queues)).peekable();
+    let one_of = async |kind: Option<&str>, states: &[JobState]| {
+        let filter = JobFilter {
+            tenant: batch.tenant.clone(),
+            states: states.to_vec(),
+            kind: kind.map(str::to_owned),
+            batch: Some(batch.id),
+            ..JobFilter::default()
+        };
+        let found = store.jobs(&filter, &Page { after: None, limit: 1 }).await?;
+        Ok::<_, crate::StoreError>(found.into_iter().next())
+    };
+    if one_of(None, &[JobState::Running]).await?.is_some() {
+        let working = store.workers().await?.iter().any(WorkerView::works);
+        return Ok(if working { Vec::new() } else { vec![Wait::NoWorker] });
+    }
+    for kind in ["chunk", "aggregate"] {
+        for states in [&[JobState::Queued][..], &[JobState::Retry, JobState::Scheduled]] {
+            if let Some(job) = one_of(Some(kind), states).await? {
+                return why(store, &job).await;
+            }
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Whether any live worker can run it.
+fn unhandled(workers: &[WorkerView], job: &JobView) -> Option<Wait> {
+    if !workers.iter().any(WorkerView::works) {
+        return Some(Wait::NoWorker);
+    }
+    let mut here = workers.iter().filter(|worker| worker.works() && worker.serves(&job.queue)).peekable();
     if here.peek().is_none() {
-        return Ok(Some(Wait::NoWorkerForQueue { queue: job.queue.clone() }));
+        return Some(Wait::NoWorkerForQueue { queue: job.queue.clone() });
     }
     let kind = served(&job.kind, job.version);
     let mut other_version = false;
     for worker in here {
         if worker.kinds.contains(&kind) {
-            return Ok(None);
+            return None;
         }
         other_version |= worker.kinds.iter().any(|one| one.split('@').next() == Some(job.kind.as_str()));
     }
-    Ok(Some(Wait::NoWorkerForKind { kind, other_version }))
+    Some(Wait::NoWorkerForKind { kind, other_version })
 }

@@ -117,3 +117,20 @@ pub struct WorkerView {
     /// `alive`, `lost` (its lease ran out) or `stopped`.
     pub state: String,
 }
+
+impl WorkerView {
+    /// Whether it is alive and runs jobs.
+    pub fn works(&self) -> bool {
+        self.state == "alive" && self.slots > 0
+    }
+
+    /// Whether it is alive and does the scheduler's duties.
+    pub fn schedules(&self) -> bool {
+        self.state == "alive" && matches!(self.role.as_str(), "scheduler" | "dev")
+    }
+
+    /// Whether it claims from this queue.
+    pub fn serves(&self, queue: &str) -> bool {
+        self.queues.is_empty() || self.queues.iter().any(|name| name == queue)
+    }
+}

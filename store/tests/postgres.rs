@@ -1,16 +1,17 @@
 //! What only PostgreSQL has: many connections at once, hints, transactions of the user's own, and connections that
 //! break at the worst moment.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, WorkerId};
-use gristmill_core::job::{ClaimedJob, JobState};
+use gristmill_core::job::{ClaimedJob, JobState, NewJob};
 use gristmill_store::postgres::PostgresStore;
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{
-    Claims, Completion, Database, JobFilter, Jobs, Page, Settings, SqlRows, StoreError, StoreHandle, Views, Workers,
+    Claims, Completion, Control, Database, JobFilter, Jobs, Page, Settings, SqlRows, StoreError, StoreHandle, Views,
+    Workers,
 };
 use gristmill_testkit::proxy::{Break, Proxy};
 use sqlx::{Connection, PgConnection};
@@ -284,6 +285,34 @@ async fn the_connection_for_leases_comes_back_by_itself() {
     assert!(store.beat(worker.id, LONG, 0).await.expect("a beat, on another connection"));
 }
 
+#[tokio::test]
+async fn a_row_is_found_that_a_deferred_constraint_or_a_trigger_refuses() {
+    let store = TestStore::postgres(false).await;
+    store.tamper("CREATE TABLE shop (id BIGINT PRIMARY KEY); INSERT INTO shop VALUES (1), (2)").await;
+    store.tamper("CREATE TABLE sink (id BIGINT, shop BIGINT REFERENCES shop DEFERRABLE INITIALLY DEFERRED)").await;
+    store
+        .tamper(
+            "CREATE FUNCTION odd() RETURNS trigger AS $$ BEGIN
+                IF NEW.id = 7 THEN RAISE EXCEPTION 'seven is odd'; END IF; RETURN NEW; END $$ LANGUAGE plpgsql;
+             CREATE TRIGGER odd BEFORE INSERT ON sink FOR EACH ROW EXECUTE FUNCTION odd()",
+        )
+        .await;
+    let row = |id: i64| serde_json::json!({ "id": id, "shop": if id == 4 { 3 } else { 1 + id % 2 } });
+    let columns = vec!["id".to_owned(), "shop".to_owned()];
+    let mut rows = SqlRows { table: "sink".to_owned(), columns, rows: (0..10).map(row).collect() };
+    store.enqueue(&testing::jobs(1)).await.expect("enqueued");
+    let worker = enter(&store).await;
+    let job = claim(&store, worker, 1).await.remove(0);
+    let error = store.complete(&[Completion { sql: Some(rows.clone()), ..testing::done(&job) }]).await;
+    assert!(matches!(error, Err(StoreError::Sink(_))), "{error:?}");
+    let found = store.refused_rows(&rows).await.expect("they are at fault");
+    assert_eq!(found.iter().map(|row| row.index).collect::<Vec<_>>(), [4, 7]);
+    assert!(found[0].reason.contains("foreign key") && found[1].reason.contains("seven is odd"), "{found:?}");
+    rows.rows.retain(|row| row["id"] != 4 && row["id"] != 7);
+    store.complete(&[Completion { sql: Some(rows), ..testing::done(&job) }]).await.expect("the others are taken");
+    assert_eq!(store.count("SELECT count(*) FROM sink").await, 8);
+}
+
 /// Rows for a table that another session has locked, and that session.
 async fn with_a_locked_sink(store: &TestStore) -> (SqlRows, PgConnection) {
     store.tamper("CREATE TABLE sink (id BIGINT)").await;
@@ -418,6 +447,43 @@ async fn a_connection_that_is_half_open_is_given_up_and_got_over() {
         (heard != seen).then_some(())
     };
     testing::eventually("it listens on another connection", heard).await;
+}
+
+/// How many statements wait in the server while another transaction holds the table of jobs.
+const AT_WORK: &str = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'job'::regclass";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_is_given_up_does_not_go_on_in_the_server() {
+    let store = TestStore::postgres(false).await;
+    let batch = testing::sealed(&store, 2, 1).await;
+    // An operator's command is waited for fifteen times as long.
+    let settings = Settings { answer_timeout: Span(Duration::from_millis(200)), ..Settings::default() };
+    let connected = async || PostgresStore::connect(store.url(), &settings, false).await.ok();
+    let hasty = testing::eventually("a pool", connected).await;
+    let mut lock = PgConnection::connect(store.url()).await.expect("connected");
+    let mut held = lock.begin().await.expect("begun");
+    sqlx::query("LOCK TABLE job").execute(&mut *held).await.expect("locked");
+    let keyed = vec![NewJob { idempotency_key: Some("once".to_owned()), ..testing::job() }];
+    let every = JobFilter { tenant: DEFAULT_TENANT.to_owned(), ..JobFilter::default() };
+    let refused = [
+        ("a statement by itself", hasty.enqueue(&testing::jobs(1)).await.map(drop)),
+        ("a transaction", hasty.enqueue(&keyed).await.map(drop)),
+        ("a command", hasty.cancel_batch(DEFAULT_TENANT, batch, "no", false).await.map(drop)),
+        ("a view", hasty.jobs(&every, &Page::default()).await.map(drop)),
+    ];
+    let mut watch = PgConnection::connect(store.url()).await.expect("connected");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for (what, outcome) in refused {
+        let error = outcome.expect_err(what);
+        assert!(error.is_transient(), "{what}: {error}");
+    }
+    while sqlx::query_scalar::<_, i64>(AT_WORK).fetch_one(&mut watch).await.expect("asked") > 0 {
+        assert!(Instant::now() < deadline, "the server goes on with what no caller waits for");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    held.rollback().await.expect("given back");
+    let cancelled = async || hasty.cancel_batch(DEFAULT_TENANT, batch, "no", false).await.ok();
+    testing::eventually("the same asked once more", cancelled).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gristmill_core::job::served;
+use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{QueueView, Result, StoreHandle};
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
@@ -29,8 +30,18 @@ const BROKER_UP: &str = "gristmill_broker_up";
 const UNRESPONSIVE: &str = "gristmill_broker_unresponsive_queues";
 /// Rows deleted after their time.
 const PRUNED: &str = "gristmill_pruned_total";
+/// How many queues, and how many kinds on queues, have gauges of their own: enqueuers choose their names, and
+/// each is a time series for good.
+const LABELS_MAX: usize = 1_000;
+
+/// What stands for all others.
+const OTHERS: &str = "(others)";
+
 /// 1 when the store answers.
 const STORE_UP: &str = "gristmill_store_up";
+
+/// Threads for items that have not come back.
+const STUCK: &str = "gristmill_item_threads_stuck";
 
 /// The gauges and when they were set.
 #[derive(Debug, Default)]
@@ -40,6 +51,7 @@ pub(crate) struct Gauges(Mutex<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     at: Option<Instant>,
+    queues: BTreeSet<String>,
     unhandled: BTreeSet<(String, String)>,
 }
 
@@ -52,12 +64,14 @@ impl Gauges {
         describe_gauge!(BROKER_UP, "1 when messages can be published and consumed, else 0");
         describe_gauge!(UNRESPONSIVE, "Queues of the broker that gave this process no answer within the last minute");
         describe_counter!(PRUNED, "Rows deleted after their time, by noun, from the store's own count");
+        describe_gauge!(STUCK, "Threads for items that are at work although their attempt is over");
         describe_gauge!(STORE_UP, "1 when the store answers, else 0");
         Self::default()
     }
 
     /// Refreshes the gauges when they are old.
-    pub(crate) async fn refresh(&self, store: &StoreHandle, dispatcher: &Dispatcher) {
+    pub(crate) async fn refresh(&self, store: &StoreHandle, dispatcher: &Dispatcher, stuck: &StuckThreads) {
+        gauge!(STUCK).set(number(stuck.count() as u64));
         gauge!(BROKER_UP).set(f64::from(u8::from(of_broker(dispatcher).ok)));
         gauge!(UNRESPONSIVE).set(number(dispatcher.unresponsive().len() as u64));
         let mut seen = self.0.lock().await;
@@ -65,18 +79,18 @@ impl Gauges {
             return;
         }
         seen.at = Some(Instant::now());
-        let up = read(store).await.is_ok() && unhandled(store, &mut seen.unhandled).await.is_ok();
+        let up = read(store, &mut seen.queues).await.is_ok() && unhandled(store, &mut seen.unhandled).await.is_ok();
         gauge!(STORE_UP).set(f64::from(u8::from(up)));
     }
 }
 
-async fn read(store: &StoreHandle) -> Result<()> {
+async fn read(store: &StoreHandle, named: &mut BTreeSet<String>) -> Result<()> {
     // Tenants share queues by name, and the gauges have no label for them.
     let mut sums: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
     for tenant in store.tenants().await? {
         for queue in store.queues(&tenant).await? {
             for (state, jobs) in states(&queue) {
-                *sums.entry((queue.name.clone(), state)).or_default() += jobs;
+                *sums.entry((label(named, &queue.name), state)).or_default() += jobs;
             }
         }
     }
@@ -101,14 +115,28 @@ async fn unhandled(store: &StoreHandle, seen: &mut BTreeSet<(String, String)>) -
     let mut jobs: BTreeMap<(String, String), u64> = seen.iter().map(|label| (label.clone(), 0)).collect();
     for tenant in store.tenants().await? {
         for found in store.unhandled(&tenant).await? {
-            *jobs.entry((found.queue, served(&found.kind, found.version))).or_default() += found.jobs;
+            let label = (found.queue, served(&found.kind, found.version));
+            let known = seen.contains(&label) || seen.len() < LABELS_MAX;
+            let label = if known { label } else { (OTHERS.to_owned(), OTHERS.to_owned()) };
+            seen.insert(label.clone());
+            *jobs.entry(label).or_default() += found.jobs;
         }
     }
     for ((queue, kind), jobs) in jobs {
-        gauge!(UNHANDLED, "queue" => queue.clone(), "kind" => kind.clone()).set(number(jobs));
-        seen.insert((queue, kind));
+        gauge!(UNHANDLED, "queue" => queue, "kind" => kind).set(number(jobs));
     }
     Ok(())
+}
+
+/// The label of a queue. The first ones keep theirs; all that come later share one.
+fn label(named: &mut BTreeSet<String>, queue: &str) -> String {
+    if !named.contains(queue) {
+        if named.len() >= LABELS_MAX {
+            return OTHERS.to_owned();
+        }
+        named.insert(queue.to_owned());
+    }
+    queue.to_owned()
 }
 
 fn states(queue: &QueueView) -> [(&'static str, u64); 7] {
@@ -126,4 +154,17 @@ fn states(queue: &QueueView) -> [(&'static str, u64); 7] {
 #[expect(clippy::cast_precision_loss, reason = "a number of jobs beyond 2^52 does not occur")]
 fn number(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queues_beyond_the_most_share_one_label() {
+        let mut named = BTreeSet::new();
+        let labels: BTreeSet<String> = (0..LABELS_MAX * 3).map(|n| label(&mut named, &format!("q{n}"))).collect();
+        assert_eq!((labels.len(), named.len()), (LABELS_MAX + 1, LABELS_MAX));
+        assert_eq!((label(&mut named, "q0"), label(&mut named, "q2999")), ("q0".to_owned(), OTHERS.to_owned()));
+    }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use gristmill_broker::{Health as BrokerHealth, UnresponsiveQueue};
+use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::{Outage, StoreError, StoreHandle};
 use serde::Serialize;
@@ -21,12 +22,16 @@ pub struct Health {
     pub store: Part,
     /// The broker.
     pub broker: Part,
+    /// The threads for items; absent while all of them come back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Part>,
 }
 
 /// One thing that the process depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
-    /// Where it is, without passwords.
+    /// Where it is, without passwords. Empty for strangers.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Whether it can be used.
     pub ok: bool,
@@ -41,6 +46,20 @@ pub struct Part {
     pub remedy: Option<&'static str>,
 }
 
+impl Health {
+    /// The same without addresses, names of queues and words of other programs, which may hold both.
+    pub fn for_strangers(self) -> Self {
+        Self { store: self.store.for_strangers(), broker: self.broker.for_strangers(), ..self }
+    }
+}
+
+impl Part {
+    fn for_strangers(self) -> Self {
+        let reason = self.reason.map(|_| "ask on the machine itself: there `/readyz` says why".to_owned());
+        Self { name: String::new(), reason, ..self }
+    }
+}
+
 /// Checks the store and the broker, and remembers since when the store has not answered.
 #[derive(Debug, Default)]
 pub struct HealthMonitor {
@@ -49,10 +68,11 @@ pub struct HealthMonitor {
 }
 
 impl HealthMonitor {
-    /// Checks the store and the broker.
-    pub async fn check(&self, store: &StoreHandle, dispatcher: &Dispatcher) -> Health {
-        let (store, broker) = (self.of_store(store).await, of_broker(dispatcher));
-        let health = Health { ready: store.ok && broker.ok, store, broker };
+    /// Checks the store, the broker and the threads for items.
+    pub async fn check(&self, store: &StoreHandle, dispatcher: &Dispatcher, stuck: &StuckThreads) -> Health {
+        let (store, broker, items) = (self.of_store(store).await, of_broker(dispatcher), of_items(stuck));
+        let bearable = items.as_ref().is_none_or(|items| items.ok);
+        let health = Health { ready: store.ok && broker.ok && bearable, store, broker, items };
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
         health
     }
@@ -83,6 +103,18 @@ impl HealthMonitor {
             (_, _, None) => well(store.describe()),
         }
     }
+}
+
+/// Threads that do not come back are replaced, but each keeps a core busy: at some number the process gives up.
+fn of_items(stuck: &StuckThreads) -> Option<Part> {
+    let (count, most) = (stuck.count(), stuck.most());
+    (count > 0 || stuck.is_full()).then(|| Part {
+        name: "threads for items".to_owned(),
+        ok: !stuck.is_full(),
+        reason: Some(format!("{count} of at most {most} did not come back from their item")),
+        since: None,
+        remedy: Some("see the log for the jobs that timed out, correct what their items run, and restart the process"),
+    })
 }
 
 pub(crate) fn of_broker(dispatcher: &Dispatcher) -> Part {

@@ -2,6 +2,7 @@
 //!
 //! * [`exporter`]: the recorder behind every `metrics` call, and its text for Prometheus.
 //! * [`health`]: whether the store and the broker can be used now.
+//! * `listener`: HTTP to untrusted peers, within the bounds of [`ListenerSettings`].
 //! * [`log`]: the process's log, on standard error.
 //! * [`trace`]: the trace that a command begins or continues.
 //! * [`bind`]: an address, and [`BoundListener::serve`]: `/metrics`, `/healthz` and `/readyz` on it. The gauges among
@@ -10,10 +11,12 @@
 pub mod exporter;
 mod gauges;
 pub mod health;
+mod listener;
 pub mod log;
 mod server;
 pub mod trace;
 
 pub use exporter::{Exporter, ExporterError};
 pub use health::{Health, HealthMonitor, Part};
+pub use listener::{ListenerSettings, Peer};
 pub use server::{BoundListener, ServeError, ServerState, bind};

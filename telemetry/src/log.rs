@@ -1,5 +1,9 @@
 //! The process's log: what happens, on standard error.
 
+use std::io::Write;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 /// The format of the log.
@@ -17,8 +21,36 @@ pub fn start(level: &str, format: Format) {
     let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter(level))).with_writer(std::io::stderr);
     let _ = match format {
         Format::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        Format::Json => log.json().flatten_event(true).try_init(),
+        Format::Json => {
+            let began = log.json().flatten_event(true).try_init();
+            std::panic::set_hook(Box::new(|panic| panicked(&panic.to_string())));
+            began
+        }
     };
+}
+
+/// A panic is one line of the log as well, whatever its level.
+fn panicked(panic: &str) {
+    let line = line(Utc::now(), "ERROR", panic, None);
+    // Nothing can be said about a message that cannot be written.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// A message of the process for people, as a line of the log in JSON: with the fields that events of the log have.
+pub fn line(at: DateTime<Utc>, level: &str, message: &str, hint: Option<&str>) -> String {
+    let timestamp = at.to_rfc3339_opts(SecondsFormat::Micros, true);
+    let line = Line { timestamp, level, message, hint, target: "gristmill" };
+    serde_json::to_string(&line).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    target: &'a str,
 }
 
 /// `lapin` reports every closed connection at level error, including those that we close ourselves. Our own supervisor
@@ -30,6 +62,16 @@ fn filter(level: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_for_people_is_one_line_with_the_fields_of_an_event() {
+        let text = line(DateTime::UNIX_EPOCH, "WARN", "one\ntwo \"three\"", Some("four"));
+        assert_eq!(
+            text,
+            r#"{"timestamp":"1970-01-01T00:00:00.000000Z","level":"WARN","message":"one\ntwo \"three\"","hint":"four","target":"gristmill"}"#
+        );
+        assert!(!line(Utc::now(), "INFO", "", None).contains("hint"));
+    }
 
     #[test]
     fn the_client_of_the_broker_is_silent_unless_it_is_named() {

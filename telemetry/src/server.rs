@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
+use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::StoreHandle;
 use serde::Serialize;
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use crate::exporter::Exporter;
 use crate::gauges::Gauges;
 use crate::health::{Health, HealthMonitor};
+use crate::listener::{self, ListenerSettings, Peer};
 
 /// The text format of Prometheus, version 0.0.4.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,6 +34,8 @@ pub struct ServerState {
     pub store: StoreHandle,
     /// The dispatcher over the broker that messages go to.
     pub dispatcher: Dispatcher,
+    /// Its threads for items that do not come back.
+    pub stuck: StuckThreads,
     /// The process's recorder.
     pub exporter: Exporter,
 }
@@ -47,9 +51,6 @@ pub enum ServeError {
         /// Why.
         cause: std::io::Error,
     },
-    /// The server failed.
-    #[error("a server broke off: {0}")]
-    Broken(std::io::Error),
 }
 
 /// An address that this process has bound, but does not serve yet.
@@ -75,25 +76,29 @@ impl BoundListener {
         self.0.local_addr()
     }
 
-    /// Returns the listener itself, for a server with other routes.
-    pub fn into_tcp(self) -> TcpListener {
-        self.0
+    /// Serves other routes until `shutdown`, then lets the requests that have begun end within `drain`. Each request
+    /// carries its [`Peer`] as an extension.
+    pub async fn serve_routes(
+        self,
+        routes: Router,
+        settings: ListenerSettings,
+        drain: Duration,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        listener::serve(self.0, routes, settings, drain, shutdown).await;
     }
 
-    /// Serves until `shutdown`.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Broken`].
+    /// Serves metrics and health until `shutdown`, then lets the requests that have begun end within `drain`.
     pub async fn serve(
         self,
         state: ServerState,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), ServeError> {
+        settings: ListenerSettings,
+        drain: Duration,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let shared = Arc::new(Shared { state, gauges: Gauges::new(), monitor: HealthMonitor::default() });
-        let served = axum::serve(self.0, routes(Arc::clone(&shared))).with_graceful_shutdown(shutdown);
         tokio::select! {
-            served = served => served.map_err(ServeError::Broken),
+            () = self.serve_routes(routes(Arc::clone(&shared)), settings, drain, shutdown) => {}
             never = shared.keep_checking() => match never {},
         }
     }
@@ -117,7 +122,7 @@ struct Shared {
 
 impl Shared {
     async fn check(&self) -> Health {
-        self.monitor.check(&self.state.store, &self.state.dispatcher).await
+        self.monitor.check(&self.state.store, &self.state.dispatcher, &self.state.stuck).await
     }
 
     /// Checks every few seconds, so that `since` is near the truth and `/healthz` answers from the latest check alone.
@@ -131,14 +136,19 @@ impl Shared {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let Shared { state, gauges, .. } = &*shared;
-    gauges.refresh(&state.store, &state.dispatcher).await;
+    gauges.refresh(&state.store, &state.dispatcher, &state.stuck).await;
     ([(header::CONTENT_TYPE, PROMETHEUS)], state.exporter.render())
 }
 
 /// Always 200: a process that answers is alive, and restarting it would not bring its database back. The body also
 /// holds the result of the latest check of its surroundings.
-async fn healthz(State(shared): State<Arc<Shared>>) -> Json<Alive> {
-    Json(Alive { alive: true, surroundings: shared.monitor.latest() })
+async fn healthz(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Json<Alive> {
+    let surroundings = shared.monitor.latest().map(|health| shown(health, peer, &headers));
+    Json(Alive { alive: true, surroundings })
 }
 
 /// What `/healthz` answers.
@@ -149,8 +159,17 @@ struct Alive {
     surroundings: Option<Health>,
 }
 
-async fn readyz(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+async fn readyz(
+    State(shared): State<Arc<Shared>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     let health = shared.check().await;
     let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(health))
+    (status, Json(shown(health, peer, &headers)))
+}
+
+/// What a peer may see.
+fn shown(health: Health, peer: Peer, headers: &HeaderMap) -> Health {
+    if peer.is_stranger(headers) { health.for_strangers() } else { health }
 }

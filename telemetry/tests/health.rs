@@ -6,6 +6,7 @@ use gristmill_broker::testing::{Namespace, PATIENCE, Way, proxy};
 use gristmill_broker::{Broker, Settings};
 use gristmill_core::duration::Span;
 use gristmill_core::job::Priority;
+use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_store::StoreHandle;
 use gristmill_store::postgres::PostgresStore;
@@ -32,14 +33,15 @@ async fn an_exhausted_pool_is_not_ready_since_it_was_first_seen_and_ready_again_
     let (dispatcher, monitor) = (dispatcher_in_process(&store).await, HealthMonitor::default());
     assert_eq!(monitor.latest(), None);
     let held = eventually("its only connection", async || narrow.begin().await.ok()).await;
-    let first = monitor.check(&store, &dispatcher).await;
+    let first = monitor.check(&store, &dispatcher, &StuckThreads::default()).await;
     assert!(!first.ready && !first.store.ok && first.broker.ok, "{first:?}");
     assert!(first.store.reason.is_some() && first.store.remedy.is_some(), "{first:?}");
-    let again = monitor.check(&store, &dispatcher).await;
+    let again = monitor.check(&store, &dispatcher, &StuckThreads::default()).await;
     assert!(again.store.since <= first.store.since.map(|since| since + Duration::from_secs(1)), "{first:?} {again:?}");
     assert_eq!(monitor.latest(), Some(again));
     held.rollback().await.expect("given back");
-    let ready = async || Some(monitor.check(&store, &dispatcher).await).filter(|health| health.ready);
+    let ready =
+        async || Some(monitor.check(&store, &dispatcher, &StuckThreads::default()).await).filter(|health| health.ready);
     let well = eventually("ready again", ready).await;
     assert_eq!((well.store.reason, well.store.since, well.store.remedy), (None, None, None));
 }
@@ -59,7 +61,9 @@ async fn a_broker_that_takes_no_messages_is_not_ready_and_ready_again_when_it_do
     let (store, dispatcher) = (home.handle(), Dispatcher::new(home.handle(), broker, 20_000));
     let monitor = HealthMonitor::default();
     let seen = async |what: &str, enough: &dyn Fn(&Health) -> bool| {
-        let check = async || Some(monitor.check(&store, &dispatcher).await).filter(|health| enough(health));
+        let check = async || {
+            Some(monitor.check(&store, &dispatcher, &StuckThreads::default()).await).filter(|health| enough(health))
+        };
         tokio::time::timeout(2 * PATIENCE, eventually(what, check)).await.expect("in time")
     };
     seen("ready", &|health| health.ready).await;
@@ -86,7 +90,7 @@ async fn a_queue_that_gives_no_answer_is_named_while_the_rest_can_be_used() {
     proxy.silence(&namespace.priority("default", Priority::Normal));
     let report = home.enqueue(&testing::jobs(3)).await.expect("enqueued");
     assert_eq!(dispatcher.publish(&report.dispatched).await.published, 0);
-    let health = monitor.check(&store, &dispatcher).await;
+    let health = monitor.check(&store, &dispatcher, &StuckThreads::default()).await;
     assert!(health.ready && health.broker.ok, "{health:?}");
     let reason = health.broker.reason.unwrap_or_default();
     assert!(reason.contains("no answer comes from the queue `default`"), "{reason}");
@@ -97,5 +101,5 @@ async fn a_queue_that_gives_no_answer_is_named_while_the_rest_can_be_used() {
     proxy.silence("");
     let published = async || (dispatcher.publish(&report.dispatched).await.published == 3).then_some(());
     tokio::time::timeout(PATIENCE, eventually("published", published)).await.expect("in time");
-    assert_eq!(monitor.check(&store, &dispatcher).await.broker.reason, None);
+    assert_eq!(monitor.check(&store, &dispatcher, &StuckThreads::default()).await.broker.reason, None);
 }

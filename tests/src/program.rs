@@ -84,6 +84,7 @@ impl<'a> Program<'a> {
             .args(arguments)
             .current_dir(self.place.folder())
             .env("GRISTMILL_BROKER_NAMESPACE", self.place.namespace())
+            .env("GRISTMILL_EXEC_PROGRAMS", "/bin/cat,/bin/sh")
             .env("GRISTMILL_WORKER_LEASE", "3s")
             .env("GRISTMILL_WORKER_BEAT", "500ms")
             .envs(self.env.iter().map(|(name, value)| (name, value)))

@@ -9,7 +9,7 @@ use gristmill_core::job::{ClaimedJob, Fence};
 use gristmill_core::retry::RetryPolicy;
 use gristmill_core::settle::{Ending, Verdict, settle, snoozed};
 use gristmill_core::trace::TraceContext;
-use gristmill_jobs::{Finish, Signals};
+use gristmill_jobs::{Finish, Signals, WithoutRows};
 use gristmill_store::Completion;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -66,6 +66,7 @@ impl ClaimedAttempt {
             snoozes: job.snoozes,
             max_snoozes: job.max_snoozes,
             retry: job.retry.clone(),
+            without_rows: None,
             guard,
         };
         (job, terms, signals)
@@ -89,6 +90,8 @@ pub(crate) struct Terms {
     pub(crate) snoozes: u32,
     pub(crate) max_snoozes: u32,
     pub(crate) retry: RetryPolicy,
+    /// What a chunk's result is without the rows that the user's table refuses.
+    pub(crate) without_rows: Option<WithoutRows>,
     pub(crate) guard: InFlightGuard,
 }
 
@@ -100,8 +103,9 @@ impl Settled {
 }
 
 /// Decides what the ending means, and logs it once if it is bad.
-pub(crate) fn settled(mut finish: Finish, terms: Terms) -> Settled {
+pub(crate) fn settled(mut finish: Finish, mut terms: Terms) -> Settled {
     terms.guard.ended();
+    terms.without_rows = finish.without_rows.take();
     if let Ending::Snoozed { wait } = finish.ending {
         finish.ending = snoozed(wait, terms.snoozes, terms.max_snoozes);
         if !matches!(finish.ending, Ending::Snoozed { .. }) {
@@ -128,15 +132,22 @@ pub(crate) fn settled(mut finish: Finish, terms: Terms) -> Settled {
     Settled { completion, terms }
 }
 
+/// The error itself is in the store, where only those see it who may see the job: it may quote a payload, the output of
+/// a program or the words of a service.
 fn report(finish: &Finish, verdict: Verdict) {
-    let (ending, error) = (finish.ending.as_str(), finish.error.as_deref().unwrap_or_default());
+    let ending = finish.ending.as_str();
     match verdict {
         Verdict::Done => tracing::debug!(ending, "job done"),
-        Verdict::Retry { after } => tracing::warn!(ending, error, ?after, "attempt failed, will be tried again"),
-        Verdict::Dead => tracing::error!(ending, error, "job is dead"),
-        Verdict::Snooze { after } => tracing::info!(ending, error, ?after, "job snoozed, no attempt is spent"),
-        Verdict::Requeue | Verdict::Release => tracing::info!(ending, error, "job given back"),
-        Verdict::Revoked => tracing::info!(ending, error, "attempt called off: its job was taken away meanwhile"),
+        Verdict::Retry { after } => {
+            tracing::warn!(ending, ?after, "attempt failed, will be tried again; see `gristmill job show`");
+        }
+        Verdict::Dead => tracing::error!(ending, "job is dead; see `gristmill dead list`"),
+        Verdict::Snooze { after } => tracing::info!(ending, ?after, "job snoozed, no attempt is spent"),
+        Verdict::Requeue | Verdict::Release => tracing::info!(ending, "job given back"),
+        Verdict::Revoked => tracing::info!(ending, "attempt called off: its job was taken away meanwhile"),
+    }
+    if let Some(error) = finish.error.as_deref() {
+        tracing::debug!(ending, error, "why");
     }
 }
 

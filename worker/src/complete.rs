@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::attempt::{Settled, Terms};
 use crate::ended::Endings;
 use crate::gatherer::Gatherer;
+use crate::refused_rows::RefusedRows;
 use crate::{Report, metrics};
 
 /// The most attempts in one transaction. More would hold the rows of hot batches longer than the
@@ -114,12 +115,13 @@ impl Completer {
 
     /// Commits all of them together or each by itself: one that the store refuses must not hold up the others.
     async fn commit(&self, group: Vec<Settled>) {
-        let (completions, terms): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.completion, one.terms)).unzip();
+        let (mut completions, mut terms): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|one| (one.completion, one.terms)).unzip();
         match self.persist(&completions).await {
             Ok(report) => self.after(&completions, &terms, report).await,
             Err(error) if completions.len() == 1 => {
-                for (completion, terms) in completions.into_iter().zip(terms) {
-                    self.refused(Settled { completion, terms }, &error).await;
+                if let (Some(completion), Some(terms)) = (completions.pop(), terms.pop()) {
+                    self.without_refused_rows(Settled { completion, terms }, error).await;
                 }
             }
             Err(_) => {
@@ -135,6 +137,27 @@ impl Completer {
                 }
             }
         }
+    }
+
+    /// Rows that the user's own table refuses cost their items; anything else that the store refuses costs the attempt.
+    async fn without_refused_rows(&self, mut one: Settled, mut error: StoreError) {
+        let mut search = RefusedRows::default();
+        while matches!(error, StoreError::Sink(_)) {
+            match search.take_out(&*self.0.store, &mut one).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(other) => {
+                    error = other;
+                    break;
+                }
+            }
+            let completion = std::slice::from_ref(&one.completion);
+            match self.persist(completion).await {
+                Ok(report) => return self.after(completion, std::slice::from_ref(&one.terms), report).await,
+                Err(other) => error = other,
+            }
+        }
+        self.refused(one, &error).await;
     }
 
     /// The result of the attempt cannot be stored: the attempt has failed, and the reason is kept.

@@ -28,6 +28,7 @@ pub mod layers;
 mod lease;
 mod messages;
 pub mod metrics;
+mod refused_rows;
 mod revocations;
 mod running;
 pub mod settings;

@@ -8,6 +8,7 @@ pub(crate) mod headers;
 mod inbox;
 mod lane_consumer;
 mod link;
+pub(crate) mod looking;
 mod prefetch;
 mod publisher;
 mod status;

@@ -30,6 +30,9 @@ const NAME_BYTES_MAX: usize = 255;
 
 const CLOSED: u16 = 200;
 
+/// The broker's code for what is not there.
+const NOT_FOUND: u16 = 404;
+
 /// The names of exchanges and queues.
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
@@ -129,7 +132,6 @@ impl Declare<'_> {
 
     /// Returns how many messages wait in a queue and have not been delivered; none when there is no such queue.
     pub(crate) async fn ready(self, name: &ShortString) -> Result<u32, BrokerError> {
-        const NOT_FOUND: u16 = 404;
         let channel = self.channel().await?;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         match channel.queue_declare(name.clone(), passive, FieldTable::default()).await {
@@ -139,6 +141,62 @@ impl Declare<'_> {
             }
             Err(error) if error_code(&error) == Some(NOT_FOUND) => Ok(0),
             Err(error) => Err(self.address.explain(&error, Some(name.as_str()))),
+        }
+    }
+
+    /// Compares what exists, of all and of these queues, with what would be declared. Declares nothing that is not
+    /// there, and returns whether everything that all queues need is.
+    pub(crate) async fn compare(self, queues: &[String]) -> Result<bool, BrokerError> {
+        let (exchange, returned) = (self.names.exchange(), self.names.returned());
+        let mut ready = self.compare_queue(&returned, returned_arguments()).await?;
+        for (name, kind) in [(&returned, ExchangeKind::Fanout), (&exchange, ExchangeKind::Direct)] {
+            let there = self.exchange_is_there(name).await?;
+            if there {
+                let channel = self.channel().await?;
+                self.exchange(&channel, name, kind).await?;
+                self.done(channel).await?;
+            }
+            ready &= there;
+        }
+        for queue in queues {
+            for priority in Priority::ALL {
+                self.compare_queue(&self.names.priority(queue, priority)?, priority_arguments(self.names)).await?;
+            }
+        }
+        Ok(ready)
+    }
+
+    /// To declare what is there changes nothing, and is refused when its arguments differ.
+    async fn compare_queue(self, name: &ShortString, arguments: FieldTable) -> Result<bool, BrokerError> {
+        let there = self.queue_is_there(name).await?;
+        if there {
+            let channel = self.channel().await?;
+            self.queue(&channel, name, arguments).await?;
+            self.done(channel).await?;
+        }
+        Ok(there)
+    }
+
+    async fn queue_is_there(self, name: &ShortString) -> Result<bool, BrokerError> {
+        let channel = self.channel().await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asked = channel.queue_declare(name.clone(), passive, FieldTable::default()).await;
+        self.is_there(channel, name.as_str(), asked.map(drop)).await
+    }
+
+    async fn exchange_is_there(self, name: &ShortString) -> Result<bool, BrokerError> {
+        let channel = self.channel().await?;
+        let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        let asked = channel.exchange_declare(name.clone(), ExchangeKind::Direct, passive, FieldTable::default()).await;
+        self.is_there(channel, name.as_str(), asked).await
+    }
+
+    /// The answer that there is none has closed the channel.
+    async fn is_there(self, channel: Channel, name: &str, asked: lapin::Result<()>) -> Result<bool, BrokerError> {
+        match asked {
+            Ok(()) => self.done(channel).await.map(|()| true),
+            Err(error) if error_code(&error) == Some(NOT_FOUND) => Ok(false),
+            Err(error) => Err(self.address.explain(&error, Some(name))),
         }
     }
 

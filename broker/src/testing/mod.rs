@@ -167,14 +167,16 @@ async fn clear(url: &str, queues: Vec<String>, exchanges: [String; 2]) -> lapin:
 pub struct Admin {
     /// An open channel.
     pub channel: Channel,
+    /// Keeps the channel open.
     connection: Connection,
+    url: String,
 }
 
 impl Admin {
     async fn connect(url: &str) -> lapin::Result<Self> {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
-        Ok(Self { channel, connection })
+        Ok(Self { channel, connection, url: url.to_owned() })
     }
 
     /// Puts any bytes with these headers into a queue by its full name.
@@ -195,10 +197,13 @@ impl Admin {
 
     /// How many messages wait in a queue by its full name. `None` when there is no such queue.
     pub async fn depth(&self, queue: &str) -> Option<u32> {
-        // Asking for a queue that is not there closes the channel.
-        let channel = self.connection.create_channel().await.expect("a channel");
+        // Asking for a queue that is not there closes the channel, and the next one of the connection may get its number
+        // and its error.
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await.expect("connected");
+        let channel = connection.create_channel().await.expect("a channel");
         let passive = QueueDeclareOptions::durable().passive();
         let asked = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
+        let _ = connection.close(200, "asked".into()).await;
         asked.ok().map(|queue| queue.message_count())
     }
 

@@ -29,7 +29,7 @@ pub struct MeasureSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// How many items have this field (`true`: how many items).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::json::maybe")]
     pub count: Option<Value>,
     /// The exact decimal sum of a field.
     #[serde(default, skip_serializing_if = "Option::is_none")]

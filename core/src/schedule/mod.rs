@@ -17,10 +17,12 @@ pub mod overlap;
 mod spec;
 mod ticks;
 mod wall;
+mod zone;
 
 pub use following::Ending;
 pub use missed::{CatchUp, Due, DueTick, Missed};
 pub use overlap::{Busy, Overlap, Step};
 pub use spec::{JobSpec, ScheduleError, ScheduleSpec, Target};
 pub use ticks::{Note, Ticks, Timetable};
-pub use wall::{TZDB_VERSION, instant, zone};
+pub use wall::instant;
+pub use zone::{ReadZone, Zone, ZoneSource, tzdb, tzdb_built_in, use_zones, zone, zone_names};

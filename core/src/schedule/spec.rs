@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,6 +12,7 @@ use super::missed::{CatchUp, Missed};
 use super::overlap::Overlap;
 use super::ticks::{EVERY_MIN, Recurrence};
 use super::wall;
+use super::zone::{self, Zone};
 use crate::Instant;
 use crate::duration::Span;
 use crate::job::Priority;
@@ -89,7 +89,7 @@ pub struct ScheduleSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Parameters for the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::json::maybe")]
     pub params: Option<Value>,
     /// The batch definition that it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +106,7 @@ pub struct JobSpec {
     /// Its kind.
     pub kind: String,
     /// Its payload.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
+    #[serde(default, skip_serializing_if = "Value::is_null", deserialize_with = "crate::json::value")]
     pub payload: Value,
     /// Its queue, instead of its kind's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,9 +151,9 @@ impl ScheduleSpec {
     /// # Errors
     ///
     /// When it is not in the time zone database.
-    pub fn zone(&self) -> Result<Tz, ScheduleError> {
-        let Some(name) = &self.timezone else { return Ok(Tz::UTC) };
-        wall::zone(name).ok_or_else(|| ScheduleError {
+    pub fn zone(&self) -> Result<Zone, ScheduleError> {
+        let Some(name) = &self.timezone else { return Ok(Zone::UTC) };
+        zone::zone(name).ok_or_else(|| ScheduleError {
             key: "timezone",
             message: format!("`{name}` is not a time zone known here"),
         })
@@ -173,11 +173,11 @@ impl ScheduleSpec {
         }
     }
 
-    /// What a tick does while an earlier run is under way: by default it is skipped; after another batch it waits its
-    /// turn, so that each ending has its run.
+    /// What a tick does while an earlier run is under way: by default it is skipped. After another batch, and where
+    /// each missed tick runs, it waits its turn, so that each ending and each tick has its run.
     pub fn overlap(&self) -> Overlap {
-        let unsaid = if self.after.is_some() { Overlap::BufferAll } else { Overlap::Skip };
-        self.overlap.unwrap_or(unsaid)
+        let each_runs = self.after.is_some() || self.missed == Missed::All;
+        self.overlap.unwrap_or(if each_runs { Overlap::BufferAll } else { Overlap::Skip })
     }
 
     /// How missed ticks are handled.
@@ -207,6 +207,7 @@ impl ScheduleSpec {
     pub fn check(&self) -> Result<(), ScheduleError> {
         super::Timetable::compile("", self)?;
         self.check_after()?;
+        self.check_missed()?;
         if self.late_after.is_some_and(|late_after| late_after.0.is_zero()) {
             return wrong("late_after", "is 0; write after how long its batch is late, such as `2h`");
         }
@@ -222,6 +223,21 @@ impl ScheduleSpec {
             return wrong("jitter", "is longer than `every`; a run would start after the next tick");
         }
         Ok(())
+    }
+
+    /// Missed ticks are due at the same moment: what does not let each of them run contradicts `missed = "all"`.
+    fn check_missed(&self) -> Result<(), ScheduleError> {
+        let loses = |overlap: &Overlap| matches!(overlap, Overlap::Skip | Overlap::BufferOne | Overlap::CancelRunning);
+        match self.overlap.filter(loses) {
+            Some(overlap) if self.missed == Missed::All => wrong(
+                "overlap",
+                format!(
+                    "is `{overlap}`, by which most missed ticks would not run although `missed` is `all`; write \
+                     `buffer_all`, by which each waits its turn, or `allow`, or else `missed = \"latest\"`"
+                ),
+            ),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Refuses settings that cannot be combined with following a batch, which has no clock.
@@ -249,11 +265,11 @@ impl ScheduleSpec {
         }
     }
 
-    pub(super) fn start_at(&self, zone: Tz) -> Result<Option<Instant>, ScheduleError> {
+    pub(super) fn start_at(&self, zone: Zone) -> Result<Option<Instant>, ScheduleError> {
         self.start.as_deref().map(|text| read("start", text, zone)).transpose()
     }
 
-    pub(super) fn end_at(&self, zone: Tz) -> Result<Option<Instant>, ScheduleError> {
+    pub(super) fn end_at(&self, zone: Zone) -> Result<Option<Instant>, ScheduleError> {
         let end = self.end.as_deref().map(|text| read("end", text, zone)).transpose()?;
         match (self.start_at(zone)?, end) {
             (Some(start), Some(end)) if end < start => wrong("end", "lies before `start`"),
@@ -261,7 +277,7 @@ impl ScheduleSpec {
         }
     }
 
-    pub(super) fn recurrence(&self, zone: Tz, start: Option<Instant>) -> Result<Recurrence, ScheduleError> {
+    pub(super) fn recurrence(&self, zone: Zone, start: Option<Instant>) -> Result<Recurrence, ScheduleError> {
         match (&self.cron, self.every, &self.at, &self.after) {
             (Some(cron), None, None, None) => cron_rhythm(cron),
             (None, Some(every), None, None) => every_rhythm(every.0, start),
@@ -273,7 +289,7 @@ impl ScheduleSpec {
     }
 }
 
-fn read(key: &'static str, text: &str, zone: Tz) -> Result<Instant, ScheduleError> {
+fn read(key: &'static str, text: &str, zone: Zone) -> Result<Instant, ScheduleError> {
     let right = "write one such as `2030-01-31T02:00:00Z`, or `2030-01-31T02:00` on the zone's clock";
     wall::instant(text, zone)
         .ok_or_else(|| ScheduleError { key, message: format!("`{text}` is not an instant; {right}") })
@@ -299,7 +315,7 @@ fn every_rhythm(every: Duration, start: Option<Instant>) -> Result<Recurrence, S
     Ok(Recurrence::Every { millis, anchor: start.unwrap_or(Instant::UNIX_EPOCH) })
 }
 
-fn at_rhythm(texts: &[String], zone: Tz) -> Result<Recurrence, ScheduleError> {
+fn at_rhythm(texts: &[String], zone: Zone) -> Result<Recurrence, ScheduleError> {
     if texts.is_empty() || texts.len() > AT_MAX {
         return wrong("at", format!("must list 1 to {AT_MAX} instants"));
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use chrono_tz::Tz;
 
 use super::cron::Pattern;
 use super::wall::{self, Place};
+use super::zone::Zone;
 use super::{ScheduleError, ScheduleSpec};
 use crate::Instant;
 
@@ -22,7 +22,7 @@ const BACK_MAX: TimeDelta = TimeDelta::days(9 * 366);
 pub struct Timetable {
     name: String,
     recurrence: Recurrence,
-    zone: Tz,
+    zone: Zone,
     start: Option<Instant>,
     end: Option<Instant>,
     jitter: Duration,
@@ -86,7 +86,7 @@ impl Timetable {
     }
 
     /// The zone of its wall clock.
-    pub fn zone(&self) -> Tz {
+    pub fn zone(&self) -> Zone {
         self.zone
     }
 

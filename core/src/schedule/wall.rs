@@ -7,16 +7,11 @@
 //! follows elapsed time, as Vixie's cron does, so that a repeated hour has its ticks again and a missing one leaves no
 //! gap. Fixed intervals (`every`) follow UTC and never use a wall clock.
 
-use std::str::FromStr;
-
-use chrono::{DateTime, Datelike, LocalResult, NaiveDateTime, Offset, SubsecRound, TimeDelta, TimeZone, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, Datelike, LocalResult, NaiveDateTime, Offset, SubsecRound, TimeDelta, TimeZone, Timelike, Utc};
 
 use super::cron::Pattern;
+use super::zone::Zone;
 use crate::Instant;
-
-/// The edition of the time zone database that this program was built with.
-pub const TZDB_VERSION: &str = chrono_tz::IANA_TZDB_VERSION;
 
 /// Two changes of a zone's offset are never closer together than this.
 const STEP: TimeDelta = TimeDelta::hours(12);
@@ -24,28 +19,34 @@ const STEP: TimeDelta = TimeDelta::hours(12);
 /// The years in which an instant may lie.
 const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
 
+/// A nanosecond of a leap second is at least this.
+const LEAP: u32 = 1_000_000_000;
+
 /// No clock is put forward by more than a day (Samoa, 2011), and no offset is beyond 15 hours.
 const REACH: TimeDelta = TimeDelta::hours(48);
 
-/// A zone of the IANA database, such as `Europe/London` or `UTC`.
-pub fn zone(name: &str) -> Option<Tz> {
-    Tz::from_str(name).ok()
-}
-
 /// Reads an instant of the years 1 to 9999: RFC 3339 with its offset, or a date and time (or a date alone) on the
-/// zone's wall clock. Beyond those years there is no room for the days around it in which a clock change is looked for.
-pub fn instant(text: &str, zone: Tz) -> Option<Instant> {
+/// zone's wall clock. A year has four digits, and there are no leap seconds. Beyond
+/// those years there is no room for the days around it in which a clock change is looked for.
+pub fn instant(text: &str, zone: Zone) -> Option<Instant> {
     let text = text.trim();
+    // chrono takes `26` for the year 26.
+    let year = text.split_once('-').map(|(year, _)| year);
+    if !year.is_some_and(|year| year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit())) {
+        return None;
+    }
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         // No store keeps anything finer than a microsecond.
-        return Some(at.to_utc().trunc_subsecs(6)).filter(|at| YEARS.contains(&at.year()));
+        let ordinary = at.nanosecond() < LEAP;
+        return Some(at.to_utc().trunc_subsecs(6)).filter(|at| ordinary && YEARS.contains(&at.year()));
     }
     let text = text.replacen(' ', "T", 1);
     let wall = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
         .iter()
         .find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok())
         .or_else(|| NaiveDateTime::parse_from_str(&format!("{text}T00:00"), "%Y-%m-%dT%H:%M").ok())?;
-    YEARS.contains(&wall.year()).then(|| place(zone, wall).instant().trunc_subsecs(6))
+    let ordinary = wall.nanosecond() < LEAP;
+    (ordinary && YEARS.contains(&wall.year())).then(|| place(zone, wall).instant().trunc_subsecs(6))
 }
 
 /// Where a wall-clock time lies on the line of instants.
@@ -69,7 +70,7 @@ impl Place {
 }
 
 /// Where a wall-clock time of a zone lies.
-pub(super) fn place(zone: Tz, wall: NaiveDateTime) -> Place {
+pub(super) fn place(zone: Zone, wall: NaiveDateTime) -> Place {
     match zone.from_local_datetime(&wall) {
         LocalResult::Single(at) => Place::Once(at.to_utc()),
         LocalResult::Ambiguous(one, other) => Place::Twice(one.min(other).to_utc()),
@@ -78,12 +79,12 @@ pub(super) fn place(zone: Tz, wall: NaiveDateTime) -> Place {
 }
 
 /// What the clock of the zone shows.
-pub(super) fn local(zone: Tz, at: Instant) -> NaiveDateTime {
+pub(super) fn local(zone: Zone, at: Instant) -> NaiveDateTime {
     at.with_timezone(&zone).naive_local()
 }
 
 /// The first tick after an instant.
-pub(super) fn next(zone: Tz, pattern: &Pattern, after: Instant) -> Option<Instant> {
+pub(super) fn next(zone: Zone, pattern: &Pattern, after: Instant) -> Option<Instant> {
     let after = after.trunc_subsecs(0);
     if pattern.every_hour() {
         return next_elapsed(zone, pattern, after);
@@ -100,7 +101,7 @@ pub(super) fn next(zone: Tz, pattern: &Pattern, after: Instant) -> Option<Instan
 }
 
 /// The same between changes of the offset, one stretch at a time.
-fn next_elapsed(zone: Tz, pattern: &Pattern, after: Instant) -> Option<Instant> {
+fn next_elapsed(zone: Zone, pattern: &Pattern, after: Instant) -> Option<Instant> {
     let (mut from, mut inclusive) = (after, false);
     loop {
         let offset = offset(zone, from);
@@ -113,12 +114,12 @@ fn next_elapsed(zone: Tz, pattern: &Pattern, after: Instant) -> Option<Instant> 
     }
 }
 
-fn offset(zone: Tz, at: Instant) -> TimeDelta {
+fn offset(zone: Zone, at: Instant) -> TimeDelta {
     TimeDelta::seconds(i64::from(zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()))
 }
 
 /// Returns the first instant after `from`, and not after `to`, at which the offset differs from that at `from`.
-fn first_change(zone: Tz, from: Instant, to: Instant) -> Option<Instant> {
+fn first_change(zone: Zone, from: Instant, to: Instant) -> Option<Instant> {
     let before = offset(zone, from);
     let mut same = from;
     while same < to {
@@ -132,7 +133,7 @@ fn first_change(zone: Tz, from: Instant, to: Instant) -> Option<Instant> {
 }
 
 /// Returns the first instant that the clock shows after the gap in which a time lies.
-fn after_gap(zone: Tz, wall: NaiveDateTime) -> Instant {
+fn after_gap(zone: Zone, wall: NaiveDateTime) -> Instant {
     let about = wall.and_utc();
     first(about - REACH, about + REACH, |at| local(zone, at) > wall)
 }

@@ -30,7 +30,7 @@ use gristmill_jobs::signature::key;
 use gristmill_jobs::stage::validate::Validate;
 use gristmill_service::start::{EventError, EventRequest, RunContext};
 use gristmill_service::{Actor, Order, Service};
-use gristmill_telemetry::{BoundListener, ServeError};
+use gristmill_telemetry::{BoundListener, ListenerSettings};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
@@ -38,7 +38,7 @@ use admit::{Admitted, Refused, admit};
 use answer::Answer;
 use settings::{HookSettings, Scheme};
 
-/// How long the body of a delivery may take to arrive, and then the store to answer.
+/// How long the store may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many deliveries are handled at once; senders of more are asked to come again.
@@ -71,6 +71,8 @@ pub struct Receiver {
     pub run_context: RunContext,
     /// The hooks in force. They may change while the server runs.
     pub hooks: watch::Receiver<Arc<Hooks>>,
+    /// What senders may hold, and for how long.
+    pub listener: ListenerSettings,
 }
 
 /// The name of a hook's ledger.
@@ -79,18 +81,10 @@ pub fn ledger(name: &str) -> String {
 }
 
 impl Receiver {
-    /// Accepts deliveries on an address until `shutdown`.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError::Broken`].
-    pub async fn serve(
-        self,
-        bound: BoundListener,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), ServeError> {
-        let served = axum::serve(bound.into_tcp(), routes(self)).with_graceful_shutdown(shutdown);
-        served.await.map_err(ServeError::Broken)
+    /// Accepts deliveries on an address until `shutdown`, then lets those that have begun end within `drain`.
+    pub async fn serve(self, bound: BoundListener, drain: Duration, shutdown: impl Future<Output = ()>) {
+        let settings = self.listener.clone();
+        bound.serve_routes(routes(self), settings, drain, shutdown).await;
     }
 }
 
@@ -113,24 +107,20 @@ async fn deliver(
     body: Body,
 ) -> Response {
     let hook = shared.receiver.hooks.borrow().get(&name).cloned();
-    let answer = match (&hook, shared.turns.try_acquire()) {
-        (None, _) => Answer::Unknown,
-        (Some(_), Err(_)) => Answer::Busy,
-        (Some(hook), Ok(_turn)) => taken(&shared.receiver, &name, hook, &headers, body).await.unwrap_or_else(|no| no),
+    let answer = match &hook {
+        None => Answer::Unknown,
+        Some(hook) => taken(&shared, &name, hook, &headers, body).await.unwrap_or_else(|no| no),
     };
     // The name of an unknown hook is whatever the sender wrote.
     answer.respond(if hook.is_some() { &name } else { "" })
 }
 
-async fn taken(
-    receiver: &Receiver,
-    name: &str,
-    hook: &Hook,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Answer, Answer> {
-    let body = tokio::time::timeout(PATIENCE, read(headers, body, hook.settings.bytes_max));
+async fn taken(shared: &Shared, name: &str, hook: &Hook, headers: &HeaderMap, body: Body) -> Result<Answer, Answer> {
+    let receiver = &shared.receiver;
+    let body = tokio::time::timeout(receiver.listener.body_timeout.0, read(headers, body, hook.settings.bytes_max));
     let body = body.await.map_err(|_| Answer::Slow)??;
+    // Taken only now: a slow sender, signed or not, keeps no other sender waiting.
+    let _turn = shared.turns.try_acquire().map_err(|_| Answer::Busy)?;
     let secrets = secrets(name, &hook.settings).map_err(Answer::Unready)?;
     let now = chrono::Utc::now().timestamp();
     let Admitted { event, body } = admit(&hook.settings, &secrets, headers, &body, now).map_err(Answer::from)?;
@@ -189,6 +179,7 @@ impl From<EventError> for Answer {
     fn from(error: EventError) -> Self {
         match error {
             EventError::Job(wrong) => Self::Unready(wrong),
+            EventError::Unfit(wrong) => Self::Unfit(wrong),
             EventError::Store(error) => error.into(),
         }
     }

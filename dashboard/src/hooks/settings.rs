@@ -58,7 +58,7 @@ pub struct HookSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validate: Option<ValidateSpec>,
     /// Parameters for the run.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "gristmill_core::json::maybe")]
     pub params: Option<Value>,
     /// The batch definition that it runs.
     #[serde(skip_serializing_if = "Option::is_none")]

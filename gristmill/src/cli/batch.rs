@@ -3,18 +3,18 @@
 use clap::{Args, Subcommand};
 use gristmill_core::batch::{BatchState, FailureBudget};
 use gristmill_core::id::BatchId;
-use gristmill_service::documents::{BatchDocument, BatchWithResult};
-use gristmill_store::{BatchFilter, BatchView, Restart};
-use serde_json::Value;
+use gristmill_service::documents::BatchDocument;
+use gristmill_store::{BatchFilter, Restart};
 
 use super::batch_run::Run;
+use super::batch_view::{end, find, show};
 use super::cancel::CancelBatches;
 use super::delete::DeleteBatches;
-use super::gone::no_batch;
-use super::list::{DryRun, Paging, Why, describe_pause, id, report};
+use super::list::{DryRun, Paging, Why, id, report};
+use super::waiting::Waiting;
 use crate::cli::context::CommandContext;
-use crate::cli::output::{Format, Output, grouped, result_fields};
-use crate::cli::wait::{Ended, Patience, wait_for_batch};
+use crate::cli::output::Output;
+use crate::cli::wait::{Patience, wait_for_batch};
 use crate::config::suggest;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::work::Working;
@@ -71,7 +71,7 @@ Chunks that run are called off within a second, and nothing of them is written."
     /// Go on with one that halted or was cancelled; what is done is not done again
     #[command(before_help = "Examples:
   gristmill batch restart 0198f9c1-… --dry-run
-  gristmill batch restart 0198f9c1-… --failure-budget 5%
+  gristmill batch restart 0198f9c1-… --failure-budget 5% --wait
   gristmill batch restart 0198f9c1-… --dead          its dead chunks as well")]
     Restart {
         #[command(flatten)]
@@ -82,6 +82,8 @@ Chunks that run are called off within a second, and nothing of them is written."
         /// Give its dead chunks another chance too
         #[arg(long)]
         dead: bool,
+        #[command(flatten)]
+        waiting: Waiting,
     },
     /// Delete batches that have ended, each with its chunks, results and quarantined items
     #[command(before_help = "Examples:
@@ -118,7 +120,7 @@ impl Batch {
             Verb::Run(run) => run.run(context).await,
             Verb::List(list) => list.run(context).await,
             Verb::Show { id: text } => {
-                print(&context.output, &find(context, id("batch", &text)?).await?);
+                show(context, &find(context, id("batch", &text)?).await?).await?;
                 Ok(Exit::Success)
             }
             Verb::Watch { id: text, timeout } => watch(context, id("batch", &text)?, timeout).await,
@@ -126,12 +128,14 @@ impl Batch {
             Verb::Resume(named) => resume(context, &named).await,
             Verb::Cancel(cancel) => cancel.run(context).await,
             Verb::Delete(delete) => delete.run(context).await,
-            Verb::Restart { named, failure_budget, dead } => {
-                let restart = Restart { batch: id("batch", &named.id)?, failure_budget, dead };
-                let order = context.order(named.dry.dry_run);
-                let control_report = context.service().await?.restart_batch(&order, &restart).await?;
-                report(context, named.dry.dry_run, "chunks that go on", "chunks that would go on", &control_report);
-                Ok(Exit::Success)
+            Verb::Restart { named, failure_budget, dead, waiting } => {
+                let batch = id("batch", &named.id)?;
+                let (restart, order) = (Restart { batch, failure_budget, dead }, context.order(named.dry.dry_run));
+                let done = context.service().await?.restart_batch(&order, &restart).await?;
+                waiting.report(context, order.dry_run, |dry_run| {
+                    report(context, dry_run, "chunks that go on", "chunks that would go on", &done);
+                });
+                waiting.batch(context, order.dry_run, batch, Exit::Success).await
             }
         }
     }
@@ -168,50 +172,12 @@ fn cells(batch: &BatchDocument, output: &Output) -> Vec<String> {
     ]
 }
 
-/// One batch of the tenant.
-pub(super) async fn find(context: &CommandContext, batch: BatchId) -> Result<BatchView> {
-    let store = context.store().await?;
-    match store.batch(&context.tenant, batch).await? {
-        Some(found) => Ok(found),
-        None => Err(no_batch(&store, &context.tenant, batch).await),
-    }
-}
-
 async fn watch(context: &CommandContext, batch: BatchId, timeout: Option<std::time::Duration>) -> Result<Exit> {
     let store = context.store().await?;
     find(context, batch).await?;
     let patience = Patience::at_most(timeout);
     let ended = wait_for_batch(context, &store, batch, &mut Working::idle(), patience).await?;
-    Ok(end(context, &ended))
-}
-
-/// Prints how a wait ended, and returns the exit code for it.
-pub(super) fn end(context: &CommandContext, ended: &Ended) -> Exit {
-    match ended {
-        Ended::Final(batch) => {
-            print(&context.output, batch);
-            match batch.state {
-                BatchState::Complete => Exit::Success,
-                BatchState::Cancelled => Exit::Cancelled,
-                BatchState::Open | BatchState::Sealed | BatchState::Aggregating | BatchState::Halted => Exit::Failed,
-            }
-        }
-        Ended::TimedOut(batch) => {
-            print(&context.output, batch);
-            context.output.error("the wait is over; the batch goes on where workers are");
-            context.output.note(&format!("follow it: {} batch watch {}", context.program_here(), batch.id));
-            Exit::TimedOut
-        }
-        Ended::Detached { batch, exit, worked } => {
-            let program = context.program_here();
-            if *worked {
-                context.output.note("the work that this process did has stopped; the batch keeps what is done");
-                context.output.note(&format!("go on with it: {program} dev"));
-            }
-            context.output.note(&format!("follow it: {program} batch watch {}", batch.id));
-            *exit
-        }
-    }
+    end(context, &ended).await
 }
 
 async fn pause(context: &CommandContext, named: &Named, why: &Why) -> Result<Exit> {
@@ -228,40 +194,6 @@ async fn resume(context: &CommandContext, named: &Named) -> Result<Exit> {
     let (done, would) = ("resumed; chunks that may be claimed", "would resume; chunks that may be claimed");
     report(context, named.dry.dry_run, done, would, &control_report);
     Ok(Exit::Success)
-}
-
-/// A batch in full: one document, or lines.
-pub(super) fn print(output: &Output, batch: &BatchView) {
-    if output.format == Format::Json {
-        return output.document(&BatchWithResult::from(batch));
-    }
-    let counts = &batch.counts;
-    let mut fields = vec![
-        ("id", batch.id.to_string()),
-        ("name", batch.name.clone()),
-        ("state", if batch.paused { format!("{}, paused", batch.state) } else { batch.state.to_string() }),
-        ("generation", batch.generation.to_string()),
-        ("input", grouped(counts.input)),
-        ("ok", grouped(counts.ok)),
-        ("skipped", grouped(counts.skipped)),
-        ("quarantined", format!("{} (budget {})", grouped(counts.quarantined), batch.failure_budget)),
-        ("cancelled", grouped(counts.cancelled)),
-        ("pending", grouped(counts.pending())),
-        ("chunks", format!("{}, {} not final, {} dead", batch.chunks, batch.remaining, batch.chunks_dead)),
-        ("retries", grouped(batch.retries)),
-        ("created", output.time(batch.created_at)),
-        ("finished", output.time_or_dash(batch.finished_at)),
-    ];
-    if let Some(pause) = &batch.pause {
-        fields.push(("paused", describe_pause(pause, output)));
-    }
-    if let Some(reason) = &batch.reason {
-        fields.push(("reason", reason.clone()));
-    }
-    if let Some(Value::Object(result)) = &batch.result {
-        fields.extend(result_fields(result, output.format));
-    }
-    output.fields(&Value::Null, &fields);
 }
 
 /// Reads a state.

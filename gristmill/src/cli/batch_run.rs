@@ -1,33 +1,25 @@
 //! `gristmill batch run`: plans a batch here, and with `--wait` follows it to its end.
 
 use std::io::stdin;
-use std::time::Duration;
 
 use clap::Args;
 use gristmill_core::batch::FailureBudget;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
 use gristmill_jobs::source::SourceError;
-use gristmill_scheduler::duties::spools::spools;
 use gristmill_service::documents::WouldStartDocument;
 use gristmill_service::start::params::{BadParam, params};
 use gristmill_service::start::{BatchRequest, Rehearsal, StartBatch, StartError, StartedBatch, rehearse};
 
-use super::batch::{end, find, print};
+use super::batch_view::{find, show};
 use super::list::DryRun;
+use super::waiting::Waiting;
 use crate::cli::context::{CommandContext, internal};
 use crate::cli::output::Format;
-use crate::cli::wait::{Ended, Patience, wait_for_batch, wait_for_effects};
 use crate::config::definitions as check;
 use crate::config::error::all_of;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::schedules::run_context_now;
-use crate::runtime::serve::stop;
-use crate::runtime::signals::Signals;
-use crate::runtime::work::{WaitFor, Work, Working};
-
-/// How long this process, when it does the work, waits for the emails and webhooks of a batch that has ended.
-const EFFECTS: Duration = Duration::from_secs(20);
 
 /// Start a run of a batch definition
 #[derive(Debug, Args)]
@@ -57,12 +49,8 @@ pub(crate) struct Run {
     /// Start nothing when a batch with this key was ever started
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
-    /// Wait until the batch has ended, at most so long
-    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "forever")]
-    wait: Option<WaitFor>,
-    /// Who works while this waits
-    #[arg(long, value_enum, default_value_t, requires = "wait")]
-    work: Work,
+    #[command(flatten)]
+    waiting: Waiting,
     #[command(flatten)]
     dry: DryRun,
 }
@@ -77,8 +65,7 @@ impl Run {
             param: Vec::new(),
             failure_budget: None,
             idempotency_key: None,
-            wait: Some(WaitFor::Ever),
-            work: Work::Auto,
+            waiting: Waiting::forever(),
             dry: DryRun { dry_run: false },
         }
     }
@@ -89,19 +76,21 @@ impl Run {
             return self.would(context).await;
         }
         let batch = self.start(context).await?;
-        let Some(wait) = self.wait else {
-            print(&context.output, &find(context, batch).await?);
+        if !self.waiting.wanted() {
+            show(context, &find(context, batch).await?).await?;
             context.output.note(&format!("follow it: {} batch watch {batch}", context.program_here()));
-            return Ok(Exit::Success);
-        };
-        let ended = see_through(context, batch, self.work, wait).await?;
-        Ok(end(context, &ended))
+        }
+        self.waiting.batch(context, false, batch, Exit::Success).await
     }
 
     /// Refuses a definition that this program cannot run.
     pub(super) fn check(&self, context: &CommandContext) -> Result<()> {
         context.loaded.batch(&self.name)?;
-        let own = |error: &crate::config::ConfigError| error.key.starts_with(&format!("batch.{}.", self.name));
+        // What is wrong with its schedule does not concern a run by command.
+        let own = |error: &crate::config::ConfigError| {
+            let key = error.key.strip_prefix(&format!("batch.{}.", self.name));
+            key.is_some_and(|key| !key.starts_with("schedule"))
+        };
         let errors: Vec<_> = check::definitions(&context.loaded, &context.extensions).into_iter().filter(own).collect();
         if errors.is_empty() { Ok(()) } else { Err(all_of(errors)) }
     }
@@ -152,26 +141,6 @@ impl Run {
 /// What to do about a text that is not a parameter.
 pub(super) fn bad_param(error: &BadParam) -> CommandError {
     CommandError::usage(error.to_string()).hint("write --param KEY=VALUE")
-}
-
-/// Waits for a batch, working here when no other process does, until what it sends is sent too.
-pub(super) async fn see_through(context: &CommandContext, batch: BatchId, work: Work, wait: WaitFor) -> Result<Ended> {
-    let store = context.store().await?;
-    let mut signals = Signals::listen()?;
-    let mut working = Working::begin(context, &store, work).await?;
-    let patience = Patience::at_most(wait.at_most());
-    let waited = wait_for_batch(context, &store, batch, &mut working, patience).await;
-    if working.works() && matches!(waited, Ok(Ended::Final(_))) {
-        wait_for_effects(context, &store, batch, EFFECTS).await?;
-        // No scheduler may ever come to remove the spools of the input.
-        if let Err(error) = spools(&*store, context.loaded.config.scheduler.copy_keep.0).await {
-            tracing::warn!(%error, "a copy of the input stays until a scheduler removes it");
-        }
-    }
-    let stopped = stop(context, &store, working, &mut signals).await;
-    let ended = waited?;
-    stopped?;
-    Ok(ended)
 }
 
 fn start_trouble(context: &CommandContext, error: StartError) -> CommandError {

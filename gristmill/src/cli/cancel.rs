@@ -12,6 +12,7 @@ use gristmill_service::{Order, Service};
 use gristmill_store::{BatchFilter, ControlReport, GROUP_JOBS_MAX, JobFilter, Page, StoreError, StoreHandle};
 
 use super::list::{DryRun, id, report};
+use super::named::Named;
 use super::{batch, job};
 use crate::cli::context::CommandContext;
 use crate::cli::output::grouped;
@@ -94,12 +95,9 @@ impl CancelJobs {
 
     /// Cancels one after the other, so that each one that cannot be cancelled is reported.
     async fn named(&self, context: &CommandContext, service: &Service, order: &Order) -> Result<Exit> {
-        let mut total = ControlReport::default();
-        for job in self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
-            add(&mut total, service.cancel_job(order, job).await?);
-        }
-        report(context, self.dry.dry_run, "cancelled", "would cancel", &total);
-        Ok(Exit::Success)
+        let jobs = self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()?;
+        let cancelled = Named::each(jobs, async |job| Ok(service.cancel_job(order, job).await?)).await?;
+        cancelled.report(context, |done| report(context, self.dry.dry_run, "cancelled", "would cancel", done))
     }
 
     fn filter(&self, context: &CommandContext) -> Result<JobFilter> {
@@ -138,24 +136,24 @@ impl CancelBatches {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         let service = context.service().await?;
         let order = context.order(self.dry.dry_run).because(&self.reason);
-        let batches = match self.ids.is_empty() {
-            true => self.matching(context, service.store()).await?,
-            false => self.ids.iter().map(|text| id("batch", text)).collect::<Result<Vec<BatchId>>>()?,
-        };
-        let mut total = ControlReport::default();
+        let verbs = ("jobs cancelled", "jobs that would be cancelled");
+        if !self.ids.is_empty() {
+            let batches = self.ids.iter().map(|text| id("batch", text)).collect::<Result<Vec<BatchId>>>()?;
+            let cancelled = Named::each(batches, async |batch| Ok(service.cancel_batch(&order, batch).await?)).await?;
+            return cancelled.report(context, |done| report(context, self.dry.dry_run, verbs.0, verbs.1, done));
+        }
+        let (batches, mut total) = (self.matching(context, service.store()).await?, ControlReport::default());
         for batch in &batches {
             match service.cancel_batch(&order, *batch).await {
                 Ok(control_report) => add(&mut total, control_report),
                 // The caller did not name this one: it has ended since it was found.
-                Err(StoreError::Conflict(text)) if self.ids.is_empty() => context.output.note(&text),
+                Err(StoreError::Conflict(text)) => context.output.note(&text),
                 Err(error) => return Err(error.into()),
             }
         }
-        if self.ids.is_empty() {
-            let would = if self.dry.dry_run { "would be " } else { "" };
-            context.output.note(&format!("{} batches {would}cancelled", batches.len()));
-        }
-        report(context, self.dry.dry_run, "jobs cancelled", "jobs that would be cancelled", &total);
+        let would = if self.dry.dry_run { "would be " } else { "" };
+        context.output.note(&format!("{} batches {would}cancelled", batches.len()));
+        report(context, self.dry.dry_run, verbs.0, verbs.1, &total);
         Ok(Exit::Success)
     }
 

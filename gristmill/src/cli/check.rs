@@ -5,6 +5,7 @@ use gristmill_service::documents::{CheckDocument, ProblemDocument};
 
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
+use crate::config::exposed::exposed;
 use crate::config::{ConfigError, load};
 use crate::exit_code::{Exit, Result};
 
@@ -23,6 +24,9 @@ impl Check {
     pub(super) fn run(&self, context: &CommandContext) -> Result<Exit> {
         let (batches, errors) = match load(&context.layers) {
             Ok(loaded) => {
+                for (key, what) in exposed(&loaded.config) {
+                    context.warn(format!("`{key}` {what}"));
+                }
                 let errors = crate::config::definitions::definitions(&loaded, &context.extensions);
                 (loaded.config.batch.keys().cloned().collect(), errors)
             }

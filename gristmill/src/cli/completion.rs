@@ -3,6 +3,7 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
+use crate::cli::output::wrote;
 use crate::exit_code::{Exit, Result};
 
 /// Print a completion script for a shell
@@ -21,8 +22,7 @@ impl Completion {
     pub(super) fn run(&self) -> Result<Exit> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "gristmill", &mut script);
-        // A reader that has gone away is not our error.
-        let _ = std::io::Write::write_all(&mut std::io::stdout().lock(), &script);
+        wrote(std::io::Write::write_all(&mut std::io::stdout().lock(), &script));
         Ok(Exit::Success)
     }
 }

@@ -10,7 +10,7 @@ use gristmill_service::{Actor, Order};
 
 use crate::cli::output::Output;
 use crate::config::error::all_of;
-use crate::config::show::redact_url;
+use crate::config::show::{redact_address, redact_url};
 use crate::config::{Layers, Loaded, load};
 use crate::exit_code::{CommandError, Result};
 use crate::extensions::Extensions;
@@ -51,7 +51,7 @@ impl CommandContext {
         let reload = Arc::new(move || load(&again));
         let notify = Arc::new(move |notice| match notice {
             Notice::Note(text) => output.note(&text),
-            Notice::Warning(text) => output.error(&format!("warning: {text}")),
+            Notice::Warning(text) => output.warning(&text),
         });
         let process = ProcessContext::new(loaded, tenant, extensions, reload, notify);
         Self { process, layers, output, trace: gristmill_telemetry::trace::begin(), args }
@@ -107,7 +107,7 @@ impl CommandContext {
             program.push_str(&format!(" --config {}", quoted(&file.display().to_string())));
         }
         for (flag, _, value) in self.layers.flags.iter().filter(|(flag, ..)| matches!(*flag, "store" | "broker")) {
-            program.push_str(&format!(" --{flag} {}", quoted(&redact_url(value))));
+            program.push_str(&format!(" --{flag} {}", quoted(&redact_address(value))));
         }
         if self.tenant != gristmill_core::id::DEFAULT_TENANT {
             program.push_str(&format!(" --tenant {}", quoted(&self.tenant)));

@@ -1,15 +1,22 @@
 //! `gristmill dead`: look at dead letters, redrive or discard them.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use gristmill_core::Instant;
-use gristmill_core::id::JobId;
+use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
-use gristmill_store::JobFilter;
+use gristmill_service::control::dead::RedriveReport;
+use gristmill_service::documents::{BatchDocument, RedrivenDocument};
+use gristmill_store::{ControlReport, JobFilter};
 
-use super::delete::{dead_by_id, discard};
-use super::job;
+use super::delete::{dead_by_id, discard, discard_named};
 use super::list::{DryRun, Paging, id, report};
+use super::named::Named;
+use super::waiting::{Waiting, describe_ends, exit_of};
+use super::{batch_view, job};
 use crate::cli::context::CommandContext;
+use crate::cli::output::Format;
 use crate::exit_code::{CommandError, Exit, Result};
 
 /// Look at dead letters, redrive or discard them
@@ -33,16 +40,18 @@ enum Verb {
     },
     /// Bring dead letters back with as many attempts again as they had
     #[command(before_help = "Examples:
-  gristmill dead redrive 0198f9c1-…
+  gristmill dead redrive 0198f9c1-… --wait
   gristmill dead redrive --kind email --error 'connection refused' --since 2h --dry-run
-  gristmill dead redrive --all")]
+  gristmill dead redrive --all
+
+Exit code 3 when there is no such job, 6 when some cannot be redriven.")]
     Redrive(Redrive),
     /// Delete dead letters for good; chunks go with their batch
     #[command(before_help = "Examples:
   gristmill dead discard 0198f9c1-… --dry-run
   gristmill dead discard --kind email --error 'no such mailbox'
   gristmill dead discard --all")]
-    Discard(Redrive),
+    Discard(Selected),
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +83,14 @@ struct List {
 
 #[derive(Debug, Args)]
 struct Redrive {
+    #[command(flatten)]
+    what: Selected,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+#[derive(Debug, Args)]
+struct Selected {
     /// Their ids
     #[arg(
         required_unless_present_any = ["all", "queue", "kind", "batch", "error", "since"],
@@ -135,38 +152,70 @@ fn since(text: &str, now: Instant) -> Result<Instant> {
     })
 }
 
-impl Redrive {
+impl Selected {
     async fn discard(self, context: &CommandContext) -> Result<Exit> {
-        let dead = if self.ids.is_empty() {
-            context.service().await?.matching_dead(&self.which.filter(context).await?).await?
-        } else {
-            dead_by_id(context, &self.ids).await?
-        };
+        if !self.ids.is_empty() {
+            return discard_named(context, &self.dry, dead_by_id(context, &self.ids).await?).await;
+        }
+        let dead = context.service().await?.matching_dead(&self.which.filter(context).await?).await?;
         discard(context, &self.dry, dead).await
     }
+}
 
+impl Redrive {
     async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let (service, order) = (context.service().await?, context.order(self.dry.dry_run));
-        if !self.ids.is_empty() {
-            let jobs = self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()?;
-            let total = service.redrive_dead(&order, &jobs).await?;
-            report(context, self.dry.dry_run, "redriven", "would redrive", &total);
-            return Ok(Exit::Success);
-        }
-        let filter = self.which.filter(context).await?;
-        let mut found = service.matching_jobs(&filter).await?;
+        let (service, order) = (context.service().await?, context.order(self.what.dry.dry_run));
+        let (mut found, others): (Vec<_>, _) = if self.what.ids.is_empty() {
+            (service.matching_jobs(&self.what.which.filter(context).await?).await?, Named::default())
+        } else {
+            let (dead, others) = dead_by_id(context, &self.what.ids).await?;
+            (dead.into_iter().map(|job| (job.batch, job.id)).collect(), others)
+        };
         // Jobs of one batch are adjacent, so that its next generation is opened once.
         found.sort_unstable();
-        let jobs: Vec<JobId> = found.into_iter().map(|(_, id)| id).collect();
-        let total = service.redrive_each(&order, &jobs).await?;
-        report(context, self.dry.dry_run, "redriven", "would redrive", &total.redriven);
-        for reason in &total.reasons {
-            context.output.note(&format!("  {reason}"));
+        let jobs: Vec<JobId> = found.iter().map(|(_, id)| *id).collect();
+        let redriven = service.redrive_each(&order, &jobs).await?;
+        let exit = self.report(context, others, redriven)?;
+        if order.dry_run { Ok(exit) } else { self.wait(context, &found, exit).await }
+    }
+
+    /// Those that were named are reported one by one. Those that match, and cannot be redriven now, may match again.
+    fn report(&self, context: &CommandContext, others: Named, redriven: RedriveReport) -> Result<Exit> {
+        let dry_run = self.what.dry.dry_run;
+        let print = |done: &ControlReport| {
+            self.waiting
+                .report(context, dry_run, |dry_run| report(context, dry_run, "redriven", "would redrive", done));
+        };
+        if !self.what.ids.is_empty() {
+            return others.dead(redriven).report(context, print);
         }
-        if total.refused > 0 {
-            context.output.error(&format!("{} cannot be redriven now; the command may be repeated", total.refused));
+        print(&redriven.redriven);
+        redriven.reasons.iter().for_each(|reason| context.output.note(&format!("  {reason}")));
+        if redriven.refused > 0 {
+            let refused = redriven.refused;
+            context.output.error(&format!("{refused} cannot be redriven now; the command may be repeated"));
             return Ok(Exit::Partial);
         }
         Ok(Exit::Success)
+    }
+
+    /// A chunk or an aggregate is done when its batch has ended, which may need other jobs.
+    async fn wait(&self, context: &CommandContext, jobs: &[(Option<BatchId>, JobId)], exit: Exit) -> Result<Exit> {
+        let alone: Vec<JobId> = jobs.iter().filter(|(batch, _)| batch.is_none()).map(|(_, job)| *job).collect();
+        let Some(ended) = self.waiting.jobs(context, &alone).await? else { return Ok(exit) };
+        let text = context.output.format != Format::Json;
+        if text && !alone.is_empty() {
+            context.output.line(&describe_ends(&ended));
+        }
+        let (mut exits, mut batches) = (vec![exit, exit_of(&ended)], Vec::new());
+        for batch in jobs.iter().filter_map(|(batch, _)| *batch).collect::<BTreeSet<BatchId>>() {
+            let Some(end) = self.waiting.see_through(context, batch).await? else { continue };
+            exits.push(if text { batch_view::end(context, &end).await? } else { end.exit() });
+            batches.push(BatchDocument::from(end.batch()));
+        }
+        if !text {
+            context.output.document(&RedrivenDocument { ended, batches });
+        }
+        Ok(exits.into_iter().find(|exit| *exit != Exit::Success).unwrap_or(Exit::Success))
     }
 }

@@ -1,13 +1,17 @@
 //! `gristmill batch delete`, `gristmill dead discard` and `gristmill queue delete`: what is gone afterwards.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use gristmill_service::documents::{DeletedBatchesDocument, DeletedQueueDocument};
-use gristmill_store::PruneNoun;
+use gristmill_store::{JobView, PruneNoun};
 
+use super::gone::no_job;
 use super::list::{DryRun, id, report};
+use super::named::Named;
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, grouped};
 use crate::exit_code::{CommandError, Exit, Result};
@@ -107,7 +111,7 @@ impl DeleteQueue {
     }
 }
 
-/// Discards dead letters that are named, or that match.
+/// Discards dead letters that match.
 pub(super) async fn discard(context: &CommandContext, dry: &DryRun, dead: Vec<(JobId, Instant)>) -> Result<Exit> {
     let options = pruner_options(&context.loaded.config, true);
     let order = context.order(dry.dry_run);
@@ -123,14 +127,33 @@ pub(super) async fn discard(context: &CommandContext, dry: &DryRun, dead: Vec<(J
     Ok(Exit::Success)
 }
 
-/// The dead letters of these ids, each with the instant at which it died. Jobs that are not dead are passed over, as a
-/// redrive does.
-pub(super) async fn dead_by_id(context: &CommandContext, ids: &[String]) -> Result<Vec<(JobId, Instant)>> {
+/// Discards dead letters that are named.
+pub(super) async fn discard_named(
+    context: &CommandContext,
+    dry: &DryRun,
+    (dead, others): (Vec<JobView>, Named),
+) -> Result<Exit> {
+    let options = pruner_options(&context.loaded.config, true);
+    let order = context.order(dry.dry_run);
+    let dead: Vec<_> = dead.into_iter().filter_map(|job| Some((job.id, job.finished_at?))).collect();
+    let total = context.service().await?.discard_dead(&order, &dead, &options).await?;
+    others.dead(total).report(context, |done| report(context, dry.dry_run, "discarded", "would discard", done))
+}
+
+/// The dead letters of these ids, those of one batch adjacent, and what is to be said of the other ids.
+pub(super) async fn dead_by_id(context: &CommandContext, ids: &[String]) -> Result<(Vec<JobView>, Named)> {
     let store = context.store().await?;
-    let mut dead = Vec::new();
-    for job in ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()? {
-        let found = store.job(&context.tenant, job).await?.filter(|found| found.state == JobState::Dead);
-        dead.extend(found.and_then(|found| Some((job, found.finished_at?))));
+    let (mut dead, mut others) = (Vec::new(), Named::default());
+    for job in ids.iter().map(|text| id("job", text)).collect::<Result<BTreeSet<JobId>>>()? {
+        match store.job(&context.tenant, job).await? {
+            None => others.fail(no_job(&store, &context.tenant, job).await),
+            Some(found) if found.state == JobState::Dead => dead.push(found),
+            Some(found) => {
+                let wrong = format!("the job {job} is {}, and no dead letter", found.state);
+                others.fail(CommandError::new(Exit::Conflict, wrong));
+            }
+        }
     }
-    Ok(dead)
+    dead.sort_by_key(|job| (job.batch, job.id));
+    Ok((dead, others))
 }

@@ -15,8 +15,8 @@ use crate::exit_code::{Exit, Result};
   gristmill --store postgres://app@db/app --broker amqp://app@mq/%2f doctor --json
   gristmill doctor --reconcile --dry-run
 
-Looks at the store, its migrations, the broker, the clocks, the disk and the mail service, and changes
-nothing. Exit code 9 when something is wrong.")]
+Looks at the store, its migrations, who works, what waits, the broker, the clocks, the disks and the mail
+service, and changes nothing. Exit code 9 when something is wrong.")]
 pub(crate) struct Doctor {
     /// Instead, compare every counter with what it counts, and mend what is wrong, as the scheduler does every minute
     #[arg(long)]

@@ -9,7 +9,9 @@ use clap::Args;
 use gristmill_core::duration;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob, PAYLOAD_BYTES_MAX, Priority, RunAt};
+use gristmill_core::json;
 use gristmill_core::limit::KEY_BYTES_MAX;
+use gristmill_core::schedule::{Zone, instant};
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_service::documents::{EnqueuedOneDocument, JobOnlyDocument, WouldEnqueueDocument};
 use gristmill_store::EnqueueOutcome;
@@ -18,15 +20,12 @@ use uuid::Uuid;
 
 use super::enqueue_lines;
 use super::list::DryRun;
+use super::waiting::Waiting;
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
-use crate::cli::wait::{Patience, wait_for_job};
 use crate::config::verify::is_name;
 use crate::config::{KindSettings, nearest};
 use crate::exit_code::{CommandError, Exit, Result};
-use crate::runtime::serve::stop;
-use crate::runtime::signals::Signals;
-use crate::runtime::work::{WaitFor, Work, Working};
 
 /// Enqueue one job, or many from JSON lines
 #[derive(Debug, Args)]
@@ -38,11 +37,13 @@ use crate::runtime::work::{WaitFor, Work, Working};
   gristmill enqueue reindex --payload @shop.json --unique shop-7 --on-conflict debounce=5s/1m
   gristmill enqueue http --key acme --payload @call.json
   gristmill enqueue email --jsonl mails.jsonl --queue mail --dry-run
+  gristmill enqueue email --jsonl mails.jsonl --wait=10m
   jq -c '{kind: \"email\", payload: .}' people.json | gristmill enqueue --jsonl -
 
 A line of --jsonl is {\"payload\": …} with, as wanted: kind, queue, priority, key, in, at, unique, unique_while,
 unique_for, on_conflict, idempotency_key, max_attempts, timeout. Lines are enqueued in groups of 1000; a bad line is named, and nothing of its
-group is enqueued.")]
+group is enqueued. The ids are printed one a line. With --wait the exit code is 1 when none is \
+done, 6 when some are not.")]
 pub(crate) struct Enqueue {
     /// What the job does: email, webhook, exec, http, or a kind of your own
     #[arg(required_unless_present = "jsonl")]
@@ -51,16 +52,12 @@ pub(crate) struct Enqueue {
     #[arg(long, value_name = "JSON|@FILE|-", conflicts_with = "jsonl")]
     payload: Option<String>,
     /// Many jobs: a file of JSON lines, or - for standard input
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["wait", "key"])]
+    #[arg(long, value_name = "FILE|-", conflicts_with = "key")]
     pub(super) jsonl: Option<PathBuf>,
     #[command(flatten)]
     pub(super) how: How,
-    /// Wait until the job has ended, at most so long
-    #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "forever")]
-    wait: Option<WaitFor>,
-    /// Who works while this waits
-    #[arg(long, value_enum, default_value_t, requires = "wait")]
-    work: Work,
+    #[command(flatten)]
+    pub(super) waiting: Waiting,
     #[command(flatten)]
     pub(super) dry: DryRun,
 }
@@ -72,7 +69,7 @@ pub(crate) struct How {
     #[arg(long = "in", value_name = "DURATION", value_parser = duration::parse, conflicts_with = "at")]
     pub(super) after: Option<Duration>,
     /// Start at this instant, such as 2030-01-01T02:00:00Z
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "RFC3339", value_parser = moment)]
     pub(super) at: Option<DateTime<Utc>>,
     /// The queue on which it waits
     #[arg(long)]
@@ -155,27 +152,16 @@ impl Enqueue {
         let Some(enqueued) = service.enqueue(&context.order(false), job).await? else {
             return Err(CommandError::new(Exit::Internal, "the store took the job and gave no id"));
         };
-        match &self.wait {
-            None => {
-                match context.output.format {
-                    Format::Json => context.output.document(&EnqueuedOneDocument { job: enqueued }),
-                    Format::Plain | Format::Table => context.output.line(&enqueued.id.to_string()),
-                }
-                if let Some(note) = note(enqueued.outcome) {
-                    context.output.note(note);
-                }
-                Ok(Exit::Success)
+        let Some(view) = self.waiting.job(context, enqueued.id).await? else {
+            match context.output.format {
+                Format::Json => context.output.document(&EnqueuedOneDocument { job: enqueued }),
+                Format::Plain | Format::Table => context.output.line(&enqueued.id.to_string()),
             }
-            Some(wait) => self.wait_for(context, enqueued.id, wait).await,
-        }
-    }
-
-    async fn wait_for(&self, context: &CommandContext, job: JobId, wait: &WaitFor) -> Result<Exit> {
-        let store = context.store().await?;
-        let mut working = Working::begin(context, &store, self.work).await?;
-        let waited = wait_for_job(context, &store, job, &mut working, Patience::at_most(wait.at_most())).await;
-        stop(context, &store, working, &mut Signals::listen()?).await?;
-        let view = waited?;
+            if let Some(note) = note(enqueued.outcome) {
+                context.output.note(note);
+            }
+            return Ok(Exit::Success);
+        };
         match context.output.format {
             Format::Json => context.output.document(&JobOnlyDocument { job: (&view).into() }),
             Format::Plain | Format::Table => {
@@ -265,6 +251,10 @@ pub(super) fn new_job(context: &CommandContext, kind: &str, payload: Value, how:
     if job.timeout.is_zero() {
         return Err(CommandError::usage("a timeout of 0 lets no attempt run").hint("write one such as 15m"));
     }
+    // Another version of the payload is that of another program's kind.
+    if job.version == 1 {
+        context.extensions.check_payload(kind, &job.payload).map_err(CommandError::usage)?;
+    }
     Ok(job)
 }
 
@@ -290,14 +280,24 @@ fn known_kind(context: &CommandContext, kind: &str) -> Result<()> {
     Ok(())
 }
 
+/// Reads an instant of RFC 3339. chrono's own reader takes `26` for the year 26, which has long been.
+///
+/// # Errors
+///
+/// What would be right.
+pub(super) fn moment(text: &str) -> std::result::Result<DateTime<Utc>, String> {
+    let known = DateTime::parse_from_rfc3339(text).ok().and_then(|_| instant(text, Zone::UTC));
+    known.ok_or_else(|| format!("`{text}` is not an instant; write one such as 2030-01-31T08:00:00Z"))
+}
+
 fn read_payload(text: &str) -> Result<Value> {
     let (name, content) = match text.strip_prefix('@') {
         Some(path) => (path.to_owned(), limited(path, std::fs::File::open(path))?),
         None if text == "-" => ("standard input".to_owned(), limited("standard input", Ok(std::io::stdin()))?),
         None => ("--payload".to_owned(), text.to_owned()),
     };
-    serde_json::from_str(&content).map_err(|error| {
-        CommandError::usage(format!("{name} is not JSON: {error}"))
+    json::read(content.as_bytes()).map_err(|error| {
+        CommandError::usage(format!("{name} is not JSON that can be kept: {error}"))
             .hint("write JSON such as '{\"to\":\"a@example.com\"}', @FILE, or - for standard input")
     })
 }

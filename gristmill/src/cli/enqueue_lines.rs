@@ -7,14 +7,17 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use gristmill_core::duration::Span;
 use gristmill_core::job::{NewJob, PAYLOAD_BYTES_MAX, Priority};
+use gristmill_core::json;
+use gristmill_core::unfit::plain;
 use gristmill_core::unique::{Hold, OnConflict};
 use gristmill_service::dispatcher::Overlap;
 use gristmill_service::documents::{EnqueuedManyDocument, WouldEnqueueManyDocument};
 use gristmill_store::{Enqueued, GROUP_JOBS_MAX};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::enqueue::{Enqueue, How, UniqueArgs, new_job};
+use super::enqueue::{Enqueue, How, UniqueArgs, moment, new_job};
+use super::waiting::{describe_ends, exit_of};
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
 use crate::exit_code::{CommandError, Exit, Result};
@@ -26,7 +29,7 @@ const LINE_BYTES_MAX: u64 = PAYLOAD_BYTES_MAX as u64 + 64 * 1024;
 #[serde(deny_unknown_fields)]
 struct Line {
     kind: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::value")]
     payload: Value,
     queue: Option<String>,
     #[serde(alias = "lane")]
@@ -34,6 +37,7 @@ struct Line {
     key: Option<String>,
     #[serde(rename = "in")]
     after: Option<Span>,
+    #[serde(default, deserialize_with = "at")]
     at: Option<DateTime<Utc>>,
     unique: Option<String>,
     unique_while: Option<Hold>,
@@ -42,6 +46,11 @@ struct Line {
     idempotency_key: Option<String>,
     max_attempts: Option<u32>,
     timeout: Option<Span>,
+}
+
+fn at<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<DateTime<Utc>>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| moment(&text)).transpose().map_err(serde::de::Error::custom)
 }
 
 #[derive(Debug, Default)]
@@ -72,8 +81,20 @@ pub(super) async fn run(enqueue: &Enqueue, context: &CommandContext) -> Result<E
     if !enqueue.dry.dry_run {
         tally = enqueue_all(enqueue, context, path).await?;
     }
-    report(context, enqueue.dry.dry_run, &tally);
-    Ok(Exit::Success)
+    if enqueue.dry.dry_run {
+        return Ok(would(context, tally.lines));
+    }
+    let mut jobs = tally.jobs;
+    if context.output.format != Format::Json {
+        counted(context, &jobs);
+    }
+    jobs.ended = enqueue.waiting.jobs(context, &jobs.ids).await?;
+    match (context.output.format, &jobs.ended) {
+        (Format::Json, _) => context.output.document(&jobs),
+        (Format::Plain | Format::Table, Some(ended)) => context.output.note(&describe_ends(ended)),
+        (Format::Plain | Format::Table, None) => {}
+    }
+    Ok(jobs.ended.as_ref().map_or(Exit::Success, exit_of))
 }
 
 async fn enqueue_all(enqueue: &Enqueue, context: &CommandContext, path: &Path) -> Result<Tally> {
@@ -103,28 +124,33 @@ async fn enqueue_groups(
         };
         let Some(jobs) = groups.next(enqueue, context).map_err(so_far)? else { return Ok(tally) };
         let report = service.enqueue_beside(overlap, &order, jobs).await.map_err(|error| so_far(error.into()))?;
+        if context.output.format != Format::Json {
+            report.jobs.iter().for_each(|job| context.output.line(&job.id.to_string()));
+        }
         tally.add(&report.jobs);
     }
 }
 
-fn report(context: &CommandContext, dry_run: bool, tally: &Tally) {
+fn would(context: &CommandContext, lines: u64) -> Exit {
     match context.output.format {
-        Format::Json if dry_run => {
-            context.output.document(&WouldEnqueueManyDocument { dry_run: true, would_enqueue: tally.lines });
+        Format::Json => {
+            context.output.document(&WouldEnqueueManyDocument { dry_run: true, would_enqueue: lines });
         }
-        Format::Json => context.output.document(&tally.jobs),
-        Format::Plain | Format::Table if dry_run => context.output.line(&format!("would enqueue {} jobs", tally.lines)),
-        Format::Plain | Format::Table => {
-            context.output.line(&format!("enqueued {} jobs", tally.jobs.enqueued));
-            let others = [
-                (tally.jobs.existing, "were there already"),
-                (tally.jobs.replaced, "took the place of one that had not begun"),
-                (tally.jobs.debounced, "made one that had not begun wait anew"),
-            ];
-            for (jobs, what) in others.into_iter().filter(|(jobs, _)| *jobs > 0) {
-                context.output.note(&format!("{jobs} {what}"));
-            }
-        }
+        Format::Plain | Format::Table => context.output.line(&format!("would enqueue {lines} jobs")),
+    }
+    Exit::Success
+}
+
+/// How many of each, beside the ids.
+fn counted(context: &CommandContext, jobs: &EnqueuedManyDocument) {
+    context.output.note(&format!("enqueued {} jobs", jobs.enqueued));
+    let others = [
+        (jobs.existing, "were there already"),
+        (jobs.replaced, "took the place of one that had not begun"),
+        (jobs.debounced, "made one that had not begun wait anew"),
+    ];
+    for (jobs, what) in others.into_iter().filter(|(jobs, _)| *jobs > 0) {
+        context.output.note(&format!("{jobs} {what}"));
     }
 }
 
@@ -170,7 +196,8 @@ impl Groups {
     }
 
     fn job(&self, enqueue: &Enqueue, context: &CommandContext, bytes: &[u8]) -> Result<NewJob> {
-        let line: Line = serde_json::from_slice(bytes).map_err(|error| self.wrong(&format!("{error}")))?;
+        // The payload stands one level deep in its line.
+        let line: Line = json::typed_around(bytes, 1).map_err(|error| self.wrong(&plain(&error.to_string())))?;
         let kind = line.kind.as_ref().or(enqueue.kind.as_ref());
         let kind = kind.ok_or_else(|| self.wrong("has no `kind`, and the command names none"))?;
         if line.max_attempts == Some(0) {

@@ -2,13 +2,13 @@
 
 use clap::{Args, Subcommand};
 use gristmill_core::job::JobState;
-use gristmill_service::control::add;
 use gristmill_service::documents::JobDocument;
-use gristmill_store::{ControlReport, JobFilter, JobView, why};
+use gristmill_store::{JobFilter, JobView, why};
 
 use super::cancel::CancelJobs;
 use super::gone::no_job;
 use super::list::{DryRun, Paging, id, report};
+use super::named::Named;
 use super::waits::describe;
 use crate::cli::context::CommandContext;
 use crate::cli::output::brief;
@@ -87,12 +87,9 @@ impl Job {
             Verb::Show { id: text } => show(context, &text).await,
             Verb::Retry { ids, dry } => {
                 let (service, order) = (context.service().await?, context.order(dry.dry_run));
-                let mut total = ControlReport::default();
-                for job in ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()? {
-                    add(&mut total, service.retry_job(&order, job).await?);
-                }
-                report(context, dry.dry_run, "let run", "would let run", &total);
-                Ok(Exit::Success)
+                let jobs = ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()?;
+                let retried = Named::each(jobs, async |job| Ok(service.retry_job(&order, job).await?)).await?;
+                retried.report(context, |done| report(context, dry.dry_run, "let run", "would let run", done))
             }
             Verb::Cancel(cancel) => cancel.run(context).await,
         }

@@ -2,6 +2,7 @@
 
 mod batch;
 pub(crate) mod batch_run;
+mod batch_view;
 mod cancel;
 mod check;
 mod chunk;
@@ -16,12 +17,14 @@ pub(crate) mod demo;
 mod dev;
 mod doctor;
 mod doctor_checks;
+mod doctor_work;
 mod enqueue;
 mod enqueue_lines;
 mod gone;
 mod job;
 mod limit;
 mod list;
+mod named;
 pub(crate) mod output;
 mod poison;
 mod progress;
@@ -34,6 +37,7 @@ mod scheduler;
 mod trigger;
 mod version;
 mod wait;
+mod waiting;
 mod waits;
 mod worker;
 

@@ -1,11 +1,19 @@
 //! What people and scripts see: data on standard output, messages on standard error.
 
-use std::io::{IsTerminal, Write};
+use std::borrow::Cow;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use gristmill_core::Instant;
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::config::LogFormat;
+use crate::exit_code::{CommandError, Exit, Result};
+
+/// Why data could not be written to standard output, of which a process has one.
+static LOST: OnceLock<String> = OnceLock::new();
 
 /// How data is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +46,8 @@ pub(crate) struct Output {
     /// Whether messages are left out.
     pub(crate) quiet: bool,
     color: bool,
+    /// How messages look.
+    pub(crate) messages: LogFormat,
 }
 
 impl Output {
@@ -56,37 +66,69 @@ impl Output {
             Color::Auto if set("NO_COLOR") || std::env::var("TERM").is_ok_and(|term| term == "dumb") => false,
             Color::Auto => set("FORCE_COLOR") || terminal,
         };
-        Self { format, quiet, color: wanted && format == Format::Table }
+        Self { format, quiet, color: wanted && format == Format::Table, messages: LogFormat::Text }
+    }
+
+    /// The same with messages in the format of the log.
+    pub(crate) fn logging(self, messages: LogFormat) -> Self {
+        Self { messages, ..self }
     }
 
     /// Whether a person watches the messages.
     pub(crate) fn interactive(&self) -> bool {
-        std::io::stderr().is_terminal() && !self.quiet
+        std::io::stderr().is_terminal() && !self.quiet && self.messages == LogFormat::Text
     }
 
     /// Prints one JSON document.
     pub(crate) fn document(&self, document: &impl Serialize) {
         match serde_json::to_string_pretty(document) {
-            Ok(text) => self.line(&text),
-            Err(error) => self.note(&format!("error: the result cannot be shown as JSON: {error}")),
+            // Outside its texts JSON has no such characters, and within them this means the same.
+            Ok(text) => print(&escaped(&text, json_escape)),
+            Err(error) => lost(format!("the result is no JSON: {error}")),
         }
     }
 
-    /// Prints one line of data. A reader that has gone away is not our error.
+    /// Prints one line of data.
     pub(crate) fn line(&self, text: &str) {
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        print(&visible(text));
     }
 
     /// Prints a message for people, on standard error.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            self.message("INFO", text, None);
+        }
+    }
+
+    /// Prints what went wrong without ending the command, which even `--quiet` does not hide.
+    pub(crate) fn warning(&self, text: &str) {
+        match self.messages {
+            LogFormat::Text => self.message("WARN", &format!("warning: {text}"), None),
+            LogFormat::Json => self.message("WARN", text, None),
         }
     }
 
     /// Prints an error, which even `--quiet` does not hide.
     pub(crate) fn error(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        self.message("ERROR", text, None);
+    }
+
+    /// Prints why a command failed, and what would be right.
+    pub(crate) fn failure(&self, error: &CommandError) {
+        match self.messages {
+            LogFormat::Text => self.message("ERROR", &format!("error: {}", error.message), error.hint.as_deref()),
+            LogFormat::Json => self.message("ERROR", &error.message, error.hint.as_deref()),
+        }
+    }
+
+    /// A line in the format of the log. Nothing can be said about a message that cannot be written.
+    fn message(&self, level: &str, text: &str, hint: Option<&str>) {
+        let line = match (self.messages, hint) {
+            (LogFormat::Text, None) => text.to_owned(),
+            (LogFormat::Text, Some(hint)) => format!("{text}\n  {hint}"),
+            (LogFormat::Json, hint) => gristmill_telemetry::log::line(Utc::now(), level, text.trim(), hint),
+        };
+        let _ = writeln!(std::io::stderr().lock(), "{}", visible(&line));
     }
 
     /// Prints a list: an array in JSON, lines with tabs when plain, a table for people.
@@ -120,7 +162,7 @@ impl Output {
             Format::Table => {
                 let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
                 for (name, value) in fields {
-                    self.line(&format!("{}  {value}", self.bold(&format!("{name:width$}"))));
+                    self.styled_line(&format!("{name:width$}"), &format!("  {value}"));
                 }
             }
         }
@@ -149,20 +191,77 @@ impl Output {
             let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
-        self.line(&self.bold(&pad(columns.to_vec())));
+        self.styled_line(&pad(columns.to_vec()), "");
         for row in rows {
             self.line(&pad(row.iter().map(String::as_str).collect()));
         }
     }
 
-    fn bold(&self, text: &str) -> String {
-        if self.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    /// Prints a line whose beginning is bold. Ours are the only control sequences that reach a terminal.
+    fn styled_line(&self, bold: &str, rest: &str) {
+        let (bold, rest) = (visible(bold), visible(rest));
+        let line = if self.color { format!("\u{1b}[1m{bold}\u{1b}[0m{rest}") } else { format!("{bold}{rest}") };
+        print(&line);
     }
 }
 
-/// A text without characters that would break a line or a column.
+/// Notes it when data could not be written. A reader that has gone away is not our error.
+pub(crate) fn wrote(written: std::io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        lost(error.to_string());
+    }
+}
+
+fn lost(why: String) {
+    LOST.get_or_init(|| why);
+}
+
+/// Returns whether all data has arrived on standard output.
+///
+/// # Errors
+///
+/// When some of it could not be written, as on a full disk.
+pub(crate) fn arrived() -> Result<()> {
+    wrote(std::io::stdout().flush());
+    let Some(why) = LOST.get() else { return Ok(()) };
+    Err(CommandError::new(Exit::Failed, format!("the result could not be written to standard output: {why}"))
+        .hint("what the command did is done; make room, or write the result somewhere else"))
+}
+
+/// A text in one line and one column: line ends and tabs are blanks, and what a terminal would obey is shown.
 pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let flat: String = text.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { c }).collect();
+    visible(&flat).into_owned()
+}
+
+/// A text that no terminal obeys: what would move its cursor, change its colours, answer in the user's name or turn the
+/// direction of writing is shown as an escape, such as `\u{1b}`.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c.escape_unicode().to_string())
+}
+
+fn escaped(text: &str, escape: impl Fn(char) -> String) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if is_obeyed(c) { escape(c) } else { c.to_string() }).collect())
+}
+
+fn json_escape(c: char) -> String {
+    format!("\\u{:04x}", u32::from(c))
+}
+
+/// Control characters, and those that turn the direction of writing, by which a text looks like another.
+fn is_obeyed(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}');
+    turns || (c.is_control() && c != '\n' && c != '\t')
+}
+
+/// Prints a line of data that no terminal obeys.
+fn print(text: &str) {
+    wrote(writeln!(std::io::stdout().lock(), "{text}"));
 }
 
 /// The values of a batch's result by name, for people: a group is a line for each of its values.
@@ -287,6 +386,22 @@ mod tests {
 
     #[test]
     fn nothing_hostile_breaks_a_line() {
-        assert_eq!(one_line("a\tb\n\u{1b}[31mc"), "a b  [31mc");
+        assert_eq!(one_line("a\tb\r\n\u{1b}[31mc"), "a b  \\u{1b}[31mc");
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_others_have_written() {
+        for (text, shown) in [
+            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
+            ("a\u{9b}2J\u{7f}\u{8}\r", "a\\u{9b}2J\\u{7f}\\u{8}\\u{d}"),
+            ("\u{202e}gpj.exe", "\\u{202e}gpj.exe"),
+            ("two\nlines\tand Grüße, עברית", "two\nlines\tand Grüße, עברית"),
+        ] {
+            assert_eq!(visible(text), shown);
+            let document = serde_json::to_string_pretty(&serde_json::json!({ text: [text] })).expect("JSON");
+            let printed = escaped(&document, json_escape).into_owned();
+            assert!(!printed.contains(is_obeyed), "{printed}");
+            assert_eq!(serde_json::from_str::<Value>(&printed).expect("JSON"), serde_json::json!({ text: [text] }));
+        }
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Progress {
     settled_before: Option<u64>,
     last_line: Instant,
     last_tenth: u64,
+    /// What the batch was last said to wait for.
+    waits: String,
 }
 
 impl Progress {
@@ -31,14 +33,16 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Self { output, bar, started: now, settled_before: None, last_line: now, last_tenth: 0 }
+        Self { output, bar, started: now, settled_before: None, last_line: now, last_tenth: 0, waits: String::new() }
     }
 
-    /// Shows the batch as it is now.
-    pub(crate) fn show(&mut self, batch: &BatchView) {
+    /// Shows the batch as it is now, and what it waits for.
+    pub(crate) fn show(&mut self, batch: &BatchView, waits: &[String]) {
         let settled = batch.counts.input - batch.counts.pending();
         let before = *self.settled_before.get_or_insert(settled);
-        let line = describe(batch, settled - before.min(settled), self.started.elapsed());
+        let waits = waits.join("; ");
+        let line = describe(batch, settled - before.min(settled), self.started.elapsed(), &waits);
+        let news = std::mem::replace(&mut self.waits, waits) != self.waits;
         match &self.bar {
             Some(bar) => {
                 bar.set_length(batch.counts.input);
@@ -47,7 +51,7 @@ impl Progress {
             }
             None => {
                 let tenth = (settled * 10).checked_div(batch.counts.input).unwrap_or(0);
-                if tenth > self.last_tenth || self.last_line.elapsed() >= LINE_EVERY {
+                if news || tenth > self.last_tenth || self.last_line.elapsed() >= LINE_EVERY {
                     self.last_tenth = tenth;
                     self.last_line = Instant::now();
                     let percent = (settled * 100).checked_div(batch.counts.input).unwrap_or(0);
@@ -71,10 +75,11 @@ impl Drop for Progress {
     }
 }
 
-fn describe(batch: &BatchView, done: u64, elapsed: Duration) -> String {
+fn describe(batch: &BatchView, done: u64, elapsed: Duration, waits: &str) -> String {
     let counts = &batch.counts;
     let pace = pace(done, elapsed);
     let left = match (pace, counts.pending()) {
+        _ if !waits.is_empty() => format!("waiting: {waits}"),
         (_, 0) => batch.state.to_string(),
         // Only an order of magnitude can be promised; when even that is too early, the text says so.
         (Some(pace @ 1..), pending) if elapsed >= Duration::from_secs(1) => {

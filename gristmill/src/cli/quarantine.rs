@@ -1,9 +1,10 @@
 //! `gristmill quarantine`: look at items that were set aside, export and redrive them.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use gristmill_core::formula::Formulas;
 use gristmill_core::id::BatchId;
 use gristmill_service::documents::ExportedItemDocument;
 use gristmill_service::pages;
@@ -14,7 +15,7 @@ use super::list::{Paging, id};
 use super::quarantine_patch::{Import, Redrive, everything};
 use super::quarantine_sheet as sheet;
 use crate::cli::context::CommandContext;
-use crate::cli::output::brief;
+use crate::cli::output::{brief, visible};
 use crate::exit_code::{CommandError, Exit, Result};
 
 /// Look at items that were set aside, export and redrive them
@@ -64,11 +65,14 @@ A cell that begins with =, +, - or @ is a formula to a spreadsheet: open tables 
         /// Also those that were redriven already
         #[arg(long)]
         all: bool,
+        /// In a table: leave texts as they are that a spreadsheet would compute
+        #[arg(long)]
+        keep_formulas: bool,
     },
     /// Run items of a batch once more, as they are or patched; one that has ended opens its next generation
     #[command(before_help = "Examples:
   gristmill quarantine redrive 0198f9c1-… --dry-run
-  gristmill quarantine redrive 0198f9c1-… --item 17 --item 18
+  gristmill quarantine redrive 0198f9c1-… --item 17 --item 18 --wait
   gristmill quarantine redrive 0198f9c1-… --where stage=parse --where 'reason=is not a number' \\
       --patch '[{\"op\": \"replace\", \"path\": \"/Quantity\", \"value\": \"1\"}]' --dry-run")]
     Redrive(Redrive),
@@ -102,11 +106,12 @@ impl Quarantine {
                 Ok(Exit::Success)
             }
             Verb::Show { id } => show(context, id).await,
-            Verb::Export { batch, to, format, all } => {
+            Verb::Export { batch, to, format, all, keep_formulas } => {
                 let batch = id("batch", &batch)?;
+                let formulas = if keep_formulas { Formulas::Keep } else { Formulas::Escape };
                 match format {
                     As::Jsonl => export(context, batch, to, all).await,
-                    As::Csv => export_csv(context, batch, to, all).await,
+                    As::Csv => export_csv(context, batch, to, all, formulas).await,
                 }
             }
             Verb::Redrive(redrive) => redrive.run(context).await,
@@ -184,26 +189,81 @@ async fn export(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, a
 }
 
 fn sink(to: Option<&Path>) -> Result<Box<dyn Write + Send>> {
-    let Some(path) = to else { return Ok(Box::new(std::io::stdout())) };
+    let Some(path) = to else {
+        let stdout = std::io::stdout();
+        // A program gets what was there; a terminal would obey it.
+        return Ok(if stdout.is_terminal() { Box::new(Shown::new(stdout)) } else { Box::new(stdout) });
+    };
     let file = std::fs::File::create_new(path)
         .map_err(|error| CommandError::new(Exit::Conflict, format!("`{}` cannot be made: {error}", path.display())))?;
     Ok(Box::new(std::io::BufWriter::new(file)))
 }
 
+/// Writes whole texts to a terminal, at each flush and at the end, with what it would obey shown as escapes.
+struct Shown<W: Write> {
+    to: W,
+    waiting: Vec<u8>,
+}
+
+impl<W: Write> Shown<W> {
+    fn new(to: W) -> Self {
+        Self { to, waiting: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for Shown<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.waiting.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let text = String::from_utf8_lossy(&std::mem::take(&mut self.waiting)).into_owned();
+        self.to.write_all(visible(&text).as_bytes())?;
+        self.to.flush()
+    }
+}
+
 /// A table has all its columns in its first line, so the items are read before anything is written.
-async fn export_csv(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, all: bool) -> Result<Exit> {
+async fn export_csv(
+    context: &CommandContext,
+    batch: BatchId,
+    to: Option<PathBuf>,
+    all: bool,
+    formulas: Formulas,
+) -> Result<Exit> {
     let (source, items) = everything(context, batch).await?;
     let columns = sheet::columns(&source, items.iter().map(|item| &item.item)).map_err(CommandError::usage)?;
     let mut writer = csv::Writer::from_writer(sink(to.as_deref())?);
     let broke = |error: String| CommandError::new(Exit::Failed, format!("the export broke off: {error}"));
     let header = sheet::ABOUT.iter().copied().chain(columns.iter().map(String::as_str));
-    writer.write_record(header).map_err(|error| broke(error.to_string()))?;
+    writer
+        .write_record(header.map(|column| formulas.cell(column).into_owned()))
+        .map_err(|error| broke(error.to_string()))?;
     let mut exported: u64 = 0;
     for item in items.iter().filter(|item| all || item.state == "open") {
-        writer.write_record(sheet::row(item, &columns)).map_err(|error| broke(error.to_string()))?;
+        let row = sheet::row(item, &columns);
+        writer
+            .write_record(row.iter().map(|cell| formulas.cell(cell).into_owned()))
+            .map_err(|error| broke(error.to_string()))?;
         exported += 1;
     }
     writer.flush().map_err(|error| broke(error.to_string()))?;
     context.output.note(&format!("{exported} items exported"));
     Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_to_a_terminal_is_whole_texts_with_escapes() {
+        let mut shown = Shown::new(Vec::new());
+        for piece in ["é\u{1b}[2J\n".as_bytes(), b"a,b\n"].concat().chunks(1) {
+            shown.write_all(piece).expect("kept");
+        }
+        shown.flush().expect("written");
+        assert_eq!(String::from_utf8(shown.to).expect("UTF-8"), "é\\u{1b}[2J\na,b\n");
+    }
 }

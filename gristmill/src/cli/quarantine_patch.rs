@@ -13,6 +13,7 @@ use gristmill_store::{ItemPatch, Patch, PatchRedrive, PatchReport, QuarantineFil
 
 use super::list::{DryRun, id};
 use super::quarantine_sheet::{self as sheet, PROBLEMS_MAX, Sheet};
+use super::waiting::Waiting;
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, brief};
 use crate::exit_code::{CommandError, Exit, Result};
@@ -37,6 +38,8 @@ pub(super) struct Redrive {
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=CHUNK_ITEMS_MAX))]
     chunk: u64,
     #[command(flatten)]
+    waiting: Waiting,
+    #[command(flatten)]
     dry: DryRun,
 }
 
@@ -57,6 +60,8 @@ pub(super) struct Import {
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=CHUNK_ITEMS_MAX))]
     chunk: u64,
     #[command(flatten)]
+    waiting: Waiting,
+    #[command(flatten)]
     dry: DryRun,
 }
 
@@ -76,7 +81,9 @@ impl Redrive {
                 service.patch_quarantine(&order, &PatchRedrive { batch, which, mend, chunk: self.chunk }).await?
             }
         };
-        Ok(report_patched(context, self.dry.dry_run, &report, None))
+        let waiting = if report.redriven == 0 { Waiting::default() } else { self.waiting };
+        let exit = report_patched(context, &waiting, self.dry.dry_run, &report, None);
+        waiting.batch(context, self.dry.dry_run, batch, exit).await
     }
 }
 
@@ -156,19 +163,21 @@ impl Import {
         let ids: Vec<i64> = replace.keys().copied().collect();
         let asked = ids.len() as u64;
         if ids.is_empty() {
-            return Ok(report_patched(context, self.dry.dry_run, &PatchReport::default(), Some(left)));
+            let nothing = PatchReport::default();
+            return Ok(report_patched(context, &Waiting::default(), self.dry.dry_run, &nothing, Some(left)));
         }
         let which = QuarantineWhich { items: ids, ..QuarantineWhich::default() };
         let patching = PatchRedrive { batch, which, mend: ItemPatch::Replace(replace), chunk: self.chunk };
         let order = context.order(self.dry.dry_run);
         let report = context.service().await?.patch_quarantine(&order, &patching).await?;
-        let exit = report_patched(context, self.dry.dry_run, &report, Some(left));
+        let waiting = if report.redriven == 0 { Waiting::default() } else { self.waiting };
+        let mut exit = report_patched(context, &waiting, self.dry.dry_run, &report, Some(left));
         let meanwhile = asked.saturating_sub(report.redriven + report.kept);
         if meanwhile > 0 {
             context.output.error(&format!("{meanwhile} of the items were redriven by somebody else meanwhile"));
-            return Ok(Exit::Partial);
+            exit = Exit::Partial;
         }
-        Ok(exit)
+        waiting.batch(context, self.dry.dry_run, batch, exit).await
     }
 }
 
@@ -203,7 +212,7 @@ async fn strangers(
 /// The columns of a batch's source, and all of its items that were ever set aside.
 pub(super) async fn everything(context: &CommandContext, batch: BatchId) -> Result<(Vec<String>, Vec<QuarantineView>)> {
     let store = context.store().await?;
-    super::batch::find(context, batch).await?;
+    super::batch_view::find(context, batch).await?;
     let plan = store.batch_plan(batch).await?;
     let source =
         plan.and_then(|plan| plan.fingerprint.files.into_iter().next()).map(|file| file.columns).unwrap_or_default();
@@ -213,9 +222,17 @@ pub(super) async fn everything(context: &CommandContext, batch: BatchId) -> Resu
 }
 
 /// Reports what a patch did, or would do. `left` is how many rows of a table were not changed and stay.
-fn report_patched(context: &CommandContext, dry_run: bool, report: &PatchReport, left: Option<usize>) -> Exit {
+fn report_patched(
+    context: &CommandContext,
+    waiting: &Waiting,
+    dry_run: bool,
+    report: &PatchReport,
+    left: Option<usize>,
+) -> Exit {
     if context.output.format == Format::Json {
-        context.output.document(&PatchReportDocument::new(dry_run, report, left));
+        waiting.report(context, dry_run, |dry_run| {
+            context.output.document(&PatchReportDocument::new(dry_run, report, left));
+        });
     } else {
         let what = if dry_run { "items that would be redriven" } else { "items redriven" };
         context.output.line(&format!("{what}: {}", report.redriven));

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use gristmill_core::formula::unescape;
+use gristmill_core::json;
 use gristmill_store::QuarantineView;
 use serde_json::{Map, Value};
 
@@ -95,7 +97,7 @@ pub(super) fn read(bytes: &[u8], delimiter: u8) -> Result<Sheet, Vec<String>> {
     let marked = bytes.starts_with(b"\xEF\xBB\xBF");
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
     let columns: Vec<String> = match reader.headers() {
-        Ok(header) => header.iter().map(str::to_owned).collect(),
+        Ok(header) => header.iter().map(|column| unescape(column).to_owned()).collect(),
         Err(error) => return Err(vec![format!("line 1: the header cannot be read: {error}")]),
     };
     header_problem(&columns, delimiter).map_or(Ok(()), |problem| Err(vec![problem]))?;
@@ -244,9 +246,12 @@ fn object(
     let mut changed = false;
     for (column, text) in columns.iter().zip(&row.cells).filter(|(column, _)| !ABOUT.contains(&column.as_str())) {
         let before = old.and_then(|old| old.get(column));
-        if cell(before) == *text {
+        // Formulas were escaped when the table was exported, or kept if that was asked for.
+        let before_text = cell(before);
+        if before_text == unescape(text) || before_text == *text {
             continue;
         }
+        let text = unescape(text);
         changed = true;
         let after = value(before, text).map_err(|why| format!("line {}: column `{column}`: {why}", row.line))?;
         new.insert(column.clone(), after);
@@ -270,20 +275,21 @@ fn value(before: Option<&Value>, text: &str) -> Result<Value, String> {
     let kind = match before {
         None | Some(Value::String(_)) => return Ok(Value::String(text.to_owned())),
         Some(Value::Null) => {
-            return Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())));
+            return Ok(json::read(text.as_bytes()).unwrap_or_else(|_| Value::String(text.to_owned())));
         }
         Some(Value::Number(_)) => "a number",
         Some(Value::Bool(_)) => "true or false",
         Some(Value::Array(_)) => "a JSON list",
         Some(Value::Object(_)) => "a JSON object",
     };
-    serde_json::from_str(text).map_err(|_| {
+    json::read(text.as_bytes()).map_err(|_| {
         format!("`{text}` cannot stand where the item had {kind}; write {kind}, or a text in double quotes, or null")
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use gristmill_core::formula::Formulas;
     use gristmill_core::id::BatchId;
     use serde_json::json;
     use uuid::Uuid;
@@ -335,6 +341,28 @@ mod tests {
         let sheet = read(exported(&items, &columns, b',').as_bytes(), b',').expect("readable");
         let mended = mended(&sheet, &known(&items), &columns, &[]).expect("fine");
         assert_eq!((mended.changed.len(), mended.unchanged.len()), (0, 3));
+    }
+
+    #[test]
+    fn formulas_come_back_as_they_were_whether_they_were_escaped_or_not() {
+        let items = [item(1, json!({ "=a": "=1+1", "b": "'=x", "c": "-5" })), item(2, json!({ "c": "x" }))];
+        let columns = columns(&[], items.iter().map(|item| &item.item)).expect("columns");
+        for formulas in [Formulas::Escape, Formulas::Keep] {
+            let mut writer = csv::Writer::from_writer(Vec::new());
+            let header = ABOUT.iter().copied().chain(columns.iter().map(String::as_str));
+            let rows = items.iter().map(|item| row(item, &columns));
+            for cells in std::iter::once(header.map(str::to_owned).collect()).chain(rows) {
+                writer
+                    .write_record(cells.iter().map(|cell: &String| formulas.cell(cell).into_owned()))
+                    .expect("written");
+            }
+            let text = String::from_utf8(writer.into_inner().expect("flushed")).expect("UTF-8");
+            let same = mended(&read(text.as_bytes(), b',').expect("readable"), &known(&items), &columns, &[]);
+            assert_eq!(same.expect("fine").changed.len(), 0, "{text}");
+            let text = text.replace(",-5\n", ",'=2\n");
+            let other = mended(&read(text.as_bytes(), b',').expect("readable"), &known(&items), &columns, &[]);
+            assert_eq!(other.expect("fine").changed[&1]["c"], "=2");
+        }
     }
 
     #[test]

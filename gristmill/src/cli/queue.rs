@@ -1,14 +1,19 @@
 //! `gristmill queue`: look at queues, pause, resume and delete them.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
+use gristmill_core::job::DEFAULT_QUEUE;
 use gristmill_service::documents::QueueDocument;
 use gristmill_store::{QueueView, UnhandledView};
 
 use super::delete::DeleteQueue;
 use super::list::{DryRun, Why, describe_pause, report};
 use crate::cli::context::CommandContext;
+use crate::config::suggest;
 use crate::config::verify::is_name;
 use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::retention::queue_names;
 
 /// Look at queues, pause, resume and delete them
 #[derive(Debug, Args)]
@@ -32,12 +37,16 @@ enum Verb {
     /// Stop claiming from a queue; what runs is finished
     #[command(before_help = "Examples:
   gristmill queue pause mail --dry-run
-  gristmill queue pause mail --reason 'the server is being moved'")]
+  gristmill queue pause mail --reason 'the server is being moved'
+  gristmill queue pause imports --new                 before its first job comes")]
     Pause {
         #[command(flatten)]
         named: Named,
         #[command(flatten)]
         why: Why,
+        /// Although nothing has used or named it yet
+        #[arg(long)]
+        new: bool,
     },
     /// Claim from a queue again
     Resume(Named),
@@ -61,7 +70,7 @@ impl Queue {
         match self.verb {
             Verb::List => list(context).await,
             Verb::Show { name } => show(context, &name).await,
-            Verb::Pause { named, why } => pause(context, &named, &why).await,
+            Verb::Pause { named, why, new } => pause(context, &named, &why, new).await,
             Verb::Resume(named) => resume(context, &named).await,
             Verb::Delete(delete) => delete.run(context).await,
         }
@@ -140,24 +149,42 @@ pub(crate) fn waits_for(found: &UnhandledView) -> String {
     format!("{jobs} jobs of kind `{kind}`{version} wait on queue `{queue}`, and no live worker has it")
 }
 
-/// Refuses a name that cannot be a queue.
-fn checked(named: &Named) -> Result<&str> {
-    if is_name(&named.name) {
-        return Ok(&named.name);
+/// Refuses a name that cannot be a queue, and one that no queue has.
+async fn checked<'a>(context: &CommandContext, named: &'a Named, new: bool) -> Result<&'a str> {
+    let name = named.name.as_str();
+    if !is_name(name) {
+        let wrong = format!("`{name}` cannot be the name of a queue");
+        return Err(CommandError::usage(wrong).hint("a name has 1 to 100 letters, digits, `-` and `_`"));
     }
-    let wrong = format!("`{}` cannot be the name of a queue", named.name);
-    Err(CommandError::usage(wrong).hint("a name has 1 to 100 letters, digits, `-` and `_`"))
+    let known = known(context).await?;
+    if new || known.contains(name) {
+        return Ok(name);
+    }
+    Err(CommandError::not_found(format!("there is no queue `{name}`"))
+        .hint(suggest(name, known.iter().map(String::as_str)).unwrap_or_default()))
 }
 
-async fn pause(context: &CommandContext, named: &Named, why: &Why) -> Result<Exit> {
-    let name = checked(named)?;
+/// Every queue that has or had jobs, that a worker serves, or that the configuration names.
+async fn known(context: &CommandContext) -> Result<BTreeSet<String>> {
+    let store = context.store().await?;
+    let mut known: BTreeSet<String> = store.queue_names().await?.into_iter().collect();
+    known.extend(store.queues(&context.tenant).await?.into_iter().map(|queue| queue.name));
+    known.extend(store.workers().await?.into_iter().flat_map(|worker| worker.queues));
+    known.extend(queue_names(&context.loaded.config).into_keys());
+    known.extend(context.extensions.defaults.values().filter_map(|defaults| defaults.queue.clone()));
+    known.insert(DEFAULT_QUEUE.to_owned());
+    Ok(known)
+}
+
+async fn pause(context: &CommandContext, named: &Named, why: &Why, new: bool) -> Result<Exit> {
+    let name = checked(context, named, new).await?;
     let control_report = context.service().await?.pause_queue(&why.order(context, &named.dry), name).await?;
     report(context, named.dry.dry_run, "paused; jobs that wait", "would pause; jobs that wait", &control_report);
     Ok(Exit::Success)
 }
 
 async fn resume(context: &CommandContext, named: &Named) -> Result<Exit> {
-    let name = checked(named)?;
+    let name = checked(context, named, false).await?;
     let control_report = context.service().await?.resume_queue(&context.order(named.dry.dry_run), name).await?;
     let (done, would) = ("resumed; jobs that may be claimed", "would resume; jobs that may be claimed");
     report(context, named.dry.dry_run, done, would, &control_report);

@@ -2,19 +2,25 @@
 
 use std::time::{Duration, Instant};
 
+use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
-use gristmill_store::{BatchView, JobFilter, JobView, Page, StoreHandle};
+use gristmill_service::documents::EndedJobsDocument;
+use gristmill_store::{BatchView, JobFilter, JobView, Page, StoreHandle, why, why_batch};
 
 use crate::cli::context::CommandContext;
 use crate::cli::gone::{no_batch, no_job};
 use crate::cli::progress::Progress;
+use crate::cli::waits::Standstill;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::signals::Signals;
 use crate::runtime::work::Working;
 
 /// How often the store is asked.
 const ASK_EVERY: Duration = Duration::from_millis(150);
+
+/// The longest silence while jobs end one after the other.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// How long to wait.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,6 +57,28 @@ pub(crate) enum Ended {
     },
 }
 
+impl Ended {
+    /// The batch as it was last seen.
+    pub(crate) fn batch(&self) -> &BatchView {
+        match self {
+            Self::Final(batch) | Self::TimedOut(batch) | Self::Detached { batch, .. } => batch,
+        }
+    }
+
+    /// What it means for the command that waited.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Final(batch) => match batch.state {
+                BatchState::Complete => Exit::Success,
+                BatchState::Cancelled => Exit::Cancelled,
+                BatchState::Open | BatchState::Sealed | BatchState::Aggregating | BatchState::Halted => Exit::Failed,
+            },
+            Self::TimedOut(_) => Exit::TimedOut,
+            Self::Detached { exit, .. } => *exit,
+        }
+    }
+}
+
 /// Waits until a batch has ended, and shows how far it is.
 ///
 /// # Errors
@@ -65,12 +93,14 @@ pub(crate) async fn wait_for_batch(
 ) -> Result<Ended> {
     let ended = working.ended();
     let mut progress = Progress::new(context.output);
+    let mut still = Standstill::new();
     let mut signals = Signals::listen()?;
     loop {
         let Some(view) = store.batch(&context.tenant, batch).await? else {
             return Err(no_batch(store, &context.tenant, batch).await);
         };
-        progress.show(&view);
+        let mark = (view.counts, view.state, view.generation, view.paused, view.remaining, view.retries);
+        progress.show(&view, still.look(mark, &context.output, async || why_batch(store, &view).await).await?);
         if view.state.is_final() {
             return Ok(Ended::Final(Box::new(view)));
         }
@@ -127,14 +157,31 @@ pub(crate) async fn wait_for_job(
     working: &mut Working,
     patience: Patience,
 ) -> Result<JobView> {
+    until_final(context, store, job, working, patience, &mut Signals::listen()?).await
+}
+
+async fn until_final(
+    context: &CommandContext,
+    store: &StoreHandle,
+    job: JobId,
+    working: &mut Working,
+    patience: Patience,
+    signals: &mut Signals,
+) -> Result<JobView> {
     let ended = working.ended();
-    let mut signals = Signals::listen()?;
+    let (mut still, mut said) = (Standstill::new(), String::new());
     loop {
         let Some(view) = store.job(&context.tenant, job).await? else {
             return Err(no_job(store, &context.tenant, job).await);
         };
         if view.state.is_final() {
             return Ok(view);
+        }
+        let mark = (view.state, view.attempt);
+        let waits = still.look(mark, &context.output, async || why(store, &view).await).await?.join("; ");
+        if !waits.is_empty() && waits != said {
+            context.output.note(&format!("waiting for the job {job}: {waits}"));
+            said = waits;
         }
         let see = format!("see `{} job show {job}`", context.program_here());
         if patience.over() {
@@ -153,4 +200,34 @@ pub(crate) async fn wait_for_job(
             () = tokio::time::sleep(ASK_EVERY) => {}
         }
     }
+}
+
+/// Waits until all of these jobs are final, one after the other: a job that is looked at is one that still keeps it.
+///
+/// # Errors
+///
+/// As for one job.
+pub(crate) async fn wait_for_jobs(
+    context: &CommandContext,
+    store: &StoreHandle,
+    jobs: &[JobId],
+    working: &mut Working,
+    patience: Patience,
+) -> Result<EndedJobsDocument> {
+    let (mut ends, mut said) = (EndedJobsDocument::default(), Instant::now());
+    let mut signals = Signals::listen()?;
+    for (index, job) in jobs.iter().enumerate() {
+        if said.elapsed() >= SAY_EVERY {
+            said = Instant::now();
+            context.output.note(&format!("{index} of {} jobs have ended", jobs.len()));
+        }
+        match until_final(context, store, *job, working, patience, &mut signals).await?.state {
+            JobState::Dead => ends.dead += 1,
+            JobState::Cancelled => ends.cancelled += 1,
+            JobState::Done | JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {
+                ends.done += 1;
+            }
+        }
+    }
+    Ok(ends)
 }

@@ -1,13 +1,58 @@
-//! Why a job is not running, in words.
+//! Why a job is not running, or a batch does not get on, in words; and when to say it.
 
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
 use gristmill_store::{Blocker, PauseView, Wait};
 
 use super::list::describe_pause;
 use crate::cli::output::Output;
 
+/// How long nothing may move before it is asked why, and how often it is asked then.
+const STILL: Duration = Duration::from_secs(2);
+
+/// Finds out what is waited for when nothing moves.
+#[derive(Debug)]
+pub(super) struct Standstill<M> {
+    mark: Option<M>,
+    /// When something moved, or when it was asked last why nothing does.
+    since: Instant,
+    waits: Vec<String>,
+}
+
+impl<M: PartialEq> Standstill<M> {
+    /// Begins with the assumption that everything moves.
+    pub(super) fn new() -> Self {
+        Self { mark: None, since: Instant::now(), waits: Vec::new() }
+    }
+
+    /// Returns what is waited for; nothing while the mark changes.
+    ///
+    /// # Errors
+    ///
+    /// Those of the question.
+    pub(super) async fn look(
+        &mut self,
+        mark: M,
+        output: &Output,
+        why: impl AsyncFnOnce() -> gristmill_store::Result<Vec<Wait>>,
+    ) -> gristmill_store::Result<&[String]> {
+        if self.mark.as_ref() != Some(&mark) {
+            *self = Self { mark: Some(mark), ..Self::new() };
+        } else if self.since.elapsed() >= STILL {
+            self.since = Instant::now();
+            self.waits = why().await?.iter().map(|wait| describe(wait, output)).collect();
+        }
+        Ok(&self.waits)
+    }
+}
+
 /// One of the things that a job waits for, and what can be done about it.
 pub(super) fn describe(wait: &Wait, output: &Output) -> String {
     match wait {
+        Wait::Time { at } if *at <= Utc::now() => {
+            format!("its time has come ({}); a scheduler lets it run", output.time(*at))
+        }
         Wait::Time { at } => format!("its time comes {}", output.time(*at)),
         Wait::QueuePaused { queue, pause } => {
             let why = because(pause.as_ref(), output);
@@ -29,6 +74,7 @@ pub(super) fn describe(wait: &Wait, output: &Output) -> String {
         Wait::NoWorkerForKind { kind, other_version: true } => {
             format!("no live worker reads `{kind}`; some have the kind for other versions of its payload")
         }
+        Wait::NoScheduler => "no scheduler is alive; start one with `gristmill scheduler`".to_owned(),
         Wait::NotDispatched => {
             "it is committed, and its message has not been confirmed by the broker yet; the scheduler publishes it"
                 .to_owned()

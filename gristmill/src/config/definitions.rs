@@ -7,15 +7,17 @@ use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::pipeline::Pipeline;
 use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::stage::validate::Validate;
+use gristmill_service::start::render;
 
 use crate::config::error::{ConfigError, suggest};
 use crate::config::loaded::Loaded;
 use crate::config::origin::nearest_origin;
+use crate::config::runs;
 use crate::extensions::Extensions;
 
 /// Returns everything that is wrong with the batch definitions and hooks beyond what reading them has found.
 pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<ConfigError> {
-    let processors = extensions.processors();
+    let processors = extensions.processors(&loaded.config);
     // One thread: nothing is processed here.
     let pool = match ItemPool::new(1) {
         Ok(pool) => pool,
@@ -33,13 +35,38 @@ pub(crate) fn definitions(loaded: &Loaded, extensions: &Extensions) -> Vec<Confi
             errors.push(ConfigError::at(origin, error.key, error.problem).hint(hint));
         }
     }
+    errors.extend(templates(loaded));
     for (name, hook) in &loaded.config.hook {
         if let Err(wrong) = schema(hook) {
             let key = format!("hook.{name}.validate");
             errors.push(ConfigError::at(nearest_origin(&loaded.origins, &key).cloned(), key, wrong));
         }
     }
+    errors.extend(runs::check(loaded, extensions));
     errors
+}
+
+/// What is wrong with templates: of batches, and of the jobs that schedules, hooks and watched folders start.
+fn templates(loaded: &Loaded) -> Vec<ConfigError> {
+    let config = &loaded.config;
+    let mut wrong = Vec::new();
+    for (name, batch) in &config.batch {
+        if let Err((key, what)) = render::check_batch(&batch.source, batch.output.as_ref()) {
+            wrong.push((format!("batch.{name}.{key}"), what));
+        }
+    }
+    let schedules = config.schedule.iter().map(|(name, spec)| (format!("schedule.{name}"), spec.clone()));
+    let clocks = schedules.map(|(key, spec)| (key, spec.after.is_some(), spec.job));
+    let hooks = config.hook.iter().map(|(name, hook)| (format!("hook.{name}"), true, hook.job.clone()));
+    let watches = config.watch.iter().map(|(name, watch)| (format!("watch.{name}"), true, watch.job.clone()));
+    for (key, by_event, job) in clocks.chain(hooks).chain(watches) {
+        let Some(job) = job else { continue };
+        if let Err(what) = render::check_payload(&job.kind, &job.payload, by_event) {
+            wrong.push((format!("{key}.job.payload"), what));
+        }
+    }
+    let at = |(key, what): (String, String)| ConfigError::at(nearest_origin(&loaded.origins, &key).cloned(), key, what);
+    wrong.into_iter().map(at).collect()
 }
 
 /// The compiled schema for the bodies of a hook.

@@ -8,6 +8,7 @@ use super::error::{ConfigError, nearest};
 use super::keys::{flatten, variable_of};
 use super::loaded::Loaded;
 use super::origin::{Origin, Origins};
+use super::redact::redact_address;
 use super::settings::{Config, SECTIONS};
 use super::toml_tree::read_toml;
 use super::{paths, renamed, shape, verify};
@@ -44,6 +45,7 @@ pub fn load(layers: &Layers) -> Result<Loaded, Vec<ConfigError>> {
     let mut warnings = lay_environment(&layers.env, &mut tree, &mut origins, &mut errors);
     warnings.extend(renamed::carry(&mut tree, &mut origins, &mut errors));
     lay_flags(&layers.flags, &mut tree, &mut origins, &mut errors);
+    warnings.extend(layers.flags.iter().filter_map(|(flag, key, value)| in_the_open(flag, key, value)));
     let mut config = shape::read(tree, &origins, &mut errors);
     let folder = file.as_deref().and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
     paths::resolve(&mut config, &origins, &folder);
@@ -151,6 +153,16 @@ fn lay_flags(
         }
         origins.insert((*key).to_owned(), origin);
     }
+}
+
+/// A flag that shows a password to everybody who may see the list of processes.
+fn in_the_open(flag: &str, key: &str, value: &str) -> Option<String> {
+    (redact_address(value) != value).then(|| {
+        format!(
+            "everybody on this machine may see the password in --{flag} in the list of processes; set {} instead",
+            variable_of(key)
+        )
+    })
 }
 
 /// A variable that looks like a misspelt setting. Others may be the user's own secrets.

@@ -6,17 +6,21 @@
 
 pub(crate) mod definitions;
 pub mod error;
+pub(crate) mod exposed;
 pub mod keys;
 pub mod layers;
 pub mod loaded;
 pub mod origin;
 mod paths;
+mod redact;
 mod renamed;
+pub(crate) mod runs;
 pub mod settings;
 mod shape;
 pub mod show;
 pub mod toml_tree;
 pub mod verify;
+mod zoneinfo;
 
 pub use error::{ConfigError, nearest, suggest};
 pub use layers::{Layers, load};

@@ -6,11 +6,13 @@ use gristmill_core::definition::{BatchDefinition, OneOrMany};
 
 use super::origin::{Origin, Origins};
 use super::settings::Config;
+use super::zoneinfo;
 
 /// Makes every path from the file independent of where the program was started.
 pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
     let from_file = |key: &str| matches!(origins.get(key), Some(Origin::File { .. }));
-    if from_file("store.url") {
+    // The default is relative to the file as well, if there is one.
+    if from_file("store.url") || !origins.contains_key("store.url") {
         config.store.url = sqlite_url(&config.store.url, folder);
     }
     if from_file("broker.ca_file") {
@@ -31,6 +33,16 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
             *path = path.take().map(|path| below(folder, &path));
         }
     }
+    if from_file("scheduler.zoneinfo") && config.scheduler.zoneinfo.as_deref() != Some(zoneinfo::BUILT_IN) {
+        config.scheduler.zoneinfo = config.scheduler.zoneinfo.take().map(|path| below(folder, &path));
+    }
+    if from_file("exec.programs") {
+        // A bare name is no path, and is refused as such.
+        config.exec.programs.iter_mut().filter(|program| program.contains('/')).for_each(|it| *it = far(folder, it));
+    }
+    if from_file("exec.dir") || config.exec.dir.is_none() {
+        config.exec.dir = Some(far(folder, config.exec.dir.as_deref().unwrap_or(".")));
+    }
     for watch in config.watch.values_mut().filter(|watch| !watch.folder.is_empty()) {
         watch.folder = far(folder, &watch.folder);
     }
@@ -47,13 +59,12 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
 
 /// A relative `sqlite:` address below the folder; anything else as it is.
 fn sqlite_url(url: &str, folder: &Path) -> String {
-    let Some(path) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) else {
-        return url.to_owned();
-    };
-    if folder.as_os_str().is_empty() || path.starts_with('/') || path.starts_with(':') {
-        return url.to_owned();
+    match gristmill_store::sqlite_file(url) {
+        Some(file) if !folder.as_os_str().is_empty() && file.is_relative() => {
+            gristmill_store::sqlite_url(&folder.join(file), url)
+        }
+        _ => url.to_owned(),
     }
-    format!("sqlite://{}", folder.join(path).display())
 }
 
 /// Makes a batch's paths absolute: its definition is sent to workers that were started elsewhere.
@@ -117,6 +128,7 @@ mod tests {
         let folder = Path::new("etc");
         assert_eq!(sqlite_url("sqlite://a.db", folder), "sqlite://etc/a.db");
         assert_eq!(sqlite_url("sqlite:///var/a.db", folder), "sqlite:///var/a.db");
+        assert_eq!(sqlite_url("sqlite://a.db?mode=rw", folder), "sqlite://etc/a.db?mode=rw");
         assert_eq!(sqlite_url("postgres://h/d", folder), "postgres://h/d");
         assert_eq!(sqlite_url("sqlite://a.db", Path::new("")), "sqlite://a.db");
     }

@@ -25,6 +25,8 @@ pub struct Config {
     pub worker: gristmill_worker::Settings,
     /// How often the scheduler does its duties.
     pub scheduler: gristmill_scheduler::Settings,
+    /// What those who connect to metrics, health and hooks may hold, and for how long.
+    pub listener: gristmill_telemetry::ListenerSettings,
     /// How emails are sent.
     pub mail: MailSettings,
     /// How signed notifications are sent.
@@ -54,8 +56,8 @@ pub struct Config {
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
-pub const SECTIONS: [&str; 10] =
-    ["store", "broker", "worker", "scheduler", "mail", "webhook", "exec", "http", "retention", "log"];
+pub const SECTIONS: [&str; 11] =
+    ["store", "broker", "worker", "scheduler", "listener", "mail", "webhook", "exec", "http", "retention", "log"];
 
 /// What is logged on standard error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,12 +2,14 @@
 
 use gristmill_core::aggregate::MeasureSpec;
 use gristmill_core::definition::ParseRule;
+use gristmill_core::unfit;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::{ConfigError, suggest};
 use super::keys::join;
 use super::origin::{Origins, nearest_origin};
+use super::redact::redact_url;
 use super::settings::{Config, SECTIONS};
 
 /// Reads all sections. What is wrong is added to `errors`, and replaced by the defaults.
@@ -18,6 +20,7 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         broker: reader.section(&mut tree, "broker"),
         worker: reader.section(&mut tree, "worker"),
         scheduler: reader.section(&mut tree, "scheduler"),
+        listener: reader.section(&mut tree, "listener"),
         mail: reader.section(&mut tree, "mail"),
         webhook: reader.section(&mut tree, "webhook"),
         exec: reader.section(&mut tree, "exec"),
@@ -112,7 +115,8 @@ impl Reader<'_> {
 
     fn push(&mut self, key: &str, message: String, hint: Option<String>) {
         let origin = nearest_origin(self.origins, key).cloned();
-        self.errors.push(ConfigError::at(origin, key, message).hint(hint));
+        // What does not fit is quoted, and may be an address that stands in the wrong place.
+        self.errors.push(ConfigError::at(origin, key, redact_url(&message)).hint(hint));
     }
 }
 
@@ -139,7 +143,7 @@ fn plain(message: &str) -> String {
     }
     match message.strip_prefix("missing field ") {
         Some(field) => format!("{field} is missing here"),
-        None => message.replace("invalid type: ", "found ").replace("invalid value: ", "found "),
+        None => unfit::plain(message).replace("invalid type: ", "found ").replace("invalid value: ", "found "),
     }
 }
 

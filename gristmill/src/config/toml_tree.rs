@@ -1,6 +1,7 @@
 //! A TOML file as a tree, and the line of each of its keys.
 
-use serde_json::{Map, Number, Value};
+use gristmill_core::json::{self, DEPTH_MAX};
+use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -21,7 +22,13 @@ pub fn read_toml(file: &str, text: &str) -> Result<(Map<String, Value>, Origins)
     })?;
     let mut origins = Origins::new();
     let tree = table_to_json(table.get_ref(), "", &lines, &mut origins)?;
-    Ok((tree, origins))
+    match tree.iter().find(|(_, value)| json::deeper_than(value, DEPTH_MAX - 1)) {
+        Some((key, _)) => {
+            let wrong = format!("is nested deeper than {DEPTH_MAX} levels");
+            Err(ConfigError::at(origins.get(key).cloned(), key, wrong))
+        }
+        None => Ok((tree, origins)),
+    }
 }
 
 struct Lines<'a> {
@@ -69,10 +76,9 @@ fn value_to_json(
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map(|whole| Value::Number(whole.into()))
             .map_err(|_| wrong(format!("`{number}` is beyond 64 bits")))?,
-        DeValue::Float(number) => (number.as_str().parse().ok())
-            .and_then(Number::from_f64)
+        DeValue::Float(number) => json::number(number.as_str().trim_start_matches('+'))
             .map(Value::Number)
-            .ok_or_else(|| wrong(format!("`{number}` is not a finite number")))?,
+            .ok_or_else(|| wrong(format!("`{number}` cannot be kept exactly as a number; write it as a text")))?,
         DeValue::Array(array) => {
             let mut list = Vec::new();
             for (index, entry) in array.iter().enumerate() {

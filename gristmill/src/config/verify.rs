@@ -1,5 +1,7 @@
 //! Checks what types alone cannot express: which values make sense, and which exclude one another.
 
+mod callbacks;
+mod exec;
 mod schedules;
 mod triggers;
 
@@ -8,25 +10,23 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use gristmill_core::callback::Event;
-use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, Callbacks, OneOrMany, ValidateSpec, WebhookEffect};
+use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, OneOrMany, ValidateSpec};
 use gristmill_core::duration;
 use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_jobs::kind::aggregate::AGGREGATE;
-use gristmill_jobs::kind::webhook;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
 use gristmill_jobs::source::{self, SourceError};
 use gristmill_service::retention::{Keep, RetentionSettings};
-use serde_json::Value;
 use url::Url;
 
 pub use gristmill_core::id::is_name;
 
-use super::error::{ConfigError, nearest};
+use super::error::ConfigError;
 use super::keys::join;
 use super::origin::{Origins, nearest_origin};
 use super::settings::Config;
+use super::zoneinfo;
 use crate::kind_settings::KindSettings;
 
 /// The shortest time for which anything is kept.
@@ -44,6 +44,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.scheduler(&config.scheduler);
     findings.retention(&config.retention);
     findings.mail(config);
+    findings.exec(&config.exec);
     let addresses = [
         ("worker.metrics", &config.worker.metrics),
         ("scheduler.metrics", &config.scheduler.metrics),
@@ -111,18 +112,8 @@ impl Findings<'_> {
     }
 
     fn store(&mut self, url: &str) {
-        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        if !matches!(scheme, "sqlite" | "postgres" | "postgresql") {
-            let shown = super::show::redact_url(url);
-            self.push(
-                "store.url",
-                format!(
-                    "`{shown}` is not the address of a store; write `sqlite://FILE` or `postgres://USER@HOST/DATABASE`"
-                ),
-            );
-        } else if scheme != "sqlite" && Url::parse(url).is_err() {
-            self.push("store.url", "is not a URL; write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`");
-        }
+        let Err(wrong) = gristmill_store::address::check(url) else { return };
+        self.push("store.url", format!("`{}` {wrong}", super::redact::redact_address(url)));
     }
 
     fn broker(&mut self, url: &str) {
@@ -133,7 +124,7 @@ impl Findings<'_> {
         match Url::parse(url) {
             Ok(parsed) if matches!(parsed.scheme(), "amqp" | "amqps") && parsed.host_str().is_some() => {}
             _ => {
-                let shown = super::show::redact_url(url);
+                let shown = super::redact::redact_address(url);
                 self.push("broker.url", format!("`{shown}` is not the address of a broker; {right}"));
             }
         }
@@ -153,12 +144,21 @@ impl Findings<'_> {
         if config.store.connections == 0 {
             self.push("store.connections", "is 0; at least 1 is needed");
         }
+        let listener = &config.listener;
+        for (key, time) in [("head_timeout", listener.head_timeout), ("body_timeout", listener.body_timeout)] {
+            if time.0.is_zero() {
+                self.push(&format!("listener.{key}"), "is 0: nobody could send anything in that time");
+            }
+        }
         if worker.poll.0.is_zero() {
             self.push("worker.poll", "is 0; write how often, such as `1s`");
         }
     }
 
     fn scheduler(&mut self, scheduler: &gristmill_scheduler::Settings) {
+        if let Err(wrong) = zoneinfo::install(scheduler.zoneinfo.as_deref()) {
+            self.push("scheduler.zoneinfo", wrong);
+        }
         let defaults = gristmill_scheduler::Settings::default();
         for ((duty, every), (_, default)) in scheduler.duties.all().into_iter().zip(defaults.duties.all()) {
             let key = format!("scheduler.duties.{duty}");
@@ -211,7 +211,7 @@ impl Findings<'_> {
             }
             ("smtp" | "smtps", Ok(url)) if url.has_host() => {}
             _ => {
-                let shown = super::show::redact_url(&mail.url);
+                let shown = super::redact::redact_address(&mail.url);
                 self.push("mail.url", format!("`{shown}` is not the address of a mail service; {right}"));
             }
         }
@@ -270,7 +270,7 @@ impl Findings<'_> {
         }
         self.choices(&key, batch);
         self.schema(&key, &mut batch.validate);
-        self.callbacks(&join(&key, "on"), &batch.on);
+        self.callbacks(&join(&key, "on"), batch);
         if let Some(schedule) = &batch.schedule {
             self.own_schedule(&join(&key, "schedule"), schedule);
         }
@@ -322,7 +322,8 @@ impl Findings<'_> {
         let Some(path) = validate.schema.clone() else { return };
         let read = std::fs::read_to_string(&path).map_err(|error| format!("`{path}` cannot be read: {error}"));
         let parsed = read.and_then(|text| {
-            serde_json::from_str::<Value>(&text).map_err(|error| format!("`{path}` is not JSON: {error}"))
+            gristmill_core::json::read(text.trim_start_matches('\u{feff}').as_bytes())
+                .map_err(|error| format!("`{path}` is not JSON that can be kept: {error}"))
         });
         match parsed {
             Ok(schema) => {
@@ -331,39 +332,6 @@ impl Findings<'_> {
             }
             Err(wrong) => self.push(&join(key, "validate.schema"), wrong),
         }
-    }
-
-    fn callbacks(&mut self, key: &str, on: &Callbacks) {
-        for event in Event::ALL {
-            for (index, callback) in event.effects(on).iter().enumerate() {
-                let key = format!("{key}.{}[{index}]", event.as_str());
-                self.exactly_one(&key, &[("email", callback.email.is_some()), ("webhook", callback.webhook.is_some())]);
-                if let Some(email) = &callback.email {
-                    self.recipients(&join(&key, "email.to"), &email.to);
-                    let template = email.template.as_deref().unwrap_or_else(|| event.template());
-                    self.template(&join(&key, "email.template"), template);
-                }
-                if let Some(callback) = &callback.webhook {
-                    let key = match callback {
-                        WebhookEffect::Url(_) => join(&key, "webhook"),
-                        WebhookEffect::Full { .. } => join(&key, "webhook.url"),
-                    };
-                    if self.web_address(&key, callback.url())
-                        && let Err(wrong) = webhook::check_url(callback.url(), self.private_webhooks)
-                    {
-                        self.push(&key, wrong);
-                    }
-                }
-            }
-        }
-    }
-
-    fn template(&mut self, key: &str, name: &str) {
-        let Err(wrong) = self.templates.check(name) else { return };
-        let names = self.templates.names();
-        let near = nearest(name, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
-        let origin = nearest_origin(self.origins, key).cloned();
-        self.errors.push(ConfigError::at(origin, key, wrong).hint(near));
     }
 
     fn recipients(&mut self, key: &str, to: &OneOrMany) {
@@ -380,7 +348,7 @@ impl Findings<'_> {
     fn web_address(&mut self, key: &str, text: &str) -> bool {
         let right = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !right {
-            let shown = super::show::redact_url(text);
+            let shown = super::redact::redact_address(text);
             self.push(key, format!("`{shown}` is not a URL; write one such as `https://example.com/hook`"));
         }
         right
@@ -444,9 +412,15 @@ mod tests {
             ("[worker]\nslotz = 3\n", "c.toml:2: `worker.slotz`: there is no such setting (did you mean `slots`?)"),
             ("[workr]\nslots = 3\n", "c.toml:1: `workr`: there is no section [workr] (did you mean `worker`?)"),
             ("[worker]\nlease = \"10x\"\n", "c.toml:2: `worker.lease`: `10x` is not a duration"),
-            ("[worker]\nslots = \"many\"\n", "c.toml:2: `worker.slots`: found string \"many\", expected u32"),
+            (
+                "[worker]\nslots = \"many\"\n",
+                "c.toml:2: `worker.slots`: found string \"many\", expected a whole number, not below 0",
+            ),
             ("[worker]\nslots = 0\n", "c.toml:2: `worker.slots`: is 0; it must be 1 to 10000"),
-            ("[store]\nurl = \"mysql://h/d\"\n", "c.toml:2: `store.url`: `mysql://h/d` is not the address of a store"),
+            (
+                "[store]\nurl = \"mysql://h/d\"\n",
+                "c.toml:2: `store.url`: `mysql://h/d` is neither `sqlite://FILE` nor `postgres://",
+            ),
             ("[broker]\nurl = \"kafka\"\n", "c.toml:2: `broker.url`: `kafka` is not the address of a broker"),
             ("[batch.a]\nchunk = 5\n", "c.toml:1: `batch.a`: `source` is missing here"),
             ("[batch.a]\nsource = {}\n", "c.toml:2: `batch.a.source`: says nothing; give one of `csv`, `jsonl`, `sql`"),
@@ -499,6 +473,10 @@ mod tests {
             (
                 "[schedule.s]\nevery = \"1h\"\nending = \"done\"\njob = { kind = \"x\" }\n",
                 "c.toml:3: `schedule.s.ending`: says which endings of another batch count",
+            ),
+            (
+                "[batch.a]\nsource = { csv = \"a\" }\n[schedule.s]\nevery = \"1h\"\nbatch = \"a\"\nmissed = \"all\"\noverlap = \"skip\"\n",
+                "c.toml:7: `schedule.s.overlap`: is `skip`, by which most missed ticks would not run although `missed` is `all`; write `buffer_all`",
             ),
             (
                 "[batch.a]\nsource = { csv = \"a\" }\nschedule = { cron = \"61 2 * * *\" }\n",

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_broker::Broker;
+use gristmill_jobs::pool::StuckThreads;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::{Connect, Service};
 use gristmill_store::{OpenOptions, StoreError, StoreHandle};
 use tokio::sync::OnceCell;
 
-use crate::config::show::redact_url;
+use crate::config::show::redact_address;
 use crate::config::{ConfigError, Loaded};
 use crate::exit_code::{CommandError, Result};
 use crate::extensions::Extensions;
@@ -41,6 +42,8 @@ pub(crate) struct ProcessContext {
     pub(crate) extensions: Extensions,
     /// Reads the configuration again.
     pub(crate) reload: Reload,
+    /// The threads for items that do not come back.
+    pub(crate) stuck: StuckThreads,
     notify: Notify,
     connection: Arc<Connection>,
     store: OnceCell<StoreHandle>,
@@ -50,7 +53,16 @@ impl ProcessContext {
     /// Creates it without opening anything yet.
     pub(crate) fn new(loaded: Loaded, tenant: String, extensions: Extensions, reload: Reload, notify: Notify) -> Self {
         let connection = Arc::new(Connection::new(loaded.config.broker.clone()));
-        Self { loaded, tenant, extensions, reload, notify, connection, store: OnceCell::new() }
+        Self {
+            loaded,
+            tenant,
+            extensions,
+            reload,
+            stuck: StuckThreads::default(),
+            notify,
+            connection,
+            store: OnceCell::new(),
+        }
     }
 
     /// Reports what the process does.
@@ -89,7 +101,7 @@ impl ProcessContext {
     fn store_trouble(&self, error: StoreError) -> CommandError {
         let hint = match &error {
             StoreError::NeedsMigration { .. } => {
-                let url = redact_url(&self.loaded.config.store.url);
+                let url = redact_address(&self.loaded.config.store.url);
                 Some(format!("run `gristmill --store {url} db migrate`, or set `migrate = true` in [store]"))
             }
             StoreError::Unavailable(_) => {
@@ -139,8 +151,8 @@ impl ProcessContext {
     /// folder. A system's folder for temporary files may be swept while a batch runs.
     pub(crate) fn spool_dir(&self) -> Result<PathBuf> {
         let url = &self.loaded.config.store.url;
-        let database = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
-        let beside = database.map(|path| PathBuf::from(format!("{path}.spool")));
+        let database = gristmill_store::sqlite_file(url);
+        let beside = database.map(|path| PathBuf::from(format!("{}.spool", path.display())));
         Ok(current_folder()?.join(beside.unwrap_or_else(|| PathBuf::from("gristmill-spool"))))
     }
 }
@@ -176,8 +188,8 @@ impl Connect for OnDemand {
         match self.connection.dispatcher(&self.store).await {
             Ok(dispatcher) => Some(dispatcher),
             Err(error) => {
-                let note = "warning: it is committed; the scheduler publishes it when the broker is back";
-                (self.notify)(Notice::Note(format!("{note}: {error}")));
+                let what = "it is committed; the scheduler publishes it when the broker is back";
+                (self.notify)(Notice::Warning(format!("{what}: {error}")));
                 None
             }
         }

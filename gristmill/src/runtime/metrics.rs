@@ -47,6 +47,7 @@ impl Watch {
     pub(crate) async fn begin(self, context: &ProcessContext, stop: &CancellationToken) -> Result<JoinSet<()>> {
         let mut servers = JoinSet::new();
         let Some(exporter) = self.exporter else { return Ok(servers) };
+        let config = &context.loaded.config;
         for bound in self.bound {
             if let Ok(address) = bound.addr() {
                 context.note(format!("metrics on http://{address}/metrics"));
@@ -54,14 +55,12 @@ impl Watch {
             let watched = ServerState {
                 store: context.store().await?,
                 dispatcher: context.dispatcher().await?,
+                stuck: context.stuck.clone(),
                 exporter: exporter.clone(),
             };
-            let stop = stop.clone();
+            let (stop, settings, drain) = (stop.clone(), config.listener.clone(), config.worker.drain.0);
             servers.spawn(async move {
-                // The work goes on without monitoring.
-                if let Err(error) = bound.serve(watched, stop.cancelled_owned()).await {
-                    tracing::error!(%error, "metrics are not served any more");
-                }
+                bound.serve(watched, settings, drain, stop.cancelled_owned()).await;
             });
         }
         Ok(servers)
@@ -72,7 +71,6 @@ impl Watch {
 pub(crate) fn trouble(error: ServeError) -> CommandError {
     let exit = match &error {
         ServeError::Bind { .. } => Exit::Conflict,
-        ServeError::Broken(_) => Exit::Unavailable,
     };
     CommandError::new(exit, error.to_string())
 }

@@ -4,6 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod hooks;
 pub(crate) mod metrics;
+pub(crate) mod private;
 pub(crate) mod retention;
 pub(crate) mod roles;
 pub(crate) mod schedules;

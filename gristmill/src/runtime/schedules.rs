@@ -99,7 +99,7 @@ fn run_context(context: &ProcessContext, snapshot: watch::Receiver<Arc<ConfigSna
         base_dir: current_folder()?,
         spool_dir: context.spool_dir()?,
         spool_bytes_max: context.loaded.config.scheduler.copy_bytes_max,
-        kinds: RegistryOptions { pool, processors: context.extensions.processors() },
+        kinds: RegistryOptions { pool, processors: context.extensions.processors(&context.loaded.config) },
         job_defaults: job_defaults(&context.loaded.config, &context.extensions),
     })
 }
@@ -159,7 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("c.toml");
         let write = |text: &str| std::fs::write(&file, text).expect("written");
-        let job = "job = { kind = \"exec\" }";
+        let job = "job = { kind = \"settle\" }";
         write(&format!("[schedule.a]\nevery = \"1h\"\n{job}\n"));
         let layers = Layers { file: Some(file.clone()), ..Layers::default() };
         let loaded = load(&layers).expect("valid");

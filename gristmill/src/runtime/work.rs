@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use gristmill_dashboard::hooks::Receiver;
 use gristmill_jobs::kind::aggregate::AGGREGATE;
 use gristmill_jobs::kind::chunk::CHUNK;
-use gristmill_jobs::pool::ItemPool;
+use gristmill_jobs::pool::{ItemPool, StuckThreads};
 use gristmill_jobs::registry::add_effects;
 use gristmill_jobs::settings::EffectSettings;
 use gristmill_jobs::{Finish, Handler, JobContext, Registry, RegistryOptions, registry};
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::KindSettings;
 use crate::exit_code::{CommandError, Exit, Result, broker_exit};
+use crate::extensions::webhook_settings;
 use crate::runtime::context::ProcessContext;
 use crate::runtime::retention::pruner_options;
 use crate::runtime::roles::Roles;
@@ -191,8 +192,25 @@ impl Working {
                 let worked = gristmill_worker::run(options, stop.cancelled_owned()).await;
                 worked.map(drop).map_err(|error| worker_trouble(&error))
             });
+            self.end_when_stuck(context.stuck.clone());
         }
         Ok(())
+    }
+
+    /// Ends the work when too many threads for items do not come back: each of them keeps a core and its memory.
+    fn end_when_stuck(&mut self, stuck: StuckThreads) {
+        let (stop, ended) = (self.stop.clone(), self.ended.clone());
+        self.tasks.spawn(async move {
+            if stop.run_until_cancelled(stuck.full()).await.is_none() {
+                return Ok(());
+            }
+            ended.cancel();
+            Err(CommandError::internal(format!(
+                "{} threads for items did not come back although their attempts are over, and this process bears no more",
+                stuck.count()
+            ))
+            .hint("the log names the jobs that timed out; correct what their items run, then start this process again"))
+        });
     }
 
     /// Serves schedules, checks the configuration file now and then, and accepts deliveries.
@@ -210,13 +228,12 @@ impl Working {
                 context.note(format!("hooks on http://{address}/hooks/NAME"));
             }
             let service = Service::new(Arc::clone(store), context.dispatcher().await?);
-            let receiver = Receiver { service, run_context: run_context.clone(), hooks };
-            let stop = self.stop.clone();
+            let config = &context.loaded.config;
+            let listener = config.listener.clone();
+            let receiver = Receiver { service, run_context: run_context.clone(), hooks, listener };
+            let (stop, drain) = (self.stop.clone(), config.worker.drain.0);
             self.tasks.spawn(async move {
-                // Work goes on without it; the senders of deliveries come again.
-                if let Err(error) = receiver.serve(bound, stop.cancelled_owned()).await {
-                    tracing::error!(%error, "deliveries are not taken any more");
-                }
+                receiver.serve(bound, drain, stop.cancelled_owned()).await;
                 Ok(())
             });
         }
@@ -261,12 +278,12 @@ async fn missing(store: &StoreHandle, work: Work) -> Result<Roles> {
 
 /// The kinds of this program: those that come with it and its own.
 fn kinds(context: &ProcessContext) -> Result<Registry> {
-    let pool = ItemPool::new(context.loaded.config.worker.item_threads).map_err(CommandError::internal)?;
-    let mut registry = registry(RegistryOptions { pool, processors: context.extensions.processors() });
     let config = &context.loaded.config;
+    let pool = ItemPool::counting(config.worker.item_threads, &context.stuck).map_err(CommandError::internal)?;
+    let mut registry = registry(RegistryOptions { pool, processors: context.extensions.processors(config) });
     let effects = EffectSettings {
         mail: config.mail.clone(),
-        webhook: config.webhook.clone(),
+        webhook: webhook_settings(config),
         exec: config.exec.clone(),
         http: config.http.clone(),
     };

@@ -4,11 +4,16 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::place::Place;
+use crate::place::{MAIL, Place};
 use crate::stopping::{Slow, finished, until};
 
 fn enqueue(place: &Place, kind: &str, more: &[&str]) -> String {
-    let mut args = vec!["enqueue", kind, "--payload", "{}", "--json"];
+    let payload = match kind {
+        "email" => MAIL,
+        "webhook" => r#"{"url":"https://example.com/","type":"a","data":{}}"#,
+        _ => r#"{"url":"https://example.com/"}"#,
+    };
+    let mut args = vec!["enqueue", kind, "--payload", payload, "--json"];
     args.extend(more);
     place.json(0, &args)["job"]["id"].as_str().expect("an id").to_owned()
 }

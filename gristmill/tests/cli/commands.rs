@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::place::Place;
+use crate::place::{BAD, MAIL, Place, TRUE};
 
 const RUN: [&str; 5] = ["batch", "run", "sales", "--wait", "--json"];
 
@@ -68,10 +68,10 @@ fn a_dry_run_changes_nothing() {
     let place = Place::with_batch();
     let would = place.json(0, &["batch", "run", "sales", "--dry-run", "--json"]);
     assert_eq!((&would["batch"]["counts"]["input"], &would["batch"]["chunks"]), (&5.into(), &3.into()));
-    place.expect(0, &["enqueue", "email", "--payload", "{}", "--dry-run"]);
+    place.expect(0, &["enqueue", "email", "--payload", MAIL, "--dry-run"]);
     assert!(!place.path().join("gristmill.db").exists(), "not even a database is made");
 
-    let id = enqueued(&place, &["--payload", "{}"]);
+    let id = enqueued(&place, &["--payload", MAIL]);
     let would = place.json(0, &["job", "cancel", &id, "--dry-run", "--json"]);
     assert_eq!((&would["affected"], &would["dry_run"]), (&1.into(), &true.into()));
     let paused = place.json(0, &["queue", "pause", "default", "--dry-run", "--json"]);
@@ -83,7 +83,7 @@ fn a_dry_run_changes_nothing() {
 #[test]
 fn a_pause_is_shown_with_who_and_why() {
     let place = Place::with_batch();
-    enqueued(&place, &["--payload", "{}"]);
+    enqueued(&place, &["--payload", MAIL]);
     place.expect(0, &["queue", "pause", "default", "--reason", "the server is being moved", "--by", "ann"]);
     let shown = place.json(0, &["queue", "show", "default", "--json"]);
     let pause = &shown["pause"];
@@ -130,10 +130,7 @@ fn one_process_enqueues_what_another_runs() {
 #[test]
 fn a_job_that_is_awaited_and_dies_ends_with_1_and_can_be_redriven() {
     let place = Place::new();
-    let waited = place.json(
-        1,
-        &["enqueue", "email", "--payload", r#"{"to":"nobody"}"#, "--max-attempts", "1", "--wait=60s", "--json"],
-    );
+    let waited = place.json(1, &["enqueue", "exec", "--payload", BAD, "--max-attempts", "1", "--wait=60s", "--json"]);
     assert_eq!(waited["job"]["state"], "dead");
     let id = waited["job"]["id"].as_str().expect("an id");
     let dead = place.json(0, &["dead", "list", "--json"]);
@@ -145,14 +142,15 @@ fn a_job_that_is_awaited_and_dies_ends_with_1_and_can_be_redriven() {
 #[test]
 fn a_wait_that_is_too_long_ends_with_7() {
     let place = Place::new();
-    let error = place.json(7, &["enqueue", "email", "--in", "1h", "--wait=1s", "--work", "never", "--json"]);
+    let error =
+        place.json(7, &["enqueue", "exec", "--payload", TRUE, "--in", "1h", "--wait=1s", "--work", "never", "--json"]);
     assert_eq!(error["error"]["code"], "timed_out");
 }
 
 #[test]
 fn a_bad_line_is_named_and_nothing_of_it_is_enqueued() {
     let place = Place::new();
-    place.write("jobs.jsonl", "{\"payload\":{}}\n{\"payload\":{},\"quue\":\"x\"}\n");
+    place.write("jobs.jsonl", &format!("{{\"payload\":{MAIL}}}\n{{\"payload\":{MAIL},\"quue\":\"x\"}}\n"));
     let error = place.json(2, &["enqueue", "email", "--jsonl", "jobs.jsonl", "--json"]);
     let message = error["error"]["message"].as_str().expect("a message");
     assert!(message.starts_with("jobs.jsonl:2:") && message.contains("quue"), "{message}");
@@ -162,7 +160,7 @@ fn a_bad_line_is_named_and_nothing_of_it_is_enqueued() {
 #[test]
 fn many_jobs_come_from_standard_input_once_for_a_key() {
     let place = Place::new();
-    let lines: String = (0..1_500).map(|n| format!("{{\"payload\":{{\"n\":{n}}}}}\n")).collect();
+    let lines: String = (0..1_500).map(|_| format!("{{\"payload\":{MAIL}}}\n")).collect();
     let mut counts = Vec::new();
     for _ in 0..2 {
         let args = ["enqueue", "email", "--jsonl", "-", "--idempotency-key", "mails", "--in", "1h", "--json"];
@@ -178,7 +176,7 @@ fn many_jobs_come_from_standard_input_once_for_a_key() {
 #[test]
 fn a_list_goes_on_after_the_last_key() {
     let place = Place::new();
-    let lines: String = (0..5).map(|n| format!("{{\"payload\":{n}}}\n")).collect();
+    let lines: String = (0..5).map(|_| format!("{{\"payload\":{MAIL}}}\n")).collect();
     place.write("jobs.jsonl", &lines);
     place.expect(0, &["enqueue", "email", "--jsonl", "jobs.jsonl"]);
     let mut seen = Vec::new();
@@ -405,7 +403,7 @@ fn the_copy_of_a_piped_input_goes_when_the_batch_has_ended() {
 fn a_unique_job_says_what_became_of_a_second_one() {
     let place = Place::new();
     let put = |more: &[&str]| {
-        let mut args = vec!["enqueue", "email", "--payload", "{}", "--in", "1h", "--unique", "k", "--json"];
+        let mut args = vec!["enqueue", "exec", "--payload", TRUE, "--in", "1h", "--unique", "k", "--json"];
         args.extend(more);
         let job = place.json(0, &args)["job"].clone();
         (job["id"].clone(), job["outcome"].as_str().expect("a word").to_owned())
@@ -419,20 +417,12 @@ fn a_unique_job_says_what_became_of_a_second_one() {
     ] {
         assert_eq!(put(more), (first.clone(), expected.to_owned()));
     }
-    let refused = ["enqueue", "email", "--payload", "{}", "--unique", "k", "--on-conflict", "refuse", "--json"];
+    let refused = ["enqueue", "exec", "--payload", TRUE, "--unique", "k", "--on-conflict", "refuse", "--json"];
     assert!(place.json(5, &refused).to_string().contains(first.as_str().expect("an id")));
     // A second key, for an hour, among lines.
-    place.write(
-        "lines.jsonl",
-        concat!(
-            r#"{"unique":"k","on_conflict":"replace"}"#,
-            "\n",
-            r#"{"unique":"hourly","unique_for":"1h"}"#,
-            "\n",
-            r#"{"unique":"hourly","unique_for":"1h"}"#,
-            "\n",
-        ),
-    );
-    let counts = place.json(0, &["enqueue", "email", "--jsonl", "lines.jsonl", "--json"]);
+    let unique = [r#""k","on_conflict":"replace""#, r#""hourly","unique_for":"1h""#, r#""hourly","unique_for":"1h""#];
+    let lines: String = unique.map(|unique| format!("{{\"payload\":{TRUE},\"unique\":{unique}}}\n")).concat();
+    place.write("lines.jsonl", &lines);
+    let counts = place.json(0, &["enqueue", "exec", "--jsonl", "lines.jsonl", "--json"]);
     assert_eq!((&counts["enqueued"], &counts["existing"], &counts["replaced"]), (&1.into(), &1.into(), &1.into()));
 }

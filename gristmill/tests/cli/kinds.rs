@@ -5,6 +5,7 @@ use crate::place::Place;
 #[test]
 fn what_no_worker_has_waits_and_is_reported() {
     let place = Place::new();
+    place.write("config.toml", "[exec]\nprograms = [\"/bin/true\"]\n");
     let id = place.json(0, &["enqueue", "resize", "--payload", "{}", "--payload-version", "2", "--json"]);
     let id = id["job"]["id"].as_str().expect("an id").to_owned();
     // A process that works here for a while has this program's kinds, but not this one.

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-use crate::place::Place;
+use crate::place::{Place, TRUE};
 use crate::stopping::until;
 
 /// A working process that ends with the test, together with everything it runs.
@@ -42,6 +42,9 @@ impl Drop for Dev {
 fn enqueue(place: &Place, more: &[&str]) -> String {
     let mut args = vec!["enqueue", "exec", "--json", "--queue", "crm"];
     args.extend(more);
+    if !more.contains(&"--payload") {
+        args.extend(["--payload", TRUE]);
+    }
     place.json(0, &args)["job"]["id"].as_str().expect("an id").to_owned()
 }
 
@@ -112,8 +115,12 @@ fn why_a_job_is_not_running_is_told() {
 #[test]
 fn limits_of_the_configuration_are_followed_and_hold_on_the_running_program() {
     let place = Place::new();
-    let limit =
-        |most: u32| format!("[limit.crm]\nqueues = [\"crm\"]\nconcurrency = {most}\n[queue.crm]\nfair = true\n");
+    let limit = |most: u32| {
+        format!(
+            "[exec]\nprograms = [\"/bin/sh\"]\n[limit.crm]\nqueues = [\"crm\"]\nconcurrency = {most}\n\
+             [queue.crm]\nfair = true\n"
+        )
+    };
     place.write("config.toml", &limit(1));
     place.expect(0, &["check"]);
     let mut dev = Dev::start(&place);
@@ -125,7 +132,7 @@ fn limits_of_the_configuration_are_followed_and_hold_on_the_running_program() {
     until("the limit is in the store", || dev.has(|| listed(1)));
     // Each job runs until the test ends it.
     let script = "n=0; while [ ! -e go ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n+1)); done";
-    let payload = serde_json::json!({ "command": ["sh", "-c", script], "dir": place.path() }).to_string();
+    let payload = serde_json::json!({ "command": ["sh", "-c", script] }).to_string();
     let ids: Vec<String> = (0..3).map(|_| enqueue(&place, &["--payload", &payload])).collect();
     until("the first runs", || job(&place, &ids[0])["state"] == "running");
     assert_eq!(waits(&place, &ids[2]), ["concurrency"]);

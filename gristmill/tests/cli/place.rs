@@ -5,6 +5,15 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+/// The payload of a job of kind `email` that a worker can run.
+pub(crate) const MAIL: &str = r#"{"to":"a@example.com","subject":"Hello","text":"You"}"#;
+
+/// The payload of a job of kind `exec` that succeeds at once.
+pub(crate) const TRUE: &str = r#"{"command":["true"]}"#;
+
+/// The payload of a job of kind `exec` that fails for good.
+pub(crate) const BAD: &str = r#"{"command":["sh","-c","echo no such mailbox >&2; exit 65"]}"#;
+
 /// A folder of its own for each test, in which the program is started.
 pub(crate) struct Place {
     folder: tempfile::TempDir,

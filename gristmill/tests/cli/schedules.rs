@@ -11,6 +11,9 @@ use crate::place::Place;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 const SCHEDULES: &str = r#"
+[exec]
+programs = ["/bin/true"]
+
 [schedule.nightly]
 cron = "30 1 * * *"
 timezone = "Europe/London"
@@ -139,7 +142,7 @@ fn a_running_scheduler_follows_the_file_and_starts_what_is_due() {
     let place = Place::new();
     let job = |name: &str| {
         format!(
-            "[schedule.{name}]\nevery = \"1s\"\noverlap = \"allow\"\njob = {{ kind = \"exec\", payload = {{ command = [\"true\"] }} }}\n"
+            "[exec]\nprograms = [\"/bin/true\"]\n[schedule.{name}]\nevery = \"1s\"\noverlap = \"allow\"\njob = {{ kind = \"exec\", payload = {{ command = [\"true\"] }} }}\n"
         )
     };
     place.write("config.toml", &job("first"));

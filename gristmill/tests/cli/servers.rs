@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::{Connection as Amqp, ConnectionProperties};
+use lapin::{Connection as Amqp, ConnectionProperties, ExchangeKind};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 use uuid::Uuid;
@@ -82,6 +82,21 @@ impl Broker {
         let mut url = url::Url::parse(&self.url).expect("a URL");
         url.set_password(Some(password)).expect("a password fits");
         url.to_string()
+    }
+
+    /// Whether it has this exchange of ours.
+    pub(crate) fn has_exchange(&self, name: &str) -> bool {
+        let name = format!("{}.{name}.v1", self.namespace);
+        let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+        block_on(async {
+            let connection = Amqp::connect(&self.url, ConnectionProperties::default()).await.expect("connected");
+            let channel = connection.create_channel().await.expect("a channel");
+            let asked =
+                channel.exchange_declare(name.as_str().into(), ExchangeKind::Direct, passive, FieldTable::default());
+            let there = asked.await.is_ok();
+            connection.close(200, "done".into()).await.expect("closed");
+            there
+        })
     }
 
     /// Creates the queue of the normal priority as a program that knows nothing of us would.

@@ -10,7 +10,7 @@ use crate::place::Place;
 /// How long anything may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-const CONFIG: &str = "[exec]\nprograms = [\"sh\"]\n[worker]\ndrain = \"200s\"\npoll = \"50ms\"\n";
+const CONFIG: &str = "[exec]\nprograms = [\"/bin/sh\"]\n[worker]\ndrain = \"200s\"\npoll = \"50ms\"\n";
 
 /// A process that works on one job: a program that reports that it runs, and waits for a file.
 pub(crate) struct Slow {
@@ -34,7 +34,7 @@ impl Slow {
         place.write("config.toml", CONFIG);
         let script = "echo $$ > pid; mv pid runs; n=0; \
                       while [ ! -e go ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n+1)); done; touch through";
-        let payload = serde_json::json!({ "command": ["sh", "-c", script], "dir": place.path() }).to_string();
+        let payload = serde_json::json!({ "command": ["sh", "-c", script] }).to_string();
         let enqueued = place.json(0, &["enqueue", "exec", "--payload", &payload, "--timeout", "10m", "--json"]);
         let job = enqueued["job"]["id"].as_str().expect("an id").to_owned();
         let mut child = place.command(&["dev"]).stderr(Stdio::piped()).spawn().expect("started");

@@ -8,7 +8,7 @@ use std::thread;
 use gristmill::model::trace::TraceContext;
 use sqlx::{Connection, SqliteConnection};
 
-use crate::place::Place;
+use crate::place::{MAIL, Place};
 
 const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -80,8 +80,8 @@ fn a_batch_its_chunks_its_aggregate_and_what_it_sends_are_one_trace() {
 #[test]
 fn a_command_that_nobody_traces_begins_a_trace_of_its_own() {
     let place = Place::with_batch();
-    place.expect(0, &["enqueue", "email", "--payload", "{}", "--in", "1h"]);
-    place.write("mails.jsonl", "{\"payload\":1,\"in\":\"1h\"}\n{\"payload\":2,\"in\":\"1h\"}\n");
+    place.expect(0, &["enqueue", "email", "--payload", MAIL, "--in", "1h"]);
+    place.write("mails.jsonl", &format!("{{\"payload\":{MAIL},\"in\":\"1h\"}}\n").repeat(2));
     place.expect(0, &["enqueue", "email", "--jsonl", "mails.jsonl"]);
     assert_eq!(traces(&place).0.len(), 2, "one trace for each command");
     place.expect(0, &["batch", "run", "sales", "--wait"]);

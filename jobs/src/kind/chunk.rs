@@ -11,9 +11,10 @@ use gristmill_store::{BatchPlan, StoreError, Views, failpoint};
 use moka::future::Cache;
 use serde::Deserialize;
 
-use crate::handler::{Finish, Handler, JobContext};
-use crate::pipeline::{ChunkOutcome, Pipeline, RunFailure};
+use crate::handler::{Finish, Handler, JobContext, WithoutRows};
+use crate::pipeline::{self, ChunkOutcome, Pipeline, RunFailure};
 use crate::pool::ItemPool;
+use crate::process::answers::Memory;
 use crate::process::{BatchContext, ProcessContext, Processors};
 use crate::sink::{PartName, SinkError, Written};
 use crate::source::{self, Record, SourceError};
@@ -33,6 +34,8 @@ pub struct ChunkHandler {
     processors: Processors,
     pool: ItemPool,
     ready: Cache<BatchId, Arc<Ready>>,
+    /// What was answered in attempts that failed.
+    memory: Memory,
 }
 
 /// A batch's plan and its compiled stages.
@@ -47,7 +50,7 @@ impl ChunkHandler {
     /// Creates a handler with these processors, whose items are processed by these threads.
     pub fn new(processors: Processors, pool: ItemPool) -> Self {
         let ready = Cache::builder().max_capacity(PIPELINES_MAX).time_to_idle(PIPELINE_IDLE).build();
-        Self { processors, pool, ready }
+        Self { processors, pool, ready, memory: Memory::default() }
     }
 
     async fn attempt(&self, context: JobContext) -> Result<Finish, Finish> {
@@ -71,9 +74,14 @@ impl ChunkHandler {
             trace: job.trace.clone(),
             cancel: context.cancel.clone(),
             batch: Arc::clone(&ready.batch),
+            last_attempt: job.fence.attempt >= job.max_attempts,
+            answers: self.memory.take(job.fence.job),
+            room: Default::default(),
         };
         failpoint::point("chunk.read");
-        let ground = ready.pipeline.run(records, &process, &self.pool).await?;
+        let ground = ready.pipeline.run(records, &process, &self.pool).await.inspect_err(|_| {
+            self.memory.keep(job.fence.job, process.answers.clone());
+        })?;
         reconcile(&ground, payload.items).map_err(Finish::permanent)?;
         let (attempt, worker) = (job.fence.attempt, job.fence.worker);
         let name = PartName { seq: job.seq.unwrap_or_default(), attempt, worker };
@@ -133,7 +141,12 @@ fn reconcile(ground: &ChunkOutcome, items: u64) -> Result<(), String> {
     Err(format!("the chunk was planned with {items} items and has {found}; start a new batch"))
 }
 
-async fn finish(pipeline: &Pipeline, batch: BatchId, name: PartName, ground: ChunkOutcome) -> Result<Finish, Finish> {
+async fn finish(
+    pipeline: &Arc<Pipeline>,
+    batch: BatchId,
+    name: PartName,
+    ground: ChunkOutcome,
+) -> Result<Finish, Finish> {
     let mut result = ChunkResult {
         ok: ground.ok.len() as u64,
         skipped: ground.skipped,
@@ -146,7 +159,14 @@ async fn finish(pipeline: &Pipeline, batch: BatchId, name: PartName, ground: Chu
     if let Some(sink) = pipeline.sink() {
         match sink.write(batch, name, ground.ok).await? {
             Written::Part(part) => result.parts.extend(part),
-            Written::Rows(rows) => finish.sql = rows,
+            Written::Rows(rows) => {
+                let (pipeline, all, passed) = (Arc::clone(pipeline), result.clone(), ground.passed);
+                finish.without_rows = rows.is_some().then(|| {
+                    let of = move |refused: &[_]| pipeline::without(&all, pipeline.aggregation(), &passed, refused);
+                    WithoutRows::new(of)
+                });
+                finish.sql = rows;
+            }
         }
     }
     finish.chunk = Some(result);

@@ -18,7 +18,7 @@ use lettre::message::Mailbox;
 use serde_json::json;
 
 use crate::handler::{Finish, Handler, JobContext};
-use crate::kind::payload::{self, EmailPayload};
+use crate::kind::payload::{self, Content, EmailPayload};
 use crate::mail::message::{self, Composed, Draft};
 use crate::mail::{Delivered, NotDelivered, Rendered, Templates, Transport};
 use crate::settings::{MailSettings, Uncertain};
@@ -66,16 +66,11 @@ impl EmailHandler {
     /// When the payload has neither a template nor a subject with a text, or both, or the template
     /// cannot be filled.
     pub fn render(&self, payload: &EmailPayload) -> Result<Rendered, String> {
-        let direct = payload.subject.is_some() || payload.text.is_some() || payload.html.is_some();
-        match (&payload.template, &payload.subject, &payload.text) {
-            (Some(_), _, _) if direct => {
-                Err("the payload has a `template` and also `subject`, `text` or `html`; keep one of the two".to_owned())
+        match payload.content()? {
+            Content::Template(name) => self.templates.render(name, &payload.data),
+            Content::Direct { subject, text } => {
+                Ok(Rendered { subject: subject.to_owned(), text: text.to_owned(), html: payload.html.clone() })
             }
-            (Some(name), _, _) => self.templates.render(name, &payload.data),
-            (None, Some(subject), Some(text)) => {
-                Ok(Rendered { subject: subject.clone(), text: text.clone(), html: payload.html.clone() })
-            }
-            (None, _, _) => Err("the payload needs a `template`, or a `subject` and a `text`".to_owned()),
         }
     }
 

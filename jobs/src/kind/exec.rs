@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout};
+use serde_json::Value;
 
+use crate::exec_policy::ExecPolicy;
 use crate::handler::{Finish, Handler, JobContext};
+pub use crate::kind::one_run::OUTPUT_BYTES_MAX;
+use crate::kind::one_run::until_its_end;
 use crate::kind::payload::{self, ExecPayload};
 use crate::program::{self, Pipes, Program};
 use crate::settings::ExecSettings;
-
-/// The most bytes of standard output that become the job's output: 1 MiB.
-pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Exit codes that mean that no retry helps (BSD `sysexits`): usage, data, configuration.
 const PERMANENT: [i32; 3] = [64, 65, 78];
@@ -26,26 +24,23 @@ const NOT_NOW: i32 = 75;
 /// after that time, and no attempt is spent.
 #[derive(Debug)]
 pub struct ExecHandler {
-    settings: ExecSettings,
+    policy: ExecPolicy,
 }
 
 impl ExecHandler {
-    /// Creates one from the settings.
+    /// Creates one from the settings, which are resolved now.
     pub fn new(settings: &ExecSettings) -> Self {
-        Self { settings: settings.clone() }
+        Self { policy: ExecPolicy::new(settings) }
     }
 
     async fn attempt(&self, context: &JobContext) -> Result<Finish, Finish> {
-        let payload: ExecPayload = payload::read(payload::EXEC, &context.job.payload).map_err(Finish::permanent)?;
-        self.allow(&payload).map_err(Finish::permanent)?;
-        let mut env = payload.env.clone();
-        env.insert("GRISTMILL_JOB_ID".to_owned(), context.job.fence.job.to_string());
-        env.insert("GRISTMILL_ATTEMPT".to_owned(), context.job.fence.attempt.to_string());
-        if let Some(trace) = &context.job.trace {
-            env.insert("TRACEPARENT".to_owned(), trace.clone());
-        }
-        let (mut program, pipes) =
-            Program::start(&payload.command, &env, payload.dir.as_deref()).map_err(Finish::failed)?;
+        let payload = read(&context.job.payload).map_err(Finish::permanent)?;
+        let mut launch = self.policy.launch(&payload.command, &payload.env, None).map_err(Finish::permanent)?;
+        let fence = &context.job.fence;
+        let own = [("GRISTMILL_JOB_ID", fence.job.to_string()), ("GRISTMILL_ATTEMPT", fence.attempt.to_string())];
+        let trace = context.job.trace.clone().map(|trace| ("TRACEPARENT", trace));
+        launch.env.extend(own.into_iter().chain(trace).map(|(name, value)| (name.into(), value.into())));
+        let (mut program, pipes) = Program::start(&launch).map_err(Finish::failed)?;
         tokio::select! {
             finish = converse(&mut program, pipes, &payload.input) => finish,
             () = context.cancel.cancelled() => {
@@ -53,16 +48,16 @@ impl ExecHandler {
             }
         }
     }
+}
 
-    fn allow(&self, payload: &ExecPayload) -> Result<(), String> {
-        let Some(name) = payload.command.first() else {
-            return Err("`command` is empty; write for example [\"python3\", \"work.py\"]".to_owned());
-        };
-        if self.settings.programs.iter().any(|known| known == "*" || known == name) {
-            return Ok(());
-        }
-        Err(format!("the program `{name}` is not allowed here; add it to `exec.programs`, in which `*` is any"))
+/// Reads a payload, with a word for those that name their folder themselves.
+fn read(payload: &Value) -> Result<ExecPayload, String> {
+    if payload.get("dir").is_some() {
+        return Err("`dir` is not for a payload: programs start in `[exec] dir` of the worker's configuration, by \
+                    default its folder"
+            .to_owned());
     }
+    payload::read(payload::EXEC, payload)
 }
 
 #[async_trait]
@@ -73,15 +68,7 @@ impl Handler for ExecHandler {
 }
 
 async fn converse(program: &mut Program, pipes: Pipes, input: &Value) -> Result<Finish, Finish> {
-    let Pipes { stdin, stdout } = pipes;
-    // Both at once: a program that answers before it has read everything would block on a full pipe.
-    let ended = async {
-        let status = program.wait().await;
-        // Everything it has started ends with it; otherwise an orphan could hold the output open for ever.
-        program.kill();
-        status
-    };
-    let (status, (), output) = tokio::join!(ended, feed(stdin, input), collect(stdout));
+    let (status, output) = until_its_end(program, pipes, input).await;
     let status = status.map_err(Finish::failed)?;
     if status.success() {
         return Ok(Finish::done(Some(output)));
@@ -100,30 +87,4 @@ async fn converse(program: &mut Program, pipes: Pipes, input: &Value) -> Result<
 /// The wait that a program's output asks for. An unreadable duration counts as none: then the attempt has failed.
 fn snooze(output: &Value) -> Option<Duration> {
     gristmill_core::duration::parse(output.get("snooze")?.as_str()?).ok()
-}
-
-/// A program need not read its input: it is not a failure if it has closed it.
-async fn feed(mut stdin: ChildStdin, input: &Value) {
-    let line = format!("{input}\n");
-    if stdin.write_all(line.as_bytes()).await.is_ok() {
-        let _ = stdin.shutdown().await;
-    }
-}
-
-/// Returns the output as JSON if it is JSON, else as text. What exceeds the limit is read and discarded, so that the
-/// program does not wait for ever.
-async fn collect(mut stdout: ChildStdout) -> Value {
-    let mut kept = Vec::new();
-    let mut piece = vec![0; 16 * 1024];
-    let mut cut = false;
-    while let Ok(read @ 1..) = stdout.read(&mut piece).await {
-        let room = OUTPUT_BYTES_MAX - kept.len();
-        kept.extend_from_slice(&piece[..read.min(room)]);
-        cut |= read > room;
-    }
-    if cut {
-        return json!({ "cut": true, "text": String::from_utf8_lossy(&kept) });
-    }
-    serde_json::from_slice(&kept)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&kept).trim_end().to_owned()))
 }

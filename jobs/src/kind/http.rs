@@ -1,7 +1,6 @@
 //! Kind `http`: one request; its answer is the job's output.
 
 use async_trait::async_trait;
-use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
@@ -11,9 +10,6 @@ use crate::kind::webhook::trouble;
 use crate::outbound::{Answer, NoAnswer, Outbound};
 use crate::secret;
 use crate::settings::HttpSettings;
-
-/// The methods that a job may use.
-const METHODS: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
 
 /// Sends requests.
 #[derive(Debug)]
@@ -36,10 +32,7 @@ impl HttpHandler {
 
     async fn attempt(&self, context: &JobContext) -> Result<Finish, Finish> {
         let payload: HttpPayload = payload::read(payload::HTTP, &context.job.payload).map_err(Finish::permanent)?;
-        let method = METHODS.into_iter().find(|known| known.as_str() == payload.method).ok_or_else(|| {
-            let known = METHODS.map(|method| method.to_string()).join(", ");
-            Finish::permanent(format!("`method` is `{}`; it must be one of {known}", payload.method))
-        })?;
+        let method = payload.method().map_err(Finish::permanent)?;
         let headers = self.headers(&payload, context).map_err(Finish::permanent)?;
         let body = match &payload.body {
             Value::Null => None,
@@ -110,14 +103,37 @@ pub(crate) fn value(name: &str, text: &str) -> Result<HeaderValue, String> {
         .map_err(|_| format!("the value of the header `{name}` holds a line end or another control character"))
 }
 
+/// The answer, its body as JSON if it is JSON that can be kept exactly, else as text.
 fn output(answer: &Answer) -> Value {
-    let body = match serde_json::from_slice::<Value>(&answer.body) {
+    let text = answer.text();
+    let body = match gristmill_core::json::read(text.as_bytes()) {
         Ok(body) if !answer.cut => body,
-        _ => Value::String(String::from_utf8_lossy(&answer.body).into_owned()),
+        _ => Value::String(text.into_owned()),
     };
     let mut output = json!({ "status": answer.status, "body": body });
     if answer.cut {
         output["cut"] = Value::Bool(true);
     }
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_cannot_be_kept_exactly_is_kept_as_a_text() {
+        let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        let odd = json!({ "$serde_json::private::RawValue": "[1]" });
+        for (body, kept) in [
+            (deep.clone(), json!(deep)),
+            ("{\"id\":123456789012345678901234567890}".to_owned(), json!("{\"id\":123456789012345678901234567890}")),
+            (odd.to_string(), odd),
+            ("{\"id\":1}".to_owned(), json!({ "id": 1 })),
+        ] {
+            let answer =
+                Answer { status: 200, retry_after: None, body: body.into_bytes(), cut: false, content_type: None };
+            assert_eq!(output(&answer)["body"], kept);
+        }
+    }
 }

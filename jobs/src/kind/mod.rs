@@ -5,14 +5,16 @@
 //! * [`webhook`]: one signed notification.
 //! * [`exec`]: one run of a program.
 //! * [`http`]: one request.
-//! * [`payload`]: their payloads.
+//! * [`payload`]: their payloads. [`check`]: whether one could be run at all.
 
 pub mod aggregate;
 mod callbacks;
+pub mod check;
 pub mod chunk;
 pub mod email;
 pub mod exec;
 pub mod http;
+mod one_run;
 pub mod payload;
 pub mod webhook;
 

@@ -71,9 +71,19 @@ impl WebhookHandler {
         }
     }
 
+    /// Whether a payload may have a request signed with what is in this variable.
+    fn may_name(&self, name: &str) -> bool {
+        self.settings.secret_env.as_deref() == Some(name) || self.settings.env.iter().any(|known| known == name)
+    }
+
     fn secrets(&self, payload: &WebhookPayload) -> Result<Vec<Vec<u8>>, String> {
         let text = match &payload.secret_env {
-            Some(name) => Some(secret::variable("the payload's `secret_env`", name)?),
+            Some(name) if self.may_name(name) => Some(secret::variable("the payload's `secret_env`", name)?),
+            Some(name) => {
+                return Err(format!(
+                    "the payload's `secret_env` names the environment variable {name}, which is not in `webhook.env`"
+                ));
+            }
             None => secret::read(
                 "webhook.secret",
                 self.settings.secret_env.as_deref(),
@@ -113,7 +123,7 @@ pub(super) fn trouble(answer: &Answer, who: &str, later: RetryAfter) -> Option<F
 
 /// The status and the beginning of the body.
 fn said(answer: &Answer) -> String {
-    let body = String::from_utf8_lossy(&answer.body);
+    let body = answer.text();
     let words: String = body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
     if words.is_empty() { answer.status.to_string() } else { format!("{} (`{words}`)", answer.status) }
 }

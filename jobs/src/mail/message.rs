@@ -6,9 +6,11 @@ use gristmill_core::Instant;
 use gristmill_core::id::JobId;
 use lettre::Address;
 use lettre::address::Envelope;
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, Message, MultiPart, SinglePart};
 use sha2::{Digest, Sha256};
+
+use crate::mail::header;
 
 /// The parts of a message.
 #[derive(Debug, Clone, Copy)]
@@ -52,27 +54,48 @@ pub fn compose(draft: &Draft<'_>) -> Result<Composed, String> {
     one_line("the subject", draft.subject)?;
     let envelope = Envelope::new(Some(draft.from.email.clone()), vec![draft.to.email.clone()])
         .map_err(|error| format!("the message has no valid envelope: {error}"))?;
-    let builder = Message::builder()
-        .from(draft.from.clone())
-        .to(draft.to.clone())
-        .subject(draft.subject)
+    let mut builder = Message::builder().from(draft.from.clone()).to(draft.to.clone());
+    for header in [header::mailbox("From", draft.from), header::mailbox("To", draft.to)].into_iter().flatten() {
+        builder = builder.raw_header(header);
+    }
+    let builder = builder
+        .raw_header(header::text("Subject", draft.subject))
         .message_id(Some(draft.message_id.to_owned()))
         .date(system_time(draft.date))
         // RFC 3834: holiday notices and other programs must not answer a program.
         .raw_header(raw("Auto-Submitted", "auto-generated"))
         .envelope(envelope.clone());
     let message = match draft.html {
-        None => builder.header(ContentType::TEXT_PLAIN).body(draft.text.to_owned()),
+        None => builder.header(ContentType::TEXT_PLAIN).body(body(draft.text)),
         // The library would pick a random boundary, and every attempt would have different bytes.
         Some(html) => builder.multipart(
             MultiPart::alternative()
                 .boundary(boundary(draft.message_id))
-                .singlepart(SinglePart::plain(draft.text.to_owned()))
-                .singlepart(SinglePart::html(html.to_owned())),
+                .singlepart(SinglePart::plain(body(draft.text)))
+                .singlepart(SinglePart::html(body(html))),
         ),
     }
     .map_err(|error| format!("the message cannot be put together: {error}"))?;
     Ok(Composed { envelope, message_id: draft.message_id.to_owned(), date: draft.date, bytes: message.formatted() })
+}
+
+/// A text as it goes over the wire. Nothing but whole line ends may stand there as it is (RFC 5321, 2.3.8): a server that
+/// takes a bare CR for a line end would see the end of the message where there is none, and commands behind it.
+fn body(text: &str) -> Body {
+    let mut rest = text.chars().peekable();
+    let mut strange = false;
+    while let Some(c) = rest.next() {
+        strange |= match c {
+            '\r' => rest.peek() != Some(&'\n'),
+            '\n' | '\t' => false,
+            c => c.is_ascii_control(),
+        };
+    }
+    if !strange {
+        return Body::new(text.to_owned());
+    }
+    // It fits every text; the library gives one back only where an encoding does not.
+    Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::Base64).unwrap_or_else(Body::new)
 }
 
 /// Reads one mailbox, `name@example.com` or `Name <name@example.com>`. `what` names it in the error.
@@ -169,6 +192,56 @@ mod tests {
         let (from, to) = (mailbox("from", "a@b.example").expect("from"), mailbox("to", "c@d.example").expect("to"));
         let error = compose(&draft_with(&from, &to, "Hi\r\nBcc: x@y.example")).expect_err("refused");
         assert!(error.contains("U+000D"), "{error}");
+    }
+
+    /// The message on the wire, its headers unfolded, and its body decoded from base64 if it is.
+    fn wire(from: &str, subject: &str, text: &str) -> (String, String, String) {
+        let (from, to) = (mailbox("from", from).expect("from"), mailbox("to", "c@d.example").expect("to"));
+        let draft = Draft { text, html: None, ..draft_with(&from, &to, subject) };
+        let raw = String::from_utf8(compose(&draft).expect("composed").bytes).expect("ASCII");
+        let (head, body) = raw.split_once("\r\n\r\n").expect("a body");
+        let (head, mut body) = (head.replace("\r\n ", " "), body.to_owned());
+        if head.contains("Content-Transfer-Encoding: base64") {
+            use base64::Engine;
+            let bytes = base64::engine::general_purpose::STANDARD.decode(body.replace("\r\n", "")).expect("base64");
+            body = String::from_utf8(bytes).expect("UTF-8");
+        }
+        (raw, head, body)
+    }
+
+    #[test]
+    fn no_line_is_over_998_and_no_control_character_is_on_the_wire() {
+        let long = "y".repeat(1_500);
+        let names = format!("{long} <a@b.example>");
+        for (from, subject, text) in [
+            ("a@b.example", "s", "hi\r.\r\nMAIL FROM:<a@evil.example>\r\nnul \0 here"),
+            ("a@b.example", "s", "one\r\r\ntwo\r"),
+            ("a@b.example", "s", "\u{1b}[31m\u{7f}\u{b}"),
+            ("a@b.example", "s", "Grüße\r.\r"),
+            ("a@b.example", &long, "t"),
+            ("a@b.example", &" ".repeat(1_500), "t"),
+            ("a@b.example", "s", &long),
+            (&names, "s", "t"),
+        ] {
+            let (raw, _, body) = wire(from, subject, text);
+            assert!(raw.split("\r\n").all(|line| line.len() <= 998), "{raw}");
+            let bare = raw.replace("\r\n", "");
+            assert!(bare.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{raw:?}");
+            if text.contains(char::is_control) {
+                assert_eq!(body, text.replace("\r\n", "\n").replace('\n', "\r\n"), "it arrives as it was written");
+            }
+        }
+        let (_, head, _) = wire(&names, "s", "t");
+        assert!(head.contains(" <a@b.example>") && head.matches("From:").count() == 1, "{head}");
+    }
+
+    #[test]
+    fn a_word_that_looks_encoded_is_shown_as_it_was_written() {
+        let (_, head, _) = wire("=?utf-8?q?Boss?= <a@b.example>", "=?utf-8?q?From_the_boss?=", "t");
+        assert!(!head.contains("?q?"), "{head}");
+        assert!(head.contains("Subject: =?utf-8?b?PT91dGYtOD9xP0Zyb21fdGhlX2Jvc3M/PQ==?="), "{head}");
+        let (_, head, _) = wire("Mill <a@b.example>", "Plain words stay", "t");
+        assert!(head.contains("Subject: Plain words stay") && head.contains("From: Mill <a@b.example>"), "{head}");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! * [`measures`]: a batch's result as tables for people.
 //! * [`template`]: subject, text and HTML from a template and its data.
 //! * [`message`]: the bytes of a message, the same at every attempt.
+//! * `header`: header lines that hold any text and stay short.
 //! * [`transport`]: SMTP, a folder, or memory.
 //! * [`delivery`]: what became of a message.
 
 pub mod delivery;
+mod header;
 pub mod measures;
 pub mod message;
 mod smtp;

@@ -4,6 +4,7 @@
 //! the folder `[mail] templates` take precedence over the built-in ones. HTML is escaped automatically, and a name that
 //! the data does not have is an error, not an empty text.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use minijinja::syntax::SyntaxConfig;
@@ -88,6 +89,16 @@ impl Templates {
     /// As [`Templates::render`], except for missing data.
     pub fn check(&self, name: &str) -> Result<(), String> {
         self.parts(name, |template| template.map(drop)).map(drop)
+    }
+
+    /// Returns what a template takes from its data, such as `batch.name` and `result`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Templates::check`].
+    pub fn names_in(&self, name: &str) -> Result<BTreeSet<String>, String> {
+        let (subject, text, html) = self.parts(name, |template| Ok(template?.undeclared_variables(true)))?;
+        Ok(subject.into_iter().chain(text).chain(html.into_iter().flatten()).collect())
     }
 
     /// Fills a template.

@@ -86,7 +86,9 @@ async fn write(folder: &Path, message: &Composed) -> Result<Delivered, NotDelive
         message: format!("the mail folder: {} cannot be {what}: {error}", path.display()),
         after: None,
     };
-    tokio::fs::create_dir_all(folder).await.map_err(|error| wrong("created", folder, &error))?;
+    let made = folder.to_owned();
+    let made = tokio::task::spawn_blocking(move || crate::folder::make(&made)).await;
+    made.unwrap_or_else(|error| Err(error.into())).map_err(|error| wrong("created", folder, &error))?;
     let written = async {
         let mut file = tokio::fs::File::create_new(&beside).await?;
         tokio::io::AsyncWriteExt::write_all(&mut file, &message.bytes).await?;

@@ -6,7 +6,8 @@ use std::path::Path;
 use gristmill_core::aggregate::Aggregation;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, OutputSpec, ValidateSpec};
 
-use super::{ItemProcess, Pipeline};
+use super::Pipeline;
+use super::process::ItemProcess;
 use crate::pool::ItemPool;
 use crate::process::Processors;
 use crate::sink::Sink;
@@ -62,8 +63,8 @@ pub fn resolve(name: &str, definition: &BatchDefinition, base_dir: &Path) -> Res
 
 fn read_schema(path: &Path) -> Result<serde_json::Value, String> {
     let text = std::fs::read_to_string(path).map_err(|cause| format!("cannot read `{}`: {cause}", path.display()))?;
-    serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|cause| format!("`{}` is not JSON: {cause}", path.display()))
+    gristmill_core::json::read(text.trim_start_matches('\u{feff}').as_bytes())
+        .map_err(|cause| format!("`{}` is not JSON that can be kept: {cause}", path.display()))
 }
 
 fn error<P: Display>(name: &str, key: &str) -> impl FnOnce(P) -> DefinitionError {
@@ -180,13 +181,16 @@ fn process(
 }
 
 fn sink(output: &OutputSpec, base_dir: &Path, format: Option<&Format>) -> Result<Sink, String> {
+    if output.formulas.is_some() && output.csv.is_none() {
+        return Err("`formulas` is about `csv`; leave it out".to_owned());
+    }
     match (&output.jsonl, &output.csv, &output.sql) {
         (Some(folder), None, None) => Ok(Sink::json_lines(base_dir.join(folder))),
         (None, Some(folder), None) => {
             let columns = format.and_then(Format::columns).ok_or(
                 "`csv` needs `format.fields`, so that every part has the same columns; write `format = { fields = [\"…\"] }`",
             )?;
-            Ok(Sink::csv(base_dir.join(folder), columns))
+            Ok(Sink::csv(base_dir.join(folder), columns, output.formulas.unwrap_or_default()))
         }
         (None, None, Some(table)) if table.columns.is_empty() => {
             Err("`sql.columns` is empty; name the columns that are written".to_owned())

@@ -3,25 +3,29 @@
 //! The whole chunk goes through one stage after another: pure computation runs on the threads for items, a lookup in a
 //! table is one query, and the process step receives all items at once. An item that is refused, or at which something
 //! panics, is set aside and nothing else is affected; the chunk's attempt fails only when a lookup or a processor
-//! itself fails.
+//! itself fails (`process` decides which of the two it was).
 //!
 //! The aggregate is computed over the items as they leave `process`: `format` decides what is
 //! written, not what is counted.
 
 mod check;
+mod gather;
+mod process;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use gristmill_core::aggregate::{Aggregation, Partial};
-use gristmill_core::chunk::SetAside;
+use gristmill_core::aggregate::Aggregation;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use check::{DefinitionError, ITEM_ATTEMPTS_DEFAULT, ITEM_ATTEMPTS_MAX, closing, resolve};
+pub(crate) use gather::without;
+pub use gather::{ChunkOutcome, PassedItem};
+use process::ItemProcess;
 
 use crate::pool::{Cancelled, ItemPool, Panicked};
-use crate::process::{ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure};
+use crate::process::{ItemIn, ProcessContext, ProcessFailure};
 use crate::sink::Sink;
 use crate::source::Record;
 use crate::stage::enrich::{Enrich, LookupError};
@@ -30,7 +34,7 @@ use crate::stage::parse::Parse;
 use crate::stage::sanitize::Sanitize;
 use crate::stage::transform::Transform;
 use crate::stage::validate::Validate;
-use crate::stage::{Refusal, Step, shown};
+use crate::stage::{Refusal, Step};
 
 /// The compiled stages of one definition.
 #[derive(Debug)]
@@ -44,30 +48,6 @@ pub struct Pipeline {
     format: Option<Format>,
     aggregation: Aggregation,
     sink: Option<Sink>,
-}
-
-struct ItemProcess {
-    processor: Arc<dyn ItemProcessor>,
-    attempts: u32,
-}
-
-impl std::fmt::Debug for ItemProcess {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ItemProcess").field("attempts", &self.attempts).finish_non_exhaustive()
-    }
-}
-
-/// What became of a chunk's items, before anything is written.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ChunkOutcome {
-    /// The items that passed every stage, as they are written, in the order of the input.
-    pub ok: Vec<Value>,
-    /// How many were skipped on purpose.
-    pub skipped: u64,
-    /// Those that were refused, in the order of the input.
-    pub set_aside: Vec<SetAside>,
-    /// The chunk's share of the aggregate.
-    pub partial: Partial,
 }
 
 /// Why a chunk's attempt failed as a whole.
@@ -204,36 +184,6 @@ impl Pipeline {
         .await?;
         Ok(())
     }
-
-    /// Counts the items, and absorbs those that passed. Absorbing is the last step that may refuse an item, so that no
-    /// item is ever both written and set aside.
-    fn gather(&self, travellers: Vec<ItemInFlight>, written: Vec<Option<(Value, Value)>>) -> ChunkOutcome {
-        let mut ground = ChunkOutcome::default();
-        let mut absorber = self.aggregation.absorber();
-        for (mut in_flight, written) in travellers.into_iter().zip(written) {
-            if let Some((item, written)) = written {
-                match absorber.absorb(&item) {
-                    Ok(()) => {
-                        ground.ok.push(written);
-                        continue;
-                    }
-                    Err(error) => in_flight.state = State::Refused(Refusal::new("aggregate", error.to_string())),
-                }
-            }
-            match in_flight.state {
-                State::Refused(refusal) => ground.set_aside.push(SetAside {
-                    position: in_flight.position,
-                    line: in_flight.line,
-                    stage: refusal.stage.to_owned(),
-                    reason: refusal.reason,
-                    item: in_flight.original,
-                }),
-                State::Skipped | State::UnderWay(_) => ground.skipped += 1,
-            }
-        }
-        ground.partial = absorber.partial();
-        ground
-    }
 }
 
 impl ItemInFlight {
@@ -308,59 +258,4 @@ async fn map_under_way<R: Send + 'static>(
 /// A panic in our own stages is our defect, but it affects only one item.
 fn panicked(stage: &'static str, panic: &Panicked) -> Refusal {
     Refusal::new(stage, panic.to_string())
-}
-
-impl ItemProcess {
-    /// Runs up to `attempts` rounds; each further round has only the items whose failure may be temporary. A failed try
-    /// is repeated with its original input.
-    async fn run(&self, travellers: &mut [ItemInFlight], context: &ProcessContext) -> Result<(), RunFailure> {
-        let mut open: Vec<usize> =
-            (0..travellers.len()).filter(|place| matches!(travellers[*place].state, State::UnderWay(_))).collect();
-        for attempt in 1..=self.attempts {
-            if open.is_empty() {
-                break;
-            }
-            let items = open.iter().filter_map(|place| travellers[*place].item_in(attempt)).collect();
-            let outs = tokio::select! {
-                outs = self.processor.process(items, context) => outs?,
-                () = context.cancel.cancelled() => return Err(Cancelled.into()),
-            };
-            open = self.settle(travellers, &open, outs, attempt)?;
-        }
-        Ok(())
-    }
-
-    /// Records what became of one round's items and returns those that are tried again.
-    fn settle(
-        &self,
-        travellers: &mut [ItemInFlight],
-        places: &[usize],
-        outs: Vec<ItemOut>,
-        attempt: u32,
-    ) -> Result<Vec<usize>, ProcessFailure> {
-        if outs.len() != places.len() {
-            let message = format!("{} items went in and {} answers came out", places.len(), outs.len());
-            return Err(ProcessFailure { message, retry_after: None, permanent: true });
-        }
-        let mut again = Vec::new();
-        for (place, out) in places.iter().zip(outs) {
-            travellers[*place].state = match out {
-                ItemOut::Ok(item) if item.is_object() => State::UnderWay(item),
-                ItemOut::Ok(other) => State::Refused(Refusal::new(
-                    "process",
-                    format!("the processor answered {}; an item must be an object", shown(&other)),
-                )),
-                ItemOut::Skip => State::Skipped,
-                ItemOut::Failed { retry: true, .. } if attempt < self.attempts => {
-                    again.push(*place);
-                    continue;
-                }
-                ItemOut::Failed { reason, retry: true } => {
-                    State::Refused(Refusal::new("process", format!("{reason} (tried {attempt} times)")))
-                }
-                ItemOut::Failed { reason, retry: false } => State::Refused(Refusal::new("process", reason)),
-            };
-        }
-        Ok(again)
-    }
 }

@@ -1,28 +1,30 @@
-//! Items through a program: one JSON line in, one JSON line out, in the same order.
+//! Items through a program: one JSON line in, one JSON line out, in the same order, as [`envelope`](super::envelope)
+//! says.
 //!
-//! ```text
-//! → {"position": 41, "attempt": 1, "idempotency_key": "0198…:41", "item": {"name": "ada"}}
-//! ← {"ok": {"name": "ADA"}}                     the item goes on as this
-//! ← {"skip": true}                              it is dropped on purpose
-//! ← {"error": "no such name", "retry": false}   it failed; `retry`: another try may help
-//! ```
+//! Each answer line must be flushed. A program stays alive from chunk to chunk ([`programs`](super::programs)); as many
+//! programs run as chunks are under way at once. Any mistake ends the program. Then the items without an answer are
+//! processed again in halves, by other programs, until the one that causes the mistake is alone.
 //!
-//! An answer may repeat the `position`, and then it must be the right one. Each answer line must be flushed. A program
-//! stays alive from chunk to chunk; as many programs run as chunks are under way at once. Any mistake ends the program
-//! and fails the chunk's attempt, with a text that says why.
+//! | how a program ends | what it means |
+//! |---|---|
+//! | exit code 65 (`EX_DATAERR`) | the item is at fault, and is set aside when it is alone |
+//! | 64, 78 (`EX_USAGE`, `EX_CONFIG`) | no item will get through: the chunk is dead |
+//! | 69, 75 (`EX_UNAVAILABLE`, `EX_TEMPFAIL`), or it cannot be started | the chunk's attempt fails |
+//! | another code, a signal, no answer in time, an answer that is none | the other items of the chunk tell: [`blame`](super::blame) |
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use gristmill_core::definition::{ExecSpec, ProcessSpec};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
+use super::envelope::{self, RIGHT, Room, question, read_numbered};
+use super::programs::{IdlePrograms, Partner, Share};
+use crate::exec_policy::{ExecPolicy, Launch};
 use crate::process::{ItemIn, ItemOut, ItemProcessor, ProcessContext, ProcessFailure, ProcessorFactory};
 use crate::program::{self, Pipes, Program};
 
@@ -35,40 +37,21 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait for the exit code of a program that has closed its output.
 const EXIT_WAIT: Duration = Duration::from_secs(1);
 
+/// The exit code that means that the data is at fault (BSD `sysexits`).
+const DATA: i32 = 65;
+
+/// Exit codes that mean that no retry helps: usage, configuration.
+const PERMANENT: [i32; 2] = [64, 78];
+
+/// Exit codes that mean "not now": a service is away, a temporary failure.
+const PASSING: [i32; 2] = [69, 75];
+
 /// Hands items to a program.
 #[derive(Debug)]
 pub struct ExecProcessor {
-    spec: ExecSpec,
+    launch: Launch,
     timeout: Duration,
-    idle: Mutex<Vec<Partner>>,
-}
-
-/// A running program between two chunks.
-#[derive(Debug)]
-struct Partner {
-    program: Program,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    /// Whether it has served a chunk before.
-    rested: bool,
-}
-
-#[derive(Serialize)]
-struct Question<'a> {
-    position: u64,
-    attempt: u32,
-    idempotency_key: String,
-    item: &'a Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Answer {
-    ok: Option<Map<String, Value>>,
-    skip: Option<bool>,
-    error: Option<String>,
-    retry: Option<bool>,
-    position: Option<u64>,
+    idle: Share,
 }
 
 impl ExecProcessor {
@@ -76,45 +59,59 @@ impl ExecProcessor {
     ///
     /// # Errors
     ///
-    /// When the command is empty.
-    pub fn new(spec: &ExecSpec) -> Result<Self, String> {
-        if spec.command.is_empty() {
-            return Err("`process.exec.command` is empty; write for example [\"python3\", \"work.py\"]".to_owned());
-        }
+    /// When the command is empty, or the policy does not allow its program or a variable.
+    pub fn new(spec: &ExecSpec, policy: &ExecPolicy) -> Result<Self, String> {
+        Self::beside(spec, policy, &IdlePrograms::default())
+    }
+
+    /// The same, with a share in the idle programs of others.
+    fn beside(spec: &ExecSpec, policy: &ExecPolicy, all: &IdlePrograms) -> Result<Self, String> {
+        let launch = policy.launch(&spec.command, &spec.env, spec.dir.as_deref());
+        let launch = launch.map_err(|wrong| format!("`process.exec`: {wrong}"))?;
         let timeout = spec.timeout.map_or(TIMEOUT, |span| span.0);
-        Ok(Self { spec: spec.clone(), timeout, idle: Mutex::new(Vec::new()) })
+        Ok(Self { launch, timeout, idle: all.share() })
     }
 
     /// Returns an idle program, or a new one. One that has died meanwhile is skipped.
     fn partner(&self) -> Result<Partner, String> {
-        while let Some(mut partner) = self.lock().pop() {
+        while let Some(mut partner) = self.idle.take() {
             match partner.stdout.fill_buf().now_or_never() {
+                // Something that it has left running may hold its output open.
+                None if partner.program.has_ended() => {
+                    tracing::debug!(program = partner.program.name, "has ended between two chunks");
+                }
                 None => return Ok(partner),
                 Some(Ok(piece)) if !piece.is_empty() => {
                     let said = shown(piece);
                     return Err(format!("the program `{}` {TOO_MANY}: {said}", partner.program.name));
                 }
-                Some(_) => tracing::debug!(program = partner.program.name, "has ended between two chunks"),
+                Some(_) => tracing::debug!(program = partner.program.name, "has closed its output between two chunks"),
             }
         }
-        let (program, Pipes { stdin, stdout }) =
-            Program::start(&self.spec.command, &self.spec.env, self.spec.dir.as_deref())?;
+        let (program, Pipes { stdin, stdout }) = Program::start(&self.launch)?;
         Ok(Partner { program, stdin, stdout: BufReader::new(stdout), rested: false })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Partner>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Makes [`ExecProcessor`]s.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ExecFactory;
+/// Makes [`ExecProcessor`]s, whose idle programs are bounded together.
+#[derive(Debug, Clone, Default)]
+pub struct ExecFactory {
+    /// What may run.
+    policy: ExecPolicy,
+    idle: IdlePrograms,
+}
+
+impl ExecFactory {
+    /// Makes processors within a policy.
+    pub(super) fn new(policy: ExecPolicy) -> Self {
+        Self { policy, idle: IdlePrograms::default() }
+    }
+}
 
 impl ProcessorFactory for ExecFactory {
     fn make(&self, spec: &ProcessSpec) -> Result<Arc<dyn ItemProcessor>, String> {
         let spec = spec.exec.as_ref().ok_or("`process.exec` is missing")?;
-        Ok(Arc::new(ExecProcessor::new(spec)?))
+        Ok(Arc::new(ExecProcessor::beside(spec, &self.policy, &self.idle)?))
     }
 }
 
@@ -128,172 +125,226 @@ impl ItemProcessor for ExecProcessor {
             return Ok(Vec::new());
         }
         loop {
-            let mut partner = self.partner().map_err(failure)?;
+            let mut partner = self.partner().map_err(|reason| ProcessFailure::whole(reason, false))?;
             let rested = partner.rested;
+            let mut spoken = Spoken::default();
             // Dropping the partner on leaving here kills the program: after a cancel the number of answers still to
             // come is unknown.
             let outcome = tokio::select! {
-                outcome = partner.exchange(&items, context, self.timeout) => outcome,
-                () = context.cancel.cancelled() => return Err(failure("the attempt was called off".to_owned())),
+                outcome = exchange(&mut partner, &items, context, self.timeout, &mut spoken) => outcome,
+                () = context.cancel.cancelled() => return Err(ProcessFailure::whole("the attempt was called off", false)),
             };
             match outcome {
-                Ok(answers) => {
+                Ok(()) => {
                     partner.rested = true;
-                    self.lock().push(partner);
-                    return Ok(answers);
+                    self.idle.put(partner);
+                    return Ok(spoken.outs);
                 }
                 // It had ended after the previous chunk, and this had not been noticed yet: not the fault of this
                 // chunk.
-                Err(broken) if broken.silent && rested => {}
+                Err(broken) if broken.silent && spoken.outs.is_empty() && rested => {}
                 Err(broken) => {
                     let words = partner.program.last_words().await;
-                    return Err(failure(format!("{}{words}", broken.reason)));
+                    return failed(broken, &words, spoken, items.len(), &context.room);
                 }
             }
         }
+    }
+}
+
+/// What a broken exchange means for its items.
+fn failed(
+    broken: Broken,
+    words: &str,
+    spoken: Spoken,
+    items: usize,
+    room: &Room,
+) -> Result<Vec<ItemOut>, ProcessFailure> {
+    let reason = format!("{}{words}", broken.reason);
+    if items == 1 && broken.code == Some(DATA) {
+        return Ok(vec![ItemOut::Failed { reason, retry: false }]);
+    }
+    let permanent = broken.code.is_some_and(|code| PERMANENT.contains(&code));
+    let passing = broken.code.is_some_and(|code| PASSING.contains(&code));
+    let progress = !spoken.outs.is_empty();
+    // Without their positions, answers may be those of other items: a line too many moves all that follow.
+    let kept = if spoken.numbered && broken.counted { spoken.outs } else { Vec::new() };
+    if kept.is_empty() {
+        room.give_back(spoken.bytes);
+    }
+    Err(ProcessFailure {
+        suspect: !permanent && !passing,
+        answered: kept.into_iter().map(Some).collect(),
+        progress,
+        ..ProcessFailure::whole(reason, permanent)
+    })
+}
+
+/// What a program has answered.
+struct Spoken {
+    outs: Vec<ItemOut>,
+    /// Whether each answer repeated its position.
+    numbered: bool,
+    bytes: usize,
+}
+
+impl Default for Spoken {
+    fn default() -> Self {
+        Self { outs: Vec::new(), numbered: true, bytes: 0 }
+    }
+}
+
+impl Spoken {
+    fn add(&mut self, line: &[u8], position: u64, room: &Room) -> Result<(), String> {
+        let (out, numbered) = read_numbered(line, position)?;
+        self.numbered &= numbered;
+        self.outs.push(match room.take(line.len()) {
+            Ok(()) => {
+                self.bytes += line.len();
+                out
+            }
+            Err(too_much) => too_much,
+        });
+        Ok(())
     }
 }
 
 /// Why an exchange failed.
 struct Broken {
     reason: String,
-    /// The program ended without answering; for an exchange: without answering even the first item.
+    /// The program ended without answering any further.
     silent: bool,
+    /// With which exit code it ended, if it did.
+    code: Option<i32>,
+    /// Whether there were no more answers than items.
+    counted: bool,
 }
 
 impl From<String> for Broken {
     fn from(reason: String) -> Self {
-        Self { reason, silent: false }
+        Self { reason, silent: false, code: None, counted: true }
     }
 }
 
-impl Partner {
-    async fn exchange(
-        &mut self,
-        items: &[ItemIn],
-        context: &ProcessContext,
-        timeout: Duration,
-    ) -> Result<Vec<ItemOut>, Broken> {
-        let Self { program, stdin, stdout, .. } = self;
-        let mut answers = Vec::with_capacity(items.len());
-        let mut reading: Pin<Box<dyn Future<Output = Result<(), Broken>> + Send + '_>> = Box::pin(async {
-            for item in items {
-                let answer = answer(program, stdout, item.position, timeout).await;
-                answers
-                    .push(answer.map_err(|broken| Broken { silent: broken.silent && answers.is_empty(), ..broken })?);
-            }
-            Ok(())
-        });
-        // Both at once, or two full pipes would wait for each other. When the program does not take its input, its
-        // answer (or its end) says more than the broken pipe.
-        tokio::select! {
-            biased;
-            read = &mut reading => read?,
-            written = write(stdin, items, context) => {
-                if let Err(error) = written {
-                    tracing::debug!(%error, "the program has closed its input");
-                }
-                (&mut reading).await?;
-            }
+async fn exchange(
+    partner: &mut Partner,
+    items: &[ItemIn],
+    context: &ProcessContext,
+    timeout: Duration,
+    spoken: &mut Spoken,
+) -> Result<(), Broken> {
+    let Partner { program, stdin, stdout, .. } = partner;
+    let mut reading: Pin<Box<dyn Future<Output = Result<(), Broken>> + Send + '_>> = Box::pin(async {
+        for item in items {
+            let line = answer(program, stdout, item.position, timeout).await?;
+            spoken.add(&line, item.position, &context.room).map_err(|wrong| {
+                let (name, position) = (&program.name, item.position);
+                format!("the program `{name}` answers item {position} with {}, {wrong}; {RIGHT}", shown(&line))
+            })?;
         }
-        drop(reading);
-        match stdout.buffer() {
-            [] => Ok(answers),
-            more => Err(format!("the program `{}` {TOO_MANY}: {}", program.name, shown(more)).into()),
+        Ok(())
+    });
+    // Both at once, or two full pipes would wait for each other. When the program does not take its input, its answer
+    // (or its end) says more than the broken pipe.
+    tokio::select! {
+        biased;
+        read = &mut reading => read?,
+        written = write(stdin, items, context) => {
+            if let Err(error) = written {
+                tracing::debug!(%error, "the program has closed its input");
+            }
+            (&mut reading).await?;
+        }
+    }
+    drop(reading);
+    match stdout.buffer() {
+        [] => Ok(()),
+        more => {
+            let reason = format!("the program `{}` {TOO_MANY}: {}", program.name, shown(more));
+            Err(Broken { counted: false, ..reason.into() })
         }
     }
 }
 
 async fn write(stdin: &mut ChildStdin, items: &[ItemIn], context: &ProcessContext) -> std::io::Result<()> {
     for item in items {
-        let question = Question {
-            position: item.position,
-            attempt: item.attempt,
-            idempotency_key: super::item_key(context, item),
-            item: &item.item,
-        };
-        let mut line = serde_json::to_vec(&question)?;
+        let mut line = question(item, context)?;
         line.push(b'\n');
         stdin.write_all(&line).await?;
     }
     stdin.flush().await
 }
 
+/// The line that answers an item.
 async fn answer(
     program: &mut Program,
     stdout: &mut BufReader<ChildStdout>,
     position: u64,
     timeout: Duration,
-) -> Result<ItemOut, Broken> {
+) -> Result<Vec<u8>, Broken> {
     let mut line = Vec::new();
-    let limit = LINE_BYTES_MAX as u64 + 1;
     let name = program.name.clone();
-    let outcome = match tokio::time::timeout(timeout, stdout.take(limit).read_until(b'\n', &mut line)).await {
-        Err(_) => Err(format!(
+    let reason = match tokio::time::timeout(timeout, read_line(program, stdout, &mut line)).await {
+        Err(_) => format!(
             "the program `{name}` has not answered item {position} within {}; it must answer each line with one line and flush it",
             gristmill_core::duration::format(timeout)
-        )),
-        Ok(Err(error)) => Err(format!("the program `{name}` cannot be read from: {error}")),
-        Ok(Ok(0)) => {
-            let reason = format!("the program `{name}` {} before it answered item {position}", gone(program).await);
-            return Err(Broken { reason, silent: true });
-        }
-        Ok(Ok(_)) if line.len() > LINE_BYTES_MAX => Err(format!(
+        ),
+        Ok(Err(error)) => format!("the program `{name}` cannot be read from: {error}"),
+        Ok(Ok(())) if line.len() > LINE_BYTES_MAX => format!(
             "the program `{name}` answers item {position} with a line of more than {} MiB: {}",
             LINE_BYTES_MAX / 1024 / 1024,
             shown(&line)
-        )),
-        Ok(Ok(_)) if line.last() != Some(&b'\n') => Err(format!(
-            "the program `{name}` {} in the middle of its answer to item {position}: {}",
-            gone(program).await,
-            shown(&line)
-        )),
-        Ok(Ok(_)) => read_answer(&line, position).map_err(|wrong| {
-            format!("the program `{name}` answers item {position} with {}, {wrong}; {RIGHT}", shown(&line))
-        }),
+        ),
+        Ok(Ok(())) if line.last() == Some(&b'\n') => return Ok(line),
+        Ok(Ok(())) => {
+            let (ending, code) = gone(program).await;
+            let silent = line.is_empty();
+            let reason = match silent {
+                true => format!("the program `{name}` {ending} before it answered item {position}"),
+                false => {
+                    format!(
+                        "the program `{name}` {ending} in the middle of its answer to item {position}: {}",
+                        shown(&line)
+                    )
+                }
+            };
+            return Err(Broken { silent, code, ..reason.into() });
+        }
     };
-    outcome.map_err(Broken::from)
+    Err(reason.into())
 }
 
-const RIGHT: &str = "right is one of {\"ok\": {…}}, {\"skip\": true} and {\"error\": \"…\", \"retry\": false}";
-
-/// Reads the line with which a program answers for the item at this position.
-///
-/// # Errors
-///
-/// A description of what it is instead, to be appended to the line itself.
-pub fn read_answer(line: &[u8], position: u64) -> Result<ItemOut, String> {
-    let answer: Answer = serde_json::from_slice(line).map_err(|error| match error.is_data() {
-        true => format!("which is no answer ({error})"),
-        false => "which is not JSON".to_owned(),
-    })?;
-    if answer.position.is_some_and(|found| found != position) {
-        return Err("which belongs to another item".to_owned());
+/// Reads up to a line end, to the end of the output, or beyond the longest line. Once the program has ended, only what
+/// it has written until then counts: what it has left running may hold the pipe open for ever.
+async fn read_line(
+    program: &mut Program,
+    stdout: &mut BufReader<ChildStdout>,
+    line: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    let limit = LINE_BYTES_MAX as u64 + 1;
+    let mut reader = (&mut *stdout).take(limit);
+    tokio::select! {
+        biased;
+        read = reader.read_until(b'\n', line) => return read.map(drop),
+        _ = program.wait() => program.kill(),
     }
-    match (answer.ok, answer.skip, answer.error) {
-        (Some(item), None, None) if answer.retry.is_none() => Ok(ItemOut::Ok(Value::Object(item))),
-        (None, Some(true), None) if answer.retry.is_none() => Ok(ItemOut::Skip),
-        (None, None, Some(reason)) => Ok(ItemOut::Failed { reason, retry: answer.retry.unwrap_or(false) }),
-        _ => Err("which is no answer".to_owned()),
+    let mut reader = stdout.take(limit.saturating_sub(line.len() as u64));
+    match tokio::time::timeout(EXIT_WAIT, reader.read_until(b'\n', line)).await {
+        Ok(read) => read.map(drop),
+        Err(_) => Ok(()),
     }
 }
 
 /// Describes how a program that has closed its output ended.
-async fn gone(program: &mut Program) -> String {
+async fn gone(program: &mut Program) -> (String, Option<i32>) {
     match tokio::time::timeout(EXIT_WAIT, program.wait()).await {
-        Ok(Ok(status)) => program::ending(status),
-        Ok(Err(error)) => error,
-        Err(_) => "has closed its standard output".to_owned(),
+        Ok(Ok(status)) => (program::ending(status), status.code()),
+        Ok(Err(error)) => (error, None),
+        Err(_) => ("has closed its standard output".to_owned(), None),
     }
 }
 
 /// Returns at most 200 characters of its output.
 fn shown(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1_000)]);
-    let cut: String = text.trim_end().chars().take(200).collect();
-    format!("`{cut}`")
-}
-
-fn failure(message: String) -> ProcessFailure {
-    ProcessFailure { message, retry_after: None, permanent: false }
+    envelope::shown(&String::from_utf8_lossy(bytes))
 }

@@ -226,12 +226,12 @@ async fn one(work: AsyncItemFn, place: usize, item: ItemIn, context: ProcessCont
 }
 
 fn over() -> ProcessFailure {
-    ProcessFailure { message: Cancelled.to_string(), retry_after: None, permanent: false }
+    ProcessFailure::whole(Cancelled.to_string(), false)
 }
 
 /// Panics are caught: only a runtime that shuts down ends a task from outside.
 fn broken_off(error: &JoinError) -> ProcessFailure {
-    ProcessFailure { message: format!("an item broke off: {error}"), retry_after: None, permanent: false }
+    ProcessFailure::whole(format!("an item broke off: {error}"), false)
 }
 
 #[cfg(test)]

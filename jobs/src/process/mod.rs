@@ -1,9 +1,13 @@
 //! The step that does the actual work on each item: a Rust handler, a program or an HTTP service.
 
+pub mod answers;
+pub mod blame;
+pub mod envelope;
 pub mod exec;
 pub mod http;
 pub mod item;
 pub mod processors;
+mod programs;
 pub mod rust;
 
 use std::sync::Arc;
@@ -14,6 +18,7 @@ use gristmill_core::id::BatchId;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub use answers::Answers;
 pub use item::{AsyncItem, AsyncItemFn, ItemContext, ItemFailure, typed};
 pub use processors::{ItemHandler, ProcessorFactory, Processors};
 pub use rust::{FnItem, ItemFn};
@@ -43,9 +48,35 @@ pub enum ItemOut {
         /// Whether another try may help.
         retry: bool,
     },
+    /// There is no proper answer for it, and what there is does not say whether the item or the processor is to blame:
+    /// [`blame`] judges that when all items of the chunk have been asked for.
+    Unanswered {
+        /// What there is instead.
+        reason: String,
+        /// Whether another try may help.
+        retry: bool,
+    },
 }
 
-/// Why a whole group of items could not be processed: the chunk's attempt fails.
+impl ItemOut {
+    /// Whether the processor has answered, whatever it was.
+    pub(crate) fn is_answer(&self) -> bool {
+        match self {
+            Self::Ok(_) | Self::Skip | Self::Failed { .. } => true,
+            Self::Unanswered { .. } => false,
+        }
+    }
+
+    /// Whether another try may help.
+    pub(crate) fn may_retry(&self) -> bool {
+        match self {
+            Self::Failed { retry, .. } | Self::Unanswered { retry, .. } => *retry,
+            Self::Ok(_) | Self::Skip => false,
+        }
+    }
+}
+
+/// Why a whole group of items could not be processed: the chunk's attempt fails, unless one of them may be the cause.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct ProcessFailure {
@@ -55,6 +86,26 @@ pub struct ProcessFailure {
     pub retry_after: Option<Duration>,
     /// Whether no retry helps.
     pub permanent: bool,
+    /// Whether one of the items may be the cause: those without an answer are processed again, in halves.
+    pub suspect: bool,
+    /// What had been answered before, at the places of the items; shorter than they are where nothing more was.
+    pub answered: Vec<Option<ItemOut>>,
+    /// Whether any item was answered, even if the answer is not to be relied on.
+    pub progress: bool,
+}
+
+impl ProcessFailure {
+    /// The processor is not there for any item.
+    pub fn whole(message: impl Into<String>, permanent: bool) -> Self {
+        Self {
+            message: message.into(),
+            retry_after: None,
+            permanent,
+            suspect: false,
+            answered: Vec::new(),
+            progress: false,
+        }
+    }
 }
 
 /// What a processor receives in addition to the items.
@@ -68,6 +119,12 @@ pub struct ProcessContext {
     pub cancel: CancellationToken,
     /// The batch that the chunk belongs to.
     pub batch: Arc<BatchContext>,
+    /// Whether the chunk gets no other attempt if this one fails.
+    pub last_attempt: bool,
+    /// What earlier attempts at the chunk have brought.
+    pub answers: Answers,
+    /// How many bytes of answers the attempt may still keep.
+    pub room: envelope::Room,
 }
 
 /// What item handlers may know of their batch.

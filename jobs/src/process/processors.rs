@@ -11,7 +11,9 @@ use super::exec::ExecFactory;
 use super::http::HttpFactory;
 use super::item::{AsyncItem, AsyncItemFn, CONCURRENCY_DEFAULT, CONCURRENCY_MAX};
 use super::rust::{FnItem, ItemFn};
+use crate::exec_policy::ExecPolicy;
 use crate::pool::ItemPool;
+use crate::settings::ExecSettings;
 
 /// Makes a processor for one kind of process step.
 pub trait ProcessorFactory: Send + Sync + 'static {
@@ -69,10 +71,12 @@ impl Processors {
         self
     }
 
-    /// Adds the programs and HTTP services that come with this crate.
+    /// Adds the programs that these settings allow, and HTTP services, whose headers may name these environment
+    /// variables.
     #[must_use]
-    pub fn with_outside(self) -> Self {
-        self.with_exec(Arc::new(ExecFactory)).with_http(Arc::new(HttpFactory))
+    pub fn with_outside(self, exec: &ExecSettings, env: &[String]) -> Self {
+        let exec = ExecFactory::new(ExecPolicy::new(exec));
+        self.with_exec(Arc::new(exec)).with_http(Arc::new(HttpFactory { env: env.to_vec() }))
     }
 
     /// Sets the factory of processors for `process.exec`.

@@ -41,11 +41,7 @@ impl ItemProcessor for FnItem {
     async fn process(&self, items: Vec<ItemIn>, context: &ProcessContext) -> Result<Vec<ItemOut>, ProcessFailure> {
         let work = Arc::clone(&self.work);
         let results = self.pool.map(items, &context.cancel, move |item: ItemIn| work(&item.item, item.attempt)).await;
-        let results = results.map_err(|cancelled| ProcessFailure {
-            message: cancelled.to_string(),
-            retry_after: None,
-            permanent: false,
-        })?;
+        let results = results.map_err(|cancelled| ProcessFailure::whole(cancelled.to_string(), false))?;
         // A panic is a defect in the handler: the same item would only cause it again.
         let outs = results.into_iter().map(|result| {
             result.unwrap_or_else(|panicked| ItemOut::Failed { reason: panicked.to_string(), retry: false })

@@ -11,7 +11,8 @@ use gristmill_core::id::BatchId;
 use serde::{Deserialize, Serialize};
 
 use super::SinkError;
-use super::part::{MANIFEST, make_folder, put_in_place};
+use super::part::{MANIFEST, put_in_place};
+use crate::folder;
 
 /// What a batch has written. Paths are relative to the output's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,7 +93,7 @@ impl OutputDirectory {
     /// When the folder cannot be written to, or another aggregate of the batch is writing its manifest at the moment.
     pub fn close(&self, manifest: &Manifest, found: &BTreeSet<String>) -> Result<(), SinkError> {
         let path = self.path();
-        make_folder(&path).map_err(|cause| SinkError::new(&path, &cause))?;
+        folder::make(&path).map_err(|cause| SinkError::new(&path, &cause))?;
         let _lock = lock(&path)?;
         if later_generation(&path.join(MANIFEST), manifest.generation) {
             return Ok(());

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use gristmill_core::chunk::OutputPart;
 use gristmill_core::definition::{OutputSpec, SqlOutput};
+use gristmill_core::formula::Formulas;
 use gristmill_core::id::BatchId;
 use gristmill_store::SqlRows;
 use serde_json::{Map, Value};
@@ -57,7 +58,7 @@ pub enum Encoding {
     /// One JSON object per line.
     JsonLines,
     /// Separated by commas, with a header of these columns.
-    Csv(Vec<String>),
+    Csv(Vec<String>, Formulas),
 }
 
 /// How a chunk's items were written.
@@ -76,8 +77,8 @@ impl Sink {
     }
 
     /// Parts of CSV in a folder.
-    pub fn csv(folder: PathBuf, columns: Vec<String>) -> Self {
-        Self::Parts { folder, encoding: Encoding::Csv(columns) }
+    pub fn csv(folder: PathBuf, columns: Vec<String>, formulas: Formulas) -> Self {
+        Self::Parts { folder, encoding: Encoding::Csv(columns, formulas) }
     }
 
     /// Rows of a table in the store's own database.
@@ -142,7 +143,7 @@ impl Encoding {
     pub fn extension(&self) -> &'static str {
         match self {
             Self::JsonLines => "jsonl",
-            Self::Csv(_) => "csv",
+            Self::Csv(..) => "csv",
         }
     }
 
@@ -156,7 +157,7 @@ impl Encoding {
                 }
                 Ok(bytes)
             }
-            Self::Csv(columns) => csv::encode(columns, items),
+            Self::Csv(columns, formulas) => csv::encode(columns, *formulas, items),
         }
     }
 }
@@ -171,7 +172,7 @@ impl Encoding {
 pub fn remove_unlisted(output: &OutputSpec, batch: BatchId) -> Result<u64, SinkError> {
     let places = [
         output.jsonl.as_ref().map(|folder| (folder, Encoding::JsonLines)),
-        output.csv.as_ref().map(|folder| (folder, Encoding::Csv(Vec::new()))),
+        output.csv.as_ref().map(|folder| (folder, Encoding::Csv(Vec::new(), Formulas::Keep))),
     ];
     let mut files = 0;
     for (folder, encoding) in places.into_iter().flatten() {

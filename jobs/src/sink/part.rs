@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Encoding, SinkError};
+use crate::folder;
 
 /// The name of a batch's manifest in the batch's folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -38,14 +39,14 @@ impl fmt::Display for PartName {
 
 /// Writes a part into the batch's folder.
 pub(super) fn write(
-    folder: &Path,
+    output: &Path,
     batch: BatchId,
     name: PartName,
     encoding: &Encoding,
     items: &[Value],
 ) -> Result<OutputPart, SinkError> {
-    let directory = folder.join(batch.to_string());
-    make_folder(&directory).map_err(|cause| SinkError::new(&directory, &cause))?;
+    let directory = output.join(batch.to_string());
+    folder::make(&directory).map_err(|cause| SinkError::new(&directory, &cause))?;
     let file = format!("{name}.{}", encoding.extension());
     let bytes = encoding
         .encode(items)
@@ -57,22 +58,6 @@ pub(super) fn write(
         bytes: bytes.len() as u64,
         sha256: hex::encode(Sha256::digest(&bytes)),
     })
-}
-
-/// Creates a folder, and those above it that are missing, and syncs their names: without that, the machine's crash
-/// could lose a new folder together with the files in it that were synced.
-pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_folder(parent)?;
-    match fs::create_dir(folder) {
-        Ok(()) => File::open(parent)?.sync_all(),
-        // Another chunk was quicker; it syncs the name.
-        Err(_) if folder.is_dir() => File::open(parent)?.sync_all(),
-        Err(error) => Err(error),
-    }
 }
 
 /// Writes a file under another name, syncs it to disk, renames it, and syncs the name too. A reader sees the old

@@ -1,5 +1,7 @@
 //! What a definition says about its files, checked once.
 
+use std::time::Duration;
+
 use encoding_rs::Encoding;
 use gristmill_core::definition::{Compression, Ragged, SourceSpec};
 
@@ -67,6 +69,9 @@ pub(super) fn origin(spec: &SourceSpec) -> Result<Origin<'_>, SourceError> {
                     ("record_bytes_max", spec.record_bytes_max.is_some()),
                 ],
             )?;
+            if sql.answer_timeout.is_some_and(|span| span.0 < Duration::from_millis(1)) {
+                return Err(setting("`sql.answer_timeout` is 0, in which no database answers; write for example `5m`"));
+            }
             Ok(Origin::Sql(sql))
         }
         (None, None, None) => Err(setting("it names no input; give one of `csv`, `jsonl` and `sql`")),

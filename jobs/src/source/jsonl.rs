@@ -1,140 +1,28 @@
 //! JSON lines: parses a line as an object, without rounding anything.
 
+use gristmill_core::json::{self, Fault};
 use serde_json::Value;
 
 use super::record::Unreadable;
 
 /// How deep arrays and objects may be nested.
-pub const DEPTH_MAX: usize = 64;
+pub use gristmill_core::json::DEPTH_MAX;
 
-/// An `f64` keeps any decimal with this many digits.
-const DIGITS_SAFE: usize = 15;
-
-/// How much of a number a message shows.
-const NUMBER_SHOWN: usize = 40;
-
-/// Returns the line as an object.
-///
-/// A number that a JSON number of this program cannot hold exactly (over 64 bits, or a decimal with more digits than a
-/// double keeps) is refused instead of rounded: money that is off by a cent is worse than an item set aside with the
-/// reason. A number written as a string passes unchanged.
+/// Returns the line as an object. A number that would be rounded, and nesting without end, is refused: see
+/// [`gristmill_core::json`].
 pub(super) fn item(line: &[u8]) -> Result<Value, Unreadable> {
     let line = line.trim_ascii_end();
-    let text = match std::str::from_utf8(line) {
-        Ok(text) => text,
-        Err(error) => return Err(Unreadable::not_utf8(&error, line)),
-    };
-    // Before parsing: the parser's own limit is twice as deep, and it rounds silently.
-    if let Some(problem) = refused(text) {
-        return Err(Unreadable::new(problem, line));
+    if let Err(error) = std::str::from_utf8(line) {
+        return Err(Unreadable::not_utf8(&error, line));
     }
-    match serde_json::from_str(text) {
+    match json::read(line) {
         Ok(Value::Object(object)) => Ok(Value::Object(object)),
         Ok(other) => Err(Unreadable::new(
-            format!("the line is {}, not an object; write `{{\"name\": …}}` on each line", kind_of(&other)),
+            format!("the line is {}, not an object; write `{{\"name\": …}}` on each line", json::kind_of(&other)),
             line,
         )),
-        Err(error) => Err(Unreadable::new(format!("invalid JSON: {}", message(&error)), line)),
-    }
-}
-
-/// The parser's message with only the column: there is only ever one line.
-fn message(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" at line 1 column ") {
-        Some((what, _)) => format!("{what} at column {}", error.column()),
-        None => text,
-    }
-}
-
-/// Returns why the line is refused although it may be valid JSON.
-fn refused(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let (mut at, mut depth) = (0, 0_usize);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => at = string_end(bytes, at + 1),
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > DEPTH_MAX {
-                    return Some(format!("nested deeper than {DEPTH_MAX} levels at column {}", at + 1));
-                }
-                at += 1;
-            }
-            b']' | b'}' => {
-                depth = depth.saturating_sub(1);
-                at += 1;
-            }
-            b'-' | b'0'..=b'9' => {
-                let end = number_end(bytes, at);
-                let number = &text[at..end];
-                if !is_exact(number) {
-                    let shown = &number[..number.len().min(NUMBER_SHOWN)];
-                    return Some(format!(
-                        "the number {shown} at column {} has more digits than a number keeps exactly; write it as a string",
-                        at + 1
-                    ));
-                }
-                at = end;
-            }
-            _ => at += 1,
-        }
-    }
-    None
-}
-
-fn string_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
-        if bytes[at + found] == b'"' {
-            return at + found + 1;
-        }
-        at += found + 2;
-    }
-    bytes.len()
-}
-
-fn number_end(bytes: &[u8], from: usize) -> usize {
-    let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-    bytes[from..].iter().position(|byte| !part(byte)).map_or(bytes.len(), |length| from + length)
-}
-
-/// Whether parsing preserves the number exactly as written.
-fn is_exact(number: &str) -> bool {
-    let plain = !number.contains(['e', 'E']);
-    if number.len() <= DIGITS_SAFE && plain {
-        return true;
-    }
-    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
-        return true;
-    }
-    match number.parse::<f64>() {
-        // Text that is not a number is left to the parser, which gives a better message.
-        Err(_) => true,
-        Ok(value) if value.is_infinite() => true,
-        Ok(value) => canonical(number) == canonical(&format!("{value:e}")),
-    }
-}
-
-/// Returns the significant digits, and the power of ten of the last one.
-fn canonical(number: &str) -> (String, i64) {
-    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let mut power = exponent.parse::<i64>().unwrap_or(i64::MAX / 2) - fraction.len() as i64;
-    let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
-    let significant = digits.trim_start_matches('0');
-    let trimmed = significant.trim_end_matches('0');
-    power += (significant.len() - trimmed.len()) as i64;
-    if trimmed.is_empty() { (String::new(), 0) } else { (trimmed.to_owned(), power) }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+        Err(error) if error.fault == Fault::Syntax => Err(Unreadable::new(format!("invalid JSON: {error}"), line)),
+        Err(error) => Err(Unreadable::new(error.to_string(), line)),
     }
 }
 

@@ -24,6 +24,7 @@ mod plan;
 mod record;
 mod spool;
 mod sql;
+mod unpack;
 
 use std::path::PathBuf;
 
@@ -40,7 +41,8 @@ pub use jsonl::DEPTH_MAX;
 pub use names::FILES_MAX;
 pub use plan::{CHUNK_BYTES_MAX, CHUNK_FIELDS_MAX};
 pub use record::{RAW_BYTES_MAX, Record, Unreadable};
-pub use spool::{SPOOL_BYTES_DEFAULT, Stream, remove_spooled};
+pub use spool::{SPOOL_BYTES_DEFAULT, remove_spooled};
+pub use unpack::Stream;
 
 use format::{Format, Origin};
 use plan::FilePlan;

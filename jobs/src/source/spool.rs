@@ -15,15 +15,13 @@ use uuid::Uuid;
 use super::error::SourceError;
 use super::format::Format;
 use super::names::Input;
+use super::unpack::{self, Stream, head};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The most bytes that one spool may have by default: 64 GiB. More than a night's input, and less than what a few bytes
 /// of a decompression bomb expand to.
 pub const SPOOL_BYTES_DEFAULT: u64 = 64 * 1024 * 1024 * 1024;
-
-/// A stream that may come from another thread.
-pub type Stream = Box<dyn Read + Send>;
 
 /// Where spools are written, and how large one may become.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +83,7 @@ pub(super) fn prepare(
     let mut file = File::open(&path).map_err(|error| SourceError::from_io(&name, &error))?;
     let metadata = file.metadata().map_err(|error| SourceError::from_io(&name, &error))?;
     let head = head(&mut file).map_err(|error| SourceError::from_io(&name, &error))?;
-    let plain = compression(format, &head) == Compression::None && encoding(format, &head) == UTF_8;
+    let plain = compression(&name, format, &head)? == Compression::None && encoding(format, &head) == UTF_8;
     if metadata.is_file() && plain {
         return Ok(Ready { name, path, spooled: None });
     }
@@ -117,7 +115,7 @@ pub fn remove_spooled(fingerprint: &SourceFingerprint) -> Result<Option<u32>, So
 
 fn spool(name: String, stream: Stream, format: &Format, room: &Room<'_>) -> Result<Ready, SourceError> {
     let dir = std::path::absolute(room.dir).map_err(|error| refused(&name, room.dir, &error))?;
-    std::fs::create_dir_all(&dir).map_err(|error| refused(&name, &dir, &error))?;
+    crate::folder::make(&dir).map_err(|error| refused(&name, &dir, &error))?;
     let id = Uuid::now_v7();
     // It has another name until it is complete, so that a part is never taken for the whole.
     let part = dir.join(format!("{id}.part"));
@@ -153,16 +151,13 @@ struct Copy<'a> {
 impl Copy<'_> {
     fn fill(&mut self, mut stream: Stream, format: &Format) -> Result<(), SourceError> {
         let first = head(&mut stream).map_err(|error| SourceError::from_io(self.name, &error))?;
-        let packing = compression(format, &first);
-        let stream = std::io::Cursor::new(first).chain(stream);
-        let mut stream: Stream = match packing {
-            Compression::None => Box::new(stream),
-            Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(stream)),
-            Compression::Zstd => {
-                Box::new(zstd::stream::read::Decoder::new(stream).map_err(|error| self.damaged(packing, &error))?)
-            }
-        };
+        let packing = compression(self.name, format, &first)?;
+        let stream = Box::new(std::io::Cursor::new(first).chain(stream));
+        let mut stream = unpack::unpacked(stream, packing).map_err(|error| self.damaged(packing, &error))?;
         let first = head(&mut stream).map_err(|error| self.damaged(packing, &error))?;
+        if packing != Compression::None {
+            self.not_packed_twice(&first)?;
+        }
         let encoding = encoding(format, &first);
         self.decode(std::io::Cursor::new(first).chain(stream), encoding, packing)
     }
@@ -222,8 +217,20 @@ impl Copy<'_> {
             Compression::None => error.to_string(),
             Compression::Gzip => format!("the gzip data is damaged or ends early ({error})"),
             Compression::Zstd => format!("the zstd data is damaged or ends early ({error})"),
+            Compression::Xz => format!("the xz data is damaged or ends early ({error})"),
+            Compression::Zip => format!("the zip archive cannot be read: {error}"),
         };
         SourceError::Unreadable { name: self.name.to_owned(), problem }
+    }
+
+    /// What comes out must be what is meant, and not another archive.
+    fn not_packed_twice(&self, head: &[u8]) -> Result<(), SourceError> {
+        let problem = match unpack::recognise(head) {
+            Ok(Compression::None) => return Ok(()),
+            Ok(_) => "what is in it is compressed once more; unpack it first".to_owned(),
+            Err(problem) => format!("what is in it cannot be read: {problem}"),
+        };
+        Err(SourceError::Unreadable { name: self.name.to_owned(), problem })
     }
 
     fn malformed(&self, encoding: &'static Encoding, line: u64) -> SourceError {
@@ -232,20 +239,9 @@ impl Copy<'_> {
     }
 }
 
-/// Returns the first four bytes, or fewer when there are no more: enough for every mark that is recognised.
-fn head(stream: &mut impl Read) -> std::io::Result<Vec<u8>> {
-    let mut head = Vec::with_capacity(4);
-    stream.by_ref().take(4).read_to_end(&mut head)?;
-    Ok(head)
-}
-
-fn compression(format: &Format, head: &[u8]) -> Compression {
-    match format.compression {
-        Some(said) => said,
-        None if head.starts_with(&[0x1F, 0x8B]) => Compression::Gzip,
-        None if head.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]) => Compression::Zstd,
-        None => Compression::None,
-    }
+fn compression(name: &str, format: &Format, head: &[u8]) -> Result<Compression, SourceError> {
+    let unread = |problem| SourceError::Unreadable { name: name.to_owned(), problem };
+    format.compression.map_or_else(|| unpack::recognise(head).map_err(unread), Ok)
 }
 
 /// A byte-order mark takes precedence over a definition, as in every browser.

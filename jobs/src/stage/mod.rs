@@ -4,12 +4,10 @@
 //! and is then a pure function of the item, apart from `enrich` with a SQL table. An item that it refuses is set aside
 //! with a reason, and nothing else in the chunk is affected.
 
-mod decimals;
 pub mod enrich;
 mod field;
 pub mod format;
 pub mod parse;
-mod program;
 pub mod sanitize;
 pub mod transform;
 pub mod validate;

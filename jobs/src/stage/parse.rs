@@ -4,16 +4,17 @@
 //! a binary one, and then a cent is a matter of luck.
 
 mod bound;
+mod date;
 mod number;
 
 use std::collections::BTreeMap;
 
-use chrono::format::{Item, StrftimeItems};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use gristmill_core::definition::{ParseRule, ParseSpec, ParseType};
 use serde_json::Value;
 
 use self::bound::Bound;
+use self::date::DateFormat;
 use self::number::Notation;
 use super::{Refusal, field, shown};
 
@@ -25,7 +26,7 @@ pub struct Parse(Vec<Rule>);
 struct Rule {
     field: String,
     kind: ParseType,
-    formats: Vec<String>,
+    formats: Vec<DateFormat>,
     notation: Notation,
     optional: bool,
     bounds: Vec<Bound>,
@@ -76,7 +77,7 @@ impl Rule {
         let mut compiled = Self {
             field: field.to_owned(),
             kind: rule.kind,
-            formats: formats(rule)?,
+            formats: DateFormat::of(rule)?,
             notation: Notation::of(rule)?,
             optional: rule.optional,
             bounds: Vec::new(),
@@ -102,9 +103,10 @@ impl Rule {
             let state = if value.is_none() { "is missing" } else { "is empty" };
             return if self.optional { Ok(None) } else { Err(format!("{state}; {}", self.right())) };
         }
-        // A JSON number is written with a point, whatever the notation of the texts.
+        // A JSON number is written with a point, whatever the notation of the texts; of a time it is a text like others.
+        let timely = matches!(self.kind, ParseType::Date | ParseType::Datetime);
         let parsed = match value {
-            Some(Value::Number(_)) => self.plain().value(&text),
+            Some(Value::Number(_)) if !timely => self.plain().value(&text),
             _ => self.value(&text),
         };
         let parsed = parsed.ok_or_else(|| format!("is {}; {}", shown(&text.into()), self.right()))?;
@@ -128,20 +130,17 @@ impl Rule {
 
     fn date(&self, text: &str) -> Option<NaiveDate> {
         if self.formats.is_empty() {
-            return NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
+            return date::date(text);
         }
-        self.formats.iter().find_map(|format| NaiveDate::parse_from_str(text, format).ok())
+        self.formats.iter().find_map(|format| format.date(text))
     }
 
     /// A format without an offset gives an instant in UTC.
     fn instant(&self, text: &str) -> Option<DateTime<Utc>> {
         if self.formats.is_empty() {
-            return DateTime::parse_from_rfc3339(text).ok().map(|instant| instant.to_utc());
+            return date::instant(text);
         }
-        self.formats.iter().find_map(|format| {
-            let zoned = DateTime::parse_from_str(text, format).map(|instant| instant.to_utc());
-            zoned.or_else(|_| NaiveDateTime::parse_from_str(text, format).map(|naive| naive.and_utc())).ok()
-        })
+        self.formats.iter().find_map(|format| format.instant(text))
     }
 
     /// What would be right, for messages.
@@ -153,7 +152,10 @@ impl Rule {
             ParseType::Money => format!("an amount such as £{}", self.notation.example("1234", Some("50"))),
             ParseType::Date if self.formats.is_empty() => "a date such as 2026-01-31".to_owned(),
             ParseType::Datetime if self.formats.is_empty() => "an instant such as 2026-01-31T08:26:00Z".to_owned(),
-            ParseType::Date | ParseType::Datetime => format!("a time by the format `{}`", self.formats.join("` or `")),
+            ParseType::Date | ParseType::Datetime => {
+                let formats: Vec<&str> = self.formats.iter().map(DateFormat::text).collect();
+                format!("a time by the format `{}`", formats.join("` or `"))
+            }
             ParseType::Boolean => "one of true, false, yes, no, 1, 0".to_owned(),
         };
         format!("{wanted} is wanted")
@@ -183,19 +185,6 @@ fn truth(text: &str) -> Option<bool> {
         "false" | "no" | "0" => Some(false),
         _ => None,
     }
-}
-
-fn formats(rule: &ParseRule) -> Result<Vec<String>, String> {
-    let Some(formats) = &rule.format else { return Ok(Vec::new()) };
-    if !matches!(rule.kind, ParseType::Date | ParseType::Datetime) {
-        return Err("`format` belongs to the types `date` and `datetime`".to_owned());
-    }
-    for format in formats.as_slice() {
-        if format.is_empty() || StrftimeItems::new(format).any(|item| item == Item::Error) {
-            return Err(format!("`{format}` is not a date format; write one such as `%d/%m/%Y %H:%M`"));
-        }
-    }
-    Ok(formats.as_slice().to_vec())
 }
 
 #[cfg(test)]
@@ -230,6 +219,16 @@ mod tests {
             (json!("money"), json!("-3.10 EUR"), json!("-3.1")),
             (json!("money"), json!("(3.10)"), json!("-3.1")),
             (json!("money"), json!("$ 7"), json!("7")),
+            (json!("money"), json!("7 €"), json!("7")),
+            (json!("money"), json!("(0.00)"), json!("0")),
+            (json!("money"), json!("(£0)"), json!("0")),
+            (json!("money"), json!("-0.00"), json!("0")),
+            (json!("money"), json!("50¢"), json!("0.5")),
+            (json!("money"), json!("-¢ 150"), json!("-1.5")),
+            (json!("money"), json!("(99.5¢)"), json!("-0.995")),
+            (json!("decimal"), json!("1.5e0"), json!("1.5")),
+            (json!("decimal"), json!("79228162514264337593543950335e0"), json!("79228162514264337593543950335")),
+            (json!({ "type": "datetime", "format": "%s" }), json!(1_767_225_600), json!("2026-01-01T00:00:00Z")),
             (json!("date"), json!("2026-01-31"), json!("2026-01-31")),
             (
                 json!({ "type": "date", "format": ["%d.%m.%Y", "%d/%m/%Y %H:%M"] }),
@@ -262,6 +261,18 @@ mod tests {
                 "`f` is `1,5`; a decimal such as 1,234.50 is wanted",
             ),
             (json!("money"), json!("ten"), "`f` is `ten`; an amount such as £1234.50 is wanted"),
+            (json!("money"), json!("100 GBX"), "`f` is `100 GBX`; an amount such as £1234.50 is wanted"),
+            (json!("money"), json!("$5¢"), "`f` is `$5¢`; an amount such as £1234.50 is wanted"),
+            (
+                json!("decimal"),
+                json!("12345678901234567890123456789.5e0"),
+                "`f` is `12345678901234567890123456789.5e0`; a decimal such as 1234.50 is wanted",
+            ),
+            (
+                json!("decimal"),
+                json!("0.00000000000000000000000000005e0"),
+                "`f` is `0.00000000000000000000000000005e0`; a decimal such as 1234.50 is wanted",
+            ),
             (json!("date"), json!("2026-02-30"), "`f` is `2026-02-30`; a date such as 2026-01-31 is wanted"),
             (
                 json!({ "type": "date", "format": "%d/%m/%Y" }),

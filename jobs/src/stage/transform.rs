@@ -3,15 +3,10 @@
 //! In addition to the functions of jq there are exact decimals: `decimal_add(a; b)`, `decimal_sub(a; b)`,
 //! `decimal_mul(a; b)`, `decimal_div(a; b; places)`, `decimal_round(a; places)`.
 
-use jaq_json::{Num, Val};
-use serde::Deserialize;
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
-use super::program::{Output, Program};
 use super::{Refusal, Step, shortened};
-
-/// The deepest nesting of a result.
-const DEPTH_MAX: usize = 100;
+use crate::jq::{Output, Program};
 
 /// A compiled program.
 #[derive(Debug)]
@@ -34,8 +29,7 @@ impl Transform {
     /// When the program raises an error, never ends, or returns several outputs or something other than an object.
     pub fn apply(&self, item: &Value) -> Step {
         let refuse = |reason: String| Err(Refusal::new("transform", reason));
-        let Ok(input) = Val::deserialize(item) else { return refuse("the item cannot be given to jq".to_owned()) };
-        let mut outputs = self.0.run(input, 2);
+        let mut outputs = self.0.run(item, 2);
         match (outputs.pop(), outputs.pop()) {
             (None, _) => Ok(None),
             (Some(Output::Error(error)), _) => refuse(format!("the program failed: {error}")),
@@ -43,54 +37,12 @@ impl Transform {
             (Some(_), Some(_)) => refuse(
                 "the program gives more than one output for this item; wrap them in one object, or choose one by `first(…)`".to_owned(),
             ),
-            (Some(Output::Value(value)), None) => match json(&value, 0) {
-                Ok(object @ Value::Object(_)) => Ok(Some(object)),
-                Ok(other) => refuse(format!(
-                    "the program gives {}; an item must be an object such as {{amount: .}}",
-                    shortened(&other.to_string(), 60)
-                )),
-                Err(problem) => refuse(problem),
-            },
-        }
-    }
-}
-
-/// jq has values that JSON does not.
-fn json(value: &Val, depth: usize) -> Result<Value, String> {
-    if depth > DEPTH_MAX {
-        return Err(format!("the result is nested deeper than {DEPTH_MAX} levels"));
-    }
-    Ok(match value {
-        Val::Null => Value::Null,
-        Val::Bool(truth) => Value::Bool(*truth),
-        Val::Num(number) => Value::Number(json_number(number)?),
-        Val::TStr(text) => Value::String(String::from_utf8_lossy(text).into_owned()),
-        Val::BStr(_) => return Err("the result holds raw bytes; make them a text by `@base64`".to_owned()),
-        Val::Arr(values) => Value::Array(values.iter().map(|value| json(value, depth + 1)).collect::<Result<_, _>>()?),
-        Val::Obj(object) => Value::Object(
-            object
-                .iter()
-                .map(|(key, value)| match key {
-                    Val::TStr(key) => Ok((String::from_utf8_lossy(key).into_owned(), json(value, depth + 1)?)),
-                    other => Err(format!("the key {other} of the result is not a text")),
-                })
-                .collect::<Result<Map<_, _>, String>>()?,
-        ),
-    })
-}
-
-fn json_number(number: &Num) -> Result<Number, String> {
-    match number {
-        Num::Int(integer) => Ok(Number::from(*integer as i64)),
-        Num::Float(float) => {
-            Number::from_f64(*float).ok_or_else(|| format!("the result holds {float}, which is not a JSON number"))
-        }
-        other => {
-            let text = other.to_string();
-            let exact = text.parse::<Number>().ok().filter(|number| text.contains(['.', 'e', 'E']) || number.is_u64());
-            exact.ok_or_else(|| {
-                format!("the number {} is too large; make it a text by `tostring`", shortened(&text, 60))
-            })
+            (Some(Output::Value(object @ Value::Object(_))), None) => Ok(Some(object)),
+            (Some(Output::Value(other)), None) => refuse(format!(
+                "the program gives {}; an item must be an object such as {{amount: .}}",
+                shortened(&other.to_string(), 60)
+            )),
+            (Some(Output::Unfit(problem)), None) => refuse(problem),
         }
     }
 }
@@ -153,13 +105,8 @@ mod tests {
 
     #[test]
     fn a_program_that_never_ends_is_stopped() {
-        for code in
-            ["def f: f; f", "def f: 1 + f; f", "def f: [f]; f", "[repeat(1)] | length", "last(0 | recurse(.+1))"]
-        {
-            // On a thread like those for items: others have less stack than the limit.
-            let thread = std::thread::Builder::new().stack_size(crate::pool::STACK_BYTES);
-            let stopped = thread.spawn(move || run(code, json!({}))).expect("a thread").join().expect("no panic");
-            let reason = stopped.expect_err(code);
+        for code in ["def f: f; f", "[repeat(1)] | length", "last(range(1e12))", "\"x\" * 1e9"] {
+            let reason = run(code, json!({})).expect_err(code);
             assert!(reason.contains("the program was stopped"), "{code}: {reason}");
         }
     }
@@ -168,7 +115,7 @@ mod tests {
     fn nothing_ends_the_process_or_looks_around_in_it() {
         assert!(run("halt", json!({})).expect_err("halt").contains("halt"));
         assert!(run("halt_error", json!({})).is_err());
-        for code in ["env", "$ENV", "now", "input", "include \"x\"; ."] {
+        for code in ["env", "$ENV", "now", "input", "localtime", "include \"x\"; ."] {
             assert!(Transform::compile(code).is_err(), "{code}");
         }
     }
@@ -192,5 +139,44 @@ mod tests {
         assert!(error("99999999999999999999999").contains("too large"));
         assert_eq!(value("18446744073709551615"), json!(18_446_744_073_709_551_615_u64));
         assert_eq!(value("1.50"), json!(1.5));
+    }
+
+    #[test]
+    fn a_number_is_exact_or_refused() {
+        for code in [
+            "0.1234567890123456789",
+            "\"12345678901234567890123\" | tonumber",
+            "\"[0.1234567890123456789]\" | fromjson",
+            "9223372036854775807 * 9223372036854775807 * 9223372036854775807",
+            "1e999",
+        ] {
+            assert!(run(&format!("{{v: ({code})}}"), json!({})).is_err(), "{code}");
+        }
+        assert_eq!(value("9007199254740993 + 1"), json!(9_007_199_254_740_994_u64));
+        assert_eq!(value("9007199254740993 * 3 / 3"), json!(9_007_199_254_740_993_u64));
+        assert_eq!(value("[6 / 2, 7 / 2, 3 * 1.5, 4 * 0.5]").to_string(), "[3,3.5,4.5,2]");
+        let item = json!({ "id": 18_446_744_073_709_551_615_u64, "price": 2.0, "small": 1e-300 });
+        assert_eq!(run(".b = .id", item.clone()).expect("ok").expect("one")["b"], item["id"]);
+        assert_eq!(run(".", item.clone()).expect("ok").expect("one").to_string(), item.to_string());
+    }
+
+    #[test]
+    fn what_is_no_number_sets_the_item_aside_and_is_never_skipped() {
+        for text in ["", " ", "1 234", "5 # x", "1,5", "0x10"] {
+            for code in
+                ["{a: (.a | tonumber)}", ".a |= tonumber", ".s = ([.a | tonumber] | add)", ".f = first(.a | tonumber)"]
+            {
+                let refused = run(code, json!({ "a": text })).expect_err(code);
+                assert!(refused.contains("cannot be parsed as a number"), "{code} of {text:?}: {refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn several_paths_are_deleted_at_once() {
+        let item = |a, b| json!({ "a": a, "b": b });
+        let code = "del(.a[0,1]) | .b = (.b | delpaths([[0],[1]]))";
+        assert_eq!(run(code, item(vec![1, 2, 3], vec![1, 2, 3])), Ok(Some(item(vec![3], vec![3]))));
+        assert_eq!(run(code, item(vec![1, 2], vec![7])), Ok(Some(item(vec![], vec![]))));
     }
 }

@@ -1,4 +1,5 @@
-//! Rescue: jobs of workers whose lease ran out, and jobs past their deadline.
+//! Rescue: jobs of workers whose lease ran out, and jobs past their deadline; and the rest of a stop: what is left to be
+//! cancelled of a batch that was too large for one transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,17 @@ pub async fn rescue(
     Ok(report)
 }
 
-/// Rescues at most `rows_max` jobs each time.
+/// Cancels the next chunks of each batch that is being stopped, and returns how many jobs changed. Whoever stops a batch
+/// may die before its end, and a worker that halts one does only the first step.
+///
+/// # Errors
+///
+/// Store errors.
+pub async fn continue_stops(store: &dyn Duties, dispatcher: &Dispatcher) -> Result<u64> {
+    Ok(dispatcher.after(store.continue_stops()).await?.moved)
+}
+
+/// Rescues at most `rows_max` jobs each time, and does one step of each stop.
 pub(super) struct Rescue {
     pub(super) common: Common,
     pub(super) every: Duration,
@@ -57,7 +68,8 @@ impl Duty for Rescue {
     fn work(&mut self, _: Wake) -> BoxFuture<'_, Result<Next>> {
         Box::pin(async move {
             rescue(&*self.common.store, &self.common.dispatcher, &self.budgets, self.rows_max).await?;
-            Ok(Next::Beat)
+            let stopped = continue_stops(&*self.common.store, &self.common.dispatcher).await?;
+            Ok(if stopped > 0 { Next::Now } else { Next::Beat })
         })
     }
 }

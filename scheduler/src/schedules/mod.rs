@@ -10,6 +10,7 @@
 //! * [`sync`]: turns the schedules of the configuration into rows of the store.
 
 pub mod decide;
+mod planners;
 pub mod runner;
 pub mod sync;
 pub mod turns;

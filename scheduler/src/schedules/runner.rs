@@ -13,10 +13,10 @@ use gristmill_store::{
     FireTick, Firing, GROUP_JOBS_MAX, Result, Run, ScheduleView, StoreError, StoreHandle, TickCause, TickFilter,
     TickOutcome,
 };
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::decide::{Decision, decide};
+use super::planners::{Planners, source_of};
 use super::{RunContext, sync};
 
 /// The most schedules that one pass decides.
@@ -27,9 +27,6 @@ const JOBS_MAX: usize = 100;
 
 /// The most waiting ticks that one pass starts.
 pub(super) const WAITING_MAX: u32 = 500;
-
-/// How many batches are planned at once.
-const PLANNERS: usize = 8;
 
 /// The most ledger rows in one transaction; a decision is never split, and none has more rows than this.
 const ROWS_MAX: usize = 1_000;
@@ -43,7 +40,7 @@ pub struct ScheduleRunner {
     pub(super) store: StoreHandle,
     service: Service,
     pub(super) run_context: RunContext,
-    planners: Arc<Semaphore>,
+    planners: Planners,
     planning: JoinSet<(Key, Result<StartedRun>)>,
     /// What is being planned: one scheduler never plans a tick twice at once.
     pub(super) in_hand: HashSet<Key>,
@@ -72,7 +69,7 @@ pub struct PassReport {
 impl ScheduleRunner {
     /// A runner that has done nothing yet.
     pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
-        let planners = Arc::new(Semaphore::new(PLANNERS));
+        let planners = Planners::default();
         let (planning, in_hand) = (JoinSet::new(), HashSet::new());
         let service = Service::new(Arc::clone(&store), dispatcher);
         Self {
@@ -227,8 +224,10 @@ impl ScheduleRunner {
     pub(super) fn job_of(&self, view: &ScheduleView, tick: FireTick) -> FireTick {
         match self.run_context.job(&view.tenant, &view.name, &view.spec, &tick) {
             Ok(job) => FireTick { run: Some(Run::Job(Box::new(job))), ..tick },
-            Err(reason) => {
-                tracing::warn!(schedule = view.name, reason, "a run of a schedule could not be started");
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::warn!(schedule = view.name, "a run could not be started; `gristmill schedule show` says why");
+                tracing::debug!(schedule = view.name, reason, "why");
                 FireTick { outcome: TickOutcome::Failed, reason: Some(reason), ..tick }
             }
         }
@@ -250,11 +249,11 @@ impl ScheduleRunner {
             self.deciding.insert((key.0.clone(), key.1.clone()), tick);
         }
         report.batches += 1;
-        let (service, run_context, planners) =
-            (self.service.clone(), self.run_context.clone(), Arc::clone(&self.planners));
+        let turn = self.planners.turn(source_of(&self.run_context, &spec));
+        let (service, run_context) = (self.service.clone(), self.run_context.clone());
         let order = Order::new(firing.tenant.clone(), actor(&firing.schedule));
         self.planning.spawn(async move {
-            let _turn = planners.acquire_owned().await;
+            let _turn = turn.await;
             let started = service.start_batch_of(&order, &run_context, &spec, firing).await;
             (key, started)
         });
@@ -288,7 +287,8 @@ impl ScheduleRunner {
             }
             Err(StoreError::Invalid(reason)) => {
                 for firing in group {
-                    tracing::warn!(schedule = firing.schedule, reason, "a run of a schedule was refused");
+                    tracing::warn!(schedule = firing.schedule, "a run was refused; `gristmill schedule show` says why");
+                    tracing::debug!(schedule = firing.schedule, reason, "why");
                     self.service.fire(&[refused(firing, &reason)]).await?;
                 }
                 Ok(())
@@ -380,6 +380,7 @@ mod tests {
     use tokio::sync::watch;
     use uuid::Uuid;
 
+    use super::super::planners::OF_ONE_SOURCE;
     use super::*;
 
     fn run_context() -> RunContext {
@@ -424,8 +425,10 @@ mod tests {
         let broker = gristmill_broker::Broker::connect(&gristmill_broker::Settings::default()).await.expect("a broker");
         let dispatcher = Dispatcher::new(store.handle(), broker, 1_000);
         let mut runner = ScheduleRunner::new(store.handle(), dispatcher, run_context());
-        let planners = Arc::clone(&runner.planners);
-        let turns = planners.acquire_many_owned(u32::try_from(PLANNERS).expect("a few")).await.expect("turns");
+        let mut turns = Vec::new();
+        for _ in 0..OF_ONE_SOURCE {
+            turns.push(runner.planners.turn("batch slow".to_owned()).await);
+        }
         let who = WorkerId(Uuid::now_v7());
         let mut begun = Vec::new();
         for minute in 1..=3 {

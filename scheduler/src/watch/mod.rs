@@ -13,27 +13,37 @@
 //! process died after 2), and one whose run has ended is put away (it died before 4). A file whose content is already
 //! in the ledger is put into `done/` with a note, and starts nothing.
 //!
-//! The settings in `[watch.NAME]` are [`WatchSettings`].
+//! The settings in `[watch.NAME]` are [`WatchSettings`](gristmill_service::start::WatchSettings).
 
 mod files;
+mod folder;
+mod look;
 pub(crate) mod old;
 
 use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::batch::BatchState;
 use gristmill_service::dispatcher::Dispatcher;
-use gristmill_service::start::{EventError, EventRequest, RunContext, WatchSettings, turn};
+use gristmill_service::start::{EventError, EventRequest, RunContext, turn};
 use gristmill_service::{Actor, Order, Service};
 use gristmill_store::{FireTick, Firing, Result, StoreError, StoreHandle, TickOutcome, TickView};
 use serde_json::json;
 
 use files::Stamp;
+use folder::Folder;
+use look::{Found, Look, blocking};
 
 /// The most files of one folder that one pass takes.
 const FILES_MAX: usize = 100;
+
+/// The most files in `working/` of one folder that one pass looks at; the next pass goes on after them. Names that are
+/// kept for a restart count, too: there may be very many, and each has to be looked at on the disk.
+const UNDERWAY_MAX: usize = 1_000;
 
 /// The most bytes of a name: the hash precedes it, and 255 is the most that file systems accept.
 const NAME_BYTES_MAX: usize = 180;
@@ -72,6 +82,8 @@ pub struct Watcher {
     service: Service,
     run_context: RunContext,
     seen: HashMap<PathBuf, Seen>,
+    /// The last file in `working/` that was looked at, by folder.
+    reached: HashMap<String, String>,
     /// The problems that were logged: each is logged once, and again if it recurs after it was solved.
     wrong: BTreeSet<String>,
 }
@@ -85,7 +97,7 @@ impl Watcher {
     /// A watcher that has seen nothing yet.
     pub fn new(store: StoreHandle, dispatcher: Dispatcher, run_context: RunContext) -> Self {
         let service = Service::new(store.clone(), dispatcher);
-        Self { store, service, run_context, seen: HashMap::new(), wrong: BTreeSet::new() }
+        Self { store, service, run_context, seen: HashMap::new(), reached: HashMap::new(), wrong: BTreeSet::new() }
     }
 
     /// What is wrong with folders and files, as of the last pass.
@@ -104,12 +116,15 @@ impl Watcher {
         let mut here = HashMap::new();
         for (name, settings) in &watches {
             let mut look = Look { name, settings, now, wrong: &mut wrong, report: &mut report };
-            let folder = Path::new(&settings.folder);
-            match listed(folder).await {
-                Ok(files) => self.incoming(&mut look, &files, &mut here).await?,
-                Err(error) => look.say(format!("{} cannot be looked at: {error}", folder.display())),
+            let path = PathBuf::from(&settings.folder);
+            let opened = path.clone();
+            match blocking(move || listed(Folder::open(&opened)?)).await {
+                Ok((folder, names)) => {
+                    self.incoming(&mut look, &folder, names, &mut here).await?;
+                    self.underway(&mut look, &folder).await?;
+                }
+                Err(error) => look.say(format!("{} cannot be looked at: {error}", path.display())),
             }
-            self.underway(&mut look).await?;
         }
         self.seen = here;
         for text in wrong.difference(&self.wrong) {
@@ -123,32 +138,40 @@ impl Watcher {
     async fn incoming(
         &mut self,
         look: &mut Look<'_>,
-        files: &[PathBuf],
+        folder: &Arc<Folder>,
+        names: Vec<OsString>,
         here: &mut HashMap<PathBuf, Seen>,
     ) -> Result<()> {
         let pattern = glob::Pattern::new(&look.settings.pattern).unwrap_or_default();
         let mut taken = 0;
-        for path in files {
-            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                look.say(format!("{}: its name is not UTF-8", path.display()));
-                continue;
+        for name in names {
+            let name = match name.into_string() {
+                Ok(name) => name,
+                Err(name) => {
+                    look.say(format!("{}: its name is not UTF-8", folder.at(&name.to_string_lossy()).display()));
+                    continue;
+                }
             };
-            if files::unfinished(name) || !pattern.matches(name) {
+            if files::unfinished(&name) || !pattern.matches(&name) {
                 continue;
             }
-            let Some(stamp) = look.stamp(path, name) else { continue };
-            let known = self.seen.get(path).filter(|seen| seen.stamp == stamp);
+            let path = folder.at(&name);
+            let Some(stamp) = look.stamp(&path, &name) else { continue };
+            let known = self.seen.get(&path).filter(|seen| seen.stamp == stamp);
             let since = known.map_or(look.now, |seen| seen.since);
             if known.is_none() && !look.settings.settle.0.is_zero()
                 || look.now.saturating_sub(since) < look.settings.settle.0
                 || taken == FILES_MAX
             {
-                here.insert(path.clone(), Seen { stamp, since });
+                here.insert(path, Seen { stamp, since });
                 continue;
             }
-            let (file, name) = (path.clone(), name.to_owned());
-            match blocking(move || files::hash(&file, stamp)).await {
-                Ok(Some(hash)) => self.take(look, path, &name, &hash, stamp.bytes()).await?,
+            let (of, at) = (Arc::clone(folder), name.clone());
+            match blocking(move || files::hash(&of, &at, stamp)).await {
+                Ok(Some((hash, opened))) => {
+                    let found = Found { folder: Arc::clone(folder), at: name.clone(), opened: Arc::new(opened) };
+                    self.take(look, found, &name, &hash, stamp.bytes()).await?;
+                }
                 Ok(None) => {}
                 Err(error) => look.say(format!("{} cannot be read: {error}", path.display())),
             }
@@ -158,44 +181,49 @@ impl Watcher {
     }
 
     /// Moves a complete file to where it is processed, and writes its row.
-    async fn take(&self, look: &mut Look<'_>, path: &Path, name: &str, hash: &str, bytes: u64) -> Result<()> {
-        let working = Path::new(&look.settings.folder).join(WORKING);
-        let place = format!("{hash}-{name}");
-        let there = working.join(&place);
-        // One and the same file under both names is a move that was cut off; it is finished below.
-        if fs::symlink_metadata(&there).is_ok_and(|there| there.is_file())
-            && !files::same_file(path, &there).unwrap_or(false)
-        {
-            return self.aside(look, path, name, "the same file is being worked on").await;
-        }
-        let (from, folder) = (path.to_owned(), working.clone());
-        let at = match blocking(move || files::move_into(&from, &folder, &place)).await {
-            Ok(at) => at,
+    async fn take(&self, look: &mut Look<'_>, found: Found, name: &str, hash: &str, bytes: u64) -> Result<()> {
+        let (folder, place) = (Arc::clone(&found.folder), format!("{hash}-{name}"));
+        let working = match blocking(move || folder.within(WORKING)).await {
+            Ok(working) => Arc::new(working),
             Err(error) => {
-                look.say(format!("{} cannot be moved to {}: {error}", path.display(), working.display()));
+                look.say(format!("{} cannot be worked on: {error}", found.path().display()));
                 return Ok(());
             }
         };
+        // One and the same file under both names is a move that was cut off; it is finished below.
+        if working.has_file(&place) && !working.is(&place, &found.opened) {
+            return self.aside(look, &found, name, "the same file is being worked on").await;
+        }
+        let Some(found) = look.moved(&found, &working, &place).await else { return Ok(()) };
+        let at = found.path();
         let Some((false, tick)) = self.noted(look, &at, name, hash, bytes).await? else { return Ok(()) };
         // The file came only now, so this row is not about it, unless the file of the row never got here.
         let its = tick.about.as_ref().and_then(|about| about["path"].as_str()).unwrap_or_default();
         if tick.outcome == TickOutcome::Failed {
-            return self.again(look, &at, Path::new(its), &tick).await;
+            return self.again(look, &found, Path::new(its), &tick).await;
         }
         if at == Path::new(its) && !ended(&tick) {
             return Ok(());
         }
         let since = tick.decided_at.to_rfc3339();
-        self.aside(look, &at, name, &format!("its content was taken already, at {since}")).await
+        self.aside(look, &found, name, &format!("its content was taken already, at {since}")).await
     }
 
     /// Restarts a file that has come back after its run could not be started.
-    async fn again(&self, look: &mut Look<'_>, at: &Path, place: &Path, tick: &TickView) -> Result<()> {
-        if at != place
-            && let Err(error) = fs::rename(at, place)
-        {
-            look.say(format!("{} cannot be moved to {}: {error}", at.display(), place.display()));
-            return Ok(());
+    async fn again(&self, look: &mut Look<'_>, found: &Found, place: &Path, tick: &TickView) -> Result<()> {
+        let at = found.path();
+        if at != place {
+            let renamed = match place.file_name().and_then(|name| name.to_str()) {
+                // The row says where it lay then, which is where it lies now unless the settings have changed.
+                Some(name) if found.folder.at(name) == place => {
+                    found.folder.rename(&found.at, &found.folder, name).map_err(std::io::Error::from)
+                }
+                _ => Err(std::io::Error::other("the folder has another path than it had")),
+            };
+            if let Err(error) = renamed {
+                look.say(format!("{} cannot be moved to {}: {error}", at.display(), place.display()));
+                return Ok(());
+            }
         }
         let reason = Some("its file has come back".to_owned());
         let tick = FireTick { outcome: TickOutcome::Waiting, reason, ..turn(tick) };
@@ -223,7 +251,7 @@ impl Watcher {
         let noted = match self.service.start_event(&order, &self.run_context, event).await {
             Ok(Some(noted)) => noted,
             Ok(None) => return Ok(None),
-            Err(EventError::Job(wrong) | EventError::Store(StoreError::Invalid(wrong))) => {
+            Err(EventError::Job(wrong) | EventError::Unfit(wrong) | EventError::Store(StoreError::Invalid(wrong))) => {
                 look.say(format!("{}: {wrong}", at.display()));
                 return Ok(None);
             }
@@ -238,44 +266,88 @@ impl Watcher {
     }
 
     /// Puts a file that starts nothing into `done/`.
-    async fn aside(&self, look: &mut Look<'_>, path: &Path, name: &str, why: &str) -> Result<()> {
+    async fn aside(&self, look: &mut Look<'_>, found: &Found, name: &str, why: &str) -> Result<()> {
         look.report.duplicates += 1;
         look.count("duplicate");
-        look.put_away(path, "done", name, Some(&format!("duplicate: {why}; nothing was started"))).await;
+        look.put_away(found, "done", name, Some(&format!("duplicate: {why}; nothing was started"))).await;
         tracing::info!(watch = look.name, file = name, why, "a file was a duplicate");
         Ok(())
     }
 
     /// Continues with the files in `working/`, from the step at which each was left.
-    async fn underway(&self, look: &mut Look<'_>) -> Result<()> {
-        let working = Path::new(&look.settings.folder).join(WORKING);
-        let mut files = listed(&working).await.unwrap_or_default();
-        files.retain(|path| !kept_for_a_restart(path));
-        let hashes: Vec<String> =
-            files.iter().filter_map(|path| split(path)).map(|(hash, _)| hash.to_owned()).collect();
+    async fn underway(&mut self, look: &mut Look<'_>, folder: &Arc<Folder>) -> Result<()> {
+        let of = Arc::clone(folder);
+        let listed = blocking(move || of.existing(WORKING)?.map(listed).transpose()).await;
+        let (working, names) = match listed {
+            Ok(Some(listed)) => listed,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                look.say(error.to_string());
+                return Ok(());
+            }
+        };
+        let names = names.into_iter().filter_map(|name| name.into_string().ok()).collect();
+        let (mut names, reached) = next_of(names, self.reached.remove(look.name));
+        if let Some(reached) = reached {
+            self.reached.insert(look.name.to_owned(), reached);
+        }
+        names.retain(|name| !kept_for_a_restart(&working, name));
+        let hashes: Vec<String> = names.iter().filter_map(|at| split(at)).map(|(hash, _)| hash.to_owned()).collect();
         let rows = self.rows(look.name, &hashes).await?;
-        for path in files {
-            let Ok(found) = fs::symlink_metadata(&path) else { continue };
-            let Some((hash, name)) = split(&path) else {
+        for at in names {
+            let path = working.at(&at);
+            let Some((hash, name)) = split(&at) else {
                 look.say(format!("{}: it was not put there by a watched folder", path.display()));
                 continue;
             };
+            let opened = match working.file(&at) {
+                Ok(opened) => Arc::new(opened),
+                Err(error) => {
+                    look.say(format!("{}: {error}", path.display()));
+                    continue;
+                }
+            };
+            let found = Found { folder: Arc::clone(&working), at: at.clone(), opened };
             let row = match rows.get(hash) {
                 Some(row) => row.clone(),
-                None => match self.noted(look, &path, name, hash, found.len()).await? {
-                    Some((_, row)) => row,
+                None => match self.unrecorded(look, &found, name, hash).await? {
+                    Some(row) => row,
                     None => continue,
                 },
             };
             if ended(&row) {
-                self.finish(look, &path, name, &row).await?;
+                self.finish(look, &found, name, &row).await?;
             }
         }
         Ok(())
     }
 
+    /// Writes the row of a file that has none, if it has the content that its name says: anybody may have put it there.
+    async fn unrecorded(&self, look: &mut Look<'_>, found: &Found, name: &str, hash: &str) -> Result<Option<TickView>> {
+        let opened = Arc::clone(&found.opened);
+        let known = blocking(move || Ok((files::hash_of(&opened)?, opened.metadata()?.len()))).await;
+        match known {
+            Ok((content, bytes)) if content == hash => {
+                Ok(self.noted(look, &found.path(), name, hash, bytes).await?.map(|(_, row)| row))
+            }
+            // The name was made, and the process died before the file was moved there.
+            Ok((_, 0)) => {
+                let _ = found.folder.remove(&found.at);
+                Ok(None)
+            }
+            Ok(_) => {
+                look.say(format!("{}: it was not put there by a watched folder", found.path().display()));
+                Ok(None)
+            }
+            Err(error) => {
+                look.say(format!("{} cannot be read: {error}", found.path().display()));
+                Ok(None)
+            }
+        }
+    }
+
     /// Puts away a file whose run has ended.
-    async fn finish(&self, look: &mut Look<'_>, path: &Path, name: &str, row: &TickView) -> Result<()> {
+    async fn finish(&self, look: &mut Look<'_>, found: &Found, name: &str, row: &TickView) -> Result<()> {
         let good = row.outcome == TickOutcome::Ran && matches!(row.result.as_deref(), Some("complete" | "done"));
         let run = row.batch.map(|id| format!("batch {id}")).or_else(|| row.job.map(|id| format!("job {id}")));
         let why = [run, row.result.clone(), row.reason.clone()].into_iter().flatten().collect::<Vec<_>>().join(": ");
@@ -286,9 +358,9 @@ impl Watcher {
         };
         // What a restart or a redrive would read again must stay under the name that the batch knows.
         let left = left.is_some_and(|batch| batch.state != BatchState::Complete || batch.chunks_dead > 0);
-        if let Some(at) = look.put_away(path, folder, name, (!good).then_some(&*why)).await {
-            if left && let Err(error) = std::os::unix::fs::symlink(&at, path) {
-                look.say(format!("{} cannot be linked: {error}", path.display()));
+        if let Some(at) = look.put_away(found, folder, name, (!good).then_some(&*why)).await {
+            if left && let Err(error) = found.folder.lead(&found.at, &at) {
+                look.say(format!("{} cannot be linked: {error}", found.path().display()));
             }
             let report = &mut look.report;
             *(if good { &mut report.done } else { &mut report.failed }) += 1;
@@ -307,72 +379,25 @@ impl Watcher {
     }
 }
 
-/// One folder during one pass.
-struct Look<'a> {
-    name: &'a str,
-    settings: &'a WatchSettings,
-    now: Duration,
-    wrong: &'a mut BTreeSet<String>,
-    report: &'a mut WatchReport,
+/// The files that a pass looks at, of all in their order: those after the last one of the pass before, and from the
+/// first one on again. Returns the last one when there are more than one pass looks at.
+fn next_of(mut files: Vec<String>, reached: Option<String>) -> (Vec<String>, Option<String>) {
+    if files.len() <= UNDERWAY_MAX {
+        return (files, None);
+    }
+    let first = reached.map_or(0, |reached| files.partition_point(|file| *file <= reached)) % files.len();
+    files.rotate_left(first);
+    files.truncate(UNDERWAY_MAX);
+    let last = files.last().cloned();
+    (files, last)
 }
 
-impl Look<'_> {
-    fn say(&mut self, text: String) {
-        self.wrong.insert(format!("watch.{}: {text}", self.name));
-    }
-
-    fn count(&self, outcome: &'static str) {
-        metrics::counter!("gristmill_watch_files_total", "watch" => self.name.to_owned(), "outcome" => outcome)
-            .increment(1);
-    }
-
-    /// The properties of a file that must stay the same until it is taken.
-    fn stamp(&mut self, path: &Path, name: &str) -> Option<Stamp> {
-        // Gone again since the folder was listed.
-        let found = fs::symlink_metadata(path).ok()?;
-        let wrong = if found.is_dir() {
-            return None;
-        } else if found.is_symlink() {
-            "it is a symbolic link, which could lead anywhere; put the file itself there"
-        } else if !found.is_file() {
-            "it is no regular file"
-        } else if found.len() == 0 {
-            "it is empty: the program that writes it may not have begun"
-        } else if name.len() > NAME_BYTES_MAX {
-            "its name is too long; 180 bytes is the most"
-        } else {
-            return Some(Stamp::of(&found));
-        };
-        self.say(format!("{}: {wrong}", path.display()));
-        None
-    }
-
-    /// Moves a file to its final place, with a note beside it, and returns where it is then.
-    async fn put_away(&mut self, path: &Path, folder: &str, name: &str, note: Option<&str>) -> Option<PathBuf> {
-        let folder = Path::new(&self.settings.folder).join(folder);
-        let (from, name, text) = (path.to_owned(), name.to_owned(), note.map(str::to_owned));
-        let to = folder.clone();
-        let moved = blocking(move || {
-            let at = files::move_into(&from, &to, &name)?;
-            // The note is a courtesy; the ledger knows.
-            let _ = text.map(|text| files::note(&at, &text));
-            Ok(at)
-        });
-        match moved.await {
-            Ok(at) => Some(at),
-            Err(error) => {
-                self.say(format!("{} cannot be moved to {}: {error}", path.display(), folder.display()));
-                None
-            }
-        }
-    }
-}
-
-/// Whether a path is only a name kept for a restart. The name goes when the file itself has been removed.
-fn kept_for_a_restart(path: &Path) -> bool {
-    let link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
-    if link && fs::metadata(path).is_err() {
-        let _ = fs::remove_file(path);
+/// Whether a name is only kept for a restart. It goes when the file itself has been removed.
+fn kept_for_a_restart(working: &Folder, name: &str) -> bool {
+    let path = working.at(name);
+    let link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
+    if link && fs::metadata(&path).is_err() {
+        let _ = working.remove(name);
     }
     link
 }
@@ -387,25 +412,38 @@ fn ended(row: &TickView) -> bool {
 }
 
 /// The hash and the name in `HASH-NAME`.
-fn split(path: &Path) -> Option<(&str, &str)> {
-    let (hash, name) = path.file_name()?.to_str()?.split_at_checked(HASH_CHARS)?;
+fn split(at: &str) -> Option<(&str, &str)> {
+    let (hash, name) = at.split_at_checked(HASH_CHARS)?;
     let name = name.strip_prefix('-').filter(|name| !name.is_empty())?;
     hash.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some((hash, name))
 }
 
-/// What lies in a folder, by name.
-async fn listed(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let folder = folder.to_owned();
-    blocking(move || {
-        let mut files =
-            fs::read_dir(&folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()?;
-        files.sort();
-        Ok(files)
-    })
-    .await
+/// A folder with what lies in it, by name.
+fn listed(folder: Folder) -> std::io::Result<(Arc<Folder>, Vec<OsString>)> {
+    let names = folder.names()?;
+    Ok((Arc::new(folder), names))
 }
 
-/// Runs blocking work outside the async runtime.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_looked_at_in_turn_however_many_there_are() {
+        let named = |number: usize| format!("{number:05}");
+        let all: Vec<String> = (0..2 * UNDERWAY_MAX + 10).map(named).collect();
+        let (mut looked_at, mut reached) = (BTreeSet::new(), None);
+        for _ in 0..3 {
+            let (files, last) = next_of(all.clone(), reached);
+            assert_eq!(files.len(), UNDERWAY_MAX);
+            looked_at.extend(files);
+            reached = last;
+        }
+        assert_eq!(looked_at.len(), all.len());
+        // The last one is gone meanwhile, or everything before it.
+        let (files, _) = next_of(all[5..].to_vec(), Some(named(2)));
+        assert_eq!(files.first(), Some(&named(5)));
+        let few: Vec<String> = vec![named(1), named(2)];
+        assert_eq!(next_of(few.clone(), Some(named(1))), (few, None), "few are looked at each time");
+    }
 }

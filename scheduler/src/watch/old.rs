@@ -1,26 +1,33 @@
 //! Removes files that were put away long ago. These calls block.
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gristmill_core::Instant;
+
+use super::folder::Folder;
 
 /// Removes the files in `done/` and `failed/` of these folders that were put there at or before an instant, and returns
 /// how many there were. Folders, and everything that is no regular file, stay.
 pub(crate) fn remove(folders: &[PathBuf], before: Instant) -> u64 {
-    let places = folders.iter().flat_map(|folder| [folder.join("done"), folder.join("failed")]);
-    places.map(|place| remove_in(&place, before)).sum()
+    let mut removed = 0;
+    for folder in folders.iter().filter_map(|folder| Folder::open(folder).ok()) {
+        for name in ["done", "failed"] {
+            // A link in its place leads to files that were never put away.
+            let place = folder.existing(name).ok().flatten();
+            removed += place.map_or(0, |place| remove_in(&place, before));
+        }
+    }
+    removed
 }
 
-fn remove_in(place: &Path, before: Instant) -> u64 {
-    let Ok(entries) = fs::read_dir(place) else { return 0 };
+fn remove_in(place: &Folder, before: Instant) -> u64 {
     let mut removed = 0;
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let Ok(found) = fs::symlink_metadata(&path) else { continue };
-        let old = named_at(&found).is_some_and(|named_at| named_at <= before);
-        if found.is_file() && old && fs::remove_file(&path).is_ok() {
+    for name in place.names().unwrap_or_default() {
+        let Some((name, Ok(opened))) = name.to_str().map(|name| (name, place.file(name))) else { continue };
+        let named_at = opened.metadata().ok().and_then(|found| named_at(&found));
+        if named_at.is_some_and(|named_at| named_at <= before) && place.remove(name).is_ok() {
             removed += 1;
         }
     }
@@ -34,6 +41,8 @@ fn named_at(found: &Metadata) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -54,5 +63,15 @@ mod tests {
         }
         assert!(!inbox.join("done/file.csv").exists() && !inbox.join("failed/file.csv").exists());
         assert_eq!(remove(&[inbox.join("missing")], put + hour), 0);
+    }
+
+    #[test]
+    fn nothing_is_removed_behind_a_link() {
+        let (folder, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        fs::write(elsewhere.path().join("dear.csv"), "a\n").expect("written");
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("done")).expect("linked");
+        let later = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+        assert_eq!(remove(&[folder.path().to_owned()], later), 0);
+        assert!(elsewhere.path().join("dear.csv").exists());
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_store::testing;
-use gristmill_store::{Completion, NewBatch};
+use gristmill_store::{Completion, GROUP_JOBS_MAX, NewBatch};
 
 use crate::env::env;
+use gristmill_core::batch::BatchState;
 use gristmill_core::duration::Span;
 use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::job::{JobState, RunAt};
@@ -164,6 +165,35 @@ async fn the_loop_deletes_what_is_kept_for_too_long() {
     };
     tokio::time::timeout(Duration::from_secs(120), gone).await.expect("deleted by the first pass");
     assert_eq!(env.job(waits).await.state, JobState::Queued);
+    stop.send(()).expect("the scheduler runs");
+    scheduler.await.expect("no panic").expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_loop_finishes_the_halt_of_a_large_batch() {
+    let env = env().await;
+    let batch = testing::batch();
+    env.store.create_batch(&batch).await.expect("created");
+    let chunks = testing::chunks(i64::try_from(2 * testing::STEP_CHUNKS + 1).expect("a number"), 1);
+    for group in chunks.chunks(GROUP_JOBS_MAX) {
+        env.store.add_chunks(batch.id, group).await.expect("added");
+    }
+    env.store.seal(batch.id).await.expect("sealed");
+    env.store.halt_batch(batch.id, 0, "over its budget").await.expect("halted");
+    let state = async || env.store.batch(DEFAULT_TENANT, batch.id).await.expect("asked").expect("it is there").state;
+    assert_eq!(state().await, BatchState::Sealed, "a worker does only the first step");
+    let options = SchedulerOptions {
+        store: env.store.clone(),
+        dispatcher: env.dispatcher.clone(),
+        settings: Settings::default(),
+        schedules: None,
+        retention: PrunerOptions::default(),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let scheduler = tokio::spawn(run(options, async move {
+        stopped.await.expect("the test stops the scheduler");
+    }));
+    testing::eventually("its aggregate", async || (state().await == BatchState::Aggregating).then_some(())).await;
     stop.send(()).expect("the scheduler runs");
     scheduler.await.expect("no panic").expect("an orderly end");
 }

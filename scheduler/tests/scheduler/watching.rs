@@ -207,6 +207,21 @@ async fn what_did_not_end_well_is_put_into_failed_and_can_be_restarted_from_ther
 }
 
 #[tokio::test]
+async fn more_files_under_way_than_one_question_may_name_stop_no_pass() {
+    let mut inbox = inbox(|settings| settings.settle = Span(Duration::ZERO)).await;
+    inbox.put("a.csv", "id\n1\n");
+    inbox.look(0).await;
+    let hash = inbox.rows().await[0].event.clone().expect("an event");
+    let working = inbox.folder.join("working");
+    for number in 0..10_001 {
+        fs::write(working.join(format!("{hash}-z{number}.csv")), "").expect("written");
+    }
+    for second in 1..4 {
+        assert_eq!(inbox.look(second).await, WatchReport::default(), "the run of all of them is under way");
+    }
+}
+
+#[tokio::test]
 async fn a_file_whose_run_could_not_start_may_come_back() {
     let mut inbox = inbox(|settings| settings.settle = Span(Duration::ZERO)).await;
     inbox.put("a.csv", "id,id\n1,1\n");
@@ -243,16 +258,19 @@ async fn a_job_is_told_which_file_it_is() {
     );
 }
 
+/// What `id` and `1` hash to.
+const HASH: &str = "7cde7fb64fd82bd152710cf238e017b9ab46c0592483edc067ba4f6c75fac108";
+
 #[tokio::test]
 async fn what_a_crash_left_between_two_steps_is_gone_on_with() {
     let mut inbox = inbox(|_| {}).await;
-    let hash = "aa".repeat(32);
     let working = inbox.folder.join("working");
+    let moved = working.join(format!("{HASH}-moved.csv"));
     fs::create_dir(&working).expect("made");
-    fs::write(working.join(format!("{hash}-moved.csv")), "id\n1\n").expect("moved, and no row");
+    fs::write(&moved, "id\n1\n").expect("moved, and no row");
     assert_eq!(inbox.look(0).await.taken, 1);
     // Linked under both names: the move was cut off halfway.
-    fs::hard_link(working.join(format!("{hash}-moved.csv")), inbox.folder.join("moved.csv")).expect("linked");
+    fs::hard_link(&moved, inbox.folder.join("moved.csv")).expect("linked");
     fs::write(working.join("theirs.csv"), "id\n").expect("somebody's own");
     inbox.look(1).await;
     assert!(inbox.watcher.wrong().iter().any(|wrong| wrong.contains("theirs.csv: it was not put there")));
@@ -260,13 +278,39 @@ async fn what_a_crash_left_between_two_steps_is_gone_on_with() {
     inbox.run().await;
     // Already linked into done, and the process died.
     fs::create_dir(inbox.folder.join("done")).expect("made");
-    fs::hard_link(working.join(format!("{hash}-moved.csv")), inbox.folder.join("done/moved.csv")).expect("linked");
+    fs::hard_link(&moved, inbox.folder.join("done/moved.csv")).expect("linked");
     assert_eq!(inbox.look(2).await.done, 1);
     assert_eq!(inbox.files(), ["done/moved.csv", "moved.csv"]);
     for seconds in [20, 40] {
         inbox.look(seconds).await;
     }
-    assert_eq!(inbox.rows().await.len(), 2, "by its true hash it is a content of its own here");
+    assert_eq!(inbox.rows().await.len(), 1, "its content has run");
+    assert_eq!(inbox.files(), ["done/moved.csv", "done/moved.csv.note"]);
+}
+
+#[tokio::test]
+async fn what_others_put_into_our_folders_runs_only_under_its_true_name_and_is_never_followed_or_replaced() {
+    let mut inbox = inbox(|settings| settings.settle = Span(Duration::ZERO)).await;
+    let (working, elsewhere) = (inbox.folder.join("working"), inbox.env.path().join("elsewhere"));
+    fs::create_dir(&working).expect("made");
+    fs::create_dir(&elsewhere).expect("made");
+    let planted = working.join(format!("{}-planted.csv", "aa".repeat(32)));
+    fs::write(&planted, "id\n1\n").expect("planted");
+    std::os::unix::fs::symlink(&elsewhere, inbox.folder.join("done")).expect("linked");
+    inbox.put("a.csv", "id\n2\n");
+    assert_eq!(inbox.look(0).await.taken, 1, "the planted one has another content than its name says");
+    let wrong = |inbox: &Inbox| inbox.watcher.wrong().iter().cloned().collect::<Vec<_>>().join("\n");
+    assert!(wrong(&inbox).contains("planted.csv: it was not put there"), "{}", wrong(&inbox));
+    inbox.run().await;
+    assert_eq!(inbox.look(1).await.done, 0);
+    assert!(wrong(&inbox).contains("done is a link or a file"), "{}", wrong(&inbox));
+    assert_eq!(fs::read_dir(&elsewhere).expect("there").count(), 0, "nothing is put behind a link");
+    fs::remove_file(inbox.folder.join("done")).expect("removed");
+    fs::create_dir(inbox.folder.join("done")).expect("made");
+    fs::write(inbox.folder.join("done/a.csv"), "somebody's own").expect("written");
+    assert_eq!(inbox.look(2).await.done, 1);
+    assert_eq!((inbox.text("done/a.csv"), inbox.text("done/a.1.csv")), ("somebody's own".into(), "id\n2\n".into()));
+    assert!(planted.exists(), "it is somebody's own");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A batch with its result, and one that would be started.
 
-use gristmill_store::{BatchDocument, BatchView};
+use gristmill_store::{BatchDocument, BatchView, Wait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,12 +10,24 @@ pub struct BatchWithResult {
     /// The batch.
     pub batch: BatchDocument,
     /// The merged result, once it is complete or halted.
+    #[serde(default, deserialize_with = "gristmill_core::json::maybe")]
     pub result: Option<Value>,
+    /// What it waits for; empty when it gets on or has ended. Left out where it was not requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Vec<Wait>>,
 }
 
 impl From<&BatchView> for BatchWithResult {
     fn from(batch: &BatchView) -> Self {
-        Self { batch: batch.into(), result: batch.result.clone() }
+        Self { batch: batch.into(), result: batch.result.clone(), waits: None }
+    }
+}
+
+impl BatchWithResult {
+    /// The same with what it waits for.
+    #[must_use]
+    pub fn waiting_for(self, waits: Vec<Wait>) -> Self {
+        Self { waits: Some(waits), ..self }
     }
 }
 

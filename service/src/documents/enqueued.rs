@@ -1,5 +1,6 @@
 //! What an enqueue answers.
 
+use gristmill_core::id::JobId;
 use gristmill_core::job::{NewJob, Priority};
 use gristmill_store::{EnqueueOutcome, Enqueued};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ pub struct EnqueuedOneDocument {
 }
 
 /// The outcome of a request for many jobs: how many of each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnqueuedManyDocument {
     /// Made just now.
     pub enqueued: u64,
@@ -22,11 +23,29 @@ pub struct EnqueuedManyDocument {
     pub replaced: u64,
     /// Made one that had not begun wait anew.
     pub debounced: u64,
+    /// The jobs, in the order of the request.
+    #[serde(default)]
+    pub ids: Vec<JobId>,
+    /// How they have ended, where that was waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<EndedJobsDocument>,
+}
+
+/// How jobs have ended: how many of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedJobsDocument {
+    /// Succeeded.
+    pub done: u64,
+    /// Failed for good.
+    pub dead: u64,
+    /// Were called off.
+    pub cancelled: u64,
 }
 
 impl EnqueuedManyDocument {
     /// Adds the outcomes of further jobs.
     pub fn add(&mut self, jobs: &[Enqueued]) {
+        self.ids.extend(jobs.iter().map(|job| job.id));
         for job in jobs {
             *match job.outcome {
                 EnqueueOutcome::Created => &mut self.enqueued,

@@ -28,7 +28,9 @@ pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStart
 pub use chunk::{ChunkDocument, ChunkResultDocument};
 pub use configuration::{CheckDocument, ProblemDocument, VersionDocument};
 pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};
-pub use enqueued::{EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument};
+pub use enqueued::{
+    EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
+};
 pub use error::{ErrorBody, ErrorDocument};
 pub use gristmill_store::{
     AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,
@@ -41,7 +43,7 @@ pub use limit::WouldSetLimitDocument;
 pub use poison::{BodyEncoding, PoisonMessageDocument};
 pub use quarantine::{ExportedItemDocument, PatchReportDocument, RefusedItemDocument};
 pub use queue::QueueDocument;
-pub use report::ReportDocument;
+pub use report::{RedrivenDocument, ReportDocument};
 pub use retention::{
     DatabaseSizeDocument, DeletedBatchesDocument, DeletedQueueDocument, PruneDocument, PruneNounDocument,
     PrunedDocument,

@@ -1,7 +1,9 @@
 //! What a verb that changes jobs, items or messages did, or would do.
 
-use gristmill_store::ControlReport;
+use gristmill_store::{BatchDocument, ControlReport};
 use serde::{Deserialize, Serialize};
+
+use super::enqueued::EndedJobsDocument;
 
 /// What a verb did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,4 +24,13 @@ impl ReportDocument {
         let ControlReport { affected, samples, generation, dispatched: _ } = report;
         Self { dry_run, affected: *affected, samples: samples.clone(), generation: *generation }
     }
+}
+
+/// How redriven dead letters ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RedrivenDocument {
+    /// Those that belong to no batch.
+    pub ended: EndedJobsDocument,
+    /// The batches of the others, as they ended.
+    pub batches: Vec<BatchDocument>,
 }

@@ -3,7 +3,7 @@
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::schedule::describe::plainly;
-use gristmill_core::schedule::{Note, ScheduleSpec, TZDB_VERSION, Target, Timetable};
+use gristmill_core::schedule::{Note, ScheduleSpec, Target, Timetable, tzdb};
 use gristmill_store::{ScheduleOrigin, ScheduleView, TickCause, TickOutcome, TickView};
 use serde::Serialize;
 use uuid::Uuid;
@@ -150,7 +150,7 @@ pub struct NextTicksDocument {
     pub description: String,
     /// The zone of its clock, by its IANA name.
     pub timezone: String,
-    /// The version of the IANA database.
+    /// The edition of the IANA database whose rules are in use, such as `2026f`.
     pub tzdb: &'static str,
     /// Ticks after this instant.
     pub from: Instant,
@@ -165,7 +165,7 @@ impl NextTicksDocument {
             schedule: name.to_owned(),
             description: plainly(spec),
             timezone: timetable.zone().name().to_owned(),
-            tzdb: TZDB_VERSION,
+            tzdb: tzdb().0,
             from,
             next: ticks.iter().map(|tick| PlannedTickDocument::new(timetable, *tick)).collect(),
         }

@@ -50,7 +50,7 @@ pub struct ArchiveFile {
 
 impl ArchiveFile {
     fn create(folder: &Path, noun: PruneNoun, day: Instant) -> io::Result<Self> {
-        fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
+        gristmill_jobs::folder::make(folder).map_err(|error| at(folder, &error))?;
         // Ordered by the time of writing within a day; no two have the same name.
         let (id, date) = (Uuid::now_v7().simple(), day.date_naive());
         let name = format!("{noun}-{:04}-{:02}-{:02}-{id}.jsonl.zst", date.year(), date.month(), date.day());

@@ -7,6 +7,7 @@ use gristmill_store::{NewEvent, NotedEvent, StoreError};
 use serde_json::Value;
 
 use super::RunContext;
+use super::render::RenderError;
 use super::run::event_tick;
 use crate::Service;
 use crate::order::Order;
@@ -30,12 +31,25 @@ pub struct EventRequest<'a> {
 /// Why an event started nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// Its job cannot be built from what is known of it: what is wrong, in words.
+    /// Its job cannot be built, because the configuration is wrong: how, in words.
     #[error("{0}")]
     Job(String),
+    /// It lacks something that its run needs, or has something that its run cannot use: what, in words. The same event
+    /// never fits.
+    #[error("{0}")]
+    Unfit(String),
     /// The store did not accept it.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RenderError> for EventError {
+    fn from(error: RenderError) -> Self {
+        match error {
+            RenderError::Wrong(wrong) => Self::Job(wrong),
+            RenderError::Unfit(wrong) => Self::Unfit(wrong),
+        }
+    }
 }
 
 impl Service {
@@ -54,10 +68,13 @@ impl Service {
     ) -> Result<Option<NotedEvent>, EventError> {
         let EventRequest { ledger, spec, key, about, patience } = event;
         let job = match spec.target() {
-            Ok(Target::Batch(_)) => None,
+            Ok(Target::Batch(_)) => match run_context.lacks(&ledger, spec, &event_tick(about.clone())) {
+                Some(wrong) => return Err(EventError::Unfit(wrong)),
+                None => None,
+            },
             Ok(Target::Job(_)) | Err(_) => {
                 let job = run_context.job(&order.tenant, &ledger, spec, &event_tick(about.clone()));
-                Some(Box::new(job.map_err(EventError::Job)?))
+                Some(Box::new(job?))
             }
         };
         let event = NewEvent { tenant: order.tenant.clone(), schedule: ledger, event: key, about, job };

@@ -1,5 +1,6 @@
 //! Parameters of a run as they are given on a command line: `KEY=VALUE`.
 
+use gristmill_core::json::{self, Fault};
 use serde_json::{Map, Value};
 
 /// A text that is not `KEY=VALUE`.
@@ -7,15 +8,21 @@ use serde_json::{Map, Value};
 #[error("`{0}` is not a parameter")]
 pub struct BadParam(pub String);
 
-/// Reads `KEY=VALUE`. A value that is JSON is read as JSON: `day=3` is a number, `day=monday` a text.
+/// Reads `KEY=VALUE`. A value that is JSON is read as JSON: `day=3` is a number, `day=monday` a text; and so is a number
+/// with more digits than a JSON number keeps.
 ///
 /// # Errors
 ///
-/// Without a key or without `=`.
+/// Without a key or without `=`, and for JSON that is nested too deep.
 pub fn param(text: &str) -> Result<(String, Value), BadParam> {
     let parts = text.split_once('=').filter(|(key, _)| !key.is_empty());
     let (key, value) = parts.ok_or_else(|| BadParam(text.to_owned()))?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    let value = match json::read(value.as_bytes()) {
+        Ok(value) => value,
+        // As a text it would be accepted, and no operator would see that it is no list.
+        Err(error) if error.fault == Fault::Depth => return Err(BadParam(text.to_owned())),
+        Err(_) => Value::String(value.to_owned()),
+    };
     Ok((key.to_owned(), value))
 }
 
@@ -41,8 +48,11 @@ mod tests {
         let found = params(&texts).expect("all are parameters");
         assert_eq!(found, json!({ "day": 4, "shop": "north", "tags": [1, 2], "empty": "" }));
         assert_eq!(params(&[]), Ok(Value::Null));
-        for wrong in ["day", "=3", ""] {
+        let deep = format!("deep={}1{}", "[".repeat(65), "]".repeat(65));
+        for wrong in ["day", "=3", "", &deep] {
             assert_eq!(param(wrong), Err(BadParam(wrong.to_owned())));
         }
+        let long = "123456789012345678901234567890";
+        assert_eq!(param(&format!("id={long}")), Ok(("id".to_owned(), json!(long))));
     }
 }

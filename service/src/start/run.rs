@@ -2,9 +2,10 @@
 
 use chrono::SecondsFormat;
 use gristmill_core::Instant;
-use gristmill_core::definition::OneOrMany;
+use gristmill_core::definition::{BatchDefinition, OneOrMany};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::NewJob;
+use gristmill_core::schedule::Zone;
 use gristmill_core::schedule::{JobSpec, ScheduleSpec, Target};
 use gristmill_store::{FireReport, FireTick, Firing, Run, StoreError, TickCause, TickOutcome, TickView};
 use serde_json::{Map, Value, json};
@@ -14,7 +15,7 @@ use super::RunContext;
 use super::batch::{BatchRequest, StartError};
 use super::lease::Lease;
 use super::plan::{Prepared, StartBatch, prepare};
-use super::render::rendered;
+use super::render::{self, DEEDS, RenderError, no_payload};
 use crate::Service;
 use crate::order::Order;
 
@@ -47,17 +48,20 @@ impl RunContext {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, in words.
-    pub fn job(&self, tenant: &str, name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Result<NewJob, String> {
-        let target = spec.target().map_err(|error| error.to_string())?;
+    /// What is wrong with it, in words, and whether that is the event's fault.
+    pub fn job(&self, tenant: &str, name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Result<NewJob, RenderError> {
+        let target = spec.target().map_err(|error| RenderError::Wrong(error.to_string()))?;
         let Target::Job(JobSpec { kind, payload, queue, priority, max_attempts, timeout }) = target else {
-            return Err("it runs a batch, not a job".to_owned());
+            return Err(RenderError::Wrong("it runs a batch, not a job".to_owned()));
         };
-        let zone = spec.zone().map_err(|error| error.to_string())?;
+        let zone = spec.zone().map_err(|error| RenderError::Wrong(error.to_string()))?;
         let payload = match (payload, &tick.about) {
+            (Value::Null, Some(_)) if DEEDS.contains(&kind.as_str()) => {
+                return Err(RenderError::Unfit(no_payload(kind)));
+            }
             // A job without a payload is about the event itself.
             (Value::Null, Some(event)) => event.get("body").unwrap_or(event).clone(),
-            _ => rendered(payload, &params(name, spec, tick), zone).map_err(|error| format!("its payload: {error}"))?,
+            _ => render::payload(kind, payload, &params(name, spec, tick), zone)?,
         };
         let mut job = NewJob::new(JobId(Uuid::now_v7()), kind, payload);
         (self.job_defaults)(&mut job);
@@ -77,7 +81,7 @@ impl RunContext {
             return Ok(made.map_or_else(StartedRun::Failed, |_| StartedRun::Rehearsed));
         }
         let made = self.job(&firing.tenant, &firing.schedule, spec, tick);
-        made.map(|_| StartedRun::Rehearsed).map_err(RunError::Job)
+        made.map(|_| StartedRun::Rehearsed).map_err(|error| RunError::Job(error.to_string()))
     }
 
     /// The batch of a tick: its definition with source and output rendered for the tick.
@@ -92,13 +96,29 @@ impl RunContext {
         let start = self.batch(request);
         let mut start = start.map_err(|_| format!("there is no [batch.{batch}] in the scheduler's configuration"))?;
         start.input = file.map(|path| OneOrMany::One(path.to_owned()));
-        let (definition, zone) = (&mut start.definition, spec.zone().map_err(|error| error.to_string())?);
-        definition.late_after = spec.late_after.or(definition.late_after);
-        let render = |wrong| move |error: String| format!("its {wrong}: {error}");
-        definition.source = rendered(&definition.source, &params, zone).map_err(render("source"))?;
-        definition.output = rendered(&definition.output, &params, zone).map_err(render("output"))?;
+        start.definition.late_after = spec.late_after.or(start.definition.late_after);
+        let zone = spec.zone().map_err(|error| error.to_string())?;
+        fill(&mut start.definition, &params, zone).map_err(|error| error.to_string())?;
         Ok(start)
     }
+
+    /// What an event lacks for the batch that it would start. Anything else that is wrong with the batch is found when
+    /// it starts, and its run can be started anew when that is mended.
+    pub(super) fn lacks(&self, name: &str, spec: &ScheduleSpec, tick: &FireTick) -> Option<String> {
+        let batch = spec.batch.as_ref()?;
+        let mut definition = self.snapshot.borrow().batches.get(batch).cloned()?;
+        match fill(&mut definition, &params(name, spec, tick), spec.zone().ok()?) {
+            Err(RenderError::Unfit(wrong)) => Some(wrong),
+            Ok(()) | Err(RenderError::Wrong(_)) => None,
+        }
+    }
+}
+
+/// Renders what a definition says about where items come from and go to.
+fn fill(definition: &mut BatchDefinition, params: &Value, zone: Zone) -> Result<(), RenderError> {
+    definition.source = render::source(&definition.source, params, zone)?;
+    definition.output = definition.output.as_ref().map(|output| render::output(output, params, zone)).transpose()?;
+    Ok(())
 }
 
 /// A tick that consists of its event alone.
@@ -173,7 +193,9 @@ impl Service {
             lease.end().await;
             return Ok(started?);
         }
-        let job = run_context.job(&firing.tenant, &firing.schedule, spec, &tick).map_err(RunError::Job)?;
+        let job = run_context
+            .job(&firing.tenant, &firing.schedule, spec, &tick)
+            .map_err(|error| RunError::Job(error.to_string()))?;
         let id = job.id;
         tick.run = Some(Run::Job(Box::new(job)));
         firing.ticks.push(tick);
@@ -232,7 +254,9 @@ impl Service {
     }
 
     async fn failed(&self, firing: Firing, reason: String) -> Result<StartedRun, StoreError> {
-        tracing::warn!(schedule = firing.schedule, reason, "a run of a schedule could not be started");
+        // The reason may quote what an event has sent: it is in the ledger.
+        tracing::warn!(schedule = firing.schedule, "a run could not be started; `gristmill schedule show` says why");
+        tracing::debug!(schedule = firing.schedule, reason, "why");
         let Some(tick) = firing.ticks.last().cloned() else { return Ok(StartedRun::Lost) };
         let row = FireTick { outcome: TickOutcome::Failed, run: None, reason: Some(reason.clone()), ..tick };
         self.fire(&[with_last(firing, row)]).await?;

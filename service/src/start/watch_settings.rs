@@ -24,7 +24,7 @@ pub struct WatchSettings {
     /// A file is complete when its length and its time have stayed the same for this long.
     pub settle: Span,
     /// Parameters for the run.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "gristmill_core::json::maybe")]
     pub params: Option<Value>,
     /// The batch definition that it runs, with the file as its input.
     #[serde(skip_serializing_if = "Option::is_none")]

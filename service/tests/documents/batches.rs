@@ -8,7 +8,7 @@ use gristmill_service::documents::{
     FailureDocument, News, PatchReportDocument, PauseDocument, QuarantineItemDocument, RefusedItemDocument,
     WouldStartDocument,
 };
-use gristmill_store::{BatchView, JobView, MendSample, PatchReport, StoredResult};
+use gristmill_store::{BatchView, JobView, MendSample, PatchReport, StoredResult, Wait};
 use serde_json::{Value, json};
 
 use super::{Sample, at, id, sample};
@@ -21,7 +21,7 @@ fn nobodys_pause() -> PauseDocument {
     PauseDocument { since: at(0), by: None, reason: None }
 }
 
-fn full() -> BatchView {
+pub(super) fn full() -> BatchView {
     BatchView {
         id: id(1),
         tenant: "acme".to_owned(),
@@ -210,7 +210,11 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("BatchDocument", BatchDocument::from(&full()), BatchDocument::from(&minimal())),
         sample("CountsDocument", counts(full()), counts(minimal())),
         sample("PauseDocument", pause(), nobodys_pause()),
-        sample("BatchWithResult", BatchWithResult::from(&full()), BatchWithResult::from(&minimal())),
+        sample(
+            "BatchWithResult",
+            BatchWithResult::from(&full()).waiting_for(vec![Wait::NoWorker]),
+            BatchWithResult::from(&minimal()),
+        ),
         sample("WouldStartDocument", &would, WouldStartDocument::new("retail", 0, 0)),
         sample("PlannedBatchDocument", &would.batch, &would.batch),
         callbacks(),
@@ -219,4 +223,10 @@ pub(super) fn samples() -> Vec<Sample> {
     ];
     samples.extend(quarantine());
     samples
+}
+
+#[test]
+fn the_fields_that_templates_are_checked_against_are_those_of_the_document() {
+    let shown = json!(BatchDocument::from(&full()));
+    assert_eq!(shown.as_object().expect("an object").keys().collect::<Vec<_>>(), BatchDocument::FIELDS);
 }

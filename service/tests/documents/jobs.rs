@@ -2,8 +2,8 @@
 
 use gristmill_core::job::{JobState, NewJob, Priority};
 use gristmill_service::documents::{
-    AttemptDocument, EnqueuedDocument, EnqueuedManyDocument, EnqueuedOneDocument, JobDocument, JobOnlyDocument,
-    WouldEnqueueDocument, WouldEnqueueManyDocument,
+    AttemptDocument, EndedJobsDocument, EnqueuedDocument, EnqueuedManyDocument, EnqueuedOneDocument, JobDocument,
+    JobOnlyDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
 };
 use gristmill_store::{Blocker, EnqueueOutcome, JobView, Wait};
 use serde_json::{Value, json};
@@ -79,6 +79,7 @@ fn waits() -> Vec<Wait> {
         Wait::NoWorker,
         Wait::NoWorkerForQueue { queue: "mail".to_owned() },
         Wait::NoWorkerForKind { kind: "email@2".to_owned(), other_version: true },
+        Wait::NoScheduler,
         Wait::NotDispatched,
         Wait::Slot { turns: true },
         Wait::Blocked(Blocker::Concurrency { limit: "crm".to_owned(), running: 5, most: 5 }),
@@ -92,13 +93,17 @@ fn enqueued() -> Vec<Sample> {
     let mut many = EnqueuedManyDocument::default();
     many.add(&[made, known, EnqueuedDocument::by(id(12), EnqueueOutcome::Replaced), made]);
     many.add(&[EnqueuedDocument::by(id(13), EnqueueOutcome::Existing)]);
-    assert_eq!(many, EnqueuedManyDocument { enqueued: 2, existing: 1, replaced: 1, debounced: 1 });
+    let ids = [10, 11, 12, 10, 13].map(id).to_vec();
+    let ended = Some(EndedJobsDocument { done: 3, dead: 1, cancelled: 1 });
+    assert_eq!(many, EnqueuedManyDocument { enqueued: 2, existing: 1, replaced: 1, debounced: 1, ids, ended: None });
+    many.ended = ended;
     let job = NewJob { priority: Priority::Low, ..NewJob::new(id(10), "email", Value::Null) };
     let would = |jobs| WouldEnqueueManyDocument { dry_run: true, would_enqueue: jobs };
     vec![
         sample("EnqueuedDocument", made, known),
         sample("EnqueuedOneDocument", EnqueuedOneDocument { job: made }, EnqueuedOneDocument { job: known }),
         sample("EnqueuedManyDocument", many, EnqueuedManyDocument::default()),
+        sample("EndedJobsDocument", ended, EndedJobsDocument::default()),
         sample("WouldEnqueueDocument", WouldEnqueueDocument::from(&job), WouldEnqueueDocument::from(&job)),
         sample("WouldEnqueueManyDocument", would(2_000), would(0)),
     ]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use gristmill_core::duration::Span;
 use gristmill_service::documents::{
-    CheckDocument, DoctorDocument, ErrorBody, ErrorDocument, FindingDocument, LimitDocument, MigrationsDocument,
-    PoisonDocument, PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument, ReportDocument,
-    VersionDocument, WorkerDocument, WouldSetLimitDocument,
+    CheckDocument, DoctorDocument, EndedJobsDocument, ErrorBody, ErrorDocument, FindingDocument, LimitDocument,
+    MigrationsDocument, PoisonDocument, PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument,
+    RedrivenDocument, ReportDocument, VersionDocument, WorkerDocument, WouldSetLimitDocument,
 };
 use gristmill_store::{
     ControlReport, LimitOrigin, LimitSpec, LimitUse, MigrationView, PoisonMessage, QueueView, ReconcileReport,
@@ -152,6 +152,14 @@ fn reports() -> Vec<Sample> {
             "ReportDocument",
             ReportDocument::new(false, &report),
             ReportDocument::new(true, &ControlReport::default()),
+        ),
+        sample(
+            "RedrivenDocument",
+            RedrivenDocument {
+                ended: EndedJobsDocument { done: 2, dead: 1, cancelled: 0 },
+                batches: vec![(&super::batches::full()).into()],
+            },
+            RedrivenDocument { ended: EndedJobsDocument::default(), batches: Vec::new() },
         ),
         sample("ErrorBody", &full.error, &minimal.error),
         sample("ErrorDocument", full, minimal),

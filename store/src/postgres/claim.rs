@@ -14,7 +14,7 @@ use super::complete::{self, Closing};
 use super::fan_in::{self, Deltas};
 use super::fault::Outcome;
 use super::poison;
-use super::values::{count, from_json, small};
+use super::values::{count, from_any_json, from_json, small};
 use super::work::{Work, priority_of};
 use crate::error::{Result, StoreError};
 use crate::row;
@@ -318,7 +318,7 @@ impl ClaimedRow {
             key: self.key,
             kind: self.kind,
             version: small(self.version),
-            payload: from_json(&self.payload, &what)?,
+            payload: from_any_json(&self.payload, &what)?,
             batch: self.batch_id.map(BatchId),
             seq: self.seq,
             generation: small(self.generation),

@@ -12,15 +12,16 @@ use uuid::Uuid;
 
 use super::create;
 use super::fan_in::{self, Delta, Deltas};
-use super::fault::{Fault, Outcome, in_words_of_sink};
+use super::fault::{Fault, Outcome, in_words_of_sink, refusal_of_sink};
 use super::values::{big, int, millis, plain, small};
 use super::work::Work;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::group;
 use crate::row;
+use crate::row_search::RowSearch;
 use crate::sql::triggers;
-use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, SqlRows};
+use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, RefusedRow, SqlRows};
 
 /// The fence is in the WHERE: the job still runs, as this attempt, under this incarnation. A job that has a worker is
 /// running (a CHECK of the schema); adding `state = 'running'` would offer the planner the index of running jobs, which
@@ -50,7 +51,11 @@ const HOLDS: &str = "SELECT TRUE FROM job WHERE id = $1 AND attempt = $2 AND wor
 /// a stop, or an outage, should be noticed.
 const SINK_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
 
-const SINK_WAITED: &str = "SET LOCAL lock_timeout TO DEFAULT";
+/// Constraints that the user's own table defers are checked when its rows are written: at the commit their refusal could
+/// not be told from one of ours, which are never deferred.
+const CHECK_NOW: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+
+const SINK_WAITED: &str = "SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL lock_timeout TO DEFAULT";
 
 const HOLDERS: &str = "
 SELECT id, attempt, worker_id FROM job WHERE id = ANY($1) AND worker_id IS NOT NULL ORDER BY id FOR UPDATE";
@@ -210,13 +215,14 @@ async fn sink_first(work: &mut Work<'_>, completions: &[Completion]) -> Outcome<
     if holds.is_none() || *verdict == Verdict::Revoked {
         return Ok(Some(*fence));
     }
-    // In a transaction of the user's own, the user decides how long to wait.
+    // In a transaction of the user's own, the user decides how long to wait, and when constraints are checked.
     if work.is_the_users() {
         write_sink(work.conn, rows).await?;
     } else {
         sqlx::raw_sql(SINK_WAIT).execute(&mut *work.conn).await?;
         write_sink(work.conn, rows).await?;
-        sqlx::raw_sql(SINK_WAITED).execute(&mut *work.conn).await?;
+        let refused = |error| in_words_of_sink(error, &rows.table);
+        sqlx::raw_sql(SINK_WAITED).execute(&mut *work.conn).await.map_err(refused)?;
     }
     Ok(None)
 }
@@ -413,6 +419,30 @@ async fn write_sink(conn: &mut PgConnection, rows: &SqlRows) -> Outcome<()> {
     let refused = |error| in_words_of_sink(error, &rows.table);
     sqlx::query(AssertSqlSafe(sql)).bind(check::json(&rows.rows)?).execute(conn).await.map_err(refused)?;
     Ok(())
+}
+
+/// Searches for the rows that the user's own table refuses. The caller rolls the transaction back.
+pub(super) async fn refused_rows(work: &mut Work<'_>, sql: &&SqlRows) -> Outcome<Vec<RefusedRow>> {
+    // Deferred constraints as well: at the commit they would not say which row it was.
+    sqlx::raw_sql(SINK_WAIT).execute(&mut *work.conn).await?;
+    sqlx::raw_sql(CHECK_NOW).execute(&mut *work.conn).await?;
+    let mut search = RowSearch::new(sql.rows.len());
+    while let Some(piece) = search.next_piece() {
+        let rows = sql.piece(piece.clone());
+        sqlx::raw_sql("SAVEPOINT piece").execute(&mut *work.conn).await?;
+        let values = check::json(&rows.rows)?;
+        let written = sqlx::query(AssertSqlSafe(sink_statement(&rows)?)).bind(values).execute(&mut *work.conn).await;
+        match written {
+            Ok(_) => search.taken(),
+            Err(error) => {
+                let refusal = refusal_of_sink(error, &sql.table)?;
+                sqlx::raw_sql("ROLLBACK TO piece").execute(&mut *work.conn).await?;
+                search.refused(piece, refusal);
+            }
+        }
+        sqlx::raw_sql("RELEASE piece").execute(&mut *work.conn).await?;
+    }
+    Ok(search.found()?)
 }
 
 /// Plans the statement that writes the rows: this looks up the table and its columns, and asks for the right to insert.

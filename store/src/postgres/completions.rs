@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use gristmill_core::id::BatchId;
 
-use super::complete::{complete, try_sink};
+use super::complete::{complete, refused_rows, try_sink};
 use super::connect::{alone, look, transact};
 use super::done::{are_simply_done, done};
-use super::{PostgresStore, control};
+use super::{PostgresStore, stop};
 use crate::error::Result;
-use crate::{CompleteReport, Completion, Completions, ControlReport};
+use crate::{CompleteReport, Completion, Completions, ControlReport, RefusedRow, SqlRows};
 
 #[async_trait]
 impl Completions for PostgresStore {
@@ -25,7 +25,12 @@ impl Completions for PostgresStore {
         look!(self, try_sink, table, columns)
     }
 
+    async fn refused_rows(&self, rows: &SqlRows) -> Result<Vec<RefusedRow>> {
+        // A dry run: what the search has written is rolled back.
+        self.attempt(stringify!(refused_rows), &rows, true, |work, rows| Box::pin(refused_rows(work, rows))).await
+    }
+
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
-        transact!(self, control::halt_batch, (batch, generation, reason)).await
+        stop::halt(self, batch, generation, reason).await
     }
 }

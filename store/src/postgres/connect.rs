@@ -1,7 +1,6 @@
 //! The connections to PostgreSQL, and how a transaction is run on one.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -15,6 +14,7 @@ use super::notifier::Notifier;
 use super::own::{OwnConnection, OwnStep};
 use super::session::Session;
 use super::work::Work;
+use crate::address::{encryption, postgres_options};
 use crate::condition::Condition;
 use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
@@ -24,9 +24,11 @@ use crate::settings::Settings;
 /// How many times a transaction that collides with another one is tried.
 const TRIES_MAX: u32 = 8;
 
-/// A view that takes longer than this is aborted, so that a page never holds up the transitions.
-const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '15s'; \
+const VIEW: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
                     SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
+
+/// A view that takes longer than this is aborted, so that a page never holds up the transitions.
+const VIEW_MAX: Duration = Duration::from_secs(15);
 
 /// How long a separate connection may take that is to find out why the pool had none.
 const LOOK: Duration = Duration::from_secs(3);
@@ -78,8 +80,8 @@ impl PostgresStore {
     /// Opens a pool of connections. With `with_outbox` a broker carries ids, and transitions write to the outbox.
     ///
     /// The URL is `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with `sslmode` (`disable`, `prefer`,
-    /// `require`, `verify-ca`, `verify-full`), `sslrootcert`, `sslcert`, `sslkey`, `options` and
-    /// `statement-cache-capacity` as parameters. Nothing is changed in the database.
+    /// `require`, `verify-ca`, `verify-full`; the last by default for another host), `sslrootcert`, `sslcert`, `sslkey`,
+    /// `options` and `statement-cache-capacity` as parameters. Nothing is changed in the database.
     ///
     /// # Errors
     ///
@@ -87,14 +89,18 @@ impl PostgresStore {
     pub async fn connect(url: &str, settings: &Settings, with_outbox: bool) -> Result<Self> {
         let options = options(url)?;
         let place = place(&options);
-        let (pool, options, session) = match Session::open(guarded::pool(settings), options.clone()).await {
-            Ok(opened) => opened,
-            Err(error) => return Err(in_place(&place, why(&options, None, &error).await)),
-        };
         let (patience, condition) = (Patience::of(settings), Condition::default());
+        let (pool, statement) = (guarded::pool(settings), guarded::at_server(patience.usual));
+        let (pool, options, session) = match Session::open(pool, options.clone(), statement).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                let error = why(&options, None, &error).await;
+                return Err(in_place(&place, advised(error, encryption(url).advice())));
+            }
+        };
         Ok(Self {
             hints: Hints::new(options.clone(), patience.usual),
-            leases: OwnConnection::new(options.clone()),
+            leases: OwnConnection::new(session.limited(options.clone(), guarded::at_server(patience.lease))),
             pool,
             place,
             with_outbox,
@@ -108,7 +114,8 @@ impl PostgresStore {
     }
 
     /// The pool of connections, for the user's own statements in the same database. Its sessions are held to the plans
-    /// of our statements: a transaction of [`PostgresStore::begin`] is planned as usual.
+    /// of our statements, and a statement may take no longer than `[store] answer_timeout`: a transaction of
+    /// [`PostgresStore::begin`] is planned as usual, and has no limit.
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
@@ -120,7 +127,7 @@ impl PostgresStore {
     ///
     /// [`StoreError::Unavailable`] when no connection is available.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
-        match self.pool.begin_with(AssertSqlSafe(format!("BEGIN; {}", self.session.free()))).await {
+        match self.pool.begin_with(AssertSqlSafe(format!("BEGIN; {}", self.session.users()))).await {
             Ok(transaction) => Ok(transaction),
             Err(error) => Err(self.explain(&error).await),
         }
@@ -138,6 +145,11 @@ impl PostgresStore {
     /// Whether a broker carries ids.
     pub(super) fn with_outbox(&self) -> bool {
         self.with_outbox
+    }
+
+    /// What a connection outside the pool is opened with.
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.options
     }
 
     pub(super) fn place(&self) -> &str {
@@ -256,7 +268,7 @@ impl PostgresStore {
         step: Step<A, T>,
     ) -> Outcome<(T, bool)> {
         let Some(setting) = frame.setting else { return self.run_alone(conn, frame, arguments, step).await };
-        let mut transaction = conn.begin_with(self.patience.begin(setting)).await?;
+        let mut transaction = conn.begin_with(self.patience.begin(frame.patience, setting)).await?;
         let mut work = Work::new(&mut transaction, self.with_outbox);
         let value = match step(&mut work, arguments).await {
             Ok(value) => value,
@@ -301,7 +313,8 @@ impl PostgresStore {
     /// would fail because it is read-only.
     pub(super) async fn look(&self) -> Result<GuardedConnection> {
         let mut held = self.held().await?;
-        let begin = self.patience.begin(&format!("{}; {VIEW}", self.session.free()));
+        let patience = self.patience.usual.min(VIEW_MAX);
+        let begin = self.patience.begin(patience, &format!("{}; {VIEW}", self.session.free()));
         self.answer(sqlx::raw_sql(begin).execute(&mut *held)).await?;
         Ok(held)
     }
@@ -363,6 +376,16 @@ async fn why(options: &PgConnectOptions, pool: Option<u32>, error: &sqlx::Error)
     }
 }
 
+/// The error with what to write in the URL, where its encryption is what failed.
+fn advised(error: StoreError, advice: Option<&str>) -> StoreError {
+    match (error, advice) {
+        (StoreError::Unavailable(text), Some(advice)) if text.contains("TLS") || text.contains("certificate") => {
+            StoreError::Unavailable(format!("{text}; {advice}"))
+        }
+        (error, _) => error,
+    }
+}
+
 fn in_place(place: &str, error: StoreError) -> StoreError {
     match error {
         StoreError::Unavailable(text) => StoreError::Unavailable(format!("{place}: {text}")),
@@ -385,16 +408,7 @@ fn unknown(error: sqlx::Error) -> Fault {
 }
 
 fn options(url: &str) -> Result<PgConnectOptions> {
-    let options = PgConnectOptions::from_str(url).map_err(|error| {
-        // The parser's error may quote the URL, and with it the password.
-        tracing::trace!(kind = ?std::mem::discriminant(&error), "the URL of the store cannot be read");
-        StoreError::Invalid(
-            "`store.url` is not a PostgreSQL URL; write `postgres://USER:PASSWORD@HOST:5432/DATABASE`, with \
-             `?sslmode=verify-full` where the way leads over a network; special characters in the password are \
-             written as %XX"
-                .to_owned(),
-        )
-    })?;
+    let options = postgres_options(url).map_err(|wrong| StoreError::Invalid(format!("the store URL {wrong}")))?;
     let named = options.get_application_name().is_some();
     let options = if named { options } else { options.application_name("gristmill") };
     // PgBouncer refuses start-up parameters that it does not know, and this one only matters for text output.
@@ -404,6 +418,7 @@ fn options(url: &str) -> Result<PgConnectOptions> {
 fn place(options: &PgConnectOptions) -> String {
     let host = match options.get_socket() {
         Some(socket) => socket.display().to_string(),
+        None if options.get_host().contains(':') => format!("[{}]:{}", options.get_host(), options.get_port()),
         None => format!("{}:{}", options.get_host(), options.get_port()),
     };
     let database = options.get_database().unwrap_or(options.get_username());

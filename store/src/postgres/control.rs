@@ -10,18 +10,18 @@ use gristmill_core::job::JobState;
 use gristmill_core::settle::Ending;
 use uuid::Uuid;
 
-use super::PostgresStore;
 use super::connect::control;
 use super::create::no_batch;
 use super::fan_in::{self, Deltas};
 use super::fault::{Fault, Outcome};
 use super::promote::ReadyRow;
-use super::values::{count, int, plain, state_of};
+use super::values::{count, plain, state_of};
 use super::work::Work;
+use super::{PostgresStore, stop};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::row;
-use crate::sql::batch_ends;
+use crate::stop::{being_stopped, stopping};
 use crate::{Control, ControlReport, Dispatched, GROUP_JOBS_MAX, Pause};
 
 /// How many samples a report shows.
@@ -30,12 +30,16 @@ const SAMPLES_MAX: usize = 5;
 /// How many waiting ids one resume dispatches at most; the probe brings the rest.
 const RESUMED_MAX: i64 = 20_000;
 
-const BATCH: &str = "SELECT state, halting, paused, generation FROM batch WHERE id = $1 AND tenant = $2";
+const BATCH: &str =
+    concat!("SELECT state, paused, ", stopping!(), " AS stopping FROM batch WHERE id = $1 AND tenant = $2");
 
-const PAUSE_BATCH: &str = "
-UPDATE batch SET paused = $3, paused_at = CASE WHEN $3 THEN now() END, paused_by = $4, paused_reason = $5
+const PAUSE_BATCH: &str = concat!(
+    "UPDATE batch SET paused = $3, paused_at = CASE WHEN $3 THEN now() END, paused_by = $4, paused_reason = $5
 WHERE id = $1 AND tenant = $2 AND paused <> $3
-  AND (state IN ('open', 'sealed', 'aggregating') OR NOT $3)";
+  AND (state IN ('open', 'sealed', 'aggregating') OR NOT $3) AND NOT (",
+    stopping!(),
+    ")"
+);
 
 const WAITING_OF_BATCH: &str = "
 SELECT j.id, j.tenant, j.queue, j.lane, j.state AS was FROM job j WHERE j.batch_id = $1 AND j.state = 'queued'
@@ -62,17 +66,6 @@ ORDER BY j.kind, j.id LIMIT $3";
 const COUNT_OF_QUEUE: &str = "
 SELECT COALESCE(sum(jobs), 0)::bigint FROM queue_count WHERE tenant = $1 AND queue = $2 AND state = 'queued'";
 
-/// All jobs of the batch that are not final, or only its chunks.
-const CANCEL_JOBS: &str = "
-WITH unfinished AS (
-    SELECT id, state AS was, attempt, worker_id FROM job
-    WHERE batch_id = $1 AND state IN ('scheduled', 'queued', 'running', 'retry') AND (seq IS NOT NULL OR NOT $2)
-    ORDER BY id FOR UPDATE)
-UPDATE job j SET state = 'cancelled', worker_id = NULL, deadline = NULL, run_at = NULL, finished_at = now(),
-       limited = FALSE, error = $3
-FROM unfinished u WHERE j.id = u.id
-RETURNING j.id, j.tenant, j.queue, j.kind, u.was, j.batch_id, j.seq, j.items, u.attempt, u.worker_id";
-
 /// Those of a tenant's named jobs that are not final. Without its aggregate a batch would never end.
 const CANCEL_THESE: &str = "
 WITH unfinished AS (
@@ -91,14 +84,6 @@ INSERT INTO attempt (job_id, attempt, worker_id, started_at, ended_at, ending, e
 SELECT i.id, i.attempt, i.worker_id, j.started_at, now(), $4, j.error
 FROM unnest($1::uuid[], $2::int[], $3::uuid[]) AS i (id, attempt, worker_id) JOIN job j ON j.id = i.id";
 
-const CANCEL_BATCH: &str = "
-UPDATE batch SET state = 'cancelled', reason = $2, finished_at = now(), paused = FALSE
-WHERE id = $1 AND state IN ('open', 'sealed', 'aggregating') AND generation = $3";
-
-const HALT_BATCH: &str = "
-UPDATE batch SET halting = TRUE, reason = $2, paused = FALSE
-WHERE id = $1 AND state IN ('open', 'sealed') AND NOT halting AND generation = $3";
-
 const JOB: &str = "
 SELECT id, tenant, queue, kind, state AS was, batch_id, seq, items, attempt, worker_id FROM job WHERE id = $1 AND tenant = $2 FOR UPDATE";
 
@@ -113,9 +98,9 @@ UPDATE job SET state = 'queued', run_at = NULL, queued_at = now() WHERE id = $1 
 row! {
     struct BatchRow {
         state: String,
-        halting: bool,
         paused: bool,
-        generation: i32,
+        /// Whether it is paused because it is being stopped.
+        stopping: bool,
     }
 }
 
@@ -127,8 +112,8 @@ impl BatchRow {
 
 row! {
     /// A job that was cancelled, or is about to be.
-    struct CancelledRow {
-        id: Uuid,
+    pub(super) struct CancelledRow {
+        pub(super) id: Uuid,
         tenant: String,
         queue: String,
         kind: String,
@@ -155,7 +140,7 @@ impl Control for PostgresStore {
     }
 
     async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
-        control!(self, dry_run, cancel_batch, (tenant, batch, reason))
+        stop::cancel(self, (tenant, batch, reason), dry_run).await
     }
 
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport> {
@@ -194,6 +179,9 @@ pub(super) async fn pause_batch(
     }
     if row.paused == pause.is_some() {
         return Ok(ControlReport::default());
+    }
+    if row.stopping {
+        return Err(being_stopped(*batch).into());
     }
     let [by, reason] = said(*pause);
     let query = sqlx::query(PAUSE_BATCH).bind(batch.0).bind(plain(tenant)).bind(pause.is_some()).bind(by).bind(reason);
@@ -249,71 +237,8 @@ async fn held_or_let_go(work: &mut Work<'_>, waiting: &[ReadyRow], jobs: i64, pa
     Ok(ControlReport { affected: count(jobs), dispatched, ..control_report(0, waiting.iter().map(|row| row.id)) })
 }
 
-/// Cancels a batch for good.
-pub(super) async fn cancel_batch(
-    work: &mut Work<'_>,
-    (tenant, batch, reason): &(&str, BatchId, &str),
-) -> Outcome<ControlReport> {
-    let row = find(work, tenant, *batch).await?;
-    match row.state()? {
-        BatchState::Cancelled => return Ok(ControlReport::default()),
-        BatchState::Complete | BatchState::Halted => return Err(ended(*batch, &row.state).into()),
-        BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
-    }
-    let cancelled = cancel_all(work, (*batch, row.generation), CANCEL_BATCH, reason, false).await?;
-    batch_ends::cancelled(work, *batch).await?;
-    Ok(ControlReport { dispatched: work.close().await?, ..cancelled })
-}
-
-/// Halts a batch: what is not finished is cancelled, and the fan-in fires.
-pub(super) async fn halt_batch(
-    work: &mut Work<'_>,
-    (batch, generation, reason): &(BatchId, u32, &str),
-) -> Outcome<ControlReport> {
-    let row: Option<BatchRow> = sqlx::query_as("SELECT state, halting, paused, generation FROM batch WHERE id = $1")
-        .bind(batch.0)
-        .fetch_optional(&mut *work.conn)
-        .await?;
-    let row = row.ok_or_else(|| no_batch(*batch))?;
-    let judged = row.generation == int(*generation);
-    if row.halting || !judged || !matches!(row.state()?, BatchState::Open | BatchState::Sealed) {
-        return Ok(ControlReport::default());
-    }
-    let halted = cancel_all(work, (*batch, row.generation), HALT_BATCH, reason, true).await?;
-    Ok(ControlReport { dispatched: work.close().await?, ..halted })
-}
-
-/// Cancels what a batch has not finished in the generation in which it was read; if the generation has changed, the
-/// batch is read again. The caller closes the ledger.
-async fn cancel_all(
-    work: &mut Work<'_>,
-    (batch, generation): (BatchId, i32),
-    control: &'static str,
-    reason: &str,
-    chunks_only: bool,
-) -> Outcome<ControlReport> {
-    let reason = check::plain(reason, check::REASON_CHARS_MAX);
-    let mut rows = cancel_unfinished(work, batch, &reason, chunks_only).await?;
-    let done = sqlx::query(control).bind(batch.0).bind(&reason).bind(generation).execute(&mut *work.conn).await?;
-    if done.rows_affected() == 0 {
-        return Err(Fault::Changed);
-    }
-    rows.extend(cancel_unfinished(work, batch, &reason, chunks_only).await?);
-    enter_cancelled(work, &rows).await?;
-    Ok(control_report(rows.len(), rows.iter().map(|row| row.id)))
-}
-
-async fn cancel_unfinished(
-    work: &mut Work<'_>,
-    batch: BatchId,
-    reason: &str,
-    chunks_only: bool,
-) -> Outcome<Vec<CancelledRow>> {
-    let query = sqlx::query_as(CANCEL_JOBS).bind(batch.0).bind(chunks_only).bind(reason);
-    Ok(query.fetch_all(&mut *work.conn).await?)
-}
-
-async fn enter_cancelled(work: &mut Work<'_>, rows: &[CancelledRow]) -> Outcome<()> {
+/// Enters cancelled jobs into the ledger and their batches, and closes the attempts that were running.
+pub(super) async fn enter_cancelled(work: &mut Work<'_>, rows: &[CancelledRow]) -> Outcome<()> {
     let mut deltas = Deltas::new();
     for row in rows {
         work.moved(&row.tenant, &row.queue, state_of(&row.was)?, JobState::Cancelled);
@@ -432,6 +357,6 @@ pub(super) fn control_report<T: ToString>(affected: usize, samples: impl IntoIte
     }
 }
 
-fn ended(batch: BatchId, state: &str) -> StoreError {
+pub(super) fn ended(batch: BatchId, state: &str) -> StoreError {
     StoreError::Conflict(format!("batch {batch} is {state} already"))
 }

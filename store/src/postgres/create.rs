@@ -136,7 +136,7 @@ pub(super) async fn insert(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Vec<
 
 /// Creates a batch, or finds the existing one in its place.
 pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outcome<CreatedBatch> {
-    check::name("tenant", &batch.tenant)?;
+    check::tenant(&batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
     let created: Option<Uuid> = sqlx::query_scalar(CREATE_BATCH)

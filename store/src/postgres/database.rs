@@ -4,6 +4,7 @@ use std::any::Any;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use sqlx::{ConnectOptions, Connection};
 
 use super::PostgresStore;
 use super::fault::in_words;
@@ -25,15 +26,15 @@ impl Database for PostgresStore {
     async fn migrate(&self) -> Result<MigrationStatus> {
         // The migrator holds an advisory lock, so that several processes may do so at once.
         migrations::refuse_newer(&self.migrations().await?)?;
-        let mut conn = match self.pool.acquire().await {
+        // Not of the pool, which limits how long a statement may take: an index takes as long as it takes. A failed
+        // migrator leaves its lock on its connection, and all other processes would wait for it.
+        let mut conn = match self.options().connect().await {
             Ok(conn) => conn,
             Err(error) => return Err(self.explain(&error).await),
         };
-        if let Err(error) = POSTGRES.run_direct(None, &mut Migrating(&mut conn), false).await {
-            // A failed migrator has left its lock on this connection, and all other processes would wait for it.
-            let _ = conn.close().await;
-            return Err(migrations::refused(error, |error| in_words(&error)));
-        }
+        let done = POSTGRES.run_direct(None, &mut Migrating(&mut conn), false).await;
+        let _ = conn.close().await;
+        done.map_err(|error| migrations::refused(error, |error| in_words(&error)))?;
         self.migrations().await
     }
 

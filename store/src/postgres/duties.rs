@@ -8,7 +8,7 @@ use gristmill_core::id::BatchId;
 
 use super::connect::{control, single, transact};
 use super::promote;
-use super::{PostgresStore, notify, reconcile, rescue};
+use super::{PostgresStore, notify, reconcile, rescue, stop};
 use crate::error::Result;
 use crate::{Dispatched, Duties, ReconcileReport, RescueReport};
 
@@ -16,6 +16,10 @@ use crate::{Dispatched, Duties, ReconcileReport, RescueReport};
 impl Duties for PostgresStore {
     async fn rescue(&self, limit: u32) -> Result<RescueReport> {
         transact!(self, rescue::rescue, limit).await
+    }
+
+    async fn continue_stops(&self) -> Result<Dispatched> {
+        stop::continue_all(self).await
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {

@@ -1,6 +1,7 @@
 //! PostgreSQL's refusals and failures, in the store's words.
 
 use crate::error::StoreError;
+use crate::row_search::Refusal;
 
 /// The outcome of a step.
 pub(super) type Outcome<T> = Result<T, Fault>;
@@ -97,6 +98,25 @@ pub(super) fn in_words_of_sink(error: sqlx::Error, table: &str) -> Fault {
     }
 }
 
+/// What helps against a pooler that hands connections on and knows nothing of prepared statements.
+const POOLED: &str = "a pooler gives each transaction another connection and does not carry prepared statements: use \
+                      its session mode, or PgBouncer 1.21 or later with `max_prepared_statements`";
+
+/// Tells whether a user's own table refuses a row (a value that does not fit, a constraint, the check of a view) or is in
+/// trouble itself. A trigger may raise an error for either.
+pub(super) fn refusal_of_sink(error: sqlx::Error, table: &str) -> Outcome<Refusal> {
+    let (code, text) = match error.as_database_error() {
+        Some(refusal) => (refusal.code().unwrap_or_default().into_owned(), refusal.message().to_owned()),
+        None => return Err(in_words_of_sink(error, table)),
+    };
+    let reason = format!("{table}: {text} ({code})");
+    match code.as_str() {
+        "P0001" => Ok(Refusal::Unclear(reason)),
+        code if ["22", "23", "44"].iter().any(|class| code.starts_with(class)) => Ok(Refusal::Row(reason)),
+        _ => Err(in_words_of_sink(error, table)),
+    }
+}
+
 /// SQLSTATE classes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn refused(refusal: &dyn sqlx::error::DatabaseError) -> StoreError {
     let text = refusal.message().to_owned();
@@ -115,6 +135,9 @@ fn refused(refusal: &dyn sqlx::error::DatabaseError) -> StoreError {
         }
         // Deadlock and serialization (after our own retries), shutdown, read-only standby, statement timeout.
         "40001" | "40P01" | "25006" | "57014" | "55P03" => StoreError::Unavailable(text),
+        // Statements are prepared on one connection and asked for on another.
+        other @ ("26000" | "42P05") => StoreError::Database(format!("{text} ({other}); {POOLED}")),
+        "08P01" if text.contains("bind message") => StoreError::Database(format!("{text} (08P01); {POOLED}")),
         other if other.starts_with("08") || other.starts_with("53") || other.starts_with("57P") => {
             StoreError::Unavailable(text)
         }

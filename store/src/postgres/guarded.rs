@@ -47,12 +47,27 @@ impl Patience {
         Self { usual, long: usual.saturating_mul(LONG), lease: usual.min(LEASE) }
     }
 
-    /// What begins a transaction. The server's waits have a limit, too: otherwise it would notice only after two hours
-    /// that a client has vanished, and until then keep the locks of the transaction that it was in.
-    pub(super) fn begin(&self, setting: &str) -> AssertSqlSafe<String> {
-        let idle = self.usual.as_millis().clamp(1, i32::MAX as u128);
-        AssertSqlSafe(format!("BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle}; {setting}"))
+    /// What begins a transaction that is waited for this long. The server's waits have a limit, too: otherwise it would
+    /// notice only after two hours that a client has vanished, and until then keep the locks of the transaction that it
+    /// was in.
+    pub(super) fn begin(&self, patience: Duration, setting: &str) -> AssertSqlSafe<String> {
+        let (idle, statement) = (millis(self.usual), at_server(patience));
+        AssertSqlSafe(format!(
+            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = {idle}; SET LOCAL statement_timeout = {statement}; \
+             {setting}"
+        ))
     }
+}
+
+/// How long the server may work on a statement for whose answer a caller waits this long, in milliseconds: a little less.
+/// Otherwise it would go on with what no caller waits for any more, and keep the locks that the next one needs.
+pub(super) fn at_server(patience: Duration) -> u128 {
+    millis(patience.saturating_sub(patience / 20))
+}
+
+/// As a setting of the server, which takes zero for no limit at all.
+fn millis(time: Duration) -> u128 {
+    time.as_millis().clamp(1, i32::MAX as u128)
 }
 
 /// A connection of the pool with a query under way. It goes back to the pool when [`GuardedConnection::answered`] is
@@ -141,4 +156,16 @@ pub(super) fn pool(settings: &Settings) -> PgPoolOptions {
 /// Whether the server still answers.
 pub(super) async fn is_alive(conn: impl Future<Output = Result<(), sqlx::Error>>) -> bool {
     matches!(tokio::time::timeout(ALIVE, conn).await, Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_gives_up_before_its_caller_does_and_never_has_no_limit() {
+        assert_eq!(at_server(Duration::from_secs(60)), 57_000);
+        assert_eq!(at_server(Duration::ZERO), 1);
+        assert_eq!(at_server(Duration::MAX), i32::MAX as u128);
+    }
 }

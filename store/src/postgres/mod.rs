@@ -44,6 +44,7 @@ mod schedules;
 mod session;
 mod split;
 mod sql;
+mod stop;
 mod triggers;
 mod tx;
 mod unique;

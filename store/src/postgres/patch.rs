@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::create::{self, PlanRow, no_batch};
 use super::fault::{Fault, Outcome};
 use super::redrive::reopen;
-use super::values::{big, count, from_json, plain};
+use super::values::{big, count, from_any_json, plain};
 use super::work::Work;
 use crate::error::StoreError;
 use crate::patched::{chunk_size, mended, packed};
@@ -116,7 +116,7 @@ fn item(row: ItemRow) -> Result<(i64, InlineItem), StoreError> {
     let item = InlineItem {
         position: count(row.position),
         line: row.line.map(count),
-        item: from_json(&row.item, &format!("quarantined item {}", row.id))?,
+        item: from_any_json(&row.item, &format!("quarantined item {}", row.id))?,
     };
     Ok((row.id, item))
 }

@@ -18,8 +18,7 @@ WITH due AS (
 UPDATE job j SET state = 'queued', queued_at = now(), run_at = NULL FROM due WHERE j.id = due.id
 RETURNING j.id, j.tenant, j.queue, j.lane, due.state AS was";
 
-const ANY_DUE: &str =
-    "SELECT EXISTS (SELECT 1 FROM job WHERE state IN ('scheduled', 'retry') AND run_at <= now())";
+const ANY_DUE: &str = "SELECT EXISTS (SELECT 1 FROM job WHERE state IN ('scheduled', 'retry') AND run_at <= now())";
 
 row! {
     pub(super) struct ReadyRow {

@@ -16,12 +16,15 @@ use crate::error::StoreError;
 use crate::restart::{Halted, may_restart, refuse_over_budget, refuse_without_input};
 use crate::row;
 use crate::sql::batch_ends;
+use crate::stop::stopping;
 use crate::{ControlReport, Restart};
 
-const BATCH: &str = "
-SELECT state, sealed_at IS NOT NULL AS planned, deleting_at IS NOT NULL AS deleting, spool, tolerate, generation, input, ok, skipped,
-       quarantined, cancelled
-FROM batch WHERE id = $1 AND tenant = $2";
+const BATCH: &str = concat!(
+    "SELECT state, sealed_at IS NOT NULL AS planned, deleting_at IS NOT NULL AS deleting, ",
+    stopping!(),
+    " AS stopping, spool, tolerate, generation, input, ok, skipped, quarantined, cancelled
+FROM batch WHERE id = $1 AND tenant = $2"
+);
 
 const LOCK: &str = "
 SELECT id FROM batch WHERE id = $1 AND state = $2 AND generation = $3
@@ -50,6 +53,7 @@ row! {
         state: String,
         planned: bool,
         deleting: bool,
+        stopping: bool,
         spool: Option<String>,
         tolerate: String,
         generation: i32,
@@ -76,7 +80,7 @@ impl BatchRow {
     fn halted(&self) -> Result<Halted, StoreError> {
         let state: BatchState =
             self.state.parse().map_err(|error| StoreError::Database(format!("a batch: {error}")))?;
-        Ok(Halted { state, planned: self.planned, deleting: self.deleting })
+        Ok(Halted { state, planned: self.planned, deleting: self.deleting, stopping: self.stopping })
     }
 
     fn spools_removed(&self) -> bool {

@@ -48,13 +48,15 @@ pub(super) enum Session {
 }
 
 impl Session {
-    /// Opens a pool whose sessions are held where the server allows that; returns with which options.
+    /// Opens a pool whose sessions are held where the server allows that; returns with which options. The sessions of
+    /// the pool, and only they, also limit a statement that no transaction of ours limits: to this many milliseconds.
     pub(super) async fn open(
         pool: PgPoolOptions,
         options: PgConnectOptions,
+        statement: u128,
     ) -> Result<(PgPool, PgConnectOptions, Self), sqlx::Error> {
         let held = options.clone().options(HELD.into_iter().chain([MARK]));
-        match pool.clone().connect_with(held.clone()).await {
+        match pool.clone().connect_with(Self::Held.limited(held.clone(), statement)).await {
             Ok(pool) if marked(&pool).await? => return Ok((pool, held, Self::Held)),
             Ok(_) => tracing::debug!("a pooler has dropped our settings; each transaction sets them for itself"),
             Err(sqlx::Error::Database(refusal)) if is_of_a_pooler(refusal.as_ref()) => {
@@ -65,11 +67,27 @@ impl Session {
         Ok((pool.connect_with(options.clone()).await?, options, Self::Free))
     }
 
+    /// The same options for sessions in which a statement may take no longer than this many milliseconds.
+    pub(super) fn limited(self, options: PgConnectOptions, statement: u128) -> PgConnectOptions {
+        match self {
+            Self::Held => options.options([("statement_timeout", statement)]),
+            Self::Free => options,
+        }
+    }
+
     /// What a transaction begins with whose statements are ours.
     pub(super) fn held(self) -> &'static str {
         match self {
             Self::Held => "",
             Self::Free => PLANNER,
+        }
+    }
+
+    /// What a transaction of the user's own begins with: how long its statements may take is not ours to say.
+    pub(super) fn users(self) -> String {
+        match self {
+            Self::Held => format!("{FREE_HERE}; SET LOCAL statement_timeout = 0"),
+            Self::Free => FREE.to_owned(),
         }
     }
 

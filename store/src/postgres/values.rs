@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use gristmill_core::job::JobState;
+use gristmill_core::json;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::check;
 use crate::error::StoreError;
@@ -17,6 +19,11 @@ pub(super) fn plain(text: &str) -> Cow<'_, str> {
 /// A value from a JSON column; `what` names the row for the message.
 pub(super) fn from_json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Database(format!("{what} is not readable: {error}")))
+}
+
+/// Any value from a JSON column: in it every key is an ordinary key.
+pub(super) fn from_any_json(text: &str, what: &str) -> Result<Value, StoreError> {
+    json::kept(text).map_err(|error| StoreError::Database(format!("{what} is not readable: {error}")))
 }
 
 /// A count for a BIGINT column.

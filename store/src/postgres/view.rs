@@ -14,7 +14,7 @@ use super::PostgresStore;
 use super::connect::look;
 use super::fault::Outcome;
 use super::job_list::{self, JobRow};
-use super::values::{count, from_json, plain, seconds, small, state_of};
+use super::values::{count, from_any_json, from_json, plain, seconds, small, state_of};
 use crate::error::{Result, StoreError};
 use crate::row;
 use crate::views::{self, UNHANDLED_LOOKED_AT};
@@ -130,7 +130,7 @@ impl BatchRow {
                 quarantined: count(self.quarantined),
                 cancelled: count(self.cancelled),
             },
-            result: self.result.map(|text| from_json(&text, &what)).transpose()?,
+            result: self.result.map(|text| from_any_json(&text, &what)).transpose()?,
             tenant: self.tenant,
             name: self.name,
             paused: self.paused,
@@ -243,7 +243,7 @@ pub(super) async fn batch_plan(conn: &mut PgConnection, batch: BatchId) -> Outco
         name,
         definition: from_json(&definition, &what)?,
         fingerprint: from_json(&stamp, &what)?,
-        params: from_json(&params, &what)?,
+        params: from_any_json(&params, &what)?,
         trace,
     }))
 }
@@ -378,7 +378,7 @@ pub(super) async fn quarantine(
 
 fn quarantine_view(row: QuarantineRow) -> Result<QuarantineView, StoreError> {
     Ok(QuarantineView {
-        item: from_json(&row.item, &format!("quarantined item {}", row.id))?,
+        item: from_any_json(&row.item, &format!("quarantined item {}", row.id))?,
         id: row.id,
         batch: BatchId(row.batch_id),
         seq: row.seq,

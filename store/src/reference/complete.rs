@@ -8,7 +8,7 @@ use gristmill_core::id::{BatchId, JobId};
 use serde_json::{Map, Value};
 
 use super::settle::{Settlement, settle};
-use super::state::{Tally, kept};
+use super::state::{Tally, kept_json};
 use super::transition::Transition;
 use super::{Clause, ReferenceStore, insert};
 use crate::check;
@@ -80,7 +80,7 @@ fn end_batch(t: &mut Transition<'_>, completion: &Completion) -> Result<bool> {
     let before = batch.reason.take().filter(|_| end.state == BatchState::Halted);
     batch.state = end.state;
     batch.reason = reason.or(before);
-    batch.result = Some(kept(&end.result)?);
+    batch.result = Some(kept_json(&end.result)?);
     batch.finished_at = Some(now);
     // An empty change, so that the report contains where the batch stands now.
     t.delta(end.batch);

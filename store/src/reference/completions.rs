@@ -8,7 +8,7 @@ use gristmill_core::id::BatchId;
 use super::complete::{complete, fan_in_late};
 use super::{ReferenceStore, control};
 use crate::error::{Result, StoreError};
-use crate::{CompleteReport, Completion, Completions, ControlReport};
+use crate::{CompleteReport, Completion, Completions, ControlReport, RefusedRow, SqlRows};
 
 /// How much later than its completion a fan-in comes that is not in the same transition.
 const BETWEEN: Duration = Duration::from_millis(1);
@@ -30,6 +30,11 @@ impl Completions for ReferenceStore {
             return Err(StoreError::Invalid("the rows for a table have no columns; name at least one".to_owned()));
         }
         Ok(())
+    }
+
+    /// Any table takes any row.
+    async fn refused_rows(&self, _: &SqlRows) -> Result<Vec<RefusedRow>> {
+        Ok(Vec::new())
     }
 
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {

@@ -10,7 +10,7 @@ use gristmill_core::job::{JobState, NewJob};
 use serde_json::Value;
 
 use super::state::most;
-use super::state::{Batch, Job, Spools, Tally, ago, kept, later};
+use super::state::{Batch, Job, Spools, Tally, ago, kept, kept_json, later};
 use super::transition::Transition;
 use super::{ReferenceStore, insert};
 use crate::check;
@@ -108,7 +108,7 @@ impl Batches for ReferenceStore {
 
 /// Creates a batch whose keys are all free.
 pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<CreatedBatch> {
-    check::name("tenant", &batch.tenant)?;
+    check::tenant(&batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
     if t.state.batches.contains_key(&batch.id) {
@@ -135,7 +135,7 @@ pub(super) fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<C
         generation: 0,
         definition: Arc::new(kept(&batch.definition)?),
         fingerprint: Arc::new(kept(&batch.fingerprint)?),
-        params: kept(&batch.params)?,
+        params: kept_json(&batch.params)?,
         idempotency_key: batch.idempotency_key.clone(),
         trace: batch.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)),
         tally: Tally::default(),

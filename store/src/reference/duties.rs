@@ -22,6 +22,11 @@ impl Duties for ReferenceStore {
         rescue::rescue(self, limit)
     }
 
+    /// Here a stop has no steps: it is one transition.
+    async fn continue_stops(&self) -> Result<Dispatched> {
+        Ok(Dispatched::default())
+    }
+
     async fn promote(&self, limit: u32) -> Result<Dispatched> {
         let mut t = Transition::begin(self);
         let waits = |job: &&Arc<Job>| matches!(job.state, JobState::Scheduled | JobState::Retry);

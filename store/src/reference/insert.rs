@@ -9,7 +9,7 @@ use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_core::unique::OnConflict;
 
-use super::state::{Job, kept, later};
+use super::state::{Job, kept_json, later};
 use super::transition::Transition;
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -42,7 +42,7 @@ pub(super) fn job_of(t: &Transition<'_>, asked: &NewJob) -> Result<Job> {
         max_snoozes: asked.max_snoozes,
         timeout: timeout(asked.timeout),
         retry: asked.retry.clone(),
-        payload: kept(&asked.payload)?,
+        payload: kept_json(&asked.payload)?,
         batch: asked.batch,
         seq: None,
         items: 0,

@@ -20,7 +20,8 @@ pub(super) fn restart(store: &ReferenceStore, tenant: &str, restart: &Restart, d
     let batch = t.state.batches.get(&id).filter(|batch| batch.tenant == tenant);
     let batch = Arc::clone(batch.ok_or_else(|| no_batch(id))?);
     let spools_removed = batch.spools.is_some_and(|spools| spools != Spools::Kept);
-    may_restart(id, &Halted { state: batch.state, planned: batch.planned, deleting: batch.deleting })?;
+    let halted = Halted { state: batch.state, planned: batch.planned, deleting: batch.deleting, stopping: false };
+    may_restart(id, &halted)?;
     let undone = |job: &&Arc<Job>| {
         let state = job.state == JobState::Cancelled || restart.dead && job.state == JobState::Dead;
         // A chunk without items is one that was split: its halves have them.

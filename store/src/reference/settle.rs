@@ -10,7 +10,7 @@ use gristmill_core::job::{Fence, JobState};
 use gristmill_core::settle::{Ending, Verdict};
 
 use super::Clause;
-use super::state::{Job, Quarantined, Tally, kept, later, signed};
+use super::state::{Job, Quarantined, Tally, kept, kept_json, later, signed};
 use super::transition::Transition;
 use crate::check;
 use crate::error::Result;
@@ -87,7 +87,7 @@ fn close(t: &mut Transition<'_>, settlement: &Settlement<'_>, before: &Job) -> R
     let now = t.now;
     let state = settlement.state();
     let error = settlement.error.map(|text| check::plain(text, check::ERROR_CHARS_MAX));
-    let output = settlement.output.map(kept).transpose()?;
+    let output = settlement.output.map(kept_json).transpose()?;
     let attempt = (settlement.ending != Ending::Done).then(|| AttemptView {
         attempt: settlement.fence.attempt,
         worker: Some(settlement.fence.worker),
@@ -161,7 +161,7 @@ fn keep(t: &mut Transition<'_>, settlement: &Settlement<'_>, job: &Job, batch: B
             line: item.line,
             stage: check::plain(&item.stage, check::REASON_CHARS_MAX),
             reason: check::plain(&item.reason, check::REASON_CHARS_MAX),
-            item: kept(&item.item)?,
+            item: kept_json(&item.item)?,
             state: "open".to_owned(),
             created_at: t.now,
         };

@@ -420,6 +420,12 @@ pub(super) fn kept<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T)
     serde_json::from_str(&text).map_err(|error| crate::StoreError::Database(error.to_string()))
 }
 
+/// What any JSON value is after it has been written and read again.
+pub(super) fn kept_json(value: &Value) -> Result<Value> {
+    let text = crate::check::json(value)?;
+    gristmill_core::json::kept(&text).map_err(|error| crate::StoreError::Database(error.to_string()))
+}
+
 /// A limit as the number of rows.
 pub(super) fn most(limit: u32) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)

@@ -64,7 +64,7 @@ fn write(t: &mut Transition<'_>, row: &EventRow) -> Result<bool> {
         tick += TimeDelta::microseconds(1);
     }
     let ran = row.outcome == TickOutcome::Ran;
-    let about = serde_json::from_str(&row.about).map_err(|error| StoreError::Database(error.to_string()))?;
+    let about = gristmill_core::json::kept(&row.about).map_err(|error| StoreError::Database(error.to_string()))?;
     let view = TickView {
         tenant: row.tenant.clone(),
         schedule: row.schedule.clone(),

@@ -282,7 +282,7 @@ fn value(holds: Holds, name: &str, row: &impl Columns) -> Result<Value> {
         Text => json!(row.maybe_text(name)?),
         // What cannot be read as JSON is archived as it is.
         Json => match row.maybe_text(name)? {
-            Some(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            Some(text) => gristmill_core::json::kept(&text).unwrap_or(Value::String(text)),
             None => Value::Null,
         },
         Number => json!(row.maybe_number(name)?),

@@ -172,6 +172,13 @@ pub(crate) trait Columns {
         let text = self.maybe_text(column)?;
         text.map(|text| serde_json::from_str(&text).map_err(|error| unreadable(column, &error.to_string()))).transpose()
     }
+
+    /// A text that holds any value, or nothing: in it every key is an ordinary key.
+    fn maybe_any_json(&self, column: &str) -> Result<Option<serde_json::Value>> {
+        let text = self.maybe_text(column)?;
+        text.map(|text| gristmill_core::json::kept(&text).map_err(|error| unreadable(column, &error.to_string())))
+            .transpose()
+    }
 }
 
 fn there<T>(column: &str, value: Option<T>) -> Result<T> {

@@ -63,7 +63,11 @@ pub(crate) async fn list<S: Sql>(sql: &mut S, page: &Page) -> Result<Vec<PoisonV
 /// Returns one of them, whole.
 pub(crate) async fn message<S: Sql>(sql: &mut S, id: i64) -> Result<Option<PoisonMessage>, S::Fault> {
     let Some(row) = sql.row(MESSAGE, values![id]).await? else { return Ok(None) };
-    Ok(Some(PoisonMessage { view: view(&row)?, headers: row.json("headers")?, bytes: row.bytes("bytes")? }))
+    Ok(Some(PoisonMessage {
+        view: view(&row)?,
+        headers: row.maybe_any_json("headers")?.unwrap_or_default(),
+        bytes: row.bytes("bytes")?,
+    }))
 }
 
 /// Deletes messages.

@@ -286,6 +286,6 @@ pub(super) fn view(row: &impl Columns) -> Result<TickView> {
         started_at: row.maybe_instant("started_at")?,
         ended_at: row.maybe_instant("ended_at")?,
         event: row.maybe_text("event")?,
-        about: row.maybe_json("about")?,
+        about: row.maybe_any_json("about")?,
     })
 }

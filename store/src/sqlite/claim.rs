@@ -255,7 +255,7 @@ fn claimed_job(
         key: row::get(row, "key")?,
         kind: row::get(row, "kind")?,
         version: row::number(row, "version")?,
-        payload: row::json(row, "payload")?,
+        payload: row::any_json(row, "payload")?,
         batch: row::maybe_id(row, "batch_id")?,
         seq: row::get(row, "seq")?,
         generation: row::number(row, "generation")?,

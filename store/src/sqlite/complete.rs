@@ -10,8 +10,9 @@ use super::transition::Transition;
 use super::{SqliteStore, error, row};
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::row_search::{Refusal, RowSearch};
 use crate::sql::triggers;
-use crate::{Completion, SqlRows};
+use crate::{Completion, RefusedRow, SqlRows};
 
 /// Which attempts hold the jobs now.
 pub(super) async fn holders(t: &mut Transition<'_>, jobs: &[JobId]) -> Result<HashMap<JobId, (u32, WorkerId)>> {
@@ -56,15 +57,45 @@ pub(super) async fn write_sink(t: &mut Transition<'_>, sql: &SqlRows) -> Result<
     if sql.rows.is_empty() {
         return Ok(());
     }
-    let statement = sink_statement(sql)?;
-    let rows: Vec<Vec<&Value>> = sql
+    let (statement, values) = (sink_statement(sql)?, sink_values(sql)?);
+    t.run_or(sqlx::query(AssertSqlSafe(statement)).bind(values), error::sink).await?;
+    Ok(())
+}
+
+/// The values of the rows, in the order of the columns.
+fn sink_values(sql: &SqlRows) -> Result<String> {
+    let values: Vec<Vec<&Value>> = sql
         .rows
         .iter()
         .map(|row| sql.columns.iter().map(|column| row.get(column).unwrap_or(&Value::Null)).collect())
         .collect();
-    let rows = check::json(&rows)?;
-    t.run_or(sqlx::query(AssertSqlSafe(statement)).bind(rows), error::sink).await?;
-    Ok(())
+    check::json(&values)
+}
+
+/// Searches for the rows that the user's own table refuses. Nothing is committed.
+pub(super) async fn refused_rows(store: &SqliteStore, sql: &SqlRows) -> Result<Vec<RefusedRow>> {
+    let mut t = Transition::begin(store).await?;
+    let mut search = RowSearch::new(sql.rows.len());
+    while let Some(piece) = search.next_piece() {
+        let rows = sql.piece(piece.clone());
+        t.run(sqlx::query("SAVEPOINT piece")).await?;
+        match write_piece(&mut t, &rows).await? {
+            None => search.taken(),
+            Some(refusal) => {
+                t.run(sqlx::query("ROLLBACK TO piece")).await?;
+                search.refused(piece, refusal);
+            }
+        }
+        t.run(sqlx::query("RELEASE piece")).await?;
+    }
+    search.found()
+}
+
+async fn write_piece(t: &mut Transition<'_>, rows: &SqlRows) -> Result<Option<Refusal>> {
+    let (statement, values) = (sink_statement(rows)?, sink_values(rows)?);
+    let refusal = t.refusal(sqlx::query(AssertSqlSafe(statement)).bind(values)).await;
+    let Err(refused) = refusal else { return Ok(None) };
+    error::refusal(refused).map(Some)
 }
 
 /// Plans the statement that writes the rows: this looks up the table and its columns.

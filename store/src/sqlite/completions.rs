@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use gristmill_core::id::BatchId;
 
-use super::complete::{end_batch, holders, try_sink, write_sink};
+use super::complete::{end_batch, holders, refused_rows, try_sink, write_sink};
 use super::settle::{Settlement, settle};
 use super::transition::Transition;
-use super::{SqliteStore, control, insert};
+use super::{SqliteStore, insert, stop};
 use crate::check;
 use crate::error::Result;
 use crate::group;
-use crate::{CompleteReport, Completion, Completions, ControlReport};
+use crate::{CompleteReport, Completion, Completions, ControlReport, RefusedRow, SqlRows};
 
 #[async_trait]
 impl Completions for SqliteStore {
@@ -49,7 +49,11 @@ impl Completions for SqliteStore {
         try_sink(self, table, columns).await
     }
 
+    async fn refused_rows(&self, rows: &SqlRows) -> Result<Vec<RefusedRow>> {
+        refused_rows(self, rows).await
+    }
+
     async fn halt_batch(&self, batch: BatchId, generation: u32, reason: &str) -> Result<ControlReport> {
-        control::halt_batch(self, batch, generation, reason).await
+        stop::halt(self, batch, generation, reason).await
     }
 }

@@ -10,9 +10,10 @@ use sqlx::sqlite::SqliteRow;
 use super::create::no_batch;
 use super::row::{self, moved_columns};
 use super::transition::Transition;
-use super::{SqliteStore, promote};
+use super::{SqliteStore, promote, stop};
 use crate::check;
 use crate::error::{Result, StoreError};
+use crate::stop::{being_stopped, stopping};
 use crate::{Control, ControlReport, GROUP_JOBS_MAX, Pause, Purpose};
 
 /// How many samples a report has.
@@ -53,6 +54,9 @@ impl Control for SqliteStore {
         if found.paused == pause.is_some() {
             return Ok(ControlReport::default());
         }
+        if found.stopping {
+            return Err(being_stopped(batch));
+        }
         let statement =
             "UPDATE batch SET paused = ?2, paused_at = CASE WHEN ?2 THEN ?3 END, paused_by = ?4, paused_reason = ?5
                          WHERE id = ?1";
@@ -74,29 +78,7 @@ impl Control for SqliteStore {
     }
 
     async fn cancel_batch(&self, tenant: &str, batch: BatchId, reason: &str, dry_run: bool) -> Result<ControlReport> {
-        let mut t = Transition::begin(self).await?;
-        match batch_of(&mut t, tenant, batch).await?.state {
-            BatchState::Open | BatchState::Sealed | BatchState::Aggregating => {}
-            BatchState::Cancelled => return Ok(ControlReport::default()),
-            state @ (BatchState::Complete | BatchState::Halted) => {
-                return Err(StoreError::Conflict(format!(
-                    "batch {batch} is {state} already; it cannot be cancelled any more"
-                )));
-            }
-        }
-        let statement = "UPDATE batch SET state = 'cancelled', finished_at = ?2, reason = ?3, paused = 0 WHERE id = ?1";
-        let reason = check::plain(reason, check::REASON_CHARS_MAX);
-        t.run(sqlx::query(statement).bind(batch.0).bind(t.now).bind(reason.clone())).await?;
-        let statement = concat!(
-            "SELECT state, ",
-            moved_columns!(),
-            ", attempt, worker_id FROM job
-              WHERE batch_id = ?1 AND state IN ('scheduled', 'queued', 'running', 'retry') ORDER BY id"
-        );
-        let unfinished = t.rows(sqlx::query(statement).bind(batch.0)).await?;
-        let control_report = cancel(&mut t, &unfinished, &reason).await?;
-        t.cancelled = Some(batch);
-        finish(t, control_report, dry_run).await
+        stop::cancel(self, (tenant, batch, reason), dry_run).await
     }
 
     async fn cancel_job(&self, tenant: &str, job: JobId, reason: &str, dry_run: bool) -> Result<ControlReport> {
@@ -222,35 +204,9 @@ fn held(t: &mut Transition<'_>, waiting: &[SqliteRow], count: &[SqliteRow], paus
     Ok(ControlReport { affected, samples, ..ControlReport::default() })
 }
 
-pub(super) async fn halt_batch(
-    store: &SqliteStore,
-    batch: BatchId,
-    generation: u32,
-    reason: &str,
-) -> Result<ControlReport> {
-    let mut t = Transition::begin(store).await?;
-    let statement = "
-        UPDATE batch SET halting = 1, reason = ?2, paused = 0
-        WHERE id = ?1 AND NOT halting AND state IN ('open', 'sealed') AND generation = ?3";
-    let reason = check::plain(reason, check::REASON_CHARS_MAX);
-    if t.run(sqlx::query(statement).bind(batch.0).bind(reason.clone()).bind(generation)).await? == 0 {
-        let known = super::create::state(&mut t, batch).await?;
-        return known.map(|_| ControlReport::default()).ok_or_else(|| no_batch(batch));
-    }
-    let statement = concat!(
-        "SELECT state, ",
-        moved_columns!(),
-        ", attempt, worker_id FROM job WHERE batch_id = ?1 AND seq IS NOT NULL AND state IN ('scheduled', 'queued', 'running', 'retry')
-          ORDER BY id"
-    );
-    let unfinished = t.rows(sqlx::query(statement).bind(batch.0)).await?;
-    let control_report = cancel(&mut t, &unfinished, &reason).await?;
-    finish(t, control_report, false).await
-}
-
 /// Cancels jobs that are not final. The rows have the columns of [`moved_columns`], `state`, `attempt` and
 /// `worker_id`.
-async fn cancel(t: &mut Transition<'_>, rows: &[SqliteRow], reason: &str) -> Result<ControlReport> {
+pub(super) async fn cancel(t: &mut Transition<'_>, rows: &[SqliteRow], reason: &str) -> Result<ControlReport> {
     let mut ids = Vec::with_capacity(rows.len());
     let mut ran: Vec<(JobId, u32, WorkerId)> = Vec::new();
     for row in rows {
@@ -296,13 +252,20 @@ async fn close_attempts(t: &mut Transition<'_>, ran: &[(JobId, u32, WorkerId)], 
 struct Found {
     state: BatchState,
     paused: bool,
+    /// Whether it is paused because it is being stopped.
+    stopping: bool,
 }
 
 async fn batch_of(t: &mut Transition<'_>, tenant: &str, batch: BatchId) -> Result<Found> {
-    let statement = "SELECT state, paused FROM batch WHERE id = ?1 AND tenant = ?2";
+    let statement =
+        concat!("SELECT state, paused, ", stopping!(), " AS stopping FROM batch WHERE id = ?1 AND tenant = ?2");
     let row = t.row(sqlx::query(statement).bind(batch.0).bind(tenant.to_owned())).await?;
     let row = row.ok_or_else(|| no_batch(batch))?;
-    Ok(Found { state: row::word(&row, "state")?, paused: row::flag(&row, "paused")? })
+    Ok(Found {
+        state: row::word(&row, "state")?,
+        paused: row::flag(&row, "paused")?,
+        stopping: row::flag(&row, "stopping")?,
+    })
 }
 
 async fn job_of(t: &mut Transition<'_>, tenant: &str, job: JobId) -> Result<SqliteRow> {

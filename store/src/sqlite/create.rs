@@ -11,7 +11,8 @@ use gristmill_core::settle::SNOOZES_MAX;
 
 use super::SqliteStore;
 use super::error::database;
-use super::insert::{self, JobRow};
+use super::insert;
+use super::job_row::{self, JobRow};
 use super::row::{self, moved_columns};
 use super::transition::{Transition, later};
 use crate::check;
@@ -136,7 +137,7 @@ impl Batches for SqliteStore {
 
 /// Inserts a batch whose keys are all free. Returns whether it was created.
 pub(super) async fn insert_batch(t: &mut Transition<'_>, batch: &NewBatch) -> Result<bool> {
-    check::name("tenant", &batch.tenant)?;
+    check::tenant(&batch.tenant)?;
     check::name("batch name", &batch.name)?;
     batch.idempotency_key.iter().try_for_each(|key| check::name("idempotency key", key))?;
     let kept = "SELECT id FROM idempotency WHERE tenant = ?1 AND scope = 'batch' AND key = ?2 AND until > ?3";
@@ -189,7 +190,7 @@ pub(super) fn chunk_row(common: &Common, definition: &BatchDefinition, chunk: &N
         max_attempts: definition.max_attempts.max(1),
         max_snoozes: SNOOZES_MAX,
         version: 1,
-        timeout_ms: insert::millis(definition.timeout.0),
+        timeout_ms: job_row::millis(definition.timeout.0),
         retry: check::json(&definition.retry)?,
         payload: check::json(&chunk.payload)?,
         batch: Some(common.batch),

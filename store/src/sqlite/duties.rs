@@ -10,7 +10,7 @@ use super::error::database;
 use super::promote::queue_again;
 use super::row::{self, moved_columns};
 use super::transition::Transition;
-use super::{SqliteStore, notify, reconcile, rescue};
+use super::{SqliteStore, notify, reconcile, rescue, stop};
 use crate::error::Result;
 use crate::{Dispatched, Duties, ReconcileReport, RescueReport};
 
@@ -18,6 +18,10 @@ use crate::{Dispatched, Duties, ReconcileReport, RescueReport};
 impl Duties for SqliteStore {
     async fn rescue(&self, limit: u32) -> Result<RescueReport> {
         rescue::rescue(self, limit).await
+    }
+
+    async fn continue_stops(&self) -> Result<Dispatched> {
+        stop::continue_all(self).await
     }
 
     async fn promote(&self, limit: u32) -> Result<Dispatched> {

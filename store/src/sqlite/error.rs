@@ -2,6 +2,7 @@
 
 use crate::error::StoreError;
 use crate::migrations;
+use crate::row_search::Refusal;
 
 /// The primary result codes of SQLite that matter to us: <https://sqlite.org/rescode.html>.
 const BUSY: u32 = 5;
@@ -9,7 +10,9 @@ const LOCKED: u32 = 6;
 const IOERR: u32 = 10;
 const FULL: u32 = 13;
 const CANTOPEN: u32 = 14;
+const TOOBIG: u32 = 18;
 const CONSTRAINT: u32 = 19;
+const MISMATCH: u32 = 20;
 const NOTADB: u32 = 26;
 
 /// The extended code of a broken foreign key.
@@ -18,6 +21,9 @@ const FOREIGN_KEY: u32 = 787;
 /// The extended codes of a broken unique index, and of a primary key that is taken.
 const UNIQUE: u32 = 2067;
 const PRIMARY_KEY: u32 = 1555;
+
+/// The extended code of an error that a trigger raises.
+const TRIGGER: u32 = 1811;
 
 /// Maps an error of one of our statements.
 pub(super) fn database(error: sqlx::Error) -> StoreError {
@@ -58,6 +64,19 @@ pub(super) fn sink(error: sqlx::Error) -> StoreError {
 /// Whether a row that was to be inserted is there already.
 pub(super) fn taken(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(UNIQUE | PRIMARY_KEY))
+}
+
+/// Tells whether the user's own table refuses a row or is in trouble itself.
+pub(super) fn refusal(error: sqlx::Error) -> Result<Refusal, StoreError> {
+    let reason = |code: u32| {
+        let text = error.as_database_error().map_or_else(|| error.to_string(), |refusal| refusal.message().to_owned());
+        format!("{text} ({code})")
+    };
+    match code(&error) {
+        Some(TRIGGER) => Ok(Refusal::Unclear(reason(TRIGGER))),
+        Some(code) if matches!(code & 0xff, CONSTRAINT | MISMATCH | TOOBIG) => Ok(Refusal::Row(reason(code))),
+        _ => Err(sink(error)),
+    }
 }
 
 /// Whether another connection or process holds a lock that is needed.

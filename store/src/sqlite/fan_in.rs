@@ -10,7 +10,8 @@ use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::insert::{self, JobRow};
+use super::insert;
+use super::job_row::{self, JobRow};
 use super::transition::{Delta, Transition, progress};
 use super::{notify, row};
 use crate::BatchProgress;
@@ -97,7 +98,7 @@ pub(super) fn aggregate(batch: &BatchProgress, row: &SqliteRow) -> Result<JobRow
         max_attempts: job.max_attempts,
         max_snoozes: SNOOZES_MAX,
         version: 1,
-        timeout_ms: insert::millis(job.timeout),
+        timeout_ms: job_row::millis(job.timeout),
         retry: check::json(&job.retry)?,
         payload: check::json(&job.payload)?,
         batch: Some(id),

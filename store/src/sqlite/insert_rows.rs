@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use super::insert::JobRow;
+use super::job_row::JobRow;
 use super::transition::Query;
 
 /// How many rows one statement inserts at most. SQLite allows 32,766 parameters.
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn every_group_has_a_statement_with_room_for_it_and_few_parameters_enough() {
-        assert!(MAX * PARAMETERS < 32_766);
+        const { assert!(MAX * PARAMETERS < 32_766) };
         for (size, statement) in SIZES.into_iter().zip(PLAIN.iter()) {
             assert_eq!(statement.matches('?').count(), 1 + size * PARAMETERS);
         }

@@ -18,6 +18,7 @@ mod fan_in;
 mod insert;
 mod insert_rows;
 mod job_list;
+mod job_row;
 mod limited;
 mod limits;
 mod lock;
@@ -40,12 +41,15 @@ mod schedules;
 mod settle;
 mod split;
 pub(crate) mod sql;
+mod stop;
 mod transition;
 mod triggers;
 mod unique;
 mod view;
 mod worker;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,6 +102,7 @@ impl SqliteStore {
                 format!("the folder {} of the store does not exist; create it, or name another", folder.display());
             return Err(StoreError::Invalid(what));
         }
+        for_its_owner(path);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -160,6 +165,12 @@ impl SqliteStore {
     }
 }
 
+/// Makes a file that is missing that only its owner can read: it holds payloads and addresses. What goes
+/// wrong is said by the library, which opens it next. Its log gets the same mode from the library.
+fn for_its_owner(path: &Path) {
+    let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+}
+
 #[cfg(test)]
 mod tests {
     use gristmill_core::id::{DEFAULT_TENANT, JobId};
@@ -178,6 +189,18 @@ mod tests {
         let store = SqliteStore::connect(&folder.join("store.db"), &Settings::default(), true).await.expect("opens");
         store.migrate().await.expect("migrated");
         store
+    }
+
+    #[tokio::test]
+    async fn only_its_owner_may_read_the_files_of_a_store() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = fresh(folder.path()).await;
+        store.enqueue(&group()).await.expect("enqueued");
+        for name in ["store.db", "store.db-wal", "store.db-shm"] {
+            let mode = std::fs::metadata(folder.path().join(name)).expect(name).permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
     }
 
     #[tokio::test]

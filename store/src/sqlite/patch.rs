@@ -102,7 +102,7 @@ async fn open_items(t: &mut Transition<'_>, patching: &PatchRedrive) -> Result<V
         .map(|row| {
             let line: Option<i64> = row::get(row, "line")?;
             let line = line.and_then(|line| u64::try_from(line).ok());
-            let item = InlineItem { position: row::number(row, "position")?, line, item: row::json(row, "item")? };
+            let item = InlineItem { position: row::number(row, "position")?, line, item: row::any_json(row, "item")? };
             Ok((row::get(row, "id")?, item))
         })
         .collect()

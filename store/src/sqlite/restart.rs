@@ -13,6 +13,7 @@ use crate::check;
 use crate::error::Result;
 use crate::restart::{Halted, may_restart, refuse_over_budget, refuse_without_input};
 use crate::sql::batch_ends;
+use crate::stop::stopping;
 use crate::{ControlReport, Restart};
 
 /// How many samples a report has.
@@ -26,16 +27,19 @@ pub(super) async fn restart(
 ) -> Result<ControlReport> {
     let batch = restart.batch;
     let mut t = Transition::begin(store).await?;
-    let statement = "
-        SELECT state, sealed_at IS NOT NULL AS planned, deleting_at IS NOT NULL AS deleting, spool, tolerate,
-               input, ok, skipped, quarantined, cancelled
-        FROM batch WHERE id = ?1 AND tenant = ?2";
+    let statement = concat!(
+        "SELECT state, sealed_at IS NOT NULL AS planned, deleting_at IS NOT NULL AS deleting, ",
+        stopping!(),
+        " AS stopping, spool, tolerate, input, ok, skipped, quarantined, cancelled
+          FROM batch WHERE id = ?1 AND tenant = ?2"
+    );
     let found = t.row(sqlx::query(statement).bind(batch.0).bind(tenant.to_owned())).await?;
     let found = found.ok_or_else(|| no_batch(batch))?;
     let halted = Halted {
         state: row::word::<BatchState>(&found, "state")?,
         planned: row::flag(&found, "planned")?,
         deleting: row::flag(&found, "deleting")?,
+        stopping: row::flag(&found, "stopping")?,
     };
     let spools_removed = row::get::<Option<String>>(&found, "spool")?.is_some_and(|spool| spool != "kept");
     may_restart(batch, &halted)?;

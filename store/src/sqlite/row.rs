@@ -7,6 +7,7 @@ use gristmill_core::Instant;
 use gristmill_core::batch::Counts;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::Priority;
+use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -147,6 +148,18 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str
 pub(super) fn maybe_json<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: &str) -> Result<Option<T>> {
     let text: Option<&str> = get(row, column)?;
     text.map(|text| serde_json::from_str(text).map_err(|error| unreadable(column, &error.to_string()))).transpose()
+}
+
+/// A text that holds any value: in it every key is an ordinary key.
+pub(super) fn any_json(row: &SqliteRow, column: &str) -> Result<Value> {
+    let text: &str = get(row, column)?;
+    gristmill_core::json::kept(text).map_err(|error| unreadable(column, &error.to_string()))
+}
+
+/// A text that holds any value, or nothing.
+pub(super) fn maybe_any_json(row: &SqliteRow, column: &str) -> Result<Option<Value>> {
+    let text: Option<&str> = get(row, column)?;
+    text.map(gristmill_core::json::kept).transpose().map_err(|error| unreadable(column, &error.to_string()))
 }
 
 /// The counts of a batch.

@@ -150,6 +150,11 @@ impl<'s> Transition<'s> {
         }
     }
 
+    /// Runs a statement whose refusal is wanted as it is.
+    pub(super) async fn refusal(&mut self, query: Query) -> Result<(), sqlx::Error> {
+        query.execute(&mut *self.tx).await.map(drop)
+    }
+
     /// Notes that a job entered a state, or left one.
     pub(super) fn count(&mut self, tenant: &str, queue: &str, state: JobState, by: i64) {
         let known =

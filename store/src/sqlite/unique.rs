@@ -7,7 +7,7 @@ use gristmill_core::job::{JobState, NewJob};
 use gristmill_core::unique::OnConflict;
 use sqlx::sqlite::SqliteRow;
 
-use super::insert;
+use super::job_row;
 use super::row::{self, moved_columns};
 use super::transition::{Transition, later};
 use crate::check;
@@ -60,7 +60,7 @@ async fn take_over(t: &mut Transition<'_>, job: &NewJob, found: &SqliteRow) -> R
     let waits = row::flag(found, "fresh")? && matches!(was, JobState::Scheduled | JobState::Queued);
     let conflict = job.unique.as_ref().map_or(OnConflict::Keep, |unique| unique.conflict);
     let due = match conflict {
-        OnConflict::Replace if waits => insert::due(job, t.now),
+        OnConflict::Replace if waits => job_row::due(job, t.now),
         OnConflict::Debounce { wait, cap } if waits => {
             Some(later(t.now, wait).min(later(row::get(found, "created_at")?, cap)))
         }
@@ -88,7 +88,7 @@ async fn take_over(t: &mut Transition<'_>, job: &NewJob, found: &SqliteRow) -> R
         .bind(job.trace.as_deref().map(|trace| check::plain(trace, check::REASON_CHARS_MAX)))
         .bind(all.then(|| job.priority.rank()))
         .bind(all.then_some(job.max_attempts))
-        .bind(all.then(|| insert::millis(job.timeout)))
+        .bind(all.then(|| job_row::millis(job.timeout)))
         .bind(all.then(|| check::json(&job.retry)).transpose()?)
         .bind(is.as_str())
         .bind(run_at)

@@ -79,7 +79,7 @@ impl Views for SqliteStore {
             name: row::get(&row, "name")?,
             definition: row::json(&row, "definition")?,
             fingerprint: row::json(&row, "stamp")?,
-            params: row::json(&row, "params")?,
+            params: row::any_json(&row, "params")?,
             trace: row::get(&row, "trace")?,
         }))
     }
@@ -223,7 +223,7 @@ pub(super) fn batch_view(row: &SqliteRow) -> Result<BatchView> {
         chunks_dead: row::number(row, "chunks_dead")?,
         retries: row::number(row, "retries")?,
         failure_budget: row::get(row, "tolerate")?,
-        result: row::maybe_json(row, "result")?,
+        result: row::maybe_any_json(row, "result")?,
         reason: views::reason(row::get(row, "reason")?, row::get::<Option<String>>(row, "aggregate_error")?.as_deref()),
         created_at: row::instant(row, "created_at")?,
         finished_at: row::maybe_instant(row, "finished_at")?,
@@ -261,7 +261,7 @@ fn quarantine_view(row: &SqliteRow) -> Result<QuarantineView> {
         line: line.and_then(|line| u64::try_from(line).ok()),
         stage: row::get(row, "stage")?,
         reason: row::get(row, "reason")?,
-        item: row::json(row, "item")?,
+        item: row::any_json(row, "item")?,
         state: row::get(row, "state")?,
         created_at: row::instant(row, "created_at")?,
     })

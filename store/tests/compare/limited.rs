@@ -51,7 +51,10 @@ pub(crate) async fn apply(told: &mut Told<'_>, pair: &Pair<'_>, operation: &Oper
             let mut told = Vec::new();
             for name in jobs.iter().map(|job| pair.job(*job)) {
                 let Some(job) = store.job(TENANTS[0], side.id(&name)).await? else { continue };
-                let waits: Vec<String> = why(&store.handle(), &job).await?.iter().map(told_wait).collect();
+                let waits = why(&store.handle(), &job).await?;
+                // Only on a server is a scheduler a process of its own.
+                let waits = waits.iter().filter(|wait| **wait != Wait::NoScheduler);
+                let waits: Vec<String> = waits.map(told_wait).collect();
                 told.push(format!("{name} {} {waits:?}", job.state));
             }
             Ok(told.join("; "))

@@ -42,6 +42,7 @@ conformance! {
     rows_for_a_table_commit_with_the_completion,
     rows_for_a_table_vanish_with_a_lost_fence,
     refused_rows_leave_the_job_running,
+    the_rows_that_a_table_refuses_are_found_and_nothing_is_written,
 }
 
 async fn a_job_that_is_done_keeps_its_output_and_no_attempt(store: TestStore) {
@@ -422,6 +423,25 @@ async fn refused_rows_leave_the_job_running(store: TestStore) {
     assert!(matches!(error, StoreError::Sink(_)), "{error}");
     complete(&store, &[testing::done(&claimed)]).await;
     assert_reconciled(&store).await;
+}
+
+async fn the_rows_that_a_table_refuses_are_found_and_nothing_is_written(store: TestStore) {
+    store.tamper(SINK).await;
+    let row = |id: i64, name: Option<&str>| json!({ "id": id, "the \"name\"": name });
+    let mut rows: Vec<_> = (0..20).map(|id| row(id, Some("Ada"))).collect();
+    rows[3] = row(3, None);
+    rows[12] = row(2, Some("the key of another row of the chunk"));
+    rows[19] = row(19, None);
+    let asked = sink(rows).expect("rows");
+    let found = store.refused_rows(&asked).await.expect("they are at fault");
+    assert_eq!(found.iter().map(|row| row.index).collect::<Vec<_>>(), [3, 12, 19]);
+    assert!(found.iter().all(|row| row.reason.to_lowercase().contains("constraint")), "{found:?}");
+    assert_eq!(store.count("SELECT count(*) FROM sink").await, 0, "it was only a trial");
+    let good = sink(vec![row(1, Some("Ada"))]).expect("rows");
+    assert_eq!(store.refused_rows(&good).await.expect("taken"), []);
+    let nowhere = SqlRows { table: "nowhere".to_owned(), ..asked };
+    let error = store.refused_rows(&nowhere).await.expect_err("no row is at fault");
+    assert!(matches!(error, StoreError::Sink(_)), "{error}");
 }
 
 async fn rows_for_a_table_must_come_alone(store: TestStore) {

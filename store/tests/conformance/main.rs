@@ -70,6 +70,7 @@ mod restarting;
 mod retaining;
 mod schedules;
 mod splitting;
+mod stopping;
 mod triggers;
 mod turns;
 mod unique;

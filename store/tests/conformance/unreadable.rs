@@ -12,6 +12,7 @@ use crate::{assert_reconciled, batch, claim, complete, enter, job, state};
 
 conformance! {
     a_payload_that_could_not_be_read_back_is_refused,
+    a_key_that_means_something_to_a_library_is_an_ordinary_key,
     a_timeout_without_end_is_a_hundred_years;
     databases only, "rows are changed by SQL":
     a_row_that_cannot_be_read_becomes_a_dead_letter_and_costs_no_other,
@@ -38,6 +39,18 @@ async fn a_payload_that_could_not_be_read_back_is_refused(store: TestStore) {
     let worker = enter(&store).await;
     let claimed = claim(&store, worker, 10).await;
     assert_eq!(claimed.iter().map(|job| &job.payload).collect::<Vec<_>>(), [&deepest.payload]);
+}
+
+async fn a_key_that_means_something_to_a_library_is_an_ordinary_key(store: TestStore) {
+    for text in ["1", "[[[", "x", &"[".repeat(300)] {
+        let payload =
+            json!({ "$serde_json::private::RawValue": text, "inside": [{ "$serde_json::private::RawValue": text }] });
+        let own = NewJob { payload: payload.clone(), ..testing::job() };
+        store.enqueue(std::slice::from_ref(&own)).await.expect("enqueued");
+        let worker = enter(&store).await;
+        let claimed = claim(&store, worker, 1).await;
+        assert_eq!((&claimed[0].payload, &job(&store, own.id).await.payload), (&payload, &payload), "{text}");
+    }
 }
 
 async fn a_timeout_without_end_is_a_hundred_years(store: TestStore) {

@@ -159,10 +159,10 @@ async fn tenants_are_those_with_a_queue(store: TestStore) {
 
 async fn the_names_of_queues_are_those_of_all_tenants_each_once(store: TestStore) {
     assert_eq!(store.queue_names().await.expect("listed"), Vec::<String>::new());
-    for (tenant, queue) in [("one", "mail"), ("other", "mail"), ("other", "\u{c4}rger"), ("one", "Zoo")] {
+    for (tenant, queue) in [("one", "mail"), ("other", "mail"), ("other", "_last"), ("one", "Zoo")] {
         let job = NewJob { tenant: tenant.to_owned(), queue: queue.to_owned(), ..testing::job() };
         store.enqueue(&[job]).await.expect("enqueued");
     }
     store.pause_queue("a", "not used yet", Some(&Pause::default()), false).await.expect("paused");
-    assert_eq!(store.queue_names().await.expect("listed"), ["Zoo", "mail", "not used yet", "\u{c4}rger"]);
+    assert_eq!(store.queue_names().await.expect("listed"), ["Zoo", "_last", "mail", "not used yet"]);
 }

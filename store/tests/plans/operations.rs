@@ -121,6 +121,7 @@ async fn duties(store: &StoreHandle, meter: &mut impl Meter, worker: WorkerId) {
     })
     .await;
     meter.step("rescue nothing again", store.rescue(200)).await;
+    meter.step("continue stops", store.continue_stops()).await;
     meter.step("promote", store.promote(500)).await;
     meter.step("retire", store.retire_worker(worker)).await;
     meter.step("outbox", store.outbox_take(Duration::ZERO, 100, 100)).await;

@@ -5,6 +5,7 @@ use gristmill_core::definition::BatchDefinition;
 use gristmill_jobs::pipeline::Pipeline;
 use gristmill_jobs::pool::ItemPool;
 use gristmill_jobs::process::Processors;
+use gristmill_jobs::settings::ExecSettings;
 use serde_json::{Value, json};
 
 use crate::mutator::{JSON, hostile_text};
@@ -68,7 +69,9 @@ fn spoil(random: &mut Random, value: &mut Value) {
 fn whatever_a_definition_says_it_compiles_or_is_refused_with_its_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let (examples, pool) = (examples(), ItemPool::new(1).expect("a thread"));
-    let processors = Processors::default().with_outside();
+    let exec = ["python3", "sh"].map(|name| format!("/usr/bin/{name}")).to_vec();
+    let exec = ExecSettings { programs: exec, ..ExecSettings::default() };
+    let processors = Processors::default().with_outside(&exec, &[]);
     assert!(examples.len() > 2, "there are definitions to begin with");
     Target { name: "definitions", ordinary: 300, share: 200 }.feed(|random| {
         let mut spelled = examples[random.index(examples.len())].clone();

@@ -1,7 +1,7 @@
-//! What a program answers for an item.
+//! What a program or a service answers for an item.
 
 use gristmill_jobs::process::ItemOut;
-use gristmill_jobs::process::exec::read_answer;
+use gristmill_jobs::process::envelope::read_answer;
 use serde_json::Value;
 
 use crate::Target;
@@ -17,8 +17,8 @@ const VALID: [&[u8]; 6] = [
 ];
 
 #[test]
-fn whatever_a_program_answers_is_one_ending_of_its_item_or_an_error() {
-    Target { name: "answers of programs", ordinary: 10_000, share: 4 }.feed(|random| {
+fn whatever_is_answered_is_one_ending_of_its_item_or_an_error() {
+    Target { name: "answers of programs and services", ordinary: 10_000, share: 4 }.feed(|random| {
         let valid = *random.pick(&VALID);
         let line = hostile(random, valid, &JSON);
         match read_answer(&line, 7) {

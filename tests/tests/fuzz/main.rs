@@ -9,6 +9,7 @@ mod decoder;
 mod definitions;
 mod exec;
 mod filters;
+mod json;
 mod mutator;
 mod patches;
 mod schedules;

@@ -249,6 +249,7 @@ delegate! {
         }
     }
     try_sink(table: &str, columns: &[String]) -> ();
+    refused_rows(rows: &SqlRows) -> Vec<RefusedRow>;
     halt_batch(batch: BatchId, generation: u32, reason: &str) -> ControlReport;
 }
 
@@ -290,6 +291,7 @@ delegate! {
             self.call("reconcile", self.inner.reconcile(dry_run), |report| self.world.reconciled(report)).await
         }
     }
+    continue_stops() -> Dispatched;
     promote(limit: u32) -> Dispatched;
     notify_late(limit: u32) -> Dispatched;
     spools(keep: Duration, limit: u32) -> Vec<(BatchId, SourceFingerprint)>;

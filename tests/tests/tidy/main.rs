@@ -42,7 +42,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
         // What a program needs that enqueues, and no more.
         "client" => &["core", "store", "broker", "dispatcher"],
         "service" => &["core", "store", "broker", "dispatcher", "jobs"],
-        "telemetry" => &["core", "store", "broker", "service"],
+        "telemetry" => &["core", "store", "broker", "jobs", "service"],
         "scheduler" | "worker" => &["core", "store", "broker", "jobs", "service"],
         "dashboard" => &["core", "store", "broker", "jobs", "service", "telemetry"],
         "gristmill" => &[
@@ -335,6 +335,19 @@ fn only_one_file_knows_the_crate_backoff() {
         assert!(
             !mentions || name == "core/src/backoff.rs" || name.starts_with("tests/tests/tidy/"),
             "{name} uses the crate backoff"
+        );
+    }
+}
+
+/// A folder whose name is not synced is lost in the machine's crash, with the synced files in it.
+#[test]
+fn only_one_file_makes_folders_that_must_last() {
+    let elsewhere = ["tests/", "testkit/", "bench/", "campaign/", "gristmill/src/cli/demo/", "jobs/src/folder.rs"];
+    for (name, text) in sources().iter().filter(|(name, _)| name.contains("/src/")) {
+        let makes = without_inline_tests(text).contains("create_dir");
+        assert!(
+            !makes || elsewhere.iter().any(|place| name.starts_with(place)),
+            "{name} makes a folder by itself; ask `gristmill_jobs::folder::make`"
         );
     }
 }

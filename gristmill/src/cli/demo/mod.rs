@@ -14,8 +14,9 @@ use gristmill_service::documents::BatchWithResult;
 use gristmill_store::BatchView;
 use serde::Serialize;
 
-use super::batch::{end, print};
-use super::batch_run::{Run, see_through};
+use super::batch_run::Run;
+use super::batch_view::{end, print};
+use super::waiting::see_through;
 use crate::cli::context::CommandContext;
 use crate::cli::demo::gateway::{CONFIG, RETRIED};
 use crate::cli::demo::generate::{Dirt, orders};
@@ -63,7 +64,7 @@ impl Demo {
         let ended = see_through(&context, batch, Work::Auto, WaitFor::Ever).await?;
         let took = began.elapsed();
         context.close().await;
-        let Ended::Final(view) = &ended else { return Ok(end(&context, &ended)) };
+        let Ended::Final(view) = &ended else { return end(&context, &ended).await };
         let mail = mails(&self.dir).into_iter().find(|mail| !before.contains(mail));
         let story = Story { demo: &self, dirt, view, mail, took };
         story.summarize(&context);
@@ -162,7 +163,7 @@ impl Story<'_> {
             };
             return context.output.document(&StoryDocument { batch: self.view.into(), demo });
         }
-        print(&context.output, self.view);
+        print(&context.output, self.view, None);
         self.sum_up(context);
         match mail {
             Some(mail) => context.output.line(&format!("the report    {}", mail.display())),

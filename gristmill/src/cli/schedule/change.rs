@@ -16,6 +16,7 @@ use super::{Found, find, unknown};
 use crate::cli::context::CommandContext;
 use crate::cli::list::DryRun;
 use crate::cli::output::Format;
+use crate::config::runs::rehearsed;
 use crate::config::suggest;
 use crate::config::verify::is_name;
 use crate::exit_code::{CommandError, Exit, Result};
@@ -177,8 +178,8 @@ impl Said {
             (job, spec.batch) = (JobSpec { kind: kind.clone(), ..job }, None);
         }
         if let Some(payload) = &self.payload {
-            job.payload = serde_json::from_str(payload)
-                .map_err(|error| CommandError::usage(format!("--payload is not JSON: {error}")))?;
+            job.payload = gristmill_core::json::read(payload.as_bytes())
+                .map_err(|error| CommandError::usage(format!("--payload is not JSON that can be kept: {error}")))?;
         }
         job.queue = self.queue.clone().or(job.queue);
         spec.job = Some(job);
@@ -245,6 +246,10 @@ fn checked(context: &CommandContext, name: &str, spec: &ScheduleSpec) -> Result<
     };
     let said = started.into_iter().chain(spec.after.as_deref());
     said.into_iter().try_for_each(|batch| in_the_configuration(context, batch))?;
+    if let Some((key, wrong)) = rehearsed("", name, spec, &context.loaded.config.batch, &context.extensions) {
+        let place = if key.is_empty() { String::new() } else { format!("`{key}`: ") };
+        return Err(CommandError::usage(format!("the schedule `{name}`: {place}{wrong}")));
+    }
     let late = started.and_then(|batch| context.loaded.config.batch.get(batch));
     if spec.late_after.is_some() && late.is_some_and(|batch| batch.on.late.is_empty()) {
         let wrong = format!("the schedule `{name}`: `late_after`: its batch has nobody to tell");

@@ -3,7 +3,7 @@
 use clap::Args;
 use gristmill_core::Instant;
 use gristmill_core::schedule::describe::plainly;
-use gristmill_core::schedule::{ScheduleSpec, TZDB_VERSION, Timetable};
+use gristmill_core::schedule::{ScheduleSpec, Timetable};
 pub(in crate::cli) use gristmill_service::documents::starts as target;
 use gristmill_service::documents::{NextTicksDocument, PlannedTickDocument, ScheduleDocument, ScheduleState};
 use gristmill_store::{ScheduleOrigin, TickFilter, TickView};
@@ -53,6 +53,7 @@ impl Next {
             return Ok(Exit::Success);
         }
         context.output.note(&format!("{}: {}", self.name, plainly(&spec)));
+        context.output.note(&super::time_zones());
         print(context, &timetable, &ticks, from);
         Ok(Exit::Success)
     }
@@ -150,7 +151,7 @@ pub(super) async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
         ("overlap", found.spec.overlap().to_string()),
         ("owner", dash(&found.spec.owner)),
         ("description", dash(&found.spec.description)),
-        ("time zones", format!("IANA database {TZDB_VERSION}")),
+        ("time zones", super::time_zones()),
     ];
     context.output.fields(&Value::Null, &fields);
     context.output.line("");

@@ -7,10 +7,9 @@ pub(super) mod look;
 mod run;
 
 use chrono::{Local, SecondsFormat};
-use chrono_tz::Tz;
 use clap::{Args, Subcommand};
 use gristmill_core::Instant;
-use gristmill_core::schedule::{ScheduleSpec, instant};
+use gristmill_core::schedule::{ScheduleSpec, Zone, instant, tzdb};
 use gristmill_service::documents::ScheduleDocument;
 use gristmill_store::{ScheduleOrigin, ScheduleView};
 
@@ -145,8 +144,16 @@ async fn unknown(context: &CommandContext, name: &str) -> CommandError {
     }
 }
 
+/// Which rules of time zones are in use, and where they are from.
+pub(in crate::cli) fn time_zones() -> String {
+    match tzdb() {
+        (edition, Some(place)) => format!("IANA database {edition}, from {place}"),
+        (edition, None) => format!("IANA database {edition}, built in"),
+    }
+}
+
 /// An instant on a wall clock, with its offset and the zone's name for it: `2026-03-29 02:30:00 BST`.
-fn on_the_clock(at: Instant, zone: Tz) -> String {
+fn on_the_clock(at: Instant, zone: Zone) -> String {
     at.with_timezone(&zone).format("%a %Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
@@ -161,7 +168,7 @@ fn utc(at: Instant) -> String {
 }
 
 /// Reads the instant of a flag: RFC 3339, or a date and time on the schedule's wall clock.
-fn read_instant(flag: &str, text: &str, zone: Tz) -> Result<Instant> {
+fn read_instant(flag: &str, text: &str, zone: Zone) -> Result<Instant> {
     instant(text, zone).ok_or_else(|| {
         CommandError::usage(format!("--{flag}: `{text}` is not an instant")).hint(format!(
             "write one such as 2030-01-31T02:00:00Z, or 2030-01-31T02:00 or 2030-01-31 on the clock of {zone}"

@@ -2,8 +2,7 @@
 
 use std::collections::HashSet;
 
-use chrono_tz::TZ_VARIANTS;
-use gristmill_core::schedule::{ScheduleSpec, Target};
+use gristmill_core::schedule::{ScheduleSpec, Target, zone_names};
 
 use super::Findings;
 use crate::config::error::{ConfigError, nearest};
@@ -98,7 +97,7 @@ impl Findings<'_> {
         let Err(wrong) = schedule.check() else { return };
         let key = if wrong.key.is_empty() { key.to_owned() } else { join(key, wrong.key) };
         let zone = schedule.timezone.as_deref().filter(|_| wrong.key == "timezone");
-        let hint = zone.map(|zone| match nearest(zone, TZ_VARIANTS.iter().map(|zone| zone.name())) {
+        let hint = zone.map(|zone| match nearest(zone, zone_names()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "write one of the IANA time zones, such as `Europe/London` or `UTC`".to_owned(),
         });

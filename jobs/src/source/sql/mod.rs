@@ -7,6 +7,7 @@
 //! A chunk whose range has another number of rows than planned means a changed source. Rows that are appended above the
 //! last planned key are not seen, and do not count as a change.
 
+mod bound;
 mod postgres;
 mod sqlite;
 
@@ -14,12 +15,16 @@ use std::time::Duration;
 
 use gristmill_core::chunk::{ChunkPayload, Slice};
 use gristmill_core::definition::SqlSource;
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 
 use super::error::SourceError;
 use super::record::{Record, Unreadable};
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait for one answer, by default: less than the scheduler waits for a plan that makes no progress.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A value of `url` with this prefix is read from the environment, so that no password need be in the definition, of
 /// which every batch keeps a copy.
@@ -49,6 +54,8 @@ struct Page {
 /// Hops along the key.
 pub(super) struct Planner {
     database: Database,
+    /// How long one answer may take.
+    patience: Duration,
     key: String,
     chunk: u64,
     first: u64,
@@ -72,17 +79,21 @@ impl Planner {
     /// Connects, and checks what can be checked before the first row.
     pub(super) async fn open(source: &SqlSource, chunk: u64) -> Result<Self, SourceError> {
         let key = source.key.clone();
+        let patience = patience(source);
         let mut database = connect(source).await?;
-        let nulls = match &mut database {
-            Database::Postgres(query) => query.has_null_keys().await?,
-            Database::Sqlite(query) => query.has_null_keys().await?,
-        };
+        let nulls = within(patience, async {
+            match &mut database {
+                Database::Postgres(query) => query.has_null_keys().await,
+                Database::Sqlite(query) => query.has_null_keys().await,
+            }
+        });
+        let nulls = nulls.await?;
         if nulls {
             return Err(wrong(format!(
                 "the key `{key}` is NULL in some rows, which no range would have; filter them out"
             )));
         }
-        Ok(Self { database, key, chunk, first: 0, after: None, ended: false })
+        Ok(Self { database, patience, key, chunk, first: 0, after: None, ended: false })
     }
 
     pub(super) async fn next_chunk(&mut self) -> Result<Option<ChunkPayload>, SourceError> {
@@ -90,10 +101,13 @@ impl Planner {
             return Ok(None);
         }
         let after = self.after.as_deref();
-        let page = match &mut self.database {
-            Database::Postgres(query) => query.page(after, self.chunk).await?,
-            Database::Sqlite(query) => query.page(after, self.chunk).await?,
-        };
+        let page = within(self.patience, async {
+            match &mut self.database {
+                Database::Postgres(query) => query.page(after, self.chunk).await,
+                Database::Sqlite(query) => query.page(after, self.chunk).await,
+            }
+        });
+        let page = page.await?;
         if page.repeated {
             let from = after.map_or_else(|| "from the beginning".to_owned(), |after| format!("after {after}"));
             return Err(wrong(format!(
@@ -119,10 +133,14 @@ pub(super) async fn read(
 ) -> Result<Vec<Record>, SourceError> {
     // One more than planned is enough to detect that there are too many.
     let limit = items.saturating_add(1);
-    let rows = match connect(source).await? {
-        Database::Postgres(mut query) => query.rows(range, limit).await?,
-        Database::Sqlite(mut query) => query.rows(range, limit).await?,
-    };
+    let (patience, database) = (patience(source), connect(source).await?);
+    let rows = within(patience, async {
+        match database {
+            Database::Postgres(mut query) => query.rows(range, limit).await,
+            Database::Sqlite(mut query) => query.rows(range, limit).await,
+        }
+    });
+    let rows = rows.await?;
     if rows.len() as u64 != items {
         let found = if rows.len() as u64 > items { "more".to_owned() } else { rows.len().to_string() };
         let problem = format!(
@@ -134,6 +152,22 @@ pub(super) async fn read(
     }
     let records = rows.into_iter().zip(first..).map(|(item, position)| Record { position, line: None, item });
     Ok(records.collect())
+}
+
+/// How long the source's database may take for one answer.
+fn patience(source: &SqlSource) -> Duration {
+    source.answer_timeout.map_or(ANSWER_TIMEOUT, |span| span.0)
+}
+
+/// Waits for an answer. A database that is frozen, or whose network is, never gives one, not even an error.
+async fn within<T>(patience: Duration, answer: impl Future<Output = Result<T, SourceError>>) -> Result<T, SourceError> {
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
+        let problem = format!(
+            "the database has not answered within {}; see what holds it, or raise `sql.answer_timeout`",
+            gristmill_core::duration::format(patience)
+        );
+        Err(SourceError::Sql { problem, permanent: false })
+    })
 }
 
 type Row = Result<serde_json::Value, Unreadable>;
@@ -164,10 +198,13 @@ async fn connect(source: &SqlSource) -> Result<Database, SourceError> {
     }
 }
 
+/// What stands before the query in a derived table.
+const BEFORE_QUERY: &str = "(\n";
+
 /// The query as a derived table. It ends on a line of its own, so that a comment at its end does not swallow the
 /// bracket.
 fn derived(source: &SqlSource) -> String {
-    format!("(\n{}\n) as source", source.query.trim().trim_end_matches(';'))
+    format!("{BEFORE_QUERY}{}\n) as source", source.query.trim().trim_end_matches(';'))
 }
 
 fn quoted(name: &str) -> String {
@@ -204,7 +241,37 @@ fn from_sqlx(error: &sqlx::Error) -> SourceError {
         | sqlx::Error::TypeNotFound { .. } => true,
         _ => false,
     };
-    SourceError::Sql { problem: error.to_string(), permanent }
+    SourceError::Sql { problem: in_words(error), permanent }
+}
+
+/// What the database says. PostgreSQL adds a line of its own source code, which says nothing to a user.
+fn in_words(error: &sqlx::Error) -> String {
+    let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
+    refusal.map_or_else(|| error.to_string(), |refusal| format!("{} ({})", refusal.message(), refusal.code()))
+}
+
+/// The same about a statement that has the user's query in it, after `before`, with the place in that query.
+fn in_query(error: &sqlx::Error, source: &SqlSource, before: &str) -> SourceError {
+    let refusal = error.as_database_error().and_then(|refusal| refusal.try_downcast_ref::<PgDatabaseError>());
+    let at = match refusal.and_then(PgDatabaseError::position) {
+        Some(PgErrorPosition::Original(position)) => position.checked_sub(1 + before.chars().count()),
+        Some(PgErrorPosition::Internal { .. }) | None => None,
+    };
+    match (at.and_then(|at| place(&source.query, at)), from_sqlx(error)) {
+        (Some((line, column)), SourceError::Sql { problem, permanent }) => {
+            SourceError::Sql { problem: format!("{problem}, in line {line}, column {column} of the query"), permanent }
+        }
+        (_, other) => other,
+    }
+}
+
+/// The line and the column, both from 1, of a character of the query without the white space around it.
+fn place(query: &str, at: usize) -> Option<(usize, usize)> {
+    let begin = query.len() - query.trim_start().len();
+    let (index, _) = query[begin..].char_indices().nth(at)?;
+    let before = &query[..begin + index];
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    Some((before.matches('\n').count() + 1, line.chars().count() + 1))
 }
 
 /// Whether waiting may help: connection, resources, locks, an operator's intervention, a login that is being changed;
@@ -213,5 +280,19 @@ fn may_pass(code: &str) -> bool {
     match code.parse::<u32>() {
         Ok(number) if code.len() < 5 => matches!(number & 0xFF, 5 | 6 | 10 | 14),
         _ => ["08", "28", "3D", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_query_is_counted_as_its_author_counts() {
+        let query = "\n  select ä,\n  , v from t\n";
+        assert_eq!(place(query, 0), Some((2, 3)));
+        assert_eq!(place(query, 9), Some((2, 12)), "in characters");
+        assert_eq!(place(query, 12), Some((3, 3)));
+        assert_eq!(place(query, 900), None);
     }
 }

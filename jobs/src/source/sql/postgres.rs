@@ -6,11 +6,22 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use gristmill_core::definition::SqlSource;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow, PgTypeInfo, PgTypeKind};
-use sqlx::{AssertSqlSafe, Column, Executor, Postgres, Row as _, SqlSafeStr, Statement, Transaction, TypeInfo};
+use gristmill_store::postgres_options;
+use sqlx::postgres::{
+    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgTypeInfo, PgTypeKind,
+};
+use sqlx::query::Query as Bound;
+use sqlx::{
+    AssertSqlSafe, Column, ConnectOptions, Connection, Either, Executor, Postgres, Row as _, SqlSafeStr, Statement,
+    Transaction, TypeInfo,
+};
 use tokio::runtime::{Handle, Id};
 
-use super::{CONNECT_TIMEOUT, Page, Range, Row, derived, from_sqlx, quoted, unique_columns, wrong};
+use super::bound::{placed, texts};
+use super::{
+    BEFORE_QUERY, CONNECT_TIMEOUT, Page, Range, Row, derived, from_sqlx, in_query, patience, quoted, unique_columns,
+    wrong,
+};
 use crate::source::error::SourceError;
 use crate::source::jsonl;
 
@@ -43,17 +54,28 @@ fn pool(url: &str) -> Result<PgPool, SourceError> {
     if let Some((_, _, pool)) = pools.iter().find(|(id, known, _)| *id == runtime && known == url) {
         return Ok(pool.clone());
     }
-    let options: PgConnectOptions = url.parse().map_err(|error| from_sqlx(&error))?;
+    let options = postgres_options(url).map_err(|wrong| SourceError::Setting(format!("`sql.url` {wrong}")))?;
+    // Slow statements would be logged with the values that are written in them.
+    let options: PgConnectOptions = options.disable_statement_logging();
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
         .idle_timeout(IDLE)
         .acquire_timeout(CONNECT_TIMEOUT)
+        // A connection whose question was given up may never answer: without this it would be one of the few for ever.
+        .after_release(|connection, _| Box::pin(still_answers(connection)))
         .connect_lazy_with(options);
     if pools.len() >= POOLS_MAX {
         pools.remove(0);
     }
     pools.push((runtime, url.to_owned(), pool.clone()));
     Ok(pool)
+}
+
+async fn still_answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
 }
 
 /// A read-only transaction, which ends when this is dropped.
@@ -63,19 +85,28 @@ pub(super) struct Query {
     key: String,
     key_type: String,
     columns: Vec<(String, PgTypeInfo)>,
+    /// The values of the query's places, which are `$1` and so on; our own come after them.
+    bound: Vec<Option<String>>,
 }
 
 impl Query {
     pub(super) async fn connect(url: &str, source: &SqlSource) -> Result<Self, SourceError> {
         let mut transaction = pool(url)?.begin_with(BEGIN).await.map_err(|error| from_sqlx(&error))?;
-        sqlx::raw_sql(SETTINGS).execute(&mut *transaction).await.map_err(|error| from_sqlx(&error))?;
+        // The server gives up as well, so that no query runs on that is no longer waited for.
+        let patience = i32::try_from(patience(source).as_millis()).unwrap_or(i32::MAX);
+        let settings = format!("{SETTINGS};\nset local statement_timeout = {patience}");
+        let set = sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *transaction).await;
+        set.map_err(|error| from_sqlx(&error))?;
+        let source = &typed(&mut transaction, source).await?;
         let derived = derived(source);
         let sql = AssertSqlSafe(format!("select * from {derived}")).into_sql_str();
-        let prepared = (&mut *transaction).prepare(sql).await.map_err(|error| from_sqlx(&error))?;
+        let before = format!("select * from {BEFORE_QUERY}");
+        let prepared = (&mut *transaction).prepare(sql).await.map_err(|error| in_query(&error, source, &before))?;
         let columns: Vec<(String, PgTypeInfo)> =
             prepared.columns().iter().map(|column| (column.name().to_owned(), column.type_info().clone())).collect();
         unique_columns(columns.iter().map(|(name, _)| name.as_str()), &source.key)?;
-        let mut query = Self { transaction, derived, key: quoted(&source.key), key_type: String::new(), columns };
+        let (key, bound) = (quoted(&source.key), texts(source));
+        let mut query = Self { transaction, derived, key, key_type: String::new(), columns, bound };
         query.key_type = query.find_key_type().await?;
         Ok(query)
     }
@@ -103,25 +134,30 @@ impl Query {
     }
 
     async fn one(&mut self, sql: String) -> Result<PgRow, SourceError> {
-        sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut *self.transaction).await.map_err(|error| from_sqlx(&error))
+        let query = with(sqlx::query(AssertSqlSafe(sql)), &self.bound);
+        query.fetch_one(&mut *self.transaction).await.map_err(|error| from_sqlx(&error))
     }
 
     /// Looks at one more row than requested: it shows whether there are more, and whether the key repeats across the
     /// border.
     pub(super) async fn page(&mut self, after: Option<&str>, limit: u64) -> Result<Page, SourceError> {
-        let bound = after.map_or(String::new(), |_| format!("where source.{} > $3::text::{}", self.key, self.key_type));
+        let own = self.bound.len();
+        let bound = after
+            .map_or(String::new(), |_| format!("where source.{} > ${}::text::{}", self.key, own + 3, self.key_type));
         let sql = format!(
             "with page as (
                 select k, row_number() over (order by k) as n
-                from (select source.{key} as k from {derived} {bound} order by 1 limit $1 + 1) as keys
+                from (select source.{key} as k from {derived} {bound} order by 1 limit ${first} + 1) as keys
             )
             select (select count(*) from page), (select count(distinct k) from page),
-                (select k::text from page where n <= $2 order by n desc limit 1)",
+                (select k::text from page where n <= ${second} order by n desc limit 1)",
+            first = own + 1,
+            second = own + 2,
             key = self.key,
             derived = self.derived,
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX - 1);
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(limit).bind(limit);
+        let mut query = with(sqlx::query(AssertSqlSafe(sql)), &self.bound).bind(limit).bind(limit);
         if let Some(after) = after {
             query = query.bind(after);
         }
@@ -139,17 +175,21 @@ impl Query {
 
     pub(super) async fn rows(&mut self, range: Range<'_>, limit: u64) -> Result<Vec<Row>, SourceError> {
         let columns: Vec<String> = self.columns.iter().map(|(name, info)| column(name, info)).collect();
-        let bound = |end: &str, place: u8| format!("and source.{} {end} ${place}::text::{}", self.key, self.key_type);
-        let after = range.after.map_or(String::new(), |_| bound(">", 2));
-        let upto = range.upto.map_or(String::new(), |_| bound("<=", if range.after.is_some() { 3 } else { 2 }));
+        let own = self.bound.len();
+        let bound =
+            |end: &str, place: usize| format!("and source.{} {end} ${place}::text::{}", self.key, self.key_type);
+        let after = range.after.map_or(String::new(), |_| bound(">", own + 2));
+        let upto = range.upto.map_or(String::new(), |_| bound("<=", own + if range.after.is_some() { 3 } else { 2 }));
         let sql = format!(
             "select (select row_to_json(item)::text from (select {columns}) as item)
-            from {derived} where true {after} {upto} order by source.{key} limit $1",
+            from {derived} where true {after} {upto} order by source.{key} limit ${first}",
+            first = own + 1,
             columns = columns.join(", "),
             derived = self.derived,
             key = self.key,
         );
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let query = with(sqlx::query(AssertSqlSafe(sql)), &self.bound);
+        let mut query = query.bind(i64::try_from(limit).unwrap_or(i64::MAX));
         for key in [range.after, range.upto].into_iter().flatten() {
             query = query.bind(key);
         }
@@ -161,6 +201,26 @@ impl Query {
         }
         Ok(items)
     }
+}
+
+/// The source with its places as parameters. Each is sent as a text and cast to the type that the query itself gives it.
+async fn typed(conn: &mut PgConnection, source: &SqlSource) -> Result<SqlSource, SourceError> {
+    if source.bind.is_empty() {
+        return Ok(source.clone());
+    }
+    let untyped = placed(source, |at| format!("${}", at + 1));
+    let sql = AssertSqlSafe(format!("select * from {}", derived(&untyped))).into_sql_str();
+    let prepared = conn.prepare(sql).await.map_err(|error| from_sqlx(&error))?;
+    let types = match prepared.parameters() {
+        Some(Either::Left(types)) => types.iter().map(|info| info.name().to_owned()).collect(),
+        Some(Either::Right(_)) | None => Vec::new(),
+    };
+    let name = |at: usize| types.get(at).map_or("text", String::as_str);
+    Ok(placed(source, |at| format!("cast(${}::text as {})", at + 1, name(at))))
+}
+
+fn with<'q>(query: Bound<'q, Postgres, PgArguments>, values: &[Option<String>]) -> Bound<'q, Postgres, PgArguments> {
+    values.iter().fold(query, |query, value| query.bind(value.clone()))
 }
 
 /// The column, as text where JSON would round it.

@@ -9,8 +9,12 @@ use gristmill_core::definition::SqlSource;
 use serde_json::{Map, Number, Value};
 use sqlx::query::Query as Bound;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Column, Connection, Executor, Row as _, SqlSafeStr, Sqlite, Statement, TypeInfo, ValueRef};
+use sqlx::{
+    AssertSqlSafe, Column, ConnectOptions, Connection, Executor, Row as _, SqlSafeStr, Sqlite, Statement, TypeInfo,
+    ValueRef,
+};
 
+use super::bound::placed;
 use super::{Page, Range, Row, derived, from_sqlx, quoted, unique_columns, wrong};
 use crate::source::error::SourceError;
 use crate::source::record::Unreadable;
@@ -21,37 +25,44 @@ pub(super) struct Query {
     derived: String,
     key: String,
     columns: Vec<String>,
+    /// The values of the query's places, which are `?1` and so on; our own come after them.
+    bound: Vec<Value>,
 }
 
 impl Query {
     pub(super) async fn connect(url: &str, source: &SqlSource) -> Result<Self, SourceError> {
         let options: SqliteConnectOptions = url.parse().map_err(|error| from_sqlx(&error))?;
-        let options = options.read_only(true).create_if_missing(false);
+        let options = options.read_only(true).create_if_missing(false).disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&options).await.map_err(|error| from_sqlx(&error))?;
         sqlx::raw_sql("begin").execute(&mut connection).await.map_err(|error| from_sqlx(&error))?;
+        let bound = source.bind.clone();
+        let source = &placed(source, |at| format!("?{}", at + 1));
         let derived = derived(source);
         // The query itself: in a derived table SQLite would rename a column that occurs twice.
         let sql = AssertSqlSafe(source.query.clone()).into_sql_str();
         let prepared = (&mut connection).prepare(sql).await.map_err(|error| from_sqlx(&error))?;
         let columns: Vec<String> = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
         unique_columns(columns.iter().map(String::as_str), &source.key)?;
-        Ok(Self { connection, derived, key: quoted(&source.key), columns })
+        Ok(Self { connection, derived, key: quoted(&source.key), columns, bound })
     }
 
     pub(super) async fn has_null_keys(&mut self) -> Result<bool, SourceError> {
         let sql = format!("select exists (select 1 from {} where source.{} is null)", self.derived, self.key);
-        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await.map_err(|error| from_sqlx(&error))
+        let query = with(sqlx::query(AssertSqlSafe(sql)), &self.bound);
+        let row = query.fetch_one(&mut self.connection).await.map_err(|error| from_sqlx(&error))?;
+        row.try_get(0).map_err(|error| from_sqlx(&error))
     }
 
     /// Looks at one more row than requested: it shows whether there are more, and whether the key repeats across the
     /// border.
     pub(super) async fn page(&mut self, after: Option<&str>, limit: u64) -> Result<Page, SourceError> {
-        let (key, derived) = (&self.key, &self.derived);
-        let bound = after.map_or(String::new(), |_| format!("where source.{key} > ?"));
+        let (key, derived, own) = (&self.key, &self.derived, self.bound.len());
+        let bound = after.map_or(String::new(), |_| format!("where source.{key} > ?{}", own + 1));
+        let last = own + 1 + usize::from(after.is_some());
         let sql = format!(
-            "select quote(source.{key}), typeof(source.{key}) from {derived} {bound} order by source.{key} limit ?"
+            "select quote(source.{key}), typeof(source.{key}) from {derived} {bound} order by source.{key} limit ?{last}"
         );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
+        let mut query = with(sqlx::query(AssertSqlSafe(sql)), &self.bound);
         if let Some(after) = after {
             query = bind_key(query, after)?;
         }
@@ -72,13 +83,15 @@ impl Query {
     }
 
     pub(super) async fn rows(&mut self, range: Range<'_>, limit: u64) -> Result<Vec<Row>, SourceError> {
-        let after = range.after.map_or(String::new(), |_| format!("and source.{} > ?", self.key));
-        let upto = range.upto.map_or(String::new(), |_| format!("and source.{} <= ?", self.key));
+        let (own, lower) = (self.bound.len(), usize::from(range.after.is_some()));
+        let after = range.after.map_or(String::new(), |_| format!("and source.{} > ?{}", self.key, own + 1));
+        let upto = range.upto.map_or(String::new(), |_| format!("and source.{} <= ?{}", self.key, own + lower + 1));
+        let last = own + lower + usize::from(range.upto.is_some()) + 1;
         let sql = format!(
-            "select source.* from {} where true {after} {upto} order by source.{} limit ?",
+            "select source.* from {} where true {after} {upto} order by source.{} limit ?{last}",
             self.derived, self.key
         );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
+        let mut query = with(sqlx::query(AssertSqlSafe(sql)), &self.bound);
         for key in [range.after, range.upto].into_iter().flatten() {
             query = bind_key(query, key)?;
         }
@@ -89,6 +102,20 @@ impl Query {
         }
         Ok(items)
     }
+}
+
+fn with<'q>(query: Bound<'q, Sqlite, SqliteArguments>, values: &[Value]) -> Bound<'q, Sqlite, SqliteArguments> {
+    values.iter().fold(query, |query, value| match value {
+        Value::Null => query.bind(None::<String>),
+        Value::Bool(yes) => query.bind(i64::from(*yes)),
+        Value::String(text) => query.bind(text.clone()),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => query.bind(whole),
+            (None, Some(real)) => query.bind(real),
+            (None, None) => query.bind(number.to_string()),
+        },
+        Value::Array(_) | Value::Object(_) => query.bind(value.to_string()),
+    })
 }
 
 fn key_of(row: &SqliteRow, key: &str) -> Result<String, SourceError> {

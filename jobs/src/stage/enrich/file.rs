@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use gristmill_core::json;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
@@ -117,8 +118,9 @@ impl Inner {
             if text.trim().is_empty() {
                 continue;
             }
-            let record = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-                .map_err(|error| permanent(format!("`{}`, line {line}: not a JSON object: {error}", self.path)))?;
+            let record = json::read_object(text.trim_start_matches('\u{feff}').as_bytes()).map_err(|error| {
+                permanent(format!("`{}`, line {line}: not an object that can be kept: {error}", self.path))
+            })?;
             self.insert(&mut records, record, line)?;
         }
         Ok(records)
@@ -186,6 +188,43 @@ mod tests {
         assert_eq!(lost, "`code` is `99`, and the lookup has no such `code`");
         let skipping = enrich(json!({ "file": path, "on": "code", "missing": "skip" }));
         assert_eq!(apply(&skipping, json!({})).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_field_that_was_set_to_null_before_is_filled_and_stays_null_where_nothing_is_found() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("names.jsonl");
+        std::fs::write(&path, "{\"k\":\"a\",\"name\":\"Alpha\",\"rank\":null}\n").expect("written");
+        let lookup = enrich(json!({ "file": path, "on": "k" }));
+        let empty = |k: &str| json!({ "k": k, "name": null, "rank": null, "own": null });
+        let found = json!({ "k": "a", "name": "Alpha", "rank": null, "own": null });
+        assert_eq!(apply(&lookup, empty("a")).await, Ok(Some(found)));
+        assert_eq!(apply(&lookup, empty("c")).await, Ok(Some(empty("c"))));
+        let own = json!({ "k": "a", "name": "", "rank": 0 });
+        assert_eq!(apply(&lookup, own.clone()).await, Ok(Some(own)));
+    }
+
+    #[tokio::test]
+    async fn what_a_file_holds_is_exact_or_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.jsonl");
+        let lookup = enrich(json!({ "file": path, "on": "k" }));
+        let deep = format!("{{\"k\":1,\"v\":{}1{}}}\n", "[".repeat(64), "]".repeat(64));
+        for (line, word) in
+            [("{\"k\":1,\"v\":12345678901234567890123}\n", "12345678901234567890123"), (&deep, "deeper")]
+        {
+            std::fs::write(&path, line).expect("written");
+            let error = apply(&lookup, json!({ "k": 1 })).await.expect_err(line);
+            assert!(error.contains(word) && error.contains("line 1"), "{error}");
+        }
+        let odd = json!({ "k": 1, "v": { "$serde_json::private::RawValue": "[1]" } });
+        std::fs::write(&path, format!("{odd}\n")).expect("written");
+        assert_eq!(apply(&lookup, json!({ "k": 1 })).await, Ok(Some(odd)));
+        let deepest = format!("{{\"k\":1,\"v\":{}1{}}}\n", "[".repeat(63), "]".repeat(63));
+        std::fs::write(&path, deepest).expect("written");
+        let nested = enrich(json!({ "file": path, "on": "k", "into": "r" }));
+        let error = apply(&nested, json!({ "k": 1 })).await.expect_err("65 levels");
+        assert!(error.contains("nested deeper than 64"), "{error}");
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use gristmill_core::aggregate::decimal;
 use gristmill_core::definition::{EnrichSpec, Missing};
+use gristmill_core::json::{DEPTH_MAX, deeper_than};
 use serde_json::{Map, Value};
 
 use self::file::FileLookup;
@@ -87,7 +88,8 @@ impl Enrich {
         }
     }
 
-    /// Adds the record that was found. The item's own fields stay as they are. `false` means that the item is skipped.
+    /// Adds the record that was found. The item's own fields stay as they are, but for those that are null. `false` means
+    /// that the item is skipped.
     ///
     /// # Errors
     ///
@@ -106,10 +108,20 @@ impl Enrich {
             };
         };
         match (&self.into, item.as_object_mut()) {
-            (Some(into), _) => field::set(item, into, Value::Object(found.clone())),
+            (Some(into), _) => {
+                field::set(item, into, Value::Object(found.clone()));
+                if deeper_than(item, DEPTH_MAX) {
+                    let reason = format!("with the record in `{into}` it is nested deeper than {DEPTH_MAX} levels");
+                    return Err(Refusal::new("enrich", reason));
+                }
+            }
             (None, Some(object)) => {
                 for (name, value) in found {
-                    object.entry(name.clone()).or_insert_with(|| value.clone());
+                    // Null is how a field that may be missing is announced: it holds nothing that would be lost.
+                    let own = object.entry(name.clone()).or_insert(Value::Null);
+                    if own.is_null() {
+                        *own = value.clone();
+                    }
                 }
             }
             (None, None) => {}

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::definition::SqlLookup;
-use serde_json::{Map, Value};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use gristmill_core::json;
+use gristmill_store::postgres_options;
+use serde_json::Value;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::sync::OnceCell;
 
 use super::{LookupError, Records, key_text, passing, permanent};
@@ -20,6 +22,9 @@ const FROM_ENVIRONMENT: &str = "env:";
 
 /// How long to wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one lookup may take, with all that the database is asked for it.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many chunks of this process do lookups at once.
 const CONNECTIONS: u32 = 4;
@@ -52,11 +57,12 @@ impl Database {
         // The parsers' messages may repeat the address, which contains the password.
         let bad = |kind: &str| format!("`sql.url` is not an address of {kind}; write such as `{kind}://…`");
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let options = PgConnectOptions::from_str(url).map_err(|_| bad("postgres"))?;
-            return Ok(Self::Postgres(Box::new(options), OnceCell::new()));
+            let options = postgres_options(url).map_err(|wrong| format!("`sql.url` {wrong}"))?;
+            return Ok(Self::Postgres(Box::new(options.disable_statement_logging()), OnceCell::new()));
         }
         if url.starts_with("sqlite:") {
             let options = SqliteConnectOptions::from_str(url).map_err(|_| bad("sqlite"))?.read_only(true);
+            let options = options.disable_statement_logging();
             return Ok(Self::Sqlite(Box::new(options), OnceCell::new()));
         }
         Err("`sql.url` must begin with `postgres://`, `sqlite://` or `env:`".to_owned())
@@ -79,11 +85,23 @@ impl SqlTable {
         if keys.is_empty() {
             return Ok(Records::default());
         }
+        // A database that is frozen gives no answer, not even an error.
+        let rows = tokio::time::timeout(LOOKUP_TIMEOUT, self.rows(keys)).await.unwrap_or_else(|_| {
+            let seconds = LOOKUP_TIMEOUT.as_secs();
+            Err(passing(format!("the database of {} has not answered within {seconds} seconds", self.table)))
+        });
+        self.by_key(rows?)
+    }
+
+    async fn rows(&self, keys: BTreeSet<String>) -> Result<Vec<String>, LookupError> {
         let database = self.database.get_or_try_init(|| async { Database::of(&address(&self.url)?) });
         let rows = match database.await.map_err(permanent)? {
             Database::Postgres(options, pool) => {
                 let pool = pool.get_or_init(|| async {
-                    let settings = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
+                    let settings = PgPoolOptions::new()
+                        .max_connections(CONNECTIONS)
+                        .acquire_timeout(ACQUIRE_TIMEOUT)
+                        .after_release(|connection, _| Box::pin(still_answers(connection)));
                     settings.connect_lazy_with((**options).clone())
                 });
                 self.rows_of_postgres(pool.await, &keys.into_iter().collect::<Vec<_>>()).await
@@ -97,7 +115,7 @@ impl SqlTable {
                 self.rows_of_sqlite(pool.await, &keys).await
             }
         };
-        self.by_key(rows.map_err(|error| self.failed(&error))?)
+        rows.map_err(|error| self.failed(&error))
     }
 
     /// Keys are cast to the column's own type, so that its index is used. Keys that cannot be of that type are left
@@ -153,8 +171,11 @@ impl SqlTable {
     fn by_key(&self, rows: Vec<String>) -> Result<Records, LookupError> {
         let mut records = HashMap::new();
         for row in rows {
-            let record: Map<String, Value> = serde_json::from_str(&row)
-                .map_err(|error| permanent(format!("{} gives a row that is not an object: {error}", self.table)))?;
+            let Value::Object(record) = json::read_row(&row)
+                .map_err(|error| permanent(format!("{} gives a row that cannot be kept: {error}", self.table)))?
+            else {
+                return Err(permanent(format!("{} gives a row that is not an object", self.table)));
+            };
             let Some(key) = record.get(&self.key).and_then(key_text) else {
                 return Err(permanent(format!("{} has no column `{}`", self.table, self.key)));
             };
@@ -174,6 +195,14 @@ impl SqlTable {
             sqlx::Error::Database(refusal) => permanent(format!("looking into {}: {}", self.table, refusal.message())),
             other => passing(format!("the database of {} cannot be reached: {other}", self.table)),
         }
+    }
+}
+
+/// Without this a connection whose question was given up would be one of the few for ever.
+async fn still_answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(ACQUIRE_TIMEOUT, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
     }
 }
 

@@ -8,6 +8,10 @@ use serde_json::Value;
 /// The most digits of an integer: any number with 18 digits fits into 64 bits.
 const INTEGER_DIGITS_MAX: usize = 18;
 
+/// Codes that people write for hundredths of a currency, such as pence: taken for the currency, they would be wrong by
+/// a factor of a hundred.
+const MINOR_UNITS: [&str; 5] = ["EUX", "GBX", "ILA", "USX", "ZAC"];
+
 /// Which signs are used in numbers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Notation {
@@ -72,22 +76,30 @@ impl Notation {
     }
 
     /// Reads a decimal with a currency sign or a code of three capitals before or after it; brackets around it mean
-    /// that it is owed, as accountants write.
+    /// that it is owed, as accountants write. `50¢` is half of the currency, 0.50; a code of a minor unit is refused.
     pub(super) fn money(self, text: &str) -> Option<Decimal> {
         if let Some(owed) = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
-            return self.money(owed.trim()).filter(|amount| !amount.is_sign_negative()).map(|amount| -amount);
+            let amount = self.money(owed.trim()).filter(|amount| !amount.is_sign_negative())?;
+            // There is no negative zero: it would be a group of its own.
+            return Some(if amount.is_zero() { amount } else { -amount });
         }
         let (sign, rest) = match text.strip_prefix('-') {
             Some(rest) => ("-", rest.trim_start()),
             None => ("", text),
         };
-        let bare = without_currency(rest);
+        let (currency, bare) = currency(rest);
         let number = bare.trim();
         // `-£-3` is a typing error, not three pounds.
         if !sign.is_empty() && number.starts_with('-') {
             return None;
         }
-        self.decimal(&format!("{sign}{number}"))
+        let amount = self.decimal(&format!("{sign}{number}"))?;
+        match currency {
+            None => Some(amount),
+            Some("¢" | "￠") => hundredth(amount),
+            Some(code) if MINOR_UNITS.contains(&code) => None,
+            Some(_) => Some(amount),
+        }
     }
 
     /// Returns the digits of a whole number. After a sign for thousands exactly three must follow; otherwise `1,5` in a
@@ -121,17 +133,30 @@ fn sign(key: &str, text: &str) -> Result<char, String> {
     }
 }
 
-fn without_currency(text: &str) -> &str {
-    let text = text.trim_matches(is_currency_sign).trim();
+/// Returns the currency's sign or code before or after a number, and the number.
+fn currency(text: &str) -> (Option<&str>, &str) {
+    let sign = |place: usize| text[place..].chars().next().filter(|sign| is_currency_sign(*sign)).map(char::len_utf8);
+    let last = text.char_indices().next_back().map_or(0, |(place, _)| place);
+    if let Some(length) = sign(0) {
+        return (Some(&text[..length]), &text[length..]);
+    }
+    if sign(last).is_some() {
+        return (Some(&text[last..]), &text[..last]);
+    }
     for (head, tail) in [(0, 3), (text.len().wrapping_sub(3), text.len())] {
         let code = text.get(head..tail).filter(|code| code.bytes().all(|byte| byte.is_ascii_uppercase()));
         if code.is_some() {
-            return if head == 0 { &text[3..] } else { &text[..head] };
+            return (code, if head == 0 { &text[3..] } else { &text[..head] });
         }
     }
-    text
+    (None, text)
+}
+
+/// The amount in hundredths, if it can be written with the digits that a decimal has.
+fn hundredth(amount: Decimal) -> Option<Decimal> {
+    Decimal::try_from_i128_with_scale(amount.mantissa(), amount.scale() + 2).ok().map(|amount| amount.normalize())
 }
 
 fn is_currency_sign(character: char) -> bool {
-    matches!(character, '$' | '¢' | '£' | '¤' | '¥' | '\u{20A0}'..='\u{20CF}')
+    matches!(character, '$' | '¢' | '£' | '¤' | '¥' | '￠' | '\u{20A0}'..='\u{20CF}')
 }

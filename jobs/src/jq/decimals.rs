@@ -6,56 +6,57 @@
 //! 28 digits is an error.
 
 use gristmill_core::aggregate::decimal;
-use jaq_core::native::{Fun, bome, run, v};
-use jaq_core::{Cv, DataT, Error, ValR};
-use jaq_json::{Num, Val};
+use jaq_core::Error;
+use jaq_core::native::{bome, run, v};
 use num_bigint::{BigInt, Sign};
 use rust_decimal::{Decimal, RoundingStrategy};
 
+use super::native::{Fun, function2};
+use super::number::Num;
+use super::operators::Valued;
+use super::value::Val;
+
 /// All functions, to be compiled into programs.
-pub(super) fn funs<D: for<'a> DataT<V<'a> = Val>>() -> impl Iterator<Item = Fun<D>> {
-    [
-        run(("decimal_add", v(2), |cv| bome(two(cv, "decimal_add", add)))),
-        run(("decimal_sub", v(2), |cv| bome(two(cv, "decimal_sub", |one, two| add(one, -two))))),
-        run(("decimal_mul", v(2), |cv| bome(two(cv, "decimal_mul", mul)))),
+pub(super) fn funs() -> Vec<Fun> {
+    vec![
+        function2!("decimal_add", |_value, one, two| both(&one, &two, "decimal_add", add)),
+        function2!("decimal_sub", |_value, one, two| both(&one, &two, "decimal_sub", |one, two| add(one, -two))),
+        function2!("decimal_mul", |_value, one, two| both(&one, &two, "decimal_mul", mul)),
         run(("decimal_div", v(3), |mut cv| {
-            let places = cv.0.pop_var();
-            bome(places_of(&places).and_then(|places| two(cv, "decimal_div", |one, two| div(one, two, places))))
+            let (places, two, one) = (cv.0.pop_var(), cv.0.pop_var(), cv.0.pop_var());
+            let divided =
+                places_of(&places).and_then(|places| both(&one, &two, "decimal_div", |one, two| div(one, two, places)));
+            bome(divided)
         })),
-        run(("decimal_round", v(2), |mut cv| {
-            let (places, value) = (cv.0.pop_var(), cv.0.pop_var());
-            bome(places_of(&places).and_then(|places| {
-                let rounded = number(&value, "decimal_round")?
-                    .round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero);
-                Ok(Val::from(rounded.normalize().to_string()))
-            }))
-        })),
+        function2!("decimal_round", |_value, number_, places| {
+            let places = places_of(&places)?;
+            let rounded = number(&number_, "decimal_round")?
+                .round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero);
+            Ok(Val::text(rounded.normalize().to_string()))
+        }),
     ]
-    .into_iter()
 }
 
-fn two<D: for<'a> DataT<V<'a> = Val>>(
-    mut cv: Cv<'_, D>,
+fn both(
+    first: &Val,
+    second: &Val,
     name: &str,
     compute: impl FnOnce(Decimal, Decimal) -> Result<Decimal, &'static str>,
-) -> ValR<Val> {
-    let (second, first) = (cv.0.pop_var(), cv.0.pop_var());
-    let result = compute(number(&first, name)?, number(&second, name)?);
-    match result {
-        Ok(result) => Ok(Val::from(result.normalize().to_string())),
+) -> Valued {
+    match compute(number(first, name)?, number(second, name)?) {
+        Ok(result) => Ok(Val::text(result.normalize().to_string())),
         Err(problem) => Err(Error::str(format_args!("{name}({first}; {second}): {problem}"))),
     }
 }
 
 fn number(value: &Val, name: &str) -> Result<Decimal, Error<Val>> {
     let found = match value {
-        Val::TStr(text) => decimal(&String::from_utf8_lossy(text).as_ref().into()),
-        Val::Num(Num::Int(number)) => Some(Decimal::from(*number)),
+        Val::Str(text) => decimal(&(**text).into()),
         Val::Num(number) => decimal(&number.to_string().into()),
         _ => None,
     };
     found.ok_or_else(|| {
-        let value = super::shortened(&value.to_string(), super::VALUE_CHARS_MAX);
+        let value = super::brief(&super::json::beginning(value, 200));
         Error::str(format_args!("{name}: {value} is not a decimal of at most 28 digits"))
     })
 }

@@ -1,0 +1,125 @@
+//! A batch as it is shown, while it is under way and at its end.
+
+use gristmill_core::id::BatchId;
+use gristmill_core::job::JobState;
+use gristmill_jobs::kind::payload::{EMAIL, WEBHOOK};
+use gristmill_service::documents::BatchWithResult;
+use gristmill_store::{BatchView, JobFilter, Page, Wait, why_batch};
+use serde_json::Value;
+
+use super::gone::no_batch;
+use super::list::describe_pause;
+use super::wait::Ended;
+use super::waits::describe;
+use crate::cli::context::CommandContext;
+use crate::cli::output::{Format, Output, grouped, result_fields};
+use crate::exit_code::{Exit, Result};
+
+/// The most messages of a kind that are named because they could not be sent.
+const UNSENT_MAX: u32 = 3;
+
+/// One batch of the tenant.
+pub(super) async fn find(context: &CommandContext, batch: BatchId) -> Result<BatchView> {
+    let store = context.store().await?;
+    match store.batch(&context.tenant, batch).await? {
+        Some(found) => Ok(found),
+        None => Err(no_batch(&store, &context.tenant, batch).await),
+    }
+}
+
+/// Prints a batch with what it waits for.
+///
+/// # Errors
+///
+/// Those of the store.
+pub(super) async fn show(context: &CommandContext, batch: &BatchView) -> Result<()> {
+    let waits = why_batch(&context.store().await?, batch).await?;
+    print(&context.output, batch, Some(waits));
+    unsent(context, batch).await
+}
+
+/// Reports which of a batch's messages could not be sent: a report that is not expected is not missed.
+async fn unsent(context: &CommandContext, batch: &BatchView) -> Result<()> {
+    if !batch.state.is_final() {
+        return Ok(());
+    }
+    for kind in [EMAIL, WEBHOOK] {
+        let filter = JobFilter {
+            tenant: batch.tenant.clone(),
+            states: vec![JobState::Dead],
+            kind: Some(kind.to_owned()),
+            batch: Some(batch.id),
+            ..JobFilter::default()
+        };
+        let page = Page { after: None, limit: UNSENT_MAX };
+        for job in context.store().await?.jobs(&filter, &page).await? {
+            let why = job.error.as_deref().unwrap_or("it left no error");
+            let see = format!("{} dead show {}", context.program_here(), job.id);
+            context.output.error(&format!("a message of this batch ({kind}) could not be sent: {why}; see `{see}`"));
+        }
+    }
+    Ok(())
+}
+
+/// Prints how a wait ended, and returns the exit code for it.
+///
+/// # Errors
+///
+/// Those of the store.
+pub(super) async fn end(context: &CommandContext, ended: &Ended) -> Result<Exit> {
+    match ended {
+        Ended::Final(batch) => {
+            print(&context.output, batch, None);
+            unsent(context, batch).await?;
+        }
+        Ended::TimedOut(batch) => {
+            show(context, batch).await?;
+            context.output.error("the wait is over; the batch goes on where workers are");
+            context.output.note(&format!("follow it: {} batch watch {}", context.program_here(), batch.id));
+        }
+        Ended::Detached { batch, worked, .. } => {
+            let program = context.program_here();
+            if *worked {
+                context.output.note("the work that this process did has stopped; the batch keeps what is done");
+                context.output.note(&format!("go on with it: {program} dev"));
+            }
+            context.output.note(&format!("follow it: {program} batch watch {}", batch.id));
+        }
+    }
+    Ok(ended.exit())
+}
+
+/// A batch in full: one document, or lines.
+pub(super) fn print(output: &Output, batch: &BatchView, waits: Option<Vec<Wait>>) {
+    if output.format == Format::Json {
+        return output.document(&BatchWithResult { waits, ..batch.into() });
+    }
+    let counts = &batch.counts;
+    let mut fields = vec![
+        ("id", batch.id.to_string()),
+        ("name", batch.name.clone()),
+        ("state", if batch.paused { format!("{}, paused", batch.state) } else { batch.state.to_string() }),
+        ("generation", batch.generation.to_string()),
+        ("input", grouped(counts.input)),
+        ("ok", grouped(counts.ok)),
+        ("skipped", grouped(counts.skipped)),
+        ("quarantined", format!("{} (budget {})", grouped(counts.quarantined), batch.failure_budget)),
+        ("cancelled", grouped(counts.cancelled)),
+        ("pending", grouped(counts.pending())),
+        ("chunks", format!("{}, {} not final, {} dead", batch.chunks, batch.remaining, batch.chunks_dead)),
+        ("retries", grouped(batch.retries)),
+        ("created", output.time(batch.created_at)),
+        ("finished", output.time_or_dash(batch.finished_at)),
+    ];
+    if let Some(pause) = &batch.pause {
+        fields.push(("paused", describe_pause(pause, output)));
+    }
+    fields.extend(waits.iter().flatten().map(|wait| ("waits", describe(wait, output))));
+    if let Some(reason) = &batch.reason {
+        fields.push(("reason", reason.clone()));
+    }
+    if let Some(Value::Object(result)) = &batch.result {
+        fields.extend(result_fields(result, output.format));
+    }
+    output.fields(&Value::Null, &fields);
+}

@@ -1,0 +1,109 @@
+//! What a chunk's items come to: the counts, the aggregate, and what is set aside.
+
+use gristmill_core::aggregate::{Aggregation, Partial};
+use gristmill_core::chunk::{ChunkResult, SetAside};
+use gristmill_store::RefusedRow;
+use serde_json::Value;
+
+use super::{ItemInFlight, Pipeline, State};
+use crate::sink::Sink;
+use crate::stage::Refusal;
+
+/// What became of a chunk's items, before anything is written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChunkOutcome {
+    /// The items that passed every stage, as they are written, in the order of the input.
+    pub ok: Vec<Value>,
+    /// How many were skipped on purpose.
+    pub skipped: u64,
+    /// Those that were refused, in the order of the input.
+    pub set_aside: Vec<SetAside>,
+    /// The chunk's share of the aggregate.
+    pub partial: Partial,
+    /// The items of `ok` as they were before, where what they are written to may still refuse some of them.
+    pub passed: Vec<PassedItem>,
+}
+
+/// An item that passed every stage, and that may still turn out to be refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PassedItem {
+    position: u64,
+    line: Option<u64>,
+    /// As it came from the source.
+    original: Value,
+    /// As it was counted.
+    counted: Value,
+}
+
+impl Pipeline {
+    /// Counts the items, and absorbs those that passed. Absorbing is the last step that may refuse an item, so that no
+    /// item is ever both written and set aside.
+    pub(super) fn gather(&self, travellers: Vec<ItemInFlight>, written: Vec<Option<(Value, Value)>>) -> ChunkOutcome {
+        let mut ground = ChunkOutcome::default();
+        let mut absorber = self.aggregation.absorber();
+        let refusable = matches!(self.sink, Some(Sink::Sql(_)));
+        for (mut in_flight, written) in travellers.into_iter().zip(written) {
+            if let Some((counted, written)) = written {
+                match absorber.absorb(&counted) {
+                    Ok(()) => {
+                        ground.ok.push(written);
+                        if refusable {
+                            let ItemInFlight { position, line, original, .. } = in_flight;
+                            ground.passed.push(PassedItem { position, line, original, counted });
+                        }
+                        continue;
+                    }
+                    Err(error) => in_flight.state = State::Refused(Refusal::new("aggregate", error.to_string())),
+                }
+            }
+            match in_flight.state {
+                State::Refused(refusal) => ground.set_aside.push(SetAside {
+                    position: in_flight.position,
+                    line: in_flight.line,
+                    stage: refusal.stage.to_owned(),
+                    reason: refusal.reason,
+                    item: in_flight.original,
+                }),
+                State::Skipped | State::UnderWay(_) => ground.skipped += 1,
+            }
+        }
+        ground.partial = absorber.partial();
+        ground
+    }
+}
+
+/// The result of a chunk without the items whose rows were refused: each is set aside with the reason, and the
+/// aggregate is made anew from the others. A refused row is known by its place among the items that passed.
+///
+/// # Errors
+///
+/// When the others alone cannot be aggregated.
+pub(crate) fn without(
+    result: &ChunkResult,
+    aggregation: &Aggregation,
+    passed: &[PassedItem],
+    refused: &[RefusedRow],
+) -> Result<ChunkResult, String> {
+    let mut result = result.clone();
+    let mut absorber = aggregation.absorber();
+    let mut reasons: std::collections::HashMap<usize, &str> =
+        refused.iter().map(|row| (row.index, row.reason.as_str())).collect();
+    for (index, item) in passed.iter().enumerate() {
+        let Some(reason) = reasons.remove(&index) else {
+            absorber.absorb(&item.counted).map_err(|error| error.to_string())?;
+            continue;
+        };
+        result.set_aside.push(SetAside {
+            position: item.position,
+            line: item.line,
+            stage: "output".to_owned(),
+            reason: reason.to_owned(),
+            item: item.original.clone(),
+        });
+        result.ok -= 1;
+        result.quarantined += 1;
+    }
+    result.set_aside.sort_by_key(|item| item.position);
+    result.partial = absorber.partial();
+    Ok(result)
+}
