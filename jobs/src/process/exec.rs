@@ -1,4 +1,4 @@
-//! Items through a program: one JSON line in, one JSON line out, in the same order, as [`envelope`](super::envelope)
+//! Items through a program: one JSON line in, one JSON line out, in the same order, as [`envelope`]
 //! says.
 //!
 //! Each answer line must be flushed. A program stays alive from chunk to chunk ([`programs`](super::programs)); as many
