@@ -38,8 +38,8 @@ pub async fn rescue(
     Ok(report)
 }
 
-/// Cancels the next chunks of each batch that is being stopped, and returns how many jobs changed. Whoever stops a batch
-/// may die before its end, and a worker that halts one does only the first step.
+/// Cancels the next chunks of each batch that is being stopped, and returns how many jobs changed. A process that stops
+/// a batch may die before its end, and a worker that halts one does only the first step.
 ///
 /// # Errors
 ///

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 
 use super::job_row::JobRow;
-use super::transition::Query;
+
+/// A statement with its parameters.
+type Query = sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
 /// How many rows one statement inserts at most. SQLite allows 32,766 parameters.
 pub(super) const MAX: usize = 512;

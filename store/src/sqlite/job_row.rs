@@ -4,7 +4,7 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, NewJob, Priority, RunAt};
 use gristmill_core::unique::OnConflict;
 
-use super::transition::{later, micros};
+use super::row::{later, micros};
 use crate::check;
 use crate::error::Result;
 

@@ -176,3 +176,13 @@ pub(super) fn counts(row: &SqliteRow) -> Result<Counts> {
 fn unreadable(column: &str, found: &str) -> StoreError {
     StoreError::Database(format!("column `{column}` holds what this program did not write: {found}"))
 }
+
+/// Microseconds since 1970, after that wait.
+pub(super) fn later(now: i64, wait: Duration) -> i64 {
+    now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX / 2))
+}
+
+/// An instant as microseconds since 1970.
+pub(super) fn micros(at: Instant) -> i64 {
+    at.timestamp_micros()
+}

@@ -1,7 +1,6 @@
 //! One write transaction: what it moves is noted while it runs, and what follows from that (counters, fan-in, outbox)
 //! is written once, just before the commit.
 
-use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Priority};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -10,6 +9,7 @@ use uuid::Uuid;
 
 use super::error::{database, taken};
 use super::row::{self, Moved};
+pub(super) use super::row::{later, micros};
 use super::{SqliteStore, fan_in};
 use crate::check;
 use crate::error::Result;
@@ -311,14 +311,4 @@ pub(super) fn progress(row: &SqliteRow) -> Result<BatchProgress> {
         halting: row::flag(row, "halting")?,
         failure_budget: row::word(row, "tolerate")?,
     })
-}
-
-/// Microseconds since 1970, after that wait.
-pub(super) fn later(now: i64, wait: std::time::Duration) -> i64 {
-    now.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX / 2))
-}
-
-/// An instant as microseconds since 1970.
-pub(super) fn micros(at: Instant) -> i64 {
-    at.timestamp_micros()
 }
