@@ -55,6 +55,14 @@ id!(
     BatchId
 );
 id!(
+    /// One person who can log in.
+    UserId
+);
+id!(
+    /// One API token.
+    TokenId
+);
+id!(
     /// One incarnation of a process: created at each start, never reused.
     WorkerId
 );

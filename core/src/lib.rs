@@ -22,10 +22,12 @@
 //! * [`unique`]: how long a job holds its unique key, and what happens to another job with that key.
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many jobs may run at once or begin in a period, and whose turn it is.
+//! * [`access`]: the roles of people and programs, and what each may do.
 //! * [`mod@words`]: enums whose values are words.
 //! * [`json`]: how JSON from others is read: exactly, or not at all.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
+pub mod access;
 pub mod aggregate;
 pub mod backoff;
 pub mod batch;
