@@ -38,8 +38,8 @@ big: ## Runs a batch over a gigabyte and measures its memory (INPUT_MB=1000).
 		$(CARGO) test --workspace --test memory -- --nocapture
 
 .PHONY: model
-model: ## Explores every state of the model of the state machine: ten minutes, and 2 GB of memory.
-	@GRISTMILL_TEST_MODEL=full $(CARGO) test --profile campaign --workspace --test model -- --nocapture --test-threads=1 \
+model: ## Explores every state of the model of the state machine (BOUNDS=full, or one of them: 1, 2, 3): 2 GB of memory.
+	@GRISTMILL_TEST_MODEL=$${BOUNDS:-full} $(CARGO) test --profile campaign --workspace --test model -- --nocapture --test-threads=1 \
 		| tee /dev/stderr 2>&1 | grep '^model: [0-9]' | paste -sd ';' | sed 's/; *model: /; /g'
 
 # A failure prints its seed and the command that repeats it. The processes are real: they do not interleave twice in
