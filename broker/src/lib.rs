@@ -32,7 +32,7 @@ pub use error::BrokerError;
 pub use health::Health;
 pub use in_process::InProcess;
 pub use message::{Message, Poison};
-pub use rabbitmq::RabbitMq;
+pub use rabbitmq::{Copies, RabbitMq};
 pub use settings::Settings;
 
 /// What carries the ids. Clones share their connections.
@@ -179,6 +179,42 @@ impl Broker {
             Self::RabbitMq(connection) => connection.depth(queue).await.map(Some),
             #[cfg(feature = "testing")]
             Self::Simulated(connection) => connection.depth(queue).await.map(Some),
+        }
+    }
+
+    /// Returns how many copies of dead jobs lie in a queue's own queue for them; none when there is no such queue, or
+    /// nothing travels.
+    ///
+    /// # Errors
+    ///
+    /// When the broker does not answer.
+    pub async fn copies(&self, queue: &str) -> Result<u32, BrokerError> {
+        match self {
+            Self::InProcess(_) => {
+                let _ = queue;
+                Ok(0)
+            }
+            Self::RabbitMq(connection) => connection.copies(queue).await,
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => Ok(0),
+        }
+    }
+
+    /// Takes at most `limit` copies of dead jobs from the front of their queue. They are back there unless they are
+    /// [removed](Copies::remove).
+    ///
+    /// # Errors
+    ///
+    /// When the broker does not answer, or there is no such queue.
+    pub async fn take_copies(&self, queue: &str, limit: u32) -> Result<Copies, BrokerError> {
+        match self {
+            Self::InProcess(_) => {
+                let _ = (queue, limit);
+                Ok(Copies::none())
+            }
+            Self::RabbitMq(connection) => connection.take_copies(queue, limit).await,
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => Ok(Copies::none()),
         }
     }
 

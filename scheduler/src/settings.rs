@@ -61,6 +61,8 @@ pub struct DutySettings {
     pub late: Span,
     /// Batches whose planner died are looked for.
     pub plans: Span,
+    /// Copies of dead jobs that are dead no longer are taken from the broker.
+    pub copies: Span,
     /// Spools of inputs that no batch reads any more are looked for.
     pub spools: Span,
     /// What is kept for longer than `[retention]` says is deleted.
@@ -83,6 +85,7 @@ impl Default for DutySettings {
             age: seconds(5),
             late: seconds(5),
             plans: seconds(60),
+            copies: seconds(60),
             spools: seconds(60),
             prune: seconds(3_600),
             schedules: seconds(1),
@@ -93,7 +96,7 @@ impl Default for DutySettings {
 
 impl DutySettings {
     /// Returns each duty's key and rhythm.
-    pub fn all(&self) -> [(&'static str, Span); 12] {
+    pub fn all(&self) -> [(&'static str, Span); 13] {
         [
             ("promote", self.promote),
             ("relay", self.relay),
@@ -103,6 +106,7 @@ impl DutySettings {
             ("age", self.age),
             ("late", self.late),
             ("plans", self.plans),
+            ("copies", self.copies),
             ("spools", self.spools),
             ("prune", self.prune),
             ("schedules", self.schedules),

@@ -1,6 +1,7 @@
 //! RabbitMQ: topology, publishing with confirms, consuming, reconnecting.
 
 mod address;
+mod copies;
 mod dead_letter;
 mod declaring;
 mod depths;
@@ -31,6 +32,7 @@ use crate::health::Health;
 use crate::settings::Settings;
 use crate::{ConsumeOptions, HOLD, Published};
 use address::Address;
+pub use copies::Copies;
 use declaring::Declared;
 use depths::Depths;
 use lane_consumer::Source;
@@ -98,6 +100,17 @@ impl RabbitMq {
         let live = self.live()?;
         let depth = self.within(self.0.depths.ask(&self.0.target, &live, queue)).await?;
         Ok(u32::try_from(depth).unwrap_or(u32::MAX))
+    }
+
+    /// How many copies of dead jobs the queue has.
+    pub(crate) async fn copies(&self, queue: &str) -> Result<u32, BrokerError> {
+        let (live, name) = (self.live()?, self.0.target.names.dead(queue)?);
+        self.within(self.0.target.declare(&live).ready(&name)).await
+    }
+
+    pub(crate) async fn take_copies(&self, queue: &str, limit: u32) -> Result<Copies, BrokerError> {
+        let (live, name) = (self.live()?, self.0.target.names.dead(queue)?);
+        self.within(Copies::take(&self.0.target, &live, &name, limit)).await
     }
 
     pub(crate) async fn delete_queue(&self, queue: &str) -> Result<u32, BrokerError> {

@@ -5,11 +5,12 @@
 //!
 //! * [`promote`], [`relay`], [`rescue`], [`probe`]: jobs on their way to a worker.
 //! * [`age`], [`late`]: jobs and batches that have waited for too long.
-//! * [`reconcile`], [`plans`], [`spools`], `prune`: what was left behind.
+//! * [`reconcile`], [`plans`], [`spools`], [`copies`], `prune`: what was left behind.
 //! * `schedules`, `watch`, [`sync`]: runs that start by themselves, and the configuration that says so.
 //! * `lead`: leadership. [`returned`]: messages that the broker gave up on, which has no rhythm but follows a stream.
 
 pub mod age;
+pub mod copies;
 pub mod late;
 mod lead;
 pub mod plans;
@@ -49,6 +50,7 @@ pub(crate) fn all(options: &SchedulerOptions, leadership: &Arc<Leadership>) -> V
         Box::new(age::Age { common: common(), every: every.age.0, rows_max }),
         Box::new(late::Late { common: common(), every: every.late.0 }),
         Box::new(plans::Plans { common: common(), every: every.plans.0 }),
+        Box::new(copies::CopiesDuty { common: common(), every: every.copies.0 }),
         Box::new(spools::Spools { common: common(), every: every.spools.0, keep: settings.copy_keep.0 }),
         Box::new(prune::Prune::new(common(), every.prune.0, options.retention.clone(), options.schedules.clone())),
     ];

@@ -9,6 +9,7 @@ use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId, WorkerId};
 use gristmill_core::job::{JobState, NewJob, Priority};
 use gristmill_scheduler::SchedulerOptions;
+use gristmill_scheduler::duties::copies::copies;
 use gristmill_scheduler::duties::probe::{LOST_AFTER, Prober};
 use gristmill_scheduler::duties::relay::OutboxRelay;
 use gristmill_scheduler::duties::rescue::rescue;
@@ -411,4 +412,45 @@ async fn a_job_that_dies_with_its_worker_leaves_a_copy_among_the_dead_letters() 
     assert_eq!(said("gristmill-attempt"), Some(AMQPValue::LongUInt(1)));
     assert!(matches!(said("gristmill-error"), Some(AMQPValue::LongString(error)) if !error.as_bytes().is_empty()));
     assert_eq!(admin.depth(&dead).await, Some(0), "one copy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_copy_of_a_job_that_is_dead_no_longer_goes_and_the_others_stay() {
+    let env = dispatch_env(20_000).await;
+    let jobs = env.enqueue(5).await;
+    let worker = env.worker(LONG).await;
+    let claimed = env.store.claim_next(&testing::claim_as(worker, 5)).await.expect("claimed");
+    let died: Vec<_> = claimed.iter().map(testing::dead).collect();
+    let report = env.store.complete(&died).await.expect("completed");
+    env.dispatcher.publish(&report.dispatched).await;
+    let (admin, dead) = (env.namespace.admin().await, env.namespace.dead(QUEUE));
+    let until = async |count| {
+        let deadline = Instant::now() + PATIENCE;
+        while admin.depth(&dead).await != Some(count) {
+            assert!(Instant::now() < deadline, "there are never {count} copies");
+            tokio::task::yield_now().await;
+        }
+    };
+    until(5).await;
+    let look = async || copies(store(&env), &env.dispatcher).await.expect("looked");
+    assert_eq!(look().await, 0, "all are dead");
+    // What was put there by another hand is left alone.
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let publish = admin.channel.basic_publish("".into(), dead.as_str().into(), options, b"a note", properties);
+    publish.await.expect("sent").await.expect("arrived");
+    env.store.redrive_dead(DEFAULT_TENANT, &jobs[1..3], false).await.expect("redriven");
+    assert_eq!(look().await, 2);
+    until(4).await;
+    let mut left = Vec::new();
+    for _ in 0..4 {
+        let got = admin.channel.basic_get(dead.as_str().into(), BasicGetOptions { no_ack: true }).await.expect("asked");
+        let delivery = got.expect("a message").delivery;
+        if let Ok(message) = Message::decode(&delivery.data) {
+            let headers = delivery.properties.headers().clone().expect("headers");
+            assert_eq!(headers.inner().get("gristmill-attempt"), Some(&AMQPValue::LongUInt(1)));
+            left.push(message.job_id);
+        }
+    }
+    assert_eq!(left, [jobs[0], jobs[3], jobs[4]], "in their order");
+    assert_eq!(look().await, 0, "twice is once");
 }
