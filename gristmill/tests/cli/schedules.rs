@@ -154,6 +154,10 @@ fn a_running_scheduler_follows_the_file_and_starts_what_is_due() {
         shown["last"].as_array().is_some_and(|rows| rows.iter().any(|row| row["result"] == "done"))
     };
     until("a run of the first", || ran("first"));
+    let shown = place.json(0, &["schedule", "show", "first", "--json"]);
+    let next = place.json(0, &["schedule", "next", "first", "--json"]);
+    let rows = shown["last"].as_array().expect("the ledger");
+    assert!(next["tzdb"].is_string() && rows.iter().all(|row| row["tzdb"] == next["tzdb"]), "{shown}");
     place.write("config.toml", "[schedule.first]\nevery = \"never\"\n");
     place.write("config.toml", &job("second"));
     until("a run of the second", || ran("second"));

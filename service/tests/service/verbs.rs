@@ -185,6 +185,7 @@ async fn a_dry_run_of_a_backfill_counts_the_slots_that_would_wait() {
             range: (slot(3), slot(1)),
             concurrency: 1,
             newest_first: false,
+            tzdb: None,
             ticks,
         };
         assert_eq!(service.start_backfill(&rehearsal(), &backfill).await.expect("counted"), 3);

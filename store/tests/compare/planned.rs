@@ -116,6 +116,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
                 range: (tick(first), tick(last)),
                 concurrency: *concurrency,
                 newest_first: *newest_first,
+                tzdb: (*concurrency > 1).then(|| "2026g".to_owned()),
                 ticks: (first..=last).map(|number| (tick(number), (tick(number - 1), tick(number)))).collect(),
             };
             Ok(format!("waiting {}", store.backfill(&backfill).await?))
@@ -235,6 +236,7 @@ fn fire_tick(row: &Fired) -> FireTick {
         run,
         holder: row.holder.map(worker_id),
         about: None,
+        tzdb: row.holder.map(|holder| format!("2026{holder}")),
     }
 }
 
@@ -292,7 +294,7 @@ pub(crate) async fn told_tick(side: &Side, row: &TickView) -> String {
     let TickView { tenant, schedule, cause, outcome, late_ms, ticks, tries, active, result, reason, .. } = row;
     let about = row.about.as_ref().map(ToString::to_string);
     format!(
-        "{tenant} {schedule} {} {cause} {outcome} {} {} {late_ms} {ticks} tries {tries} {:?} {job} {active} {result:?} {:?} {reason:?} {} {} {:?} {about:?}",
+        "{tenant} {schedule} {} {cause} {outcome} {} {} {late_ms} {ticks} tries {tries} {:?} {job} {active} {result:?} {:?} {reason:?} {} {} {:?} {about:?} {:?}",
         when(row.tick),
         when(row.from),
         when(row.to),
@@ -300,6 +302,7 @@ pub(crate) async fn told_tick(side: &Side, row: &TickView) -> String {
         row.backfill.and_then(number_of_backfill),
         row.started_at.is_some(),
         row.ended_at.is_some(),
-        row.event
+        row.event,
+        row.tzdb
     )
 }
