@@ -132,7 +132,7 @@ pub struct BatchPlan {
     pub through_service: bool,
     /// Its output goes into a table instead of files.
     pub into_table: bool,
-    /// How many of its items the program, the service or the table refuses, whoever asks and however often.
+    /// How many of its items the program, the service or the table refuses, however often it is asked.
     pub culprits: u64,
 }
 

@@ -2,7 +2,7 @@
 //! the process says that it is not ready, and ends.
 //!
 //! It has no harness, because it starts itself as that program: the command line with one item handler more, which waits
-//! until somebody writes into the named pipe that its item names.
+//! until the test writes into the named pipe that its item names.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Keeps its thread for as long as nobody writes into the pipe.
+/// Keeps its thread until the test writes into the pipe.
 fn hold(item: &Value) -> ItemOut {
     match item["pipe"].as_str().map(std::fs::read) {
         None | Some(Ok(_)) => ItemOut::Ok(item.clone()),
@@ -117,7 +117,7 @@ impl Place {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// A named pipe: whoever reads it waits for a writer.
+    /// A named pipe: its reader waits for a writer.
     fn pipe(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());

@@ -453,5 +453,5 @@ async fn a_row_of_an_older_program_says_no_edition(store: TestStore) {
         ..self::row(1, TickOutcome::Ran)
     };
     assert_eq!(fire(&store, beside("older", vec![turn])).await.started.len(), 1);
-    assert_eq!(ledger(&store, "older").await[0].tzdb, None, "whoever starts it did not find it");
+    assert_eq!(ledger(&store, "older").await[0].tzdb, None, "its starter did not find it");
 }
