@@ -113,11 +113,9 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
                 id: numbered_backfill(*number),
                 tenant: tenant.to_owned(),
                 schedule: schedule_name(*schedule),
-                range: (tick(first), tick(last)),
                 concurrency: *concurrency,
                 newest_first: *newest_first,
-                tzdb: (*concurrency > 1).then(|| "2026g".to_owned()),
-                ticks: (first..=last).map(|number| (tick(number), (tick(number - 1), tick(number)))).collect(),
+                ..backfilled(first, last, (*concurrency > 1).then(|| "2026g".to_owned()))
             };
             Ok(format!("waiting {}", store.backfill(&backfill).await?))
         }
@@ -125,6 +123,20 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
             Ok(format!("waiting {}", store.control_backfill(tenant, numbered_backfill(*number), *paused).await?))
         }
         other => unreachable!("{other:?} is not about schedules"),
+    }
+}
+
+/// The ticks of a stretch, found by the rules of that edition.
+fn backfilled(first: i64, last: i64, tzdb: Option<String>) -> NewBackfill {
+    NewBackfill {
+        id: numbered_backfill(0),
+        tenant: TENANTS[0].to_owned(),
+        schedule: schedule_name(0),
+        range: (tick(first), tick(last)),
+        concurrency: 1,
+        newest_first: false,
+        tzdb,
+        ticks: (first..=last).map(|number| (tick(number), (tick(number - 1), tick(number)))).collect(),
     }
 }
 
