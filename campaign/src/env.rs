@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use uuid::Uuid;
 
 use crate::fleet::Servers;
-use gristmill_testkit::FakeSmtp;
-use gristmill_testkit::Proxy;
+use gristmill_testkit::http::reply;
+use gristmill_testkit::{FakeHttp, FakeSmtp, Proxy};
 
 /// The queues that a schedule uses.
 pub const QUEUES: [&str; 2] = ["default", "mail"];
@@ -30,6 +31,8 @@ pub struct TestEnv {
     pub amqp: Proxy,
     /// Where emails go.
     pub smtp: FakeSmtp,
+    /// What items go through: it answers each with itself, and a culprit with an error of its own.
+    pub service: FakeHttp,
     /// A way to the database that no fault touches.
     pub pool: PgPool,
 }
@@ -50,6 +53,13 @@ impl TestEnv {
             postgres: Proxy::start(&local(&servers.postgres, 5432)).await,
             amqp: Proxy::start(&local(&servers.amqp, 5672)).await,
             smtp: FakeSmtp::unreliable(seed, bad_mail).await,
+            service: FakeHttp::start(|asked| async move {
+                match accepted(&asked.body) {
+                    Some(item) => reply(200, &[], json!({ "ok": item }).to_string()),
+                    None => reply(500, &[], "it is beyond me"),
+                }
+            })
+            .await,
             servers: servers.clone(),
             namespace: format!("campaign-{}", Uuid::new_v4().simple()),
             database,
@@ -122,6 +132,12 @@ async fn delete_queues(amqp: &str, namespace: &str, queues: &[String]) -> lapin:
         channel.exchange_delete(name.as_str().into(), lapin::options::ExchangeDeleteOptions::default()).await?;
     }
     connection.close(200, "done".into()).await
+}
+
+/// The item that the service was asked for, unless that is a culprit.
+fn accepted(body: &[u8]) -> Option<Value> {
+    let mut asked: Value = serde_json::from_slice(body).ok()?;
+    Some(asked["item"].take()).filter(|item| item.is_object() && item["note"] != "culprit")
 }
 
 /// Runs one statement as the server's administrator.

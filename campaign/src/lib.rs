@@ -12,6 +12,7 @@
 //! * [`actor`]: the processes, and what becomes of them.
 //! * [`run`]: one schedule from its beginning to the oracle's verdict.
 //! * [`oracle`]: what must be true when all is quiet.
+//! * `filed`: a watched folder, and what is put into it.
 //! * [`input`]: what a batch of it is run over.
 //! * [`command`]: the command line.
 //! * [`nemesis`]: blows against whole servers.
@@ -27,6 +28,7 @@ pub mod command;
 pub mod disk;
 pub mod env;
 pub mod figures;
+mod filed;
 pub mod fleet;
 pub mod input;
 pub mod nemesis;

@@ -146,6 +146,7 @@ async fn batches(env: &TestEnv, number: usize, plan: &BatchPlan, input: &Input) 
     for batch in &found {
         must(batch.remaining == 0, || format!("{} has {} chunks remaining", batch.key, batch.remaining))?;
         let done = chunks(env, batch, plan, input).await?;
+        reasons(env, batch, plan, input).await?;
         effects(&env.pool, batch).await?;
         match plan.into_table {
             true => in_table.extend(done),
@@ -185,6 +186,24 @@ async fn chunks(env: &TestEnv, batch: &Batch, plan: &BatchPlan, input: &Input) -
     let aside = sqlx::query_scalar("SELECT position FROM quarantine WHERE batch_id = $1::uuid ORDER BY position");
     let aside: Vec<i64> = aside.bind(&batch.id).fetch_all(&env.pool).await.map_err(broken)?;
     weigh(batch, &chunks, &seqs, &aside, plan.chunk, input)
+}
+
+/// A culprit is set aside with what refused it as its reason; no other item of a chunk that is done is.
+async fn reasons(env: &TestEnv, batch: &Batch, plan: &BatchPlan, input: &Input) -> Verdict {
+    let query = "SELECT q.position, q.reason FROM quarantine q WHERE q.batch_id = $1::uuid";
+    let aside: Vec<(i64, String)> = sqlx::query_as(query).bind(&batch.id).fetch_all(&env.pool).await.map_err(broken)?;
+    let said = match (plan.through_program, plan.through_service) {
+        (true, _) => "the program",
+        (_, true) => "the service answers 500",
+        _ => "check constraint",
+    };
+    for (position, reason) in aside {
+        let culprit = u64::try_from(position).is_ok_and(|row| input.culprits.contains(&row));
+        // An item whose worker died with it in hand, again and again, is set aside for that.
+        let right = !culprit || reason.contains(said) || reason.contains("its worker died");
+        must(right, || format!("culprit {position} is set aside because {reason:?}, which says nothing of {said}"))?;
+    }
+    Ok(())
 }
 
 /// Judges a batch by its chunks, the numbers of its results and the items set aside. Gives the items that must be in

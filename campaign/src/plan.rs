@@ -61,6 +61,16 @@ pub const WHO: &[(&str, Role, u64)] = &[
     ("rescue.committed", Role::Scheduler, 2),
     ("promote.before_commit", Role::Scheduler, 5),
     ("promote.committed", Role::Scheduler, 5),
+    ("chunk.halving", Role::Worker, 3),
+    ("row.refused", Role::Worker, 2),
+    ("watch.linked", Role::Scheduler, 4),
+    ("watch.leaving", Role::Scheduler, 4),
+    ("watch.moved", Role::Scheduler, 3),
+    ("note.before_commit", Role::Scheduler, 3),
+    ("note.committed", Role::Scheduler, 3),
+    ("fire.before_commit", Role::Scheduler, 2),
+    ("fire.committed", Role::Scheduler, 2),
+    ("seal.committed", Role::Scheduler, 2),
     ("email.sending", Role::Worker, 2),
     ("email.accepted", Role::Worker, 2),
 ];
@@ -118,8 +128,12 @@ pub struct BatchPlan {
     pub max_attempts: u64,
     /// Its items go through a program that dies now and then.
     pub through_program: bool,
+    /// Its items go through a service.
+    pub through_service: bool,
     /// Its output goes into a table instead of files.
     pub into_table: bool,
+    /// How many of its items the program, the service or the table refuses, however often it is asked.
+    pub culprits: u64,
 }
 
 /// Everything that a schedule does.
@@ -139,6 +153,8 @@ pub struct Plan {
     pub emails: u64,
     /// How many of a hundred emails the mail server treats badly.
     pub bad_mail: u64,
+    /// Files that are put into a watched folder.
+    pub files: u64,
     /// Crash points by role, for that many incarnations one after the other.
     pub crashes: Vec<(Role, Crash)>,
     /// What goes wrong when, in milliseconds after the processes have started.
@@ -169,6 +185,7 @@ impl Plan {
             jobs,
             emails: random.between(1, 4),
             bad_mail: if random.percent(30) { 25 } else { 0 },
+            files: if watches(focus) || random.percent(30) { random.between(3, 8) } else { 0 },
             crashes: crashes(&mut random, focus, workers, schedulers),
             faults: Vec::new(),
         };
@@ -177,14 +194,30 @@ impl Plan {
     }
 }
 
+/// Whether a seed is about a watched folder.
+fn watches((point, role, _): (&str, Role, u64)) -> bool {
+    let begin = ["watch.", "note.", "fire.", "seal."];
+    role == Role::Scheduler && begin.iter().any(|begin| point.starts_with(begin))
+}
+
 fn batch(random: &mut Random, focus: &str) -> BatchPlan {
     let chunk = random.between(4, 24);
+    let (halving, refused) = (focus == "chunk.halving", focus == "row.refused");
+    let step = random.below(100);
+    let through_program = !refused && (step < 30 || halving);
+    let through_service = !refused && !through_program && step < 50;
+    let into_files = focus == "part.written" || focus == "manifest.written";
+    let into_table = refused || random.percent(40) && !into_files;
+    let refuses = through_program || through_service || into_table;
+    let some = halving || refused || random.percent(50);
     BatchPlan {
         rows: random.between(chunk, chunk * 24),
         chunk,
         max_attempts: if random.percent(20) { random.between(2, 4) } else { 30 },
-        through_program: random.percent(30),
-        into_table: random.percent(40) && focus != "part.written" && focus != "manifest.written",
+        through_program,
+        through_service,
+        into_table,
+        culprits: if refuses && some { random.between(1, 3) } else { 0 },
     }
 }
 
@@ -253,8 +286,8 @@ impl fmt::Display for Plan {
         writeln!(f, "schedule of seed {}", self.seed)?;
         writeln!(
             f,
-            "  {} workers, {} schedulers, jobs {:?}, emails {}, bad mail {} %",
-            self.workers, self.schedulers, self.jobs, self.emails, self.bad_mail
+            "  {} workers, {} schedulers, jobs {:?}, emails {}, bad mail {} %, files {}",
+            self.workers, self.schedulers, self.jobs, self.emails, self.bad_mail, self.files
         )?;
         for batch in &self.batches {
             writeln!(f, "  {batch:?}")?;

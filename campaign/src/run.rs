@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::actor::{Actors, Program};
 use crate::env::{QUEUES, TestEnv};
+use crate::filed::{self, Filed};
 use crate::fleet::Servers;
 use crate::input::Input;
 use crate::oracle;
@@ -108,6 +109,8 @@ async fn play(
         clients.spawn(run_batch(program.clone(), env.pool.clone(), number, crashes(plan, Role::Run, number)));
     }
     clients.spawn(enqueue(program.clone(), crashes(plan, Role::Enqueue, 0)));
+    let files: Vec<Filed> = filed::files(plan.seed, plan.files);
+    clients.spawn(filed::deliver(env.folder.path().to_owned(), files.clone()));
     disturb(env, plan, program, actors, &mut clients).await;
     env.postgres.heal();
     env.amqp.heal();
@@ -133,7 +136,8 @@ async fn play(
         actors.again();
     }
     let _calm = env.servers.calm.read().await;
-    oracle::judge(env, plan, inputs).await
+    oracle::judge(env, plan, inputs).await?;
+    filed::judge(env, &files).await.map_err(|wrong| format!("the watched folder: {wrong}"))
 }
 
 /// Waits until the processes have entered the store: what goes wrong before they work shows little.
@@ -176,21 +180,35 @@ async fn prepare(env: &TestEnv, plan: &Plan) -> Vec<Input> {
     let mut random = Random::new(plan.seed ^ 0x1234_5678);
     let (mut inputs, mut config) = (Vec::new(), String::new());
     for (number, batch) in plan.batches.iter().enumerate() {
-        let input = Input::new(batch.rows, &mut random);
+        let input = Input::new(batch.rows, batch.culprits, &mut random);
         std::fs::write(env.file(&format!("input-{number}.csv")), &input.text).expect("a writable folder");
-        inputs.push(input);
-        config.push_str(&definition(number, batch));
+        config.push_str(&definition(number, batch, env.service.port));
         if batch.into_table {
-            let table = format!("CREATE TABLE effect_{number} (id bigint, amount numeric)");
+            let table = table(number, batch, &input);
             sqlx::query(sqlx::AssertSqlSafe(table)).execute(&env.pool).await.expect("a table");
         }
+        inputs.push(input);
     }
     config.push_str(&mail(env.smtp.port, 60));
+    if plan.files > 0 {
+        config.push_str(filed::DEFINITION);
+    }
+    std::fs::create_dir(env.file("inbox")).expect("a writable folder");
     for (name, text) in [("config.toml", config), ("job.sh", JOB.to_owned()), ("items.sh", ITEMS.to_owned())] {
         std::fs::write(env.file(name), text).expect("a writable folder");
     }
     std::fs::write(env.file("jobs.jsonl"), lines(plan)).expect("a writable folder");
     inputs
+}
+
+/// The user's own table. What neither a program nor a service has refused, it refuses.
+fn table(number: usize, batch: &BatchPlan, input: &Input) -> String {
+    let culprits: Vec<String> = input.culprits.iter().map(ToString::to_string).collect();
+    let check = match culprits.is_empty() || batch.through_program || batch.through_service {
+        true => String::new(),
+        false => format!(" CHECK (id NOT IN ({}))", culprits.join(", ")),
+    };
+    format!("CREATE TABLE effect_{number} (id bigint{check}, amount numeric)")
 }
 
 /// What a plain job runs: it says that it has run, and does what its mode says.
@@ -203,11 +221,12 @@ case $1 in
 esac
 "#;
 
-/// What items go through: it answers each with itself, and dies after a while.
+/// What items go through: it answers each with itself, and dies after a while, and at each culprit.
 const ITEMS: &str = r#"left=$(($$ % 150 + 30))
 while IFS= read -r line; do
     left=$((left - 1))
     [ "$left" -gt 0 ] || exit 1
+    case "$line" in *culprit*) exit 1 ;; esac
     printf '%s\n' "{\"ok\":${line#*\"item\":}"
 done
 "#;
@@ -222,10 +241,13 @@ pub(crate) fn mail(port: u16, attempts: u64) -> String {
 }
 
 /// A batch's definition in the configuration.
-pub(crate) fn definition(number: usize, batch: &BatchPlan) -> String {
-    let process = match batch.through_program {
-        true => "process = { exec = { command = [\"sh\", \"items.sh\"] } }\n",
-        false => "",
+pub(crate) fn definition(number: usize, batch: &BatchPlan, service: u16) -> String {
+    let process = if batch.through_program {
+        "process = { exec = { command = [\"sh\", \"items.sh\"] } }\n".to_owned()
+    } else if batch.through_service {
+        format!("process = {{ http = {{ url = \"http://127.0.0.1:{service}/items\", timeout = \"5s\" }} }}\n")
+    } else {
+        String::new()
     };
     let output = match batch.into_table {
         true => format!("sql = {{ table = \"effect_{number}\", columns = [\"id\", \"amount\"] }}"),
@@ -381,11 +403,13 @@ async fn inflict(
         }
         Fault::CancelJob => {
             let job =
-                "SELECT id::text FROM job WHERE state IN ('queued', 'running', 'retry') ORDER BY random() LIMIT 1";
+                "SELECT j.id::text FROM job j LEFT JOIN batch b ON b.id = j.batch_id
+                 WHERE j.state IN ('queued', 'running', 'retry') AND b.name IS DISTINCT FROM 'filed' ORDER BY random() LIMIT 1";
             cancel(program, clients, "job", any(env, job).await);
         }
         Fault::CancelBatch => {
-            let batch = any(env, "SELECT id::text FROM batch WHERE state = 'sealed' ORDER BY id DESC LIMIT 1").await;
+            let last = "SELECT id::text FROM batch WHERE state = 'sealed' AND name <> 'filed' ORDER BY id DESC LIMIT 1";
+            let batch = any(env, last).await;
             cancel(program, clients, "batch", batch);
         }
     }
@@ -519,11 +543,17 @@ async fn unfinished(env: &TestEnv) -> Result<BTreeMap<String, i64>, Box<dyn std:
          UNION ALL
          SELECT 'batch ' || state, count(*) FROM batch WHERE finished_at IS NULL GROUP BY 1
          UNION ALL
-         SELECT 'outbox ' || purpose, count(*) FROM outbox GROUP BY 1",
+         SELECT 'outbox ' || purpose, count(*) FROM outbox GROUP BY 1
+         UNION ALL
+         SELECT 'run ' || outcome, count(*) FROM schedule_tick WHERE active OR outcome IN ('waiting', 'buffered') GROUP BY 1",
     )
     .fetch_all(&env.pool)
     .await?;
     let mut left: BTreeMap<String, i64> = rows.into_iter().collect();
+    let files = filed::under_way(env);
+    if files > 0 {
+        left.insert("files".to_owned(), files);
+    }
     if left.is_empty() {
         left.extend(oracle::depths(env).await?.into_iter().filter(|(_, depth)| *depth > 0));
     }

@@ -32,9 +32,17 @@ impl SqliteEnv {
     pub(crate) async fn new(binary: &Path, base: &Path, seed: u64, rows: u64, attempts: u64) -> Self {
         let mut random = Random::new(seed ^ 0x7371_6c69_7465);
         let folder = tempfile::tempdir_in(base).expect("a temporary folder");
-        let plan = BatchPlan { rows, chunk: 6, max_attempts: attempts, through_program: false, into_table: false };
-        let (input, smtp) = (Input::new(plan.rows, &mut random), FakeSmtp::unreliable(seed, 0).await);
-        let config = format!("{}{}", definition(0, &plan), mail(smtp.port, attempts));
+        let plan = BatchPlan {
+            rows,
+            chunk: 6,
+            max_attempts: attempts,
+            through_program: false,
+            through_service: false,
+            into_table: false,
+            culprits: 0,
+        };
+        let (input, smtp) = (Input::new(plan.rows, plan.culprits, &mut random), FakeSmtp::unreliable(seed, 0).await);
+        let config = format!("{}{}", definition(0, &plan, 0), mail(smtp.port, attempts));
         std::fs::write(folder.path().join("input-0.csv"), &input.text).expect("a writable folder");
         std::fs::write(folder.path().join("config.toml"), config).expect("a writable folder");
         let env = [

@@ -162,7 +162,7 @@ pub struct SourceSpec {
     /// says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
-    /// `none`, `gzip`, `zstd`, `xz` or `zip`; by default the file's first bytes decide.
+    /// `none`, `gzip`, `zstd`, `xz`, `bzip2` or `zip`; by default the file's first bytes decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// The columns' names, for files without a header.
@@ -188,6 +188,8 @@ pub enum Compression {
     Zstd,
     /// What `xz` writes.
     Xz,
+    /// What `bzip2` writes.
+    Bzip2,
     /// An archive with one file.
     Zip,
 }

@@ -56,14 +56,25 @@ async fn a_decompression_bomb_is_refused_and_leaves_nothing() {
     let mut bomb = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     bomb.write_all(b"n\n").and_then(|()| bomb.write_all(&vec![b'0'; 2_000_000])).expect("written");
     bomb.finish().expect("whole");
-    let refused = plan(dir.path(), &csv("bomb.csv.gz"), 1).await.expect_err("over the limit");
-    assert!(matches!(refused, SourceError::TooMuch { limit: 1_000_000, .. }), "{refused}");
-    assert!(refused.to_string().contains("copy_bytes_max") && refused.is_permanent(), "{refused}");
+    // Of bzip2 a few bytes are enough, and many streams of them too.
+    let many = bzip2(&vec![b'0'; 400_000]).repeat(3);
+    std::fs::write(dir.path().join("bomb.csv.bz2"), [bzip2(b"n\n"), many].concat()).expect("written");
+    for name in ["bomb.csv.gz", "bomb.csv.bz2"] {
+        let refused = plan(dir.path(), &csv(name), 1).await.expect_err("over the limit");
+        assert!(matches!(refused, SourceError::TooMuch { limit: 1_000_000, .. }), "{refused}");
+        assert!(refused.to_string().contains("copy_bytes_max") && refused.is_permanent(), "{refused}");
+    }
     assert_eq!(std::fs::read_dir(dir.path().join("spool")).expect("a folder for copies").count(), 0);
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("it is packed");
+    encoder.finish().expect("it is packed")
+}
+
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
     encoder.write_all(bytes).expect("it is packed");
     encoder.finish().expect("it is packed")
 }
@@ -74,7 +85,10 @@ async fn what_cannot_be_unpacked_is_called_by_its_name_and_never_read_as_text() 
     let mut tar = vec![b'x'; 512];
     tar[257..262].copy_from_slice(b"ustar");
     for (bytes, said) in [
-        (b"BZh91AY&SY\x19\x31\x65\x3d".to_vec(), "compressed with bzip2, which is not read here"),
+        (b"\x04\x22\x4d\x18\x64\x40".to_vec(), "compressed with lz4, which is not read here"),
+        (b"BZh91AY&SY\x19\x31\x65\x3d".to_vec(), "the bzip2 data is damaged or ends early"),
+        (bzip2(&gzip(b"n\n1\n")), "compressed once more"),
+        ([bzip2(b"n\n1\n"), b"n\n".to_vec()].concat(), "the bzip2 data is damaged or ends early"),
         (gzip(&tar), "what is in it cannot be read: it is a tar archive"),
         (gzip(&gzip(b"n\n1\n")), "compressed once more"),
         (tar, "a tar archive"),

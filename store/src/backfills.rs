@@ -41,6 +41,8 @@ pub struct NewBackfill {
     pub concurrency: u32,
     /// Whether the newest tick runs first.
     pub newest_first: bool,
+    /// The edition of the IANA database by whose rules its ticks were found, such as `2026f`.
+    pub tzdb: Option<String>,
     /// Its ticks, each with its logical interval. At most [`FIRE_TICKS_MAX`].
     pub ticks: Vec<(Instant, (Instant, Instant))>,
 }

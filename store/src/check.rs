@@ -24,6 +24,9 @@ pub(crate) const REASON_CHARS_MAX: usize = 1_000;
 /// and no caller waits for it.
 pub(crate) const MILLIS_MAX: i64 = 100 * 366 * 86_400_000;
 
+/// How many characters of the edition of a database of time zones are kept at most.
+pub(crate) const EDITION_CHARS_MAX: usize = 100;
+
 /// How many characters a name may have at most: of a tenant, a queue, a kind, a key.
 const NAME_CHARS_MAX: usize = 500;
 

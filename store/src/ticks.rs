@@ -133,6 +133,9 @@ pub struct FireTick {
     pub holder: Option<WorkerId>,
     /// What its run gets to know about the event that made it. The ledger has that already, so it is not written.
     pub about: Option<Value>,
+    /// The edition of the IANA database by whose rules the tick was found, such as `2026f`; `None` when no clock made it.
+    /// A row that is in the ledger already keeps its own.
+    pub tzdb: Option<String>,
 }
 
 /// What a tick starts.
@@ -194,6 +197,9 @@ pub struct TickView {
     pub reason: Option<String>,
     /// When it was decided.
     pub decided_at: Instant,
+    /// The edition of the IANA database by whose rules it was found, such as `2026f`; `None` when no clock made it, or a
+    /// program that did not record it.
+    pub tzdb: Option<String>,
     /// When its run was started.
     pub started_at: Option<Instant>,
     /// When its run was seen to have ended.
@@ -282,7 +288,8 @@ pub(crate) fn ledger(firings: &[&Firing], new: bool) -> Result<Option<String>> {
                 "cause": tick.cause.as_str(), "outcome": tick.outcome.as_str(), "late": tick.late_ms,
                 "ticks": tick.ticks.max(1), "batch": batch, "job": job, "ran": i32::from(ran),
                 "reason": tick.reason.as_deref().map(|text| check::plain(text, check::REASON_CHARS_MAX)),
-                "was": tick.was.map(TickOutcome::as_str), "holder": tick.holder })
+                "was": tick.was.map(TickOutcome::as_str), "holder": tick.holder,
+                "tzdb": tick.tzdb.as_deref().map(|text| check::plain(text, check::EDITION_CHARS_MAX)) })
         })
         .collect();
     if rows.is_empty() { Ok(None) } else { check::json(&rows).map(Some) }

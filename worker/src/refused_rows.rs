@@ -1,7 +1,7 @@
 //! Takes the rows that a user's own table refuses out of a chunk's completion: their items are set aside, and all others
 //! are written.
 
-use gristmill_store::{Completions, RefusedRow, SqlRows, StoreError};
+use gristmill_store::{Completions, RefusedRow, SqlRows, StoreError, failpoint};
 
 use crate::attempt::Settled;
 
@@ -33,6 +33,7 @@ impl RefusedRows {
         }
         self.searches += 1;
         let found = store.refused_rows(rows).await?;
+        failpoint::point("row.refused");
         self.note(rows, found);
         one.completion.chunk = Some(without.result(&self.refused).map_err(StoreError::Invalid)?);
         Ok(true)

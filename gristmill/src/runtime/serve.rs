@@ -43,8 +43,11 @@ pub(crate) async fn serve(context: &ProcessContext, roles: Roles) -> Result<Exit
     let ended = working.ended();
     tokio::select! {
         _ = signals.next() => {}
-        // It ended by itself: `end` returns the reason.
-        () = ended.cancelled() => return working.end().await.map(|()| Exit::Failed),
+        // It ended by itself, and `end` returns the reason. What it runs is finished even so, unless a signal comes.
+        () = ended.cancelled() => {
+            let stopped = stop(context, &store, working, &mut signals).await;
+            return stopped.map(|gave_back| gave_back.unwrap_or(Exit::Failed));
+        }
     }
     context.note("stopping: what runs is finished; once more gives it back at once");
     let stopped = stop(context, &store, working, &mut signals).await;

@@ -118,6 +118,42 @@ fn a_backfill_is_shown_before_it_is_asked_for_and_can_be_called_off() {
     assert_eq!(place.json(0, &["schedule", "backfill", "nightly", "--cancel", id, "--json"])["affected"], 7);
 }
 
+#[test]
+fn a_template_that_check_refuses_is_refused_when_a_schedule_is_made_or_edited() {
+    let place = place();
+    place.expect(0, &["schedule", "create", "mine", "--every", "1h", "--kind", "mine"]);
+    let before = place.json(0, &["schedule", "show", "mine", "--json"]);
+    for (kind, payload) in [
+        ("http", r#"{"url":"https://{{ params.host }}/"}"#),
+        ("exec", r#"{"command":["{{ params.program }}"]}"#),
+        ("mine", r#"{"x":"{{ params.x | upperr }}"}"#),
+    ] {
+        let other = Place::new();
+        let job = format!("job = {{ kind = \"{kind}\", payload = {} }}", toml_of(payload));
+        other.write("config.toml", &format!("[schedule.mine]\nevery = \"1h\"\nparams = {{ x = \"y\" }}\n{job}\n"));
+        let output = other.run(&["check"]);
+        let checked = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        for verb in [&["create", "bad", "--every", "1h"][..], &["edit", "mine"]] {
+            for dry in [&["--dry-run"][..], &[]] {
+                let args = [&["schedule"], verb, &["--kind", kind, "--payload", payload], dry].concat();
+                let output = place.run(&args);
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
+                let (_, wrong) = said.lines().find_map(|line| line.split_once("`job.payload`: ")).expect(&said);
+                assert!(checked.contains(wrong), "{wrong:?} is not what `check` says: {checked}");
+            }
+        }
+    }
+    let names = place.json(0, &["schedule", "list", "--json"]);
+    assert!(names.as_array().is_some_and(|rows| rows.iter().all(|row| row["name"] != "bad")), "{names}");
+    assert_eq!(place.json(0, &["schedule", "show", "mine", "--json"])["version"], before["version"]);
+}
+
+/// A JSON object as an inline table.
+fn toml_of(payload: &str) -> String {
+    payload.replace("\":", "\" = ")
+}
+
 /// A running scheduler, ended with the test.
 struct Dev(Child);
 
@@ -154,6 +190,10 @@ fn a_running_scheduler_follows_the_file_and_starts_what_is_due() {
         shown["last"].as_array().is_some_and(|rows| rows.iter().any(|row| row["result"] == "done"))
     };
     until("a run of the first", || ran("first"));
+    let shown = place.json(0, &["schedule", "show", "first", "--json"]);
+    let next = place.json(0, &["schedule", "next", "first", "--json"]);
+    let rows = shown["last"].as_array().expect("the ledger");
+    assert!(next["tzdb"].is_string() && rows.iter().all(|row| row["tzdb"] == next["tzdb"]), "{shown}");
     place.write("config.toml", "[schedule.first]\nevery = \"never\"\n");
     place.write("config.toml", &job("second"));
     until("a run of the second", || ran("second"));

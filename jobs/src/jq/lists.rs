@@ -105,37 +105,39 @@ fn has(value: &Val, key: &Val) -> Valued {
     }
 }
 
+/// Two booleans of which one is false are of different kinds here, as in jq.
 fn contains(value: &Val, part: &Val) -> Result<bool, Error<Val>> {
+    let booleans = matches!((value, part), (Val::Bool(one), Val::Bool(two)) if one != two);
+    if booleans || value.kind() != part.kind() {
+        return Err(Error::str(format_args!(
+            "{} and {} cannot have their containment checked",
+            Shown(value),
+            Shown(part)
+        )));
+    }
+    Ok(holds(value, part))
+}
+
+/// What is of another kind inside is not contained.
+fn holds(value: &Val, part: &Val) -> bool {
     meter::term();
     match (value, part) {
         (Val::Obj(one), Val::Obj(two)) => {
-            for (key, part) in two.iter() {
-                if !one.get(key).map_or(Ok(false), |value| contains(value, part))? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
+            two.iter().all(|(key, part)| one.get(key).is_some_and(|value| holds(value, part)))
         }
-        (Val::Arr(one), Val::Arr(two)) => {
-            let within = |part: &Val| {
-                one.iter().any(|value| value.kind() == part.kind() && contains(value, part).unwrap_or(false))
-            };
-            Ok(two.iter().all(within))
-        }
+        (Val::Arr(one), Val::Arr(two)) => two.iter().all(|part| one.iter().any(|value| holds(value, part))),
         (Val::Str(one), Val::Str(two)) => {
             meter::touch(one.len());
-            Ok(one.contains(&**two))
+            one.contains(&**two)
         }
-        _ if value.kind() == part.kind() => Ok(value == part),
-        _ => {
-            Err(Error::str(format_args!("{} and {} cannot have their containment checked", Shown(value), Shown(part))))
-        }
+        _ => value.kind() == part.kind() && value == part,
     }
 }
 
 fn indices(value: Val, part: &Val) -> Valued {
     match (&value, part) {
-        (Val::Null, _) => Ok(Val::Null),
+        // An object could be a slice, of nothing.
+        (Val::Null, Val::Obj(_)) => Ok(Val::Null),
         (Val::Arr(_), Val::Arr(_)) => value.index(part),
         (Val::Arr(_), _) => value.index(&Val::list(vec![part.clone()])),
         (Val::Str(text), Val::Str(part)) if part.is_empty() => {

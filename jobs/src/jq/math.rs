@@ -73,13 +73,18 @@ pub(super) fn funs() -> Vec<Fun> {
         function0!("rint", |value| rounded(value, "rint", f64::round_ties_even)),
         function0!("nearbyint", |value| rounded(value, "nearbyint", f64::round_ties_even)),
         function0!("fabs", |value| fabs(value)),
-        function0!("isinfinite", |value| Ok(Val::Bool(number(&value, "isinfinite")?.float().is_infinite()))),
-        function0!("isnan", |value| Ok(Val::Bool(number(&value, "isnan")?.is_nan()))),
+        function0!("isinfinite", |value| Ok(is(&value, f64::is_infinite))),
+        function0!("isnan", |value| Ok(is(&value, f64::is_nan))),
         function0!("isnormal", |value| Ok(is_normal(&value))),
         run(("infinite", v(0), |_| jaq_core::native::bome(Ok(Val::float(f64::INFINITY))))),
         run(("nan", v(0), |_| jaq_core::native::bome(Ok(Val::float(f64::NAN))))),
     ];
     borrowed.chain(own).collect()
+}
+
+/// What is no number is neither infinite nor nan.
+fn is(value: &Val, holds: fn(f64) -> bool) -> Val {
+    Val::Bool(value.as_number().is_some_and(holds))
 }
 
 /// What is no number is not normal either.

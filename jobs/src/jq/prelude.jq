@@ -19,7 +19,7 @@ def range($from; $to): range($from; $to; 1);
 def limit($n; f):
   if $n > 0 then _limit($n; f) elif $n == 0 then empty else error("limit doesn't support negative count") end;
 def skip($n; f):
-  if $n > 0 then _skip($n; f) elif $n == 0 then f else error("skip doesn't support negative count") end;
+  if $n > 0 then _skip($n | floor; f) elif $n == 0 then f else error("skip doesn't support negative count") end;
 def first: .[0];
 def last: .[-1];
 def nth($n): .[$n];

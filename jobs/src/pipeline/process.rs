@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use gristmill_store::failpoint;
+
 use super::{ItemInFlight, RunFailure, State};
 use crate::pool::Cancelled;
 use crate::process::blame::{Blame, Trial, halves};
@@ -85,7 +87,10 @@ impl ItemProcess {
             };
             match outs {
                 Ok(outs) => asked.answered(&piece, outs)?,
-                Err(failure) => pieces.extend(asked.failed(piece, failure)?),
+                Err(failure) => {
+                    pieces.extend(asked.failed(piece, failure)?);
+                    failpoint::point("chunk.halving");
+                }
             }
         }
         Ok(())

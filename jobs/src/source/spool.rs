@@ -218,6 +218,7 @@ impl Copy<'_> {
             Compression::Gzip => format!("the gzip data is damaged or ends early ({error})"),
             Compression::Zstd => format!("the zstd data is damaged or ends early ({error})"),
             Compression::Xz => format!("the xz data is damaged or ends early ({error})"),
+            Compression::Bzip2 => format!("the bzip2 data is damaged or ends early ({error})"),
             Compression::Zip => format!("the zip archive cannot be read: {error}"),
         };
         SourceError::Unreadable { name: self.name.to_owned(), problem }

@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 use gristmill_core::Instant;
 use gristmill_core::schedule::missed::MissedDecision;
-use gristmill_core::schedule::{Busy, Due, DueTick, ScheduleError, Step, Timetable};
+use gristmill_core::schedule::{Busy, Due, DueTick, ScheduleError, Step, Timetable, tzdb};
 use gristmill_store::{Advance, FireTick, ScheduleView, TickCause, TickOutcome};
 
 /// The most due ticks that one decision considers.
@@ -104,6 +104,7 @@ fn row(timetable: &Timetable, due: &DueTick, now: Instant, outcome: TickOutcome,
         run: None,
         holder: None,
         about: None,
+        tzdb: Some(tzdb().0.to_owned()),
     }
 }
 

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use gristmill_store::failpoint;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
@@ -161,6 +162,7 @@ impl Folder {
                 },
             }
             to.settle();
+            failpoint::point("watch.linked");
             self.retire(at, opened)?;
             return Ok(new);
         }
@@ -189,7 +191,10 @@ impl Folder {
     fn retire(&self, at: &str, opened: &Opened) -> io::Result<()> {
         let aside = format!("{LEAVING}{at}");
         match rename_new(&self.fd, at, &self.fd, &aside) {
-            Ok(()) if self.is(&aside, opened) => Ok(rustix::fs::unlinkat(&self.fd, &*aside, AtFlags::empty())?),
+            Ok(()) if self.is(&aside, opened) => {
+                failpoint::point("watch.leaving");
+                Ok(rustix::fs::unlinkat(&self.fd, &*aside, AtFlags::empty())?)
+            }
             Ok(()) => self.put_back(&aside, at),
             Err(Errno::NOENT) => Ok(()),
             // There is no such rename here, or a user has taken that name.

@@ -31,7 +31,7 @@ use gristmill_core::batch::BatchState;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::start::{EventError, EventRequest, RunContext, turn};
 use gristmill_service::{Actor, Order, Service};
-use gristmill_store::{FireTick, Firing, Result, StoreError, StoreHandle, TickOutcome, TickView};
+use gristmill_store::{FireTick, Firing, Result, StoreError, StoreHandle, TickOutcome, TickView, failpoint};
 use serde_json::json;
 
 use files::Stamp;
@@ -195,6 +195,7 @@ impl Watcher {
             return self.aside(look, &found, name, "the same file is being worked on").await;
         }
         let Some(found) = look.moved(&found, &working, &place).await else { return Ok(()) };
+        failpoint::point("watch.moved");
         let at = found.path();
         let Some((false, tick)) = self.noted(look, &at, name, hash, bytes).await? else { return Ok(()) };
         // The file came only now, so this row is not about it, unless the file of the row never got here.

@@ -373,6 +373,7 @@ async fn a_slot_runs_once_by_hand_and_by_itself_together() {
         run: None,
         holder: None,
         about: None,
+        tzdb: None,
     };
     let by_hand = Firing { tenant: view.tenant.clone(), schedule: view.name.clone(), advance: None, ticks: vec![slot] };
     let first = env.service().start_run(&order(), &run_context, &view.spec, by_hand.clone()).await.expect("started");
@@ -400,6 +401,7 @@ async fn a_backfill_runs_its_slots_in_order_and_marks_them() {
         range: (minutes(-1_440), minutes(-1_000)),
         concurrency: 1,
         newest_first: true,
+        tzdb: None,
         ticks: ticks.collect(),
     };
     assert_eq!(env.store.backfill(&backfill).await.expect("written"), 3);

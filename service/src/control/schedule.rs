@@ -1,11 +1,12 @@
 //! Schedules: create, edit, enable, disable, remove.
 
 use gristmill_core::Instant;
-use gristmill_core::schedule::{ScheduleSpec, Timetable};
+use gristmill_core::schedule::{ScheduleSpec, Target, Timetable};
 use gristmill_store::{Result, SaveSchedule, ScheduleOrigin, ScheduleView, StoreError};
 
 use crate::Service;
 use crate::order::Order;
+use crate::start::render;
 
 impl Service {
     /// Creates a schedule in the store. It handles only ticks from now on. `None` at a dry run.
@@ -91,7 +92,11 @@ impl Service {
 fn check(name: &str, spec: &ScheduleSpec) -> Result<()> {
     let wrong = |what: String| StoreError::Invalid(format!("the schedule `{name}`: {what}"));
     spec.check().map_err(|error| wrong(error.to_string()))?;
-    spec.target().map(drop).map_err(|error| wrong(error.message))
+    match spec.target().map_err(|error| wrong(error.message))? {
+        Target::Job(job) => render::check_payload(&job.kind, &job.payload, spec.after.is_some())
+            .map_err(|what| wrong(format!("`job.payload`: {what}"))),
+        Target::Batch(_) => Ok(()),
+    }
 }
 
 fn edited(order: &Order, seen: &ScheduleView, spec: ScheduleSpec, enabled: bool, decided_at: Instant) -> SaveSchedule {

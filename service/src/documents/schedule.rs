@@ -234,6 +234,8 @@ pub struct SlotDocument {
     pub result: Option<String>,
     /// Why it was skipped or failed.
     pub reason: Option<String>,
+    /// The edition of the IANA database by whose rules it was found; also `null` when an older program found it.
+    pub tzdb: Option<String>,
 }
 
 impl SlotDocument {
@@ -248,12 +250,13 @@ impl SlotDocument {
             job: row.job,
             result: row.result.clone(),
             reason: row.reason.clone(),
+            tzdb: row.tzdb.clone(),
         }
     }
 
     /// A slot that is not in the ledger.
     pub fn unknown(tick: Instant, state: SlotState) -> Self {
-        Self { tick, state, ticks: 1, late_ms: None, batch: None, job: None, result: None, reason: None }
+        Self { tick, state, ticks: 1, late_ms: None, batch: None, job: None, result: None, reason: None, tzdb: None }
     }
 }
 

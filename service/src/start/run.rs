@@ -136,6 +136,7 @@ pub fn event_tick(about: Value) -> FireTick {
         run: None,
         holder: None,
         about: Some(about),
+        tzdb: None,
     }
 }
 
@@ -285,5 +286,6 @@ pub fn turn(row: &TickView) -> FireTick {
         run: None,
         holder: None,
         about: row.about.clone(),
+        tzdb: row.tzdb.clone(),
     }
 }

@@ -26,6 +26,7 @@ fn firing(schedule: &str, at: &str) -> Firing {
         run: None,
         holder: None,
         about: None,
+        tzdb: None,
     };
     Firing { tenant: DEFAULT_TENANT.to_owned(), schedule: schedule.to_owned(), advance: None, ticks: vec![tick] }
 }

@@ -9,13 +9,14 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
-use gristmill_core::schedule::ScheduleSpec;
+use gristmill_core::schedule::{JobSpec, ScheduleSpec};
 use gristmill_core::unique::Unique;
 use gristmill_service::Connect;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::{Order, Service};
 use gristmill_store::testing::{dead, job, jobs, sealed};
 use gristmill_store::{LimitSpec, NewBackfill, NewPoison, PoisonSource, QuarantineWhich, Restart, StoreError};
+use serde_json::json;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -185,6 +186,7 @@ async fn a_dry_run_of_a_backfill_counts_the_slots_that_would_wait() {
             range: (slot(3), slot(1)),
             concurrency: 1,
             newest_first: false,
+            tzdb: None,
             ticks,
         };
         assert_eq!(service.start_backfill(&rehearsal(), &backfill).await.expect("counted"), 3);
@@ -297,5 +299,39 @@ async fn a_verb_whose_dispatcher_cannot_be_had_succeeds_and_leaves_its_row_to_th
         let enqueued = service.enqueue(&order(), job()).await.expect("enqueued").expect("an id");
         assert_eq!(env.job(enqueued.id).await.state, JobState::Queued);
         assert_eq!((env.published().await, counted.asked.load(Ordering::SeqCst)), ((0, 1), 1));
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_whose_template_cannot_be_kept_in_its_place_is_neither_made_nor_edited() {
+    for env in envs().await {
+        let service = &env.service;
+        let made = service.create_schedule(&order(), "nightly", hourly_job(), true).await.expect("made");
+        let made = made.expect("not a rehearsal");
+        let spec = |kind: &str, payload: serde_json::Value, after: Option<&str>| {
+            let time = after.map_or_else(|| json!({ "every": "1h" }), |batch| json!({ "after": batch }));
+            let mut spec: ScheduleSpec = serde_json::from_value(time).expect("a schedule");
+            spec.job = Some(JobSpec { kind: kind.to_owned(), payload, ..JobSpec::default() });
+            spec
+        };
+        for (spec, said) in [
+            (spec("http", json!({ "url": "https://{{ params.host }}/" }), None), "`url`"),
+            (spec("exec", json!({ "command": ["{{ params.program }}"] }), None), "`command`"),
+            (spec("report", json!({ "x": "{{ nobody.x }}" }), None), "there is no `nobody`"),
+            (spec("exec", serde_json::Value::Null, Some("retail")), "needs a `payload`"),
+        ] {
+            let refused = [
+                service.create_schedule(&order(), "new", spec.clone(), true).await,
+                service.edit_schedule(&order(), &made, spec.clone()).await,
+                service.create_schedule(&rehearsal(), "new", spec, true).await,
+            ];
+            for error in refused.map(|refused| refused.expect_err(said)) {
+                let text = error.to_string();
+                assert!(matches!(error, StoreError::Invalid(_)), "{text}");
+                assert!(text.contains("`job.payload`: ") && text.contains(said), "{text}");
+            }
+        }
+        let kept = env.store.schedules(None, None).await.expect("listed");
+        assert_eq!((kept.len(), kept[0].version), (1, made.version));
     }
 }

@@ -287,6 +287,7 @@ fn write(t: &mut Transition<'_>, firing: &Firing, tick: &FireTick) -> bool {
         backfill: None,
         reason: tick.reason.as_deref().map(|reason| check::plain(reason, check::REASON_CHARS_MAX)),
         decided_at: now,
+        tzdb: tick.tzdb.as_deref().map(|tzdb| check::plain(tzdb, check::EDITION_CHARS_MAX)),
         started_at: ran.then_some(now),
         ended_at: None,
         event: None,
@@ -302,6 +303,7 @@ fn write(t: &mut Transition<'_>, firing: &Firing, tick: &FireTick) -> bool {
             tries: known.tries + u32::from(ran),
             backfill: known.backfill,
             decided_at: known.decided_at,
+            tzdb: known.tzdb,
             started_at: if ran { Some(now) } else { known.started_at },
             event: known.event,
             about: known.about,
@@ -354,6 +356,7 @@ impl Backfills for ReferenceStore {
                 run: None,
                 holder: None,
                 about: None,
+                tzdb: asked.tzdb.clone(),
             };
             t.state.ticks.remove(&key);
             write(&mut t, &firing, &row);

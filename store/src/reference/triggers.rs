@@ -83,6 +83,7 @@ fn write(t: &mut Transition<'_>, row: &EventRow) -> Result<bool> {
         backfill: None,
         reason: row.reason.map(str::to_owned),
         decided_at: t.now,
+        tzdb: None,
         started_at: ran.then_some(t.now),
         ended_at: None,
         event: Some(row.event.clone()),

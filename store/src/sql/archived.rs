@@ -130,6 +130,7 @@ const TICK: &[Column] = &[
     ("backfill_id", Id),
     ("reason", Text),
     ("decided_at", Time),
+    ("tzdb", Text),
     ("started_at", Time),
     ("ended_at", Time),
     ("event", Text),

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::{Columns, Sql, values};
 use crate::backfills::{check_backfill, no_backfill};
+use crate::check;
 use crate::error::Result;
 use crate::{BackfillView, NewBackfill};
 
@@ -12,14 +13,15 @@ INSERT INTO schedule_backfill (id, tenant, schedule, from_at, to_at, concurrency
 VALUES ($1, $2, $3, $4, $5, $6, $7, now())";
 
 const TICKS: &str = "
-INSERT INTO schedule_tick AS t (tenant, schedule, tick, cause, outcome, from_at, to_at, backfill_id, decided_at)
+INSERT INTO schedule_tick AS t (tenant, schedule, tick, cause, outcome, from_at, to_at, backfill_id, decided_at,
+    tzdb)
 SELECT $2, $3, ('epoch'::timestamptz + (value ->> 0)::bigint * interval '1 microsecond'), 'backfill', 'waiting',
        ('epoch'::timestamptz + (value ->> 1)::bigint * interval '1 microsecond'),
-       ('epoch'::timestamptz + (value ->> 2)::bigint * interval '1 microsecond'), $1, now()
+       ('epoch'::timestamptz + (value ->> 2)::bigint * interval '1 microsecond'), $1, now(), $5
 FROM json_array_elements($4::json) WHERE true
 ON CONFLICT (tenant, schedule, tick) DO UPDATE SET cause = 'backfill', outcome = 'waiting', backfill_id = $1,
     ticks = 1, tries = 0, late_ms = 0, reason = NULL, result = NULL, holder = NULL, started_at = NULL,
-    ended_at = NULL, decided_at = now()
+    ended_at = NULL, decided_at = now(), tzdb = $5
 WHERE t.outcome IN ('skipped_missed', 'skipped_overlap', 'failed')";
 
 const PAUSE: &str = "UPDATE schedule_backfill SET paused = $3 WHERE tenant = $1 AND id = $2 RETURNING schedule";
@@ -43,9 +45,10 @@ WHERE b.tenant = $1 AND b.schedule = $2 GROUP BY b.id ORDER BY b.id DESC LIMIT 1
 /// Puts a past stretch into the ledger.
 pub(crate) async fn create<S: Sql>(sql: &mut S, backfill: &NewBackfill) -> Result<u64, S::Fault> {
     let rows = check_backfill(backfill)?;
-    let NewBackfill { id, tenant, schedule, range: (from, to), concurrency, newest_first, ticks: _ } = backfill;
+    let NewBackfill { id, tenant, schedule, range: (from, to), concurrency, newest_first, tzdb, ticks: _ } = backfill;
     sql.run(CREATE, values![*id, tenant, schedule, *from, *to, *concurrency, *newest_first]).await?;
-    sql.run(TICKS, values![*id, tenant, schedule, rows]).await
+    let edition = tzdb.as_deref().map(|tzdb| check::plain(tzdb, check::EDITION_CHARS_MAX));
+    sql.run(TICKS, values![*id, tenant, schedule, rows, edition]).await
 }
 
 /// Pauses, resumes or ends a backfill.

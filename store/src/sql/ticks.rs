@@ -35,7 +35,7 @@ const ADVANCE: &str = concat!(
 
 const WRITE: &str = concat!(
     "INSERT INTO schedule_tick (tenant, schedule, tick, cause, outcome, from_at, to_at, late_ms, ticks, tries, batch_id,
-        job_id, active, holder, reason, decided_at, started_at)
+        job_id, active, holder, reason, decided_at, started_at, tzdb)
      SELECT value ->> 'tenant', value ->> 'schedule', ",
     at!("tick"),
     ", value ->> 'cause', value ->> 'outcome', ",
@@ -45,7 +45,7 @@ const WRITE: &str = concat!(
     ", (value ->> 'late')::bigint, (value ->> 'ticks')::bigint, (value ->> 'ran')::bigint,
         CAST(value ->> 'batch' AS uuid), CAST(value ->> 'job' AS uuid), (value ->> 'ran')::bigint = 1,
         CAST(value ->> 'holder' AS uuid), value ->> 'reason', now(),
-        CASE WHEN (value ->> 'ran')::bigint = 1 THEN now() END
+        CASE WHEN (value ->> 'ran')::bigint = 1 THEN now() END, value ->> 'tzdb'
      FROM json_array_elements($1::json) WHERE true ON CONFLICT DO NOTHING RETURNING tenant, schedule, tick"
 );
 
@@ -88,7 +88,7 @@ macro_rules! ticks {
         concat!(
             "SELECT t.tenant, t.schedule, t.tick, t.cause, t.outcome, t.from_at, t.to_at, t.late_ms, t.ticks, t.tries, ",
             "t.batch_id, t.job_id, t.active, t.result, t.backfill_id, t.reason, t.decided_at, t.started_at, t.ended_at, ",
-            "t.event, t.about ",
+            "t.event, t.about, t.tzdb ",
             $rest
         )
     };
@@ -283,6 +283,7 @@ pub(super) fn view(row: &impl Columns) -> Result<TickView> {
         backfill: row.maybe_id("backfill_id")?,
         reason: row.maybe_text("reason")?,
         decided_at: row.instant("decided_at")?,
+        tzdb: row.maybe_text("tzdb")?,
         started_at: row.maybe_instant("started_at")?,
         ended_at: row.maybe_instant("ended_at")?,
         event: row.maybe_text("event")?,

@@ -55,6 +55,7 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
                 run: run.as_ref().map(run_of),
                 holder: None,
                 about: None,
+                tzdb: None,
             };
             let (tenant, schedule) = (TENANTS[0].to_owned(), row.schedule.clone());
             fire(told, Firing { tenant, schedule, advance: None, ticks: vec![tick] }).await

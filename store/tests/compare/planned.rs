@@ -113,10 +113,9 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
                 id: numbered_backfill(*number),
                 tenant: tenant.to_owned(),
                 schedule: schedule_name(*schedule),
-                range: (tick(first), tick(last)),
                 concurrency: *concurrency,
                 newest_first: *newest_first,
-                ticks: (first..=last).map(|number| (tick(number), (tick(number - 1), tick(number)))).collect(),
+                ..backfilled(first, last, (*concurrency > 1).then(|| "2026g".to_owned()))
             };
             Ok(format!("waiting {}", store.backfill(&backfill).await?))
         }
@@ -124,6 +123,20 @@ pub(crate) async fn apply(told: &mut Told<'_>, operation: &Operation) -> Result<
             Ok(format!("waiting {}", store.control_backfill(tenant, numbered_backfill(*number), *paused).await?))
         }
         other => unreachable!("{other:?} is not about schedules"),
+    }
+}
+
+/// The ticks of a stretch, found by the rules of that edition.
+fn backfilled(first: i64, last: i64, tzdb: Option<String>) -> NewBackfill {
+    NewBackfill {
+        id: numbered_backfill(0),
+        tenant: TENANTS[0].to_owned(),
+        schedule: schedule_name(0),
+        range: (tick(first), tick(last)),
+        concurrency: 1,
+        newest_first: false,
+        tzdb,
+        ticks: (first..=last).map(|number| (tick(number), (tick(number - 1), tick(number)))).collect(),
     }
 }
 
@@ -235,6 +248,7 @@ fn fire_tick(row: &Fired) -> FireTick {
         run,
         holder: row.holder.map(worker_id),
         about: None,
+        tzdb: row.holder.map(|holder| format!("2026{holder}")),
     }
 }
 
@@ -292,7 +306,7 @@ pub(crate) async fn told_tick(side: &Side, row: &TickView) -> String {
     let TickView { tenant, schedule, cause, outcome, late_ms, ticks, tries, active, result, reason, .. } = row;
     let about = row.about.as_ref().map(ToString::to_string);
     format!(
-        "{tenant} {schedule} {} {cause} {outcome} {} {} {late_ms} {ticks} tries {tries} {:?} {job} {active} {result:?} {:?} {reason:?} {} {} {:?} {about:?}",
+        "{tenant} {schedule} {} {cause} {outcome} {} {} {late_ms} {ticks} tries {tries} {:?} {job} {active} {result:?} {:?} {reason:?} {} {} {:?} {about:?} {:?}",
         when(row.tick),
         when(row.from),
         when(row.to),
@@ -300,6 +314,7 @@ pub(crate) async fn told_tick(side: &Side, row: &TickView) -> String {
         row.backfill.and_then(number_of_backfill),
         row.started_at.is_some(),
         row.ended_at.is_some(),
-        row.event
+        row.event,
+        row.tzdb
     )
 }

@@ -33,6 +33,9 @@ conformance!(
     a_backfill_keeps_its_order_and_its_concurrency,
     a_backfill_leaves_alone_what_ran,
     a_backfill_is_paused_and_called_off,
+    a_tick_keeps_the_edition_of_the_rules_that_found_it;
+    databases only, "the model has no older programs":
+    a_row_of_an_older_program_says_no_edition,
 );
 
 /// The first tick of the tests.
@@ -76,6 +79,7 @@ fn row(number: i64, outcome: TickOutcome) -> FireTick {
         run,
         holder: None,
         about: None,
+        tzdb: Some("2026f".to_owned()),
     }
 }
 
@@ -353,6 +357,7 @@ fn range(from: i64, to: i64) -> NewBackfill {
         range: (tick(from), tick(to)),
         concurrency: 2,
         newest_first: false,
+        tzdb: Some("2026g".to_owned()),
         ticks: (from..=to).map(|number| (tick(number), (tick(number - 1), tick(number)))).collect(),
     }
 }
@@ -411,4 +416,42 @@ async fn a_backfill_is_paused_and_called_off(store: TestStore) {
     assert_eq!((startable(&store).await, ledger(&store, "nightly").await.len()), (Vec::new(), 0));
     let unknown = store.control_backfill(TENANT, Uuid::now_v7(), None).await;
     assert!(matches!(unknown, Err(StoreError::NotFound(_))), "{unknown:?}");
+}
+
+async fn a_tick_keeps_the_edition_of_the_rules_that_found_it(store: TestStore) {
+    let view = made(&store, "nightly").await;
+    let unknown = FireTick { tzdb: None, ..row(3, TickOutcome::SkippedMissed) };
+    let ticks = vec![row(1, TickOutcome::Buffered), row(2, TickOutcome::SkippedMissed), unknown];
+    fire(&store, step(&view, 3, ticks)).await;
+    let editions = async || -> Vec<_> { ledger(&store, "nightly").await.into_iter().map(|row| row.tzdb).collect() };
+    let (f, g) = (Some("2026f".to_owned()), Some("2026g".to_owned()));
+    assert_eq!(editions().await, [f.clone(), f.clone(), None]);
+    let turn =
+        FireTick { was: Some(TickOutcome::Buffered), tzdb: Some("2027a".to_owned()), ..row(1, TickOutcome::Ran) };
+    fire(&store, beside("nightly", vec![turn])).await;
+    assert_eq!(editions().await, [f.clone(), f.clone(), None], "a start by newer rules does not find the tick anew");
+    assert_eq!(store.backfill(&range(1, 4)).await.expect("written"), 3);
+    assert_eq!(editions().await, [f, g.clone(), g.clone(), g], "a backfill finds it anew");
+}
+
+async fn a_row_of_an_older_program_says_no_edition(store: TestStore) {
+    let view = made(&store, "nightly").await;
+    fire(&store, step(&view, 1, vec![row(1, TickOutcome::Buffered)])).await;
+    // As version 14 of the schema wrote it.
+    let insert = "INSERT INTO schedule_tick (tenant, schedule, tick, cause, outcome, from_at, to_at, late_ms, ticks,
+        tries, active, decided_at)
+        SELECT tenant, 'older', tick, cause, outcome, from_at, to_at, late_ms, ticks, tries, active, decided_at
+        FROM schedule_tick";
+    store.tamper(insert).await;
+    let row = ledger(&store, "older").await.remove(0);
+    assert_eq!((row.outcome, row.tzdb), (TickOutcome::Buffered, None));
+    let run = Some(Run::Job(Box::new(testing::job())));
+    let turn = FireTick {
+        was: Some(TickOutcome::Buffered),
+        run,
+        tzdb: Some("2026g".to_owned()),
+        ..self::row(1, TickOutcome::Ran)
+    };
+    assert_eq!(fire(&store, beside("older", vec![turn])).await.started.len(), 1);
+    assert_eq!(ledger(&store, "older").await[0].tzdb, None, "its starter did not find it");
 }

@@ -119,6 +119,7 @@ async fn an_event_without_a_job_waits_and_is_started_with_what_is_known_of_it(st
         run: Some(Run::Batch(Box::new(testing::batch()))),
         holder: None,
         about: None,
+        tzdb: None,
     };
     let firing = Firing { tenant: TENANT.to_owned(), schedule: row.schedule.clone(), advance: None, ticks: vec![tick] };
     assert_eq!(store.fire(std::slice::from_ref(&firing)).await.expect("fired").started.len(), 1);

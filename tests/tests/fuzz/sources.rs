@@ -16,7 +16,7 @@ const CSV: &[u8] =
 const LINES: &[u8] =
     b"{\"id\":1,\"name\":\"Ada\"}\n{\"id\":2,\"a\":[1,2,{\"b\":null}]}\r\n\n{\"id\":1.0e2}\n[3]\n{\"id\":\"\\ud83e\\udd80\"}\n";
 
-const PIECES: [&[u8]; 14] = [
+const PIECES: [&[u8]; 15] = [
     b"\"",
     b"\"\"",
     b",",
@@ -31,17 +31,23 @@ const PIECES: [&[u8]; 14] = [
     b"id,id\n",
     b",,,,,,,,,,,,,,,,",
     b"\x1f\x8b\x08",
+    b"BZh91AY&SY",
 ];
 
 /// The most bytes that a copy may have here.
 const COPY_BYTES_MAX: u64 = 64 * 1024;
 
 fn packed(random: &mut Random, bytes: &[u8]) -> Vec<u8> {
-    let mut packed = if random.one_in(2) {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(bytes).and_then(|()| gzip.finish()).expect("in memory")
-    } else {
-        zstd::encode_all(bytes, 1).expect("in memory")
+    let mut packed = match random.index(3) {
+        0 => {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(bytes).and_then(|()| gzip.finish()).expect("in memory")
+        }
+        1 => {
+            let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            bzip2.write_all(bytes).and_then(|()| bzip2.finish()).expect("in memory")
+        }
+        _ => zstd::encode_all(bytes, 1).expect("in memory"),
     };
     if random.one_in(2) {
         packed = hostile(random, &packed, &PIECES);

@@ -1,6 +1,7 @@
 //! `schedule backfill`: a past range as runs of its own, or the control of one.
 
 use clap::Args;
+use gristmill_core::schedule::tzdb;
 use gristmill_service::documents::{
     BackfillReportDocument, IntervalDocument, StartedBackfillDocument, WouldBackfillDocument,
 };
@@ -88,6 +89,7 @@ impl Backfill {
             range,
             concurrency: self.concurrency,
             newest_first: self.newest_first,
+            tzdb: Some(tzdb().0.to_owned()),
             ticks,
         };
         if self.dry.dry_run {

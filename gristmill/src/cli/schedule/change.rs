@@ -7,6 +7,7 @@ use gristmill_core::schedule::describe::plainly;
 use gristmill_core::schedule::{Ending, JobSpec, Missed, Overlap, ScheduleSpec, Target};
 use gristmill_service::documents::{ScheduleDocument, ScheduleReportDocument, WouldSaveScheduleDocument};
 use gristmill_service::start::params::param;
+use gristmill_service::start::render;
 use gristmill_store::{ScheduleOrigin, ScheduleView};
 use serde_json::{Map, Value};
 
@@ -242,7 +243,11 @@ fn checked(context: &CommandContext, name: &str, spec: &ScheduleSpec) -> Result<
     })?;
     let started = match target {
         Target::Batch(batch) => Some(batch),
-        Target::Job(_) => None,
+        Target::Job(job) => {
+            render::check_payload(&job.kind, &job.payload, spec.after.is_some())
+                .map_err(|what| CommandError::usage(format!("the schedule `{name}`: `job.payload`: {what}")))?;
+            None
+        }
     };
     let said = started.into_iter().chain(spec.after.as_deref());
     said.into_iter().try_for_each(|batch| in_the_configuration(context, batch))?;

@@ -166,7 +166,7 @@ pub(super) async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
 
 /// Rows of the ledger.
 pub(super) fn ledger(context: &CommandContext, rows: &[TickView]) {
-    let columns = ["TICK", "CAUSE", "OUTCOME", "LATE", "RUN", "RESULT", "REASON"];
+    let columns = ["TICK", "CAUSE", "OUTCOME", "LATE", "RUN", "RESULT", "TZDB", "REASON"];
     context.output.list(rows, &columns, |row, _| {
         let run = row.batch.map(|id| id.to_string()).or_else(|| row.job.map(|id| id.to_string()));
         let late = std::time::Duration::from_millis(u64::try_from(row.late_ms).unwrap_or(0));
@@ -179,6 +179,7 @@ pub(super) fn ledger(context: &CommandContext, rows: &[TickView]) {
             gristmill_core::duration::format(late),
             run.unwrap_or_else(|| "-".to_owned()),
             row.result.clone().unwrap_or_else(|| if row.active { "running".to_owned() } else { "-".to_owned() }),
+            row.tzdb.clone().unwrap_or_else(|| "-".to_owned()),
             row.reason.clone().unwrap_or_default(),
         ]
     });

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use gristmill_core::Instant;
-use gristmill_core::schedule::{ScheduleSpec, Target};
+use gristmill_core::schedule::{ScheduleSpec, Target, tzdb};
 use gristmill_service::documents::{RunDocument, WouldRunDocument};
 use gristmill_service::start::{RunError, StartedRun};
 use gristmill_store::{FireTick, Firing, TickCause, TickFilter, TickOutcome, TickView};
@@ -105,6 +105,7 @@ impl Run {
             run: None,
             holder: None,
             about,
+            tzdb: Some(tzdb().0.to_owned()),
         })
     }
 

@@ -13,9 +13,7 @@ pub type Stream = Box<dyn Read + Send>;
 const XZ_KIB_MAX: u32 = 256 * 1024;
 
 /// Sorts that are known and not read here: how one begins, what it is called, and what unpacks it.
-const UNREAD: [(&[u8], &str, &str); 9] = [
-    // Followed by its block size and the beginning of its first block; a column may be called `BZh`.
-    (b"BZh", "bzip2", "bunzip2"),
+const UNREAD: [(&[u8], &str, &str); 8] = [
     (&[0x04, 0x22, 0x4D, 0x18], "lz4", "lz4 -d"),
     (b"LZIP", "lzip", "lzip -d"),
     (&[0x1F, 0x9D], "compress", "uncompress -c"),
@@ -25,6 +23,12 @@ const UNREAD: [(&[u8], &str, &str); 9] = [
     (b"Rar!\x1a", "rar", "unrar p -inul"),
     (b"PAR1", "Parquet", "a program that writes it as CSV or JSON lines"),
 ];
+
+/// How bzip2 begins, before the digit of its block size; a column may be called `BZh9`.
+const BZIP2: &[u8] = b"BZh";
+
+/// What comes after that digit: the mark of a first block, or of the end when there is none.
+const BZIP2_BLOCKS: [&[u8]; 2] = [&[0x31, 0x41, 0x59, 0x26, 0x53, 0x59], &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90]];
 
 /// Where a tar archive says that it is one.
 const TAR: (usize, &[u8]) = (257, b"ustar");
@@ -47,19 +51,26 @@ pub(super) fn recognise(head: &[u8]) -> Result<Compression, String> {
     if let Some((_, found)) = known.into_iter().find(|(mark, _)| head.starts_with(mark)) {
         return Ok(found);
     }
+    if is_bzip2(head) {
+        return Ok(Compression::Bzip2);
+    }
     if head.get(TAR.0..).is_some_and(|rest| rest.starts_with(TAR.1)) {
         return Err(
             "it is a tar archive; take out the file that is meant, such as by `tar -xO -f FILE NAME`".to_owned()
         );
     }
-    let unread = UNREAD.into_iter().find(|(mark, name, _)| {
-        head.starts_with(mark) && (*name != "bzip2" || matches!(head.get(3..), Some([b'1'..=b'9', 0x31 | 0x17, ..])))
-    });
-    match unread {
+    match UNREAD.into_iter().find(|(mark, ..)| head.starts_with(mark)) {
         None => Ok(Compression::None),
         Some((_, name, help)) => Err(format!(
-            "it is compressed with {name}, which is not read here; unpack it first (`{help}`), or use gzip, zstd, xz or zip"
+            "it is compressed with {name}, which is not read here; unpack it first (`{help}`), or use gzip, zstd, xz, bzip2 or zip"
         )),
+    }
+}
+
+fn is_bzip2(head: &[u8]) -> bool {
+    match head.strip_prefix(BZIP2) {
+        Some([b'1'..=b'9', blocks @ ..]) => BZIP2_BLOCKS.iter().any(|mark| blocks.starts_with(mark)),
+        _ => false,
     }
 }
 
@@ -70,6 +81,8 @@ pub(super) fn unpacked(stream: Stream, packing: Compression) -> io::Result<Strea
         Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(stream)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(stream)?),
         Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(stream, true, XZ_KIB_MAX)),
+        // Its blocks are at most 900 kB: it never needs more than a few megabytes.
+        Compression::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(stream)),
         Compression::Zip => Box::new(zip::Zip::open(stream)?),
     })
 }
@@ -90,9 +103,7 @@ mod tests {
         let mut tar = vec![b'a'; 257];
         tar.extend(b"ustar\0");
         for (head, said) in [
-            (&b"BZh91AY&SY"[..], "bzip2"),
-            (b"BZh9\x17\x72\x45\x38\x50\x90", "bzip2"),
-            (b"\x04\x22\x4d\x18abc", "lz4"),
+            (&b"\x04\x22\x4d\x18abc"[..], "lz4"),
             (b"7z\xbc\xaf\x27\x1c", "7z"),
             (b"\x1f\x9d\x90", "compress"),
             (b"PAR1", "Parquet"),
@@ -127,8 +138,48 @@ mod tests {
     }
 
     #[test]
+    fn bzip2_is_read_to_its_end() {
+        // What Python's `bz2` makes of `n 1`, of nothing and of `2`: three streams, as `cat` joins them.
+        let parts = [
+            "425a6839314159265359fa118fff000001c900001020000001200030cc0c7a827177245385090fa118fff0",
+            "425a683917724538509000000000",
+            "425a683931415926535940c27e6e000000c800001010002000210082b17724538509040c27e6e0",
+        ];
+        let [first, empty, second] = parts.map(|part| hex::decode(part).expect("hexadecimal"));
+        let whole = [first.clone(), empty.clone(), second].concat();
+        for known in [&whole, &empty] {
+            assert_eq!(recognise(known), Ok(Compression::Bzip2));
+        }
+        assert_eq!(text(whole.clone(), Compression::Bzip2).expect("read"), "n\n1\n2\n");
+        assert_eq!(text(empty, Compression::Bzip2).expect("read"), "");
+        let ends = [first.len(), first.len() + 14, whole.len()];
+        for length in (0..whole.len()).filter(|length| !ends.contains(length)) {
+            text(whole[..length].to_vec(), Compression::Bzip2).expect_err("it ends early");
+        }
+        for rest in [&b"and more"[..], b"\0", b"BZh", b"n\n"] {
+            text([&whole, rest].concat(), Compression::Bzip2).expect_err("something follows that is no bzip2");
+        }
+        for at in 0..whole.len() {
+            let mut other = whole.clone();
+            other[at] ^= 0x10;
+            let read = text(other, Compression::Bzip2);
+            assert!(read.is_err() || read.is_ok_and(|read| read == "n\n1\n2\n"), "byte {at} made other items");
+        }
+    }
+
+    #[test]
     fn what_only_begins_alike_is_text() {
-        for head in [&b"BZh,a\n1,2\n"[..], b"BZh9,a\n", b"", b"P", b"PAR,x", b"LZI", b"id\n1\n"] {
+        for head in [
+            &b"BZh,a\n1,2\n"[..],
+            b"BZh9,a\n",
+            b"BZh11,BZh12\n",
+            b"BZh91AY&\n",
+            b"",
+            b"P",
+            b"PAR,x",
+            b"LZI",
+            b"id\n1\n",
+        ] {
             assert_eq!(recognise(head), Ok(Compression::None), "{head:?}");
         }
         assert_eq!(recognise(b"\xfd7zXZ\0"), Ok(Compression::Xz));
