@@ -156,8 +156,10 @@ impl Client {
         WaitForBatch::new(self, run.clone())
     }
 
-    /// Waits until everything under way to the broker has arrived. Call it before the program ends.
+    /// Waits until everything under way to the broker has arrived, and workers have been told of what was enqueued. Call it
+    /// before the program ends.
     pub async fn close(&self) {
         self.dispatcher.broker().close().await;
+        self.store.all_told().await;
     }
 }

@@ -38,6 +38,12 @@ pub trait Claims: Debug + Send + Sync + 'static {
     /// caller claims, is not lost. Returns the value to pass the next time; it differs from `seen` when a hint came. A
     /// hint may be missed all the same, and may be false: polling is the truth.
     async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64;
+
+    /// Whether hints of all processes reach this one at the moment, so that polling only finds what was missed. `false`
+    /// where none can be heard: behind some poolers, and as long as no call has waited for one.
+    fn hears_of_work(&self) -> bool {
+        false
+    }
 }
 
 /// Which worker claims, and what.

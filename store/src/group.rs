@@ -25,6 +25,18 @@ pub(crate) fn contested(completions: &[Completion]) -> Vec<JobId> {
     jobs
 }
 
+/// Whether nothing follows from any of them, as far as they show: a chunk among them is only found by its row.
+pub(crate) fn are_simply_done(completions: &[Completion]) -> bool {
+    let simply = |one: &Completion| {
+        one.verdict == Verdict::Done
+            && one.chunk.is_none()
+            && one.batch_end.is_none()
+            && one.sql.is_none()
+            && one.follow.is_empty()
+    };
+    !completions.is_empty() && completions.iter().all(simply) && contested(completions).is_empty()
+}
+
 /// Returns at most one completion for each job, and the fences of the others. For a contested job it is the one that
 /// holds it now; the same fence twice counts once, as it would in two groups; one that no longer holds never counts.
 pub(crate) fn one_each<'a>(

@@ -17,6 +17,9 @@ use crate::intake::Intake;
 /// The most jobs in one claim.
 pub(crate) const CLAIM_MAX: usize = 500;
 
+/// How many times as long a worker waits that hears of work.
+const SELDOM: u32 = 5;
+
 /// How often the store is asked whether any queue or kind is claimed by limits and turns.
 const MANAGED_EVERY: Duration = Duration::from_secs(1);
 
@@ -197,9 +200,16 @@ impl Claimer {
         }
     }
 
+    /// How long to wait for a hint before the store is asked all the same. Where hints are heard, that only finds what
+    /// was missed, and what no hint tells: that another worker's job has made room under a limit.
+    fn patience(&self, poll: Duration) -> Duration {
+        if self.store.hears_of_work() && !self.turns.any { poll.saturating_mul(SELDOM) } else { poll }
+    }
+
     async fn claim_next(&mut self, wait: Duration) -> Result<Vec<ClaimedJob>> {
         let claimed = self.store.claim_next(&self.claim).await?;
         if claimed.is_empty() && !wait.is_zero() {
+            let wait = self.patience(wait);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}

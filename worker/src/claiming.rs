@@ -36,6 +36,8 @@ pub(crate) struct Claiming {
     slots: Arc<Semaphore>,
     /// How many slots there are.
     all: usize,
+    /// How many claims may be under way at once.
+    claims_max: usize,
     parts: Parts,
     under_way: VecDeque<UnderWay>,
     /// The last claim brought all that was asked for.
@@ -80,7 +82,9 @@ impl Claiming {
     pub(crate) fn new(claimer: Claimer, slots: Arc<Semaphore>, parts: Parts) -> Self {
         let all = slots.available_permits();
         let under_way = VecDeque::new();
-        Self { claimer, slots, all, parts, under_way, plenty: false, failures: 0, rest: None }
+        // An embedded database has one writer: two claims of half the slots would cost it two commits.
+        let claims_max = if claimer.store.embedded() { 1 } else { CLAIMS_MAX };
+        Self { claimer, slots, all, claims_max, parts, under_way, plenty: false, failures: 0, rest: None }
     }
 
     /// Claims until the claimer is stopped. Claims under way are finished: what they claimed must be run, or else given
@@ -117,13 +121,13 @@ impl Claiming {
     fn has_room(&self) -> bool {
         let Some(first) = self.under_way.front() else { return true };
         let same = first.worker == self.parts.lease.current().id;
-        self.plenty && same && self.under_way.len() < CLAIMS_MAX && self.claimer.may_overlap()
+        self.plenty && same && self.under_way.len() < self.claims_max && self.claimer.may_overlap()
     }
 
     /// How many slots must be free for a claim to begin at once: while work is plenty each of two claims may have half
-    /// of them.
+    /// of them, a single one all.
     fn wanted(&self) -> usize {
-        if self.plenty { (self.all / CLAIMS_MAX).clamp(1, CLAIM_MAX) } else { 1 }
+        if self.plenty { (self.all / self.claims_max).clamp(1, CLAIM_MAX) } else { 1 }
     }
 
     /// Begins a claim: on a task of its own where others may overlap with it, and otherwise here.

@@ -21,7 +21,7 @@ pub struct Settings {
     pub beat: Span,
     /// How long a graceful stop waits for running jobs before it gives them back.
     pub drain: Span,
-    /// How often the store is asked for work when no hint came.
+    /// How often the store is asked for work when no hint came; a fifth as often while hints are heard.
     pub poll: Span,
     /// The longest that completions are gathered into one transaction.
     pub flush: Span,

@@ -142,9 +142,12 @@ impl ProcessContext {
         Ok(Service::on_demand(store, Arc::new(connect)))
     }
 
-    /// Waits until what is under way to the broker has arrived.
+    /// Waits until what is under way to the broker has arrived, and other processes have been told of what was committed.
     pub(crate) async fn close(&self) {
         self.connection.close().await;
+        if let Some(store) = self.store.get() {
+            store.all_told().await;
+        }
     }
 
     /// The folder for spools of inputs that cannot be read by ranges: beside an embedded database, else in the current

@@ -44,6 +44,11 @@ impl Claims for PostgresStore {
     async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64 {
         self.hints.wait_for_work(seen, at_most).await
     }
+
+    fn hears_of_work(&self) -> bool {
+        // Behind a pooler a listener hears nothing, and nothing shows that.
+        self.holds_sessions() && self.hints.hears()
+    }
 }
 
 impl PostgresStore {

@@ -5,15 +5,16 @@ use gristmill_core::id::BatchId;
 
 use super::complete::{complete, refused_rows, try_sink};
 use super::connect::{alone, look, transact};
-use super::done::{are_simply_done, done};
+use super::done::done;
 use super::{PostgresStore, stop};
 use crate::error::Result;
+use crate::group;
 use crate::{CompleteReport, Completion, Completions, ControlReport, RefusedRow, SqlRows};
 
 #[async_trait]
 impl Completions for PostgresStore {
     async fn complete(&self, completions: &[Completion]) -> Result<CompleteReport> {
-        if are_simply_done(completions)
+        if group::are_simply_done(completions)
             && let Some(report) = alone!(self, done, completions).await?
         {
             return Ok(report);

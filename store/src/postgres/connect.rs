@@ -1,6 +1,7 @@
 //! The connections to PostgreSQL, and how a transaction is run on one.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -10,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Transaction};
 use super::fault::{Fault, Outcome, in_words};
 use super::guarded::{self, GuardedConnection, Patience, within};
 use super::hints::Hints;
-use super::notifier::Notifier;
+use super::notifier::{Notifier, Signals};
 use super::own::{OwnConnection, OwnStep};
 use super::session::Session;
 use super::work::Work;
@@ -43,7 +44,7 @@ pub struct PostgresStore {
     with_outbox: bool,
     options: PgConnectOptions,
     session: Session,
-    notifier: Notifier,
+    notifier: Arc<Notifier>,
     patience: Patience,
     pub(super) condition: Condition,
     pub(super) ended_count: EndedCount,
@@ -76,6 +77,14 @@ struct Frame {
     name: &'static str,
 }
 
+/// What a step did.
+struct Ran<T> {
+    value: T,
+    wrote: bool,
+    /// What others are to be told now that it is committed.
+    signals: Signals,
+}
+
 impl PostgresStore {
     /// Opens a pool of connections. With `with_outbox` a broker carries ids, and transitions write to the outbox.
     ///
@@ -106,7 +115,7 @@ impl PostgresStore {
             with_outbox,
             options,
             session,
-            notifier: Notifier::default(),
+            notifier: Arc::default(),
             patience,
             condition,
             ended_count: EndedCount::default(),
@@ -145,6 +154,16 @@ impl PostgresStore {
     /// Whether a broker carries ids.
     pub(super) fn with_outbox(&self) -> bool {
         self.with_outbox
+    }
+
+    /// Waits until others have been told of what was committed.
+    pub(super) async fn all_told(&self) {
+        self.notifier.all_sent().await;
+    }
+
+    /// Whether a session is this process's own for as long as it lasts.
+    pub(super) fn holds_sessions(&self) -> bool {
+        self.session == Session::Held
     }
 
     /// What a connection outside the pool is opened with.
@@ -256,8 +275,12 @@ impl PostgresStore {
         let mut held = GuardedConnection::of(&self.pool).await?;
         let run = async { Ok::<_, Fault>(self.run(&mut held, frame, arguments, step).await) };
         let outcome = within(frame.patience, run).await?;
-        held.answered();
-        outcome
+        match &outcome {
+            // The caller need not wait for it: what it asked for is committed.
+            Ok(ran) if ran.signals.any() => self.notifier.send_beside(held, ran.signals, self.patience.usual),
+            _ => held.answered(),
+        }
+        outcome.map(|ran| (ran.value, ran.wrote))
     }
 
     async fn run<A: Sync, T: Send>(
@@ -266,7 +289,7 @@ impl PostgresStore {
         frame: Frame,
         arguments: &A,
         step: Step<A, T>,
-    ) -> Outcome<(T, bool)> {
+    ) -> Outcome<Ran<T>> {
         let Some(setting) = frame.setting else { return self.run_alone(conn, frame, arguments, step).await };
         let mut transaction = conn.begin_with(self.patience.begin(frame.patience, setting)).await?;
         let mut work = Work::new(&mut transaction, self.with_outbox);
@@ -283,13 +306,12 @@ impl PostgresStore {
         let (wrote, signals) = (work.wrote(), work.signals());
         if frame.dry_run {
             transaction.rollback().await?;
-            return Ok((value, false));
+            return Ok(Ran { value, wrote: false, signals: Signals::default() });
         }
         failpoint::of_step(frame.name, "before_commit");
         transaction.commit().await.map_err(unknown)?;
         failpoint::of_step(frame.name, "committed");
-        self.notifier.send(conn, signals).await;
-        Ok((value, wrote))
+        Ok(Ran { value, wrote, signals })
     }
 
     async fn run_alone<A: Sync, T: Send>(
@@ -298,14 +320,12 @@ impl PostgresStore {
         frame: Frame,
         arguments: &A,
         step: Step<A, T>,
-    ) -> Outcome<(T, bool)> {
+    ) -> Outcome<Ran<T>> {
         let mut work = Work::new(conn, self.with_outbox);
         failpoint::of_step(frame.name, "before_commit");
         let value = step(&mut work, arguments).await?;
         failpoint::of_step(frame.name, "committed");
-        let (wrote, signals) = (work.wrote(), work.signals());
-        self.notifier.send(conn, signals).await;
-        Ok((value, wrote))
+        Ok(Ran { value, wrote: work.wrote(), signals: work.signals() })
     }
 
     /// Begins a transaction for views: one snapshot, nothing written, a time limit. [`PostgresStore::seen`] ends it.
@@ -352,7 +372,11 @@ fn on<'s, A: Sync, T: Send>(
     conn: &'s mut PgConnection,
     (store, frame, arguments, step): &'s (&PostgresStore, Frame, &A, Step<A, T>),
 ) -> BoxFuture<'s, Outcome<(T, bool)>> {
-    Box::pin(store.run(conn, *frame, *arguments, *step))
+    Box::pin(async {
+        let ran = store.run(conn, *frame, *arguments, *step).await?;
+        store.notifier.send(conn, ran.signals).await;
+        Ok((ran.value, ran.wrote))
+    })
 }
 
 /// What an error means; `pool` is how many connections the pool has, if there is one already.

@@ -55,6 +55,10 @@ impl Database for PostgresStore {
         self.condition.outage()
     }
 
+    async fn all_told(&self) {
+        Self::all_told(self).await;
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 
-use gristmill_core::settle::Verdict;
 use uuid::Uuid;
 
 use super::complete::output;
@@ -12,7 +11,6 @@ use super::values::int;
 use super::work::Work;
 use crate::check;
 use crate::error::StoreError;
-use crate::group;
 use crate::{CompleteReport, Completion, Dispatched};
 
 /// The fence is in the WHERE, as in [`super::complete`]. A chunk is never simply done: its result must be there and
@@ -31,18 +29,6 @@ FROM moved m CROSS JOIN (VALUES ('running', -1), ('done', 1)) AS s (state, sign)
 GROUP BY m.tenant, m.queue, s.state, s.sign ORDER BY 1, 2, 3
 ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs)
 SELECT id FROM moved WHERE 1 / (CASE WHEN seq IS NULL THEN 1 ELSE 0 END) = 1";
-
-/// Whether they all may be completed here. What else they are, [`done`] finds out.
-pub(super) fn are_simply_done(completions: &[Completion]) -> bool {
-    let simply = |one: &Completion| {
-        one.verdict == Verdict::Done
-            && one.chunk.is_none()
-            && one.batch_end.is_none()
-            && one.sql.is_none()
-            && one.follow.is_empty()
-    };
-    !completions.is_empty() && completions.iter().all(simply) && group::contested(completions).is_empty()
-}
 
 /// Completes them; `None` when a chunk is among them, and then nothing has happened.
 pub(super) async fn done(work: &mut Work<'_>, completions: &&[Completion]) -> Outcome<Option<CompleteReport>> {

@@ -3,7 +3,8 @@
 //! Behind a pooler that gives a connection to another client after each transaction no notification arrives; then
 //! callers simply poll, which they must be able to do anyway.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gristmill_core::backoff;
@@ -32,12 +33,15 @@ pub(super) struct Hints {
 struct Heard {
     work: watch::Sender<u64>,
     gone: watch::Sender<u64>,
+    /// Whether there is a listener at the moment.
+    listens: Arc<AtomicBool>,
 }
 
 impl Hints {
     /// Creates it without listening yet. `patience` is how long to wait for answers.
     pub(super) fn new(options: PgConnectOptions, patience: Duration) -> Self {
-        let heard = Heard { work: watch::Sender::new(1), gone: watch::Sender::new(1) };
+        let (work, gone) = (watch::Sender::new(1), watch::Sender::new(1));
+        let heard = Heard { work, gone, listens: Arc::default() };
         Self { options, silence: patience.min(SILENCE_MAX), heard, task: Mutex::new(None) }
     }
 
@@ -50,6 +54,11 @@ impl Hints {
     /// The same for attempts that may have been taken away.
     pub(super) async fn wait_for_revocation(&self, seen: u64, at_most: Duration) -> u64 {
         self.wait(&self.heard.gone, seen, at_most).await
+    }
+
+    /// Whether hints of other processes arrive at the moment.
+    pub(super) fn hears(&self) -> bool {
+        self.heard.listens.load(Ordering::Relaxed)
     }
 
     async fn wait(&self, hints: &watch::Sender<u64>, seen: u64, at_most: Duration) -> u64 {
@@ -80,7 +89,9 @@ impl Drop for Hints {
 async fn keep_listening(options: PgConnectOptions, silence: Duration, heard: Heard) {
     let mut failures = 0;
     loop {
-        match listen_once(&options, silence, &heard, &mut failures).await {
+        let listened = listen_once(&options, silence, &heard, &mut failures).await;
+        heard.listens.store(false, Ordering::Relaxed);
+        match listened {
             Ok(()) => tracing::debug!("the connection for hints was lost"),
             Err(error) => tracing::debug!(%error, "cannot listen for hints; polling goes on"),
         }
@@ -103,6 +114,7 @@ async fn listen_once(
     let pool = pool.connect_with(options.clone()).await?;
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen_all([CHANNEL, GONE_CHANNEL]).await?;
+    heard.listens.store(true, Ordering::Relaxed);
     // What was sent while there was no listener is lost: make all waiters look once.
     heard.work.send_modify(|count| *count += 1);
     heard.gone.send_modify(|count| *count += 1);

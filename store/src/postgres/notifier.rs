@@ -3,15 +3,18 @@
 //! Inside a transaction a notification is expensive: PostgreSQL lets only one transaction that notifies commit at a
 //! time, in the whole server, and that one waits for the disk. So they are sent after the commit, in a transaction of
 //! their own that waits for nothing, and one of them is sent for all callers of this process that have committed
-//! meanwhile.
+//! meanwhile. No caller waits for that: it has what it asked for.
 //!
 //! A process that dies in between sends none. They are hints: polling finds the work, and the next beat what was taken
 //! away.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, watch};
+
+use super::guarded::GuardedConnection;
 
 /// The channel for hints that work became claimable.
 pub(super) const CHANNEL: &str = "gristmill";
@@ -29,7 +32,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    fn any(self) -> bool {
+    pub(super) fn any(self) -> bool {
         self.work || self.gone
     }
 
@@ -51,7 +54,12 @@ pub(super) struct Notifier {
     asked: Mutex<Asked>,
     /// Up to which caller they have been sent. The caller that has the turn sends for all that wait.
     sent: Turn<u64>,
+    /// How many tasks are sending.
+    sending: watch::Sender<usize>,
 }
+
+/// Counts one task that sends.
+struct Sending(Arc<Notifier>);
 
 #[derive(Debug, Default)]
 struct Asked {
@@ -80,6 +88,22 @@ impl Notifier {
         }
     }
 
+    /// The same on a task of its own, for a caller that does not wait; within that time.
+    pub(super) fn send_beside(self: &Arc<Self>, mut conn: GuardedConnection, signals: Signals, patience: Duration) {
+        let sending = Sending::begin(self);
+        tokio::spawn(async move {
+            if tokio::time::timeout(patience, sending.0.send(&mut conn, signals)).await.is_ok() {
+                conn.answered();
+            }
+        });
+    }
+
+    /// Waits until nothing is being sent.
+    pub(super) async fn all_sent(&self) {
+        // We own the sender ourselves.
+        let _ = self.sending.subscribe().wait_for(|sending| *sending == 0).await;
+    }
+
     fn ask(&self, signals: Signals) -> u64 {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.callers += 1;
@@ -91,6 +115,19 @@ impl Notifier {
     fn take(&self) -> (u64, Signals) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         (asked.callers, std::mem::take(&mut asked.signals))
+    }
+}
+
+impl Sending {
+    fn begin(notifier: &Arc<Notifier>) -> Self {
+        notifier.sending.send_modify(|sending| *sending += 1);
+        Self(Arc::clone(notifier))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.sending.send_modify(|sending| *sending -= 1);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Claims.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,7 +53,7 @@ impl Claims for SqliteStore {
         if ids.is_empty() {
             return Ok(ClaimReport::default());
         }
-        let mut t = Transition::begin(self).await?;
+        let mut t = Transition::begin_short(self).await?;
         // A message may come twice: an id that is named twice must not use up the limit twice.
         let mut named = HashSet::with_capacity(ids.len());
         let ids: Vec<JobId> = ids.iter().copied().filter(|id| named.insert(*id)).collect();
@@ -99,13 +100,14 @@ impl Claims for SqliteStore {
     }
 
     async fn claim_next(&self, claim: &Claim) -> Result<Vec<ClaimedJob>> {
-        if claim.limit == 0 || !waiting(self).await? {
+        if claim.limit == 0 || !(self.plenty.load(Ordering::Relaxed) || waiting(self).await?) {
             return Ok(Vec::new());
         }
-        let mut t = Transition::begin(self).await?;
+        let mut t = Transition::begin_short(self).await?;
         let query = with(sqlx::query(CLAIM_NEXT), &t, claim)?.bind(check::json(&claim.queues)?);
         let claimed = take(&mut t, claim, query).await?;
         t.commit().await?;
+        self.plenty.store(claimed.len() >= claim.limit as usize, Ordering::Relaxed);
         Ok(claimed)
     }
 
@@ -132,5 +134,9 @@ impl Claims for SqliteStore {
 
     async fn wait_for_work(&self, seen: u64, at_most: Duration) -> u64 {
         self.others.wait(&self.work, seen, at_most).await
+    }
+
+    fn hears_of_work(&self) -> bool {
+        self.others.hears()
     }
 }

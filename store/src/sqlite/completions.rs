@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use gristmill_core::id::BatchId;
 
 use super::complete::{end_batch, holders, refused_rows, try_sink, write_sink};
+use super::done::done;
 use super::settle::{Settlement, settle};
 use super::transition::Transition;
 use super::{SqliteStore, insert, stop};
@@ -19,7 +20,12 @@ impl Completions for SqliteStore {
         if completions.is_empty() {
             return Ok(CompleteReport::default());
         }
-        let mut t = Transition::begin(self).await?;
+        if group::are_simply_done(completions)
+            && let Some(report) = done(self, completions).await?
+        {
+            return Ok(report);
+        }
+        let mut t = Transition::begin_short(self).await?;
         let contested = group::contested(completions);
         let holders = holders(&mut t, &contested).await?;
         let (first, mut fenced) = group::one_each(completions, &contested, &holders);

@@ -27,7 +27,7 @@ impl Jobs for SqliteStore {
         if jobs.is_empty() {
             return Ok(EnqueueReport::default());
         }
-        let mut t = Transition::begin(self).await?;
+        let mut t = Transition::begin_short(self).await?;
         let enqueued = insert::new_jobs(&mut t, jobs).await?;
         check::not_refused(jobs, &enqueued)?;
         Ok(EnqueueReport { jobs: enqueued, dispatched: t.commit().await?.dispatched })

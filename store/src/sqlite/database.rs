@@ -4,6 +4,7 @@ use std::any::Any;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
+use sqlx::Connection;
 
 use super::{SqliteStore, error, row};
 use crate::error::Result;
@@ -24,10 +25,13 @@ impl Database for SqliteStore {
         migrations::refuse_newer(&self.migrations().await?)?;
         // One transaction around all of them keeps other processes out, which the library does not do
         // on this database; each migration then runs in a savepoint of it.
-        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(error::database)?;
+        let mut turn = self.writer.turn().await?;
+        let conn = turn.conn()?;
+        let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(error::database)?;
         let done = migrations::SQLITE.run_direct(None, &mut *tx, false).await;
         done.map_err(|refused| migrations::refused(refused, error::database))?;
         tx.commit().await.map_err(error::database)?;
+        drop(turn);
         self.migrations().await
     }
 

@@ -79,6 +79,16 @@ pub(super) fn refusal(error: sqlx::Error) -> Result<Refusal, StoreError> {
     }
 }
 
+/// The same error, for another caller whom it concerns.
+pub(super) fn copy(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(text) => StoreError::Unavailable(text.clone()),
+        StoreError::Full(text) => StoreError::Full(text.clone()),
+        StoreError::Database(text) => StoreError::Database(text.clone()),
+        other => StoreError::Database(other.to_string()),
+    }
+}
+
 /// Whether another connection or process holds a lock that is needed.
 pub(super) fn busy(error: &sqlx::Error) -> bool {
     code(error).is_some_and(|code| matches!(code & 0xff, BUSY | LOCKED))

@@ -5,8 +5,9 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::file_events::{LOCK, beside};
 use super::transition::Transition;
 use super::{SqliteStore, rescue};
 use crate::Dispatched;
@@ -17,13 +18,13 @@ use crate::guard::WorkGuard;
 const TAKEN_AT_ONCE: u32 = 1_000;
 
 pub(super) async fn begin_work(store: &SqliteStore) -> Result<WorkGuard> {
-    let path = beside(&store.path);
+    let path = beside(&store.path, LOCK);
     let started = store.now_micros().await?;
     let database = store.path.clone();
     let taken = tokio::task::spawn_blocking(move || take(&database, &path, started)).await;
     let lock = taken.map_err(|error| StoreError::Unavailable(error.to_string()))??;
     let rescued = take_back(store).await?;
-    Ok(WorkGuard::holding(lock, rescued))
+    Ok(WorkGuard::holding(lock, store.others.working(), rescued))
 }
 
 /// No other process works: every worker that seems alive is dead, and its jobs are rescued.
@@ -64,12 +65,6 @@ fn take(database: &Path, path: &Path, started: i64) -> Result<File> {
     let seconds = started / 1_000_000;
     writeln!(file, "process {}\nstarted {seconds} (seconds since 1970)", std::process::id()).map_err(broken)?;
     Ok(file)
-}
-
-fn beside(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".lock");
-    PathBuf::from(name)
 }
 
 /// The error for a second working process.

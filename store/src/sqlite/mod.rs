@@ -11,10 +11,12 @@ mod completions;
 mod control;
 mod create;
 mod database;
+mod done;
 mod duties;
 mod email;
 mod error;
 mod fan_in;
+mod file_events;
 mod insert;
 mod insert_rows;
 mod job_list;
@@ -22,7 +24,6 @@ mod job_row;
 mod limited;
 mod limits;
 mod lock;
-mod log_file;
 mod notify;
 mod opening;
 mod others;
@@ -47,10 +48,12 @@ mod triggers;
 mod unique;
 mod view;
 mod worker;
+mod writer;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -62,6 +65,7 @@ use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
 use crate::settings::Settings;
 use others::Others;
+use writer::Writer;
 
 /// How many rows of an answer may wait to be read: those of a claim, so that its thread need not stop for us.
 const ROWS_AT_ONCE: usize = 1_024;
@@ -73,8 +77,7 @@ const BUSY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
-    /// Exactly one connection.
-    writer: SqlitePool,
+    writer: Writer,
     readers: SqlitePool,
     /// Whether a broker carries ids: without one nothing is written to the outbox.
     with_outbox: bool,
@@ -87,6 +90,8 @@ pub struct SqliteStore {
     /// The condition that its transactions observe.
     condition: Condition,
     ended_count: EndedCount,
+    /// The last claim took all that it asked for: the next one need not look first whether anything waits.
+    plenty: AtomicBool,
 }
 
 impl SqliteStore {
@@ -113,16 +118,15 @@ impl SqliteStore {
             .disable_statement_logging();
         let first = opening::first(&options, BUSY).await?;
         let wait = settings.acquire_timeout.0;
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).acquire_timeout(wait).idle_timeout(None).max_lifetime(None);
+        // A connection to a file is not lost between two statements: a look whether it was would cost as much as either.
+        let readers = SqlitePoolOptions::new()
+            .max_connections(settings.connections.max(1))
             .acquire_timeout(wait)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            // After some errors, a full disk among them, SQLite has rolled back by itself. The library's own ROLLBACK
-            // is refused then, and it continues to count a transaction that does not exist: no other could begin.
-            .before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
-        let readers = SqlitePoolOptions::new().max_connections(settings.connections.max(1)).acquire_timeout(wait);
+            .test_before_acquire(false);
         let writer = writer.connect_with(options.clone()).await.map_err(error::database)?;
+        let writer = Writer::new(writer, wait);
         let (work, gone) = (watch::Sender::new(1), watch::Sender::new(1));
         let store = Self {
             path: path.to_owned(),
@@ -137,6 +141,7 @@ impl SqliteStore {
             gone,
             condition: Condition::default(),
             ended_count: EndedCount::default(),
+            plenty: AtomicBool::new(false),
         };
         first.close().await.map_err(error::database)?;
         store.others.look().await?;
@@ -150,8 +155,8 @@ impl SqliteStore {
 
     /// The connection that writes, and those that read, for tests that count what they do.
     #[cfg(feature = "testing")]
-    pub fn pools(&self) -> [&SqlitePool; 2] {
-        [&self.writer, &self.readers]
+    pub async fn pools(&self) -> [&SqlitePool; 2] {
+        [self.writer.pool().await, &self.readers]
     }
 
     /// Wakes all callers in this process that wait for work.
@@ -209,7 +214,8 @@ mod tests {
         let store = fresh(folder.path()).await;
         let limit = async |pages: i64| {
             let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-            sqlx::query(pragma).execute(&store.writer).await.expect("a limit");
+            let mut turn = store.writer.turn().await.expect("a turn");
+            sqlx::query(pragma).execute(turn.conn().expect("open")).await.expect("a limit");
         };
         limit(200).await;
         let mut made = 0;
@@ -259,13 +265,72 @@ mod tests {
         store.enqueue(&asked).await.expect("the writer is free");
     }
 
+    /// Begins a transaction that enqueues, and returns with it and the jobs when so many others wait for a turn.
+    async fn begun_before<'s>(
+        store: &'s SqliteStore,
+        others: usize,
+    ) -> (transition::Transition<'s>, impl Future<Output = ()> + use<'s>) {
+        let mut t = transition::Transition::begin_short(store).await.expect("begun");
+        insert::new_jobs(&mut t, &group()).await.expect("inserted");
+        let all_wait = async move {
+            while store.writer.coming() < others {
+                tokio::task::yield_now().await;
+            }
+        };
+        (t, all_wait)
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_join_a_commit_and_one_that_is_taken_back_harms_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = fresh(folder.path()).await;
+        let (first, all_wait) = begun_before(&store, 2).await;
+        let given_up = async {
+            let mut t = transition::Transition::begin_short(&store).await.expect("joined");
+            insert::new_jobs(&mut t, &group()).await.expect("inserted");
+        };
+        let joined = group();
+        let ends = async {
+            all_wait.await;
+            first.commit().await
+        };
+        let (first, (), last) = tokio::join!(ends, given_up, store.enqueue(&joined));
+        assert_eq!((first.expect("committed").dispatched.moved, last.expect("committed, too").jobs.len()), (20, 20));
+        let queued = store.queues(DEFAULT_TENANT).await.expect("listed").first().map(|queue| queue.queued);
+        assert_eq!(queued, Some(40), "what was given up has left nothing");
+        assert_eq!(store.reconcile(true).await.expect("compared").findings, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_sqlite_rolls_back_by_itself_is_confirmed_to_none_of_a_group() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = fresh(folder.path()).await;
+        let (first, all_wait) = begun_before(&store, 1).await;
+        let fails = async {
+            let mut t = transition::Transition::begin_short(&store).await.expect("joined");
+            // As SQLite does by itself when it finds no room in the middle of a write.
+            t.run(sqlx::query("ROLLBACK")).await.expect("rolled back");
+        };
+        let ends = async {
+            all_wait.await;
+            first.commit().await
+        };
+        let (first, ()) = tokio::join!(ends, fails);
+        let error = first.err().expect("nothing of it is there");
+        assert!(error.is_transient(), "it may be asked for again: {error}");
+        assert_eq!(store.queues(DEFAULT_TENANT).await.expect("listed").len(), 0);
+        store.enqueue(&group()).await.expect("the next one begins");
+    }
+
     #[tokio::test]
     async fn what_was_committed_survives_a_power_cut_by_the_settings_of_the_connection() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = fresh(folder.path()).await;
-        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.writer).await.expect("asked");
-        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&store.writer).await.expect("asked");
-        let keys: i64 = sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&store.writer).await.expect("asked");
+        let mut turn = store.writer.turn().await.expect("a turn");
+        let conn = turn.conn().expect("open");
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *conn).await.expect("asked");
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *conn).await.expect("asked");
+        let keys: i64 = sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(conn).await.expect("asked");
         assert_eq!((mode.as_str(), synchronous, keys), ("wal", 2, 1));
     }
 }

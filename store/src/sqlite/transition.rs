@@ -3,13 +3,15 @@
 
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Priority};
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Sqlite, Transaction};
+use sqlx::Sqlite;
+use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::error::{database, taken};
 use super::row::{self, Moved};
 pub(super) use super::row::{later, micros};
+pub(super) use super::writer::Query;
+use super::writer::{Last, Turn, now};
 use super::{SqliteStore, fan_in};
 use crate::check;
 use crate::error::Result;
@@ -18,17 +20,27 @@ use crate::sql::batch_ends;
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
 /// The database's own clock, in microseconds, accurate to a millisecond.
-pub(super) const NOW: &str = "SELECT CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000";
+pub(super) const NOW: &str = now!();
+
+/// Changes the counters, which come last. There is one writer, for which shards would be of no use, so everything is in
+/// shard 0.
+macro_rules! count {
+    ($then:literal) => {
+        concat!(
+            "INSERT INTO queue_count (tenant, queue, state, shard, jobs)
+             SELECT value ->> 0, value ->> 1, value ->> 2, 0, value ->> 3 FROM json_each(?1) WHERE true
+             ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs",
+            $then
+        )
+    };
+}
 
 /// How many ids one outbox row holds at most.
 const OUTBOX_IDS_MAX: usize = 1_000;
 
-/// A statement with its parameters.
-pub(super) type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
-
 /// A write transaction under way. If it is dropped without [`Transition::commit`], nothing has happened.
 pub(super) struct Transition<'s> {
-    tx: Transaction<'static, Sqlite>,
+    turn: Turn,
     store: &'s SqliteStore,
     /// The database's time at the beginning, in microseconds: one instant for the whole transaction.
     pub(super) now: i64,
@@ -86,13 +98,18 @@ pub(super) struct Delta {
 impl<'s> Transition<'s> {
     /// Waits for the one writer and begins.
     pub(super) async fn begin(store: &'s SqliteStore) -> Result<Self> {
-        // Immediate: a transaction that reads first and then writes could otherwise be refused halfway, when another
-        // process has written in between.
-        let begun = store.writer.begin_with("BEGIN IMMEDIATE").await;
-        let mut tx = noted(store, begun.map_err(database))?;
-        let now = noted(store, sqlx::query_scalar(NOW).fetch_one(&mut *tx).await.map_err(database))?;
+        Self::begin_on(store, noted(store, store.writer.turn().await)?).await
+    }
+
+    /// The same for what is short and frequent: it may be committed together with others.
+    pub(super) async fn begin_short(store: &'s SqliteStore) -> Result<Self> {
+        Self::begin_on(store, noted(store, store.writer.short_turn().await)?).await
+    }
+
+    async fn begin_on(store: &'s SqliteStore, mut turn: Turn) -> Result<Self> {
+        let now = noted(store, turn.begin().await)?;
         Ok(Self {
-            tx,
+            turn,
             store,
             now,
             counts: Vec::new(),
@@ -109,19 +126,19 @@ impl<'s> Transition<'s> {
 
     /// Runs a statement and returns its rows.
     pub(super) async fn rows(&mut self, query: Query) -> Result<Vec<SqliteRow>> {
-        let rows = query.fetch_all(&mut *self.tx).await.map_err(database);
+        let rows = query.fetch_all(self.turn.conn()?).await.map_err(database);
         noted(self.store, rows)
     }
 
     /// Runs a statement that was put together, and returns its rows.
     pub(super) async fn built(&mut self, query: &mut sqlx::QueryBuilder<Sqlite>) -> Result<Vec<SqliteRow>> {
-        let rows = query.build().fetch_all(&mut *self.tx).await.map_err(database);
+        let rows = query.build().fetch_all(self.turn.conn()?).await.map_err(database);
         noted(self.store, rows)
     }
 
     /// Runs a statement that returns at most one row.
     pub(super) async fn row(&mut self, query: Query) -> Result<Option<SqliteRow>> {
-        let row = query.fetch_optional(&mut *self.tx).await.map_err(database);
+        let row = query.fetch_optional(self.turn.conn()?).await.map_err(database);
         noted(self.store, row)
     }
 
@@ -132,7 +149,7 @@ impl<'s> Transition<'s> {
 
     /// As [`Transition::run`], but maps a refusal differently.
     pub(super) async fn run_or(&mut self, query: Query, map: fn(sqlx::Error) -> crate::StoreError) -> Result<u64> {
-        let changed = query.execute(&mut *self.tx).await.map(|done| done.rows_affected()).map_err(map);
+        let changed = query.execute(self.turn.conn()?).await.map(|done| done.rows_affected()).map_err(map);
         let changed = noted(self.store, changed)?;
         self.wrote |= changed > 0;
         Ok(changed)
@@ -140,7 +157,7 @@ impl<'s> Transition<'s> {
 
     /// Runs a statement that inserts; returns whether it did. When one of its rows is there already, nothing has happened.
     pub(super) async fn run_unless_taken(&mut self, query: Query) -> Result<bool> {
-        match query.execute(&mut *self.tx).await {
+        match query.execute(self.turn.conn()?).await {
             Ok(done) => {
                 self.wrote |= done.rows_affected() > 0;
                 Ok(true)
@@ -152,7 +169,7 @@ impl<'s> Transition<'s> {
 
     /// Runs a statement whose refusal is wanted as it is.
     pub(super) async fn refusal(&mut self, query: Query) -> Result<(), sqlx::Error> {
-        query.execute(&mut *self.tx).await.map(drop)
+        query.execute(self.turn.conn().map_err(|_| sqlx::Error::PoolClosed)?).await.map(drop)
     }
 
     /// Notes that a job entered a state, or left one.
@@ -229,15 +246,16 @@ impl<'s> Transition<'s> {
         if let Some(batch) = self.cancelled {
             batch_ends::cancelled(&mut self, batch).await?;
         }
-        self.write_counts().await?;
         let dispatches = self.write_outbox().await?;
         // Only what changes the file counts: timers read it again and again, and change nothing.
         let writes = self.wrote || self.moved > 0;
         if writes {
             failpoint::point("sqlite.before_commit");
         }
-        noted(self.store, self.tx.commit().await.map_err(database))?;
-        self.store.condition.well(self.wrote);
+        let counts = self.counts_to_write()?;
+        let wrote = self.wrote || counts.is_some();
+        noted(self.store, self.turn.end(counts).await)?;
+        self.store.condition.well(wrote);
         if writes {
             failpoint::point("sqlite.committed");
         }
@@ -247,10 +265,13 @@ impl<'s> Transition<'s> {
         if self.taken_away {
             self.store.gone.send_modify(|count| *count += 1);
         }
+        if self.claimable || self.taken_away {
+            self.store.others.knock();
+        }
         Ok(Committed { dispatched: Dispatched { dispatches, moved: self.moved }, progress })
     }
 
-    async fn write_counts(&mut self) -> Result<()> {
+    fn counts_to_write(&self) -> Result<Option<Last>> {
         let counts: Vec<(&str, &str, &str, i64)> = self
             .counts
             .iter()
@@ -258,16 +279,15 @@ impl<'s> Transition<'s> {
             .map(|count| (count.tenant.as_str(), count.queue.as_str(), count.state.as_str(), count.by))
             .collect();
         if counts.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let counts = check::json(&counts)?;
-        // There is one writer, for which shards would be of no use, so everything is in shard 0.
-        let statement = "
-            INSERT INTO queue_count (tenant, queue, state, shard, jobs)
-            SELECT value ->> 0, value ->> 1, value ->> 2, 0, value ->> 3 FROM json_each(?1) WHERE true
-            ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs";
-        self.run(sqlx::query(statement).bind(counts)).await?;
-        Ok(())
+        let with = |statement: &'static str| sqlx::query(statement).bind(counts.clone());
+        Ok(Some(Last {
+            alone: with(count!("")),
+            and_commit: with(count!("; COMMIT")),
+            and_leave: with(count!("; RELEASE member")),
+        }))
     }
 
     async fn write_outbox(&mut self) -> Result<Vec<Dispatch>> {

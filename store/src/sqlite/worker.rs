@@ -47,7 +47,7 @@ impl Workers for SqliteStore {
     }
 
     async fn beat(&self, worker: WorkerId, lease: Duration, running: u32) -> Result<bool> {
-        let mut t = Transition::begin(self).await?;
+        let mut t = Transition::begin_short(self).await?;
         // A lease that has run out unnoticed may still be extended: nothing has been taken from its holder.
         let statement = "
             UPDATE worker SET lease_until = ?3, seen_at = ?2, running = ?4 WHERE id = ?1 AND state = 'alive'";
@@ -61,7 +61,7 @@ impl Workers for SqliteStore {
         if held.is_empty() {
             return Ok(0);
         }
-        let mut t = Transition::begin(self).await?;
+        let mut t = Transition::begin_short(self).await?;
         let statement = "
             UPDATE job SET deadline = ?2
             FROM json_each(?1) k, worker w

@@ -31,7 +31,7 @@ struct Counted {
 impl Counted {
     async fn of(store: &SqliteStore) -> Self {
         let thousands = Arc::new(AtomicI64::new(0));
-        for pool in store.pools() {
+        for pool in store.pools().await {
             let mut conn = pool.acquire().await.expect("the connection");
             let mut handle = conn.lock_handle().await.expect("its handle");
             let counter = Arc::clone(&thousands);
