@@ -1,5 +1,6 @@
 //! Backfills.
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Columns, Sql, values};
@@ -45,7 +46,14 @@ pub(crate) async fn create<S: Sql>(sql: &mut S, backfill: &NewBackfill) -> Resul
     let rows = check_backfill(backfill)?;
     let NewBackfill { id, tenant, schedule, range: (from, to), concurrency, newest_first, ticks: _ } = backfill;
     sql.run(CREATE, values![*id, tenant, schedule, *from, *to, *concurrency, *newest_first]).await?;
-    sql.run(TICKS, values![*id, tenant, schedule, rows]).await
+    let waiting = sql.run(TICKS, values![*id, tenant, schedule, rows]).await?;
+    if let Some(facts) = sql.facts() {
+        facts.set("backfill", id.to_string());
+        facts.set("from", json!(from));
+        facts.set("to", json!(to));
+        facts.set("affected", waiting);
+    }
+    Ok(waiting)
 }
 
 /// Pauses, resumes or ends a backfill.
@@ -54,6 +62,9 @@ pub(crate) async fn control<S: Sql>(
     (tenant, id, paused): &(&str, Uuid, Option<bool>),
 ) -> Result<u64, S::Fault> {
     let found = sql.row(PAUSE, values![*tenant, *id, paused.unwrap_or(true)]).await?;
+    if let Some(facts) = sql.facts() {
+        facts.change();
+    }
     let schedule = found.ok_or_else(|| no_backfill(*id))?.text("schedule")?;
     let values = values![*tenant, *id, schedule];
     if paused.is_none() {

@@ -4,6 +4,7 @@
 //! exactly one connection that writes, and its transactions begin `IMMEDIATE`, so that none is refused halfway.
 //! Everything that concerns many rows is one statement with one JSON parameter.
 
+mod audit;
 mod claim;
 mod claims;
 mod complete;
@@ -49,14 +50,17 @@ mod view;
 mod worker;
 
 use std::fs::OpenOptions;
+use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
 
+use crate::audit::{Attributed, Attribution};
 use crate::condition::Condition;
 use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
@@ -72,6 +76,14 @@ const BUSY: Duration = Duration::from_secs(10);
 /// The store in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
+    shared: Arc<Shared>,
+    /// The step of an order whose entry in the audit is written with the next change.
+    attributed: Option<Arc<Attributed>>,
+}
+
+/// What all handles of one store have in common.
+#[derive(Debug)]
+pub struct Shared {
     path: PathBuf,
     /// Exactly one connection.
     writer: SqlitePool,
@@ -87,6 +99,14 @@ pub struct SqliteStore {
     /// The condition that its transactions observe.
     condition: Condition,
     ended_count: EndedCount,
+}
+
+impl Deref for SqliteStore {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl SqliteStore {
@@ -124,7 +144,7 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new().max_connections(settings.connections.max(1)).acquire_timeout(wait);
         let writer = writer.connect_with(options.clone()).await.map_err(error::database)?;
         let (work, gone) = (watch::Sender::new(1), watch::Sender::new(1));
-        let store = Self {
+        let shared = Shared {
             path: path.to_owned(),
             others: Others::new(path, &writer, &work, &gone),
             writer,
@@ -138,9 +158,20 @@ impl SqliteStore {
             condition: Condition::default(),
             ended_count: EndedCount::default(),
         };
+        let store = Self { shared: Arc::new(shared), attributed: None };
         first.close().await.map_err(error::database)?;
         store.others.look().await?;
         Ok(store)
+    }
+
+    /// A handle of the same store that is attributed to a step of an order.
+    fn attributed(&self, attribution: Attribution) -> Self {
+        Self { shared: Arc::clone(&self.shared), attributed: Some(Attributed::new(attribution)) }
+    }
+
+    /// The step whose entry is still to be written.
+    fn pending(&self) -> Option<&Attributed> {
+        self.attributed.as_deref().filter(|attributed| attributed.pending())
     }
 
     /// The file.

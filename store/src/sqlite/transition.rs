@@ -11,10 +11,11 @@ use super::error::{database, taken};
 use super::row::{self, Moved};
 pub(super) use super::row::{later, micros};
 use super::{SqliteStore, fan_in};
+use crate::audit::{Attributed, Facts, Summary};
 use crate::check;
 use crate::error::Result;
 use crate::failpoint;
-use crate::sql::batch_ends;
+use crate::sql::{audit, batch_ends};
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
 /// The database's own clock, in microseconds, accurate to a millisecond.
@@ -45,6 +46,8 @@ pub(super) struct Transition<'s> {
     taken_away: bool,
     /// Whether it has changed anything.
     wrote: bool,
+    /// What it says of itself, where an entry of the audit is to be written with it.
+    facts: Option<Facts>,
 }
 
 /// What a transaction left behind.
@@ -104,6 +107,7 @@ impl<'s> Transition<'s> {
             claimable: false,
             taken_away: false,
             wrote: false,
+            facts: store.pending().map(|_| Facts::default()),
         })
     }
 
@@ -231,6 +235,7 @@ impl<'s> Transition<'s> {
         }
         self.write_counts().await?;
         let dispatches = self.write_outbox().await?;
+        let audited = self.write_audit().await?;
         // Only what changes the file counts: timers read it again and again, and change nothing.
         let writes = self.wrote || self.moved > 0;
         if writes {
@@ -238,6 +243,9 @@ impl<'s> Transition<'s> {
         }
         noted(self.store, self.tx.commit().await.map_err(database))?;
         self.store.condition.well(self.wrote);
+        if let Some(attributed) = audited {
+            attributed.written();
+        }
         if writes {
             failpoint::point("sqlite.committed");
         }
@@ -248,6 +256,27 @@ impl<'s> Transition<'s> {
             self.store.gone.send_modify(|count| *count += 1);
         }
         Ok(Committed { dispatched: Dispatched { dispatches, moved: self.moved }, progress })
+    }
+
+    /// The facts for the audit, where they are gathered.
+    pub(super) fn facts_mut(&mut self) -> Option<&mut Facts> {
+        self.facts.as_mut()
+    }
+
+    /// What a report says goes into the audit.
+    pub(super) fn tell(&mut self, report: &impl Summary) {
+        if let Some(facts) = &mut self.facts {
+            facts.tell(report);
+        }
+    }
+
+    /// Writes the entry of an attributed step that has changed something. Returns the step when it was written.
+    async fn write_audit(&mut self) -> Result<Option<&'s Attributed>> {
+        let (store, changed) = (self.store, self.wrote || self.moved > 0);
+        let facts = self.facts.take().filter(|facts| changed || facts.changed);
+        let (Some(facts), Some(attributed)) = (facts, store.pending()) else { return Ok(None) };
+        let written = audit::append(self, &attributed.attribution, &facts.fields).await?;
+        Ok(written.then_some(attributed))
     }
 
     async fn write_counts(&mut self) -> Result<()> {
