@@ -65,6 +65,8 @@ pub struct DutySettings {
     pub spools: Span,
     /// What is kept for longer than `[retention]` says is deleted.
     pub prune: Span,
+    /// The heads of the audit that were signed longer than a day ago are signed, and its old entries removed.
+    pub audit: Span,
     /// Ticks of schedules, and changes of the configuration, are looked for.
     pub schedules: Span,
     /// Watched folders are looked at.
@@ -85,6 +87,7 @@ impl Default for DutySettings {
             plans: seconds(60),
             spools: seconds(60),
             prune: seconds(3_600),
+            audit: seconds(3_600),
             schedules: seconds(1),
             watch: seconds(1),
         }
@@ -93,7 +96,7 @@ impl Default for DutySettings {
 
 impl DutySettings {
     /// Returns each duty's key and rhythm.
-    pub fn all(&self) -> [(&'static str, Span); 12] {
+    pub fn all(&self) -> [(&'static str, Span); 13] {
         [
             ("promote", self.promote),
             ("relay", self.relay),
@@ -105,6 +108,7 @@ impl DutySettings {
             ("plans", self.plans),
             ("spools", self.spools),
             ("prune", self.prune),
+            ("audit", self.audit),
             ("schedules", self.schedules),
             ("watch", self.watch),
         ]
