@@ -5,7 +5,7 @@ use gristmill_core::audit::{AuditEntry, ChainEnd, SealedEntry, SignedHead, Sum};
 use serde_json::{Map, Value, json};
 
 use super::{Columns, Sql, values};
-use crate::audit::{AUDIT_ROWS_MAX, Attributed, Facts};
+use crate::audit::AUDIT_ROWS_MAX;
 use crate::error::{Result, StoreError};
 use crate::{Attribution, AuditFilter, AuditHead};
 
@@ -59,12 +59,6 @@ UPDATE audit_head SET pruned_seq = $2, pruned_hash = $3 WHERE tenant = $1 AND pr
 const IS_ENTRY: &str = "SELECT seq FROM audit_entry WHERE tenant = $1 AND seq = $2 AND hash = $3";
 
 const REMOVE: &str = "DELETE FROM audit_entry WHERE tenant = $1 AND seq <= $2";
-
-/// Writes the entry of an attributed transaction that has changed something, as its last statement. Returns whether one
-/// was written.
-pub(crate) async fn close<S: Sql>(sql: &mut S, attributed: &Attributed, facts: &Facts) -> Result<bool, S::Fault> {
-    append(sql, &attributed.attribution, &facts.fields).await
-}
 
 /// Puts an entry at the end of its tenant's chain, unless its step has one already.
 pub(crate) async fn append<S: Sql>(
