@@ -23,12 +23,14 @@
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many jobs may run at once or begin in a period, and whose turn it is.
 //! * [`access`]: the roles of people and programs, and what each may do.
+//! * [`audit`]: what is written down of each order, and the chain that shows when it was bent.
 //! * [`mod@words`]: enums whose values are words.
 //! * [`json`]: how JSON from others is read: exactly, or not at all.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
 pub mod access;
 pub mod aggregate;
+pub mod audit;
 pub mod backoff;
 pub mod batch;
 pub mod callback;

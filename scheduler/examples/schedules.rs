@@ -116,6 +116,7 @@ async fn options(store: &StoreHandle) -> Result<SchedulerOptions, Anything> {
     let dispatcher = Dispatcher::new(Arc::clone(store), broker, 20_000);
     Ok(SchedulerOptions {
         retention: PrunerOptions::default(),
+        audit: Default::default(),
         store: Arc::clone(store),
         dispatcher,
         settings: Settings::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use gristmill_broker::BrokerError;
+use gristmill_service::audit::AuditSettings;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::retention::PrunerOptions;
 use gristmill_store::{StoreError, StoreHandle};
@@ -31,6 +32,8 @@ pub struct SchedulerOptions {
     pub schedules: Option<RunContext>,
     /// How long what has ended is kept.
     pub retention: PrunerOptions,
+    /// How the heads of the audit are signed.
+    pub audit: AuditSettings,
 }
 
 /// Why a scheduler could not begin.

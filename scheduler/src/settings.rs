@@ -67,6 +67,8 @@ pub struct DutySettings {
     pub spools: Span,
     /// What is kept for longer than `[retention]` says is deleted.
     pub prune: Span,
+    /// The heads of the audit that were signed longer than a day ago are signed, and its old entries removed.
+    pub audit: Span,
     /// Ticks of schedules, and changes of the configuration, are looked for.
     pub schedules: Span,
     /// Watched folders are looked at.
@@ -88,6 +90,7 @@ impl Default for DutySettings {
             copies: seconds(60),
             spools: seconds(60),
             prune: seconds(3_600),
+            audit: seconds(3_600),
             schedules: seconds(1),
             watch: seconds(1),
         }
@@ -109,6 +112,7 @@ impl DutySettings {
             ("copies", self.copies),
             ("spools", self.spools),
             ("prune", self.prune),
+            ("audit", self.audit),
             ("schedules", self.schedules),
             ("watch", self.watch),
         ]

@@ -5,12 +5,14 @@
 //! * [`documents`]: what is shown in JSON, one document a noun.
 //! * [`Service`]: the verbs, in [`control`] and [`start`]. [`order`]: the actor, the tenant and the reason.
 //! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
+//! * [`audit`]: verifies what was written down of orders, signs it, archives it.
 //! * [`failure_budget`]: halts batches that are over their budget.
 //! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
 //! * [`process`]: what a process reports about itself when it enters the store.
 //! * [`retention`]: deletes what has ended long ago, a step at a time.
 
+pub mod audit;
 pub mod control;
 pub mod documents;
 pub mod failure_budget;

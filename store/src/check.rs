@@ -40,8 +40,11 @@ const RESERVED_QUEUE: &str = "dlq";
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 21] = [
+const OWN_TABLES: [&str; 24] = [
     "attempt",
+    "audit_entry",
+    "audit_head",
+    "audit_signed_head",
     "batch",
     "discarded",
     "email",

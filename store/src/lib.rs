@@ -13,6 +13,7 @@
 //! | work is started by the clock or by an event | [`Schedules`], [`Ticks`], [`Backfills`], [`Triggers`] |
 //! | an operator steps in | [`Control`], [`Redrives`], [`Limits`] |
 //! | what has ended is deleted | [`Retention`] |
+//! | what was ordered is written down | [`Audit`] |
 //! | nothing is changed | [`Views`]; [`mod@why`]: what a job waits for |
 //! | the database itself | [`Database`] |
 //!
@@ -20,9 +21,11 @@
 //! job is written once for both, in `sql`. `reference` (feature `testing`) is the in-memory model that both are
 //! compared with.
 //!
-//! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key.
+//! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key, and last the
+//! head of the tenant's audit, for the one statement before the commit.
 
 pub mod address;
+pub mod audit;
 pub mod backfills;
 pub mod batches;
 mod check;
@@ -71,6 +74,7 @@ pub mod workers;
 use std::sync::Arc;
 
 pub use address::{is_here, is_postgres, postgres_options, sqlite_file, sqlite_url};
+pub use audit::{AUDIT_ROWS_MAX, Attribution, Audit, AuditFilter, AuditHead};
 pub use backfills::*;
 pub use batches::*;
 pub use claims::*;
@@ -126,6 +130,7 @@ pub trait Store:
     + Limits
     + Poison
     + Emails
+    + Audit
 {
 }
 
@@ -149,5 +154,6 @@ impl<T> Store for T where
         + Limits
         + Poison
         + Emails
+        + Audit
 {
 }

@@ -181,18 +181,27 @@ impl TestStore {
 
     /// Changes the database behind the store's back.
     pub async fn tamper(&self, sql: &str) {
+        self.attempt(sql).await.expect("the statement runs");
+    }
+
+    /// Returns why the database refuses a statement behind the store's back.
+    pub async fn refused(&self, sql: &str) -> String {
+        self.attempt(sql).await.expect_err("the statement is refused").to_string()
+    }
+
+    async fn attempt(&self, sql: &str) -> sqlx::Result<()> {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.home {
             Home::Memory(_) => panic!("{NO_SQL}"),
             Home::Folder { .. } => {
                 let mut connection = self.raw_sqlite().await;
-                sqlx::raw_sql(sql).execute(&mut connection).await.expect("the statement runs");
-                connection.close().await.expect("a clean end");
+                sqlx::raw_sql(sql).execute(&mut connection).await?;
+                connection.close().await
             }
             Home::Schema { .. } => {
                 let mut connection = PgConnection::connect(&self.url).await.expect("the test server answers");
-                sqlx::raw_sql(sql).execute(&mut connection).await.expect("the statement runs");
-                connection.close().await.expect("a clean end");
+                sqlx::raw_sql(sql).execute(&mut connection).await?;
+                connection.close().await
             }
         }
     }

@@ -27,7 +27,7 @@ pub(super) async fn prune(context: &CommandContext, dry: &DryRun) -> Result<Exit
                 context.output.note(&format!("{} rows deleted", grouped(rows)));
             }
         };
-        PruneDocument::deleted(&service.prune(options, progress).await?)
+        PruneDocument::deleted(&service.prune(&context.order(false), options, progress).await?)
     };
     match context.output.format {
         Format::Json => context.output.document(&document),

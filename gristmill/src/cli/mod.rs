@@ -1,5 +1,6 @@
 //! The command line: one noun, one verb, the flags that all of them share.
 
+mod audit;
 mod batch;
 pub(crate) mod batch_run;
 mod batch_view;
@@ -156,6 +157,8 @@ pub(crate) enum Command {
     Quarantine(quarantine::Quarantine),
     /// Look at messages that cannot be read or name no job, and forget them
     Poison(poison::Poison),
+    /// See who changed what and why, and verify that it was not altered
+    Audit(audit::Audit),
     /// Migrate the database, see where it stands, delete what is old
     Db(db::Db),
     /// See the settings in force and who said them
@@ -193,6 +196,7 @@ impl Command {
             Self::Dead(dead) => dead.run(context).await,
             Self::Quarantine(quarantine) => quarantine.run(context).await,
             Self::Poison(poison) => poison.run(context).await,
+            Self::Audit(audit) => audit.run(context).await,
             Self::Db(db) => db.run(context).await,
             Self::Config(config) => config.run(context),
             Self::Check(check) => check.run(context),

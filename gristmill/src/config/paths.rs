@@ -33,6 +33,13 @@ pub(super) fn resolve(config: &mut Config, origins: &Origins, folder: &Path) {
             *path = path.take().map(|path| below(folder, &path));
         }
     }
+    for (key, path) in
+        [("audit.key_file", &mut config.audit.key_file), ("audit.heads_file", &mut config.audit.heads_file)]
+    {
+        if from_file(key) && !path.is_empty() {
+            *path = below(folder, path);
+        }
+    }
     if from_file("scheduler.zoneinfo") && config.scheduler.zoneinfo.as_deref() != Some(zoneinfo::BUILT_IN) {
         config.scheduler.zoneinfo = config.scheduler.zoneinfo.take().map(|path| below(folder, &path));
     }

@@ -7,6 +7,7 @@ use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
+use gristmill_service::audit::AuditSettings;
 use gristmill_service::retention::RetentionSettings;
 use gristmill_service::start::WatchSettings;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub struct Config {
     pub exec: ExecSettings,
     /// What jobs of kind `http` may call.
     pub http: HttpSettings,
+    /// How the heads of the audit are signed.
+    pub audit: AuditSettings,
     /// How long what has ended is kept.
     pub retention: RetentionSettings,
     /// What is logged on standard error.
@@ -56,8 +59,20 @@ pub struct Config {
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
-pub const SECTIONS: [&str; 11] =
-    ["store", "broker", "worker", "scheduler", "listener", "mail", "webhook", "exec", "http", "retention", "log"];
+pub const SECTIONS: [&str; 12] = [
+    "store",
+    "broker",
+    "worker",
+    "scheduler",
+    "listener",
+    "mail",
+    "webhook",
+    "exec",
+    "http",
+    "audit",
+    "retention",
+    "log",
+];
 
 /// What is logged on standard error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -25,6 +25,7 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         webhook: reader.section(&mut tree, "webhook"),
         exec: reader.section(&mut tree, "exec"),
         http: reader.section(&mut tree, "http"),
+        audit: reader.section(&mut tree, "audit"),
         retention: reader.section(&mut tree, "retention"),
         log: reader.section(&mut tree, "log"),
         kind: reader.named(&mut tree, "kind"),

@@ -17,6 +17,7 @@ use gristmill_jobs::kind::aggregate::AGGREGATE;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
 use gristmill_jobs::source::{self, SourceError};
+use gristmill_service::audit::AuditSettings;
 use gristmill_service::retention::{Keep, RetentionSettings};
 use url::Url;
 
@@ -42,6 +43,7 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.broker(&config.broker.url);
     findings.worker(config);
     findings.scheduler(&config.scheduler);
+    findings.audit(&config.audit);
     findings.retention(&config.retention);
     findings.mail(config);
     findings.exec(&config.exec);
@@ -179,6 +181,16 @@ impl Findings<'_> {
         }
     }
 
+    fn audit(&mut self, settings: &AuditSettings) {
+        if settings.key_file.is_empty() && !settings.heads_file.is_empty() {
+            self.push("audit.heads_file", "nothing is written there, because `audit.key_file` names no key; name one");
+        }
+        let is_key = |key: &&String| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if let Some(key) = settings.trusted_keys.iter().find(|key| !is_key(key)) {
+            self.push("audit.trusted_keys", format!("`{key}` is no public key, which has 64 hexadecimal digits"));
+        }
+    }
+
     /// What has just ended is waited for, shown, and noted by schedules: it must not vanish at once.
     fn retention(&mut self, settings: &RetentionSettings) {
         let mut keeps = vec![
@@ -189,6 +201,7 @@ impl Findings<'_> {
             ("retention.triggers".to_owned(), settings.triggers),
             ("retention.emails".to_owned(), settings.emails),
             ("retention.poison".to_owned(), settings.poison),
+            ("retention.audit".to_owned(), settings.audit),
             ("retention.watched_files".to_owned(), settings.watched_files),
         ];
         keeps.extend(settings.queue.iter().map(|(name, keep)| (format!("retention.queue.{name}"), *keep)));

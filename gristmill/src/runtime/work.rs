@@ -348,6 +348,7 @@ async fn scheduler_options(context: &ProcessContext, schedules: Option<RunContex
         settings,
         schedules,
         retention: pruner_options(&context.loaded.config, false),
+        audit: context.loaded.config.audit.clone(),
     })
 }
 

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use crate::place::Place;
 
 /// Changes the database behind the program's back.
-fn tamper(place: &Place, sql: &str) {
+pub(crate) fn tamper(place: &Place, sql: &str) {
     let path = std::fs::read_dir(place.path()).expect("a folder").flatten().map(|entry| entry.path());
     let database = path.into_iter().find(|path| path.extension().is_some_and(|name| name == "db"));
     let url = format!("sqlite://{}", database.expect("a database").display());

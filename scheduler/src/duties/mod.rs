@@ -5,11 +5,12 @@
 //!
 //! * [`promote`], [`relay`], [`rescue`], [`probe`]: jobs on their way to a worker.
 //! * [`age`], [`late`]: jobs and batches that have waited for too long.
-//! * [`reconcile`], [`plans`], [`spools`], [`copies`], `prune`: what was left behind.
+//! * [`reconcile`], [`plans`], [`spools`], [`copies`], `prune`: what was left behind. `audit`: its heads are signed.
 //! * `schedules`, `watch`, [`sync`]: runs that start by themselves, and the configuration that says so.
 //! * `lead`: leadership. [`returned`]: messages that the broker gave up on, which has no rhythm but follows a stream.
 
 pub mod age;
+mod audit;
 pub mod copies;
 pub mod late;
 mod lead;
@@ -52,6 +53,12 @@ pub(crate) fn all(options: &SchedulerOptions, leadership: &Arc<Leadership>) -> V
         Box::new(plans::Plans { common: common(), every: every.plans.0 }),
         Box::new(copies::CopiesDuty { common: common(), every: every.copies.0 }),
         Box::new(spools::Spools { common: common(), every: every.spools.0, keep: settings.copy_keep.0 }),
+        Box::new(audit::Audit {
+            common: common(),
+            every: every.audit.0,
+            settings: options.audit.clone(),
+            retention: options.retention.settings.clone(),
+        }),
         Box::new(prune::Prune::new(common(), every.prune.0, options.retention.clone(), options.schedules.clone())),
     ];
     if let Some(context) = &options.schedules {

@@ -360,6 +360,7 @@ async fn a_queue_that_gives_no_answer_costs_neither_leadership_nor_rescues() {
         settings: gristmill_scheduler::settings::Settings::default(),
         schedules: None,
         retention: PrunerOptions::default(),
+        audit: Default::default(),
     };
     let running = tokio::spawn(gristmill_scheduler::run(options, stop.clone().cancelled_owned()));
     let deadline = Instant::now() + PATIENCE;

@@ -124,6 +124,7 @@ async fn the_loop_promotes_and_leaves_when_told() {
         settings,
         schedules: None,
         retention: PrunerOptions::default(),
+        audit: Default::default(),
     };
     let scheduler = tokio::spawn(run(options, async move {
         stopped.await.expect("the test stops the scheduler");
@@ -188,6 +189,7 @@ async fn the_loop_finishes_the_halt_of_a_large_batch() {
         settings: Settings::default(),
         schedules: None,
         retention: PrunerOptions::default(),
+        audit: Default::default(),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let scheduler = tokio::spawn(run(options, async move {

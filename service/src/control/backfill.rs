@@ -1,6 +1,7 @@
 //! Backfills: start, pause, resume, cancel.
 
 use gristmill_core::Instant;
+use gristmill_core::audit::Action;
 use gristmill_store::{NewBackfill, Result, StoreError, TickFilter, TickOutcome};
 use uuid::Uuid;
 
@@ -24,7 +25,8 @@ impl Service {
         if order.dry_run {
             return Ok(self.open_slots(backfill).await?.len() as u64);
         }
-        self.store.backfill(&NewBackfill { tenant: order.tenant.clone(), ..backfill.clone() }).await
+        let store = order.at(&self.store, Action::BackfillStart, &backfill.schedule);
+        store.backfill(&NewBackfill { tenant: order.tenant.clone(), ..backfill.clone() }).await
     }
 
     /// The slots of a backfill that would run: those that have no run yet, or whose run was skipped or failed.
@@ -70,7 +72,13 @@ impl Service {
 
     async fn control_backfill(&self, order: &Order, schedule: &str, id: Uuid, paused: Option<bool>) -> Result<u64> {
         if !order.dry_run {
-            return self.store.control_backfill(&order.tenant, id, paused).await;
+            let action = match paused {
+                Some(true) => Action::BackfillPause,
+                Some(false) => Action::BackfillResume,
+                None => Action::BackfillCancel,
+            };
+            let store = order.at(&self.store, action, format!("{schedule} {id}"));
+            return store.control_backfill(&order.tenant, id, paused).await;
         }
         let views = self.store.backfills(&order.tenant, schedule).await?;
         let view = views.iter().find(|view| view.id == id);

@@ -1,5 +1,6 @@
 //! Chunks: split.
 
+use gristmill_core::audit::Action;
 use gristmill_core::id::JobId;
 use gristmill_store::{ControlReport, Result};
 
@@ -13,6 +14,7 @@ impl Service {
     ///
     /// Store errors: `NotFound`, or `Conflict` when it cannot be split, with the reason.
     pub async fn split_chunk(&self, order: &Order, chunk: JobId) -> Result<ControlReport> {
-        self.after(self.store.split_chunk(&order.tenant, chunk, order.dry_run)).await
+        let store = order.at(&self.store, Action::ChunkSplit, chunk);
+        self.after(store.split_chunk(&order.tenant, chunk, order.dry_run)).await
     }
 }

@@ -1,9 +1,10 @@
 //! Dead letters: redrive.
 
+use gristmill_core::audit::Action;
 use gristmill_core::id::JobId;
 use gristmill_store::{ControlReport, GROUP_JOBS_MAX, Result, StoreError};
 
-use super::add;
+use super::{add, some};
 use crate::Service;
 use crate::order::Order;
 
@@ -47,7 +48,8 @@ impl Service {
     pub async fn redrive_dead(&self, order: &Order, jobs: &[JobId]) -> Result<ControlReport> {
         let mut total = ControlReport::default();
         for group in jobs.chunks(GROUP_JOBS_MAX) {
-            add(&mut total, self.after(self.store.redrive_dead(&order.tenant, group, order.dry_run)).await?);
+            let store = order.at(&self.store, Action::DeadRedrive, some(group));
+            add(&mut total, self.after(store.redrive_dead(&order.tenant, group, order.dry_run)).await?);
         }
         Ok(total)
     }
@@ -70,7 +72,8 @@ impl Service {
     async fn redrive_group(&self, order: &Order, group: &[JobId], report: &mut RedriveReport) -> Result<()> {
         let mut groups = vec![group];
         while let Some(group) = groups.pop() {
-            match self.after(self.store.redrive_dead(&order.tenant, group, order.dry_run)).await {
+            let store = order.at(&self.store, Action::DeadRedrive, some(group));
+            match self.after(store.redrive_dead(&order.tenant, group, order.dry_run)).await {
                 Ok(redriven) => add(&mut report.redriven, redriven),
                 Err(StoreError::Conflict(reason)) => report.refused(group, reason, &mut groups),
                 Err(error) => return Err(error),

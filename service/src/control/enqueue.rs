@@ -1,11 +1,17 @@
 //! Jobs: enqueue one or many.
 
+use std::collections::BTreeSet;
+
+use gristmill_core::audit::Action;
 use gristmill_core::job::NewJob;
 use gristmill_dispatcher::Overlap;
-use gristmill_store::{EnqueueReport, Enqueued, Result, StoreError};
+use gristmill_store::{EnqueueReport, Enqueued, Result, StoreError, StoreHandle};
 
 use crate::Service;
 use crate::order::Order;
+
+/// How many kinds of jobs the audit names of one call.
+const KINDS_NAMED: usize = 5;
 
 impl Service {
     /// Enqueues a job for the order's tenant. `None` at a dry run.
@@ -31,7 +37,7 @@ impl Service {
     pub async fn enqueue_many(&self, order: &Order, jobs: Vec<NewJob>) -> Result<EnqueueReport> {
         match owned(order, jobs) {
             None => Ok(EnqueueReport::default()),
-            Some(jobs) => self.after(self.store.enqueue(&jobs)).await,
+            Some(jobs) => self.after(self.enqueueing(order, &jobs).enqueue(&jobs)).await,
         }
     }
 
@@ -49,8 +55,17 @@ impl Service {
     ) -> Result<EnqueueReport> {
         match owned(order, jobs) {
             None => Ok(EnqueueReport::default()),
-            Some(jobs) => self.after_beside(overlap, self.store.enqueue(&jobs)).await,
+            Some(jobs) => self.after_beside(overlap, self.enqueueing(order, &jobs).enqueue(&jobs)).await,
         }
+    }
+}
+
+impl Service {
+    /// The store for one call that enqueues: the audit has the kinds of its jobs, and one row.
+    fn enqueueing(&self, order: &Order, jobs: &[NewJob]) -> StoreHandle {
+        let kinds: BTreeSet<&str> = jobs.iter().map(|job| job.kind.as_str()).collect();
+        let kinds: Vec<&str> = kinds.into_iter().take(KINDS_NAMED).collect();
+        order.at(&self.store, Action::JobEnqueue, kinds.join(", "))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Jobs: cancel, retry, cancel many.
 
+use gristmill_core::audit::Action;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_store::{ControlReport, GROUP_JOBS_MAX, JobFilter, Page, Result};
 
-use super::add;
+use super::{add, some};
 use crate::Service;
 use crate::order::Order;
 
@@ -17,7 +18,8 @@ impl Service {
     ///
     /// Store errors: `NotFound`, or `Conflict` for a job that is final.
     pub async fn cancel_job(&self, order: &Order, job: JobId) -> Result<ControlReport> {
-        self.after(self.store.cancel_job(&order.tenant, job, &order.reason(), order.dry_run)).await
+        let store = order.at(&self.store, Action::JobCancel, job);
+        self.after(store.cancel_job(&order.tenant, job, &order.reason(), order.dry_run)).await
     }
 
     /// Cancels those of the jobs that are not final, in groups of at most [`GROUP_JOBS_MAX`], each one transaction.
@@ -35,7 +37,8 @@ impl Service {
     ) -> Result<ControlReport> {
         let (mut total, reason) = (ControlReport::default(), order.reason());
         for group in jobs.chunks(GROUP_JOBS_MAX) {
-            let cancelled = self.store.cancel_jobs(&order.tenant, group, &reason, order.dry_run);
+            let store = order.at(&self.store, Action::JobCancel, some(group));
+            let cancelled = store.cancel_jobs(&order.tenant, group, &reason, order.dry_run);
             add(&mut total, self.after(cancelled).await?);
             progress(total.affected);
         }
@@ -48,7 +51,8 @@ impl Service {
     ///
     /// Store errors: `NotFound`, or `Conflict` for a job in another state.
     pub async fn retry_job(&self, order: &Order, job: JobId) -> Result<ControlReport> {
-        self.after(self.store.retry_job(&order.tenant, job, order.dry_run)).await
+        let store = order.at(&self.store, Action::JobRetry, job);
+        self.after(store.retry_job(&order.tenant, job, order.dry_run)).await
     }
 
     /// Returns the ids of the jobs that match a filter now, newest first, each with its batch: the input of a verb over

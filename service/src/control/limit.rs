@@ -1,5 +1,6 @@
 //! Limits: set, drop.
 
+use gristmill_core::audit::Action;
 use gristmill_store::{ControlReport, LimitOrigin, LimitSpec, LimitView, Result, SaveLimit, StoreError};
 
 use crate::Service;
@@ -18,7 +19,7 @@ impl Service {
             return Ok(None);
         }
         let save = SaveLimit { name: name.to_owned(), origin: LimitOrigin::Command, spec };
-        let (limit, _) = self.after(self.store.save_limit(&save)).await?;
+        let (limit, _) = self.after(order.at(&self.store, Action::LimitSet, name).save_limit(&save)).await?;
         Ok(Some(limit))
     }
 
@@ -28,6 +29,7 @@ impl Service {
     ///
     /// Store errors.
     pub async fn drop_limit(&self, order: &Order, name: &str) -> Result<ControlReport> {
-        self.after(self.store.drop_limit(name, LimitOrigin::Command, order.dry_run)).await
+        let store = order.at(&self.store, Action::LimitDrop, name);
+        self.after(store.drop_limit(name, LimitOrigin::Command, order.dry_run)).await
     }
 }

@@ -30,6 +30,14 @@ fn pause(order: &Order) -> Pause {
     Pause { by: Some(order.actor.to_string()), reason: order.reason.clone() }
 }
 
+/// The target of a step over several things, as the audit has it: the one, or how many.
+fn some<T: std::fmt::Display>(group: &[T]) -> String {
+    match group {
+        [one] => one.to_string(),
+        many => format!("{} of them", many.len()),
+    }
+}
+
 /// Adds up what several verbs did. What they left behind has been published already, and is not added.
 pub fn add(total: &mut ControlReport, one: ControlReport) {
     total.affected += one.affected;

@@ -1,8 +1,9 @@
 //! Poison messages: drop.
 
+use gristmill_core::audit::Action;
 use gristmill_store::{ControlReport, Page, Result};
 
-use super::add;
+use super::{add, some};
 use crate::Service;
 use crate::order::Order;
 
@@ -18,7 +19,8 @@ impl Service {
     pub async fn drop_poison(&self, order: &Order, ids: &[i64]) -> Result<ControlReport> {
         let mut total = ControlReport::default();
         for group in ids.chunks(GROUP as usize) {
-            add(&mut total, self.after(self.store.drop_poison(group, order.dry_run)).await?);
+            let store = order.at(&self.store, Action::PoisonDrop, some(group));
+            add(&mut total, self.after(store.drop_poison(group, order.dry_run)).await?);
         }
         Ok(total)
     }

@@ -1,5 +1,6 @@
 //! Quarantined items: redrive as they are, or patched.
 
+use gristmill_core::audit::Action;
 use gristmill_core::id::BatchId;
 use gristmill_store::{PatchRedrive, PatchReport, QuarantineWhich, Result};
 
@@ -30,6 +31,7 @@ impl Service {
     ///
     /// Same as [`Service::redrive_quarantine`].
     pub async fn patch_quarantine(&self, order: &Order, patching: &PatchRedrive) -> Result<PatchReport> {
-        self.after(self.store.redrive_patched(&order.tenant, patching, order.dry_run)).await
+        let store = order.at(&self.store, Action::QuarantineRedrive, patching.batch);
+        self.after(store.redrive_patched(&order.tenant, patching, order.dry_run)).await
     }
 }

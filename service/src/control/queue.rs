@@ -1,5 +1,6 @@
 //! Queues: pause, resume.
 
+use gristmill_core::audit::Action;
 use gristmill_store::{ControlReport, Result};
 
 use super::pause;
@@ -14,7 +15,8 @@ impl Service {
     /// Store errors.
     pub async fn pause_queue(&self, order: &Order, queue: &str) -> Result<ControlReport> {
         let pause = pause(order);
-        self.after(self.store.pause_queue(&order.tenant, queue, Some(&pause), order.dry_run)).await
+        let store = order.at(&self.store, Action::QueuePause, queue);
+        self.after(store.pause_queue(&order.tenant, queue, Some(&pause), order.dry_run)).await
     }
 
     /// Lets jobs of a queue be claimed again.
@@ -23,6 +25,7 @@ impl Service {
     ///
     /// Store errors.
     pub async fn resume_queue(&self, order: &Order, queue: &str) -> Result<ControlReport> {
-        self.after(self.store.pause_queue(&order.tenant, queue, None, order.dry_run)).await
+        let store = order.at(&self.store, Action::QueueResume, queue);
+        self.after(store.pause_queue(&order.tenant, queue, None, order.dry_run)).await
     }
 }

@@ -1,5 +1,6 @@
 //! Retention: prune, delete batches, discard dead letters, delete queues.
 
+use gristmill_core::audit::Action;
 use std::collections::BTreeMap;
 
 use gristmill_core::Instant;
@@ -9,8 +10,8 @@ use gristmill_store::{
     ControlReport, ExpiredRow, GROUP_JOBS_MAX, JobFilter, Page, PruneNoun, PruneReport, Result, StoreError,
 };
 
-use super::add;
 use super::dead::RedriveReport;
+use super::{add, some};
 use crate::Service;
 use crate::order::Order;
 use crate::retention::{Archive, Pruner, PrunerOptions, Step, Survey, survey};
@@ -60,8 +61,14 @@ impl Service {
     /// # Errors
     ///
     /// Store errors; what was deleted before stays deleted, and the call may be repeated.
-    pub async fn prune(&self, options: PrunerOptions, progress: impl FnMut(&Deleted) + Send) -> Result<Deleted> {
-        finish(Pruner::new(self.store.clone(), options), progress).await
+    pub async fn prune(
+        &self,
+        order: &Order,
+        options: PrunerOptions,
+        progress: impl FnMut(&Deleted) + Send,
+    ) -> Result<Deleted> {
+        let store = order.at(&self.store, Action::SystemPrune, "retention");
+        finish(Pruner::new(store, options), progress).await
     }
 
     /// Deletes batches that have ended, each with its jobs, results and quarantined items. At a dry run it only says
@@ -86,7 +93,8 @@ impl Service {
             return Ok((total, Deleted::default()));
         }
         for batch in batches {
-            self.store.begin_deletion(&order.tenant, *batch, None, false).await?;
+            let store = order.at(&self.store, Action::BatchDelete, batch);
+            store.begin_deletion(&order.tenant, *batch, None, false).await?;
             if let Some(view) = self.store.batch(&order.tenant, *batch).await? {
                 let row = row(PruneNoun::Batches, batch.to_string(), view.finished_at);
                 rows.push(ExpiredRow { tenant: view.tenant, name: view.name, deleting: true, ..row });
@@ -117,7 +125,9 @@ impl Service {
                 Ok(rehearsed) if order.dry_run => add(&mut report.redriven, rehearsed),
                 Ok(_) => {
                     self.archive_jobs(group, options).await?;
-                    add(&mut report.redriven, self.store.discard_dead(&order.tenant, group, keys, false).await?);
+                    let ids: Vec<JobId> = group.iter().map(|(job, _)| *job).collect();
+                    let store = order.at(&self.store, Action::DeadDiscard, some(&ids));
+                    add(&mut report.redriven, store.discard_dead(&order.tenant, group, keys, false).await?);
                 }
                 Err(StoreError::Conflict(reason)) => report.refused(group, reason, &mut groups),
                 Err(error) => return Err(error),
@@ -174,10 +184,11 @@ impl Service {
             if order.dry_run {
                 return Ok(deleted);
             }
-            let pruner = Pruner::of_jobs(self.store.clone(), options, rows, self.store.now().await?);
+            let store = order.at(&self.store, Action::QueueDelete, format!("{queue}: its finished jobs"));
+            let pruner = Pruner::of_jobs(store, options, rows, self.store.now().await?);
             deleted.jobs = finish(pruner, |_| {}).await?.rows.get(&PruneNoun::Jobs).copied().unwrap_or(0);
         }
-        self.store.delete_queue(queue, order.dry_run).await?;
+        order.at(&self.store, Action::QueueDelete, queue).delete_queue(queue, order.dry_run).await?;
         if order.dry_run {
             return Ok(deleted);
         }

@@ -1,6 +1,7 @@
 //! Schedules: create, edit, enable, disable, remove.
 
 use gristmill_core::Instant;
+use gristmill_core::audit::Action;
 use gristmill_core::schedule::{ScheduleSpec, Target, Timetable};
 use gristmill_store::{Result, SaveSchedule, ScheduleOrigin, ScheduleView, StoreError};
 
@@ -33,7 +34,7 @@ impl Service {
             decided_at,
             seen: None,
         };
-        self.save_schedule(order, &save).await
+        self.save_schedule(order, Action::ScheduleCreate, &save).await
     }
 
     /// Changes a schedule, provided that it is still as it was read. If its time changes, it handles only ticks from
@@ -51,7 +52,8 @@ impl Service {
     ) -> Result<Option<ScheduleView>> {
         check(&seen.name, &spec)?;
         let decided_at = if seen.spec.same_time(&spec) { seen.decided_at } else { self.store.now().await? };
-        self.save_schedule(order, &edited(order, seen, spec, seen.enabled, decided_at)).await
+        let save = edited(order, seen, spec, seen.enabled, decided_at);
+        self.save_schedule(order, Action::ScheduleEdit, &save).await
     }
 
     /// Lets a schedule run by itself, or stops it. `None` at a dry run.
@@ -65,7 +67,8 @@ impl Service {
         seen: &ScheduleView,
         enabled: bool,
     ) -> Result<Option<ScheduleView>> {
-        self.save_schedule(order, &edited(order, seen, seen.spec.clone(), enabled, seen.decided_at)).await
+        let action = if enabled { Action::ScheduleEnable } else { Action::ScheduleDisable };
+        self.save_schedule(order, action, &edited(order, seen, seen.spec.clone(), enabled, seen.decided_at)).await
     }
 
     /// Removes a schedule, and returns whether it was there. Its ledger stays. A dry run only looks.
@@ -77,14 +80,14 @@ impl Service {
         if order.dry_run {
             return Ok(!self.store.schedules(Some(&order.tenant), Some(name)).await?.is_empty());
         }
-        self.store.remove_schedule(&order.tenant, name).await
+        order.at(&self.store, Action::ScheduleRemove, name).remove_schedule(&order.tenant, name).await
     }
 
-    async fn save_schedule(&self, order: &Order, save: &SaveSchedule) -> Result<Option<ScheduleView>> {
+    async fn save_schedule(&self, order: &Order, action: Action, save: &SaveSchedule) -> Result<Option<ScheduleView>> {
         if order.dry_run {
             return Ok(None);
         }
-        self.store.save_schedule(save).await.map(Some)
+        order.at(&self.store, action, &save.name).save_schedule(save).await.map(Some)
     }
 }
 

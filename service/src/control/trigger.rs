@@ -1,5 +1,6 @@
 //! Triggers: retry an event whose run could not be started.
 
+use gristmill_core::audit::Action;
 use gristmill_store::{FireTick, Firing, Result, StoreError, TickOutcome, TickView};
 
 use crate::Service;
@@ -25,8 +26,12 @@ impl Service {
         let reason = order.reason.clone().unwrap_or_else(|| "it was asked for anew".to_owned());
         let tick = FireTick { outcome: TickOutcome::Waiting, reason: Some(reason), ..turn(row) };
         let (tenant, schedule) = (order.tenant.clone(), row.schedule.clone());
-        let fired =
-            self.after(self.store.fire(&[Firing { tenant, schedule, advance: None, ticks: vec![tick] }])).await?;
+        let store = order.at(
+            &self.store,
+            Action::EventRetry,
+            format!("{schedule} {}", row.event.as_deref().unwrap_or_default()),
+        );
+        let fired = self.after(store.fire(&[Firing { tenant, schedule, advance: None, ticks: vec![tick] }])).await?;
         Ok(fired.written)
     }
 }

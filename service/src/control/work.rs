@@ -1,5 +1,6 @@
 //! Work of processes: begin, give back, reconcile.
 
+use gristmill_core::audit::Action;
 use gristmill_core::id::WorkerId;
 use gristmill_store::{ReconcileReport, Result, WorkGuard};
 
@@ -32,6 +33,6 @@ impl Service {
     ///
     /// Store errors.
     pub async fn reconcile(&self, order: &Order) -> Result<ReconcileReport> {
-        self.after(self.store.reconcile(order.dry_run)).await
+        self.after(order.at(&self.store, Action::SystemReconcile, "counters").reconcile(order.dry_run)).await
     }
 }

@@ -8,6 +8,7 @@
 //! more: [`QuarantineItemDocument`], [`WorkerDocument`], [`LimitDocument`], [`TickDocument`], [`BackfillDocument`] and
 //! [`AttemptDocument`] only have another name here.
 
+mod audit;
 mod batch;
 mod chunk;
 mod configuration;
@@ -24,6 +25,7 @@ mod retention;
 mod schedule;
 mod trigger;
 
+pub use audit::{AuditEntryDocument, AuditVerifiedDocument};
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
 pub use chunk::{ChunkDocument, ChunkResultDocument};
 pub use configuration::{CheckDocument, ProblemDocument, VersionDocument};

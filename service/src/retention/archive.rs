@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::Datelike;
 use gristmill_core::Instant;
-use gristmill_store::{PruneNoun, Result, StoreError};
+use gristmill_store::{Result, StoreError};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -29,14 +29,14 @@ impl Archive {
         Self { folder: folder.into() }
     }
 
-    /// Begins a file for rows of a noun, on a day.
+    /// Begins a file for rows of a noun, such as one of [`PruneNoun`](gristmill_store::PruneNoun), on a day.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`] when the folder cannot be written to.
-    pub async fn begin(&self, noun: PruneNoun, day: Instant) -> Result<ArchiveFile> {
-        let folder = self.folder.clone();
-        blocking(move || ArchiveFile::create(&folder, noun, day)).await
+    pub async fn begin(&self, noun: impl fmt::Display, day: Instant) -> Result<ArchiveFile> {
+        let (folder, noun) = (self.folder.clone(), noun.to_string());
+        blocking(move || ArchiveFile::create(&folder, &noun, day)).await
     }
 }
 
@@ -49,7 +49,7 @@ pub struct ArchiveFile {
 }
 
 impl ArchiveFile {
-    fn create(folder: &Path, noun: PruneNoun, day: Instant) -> io::Result<Self> {
+    fn create(folder: &Path, noun: &str, day: Instant) -> io::Result<Self> {
         gristmill_jobs::folder::make(folder).map_err(|error| at(folder, &error))?;
         // Ordered by the time of writing within a day; no two have the same name.
         let (id, date) = (Uuid::now_v7().simple(), day.date_naive());
@@ -130,6 +130,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 
 #[cfg(test)]
 mod tests {
+    use gristmill_store::PruneNoun;
     use serde_json::json;
 
     use super::*;

@@ -31,6 +31,8 @@ pub struct RetentionSettings {
     pub poison: Keep,
     /// How long an idempotency key answers, from the creation of its job or batch; at least as long as that is kept.
     pub idempotency_keys: Span,
+    /// Entries of the audit, from when they were written.
+    pub audit: Keep,
     /// Files in `done/` and `failed/` of watched folders.
     pub watched_files: Keep,
     /// The folder to which everything is written before it is deleted; empty is none.
@@ -53,6 +55,7 @@ impl Default for RetentionSettings {
             emails: days(90),
             poison: days(90),
             idempotency_keys: Span(Duration::from_secs(30 * 86_400)),
+            audit: days(400),
             watched_files: Keep::Forever,
             archive: String::new(),
             queue: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gristmill_core::audit::Action;
 use gristmill_core::batch::FailureBudget;
 use gristmill_core::definition::OneOrMany;
 use gristmill_core::id::BatchId;
@@ -135,7 +136,8 @@ impl Service {
         self.try_table(&batch).await?;
         // An existing batch under the id that only this call has was made by a first try whose answer was lost: it
         // would stay empty for ever if we took it for another process's batch.
-        let created = patiently(|| self.store.create_batch(&batch)).await?;
+        let store = order.at(&self.store, Action::BatchStart, &batch.name);
+        let created = patiently(|| store.create_batch(&batch)).await?;
         if created.id != batch.id {
             return Ok(StartedBatch::Planned(created.id));
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gristmill_core::audit::Action;
 use gristmill_core::backoff;
 use gristmill_core::chunk::{ChunkPayload, Slice};
 use gristmill_core::definition::{BatchDefinition, OneOrMany};
@@ -178,7 +179,8 @@ impl Service {
         if order.dry_run {
             return;
         }
-        let taken_back = match self.store.discard_batch(batch).await {
+        let store = order.at(&self.store, Action::BatchTakeBack, batch);
+        let taken_back = match store.discard_batch(batch).await {
             Err(StoreError::Conflict(_)) => self.cancel_batch(order, batch).await.map(drop),
             result => result,
         };

@@ -2,6 +2,7 @@
 
 use chrono::SecondsFormat;
 use gristmill_core::Instant;
+use gristmill_core::audit::Action;
 use gristmill_core::definition::{BatchDefinition, OneOrMany};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::NewJob;
@@ -200,7 +201,8 @@ impl Service {
         let id = job.id;
         tick.run = Some(Run::Job(Box::new(job)));
         firing.ticks.push(tick);
-        let fired = self.fire(&[firing]).await?;
+        let store = order.at(&self.store, Action::ScheduleRun, &firing.schedule);
+        let fired = self.after(store.fire(&[firing])).await?;
         Ok(if fired.started.is_empty() { StartedRun::Lost } else { StartedRun::Enqueued(id) })
     }
 
@@ -233,7 +235,8 @@ impl Service {
         };
         let id = batch.id;
         let run = Some(Run::Batch(Box::new(batch)));
-        let report = self.fire(&[with_last(firing, FireTick { run, ..tick })]).await?;
+        let store = order.at(&self.store, Action::ScheduleRun, &firing.schedule);
+        let report = self.after(store.fire(&[with_last(firing, FireTick { run, ..tick })])).await?;
         if report.started.is_empty() {
             return Ok(StartedRun::Lost);
         }

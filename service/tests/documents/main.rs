@@ -2,6 +2,7 @@
 //!
 //! An intended change is accepted with `INSTA_UPDATE=always`, and documented in docs/documents.md and in CHANGELOG.md.
 
+mod audit;
 mod batches;
 mod jobs;
 mod operating;
@@ -40,7 +41,14 @@ fn id<T: From<Uuid>>(number: u128) -> T {
 }
 
 fn samples() -> Vec<Sample> {
-    let all = [batches::samples(), jobs::samples(), operating::samples(), retention::samples(), schedules::samples()];
+    let all = [
+        audit::samples(),
+        batches::samples(),
+        jobs::samples(),
+        operating::samples(),
+        retention::samples(),
+        schedules::samples(),
+    ];
     all.into_iter().flatten().collect()
 }
 
@@ -112,7 +120,8 @@ fn clients_read_what_was_written() {
 }
 
 /// Fields whose content is the user's or another program's, with names of its own.
-const FOREIGN: [&str; 9] = ["payload", "item", "result", "output", "before", "after", "headers", "params", "about"];
+const FOREIGN: [&str; 10] =
+    ["payload", "item", "details", "result", "output", "before", "after", "headers", "params", "about"];
 
 /// Visits every field of a document and of what is in it.
 fn fields<'a>(value: &'a Value, each: &mut impl FnMut(&'a str, &'a Value)) {

@@ -40,6 +40,11 @@ pub(crate) async fn envs() -> Vec<TestEnv> {
     vec![env(TestStore::sqlite(true).await), env(TestStore::reference(true))]
 }
 
+/// One on each database: what is in the audit, and what refuses to be changed there, is the database's own.
+pub(crate) async fn databases() -> Vec<TestEnv> {
+    vec![env(TestStore::sqlite(true).await), env(TestStore::postgres(true).await)]
+}
+
 fn env(home: TestStore) -> TestEnv {
     let (store, broker) = (home.handle(), Simulated::new(Random::new(7)));
     let dispatcher = dispatcher(&store, &broker);
@@ -113,6 +118,7 @@ impl TestEnv {
         all += &format!("{:?}", self.store.queues(DEFAULT_TENANT).await.expect("listed"));
         all += &format!("{:?}", self.store.schedules(None, None).await.expect("listed"));
         all += &format!("{:?}", self.store.limits().await.expect("listed"));
+        all += &format!("{:?}", self.store.audit_heads(None).await.expect("listed"));
         all += &format!("{:?}", self.store.poison(&page).await.expect("listed"));
         for ledger in LEDGERS {
             all += &format!("{:?}", self.ledger(ledger).await);

@@ -84,8 +84,8 @@ async fn a_pass_deletes_what_its_survey_has_named_and_nothing_else() {
         assert_eq!(counted, expected);
         let kept = PrunerOptions::default();
         assert!(env.service.survey(&kept).await.expect("looked").rows.is_empty(), "by default all of it is young");
-        assert!(env.service.prune(kept, |_| {}).await.expect("pruned").rows.is_empty());
-        let deleted = env.service.prune(at_once(), |_| {}).await.expect("pruned").rows;
+        assert!(env.service.prune(&order(), kept, |_| {}).await.expect("pruned").rows.is_empty());
+        let deleted = env.service.prune(&order(), at_once(), |_| {}).await.expect("pruned").rows;
         let expected = [
             (PruneNoun::Jobs, 1),
             (PruneNoun::DeadLetters, 1),
@@ -94,7 +94,10 @@ async fn a_pass_deletes_what_its_survey_has_named_and_nothing_else() {
             (PruneNoun::Results, 3),
         ];
         assert_eq!(deleted, BTreeMap::from(expected), "the aggregate goes with the chunks");
-        assert!(env.service.prune(at_once(), |_| {}).await.expect("pruned").rows.is_empty(), "nothing is left");
+        assert!(
+            env.service.prune(&order(), at_once(), |_| {}).await.expect("pruned").rows.is_empty(),
+            "nothing is left"
+        );
         for gone in [id, died] {
             assert!(env.store.job(DEFAULT_TENANT, gone).await.expect("asked").is_none());
         }
@@ -112,7 +115,7 @@ async fn what_is_deleted_is_in_the_archive_first() {
         let folder = env.dir.path().join("archive");
         let mut options = at_once();
         options.settings.archive = folder.display().to_string();
-        env.service.prune(options, |_| {}).await.expect("pruned");
+        env.service.prune(&order(), options, |_| {}).await.expect("pruned");
         let archived = archived(&folder);
         let counts: Vec<_> = archived.iter().map(|(noun, rows)| (noun.as_str(), rows.len())).collect();
         assert_eq!(counts, [("batches", 1), ("chunks", 4), ("jobs", 2), ("results", 3)]);
@@ -131,7 +134,7 @@ async fn a_row_that_cannot_be_archived_is_not_deleted() {
         std::fs::write(&place, "a file, and no folder").expect("written");
         let mut options = at_once();
         options.settings.archive = place.display().to_string();
-        let error = env.service.prune(options, |_| {}).await.expect_err("there is no folder");
+        let error = env.service.prune(&order(), options, |_| {}).await.expect_err("there is no folder");
         assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("archive")), "{error}");
         assert_eq!(env.job(id).await.state, JobState::Done);
         assert_eq!(env.store.chunk_results(batch, -1, 10).await.expect("asked").len(), 3);
@@ -139,7 +142,7 @@ async fn a_row_that_cannot_be_archived_is_not_deleted() {
         std::fs::remove_file(&place).expect("removed");
         let mut options = at_once();
         options.settings.archive = place.display().to_string();
-        env.service.prune(options, |_| {}).await.expect("pruned");
+        env.service.prune(&order(), options, |_| {}).await.expect("pruned");
         assert!(env.store.batch(DEFAULT_TENANT, batch).await.expect("asked").is_none());
         assert_eq!(archived(&place)["chunks"].len(), 4);
     }
@@ -160,7 +163,7 @@ async fn a_pass_that_is_given_up_between_two_steps_is_continued_by_the_next() {
             drop(pruner);
             reconciled(&env).await;
         }
-        env.service.prune(at_once(), |_| {}).await.expect("pruned");
+        env.service.prune(&order(), at_once(), |_| {}).await.expect("pruned");
         assert!(env.store.batch(DEFAULT_TENANT, batch).await.expect("asked").is_none());
         assert!(env.jobs().await.is_empty());
         reconciled(&env).await;

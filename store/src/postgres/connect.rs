@@ -1,6 +1,7 @@
 //! The connections to PostgreSQL, and how a transaction is run on one.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,13 @@ use super::own::{OwnConnection, OwnStep};
 use super::session::Session;
 use super::work::Work;
 use crate::address::{encryption, postgres_options};
+use crate::audit::{Attributed, Attribution};
 use crate::condition::Condition;
 use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
 use crate::failpoint;
 use crate::settings::Settings;
+use crate::sql::audit;
 
 /// How many times a transaction that collides with another one is tried.
 const TRIES_MAX: u32 = 8;
@@ -36,6 +39,13 @@ const LOOK: Duration = Duration::from_secs(3);
 
 /// The truth in PostgreSQL.
 pub struct PostgresStore {
+    shared: Arc<Shared>,
+    /// The step of an order whose entry in the audit is written with the next change.
+    attributed: Option<Arc<Attributed>>,
+}
+
+/// What all handles of one store have in common.
+pub struct Shared {
     pub(super) pool: PgPool,
     pub(super) hints: Hints,
     /// Keeps leases, whatever holds the pool.
@@ -48,6 +58,14 @@ pub struct PostgresStore {
     patience: Patience,
     pub(super) condition: Condition,
     pub(super) ended_count: EndedCount,
+}
+
+impl Deref for PostgresStore {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl fmt::Debug for PostgresStore {
@@ -107,7 +125,7 @@ impl PostgresStore {
                 return Err(in_place(&place, advised(error, encryption(url).advice())));
             }
         };
-        Ok(Self {
+        let shared = Shared {
             hints: Hints::new(options.clone(), patience.usual),
             leases: OwnConnection::new(session.limited(options.clone(), guarded::at_server(patience.lease))),
             pool,
@@ -119,7 +137,18 @@ impl PostgresStore {
             patience,
             condition,
             ended_count: EndedCount::default(),
-        })
+        };
+        Ok(Self { shared: Arc::new(shared), attributed: None })
+    }
+
+    /// A handle of the same store that is attributed to a step of an order.
+    pub(super) fn attributed(&self, attribution: Attribution) -> Self {
+        Self { shared: Arc::clone(&self.shared), attributed: Some(Attributed::new(attribution)) }
+    }
+
+    /// The step whose entry is still to be written.
+    fn pending(&self) -> Option<&Attributed> {
+        self.attributed.as_deref().filter(|attributed| attributed.pending())
     }
 
     /// The pool of connections, for the user's own statements in the same database. Its sessions are held to the plans
@@ -204,8 +233,9 @@ impl PostgresStore {
         step: Step<A, T>,
     ) -> Result<T> {
         let setting = match self.session {
-            Session::Held => None,
-            Session::Free => Some(self.session.held()),
+            // The entry of an order is a statement more.
+            Session::Held if self.pending().is_none() => None,
+            Session::Held | Session::Free => Some(self.session.held()),
         };
         self.tries(Frame { setting, ..self.frame(name) }, arguments, step).await
     }
@@ -293,7 +323,15 @@ impl PostgresStore {
         let Some(setting) = frame.setting else { return self.run_alone(conn, frame, arguments, step).await };
         let mut transaction = conn.begin_with(self.patience.begin(frame.patience, setting)).await?;
         let mut work = Work::new(&mut transaction, self.with_outbox);
-        let value = match step(&mut work, arguments).await {
+        let pending = self.pending().filter(|_| !frame.dry_run);
+        if pending.is_some() {
+            work.gather_facts();
+        }
+        let done = match (step(&mut work, arguments).await, pending) {
+            (Ok(value), Some(attributed)) => audited(&mut work, attributed).await.map(|()| value),
+            (done, _) => done,
+        };
+        let value = match done {
             Ok(value) => value,
             Err(fault) => {
                 // If it were dropped, it would hold its locks until the connection is used again: a caller that has
@@ -303,7 +341,7 @@ impl PostgresStore {
                 return Err(fault);
             }
         };
-        let (wrote, signals) = (work.wrote(), work.signals());
+        let (wrote, entered, signals) = (work.wrote(), work.entered_audit(), work.signals());
         if frame.dry_run {
             transaction.rollback().await?;
             return Ok(Ran { value, wrote: false, signals: Signals::default() });
@@ -311,6 +349,9 @@ impl PostgresStore {
         failpoint::of_step(frame.name, "before_commit");
         transaction.commit().await.map_err(unknown)?;
         failpoint::of_step(frame.name, "committed");
+        if let (Some(attributed), true) = (pending, entered) {
+            attributed.written();
+        }
         Ok(Ran { value, wrote, signals })
     }
 
@@ -365,6 +406,14 @@ impl PostgresStore {
             error
         })
     }
+}
+
+/// Writes the entry of an attributed step that has changed something.
+async fn audited(work: &mut Work<'_>, attributed: &Attributed) -> Outcome<()> {
+    let Some(facts) = work.take_facts() else { return Ok(()) };
+    let written = audit::append(work, &attributed.attribution, &facts.fields).await?;
+    work.audit_entered(written);
+    Ok(())
 }
 
 /// A transaction on a connection that is not the pool's.
@@ -481,7 +530,13 @@ macro_rules! lease {
 macro_rules! control {
     ($store:expr, $dry_run:expr, $step:path, $arguments:expr) => {{
         let mut control_report = $store
-            .attempt(stringify!($step), &$arguments, $dry_run, |work, arguments| Box::pin($step(work, arguments)))
+            .attempt(stringify!($step), &$arguments, $dry_run, |work, arguments| {
+                Box::pin(async move {
+                    let report = $step(work, arguments).await?;
+                    work.tell(&report);
+                    Ok(report)
+                })
+            })
             .await?;
         if $dry_run {
             control_report.dispatched = $crate::Dispatched::default();

@@ -18,6 +18,7 @@ use super::promote::ReadyRow;
 use super::values::{count, plain, state_of};
 use super::work::Work;
 use super::{PostgresStore, stop};
+use crate::audit;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::row;
@@ -193,7 +194,7 @@ pub(super) async fn pause_batch(
         sqlx::query_as(WAITING_OF_BATCH).bind(batch.0).bind(RESUMED_MAX).fetch_all(&mut *work.conn).await?;
     waiting.sort_by_key(|row| row.id);
     let count = sqlx::query_scalar(COUNT_OF_BATCH).bind(batch.0).fetch_one(&mut *work.conn).await?;
-    held_or_let_go(work, &waiting, count, pause.is_some()).await
+    held_or_let_go(work, &waiting, count, *pause).await
 }
 
 /// Pauses or resumes a queue.
@@ -217,7 +218,7 @@ pub(super) async fn pause_queue(
     waiting.sort_by_key(|row| (row.lane, row.id));
     let count =
         sqlx::query_scalar(COUNT_OF_QUEUE).bind(plain(tenant)).bind(plain(queue)).fetch_one(&mut *work.conn).await?;
-    held_or_let_go(work, &waiting, count, pause.is_some()).await
+    held_or_let_go(work, &waiting, count, *pause).await
 }
 
 /// Who pauses it and why, as it is stored.
@@ -227,11 +228,20 @@ fn said(pause: Option<&Pause>) -> [Option<String>; 2] {
 }
 
 /// The messages of paused jobs have been dropped: resuming dispatches them anew.
-async fn held_or_let_go(work: &mut Work<'_>, waiting: &[ReadyRow], jobs: i64, paused: bool) -> Outcome<ControlReport> {
-    if !paused {
+async fn held_or_let_go(
+    work: &mut Work<'_>,
+    waiting: &[ReadyRow],
+    jobs: i64,
+    pause: Option<&Pause>,
+) -> Outcome<ControlReport> {
+    if pause.is_none() {
         for row in waiting {
             work.claimable(&row.queue, row.lane, row.id);
         }
+    }
+    if let Some(facts) = work.facts_mut() {
+        facts.change();
+        audit::paused(facts, pause);
     }
     let dispatched = Dispatched { moved: 0, ..work.close().await? };
     Ok(ControlReport { affected: count(jobs), dispatched, ..control_report(0, waiting.iter().map(|row| row.id)) })

@@ -99,7 +99,9 @@ pub(super) async fn enqueue(work: &mut Work<'_>, jobs: &[NewJob]) -> Outcome<Enq
     }
     let enqueued = insert(work, jobs).await?;
     check::not_refused(jobs, &enqueued)?;
-    Ok(EnqueueReport { jobs: enqueued, dispatched: work.close().await? })
+    let report = EnqueueReport { jobs: enqueued, ..EnqueueReport::default() };
+    work.tell(&report);
+    Ok(EnqueueReport { dispatched: work.close().await?, ..report })
 }
 
 /// Creates jobs without any key in one statement. One that is not inserted exists already, from the same call.
@@ -115,7 +117,9 @@ async fn enqueue_alone(work: &mut Work<'_>, jobs: &&[NewJob]) -> Outcome<Enqueue
         None => Enqueued::by(job.id, EnqueueOutcome::Existing),
     };
     let jobs = jobs.iter().map(place).collect();
-    Ok(EnqueueReport { jobs, dispatched: work.close().await? })
+    let report = EnqueueReport { jobs, ..EnqueueReport::default() };
+    work.tell(&report);
+    Ok(EnqueueReport { dispatched: work.close().await?, ..report })
 }
 
 /// Inserts jobs, or finds the existing ones in their place. Any number, in groups.
@@ -159,6 +163,9 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
             None => None,
         };
         let created = kept.is_none();
+        if created {
+            work.tell(batch);
+        }
         return Ok(CreatedBatch { id: BatchId(kept.unwrap_or(id)), created });
     }
     let known: Option<Uuid> = sqlx::query_scalar(KNOWN_BATCH)
@@ -309,6 +316,7 @@ pub(super) async fn discard_batch(work: &mut Work<'_>, batch: &BatchId) -> Outco
     if gone.rows_affected() == 0 {
         return Err(Fault::Changed);
     }
+    work.changed();
     work.close().await?;
     Ok(())
 }

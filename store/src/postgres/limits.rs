@@ -16,6 +16,7 @@ use super::fault::Outcome;
 use super::limited::{self, running};
 use super::values::{from_json, plain};
 use super::work::Work;
+use crate::audit;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::limits::{AGED_LOOK, UNMANAGED_MAX, check_limit, check_origin, limit_view, used_most_micros};
@@ -196,11 +197,12 @@ async fn queue_specs(conn: &mut PgConnection) -> Outcome<BTreeMap<String, QueueS
 /// Creates or changes a limit.
 pub(super) async fn save(work: &mut Work<'_>, save: &&SaveLimit) -> Outcome<(LimitView, Dispatched)> {
     check_limit(save)?;
-    let was: Option<String> = sqlx::query_scalar("SELECT origin FROM job_limit WHERE name = $1 FOR UPDATE")
-        .bind(plain(&save.name))
-        .fetch_optional(&mut *work.conn)
-        .await?;
-    check_origin(&save.name, was.as_deref().map(origin_of).transpose()?, save.origin)?;
+    let was = find(work, &save.name).await?;
+    check_origin(&save.name, was.as_ref().map(|(origin, _)| origin_of(origin)).transpose()?, save.origin)?;
+    if let Some(facts) = work.facts_mut() {
+        facts.change();
+        facts.between(was.map(|(_, spec)| audit::value(&spec)), Some(audit::value(&check::json(&save.spec)?)));
+    }
     sqlx::query(SAVE)
         .bind(plain(&save.name))
         .bind(save.origin.as_str())
@@ -214,14 +216,19 @@ pub(super) async fn save(work: &mut Work<'_>, save: &&SaveLimit) -> Outcome<(Lim
     Ok((view, dispatched))
 }
 
+/// Locks a limit, and returns its origin and what it says.
+async fn find(work: &mut Work<'_>, name: &str) -> Outcome<Option<(String, String)>> {
+    let statement = "SELECT origin, spec FROM job_limit WHERE name = $1 FOR UPDATE";
+    Ok(sqlx::query_as(statement).bind(plain(name)).fetch_optional(&mut *work.conn).await?)
+}
+
 /// Removes a limit.
 pub(super) async fn drop(work: &mut Work<'_>, (name, origin): &(&str, LimitOrigin)) -> Outcome<ControlReport> {
-    let was: Option<String> = sqlx::query_scalar("SELECT origin FROM job_limit WHERE name = $1 FOR UPDATE")
-        .bind(plain(name))
-        .fetch_optional(&mut *work.conn)
-        .await?;
-    let Some(was) = was else { return Ok(ControlReport::default()) };
+    let Some((was, spec)) = find(work, name).await? else { return Ok(ControlReport::default()) };
     check_origin(name, Some(origin_of(&was)?), *origin)?;
+    if let Some(facts) = work.facts_mut() {
+        facts.between(Some(audit::value(&spec)), None);
+    }
     sqlx::query("DELETE FROM job_limit WHERE name = $1").bind(plain(name)).execute(&mut *work.conn).await?;
     sqlx::query("DELETE FROM limit_bucket WHERE name = $1").bind(plain(name)).execute(&mut *work.conn).await?;
     let dispatched = manage(work).await?;

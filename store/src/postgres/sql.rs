@@ -14,6 +14,7 @@ use super::notify;
 use super::values::plain;
 use super::work::Work;
 use crate::NewBatch;
+use crate::audit::Facts;
 use crate::error::{Result, StoreError};
 use crate::sql::batch_ends::Reported;
 use crate::sql::{Columns, Creating, Sql, Value};
@@ -44,7 +45,15 @@ impl Sql for Work<'_> {
     }
 
     async fn run(&mut self, statement: &'static str, values: Vec<Value>) -> Result<u64, Fault> {
-        self.conn.run(statement, values).await
+        let changed = self.conn.run(statement, values).await?;
+        if changed > 0 {
+            self.changed();
+        }
+        Ok(changed)
+    }
+
+    fn facts(&mut self) -> Option<&mut Facts> {
+        self.facts_mut()
     }
 
     async fn now(&mut self) -> Result<Instant, Fault> {

@@ -288,6 +288,7 @@ impl Stop<'_> {
             batch_ends::cancelled(work, self.batch).await?;
         }
         let report = control_report(rows.len(), rows.iter().map(|row| row.id));
+        work.tell(&report);
         let report = ControlReport { dispatched: work.close().await?, ..report };
         Ok(Step { report, next: left.then_some(reached) })
     }
@@ -317,7 +318,10 @@ impl Stop<'_> {
         };
         match query.execute(&mut *work.conn).await?.rows_affected() {
             0 => Err(Fault::Changed),
-            _ => Ok(()),
+            _ => {
+                work.changed();
+                Ok(())
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::fault::Outcome;
 use super::notifier::{CHANNEL, GONE_CHANNEL, Signals};
 use crate::Dispatched;
+use crate::audit::{Facts, Summary};
 use crate::error::StoreError;
 use crate::sql::batch_ends;
 
@@ -52,6 +53,10 @@ pub(super) struct Work<'c> {
     dead: Vec<Uuid>,
     moved: u64,
     wrote: bool,
+    /// What the transaction says of itself, where an entry of the audit is to be written with it.
+    facts: Option<Facts>,
+    /// Whether that entry was written.
+    audited: bool,
 }
 
 impl<'c> Work<'c> {
@@ -67,6 +72,8 @@ impl<'c> Work<'c> {
             dead: Vec::new(),
             moved: 0,
             wrote: false,
+            facts: None,
+            audited: false,
         }
     }
 
@@ -88,6 +95,46 @@ impl<'c> Work<'c> {
     /// Whether anything was entered at all.
     pub(super) fn wrote(&self) -> bool {
         self.wrote
+    }
+
+    /// An entry of the audit is to be written: facts for it are gathered from now on.
+    pub(super) fn gather_facts(&mut self) {
+        self.facts = Some(Facts::default());
+    }
+
+    /// The facts, if the transaction has changed anything. They are gathered no more.
+    pub(super) fn take_facts(&mut self) -> Option<Facts> {
+        let wrote = self.wrote;
+        self.facts.take().filter(|facts| wrote || facts.changed)
+    }
+
+    /// The facts, where they are gathered.
+    pub(super) fn facts_mut(&mut self) -> Option<&mut Facts> {
+        self.facts.as_mut()
+    }
+
+    /// Something was changed that the ledger does not show.
+    pub(super) fn changed(&mut self) {
+        if let Some(facts) = &mut self.facts {
+            facts.change();
+        }
+    }
+
+    /// What a report says goes into the audit.
+    pub(super) fn tell(&mut self, report: &impl Summary) {
+        if let Some(facts) = &mut self.facts {
+            facts.tell(report);
+        }
+    }
+
+    /// Whether the entry of the audit was written.
+    pub(super) fn audit_entered(&mut self, written: bool) {
+        self.audited = written;
+    }
+
+    /// Whether the entry of the audit was written.
+    pub(super) fn entered_audit(&self) -> bool {
+        self.audited
     }
 
     /// What is to be notified after the commit.

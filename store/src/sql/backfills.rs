@@ -1,5 +1,6 @@
 //! Backfills.
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Columns, Sql, values};
@@ -48,7 +49,14 @@ pub(crate) async fn create<S: Sql>(sql: &mut S, backfill: &NewBackfill) -> Resul
     let NewBackfill { id, tenant, schedule, range: (from, to), concurrency, newest_first, tzdb, ticks: _ } = backfill;
     sql.run(CREATE, values![*id, tenant, schedule, *from, *to, *concurrency, *newest_first]).await?;
     let edition = tzdb.as_deref().map(|tzdb| check::plain(tzdb, check::EDITION_CHARS_MAX));
-    sql.run(TICKS, values![*id, tenant, schedule, rows, edition]).await
+    let waiting = sql.run(TICKS, values![*id, tenant, schedule, rows, edition]).await?;
+    if let Some(facts) = sql.facts() {
+        facts.set("backfill", id.to_string());
+        facts.set("from", json!(from));
+        facts.set("to", json!(to));
+        facts.set("affected", waiting);
+    }
+    Ok(waiting)
 }
 
 /// Pauses, resumes or ends a backfill.
@@ -57,6 +65,9 @@ pub(crate) async fn control<S: Sql>(
     (tenant, id, paused): &(&str, Uuid, Option<bool>),
 ) -> Result<u64, S::Fault> {
     let found = sql.row(PAUSE, values![*tenant, *id, paused.unwrap_or(true)]).await?;
+    if let Some(facts) = sql.facts() {
+        facts.change();
+    }
     let schedule = found.ok_or_else(|| no_backfill(*id))?.text("schedule")?;
     let values = values![*tenant, *id, schedule];
     if paused.is_none() {

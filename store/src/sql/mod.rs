@@ -6,6 +6,7 @@
 //! plan: see `docs/decisions/0012-cold-transitions-once.md`.
 
 pub(crate) mod archived;
+pub(crate) mod audit;
 pub(crate) mod backfills;
 pub(crate) mod batch_ends;
 pub(crate) mod deletion;
@@ -27,6 +28,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::NewBatch;
+use crate::audit::Facts;
 use crate::error::{Result, StoreError};
 
 /// A parameter of a statement.
@@ -99,6 +101,11 @@ pub(crate) trait Sql: Send {
 
     /// The instant of the transaction.
     fn now(&mut self) -> impl Future<Output = Result<Instant, Self::Fault>> + Send;
+
+    /// What the transaction says of itself, where an entry of the audit is written with it.
+    fn facts(&mut self) -> Option<&mut Facts> {
+        None
+    }
 
     /// Runs a statement that returns at most one row.
     fn row(

@@ -264,7 +264,11 @@ pub(crate) async fn prune<S: Counting>(sql: &mut S, prune: &Prune) -> Result<Pru
             tally.add_rows(prune.noun, rows);
         }
     }
-    tally.write(sql).await
+    let report = tally.write(sql).await?;
+    if let Some(facts) = sql.facts() {
+        facts.tell(&report);
+    }
+    Ok(report)
 }
 
 /// The statement for rows that nothing else follows from.

@@ -1,6 +1,8 @@
 //! Schedules.
 
 use gristmill_core::Instant;
+use gristmill_core::audit::fingerprint;
+use serde_json::{Value, json};
 
 use super::{Columns, Sql, values};
 use crate::check;
@@ -41,6 +43,10 @@ const DUE: &str = schedules!("WHERE s.enabled AND s.next_at <= $1 ORDER BY s.nex
 /// Creates or edits a schedule.
 pub(crate) async fn save<S: Sql>(sql: &mut S, save: &SaveSchedule) -> Result<ScheduleView, S::Fault> {
     check_save(save)?;
+    let before = match sql.facts() {
+        Some(_) => list(sql, Some(&save.tenant), Some(&save.name)).await?,
+        None => Vec::new(),
+    };
     let mut values = values![
         &save.tenant,
         &save.name,
@@ -62,12 +68,36 @@ pub(crate) async fn save<S: Sql>(sql: &mut S, save: &SaveSchedule) -> Result<Sch
         return Err(changed_meanwhile(&save.name).into());
     }
     let saved = list(sql, Some(&save.tenant), Some(&save.name)).await?;
+    if let Some(facts) = sql.facts() {
+        facts.between(before.first().map(shown), saved.first().map(shown));
+    }
     saved.into_iter().next().ok_or_else(|| changed_meanwhile(&save.name).into())
 }
 
 /// Removes a schedule.
 pub(crate) async fn remove<S: Sql>(sql: &mut S, (tenant, name): &(&str, &str)) -> Result<bool, S::Fault> {
+    if sql.facts().is_some() {
+        let before = list(sql, Some(tenant), Some(name)).await?;
+        sql.facts().into_iter().for_each(|facts| facts.between(before.first().map(shown), None));
+    }
     Ok(sql.run(REMOVE, values![*tenant, *name]).await? > 0)
+}
+
+/// A schedule as the audit shows it: of payload and parameters only whether they changed.
+fn shown(schedule: &ScheduleView) -> Value {
+    let mut spec = serde_json::to_value(&schedule.spec).unwrap_or_default();
+    hide(&mut spec);
+    json!({ "origin": schedule.origin, "enabled": schedule.enabled, "version": schedule.version, "spec": spec })
+}
+
+fn hide(value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    for (key, value) in fields.iter_mut() {
+        match key.as_str() {
+            "payload" | "params" if !value.is_null() => *value = fingerprint(&value.to_string()),
+            _ => hide(value),
+        }
+    }
 }
 
 /// Schedules by name.

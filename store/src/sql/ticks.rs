@@ -174,6 +174,9 @@ pub(crate) async fn fire<S: Creating>(sql: &mut S, firings: &[Firing]) -> Result
     if !jobs.is_empty() {
         sql.enqueue(&jobs).await?;
     }
+    if let Some(facts) = sql.facts() {
+        facts.tell(&report);
+    }
     Ok(report)
 }
 

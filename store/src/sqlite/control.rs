@@ -11,6 +11,7 @@ use super::create::no_batch;
 use super::row::{self, moved_columns};
 use super::transition::Transition;
 use super::{SqliteStore, promote, stop};
+use crate::audit;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::stop::{being_stopped, stopping};
@@ -24,10 +25,11 @@ const RESUMED_MAX: i64 = 20_000;
 
 /// Ends a control transaction: committed, or for a dry run rolled back.
 pub(super) async fn finish(
-    t: Transition<'_>,
+    mut t: Transition<'_>,
     mut control_report: ControlReport,
     dry_run: bool,
 ) -> Result<ControlReport> {
+    t.tell(&control_report);
     if !dry_run {
         control_report.dispatched = t.commit().await?.dispatched;
     }
@@ -73,7 +75,7 @@ impl Control for SqliteStore {
         let waiting = t.rows(sqlx::query(waiting).bind(batch.0).bind(RESUMED_MAX)).await?;
         let count = "SELECT count(*) AS jobs FROM job WHERE batch_id = ?1 AND state = 'queued'";
         let count = t.rows(sqlx::query(count).bind(batch.0)).await?;
-        let control_report = held(&mut t, &waiting, &count, pause.is_some())?;
+        let control_report = held(&mut t, &waiting, &count, pause)?;
         finish(t, control_report, dry_run).await
     }
 
@@ -176,7 +178,7 @@ impl Control for SqliteStore {
         let count = "
             SELECT coalesce(sum(jobs), 0) AS jobs FROM queue_count WHERE tenant = ?1 AND queue = ?2 AND state = 'queued'";
         let count = t.rows(bound(sqlx::query(count))).await?;
-        let control_report = held(&mut t, &waiting, &count, pause.is_some())?;
+        let control_report = held(&mut t, &waiting, &count, pause)?;
         finish(t, control_report, dry_run).await
     }
 }
@@ -188,7 +190,15 @@ fn said(pause: Option<&Pause>) -> [Option<String>; 2] {
 }
 
 /// How many jobs a pause holds back, or a resume releases: those that nothing else holds back are dispatched anew.
-fn held(t: &mut Transition<'_>, waiting: &[SqliteRow], count: &[SqliteRow], paused: bool) -> Result<ControlReport> {
+fn held(
+    t: &mut Transition<'_>,
+    waiting: &[SqliteRow],
+    count: &[SqliteRow],
+    pause: Option<&Pause>,
+) -> Result<ControlReport> {
+    if let Some(facts) = t.facts_mut() {
+        audit::paused(facts, pause);
+    }
     let mut samples = Vec::new();
     let mut waiting = waiting.iter().map(row::moved).collect::<Result<Vec<_>>>()?;
     waiting.sort_by_key(|job| (job.priority, job.id));
@@ -196,7 +206,7 @@ fn held(t: &mut Transition<'_>, waiting: &[SqliteRow], count: &[SqliteRow], paus
         if samples.len() < SAMPLES {
             samples.push(job.id.to_string());
         }
-        if !paused {
+        if pause.is_none() {
             t.ready(Purpose::Dispatch, &job.queue, job.priority, job.id);
         }
     }

@@ -30,7 +30,9 @@ impl Jobs for SqliteStore {
         let mut t = Transition::begin_short(self).await?;
         let enqueued = insert::new_jobs(&mut t, jobs).await?;
         check::not_refused(jobs, &enqueued)?;
-        Ok(EnqueueReport { jobs: enqueued, dispatched: t.commit().await?.dispatched })
+        let report = EnqueueReport { jobs: enqueued, ..EnqueueReport::default() };
+        t.tell(&report);
+        Ok(EnqueueReport { dispatched: t.commit().await?.dispatched, ..report })
     }
 }
 
@@ -39,6 +41,7 @@ impl Batches for SqliteStore {
     async fn create_batch(&self, batch: &NewBatch) -> Result<CreatedBatch> {
         let mut t = Transition::begin(self).await?;
         if insert_batch(&mut t, batch).await? {
+            t.tell(batch);
             t.commit().await?;
             return Ok(CreatedBatch { id: batch.id, created: true });
         }

@@ -13,6 +13,7 @@ use super::error::database;
 use super::limited::{self, running_of};
 use super::transition::Transition;
 use super::{SqliteStore, row};
+use crate::audit;
 use crate::check;
 use crate::error::Result;
 use crate::limits::{AGED_LOOK, UNMANAGED_MAX, check_limit, check_origin, limit_view, used_most_micros};
@@ -142,7 +143,11 @@ impl Limits for SqliteStore {
     async fn save_limit(&self, save: &SaveLimit) -> Result<(LimitView, Dispatched)> {
         check_limit(save)?;
         let mut t = Transition::begin(self).await?;
-        check_origin(&save.name, origin(&mut t, &save.name).await?, save.origin)?;
+        let was = find(&mut t, &save.name).await?;
+        check_origin(&save.name, was.as_ref().map(|(origin, _)| *origin), save.origin)?;
+        if let Some(facts) = t.facts_mut() {
+            facts.between(was.map(|(_, spec)| audit::value(&spec)), Some(audit::value(&check::json(&save.spec)?)));
+        }
         let statement = "
             INSERT INTO job_limit (name, origin, spec, updated_at) VALUES (?1, ?2, ?3, ?4)
             ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, updated_at = excluded.updated_at";
@@ -161,8 +166,11 @@ impl Limits for SqliteStore {
 
     async fn drop_limit(&self, name: &str, from: LimitOrigin, dry_run: bool) -> Result<ControlReport> {
         let mut t = Transition::begin(self).await?;
-        let Some(was) = origin(&mut t, name).await? else { return Ok(ControlReport::default()) };
+        let Some((was, spec)) = find(&mut t, name).await? else { return Ok(ControlReport::default()) };
         check_origin(name, Some(was), from)?;
+        if let Some(facts) = t.facts_mut() {
+            facts.between(Some(audit::value(&spec)), None);
+        }
         for statement in ["DELETE FROM job_limit WHERE name = ?1", "DELETE FROM limit_bucket WHERE name = ?1"] {
             t.run(sqlx::query(statement).bind(name.to_owned())).await?;
         }
@@ -237,10 +245,11 @@ fn specs_of(rows: &[SqliteRow]) -> Result<BTreeMap<String, QueueSpec>> {
     rows.iter().map(|row| Ok((row::get(row, "name")?, row::json(row, "spec")?))).collect()
 }
 
-async fn origin(t: &mut Transition<'_>, name: &str) -> Result<Option<LimitOrigin>> {
-    let statement = "SELECT origin FROM job_limit WHERE name = ?1";
+/// The origin of a limit, and what it says.
+async fn find(t: &mut Transition<'_>, name: &str) -> Result<Option<(LimitOrigin, String)>> {
+    let statement = "SELECT origin, spec FROM job_limit WHERE name = ?1";
     let found = t.row(sqlx::query(statement).bind(name.to_owned())).await?;
-    found.map(|found| row::word(&found, "origin")).transpose()
+    found.map(|found| Ok((row::word(&found, "origin")?, row::get(&found, "spec")?))).transpose()
 }
 
 /// Rewrites what is managed. Jobs that are no longer managed have lost their messages: they are dispatched.

@@ -4,6 +4,7 @@
 //! exactly one connection that writes, and its transactions begin `IMMEDIATE`, so that none is refused halfway.
 //! Everything that concerns many rows is one statement with one JSON parameter.
 
+mod audit;
 mod claim;
 mod claims;
 mod complete;
@@ -51,8 +52,10 @@ mod worker;
 mod writer;
 
 use std::fs::OpenOptions;
+use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -60,6 +63,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSy
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::watch;
 
+use crate::audit::{Attributed, Attribution};
 use crate::condition::Condition;
 use crate::duties::EndedCount;
 use crate::error::{Result, StoreError};
@@ -76,6 +80,14 @@ const BUSY: Duration = Duration::from_secs(10);
 /// The store in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
+    shared: Arc<Shared>,
+    /// The step of an order whose entry in the audit is written with the next change.
+    attributed: Option<Arc<Attributed>>,
+}
+
+/// What all handles of one store have in common.
+#[derive(Debug)]
+pub struct Shared {
     path: PathBuf,
     writer: Writer,
     readers: SqlitePool,
@@ -92,6 +104,14 @@ pub struct SqliteStore {
     ended_count: EndedCount,
     /// The last claim took all that it asked for: the next one need not look first whether anything waits.
     plenty: AtomicBool,
+}
+
+impl Deref for SqliteStore {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl SqliteStore {
@@ -128,7 +148,7 @@ impl SqliteStore {
         let writer = writer.connect_with(options.clone()).await.map_err(error::database)?;
         let writer = Writer::new(writer, wait);
         let (work, gone) = (watch::Sender::new(1), watch::Sender::new(1));
-        let store = Self {
+        let shared = Shared {
             path: path.to_owned(),
             others: Others::new(path, &writer, &work, &gone),
             writer,
@@ -143,9 +163,20 @@ impl SqliteStore {
             ended_count: EndedCount::default(),
             plenty: AtomicBool::new(false),
         };
+        let store = Self { shared: Arc::new(shared), attributed: None };
         first.close().await.map_err(error::database)?;
         store.others.look().await?;
         Ok(store)
+    }
+
+    /// A handle of the same store that is attributed to a step of an order.
+    fn attributed(&self, attribution: Attribution) -> Self {
+        Self { shared: Arc::clone(&self.shared), attributed: Some(Attributed::new(attribution)) }
+    }
+
+    /// The step whose entry is still to be written.
+    fn pending(&self) -> Option<&Attributed> {
+        self.attributed.as_deref().filter(|attributed| attributed.pending())
     }
 
     /// The file.

@@ -69,6 +69,7 @@ pub(super) async fn redrive_patched(
     let delta = t.delta(batch);
     delta.input -= count;
     delta.quarantined -= count;
+    t.tell(&report);
     if !dry_run {
         report.dispatched = t.commit().await?.dispatched;
     }

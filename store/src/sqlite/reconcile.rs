@@ -96,6 +96,7 @@ pub(super) async fn reconcile(store: &SqliteStore, dry_run: bool) -> Result<Reco
     for batch in &t.rows(sqlx::query(BATCHES)).await? {
         mend_batch(&mut t, batch, &mut report.findings).await?;
     }
+    t.tell(&report);
     if !dry_run {
         report.dispatched = t.commit().await?.dispatched;
     }

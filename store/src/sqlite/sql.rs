@@ -11,6 +11,7 @@ use super::error::database;
 use super::transition::{NOW, Query, Transition, micros};
 use super::{create, insert, notify, row};
 use crate::NewBatch;
+use crate::audit::Facts;
 use crate::error::{Result, StoreError};
 use crate::sql::batch_ends::Reported;
 use crate::sql::{Columns, Creating, Sql, Value};
@@ -64,6 +65,10 @@ impl Sql for Transition<'_> {
         Transition::run(self, query).await
     }
 
+    fn facts(&mut self) -> Option<&mut Facts> {
+        self.facts_mut()
+    }
+
     async fn now(&mut self) -> Result<Instant> {
         row::at(self.now, "now")
     }
@@ -71,7 +76,10 @@ impl Sql for Transition<'_> {
 
 impl Creating for Transition<'_> {
     async fn create_batch(&mut self, batch: &NewBatch) -> Result<()> {
-        create::insert_batch(self, batch).await.map(drop)
+        if create::insert_batch(self, batch).await? {
+            self.tell(batch);
+        }
+        Ok(())
     }
 
     async fn enqueue(&mut self, jobs: &[NewJob]) -> Result<()> {

@@ -105,6 +105,7 @@ pub(super) async fn cancel(
             t.run(sqlx::query(CANCEL_BATCH).bind(batch.0).bind(reason.clone()).bind(now)).await?;
             let (step, left) = step(&mut t, batch, &reason, false).await?;
             report = step;
+            t.tell(&report);
             if dry_run {
                 report.affected += count_left(&mut t, batch, left).await?;
                 return Ok(report);

@@ -13,10 +13,11 @@ pub(super) use super::row::{later, micros};
 pub(super) use super::writer::Query;
 use super::writer::{Last, Turn, now};
 use super::{SqliteStore, fan_in};
+use crate::audit::{Attributed, Facts, Summary};
 use crate::check;
 use crate::error::Result;
 use crate::failpoint;
-use crate::sql::batch_ends;
+use crate::sql::{audit, batch_ends};
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
 /// The database's own clock, in microseconds, accurate to a millisecond.
@@ -57,6 +58,8 @@ pub(super) struct Transition<'s> {
     taken_away: bool,
     /// Whether it has changed anything.
     wrote: bool,
+    /// What it says of itself, where an entry of the audit is to be written with it.
+    facts: Option<Facts>,
 }
 
 /// What a transaction left behind.
@@ -121,6 +124,7 @@ impl<'s> Transition<'s> {
             claimable: false,
             taken_away: false,
             wrote: false,
+            facts: store.pending().map(|_| Facts::default()),
         })
     }
 
@@ -247,6 +251,7 @@ impl<'s> Transition<'s> {
             batch_ends::cancelled(&mut self, batch).await?;
         }
         let dispatches = self.write_outbox().await?;
+        let audited = self.write_audit().await?;
         // Only what changes the file counts: timers read it again and again, and change nothing.
         let writes = self.wrote || self.moved > 0;
         if writes {
@@ -256,6 +261,9 @@ impl<'s> Transition<'s> {
         let wrote = self.wrote || counts.is_some();
         noted(self.store, self.turn.end(counts).await)?;
         self.store.condition.well(wrote);
+        if let Some(attributed) = audited {
+            attributed.written();
+        }
         if writes {
             failpoint::point("sqlite.committed");
         }
@@ -269,6 +277,27 @@ impl<'s> Transition<'s> {
             self.store.others.knock();
         }
         Ok(Committed { dispatched: Dispatched { dispatches, moved: self.moved }, progress })
+    }
+
+    /// The facts for the audit, where they are gathered.
+    pub(super) fn facts_mut(&mut self) -> Option<&mut Facts> {
+        self.facts.as_mut()
+    }
+
+    /// What a report says goes into the audit.
+    pub(super) fn tell(&mut self, report: &impl Summary) {
+        if let Some(facts) = &mut self.facts {
+            facts.tell(report);
+        }
+    }
+
+    /// Writes the entry of an attributed step that has changed something. Returns the step when it was written.
+    async fn write_audit(&mut self) -> Result<Option<&'s Attributed>> {
+        let (store, changed) = (self.store, self.wrote || self.moved > 0);
+        let facts = self.facts.take().filter(|facts| changed || facts.changed);
+        let (Some(facts), Some(attributed)) = (facts, store.pending()) else { return Ok(None) };
+        let written = audit::append(self, &attributed.attribution, &facts.fields).await?;
+        Ok(written.then_some(attributed))
     }
 
     fn counts_to_write(&self) -> Result<Option<Last>> {

@@ -47,6 +47,7 @@ macro_rules! conformance {
     };
 }
 
+mod auditing;
 mod batch_ends;
 mod callbacks;
 mod claiming;
