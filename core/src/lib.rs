@@ -24,6 +24,7 @@
 //! * [`limit`]: how many jobs may run at once or begin in a period, and whose turn it is.
 //! * [`access`]: the roles of people and programs, and what each may do.
 //! * [`mod@words`]: enums whose values are words.
+//! * `schema` (feature): schemas of what is shown and read.
 //! * [`json`]: how JSON from others is read: exactly, or not at all.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
@@ -47,6 +48,10 @@ pub mod limit;
 pub mod one_or_many;
 pub mod retry;
 pub mod schedule;
+#[cfg(feature = "schema")]
+pub mod schema;
+#[cfg(feature = "schema")]
+mod schemas;
 pub mod settle;
 pub mod slice;
 pub mod split;

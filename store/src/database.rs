@@ -38,6 +38,7 @@ pub trait Database: Debug + Send + Sync + 'static {
 
 /// Which migrations there are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MigrationStatus {
     /// Every migration that is known or was found, by number.
     pub migrations: Vec<MigrationView>,
@@ -49,11 +50,13 @@ pub struct MigrationStatus {
 
 /// One migration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MigrationView {
     /// Its number.
     pub version: i64,
     /// Its name.
     pub name: String,
     /// When it was applied.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub applied_at: Option<Instant>,
 }

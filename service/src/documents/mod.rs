@@ -26,7 +26,7 @@ mod trigger;
 
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
 pub use chunk::{ChunkDocument, ChunkResultDocument};
-pub use configuration::{CheckDocument, ProblemDocument, VersionDocument};
+pub use configuration::{CheckDocument, DefinitionDocument, ProblemDocument, SettingDocument, VersionDocument};
 pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};
 pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
@@ -43,7 +43,7 @@ pub use limit::WouldSetLimitDocument;
 pub use poison::{BodyEncoding, PoisonMessageDocument};
 pub use quarantine::{ExportedItemDocument, PatchReportDocument, RefusedItemDocument};
 pub use queue::QueueDocument;
-pub use report::{RedrivenDocument, ReportDocument};
+pub use report::{DeadReportDocument, RedrivenDocument, ReportDocument};
 pub use retention::{
     DatabaseSizeDocument, DeletedBatchesDocument, DeletedQueueDocument, PruneDocument, PruneNounDocument,
     PrunedDocument,
