@@ -13,6 +13,7 @@
 //! | work is started by the clock or by an event | [`Schedules`], [`Ticks`], [`Backfills`], [`Triggers`] |
 //! | an operator steps in | [`Control`], [`Redrives`], [`Limits`] |
 //! | what has ended is deleted | [`Retention`] |
+//! | a request from outside is carried out once | [`Requests`] |
 //! | nothing is changed | [`Views`]; [`mod@why`]: what a job waits for |
 //! | the database itself | [`Database`] |
 //!
@@ -50,6 +51,7 @@ pub mod postgres;
 pub mod redrives;
 #[cfg(feature = "testing")]
 pub mod reference;
+pub mod requests;
 mod restart;
 pub mod retention;
 mod row;
@@ -92,6 +94,7 @@ pub use open::{OpenOptions, connect, open};
 pub use outbox::*;
 pub use poison::*;
 pub use redrives::*;
+pub use requests::*;
 pub use retention::*;
 pub use schedules::*;
 pub use settings::Settings;
@@ -126,6 +129,7 @@ pub trait Store:
     + Limits
     + Poison
     + Emails
+    + Requests
 {
 }
 
@@ -149,5 +153,6 @@ impl<T> Store for T where
         + Limits
         + Poison
         + Emails
+        + Requests
 {
 }

@@ -33,6 +33,7 @@ mod promote;
 mod reconcile;
 mod redrive;
 mod redrives;
+mod requests;
 mod rescue;
 mod restart;
 mod retention;

@@ -66,6 +66,7 @@ mod patching;
 mod poison;
 mod rates;
 mod redriving;
+mod requests;
 mod restarting;
 mod retaining;
 mod schedules;
