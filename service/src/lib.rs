@@ -6,6 +6,7 @@
 //! * [`Service`]: the verbs, in [`control`] and [`start`]. [`order`]: the actor, the tenant and the reason.
 //! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
 //! * [`failure_budget`]: halts batches that are over their budget.
+//! * [`job_request`]: from what a caller says about a job to the job.
 //! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
 //! * [`process`]: what a process reports about itself when it enters the store.
@@ -14,6 +15,7 @@
 pub mod control;
 pub mod documents;
 pub mod failure_budget;
+pub mod job_request;
 pub mod order;
 pub mod pages;
 pub mod poison;
@@ -24,5 +26,6 @@ pub mod start;
 
 pub use gristmill_dispatcher as dispatcher;
 pub use gristmill_dispatcher::Committed;
+pub use job_request::{JobRequest, WrongField};
 pub use order::{Actor, Order};
 pub use service::{Connect, Service};
