@@ -34,6 +34,7 @@ mod quarantine_sheet;
 mod queue;
 mod schedule;
 mod scheduler;
+mod serve;
 mod trigger;
 mod version;
 mod wait;
@@ -63,7 +64,7 @@ use crate::exit_code::{Exit, Result};
   gristmill demo                                   see it all at work on your machine
   gristmill batch run retail --input orders.csv --wait
   gristmill enqueue email --payload @mail.json --in 5m
-  gristmill dev                                    scheduler and worker in one process",
+  gristmill dev                                    scheduler, worker and API in one process",
     after_help = "Exit codes: 0 success, 1 failed, 2 usage, 3 not found, 4 denied, 5 conflict, 6 partial, 7 timed out,
 8 unavailable, 9 problems found, 10 cancelled, 70 internal, 130 and 143 stopped by a signal.",
     subcommand_required = true,
@@ -120,8 +121,10 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Make 100,000 orders and run a batch over them, here and now
     Demo(demo::Demo),
-    /// Scheduler and worker in one process
+    /// Scheduler, worker and API in one process
     Dev(dev::Dev),
+    /// Serve the API over HTTP
+    Serve(serve::Serve),
     /// Do the work, or list who does
     #[command(alias = "workers")]
     Worker(worker::Worker),
@@ -180,6 +183,7 @@ impl Command {
         match self {
             Self::Demo(demo) => demo.run(context).await,
             Self::Dev(dev) => dev.run(context).await,
+            Self::Serve(serve) => serve.run(context).await,
             Self::Worker(worker) => worker.run(context).await,
             Self::Scheduler(scheduler) => scheduler.run(context).await,
             Self::Schedule(schedule) => schedule.run(context).await,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::schedule::ScheduleSpec;
+use gristmill_dashboard::gate::ServeSettings;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
 use gristmill_service::retention::RetentionSettings;
@@ -27,6 +28,8 @@ pub struct Config {
     pub scheduler: gristmill_scheduler::Settings,
     /// What those who connect to metrics, health and hooks may hold, and for how long.
     pub listener: gristmill_telemetry::ListenerSettings,
+    /// What is served over HTTP, where, and to whom.
+    pub serve: ServeSettings,
     /// How emails are sent.
     pub mail: MailSettings,
     /// How signed notifications are sent.
@@ -56,8 +59,20 @@ pub struct Config {
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
-pub const SECTIONS: [&str; 11] =
-    ["store", "broker", "worker", "scheduler", "listener", "mail", "webhook", "exec", "http", "retention", "log"];
+pub const SECTIONS: [&str; 12] = [
+    "store",
+    "broker",
+    "worker",
+    "scheduler",
+    "listener",
+    "serve",
+    "mail",
+    "webhook",
+    "exec",
+    "http",
+    "retention",
+    "log",
+];
 
 /// What is logged on standard error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

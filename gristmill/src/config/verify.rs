@@ -150,6 +150,9 @@ impl Findings<'_> {
                 self.push(&format!("listener.{key}"), "is 0: nobody could send anything in that time");
             }
         }
+        for (key, wrong) in config.serve.faults() {
+            self.push(&format!("serve.{key}"), wrong);
+        }
         if worker.poll.0.is_zero() {
             self.push("worker.poll", "is 0; write how often, such as `1s`");
         }

@@ -1,0 +1,8 @@
+//! The API as its callers see it, over real connections and a real store.
+
+mod document;
+mod env;
+mod gate;
+mod jobs;
+mod resources;
+mod steering;
