@@ -129,6 +129,7 @@ impl From<StoreError> for CommandError {
             StoreError::NotFound(_) => Exit::NotFound,
             StoreError::Conflict(_) | StoreError::Locked(_) => Exit::Conflict,
             StoreError::NeedsMigration { .. } | StoreError::TooNew { .. } => Exit::Conflict,
+            StoreError::Denied(_) => Exit::Denied,
             StoreError::Invalid(_) => Exit::Usage,
             StoreError::Sink(_) | StoreError::Database(_) => Exit::Failed,
         };

@@ -13,6 +13,7 @@
 //! | work is started by the clock or by an event | [`Schedules`], [`Ticks`], [`Backfills`], [`Triggers`] |
 //! | an operator steps in | [`Control`], [`Redrives`], [`Limits`] |
 //! | what has ended is deleted | [`Retention`] |
+//! | people and programs are let in | [`Accounts`] |
 //! | a request from outside is carried out once | [`Requests`] |
 //! | nothing is changed | [`Views`]; [`mod@why`]: what a job waits for |
 //! | the database itself | [`Database`] |
@@ -23,6 +24,7 @@
 //!
 //! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key.
 
+pub mod accounts;
 pub mod address;
 pub mod backfills;
 pub mod batches;
@@ -72,6 +74,7 @@ pub mod workers;
 
 use std::sync::Arc;
 
+pub use accounts::Accounts;
 pub use address::{is_here, is_postgres, postgres_options, sqlite_file, sqlite_url};
 pub use backfills::*;
 pub use batches::*;
@@ -129,6 +132,7 @@ pub trait Store:
     + Limits
     + Poison
     + Emails
+    + Accounts
     + Requests
 {
 }
@@ -153,6 +157,7 @@ impl<T> Store for T where
         + Limits
         + Poison
         + Emails
+        + Accounts
         + Requests
 {
 }

@@ -182,6 +182,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::NotFound(what) => Self::not_found(what),
             StoreError::Conflict(what) | StoreError::Locked(what) => Self::conflict(what),
+            StoreError::Denied(what) => Self::new(ErrorCode::Forbidden, what),
             StoreError::Invalid(what) => Self::new(ErrorCode::Invalid, what),
             StoreError::Unavailable(_) => away(&error, "the store cannot be reached"),
             StoreError::Full(_) => away(&error, "the store has no room left"),

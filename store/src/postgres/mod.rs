@@ -7,6 +7,7 @@
 //! Works behind PgBouncer in transaction mode (1.21 or later, for prepared statements); hints do not arrive there, and
 //! callers poll.
 
+mod accounts;
 mod claim;
 mod claims;
 mod complete;

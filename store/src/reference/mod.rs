@@ -7,6 +7,7 @@
 //!
 //! A [`Clause`] of the contract can be removed, to see whether the tests notice.
 
+mod accounts;
 mod batch_ends;
 mod claim;
 mod claims;

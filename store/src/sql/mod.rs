@@ -5,6 +5,7 @@
 //! transaction. What runs for each job has separate statements for each database, and so has what depends on the query
 //! plan: see `docs/decisions/0012-cold-transitions-once.md`.
 
+pub(crate) mod accounts;
 pub(crate) mod archived;
 pub(crate) mod backfills;
 pub(crate) mod batch_ends;

@@ -4,6 +4,7 @@
 //! exactly one connection that writes, and its transactions begin `IMMEDIATE`, so that none is refused halfway.
 //! Everything that concerns many rows is one statement with one JSON parameter.
 
+mod accounts;
 mod claim;
 mod claims;
 mod complete;

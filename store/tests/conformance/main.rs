@@ -47,6 +47,8 @@ macro_rules! conformance {
     };
 }
 
+mod access;
+mod accounts;
 mod batch_ends;
 mod callbacks;
 mod claiming;
