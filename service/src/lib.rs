@@ -1,7 +1,7 @@
 //! The verbs: everything that a caller may ask for; and the only place that passes what a commit left behind to the
 //! dispatcher.
 //!
-//! * [`dispatcher`]: publishes what the store has committed.
+//! * [`accounts`]: people and programs, and how they are recognized.
 //! * [`documents`]: what is shown in JSON, one document a noun.
 //! * [`Service`]: the verbs, in [`control`] and [`start`]. [`order`]: the actor, the tenant and the reason.
 //! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
@@ -12,6 +12,7 @@
 //! * [`process`]: what a process reports about itself when it enters the store.
 //! * [`retention`]: deletes what has ended long ago, a step at a time.
 
+pub mod accounts;
 pub mod control;
 pub mod documents;
 pub mod failure_budget;

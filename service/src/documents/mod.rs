@@ -8,6 +8,7 @@
 //! more: [`QuarantineItemDocument`], [`WorkerDocument`], [`LimitDocument`], [`TickDocument`], [`BackfillDocument`] and
 //! [`AttemptDocument`] only have another name here.
 
+mod account;
 mod batch;
 mod chunk;
 mod configuration;
@@ -24,6 +25,7 @@ mod retention;
 mod schedule;
 mod trigger;
 
+pub use account::{CreatedTokenDocument, LinkDocument, MeDocument};
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
 pub use chunk::{ChunkDocument, ChunkResultDocument};
 pub use configuration::{CheckDocument, DefinitionDocument, ProblemDocument, SettingDocument, VersionDocument};
@@ -32,6 +34,10 @@ pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
 };
 pub use error::{ErrorBody, ErrorDocument};
+pub use gristmill_store::accounts::{
+    InvitationView as InvitationDocument, LinkView as OpenLinkDocument, MemberView as MemberDocument,
+    SessionView as SessionDocument, TenantView as TenantDocument, TokenView as TokenDocument, UserView as UserDocument,
+};
 pub use gristmill_store::{
     AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,
     Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, MigrationStatus as MigrationsDocument,

@@ -2,6 +2,7 @@
 //!
 //! An intended change is accepted with `INSTA_UPDATE=always`, and documented in docs/documents.md and in CHANGELOG.md.
 
+mod accounts;
 mod batches;
 mod jobs;
 mod operating;
@@ -40,7 +41,14 @@ fn id<T: From<Uuid>>(number: u128) -> T {
 }
 
 fn samples() -> Vec<Sample> {
-    let all = [batches::samples(), jobs::samples(), operating::samples(), retention::samples(), schedules::samples()];
+    let all = [
+        accounts::samples(),
+        batches::samples(),
+        jobs::samples(),
+        operating::samples(),
+        retention::samples(),
+        schedules::samples(),
+    ];
     all.into_iter().flatten().collect()
 }
 
