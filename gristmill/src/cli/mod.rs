@@ -1,5 +1,6 @@
 //! The command line: one noun, one verb, the flags that all of them share.
 
+mod account;
 mod batch;
 pub(crate) mod batch_run;
 mod batch_view;
@@ -35,7 +36,10 @@ mod queue;
 mod schedule;
 mod scheduler;
 mod serve;
+mod tenant;
+mod token;
 mod trigger;
+mod user;
 mod version;
 mod wait;
 mod waiting;
@@ -159,6 +163,15 @@ pub(crate) enum Command {
     Quarantine(quarantine::Quarantine),
     /// Look at messages that cannot be read or name no job, and forget them
     Poison(poison::Poison),
+    /// Add users, give them roles, passwords and links, disable them
+    #[command(alias = "users")]
+    User(user::User),
+    /// Create, list and revoke API tokens
+    #[command(alias = "tokens")]
+    Token(token::Token),
+    /// Create tenants, list, suspend and resume them
+    #[command(alias = "tenants")]
+    Tenant(tenant::Tenant),
     /// Migrate the database, see where it stands, delete what is old
     Db(db::Db),
     /// See the settings in force and who said them
@@ -197,6 +210,9 @@ impl Command {
             Self::Dead(dead) => dead.run(context).await,
             Self::Quarantine(quarantine) => quarantine.run(context).await,
             Self::Poison(poison) => poison.run(context).await,
+            Self::User(user) => user.run(context).await,
+            Self::Token(token) => token.run(context).await,
+            Self::Tenant(tenant) => tenant.run(context).await,
             Self::Db(db) => db.run(context).await,
             Self::Config(config) => config.run(context),
             Self::Check(check) => check.run(context),

@@ -43,6 +43,9 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.worker(config);
     findings.scheduler(&config.scheduler);
     findings.retention(&config.retention);
+    for (key, wrong) in config.accounts.faults() {
+        findings.push(&format!("accounts.{key}"), wrong);
+    }
     findings.mail(config);
     findings.exec(&config.exec);
     let addresses = [
