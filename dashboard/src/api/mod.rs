@@ -1,11 +1,15 @@
 //! The endpoints of the API, one file for each noun. A handler reads, calls a verb or a view, and gives back a document.
 
+mod asks;
 mod batches;
 mod dead_letters;
 mod definitions;
+mod invitations;
 mod jobs;
 mod limits;
 mod lines;
+mod links;
+mod me;
 mod openapi;
 mod patience;
 mod poison;
@@ -13,8 +17,13 @@ mod quarantine;
 mod queues;
 mod rehearsable;
 mod schedules;
+mod session;
+mod sessions;
 mod system;
+mod tenants;
+mod tokens;
 mod triggers;
+mod users;
 mod workers;
 
 use crate::gate::Routes;
@@ -34,6 +43,14 @@ pub fn routes() -> Routes {
         poison::routes(),
         definitions::routes(),
         system::routes(),
+        session::routes(),
+        me::routes(),
+        sessions::routes(),
+        users::routes(),
+        invitations::routes(),
+        links::routes(),
+        tokens::routes(),
+        tenants::routes(),
         openapi::routes(),
     ];
     nouns.into_iter().fold(Routes::default(), Routes::and)

@@ -90,6 +90,8 @@ pub struct Endpoint {
     pub access: Access,
     /// How long it may take.
     pub pace: Pace,
+    /// Whether its body or its answer holds a secret: nothing of it is kept, not even under an `Idempotency-Key`.
+    pub secret: bool,
     /// The schemas of the variable parts of its path, in their order.
     pub path_schemas: Vec<RefOr<Schema>>,
     /// Whether it heeds `If-Match`.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use gristmill_service::accounts::AccountError;
 use gristmill_store::StoreError;
 use serde::Serialize;
 
@@ -192,6 +193,25 @@ impl From<StoreError> for ApiError {
             }
             StoreError::Sink(_) => Self::conflict(error.to_string()),
             StoreError::Database(_) => Self::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Store(error) => error.into(),
+            AccountError::WrongPassword => Self::new(ErrorCode::Unauthenticated, error.to_string()),
+            AccountError::Wait(time) => {
+                Self { retry_after: Some(time), ..Self::new(ErrorCode::RateLimited, error.to_string()) }
+            }
+            AccountError::BadPassword(wrong) => Self::fault("/password", wrong),
+            AccountError::BadAddress(wrong) => Self::fault("/email", wrong.to_string()),
+            AccountError::Busy => {
+                let retry_after = Some(Duration::from_secs(2));
+                Self { retry_after, ..Self::new(ErrorCode::Unavailable, error.to_string()) }
+            }
+            AccountError::Internal(cause) => Self::internal(cause),
         }
     }
 }

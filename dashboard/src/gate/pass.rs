@@ -76,7 +76,8 @@ async fn enter(entry: &Entry, info: &RequestInfo, parts: &mut Parts) -> Result<O
         let caller = caller(api, &parts.headers, credential.as_ref()).await?;
         left = tighter(left, api.rates().of_caller(&caller)?);
         authorize(endpoint.access, Some(&caller))?;
-        if let Some(key) = idempotency::key(&parts.headers, &caller)?.filter(|_| endpoint.method == "POST") {
+        let kept = endpoint.method == "POST" && !endpoint.secret;
+        if let Some(key) = idempotency::key(&parts.headers, &caller)?.filter(|_| kept) {
             parts.extensions.insert(key);
         }
         parts.extensions.insert(caller);

@@ -66,4 +66,6 @@ parts!(
     gristmill_core::id::WorkerId,
     gristmill_core::id::UserId,
     gristmill_core::id::TokenId,
+    gristmill_core::id::SessionId,
+    gristmill_core::id::LinkId,
 );

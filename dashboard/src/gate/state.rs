@@ -7,6 +7,7 @@ use std::time::Duration;
 use gristmill_core::access::{Principal, Role, Subject};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_service::Service;
+use gristmill_service::accounts::Accounts;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::retention::PrunerOptions;
 use gristmill_service::start::RunContext;
@@ -67,6 +68,8 @@ pub struct ApiParts {
     pub stall: Duration,
     /// Who recognizes callers.
     pub recognize: Arc<dyn Recognize>,
+    /// The verbs over accounts.
+    pub accounts: Accounts,
 }
 
 /// What all endpoints share. Clones are the same.
@@ -89,6 +92,11 @@ impl Api {
     /// The verbs.
     pub fn service(&self) -> &Service {
         &self.0.parts.service
+    }
+
+    /// The verbs over accounts.
+    pub fn accounts(&self) -> &Accounts {
+        &self.0.parts.accounts
     }
 
     /// What batches and runs are created with.

@@ -21,6 +21,7 @@ use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::{ItemPool, StuckThreads};
 use gristmill_jobs::process::Processors;
 use gristmill_service::Service;
+use gristmill_service::accounts::{AccountSettings, Accounts, Passwords};
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::retention::{PrunerOptions, RetentionSettings};
@@ -42,6 +43,7 @@ pub(crate) const STALL: Duration = Duration::from_millis(500);
 pub(crate) struct TestEnv {
     pub(crate) addr: SocketAddr,
     pub(crate) store: StoreHandle,
+    pub(crate) accounts: Accounts,
     pub(crate) dir: TempDir,
     _home: TestStore,
 }
@@ -90,20 +92,33 @@ pub(crate) async fn with_users() -> TestEnv {
     env(ServeSettings { auth: Auth::Users, ..ServeSettings::default() }).await
 }
 
+/// A server with accounts: people log in, programs have tokens.
+pub(crate) async fn with_accounts() -> TestEnv {
+    let settings = ServeSettings { auth: Auth::Users, ..ServeSettings::default() };
+    serving(settings, |accounts| Arc::new(accounts.recognizer().clone())).await
+}
+
 pub(crate) async fn env(settings: ServeSettings) -> TestEnv {
+    serving(settings, |_| Arc::new(ByWord)).await
+}
+
+async fn serving(settings: ServeSettings, recognize: fn(&Accounts) -> Arc<dyn Recognize>) -> TestEnv {
     let home = TestStore::sqlite(false).await;
     let (store, dir) = (home.handle(), TempDir::new().expect("a temporary folder"));
     let broker = Broker::connect(&gristmill_broker::Settings::default()).await.expect("in-process");
     let dispatcher = Dispatcher::new(Arc::clone(&store), broker, 20_000);
     let service = Service::new(Arc::clone(&store), dispatcher.clone());
     let run_context = run_context(&dir);
+    let links = AccountSettings { url: "https://jobs.example.com".to_owned(), ..AccountSettings::default() };
+    let accounts = Accounts::new(service.clone(), Passwords::weak(), links);
     let api = Api::new(ApiParts {
         service: service.clone(),
         run_context: run_context.clone(),
         program: Arc::new(Known),
         settings,
         stall: STALL,
-        recognize: Arc::new(ByWord),
+        recognize: recognize(&accounts),
+        accounts: accounts.clone(),
     });
     let most = NonZeroUsize::new(400).expect("some");
     let listener = ListenerSettings {
@@ -124,7 +139,7 @@ pub(crate) async fn env(settings: ServeSettings) -> TestEnv {
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     tokio::spawn(server.serve(bound, Duration::ZERO, std::future::pending()));
-    TestEnv { addr, store, dir, _home: home }
+    TestEnv { addr, store, accounts, dir, _home: home }
 }
 
 /// What runs are created with: a batch `retail` over five rows.

@@ -4,5 +4,6 @@ mod document;
 mod env;
 mod gate;
 mod jobs;
+mod people;
 mod resources;
 mod steering;

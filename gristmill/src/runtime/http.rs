@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::Server;
-use gristmill_dashboard::auth::Nobody;
+use gristmill_dashboard::gate::settings::Auth;
 use gristmill_dashboard::gate::{Api, ApiParts, Program, ServeSettings};
 use gristmill_dashboard::hooks::Receiver;
-use gristmill_service::Service;
+use gristmill_service::accounts::{AccountError, AccountSettings, Accounts, Passwords};
 use gristmill_service::documents::SettingDocument;
+use gristmill_service::process::operator;
 use gristmill_service::retention::PrunerOptions;
+use gristmill_service::{Actor, Order, Service};
+use gristmill_store::StoreError;
 use gristmill_telemetry::{BoundListener, Certificates, Exporter, ServerState, bind};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -77,11 +81,11 @@ impl HttpServer {
         stop: &CancellationToken,
     ) -> Result<()> {
         let Self { bound, tls } = self;
-        if let Ok(address) = bound.addr() {
-            let scheme = if tls.is_some() { "https" } else { "http" };
-            context.note(format!("API on {scheme}://{address}/api/v1"));
-        }
-        let server = server(context, served, exporter, tls).await?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = bound.addr().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
+        context.note(format!("API on {url}/api/v1"));
+        let accounts = accounts(context, url).await?;
+        let server = server(context, served, exporter, tls, accounts).await?;
         let (stop, drain) = (stop.clone(), context.loaded.config.worker.drain.0);
         servers.spawn(async move { server.serve(bound, drain, stop.cancelled_owned()).await });
         Ok(())
@@ -101,6 +105,7 @@ async fn server(
     served: Served,
     exporter: Option<Exporter>,
     tls: Option<Certificates>,
+    accounts: Accounts,
 ) -> Result<Server> {
     let Served { run_context, hooks } = served;
     let (config, store) = (&context.loaded.config, context.store().await?);
@@ -114,7 +119,8 @@ async fn server(
         program: Arc::new(program),
         settings: config.serve.clone(),
         stall: config.listener.body_timeout.0,
-        recognize: Arc::new(Nobody),
+        recognize: Arc::new(accounts.recognizer().clone()),
+        accounts,
     });
     let exporter = exporter.filter(|_| config.serve.metrics);
     let stuck = context.stuck.clone();
@@ -126,6 +132,28 @@ async fn server(
         listener,
         tls,
     })
+}
+
+/// The verbs over accounts, with links that lead to `url` unless the configuration says where. As long as there is no user,
+/// and everybody has to log in, the terminal shows the link by which the first one is made.
+async fn accounts(context: &ProcessContext, url: String) -> Result<Accounts> {
+    let config = &context.loaded.config;
+    let said = config.accounts.url.clone();
+    let settings = AccountSettings { url: if said.is_empty() { url } else { said }, ..config.accounts.clone() };
+    let accounts = Accounts::new(context.service().await?, Passwords::default(), settings);
+    if config.serve.auth == Auth::Users {
+        let order = Order::new(DEFAULT_TENANT, Actor::Program(operator()));
+        match accounts.first_owner_link(&order).await {
+            Ok(secret) => {
+                let link = accounts.address_of(&secret);
+                context
+                    .note(format!("there is no user yet; the first one, who owns everything, is made once by {link}"));
+            }
+            Err(AccountError::Store(StoreError::Conflict(_))) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(accounts)
 }
 
 /// What this program knows and the rooms below do not.
