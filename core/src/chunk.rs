@@ -124,6 +124,7 @@ pub struct ChunkResult {
 
 /// One file that a chunk wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct OutputPart {
     /// Path of the file, relative to the output's folder.
     pub path: String,

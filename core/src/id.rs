@@ -63,6 +63,14 @@ id!(
     TokenId
 );
 id!(
+    /// One session of a person who has logged in.
+    SessionId
+);
+id!(
+    /// One link that may be used once, such as an invitation.
+    LinkId
+);
+id!(
     /// One incarnation of a process: created at each start, never reused.
     WorkerId
 );

@@ -25,6 +25,7 @@
 //! * [`access`]: the roles of people and programs, and what each may do.
 //! * [`audit`]: what is written down of each order, and the chain that shows when it was bent.
 //! * [`mod@words`]: enums whose values are words.
+//! * `schema` (feature): schemas of what is shown and read.
 //! * [`json`]: how JSON from others is read: exactly, or not at all.
 //! * [`aggregate`]: how the chunks' partial results are merged.
 
@@ -38,6 +39,7 @@ pub mod chunk;
 pub mod definition;
 pub mod dispatch;
 pub mod duration;
+pub mod email_address;
 pub mod formula;
 pub mod id;
 pub mod inline;
@@ -46,9 +48,15 @@ pub mod job;
 pub mod job_state;
 pub mod json;
 pub mod limit;
+pub mod login;
+pub mod membership;
 pub mod one_or_many;
 pub mod retry;
 pub mod schedule;
+#[cfg(feature = "schema")]
+pub mod schema;
+#[cfg(feature = "schema")]
+mod schemas;
 pub mod settle;
 pub mod slice;
 pub mod split;

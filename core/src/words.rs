@@ -44,6 +44,8 @@ macro_rules! words {
             }
         }
 
+        $crate::word_schema!($name, $($text),*);
+
         impl ::std::fmt::Display for $name {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.pad(self.as_str())
@@ -61,6 +63,36 @@ macro_rules! words {
             }
         }
     };
+}
+
+/// The schema of an enum whose values are words.
+#[cfg(feature = "schema")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! word_schema {
+    ($name:ident, $($text:literal),*) => {
+        impl $crate::schema::ComposeSchema for $name {
+            fn compose(
+                _: ::std::vec::Vec<$crate::schema::RefOr<$crate::schema::Schema>>,
+            ) -> $crate::schema::RefOr<$crate::schema::Schema> {
+                $crate::schema::words([$($text),*])
+            }
+        }
+
+        impl $crate::schema::ToSchema for $name {
+            fn name() -> ::std::borrow::Cow<'static, str> {
+                ::std::borrow::Cow::Borrowed(stringify!($name))
+            }
+        }
+    };
+}
+
+/// Nothing: this build describes no schemas.
+#[cfg(not(feature = "schema"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! word_schema {
+    ($($anything:tt)*) => {};
 }
 
 #[cfg(test)]

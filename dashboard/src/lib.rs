@@ -1,5 +1,15 @@
-//! Seeing, and receiving events from outside: what other systems and people reach over HTTP.
+//! Seeing, steering, and receiving events from outside: what other systems and people reach over HTTP.
 //!
+//! * [`gate`]: what every request passes before it reaches a handler.
+//! * [`auth`]: who calls.
+//! * [`api`]: the endpoints, one file for each noun.
+//! * [`Server`]: all of it on one address.
 //! * [`hooks`]: signed deliveries from elsewhere that start runs.
 
+pub mod api;
+pub mod auth;
+pub mod gate;
 pub mod hooks;
+mod server;
+
+pub use server::Server;

@@ -1,6 +1,7 @@
 //! How the program ends: the stable exit codes, and the one error type that carries them.
 
 use gristmill_broker::BrokerError;
+use gristmill_service::accounts::AccountError;
 use gristmill_service::documents::{ErrorBody, ErrorDocument};
 use gristmill_store::StoreError;
 
@@ -129,8 +130,22 @@ impl From<StoreError> for CommandError {
             StoreError::NotFound(_) => Exit::NotFound,
             StoreError::Conflict(_) | StoreError::Locked(_) => Exit::Conflict,
             StoreError::NeedsMigration { .. } | StoreError::TooNew { .. } => Exit::Conflict,
+            StoreError::Denied(_) => Exit::Denied,
             StoreError::Invalid(_) => Exit::Usage,
             StoreError::Sink(_) | StoreError::Database(_) => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<AccountError> for CommandError {
+    fn from(error: AccountError) -> Self {
+        let exit = match error {
+            AccountError::Store(error) => return error.into(),
+            AccountError::WrongPassword | AccountError::Wait(_) => Exit::Denied,
+            AccountError::BadPassword(_) | AccountError::BadAddress(_) => Exit::Usage,
+            AccountError::Busy => Exit::Unavailable,
+            AccountError::Internal(_) => Exit::Internal,
         };
         Self::new(exit, error.to_string())
     }

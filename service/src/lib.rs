@@ -1,21 +1,24 @@
 //! The verbs: everything that a caller may ask for; and the only place that passes what a commit left behind to the
 //! dispatcher.
 //!
-//! * [`dispatcher`]: publishes what the store has committed.
+//! * [`accounts`]: people and programs, and how they are recognized.
 //! * [`documents`]: what is shown in JSON, one document a noun.
 //! * [`Service`]: the verbs, in [`control`] and [`start`]. [`order`]: the actor, the tenant and the reason.
 //! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
 //! * [`audit`]: verifies what was written down of orders, signs it, archives it.
 //! * [`failure_budget`]: halts batches that are over their budget.
+//! * [`job_request`]: from what a caller says about a job to the job.
 //! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
 //! * [`process`]: what a process reports about itself when it enters the store.
 //! * [`retention`]: deletes what has ended long ago, a step at a time.
 
+pub mod accounts;
 pub mod audit;
 pub mod control;
 pub mod documents;
 pub mod failure_budget;
+pub mod job_request;
 pub mod order;
 pub mod pages;
 pub mod poison;
@@ -26,5 +29,6 @@ pub mod start;
 
 pub use gristmill_dispatcher as dispatcher;
 pub use gristmill_dispatcher::Committed;
+pub use job_request::{JobRequest, WrongField};
 pub use order::{Actor, Order};
 pub use service::{Connect, Service};

@@ -49,14 +49,17 @@ pub struct NewBackfill {
 
 /// A backfill as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BackfillView {
     /// Its id.
     pub id: Uuid,
     /// The schedule.
     pub schedule: String,
     /// Where its stretch begins.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub from: Instant,
     /// Where it ends.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub to: Instant,
     /// How many of its runs may be under way at once.
     pub concurrency: u32,
@@ -73,6 +76,7 @@ pub struct BackfillView {
     /// Ticks whose run could not be started.
     pub failed: u64,
     /// When it was requested.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub created_at: Instant,
 }
 

@@ -40,7 +40,14 @@ const RESERVED_QUEUE: &str = "dlq";
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 24] = [
+const OWN_TABLES: [&str; 31] = [
+    "access_link",
+    "access_membership",
+    "access_session",
+    "access_tenant",
+    "access_token",
+    "access_try",
+    "access_user",
     "attempt",
     "audit_entry",
     "audit_head",

@@ -42,6 +42,7 @@ pub trait Database: Debug + Send + Sync + 'static {
 
 /// Which migrations there are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MigrationStatus {
     /// Every migration that is known or was found, by number.
     pub migrations: Vec<MigrationView>,
@@ -53,11 +54,13 @@ pub struct MigrationStatus {
 
 /// One migration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MigrationView {
     /// Its number.
     pub version: i64,
     /// Its name.
     pub name: String,
     /// When it was applied.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub applied_at: Option<Instant>,
 }

@@ -13,6 +13,7 @@ use crate::{BatchView, PauseView};
 
 /// A batch, without its result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct BatchDocument {
     /// Its id; also its key in lists.
     pub id: BatchId,
@@ -43,13 +44,16 @@ pub struct BatchDocument {
     /// Why it halted or was cancelled.
     pub reason: Option<String>,
     /// When it was created.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub created_at: Instant,
     /// When it ended.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub finished_at: Option<Instant>,
 }
 
 /// What became of a batch's items: `input` is the sum of all the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct CountsDocument {
     /// Items that the plan has found so far.
     pub input: u64,

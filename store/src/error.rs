@@ -16,6 +16,9 @@ pub enum StoreError {
     /// Its state does not allow it.
     #[error("{0}")]
     Conflict(String),
+    /// The one who asks may not do it.
+    #[error("{0}")]
+    Denied(String),
     /// The request makes no sense; the text says what would.
     #[error("{0}")]
     Invalid(String),

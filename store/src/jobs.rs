@@ -37,6 +37,7 @@ pub struct EnqueueReport {
 
 /// What became of one requested job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Enqueued {
     /// Its id, or that of the existing job in its place.
     pub id: JobId,

@@ -14,6 +14,8 @@
 //! | an operator steps in | [`Control`], [`Redrives`], [`Limits`] |
 //! | what has ended is deleted | [`Retention`] |
 //! | what was ordered is written down | [`Audit`] |
+//! | people and programs are let in | [`Accounts`] |
+//! | a request from outside is carried out once | [`Requests`] |
 //! | nothing is changed | [`Views`]; [`mod@why`]: what a job waits for |
 //! | the database itself | [`Database`] |
 //!
@@ -24,6 +26,7 @@
 //! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key, and last the
 //! head of the tenant's audit, for the one statement before the commit.
 
+pub mod accounts;
 pub mod address;
 pub mod audit;
 pub mod backfills;
@@ -53,6 +56,7 @@ pub mod postgres;
 pub mod redrives;
 #[cfg(feature = "testing")]
 pub mod reference;
+pub mod requests;
 mod restart;
 pub mod retention;
 mod row;
@@ -73,6 +77,7 @@ pub mod workers;
 
 use std::sync::Arc;
 
+pub use accounts::Accounts;
 pub use address::{is_here, is_postgres, postgres_options, sqlite_file, sqlite_url};
 pub use audit::{AUDIT_ROWS_MAX, Attribution, Audit, AuditFilter, AuditHead};
 pub use backfills::*;
@@ -96,6 +101,7 @@ pub use open::{OpenOptions, connect, open};
 pub use outbox::*;
 pub use poison::*;
 pub use redrives::*;
+pub use requests::*;
 pub use retention::*;
 pub use schedules::*;
 pub use settings::Settings;
@@ -131,6 +137,8 @@ pub trait Store:
     + Poison
     + Emails
     + Audit
+    + Accounts
+    + Requests
 {
 }
 
@@ -155,5 +163,7 @@ impl<T> Store for T where
         + Poison
         + Emails
         + Audit
+        + Accounts
+        + Requests
 {
 }

@@ -83,6 +83,7 @@ pub struct SaveLimit {
 
 /// A limit as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LimitView {
     /// Its name; also its key in lists.
     pub name: String,
@@ -91,6 +92,7 @@ pub struct LimitView {
     /// What it allows.
     pub spec: LimitSpec,
     /// When it was last changed.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub updated_at: Instant,
     /// How many jobs that fall under it run now.
     pub running: u64,
@@ -100,6 +102,7 @@ pub struct LimitView {
 
 /// How much of a limit one key uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LimitUse {
     /// The tenant that owns the jobs.
     pub tenant: String,

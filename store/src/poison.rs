@@ -76,6 +76,7 @@ pub struct NewPoison {
 
 /// A message that was kept, without its bytes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PoisonView {
     /// Its number; also its key in lists.
     pub id: i64,
@@ -92,8 +93,10 @@ pub struct PoisonView {
     /// How often it came.
     pub seen: u64,
     /// When it came first.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub first_at: Instant,
     /// When it came last.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub last_at: Instant,
 }
 

@@ -159,6 +159,7 @@ pub struct PatchReport {
 
 /// One item before and after.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MendSample {
     /// Its number in the quarantine.
     pub id: i64,

@@ -231,6 +231,7 @@ pub struct PrunedView {
 
 /// How large the database is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct DatabaseSize {
     /// Bytes of the whole database; on SQLite of the file.
     pub bytes: u64,
@@ -244,6 +245,7 @@ pub struct DatabaseSize {
 
 /// How large a table is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TableSize {
     /// Its name.
     pub name: String,

@@ -162,20 +162,24 @@ pub struct FireReport {
 
 /// A row of the ledger as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TickView {
     /// The tenant that owns it.
     pub tenant: String,
     /// The schedule.
     pub schedule: String,
     /// The tick; also its key in lists.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub tick: Instant,
     /// Why it is here.
     pub cause: TickCause,
     /// What became of it.
     pub outcome: TickOutcome,
     /// Where its logical interval begins.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub from: Instant,
     /// Where it ends.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub to: Instant,
     /// How late it was decided, in milliseconds.
     pub late_ms: i64,
@@ -196,13 +200,16 @@ pub struct TickView {
     /// Why it was skipped or failed.
     pub reason: Option<String>,
     /// When it was decided.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub decided_at: Instant,
     /// The edition of the IANA database by whose rules it was found, such as `2026f`; `None` when no clock made it, or a
     /// program that did not record it.
     pub tzdb: Option<String>,
     /// When its run was started.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub started_at: Option<Instant>,
     /// When its run was seen to have ended.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub ended_at: Option<Instant>,
     /// The key of the event that made it, if it was not the clock.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -202,8 +202,10 @@ pub struct StoredResult {
 
 /// A pause as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PauseView {
     /// Since when.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub since: Instant,
     /// Who paused it, if that was given.
     pub by: Option<String>,
@@ -261,6 +263,7 @@ pub struct BatchView {
 
 /// A job as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct JobView {
     /// Its id; also its key in lists.
     pub id: JobId,
@@ -301,12 +304,16 @@ pub struct JobView {
     /// Which worker runs it.
     pub worker: Option<WorkerId>,
     /// When it was enqueued.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub created_at: Instant,
     /// When it may start, if not at once.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub run_at: Option<Instant>,
     /// When its last attempt began.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub started_at: Option<Instant>,
     /// When it became final.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub finished_at: Option<Instant>,
     /// The attempts that did not end well, oldest first. In lists it is left out (empty).
     pub attempts: Vec<AttemptView>,
@@ -314,14 +321,17 @@ pub struct JobView {
 
 /// One attempt that did not end well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AttemptView {
     /// Its number, counted from 1.
     pub attempt: u32,
     /// The worker that ran it.
     pub worker: Option<WorkerId>,
     /// When it began.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub started_at: Option<Instant>,
     /// When it ended.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub ended_at: Instant,
     /// How it ended: see `Ending::as_str`.
     pub ending: String,
@@ -331,6 +341,7 @@ pub struct AttemptView {
 
 /// A queue as it is shown, from maintained counters.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct QueueView {
     /// Its name; also its key in lists.
     pub name: String,
@@ -353,6 +364,7 @@ pub struct QueueView {
     /// Jobs by state.
     pub cancelled: u64,
     /// Since when the oldest claimable job has waited.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub oldest_queued_at: Option<Instant>,
 }
 
@@ -373,6 +385,7 @@ impl QueueView {
 
 /// Jobs that wait although no live worker has their kind, or their version of it, on their queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct UnhandledView {
     /// Their queue.
     pub queue: String,
@@ -403,6 +416,7 @@ pub(crate) fn unhandled(waiting: Vec<UnhandledView>, workers: &[Serving]) -> Vec
 
 /// A quarantined item as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct QuarantineView {
     /// Its number; also its key in lists.
     pub id: i64,
@@ -425,5 +439,6 @@ pub struct QuarantineView {
     /// `open` or `redriven`.
     pub state: String,
     /// When it was set aside.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub created_at: Instant,
 }

@@ -10,11 +10,13 @@ use crate::{BatchView, Blocker, JobFilter, JobView, Page, PauseView, StoreHandle
 
 /// One thing that a job waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Wait {
     /// Its time has not come.
     Time {
         /// When it will come.
+        #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
         at: Instant,
     },
     /// Its queue is paused.

@@ -91,6 +91,7 @@ pub struct NewWorker {
 
 /// A process incarnation as the store sees it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct WorkerView {
     /// The incarnation.
     pub id: WorkerId,
@@ -111,8 +112,10 @@ pub struct WorkerView {
     /// The kinds and versions that it serves, followed by `@VERSION` for versions other than 1; empty means none.
     pub kinds: Vec<String>,
     /// When it started.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub started_at: Instant,
     /// When it was last heard of.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub seen_at: Instant,
     /// `alive`, `lost` (its lease ran out) or `stopped`.
     pub state: String,

@@ -18,5 +18,5 @@ pub mod trace;
 
 pub use exporter::{Exporter, ExporterError};
 pub use health::{Health, HealthMonitor, Part};
-pub use listener::{ListenerSettings, Peer};
-pub use server::{BoundListener, ServeError, ServerState, bind};
+pub use listener::{Certificates, Encrypted, ListenerSettings, Peer, Serving, TlsError};
+pub use server::{BoundListener, ServeError, ServerState, bind, watched};

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use crate::exporter::Exporter;
 use crate::gauges::Gauges;
 use crate::health::{Health, HealthMonitor};
-use crate::listener::{self, ListenerSettings, Peer};
+use crate::listener::{self, ListenerSettings, Peer, Serving};
 
 /// The text format of Prometheus, version 0.0.4.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -36,8 +36,8 @@ pub struct ServerState {
     pub dispatcher: Dispatcher,
     /// Its threads for items that do not come back.
     pub stuck: StuckThreads,
-    /// The process's recorder.
-    pub exporter: Exporter,
+    /// The process's recorder; without one no metrics are served.
+    pub exporter: Option<Exporter>,
 }
 
 /// Why nothing is served.
@@ -76,16 +76,10 @@ impl BoundListener {
         self.0.local_addr()
     }
 
-    /// Serves other routes until `shutdown`, then lets the requests that have begun end within `drain`. Each request
-    /// carries its [`Peer`] as an extension.
-    pub async fn serve_routes(
-        self,
-        routes: Router,
-        settings: ListenerSettings,
-        drain: Duration,
-        shutdown: impl Future<Output = ()>,
-    ) {
-        listener::serve(self.0, routes, settings, drain, shutdown).await;
+    /// Serves other routes until `shutdown`, then lets the requests that have begun end within `serving.drain`. Each
+    /// request carries its [`Peer`] as an extension.
+    pub async fn serve_routes(self, routes: Router, serving: Serving, shutdown: impl Future<Output = ()>) {
+        listener::serve(self.0, routes, serving, shutdown).await;
     }
 
     /// Serves metrics and health until `shutdown`, then lets the requests that have begun end within `drain`.
@@ -96,20 +90,25 @@ impl BoundListener {
         drain: Duration,
         shutdown: impl Future<Output = ()>,
     ) {
-        let shared = Arc::new(Shared { state, gauges: Gauges::new(), monitor: HealthMonitor::default() });
+        let (routes, checks) = watched(state);
         tokio::select! {
-            () = self.serve_routes(routes(Arc::clone(&shared)), settings, drain, shutdown) => {}
-            never = shared.keep_checking() => match never {},
+            () = self.serve_routes(routes, Serving::plain(settings, drain), shutdown) => {}
+            never = checks => match never {},
         }
     }
 }
 
-fn routes(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state(shared)
+/// The routes of health, and of metrics where there is a recorder, for a server that has others too; and what keeps
+/// checking while they are served, which never ends.
+pub fn watched(state: ServerState) -> (Router, impl Future<Output = Infallible> + Send) {
+    let with_metrics = state.exporter.is_some();
+    let shared = Arc::new(Shared { state, gauges: Gauges::new(), monitor: HealthMonitor::default() });
+    let mut routes = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+    if with_metrics {
+        routes = routes.route("/metrics", get(metrics));
+    }
+    let checks = Arc::clone(&shared);
+    (routes.with_state(shared), async move { checks.keep_checking().await })
 }
 
 /// The state that the answers are built from.
@@ -137,7 +136,7 @@ impl Shared {
 async fn metrics(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
     let Shared { state, gauges, .. } = &*shared;
     gauges.refresh(&state.store, &state.dispatcher, &state.stuck).await;
-    ([(header::CONTENT_TYPE, PROMETHEUS)], state.exporter.render())
+    ([(header::CONTENT_TYPE, PROMETHEUS)], state.exporter.as_ref().map(Exporter::render).unwrap_or_default())
 }
 
 /// Always 200: a process that answers is alive, and restarting it would not bring its database back. The body also

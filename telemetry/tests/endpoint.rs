@@ -39,7 +39,7 @@ async fn metrics_health_and_readiness_are_served() {
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     let (stop, stopped) = oneshot::channel::<()>();
-    let state = ServerState { store, dispatcher, stuck: StuckThreads::default(), exporter };
+    let state = ServerState { store, dispatcher, stuck: StuckThreads::default(), exporter: Some(exporter) };
     let settings = ListenerSettings::default();
     let server = tokio::spawn(bound.serve(state, settings, Duration::from_secs(10), async move {
         stopped.await.expect("the test stops the server");

@@ -89,6 +89,7 @@ pub struct Choice {
 
 /// Why a job may not begin now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Blocker {
     /// As many are running as are allowed.
@@ -105,6 +106,7 @@ pub enum Blocker {
         /// The limit's name.
         limit: String,
         /// When the next may begin.
+        #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
         next: Instant,
     },
 }

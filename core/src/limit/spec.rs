@@ -17,6 +17,7 @@ const PERIOD_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// A limit: which jobs it covers (queues, kinds, or those kinds on those queues), and how many it allows (at once, in a
 /// period, or both).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LimitSpec {
     /// Jobs on these queues, all of them together; empty is any queue.

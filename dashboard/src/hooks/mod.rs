@@ -30,7 +30,7 @@ use gristmill_jobs::signature::key;
 use gristmill_jobs::stage::validate::Validate;
 use gristmill_service::start::{EventError, EventRequest, RunContext};
 use gristmill_service::{Actor, Order, Service};
-use gristmill_telemetry::{BoundListener, ListenerSettings};
+use gristmill_telemetry::{BoundListener, ListenerSettings, Serving};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 
@@ -83,8 +83,8 @@ pub fn ledger(name: &str) -> String {
 impl Receiver {
     /// Accepts deliveries on an address until `shutdown`, then lets those that have begun end within `drain`.
     pub async fn serve(self, bound: BoundListener, drain: Duration, shutdown: impl Future<Output = ()>) {
-        let settings = self.listener.clone();
-        bound.serve_routes(routes(self), settings, drain, shutdown).await;
+        let serving = Serving::plain(self.listener.clone(), drain);
+        bound.serve_routes(routes(self), serving, shutdown).await;
     }
 }
 

@@ -86,14 +86,6 @@ impl CommandContext {
         self.trace.to_string()
     }
 
-    /// The kinds that this program can enqueue: those that it runs, and those that the configuration announces.
-    pub(crate) fn kinds(&self) -> Vec<String> {
-        let mut kinds: Vec<String> = ["email", "webhook", "exec", "http"].map(str::to_owned).into();
-        kinds.extend(self.extensions.kinds.kinds());
-        kinds.extend(self.loaded.config.kind.keys().cloned());
-        kinds
-    }
-
     /// How the program was called, as it would be typed.
     pub(crate) fn program(&self) -> String {
         self.args.first().map_or("gristmill".to_owned(), |program| quoted(&program.to_string_lossy()))

@@ -1,4 +1,4 @@
-//! `gristmill dev`: scheduler and worker in one process.
+//! `gristmill dev`: scheduler, worker and API in one process.
 
 use clap::Args;
 
@@ -7,7 +7,7 @@ use crate::exit_code::{Exit, Result};
 use crate::runtime::roles::Roles;
 use crate::runtime::serve::serve;
 
-/// Scheduler and worker in one process
+/// Scheduler, worker and API in one process
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   gristmill dev
@@ -16,6 +16,6 @@ pub(crate) struct Dev {}
 
 impl Dev {
     pub(super) async fn run(&self, context: &CommandContext) -> Result<Exit> {
-        serve(context, Roles::BOTH).await
+        serve(context, Roles::BOTH, true).await
     }
 }

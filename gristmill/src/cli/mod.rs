@@ -1,5 +1,6 @@
 //! The command line: one noun, one verb, the flags that all of them share.
 
+mod account;
 mod audit;
 mod batch;
 pub(crate) mod batch_run;
@@ -35,7 +36,11 @@ mod quarantine_sheet;
 mod queue;
 mod schedule;
 mod scheduler;
+mod serve;
+mod tenant;
+mod token;
 mod trigger;
+mod user;
 mod version;
 mod wait;
 mod waiting;
@@ -64,7 +69,7 @@ use crate::exit_code::{Exit, Result};
   gristmill demo                                   see it all at work on your machine
   gristmill batch run retail --input orders.csv --wait
   gristmill enqueue email --payload @mail.json --in 5m
-  gristmill dev                                    scheduler and worker in one process",
+  gristmill dev                                    scheduler, worker and API in one process",
     after_help = "Exit codes: 0 success, 1 failed, 2 usage, 3 not found, 4 denied, 5 conflict, 6 partial, 7 timed out,
 8 unavailable, 9 problems found, 10 cancelled, 70 internal, 130 and 143 stopped by a signal.",
     subcommand_required = true,
@@ -121,8 +126,10 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Make 100,000 orders and run a batch over them, here and now
     Demo(demo::Demo),
-    /// Scheduler and worker in one process
+    /// Scheduler, worker and API in one process
     Dev(dev::Dev),
+    /// Serve the API over HTTP
+    Serve(serve::Serve),
     /// Do the work, or list who does
     #[command(alias = "workers")]
     Worker(worker::Worker),
@@ -159,6 +166,15 @@ pub(crate) enum Command {
     Poison(poison::Poison),
     /// See who changed what and why, and verify that it was not altered
     Audit(audit::Audit),
+    /// Add users, give them roles, passwords and links, disable them
+    #[command(alias = "users")]
+    User(user::User),
+    /// Create, list and revoke API tokens
+    #[command(alias = "tokens")]
+    Token(token::Token),
+    /// Create tenants, list, suspend and resume them
+    #[command(alias = "tenants")]
+    Tenant(tenant::Tenant),
     /// Migrate the database, see where it stands, delete what is old
     Db(db::Db),
     /// See the settings in force and who said them
@@ -183,6 +199,7 @@ impl Command {
         match self {
             Self::Demo(demo) => demo.run(context).await,
             Self::Dev(dev) => dev.run(context).await,
+            Self::Serve(serve) => serve.run(context).await,
             Self::Worker(worker) => worker.run(context).await,
             Self::Scheduler(scheduler) => scheduler.run(context).await,
             Self::Schedule(schedule) => schedule.run(context).await,
@@ -197,6 +214,9 @@ impl Command {
             Self::Quarantine(quarantine) => quarantine.run(context).await,
             Self::Poison(poison) => poison.run(context).await,
             Self::Audit(audit) => audit.run(context).await,
+            Self::User(user) => user.run(context).await,
+            Self::Token(token) => token.run(context).await,
+            Self::Tenant(tenant) => tenant.run(context).await,
             Self::Db(db) => db.run(context).await,
             Self::Config(config) => config.run(context),
             Self::Check(check) => check.run(context),

@@ -19,6 +19,6 @@ pub(crate) struct Scheduler {}
 impl Scheduler {
     pub(super) async fn run(&self, context: &CommandContext) -> Result<Exit> {
         let roles = Roles::scheduler(context.store().await?.embedded())?;
-        serve(context, roles).await
+        serve(context, roles, false).await
     }
 }

@@ -64,7 +64,7 @@ impl Run {
         let queues = queues.map(|queues| ("queues", "worker.queues", queues));
         let context = context.with_flags(slots.into_iter().chain(queues).collect())?;
         let embedded = context.store().await?.embedded();
-        serve(&context, Roles::worker(embedded)).await
+        serve(&context, Roles::worker(embedded), false).await
     }
 }
 

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::limit::{LimitSpec, QueueSpec};
 use gristmill_core::schedule::ScheduleSpec;
+use gristmill_dashboard::gate::ServeSettings;
 use gristmill_dashboard::hooks::settings::HookSettings;
 use gristmill_jobs::settings::{ExecSettings, HttpSettings, MailSettings, WebhookSettings};
+use gristmill_service::accounts::AccountSettings;
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::retention::RetentionSettings;
 use gristmill_service::start::WatchSettings;
@@ -28,6 +30,10 @@ pub struct Config {
     pub scheduler: gristmill_scheduler::Settings,
     /// What those who connect to metrics, health and hooks may hold, and for how long.
     pub listener: gristmill_telemetry::ListenerSettings,
+    /// What is served over HTTP, where, and to whom.
+    pub serve: ServeSettings,
+    /// How long sessions and links of people last, and where links lead.
+    pub accounts: AccountSettings,
     /// How emails are sent.
     pub mail: MailSettings,
     /// How signed notifications are sent.
@@ -59,12 +65,14 @@ pub struct Config {
 }
 
 /// The sections whose keys are fixed: those that the environment can set.
-pub const SECTIONS: [&str; 12] = [
+pub const SECTIONS: [&str; 14] = [
     "store",
     "broker",
     "worker",
     "scheduler",
     "listener",
+    "serve",
+    "accounts",
     "mail",
     "webhook",
     "exec",

@@ -21,6 +21,8 @@ pub(super) fn read(mut tree: Map<String, Value>, origins: &Origins, errors: &mut
         worker: reader.section(&mut tree, "worker"),
         scheduler: reader.section(&mut tree, "scheduler"),
         listener: reader.section(&mut tree, "listener"),
+        serve: reader.section(&mut tree, "serve"),
+        accounts: reader.section(&mut tree, "accounts"),
         mail: reader.section(&mut tree, "mail"),
         webhook: reader.section(&mut tree, "webhook"),
         exec: reader.section(&mut tree, "exec"),

@@ -1,5 +1,7 @@
 //! The settings in force, each with its origin and without anything secret.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::keys::flatten;
@@ -7,6 +9,7 @@ use super::loaded::Loaded;
 use super::origin::{Origin, nearest_origin};
 use super::redact::redact;
 pub use super::redact::{redact_address, redact_url};
+use super::settings::Config;
 
 /// One setting in force.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -17,6 +20,12 @@ pub struct Setting {
     pub value: Value,
     /// `flag --store`, `env GRISTMILL_STORE_URL`, `config.toml:3`, or `default`.
     pub origin: String,
+}
+
+/// The batch definitions by their names, each whole and without anything secret.
+pub fn definitions(config: &Config) -> BTreeMap<String, Value> {
+    let known = config.batch.iter().filter_map(|(name, batch)| Some((name, serde_json::to_value(batch).ok()?)));
+    known.map(|(name, batch)| (name.clone(), redact(&format!("batch.{name}"), batch))).collect()
 }
 
 /// Every setting in force, in the order of the file's sections.

@@ -45,6 +45,9 @@ pub fn config(config: &mut Config, origins: &Origins) -> Vec<ConfigError> {
     findings.scheduler(&config.scheduler);
     findings.audit(&config.audit);
     findings.retention(&config.retention);
+    for (key, wrong) in config.accounts.faults() {
+        findings.push(&format!("accounts.{key}"), wrong);
+    }
     findings.mail(config);
     findings.exec(&config.exec);
     let addresses = [
@@ -151,6 +154,9 @@ impl Findings<'_> {
             if time.0.is_zero() {
                 self.push(&format!("listener.{key}"), "is 0: nobody could send anything in that time");
             }
+        }
+        for (key, wrong) in config.serve.faults() {
+            self.push(&format!("serve.{key}"), wrong);
         }
         if worker.poll.0.is_zero() {
             self.push("worker.poll", "is 0; write how often, such as `1s`");

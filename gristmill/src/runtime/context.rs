@@ -75,6 +75,14 @@ impl ProcessContext {
         (self.notify)(Notice::Warning(text.into()));
     }
 
+    /// The kinds that this program can enqueue: those that it runs, and those that the configuration announces.
+    pub(crate) fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<String> = ["email", "webhook", "exec", "http"].map(str::to_owned).into();
+        kinds.extend(self.extensions.kinds.kinds());
+        kinds.extend(self.loaded.config.kind.keys().cloned());
+        kinds
+    }
+
     fn store_options(&self) -> OpenOptions {
         OpenOptions { settings: self.loaded.config.store.clone(), with_outbox: self.connection.carries() }
     }

@@ -23,7 +23,7 @@ impl Watch {
     /// # Errors
     ///
     /// When an address cannot be bound.
-    pub(crate) async fn prepare(context: &ProcessContext, roles: Roles) -> Result<Self> {
+    pub(crate) async fn prepare(context: &ProcessContext, roles: Roles, api: bool) -> Result<Self> {
         let config = &context.loaded.config;
         let wanted = [(roles.worker, &config.worker.metrics), (roles.scheduler, &config.scheduler.metrics)];
         let addresses: BTreeSet<&String> = wanted
@@ -35,8 +35,14 @@ impl Watch {
         for address in addresses {
             bound.push(bind(address).await.map_err(trouble)?);
         }
-        let exporter = if bound.is_empty() { None } else { Some(Exporter::install().map_err(CommandError::internal)?) };
+        let wanted = !bound.is_empty() || (api && config.serve.metrics);
+        let exporter = if wanted { Some(Exporter::install().map_err(CommandError::internal)?) } else { None };
         Ok(Self { bound, exporter })
+    }
+
+    /// The recorder of this process, if anything shows what it records.
+    pub(crate) fn exporter(&self) -> Option<Exporter> {
+        self.exporter.clone()
     }
 
     /// Serves until `stop`.
@@ -56,7 +62,7 @@ impl Watch {
                 store: context.store().await?,
                 dispatcher: context.dispatcher().await?,
                 stuck: context.stuck.clone(),
-                exporter: exporter.clone(),
+                exporter: Some(exporter.clone()),
             };
             let (stop, settings, drain) = (stop.clone(), config.listener.clone(), config.worker.drain.0);
             servers.spawn(async move {

@@ -3,6 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod context;
 pub(crate) mod hooks;
+pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod private;
 pub(crate) mod retention;

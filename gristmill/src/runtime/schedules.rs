@@ -47,6 +47,7 @@ fn batches(config: &Config) -> BTreeMap<String, BatchDefinition> {
 }
 
 /// What schedules and hooks are served with.
+#[derive(Clone)]
 pub(crate) struct Served {
     /// What runs are created with.
     pub(crate) run_context: RunContext,

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::context::ProcessContext;
+use crate::runtime::http::HttpServer;
 use crate::runtime::metrics::Watch;
 use crate::runtime::roles::Roles;
 use crate::runtime::signals::Signals;
@@ -21,25 +22,31 @@ struct Serving {
 
 impl Serving {
     /// Begins, and reports what the process does and how to stop it.
-    async fn begin(context: &ProcessContext, roles: Roles, how_to_stop: &str) -> Result<Self> {
+    async fn begin(context: &ProcessContext, roles: Roles, api: bool, how_to_stop: &str) -> Result<Self> {
         let store = context.store().await?;
-        let watch = Watch::prepare(context, roles).await?;
+        let watch = Watch::prepare(context, roles, api).await?;
+        let http = if api { HttpServer::prepare_beside(context).await? } else { None };
         let working = Working::serve(context, &store, roles).await?;
         let broker = context.broker().await?.describe();
         context.note(format!("{} on {} over {broker}{how_to_stop}", roles.describe(), store.describe()));
-        let servers = watch.begin(context, &CancellationToken::new()).await?;
+        let (exporter, stop) = (watch.exporter(), CancellationToken::new());
+        let mut servers = watch.begin(context, &stop).await?;
+        if let (Some(http), Some(served)) = (http, working.served()) {
+            http.begin(context, served.clone(), exporter, &mut servers, &stop).await?;
+        }
         Ok(Self { store, working, servers })
     }
 }
 
-/// Works until a signal: the first one drains, the second one gives everything back at once.
+/// Works until a signal: the first one drains, the second one gives everything back at once. With `api` the API is
+/// served beside the work.
 ///
 /// # Errors
 ///
 /// When the work cannot begin, or ended by itself.
-pub(crate) async fn serve(context: &ProcessContext, roles: Roles) -> Result<Exit> {
+pub(crate) async fn serve(context: &ProcessContext, roles: Roles, api: bool) -> Result<Exit> {
     let mut signals = Signals::listen()?;
-    let Serving { store, working, servers } = Serving::begin(context, roles, "; stop with Ctrl-C").await?;
+    let Serving { store, working, servers } = Serving::begin(context, roles, api, "; stop with Ctrl-C").await?;
     let ended = working.ended();
     tokio::select! {
         _ = signals.next() => {}
@@ -66,7 +73,7 @@ pub(crate) async fn serve_until(
     roles: Roles,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    let Serving { working, servers, .. } = Serving::begin(context, roles, "").await?;
+    let Serving { working, servers, .. } = Serving::begin(context, roles, false, "").await?;
     let ended = working.ended();
     tokio::select! {
         () = shutdown => context.note("stopping: what runs is finished"),

@@ -86,6 +86,8 @@ pub(crate) struct Working {
     guard: Option<WorkGuard>,
     /// Whether it is a service, which serves schedules too.
     serves: bool,
+    /// What it serves them with.
+    served: Option<Served>,
 }
 
 impl Working {
@@ -100,6 +102,7 @@ impl Working {
             looked: Instant::now(),
             guard: None,
             serves: false,
+            served: None,
         }
     }
 
@@ -215,7 +218,9 @@ impl Working {
 
     /// Serves schedules, checks the configuration file now and then, and accepts deliveries.
     async fn schedules(&mut self, context: &ProcessContext, store: &StoreHandle) -> Result<RunContext> {
-        let (Served { run_context, hooks }, follow) = crate::runtime::schedules::served(context)?;
+        let (served, follow) = crate::runtime::schedules::served(context)?;
+        self.served = Some(served.clone());
+        let Served { run_context, hooks } = served;
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             stop.run_until_cancelled(follow).await;
@@ -243,6 +248,11 @@ impl Working {
     /// Whether this process claims and runs jobs.
     pub(crate) fn works(&self) -> bool {
         self.roles.worker
+    }
+
+    /// What schedules and hooks are served with, where they are.
+    pub(crate) fn served(&self) -> Option<&Served> {
+        self.served.as_ref()
     }
 
     /// Fires when one of the roles has ended, whatever ended it.

@@ -1,5 +1,6 @@
 //! The real binary, from outside, as a person or a script runs it.
 
+mod accounts;
 mod auditing;
 mod bad_input;
 mod cancelling;

@@ -18,7 +18,7 @@ use crate::mail::measures;
 /// `reasons`, a list of `{"reason", "items"}`, and `manifest`, a path, may be added.
 pub const BATCH_REPORT: &str = "batch-report";
 
-const BUILT_IN: [(&str, &str); 9] = [
+const BUILT_IN: [(&str, &str); 13] = [
     ("batch-report/subject.txt", include_str!("templates/batch-report/subject.txt")),
     ("batch-report/text.txt", include_str!("templates/batch-report/text.txt")),
     ("batch-report/html.html", include_str!("templates/batch-report/html.html")),
@@ -28,6 +28,10 @@ const BUILT_IN: [(&str, &str); 9] = [
     ("batch-late/subject.txt", include_str!("templates/batch-late/subject.txt")),
     ("batch-late/text.txt", include_str!("templates/batch-late/text.txt")),
     ("batch-late/html.html", include_str!("templates/batch-late/html.html")),
+    ("invitation/subject.txt", include_str!("templates/invitation/subject.txt")),
+    ("invitation/text.txt", include_str!("templates/invitation/text.txt")),
+    ("password-reset/subject.txt", include_str!("templates/password-reset/subject.txt")),
+    ("password-reset/text.txt", include_str!("templates/password-reset/text.txt")),
 ];
 
 /// The templates that emails are made from.

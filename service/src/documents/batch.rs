@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One batch: what `batch show`, `watch` and `run` answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BatchWithResult {
     /// The batch.
     pub batch: BatchDocument,
@@ -32,7 +32,7 @@ impl BatchWithResult {
 }
 
 /// What a dry run of `batch run` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct WouldStartDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -41,7 +41,7 @@ pub struct WouldStartDocument {
 }
 
 /// A batch that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PlannedBatchDocument {
     /// The name of its definition.
     pub name: String,
@@ -52,7 +52,7 @@ pub struct PlannedBatchDocument {
 }
 
 /// The items of a batch that does not exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PlannedCounts {
     /// How many the input has.
     pub input: u64,

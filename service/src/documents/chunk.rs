@@ -8,7 +8,7 @@ use gristmill_store::{JobView, StoredResult};
 use serde::Serialize;
 
 /// A chunk of a batch.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct ChunkDocument {
     /// Its batch.
     pub batch: BatchId,
@@ -31,15 +31,17 @@ pub struct ChunkDocument {
     /// The worker that runs it.
     pub worker: Option<WorkerId>,
     /// When its last attempt began.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub started_at: Option<Instant>,
     /// When it became final.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub finished_at: Option<Instant>,
     /// Its outcome, once it is done.
     pub result: Option<ChunkResultDocument>,
 }
 
 /// The outcome of a chunk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ChunkResultDocument {
     /// Items that passed.
     pub ok: u64,

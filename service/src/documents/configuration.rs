@@ -1,9 +1,10 @@
 //! What a program reports about itself and its configuration.
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// The program's version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct VersionDocument {
     /// Its name.
     pub name: String,
@@ -12,7 +13,7 @@ pub struct VersionDocument {
 }
 
 /// The result of a check of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct CheckDocument {
     /// Whether nothing is wrong.
     pub ok: bool,
@@ -23,7 +24,7 @@ pub struct CheckDocument {
 }
 
 /// One thing that is wrong with the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ProblemDocument {
     /// The key, such as `batch.retail.source.csv`.
     pub key: String,
@@ -33,4 +34,24 @@ pub struct ProblemDocument {
     pub message: String,
     /// What would be right.
     pub hint: Option<String>,
+}
+
+/// One setting in force.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct SettingDocument {
+    /// Its dotted path.
+    pub key: String,
+    /// Its value; secrets are `***`.
+    pub value: Value,
+    /// `flag --store`, `env GRISTMILL_STORE_URL`, `config.toml:3`, or `default`.
+    pub origin: String,
+}
+
+/// A batch definition of the configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct DefinitionDocument {
+    /// Its name: `[batch.NAME]` in the configuration.
+    pub name: String,
+    /// What it says, with its defaults; secrets are `***`.
+    pub definition: Value,
 }

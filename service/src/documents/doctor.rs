@@ -4,7 +4,7 @@ use gristmill_store::ReconcileReport;
 use serde::Serialize;
 
 /// All that the doctor found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DoctorDocument {
     /// Whether all of it is well.
     pub ok: bool,
@@ -13,7 +13,7 @@ pub struct DoctorDocument {
 }
 
 /// The result of one check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FindingDocument {
     /// What was checked.
     pub what: &'static str,
@@ -44,7 +44,7 @@ impl From<Vec<FindingDocument>> for DoctorDocument {
 }
 
 /// The result of comparing all counters with what they count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ReconcileDocument {
     /// Whether every counter was what it counts.
     pub ok: bool,

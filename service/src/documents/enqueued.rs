@@ -6,14 +6,14 @@ use gristmill_store::{EnqueueOutcome, Enqueued};
 use serde::{Deserialize, Serialize};
 
 /// The outcome of a request for one job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EnqueuedOneDocument {
     /// The job, or the one that stands in its place.
     pub job: Enqueued,
 }
 
 /// The outcome of a request for many jobs: how many of each.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EnqueuedManyDocument {
     /// Made just now.
     pub enqueued: u64,
@@ -32,7 +32,7 @@ pub struct EnqueuedManyDocument {
 }
 
 /// How jobs have ended: how many of each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EndedJobsDocument {
     /// Succeeded.
     pub done: u64,
@@ -58,7 +58,7 @@ impl EnqueuedManyDocument {
 }
 
 /// What a dry run answers to a request for one job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct WouldEnqueueDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -88,7 +88,7 @@ impl From<&NewJob> for WouldEnqueueDocument {
 }
 
 /// What a dry run answers to a request for many jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct WouldEnqueueManyDocument {
     /// Always `true`.
     pub dry_run: bool,

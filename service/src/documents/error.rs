@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// An error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ErrorDocument {
     /// What is wrong.
     pub error: ErrorBody,
 }
 
 /// What is wrong, and what would be right.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ErrorBody {
     /// The word for its class, such as `not_found`.
     pub code: String,

@@ -4,7 +4,7 @@ use gristmill_store::{JobView, Wait};
 use serde::{Deserialize, Serialize};
 
 /// A job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobDocument {
     /// The job itself; its fields are those of the document.
     #[serde(flatten)]
@@ -29,7 +29,7 @@ impl JobDocument {
 }
 
 /// A job that was waited for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobOnlyDocument {
     /// The job, as it ended.
     pub job: JobDocument,

@@ -4,7 +4,7 @@ use gristmill_store::LimitSpec;
 use serde::Serialize;
 
 /// What a dry run of `limit set` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct WouldSetLimitDocument {
     /// Always `true`.
     pub dry_run: bool,

@@ -8,6 +8,7 @@
 //! more: [`QuarantineItemDocument`], [`WorkerDocument`], [`LimitDocument`], [`TickDocument`], [`BackfillDocument`] and
 //! [`AttemptDocument`] only have another name here.
 
+mod account;
 mod audit;
 mod batch;
 mod chunk;
@@ -25,15 +26,20 @@ mod retention;
 mod schedule;
 mod trigger;
 
+pub use account::{CreatedTokenDocument, LinkDocument, MeDocument};
 pub use audit::{AuditEntryDocument, AuditVerifiedDocument};
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
 pub use chunk::{ChunkDocument, ChunkResultDocument};
-pub use configuration::{CheckDocument, ProblemDocument, VersionDocument};
+pub use configuration::{CheckDocument, DefinitionDocument, ProblemDocument, SettingDocument, VersionDocument};
 pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};
 pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
 };
 pub use error::{ErrorBody, ErrorDocument};
+pub use gristmill_store::accounts::{
+    InvitationView as InvitationDocument, LinkView as OpenLinkDocument, MemberView as MemberDocument,
+    SessionView as SessionDocument, TenantView as TenantDocument, TokenView as TokenDocument, UserView as UserDocument,
+};
 pub use gristmill_store::{
     AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,
     Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, MigrationStatus as MigrationsDocument,
@@ -45,7 +51,7 @@ pub use limit::WouldSetLimitDocument;
 pub use poison::{BodyEncoding, PoisonMessageDocument};
 pub use quarantine::{ExportedItemDocument, PatchReportDocument, RefusedItemDocument};
 pub use queue::QueueDocument;
-pub use report::{RedrivenDocument, ReportDocument};
+pub use report::{DeadReportDocument, RedrivenDocument, ReportDocument};
 pub use retention::{
     DatabaseSizeDocument, DeletedBatchesDocument, DeletedQueueDocument, PruneDocument, PruneNounDocument,
     PrunedDocument,

@@ -15,7 +15,7 @@ gristmill_core::words! {
 }
 
 /// A message that was kept.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PoisonMessageDocument {
     /// What lists show of it; its fields are those of the document.
     #[serde(flatten)]

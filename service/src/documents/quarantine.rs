@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// What a redrive did, or would do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PatchReportDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -24,7 +24,7 @@ pub struct PatchReportDocument {
 }
 
 /// An item that stays in quarantine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RefusedItemDocument {
     /// Its number.
     pub id: i64,
@@ -49,7 +49,7 @@ impl PatchReportDocument {
 }
 
 /// A line of an export.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct ExportedItemDocument<'a> {
     /// Its number.
     pub id: i64,

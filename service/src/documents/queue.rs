@@ -4,7 +4,7 @@ use gristmill_store::{QueueView, UnhandledView};
 use serde::Serialize;
 
 /// A queue.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct QueueDocument {
     /// The queue itself; its fields are those of the document.
     #[serde(flatten)]

@@ -4,9 +4,13 @@ use gristmill_store::{BatchDocument, ControlReport};
 use serde::{Deserialize, Serialize};
 
 use super::enqueued::EndedJobsDocument;
+use crate::control::dead::RedriveReport;
+
+/// The most reasons for those that are no dead letters.
+const REASONS_MAX: usize = 20;
 
 /// What a verb did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ReportDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -26,8 +30,37 @@ impl ReportDocument {
     }
 }
 
+/// What redriving or discarding dead letters did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DeadReportDocument {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// How many it changed.
+    pub affected: u64,
+    /// Up to five of them.
+    pub samples: Vec<String>,
+    /// How many it could not change now, those included that are no dead letters.
+    pub refused: u64,
+    /// Why, for some of them.
+    pub reasons: Vec<String>,
+}
+
+impl DeadReportDocument {
+    /// What a verb did, or would do; `others` says of those that were named why they are no dead letters.
+    pub fn new(dry_run: bool, report: &RedriveReport, others: Vec<String>) -> Self {
+        let RedriveReport { redriven, refused, reasons } = report;
+        Self {
+            dry_run,
+            affected: redriven.affected,
+            samples: redriven.samples.clone(),
+            refused: refused + others.len() as u64,
+            reasons: others.into_iter().take(REASONS_MAX).chain(reasons.iter().cloned()).collect(),
+        }
+    }
+}
+
 /// How redriven dead letters ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RedrivenDocument {
     /// Those that belong to no batch.
     pub ended: EndedJobsDocument,

@@ -10,7 +10,7 @@ use crate::control::retention::{Deleted, DeletedQueue};
 use crate::retention::Survey;
 
 /// What a pass deleted, or would delete.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PruneDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -21,13 +21,14 @@ pub struct PruneDocument {
 }
 
 /// One noun of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PruneNounDocument {
     /// What.
     pub noun: PruneNoun,
     /// How many rows.
     pub rows: u64,
     /// At a dry run: when the oldest of them ended, where that is known.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub since: Option<Instant>,
 }
 
@@ -50,7 +51,7 @@ impl PruneDocument {
 }
 
 /// How large the database is, and what was deleted so far.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct DatabaseSizeDocument {
     /// Which database, never with a password.
     pub database: String,
@@ -62,15 +63,17 @@ pub struct DatabaseSizeDocument {
 }
 
 /// What was deleted of one noun.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PrunedDocument {
     /// What.
     pub noun: PruneNoun,
     /// How many rows.
     pub deleted: u64,
     /// When the first was deleted.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub since: Instant,
     /// When the last was deleted.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub last_at: Instant,
 }
 
@@ -85,7 +88,7 @@ impl DatabaseSizeDocument {
 }
 
 /// What deleting batches did, or would do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct DeletedBatchesDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -97,7 +100,7 @@ pub struct DeletedBatchesDocument {
 }
 
 /// What deleting a queue did, or would do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct DeletedQueueDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,

@@ -32,7 +32,7 @@ impl ScheduleState {
 }
 
 /// A schedule.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct ScheduleDocument {
     /// Its name; also its key in lists.
     pub name: String,
@@ -51,12 +51,16 @@ pub struct ScheduleDocument {
     /// Rises with each edit; `null` when no scheduler has seen it, like the following fields.
     pub version: Option<i64>,
     /// Ticks up to here have been decided.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub decided_at: Option<Instant>,
     /// When the next tick starts, jitter included.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub next_at: Option<Instant>,
     /// When it was made.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub created_at: Option<Instant>,
     /// When it was last edited.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub updated_at: Option<Instant>,
     /// Runs, other than of backfills, that are not known to have ended.
     pub running: u64,
@@ -110,17 +114,21 @@ pub fn starts(spec: &ScheduleSpec) -> String {
 }
 
 /// A tick to come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PlannedTickDocument {
     /// The tick.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub tick: Instant,
     /// The same instant on the schedule's clock, with its offset.
     pub local: String,
     /// When its run starts, jitter included.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub starts_at: Instant,
     /// Where its logical interval begins.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub from: Instant,
     /// Where it ends.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub to: Instant,
     /// What a clock change does to it, in words.
     pub note: Option<&'static str>,
@@ -142,7 +150,7 @@ impl PlannedTickDocument {
 }
 
 /// What `schedule next` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct NextTicksDocument {
     /// The schedule.
     pub schedule: String,
@@ -153,6 +161,7 @@ pub struct NextTicksDocument {
     /// The edition of the IANA database whose rules are in use, such as `2026f`.
     pub tzdb: &'static str,
     /// Ticks after this instant.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub from: Instant,
     /// The ticks, in order.
     pub next: Vec<PlannedTickDocument>,
@@ -216,9 +225,10 @@ impl SlotState {
 }
 
 /// A slot of a schedule's calendar.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SlotDocument {
     /// The tick.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub tick: Instant,
     /// What became of it.
     pub state: SlotState,
@@ -261,7 +271,7 @@ impl SlotDocument {
 }
 
 /// What a verb that changes a schedule did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ScheduleReportDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -272,7 +282,7 @@ pub struct ScheduleReportDocument {
 }
 
 /// A schedule that would be saved.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct WouldSaveScheduleDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -281,11 +291,12 @@ pub struct WouldSaveScheduleDocument {
     /// The schedule itself.
     pub spec: ScheduleSpec,
     /// Its next ticks.
+    #[schema(value_type = Vec<chrono::DateTime<chrono::Utc>>)]
     pub next: Vec<Instant>,
 }
 
 /// What `schedule run` did.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RunDocument {
     /// The schedule.
     pub schedule: String,
@@ -294,7 +305,7 @@ pub struct RunDocument {
 }
 
 /// What a dry run of `schedule run` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct WouldRunDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -306,13 +317,16 @@ pub struct WouldRunDocument {
 }
 
 /// A slot and its logical interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct IntervalDocument {
     /// The tick.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub tick: Instant,
     /// Where its logical interval begins.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub from: Instant,
     /// Where it ends.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub to: Instant,
 }
 
@@ -323,7 +337,7 @@ impl From<(Instant, (Instant, Instant))> for IntervalDocument {
 }
 
 /// A backfill that was just created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct StartedBackfillDocument {
     /// Its id.
     pub backfill: Uuid,
@@ -334,7 +348,7 @@ pub struct StartedBackfillDocument {
 }
 
 /// What a dry run of `schedule backfill` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct WouldBackfillDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -349,7 +363,7 @@ pub struct WouldBackfillDocument {
 }
 
 /// What a verb that changes a backfill did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct BackfillReportDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,

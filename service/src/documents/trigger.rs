@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::schedule::starts;
 
 /// A trigger.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct TriggerDocument {
     /// Its name: `hook/NAME` or `watch/NAME`; also its key in lists.
     pub name: String,
@@ -42,7 +42,7 @@ impl TriggerDocument {
 }
 
 /// What a retry of an event did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TriggerReportDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,

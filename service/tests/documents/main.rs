@@ -2,6 +2,7 @@
 //!
 //! An intended change is accepted with `INSTA_UPDATE=always`, and documented in docs/documents.md and in CHANGELOG.md.
 
+mod accounts;
 mod audit;
 mod batches;
 mod jobs;
@@ -42,6 +43,7 @@ fn id<T: From<Uuid>>(number: u128) -> T {
 
 fn samples() -> Vec<Sample> {
     let all = [
+        accounts::samples(),
         audit::samples(),
         batches::samples(),
         jobs::samples(),

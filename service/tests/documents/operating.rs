@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gristmill_core::duration::Span;
+use gristmill_service::control::dead::RedriveReport;
 use gristmill_service::documents::{
-    CheckDocument, DoctorDocument, EndedJobsDocument, ErrorBody, ErrorDocument, FindingDocument, LimitDocument,
-    MigrationsDocument, PoisonDocument, PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument,
-    RedrivenDocument, ReportDocument, VersionDocument, WorkerDocument, WouldSetLimitDocument,
+    CheckDocument, DeadReportDocument, DefinitionDocument, DoctorDocument, EndedJobsDocument, ErrorBody, ErrorDocument,
+    FindingDocument, LimitDocument, MigrationsDocument, PoisonDocument, PoisonMessageDocument, ProblemDocument,
+    QueueDocument, ReconcileDocument, RedrivenDocument, ReportDocument, SettingDocument, VersionDocument,
+    WorkerDocument, WouldSetLimitDocument,
 };
 use gristmill_store::{
     ControlReport, LimitOrigin, LimitSpec, LimitUse, MigrationView, PoisonMessage, QueueView, ReconcileReport,
@@ -137,6 +139,7 @@ fn reports() -> Vec<Sample> {
         generation: Some(3),
         ..ControlReport::default()
     };
+    let redriven = RedriveReport { redriven: report.clone(), refused: 1, reasons: vec!["it is under way".to_owned()] };
     let error = |hint: Option<&str>, retryable| ErrorDocument {
         error: ErrorBody {
             code: "not_found".to_owned(),
@@ -148,6 +151,11 @@ fn reports() -> Vec<Sample> {
     };
     let (full, minimal) = (error(Some("see `gristmill batch list` for the ids"), true), error(None, false));
     vec![
+        sample(
+            "DeadReportDocument",
+            DeadReportDocument::new(false, &redriven, vec!["the job 7 is done, and no dead letter".to_owned()]),
+            DeadReportDocument::new(true, &RedriveReport::default(), Vec::new()),
+        ),
         sample(
             "ReportDocument",
             ReportDocument::new(false, &report),
@@ -181,6 +189,9 @@ fn itself() -> Vec<Sample> {
     let bare = ProblemDocument { place: None, hint: None, ..problem.clone() };
     let check = |problems: Vec<ProblemDocument>, batches| CheckDocument { ok: problems.is_empty(), batches, problems };
     let version = VersionDocument { name: "gristmill".to_owned(), version: "0.1.0".to_owned() };
+    let (key, origin) = ("worker.slots".to_owned(), "config.toml:3".to_owned());
+    let setting = SettingDocument { key, value: json!(8), origin };
+    let definition = DefinitionDocument { name: "retail".to_owned(), definition: json!({ "chunk": 500 }) };
     let migration = MigrationView { version: 7, name: "limits".to_owned(), applied_at: Some(at(0)) };
     let missing = MigrationView { version: 8, name: "turns".to_owned(), applied_at: None };
     let status = MigrationsDocument { migrations: vec![migration, missing], known: 8, applied: 7 };
@@ -195,6 +206,8 @@ fn itself() -> Vec<Sample> {
         sample("CheckDocument", check(vec![problem.clone()], vec!["retail".to_owned()]), check(Vec::new(), Vec::new())),
         sample("ProblemDocument", problem, bare),
         sample("VersionDocument", &version, &version),
+        sample("SettingDocument", &setting, &setting),
+        sample("DefinitionDocument", &definition, &definition),
         sample("MigrationsDocument", status, MigrationsDocument::default()),
     ]
 }

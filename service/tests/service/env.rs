@@ -45,6 +45,11 @@ pub(crate) async fn databases() -> Vec<TestEnv> {
     vec![env(TestStore::sqlite(true).await), env(TestStore::postgres(true).await)]
 }
 
+/// One on SQLite: accounts are not in the model.
+pub(crate) async fn sqlite_env() -> TestEnv {
+    env(TestStore::sqlite(true).await)
+}
+
 fn env(home: TestStore) -> TestEnv {
     let (store, broker) = (home.handle(), Simulated::new(Random::new(7)));
     let dispatcher = dispatcher(&store, &broker);

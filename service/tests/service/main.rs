@@ -1,5 +1,6 @@
 //! The verbs on real stores and a simulated broker: what they change, what they publish, and what a dry run leaves alone.
 
+mod accounts;
 mod audited;
 mod auditing;
 mod env;

@@ -7,6 +7,7 @@
 //! Works behind PgBouncer in transaction mode (1.21 or later, for prepared statements); hints do not arrive there, and
 //! callers poll.
 
+mod accounts;
 mod audit;
 mod claim;
 mod claims;
@@ -37,6 +38,7 @@ mod promote;
 mod reconcile;
 mod redrive;
 mod redrives;
+mod requests;
 mod rescue;
 mod restart;
 mod retention;

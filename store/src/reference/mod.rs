@@ -7,6 +7,7 @@
 //!
 //! A [`Clause`] of the contract can be removed, to see whether the tests notice.
 
+mod accounts;
 mod audit;
 mod batch_ends;
 mod claim;
@@ -33,6 +34,7 @@ mod promote;
 mod reconcile;
 mod redrive;
 mod redrives;
+mod requests;
 mod rescue;
 mod restart;
 mod retention;

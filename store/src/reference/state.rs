@@ -22,8 +22,8 @@ use uuid::{Builder, Uuid};
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{
-    AttemptView, EmailRecord, LimitOrigin, NewWorker, PauseView, PoisonMessage, PruneNoun, PrunedView, Purpose,
-    QuarantineView, ScheduleView, StoredResult,
+    AttemptView, EmailRecord, KeptAnswer, LimitOrigin, NewWorker, PauseView, PoisonMessage, PruneNoun, PrunedView,
+    Purpose, QuarantineView, RequestKey, ScheduleView, StoredResult,
 };
 
 /// A name that belongs to a tenant: of a queue, or a key.
@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) poison: BTreeMap<i64, Arc<PoisonMessage>>,
     /// Batches that were discarded, each with its first and its last job.
     pub(super) discarded: Vec<Discarded>,
+    /// Requests from outside, by their keys.
+    pub(super) requests: BTreeMap<RequestKey, KeptRequest>,
     /// Idempotency keys of rows that were deleted: tenant, scope and key, each with the id and how long it is kept.
     pub(super) idempotency: BTreeMap<(String, &'static str, String), (Uuid, Instant)>,
     /// What was deleted.
@@ -63,6 +65,16 @@ pub(super) struct State {
     pub(super) buckets: Buckets,
     pub(super) turns: Turns,
     pub(super) ids: Ids,
+}
+
+/// A request from outside, under way or answered.
+#[derive(Debug, Clone)]
+pub(super) struct KeptRequest {
+    pub(super) attempt: Uuid,
+    pub(super) sha256: String,
+    pub(super) lease_until: Instant,
+    pub(super) keep_until: Instant,
+    pub(super) answer: Option<KeptAnswer>,
 }
 
 /// A limit, and where it was created.
@@ -92,6 +104,7 @@ impl State {
             tables: BTreeMap::new(),
             poison: BTreeMap::new(),
             discarded: Vec::new(),
+            requests: BTreeMap::new(),
             idempotency: BTreeMap::new(),
             pruned: BTreeMap::new(),
             limits: BTreeMap::new(),

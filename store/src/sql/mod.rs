@@ -5,6 +5,7 @@
 //! transaction. What runs for each job has separate statements for each database, and so has what depends on the query
 //! plan: see `docs/decisions/0012-cold-transitions-once.md`.
 
+pub(crate) mod accounts;
 pub(crate) mod archived;
 pub(crate) mod audit;
 pub(crate) mod backfills;
@@ -15,6 +16,7 @@ pub(crate) mod expiry;
 pub(crate) mod outbox;
 pub(crate) mod poison;
 pub(crate) mod prune;
+pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod ticks;
 pub(crate) mod triggers;

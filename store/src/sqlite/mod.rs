@@ -4,6 +4,7 @@
 //! exactly one connection that writes, and its transactions begin `IMMEDIATE`, so that none is refused halfway.
 //! Everything that concerns many rows is one statement with one JSON parameter.
 
+mod accounts;
 mod audit;
 mod claim;
 mod claims;
@@ -35,6 +36,7 @@ mod promote;
 mod reconcile;
 mod redrive;
 mod redrives;
+mod requests;
 mod rescue;
 mod restart;
 mod retention;

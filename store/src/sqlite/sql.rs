@@ -17,7 +17,7 @@ use crate::sql::batch_ends::Reported;
 use crate::sql::{Columns, Creating, Sql, Value};
 
 /// What has another name here. Parameters need no types, and the one writer locks no rows.
-const WORDS: [(&str, &str); 16] = [
+const WORDS: [(&str, &str); 17] = [
     ("json_array_elements_text(", "json_each("),
     ("json_array_elements(", "json_each("),
     // Instants are microseconds here, and ids are their bytes.
@@ -29,6 +29,7 @@ const WORDS: [(&str, &str); 16] = [
     ("LEAST(", "min("),
     ("::bigint", ""),
     ("::text", ""),
+    ("::uuid", ""),
     ("::timestamptz", ""),
     ("::json", ""),
     ("::smallint", ""),

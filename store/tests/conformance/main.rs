@@ -47,6 +47,8 @@ macro_rules! conformance {
     };
 }
 
+mod access;
+mod accounts;
 mod auditing;
 mod batch_ends;
 mod callbacks;
@@ -67,6 +69,7 @@ mod patching;
 mod poison;
 mod rates;
 mod redriving;
+mod requests;
 mod restarting;
 mod retaining;
 mod schedules;

@@ -32,6 +32,13 @@ async fn migrating_again_changes_nothing(store: TestStore) {
 /// The same place without a schema: dropped again behind the store's back.
 async fn emptied(store: &TestStore) {
     let tables = [
+        "access_link",
+        "access_try",
+        "access_session",
+        "access_token",
+        "access_membership",
+        "access_tenant",
+        "access_user",
         "poison",
         "discarded",
         "job_limit",

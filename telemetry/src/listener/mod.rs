@@ -4,38 +4,27 @@
 //! and no more: a connection has a seat, of which there are so many in all and so many for each peer; its head, its
 //! body, the answer and the reading of the answer each have a time; and a stop waits no longer than it is told to.
 
+mod connection;
 mod seats;
 mod stall;
+mod tls;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
 use gristmill_core::duration::Span;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tower::Service;
 
+use connection::connection;
 use seats::{Seat, Seats};
-use stall::Unstalled;
-
-/// The most bytes of the first line and the headers of a request.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
-
-/// How long the process may take for its answer once it has the request.
-const ANSWER: Duration = Duration::from_secs(30);
+pub use tls::{Certificates, TlsError};
 
 /// How long nothing may come when there is nothing to accept connections with, such as file descriptors.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -66,9 +55,33 @@ impl Default for ListenerSettings {
     }
 }
 
+/// How a listener serves its routes.
+#[derive(Debug, Clone, Default)]
+pub struct Serving {
+    /// What those who connect may hold, and for how long.
+    pub settings: ListenerSettings,
+    /// How long the process may take for an answer besides the time for the body; `None` when the routes see to that.
+    pub answer: Option<Duration>,
+    /// How long a stop waits for the requests that have begun.
+    pub drain: Duration,
+    /// The certificate in force and its key; `None` serves in the clear.
+    pub tls: Option<Certificates>,
+}
+
+impl Serving {
+    /// In the clear, with half a minute for an answer.
+    pub fn plain(settings: ListenerSettings, drain: Duration) -> Self {
+        Self { settings, answer: Some(Duration::from_secs(30)), drain, tls: None }
+    }
+}
+
 /// Who sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
+
+/// Says of a request that it came encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encrypted;
 
 impl Peer {
     /// Whether the sender may not learn more than whether the process can work: it is on another machine, or
@@ -79,16 +92,10 @@ impl Peer {
     }
 }
 
-/// Serves routes until `shutdown`, then lets the requests that have begun end within `drain`. Each request carries its
-/// [`Peer`] as an extension.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    settings: ListenerSettings,
-    drain: Duration,
-    shutdown: impl Future<Output = ()>,
-) {
-    let seats = Seats::new(settings.connections.get(), settings.connections_per_peer.get());
+/// Serves routes until `shutdown`, then lets the requests that have begun end within `serving.drain`. Each request
+/// carries its [`Peer`] as an extension.
+pub(crate) async fn serve(listener: TcpListener, router: Router, serving: Serving, shutdown: impl Future<Output = ()>) {
+    let seats = Seats::new(serving.settings.connections.get(), serving.settings.connections_per_peer.get());
     let (stop, stopping) = watch::channel(false);
     let mut open = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -101,7 +108,7 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, peer)) => match seats.take(peer.ip()) {
                 Ok(seat) => {
-                    let served = connection(stream, Peer(peer), router.clone(), settings.clone(), stopping.clone());
+                    let served = connection(stream, Peer(peer), router.clone(), serving.clone(), stopping.clone());
                     open.spawn(seated(seat, served));
                 }
                 Err(full) => turn_away(&stream, full.word()),
@@ -114,7 +121,7 @@ pub(crate) async fn serve(
     drop(listener);
     stop.send_replace(true);
     // What is left is cut off with the set.
-    let _ = tokio::time::timeout(drain, async { while open.join_next().await.is_some() {} }).await;
+    let _ = tokio::time::timeout(serving.drain, async { while open.join_next().await.is_some() {} }).await;
 }
 
 async fn seated(seat: Seat, connection: impl Future<Output = ()>) {
@@ -132,41 +139,6 @@ fn turn_away(stream: &TcpStream, reason: &'static str) {
     metrics::counter!("gristmill_listener_refused_total", "reason" => reason).increment(1);
     let answer = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let _ = stream.try_write(answer.as_bytes());
-}
-
-async fn connection(
-    stream: TcpStream,
-    peer: Peer,
-    router: Router,
-    settings: ListenerSettings,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let patience = settings.body_timeout.0;
-    let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(peer);
-        answer(router.clone(), request, patience + ANSWER)
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.head_timeout.0)
-        .max_header_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Unstalled::new(stream, patience)), service);
-    let mut served = pin!(served);
-    tokio::select! {
-        // Whatever ended it, no peer is left to be notified.
-        _ = served.as_mut() => return,
-        _ = stopping.wait_for(|stop| *stop) => {}
-    }
-    served.as_mut().graceful_shutdown();
-    let _ = served.await;
-}
-
-async fn answer(mut router: Router, request: Request<Body>, patience: Duration) -> Result<Response, Infallible> {
-    match tokio::time::timeout(patience, router.call(request)).await {
-        Ok(answer) => answer,
-        Err(_) => Ok(StatusCode::SERVICE_UNAVAILABLE.into_response()),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,43 @@
+//! How often a login may be tried before it has to wait.
+//!
+//! Each try is counted before its password is looked at, so that many at once are no way around, and one that succeeds
+//! is taken back. A count begins anew when its time is over; a try that has to wait does not prolong it.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+/// How many tries there may be within a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TryLimit {
+    /// How many.
+    pub tries: u32,
+    /// Within which time, from the first of them on.
+    pub within: Duration,
+}
+
+/// Tries for one account, from wherever they come.
+pub const PER_ACCOUNT: TryLimit = TryLimit { tries: 10, within: Duration::from_secs(15 * 60) };
+
+/// Tries from one address, for whichever account.
+pub const PER_ADDRESS: TryLimit = TryLimit { tries: 50, within: Duration::from_secs(15 * 60) };
+
+/// For how long a session or a link stays after its time, so that one may still look at where it came from.
+pub const KEPT: TimeDelta = TimeDelta::days(30);
+
+impl TryLimit {
+    /// Whether the try with this number, counted from 1, has to wait.
+    pub fn refuses(self, number: u64) -> bool {
+        number > u64::from(self.tries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_the_allowed_tries_is_allowed() {
+        assert!(!PER_ACCOUNT.refuses(10) && PER_ACCOUNT.refuses(11));
+    }
+}

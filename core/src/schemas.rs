@@ -1,0 +1,42 @@
+//! The schemas of this crate's types, for the OpenAPI document; enums of words have theirs from their macro.
+
+use std::borrow::Cow;
+
+use crate::duration::Span;
+use crate::id::{BatchId, JobId, LinkId, SessionId, TokenId, UserId, WorkerId};
+use crate::schedule::{JobSpec, ScheduleSpec};
+use crate::schema::{ComposeSchema, RefOr, Schema, ToSchema, free, id, text};
+use crate::unique::{Hold, OnConflict};
+
+macro_rules! schemas {
+    ($($name:ident: $schema:expr;)*) => {
+        $(
+            impl ComposeSchema for $name {
+                fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
+                    $schema
+                }
+            }
+
+            impl ToSchema for $name {
+                fn name() -> Cow<'static, str> {
+                    Cow::Borrowed(stringify!($name))
+                }
+            }
+        )*
+    };
+}
+
+schemas! {
+    JobId: id();
+    BatchId: id();
+    UserId: id();
+    TokenId: id();
+    SessionId: id();
+    LinkId: id();
+    WorkerId: id();
+    Span: text("a duration such as `250ms`, `90s`, `5m`, `2h`, `3d` or `1h30m`", "5m");
+    Hold: text("`unfinished`, `waiting`, or states separated by commas", "unfinished");
+    OnConflict: text("`keep`, `replace`, `refuse`, `debounce=5s` or `debounce=5s/1m`", "keep");
+    ScheduleSpec: free("what [schedule.NAME] in the configuration may say");
+    JobSpec: free("what `job` of a schedule may say");
+}

@@ -1,0 +1,127 @@
+//! What the endpoints over accounts share: who asks, and how a password and an address are read.
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use gristmill_core::access::Subject;
+use gristmill_core::email_address::EmailAddress;
+use gristmill_core::id::{DEFAULT_TENANT, UserId};
+use gristmill_service::accounts::Secret;
+use gristmill_service::{Actor, Order};
+use gristmill_store::accounts::Appointer;
+
+use crate::auth::Credential;
+use crate::gate::authenticate::credential;
+use crate::gate::describe::{Argument, Endpoint};
+use crate::gate::{Api, ApiError, Caller, ErrorCode, Object, Open, Result};
+
+/// The secret of the session that a request carries, where it carries one.
+#[derive(Debug, Clone)]
+pub(super) struct OwnSession(pub(super) Option<Secret>);
+
+impl FromRequestParts<Api> for OwnSession {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self> {
+        Ok(Self(match credential(&parts.headers)? {
+            Some(Credential::Session(secret)) => Some(Secret::new(secret.expose())),
+            Some(Credential::Bearer(_)) | None => None,
+        }))
+    }
+}
+
+impl Argument for OwnSession {
+    fn describe(_: &mut Endpoint) {}
+}
+
+/// Says of an endpoint that its body or its answer holds a secret.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Secretive;
+
+impl FromRequestParts<Api> for Secretive {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, _: &Api) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+impl Argument for Secretive {
+    fn describe(endpoint: &mut Endpoint) {
+        endpoint.secret = true;
+    }
+}
+
+/// The program that a caller uses, as it says.
+#[derive(Debug, Clone)]
+pub(super) struct Agent(pub(super) Option<String>);
+
+impl FromRequestParts<Api> for Agent {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self> {
+        let said = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Self(said.map(str::to_owned)))
+    }
+}
+
+impl Argument for Agent {
+    fn describe(_: &mut Endpoint) {}
+}
+
+/// The person who asks: what concerns their own account is not for programs.
+pub(super) fn person(caller: &Caller) -> Result<UserId> {
+    match caller.principal.subject {
+        Subject::User(user) => Ok(user),
+        Subject::Token { .. } => {
+            let message = "this is for people who have logged in: a token may not do it";
+            Err(ApiError::new(ErrorCode::Forbidden, message))
+        }
+        Subject::Anyone => {
+            let message = "nobody has to log in here, so that there is no account of the caller's";
+            Err(ApiError::new(ErrorCode::Forbidden, message).hint("set `[serve] auth = \"users\"`"))
+        }
+    }
+}
+
+/// By whose right a caller appoints: where nobody has to log in, everybody owns the installation.
+pub(super) fn appointer(caller: &Caller) -> Appointer {
+    match caller.principal.subject {
+        Subject::User(user) | Subject::Token { user, .. } => Appointer::User(user),
+        Subject::Anyone => Appointer::Installation,
+    }
+}
+
+/// The order of a caller who is not recognized.
+pub(super) fn strangers(open: &Open) -> Order {
+    Order::new(DEFAULT_TENANT, Actor::Operator(format!("anyone@{}", open.info.address)))
+}
+
+/// The network of a caller: an address of IPv4, the /64 of one of IPv6, which is one household's.
+pub(super) fn network(open: &Open) -> String {
+    match open.info.address.to_canonical() {
+        std::net::IpAddr::V4(address) => address.to_string(),
+        std::net::IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+/// Reads an address of mail.
+pub(super) fn email(object: &mut Object) -> Option<EmailAddress> {
+    let text: String = object.required("email", "An address of mail")?;
+    match text.parse() {
+        Ok(email) => Some(email),
+        Err(error) => {
+            let error: gristmill_core::email_address::BadAddress = error;
+            object.fault("email", error.to_string());
+            None
+        }
+    }
+}
+
+/// Reads a secret.
+pub(super) fn secret(object: &mut Object, name: &'static str, about: &str) -> Option<Secret> {
+    object.required::<String>(name, about).map(Secret::new)
+}

@@ -1,0 +1,112 @@
+//! Batches: start one of a definition of the configuration.
+
+use gristmill_core::batch::FailureBudget;
+use gristmill_core::definition::CHUNK_ITEMS_MAX;
+use gristmill_core::id::is_name;
+use gristmill_jobs::source::SourceError;
+use gristmill_service::documents::{BatchWithResult, WouldStartDocument};
+use gristmill_service::start::{BatchRequest, StartError, StartedBatch};
+use serde_json::Value;
+
+use super::{find, shown};
+use crate::api::rehearsable::Rehearsable;
+use crate::gate::{Allowed, ApiError, Change, Creation, ErrorCode, Fields, JsonBody, Made, Object, Params, perm};
+
+/// A batch as a request describes it. It names no files: what a server reads is in its configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BatchBody {
+    name: String,
+    chunk: Option<u64>,
+    failure_budget: Option<FailureBudget>,
+    params: Value,
+    idempotency_key: Option<String>,
+}
+
+impl Fields for BatchBody {
+    const NAME: &'static str = "BatchRequest";
+
+    fn read(object: &mut Object) -> Option<Self> {
+        let name: Option<String> = object.required("name", "The definition: [batch.NAME] in the configuration");
+        if name.as_ref().is_some_and(|name| !is_name(name)) {
+            object.fault("name", "cannot be the name of a definition: 1 to 100 letters, digits, `-` and `_`");
+        }
+        let chunk = object.optional("chunk", "How many items make a chunk");
+        if chunk.is_some_and(|chunk| !(1..=CHUNK_ITEMS_MAX).contains(&chunk)) {
+            object.fault("chunk", format!("must be 1 to {CHUNK_ITEMS_MAX}"));
+        }
+        let budget: Option<String> = object
+            .optional("failure_budget", "How many items may be quarantined: a count, or a percentage such as `2.5%`");
+        let failure_budget = budget.and_then(|text| match text.parse() {
+            Ok(budget) => Some(budget),
+            Err(error) => {
+                object.fault("failure_budget", format!("{error}"));
+                None
+            }
+        });
+        let params = match object.any("params", "Parameters of the run: an object with their names") {
+            params @ (Value::Null | Value::Object(_)) => params,
+            _ => {
+                object.fault("params", "is no object with the names of the parameters");
+                Value::Null
+            }
+        };
+        let idempotency_key =
+            object.optional("idempotency_key", "Nothing is started when a batch with this key ever was");
+        Some(Self { name: name?, chunk, failure_budget, params, idempotency_key })
+    }
+}
+
+pub(super) async fn start(
+    caller: Allowed<perm::BatchesStart>,
+    Params(change): Params<Change>,
+    JsonBody(body): JsonBody<BatchBody>,
+) -> Creation<Rehearsable<BatchWithResult, WouldStartDocument>> {
+    let BatchBody { name, chunk, failure_budget, params, idempotency_key } = body;
+    let run_context = caller.api().run_context();
+    if !run_context.snapshot.borrow().batches.contains_key(&name) {
+        return Err(ApiError::fault("/name", format!("there is no [batch.{name}] in the configuration")));
+    }
+    let request = BatchRequest {
+        name: name.clone(),
+        chunk,
+        failure_budget,
+        params,
+        idempotency_key: idempotency_key.or_else(|| caller.idempotency_key()),
+        trace: Some(caller.info.trace.to_string()),
+        ..BatchRequest::default()
+    };
+    let start = run_context.batch(request).map_err(refused)?;
+    let started = caller.service().start_batch(&caller.order(&change), start).await.map_err(refused)?;
+    Ok(match started {
+        StartedBatch::Planned(id) => {
+            let batch = find(&caller, id).await?;
+            Made::at(Rehearsable::Done(shown(&caller, &batch)), format!("/api/v1/batches/{id}"))
+        }
+        StartedBatch::Rehearsed(would) => {
+            Made::not_made(Rehearsable::Would(WouldStartDocument::new(&name, would.chunks, would.items)))
+        }
+    })
+}
+
+/// Why a batch did not start. Where its input lies on the server is not told.
+fn refused(error: StartError) -> ApiError {
+    let hidden = |code, message: &str, error: &dyn std::error::Error| ApiError {
+        cause: Some(error.to_string()),
+        ..ApiError::new(code, message)
+    };
+    match error {
+        StartError::Store(error) => error.into(),
+        StartError::Definition(error) => {
+            hidden(ErrorCode::Conflict, "the definition cannot be run as it is; the log of the server says why", &error)
+        }
+        StartError::Source(error) => match &error {
+            SourceError::Spool { .. } | SourceError::Interrupted => {
+                hidden(ErrorCode::Unavailable, "the input cannot be kept for reading", &error)
+            }
+            SourceError::Missing { .. } => {
+                hidden(ErrorCode::Conflict, "the input of the definition is not there", &error)
+            }
+            _ => hidden(ErrorCode::Conflict, "the input of the definition cannot be read as it is", &error),
+        },
+    }
+}

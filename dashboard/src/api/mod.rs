@@ -1,0 +1,57 @@
+//! The endpoints of the API, one file for each noun. A handler reads, calls a verb or a view, and gives back a document.
+
+mod asks;
+mod batches;
+mod dead_letters;
+mod definitions;
+mod invitations;
+mod jobs;
+mod limits;
+mod lines;
+mod links;
+mod me;
+mod openapi;
+mod patience;
+mod poison;
+mod quarantine;
+mod queues;
+mod rehearsable;
+mod schedules;
+mod session;
+mod sessions;
+mod system;
+mod tenants;
+mod tokens;
+mod triggers;
+mod users;
+mod workers;
+
+use crate::gate::Routes;
+
+/// Every endpoint of the API.
+pub fn routes() -> Routes {
+    let nouns = [
+        jobs::routes(),
+        dead_letters::routes(),
+        batches::routes(),
+        quarantine::routes(),
+        queues::routes(),
+        limits::routes(),
+        schedules::routes(),
+        triggers::routes(),
+        workers::routes(),
+        poison::routes(),
+        definitions::routes(),
+        system::routes(),
+        session::routes(),
+        me::routes(),
+        sessions::routes(),
+        users::routes(),
+        invitations::routes(),
+        links::routes(),
+        tokens::routes(),
+        tenants::routes(),
+        openapi::routes(),
+    ];
+    nouns.into_iter().fold(Routes::default(), Routes::and)
+}

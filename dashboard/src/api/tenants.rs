@@ -1,0 +1,74 @@
+//! Tenants: list, create, suspend, resume. For owners of the installation.
+
+use gristmill_core::access::Subject;
+use gristmill_service::documents::TenantDocument;
+use gristmill_store::accounts::Quotas;
+
+use crate::gate::query::Paging;
+use crate::gate::{
+    Answer, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Overseer, Params, Path, Routes, perm,
+};
+
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .get("/api/v1/tenants", "Every tenant, by name", list)
+        .post("/api/v1/tenants", "Create a tenant, which you own", create)
+        .post(
+            "/api/v1/tenants/{tenant}/suspend",
+            "Refuse the members and tokens of a tenant; its work goes on",
+            suspend,
+        )
+        .post("/api/v1/tenants/{tenant}/resume", "Let a tenant be used again", resume)
+}
+
+async fn list(caller: Overseer<perm::UsersRead>, Params(paging): Params<Paging>) -> Outcome<Vec<TenantDocument>> {
+    let tenants = caller.store().tenant_list(&paging.0).await?;
+    let next = paging.next(&tenants, |tenant| tenant.name.clone());
+    Ok(Answer::page(tenants, next))
+}
+
+/// A tenant that is asked for.
+#[derive(Debug)]
+struct TenantBody {
+    name: String,
+    quotas: Quotas,
+}
+
+impl Fields for TenantBody {
+    const NAME: &'static str = "TenantRequest";
+
+    fn read(object: &mut Object) -> Option<Self> {
+        let name = object.required("name", "Its name: 1 to 100 characters");
+        let quotas = object.optional("quotas", "What it may have at most").unwrap_or_default();
+        Some(Self { name: name?, quotas })
+    }
+}
+
+async fn create(
+    caller: Overseer<perm::TenantChange>,
+    Params(change): Params<Change>,
+    JsonBody(TenantBody { name, quotas }): JsonBody<TenantBody>,
+) -> Creation<TenantDocument> {
+    let owner = match caller.principal.subject {
+        Subject::User(user) | Subject::Token { user, .. } => Some(user),
+        Subject::Anyone => None,
+    };
+    let order = caller.order(&change);
+    Ok(Made::new(caller.api().accounts().create_tenant(&order, &name, quotas, owner).await?))
+}
+
+async fn suspend(
+    caller: Overseer<perm::TenantChange>,
+    Path(tenant): Path<String>,
+    Params(change): Params<Change>,
+) -> Outcome<TenantDocument> {
+    Ok(Answer::new(caller.api().accounts().suspend_tenant(&caller.order(&change), &tenant).await?))
+}
+
+async fn resume(
+    caller: Overseer<perm::TenantChange>,
+    Path(tenant): Path<String>,
+    Params(change): Params<Change>,
+) -> Outcome<TenantDocument> {
+    Ok(Answer::new(caller.api().accounts().resume_tenant(&caller.order(&change), &tenant).await?))
+}

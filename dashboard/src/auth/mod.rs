@@ -1,0 +1,9 @@
+//! Who calls: the credentials that a request carries, and the caller that they stand for.
+//!
+//! * `people`: the users, tokens and sessions of the store.
+//! * [`recognize`]: from a credential to a [`Principal`](gristmill_core::access::Principal).
+
+mod people;
+pub mod recognize;
+
+pub use recognize::{Credential, Nobody, Recognize, Secret, Unrecognized};

@@ -1,0 +1,25 @@
+//! Callers by the users, tokens and sessions of the store.
+
+use async_trait::async_trait;
+use gristmill_core::access::Principal;
+use gristmill_service::accounts::{self, Recognizer};
+use gristmill_store::accounts::Recognition;
+
+use super::recognize::{Credential, Recognize, Unrecognized};
+
+#[async_trait]
+impl Recognize for Recognizer {
+    async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<Principal, Unrecognized> {
+        let secret = |secret: &super::recognize::Secret| accounts::Secret::new(secret.expose());
+        let found = match credential {
+            Credential::Bearer(token) => self.token(&secret(token), tenant).await?,
+            Credential::Session(session) => self.session(&secret(session), tenant).await?,
+        };
+        match found {
+            Some(Recognition::Known(recognized)) => Ok(recognized.principal),
+            Some(Recognition::NotMember) => Err(Unrecognized::NotMember),
+            Some(Recognition::Suspended) => Err(Unrecognized::Suspended),
+            None => Err(Unrecognized::Invalid),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! From a credential to the caller that it stands for.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use gristmill_core::access::Principal;
+use gristmill_store::StoreError;
+
+/// A text that nothing shows: neither logs nor messages of errors.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// What a request carries to say who sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// `Authorization: Bearer …`: an API token or an access token.
+    Bearer(Secret),
+    /// The cookie of a session.
+    Session(Secret),
+}
+
+/// Why a caller is not recognized.
+#[derive(Debug, thiserror::Error)]
+pub enum Unrecognized {
+    /// The credential is unknown, forged, expired or revoked: which of them, the caller does not learn.
+    #[error("the credential is not valid")]
+    Invalid,
+    /// It is valid, and its owner is no member of the tenant that is asked for.
+    #[error("the caller is no member of this tenant")]
+    NotMember,
+    /// The user or the tenant is suspended.
+    #[error("the user or the tenant is suspended")]
+    Suspended,
+    /// The store cannot say.
+    #[error(transparent)]
+    Away(#[from] StoreError),
+}
+
+/// Recognizes callers.
+#[async_trait]
+pub trait Recognize: fmt::Debug + Send + Sync {
+    /// Returns the caller that a credential stands for, in the tenant that it asks for, or in its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Unrecognized`].
+    async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<Principal, Unrecognized>;
+}
+
+/// Recognizes no credential: where there are no accounts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nobody;
+
+#[async_trait]
+impl Recognize for Nobody {
+    async fn recognize(&self, _: &Credential, _: Option<&str>) -> Result<Principal, Unrecognized> {
+        Err(Unrecognized::Invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let shown = format!("{:?}", Credential::Bearer(Secret::new("hunter2")));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,206 @@
+//! How many requests an address, a token and a tenant may send: the generic cell rate algorithm, counted in this process.
+//!
+//! The fields `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) say with each answer what is
+//! left of the tightest limit.
+
+use std::fmt::{self, Debug};
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota as Cells, RateLimiter};
+use gristmill_core::access::{Principal, Subject};
+use uuid::Uuid;
+
+use super::error::{ApiError, ErrorCode, Result};
+use super::settings::{Quota, Rate, ServeSettings};
+
+/// After so many requests what has been quiet for long is forgotten.
+const TIDY_EVERY: u32 = 4_096;
+
+/// The limits of a server.
+#[derive(Debug)]
+pub struct Rates {
+    addresses: Limit<IpAddr>,
+    tokens: Limit<Uuid>,
+    tenants: Limit<String>,
+}
+
+/// What is left of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    name: &'static str,
+    quota: Quota,
+    remaining: u32,
+}
+
+impl Rates {
+    /// The limits that the settings name.
+    pub fn new(settings: &ServeSettings) -> Self {
+        Self {
+            addresses: Limit::new("address", settings.rate_per_address),
+            tokens: Limit::new("token", settings.rate_per_token),
+            tenants: Limit::new("tenant", settings.rate_per_tenant),
+        }
+    }
+
+    /// Counts a request of an address. Those of this machine are not counted.
+    ///
+    /// # Errors
+    ///
+    /// 429 with the time to wait.
+    pub fn of_address(&self, address: IpAddr) -> Result<Option<Left>> {
+        if address.is_loopback() {
+            return Ok(None);
+        }
+        self.addresses.count(&network(address))
+    }
+
+    /// Counts a request of a caller, for its token and its tenant, and returns what is left of the tighter limit.
+    ///
+    /// # Errors
+    ///
+    /// 429 with the time to wait.
+    pub fn of_caller(&self, caller: &Principal) -> Result<Option<Left>> {
+        let token = match caller.subject {
+            Subject::Token { token, .. } => self.tokens.count(&token.0)?,
+            Subject::User(user) => self.tokens.count(&user.0)?,
+            Subject::Anyone => None,
+        };
+        Ok(tighter(token, self.tenants.count(&caller.tenant)?))
+    }
+}
+
+/// The one of which less is left.
+pub fn tighter(one: Option<Left>, other: Option<Left>) -> Option<Left> {
+    one.into_iter().chain(other).min_by_key(|left| left.remaining)
+}
+
+impl Left {
+    /// The fields of an answer.
+    pub fn headers(self) -> HeaderMap {
+        let Self { name, quota: Quota { count, period }, remaining } = self;
+        let (window, full) = (period.as_secs().max(1), period.as_secs_f64());
+        let missing = count.get().saturating_sub(remaining);
+        let reset = (f64::from(missing) * full / f64::from(count.get())).ceil();
+        let fields = [
+            ("ratelimit-policy", format!("\"{name}\";q={count};w={window}")),
+            ("ratelimit", format!("\"{name}\";r={remaining};t={reset}")),
+        ];
+        let field = |(name, text): (&'static str, String)| {
+            Some((HeaderName::from_static(name), HeaderValue::try_from(text).ok()?))
+        };
+        fields.into_iter().filter_map(field).collect()
+    }
+}
+
+/// One host has all addresses of a network of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
+type Cell<K> = RateLimiter<K, HashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
+
+/// One limit, for each key by itself.
+struct Limit<K: Hash + Eq + Clone> {
+    name: &'static str,
+    cells: Option<(Quota, Cell<K>)>,
+    counted: AtomicU32,
+}
+
+impl<K: Hash + Eq + Clone> Debug for Limit<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limit").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<K: Hash + Eq + Clone> Limit<K> {
+    fn new(name: &'static str, rate: Rate) -> Self {
+        let cells = rate.0.and_then(|quota| {
+            let one = quota.period.checked_div(quota.count.get())?.max(Duration::from_nanos(1));
+            let cells = Cells::with_period(one)?.allow_burst(quota.count);
+            Some((quota, RateLimiter::hashmap(cells).with_middleware::<StateInformationMiddleware>()))
+        });
+        Self { name, cells, counted: AtomicU32::new(0) }
+    }
+
+    fn count(&self, key: &K) -> Result<Option<Left>> {
+        let Some((quota, cells)) = &self.cells else { return Ok(None) };
+        if self.counted.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY == TIDY_EVERY - 1 {
+            cells.retain_recent();
+            cells.shrink_to_fit();
+        }
+        let name = self.name;
+        match cells.check_key(key) {
+            Ok(state) => Ok(Some(Left { name, quota: *quota, remaining: state.remaining_burst_capacity() })),
+            Err(not_until) => {
+                let wait = not_until.wait_time_from(DefaultClock::default().now());
+                let message = format!("too many requests of this {name}: {} are allowed", Rate(Some(*quota)));
+                let retry_after = Some(wait.max(Duration::from_secs(1)));
+                Err(ApiError { retry_after, ..ApiError::new(ErrorCode::RateLimited, message) })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(rate: &str) -> Rates {
+        let rate = rate.parse().expect("a rate");
+        Rates::new(&ServeSettings { rate_per_address: rate, ..ServeSettings::default() })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn each_address_has_its_burst_and_then_waits() {
+        let rates = rates("3/1h");
+        for left in [2, 1, 0] {
+            let known = rates.of_address(ip("192.0.2.1")).expect("allowed").expect("counted");
+            assert_eq!(known.remaining, left);
+        }
+        let refused = rates.of_address(ip("::ffff:192.0.2.1")).expect_err("the same in another spelling");
+        assert_eq!(refused.code, ErrorCode::RateLimited);
+        let wait = refused.retry_after.expect("a time");
+        assert!(wait > Duration::from_secs(1_100) && wait <= Duration::from_secs(1_200), "{wait:?}");
+        rates.of_address(ip("192.0.2.2")).expect("another address");
+        assert_eq!(rates.of_address(ip("127.0.0.1")).expect("this machine"), None);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_caller() {
+        let rates = rates("1/1h");
+        rates.of_address(ip("2001:db8:0:1::1")).expect("allowed");
+        rates.of_address(ip("2001:db8:0:1:ffff::1")).expect_err("the same network");
+    }
+
+    #[test]
+    fn the_fields_say_what_is_left_and_when_all_is_back() {
+        let quota = Quota { count: 60.try_into().expect("some"), period: Duration::from_secs(60) };
+        let headers = Left { name: "token", quota, remaining: 45 }.headers();
+        assert_eq!(headers["ratelimit-policy"], "\"token\";q=60;w=60");
+        assert_eq!(headers["ratelimit"], "\"token\";r=45;t=15");
+    }
+
+    #[test]
+    fn what_was_quiet_for_long_is_forgotten() {
+        let rates = rates("1000/1ms");
+        for number in 0..TIDY_EVERY * 4 {
+            rates.of_address(IpAddr::V4(std::net::Ipv4Addr::from_bits(0xC000_0000 + number))).expect("allowed");
+        }
+        let (_, cells) = rates.addresses.cells.as_ref().expect("a limit");
+        assert!(cells.len() < TIDY_EVERY as usize * 3, "{}", cells.len());
+    }
+}

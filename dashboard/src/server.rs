@@ -1,0 +1,53 @@
+//! One listener for everything: the API, hooks, health and metrics.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use gristmill_telemetry::{BoundListener, Certificates, ListenerSettings, ServerState, Serving, watched};
+use tower_http::compression::CompressionLayer;
+
+use crate::api;
+use crate::gate::Api;
+use crate::hooks::{self, Receiver};
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct Server {
+    /// What the endpoints share.
+    pub api: Api,
+    /// What deliveries are handled with.
+    pub hooks: Receiver,
+    /// What health and metrics report on.
+    pub watched: ServerState,
+    /// What those who connect may hold, and for how long.
+    pub listener: ListenerSettings,
+    /// The certificate in force and its key; `None` serves in the clear.
+    pub tls: Option<Certificates>,
+}
+
+impl Server {
+    /// Serves on an address until `shutdown`, then lets the requests that have begun end within `drain`.
+    pub async fn serve(self, bound: BoundListener, drain: Duration, shutdown: impl Future<Output = ()>) {
+        let tls = self.tls.clone();
+        let follow = async move {
+            match tls {
+                Some(tls) => tls.follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        let serving = Serving { settings: self.listener.clone(), answer: None, drain, tls: self.tls.clone() };
+        let (routes, checks) = self.routes();
+        tokio::select! {
+            () = bound.serve_routes(routes, serving, shutdown) => {}
+            never = checks => match never {},
+            () = follow => {}
+        }
+    }
+
+    fn routes(self) -> (Router, impl Future<Output = Infallible> + Send) {
+        let (health, checks) = watched(self.watched);
+        let api = api::routes().router(&self.api).layer(CompressionLayer::new());
+        (api.merge(hooks::routes(self.hooks)).merge(health), checks)
+    }
+}

@@ -1,0 +1,9 @@
+//! The API as its callers see it, over real connections and a real store.
+
+mod document;
+mod env;
+mod gate;
+mod jobs;
+mod people;
+mod resources;
+mod steering;

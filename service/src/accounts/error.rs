@@ -1,0 +1,35 @@
+//! Why nothing became of a wish about accounts.
+
+use std::time::Duration;
+
+use gristmill_core::email_address::BadAddress;
+use gristmill_store::StoreError;
+
+/// Short for a result with [`AccountError`].
+pub type Result<T> = std::result::Result<T, AccountError>;
+
+/// Why nothing became of a wish about accounts.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The store refused it, or cannot be reached.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no such account, or its password is another one: which of them, nobody learns.
+    #[error("the address or the password is wrong")]
+    WrongPassword,
+    /// Too many tries to log in, by account or by address: whether the account exists, nobody learns.
+    #[error("too many tries to log in; wait {}s", .0.as_secs())]
+    Wait(Duration),
+    /// The password could not be kept.
+    #[error("the password {0}")]
+    BadPassword(String),
+    /// What was given as an address is none.
+    #[error(transparent)]
+    BadAddress(#[from] BadAddress),
+    /// So many passwords are looked at already that this one would have to wait for long.
+    #[error("too many passwords are being compared at this moment; try again")]
+    Busy,
+    /// The system gives no random numbers, or a thread was lost.
+    #[error("{0}")]
+    Internal(&'static str),
+}

@@ -1,0 +1,32 @@
+//! People and programs: how they get accounts, tokens and sessions, and how they are recognized. docs/people.md says
+//! what is promised.
+//!
+//! * [`Accounts`]: the verbs. Each that changes something takes an order and makes one transition of the store.
+//! * [`Recognizer`]: from a secret to the caller, kept for [`recognize::KEPT`] at most.
+//! * [`Passwords`]: argon2id, off the threads that serve.
+//! * [`Secret`]: what must not be shown.
+
+mod error;
+mod invitations;
+mod letters;
+mod members;
+mod password;
+pub mod recognize;
+mod secret;
+mod sessions;
+mod settings;
+mod tenants;
+mod tokens;
+mod users;
+mod verbs;
+
+pub use error::{AccountError, Result};
+pub use letters::MAIL_TENANT;
+pub use members::NewMember;
+pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Passwords};
+pub use recognize::Recognizer;
+pub use secret::{Purpose, Secret};
+pub use sessions::{LoggedIn, Login};
+pub use settings::AccountSettings;
+pub use tokens::{CreatedToken, TokenRequest};
+pub use verbs::Accounts;

@@ -1,0 +1,185 @@
+//! Passwords: argon2id with the parameters that OWASP names, off the threads that serve, a few at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization;
+
+use super::error::{AccountError, Result};
+use super::secret::Secret;
+
+/// How many characters a password has at least.
+pub const PASSWORD_CHARS_MIN: usize = 12;
+
+/// How many characters a password has at most.
+pub const PASSWORD_CHARS_MAX: usize = 256;
+
+/// How many passwords are looked at or hashed at once: each takes 19 MiB and tens of milliseconds of a core.
+const AT_ONCE: usize = 2;
+
+/// How long a password waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is compared where there is no account, so that it takes the same time.
+const NOBODY: &[u8] = b"nobody has this.";
+
+/// Hashes passwords, and compares them with their hashes. Clones share the turns.
+#[derive(Debug, Clone)]
+pub struct Passwords {
+    turns: Arc<Semaphore>,
+    params: Params,
+}
+
+/// What a comparison has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// Whether it is the password.
+    pub(super) matches: bool,
+    /// Whether its hash was made with other parameters than today's.
+    pub(super) outdated: bool,
+}
+
+impl Default for Passwords {
+    /// 19 MiB, two rounds, one lane: OWASP's first choice for argon2id.
+    fn default() -> Self {
+        Self::with(Params::DEFAULT)
+    }
+}
+
+impl Passwords {
+    fn with(params: Params) -> Self {
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), params }
+    }
+
+    /// For tests of other things than passwords: as weak as it may be, and fast.
+    pub fn weak() -> Self {
+        Self::with(Params::new(Params::MIN_M_COST, 1, 1, None).unwrap_or(Params::DEFAULT))
+    }
+
+    /// Hashes a password that its owner has chosen, into a PHC string.
+    ///
+    /// # Errors
+    ///
+    /// `BadPassword` when it is too short or too long, or easily guessed from `about`, such as an address; `Busy`.
+    pub async fn hash(&self, password: &Secret, about: &[&str]) -> Result<String> {
+        let text = normal(password);
+        if let Some(wrong) = fault(&text, about) {
+            return Err(AccountError::BadPassword(wrong));
+        }
+        let hashed = self.in_turn(move |argon2| argon2.hash_password(text.as_bytes()).map(|hash| hash.to_string()));
+        hashed.await?.map_err(|_| AccountError::Internal("a password could not be hashed"))
+    }
+
+    /// Compares a password with a hash; without one it takes the same time and does not match.
+    ///
+    /// # Errors
+    ///
+    /// `Busy`.
+    pub(super) async fn compare(&self, password: &Secret, hash: Option<&str>) -> Result<Compared> {
+        let text = normal(password);
+        // Whatever nobody could have chosen takes no longer than anything else.
+        let text = if text.chars().count() > PASSWORD_CHARS_MAX { String::new() } else { text };
+        let hash = hash.map(str::to_owned);
+        self.in_turn(move |argon2| compare(argon2, &text, hash.as_deref())).await
+    }
+
+    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce(&Argon2<'_>) -> T + Send + 'static) -> Result<T> {
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| AccountError::Busy)?.map_err(|_| AccountError::Busy)?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&argon2);
+            drop(turn);
+            done
+        });
+        done.await.map_err(|_| AccountError::Internal("a thread was lost while it hashed a password"))
+    }
+}
+
+fn compare(argon2: &Argon2<'_>, text: &str, hash: Option<&str>) -> Compared {
+    match hash.map(PasswordHash::new) {
+        Some(Ok(hash)) => {
+            let matches = argon2.verify_password(text.as_bytes(), &hash).is_ok();
+            let used = Params::try_from(&hash).ok();
+            let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+            let outdated = used.as_ref().map(costs) != Some(costs(argon2.params()));
+            Compared { matches, outdated }
+        }
+        other => {
+            if other.is_some() {
+                tracing::error!("the hash of a password cannot be read; its owner needs a new one");
+            }
+            let mut spent = [0; Params::DEFAULT_OUTPUT_LEN];
+            let _ = argon2.hash_password_into(text.as_bytes(), NOBODY, &mut spent);
+            std::hint::black_box(spent);
+            Compared { matches: false, outdated: false }
+        }
+    }
+}
+
+/// The same characters, however the keyboard composes them.
+fn normal(password: &Secret) -> String {
+    password.expose().nfc().collect()
+}
+
+fn fault(text: &str, about: &[&str]) -> Option<String> {
+    let chars = text.chars().count();
+    let lower = text.to_lowercase();
+    let mut kinds: Vec<char> = lower.chars().collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if !(PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX).contains(&chars) {
+        let right = format!("{PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX}");
+        Some(format!("has {chars} characters; choose one of {right}, such as some words"))
+    } else if kinds.len() < 4 {
+        Some("consists of hardly any different characters; choose another one".to_owned())
+    } else if about.iter().any(|about| !about.is_empty() && lower == about.to_lowercase()) {
+        Some("is the address or the name itself; choose another one".to_owned())
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RIGHT: &str = "correct horse battery";
+
+    #[tokio::test]
+    async fn a_password_matches_its_hash_and_no_other_does() {
+        let passwords = Passwords::weak();
+        let hash = passwords.hash(&Secret::new(RIGHT), &[]).await.expect("hashed");
+        assert!(hash.starts_with("$argon2id$v=19$") && !hash.contains("horse"), "{hash}");
+        let compare =
+            async |text: &str, hash: Option<&str>| passwords.compare(&Secret::new(text), hash).await.expect("compared");
+        assert_eq!(compare(RIGHT, Some(&hash)).await, Compared { matches: true, outdated: false });
+        for (text, hash) in [("Correct horse battery", Some(hash.as_str())), (RIGHT, None), (RIGHT, Some("$2b$bcrypt"))]
+        {
+            assert!(!compare(text, hash).await.matches, "{text} {hash:?}");
+        }
+        assert!(!compare(&"x".repeat(10_000), Some(&hash)).await.matches);
+        let composed = passwords.hash(&Secret::new("Stra\u{df}enb\u{e4}nke"), &[]).await.expect("hashed");
+        assert!(compare("Stra\u{df}enba\u{308}nke", Some(&composed)).await.matches, "another keyboard");
+    }
+
+    #[tokio::test]
+    async fn a_hash_with_other_parameters_is_outdated() {
+        let hash = Passwords::weak().hash(&Secret::new(RIGHT), &[]).await.expect("hashed");
+        let compared = Passwords::default().compare(&Secret::new(RIGHT), Some(&hash)).await.expect("compared");
+        assert_eq!(compared, Compared { matches: true, outdated: true });
+    }
+
+    #[tokio::test]
+    async fn what_is_easily_guessed_is_refused_and_not_quoted() {
+        let passwords = Passwords::weak();
+        for wrong in ["short", "aaaaaaaaaaaaaaaa", "ada@example.com", &"x y z ".repeat(50)] {
+            let error = passwords.hash(&Secret::new(wrong), &["Ada@Example.com"]).await.expect_err(wrong).to_string();
+            assert!(!error.contains(wrong) && error.contains("choose"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! From a secret to the caller.
+//!
+//! What was recognized is kept in memory for [`KEPT`], so that a store is not asked for each request. A change of accounts
+//! in this process makes all of it void at once; one in another process is noticed when that time is over. What is not
+//! recognized is not kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gristmill_core::access::Subject;
+use gristmill_store::accounts::{Recognition, SecretHash};
+use gristmill_store::{Result, StoreHandle};
+use moka::future::Cache;
+
+use super::secret::{Purpose, Secret};
+
+/// For how long at most a caller is recognized without the store being asked: by then a change that another process has
+/// made is in force here.
+pub const KEPT: Duration = Duration::from_secs(5);
+
+/// How many callers are kept at most.
+const CALLERS_MAX: u64 = 10_000;
+
+/// A caller that was recognized, by the generation in which it was, its secret and the tenant that it asked for.
+type Key = (u64, SecretHash, Option<String>);
+
+/// Recognizes callers. Clones share what is kept.
+#[derive(Clone)]
+pub struct Recognizer {
+    store: StoreHandle,
+    kept: Cache<Key, Recognition>,
+    /// Rises with each change. What was asked of the store before a change is kept under an older number, which no
+    /// request looks for any more, however late the answer comes.
+    generation: Arc<AtomicU64>,
+    idle: Duration,
+}
+
+impl std::fmt::Debug for Recognizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recognizer").field("kept", &self.kept.entry_count()).finish_non_exhaustive()
+    }
+}
+
+impl Recognizer {
+    /// Recognizes callers of a store, whose sessions end after `idle` without use.
+    pub fn new(store: StoreHandle, idle: Duration) -> Self {
+        let kept = Cache::builder().max_capacity(CALLERS_MAX).time_to_live(KEPT).build();
+        Self { store, kept, generation: Arc::default(), idle }
+    }
+
+    /// The caller with this API token, in the tenant that it asks for or in its own. `None` when it is not valid.
+    ///
+    /// # Errors
+    ///
+    /// Store errors.
+    pub async fn token(&self, secret: &Secret, tenant: Option<&str>) -> Result<Option<Recognition>> {
+        self.recognize(Purpose::Token, secret, tenant).await
+    }
+
+    /// The caller with this session, in the tenant that it asks for or in its own. `None` when it is not valid.
+    ///
+    /// # Errors
+    ///
+    /// Store errors.
+    pub async fn session(&self, secret: &Secret, tenant: Option<&str>) -> Result<Option<Recognition>> {
+        self.recognize(Purpose::Session, secret, tenant).await
+    }
+
+    /// Makes everything void that is kept: whatever was revoked is so at once.
+    pub fn forget(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn recognize(&self, by: Purpose, secret: &Secret, tenant: Option<&str>) -> Result<Option<Recognition>> {
+        if !secret.is_for(by) {
+            return Ok(None);
+        }
+        let hash = secret.hash();
+        let key = (self.generation.load(Ordering::SeqCst), hash, tenant.map(str::to_owned));
+        if let Some(kept) = self.kept.get(&key).await {
+            return Ok(Some(kept));
+        }
+        let found = match by {
+            Purpose::Token => self.store.recognize_token(&hash, tenant).await?,
+            Purpose::Session => self.store.recognize_session(&hash, tenant).await?,
+            Purpose::Link => None,
+        };
+        let Some(recognition) = found else { return Ok(None) };
+        if let Recognition::Known(recognized) = &recognition {
+            if recognized.stale {
+                self.touch(recognized.principal.subject, &hash).await;
+            }
+            self.kept.insert(key, recognition.clone()).await;
+        }
+        Ok(Some(recognition))
+    }
+
+    /// Notes the use. It is no reason to refuse a caller when that fails.
+    async fn touch(&self, subject: Subject, hash: &SecretHash) {
+        let touched = match subject {
+            Subject::Token { token, .. } => self.store.touch_token(token).await,
+            Subject::User(_) => self.store.touch_session(hash, self.idle).await,
+            Subject::Anyone => Ok(()),
+        };
+        if let Err(error) = touched {
+            tracing::warn!(%error, "the use of a token or a session could not be noted");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! `[accounts]` in `config.toml`.
+
+use std::time::Duration;
+
+use gristmill_core::duration::Span;
+use gristmill_core::id::is_name;
+use serde::{Deserialize, Serialize};
+
+/// How long sessions and links last, and where links lead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountSettings {
+    /// Where people reach the server, such as `https://jobs.example.com`: links in mails begin with it. Empty: the
+    /// address of `[serve]`.
+    pub url: String,
+    /// After how long a session ends in any case.
+    pub session: Span,
+    /// After how long a session ends when it is not used.
+    pub session_idle: Span,
+    /// For how long an invitation may be accepted.
+    pub invitation: Span,
+    /// For how long a link to choose a password may be used.
+    pub reset: Span,
+    /// The queue of the mails.
+    pub queue: String,
+}
+
+impl Default for AccountSettings {
+    fn default() -> Self {
+        const HOUR: u64 = 3_600;
+        Self {
+            url: String::new(),
+            session: Span(Duration::from_secs(7 * 24 * HOUR)),
+            session_idle: Span(Duration::from_secs(24 * HOUR)),
+            invitation: Span(Duration::from_secs(7 * 24 * HOUR)),
+            reset: Span(Duration::from_secs(HOUR)),
+            queue: "default".to_owned(),
+        }
+    }
+}
+
+impl AccountSettings {
+    /// Returns what is wrong: the setting, what it is and what would be right.
+    pub fn faults(&self) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        let web = ["https://", "http://"].iter().any(|scheme| self.url.starts_with(scheme));
+        if !self.url.is_empty() && (!web || self.url.contains([' ', '#', '?'])) {
+            let wrong = format!("`{}` is not where a server is; write such as `https://jobs.example.com`", self.url);
+            faults.push(("url", wrong));
+        }
+        for (key, span) in [
+            ("session", self.session),
+            ("session_idle", self.session_idle),
+            ("invitation", self.invitation),
+            ("reset", self.reset),
+        ] {
+            if span.0 < Duration::from_secs(60) {
+                faults.push((key, "is less than a minute; write such as `1h`".to_owned()));
+            }
+        }
+        if !is_name(&self.queue) {
+            faults.push(("queue", format!("`{}` cannot be the name of a queue", self.queue)));
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_said_by_its_key() {
+        assert_eq!(AccountSettings::default().faults(), []);
+        let wrong = AccountSettings {
+            url: "jobs.example.com".to_owned(),
+            reset: Span(Duration::ZERO),
+            queue: "a b".to_owned(),
+            ..AccountSettings::default()
+        };
+        let keys: Vec<&str> = wrong.faults().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["url", "reset", "queue"]);
+    }
+}

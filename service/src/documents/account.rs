@@ -1,0 +1,72 @@
+//! Users, tenants, tokens, sessions and links.
+
+use gristmill_core::access::{Permission, Principal, Role, Subject};
+use gristmill_core::id::{TokenId, UserId};
+use gristmill_store::accounts::TokenView;
+use serde::{Deserialize, Serialize};
+
+use crate::accounts::CreatedToken;
+
+/// A token that was just created, with its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CreatedTokenDocument {
+    /// The token.
+    pub token: TokenView,
+    /// Its secret, which is shown this once.
+    pub secret: String,
+}
+
+impl From<CreatedToken> for CreatedTokenDocument {
+    fn from(created: CreatedToken) -> Self {
+        Self { token: created.token, secret: created.secret.expose().to_owned() }
+    }
+}
+
+/// A link that may be used once, to be handed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LinkDocument {
+    /// For whom; `null` for the first owner.
+    pub email: Option<String>,
+    /// Where it leads, its secret included.
+    pub url: String,
+    /// The secret by itself, for the API.
+    pub secret: String,
+}
+
+/// The caller, as it was recognized.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MeDocument {
+    /// The user; `null` where nobody has to log in.
+    pub user: Option<UserId>,
+    /// The token, where the caller is a program.
+    pub token: Option<TokenId>,
+    /// The caller's name for people.
+    pub name: String,
+    /// The tenant that it asks for.
+    pub tenant: String,
+    /// Its role there.
+    pub role: Role,
+    /// Everything that it may ask for.
+    pub permissions: Vec<Permission>,
+    /// Whether it may also create, suspend and resume tenants.
+    pub installation: bool,
+}
+
+impl From<&Principal> for MeDocument {
+    fn from(principal: &Principal) -> Self {
+        let (user, token) = match principal.subject {
+            Subject::User(user) => (Some(user), None),
+            Subject::Token { token, user } => (Some(user), Some(token)),
+            Subject::Anyone => (None, None),
+        };
+        Self {
+            user,
+            token,
+            name: principal.name.clone(),
+            tenant: principal.tenant.clone(),
+            role: principal.role,
+            permissions: Permission::ALL.into_iter().filter(|permission| principal.may(*permission)).collect(),
+            installation: principal.installation,
+        }
+    }
+}

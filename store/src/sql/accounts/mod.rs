@@ -1,0 +1,14 @@
+//! Users, tenants, members, tokens, sessions, links.
+//!
+//! Whatever may leave a tenant without an owner, or depends on a member's role, locks the row of the tenant first; of
+//! several tenants in the order of their names.
+
+mod judged;
+pub(crate) mod links;
+pub(crate) mod login;
+mod person;
+pub(crate) mod sessions;
+pub(crate) mod tenants;
+pub(crate) mod tokens;
+pub(crate) mod use_link;
+pub(crate) mod users;
