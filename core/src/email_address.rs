@@ -11,7 +11,7 @@ pub const ADDRESS_CHARS_MAX: usize = 254;
 /// How many characters it may have before its `@` at most (RFC 5321).
 const LOCAL_CHARS_MAX: usize = 64;
 
-/// An address in its canonical form: in lower case and in ASCII, so that nobody has two accounts, and none that only looks
+/// An address in its canonical form: in lower case and in ASCII, so that no person has two accounts, and none that only looks
 /// like another's.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -84,7 +84,7 @@ pub(super) fn person(caller: &Caller) -> Result<UserId> {
     }
 }
 
-/// By whose right a caller appoints: where nobody has to log in, everybody owns the installation.
+/// By whose right a caller appoints: where no caller has to log in, every caller owns the installation.
 pub(super) fn appointer(caller: &Caller) -> Appointer {
     match caller.principal.subject {
         Subject::User(user) | Subject::Token { user, .. } => Appointer::User(user),

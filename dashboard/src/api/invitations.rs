@@ -25,7 +25,7 @@ async fn list(caller: Allowed<perm::UsersRead>, Params(paging): Params<Paging>) 
     Ok(Answer::page(invitations, next))
 }
 
-/// Somebody to be invited.
+/// A person to be invited.
 #[derive(Debug)]
 struct InvitationBody {
     email: EmailAddress,

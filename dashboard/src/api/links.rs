@@ -122,7 +122,7 @@ impl Fields for AskBody {
 
 async fn ask(open: Open, JsonBody(AskBody(email)): JsonBody<AskBody>) -> Outcome<ReportDocument> {
     open.api.accounts().send_reset(&strangers(&open), &email).await?;
-    // Whether there is such an account, nobody learns.
+    // The caller does not learn whether there is such an account.
     Ok(Answer::new(ReportDocument::new(false, &ControlReport::default())))
 }
 

@@ -73,7 +73,7 @@ async fn log_in(
     let login = Login { account: body.account, password: body.password, address: network(&open), agent };
     let order = strangers(&open);
     let LoggedIn { session, secret, lifetime } = accounts.log_in(&order, &login).await?;
-    // The session that the browser had goes: its secret is not needed any more, whoever knows it.
+    // The session that the browser had goes: another one may know its secret.
     if let Some(old) = old {
         let which = WhichSessions::WithSecret(old.hash());
         accounts.end_sessions(&order, session.user, which).await?;

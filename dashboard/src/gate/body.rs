@@ -78,7 +78,7 @@ impl Object {
         } else {
             self.asked.push((name, RefOr::T(utoipa::openapi::schema::empty()), required));
         }
-        self.given.remove(name).filter(|value| !value.is_null())
+        self.given.shift_remove(name).filter(|value| !value.is_null())
     }
 
     fn typed<T: DeserializeOwned>(&mut self, name: &str, value: Value) -> Option<T> {

@@ -114,13 +114,13 @@ pub struct ApiError {
     /// What is wrong, for the caller.
     pub message: String,
     /// What would be right.
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
     /// Everything that is wrong, by its place.
     pub faults: Vec<Fault>,
     /// When to come again.
     pub retry_after: Option<Duration>,
     /// What else a program may need, such as how far a stream was read.
-    pub progress: Option<serde_json::Value>,
+    pub progress: Option<Box<serde_json::Value>>,
     /// What the log says, and the caller does not learn.
     pub cause: Option<String>,
 }
@@ -167,7 +167,7 @@ impl ApiError {
 
     /// Adds what would be right.
     #[must_use]
-    pub fn hint(self, hint: impl Into<String>) -> Self {
+    pub fn hint(self, hint: impl Into<Box<str>>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 }

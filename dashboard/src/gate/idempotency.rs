@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::answer::Document;
+use super::describe::Pace;
 use super::error::{ApiError, ErrorCode, Result};
 use super::limits::whole;
 use super::state::Api;
@@ -34,6 +35,9 @@ const KEEP: Duration = Duration::from_secs(24 * 3_600);
 
 /// How long a request may be under way beyond the time for an ordinary answer.
 const SLACK: Duration = Duration::from_secs(30);
+
+/// How long a request may be under way whose answer may take long.
+const LONG: Duration = Duration::from_secs(15 * 60);
 
 /// The key of a request, in the name of its caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +71,14 @@ pub fn key(headers: &HeaderMap, caller: &Principal) -> Result<Option<Keyed>> {
 /// # Errors
 ///
 /// 409 when it is under way or another request has the key; those of reading its body.
-pub(super) async fn once(api: &Api, key: Keyed, request: Request, next: Next) -> Result<Response> {
+pub(super) async fn once(api: &Api, pace: Pace, key: Keyed, request: Request, next: Next) -> Result<Response> {
     let (parts, body) = request.into_parts();
     let bytes = whole(body, api.settings().body_bytes_max, api.stall()).await?;
     let attempt = Uuid::now_v7();
-    let lease = api.settings().answer_timeout.0 + SLACK;
+    let lease = match pace {
+        Pace::Usual => api.settings().answer_timeout.0 + SLACK,
+        Pace::Streams => LONG,
+    };
     let begun = NewRequest { key: key.0.clone(), attempt, sha256: sha256(&parts, &bytes), lease, keep: KEEP };
     let store = StoreHandle::clone(api.service().store());
     match store.begin_request(&begun).await? {

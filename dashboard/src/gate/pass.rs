@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::header;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ use super::address::origin;
 use super::authenticate::{caller, credential};
 use super::body::check_media;
 use super::caller::authorize;
-use super::describe::{Access, Endpoint, NDJSON};
+use super::describe::{Access, Endpoint, JSON};
 use super::error::{ApiError, ErrorCode, Result};
 use super::idempotency::{Keyed, once};
 use super::info::{self, RequestInfo};
@@ -51,13 +52,18 @@ pub(super) async fn pass(State(entry): State<Arc<Entry>>, request: Request, next
     finish(&info, &wish, response)
 }
 
-/// Runs the handler, once for each `Idempotency-Key`. A stream hands its key on to its jobs.
+/// Runs the handler, once for each `Idempotency-Key`. What is no JSON is read as a stream, and hands its
+/// key on to what it creates.
 async fn run(entry: &Entry, request: Request, next: Next) -> Response {
     let key = request.extensions().get::<Keyed>().cloned();
     let rehearsal = decoded(request.uri().query().unwrap_or_default()).iter().any(|(name, _)| name == "dry_run");
-    match key.filter(|_| !rehearsal && check_media(request.headers(), &[NDJSON]).is_err()) {
+    let streams =
+        request.headers().contains_key(header::CONTENT_TYPE) && check_media(request.headers(), &[JSON]).is_err();
+    match key.filter(|_| !rehearsal && !streams) {
         None => next.run(request).await,
-        Some(key) => once(&entry.api, key, request, next).await.unwrap_or_else(IntoResponse::into_response),
+        Some(key) => {
+            once(&entry.api, entry.endpoint.pace, key, request, next).await.unwrap_or_else(IntoResponse::into_response)
+        }
     }
 }
 

@@ -118,13 +118,13 @@ fn details(error: &ApiError) -> Map<String, Value> {
     let mut details = Map::new();
     details.insert("retryable".to_owned(), error.code.is_retryable().into());
     if let Some(hint) = &error.hint {
-        details.insert("hint".to_owned(), hint.as_str().into());
+        details.insert("hint".to_owned(), (&**hint).into());
     }
     if !error.faults.is_empty() {
         details.insert("faults".to_owned(), json!(error.faults));
     }
     if let Some(progress) = &error.progress {
-        details.insert("progress".to_owned(), progress.clone());
+        details.insert("progress".to_owned(), Value::clone(progress));
     }
     details
 }
@@ -151,10 +151,13 @@ fn now() -> String {
 
 fn log(info: &RequestInfo, wish: &Wish, error: &ApiError) {
     let (request, code, trace) = (info.id.as_str(), error.code.as_str(), info.trace.to_string());
-    let (method, path, message) = (wish.method.as_str(), wish.uri.path(), error.message.as_str());
+    let (method, path) = (wish.method.as_str(), wish.uri.path());
     match &error.cause {
         Some(cause) => tracing::error!(request, trace, method, path, code, cause, "a request failed"),
-        None => tracing::info!(request, trace, method, path, code, message, "a request was refused"),
+        // The message may quote what was sent.
+        None => {
+            tracing::info!(request, trace, method, path, code, faults = error.faults.len(), "a request was refused")
+        }
     }
     metrics::counter!("gristmill_http_errors_total", "code" => code.to_owned()).increment(1);
 }

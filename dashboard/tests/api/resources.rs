@@ -55,6 +55,32 @@ async fn a_batch_that_cannot_start_says_why_and_not_where() {
 }
 
 #[tokio::test]
+async fn a_batch_reads_the_body_of_its_request() {
+    let env = env::open().await;
+    let path = "/api/v1/definitions/retail/batches?param=shop=north&chunk=4";
+    let send = async |path: &str, media: &str, body: &[u8]| {
+        env.send("POST", path, &[("content-type", media), ("idempotency-key", "upload-7")], body).await
+    };
+    let input: String = (0..10).map(|number| format!("{number},north\n")).collect();
+    let input = format!("id,shop\n{input}");
+    let would = send(&format!("{path}&dry_run=true"), "text/csv", input.as_bytes()).await;
+    assert_eq!((would.status, &would.data()["batch"]["counts"]["input"]), (200, &json!(10)), "{would:?}");
+    let made = send(path, "text/csv", input.as_bytes()).await;
+    let batch = &made.data()["batch"];
+    assert_eq!((made.status, &batch["counts"]["input"], &batch["chunks"]), (201, &json!(10), &json!(3)), "{made:?}");
+    let again = send(path, "text/csv", input.as_bytes()).await;
+    assert_eq!(again.data()["batch"]["id"], batch["id"], "under its key it is started once");
+    assert_eq!(send(path, "image/png", input.as_bytes()).await.status, 415);
+    assert_eq!(send("/api/v1/definitions/none/batches", "text/csv", b"id\n").await.status, 404);
+    assert_eq!(send(&format!("{path}&param=x"), "text/csv", b"id\n").await.faults(), ["?param"]);
+    let broken = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/csv\r\ncontent-length: 999\r\n\r\nid,shop\n1"
+    );
+    assert_eq!(env.raw(broken.as_bytes()).await.status, 422, "a body that stalls starts nothing");
+    assert_eq!(env.get("/api/v1/batches").await.data().as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
 async fn quarantine_is_listed_and_redriven_and_its_items_are_for_those_who_may_see_them() {
     let env = env::open().await;
     let id = start(&env).await;

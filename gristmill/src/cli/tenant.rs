@@ -41,7 +41,7 @@ enum Verb {
     Suspend {
         /// Its name
         name: String,
-        /// Why: whoever looks later is shown it
+        /// Why: the members who look later are shown it
         #[arg(long)]
         reason: Option<String>,
     },

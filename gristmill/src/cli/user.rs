@@ -80,7 +80,7 @@ Whoever has the link has the account: hand it over by a way that nobody else rea
         /// For whom
         #[arg(required_unless_present = "first_owner", conflicts_with = "first_owner")]
         email: Option<EmailAddress>,
-        /// For whoever is to be the first user, and to own the installation
+        /// For the one who is to be the first user, and to own the installation
         #[arg(long)]
         first_owner: bool,
     },

@@ -14,10 +14,10 @@ pub enum AccountError {
     /// The store refused it, or cannot be reached.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no such account, or its password is another one: which of them, nobody learns.
+    /// There is no such account, or its password is another one: the caller does not learn which of them.
     #[error("the address or the password is wrong")]
     WrongPassword,
-    /// Too many tries to log in, by account or by address: whether the account exists, nobody learns.
+    /// Too many tries to log in, by account or by address: the caller does not learn whether the account exists.
     #[error("too many tries to log in; wait {}s", .0.as_secs())]
     Wait(Duration),
     /// The password could not be kept.

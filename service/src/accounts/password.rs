@@ -44,7 +44,7 @@ pub(super) struct Compared {
 }
 
 impl Default for Passwords {
-    /// 19 MiB, two rounds, one lane: OWASP's first choice for argon2id.
+    /// 19 MiB, two rounds, one thread: OWASP's first choice for argon2id.
     fn default() -> Self {
         Self::with(Params::DEFAULT)
     }
@@ -81,7 +81,7 @@ impl Passwords {
     /// `Busy`.
     pub(super) async fn compare(&self, password: &Secret, hash: Option<&str>) -> Result<Compared> {
         let text = normal(password);
-        // Whatever nobody could have chosen takes no longer than anything else.
+        // What is no password at all takes no longer than anything else.
         let text = if text.chars().count() > PASSWORD_CHARS_MAX { String::new() } else { text };
         let hash = hash.map(str::to_owned);
         self.in_turn(move |argon2| compare(argon2, &text, hash.as_deref())).await

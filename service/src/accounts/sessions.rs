@@ -30,7 +30,7 @@ pub struct Login {
 pub struct LoggedIn {
     /// The session.
     pub session: SessionView,
-    /// Its secret: a new one for each login, so that nobody can have planted it.
+    /// Its secret: a new one for each login, so that none can have been planted.
     pub secret: Secret,
     /// After how long it ends in any case.
     pub lifetime: Duration,

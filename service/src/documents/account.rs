@@ -36,7 +36,7 @@ pub struct LinkDocument {
 /// The caller, as it was recognized.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MeDocument {
-    /// The user; `null` where nobody has to log in.
+    /// The user; `null` where no caller has to log in.
     pub user: Option<UserId>,
     /// The token, where the caller is a program.
     pub token: Option<TokenId>,

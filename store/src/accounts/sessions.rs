@@ -15,7 +15,7 @@ pub type SecretHash = [u8; 32];
 /// A try to log in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoginTry {
-    /// The account as it was typed; `None` when that is no address, and so nobody's.
+    /// The account as it was typed; `None` when that is no address, and so no user's.
     pub email: Option<EmailAddress>,
     /// Where the try comes from: an IP address, or the network of one.
     pub address: String,

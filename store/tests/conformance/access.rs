@@ -22,7 +22,7 @@ conformance!(;
     a_token_is_known_until_it_is_revoked_or_over,
     a_token_is_limited_to_its_scopes_and_its_tenant,
     a_use_is_noted_at_most_once_a_minute,
-    a_session_ends_when_it_is_told_to_and_by_itself,
+    a_session_ends_when_it_is_asked_to_and_by_itself,
     a_new_password_ends_every_session_but_one,
     a_session_is_opened_only_for_the_password_that_is_there,
     whoever_is_disabled_is_known_no_more,
@@ -132,7 +132,7 @@ async fn a_use_is_noted_at_most_once_a_minute(store: TestStore) {
     assert_eq!(store.sessions(ada, &Page::default()).await.expect("listed").remove(0), before);
 }
 
-async fn a_session_ends_when_it_is_told_to_and_by_itself(store: TestStore) {
+async fn a_session_ends_when_it_is_asked_to_and_by_itself(store: TestStore) {
     let ada = user(&store, "ada", Some(Role::Owner)).await;
     let [one, two, three, four] = [
         log_in(&store, "ada").await,

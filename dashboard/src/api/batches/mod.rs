@@ -1,7 +1,8 @@
-//! Batches: list, show, results and chunks; [`start`]: start; [`steer`]: pause, resume, cancel, restart, delete, wait.
+//! Batches: list, show, results and chunks; [`start`]: start; [`upload`]: start with an input; [`steer`]: pause, resume, cancel, restart, delete, wait.
 
 mod start;
 mod steer;
+mod upload;
 
 use gristmill_core::access::Permission;
 use gristmill_core::batch::BatchState;
@@ -19,6 +20,11 @@ pub(super) fn routes() -> Routes {
     Routes::default()
         .get("/api/v1/batches", "Batches, newest first", list)
         .post_slowly("/api/v1/batches", "Start a batch of a definition of the configuration", start::start)
+        .post_slowly(
+            "/api/v1/definitions/{definition}/batches",
+            "Start a batch whose input is the body of the request",
+            upload::upload,
+        )
         .get("/api/v1/batches/{batch}", "A batch with its result and what it waits for", show)
         .get("/api/v1/batches/{batch}/chunks", "The chunks of a batch, newest first", chunks)
         .get_slowly(

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::{find, shown};
 use crate::api::rehearsable::Rehearsable;
-use crate::gate::{Allowed, ApiError, Change, Creation, ErrorCode, Fields, JsonBody, Made, Object, Params, perm};
+use crate::gate::{
+    Allowed, ApiError, Caller, Change, Creation, ErrorCode, Fields, JsonBody, Made, Object, Params, perm,
+};
 
 /// A batch as a request describes it. It names no files: what a server reads is in its configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,25 +64,46 @@ pub(super) async fn start(
     JsonBody(body): JsonBody<BatchBody>,
 ) -> Creation<Rehearsable<BatchWithResult, WouldStartDocument>> {
     let BatchBody { name, chunk, failure_budget, params, idempotency_key } = body;
-    let run_context = caller.api().run_context();
+    let request = BatchRequest { name, chunk, failure_budget, params, idempotency_key, ..BatchRequest::default() };
+    begin(&caller, &change, request, Started::AsDefined).await
+}
+
+/// Where the input of a batch is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Started {
+    /// From where its definition says.
+    AsDefined,
+    /// From the body of the request: what is wrong with it is the caller's to know.
+    FromBody,
+}
+
+/// Starts a batch, or rehearses it.
+pub(super) async fn begin(
+    caller: &Caller,
+    change: &Change,
+    request: BatchRequest,
+    from: Started,
+) -> Creation<Rehearsable<BatchWithResult, WouldStartDocument>> {
+    let (run_context, name) = (caller.api().run_context(), request.name.clone());
     if !run_context.snapshot.borrow().batches.contains_key(&name) {
-        return Err(ApiError::fault("/name", format!("there is no [batch.{name}] in the configuration")));
+        let missing = format!("there is no [batch.{name}] in the configuration");
+        return Err(match from {
+            Started::AsDefined => ApiError::fault("/name", missing),
+            Started::FromBody => ApiError::not_found(missing),
+        });
     }
     let request = BatchRequest {
-        name: name.clone(),
-        chunk,
-        failure_budget,
-        params,
-        idempotency_key: idempotency_key.or_else(|| caller.idempotency_key()),
         trace: Some(caller.info.trace.to_string()),
-        ..BatchRequest::default()
+        idempotency_key: request.idempotency_key.or_else(|| caller.idempotency_key()),
+        ..request
     };
+    let refused = |error| refused(error, from);
     let start = run_context.batch(request).map_err(refused)?;
-    let started = caller.service().start_batch(&caller.order(&change), start).await.map_err(refused)?;
+    let started = caller.service().start_batch(&caller.order(change), start).await.map_err(refused)?;
     Ok(match started {
         StartedBatch::Planned(id) => {
-            let batch = find(&caller, id).await?;
-            Made::at(Rehearsable::Done(shown(&caller, &batch)), format!("/api/v1/batches/{id}"))
+            let batch = find(caller, id).await?;
+            Made::at(Rehearsable::Done(shown(caller, &batch)), format!("/api/v1/batches/{id}"))
         }
         StartedBatch::Rehearsed(would) => {
             Made::not_made(Rehearsable::Would(WouldStartDocument::new(&name, would.chunks, would.items)))
@@ -88,8 +111,8 @@ pub(super) async fn start(
     })
 }
 
-/// Why a batch did not start. Where its input lies on the server is not told.
-fn refused(error: StartError) -> ApiError {
+/// Why a batch did not start. Where its input lies on the server is not said.
+fn refused(error: StartError, from: Started) -> ApiError {
     let hidden = |code, message: &str, error: &dyn std::error::Error| ApiError {
         cause: Some(error.to_string()),
         ..ApiError::new(code, message)
@@ -99,14 +122,18 @@ fn refused(error: StartError) -> ApiError {
         StartError::Definition(error) => {
             hidden(ErrorCode::Conflict, "the definition cannot be run as it is; the log of the server says why", &error)
         }
-        StartError::Source(error) => match &error {
-            SourceError::Spool { .. } | SourceError::Interrupted => {
-                hidden(ErrorCode::Unavailable, "the input cannot be kept for reading", &error)
-            }
-            SourceError::Missing { .. } => {
-                hidden(ErrorCode::Conflict, "the input of the definition is not there", &error)
-            }
-            _ => hidden(ErrorCode::Conflict, "the input of the definition cannot be read as it is", &error),
-        },
+        StartError::Source(error @ (SourceError::Spool { .. } | SourceError::Interrupted)) => {
+            hidden(ErrorCode::Unavailable, "the input cannot be kept for reading", &error)
+        }
+        StartError::Source(error) if from == Started::FromBody => {
+            let said = error.to_string();
+            ApiError::fault("", said.replacen("standard input", "the body", 1))
+        }
+        StartError::Source(error @ SourceError::Missing { .. }) => {
+            hidden(ErrorCode::Conflict, "the input of the definition is not there", &error)
+        }
+        StartError::Source(error) => {
+            hidden(ErrorCode::Conflict, "the input of the definition cannot be read as it is", &error)
+        }
     }
 }

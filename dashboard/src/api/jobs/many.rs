@@ -187,7 +187,7 @@ impl Group<'_> {
 
 /// The error with how far it came: everything up to there is enqueued.
 fn so_far(done: &Progress, error: ApiError) -> ApiError {
-    let progress = Some(json!({ "lines": done.read, "enqueued": done.jobs }));
+    let progress = Some(Box::new(json!({ "lines": done.read, "enqueued": done.jobs })));
     ApiError { progress, ..error }
 }
 

@@ -76,7 +76,7 @@ pub(crate) async fn create<S: Creating>(sql: &mut S, link: &NewLink) -> Result<b
     Ok(true)
 }
 
-/// Whether there is somebody for whom the link could be.
+/// Whether there is a person for whom the link could be.
 async fn wanted<S: Sql>(sql: &mut S, link: &NewLink) -> Result<bool, S::Fault> {
     let email = link.email.as_ref().map(EmailAddress::as_str);
     match (link.purpose, email, &link.member) {
