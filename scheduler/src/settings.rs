@@ -99,7 +99,7 @@ impl Default for DutySettings {
 
 impl DutySettings {
     /// Returns each duty's key and rhythm.
-    pub fn all(&self) -> [(&'static str, Span); 13] {
+    pub fn all(&self) -> [(&'static str, Span); 14] {
         [
             ("promote", self.promote),
             ("relay", self.relay),

@@ -99,6 +99,7 @@ async fn backfill(caller: &Caller, name: &str, body: &BackfillBody) -> Result<Ne
         range,
         concurrency: body.concurrency,
         newest_first: body.newest_first,
+        tzdb: Some(tzdb().0.to_owned()),
         ticks: ticks.ticks.into_iter().map(|tick| (tick, timetable.interval(tick))).collect(),
     })
 }

@@ -1,7 +1,7 @@
 //! Schedules: run now, or run one slot.
 
 use gristmill_core::Instant;
-use gristmill_core::schedule::ScheduleSpec;
+use gristmill_core::schedule::{ScheduleSpec, tzdb};
 use gristmill_service::documents::{RunDocument, WouldRunDocument};
 use gristmill_service::start::{RunError, StartedRun};
 use gristmill_store::{FireTick, Firing, TickCause, TickFilter, TickOutcome, TickView};
@@ -92,6 +92,7 @@ async fn tick(caller: &Caller, name: &str, spec: &ScheduleSpec, slot: Option<&st
         was,
         run: None,
         holder: None,
+        tzdb: Some(tzdb().0.to_owned()),
         about,
     })
 }
