@@ -3,6 +3,7 @@
 //! * [`gate`]: what every request passes before it reaches a handler.
 //! * [`auth`]: who calls.
 //! * [`api`]: the endpoints, one file for each noun.
+//! * [`live`]: updates while they happen.
 //! * [`Server`]: all of it on one address.
 //! * [`hooks`]: signed deliveries from elsewhere that start runs.
 
@@ -10,6 +11,7 @@ pub mod api;
 pub mod auth;
 pub mod gate;
 pub mod hooks;
+pub mod live;
 mod server;
 
 pub use server::Server;

@@ -36,6 +36,12 @@ impl Server {
                 None => std::future::pending().await,
             }
         };
+        let hub = self.api.hub().clone();
+        let shutdown = async move {
+            shutdown.await;
+            // Those who watch would stay until the end of the drain.
+            hub.close();
+        };
         let serving = Serving { settings: self.listener.clone(), answer: None, drain, tls: self.tls.clone() };
         let (routes, checks) = self.routes();
         tokio::select! {
@@ -47,7 +53,7 @@ impl Server {
 
     fn routes(self) -> (Router, impl Future<Output = Infallible> + Send) {
         let (health, checks) = watched(self.watched);
-        let api = api::routes().router(&self.api).layer(CompressionLayer::new());
+        let api = api::router(&self.api).layer(CompressionLayer::new());
         (api.merge(hooks::routes(self.hooks)).merge(health), checks)
     }
 }

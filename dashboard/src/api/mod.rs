@@ -9,6 +9,7 @@ mod jobs;
 mod limits;
 mod lines;
 mod links;
+mod live;
 mod me;
 mod openapi;
 mod patience;
@@ -26,7 +27,9 @@ mod triggers;
 mod users;
 mod workers;
 
-use crate::gate::Routes;
+use axum::{Extension, Router};
+
+use crate::gate::{Api, Routes};
 
 /// Every endpoint of the API.
 pub fn routes() -> Routes {
@@ -43,6 +46,7 @@ pub fn routes() -> Routes {
         poison::routes(),
         definitions::routes(),
         system::routes(),
+        live::routes(),
         session::routes(),
         me::routes(),
         sessions::routes(),
@@ -54,4 +58,11 @@ pub fn routes() -> Routes {
         openapi::routes(),
     ];
     nouns.into_iter().fold(Routes::default(), Routes::and)
+}
+
+/// The router over all endpoints. A socket sends its commands to the same ones, through the same gate; they are a router
+/// of their own, so that a command opens no further socket.
+pub fn router(api: &Api) -> Router {
+    let endpoints = routes().router(api);
+    routes().router(api).layer(Extension(live::commands::Endpoints(endpoints)))
 }

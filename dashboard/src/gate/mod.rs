@@ -15,7 +15,7 @@
 //! | the answer | [`answer`], [`respond`] | |
 //!
 //! [`pass`] is the order in code. A handler is described by its types ([`describe`]): the first one says who may call it.
-//! [`error`]: the one type of errors. [`settings`]: `[serve]`. [`state`]: what all endpoints share. [`routes`]: their list.
+//! [`standing`]: whether a caller who stays still may. [`error`]: the one type of errors. [`settings`]: `[serve]`. [`state`]: what all endpoints share. [`routes`]: their list.
 
 pub mod address;
 pub mod answer;
@@ -38,6 +38,7 @@ mod replies;
 pub mod respond;
 pub mod routes;
 pub mod settings;
+pub mod standing;
 pub mod state;
 mod text;
 

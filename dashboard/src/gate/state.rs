@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::rate::Rates;
 use super::settings::ServeSettings;
 use crate::auth::Recognize;
+use crate::live::Hub;
 
 /// What the program around knows and the rooms below do not: its kinds, its configuration, its surroundings.
 pub trait Program: std::fmt::Debug + Send + Sync {
@@ -66,6 +67,8 @@ pub struct ApiParts {
     pub settings: ServeSettings,
     /// How long nothing of a body may come.
     pub stall: Duration,
+    /// How often those who watch are told that the server is there.
+    pub beat: Duration,
     /// Who recognizes callers.
     pub recognize: Arc<dyn Recognize>,
     /// The verbs over accounts.
@@ -80,13 +83,14 @@ pub struct Api(Arc<Shared>);
 struct Shared {
     parts: ApiParts,
     rates: Rates,
+    hub: Hub,
 }
 
 impl Api {
     /// Puts a server together.
     pub fn new(parts: ApiParts) -> Self {
-        let rates = Rates::new(&parts.settings);
-        Self(Arc::new(Shared { parts, rates }))
+        let (rates, hub) = (Rates::new(&parts.settings), Hub::new(Arc::clone(parts.service.store())));
+        Self(Arc::new(Shared { parts, rates, hub }))
     }
 
     /// The verbs.
@@ -112,6 +116,16 @@ impl Api {
     /// The settings in force.
     pub fn settings(&self) -> &ServeSettings {
         &self.0.parts.settings
+    }
+
+    /// How often those who watch are told that the server is there, and recognized anew.
+    pub fn beat(&self) -> Duration {
+        self.0.parts.beat
+    }
+
+    /// What is watched.
+    pub fn hub(&self) -> &Hub {
+        &self.0.hub
     }
 
     /// How long nothing of a body may come.

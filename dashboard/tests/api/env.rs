@@ -17,6 +17,7 @@ use gristmill_dashboard::auth::{Credential, Recognize, Unrecognized};
 use gristmill_dashboard::gate::settings::Auth;
 use gristmill_dashboard::gate::{Api, ApiParts, Program, ServeSettings};
 use gristmill_dashboard::hooks::{Hooks, Receiver};
+use gristmill_dashboard::live::Hub;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::{ItemPool, StuckThreads};
 use gristmill_jobs::process::Processors;
@@ -39,11 +40,17 @@ use uuid::Uuid;
 /// How long nothing of a body may come.
 pub(crate) const STALL: Duration = Duration::from_millis(500);
 
+/// How often those who watch are told that the server is there.
+pub(crate) const BEAT: Duration = Duration::from_millis(200);
+
 /// A server, and what it is made of.
 pub(crate) struct TestEnv {
     pub(crate) addr: SocketAddr,
     pub(crate) store: StoreHandle,
     pub(crate) accounts: Accounts,
+    pub(crate) service: Service,
+    pub(crate) hub: Hub,
+    revoked: Revoked,
     pub(crate) dir: TempDir,
     _home: TestStore,
 }
@@ -95,14 +102,19 @@ pub(crate) async fn with_users() -> TestEnv {
 /// A server with accounts: people log in, programs have tokens.
 pub(crate) async fn with_accounts() -> TestEnv {
     let settings = ServeSettings { auth: Auth::Users, ..ServeSettings::default() };
-    serving(settings, |accounts| Arc::new(accounts.recognizer().clone())).await
+    serving(settings, Revoked::default(), |accounts| Arc::new(accounts.recognizer().clone())).await
 }
 
 pub(crate) async fn env(settings: ServeSettings) -> TestEnv {
-    serving(settings, |_| Arc::new(ByWord)).await
+    let revoked = Revoked::default();
+    serving(settings, Arc::clone(&revoked), |_| Arc::new(ByWord(revoked))).await
 }
 
-async fn serving(settings: ServeSettings, recognize: fn(&Accounts) -> Arc<dyn Recognize>) -> TestEnv {
+async fn serving(
+    settings: ServeSettings,
+    revoked: Revoked,
+    recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
+) -> TestEnv {
     let home = TestStore::sqlite(false).await;
     let (store, dir) = (home.handle(), TempDir::new().expect("a temporary folder"));
     let broker = Broker::connect(&gristmill_broker::Settings::default()).await.expect("in-process");
@@ -117,9 +129,11 @@ async fn serving(settings: ServeSettings, recognize: fn(&Accounts) -> Arc<dyn Re
         program: Arc::new(Known),
         settings,
         stall: STALL,
+        beat: BEAT,
         recognize: recognize(&accounts),
         accounts: accounts.clone(),
     });
+    let hub = api.hub().clone();
     let most = NonZeroUsize::new(400).expect("some");
     let listener = ListenerSettings {
         connections_per_peer: most,
@@ -139,7 +153,7 @@ async fn serving(settings: ServeSettings, recognize: fn(&Accounts) -> Arc<dyn Re
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     tokio::spawn(server.serve(bound, Duration::ZERO, std::future::pending()));
-    TestEnv { addr, store, accounts, dir, _home: home }
+    TestEnv { addr, store, service, hub, revoked, accounts, dir, _home: home }
 }
 
 /// What runs are created with: a batch `retail` over five rows.
@@ -195,7 +209,10 @@ impl Program for Known {
 
 /// Takes a token for what it says.
 #[derive(Debug)]
-struct ByWord;
+struct ByWord(Revoked);
+
+/// Tokens that are not valid any more.
+type Revoked = Arc<std::sync::Mutex<Vec<String>>>;
 
 #[async_trait]
 impl Recognize for ByWord {
@@ -203,6 +220,11 @@ impl Recognize for ByWord {
         let (Credential::Bearer(secret) | Credential::Session(secret)) = credential;
         let (word, own) = secret.expose().split_once('@').unwrap_or((secret.expose(), DEFAULT_TENANT));
         let (role, scopes) = word.split_once('+').map_or((word, None), |(role, scope)| (role, Some(scope)));
+        if self.0.lock().expect("the list").iter().any(|revoked| revoked == secret.expose()) {
+            return Err(Unrecognized::Invalid);
+        }
+        // What comes after `~` makes it a token of its own.
+        let role = role.split('~').next().unwrap_or_default();
         if role == "suspended" {
             return Err(Unrecognized::Suspended);
         }
@@ -268,6 +290,11 @@ impl TestEnv {
 
     pub(crate) async fn get(&self, path: &str) -> Heard {
         self.send("GET", path, &[], b"").await
+    }
+
+    /// Makes a token invalid.
+    pub(crate) fn revoke(&self, token: &str) {
+        self.revoked.lock().expect("the list").push(token.to_owned());
     }
 
     /// Looks as the caller whose token is this.

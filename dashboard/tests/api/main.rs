@@ -4,6 +4,7 @@ mod document;
 mod env;
 mod gate;
 mod jobs;
+mod live;
 mod people;
 mod resources;
 mod steering;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::schedule::ScheduleSpec;
@@ -31,6 +32,9 @@ use crate::runtime::retention::{pruner_options, queue_names};
 use crate::runtime::roles::Roles;
 use crate::runtime::schedules::{Served, served};
 use crate::runtime::signals::Signals;
+
+/// How often those who watch are told that the server is there. Many proxies end what is silent for half a minute.
+const BEAT: Duration = Duration::from_secs(15);
 
 /// An address that is bound but not served yet, and its certificate.
 pub(crate) struct HttpServer {
@@ -119,6 +123,7 @@ async fn server(
         program: Arc::new(program),
         settings: config.serve.clone(),
         stall: config.listener.body_timeout.0,
+        beat: BEAT,
         recognize: Arc::new(accounts.recognizer().clone()),
         accounts,
     });

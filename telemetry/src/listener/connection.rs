@@ -111,7 +111,9 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .timer(TokioTimer::new())
         .header_read_timeout(serving.settings.head_timeout.0)
         .max_header_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        // A connection that becomes a WebSocket goes on beside this function.
+        .with_upgrades();
     let mut served = pin!(served);
     tokio::select! {
         // Whatever ended it, no peer is left to be notified.
