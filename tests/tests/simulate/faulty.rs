@@ -10,11 +10,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::poll;
 use gristmill_core::Instant;
+use gristmill_core::access::Role;
+use gristmill_core::audit::{ChainEnd, SealedEntry, SignedHead};
 use gristmill_core::chunk::SourceFingerprint;
-use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::email_address::EmailAddress;
+use gristmill_core::id::{BatchId, JobId, LinkId, SessionId, TokenId, UserId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
+use gristmill_store::accounts::*;
 use gristmill_store::*;
 use gristmill_testkit::Random;
+use serde_json::{Map, Value};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -320,7 +325,7 @@ delegate! {
 delegate! {
     Retention {}
     expired(look: &ExpiryLook) -> ExpiryPage;
-    documents(noun: PruneNoun, batch: Option<BatchId>, keys: &[String]) -> Vec<serde_json::Value>;
+    documents(noun: PruneNoun, batch: Option<BatchId>, keys: &[String]) -> Vec<Value>;
     prune(prune: &Prune) -> PruneReport;
     begin_deletion(tenant: &str, batch: BatchId, ended: Option<Instant>, dry_run: bool) -> ControlReport;
     discard_dead(tenant: &str, jobs: &[(JobId, Instant)], keys: Duration, dry_run: bool) -> ControlReport;
@@ -400,4 +405,67 @@ delegate! {
     Emails {}
     email(email: &NewEmail) -> EmailRecord;
     email_move(key: &EmailKey, fence: &Fence, to: EmailState, note: Option<&str>) -> bool;
+}
+
+delegate! {
+    Accounts {}
+    create_user(user: &NewUser) -> UserView;
+    users(page: &Page) -> Vec<UserView>;
+    user(user: UserId) -> Option<UserView>;
+    user_by_email(email: &EmailAddress) -> Option<UserView>;
+    password_of(user: UserId) -> Option<String>;
+    change_user(user: UserId, change: &UserChange) -> UserView;
+    rehash_password(user: UserId, verified: &str, hash: &str) -> bool;
+    remove_user(user: UserId) -> bool;
+    create_tenant(tenant: &NewTenant) -> TenantView;
+    tenant_list(page: &Page) -> Vec<TenantView>;
+    tenant(name: &str) -> Option<TenantView>;
+    change_tenant(name: &str, change: &TenantChange) -> TenantView;
+    members(tenant: &str, page: &Page) -> Vec<MemberView>;
+    set_member(change: &MemberChange) -> Option<Role>;
+    create_link(link: &NewLink) -> Option<(LinkId, Dispatched)>;
+    link(hash: &SecretHash) -> Option<LinkView>;
+    use_link(hash: &SecretHash, with: &LinkUse) -> UsedLink;
+    invitations(tenant: &str, page: &Page) -> Vec<InvitationView>;
+    withdraw_invitation(tenant: &str, invitation: LinkId) -> bool;
+    begin_login(attempt: &LoginTry) -> LoginStart;
+    finish_login(session: &NewSession) -> Option<SessionView>;
+    recognize_session(hash: &SecretHash, tenant: Option<&str>) -> Option<Recognition>;
+    recognize_token(hash: &SecretHash, tenant: Option<&str>) -> Option<Recognition>;
+    touch_session(hash: &SecretHash, idle: Duration) -> ();
+    touch_token(token: TokenId) -> ();
+    sessions(user: UserId, page: &Page) -> Vec<SessionView>;
+    session_id(hash: &SecretHash) -> Option<SessionId>;
+    end_sessions(end: &EndSessions) -> u64;
+    create_token(token: &NewToken) -> TokenView;
+    tokens(tenant: &str, user: Option<UserId>, page: &Page) -> Vec<TokenView>;
+    revoke_token(tenant: &str, token: TokenId, of: Option<UserId>) -> bool;
+    count_users() -> (u64, Instant);
+}
+
+delegate! {
+    Requests {}
+    begin_request(request: &NewRequest) -> BegunRequest;
+    answer_request(key: &RequestKey, attempt: Uuid, answer: &KeptAnswer) -> bool;
+    forget_request(key: &RequestKey, attempt: Uuid) -> ();
+}
+
+delegate! {
+    Audit {
+        fn attributed(self: Arc<Self>, attribution: Attribution) -> StoreHandle {
+            Arc::new(Self {
+                inner: Arc::clone(&self.inner).attributed(attribution),
+                world: Arc::clone(&self.world),
+                process: self.process.clone(),
+                random: Mutex::new(self.throw(Random::fork)),
+            })
+        }
+    }
+    record_audit(attribution: &Attribution, fields: &Map<String, Value>) -> bool;
+    audit(filter: &AuditFilter) -> Vec<SealedEntry>;
+    audit_behind(tenant: &str, seq: u64, limit: u32) -> Vec<SealedEntry>;
+    audit_heads(tenant: Option<&str>) -> Vec<AuditHead>;
+    keep_signed_head(head: &SignedHead) -> bool;
+    signed_heads(tenant: &str, seq: u64) -> Vec<SignedHead>;
+    prune_audit(attribution: &Attribution, to: ChainEnd) -> u64;
 }

@@ -1,5 +1,6 @@
 //! Backfills: list, start, pause, resume, cancel.
 
+use gristmill_core::schedule::tzdb;
 use gristmill_service::documents::{
     BackfillDocument, BackfillReportDocument, IntervalDocument, StartedBackfillDocument, WouldBackfillDocument,
 };
