@@ -131,7 +131,7 @@ impl Role {
         }
     }
 
-    /// Whether a member with this role may give and take that role: nobody raises anybody above themselves, and only
+    /// Whether a member with this role may give and take that role: no member raises another above itself, and only
     /// owners appoint owners.
     pub fn may_appoint(self, other: Self) -> bool {
         match self {
@@ -154,7 +154,7 @@ pub enum Subject {
         /// Whose it is.
         user: UserId,
     },
-    /// Whoever can reach the listener, where the configuration says that nobody has to log in.
+    /// Any caller that can reach the listener, where the configuration asks none to log in.
     Anyone,
 }
 

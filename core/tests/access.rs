@@ -63,7 +63,7 @@ fn a_higher_role_may_all_that_the_one_below_it_may() {
 }
 
 #[test]
-fn nobody_appoints_above_themselves() {
+fn no_role_appoints_one_above_itself() {
     for role in Role::ALL {
         for other in Role::ALL.into_iter().filter(|other| role.may_appoint(*other)) {
             assert!(role.allows(Permission::UsersChange), "{role} appoints {other} and may not change members");

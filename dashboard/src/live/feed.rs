@@ -74,7 +74,7 @@ impl Feed {
         self.watched.keys().copied()
     }
 
-    /// When everything that anybody watches was last read; `None` before that.
+    /// When everything that is watched was last read; `None` before that.
     pub fn read_at(&self) -> Option<DateTime<Utc>> {
         self.progress.borrow().read_at
     }

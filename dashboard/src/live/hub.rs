@@ -1,4 +1,4 @@
-//! Reads the topics that anybody watches, round by round, and shows what has changed.
+//! Reads the topics that are watched, round by round, and shows what has changed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -76,7 +76,7 @@ pub struct Frame {
     data: Vec<u8>,
 }
 
-/// A topic of a tenant that somebody watches.
+/// A topic of a tenant that is watched.
 #[derive(Debug)]
 pub(super) struct Entry {
     tenant: String,

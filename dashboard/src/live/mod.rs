@@ -6,7 +6,7 @@
 //!
 //! * [`topic`]: what can be watched, and what that takes.
 //! * [`reading`]: a topic as JSON.
-//! * [`hub`]: reads the topics that anybody watches, round by round, and shows what has changed.
+//! * [`hub`]: reads the topics that are watched, round by round, and shows what has changed.
 //! * [`feed`]: what one client watches, and what it has not seen yet.
 
 pub mod feed;

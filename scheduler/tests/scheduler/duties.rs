@@ -154,6 +154,7 @@ async fn the_loop_deletes_what_is_kept_for_too_long() {
         settings: Settings::default(),
         schedules: None,
         retention,
+        audit: Default::default(),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let scheduler = tokio::spawn(run(options, async move {

@@ -71,7 +71,7 @@ impl Client {
                 Err(ending) => break ending,
             }
         };
-        // What has begun is not undone: commands end by themselves, and only nobody hears of it.
+        // What has begun is not undone: commands end by themselves, unheard.
         self.running.detach_all();
         let _ = timeout(UNREAD, socket.send(Message::Close(ending))).await;
     }
