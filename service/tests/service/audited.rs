@@ -193,7 +193,9 @@ async fn quarantine(env: &TestEnv) {
 async fn limits_and_poison(env: &TestEnv) {
     let service = &env.service;
     let limit = |most| LimitSpec { queues: ["crm".to_owned()].into(), concurrency: Some(most), ..LimitSpec::default() };
-    let set = async |most| service.set_limit(&order(), "crm", limit(most)).await.expect("set");
+    let set = async |most| {
+        service.set_limit(&order(), "crm", limit(most)).await.expect("set");
+    };
     assert_eq!(details(&env.leaves(Action::LimitSet, set(2)).await)["before"], Value::Null);
     let row = env.leaves(Action::LimitSet, set(5)).await;
     assert_eq!(details(&row)["before"]["concurrency"], 2);
@@ -251,6 +253,7 @@ async fn schedules(env: &TestEnv) {
 async fn run_by_hand(env: &TestEnv) {
     let (now, context) = (env.store.now().await.expect("a clock"), env.run_context());
     let tick = FireTick {
+        tzdb: None,
         tick: now,
         interval: (now, now),
         cause: TickCause::Manual,
@@ -276,6 +279,7 @@ async fn backfill(env: &TestEnv) {
     let (service, now) = (&env.service, env.store.now().await.expect("a clock"));
     let slot = |hours| now - TimeDelta::hours(hours);
     let backfill = NewBackfill {
+        tzdb: None,
         id: Uuid::now_v7(),
         tenant: DEFAULT_TENANT.to_owned(),
         schedule: "nightly".to_owned(),
