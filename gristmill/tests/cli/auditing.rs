@@ -8,10 +8,10 @@ use crate::place::Place;
 #[test]
 fn what_is_ordered_is_listed_shown_exported_and_verified() {
     let place = Place::with_batch();
-    place.expect(0, &["queue", "pause", "mail", "--reason", "too hot", "--by", "ada"]);
+    place.expect(0, &["queue", "pause", "mail", "--new", "--reason", "too hot", "--by", "ada"]);
     place.expect(0, &["queue", "resume", "mail"]);
     place.expect(0, &["limit", "set", "crm", "--queue", "crm", "--concurrency", "2"]);
-    place.expect(0, &["queue", "pause", "other", "--dry-run"]);
+    place.expect(0, &["queue", "pause", "other", "--new", "--dry-run"]);
     let list = place.json(0, &["audit", "list", "--json"]);
     let actions: Vec<&Value> = list.as_array().expect("a list").iter().map(|entry| &entry["action"]).collect();
     assert_eq!(actions, ["limit.set", "queue.resume", "queue.pause"]);

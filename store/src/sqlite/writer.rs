@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool};
 use sqlx::{Error, Sqlite};
 use tokio::runtime::Handle;
@@ -62,7 +61,8 @@ pub(super) struct Writer {
 
 #[derive(Debug, Default)]
 struct Kept {
-    conn: Option<PoolConnection<Sqlite>>,
+    /// Not the pool's any more: that would have to be told when it is dropped, where no runtime may be left to do it.
+    conn: Option<SqliteConnection>,
     unfinished: Unfinished,
     /// Those whose transactions have ended and are not committed yet. There is an open transaction as long as this is
     /// not empty, and a task that will commit it.
@@ -125,7 +125,7 @@ impl Writer {
         turn.kept()?.roll_back().await;
         if turn.kept()?.conn.is_none() {
             let conn = self.pool.acquire().await.map_err(database)?;
-            turn.kept()?.conn = Some(conn);
+            turn.kept()?.conn = Some(conn.detach());
         }
         Ok(turn)
     }
@@ -236,7 +236,7 @@ impl Drop for Turn {
 
 impl Kept {
     fn conn(&mut self) -> Result<&mut SqliteConnection> {
-        self.conn.as_deref_mut().ok_or_else(|| database(Error::PoolClosed))
+        self.conn.as_mut().ok_or_else(|| database(Error::PoolClosed))
     }
 
     async fn execute(&mut self, statement: &'static str) -> Result<()> {
@@ -293,9 +293,7 @@ impl Kept {
     fn give_up(&mut self, error: &StoreError) {
         tracing::warn!(%error, "the connection that writes is opened anew");
         self.fail_group(error);
-        if let Some(mut conn) = self.conn.take() {
-            conn.close_on_drop();
-        }
+        self.conn = None;
     }
 }
 
