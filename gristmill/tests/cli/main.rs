@@ -12,6 +12,7 @@ mod limits;
 mod place;
 mod poison;
 mod reconcile;
+mod remote;
 mod saying;
 mod schedules;
 mod servers;
