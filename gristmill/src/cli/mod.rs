@@ -263,7 +263,15 @@ impl Command {
             | Self::Context(_)
             | Self::Completion(_)
             | Self::Version(_) => Place::Here,
-            Self::Dev(_) | Self::Serve(_) | Self::Scheduler(_) | Self::Db(_) | Self::Doctor(_) => Place::Database,
+            Self::Dev(_)
+            | Self::Serve(_)
+            | Self::Scheduler(_)
+            | Self::Db(_)
+            | Self::Doctor(_)
+            | Self::Audit(_)
+            | Self::User(_)
+            | Self::Token(_)
+            | Self::Tenant(_) => Place::Database,
             Self::Worker(worker) if !worker.only_looks() => Place::Database,
             Self::Worker(_)
             | Self::Schedule(_)
