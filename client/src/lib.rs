@@ -9,6 +9,7 @@
 //! * [`Client::enqueue_many`]: many jobs, in groups.
 //! * [`Client::wait`]: waits for the end of a job; returns its output, or how it failed.
 //! * [`Client::batch`]: requests a run of a batch definition, which a scheduler starts.
+//! * `http`, with the feature of that name: the same against a server, without the database's password.
 //!
 //! ```
 //! use gristmill_client::{Client, Payload, Priority};
@@ -42,6 +43,8 @@
 pub mod batch;
 mod connection;
 pub mod error;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod job;
 pub mod many;
 pub mod payload;

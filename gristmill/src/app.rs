@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_jobs::Finish;
 use gristmill_jobs::process::{ItemContext, ItemFailure, ItemHandler, ItemOut, typed};
 use gristmill_worker::{AttemptRequest, AttemptService};
@@ -18,7 +19,7 @@ use crate::apalis::{ApalisHandler, BoxDynError, Task};
 use crate::cli::context::CommandContext;
 use crate::cli::demo::gateway::{GATEWAY, gateway};
 use crate::cli::output::{self, Color, Output, visible};
-use crate::cli::{Cli, Global};
+use crate::cli::{Cli, Global, Place};
 use crate::config::error::all_of;
 use crate::config::layers::environment;
 use crate::config::{Layers, LogFormat, load};
@@ -26,6 +27,9 @@ use crate::embed::Embedding;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::extensions::Extensions;
 use crate::kind::{self, Kind, KindHandler};
+use crate::remote::Remote;
+use crate::remote::choose::{Said, choose};
+use crate::remote::contexts;
 
 /// A program that is the command line `gristmill`, with its own kinds in it.
 ///
@@ -321,9 +325,12 @@ impl App {
         let Global { json, plain, quiet, color, .. } = cli.global;
         *output = Output::new(json, plain, quiet, color).logging(output.messages);
         let layers = layers(&cli);
+        let remote = remote(&cli, &layers, *output)?;
         let loaded = match load(&layers) {
+            // What a server works with, only the server knows.
+            Ok(loaded) if remote.is_some() => loaded.logging_alone(),
             Ok(loaded) => loaded,
-            Err(_) if !cli.command.needs_config() => {
+            Err(_) if remote.is_some() || !cli.command.needs_config() => {
                 let mut loaded = crate::config::Loaded::default();
                 loaded.config.log.format = output.messages;
                 loaded
@@ -333,7 +340,13 @@ impl App {
         *output = output.logging(loaded.config.log.format);
         loaded.warnings.iter().filter(|_| !quiet).for_each(|warning| output.warning(warning));
         start_log(&cli, &loaded.config.log);
-        let context = CommandContext::new(loaded, layers, *output, cli.global.tenant.clone(), self.extensions, args);
+        let tenant = cli.global.tenant.clone().unwrap_or_else(|| DEFAULT_TENANT.to_owned());
+        let context = CommandContext::new(loaded, layers, *output, tenant, self.extensions, args);
+        let context = context.saying(cli.global.tenant.clone());
+        let context = match remote {
+            Some(remote) => context.asking(remote),
+            None => context,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -344,6 +357,25 @@ impl App {
             result
         })
     }
+}
+
+/// The server that a command asks, if any.
+fn remote(cli: &Cli, layers: &Layers, output: Output) -> Result<Option<Remote>> {
+    let place = cli.command.place();
+    if place == Place::Here {
+        return Ok(None);
+    }
+    let global = &cli.global;
+    let said = Said { context: global.context.clone(), store: global.store.is_some(), env: layers.env.clone() };
+    let Some(chosen) = choose(&said, contexts::known)? else { return Ok(None) };
+    if place == Place::Database {
+        return Err(CommandError::usage(format!(
+            "this works on the database itself, and `{}` is a server",
+            chosen.name
+        ))
+        .hint("add `--context local` for the database of the configuration"));
+    }
+    Remote::prepare(chosen, global.tenant.clone(), global.confirm.clone(), output).map(Some)
 }
 
 /// What the command line refuses, or what it prints on request.

@@ -8,7 +8,7 @@
 //!   dependencies.
 //! * [`config`]: one file, the environment and the flags, laid over the defaults.
 //! * [`exit_code`]: how the program ends.
-//! * `cli`: the commands, a file for each noun; `runtime`: the process that works until it is asked to stop.
+//! * `cli`: the commands, a file for each noun; `remote`: the servers that they ask over HTTP; `runtime`: the process that works until it is asked to stop.
 //! * [`model`]: jobs, batches and what they are made of.
 
 pub mod apalis;
@@ -21,6 +21,7 @@ pub mod exit_code;
 mod extensions;
 pub mod kind;
 mod kind_settings;
+mod remote;
 mod runtime;
 
 pub use app::App;

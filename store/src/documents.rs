@@ -91,6 +91,32 @@ impl BatchDocument {
     ];
 }
 
+impl BatchDocument {
+    /// The batch as the store shows it, with its result.
+    pub fn into_view(self, result: Option<Value>) -> BatchView {
+        let CountsDocument { input, ok, skipped, quarantined, cancelled, pending: _ } = self.counts;
+        BatchView {
+            id: self.id,
+            tenant: self.tenant,
+            name: self.name,
+            state: self.state,
+            paused: self.paused,
+            pause: self.pause,
+            generation: self.generation,
+            counts: Counts { input, ok, skipped, quarantined, cancelled },
+            chunks: self.chunks,
+            remaining: self.remaining,
+            chunks_dead: self.chunks_dead,
+            retries: self.retries,
+            failure_budget: self.failure_budget,
+            result,
+            reason: self.reason,
+            created_at: self.created_at,
+            finished_at: self.finished_at,
+        }
+    }
+}
+
 impl From<&BatchView> for BatchDocument {
     fn from(batch: &BatchView) -> Self {
         Self {

@@ -13,7 +13,7 @@ use gristmill_core::limit::gcra::Rate;
 
 pub use gristmill_core::limit::{Blocker, Limit, LimitSpec, QueueSpec};
 use gristmill_core::limit::{Buckets, Choice, Facts, Group, Key, Running};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::check;
 use crate::error::{Result, StoreError};
@@ -82,7 +82,7 @@ pub struct SaveLimit {
 }
 
 /// A limit as it is shown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LimitView {
     /// Its name; also its key in lists.
@@ -101,7 +101,7 @@ pub struct LimitView {
 }
 
 /// How much of a limit one key uses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LimitUse {
     /// The tenant that owns the jobs.

@@ -75,7 +75,7 @@ pub struct NewPoison {
 }
 
 /// A message that was kept, without its bytes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct PoisonView {
     /// Its number; also its key in lists.

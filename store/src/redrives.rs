@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use gristmill_core::batch::{BatchState, FailureBudget};
 use gristmill_core::id::{BatchId, JobId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Result, StoreError};
@@ -158,7 +158,7 @@ pub struct PatchReport {
 }
 
 /// One item before and after.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct MendSample {
     /// Its number in the quarantine.
@@ -168,7 +168,9 @@ pub struct MendSample {
     /// The line on which it began, counted from 1, if the source had lines.
     pub line: Option<u64>,
     /// As it was set aside.
+    #[serde(deserialize_with = "gristmill_core::json::value")]
     pub before: Value,
     /// As it runs again.
+    #[serde(deserialize_with = "gristmill_core::json::value")]
     pub after: Value,
 }

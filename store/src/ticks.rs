@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::NewJob;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -161,7 +161,7 @@ pub struct FireReport {
 }
 
 /// A row of the ledger as it is shown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TickView {
     /// The tenant that owns it.
@@ -212,10 +212,10 @@ pub struct TickView {
     #[cfg_attr(feature = "schema", schema(value_type = Option<chrono::DateTime<chrono::Utc>>))]
     pub ended_at: Option<Instant>,
     /// The key of the event that made it, if it was not the clock.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
     /// What is known of that event.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "gristmill_core::json::maybe", skip_serializing_if = "Option::is_none")]
     pub about: Option<Value>,
 }
 

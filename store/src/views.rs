@@ -296,8 +296,10 @@ pub struct JobView {
     /// How many items it holds, when it is a chunk.
     pub items: u64,
     /// The payload. In lists it is left out (`null`).
+    #[serde(deserialize_with = "json::value")]
     pub payload: Value,
     /// Its output, once it is done.
+    #[serde(default, deserialize_with = "json::maybe")]
     pub output: Option<Value>,
     /// What went wrong last.
     pub error: Option<String>,
@@ -340,7 +342,7 @@ pub struct AttemptView {
 }
 
 /// A queue as it is shown, from maintained counters.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct QueueView {
     /// Its name; also its key in lists.
@@ -384,7 +386,7 @@ impl QueueView {
 }
 
 /// Jobs that wait although no live worker has their kind, or their version of it, on their queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct UnhandledView {
     /// Their queue.
@@ -415,7 +417,7 @@ pub(crate) fn unhandled(waiting: Vec<UnhandledView>, workers: &[Serving]) -> Vec
 }
 
 /// A quarantined item as it is shown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct QuarantineView {
     /// Its number; also its key in lists.
@@ -435,6 +437,7 @@ pub struct QuarantineView {
     /// Why.
     pub reason: String,
     /// The item as it came from the source.
+    #[serde(deserialize_with = "json::value")]
     pub item: Value,
     /// `open` or `redriven`.
     pub state: String,

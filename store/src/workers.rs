@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::id::WorkerId;
 use gristmill_core::job::Fence;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::{Dispatched, WorkGuard};
@@ -90,7 +90,7 @@ pub struct NewWorker {
 }
 
 /// A process incarnation as the store sees it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct WorkerView {
     /// The incarnation.

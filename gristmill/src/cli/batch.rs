@@ -12,12 +12,13 @@ use super::cancel::CancelBatches;
 use super::delete::DeleteBatches;
 use super::list::{DryRun, Paging, Why, id, report};
 use super::waiting::Waiting;
+use crate::cli::backend::batches::Steer;
 use crate::cli::context::CommandContext;
 use crate::cli::output::Output;
 use crate::cli::wait::{Patience, wait_for_batch};
 use crate::config::suggest;
 use crate::exit_code::{CommandError, Exit, Result};
-use crate::runtime::work::Working;
+use crate::runtime::work::Work;
 
 /// Run batches, look at them and steer them
 #[derive(Debug, Args)]
@@ -131,7 +132,7 @@ impl Batch {
             Verb::Restart { named, failure_budget, dead, waiting } => {
                 let batch = id("batch", &named.id)?;
                 let (restart, order) = (Restart { batch, failure_budget, dead }, context.order(named.dry.dry_run));
-                let done = context.service().await?.restart_batch(&order, &restart).await?;
+                let done = context.backend().await?.restart_batch(&order, &restart).await?;
                 waiting.report(context, order.dry_run, |dry_run| {
                     report(context, dry_run, "chunks that go on", "chunks that would go on", &done);
                 });
@@ -145,11 +146,10 @@ impl List {
     async fn run(self, context: &CommandContext) -> Result<Exit> {
         let state = self.state.as_deref().map(state).transpose()?;
         let filter = BatchFilter { tenant: context.tenant.clone(), name: self.name, state };
-        let batches = context.store().await?.batches(&filter, &self.paging.page()).await?;
-        let documents: Vec<BatchDocument> = batches.iter().map(BatchDocument::from).collect();
+        let batches = context.backend().await?.batches(&filter, &self.paging.page()).await?;
         let columns =
             ["ID", "NAME", "STATE", "INPUT", "OK", "SKIPPED", "QUARANTINED", "CANCELLED", "PENDING", "CREATED"];
-        context.output.list(&documents, &columns, cells);
+        context.output.list(&batches, &columns, cells);
         self.paging.next(context, batches.len(), batches.last().map(|batch| batch.id.to_string()));
         Ok(Exit::Success)
     }
@@ -173,16 +173,17 @@ fn cells(batch: &BatchDocument, output: &Output) -> Vec<String> {
 }
 
 async fn watch(context: &CommandContext, batch: BatchId, timeout: Option<std::time::Duration>) -> Result<Exit> {
-    let store = context.store().await?;
-    find(context, batch).await?;
+    let backend = context.backend().await?;
     let patience = Patience::at_most(timeout);
-    let ended = wait_for_batch(context, &store, batch, &mut Working::idle(), patience).await?;
+    let mut idle = backend.begin_work(Work::Never).await?;
+    let ended = wait_for_batch(context, &backend, batch, &mut idle, patience).await?;
     end(context, &ended).await
 }
 
 async fn pause(context: &CommandContext, named: &Named, why: &Why) -> Result<Exit> {
     let batch = id("batch", &named.id)?;
-    let control_report = context.service().await?.pause_batch(&why.order(context, &named.dry), batch).await?;
+    let control_report =
+        context.backend().await?.steer_batch(&why.order(context, &named.dry)?, batch, Steer::Pause).await?;
     let (done, would) = ("paused; chunks that wait", "would pause; chunks that wait");
     report(context, named.dry.dry_run, done, would, &control_report);
     Ok(Exit::Success)
@@ -190,7 +191,8 @@ async fn pause(context: &CommandContext, named: &Named, why: &Why) -> Result<Exi
 
 async fn resume(context: &CommandContext, named: &Named) -> Result<Exit> {
     let batch = id("batch", &named.id)?;
-    let control_report = context.service().await?.resume_batch(&context.order(named.dry.dry_run), batch).await?;
+    let control_report =
+        context.backend().await?.steer_batch(&context.order(named.dry.dry_run), batch, Steer::Resume).await?;
     let (done, would) = ("resumed; chunks that may be claimed", "would resume; chunks that may be claimed");
     report(context, named.dry.dry_run, done, would, &control_report);
     Ok(Exit::Success)

@@ -3,6 +3,7 @@
 use std::io::stdin;
 
 use clap::Args;
+use gristmill_client::http::{HttpBatch, Upload};
 use gristmill_core::batch::FailureBudget;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
@@ -10,15 +11,18 @@ use gristmill_jobs::source::SourceError;
 use gristmill_service::documents::WouldStartDocument;
 use gristmill_service::start::params::{BadParam, params};
 use gristmill_service::start::{BatchRequest, Rehearsal, StartBatch, StartError, StartedBatch, rehearse};
+use serde_json::{Map, Value};
 
 use super::batch_view::{find, show};
 use super::list::DryRun;
 use super::waiting::Waiting;
+use crate::cli::backend::batches;
 use crate::cli::context::{CommandContext, internal};
 use crate::cli::output::Format;
 use crate::config::definitions as check;
 use crate::config::error::all_of;
 use crate::exit_code::{CommandError, Exit, Result};
+use crate::remote::Remote;
 use crate::runtime::schedules::run_context_now;
 
 /// Start a run of a batch definition
@@ -71,16 +75,73 @@ impl Run {
     }
 
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        if let Some(server) = context.remote() {
+            return self.run_at(context, server).await;
+        }
         self.check(context)?;
         if self.dry.dry_run {
             return self.would(context).await;
         }
         let batch = self.start(context).await?;
+        self.started(context, batch).await
+    }
+
+    async fn started(&self, context: &CommandContext, batch: BatchId) -> Result<Exit> {
         if !self.waiting.wanted() {
             show(context, &find(context, batch).await?).await?;
             context.output.note(&format!("follow it: {} batch watch {batch}", context.program_here()));
         }
         self.waiting.batch(context, false, batch, Exit::Success).await
+    }
+
+    /// Lets a server plan it by the definition of its own configuration.
+    async fn run_at(&self, context: &CommandContext, server: &Remote) -> Result<Exit> {
+        let params = match params(&self.param).map_err(|error| bad_param(&error))? {
+            Value::Object(params) => params,
+            _ => Map::new(),
+        };
+        let batch = HttpBatch {
+            name: self.name.clone(),
+            params,
+            chunk: self.chunk,
+            failure_budget: self.failure_budget.as_ref().map(ToString::to_string),
+            idempotency_key: self.idempotency_key.clone(),
+        };
+        let (order, input) = (context.order(self.dry.dry_run), self.upload()?);
+        let call = batches::with_input(&batch, &self.param);
+        if order.dry_run {
+            let would = match input {
+                None => batches::rehearse(server, &order, &batch).await?,
+                Some(input) => batches::rehearse_over(server, &order, call, input).await?,
+            };
+            self.report_rehearsed(context, would.batch.chunks, would.batch.counts.input);
+            return Ok(Exit::Success);
+        }
+        let started = match input {
+            None => batches::start(server, &order, &batch).await?,
+            Some(input) => batches::start_over(server, &order, call, input).await?,
+        };
+        self.started(context, started.id).await
+    }
+
+    /// The input that is sent to a server, if one is said.
+    fn upload(&self) -> Result<Option<Upload>> {
+        let path = match self.input.as_slice() {
+            [] => return Ok(None),
+            [path] => path,
+            _ => return Err(CommandError::usage("--input: a server takes one input").hint("put the files into one")),
+        };
+        if self.param.iter().any(|param| param.contains(',')) {
+            return Err(CommandError::usage("--param: beside an input no value has a comma on its way to a server")
+                .hint("say it in the definition of the server, or start the batch where its database is"));
+        }
+        if path == "-" {
+            return Ok(Some(Upload::bytes(stdin())));
+        }
+        let file = std::fs::File::open(path).map_err(|error| {
+            CommandError::new(Exit::NotFound, format!("the input `{path}` cannot be read: {error}"))
+        })?;
+        Ok(Some(Upload::bytes(file)))
     }
 
     /// Refuses a definition that this program cannot run.
@@ -127,6 +188,11 @@ impl Run {
     async fn would(&self, context: &CommandContext) -> Result<Exit> {
         let start = self.request(context)?;
         let Rehearsal { chunks, items } = rehearse(start).await.map_err(|error| start_trouble(context, error))?;
+        self.report_rehearsed(context, chunks, items);
+        Ok(Exit::Success)
+    }
+
+    fn report_rehearsed(&self, context: &CommandContext, chunks: u64, items: u64) {
         match context.output.format {
             Format::Json => context.output.document(&WouldStartDocument::new(&self.name, chunks, items)),
             Format::Plain | Format::Table => {
@@ -134,7 +200,6 @@ impl Run {
                 context.output.line(&format!("would start a batch `{name}` of {items} items in {chunks} chunks"));
             }
         }
-        Ok(Exit::Success)
     }
 }
 

@@ -4,10 +4,9 @@ use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
 use gristmill_jobs::kind::payload::{EMAIL, WEBHOOK};
 use gristmill_service::documents::BatchWithResult;
-use gristmill_store::{BatchView, JobFilter, Page, Wait, why_batch};
+use gristmill_store::{BatchView, JobFilter, Page, Wait};
 use serde_json::Value;
 
-use super::gone::no_batch;
 use super::list::describe_pause;
 use super::wait::Ended;
 use super::waits::describe;
@@ -20,11 +19,7 @@ const UNSENT_MAX: u32 = 3;
 
 /// One batch of the tenant.
 pub(super) async fn find(context: &CommandContext, batch: BatchId) -> Result<BatchView> {
-    let store = context.store().await?;
-    match store.batch(&context.tenant, batch).await? {
-        Some(found) => Ok(found),
-        None => Err(no_batch(&store, &context.tenant, batch).await),
-    }
+    context.backend().await?.batch(batch).await
 }
 
 /// Prints a batch with what it waits for.
@@ -33,7 +28,7 @@ pub(super) async fn find(context: &CommandContext, batch: BatchId) -> Result<Bat
 ///
 /// Those of the store.
 pub(super) async fn show(context: &CommandContext, batch: &BatchView) -> Result<()> {
-    let waits = why_batch(&context.store().await?, batch).await?;
+    let waits = context.backend().await?.why_batch(batch).await?;
     print(&context.output, batch, Some(waits));
     unsent(context, batch).await
 }
@@ -52,7 +47,7 @@ async fn unsent(context: &CommandContext, batch: &BatchView) -> Result<()> {
             ..JobFilter::default()
         };
         let page = Page { after: None, limit: UNSENT_MAX };
-        for job in context.store().await?.jobs(&filter, &page).await? {
+        for job in context.backend().await?.jobs(&filter, &page).await? {
             let why = job.error.as_deref().unwrap_or("it left no error");
             let see = format!("{} dead show {}", context.program_here(), job.id);
             context.output.error(&format!("a message of this batch ({kind}) could not be sent: {why}; see `{see}`"));

@@ -7,13 +7,14 @@ use clap::Args;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
-use gristmill_service::control::add;
-use gristmill_service::{Order, Service};
-use gristmill_store::{BatchFilter, ControlReport, GROUP_JOBS_MAX, JobFilter, Page, StoreError, StoreHandle};
+use gristmill_service::Order;
+use gristmill_store::{BatchFilter, GROUP_JOBS_MAX, JobFilter, Page};
 
 use super::list::{DryRun, id, report};
 use super::named::Named;
 use super::{batch, job};
+use crate::cli::backend::Backend;
+use crate::cli::backend::batches::Steer;
 use crate::cli::context::CommandContext;
 use crate::cli::output::grouped;
 use crate::exit_code::{CommandError, Exit, Result};
@@ -75,12 +76,12 @@ impl CancelJobs {
     ///
     /// When nothing selects jobs, when a named one has ended, or when the store refuses.
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let service = context.service().await?;
+        let backend = context.backend().await?;
         let order = context.order(self.dry.dry_run).because(&self.reason);
         if !self.ids.is_empty() {
-            return self.named(context, &service, &order).await;
+            return self.named(context, &backend, &order).await;
         }
-        let jobs = service.matching_jobs(&self.filter(context)?).await?;
+        let jobs = backend.matching_jobs(&self.filter(context)?).await?;
         let jobs: Vec<JobId> = jobs.into_iter().map(|(_, id)| id).collect();
         let progress = |so_far| {
             if jobs.len() > GROUP_JOBS_MAX && !self.dry.dry_run {
@@ -88,15 +89,15 @@ impl CancelJobs {
                 context.output.note(&format!("{so_far} of {all} cancelled"));
             }
         };
-        let total = service.cancel_jobs(&order, &jobs, progress).await?;
+        let total = backend.cancel_jobs(&order, &jobs, progress).await?;
         report(context, self.dry.dry_run, "cancelled", "would cancel", &total);
         Ok(Exit::Success)
     }
 
     /// Cancels one after the other, so that each one that cannot be cancelled is reported.
-    async fn named(&self, context: &CommandContext, service: &Service, order: &Order) -> Result<Exit> {
+    async fn named(&self, context: &CommandContext, backend: &Backend<'_>, order: &Order) -> Result<Exit> {
         let jobs = self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()?;
-        let cancelled = Named::each(jobs, async |job| Ok(service.cancel_job(order, job).await?)).await?;
+        let cancelled = Named::each(jobs, async |job| backend.cancel_job(order, job).await).await?;
         cancelled.report(context, |done| report(context, self.dry.dry_run, "cancelled", "would cancel", done))
     }
 
@@ -134,30 +135,24 @@ impl CancelBatches {
     ///
     /// When nothing selects batches, when a named one has ended, or when the store refuses.
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let service = context.service().await?;
+        let backend = context.backend().await?;
         let order = context.order(self.dry.dry_run).because(&self.reason);
         let verbs = ("jobs cancelled", "jobs that would be cancelled");
         if !self.ids.is_empty() {
             let batches = self.ids.iter().map(|text| id("batch", text)).collect::<Result<Vec<BatchId>>>()?;
-            let cancelled = Named::each(batches, async |batch| Ok(service.cancel_batch(&order, batch).await?)).await?;
+            let cancel = async |batch| backend.steer_batch(&order, batch, Steer::Cancel).await;
+            let cancelled = Named::each(batches, cancel).await?;
             return cancelled.report(context, |done| report(context, self.dry.dry_run, verbs.0, verbs.1, done));
         }
-        let (batches, mut total) = (self.matching(context, service.store()).await?, ControlReport::default());
-        for batch in &batches {
-            match service.cancel_batch(&order, *batch).await {
-                Ok(control_report) => add(&mut total, control_report),
-                // The caller did not name this one: it has ended since it was found.
-                Err(StoreError::Conflict(text)) => context.output.note(&text),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let batches = self.matching(context, &backend).await?;
+        let total = backend.cancel_batches(&order, &batches, |text| context.output.note(&text)).await?;
         let would = if self.dry.dry_run { "would be " } else { "" };
         context.output.note(&format!("{} batches {would}cancelled", batches.len()));
         report(context, self.dry.dry_run, verbs.0, verbs.1, &total);
         Ok(Exit::Success)
     }
 
-    async fn matching(&self, context: &CommandContext, store: &StoreHandle) -> Result<Vec<BatchId>> {
+    async fn matching(&self, context: &CommandContext, backend: &Backend<'_>) -> Result<Vec<BatchId>> {
         let state = self.state.as_deref().map(batch::state).transpose()?;
         if let Some(ended) = state.filter(|state| state.is_final()) {
             return Err(CommandError::usage(format!(
@@ -178,7 +173,7 @@ impl CancelBatches {
             let filter = BatchFilter { tenant: context.tenant.clone(), name: self.name.clone(), state: Some(state) };
             let mut page = Page { after: None, limit: PAGE_ROWS };
             loop {
-                let batches = store.batches(&filter, &page).await?;
+                let batches = backend.batches(&filter, &page).await?;
                 found.extend(batches.iter().map(|batch| batch.id));
                 match batches.last() {
                     Some(last) if batches.len() == PAGE_ROWS as usize => page.after = Some(last.id.to_string()),

@@ -33,7 +33,7 @@ impl Chunk {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         let Verb::Split { id: text, dry } = self.verb;
         let job: JobId = id("job", &text)?;
-        let control_report = context.service().await?.split_chunk(&context.order(dry.dry_run), job).await?;
+        let control_report = context.backend().await?.split_chunk(&context.order(dry.dry_run), job).await?;
         report(context, dry.dry_run, "halves in its place", "halves that would take its place", &control_report);
         Ok(Exit::Success)
     }

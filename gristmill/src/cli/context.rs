@@ -8,12 +8,14 @@ use gristmill_core::trace::TraceContext;
 use gristmill_service::process::operator;
 use gristmill_service::{Actor, Order};
 
+use crate::cli::backend::{Backend, Local};
 use crate::cli::output::Output;
 use crate::config::error::all_of;
 use crate::config::show::{redact_address, redact_url};
 use crate::config::{Layers, Loaded, load};
 use crate::exit_code::{CommandError, Result};
 use crate::extensions::Extensions;
+use crate::remote::Remote;
 use crate::runtime::context::{Notice, ProcessContext};
 
 /// What every command receives. Dereferences to what any process works with: configuration, kinds, connections.
@@ -27,6 +29,10 @@ pub(crate) struct CommandContext {
     /// The trace that everything this command causes belongs to.
     trace: TraceContext,
     args: Vec<OsString>,
+    /// The tenant, if the command or the environment names one.
+    said_tenant: Option<String>,
+    /// The server that is asked instead of the store.
+    remote: Option<Remote>,
 }
 
 impl Deref for CommandContext {
@@ -54,7 +60,48 @@ impl CommandContext {
             Notice::Warning(text) => output.warning(&text),
         });
         let process = ProcessContext::new(loaded, tenant, extensions, reload, notify);
-        Self { process, layers, output, trace: gristmill_telemetry::trace::begin(), args }
+        Self {
+            process,
+            layers,
+            output,
+            trace: gristmill_telemetry::trace::begin(),
+            args,
+            said_tenant: None,
+            remote: None,
+        }
+    }
+
+    /// The same context with the tenant as the command or the environment names it.
+    pub(crate) fn saying(self, said_tenant: Option<String>) -> Self {
+        Self { said_tenant, ..self }
+    }
+
+    /// The tenant, if the command or the environment names one.
+    pub(crate) fn said_tenant(&self) -> Option<String> {
+        self.said_tenant.clone()
+    }
+
+    /// The same context with a server that is asked instead of the store.
+    pub(crate) fn asking(self, remote: Remote) -> Self {
+        let process = self.process.elsewhere(remote.name());
+        Self { process, remote: Some(remote), ..self }
+    }
+
+    /// The server that is asked instead of the store, if one is.
+    pub(crate) fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
+    }
+
+    /// Whom the verbs ask.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. A server is not asked yet.
+    pub(crate) async fn backend(&self) -> Result<Backend<'_>> {
+        match &self.remote {
+            Some(remote) => Ok(Backend::Server(remote)),
+            None => Ok(Backend::Store(Local { process: &self.process, service: self.process.service().await? })),
+        }
     }
 
     /// The same context with another configuration.
@@ -100,6 +147,11 @@ impl CommandContext {
         }
         for (flag, _, value) in self.layers.flags.iter().filter(|(flag, ..)| matches!(*flag, "store" | "broker")) {
             program.push_str(&format!(" --{flag} {}", quoted(&redact_address(value))));
+        }
+        let mut args = self.args.iter().map(|arg| arg.to_string_lossy());
+        if let Some(flag) = args.find(|arg| *arg == "--context" || arg.starts_with("--context=")) {
+            let name = flag.strip_prefix("--context=").map(str::to_owned).or_else(|| Some(args.next()?.into_owned()));
+            program.push_str(&format!(" --context {}", quoted(&name.unwrap_or_default())));
         }
         if self.tenant != gristmill_core::id::DEFAULT_TENANT {
             program.push_str(&format!(" --tenant {}", quoted(&self.tenant)));

@@ -110,7 +110,8 @@ impl Dead {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self.verb {
             Verb::List(list) => {
-                let jobs = context.store().await?.jobs(&list.which.filter(context).await?, &list.paging.page()).await?;
+                let jobs =
+                    context.backend().await?.jobs(&list.which.filter(context).await?, &list.paging.page()).await?;
                 job::rows(context, &jobs);
                 list.paging.next(context, jobs.len(), jobs.last().map(|job| job.id.to_string()));
                 Ok(Exit::Success)
@@ -134,7 +135,7 @@ impl Which {
             error: self.error.clone(),
             since: match &self.since {
                 None => None,
-                Some(text) => Some(since(text, context.store().await?.now().await?)?),
+                Some(text) => Some(since(text, context.backend().await?.now().await?)?),
             },
         })
     }
@@ -157,16 +158,16 @@ impl Selected {
         if !self.ids.is_empty() {
             return discard_named(context, &self.dry, dead_by_id(context, &self.ids).await?).await;
         }
-        let dead = context.service().await?.matching_dead(&self.which.filter(context).await?).await?;
+        let dead = context.backend().await?.matching_dead(&self.which.filter(context).await?).await?;
         discard(context, &self.dry, dead).await
     }
 }
 
 impl Redrive {
     async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let (service, order) = (context.service().await?, context.order(self.what.dry.dry_run));
+        let (backend, order) = (context.backend().await?, context.order(self.what.dry.dry_run));
         let (mut found, others): (Vec<_>, _) = if self.what.ids.is_empty() {
-            (service.matching_jobs(&self.what.which.filter(context).await?).await?, Named::default())
+            (backend.matching_jobs(&self.what.which.filter(context).await?).await?, Named::default())
         } else {
             let (dead, others) = dead_by_id(context, &self.what.ids).await?;
             (dead.into_iter().map(|job| (job.batch, job.id)).collect(), others)
@@ -174,7 +175,7 @@ impl Redrive {
         // Jobs of one batch are adjacent, so that its next generation is opened once.
         found.sort_unstable();
         let jobs: Vec<JobId> = found.iter().map(|(_, id)| *id).collect();
-        let redriven = service.redrive_each(&order, &jobs).await?;
+        let redriven = backend.redrive_each(&order, &jobs).await?;
         let exit = self.report(context, others, redriven)?;
         if order.dry_run { Ok(exit) } else { self.wait(context, &found, exit).await }
     }

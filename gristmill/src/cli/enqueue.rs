@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::Args;
+use gristmill_client::http::{Call, HttpJob};
 use gristmill_core::duration;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob, PAYLOAD_BYTES_MAX, Priority, RunAt};
@@ -14,7 +15,7 @@ use gristmill_core::limit::KEY_BYTES_MAX;
 use gristmill_core::schedule::{Zone, instant};
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_service::documents::{EnqueuedOneDocument, JobOnlyDocument, WouldEnqueueDocument};
-use gristmill_store::EnqueueOutcome;
+use gristmill_store::{EnqueueOutcome, Enqueued};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -144,13 +145,9 @@ impl Enqueue {
             return Err(CommandError::usage("say which kind, or give --jsonl"));
         };
         let payload = self.payload.as_deref().map_or(Ok(Value::Null), read_payload)?;
-        let job = new_job(context, kind, payload, &self.how)?;
-        if self.dry.dry_run {
-            return Ok(would(context, &job));
-        }
-        let service = context.service().await?;
-        let Some(enqueued) = service.enqueue(&context.order(false), job).await? else {
-            return Err(CommandError::new(Exit::Internal, "the store took the job and gave no id"));
+        let enqueued = match self.enqueue(context, kind, payload).await? {
+            Outcome::Enqueued(enqueued) => enqueued,
+            Outcome::Would(document) => return Ok(would(context, &document)),
         };
         let Some(view) = self.waiting.job(context, enqueued.id).await? else {
             match context.output.format {
@@ -181,6 +178,62 @@ impl Enqueue {
     }
 }
 
+/// What became of a request for one job.
+enum Outcome {
+    /// This job is there now.
+    Enqueued(Enqueued),
+    /// It would be.
+    Would(WouldEnqueueDocument),
+}
+
+impl Enqueue {
+    /// A server lays the settings of the kind under the request; here that is done before.
+    async fn enqueue(&self, context: &CommandContext, kind: &str, payload: Value) -> Result<Outcome> {
+        let order = context.order(self.dry.dry_run);
+        if let Some(server) = context.remote() {
+            let call = Call::post(&["jobs"]).body(&requested(kind, payload, &self.how)?);
+            if order.dry_run {
+                return server.change(call, &order).await.map(Outcome::Would);
+            }
+            let one: EnqueuedOneDocument = server.change(call, &order).await?;
+            return Ok(Outcome::Enqueued(one.job));
+        }
+        let job = new_job(context, kind, payload, &self.how)?;
+        if order.dry_run {
+            return Ok(Outcome::Would(WouldEnqueueDocument::from(&job)));
+        }
+        let enqueued = context.service().await?.enqueue(&order, job).await?;
+        let nothing = || CommandError::new(Exit::Internal, "the store took the job and gave no id");
+        enqueued.map(Outcome::Enqueued).ok_or_else(nothing)
+    }
+}
+
+/// A job as a server is asked for it: what the command leaves open is left to the settings of the server.
+///
+/// # Errors
+///
+/// When it is said how the job is unique, and no key is given.
+pub(super) fn requested(kind: &str, payload: Value, how: &How) -> Result<HttpJob> {
+    how.unique.unique()?;
+    Ok(HttpJob {
+        kind: kind.to_owned(),
+        payload,
+        version: how.payload_version,
+        queue: how.queue.clone(),
+        priority: how.priority,
+        key: how.turn.clone(),
+        after: how.after.map(duration::Span),
+        at: how.at,
+        unique: how.unique.key.clone(),
+        unique_while: how.unique.hold.clone(),
+        unique_for: how.unique.period.map(duration::Span),
+        on_conflict: how.unique.on_conflict,
+        idempotency_key: how.idempotency_key.clone(),
+        max_attempts: how.max_attempts,
+        timeout: how.timeout.map(duration::Span),
+    })
+}
+
 /// What the enqueuer should know about a job that was not created.
 fn note(outcome: EnqueueOutcome) -> Option<&'static str> {
     match outcome {
@@ -191,9 +244,9 @@ fn note(outcome: EnqueueOutcome) -> Option<&'static str> {
     }
 }
 
-fn would(context: &CommandContext, job: &NewJob) -> Exit {
+fn would(context: &CommandContext, job: &WouldEnqueueDocument) -> Exit {
     match context.output.format {
-        Format::Json => context.output.document(&WouldEnqueueDocument::from(job)),
+        Format::Json => context.output.document(job),
         Format::Plain | Format::Table => {
             context.output.line(&format!("would enqueue 1 job of kind {} on queue {}", job.kind, job.queue));
         }

@@ -3,10 +3,9 @@
 use clap::{Args, Subcommand};
 use gristmill_core::job::JobState;
 use gristmill_service::documents::JobDocument;
-use gristmill_store::{JobFilter, JobView, why};
+use gristmill_store::{JobFilter, JobView};
 
 use super::cancel::CancelJobs;
-use super::gone::no_job;
 use super::list::{DryRun, Paging, id, report};
 use super::named::Named;
 use super::waits::describe;
@@ -86,9 +85,9 @@ impl Job {
             Verb::List(list) => list.run(context).await,
             Verb::Show { id: text } => show(context, &text).await,
             Verb::Retry { ids, dry } => {
-                let (service, order) = (context.service().await?, context.order(dry.dry_run));
+                let (backend, order) = (context.backend().await?, context.order(dry.dry_run));
                 let jobs = ids.iter().map(|text| id("job", text)).collect::<Result<Vec<_>>>()?;
-                let retried = Named::each(jobs, async |job| Ok(service.retry_job(&order, job).await?)).await?;
+                let retried = Named::each(jobs, async |job| backend.retry_job(&order, job).await).await?;
                 retried.report(context, |done| report(context, dry.dry_run, "let run", "would let run", done))
             }
             Verb::Cancel(cancel) => cancel.run(context).await,
@@ -107,7 +106,7 @@ impl List {
             batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
             ..JobFilter::default()
         };
-        let jobs = context.store().await?.jobs(&filter, &self.paging.page()).await?;
+        let jobs = context.backend().await?.jobs(&filter, &self.paging.page()).await?;
         rows(context, &jobs);
         self.paging.next(context, jobs.len(), jobs.last().map(|job| job.id.to_string()));
         Ok(Exit::Success)
@@ -137,11 +136,8 @@ pub(super) fn rows(context: &CommandContext, jobs: &[JobView]) {
 
 /// One job in full.
 pub(super) async fn show(context: &CommandContext, text: &str) -> Result<Exit> {
-    let store = context.store().await?;
-    let named = id("job", text)?;
-    let Some(job) = store.job(&context.tenant, named).await? else {
-        return Err(no_job(&store, &context.tenant, named).await);
-    };
+    let document = context.backend().await?.job_in_full(id("job", text)?).await?;
+    let job = &document.job;
     let output = &context.output;
     let mut fields = vec![
         ("id", job.id.to_string()),
@@ -149,7 +145,7 @@ pub(super) async fn show(context: &CommandContext, text: &str) -> Result<Exit> {
         ("state", job.state.to_string()),
         ("queue", format!("{} ({})", job.queue, job.priority)),
         ("key", job.key.clone().unwrap_or("-".to_owned())),
-        ("attempt", attempts(&job)),
+        ("attempt", attempts(job)),
         ("batch", job.batch.map_or("-".to_owned(), |batch| batch.to_string())),
         ("created", output.time(job.created_at)),
         ("run at", output.time_or_dash(job.run_at)),
@@ -159,14 +155,13 @@ pub(super) async fn show(context: &CommandContext, text: &str) -> Result<Exit> {
         ("payload", brief(&job.payload)),
         ("output", job.output.as_ref().map_or("-".to_owned(), brief)),
     ];
-    let waits = why(&store, &job).await?;
-    fields.extend(waits.iter().map(|wait| ("waits", describe(wait, output))));
+    fields.extend(document.waits.iter().flatten().map(|wait| ("waits", describe(wait, output))));
     for attempt in &job.attempts {
         let error = attempt.error.as_deref().unwrap_or("-");
         let text = format!("{} {} {}: {error}", attempt.attempt, output.time(attempt.ended_at), attempt.ending);
         fields.push(("attempt ended", text));
     }
-    output.fields(&JobDocument::from(&job).waiting_for(waits), &fields);
+    output.fields(&document, &fields);
     Ok(Exit::Success)
 }
 

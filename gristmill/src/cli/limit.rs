@@ -97,7 +97,7 @@ impl Limit {
 }
 
 async fn list(context: &CommandContext) -> Result<Exit> {
-    let limits = context.store().await?.limits().await?;
+    let limits = context.backend().await?.limits().await?;
     let columns = ["LIMIT", "OF", "ALLOWS", "RUNNING", "ORIGIN", "CHANGED"];
     context.output.list(&limits, &columns, |limit, output| {
         vec![
@@ -122,7 +122,7 @@ fn of(spec: &LimitSpec) -> String {
 }
 
 async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
-    let limits = context.store().await?.limits().await?;
+    let limits = context.backend().await?.limits().await?;
     let Some(limit) = limits.iter().find(|limit| limit.name == name) else { return Err(unknown(&limits, name)) };
     let mut fields = vec![
         ("limit", limit.name.clone()),
@@ -170,17 +170,19 @@ impl Set {
             }
         }
         spec.check().map_err(|wrong| CommandError::usage(format!("the limit {}", wrong.message)))?;
-        if self.dry.dry_run {
+        let order = context.order(self.dry.dry_run);
+        // A rehearsal here needs no store.
+        let set = match order.dry_run && context.remote().is_none() {
+            true => None,
+            false => context.backend().await?.set_limit(&order, &self.name, spec.clone()).await?,
+        };
+        let Some(limit) = set else {
             match context.output.format {
                 Format::Json => context.output.document(&WouldSetLimitDocument::new(&self.name, &spec)),
                 Format::Plain | Format::Table => {
                     context.output.line(&format!("would set {}: {}, {}", self.name, of(&spec), spec.describe()));
                 }
             }
-            return Ok(Exit::Success);
-        }
-        let service = context.service().await?;
-        let Some(limit) = service.set_limit(&context.order(false), &self.name, spec).await? else {
             return Ok(Exit::Success);
         };
         match context.output.format {
@@ -194,10 +196,10 @@ impl Set {
 }
 
 async fn drop_limit(context: &CommandContext, name: &str, dry_run: bool) -> Result<Exit> {
-    let service = context.service().await?;
-    let dropped = service.drop_limit(&context.order(dry_run), name).await?;
+    let backend = context.backend().await?;
+    let dropped = backend.drop_limit(&context.order(dry_run), name).await?;
     if dropped.affected == 0 {
-        return Err(unknown(&service.store().limits().await?, name));
+        return Err(unknown(&backend.limits().await?, name));
     }
     report(context, dry_run, "dropped", "would drop", &dropped);
     Ok(Exit::Success)

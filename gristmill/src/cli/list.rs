@@ -58,10 +58,17 @@ pub(crate) struct Why {
 
 impl Why {
     /// The order to pause.
-    pub(crate) fn order(&self, context: &CommandContext, dry: &DryRun) -> Order {
+    ///
+    /// # Errors
+    ///
+    /// When a server is told who pauses: it knows who calls.
+    pub(crate) fn order(&self, context: &CommandContext, dry: &DryRun) -> Result<Order> {
+        if self.by.is_some() && context.remote().is_some() {
+            return Err(CommandError::usage("--by: a server writes down who calls it").hint("leave it out"));
+        }
         let order = context.order(dry.dry_run);
         let actor = self.by.clone().map_or(order.actor, Actor::Operator);
-        Order { actor, reason: self.reason.clone(), ..order }
+        Ok(Order { actor, reason: self.reason.clone(), ..order })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod account;
 mod audit;
+mod backend;
 mod batch;
 pub(crate) mod batch_run;
 mod batch_view;
@@ -11,6 +12,7 @@ mod chunk;
 mod completion;
 mod config;
 pub(crate) mod context;
+mod contexts;
 mod db;
 mod db_prune;
 mod dead;
@@ -50,7 +52,6 @@ mod worker;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use gristmill_core::id::DEFAULT_TENANT;
 
 pub(crate) use queue::waits_for;
 
@@ -98,9 +99,16 @@ pub(crate) struct Global {
     /// The broker: in-process or amqp://… [env: GRISTMILL_BROKER_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) broker: Option<String>,
-    /// Whose jobs and batches
-    #[arg(long, global = true, value_name = "NAME", env = "GRISTMILL_TENANT", hide_env_values = true, default_value = DEFAULT_TENANT)]
-    pub(crate) tenant: String,
+    /// The server to ask over HTTP instead of the database, by its name; local is the database [env: GRISTMILL_CONTEXT]
+    /// [default: the one of `gristmill context use`]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// The name of a protected context, typed to change something there
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) confirm: Option<String>,
+    /// Whose jobs and batches [default: main, or that of the context]
+    #[arg(long, global = true, value_name = "NAME", env = "GRISTMILL_TENANT", hide_env_values = true)]
+    pub(crate) tenant: Option<String>,
     /// How messages on standard error look
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub(crate) log: Option<LogFormat>,
@@ -177,6 +185,9 @@ pub(crate) enum Command {
     Tenant(tenant::Tenant),
     /// Migrate the database, see where it stands, delete what is old
     Db(db::Db),
+    /// Name servers that are asked over HTTP
+    #[command(alias = "contexts")]
+    Context(contexts::Context),
     /// See the settings in force and who said them
     Config(config::Config),
     /// Validate the configuration without side effects
@@ -187,6 +198,17 @@ pub(crate) enum Command {
     Completion(completion::Completion),
     /// Print the version
     Version(version::Version),
+}
+
+/// Where a command works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On this machine alone, whatever database or server is in use.
+    Here,
+    /// On the database itself.
+    Database,
+    /// On the database, or through a server.
+    Either,
 }
 
 impl Command {
@@ -218,6 +240,7 @@ impl Command {
             Self::Token(token) => token.run(context).await,
             Self::Tenant(tenant) => tenant.run(context).await,
             Self::Db(db) => db.run(context).await,
+            Self::Context(contexts) => contexts.run(context),
             Self::Config(config) => config.run(context),
             Self::Check(check) => check.run(context),
             Self::Doctor(doctor) => doctor.run(context).await,
@@ -228,6 +251,40 @@ impl Command {
 
     /// Whether it works without a configuration, or reports what is wrong with one itself.
     pub(crate) fn needs_config(&self) -> bool {
-        !matches!(self, Self::Completion(_) | Self::Version(_) | Self::Check(_))
+        !matches!(self, Self::Completion(_) | Self::Version(_) | Self::Check(_) | Self::Context(_))
+    }
+
+    /// Where it works.
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Self::Demo(_)
+            | Self::Config(_)
+            | Self::Check(_)
+            | Self::Context(_)
+            | Self::Completion(_)
+            | Self::Version(_) => Place::Here,
+            Self::Dev(_)
+            | Self::Serve(_)
+            | Self::Scheduler(_)
+            | Self::Db(_)
+            | Self::Doctor(_)
+            | Self::Audit(_)
+            | Self::User(_)
+            | Self::Token(_)
+            | Self::Tenant(_) => Place::Database,
+            Self::Worker(worker) if !worker.only_looks() => Place::Database,
+            Self::Worker(_)
+            | Self::Schedule(_)
+            | Self::Trigger(_)
+            | Self::Enqueue(_)
+            | Self::Batch(_)
+            | Self::Job(_)
+            | Self::Chunk(_)
+            | Self::Queue(_)
+            | Self::Limit(_)
+            | Self::Dead(_)
+            | Self::Quarantine(_)
+            | Self::Poison(_) => Place::Either,
+        }
     }
 }

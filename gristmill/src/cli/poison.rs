@@ -1,7 +1,6 @@
 //! `gristmill poison`: look at messages that no worker can act upon, and forget them.
 
 use clap::{Args, Subcommand};
-use gristmill_service::documents::PoisonMessageDocument;
 use gristmill_store::PoisonView;
 
 use super::list::{DryRun, Paging, report};
@@ -57,14 +56,14 @@ impl Poison {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self.verb {
             Verb::List { paging } => {
-                let found = context.store().await?.poison(&paging.page()).await?;
+                let found = context.backend().await?.poison(&paging.page()).await?;
                 rows(context, &found);
                 paging.next(context, found.len(), found.last().map(|one| one.id.to_string()));
                 Ok(Exit::Success)
             }
             Verb::Show { id, hex } => show(context, id, hex).await,
             Verb::Drop { ids, all, dry } => {
-                let ids = if all { context.service().await?.all_poison().await? } else { ids };
+                let ids = if all { context.backend().await?.all_poison().await? } else { ids };
                 forget(context, &ids, all, &dry).await
             }
         }
@@ -86,8 +85,7 @@ fn rows(context: &CommandContext, found: &[PoisonView]) {
 }
 
 async fn show(context: &CommandContext, id: i64, hex: bool) -> Result<Exit> {
-    let found = context.store().await?.poison_message(id).await?.ok_or_else(|| nobody(id))?;
-    let document = PoisonMessageDocument::new(found, hex);
+    let document = context.backend().await?.poison_message(id, hex).await?.ok_or_else(|| nobody(id))?;
     let view = &document.message;
     let fields = [
         ("id", view.id.to_string()),
@@ -107,7 +105,7 @@ async fn show(context: &CommandContext, id: i64, hex: bool) -> Result<Exit> {
 }
 
 async fn forget(context: &CommandContext, ids: &[i64], all: bool, dry: &DryRun) -> Result<Exit> {
-    let total = context.service().await?.drop_poison(&context.order(dry.dry_run), ids).await?;
+    let total = context.backend().await?.drop_poison(&context.order(dry.dry_run), ids).await?;
     if let (0, false, [first, ..]) = (total.affected, all, ids) {
         return Err(nobody(*first));
     }

@@ -4,11 +4,12 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use gristmill_client::http::Call;
 use gristmill_core::formula::Formulas;
 use gristmill_core::id::BatchId;
 use gristmill_service::documents::ExportedItemDocument;
 use gristmill_service::pages;
-use gristmill_store::{Page, QuarantineFilter, QuarantineView};
+use gristmill_store::{QuarantineFilter, QuarantineView};
 use serde_json::json;
 
 use super::list::{Paging, id};
@@ -17,6 +18,7 @@ use super::quarantine_sheet as sheet;
 use crate::cli::context::CommandContext;
 use crate::cli::output::{brief, visible};
 use crate::exit_code::{CommandError, Exit, Result};
+use crate::remote::Remote;
 
 /// Look at items that were set aside, export and redrive them
 #[derive(Debug, Args)]
@@ -100,7 +102,7 @@ impl Quarantine {
             Verb::List { batch, open, paging } => {
                 let batch = batch.as_deref().map(|text| id("batch", text)).transpose()?;
                 let filter = QuarantineFilter { tenant: context.tenant.clone(), batch, open_only: open };
-                let items = context.store().await?.quarantine(&filter, &paging.page()).await?;
+                let items = context.backend().await?.quarantine(&filter, &paging.page()).await?;
                 rows(context, &items);
                 paging.next(context, items.len(), items.last().map(|item| item.id.to_string()));
                 Ok(Exit::Success)
@@ -134,16 +136,8 @@ fn rows(context: &CommandContext, items: &[QuarantineView]) {
     });
 }
 
-/// An item by its number, whatever its batch.
-pub(super) async fn find(context: &CommandContext, number: i64) -> Result<Option<QuarantineView>> {
-    let filter = QuarantineFilter { tenant: context.tenant.clone(), batch: None, open_only: false };
-    let page = Page { after: number.checked_sub(1).map(|before| before.to_string()), limit: 1 };
-    let items = context.store().await?.quarantine(&filter, &page).await?;
-    Ok(items.into_iter().find(|item| item.id == number))
-}
-
 async fn show(context: &CommandContext, number: i64) -> Result<Exit> {
-    let item = find(context, number).await?.ok_or_else(|| {
+    let item = context.backend().await?.quarantined(number).await?.ok_or_else(|| {
         CommandError::not_found(format!("there is no item {number} in the quarantine of `{}`", context.tenant))
             .hint("see `gristmill quarantine list` for the numbers")
     })?;
@@ -165,6 +159,9 @@ async fn show(context: &CommandContext, number: i64) -> Result<Exit> {
 }
 
 async fn export(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, all: bool) -> Result<Exit> {
+    if let Some(server) = context.remote() {
+        return export_from(context, server, batch, to, all).await;
+    }
     let store = context.store().await?;
     if store.batch(&context.tenant, batch).await?.is_none() {
         return Err(CommandError::not_found(format!("there is no batch {batch} of `{}`", context.tenant)));
@@ -184,6 +181,29 @@ async fn export(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, a
     };
     pages::every(async |page| store.quarantine(&filter, &page).await, |item| item.id.to_string(), write).await?;
     sink.flush().map_err(|error| CommandError::new(Exit::Failed, format!("the export broke off: {error}")))?;
+    context.output.note(&format!("{exported} items exported"));
+    Ok(Exit::Success)
+}
+
+/// The lines as a server sends them.
+async fn export_from(
+    context: &CommandContext,
+    server: &Remote,
+    batch: BatchId,
+    to: Option<PathBuf>,
+    all: bool,
+) -> Result<Exit> {
+    // A batch that is not there leaves no empty file behind.
+    context.backend().await?.batch(batch).await?;
+    let (mut sink, mut exported) = (sink(to.as_deref())?, 0);
+    let call = Call::get(&["batches", &batch.to_string(), "quarantine", "export"]).flag("all", all);
+    let broke = |error: std::io::Error| format!("the export broke off: {error}");
+    let take = |piece: &[u8]| {
+        exported += piece.iter().filter(|byte| **byte == b'\n').count();
+        sink.write_all(piece).map_err(broke)
+    };
+    server.download(&call, take).await?;
+    sink.flush().map_err(|error| CommandError::new(Exit::Failed, broke(error)))?;
     context.output.note(&format!("{exported} items exported"));
     Ok(Exit::Success)
 }

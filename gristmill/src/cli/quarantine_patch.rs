@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
+use gristmill_core::json;
 use gristmill_service::documents::PatchReportDocument;
 use gristmill_service::pages;
 use gristmill_store::{ItemPatch, Patch, PatchRedrive, PatchReport, QuarantineFilter, QuarantineView, QuarantineWhich};
@@ -14,6 +15,7 @@ use gristmill_store::{ItemPatch, Patch, PatchRedrive, PatchReport, QuarantineFil
 use super::list::{DryRun, id};
 use super::quarantine_sheet::{self as sheet, PROBLEMS_MAX, Sheet};
 use super::waiting::Waiting;
+use crate::cli::backend::quarantine::Mending;
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, brief};
 use crate::exit_code::{CommandError, Exit, Result};
@@ -73,14 +75,8 @@ impl Redrive {
         }
         let patch = self.patch.as_deref().map(read_patch).transpose()?;
         let batch = id("batch", &self.batch)?;
-        let (service, order) = (context.service().await?, context.order(self.dry.dry_run));
-        let report = match patch {
-            None => service.redrive_quarantine(&order, batch, which, self.chunk).await?,
-            Some(patch) => {
-                let mend = ItemPatch::Patch(patch);
-                service.patch_quarantine(&order, &PatchRedrive { batch, which, mend, chunk: self.chunk }).await?
-            }
-        };
+        let (backend, order) = (context.backend().await?, context.order(self.dry.dry_run));
+        let report = backend.redrive_quarantine(&order, batch, which, patch, self.chunk).await?;
         let waiting = if report.redriven == 0 { Waiting::default() } else { self.waiting };
         let exit = report_patched(context, &waiting, self.dry.dry_run, &report, None);
         waiting.batch(context, self.dry.dry_run, batch, exit).await
@@ -110,11 +106,13 @@ fn add(which: &mut QuarantineWhich, condition: &str) -> Result<()> {
     Ok(())
 }
 
-fn read_patch(given: &str) -> Result<Patch> {
+fn read_patch(given: &str) -> Result<Mending> {
     let inline = given.trim_start().starts_with('[');
     let text = if inline { given.to_owned() } else { text_of(Path::new(given))? };
     let place = if inline { "--patch".to_owned() } else { given.to_owned() };
-    Patch::parse(&text).map_err(|wrong| CommandError::usage(format!("{place}: {wrong}")))
+    let patch = Patch::parse(&text).map_err(|wrong| CommandError::usage(format!("{place}: {wrong}")))?;
+    let written = json::read(text.as_bytes()).map_err(|wrong| CommandError::usage(format!("{place}: {wrong}")))?;
+    Ok(Mending { patch, written })
 }
 
 fn text_of(path: &Path) -> Result<String> {
@@ -198,7 +196,7 @@ async fn strangers(
 ) -> std::result::Result<(), Vec<String>> {
     let mut problems = Vec::new();
     for (line, number) in sheet.ids().filter(|(_, number)| !known.contains_key(number)).take(PROBLEMS_MAX) {
-        let found = super::quarantine::find(context, number).await.map_err(|error| vec![error.to_string()])?;
+        let found = quarantined(context, number).await.map_err(|error| vec![error.to_string()])?;
         problems.push(match found {
             Some(other) => {
                 format!("line {line}: item {number} is one of batch {}, not of {batch}", other.batch)
@@ -209,8 +207,16 @@ async fn strangers(
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
+async fn quarantined(context: &CommandContext, number: i64) -> Result<Option<QuarantineView>> {
+    context.backend().await?.quarantined(number).await
+}
+
 /// The columns of a batch's source, and all of its items that were ever set aside.
 pub(super) async fn everything(context: &CommandContext, batch: BatchId) -> Result<(Vec<String>, Vec<QuarantineView>)> {
+    if context.remote().is_some() {
+        return Err(CommandError::usage("tables of quarantined items are made and read where the database is")
+            .hint("export them as JSON lines, or mend them with `quarantine redrive --patch`"));
+    }
     let store = context.store().await?;
     super::batch_view::find(context, batch).await?;
     let plan = store.batch_plan(batch).await?;

@@ -1,9 +1,6 @@
 //! `gristmill queue`: look at queues, pause, resume and delete them.
 
-use std::collections::BTreeSet;
-
 use clap::{Args, Subcommand};
-use gristmill_core::job::DEFAULT_QUEUE;
 use gristmill_service::documents::QueueDocument;
 use gristmill_store::{QueueView, UnhandledView};
 
@@ -13,7 +10,6 @@ use crate::cli::context::CommandContext;
 use crate::config::suggest;
 use crate::config::verify::is_name;
 use crate::exit_code::{CommandError, Exit, Result};
-use crate::runtime::retention::queue_names;
 
 /// Look at queues, pause, resume and delete them
 #[derive(Debug, Args)]
@@ -77,14 +73,8 @@ impl Queue {
     }
 }
 
-async fn rows(context: &CommandContext) -> Result<Vec<QueueDocument>> {
-    let store = context.store().await?;
-    let unhandled = store.unhandled(&context.tenant).await?;
-    Ok(QueueDocument::all(store.queues(&context.tenant).await?, unhandled))
-}
-
 async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
-    let found = rows(context).await?.into_iter().find(|row| row.queue.name == name);
+    let found = context.backend().await?.queues().await?.into_iter().find(|row| row.queue.name == name);
     let row = found.ok_or_else(|| {
         CommandError::not_found(format!("there is no queue `{name}`"))
             .hint("`gristmill queue list` shows those that are there")
@@ -112,7 +102,7 @@ fn paused(queue: &QueueView) -> String {
 }
 
 async fn list(context: &CommandContext) -> Result<Exit> {
-    let queues = rows(context).await?;
+    let queues = context.backend().await?.queues().await?;
     let columns =
         ["QUEUE", "PAUSED", "QUEUED", "RUNNING", "SCHEDULED", "RETRY", "DEAD", "DONE", "CANCELLED", "OLDEST QUEUED"];
     context.output.list(&queues, &columns, |QueueDocument { queue, .. }, output| {
@@ -156,7 +146,7 @@ async fn checked<'a>(context: &CommandContext, named: &'a Named, new: bool) -> R
         let wrong = format!("`{name}` cannot be the name of a queue");
         return Err(CommandError::usage(wrong).hint("a name has 1 to 100 letters, digits, `-` and `_`"));
     }
-    let known = known(context).await?;
+    let known = context.backend().await?.queue_names().await?;
     if new || known.contains(name) {
         return Ok(name);
     }
@@ -164,28 +154,16 @@ async fn checked<'a>(context: &CommandContext, named: &'a Named, new: bool) -> R
         .hint(suggest(name, known.iter().map(String::as_str)).unwrap_or_default()))
 }
 
-/// Every queue that has or had jobs, that a worker serves, or that the configuration names.
-async fn known(context: &CommandContext) -> Result<BTreeSet<String>> {
-    let store = context.store().await?;
-    let mut known: BTreeSet<String> = store.queue_names().await?.into_iter().collect();
-    known.extend(store.queues(&context.tenant).await?.into_iter().map(|queue| queue.name));
-    known.extend(store.workers().await?.into_iter().flat_map(|worker| worker.queues));
-    known.extend(queue_names(&context.loaded.config).into_keys());
-    known.extend(context.extensions.defaults.values().filter_map(|defaults| defaults.queue.clone()));
-    known.insert(DEFAULT_QUEUE.to_owned());
-    Ok(known)
-}
-
 async fn pause(context: &CommandContext, named: &Named, why: &Why, new: bool) -> Result<Exit> {
     let name = checked(context, named, new).await?;
-    let control_report = context.service().await?.pause_queue(&why.order(context, &named.dry), name).await?;
+    let control_report = context.backend().await?.pause_queue(&why.order(context, &named.dry)?, name).await?;
     report(context, named.dry.dry_run, "paused; jobs that wait", "would pause; jobs that wait", &control_report);
     Ok(Exit::Success)
 }
 
 async fn resume(context: &CommandContext, named: &Named) -> Result<Exit> {
     let name = checked(context, named, false).await?;
-    let control_report = context.service().await?.resume_queue(&context.order(named.dry.dry_run), name).await?;
+    let control_report = context.backend().await?.resume_queue(&context.order(named.dry.dry_run), name).await?;
     let (done, would) = ("resumed; jobs that may be claimed", "would resume; jobs that may be claimed");
     report(context, named.dry.dry_run, done, would, &control_report);
     Ok(Exit::Success)

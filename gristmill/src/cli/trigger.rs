@@ -1,17 +1,11 @@
 //! `gristmill trigger`: what hooks and watched folders have started.
 
 use clap::{Args, Subcommand};
-use gristmill_service::documents::{TriggerDocument, TriggerReportDocument};
-use gristmill_store::{TickFilter, TickView};
 
 use super::list::DryRun;
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
-use crate::config::suggest;
 use crate::exit_code::{CommandError, Exit, Result};
-
-/// The most events that a list counts.
-const COUNTED: u32 = 10_000;
 
 /// Look at what hooks and watched folders have started
 #[derive(Debug, Args)]
@@ -64,31 +58,8 @@ impl Trigger {
     }
 }
 
-async fn events(context: &CommandContext, name: &str, limit: u32) -> Result<Vec<TickView>> {
-    let (tenant, schedule) = (context.tenant.clone(), name.to_owned());
-    Ok(context.store().await?.ticks(&TickFilter { tenant, schedule, from: None, until: None, limit }).await?)
-}
-
-/// Finds a trigger that is in the configuration, or has events from when it was.
-async fn known(context: &CommandContext, name: &str, limit: u32) -> Result<Vec<TickView>> {
-    let rows = events(context, name, limit).await?;
-    let triggers = context.loaded.triggers();
-    if triggers.contains_key(name) || (name.contains('/') && !rows.is_empty()) {
-        return Ok(rows);
-    }
-    let error = CommandError::not_found(format!("there is no trigger `{name}`"));
-    Err(match suggest(name, triggers.keys().map(String::as_str)) {
-        Some(hint) => error.hint(hint),
-        None => error
-            .hint("write [hook.NAME] or [watch.NAME] in the configuration; its name here is hook/NAME or watch/NAME"),
-    })
-}
-
 async fn list(context: &CommandContext) -> Result<Exit> {
-    let mut found = Vec::new();
-    for (name, spec) in context.loaded.triggers() {
-        found.push(TriggerDocument::new(&name, &spec, &events(context, &name, COUNTED).await?));
-    }
+    let found = context.backend().await?.triggers().await?;
     let columns = ["TRIGGER", "STARTS", "EVENTS", "RUNNING", "WAITING", "FAILED", "LAST"];
     context.output.list(&found, &columns, |one, output| {
         vec![
@@ -105,7 +76,7 @@ async fn list(context: &CommandContext) -> Result<Exit> {
 }
 
 async fn show(context: &CommandContext, name: &str, limit: u32) -> Result<Exit> {
-    let rows = known(context, name, limit).await?;
+    let rows = context.backend().await?.trigger_events(name, limit).await?;
     if context.output.format == Format::Json {
         context.output.document(&rows);
         return Ok(Exit::Success);
@@ -133,17 +104,9 @@ async fn retry(context: &CommandContext, name: &str, event: &str, dry_run: bool)
         return Err(CommandError::usage("the file of a watched folder is not there any more")
             .hint("put it back from failed/ into the folder: it is taken again"));
     }
-    let rows = known(context, name, COUNTED).await?;
-    let row = rows.iter().find(|row| row.event.as_deref() == Some(event)).ok_or_else(|| {
-        CommandError::not_found(format!("{name} has no event `{event}`"))
-            .hint(format!("see which there are: {} trigger show {name}", context.program_here()))
-    })?;
-    let affected = context.service().await?.retry_event(&context.order(dry_run), row).await?;
+    let document = context.backend().await?.retry_event(&context.order(dry_run), name, event).await?;
     match context.output.format {
-        Format::Json => {
-            let (trigger, event) = (name.to_owned(), event.to_owned());
-            context.output.document(&TriggerReportDocument { dry_run, trigger, event, affected });
-        }
+        Format::Json => context.output.document(&document),
         Format::Plain | Format::Table => {
             let verb = if dry_run { "would wait" } else { "waits" };
             context.output.line(&format!("{event} {verb} for a scheduler to start it"));

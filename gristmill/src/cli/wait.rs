@@ -6,17 +6,17 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
 use gristmill_service::documents::EndedJobsDocument;
-use gristmill_store::{BatchView, JobFilter, JobView, Page, StoreHandle, why, why_batch};
+use gristmill_store::{BatchView, JobFilter, JobView, Page, StoreHandle};
 
+use crate::cli::backend::Backend;
 use crate::cli::context::CommandContext;
-use crate::cli::gone::{no_batch, no_job};
 use crate::cli::progress::Progress;
 use crate::cli::waits::Standstill;
 use crate::exit_code::{CommandError, Exit, Result};
 use crate::runtime::signals::Signals;
 use crate::runtime::work::Working;
 
-/// How often the store is asked.
+/// How often the store is asked whether a batch has sent what it sends.
 const ASK_EVERY: Duration = Duration::from_millis(150);
 
 /// The longest silence while jobs end one after the other.
@@ -86,7 +86,7 @@ impl Ended {
 /// When the store fails, or the batch has vanished.
 pub(crate) async fn wait_for_batch(
     context: &CommandContext,
-    store: &StoreHandle,
+    backend: &Backend<'_>,
     batch: BatchId,
     working: &mut Working,
     patience: Patience,
@@ -96,18 +96,16 @@ pub(crate) async fn wait_for_batch(
     let mut still = Standstill::new();
     let mut signals = Signals::listen()?;
     loop {
-        let Some(view) = store.batch(&context.tenant, batch).await? else {
-            return Err(no_batch(store, &context.tenant, batch).await);
-        };
+        let view = backend.batch(batch).await?;
         let mark = (view.counts, view.state, view.generation, view.paused, view.remaining, view.retries);
-        progress.show(&view, still.look(mark, &context.output, async || why_batch(store, &view).await).await?);
+        progress.show(&view, still.look(mark, &context.output, async || backend.why_batch(&view).await).await?);
         if view.state.is_final() {
             return Ok(Ended::Final(Box::new(view)));
         }
         if patience.over() {
             return Ok(Ended::TimedOut(Box::new(view)));
         }
-        working.look(context, store).await?;
+        backend.look_after(working).await?;
         tokio::select! {
             exit = signals.next() => {
                 return Ok(Ended::Detached { batch: Box::new(view), exit, worked: working.works() });
@@ -116,7 +114,7 @@ pub(crate) async fn wait_for_batch(
                 return Err(CommandError::new(Exit::Failed, format!("the work stopped before the batch {batch} had ended"))
                     .hint(format!("start `{} dev`: it goes on where the work stopped", context.program_here())));
             }
-            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = tokio::time::sleep(backend.ask_every()) => {}
         }
     }
 }
@@ -152,17 +150,17 @@ pub(crate) async fn wait_for_effects(
 /// With exit code 7 when the time is over, with that of the signal if one came.
 pub(crate) async fn wait_for_job(
     context: &CommandContext,
-    store: &StoreHandle,
+    backend: &Backend<'_>,
     job: JobId,
     working: &mut Working,
     patience: Patience,
 ) -> Result<JobView> {
-    until_final(context, store, job, working, patience, &mut Signals::listen()?).await
+    until_final(context, backend, job, working, patience, &mut Signals::listen()?).await
 }
 
 async fn until_final(
     context: &CommandContext,
-    store: &StoreHandle,
+    backend: &Backend<'_>,
     job: JobId,
     working: &mut Working,
     patience: Patience,
@@ -171,14 +169,12 @@ async fn until_final(
     let ended = working.ended();
     let (mut still, mut said) = (Standstill::new(), String::new());
     loop {
-        let Some(view) = store.job(&context.tenant, job).await? else {
-            return Err(no_job(store, &context.tenant, job).await);
-        };
+        let view = backend.job(job).await?;
         if view.state.is_final() {
             return Ok(view);
         }
         let mark = (view.state, view.attempt);
-        let waits = still.look(mark, &context.output, async || why(store, &view).await).await?.join("; ");
+        let waits = still.look(mark, &context.output, async || backend.why_job(&view).await).await?.join("; ");
         if !waits.is_empty() && waits != said {
             context.output.note(&format!("waiting for the job {job}: {waits}"));
             said = waits;
@@ -188,7 +184,7 @@ async fn until_final(
             let what = format!("the wait is over; the job {job} is {}", view.state);
             return Err(CommandError::new(Exit::TimedOut, what).hint(see));
         }
-        working.look(context, store).await?;
+        backend.look_after(working).await?;
         tokio::select! {
             exit = signals.next() => {
                 return Err(CommandError::new(exit, format!("no longer waiting for the job {job}")).hint(see));
@@ -197,7 +193,7 @@ async fn until_final(
                 return Err(CommandError::new(Exit::Failed, format!("the work stopped before the job {job} had ended"))
                     .hint(format!("start `{} dev`: it goes on where the work stopped", context.program_here())));
             }
-            () = tokio::time::sleep(ASK_EVERY) => {}
+            () = tokio::time::sleep(backend.ask_every()) => {}
         }
     }
 }
@@ -209,7 +205,7 @@ async fn until_final(
 /// As for one job.
 pub(crate) async fn wait_for_jobs(
     context: &CommandContext,
-    store: &StoreHandle,
+    backend: &Backend<'_>,
     jobs: &[JobId],
     working: &mut Working,
     patience: Patience,
@@ -221,7 +217,7 @@ pub(crate) async fn wait_for_jobs(
             said = Instant::now();
             context.output.note(&format!("{index} of {} jobs have ended", jobs.len()));
         }
-        match until_final(context, store, *job, working, patience, &mut signals).await?.state {
+        match until_final(context, backend, *job, working, patience, &mut signals).await?.state {
             JobState::Dead => ends.dead += 1,
             JobState::Cancelled => ends.cancelled += 1,
             JobState::Done | JobState::Scheduled | JobState::Queued | JobState::Running | JobState::Retry => {

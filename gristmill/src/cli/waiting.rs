@@ -9,13 +9,13 @@ use gristmill_service::documents::EndedJobsDocument;
 use gristmill_store::JobView;
 
 use super::batch_view::end;
+use crate::cli::backend::Backend;
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
 use crate::cli::wait::{Ended, Patience, wait_for_batch, wait_for_effects, wait_for_job, wait_for_jobs};
 use crate::exit_code::{Exit, Result};
-use crate::runtime::serve::stop;
 use crate::runtime::signals::Signals;
-use crate::runtime::work::{WaitFor, Work, Working};
+use crate::runtime::work::{WaitFor, Work};
 
 /// How long this process, when it does the work, waits for the emails and webhooks of a batch that has ended.
 const EFFECTS: Duration = Duration::from_secs(20);
@@ -85,10 +85,10 @@ impl Waiting {
     /// With exit code 7 when the time is over, with that of the signal if one came.
     pub(super) async fn job(&self, context: &CommandContext, job: JobId) -> Result<Option<JobView>> {
         let Some(wait) = self.wait else { return Ok(None) };
-        let store = context.store().await?;
-        let mut working = Working::begin(context, &store, self.work).await?;
-        let waited = wait_for_job(context, &store, job, &mut working, Patience::at_most(wait.at_most())).await;
-        stop(context, &store, working, &mut Signals::listen()?).await?;
+        let backend = context.backend().await?;
+        let mut working = backend.begin_work(self.work).await?;
+        let waited = wait_for_job(context, &backend, job, &mut working, Patience::at_most(wait.at_most())).await;
+        backend.end_work(working, &mut Signals::listen()?).await?;
         waited.map(Some)
     }
 
@@ -99,10 +99,10 @@ impl Waiting {
     /// As for one job.
     pub(super) async fn jobs(&self, context: &CommandContext, jobs: &[JobId]) -> Result<Option<EndedJobsDocument>> {
         let Some(wait) = self.wait else { return Ok(None) };
-        let store = context.store().await?;
-        let mut working = Working::begin(context, &store, self.work).await?;
-        let waited = wait_for_jobs(context, &store, jobs, &mut working, Patience::at_most(wait.at_most())).await;
-        stop(context, &store, working, &mut Signals::listen()?).await?;
+        let backend = context.backend().await?;
+        let mut working = backend.begin_work(self.work).await?;
+        let waited = wait_for_jobs(context, &backend, jobs, &mut working, Patience::at_most(wait.at_most())).await;
+        backend.end_work(working, &mut Signals::listen()?).await?;
         waited.map(Some)
     }
 }
@@ -125,19 +125,22 @@ pub(super) fn describe_ends(ended: &EndedJobsDocument) -> String {
 
 /// Waits for a batch, working here when no other process does, until what it sends is sent too.
 pub(super) async fn see_through(context: &CommandContext, batch: BatchId, work: Work, wait: WaitFor) -> Result<Ended> {
-    let store = context.store().await?;
+    let backend = context.backend().await?;
     let mut signals = Signals::listen()?;
-    let mut working = Working::begin(context, &store, work).await?;
+    let mut working = backend.begin_work(work).await?;
     let patience = Patience::at_most(wait.at_most());
-    let waited = wait_for_batch(context, &store, batch, &mut working, patience).await;
-    if working.works() && matches!(waited, Ok(Ended::Final(_))) {
-        wait_for_effects(context, &store, batch, EFFECTS).await?;
+    let waited = wait_for_batch(context, &backend, batch, &mut working, patience).await;
+    if let Backend::Store(local) = &backend
+        && working.works()
+        && matches!(waited, Ok(Ended::Final(_)))
+    {
+        wait_for_effects(context, local.store(), batch, EFFECTS).await?;
         // No scheduler may ever come to remove the spools of the input.
-        if let Err(error) = spools(&*store, context.loaded.config.scheduler.copy_keep.0).await {
+        if let Err(error) = spools(&**local.store(), context.loaded.config.scheduler.copy_keep.0).await {
             tracing::warn!(%error, "a copy of the input stays until a scheduler removes it");
         }
     }
-    let stopped = stop(context, &store, working, &mut signals).await;
+    let stopped = backend.end_work(working, &mut signals).await;
     let ended = waited?;
     stopped?;
     Ok(ended)

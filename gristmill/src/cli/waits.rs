@@ -7,6 +7,7 @@ use gristmill_store::{Blocker, PauseView, Wait};
 
 use super::list::describe_pause;
 use crate::cli::output::Output;
+use crate::exit_code::Result;
 
 /// How long nothing may move before it is asked why, and how often it is asked then.
 const STILL: Duration = Duration::from_secs(2);
@@ -35,8 +36,8 @@ impl<M: PartialEq> Standstill<M> {
         &mut self,
         mark: M,
         output: &Output,
-        why: impl AsyncFnOnce() -> gristmill_store::Result<Vec<Wait>>,
-    ) -> gristmill_store::Result<&[String]> {
+        why: impl AsyncFnOnce() -> Result<Vec<Wait>>,
+    ) -> Result<&[String]> {
         if self.mark.as_ref() != Some(&mark) {
             *self = Self { mark: Some(mark), ..Self::new() };
         } else if self.since.elapsed() >= STILL {

@@ -48,6 +48,11 @@ struct Run {
 }
 
 impl Worker {
+    /// Whether it only looks at who works.
+    pub(super) fn only_looks(&self) -> bool {
+        matches!(self.verb, Some(Verb::List))
+    }
+
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self.verb {
             None => self.run.run(context).await,
@@ -69,7 +74,7 @@ impl Run {
 }
 
 async fn list(context: &CommandContext) -> Result<Exit> {
-    let workers = context.store().await?.workers().await?;
+    let workers = context.backend().await?.workers().await?;
     let columns = ["ID", "ROLE", "STATE", "HOST", "PID", "SLOTS", "RUNNING", "QUEUES", "STARTED", "SEEN"];
     context.output.list(&workers, &columns, |worker, output| {
         vec![

@@ -27,6 +27,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Only how messages look: all the rest belongs to a database that is not asked.
+    pub(crate) fn logging_alone(self) -> Self {
+        Self { config: Config { log: self.config.log, ..Config::default() }, ..Self::default() }
+    }
+
     /// Every schedule by its name: those of `[schedule.NAME]`, and those of the batches.
     pub fn schedules(&self) -> BTreeMap<String, ScheduleSpec> {
         let own = self.config.batch.iter().filter_map(|(name, batch)| {

@@ -47,6 +47,8 @@ pub(crate) struct ProcessContext {
     notify: Notify,
     connection: Arc<Connection>,
     store: OnceCell<StoreHandle>,
+    /// The server that is asked instead: then there is no store.
+    elsewhere: Option<String>,
 }
 
 impl ProcessContext {
@@ -62,7 +64,19 @@ impl ProcessContext {
             notify,
             connection,
             store: OnceCell::new(),
+            elsewhere: None,
         }
+    }
+
+    /// The same without a store: what is asked is this server.
+    pub(crate) fn elsewhere(self, server: &str) -> Self {
+        Self { elsewhere: Some(server.to_owned()), ..self }
+    }
+
+    fn refuse_elsewhere(&self) -> Result<()> {
+        let Some(server) = &self.elsewhere else { return Ok(()) };
+        Err(CommandError::usage(format!("this works on the database itself, and `{server}` is a server"))
+            .hint("add `--context local` for the database of the configuration"))
     }
 
     /// Reports what the process does.
@@ -93,6 +107,7 @@ impl ProcessContext {
     ///
     /// When it cannot be reached, or its schema does not fit.
     pub(crate) async fn store(&self) -> Result<StoreHandle> {
+        self.refuse_elsewhere()?;
         let open = || async {
             let opened = gristmill_store::open(&self.loaded.config.store.url, self.store_options()).await;
             opened.map_err(|error| self.store_trouble(error))
@@ -102,6 +117,7 @@ impl ProcessContext {
 
     /// Returns the store without checking its schema.
     pub(crate) async fn connect_store(&self) -> Result<StoreHandle> {
+        self.refuse_elsewhere()?;
         let opened = gristmill_store::connect(&self.loaded.config.store.url, self.store_options()).await;
         opened.map_err(|error| self.store_trouble(error))
     }

@@ -14,6 +14,7 @@ mod limits;
 mod place;
 mod poison;
 mod reconcile;
+mod remote;
 mod saying;
 mod schedules;
 mod servers;

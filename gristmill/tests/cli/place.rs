@@ -40,6 +40,8 @@ impl Place {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GRISTMILL_") || name == "TRACEPARENT") {
             command.env_remove(name);
         }
+        // Nor a server that the user of this machine has named.
+        command.env("XDG_CONFIG_HOME", self.path().join("home"));
         command
     }
 

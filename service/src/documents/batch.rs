@@ -23,6 +23,12 @@ impl From<&BatchView> for BatchWithResult {
     }
 }
 
+impl From<BatchWithResult> for BatchView {
+    fn from(document: BatchWithResult) -> Self {
+        document.batch.into_view(document.result)
+    }
+}
+
 impl BatchWithResult {
     /// The same with what it waits for.
     #[must_use]
@@ -32,7 +38,7 @@ impl BatchWithResult {
 }
 
 /// What a dry run of `batch run` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WouldStartDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -41,7 +47,7 @@ pub struct WouldStartDocument {
 }
 
 /// A batch that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlannedBatchDocument {
     /// The name of its definition.
     pub name: String,
@@ -52,7 +58,7 @@ pub struct PlannedBatchDocument {
 }
 
 /// The items of a batch that does not exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlannedCounts {
     /// How many the input has.
     pub input: u64,

@@ -47,6 +47,27 @@ pub struct SettingDocument {
     pub origin: String,
 }
 
+/// A server that a user has given a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ContextDocument {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+    /// The file that holds the token.
+    pub token_file: Option<String>,
+    /// The file with further authorities whose certificates are trusted.
+    pub ca_file: Option<String>,
+    /// The tenant that is asked for; `null` is the token's own.
+    pub tenant: Option<String>,
+    /// Whether its name must be typed before something is changed there.
+    pub protected: bool,
+    /// Whether plain `http://` goes to another machine.
+    pub in_the_clear: bool,
+    /// Whether commands ask it unless told otherwise.
+    pub used: bool,
+}
+
 /// A batch definition of the configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct DefinitionDocument {

@@ -58,7 +58,7 @@ impl EnqueuedManyDocument {
 }
 
 /// What a dry run answers to a request for one job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WouldEnqueueDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -88,7 +88,7 @@ impl From<&NewJob> for WouldEnqueueDocument {
 }
 
 /// What a dry run answers to a request for many jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WouldEnqueueManyDocument {
     /// Always `true`.
     pub dry_run: bool,

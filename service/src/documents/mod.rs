@@ -30,7 +30,9 @@ pub use account::{CreatedTokenDocument, LinkDocument, MeDocument};
 pub use audit::{AuditEntryDocument, AuditVerifiedDocument};
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
 pub use chunk::{ChunkDocument, ChunkResultDocument};
-pub use configuration::{CheckDocument, DefinitionDocument, ProblemDocument, SettingDocument, VersionDocument};
+pub use configuration::{
+    CheckDocument, ContextDocument, DefinitionDocument, ProblemDocument, SettingDocument, VersionDocument,
+};
 pub use doctor::{DoctorDocument, FindingDocument, ReconcileDocument};
 pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,

@@ -1,7 +1,7 @@
 //! A message that no worker can act upon, whole.
 
 use gristmill_store::{PoisonMessage, PoisonView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 gristmill_core::words! {
@@ -15,7 +15,7 @@ gristmill_core::words! {
 }
 
 /// A message that was kept.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PoisonMessageDocument {
     /// What lists show of it; its fields are those of the document.
     #[serde(flatten)]
@@ -23,6 +23,7 @@ pub struct PoisonMessageDocument {
     /// How many of its first bytes were kept.
     pub kept: usize,
     /// Its properties and headers, as of the last time that it came.
+    #[serde(deserialize_with = "gristmill_core::json::value")]
     pub headers: Value,
     /// How `body` is written.
     pub encoding: BodyEncoding,

@@ -1,11 +1,11 @@
 //! What a redrive of quarantined items answers, and a line of their export.
 
 use gristmill_store::{MendSample, PatchReport, QuarantineView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What a redrive did, or would do.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PatchReportDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -24,7 +24,7 @@ pub struct PatchReportDocument {
 }
 
 /// An item that stays in quarantine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RefusedItemDocument {
     /// Its number.
     pub id: i64,
@@ -45,6 +45,14 @@ impl PatchReportDocument {
             refused: refused.collect(),
             generation: report.generation,
         }
+    }
+}
+
+impl From<PatchReportDocument> for PatchReport {
+    fn from(document: PatchReportDocument) -> Self {
+        let PatchReportDocument { dry_run: _, affected, kept, unchanged: _, samples, refused, generation } = document;
+        let refused = refused.into_iter().map(|RefusedItemDocument { id, reason }| (id, reason)).collect();
+        Self { redriven: affected, kept, samples, refused, generation, ..Self::default() }
     }
 }
 

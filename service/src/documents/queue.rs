@@ -1,10 +1,10 @@
 //! A queue, and which of its jobs no live worker can run.
 
 use gristmill_store::{QueueView, UnhandledView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A queue.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct QueueDocument {
     /// The queue itself; its fields are those of the document.
     #[serde(flatten)]

@@ -30,6 +30,13 @@ impl ReportDocument {
     }
 }
 
+impl From<ReportDocument> for ControlReport {
+    fn from(document: ReportDocument) -> Self {
+        let ReportDocument { dry_run: _, affected, samples, generation } = document;
+        Self { affected, samples, generation, ..Self::default() }
+    }
+}
+
 /// What redriving or discarding dead letters did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeadReportDocument {
@@ -56,6 +63,13 @@ impl DeadReportDocument {
             refused: refused + others.len() as u64,
             reasons: others.into_iter().take(REASONS_MAX).chain(reasons.iter().cloned()).collect(),
         }
+    }
+}
+
+impl From<DeadReportDocument> for RedriveReport {
+    fn from(document: DeadReportDocument) -> Self {
+        let DeadReportDocument { dry_run: _, affected, samples, refused, reasons } = document;
+        Self { redriven: ControlReport { affected, samples, ..ControlReport::default() }, refused, reasons }
     }
 }
 

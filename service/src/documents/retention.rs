@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gristmill_core::Instant;
 use gristmill_store::{DatabaseSize, PruneNoun, PrunedView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::control::retention::{Deleted, DeletedQueue};
 use crate::retention::Survey;
@@ -88,7 +88,7 @@ impl DatabaseSizeDocument {
 }
 
 /// What deleting batches did, or would do.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeletedBatchesDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -100,7 +100,7 @@ pub struct DeletedBatchesDocument {
 }
 
 /// What deleting a queue did, or would do.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct DeletedQueueDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,

@@ -5,7 +5,7 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::schedule::describe::plainly;
 use gristmill_core::schedule::{Note, ScheduleSpec, Target, Timetable, tzdb};
 use gristmill_store::{ScheduleOrigin, ScheduleView, TickCause, TickOutcome, TickView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 gristmill_core::words! {
@@ -32,7 +32,7 @@ impl ScheduleState {
 }
 
 /// A schedule.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ScheduleDocument {
     /// Its name; also its key in lists.
     pub name: String,
@@ -67,10 +67,10 @@ pub struct ScheduleDocument {
     /// Ticks that wait until those have ended.
     pub buffered: u64,
     /// Its next ticks. Left out of lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Vec<PlannedTickDocument>>,
     /// Its last ticks, the newest first. Left out of lists.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Vec<TickView>>,
 }
 
@@ -98,6 +98,26 @@ impl ScheduleDocument {
     }
 }
 
+impl ScheduleDocument {
+    /// Its row in the store; `None` when no scheduler has seen it.
+    pub fn view(&self) -> Option<ScheduleView> {
+        Some(ScheduleView {
+            tenant: self.tenant.clone(),
+            name: self.name.clone(),
+            origin: self.origin,
+            spec: self.spec.clone(),
+            enabled: self.enabled,
+            version: self.version?,
+            decided_at: self.decided_at?,
+            next_at: self.next_at,
+            created_at: self.created_at?,
+            updated_at: self.updated_at?,
+            running: self.running,
+            buffered: self.buffered,
+        })
+    }
+}
+
 impl From<&ScheduleView> for ScheduleDocument {
     fn from(view: &ScheduleView) -> Self {
         Self::new(&view.tenant, &view.name, &view.spec, Some(view))
@@ -114,7 +134,7 @@ pub fn starts(spec: &ScheduleSpec) -> String {
 }
 
 /// A tick to come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlannedTickDocument {
     /// The tick.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
@@ -131,7 +151,7 @@ pub struct PlannedTickDocument {
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub to: Instant,
     /// What a clock change does to it, in words.
-    pub note: Option<&'static str>,
+    pub note: Option<String>,
 }
 
 impl PlannedTickDocument {
@@ -144,7 +164,7 @@ impl PlannedTickDocument {
             starts_at: timetable.fires_at(tick),
             from,
             to,
-            note: timetable.note(tick).map(Note::as_str),
+            note: timetable.note(tick).map(|note: Note| note.as_str().to_owned()),
         }
     }
 }
@@ -271,7 +291,7 @@ impl SlotDocument {
 }
 
 /// What a verb that changes a schedule did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ScheduleReportDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -282,7 +302,7 @@ pub struct ScheduleReportDocument {
 }
 
 /// A schedule that would be saved.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WouldSaveScheduleDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -296,7 +316,7 @@ pub struct WouldSaveScheduleDocument {
 }
 
 /// What `schedule run` did.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct RunDocument {
     /// The schedule.
     pub schedule: String,
@@ -305,7 +325,7 @@ pub struct RunDocument {
 }
 
 /// What a dry run of `schedule run` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WouldRunDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -317,7 +337,7 @@ pub struct WouldRunDocument {
 }
 
 /// A slot and its logical interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct IntervalDocument {
     /// The tick.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
@@ -337,7 +357,7 @@ impl From<(Instant, (Instant, Instant))> for IntervalDocument {
 }
 
 /// A backfill that was just created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct StartedBackfillDocument {
     /// Its id.
     pub backfill: Uuid,
@@ -348,7 +368,7 @@ pub struct StartedBackfillDocument {
 }
 
 /// What a dry run of `schedule backfill` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct WouldBackfillDocument {
     /// Always `true`.
     pub dry_run: bool,
@@ -363,7 +383,7 @@ pub struct WouldBackfillDocument {
 }
 
 /// What a verb that changes a backfill did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BackfillReportDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,

@@ -2,12 +2,12 @@
 
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_store::{TickOutcome, TickView};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::schedule::starts;
 
 /// A trigger.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TriggerDocument {
     /// Its name: `hook/NAME` or `watch/NAME`; also its key in lists.
     pub name: String,
@@ -42,7 +42,7 @@ impl TriggerDocument {
 }
 
 /// What a retry of an event did, or would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TriggerReportDocument {
     /// Whether nothing was changed.
     pub dry_run: bool,

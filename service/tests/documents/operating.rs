@@ -6,10 +6,10 @@ use std::time::Duration;
 use gristmill_core::duration::Span;
 use gristmill_service::control::dead::RedriveReport;
 use gristmill_service::documents::{
-    CheckDocument, DeadReportDocument, DefinitionDocument, DoctorDocument, EndedJobsDocument, ErrorBody, ErrorDocument,
-    FindingDocument, LimitDocument, MigrationsDocument, PoisonDocument, PoisonMessageDocument, ProblemDocument,
-    QueueDocument, ReconcileDocument, RedrivenDocument, ReportDocument, SettingDocument, VersionDocument,
-    WorkerDocument, WouldSetLimitDocument,
+    CheckDocument, ContextDocument, DeadReportDocument, DefinitionDocument, DoctorDocument, EndedJobsDocument,
+    ErrorBody, ErrorDocument, FindingDocument, LimitDocument, MigrationsDocument, PoisonDocument,
+    PoisonMessageDocument, ProblemDocument, QueueDocument, ReconcileDocument, RedrivenDocument, ReportDocument,
+    SettingDocument, VersionDocument, WorkerDocument, WouldSetLimitDocument,
 };
 use gristmill_store::{
     ControlReport, LimitOrigin, LimitSpec, LimitUse, MigrationView, PoisonMessage, QueueView, ReconcileReport,
@@ -191,6 +191,16 @@ fn itself() -> Vec<Sample> {
     let version = VersionDocument { name: "gristmill".to_owned(), version: "0.1.0".to_owned() };
     let (key, origin) = ("worker.slots".to_owned(), "config.toml:3".to_owned());
     let setting = SettingDocument { key, value: json!(8), origin };
+    let context = ContextDocument {
+        name: "prod".to_owned(),
+        url: "https://jobs.example.com".to_owned(),
+        token_file: Some("/home/ada/.secrets/jobs".to_owned()),
+        ca_file: Some("/etc/ssl/our-authority.pem".to_owned()),
+        tenant: Some("main".to_owned()),
+        protected: true,
+        in_the_clear: false,
+        used: true,
+    };
     let definition = DefinitionDocument { name: "retail".to_owned(), definition: json!({ "chunk": 500 }) };
     let migration = MigrationView { version: 7, name: "limits".to_owned(), applied_at: Some(at(0)) };
     let missing = MigrationView { version: 8, name: "turns".to_owned(), applied_at: None };
@@ -207,6 +217,11 @@ fn itself() -> Vec<Sample> {
         sample("ProblemDocument", problem, bare),
         sample("VersionDocument", &version, &version),
         sample("SettingDocument", &setting, &setting),
+        sample(
+            "ContextDocument",
+            &context,
+            ContextDocument { token_file: None, ca_file: None, tenant: None, ..context.clone() },
+        ),
         sample("DefinitionDocument", &definition, &definition),
         sample("MigrationsDocument", status, MigrationsDocument::default()),
     ]

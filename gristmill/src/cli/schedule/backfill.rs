@@ -65,9 +65,9 @@ impl Backfill {
         }
         let (Some(from), Some(to)) = (&self.from, &self.to) else { return self.list(context).await };
         let timetable = compiled(&self.name, &found.spec)?;
-        let (zone, store) = (timetable.zone(), context.store().await?);
+        let (zone, backend) = (timetable.zone(), context.backend().await?);
         let range = (read_instant("from", from, zone)?, read_instant("to", to, zone)?);
-        if range.1 > store.now().await? {
+        if range.1 > backend.now().await? {
             return Err(
                 CommandError::usage("--to lies ahead; what is to come runs by itself").hint("name a past instant")
             );
@@ -95,14 +95,12 @@ impl Backfill {
         if self.dry.dry_run {
             return self.would(context, backfill).await;
         }
-        let waiting = context.service().await?.start_backfill(&context.order(false), &backfill).await?;
+        let started = backend.start_backfill(&context.order(false), &backfill).await?;
         match context.output.format {
-            Format::Json => {
-                let (backfill, schedule) = (backfill.id, self.name.clone());
-                context.output.document(&StartedBackfillDocument { backfill, schedule, waiting });
-            }
+            Format::Json => context.output.document(&started),
             Format::Plain | Format::Table => {
-                context.output.line(&format!("{}\t{waiting} slots wait", backfill.id));
+                let StartedBackfillDocument { backfill: id, waiting, .. } = started;
+                context.output.line(&format!("{id}\t{waiting} slots wait"));
                 let asked = backfill.ticks.len() as u64;
                 context.output.note(&format!("{} of {asked} slots had run or wait already", asked - waiting));
             }
@@ -112,29 +110,18 @@ impl Backfill {
 
     /// Returns what the same backfill would do: its slots in order, without those that are in the ledger as run or
     /// waiting.
-    async fn would(&self, context: &CommandContext, mut backfill: NewBackfill) -> Result<Exit> {
-        let asked = backfill.ticks.len();
-        backfill.ticks = context.service().await?.open_slots(&backfill).await?;
-        if self.newest_first {
-            backfill.ticks.reverse();
-        }
+    async fn would(&self, context: &CommandContext, backfill: NewBackfill) -> Result<Exit> {
+        let would = context.backend().await?.rehearse_backfill(&context.order(true), &backfill).await?;
         match context.output.format {
-            Format::Json => {
-                context.output.document(&WouldBackfillDocument {
-                    dry_run: true,
-                    schedule: self.name.clone(),
-                    asked,
-                    would_run: backfill.ticks.len(),
-                    slots: backfill.ticks.iter().copied().map(IntervalDocument::from).collect(),
-                });
-            }
+            Format::Json => context.output.document(&would),
             Format::Plain | Format::Table => {
-                context.output.line(&format!("would run {} of {asked} slots", backfill.ticks.len()));
-                for (tick, (from, to)) in backfill.ticks.iter().take(SHOWN) {
+                let WouldBackfillDocument { asked, would_run, slots, .. } = would;
+                context.output.line(&format!("would run {would_run} of {asked} slots"));
+                for IntervalDocument { tick, from, to } in slots.iter().take(SHOWN) {
                     context.output.line(&format!("  {}  for {} to {}", utc(*tick), utc(*from), utc(*to)));
                 }
-                if backfill.ticks.len() > SHOWN {
-                    context.output.note(&format!("  and {} more: see them with --json", backfill.ticks.len() - SHOWN));
+                if slots.len() > SHOWN {
+                    context.output.note(&format!("  and {} more: see them with --json", slots.len() - SHOWN));
                 }
             }
         }
@@ -142,11 +129,8 @@ impl Backfill {
     }
 
     async fn control(&self, context: &CommandContext, id: Uuid, paused: Option<bool>) -> Result<Exit> {
-        let (service, order) = (context.service().await?, context.order(self.dry.dry_run));
-        let waiting = match paused {
-            Some(paused) => service.pause_backfill(&order, &self.name, id, paused).await?,
-            None => service.cancel_backfill(&order, &self.name, id).await?,
-        };
+        let (backend, order) = (context.backend().await?, context.order(self.dry.dry_run));
+        let waiting = backend.control_backfill(&order, &self.name, id, paused).await?;
         let word = match paused {
             Some(true) => "paused",
             Some(false) => "resumed",
@@ -166,7 +150,7 @@ impl Backfill {
     }
 
     async fn list(&self, context: &CommandContext) -> Result<Exit> {
-        let views = context.store().await?.backfills(&context.tenant, &self.name).await?;
+        let views = context.backend().await?.backfills(&self.name).await?;
         let columns = ["BACKFILL", "FROM", "TO", "STATE", "WAITING", "RUNNING", "ENDED", "FAILED", "AT ONCE", "ORDER"];
         context.output.list(&views, &columns, |view, _| {
             let state = match (view.waiting + view.running, view.paused) {

@@ -58,8 +58,8 @@ impl Calendar {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         let found = find(context, &self.name).await?;
         let timetable = compiled(&self.name, &found.spec)?;
-        let store = context.store().await?;
-        let now = store.now().await?;
+        let backend = context.backend().await?;
+        let now = backend.now().await?;
         let (from, until) = (now - TimeDelta::days(self.days.into()), now + TimeDelta::days(self.ahead.into()));
         let filter = TickFilter {
             tenant: context.tenant.clone(),
@@ -68,7 +68,7 @@ impl Calendar {
             until: Some(until),
             limit: 10_000,
         };
-        let rows = store.ticks(&filter).await?;
+        let rows = backend.ticks(&filter).await?;
         let since = found.view.as_ref().map_or(now, |view| view.decided_at);
         let ahead = timetable.between(since, until, SLOTS_MAX).ticks;
         let mut slots: BTreeMap<Instant, SlotDocument> =

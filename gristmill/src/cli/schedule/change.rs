@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::super::batch_run::bad_param;
 use super::look::{compiled, print, upcoming};
-use super::{Found, find, unknown};
+use super::{Found, find};
 use crate::cli::context::CommandContext;
 use crate::cli::list::DryRun;
 use crate::cli::output::Format;
@@ -205,19 +205,16 @@ impl Create {
         }
         let spec = self.said.over(ScheduleSpec::default())?;
         checked(context, &self.name, &spec)?;
-        let store = context.store().await?;
-        let there = !store.schedules(Some(&context.tenant), Some(&self.name)).await?.is_empty();
-        if there || context.loaded.schedules().contains_key(&self.name) {
+        let (backend, order) = (context.backend().await?, context.order(self.dry.dry_run));
+        if backend.schedule(&self.name).await?.is_some() {
             let wrong = format!("there is a schedule `{}` already", self.name);
             return Err(CommandError::new(Exit::Conflict, wrong).hint("change it with `gristmill schedule edit`"));
         }
-        if self.dry.dry_run {
-            return preview(context, &self.name, &spec).await;
-        }
         compiled(&self.name, &spec)?;
-        let (service, order) = (context.service().await?, context.order(false));
-        let made = service.create_schedule(&order, &self.name, spec, !self.disabled).await?;
-        Ok(report_saved(context, made.as_ref()))
+        match backend.create_schedule(&order, &self.name, spec.clone(), !self.disabled).await? {
+            Some(made) => Ok(report_saved(context, Some(&made))),
+            None => preview(context, &self.name, &spec).await,
+        }
     }
 }
 
@@ -226,12 +223,12 @@ impl Edit {
         let view = of_command(find(context, &self.name).await?, &self.name)?;
         let spec = self.said.over(view.spec.clone())?;
         checked(context, &self.name, &spec)?;
-        if self.dry.dry_run {
-            return preview(context, &self.name, &spec).await;
-        }
         compiled(&self.name, &spec)?;
-        let edited = context.service().await?.edit_schedule(&context.order(false), &view, spec).await?;
-        Ok(report_saved(context, edited.as_ref()))
+        let (backend, order) = (context.backend().await?, context.order(self.dry.dry_run));
+        match backend.edit_schedule(&order, &view, spec.clone()).await? {
+            Some(edited) => Ok(report_saved(context, Some(&edited))),
+            None => preview(context, &self.name, &spec).await,
+        }
     }
 }
 
@@ -241,6 +238,10 @@ fn checked(context: &CommandContext, name: &str, spec: &ScheduleSpec) -> Result<
     let target = spec.target().map_err(|error| {
         CommandError::usage(format!("the schedule `{name}` {}", error.message)).hint("say --batch NAME or --kind KIND")
     })?;
+    // What its configuration says only the server knows.
+    if context.remote().is_some() {
+        return Ok(());
+    }
     let started = match target {
         Target::Batch(batch) => Some(batch),
         Target::Job(job) => {
@@ -285,7 +286,7 @@ fn of_command(found: Found, name: &str) -> Result<ScheduleView> {
 
 /// Shows what would be saved, and the ticks that it would have.
 async fn preview(context: &CommandContext, name: &str, spec: &ScheduleSpec) -> Result<Exit> {
-    let now = context.store().await?.now().await?;
+    let now = context.backend().await?.now().await?;
     let timetable = compiled(name, spec)?;
     match context.output.format {
         Format::Json => {
@@ -320,13 +321,9 @@ fn report_saved(context: &CommandContext, view: Option<&ScheduleView>) -> Exit {
 
 /// Lets a schedule run by itself, or stops it.
 pub(super) async fn switch(context: &CommandContext, name: &str, enabled: bool, dry_run: bool) -> Result<Exit> {
-    let store = context.store().await?;
-    let Some(view) = store.schedules(Some(&context.tenant), Some(name)).await?.into_iter().next() else {
-        if context.loaded.schedules().contains_key(name) {
-            return Err(CommandError::new(Exit::Conflict, format!("no scheduler has seen the schedule `{name}` yet"))
-                .hint("say `enabled = false` in the configuration, or start a scheduler first"));
-        }
-        return Err(unknown(context, name).await);
+    let Some(view) = find(context, name).await?.view else {
+        return Err(CommandError::new(Exit::Conflict, format!("no scheduler has seen the schedule `{name}` yet"))
+            .hint("say `enabled = false` in the configuration, or start a scheduler first"));
     };
     let word = if enabled { "enable" } else { "disable" };
     if dry_run || view.enabled == enabled {
@@ -341,14 +338,14 @@ pub(super) async fn switch(context: &CommandContext, name: &str, enabled: bool, 
         }
         return Ok(Exit::Success);
     }
-    let switched = context.service().await?.switch_schedule(&context.order(false), &view, enabled).await?;
+    let switched = context.backend().await?.switch_schedule(&context.order(false), &view, enabled).await?;
     Ok(report_saved(context, switched.as_ref()))
 }
 
 /// Removes a schedule that was created by a command.
 pub(super) async fn delete(context: &CommandContext, name: &str, dry_run: bool) -> Result<Exit> {
     of_command(find(context, name).await?, name)?;
-    context.service().await?.remove_schedule(&context.order(dry_run), name).await?;
+    context.backend().await?.remove_schedule(&context.order(dry_run), name).await?;
     match context.output.format {
         Format::Json => {
             context.output.document(&ScheduleReportDocument { dry_run, schedule: name.to_owned(), affected: 1 });

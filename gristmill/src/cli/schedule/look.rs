@@ -89,32 +89,20 @@ pub(super) fn print(context: &CommandContext, timetable: &Timetable, ticks: &[In
 
 /// Lists every schedule: those of the store, and those of the configuration that no scheduler has seen yet.
 pub(super) async fn list(context: &CommandContext) -> Result<Exit> {
-    let views = context.store().await?.schedules(Some(&context.tenant), None).await?;
-    let unseen =
-        context.loaded.schedules().into_iter().filter(|(name, _)| !views.iter().any(|view| view.name == *name));
-    let mut rows: Vec<(String, Found)> =
-        unseen.map(|(name, spec)| (name, Found { spec, view: None })).collect::<Vec<_>>();
-    rows.extend(views.into_iter().map(|view| (view.name.clone(), Found { spec: view.spec.clone(), view: Some(view) })));
-    rows.sort_by(|one, other| one.0.cmp(&other.0));
-    if context.output.format == Format::Json {
-        let rows: Vec<_> = rows.iter().map(|(name, found)| found.document(context, name)).collect();
-        context.output.document(&rows);
-        return Ok(Exit::Success);
-    }
+    let rows = context.backend().await?.schedules().await?;
     let columns = ["SCHEDULE", "STATE", "STARTS", "WHEN", "NEXT", "RUNNING", "WAITING", "MISSED", "OVERLAP", "ORIGIN"];
-    context.output.list(&rows, &columns, |(name, found), output| {
-        let view = found.view.as_ref();
+    context.output.list(&rows, &columns, |row, output| {
         vec![
-            name.clone(),
-            state(found).to_owned(),
-            target(&found.spec),
-            plainly(&found.spec),
-            output.time_or_dash(view.and_then(|view| view.next_at).filter(|_| state(found) == "enabled")),
-            view.map_or(0, |view| view.running).to_string(),
-            view.map_or(0, |view| view.buffered).to_string(),
-            found.spec.missed.to_string(),
-            found.spec.overlap().to_string(),
-            found.origin().to_string(),
+            row.name.clone(),
+            row.state.to_string(),
+            target(&row.spec),
+            plainly(&row.spec),
+            output.time_or_dash(row.next_at.filter(|_| row.state == ScheduleState::Enabled)),
+            row.running.to_string(),
+            row.buffered.to_string(),
+            row.spec.missed.to_string(),
+            row.spec.overlap().to_string(),
+            row.origin.to_string(),
         ]
     });
     Ok(Exit::Success)
@@ -127,16 +115,16 @@ fn state(found: &Found) -> &'static str {
 
 /// Shows one schedule with its next ticks and its last runs.
 pub(super) async fn show(context: &CommandContext, name: &str) -> Result<Exit> {
-    let found = find(context, name).await?;
+    let backend = context.backend().await?;
+    let Some(document) = backend.schedule(name).await? else { return Err(super::unknown(context, name).await) };
+    let found = Found::from(document.clone());
     let timetable = compiled(name, &found.spec)?;
-    let store = context.store().await?;
-    let now = store.now().await?;
+    let now = backend.now().await?;
     let filter =
         TickFilter { tenant: context.tenant.clone(), schedule: name.to_owned(), from: None, until: None, limit: 10 };
-    let (last, next) = (store.ticks(&filter).await?, upcoming(&timetable, now, SHOWN));
+    let (last, next) = (backend.ticks(&filter).await?, upcoming(&timetable, now, SHOWN));
     if context.output.format == Format::Json {
         let next = next.iter().map(|tick| PlannedTickDocument::new(&timetable, *tick)).collect();
-        let document = found.document(context, name);
         context.output.document(&ScheduleDocument { next: Some(next), last: Some(last), ..document });
         return Ok(Exit::Success);
     }

@@ -99,7 +99,6 @@ impl Schedule {
 }
 
 /// A schedule as the configuration and the store know it.
-#[derive(serde::Serialize)]
 struct Found {
     spec: ScheduleSpec,
     /// Its row, once a scheduler or a command has made it.
@@ -111,31 +110,28 @@ impl Found {
     fn origin(&self) -> ScheduleOrigin {
         self.view.as_ref().map_or(ScheduleOrigin::File, |view| view.origin)
     }
+}
 
-    /// The document that scripts read.
-    fn document(&self, context: &CommandContext, name: &str) -> ScheduleDocument {
-        ScheduleDocument::new(&context.tenant, name, &self.spec, self.view.as_ref())
+impl From<ScheduleDocument> for Found {
+    fn from(document: ScheduleDocument) -> Self {
+        Self { view: document.view(), spec: document.spec }
     }
 }
 
 /// Finds a schedule in the store or in the configuration; for schedules of the file, the file is the newest.
 async fn find(context: &CommandContext, name: &str) -> Result<Found> {
-    let mut said = context.loaded.schedules();
-    let view = context.store().await?.schedules(Some(&context.tenant), Some(name)).await?.into_iter().next();
-    match (view, said.remove(name)) {
-        (Some(view), Some(spec)) if view.origin == ScheduleOrigin::File => Ok(Found { spec, view: Some(view) }),
-        (Some(view), _) => Ok(Found { spec: view.spec.clone(), view: Some(view) }),
-        (None, Some(spec)) => Ok(Found { spec, view: None }),
-        (None, None) => Err(unknown(context, name).await),
+    match context.backend().await?.schedule(name).await? {
+        Some(document) => Ok(Found::from(document)),
+        None => Err(unknown(context, name).await),
     }
 }
 
 async fn unknown(context: &CommandContext, name: &str) -> CommandError {
-    let mut names: Vec<String> = context.loaded.schedules().into_keys().collect();
-    if let Ok(store) = context.store().await
-        && let Ok(views) = store.schedules(Some(&context.tenant), None).await
+    let mut names = Vec::new();
+    if let Ok(backend) = context.backend().await
+        && let Ok(schedules) = backend.schedules().await
     {
-        names.extend(views.into_iter().map(|view| view.name));
+        names.extend(schedules.into_iter().map(|schedule| schedule.name));
     }
     let error = CommandError::not_found(format!("there is no schedule `{name}`"));
     match suggest(name, names.iter().map(String::as_str)) {

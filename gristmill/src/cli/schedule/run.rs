@@ -9,6 +9,7 @@ use gristmill_store::{FireTick, Firing, TickCause, TickFilter, TickOutcome, Tick
 
 use super::look::{compiled, upcoming};
 use super::{find, read_instant, utc};
+use crate::cli::backend::schedules::{self, Ran};
 use crate::cli::context::CommandContext;
 use crate::cli::list::DryRun;
 use crate::cli::output::Format;
@@ -36,33 +37,42 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let found = find(context, &self.name).await?;
-        let tick = self.tick(context, &found.spec).await?;
-        if self.dry.dry_run {
-            match context.output.format {
-                Format::Json => context.output.document(&WouldRunDocument {
-                    dry_run: true,
-                    schedule: self.name.clone(),
-                    slot: (tick.tick, tick.interval).into(),
-                }),
-                Format::Plain | Format::Table => {
-                    let (from, to) = (utc(tick.interval.0), utc(tick.interval.1));
-                    context.output.line(&format!("would run {} for {from} to {to}", self.name));
-                }
+        let ran = match context.remote() {
+            None => self.run_here(context).await?,
+            Some(server) => {
+                let order = context.order(self.dry.dry_run);
+                schedules::run(server, &order, &self.name, self.slot.as_deref()).await?
             }
-            return Ok(Exit::Success);
-        }
-        let firing =
-            Firing { tenant: context.tenant.clone(), schedule: self.name.clone(), advance: None, ticks: vec![tick] };
-        let row = self.fire(context, &found.spec, firing).await?;
-        match context.output.format {
-            Format::Json => context.output.document(&RunDocument { schedule: self.name.clone(), run: row }),
-            Format::Plain | Format::Table => {
+        };
+        match (context.output.format, &ran) {
+            (Format::Json, Ran::Would(document)) => context.output.document(document),
+            (Format::Json, Ran::Done(document)) => context.output.document(document),
+            (Format::Plain | Format::Table, Ran::Would(WouldRunDocument { slot, .. })) => {
+                let (from, to) = (utc(slot.from), utc(slot.to));
+                context.output.line(&format!("would run {} for {from} to {to}", self.name));
+            }
+            (Format::Plain | Format::Table, Ran::Done(document)) => {
+                let row = &document.run;
                 let run = row.batch.map(|id| format!("batch {id}")).or_else(|| row.job.map(|id| format!("job {id}")));
                 context.output.line(&format!("started: {}", run.unwrap_or_else(|| "nothing".to_owned())));
             }
         }
         Ok(Exit::Success)
+    }
+
+    /// Runs it over the store of this process.
+    async fn run_here(&self, context: &CommandContext) -> Result<Ran> {
+        let found = find(context, &self.name).await?;
+        let tick = self.tick(context, &found.spec).await?;
+        let schedule = self.name.clone();
+        if self.dry.dry_run {
+            let slot = (tick.tick, tick.interval).into();
+            return Ok(Ran::Would(WouldRunDocument { dry_run: true, schedule, slot }));
+        }
+        let firing =
+            Firing { tenant: context.tenant.clone(), schedule: self.name.clone(), advance: None, ticks: vec![tick] };
+        let run = self.fire(context, &found.spec, firing).await?;
+        Ok(Ran::Done(Box::new(RunDocument { schedule, run })))
     }
 
     /// The row of the ledger that this run becomes.

@@ -1,0 +1,81 @@
+//! Quarantined items: list, show, export, redrive.
+
+use gristmill_client::http::Call;
+use gristmill_core::id::BatchId;
+use gristmill_service::Order;
+use gristmill_service::documents::PatchReportDocument;
+use gristmill_store::{
+    ItemPatch, Page, Patch, PatchRedrive, PatchReport, QuarantineFilter, QuarantineView, QuarantineWhich,
+};
+use serde_json::{Value, json};
+
+use super::{Backend, paged, part};
+use crate::exit_code::{Exit, Result};
+
+/// A JSON Patch, as it is carried out here and as it is sent.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mending {
+    /// As it is carried out.
+    pub(crate) patch: Patch,
+    /// As it was written.
+    pub(crate) written: Value,
+}
+
+impl Backend<'_> {
+    /// A page of items.
+    pub(crate) async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
+        match self {
+            Self::Store(local) => Ok(local.store().quarantine(filter, page).await?),
+            Self::Server(server) => {
+                let call = Call::get(&["quarantine"]).maybe("batch", filter.batch).flag("open", filter.open_only);
+                server.look(&paged(call, page)).await
+            }
+        }
+    }
+
+    /// An item by its number, whatever its batch; `None` when there is none.
+    pub(crate) async fn quarantined(&self, number: i64) -> Result<Option<QuarantineView>> {
+        let server = match self {
+            Self::Store(local) => {
+                let filter = QuarantineFilter { tenant: local.tenant().to_owned(), batch: None, open_only: false };
+                let page = Page { after: number.checked_sub(1).map(|before| before.to_string()), limit: 1 };
+                let items = local.store().quarantine(&filter, &page).await?;
+                return Ok(items.into_iter().find(|item| item.id == number));
+            }
+            Self::Server(server) => server,
+        };
+        match server.look(&Call::get(&["quarantine", &part(number)])).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.exit == Exit::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs items of a batch once more, as they are or patched.
+    pub(crate) async fn redrive_quarantine(
+        &self,
+        order: &Order,
+        batch: BatchId,
+        which: QuarantineWhich,
+        mending: Option<Mending>,
+        chunk: u64,
+    ) -> Result<PatchReport> {
+        match (self, mending) {
+            (Self::Store(local), None) => Ok(local.service.redrive_quarantine(order, batch, which, chunk).await?),
+            (Self::Store(local), Some(Mending { patch, .. })) => {
+                let patching = PatchRedrive { batch, which, mend: ItemPatch::Patch(patch), chunk };
+                Ok(local.service.patch_quarantine(order, &patching).await?)
+            }
+            (Self::Server(server), mending) => {
+                let QuarantineWhich { items, stage, reason, from, to } = which;
+                let patch = mending.map(|mending| mending.written);
+                let body = json!({
+                    "items": items, "stage": stage, "reason": reason, "from": from, "to": to, "patch": patch, "chunk": chunk,
+                });
+                let call = Call::post(&["batches", &part(batch), "quarantine", "redrive"]).body(&body);
+                let report: PatchReportDocument = server.change(call, order).await?;
+                Ok(report.into())
+            }
+        }
+    }
+}
