@@ -36,7 +36,7 @@ fn what_is_ordered_is_listed_shown_exported_and_verified() {
 fn a_bent_entry_is_named_and_the_exit_code_is_9() {
     let place = Place::with_batch();
     for queue in ["a", "b", "c"] {
-        place.expect(0, &["queue", "pause", queue]);
+        place.expect(0, &["queue", "pause", queue, "--new"]);
     }
     tamper(&place, "DROP TRIGGER audit_entry_kept; UPDATE audit_entry SET actor = 'nobody' WHERE seq = 2");
     let verified = place.json(9, &["audit", "verify", "--all", "--json"]);

@@ -39,6 +39,7 @@ async fn emptied(store: &TestStore) {
         "access_membership",
         "access_tenant",
         "access_user",
+        "request",
         "audit_entry",
         "audit_head",
         "audit_signed_head",
