@@ -50,6 +50,9 @@ fn walked(entries: &[SealedEntry]) -> Result<ChainEnd, (u64, Fault)> {
     Ok(walk.end())
 }
 
+/// Bends one field of an entry.
+type Change = fn(&mut AuditEntry);
+
 #[test]
 fn a_whole_chain_is_followed_to_its_end_and_from_any_place() {
     let entries = chain(5);
@@ -62,7 +65,7 @@ fn a_whole_chain_is_followed_to_its_end_and_from_any_place() {
 
 #[test]
 fn a_change_of_each_field_breaks_the_chain_at_that_entry() {
-    let changes: [(&str, fn(&mut AuditEntry)); 14] = [
+    let changes: [(&str, Change); 14] = [
         ("tenant", |e| e.tenant = "other".to_owned()),
         ("at", |e| e.at = at(77)),
         ("order", |e| e.order = Uuid::from_u128(99)),

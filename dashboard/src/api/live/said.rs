@@ -59,16 +59,16 @@ pub(super) enum Said {
 /// # Errors
 ///
 /// The number with what is wrong.
-pub(super) fn read(text: &str) -> Result<Said, (u64, ApiError)> {
+pub(super) fn read(text: &str) -> Result<Said, (u64, Box<ApiError>)> {
     // A payload stands two levels deep in its message: in the command, and in the request.
     let value = json::read_around(text.as_bytes(), 2).map_err(|error| (0, wrong(error.to_string())))?;
     let id = value.get("id").and_then(Value::as_u64).unwrap_or_default();
     serde_path_to_error::deserialize(value).map_err(|error| (id, wrong(error.to_string())))
 }
 
-fn wrong(message: String) -> ApiError {
-    ApiError::new(ErrorCode::BadRequest, format!("the message cannot be read: {message}"))
-        .hint("send one such as {\"type\":\"subscribe\",\"id\":1,\"topics\":[\"queues\"]}")
+fn wrong(message: String) -> Box<ApiError> {
+    let error = ApiError::new(ErrorCode::BadRequest, format!("the message cannot be read: {message}"));
+    Box::new(error.hint("send one such as {\"type\":\"subscribe\",\"id\":1,\"topics\":[\"queues\"]}"))
 }
 
 /// Topics by their names.
