@@ -160,6 +160,6 @@ impl Client {
     /// before the program ends.
     pub async fn close(&self) {
         self.dispatcher.broker().close().await;
-        self.store.all_told().await;
+        self.store.all_notified().await;
     }
 }

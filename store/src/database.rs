@@ -34,7 +34,7 @@ pub trait Database: Debug + Send + Sync + 'static {
 
     /// Waits until other processes have been told of what was committed, as far as they are told at all. Await it before the
     /// program ends: what it has committed is found in any case, but later.
-    async fn all_told(&self) {}
+    async fn all_notified(&self) {}
 
     /// For what only one database can do, such as the user's own transactions.
     fn as_any(&self) -> &dyn std::any::Any;

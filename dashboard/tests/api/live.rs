@@ -151,7 +151,7 @@ async fn what_is_wrong_with_a_wish_is_said_and_what_is_not_allowed_is_refused() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_may_not_watch_any_longer_is_let_go() {
+async fn a_caller_who_may_not_watch_any_longer_is_let_go() {
     let env = with_users().await;
     let mut events = Events::open(&env, "/api/v1/live?topics=queues", &[("authorization", "Bearer owner~once")]).await;
     env.revoke("owner~once");
@@ -280,7 +280,7 @@ async fn a_thousand_clients_of_one_topic_are_one_reading_and_one_copy() {
         client.when("queues", |data| queued(data, 1)).await;
     }
     assert_eq!(env.hub.watched(), 1);
-    // Nobody reads while much happens: each gets the last state, not what came before it.
+    // No client reads while much happens: each gets the last state, not what came before it.
     let order = Order::new("main", Actor::Operator("ada@laptop".to_owned()));
     for _ in 0..20 {
         env.service.pause_queue(&order, "mail").await.expect("paused");
@@ -293,7 +293,7 @@ async fn a_thousand_clients_of_one_topic_are_one_reading_and_one_copy() {
     drop(clients);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while env.hub.watched() > 0 {
-        assert!(tokio::time::Instant::now() < deadline, "nobody watches, and it is read all the same");
+        assert!(tokio::time::Instant::now() < deadline, "no client watches, and it is read all the same");
         tokio::task::yield_now().await;
     }
 }

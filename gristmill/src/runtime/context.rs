@@ -170,7 +170,7 @@ impl ProcessContext {
     pub(crate) async fn close(&self) {
         self.connection.close().await;
         if let Some(store) = self.store.get() {
-            store.all_told().await;
+            store.all_notified().await;
         }
     }
 

@@ -342,7 +342,7 @@ fn each_refusal_of_a_server_ends_with_its_code_and_says_why() {
 }
 
 #[test]
-fn a_server_that_is_away_and_an_address_that_is_none_are_told_apart() {
+fn a_server_that_is_away_and_an_address_that_is_none_are_two_things() {
     let place = Place::new();
     place.write("token", "secret-token\n");
     for (url, code) in [("http://127.0.0.1:1", 8), ("http://192.0.2.1:7700", 2), ("jobs.example.com", 2)] {

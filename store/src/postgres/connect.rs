@@ -186,7 +186,7 @@ impl PostgresStore {
     }
 
     /// Waits until others have been told of what was committed.
-    pub(super) async fn all_told(&self) {
+    pub(super) async fn all_notified(&self) {
         self.notifier.all_sent().await;
     }
 

@@ -55,8 +55,8 @@ impl Database for PostgresStore {
         self.condition.outage()
     }
 
-    async fn all_told(&self) {
-        Self::all_told(self).await;
+    async fn all_notified(&self) {
+        Self::all_notified(self).await;
     }
 
     fn as_any(&self) -> &dyn Any {

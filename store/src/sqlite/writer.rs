@@ -6,9 +6,9 @@
 //! with the question for the time, its `COMMIT` with the last statement.
 //!
 //! A commit waits for the disk, however little it writes. A transaction that ends while others wait for their turn does
-//! not commit: those join it, each within a savepoint of its own, and one commit is for all of them. Nobody has an
-//! answer before that commit. Nobody waits for others to come, either: a group is closed by whoever was there when its
-//! first member ended.
+//! not commit: those join it, each within a savepoint of its own, and one commit is for all of them. None has an
+//! answer before that commit, and none waits for others to come: a group is closed by those that waited when its first
+//! member ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,7 +61,7 @@ pub(super) struct Writer {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Not the pool's any more: that would have to be told when it is dropped, where no runtime may be left to do it.
+    /// Not the pool's any more: it would have to hear of it when this is dropped, where no runtime may be left to do it.
     conn: Option<SqliteConnection>,
     unfinished: Unfinished,
     /// Those whose transactions have ended and are not committed yet. There is an open transaction as long as this is
@@ -96,7 +96,7 @@ impl Writer {
         Self { pool, kept: Arc::default(), coming: Arc::default(), wait }
     }
 
-    /// Waits for a turn, for something that takes long: nobody should wait for its end to be committed, so that a group
+    /// Waits for a turn, for something that takes long: none should wait for its end to be committed, so that a group
     /// is committed before.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Writer {
     /// all who come later.
     async fn commit_later(&self) {
         let mut place = Box::pin(Arc::clone(&self.kept).lock_owned());
-        // Whoever calls this has the turn: it only takes its place.
+        // The caller has the turn: it only takes its place.
         if futures::poll!(place.as_mut()).is_pending() {
             tokio::spawn(async move { place.await.commit_group().await });
         }
@@ -206,13 +206,13 @@ impl Turn {
         if commits {
             return Ok(());
         }
-        let (tell, told) = oneshot::channel();
-        kept.group.push(tell);
+        let (answer, answered) = oneshot::channel();
+        kept.group.push(answer);
         if !joined {
             self.writer.commit_later().await;
         }
         drop(self);
-        told.await.unwrap_or_else(|_| Err(lost()))
+        answered.await.unwrap_or_else(|_| Err(lost()))
     }
 }
 
