@@ -65,7 +65,11 @@ impl Events {
             let text = self.until("\n\n").await?;
             let field = |name: &str| {
                 let lines = text.lines().filter_map(|line| line.split_once(": "));
-                lines.filter(|(known, _)| *known == name).map(|(_, value)| value.to_owned()).last().unwrap_or_default()
+                lines
+                    .filter(|(known, _)| *known == name)
+                    .map(|(_, value)| value.to_owned())
+                    .next_back()
+                    .unwrap_or_default()
             };
             if field("event") == wanted {
                 let data = serde_json::from_str(&field("data")).expect("JSON");

@@ -270,7 +270,7 @@ async fn every_endpoint_asks_for_its_permission_of_every_role() {
         cookies.push((role, log_in(&env, role.as_str()).await));
     }
     for endpoint in routes().endpoints() {
-        let path = endpoint.path.replace('{', "").replace('}', "");
+        let path = endpoint.path.replace(['{', '}'], "");
         if endpoint.access != Access::Open {
             assert_eq!(ask(&env, endpoint.method, &path, &[], &Value::Null).await.status, 401, "{path}");
         }
