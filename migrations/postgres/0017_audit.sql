@@ -49,7 +49,7 @@ CREATE TABLE audit_signed_head (
 
 -- Rows are added and never changed, and removed only below where the head says that they were removed. Whoever owns the
 -- tables can take the triggers away: that is what the chain and the signatures are for.
-CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND TG_TABLE_NAME = 'audit_entry' THEN
         IF EXISTS (SELECT 1 FROM audit_head h WHERE h.tenant = OLD.tenant AND h.pruned_seq >= OLD.seq) THEN
@@ -60,7 +60,7 @@ BEGIN
         USING ERRCODE = 'insufficient_privilege';
 END $$;
 
-CREATE FUNCTION audit_head_forward() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION audit_head_forward() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     IF NEW.tenant = OLD.tenant AND NEW.seq BETWEEN OLD.seq AND OLD.seq + 1
        AND (NEW.seq > OLD.seq OR NEW.hash = OLD.hash)
