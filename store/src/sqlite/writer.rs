@@ -243,9 +243,13 @@ impl Kept {
         sqlx::query(statement).execute(self.conn()?).await.map(drop).map_err(database)
     }
 
-    /// Rolls back what is unfinished. A member that cannot be taken back shows that SQLite has rolled back the whole
+    /// Rolls back what is unfinished. A commit that was broken off may have happened: those for whom it was learn that this
+    /// is not known, and are not confirmed by a later one. A member that cannot be taken back shows that SQLite has rolled back the whole
     /// transaction by itself, as it does on a full disk: then nothing of the group has happened either.
     async fn roll_back(&mut self) {
+        if self.unfinished == Unfinished::Whole {
+            self.fail_group(&StoreError::Unavailable("it is not known whether it was committed".to_owned()));
+        }
         if self.unfinished == Unfinished::Member {
             match self.execute(TAKE_BACK).await {
                 Ok(()) => self.unfinished = Unfinished::Nothing,
@@ -312,4 +316,29 @@ impl Drop for Coming<'_> {
 
 fn lost() -> StoreError {
     StoreError::Unavailable("the program ended before the transaction was committed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqlitePoolOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn those_of_a_commit_that_was_broken_off_are_not_confirmed_by_a_later_one() {
+        let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.expect("opens");
+        let writer = Writer::new(pool, Duration::from_secs(60));
+        let mut turn = writer.turn().await.expect("a turn");
+        let (answer, answered) = oneshot::channel();
+        let kept = turn.kept().expect("open");
+        // As when the caller of a long transaction goes away while it commits for others.
+        (kept.group, kept.unfinished) = (vec![answer], Unfinished::Whole);
+        drop(turn);
+        let mut next = writer.short_turn().await.expect("the next turn");
+        assert!(next.kept().expect("open").group.is_empty(), "there is no transaction that it could join");
+        let error = answered.await.expect("an answer").expect_err("unknown");
+        assert!(error.is_transient() && error.to_string().contains("not known"), "{error}");
+        next.begin().await.expect("a transaction of its own");
+        next.end(None).await.expect("committed");
+    }
 }
