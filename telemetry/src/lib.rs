@@ -18,5 +18,5 @@ pub mod trace;
 
 pub use exporter::{Exporter, ExporterError};
 pub use health::{Health, HealthMonitor, Part};
-pub use listener::{Certificates, Encrypted, ListenerSettings, Peer, Serving, TlsError};
+pub use listener::{Certificates, ConnectionSeat, Encrypted, ListenerSettings, Peer, Serving, TlsError, peer_network};
 pub use server::{BoundListener, ServeError, ServerState, bind, watched};

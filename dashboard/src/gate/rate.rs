@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Debug};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota as Cells, RateLimiter};
 use gristmill_core::access::{Principal, Subject};
+use gristmill_telemetry::peer_network;
 use uuid::Uuid;
 
 use super::error::{ApiError, ErrorCode, Result};
@@ -58,7 +59,7 @@ impl Rates {
         if address.is_loopback() {
             return Ok(None);
         }
-        self.addresses.count(&network(address))
+        self.addresses.count(&peer_network(address))
     }
 
     /// Counts a request of a caller, for its token and its tenant, and returns what is left of the tighter limit.
@@ -96,14 +97,6 @@ impl Left {
             Some((HeaderName::from_static(name), HeaderValue::try_from(text).ok()?))
         };
         fields.into_iter().filter_map(field).collect()
-    }
-}
-
-/// One host has all addresses of a network of IPv6.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        v4 => v4,
     }
 }
 

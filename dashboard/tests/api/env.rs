@@ -40,6 +40,9 @@ use uuid::Uuid;
 /// How long nothing of a body may come.
 pub(crate) const STALL: Duration = Duration::from_millis(500);
 
+/// How many connections a peer may have, unless a test is about that.
+const SEATS: usize = 400;
+
 /// How often those who watch are told that the server is there.
 pub(crate) const BEAT: Duration = Duration::from_millis(200);
 
@@ -102,16 +105,25 @@ pub(crate) async fn with_users() -> TestEnv {
 /// A server with accounts: people log in, programs have tokens.
 pub(crate) async fn with_accounts() -> TestEnv {
     let settings = ServeSettings { auth: Auth::Users, ..ServeSettings::default() };
-    serving(settings, Revoked::default(), |accounts| Arc::new(accounts.recognizer().clone())).await
+    serving((settings, SEATS), Revoked::default(), |accounts| Arc::new(accounts.recognizer().clone())).await
+}
+
+/// A server with so many connections for each peer.
+pub(crate) async fn with_seats(most: usize) -> TestEnv {
+    by_word((ServeSettings::default(), most)).await
 }
 
 pub(crate) async fn env(settings: ServeSettings) -> TestEnv {
+    by_word((settings, SEATS)).await
+}
+
+async fn by_word(settings_and_seats: (ServeSettings, usize)) -> TestEnv {
     let revoked = Revoked::default();
-    serving(settings, Arc::clone(&revoked), |_| Arc::new(ByWord(revoked))).await
+    serving(settings_and_seats, Arc::clone(&revoked), |_| Arc::new(ByWord(revoked))).await
 }
 
 async fn serving(
-    settings: ServeSettings,
+    (settings, seats): (ServeSettings, usize),
     revoked: Revoked,
     recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
 ) -> TestEnv {
@@ -134,7 +146,7 @@ async fn serving(
         accounts: accounts.clone(),
     });
     let hub = api.hub().clone();
-    let most = NonZeroUsize::new(400).expect("some");
+    let most = NonZeroUsize::new(seats).expect("some");
     let listener = ListenerSettings {
         connections_per_peer: most,
         head_timeout: Span(Duration::from_secs(2)),

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::env::{TestEnv, open, request, with_users};
+use crate::env::{TestEnv, open, request, with_seats, with_users};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -178,6 +178,8 @@ impl Socket {
         match client_async(request, stream).await {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
+            // It was turned away before it had said anything.
+            Err(Error::Io(_)) => Err(503),
             Err(error) => panic!("{error}"),
         }
     }
@@ -270,6 +272,22 @@ async fn no_other_site_opens_a_socket_with_the_cookie_of_a_browser() {
     let mut socket = Socket::open(&env, &[cookie, ("origin", &here)]).await.expect("our own page");
     socket.say(json!({ "type": "command", "id": 1, "method": "POST", "path": "/api/v1/queues/mail/pause" })).await;
     assert_eq!(socket.hear("ack").await.expect("an answer")["status"], 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_has_a_seat_among_the_connections_for_as_long_as_it_is_open() {
+    let env = with_seats(2).await;
+    let mut first = Socket::open(&env, &[]).await.expect("a seat");
+    let second = Socket::open(&env, &[]).await.expect("another one");
+    first.say(json!({ "type": "ping", "id": 1 })).await;
+    first.hear("pong").await.expect("it is open");
+    assert_eq!(Socket::open(&env, &[]).await.err(), Some(503), "all seats of the peer are taken");
+    drop(second);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while Socket::open(&env, &[]).await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "the seat is not free again");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tower::Service;
 
 use super::stall::Unstalled;
-use super::{Encrypted, Peer, Serving};
+use super::{ConnectionSeat, Encrypted, Peer, Serving};
 
 /// The most bytes of the first line and the headers of a request.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -36,6 +36,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 struct Routes {
     router: Router,
     peer: Peer,
+    seat: ConnectionSeat,
     encrypted: bool,
     patience: Option<Duration>,
     /// How many requests are under way.
@@ -45,7 +46,7 @@ struct Routes {
 /// Serves a connection to its end. When `stopping` says so, no further request is accepted on it.
 pub(super) async fn connection(
     stream: TcpStream,
-    peer: Peer,
+    (peer, seat): (Peer, ConnectionSeat),
     router: Router,
     serving: Serving,
     stopping: watch::Receiver<bool>,
@@ -53,7 +54,7 @@ pub(super) async fn connection(
     let Serving { settings, answer, tls, .. } = &serving;
     let patience = answer.map(|answer| answer + settings.body_timeout.0);
     let (encrypted, active) = (tls.is_some(), Arc::default());
-    let routes = Routes { router, peer, encrypted, patience, active };
+    let routes = Routes { router, peer, seat, encrypted, patience, active };
     let Some(tls) = tls else {
         let (Ok(is_http2), stall) = (speaks_http2(&stream, &serving).await, settings.body_timeout.0) else { return };
         return speak(Unstalled::new(stream, stall), is_http2, routes, &serving, stopping).await;
@@ -112,7 +113,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .header_read_timeout(serving.settings.head_timeout.0)
         .max_header_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
-        // A connection that becomes a WebSocket goes on beside this function.
+        // A connection that becomes a WebSocket goes on beside this function, and keeps its seat.
         .with_upgrades();
     let mut served = pin!(served);
     tokio::select! {
@@ -169,6 +170,7 @@ impl Routes {
         let _counted = Counted::new(&self.active);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.seat.clone());
         if self.encrypted {
             request.extensions_mut().insert(Encrypted);
         }

@@ -23,7 +23,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use connection::connection;
-use seats::{Seat, Seats};
+use seats::Seats;
+pub use seats::{ConnectionSeat, peer_network};
 pub use tls::{Certificates, TlsError};
 
 /// How long nothing may come when there is nothing to accept connections with, such as file descriptors.
@@ -93,7 +94,7 @@ impl Peer {
 }
 
 /// Serves routes until `shutdown`, then lets the requests that have begun end within `serving.drain`. Each request
-/// carries its [`Peer`] as an extension.
+/// carries its [`Peer`] and its [`ConnectionSeat`] as extensions.
 pub(crate) async fn serve(listener: TcpListener, router: Router, serving: Serving, shutdown: impl Future<Output = ()>) {
     let seats = Seats::new(serving.settings.connections.get(), serving.settings.connections_per_peer.get());
     let (stop, stopping) = watch::channel(false);
@@ -108,8 +109,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, serving: Servin
         match accepted {
             Ok((stream, peer)) => match seats.take(peer.ip()) {
                 Ok(seat) => {
-                    let served = connection(stream, Peer(peer), router.clone(), serving.clone(), stopping.clone());
-                    open.spawn(seated(seat, served));
+                    let from = (Peer(peer), seat);
+                    open.spawn(connection(stream, from, router.clone(), serving.clone(), stopping.clone()));
                 }
                 Err(full) => turn_away(&stream, full.word()),
             },
@@ -122,11 +123,6 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, serving: Servin
     stop.send_replace(true);
     // What is left is cut off with the set.
     let _ = tokio::time::timeout(serving.drain, async { while open.join_next().await.is_some() {} }).await;
-}
-
-async fn seated(seat: Seat, connection: impl Future<Output = ()>) {
-    let _seat = seat;
-    connection.await;
 }
 
 fn is_of_one_connection(error: &std::io::Error) -> bool {

@@ -31,9 +31,15 @@ impl Full {
     }
 }
 
-/// A connection's seat, which is free again when this is dropped.
+/// A connection's seat, which is free again when the last clone is dropped. What goes on with a connection after it has
+/// ceased to be HTTP, such as a WebSocket, keeps one.
+#[derive(Debug, Clone)]
+pub struct ConnectionSeat {
+    _seat: Arc<Seat>,
+}
+
 #[derive(Debug)]
-pub(super) struct Seat {
+struct Seat {
     seats: Seats,
     peer: IpAddr,
 }
@@ -43,8 +49,8 @@ impl Seats {
         Self { taken: Arc::default(), most, most_per_peer }
     }
 
-    pub(super) fn take(&self, address: IpAddr) -> Result<Seat, Full> {
-        let (mut taken, peer) = (self.lock(), peer(address));
+    pub(super) fn take(&self, address: IpAddr) -> Result<ConnectionSeat, Full> {
+        let (mut taken, peer) = (self.lock(), peer_network(address));
         // Only peers with connections are in the map, so that it has at most as many entries as there are seats.
         if taken.values().sum::<usize>() >= self.most {
             return Err(Full::Listener);
@@ -54,7 +60,7 @@ impl Seats {
             return Err(Full::Peer);
         }
         taken.insert(peer, of_peer + 1);
-        Ok(Seat { seats: self.clone(), peer })
+        Ok(ConnectionSeat { _seat: Arc::new(Seat { seats: self.clone(), peer }) })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -72,8 +78,9 @@ impl Drop for Seat {
     }
 }
 
-/// Who counts as one: an IPv4 address in either spelling, or a network of IPv6, of which one host has all addresses.
-fn peer(address: IpAddr) -> IpAddr {
+/// Who counts as one: an IPv4 address in either spelling, or the first 64 bits of one of IPv6, because one host has all
+/// addresses of that network.
+pub fn peer_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
         v4 => v4,

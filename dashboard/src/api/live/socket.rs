@@ -7,6 +7,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use gristmill_telemetry::ConnectionSeat;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, timeout};
@@ -32,7 +33,11 @@ const SILENT_BEATS_MAX: u32 = 3;
 const UNREAD: Duration = Duration::from_secs(10);
 
 /// A request to speak over a WebSocket.
-pub(super) struct Upgrade(WebSocketUpgrade);
+pub(super) struct Upgrade {
+    upgrade: WebSocketUpgrade,
+    /// The connection's seat among those of the listener, for as long as the socket is open.
+    seat: Option<ConnectionSeat>,
+}
 
 /// A connection that speaks over a WebSocket from now on.
 pub(super) struct Switched(Response);
@@ -40,12 +45,12 @@ pub(super) struct Switched(Response);
 pub(super) async fn open(
     caller: Recognized,
     standing: Standing,
-    Upgrade(upgrade): Upgrade,
+    Upgrade { upgrade, seat }: Upgrade,
     commands: Commands,
 ) -> Result<Switched> {
     standing.check_site()?;
     let (watcher, beat) = (Watcher::new(&caller, standing), beats(caller.api()));
-    let client = Client { watcher, commands, running: JoinSet::new(), beat, silent: 0 };
+    let client = Client { watcher, commands, running: JoinSet::new(), beat, silent: 0, _seat: seat };
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
     Ok(Switched(upgrade.on_upgrade(|socket| client.serve(socket))))
 }
@@ -58,6 +63,7 @@ struct Client {
     beat: Interval,
     /// Beats since the client was heard last.
     silent: u32,
+    _seat: Option<ConnectionSeat>,
 }
 
 /// Why a socket is closed.
@@ -224,10 +230,12 @@ impl FromRequestParts<Api> for Upgrade {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self> {
-        WebSocketUpgrade::from_request_parts(parts, api).await.map(Self).map_err(|_| {
+        let seat = parts.extensions.get().cloned();
+        let upgrade = WebSocketUpgrade::from_request_parts(parts, api).await.map_err(|_| {
             ApiError::new(ErrorCode::BadRequest, "this address speaks only over a WebSocket")
                 .hint("connect with a WebSocket over HTTP/1.1, or read server-sent events from /api/v1/live")
-        })
+        })?;
+        Ok(Self { upgrade, seat })
     }
 }
 
