@@ -10,6 +10,7 @@
 //! * [`job`]: one unit of work and its fence; [`job_state`]: its states.
 //! * [`batch`]: one run of a definition, its counts and its failure budget.
 //! * [`chunk`]: a slice of a batch's items, and what became of it.
+//! * [`causes`]: an error with what has caused it.
 //! * [`formula`]: texts that a spreadsheet would compute.
 //! * [`inline`]: items that travel inside a chunk's payload.
 //! * [`dispatch`]: ids that may now be published.
@@ -35,6 +36,7 @@ pub mod audit;
 pub mod backoff;
 pub mod batch;
 pub mod callback;
+pub mod causes;
 pub mod chunk;
 pub mod definition;
 pub mod dispatch;

@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use gristmill_core::causes::with_causes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::redirect::Policy;
@@ -122,7 +123,7 @@ impl Outbound {
             // A proxy would connect in our place, to unchecked addresses.
             builder = builder.no_proxy().dns_resolver(Arc::new(Guard { key: self.key }));
         }
-        builder.build().map_err(|error| format!("HTTP cannot be set up: {}", chain(&error)))
+        builder.build().map_err(|error| format!("HTTP cannot be set up: {}", with_causes(&error)))
     }
 
     async fn read(&self, mut response: reqwest::Response) -> Result<(Vec<u8>, bool), reqwest::Error> {
@@ -175,7 +176,7 @@ pub(crate) fn builder() -> reqwest::ClientBuilder {
 
 pub(crate) fn no_answer(host: &str, error: reqwest::Error) -> NoAnswer {
     let error = error.without_url();
-    let text = chain(&error);
+    let text = with_causes(&error);
     if error.is_connect() {
         // The resolver's refusal comes back wrapped in a connect error.
         return match text.contains(NOT_PUBLIC) {
@@ -187,20 +188,6 @@ pub(crate) fn no_answer(host: &str, error: reqwest::Error) -> NoAnswer {
         return NoAnswer::NotAllowed(format!("the request cannot be built: {text}"));
     }
     NoAnswer::Broken(format!("the exchange with {host} broke off: {text}"))
-}
-
-/// Formats an error with its causes, without repeating what the one above has already said.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 const NOT_PUBLIC: &str = "is not a public address";

@@ -88,17 +88,3 @@ impl HttpError {
         self.refusal().is_some_and(|refusal| refusal.status == 404)
     }
 }
-
-/// An error with its causes, without repeating what the one above has already said.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        next = cause.source();
-    }
-    text
-}

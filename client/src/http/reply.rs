@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gristmill_core::causes::with_causes;
 use gristmill_core::{Instant, json};
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::{Fault, HttpError, Refusal, chain};
+use super::error::{Fault, HttpError, Refusal};
 
 /// The most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -113,8 +114,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 async fn whole(server: &str, mut response: Response) -> Result<Vec<u8>, HttpError> {
-    let broken =
-        |error: reqwest::Error| HttpError::Broken { server: server.to_owned(), reason: chain(&error.without_url()) };
+    let broken = |error: reqwest::Error| HttpError::Broken {
+        server: server.to_owned(),
+        reason: with_causes(&error.without_url()),
+    };
     let mut bytes = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(broken)? {
         if bytes.len() + piece.len() > ANSWER_BYTES_MAX {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::Instant;
+use gristmill_core::causes::with_causes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Certificate, Client, RequestBuilder, Response, Url};
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use super::again;
 use super::call::Call;
-use super::error::{HttpError, chain};
+use super::error::HttpError;
 use super::options::{ServerOptions, is_loopback};
 use super::reply::{Reply, read, refused};
 use super::upload::Upload;
@@ -69,7 +70,8 @@ impl Server {
             builder = builder.tls_certs_merge(certificates);
         }
         let client = builder.build();
-        let client = client.map_err(|error| HttpError::Options(format!("HTTP cannot be set up: {}", chain(&error))))?;
+        let client =
+            client.map_err(|error| HttpError::Options(format!("HTTP cannot be set up: {}", with_causes(&error))))?;
         Ok(Self(Arc::new(Inner { client, base, timeout: options.timeout })))
     }
 
@@ -204,7 +206,7 @@ impl Server {
 
     fn no_answer(&self, error: reqwest::Error) -> HttpError {
         let (server, error) = (self.address(), error.without_url());
-        let reason = if error.is_timeout() { "it took too long".to_owned() } else { chain(&error) };
+        let reason = if error.is_timeout() { "it took too long".to_owned() } else { with_causes(&error) };
         if error.is_connect() {
             return HttpError::Unreachable { server, reason };
         }
