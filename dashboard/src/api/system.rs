@@ -1,17 +1,14 @@
-//! The program itself: its version, its settings, its database, and whom it takes the caller for.
+//! The program itself: its version, its settings, its database.
 
-use gristmill_core::access::{Permission, Role, Subject};
 use gristmill_service::documents::{
     DatabaseSizeDocument, MigrationsDocument, ReconcileDocument, SettingDocument, VersionDocument,
 };
-use serde::Serialize;
 
-use crate::gate::{Answer, Change, Open, Outcome, Overseer, Params, Recognized, Routes, perm};
+use crate::gate::{Answer, Change, Open, Outcome, Overseer, Params, Routes, perm};
 
 pub(super) fn routes() -> Routes {
     Routes::default()
         .get("/api/v1/version", "The version of the program", version)
-        .get("/api/v1/caller", "Whom the server takes the caller for, and what that may do", caller)
         .get("/api/v1/system/settings", "Every setting in force, with its origin and without secrets", settings)
         .get("/api/v1/system/size", "How large the database is, and what was deleted so far", size)
         .get("/api/v1/system/migrations", "Which migrations are applied and which are known", migrations)
@@ -42,37 +39,4 @@ async fn reconcile(
 async fn version(_: Open) -> Outcome<VersionDocument> {
     let (name, version) = ("gristmill".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     Ok(Answer::new(VersionDocument { name, version }))
-}
-
-/// Who calls, and what they may do.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
-struct CallerDocument {
-    /// The caller's name for people.
-    name: String,
-    /// `user`, `token`, or `anyone` where callers need not say who they are.
-    by: &'static str,
-    /// The tenant that is asked for.
-    tenant: String,
-    /// The role there.
-    role: Role,
-    /// What that role, within the scopes of the token, may do.
-    permissions: Vec<Permission>,
-    /// Whether tenants may be created and suspended.
-    installation: bool,
-}
-
-async fn caller(caller: Recognized) -> Outcome<CallerDocument> {
-    let who = &caller.principal;
-    Ok(Answer::new(CallerDocument {
-        name: who.name.clone(),
-        by: match who.subject {
-            Subject::User(_) => "user",
-            Subject::Token { .. } => "token",
-            Subject::Anyone => "anyone",
-        },
-        tenant: who.tenant.clone(),
-        role: who.role,
-        permissions: Permission::ALL.into_iter().filter(|permission| who.may(*permission)).collect(),
-        installation: who.installation,
-    }))
 }

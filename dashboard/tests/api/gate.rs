@@ -93,27 +93,27 @@ async fn another_site_cannot_change_anything_through_a_browser() {
 #[tokio::test]
 async fn callers_are_recognized_in_the_tenant_that_they_ask_for() {
     let env = env::with_users().await;
-    let anonymous = env.get("/api/v1/caller").await;
+    let anonymous = env.get("/api/v1/me").await;
     assert_eq!((anonymous.status, anonymous.code()), (401, "unauthenticated"));
     assert_eq!(anonymous.header("www-authenticate"), Some("Bearer realm=\"gristmill\""));
     for (token, status) in [("nobody", 401), ("suspended", 403), ("viewer", 200)] {
-        assert_eq!(env.get_as(token, "/api/v1/caller").await.status, status, "{token}");
+        assert_eq!(env.get_as(token, "/api/v1/me").await.status, status, "{token}");
     }
-    let viewer = env.get_as("viewer", "/api/v1/caller").await;
+    let viewer = env.get_as("viewer", "/api/v1/me").await;
     assert_eq!((&viewer.data()["role"], &viewer.data()["tenant"]), (&json!("viewer"), &json!("main")));
     let asked = |tenant: &'static str| [("authorization", "Bearer owner@other"), ("gristmill-tenant", tenant)];
-    assert_eq!(env.send("GET", "/api/v1/caller", &asked("other"), b"").await.status, 200);
-    assert_eq!(env.send("GET", "/api/v1/caller", &asked("main"), b"").await.status, 403);
-    assert_eq!(env.send("GET", "/api/v1/caller", &asked("a b"), b"").await.status, 400);
-    let basic = env.send("GET", "/api/v1/caller", &[("authorization", "Basic abc")], b"").await;
+    assert_eq!(env.send("GET", "/api/v1/me", &asked("other"), b"").await.status, 200);
+    assert_eq!(env.send("GET", "/api/v1/me", &asked("main"), b"").await.status, 403);
+    assert_eq!(env.send("GET", "/api/v1/me", &asked("a b"), b"").await.status, 400);
+    let basic = env.send("GET", "/api/v1/me", &[("authorization", "Basic abc")], b"").await;
     assert_eq!(basic.status, 401);
 }
 
 #[tokio::test]
 async fn where_nobody_logs_in_everybody_owns_the_tenant_of_the_configuration_and_no_other() {
     let env = env::open().await;
-    assert_eq!(env.get("/api/v1/caller").await.data()["role"], "owner");
-    let other = env.send("GET", "/api/v1/caller", &[("gristmill-tenant", "other")], b"").await;
+    assert_eq!(env.get("/api/v1/me").await.data()["role"], "owner");
+    let other = env.send("GET", "/api/v1/me", &[("gristmill-tenant", "other")], b"").await;
     assert_eq!((other.status, other.code()), (403, "forbidden"));
 }
 
@@ -159,11 +159,11 @@ async fn who_sends_too_much_waits() {
     let rate = "3/1h".parse().expect("a rate");
     let env = env(ServeSettings { rate_per_tenant: rate, ..ServeSettings::default() }).await;
     for left in [2, 1, 0] {
-        let answer = env.get("/api/v1/caller").await;
+        let answer = env.get("/api/v1/me").await;
         assert_eq!((answer.status, answer.header("ratelimit-policy")), (200, Some("\"tenant\";q=3;w=3600")));
         assert!(answer.header("ratelimit").expect("a field").starts_with(&format!("\"tenant\";r={left};t=")));
     }
-    let answer = env.get("/api/v1/caller").await;
+    let answer = env.get("/api/v1/me").await;
     assert_eq!((answer.status, answer.code()), (429, "rate_limited"));
     let wait: u64 = answer.header("retry-after").expect("a time").parse().expect("seconds");
     assert!((1_000..=1_200).contains(&wait), "{wait}");
