@@ -1,5 +1,7 @@
 //! What the endpoints over accounts share: who asks, and how a password and an address are read.
 
+use std::net::IpAddr;
+
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
@@ -9,10 +11,12 @@ use gristmill_core::id::{DEFAULT_TENANT, UserId};
 use gristmill_service::accounts::Secret;
 use gristmill_service::{Actor, Order};
 use gristmill_store::accounts::Appointer;
+use gristmill_telemetry::peer_network;
 
 use crate::auth::Credential;
 use crate::gate::authenticate::credential;
 use crate::gate::describe::{Argument, Endpoint};
+use crate::gate::info::encrypted;
 use crate::gate::{Api, ApiError, Caller, ErrorCode, Object, Open, Result};
 
 /// The secret of the session that a request carries, where it carries one.
@@ -23,8 +27,8 @@ impl FromRequestParts<Api> for OwnSession {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self> {
-        Ok(Self(match credential(&parts.headers)? {
-            Some(Credential::Session(secret)) => Some(Secret::new(secret.expose())),
+        Ok(Self(match credential(&parts.headers, encrypted(parts))? {
+            Some(Credential::Session(secret)) => Some(secret),
             Some(Credential::Bearer(_)) | None => None,
         }))
     }
@@ -99,12 +103,9 @@ pub(super) fn strangers(open: &Open) -> Order {
 
 /// The network of a caller: an address of IPv4, the /64 of one of IPv6, which is one household's.
 pub(super) fn network(open: &Open) -> String {
-    match open.info.address.to_canonical() {
-        std::net::IpAddr::V4(address) => address.to_string(),
-        std::net::IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
+    match peer_network(open.info.address) {
+        network @ IpAddr::V4(_) => network.to_string(),
+        network @ IpAddr::V6(_) => format!("{network}/64"),
     }
 }
 

@@ -6,4 +6,5 @@
 mod people;
 pub mod recognize;
 
-pub use recognize::{Credential, Nobody, Recognize, Secret, Unrecognized};
+pub use gristmill_service::accounts::Secret;
+pub use recognize::{Credential, Recognize, Unrecognized};

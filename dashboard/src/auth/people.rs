@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use gristmill_core::access::Principal;
-use gristmill_service::accounts::{self, Recognizer};
+use gristmill_service::accounts::Recognizer;
 use gristmill_store::accounts::Recognition;
 
 use super::recognize::{Credential, Recognize, Unrecognized};
@@ -10,10 +10,9 @@ use super::recognize::{Credential, Recognize, Unrecognized};
 #[async_trait]
 impl Recognize for Recognizer {
     async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<Principal, Unrecognized> {
-        let secret = |secret: &super::recognize::Secret| accounts::Secret::new(secret.expose());
         let found = match credential {
-            Credential::Bearer(token) => self.token(&secret(token), tenant).await?,
-            Credential::Session(session) => self.session(&secret(session), tenant).await?,
+            Credential::Bearer(token) => self.token(token, tenant).await?,
+            Credential::Session(session) => self.session(session, tenant).await?,
         };
         match found {
             Some(Recognition::Known(recognized)) => Ok(recognized.principal),

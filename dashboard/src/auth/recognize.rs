@@ -4,29 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use gristmill_core::access::Principal;
+use gristmill_service::accounts::Secret;
 use gristmill_store::StoreError;
-
-/// A text that nothing shows: neither logs nor messages of errors.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps a text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(***)")
-    }
-}
 
 /// What a request carries to say who sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,17 +42,6 @@ pub trait Recognize: fmt::Debug + Send + Sync {
     ///
     /// [`Unrecognized`].
     async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<Principal, Unrecognized>;
-}
-
-/// Recognizes no credential: where there are no accounts.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Nobody;
-
-#[async_trait]
-impl Recognize for Nobody {
-    async fn recognize(&self, _: &Credential, _: Option<&str>) -> Result<Principal, Unrecognized> {
-        Err(Unrecognized::Invalid)
-    }
 }
 
 #[cfg(test)]

@@ -21,12 +21,13 @@ pub const COOKIE: &str = "gristmill";
 /// The longest credential that is looked at.
 const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
 
-/// The credential that a request carries: a token before a session.
+/// The credential that a request carries: a token before a session. Of a request that came encrypted only the cookie counts
+/// that no neighbouring host can have set.
 ///
 /// # Errors
 ///
 /// 401 for an `Authorization` of another form.
-pub fn credential(headers: &HeaderMap) -> Result<Option<Credential>> {
+pub fn credential(headers: &HeaderMap, encrypted: bool) -> Result<Option<Credential>> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let text = value.to_str().ok().filter(|text| text.len() <= CREDENTIAL_BYTES_MAX);
         let token =
@@ -35,16 +36,16 @@ pub fn credential(headers: &HeaderMap) -> Result<Option<Credential>> {
         let wrong = || unauthenticated("`Authorization` holds no token").hint("send `Authorization: Bearer TOKEN`");
         return token.map(|token| Some(Credential::Bearer(Secret::new(token)))).ok_or_else(wrong);
     }
-    Ok(session(headers).map(|cookie| Credential::Session(Secret::new(cookie))))
+    Ok(session(headers, encrypted).map(|cookie| Credential::Session(Secret::new(cookie))))
 }
 
 /// The value of the session's cookie.
-fn session(headers: &HeaderMap) -> Option<&str> {
+fn session(headers: &HeaderMap, encrypted: bool) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs: Vec<(&str, &str)> =
         cookies.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('=')).collect();
     let named = |wanted: &str| pairs.iter().find(|(name, value)| *name == wanted && !value.is_empty());
-    named(COOKIE_ENCRYPTED).or_else(|| named(COOKIE)).map(|(_, value)| *value)
+    named(COOKIE_ENCRYPTED).or_else(|| named(COOKIE).filter(|_| !encrypted)).map(|(_, value)| *value)
 }
 
 /// The caller of a request.
@@ -112,10 +113,14 @@ mod tests {
             (vec![(header::COOKIE, "gristmill=x"), (header::COOKIE, "__Host-gristmill=y")], session("y")),
             (vec![(header::COOKIE, "gristmill=; b=c")], None),
         ] {
-            assert_eq!(credential(&headers(&pairs)).expect("readable"), expected, "{pairs:?}");
+            assert_eq!(credential(&headers(&pairs), false).expect("readable"), expected, "{pairs:?}");
+        }
+        for (cookie, expected) in [("gristmill=x", None), ("gristmill=x; __Host-gristmill=y", session("y"))] {
+            let found = credential(&headers(&[(header::COOKIE, cookie)]), true).expect("readable");
+            assert_eq!(found, expected, "a neighbouring host may have set the other one: {cookie}");
         }
         for odd in ["abc", "Basic abc", "Bearer ", &format!("Bearer {}", "x".repeat(9_000))] {
-            let error = credential(&headers(&[(header::AUTHORIZATION, odd)])).expect_err(odd);
+            let error = credential(&headers(&[(header::AUTHORIZATION, odd)]), false).expect_err(odd);
             assert_eq!(error.code, ErrorCode::Unauthenticated);
         }
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use gristmill_core::trace::TraceContext;
 use uuid::Uuid;
 
@@ -23,6 +24,11 @@ pub struct RequestInfo {
     pub address: IpAddr,
     /// Whether it came encrypted, here or to a trusted proxy.
     pub encrypted: bool,
+}
+
+/// Whether a request came encrypted.
+pub fn encrypted(parts: &Parts) -> bool {
+    parts.extensions.get::<RequestInfo>().is_some_and(|info| info.encrypted)
 }
 
 /// The id of a request: the caller's own if it is sane, else a new one.

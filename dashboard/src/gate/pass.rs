@@ -74,7 +74,7 @@ async fn enter(entry: &Entry, info: &RequestInfo, parts: &mut Parts) -> Result<O
     host::check(&parts.headers, &parts.uri, &settings.hosts)?;
     limits::check_head(parts, endpoint, settings)?;
     let mut left = api.rates().of_address(info.address)?;
-    let credential = credential(&parts.headers)?;
+    let credential = credential(&parts.headers, info.encrypted)?;
     if !matches!(credential, Some(Credential::Bearer(_))) {
         csrf::check(&parts.method, &parts.headers, credential.is_some())?;
     }

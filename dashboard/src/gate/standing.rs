@@ -9,6 +9,7 @@ use super::authenticate::{caller, credential};
 use super::csrf;
 use super::describe::{Argument, Endpoint};
 use super::error::{ApiError, Result};
+use super::info::encrypted;
 use super::state::Api;
 use crate::auth::Credential;
 
@@ -16,6 +17,7 @@ use crate::auth::Credential;
 #[derive(Debug, Clone)]
 pub struct Standing {
     headers: HeaderMap,
+    encrypted: bool,
     api: Api,
 }
 
@@ -32,7 +34,7 @@ impl Standing {
     /// As for a new request: 401 for a session or a token that was revoked or has expired, 403 for a member who is one
     /// no longer, 503 when the store cannot say.
     pub async fn principal(&self) -> Result<Principal> {
-        caller(&self.api, &self.headers, credential(&self.headers)?.as_ref()).await
+        caller(&self.api, &self.headers, credential(&self.headers, self.encrypted)?.as_ref()).await
     }
 
     /// Checks that no other site has opened a connection over which changes can be asked for. A browser opens one for any
@@ -42,7 +44,7 @@ impl Standing {
     ///
     /// 403.
     pub fn check_site(&self) -> Result<()> {
-        match credential(&self.headers)? {
+        match credential(&self.headers, self.encrypted)? {
             Some(Credential::Bearer(_)) => Ok(()),
             other => csrf::check(&Method::POST, &self.headers, other.is_some()),
         }
@@ -53,7 +55,7 @@ impl FromRequestParts<Api> for Standing {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self> {
-        Ok(Self { headers: parts.headers.clone(), api: api.clone() })
+        Ok(Self { headers: parts.headers.clone(), encrypted: encrypted(parts), api: api.clone() })
     }
 }
 

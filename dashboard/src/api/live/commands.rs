@@ -17,7 +17,7 @@ use crate::gate::{Api, ApiError, ErrorCode, Result};
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Of the headers with which the socket was opened, those that say who calls and from where.
-const KEPT: [HeaderName; 8] = [
+const KEPT: [HeaderName; 9] = [
     header::HOST,
     header::AUTHORIZATION,
     header::COOKIE,
@@ -25,6 +25,7 @@ const KEPT: [HeaderName; 8] = [
     header::FORWARDED,
     HeaderName::from_static("sec-fetch-site"),
     HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static(crate::gate::authenticate::TENANT),
 ];
 
