@@ -34,7 +34,7 @@ pub enum NotWatched {
     /// The client watches as many as one may.
     #[error("at most {TOPICS_MAX} topics are watched over one connection")]
     Client,
-    /// All clients together do.
+    /// All clients together do, or those of its tenant.
     #[error("too many topics are watched at once")]
     Server,
 }

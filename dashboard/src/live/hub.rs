@@ -25,6 +25,9 @@ const LATE: Duration = Duration::from_secs(1);
 /// The most topics of all tenants that are read at once.
 const TOPICS_MAX: usize = 4_000;
 
+/// The most topics of one tenant: none can take all, nor make a round long for the others.
+const TENANT_TOPICS_MAX: usize = 1_000;
+
 /// A place in what a server has shown: its process, and the round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -139,7 +142,7 @@ impl Hub {
         self.0.progress.subscribe()
     }
 
-    /// Watches a topic of a tenant. `None` when too many are watched already.
+    /// Watches a topic of a tenant. `None` when the tenant, or all of them together, watch too many already.
     pub(super) fn watch(&self, tenant: &str, topic: Topic) -> Option<Arc<Entry>> {
         self.work();
         let mut entries = lock(&self.0.entries);
@@ -147,11 +150,14 @@ impl Hub {
         if let Some(entry) = entries.get(&key).and_then(Weak::upgrade) {
             return Some(entry);
         }
-        if entries.len() >= TOPICS_MAX {
+        let is_full = |entries: &HashMap<(String, Topic), Weak<Entry>>| {
+            entries.len() >= TOPICS_MAX || entries.keys().filter(|(of, _)| of == tenant).count() >= TENANT_TOPICS_MAX
+        };
+        if is_full(&entries) {
             entries.retain(|_, entry| entry.strong_count() > 0);
-        }
-        if entries.len() >= TOPICS_MAX {
-            return None;
+            if is_full(&entries) {
+                return None;
+            }
         }
         let entry = Arc::new(Entry { tenant: key.0.clone(), topic, latest: Mutex::default() });
         entries.insert(key, Arc::downgrade(&entry));
@@ -259,6 +265,20 @@ mod tests {
         for odd in ["", "7", "x-7", "feed-", "feed--1", "feed-7-8"] {
             odd.parse::<Place>().expect_err(odd);
         }
+    }
+
+    #[tokio::test]
+    async fn one_tenant_cannot_take_what_all_may_watch() {
+        let store = gristmill_store::testing::TestStore::sqlite(false).await;
+        let hub = Hub::new(store.handle());
+        let topic = |number: usize| Topic::Job(Uuid::from_u128(number as u128).into());
+        let held: Vec<_> =
+            (0..TENANT_TOPICS_MAX).map(|number| hub.watch("one", topic(number)).expect("watched")).collect();
+        assert!(hub.watch("one", topic(TENANT_TOPICS_MAX)).is_none());
+        assert!(hub.watch("one", topic(0)).is_some(), "what is watched already is no further reading");
+        assert!(hub.watch("other", topic(0)).is_some());
+        drop(held);
+        assert!(hub.watch("one", topic(TENANT_TOPICS_MAX)).is_some(), "there is room again");
     }
 
     #[test]
