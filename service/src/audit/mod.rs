@@ -2,8 +2,8 @@
 //!
 //! * [`AuditSettings`]: `[audit]`. [`SigningKey`]: the key that signs heads.
 //! * [`sign_heads`]: the duty of a day. [`heads_of`]: heads that were kept outside the database.
-//! * [`verify`]: follows a chain over archive and store, and says what does not fit.
-//! * [`prune`]: archives and removes what is kept for long enough.
+//! * [`verify()`]: follows a chain over archive and store, and says what does not fit.
+//! * [`prune()`]: archives and removes what is kept for long enough.
 
 mod archived;
 mod heads;
