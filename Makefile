@@ -86,6 +86,10 @@ attack: ## Attacks what is reached from outside, while honest work goes on (RUNS
 	$(CARGO) test --profile campaign --workspace --test attack -- --nocapture --test-threads=1 \
 		| tee /dev/stderr 2>&1 | grep -o 'attack: .*' | paste -sd ';' | sed 's/;attack: /; /g'
 
+.PHONY: contract
+contract: ## Holds the API against its own description, with Schemathesis from PyPI (CASES=100 SEED=1).
+	scripts/contract $${CASES:-100} $${SEED:-1}
+
 .PHONY: simulate
 simulate: ## Runs seeds of the simulation (SEEDS=100000 SEED=1); with SEEDS=1 it prints what happens.
 	@GRISTMILL_SIMULATE_SEEDS=$${SEEDS:-2000} GRISTMILL_SIMULATE_SEED=$${SEED:-1} \

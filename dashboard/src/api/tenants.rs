@@ -6,7 +6,7 @@ use gristmill_store::accounts::Quotas;
 
 use crate::gate::query::Paging;
 use crate::gate::{
-    Answer, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Overseer, Params, Path, Routes, perm,
+    Answer, ApiError, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Overseer, Params, Path, Routes, perm,
 };
 
 pub(super) fn routes() -> Routes {
@@ -62,6 +62,11 @@ async fn suspend(
     Path(tenant): Path<String>,
     Params(change): Params<Change>,
 ) -> Outcome<TenantDocument> {
+    if tenant == caller.tenant() {
+        // The request that resumes it would be refused, too.
+        return Err(ApiError::conflict(format!("`{tenant}` is the tenant that you ask as"))
+            .hint("name another one of yours in `Gristmill-Tenant`, or use `gristmill tenant suspend`"));
+    }
     Ok(Answer::new(caller.api().accounts().suspend_tenant(&caller.order(&change), &tenant).await?))
 }
 

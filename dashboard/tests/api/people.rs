@@ -256,6 +256,8 @@ async fn tenants_are_for_owners_of_the_installation() {
     let path = "/api/v1/tenants/north/suspend?reason=unpaid";
     assert_eq!(as_person(&env, &ada, "POST", path, &Value::Null).await.data()["reason"], "unpaid");
     assert_eq!(ask(&env, "GET", "/api/v1/me", &in_north, &Value::Null).await.status, 403, "suspended");
+    let own = as_person(&env, &ada, "POST", "/api/v1/tenants/main/suspend", &Value::Null).await;
+    assert_eq!((own.status, own.code()), (409, "conflict"), "whoever shuts this door could not open it again");
     let elsewhere = [("cookie", bob.as_str()), ("gristmill-tenant", "north")];
     assert_eq!(ask(&env, "GET", "/api/v1/me", &elsewhere, &Value::Null).await.status, 403, "no member there");
 }
