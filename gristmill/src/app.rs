@@ -18,6 +18,7 @@ use tower::{Layer, Service};
 use crate::apalis::{ApalisHandler, BoxDynError, Task};
 use crate::cli::context::CommandContext;
 use crate::cli::demo::gateway::{GATEWAY, gateway};
+use crate::cli::demo::supplier::{SUPPLIER, supplier};
 use crate::cli::output::{self, Color, Output, visible};
 use crate::cli::{Cli, Global, Place};
 use crate::config::error::all_of;
@@ -81,8 +82,9 @@ impl Default for App {
 impl App {
     /// The command line with its built-in kinds.
     pub fn new() -> Self {
-        // The demo's handler is always there, so that its batches can be redriven and run again later.
-        Self { extensions: Extensions::default(), kinds: Vec::new() }.item_handler(GATEWAY, gateway)
+        // The demo's handlers are always there, so that its batches can be redriven and run again later.
+        let plain = Self { extensions: Extensions::default(), kinds: Vec::new() };
+        plain.item_handler(GATEWAY, gateway).item_handler(SUPPLIER, supplier)
     }
 
     /// Adds a kind of job; it replaces an earlier one of the same name.

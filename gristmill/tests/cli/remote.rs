@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -19,8 +19,12 @@ struct Server {
 
 impl Server {
     fn begin(place: &Place) -> Self {
-        let serve = ["serve", "--listen", "127.0.0.1:0"];
-        let mut child = place.command(&serve).stderr(Stdio::piped()).spawn().expect("started");
+        Self::of(place.command(&["serve", "--listen", "127.0.0.1:0"]))
+    }
+
+    /// Of a command that says where the API is.
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("started");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let mut said = String::new();
         let url = loop {
@@ -358,4 +362,22 @@ fn a_server_that_is_away_and_an_address_that_is_none_are_two_things() {
         .output()
         .expect("started");
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
+#[test]
+fn the_demo_goes_on_and_is_served() {
+    let place = Place::new();
+    let mut demo = place.command(&["demo", "--items", "1000", "--serve"]);
+    demo.env("GRISTMILL_SERVE_LISTEN", "127.0.0.1:0").stdout(Stdio::null());
+    let server = Server::of(demo);
+    let names = |list: Value| list.as_array().expect("a list").iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
+    let batches = server.json(&place, 0, &["batch", "list", "--json"]);
+    let stock = batches.as_array().and_then(|list| list.iter().find(|batch| batch["name"] == "stock")).cloned();
+    let stock = stock.unwrap_or_else(|| panic!("{batches}"));
+    assert_eq!(stock["counts"]["input"], 4_000, "{stock}");
+    assert!(names(batches).contains(&json!("orders")));
+    let schedules = names(server.json(&place, 0, &["schedule", "list", "--json"]));
+    for name in ["reminder", "shop-status", "stock"] {
+        assert!(schedules.contains(&json!(name)), "{schedules:?}");
+    }
 }

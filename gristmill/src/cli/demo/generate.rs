@@ -70,6 +70,20 @@ pub(crate) fn orders(items: u64, seed: u64, to: &mut impl Write) -> io::Result<D
     Ok(dirt)
 }
 
+/// Writes this many articles as CSV.
+///
+/// # Errors
+///
+/// Those of the writer.
+pub(crate) fn articles(count: u64, to: &mut impl Write) -> io::Result<()> {
+    writeln!(to, "article,product,place")?;
+    for number in 1..=count {
+        let pick = |names: &[&'static str]| names[usize::try_from(number).unwrap_or(0) % names.len()];
+        writeln!(to, "{number},\"{}\",{}", pick(&PRODUCTS).replace('"', "\"\""), pick(&["north", "south", "quay"]))?;
+    }
+    Ok(())
+}
+
 /// At most one kind of error in a row, so that the sum of the counts is the number of bad rows.
 fn order(number: u64, random: &mut SplitMix64, dirt: &mut Dirt, to: &mut impl Write) -> io::Result<()> {
     let mut id = 500_000 + number;

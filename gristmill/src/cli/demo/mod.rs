@@ -2,6 +2,7 @@
 
 pub(crate) mod gateway;
 pub(crate) mod generate;
+pub(crate) mod supplier;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -19,22 +20,29 @@ use super::batch_view::{end, print};
 use super::waiting::see_through;
 use crate::cli::context::CommandContext;
 use crate::cli::demo::gateway::{CONFIG, RETRIED};
-use crate::cli::demo::generate::{Dirt, orders};
+use crate::cli::demo::generate::{Dirt, articles, orders};
+use crate::cli::demo::supplier::{SERVED, STOCK};
 use crate::cli::output::{Format, grouped};
 use crate::cli::wait::Ended;
 use crate::config::error::all_of;
 use crate::config::{Layers, load};
 use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::roles::Roles;
+use crate::runtime::serve::serve;
 use crate::runtime::work::{WaitFor, Work};
 
 /// The name of the batch definition.
 const BATCH: &str = "orders";
+
+/// How many articles the slow supplier is asked for: minutes of work.
+const ARTICLES: u64 = 4_000;
 
 /// Make 100,000 orders and run a batch over them, here and now
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   gristmill demo
   gristmill demo --items 5000 --seed 7 --json
+  gristmill demo --serve
   gristmill --store postgres://app@localhost/app --broker amqp://guest@localhost/%2f demo
 
 Everything that it makes lies in ./gristmill-demo. A second run is a second batch in the same store.")]
@@ -48,10 +56,25 @@ pub(crate) struct Demo {
     /// Where everything is put
     #[arg(long, value_name = "FOLDER", default_value = "gristmill-demo")]
     dir: PathBuf,
+    /// Go on until Ctrl-C, with schedules, a slow queue, mails and what fails, and serve all of it over HTTP
+    #[arg(long)]
+    serve: bool,
 }
 
 impl Demo {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let ended = self.show(context).await?;
+        if !self.serve || !matches!(ended, Exit::Success) {
+            return Ok(ended);
+        }
+        let context = self.enter(context)?;
+        context.output.note("asking a slow supplier for the stock of every article, in a second batch");
+        Run::waiting(STOCK).start(&context).await?;
+        serve(&context, Roles::BOTH, true).await
+    }
+
+    /// Runs the batch over the orders, and shows what became of it.
+    async fn show(&self, context: &CommandContext) -> Result<Exit> {
         let (orders, dirt) = self.prepare()?;
         context.output.note(&format!("{} orders in {}", grouped(self.items), orders.display()));
         let context = self.enter(context)?;
@@ -66,7 +89,7 @@ impl Demo {
         context.close().await;
         let Ended::Final(view) = &ended else { return end(&context, &ended).await };
         let mail = mails(&self.dir).into_iter().find(|mail| !before.contains(mail));
-        let story = Story { demo: &self, dirt, view, mail, took };
+        let story = Story { demo: self, dirt, view, mail, took };
         story.summarize(&context);
         Ok(if view.state.is_final() && view.reason.is_none() { Exit::Success } else { Exit::Failed })
     }
@@ -89,9 +112,15 @@ impl Demo {
         if let Some(made) = made {
             std::fs::rename(&made, &path).map_err(|error| wrong(&path, error))?;
         }
+        let stock = self.dir.join("articles.csv");
+        if self.serve && !stock.exists() {
+            write_articles(&stock).map_err(|error| wrong(&stock, error))?;
+        }
         let config = self.dir.join("config.toml");
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        std::fs::write(&config, CONFIG.replace("@ORDERS@", &name)).map_err(|error| wrong(&config, error))?;
+        let served = if self.serve { SERVED } else { "" };
+        let text = format!("{}{served}", CONFIG.replace("@ORDERS@", &name));
+        std::fs::write(&config, text).map_err(|error| wrong(&config, error))?;
         Ok((path, dirt))
     }
 
@@ -108,6 +137,15 @@ fn write_orders(path: &Path, items: u64, seed: u64) -> std::io::Result<Dirt> {
     let dirt = orders(items, seed, &mut file)?;
     file.flush()?;
     Ok(dirt)
+}
+
+/// In place at once, as the orders are.
+fn write_articles(path: &Path) -> std::io::Result<()> {
+    let made = path.with_extension("tmp");
+    let mut file = BufWriter::new(File::create(&made)?);
+    articles(ARTICLES, &mut file)?;
+    file.flush()?;
+    std::fs::rename(made, path)
 }
 
 /// The emails in the demo's folder.
@@ -172,6 +210,10 @@ impl Story<'_> {
         context.output.line("\nTo go on:");
         for command in next {
             context.output.line(&format!("  {command}"));
+        }
+        if !self.demo.serve {
+            context.output.line("\nTo see it in a browser, at work, until Ctrl-C:");
+            context.output.line(&format!("  {} demo --serve", context.program()));
         }
     }
 
