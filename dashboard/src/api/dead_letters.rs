@@ -80,6 +80,7 @@ enum Selected {
 
 impl Fields for Selected {
     const NAME: &'static str = "DeadLetterSelection";
+    const EXAMPLE: &'static str = r#"{"queue": "mail", "error": "timed out"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let jobs: Option<Vec<JobId>> = object.optional("jobs", "These, at most 1000; instead of a filter");

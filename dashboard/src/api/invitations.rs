@@ -34,6 +34,7 @@ struct InvitationBody {
 
 impl Fields for InvitationBody {
     const NAME: &'static str = "InvitationRequest";
+    const EXAMPLE: &'static str = r#"{"email": "bob@example.com", "role": "viewer"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let email = email(object);

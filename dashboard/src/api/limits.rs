@@ -43,6 +43,7 @@ struct LimitBody(LimitSpec);
 
 impl Fields for LimitBody {
     const NAME: &'static str = "LimitRequest";
+    const EXAMPLE: &'static str = r#"{"queues": ["crm"], "per_key": true, "concurrency": 5, "rate": 100, "per": "1m"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let queues: Vec<String> =

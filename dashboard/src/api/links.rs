@@ -35,6 +35,7 @@ struct ShowBody(Secret);
 
 impl Fields for ShowBody {
     const NAME: &'static str = "LinkRequest";
+    const EXAMPLE: &'static str = r#"{"link": "gml_x3Vt0m4Rk8qZ"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         link(object).map(Self)
@@ -55,6 +56,8 @@ struct AcceptBody {
 
 impl Fields for AcceptBody {
     const NAME: &'static str = "AcceptRequest";
+    const EXAMPLE: &'static str =
+        r#"{"link": "gml_x3Vt0m4Rk8qZ", "name": "Ada Lovelace", "password": "a password of your choice"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let link = link(object);
@@ -93,6 +96,7 @@ struct FirstOwnerBody {
 
 impl Fields for FirstOwnerBody {
     const NAME: &'static str = "FirstOwnerRequest";
+    const EXAMPLE: &'static str = r#"{"link": "gml_x3Vt0m4Rk8qZ", "email": "ada@example.com", "name": "Ada Lovelace", "password": "a password of your choice"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let (link, email) = (link(object), email(object));
@@ -114,6 +118,7 @@ struct AskBody(EmailAddress);
 
 impl Fields for AskBody {
     const NAME: &'static str = "ResetRequest";
+    const EXAMPLE: &'static str = r#"{"email": "ada@example.com"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         email(object).map(Self)
@@ -135,6 +140,7 @@ struct ResetBody {
 
 impl Fields for ResetBody {
     const NAME: &'static str = "NewPasswordRequest";
+    const EXAMPLE: &'static str = r#"{"link": "gml_x3Vt0m4Rk8qZ", "password": "a password of your choice"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let (link, password) = (link(object), password(object));

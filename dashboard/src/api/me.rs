@@ -27,6 +27,7 @@ struct PasswordBody {
 
 impl Fields for PasswordBody {
     const NAME: &'static str = "PasswordRequest";
+    const EXAMPLE: &'static str = r#"{"old": "the password as it is", "password": "a longer one of your choice"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let old = secret(object, "old", "The password as it is");

@@ -101,6 +101,8 @@ struct RedriveBody {
 
 impl Fields for RedriveBody {
     const NAME: &'static str = "QuarantineRedriveRequest";
+    const EXAMPLE: &'static str =
+        r#"{"stage": "parse", "patch": [{"op": "replace", "path": "/quantity", "value": "3"}]}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let which = QuarantineWhich {

@@ -55,6 +55,7 @@ struct LoginBody {
 
 impl Fields for LoginBody {
     const NAME: &'static str = "LoginRequest";
+    const EXAMPLE: &'static str = r#"{"email": "ada@example.com", "password": "a password of your choice"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let account = object.required::<String>("email", "The address of the account");

@@ -36,6 +36,7 @@ struct TenantBody {
 
 impl Fields for TenantBody {
     const NAME: &'static str = "TenantRequest";
+    const EXAMPLE: &'static str = r#"{"name": "north"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let name = object.required("name", "Its name: 1 to 100 characters");

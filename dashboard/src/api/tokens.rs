@@ -33,6 +33,8 @@ struct TokenBody(TokenRequest);
 
 impl Fields for TokenBody {
     const NAME: &'static str = "TokenRequest";
+    const EXAMPLE: &'static str =
+        r#"{"name": "nightly import", "scopes": ["jobs:enqueue", "jobs:read"], "lifetime": "90d"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let name = object.required("name", "What it is called");

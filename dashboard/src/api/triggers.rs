@@ -65,6 +65,7 @@ struct RetryBody(String);
 
 impl Fields for RetryBody {
     const NAME: &'static str = "EventRetryRequest";
+    const EXAMPLE: &'static str = r#"{"event": "evt_7"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         object.required("event", "The event's key").map(Self)

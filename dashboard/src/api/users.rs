@@ -28,6 +28,7 @@ struct RoleBody(Role);
 
 impl Fields for RoleBody {
     const NAME: &'static str = "RoleRequest";
+    const EXAMPLE: &'static str = r#"{"role": "operator"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         object.required("role", "The role that they get").map(Self)

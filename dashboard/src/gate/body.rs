@@ -20,6 +20,9 @@ pub trait Fields: Sized + Send {
     /// Its name among the schemas.
     const NAME: &'static str;
 
+    /// One that is accepted, as JSON: shown in the description, and tried by a test.
+    const EXAMPLE: &'static str;
+
     /// Reads it. Whatever is asked for is described as well; `None` when something that is needed is missing or wrong,
     /// which is among the faults then.
     fn read(object: &mut Object) -> Option<Self>;
@@ -166,6 +169,9 @@ pub fn schema<T: Fields>(schemas: &mut Schemas) -> RefOr<Schema> {
             builder = builder.required(name);
         }
     }
+    if let Ok(example) = serde_json::from_str::<Value>(T::EXAMPLE) {
+        builder = builder.examples([example]);
+    }
     schemas.append(&mut object.schemas);
     schemas.push((T::NAME.to_owned(), RefOr::T(Schema::Object(builder.build()))));
     RefOr::Ref(utoipa::openapi::Ref::from_schema_name(T::NAME))
@@ -237,6 +243,7 @@ mod tests {
 
     impl Fields for Wish {
         const NAME: &'static str = "Wish";
+        const EXAMPLE: &'static str = r#"{"name": "a"}"#;
 
         fn read(object: &mut Object) -> Option<Self> {
             let name = object.required("name", "Its name");

@@ -117,3 +117,68 @@ async fn answers_are_as_the_document_says() {
     schema["components"] = document["components"].clone();
     assert!(jsonschema::validator_for(&schema).expect("a schema").is_valid(&refused.body), "{}", refused.text);
 }
+
+/// What stands for the variable parts of paths, in an environment where it is there.
+async fn there(env: &env::TestEnv) -> Vec<(&'static str, String)> {
+    let job = env.enqueue(&json!({ "kind": "note", "in": "1h" })).await;
+    let batch = env.post("/api/v1/batches", &json!({ "name": "retail" })).await.data()["batch"]["id"].clone();
+    let schedule = json!({ "name": "hourly", "spec": { "every": "1h", "job": { "kind": "report" } } });
+    assert_eq!(env.post("/api/v1/schedules", &schedule).await.status, 201);
+    let batch = batch.as_str().expect("an id").to_owned();
+    vec![
+        ("{job}", job),
+        ("{batch}", batch),
+        ("{schedule}", "hourly".to_owned()),
+        ("{limit}", "crm".to_owned()),
+        ("{definition}", "retail".to_owned()),
+    ]
+}
+
+#[tokio::test]
+async fn every_example_fits_its_schema_and_is_understood() {
+    let env = env::open().await;
+    let document = env.get("/api/v1/openapi.json").await.body;
+    let there = there(&env).await;
+    let mut carried_out = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("methods") {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let Some(name) = schema["$ref"].as_str().map(|reference| reference.trim_start_matches('#')) else {
+                continue;
+            };
+            let mut schema = document.pointer(name).expect("a schema").clone();
+            let example = schema["examples"][0].clone();
+            assert!(example.is_object(), "{name} has an example");
+            schema["components"] = document["components"].clone();
+            let validator = jsonschema::validator_for(&schema).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let wrong: Vec<String> = validator.iter_errors(&example).map(|error| error.to_string()).collect();
+            assert_eq!(wrong, Vec::<String>::new(), "{name}: {example}");
+            let filled = there.iter().fold(path.clone(), |path, (part, value)| path.replace(part, value));
+            let filled = filled.replace(['{', '}'], "");
+            let body = example.to_string();
+            let headers = [("content-type", "application/json")];
+            let answer = env.send(&method.to_uppercase(), &filled, &headers, body.as_bytes()).await;
+            // Of what is not there, or not open to a caller without an account, it is known as well that it was read.
+            assert!(
+                matches!(answer.status, 200..=299 | 401 | 403 | 404 | 409 | 410),
+                "{method} {filled} {example}: {}",
+                answer.text
+            );
+            if answer.status < 300 {
+                carried_out.insert(format!("{method} {path}"));
+            }
+        }
+    }
+    for expected in [
+        "post /api/v1/jobs",
+        "post /api/v1/batches",
+        "post /api/v1/schedules",
+        "patch /api/v1/schedules/{schedule}",
+        "post /api/v1/schedules/{schedule}/run",
+        "put /api/v1/limits/{limit}",
+        "post /api/v1/dead-letters/redrive",
+        "post /api/v1/dead-letters/discard",
+    ] {
+        assert!(carried_out.contains(expected), "{expected} is not in {carried_out:?}");
+    }
+}

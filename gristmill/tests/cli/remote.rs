@@ -370,7 +370,8 @@ fn the_demo_goes_on_and_is_served() {
     let mut demo = place.command(&["demo", "--items", "1000", "--serve"]);
     demo.env("GRISTMILL_SERVE_LISTEN", "127.0.0.1:0").stdout(Stdio::null());
     let server = Server::of(demo);
-    let names = |list: Value| list.as_array().expect("a list").iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
+    let names =
+        |list: Value| list.as_array().expect("a list").iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
     let batches = server.json(&place, 0, &["batch", "list", "--json"]);
     let stock = batches.as_array().and_then(|list| list.iter().find(|batch| batch["name"] == "stock")).cloned();
     let stock = stock.unwrap_or_else(|| panic!("{batches}"));

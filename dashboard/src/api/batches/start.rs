@@ -26,6 +26,7 @@ pub(super) struct BatchBody {
 
 impl Fields for BatchBody {
     const NAME: &'static str = "BatchRequest";
+    const EXAMPLE: &'static str = r#"{"name": "retail", "chunk": 500, "failure_budget": "2%"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let name: Option<String> = object.required("name", "The definition: [batch.NAME] in the configuration");

@@ -47,6 +47,7 @@ pub(super) struct RestartBody {
 
 impl Fields for RestartBody {
     const NAME: &'static str = "RestartRequest";
+    const EXAMPLE: &'static str = r#"{"failure_budget": "5%", "dead": true}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let about = "How many items may be quarantined from now on: a count, or a percentage such as `5%`";

@@ -12,6 +12,7 @@ pub(in crate::api) struct JobBody(pub(in crate::api) JobRequest);
 
 impl Fields for JobBody {
     const NAME: &'static str = "JobRequest";
+    const EXAMPLE: &'static str = r#"{"kind": "email", "payload": {"to": "ada@example.com", "subject": "Hello", "text": "Good morning"}, "in": "5m", "idempotency_key": "order-7"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let kind = object.required("kind", "What it does: `email`, `webhook`, `exec`, `http`, or a kind of your own");

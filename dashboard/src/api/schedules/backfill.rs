@@ -36,6 +36,7 @@ pub(super) struct BackfillBody {
 
 impl Fields for BackfillBody {
     const NAME: &'static str = "BackfillRequest";
+    const EXAMPLE: &'static str = r#"{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z", "concurrency": 2}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let from = object.required("from", "The first slot, or an instant before it");

@@ -23,6 +23,7 @@ pub(super) struct NewSchedule {
 
 impl Fields for NewSchedule {
     const NAME: &'static str = "ScheduleRequest";
+    const EXAMPLE: &'static str = r#"{"name": "nightly", "spec": {"cron": "0 2 * * *", "timezone": "Europe/London", "batch": "retail", "missed": "latest"}}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let name: Option<String> = object.required("name", "Its name");
@@ -41,6 +42,7 @@ pub(super) struct EditedSchedule(ScheduleSpec);
 
 impl Fields for EditedSchedule {
     const NAME: &'static str = "ScheduleEdit";
+    const EXAMPLE: &'static str = r#"{"spec": {"every": "1h", "batch": "retail"}}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         object.required("spec", "What it becomes, as a whole: see [schedule.NAME] in the configuration").map(Self)

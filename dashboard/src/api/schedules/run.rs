@@ -18,6 +18,7 @@ pub(super) struct RunBody(Option<String>);
 
 impl Fields for RunBody {
     const NAME: &'static str = "RunRequest";
+    const EXAMPLE: &'static str = r#"{}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         Some(Self(object.optional("slot", "One of the schedule's own ticks; without one it runs now")))
