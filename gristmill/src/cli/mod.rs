@@ -41,6 +41,7 @@ mod scheduler;
 mod serve;
 mod tenant;
 mod token;
+mod top;
 mod trigger;
 mod user;
 mod version;
@@ -138,6 +139,8 @@ pub(crate) enum Command {
     Dev(dev::Dev),
     /// Serve the API over HTTP
     Serve(serve::Serve),
+    /// Watch queues, batches and workers on one screen
+    Top(top::Top),
     /// Do the work, or list who does
     #[command(alias = "workers")]
     Worker(worker::Worker),
@@ -222,6 +225,7 @@ impl Command {
             Self::Demo(demo) => demo.run(context).await,
             Self::Dev(dev) => dev.run(context).await,
             Self::Serve(serve) => serve.run(context).await,
+            Self::Top(top) => top.run(context).await,
             Self::Worker(worker) => worker.run(context).await,
             Self::Scheduler(scheduler) => scheduler.run(context).await,
             Self::Schedule(schedule) => schedule.run(context).await,
@@ -274,6 +278,7 @@ impl Command {
             | Self::Tenant(_) => Place::Database,
             Self::Worker(worker) if !worker.only_looks() => Place::Database,
             Self::Worker(_)
+            | Self::Top(_)
             | Self::Schedule(_)
             | Self::Trigger(_)
             | Self::Enqueue(_)

@@ -285,6 +285,25 @@ fn the_demo_runs_twice_and_its_counts_reconcile() {
 }
 
 #[test]
+fn top_prints_one_screen_where_there_is_no_terminal() {
+    let place = Place::with_batch();
+    place.expect(0, &RUN);
+    place.expect(0, &["enqueue", "email", "--payload", MAIL, "--in", "1h"]);
+    let screen = place.expect(0, &["top"]);
+    let line = |begins: &str| {
+        let found = screen.lines().find(|line| line.starts_with(begins)).unwrap_or_else(|| panic!("{screen}"));
+        found.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(screen.starts_with("gristmill sqlite:"), "{screen}");
+    assert_eq!(line("default")[4], "1", "one waits for its time: {screen}");
+    assert!(line("sales").contains(&"100%".to_owned()), "{screen}");
+    let glance = place.json(0, &["top", "--once", "--json"]);
+    assert_eq!(glance["batches"][0]["name"], "sales", "{glance}");
+    assert!(glance["queues"].as_array().is_some_and(|queues| !queues.is_empty()));
+    assert!(place.run(&["top", "--every", "1ms"]).status.code() == Some(2));
+}
+
+#[test]
 fn the_doctor_finds_nothing_wrong_with_an_empty_folder() {
     let place = Place::new();
     let report = place.json(0, &["doctor", "--json"]);
