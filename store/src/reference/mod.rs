@@ -27,6 +27,7 @@ mod hints;
 mod insert;
 mod limits;
 mod notify;
+mod operations;
 mod outbox;
 mod patch;
 mod poison;

@@ -29,6 +29,7 @@ mod lock;
 mod notify;
 mod opening;
 mod others;
+mod operations;
 mod outbox;
 mod patch;
 mod poison;
