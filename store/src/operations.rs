@@ -16,7 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::access::Role;
-use gristmill_core::audit::ActorKind;
+use gristmill_core::audit::{Action, ActorKind};
 use gristmill_core::id::{JobId, OperationId};
 use gristmill_core::job::JobState;
 use gristmill_core::operation::{OperationState, OperationVerb, RATE_MAX, UNDO_MAX};
@@ -263,6 +263,41 @@ impl OperationStep {
     pub(crate) fn leaves(&mut self, dispatched: Dispatched) {
         self.dispatched.dispatches.extend(dispatched.dispatches);
         self.dispatched.moved += dispatched.moved;
+    }
+}
+
+impl OperationView {
+    /// Whether it can be called off now; `false` when it is already.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] in any other state.
+    pub fn may_cancel(&self) -> Result<bool> {
+        may_cancel(self)
+    }
+
+    /// Whether it can be undone now; `false` when it is, or is being.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] when its verb cannot be undone, or the time for it is over.
+    pub fn may_undo(&self) -> Result<bool> {
+        may_undo(self)
+    }
+}
+
+impl DueOperation {
+    /// A step of it, as the audit learns of it. `None` where no person and no program has ordered it.
+    pub fn attribution(&self, action: Action) -> Option<Attribution> {
+        let Ordered { order, actor_kind, actor, subject, role, address, request } = self.ordered.clone();
+        if matches!(actor_kind, ActorKind::Trigger | ActorKind::Duty) {
+            return None;
+        }
+        let (step, target) = (Uuid::now_v7(), format!("operation {}", self.view.id));
+        let (tenant, reason) = (self.view.tenant.clone(), Some(self.view.reason.clone()));
+        let attribution =
+            Attribution { tenant, order, step, actor_kind, actor, subject, role, address, request, action, target, reason };
+        Some(attribution)
     }
 }
 

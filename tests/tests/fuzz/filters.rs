@@ -38,8 +38,8 @@ async fn lists(store: &TestStore, random: &mut Random) -> Result<Vec<usize>, Str
         since: random.one_in(4).then_some(Instant::UNIX_EPOCH),
         ..JobFilter::default()
     };
-    let batches = BatchFilter { tenant: tenant.clone(), name: maybe(random), state: None };
-    let items = QuarantineFilter { tenant: tenant.clone(), batch: None, open_only: random.one_in(2) };
+    let batches = BatchFilter { tenant: tenant.clone(), name: maybe(random), ..BatchFilter::default() };
+    let items = QuarantineFilter { tenant: tenant.clone(), open_only: random.one_in(2), ..QuarantineFilter::default() };
     let ticks = TickFilter { tenant: tenant.clone(), schedule: text(random), from: None, until: None, limit: 10 };
     let mut found = Vec::new();
     for listed in [

@@ -8,7 +8,7 @@
 mod change;
 pub(crate) mod step;
 pub(crate) mod table;
-mod undo;
+pub(crate) mod undo;
 pub(crate) mod walk;
 
 use gristmill_core::id::{BatchId, JobId};
