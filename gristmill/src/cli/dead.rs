@@ -38,7 +38,7 @@ enum Verb {
     #[command(before_help = "Examples:
   gristmill dead list
   gristmill dead list --kind email --queue mail
-  gristmill dead list --query 'kind:import* error:"no route"'")]
+  gristmill dead list --query 'kind:import* error:\"no route\"'")]
     List(List),
     /// One dead letter with its payload and its attempts
     Show {
@@ -58,7 +58,7 @@ A query is carried out by the scheduler, in steps, as an operation. Exit code 3 
     #[command(before_help = "Examples:
   gristmill dead discard 0198f9c1-… --dry-run
   gristmill dead discard --kind email --error 'no such mailbox'
-  gristmill dead discard --query 'kind:email error:"no such mailbox"' --reason 'unknown people' --wait
+  gristmill dead discard --query 'kind:email error:\"no such mailbox\"' --reason 'unknown people' --wait
   gristmill dead discard --all
 
 A query is carried out by the scheduler, in steps, as an operation: it goes on by itself, and can be undone for a while.")]

@@ -65,7 +65,7 @@ impl Backend<'_> {
             "verb": verb, "query": query.to_string(), "rate": rate,
             "snapshot": snapshot.map(|snapshot| snapshot.to_rfc3339()),
         });
-        server.change(Call::post(&["operations"]).body(&body).timeout(COUNT), order).await
+        server.change(Call::post(&["operations"]).body(&body).within(COUNT), order).await
     }
 
     /// Calls an operation off.
