@@ -115,7 +115,10 @@ impl OperationVerb {
             return Err(format!("the query is empty, and would select everything; write `{all}` if that is meant"));
         }
         if !states.iter().any(|state| query.allows_name(Key::State, state)) {
-            return Err(format!("a {self} is for jobs that are {}; the query selects none of these", states.join(", ")));
+            return Err(format!(
+                "a {self} is for jobs that are {}; the query selects none of these",
+                states.join(", ")
+            ));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! What a commit of the store leaves behind for the dispatcher.
 
 use gristmill_store::{
-    CompleteReport, ControlReport, Dispatched, EnqueueReport, FireReport, LimitView, NotedEvent, PatchReport,
-    OperationStep, ReconcileReport, RescueReport, WorkGuard,
+    CompleteReport, ControlReport, Dispatched, EnqueueReport, FireReport, LimitView, NotedEvent, OperationStep,
+    PatchReport, ReconcileReport, RescueReport, WorkGuard,
 };
 
 /// The result of a transition, with what may now be published.

@@ -173,7 +173,15 @@ pub struct Ordered {
 impl From<&Attribution> for Ordered {
     fn from(attribution: &Attribution) -> Self {
         let Attribution { order, actor_kind, actor, subject, role, address, request, .. } = attribution.clone();
-        Self { order, actor_kind, actor: check::plain(&actor, check::REASON_CHARS_MAX), subject, role, address, request }
+        Self {
+            order,
+            actor_kind,
+            actor: check::plain(&actor, check::REASON_CHARS_MAX),
+            subject,
+            role,
+            address,
+            request,
+        }
     }
 }
 
@@ -295,15 +303,29 @@ impl DueOperation {
         }
         let (step, target) = (Uuid::now_v7(), format!("operation {}", self.view.id));
         let (tenant, reason) = (self.view.tenant.clone(), Some(self.view.reason.clone()));
-        let attribution =
-            Attribution { tenant, order, step, actor_kind, actor, subject, role, address, request, action, target, reason };
+        let attribution = Attribution {
+            tenant,
+            order,
+            step,
+            actor_kind,
+            actor,
+            subject,
+            role,
+            address,
+            request,
+            action,
+            target,
+            reason,
+        };
         Some(attribution)
     }
 }
 
 /// The refusal of what does not exist.
 pub(crate) fn no_operation(operation: OperationId) -> StoreError {
-    StoreError::NotFound(format!("there is no operation {operation}; `gristmill operation list` shows those that are there"))
+    StoreError::NotFound(format!(
+        "there is no operation {operation}; `gristmill operation list` shows those that are there"
+    ))
 }
 
 /// Whether an operation can be called off; `false` when it is already.
@@ -326,7 +348,9 @@ pub(crate) fn may_undo(view: &OperationView) -> Result<bool> {
         _ if !view.verb.can_be_undone() => refused(format!("cannot be undone: a {} cannot", view.verb)),
         _ if view.can_be_undone => Ok(true),
         _ => match view.undo_until {
-            Some(until) => refused(format!("can be undone no more: the time for it was over at {}", until.to_rfc3339())),
+            Some(until) => {
+                refused(format!("can be undone no more: the time for it was over at {}", until.to_rfc3339()))
+            }
             None => refused("can be undone no more".to_owned()),
         },
     }

@@ -124,7 +124,8 @@ impl Reader {
         let prefix = self.peek() == Some('*');
         self.at += usize::from(prefix);
         if !self.ends() && self.peek() != Some(',') {
-            let after = if prefix { "a `*` stands at the end of a value" } else { "a blank or a comma is missing here" };
+            let after =
+                if prefix { "a `*` stands at the end of a value" } else { "a blank or a comma is missing here" };
             return Err(self.fault(format!("{after}; put a value that holds other signs into quotes")));
         }
         if text.is_empty() && !quoted && !prefix {

@@ -66,9 +66,7 @@ fn one(raw: &RawTerm) -> Result<&RawValue, Fault> {
     match raw.values.as_slice() {
         [value] if value.prefix => Err(fault(value, format!("`*` is for names; `{}` has none", raw.key.text))),
         [value] => Ok(value),
-        [_, second, ..] => {
-            Err(fault(second, format!("`{}` has one value; write another term for more", raw.key.text)))
-        }
+        [_, second, ..] => Err(fault(second, format!("`{}` has one value; write another term for more", raw.key.text))),
         [] => Err(Fault { at: raw.key.at, message: "a value is missing".to_owned() }),
     }
 }
@@ -175,7 +173,8 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_query_are_read() {
-        let query = parse(List::Jobs, "state:retry,dead -kind:import.*  error:\"no \\\"route\\\"\" attempts>2").expect("read");
+        let query =
+            parse(List::Jobs, "state:retry,dead -kind:import.*  error:\"no \\\"route\\\"\" attempts>2").expect("read");
         let expected = [
             (Key::State, false, Test::Words(vec!["retry".to_owned(), "dead".to_owned()])),
             (Key::Kind, true, Test::Names(vec![Name { text: "import.".to_owned(), prefix: true }])),

@@ -47,7 +47,9 @@ impl Moment {
 
     fn ends(self) -> Instant {
         match self {
-            Self::Day(day) => day.checked_add_days(Days::new(1)).map_or(Instant::MAX_UTC, |next| Self::Day(next).begins()),
+            Self::Day(day) => {
+                day.checked_add_days(Days::new(1)).map_or(Instant::MAX_UTC, |next| Self::Day(next).begins())
+            }
             Self::At(at) => at,
         }
     }
@@ -73,9 +75,7 @@ impl Times {
         let Some((from, to)) = text.split_once("..") else {
             return match Moment::parse(text)? {
                 day @ Moment::Day(_) => Ok(Self { from: Some(day), to: Some(day) }),
-                Moment::At(_) => {
-                    Err(format!("an instant alone is met by nothing; write a range such as `{text}..`"))
-                }
+                Moment::At(_) => Err(format!("an instant alone is met by nothing; write a range such as `{text}..`")),
             };
         };
         let times = Self { from: end(from)?, to: end(to)? };

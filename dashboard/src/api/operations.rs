@@ -19,7 +19,11 @@ pub(super) fn routes() -> Routes {
         .post_slowly("/api/v1/operations", "Do something to every job that a query selects, in steps", start)
         .get("/api/v1/operations/{operation}", "An operation, with how far it is", show)
         .post("/api/v1/operations/{operation}/cancel", "Call it off: what it has changed stays so", cancel)
-        .post("/api/v1/operations/{operation}/undo", "Bring back what it has changed, where nothing happened since", undo)
+        .post(
+            "/api/v1/operations/{operation}/undo",
+            "Bring back what it has changed, where nothing happened since",
+            undo,
+        )
 }
 
 async fn list(

@@ -50,7 +50,7 @@ pub(super) struct CancelJobs {
     #[arg(long, conflicts_with_all = ["state", "queue", "kind", "batch"])]
     all: bool,
     /// All that wait and match, as an operation, such as 'kind:import* age>1h' (docs/query.md)
-    #[arg(long, value_name = "QUERY", conflicts_with_all = ["state", "queue", "kind", "batch", "all"])]
+    #[arg(long, value_name = "QUERY", allow_hyphen_values = true, conflicts_with_all = ["state", "queue", "kind", "batch", "all"])]
     query: Option<JobQuery>,
     /// How many jobs a second at most
     #[arg(long, value_name = "N", requires = "query", value_parser = rate)]

@@ -124,7 +124,12 @@ struct Selected {
     #[command(flatten)]
     which: Which,
     /// All that match, as an operation, such as 'kind:email error:"no route"' (docs/query.md)
-    #[arg(long, value_name = "QUERY", conflicts_with_all = ["all", "queue", "kind", "batch", "error", "since"])]
+    #[arg(
+        long,
+        value_name = "QUERY",
+        allow_hyphen_values = true,
+        conflicts_with_all = ["all", "queue", "kind", "batch", "error", "since"]
+    )]
     query: Option<DeadQuery>,
     /// How many jobs a second at most
     #[arg(long, value_name = "N", requires = "query", value_parser = rate)]

@@ -14,7 +14,7 @@ macro_rules! asked {
             #[derive(Debug, Clone, Args)]
             pub(super) struct $name {
                 #[doc = $help]
-                #[arg(long, value_name = "QUERY")]
+                #[arg(long, value_name = "QUERY", allow_hyphen_values = true)]
                 query: Option<$query>,
             }
 

@@ -46,8 +46,9 @@ pub use gristmill_store::accounts::{
 pub use gristmill_store::{
     AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,
     Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, MigrationStatus as MigrationsDocument,
-    News, OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument,
-    TableSize as TableSizeDocument, TickView as TickDocument, WorkerView as WorkerDocument,
+    News, OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument,
+    QuarantineView as QuarantineItemDocument, TableSize as TableSizeDocument, TickView as TickDocument,
+    WorkerView as WorkerDocument,
 };
 pub use job::{JobDocument, JobOnlyDocument};
 pub use limit::WouldSetLimitDocument;

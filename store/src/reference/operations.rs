@@ -9,9 +9,7 @@ use gristmill_core::Instant;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{JobId, OperationId};
 use gristmill_core::job::JobState;
-use gristmill_core::operation::{
-    OperationState, OperationVerb, PREVIEW_READ_MAX, STEP_JOBS_MAX, next_due, step_jobs,
-};
+use gristmill_core::operation::{OperationState, OperationVerb, PREVIEW_READ_MAX, STEP_JOBS_MAX, next_due, step_jobs};
 use gristmill_core::query::{Query, parse};
 
 use super::ReferenceStore;

@@ -12,9 +12,7 @@ use gristmill_core::operation::{OperationState, OperationVerb};
 use gristmill_core::query::parse;
 use gristmill_core::unique::{Hold, OnConflict, Unique};
 use gristmill_store::testing::{self, TestStore, eventually};
-use gristmill_store::{
-    JobFilter, NewOperation, OperationView, Ordered, Page, Selection, StoreError, StoreHandle,
-};
+use gristmill_store::{JobFilter, NewOperation, OperationView, Ordered, Page, Selection, StoreError, StoreHandle};
 use uuid::Uuid;
 
 use crate::{LONG, TENANT, assert_reconciled, batch, claim, complete, counts, enter, job, state};
@@ -319,7 +317,7 @@ async fn a_chunk_of_a_batch_that_is_over_stays_cancelled(store: TestStore) {
 
 async fn a_discard_can_be_undone_until_it_deletes(store: TestStore) {
     let keyed = NewJob { idempotency_key: Some("k".to_owned()), ..kind("work") };
-    let ids = die(&store, &[keyed.clone(), kind("work"), kind("other")]).await;
+    let ids = die(&store, &[keyed.clone(), kind("work"), kind("email")]).await;
     let before = job(&store, ids[0]).await;
     let first = begin(&store, OperationVerb::Discard, "kind:work").await;
     assert_eq!(run(&store, first).await.done, 2);
@@ -369,10 +367,8 @@ async fn an_operation_that_is_called_off_keeps_what_it_did_and_can_be_undone(sto
     assert!(store.step_operation(operation.id, LONG).await.expect("asked").is_none());
     assert_eq!(all_in(&store, JobState::Cancelled).await, done);
     store.undo_operation(TENANT, operation.id).await.expect("undone");
-    eventually("the undo", async || {
-        (run(&store, operation.id).await.state == OperationState::Undone).then_some(())
-    })
-    .await;
+    eventually("the undo", async || (run(&store, operation.id).await.state == OperationState::Undone).then_some(()))
+        .await;
     assert_eq!(all_in(&store, JobState::Queued).await, 30);
     assert_reconciled(&store).await;
 }
@@ -392,7 +388,8 @@ async fn what_cannot_be_undone_or_cancelled_is_refused(store: TestStore) {
 async fn an_operation_is_started_once_under_its_id(store: TestStore) {
     let operation = new(OperationVerb::Cancel, "kind:work");
     let first = store.start_operation(&operation).await.expect("started");
-    let again = store.start_operation(&NewOperation { reason: "another".to_owned(), ..operation }).await.expect("known");
+    let again =
+        store.start_operation(&NewOperation { reason: "another".to_owned(), ..operation }).await.expect("known");
     assert_eq!(again, first);
     let listed = store.operations(TENANT, &Page::default()).await.expect("listed");
     assert_eq!(listed, [first]);

@@ -72,9 +72,7 @@ impl Backend<'_> {
     pub(crate) async fn cancel_operation(&self, order: &Order, operation: OperationId) -> Result<OperationDocument> {
         match self {
             Self::Store(local) => Ok(local.service.cancel_operation(order, operation).await?),
-            Self::Server(server) => {
-                server.change(Call::post(&["operations", &part(operation), "cancel"]), order).await
-            }
+            Self::Server(server) => server.change(Call::post(&["operations", &part(operation), "cancel"]), order).await,
         }
     }
 

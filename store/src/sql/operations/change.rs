@@ -72,7 +72,13 @@ impl Changed {
     /// Of so many as were asked for, these were changed.
     fn of(asked: usize, report: ControlReport) -> Self {
         let ControlReport { affected, samples, dispatched, .. } = report;
-        Self { done: affected, skipped: (asked as u64).saturating_sub(affected), samples, dispatched, ..Self::default() }
+        Self {
+            done: affected,
+            skipped: (asked as u64).saturating_sub(affected),
+            samples,
+            dispatched,
+            ..Self::default()
+        }
     }
 }
 

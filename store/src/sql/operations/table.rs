@@ -41,9 +41,8 @@ const TO_STEP: &str = operations!("o.id = $1 FOR UPDATE SKIP LOCKED");
 
 const LIST: &str = operations!("o.tenant = $1 AND ($2::uuid IS NULL OR o.id < $2) ORDER BY o.id DESC LIMIT $3");
 
-const DUE: &str = operations!(
-    "(o.state IN ('running', 'undoing') OR o.kept) AND o.due_at <= now() ORDER BY o.due_at, o.id LIMIT $1"
-);
+const DUE: &str =
+    operations!("(o.state IN ('running', 'undoing') OR o.kept) AND o.due_at <= now() ORDER BY o.due_at, o.id LIMIT $1");
 
 const CANCEL: &str = "
 UPDATE operation SET state = 'cancelled', ended_at = now(), undo_until = $2, due_at = COALESCE($2, due_at)
@@ -153,12 +152,7 @@ pub(crate) async fn start<S: Sql>(sql: &mut S, new: &&NewOperation) -> Result<Op
     Ok(started)
 }
 
-async fn find<S: Sql>(
-    sql: &mut S,
-    statement: &'static str,
-    tenant: &str,
-    id: OperationId,
-) -> Result<Stored, S::Fault> {
+async fn find<S: Sql>(sql: &mut S, statement: &'static str, tenant: &str, id: OperationId) -> Result<Stored, S::Fault> {
     let now = sql.now().await?;
     let row = sql.row(statement, values![id.0, tenant]).await?;
     let row = row.ok_or_else(|| no_operation(id))?;
@@ -200,10 +194,7 @@ pub(crate) async fn to_step<S: Sql>(sql: &mut S, id: OperationId) -> Result<Opti
 }
 
 /// Calls an operation off.
-pub(crate) async fn cancel<S: Sql>(
-    sql: &mut S,
-    (tenant, id): &(&str, OperationId),
-) -> Result<OperationView, S::Fault> {
+pub(crate) async fn cancel<S: Sql>(sql: &mut S, (tenant, id): &(&str, OperationId)) -> Result<OperationView, S::Fault> {
     let stored = find(sql, TO_CHANGE, tenant, *id).await?;
     if !may_cancel(&stored.view)? {
         return Ok(stored.view);

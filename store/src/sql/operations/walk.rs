@@ -266,7 +266,9 @@ impl<'a> Walk<'a> {
     async fn page<S: Sql>(&self, sql: &mut S, limit: u32) -> Result<Vec<Met>, S::Fault> {
         let Place { queue, kind, id } = &self.place;
         let rows = match self.batch {
-            Some(batch) => sql.rows(self.statements().page_of_batch, values![self.tenant, batch, kind, *id, limit]).await?,
+            Some(batch) => {
+                sql.rows(self.statements().page_of_batch, values![self.tenant, batch, kind, *id, limit]).await?
+            }
             None => sql.rows(self.statements().page, values![self.tenant, queue, kind, *id, limit]).await?,
         };
         Ok(rows.iter().map(Met::read).collect::<Result<_>>()?)
