@@ -89,7 +89,7 @@ fn asked(object: &mut Object, verb: OperationVerb, text: &str) -> Option<Asked> 
     }
 }
 
-/// Whoever starts an operation may also do its verb to a single job.
+/// The caller of an operation must be allowed to do its verb to a single job, too.
 fn may(caller: &Caller, verb: OperationVerb) -> Result<()> {
     let needed = match verb {
         OperationVerb::Cancel | OperationVerb::Redrive => Permission::JobsControl,

@@ -63,7 +63,7 @@ as it is, and is counted: a job whose unique key is taken, a chunk whose batch i
 struct Named {
     /// Its id
     id: String,
-    /// Why: whoever looks later is shown it
+    /// Why: it is in the audit
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]

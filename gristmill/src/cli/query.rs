@@ -23,7 +23,7 @@ macro_rules! asked {
                 ///
                 /// # Errors
                 ///
-                /// When whoever is asked does not say what time it is.
+                /// When the store or the server does not say what time it is.
                 pub(super) async fn as_of_now(&self, context: &CommandContext) -> Result<Query> {
                     as_of_now(context, self.query.as_ref().map(|query| &query.0)).await
                 }

@@ -14,63 +14,18 @@ use gristmill_core::query::{Query, parse};
 
 use super::ReferenceStore;
 use super::control::cancel;
+use super::operation::{KeptJob, Operation, Place, begun};
 use super::redrive::{open_next, queue_dead, refuse};
 use super::retention::remove;
-use super::state::{Job, later, most};
+use super::state::{Job, most};
 use super::transition::Transition;
 use super::view::job_view;
-use crate::check;
 use crate::error::{Result, StoreError};
 use crate::operations::{Between, PREVIEW_SAMPLES, may_cancel, may_undo, no_operation, takes};
 use crate::{
-    DueOperation, NewOperation, OperationPreview, OperationStep, OperationView, Operations, Ordered, Page, PruneNoun,
+    DueOperation, NewOperation, OperationPreview, OperationStep, OperationView, Operations, Page, PruneNoun,
     PruneReport, Selection,
 };
-
-/// Where a walk is: behind this job of this queue and kind.
-type Place = (String, String, JobId);
-
-/// An operation.
-#[derive(Debug, Clone)]
-pub(super) struct Operation {
-    view: OperationView,
-    ordered: Ordered,
-    place: Option<Place>,
-    undo: Duration,
-    kept: bool,
-    due_at: Instant,
-}
-
-/// A job as it was before an operation changed it.
-#[derive(Debug, Clone)]
-pub(super) struct KeptJob {
-    was: JobState,
-    run_at: Option<Instant>,
-    finished_at: Option<Instant>,
-    error: Option<String>,
-    at: Instant,
-}
-
-impl Operation {
-    /// As it is shown at this time.
-    fn shown(&self, now: Instant) -> OperationView {
-        let state = self.view.state;
-        let in_time = state == OperationState::Running || self.view.undo_until.is_some_and(|until| now < until);
-        let can_be_undone = self.kept && in_time && state != OperationState::Undoing;
-        OperationView { can_be_undone, ..self.view.clone() }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        (self.view.state.is_under_way() || self.kept) && self.due_at <= now
-    }
-
-    fn end(&mut self, state: OperationState, now: Instant) {
-        self.view.state = state;
-        self.view.ended_at = Some(now);
-        self.view.undo_until = self.kept.then(|| later(now, self.undo));
-        self.due_at = self.view.undo_until.unwrap_or(self.due_at);
-    }
-}
 
 /// Everything that a selection selects behind a place, in the order of the walk.
 fn selected(
@@ -203,35 +158,6 @@ impl Operations for ReferenceStore {
         t.commit()?;
         Ok(old.len() as u64)
     }
-}
-
-fn begun(new: &NewOperation, now: Instant) -> Operation {
-    let Selection { tenant, verb, query, snapshot } = &new.selection;
-    let view = OperationView {
-        id: new.id,
-        tenant: tenant.clone(),
-        verb: *verb,
-        query: query.to_string(),
-        snapshot: snapshot.unwrap_or(now).min(now),
-        state: OperationState::Running,
-        actor: new.ordered.actor.clone(),
-        reason: check::plain(&new.reason, check::REASON_CHARS_MAX),
-        rate: new.rate,
-        preview: new.preview,
-        preview_more: new.preview_more,
-        done: 0,
-        failed: 0,
-        skipped: 0,
-        undone: 0,
-        undo_failed: 0,
-        error: None,
-        undo_until: None,
-        can_be_undone: false,
-        created_at: now,
-        ended_at: None,
-    };
-    let ordered = new.ordered.clone();
-    Operation { view, ordered, place: None, undo: new.undo, kept: new.kept(), due_at: now }
 }
 
 fn operation_of<'t>(t: &'t mut Transition<'_>, tenant: &str, id: OperationId) -> Result<&'t mut Operation> {

@@ -19,7 +19,7 @@ use gristmill_core::unique::Unique;
 use serde_json::Value;
 use uuid::{Builder, Uuid};
 
-use super::operations::{KeptJob, Operation};
+use super::operation::{KeptJob, Operation};
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{

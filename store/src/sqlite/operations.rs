@@ -13,7 +13,8 @@ use super::transition::Transition;
 use super::{SqliteStore, control, error, redrives};
 use crate::error::Result;
 use crate::sql::Value;
-use crate::sql::operations::step::{StepAsk, step};
+use crate::sql::operations::ask::StepAsk;
+use crate::sql::operations::step::step;
 use crate::sql::operations::{Back, Operating, discarded, table, walk};
 use crate::{
     ControlReport, DueOperation, NewOperation, OperationPreview, OperationStep, OperationView, Operations, Page,

@@ -14,7 +14,7 @@ use crate::retention::being_deleted;
 use crate::sql::{Columns, values};
 use crate::{ControlReport, Dispatched};
 
-/// As they are now, and locked until the end of the transaction: whoever changes them afterwards comes later.
+/// As they are now, and locked until the end of the transaction: another transaction that changes them comes later.
 const LOCK: &str = "
 SELECT j.id FROM job j WHERE j.id IN (SELECT CAST(value AS uuid) FROM json_array_elements_text($1::json))
   AND j.tenant = $2 AND j.state IN ('scheduled', 'queued', 'retry', 'dead') ORDER BY j.id FOR UPDATE";

@@ -2,9 +2,10 @@
 //!
 //! * [`table`]: starting, showing, calling off, undoing: the operation's own row.
 //! * [`walk`]: from queue to queue over the jobs, for previews and steps alike.
-//! * [`step`]: one step. [`change`]: what it does to the jobs that it selects. [`undo`]: how they are brought back, or,
+//! * [`step`]: one step; [`ask`]: which. [`change`]: what it does to the jobs that it selects. [`undo`]: how they are brought back, or,
 //!   when that is over, forgotten.
 
+pub(crate) mod ask;
 mod change;
 pub(crate) mod step;
 pub(crate) mod table;

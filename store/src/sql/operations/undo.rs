@@ -10,7 +10,7 @@ use gristmill_core::id::{BatchId, JobId, OperationId};
 use gristmill_core::operation::{OperationState, OperationVerb, STEP_JOBS_MAX, next_due, step_jobs};
 use uuid::Uuid;
 
-use super::step::StepAsk;
+use super::ask::StepAsk;
 use super::table::Stored;
 use super::{Back, Operating, priority};
 use crate::OperationStep;
