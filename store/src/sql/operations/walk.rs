@@ -228,7 +228,7 @@ impl<'a> Walk<'a> {
         while !self.over && streams < STREAMS_MAX && self.read < rows && (selected.len() as u32) < jobs {
             if self.place.id.is_none() {
                 streams += 1;
-                self.to_the_next_stream(sql).await?;
+                self.next_stream(sql).await?;
                 continue;
             }
             let limit = PAGE_ROWS.min(rows - self.read);
@@ -275,7 +275,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes to the beginning of the next queue and kind, or to behind all of it where nothing of it can match.
-    async fn to_the_next_stream<S: Sql>(&mut self, sql: &mut S) -> Result<(), S::Fault> {
+    async fn next_stream<S: Sql>(&mut self, sql: &mut S) -> Result<(), S::Fault> {
         let Place { queue, kind, .. } = &self.place;
         let found = match self.batch {
             Some(batch) => sql.row(self.statements().next_of_batch, values![batch, kind]).await?,
