@@ -27,8 +27,8 @@ pub(crate) fn operation(random: &mut Random) -> Operation {
     let number = pick(NUMBERS);
     match pick(12) {
         0..=4 => Operation::Operate { number, verb: pick(3), query: pick(QUERIES), long: pick(3) > 0 },
-        5..=8 => Operation::StepOperation { number },
-        9..=10 => Operation::UndoOperation { number },
+        5..=8 => Operation::MakeSteps { number },
+        9..=10 => Operation::BringBack { number },
         _ => Operation::CallOff { number },
     }
 }
@@ -83,8 +83,8 @@ pub(crate) fn is(operation: &Operation) -> bool {
     matches!(
         operation,
         Operation::Operate { .. }
-            | Operation::StepOperation { .. }
-            | Operation::UndoOperation { .. }
+            | Operation::MakeSteps { .. }
+            | Operation::BringBack { .. }
             | Operation::CallOff { .. }
     )
 }
@@ -98,11 +98,11 @@ pub(crate) async fn apply(side: &Side, operation: &Operation) -> Result<String> 
             let view = store.start_operation(&new).await?;
             return Ok(format!("{} of {} {}", in_words(&view), preview.jobs, preview.more));
         }
-        Operation::StepOperation { number } => {
+        Operation::MakeSteps { number } => {
             while store.step_operation(id(*number), LONG).await?.is_some() {}
             store.operation(tenant, id(*number)).await?
         }
-        Operation::UndoOperation { number } => Some(store.undo_operation(tenant, id(*number)).await?),
+        Operation::BringBack { number } => Some(store.undo_operation(tenant, id(*number)).await?),
         Operation::CallOff { number } => Some(store.cancel_operation(tenant, id(*number)).await?),
         other => unreachable!("{other:?} is no operation over jobs"),
     };

@@ -183,8 +183,8 @@ pub(crate) enum Operation {
     DiscardDead { job: usize, keys: bool, dry: bool },
     DeleteQueue { queue: usize, dry: bool },
     Operate { number: usize, verb: usize, query: usize, long: bool },
-    StepOperation { number: usize },
-    UndoOperation { number: usize },
+    MakeSteps { number: usize },
+    BringBack { number: usize },
     CallOff { number: usize },
 }
 
