@@ -64,6 +64,7 @@ pub mod retention;
 mod row;
 mod row_search;
 pub mod schedules;
+mod selected;
 pub mod settings;
 mod split;
 mod sql;

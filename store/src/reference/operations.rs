@@ -21,7 +21,8 @@ use super::state::{Job, most};
 use super::transition::Transition;
 use super::view::job_view;
 use crate::error::{Result, StoreError};
-use crate::operations::{Between, PREVIEW_SAMPLES, may_cancel, may_undo, no_operation, takes};
+use crate::operations::{Between, PREVIEW_SAMPLES, may_cancel, may_undo, no_operation};
+use crate::selected::takes;
 use crate::{
     DueOperation, NewOperation, OperationPreview, OperationStep, OperationView, Operations, Page, PruneNoun,
     PruneReport, Selection,

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Result, StoreError};
-use crate::operations::{PREVIEW_SAMPLES, Taken, takes};
+use crate::operations::PREVIEW_SAMPLES;
+use crate::selected::{Taken, takes};
 use crate::sql::{Columns, Sql, values};
 use crate::{OperationPreview, Selection};
 
