@@ -47,6 +47,12 @@ crate::words! {
         DeadRedrive = "dead.redrive",
         /// Dead letters were deleted for good.
         DeadDiscard = "dead.discard",
+        /// An operation over many jobs was started.
+        OperationStart = "operation.start",
+        /// An operation was called off.
+        OperationCancel = "operation.cancel",
+        /// What an operation has changed is brought back.
+        OperationUndo = "operation.undo",
         /// A batch was started.
         BatchStart = "batch.start",
         /// A batch whose plan failed was taken back.

@@ -55,6 +55,10 @@ id!(
     BatchId
 );
 id!(
+    /// One operation over many jobs.
+    OperationId
+);
+id!(
     /// One person who can log in.
     UserId
 );

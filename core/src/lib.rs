@@ -20,6 +20,7 @@
 //! * [`backoff`]: every other wait that grows, and the curve that they share.
 //! * [`item_patch`]: how a quarantined item is changed before it is redriven.
 //! * [`callback`]: whom a batch notifies, and when.
+//! * [`query`]: what is asked of a list. [`operation`]: a verb over everything that a query selects.
 //! * [`unique`]: how long a job holds its unique key, and what happens to another job with that key.
 //! * [`schedule`]: when work starts by itself.
 //! * [`limit`]: how many jobs may run at once or begin in a period, and whose turn it is.
@@ -53,6 +54,8 @@ pub mod limit;
 pub mod login;
 pub mod membership;
 pub mod one_or_many;
+pub mod operation;
+pub mod query;
 pub mod retry;
 pub mod schedule;
 #[cfg(feature = "schema")]

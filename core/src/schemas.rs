@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::duration::Span;
-use crate::id::{BatchId, JobId, LinkId, SessionId, TokenId, UserId, WorkerId};
+use crate::id::{BatchId, JobId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
 use crate::schedule::{JobSpec, ScheduleSpec};
 use crate::schema::{ComposeSchema, RefOr, Schema, ToSchema, free, id, text};
 use crate::unique::{Hold, OnConflict};
@@ -33,6 +33,7 @@ schemas! {
     TokenId: id();
     SessionId: id();
     LinkId: id();
+    OperationId: id();
     WorkerId: id();
     Span: text("a duration such as `250ms`, `90s`, `5m`, `2h`, `3d` or `1h30m`", "5m");
     Hold: text("`unfinished`, `waiting`, or states separated by commas", "unfinished");

@@ -1,8 +1,8 @@
 //! What a commit of the store leaves behind for the dispatcher.
 
 use gristmill_store::{
-    CompleteReport, ControlReport, Dispatched, EnqueueReport, FireReport, LimitView, NotedEvent, PatchReport,
-    ReconcileReport, RescueReport, WorkGuard,
+    CompleteReport, ControlReport, Dispatched, EnqueueReport, FireReport, LimitView, NotedEvent, OperationStep,
+    PatchReport, ReconcileReport, RescueReport, WorkGuard,
 };
 
 /// The result of a transition, with what may now be published.
@@ -20,6 +20,12 @@ impl Committed for Dispatched {
 impl Committed for Vec<Dispatched> {
     fn left(&self) -> &[Dispatched] {
         self
+    }
+}
+
+impl Committed for Option<OperationStep> {
+    fn left(&self) -> &[Dispatched] {
+        self.as_ref().map_or(&[], |step| std::slice::from_ref(&step.dispatched))
     }
 }
 

@@ -69,6 +69,8 @@ pub struct DutySettings {
     pub prune: Span,
     /// The heads of the audit that were signed longer than a day ago are signed, and its old entries removed.
     pub audit: Span,
+    /// Operations that have a step due are looked for.
+    pub operations: Span,
     /// Ticks of schedules, and changes of the configuration, are looked for.
     pub schedules: Span,
     /// Watched folders are looked at.
@@ -91,6 +93,7 @@ impl Default for DutySettings {
             spools: seconds(60),
             prune: seconds(3_600),
             audit: seconds(3_600),
+            operations: Span(Duration::from_millis(500)),
             schedules: seconds(1),
             watch: seconds(1),
         }
@@ -99,7 +102,7 @@ impl Default for DutySettings {
 
 impl DutySettings {
     /// Returns each duty's key and rhythm.
-    pub fn all(&self) -> [(&'static str, Span); 14] {
+    pub fn all(&self) -> [(&'static str, Span); 15] {
         [
             ("promote", self.promote),
             ("relay", self.relay),
@@ -113,6 +116,7 @@ impl DutySettings {
             ("spools", self.spools),
             ("prune", self.prune),
             ("audit", self.audit),
+            ("operations", self.operations),
             ("schedules", self.schedules),
             ("watch", self.watch),
         ]

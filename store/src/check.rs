@@ -40,7 +40,7 @@ const RESERVED_QUEUE: &str = "dlq";
 pub(crate) const AGGREGATE_KEY: &str = "agg:";
 
 /// The store's own tables, which no batch may write its output into.
-const OWN_TABLES: [&str; 31] = [
+const OWN_TABLES: [&str; 33] = [
     "access_link",
     "access_membership",
     "access_session",
@@ -60,6 +60,8 @@ const OWN_TABLES: [&str; 31] = [
     "leader",
     "limit_bucket",
     "managed",
+    "operation",
+    "operation_job",
     "outbox",
     "poison",
     "quarantine",

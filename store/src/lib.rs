@@ -12,6 +12,7 @@
 //! | work continues by itself | [`Duties`], [`Outbox`], [`Poison`] |
 //! | work is started by the clock or by an event | [`Schedules`], [`Ticks`], [`Backfills`], [`Triggers`] |
 //! | an operator steps in | [`Control`], [`Redrives`], [`Limits`] |
+//! | a verb goes over everything that a query selects | [`Operations`] |
 //! | what has ended is deleted | [`Retention`] |
 //! | what was ordered is written down | [`Audit`] |
 //! | people and programs are let in | [`Accounts`] |
@@ -23,7 +24,7 @@
 //! job is written once for both, in `sql`. `reference` (feature `testing`) is the in-memory model that both are
 //! compared with.
 //!
-//! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key, and last the
+//! Lock order everywhere: an operation, limits by name, then jobs by id, then batches by id, then queue counters by key, and last the
 //! head of the tenant's audit, for the one statement before the commit.
 
 pub mod accounts;
@@ -49,6 +50,7 @@ pub mod limits;
 mod migrations;
 mod notify;
 pub mod open;
+pub mod operations;
 pub mod outbox;
 mod patched;
 pub mod poison;
@@ -62,6 +64,7 @@ pub mod retention;
 mod row;
 mod row_search;
 pub mod schedules;
+mod selected;
 pub mod settings;
 mod split;
 mod sql;
@@ -98,6 +101,7 @@ pub use limits::{
     SaveLimit,
 };
 pub use open::{OpenOptions, connect, open};
+pub use operations::*;
 pub use outbox::*;
 pub use poison::*;
 pub use redrives::*;
@@ -127,6 +131,7 @@ pub trait Store:
     + Duties
     + Control
     + Redrives
+    + Operations
     + Retention
     + Views
     + Schedules
@@ -153,6 +158,7 @@ impl<T> Store for T where
         + Duties
         + Control
         + Redrives
+        + Operations
         + Retention
         + Views
         + Schedules

@@ -7,7 +7,7 @@
 mod plans;
 mod rows;
 
-pub use plans::{Planned, retention_statements};
+pub use plans::{Planned, operation_statements, retention_statements};
 
 use std::ops::Deref;
 use std::str::FromStr;

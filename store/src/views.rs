@@ -11,6 +11,7 @@ use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
 use gristmill_core::json;
+use gristmill_core::query::{Key, Query};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -122,6 +123,8 @@ pub struct BatchFilter {
     pub name: Option<String>,
     /// In this state.
     pub state: Option<BatchState>,
+    /// That match this query, too; as of an instant.
+    pub query: Query,
 }
 
 /// Selects jobs.
@@ -143,18 +146,45 @@ pub struct JobFilter {
     pub error: Option<String>,
     /// Final since this instant.
     pub since: Option<Instant>,
+    /// That match this query, too; as of an instant.
+    pub query: Query,
 }
 
 impl JobFilter {
     /// Whether it asks for dead letters since a time.
     pub(crate) fn is_recent(&self) -> bool {
-        self.since.is_some() && self.states == [JobState::Dead] && self.batch.is_none()
+        self.since.is_some() && self.states == [JobState::Dead] && self.only_batch().is_none()
+    }
+
+    /// Whether it asks for jobs in a state.
+    pub(crate) fn wants(&self, state: JobState) -> bool {
+        (self.states.is_empty() || self.states.contains(&state)) && self.query.allows_name(Key::State, state.as_str())
+    }
+
+    /// The one queue that is asked for.
+    pub(crate) fn only_queue(&self) -> Option<&str> {
+        self.queue.as_deref().or(self.query.only_name(Key::Queue))
+    }
+
+    /// The one kind that is asked for.
+    pub(crate) fn only_kind(&self) -> Option<&str> {
+        self.kind.as_deref().or(self.query.only_name(Key::Kind))
+    }
+
+    /// The one key that is asked for.
+    pub(crate) fn only_key(&self) -> Option<&str> {
+        self.key.as_deref().or(self.query.only_name(Key::Key))
+    }
+
+    /// The one batch that is asked for.
+    pub(crate) fn only_batch(&self) -> Option<BatchId> {
+        self.batch.or(self.query.only_id(Key::Batch).map(BatchId))
     }
 
     /// The states whose streams are read: what runs is in no stream but those of a batch.
     pub(crate) fn stream_states(&self) -> Vec<&'static str> {
-        let wanted = |state: &JobState| self.states.is_empty() || self.states.contains(state);
-        let listed = |state: &JobState| self.batch.is_some() || *state != JobState::Running;
+        let wanted = |state: &JobState| self.wants(*state);
+        let listed = |state: &JobState| self.only_batch().is_some() || *state != JobState::Running;
         JobState::ALL.into_iter().filter(wanted).filter(listed).map(JobState::as_str).collect()
     }
 }
@@ -168,6 +198,15 @@ pub struct QuarantineFilter {
     pub batch: Option<BatchId>,
     /// Only those still open (not redriven).
     pub open_only: bool,
+    /// That match this query, too; as of an instant.
+    pub query: Query,
+}
+
+impl QuarantineFilter {
+    /// The one batch that is asked for.
+    pub(crate) fn only_batch(&self) -> Option<BatchId> {
+        self.batch.or(self.query.only_id(Key::Batch).map(BatchId))
+    }
 }
 
 /// What a chunk's handler needs to know about its batch.

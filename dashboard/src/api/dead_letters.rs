@@ -6,14 +6,15 @@ use futures::FutureExt;
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::query::{List, Query as Asked};
 use gristmill_service::documents::{DeadReportDocument, JobDocument};
 use gristmill_service::pages::PAGE_ROWS;
 use gristmill_store::{JobFilter, JobView, Page};
 
-use super::jobs::{find, shown};
+use super::jobs::{as_of_now, find, shown};
 use crate::gate::{
     Allowed, Answer, Caller, Change, ErrorCode, Fields, JsonBody, Moment, Object, Outcome, Paging, Parameters, Params,
-    Query, Result, Routes, perm,
+    Query, Result, Routes, asked, perm,
 };
 
 /// The most dead letters that may be named at once.
@@ -38,6 +39,7 @@ struct Wanted {
     batch: Option<BatchId>,
     error: Option<String>,
     since: Option<Instant>,
+    asked: Asked,
 }
 
 impl Parameters for Wanted {
@@ -48,15 +50,16 @@ impl Parameters for Wanted {
             batch: query.one("batch", "Only of this batch"),
             error: query.one("error", "Only with this text in the error, whatever its case"),
             since: query.one::<Moment>("since", "Only those that died since then").map(|moment| moment.0),
+            asked: asked(query, List::DeadLetters),
         }
     }
 }
 
 impl Wanted {
-    fn filter(self, tenant: &str) -> JobFilter {
-        let Self { queue, kind, batch, error, since } = self;
-        let states = vec![JobState::Dead];
-        JobFilter { tenant: tenant.to_owned(), states, queue, kind, key: None, batch, error, since }
+    async fn filter(self, caller: &Caller) -> Result<JobFilter> {
+        let Self { queue, kind, batch, error, since, asked } = self;
+        let (tenant, query) = (caller.tenant().to_owned(), as_of_now(caller, asked).await?);
+        Ok(JobFilter { tenant, states: vec![JobState::Dead], queue, kind, key: None, batch, error, since, query })
     }
 }
 
@@ -64,7 +67,7 @@ async fn list(
     caller: Allowed<perm::JobsRead>,
     Params((wanted, paging)): Params<(Wanted, Paging)>,
 ) -> Outcome<Vec<JobDocument>> {
-    let jobs = caller.store().jobs(&wanted.filter(caller.tenant()), &paging.0).await?;
+    let jobs = caller.store().jobs(&wanted.filter(&caller).await?, &paging.0).await?;
     let next = paging.next(&jobs, |job| job.id.to_string());
     Ok(Answer::page(jobs.into_iter().map(|job| shown(&caller, job)).collect(), next))
 }
@@ -99,6 +102,7 @@ impl Fields for Selected {
             batch: object.optional("batch", "Only of this batch"),
             error: object.optional("error", "Only with this text in the error, whatever its case"),
             since,
+            asked: Asked::default(),
         };
         let filtered = wanted != Wanted::default();
         match jobs {
@@ -137,7 +141,7 @@ impl Selected {
                 }
             }
             Self::Matching(wanted) => {
-                let (filter, mut page) = (wanted.filter(caller.tenant()), Page { after: None, limit: PAGE_ROWS });
+                let (filter, mut page) = (wanted.filter(caller).await?, Page { after: None, limit: PAGE_ROWS });
                 loop {
                     let rows = caller.store().jobs(&filter, &page).await?;
                     page.after = rows.last().filter(|_| rows.len() == PAGE_ROWS as usize).map(|job| job.id.to_string());

@@ -12,6 +12,7 @@ mod links;
 mod live;
 mod me;
 mod openapi;
+mod operations;
 mod patience;
 mod poison;
 mod quarantine;
@@ -44,6 +45,7 @@ pub fn routes() -> Routes {
         triggers::routes(),
         workers::routes(),
         poison::routes(),
+        operations::routes(),
         definitions::routes(),
         system::routes(),
         live::routes(),

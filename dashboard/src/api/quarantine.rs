@@ -4,15 +4,17 @@ use gristmill_core::access::Permission;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
 use gristmill_core::item_patch::{ItemPatch, Patch};
+use gristmill_core::query::{List, Query as Asked};
 use gristmill_service::documents::{PatchReportDocument, QuarantineItemDocument};
 use gristmill_store::{Page, PatchRedrive, QuarantineFilter, QuarantineWhich};
 use serde_json::Value;
 
 use super::batches::find as find_batch;
+use super::jobs::as_of_now;
 use super::lines::{Exported, Lines};
 use crate::gate::{
     Allowed, Answer, ApiError, Caller, Change, Fields, JsonBody, Object, Outcome, Paging, Parameters, Params, Path,
-    Query, Result, Routes, perm,
+    Query, Result, Routes, asked, perm,
 };
 
 /// How many items make a chunk when the request does not say.
@@ -34,6 +36,7 @@ pub(super) fn routes() -> Routes {
 struct Wanted {
     batch: Option<BatchId>,
     open: bool,
+    asked: Asked,
 }
 
 impl Parameters for Wanted {
@@ -41,6 +44,7 @@ impl Parameters for Wanted {
         Self {
             batch: query.one("batch", "Only of this batch"),
             open: query.flag("open", "Only those that were not redriven"),
+            asked: asked(query, List::Quarantine),
         }
     }
 }
@@ -49,14 +53,15 @@ async fn list(
     caller: Allowed<perm::QuarantineRead>,
     Params((wanted, paging)): Params<(Wanted, Paging)>,
 ) -> Outcome<Vec<QuarantineItemDocument>> {
-    let filter = QuarantineFilter { tenant: caller.tenant().to_owned(), batch: wanted.batch, open_only: wanted.open };
+    let (tenant, query) = (caller.tenant().to_owned(), as_of_now(&caller, wanted.asked).await?);
+    let filter = QuarantineFilter { tenant, batch: wanted.batch, open_only: wanted.open, query };
     let items = caller.store().quarantine(&filter, &paging.0).await?;
     let next = paging.next(&items, |item| item.id.to_string());
     Ok(Answer::page(items.into_iter().map(|item| shown(&caller, item)).collect(), next))
 }
 
 async fn show(caller: Allowed<perm::QuarantineRead>, Path(id): Path<i64>) -> Outcome<QuarantineItemDocument> {
-    let filter = QuarantineFilter { tenant: caller.tenant().to_owned(), batch: None, open_only: false };
+    let filter = QuarantineFilter { tenant: caller.tenant().to_owned(), ..QuarantineFilter::default() };
     let page = Page { after: id.checked_sub(1).map(|before| before.to_string()), limit: 1 };
     let found = caller.store().quarantine(&filter, &page).await?.into_iter().find(|item| item.id == id);
     let missing = || ApiError::not_found(format!("there is no item {id} in the quarantine of `{}`", caller.tenant()));
@@ -87,7 +92,8 @@ async fn export(
 ) -> Result<Lines<Exported>> {
     find_batch(&caller, batch).await?;
     let (store, open_only) = (caller.store().clone(), !all.0);
-    let filter = QuarantineFilter { tenant: caller.tenant().to_owned(), batch: Some(batch), open_only };
+    let tenant = caller.tenant().to_owned();
+    let filter = QuarantineFilter { tenant, batch: Some(batch), open_only, ..QuarantineFilter::default() };
     Ok(Lines::of_quarantine(store, filter))
 }
 

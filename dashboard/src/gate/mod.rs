@@ -49,7 +49,7 @@ pub use describe::{Access, Endpoint};
 pub use error::{ApiError, ErrorCode, Fault, Result};
 pub use info::RequestInfo;
 pub use path::Path;
-pub use query::{Change, Moment, Paging, Parameters, Params, Query, Time};
+pub use query::{Change, Moment, Paging, Parameters, Params, Query, Time, asked};
 pub use routes::Routes;
 pub use settings::ServeSettings;
 pub use state::{Api, ApiParts, Program};

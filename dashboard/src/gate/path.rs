@@ -68,4 +68,5 @@ parts!(
     gristmill_core::id::TokenId,
     gristmill_core::id::SessionId,
     gristmill_core::id::LinkId,
+    gristmill_core::id::OperationId,
 );

@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use gristmill_core::Instant;
 use gristmill_core::duration::Span;
+use gristmill_core::query::{self as core_query, List, parse};
 use gristmill_core::schedule::{Zone, instant};
 use gristmill_store::Page;
 use utoipa::PartialSchema;
@@ -126,6 +127,18 @@ pub fn check_known(endpoint: &Endpoint, query: Option<&str>) -> Result<(), ApiEr
     };
     let faults: Vec<Fault> = decoded(query.unwrap_or_default()).into_iter().filter_map(unknown).collect();
     if faults.is_empty() { Ok(()) } else { Err(ApiError::invalid(faults)) }
+}
+
+/// Reads `q=`, a query of a list.
+pub fn asked(query: &mut Query, list: List) -> core_query::Query {
+    let text: Option<String> = query.one("q", list.about());
+    match text.map(|text| parse(list, &text)).transpose() {
+        Ok(asked) => asked.unwrap_or_default(),
+        Err(wrong) => {
+            query.fault("q", wrong.to_string());
+            core_query::Query::default()
+        }
+    }
 }
 
 /// Which part of a list.
@@ -256,6 +269,20 @@ mod tests {
         assert!(faults[0].starts_with("?state `asleep` is not one of scheduled"), "{faults:?}");
         let (_, faults) = read::<Change>("dry_run=yes");
         assert!(faults[0].starts_with("?dry_run"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_fault_of_a_query_says_where_it_is() {
+        struct OfJobs(core_query::Query);
+        impl Parameters for OfJobs {
+            fn read(query: &mut Query) -> Self {
+                Self(asked(query, List::Jobs))
+            }
+        }
+        let (jobs, faults) = read::<OfJobs>("q=state:dead%20kind:a*");
+        assert_eq!((jobs.0.to_string().as_str(), faults.len()), ("state:dead kind:a*", 0));
+        let (_, faults) = read::<OfJobs>("q=kind:a%20sate:dead");
+        assert!(faults[0].starts_with("?q at 8: `sate` is no key of jobs; did you mean `state`?"), "{faults:?}");
     }
 
     #[test]

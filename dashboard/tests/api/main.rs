@@ -5,6 +5,7 @@ mod env;
 mod gate;
 mod jobs;
 mod live;
+mod operations;
 mod people;
 mod resources;
 mod steering;

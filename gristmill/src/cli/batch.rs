@@ -11,6 +11,7 @@ use super::batch_view::{end, find, show};
 use super::cancel::CancelBatches;
 use super::delete::DeleteBatches;
 use super::list::{DryRun, Paging, Why, id, report};
+use super::query::BatchAsked;
 use super::waiting::Waiting;
 use crate::cli::backend::batches::Steer;
 use crate::cli::context::CommandContext;
@@ -112,6 +113,8 @@ struct List {
     #[arg(long)]
     state: Option<String>,
     #[command(flatten)]
+    asked: BatchAsked,
+    #[command(flatten)]
     paging: Paging,
 }
 
@@ -145,7 +148,8 @@ impl Batch {
 impl List {
     async fn run(self, context: &CommandContext) -> Result<Exit> {
         let state = self.state.as_deref().map(state).transpose()?;
-        let filter = BatchFilter { tenant: context.tenant.clone(), name: self.name, state };
+        let query = self.asked.as_of_now(context).await?;
+        let filter = BatchFilter { tenant: context.tenant.clone(), name: self.name, state, query };
         let batches = context.backend().await?.batches(&filter, &self.paging.page()).await?;
         let columns =
             ["ID", "NAME", "STATE", "INPUT", "OK", "SKIPPED", "QUARANTINED", "CANCELLED", "PENDING", "CREATED"];

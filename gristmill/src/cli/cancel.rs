@@ -7,17 +7,23 @@ use clap::Args;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::operation::OperationVerb;
+use gristmill_core::query::{JobQuery, Query};
 use gristmill_service::Order;
 use gristmill_store::{BatchFilter, GROUP_JOBS_MAX, JobFilter, Page};
 
 use super::list::{DryRun, id, report};
 use super::named::Named;
+use super::operation::{Awaited, Wanted, rate, start};
 use super::{batch, job};
 use crate::cli::backend::Backend;
 use crate::cli::backend::batches::Steer;
 use crate::cli::context::CommandContext;
 use crate::cli::output::grouped;
 use crate::exit_code::{CommandError, Exit, Result};
+
+/// Why, where that is not said.
+const REASON: &str = "cancelled from the command line";
 
 /// Rows of one page while ids are gathered.
 const PAGE_ROWS: u32 = 1_000;
@@ -26,7 +32,7 @@ const PAGE_ROWS: u32 = 1_000;
 #[derive(Debug, Args)]
 pub(super) struct CancelJobs {
     /// Their ids
-    #[arg(conflicts_with_all = ["state", "queue", "kind", "batch", "all"])]
+    #[arg(conflicts_with_all = ["state", "queue", "kind", "batch", "all", "query"])]
     ids: Vec<String>,
     /// All in this state, which is not final; may be repeated
     #[arg(long, value_name = "STATE")]
@@ -43,11 +49,19 @@ pub(super) struct CancelJobs {
     /// All that are not final, whatever they are
     #[arg(long, conflicts_with_all = ["state", "queue", "kind", "batch"])]
     all: bool,
-    /// Why, kept with each job
-    #[arg(long, default_value = "cancelled from the command line")]
-    reason: String,
+    /// All that wait and match, as an operation, such as 'kind:import* age>1h' (docs/query.md)
+    #[arg(long, value_name = "QUERY", allow_hyphen_values = true, conflicts_with_all = ["state", "queue", "kind", "batch", "all"])]
+    query: Option<JobQuery>,
+    /// How many jobs a second at most
+    #[arg(long, value_name = "N", requires = "query", value_parser = rate)]
+    rate: Option<u32>,
+    /// Why, kept with each job; needed with --query
+    #[arg(long)]
+    reason: Option<String>,
     #[command(flatten)]
     dry: DryRun,
+    #[command(flatten)]
+    awaited: Awaited,
 }
 
 /// Which batches are called off, and why.
@@ -76,8 +90,14 @@ impl CancelJobs {
     ///
     /// When nothing selects jobs, when a named one has ended, or when the store refuses.
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
+        if let Some(JobQuery(query)) = &self.query {
+            return self.operate(context, query.clone()).await;
+        }
+        if self.awaited.wait().is_some() {
+            return Err(CommandError::usage("--wait is for what --query starts: all else is final at once"));
+        }
         let backend = context.backend().await?;
-        let order = context.order(self.dry.dry_run).because(&self.reason);
+        let order = context.order(self.dry.dry_run).because(self.reason.as_deref().unwrap_or(REASON));
         if !self.ids.is_empty() {
             return self.named(context, &backend, &order).await;
         }
@@ -94,6 +114,12 @@ impl CancelJobs {
         Ok(Exit::Success)
     }
 
+    async fn operate(&self, context: &CommandContext, query: Query) -> Result<Exit> {
+        let order = Order { reason: self.reason.clone(), ..context.order(self.dry.dry_run) };
+        let (rate, wait) = (self.rate, self.awaited.wait());
+        start(context, &order, Wanted { verb: OperationVerb::Cancel, query, rate, wait }).await
+    }
+
     /// Cancels one after the other, so that each one that cannot be cancelled is reported.
     async fn named(&self, context: &CommandContext, backend: &Backend<'_>, order: &Order) -> Result<Exit> {
         let jobs = self.ids.iter().map(|text| id("job", text)).collect::<Result<Vec<JobId>>>()?;
@@ -105,7 +131,7 @@ impl CancelJobs {
         let says_nothing = self.state.is_empty() && self.queue.is_none() && self.kind.is_none() && self.batch.is_none();
         if says_nothing && !self.all {
             return Err(CommandError::usage("nothing says which jobs to cancel")
-                .hint("name their ids, or --state, --queue, --kind, --batch, or --all that are not final"));
+                .hint("name their ids, or --state, --queue, --kind, --batch, --query, or --all that are not final"));
         }
         let mut states = self.state.iter().map(|word| job::state(word)).collect::<Result<Vec<JobState>>>()?;
         if let Some(ended) = states.iter().find(|state| state.is_final()) {
@@ -170,7 +196,8 @@ impl CancelBatches {
         };
         let mut found = Vec::new();
         for state in states {
-            let filter = BatchFilter { tenant: context.tenant.clone(), name: self.name.clone(), state: Some(state) };
+            let (tenant, name) = (context.tenant.clone(), self.name.clone());
+            let filter = BatchFilter { tenant, name, state: Some(state), ..BatchFilter::default() };
             let mut page = Page { after: None, limit: PAGE_ROWS };
             loop {
                 let batches = backend.batches(&filter, &page).await?;

@@ -6,6 +6,9 @@ use clap::{Args, Subcommand};
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::operation::OperationVerb;
+use gristmill_core::query::DeadQuery;
+use gristmill_service::Order;
 use gristmill_service::control::dead::RedriveReport;
 use gristmill_service::documents::{BatchDocument, RedrivenDocument};
 use gristmill_store::{ControlReport, JobFilter};
@@ -13,11 +16,14 @@ use gristmill_store::{ControlReport, JobFilter};
 use super::delete::{dead_by_id, discard, discard_named};
 use super::list::{DryRun, Paging, id, report};
 use super::named::Named;
+use super::operation::{Awaited, Wanted, rate, start};
+use super::query::DeadAsked;
 use super::waiting::{Waiting, describe_ends, exit_of};
 use super::{batch_view, job};
 use crate::cli::context::CommandContext;
 use crate::cli::output::Format;
 use crate::exit_code::{CommandError, Exit, Result};
+use crate::runtime::work::WaitFor;
 
 /// Look at dead letters, redrive or discard them
 #[derive(Debug, Args)]
@@ -31,7 +37,8 @@ enum Verb {
     /// Dead letters, newest first
     #[command(before_help = "Examples:
   gristmill dead list
-  gristmill dead list --kind email --queue mail")]
+  gristmill dead list --kind email --queue mail
+  gristmill dead list --query 'kind:import* error:\"no route\"'")]
     List(List),
     /// One dead letter with its payload and its attempts
     Show {
@@ -42,16 +49,20 @@ enum Verb {
     #[command(before_help = "Examples:
   gristmill dead redrive 0198f9c1-… --wait
   gristmill dead redrive --kind email --error 'connection refused' --since 2h --dry-run
+  gristmill dead redrive --query 'kind:email ended:2026-11-19..' --rate 200/s --reason 'provider is back'
   gristmill dead redrive --all
 
-Exit code 3 when there is no such job, 6 when some cannot be redriven.")]
+A query is carried out by the scheduler, in steps, as an operation. Exit code 3 when there is no such job, 6 when some cannot be redriven.")]
     Redrive(Redrive),
     /// Delete dead letters for good; chunks go with their batch
     #[command(before_help = "Examples:
   gristmill dead discard 0198f9c1-… --dry-run
   gristmill dead discard --kind email --error 'no such mailbox'
-  gristmill dead discard --all")]
-    Discard(Selected),
+  gristmill dead discard --query 'kind:email error:\"no such mailbox\"' --reason 'unknown people' --wait
+  gristmill dead discard --all
+
+A query is carried out by the scheduler, in steps, as an operation: it goes on by itself, and can be undone for a while.")]
+    Discard(Discard),
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +89,8 @@ struct List {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
+    asked: DeadAsked,
+    #[command(flatten)]
     paging: Paging,
 }
 
@@ -90,11 +103,19 @@ struct Redrive {
 }
 
 #[derive(Debug, Args)]
+struct Discard {
+    #[command(flatten)]
+    what: Selected,
+    #[command(flatten)]
+    awaited: Awaited,
+}
+
+#[derive(Debug, Args)]
 struct Selected {
     /// Their ids
     #[arg(
-        required_unless_present_any = ["all", "queue", "kind", "batch", "error", "since"],
-        conflicts_with_all = ["all", "queue", "kind", "batch", "error", "since"]
+        required_unless_present_any = ["all", "queue", "kind", "batch", "error", "since", "query"],
+        conflicts_with_all = ["all", "queue", "kind", "batch", "error", "since", "query"]
     )]
     ids: Vec<String>,
     /// All that are dead when the command starts
@@ -102,6 +123,20 @@ struct Selected {
     all: bool,
     #[command(flatten)]
     which: Which,
+    /// All that match, as an operation, such as 'kind:email error:"no route"' (docs/query.md)
+    #[arg(
+        long,
+        value_name = "QUERY",
+        allow_hyphen_values = true,
+        conflicts_with_all = ["all", "queue", "kind", "batch", "error", "since"]
+    )]
+    query: Option<DeadQuery>,
+    /// How many jobs a second at most
+    #[arg(long, value_name = "N", requires = "query", value_parser = rate)]
+    rate: Option<u32>,
+    /// Why; needed with --query
+    #[arg(long, requires = "query")]
+    reason: Option<String>,
     #[command(flatten)]
     dry: DryRun,
 }
@@ -110,15 +145,16 @@ impl Dead {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self.verb {
             Verb::List(list) => {
-                let jobs =
-                    context.backend().await?.jobs(&list.which.filter(context).await?, &list.paging.page()).await?;
+                let query = list.asked.as_of_now(context).await?;
+                let filter = JobFilter { query, ..list.which.filter(context).await? };
+                let jobs = context.backend().await?.jobs(&filter, &list.paging.page()).await?;
                 job::rows(context, &jobs);
                 list.paging.next(context, jobs.len(), jobs.last().map(|job| job.id.to_string()));
                 Ok(Exit::Success)
             }
             Verb::Show { id } => job::show(context, &id).await,
             Verb::Redrive(redrive) => redrive.run(context).await,
-            Verb::Discard(which) => which.discard(context).await,
+            Verb::Discard(discard) => discard.run(context).await,
         }
     }
 }
@@ -129,7 +165,6 @@ impl Which {
             tenant: context.tenant.clone(),
             states: vec![JobState::Dead],
             queue: self.queue.clone(),
-            key: None,
             kind: self.kind.clone(),
             batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
             error: self.error.clone(),
@@ -137,6 +172,7 @@ impl Which {
                 None => None,
                 Some(text) => Some(since(text, context.backend().await?.now().await?)?),
             },
+            ..JobFilter::default()
         })
     }
 }
@@ -154,6 +190,34 @@ fn since(text: &str, now: Instant) -> Result<Instant> {
 }
 
 impl Selected {
+    /// Starts the operation that a query asks for; `None` without one.
+    async fn operate(
+        &self,
+        context: &CommandContext,
+        verb: OperationVerb,
+        wait: Option<WaitFor>,
+    ) -> Result<Option<Exit>> {
+        let Some(DeadQuery(query)) = &self.query else { return Ok(None) };
+        let order = Order { reason: self.reason.clone(), ..context.order(self.dry.dry_run) };
+        let wanted = Wanted { verb, query: query.clone(), rate: self.rate, wait };
+        start(context, &order, wanted).await.map(Some)
+    }
+}
+
+impl Discard {
+    async fn run(self, context: &CommandContext) -> Result<Exit> {
+        let wait = self.awaited.wait();
+        if let Some(exit) = self.what.operate(context, OperationVerb::Discard, wait).await? {
+            return Ok(exit);
+        }
+        if wait.is_some() {
+            return Err(CommandError::usage("--wait is for what --query starts: all else is gone at once"));
+        }
+        self.what.discard(context).await
+    }
+}
+
+impl Selected {
     async fn discard(self, context: &CommandContext) -> Result<Exit> {
         if !self.ids.is_empty() {
             return discard_named(context, &self.dry, dead_by_id(context, &self.ids).await?).await;
@@ -165,6 +229,9 @@ impl Selected {
 
 impl Redrive {
     async fn run(self, context: &CommandContext) -> Result<Exit> {
+        if let Some(exit) = self.what.operate(context, OperationVerb::Redrive, self.waiting.asked()).await? {
+            return Ok(exit);
+        }
         let (backend, order) = (context.backend().await?, context.order(self.what.dry.dry_run));
         let (mut found, others): (Vec<_>, _) = if self.what.ids.is_empty() {
             (backend.matching_jobs(&self.what.which.filter(context).await?).await?, Named::default())

@@ -8,6 +8,7 @@ use gristmill_store::{JobFilter, JobView};
 use super::cancel::CancelJobs;
 use super::list::{DryRun, Paging, id, report};
 use super::named::Named;
+use super::query::JobAsked;
 use super::waits::describe;
 use crate::cli::context::CommandContext;
 use crate::cli::output::brief;
@@ -27,6 +28,7 @@ enum Verb {
     #[command(before_help = "Examples:
   gristmill job list
   gristmill job list --state retry --state dead --kind email
+  gristmill job list --query 'state:retry kind:import* attempts>=3 age>1h'
   gristmill job list --queue default --limit 200 --json")]
     List(List),
     /// One job with its payload, why it is not running, and the attempts that did not end well
@@ -52,9 +54,12 @@ A dead job is brought back by `gristmill dead redrive`.")]
   gristmill job cancel 0198f9c1-… --reason 'wrong customer'
   gristmill job cancel --queue mail --kind email --dry-run
   gristmill job cancel --state retry --state scheduled --reason 'provider is gone'
+  gristmill job cancel --query 'kind:import* age>1h' --dry-run
+  gristmill job cancel --query 'kind:import* age>1h' --rate 500 --reason 'wrong file' --wait
 
 Final in the store at once. What runs is called off within a second: its program ends, its slot is free, and
-nothing of it is written. After a break run the same command again.")]
+nothing of it is written. After a break run the same command again. A query is carried out by the scheduler, in steps,
+as an operation: it takes jobs that wait, goes on by itself, and can be undone for a while.")]
     Cancel(CancelJobs),
 }
 
@@ -75,6 +80,8 @@ struct List {
     /// Only of this batch
     #[arg(long, value_name = "ID")]
     batch: Option<String>,
+    #[command(flatten)]
+    asked: JobAsked,
     #[command(flatten)]
     paging: Paging,
 }
@@ -104,6 +111,7 @@ impl List {
             kind: self.kind,
             key: self.key,
             batch: self.batch.as_deref().map(|text| id("batch", text)).transpose()?,
+            query: self.asked.as_of_now(context).await?,
             ..JobFilter::default()
         };
         let jobs = context.backend().await?.jobs(&filter, &self.paging.page()).await?;

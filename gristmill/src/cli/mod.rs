@@ -29,12 +29,14 @@ mod job;
 mod limit;
 mod list;
 mod named;
+mod operation;
 pub(crate) mod output;
 mod poison;
 mod progress;
 mod quarantine;
 mod quarantine_patch;
 mod quarantine_sheet;
+mod query;
 mod queue;
 mod schedule;
 mod scheduler;
@@ -173,6 +175,9 @@ pub(crate) enum Command {
     Dead(dead::Dead),
     /// Look at items that were set aside, export and redrive them
     Quarantine(quarantine::Quarantine),
+    /// Look at operations over many jobs, cancel and undo them
+    #[command(alias = "operations")]
+    Operation(operation::Operation),
     /// Look at messages that cannot be read or name no job, and forget them
     Poison(poison::Poison),
     /// See who changed what and why, and verify that it was not altered
@@ -238,6 +243,7 @@ impl Command {
             Self::Limit(limit) => limit.run(context).await,
             Self::Dead(dead) => dead.run(context).await,
             Self::Quarantine(quarantine) => quarantine.run(context).await,
+            Self::Operation(operation) => operation.run(context).await,
             Self::Poison(poison) => poison.run(context).await,
             Self::Audit(audit) => audit.run(context).await,
             Self::User(user) => user.run(context).await,
@@ -289,6 +295,7 @@ impl Command {
             | Self::Limit(_)
             | Self::Dead(_)
             | Self::Quarantine(_)
+            | Self::Operation(_)
             | Self::Poison(_) => Place::Either,
         }
     }

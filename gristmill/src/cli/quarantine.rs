@@ -15,6 +15,7 @@ use serde_json::json;
 use super::list::{Paging, id};
 use super::quarantine_patch::{Import, Redrive, everything};
 use super::quarantine_sheet as sheet;
+use super::query::QuarantineAsked;
 use crate::cli::context::CommandContext;
 use crate::cli::output::{brief, visible};
 use crate::exit_code::{CommandError, Exit, Result};
@@ -40,6 +41,8 @@ enum Verb {
         /// Only those that were not redriven
         #[arg(long)]
         open: bool,
+        #[command(flatten)]
+        asked: QuarantineAsked,
         #[command(flatten)]
         paging: Paging,
     },
@@ -99,9 +102,10 @@ enum As {
 impl Quarantine {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self.verb {
-            Verb::List { batch, open, paging } => {
+            Verb::List { batch, open, asked, paging } => {
                 let batch = batch.as_deref().map(|text| id("batch", text)).transpose()?;
-                let filter = QuarantineFilter { tenant: context.tenant.clone(), batch, open_only: open };
+                let (tenant, query) = (context.tenant.clone(), asked.as_of_now(context).await?);
+                let filter = QuarantineFilter { tenant, batch, open_only: open, query };
                 let items = context.backend().await?.quarantine(&filter, &paging.page()).await?;
                 rows(context, &items);
                 paging.next(context, items.len(), items.last().map(|item| item.id.to_string()));
@@ -167,7 +171,8 @@ async fn export(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, a
         return Err(CommandError::not_found(format!("there is no batch {batch} of `{}`", context.tenant)));
     }
     let mut sink = sink(to.as_deref())?;
-    let filter = QuarantineFilter { tenant: context.tenant.clone(), batch: Some(batch), open_only: !all };
+    let tenant = context.tenant.clone();
+    let filter = QuarantineFilter { tenant, batch: Some(batch), open_only: !all, ..QuarantineFilter::default() };
     let mut exported: u64 = 0;
     let write = |items: Vec<QuarantineView>| {
         for item in &items {

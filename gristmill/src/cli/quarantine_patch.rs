@@ -222,7 +222,8 @@ pub(super) async fn everything(context: &CommandContext, batch: BatchId) -> Resu
     let plan = store.batch_plan(batch).await?;
     let source =
         plan.and_then(|plan| plan.fingerprint.files.into_iter().next()).map(|file| file.columns).unwrap_or_default();
-    let filter = QuarantineFilter { tenant: context.tenant.clone(), batch: Some(batch), open_only: false };
+    let tenant = context.tenant.clone();
+    let filter = QuarantineFilter { tenant, batch: Some(batch), ..QuarantineFilter::default() };
     let items = pages::all(async |page| store.quarantine(&filter, &page).await, |item| item.id.to_string()).await?;
     Ok((source, items))
 }

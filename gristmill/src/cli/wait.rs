@@ -34,7 +34,8 @@ impl Patience {
         Self { deadline: timeout.map(|timeout| Instant::now() + timeout) }
     }
 
-    fn over(&self) -> bool {
+    /// Whether the time is over.
+    pub(super) fn over(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }

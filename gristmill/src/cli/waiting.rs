@@ -37,6 +37,11 @@ impl Waiting {
         Self { wait: Some(WaitFor::Ever), work: Work::Auto }
     }
 
+    /// How long it waits, if it does.
+    pub(super) fn asked(&self) -> Option<WaitFor> {
+        self.wait
+    }
+
     /// Whether it waits at all.
     pub(super) fn wanted(&self) -> bool {
         self.wait.is_some()

@@ -13,6 +13,7 @@ use std::time::Duration;
 use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_MAX, OneOrMany, ValidateSpec};
 use gristmill_core::duration;
 use gristmill_core::limit::KEY_BYTES_MAX;
+use gristmill_core::operation::UNDO_MAX;
 use gristmill_jobs::kind::aggregate::AGGREGATE;
 use gristmill_jobs::mail::Templates;
 use gristmill_jobs::mail::message::mailbox;
@@ -208,10 +209,14 @@ impl Findings<'_> {
             ("retention.emails".to_owned(), settings.emails),
             ("retention.poison".to_owned(), settings.poison),
             ("retention.audit".to_owned(), settings.audit),
+            ("retention.operations".to_owned(), settings.operations),
             ("retention.watched_files".to_owned(), settings.watched_files),
         ];
         keeps.extend(settings.queue.iter().map(|(name, keep)| (format!("retention.queue.{name}"), *keep)));
         keeps.extend(settings.batch.iter().map(|(name, keep)| (format!("retention.batch.{name}"), *keep)));
+        if settings.undo.0 > UNDO_MAX {
+            self.push("retention.undo", "is longer than an operation can be undone; write at most `7d`");
+        }
         for (key, keep) in keeps {
             if keep < Keep::For(KEEP_MIN) {
                 self.push(&key, format!("is {keep}, so that what has ended would vanish at once; write at least `1m`"));

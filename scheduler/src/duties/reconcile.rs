@@ -68,7 +68,7 @@ async fn judge(
     budgets: &FailureBudgets,
     (tenant, state): (&str, BatchState),
 ) -> Result<()> {
-    let filter = BatchFilter { tenant: tenant.to_owned(), name: None, state: Some(state) };
+    let filter = BatchFilter { tenant: tenant.to_owned(), state: Some(state), ..BatchFilter::default() };
     let mut page = Page { after: None, limit: PAGE };
     loop {
         let batches = store.batches(&filter, &page).await?;

@@ -6,18 +6,21 @@ use gristmill_core::settle::{Ending, Verdict};
 use gristmill_store::testing;
 use gristmill_store::{Completion, GROUP_JOBS_MAX, NewBatch};
 
-use crate::env::env;
+use crate::env::{env, order};
 use gristmill_core::batch::BatchState;
 use gristmill_core::duration::Span;
 use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::job::{JobState, RunAt};
+use gristmill_core::operation::{OperationState, OperationVerb};
+use gristmill_core::query::{List, parse};
 use gristmill_scheduler::duties::promote::promote;
 use gristmill_scheduler::duties::reconcile::reconcile;
 use gristmill_scheduler::duties::relay::OutboxRelay;
 use gristmill_scheduler::duties::rescue::rescue;
 use gristmill_scheduler::{DutySettings, SchedulerOptions, Settings, run};
+use gristmill_service::control::operation::OperationRequest;
 use gristmill_service::failure_budget::FailureBudgets;
-use gristmill_service::retention::{Keep, PrunerOptions};
+use gristmill_service::retention::{Keep, PrunerOptions, RetentionSettings};
 use tokio::sync::oneshot;
 
 #[tokio::test]
@@ -197,6 +200,39 @@ async fn the_loop_finishes_the_halt_of_a_large_batch() {
         stopped.await.expect("the test stops the scheduler");
     }));
     testing::eventually("its aggregate", async || (state().await == BatchState::Aggregating).then_some(())).await;
+    stop.send(()).expect("the scheduler runs");
+    scheduler.await.expect("no panic").expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_loop_makes_the_steps_of_operations() {
+    let env = env().await;
+    for _ in 0..2 {
+        env.store.enqueue(&testing::jobs(GROUP_JOBS_MAX)).await.expect("enqueued");
+    }
+    let query = parse(List::Jobs, "kind:work").expect("a query");
+    let request = OperationRequest { verb: OperationVerb::Cancel, query, rate: None, snapshot: None, id: None };
+    let why = order().because("wrong file");
+    let started = env.service().start_operation(&why, &request, &RetentionSettings::default()).await.expect("started");
+    let operation = started.operation.expect("no dry run").id;
+    let options = SchedulerOptions {
+        store: env.store.clone(),
+        dispatcher: env.dispatcher.clone(),
+        settings: Settings::default(),
+        schedules: None,
+        retention: PrunerOptions::default(),
+        audit: Default::default(),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let scheduler = tokio::spawn(run(options, async move {
+        stopped.await.expect("the test stops the scheduler");
+    }));
+    let done = testing::eventually("its end", async || {
+        let seen = env.service().operation(DEFAULT_TENANT, operation).await.expect("it is there");
+        (seen.state == OperationState::Finished).then_some(seen.done)
+    })
+    .await;
+    assert_eq!(done, 2 * GROUP_JOBS_MAX as u64);
     stop.send(()).expect("the scheduler runs");
     scheduler.await.expect("no panic").expect("an orderly end");
 }

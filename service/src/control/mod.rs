@@ -10,6 +10,7 @@ pub mod dead;
 pub mod enqueue;
 pub mod job;
 pub mod limit;
+pub mod operation;
 pub mod poison;
 pub mod quarantine;
 pub mod queue;

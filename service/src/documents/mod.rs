@@ -18,6 +18,7 @@ mod enqueued;
 mod error;
 mod job;
 mod limit;
+mod operation;
 mod poison;
 mod quarantine;
 mod queue;
@@ -45,11 +46,13 @@ pub use gristmill_store::accounts::{
 pub use gristmill_store::{
     AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,
     Enqueued as EnqueuedDocument, FailureDocument, LimitView as LimitDocument, MigrationStatus as MigrationsDocument,
-    News, PauseView as PauseDocument, PoisonView as PoisonDocument, QuarantineView as QuarantineItemDocument,
-    TableSize as TableSizeDocument, TickView as TickDocument, WorkerView as WorkerDocument,
+    News, OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument,
+    QuarantineView as QuarantineItemDocument, TableSize as TableSizeDocument, TickView as TickDocument,
+    WorkerView as WorkerDocument,
 };
 pub use job::{JobDocument, JobOnlyDocument};
 pub use limit::WouldSetLimitDocument;
+pub use operation::WouldOperateDocument;
 pub use poison::{BodyEncoding, PoisonMessageDocument};
 pub use quarantine::{ExportedItemDocument, PatchReportDocument, RefusedItemDocument};
 pub use queue::QueueDocument;

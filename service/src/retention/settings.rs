@@ -29,6 +29,10 @@ pub struct RetentionSettings {
     pub emails: Keep,
     /// Messages that no process could act upon.
     pub poison: Keep,
+    /// Operations, after they ended.
+    pub operations: Keep,
+    /// How long an operation can be undone, after it ended: what it has discarded is deleted then.
+    pub undo: Span,
     /// How long an idempotency key answers, from the creation of its job or batch; at least as long as that is kept.
     pub idempotency_keys: Span,
     /// Entries of the audit, from when they were written.
@@ -54,6 +58,8 @@ impl Default for RetentionSettings {
             triggers: days(180),
             emails: days(90),
             poison: days(90),
+            operations: days(90),
+            undo: Span(Duration::from_secs(600)),
             idempotency_keys: Span(Duration::from_secs(30 * 86_400)),
             audit: days(400),
             watched_files: Keep::Forever,

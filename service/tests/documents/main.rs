@@ -7,6 +7,7 @@ mod audit;
 mod batches;
 mod jobs;
 mod operating;
+mod operations;
 mod retention;
 mod schedules;
 
@@ -48,6 +49,7 @@ fn samples() -> Vec<Sample> {
         batches::samples(),
         jobs::samples(),
         operating::samples(),
+        operations::samples(),
         retention::samples(),
         schedules::samples(),
     ];

@@ -10,7 +10,10 @@ use gristmill_core::chunk::{ChunkResult, SetAside};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId, UserId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
+use gristmill_core::operation::OperationVerb;
+use gristmill_core::query::{List, parse};
 use gristmill_core::schedule::ScheduleSpec;
+use gristmill_service::control::operation::OperationRequest;
 use gristmill_service::retention::{Keep, PrunerOptions, RetentionSettings};
 use gristmill_service::start::{BatchRequest, StartedRun};
 use gristmill_service::{Actor, Order};
@@ -72,6 +75,7 @@ async fn every_action_leaves_one_row_with_what_it_did() {
         limits_and_poison(&env).await;
         schedules(&env).await;
         the_system(&env).await;
+        operations(&env).await;
         let seen: BTreeSet<String> = env.entries().await.into_iter().map(|found| found.entry.action).collect();
         for action in Action::ALL.into_iter().filter(|action| !NO_VERBS.contains(action)) {
             assert!(seen.contains(action.as_str()), "no verb left `{action}` on {}", env.home.url());
@@ -387,4 +391,47 @@ async fn a_caller_of_the_api_is_written_down_with_role_address_and_request() {
         assert_eq!((row.subject, row.role.as_deref(), row.order), (Some(user.0), Some("operator"), order.id));
         assert_eq!((row.address.as_deref(), row.request.as_deref()), (Some("127.0.0.1"), Some("r-7")));
     }
+}
+
+async fn operations(env: &TestEnv) {
+    let (service, settings) = (&env.service, RetentionSettings::default());
+    let waits = env.waits().await;
+    let query = parse(List::Jobs, "state:scheduled").expect("a query");
+    let request = OperationRequest { verb: OperationVerb::Cancel, query, rate: None, snapshot: None, id: None };
+    let why = order().because("wrong file");
+    let mut started = None;
+    let row = env.leaves(Action::OperationStart, async {
+        started = service.start_operation(&why, &request, &settings).await.expect("started").operation;
+    });
+    let row = row.await;
+    let operation = started.expect("an operation");
+    assert_eq!(
+        (row.entry.target.as_str(), row.entry.reason.as_deref()),
+        (&*operation.id.to_string(), Some("wrong file"))
+    );
+    assert_eq!(details(&row)["query"], "state:scheduled");
+    let options = PrunerOptions::default();
+    let step = env.leaves(Action::JobCancel, async {
+        assert_eq!(service.step_operations(&options).await.expect("a step"), 1);
+    });
+    let step = step.await;
+    assert_eq!(step.entry.order, row.entry.order, "a step belongs to the order that has started it");
+    assert_eq!(step.entry.target, format!("operation {}", operation.id));
+    assert!(details(&step)["affected"].as_u64().expect("a count") >= 1, "{}", details(&step));
+    assert_eq!(env.job(waits).await.state, JobState::Cancelled);
+    let undone = env.leaves(Action::OperationUndo, async {
+        service.undo_operation(&order(), operation.id).await.expect("undone");
+    });
+    assert_ne!(undone.await.entry.order, row.entry.order, "another order");
+    let back = env.leaves(Action::OperationUndo, async {
+        assert_eq!(service.step_operations(&options).await.expect("a step"), 1);
+    });
+    assert_eq!(details(&back.await)["state"], "undone");
+    assert_eq!(env.job(waits).await.state, JobState::Scheduled);
+    let slow = OperationRequest { rate: Some(1), ..request };
+    let second = service.start_operation(&why, &slow, &settings).await.expect("started").operation.expect("one");
+    env.leaves(Action::OperationCancel, async {
+        service.cancel_operation(&order(), second.id).await.expect("called off");
+    })
+    .await;
 }

@@ -9,6 +9,7 @@
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::JobState;
+use gristmill_core::query::Key;
 use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
@@ -18,6 +19,7 @@ use super::values::{count, plain, small, state_of};
 use super::work::priority_of;
 use crate::error::{Result, StoreError};
 use crate::row;
+use crate::sql::conditions::{Piece, conditions};
 use crate::views::{RECENT_MAX, shown};
 use crate::{JobFilter, JobView, Page};
 
@@ -107,6 +109,19 @@ async fn few_recent(conn: &mut PgConnection, filter: &JobFilter) -> Outcome<bool
     Ok(found < RECENT_MAX)
 }
 
+/// Adds the conditions of a query.
+pub(super) fn asked(query: &mut Query, conditions: Vec<Piece>) {
+    for piece in conditions {
+        match piece {
+            Piece::Sql(text) => drop(query.push(text)),
+            Piece::Text(text) => drop(query.push_bind(plain(&text).into_owned())),
+            Piece::Number(number) => drop(query.push_bind(number)),
+            Piece::At(at) => drop(query.push_bind(at)),
+            Piece::Id(id) => drop(query.push_bind(id)),
+        }
+    }
+}
+
 /// What is asked for.
 pub(super) struct List<'a> {
     pub(super) filter: &'a JobFilter,
@@ -130,7 +145,7 @@ impl List<'_> {
 
     /// Through the streams of the index that begins with what is fixed.
     pub(super) fn streams(&self) -> Query {
-        let columns = if self.filter.batch.is_some() { "kind" } else { "queue, kind" };
+        let columns = if self.filter.only_batch().is_some() { "kind" } else { "queue, kind" };
         let mut query = Query::new("WITH RECURSIVE stream (state, ");
         query.push(columns).push(") AS (SELECT h.* FROM unnest(").push_bind(self.filter.stream_states());
         query.push(") AS w (state) CROSS JOIN LATERAL (SELECT j.state, j.").push(columns.replace(' ', " j."));
@@ -141,7 +156,7 @@ impl List<'_> {
         query.push(" FROM job j WHERE ");
         self.fixed(&mut query);
         query.push(" AND j.state = s.state AND ");
-        query.push(if self.filter.batch.is_some() {
+        query.push(if self.filter.only_batch().is_some() {
             "j.kind > s.kind"
         } else {
             "(j.queue, j.kind) > (s.queue, s.kind)"
@@ -150,7 +165,7 @@ impl List<'_> {
         query.push("SELECT r.id FROM stream s CROSS JOIN LATERAL (SELECT j.id FROM job j WHERE ");
         self.fixed(&mut query);
         query.push(" AND j.state = s.state AND j.kind = s.kind");
-        if self.filter.batch.is_some() {
+        if self.filter.only_batch().is_some() {
             query.push(" AND j.tenant = ").push_bind(plain(&self.filter.tenant).into_owned());
             self.queue(&mut query);
             self.key(&mut query);
@@ -159,7 +174,7 @@ impl List<'_> {
         }
         self.others(&mut query);
         query.push(" ORDER BY j.id DESC LIMIT ").push_bind(self.rows).push(") AS r");
-        if let Some(kind) = &self.filter.kind {
+        if let Some(kind) = self.filter.only_kind() {
             query.push(" WHERE s.kind = ").push_bind(plain(kind).into_owned());
         }
         self.running(&mut query);
@@ -169,7 +184,7 @@ impl List<'_> {
 
     /// What an index begins with.
     fn fixed(&self, query: &mut Query) {
-        if let Some(batch) = self.filter.batch {
+        if let Some(batch) = self.filter.only_batch() {
             query.push("j.batch_id = ").push_bind(batch.0);
             return;
         }
@@ -180,8 +195,8 @@ impl List<'_> {
 
     /// Those that run, unless they are in the streams.
     fn running(&self, query: &mut Query) {
-        let asked = self.filter.states.is_empty() || self.filter.states.contains(&JobState::Running);
-        if self.filter.batch.is_some() || !asked {
+        let asked = self.filter.wants(JobState::Running);
+        if self.filter.only_batch().is_some() || !asked {
             return;
         }
         query.push(" UNION ALL (SELECT j.id FROM (SELECT * FROM job WHERE state = 'running' ORDER BY worker_id) AS j");
@@ -194,19 +209,19 @@ impl List<'_> {
 
     fn queue_and_kind(&self, query: &mut Query) {
         self.queue(query);
-        if let Some(kind) = &self.filter.kind {
+        if let Some(kind) = self.filter.only_kind() {
             query.push(" AND j.kind = ").push_bind(plain(kind).into_owned());
         }
     }
 
     fn queue(&self, query: &mut Query) {
-        if let Some(queue) = &self.filter.queue {
+        if let Some(queue) = self.filter.only_queue() {
             query.push(" AND j.queue = ").push_bind(plain(queue).into_owned());
         }
     }
 
     fn key(&self, query: &mut Query) {
-        if let Some(key) = &self.filter.key {
+        if let Some(key) = self.filter.only_key() {
             query.push(" AND j.key = ").push_bind(plain(key).into_owned());
         }
     }
@@ -222,6 +237,7 @@ impl List<'_> {
         if let Some(after) = self.after {
             query.push(" AND j.id < ").push_bind(after);
         }
+        asked(query, conditions(&self.filter.query, "j", "strpos", &[Key::State]));
     }
 
     /// The newest of all that were found.

@@ -30,6 +30,7 @@ mod limits;
 mod migrate;
 mod notifier;
 mod notify;
+mod operations;
 mod outbox;
 mod own;
 mod patch;

@@ -168,7 +168,7 @@ pub(super) async fn reopen(work: &mut Work<'_>, batch: BatchId, tenant: Option<&
 }
 
 /// Two of them may have the same unique key, or another job has just taken it.
-fn held_key(error: sqlx::Error) -> Fault {
+pub(super) fn held_key(error: sqlx::Error) -> Fault {
     match error.as_database_error() {
         Some(refusal) if refusal.is_unique_violation() => Fault::Store(StoreError::Conflict(
             "another job that is not final holds the unique key of one of them; cancel it or wait for it".to_owned(),

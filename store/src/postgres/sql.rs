@@ -79,7 +79,7 @@ impl Creating for Work<'_> {
     }
 }
 
-fn query(statement: &'static str, values: Vec<Value>) -> Query<'static, Postgres, PgArguments> {
+pub(super) fn query(statement: &'static str, values: Vec<Value>) -> Query<'static, Postgres, PgArguments> {
     values.into_iter().fold(sqlx::query(statement), |query, value| match value {
         Value::Text(text) => query.bind(text.map(|text| plain(&text).into_owned())),
         Value::Number(number) => query.bind(number),

@@ -17,6 +17,7 @@ use super::job_list::{self, JobRow};
 use super::values::{count, from_any_json, from_json, plain, seconds, small, state_of};
 use crate::error::{Result, StoreError};
 use crate::row;
+use crate::sql::conditions::conditions;
 use crate::views::{self, UNHANDLED_LOOKED_AT};
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
@@ -258,6 +259,7 @@ pub(super) async fn batches(conn: &mut PgConnection, filter: &BatchFilter, page:
     if let Some(state) = filter.state {
         query.push(" AND state = ").push_bind(state.as_str());
     }
+    job_list::asked(&mut query, conditions(&filter.query, "batch", "strpos", &[]));
     newest_first(&mut query, page)?;
     let rows: Vec<BatchRow> = query.build_query_as().fetch_all(conn).await?;
     Ok(rows.into_iter().map(BatchRow::view).collect::<Result<_, _>>()?)
@@ -362,7 +364,7 @@ pub(super) async fn quarantine(
 ) -> Outcome<Vec<QuarantineView>> {
     let mut query = QueryBuilder::<Postgres>::new(QUARANTINED);
     query.push_bind(plain(&filter.tenant));
-    if let Some(batch) = filter.batch {
+    if let Some(batch) = filter.only_batch() {
         query.push(" AND batch_id = ").push_bind(batch.0);
     }
     if filter.open_only {
@@ -371,6 +373,7 @@ pub(super) async fn quarantine(
     if let Some(after) = page.after_number()? {
         query.push(" AND id > ").push_bind(after);
     }
+    job_list::asked(&mut query, conditions(&filter.query, "quarantine", "strpos", &[]));
     query.push(" ORDER BY id LIMIT ").push_bind(i64::from(page.rows()));
     let rows: Vec<QuarantineRow> = query.build_query_as().fetch_all(conn).await?;
     Ok(rows.into_iter().map(quarantine_view).collect::<Result<_, _>>()?)

@@ -200,7 +200,7 @@ fn unfinished(t: &Transition<'_>, which: impl Fn(&Job) -> bool) -> Vec<Arc<Job>>
 }
 
 /// Cancels jobs that are not final. Jobs that ran are running no longer: their attempts are closed with them.
-fn cancel(t: &mut Transition<'_>, jobs: &[Arc<Job>], reason: &str) -> ControlReport {
+pub(super) fn cancel(t: &mut Transition<'_>, jobs: &[Arc<Job>], reason: &str) -> ControlReport {
     let now = t.now;
     for job in jobs {
         t.taken_away |= job.worker.is_some();

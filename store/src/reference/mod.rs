@@ -27,6 +27,8 @@ mod hints;
 mod insert;
 mod limits;
 mod notify;
+mod operation;
+mod operations;
 mod outbox;
 mod patch;
 mod poison;

@@ -11,7 +11,7 @@ use gristmill_core::Instant;
 use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::definition::BatchDefinition;
-use gristmill_core::id::{BatchId, JobId, WorkerId};
+use gristmill_core::id::{BatchId, JobId, OperationId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
 use gristmill_core::limit::{Buckets, LimitSpec, QueueSpec, Turns};
 use gristmill_core::retry::RetryPolicy;
@@ -19,6 +19,7 @@ use gristmill_core::unique::Unique;
 use serde_json::Value;
 use uuid::{Builder, Uuid};
 
+use super::operation::{KeptJob, Operation};
 use super::schedules::{Backfill, Tick};
 use crate::error::Result;
 use crate::{
@@ -55,6 +56,9 @@ pub(super) struct State {
     pub(super) discarded: Vec<Discarded>,
     /// Requests from outside, by their keys.
     pub(super) requests: BTreeMap<RequestKey, KeptRequest>,
+    /// Operations, and the jobs that they have changed, as they were before.
+    pub(super) operations: BTreeMap<OperationId, Operation>,
+    pub(super) operation_jobs: BTreeMap<(OperationId, JobId), KeptJob>,
     /// Idempotency keys of rows that were deleted: tenant, scope and key, each with the id and how long it is kept.
     pub(super) idempotency: BTreeMap<(String, &'static str, String), (Uuid, Instant)>,
     /// What was deleted.
@@ -105,6 +109,8 @@ impl State {
             poison: BTreeMap::new(),
             discarded: Vec::new(),
             requests: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            operation_jobs: BTreeMap::new(),
             idempotency: BTreeMap::new(),
             pruned: BTreeMap::new(),
             limits: BTreeMap::new(),

@@ -52,8 +52,10 @@ impl Views for ReferenceStore {
             .filter(|batch| batch.tenant == filter.tenant)
             .filter(|batch| filter.name.as_ref().is_none_or(|name| *name == batch.name))
             .filter(|batch| filter.state.is_none_or(|state| state == batch.state))
-            .filter(|batch| after.is_none_or(|after| batch.id.0 < after));
-        Ok(wanted.take(rows(page)).map(|batch| batch_view(batch)).collect())
+            .filter(|batch| after.is_none_or(|after| batch.id.0 < after))
+            .map(|batch| batch_view(batch))
+            .filter(|batch| filter.query.matches(batch));
+        Ok(wanted.take(rows(page)).collect())
     }
 
     async fn chunk_results(&self, id: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
@@ -88,8 +90,10 @@ impl Views for ReferenceStore {
                 };
                 filter.error.as_ref().is_none_or(says)
             })
-            .filter(|job| after.is_none_or(|after| job.id.0 < after));
-        Ok(wanted.take(rows(page)).map(|job| job_view(job)).collect())
+            .filter(|job| after.is_none_or(|after| job.id.0 < after))
+            .map(|job| job_view(job))
+            .filter(|job| filter.query.matches(job));
+        Ok(wanted.take(rows(page)).collect())
     }
 
     async fn tenants(&self) -> Result<Vec<String>> {
@@ -160,7 +164,8 @@ impl Views for ReferenceStore {
             .filter(|item| item.tenant == filter.tenant)
             .filter(|item| filter.batch.is_none_or(|batch| batch == item.view.batch))
             .filter(|item| !filter.open_only || item.view.state == "open")
-            .filter(|item| after.is_none_or(|after| item.view.id > after));
+            .filter(|item| after.is_none_or(|after| item.view.id > after))
+            .filter(|item| filter.query.matches(&item.view));
         Ok(wanted.take(rows(page)).map(|item| item.view.clone()).collect())
     }
 }
@@ -222,7 +227,7 @@ pub(super) fn batch_view(batch: &Batch) -> BatchView {
 }
 
 /// Without payload and attempts.
-fn job_view(job: &Job) -> JobView {
+pub(super) fn job_view(job: &Job) -> JobView {
     JobView {
         id: job.id,
         tenant: job.tenant.clone(),

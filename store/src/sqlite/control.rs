@@ -109,17 +109,7 @@ impl Control for SqliteStore {
     async fn cancel_jobs(&self, tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> Result<ControlReport> {
         check::at_most(jobs.len(), GROUP_JOBS_MAX, "jobs")?;
         let mut t = Transition::begin(self).await?;
-        // Without its aggregate a batch would never end.
-        let statement = concat!(
-            "SELECT state, attempt, worker_id, ",
-            moved_columns!(),
-            " FROM job WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1)) AND tenant = ?2
-                AND state IN ('scheduled', 'queued', 'running', 'retry') AND NOT (kind = 'aggregate' AND batch_id IS NOT NULL)
-              ORDER BY id"
-        );
-        let unfinished = t.rows(sqlx::query(statement).bind(check::json(&jobs)?).bind(tenant.to_owned())).await?;
-        let reason = check::plain(reason, check::REASON_CHARS_MAX);
-        let control_report = cancel(&mut t, &unfinished, &reason).await?;
+        let control_report = cancel_these(&mut t, tenant, jobs, reason).await?;
         finish(t, control_report, dry_run).await
     }
 
@@ -212,6 +202,25 @@ fn held(
     }
     let affected = count.first().map(|row| row::number(row, "jobs")).transpose()?.unwrap_or(0);
     Ok(ControlReport { affected, samples, ..ControlReport::default() })
+}
+
+/// Cancels those of the named jobs that are not final.
+pub(super) async fn cancel_these(
+    t: &mut Transition<'_>,
+    tenant: &str,
+    jobs: &[JobId],
+    reason: &str,
+) -> Result<ControlReport> {
+    // Without its aggregate a batch would never end.
+    let statement = concat!(
+        "SELECT state, attempt, worker_id, ",
+        moved_columns!(),
+        " FROM job WHERE id IN (SELECT unhex(value, '-') FROM json_each(?1)) AND tenant = ?2
+            AND state IN ('scheduled', 'queued', 'running', 'retry') AND NOT (kind = 'aggregate' AND batch_id IS NOT NULL)
+          ORDER BY id"
+    );
+    let unfinished = t.rows(sqlx::query(statement).bind(check::json(&jobs)?).bind(tenant.to_owned())).await?;
+    cancel(t, &unfinished, &check::plain(reason, check::REASON_CHARS_MAX)).await
 }
 
 /// Cancels jobs that are not final. The rows have the columns of [`moved_columns`], `state`, `attempt` and

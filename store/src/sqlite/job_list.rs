@@ -2,6 +2,7 @@
 //! how.
 
 use gristmill_core::job::JobState;
+use gristmill_core::query::Key;
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
@@ -11,6 +12,7 @@ use super::error::database;
 use super::{SqliteStore, row};
 use crate::check;
 use crate::error::Result;
+use crate::sql::conditions::{Piece, conditions};
 use crate::views::{RECENT_MAX, shown};
 use crate::{JobFilter, JobView, Page};
 
@@ -71,6 +73,19 @@ pub(super) fn job_view(row: &SqliteRow) -> Result<JobView> {
     })
 }
 
+/// Adds the conditions of a query.
+pub(super) fn asked(query: &mut Query, conditions: Vec<Piece>) {
+    for piece in conditions {
+        match piece {
+            Piece::Sql(text) => drop(query.push(text)),
+            Piece::Text(text) => drop(query.push_bind(text)),
+            Piece::Number(number) => drop(query.push_bind(number)),
+            Piece::At(at) => drop(query.push_bind(at.timestamp_micros())),
+            Piece::Id(id) => drop(query.push_bind(id)),
+        }
+    }
+}
+
 /// What is asked for.
 pub(super) struct List<'a> {
     pub(super) filter: &'a JobFilter,
@@ -93,7 +108,7 @@ impl List<'_> {
 
     /// Through the streams of the index that begins with what is fixed.
     pub(super) fn streams(&self) -> Result<Query> {
-        let whole = self.filter.batch.is_none();
+        let whole = self.filter.only_batch().is_none();
         let columns = if whole { "queue, kind" } else { "kind" };
         let of = |row: &str| format!("{row}.{}", columns.replace(' ', &format!(" {row}.")));
         let mut query = Query::new("WITH RECURSIVE w (state) AS (SELECT value FROM json_each(");
@@ -112,8 +127,8 @@ impl List<'_> {
             query.push(", NULL");
         }
         query.push("))").push(COLUMNS).push("SELECT n.id FROM stream s CROSS JOIN job n WHERE ");
-        if let Some(kind) = &self.filter.kind {
-            query.push("s.kind = ").push_bind(kind.clone()).push(" AND ");
+        if let Some(kind) = self.filter.only_kind() {
+            query.push("s.kind = ").push_bind(kind.to_owned()).push(" AND ");
         }
         query.push("n.id IN (SELECT i.id FROM ");
         self.fixed(&mut query);
@@ -141,11 +156,11 @@ impl List<'_> {
 
     /// The table and what its index begins with.
     fn fixed(&self, query: &mut Query) {
-        if let Some(batch) = self.filter.batch {
+        if let Some(batch) = self.filter.only_batch() {
             query.push("job i INDEXED BY job_in_batch WHERE i.batch_id = ").push_bind(batch.0);
             return;
         }
-        let index = if self.filter.key.is_some() { "job_of_key" } else { "job_listed" };
+        let index = if self.filter.only_key().is_some() { "job_of_key" } else { "job_listed" };
         query.push("job i INDEXED BY ").push(index).push(" WHERE i.state <> 'running' AND i.tenant = ");
         query.push_bind(self.filter.tenant.clone());
         self.key(query);
@@ -154,8 +169,8 @@ impl List<'_> {
 
     /// Those that run, unless they are in the streams.
     fn running(&self, query: &mut Query) {
-        let asked = self.filter.states.is_empty() || self.filter.states.contains(&JobState::Running);
-        if self.filter.batch.is_some() || !asked {
+        let asked = self.filter.wants(JobState::Running);
+        if self.filter.only_batch().is_some() || !asked {
             return;
         }
         query
@@ -169,20 +184,20 @@ impl List<'_> {
     }
 
     fn queue(&self, query: &mut Query) {
-        if let Some(queue) = &self.filter.queue {
-            query.push(" AND i.queue = ").push_bind(queue.clone());
+        if let Some(queue) = self.filter.only_queue() {
+            query.push(" AND i.queue = ").push_bind(queue.to_owned());
         }
     }
 
     fn kind(&self, query: &mut Query) {
-        if let Some(kind) = &self.filter.kind {
-            query.push(" AND i.kind = ").push_bind(kind.clone());
+        if let Some(kind) = self.filter.only_kind() {
+            query.push(" AND i.kind = ").push_bind(kind.to_owned());
         }
     }
 
     fn key(&self, query: &mut Query) {
-        if let Some(key) = &self.filter.key {
-            query.push(" AND i.key = ").push_bind(key.clone());
+        if let Some(key) = self.filter.only_key() {
+            query.push(" AND i.key = ").push_bind(key.to_owned());
         }
     }
 
@@ -197,6 +212,7 @@ impl List<'_> {
         if let Some(after) = self.after {
             query.push(" AND i.id < ").push_bind(after);
         }
+        asked(query, conditions(&self.filter.query, "i", "instr", &[Key::State]));
     }
 
     /// The newest of all that were found.

@@ -28,6 +28,7 @@ mod limits;
 mod lock;
 mod notify;
 mod opening;
+mod operations;
 mod others;
 mod outbox;
 mod patch;

@@ -17,7 +17,7 @@ use crate::sql::batch_ends::Reported;
 use crate::sql::{Columns, Creating, Sql, Value};
 
 /// What has another name here. Parameters need no types, and the one writer locks no rows.
-const WORDS: [(&str, &str); 17] = [
+const WORDS: [(&str, &str); 20] = [
     ("json_array_elements_text(", "json_each("),
     ("json_array_elements(", "json_each("),
     // Instants are microseconds here, and ids are their bytes.
@@ -27,6 +27,10 @@ const WORDS: [(&str, &str); 17] = [
     (" AS uuid)", ", '-')"),
     ("GREATEST(", "max("),
     ("LEAST(", "min("),
+    ("strpos(", "instr("),
+    // PostgreSQL chooses its index by itself.
+    ("/* INDEXED BY job_listed */", "INDEXED BY job_listed"),
+    ("/* INDEXED BY job_in_batch */", "INDEXED BY job_in_batch"),
     ("::bigint", ""),
     ("::text", ""),
     ("::uuid", ""),
@@ -123,7 +127,7 @@ pub(crate) fn in_our_words(statement: &str, values: usize) -> String {
     WORDS.iter().fold(statement.replace("now()", &now_here), |text, (there, here)| text.replace(there, here))
 }
 
-fn query(statement: &str, values: Vec<Value>, now: i64) -> Query {
+pub(super) fn query(statement: &str, values: Vec<Value>, now: i64) -> Query {
     let text = in_our_words(statement, values.len());
     let query = values.into_iter().fold(sqlx::query(AssertSqlSafe(text)), |query, value| match value {
         Value::Text(text) => query.bind(text),

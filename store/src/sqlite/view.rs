@@ -12,6 +12,7 @@ use super::error::database;
 use super::job_list::{self, job_view};
 use super::{SqliteStore, row};
 use crate::error::{Result, StoreError};
+use crate::sql::conditions::conditions;
 use crate::views;
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
@@ -93,6 +94,7 @@ impl Views for SqliteStore {
         if let Some(state) = filter.state {
             query.push(" AND state = ").push_bind(state.as_str());
         }
+        job_list::asked(&mut query, conditions(&filter.query, "batch", "instr", &[]));
         if let Some(after) = page.after_id()? {
             query.push(" AND id < ").push_bind(after);
         }
@@ -181,7 +183,7 @@ impl Views for SqliteStore {
     async fn quarantine(&self, filter: &QuarantineFilter, page: &Page) -> Result<Vec<QuarantineView>> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM quarantine WHERE tenant = ");
         query.push_bind(filter.tenant.clone());
-        if let Some(batch) = filter.batch {
+        if let Some(batch) = filter.only_batch() {
             query.push(" AND batch_id = ").push_bind(batch.0);
         }
         if filter.open_only {
@@ -190,6 +192,7 @@ impl Views for SqliteStore {
         if let Some(after) = page.after_number()? {
             query.push(" AND id > ").push_bind(after);
         }
+        job_list::asked(&mut query, conditions(&filter.query, "quarantine", "instr", &[]));
         query.push(" ORDER BY id LIMIT ").push_bind(page.rows());
         let rows = query.build().fetch_all(&self.readers).await.map_err(database)?;
         rows.iter().map(quarantine_view).collect()

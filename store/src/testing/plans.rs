@@ -1,5 +1,6 @@
 //! The statements whose cost must not grow with the history, in the words of each database.
 
+use crate::sql::operations::{undo, walk};
 use crate::sql::{expiry, prune};
 use crate::sqlite::sql::in_our_words;
 
@@ -18,7 +19,15 @@ pub struct Planned {
 
 /// Every look and every deletion.
 pub fn retention_statements() -> Vec<Planned> {
-    let all = expiry::STATEMENTS.into_iter().chain(prune::STATEMENTS);
+    planned(expiry::STATEMENTS.into_iter().chain(prune::STATEMENTS))
+}
+
+/// What the steps of operations read.
+pub fn operation_statements() -> Vec<Planned> {
+    planned(walk::STATEMENTS.into_iter().chain(undo::STATEMENTS))
+}
+
+fn planned(all: impl Iterator<Item = (&'static str, &'static str)>) -> Vec<Planned> {
     all.map(|(name, postgres)| {
         let parameters = (1..10).take_while(|number| postgres.contains(&format!("${number}"))).count();
         Planned { name, postgres, sqlite: in_our_words(postgres, parameters), parameters }

@@ -110,9 +110,10 @@ impl TestStore {
 
     /// Deletes everything in it.
     pub async fn empty(&self) {
-        const TABLES: [&str; 21] = [
+        const TABLES: [&str; 22] = [
             "job",
             "batch",
+            "operation",
             "outbox",
             "queue_count",
             "queue",

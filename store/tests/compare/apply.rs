@@ -13,7 +13,7 @@ use crate::look::told_payload;
 use crate::made::{LONG, chunk, claim_of, completion, new_batch, new_job, poison, queue_name};
 use crate::operation::{Ended, Operation};
 use crate::side::{Claimed, Pair, Side, TENANTS, batch_id, batch_name, chunk_id, worker_id, worker_name};
-use crate::{control, limited, noted, planned, pruned};
+use crate::{control, limited, noted, operated, planned, pruned};
 
 /// Does it on both sides, and remembers what it saw on the way.
 pub(crate) async fn both(pair: &mut Pair<'_>, operation: &Operation) -> (String, String) {
@@ -108,6 +108,7 @@ impl Told<'_> {
             | Operation::Backfill { .. }
             | Operation::SteerBackfill { .. } => planned::apply(self, operation).await,
             deletion if pruned::deletes(deletion) => pruned::apply(self, pair, operation).await,
+            many if operated::is(many) => operated::apply(self.side, many).await,
             Operation::NoteEvent { .. } | Operation::StartEvent { .. } => noted::apply(self, operation).await,
             Operation::SaveLimit { .. }
             | Operation::DropLimit { .. }

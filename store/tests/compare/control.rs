@@ -71,7 +71,12 @@ async fn steered_as_text(told: &mut Told<'_>, control_report: &ControlReport) ->
 async fn mend(told: &mut Told<'_>, operation: &Operation) -> Result<String> {
     let Operation::ItemPatch { batch, first, how, from, chunk, dry } = operation else { unreachable!("it mends") };
     let store = &told.side.store;
-    let filter = QuarantineFilter { tenant: TENANTS[0].to_owned(), batch: Some(batch_id(*batch)), open_only: true };
+    let filter = QuarantineFilter {
+        tenant: TENANTS[0].to_owned(),
+        batch: Some(batch_id(*batch)),
+        open_only: true,
+        ..Default::default()
+    };
     let open = store.quarantine(&filter, &Page { after: None, limit: 1_000 }).await?;
     let places: BTreeMap<i64, (i64, u64)> = open.iter().map(|item| (item.id, (item.seq, item.position))).collect();
     let mut ids: Vec<i64> = places.keys().copied().collect();

@@ -62,7 +62,7 @@ async fn of_tenant(side: &Side, tenant: &str, lines: &mut Vec<String>) {
             lines.push(format!("result {} {} {:?}", result.seq, result.generation, result.result));
         }
     }
-    let filter = QuarantineFilter { tenant: tenant.to_owned(), batch: None, open_only: false };
+    let filter = QuarantineFilter { tenant: tenant.to_owned(), batch: None, ..Default::default() };
     let mut items: Vec<String> = Vec::new();
     for item in store.quarantine(&filter, &ALL).await.expect("listed") {
         let (batch, seq, state) = (batch_name(item.batch), item.seq, item.state);

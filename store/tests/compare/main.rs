@@ -11,6 +11,7 @@ mod limited;
 mod look;
 mod made;
 mod noted;
+mod operated;
 mod operation;
 mod planned;
 mod pruned;

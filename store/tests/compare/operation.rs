@@ -182,6 +182,10 @@ pub(crate) enum Operation {
     DeleteBatch { batch: usize, keys: bool },
     DiscardDead { job: usize, keys: bool, dry: bool },
     DeleteQueue { queue: usize, dry: bool },
+    Operate { number: usize, verb: usize, query: usize, long: bool },
+    MakeSteps { number: usize },
+    BringBack { number: usize },
+    CallOff { number: usize },
 }
 
 /// What is walked.
@@ -297,7 +301,8 @@ fn life(random: &mut Random, limited: bool) -> Vec<Operation> {
 }
 
 fn operation(random: &mut Random) -> Operation {
-    match random.below(130) {
+    match random.below(140) {
+        130..=139 => crate::operated::operation(random),
         120..=129 => pruning(random),
         100..=111 => limiting(random),
         112..=119 => noting(random),

@@ -304,7 +304,7 @@ async fn a_result_and_its_quarantine_are_written_with_the_completion(store: Test
     let results = store.chunk_results(id, -1, 10).await.expect("read");
     let kept = ChunkResult { set_aside: Vec::new(), ..with_two_set_aside() };
     assert_eq!((results.len(), results[0].seq, results[0].generation, &results[0].result), (1, 0, 0, &kept));
-    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), open_only: true };
+    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), open_only: true, ..Default::default() };
     let items = store.quarantine(&filter, &Page::default()).await.expect("listed");
     assert_eq!(items.iter().map(|item| item.position).collect::<Vec<_>>(), [3, 7]);
     assert_eq!((&items[0].item, items[0].line), (&json!({ "id": 3, "nul": "\u{0}" }), Some(4)));

@@ -49,6 +49,7 @@ macro_rules! conformance {
 
 mod access;
 mod accounts;
+mod asking;
 mod auditing;
 mod batch_ends;
 mod callbacks;
@@ -65,6 +66,7 @@ mod limits;
 mod misrouted;
 mod notifying;
 mod opening;
+mod operations;
 mod patching;
 mod poison;
 mod rates;

@@ -60,6 +60,8 @@ async fn emptied(store: &TestStore) {
         "schedule",
         "queue",
         "queue_count",
+        "operation_job",
+        "operation",
         "outbox",
         "quarantine",
         "result",

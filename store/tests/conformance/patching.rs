@@ -50,7 +50,7 @@ async fn three(store: &TestStore) -> BatchId {
 }
 
 async fn ids(store: &TestStore, batch: BatchId) -> Vec<(i64, String)> {
-    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(batch), open_only: false };
+    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(batch), ..Default::default() };
     let items = store.quarantine(&filter, &Page::default()).await.expect("listed");
     items.into_iter().map(|item| (item.id, item.state)).collect()
 }

@@ -274,7 +274,7 @@ async fn quarantined_items_of_an_ended_batch_become_chunks_of_the_next_generatio
     );
     complete(&store, &[testing::chunk_done(&chunks[0], 2), testing::chunk_done(&chunks[1], 1)]).await;
     assert_eq!(counts(&batch(&store, id).await.counts), [10, 10, 0, 0, 0]);
-    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), open_only: false };
+    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), ..Default::default() };
     let items = store.quarantine(&filter, &Page::default()).await.expect("listed");
     assert!(items.len() == 3 && items.iter().all(|item| item.state == "redriven"));
     assert_reconciled(&store).await;
@@ -282,7 +282,7 @@ async fn quarantined_items_of_an_ended_batch_become_chunks_of_the_next_generatio
 
 async fn some_quarantined_items_of_a_running_batch_are_redriven(store: TestStore) {
     let (id, _) = with_quarantine(&store, 2).await;
-    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), open_only: true };
+    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), open_only: true, ..Default::default() };
     let items = store.quarantine(&filter, &Page::default()).await.expect("listed");
     let redrive = QuarantineRedrive { batch: id, items: vec![items[1].id, 999_999], chunk: 100 };
     let control_report = store.redrive_quarantine(TENANT, &redrive, false).await.expect("redriven");

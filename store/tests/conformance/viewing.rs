@@ -124,7 +124,7 @@ async fn pages_of_results_and_quarantine_are_oldest_first(store: TestStore) {
     }
     let results = store.chunk_results(id, 1, 2).await.expect("read");
     assert_eq!(results.iter().map(|result| result.seq).collect::<Vec<_>>(), [2, 3]);
-    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), open_only: true };
+    let filter = QuarantineFilter { tenant: TENANT.to_owned(), batch: Some(id), open_only: true, ..Default::default() };
     let first = store.quarantine(&filter, &Page { after: None, limit: 3 }).await.expect("listed");
     let after = first.last().map(|item| item.id.to_string());
     let next = store.quarantine(&filter, &Page { after, limit: 3 }).await.expect("listed");

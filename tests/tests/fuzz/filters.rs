@@ -3,12 +3,14 @@
 use gristmill_core::Instant;
 use gristmill_core::id::DEFAULT_TENANT;
 use gristmill_core::job::NewJob;
+use gristmill_core::query::{List, parse};
 use gristmill_store::testing::{TestStore, job_id};
 use gristmill_store::{BatchFilter, JobFilter, Page, QuarantineFilter, StoreError, TickFilter};
 use serde_json::json;
 
 use crate::Target;
 use crate::mutator::hostile_text;
+use crate::queries;
 use gristmill_testkit::Random;
 
 const PIECES: [&[u8]; 12] =
@@ -38,8 +40,13 @@ async fn lists(store: &TestStore, random: &mut Random) -> Result<Vec<usize>, Str
         since: random.one_in(4).then_some(Instant::UNIX_EPOCH),
         ..JobFilter::default()
     };
-    let batches = BatchFilter { tenant: tenant.clone(), name: maybe(random), state: None };
-    let items = QuarantineFilter { tenant: tenant.clone(), batch: None, open_only: random.one_in(2) };
+    let batches = BatchFilter { tenant: tenant.clone(), name: maybe(random), ..BatchFilter::default() };
+    let items = QuarantineFilter { tenant: tenant.clone(), open_only: random.one_in(2), ..QuarantineFilter::default() };
+    // What a query cannot be is refused before it comes here.
+    let asked = |list, text: &str| parse(list, text).unwrap_or_default().at(Instant::UNIX_EPOCH);
+    let valid = *random.pick(&queries::VALID);
+    let text_of_jobs = hostile_text(random, valid, &PIECES);
+    let jobs = JobFilter { query: asked(List::Jobs, &text_of_jobs), ..jobs };
     let ticks = TickFilter { tenant: tenant.clone(), schedule: text(random), from: None, until: None, limit: 10 };
     let mut found = Vec::new();
     for listed in [

@@ -12,6 +12,7 @@ mod filters;
 mod json;
 mod mutator;
 mod patches;
+mod queries;
 mod schedules;
 mod sources;
 mod words;

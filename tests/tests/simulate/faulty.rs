@@ -14,7 +14,7 @@ use gristmill_core::access::Role;
 use gristmill_core::audit::{ChainEnd, SealedEntry, SignedHead};
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::email_address::EmailAddress;
-use gristmill_core::id::{BatchId, JobId, LinkId, SessionId, TokenId, UserId, WorkerId};
+use gristmill_core::id::{BatchId, JobId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use gristmill_store::accounts::*;
 use gristmill_store::*;
@@ -441,6 +441,20 @@ delegate! {
     tokens(tenant: &str, user: Option<UserId>, page: &Page) -> Vec<TokenView>;
     revoke_token(tenant: &str, token: TokenId, of: Option<UserId>) -> bool;
     count_users() -> (u64, Instant);
+}
+
+delegate! {
+    Operations {}
+    preview_operation(selection: &Selection) -> OperationPreview;
+    start_operation(operation: &NewOperation) -> OperationView;
+    operation(tenant: &str, operation: OperationId) -> Option<OperationView>;
+    operations(tenant: &str, page: &Page) -> Vec<OperationView>;
+    cancel_operation(tenant: &str, operation: OperationId) -> OperationView;
+    undo_operation(tenant: &str, operation: OperationId) -> OperationView;
+    due_operations(limit: u32) -> Vec<DueOperation>;
+    step_operation(operation: OperationId, keys: Duration) -> Option<OperationStep>;
+    discarded_by(operation: OperationId, limit: u32) -> Vec<JobId>;
+    prune_operations(before: Instant, limit: u32) -> u64;
 }
 
 delegate! {

@@ -386,11 +386,12 @@ async fn jobs(world: &World, choose: impl FnOnce(&mut JobFilter)) -> Vec<JobView
 }
 
 async fn batches(world: &World) -> Vec<BatchView> {
-    let filter = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), name: None, state: None };
+    let filter = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), ..BatchFilter::default() };
     world.store.batches(&filter, &Page { after: None, limit: 1_000 }).await.expect("the store answers")
 }
 
 async fn quarantine(world: &World, batch: BatchId) -> Vec<QuarantineView> {
-    let filter = QuarantineFilter { tenant: DEFAULT_TENANT.to_owned(), batch: Some(batch), open_only: false };
+    let tenant = DEFAULT_TENANT.to_owned();
+    let filter = QuarantineFilter { tenant, batch: Some(batch), ..QuarantineFilter::default() };
     world.store.quarantine(&filter, &Page { after: None, limit: 1_000 }).await.expect("the store answers")
 }

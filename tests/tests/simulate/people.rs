@@ -269,7 +269,7 @@ pub(crate) async fn resume(world: &World) -> std::result::Result<(), StoreError>
     for queue in store.queues(DEFAULT_TENANT).await?.into_iter().filter(|queue| queue.paused) {
         store.pause_queue(DEFAULT_TENANT, &queue.name, None, false).await?;
     }
-    let all = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), name: None, state: None };
+    let all = BatchFilter { tenant: DEFAULT_TENANT.to_owned(), ..BatchFilter::default() };
     for batch in store.batches(&all, &Page::default()).await?.into_iter().filter(|batch| batch.paused) {
         match store.pause_batch(DEFAULT_TENANT, batch.id, None, false).await {
             Ok(_) | Err(StoreError::NotFound(_) | StoreError::Conflict(_)) => {}

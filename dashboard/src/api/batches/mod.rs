@@ -8,12 +8,14 @@ use gristmill_core::access::Permission;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
+use gristmill_core::query::{List, Query as Asked};
 use gristmill_jobs::kind::chunk::CHUNK;
 use gristmill_service::documents::{BatchDocument, BatchWithResult, ChunkDocument};
 use gristmill_store::{BatchFilter, BatchView, JobFilter, Page, why_batch};
 
+use super::jobs::as_of_now;
 use crate::gate::{
-    Allowed, Answer, ApiError, Caller, Outcome, Paging, Parameters, Params, Path, Query, Result, Routes, perm,
+    Allowed, Answer, ApiError, Caller, Outcome, Paging, Parameters, Params, Path, Query, Result, Routes, asked, perm,
 };
 
 pub(super) fn routes() -> Routes {
@@ -52,6 +54,7 @@ pub(super) fn routes() -> Routes {
 struct Wanted {
     name: Option<String>,
     state: Option<BatchState>,
+    asked: Asked,
 }
 
 impl Parameters for Wanted {
@@ -59,6 +62,7 @@ impl Parameters for Wanted {
         Self {
             name: query.one("name", "Only runs of this definition"),
             state: query.one("state", "Only in this state"),
+            asked: asked(query, List::Batches),
         }
     }
 }
@@ -67,7 +71,8 @@ async fn list(
     caller: Allowed<perm::BatchesRead>,
     Params((wanted, paging)): Params<(Wanted, Paging)>,
 ) -> Outcome<Vec<BatchDocument>> {
-    let filter = BatchFilter { tenant: caller.tenant().to_owned(), name: wanted.name, state: wanted.state };
+    let query = as_of_now(&caller, wanted.asked).await?;
+    let filter = BatchFilter { tenant: caller.tenant().to_owned(), name: wanted.name, state: wanted.state, query };
     let batches = caller.store().batches(&filter, &paging.0).await?;
     let next = paging.next(&batches, |batch| batch.id.to_string());
     Ok(Answer::page(batches.iter().map(BatchDocument::from).collect(), next))

@@ -7,6 +7,7 @@ mod steer;
 use gristmill_core::access::Permission;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::query::{List, Query as Asked};
 use gristmill_service::documents::{EnqueuedOneDocument, JobDocument, WouldEnqueueDocument};
 use gristmill_store::{JobFilter, JobView, why};
 use serde_json::Value;
@@ -15,7 +16,7 @@ use self::request::{JobBody, job_of};
 use super::rehearsable::Rehearsable;
 use crate::gate::{
     Allowed, Answer, ApiError, Caller, Change, Creation, JsonBody, Made, Outcome, Paging, Parameters, Params, Path,
-    Query, Result, Routes, perm,
+    Query, Result, Routes, asked, perm,
 };
 
 pub(super) fn routes() -> Routes {
@@ -44,6 +45,7 @@ pub(super) struct Wanted {
     kind: Option<String>,
     key: Option<String>,
     batch: Option<BatchId>,
+    asked: Asked,
 }
 
 impl Parameters for Wanted {
@@ -54,14 +56,16 @@ impl Parameters for Wanted {
             kind: query.one("kind", "Only of this kind"),
             key: query.one("key", "Only with this key"),
             batch: query.one("batch", "Only of this batch"),
+            asked: asked(query, List::Jobs),
         }
     }
 }
 
 impl Wanted {
-    pub(super) fn filter(self, tenant: &str) -> JobFilter {
-        let Self { states, queue, kind, key, batch } = self;
-        JobFilter { tenant: tenant.to_owned(), states, queue, kind, key, batch, ..JobFilter::default() }
+    pub(super) async fn filter(self, caller: &Caller) -> Result<JobFilter> {
+        let Self { states, queue, kind, key, batch, asked } = self;
+        let (tenant, query) = (caller.tenant().to_owned(), as_of_now(caller, asked).await?);
+        Ok(JobFilter { tenant, states, queue, kind, key, batch, query, ..JobFilter::default() })
     }
 }
 
@@ -69,7 +73,7 @@ async fn list(
     caller: Allowed<perm::JobsRead>,
     Params((wanted, paging)): Params<(Wanted, Paging)>,
 ) -> Outcome<Vec<JobDocument>> {
-    let jobs = caller.store().jobs(&wanted.filter(caller.tenant()), &paging.0).await?;
+    let jobs = caller.store().jobs(&wanted.filter(&caller).await?, &paging.0).await?;
     let next = paging.next(&jobs, |job| job.id.to_string());
     Ok(Answer::page(jobs.into_iter().map(|job| shown(&caller, job)).collect(), next))
 }
@@ -78,6 +82,11 @@ async fn show(caller: Allowed<perm::JobsRead>, Path(id): Path<JobId>) -> Outcome
     let job = find(&caller, id).await?;
     let waits = why(caller.store(), &job).await?;
     Ok(Answer::new(shown(&caller, job).waiting_for(waits)))
+}
+
+/// A query as of now: what says how long ago says when.
+pub(in crate::api) async fn as_of_now(caller: &Caller, query: Asked) -> Result<Asked> {
+    Ok(if query.depends_on_now() { query.at(caller.store().now().await?) } else { query })
 }
 
 /// A job of the tenant.

@@ -13,7 +13,7 @@ use gristmill_service::documents::{
 use gristmill_store::{BatchFilter, BatchView, ControlReport, Page, Restart, Wait, why_batch};
 use serde_json::json;
 
-use super::{Backend, paged, part};
+use super::{Backend, asked, paged, part};
 use crate::cli::gone::no_batch;
 use crate::exit_code::Result;
 use crate::remote::Remote;
@@ -42,6 +42,7 @@ impl Backend<'_> {
             }
             Self::Server(server) => {
                 let call = Call::get(&["batches"]).maybe("name", filter.name.as_ref()).maybe("state", filter.state);
+                let call = asked(call, &filter.query);
                 server.look(&paged(call, page)).await
             }
         }

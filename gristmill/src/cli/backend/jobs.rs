@@ -3,12 +3,13 @@
 use gristmill_client::http::Call;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::query::Key;
 use gristmill_service::Order;
 use gristmill_service::control::add;
 use gristmill_service::documents::{JobDocument, ReportDocument};
 use gristmill_store::{ControlReport, JobFilter, JobView, Page, Wait, why};
 
-use super::{Backend, paged, part};
+use super::{Backend, asked, paged, part};
 use crate::cli::gone::no_job;
 use crate::exit_code::{Exit, Result};
 
@@ -123,12 +124,14 @@ impl Backend<'_> {
 
 /// The request for the jobs of a filter. Only dead letters are asked for by their error and their time.
 pub(super) fn list(filter: &JobFilter) -> Call {
-    let JobFilter { tenant: _, states, queue, kind, key, batch, error, since } = filter;
-    let dead = *states == [JobState::Dead] && key.is_none();
+    let JobFilter { tenant: _, states, queue, kind, key, batch, error, since, query } = filter;
+    // Dead letters have no state to ask for.
+    let by_state = query.terms.iter().any(|term| term.key == Key::State);
+    let dead = *states == [JobState::Dead] && key.is_none() && !by_state;
     let call = Call::get(&[if dead { "dead-letters" } else { "jobs" }]);
     let states = states.iter().filter(|_| !dead);
     let call = states.fold(call, |call, state| call.param("state", state));
     let call = call.maybe("queue", queue.as_ref()).maybe("kind", kind.as_ref()).maybe("key", key.as_ref());
     let call = call.maybe("batch", batch.as_ref()).maybe("error", error.as_ref());
-    call.maybe("since", since.map(|since| since.to_rfc3339()))
+    asked(call.maybe("since", since.map(|since| since.to_rfc3339())), query)
 }

@@ -5,6 +5,7 @@ pub(crate) mod batches;
 mod dead;
 mod jobs;
 mod limits;
+pub(crate) mod operations;
 mod poison;
 pub(crate) mod quarantine;
 mod queues;
@@ -16,6 +17,7 @@ use std::fmt::Display;
 
 use gristmill_client::http::Call;
 use gristmill_core::Instant;
+use gristmill_core::query::Query;
 use gristmill_service::Service;
 use gristmill_store::{Page, StoreHandle};
 
@@ -65,6 +67,11 @@ impl Backend<'_> {
 /// Asks for this page.
 fn paged(call: Call, page: &Page) -> Call {
     call.param("limit", page.limit).maybe("after", page.after.as_ref())
+}
+
+/// Asks by a query.
+fn asked(call: Call, query: &Query) -> Call {
+    if query.is_empty() { call } else { call.param("q", query) }
 }
 
 /// A part of an address.

@@ -9,7 +9,7 @@ use gristmill_store::{
 };
 use serde_json::{Value, json};
 
-use super::{Backend, paged, part};
+use super::{Backend, asked, paged, part};
 use crate::exit_code::{Exit, Result};
 
 /// A JSON Patch, as it is carried out here and as it is sent.
@@ -28,6 +28,7 @@ impl Backend<'_> {
             Self::Store(local) => Ok(local.store().quarantine(filter, page).await?),
             Self::Server(server) => {
                 let call = Call::get(&["quarantine"]).maybe("batch", filter.batch).flag("open", filter.open_only);
+                let call = asked(call, &filter.query);
                 server.look(&paged(call, page)).await
             }
         }
@@ -37,7 +38,8 @@ impl Backend<'_> {
     pub(crate) async fn quarantined(&self, number: i64) -> Result<Option<QuarantineView>> {
         let server = match self {
             Self::Store(local) => {
-                let filter = QuarantineFilter { tenant: local.tenant().to_owned(), batch: None, open_only: false };
+                let tenant = local.tenant().to_owned();
+                let filter = QuarantineFilter { tenant, ..QuarantineFilter::default() };
                 let page = Page { after: number.checked_sub(1).map(|before| before.to_string()), limit: 1 };
                 let items = local.store().quarantine(&filter, &page).await?;
                 return Ok(items.into_iter().find(|item| item.id == number));
