@@ -30,6 +30,11 @@ impl TryLimit {
     pub fn refuses(self, number: u64) -> bool {
         number > u64::from(self.tries)
     }
+
+    /// Whether the try with this number is the first that has to wait.
+    pub fn begins_to_refuse(self, number: u64) -> bool {
+        number == u64::from(self.tries) + 1
+    }
 }
 
 #[cfg(test)]
@@ -39,5 +44,6 @@ mod tests {
     #[test]
     fn the_last_of_the_allowed_tries_is_allowed() {
         assert!(!PER_ACCOUNT.refuses(10) && PER_ACCOUNT.refuses(11));
+        assert_eq!((9..14).filter(|number| PER_ACCOUNT.begins_to_refuse(*number)).collect::<Vec<_>>(), [11]);
     }
 }

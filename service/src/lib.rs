@@ -30,5 +30,5 @@ pub mod start;
 pub use gristmill_dispatcher as dispatcher;
 pub use gristmill_dispatcher::Committed;
 pub use job_request::{JobRequest, WrongField};
-pub use order::{Actor, Order};
+pub use order::{Actor, Order, Origin};
 pub use service::{Connect, Service};

@@ -23,8 +23,8 @@
 //! job is written once for both, in `sql`. `reference` (feature `testing`) is the in-memory model that both are
 //! compared with.
 //!
-//! Lock order everywhere: limits by name, then jobs by id, then batches by id, then queue counters by key, and last the
-//! head of the tenant's audit, for the one statement before the commit.
+//! Lock order everywhere: limits by name, then jobs by id, then batches by id, then tenants with a quota by name, then
+//! queue counters by key, and last the head of the tenant's audit, for the one statement before the commit.
 
 pub mod accounts;
 pub mod address;
@@ -53,6 +53,7 @@ pub mod outbox;
 mod patched;
 pub mod poison;
 pub mod postgres;
+pub mod quota;
 pub mod redrives;
 #[cfg(feature = "testing")]
 pub mod reference;
@@ -100,6 +101,7 @@ pub use limits::{
 pub use open::{OpenOptions, connect, open};
 pub use outbox::*;
 pub use poison::*;
+pub use quota::{OverQuota, QuotaOf, TenantUsage};
 pub use redrives::*;
 pub use requests::*;
 pub use retention::*;

@@ -123,6 +123,9 @@ fn details(error: &ApiError) -> Map<String, Value> {
     if !error.faults.is_empty() {
         details.insert("faults".to_owned(), json!(error.faults));
     }
+    if let Some(quota) = &error.quota {
+        details.insert("quota".to_owned(), json!(quota));
+    }
     if let Some(progress) = &error.progress {
         details.insert("progress".to_owned(), Value::clone(progress));
     }

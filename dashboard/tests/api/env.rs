@@ -13,7 +13,7 @@ use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, TokenId};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::Server;
-use gristmill_dashboard::auth::{Credential, Recognize, Unrecognized};
+use gristmill_dashboard::auth::{Credential, KnownCaller, Recognize, Unrecognized};
 use gristmill_dashboard::gate::settings::Auth;
 use gristmill_dashboard::gate::{Api, ApiParts, Program, ServeSettings};
 use gristmill_dashboard::hooks::{Hooks, Receiver};
@@ -23,6 +23,7 @@ use gristmill_jobs::pool::{ItemPool, StuckThreads};
 use gristmill_jobs::process::Processors;
 use gristmill_service::Service;
 use gristmill_service::accounts::{AccountSettings, Accounts, Passwords};
+use gristmill_service::audit::AuditSettings;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::retention::{PrunerOptions, RetentionSettings};
@@ -55,7 +56,7 @@ pub(crate) struct TestEnv {
     pub(crate) hub: Hub,
     revoked: Revoked,
     pub(crate) dir: TempDir,
-    _home: TestStore,
+    pub(crate) home: TestStore,
 }
 
 /// An answer as it came.
@@ -165,7 +166,7 @@ async fn serving(
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     tokio::spawn(server.serve(bound, Duration::ZERO, std::future::pending()));
-    TestEnv { addr, store, service, hub, revoked, accounts, dir, _home: home }
+    TestEnv { addr, store, service, hub, revoked, accounts, dir, home }
 }
 
 /// What runs are created with: a batch `retail` over five rows.
@@ -214,6 +215,10 @@ impl Program for Known {
         vec![SettingDocument { key: "store.url".to_owned(), value: json!("***"), origin: "default".to_owned() }]
     }
 
+    fn audit(&self) -> AuditSettings {
+        AuditSettings::default()
+    }
+
     fn definitions(&self) -> BTreeMap<String, Value> {
         [("retail".to_owned(), json!({ "chunk": 2 }))].into()
     }
@@ -228,7 +233,7 @@ type Revoked = Arc<std::sync::Mutex<Vec<String>>>;
 
 #[async_trait]
 impl Recognize for ByWord {
-    async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<Principal, Unrecognized> {
+    async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<KnownCaller, Unrecognized> {
         let (Credential::Bearer(secret) | Credential::Session(secret)) = credential;
         let (word, own) = secret.expose().split_once('@').unwrap_or((secret.expose(), DEFAULT_TENANT));
         let (role, scopes) = word.split_once('+').map_or((word, None), |(role, scope)| (role, Some(scope)));
@@ -251,14 +256,15 @@ impl Recognize for ByWord {
             Credential::Bearer(_) => Subject::Token { token, user },
             Credential::Session(_) => Subject::User(user),
         };
-        Ok(Principal {
+        let principal = Principal {
             subject,
             name: format!("{role} of {own}"),
             tenant: own.to_owned(),
             role,
             scopes,
             installation: own == DEFAULT_TENANT,
-        })
+        };
+        Ok(KnownCaller { principal, requests_per_minute: None })
     }
 }
 

@@ -1,10 +1,13 @@
 //! The API as its callers see it, over real connections and a real store.
 
+mod audit;
 mod document;
 mod env;
+mod factors;
 mod gate;
 mod jobs;
 mod live;
 mod people;
+mod quotas;
 mod resources;
 mod steering;

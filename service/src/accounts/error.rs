@@ -17,6 +17,12 @@ pub enum AccountError {
     /// There is no such account, or its password is another one: the caller does not learn which of them.
     #[error("the address or the password is wrong")]
     WrongPassword,
+    /// The password is right, and the account has a second factor, of which nothing was shown.
+    #[error("the account has a second factor: log in with `code` as well, a code of it or a recovery code")]
+    SecondFactor,
+    /// What was shown of a second factor is wrong, or was used already.
+    #[error("the code is wrong, or was used already; wait for the next one")]
+    WrongCode,
     /// Too many tries to log in, by account or by address: the caller does not learn whether the account exists.
     #[error("too many tries to log in; wait {}s", .0.as_secs())]
     Wait(Duration),

@@ -4,6 +4,7 @@ mod accounts;
 mod audited;
 mod auditing;
 mod env;
+mod people;
 mod retention;
 mod starting;
 mod verbs;

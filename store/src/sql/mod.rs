@@ -16,6 +16,7 @@ pub(crate) mod expiry;
 pub(crate) mod outbox;
 pub(crate) mod poison;
 pub(crate) mod prune;
+pub(crate) mod quota;
 pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod ticks;

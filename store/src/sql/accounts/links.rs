@@ -5,7 +5,7 @@ use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::LinkId;
 use gristmill_core::login;
 
-use super::{judged, person};
+use super::{judged, noted, person};
 use crate::Page;
 use crate::accounts::{Appointer, InvitationView, Letter, LinkPurpose, LinkView, NewLink, SecretHash};
 use crate::error::{Result, StoreError};
@@ -48,7 +48,8 @@ WHERE l.tenant = $1 AND l.purpose = 'invite' AND l.used_at IS NULL AND l.revoked
 
 const WITHDRAW: &str = "
 UPDATE access_link SET revoked_at = now()
-WHERE tenant = $1 AND id = $2 AND purpose = 'invite' AND used_at IS NULL AND revoked_at IS NULL";
+WHERE tenant = $1 AND id = $2 AND purpose = 'invite' AND used_at IS NULL AND revoked_at IS NULL
+RETURNING email, role";
 
 /// Creates a link, and enqueues its letter. The caller knows what may be published.
 pub(crate) async fn create<S: Creating>(sql: &mut S, link: &NewLink) -> Result<bool, S::Fault> {
@@ -70,10 +71,27 @@ pub(crate) async fn create<S: Creating>(sql: &mut S, link: &NewLink) -> Result<b
     let values =
         values![link.id.0, link.hash.to_vec(), link.purpose.as_str(), email, tenant, role, by, now + link.lifetime];
     sql.run(CREATE, values).await?;
+    note(sql, link).await?;
     if let Some(Letter { job, .. }) = &link.letter {
         sql.enqueue(std::slice::from_ref(job)).await?;
     }
     Ok(true)
+}
+
+/// What the audit learns of a new link: never its secret, nor the hash of that.
+async fn note<S: Sql>(sql: &mut S, link: &NewLink) -> Result<(), S::Fault> {
+    if let Some(email) = &link.email {
+        noted::address(sql, email).await?;
+    }
+    noted::say(sql, |facts| {
+        facts.set("purpose", link.purpose.as_str());
+        facts.set("mailed", link.letter.is_some());
+        if let Some((tenant, role)) = &link.member {
+            facts.in_chain(tenant);
+            facts.set("role", role.as_str());
+        }
+    });
+    Ok(())
 }
 
 /// Whether there is a person for whom the link could be.
@@ -157,5 +175,12 @@ pub(crate) async fn invitations<S: Sql>(
 
 /// Withdraws an invitation.
 pub(crate) async fn withdraw<S: Sql>(sql: &mut S, (tenant, invitation): &(&str, LinkId)) -> Result<bool, S::Fault> {
-    Ok(sql.run(WITHDRAW, values![*tenant, invitation.0]).await? > 0)
+    let Some(row) = sql.row(WITHDRAW, values![*tenant, invitation.0]).await? else { return Ok(false) };
+    let (email, role) = (row.maybe_text("email")?, row.maybe_text("role")?);
+    noted::tenant(sql, tenant);
+    noted::say(sql, |facts| {
+        email.into_iter().for_each(|email| facts.about(email));
+        facts.set("role", role);
+    });
+    Ok(true)
 }
