@@ -137,8 +137,10 @@ crate::words! {
         InvitationWithdraw = "invitation.withdraw",
         /// An invitation was accepted.
         InvitationAccept = "invitation.accept",
-        /// A link was made by which a password is chosen, or the first owner is made.
+        /// A link was made by which a password is chosen, an address registers, or the first owner is made.
         LinkCreate = "link.create",
+        /// Registrations are refused for a while, after too many from a network or in all.
+        RegistrationRefuse = "registration.refuse",
         /// Such a link was used.
         LinkUse = "link.use",
         /// A tenant was created.

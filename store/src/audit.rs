@@ -179,6 +179,8 @@ pub(crate) struct Facts {
     chain: Option<String>,
     /// What it is about, where only the transaction knows.
     target: Option<String>,
+    /// What was done, where that is something else than what was ordered.
+    action: Option<Action>,
     /// Whether it has changed nothing that an entry is written about.
     withheld: bool,
 }
@@ -204,6 +206,11 @@ impl Facts {
         self.target = Some(target.into());
     }
 
+    /// This was done instead of what was ordered.
+    pub(crate) fn act(&mut self, action: Action) {
+        self.action = Some(action);
+    }
+
     /// What it changes is counted elsewhere, and no entry is written about it.
     pub(crate) fn withhold(&mut self) {
         self.withheld = true;
@@ -218,7 +225,7 @@ impl Facts {
     pub(crate) fn attribution(&self, of: &Attribution) -> Attribution {
         let tenant = self.chain.clone().unwrap_or_else(|| of.tenant.clone());
         let target = self.target.clone().unwrap_or_else(|| of.target.clone());
-        Attribution { tenant, target, ..of.clone() }
+        Attribution { tenant, target, action: self.action.unwrap_or(of.action), ..of.clone() }
     }
 
     /// What was there before, and is there now; `None` for what did not exist, or exists no more.

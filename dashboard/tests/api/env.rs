@@ -22,7 +22,7 @@ use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::{ItemPool, StuckThreads};
 use gristmill_jobs::process::Processors;
 use gristmill_service::Service;
-use gristmill_service::accounts::{AccountSettings, Accounts, Passwords};
+use gristmill_service::accounts::{AccountSettings, Accounts, Passwords, Registering};
 use gristmill_service::audit::AuditSettings;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::documents::SettingDocument;
@@ -105,8 +105,22 @@ pub(crate) async fn with_users() -> TestEnv {
 
 /// A server with accounts: people log in, programs have tokens.
 pub(crate) async fn with_accounts() -> TestEnv {
+    with_account_settings(AccountSettings::default()).await
+}
+
+/// A server with accounts where addresses of `example.com` register.
+pub(crate) async fn with_registration() -> TestEnv {
+    let registration_tenant = DEFAULT_TENANT.to_owned();
+    let (registration, registration_domains) = (Registering::Open, vec!["example.com".to_owned()]);
+    let settings =
+        AccountSettings { registration, registration_domains, registration_tenant, ..AccountSettings::default() };
+    with_account_settings(settings).await
+}
+
+async fn with_account_settings(accounts: AccountSettings) -> TestEnv {
     let settings = ServeSettings { auth: Auth::Users, ..ServeSettings::default() };
-    serving((settings, SEATS), Revoked::default(), |accounts| Arc::new(accounts.recognizer().clone())).await
+    let recognize = |accounts: &Accounts| -> Arc<dyn Recognize> { Arc::new(accounts.recognizer().clone()) };
+    serving((settings, SEATS), accounts, Revoked::default(), recognize).await
 }
 
 /// A server with so many connections for each peer.
@@ -120,11 +134,12 @@ pub(crate) async fn env(settings: ServeSettings) -> TestEnv {
 
 async fn by_word(settings_and_seats: (ServeSettings, usize)) -> TestEnv {
     let revoked = Revoked::default();
-    serving(settings_and_seats, Arc::clone(&revoked), |_| Arc::new(ByWord(revoked))).await
+    serving(settings_and_seats, AccountSettings::default(), Arc::clone(&revoked), |_| Arc::new(ByWord(revoked))).await
 }
 
 async fn serving(
     (settings, seats): (ServeSettings, usize),
+    accounts: AccountSettings,
     revoked: Revoked,
     recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
 ) -> TestEnv {
@@ -134,7 +149,7 @@ async fn serving(
     let dispatcher = Dispatcher::new(Arc::clone(&store), broker, 20_000);
     let service = Service::new(Arc::clone(&store), dispatcher.clone());
     let run_context = run_context(&dir);
-    let links = AccountSettings { url: "https://jobs.example.com".to_owned(), ..AccountSettings::default() };
+    let links = AccountSettings { url: "https://jobs.example.com".to_owned(), ..accounts };
     let accounts = Accounts::new(service.clone(), Passwords::weak(), links);
     let api = Api::new(ApiParts {
         service: service.clone(),

@@ -9,5 +9,6 @@ mod jobs;
 mod live;
 mod people;
 mod quotas;
+mod registering;
 mod resources;
 mod steering;

@@ -55,7 +55,7 @@ pub(crate) async fn as_program(env: &TestEnv, token: &str, method: &str, path: &
 }
 
 /// The secret of the newest link that was mailed.
-async fn mailed(env: &TestEnv) -> String {
+pub(crate) async fn mailed(env: &TestEnv) -> String {
     let filter = JobFilter { tenant: MAIL_TENANT.to_owned(), ..JobFilter::default() };
     let id = env.store.jobs(&filter, &Page::default()).await.expect("listed").first().expect("a mail").id;
     let job = env.store.job(MAIL_TENANT, id).await.expect("asked").expect("there");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gristmill_core::Instant;
 use gristmill_core::email_address::BadAddress;
 use gristmill_store::StoreError;
 
@@ -23,8 +24,9 @@ pub enum AccountError {
     /// What was shown of a second factor is wrong, or was used already.
     #[error("the code is wrong, or was used already; wait for the next one")]
     WrongCode,
-    /// Too many tries to log in, by account or by address: the caller does not learn whether the account exists.
-    #[error("too many tries to log in; wait {}s", .0.as_secs())]
+    /// Too many tries to log in or to register, by account or by address: the caller does not learn whether the account
+    /// exists.
+    #[error("too many tries; wait {}s", .0.as_secs())]
     Wait(Duration),
     /// The password could not be kept.
     #[error("the password {0}")]
@@ -38,4 +40,11 @@ pub enum AccountError {
     /// The system gives no random numbers, or a thread was lost.
     #[error("{0}")]
     Internal(&'static str),
+}
+
+impl AccountError {
+    /// Too many tries: when to come again.
+    pub(super) fn wait(until: Instant, now: Instant) -> Self {
+        Self::Wait((until - now).to_std().unwrap_or_default().max(Duration::from_secs(1)))
+    }
 }

@@ -22,7 +22,7 @@ const SECRET_BYTES: usize = 20;
 /// How many recovery codes there are.
 pub const RECOVERY_CODES: usize = 10;
 
-/// How many bytes a recovery code has: sixteen letters, which nobody tries through.
+/// How many bytes a recovery code has: sixteen letters, too many to be tried.
 const RECOVERY_BYTES: usize = 10;
 
 /// A factor that is offered: shown this once.
@@ -154,10 +154,7 @@ impl Accounts {
     pub(super) async fn begin(&self, order: &Order, attempt: &LoginTry) -> Result<Option<(UserId, String)>> {
         match self.at(order, Action::SessionRefuse, &attempt.address).begin_login(attempt).await? {
             LoginStart::Compare(found) => Ok(found),
-            LoginStart::Wait { until, now } => {
-                let wait = (until - now).to_std().unwrap_or_default();
-                Err(AccountError::Wait(wait.max(std::time::Duration::from_secs(1))))
-            }
+            LoginStart::Wait { until, now } => Err(AccountError::wait(until, now)),
         }
     }
 }

@@ -160,19 +160,17 @@ impl Accounts {
     }
 
     /// Refuses a link that does nothing before a password is hashed for it: that is work which strangers could ask for.
-    async fn must_be_open(&self, link: &Secret) -> Result<()> {
-        match self.link(link).await? {
-            Some(_) => Ok(()),
-            None => Err(StoreError::NotFound(LINK_OVER.to_owned()).into()),
-        }
+    pub(super) async fn must_be_open(&self, link: &Secret) -> Result<LinkView> {
+        let over = || StoreError::NotFound(LINK_OVER.to_owned());
+        Ok(self.link(link).await?.ok_or_else(over)?)
     }
 
-    async fn person(&self, email: &str, name: &str, password: &Secret) -> Result<NewPerson> {
+    pub(super) async fn person(&self, email: &str, name: &str, password: &Secret) -> Result<NewPerson> {
         let password = self.passwords.hash(password, &[email, name]).await?;
         Ok(NewPerson { id: UserId(Uuid::now_v7()), name: name.to_owned(), password })
     }
 
-    async fn use_link(&self, order: &Order, link: &Secret, with: &LinkUse) -> Result<UsedLink> {
+    pub(super) async fn use_link(&self, order: &Order, link: &Secret, with: &LinkUse) -> Result<UsedLink> {
         let action = if with.purpose() == LinkPurpose::Invite { Action::InvitationAccept } else { Action::LinkUse };
         let store = self.at(order, action, with.purpose());
         self.change(order, store.use_link(&link.hash(), with)).await
@@ -192,7 +190,7 @@ impl Accounts {
 }
 
 /// A link of the owner of the database, without anybody whom it is for.
-fn link(purpose: LinkPurpose, secret: &Secret) -> NewLink {
+pub(super) fn link(purpose: LinkPurpose, secret: &Secret) -> NewLink {
     NewLink {
         id: LinkId(Uuid::now_v7()),
         hash: secret.hash(),

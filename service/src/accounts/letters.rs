@@ -33,7 +33,11 @@ pub(super) fn letter(
     url: &str,
     about: Value,
 ) -> Letter {
-    let template = if purpose == LinkPurpose::Invite { "invitation" } else { "password-reset" };
+    let template = match purpose {
+        LinkPurpose::Invite => "invitation",
+        LinkPurpose::Verify => "verification",
+        LinkPurpose::Reset | LinkPurpose::FirstOwner => "password-reset",
+    };
     let mut data = json!({ "url": url });
     if let (Some(data), Value::Object(about)) = (data.as_object_mut(), about) {
         data.extend(about);

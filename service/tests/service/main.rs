@@ -5,6 +5,7 @@ mod audited;
 mod auditing;
 mod env;
 mod people;
+mod registering;
 mod retention;
 mod starting;
 mod verbs;

@@ -18,6 +18,7 @@ use gristmill_store::{AuditFilter, JobFilter, Page, StoreError};
 use serde_json::{Value, json};
 
 use crate::env::{TestEnv, databases, order};
+use crate::registering;
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -96,6 +97,7 @@ pub(crate) async fn every_verb(env: &TestEnv) -> BTreeSet<String> {
     links(env, &accounts).await;
     sessions_and_tokens(env, &accounts).await;
     factors(env, &accounts).await;
+    registering::refused(env).await;
     let mut seen = BTreeSet::new();
     for tenant in [DEFAULT_TENANT, INSTALLATION_TENANT, "north"] {
         let found = chain(env, tenant).await;

@@ -19,7 +19,10 @@ use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{LinkId, SessionId, TokenId, UserId};
 
 pub use factors::{ConfirmFactor, Factor, Second};
-pub use links::{InvitationView, LINK_OVER, Letter, LinkPurpose, LinkUse, LinkView, NewLink, NewPerson, UsedLink};
+pub use links::{
+    InvitationView, LINK_OVER, Letter, LinkPurpose, LinkUse, LinkView, NewLink, NewPerson, Registration,
+    RegistrationStart, UsedLink,
+};
 pub use sessions::{
     EndSessions, LoginStart, LoginTry, NewSession, Recognition, Recognized, SecretHash, SessionView, WhichSessions,
 };
@@ -98,6 +101,10 @@ pub trait Accounts: Debug + Send + Sync + 'static {
     /// the inviter's to give, `Conflict` when the invited are members already, or when a first owner is to be made
     /// although there are users.
     async fn create_link(&self, link: &NewLink) -> Result<Option<(LinkId, Dispatched)>>;
+
+    /// Counts a wish for an account, and makes a link for an address that has none; enqueues its letter in the same
+    /// transaction. `Invalid` when the link is not of purpose [`LinkPurpose::Verify`] or has no letter.
+    async fn register(&self, registration: &Registration) -> Result<RegistrationStart>;
 
     /// Returns what an unused link is for. `None` when it is unknown, used, replaced or over.
     async fn link(&self, hash: &SecretHash) -> Result<Option<LinkView>>;

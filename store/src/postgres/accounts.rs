@@ -15,8 +15,9 @@ use super::fault::Outcome;
 use super::work::Work;
 use crate::accounts::{
     Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, LinkUse, LinkView, LoginStart, LoginTry,
-    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Second, SecretHash,
-    SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
+    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Registration,
+    RegistrationStart, Second, SecretHash, SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange,
+    UserView,
 };
 use crate::error::Result;
 use crate::sql::accounts::{factors, links, login, sessions, tenants, tokens, use_link, users};
@@ -91,6 +92,10 @@ impl Accounts for PostgresStore {
 
     async fn create_link(&self, link: &NewLink) -> Result<Option<(LinkId, Dispatched)>> {
         transact!(self, create_link, link).await
+    }
+
+    async fn register(&self, registration: &Registration) -> Result<RegistrationStart> {
+        transact!(self, register, registration).await
     }
 
     async fn link(&self, hash: &SecretHash) -> Result<Option<LinkView>> {
@@ -179,6 +184,16 @@ impl Accounts for PostgresStore {
 
     async fn count_users(&self) -> Result<(u64, Instant)> {
         look!(self, users::count)
+    }
+}
+
+async fn register(work: &mut Work<'_>, registration: &Registration) -> Outcome<RegistrationStart> {
+    match links::register(work, registration).await? {
+        Err((until, now)) => Ok(RegistrationStart::Wait { until, now }),
+        Ok(made) => {
+            let dispatched = work.close().await?;
+            Ok(RegistrationStart::Begun(made.then_some((registration.link.id, dispatched))))
+        }
     }
 }
 

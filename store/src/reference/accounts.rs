@@ -13,8 +13,9 @@ use gristmill_core::id::{LinkId, SessionId, TokenId, UserId};
 use super::ReferenceStore;
 use crate::accounts::{
     Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, LinkUse, LinkView, LoginStart, LoginTry,
-    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Second, SecretHash,
-    SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
+    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Registration,
+    RegistrationStart, Second, SecretHash, SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange,
+    UserView,
 };
 use crate::error::{Result, StoreError};
 use crate::{Dispatched, Page, StoreHandle, TenantUsage};
@@ -86,6 +87,10 @@ impl Accounts for ReferenceStore {
     }
 
     async fn create_link(&self, _: &NewLink) -> Result<Option<(LinkId, Dispatched)>> {
+        Err(none())
+    }
+
+    async fn register(&self, _: &Registration) -> Result<RegistrationStart> {
         Err(none())
     }
 

@@ -14,8 +14,9 @@ use super::sql::{Reading, transact};
 use super::transition::Transition;
 use crate::accounts::{
     Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, LinkUse, LinkView, LoginStart, LoginTry,
-    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Second, SecretHash,
-    SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange, UserView,
+    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Registration,
+    RegistrationStart, Second, SecretHash, SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange,
+    UserView,
 };
 use crate::error::Result;
 use crate::sql::accounts::{factors, links, login, sessions, tenants, tokens, use_link, users};
@@ -93,6 +94,16 @@ impl Accounts for SqliteStore {
         let created = links::create(&mut t, link).await?;
         let dispatched = t.commit().await?.dispatched;
         Ok(created.then_some((link.id, dispatched)))
+    }
+
+    async fn register(&self, registration: &Registration) -> Result<RegistrationStart> {
+        let mut t = Transition::begin(self).await?;
+        let begun = links::register(&mut t, registration).await?;
+        let dispatched = t.commit().await?.dispatched;
+        Ok(match begun {
+            Err((until, now)) => RegistrationStart::Wait { until, now },
+            Ok(made) => RegistrationStart::Begun(made.then_some((registration.link.id, dispatched))),
+        })
     }
 
     async fn link(&self, hash: &SecretHash) -> Result<Option<LinkView>> {

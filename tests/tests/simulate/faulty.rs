@@ -434,6 +434,7 @@ delegate! {
     members(tenant: &str, page: &Page) -> Vec<MemberView>;
     set_member(change: &MemberChange) -> Option<Role>;
     create_link(link: &NewLink) -> Option<(LinkId, Dispatched)>;
+    register(registration: &Registration) -> RegistrationStart;
     link(hash: &SecretHash) -> Option<LinkView>;
     use_link(hash: &SecretHash, with: &LinkUse) -> UsedLink;
     invitations(tenant: &str, page: &Page) -> Vec<InvitationView>;

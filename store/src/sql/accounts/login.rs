@@ -1,6 +1,7 @@
 //! Logging in: tries are counted before a password is looked at.
 
 use gristmill_core::Instant;
+use gristmill_core::audit::Action;
 use gristmill_core::id::{INSTALLATION_TENANT, UserId};
 use gristmill_core::login::{KEPT, TryLimit};
 
@@ -61,6 +62,33 @@ pub(crate) async fn begin<S: Sql>(sql: &mut S, attempt: &LoginTry) -> Result<Log
     let row = sql.row(FIND, values![email.as_str()]).await?;
     let user = row.map(|row| Ok::<_, StoreError>((row.id("id")?, row.text("password")?))).transpose()?;
     Ok(LoginStart::Compare(user))
+}
+
+/// Counts a registration of two subjects among the tries from addresses, and returns until when to wait, if either was one
+/// too many. The audit has one entry when a limit is first reached.
+pub(super) async fn count_both<S: Sql>(
+    sql: &mut S,
+    subjects: [(&str, TryLimit); 2],
+    now: Instant,
+) -> Result<Option<Instant>, S::Fault> {
+    sql.run(OVER, values![]).await?;
+    let (mut wait, mut first) = (None, None);
+    for (subject, limit) in subjects {
+        let counted = count(sql, "address", subject, limit, now).await?;
+        wait = wait.max(counted.wait);
+        first = first.or(counted.first.then(|| check::plain(subject, 200)));
+    }
+    if wait.is_some() {
+        noted::tenant(sql, INSTALLATION_TENANT);
+        noted::say(sql, |facts| match first {
+            Some(subject) => {
+                facts.act(Action::RegistrationRefuse);
+                facts.about(subject);
+            }
+            None => facts.withhold(),
+        });
+    }
+    Ok(wait)
 }
 
 /// A try that was counted.

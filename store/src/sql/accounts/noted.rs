@@ -1,6 +1,6 @@
 //! What the audit learns of a change of accounts, and in whose chain: nothing is asked where no entry is written.
 //!
-//! What concerns a tenant is in its chain, whoever ordered it. What concerns a user alone is in the chain of the tenant of
+//! What concerns a tenant is in its chain, whichever tenant the order names. What concerns a user alone is in the chain of the tenant of
 //! which they have been a member the longest: a tenant that they join later does not draw it away. Of users without a
 //! tenant it is in the chain of the installation.
 
@@ -22,7 +22,7 @@ pub(super) async fn user<S: Sql>(sql: &mut S, user: UserId) -> Result<(), S::Fau
     home(sql, Some(user), None).await
 }
 
-/// The change is about whoever has an address; the same is asked when no account has it.
+/// The change is about the user with an address; the same is asked when no account has it.
 pub(super) async fn address<S: Sql>(sql: &mut S, email: &EmailAddress) -> Result<(), S::Fault> {
     home(sql, None, Some(email)).await
 }

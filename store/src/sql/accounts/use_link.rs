@@ -47,6 +47,7 @@ pub(crate) async fn use_link<S: Sql>(
         LinkUse::Accept(person) => accept(sql, found, person.as_ref()).await?,
         LinkUse::Reset { password } => reset(sql, found, password).await?,
         LinkUse::Verify => verify(sql, found).await?,
+        LinkUse::Register(person) => register(sql, found, person).await?,
     };
     note(sql, with, &used).await?;
     Ok(used)
@@ -111,6 +112,17 @@ async fn accept<S: Sql>(sql: &mut S, found: Found, person: Option<&NewPerson>) -
         }
     };
     Ok(UsedLink { user, email: email.to_string(), created, member: Some((tenant, role)) })
+}
+
+/// Makes an account for an address that was shown to be theirs.
+async fn register<S: Sql>(sql: &mut S, found: Found, person: &NewPerson) -> Result<UsedLink, S::Fault> {
+    let email = address(found.email)?;
+    // They may have been added or invited meanwhile.
+    if known(sql, &email).await?.is_some() {
+        return Err(over().into());
+    }
+    person::create(sql, &new_user(&email, person, false, found.member.clone())).await?;
+    Ok(UsedLink { user: person.id, email: email.to_string(), created: true, member: found.member })
 }
 
 async fn reset<S: Sql>(sql: &mut S, found: Found, password: &str) -> Result<UsedLink, S::Fault> {
