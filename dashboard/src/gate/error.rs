@@ -124,7 +124,7 @@ pub struct ApiError {
     /// The quota that is used up.
     pub quota: Option<Box<OverQuota>>,
     /// What the log says, and the caller does not learn.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
 }
 
 /// Short for a result with [`ApiError`].
@@ -163,7 +163,7 @@ impl ApiError {
     }
 
     /// A fault of this program: the cause is logged, and not sent.
-    pub fn internal(cause: impl Into<String>) -> Self {
+    pub fn internal(cause: impl Into<Box<str>>) -> Self {
         let message = "a fault of this program; its log has more under the id of the request";
         Self { cause: Some(cause.into()), ..Self::new(ErrorCode::Internal, message) }
     }
@@ -179,7 +179,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let retry_after = Some(Duration::from_secs(5));
         let away = |error: &StoreError, message: &str| Self {
-            cause: Some(error.to_string()),
+            cause: Some(error.to_string().into()),
             retry_after,
             ..Self::new(ErrorCode::Unavailable, message)
         };

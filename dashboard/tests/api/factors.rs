@@ -11,9 +11,9 @@ use crate::people::{PASSWORD, as_person, as_program, ask, log_in, user};
 /// The code that a user's telephone shows, so many steps from now.
 async fn shown(env: &TestEnv, user: &str, steps: i64) -> String {
     let user: UserId = user.parse().expect("an id");
-    let factor = env.store.factor(user).await.expect("asked").expect("offered");
+    let secret = env.accounts.factor_secret(user).await.expect("asked").expect("offered");
     let now = env.store.now().await.expect("a clock").timestamp().cast_unsigned() / STEP_SECONDS;
-    code(&factor.secret, now.checked_add_signed(steps).expect("a step"))
+    code(&secret, now.checked_add_signed(steps).expect("a step"))
 }
 
 /// A login with what is shown besides the password.

@@ -1,5 +1,6 @@
 //! Why nothing became of a wish about accounts.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use gristmill_core::Instant;
@@ -39,7 +40,7 @@ pub enum AccountError {
     Busy,
     /// The system gives no random numbers, or a thread was lost.
     #[error("{0}")]
-    Internal(&'static str),
+    Internal(Cow<'static, str>),
 }
 
 impl AccountError {

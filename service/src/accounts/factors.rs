@@ -11,6 +11,7 @@ use gristmill_store::accounts::{ConfirmFactor, Factor, LoginStart, LoginTry, Sec
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::error::{AccountError, Result};
+use super::sealing::{open, seal};
 use super::secret::Secret;
 use super::totp;
 use super::verbs::Accounts;
@@ -54,7 +55,8 @@ impl Accounts {
     pub async fn offer_factor(&self, order: &Order, proof: &Proof) -> Result<OfferedFactor> {
         let (email, attempt) = self.prove(order, proof).await?;
         let secret = drawn::<SECRET_BYTES>()?;
-        self.add(order, self.store().offer_factor(proof.user, &secret)).await?;
+        let sealed = seal(&self.settings.key_file, proof.user, &secret)?;
+        self.add(order, self.store().offer_factor(proof.user, &sealed)).await?;
         self.store().take_back_try(&attempt).await?;
         let uri = Secret::new(totp::uri(&secret, email.as_str()));
         Ok(OfferedFactor { secret: Secret::new(totp::base32(&secret)), uri })
@@ -77,7 +79,9 @@ impl Accounts {
         let nothing =
             || StoreError::Conflict("there is no second factor to be confirmed; ask for one first".to_owned());
         let factor = factor.ok_or_else(nothing)?;
-        let Some(Second::Step(step)) = self.shown(&factor, code).await? else { return Err(AccountError::WrongCode) };
+        let Some(Second::Step(step)) = self.shown(user, &factor, code).await? else {
+            return Err(AccountError::WrongCode);
+        };
         let codes = (0..RECOVERY_CODES).map(|_| recovery_code()).collect::<Result<Vec<_>>>()?;
         let recovery = codes.iter().map(Secret::hash).collect();
         let confirm = ConfirmFactor { user, secret: factor.secret, step, recovery, keep };
@@ -95,7 +99,8 @@ impl Accounts {
         let factor = self.store().factor(proof.user).await?.filter(|factor| factor.confirmed);
         let missing = || StoreError::NotFound("there is no second factor".to_owned());
         // A wrong code counts as a try that was in vain: it is tried through as little as a password.
-        let second = self.shown(&factor.ok_or_else(missing)?, code).await?.ok_or(AccountError::WrongCode)?;
+        let second =
+            self.shown(proof.user, &factor.ok_or_else(missing)?, code).await?.ok_or(AccountError::WrongCode)?;
         let store = self.at(order, Action::FactorRemove, proof.user);
         self.change(order, store.remove_factor(proof.user, Some(second))).await.map_err(spent)?;
         Ok(self.store().take_back_try(&attempt).await?)
@@ -124,16 +129,27 @@ impl Accounts {
             self.store().take_back_try(attempt).await?;
             return Err(AccountError::SecondFactor);
         };
-        self.shown(&factor, code).await?.map(Some).ok_or(AccountError::WrongCode)
+        self.shown(user, &factor, code).await?.map(Some).ok_or(AccountError::WrongCode)
+    }
+
+    /// The secret of a user's second factor, confirmed or not, as their telephone has it. `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// Store errors, and when it cannot be opened.
+    pub async fn factor_secret(&self, user: UserId) -> Result<Option<Vec<u8>>> {
+        let factor = self.store().factor(user).await?;
+        factor.map(|factor| open(&self.settings.key_file, user, &factor.secret)).transpose()
     }
 
     /// What a text shows of a factor: a code of now, or what may be a recovery code.
-    async fn shown(&self, factor: &Factor, text: &Secret) -> Result<Option<Second>> {
+    async fn shown(&self, user: UserId, factor: &Factor, text: &Secret) -> Result<Option<Second>> {
         let Some(code) = totp::as_code(text.expose()) else {
             return Ok(Some(Second::Recovery(plain_recovery(text.expose()).hash())));
         };
         let now = u64::try_from(self.store().now().await?.timestamp()).unwrap_or(0);
-        Ok(totp::step_of(&factor.secret, &code, now, factor.last_step).map(Second::Step))
+        let secret = open(&self.settings.key_file, user, &factor.secret)?;
+        Ok(totp::step_of(&secret, &code, now, factor.last_step).map(Second::Step))
     }
 
     /// Compares the password of a person who has logged in, within the limits of logins. The caller takes the try back.
@@ -174,7 +190,7 @@ pub(super) fn spent(error: AccountError) -> AccountError {
 
 fn drawn<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    let failed = |_| AccountError::Internal("the system gives no random numbers");
+    let failed = |_| AccountError::Internal("the system gives no random numbers".into());
     SystemRandom::new().fill(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }

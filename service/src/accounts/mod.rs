@@ -14,6 +14,7 @@ mod members;
 mod password;
 pub mod recognize;
 mod registrations;
+mod sealing;
 mod secret;
 mod sessions;
 mod settings;

@@ -24,6 +24,9 @@ pub struct AccountSettings {
     pub reset: Span,
     /// The queue of the mails.
     pub queue: String,
+    /// The file with the key that seals the secrets of second factors in the database; it is made when there is none, and
+    /// all servers need the same. Empty: they lie there as they are.
+    pub key_file: String,
     /// Whether people make accounts by themselves. Invitations are accepted in any case.
     pub registration: Registering,
     /// The domains whose addresses register; empty for all.
@@ -54,6 +57,7 @@ impl Default for AccountSettings {
             invitation: Span(Duration::from_secs(7 * 24 * HOUR)),
             reset: Span(Duration::from_secs(HOUR)),
             queue: "default".to_owned(),
+            key_file: String::new(),
             registration: Registering::Off,
             registration_domains: Vec::new(),
             registration_tenant: String::new(),

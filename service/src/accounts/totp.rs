@@ -32,7 +32,10 @@ pub(super) fn step_of(secret: &[u8], shown: &str, now: u64, last: u64) -> Option
     let current = now / STEP_SECONDS;
     let steps = current.saturating_sub(STEPS_OFF)..=current.saturating_add(STEPS_OFF);
     // All of them are compared, in a time that does not show which one fits.
-    steps.filter(|step| is_same(&code(secret, *step), shown)).filter(|step| *step > last).last()
+    steps.fold(None, |found, step| {
+        let fits = is_same(&code(secret, step), shown) & (step > last);
+        if fits { Some(step) } else { found }
+    })
 }
 
 fn is_same(one: &str, other: &str) -> bool {

@@ -3,6 +3,7 @@
 mod accounts;
 mod audited;
 mod auditing;
+mod entries;
 mod env;
 mod people;
 mod registering;

@@ -1,4 +1,4 @@
-//! Registration: an account is made by whoever reads the mail of its address, where the settings say so, and by no other.
+//! Registration: an account is made by the one who reads the mail of its address, where the settings say so, and by no other.
 
 use gristmill_core::access::Role;
 use gristmill_core::audit::Action;

@@ -8,7 +8,7 @@ type Hash = [u8; 32];
 /// A second factor, as it is stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Factor {
-    /// The secret from which its codes are made.
+    /// The secret from which its codes are made, as the service has sealed it.
     pub secret: Vec<u8>,
     /// Whether a code of it was shown, so that a login asks for one.
     pub confirmed: bool,
