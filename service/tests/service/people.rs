@@ -16,7 +16,7 @@ use gristmill_store::accounts::{Appointer, Quotas, WhichSessions};
 use gristmill_store::{AuditFilter, JobFilter, Page};
 use serde_json::{Value, json};
 
-use crate::env::{TestEnv, databases, order};
+use crate::env::{TestEnv, order};
 use crate::registering;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
