@@ -111,10 +111,10 @@ struct Verify {
     /// The folder with what was removed after its time: then each chain is followed from its first entry
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    /// A file with signed heads that was kept outside the database; [audit] heads_file if not given
+    /// A file with signed heads that was kept outside the database; audit.heads_file if not given
     #[arg(long, value_name = "FILE")]
     heads: Option<PathBuf>,
-    /// A public key whose signatures are trusted, besides those of [audit]; may be repeated
+    /// A public key whose signatures are trusted, besides audit.trusted_keys; may be repeated
     #[arg(long = "key", value_name = "HEX")]
     keys: Vec<String>,
 }
