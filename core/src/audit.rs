@@ -105,6 +105,58 @@ crate::words! {
         SystemPrune = "system.prune",
         /// The oldest entries of the audit were removed after their time.
         AuditPrune = "audit.prune",
+        /// A person logged in: a session was opened.
+        SessionOpen = "session.open",
+        /// Logins are refused for a while, after too many tries of an account or from a network.
+        SessionRefuse = "session.refuse",
+        /// Sessions were ended: a person logged out, or ended those that they had elsewhere.
+        SessionEnd = "session.end",
+        /// A user was created.
+        UserCreate = "user.create",
+        /// A user got another name, or the right over the installation was given or taken.
+        UserChange = "user.change",
+        /// A user got another password.
+        UserPassword = "user.password",
+        /// A user may log in again.
+        UserEnable = "user.enable",
+        /// A user may log in no more.
+        UserDisable = "user.disable",
+        /// A user was removed, with all roles, tokens and sessions.
+        UserRemove = "user.remove",
+        /// A user confirmed a second factor, which their logins ask for from then on.
+        FactorEnrol = "factor.enrol",
+        /// A user removed their second factor.
+        FactorRemove = "factor.remove",
+        /// The second factor of a user was taken away by an owner of the installation.
+        FactorReset = "factor.reset",
+        /// A member got a role, or another one.
+        MemberSet = "member.set",
+        /// A member was removed from a tenant, or left it.
+        MemberRemove = "member.remove",
+        /// A token was created.
+        TokenCreate = "token.create",
+        /// A token was revoked.
+        TokenRevoke = "token.revoke",
+        /// An address was invited to a tenant.
+        InvitationCreate = "invitation.create",
+        /// An invitation was withdrawn.
+        InvitationWithdraw = "invitation.withdraw",
+        /// An invitation was accepted.
+        InvitationAccept = "invitation.accept",
+        /// A link was made by which a password is chosen, an address registers, or the first owner is made.
+        LinkCreate = "link.create",
+        /// Registrations are refused for a while, after too many from a network or in all.
+        RegistrationRefuse = "registration.refuse",
+        /// Such a link was used.
+        LinkUse = "link.use",
+        /// A tenant was created.
+        TenantCreate = "tenant.create",
+        /// A tenant was suspended.
+        TenantSuspend = "tenant.suspend",
+        /// A suspended tenant may be used again.
+        TenantResume = "tenant.resume",
+        /// The quotas of a tenant were set.
+        TenantQuotas = "tenant.quotas",
     }
 }
 
@@ -322,6 +374,7 @@ pub struct ChainEnd {
 
 /// The end of a chain as it was on a day, with a signature of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SignedHead {
     /// Whose chain.
     pub tenant: String,
@@ -330,6 +383,7 @@ pub struct SignedHead {
     /// The hash of that.
     pub hash: Sum,
     /// When it was signed, on the store's clock.
+    #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub at: Instant,
     /// The public key (ed25519) that fits, in hexadecimal.
     pub key: String,
@@ -352,12 +406,15 @@ impl SignedHead {
 
 /// The first entry that does not fit, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Broken {
     /// Whose chain.
     pub tenant: String,
     /// The number of the entry.
     pub seq: u64,
     /// What is wrong with it.
+    // The schemas of the API have another fault of this name.
+    #[cfg_attr(feature = "schema", schema(inline))]
     pub fault: Fault,
     /// The same in words.
     pub about: String,

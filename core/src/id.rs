@@ -12,6 +12,10 @@ use uuid::Uuid;
 /// The tenant when none is given.
 pub const DEFAULT_TENANT: &str = "main";
 
+/// The tenant of the installation itself: its mails to people, and the audit of what concerns no tenant. No name of a
+/// tenant that can be created begins with `@`, so that it has no member.
+pub const INSTALLATION_TENANT: &str = "@accounts";
+
 /// Whether a text can name a queue, a kind of job or a batch definition: 1 to 100 letters, digits, `-` and `_`.
 pub fn is_name(text: &str) -> bool {
     (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))

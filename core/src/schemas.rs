@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::audit::Sum;
 use crate::duration::Span;
 use crate::id::{BatchId, JobId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
 use crate::schedule::{JobSpec, ScheduleSpec};
@@ -35,6 +36,7 @@ schemas! {
     LinkId: id();
     OperationId: id();
     WorkerId: id();
+    Sum: text("a SHA-256 in hexadecimal", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     Span: text("a duration such as `250ms`, `90s`, `5m`, `2h`, `3d` or `1h30m`", "5m");
     Hold: text("`unfinished`, `waiting`, or states separated by commas", "unfinished");
     OnConflict: text("`keep`, `replace`, `refuse`, `debounce=5s` or `debounce=5s/1m`", "keep");

@@ -128,7 +128,7 @@ impl From<StoreError> for CommandError {
         let exit = match &error {
             StoreError::Unavailable(_) | StoreError::SinkLocked(_) | StoreError::Full(_) => Exit::Unavailable,
             StoreError::NotFound(_) => Exit::NotFound,
-            StoreError::Conflict(_) | StoreError::Locked(_) => Exit::Conflict,
+            StoreError::Conflict(_) | StoreError::Locked(_) | StoreError::OverQuota(_) => Exit::Conflict,
             StoreError::NeedsMigration { .. } | StoreError::TooNew { .. } => Exit::Conflict,
             StoreError::Denied(_) => Exit::Denied,
             StoreError::Invalid(_) => Exit::Usage,
@@ -142,7 +142,10 @@ impl From<AccountError> for CommandError {
     fn from(error: AccountError) -> Self {
         let exit = match error {
             AccountError::Store(error) => return error.into(),
-            AccountError::WrongPassword | AccountError::Wait(_) => Exit::Denied,
+            AccountError::WrongPassword
+            | AccountError::SecondFactor
+            | AccountError::WrongCode
+            | AccountError::Wait(_) => Exit::Denied,
             AccountError::BadPassword(_) | AccountError::BadAddress(_) => Exit::Usage,
             AccountError::Busy => Exit::Unavailable,
             AccountError::Internal(_) => Exit::Internal,

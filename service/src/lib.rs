@@ -7,6 +7,7 @@
 //! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
 //! * [`audit`]: verifies what was written down of orders, signs it, archives it.
 //! * [`failure_budget`]: halts batches that are over their budget.
+//! * [`key_file`]: keys in files that only their owner may read.
 //! * [`job_request`]: from what a caller says about a job to the job.
 //! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
@@ -19,6 +20,7 @@ pub mod control;
 pub mod documents;
 pub mod failure_budget;
 pub mod job_request;
+pub mod key_file;
 pub mod order;
 pub mod pages;
 pub mod poison;
@@ -30,5 +32,5 @@ pub mod start;
 pub use gristmill_dispatcher as dispatcher;
 pub use gristmill_dispatcher::Committed;
 pub use job_request::{JobRequest, WrongField};
-pub use order::{Actor, Order};
+pub use order::{Actor, Order, Origin};
 pub use service::{Connect, Service};

@@ -121,6 +121,16 @@ impl Order {
         }
     }
 
+    /// The same for a step that adds work: what a person or a program orders is held to the tenant's quotas. What a
+    /// trigger or a duty starts was ordered before.
+    pub(crate) fn adding(&self, store: &StoreHandle, action: Action, target: impl fmt::Display) -> StoreHandle {
+        let store = self.at(store, action, target);
+        match self.actor.kind() {
+            ActorKind::Trigger | ActorKind::Duty => store,
+            _ => store.metered(),
+        }
+    }
+
     /// What the audit learns of a step of this order.
     pub fn attribution(&self, action: Action, target: impl fmt::Display) -> Attribution {
         Attribution {

@@ -175,6 +175,14 @@ pub(crate) struct Facts {
     pub(crate) changed: bool,
     /// What it did.
     pub(crate) fields: Map<String, Value>,
+    /// Whose chain its entry belongs to, where only the transaction knows.
+    chain: Option<String>,
+    /// What it is about, where only the transaction knows.
+    target: Option<String>,
+    /// What was done, where that is something else than what was ordered.
+    action: Option<Action>,
+    /// Whether it has changed nothing that an entry is written about.
+    withheld: bool,
 }
 
 impl Facts {
@@ -186,6 +194,38 @@ impl Facts {
     /// Something about the change. What counts as a change is said with [`Facts::change`].
     pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.fields.insert(key.to_owned(), value.into());
+    }
+
+    /// Its entry belongs to the chain of this tenant, whatever tenant the order names.
+    pub(crate) fn in_chain(&mut self, tenant: impl Into<String>) {
+        self.chain = Some(tenant.into());
+    }
+
+    /// It is about this.
+    pub(crate) fn about(&mut self, target: impl Into<String>) {
+        self.target = Some(target.into());
+    }
+
+    /// This was done instead of what was ordered.
+    pub(crate) fn act(&mut self, action: Action) {
+        self.action = Some(action);
+    }
+
+    /// What it changes is counted elsewhere, and no entry is written about it.
+    pub(crate) fn withhold(&mut self) {
+        self.withheld = true;
+    }
+
+    /// Whether an entry is to be written, of a transaction that changed something in its ledger or not.
+    pub(crate) fn call_for_an_entry(&self, ledger_changed: bool) -> bool {
+        !self.withheld && (ledger_changed || self.changed)
+    }
+
+    /// The attribution of the entry.
+    pub(crate) fn attribution(&self, of: &Attribution) -> Attribution {
+        let tenant = self.chain.clone().unwrap_or_else(|| of.tenant.clone());
+        let target = self.target.clone().unwrap_or_else(|| of.target.clone());
+        Attribution { tenant, target, action: self.action.unwrap_or(of.action), ..of.clone() }
     }
 
     /// What was there before, and is there now; `None` for what did not exist, or exists no more.

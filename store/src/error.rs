@@ -1,5 +1,7 @@
 //! What can go wrong between us and the database.
 
+use crate::quota::OverQuota;
+
 /// Short for a result with [`StoreError`].
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
@@ -16,6 +18,9 @@ pub enum StoreError {
     /// Its state does not allow it.
     #[error("{0}")]
     Conflict(String),
+    /// The tenant has as much already as its quota allows.
+    #[error(transparent)]
+    OverQuota(#[from] OverQuota),
     /// The one who asks may not do it.
     #[error("{0}")]
     Denied(String),

@@ -24,8 +24,8 @@
 //! job is written once for both, in `sql`. `reference` (feature `testing`) is the in-memory model that both are
 //! compared with.
 //!
-//! Lock order everywhere: an operation, limits by name, then jobs by id, then batches by id, then queue counters by key, and last the
-//! head of the tenant's audit, for the one statement before the commit.
+//! Lock order everywhere: an operation, limits by name, then jobs by id, then batches by id, then tenants with a quota by
+//! name, then queue counters by key, and last the head of the tenant's audit, for the one statement before the commit.
 
 pub mod accounts;
 pub mod address;
@@ -55,6 +55,7 @@ pub mod outbox;
 mod patched;
 pub mod poison;
 pub mod postgres;
+pub mod quota;
 pub mod redrives;
 #[cfg(feature = "testing")]
 pub mod reference;
@@ -104,6 +105,7 @@ pub use open::{OpenOptions, connect, open};
 pub use operations::*;
 pub use outbox::*;
 pub use poison::*;
+pub use quota::{OverQuota, QuotaOf, TenantUsage};
 pub use redrives::*;
 pub use requests::*;
 pub use retention::*;

@@ -9,15 +9,16 @@ use gristmill_core::access::Subject;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{DEFAULT_TENANT, UserId};
 use gristmill_service::accounts::Secret;
-use gristmill_service::{Actor, Order};
+use gristmill_service::{Order, Origin};
 use gristmill_store::accounts::Appointer;
 use gristmill_telemetry::peer_network;
 
 use crate::auth::Credential;
 use crate::gate::authenticate::credential;
+use crate::gate::caller::unknown;
 use crate::gate::describe::{Argument, Endpoint};
 use crate::gate::info::encrypted;
-use crate::gate::{Api, ApiError, Caller, ErrorCode, Object, Open, Result};
+use crate::gate::{Api, ApiError, Caller, ErrorCode, Object, Open, RequestInfo, Result};
 
 /// The secret of the session that a request carries, where it carries one.
 #[derive(Debug, Clone)]
@@ -98,12 +99,19 @@ pub(super) fn appointer(caller: &Caller) -> Appointer {
 
 /// The order of a caller who is not recognized.
 pub(super) fn strangers(open: &Open) -> Order {
-    Order::new(DEFAULT_TENANT, Actor::Operator(format!("anyone@{}", open.info.address)))
+    let (address, request) = (Some(open.info.address.to_string()), Some(open.info.id.clone()));
+    let origin = Origin { role: None, address, request };
+    Order { origin, ..Order::new(DEFAULT_TENANT, unknown(&open.info)) }
 }
 
 /// The network of a caller: an address of IPv4, the /64 of one of IPv6, which is one household's.
 pub(super) fn network(open: &Open) -> String {
-    match peer_network(open.info.address) {
+    network_of(&open.info)
+}
+
+/// The network that a request comes from.
+pub(super) fn network_of(info: &RequestInfo) -> String {
+    match peer_network(info.address) {
         network @ IpAddr::V4(_) => network.to_string(),
         network @ IpAddr::V6(_) => format!("{network}/64"),
     }

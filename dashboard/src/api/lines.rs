@@ -7,8 +7,10 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
+use gristmill_core::schema::free;
 use gristmill_service::documents::ExportedItemDocument;
-use gristmill_store::{Page, QuarantineFilter, QuarantineView, StoreHandle};
+use gristmill_store::{Page, QuarantineFilter, StoreHandle};
+use serde::Serialize;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -45,6 +47,39 @@ impl ToSchema for Exported {
     }
 }
 
+/// A line of an export of the audit.
+#[derive(Debug)]
+pub(super) struct AuditLine;
+
+impl PartialSchema for AuditLine {
+    fn schema() -> RefOr<Schema> {
+        free("an entry in the order in which its fields are hashed, as `gristmill audit export` prints it")
+    }
+}
+
+impl ToSchema for AuditLine {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("AuditLine")
+    }
+}
+
+impl Lines<AuditLine> {
+    /// The entries of a chain behind a number, in their order.
+    pub(super) fn of_audit(store: StoreHandle, tenant: String, behind: u64) -> Self {
+        let pages = stream::try_unfold(Some(behind), move |behind| {
+            let (store, tenant) = (store.clone(), tenant.clone());
+            async move {
+                let Some(behind) = behind else { return Ok::<_, std::io::Error>(None) };
+                let entries = store.audit_behind(&tenant, behind, PAGE_ROWS).await.map_err(std::io::Error::other)?;
+                let last = entries.last().filter(|_| entries.len() == PAGE_ROWS as usize);
+                let next = last.map(|last| last.entry.seq);
+                Ok(Some((text(entries.iter())?, next)))
+            }
+        });
+        Self { body: Body::from_stream(pages), line: PhantomData }
+    }
+}
+
 impl Lines<Exported> {
     /// The quarantined items that match a filter.
     pub(super) fn of_quarantine(store: StoreHandle, filter: QuarantineFilter) -> Self {
@@ -56,17 +91,17 @@ impl Lines<Exported> {
                 let items = store.quarantine(&filter, &page).await.map_err(std::io::Error::other)?;
                 let last = items.last().filter(|_| items.len() == PAGE_ROWS as usize);
                 let next = last.map(|item| Page { after: Some(item.id.to_string()), ..page });
-                Ok(Some((text(&items)?, next)))
+                Ok(Some((text(items.iter().map(ExportedItemDocument::from))?, next)))
             }
         });
         Self { body: Body::from_stream(pages), line: PhantomData }
     }
 }
 
-fn text(items: &[QuarantineView]) -> std::io::Result<Bytes> {
+fn text(lines: impl Iterator<Item = impl Serialize>) -> std::io::Result<Bytes> {
     let mut text = Vec::new();
-    for item in items {
-        serde_json::to_writer(&mut text, &ExportedItemDocument::from(item))?;
+    for line in lines {
+        serde_json::to_writer(&mut text, &line)?;
         text.push(b'\n');
     }
     Ok(Bytes::from(text))

@@ -1,5 +1,5 @@
 //! Links that may be used once, by people who are not recognized yet: look at one, accept an invitation, make the first
-//! owner, ask for a new password and choose it.
+//! owner, ask for a new password and choose it, register.
 //!
 //! The secret is in the body, never in the path: paths stand in logs.
 
@@ -9,7 +9,7 @@ use gristmill_service::documents::{OpenLinkDocument, ReportDocument};
 use gristmill_store::ControlReport;
 use gristmill_store::accounts::{LINK_OVER, UsedLink};
 
-use super::asks::{email, secret, strangers};
+use super::asks::{email, network, secret, strangers};
 use crate::gate::{Answer, ApiError, Fields, JsonBody, Object, Open, Outcome, Routes};
 
 pub(super) fn routes() -> Routes {
@@ -18,6 +18,8 @@ pub(super) fn routes() -> Routes {
         .post("/api/v1/links/accept", "Accept an invitation", accept)
         .post("/api/v1/links/first-owner", "Make the first user, who owns the installation", first_owner)
         .post("/api/v1/links/ask", "Ask for a link to choose a password: the answer is the same for all", ask)
+        .post("/api/v1/links/register", "Ask for an account by a mail: the answer is the same for all", register)
+        .post("/api/v1/links/verify", "Make an account for the address that the link was mailed to", verify)
         .post("/api/v1/links/reset", "Choose a password by a link: all of your sessions end", reset)
 }
 
@@ -129,6 +131,37 @@ async fn ask(open: Open, JsonBody(AskBody(email)): JsonBody<AskBody>) -> Outcome
     open.api.accounts().send_reset(&strangers(&open), &email).await?;
     // The caller does not learn whether there is such an account.
     Ok(Answer::new(ReportDocument::new(false, &ControlReport::default())))
+}
+
+async fn register(open: Open, JsonBody(AskBody(email)): JsonBody<AskBody>) -> Outcome<ReportDocument> {
+    open.api.accounts().register(&strangers(&open), &email, &network(&open)).await?;
+    // The caller does not learn whether there is such an account.
+    Ok(Answer::new(ReportDocument::new(false, &ControlReport::default())))
+}
+
+/// The body that makes an account.
+#[derive(Debug)]
+struct VerifyBody {
+    link: Secret,
+    name: String,
+    password: Secret,
+}
+
+impl Fields for VerifyBody {
+    const NAME: &'static str = "RegistrationRequest";
+
+    fn read(object: &mut Object) -> Option<Self> {
+        let link = link(object);
+        let name = object.required("name", "What you are called");
+        let password = password(object);
+        Some(Self { link: link?, name: name?, password: password? })
+    }
+}
+
+async fn verify(open: Open, JsonBody(body): JsonBody<VerifyBody>) -> Outcome<ReportDocument> {
+    let VerifyBody { link, name, password } = body;
+    let used = open.api.accounts().finish_registration(&strangers(&open), &link, &name, &password).await?;
+    Ok(Answer::new(report(used)))
 }
 
 /// The body that chooses a password.

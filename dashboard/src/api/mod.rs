@@ -1,9 +1,11 @@
 //! The endpoints of the API, one file for each noun. A handler reads, calls a verb or a view, and gives back a document.
 
 mod asks;
+mod audit;
 mod batches;
 mod dead_letters;
 mod definitions;
+mod factor;
 mod invitations;
 mod jobs;
 mod limits;
@@ -46,11 +48,13 @@ pub fn routes() -> Routes {
         workers::routes(),
         poison::routes(),
         operations::routes(),
+        audit::routes(),
         definitions::routes(),
         system::routes(),
         live::routes(),
         session::routes(),
         me::routes(),
+        factor::routes(),
         sessions::routes(),
         users::routes(),
         invitations::routes(),

@@ -201,6 +201,7 @@ fn error() -> RefOr<Schema> {
         .property("retryable", of_type(Type::Boolean))
         .property("hint", text("what would be right", "name it in `[serve] hosts`"))
         .property("faults", faults)
+        .property("quota", free("the quota that is used up: `tenant`, `quota`, `limit`, `used`, `wanted`"))
         .property("progress", free("how far a stream came"));
     let codes = ErrorCode::ALL.map(ErrorCode::as_str);
     let body = of_type(Type::Object)

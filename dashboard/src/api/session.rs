@@ -51,6 +51,7 @@ impl<T: ToSchema> Replies for Result<WithCookie<T>> {
 struct LoginBody {
     account: String,
     password: Secret,
+    code: Option<Secret>,
 }
 
 impl Fields for LoginBody {
@@ -60,7 +61,9 @@ impl Fields for LoginBody {
     fn read(object: &mut Object) -> Option<Self> {
         let account = object.required::<String>("email", "The address of the account");
         let password = secret(object, "password", "Its password");
-        Some(Self { account: account?, password: password? })
+        let code: Option<String> =
+            object.optional("code", "A code of its second factor, or a recovery code, where it has one");
+        Some(Self { account: account?, password: password?, code: code.map(Secret::new) })
     }
 }
 
@@ -71,14 +74,9 @@ async fn log_in(
     JsonBody(body): JsonBody<LoginBody>,
 ) -> Result<WithCookie<SessionDocument>> {
     let accounts = open.api.accounts();
-    let login = Login { account: body.account, password: body.password, address: network(&open), agent };
-    let order = strangers(&open);
-    let LoggedIn { session, secret, lifetime } = accounts.log_in(&order, &login).await?;
-    // The session that the browser had goes: another one may know its secret.
-    if let Some(old) = old {
-        let which = WhichSessions::WithSecret(old.hash());
-        accounts.end_sessions(&order, session.user, which).await?;
-    }
+    let LoginBody { account, password, code } = body;
+    let login = Login { account, password, code, address: network(&open), agent, replaces: old };
+    let LoggedIn { session, secret, lifetime } = accounts.log_in(&strangers(&open), &login).await?;
     let cookie = cookie(open.info.encrypted, secret.expose(), lifetime.as_secs());
     Ok(WithCookie { answer: Answer::new(session), cookies: vec![cookie] })
 }

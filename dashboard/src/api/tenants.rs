@@ -1,18 +1,22 @@
-//! Tenants: list, create, suspend, resume. For owners of the installation.
+//! Tenants: list, show, create, suspend, resume, quotas. For owners of the installation; members see their own.
 
 use gristmill_core::access::Subject;
-use gristmill_service::documents::TenantDocument;
+use gristmill_service::documents::{TenantDocument, TenantInUseDocument};
 use gristmill_store::accounts::Quotas;
 
 use crate::gate::query::Paging;
 use crate::gate::{
-    Answer, ApiError, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Overseer, Params, Path, Routes, perm,
+    Answer, ApiError, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Overseer, Params, Path, Recognized, Routes,
+    perm,
 };
 
 pub(super) fn routes() -> Routes {
     Routes::default()
         .get("/api/v1/tenants", "Every tenant, by name", list)
         .post("/api/v1/tenants", "Create a tenant, which you own", create)
+        .get("/api/v1/tenant", "The tenant that you ask for, its quotas and what it uses of them", show_own)
+        .get("/api/v1/tenants/{tenant}", "A tenant, its quotas and what it uses of them", show)
+        .put("/api/v1/tenants/{tenant}/quotas", "Set what a tenant may have at most", set_quotas)
         .post(
             "/api/v1/tenants/{tenant}/suspend",
             "Refuse the members and tokens of a tenant; its work goes on",
@@ -25,6 +29,40 @@ async fn list(caller: Overseer<perm::UsersRead>, Params(paging): Params<Paging>)
     let tenants = caller.store().tenant_list(&paging.0).await?;
     let next = paging.next(&tenants, |tenant| tenant.name.clone());
     Ok(Answer::page(tenants, next))
+}
+
+async fn show_own(caller: Recognized) -> Outcome<TenantInUseDocument> {
+    Ok(Answer::new(caller.api().accounts().tenant_in_use(caller.tenant()).await?))
+}
+
+async fn show(caller: Overseer<perm::UsersRead>, Path(tenant): Path<String>) -> Outcome<TenantInUseDocument> {
+    Ok(Answer::new(caller.api().accounts().tenant_in_use(&tenant).await?))
+}
+
+/// Quotas: what is missing or null is not limited.
+#[derive(Debug)]
+struct QuotasBody(Quotas);
+
+impl Fields for QuotasBody {
+    const NAME: &'static str = "QuotasRequest";
+
+    fn read(object: &mut Object) -> Option<Self> {
+        Some(Self(Quotas {
+            jobs_waiting: object.optional("jobs_waiting", "Jobs that have not ended"),
+            batches_active: object.optional("batches_active", "Batches that have not ended"),
+            requests_per_minute: object.optional("requests_per_minute", "Requests to the API in a minute"),
+        }))
+    }
+}
+
+async fn set_quotas(
+    caller: Overseer<perm::TenantChange>,
+    Path(tenant): Path<String>,
+    Params(change): Params<Change>,
+    JsonBody(QuotasBody(quotas)): JsonBody<QuotasBody>,
+) -> Outcome<TenantDocument> {
+    let order = caller.order(&change);
+    Ok(Answer::new(caller.api().accounts().set_quotas(&order, &tenant, quotas, None).await?))
 }
 
 /// A tenant that is asked for.

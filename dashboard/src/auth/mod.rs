@@ -7,4 +7,4 @@ mod people;
 pub mod recognize;
 
 pub use gristmill_service::accounts::Secret;
-pub use recognize::{Credential, Recognize, Unrecognized};
+pub use recognize::{Credential, KnownCaller, Recognize, Unrecognized};

@@ -16,6 +16,15 @@ pub enum Credential {
     Session(Secret),
 }
 
+/// A caller that has been recognized.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownCaller {
+    /// Who it is, and what it may do.
+    pub principal: Principal,
+    /// How many requests in a minute its tenant may send, where that is limited.
+    pub requests_per_minute: Option<u32>,
+}
+
 /// Why a caller is not recognized.
 #[derive(Debug, thiserror::Error)]
 pub enum Unrecognized {
@@ -41,7 +50,7 @@ pub trait Recognize: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// [`Unrecognized`].
-    async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<Principal, Unrecognized>;
+    async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<KnownCaller, Unrecognized>;
 }
 
 #[cfg(test)]

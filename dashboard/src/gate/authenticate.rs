@@ -1,13 +1,12 @@
 //! From the headers of a request to its caller.
 
 use axum::http::{HeaderMap, header};
-use gristmill_core::access::Principal;
 use gristmill_core::id::is_name;
 
 use super::error::{ApiError, ErrorCode, Result};
 use super::settings::Auth;
 use super::state::Api;
-use crate::auth::{Credential, Secret, Unrecognized};
+use crate::auth::{Credential, KnownCaller, Secret, Unrecognized};
 
 /// The header that names the tenant that is asked for.
 pub const TENANT: &str = "gristmill-tenant";
@@ -53,12 +52,12 @@ fn session(headers: &HeaderMap, encrypted: bool) -> Option<&str> {
 /// # Errors
 ///
 /// 401 when it is not recognized, 403 when it may not ask for that tenant, 503 when the store cannot say.
-pub async fn caller(api: &Api, headers: &HeaderMap, credential: Option<&Credential>) -> Result<Principal> {
+pub async fn caller(api: &Api, headers: &HeaderMap, credential: Option<&Credential>) -> Result<KnownCaller> {
     let tenant = tenant(headers)?;
     if api.settings().auth == Auth::None {
         let anyone = api.anyone();
         return match tenant.filter(|tenant| **tenant != anyone.tenant) {
-            None => Ok(anyone),
+            None => Ok(KnownCaller { principal: anyone, requests_per_minute: None }),
             Some(other) => Err(not_a_member(other)),
         };
     }

@@ -120,14 +120,19 @@ impl Caller {
 
     /// The order for a change.
     pub fn order(&self, change: &Change) -> Order {
-        let actor = match self.principal.subject {
-            Subject::User(_) => Actor::Operator(self.principal.name.clone()),
-            Subject::Token { .. } => Actor::Program(self.principal.name.clone()),
-            Subject::Anyone => Actor::Operator(format!("anyone@{}", self.info.address)),
-        };
-        let order = Order::new(self.tenant(), actor).rehearsed(change.dry_run);
-        Order { reason: change.reason.clone(), ..order }
+        let info = &self.info;
+        let order = Order::of(&self.principal, Some(info.address.to_string()), Some(info.id.clone()));
+        let order = Order { reason: change.reason.clone(), ..order.rehearsed(change.dry_run) };
+        match self.principal.subject {
+            Subject::Anyone => Order { actor: unknown(info), ..order },
+            Subject::User(_) | Subject::Token { .. } => order,
+        }
     }
+}
+
+/// The actor of a request of which only the address is known.
+pub fn unknown(info: &RequestInfo) -> Actor {
+    Actor::Caller(Subject::Anyone, format!("anyone@{}", info.address))
 }
 
 /// Checks whether a caller may use an endpoint. `None` is an unknown caller.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use gristmill_service::accounts::AccountError;
-use gristmill_store::StoreError;
+use gristmill_store::{OverQuota, StoreError};
 use serde::Serialize;
 
 gristmill_core::words! {
@@ -121,8 +121,10 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
     /// What else a program may need, such as how far a stream was read.
     pub progress: Option<Box<serde_json::Value>>,
+    /// The quota that is used up.
+    pub quota: Option<Box<OverQuota>>,
     /// What the log says, and the caller does not learn.
-    pub cause: Option<String>,
+    pub cause: Option<Box<str>>,
 }
 
 /// Short for a result with [`ApiError`].
@@ -132,7 +134,8 @@ impl ApiError {
     /// An error of a class.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { code, message, hint: None, faults: Vec::new(), retry_after: None, progress: None, cause: None }
+        let (hint, faults, retry_after) = (None, Vec::new(), None);
+        Self { code, message, hint, faults, retry_after, progress: None, quota: None, cause: None }
     }
 
     /// There is no such thing.
@@ -160,7 +163,7 @@ impl ApiError {
     }
 
     /// A fault of this program: the cause is logged, and not sent.
-    pub fn internal(cause: impl Into<String>) -> Self {
+    pub fn internal(cause: impl Into<Box<str>>) -> Self {
         let message = "a fault of this program; its log has more under the id of the request";
         Self { cause: Some(cause.into()), ..Self::new(ErrorCode::Internal, message) }
     }
@@ -176,13 +179,17 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let retry_after = Some(Duration::from_secs(5));
         let away = |error: &StoreError, message: &str| Self {
-            cause: Some(error.to_string()),
+            cause: Some(error.to_string().into()),
             retry_after,
             ..Self::new(ErrorCode::Unavailable, message)
         };
         match error {
             StoreError::NotFound(what) => Self::not_found(what),
             StoreError::Conflict(what) | StoreError::Locked(what) => Self::conflict(what),
+            StoreError::OverQuota(over) => {
+                let message = over.to_string();
+                Self { quota: Some(Box::new(over)), ..Self::new(ErrorCode::Conflict, message) }
+            }
             StoreError::Denied(what) => Self::new(ErrorCode::Forbidden, what),
             StoreError::Invalid(what) => Self::new(ErrorCode::Invalid, what),
             StoreError::Unavailable(_) => away(&error, "the store cannot be reached"),
@@ -202,6 +209,14 @@ impl From<AccountError> for ApiError {
         match error {
             AccountError::Store(error) => error.into(),
             AccountError::WrongPassword => Self::new(ErrorCode::Unauthenticated, error.to_string()),
+            AccountError::SecondFactor => Self {
+                faults: vec![Fault::new("/code", "is asked for: the account has a second factor")],
+                ..Self::new(ErrorCode::Unauthenticated, error.to_string())
+            },
+            AccountError::WrongCode => Self {
+                faults: vec![Fault::new("/code", "is wrong, or was used already")],
+                ..Self::new(ErrorCode::Unauthenticated, error.to_string())
+            },
             AccountError::Wait(time) => {
                 Self { retry_after: Some(time), ..Self::new(ErrorCode::RateLimited, error.to_string()) }
             }

@@ -47,7 +47,7 @@ pub async fn in_time(pace: Pace, patience: Duration, answer: impl Future<Output 
         Pace::Streams => answer.await,
         Pace::Usual => tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
             let message = format!("nothing was answered within {}", gristmill_core::duration::format(patience));
-            let cause = Some("a handler took too long and was dropped".to_owned());
+            let cause = Some("a handler took too long and was dropped".into());
             ApiError { cause, ..ApiError::new(ErrorCode::TimedOut, message) }.into_response()
         }),
     }

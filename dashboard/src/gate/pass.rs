@@ -22,7 +22,7 @@ use super::respond::{Wish, finish};
 use super::state::Api;
 use super::text::decoded;
 use super::{csrf, host, idempotency, limits, query};
-use crate::auth::Credential;
+use crate::auth::{Credential, KnownCaller};
 
 /// An endpoint and what it works with.
 #[derive(Debug)]
@@ -79,8 +79,9 @@ async fn enter(entry: &Entry, info: &RequestInfo, parts: &mut Parts) -> Result<O
         csrf::check(&parts.method, &parts.headers, credential.is_some())?;
     }
     if endpoint.access != Access::Open {
-        let caller = caller(api, &parts.headers, credential.as_ref()).await?;
-        left = tighter(left, api.rates().of_caller(&caller)?);
+        let KnownCaller { principal: caller, requests_per_minute } =
+            caller(api, &parts.headers, credential.as_ref()).await?;
+        left = tighter(left, api.rates().of_caller(&caller, requests_per_minute)?);
         authorize(endpoint.access, Some(&caller))?;
         let kept = endpoint.method == "POST" && !endpoint.secret;
         if let Some(key) = idempotency::key(&parts.headers, &caller)?.filter(|_| kept) {

@@ -3,10 +3,13 @@
 //! The fields `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers) say with each answer what is
 //! left of the tightest limit.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -30,6 +33,14 @@ pub struct Rates {
     addresses: Limit<IpAddr>,
     tokens: Limit<Uuid>,
     tenants: Limit<String>,
+    quotas: Mutex<BTreeMap<String, Arc<OfTenant>>>,
+}
+
+/// The limit of a tenant with a quota of requests.
+#[derive(Debug)]
+struct OfTenant {
+    per_minute: u32,
+    limit: Limit<()>,
 }
 
 /// What is left of a limit.
@@ -47,6 +58,7 @@ impl Rates {
             addresses: Limit::new("address", settings.rate_per_address),
             tokens: Limit::new("token", settings.rate_per_token),
             tenants: Limit::new("tenant", settings.rate_per_tenant),
+            quotas: Mutex::default(),
         }
     }
 
@@ -62,18 +74,44 @@ impl Rates {
         self.addresses.count(&peer_network(address))
     }
 
-    /// Counts a request of a caller, for its token and its tenant, and returns what is left of the tighter limit.
+    /// Counts a request of a caller, for its token, its tenant, and the quota of requests in a minute that the tenant may
+    /// have, and returns what is left of the tightest limit.
     ///
     /// # Errors
     ///
     /// 429 with the time to wait.
-    pub fn of_caller(&self, caller: &Principal) -> Result<Option<Left>> {
+    pub fn of_caller(&self, caller: &Principal, per_minute: Option<u32>) -> Result<Option<Left>> {
         let token = match caller.subject {
             Subject::Token { token, .. } => self.tokens.count(&token.0)?,
             Subject::User(user) => self.tokens.count(&user.0)?,
             Subject::Anyone => None,
         };
-        Ok(tighter(token, self.tenants.count(&caller.tenant)?))
+        let tenant = tighter(token, self.tenants.count(&caller.tenant)?);
+        Ok(match per_minute {
+            None => tenant,
+            Some(per_minute) => tighter(tenant, self.of_quota(&caller.tenant, per_minute)?),
+        })
+    }
+
+    /// Counts a request for the quota of a tenant. Another quota than before begins with a whole minute.
+    fn of_quota(&self, tenant: &str, per_minute: u32) -> Result<Option<Left>> {
+        let Some(count) = NonZeroU32::new(per_minute) else {
+            let message = format!("the quota `requests_per_minute` of `{tenant}` is 0: it may send none");
+            return Err(ApiError::new(ErrorCode::RateLimited, message));
+        };
+        let fresh = || {
+            let rate = Rate(Some(Quota { count, period: Duration::from_secs(60) }));
+            Arc::new(OfTenant { per_minute, limit: Limit::new("quota", rate) })
+        };
+        let of_tenant = {
+            let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = quotas.entry(tenant.to_owned()).or_insert_with(fresh);
+            if known.per_minute != per_minute {
+                *known = fresh();
+            }
+            Arc::clone(known)
+        };
+        of_tenant.limit.count(&())
     }
 }
 
@@ -170,6 +208,30 @@ mod tests {
         assert!(wait > Duration::from_secs(1_100) && wait <= Duration::from_secs(1_200), "{wait:?}");
         rates.of_address(ip("192.0.2.2")).expect("another address");
         assert_eq!(rates.of_address(ip("127.0.0.1")).expect("this machine"), None);
+    }
+
+    #[test]
+    fn a_tenant_has_its_own_quota_until_that_changes_and_no_other_tenant_feels_it() {
+        let rates = rates("1000/1s");
+        let of = |tenant: &str, per_minute| {
+            let caller = Principal {
+                subject: Subject::Anyone,
+                name: "ada".to_owned(),
+                tenant: tenant.to_owned(),
+                role: gristmill_core::access::Role::Viewer,
+                scopes: None,
+                installation: false,
+            };
+            rates.of_caller(&caller, per_minute)
+        };
+        for left in [1, 0] {
+            assert_eq!(of("north", Some(2)).expect("allowed").expect("counted").remaining, left);
+        }
+        let refused = of("north", Some(2)).expect_err("the third");
+        assert!(refused.code == ErrorCode::RateLimited && refused.message.contains("quota"), "{}", refused.message);
+        of("south", Some(2)).expect("another tenant");
+        of("north", Some(3)).expect("another quota");
+        assert_eq!(of("north", Some(0)).expect_err("none at all").retry_after, None);
     }
 
     #[test]

@@ -123,6 +123,9 @@ fn details(error: &ApiError) -> Map<String, Value> {
     if !error.faults.is_empty() {
         details.insert("faults".to_owned(), json!(error.faults));
     }
+    if let Some(quota) = &error.quota {
+        details.insert("quota".to_owned(), json!(quota));
+    }
     if let Some(progress) = &error.progress {
         details.insert("progress".to_owned(), Value::clone(progress));
     }
@@ -153,7 +156,7 @@ fn log(info: &RequestInfo, wish: &Wish, error: &ApiError) {
     let (request, code, trace) = (info.id.as_str(), error.code.as_str(), info.trace.to_string());
     let (method, path) = (wish.method.as_str(), wish.uri.path());
     match &error.cause {
-        Some(cause) => tracing::error!(request, trace, method, path, code, cause, "a request failed"),
+        Some(cause) => tracing::error!(request, trace, method, path, code, cause = &**cause, "a request failed"),
         // The message may quote what was sent.
         None => {
             tracing::info!(request, trace, method, path, code, faults = error.faults.len(), "a request was refused")

@@ -34,7 +34,8 @@ impl Standing {
     /// As for a new request: 401 for a session or a token that was revoked or has expired, 403 for a member who is one
     /// no longer, 503 when the store cannot say.
     pub async fn principal(&self) -> Result<Principal> {
-        caller(&self.api, &self.headers, credential(&self.headers, self.encrypted)?.as_ref()).await
+        let credential = credential(&self.headers, self.encrypted)?;
+        caller(&self.api, &self.headers, credential.as_ref()).await.map(|known| known.principal)
     }
 
     /// Checks that no other site has opened a connection over which changes can be asked for. A browser opens one for any

@@ -8,11 +8,14 @@ use gristmill_core::access::{Principal, Role, Subject};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_service::Service;
 use gristmill_service::accounts::Accounts;
+use gristmill_service::audit::AuditSettings;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::retention::PrunerOptions;
 use gristmill_service::start::RunContext;
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::error::{ApiError, ErrorCode, Result};
 use super::rate::Rates;
 use super::settings::ServeSettings;
 use crate::auth::Recognize;
@@ -25,21 +28,21 @@ pub trait Program: std::fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// What was probably meant.
-    fn check_kind(&self, kind: &str) -> Result<(), String>;
+    fn check_kind(&self, kind: &str) -> std::result::Result<(), String>;
 
     /// Checks the payload of a kind, as far as it knows that kind.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
-    fn check_payload(&self, kind: &str, payload: &Value) -> Result<(), String>;
+    fn check_payload(&self, kind: &str, payload: &Value) -> std::result::Result<(), String>;
 
     /// Checks what a schedule would start.
     ///
     /// # Errors
     ///
     /// What is wrong with it.
-    fn check_schedule(&self, name: &str, spec: &ScheduleSpec) -> Result<(), String>;
+    fn check_schedule(&self, name: &str, spec: &ScheduleSpec) -> std::result::Result<(), String>;
 
     /// What a deletion goes by.
     fn pruner_options(&self) -> PrunerOptions;
@@ -49,6 +52,9 @@ pub trait Program: std::fmt::Debug + Send + Sync {
 
     /// Every setting in force, without secrets.
     fn settings(&self) -> Vec<SettingDocument>;
+
+    /// What the audit is verified with: `[audit]`.
+    fn audit(&self) -> AuditSettings;
 
     /// The batch definitions by their names, without secrets.
     fn definitions(&self) -> BTreeMap<String, Value>;
@@ -84,13 +90,18 @@ struct Shared {
     parts: ApiParts,
     rates: Rates,
     hub: Hub,
+    verifying: Semaphore,
 }
+
+/// How many chains of the audit are followed at once: each reads all of its entries.
+const VERIFYING_MAX: usize = 2;
 
 impl Api {
     /// Puts a server together.
     pub fn new(parts: ApiParts) -> Self {
         let (rates, hub) = (Rates::new(&parts.settings), Hub::new(Arc::clone(parts.service.store())));
-        Self(Arc::new(Shared { parts, rates, hub }))
+        let verifying = Semaphore::new(VERIFYING_MAX);
+        Self(Arc::new(Shared { parts, rates, hub, verifying }))
     }
 
     /// The verbs.
@@ -126,6 +137,18 @@ impl Api {
     /// What is watched.
     pub fn hub(&self) -> &Hub {
         &self.0.hub
+    }
+
+    /// A turn to follow a chain of the audit.
+    ///
+    /// # Errors
+    ///
+    /// 503 when so many are being followed already.
+    pub fn begin_to_verify(&self) -> Result<SemaphorePermit<'_>> {
+        self.0.verifying.try_acquire().map_err(|_| {
+            let busy = ApiError::new(ErrorCode::Unavailable, "other callers are having the audit verified; try again");
+            ApiError { retry_after: Some(Duration::from_secs(5)), ..busy }
+        })
     }
 
     /// How long nothing of a body may come.

@@ -33,6 +33,8 @@ pub enum Answer {
     Unfit(String),
     /// Too many deliveries at once.
     Busy,
+    /// The tenant has as much already as its quota allows.
+    OverQuota,
     /// The store cannot be reached.
     Away(String),
     /// It could not be handled, for a reason that is ours to fix.
@@ -43,6 +45,7 @@ impl From<StoreError> for Answer {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Invalid(wrong) => Self::Unfit(wrong),
+            StoreError::OverQuota(_) => Self::OverQuota,
             error if error.is_transient() => Self::Away(error.to_string()),
             error => Self::Unready(error.to_string()),
         }
@@ -62,6 +65,7 @@ impl Answer {
             Self::Broken => "broken",
             Self::Unfit(_) => "unfit",
             Self::Busy => "busy",
+            Self::OverQuota => "over_quota",
             Self::Away(_) => "away",
             Self::Unready(_) => "unready",
         }
@@ -104,6 +108,8 @@ impl Answer {
             Self::Broken => (StatusCode::BAD_REQUEST, "the body broke off".to_owned()),
             Self::Unfit(wrong) => (StatusCode::UNPROCESSABLE_ENTITY, wrong),
             Self::Busy => return later(1, "too many deliveries at once"),
+            // The quota is nothing that the sender can do about, or is to know of.
+            Self::OverQuota => return later(60, "it cannot be taken just now"),
             Self::Away(_) => return later(5, "it cannot be kept just now"),
             Self::Unready(_) => return later(60, "it cannot be dealt with just now"),
         };
@@ -138,6 +144,7 @@ mod tests {
             (Answer::from(StoreError::Database("x".to_owned())), "unready", 503),
             (Answer::Unauthorized("stale"), "stale", 401),
             (Answer::Busy, "busy", 503),
+            (Answer::OverQuota, "over_quota", 503),
             (Answer::Slow, "slow", 408),
             (Answer::Broken, "broken", 400),
         ] {

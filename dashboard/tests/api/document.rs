@@ -99,6 +99,8 @@ async fn answers_are_as_the_document_says() {
         ("/api/v1/schedules/hourly".to_owned(), "/api/v1/schedules/{schedule}"),
         ("/api/v1/schedules/hourly/next".to_owned(), "/api/v1/schedules/{schedule}/next"),
         ("/api/v1/me".to_owned(), "/api/v1/me"),
+        ("/api/v1/audit".to_owned(), "/api/v1/audit"),
+        ("/api/v1/audit/1".to_owned(), "/api/v1/audit/{number}"),
         ("/api/v1/version".to_owned(), "/api/v1/version"),
         ("/api/v1/system/size".to_owned(), "/api/v1/system/size"),
         ("/api/v1/system/migrations".to_owned(), "/api/v1/system/migrations"),

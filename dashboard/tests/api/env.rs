@@ -13,7 +13,7 @@ use gristmill_core::duration::Span;
 use gristmill_core::id::{DEFAULT_TENANT, TokenId};
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_dashboard::Server;
-use gristmill_dashboard::auth::{Credential, Recognize, Unrecognized};
+use gristmill_dashboard::auth::{Credential, KnownCaller, Recognize, Unrecognized};
 use gristmill_dashboard::gate::settings::Auth;
 use gristmill_dashboard::gate::{Api, ApiParts, Program, ServeSettings};
 use gristmill_dashboard::hooks::{Hooks, Receiver};
@@ -22,7 +22,8 @@ use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pool::{ItemPool, StuckThreads};
 use gristmill_jobs::process::Processors;
 use gristmill_service::Service;
-use gristmill_service::accounts::{AccountSettings, Accounts, Passwords};
+use gristmill_service::accounts::{AccountSettings, Accounts, Passwords, Registering};
+use gristmill_service::audit::AuditSettings;
 use gristmill_service::dispatcher::Dispatcher;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::retention::{PrunerOptions, RetentionSettings};
@@ -55,7 +56,7 @@ pub(crate) struct TestEnv {
     pub(crate) hub: Hub,
     revoked: Revoked,
     pub(crate) dir: TempDir,
-    _home: TestStore,
+    pub(crate) home: TestStore,
 }
 
 /// An answer as it came.
@@ -104,8 +105,22 @@ pub(crate) async fn with_users() -> TestEnv {
 
 /// A server with accounts: people log in, programs have tokens.
 pub(crate) async fn with_accounts() -> TestEnv {
+    with_account_settings(AccountSettings::default()).await
+}
+
+/// A server with accounts where addresses of `example.com` register.
+pub(crate) async fn with_registration() -> TestEnv {
+    let registration_tenant = DEFAULT_TENANT.to_owned();
+    let (registration, registration_domains) = (Registering::Open, vec!["example.com".to_owned()]);
+    let settings =
+        AccountSettings { registration, registration_domains, registration_tenant, ..AccountSettings::default() };
+    with_account_settings(settings).await
+}
+
+async fn with_account_settings(accounts: AccountSettings) -> TestEnv {
     let settings = ServeSettings { auth: Auth::Users, ..ServeSettings::default() };
-    serving((settings, SEATS), Revoked::default(), |accounts| Arc::new(accounts.recognizer().clone())).await
+    let recognize = |accounts: &Accounts| -> Arc<dyn Recognize> { Arc::new(accounts.recognizer().clone()) };
+    serving((settings, SEATS), accounts, Revoked::default(), recognize).await
 }
 
 /// A server with so many connections for each peer.
@@ -119,11 +134,12 @@ pub(crate) async fn env(settings: ServeSettings) -> TestEnv {
 
 async fn by_word(settings_and_seats: (ServeSettings, usize)) -> TestEnv {
     let revoked = Revoked::default();
-    serving(settings_and_seats, Arc::clone(&revoked), |_| Arc::new(ByWord(revoked))).await
+    serving(settings_and_seats, AccountSettings::default(), Arc::clone(&revoked), |_| Arc::new(ByWord(revoked))).await
 }
 
 async fn serving(
     (settings, seats): (ServeSettings, usize),
+    accounts: AccountSettings,
     revoked: Revoked,
     recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
 ) -> TestEnv {
@@ -133,7 +149,7 @@ async fn serving(
     let dispatcher = Dispatcher::new(Arc::clone(&store), broker, 20_000);
     let service = Service::new(Arc::clone(&store), dispatcher.clone());
     let run_context = run_context(&dir);
-    let links = AccountSettings { url: "https://jobs.example.com".to_owned(), ..AccountSettings::default() };
+    let links = AccountSettings { url: "https://jobs.example.com".to_owned(), ..accounts };
     let accounts = Accounts::new(service.clone(), Passwords::weak(), links);
     let api = Api::new(ApiParts {
         service: service.clone(),
@@ -165,7 +181,7 @@ async fn serving(
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
     tokio::spawn(server.serve(bound, Duration::ZERO, std::future::pending()));
-    TestEnv { addr, store, service, hub, revoked, accounts, dir, _home: home }
+    TestEnv { addr, store, service, hub, revoked, accounts, dir, home }
 }
 
 /// What runs are created with: a batch `retail` over five rows.
@@ -214,6 +230,10 @@ impl Program for Known {
         vec![SettingDocument { key: "store.url".to_owned(), value: json!("***"), origin: "default".to_owned() }]
     }
 
+    fn audit(&self) -> AuditSettings {
+        AuditSettings::default()
+    }
+
     fn definitions(&self) -> BTreeMap<String, Value> {
         [("retail".to_owned(), json!({ "chunk": 2 }))].into()
     }
@@ -228,7 +248,7 @@ type Revoked = Arc<std::sync::Mutex<Vec<String>>>;
 
 #[async_trait]
 impl Recognize for ByWord {
-    async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<Principal, Unrecognized> {
+    async fn recognize(&self, credential: &Credential, tenant: Option<&str>) -> Result<KnownCaller, Unrecognized> {
         let (Credential::Bearer(secret) | Credential::Session(secret)) = credential;
         let (word, own) = secret.expose().split_once('@').unwrap_or((secret.expose(), DEFAULT_TENANT));
         let (role, scopes) = word.split_once('+').map_or((word, None), |(role, scope)| (role, Some(scope)));
@@ -251,14 +271,15 @@ impl Recognize for ByWord {
             Credential::Bearer(_) => Subject::Token { token, user },
             Credential::Session(_) => Subject::User(user),
         };
-        Ok(Principal {
+        let principal = Principal {
             subject,
             name: format!("{role} of {own}"),
             tenant: own.to_owned(),
             role,
             scopes,
             installation: own == DEFAULT_TENANT,
-        })
+        };
+        Ok(KnownCaller { principal, requests_per_minute: None })
     }
 }
 

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use crate::env::{Heard, TestEnv, with_accounts};
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
-fn order() -> Order {
+pub(crate) fn order() -> Order {
     Order::new("main", Actor::Operator("test".to_owned()))
 }
 
 /// A user with a role, and the installation where they are an owner.
-async fn user(env: &TestEnv, name: &str, role: Role) -> String {
+pub(crate) async fn user(env: &TestEnv, name: &str, role: Role) -> String {
     let email = format!("{name}@example.com").parse().expect("an address");
     let member = NewMember { email, name: name.to_owned(), role: Some(role) };
     let password = Secret::new(PASSWORD);
@@ -25,7 +25,7 @@ async fn user(env: &TestEnv, name: &str, role: Role) -> String {
     added.expect("added").id.to_string()
 }
 
-async fn ask(env: &TestEnv, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Heard {
+pub(crate) async fn ask(env: &TestEnv, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Heard {
     let json = [("content-type", "application/json")];
     let headers: Vec<(&str, &str)> = json.into_iter().chain(headers.iter().copied()).collect();
     let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -38,7 +38,7 @@ fn cookie(answer: &Heard) -> String {
     set.split(';').next().expect("a pair").to_owned()
 }
 
-async fn log_in(env: &TestEnv, name: &str) -> String {
+pub(crate) async fn log_in(env: &TestEnv, name: &str) -> String {
     let body = json!({ "email": format!("{name}@example.com"), "password": PASSWORD });
     let answer = ask(env, "POST", "/api/v1/session", &[], &body).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -46,16 +46,16 @@ async fn log_in(env: &TestEnv, name: &str) -> String {
 }
 
 /// A request of a browser that has logged in.
-async fn as_person(env: &TestEnv, cookie: &str, method: &str, path: &str, body: &Value) -> Heard {
+pub(crate) async fn as_person(env: &TestEnv, cookie: &str, method: &str, path: &str, body: &Value) -> Heard {
     ask(env, method, path, &[("cookie", cookie), ("sec-fetch-site", "same-origin")], body).await
 }
 
-async fn as_program(env: &TestEnv, token: &str, method: &str, path: &str, body: &Value) -> Heard {
+pub(crate) async fn as_program(env: &TestEnv, token: &str, method: &str, path: &str, body: &Value) -> Heard {
     ask(env, method, path, &[("authorization", &format!("Bearer {token}"))], body).await
 }
 
 /// The secret of the newest link that was mailed.
-async fn mailed(env: &TestEnv) -> String {
+pub(crate) async fn mailed(env: &TestEnv) -> String {
     let filter = JobFilter { tenant: MAIL_TENANT.to_owned(), ..JobFilter::default() };
     let id = env.store.jobs(&filter, &Page::default()).await.expect("listed").first().expect("a mail").id;
     let job = env.store.job(MAIL_TENANT, id).await.expect("asked").expect("there");

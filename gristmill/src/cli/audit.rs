@@ -2,21 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use gristmill_core::Instant;
-use gristmill_core::audit::SealedEntry;
-use gristmill_service::audit::{SigningKey, VerifyOptions, archived_tenants, heads_of, verify};
-use gristmill_service::documents::{AuditEntryDocument, AuditVerifiedDocument};
+use gristmill_core::id::INSTALLATION_TENANT;
+use gristmill_service::audit::{VerifyOptions, archived_tenants, heads_of};
+use gristmill_service::documents::AuditVerifiedDocument;
 use gristmill_store::{AuditFilter, StoreHandle};
 
+use crate::cli::backend::Backend;
 use crate::cli::context::{CommandContext, internal};
 use crate::cli::output::{Format, grouped, visible, wrote};
 use crate::exit_code::{CommandError, Exit, Result};
-
-/// How many entries an export reads at a time.
-const PAGE_ROWS: u32 = 1_000;
 
 /// See who changed what and why, and verify that it was not altered
 #[derive(Debug, Args)]
@@ -40,6 +38,8 @@ enum Verb {
     Show {
         /// Its number
         seq: u64,
+        #[command(flatten)]
+        chain: Chain,
     },
     /// Follow the chain of the tenant and say what does not fit: then the exit code is 9
     #[command(before_help = "Examples:
@@ -55,7 +55,23 @@ enum Verb {
         /// Begin behind this number
         #[arg(long, value_name = "SEQ", default_value_t = 0)]
         behind: u64,
+        #[command(flatten)]
+        chain: Chain,
     },
+}
+
+/// Whose chain.
+#[derive(Debug, Args)]
+struct Chain {
+    /// The chain of the installation itself: users without a tenant, refused logins of networks
+    #[arg(long)]
+    installation: bool,
+}
+
+impl Chain {
+    fn tenant(&self, context: &CommandContext) -> String {
+        if self.installation { INSTALLATION_TENANT.to_owned() } else { context.tenant.clone() }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -81,13 +97,17 @@ struct List {
     /// How many rows, 1 to 1000
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
+    #[command(flatten)]
+    chain: Chain,
 }
 
 #[derive(Debug, Args)]
 struct Verify {
     /// The chains of all tenants
-    #[arg(long)]
+    #[arg(long, conflicts_with = "installation")]
     all: bool,
+    #[command(flatten)]
+    chain: Chain,
     /// The folder with what was removed after its time: then each chain is followed from its first entry
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
@@ -108,9 +128,9 @@ impl Audit {
     pub(super) async fn run(self, context: &CommandContext) -> Result<Exit> {
         match self.verb {
             Verb::List(list) => list.run(context).await,
-            Verb::Show { seq } => show(context, seq).await,
+            Verb::Show { seq, chain } => show(context, &chain.tenant(context), seq).await,
             Verb::Verify(verify) => verify.run(context).await,
-            Verb::Export { behind } => export(context, behind).await,
+            Verb::Export { behind, chain } => export(context, &chain.tenant(context), behind).await,
         }
     }
 }
@@ -118,7 +138,7 @@ impl Audit {
 impl List {
     async fn run(self, context: &CommandContext) -> Result<Exit> {
         let filter = AuditFilter {
-            tenant: context.tenant.clone(),
+            tenant: self.chain.tenant(context),
             actor: self.actor,
             action: self.action,
             target: self.target,
@@ -127,8 +147,7 @@ impl List {
             before: self.after,
             limit: self.limit,
         };
-        let found = context.store().await?.audit(&filter).await?;
-        let rows: Vec<AuditEntryDocument> = found.into_iter().map(AuditEntryDocument::from).collect();
+        let rows = context.backend().await?.audit(&filter).await?;
         context.output.list(&rows, &["SEQ", "AT", "ACTOR", "ACTION", "TARGET", "REASON"], |row, output| {
             let reason = row.reason.clone().unwrap_or_default();
             vec![
@@ -148,18 +167,12 @@ impl List {
     }
 }
 
-async fn show(context: &CommandContext, seq: u64) -> Result<Exit> {
-    let store = context.store().await?;
-    let found = match seq {
-        0 => Vec::new(),
-        _ => store.audit_behind(&context.tenant, seq - 1, 1).await?,
-    };
-    let found = found.into_iter().find(|found| found.entry.seq == seq);
-    let found = found.ok_or_else(|| {
-        CommandError::not_found(format!("the audit of the tenant `{}` has no entry {seq}", context.tenant))
+async fn show(context: &CommandContext, tenant: &str, seq: u64) -> Result<Exit> {
+    let found = context.backend().await?.audit_entry(tenant, seq).await?;
+    let document = found.ok_or_else(|| {
+        CommandError::not_found(format!("the audit has no entry {seq}"))
             .hint("see `gristmill audit list` for the numbers; old entries are in the archive of [retention]")
     })?;
-    let document = AuditEntryDocument::from(found);
     let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let fields = [
         ("seq", document.seq.to_string()),
@@ -182,34 +195,50 @@ async fn show(context: &CommandContext, seq: u64) -> Result<Exit> {
 
 impl Verify {
     async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let store = context.store().await?;
-        let options = self.options(context)?;
-        let tenants = match self.all {
-            true => tenants(&store, &options).await?,
-            false => BTreeSet::from([context.tenant.clone()]),
+        let backend = context.backend().await?;
+        let tenant = self.chain.tenant(context);
+        let document = match &backend {
+            Backend::Store(local) => {
+                let options = self.options(context)?;
+                let tenants = match self.all {
+                    true => tenants(local.store(), &options).await?,
+                    false => BTreeSet::from([tenant]),
+                };
+                let mut chains = Vec::with_capacity(tenants.len());
+                for tenant in tenants {
+                    chains.push(backend.verify_audit(&tenant, &options).await?);
+                }
+                AuditVerifiedDocument::new(chains)
+            }
+            Backend::Server(_) => {
+                AuditVerifiedDocument::new(vec![backend.verify_audit(&tenant, &self.brought()?).await?])
+            }
         };
-        let mut chains = Vec::with_capacity(tenants.len());
-        for tenant in tenants {
-            chains.push(verify(&store, &tenant, &options).await?);
-        }
-        let document = AuditVerifiedDocument::new(chains);
         print(context, &document);
         Ok(if document.ok { Exit::Success } else { Exit::Problems })
     }
 
     fn options(&self, context: &CommandContext) -> Result<VerifyOptions> {
-        let settings = &context.loaded.config.audit;
-        let mut trusted: BTreeSet<String> = self.keys.iter().chain(&settings.trusted_keys).cloned().collect();
-        let key_file = Path::new(&settings.key_file);
-        if !settings.key_file.is_empty() && key_file.exists() {
-            trusted.insert(SigningKey::read(key_file)?.public());
+        let mut options = VerifyOptions::of(&context.loaded.config.audit)?;
+        options.trusted_keys.extend(self.keys.iter().cloned());
+        options.archive.clone_from(&self.archive);
+        if let Some(file) = &self.heads {
+            options.heads = heads_of(file)?;
         }
-        let configured = Some(PathBuf::from(&settings.heads_file)).filter(|file| file.exists());
-        let heads = match self.heads.clone().or(configured) {
-            Some(file) => heads_of(&file)?,
-            None => Vec::new(),
-        };
-        Ok(VerifyOptions { archive: self.archive.clone(), trusted_keys: trusted, heads })
+        Ok(options)
+    }
+
+    /// What a server is asked to compare the chain with besides what it has itself.
+    fn brought(&self) -> Result<VerifyOptions> {
+        let flag = if self.all { Some("--all") } else { self.archive.as_ref().map(|_| "--archive") };
+        if let Some(flag) = flag {
+            return Err(CommandError::usage(format!(
+                "{flag}: a server follows the chain of one tenant as its store has it"
+            ))
+            .hint("say it on the database itself, or leave it out"));
+        }
+        let heads = self.heads.as_deref().map(heads_of).transpose()?.unwrap_or_default();
+        Ok(VerifyOptions { archive: None, trusted_keys: self.keys.iter().cloned().collect(), heads })
     }
 }
 
@@ -246,16 +275,12 @@ fn print(context: &CommandContext, document: &AuditVerifiedDocument) {
     });
 }
 
-async fn export(context: &CommandContext, behind: u64) -> Result<Exit> {
-    let (store, mut behind) = (context.store().await?, behind);
-    loop {
-        let page: Vec<SealedEntry> = store.audit_behind(&context.tenant, behind, PAGE_ROWS).await?;
-        let Some(last) = page.last().map(|last| last.entry.seq) else { return Ok(Exit::Success) };
-        behind = last;
-        let mut out = std::io::stdout().lock();
-        for entry in page {
-            let line = serde_json::to_string(&entry).map_err(internal)?;
-            wrote(writeln!(out, "{line}"));
-        }
-    }
+async fn export(context: &CommandContext, tenant: &str, behind: u64) -> Result<Exit> {
+    let write = |piece: &[u8]| {
+        wrote(std::io::stdout().lock().write_all(piece));
+        Ok(())
+    };
+    context.backend().await?.export_audit(tenant, behind, write).await?;
+    wrote(std::io::stdout().lock().flush());
+    Ok(Exit::Success)
 }

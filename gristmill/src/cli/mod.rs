@@ -188,7 +188,7 @@ pub(crate) enum Command {
     /// Create, list and revoke API tokens
     #[command(alias = "tokens")]
     Token(token::Token),
-    /// Create tenants, list, suspend and resume them
+    /// Create tenants, list, suspend and resume them, give them quotas
     #[command(alias = "tenants")]
     Tenant(tenant::Tenant),
     /// Migrate the database, see where it stands, delete what is old
@@ -278,7 +278,6 @@ impl Command {
             | Self::Scheduler(_)
             | Self::Db(_)
             | Self::Doctor(_)
-            | Self::Audit(_)
             | Self::User(_)
             | Self::Token(_)
             | Self::Tenant(_) => Place::Database,
@@ -296,7 +295,8 @@ impl Command {
             | Self::Dead(_)
             | Self::Quarantine(_)
             | Self::Operation(_)
-            | Self::Poison(_) => Place::Either,
+            | Self::Poison(_)
+            | Self::Audit(_) => Place::Either,
         }
     }
 }

@@ -84,6 +84,11 @@ Whoever has the link has the account: hand it over by a way that nobody else rea
         #[arg(long)]
         first_owner: bool,
     },
+    /// Take away a user's second factor, who has lost it; all of their sessions end
+    FactorReset {
+        /// Whose
+        email: EmailAddress,
+    },
     /// Remove a user with all roles, tokens and sessions
     Remove {
         /// Whom
@@ -131,6 +136,7 @@ impl User {
                 Ok(Exit::Success)
             }
             Verb::Link { email, .. } => link(context, email.as_ref()).await,
+            Verb::FactorReset { email } => reset_factor(context, &email).await,
             Verb::Remove { email } => remove(context, &email).await,
         }
     }
@@ -228,15 +234,27 @@ async fn link(context: &CommandContext, email: Option<&EmailAddress>) -> Result<
     Ok(Exit::Success)
 }
 
+async fn reset_factor(context: &CommandContext, email: &EmailAddress) -> Result<Exit> {
+    let accounts = accounts(context).await?;
+    let user = accounts.user(email).await?;
+    let removed = accounts.reset_factor(&context.order(false), user.id).await?;
+    report(context, removed, user.email);
+    Ok(Exit::Success)
+}
+
 async fn remove(context: &CommandContext, email: &EmailAddress) -> Result<Exit> {
     let accounts = accounts(context).await?;
     let user = accounts.user(email).await?;
     let removed = accounts.remove_user(&context.order(false), user.id).await?;
-    let samples = if removed { vec![user.email] } else { Vec::new() };
+    report(context, removed, user.email);
+    Ok(Exit::Success)
+}
+
+fn report(context: &CommandContext, removed: bool, email: String) {
+    let samples = if removed { vec![email] } else { Vec::new() };
     let report = ControlReport { affected: u64::from(removed), samples, ..ControlReport::default() };
     match context.output.format {
         Format::Json => context.output.document(&ReportDocument::new(false, &report)),
         Format::Plain | Format::Table => context.output.line(&format!("removed: {}", report.affected)),
     }
-    Ok(Exit::Success)
 }

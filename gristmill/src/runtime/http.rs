@@ -12,6 +12,7 @@ use gristmill_dashboard::gate::settings::Auth;
 use gristmill_dashboard::gate::{Api, ApiParts, Program, ServeSettings};
 use gristmill_dashboard::hooks::Receiver;
 use gristmill_service::accounts::{AccountError, AccountSettings, Accounts, Passwords};
+use gristmill_service::audit::AuditSettings;
 use gristmill_service::documents::SettingDocument;
 use gristmill_service::process::operator;
 use gristmill_service::retention::PrunerOptions;
@@ -203,6 +204,10 @@ impl Program for Around {
     fn settings(&self) -> Vec<SettingDocument> {
         let settings = show::settings(&self.loaded).into_iter();
         settings.map(|show::Setting { key, value, origin }| SettingDocument { key, value, origin }).collect()
+    }
+
+    fn audit(&self) -> AuditSettings {
+        self.loaded.config.audit.clone()
     }
 
     fn definitions(&self) -> BTreeMap<String, Value> {

@@ -88,3 +88,39 @@ fn a_tenant_is_created_suspended_and_resumed() {
     let names: Vec<_> = place.json(0, &["tenant", "list", "--json"]).as_array().expect("a list").clone();
     assert_eq!(names.iter().map(|tenant| tenant["name"].clone()).collect::<Vec<_>>(), [json!("main"), json!("north")]);
 }
+
+#[test]
+fn a_tenant_has_a_quota_that_is_shown_and_held_to() {
+    let place = with_owner();
+    place.expect(0, &["tenant", "create", "north", "--owner", ADA]);
+    let quota = ["tenant", "quota", "north", "--jobs-waiting", "1", "--batches-active", "2", "--json"];
+    let set = place.json(0, &quota);
+    assert_eq!(set["quotas"], json!({ "jobs_waiting": 1, "batches_active": 2, "requests_per_minute": null }));
+    let enqueue = ["--tenant", "north", "enqueue", "email", "--payload", crate::place::MAIL, "--in", "1h"];
+    place.expect(0, &enqueue);
+    let refused = place.run(&enqueue);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(5), "{said}");
+    assert!(said.contains("`north` may have 1 jobs") && said.contains("has 1"), "{said}");
+    let shown = place.json(0, &["tenant", "show", "north", "--json"]);
+    assert_eq!(shown["usage"], json!({ "jobs_waiting": 1, "batches_active": 0 }));
+    assert!(place.expect(0, &["tenant", "show", "north"]).contains("1 of 1"));
+    let kept = place.json(0, &["tenant", "quota", "north", "--jobs-waiting", "none", "--json"]);
+    assert_eq!(kept["quotas"]["batches_active"], 2, "what is not named stays");
+    place.expect(0, &enqueue);
+    place.expect(3, &["tenant", "show", "south"]);
+    place.expect(2, &["tenant", "quota", "north", "--jobs-waiting", "many"]);
+}
+
+#[test]
+fn what_is_done_with_users_is_in_the_audit_and_a_factor_that_is_not_there_cannot_be_taken_away() {
+    let place = with_owner();
+    place.expect(0, &["user", "add", "bob@example.com"]);
+    place.expect(0, &["user", "role", "bob@example.com", "operator"]);
+    let list = place.json(0, &["audit", "list", "--json"]);
+    let actions: Vec<_> = list.as_array().expect("a list").iter().map(|entry| entry["action"].clone()).collect();
+    assert_eq!(actions, ["member.set", "user.create", "user.create"]);
+    assert_eq!(list[0]["details"]["before"]["role"], "viewer");
+    assert_eq!(place.json(0, &["user", "factor-reset", ADA, "--json"])["affected"], 0);
+    place.expect(3, &["user", "factor-reset", "eve@example.com"]);
+}

@@ -121,6 +121,10 @@ fn what_a_server_shows_is_what_its_database_shows() {
         "operation list",
         "queue list",
         "queue show default",
+        "audit list",
+        "audit list --action limit.set --limit 1",
+        "audit show 1",
+        "audit verify",
         "limit list",
         "limit show mails",
         "schedule list",
@@ -387,4 +391,29 @@ fn the_demo_goes_on_and_is_served() {
     for name in ["reminder", "shop-status", "stock"] {
         assert!(schedules.contains(&json!(name)), "{schedules:?}");
     }
+}
+
+#[test]
+fn the_audit_is_exported_and_verified_through_a_server() {
+    let place = Place::with_batch();
+    for queue in ["a", "b", "c"] {
+        place.expect(0, &["queue", "pause", queue, "--new"]);
+    }
+    let server = Server::begin(&place);
+    let export = server.run(&place, &["audit", "export"]);
+    assert_eq!(String::from_utf8_lossy(&export.stdout), place.expect(0, &["audit", "export"]));
+    let rest = server.run(&place, &["audit", "export", "--behind", "2"]);
+    assert_eq!(String::from_utf8_lossy(&rest.stdout).lines().count(), 1);
+    assert_eq!(server.run(&place, &["audit", "show", "9"]).status.code(), Some(3));
+    assert_eq!(server.json(&place, 0, &["audit", "list", "--installation", "--json"]), json!([]));
+    for args in [&["audit", "verify", "--all"][..], &["audit", "verify", "--archive", "."]] {
+        let refused = server.run(&place, args);
+        assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("the chain of one tenant"), "{}", stderr(&refused));
+    }
+    let head = json!({ "tenant": "main", "seq": 2, "hash": "0".repeat(64), "at": "2030-01-31T00:00:00Z",
+                       "key": "1".repeat(64), "signature": "2".repeat(128) });
+    place.write("heads", &format!("{head}\n"));
+    let broken = server.json(&place, 9, &["audit", "verify", "--heads", "heads", "--json"]);
+    assert_eq!(broken["chains"][0]["broken"]["fault"], "signature");
 }

@@ -18,7 +18,7 @@ use crate::mail::measures;
 /// `reasons`, a list of `{"reason", "items"}`, and `manifest`, a path, may be added.
 pub const BATCH_REPORT: &str = "batch-report";
 
-const BUILT_IN: [(&str, &str); 13] = [
+const BUILT_IN: [(&str, &str); 15] = [
     ("batch-report/subject.txt", include_str!("templates/batch-report/subject.txt")),
     ("batch-report/text.txt", include_str!("templates/batch-report/text.txt")),
     ("batch-report/html.html", include_str!("templates/batch-report/html.html")),
@@ -32,6 +32,8 @@ const BUILT_IN: [(&str, &str); 13] = [
     ("invitation/text.txt", include_str!("templates/invitation/text.txt")),
     ("password-reset/subject.txt", include_str!("templates/password-reset/subject.txt")),
     ("password-reset/text.txt", include_str!("templates/password-reset/text.txt")),
+    ("verification/subject.txt", include_str!("templates/verification/subject.txt")),
+    ("verification/text.txt", include_str!("templates/verification/text.txt")),
 ];
 
 /// The templates that emails are made from.

@@ -1,7 +1,9 @@
 //! Why nothing became of a wish about accounts.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use gristmill_core::Instant;
 use gristmill_core::email_address::BadAddress;
 use gristmill_store::StoreError;
 
@@ -17,8 +19,15 @@ pub enum AccountError {
     /// There is no such account, or its password is another one: the caller does not learn which of them.
     #[error("the address or the password is wrong")]
     WrongPassword,
-    /// Too many tries to log in, by account or by address: the caller does not learn whether the account exists.
-    #[error("too many tries to log in; wait {}s", .0.as_secs())]
+    /// The password is right, and the account has a second factor, of which nothing was shown.
+    #[error("the account has a second factor: log in with `code` as well, a code of it or a recovery code")]
+    SecondFactor,
+    /// What was shown of a second factor is wrong, or was used already.
+    #[error("the code is wrong, or was used already; wait for the next one")]
+    WrongCode,
+    /// Too many tries to log in or to register, by account or by address: the caller does not learn whether the account
+    /// exists.
+    #[error("too many tries; wait {}s", .0.as_secs())]
     Wait(Duration),
     /// The password could not be kept.
     #[error("the password {0}")]
@@ -31,5 +40,12 @@ pub enum AccountError {
     Busy,
     /// The system gives no random numbers, or a thread was lost.
     #[error("{0}")]
-    Internal(&'static str),
+    Internal(Cow<'static, str>),
+}
+
+impl AccountError {
+    /// Too many tries: when to come again.
+    pub(super) fn wait(until: Instant, now: Instant) -> Self {
+        Self::Wait((until - now).to_std().unwrap_or_default().max(Duration::from_secs(1)))
+    }
 }

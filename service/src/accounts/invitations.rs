@@ -1,6 +1,7 @@
 //! Links that may be used once: invitations, a new password, the first owner.
 
 use gristmill_core::access::Role;
+use gristmill_core::audit::Action;
 use gristmill_core::duration;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{DEFAULT_TENANT, LinkId, UserId};
@@ -58,7 +59,8 @@ impl Accounts {
     ///
     /// Store errors.
     pub async fn withdraw_invitation(&self, order: &Order, invitation: LinkId) -> Result<bool> {
-        self.change(order, self.store().withdraw_invitation(&order.tenant, invitation)).await
+        let store = self.at(order, Action::InvitationWithdraw, invitation);
+        self.change(order, store.withdraw_invitation(&order.tenant, invitation)).await
     }
 
     /// Sends a link to choose a password to an address, if it has an account: whether it has, the answer does not show.
@@ -158,25 +160,27 @@ impl Accounts {
     }
 
     /// Refuses a link that does nothing before a password is hashed for it: that is work which strangers could ask for.
-    async fn must_be_open(&self, link: &Secret) -> Result<()> {
-        match self.link(link).await? {
-            Some(_) => Ok(()),
-            None => Err(StoreError::NotFound(LINK_OVER.to_owned()).into()),
-        }
+    pub(super) async fn must_be_open(&self, link: &Secret) -> Result<LinkView> {
+        let over = || StoreError::NotFound(LINK_OVER.to_owned());
+        Ok(self.link(link).await?.ok_or_else(over)?)
     }
 
-    async fn person(&self, email: &str, name: &str, password: &Secret) -> Result<NewPerson> {
+    pub(super) async fn person(&self, email: &str, name: &str, password: &Secret) -> Result<NewPerson> {
         let password = self.passwords.hash(password, &[email, name]).await?;
         Ok(NewPerson { id: UserId(Uuid::now_v7()), name: name.to_owned(), password })
     }
 
-    async fn use_link(&self, order: &Order, link: &Secret, with: &LinkUse) -> Result<UsedLink> {
-        self.change(order, self.store().use_link(&link.hash(), with)).await
+    pub(super) async fn use_link(&self, order: &Order, link: &Secret, with: &LinkUse) -> Result<UsedLink> {
+        let action = if with.purpose() == LinkPurpose::Invite { Action::InvitationAccept } else { Action::LinkUse };
+        let store = self.at(order, action, with.purpose());
+        self.change(order, store.use_link(&link.hash(), with)).await
     }
 
     /// Makes a link and publishes its mail. Returns whether it was for anybody.
     async fn create_link(&self, order: &Order, link: &NewLink) -> Result<bool> {
-        let making = async { self.store().create_link(link).await.map(Made) };
+        let action = if link.purpose == LinkPurpose::Invite { Action::InvitationCreate } else { Action::LinkCreate };
+        let store = self.at(order, action, link.purpose);
+        let making = async { store.create_link(link).await.map(Made) };
         Ok(self.add(order, self.service.after(making)).await?.0.is_some())
     }
 
@@ -186,7 +190,7 @@ impl Accounts {
 }
 
 /// A link of the owner of the database, without anybody whom it is for.
-fn link(purpose: LinkPurpose, secret: &Secret) -> NewLink {
+pub(super) fn link(purpose: LinkPurpose, secret: &Secret) -> NewLink {
     NewLink {
         id: LinkId(Uuid::now_v7()),
         hash: secret.hash(),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gristmill_core::email_address::EmailAddress;
-use gristmill_core::id::JobId;
+use gristmill_core::id::{INSTALLATION_TENANT, JobId};
 use gristmill_core::job::NewJob;
 use gristmill_jobs::kind::payload::{EMAIL, EmailPayload};
 use gristmill_store::accounts::{Letter, LinkPurpose};
@@ -15,7 +15,7 @@ use super::secret::Secret;
 use super::settings::AccountSettings;
 
 /// The tenant of the mails. No name of a tenant that can be created begins so.
-pub const MAIL_TENANT: &str = "@accounts";
+pub const MAIL_TENANT: &str = INSTALLATION_TENANT;
 
 /// Within which time no second mail that anybody may ask for goes to the same address.
 const ONCE_IN: Duration = Duration::from_secs(5 * 60);
@@ -33,7 +33,11 @@ pub(super) fn letter(
     url: &str,
     about: Value,
 ) -> Letter {
-    let template = if purpose == LinkPurpose::Invite { "invitation" } else { "password-reset" };
+    let template = match purpose {
+        LinkPurpose::Invite => "invitation",
+        LinkPurpose::Verify => "verification",
+        LinkPurpose::Reset | LinkPurpose::FirstOwner => "password-reset",
+    };
     let mut data = json!({ "url": url });
     if let (Some(data), Value::Object(about)) = (data.as_object_mut(), about) {
         data.extend(about);

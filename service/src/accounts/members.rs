@@ -1,6 +1,7 @@
 //! Members of a tenant: their roles, and their removal.
 
 use gristmill_core::access::Role;
+use gristmill_core::audit::Action;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::UserId;
 use gristmill_store::accounts::{Appointer, MemberChange};
@@ -42,6 +43,7 @@ impl Accounts {
 
     async fn set_member(&self, order: &Order, by: Appointer, user: UserId, role: Option<Role>) -> Result<Option<Role>> {
         let change = MemberChange { tenant: order.tenant.clone(), user, role, by };
-        self.change(order, self.store().set_member(&change)).await
+        let action = if role.is_some() { Action::MemberSet } else { Action::MemberRemove };
+        self.change(order, self.at(order, action, user).set_member(&change)).await
     }
 }

@@ -3,30 +3,35 @@
 //!
 //! * [`Accounts`]: the verbs. Each that changes something takes an order and makes one transition of the store.
 //! * [`Recognizer`]: from a secret to the caller, kept for [`recognize::KEPT`] at most.
-//! * [`Passwords`]: argon2id, off the threads that serve.
+//! * [`Passwords`]: argon2id, off the threads that serve. [`totp`]: codes of a second factor.
 //! * [`Secret`]: what must not be shown.
 
 mod error;
+mod factors;
 mod invitations;
 mod letters;
 mod members;
 mod password;
 pub mod recognize;
+mod registrations;
+mod sealing;
 mod secret;
 mod sessions;
 mod settings;
 mod tenants;
 mod tokens;
+pub mod totp;
 mod users;
 mod verbs;
 
 pub use error::{AccountError, Result};
+pub use factors::{OfferedFactor, Proof, RECOVERY_CODES};
 pub use letters::MAIL_TENANT;
 pub use members::NewMember;
 pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Passwords};
 pub use recognize::Recognizer;
 pub use secret::{Purpose, Secret};
 pub use sessions::{LoggedIn, Login};
-pub use settings::AccountSettings;
+pub use settings::{AccountSettings, Registering};
 pub use tokens::{CreatedToken, TokenRequest};
 pub use verbs::Accounts;

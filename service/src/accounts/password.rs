@@ -71,7 +71,7 @@ impl Passwords {
             return Err(AccountError::BadPassword(wrong));
         }
         let hashed = self.in_turn(move |argon2| argon2.hash_password(text.as_bytes()).map(|hash| hash.to_string()));
-        hashed.await?.map_err(|_| AccountError::Internal("a password could not be hashed"))
+        hashed.await?.map_err(|_| AccountError::Internal("a password could not be hashed".into()))
     }
 
     /// Compares a password with a hash; without one it takes the same time and does not match.
@@ -96,7 +96,7 @@ impl Passwords {
             drop(turn);
             done
         });
-        done.await.map_err(|_| AccountError::Internal("a thread was lost while it hashed a password"))
+        done.await.map_err(|_| AccountError::Internal("a thread was lost while it hashed a password".into()))
     }
 }
 

@@ -52,7 +52,7 @@ impl Secret {
     /// When the system gives no random numbers.
     pub fn draw(purpose: Purpose) -> Result<Self> {
         let mut bits = [0; 32];
-        let failed = |_| AccountError::Internal("the system gives no random numbers");
+        let failed = |_| AccountError::Internal("the system gives no random numbers".into());
         SystemRandom::new().fill(&mut bits).map_err(failed)?;
         Ok(Self(format!("{}{}", purpose.prefix(), URL_SAFE_NO_PAD.encode(bits))))
     }

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use gristmill_core::access::Subject;
+use gristmill_core::audit::Action;
 use gristmill_core::id::{SessionId, UserId};
 use gristmill_core::login::{PER_ACCOUNT, PER_ADDRESS};
-use gristmill_store::accounts::{EndSessions, LoginStart, LoginTry, NewSession, SessionView, WhichSessions};
+use gristmill_store::accounts::{EndSessions, LoginTry, NewSession, SessionView, WhichSessions};
 use uuid::Uuid;
 
 use super::error::{AccountError, Result};
+use super::factors::spent;
 use super::secret::{Purpose, Secret};
 use super::verbs::Accounts;
-use crate::order::Order;
+use crate::order::{Actor, Order};
 
 /// What is shown to log in.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,10 +22,14 @@ pub struct Login {
     pub account: String,
     /// The password.
     pub password: Secret,
+    /// A code of the account's second factor, or a recovery code, where it has one.
+    pub code: Option<Secret>,
     /// Where the try comes from: an address, or the network that is one caller's.
     pub address: String,
     /// With which program, as it says.
     pub agent: Option<String>,
+    /// The session that the program had before: it ends with the login, because another person may know its secret.
+    pub replaces: Option<Secret>,
 }
 
 /// A session, and its secret, which goes into a cookie and nowhere else.
@@ -41,7 +48,8 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// `WrongPassword`, `Wait` after too many tries, `Busy`, and store errors.
+    /// `WrongPassword`, `SecondFactor` and `WrongCode` where the password is right, `Wait` after too many tries, `Busy`, and
+    /// store errors.
     pub async fn log_in(&self, order: &Order, login: &Login) -> Result<LoggedIn> {
         let attempt = LoginTry {
             email: login.account.parse().ok(),
@@ -49,30 +57,33 @@ impl Accounts {
             per_account: PER_ACCOUNT,
             per_address: PER_ADDRESS,
         };
-        let found = match self.store().begin_login(&attempt).await? {
-            LoginStart::Compare(found) => found,
-            LoginStart::Wait { until, now } => {
-                let wait = (until - now).to_std().unwrap_or_default();
-                return Err(AccountError::Wait(wait.max(Duration::from_secs(1))));
-            }
-        };
+        let found = self.begin(order, &attempt).await?;
         let hash = found.as_ref().map(|(_, hash)| hash.as_str());
         let compared = self.passwords.compare(&login.password, hash).await?;
         let (user, verified) = found.filter(|_| compared.matches).ok_or(AccountError::WrongPassword)?;
         let verified = if compared.outdated { self.rehashed(user, &login.password, verified).await? } else { verified };
+        let second = self.second_of(user, &attempt, login.code.as_ref()).await?;
         let secret = Secret::draw(Purpose::Session)?;
         let session = NewSession {
             id: SessionId(Uuid::now_v7()),
             hash: secret.hash(),
             user,
             verified,
+            second,
             attempt,
             agent: login.agent.clone(),
             lifetime: self.settings.session.0,
             idle: self.settings.session_idle.0,
         };
-        let opened = self.add(order, self.store().finish_login(&session)).await?;
+        // From now on it is known who gives the order.
+        let name = session.attempt.email.as_ref().map(ToString::to_string).unwrap_or_default();
+        let theirs = Order { actor: Actor::Caller(Subject::User(user), name), ..order.clone() };
+        let store = self.at(&theirs, Action::SessionOpen, user);
+        let opened = self.add(&theirs, store.finish_login(&session)).await.map_err(spent)?;
         let session = opened.ok_or(AccountError::WrongPassword)?;
+        if let Some(old) = &login.replaces {
+            self.end_sessions(&theirs, user, WhichSessions::WithSecret(old.hash())).await?;
+        }
         Ok(LoggedIn { session, secret, lifetime: self.settings.session.0 })
     }
 
@@ -90,6 +101,7 @@ impl Accounts {
     ///
     /// Store errors.
     pub async fn end_sessions(&self, order: &Order, user: UserId, which: WhichSessions) -> Result<u64> {
-        self.change(order, self.store().end_sessions(&EndSessions { user, which })).await
+        let store = self.at(order, Action::SessionEnd, user);
+        self.change(order, store.end_sessions(&EndSessions { user, which })).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gristmill_core::access::Role;
 use gristmill_core::duration::Span;
 use gristmill_core::id::is_name;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,27 @@ pub struct AccountSettings {
     pub reset: Span,
     /// The queue of the mails.
     pub queue: String,
+    /// The file with the key that seals the secrets of second factors in the database; it is made when there is none, and
+    /// all servers need the same. Empty: they lie there as they are.
+    pub key_file: String,
+    /// Whether people make accounts by themselves. Invitations are accepted in any case.
+    pub registration: Registering,
+    /// The domains whose addresses register; empty for all.
+    pub registration_domains: Vec<String>,
+    /// The tenant of those who register; empty for none, until a member invites them.
+    pub registration_tenant: String,
+    /// Their role there.
+    pub registration_role: Role,
+}
+
+gristmill_core::words! {
+    /// Whether people make accounts by themselves.
+    pub enum Registering {
+        /// They do not: they are added or invited.
+        Off = "off",
+        /// They do, by a link that is mailed to their address.
+        Open = "open",
+    }
 }
 
 impl Default for AccountSettings {
@@ -35,6 +57,11 @@ impl Default for AccountSettings {
             invitation: Span(Duration::from_secs(7 * 24 * HOUR)),
             reset: Span(Duration::from_secs(HOUR)),
             queue: "default".to_owned(),
+            key_file: String::new(),
+            registration: Registering::Off,
+            registration_domains: Vec::new(),
+            registration_tenant: String::new(),
+            registration_role: Role::Viewer,
         }
     }
 }
@@ -61,6 +88,15 @@ impl AccountSettings {
         if !is_name(&self.queue) {
             faults.push(("queue", format!("`{}` cannot be the name of a queue", self.queue)));
         }
+        if matches!(self.registration_role, Role::Owner | Role::Admin) {
+            let wrong = "lets strangers manage users; write `operator`, `viewer` or `auditor`";
+            faults.push(("registration_role", wrong.to_owned()));
+        }
+        let plain = |domain: &String| domain.contains('.') && !domain.contains(['@', ' ', '*', '/']);
+        if let Some(domain) = self.registration_domains.iter().find(|domain| !plain(domain)) {
+            let wrong = format!("has `{domain}`, which is no domain; write such as `example.com`");
+            faults.push(("registration_domains", wrong));
+        }
         faults
     }
 }
@@ -76,9 +112,11 @@ mod tests {
             url: "jobs.example.com".to_owned(),
             reset: Span(Duration::ZERO),
             queue: "a b".to_owned(),
+            registration_role: Role::Admin,
+            registration_domains: vec!["*.example.com".to_owned()],
             ..AccountSettings::default()
         };
         let keys: Vec<&str> = wrong.faults().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["url", "reset", "queue"]);
+        assert_eq!(keys, ["url", "reset", "queue", "registration_role", "registration_domains"]);
     }
 }

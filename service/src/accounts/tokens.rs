@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gristmill_core::access::Permission;
+use gristmill_core::audit::Action;
 use gristmill_core::id::{TokenId, UserId};
 use gristmill_store::accounts::{NewToken, TokenView};
 use uuid::Uuid;
@@ -50,7 +51,7 @@ impl Accounts {
             scopes: request.scopes.clone(),
             lifetime: request.lifetime,
         };
-        let token = self.add(order, self.store().create_token(&new)).await?;
+        let token = self.add(order, self.at(order, Action::TokenCreate, &new.name).create_token(&new)).await?;
         Ok(CreatedToken { token, secret })
     }
 
@@ -61,6 +62,7 @@ impl Accounts {
     ///
     /// Store errors.
     pub async fn revoke_token(&self, order: &Order, token: TokenId, of: Option<UserId>) -> Result<bool> {
-        self.change(order, self.store().revoke_token(&order.tenant, token, of)).await
+        let store = self.at(order, Action::TokenRevoke, token);
+        self.change(order, store.revoke_token(&order.tenant, token, of)).await
     }
 }

@@ -1,5 +1,6 @@
 //! Users: create, rename, passwords, disable, remove.
 
+use gristmill_core::audit::Action;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::UserId;
 use gristmill_store::accounts::{NewUser, SecretHash, UserChange, UserState, UserView};
@@ -39,7 +40,7 @@ impl Accounts {
             installation,
             member: role.map(|role| (order.tenant.clone(), role)),
         };
-        self.change(order, self.store().create_user(&user)).await
+        self.change(order, self.at(order, Action::UserCreate, email).create_user(&user)).await
     }
 
     /// The user with an address.
@@ -58,7 +59,8 @@ impl Accounts {
     ///
     /// Store errors: `Invalid` when it is no name.
     pub async fn rename_user(&self, order: &Order, user: UserId, name: &str) -> Result<UserView> {
-        self.change(order, self.store().change_user(user, &UserChange::Name(name.to_owned()))).await
+        let store = self.at(order, Action::UserChange, user);
+        self.change(order, store.change_user(user, &UserChange::Name(name.to_owned()))).await
     }
 
     /// Lets a user log in, or not: then their sessions end at once, and their tokens are not recognized.
@@ -68,7 +70,8 @@ impl Accounts {
     /// `Conflict` when a tenant would be left without an owner, and other store errors.
     pub async fn switch_user(&self, order: &Order, user: UserId, active: bool) -> Result<UserView> {
         let state = if active { UserState::Active } else { UserState::Disabled };
-        self.change(order, self.store().change_user(user, &UserChange::State(state))).await
+        let action = if active { Action::UserEnable } else { Action::UserDisable };
+        self.change(order, self.at(order, action, user).change_user(user, &UserChange::State(state))).await
     }
 
     /// Lets a user create and suspend tenants, or not.
@@ -77,7 +80,8 @@ impl Accounts {
     ///
     /// Store errors.
     pub async fn set_installation(&self, order: &Order, user: UserId, installation: bool) -> Result<UserView> {
-        self.change(order, self.store().change_user(user, &UserChange::Installation(installation))).await
+        let store = self.at(order, Action::UserChange, user);
+        self.change(order, store.change_user(user, &UserChange::Installation(installation))).await
     }
 
     /// Gives a user another password, for the owner of the database. All their sessions end.
@@ -88,7 +92,7 @@ impl Accounts {
     pub async fn set_password(&self, order: &Order, user: &UserView, password: &Secret) -> Result<UserView> {
         let hash = self.passwords.hash(password, &[&user.email, &user.name]).await?;
         let change = UserChange::Password { hash, verified: None, keep: None };
-        self.change(order, self.store().change_user(user.id, &change)).await
+        self.change(order, self.at(order, Action::UserPassword, &user.email).change_user(user.id, &change)).await
     }
 
     /// Changes a user's own password, which they show. All their sessions end but for the one that asks.
@@ -112,7 +116,7 @@ impl Accounts {
         let about = self.store().user(user).await?.ok_or_else(missing)?;
         let hash = self.passwords.hash(new, &[&about.email, &about.name]).await?;
         let change = UserChange::Password { hash, verified, keep };
-        self.change(order, self.store().change_user(user, &change)).await
+        self.change(order, self.at(order, Action::UserPassword, &about.email).change_user(user, &change)).await
     }
 
     /// Removes a user with all memberships, tokens and sessions. Returns whether there was one.
@@ -121,6 +125,6 @@ impl Accounts {
     ///
     /// `Conflict` when a tenant would be left without an owner, and other store errors.
     pub async fn remove_user(&self, order: &Order, user: UserId) -> Result<bool> {
-        self.change(order, self.store().remove_user(user)).await
+        self.change(order, self.at(order, Action::UserRemove, user).remove_user(user)).await
     }
 }

@@ -1,5 +1,8 @@
 //! What the verbs over accounts are built on.
 
+use std::fmt::Display;
+
+use gristmill_core::audit::Action;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_store::accounts::{Letter, LinkPurpose};
 use gristmill_store::{Result as StoreResult, StoreError, StoreHandle};
@@ -53,6 +56,12 @@ impl Accounts {
     /// The mail with a link.
     pub(super) fn letter(&self, purpose: LinkPurpose, to: &EmailAddress, secret: &Secret, about: Value) -> Letter {
         letter(&self.settings, purpose, to, &self.address_of(secret), about)
+    }
+
+    /// The store for one transition of an order, which leaves an entry in the audit. Where the chain and the target are
+    /// only known in the transaction, the store puts them in.
+    pub(super) fn at(&self, order: &Order, action: Action, target: impl Display) -> StoreHandle {
+        order.at(self.store(), action, target)
     }
 
     /// Every change of accounts: one transition of the store. Afterwards no caller is recognized by what was known

@@ -1,21 +1,16 @@
 //! The key that signs heads: ed25519, in a file that only its owner may read.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use gristmill_core::audit::SignedHead;
 use gristmill_store::StoreError;
-use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
-/// What the one line of a key file begins with.
-const FORM: &str = "ed25519 ";
+use crate::key_file::{self, Form};
 
-/// How long a key is, in bytes.
-const KEY_BYTES: usize = 32;
+/// What a key file of ours is.
+const FORM: Form = Form { word: "ed25519", name: "the key of the audit" };
 
 /// The key that signs heads.
 pub struct SigningKey(Ed25519KeyPair);
@@ -33,16 +28,7 @@ impl SigningKey {
     ///
     /// [`StoreError::Invalid`] when there is no such file, it holds no key, or others may read it.
     pub fn read(file: &Path) -> Result<Self, StoreError> {
-        let wrong = |what: String| StoreError::Invalid(format!("the key of the audit {}: {what}", file.display()));
-        let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-        let mode = fs::metadata(file).map_err(|error| wrong(error.to_string()))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(wrong(format!("others may read it; say `chmod 600 {}`", file.display())));
-        }
-        let seed = text.strip_prefix(FORM).and_then(|digits| hex::decode(digits.trim_end()).ok());
-        let seed = seed.filter(|seed| seed.len() == KEY_BYTES);
-        let seed = seed.ok_or_else(|| wrong("it has no line `ed25519 ` with 64 hexadecimal digits".to_owned()))?;
-        Ed25519KeyPair::from_seed_unchecked(&seed).map(Self).map_err(|error| wrong(error.to_string()))
+        Self::of(file, &key_file::read(file, FORM)?)
     }
 
     /// Reads the key of a file, and makes it when there is none.
@@ -51,15 +37,12 @@ impl SigningKey {
     ///
     /// As [`SigningKey::read`], and when the file cannot be made.
     pub fn read_or_make(file: &Path) -> Result<Self, StoreError> {
-        match make(file) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                let what = format!("the key of the audit {} cannot be made: {error}", file.display());
-                return Err(StoreError::Invalid(what));
-            }
-        }
-        Self::read(file)
+        Self::of(file, &key_file::read_or_make(file, FORM)?)
+    }
+
+    fn of(file: &Path, seed: &[u8]) -> Result<Self, StoreError> {
+        let wrong = |error| StoreError::Invalid(format!("{} {}: {error}", FORM.name, file.display()));
+        Ed25519KeyPair::from_seed_unchecked(seed).map(Self).map_err(wrong)
     }
 
     /// The public key, in hexadecimal.
@@ -75,28 +58,6 @@ impl SigningKey {
     }
 }
 
-/// Makes a key file. It is whole when another process finds it: it gets its name when it is written.
-fn make(file: &Path) -> io::Result<()> {
-    if file.exists() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    let mut seed = [0; KEY_BYTES];
-    SystemRandom::new().fill(&mut seed).map_err(|_| io::Error::other("there are no random numbers"))?;
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", uuid::Uuid::now_v7().simple()));
-    let part = file.with_file_name(name);
-    // A link, unlike a rename, fails when another process was first.
-    let made = write(&part, &seed).and_then(|()| fs::hard_link(&part, file));
-    let _ = fs::remove_file(&part);
-    made
-}
-
-fn write(part: &Path, seed: &[u8]) -> io::Result<()> {
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(part)?;
-    writeln!(out, "{FORM}{}", hex::encode(seed))?;
-    out.sync_all()
-}
-
 /// Whether a head's signature fits its key.
 pub fn fits(head: &SignedHead) -> bool {
     let (Ok(key), Ok(signature)) = (hex::decode(&head.key), hex::decode(&head.signature)) else { return false };
@@ -105,6 +66,9 @@ pub fn fits(head: &SignedHead) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use gristmill_core::Instant;
     use gristmill_core::audit::Sum;
 

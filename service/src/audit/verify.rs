@@ -4,14 +4,16 @@
 //! same memory. Entries that are written meanwhile are followed, too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gristmill_core::audit::{Action, Broken, Chain, ChainEnd, Fault, SealedEntry, SignedHead};
 use gristmill_store::{AuditHead, Result, StoreError, StoreHandle};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::archived;
-use super::key::fits;
+use super::heads::heads_of;
+use super::key::{SigningKey, fits};
+use super::settings::AuditSettings;
 
 /// How many entries one page has.
 const PAGE_ROWS: u32 = 1_000;
@@ -31,8 +33,28 @@ pub struct VerifyOptions {
     pub heads: Vec<SignedHead>,
 }
 
+impl VerifyOptions {
+    /// What a chain is compared with by the settings: the keys that are trusted, and the heads of the file.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when the key or the heads cannot be read. Files that do not exist yet are passed over.
+    pub fn of(settings: &AuditSettings) -> Result<Self> {
+        let trusted_keys = settings.trusted_keys.iter().cloned().collect();
+        let mut options = Self { trusted_keys, ..Self::default() };
+        let (key, heads) = (Path::new(&settings.key_file), Path::new(&settings.heads_file));
+        if !settings.key_file.is_empty() && key.exists() {
+            options.trusted_keys.insert(SigningKey::read(key)?.public());
+        }
+        if !settings.heads_file.is_empty() && heads.exists() {
+            options.heads = heads_of(heads)?;
+        }
+        Ok(options)
+    }
+}
+
 /// What following a chain has shown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Verified {
     /// Whose chain.
     pub tenant: String,
@@ -224,12 +246,7 @@ struct Archived {
 }
 
 /// Follows the archive from the first entry to the last one that was removed.
-fn archive(
-    folder: &std::path::Path,
-    tenant: &str,
-    pruned: ChainEnd,
-    signed: &BTreeMap<u64, Vec<SignedHead>>,
-) -> Result<Archived> {
+fn archive(folder: &Path, tenant: &str, pruned: ChainEnd, signed: &BTreeMap<u64, Vec<SignedHead>>) -> Result<Archived> {
     let (mut chain, mut walked) = (Chain::behind(tenant, ChainEnd::default()), Archived::default());
     let mut take = |next: &SealedEntry, walked: &mut Archived| -> Outcome {
         chain.follow(next)?;

@@ -18,7 +18,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Store errors: `Invalid` when the job makes no sense, `Conflict` when its unique key refuses it.
+    /// Store errors: `Invalid` when the job makes no sense, `Conflict` when its unique key refuses it, `OverQuota` when
+    /// the tenant may have no more.
     pub async fn enqueue(&self, order: &Order, job: NewJob) -> Result<Option<Enqueued>> {
         let report = self.enqueue_many(order, vec![job]).await?;
         let enqueued = report.jobs.first().copied();
@@ -65,7 +66,7 @@ impl Service {
     fn enqueueing(&self, order: &Order, jobs: &[NewJob]) -> StoreHandle {
         let kinds: BTreeSet<&str> = jobs.iter().map(|job| job.kind.as_str()).collect();
         let kinds: Vec<&str> = kinds.into_iter().take(KINDS_NAMED).collect();
-        order.at(&self.store, Action::JobEnqueue, kinds.join(", "))
+        order.adding(&self.store, Action::JobEnqueue, kinds.join(", "))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use gristmill_core::access::{Permission, Principal, Role, Subject};
 use gristmill_core::id::{TokenId, UserId};
-use gristmill_store::accounts::TokenView;
+use gristmill_store::TenantUsage;
+use gristmill_store::accounts::{TenantView, TokenView};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::CreatedToken;
@@ -31,6 +32,41 @@ pub struct LinkDocument {
     pub url: String,
     /// The secret by itself, for the API.
     pub secret: String,
+}
+
+/// A tenant, and what it uses of its quotas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TenantInUseDocument {
+    /// What lists show of it; its fields are those of the document.
+    #[serde(flatten)]
+    pub tenant: TenantView,
+    /// What it uses.
+    pub usage: TenantUsage,
+}
+
+/// Whether logins ask for a second factor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct SecondFactorDocument {
+    /// Whether they do.
+    pub enrolled: bool,
+    /// How many recovery codes are left.
+    pub recovery_left: u64,
+}
+
+/// A second factor that is offered: it does nothing until it is confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OfferedFactorDocument {
+    /// Its secret in base 32, for those who type it.
+    pub secret: String,
+    /// The same as an `otpauth://` address, for those who show it as a square of dots.
+    pub uri: String,
+}
+
+/// The recovery codes of a second factor, which are shown this once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RecoveryCodesDocument {
+    /// Each of them stands for a code, once.
+    pub codes: Vec<String>,
 }
 
 /// The caller, as it was recognized.

@@ -2,18 +2,19 @@
 
 use gristmill_core::Instant;
 use gristmill_core::audit::{SealedEntry, Sum};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::audit::Verified;
 
 /// An entry of the audit.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditEntryDocument {
     /// Its number in its tenant's chain; also its key in lists.
     pub seq: u64,
     /// When it was written.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub at: Instant,
     /// Whose chain it is in.
     pub tenant: String,
@@ -36,6 +37,7 @@ pub struct AuditEntryDocument {
     /// Why.
     pub reason: Option<String>,
     /// What it did.
+    #[serde(deserialize_with = "gristmill_core::json::value")]
     pub details: Value,
     /// The order that it belongs to.
     pub order: Uuid,
@@ -75,7 +77,7 @@ impl From<SealedEntry> for AuditEntryDocument {
 }
 
 /// What verifying the audit has shown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditVerifiedDocument {
     /// Whether every entry of every chain fits.
     pub ok: bool,

@@ -27,7 +27,10 @@ mod retention;
 mod schedule;
 mod trigger;
 
-pub use account::{CreatedTokenDocument, LinkDocument, MeDocument};
+pub use account::{
+    CreatedTokenDocument, LinkDocument, MeDocument, OfferedFactorDocument, RecoveryCodesDocument, SecondFactorDocument,
+    TenantInUseDocument,
+};
 pub use audit::{AuditEntryDocument, AuditVerifiedDocument};
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
 pub use chunk::{ChunkDocument, ChunkResultDocument};

@@ -136,7 +136,7 @@ impl Service {
         self.try_table(&batch).await?;
         // An existing batch under the id that only this call has was made by a first try whose answer was lost: it
         // would stay empty for ever if we took it for another process's batch.
-        let store = order.at(&self.store, Action::BatchStart, &batch.name);
+        let store = order.adding(&self.store, Action::BatchStart, &batch.name);
         let created = patiently(|| store.create_batch(&batch)).await?;
         if created.id != batch.id {
             return Ok(StartedBatch::Planned(created.id));

@@ -81,7 +81,8 @@ impl Service {
         if order.dry_run {
             return Ok(None);
         }
-        let noted = self.store.note_event(&event);
+        let store = self.store.clone().metered();
+        let noted = store.note_event(&event);
         let Some(patience) = patience else { return Ok(Some(self.after(noted).await?)) };
         let in_time = async {
             let noted = tokio::time::timeout(patience, noted).await;

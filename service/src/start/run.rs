@@ -201,7 +201,7 @@ impl Service {
         let id = job.id;
         tick.run = Some(Run::Job(Box::new(job)));
         firing.ticks.push(tick);
-        let store = order.at(&self.store, Action::ScheduleRun, &firing.schedule);
+        let store = order.adding(&self.store, Action::ScheduleRun, &firing.schedule);
         let fired = self.after(store.fire(&[firing])).await?;
         Ok(if fired.started.is_empty() { StartedRun::Lost } else { StartedRun::Enqueued(id) })
     }
@@ -235,7 +235,7 @@ impl Service {
         };
         let id = batch.id;
         let run = Some(Run::Batch(Box::new(batch)));
-        let store = order.at(&self.store, Action::ScheduleRun, &firing.schedule);
+        let store = order.adding(&self.store, Action::ScheduleRun, &firing.schedule);
         let report = self.after(store.fire(&[with_last(firing, FireTick { run, ..tick })])).await?;
         if report.started.is_empty() {
             return Ok(StartedRun::Lost);

@@ -4,9 +4,11 @@ use gristmill_core::access::{Permission, Principal, Role, Subject};
 use gristmill_core::id::{TokenId, UserId};
 use gristmill_service::accounts::{CreatedToken, Secret};
 use gristmill_service::documents::{
-    CreatedTokenDocument, InvitationDocument, LinkDocument, MeDocument, MemberDocument, OpenLinkDocument,
-    SessionDocument, TenantDocument, TokenDocument, UserDocument,
+    CreatedTokenDocument, InvitationDocument, LinkDocument, MeDocument, MemberDocument, OfferedFactorDocument,
+    OpenLinkDocument, RecoveryCodesDocument, SecondFactorDocument, SessionDocument, TenantDocument,
+    TenantInUseDocument, TokenDocument, UserDocument,
 };
+use gristmill_store::TenantUsage;
 use gristmill_store::accounts::{LinkPurpose, MembershipView, Quotas, TenantState, UserState};
 
 use super::{Sample, at, id, sample};
@@ -44,7 +46,7 @@ fn users() -> Vec<Sample> {
     vec![sample("UserDocument", full, minimal), sample("MemberDocument", member, new)]
 }
 
-fn tenants() -> Sample {
+fn tenants() -> Vec<Sample> {
     let full = TenantDocument {
         name: "north".to_owned(),
         state: TenantState::Suspended,
@@ -62,7 +64,10 @@ fn tenants() -> Sample {
         suspended_at: None,
         ..full.clone()
     };
-    sample("TenantDocument", full, minimal)
+    let in_use = |tenant: &TenantDocument, usage| TenantInUseDocument { tenant: tenant.clone(), usage };
+    let usage = TenantUsage { jobs_waiting: 998, batches_active: 2 };
+    let samples = (in_use(&full, usage), in_use(&minimal, TenantUsage::default()));
+    vec![sample("TenantDocument", full, minimal), sample("TenantInUseDocument", samples.0, samples.1)]
 }
 
 fn tokens() -> Vec<Sample> {
@@ -135,6 +140,20 @@ fn links() -> Vec<Sample> {
     ]
 }
 
+fn factors() -> Vec<Sample> {
+    let factor = |enrolled, recovery_left| SecondFactorDocument { enrolled, recovery_left };
+    let offered = OfferedFactorDocument {
+        secret: "GEZDGNBVGY3TQOJQ".to_owned(),
+        uri: "otpauth://totp/Gristmill:ada%40example.com?secret=GEZDGNBVGY3TQOJQ&issuer=Gristmill".to_owned(),
+    };
+    let codes = |codes| RecoveryCodesDocument { codes };
+    vec![
+        sample("SecondFactorDocument", factor(true, 10), factor(false, 0)),
+        sample("OfferedFactorDocument", offered.clone(), offered),
+        sample("RecoveryCodesDocument", codes(vec!["k3jd-9x2a-77qm-p4zz".to_owned()]), codes(Vec::new())),
+    ]
+}
+
 fn me() -> Sample {
     let program = Principal {
         subject: Subject::Token { token: TokenId(id::<UserId>(2).0), user: id(1) },
@@ -156,10 +175,11 @@ fn me() -> Sample {
 
 pub(super) fn samples() -> Vec<Sample> {
     let mut samples = users();
-    samples.push(tenants());
+    samples.extend(tenants());
     samples.extend(tokens());
     samples.push(sessions());
     samples.extend(links());
     samples.push(me());
+    samples.extend(factors());
     samples
 }

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 
 use gristmill_core::Instant;
 use gristmill_service::documents::{
-    BatchWithResult, CallbackDocument, EnqueuedManyDocument, EnqueuedOneDocument, ErrorDocument, JobDocument,
-    JobOnlyDocument, ReportDocument,
+    AuditEntryDocument, AuditVerifiedDocument, BatchWithResult, CallbackDocument, EnqueuedManyDocument,
+    EnqueuedOneDocument, ErrorDocument, JobDocument, JobOnlyDocument, ReportDocument,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -113,6 +113,8 @@ fn read_back<T: Serialize + DeserializeOwned>(name: &str) {
 
 #[test]
 fn clients_read_what_was_written() {
+    read_back::<AuditEntryDocument>("AuditEntryDocument");
+    read_back::<AuditVerifiedDocument>("AuditVerifiedDocument");
     read_back::<BatchWithResult>("BatchWithResult");
     read_back::<CallbackDocument>("CallbackDocument");
     read_back::<JobDocument>("JobDocument");

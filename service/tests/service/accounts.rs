@@ -30,7 +30,8 @@ async fn user(accounts: &Accounts, name: &str, role: Role) -> UserView {
 }
 
 fn login(account: &str, password: &str) -> Login {
-    Login { account: account.to_owned(), password: Secret::new(password), address: "192.0.2.1".to_owned(), agent: None }
+    let (account, password) = (account.to_owned(), Secret::new(password));
+    Login { account, password, code: None, address: "192.0.2.1".to_owned(), agent: None, replaces: None }
 }
 
 fn is_known(recognition: Option<&Recognition>) -> bool {

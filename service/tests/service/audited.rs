@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::env::{TestEnv, databases, hourly_job, order};
+use crate::people;
 
 /// What verbs cannot do: the removal of old entries is a duty, and its test is in `auditing`.
 const NO_VERBS: [Action; 1] = [Action::AuditPrune];
@@ -76,7 +77,8 @@ async fn every_action_leaves_one_row_with_what_it_did() {
         schedules(&env).await;
         the_system(&env).await;
         operations(&env).await;
-        let seen: BTreeSet<String> = env.entries().await.into_iter().map(|found| found.entry.action).collect();
+        let mut seen: BTreeSet<String> = env.entries().await.into_iter().map(|found| found.entry.action).collect();
+        seen.extend(people::every_verb(&env).await);
         for action in Action::ALL.into_iter().filter(|action| !NO_VERBS.contains(action)) {
             assert!(seen.contains(action.as_str()), "no verb left `{action}` on {}", env.home.url());
         }

@@ -3,7 +3,10 @@
 mod accounts;
 mod audited;
 mod auditing;
+mod entries;
 mod env;
+mod people;
+mod registering;
 mod retention;
 mod starting;
 mod verbs;

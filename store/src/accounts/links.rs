@@ -7,9 +7,11 @@ use gristmill_core::access::Role;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{LinkId, UserId};
 use gristmill_core::job::NewJob;
+use gristmill_core::login::TryLimit;
 use serde::{Deserialize, Serialize};
 
 use super::{Appointer, SecretHash};
+use crate::Dispatched;
 
 /// What is said of a link that does nothing, whatever the reason.
 pub const LINK_OVER: &str =
@@ -24,7 +26,7 @@ gristmill_core::words! {
         Invite = "invite",
         /// To choose a password.
         Reset = "reset",
-        /// To show that an address is theirs.
+        /// To show that an address is theirs, and to make an account where it has none.
         Verify = "verify",
     }
 }
@@ -108,6 +110,37 @@ pub enum LinkUse {
     },
     /// To show that an address is theirs: an unverified user becomes active.
     Verify,
+    /// To show that an address is theirs which has no account, and to make one.
+    Register(NewPerson),
+}
+
+/// A person who asks for an account.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registration {
+    /// The link that is mailed to their address, of purpose [`LinkPurpose::Verify`]. Its tenant and role, where it has
+    /// them, are those of the account that is made by it.
+    pub link: NewLink,
+    /// Where the wish comes from: an IP address, or the network of one.
+    pub address: String,
+    /// How many wishes an address may have.
+    pub per_address: TryLimit,
+    /// How many wishes there may be from all addresses together.
+    pub in_all: TryLimit,
+}
+
+/// How a registration begins.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RegistrationStart {
+    /// There were too many.
+    Wait {
+        /// Until when.
+        until: Instant,
+        /// The store's time.
+        now: Instant,
+    },
+    /// The link was made, and its letter enqueued; `None` where the address has an account, or was sent one a few minutes
+    /// ago, which the caller must not show.
+    Begun(Option<(LinkId, Dispatched)>),
 }
 
 impl LinkUse {
@@ -117,7 +150,7 @@ impl LinkUse {
             Self::FirstOwner { .. } => LinkPurpose::FirstOwner,
             Self::Accept(_) => LinkPurpose::Invite,
             Self::Reset { .. } => LinkPurpose::Reset,
-            Self::Verify => LinkPurpose::Verify,
+            Self::Verify | Self::Register(_) => LinkPurpose::Verify,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The store never sees a secret: tokens, sessions and links are known by the SHA-256 of theirs, passwords by the hash
 //! that the service makes. Rights are judged in the transaction that they are used in, against what they are then.
 
+mod factors;
 mod links;
 mod sessions;
 mod tenants;
@@ -10,13 +11,18 @@ mod tokens;
 mod users;
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{LinkId, SessionId, TokenId, UserId};
 
-pub use links::{InvitationView, LINK_OVER, Letter, LinkPurpose, LinkUse, LinkView, NewLink, NewPerson, UsedLink};
+pub use factors::{ConfirmFactor, Factor, Second};
+pub use links::{
+    InvitationView, LINK_OVER, Letter, LinkPurpose, LinkUse, LinkView, NewLink, NewPerson, Registration,
+    RegistrationStart, UsedLink,
+};
 pub use sessions::{
     EndSessions, LoginStart, LoginTry, NewSession, Recognition, Recognized, SecretHash, SessionView, WhichSessions,
 };
@@ -25,7 +31,7 @@ pub use tokens::{NewToken, TOKEN_SCOPES_MAX, TokenView};
 pub use users::{Appointer, MemberChange, MemberView, MembershipView, NewUser, UserChange, UserState, UserView};
 
 use crate::error::Result;
-use crate::{Dispatched, Page};
+use crate::{Dispatched, Page, StoreHandle, TenantUsage};
 
 /// Accounts: users, tenants, members, tokens, sessions, links.
 #[async_trait]
@@ -67,8 +73,17 @@ pub trait Accounts: Debug + Send + Sync + 'static {
     /// Returns one tenant. `None` when there is none.
     async fn tenant(&self, name: &str) -> Result<Option<TenantView>>;
 
+    /// A handle of the same store whose transactions are held to the quotas of the tenants that they add jobs and batches
+    /// to: `OverQuota` when that does not fit, however many ask at once. A tenant without a quota waits for no other
+    /// transaction.
+    fn metered(self: Arc<Self>) -> StoreHandle;
+
+    /// Returns what a tenant uses of its quotas.
+    async fn tenant_usage(&self, name: &str) -> Result<TenantUsage>;
+
     /// Suspends or resumes a tenant, or sets its quotas. Of a suspended tenant no member and no token is recognized; its
-    /// work goes on. What is so already stays as it is. `NotFound` when there is no such tenant.
+    /// work goes on. What is so already stays as it is. `NotFound` when there is no such tenant,
+    /// `Conflict` when its quotas are not the ones that were seen.
     async fn change_tenant(&self, name: &str, change: &TenantChange) -> Result<TenantView>;
 
     /// Returns the members of a tenant, by address.
@@ -87,6 +102,10 @@ pub trait Accounts: Debug + Send + Sync + 'static {
     /// although there are users.
     async fn create_link(&self, link: &NewLink) -> Result<Option<(LinkId, Dispatched)>>;
 
+    /// Counts a wish for an account, and makes a link for an address that has none; enqueues its letter in the same
+    /// transaction. `Invalid` when the link is not of purpose [`LinkPurpose::Verify`] or has no letter.
+    async fn register(&self, registration: &Registration) -> Result<RegistrationStart>;
+
     /// Returns what an unused link is for. `None` when it is unknown, used, replaced or over.
     async fn link(&self, hash: &SecretHash) -> Result<Option<LinkView>>;
 
@@ -104,8 +123,27 @@ pub trait Accounts: Debug + Send + Sync + 'static {
     async fn begin_login(&self, attempt: &LoginTry) -> Result<LoginStart>;
 
     /// Opens a session, provided that the user is active and has the password that was verified; takes the try back.
-    /// `None` when that has changed meanwhile.
+    /// `None` when that has changed meanwhile. `Denied`, and nothing happens, when the user has a second factor and shows
+    /// nothing of it that was not used before.
     async fn finish_login(&self, session: &NewSession) -> Result<Option<SessionView>>;
+
+    /// Takes a try back that was no try: nothing was compared that could have been guessed.
+    async fn take_back_try(&self, attempt: &LoginTry) -> Result<()>;
+
+    /// Returns the second factor of a user, confirmed or not. `None` when there is none.
+    async fn factor(&self, user: UserId) -> Result<Option<Factor>>;
+
+    /// Offers a second factor with this secret, in place of one that was not confirmed: at most 64 bytes. `Conflict` when
+    /// there is a confirmed one.
+    async fn offer_factor(&self, user: UserId, secret: &[u8]) -> Result<()>;
+
+    /// Confirms a factor by its first code, keeps the hashes of its recovery codes, and ends the user's other sessions.
+    /// Returns how many there were. `Conflict` when there is no such factor to confirm.
+    async fn confirm_factor(&self, confirm: &ConfirmFactor) -> Result<u64>;
+
+    /// Removes a factor by what is shown of it, which is spent; or, without that, with all sessions of the user. Returns
+    /// whether there was one. `Denied` when what is shown was used already, or is none.
+    async fn remove_factor(&self, user: UserId, with: Option<Second>) -> Result<bool>;
 
     /// Returns the caller whose session it is, in the tenant that it asks for, or in its own: `main` where it is a
     /// member there, otherwise the first by name. `None` when the session is unknown or over, or its user not active.

@@ -9,6 +9,8 @@ use gristmill_core::id::{SessionId, UserId};
 use gristmill_core::login::TryLimit;
 use serde::{Deserialize, Serialize};
 
+use super::factors::Second;
+
 /// The SHA-256 of a secret.
 pub type SecretHash = [u8; 32];
 
@@ -50,6 +52,8 @@ pub struct NewSession {
     pub user: UserId,
     /// The hash of the password that was verified.
     pub verified: String,
+    /// What was shown of a second factor: it is spent.
+    pub second: Option<Second>,
     /// The try that succeeded.
     pub attempt: LoginTry,
     /// With which program: cut at 300 characters.
@@ -121,4 +125,6 @@ pub struct Recognized {
     pub principal: Principal,
     /// Whether its last use was noted a minute ago or longer.
     pub stale: bool,
+    /// How many requests in a minute its tenant may send, where that is limited.
+    pub requests_per_minute: Option<u32>,
 }

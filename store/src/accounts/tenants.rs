@@ -19,7 +19,7 @@ gristmill_core::words! {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Quotas {
-    /// Jobs that are not final.
+    /// Jobs that have not ended.
     pub jobs_waiting: Option<u64>,
     /// Batches that have not ended.
     pub batches_active: Option<u64>,
@@ -72,5 +72,10 @@ pub enum TenantChange {
     /// It may be used again.
     Resume,
     /// What it may have at most.
-    Quotas(Quotas),
+    Quotas {
+        /// What that is from now on.
+        quotas: Quotas,
+        /// What it was when it was seen; nothing changes when it is another by now. `None` to replace any.
+        seen: Option<Quotas>,
+    },
 }

@@ -1,5 +1,6 @@
 //! Users, tenants, members, tokens, sessions, links.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,13 +14,15 @@ use super::connect::{look, transact};
 use super::fault::Outcome;
 use super::work::Work;
 use crate::accounts::{
-    Accounts, EndSessions, InvitationView, LinkUse, LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewLink,
-    NewSession, NewTenant, NewToken, NewUser, Recognition, SecretHash, SessionView, TenantChange, TenantView,
-    TokenView, UsedLink, UserChange, UserView,
+    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, LinkUse, LinkView, LoginStart, LoginTry,
+    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Registration,
+    RegistrationStart, Second, SecretHash, SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange,
+    UserView,
 };
 use crate::error::Result;
-use crate::sql::accounts::{links, login, sessions, tenants, tokens, use_link, users};
-use crate::{Dispatched, Page};
+use crate::sql::accounts::{factors, links, login, sessions, tenants, tokens, use_link, users};
+use crate::sql::quota;
+use crate::{Dispatched, Page, StoreHandle, TenantUsage};
 
 #[async_trait]
 impl Accounts for PostgresStore {
@@ -71,6 +74,14 @@ impl Accounts for PostgresStore {
         transact!(self, tenants::change, (name, change)).await
     }
 
+    fn metered(self: Arc<Self>) -> StoreHandle {
+        Arc::new(PostgresStore::metered(&self))
+    }
+
+    async fn tenant_usage(&self, name: &str) -> Result<TenantUsage> {
+        look!(self, quota::usage, name)
+    }
+
     async fn members(&self, tenant: &str, page: &Page) -> Result<Vec<MemberView>> {
         look!(self, users::members, tenant, page)
     }
@@ -81,6 +92,10 @@ impl Accounts for PostgresStore {
 
     async fn create_link(&self, link: &NewLink) -> Result<Option<(LinkId, Dispatched)>> {
         transact!(self, create_link, link).await
+    }
+
+    async fn register(&self, registration: &Registration) -> Result<RegistrationStart> {
+        transact!(self, register, registration).await
     }
 
     async fn link(&self, hash: &SecretHash) -> Result<Option<LinkView>> {
@@ -105,6 +120,26 @@ impl Accounts for PostgresStore {
 
     async fn finish_login(&self, session: &NewSession) -> Result<Option<SessionView>> {
         transact!(self, login::finish, session).await
+    }
+
+    async fn take_back_try(&self, attempt: &LoginTry) -> Result<()> {
+        transact!(self, login::take_back, attempt).await
+    }
+
+    async fn factor(&self, user: UserId) -> Result<Option<Factor>> {
+        look!(self, factors::one, user)
+    }
+
+    async fn offer_factor(&self, user: UserId, secret: &[u8]) -> Result<()> {
+        transact!(self, factors::offer, (user, secret)).await
+    }
+
+    async fn confirm_factor(&self, confirm: &ConfirmFactor) -> Result<u64> {
+        transact!(self, factors::confirm, confirm).await
+    }
+
+    async fn remove_factor(&self, user: UserId, with: Option<Second>) -> Result<bool> {
+        transact!(self, factors::remove, (user, with)).await
     }
 
     async fn recognize_session(&self, hash: &SecretHash, tenant: Option<&str>) -> Result<Option<Recognition>> {
@@ -149,6 +184,16 @@ impl Accounts for PostgresStore {
 
     async fn count_users(&self) -> Result<(u64, Instant)> {
         look!(self, users::count)
+    }
+}
+
+async fn register(work: &mut Work<'_>, registration: &Registration) -> Outcome<RegistrationStart> {
+    match links::register(work, registration).await? {
+        Err((until, now)) => Ok(RegistrationStart::Wait { until, now }),
+        Ok(made) => {
+            let dispatched = work.close().await?;
+            Ok(RegistrationStart::Begun(made.then_some((registration.link.id, dispatched))))
+        }
     }
 }
 

@@ -42,6 +42,8 @@ pub struct PostgresStore {
     shared: Arc<Shared>,
     /// The step of an order whose entry in the audit is written with the next change.
     attributed: Option<Arc<Attributed>>,
+    /// Whether what is added is held to the quotas of tenants.
+    metered: bool,
 }
 
 /// What all handles of one store have in common.
@@ -138,12 +140,23 @@ impl PostgresStore {
             condition,
             ended_count: EndedCount::default(),
         };
-        Ok(Self { shared: Arc::new(shared), attributed: None })
+        Ok(Self { shared: Arc::new(shared), attributed: None, metered: false })
     }
 
     /// A handle of the same store that is attributed to a step of an order.
     pub(super) fn attributed(&self, attribution: Attribution) -> Self {
-        Self { shared: Arc::clone(&self.shared), attributed: Some(Attributed::new(attribution)) }
+        let attributed = Some(Attributed::new(attribution));
+        Self { shared: Arc::clone(&self.shared), attributed, metered: self.metered }
+    }
+
+    /// A handle of the same store that is held to the quotas of tenants.
+    pub(super) fn metered(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), attributed: self.attributed.clone(), metered: true }
+    }
+
+    /// Whether it is held to the quotas of tenants.
+    pub(super) fn is_metered(&self) -> bool {
+        self.metered
     }
 
     /// The step whose entry is still to be written.
@@ -323,6 +336,9 @@ impl PostgresStore {
         let Some(setting) = frame.setting else { return self.run_alone(conn, frame, arguments, step).await };
         let mut transaction = conn.begin_with(self.patience.begin(frame.patience, setting)).await?;
         let mut work = Work::new(&mut transaction, self.with_outbox);
+        if self.metered {
+            work.hold_to_quotas();
+        }
         let pending = self.pending().filter(|_| !frame.dry_run);
         if pending.is_some() {
             work.gather_facts();
@@ -411,7 +427,7 @@ impl PostgresStore {
 /// Writes the entry of an attributed step that has changed something.
 async fn audited(work: &mut Work<'_>, attributed: &Attributed) -> Outcome<()> {
     let Some(facts) = work.take_facts() else { return Ok(()) };
-    let written = audit::append(work, &attributed.attribution, &facts.fields).await?;
+    let written = audit::append(work, &facts.attribution(&attributed.attribution), &facts.fields).await?;
     work.audit_entered(written);
     Ok(())
 }

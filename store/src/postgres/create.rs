@@ -20,6 +20,7 @@ use crate::check;
 use crate::error::{Result, StoreError};
 use crate::row;
 use crate::sql;
+use crate::sql::quota;
 use crate::{
     Batches, CreatedBatch, Dispatched, EnqueueOutcome, EnqueueReport, Enqueued, GROUP_JOBS_MAX, Jobs, NewBatch,
     NewChunk,
@@ -60,7 +61,11 @@ SELECT tenant, queue, state, started_at IS NOT NULL, seq IS NOT NULL FROM job WH
 impl Jobs for PostgresStore {
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
         // A key may be held, and what follows then is decided in the same transaction; so is what a broker is to carry.
-        if !self.with_outbox() && jobs.iter().all(|job| job.idempotency_key.is_none() && job.unique.is_none()) {
+        // So is what has to fit into a quota.
+        if !self.with_outbox()
+            && !self.is_metered()
+            && jobs.iter().all(|job| job.idempotency_key.is_none() && job.unique.is_none())
+        {
             return alone!(self, enqueue_alone, jobs).await;
         }
         transact!(self, enqueue, jobs).await
@@ -165,6 +170,9 @@ pub(super) async fn create_batch(work: &mut Work<'_>, batch: &NewBatch) -> Outco
         let created = kept.is_none();
         if created {
             work.tell(batch);
+            if work.is_metered() {
+                quota::hold_batch(work, &batch.tenant).await?;
+            }
         }
         return Ok(CreatedBatch { id: BatchId(kept.unwrap_or(id)), created });
     }

@@ -17,7 +17,7 @@ use super::notifier::{CHANNEL, GONE_CHANNEL, Signals};
 use crate::Dispatched;
 use crate::audit::{Facts, Summary};
 use crate::error::StoreError;
-use crate::sql::batch_ends;
+use crate::sql::{batch_ends, quota};
 
 /// How many ids one outbox row holds at most.
 const OUTBOX_JOBS_MAX: usize = 1_000;
@@ -57,6 +57,8 @@ pub(super) struct Work<'c> {
     facts: Option<Facts>,
     /// Whether that entry was written.
     audited: bool,
+    /// Whether what is added is held to the quotas of tenants.
+    metered: bool,
 }
 
 impl<'c> Work<'c> {
@@ -74,6 +76,7 @@ impl<'c> Work<'c> {
             wrote: false,
             facts: None,
             audited: false,
+            metered: false,
         }
     }
 
@@ -97,6 +100,16 @@ impl<'c> Work<'c> {
         self.wrote
     }
 
+    /// What is added is held to the quotas of tenants.
+    pub(super) fn hold_to_quotas(&mut self) {
+        self.metered = true;
+    }
+
+    /// Whether what is added is held to the quotas of tenants.
+    pub(super) fn is_metered(&self) -> bool {
+        self.metered
+    }
+
     /// An entry of the audit is to be written: facts for it are gathered from now on.
     pub(super) fn gather_facts(&mut self) {
         self.facts = Some(Facts::default());
@@ -105,7 +118,7 @@ impl<'c> Work<'c> {
     /// The facts, if the transaction has changed anything. They are gathered no more.
     pub(super) fn take_facts(&mut self) -> Option<Facts> {
         let wrote = self.wrote;
-        self.facts.take().filter(|facts| wrote || facts.changed)
+        self.facts.take().filter(|facts| facts.call_for_an_entry(wrote))
     }
 
     /// The facts, where they are gathered.
@@ -188,6 +201,11 @@ impl<'c> Work<'c> {
     pub(super) async fn close(&mut self) -> Outcome<Dispatched> {
         let dead = std::mem::take(&mut self.dead);
         batch_ends::aggregates_died(self, &dead).await?;
+        if self.metered {
+            let changes = self.counts.iter().map(|((tenant, _, state), jobs)| (tenant.as_str(), *state, *jobs));
+            let arrivals = quota::arrivals(changes);
+            quota::hold_jobs(self, arrivals).await?;
+        }
         self.write_counts().await?;
         let dispatches = self.write_outbox().await?;
         self.notify().await?;

@@ -1,6 +1,7 @@
 //! No accounts: the model is of the work and of what moves it. That of an account is one guarded statement each, written
 //! once over both databases, and there is nothing that a model of it could say in other words.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,12 +12,13 @@ use gristmill_core::id::{LinkId, SessionId, TokenId, UserId};
 
 use super::ReferenceStore;
 use crate::accounts::{
-    Accounts, EndSessions, InvitationView, LinkUse, LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewLink,
-    NewSession, NewTenant, NewToken, NewUser, Recognition, SecretHash, SessionView, TenantChange, TenantView,
-    TokenView, UsedLink, UserChange, UserView,
+    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, LinkUse, LinkView, LoginStart, LoginTry,
+    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Registration,
+    RegistrationStart, Second, SecretHash, SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange,
+    UserView,
 };
 use crate::error::{Result, StoreError};
-use crate::{Dispatched, Page};
+use crate::{Dispatched, Page, StoreHandle, TenantUsage};
 
 #[async_trait]
 impl Accounts for ReferenceStore {
@@ -68,6 +70,14 @@ impl Accounts for ReferenceStore {
         Err(none())
     }
 
+    fn metered(self: Arc<Self>) -> StoreHandle {
+        self
+    }
+
+    async fn tenant_usage(&self, _: &str) -> Result<TenantUsage> {
+        Err(none())
+    }
+
     async fn members(&self, _: &str, _: &Page) -> Result<Vec<MemberView>> {
         Err(none())
     }
@@ -77,6 +87,10 @@ impl Accounts for ReferenceStore {
     }
 
     async fn create_link(&self, _: &NewLink) -> Result<Option<(LinkId, Dispatched)>> {
+        Err(none())
+    }
+
+    async fn register(&self, _: &Registration) -> Result<RegistrationStart> {
         Err(none())
     }
 
@@ -101,6 +115,26 @@ impl Accounts for ReferenceStore {
     }
 
     async fn finish_login(&self, _: &NewSession) -> Result<Option<SessionView>> {
+        Err(none())
+    }
+
+    async fn take_back_try(&self, _: &LoginTry) -> Result<()> {
+        Err(none())
+    }
+
+    async fn factor(&self, _: UserId) -> Result<Option<Factor>> {
+        Err(none())
+    }
+
+    async fn offer_factor(&self, _: UserId, _: &[u8]) -> Result<()> {
+        Err(none())
+    }
+
+    async fn confirm_factor(&self, _: &ConfirmFactor) -> Result<u64> {
+        Err(none())
+    }
+
+    async fn remove_factor(&self, _: UserId, _: Option<Second>) -> Result<bool> {
         Err(none())
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod operations;
 pub(crate) mod outbox;
 pub(crate) mod poison;
 pub(crate) mod prune;
+pub(crate) mod quota;
 pub(crate) mod requests;
 pub(crate) mod schedules;
 pub(crate) mod ticks;

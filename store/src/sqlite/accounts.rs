@@ -1,5 +1,6 @@
 //! Users, tenants, members, tokens, sessions, links.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,13 +13,15 @@ use super::SqliteStore;
 use super::sql::{Reading, transact};
 use super::transition::Transition;
 use crate::accounts::{
-    Accounts, EndSessions, InvitationView, LinkUse, LinkView, LoginStart, LoginTry, MemberChange, MemberView, NewLink,
-    NewSession, NewTenant, NewToken, NewUser, Recognition, SecretHash, SessionView, TenantChange, TenantView,
-    TokenView, UsedLink, UserChange, UserView,
+    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, LinkUse, LinkView, LoginStart, LoginTry,
+    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Registration,
+    RegistrationStart, Second, SecretHash, SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange,
+    UserView,
 };
 use crate::error::Result;
-use crate::sql::accounts::{links, login, sessions, tenants, tokens, use_link, users};
-use crate::{Dispatched, Page};
+use crate::sql::accounts::{factors, links, login, sessions, tenants, tokens, use_link, users};
+use crate::sql::quota;
+use crate::{Dispatched, Page, StoreHandle, TenantUsage};
 
 #[async_trait]
 impl Accounts for SqliteStore {
@@ -70,6 +73,14 @@ impl Accounts for SqliteStore {
         transact!(self, tenants::change, &(name, change))
     }
 
+    fn metered(self: Arc<Self>) -> StoreHandle {
+        Arc::new(SqliteStore::metered(&self))
+    }
+
+    async fn tenant_usage(&self, name: &str) -> Result<TenantUsage> {
+        quota::usage(&mut Reading(&self.readers), name).await
+    }
+
     async fn members(&self, tenant: &str, page: &Page) -> Result<Vec<MemberView>> {
         users::members(&mut Reading(&self.readers), tenant, page).await
     }
@@ -83,6 +94,16 @@ impl Accounts for SqliteStore {
         let created = links::create(&mut t, link).await?;
         let dispatched = t.commit().await?.dispatched;
         Ok(created.then_some((link.id, dispatched)))
+    }
+
+    async fn register(&self, registration: &Registration) -> Result<RegistrationStart> {
+        let mut t = Transition::begin(self).await?;
+        let begun = links::register(&mut t, registration).await?;
+        let dispatched = t.commit().await?.dispatched;
+        Ok(match begun {
+            Err((until, now)) => RegistrationStart::Wait { until, now },
+            Ok(made) => RegistrationStart::Begun(made.then_some((registration.link.id, dispatched))),
+        })
     }
 
     async fn link(&self, hash: &SecretHash) -> Result<Option<LinkView>> {
@@ -107,6 +128,26 @@ impl Accounts for SqliteStore {
 
     async fn finish_login(&self, session: &NewSession) -> Result<Option<SessionView>> {
         transact!(self, login::finish, session)
+    }
+
+    async fn take_back_try(&self, attempt: &LoginTry) -> Result<()> {
+        transact!(self, login::take_back, attempt)
+    }
+
+    async fn factor(&self, user: UserId) -> Result<Option<Factor>> {
+        factors::one(&mut Reading(&self.readers), user).await
+    }
+
+    async fn offer_factor(&self, user: UserId, secret: &[u8]) -> Result<()> {
+        transact!(self, factors::offer, &(user, secret))
+    }
+
+    async fn confirm_factor(&self, confirm: &ConfirmFactor) -> Result<u64> {
+        transact!(self, factors::confirm, confirm)
+    }
+
+    async fn remove_factor(&self, user: UserId, with: Option<Second>) -> Result<bool> {
+        transact!(self, factors::remove, &(user, with))
     }
 
     async fn recognize_session(&self, hash: &SecretHash, tenant: Option<&str>) -> Result<Option<Recognition>> {

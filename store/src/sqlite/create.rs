@@ -20,6 +20,11 @@ use crate::error::{Result, StoreError};
 use crate::sql;
 use crate::{Batches, CreatedBatch, Dispatched, EnqueueReport, Jobs, NewBatch, NewChunk};
 
+/// Refuses a batch that was inserted when it does not fit into a quota, where it is held to one.
+pub(super) async fn hold_to_quota(t: &mut Transition<'_>, batch: &NewBatch) -> Result<()> {
+    if t.is_metered() { sql::quota::hold_batch(t, &batch.tenant).await } else { Ok(()) }
+}
+
 #[async_trait]
 impl Jobs for SqliteStore {
     async fn enqueue(&self, jobs: &[NewJob]) -> Result<EnqueueReport> {
@@ -42,6 +47,7 @@ impl Batches for SqliteStore {
         let mut t = Transition::begin(self).await?;
         if insert_batch(&mut t, batch).await? {
             t.tell(batch);
+            hold_to_quota(&mut t, batch).await?;
             t.commit().await?;
             return Ok(CreatedBatch { id: batch.id, created: true });
         }

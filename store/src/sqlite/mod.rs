@@ -86,6 +86,8 @@ pub struct SqliteStore {
     shared: Arc<Shared>,
     /// The step of an order whose entry in the audit is written with the next change.
     attributed: Option<Arc<Attributed>>,
+    /// Whether what is added is held to the quotas of tenants.
+    metered: bool,
 }
 
 /// What all handles of one store have in common.
@@ -166,7 +168,7 @@ impl SqliteStore {
             ended_count: EndedCount::default(),
             plenty: AtomicBool::new(false),
         };
-        let store = Self { shared: Arc::new(shared), attributed: None };
+        let store = Self { shared: Arc::new(shared), attributed: None, metered: false };
         first.close().await.map_err(error::database)?;
         store.others.look().await?;
         Ok(store)
@@ -174,7 +176,13 @@ impl SqliteStore {
 
     /// A handle of the same store that is attributed to a step of an order.
     fn attributed(&self, attribution: Attribution) -> Self {
-        Self { shared: Arc::clone(&self.shared), attributed: Some(Attributed::new(attribution)) }
+        let attributed = Some(Attributed::new(attribution));
+        Self { shared: Arc::clone(&self.shared), attributed, metered: self.metered }
+    }
+
+    /// A handle of the same store that is held to the quotas of tenants.
+    fn metered(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), attributed: self.attributed.clone(), metered: true }
     }
 
     /// The step whose entry is still to be written.

@@ -83,6 +83,7 @@ impl Creating for Transition<'_> {
     async fn create_batch(&mut self, batch: &NewBatch) -> Result<()> {
         if create::insert_batch(self, batch).await? {
             self.tell(batch);
+            create::hold_to_quota(self, batch).await?;
         }
         Ok(())
     }

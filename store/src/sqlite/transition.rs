@@ -17,7 +17,7 @@ use crate::audit::{Attributed, Facts, Summary};
 use crate::check;
 use crate::error::Result;
 use crate::failpoint;
-use crate::sql::{audit, batch_ends};
+use crate::sql::{audit, batch_ends, quota};
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
 /// The database's own clock, in microseconds, accurate to a millisecond.
@@ -250,6 +250,11 @@ impl<'s> Transition<'s> {
         if let Some(batch) = self.cancelled {
             batch_ends::cancelled(&mut self, batch).await?;
         }
+        if self.is_metered() {
+            let changes = self.counts.iter().map(|count| (count.tenant.as_str(), count.state.as_str(), count.by));
+            let arrivals = quota::arrivals(changes);
+            quota::hold_jobs(&mut self, arrivals).await?;
+        }
         let dispatches = self.write_outbox().await?;
         let audited = self.write_audit().await?;
         // Only what changes the file counts: timers read it again and again, and change nothing.
@@ -279,6 +284,11 @@ impl<'s> Transition<'s> {
         Ok(Committed { dispatched: Dispatched { dispatches, moved: self.moved }, progress })
     }
 
+    /// Whether what is added is held to the quotas of tenants.
+    pub(super) fn is_metered(&self) -> bool {
+        self.store.metered
+    }
+
     /// The facts for the audit, where they are gathered.
     pub(super) fn facts_mut(&mut self) -> Option<&mut Facts> {
         self.facts.as_mut()
@@ -294,9 +304,9 @@ impl<'s> Transition<'s> {
     /// Writes the entry of an attributed step that has changed something. Returns the step when it was written.
     async fn write_audit(&mut self) -> Result<Option<&'s Attributed>> {
         let (store, changed) = (self.store, self.wrote || self.moved > 0);
-        let facts = self.facts.take().filter(|facts| changed || facts.changed);
+        let facts = self.facts.take().filter(|facts| facts.call_for_an_entry(changed));
         let (Some(facts), Some(attributed)) = (facts, store.pending()) else { return Ok(None) };
-        let written = audit::append(self, &attributed.attribution, &facts.fields).await?;
+        let written = audit::append(self, &facts.attribution(&attributed.attribution), &facts.fields).await?;
         Ok(written.then_some(attributed))
     }
 

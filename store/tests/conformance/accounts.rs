@@ -72,6 +72,7 @@ pub(crate) fn new_session(user: UserId, attempt: LoginTry) -> NewSession {
         hash: secret(),
         user,
         verified: HASH.to_owned(),
+        second: None,
         attempt,
         agent: Some("a test".to_owned()),
         lifetime: LONG,

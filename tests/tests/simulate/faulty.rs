@@ -408,7 +408,16 @@ delegate! {
 }
 
 delegate! {
-    Accounts {}
+    Accounts {
+        fn metered(self: Arc<Self>) -> StoreHandle {
+            Arc::new(Self {
+                inner: Arc::clone(&self.inner).metered(),
+                world: Arc::clone(&self.world),
+                process: self.process.clone(),
+                random: Mutex::new(self.throw(Random::fork)),
+            })
+        }
+    }
     create_user(user: &NewUser) -> UserView;
     users(page: &Page) -> Vec<UserView>;
     user(user: UserId) -> Option<UserView>;
@@ -420,16 +429,23 @@ delegate! {
     create_tenant(tenant: &NewTenant) -> TenantView;
     tenant_list(page: &Page) -> Vec<TenantView>;
     tenant(name: &str) -> Option<TenantView>;
+    tenant_usage(name: &str) -> TenantUsage;
     change_tenant(name: &str, change: &TenantChange) -> TenantView;
     members(tenant: &str, page: &Page) -> Vec<MemberView>;
     set_member(change: &MemberChange) -> Option<Role>;
     create_link(link: &NewLink) -> Option<(LinkId, Dispatched)>;
+    register(registration: &Registration) -> RegistrationStart;
     link(hash: &SecretHash) -> Option<LinkView>;
     use_link(hash: &SecretHash, with: &LinkUse) -> UsedLink;
     invitations(tenant: &str, page: &Page) -> Vec<InvitationView>;
     withdraw_invitation(tenant: &str, invitation: LinkId) -> bool;
     begin_login(attempt: &LoginTry) -> LoginStart;
     finish_login(session: &NewSession) -> Option<SessionView>;
+    take_back_try(attempt: &LoginTry) -> ();
+    factor(user: UserId) -> Option<Factor>;
+    offer_factor(user: UserId, secret: &[u8]) -> ();
+    confirm_factor(confirm: &ConfirmFactor) -> u64;
+    remove_factor(user: UserId, with: Option<Second>) -> bool;
     recognize_session(hash: &SecretHash, tenant: Option<&str>) -> Option<Recognition>;
     recognize_token(hash: &SecretHash, tenant: Option<&str>) -> Option<Recognition>;
     touch_session(hash: &SecretHash, idle: Duration) -> ();

@@ -115,7 +115,7 @@ pub(super) async fn begin(
 /// Why a batch did not start. Where its input lies on the server is not said.
 fn refused(error: StartError, from: Started) -> ApiError {
     let hidden = |code, message: &str, error: &dyn std::error::Error| ApiError {
-        cause: Some(error.to_string()),
+        cause: Some(error.to_string().into()),
         ..ApiError::new(code, message)
     };
     match error {

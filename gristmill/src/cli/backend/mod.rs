@@ -1,6 +1,7 @@
 //! Whom a verb asks: the store of this process, or a server. A verb is written once; here is, noun by noun, how each of
 //! the two carries it out. Both give the same views, so that the same lines print them.
 
+pub(crate) mod audit;
 pub(crate) mod batches;
 mod dead;
 mod jobs;

@@ -3,11 +3,12 @@
 use gristmill_core::Instant;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::LinkId;
-use gristmill_core::login;
+use gristmill_core::login::KEPT;
 
-use super::{judged, person};
+use super::{judged, login, noted, person};
 use crate::Page;
-use crate::accounts::{Appointer, InvitationView, Letter, LinkPurpose, LinkView, NewLink, SecretHash};
+use crate::accounts::{Appointer, InvitationView, Letter, LinkPurpose, LinkView, NewLink, Registration, SecretHash};
+use crate::audit::Facts;
 use crate::error::{Result, StoreError};
 use crate::sql::{Columns, Creating, Sql, values};
 
@@ -15,6 +16,8 @@ const USERS: &str = "SELECT count(*) AS found FROM access_user";
 
 const HAS_ACCOUNT: &str = "
 SELECT count(*) AS found FROM access_user WHERE email = $1 AND state = $2";
+
+const EXISTS: &str = "SELECT count(*) AS found FROM access_user WHERE email = $1";
 
 const IS_MEMBER: &str = "
 SELECT count(*) AS found FROM access_membership m JOIN access_user u ON u.id = m.user_id
@@ -48,7 +51,8 @@ WHERE l.tenant = $1 AND l.purpose = 'invite' AND l.used_at IS NULL AND l.revoked
 
 const WITHDRAW: &str = "
 UPDATE access_link SET revoked_at = now()
-WHERE tenant = $1 AND id = $2 AND purpose = 'invite' AND used_at IS NULL AND revoked_at IS NULL";
+WHERE tenant = $1 AND id = $2 AND purpose = 'invite' AND used_at IS NULL AND revoked_at IS NULL
+RETURNING email, role";
 
 /// Creates a link, and enqueues its letter. The caller knows what may be published.
 pub(crate) async fn create<S: Creating>(sql: &mut S, link: &NewLink) -> Result<bool, S::Fault> {
@@ -56,12 +60,18 @@ pub(crate) async fn create<S: Creating>(sql: &mut S, link: &NewLink) -> Result<b
     if !wanted(sql, link).await? || sent_lately(sql, link, now).await? {
         return Ok(false);
     }
+    insert(sql, link, now).await?;
+    Ok(true)
+}
+
+/// Writes a link, in place of those for the same address, tenant and purpose, and enqueues its letter.
+async fn insert<S: Creating>(sql: &mut S, link: &NewLink, now: Instant) -> Result<(), S::Fault> {
     let email = link.email.as_ref().map(EmailAddress::as_str);
     let (tenant, role) = match &link.member {
         Some((tenant, role)) => (Some(tenant.as_str()), Some(role.as_str())),
         None => (None, None),
     };
-    sql.run(OLD, values![now - login::KEPT]).await?;
+    sql.run(OLD, values![now - KEPT]).await?;
     sql.run(REPLACE, values![link.purpose.as_str(), email, tenant]).await?;
     let by = match link.by {
         Appointer::Installation => None,
@@ -70,10 +80,55 @@ pub(crate) async fn create<S: Creating>(sql: &mut S, link: &NewLink) -> Result<b
     let values =
         values![link.id.0, link.hash.to_vec(), link.purpose.as_str(), email, tenant, role, by, now + link.lifetime];
     sql.run(CREATE, values).await?;
+    note(sql, link).await?;
     if let Some(Letter { job, .. }) = &link.letter {
         sql.enqueue(std::slice::from_ref(job)).await?;
     }
-    Ok(true)
+    Ok(())
+}
+
+/// Counts a wish for an account, and makes its link. The caller knows what may be published.
+pub(crate) async fn register<S: Creating>(
+    sql: &mut S,
+    registration: &Registration,
+) -> Result<Result<bool, (Instant, Instant)>, S::Fault> {
+    let Registration { link, address, per_address, in_all } = registration;
+    let (Some(email), LinkPurpose::Verify, Some(_)) = (&link.email, link.purpose, &link.letter) else {
+        let what = "a registration is a link of purpose `verify`, with an address and a letter";
+        return Err(StoreError::Invalid(what.to_owned()).into());
+    };
+    let now = sql.now().await?;
+    let (here, all) = (format!("{REGISTERS}{address}"), REGISTERS.trim_end().to_owned());
+    let waits = login::count_both(sql, [(&here, *per_address), (&all, *in_all)], now).await?;
+    if let Some(until) = waits {
+        return Ok(Err((until, now)));
+    }
+    let known = person::any(sql.row(EXISTS, values![email.as_str()]).await?.as_ref())?;
+    if known || sent_lately(sql, link, now).await? {
+        noted::say(sql, Facts::withhold);
+        return Ok(Ok(false));
+    }
+    insert(sql, link, now).await?;
+    Ok(Ok(true))
+}
+
+/// What the counts of wishes for accounts begin with, among those of tries from addresses.
+const REGISTERS: &str = "registrations from ";
+
+/// What the audit learns of a new link: never its secret, nor the hash of that.
+async fn note<S: Sql>(sql: &mut S, link: &NewLink) -> Result<(), S::Fault> {
+    if let Some(email) = &link.email {
+        noted::address(sql, email).await?;
+    }
+    noted::say(sql, |facts| {
+        facts.set("purpose", link.purpose.as_str());
+        facts.set("mailed", link.letter.is_some());
+        if let Some((tenant, role)) = &link.member {
+            facts.in_chain(tenant);
+            facts.set("role", role.as_str());
+        }
+    });
+    Ok(())
 }
 
 /// Whether there is a person for whom the link could be.
@@ -157,5 +212,12 @@ pub(crate) async fn invitations<S: Sql>(
 
 /// Withdraws an invitation.
 pub(crate) async fn withdraw<S: Sql>(sql: &mut S, (tenant, invitation): &(&str, LinkId)) -> Result<bool, S::Fault> {
-    Ok(sql.run(WITHDRAW, values![*tenant, invitation.0]).await? > 0)
+    let Some(row) = sql.row(WITHDRAW, values![*tenant, invitation.0]).await? else { return Ok(false) };
+    let (email, role) = (row.maybe_text("email")?, row.maybe_text("role")?);
+    noted::tenant(sql, tenant);
+    noted::say(sql, |facts| {
+        email.into_iter().for_each(|email| facts.about(email));
+        facts.set("role", role);
+    });
+    Ok(true)
 }

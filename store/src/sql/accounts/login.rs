@@ -1,11 +1,13 @@
 //! Logging in: tries are counted before a password is looked at.
 
 use gristmill_core::Instant;
-use gristmill_core::id::UserId;
+use gristmill_core::audit::Action;
+use gristmill_core::id::{INSTALLATION_TENANT, UserId};
 use gristmill_core::login::{KEPT, TryLimit};
 
-use super::sessions;
-use crate::accounts::{LoginStart, LoginTry, NewSession, SessionView};
+use super::{factors, noted, sessions};
+use crate::accounts::{LoginStart, LoginTry, NewSession, Second, SessionView};
+use crate::audit::Facts;
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::sql::{Columns, Sql, values};
@@ -19,8 +21,13 @@ ON CONFLICT (scope, subject) DO UPDATE SET
     until = CASE WHEN access_try.until <= now() THEN excluded.until ELSE access_try.until END
 RETURNING tries, until";
 
+/// How often the account was tried in vain before: the try that succeeded is counted, too.
+const BEFORE: &str = "
+SELECT t.tries - 1 AS tries FROM access_try t JOIN access_user u ON u.email = t.subject
+WHERE t.scope = 'account' AND u.id = $1 AND t.until > now()";
+
 const TAKE_BACK: &str = "
-UPDATE access_try SET tries = tries - 1 WHERE scope = 'address' AND subject = $1 AND tries > 0";
+UPDATE access_try SET tries = tries - 1 WHERE scope = $1 AND subject = $2 AND tries > 0";
 
 const FORGET: &str = "
 DELETE FROM access_try WHERE scope = 'account' AND subject IN (SELECT email FROM access_user WHERE id = $1)";
@@ -44,10 +51,11 @@ pub(crate) async fn begin<S: Sql>(sql: &mut S, attempt: &LoginTry) -> Result<Log
     sql.run(OVER, values![]).await?;
     let account = match &attempt.email {
         Some(email) => count(sql, "account", email.as_str(), attempt.per_account, now).await?,
-        None => None,
+        None => Counted::default(),
     };
     let address = count(sql, "address", &attempt.address, attempt.per_address, now).await?;
-    if let Some(until) = account.max(address) {
+    note_refusal(sql, attempt, (account.first, address.first)).await?;
+    if let Some(until) = account.wait.max(address.wait) {
         return Ok(LoginStart::Wait { until, now });
     }
     let Some(email) = &attempt.email else { return Ok(LoginStart::Compare(None)) };
@@ -56,18 +64,87 @@ pub(crate) async fn begin<S: Sql>(sql: &mut S, attempt: &LoginTry) -> Result<Log
     Ok(LoginStart::Compare(user))
 }
 
-/// Counts one try. Returns until when to wait, if it was one too many.
+/// Counts a registration of two subjects among the tries from addresses, and returns until when to wait, if either was one
+/// too many. The audit has one entry when a limit is first reached.
+pub(super) async fn count_both<S: Sql>(
+    sql: &mut S,
+    subjects: [(&str, TryLimit); 2],
+    now: Instant,
+) -> Result<Option<Instant>, S::Fault> {
+    sql.run(OVER, values![]).await?;
+    let (mut wait, mut first) = (None, None);
+    for (subject, limit) in subjects {
+        let counted = count(sql, "address", subject, limit, now).await?;
+        wait = wait.max(counted.wait);
+        first = first.or(counted.first.then(|| check::plain(subject, 200)));
+    }
+    if wait.is_some() {
+        noted::tenant(sql, INSTALLATION_TENANT);
+        noted::say(sql, |facts| match first {
+            Some(subject) => {
+                facts.act(Action::RegistrationRefuse);
+                facts.about(subject);
+            }
+            None => facts.withhold(),
+        });
+    }
+    Ok(wait)
+}
+
+/// A try that was counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    /// Until when to wait, if it was one too many.
+    wait: Option<Instant>,
+    /// Whether it was the first that was.
+    first: bool,
+}
+
+/// The audit has one entry when an account or a network has reached its limit, and then none until the count begins anew:
+/// a flood of tries does not fill it. What was typed as an account is only written down where it is an address of mail.
+async fn note_refusal<S: Sql>(
+    sql: &mut S,
+    attempt: &LoginTry,
+    (of_account, of_address): (bool, bool),
+) -> Result<(), S::Fault> {
+    match (&attempt.email, of_account, of_address) {
+        (_, false, false) => noted::say(sql, Facts::withhold),
+        (Some(email), true, _) => noted::address(sql, email).await?,
+        (_, _, _) => {
+            noted::tenant(sql, INSTALLATION_TENANT);
+            noted::say(sql, |facts| facts.about(format!("network {}", check::plain(&attempt.address, 200))));
+        }
+    }
+    noted::say(sql, |facts| {
+        facts.change();
+        facts.set("account_limit", of_account);
+        facts.set("network_limit", of_address);
+    });
+    Ok(())
+}
+
+/// Counts one try.
 async fn count<S: Sql>(
     sql: &mut S,
     scope: &str,
     subject: &str,
     limit: TryLimit,
     now: Instant,
-) -> Result<Option<Instant>, S::Fault> {
+) -> Result<Counted, S::Fault> {
     let row = sql.row(COUNT, values![scope, check::plain(subject, 200), now + limit.within]).await?;
-    let Some(row) = row else { return Ok(None) };
-    let until = row.instant("until")?;
-    Ok(limit.refuses(row.number("tries")?).then_some(until))
+    let Some(row) = row else { return Ok(Counted::default()) };
+    let (until, number) = (row.instant("until")?, row.number("tries")?);
+    let wait = limit.refuses(number).then_some(until);
+    Ok(Counted { wait, first: limit.begins_to_refuse(number) })
+}
+
+/// Takes a try back that was none.
+pub(crate) async fn take_back<S: Sql>(sql: &mut S, attempt: &LoginTry) -> Result<(), S::Fault> {
+    if let Some(email) = &attempt.email {
+        sql.run(TAKE_BACK, values!["account", check::plain(email.as_str(), 200)]).await?;
+    }
+    sql.run(TAKE_BACK, values!["address", check::plain(&attempt.address, 200)]).await?;
+    Ok(())
 }
 
 /// Opens a session for a password that was verified.
@@ -76,8 +153,10 @@ pub(crate) async fn finish<S: Sql>(sql: &mut S, session: &NewSession) -> Result<
         return Ok(None);
     }
     let now = sql.now().await?;
+    factors::demand(sql, session.user, session.second).await?;
+    note_login(sql, session).await?;
     forgive(sql, session.user).await?;
-    sql.run(TAKE_BACK, values![check::plain(&session.attempt.address, 200)]).await?;
+    sql.run(TAKE_BACK, values!["address", check::plain(&session.attempt.address, 200)]).await?;
     sql.run(OLD, values![now - KEPT]).await?;
     let expires_at = now + session.lifetime;
     let values = values![
@@ -91,6 +170,23 @@ pub(crate) async fn finish<S: Sql>(sql: &mut S, session: &NewSession) -> Result<
     ];
     let row = sql.row(OPEN, values).await?;
     Ok(row.map(|row| sessions::view(&row)).transpose()?)
+}
+
+/// What the audit learns of a login, failed tries before it included.
+async fn note_login<S: Sql>(sql: &mut S, session: &NewSession) -> Result<(), S::Fault> {
+    noted::user(sql, session.user).await?;
+    if sql.facts().is_none() {
+        return Ok(());
+    }
+    let row = sql.row(BEFORE, values![session.user.0]).await?;
+    let before = row.map(|row| row.number::<u64>("tries")).transpose()?.unwrap_or(0);
+    noted::say(sql, |facts| {
+        facts.set("session", session.id.to_string());
+        facts.set("agent", session.agent.as_deref().map(|agent| check::plain(agent, 300)));
+        facts.set("failed_before", before);
+        facts.set("second", session.second.map(Second::word));
+    });
+    Ok(())
 }
 
 /// Lets a user try to log in again at once.

@@ -3,9 +3,11 @@
 //! Whatever may leave a tenant without an owner, or depends on a member's role, locks the row of the tenant first; of
 //! several tenants in the order of their names.
 
+pub(crate) mod factors;
 mod judged;
 pub(crate) mod links;
 pub(crate) mod login;
+mod noted;
 mod person;
 pub(crate) mod sessions;
 pub(crate) mod tenants;

@@ -7,9 +7,9 @@ use gristmill_core::Instant;
 use gristmill_core::access::{Principal, Subject};
 use gristmill_core::id::{SessionId, UserId};
 
-use super::person;
+use super::{noted, person};
 use crate::Page;
-use crate::accounts::{EndSessions, Recognition, Recognized, SecretHash, SessionView, WhichSessions};
+use crate::accounts::{EndSessions, Quotas, Recognition, Recognized, SecretHash, SessionView, WhichSessions};
 use crate::error::Result;
 use crate::sql::{Columns, Sql, values};
 
@@ -29,7 +29,7 @@ UPDATE access_session SET revoked_at = now() WHERE user_id = $1 AND hash = $2 AN
 
 /// In the tenant that is asked for, or in `main`, or in the first by name.
 const RECOGNIZE: &str = "
-SELECT s.user_id, s.last_seen_at, u.email, u.installation, m.tenant, m.role, n.state
+SELECT s.user_id, s.last_seen_at, u.email, u.installation, m.tenant, m.role, n.state, n.quotas
 FROM access_session s JOIN access_user u ON u.id = s.user_id
 LEFT JOIN access_membership m ON m.user_id = s.user_id AND ($2::text IS NULL OR m.tenant = $2)
 LEFT JOIN access_tenant n ON n.name = m.tenant
@@ -54,11 +54,14 @@ pub(crate) async fn with_secret<S: Sql>(sql: &mut S, hash: &SecretHash) -> Resul
 
 /// Ends sessions.
 pub(crate) async fn end<S: Sql>(sql: &mut S, end: &EndSessions) -> Result<u64, S::Fault> {
-    match end.which {
-        WhichSessions::One(session) => sql.run(END_ONE, values![end.user.0, session.0]).await,
-        WhichSessions::WithSecret(hash) => sql.run(END_WITH_SECRET, values![end.user.0, hash.to_vec()]).await,
-        WhichSessions::AllBut(keep) => person::end_sessions(sql, end.user, keep).await,
-    }
+    let ended = match end.which {
+        WhichSessions::One(session) => sql.run(END_ONE, values![end.user.0, session.0]).await?,
+        WhichSessions::WithSecret(hash) => sql.run(END_WITH_SECRET, values![end.user.0, hash.to_vec()]).await?,
+        WhichSessions::AllBut(keep) => person::end_sessions(sql, end.user, keep).await?,
+    };
+    noted::user(sql, end.user).await?;
+    noted::set(sql, "ended", ended);
+    Ok(ended)
 }
 
 /// The caller whose session it is.
@@ -85,7 +88,10 @@ fn recognition(row: &impl Columns, now: Instant) -> Result<Recognition> {
         scopes: None,
         installation: row.flag("installation")?,
     };
-    Ok(Recognition::Known(Recognized { principal, stale: is_stale(row.maybe_instant("last_seen_at")?, now) }))
+    let stale = is_stale(row.maybe_instant("last_seen_at")?, now);
+    let quotas: Quotas = row.json("quotas")?;
+    let requests_per_minute = quotas.requests_per_minute;
+    Ok(Recognition::Known(Recognized { principal, stale, requests_per_minute }))
 }
 
 /// Notes that a session was used, and prolongs it.

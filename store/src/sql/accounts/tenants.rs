@@ -1,10 +1,11 @@
 //! Tenants.
 
 use gristmill_core::access::Role;
+use serde_json::json;
 
-use super::person;
+use super::{noted, person};
 use crate::Page;
-use crate::accounts::{NewTenant, TenantChange, TenantView};
+use crate::accounts::{NewTenant, Quotas, TenantChange, TenantView};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::sql::{Columns, Sql, values};
@@ -23,6 +24,8 @@ UPDATE access_tenant SET state = 'suspended', reason = $2, suspended_at = now() 
 const RESUME: &str = "
 UPDATE access_tenant SET state = 'active', reason = NULL, suspended_at = NULL WHERE name = $1 AND state = 'suspended'";
 
+const QUOTAS: &str = "SELECT quotas FROM access_tenant WHERE name = $1 FOR UPDATE";
+
 const SET_QUOTAS: &str = "UPDATE access_tenant SET quotas = $2 WHERE name = $1";
 
 /// Creates a tenant.
@@ -40,6 +43,11 @@ pub(crate) async fn create<S: Sql>(sql: &mut S, tenant: &NewTenant) -> Result<Te
     if let Some(owner) = tenant.owner {
         person::join(sql, name, owner, Role::Owner).await?;
     }
+    noted::tenant(sql, name);
+    noted::say(sql, |facts| {
+        facts.set("owner", tenant.owner.map(|owner| owner.to_string()));
+        facts.set("quotas", json!(tenant.quotas));
+    });
     one(sql, name).await?.ok_or_else(|| person::no_tenant(name).into())
 }
 
@@ -60,15 +68,31 @@ pub(crate) async fn change<S: Sql>(
     sql: &mut S,
     (name, change): &(&str, &TenantChange),
 ) -> Result<TenantView, S::Fault> {
+    noted::say(sql, |facts| facts.in_chain(*name));
     match change {
         TenantChange::Suspend { reason } => {
             let reason = reason.as_deref().map(|reason| check::plain(reason, check::REASON_CHARS_MAX));
             sql.run(SUSPEND, values![*name, reason]).await?
         }
         TenantChange::Resume => sql.run(RESUME, values![*name]).await?,
-        TenantChange::Quotas(quotas) => sql.run(SET_QUOTAS, values![*name, check::json(quotas)?]).await?,
+        TenantChange::Quotas { quotas, seen } => set_quotas(sql, name, quotas, seen.as_ref()).await?,
     };
     one(sql, name).await?.ok_or_else(|| person::no_tenant(name).into())
+}
+
+async fn set_quotas<S: Sql>(sql: &mut S, name: &str, quotas: &Quotas, seen: Option<&Quotas>) -> Result<u64, S::Fault> {
+    let row = sql.row(QUOTAS, values![name]).await?.ok_or_else(|| person::no_tenant(name))?;
+    let was: Quotas = row.json("quotas")?;
+    drop(row);
+    if seen.is_some_and(|seen| *seen != was) {
+        let what = format!("the quotas of `{name}` were changed meanwhile; look at them and try again");
+        return Err(StoreError::Conflict(what).into());
+    }
+    if was == *quotas {
+        return Ok(0);
+    }
+    noted::say(sql, |facts| facts.between(Some(json!(was)), Some(json!(quotas))));
+    sql.run(SET_QUOTAS, values![name, check::json(quotas)?]).await
 }
 
 fn view(row: &impl Columns) -> Result<TenantView> {

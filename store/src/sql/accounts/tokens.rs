@@ -2,11 +2,12 @@
 
 use gristmill_core::access::{Principal, Role, Subject};
 use gristmill_core::id::{TokenId, UserId};
+use serde_json::json;
 
 use super::sessions::{a_minute_ago, is_stale};
-use super::{judged, person};
+use super::{judged, noted, person};
 use crate::Page;
-use crate::accounts::{NewToken, Recognition, Recognized, SecretHash, TOKEN_SCOPES_MAX, TokenView};
+use crate::accounts::{NewToken, Quotas, Recognition, Recognized, SecretHash, TOKEN_SCOPES_MAX, TokenView};
 use crate::check;
 use crate::error::{Result, StoreError};
 use crate::sql::{Columns, Sql, values};
@@ -23,10 +24,11 @@ WHERE t.tenant = $1 AND t.revoked_at IS NULL AND ($2::uuid IS NULL OR t.user_id 
 
 const REVOKE: &str = "
 UPDATE access_token SET revoked_at = now()
-WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND ($3::uuid IS NULL OR user_id = $3)";
+WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL AND ($3::uuid IS NULL OR user_id = $3)
+RETURNING name, user_id";
 
 const RECOGNIZE: &str = "
-SELECT t.id, t.user_id, t.name, t.tenant, t.scopes, t.last_used_at, u.email, u.installation, m.role, n.state
+SELECT t.id, t.user_id, t.name, t.tenant, t.scopes, t.last_used_at, u.email, u.installation, m.role, n.state, n.quotas
 FROM access_token t JOIN access_user u ON u.id = t.user_id JOIN access_tenant n ON n.name = t.tenant
 LEFT JOIN access_membership m ON m.tenant = t.tenant AND m.user_id = t.user_id
 WHERE t.hash = $1 AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now()) AND u.state = 'active'";
@@ -61,6 +63,13 @@ pub(crate) async fn create<S: Sql>(sql: &mut S, token: &NewToken) -> Result<Toke
         expires_at,
     ];
     sql.run(CREATE, values).await?;
+    noted::member(sql, &token.tenant, token.user).await?;
+    noted::say(sql, |facts| {
+        facts.set("token", token.id.to_string());
+        facts.set("name", check::plain(&token.name, check::REASON_CHARS_MAX));
+        facts.set("scopes", json!(token.scopes));
+        facts.set("expires_at", json!(expires_at));
+    });
     // The newest of this user's: its id is the greatest.
     let page = Page::default();
     let mine = list(sql, &token.tenant, Some(token.user), &page).await?;
@@ -101,7 +110,16 @@ pub(crate) async fn revoke<S: Sql>(
     sql: &mut S,
     (tenant, token, of): &(&str, TokenId, Option<UserId>),
 ) -> Result<bool, S::Fault> {
-    Ok(sql.run(REVOKE, values![*tenant, token.0, of.map(|user| user.0)]).await? > 0)
+    let Some(row) = sql.row(REVOKE, values![*tenant, token.0, of.map(|user| user.0)]).await? else { return Ok(false) };
+    let (name, user) = (row.text("name")?, row.id("user_id")?);
+    drop(row);
+    noted::member(sql, tenant, user).await?;
+    noted::say(sql, |facts| {
+        facts.change();
+        facts.set("token", token.to_string());
+        facts.set("name", name);
+    });
+    Ok(true)
 }
 
 /// The caller whose token it is.
@@ -132,7 +150,10 @@ fn recognition(row: &impl Columns, asked: Option<&str>, now: gristmill_core::Ins
         installation: row.flag("installation")? && scopes.is_none(),
         scopes,
     };
-    Ok(Recognition::Known(Recognized { principal, stale: is_stale(row.maybe_instant("last_used_at")?, now) }))
+    let stale = is_stale(row.maybe_instant("last_used_at")?, now);
+    let quotas: Quotas = row.json("quotas")?;
+    let requests_per_minute = quotas.requests_per_minute;
+    Ok(Recognition::Known(Recognized { principal, stale, requests_per_minute }))
 }
 
 /// Notes that a token was used.

@@ -4,7 +4,7 @@ use gristmill_core::access::Role;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::UserId;
 
-use super::{judged, login, person};
+use super::{judged, login, noted, person};
 use crate::accounts::{Appointer, LINK_OVER, LinkUse, NewPerson, NewUser, SecretHash, UsedLink, UserState};
 use crate::error::{Result, StoreError};
 use crate::sql::{Columns, Sql, values};
@@ -42,12 +42,30 @@ pub(crate) async fn use_link<S: Sql>(
     sql.rows(LOCK, values![hash.to_vec()]).await?;
     let row = sql.row(USE, values![hash.to_vec(), with.purpose().as_str()]).await?;
     let found = found(&row.ok_or_else(over)?)?;
-    match with {
-        LinkUse::FirstOwner { email, person } => first_owner(sql, found, email, person).await,
-        LinkUse::Accept(person) => accept(sql, found, person.as_ref()).await,
-        LinkUse::Reset { password } => reset(sql, found, password).await,
-        LinkUse::Verify => verify(sql, found).await,
-    }
+    let used = match with {
+        LinkUse::FirstOwner { email, person } => first_owner(sql, found, email, person).await?,
+        LinkUse::Accept(person) => accept(sql, found, person.as_ref()).await?,
+        LinkUse::Reset { password } => reset(sql, found, password).await?,
+        LinkUse::Verify => verify(sql, found).await?,
+        LinkUse::Register(person) => register(sql, found, person).await?,
+    };
+    note(sql, with, &used).await?;
+    Ok(used)
+}
+
+/// What the audit learns: whose account it is, and what they became by it.
+async fn note<S: Sql>(sql: &mut S, with: &LinkUse, used: &UsedLink) -> Result<(), S::Fault> {
+    noted::user(sql, used.user).await?;
+    noted::say(sql, |facts| {
+        facts.change();
+        facts.set("purpose", with.purpose().as_str());
+        facts.set("created", used.created);
+        if let Some((tenant, role)) = &used.member {
+            facts.in_chain(tenant);
+            facts.set("role", role.as_str());
+        }
+    });
+    Ok(())
 }
 
 fn found(row: &impl Columns) -> Result<Found> {
@@ -94,6 +112,17 @@ async fn accept<S: Sql>(sql: &mut S, found: Found, person: Option<&NewPerson>) -
         }
     };
     Ok(UsedLink { user, email: email.to_string(), created, member: Some((tenant, role)) })
+}
+
+/// Makes an account for an address that was shown to be theirs.
+async fn register<S: Sql>(sql: &mut S, found: Found, person: &NewPerson) -> Result<UsedLink, S::Fault> {
+    let email = address(found.email)?;
+    // They may have been added or invited meanwhile.
+    if known(sql, &email).await?.is_some() {
+        return Err(over().into());
+    }
+    person::create(sql, &new_user(&email, person, false, found.member.clone())).await?;
+    Ok(UsedLink { user: person.id, email: email.to_string(), created: true, member: found.member })
 }
 
 async fn reset<S: Sql>(sql: &mut S, found: Found, password: &str) -> Result<UsedLink, S::Fault> {

@@ -6,8 +6,9 @@ use gristmill_core::Instant;
 use gristmill_core::access::Role;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::UserId;
+use serde_json::json;
 
-use super::{judged, login, person};
+use super::{judged, login, noted, person};
 use crate::Page;
 use crate::accounts::{Appointer, MemberChange, MemberView, MembershipView, NewUser, UserChange, UserState, UserView};
 use crate::check;
@@ -37,16 +38,16 @@ const COUNT: &str = "SELECT count(*) AS found FROM access_user";
 
 const PASSWORD_OF: &str = "SELECT password FROM access_user WHERE id = $1 AND state = 'active'";
 
-const RENAME: &str = "UPDATE access_user SET name = $2 WHERE id = $1";
+const RENAME: &str = "UPDATE access_user SET name = $2 WHERE id = $1 AND name <> $2";
 
 const SET_PASSWORD: &str = "
 UPDATE access_user SET password = $2 WHERE id = $1 AND ($3::text IS NULL OR password = $3)";
 
 const REHASH: &str = "UPDATE access_user SET password = $3 WHERE id = $1 AND password = $2";
 
-const SET_STATE: &str = "UPDATE access_user SET state = $2 WHERE id = $1";
+const SET_STATE: &str = "UPDATE access_user SET state = $2 WHERE id = $1 AND state <> $2";
 
-const SET_INSTALLATION: &str = "UPDATE access_user SET installation = $2 WHERE id = $1";
+const SET_INSTALLATION: &str = "UPDATE access_user SET installation = $2 WHERE id = $1 AND installation <> $2";
 
 const REMOVE: &str = "DELETE FROM access_user WHERE id = $1";
 
@@ -57,7 +58,7 @@ const KEEP: &str = "SELECT id FROM access_user WHERE id = $1 FOR SHARE";
 
 const OWNS: &str = "SELECT tenant FROM access_membership WHERE user_id = $1 AND role = 'owner' ORDER BY tenant";
 
-const SET_ROLE: &str = "UPDATE access_membership SET role = $3 WHERE tenant = $1 AND user_id = $2";
+const SET_ROLE: &str = "UPDATE access_membership SET role = $3 WHERE tenant = $1 AND user_id = $2 AND role <> $3";
 
 const LEAVE: &str = "DELETE FROM access_membership WHERE tenant = $1 AND user_id = $2";
 
@@ -66,6 +67,12 @@ const DROP_TOKENS: &str = "DELETE FROM access_token WHERE tenant = $1 AND user_i
 /// Creates a user.
 pub(crate) async fn create<S: Sql>(sql: &mut S, user: &NewUser) -> Result<UserView, S::Fault> {
     person::create(sql, user).await?;
+    noted::user(sql, user.id).await?;
+    noted::say(sql, |facts| {
+        facts.set("role", user.member.as_ref().map(|(_, role)| role.as_str()));
+        facts.set("installation", user.installation);
+        facts.set("state", user.state.as_str());
+    });
     there(sql, user.id).await
 }
 
@@ -111,13 +118,22 @@ pub(crate) async fn rehash<S: Sql>(
 /// Changes a user.
 pub(crate) async fn change<S: Sql>(sql: &mut S, (user, change): &(UserId, &UserChange)) -> Result<UserView, S::Fault> {
     let user = *user;
+    noted::user(sql, user).await?;
     let changed = match change {
-        UserChange::Name(name) => sql.run(RENAME, values![user.0, person::name("person", name)?]).await?,
-        UserChange::Installation(installation) => sql.run(SET_INSTALLATION, values![user.0, *installation]).await?,
+        UserChange::Name(name) => {
+            let name = person::name("person", name)?;
+            noted::set(sql, "name", name.clone());
+            sql.run(RENAME, values![user.0, name]).await?
+        }
+        UserChange::Installation(installation) => {
+            noted::set(sql, "installation", *installation);
+            sql.run(SET_INSTALLATION, values![user.0, *installation]).await?
+        }
         UserChange::Password { hash, verified, keep } => {
             let changed = sql.run(SET_PASSWORD, values![user.0, person::hash(hash)?, verified.as_deref()]).await?;
             if changed > 0 {
-                person::end_sessions(sql, user, *keep).await?;
+                let ended = person::end_sessions(sql, user, *keep).await?;
+                noted::set(sql, "sessions_ended", ended);
                 login::forgive(sql, user).await?;
             }
             changed
@@ -125,7 +141,8 @@ pub(crate) async fn change<S: Sql>(sql: &mut S, (user, change): &(UserId, &UserC
         UserChange::State(state) => {
             if *state != UserState::Active {
                 keep_owners(sql, user).await?;
-                person::end_sessions(sql, user, None).await?;
+                let ended = person::end_sessions(sql, user, None).await?;
+                noted::set(sql, "sessions_ended", ended);
             }
             sql.run(SET_STATE, values![user.0, state.as_str()]).await?
         }
@@ -140,6 +157,7 @@ pub(crate) async fn change<S: Sql>(sql: &mut S, (user, change): &(UserId, &UserC
 /// Removes a user.
 pub(crate) async fn remove<S: Sql>(sql: &mut S, user: &UserId) -> Result<bool, S::Fault> {
     keep_owners(sql, *user).await?;
+    noted::user(sql, *user).await?;
     Ok(sql.run(REMOVE, values![user.0]).await? > 0)
 }
 
@@ -181,6 +199,11 @@ pub(crate) async fn set_member<S: Sql>(sql: &mut S, change: &MemberChange) -> Re
     sql.rows(KEEP, values![user.0]).await?;
     let from = judged::role(sql, tenant, *user).await?;
     judged::change(sql, tenant, *by, *user, from, *role).await?;
+    noted::member(sql, tenant, *user).await?;
+    noted::say(sql, |facts| {
+        let role = |role: Option<Role>| role.map(|role| json!({ "role": role }));
+        facts.between(role(from), role(change.role));
+    });
     match (from, role) {
         (Some(_), Some(role)) => drop(sql.run(SET_ROLE, values![tenant, user.0, role.as_str()]).await?),
         (Some(_), None) => {
