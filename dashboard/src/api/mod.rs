@@ -1,6 +1,6 @@
 //! The endpoints of the API, one file for each noun. A handler reads, calls a verb or a view, and gives back a document.
 
-mod asks;
+pub(crate) mod asks;
 mod batches;
 mod dead_letters;
 mod definitions;
@@ -18,7 +18,7 @@ mod quarantine;
 mod queues;
 mod rehearsable;
 mod schedules;
-mod session;
+pub(crate) mod session;
 mod sessions;
 mod system;
 mod tenants;
@@ -61,8 +61,8 @@ pub fn routes() -> Routes {
 }
 
 /// The router over all endpoints. A socket sends its commands to the same ones, through the same gate; they are a router
-/// of their own, so that a command opens no further socket.
-pub fn router(api: &Api) -> Router {
+/// of their own, so that a command opens no further socket. `further` are endpoints beside the API.
+pub fn router(api: &Api, further: Routes) -> Router {
     let endpoints = routes().router(api);
-    routes().router(api).layer(Extension(live::commands::Endpoints(endpoints)))
+    routes().and(further).router(api).layer(Extension(live::commands::Endpoints(endpoints)))
 }

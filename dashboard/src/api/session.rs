@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use gristmill_core::id::UserId;
 use gristmill_service::accounts::{LoggedIn, Login, Secret};
 use gristmill_service::documents::{ReportDocument, SessionDocument};
 use gristmill_store::ControlReport;
@@ -12,7 +13,7 @@ use utoipa::ToSchema;
 use super::asks::{Agent, OwnSession, network, person, secret, strangers};
 use crate::gate::authenticate::{COOKIE, COOKIE_ENCRYPTED};
 use crate::gate::describe::{Endpoint, JSON, Replies, Reply};
-use crate::gate::{Answer, Change, Fields, JsonBody, Object, Open, Recognized, Result, Routes};
+use crate::gate::{Answer, Caller, Change, Fields, JsonBody, Object, Open, Recognized, Result, Routes};
 
 pub(super) fn routes() -> Routes {
     Routes::default().post("/api/v1/session", "Log in: the answer sets the cookie of a new session", log_in).delete(
@@ -71,34 +72,38 @@ async fn log_in(
 ) -> Result<WithCookie<SessionDocument>> {
     let accounts = open.api.accounts();
     let login = Login { account: body.account, password: body.password, address: network(&open), agent };
-    let order = strangers(&open);
-    let LoggedIn { session, secret, lifetime } = accounts.log_in(&order, &login).await?;
-    // The session that the browser had goes: another one may know its secret.
-    if let Some(old) = old {
-        let which = WhichSessions::WithSecret(old.hash());
-        accounts.end_sessions(&order, session.user, which).await?;
-    }
+    let LoggedIn { session, secret, lifetime } = accounts.log_in(&strangers(&open), &login).await?;
+    replace(&open, session.user, old).await?;
     let cookie = cookie(open.info.encrypted, secret.expose(), lifetime.as_secs());
     Ok(WithCookie { answer: Answer::new(session), cookies: vec![cookie] })
 }
 
 async fn log_out(caller: Recognized, OwnSession(own): OwnSession) -> Result<WithCookie<ReportDocument>> {
-    let user = person(&caller)?;
-    let order = caller.order(&Change::default());
-    let ended = match own {
-        None => 0,
-        Some(own) => {
-            let which = WhichSessions::WithSecret(own.hash());
-            caller.api().accounts().end_sessions(&order, user, which).await?
-        }
-    };
+    let ended = end_own(&caller, own).await?;
     let report = ControlReport { affected: ended, ..ControlReport::default() };
     let cookies = [true, false].map(|encrypted| cookie(encrypted, "", 0)).into();
     Ok(WithCookie { answer: Answer::new(ReportDocument::new(false, &report)), cookies })
 }
 
+/// Ends the session that a browser had before a login: another person may know its secret.
+pub(crate) async fn replace(open: &Open, user: UserId, old: Option<Secret>) -> Result<()> {
+    if let Some(old) = old {
+        let which = WhichSessions::WithSecret(old.hash());
+        open.api.accounts().end_sessions(&strangers(open), user, which).await?;
+    }
+    Ok(())
+}
+
+/// Ends the caller's own session, where it has one. Returns how many that were.
+pub(crate) async fn end_own(caller: &Caller, own: Option<Secret>) -> Result<u64> {
+    let user = person(caller)?;
+    let Some(own) = own else { return Ok(0) };
+    let (order, which) = (caller.order(&Change::default()), WhichSessions::WithSecret(own.hash()));
+    Ok(caller.api().accounts().end_sessions(&order, user, which).await?)
+}
+
 /// The cookie of a session. A name with `__Host-` is only taken over TLS, from this host, for all of its paths.
-fn cookie(encrypted: bool, secret: &str, seconds: u64) -> HeaderValue {
+pub(crate) fn cookie(encrypted: bool, secret: &str, seconds: u64) -> HeaderValue {
     let (name, secure) = if encrypted { (COOKIE_ENCRYPTED, "; Secure") } else { (COOKIE, "") };
     let text = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     // Names and secrets are plain ASCII.

@@ -1,0 +1,1 @@
+//! Pictures, drawn here as SVG: each has a title, and a table with the same beside it.
