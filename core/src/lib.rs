@@ -18,6 +18,7 @@
 //! * [`split`]: what happens to a chunk whose worker died.
 //! * [`retry`]: how long to wait before the next attempt.
 //! * [`backoff`]: every other wait that grows, and the curve that they share.
+//! * [`mod@eta`]: when a batch will have ended, as a range.
 //! * [`item_patch`]: how a quarantined item is changed before it is redriven.
 //! * [`callback`]: whom a batch notifies, and when.
 //! * [`unique`]: how long a job holds its unique key, and what happens to another job with that key.
@@ -42,6 +43,7 @@ pub mod definition;
 pub mod dispatch;
 pub mod duration;
 pub mod email_address;
+pub mod eta;
 pub mod formula;
 pub mod id;
 pub mod inline;

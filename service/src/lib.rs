@@ -6,6 +6,7 @@
 //! * [`Service`]: the verbs, in [`control`] and [`start`]. [`order`]: the actor, the tenant and the reason.
 //! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
 //! * [`audit`]: verifies what was written down of orders, signs it, archives it.
+//! * [`mod@eta`]: when a batch will have ended.
 //! * [`failure_budget`]: halts batches that are over their budget.
 //! * [`job_request`]: from what a caller says about a job to the job.
 //! * [`pages`]: whole lists, page by page.
@@ -17,6 +18,7 @@ pub mod accounts;
 pub mod audit;
 pub mod control;
 pub mod documents;
+pub mod eta;
 pub mod failure_budget;
 pub mod job_request;
 pub mod order;

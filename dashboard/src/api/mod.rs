@@ -1,11 +1,11 @@
 //! The endpoints of the API, one file for each noun. A handler reads, calls a verb or a view, and gives back a document.
 
 pub(crate) mod asks;
-mod batches;
+pub(crate) mod batches;
 mod dead_letters;
 mod definitions;
 mod invitations;
-mod jobs;
+pub(crate) mod jobs;
 mod limits;
 mod lines;
 mod links;

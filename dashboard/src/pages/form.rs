@@ -9,7 +9,7 @@ use gristmill_service::accounts::Secret;
 use crate::gate::body::check_media;
 use crate::gate::describe::{Argument, BodyShape, Endpoint, plain};
 use crate::gate::text::decoded;
-use crate::gate::{Api, ApiError, Change, Fault, Result, limits};
+use crate::gate::{Api, ApiError, Change, ErrorCode, Fault, Result, limits};
 
 /// The type of its content.
 pub const FORM: &str = "application/x-www-form-urlencoded";
@@ -36,6 +36,12 @@ impl Form {
     /// Reads what a form has sent.
     pub fn of(text: &str) -> Self {
         Self { pairs: decoded(text), ..Self::default() }
+    }
+
+    /// A form with values to begin with.
+    pub fn filled(pairs: &[(&str, &str)]) -> Self {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self { pairs: pairs.iter().map(pair).collect(), ..Self::default() }
     }
 
     /// What was typed into a field, to be shown again; empty where nothing was.
@@ -140,6 +146,24 @@ impl Form {
             let place = fault.path.trim_start_matches(['/', '?']).to_owned();
             Fault::new(place, fault.message)
         }));
+        Ok(())
+    }
+
+    /// What a verb has refused, at its fields or above the form. What the person cannot change is given back: that the store is
+    /// away, or a fault of ours.
+    ///
+    /// # Errors
+    ///
+    /// The same error.
+    pub fn refuse(&mut self, error: ApiError) -> Result<()> {
+        let theirs = matches!(error.code, ErrorCode::Conflict | ErrorCode::Invalid | ErrorCode::BadRequest);
+        if !error.faults.is_empty() {
+            return self.take(error);
+        }
+        if !theirs {
+            return Err(error);
+        }
+        self.faults.push(Fault::new("", error.message));
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //!
 //! * [`assets`]: the stylesheet and the script, under addresses that change with them.
 //! * [`answer`]: what a page answers: a page, its part, another address.
+//! * `overview`, `batches`, `jobs`: the pages.
 //! * [`charts`]: pictures, drawn here as SVG.
 //! * [`flash`]: what a form has done, said once on the next page.
 //! * [`form`]: what a form sends.
@@ -20,12 +21,15 @@
 
 pub mod answer;
 pub mod assets;
+mod batches;
 pub mod charts;
 pub mod flash;
 pub mod form;
+mod jobs;
 mod link;
 mod login;
 pub mod nav;
+mod overview;
 pub mod parts;
 mod preferences;
 pub mod refusal;
@@ -40,6 +44,14 @@ use crate::gate::Routes;
 
 /// Every page.
 pub fn routes() -> Routes {
-    let all = [assets::routes(), preferences::routes(), login::routes(), link::routes()];
+    let all = [
+        overview::routes(),
+        batches::routes(),
+        jobs::routes(),
+        assets::routes(),
+        preferences::routes(),
+        login::routes(),
+        link::routes(),
+    ];
     all.into_iter().fold(Routes::default(), Routes::and)
 }

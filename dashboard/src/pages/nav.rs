@@ -21,7 +21,13 @@ const fn entry(path: &'static str, name: &'static str, key: char, permission: Pe
 
 /// The navigation, in its order. A test compares it with the routes: an entry whose page is not there, or asks for
 /// something else, is a fault.
-pub const NAV: &[Entry] = &[];
+pub const NAV: &[Entry] =
+    &[entry("/", "Overview", 'o', Permission::QueuesRead), entry("/batches", "Batches", 'b', Permission::BatchesRead)];
+
+/// Whether there is a page in the navigation with that path.
+pub fn exists(path: &str) -> bool {
+    NAV.iter().any(|entry| entry.path == path)
+}
 
 /// What a caller may see of the navigation.
 pub fn of(caller: &Principal) -> impl Iterator<Item = &'static Entry> {

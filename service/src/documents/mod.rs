@@ -16,6 +16,7 @@ mod configuration;
 mod doctor;
 mod enqueued;
 mod error;
+mod eta;
 mod job;
 mod limit;
 mod poison;
@@ -38,6 +39,7 @@ pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
 };
 pub use error::{ErrorBody, ErrorDocument};
+pub use eta::{EtaDocument, EtaState};
 pub use gristmill_store::accounts::{
     InvitationView as InvitationDocument, LinkView as OpenLinkDocument, MemberView as MemberDocument,
     SessionView as SessionDocument, TenantView as TenantDocument, TokenView as TokenDocument, UserView as UserDocument,

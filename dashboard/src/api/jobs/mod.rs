@@ -81,13 +81,13 @@ async fn show(caller: Allowed<perm::JobsRead>, Path(id): Path<JobId>) -> Outcome
 }
 
 /// A job of the tenant.
-pub(super) async fn find(caller: &Caller, id: JobId) -> Result<JobView> {
+pub(crate) async fn find(caller: &Caller, id: JobId) -> Result<JobView> {
     let found = caller.store().job(caller.tenant(), id).await?;
     found.ok_or_else(|| ApiError::not_found(format!("there is no job {id} of `{}`", caller.tenant())))
 }
 
 /// A job as its caller may see it: what it contains only with `contents:read`.
-pub(super) fn shown(caller: &Caller, job: JobView) -> JobDocument {
+pub(crate) fn shown(caller: &Caller, job: JobView) -> JobDocument {
     let job = match caller.may(Permission::ContentsRead) {
         true => job,
         false => JobView { payload: Value::Null, output: None, ..job },
