@@ -57,9 +57,7 @@ impl Page {
 
     /// The tag of its text.
     fn tag(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(self.html.as_bytes());
-        format!("{:016x}", hasher.finish())
+        tag(&self.html)
     }
 }
 
@@ -90,6 +88,13 @@ impl IntoResponse for Page {
         }
         response
     }
+}
+
+/// The tag of a text.
+pub(super) fn tag(html: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(html.as_bytes());
+    format!("{:016x}", hasher.finish())
 }
 
 /// What every page says in its head.

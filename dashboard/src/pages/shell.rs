@@ -30,6 +30,8 @@ pub(super) struct Frame<'a> {
     pub(super) address: &'a str,
     pub(super) topics: &'a [Topic],
     pub(super) poll: Option<u32>,
+    /// The tag of the part that changes.
+    pub(super) tag: String,
     pub(super) flash: Option<&'a Flash>,
     pub(super) readings: u32,
     pub(super) ms: u128,
@@ -80,7 +82,7 @@ pub(super) fn document(frame: &Frame<'_>, main: &Markup) -> Markup {
                 (header(frame))
                 @if let Some(caller) = frame.caller { (navigation(frame, caller)) }
                 div id="said" { @if let Some(flash) = frame.flash { (message(flash)) } }
-                main id="main" tabindex="-1" data-live=(frame.watched()) data-poll=[frame.poll] { (main) }
+                main id="main" tabindex="-1" data-live=(frame.watched()) data-poll=[frame.poll] data-tag=(frame.tag) { (main) }
                 (footer(frame))
                 @if frame.caller.is_some() { (keys()) }
             }
@@ -99,7 +101,7 @@ fn header(frame: &Frame<'_>) -> Markup {
                 span { (frame.name()) }
             }
             @if let Some(caller) = frame.caller {
-                span id="live" class="pill" data-state="off" role="status" hidden { "live" }
+                span id="live" class="pill" data-state="off" role="status" hidden {}
                 span class="who" {
                     span class="tenant" title="Tenant" { (caller.tenant) }
                     span class="badge" title="Your role" { (caller.role) }

@@ -12,7 +12,7 @@ use gristmill_core::access::Principal;
 use gristmill_store::StoreError;
 use maud::Markup;
 
-use super::answer::Page;
+use super::answer::{Page, tag};
 use super::flash::{self, Flash};
 use super::preferences::{Theme, theme};
 use super::shell::{self, Frame};
@@ -166,6 +166,7 @@ impl View {
             address: self.address(),
             topics: &head.topics,
             poll: head.poll,
+            tag: tag(&main.0),
             flash: self.flash.as_ref(),
             readings,
             ms,

@@ -1,24 +1,20 @@
 // The dashboard's script. Without it every page and every form works, and nothing changes by itself.
 "use strict";
 (() => {
-  const root = document.documentElement, main = document.getElementById("main");
   const $ = (selector, within = document) => within.querySelector(selector);
   const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
-  const stored = (key, value) => {
-    try {
-      return value === undefined ? localStorage.getItem(key) : localStorage.setItem(key, value);
-    } catch { return null; }
-  };
+  const make = (name, fields) => Object.assign(document.createElement(name), fields);
+  const root = document.documentElement, main = $("#main");
+  const keysWork = () => localStorage.getItem("keys") !== "off";
   root.classList.add("scripted");
 
-  // --- Morph: what is shown becomes what was read, and stays what it is where nothing changed. Keyed by id. ---
-  const same = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
+  // --- Morph: what is shown becomes what was read. Keyed by id. ---
+  const same = (a, b) => a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
   function attributes(from, to) {
     const keeps = (name) => name === "open" && from.nodeName === "DETAILS";
     for (const { name, value } of [...to.attributes])
       if (from.getAttribute(name) !== value && !keeps(name)) from.setAttribute(name, value);
-    for (const { name } of [...from.attributes])
-      if (!to.hasAttribute(name) && !keeps(name) && name !== "data-fresh") from.removeAttribute(name);
+    for (const { name } of [...from.attributes]) if (!to.hasAttribute(name) && !keeps(name)) from.removeAttribute(name);
   }
   function morph(from, to) {
     if (from.nodeType !== 1) {
@@ -30,14 +26,16 @@
     if (from.hasAttribute("data-keep")) return;
     if (from.nodeName === "TIME" && from.getAttribute("datetime") === to.getAttribute("datetime")) return;
     attributes(from, to);
+    children(from, to);
+  }
+  function children(from, to) {
     const keyed = new Map([...from.children].filter((one) => one.id).map((one) => [one.id, one]));
     let at = from.firstChild;
     for (const wanted of [...to.childNodes]) {
-      let found = wanted.id ? keyed.get(wanted.id) : at;
-      if (found && !same(found, wanted)) found = null;
-      if (!found) {
+      const found = wanted.id ? keyed.get(wanted.id) : at;
+      if (!found || !same(found, wanted)) {
         from.insertBefore(wanted, at);
-        if (wanted.id && wanted.nodeType === 1) wanted.classList.add("fresh");
+        if (wanted.id) wanted.classList.add("fresh");
         continue;
       }
       if (found !== at) from.insertBefore(found, at);
@@ -63,66 +61,60 @@
   }
 
   // --- Reading the page again ---
-  let tag = null, busy = false, again = false, held = null, lastRead = Date.now(), paused = false, failed = false;
-  const pill = document.getElementById("live");
+  let tag = `W/"${main.dataset.tag}"`, busy = false, again = false, held = null, lastRead = Date.now(), paused = false, failed = false;
+  const pill = $("#live");
   function say(state, text) {
-    if (!pill || (pill.dataset.state === state && pill.textContent === text)) return;
+    if (!pill || pill.textContent === text) return;
     pill.hidden = false; pill.dataset.state = state; pill.textContent = text;
   }
   function banner(id, text, act) {
-    let bar = document.getElementById(id);
+    let bar = $("#" + id);
     if (!text) return bar && bar.remove();
     if (!bar) {
-      bar = Object.assign(document.createElement("div"), { id, className: act ? "banner" : "banner bad", role: "status" });
-      document.getElementById("said").append(bar);
+      bar = make("div", { id, className: act ? "banner" : "banner bad", role: "status" });
+      $("#said").append(bar);
     }
     bar.replaceChildren(text);
-    if (act) bar.append(Object.assign(document.createElement("button"), { textContent: "Show", onclick: act }));
+    if (act) bar.append(make("button", { textContent: "Show", onclick: act }));
   }
-  // Rows must not move under a person who has selected something, opened a dialog or is about to confirm.
+  // Rows must not move under a person who has selected something or is about to confirm.
   function isBusy() {
     const selection = getSelection();
     return Boolean($("dialog[open], details.act[open], [data-keep]:checked")
       || (selection && !selection.isCollapsed && main.contains(selection.anchorNode)));
   }
   function show(html) {
-    const next = document.createElement("main");
-    next.innerHTML = html;
+    const next = make("main", { innerHTML: html });
     if (isBusy()) {
       const newer = $$("[data-row]", next).filter((row) => !document.getElementById(row.id)).length;
       held = html;
       say("held", "held");
-      return banner("held", newer ? `${newer} newer ${newer === 1 ? "row" : "rows"}` : "There is news", release);
+      return banner("held", newer ? `${newer} newer rows` : "News", release);
     }
     held = null;
     banner("held");
-    for (const { name, value } of [...main.attributes]) next.setAttribute(name, value);
-    morph(main, next);
+    children(main, next);
     times(main);
   }
   function release() {
     const html = held;
     getSelection().removeAllRanges();
-    $$("details.act[open]").forEach((one) => { one.open = false; });
-    $$("[data-keep]:checked").forEach((one) => { one.checked = false; });
-    if (html) show(html);
+    for (const one of $$("details.act[open], [data-keep]:checked")) one.open = one.checked = false;
+    show(html);
   }
   async function refresh() {
     if (busy) { again = true; return; }
     busy = true;
     try {
-      const headers = { "X-Fragment": "1" };
-      if (tag) headers["If-None-Match"] = tag;
+      const headers = { "X-Fragment": "1", "If-None-Match": tag };
       const answer = await fetch(location.href, { headers, cache: "no-store", signal: AbortSignal.timeout(4000) });
       if (answer.status === 401) return location.reload();
       if (answer.ok || answer.status === 304) {
         lastRead = Date.now();
-        const [readings, ms, at] = (answer.headers.get("X-Cost") || "").split(" ");
-        if (at) {
-          document.getElementById("cost-readings").textContent = readings;
-          document.getElementById("cost-ms").textContent = ms;
-          $("#cost-at time").setAttribute("datetime", at);
-        }
+        const [readings, ms, at] = answer.headers.get("X-Cost").split(" ");
+        $("#cost-readings").textContent = readings;
+        $("#cost-ms").textContent = ms;
+        $("#cost-at time").setAttribute("datetime", at);
       }
       if (answer.ok) { tag = answer.headers.get("ETag"); show(await answer.text()); }
       failed = !answer.ok && answer.status !== 304;
@@ -148,7 +140,7 @@
     if (topic || !connected) tick(topic);
   }
   function follow() {
-    const channel = new BroadcastChannel("gristmill"), others = new Map(), me = crypto.randomUUID();
+    const channel = new BroadcastChannel("gristmill"), others = new Map(), me = Math.random();
     let source = null, watched = "";
     const post = (message) => { channel.postMessage(message); hear(message); };
     const wants = () => channel.postMessage({ tab: me, topics: document.hidden ? [] : own });
@@ -169,17 +161,18 @@
       source.addEventListener("end", () => { source.close(); location.reload(); });
     }
     let leads = false;
+    const renew = () => { wants(); if (leads) connect(); };
     channel.onmessage = ({ data }) => {
       if (!data.tab) return hear(data);
       others.set(data.tab, { topics: data.topics, at: Date.now() });
       if (leads) connect();
     };
-    setInterval(() => { wants(); if (leads) connect(); }, 10000);
-    document.addEventListener("visibilitychange", () => { wants(); if (leads) connect(); if (!document.hidden && due) tick(); });
+    setInterval(renew, 10000);
+    document.addEventListener("visibilitychange", () => { renew(); if (!document.hidden && due) tick(); });
     wants();
     navigator.locks.request("gristmill-live", () => { leads = true; connect(); return new Promise(() => {}); });
   }
-  const shares = own.length && "locks" in navigator && "BroadcastChannel" in window && "EventSource" in window;
+  const shares = own.length && navigator.locks && window.BroadcastChannel;
   if (shares) follow();
   if (own.length || poll) {
     const every = poll ? poll * 1000 : 5000;
@@ -190,39 +183,36 @@
       if ((!stream || poll || failed) && age >= (failed ? 1500 : every)) refresh();
       if (stale) say("stale", "stale");
       else if (!held) say(stream ? "live" : "poll", stream ? "live" : `every ${every / 1000} s`);
-      banner("stale", stale ? `The server does not answer. This is as of ${Math.round(age / 1000)} s ago.` : "");
+      banner("stale", stale ? `No answer. This is as of ${Math.round(age / 1000)} s ago.` : "");
     }, 1000);
   }
   setInterval(times, 1000);
   times();
 
   // --- Keys, copying, theme ---
-  const help = document.getElementById("help"), keys = help && $("input", help);
+  const help = $("#help"), keys = $("#help input");
   if (keys) {
-    keys.checked = stored("keys") !== "off";
-    keys.onchange = () => stored("keys", keys.checked ? "on" : "off");
+    keys.checked = keysWork();
+    keys.onchange = () => localStorage.setItem("keys", keys.checked ? "on" : "off");
   }
   function step(by) {
-    const rows = $$("[data-row]"), at = rows.findIndex((row) => row.classList.contains("at"));
-    const row = rows[Math.max(0, Math.min(rows.length - 1, at + by))];
-    rows.forEach((one) => one.classList.toggle("at", one === row));
-    $("a", row || main)?.focus();
+    const rows = $$("[data-row]"), at = rows.findIndex((row) => row.contains(document.activeElement));
+    $("a, button", rows[Math.max(0, Math.min(rows.length - 1, at + by))] || main)?.focus();
   }
   function cell(event) {
     const heat = event.target.closest(".heat"), cells = $$("a", heat), columns = Number(heat.dataset.columns);
     const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
-    const next = by && cells[cells.indexOf(event.target.closest("a")) + by];
-    if (!next) return;
-    next.focus();
+    if (!by) return;
+    cells[cells.indexOf(event.target.closest("a")) + by]?.focus();
     event.preventDefault();
   }
   let going = 0;
   document.addEventListener("keydown", (event) => {
     if (event.target.closest(".heat a")) cell(event);
-    if (event.key === "Escape") return $$("details.act[open]").forEach((one) => { one.open = false; $("summary", one).focus(); });
+    if (event.key === "Escape") for (const one of $$("details.act[open]")) { one.open = false; $("summary", one).focus(); }
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
-    if (event.key === "?" && help) return help.showModal();
-    if (stored("keys") === "off") return;
+    if (event.key === "?") return help?.showModal();
+    if (!keysWork()) return;
     const key = event.key;
     if (going && Date.now() - going < 1500) {
       going = 0;
@@ -230,7 +220,7 @@
     }
     if (key === "g") going = Date.now();
     else if (key === "j" || key === "k") step(key === "j" ? 1 : -1);
-    else if (key === "p") { paused = !paused; say(paused ? "held" : "live", paused ? "paused" : "live"); if (!paused) refresh(); }
+    else if (key === "p") { paused = !paused; say("held", paused ? "paused" : "…"); if (!paused) refresh(); }
     else if (key === "t") choose(root.dataset.theme === "dark" ? "light" : "dark");
     else if (/^[a-z]$/.test(key)) $(`[aria-keyshortcuts="${key}"]`)?.click();
   });
@@ -251,11 +241,12 @@
     }
   });
   // A form that is under way is not sent twice.
-  document.addEventListener("submit", (event) => setTimeout(() => $$("button", event.target).forEach((one) => { one.disabled = true; })));
-  addEventListener("pageshow", () => $$("button:disabled").forEach((one) => { one.disabled = false; }));
+  const disable = (within, disabled) => $$("button", within).forEach((one) => { one.disabled = disabled; });
+  document.addEventListener("submit", (event) => setTimeout(disable, 0, event.target, true));
+  addEventListener("pageshow", () => disable(document, false));
 
   // The secret of a link follows the `#`, which no browser sends.
-  const link = document.getElementById("link-form");
+  const link = $("#link-form");
   if (link && location.hash.length > 1) {
     link.elements.link.value = location.hash.slice(1);
     history.replaceState(null, "", location.pathname);

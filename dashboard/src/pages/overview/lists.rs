@@ -111,7 +111,7 @@ pub(super) fn queues(view: &View, seen: &Seen) -> Markup {
         html! {
             @if queues.is_empty() {
                 (empty("No queue has had a job", "Enqueue one, and its queue is shown here.",
-                    &["gristmill job enqueue email --payload '{\"to\": \"you@example.com\", \"subject\": \"Hello\"}'"]))
+                    &["gristmill enqueue email --payload '{\"to\": \"you@example.com\", \"subject\": \"Hello\"}'"]))
             } @else { (table("queues-table", "Queues by the age of their oldest waiting job", &columns, rows)) }
             @if queues.len() > ROWS { p class="muted" { "and " (counted((queues.len() - ROWS) as u64, "queue", "queues")) " more" } }
         },
