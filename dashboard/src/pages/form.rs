@@ -56,7 +56,7 @@ impl Form {
 
     /// What is wrong, but with no field that the form has read.
     pub fn other_faults(&self) -> impl Iterator<Item = &Fault> {
-        self.faults.iter().filter(|fault| !self.asked.contains(&fault.path))
+        self.faults.iter().filter(|fault| fault.path.is_empty() || !self.asked.contains(&fault.path))
     }
 
     /// Whether anything is wrong.

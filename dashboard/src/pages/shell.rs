@@ -185,7 +185,7 @@ fn footer(frame: &Frame<'_>) -> Markup {
     html! {
         footer class="foot" {
             p id="cost" {
-                span id="cost-readings" { (frame.readings) } " readings · "
+                "Readings: " span id="cost-readings" { (frame.readings) } " · "
                 span id="cost-ms" { (frame.ms) } " ms · as of "
                 span id="cost-at" { (instant(frame.at)) }
             }

@@ -87,9 +87,6 @@ async fn a_rehearsal_says_what_would_be_and_an_input_of_ones_own_is_read() {
     assert_eq!(would.status, 200, "{would:?}");
     assert!(would.text.contains("3\u{a0}items in 2\u{a0}chunks"), "{}", would.text);
     assert!(all(&env).await.is_empty());
-    let broken = [("definition", "retail"), ("input", "id,shop\n1,a,too,many"), ("do", "start")];
-    let refused = send(&env, None, "/batches/new", &broken).await;
-    assert_eq!(refused.status, 422, "{refused:?}");
     let started = send(&env, None, "/batches/new", &[pasted[0], pasted[1], ("do", "start")]).await;
     assert_eq!(started.status, 303, "{started:?}");
     assert_eq!(all(&env).await[0].counts.input, 3);
@@ -117,8 +114,7 @@ async fn the_buttons_do_what_they_say() {
     }
     assert_eq!(batch(&env, id).await.state, BatchState::Cancelled);
     let twice = send(&env, None, &path("cancel"), &[("confirm", &name)]).await;
-    assert_eq!(twice.status, 409, "{twice:?}");
-    check("cancel", &twice);
+    assert!(twice.header("set-cookie").expect("a message").starts_with("gristmill-said=careful."), "{twice:?}");
     let restarted = send(&env, None, &path("restart"), &[("failure_budget", "100%"), ("dead", "yes")]).await;
     assert_eq!(restarted.status, 303, "{restarted:?}");
     assert_eq!(batch(&env, id).await.state, BatchState::Sealed);

@@ -51,7 +51,7 @@ pub(crate) async fn work(env: &TestEnv) -> Work {
     ];
     let report = store.complete(&ended).await.expect("completed");
     assert_eq!(report.fenced, []);
-    Work { batch, dead: claimed[2].id, retry: claimed[3].id, running: claimed[4].id }
+    Work { batch, dead: claimed[2].fence.job, retry: claimed[3].fence.job, running: claimed[4].fence.job }
 }
 
 fn failed(completion: Completion) -> Completion {

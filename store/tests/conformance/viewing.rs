@@ -144,7 +144,7 @@ async fn chunks_are_shown_one_by_one_and_counted_by_ranges(store: TestStore) {
     let briefs = store.chunk_briefs(id, 1, 4).await.expect("listed");
     assert_eq!(briefs.iter().map(|chunk| chunk.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
     let chunk = briefs.iter().find(|chunk| chunk.seq == number(&claimed[2])).expect("listed");
-    assert_eq!((chunk.job, chunk.state, chunk.attempt, chunk.items), (claimed[2].id, JobState::Dead, 1, 3));
+    assert_eq!((chunk.job, chunk.state, chunk.attempt, chunk.items), (claimed[2].fence.job, JobState::Dead, 1, 3));
     assert!(chunk.started_at.is_some() && chunk.finished_at >= chunk.started_at);
     assert_eq!(store.chunk_briefs(id, 7, 10).await.expect("listed"), []);
     let ranges = store.chunk_ranges(id, 2).await.expect("counted");

@@ -101,13 +101,12 @@ fn rows(caller: &Caller, view: &View, batches: &[BatchView]) -> Markup {
         wide("Batch"),
         column("State"),
         wide("Items"),
-        numbers("Done"),
         numbers("Quarantined"),
         column("Started"),
         column("Took"),
         table::actions(),
     ];
-    let columns = if caller.may(Permission::BatchesControl) { &columns[..] } else { &columns[..7] };
+    let columns = if caller.may(Permission::BatchesControl) { &columns[..] } else { &columns[..6] };
     table("batches", "Batches", columns, batches.iter().map(|batch| one(caller, view, batch)))
 }
 
@@ -119,8 +118,10 @@ fn one(caller: &Caller, view: &View, batch: &BatchView) -> Row {
         [
             name(batch),
             state::batch(batch.state, batch.paused),
-            progress(batch),
-            html! { (percent(ended, batch.counts.input)) " " span class="muted" { "of " (count(batch.counts.input)) } },
+            html! {
+                (progress(batch))
+                span class="muted small" { (percent(ended, batch.counts.input)) " of " (count(batch.counts.input)) }
+            },
             count_or_none(batch.counts.quarantined),
             instant(batch.created_at),
             html! { @if let Some(took) = took { (took) } @else { (since(batch.created_at)) } },

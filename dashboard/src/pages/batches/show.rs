@@ -10,6 +10,7 @@ use gristmill_store::{BatchView, JobFilter, JobView, Page as Rows, Wait, why_bat
 use maud::{Markup, html};
 
 use super::grid::{self, Zoom};
+use super::list;
 use super::steer::actions;
 use super::tabs::{self, Tab};
 use crate::api::batches::find;
@@ -60,7 +61,10 @@ pub(super) async fn show(
         (copies(&format!("gristmill batch show {id}"), &format!("/api/v1/batches/{id}")))
     };
     let title = format!("{} {}", batch.name, batch.state);
-    Ok(view.page(&caller, Head::new(title, "/batches").live([Topic::Batch(id)]), main))
+    let head = Head::new(title, "/batches").live([Topic::Batch(id)]);
+    // What begins and what waits changes none of the counts that the topic has.
+    let head = if batch.state.is_final() { head } else { head.poll(3) };
+    Ok(view.page(&caller, head, main))
 }
 
 fn title(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
@@ -70,7 +74,11 @@ fn title(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
         span { "started " (instant(batch.created_at)) }
         @if let Some(end) = batch.finished_at { span { "ended " (instant(end)) } }
     };
-    let acts = html! { @for action in actions(caller, batch, view.address(), false) { (action.form()) } };
+    let again = caller.may(Permission::BatchesStart) && list::definitions(caller).contains(&batch.name);
+    let acts = html! {
+        @if again && batch.state.is_final() { a class="button" href={ "/batches/new?definition=" (batch.name) } { "Run again" } }
+        @for action in actions(caller, batch, view.address(), false) { (action.form()) }
+    };
     html! {
         (head(&batch.name, about, acts))
         (copy("id", "Id", &batch.id.to_string()))
@@ -89,7 +97,7 @@ async fn summary(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
     let counts = &batch.counts;
     let ended = counts.input - counts.pending();
     let running = batch.finished_at.unwrap_or(view.now()) - batch.created_at;
-    let rate = ended as f64 / running.as_seconds_f64().max(0.001);
+    let rate = ended as f64 / steps(running.as_seconds_f64(), batch.finished_at.is_some());
     panel(
         "summary",
         "Items",
@@ -108,9 +116,14 @@ async fn summary(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
                 ("Rate", html! { (speed(rate)) }),
                 ("Took", html! { @if batch.finished_at.is_some() { (duration(running.to_std().unwrap_or_default())) } @else { (since(batch.created_at)) " so far" } }),
             ]))
-            @if let Some(estimate) = &estimate { p id="eta" { "Ends " (eta_part::eta(estimate, view.now())) "." } }
+            @if let Some(estimate) = &estimate { p id="eta" { span class="muted" { "Ends: " } (eta_part::eta(estimate, view.now())) } }
         },
     )
+}
+
+/// A time in steps of ten seconds while it goes on: a page whose every digit moves is sent again and again.
+fn steps(seconds: f64, ended: bool) -> f64 {
+    if ended { seconds.max(0.001) } else { (seconds / 10.0).ceil().max(1.0) * 10.0 }
 }
 
 fn speed(rate: f64) -> String {

@@ -59,6 +59,9 @@ fn back(form: &mut Form, batch: BatchId) -> String {
 
 fn said(verb: &str, report: &ControlReport) -> Flash {
     let chunks = counted(report.affected, "chunk", "chunks");
+    if report.affected == 0 && report.generation.is_none() {
+        return Flash::careful("Nothing was left to do: it is as it was.");
+    }
     let generation = report.generation.map(|number| format!(", in generation {number}")).unwrap_or_default();
     Flash::done(format!("{verb}: {chunks}{generation}."))
 }

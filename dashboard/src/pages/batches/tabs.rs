@@ -260,10 +260,16 @@ fn grouped_by_reason<'a>(reasons: impl Iterator<Item = (String, &'a str)>) -> Ve
     groups
 }
 
-/// A reason without its numbers and quoted values.
+/// A reason without its numbers and quoted values. What it begins with is the name of a field, and stays.
 fn shape(reason: &str) -> String {
-    let (mut shape, mut quote, mut in_number) = (String::new(), None, false);
-    for c in reason.chars() {
+    let name = reason.strip_prefix('`').and_then(|rest| rest.split_once('`'));
+    let (mut shape, rest) = match name {
+        Some((name, rest)) => (format!("`{name}`"), rest),
+        None => (String::new(), reason),
+    };
+    let (mut quote, mut in_number, mut chars) = (None, false, rest.chars().peekable());
+    while let Some(c) = chars.next() {
+        let is_point = in_number && c == '.' && chars.peek().is_some_and(char::is_ascii_digit);
         match quote {
             Some(end) if c == end => {
                 shape.push('…');
@@ -280,9 +286,10 @@ fn shape(reason: &str) -> String {
                     shape.push('#');
                 }
             }
+            None if is_point => {}
             None => shape.push(c),
         }
-        in_number = c.is_ascii_digit() || (in_number && c == '.');
+        in_number = c.is_ascii_digit() || is_point;
     }
     shape
 }
@@ -321,7 +328,7 @@ mod tests {
             ("parse", "quantity: -12.5 is below 0"),
             ("parse", "quantity: -7 is below 0"),
             ("parse", "quantity: -3 is below 0"),
-            ("process", "\"a\" is not of type \"integer\""),
+            ("process", "`quantity` is `2.5`; a decimal such as 1234.50 is wanted."),
         ];
         let groups = grouped_by_reason(reasons.into_iter().map(|(place, reason)| (place.to_owned(), reason)));
         let said: Vec<(u64, &str, &str)> =
@@ -331,7 +338,7 @@ mod tests {
             [
                 (3, "parse", "quantity: -# is below #"),
                 (2, "validate", "\"…\" is not of type \"…\""),
-                (1, "process", "\"…\" is not of type \"…\""),
+                (1, "process", "`quantity` is `…`; a decimal such as # is wanted."),
             ]
         );
     }

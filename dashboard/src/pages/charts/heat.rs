@@ -84,8 +84,9 @@ pub fn heat(label: &str, cells: &[Cell]) -> Markup {
     let columns = columns(cells.len());
     let rows = cells.len().div_ceil(columns);
     let (width, height) = (columns * STEP, rows * STEP);
+    // A cell is 24 pixels wide where there is room: that many a finger needs.
     html! {
-        svg class="heat" role="group" aria-label=(label) data-columns=(columns) width=(width)
+        svg class="heat" role="group" aria-label=(label) data-columns=(columns) width=(columns * 24)
             viewBox={ "0 0 " (width) " " (height) } {
             title { (label) }
             @for (at, cell) in cells.iter().take(CELLS_MAX).enumerate() {

@@ -3,7 +3,7 @@
 use gristmill_core::access::Permission;
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
-use gristmill_store::JobView;
+use gristmill_store::{ControlReport, JobView};
 use maud::html;
 
 use crate::api::jobs::find;
@@ -51,6 +51,11 @@ fn back(form: &mut Form, job: JobId) -> String {
     form.text("next").map_or_else(|| format!("/jobs/{job}"), |next| local(&next).to_owned())
 }
 
+/// What was done, or that nothing was: another person may have been faster.
+fn said(done: &str, report: &ControlReport) -> Flash {
+    if report.affected > 0 { Flash::done(done) } else { Flash::careful("Nothing was left to do: it is as it was.") }
+}
+
 pub(super) async fn retry(
     caller: Allowed<perm::JobsControl>,
     Path(job): Path<JobId>,
@@ -58,8 +63,8 @@ pub(super) async fn retry(
 ) -> Result<Redirect> {
     let (change, back) = (form.change(), back(&mut form, job));
     form.finish()?;
-    caller.service().retry_job(&caller.order(&change), job).await?;
-    Ok(Redirect::to(back).saying(Flash::done("It may run now.")))
+    let report = caller.service().retry_job(&caller.order(&change), job).await?;
+    Ok(Redirect::to(back).saying(said("It may run now.", &report)))
 }
 
 pub(super) async fn cancel(
@@ -69,8 +74,8 @@ pub(super) async fn cancel(
 ) -> Result<Redirect> {
     let (change, back) = (form.change(), back(&mut form, job));
     form.finish()?;
-    caller.service().cancel_job(&caller.order(&change), job).await?;
-    Ok(Redirect::to(back).saying(Flash::done("It is cancelled.")))
+    let report = caller.service().cancel_job(&caller.order(&change), job).await?;
+    Ok(Redirect::to(back).saying(said("It is cancelled.", &report)))
 }
 
 pub(super) async fn redrive(
@@ -82,8 +87,8 @@ pub(super) async fn redrive(
     form.finish()?;
     // A job of another tenant is none.
     find(&caller, job).await?;
-    caller.service().redrive_dead(&caller.order(&change), &[job]).await?;
-    Ok(Redirect::to(back).saying(Flash::done("It has further attempts, and is queued.")))
+    let report = caller.service().redrive_dead(&caller.order(&change), &[job]).await?;
+    Ok(Redirect::to(back).saying(said("It has further attempts, and is queued.", &report)))
 }
 
 pub(super) async fn split(
