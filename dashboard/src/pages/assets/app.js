@@ -108,7 +108,7 @@
     try {
       const headers = { "X-Fragment": "1", "If-None-Match": tag };
       const answer = await fetch(location.href, { headers, cache: "no-store", signal: AbortSignal.timeout(4000) });
-      if (answer.status === 401) return location.reload();
+      if (/40[134]/.test(answer.status)) return location.reload();
       if (answer.ok || answer.status === 304) {
         lastRead = Date.now();
         const [readings, ms, at] = answer.headers.get("X-Cost").split(" ");

@@ -24,6 +24,9 @@ const LATE: TimeDelta = TimeDelta::seconds(60);
 /// How many rows a list of the overview has.
 const ROWS: usize = 10;
 
+/// How many batches are shown, each with a reading of its own.
+const STRIPS: usize = 5;
+
 /// How many cells show where a batch is.
 const CELLS: u32 = 60;
 
@@ -55,7 +58,7 @@ pub(super) async fn batches(caller: &Caller, view: &View, batches: Option<&[Batc
     let columns =
         [wide("Batch"), column("State"), wide("Where"), numbers("Done"), numbers("Quarantined"), column("Since")];
     let mut rows = Vec::new();
-    for batch in batches.iter().take(ROWS) {
+    for batch in batches.iter().take(STRIPS) {
         let width = u32::try_from(batch.chunks.div_ceil(u64::from(CELLS))).unwrap_or(u32::MAX).max(1);
         let ranges = view.panel(caller.store().chunk_ranges(batch.id, width)).await;
         let ended = batch.counts.input - batch.counts.pending();
@@ -83,7 +86,10 @@ pub(super) async fn batches(caller: &Caller, view: &View, batches: Option<&[Batc
             } @else {
                 (table("active-table", "Batches under way", &columns, rows))
             }
-            p { a href="/batches" { "All batches" } }
+            p {
+            @if batches.len() > STRIPS { span class="muted" { "and " (counted((batches.len() - STRIPS) as u64, "batch", "batches")) " more. " } }
+            a href="/batches" { "All batches" }
+        }
         },
     )
 }
