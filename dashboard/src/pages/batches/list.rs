@@ -16,7 +16,7 @@ use crate::pages::parts::pager::pager;
 use crate::pages::parts::panel::head;
 use crate::pages::parts::state;
 use crate::pages::parts::table::{self, Row, column, numbers, row, table, wide};
-use crate::pages::parts::time::{instant, since};
+use crate::pages::parts::time::instant;
 use crate::pages::{Head, Paged, View};
 
 /// Which batches are wanted. A form sends fields that are empty: they filter nothing.
@@ -97,16 +97,9 @@ fn filters(caller: &Caller, filter: &BatchFilter) -> Markup {
 }
 
 fn rows(caller: &Caller, view: &View, batches: &[BatchView]) -> Markup {
-    let columns = [
-        wide("Batch"),
-        column("State"),
-        wide("Items"),
-        numbers("Quarantined"),
-        column("Started"),
-        column("Took"),
-        table::actions(),
-    ];
-    let columns = if caller.may(Permission::BatchesControl) { &columns[..] } else { &columns[..6] };
+    let columns =
+        [wide("Batch"), column("State"), wide("Items"), numbers("Quarantined"), column("Started"), table::actions()];
+    let columns = if caller.may(Permission::BatchesControl) { &columns[..] } else { &columns[..5] };
     table("batches", "Batches", columns, batches.iter().map(|batch| one(caller, view, batch)))
 }
 
@@ -123,8 +116,10 @@ fn one(caller: &Caller, view: &View, batch: &BatchView) -> Row {
                 span class="muted small" { (percent(ended, batch.counts.input)) " of " (count(batch.counts.input)) }
             },
             count_or_none(batch.counts.quarantined),
-            instant(batch.created_at),
-            html! { @if let Some(took) = took { (took) } @else { (since(batch.created_at)) } },
+            html! {
+                (instant(batch.created_at))
+                @if let Some(took) = took { " " span class="muted small" { "took " (took) } }
+            },
             html! { @for action in actions(caller, batch, view.address(), true) { (action.form()) } },
         ],
     )

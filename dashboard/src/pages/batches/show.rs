@@ -20,7 +20,7 @@ use crate::pages::parts::batch::{progress, shares};
 use crate::pages::parts::copies::{copies, copy};
 use crate::pages::parts::eta as eta_part;
 use crate::pages::parts::icon::{Icon, icon};
-use crate::pages::parts::number::{count, counted, duration, percent};
+use crate::pages::parts::number::{count, counted, duration, none, percent};
 use crate::pages::parts::panel::{head, panel};
 use crate::pages::parts::state;
 use crate::pages::parts::table::facts;
@@ -113,7 +113,7 @@ async fn summary(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
                 ("Chunks", html! { (counted(batch.chunks, "chunk", "chunks")) ", " (count(batch.remaining)) " to go" @if batch.chunks_dead > 0 { ", " (count(batch.chunks_dead)) " dead" } }),
                 ("Quarantined", html! { (count(counts.quarantined)) " " span class="muted" { "budget " (batch.failure_budget) } }),
                 ("Tried again", html! { (counted(batch.retries, "time", "times")) }),
-                ("Rate", html! { (speed(rate)) }),
+                ("Rate", html! { @if ended > 0 { (speed(rate)) } @else { (none()) } }),
                 ("Took", html! { @if batch.finished_at.is_some() { (duration(running.to_std().unwrap_or_default())) } @else { (since(batch.created_at)) " so far" } }),
             ]))
             @if let Some(estimate) = &estimate { p id="eta" { span class="muted" { "Ends: " } (eta_part::eta(estimate, view.now())) } }
@@ -160,7 +160,7 @@ async fn blocked(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
                 None => { p class="muted" { "This could not be read within a second." } }
                 Some(reasons) => { (sentence(batch, reasons)) (waits(reasons)) }
             }
-            dl class="facts" {
+            dl class="facts named" {
                 @for (state, jobs) in named.iter().filter(|(_, jobs)| !jobs.is_empty()) {
                     div { dt { (state::job(*state)) } dd { (chunks(*state, jobs)) } }
                 }
@@ -194,9 +194,4 @@ fn chunks(state: JobState, jobs: &[JobView]) -> Markup {
         }
         @if jobs.len() >= NAMED as usize { span class="muted" { " and others" } }
     }
-}
-
-/// Whether the caller may see what items and results contain.
-pub(super) fn sees_contents(caller: &Caller) -> bool {
-    caller.may(Permission::ContentsRead)
 }

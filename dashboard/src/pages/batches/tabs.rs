@@ -9,7 +9,6 @@ use gristmill_store::{BatchView, JobFilter, JobView, Page as Rows, QuarantineFil
 use maud::{Markup, html};
 use serde_json::json;
 
-use super::show::sees_contents;
 use crate::gate::{Caller, Paging, Result};
 use crate::pages::View;
 use crate::pages::nav;
@@ -56,6 +55,11 @@ impl Tab {
             Self::Configuration => Permission::DefinitionsRead,
         }
     }
+}
+
+/// Whether the caller may see what items and results contain.
+fn sees_contents(caller: &Caller) -> bool {
+    caller.may(Permission::ContentsRead)
 }
 
 /// The tabs that the caller may see, and what is in the one that is wanted.

@@ -14,7 +14,7 @@
 //! * [`progress`](mod@progress): bars.
 //! * [`state`]: the state of a job, a batch, a worker: shape, word and colour.
 //! * [`table`](mod@table): tables that become cards where there is no room.
-//! * [`time`]: instants.
+//! * [`time`](mod@time): instants.
 //! * [`waits`](mod@waits): what a job or a batch waits for.
 
 pub mod action;
