@@ -13,8 +13,10 @@ use crate::gate::Caller;
 use crate::pages::View;
 use crate::pages::charts::heat::{Cell, Look, heat, legend};
 use crate::pages::parts::batch::{all_ranges, look};
+use crate::pages::parts::icon::Icon;
 use crate::pages::parts::number::{counted, grouped};
-use crate::pages::parts::panel::late_panel;
+use crate::pages::parts::panel::{late_panel, note};
+use crate::pages::parts::state::Tone;
 use crate::pages::parts::table::{column, numbers, row, table};
 
 /// How many ranges a field has that shows ranges.
@@ -22,6 +24,8 @@ const RANGES: u64 = 1_000;
 
 /// How many rows the table beside the field has at most.
 const ROWS: usize = 50;
+
+const NOT_ALL: &str = "So many chunks are in one state that only the first of them are shown as that.";
 
 /// The chunks that are shown, by their numbers: all unless said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +90,9 @@ pub(super) async fn panel(caller: &Caller, view: &View, batch: &BatchView, zoom:
                 p class="muted" {
                     @if is_part { (grouped(first)) " to " (grouped(first + size - 1)) " of " }
                     (counted(batch.chunks, "chunk", "chunks"))
-                    @if let Seen::ByRanges { width, .. } = seen { ", " (grouped(u64::from(width))) " a cell; the worst of them decides how it looks" }
+                    @if let Seen::ByRanges { width, .. } = seen {
+                        ", " (grouped(u64::from(width))) " a cell; the worst of them decides how it looks"
+                    }
                     @if is_part { " · " a href=(view.with("range", None)) { "Show all" } }
                 }
                 (drawn(view, batch, &seen, first, size))
@@ -113,7 +119,7 @@ fn drawn(view: &View, batch: &BatchView, seen: &Seen, first: u64, size: u64) -> 
             html! {
                 (heat("Ranges of chunks of the batch", &cells))
                 (legend(&cells))
-                @if !ranges.complete { p class="note careful" { "So many chunks are in one state that only the first of them are shown as that." } }
+                @if !ranges.complete { (note(Tone::Careful, Icon::Warning, html! { (NOT_ALL) })) }
                 (twin(&merged(&shown)))
             }
         }

@@ -19,10 +19,11 @@ use crate::live::Topic;
 use crate::pages::parts::batch::{progress, shares};
 use crate::pages::parts::copies::{copies, copy};
 use crate::pages::parts::eta as eta_part;
-use crate::pages::parts::icon::{Icon, icon};
+use crate::pages::parts::icon::Icon;
 use crate::pages::parts::number::{count, counted, duration, none, percent};
-use crate::pages::parts::panel::{head, panel};
-use crate::pages::parts::state;
+use crate::pages::parts::panel::{head, note, panel};
+use crate::pages::parts::progress::legend;
+use crate::pages::parts::state::{self, Tone};
 use crate::pages::parts::table::facts;
 use crate::pages::parts::time::{instant, since};
 use crate::pages::parts::waits::{because, waits};
@@ -76,17 +77,19 @@ fn title(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
     };
     let again = caller.may(Permission::BatchesStart) && list::definitions(caller).contains(&batch.name);
     let acts = html! {
-        @if again && batch.state.is_final() { a class="button" href={ "/batches/new?definition=" (batch.name) } { "Run again" } }
+        @if again && batch.state.is_final() {
+            a class="button" href={ "/batches/new?definition=" (batch.name) } { "Run again" }
+        }
         @for action in actions(caller, batch, view.address(), false) { (action.form()) }
     };
     html! {
         (head(&batch.name, about, acts))
         (copy("id", "Id", &batch.id.to_string()))
         @if let Some(pause) = batch.pause.as_ref().filter(|_| batch.paused) {
-            p class="note careful" { (icon(Icon::Paused)) span { "Paused" (because(Some(pause))) ", since " (instant(pause.since)) "." } }
+            (note(Tone::Careful, Icon::Paused, html! { "Paused" (because(Some(pause))) ", since " (instant(pause.since)) "." }))
         }
         @if let Some(reason) = &batch.reason {
-            p class="note bad" { (icon(Icon::Warning)) span { (batch.state) ": " (reason) } }
+            (note(Tone::Bad, Icon::Warning, html! { (batch.state) ": " (reason) }))
         }
     }
 }
@@ -94,31 +97,51 @@ fn title(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
 /// The numbers, the bar, and when it will have ended.
 async fn summary(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
     let estimate = view.panel(eta(caller.store(), batch, view.now())).await.flatten();
-    let counts = &batch.counts;
-    let ended = counts.input - counts.pending();
-    let running = batch.finished_at.unwrap_or(view.now()) - batch.created_at;
-    let rate = ended as f64 / steps(running.as_seconds_f64(), batch.finished_at.is_some());
     panel(
         "summary",
         "Items",
         html! {
             (progress(batch))
-            ul class="legend" {
-                @for share in shares(counts).into_iter().filter(|share| share.count > 0) {
-                    li { svg viewBox="0 0 10 10" aria-hidden="true" { rect class=(share.class) width="10" height="10" {} } (share.name) " " (count(share.count)) }
-                }
+            (legend(&shares(&batch.counts)))
+            (numbers(view, batch))
+            @if let Some(estimate) = &estimate {
+                p id="eta" { span class="muted" { "Ends: " } (eta_part::eta(estimate, view.now())) }
             }
-            (facts([
-                ("Done", html! { (percent(ended, counts.input)) " " span class="muted" { "of " (count(counts.input)) @if batch.state == BatchState::Open { " so far" } } }),
-                ("Chunks", html! { (counted(batch.chunks, "chunk", "chunks")) ", " (count(batch.remaining)) " to go" @if batch.chunks_dead > 0 { ", " (count(batch.chunks_dead)) " dead" } }),
-                ("Quarantined", html! { (count(counts.quarantined)) " " span class="muted" { "budget " (batch.failure_budget) } }),
-                ("Tried again", html! { (counted(batch.retries, "time", "times")) }),
-                ("Rate", html! { @if ended > 0 { (speed(rate)) } @else { (none()) } }),
-                ("Took", html! { @if batch.finished_at.is_some() { (duration(running.to_std().unwrap_or_default())) } @else { (since(batch.created_at)) " so far" } }),
-            ]))
-            @if let Some(estimate) = &estimate { p id="eta" { span class="muted" { "Ends: " } (eta_part::eta(estimate, view.now())) } }
         },
     )
+}
+
+fn numbers(view: &View, batch: &BatchView) -> Markup {
+    let counts = &batch.counts;
+    let ended = counts.input - counts.pending();
+    let running = batch.finished_at.unwrap_or(view.now()) - batch.created_at;
+    let rate = ended as f64 / steps(running.as_seconds_f64(), batch.finished_at.is_some());
+    let so_far = if batch.state == BatchState::Open { " so far" } else { "" };
+    let done = html! { (percent(ended, counts.input)) " " span class="muted" { "of " (count(counts.input)) (so_far) } };
+    let chunks = html! {
+        (counted(batch.chunks, "chunk", "chunks")) ", " (count(batch.remaining)) " to go"
+        @if batch.chunks_dead > 0 { ", " (count(batch.chunks_dead)) " dead" }
+    };
+    let quarantined = html! { (count(counts.quarantined)) " " span class="muted" { "budget " (batch.failure_budget) } };
+    let took = html! {
+        @if batch.finished_at.is_some() { (duration(running.to_std().unwrap_or_default())) }
+        @else { (since(batch.created_at)) " so far" }
+    };
+    facts([
+        ("Done", done),
+        ("Chunks", chunks),
+        ("Quarantined", quarantined),
+        ("Tried again", html! { (counted(batch.retries, "time", "times")) }),
+        (
+            "Rate",
+            if ended > 0 {
+                html! { (speed(rate)) }
+            } else {
+                none()
+            },
+        ),
+        ("Took", took),
+    ])
 }
 
 /// A time in steps of ten seconds while it goes on: a page whose every digit moves is sent again and again.
@@ -172,7 +195,9 @@ async fn blocked(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
 fn sentence(batch: &BatchView, reasons: &[Wait]) -> Markup {
     html! {
         p {
-            @if batch.state == BatchState::Open { "Its input is still being read: " (counted(batch.chunks, "chunk", "chunks")) " so far." }
+            @if batch.state == BatchState::Open {
+                "Its input is still being read: " (counted(batch.chunks, "chunk", "chunks")) " so far."
+            }
             @else if batch.remaining == 0 { "All of its chunks are final; its results are being merged." }
             @else if reasons.is_empty() { (counted(batch.remaining, "chunk is", "chunks are")) " not final, and it gets on." }
             @else { (counted(batch.remaining, "chunk is", "chunks are")) " not final, and none of them runs:" }

@@ -15,9 +15,10 @@ use crate::pages::answer::Sent;
 use crate::pages::flash::Flash;
 use crate::pages::parts::empty::empty;
 use crate::pages::parts::field::{other_faults, required, text};
-use crate::pages::parts::icon::{Icon, icon};
+use crate::pages::parts::icon::Icon;
 use crate::pages::parts::number::counted;
-use crate::pages::parts::panel::head;
+use crate::pages::parts::panel::{head, note};
+use crate::pages::parts::state::Tone;
 use crate::pages::{Form, Head, Page, Paged, Redirect, View};
 
 /// The definition that the form begins with.
@@ -128,7 +129,8 @@ pub(super) async fn start(caller: Allowed<perm::BatchesStart>, view: View, mut f
         }
         Ok(StartedBatch::Rehearsed(would)) => {
             let (chunks, items) = (counted(would.chunks, "chunk", "chunks"), counted(would.items, "item", "items"));
-            let note = html! { p class="note good" role="status" { (icon(Icon::Done)) span { "It would have " (items) " in " (chunks) ". Nothing was started." } } };
+            let text = html! { "It would have " (items) " in " (chunks) ". Nothing was started." };
+            let note = note(Tone::Good, Icon::Done, text);
             Ok(Sent::Again(Box::new(page(&caller, &view, &form, Some(note)))))
         }
         Err(error) => {

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::gate::{Caller, Paging, Result};
 use crate::pages::View;
 use crate::pages::nav;
+use crate::pages::parts::brief::brief;
 use crate::pages::parts::empty::empty;
 use crate::pages::parts::json::json as shown_json;
 use crate::pages::parts::number::{count, duration};
@@ -124,20 +125,21 @@ async fn chunks(
     ];
     Ok(html! {
         nav class="acts" aria-label="Only in a state" {
-            a class="button" href={ "/batches/" (batch.id) "?tab=chunks#tabs" } aria-current=[states.is_empty().then_some("true")] { "all" }
+            a class="button" href={ "/batches/" (batch.id) "?tab=chunks#tabs" }
+                aria-current=[states.is_empty().then_some("true")] { "all" }
             @for state in JobState::ALL.into_iter().filter(|state| *state != JobState::Scheduled) {
                 a class="button" href={ "/batches/" (batch.id) "?tab=chunks&state=" (state) "#tabs" }
                     aria-current=[(states == [state]).then_some("true")] { (state) }
             }
         }
         @if jobs.is_empty() { (empty("No chunk is like that", "Chunks are made while the input is read.", &[])) }
-        @else { (table("chunks", "Chunks, the newest first", &columns, jobs.iter().map(|job| chunk(view, job)))) }
+        @else { (table("chunks", "Chunks, the newest first", &columns, jobs.iter().map(chunk))) }
         (pager(view, jobs.len(), next.as_deref()))
     })
 }
 
-fn chunk(view: &View, job: &JobView) -> Row {
-    let took = job.started_at.map(|from| job.finished_at.unwrap_or(view.now()) - from);
+fn chunk(job: &JobView) -> Row {
+    let took = job.started_at.zip(job.finished_at).and_then(|(from, to)| (to - from).to_std().ok());
     row(
         job.id.to_string(),
         [
@@ -146,22 +148,17 @@ fn chunk(view: &View, job: &JobView) -> Row {
             count(job.items),
             html! { (job.attempt) span class="muted" { " of " (job.max_attempts) } },
             maybe(job.started_at),
-            html! { @if let Some(took) = took.and_then(|took| took.to_std().ok()).filter(|_| job.finished_at.is_some()) { (duration(took)) } },
-            html! { @if let Some(error) = &job.error { (first_line(error)) } },
+            html! { @if let Some(took) = took { (duration(took)) } },
+            html! { @if let Some(error) = &job.error { (brief(error)) } },
         ],
     )
-}
-
-/// The beginning of a text, for lists.
-pub(super) fn first_line(text: &str) -> String {
-    const CHARS: usize = 200;
-    let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() > CHARS { line.chars().take(CHARS).chain(['…']).collect() } else { line.to_owned() }
 }
 
 fn filter(batch: &BatchView) -> QuarantineFilter {
     QuarantineFilter { tenant: batch.tenant.clone(), batch: Some(batch.id), open_only: false }
 }
+
+const NOTHING_ASIDE: &str = "Items that fail are set aside here with their reason, and the rest goes on.";
 
 async fn quarantine(caller: &Caller, view: &View, batch: &BatchView, paging: &Paging) -> Result<Markup> {
     let items = view.read(caller.store().quarantine(&filter(batch), &paging.0)).await?;
@@ -183,16 +180,16 @@ async fn quarantine(caller: &Caller, view: &View, batch: &BatchView, paging: &Pa
                 html! { (item.position) },
                 html! { @if let Some(line) = item.line { (line) } },
                 html! { (item.stage) },
-                html! { (first_line(&item.reason)) },
+                html! { (brief(&item.reason)) },
                 html! { (item.state) },
                 instant(item.created_at),
-                html! { code { (first_line(&item.item.to_string())) } },
+                html! { code { (brief(&item.item.to_string())) } },
             ],
         )
     };
     let name = batch.name.as_str();
     Ok(html! {
-        @if items.is_empty() { (empty("Nothing is set aside", "Items that fail are set aside here with their reason, and the rest goes on.", &[])) }
+        @if items.is_empty() { (empty("Nothing is set aside", NOTHING_ASIDE, &[])) }
         @else {
             (table("quarantine", &format!("Quarantined items of {name}"), columns, items.iter().map(shown)))
             (pager(view, items.len(), next.as_deref()))
@@ -224,8 +221,8 @@ async fn errors(caller: &Caller, view: &View, batch: &BatchView) -> Result<Marku
             [
                 count(group.count),
                 html! { (group.place) },
-                html! { (first_line(&group.reason)) },
-                html! { (first_line(&group.example)) },
+                html! { (brief(&group.reason)) },
+                html! { (brief(&group.example)) },
             ],
         )
     });
@@ -233,7 +230,7 @@ async fn errors(caller: &Caller, view: &View, batch: &BatchView) -> Result<Marku
         @if groups.is_empty() { (empty("No errors", "Every item that has been looked at went through.", &[])) }
         @else {
             (table("errors", "Reasons of failures", &columns, shown))
-            @if items.len() >= LOOKED_AT as usize || dead.len() >= LOOKED_AT as usize { p class="muted" { "Of the first 1 000 of each." } }
+            @if items.len().max(dead.len()) >= LOOKED_AT as usize { p class="muted" { "Of the first 1 000 of each." } }
         }
     })
 }
@@ -345,11 +342,5 @@ mod tests {
                 (1, "process", "`quantity` is `…`; a decimal such as # is wanted."),
             ]
         );
-    }
-
-    #[test]
-    fn a_list_shows_the_beginning_of_a_text() {
-        assert_eq!(first_line("one\ntwo"), "one");
-        assert_eq!(first_line(&"ä".repeat(300)).chars().count(), 201);
     }
 }

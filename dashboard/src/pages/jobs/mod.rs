@@ -12,6 +12,7 @@ use self::steer::actions;
 use crate::api::jobs::find;
 use crate::gate::{Allowed, Caller, Parameters, Params, Path, Query, Routes, perm};
 use crate::live::Topic;
+use crate::pages::parts::brief::brief;
 use crate::pages::parts::copies::{copies, copy};
 use crate::pages::parts::empty::empty;
 use crate::pages::parts::json::json;
@@ -84,7 +85,10 @@ fn about(caller: &Caller, job: &JobView) -> Markup {
         ("Priority", html! { (job.priority) }),
         (
             "Attempts",
-            html! { (job.attempt) span class="muted" { " of " (job.max_attempts) } @if job.snoozes > 0 { ", " (job.snoozes) " snoozed" } },
+            html! {
+                (job.attempt) span class="muted" { " of " (job.max_attempts) }
+                @if job.snoozes > 0 { ", " (job.snoozes) " snoozed" }
+            },
         ),
         ("Enqueued", instant(job.created_at)),
         ("May start", maybe(job.run_at)),
@@ -125,6 +129,7 @@ async fn blocked(caller: &Caller, view: &View, job: &JobView) -> Markup {
 }
 
 fn attempts(job: &JobView) -> Markup {
+    let rows = job.attempts.iter().enumerate().map(attempt);
     let columns =
         [numbers("Attempt"), column("Ended as"), column("Began"), column("Took"), column("Worker"), wide("Error")];
     panel(
@@ -132,7 +137,7 @@ fn attempts(job: &JobView) -> Markup {
         "Attempts that did not end well",
         html! {
             @if job.attempts.is_empty() { (empty("None", "One that ends well leaves no row: its job says it all.", &[])) }
-            @else { (table("attempts-table", "Attempts, the first first", &columns, job.attempts.iter().enumerate().map(attempt))) }
+            @else { (table("attempts-table", "Attempts, the first first", &columns, rows)) }
         },
     )
 }
@@ -147,7 +152,11 @@ fn attempt((at, attempt): (usize, &AttemptView)) -> Row {
             maybe(attempt.started_at),
             html! { @if let Some(took) = took { (duration(took)) } },
             html! { @if let Some(worker) = attempt.worker { code { (worker) } } },
-            html! { @if let Some(error) = &attempt.error { details id={ "attempt-" (at) } { summary { (error.lines().next().unwrap_or_default().chars().take(160).collect::<String>()) } pre { code { (error) } } } } },
+            html! {
+                @if let Some(error) = &attempt.error {
+                    details id={ "attempt-" (at) } { summary { (brief(error)) } pre { code { (error) } } }
+                }
+            },
         ],
     )
 }

@@ -46,7 +46,8 @@ pub(super) fn tiles(seen: &Seen) -> Markup {
             (tile("To be tried again", grouped(retry), "after a failure", or("careful", retry), None))
             (tile("Scheduled", grouped(sum(|q| q.scheduled)), "for later", "", None))
             (tile("Dead", grouped(dead), "wait for a decision", or("bad", dead), at("/dead").as_deref()))
-            (tile("Quarantined", grouped(quarantined), "items of batches under way", or("careful", quarantined), at("/quarantine").as_deref()))
+            (tile("Quarantined", grouped(quarantined), "items of batches under way", or("careful", quarantined),
+                at("/quarantine").as_deref()))
             (tile("Workers", grouped(alive), "alive", if alive == 0 { "bad" } else { "" }, at("/workers").as_deref()))
         }
     }
@@ -87,7 +88,9 @@ pub(super) async fn batches(caller: &Caller, view: &View, batches: Option<&[Batc
                 (table("active-table", "Batches under way", &columns, rows))
             }
             p {
-            @if batches.len() > STRIPS { span class="muted" { "and " (counted((batches.len() - STRIPS) as u64, "batch", "batches")) " more. " } }
+            @if let Some(more @ 1..) = batches.len().checked_sub(STRIPS) {
+                span class="muted" { "and " (counted(more as u64, "batch", "batches")) " more. " }
+            }
             a href="/batches" { "All batches" }
         }
         },
@@ -119,7 +122,9 @@ pub(super) fn queues(view: &View, seen: &Seen) -> Markup {
                 (empty("No queue has had a job", "Enqueue one, and its queue is shown here.",
                     &["gristmill enqueue email --payload '{\"to\": \"you@example.com\", \"subject\": \"Hello\"}'"]))
             } @else { (table("queues-table", "Queues by the age of their oldest waiting job", &columns, rows)) }
-            @if queues.len() > ROWS { p class="muted" { "and " (counted((queues.len() - ROWS) as u64, "queue", "queues")) " more" } }
+            @if let Some(more @ 1..) = queues.len().checked_sub(ROWS) {
+                p class="muted" { "and " (counted(more as u64, "queue", "queues")) " more" }
+            }
         },
     )
 }
@@ -165,6 +170,8 @@ pub(super) fn is_late(schedule: &ScheduleView, now: DateTime<Utc>) -> bool {
     schedule.enabled && schedule.next_at.is_some_and(|next| now - next > LATE)
 }
 
+const SCHEDULE: &str = "[batch.NAME]\nschedule = { cron = \"0 6 * * *\" }";
+
 /// Schedules that are late, and those that come next.
 pub(super) fn schedules(view: &View, schedules: Option<&[ScheduleView]>) -> Markup {
     late_panel("schedules", "Schedules", schedules, |schedules| {
@@ -183,7 +190,7 @@ pub(super) fn schedules(view: &View, schedules: Option<&[ScheduleView]>) -> Mark
         });
         html! {
             @if coming.is_empty() {
-                (empty("No schedule is enabled", "A batch with a schedule starts by itself.", &["[batch.NAME]\nschedule = { cron = \"0 6 * * *\" }"]))
+                (empty("No schedule is enabled", "A batch with a schedule starts by itself.", &[SCHEDULE]))
             } @else { (table("schedules-table", "The next runs", &columns, rows)) }
         }
     })

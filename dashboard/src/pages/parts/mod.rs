@@ -2,6 +2,7 @@
 //!
 //! * [`action`](mod@action): forms that change something, by the weight of what they do.
 //! * [`batch`]: what several pages show of a batch.
+//! * [`brief`](mod@brief): the beginning of a text.
 //! * [`copies`](mod@copies): the same as a command, and over the API.
 //! * [`empty`](mod@empty): what stands where nothing is.
 //! * [`eta`](mod@eta): when a batch will have ended.
@@ -19,6 +20,7 @@
 
 pub mod action;
 pub mod batch;
+pub mod brief;
 pub mod copies;
 pub mod empty;
 pub mod eta;

@@ -2,6 +2,9 @@
 
 use maud::{Markup, html};
 
+use super::icon::{Icon, icon};
+use super::state::Tone;
+
 /// The head of a page: its title, what it is about, and what can be done.
 pub fn head(title: impl maud::Render, about: impl maud::Render, acts: Markup) -> Markup {
     html! {
@@ -34,6 +37,11 @@ pub fn late_panel<T>(id: &str, heading: &str, read: Option<T>, inner: impl FnOnc
             }
         },
     )
+}
+
+/// A remark about the whole page, by its shape and its tone.
+pub fn note(tone: Tone, shape: Icon, text: Markup) -> Markup {
+    html! { p class={ "note " (tone.class()) } { (icon(shape)) span { (text) } } }
 }
 
 /// A number with its name: `href` leads to what is counted.

@@ -2,6 +2,8 @@
 
 use maud::{Markup, html};
 
+use super::number::count;
+
 /// A share of a bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
@@ -25,6 +27,20 @@ pub fn bar(label: &str, shares: &[Share]) -> Markup {
             rect class="bar-rest" width="1000" height="10" {}
             @for (share, from, width) in placed(shares, whole) {
                 rect class=(share.class) x=(from) width=(width) height="10" {}
+            }
+        }
+    }
+}
+
+/// What the shares of a bar are, with how many each has.
+pub fn legend(shares: &[Share]) -> Markup {
+    html! {
+        ul class="legend" {
+            @for share in shares.iter().filter(|share| share.count > 0) {
+                li {
+                    svg viewBox="0 0 12 12" aria-hidden="true" { rect class=(share.class) width="12" height="12" {} }
+                    (share.name) " " (count(share.count))
+                }
             }
         }
     }

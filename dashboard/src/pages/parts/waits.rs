@@ -34,7 +34,8 @@ pub fn wait_text(wait: &Wait) -> Markup {
         @match wait {
             Wait::Time { at } => { "Its time comes: " (instant(*at)) "." }
             Wait::QueuePaused { queue, pause } => {
-                "Queue " code { (queue) } " is paused" (because(pause.as_ref())) "; " code { "gristmill queue resume " (queue) } " lets it go."
+                "Queue " code { (queue) } " is paused" (because(pause.as_ref())) "; "
+                code { "gristmill queue resume " (queue) } " lets it go."
             }
             Wait::BatchPaused { pause, .. } => { "The batch is paused" (because(pause.as_ref())) "; resume it to let it go." }
             Wait::Blocked(Blocker::Concurrency { limit, running, most }) => {
@@ -50,8 +51,12 @@ pub fn wait_text(wait: &Wait) -> Markup {
                 "No live worker reads " code { (kind) } "; some have the kind for other versions of its payload."
             }
             Wait::NoScheduler => { "No scheduler is alive; start one with " code { "gristmill scheduler" } "." }
-            Wait::NotDispatched => { "It is committed, and the broker has not confirmed its message yet; the scheduler publishes it." }
-            Wait::Slot { turns: false } => { "Nothing stands in its way: the next free slot takes it, in the order of its priority." }
+            Wait::NotDispatched => {
+                "It is committed, and the broker has not confirmed its message yet; the scheduler publishes it."
+            }
+            Wait::Slot { turns: false } => {
+                "Nothing stands in its way: the next free slot takes it, in the order of its priority."
+            }
             Wait::Slot { turns: true } => { "Nothing stands in its way: a free slot takes it when it is its key's turn." }
         }
     }
