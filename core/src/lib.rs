@@ -11,6 +11,7 @@
 //! * [`batch`]: one run of a definition, its counts and its failure budget.
 //! * [`chunk`]: a slice of a batch's items, and what became of it.
 //! * [`causes`]: an error with what has caused it.
+//! * [`fingerprint`]: which errors are the same one.
 //! * [`formula`]: texts that a spreadsheet would compute.
 //! * [`inline`]: items that travel inside a chunk's payload.
 //! * [`dispatch`]: ids that may now be published.
@@ -44,6 +45,7 @@ pub mod dispatch;
 pub mod duration;
 pub mod email_address;
 pub mod eta;
+pub mod fingerprint;
 pub mod formula;
 pub mod id;
 pub mod inline;
