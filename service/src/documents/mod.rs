@@ -63,6 +63,6 @@ pub use retention::{
 pub use schedule::{
     BackfillReportDocument, IntervalDocument, NextTicksDocument, PlannedTickDocument, RunDocument, ScheduleDocument,
     ScheduleReportDocument, ScheduleState, SlotDocument, SlotState, StartedBackfillDocument, WouldBackfillDocument,
-    WouldRunDocument, WouldSaveScheduleDocument, starts,
+    WouldRunDocument, WouldSaveScheduleDocument, slots, starts,
 };
 pub use trigger::{TriggerDocument, TriggerReportDocument};
