@@ -2,12 +2,12 @@
 
 pub(crate) mod asks;
 pub(crate) mod batches;
-mod dead_letters;
+pub(crate) mod dead_letters;
 mod definitions;
 mod invitations;
 pub(crate) mod jobs;
-mod limits;
-mod lines;
+pub(crate) mod limits;
+pub(crate) mod lines;
 mod links;
 mod live;
 mod me;
@@ -17,13 +17,13 @@ mod poison;
 mod quarantine;
 mod queues;
 mod rehearsable;
-mod schedules;
+pub(crate) mod schedules;
 pub(crate) mod session;
 mod sessions;
 mod system;
 mod tenants;
 mod tokens;
-mod triggers;
+pub(crate) mod triggers;
 mod users;
 mod workers;
 

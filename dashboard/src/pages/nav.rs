@@ -2,6 +2,9 @@
 
 use gristmill_core::access::{Permission, Principal};
 
+use crate::gate::Access;
+use crate::gate::caller::authorize;
+
 /// An entry of the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -11,18 +14,43 @@ pub struct Entry {
     pub name: &'static str,
     /// The key that leads to it after `g`.
     pub key: char,
-    /// What a caller needs to see it.
-    pub permission: Permission,
+    /// Who sees it.
+    pub access: Access,
 }
 
 const fn entry(path: &'static str, name: &'static str, key: char, permission: Permission) -> Entry {
-    Entry { path, name, key, permission }
+    Entry { path, name, key, access: Access::Permitted(permission) }
+}
+
+/// An entry for owners of the installation alone.
+const fn overseen(path: &'static str, name: &'static str, key: char, permission: Permission) -> Entry {
+    Entry { path, name, key, access: Access::Installation(permission) }
+}
+
+/// An entry for everybody who is recognized.
+const fn own(path: &'static str, name: &'static str, key: char) -> Entry {
+    Entry { path, name, key, access: Access::Recognized }
 }
 
 /// The navigation, in its order. A test compares it with the routes: an entry whose page is not there, or asks for
 /// something else, is a fault.
-pub const NAV: &[Entry] =
-    &[entry("/", "Overview", 'o', Permission::QueuesRead), entry("/batches", "Batches", 'b', Permission::BatchesRead)];
+pub const NAV: &[Entry] = &[
+    entry("/", "Overview", 'o', Permission::QueuesRead),
+    entry("/batches", "Batches", 'b', Permission::BatchesRead),
+    entry("/jobs", "Jobs", 'j', Permission::JobsRead),
+    entry("/errors", "Errors", 'e', Permission::JobsRead),
+    entry("/dead", "Dead letters", 'd', Permission::JobsRead),
+    entry("/quarantine", "Quarantine", 'q', Permission::QuarantineRead),
+    entry("/queues", "Queues", 'u', Permission::QueuesRead),
+    entry("/schedules", "Schedules", 's', Permission::SchedulesRead),
+    entry("/triggers", "Triggers", 't', Permission::SchedulesRead),
+    entry("/workers", "Workers", 'w', Permission::WorkersRead),
+    entry("/people", "People", 'p', Permission::UsersRead),
+    entry("/audit", "Audit", 'a', Permission::AuditRead),
+    overseen("/tenants", "Tenants", 'n', Permission::UsersRead),
+    overseen("/system", "System", 'y', Permission::SystemRead),
+    own("/account", "Account", 'c'),
+];
 
 /// Whether there is a page in the navigation with that path.
 pub fn exists(path: &str) -> bool {
@@ -31,7 +59,7 @@ pub fn exists(path: &str) -> bool {
 
 /// What a caller may see of the navigation.
 pub fn of(caller: &Principal) -> impl Iterator<Item = &'static Entry> {
-    NAV.iter().filter(|entry| caller.may(entry.permission))
+    NAV.iter().filter(|entry| authorize(entry.access, Some(caller)).is_ok())
 }
 
 #[cfg(test)]
@@ -40,7 +68,6 @@ mod tests {
 
     use super::super::routes;
     use super::*;
-    use crate::gate::Access;
 
     #[test]
     fn every_entry_is_a_page_and_asks_for_what_that_asks_for() {
@@ -48,7 +75,7 @@ mod tests {
         for entry in NAV {
             let found = routes.endpoints().find(|endpoint| endpoint.method == "GET" && endpoint.path == entry.path);
             let page = found.unwrap_or_else(|| panic!("there is no page {}", entry.path));
-            assert_eq!(page.access, Access::Permitted(entry.permission), "{}", entry.path);
+            assert_eq!(page.access, entry.access, "{}", entry.path);
         }
         let keys: BTreeSet<char> = NAV.iter().map(|entry| entry.key).collect();
         assert_eq!(keys.len(), NAV.len(), "each has a key of its own");

@@ -89,7 +89,7 @@ pub(super) async fn shown(
                     a href=(address(one)) aria-current=[(one == tab).then_some("page")] { (one.name()) }
                 }
                 @if caller.may(Permission::AuditRead) && nav::exists("/audit") {
-                    a href={ "/audit?object=" (batch.id) } { "Audit" }
+                    a href={ "/audit?target=" (batch.id) } { "Audit" }
                 }
             }
             h2 class="unseen" { (tab.name()) }
