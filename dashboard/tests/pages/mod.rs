@@ -3,9 +3,14 @@
 mod batches;
 mod browser;
 mod every;
+mod further;
+mod governing;
 mod jobs;
+mod lists;
 mod live;
 mod overview;
 mod people;
+mod planning;
 mod shell;
+mod stock;
 mod work;
