@@ -1,4 +1,4 @@
-//! The overview: how things are in one sentence, and what needs a person. [`health`]: the sentence; [`lists`]: the parts.
+//! The overview: how things are in one sentence, and what needs a person. [`health()`]: the sentence; [`lists`]: the parts.
 
 mod health;
 mod lists;

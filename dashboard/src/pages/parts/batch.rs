@@ -10,8 +10,9 @@ use crate::pages::charts::heat::Look;
 /// The name of a batch, as a link, with enough of its id to tell runs apart.
 pub fn name(batch: &BatchView) -> Markup {
     let id = batch.id.to_string();
-    let tail = id.rsplit('-').next().unwrap_or_default().to_owned();
-    html! { a href={ "/batches/" (id) } { (batch.name) } " " span class="mono muted" title=(id) { "…" (tail) } }
+    // The end of an id is random, its beginning is the time.
+    let tail = &id[id.len() - 6..];
+    html! { a href={ "/batches/" (id) } { (batch.name) } " " span class="mono muted" title=(id) { "…\u{2060}" (tail) } }
 }
 
 /// Its items by what became of them.
