@@ -11,6 +11,7 @@
 //! * [`batch`]: one run of a definition, its counts and its failure budget.
 //! * [`chunk`]: a slice of a batch's items, and what became of it.
 //! * [`causes`]: an error with what has caused it.
+//! * [`fingerprint`]: which errors are the same one.
 //! * [`formula`]: texts that a spreadsheet would compute.
 //! * [`inline`]: items that travel inside a chunk's payload.
 //! * [`dispatch`]: ids that may now be published.
@@ -18,6 +19,7 @@
 //! * [`split`]: what happens to a chunk whose worker died.
 //! * [`retry`]: how long to wait before the next attempt.
 //! * [`backoff`]: every other wait that grows, and the curve that they share.
+//! * [`mod@eta`]: when a batch will have ended, as a range.
 //! * [`item_patch`]: how a quarantined item is changed before it is redriven.
 //! * [`callback`]: whom a batch notifies, and when.
 //! * [`query`]: what is asked of a list. [`operation`]: a verb over everything that a query selects.
@@ -43,6 +45,8 @@ pub mod definition;
 pub mod dispatch;
 pub mod duration;
 pub mod email_address;
+pub mod eta;
+pub mod fingerprint;
 pub mod formula;
 pub mod id;
 pub mod inline;

@@ -4,6 +4,7 @@
 //! * [`auth`]: who calls.
 //! * [`api`]: the endpoints, one file for each noun.
 //! * [`live`]: updates while they happen.
+//! * [`pages`]: the dashboard, one file or folder for each page.
 //! * [`Server`]: all of it on one address.
 //! * [`hooks`]: signed deliveries from elsewhere that start runs.
 
@@ -12,6 +13,7 @@ pub mod auth;
 pub mod gate;
 pub mod hooks;
 pub mod live;
+pub mod pages;
 mod server;
 
 pub use server::Server;

@@ -1,15 +1,17 @@
-//! One listener for everything: the API, hooks, health and metrics.
+//! One listener for everything: the API, the pages, hooks, health and metrics.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use gristmill_telemetry::{BoundListener, Certificates, ListenerSettings, ServerState, Serving, watched};
 use tower_http::compression::CompressionLayer;
 
 use crate::api;
 use crate::gate::Api;
 use crate::hooks::{self, Receiver};
+use crate::pages::{self, refusal};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -53,7 +55,8 @@ impl Server {
 
     fn routes(self) -> (Router, impl Future<Output = Infallible> + Send) {
         let (health, checks) = watched(self.watched);
-        let api = api::router(&self.api).layer(CompressionLayer::new());
+        let pages = from_fn_with_state(self.api.clone(), refusal::dress);
+        let api = api::router(&self.api, pages::routes()).layer(pages).layer(CompressionLayer::new());
         (api.merge(hooks::routes(self.hooks)).merge(health), checks)
     }
 }

@@ -2,22 +2,27 @@
 //! dispatcher.
 //!
 //! * [`accounts`]: people and programs, and how they are recognized.
+//! * [`doctor`]: what is wrong in the store, and how to mend it.
 //! * [`documents`]: what is shown in JSON, one document a noun.
 //! * [`Service`]: the verbs, in [`control`] and [`start`]. [`order`]: the actor, the tenant and the reason.
 //! * [`dispatcher`]: publishes what the store has committed. [`Committed`]: what that is.
 //! * [`audit`]: verifies what was written down of orders, signs it, archives it.
+//! * [`mod@eta`]: when a batch will have ended.
 //! * [`failure_budget`]: halts batches that are over their budget.
 //! * [`key_file`]: keys in files that only their owner may read.
 //! * [`job_request`]: from what a caller says about a job to the job.
 //! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
 //! * [`process`]: what a process reports about itself when it enters the store.
+//! * [`quarantine_table`]: quarantined items as a table, for a spreadsheet.
 //! * [`retention`]: deletes what has ended long ago, a step at a time.
 
 pub mod accounts;
 pub mod audit;
 pub mod control;
+pub mod doctor;
 pub mod documents;
+pub mod eta;
 pub mod failure_budget;
 pub mod job_request;
 pub mod key_file;
@@ -25,6 +30,7 @@ pub mod order;
 pub mod pages;
 pub mod poison;
 pub mod process;
+pub mod quarantine_table;
 pub mod retention;
 mod service;
 pub mod start;

@@ -33,6 +33,7 @@ pub mod audit;
 pub mod backfills;
 pub mod batches;
 mod check;
+pub mod chunks;
 pub mod claims;
 pub mod completions;
 pub mod condition;
@@ -86,6 +87,7 @@ pub use address::{is_here, is_postgres, postgres_options, sqlite_file, sqlite_ur
 pub use audit::{AUDIT_ROWS_MAX, Attribution, Audit, AuditFilter, AuditHead};
 pub use backfills::*;
 pub use batches::*;
+pub use chunks::{CHUNK_BRIEFS_MAX, CHUNKS_COUNTED_MAX, ChunkBrief, ChunkRange, ChunkRanges};
 pub use claims::*;
 pub use completions::*;
 pub use condition::Outage;

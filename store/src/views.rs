@@ -17,6 +17,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::check;
+use crate::chunks::{ChunkBrief, ChunkRanges};
 use crate::error::{Result, StoreError};
 
 /// How many rows a page has at most.
@@ -47,6 +48,14 @@ pub trait Views: Debug + Send + Sync + 'static {
     /// Returns the results of a batch's chunks over all generations, in the order of their numbers, after the given
     /// number. At most `limit`.
     async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>>;
+
+    /// Returns the chunks of a batch from a number on, by their numbers. At most `limit`, and at most
+    /// [`CHUNK_BRIEFS_MAX`](crate::CHUNK_BRIEFS_MAX).
+    async fn chunk_briefs(&self, batch: BatchId, first: i64, limit: u32) -> Result<Vec<ChunkBrief>>;
+
+    /// Returns how many chunks of a batch are in which state, for each range of `width` numbers, at least one. What waits is not
+    /// counted: it is what remains of a range.
+    async fn chunk_ranges(&self, batch: BatchId, width: u32) -> Result<ChunkRanges>;
 
     /// Returns one job with its attempts. `None` when there is none.
     async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>>;

@@ -22,7 +22,7 @@ use crate::gate::{Api, ApiError, Caller, ErrorCode, Object, Open, RequestInfo, R
 
 /// The secret of the session that a request carries, where it carries one.
 #[derive(Debug, Clone)]
-pub(super) struct OwnSession(pub(super) Option<Secret>);
+pub(crate) struct OwnSession(pub(crate) Option<Secret>);
 
 impl FromRequestParts<Api> for OwnSession {
     type Rejection = ApiError;
@@ -41,7 +41,7 @@ impl Argument for OwnSession {
 
 /// Says of an endpoint that its body or its answer holds a secret.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Secretive;
+pub(crate) struct Secretive;
 
 impl FromRequestParts<Api> for Secretive {
     type Rejection = ApiError;
@@ -59,7 +59,7 @@ impl Argument for Secretive {
 
 /// The program that a caller uses, as it says.
 #[derive(Debug, Clone)]
-pub(super) struct Agent(pub(super) Option<String>);
+pub(crate) struct Agent(pub(crate) Option<String>);
 
 impl FromRequestParts<Api> for Agent {
     type Rejection = ApiError;
@@ -75,7 +75,7 @@ impl Argument for Agent {
 }
 
 /// The person who asks: what concerns their own account is not for programs.
-pub(super) fn person(caller: &Caller) -> Result<UserId> {
+pub(crate) fn person(caller: &Caller) -> Result<UserId> {
     match caller.principal.subject {
         Subject::User(user) => Ok(user),
         Subject::Token { .. } => {
@@ -90,7 +90,7 @@ pub(super) fn person(caller: &Caller) -> Result<UserId> {
 }
 
 /// By whose right a caller appoints: where no caller has to log in, every caller owns the installation.
-pub(super) fn appointer(caller: &Caller) -> Appointer {
+pub(crate) fn appointer(caller: &Caller) -> Appointer {
     match caller.principal.subject {
         Subject::User(user) | Subject::Token { user, .. } => Appointer::User(user),
         Subject::Anyone => Appointer::Installation,
@@ -98,14 +98,14 @@ pub(super) fn appointer(caller: &Caller) -> Appointer {
 }
 
 /// The order of a caller who is not recognized.
-pub(super) fn strangers(open: &Open) -> Order {
+pub(crate) fn strangers(open: &Open) -> Order {
     let (address, request) = (Some(open.info.address.to_string()), Some(open.info.id.clone()));
     let origin = Origin { role: None, address, request };
     Order { origin, ..Order::new(DEFAULT_TENANT, unknown(&open.info)) }
 }
 
 /// The network of a caller: an address of IPv4, the /64 of one of IPv6, which is one household's.
-pub(super) fn network(open: &Open) -> String {
+pub(crate) fn network(open: &Open) -> String {
     network_of(&open.info)
 }
 
@@ -118,7 +118,7 @@ pub(super) fn network_of(info: &RequestInfo) -> String {
 }
 
 /// Reads an address of mail.
-pub(super) fn email(object: &mut Object) -> Option<EmailAddress> {
+pub(crate) fn email(object: &mut Object) -> Option<EmailAddress> {
     let text: String = object.required("email", "An address of mail")?;
     match text.parse() {
         Ok(email) => Some(email),
@@ -131,6 +131,6 @@ pub(super) fn email(object: &mut Object) -> Option<EmailAddress> {
 }
 
 /// Reads a secret.
-pub(super) fn secret(object: &mut Object, name: &'static str, about: &str) -> Option<Secret> {
+pub(crate) fn secret(object: &mut Object, name: &'static str, about: &str) -> Option<Secret> {
     object.required::<String>(name, about).map(Secret::new)
 }

@@ -133,6 +133,7 @@ struct Brought {
 
 impl Fields for Brought {
     const NAME: &'static str = "VerifyRequest";
+    const EXAMPLE: &'static str = r#"{"keys": []}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let keys: Option<Vec<String>> =

@@ -130,16 +130,7 @@ impl Selected {
     async fn jobs(self, caller: &Caller) -> Result<(Vec<JobView>, Vec<String>)> {
         let (mut dead, mut others) = (Vec::new(), Vec::new());
         match self {
-            Self::Named(ids) => {
-                for id in ids.into_iter().collect::<BTreeSet<_>>() {
-                    match find(caller, id).await {
-                        Ok(job) if job.state == JobState::Dead => dead.push(job),
-                        Ok(job) => others.push(format!("the job {id} is {}, and no dead letter", job.state)),
-                        Err(error) if error.code == ErrorCode::NotFound => others.push(error.message),
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
+            Self::Named(ids) => (dead, others) = named(caller, ids).await?,
             Self::Matching(wanted) => {
                 let (filter, mut page) = (wanted.filter(caller).await?, Page { after: None, limit: PAGE_ROWS });
                 loop {
@@ -155,6 +146,20 @@ impl Selected {
         dead.sort_by_key(|job| (job.batch, job.id));
         Ok((dead, others))
     }
+}
+
+/// Those of the jobs that are dead letters, and why the others are none.
+pub(crate) async fn named(caller: &Caller, ids: Vec<JobId>) -> Result<(Vec<JobView>, Vec<String>)> {
+    let (mut dead, mut others) = (Vec::new(), Vec::new());
+    for id in ids.into_iter().collect::<BTreeSet<_>>() {
+        match find(caller, id).await {
+            Ok(job) if job.state == JobState::Dead => dead.push(job),
+            Ok(job) => others.push(format!("the job {id} is {}, and no dead letter", job.state)),
+            Err(error) if error.code == ErrorCode::NotFound => others.push(error.message),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((dead, others))
 }
 
 async fn redrive(

@@ -43,6 +43,7 @@ struct OfferBody(Secret);
 
 impl Fields for OfferBody {
     const NAME: &'static str = "FactorRequest";
+    const EXAMPLE: &'static str = r#"{"password": "your password"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         password(object).map(Self)
@@ -67,6 +68,7 @@ struct ConfirmBody(Secret);
 
 impl Fields for ConfirmBody {
     const NAME: &'static str = "ConfirmFactorRequest";
+    const EXAMPLE: &'static str = r#"{"code": "123456"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         secret(object, "code", "The code of six digits that is shown now").map(Self)
@@ -96,6 +98,7 @@ struct RemoveBody {
 
 impl Fields for RemoveBody {
     const NAME: &'static str = "RemoveFactorRequest";
+    const EXAMPLE: &'static str = r#"{"password": "your password", "code": "123456"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let password = password(object);

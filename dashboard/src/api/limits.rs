@@ -18,7 +18,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// A limit as its caller may see it: what other tenants run is theirs.
-fn shown(caller: &Caller, limit: LimitDocument) -> LimitDocument {
+pub(crate) fn shown(caller: &Caller, limit: LimitDocument) -> LimitDocument {
     let uses = limit.uses.into_iter().filter(|used| caller.principal.installation || used.tenant == caller.tenant());
     LimitDocument { uses: uses.collect(), ..limit }
 }

@@ -22,14 +22,14 @@ const PAGE_ROWS: u32 = 1_000;
 
 /// A stream of lines, each a document of this type.
 #[derive(Debug)]
-pub(super) struct Lines<T> {
+pub(crate) struct Lines<T> {
     body: Body,
     line: PhantomData<T>,
 }
 
 /// A line of an export of quarantined items.
 #[derive(Debug)]
-pub(super) struct Exported;
+pub(crate) struct Exported;
 
 impl PartialSchema for Exported {
     fn schema() -> RefOr<Schema> {
@@ -82,7 +82,7 @@ impl Lines<AuditLine> {
 
 impl Lines<Exported> {
     /// The quarantined items that match a filter.
-    pub(super) fn of_quarantine(store: StoreHandle, filter: QuarantineFilter) -> Self {
+    pub(crate) fn of_quarantine(store: StoreHandle, filter: QuarantineFilter) -> Self {
         let first = Some(Page { after: None, limit: PAGE_ROWS });
         let pages = stream::try_unfold(first, move |page| {
             let (store, filter) = (store.clone(), filter.clone());

@@ -149,6 +149,8 @@ struct VerifyBody {
 
 impl Fields for VerifyBody {
     const NAME: &'static str = "RegistrationRequest";
+    const EXAMPLE: &'static str =
+        r#"{"link": "gml_x3Vt0m4Rk8qZ", "name": "Ada Lovelace", "password": "a password of your choice"}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let link = link(object);

@@ -1,15 +1,15 @@
 //! The endpoints of the API, one file for each noun. A handler reads, calls a verb or a view, and gives back a document.
 
-mod asks;
+pub(crate) mod asks;
 mod audit;
-mod batches;
-mod dead_letters;
+pub(crate) mod batches;
+pub(crate) mod dead_letters;
 mod definitions;
 mod factor;
 mod invitations;
-mod jobs;
-mod limits;
-mod lines;
+pub(crate) mod jobs;
+pub(crate) mod limits;
+pub(crate) mod lines;
 mod links;
 mod live;
 mod me;
@@ -20,13 +20,13 @@ mod poison;
 mod quarantine;
 mod queues;
 mod rehearsable;
-mod schedules;
-mod session;
+pub(crate) mod schedules;
+pub(crate) mod session;
 mod sessions;
 mod system;
 mod tenants;
 mod tokens;
-mod triggers;
+pub(crate) mod triggers;
 mod users;
 mod workers;
 
@@ -67,8 +67,8 @@ pub fn routes() -> Routes {
 }
 
 /// The router over all endpoints. A socket sends its commands to the same ones, through the same gate; they are a router
-/// of their own, so that a command opens no further socket.
-pub fn router(api: &Api) -> Router {
+/// of their own, so that a command opens no further socket. `further` are endpoints beside the API.
+pub fn router(api: &Api, further: Routes) -> Router {
     let endpoints = routes().router(api);
-    routes().router(api).layer(Extension(live::commands::Endpoints(endpoints)))
+    routes().and(further).router(api).layer(Extension(live::commands::Endpoints(endpoints)))
 }

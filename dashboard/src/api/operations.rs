@@ -54,6 +54,7 @@ struct OperationBody(OperationRequest);
 
 impl Fields for OperationBody {
     const NAME: &'static str = "OperationRequest";
+    const EXAMPLE: &'static str = r#"{"verb": "cancel", "query": "state:queued kind:import.*", "rate": 200}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         let verb: Option<OperationVerb> = object.required("verb", "What is done to each job");

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use gristmill_core::id::UserId;
 use gristmill_service::accounts::{LoggedIn, Login, Secret};
 use gristmill_service::documents::{ReportDocument, SessionDocument};
 use gristmill_store::ControlReport;
@@ -12,7 +13,7 @@ use utoipa::ToSchema;
 use super::asks::{Agent, OwnSession, network, person, secret, strangers};
 use crate::gate::authenticate::{COOKIE, COOKIE_ENCRYPTED};
 use crate::gate::describe::{Endpoint, JSON, Replies, Reply};
-use crate::gate::{Answer, Change, Fields, JsonBody, Object, Open, Recognized, Result, Routes};
+use crate::gate::{Answer, Caller, Change, Fields, JsonBody, Object, Open, Recognized, Result, Routes};
 
 pub(super) fn routes() -> Routes {
     Routes::default().post("/api/v1/session", "Log in: the answer sets the cookie of a new session", log_in).delete(
@@ -82,22 +83,22 @@ async fn log_in(
 }
 
 async fn log_out(caller: Recognized, OwnSession(own): OwnSession) -> Result<WithCookie<ReportDocument>> {
-    let user = person(&caller)?;
-    let order = caller.order(&Change::default());
-    let ended = match own {
-        None => 0,
-        Some(own) => {
-            let which = WhichSessions::WithSecret(own.hash());
-            caller.api().accounts().end_sessions(&order, user, which).await?
-        }
-    };
+    let ended = end_own(&caller, own).await?;
     let report = ControlReport { affected: ended, ..ControlReport::default() };
     let cookies = [true, false].map(|encrypted| cookie(encrypted, "", 0)).into();
     Ok(WithCookie { answer: Answer::new(ReportDocument::new(false, &report)), cookies })
 }
 
+/// Ends the caller's own session, where it has one. Returns how many that were.
+pub(crate) async fn end_own(caller: &Caller, own: Option<Secret>) -> Result<u64> {
+    let user = person(caller)?;
+    let Some(own) = own else { return Ok(0) };
+    let (order, which) = (caller.order(&Change::default()), WhichSessions::WithSecret(own.hash()));
+    Ok(caller.api().accounts().end_sessions(&order, user, which).await?)
+}
+
 /// The cookie of a session. A name with `__Host-` is only taken over TLS, from this host, for all of its paths.
-fn cookie(encrypted: bool, secret: &str, seconds: u64) -> HeaderValue {
+pub(crate) fn cookie(encrypted: bool, secret: &str, seconds: u64) -> HeaderValue {
     let (name, secure) = if encrypted { (COOKIE_ENCRYPTED, "; Secure") } else { (COOKIE, "") };
     let text = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     // Names and secrets are plain ASCII.

@@ -45,6 +45,7 @@ struct QuotasBody(Quotas);
 
 impl Fields for QuotasBody {
     const NAME: &'static str = "QuotasRequest";
+    const EXAMPLE: &'static str = r#"{"jobs_waiting": 100000, "requests_per_minute": 6000}"#;
 
     fn read(object: &mut Object) -> Option<Self> {
         Some(Self(Quotas {

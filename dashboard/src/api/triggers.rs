@@ -25,7 +25,8 @@ pub(super) fn routes() -> Routes {
         )
 }
 
-fn configured(caller: &Caller) -> BTreeMap<String, ScheduleSpec> {
+/// The triggers of the configuration, which belong to one tenant.
+pub(crate) fn configured(caller: &Caller) -> BTreeMap<String, ScheduleSpec> {
     let run_context = caller.api().run_context();
     if caller.tenant() != run_context.tenant {
         return BTreeMap::new();
@@ -55,7 +56,7 @@ async fn events(
     Ok(Answer::new(rows))
 }
 
-fn missing(trigger: &str) -> ApiError {
+pub(crate) fn missing(trigger: &str) -> ApiError {
     ApiError::not_found(format!("there is no trigger `{trigger}`")).hint("its name is hook/NAME or watch/NAME")
 }
 
@@ -89,7 +90,7 @@ async fn retry(
 }
 
 /// An event of a trigger, whole: what it has brought is needed to start it anew.
-async fn find(caller: &Caller, trigger: &str, event: &str) -> Result<TickDocument> {
+pub(crate) async fn find(caller: &Caller, trigger: &str, event: &str) -> Result<TickDocument> {
     let (tenant, schedule) = (caller.tenant().to_owned(), trigger.to_owned());
     let filter = TickFilter { tenant, schedule, from: None, until: None, limit: COUNTED };
     let rows = caller.store().ticks(&filter).await?;

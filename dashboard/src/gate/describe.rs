@@ -75,6 +75,9 @@ pub const JSON: &str = "application/json";
 /// One JSON document a line.
 pub const NDJSON: &str = "application/x-ndjson";
 
+/// A page for people.
+pub const HTML: &str = "text/html; charset=utf-8";
+
 /// An endpoint.
 #[derive(Debug, Clone, Default)]
 pub struct Endpoint {
@@ -110,6 +113,11 @@ impl Endpoint {
     /// The schema of a type: a reference to its name, which is gathered.
     pub fn schema<T: ToSchema>(&mut self) -> RefOr<Schema> {
         schema_of::<T>(&mut self.schemas)
+    }
+
+    /// Whether it answers people, with a page: so do its errors then.
+    pub fn is_page(&self) -> bool {
+        self.replies.iter().any(|reply| reply.media == HTML)
     }
 
     /// Whether its query may have a parameter of that name.

@@ -40,7 +40,7 @@ pub mod routes;
 pub mod settings;
 pub mod standing;
 pub mod state;
-mod text;
+pub(crate) mod text;
 
 pub use answer::{Answer, Creation, Made, Outcome};
 pub use body::{Fields, JsonBody, Object};

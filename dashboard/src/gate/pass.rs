@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use gristmill_core::access::Principal;
 use gristmill_telemetry::{Encrypted, Peer};
 
 use super::address::origin;
@@ -36,9 +37,13 @@ pub(super) struct Entry {
 /// Lets a request pass, or answers why not.
 pub(super) async fn pass(State(entry): State<Arc<Entry>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let (info, wish) = (info_of(&entry.api, &parts), Wish::of(&parts));
+    let is_page = entry.endpoint.is_page();
+    let (info, wish) = (info_of(&entry.api, &parts), Wish::of(&parts).page(is_page));
     parts.extensions.insert(info.clone());
-    let mut response = match enter(&entry, &info, &mut parts).await {
+    let entered = enter(&entry, &info, &mut parts).await;
+    // The page of an error shows who calls.
+    let caller = parts.extensions.get::<Principal>().filter(|_| is_page).cloned();
+    let mut response = match entered {
         Ok(left) => {
             let answer = run(&entry, Request::from_parts(parts, body), next);
             let patience = entry.api.settings().answer_timeout.0;
@@ -49,6 +54,9 @@ pub(super) async fn pass(State(entry): State<Arc<Entry>>, request: Request, next
         Err(error) => error.into_response(),
     };
     response.extensions_mut().insert(info.clone());
+    if let Some(caller) = caller {
+        response.extensions_mut().insert(caller);
+    }
     finish(&info, &wish, response)
 }
 
@@ -82,12 +90,12 @@ async fn enter(entry: &Entry, info: &RequestInfo, parts: &mut Parts) -> Result<O
         let KnownCaller { principal: caller, requests_per_minute } =
             caller(api, &parts.headers, credential.as_ref()).await?;
         left = tighter(left, api.rates().of_caller(&caller, requests_per_minute)?);
+        parts.extensions.insert(caller.clone());
         authorize(endpoint.access, Some(&caller))?;
         let kept = endpoint.method == "POST" && !endpoint.secret;
         if let Some(key) = idempotency::key(&parts.headers, &caller)?.filter(|_| kept) {
             parts.extensions.insert(key);
         }
-        parts.extensions.insert(caller);
     }
     query::check_known(endpoint, parts.uri.query())?;
     Ok(left)
@@ -117,9 +125,15 @@ pub(super) async fn no_method(State(api): State<Api>, request: Request) -> Respo
     })
 }
 
+/// Whether a person with a browser asks, outside of the API.
+fn is_for_people(parts: &Parts) -> bool {
+    let accepts = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepts.contains("text/html") && !parts.uri.path().starts_with("/api/")
+}
+
 fn lost(api: &Api, request: Request, error: impl FnOnce(&Parts) -> ApiError) -> Response {
     let (parts, _) = request.into_parts();
-    let (info, wish) = (info_of(api, &parts), Wish::of(&parts));
+    let (info, wish) = (info_of(api, &parts), Wish::of(&parts).page(is_for_people(&parts)));
     let checked = host::check(&parts.headers, &parts.uri, &api.settings().hosts);
     let counted = checked.and_then(|()| api.rates().of_address(info.address));
     let error = counted.err().unwrap_or_else(|| error(&parts));

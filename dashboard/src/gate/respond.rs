@@ -26,11 +26,18 @@ pub struct Wish {
     method: Method,
     uri: Uri,
     problem: bool,
+    page: bool,
     known: Vec<String>,
     fields: Vec<String>,
 }
 
 impl Wish {
+    /// The same for an endpoint that is a page, or one that would be: its errors are left to those who write pages.
+    #[must_use]
+    pub fn page(self, page: bool) -> Self {
+        Self { page, ..self }
+    }
+
     /// What the head of a request wishes.
     pub fn of(parts: &Parts) -> Self {
         let texts = |name: HeaderName| parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
@@ -41,6 +48,7 @@ impl Wish {
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             problem: texts(header::ACCEPT).any(|accept| accept.contains(PROBLEM)),
+            page: false,
             known: texts(header::IF_NONE_MATCH).flat_map(tags).collect(),
             fields: fields.map(str::trim).filter(|field| !field.is_empty()).map(str::to_owned).collect(),
         }
@@ -58,6 +66,7 @@ pub fn finish(info: &RequestInfo, wish: &Wish, mut response: Response) -> Respon
     let error = response.extensions_mut().remove::<ApiError>();
     let document = response.extensions_mut().remove::<Document>();
     let mut response = match (error, document) {
+        (Some(error), _) if wish.page => refused(info, wish, response, error),
         (Some(error), _) => failed(info, wish, response, &error),
         (None, Some(document)) => match selected(wish, document) {
             Ok(document) => shown(info, wish, response, document),
@@ -79,22 +88,36 @@ pub fn finish(info: &RequestInfo, wish: &Wish, mut response: Response) -> Respon
     response
 }
 
-fn failed(info: &RequestInfo, wish: &Wish, mut response: Response, error: &ApiError) -> Response {
-    log(info, wish, error);
-    *response.status_mut() = error.code.status();
+fn failed(info: &RequestInfo, wish: &Wish, response: Response, error: &ApiError) -> Response {
+    let mut response = headed(info, wish, response, error);
     let (media, body) =
         if wish.problem { (PROBLEM, problem(info, wish, error)) } else { (JSON, envelope(info, error)) };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    if error.code == ErrorCode::Unauthenticated {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gristmill\""));
+    }
+    *response.body_mut() = Body::from(body.to_string());
+    response
+}
+
+/// An error whose page is written outside: it stays in the answer.
+fn refused(info: &RequestInfo, wish: &Wish, response: Response, error: ApiError) -> Response {
+    let mut response = headed(info, wish, response, &error);
+    response.extensions_mut().insert(error);
+    response
+}
+
+/// The log's line about an error, and what every answer with one says in its head.
+fn headed(info: &RequestInfo, wish: &Wish, mut response: Response, error: &ApiError) -> Response {
+    log(info, wish, error);
+    *response.status_mut() = error.code.status();
+    let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.remove(header::CONTENT_LENGTH);
     if let Some(wait) = error.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
     }
-    if error.code == ErrorCode::Unauthenticated {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gristmill\""));
-    }
-    *response.body_mut() = Body::from(body.to_string());
     response
 }
 

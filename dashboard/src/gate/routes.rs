@@ -124,5 +124,6 @@ impl Routes {
 
 /// `jobs::steer::retry`, of the whole path of a handler.
 fn handler_name(path: &'static str) -> &'static str {
-    path.split_once("::api::").map_or(path, |(_, name)| name)
+    let named = path.split_once("::api::").or_else(|| path.split_once("::dashboard::"));
+    named.map_or(path, |(_, name)| name)
 }

@@ -14,6 +14,9 @@ use super::address::Network;
 /// The address when none is given.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:7700";
 
+/// The most characters of an installation's name.
+const NAME_CHARS_MAX: usize = 40;
+
 gristmill_core::words! {
     /// Who has to say who they are.
     #[derive(Default)]
@@ -40,6 +43,10 @@ pub struct ServeSettings {
     pub tls_cert: String,
     /// The file with its private key, in PEM.
     pub tls_key: String,
+    /// What the pages call this installation; empty is `Gristmill`.
+    pub name: String,
+    /// The colour by which it is known from others, such as `#b3261e`; empty is that of the pages.
+    pub color: String,
     /// The names under which the address is reached, besides `localhost` and addresses themselves.
     pub hosts: Vec<String>,
     /// The addresses or networks of the proxies that are believed when they say where a request comes from.
@@ -66,6 +73,8 @@ impl Default for ServeSettings {
             insecure_no_auth: false,
             tls_cert: String::new(),
             tls_key: String::new(),
+            name: String::new(),
+            color: String::new(),
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             body_bytes_max: 8 * 1024 * 1024,
@@ -101,6 +110,13 @@ impl ServeSettings {
         if self.answer_timeout.0.is_zero() {
             faults.push(("answer_timeout", "is 0: nothing could be answered in that time".to_owned()));
         }
+        if self.name.chars().count() > NAME_CHARS_MAX || self.name.chars().any(char::is_control) {
+            faults.push(("name", format!("must have at most {NAME_CHARS_MAX} characters, on one line")));
+        }
+        if !is_color(&self.color) {
+            let wrong = format!("`{}` is not a colour; write one such as `#b3261e`, or nothing", self.color);
+            faults.push(("color", wrong));
+        }
         for host in self.hosts.iter().filter(|host| host.is_empty() || host.contains(['/', ':', ' '])) {
             faults.push(("hosts", format!("`{host}` is not the name of a host; write one such as `jobs.example.com`")));
         }
@@ -126,6 +142,12 @@ impl ServeSettings {
         let or = "`insecure_no_auth = true` serves it all the same";
         Some(("listen", format!("`{}` can be reached from other machines: {wrong}; {or}", self.listen)))
     }
+}
+
+/// Whether a text is empty or a colour, as `#rrggbb`.
+fn is_color(text: &str) -> bool {
+    let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6);
+    text.is_empty() || digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 /// How many requests in how much time, such as `600/1m`; empty is no limit. All of them may come at once after a quiet
@@ -208,6 +230,18 @@ mod tests {
         for settings in [tls, proxy, allowed, ServeSettings::default()] {
             assert_eq!(wrong(settings), "");
         }
+    }
+
+    #[test]
+    fn an_installation_is_known_by_a_short_name_and_a_colour() {
+        let named = |name: &str, color: &str| {
+            wrong(ServeSettings { name: name.to_owned(), color: color.to_owned(), ..ServeSettings::default() })
+        };
+        assert_eq!(named("Orders, production", "#B3261e"), "");
+        for (name, color, part) in [("", "red", "#b3261e"), ("", "#12345", "colour"), ("a\nb", "", "one line")] {
+            assert!(named(name, color).contains(part), "{name} {color}");
+        }
+        assert!(named(&"x".repeat(41), "").contains("at most 40"));
     }
 
     #[test]

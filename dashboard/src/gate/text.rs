@@ -1,7 +1,7 @@
 //! Texts of an address: percent-encoded bytes, and `+` for a space in a query.
 
 /// The names and values of a query. Bytes that are no UTF-8 are replaced: no name or value of ours has them.
-pub(super) fn decoded(query: &str) -> Vec<(String, String)> {
+pub(crate) fn decoded(query: &str) -> Vec<(String, String)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     let pair = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -28,7 +28,7 @@ fn plain(text: &str) -> String {
 }
 
 /// A value as a query carries it.
-pub(super) fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

@@ -40,7 +40,9 @@ async fn an_error_is_in_the_same_envelope_or_a_problem_where_that_is_wanted() {
 #[tokio::test]
 async fn unknown_addresses_methods_and_parameters_are_named() {
     let env = env::open().await;
-    for path in ["/api/v1/jbos", "/", "/api/v1/jobs/", "/api/v1/jobs/../jobs", "/api/v1/jobs/%2e%2e", "/api//v1/jobs"] {
+    for path in
+        ["/api/v1/jbos", "/nowhere", "/api/v1/jobs/", "/api/v1/jobs/../jobs", "/api/v1/jobs/%2e%2e", "/api//v1/jobs"]
+    {
         let answer = env.get(path).await;
         assert_eq!((answer.status, answer.code()), (404, "not_found"), "{path}: {answer:?}");
     }

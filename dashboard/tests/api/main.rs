@@ -1,4 +1,4 @@
-//! The API as its callers see it, over real connections and a real store.
+//! The API and the pages as their callers see them, over real connections and a real store.
 
 mod audit;
 mod document;
@@ -8,6 +8,8 @@ mod gate;
 mod jobs;
 mod live;
 mod operations;
+#[path = "../pages/mod.rs"]
+mod pages;
 mod people;
 mod quotas;
 mod registering;

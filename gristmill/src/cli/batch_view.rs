@@ -3,7 +3,7 @@
 use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
 use gristmill_jobs::kind::payload::{EMAIL, WEBHOOK};
-use gristmill_service::documents::BatchWithResult;
+use gristmill_service::documents::{BatchWithResult, EtaDocument, EtaState};
 use gristmill_store::{BatchView, JobFilter, Page, Wait};
 use serde_json::Value;
 
@@ -28,8 +28,9 @@ pub(super) async fn find(context: &CommandContext, batch: BatchId) -> Result<Bat
 ///
 /// Those of the store.
 pub(super) async fn show(context: &CommandContext, batch: &BatchView) -> Result<()> {
-    let waits = context.backend().await?.why_batch(batch).await?;
-    print(&context.output, batch, Some(waits));
+    let backend = context.backend().await?;
+    let (waits, eta) = (backend.why_batch(batch).await?, backend.eta(batch).await?);
+    print(&context.output, batch, Some(waits), eta);
     unsent(context, batch).await
 }
 
@@ -64,7 +65,7 @@ async fn unsent(context: &CommandContext, batch: &BatchView) -> Result<()> {
 pub(super) async fn end(context: &CommandContext, ended: &Ended) -> Result<Exit> {
     match ended {
         Ended::Final(batch) => {
-            print(&context.output, batch, None);
+            print(&context.output, batch, None, None);
             unsent(context, batch).await?;
         }
         Ended::TimedOut(batch) => {
@@ -84,10 +85,26 @@ pub(super) async fn end(context: &CommandContext, ended: &Ended) -> Result<Exit>
     Ok(ended.exit())
 }
 
+/// When a batch will have ended, in words.
+fn ends(eta: &EtaDocument, output: &Output) -> String {
+    match (eta.state, eta.soonest, eta.likely, eta.latest) {
+        (EtaState::Between, Some(soonest), Some(likely), Some(latest)) => {
+            let [soonest, likely, latest] = [soonest, likely, latest].map(|at| output.time(at));
+            format!("{soonest} to {latest}, likely {likely} (four times in five)")
+        }
+        (EtaState::AtLeast, Some(soonest), ..) => {
+            format!("not before {}: a few chunks take far longer than the others", output.time(soonest))
+        }
+        (EtaState::TooEarly, ..) => "too early to say: too few chunks have finished".to_owned(),
+        (EtaState::Stalled, ..) => "stalled: no chunk has finished for longer than nearly all of them took".to_owned(),
+        _ => "no chunk runs; what they wait for decides".to_owned(),
+    }
+}
+
 /// A batch in full: one document, or lines.
-pub(super) fn print(output: &Output, batch: &BatchView, waits: Option<Vec<Wait>>) {
+pub(super) fn print(output: &Output, batch: &BatchView, waits: Option<Vec<Wait>>, eta: Option<EtaDocument>) {
     if output.format == Format::Json {
-        return output.document(&BatchWithResult { waits, ..batch.into() });
+        return output.document(&BatchWithResult { waits, eta, ..batch.into() });
     }
     let counts = &batch.counts;
     let mut fields = vec![
@@ -109,6 +126,7 @@ pub(super) fn print(output: &Output, batch: &BatchView, waits: Option<Vec<Wait>>
     if let Some(pause) = &batch.pause {
         fields.push(("paused", describe_pause(pause, output)));
     }
+    fields.extend(eta.iter().map(|eta| ("ends", ends(eta, output))));
     fields.extend(waits.iter().flatten().map(|wait| ("waits", describe(wait, output))));
     if let Some(reason) = &batch.reason {
         fields.push(("reason", reason.clone()));

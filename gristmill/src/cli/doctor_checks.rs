@@ -7,17 +7,16 @@ use std::time::Duration;
 
 use chrono::Utc;
 use gristmill_broker::Broker;
+use gristmill_service::doctor::of_the_store;
 use gristmill_service::documents::FindingDocument as Finding;
-use gristmill_store::{PrunedView, StoreHandle, WorkerView};
+use gristmill_store::StoreHandle;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
-use super::doctor_work::work;
 use crate::cli::context::CommandContext;
 use crate::cli::schedule::time_zones;
-use crate::cli::waits_for;
 use crate::config::exposed::exposed;
 
 /// How long one check may take.
@@ -32,22 +31,11 @@ const DISK_BYTES_AMPLE: u64 = 10 * 1024 * 1024 * 1024;
 /// The most queues that are compared with the broker's.
 const QUEUES_MAX: usize = 50;
 
-/// The most that two clocks may differ. State depends on the database's clock alone; people read both.
-const SKEW_MAX: Duration = Duration::from_secs(5);
-
-/// How long work to be published may wait: the relay takes what is older than a second, unless its queue is full.
-const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(300);
-
 /// Runs all checks, one after the other.
 pub(crate) async fn run_checks(context: &CommandContext) -> Vec<Finding> {
     let (mut findings, mut published) = (Vec::new(), Vec::new());
     if let Some(store) = store(context, &mut findings).await {
-        findings.push(migrations(context, &store).await);
-        findings.push(clock(&store).await);
-        findings.push(kinds(context, &store).await);
-        findings.extend(work(context, &store).await);
-        findings.extend(outbox(&store).await);
-        findings.push(retention(&store).await);
+        findings.extend(of_the_store(&store, &context.tenant, &context.program_here(), Utc::now()).await);
         published = queues(&store).await;
     }
     findings.push(broker(context, &published).await);
@@ -80,85 +68,6 @@ async fn store(context: &CommandContext, findings: &mut Vec<Finding>) -> Option<
             findings.push(Finding::problem("store", format!("no answer within {PATIENCE:?}"), mend));
             None
         }
-    }
-}
-
-async fn migrations(context: &CommandContext, store: &StoreHandle) -> Finding {
-    match store.migrations().await {
-        Ok(status) if status.applied > status.known => Finding::problem(
-            "migrations",
-            format!("the database has migration {}, this program knows {}", status.applied, status.known),
-            "use a newer gristmill",
-        ),
-        Ok(status) if status.applied < status.known && !store.embedded() => Finding::problem(
-            "migrations",
-            format!("the database has migration {}, this program needs {}", status.applied, status.known),
-            format!("run `{} db migrate`", context.program_here()),
-        ),
-        Ok(status) => Finding::ok("migrations", format!("{} of {}", status.applied, status.known)),
-        Err(error) => {
-            Finding::problem("migrations", error.to_string(), format!("run `{} db status`", context.program_here()))
-        }
-    }
-}
-
-/// Jobs that no running worker can handle. When none is running at all, that is said once, for each queue.
-async fn kinds(context: &CommandContext, store: &StoreHandle) -> Finding {
-    let found = async {
-        let working = store.workers().await?.iter().any(WorkerView::works);
-        Ok::<_, gristmill_store::StoreError>(
-            store.unhandled(&context.tenant).await?.into_iter().filter(move |_| working),
-        )
-    };
-    match found.await.map(|found| found.map(|one| waits_for(&one)).collect::<Vec<_>>()) {
-        Ok(waiting) if waiting.is_empty() => Finding::ok("kinds", "no job waits for a kind that no live worker has"),
-        Ok(waiting) => Finding::problem(
-            "kinds",
-            waiting.join("; "),
-            "start a worker that has the kind and serves the queue, or cancel them: `gristmill job cancel --kind NAME`",
-        ),
-        Err(error) => Finding::problem("kinds", error.to_string(), "see the finding about the store"),
-    }
-}
-
-async fn clock(store: &StoreHandle) -> Finding {
-    match store.now().await {
-        Ok(now) => {
-            let skew = (Utc::now() - now).abs().to_std().unwrap_or_default();
-            let found = format!("{} ms apart from the database", skew.as_millis());
-            if skew <= SKEW_MAX {
-                return Finding::ok("clock", found);
-            }
-            Finding::problem("clock", found, "let both machines keep their time by NTP")
-        }
-        Err(error) => Finding::problem("clock", error.to_string(), "see the finding about the store"),
-    }
-}
-
-/// Checks what waits to be published. Where no broker carries ids, nothing ever does.
-async fn outbox(store: &StoreHandle) -> Option<Finding> {
-    let backlog = store.outbox_backlog().await.ok()?;
-    let oldest = backlog.oldest?;
-    let waits = (Utc::now() - oldest).to_std().unwrap_or_default();
-    let found = format!("{} rows wait to be published, the oldest for {} s", backlog.rows, waits.as_secs());
-    if waits <= OUTBOX_WAIT_MAX {
-        return Some(Finding::ok("outbox", found));
-    }
-    let mend = "see that a scheduler runs (`gristmill worker list`) and that the broker takes messages";
-    Some(Finding::problem("outbox", found, mend))
-}
-
-/// What was deleted so far: a database that only grows fills its disk one day.
-async fn retention(store: &StoreHandle) -> Finding {
-    match store.pruned().await {
-        Ok(pruned) if pruned.is_empty() => Finding::ok("retention", "nothing has been deleted after its time yet"),
-        Ok(pruned) => {
-            let noun = |view: &PrunedView| format!("{} {}", view.deleted, view.noun);
-            let nouns: Vec<String> = pruned.iter().map(noun).collect();
-            let last = pruned.iter().map(|view| view.last_at).max().map_or_else(String::new, |at| at.to_rfc3339());
-            Finding::ok("retention", format!("deleted after their time: {}; the last at {last}", nouns.join(", ")))
-        }
-        Err(error) => Finding::problem("retention", error.to_string(), "see the finding about the store"),
     }
 }
 

@@ -21,7 +21,6 @@ pub(crate) mod demo;
 mod dev;
 mod doctor;
 mod doctor_checks;
-mod doctor_work;
 mod enqueue;
 mod enqueue_lines;
 mod gone;
@@ -55,8 +54,6 @@ mod worker;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-
-pub(crate) use queue::waits_for;
 
 use crate::cli::context::CommandContext;
 use crate::cli::output::Color;

@@ -8,60 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use gristmill_core::formula::unescape;
 use gristmill_core::json;
+pub(super) use gristmill_service::quarantine_table::{ABOUT, ID, cell, columns, row};
 use gristmill_store::QuarantineView;
 use serde_json::{Map, Value};
 
 use crate::config::suggest;
 
-/// The column by which rows are matched.
-pub(super) const ID: &str = "quarantine_id";
-
-/// The columns before the item's own fields. All but the first are for people, and are not read back.
-pub(super) const ABOUT: [&str; 6] =
-    [ID, "quarantine_position", "quarantine_line", "quarantine_stage", "quarantine_reason", "quarantine_raw"];
-
 /// The most problems that are shown at once.
 pub(super) const PROBLEMS_MAX: usize = 20;
-
-/// The columns of the items: those of the source first, then all others in the order in which they appear.
-///
-/// # Errors
-///
-/// When an item has a field with one of our names.
-pub(super) fn columns<'a>(source: &[String], items: impl Iterator<Item = &'a Value>) -> Result<Vec<String>, String> {
-    let mut columns: Vec<String> = source.to_vec();
-    let mut seen: std::collections::HashSet<String> = columns.iter().cloned().collect();
-    for key in items.filter_map(Value::as_object).flat_map(Map::keys) {
-        if seen.insert(key.clone()) {
-            columns.push(key.clone());
-        }
-    }
-    match columns.iter().find(|column| ABOUT.contains(&column.as_str())) {
-        Some(column) => {
-            Err(format!("the items have a field `{column}`, which is one of our own columns; use `--format jsonl`"))
-        }
-        None => Ok(columns),
-    }
-}
-
-/// One row.
-pub(super) fn row(item: &QuarantineView, columns: &[String]) -> Vec<String> {
-    let raw = if item.item.is_object() { String::new() } else { cell(Some(&item.item)) };
-    let line = item.line.map(|line| line.to_string()).unwrap_or_default();
-    let mut row =
-        vec![item.id.to_string(), item.position.to_string(), line, item.stage.clone(), item.reason.clone(), raw];
-    row.extend(columns.iter().map(|column| cell(item.item.get(column))));
-    row
-}
-
-/// A value as a cell shows it.
-fn cell(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
-}
 
 /// A table that is read back.
 #[derive(Debug, Default, PartialEq)]
@@ -434,6 +388,6 @@ mod tests {
     #[test]
     fn a_field_with_one_of_our_names_is_refused() {
         let items = [json!({ "quarantine_id": 1 })];
-        assert!(columns(&[], items.iter()).expect_err("refused").contains("jsonl"));
+        assert!(columns(&[], items.iter()).expect_err("refused").contains("JSON lines"));
     }
 }

@@ -1,8 +1,9 @@
 //! `gristmill queue`: look at queues, pause, resume and delete them.
 
 use clap::{Args, Subcommand};
+use gristmill_service::doctor::waits_for;
 use gristmill_service::documents::QueueDocument;
-use gristmill_store::{QueueView, UnhandledView};
+use gristmill_store::QueueView;
 
 use super::delete::DeleteQueue;
 use super::list::{DryRun, Why, describe_pause, report};
@@ -130,13 +131,6 @@ async fn list(context: &CommandContext) -> Result<Exit> {
     }
     queues.iter().flat_map(|row| &row.unhandled).for_each(|found| context.output.note(&waits_for(found)));
     Ok(Exit::Success)
-}
-
-/// Describes what waits in vain.
-pub(crate) fn waits_for(found: &UnhandledView) -> String {
-    let UnhandledView { queue, kind, version, jobs } = found;
-    let version = if *version == 1 { String::new() } else { format!(" version {version}") };
-    format!("{jobs} jobs of kind `{kind}`{version} wait on queue `{queue}`, and no live worker has it")
 }
 
 /// Refuses a name that cannot be a queue, and one that no queue has.

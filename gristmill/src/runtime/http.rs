@@ -89,6 +89,7 @@ impl HttpServer {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = bound.addr().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
         context.note(format!("API on {url}/api/v1"));
+        context.note(format!("dashboard on {url}/"));
         let accounts = accounts(context, url).await?;
         let server = server(context, served, exporter, tls, accounts).await?;
         let (stop, drain) = (stop.clone(), context.loaded.config.worker.drain.0);

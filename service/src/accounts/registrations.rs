@@ -32,6 +32,11 @@ impl Committed for Begun {
 }
 
 impl Accounts {
+    /// Whether anybody may make an account.
+    pub fn registers(&self) -> bool {
+        self.settings.registration != Registering::Off
+    }
+
     /// Mails a link to an address by which an account is made: whether it has one already, the answer does not show.
     /// `from` is the network that asks.
     ///

@@ -4,6 +4,8 @@ use gristmill_store::{BatchDocument, BatchView, Wait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::eta::EtaDocument;
+
 /// One batch: what `batch show`, `watch` and `run` answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BatchWithResult {
@@ -15,11 +17,14 @@ pub struct BatchWithResult {
     /// What it waits for; empty when it gets on or has ended. Left out where it was not requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Vec<Wait>>,
+    /// When it will have ended. Left out where it was not requested, once its chunks are final, and while its input is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta: Option<EtaDocument>,
 }
 
 impl From<&BatchView> for BatchWithResult {
     fn from(batch: &BatchView) -> Self {
-        Self { batch: batch.into(), result: batch.result.clone(), waits: None }
+        Self { batch: batch.into(), result: batch.result.clone(), waits: None, eta: None }
     }
 }
 
@@ -30,6 +35,12 @@ impl From<BatchWithResult> for BatchView {
 }
 
 impl BatchWithResult {
+    /// The same with when it will have ended, as far as that is known.
+    #[must_use]
+    pub fn ending(self, eta: Option<EtaDocument>) -> Self {
+        Self { eta, ..self }
+    }
+
     /// The same with what it waits for.
     #[must_use]
     pub fn waiting_for(self, waits: Vec<Wait>) -> Self {

@@ -16,6 +16,7 @@ mod configuration;
 mod doctor;
 mod enqueued;
 mod error;
+mod eta;
 mod job;
 mod limit;
 mod operation;
@@ -42,6 +43,7 @@ pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
 };
 pub use error::{ErrorBody, ErrorDocument};
+pub use eta::{EtaDocument, EtaState};
 pub use gristmill_store::accounts::{
     InvitationView as InvitationDocument, LinkView as OpenLinkDocument, MemberView as MemberDocument,
     SessionView as SessionDocument, TenantView as TenantDocument, TokenView as TokenDocument, UserView as UserDocument,
@@ -67,6 +69,6 @@ pub use retention::{
 pub use schedule::{
     BackfillReportDocument, IntervalDocument, NextTicksDocument, PlannedTickDocument, RunDocument, ScheduleDocument,
     ScheduleReportDocument, ScheduleState, SlotDocument, SlotState, StartedBackfillDocument, WouldBackfillDocument,
-    WouldRunDocument, WouldSaveScheduleDocument, starts,
+    WouldRunDocument, WouldSaveScheduleDocument, slots, starts,
 };
 pub use trigger::{TriggerDocument, TriggerReportDocument};

@@ -1,5 +1,7 @@
 //! A schedule, its ticks to come, the ledger of those that came, and its backfills.
 
+use std::collections::BTreeMap;
+
 use gristmill_core::Instant;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::schedule::describe::plainly;
@@ -288,6 +290,24 @@ impl SlotDocument {
     pub fn unknown(tick: Instant, state: SlotState) -> Self {
         Self { tick, state, ticks: 1, late_ms: None, batch: None, job: None, result: None, reason: None, tzdb: None }
     }
+}
+
+/// The slots of a schedule up to an instant: those of the ledger, and those that were not decided up to `decided_at`, which
+/// lie ahead or are due. At most `most` of the latter.
+pub fn slots(
+    (rows, spec): (&[TickView], &ScheduleSpec),
+    timetable: &Timetable,
+    decided_at: Instant,
+    (now, until): (Instant, Instant),
+    most: usize,
+) -> Vec<SlotDocument> {
+    let mut slots: BTreeMap<Instant, SlotDocument> =
+        rows.iter().map(|row| (row.tick, SlotDocument::known(row, spec))).collect();
+    for tick in timetable.between(decided_at, until, most).ticks {
+        let state = if tick > now { SlotState::Planned } else { SlotState::Due };
+        slots.entry(tick).or_insert(SlotDocument::unknown(tick, state));
+    }
+    slots.into_values().collect()
 }
 
 /// What a verb that changes a schedule did, or would do.

@@ -1,10 +1,13 @@
 //! Batches, chunks, callbacks, quarantined items.
 
+use std::time::Duration;
+
 use gristmill_core::batch::{BatchState, Counts};
 use gristmill_core::chunk::{ChunkResult, OutputPart};
+use gristmill_core::eta::Estimate;
 use gristmill_core::job::{JobState, Priority};
 use gristmill_service::documents::{
-    BatchDocument, BatchWithResult, CallbackDocument, ChunkDocument, CountsDocument, ExportedItemDocument,
+    BatchDocument, BatchWithResult, CallbackDocument, ChunkDocument, CountsDocument, EtaDocument, ExportedItemDocument,
     FailureDocument, News, PatchReportDocument, PauseDocument, QuarantineItemDocument, RefusedItemDocument,
     WouldStartDocument,
 };
@@ -12,6 +15,11 @@ use gristmill_store::{BatchView, JobView, MendSample, PatchReport, StoredResult,
 use serde_json::{Value, json};
 
 use super::{Sample, at, id, sample};
+
+fn eta() -> EtaDocument {
+    let [soonest, likely, latest] = [60, 90, 150].map(Duration::from_secs);
+    EtaDocument::new(Estimate::Between { soonest, likely, latest }, at(0))
+}
 
 pub(super) fn pause() -> PauseDocument {
     PauseDocument { since: at(1), by: Some("ada@desk".to_owned()), reason: Some("the supplier is down".to_owned()) }
@@ -212,9 +220,10 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("PauseDocument", pause(), nobodys_pause()),
         sample(
             "BatchWithResult",
-            BatchWithResult::from(&full()).waiting_for(vec![Wait::NoWorker]),
+            BatchWithResult::from(&full()).waiting_for(vec![Wait::NoWorker]).ending(Some(eta())),
             BatchWithResult::from(&minimal()),
         ),
+        sample("EtaDocument", eta(), EtaDocument::new(Estimate::Idle, at(0))),
         sample("WouldStartDocument", &would, WouldStartDocument::new("retail", 0, 0)),
         sample("PlannedBatchDocument", &would.batch, &would.batch),
         callbacks(),

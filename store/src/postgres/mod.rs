@@ -9,6 +9,7 @@
 
 mod accounts;
 mod audit;
+mod chunks;
 mod claim;
 mod claims;
 mod complete;

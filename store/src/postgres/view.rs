@@ -11,6 +11,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::PostgresStore;
+use super::chunks;
 use super::connect::look;
 use super::fault::Outcome;
 use super::job_list::{self, JobRow};
@@ -20,8 +21,8 @@ use crate::row;
 use crate::sql::conditions::conditions;
 use crate::views::{self, UNHANDLED_LOOKED_AT};
 use crate::{
-    AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
-    QuarantineView, QueueView, StoredResult, UnhandledView, Views,
+    AttemptView, BatchFilter, BatchPlan, BatchView, ChunkBrief, ChunkRanges, JobFilter, JobView, Page, PauseView,
+    QuarantineFilter, QuarantineView, QueueView, StoredResult, UnhandledView, Views,
 };
 
 pub(super) const BATCHES: &str = "
@@ -181,6 +182,14 @@ impl Views for PostgresStore {
 
     async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>> {
         look!(self, chunk_results, batch, after_seq, limit)
+    }
+
+    async fn chunk_briefs(&self, batch: BatchId, first: i64, limit: u32) -> Result<Vec<ChunkBrief>> {
+        look!(self, chunks::briefs, batch, first, limit)
+    }
+
+    async fn chunk_ranges(&self, batch: BatchId, width: u32) -> Result<ChunkRanges> {
+        look!(self, chunks::ranges, batch, width)
     }
 
     async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>> {

@@ -17,8 +17,8 @@ use super::transition::Transition;
 use crate::error::{Result, StoreError};
 use crate::views::{self, Serving, UNHANDLED_LOOKED_AT};
 use crate::{
-    BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, QuarantineFilter, QuarantineView, QueueView,
-    StoredResult, UnhandledView, Views,
+    BatchFilter, BatchPlan, BatchView, CHUNK_BRIEFS_MAX, ChunkBrief, ChunkRange, ChunkRanges, JobFilter, JobView, Page,
+    QuarantineFilter, QuarantineView, QueueView, StoredResult, UnhandledView, Views,
 };
 
 /// How many rows one page has at most.
@@ -62,6 +62,36 @@ impl Views for ReferenceStore {
         let t = Transition::begin(self);
         let of_batch = t.state.results.iter().filter(|((batch, seq), _)| *batch == id && *seq > after_seq);
         Ok(of_batch.take(most(limit)).map(|(_, result)| (**result).clone()).collect())
+    }
+
+    async fn chunk_briefs(&self, id: BatchId, first: i64, limit: u32) -> Result<Vec<ChunkBrief>> {
+        let t = Transition::begin(self);
+        let mut found: Vec<ChunkBrief> =
+            chunks_of(&t.state, id).map(|(seq, job)| brief(seq, job)).filter(|chunk| chunk.seq >= first).collect();
+        found.sort_by_key(|chunk| chunk.seq);
+        found.truncate(most(limit.min(CHUNK_BRIEFS_MAX)));
+        Ok(found)
+    }
+
+    async fn chunk_ranges(&self, id: BatchId, width: u32) -> Result<ChunkRanges> {
+        let t = Transition::begin(self);
+        let width = i64::from(width.max(1));
+        let mut ranges: BTreeMap<i64, ChunkRange> = BTreeMap::new();
+        for (seq, job) in chunks_of(&t.state, id) {
+            let part = seq / width;
+            let range = ranges.entry(part).or_insert(ChunkRange { first: part * width, ..ChunkRange::default() });
+            match job.state {
+                JobState::Done => range.done += 1,
+                JobState::Running => range.running += 1,
+                JobState::Retry => range.retry += 1,
+                JobState::Dead => range.dead += 1,
+                JobState::Cancelled => range.cancelled += 1,
+                JobState::Scheduled | JobState::Queued => {}
+            }
+        }
+        let ranges =
+            ranges.into_values().filter(|range| *range != ChunkRange { first: range.first, ..Default::default() });
+        Ok(ChunkRanges { ranges: ranges.collect(), complete: true })
     }
 
     async fn job(&self, tenant: &str, id: JobId) -> Result<Option<JobView>> {
@@ -223,6 +253,24 @@ pub(super) fn batch_view(batch: &Batch) -> BatchView {
         reason: views::reason(batch.reason.clone(), batch.aggregate_error.as_deref()),
         created_at: batch.created_at,
         finished_at: batch.finished_at,
+    }
+}
+
+/// The jobs that are chunks of a batch, with their numbers.
+fn chunks_of(state: &State, id: BatchId) -> impl Iterator<Item = (i64, &Job)> {
+    let of_batch = state.jobs.values().filter(move |job| job.batch == Some(id));
+    of_batch.filter_map(|job| Some((job.seq?, &**job)))
+}
+
+fn brief(seq: i64, job: &Job) -> ChunkBrief {
+    ChunkBrief {
+        seq,
+        job: job.id,
+        state: job.state,
+        attempt: job.attempt,
+        items: job.items,
+        started_at: job.started_at,
+        finished_at: job.finished_at,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod chunks;
 mod claim;
 mod claims;
 mod complete;

@@ -8,6 +8,7 @@ use gristmill_core::job::JobState;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
+use super::chunks;
 use super::error::database;
 use super::job_list::{self, job_view};
 use super::{SqliteStore, row};
@@ -15,8 +16,8 @@ use crate::error::{Result, StoreError};
 use crate::sql::conditions::conditions;
 use crate::views;
 use crate::{
-    AttemptView, BatchFilter, BatchPlan, BatchView, JobFilter, JobView, Page, PauseView, QuarantineFilter,
-    QuarantineView, QueueView, StoredResult, UnhandledView, Views,
+    AttemptView, BatchFilter, BatchPlan, BatchView, ChunkBrief, ChunkRanges, JobFilter, JobView, Page, PauseView,
+    QuarantineFilter, QuarantineView, QueueView, StoredResult, UnhandledView, Views,
 };
 
 /// The oldest of each kind of a queue is close enough to the oldest: found in as many steps as there are kinds.
@@ -117,6 +118,14 @@ impl Views for SqliteStore {
                 })
             })
             .collect()
+    }
+
+    async fn chunk_briefs(&self, batch: BatchId, first: i64, limit: u32) -> Result<Vec<ChunkBrief>> {
+        chunks::briefs(self, batch, first, limit).await
+    }
+
+    async fn chunk_ranges(&self, batch: BatchId, width: u32) -> Result<ChunkRanges> {
+        chunks::ranges(self, batch, width).await
     }
 
     async fn job(&self, tenant: &str, job: JobId) -> Result<Option<JobView>> {

@@ -61,6 +61,10 @@ async fn of_tenant(side: &Side, tenant: &str, lines: &mut Vec<String>) {
         for result in store.chunk_results(batch.id, -1, 1_000).await.expect("listed") {
             lines.push(format!("result {} {} {:?}", result.seq, result.generation, result.result));
         }
+        for chunk in store.chunk_briefs(batch.id, 0, 1_000).await.expect("listed") {
+            lines.push(format!("chunk {} {} {} {}", chunk.seq, chunk.state, chunk.attempt, chunk.items));
+        }
+        lines.push(format!("ranges {:?}", store.chunk_ranges(batch.id, 2).await.expect("counted")));
     }
     let filter = QuarantineFilter { tenant: tenant.to_owned(), batch: None, ..Default::default() };
     let mut items: Vec<String> = Vec::new();

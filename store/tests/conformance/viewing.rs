@@ -4,7 +4,7 @@ use gristmill_core::batch::BatchState;
 use gristmill_core::job::JobState;
 use gristmill_core::job::NewJob;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{BatchFilter, JobFilter, Page, Pause, QuarantineFilter, StoreError};
+use gristmill_store::{BatchFilter, ChunkRange, JobFilter, Page, Pause, QuarantineFilter, StoreError};
 
 use crate::{TENANT, claim, complete, enter};
 
@@ -15,6 +15,7 @@ conformance! {
     pages_of_batches_are_newest_first,
     a_key_that_is_none_is_refused,
     pages_of_results_and_quarantine_are_oldest_first,
+    chunks_are_shown_one_by_one_and_counted_by_ranges,
     what_is_not_there_is_none,
     tenants_are_those_with_a_queue,
     the_names_of_queues_are_those_of_all_tenants_each_once,
@@ -131,6 +132,31 @@ async fn pages_of_results_and_quarantine_are_oldest_first(store: TestStore) {
     let seqs: Vec<_> = first.iter().chain(&next).map(|item| item.seq).collect();
     assert_eq!(seqs, [4, 3, 2, 1, 0]);
     assert_eq!((first[0].line, first[0].state.as_str()), (None, "open"));
+}
+
+async fn chunks_are_shown_one_by_one_and_counted_by_ranges(store: TestStore) {
+    let id = testing::sealed(&store, 7, 3).await;
+    let worker = enter(&store).await;
+    let claimed = claim(&store, worker, 5).await;
+    let number = |chunk: &gristmill_core::job::ClaimedJob| chunk.seq.expect("a chunk");
+    complete(&store, &[testing::chunk_done(&claimed[0], 3), testing::chunk_done(&claimed[1], 3)]).await;
+    complete(&store, &[testing::dead(&claimed[2]), testing::retry(&claimed[3], crate::LONG)]).await;
+    let briefs = store.chunk_briefs(id, 1, 4).await.expect("listed");
+    assert_eq!(briefs.iter().map(|chunk| chunk.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let chunk = briefs.iter().find(|chunk| chunk.seq == number(&claimed[2])).expect("listed");
+    assert_eq!((chunk.job, chunk.state, chunk.attempt, chunk.items), (claimed[2].fence.job, JobState::Dead, 1, 3));
+    assert!(chunk.started_at.is_some() && chunk.finished_at >= chunk.started_at);
+    assert_eq!(store.chunk_briefs(id, 7, 10).await.expect("listed"), []);
+    let ranges = store.chunk_ranges(id, 2).await.expect("counted");
+    let expected = [
+        ChunkRange { first: 0, done: 2, ..ChunkRange::default() },
+        ChunkRange { first: 2, dead: 1, retry: 1, ..ChunkRange::default() },
+        ChunkRange { first: 4, running: 1, ..ChunkRange::default() },
+    ];
+    assert_eq!((ranges.ranges.as_slice(), ranges.complete), (expected.as_slice(), true), "what waits is the rest");
+    store.cancel_batch(TENANT, id, "test", false).await.expect("cancelled");
+    let ranges = store.chunk_ranges(id, 100).await.expect("counted");
+    assert_eq!(ranges.ranges, [ChunkRange { first: 0, done: 2, dead: 1, cancelled: 4, ..ChunkRange::default() }]);
 }
 
 async fn what_is_not_there_is_none(store: TestStore) {

@@ -159,6 +159,8 @@ async fn views(store: &StoreHandle, meter: &mut impl Meter) {
     meter.step("batches", store.batches(&batches, &Page::default())).await;
     let quarantine = QuarantineFilter { tenant: DEFAULT_TENANT.to_owned(), ..QuarantineFilter::default() };
     meter.step("quarantine", store.quarantine(&quarantine, &Page::default())).await;
+    meter.step("chunks one by one", store.chunk_briefs(held(), 5_000, 1_000)).await;
+    meter.step("chunks by ranges", store.chunk_ranges(held(), 100)).await;
     meter.step("a job", store.job(DEFAULT_TENANT, testing::job_id())).await;
 }
 

@@ -341,6 +341,8 @@ delegate! {
     batch_plan(batch: BatchId) -> Option<BatchPlan>;
     batches(filter: &BatchFilter, page: &Page) -> Vec<BatchView>;
     chunk_results(batch: BatchId, after_seq: i64, limit: u32) -> Vec<StoredResult>;
+    chunk_briefs(batch: BatchId, first: i64, limit: u32) -> Vec<ChunkBrief>;
+    chunk_ranges(batch: BatchId, width: u32) -> ChunkRanges;
     job(tenant: &str, job: JobId) -> Option<JobView>;
     jobs(filter: &JobFilter, page: &Page) -> Vec<JobView>;
     tenants() -> Vec<String>;

@@ -1,9 +1,10 @@
 //! Batches: list, show, results and chunks; [`start`]: start; [`upload`]: start with an input; [`steer`]: pause, resume, cancel, restart, delete, wait.
 
-mod start;
+pub(crate) mod start;
 mod steer;
 mod upload;
 
+use chrono::Utc;
 use gristmill_core::access::Permission;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::BatchId;
@@ -11,6 +12,7 @@ use gristmill_core::job::JobState;
 use gristmill_core::query::{List, Query as Asked};
 use gristmill_jobs::kind::chunk::CHUNK;
 use gristmill_service::documents::{BatchDocument, BatchWithResult, ChunkDocument};
+use gristmill_service::eta::eta;
 use gristmill_store::{BatchFilter, BatchView, JobFilter, Page, why_batch};
 
 use super::jobs::as_of_now;
@@ -81,11 +83,12 @@ async fn list(
 async fn show(caller: Allowed<perm::BatchesRead>, Path(id): Path<BatchId>) -> Outcome<BatchWithResult> {
     let batch = find(&caller, id).await?;
     let waits = why_batch(caller.store(), &batch).await?;
-    Ok(Answer::new(shown(&caller, &batch).waiting_for(waits)))
+    let eta = eta(caller.store(), &batch, Utc::now()).await?;
+    Ok(Answer::new(shown(&caller, &batch).waiting_for(waits).ending(eta)))
 }
 
 /// A batch of the tenant.
-pub(super) async fn find(caller: &Caller, id: BatchId) -> Result<BatchView> {
+pub(crate) async fn find(caller: &Caller, id: BatchId) -> Result<BatchView> {
     let found = caller.store().batch(caller.tenant(), id).await?;
     found.ok_or_else(|| ApiError::not_found(format!("there is no batch {id} of `{}`", caller.tenant())))
 }

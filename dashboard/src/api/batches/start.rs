@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{find, shown};
 use crate::api::rehearsable::Rehearsable;
 use crate::gate::{
-    Allowed, ApiError, Caller, Change, Creation, ErrorCode, Fields, JsonBody, Made, Object, Params, perm,
+    Allowed, ApiError, Caller, Change, Creation, ErrorCode, Fields, JsonBody, Made, Object, Params, Result, perm,
 };
 
 /// A batch as a request describes it. It names no files: what a server reads is in its configuration.
@@ -71,7 +71,7 @@ pub(super) async fn start(
 
 /// Where the input of a batch is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Started {
+pub(crate) enum Started {
     /// From where its definition says.
     AsDefined,
     /// From the body of the request: what is wrong with it is the caller's to know.
@@ -85,6 +85,29 @@ pub(super) async fn begin(
     request: BatchRequest,
     from: Started,
 ) -> Creation<Rehearsable<BatchWithResult, WouldStartDocument>> {
+    let name = request.name.clone();
+    Ok(match start_or_rehearse(caller, change, request, from).await? {
+        StartedBatch::Planned(id) => {
+            let batch = find(caller, id).await?;
+            Made::at(Rehearsable::Done(shown(caller, &batch)), format!("/api/v1/batches/{id}"))
+        }
+        StartedBatch::Rehearsed(would) => {
+            Made::not_made(Rehearsable::Would(WouldStartDocument::new(&name, would.chunks, would.items)))
+        }
+    })
+}
+
+/// The same, without the document of what came of it.
+///
+/// # Errors
+///
+/// 404 or 422 for a definition that there is not, 409, 422 and 503 for an input that cannot be read.
+pub(crate) async fn start_or_rehearse(
+    caller: &Caller,
+    change: &Change,
+    request: BatchRequest,
+    from: Started,
+) -> Result<StartedBatch> {
     let (run_context, name) = (caller.api().run_context(), request.name.clone());
     if !run_context.snapshot.borrow().batches.contains_key(&name) {
         let missing = format!("there is no [batch.{name}] in the configuration");
@@ -100,16 +123,7 @@ pub(super) async fn begin(
     };
     let refused = |error| refused(error, from);
     let start = run_context.batch(request).map_err(refused)?;
-    let started = caller.service().start_batch(&caller.order(change), start).await.map_err(refused)?;
-    Ok(match started {
-        StartedBatch::Planned(id) => {
-            let batch = find(caller, id).await?;
-            Made::at(Rehearsable::Done(shown(caller, &batch)), format!("/api/v1/batches/{id}"))
-        }
-        StartedBatch::Rehearsed(would) => {
-            Made::not_made(Rehearsable::Would(WouldStartDocument::new(&name, would.chunks, would.items)))
-        }
-    })
+    caller.service().start_batch(&caller.order(change), start).await.map_err(refused)
 }
 
 /// Why a batch did not start. Where its input lies on the server is not said.

@@ -90,13 +90,13 @@ pub(in crate::api) async fn as_of_now(caller: &Caller, query: Asked) -> Result<A
 }
 
 /// A job of the tenant.
-pub(super) async fn find(caller: &Caller, id: JobId) -> Result<JobView> {
+pub(crate) async fn find(caller: &Caller, id: JobId) -> Result<JobView> {
     let found = caller.store().job(caller.tenant(), id).await?;
     found.ok_or_else(|| ApiError::not_found(format!("there is no job {id} of `{}`", caller.tenant())))
 }
 
 /// A job as its caller may see it: what it contains only with `contents:read`.
-pub(super) fn shown(caller: &Caller, job: JobView) -> JobDocument {
+pub(crate) fn shown(caller: &Caller, job: JobView) -> JobDocument {
     let job = match caller.may(Permission::ContentsRead) {
         true => job,
         false => JobView { payload: Value::Null, output: None, ..job },

@@ -15,7 +15,7 @@ use crate::gate::{
 };
 
 /// The most runs of a backfill under way at once.
-const CONCURRENCY_MAX: u32 = 1_000;
+pub(crate) const CONCURRENCY_MAX: u32 = 1_000;
 
 pub(super) async fn list(
     caller: Allowed<perm::SchedulesRead>,
@@ -27,11 +27,15 @@ pub(super) async fn list(
 
 /// A past range.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct BackfillBody {
-    from: String,
-    to: String,
-    concurrency: u32,
-    newest_first: bool,
+pub(crate) struct BackfillBody {
+    /// The first slot, or an instant before it.
+    pub(crate) from: String,
+    /// The last slot, or an instant after it.
+    pub(crate) to: String,
+    /// The most runs under way at once.
+    pub(crate) concurrency: u32,
+    /// Whether the newest slot comes first.
+    pub(crate) newest_first: bool,
 }
 
 impl Fields for BackfillBody {
@@ -75,7 +79,8 @@ pub(super) async fn start(
     })))
 }
 
-async fn backfill(caller: &Caller, name: &str, body: &BackfillBody) -> Result<NewBackfill> {
+/// The slots of a past range, as a backfill.
+pub(crate) async fn backfill(caller: &Caller, name: &str, body: &BackfillBody) -> Result<NewBackfill> {
     let found = find(caller, name).await?;
     let timetable = compiled(name, &found.spec)?;
     let zone = timetable.zone();

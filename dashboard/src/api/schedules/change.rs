@@ -117,7 +117,7 @@ pub(super) async fn enable(
     Path(name): Path<String>,
     Params(change): Params<Change>,
 ) -> Outcome<ScheduleReportDocument> {
-    switch(&caller, name, &change, true).await
+    switched(&caller, name, &change, true).await
 }
 
 pub(super) async fn disable(
@@ -125,11 +125,17 @@ pub(super) async fn disable(
     Path(name): Path<String>,
     Params(change): Params<Change>,
 ) -> Outcome<ScheduleReportDocument> {
-    switch(&caller, name, &change, false).await
+    switched(&caller, name, &change, false).await
 }
 
-async fn switch(caller: &Caller, name: String, change: &Change, enabled: bool) -> Outcome<ScheduleReportDocument> {
-    let Some(view) = find(caller, &name).await?.view else {
+async fn switched(caller: &Caller, name: String, change: &Change, enabled: bool) -> Outcome<ScheduleReportDocument> {
+    let affected = switch(caller, &name, change, enabled).await?;
+    Ok(Answer::new(ScheduleReportDocument { dry_run: change.dry_run, schedule: name, affected }))
+}
+
+/// Lets a schedule run by itself, or stops it. Returns 1, or 0 when it did already.
+pub(crate) async fn switch(caller: &Caller, name: &str, change: &Change, enabled: bool) -> Result<u64> {
+    let Some(view) = find(caller, name).await?.view else {
         return Err(ApiError::conflict(format!("no scheduler has seen the schedule `{name}` yet"))
             .hint("say `enabled` in the configuration, or start a scheduler first"));
     };
@@ -137,7 +143,7 @@ async fn switch(caller: &Caller, name: String, change: &Change, enabled: bool) -
     if affected > 0 {
         caller.service().switch_schedule(&caller.order(change), &view, enabled).await?;
     }
-    Ok(Answer::new(ScheduleReportDocument { dry_run: change.dry_run, schedule: name, affected }))
+    Ok(affected)
 }
 
 pub(super) async fn delete(

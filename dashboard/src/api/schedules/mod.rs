@@ -1,9 +1,9 @@
 //! Schedules: list, show, next, ticks; [`change`]: create, edit, enable, disable, delete; [`run`]: run now, or one slot;
 //! [`backfill`]: past ranges.
 
-mod backfill;
-mod change;
-mod run;
+pub(crate) mod backfill;
+pub(crate) mod change;
+pub(crate) mod run;
 
 use std::collections::BTreeMap;
 
@@ -56,14 +56,15 @@ pub(super) fn routes() -> Routes {
 }
 
 /// A schedule as the configuration and the store know it.
-struct Found {
-    spec: ScheduleSpec,
+pub(crate) struct Found {
+    /// What it says.
+    pub(crate) spec: ScheduleSpec,
     /// Its row, once a scheduler or a command has made it.
-    view: Option<ScheduleView>,
+    pub(crate) view: Option<ScheduleView>,
 }
 
 impl Found {
-    fn document(&self, caller: &Caller, name: &str) -> ScheduleDocument {
+    pub(crate) fn document(&self, caller: &Caller, name: &str) -> ScheduleDocument {
         ScheduleDocument::new(caller.tenant(), name, &self.spec, self.view.as_ref())
     }
 
@@ -78,7 +79,7 @@ impl Found {
 }
 
 /// The schedules of the configuration, which belong to one tenant.
-fn configured(caller: &Caller) -> BTreeMap<String, ScheduleSpec> {
+pub(crate) fn configured(caller: &Caller) -> BTreeMap<String, ScheduleSpec> {
     let run_context = caller.api().run_context();
     if caller.tenant() != run_context.tenant {
         return BTreeMap::new();
@@ -87,7 +88,7 @@ fn configured(caller: &Caller) -> BTreeMap<String, ScheduleSpec> {
 }
 
 /// A schedule of the store or of the configuration; for those of the configuration, that is the newest.
-async fn find(caller: &Caller, name: &str) -> Result<Found> {
+pub(crate) async fn find(caller: &Caller, name: &str) -> Result<Found> {
     let mut said = configured(caller);
     let view = caller.store().schedules(Some(caller.tenant()), Some(name)).await?.into_iter().next();
     match (view, said.remove(name)) {
@@ -98,12 +99,12 @@ async fn find(caller: &Caller, name: &str) -> Result<Found> {
     }
 }
 
-fn compiled(name: &str, spec: &ScheduleSpec) -> Result<Timetable> {
+pub(crate) fn compiled(name: &str, spec: &ScheduleSpec) -> Result<Timetable> {
     Timetable::compile(name, spec).map_err(|error| ApiError::fault("/spec", error.to_string()))
 }
 
 /// The ticks after an instant.
-fn upcoming(timetable: &Timetable, from: Instant, count: usize) -> Vec<Instant> {
+pub(crate) fn upcoming(timetable: &Timetable, from: Instant, count: usize) -> Vec<Instant> {
     timetable.between(from, Instant::MAX_UTC, count).ticks
 }
 
@@ -115,7 +116,7 @@ fn on_its_clock(field: &str, text: &str, zone: Zone) -> Result<Instant> {
 }
 
 /// A row of the ledger as its caller may see it: what an event has brought only with `contents:read`.
-pub(super) fn shown(caller: &Caller, tick: TickDocument) -> TickDocument {
+pub(crate) fn shown(caller: &Caller, tick: TickDocument) -> TickDocument {
     TickDocument { about: tick.about.filter(|_| caller.may(Permission::ContentsRead)), ..tick }
 }
 
@@ -171,10 +172,10 @@ async fn next(
 }
 
 /// Which rows of a ledger.
-pub(super) struct Range {
-    pub(super) from: Option<Instant>,
-    pub(super) until: Option<Instant>,
-    pub(super) limit: Option<u32>,
+pub(crate) struct Range {
+    pub(crate) from: Option<Instant>,
+    pub(crate) until: Option<Instant>,
+    pub(crate) limit: Option<u32>,
 }
 
 impl Parameters for Range {
@@ -193,7 +194,7 @@ impl Parameters for Range {
 }
 
 /// Rows of a ledger, newest first.
-pub(super) async fn ledger(caller: &Caller, name: &str, range: &Range) -> Result<Vec<TickDocument>> {
+pub(crate) async fn ledger(caller: &Caller, name: &str, range: &Range) -> Result<Vec<TickDocument>> {
     let filter = TickFilter {
         tenant: caller.tenant().to_owned(),
         schedule: name.to_owned(),

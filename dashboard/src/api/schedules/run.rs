@@ -31,26 +31,46 @@ pub(super) async fn run(
     Params(change): Params<Change>,
     JsonBody(RunBody(slot)): JsonBody<RunBody>,
 ) -> Creation<Rehearsable<RunDocument, WouldRunDocument>> {
-    let found = find(&caller, &name).await?;
-    let tick = tick(&caller, &name, &found.spec, slot.as_deref()).await?;
+    match start(&caller, &name, slot.as_deref(), &change).await? {
+        Started::Would(tick) => {
+            let slot = (tick.tick, tick.interval).into();
+            Ok(Made::not_made(Rehearsable::Would(WouldRunDocument { dry_run: true, schedule: name, slot })))
+        }
+        Started::Row(row) => {
+            Ok(Made::new(Rehearsable::Done(RunDocument { schedule: name, run: shown(&caller, *row) })))
+        }
+    }
+}
+
+/// What came of the wish for a run.
+pub(crate) enum Started {
+    /// It would be this one.
+    Would(Box<FireTick>),
+    /// It is this one.
+    Row(Box<TickView>),
+}
+
+/// Runs a schedule now, or one slot of it.
+pub(crate) async fn start(caller: &Caller, name: &str, slot: Option<&str>, change: &Change) -> Result<Started> {
+    let found = find(caller, name).await?;
+    let tick = tick(caller, name, &found.spec, slot).await?;
     if change.dry_run {
-        let slot = (tick.tick, tick.interval).into();
-        return Ok(Made::not_made(Rehearsable::Would(WouldRunDocument { dry_run: true, schedule: name, slot })));
+        return Ok(Started::Would(Box::new(tick)));
     }
     let at = tick.tick;
     let tenant = caller.tenant().to_owned();
-    let firing = Firing { tenant, schedule: name.clone(), advance: None, ticks: vec![tick] };
-    let (order, run_context) = (caller.order(&change), caller.api().run_context());
+    let firing = Firing { tenant, schedule: name.to_owned(), advance: None, ticks: vec![tick] };
+    let (order, run_context) = (caller.order(change), caller.api().run_context());
     match caller.service().start_run(&order, run_context, &found.spec, firing).await {
         Ok(StartedRun::Planned(_) | StartedRun::Enqueued(_)) => {}
-        Ok(StartedRun::Lost | StartedRun::Rehearsed) => return Err(ran_already(&name, at)),
+        Ok(StartedRun::Lost | StartedRun::Rehearsed) => return Err(ran_already(name, at)),
         Ok(StartedRun::Failed(reason)) => return Err(ApiError::conflict(format!("the run did not start: {reason}"))),
         Err(RunError::Job(wrong)) => return Err(ApiError::conflict(format!("its job makes no sense: {wrong}"))),
         Err(RunError::Store(error)) => return Err(error.into()),
     }
-    let row = known(&caller, &name, at).await?;
-    let row = row.ok_or_else(|| ApiError::internal("the run started and is not in the ledger"))?;
-    Ok(Made::new(Rehearsable::Done(RunDocument { schedule: name, run: shown(&caller, row) })))
+    let row = known(caller, name, at).await?;
+    row.map(|row| Started::Row(Box::new(row)))
+        .ok_or_else(|| ApiError::internal("the run started and is not in the ledger"))
 }
 
 /// The row of the ledger that this run becomes.

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::Utc;
 use gristmill_client::http::{Call, HttpBatch, Upload};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_service::Order;
 use gristmill_service::control::add;
 use gristmill_service::documents::{
-    BatchDocument, BatchWithResult, DeletedBatchesDocument, ReportDocument, WouldStartDocument,
+    BatchDocument, BatchWithResult, DeletedBatchesDocument, EtaDocument, ReportDocument, WouldStartDocument,
 };
+use gristmill_service::eta::eta;
 use gristmill_store::{BatchFilter, BatchView, ControlReport, Page, Restart, Wait, why_batch};
 use serde_json::json;
 
@@ -68,6 +70,14 @@ impl Backend<'_> {
         match self {
             Self::Store(local) => Ok(why_batch(local.store(), batch).await?),
             Self::Server(server) => Ok(shown(server, batch.id).await?.waits.unwrap_or_default()),
+        }
+    }
+
+    /// When a batch will have ended, as far as that is known.
+    pub(crate) async fn eta(&self, batch: &BatchView) -> Result<Option<EtaDocument>> {
+        match self {
+            Self::Store(local) => Ok(eta(local.store(), batch, Utc::now()).await?),
+            Self::Server(server) => Ok(shown(server, batch.id).await?.eta),
         }
     }
 

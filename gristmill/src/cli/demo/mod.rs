@@ -201,7 +201,7 @@ impl Story<'_> {
             };
             return context.output.document(&StoryDocument { batch: self.view.into(), demo });
         }
-        print(&context.output, self.view, None);
+        print(&context.output, self.view, None, None);
         self.sum_up(context);
         match mail {
             Some(mail) => context.output.line(&format!("the report    {}", mail.display())),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{Days, NaiveDate, TimeDelta};
 use clap::Args;
 use gristmill_core::Instant;
-use gristmill_service::documents::{SlotDocument, SlotState};
+use gristmill_service::documents::{SlotDocument, SlotState, slots};
 use gristmill_store::TickFilter;
 
 use super::look::compiled;
@@ -70,14 +70,7 @@ impl Calendar {
         };
         let rows = backend.ticks(&filter).await?;
         let since = found.view.as_ref().map_or(now, |view| view.decided_at);
-        let ahead = timetable.between(since, until, SLOTS_MAX).ticks;
-        let mut slots: BTreeMap<Instant, SlotDocument> =
-            rows.iter().map(|row| (row.tick, SlotDocument::known(row, &found.spec))).collect();
-        for tick in ahead {
-            let state = if tick > now { SlotState::Planned } else { SlotState::Due };
-            slots.entry(tick).or_insert(SlotDocument::unknown(tick, state));
-        }
-        let slots: Vec<SlotDocument> = slots.into_values().collect();
+        let slots = slots((&rows, &found.spec), &timetable, since, (now, until), SLOTS_MAX);
         match context.output.format {
             Format::Json => context.output.document(&slots),
             Format::Plain => {

@@ -1,0 +1,255 @@
+// The dashboard's script. Without it every page and every form works, and nothing changes by itself.
+"use strict";
+(() => {
+  const $ = (selector, within = document) => within.querySelector(selector);
+  const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const make = (name, fields) => Object.assign(document.createElement(name), fields);
+  const root = document.documentElement, main = $("#main");
+  const keysWork = () => localStorage.getItem("keys") !== "off";
+  root.classList.add("scripted");
+
+  // --- Morph: what is shown becomes what was read. Keyed by id. ---
+  const same = (a, b) => a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
+  function attributes(from, to) {
+    const keeps = (name) => name === "open" && from.nodeName === "DETAILS";
+    for (const { name, value } of [...to.attributes])
+      if (from.getAttribute(name) !== value && !keeps(name)) from.setAttribute(name, value);
+    for (const { name } of [...from.attributes]) if (!to.hasAttribute(name) && !keeps(name)) from.removeAttribute(name);
+  }
+  function morph(from, to) {
+    if (from.nodeType !== 1) {
+      if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue;
+      return;
+    }
+    // What a person is typing or has ticked is theirs.
+    if (from === document.activeElement && /^(INPUT|TEXTAREA|SELECT)$/.test(from.nodeName)) return;
+    if (from.hasAttribute("data-keep")) return;
+    if (from.nodeName === "TIME" && from.getAttribute("datetime") === to.getAttribute("datetime")) return;
+    attributes(from, to);
+    children(from, to);
+  }
+  function children(from, to) {
+    const keyed = new Map([...from.children].filter((one) => one.id).map((one) => [one.id, one]));
+    let at = from.firstChild;
+    for (const wanted of [...to.childNodes]) {
+      const found = wanted.id ? keyed.get(wanted.id) : at;
+      if (!found || !same(found, wanted)) {
+        from.insertBefore(wanted, at);
+        if (wanted.id) wanted.classList.add("fresh");
+        continue;
+      }
+      if (found !== at) from.insertBefore(found, at);
+      else at = at.nextSibling;
+      morph(found, wanted);
+    }
+    while (at) { const next = at.nextSibling; at.remove(); at = next; }
+  }
+
+  // --- Times: relative, with the absolute one in the title. ---
+  const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+  const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  function times(within = document) {
+    for (const time of $$("time[datetime]", within)) {
+      const at = Date.parse(time.getAttribute("datetime")), seconds = Math.round((at - Date.now()) / 1000);
+      const [unit, size] = units.find(([, size]) => Math.abs(seconds) >= size) || units[3];
+      const text = time.classList.contains("since")
+        ? `${Math.trunc(Math.abs(seconds) / size)} ${{ day: "d", hour: "h", minute: "min", second: "s" }[unit]}`
+        : relative.format(Math.trunc(seconds / size), unit);
+      if (time.textContent !== text) time.textContent = text;
+      time.title = `${time.getAttribute("datetime")} (${new Date(at).toLocaleString()} here)`;
+    }
+  }
+
+  // --- Reading the page again ---
+  let tag = `W/"${main.dataset.tag}"`, busy = false, again = false, held = null, lastRead = Date.now(), paused = false, failed = false;
+  const pill = $("#live");
+  function say(state, text) {
+    if (!pill || pill.textContent === text) return;
+    pill.hidden = false; pill.dataset.state = state; pill.textContent = text;
+  }
+  function banner(id, text, act) {
+    let bar = $("#" + id);
+    if (!text) return bar && bar.remove();
+    if (!bar) {
+      bar = make("div", { id, className: act ? "banner" : "banner bad", role: "status" });
+      $("#said").append(bar);
+    }
+    bar.replaceChildren(text);
+    if (act) bar.append(make("button", { textContent: "Show", onclick: act }));
+  }
+  // Rows must not move under a person who has selected something or is about to confirm.
+  function isBusy() {
+    const selection = getSelection();
+    return Boolean($("dialog[open], details.act[open], [data-keep]:checked")
+      || (selection && !selection.isCollapsed && main.contains(selection.anchorNode)));
+  }
+  function show(html) {
+    const next = make("main", { innerHTML: html });
+    if (isBusy()) {
+      const newer = $$("[data-row]", next).filter((row) => !document.getElementById(row.id)).length;
+      held = html;
+      say("held", "held");
+      return banner("held", newer ? `${newer} newer rows` : "News", release);
+    }
+    held = null;
+    banner("held");
+    children(main, next);
+    times(main);
+  }
+  function release() {
+    const html = held;
+    getSelection().removeAllRanges();
+    for (const one of $$("details.act[open], [data-keep]:checked")) one.open = one.checked = false;
+    show(html);
+  }
+  async function refresh() {
+    if (busy) { again = true; return; }
+    busy = true;
+    try {
+      const headers = { "X-Fragment": "1", "If-None-Match": tag };
+      const answer = await fetch(location.href, { headers, cache: "no-store", signal: AbortSignal.timeout(4000) });
+      if (/40[134]/.test(answer.status)) return location.reload();
+      if (answer.ok || answer.status === 304) {
+        lastRead = Date.now();
+        const [readings, ms, at] = answer.headers.get("X-Cost").split(" ");
+        $("#cost-readings").textContent = readings;
+        $("#cost-ms").textContent = ms;
+        $("#cost-at time").setAttribute("datetime", at);
+      }
+      if (answer.ok) { tag = answer.headers.get("ETag"); show(await answer.text()); }
+      failed = !answer.ok && answer.status !== 304;
+    } catch { failed = true; } finally {
+      busy = false;
+      if (again) { again = false; setTimeout(refresh, 900); }
+    }
+  }
+
+  // --- Live: one connection for all tabs of a browser, held by the tab that has the lock. ---
+  const own = (main.dataset.live || "").split(",").filter(Boolean), poll = Number(main.dataset.poll || 0);
+  let heard = Date.now(), connected = false, due = 0;
+  function tick(topic) {
+    if (paused || document.hidden) { due = 1; return; }
+    if (topic && !own.includes(topic)) return;
+    clearTimeout(due);
+    due = setTimeout(refresh, 150);
+  }
+  function hear({ state, topic }) {
+    heard = Date.now();
+    connected = state === "up";
+    // A lost connection is looked into at once: a dead server is known within seconds.
+    if (topic || !connected) tick(topic);
+  }
+  function follow() {
+    const channel = new BroadcastChannel("gristmill"), others = new Map(), me = Math.random();
+    let source = null, watched = "";
+    const post = (message) => { channel.postMessage(message); hear(message); };
+    const wants = () => channel.postMessage({ tab: me, topics: document.hidden ? [] : own });
+    function connect() {
+      for (const [tab, { at }] of others) if (Date.now() - at > 30000) others.delete(tab);
+      const all = [...others.values()].flatMap((one) => one.topics).concat(document.hidden ? [] : own);
+      const topics = [...new Set(all)].sort().slice(0, 100).join(",");
+      if (topics === watched && source && source.readyState !== 2) return;
+      if (source) source.close();
+      watched = topics; source = null;
+      if (!topics) return;
+      source = new EventSource(`/api/v1/live?topics=${encodeURIComponent(topics)}`);
+      source.onopen = () => post({ state: "up" });
+      source.onerror = () => post({ state: "down" });
+      for (const kind of ["queues", "workers", "batches", "batch", "job"])
+        source.addEventListener(kind, (event) => post({ state: "up", topic: JSON.parse(event.data).topic }));
+      source.addEventListener("beat", () => post({ state: "up" }));
+      source.addEventListener("end", () => { source.close(); location.reload(); });
+    }
+    let leads = false;
+    const renew = () => { wants(); if (leads) connect(); };
+    channel.onmessage = ({ data }) => {
+      if (!data.tab) return hear(data);
+      others.set(data.tab, { topics: data.topics, at: Date.now() });
+      if (leads) connect();
+    };
+    setInterval(renew, 10000);
+    document.addEventListener("visibilitychange", () => { renew(); if (!document.hidden && due) tick(); });
+    wants();
+    navigator.locks.request("gristmill-live", () => { leads = true; connect(); return new Promise(() => {}); });
+  }
+  const shares = own.length && navigator.locks && window.BroadcastChannel;
+  if (shares) follow();
+  if (own.length || poll) {
+    const every = poll ? poll * 1000 : 5000;
+    setInterval(() => {
+      if (document.hidden || paused) return;
+      const stream = shares && connected && Date.now() - heard < 40000, age = Date.now() - lastRead;
+      const stale = failed && age > 3000;
+      if ((!stream || poll || failed) && age >= (failed ? 1500 : every)) refresh();
+      if (stale) say("stale", "stale");
+      else if (!held) say(stream ? "live" : "poll", stream ? "live" : `every ${every / 1000} s`);
+      banner("stale", stale ? `No answer. This is as of ${Math.round(age / 1000)} s ago.` : "");
+    }, 1000);
+  }
+  setInterval(times, 1000);
+  times();
+
+  // --- Keys, copying, theme ---
+  const help = $("#help"), keys = $("#help input");
+  if (keys) {
+    keys.checked = keysWork();
+    keys.onchange = () => localStorage.setItem("keys", keys.checked ? "on" : "off");
+  }
+  function step(by) {
+    const rows = $$("[data-row]"), at = rows.findIndex((row) => row.contains(document.activeElement));
+    $("a, button", rows[Math.max(0, Math.min(rows.length - 1, at + by))] || main)?.focus();
+  }
+  function cell(event) {
+    const heat = event.target.closest(".heat"), cells = $$("a", heat), columns = Number(heat.dataset.columns);
+    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    if (!by) return;
+    cells[cells.indexOf(event.target.closest("a")) + by]?.focus();
+    event.preventDefault();
+  }
+  let going = 0;
+  document.addEventListener("keydown", (event) => {
+    if (event.target.closest(".heat a")) cell(event);
+    if (event.key === "Escape") for (const one of $$("details.act[open]")) { one.open = false; $("summary", one).focus(); }
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+    if (event.key === "?") return help?.showModal();
+    if (!keysWork()) return;
+    const key = event.key;
+    if (going && Date.now() - going < 1500) {
+      going = 0;
+      return $(`.side a[data-key="${CSS.escape(key)}"]`)?.click();
+    }
+    if (key === "g") going = Date.now();
+    else if (key === "j" || key === "k") step(key === "j" ? 1 : -1);
+    else if (key === "p") { paused = !paused; say("held", paused ? "paused" : "…"); if (!paused) refresh(); }
+    else if (key === "t") choose(root.dataset.theme === "dark" ? "light" : "dark");
+    else if (/^[a-z]$/.test(key)) $(`[aria-keyshortcuts="${key}"]`)?.click();
+  });
+  function choose(theme) {
+    root.dataset.theme = theme;
+    document.cookie = `gristmill-theme=${theme}; path=/; max-age=31536000; samesite=strict`;
+    $$("#themes button").forEach((one) => one.setAttribute("aria-pressed", one.value === theme));
+  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button, summary");
+    for (const open of $$("details.act[open]")) if (!open.contains(event.target)) open.open = false;
+    if (!button) return;
+    if (button.closest("#themes")) { event.preventDefault(); choose(button.value); }
+    if (button.dataset.copy) {
+      await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    }
+  });
+  // A form that is under way is not sent twice.
+  const disable = (within, disabled) => $$("button", within).forEach((one) => { one.disabled = disabled; });
+  document.addEventListener("submit", (event) => setTimeout(disable, 0, event.target, true));
+  addEventListener("pageshow", () => disable(document, false));
+
+  // The secret of a link follows the `#`, which no browser sends.
+  const link = $("#link-form");
+  if (link && location.hash.length > 1) {
+    link.elements.link.value = location.hash.slice(1);
+    history.replaceState(null, "", location.pathname);
+    link.requestSubmit();
+  }
+})();

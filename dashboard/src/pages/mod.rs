@@ -1,0 +1,87 @@
+//! The dashboard: pages for people, rendered here, over the same gate as the API.
+//!
+//! A page is a handler like that of an endpoint: its first argument says who may see it. It reads through its [`View`],
+//! and gives back markup, which [`shell`] surrounds. A form is a POST that answers with the address of the next page.
+//! Everything works without the script, except that pages change by themselves.
+//!
+//! * [`assets`]: the stylesheet and the script, under addresses that change with them.
+//! * [`answer`]: what a page answers: a page, its part, another address.
+//! * `overview`, `batches`, `jobs`: the pages.
+//! * `audit`: who changed what.
+//! * [`charts`]: pictures, drawn here as SVG.
+//! * `failures`: dead letters, and errors by fingerprint.
+//! * [`flash`]: what a form has done, said once on the next page.
+//! * [`form`]: what a form sends.
+//! * `job_list`: the list of jobs.
+//! * [`link`]: links that may be used once.
+//! * [`login`]: log in, log out.
+//! * [`nav`]: the pages that there are.
+//! * [`parts`]: what pages are made of.
+//! * `people`: members, invitations, tokens, one's own account, tenants.
+//! * [`preferences`]: light or dark.
+//! * `quarantine`: items that were set aside.
+//! * `queues`: queues and limits.
+//! * [`refusal`]: errors, as pages.
+//! * `schedules`: schedules with their calendars and backfills.
+//! * [`shell`]: what is around a page.
+//! * `system`: the doctor's findings, sizes, settings, versions.
+//! * `triggers`: hooks and watched folders.
+//! * [`view`](mod@view): how a page was asked for, and what it costs.
+//! * `workers`: who works.
+
+pub mod answer;
+pub mod assets;
+mod audit;
+mod batches;
+pub mod charts;
+mod failures;
+pub mod flash;
+pub mod form;
+mod job_list;
+mod jobs;
+mod link;
+mod login;
+pub mod nav;
+mod overview;
+pub mod parts;
+mod people;
+mod preferences;
+mod quarantine;
+mod queues;
+pub mod refusal;
+mod schedules;
+pub mod shell;
+mod system;
+mod triggers;
+pub mod view;
+mod workers;
+
+pub use answer::{Page, Paged, Redirect};
+pub use form::Form;
+pub use view::{Head, View};
+
+use crate::gate::Routes;
+
+/// Every page.
+pub fn routes() -> Routes {
+    let all = [
+        overview::routes(),
+        batches::routes(),
+        jobs::routes(),
+        assets::routes(),
+        preferences::routes(),
+        login::routes(),
+        link::routes(),
+        job_list::routes(),
+        failures::routes(),
+        quarantine::routes(),
+        queues::routes(),
+        schedules::routes(),
+        triggers::routes(),
+        workers::routes(),
+        audit::routes(),
+        people::routes(),
+        system::routes(),
+    ];
+    all.into_iter().fold(Routes::default(), Routes::and)
+}

@@ -1,0 +1,16 @@
+//! The pages as a browser sees them, over the server and the store of the API's tests.
+
+mod batches;
+mod browser;
+mod every;
+mod further;
+mod governing;
+mod jobs;
+mod lists;
+mod live;
+mod overview;
+mod people;
+mod planning;
+mod shell;
+mod stock;
+mod work;
