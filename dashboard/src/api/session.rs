@@ -2,7 +2,6 @@
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use gristmill_core::id::UserId;
 use gristmill_service::accounts::{LoggedIn, Login, Secret};
 use gristmill_service::documents::{ReportDocument, SessionDocument};
 use gristmill_store::ControlReport;

@@ -6,8 +6,8 @@ use gristmill_store::accounts::Quotas;
 
 use crate::gate::query::Paging;
 use crate::gate::{
-    Answer, ApiError, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Overseer, Params, Path, Recognized, Routes,
-    perm,
+    Answer, ApiError, Change, Creation, Fields, JsonBody, Made, Object, Outcome, Overseer, Params, Path, Recognized,
+    Routes, perm,
 };
 
 pub(super) fn routes() -> Routes {

@@ -1,4 +1,4 @@
-//! Links that may be used once: the first owner, an invitation, a new password. The secret of a link follows its `#`, which
+//! Links that may be used once: the first owner, an invitation, an account, a new password. The secret of a link follows its `#`, which
 //! no browser sends: the script puts it into the form, and without a script the person pastes it.
 
 use gristmill_core::email_address::EmailAddress;
@@ -9,9 +9,9 @@ use maud::{Markup, html};
 use super::answer::{Page, Paged, Redirect, Sent};
 use super::flash::Flash;
 use super::form::Form;
-use super::parts::field::{Field, other_faults, required, text};
+use super::parts::field::{Field, other_faults, required};
 use super::view::View;
-use crate::api::asks::strangers;
+use crate::api::asks::{network, strangers};
 use crate::gate::{ApiError, Open, Result, Routes};
 
 pub(super) fn routes() -> Routes {

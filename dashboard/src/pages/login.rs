@@ -59,7 +59,8 @@ fn fields(form: &Form, next: &str, registers: bool) -> Markup {
         ..required("email", "Address", "The address of your account")
     };
     let password = Field { kind: "password", autocomplete: "current-password", ..required("password", "Password", "") };
-    let code = Field { autocomplete: "one-time-code", ..text("code", "Code", "Of your second factor, if you have one") };
+    let code =
+        Field { autocomplete: "one-time-code", ..text("code", "Code", "Of your second factor, if you have one") };
     html! {
         h1 { "Log in" }
         form method="post" action="/login" class="stack" {

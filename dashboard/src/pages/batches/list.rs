@@ -46,7 +46,7 @@ pub(super) async fn list(
     Params((wanted, paging)): Params<(Wanted, Paging)>,
 ) -> Paged {
     let Wanted { name, state } = wanted;
-    let filter = BatchFilter { tenant: caller.tenant().to_owned(), name, state };
+    let filter = BatchFilter { tenant: caller.tenant().to_owned(), name, state, ..BatchFilter::default() };
     let batches = view.read(caller.store().batches(&filter, &paging.0)).await?;
     let next = paging.next(&batches, |batch| batch.id.to_string());
     let start = html! {

@@ -155,7 +155,12 @@ fn chunk(job: &JobView) -> Row {
 }
 
 fn filter(batch: &BatchView) -> QuarantineFilter {
-    QuarantineFilter { tenant: batch.tenant.clone(), batch: Some(batch.id), open_only: false }
+    QuarantineFilter {
+        tenant: batch.tenant.clone(),
+        batch: Some(batch.id),
+        open_only: false,
+        ..QuarantineFilter::default()
+    }
 }
 
 const NOTHING_ASIDE: &str = "Items that fail are set aside here with their reason, and the rest goes on.";

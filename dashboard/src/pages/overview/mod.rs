@@ -65,7 +65,12 @@ async fn seen(caller: &Caller, view: &View) -> Result<Seen> {
 async fn under_way(caller: &Caller, view: &View) -> Option<Vec<BatchView>> {
     let mut found = Vec::new();
     for state in [BatchState::Open, BatchState::Sealed, BatchState::Aggregating] {
-        let filter = BatchFilter { tenant: caller.tenant().to_owned(), name: None, state: Some(state) };
+        let filter = BatchFilter {
+            tenant: caller.tenant().to_owned(),
+            name: None,
+            state: Some(state),
+            ..BatchFilter::default()
+        };
         let rows = Rows { after: None, limit: BATCHES_MAX };
         found.extend(view.panel(caller.store().batches(&filter, &rows)).await?);
     }

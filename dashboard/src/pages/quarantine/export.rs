@@ -77,7 +77,12 @@ pub(super) async fn export(
     Params(wanted): Params<Wanted>,
 ) -> Result<File> {
     find_batch(&caller, batch).await?;
-    let filter = QuarantineFilter { tenant: caller.tenant().to_owned(), batch: Some(batch), open_only: !wanted.all };
+    let filter = QuarantineFilter {
+        tenant: caller.tenant().to_owned(),
+        batch: Some(batch),
+        open_only: !wanted.all,
+        ..QuarantineFilter::default()
+    };
     let store = caller.store().clone();
     let body = match wanted.form {
         As::Jsonl => Lines::of_quarantine(store, filter).into_response(),

@@ -30,7 +30,12 @@ pub(super) async fn show(caller: Allowed<perm::QuarantineRead>, view: View, Path
 }
 
 async fn find(caller: &Caller, view: &View, id: i64) -> Result<QuarantineView> {
-    let filter = QuarantineFilter { tenant: caller.tenant().to_owned(), batch: None, open_only: false };
+    let filter = QuarantineFilter {
+        tenant: caller.tenant().to_owned(),
+        batch: None,
+        open_only: false,
+        ..QuarantineFilter::default()
+    };
     let before = Page { after: id.checked_sub(1).map(|before| before.to_string()), limit: 1 };
     let found = view.read(caller.store().quarantine(&filter, &before)).await?;
     let missing = || ApiError::not_found(format!("there is no item {id} in the quarantine of `{}`", caller.tenant()));

@@ -82,7 +82,12 @@ impl Parameters for Wanted {
 
 impl Wanted {
     fn filter(&self, tenant: &str) -> QuarantineFilter {
-        QuarantineFilter { tenant: tenant.to_owned(), batch: self.batch, open_only: !self.all }
+        QuarantineFilter {
+            tenant: tenant.to_owned(),
+            batch: self.batch,
+            open_only: !self.all,
+            ..QuarantineFilter::default()
+        }
     }
 
     fn address(&self, by: Option<By>, same: Option<&str>) -> String {
