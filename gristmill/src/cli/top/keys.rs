@@ -5,7 +5,7 @@ use std::time::Duration;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
 use tokio::sync::mpsc;
 
-/// How long the thread that listens goes on after nobody wants to know any more.
+/// How long the thread that listens goes on when its keys are heard no more.
 const ASK: Duration = Duration::from_millis(100);
 
 /// What a key means.
