@@ -9,7 +9,7 @@ use crate::env::{Heard, TestEnv, with_accounts};
 use crate::people::{PASSWORD, as_person, as_program, ask, log_in, user};
 
 /// The code that a user's telephone shows, so many steps from now.
-async fn shown(env: &TestEnv, user: &str, steps: i64) -> String {
+pub(crate) async fn shown(env: &TestEnv, user: &str, steps: i64) -> String {
     let user: UserId = user.parse().expect("an id");
     let secret = env.accounts.factor_secret(user).await.expect("asked").expect("offered");
     let now = env.store.now().await.expect("a clock").timestamp().cast_unsigned() / STEP_SECONDS;
@@ -23,7 +23,7 @@ async fn with(env: &TestEnv, name: &str, code: &Value) -> Heard {
 }
 
 /// Gives a user a factor, and returns its recovery codes.
-async fn enrol(env: &TestEnv, cookie: &str, user: &str) -> Vec<Value> {
+pub(crate) async fn enrol(env: &TestEnv, cookie: &str, user: &str) -> Vec<Value> {
     let password = json!({ "password": PASSWORD });
     let offered = as_person(env, cookie, "POST", "/api/v1/me/factor", &password).await;
     assert!(offered.data()["uri"].as_str().is_some_and(|uri| uri.starts_with("otpauth://totp/")), "{offered:?}");

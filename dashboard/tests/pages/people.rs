@@ -4,7 +4,8 @@ use gristmill_core::access::Role;
 use gristmill_service::accounts::{NewMember, Secret};
 use gristmill_service::{Actor, Order};
 
-use crate::env::{Heard, TestEnv, with_accounts};
+use crate::env::{Heard, TestEnv, with_accounts, with_registration};
+use crate::factors::{enrol, shown};
 use crate::pages::browser::{check, encoded, look, send, values};
 
 const PASSWORD: &str = "correct horse battery";
@@ -92,4 +93,46 @@ async fn a_link_that_does_nothing_says_so_and_a_login_from_elsewhere_is_refused(
     let headers = [("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "cross-site")];
     assert_eq!(env.send("POST", "/login", &headers, body.as_bytes()).await.status, 403);
     assert_eq!(look(&env, None, "/link").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stranger_makes_an_account_by_a_mailed_link_where_that_is_open() {
+    let closed = with_accounts().await;
+    assert!(!look(&closed, None, "/login").await.text.contains("/link/register"));
+    assert_eq!(send(&closed, None, "/link/register", &[("email", "bob@example.com")]).await.status, 403);
+    let env = with_registration().await;
+    assert!(look(&env, None, "/login").await.text.contains("/link/register"));
+    check("/link/register", &look(&env, None, "/link/register").await);
+    assert_eq!(send(&env, None, "/link/register", &[("email", "no address")]).await.status, 422);
+    let asked = send(&env, None, "/link/register", &[("email", "bob@example.com")]).await;
+    assert_eq!((asked.status, asked.header("location")), (303, Some("/login")), "{asked:?}");
+    let link = crate::people::mailed(&env).await;
+    let opened = send(&env, None, "/link", &[("link", &link)]).await;
+    assert!(values(&opened.text, "action").contains(&"/link/verify"), "{}", opened.text);
+    assert!(opened.text.contains("bob@example.com"), "{}", opened.text);
+    let fields = |password: &'static str| [("link", link.as_str()), ("name", "Bob"), ("password", password)];
+    assert_eq!(send(&env, None, "/link/verify", &fields("short")).await.status, 422);
+    assert_eq!(send(&env, None, "/link/verify", &fields(PASSWORD)).await.status, 303);
+    assert_eq!(send(&env, None, "/link/verify", &fields(PASSWORD)).await.status, 404, "a link is used once");
+    let login = [("email", "bob@example.com"), ("password", PASSWORD)];
+    assert_eq!(send(&env, None, "/login", &login).await.status, 303);
+}
+
+#[tokio::test]
+async fn a_login_asks_for_the_second_factor() {
+    let env = with_accounts().await;
+    let id = crate::people::user(&env, "ada", Role::Owner).await;
+    let session = crate::people::log_in(&env, "ada").await;
+    enrol(&env, &session, &id).await;
+    let with = async |code: &str| {
+        let pairs = [("email", "ada@example.com"), ("password", crate::people::PASSWORD), ("code", code)];
+        send(&env, None, "/login", &pairs).await
+    };
+    let (without, wrong) = (with("").await, with("000000").await);
+    assert_eq!((without.status, wrong.status), (422, 422));
+    assert!(without.text.contains("your account has a second factor"), "{}", without.text);
+    assert!(wrong.text.contains("is wrong, or was used already"), "{}", wrong.text);
+    let next = shown(&env, &id, 1).await;
+    let login = with(&next).await;
+    assert_eq!((login.status, login.header("location")), (303, Some("/")), "{login:?}");
 }

@@ -44,6 +44,10 @@ async fn dispatch_env(window: u32) -> DispatchEnv {
     let store = TestStore::postgres(true).await;
     let namespace = Namespace::new(&[QUEUE, OTHER]);
     let broker = namespace.connect(&Settings { window, ..namespace.settings() }).await;
+    // On a busy machine it may be away at first.
+    let mut health = broker.health();
+    let up = tokio::time::timeout(PATIENCE, health.wait_for(gristmill_broker::Health::is_up)).await;
+    drop(up.expect("the broker is there in time").expect("the broker is not closed"));
     let dispatcher = Dispatcher::new(store.handle(), broker, window);
     DispatchEnv { store, dispatcher, namespace }
 }
