@@ -14,7 +14,7 @@ mod links;
 mod live;
 mod me;
 mod openapi;
-mod operations;
+pub(crate) mod operations;
 mod patience;
 mod poison;
 mod quarantine;

@@ -41,7 +41,7 @@ async fn show(caller: Allowed<perm::OperationsRead>, Path(id): Path<OperationId>
 }
 
 /// An operation as its caller may see it: an error may quote what jobs contain.
-fn shown(caller: &Caller, operation: OperationDocument) -> OperationDocument {
+pub(crate) fn shown(caller: &Caller, operation: OperationDocument) -> OperationDocument {
     match caller.may(Permission::ContentsRead) {
         true => operation,
         false => OperationDocument { error: None, ..operation },
@@ -91,7 +91,7 @@ fn asked(object: &mut Object, verb: OperationVerb, text: &str) -> Option<Asked> 
 }
 
 /// The caller of an operation must be allowed to do its verb to a single job, too.
-fn may(caller: &Caller, verb: OperationVerb) -> Result<()> {
+pub(crate) fn may(caller: &Caller, verb: OperationVerb) -> Result<()> {
     let needed = match verb {
         OperationVerb::Cancel | OperationVerb::Redrive => Permission::JobsControl,
         OperationVerb::Discard => Permission::JobsDelete,

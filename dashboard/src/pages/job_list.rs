@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use gristmill_core::access::Permission;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::query::{List, Query as Asked};
 use gristmill_store::{ControlReport, JobFilter, JobView, QueueView, StoreError};
 use maud::{Markup, html};
 
@@ -21,7 +22,8 @@ use super::parts::selection::{self, Ticked, Verb};
 use super::parts::table::{Row, column, numbers, row, table, wide};
 use super::parts::{links, state, time};
 use super::view::{Head, View};
-use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, Result, Routes, perm};
+use crate::api::jobs::as_of_now;
+use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, Result, Routes, asked, perm};
 use crate::live::Topic;
 
 /// The form to which the boxes of the rows belong.
@@ -47,6 +49,7 @@ struct Wanted {
     kind: Option<String>,
     key: Option<String>,
     batch: Option<BatchId>,
+    asked: Asked,
 }
 
 impl Parameters for Wanted {
@@ -57,14 +60,16 @@ impl Parameters for Wanted {
             kind: filters::text(query, "kind", "Only of this kind"),
             key: filters::text(query, "key", "Only with this key"),
             batch: filters::value(query, "batch", "Only of this batch"),
+            asked: asked(query, List::Jobs),
         }
     }
 }
 
 impl Wanted {
-    fn filter(&self, tenant: &str) -> JobFilter {
+    fn filter(&self, tenant: &str, query: Asked) -> JobFilter {
         JobFilter {
             tenant: tenant.to_owned(),
+            query,
             states: self.state.into_iter().collect(),
             queue: self.queue.clone(),
             kind: self.kind.clone(),
@@ -76,8 +81,9 @@ impl Wanted {
 
     /// The same as parameters, with another state.
     fn address(&self, at: &str, state: Option<JobState>) -> String {
-        let batch = self.batch.map(|batch| batch.to_string());
+        let (batch, asked) = (self.batch.map(|batch| batch.to_string()), self.asked());
         let pairs = [
+            ("q", asked.as_deref()),
             ("state", state.map(JobState::as_str)),
             ("queue", self.queue.as_deref()),
             ("kind", self.kind.as_deref()),
@@ -87,9 +93,15 @@ impl Wanted {
         path(at, &pairs)
     }
 
+    /// The query as it is written.
+    fn asked(&self) -> Option<String> {
+        Some(self.asked.to_string()).filter(|text| !text.is_empty())
+    }
+
     fn command(&self) -> String {
-        let batch = self.batch.map(|batch| batch.to_string());
+        let (batch, asked) = (self.batch.map(|batch| batch.to_string()), self.asked());
         let flags = [
+            ("--query", asked.as_deref()),
             ("--state", self.state.map(JobState::as_str)),
             ("--queue", self.queue.as_deref()),
             ("--kind", self.kind.as_deref()),
@@ -102,7 +114,7 @@ impl Wanted {
 
     /// Whether the counters of queues say how many there are.
     fn is_counted(&self) -> bool {
-        self.kind.is_none() && self.key.is_none() && self.batch.is_none()
+        self.kind.is_none() && self.key.is_none() && self.batch.is_none() && self.asked().is_none()
     }
 
     fn is_everything(&self) -> bool {
@@ -115,14 +127,15 @@ async fn list(
     view: View,
     Params((wanted, paging)): Params<(Wanted, Paging)>,
 ) -> Paged {
-    let jobs = view.read(caller.store().jobs(&wanted.filter(caller.tenant()), &paging.0)).await?;
+    let query = as_of_now(&caller, wanted.asked.clone()).await?;
+    let jobs = view.read(caller.store().jobs(&wanted.filter(caller.tenant(), query), &paging.0)).await?;
     let queues = match caller.may(Permission::QueuesRead) {
         true => view.panel(caller.store().queues(caller.tenant())).await,
         false => None,
     };
     let next = paging.next(&jobs, |job| job.id.to_string());
     let main = html! {
-        (head("Jobs", oldest(queues.as_deref()), Markup::default()))
+        (head("Jobs", oldest(queues.as_deref()), all_of_them(&caller, &wanted)))
         (tabs(&wanted, queues.as_deref()))
         (panel("list", "Jobs, newest first", html! {
             (form(&wanted))
@@ -184,9 +197,22 @@ pub(super) fn of_state(queue: &QueueView, state: JobState) -> u64 {
     }
 }
 
+/// The way to an operation over everything that the query selects.
+fn all_of_them(caller: &Caller, wanted: &Wanted) -> Markup {
+    let asked = wanted.asked().filter(|_| caller.may(Permission::OperationsControl));
+    html! {
+        @if let Some(asked) = asked {
+            a class="button" href=(path("/operations/start", &[("verb", Some("cancel")), ("q", Some(&asked))])) {
+                "All that the query selects\u{2026}"
+            }
+        }
+    }
+}
+
 fn form(wanted: &Wanted) -> Markup {
-    let batch = wanted.batch.map(|batch| batch.to_string());
+    let (batch, asked) = (wanted.batch.map(|batch| batch.to_string()), wanted.asked());
     let fields = [
+        typed("q", "Query", asked.as_deref()),
         typed("queue", "Queue", wanted.queue.as_deref()),
         typed("kind", "Kind", wanted.kind.as_deref()),
         typed("key", "Key", wanted.key.as_deref()),

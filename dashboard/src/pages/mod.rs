@@ -16,6 +16,7 @@
 //! * [`link`]: links that may be used once.
 //! * [`login`]: log in, log out.
 //! * [`nav`]: the pages that there are.
+//! * `operations`: what is done to everything that a query selects.
 //! * [`parts`]: what pages are made of.
 //! * `people`: members, invitations, tokens, one's own account, tenants.
 //! * [`preferences`]: light or dark.
@@ -42,6 +43,7 @@ mod jobs;
 mod link;
 mod login;
 pub mod nav;
+mod operations;
 mod overview;
 pub mod parts;
 mod people;
@@ -73,6 +75,7 @@ pub fn routes() -> Routes {
         login::routes(),
         link::routes(),
         job_list::routes(),
+        operations::routes(),
         failures::routes(),
         quarantine::routes(),
         queues::routes(),

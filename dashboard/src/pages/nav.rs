@@ -45,6 +45,7 @@ pub const NAV: &[Entry] = &[
     entry("/schedules", "Schedules", 's', Permission::SchedulesRead),
     entry("/triggers", "Triggers", 't', Permission::SchedulesRead),
     entry("/workers", "Workers", 'w', Permission::WorkersRead),
+    entry("/operations", "Operations", 'r', Permission::OperationsRead),
     entry("/people", "People", 'p', Permission::UsersRead),
     entry("/audit", "Audit", 'a', Permission::AuditRead),
     overseen("/tenants", "Tenants", 'n', Permission::UsersRead),

@@ -14,7 +14,7 @@ use crate::pages::browser::{check, look, send, values};
 use crate::pages::stock::{Stock, stock};
 
 /// What the paths of these pages begin with.
-const FURTHER: [&str; 13] = [
+const FURTHER: [&str; 14] = [
     "/jobs",
     "/errors",
     "/dead",
@@ -23,6 +23,7 @@ const FURTHER: [&str; 13] = [
     "/limits",
     "/schedules",
     "/triggers",
+    "/operations",
     "/workers",
     "/audit",
     "/people",
@@ -45,6 +46,7 @@ fn filled(endpoint: &Endpoint, stock: &Stock, fingerprint: &str) -> String {
     let parts = [
         ("{queue}", "mail"),
         ("{limit}", "crm"),
+        ("{operation}", &stock.operation),
         ("{schedule}", "nightly"),
         ("{item}", &item),
         ("{batch}", &batch),

@@ -8,6 +8,7 @@ mod governing;
 mod jobs;
 mod lists;
 mod live;
+mod operated;
 mod overview;
 mod people;
 mod planning;

@@ -26,6 +26,8 @@ pub(crate) struct Stock {
     pub(crate) dead: Vec<String>,
     /// A job that waits for another attempt.
     pub(crate) retry: String,
+    /// An operation.
+    pub(crate) operation: String,
 }
 
 /// Asks the API as an owner, so that it works with and without users.
@@ -57,7 +59,10 @@ pub(crate) async fn stock(env: &TestEnv) -> Stock {
     ask(env, "POST", "/api/v1/queues/hooks/pause?reason=%3Cscript%3Ealert(1)%3C/script%3E", &json!({})).await;
     let filter = QuarantineFilter { tenant: DEFAULT_TENANT.to_owned(), ..QuarantineFilter::default() };
     let item = env.store.quarantine(&filter, &Page::default()).await.expect("listed").first().expect("an item").id;
-    Stock { batch, item, dead, retry }
+    let body = json!({ "verb": "cancel", "query": "kind:none*" });
+    let begun = ask(env, "POST", "/api/v1/operations?reason=%3Cscript%3Ealert(1)%3C/script%3E", &body).await;
+    let operation = begun["id"].as_str().expect("an id").to_owned();
+    Stock { batch, item, dead, retry, operation }
 }
 
 /// Lets everything that waits die, but for one job, which is to be tried again.

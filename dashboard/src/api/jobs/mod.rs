@@ -85,7 +85,7 @@ async fn show(caller: Allowed<perm::JobsRead>, Path(id): Path<JobId>) -> Outcome
 }
 
 /// A query as of now: what says how long ago says when.
-pub(in crate::api) async fn as_of_now(caller: &Caller, query: Asked) -> Result<Asked> {
+pub(crate) async fn as_of_now(caller: &Caller, query: Asked) -> Result<Asked> {
     Ok(if query.depends_on_now() { query.at(caller.store().now().await?) } else { query })
 }
 
