@@ -115,7 +115,10 @@ async fn show(caller: Allowed<perm::OperationsRead>, view: View, Path(id): Path<
         (copy("operation-id", "Id", &id.to_string()))
         @if operation.can_be_undone {
             (note(Tone::Calm, Icon::Again, html! {
-                "It can be undone until " (time::maybe(operation.undo_until)) "."
+                @match operation.undo_until {
+                    Some(until) => { "It can be undone until " (time::instant(until)) "." }
+                    None => "It can be undone while it goes on, and for a while after its end.",
+                }
             }))
         }
         (panel("progress", "How far it is", progress(&operation)))
