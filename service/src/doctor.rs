@@ -145,13 +145,19 @@ fn scheduler(workers: &[WorkerView], queues: &[QueueView], schedules: usize, pro
     match (alive, jobs, schedules) {
         (0, 0, 0) => Finding::ok("scheduler", "none is alive, and nothing waits for one"),
         (0, _, _) => {
-            let found =
-                format!("none is alive: {jobs} jobs wait for their time, and {schedules} schedules for their next");
+            let jobs = one_or_many(jobs, "job waits for its time", "jobs wait for their time");
+            let schedules = one_or_many(schedules as u64, "schedule for its next", "schedules for their next");
+            let found = format!("none is alive: {jobs}, and {schedules}");
             let role = if embedded { "dev" } else { "scheduler" };
             Finding::problem("scheduler", found, format!("start one with `{program} {role}`"))
         }
         (alive, _, _) => Finding::ok("scheduler", format!("{alive} alive")),
     }
+}
+
+/// A number and the words for what it counts.
+fn one_or_many(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// A queue that is paused waits on purpose.
@@ -165,7 +171,9 @@ fn served(workers: &[WorkerView], queues: &[QueueView], program: &str) -> Findin
     if lacking.is_empty() {
         return Finding::ok("workers", format!("{alive} alive, and no queue with jobs lacks one"));
     }
-    let waits = |queue: &&QueueView| format!("{} jobs wait on queue `{}`", queue.queued, queue.name);
+    let waits = |queue: &&QueueView| {
+        format!("{} on queue `{}`", one_or_many(queue.queued, "job waits", "jobs wait"), queue.name)
+    };
     let waits = lacking.iter().map(waits).collect::<Vec<_>>().join(", ");
     let names = lacking.iter().map(|queue| queue.name.as_str()).collect::<Vec<_>>().join(",");
     match alive {

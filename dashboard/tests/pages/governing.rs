@@ -210,7 +210,7 @@ async fn the_system_shows_what_is_wrong_and_its_settings_without_secrets() {
     env.enqueue(&json!({ "kind": "work", "queue": "mail", "in": "1h" })).await;
     let page = look(&env, None, "/system").await;
     assert!(
-        page.text.contains("1\u{a0}thing is wrong") && page.text.contains("none is alive: 1 jobs wait"),
+        page.text.contains("1\u{a0}thing is wrong") && page.text.contains("none is alive: 1 job waits"),
         "{}",
         page.text
     );

@@ -206,7 +206,7 @@ fn a_database_without_migrations_or_with_newer_ones_is_left_alone() {
     schema.change("INSERT INTO _gristmill_migrations (version, description, success, checksum, execution_time) VALUES (999999, 'later', true, '', 0)");
     says(&place.run(&run), 5, &["newer", "999999", "use a newer gristmill"], "newer migrations");
     assert_eq!(schema.count("SELECT count(*) FROM batch"), 0);
-    let report = place.json(9, &["--store", &schema.url, "doctor", "--json"]);
+    let report = place.doctor(9, &["--store", &schema.url]);
     let found = report["findings"].as_array().expect("findings").iter().find(|f| f["what"] == "migrations");
     assert_eq!(found.expect("migrations")["remedy"], "use a newer gristmill");
 }
@@ -223,7 +223,7 @@ fn a_broker_that_refuses_the_login_leaves_no_batch() {
         says(&output, 4, &["refuse", "user"], &format!("{args:?}"));
         assert!(!String::from_utf8_lossy(&output.stderr).contains("wrong-on-purpose"), "the password is not shown");
     }
-    let report = place.json(9, &["--broker", &wrong, "doctor", "--json"]);
+    let report = place.doctor(9, &["--broker", &wrong]);
     let found = report["findings"].as_array().expect("findings").iter().find(|f| f["what"] == "broker").expect("it");
     assert!(found["remedy"].as_str().expect("a text").contains("[broker] url"), "{found}");
     assert!(!report.to_string().contains("wrong-on-purpose"), "the password is not shown");

@@ -306,10 +306,10 @@ fn top_prints_one_screen_where_there_is_no_terminal() {
 #[test]
 fn the_doctor_finds_nothing_wrong_with_an_empty_folder() {
     let place = Place::new();
-    let report = place.json(0, &["doctor", "--json"]);
+    let report = place.doctor(0, &[]);
     assert_eq!(report["ok"], true);
     assert!(!place.path().join("gristmill.db").exists());
-    let ill = place.json(9, &["--store", "postgres://nobody@127.0.0.1:1/none", "doctor", "--json"]);
+    let ill = place.doctor(9, &["--store", "postgres://nobody@127.0.0.1:1/none"]);
     assert_eq!(ill["ok"], false);
 }
 

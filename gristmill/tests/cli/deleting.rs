@@ -50,7 +50,7 @@ fn what_is_kept_for_too_long_is_shown_then_pruned_and_gone_afterwards() {
     assert_eq!(job["rows"], 1);
     assert!(size["bytes"].as_u64() > Some(0) && job["bytes"].as_u64() > Some(0), "{size}");
     assert!(place.expect(0, &["db", "size"]).contains("idempotency"));
-    let report = place.json(0, &["doctor", "--json"]);
+    let report = place.doctor(0, &[]);
     let finding = report["findings"].as_array().expect("findings").iter().find(|one| one["what"] == "retention");
     assert!(finding.is_none_or(|one| one["found"].as_str().is_some_and(|found| found.contains("1 jobs"))), "{report}");
 }

@@ -54,7 +54,7 @@ fn a_batch_whose_aggregate_dies_halts_with_the_reason_and_is_restarted() {
     assert_eq!(recipients(&place, &id), ["oncall@example.com", "ops@example.com"]);
     let dead = place.json(0, &["dead", "list", "--json"]);
     assert_eq!((&dead[0]["kind"], &dead[0]["attempt"]), (&"aggregate".into(), &2.into()));
-    let report = place.json(9, &["doctor", "--json"])["findings"].to_string();
+    let report = place.doctor(9, &[])["findings"].to_string();
     assert!(report.contains(&format!("that of batch {id} is dead")) && report.contains("batch restart"), "{report}");
     std::fs::remove_file(out).expect("removed");
     place.expect(0, &["batch", "restart", &id]);

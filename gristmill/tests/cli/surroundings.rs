@@ -4,7 +4,7 @@ use std::process::Child;
 
 use serde_json::{Value, json};
 
-use crate::place::{BAD, MAIL, Place, TRUE};
+use crate::place::{BAD, MAIL, Place, TRUE, doctor};
 use crate::servers::{Broker, Schema};
 use crate::stopping::until;
 
@@ -28,16 +28,16 @@ fn finding(report: &Value, what: &str) -> Value {
 fn the_doctor_says_that_no_worker_serves_a_queue_with_jobs() {
     let place = Place::new();
     place.expect(0, &["enqueue", "email", "--payload", MAIL, "--queue", "mail"]);
-    let report = place.json(9, &["doctor", "--json"]);
+    let report = place.doctor(9, &[]);
     let workers = finding(&report, "workers");
     assert_eq!(workers["ok"], false, "{report}");
-    assert!(workers["found"].as_str().is_some_and(|found| found.contains("1 jobs wait on queue `mail`")), "{workers}");
+    assert!(workers["found"].as_str().is_some_and(|found| found.contains("1 job waits on queue `mail`")), "{workers}");
     place.expect(0, &["queue", "pause", "mail"]);
-    assert_eq!(finding(&place.json(0, &["doctor", "--json"]), "workers")["ok"], true, "it waits on purpose");
+    assert_eq!(finding(&place.doctor(0, &[]), "workers")["ok"], true, "it waits on purpose");
     place.expect(0, &["enqueue", "email", "--payload", MAIL, "--in", "1h"]);
-    let scheduler = finding(&place.json(9, &["doctor", "--json"]), "scheduler");
+    let scheduler = finding(&place.doctor(9, &[]), "scheduler");
     assert!(
-        scheduler["found"].as_str().is_some_and(|found| found.contains("1 jobs wait for their time")),
+        scheduler["found"].as_str().is_some_and(|found| found.contains("1 job waits for its time")),
         "{scheduler}"
     );
 }
@@ -60,14 +60,14 @@ fn a_job_whose_time_nobody_keeps_says_so_and_so_does_the_doctor() {
     assert_eq!(why, ["time", "no_scheduler"]);
     let shown = place.expect(0, &show);
     assert!(shown.contains("its time has come") && shown.contains("no scheduler is alive; start one"), "{shown}");
-    let report = place.json(9, &args(&["doctor", "--json"]));
+    let report = place.doctor(9, &args(&[]));
     assert_eq!(
         (&finding(&report, "scheduler")["ok"], &finding(&report, "workers")["ok"]),
         (&json!(false), &json!(true))
     );
 
     place.expect(0, &args(&["enqueue", "exec", "--payload", TRUE, "--queue", "other"]));
-    let workers = finding(&place.json(9, &args(&["doctor", "--json"])), "workers");
+    let workers = finding(&place.doctor(9, &args(&[])), "workers");
     assert!(workers["found"].as_str().is_some_and(|found| found.contains("queue `other`")), "{workers}");
     let _scheduler = Running(place.command(&args(&["scheduler"])).spawn().expect("started"));
     until("the scheduler lets it run", || place.json(0, &[&show[..], &["--json"]].concat())["state"] != "scheduled");
@@ -79,10 +79,7 @@ fn the_doctor_declares_nothing_on_the_broker() {
     let broker = Broker::new();
     let report = |code: i32| {
         let mut command = place.command(&["--broker", &broker.url, "doctor", "--json"]);
-        let output = command.env("GRISTMILL_BROKER_NAMESPACE", &broker.namespace).output().expect("started");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{said}");
-        serde_json::from_str::<Value>(&said).expect("a document")
+        doctor(command.env("GRISTMILL_BROKER_NAMESPACE", &broker.namespace), code)
     };
     let found = finding(&report(0), "broker");
     assert!(found["found"].as_str().is_some_and(|found| found.contains("declares its queues")), "{found}");

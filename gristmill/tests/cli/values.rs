@@ -130,7 +130,7 @@ fn ticks_follow_the_laws_of_2026() {
         assert_eq!((&next["next"][0]["tick"], &next["timezone"]), (&json!(tick), &json!(zone)));
         assert!(next["tzdb"].as_str().is_some_and(|edition| edition >= "2026f"), "{next}");
     }
-    let report = place.json(0, &["doctor", "--json"]);
+    let report = place.doctor(0, &[]);
     let findings = report["findings"].as_array().expect("findings");
     assert!(findings.iter().any(|finding| finding["what"] == "time zones"), "{report}");
     place.write("config.toml", "[scheduler]\nzoneinfo = \"nowhere\"\n");
