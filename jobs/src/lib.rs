@@ -27,6 +27,7 @@ pub mod pool;
 pub mod process;
 mod program;
 pub mod registry;
+mod row;
 pub mod secret;
 pub mod settings;
 pub mod signature;

@@ -99,6 +99,11 @@ impl ItemPool {
         })
     }
 
+    /// How many threads there are.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
     /// Waits for room in memory for one more chunk's items: a worker may have many more slots than threads, and chunks
     /// that only wait for a thread need not be read yet. Dropping the permit gives the room back.
     pub async fn room(&self) -> Option<OwnedSemaphorePermit> {

@@ -1,8 +1,8 @@
 //! Decimal arithmetic that neither rounds nor overflows.
 //!
-//! An item's number has at most 28 digits, but a sum of many may need more. Sums are therefore kept as big integers in
-//! units of 10⁻²⁸, the smallest step that an item's number can have: addition is exact in any order, and each value has
-//! only one representation.
+//! An item's number has at most 28 digits, but a sum of many may need more. Sums are therefore big integers in units of
+//! 10⁻²⁸, the smallest step that an item's number can have: addition is exact in any order, and each value is written in
+//! only one way.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,36 +22,76 @@ const MEAN_SCALE: u32 = 10;
 const TEXT_MAX: usize = 64;
 
 /// An exact decimal of any size.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Exact(BigInt);
+///
+/// Nearly all that is ever added has two or three decimals: it is added up in one machine number, in units of
+/// `10^-scale`, and goes into the big integer when that gets too long.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Exact {
+    settled: BigInt,
+    recent: i128,
+    scale: u32,
+}
 
 impl Exact {
     pub(super) fn add(&mut self, other: &Self) {
-        self.0 += &other.0;
+        self.settled = self.total() + other.total();
+        self.recent = 0;
+    }
+
+    pub(super) fn add_decimal(&mut self, decimal: Decimal) {
+        if !self.fits(decimal.mantissa(), decimal.scale()) {
+            self.settled = self.total();
+            (self.recent, self.scale) = (decimal.mantissa(), decimal.scale());
+        }
+    }
+
+    /// Adds a number to the recent ones, unless the sum is too long for them.
+    fn fits(&mut self, mantissa: i128, scale: u32) -> bool {
+        let common = self.scale.max(scale);
+        let at = |number: i128, scale: u32| number.checked_mul(10_i128.checked_pow(common - scale)?);
+        let sum = at(self.recent, self.scale).and_then(|recent| recent.checked_add(at(mantissa, scale)?));
+        if let Some(sum) = sum {
+            (self.recent, self.scale) = (sum, common);
+        }
+        sum.is_some()
+    }
+
+    /// In units of 10⁻²⁸.
+    fn total(&self) -> BigInt {
+        &self.settled + BigInt::from(self.recent) * 10_i128.pow(SCALE - self.scale)
     }
 
     /// `self / count`, rounded half away from zero to ten decimals.
     pub(super) fn mean(&self, count: u64) -> Self {
         let step = BigInt::from(10).pow(SCALE - MEAN_SCALE) * count;
-        let doubled: BigInt = &self.0 * 2;
+        let doubled: BigInt = self.total() * 2;
         let half = if doubled.sign() == Sign::Minus { -step.clone() } else { step.clone() };
-        Self((doubled + half) / (step * 2) * BigInt::from(10).pow(SCALE - MEAN_SCALE))
+        Self::from((doubled + half) / (step * 2) * BigInt::from(10).pow(SCALE - MEAN_SCALE))
     }
 }
 
-impl From<Decimal> for Exact {
-    fn from(decimal: Decimal) -> Self {
-        Self(BigInt::from(decimal.mantissa()) * 10_i128.pow(SCALE - decimal.scale()))
+impl From<BigInt> for Exact {
+    fn from(settled: BigInt) -> Self {
+        Self { settled, ..Self::default() }
     }
 }
+
+impl PartialEq for Exact {
+    fn eq(&self, other: &Self) -> bool {
+        self.total() == other.total()
+    }
+}
+
+impl Eq for Exact {}
 
 impl fmt::Display for Exact {
     /// Without an exponent and without redundant zeros: `144617.75`, `-3`, `0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = format!("{:0>29}", self.0.magnitude().to_string());
+        let total = self.total();
+        let digits = format!("{:0>29}", total.magnitude().to_string());
         let (whole, fraction) = digits.split_at(digits.len() - SCALE as usize);
         let fraction = fraction.trim_end_matches('0');
-        let sign = if self.0.sign() == Sign::Minus { "-" } else { "" };
+        let sign = if total.sign() == Sign::Minus { "-" } else { "" };
         let point = if fraction.is_empty() { "" } else { "." };
         write!(f, "{sign}{whole}{point}{fraction}")
     }
@@ -69,7 +109,7 @@ impl FromStr for Exact {
         let bad = || NotExact(text.to_owned());
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let missing = (SCALE as usize).checked_sub(fraction.len()).ok_or_else(bad)?;
-        format!("{whole}{fraction}{}", "0".repeat(missing)).parse().map(Self).map_err(|_| bad())
+        format!("{whole}{fraction}{}", "0".repeat(missing)).parse::<BigInt>().map(Self::from).map_err(|_| bad())
     }
 }
 
@@ -99,9 +139,11 @@ pub fn decimal(value: &Value) -> Option<Decimal> {
     }
 }
 
+/// Returns the exact number in a text; see [`decimal`].
+///
 /// The parsers of rust_decimal round a mantissa that has an exponent behind it, and take `1_000` and a bare point,
 /// which no other system does.
-pub(super) fn decimal_text(text: &str) -> Option<Decimal> {
+pub fn decimal_text(text: &str) -> Option<Decimal> {
     if text.len() > TEXT_MAX {
         return None;
     }
@@ -173,7 +215,9 @@ mod tests {
     fn a_decimal_is_shown_as_people_write_it() {
         for text in ["0", "-3", "144617.75", "0.0000000000000000000000000001", "79228162514264337593543950335"] {
             assert_eq!(exact(text).to_string(), text);
-            assert_eq!(Exact::from(Decimal::from_str_exact(text).expect(text)), exact(text));
+            let mut sum = Exact::default();
+            sum.add_decimal(Decimal::from_str_exact(text).expect(text));
+            assert_eq!(sum, exact(text));
         }
         assert_eq!(exact("1.500").to_string(), "1.5");
     }
@@ -184,6 +228,24 @@ mod tests {
         sum.add(&exact("79228162514264337593543950335"));
         sum.add(&exact("0.0000000000000000000000000001"));
         assert_eq!(sum.to_string(), "158456325028528675187087900670.0000000000000000000000000001");
+    }
+
+    #[test]
+    fn a_sum_is_the_same_in_any_order_whatever_the_scales() {
+        let mut texts = vec!["0.1", "79228162514264337593543950335", "-3", "0.0000000000000000000000000001"];
+        texts.extend(["-79228162514264337593543950335", "12.50", "7922816251426433759354395.0335", "0"]);
+        let sum = |texts: &mut dyn Iterator<Item = &&str>| {
+            let mut sum = Exact::default();
+            texts.for_each(|text| sum.add_decimal(decimal_text(text).expect(text)));
+            sum
+        };
+        let mut by_one = Exact::default();
+        texts.iter().for_each(|text| by_one.add(&exact(text)));
+        for _ in 0..texts.len() {
+            texts.rotate_left(1);
+            let (one, other) = (sum(&mut texts.iter()), sum(&mut texts.iter().rev()));
+            assert_eq!((&one, one.to_string()), (&other, by_one.to_string()));
+        }
     }
 
     #[test]

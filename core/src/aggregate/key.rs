@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::exact::decimal;
 
 /// What a key begins with that is not simply a text. No text file contains it, and both databases store it.
-const MARK: char = '\u{1}';
+pub(super) const MARK: char = '\u{1}';
 
 /// Returns the key of a value; `None` for lists and objects, which have none.
 pub(super) fn of(value: &Value) -> Option<Cow<'_, str>> {

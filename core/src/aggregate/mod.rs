@@ -25,6 +25,7 @@
 //! text `null`, 1 and the text `1`. Where both occur in one result, the text is named in quotes, `"null"`. A field that is missing, or of a type that the measure
 //! cannot use, is a [`FieldError`]: the item is set aside and not counted anywhere.
 
+mod datum;
 mod exact;
 mod key;
 mod scalar;
@@ -39,11 +40,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use exact::Exact;
-pub use exact::decimal;
+pub use datum::{Datum, Places};
+pub use exact::{decimal, decimal_text};
 use scalar::Scalar;
 pub use spec::{AggregateSpec, AggregateWord, BadAggregate, MeasureSpec, QUANTILES_DEFAULT, TOP_K_DEFAULT, TOP_K_MAX};
 use spec::{Measure, Rule};
-use tally::{Bounded, Room, Sample, Tally};
+use tally::{Bounded, Room, Sample, Share, Tally};
 pub use tally::{VALUES_BYTES_MAX, VALUES_MAX};
 
 /// One chunk's share of all measures of a batch, by name.
@@ -205,6 +207,11 @@ impl Absorber<'_> {
     pub fn absorb(&mut self, item: &Value) -> Result<(), FieldError> {
         let samples =
             self.rules.iter().map(|(name, rule)| rule.sample(name, item)).collect::<Result<Vec<_>, FieldError>>()?;
+        self.add(samples);
+        Ok(())
+    }
+
+    fn add(&mut self, samples: Vec<Sample<'_>>) {
         for (((_, rule), (tally, room)), sample) in self.rules.iter().zip(&mut self.tallies).zip(samples) {
             // A rule's samples always fit its own tally.
             let Ok(more) = tally.add(sample, &|| rule.measure.empty()) else { continue };
@@ -214,7 +221,6 @@ impl Absorber<'_> {
                 *room = Room::default();
             }
         }
-        Ok(())
     }
 
     /// What has been absorbed.
@@ -230,9 +236,9 @@ impl Rule {
     }
 
     fn sample<'a>(&self, name: &str, item: &'a Value) -> Result<Sample<'a>, FieldError> {
-        let sample = self.measure.sample(name, item)?;
-        let Some(group) = &self.group else { return Ok(sample) };
-        Ok(Sample::Group(key_of(name, group, required(name, group, item)?)?, Box::new(sample)))
+        let share = self.measure.share(name, item)?;
+        let group = self.group.as_ref().map(|group| key_of(name, group, required(name, group, item)?)).transpose()?;
+        Ok(Sample { group, share })
     }
 
     fn show(&self, tally: &Tally) -> Value {
@@ -259,40 +265,40 @@ impl Measure {
         }
     }
 
-    fn sample<'a>(&self, name: &str, item: &'a Value) -> Result<Sample<'a>, FieldError> {
+    fn share<'a>(&self, name: &str, item: &'a Value) -> Result<Share<'a>, FieldError> {
         match self {
-            Self::Count(None) => Ok(Sample::One),
+            Self::Count(None) => Ok(Share::One),
             Self::Count(Some(field)) => {
                 let counted = find(item, field).is_some_and(|value| !value.is_null());
-                Ok(if counted { Sample::One } else { Sample::Nothing })
+                Ok(if counted { Share::One } else { Share::Nothing })
             }
             Self::Sum(field) | Self::Mean(field) | Self::Quantiles { field, .. } => {
                 let value = required(name, field, item)?;
                 if value.is_null() {
-                    return Ok(Sample::Nothing);
+                    return Ok(Share::Nothing);
                 }
                 let number =
                     decimal(value).ok_or_else(|| unfit(name, field, value, "a number of at most 28 digits"))?;
-                Ok(Sample::Number(number))
+                Ok(Share::Number(number))
             }
             Self::Min(field) | Self::Max(field) => {
                 let value = required(name, field, item)?;
                 Ok(match value {
-                    Value::Null => Sample::Nothing,
-                    Value::String(text) => Sample::Scalar(Scalar::of_text(text)),
-                    Value::Number(plain) => Sample::Scalar(
+                    Value::Null => Share::Nothing,
+                    Value::String(text) => Share::Scalar(Scalar::of_text(text)),
+                    Value::Number(plain) => Share::Scalar(
                         decimal(value).map_or_else(|| Scalar::Text(plain.to_string().into()), Scalar::Number),
                     ),
-                    Value::Bool(truth) => Sample::Scalar(Scalar::Text(if *truth { "true" } else { "false" }.into())),
+                    Value::Bool(truth) => Share::Scalar(Scalar::Text(if *truth { "true" } else { "false" }.into())),
                     other => return Err(unfit(name, field, other, GROUPABLE)),
                 })
             }
             Self::Distinct(field) | Self::Top { field, .. } => {
                 let value = required(name, field, item)?;
                 if value.is_null() {
-                    return Ok(Sample::Nothing);
+                    return Ok(Share::Nothing);
                 }
-                Ok(Sample::Value(key_of(name, field, value)?))
+                Ok(Share::Value(key_of(name, field, value)?))
             }
         }
     }

@@ -40,16 +40,22 @@ pub(super) enum Tally {
     Groups(Bounded<Tally>),
 }
 
-/// What one item contributes to a tally.
+/// What one item contributes to a tally, and to which group's, where there are groups.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Sample<'a> {
+pub(super) struct Sample<'a> {
+    pub(super) group: Option<Cow<'a, str>>,
+    pub(super) share: Share<'a>,
+}
+
+/// What one item contributes to one measure.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Share<'a> {
     /// The item contributes nothing: its field is null, or it is not counted.
     Nothing,
     One,
     Number(Decimal),
     Scalar(Scalar<'a>),
     Value(Cow<'a, str>),
-    Group(Cow<'a, str>, Box<Sample<'a>>),
 }
 
 /// An entry for each value, as long as there are not too many values.
@@ -95,18 +101,35 @@ impl Tally {
     /// Adds what one item contributes. `empty` makes the tally of a group that appears for the first time. Returns how
     /// much room that took.
     pub(super) fn add(&mut self, sample: Sample<'_>, empty: &dyn Fn() -> Self) -> Result<Room, Unlike> {
-        match (self, sample) {
-            (_, Sample::Nothing) => {}
-            (Self::Count(count), Sample::One) => *count += 1,
-            (Self::Sum(sum), Sample::Number(number)) => sum.add(&number.into()),
-            (Self::Mean { sum, count }, Sample::Number(number)) => {
-                sum.add(&number.into());
+        let Sample { group: Some(key), share } = sample else { return self.take(sample.share) };
+        match self {
+            Self::Groups(Bounded::Within(groups)) => {
+                if let Some(group) = groups.get_mut(&*key) {
+                    return group.take(share);
+                }
+                let mut group = empty();
+                let room = Room::of(&key).plus(group.take(share)?);
+                groups.insert(key.into_owned(), group);
+                Ok(room)
+            }
+            Self::Groups(Bounded::Over) => Ok(Room::default()),
+            _ => Err(Unlike),
+        }
+    }
+
+    fn take(&mut self, share: Share<'_>) -> Result<Room, Unlike> {
+        match (self, share) {
+            (_, Share::Nothing) => {}
+            (Self::Count(count), Share::One) => *count += 1,
+            (Self::Sum(sum), Share::Number(number)) => sum.add_decimal(number),
+            (Self::Mean { sum, count }, Share::Number(number)) => {
+                sum.add_decimal(number);
                 *count += 1;
             }
-            (Self::Min(least), Sample::Scalar(scalar)) => keep(least, scalar, Ordering::Less),
-            (Self::Max(greatest), Sample::Scalar(scalar)) => keep(greatest, scalar, Ordering::Greater),
-            (Self::Quantiles(sketch), Sample::Number(number)) => sketch.add(approximate(&number)),
-            (Self::Values(Bounded::Within(values)), Sample::Value(value)) => {
+            (Self::Min(least), Share::Scalar(scalar)) => keep(least, scalar, Ordering::Less),
+            (Self::Max(greatest), Share::Scalar(scalar)) => keep(greatest, scalar, Ordering::Greater),
+            (Self::Quantiles(sketch), Share::Number(number)) => sketch.add(approximate(&number)),
+            (Self::Values(Bounded::Within(values)), Share::Value(value)) => {
                 if let Some(count) = values.get_mut(&*value) {
                     *count += 1;
                     return Ok(Room::default());
@@ -115,16 +138,7 @@ impl Tally {
                 values.insert(value.into_owned(), 1);
                 return Ok(room);
             }
-            (Self::Groups(Bounded::Within(groups)), Sample::Group(key, sample)) => {
-                if let Some(group) = groups.get_mut(&*key) {
-                    return group.add(*sample, empty);
-                }
-                let mut group = empty();
-                let room = Room::of(&key).plus(group.add(*sample, empty)?);
-                groups.insert(key.into_owned(), group);
-                return Ok(room);
-            }
-            (Self::Values(Bounded::Over), Sample::Value(_)) | (Self::Groups(Bounded::Over), Sample::Group(..)) => {}
+            (Self::Values(Bounded::Over), Share::Value(_)) => {}
             _ => return Err(Unlike),
         }
         Ok(Room::default())

@@ -29,7 +29,7 @@ mod table;
 mod texts;
 mod value;
 
-pub(crate) use program::{Output, Program};
+pub(crate) use program::{Output, Program, Tree, with_term};
 
 /// The most characters of a text that a message shows.
 const BRIEF_CHARS: usize = 60;

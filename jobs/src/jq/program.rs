@@ -2,7 +2,7 @@
 
 use jaq_core::data::{DataT, HasLut};
 use jaq_core::load::lex::Expect as Lexed;
-use jaq_core::load::parse::{Def, Expect as Parsed, Parser};
+use jaq_core::load::parse::{Def, Expect as Parsed, Parser, Term};
 use jaq_core::load::{Arena, File, Lexer, Loader};
 use jaq_core::native::{bome, run, v};
 use jaq_core::{Bind, Compiler, Ctx, Cv, Error, Exn, Filter, Lut, Native, Vars};
@@ -15,6 +15,9 @@ use super::{json, meter};
 
 /// The longest program.
 const CODE_BYTES_MAX: usize = 32 * 1024;
+
+/// The longest program that is looked at on the stack of an ordinary thread.
+const SHORT_BYTES_MAX: usize = 2 * 1024;
 
 /// The deepest nesting of brackets in a program.
 const BRACKETS_MAX: usize = 200;
@@ -127,6 +130,19 @@ fn compiled(code: &str) -> Result<Program, String> {
             |(name, kind)| at(code, name, &undefined(name, kind.as_str())),
         )
     })
+}
+
+/// A program as it is written.
+pub(crate) type Tree<'s> = Term<&'s str>;
+
+/// Lets `read` look at a program that can be compiled. `None`: it is too long, or too deep for any stack.
+pub(crate) fn with_term<R>(code: &str, read: impl FnOnce(&Tree<'_>) -> R) -> Option<R> {
+    if code.len() > SHORT_BYTES_MAX {
+        return None;
+    }
+    let tokens = Lexer::new(code).lex().ok()?;
+    let term = Parser::new(&tokens).parse(|parser| parser.term()).ok()?;
+    Some(read(&term))
 }
 
 /// All functions in Rust.

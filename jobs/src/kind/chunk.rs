@@ -1,7 +1,7 @@
 //! Kind `chunk`: reads a slice of a batch's items, takes them through the stages and writes them.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,8 +16,9 @@ use crate::pipeline::{self, ChunkOutcome, Pipeline, RunFailure};
 use crate::pool::ItemPool;
 use crate::process::answers::Memory;
 use crate::process::{BatchContext, ProcessContext, Processors};
-use crate::sink::{PartName, SinkError, Written};
-use crate::source::{self, Record, SourceError};
+use crate::row::RowPlan;
+use crate::sink::{Encoded, PartName, SinkError, Written};
+use crate::source::{self, Record, Rows, SourceError};
 
 /// The name of the kind.
 pub const CHUNK: &str = "chunk";
@@ -27,6 +28,9 @@ const PIPELINES_MAX: u64 = 64;
 
 /// After this long without a chunk a batch's pipeline is dropped, and with it its programs and connections.
 const PIPELINE_IDLE: Duration = Duration::from_secs(300);
+
+/// For how many kinds of columns the short way of a batch is kept ready.
+const SHORT_WAYS_MAX: usize = 16;
 
 /// Runs chunks.
 #[derive(Debug)]
@@ -44,6 +48,64 @@ struct Ready {
     plan: BatchPlan,
     batch: Arc<BatchContext>,
     pipeline: Arc<Pipeline>,
+    /// The short way for rows with these columns, if there is one. Nearly always all files have the same.
+    short: Mutex<Vec<(Vec<String>, Option<Arc<RowPlan>>)>>,
+}
+
+/// A chunk's items as they were read.
+enum Input {
+    Rows(Rows, Arc<RowPlan>),
+    Records(Vec<Record>),
+}
+
+impl Input {
+    fn into_records(self) -> Vec<Record> {
+        match self {
+            Self::Rows(rows, _) => rows.records(),
+            Self::Records(records) => records,
+        }
+    }
+}
+
+impl Ready {
+    /// Reads a chunk: as rows, where they can go the short way.
+    async fn read(&self, payload: &ChunkPayload) -> Result<Input, SourceError> {
+        let (fingerprint, spec) = (&self.plan.fingerprint, &self.plan.definition.source);
+        if self.pipeline.stages().is_some()
+            && let Some(rows) = source::read_rows(payload, fingerprint, spec).await?
+        {
+            return Ok(match self.short_way(rows.columns()) {
+                Some(plan) => Input::Rows(rows, plan),
+                None => Input::Records(rows.records()),
+            });
+        }
+        source::read(payload, fingerprint, spec).await.map(Input::Records)
+    }
+
+    fn short_way(&self, columns: &[String]) -> Option<Arc<RowPlan>> {
+        let mut known = self.short.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, plan)) = known.iter().find(|(of, _)| of == columns) {
+            return plan.clone();
+        }
+        let plan = RowPlan::of(self.pipeline.stages()?, columns).map(Arc::new);
+        known.truncate(SHORT_WAYS_MAX - 1);
+        known.insert(0, (columns.to_vec(), plan.clone()));
+        plan
+    }
+
+    async fn run(&self, input: Input, context: &ProcessContext, pool: &ItemPool) -> Result<ChunkOutcome, RunFailure> {
+        let records = match input {
+            Input::Records(records) => records,
+            Input::Rows(rows, plan) => {
+                let rows = Arc::new(rows);
+                if let Some(outcome) = plan.run(&self.pipeline, &rows, pool, &context.cancel).await? {
+                    return Ok(outcome);
+                }
+                rows.records()
+            }
+        };
+        self.pipeline.run(records, context, pool).await
+    }
 }
 
 impl ChunkHandler {
@@ -62,12 +124,12 @@ impl ChunkHandler {
         // Held until the items are gone again. Chunks that wait for a program or a service are bounded only by the
         // worker's slots: holding others back would leave threads idle.
         let _room = if ready.pipeline.waits() { None } else { self.pool.room().await };
-        let records: Vec<Record> = tokio::select! {
-            records = source::read(&payload, &ready.plan.fingerprint, &ready.plan.definition.source) => records?,
+        let input: Input = tokio::select! {
+            input = ready.read(&payload) => input?,
             () = context.cancel.cancelled() => return Err(Finish::failed("the attempt was over while the source was read")),
         };
         if let Some(reason) = payload.condemned {
-            return Ok(condemned(records, &reason));
+            return Ok(condemned(input.into_records(), &reason));
         }
         let process = ProcessContext {
             idempotency_key: job.fence.job.to_string(),
@@ -79,7 +141,7 @@ impl ChunkHandler {
             room: Default::default(),
         };
         failpoint::point("chunk.read");
-        let ground = ready.pipeline.run(records, &process, &self.pool).await.inspect_err(|_| {
+        let ground = ready.run(input, &process, &self.pool).await.inspect_err(|_| {
             self.memory.keep(job.fence.job, process.answers.clone());
         })?;
         reconcile(&ground, payload.items).map_err(Finish::permanent)?;
@@ -100,7 +162,7 @@ impl ChunkHandler {
             .map_err(|error| Finish::permanent(error.to_string()))?;
         let params = std::mem::take(&mut plan.params);
         let batch = Arc::new(BatchContext { id: plan.id, name: plan.name.clone(), params });
-        Ok(Arc::new(Ready { plan, batch, pipeline: Arc::new(pipeline) }))
+        Ok(Arc::new(Ready { plan, batch, pipeline: Arc::new(pipeline), short: Mutex::default() }))
     }
 }
 
@@ -134,7 +196,7 @@ fn condemned(records: Vec<Record>, reason: &str) -> Finish {
 
 /// The store would refuse counts that do not reconcile; here the reason can still be given.
 fn reconcile(ground: &ChunkOutcome, items: u64) -> Result<(), String> {
-    let found = ground.ok.len() as u64 + ground.skipped + ground.set_aside.len() as u64;
+    let found = ground.passed() + ground.skipped + ground.set_aside.len() as u64;
     if found == items {
         return Ok(());
     }
@@ -148,7 +210,7 @@ async fn finish(
     ground: ChunkOutcome,
 ) -> Result<Finish, Finish> {
     let mut result = ChunkResult {
-        ok: ground.ok.len() as u64,
+        ok: ground.passed(),
         skipped: ground.skipped,
         quarantined: ground.set_aside.len() as u64,
         partial: ground.partial,
@@ -157,7 +219,11 @@ async fn finish(
     };
     let mut finish = Finish::done(None);
     if let Some(sink) = pipeline.sink() {
-        match sink.write(batch, name, ground.ok).await? {
+        let written = match ground.encoded {
+            Encoded { items: 0, .. } => sink.write(batch, name, ground.ok).await?,
+            encoded => sink.write_encoded(batch, name, encoded).await?,
+        };
+        match written {
             Written::Part(part) => result.parts.extend(part),
             Written::Rows(rows) => {
                 let (pipeline, all, passed) = (Arc::clone(pipeline), result.clone(), ground.passed);

@@ -1,12 +1,12 @@
 //! What a chunk's items come to: the counts, the aggregate, and what is set aside.
 
-use gristmill_core::aggregate::{Aggregation, Partial};
+use gristmill_core::aggregate::{Absorber, Aggregation, Datum, Partial, Places};
 use gristmill_core::chunk::{ChunkResult, SetAside};
 use gristmill_store::RefusedRow;
 use serde_json::Value;
 
 use super::{ItemInFlight, Pipeline, State};
-use crate::sink::Sink;
+use crate::sink::{Encoded, Sink};
 use crate::stage::Refusal;
 
 /// What became of a chunk's items, before anything is written.
@@ -14,6 +14,8 @@ use crate::stage::Refusal;
 pub struct ChunkOutcome {
     /// The items that passed every stage, as they are written, in the order of the input.
     pub ok: Vec<Value>,
+    /// Those of them that were written as rows, in the order of the input: either `ok` is empty, or this is.
+    pub encoded: Encoded,
     /// How many were skipped on purpose.
     pub skipped: u64,
     /// Those that were refused, in the order of the input.
@@ -22,6 +24,13 @@ pub struct ChunkOutcome {
     pub partial: Partial,
     /// The items of `ok` as they were before, where what they are written to may still refuse some of them.
     pub passed: Vec<PassedItem>,
+}
+
+impl ChunkOutcome {
+    /// How many items passed every stage.
+    pub fn passed(&self) -> u64 {
+        self.ok.len() as u64 + self.encoded.items
+    }
 }
 
 /// An item that passed every stage, and that may still turn out to be refused.
@@ -35,40 +44,75 @@ pub struct PassedItem {
     counted: Value,
 }
 
+/// An item that has gone through the stages: what it came to, and what it is counted and written as if it passed.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    pub(super) in_flight: ItemInFlight,
+    pub(super) written: Option<(Value, Value)>,
+}
+
+/// Counts items, and absorbs those that passed. Absorbing is the last step that may refuse an item, so that no item is
+/// ever both written and set aside.
+#[derive(Debug)]
+pub(crate) struct Gatherer<'p> {
+    absorber: Absorber<'p>,
+    outcome: ChunkOutcome,
+    /// Whether what they are written to may still refuse some of them.
+    refusable: bool,
+}
+
 impl Pipeline {
-    /// Counts the items, and absorbs those that passed. Absorbing is the last step that may refuse an item, so that no
-    /// item is ever both written and set aside.
-    pub(super) fn gather(&self, travellers: Vec<ItemInFlight>, written: Vec<Option<(Value, Value)>>) -> ChunkOutcome {
-        let mut ground = ChunkOutcome::default();
-        let mut absorber = self.aggregation.absorber();
-        let refusable = matches!(self.sink, Some(Sink::Sql(_)));
-        for (mut in_flight, written) in travellers.into_iter().zip(written) {
-            if let Some((counted, written)) = written {
-                match absorber.absorb(&counted) {
-                    Ok(()) => {
-                        ground.ok.push(written);
-                        if refusable {
-                            let ItemInFlight { position, line, original, .. } = in_flight;
-                            ground.passed.push(PassedItem { position, line, original, counted });
-                        }
-                        continue;
+    /// Begins an outcome.
+    pub(crate) fn gatherer(&self) -> Gatherer<'_> {
+        Gatherer {
+            absorber: self.aggregation.absorber(),
+            outcome: ChunkOutcome::default(),
+            refusable: matches!(self.sink, Some(Sink::Sql(_))),
+        }
+    }
+}
+
+impl Gatherer<'_> {
+    /// Counts an item. Returns what is to be written if it passed.
+    pub(crate) fn take(&mut self, Gone { mut in_flight, written }: Gone) -> Option<Value> {
+        if let Some((counted, written)) = written {
+            match self.absorber.absorb(&counted) {
+                Ok(()) => {
+                    if self.refusable {
+                        let ItemInFlight { position, line, original, .. } = in_flight;
+                        self.outcome.passed.push(PassedItem { position, line, original, counted });
                     }
-                    Err(error) => in_flight.state = State::Refused(Refusal::new("aggregate", error.to_string())),
+                    return Some(written);
                 }
-            }
-            match in_flight.state {
-                State::Refused(refusal) => ground.set_aside.push(SetAside {
-                    position: in_flight.position,
-                    line: in_flight.line,
-                    stage: refusal.stage.to_owned(),
-                    reason: refusal.reason,
-                    item: in_flight.original,
-                }),
-                State::Skipped | State::UnderWay(_) => ground.skipped += 1,
+                Err(error) => in_flight.state = State::Refused(Refusal::new("aggregate", error.to_string())),
             }
         }
-        ground.partial = absorber.partial();
-        ground
+        match in_flight.state {
+            State::Refused(refusal) => self.outcome.set_aside.push(SetAside {
+                position: in_flight.position,
+                line: in_flight.line,
+                stage: refusal.stage.to_owned(),
+                reason: refusal.reason,
+                item: in_flight.original,
+            }),
+            State::Skipped | State::UnderWay(_) => self.skip(),
+        }
+        None
+    }
+
+    /// Counts an item that is skipped on purpose.
+    pub(crate) fn skip(&mut self) {
+        self.outcome.skipped += 1;
+    }
+
+    /// Absorbs a row; see [`Absorber::absorb_at`].
+    pub(crate) fn absorb_at<'d>(&mut self, places: &Places, datum: impl Fn(usize) -> &'d Datum<'d>) -> bool {
+        self.absorber.absorb_at(places, datum)
+    }
+
+    /// What all items come to, but for what is written of them.
+    pub(crate) fn outcome(self) -> ChunkOutcome {
+        ChunkOutcome { partial: self.absorber.partial(), ..self.outcome }
     }
 }
 

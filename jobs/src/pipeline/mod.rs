@@ -12,6 +12,7 @@ mod check;
 mod gather;
 mod process;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +23,12 @@ use tokio_util::sync::CancellationToken;
 pub use check::{DefinitionError, ITEM_ATTEMPTS_DEFAULT, ITEM_ATTEMPTS_MAX, closing, resolve};
 pub(crate) use gather::without;
 pub use gather::{ChunkOutcome, PassedItem};
+pub(crate) use gather::{Gatherer, Gone};
 use process::ItemProcess;
 
-use crate::pool::{Cancelled, ItemPool, Panicked};
+use crate::pool::{Cancelled, ItemPool, Panicked, panic_text};
 use crate::process::{ItemIn, ProcessContext, ProcessFailure};
-use crate::sink::Sink;
+use crate::sink::{Encoding, Sink};
 use crate::source::Record;
 use crate::stage::enrich::{Enrich, LookupError};
 use crate::stage::format::Format;
@@ -48,6 +50,18 @@ pub struct Pipeline {
     format: Option<Format>,
     aggregation: Aggregation,
     sink: Option<Sink>,
+}
+
+/// The stages of a definition in which each item is looked at by itself, and nothing is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stages<'p> {
+    pub(crate) validate: Option<&'p Validate>,
+    pub(crate) sanitize: Option<&'p Sanitize>,
+    pub(crate) parse: &'p Parse,
+    pub(crate) transform: Option<&'p Transform>,
+    pub(crate) format: Option<&'p Format>,
+    pub(crate) aggregation: &'p Aggregation,
+    pub(crate) encoding: Option<&'p Encoding>,
 }
 
 /// Why a chunk's attempt failed as a whole.
@@ -115,6 +129,51 @@ impl Pipeline {
         self.process.as_ref().is_some_and(|process| process.processor.waits())
     }
 
+    /// All stages, where they look at nothing but one item. What is written to a table needs its items later.
+    pub(crate) fn stages(&self) -> Option<Stages<'_>> {
+        let encoding = match &self.sink {
+            None => None,
+            Some(Sink::Parts { encoding, .. }) => Some(encoding),
+            Some(Sink::Sql(_)) => return None,
+        };
+        (self.enrich.is_empty() && self.process.is_none()).then_some(Stages {
+            validate: self.validate.as_ref(),
+            sanitize: self.sanitize.as_ref(),
+            parse: &self.parse,
+            transform: self.transform.as_ref(),
+            format: self.format.as_ref(),
+            aggregation: &self.aggregation,
+            encoding,
+        })
+    }
+
+    /// Takes one item through [`stages`](Self::stages).
+    pub(crate) fn alone(&self, record: Record) -> Gone {
+        let mut in_flight = ItemInFlight::new(record);
+        let Some(item) = in_flight.take() else { return Gone { in_flight, written: None } };
+        let prepared = unwound("transform", || self.prepare(item));
+        let written = prepared.and_then(|item| match item {
+            Some(item) => unwound("format", || self.formatted(item)).map(Some),
+            None => Ok(None),
+        });
+        match written {
+            Ok(written) => Gone { in_flight, written },
+            Err(refusal) => {
+                in_flight.state = State::Refused(refusal);
+                Gone { in_flight, written: None }
+            }
+        }
+    }
+
+    /// The item as it is counted, and as it is written.
+    fn formatted(&self, item: Value) -> Result<(Value, Value), Refusal> {
+        let written = match &self.format {
+            Some(format) => format.apply(&item)?,
+            None => item.clone(),
+        };
+        Ok((item, written))
+    }
+
     /// Takes a chunk's records through all stages.
     ///
     /// # Errors
@@ -137,14 +196,15 @@ impl Pipeline {
         }
         let me = Arc::clone(self);
         let written = map_under_way("format", &mut travellers, pool, &context.cancel, move |item| {
-            let written = match &me.format {
-                Some(format) => format.apply(&item)?,
-                None => item.clone(),
-            };
-            Ok(Some((item, written)))
+            me.formatted(item).map(Some)
         });
         let written = written.await?;
-        Ok(self.gather(travellers, written))
+        let mut gatherer = self.gatherer();
+        let mut ok = Vec::new();
+        for (in_flight, written) in travellers.into_iter().zip(written) {
+            ok.extend(gatherer.take(Gone { in_flight, written }));
+        }
+        Ok(ChunkOutcome { ok, ..gatherer.outcome() })
     }
 
     /// Runs the stages that look at nothing but the item.
@@ -253,6 +313,11 @@ async fn map_under_way<R: Send + 'static>(
         }
     }
     Ok(results)
+}
+
+/// Runs a stage on one item.
+fn unwound<R>(stage: &'static str, run: impl FnOnce() -> Result<R, Refusal>) -> Result<R, Refusal> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(stage, &Panicked(panic_text(&*panic)))))
 }
 
 /// A panic in our own stages is our defect, but it affects only one item.

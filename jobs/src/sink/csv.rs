@@ -5,14 +5,30 @@ use serde_json::Value;
 
 /// The bytes of a part. Null is an empty field, a list or an object is its JSON.
 pub(super) fn encode(columns: &[String], formulas: Formulas, items: &[Value]) -> Result<Vec<u8>, String> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = columns.iter().map(|column| formulas.cell(column).into_owned());
-    writer.write_record(header).map_err(|error| error.to_string())?;
+    let mut writer = csv::Writer::from_writer(header(columns, formulas)?);
     for item in items {
-        let cells = columns.iter().map(|column| cell(item.get(column), formulas));
-        writer.write_record(cells).map_err(|error| error.to_string())?;
+        row(&mut writer, columns, formulas, item)?;
     }
     writer.into_inner().map_err(|error| error.to_string())
+}
+
+/// The names of the columns.
+pub(crate) fn header(columns: &[String], formulas: Formulas) -> Result<Vec<u8>, String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let names = columns.iter().map(|column| formulas.cell(column).into_owned());
+    writer.write_record(names).map_err(|error| error.to_string())?;
+    writer.into_inner().map_err(|error| error.to_string())
+}
+
+/// Appends an item.
+pub(crate) fn row(
+    writer: &mut csv::Writer<Vec<u8>>,
+    columns: &[String],
+    formulas: Formulas,
+    item: &Value,
+) -> Result<(), String> {
+    let cells = columns.iter().map(|column| cell(item.get(column), formulas));
+    writer.write_record(cells).map_err(|error| error.to_string())
 }
 
 fn cell(value: Option<&Value>, formulas: Formulas) -> String {

@@ -19,6 +19,7 @@ use gristmill_core::id::BatchId;
 use gristmill_store::SqlRows;
 use serde_json::{Map, Value};
 
+pub(crate) use csv::{header as csv_header, row as csv_item};
 pub use manifest::{Manifest, OutputDirectory};
 pub use part::{MANIFEST, PartName};
 
@@ -59,6 +60,15 @@ pub enum Encoding {
     JsonLines,
     /// Separated by commas, with a header of these columns.
     Csv(Vec<String>, Formulas),
+}
+
+/// Items as they are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// How many.
+    pub items: u64,
+    /// All of them, one after the other.
+    pub bytes: Vec<u8>,
 }
 
 /// How a chunk's items were written.
@@ -114,19 +124,39 @@ impl Sink {
     /// When the folder cannot be written to, or the disk is full; then nothing of the part remains.
     pub async fn write(&self, batch: BatchId, name: PartName, items: Vec<Value>) -> Result<Written, SinkError> {
         match self {
-            Self::Parts { .. } if items.is_empty() => Ok(Written::Part(None)),
             Self::Sql(_) if items.is_empty() => Ok(Written::Rows(None)),
             Self::Sql(table) => Ok(Written::Rows(Some(rows(table, items)))),
-            Self::Parts { folder, encoding } => {
-                let (folder, encoding) = (folder.clone(), encoding.clone());
-                let interrupted = SinkError {
-                    path: folder.display().to_string(),
-                    cause: "writing was cut short; nothing of the part was kept".to_owned(),
-                };
-                let written = tokio::task::spawn_blocking(move || part::write(&folder, batch, name, &encoding, &items));
-                written.await.unwrap_or(Err(interrupted)).map(|part| Written::Part(Some(part)))
+            Self::Parts { encoding, .. } => {
+                let encoding = encoding.clone();
+                let encode = move || Ok(Encoded { items: items.len() as u64, bytes: encoding.encode(&items)? });
+                self.write_part(batch, name, encode).await
             }
         }
+    }
+
+    /// Writes a chunk's items that are encoded already.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub async fn write_encoded(&self, batch: BatchId, name: PartName, encoded: Encoded) -> Result<Written, SinkError> {
+        self.write_part(batch, name, || Ok(encoded)).await
+    }
+
+    async fn write_part(
+        &self,
+        batch: BatchId,
+        name: PartName,
+        encode: impl FnOnce() -> Result<Encoded, String> + Send + 'static,
+    ) -> Result<Written, SinkError> {
+        let Self::Parts { folder, encoding } = self else { return Ok(Written::Rows(None)) };
+        let (folder, extension) = (folder.clone(), encoding.extension());
+        let interrupted = SinkError {
+            path: folder.display().to_string(),
+            cause: "writing was cut short; nothing of the part was kept".to_owned(),
+        };
+        let written = tokio::task::spawn_blocking(move || part::write(&folder, batch, name, extension, encode));
+        written.await.unwrap_or(Err(interrupted)).map(Written::Part)
     }
 
     /// The batch's own folder, if the sink has one.
@@ -147,19 +177,30 @@ impl Encoding {
         }
     }
 
-    fn encode(&self, items: &[Value]) -> Result<Vec<u8>, String> {
+    /// The bytes of a part.
+    pub(crate) fn encode(&self, items: &[Value]) -> Result<Vec<u8>, String> {
         match self {
             Self::JsonLines => {
                 let mut bytes = Vec::new();
-                for item in items {
-                    serde_json::to_writer(&mut bytes, item).map_err(|error| error.to_string())?;
-                    bytes.push(b'\n');
-                }
+                items.iter().try_for_each(|item| json_line(item, &mut bytes))?;
                 Ok(bytes)
             }
             Self::Csv(columns, formulas) => csv::encode(columns, *formulas, items),
         }
     }
+}
+
+/// Appends an item as a line of JSON.
+pub(crate) fn json_line(item: &Value, bytes: &mut Vec<u8>) -> Result<(), String> {
+    serde_json::to_writer(&mut *bytes, item).map_err(|error| error.to_string())?;
+    bytes.push(b'\n');
+    Ok(())
+}
+
+/// Appends a text as JSON.
+pub(crate) fn json_text(text: &str, bytes: &mut Vec<u8>) {
+    // Memory does not fail.
+    let _ = serde_json::to_writer(bytes, text);
 }
 
 /// Removes the parts of a batch that no manifest lists, and its folder when nothing is left in it. Returns how many

@@ -8,10 +8,9 @@ use std::path::Path;
 use gristmill_core::chunk::OutputPart;
 use gristmill_core::id::{BatchId, WorkerId};
 use gristmill_store::failpoint;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Encoding, SinkError};
+use super::{Encoded, SinkError};
 use crate::folder;
 
 /// The name of a batch's manifest in the batch's folder.
@@ -37,27 +36,29 @@ impl fmt::Display for PartName {
     }
 }
 
-/// Writes a part into the batch's folder.
+/// Writes a part into the batch's folder; nothing for no items.
 pub(super) fn write(
     output: &Path,
     batch: BatchId,
     name: PartName,
-    encoding: &Encoding,
-    items: &[Value],
-) -> Result<OutputPart, SinkError> {
+    extension: &str,
+    encode: impl FnOnce() -> Result<Encoded, String>,
+) -> Result<Option<OutputPart>, SinkError> {
     let directory = output.join(batch.to_string());
+    let file = format!("{name}.{extension}");
+    let Encoded { items, bytes } =
+        encode().map_err(|cause| SinkError { path: directory.join(&file).display().to_string(), cause })?;
+    if items == 0 {
+        return Ok(None);
+    }
     folder::make(&directory).map_err(|cause| SinkError::new(&directory, &cause))?;
-    let file = format!("{name}.{}", encoding.extension());
-    let bytes = encoding
-        .encode(items)
-        .map_err(|cause| SinkError { path: directory.join(&file).display().to_string(), cause })?;
     put_in_place(&directory, &file, &bytes)?;
-    Ok(OutputPart {
+    Ok(Some(OutputPart {
         path: format!("{batch}/{file}"),
-        items: items.len() as u64,
+        items,
         bytes: bytes.len() as u64,
         sha256: hex::encode(Sha256::digest(&bytes)),
-    })
+    }))
 }
 
 /// Writes a file under another name, syncs it to disk, renames it, and syncs the name too. A reader sees the old

@@ -6,7 +6,7 @@ use gristmill_core::chunk::{FileFingerprint, SourceFingerprint};
 use serde_json::Value;
 
 use super::csv::{self, RowReader};
-use super::cut::Shape;
+use super::cut::{Extent, Shape};
 use super::error::SourceError;
 use super::file;
 use super::format::Format;
@@ -24,28 +24,37 @@ pub(super) struct Range {
     pub(super) first: u64,
 }
 
+/// The file of a range.
+pub(super) fn file(range: Range, fingerprint: &SourceFingerprint) -> Result<&FileFingerprint, SourceError> {
+    fingerprint.files.get(range.file as usize).ok_or_else(|| {
+        let problem = format!("the chunk is of file {}, and the plan has {}", range.file, fingerprint.files.len());
+        SourceError::Changed { name: "the plan".to_owned(), problem }
+    })
+}
+
 /// Reads the records of a range; the file must match the plan, before and after.
 pub(super) fn read(range: Range, fingerprint: &SourceFingerprint, format: &Format) -> Result<Vec<Record>, SourceError> {
-    let Some(file) = fingerprint.files.get(range.file as usize) else {
-        let problem = format!("the chunk is of file {}, and the plan has {}", range.file, fingerprint.files.len());
-        return Err(SourceError::Changed { name: "the plan".to_owned(), problem });
-    };
+    let file = file(range, fingerprint)?;
     let bytes = bytes(range, file)?;
     let records = records(&bytes, range, &file.columns, format);
-    if records.len() as u64 == range.items {
-        return Ok(records);
+    as_planned(range, file, records.len())?;
+    Ok(records)
+}
+
+/// A chunk has as many records as were planned.
+pub(super) fn as_planned(range: Range, file: &FileFingerprint, found: usize) -> Result<(), SourceError> {
+    if found as u64 == range.items {
+        return Ok(());
     }
     let problem = format!(
-        "bytes {} to {} had {} records and have {}; were its settings edited?",
-        range.from,
-        range.to,
-        range.items,
-        records.len()
+        "bytes {} to {} had {} records and have {found}; were its settings edited?",
+        range.from, range.to, range.items
     );
     Err(file::changed(file, problem))
 }
 
-fn bytes(range: Range, fingerprint: &FileFingerprint) -> Result<Vec<u8>, SourceError> {
+/// The bytes of a range; the file must match the plan, before and after.
+pub(super) fn bytes(range: Range, fingerprint: &FileFingerprint) -> Result<Vec<u8>, SourceError> {
     let length = range.to.checked_sub(range.from).filter(|_| range.to <= fingerprint.bytes);
     let length = length.and_then(|length| usize::try_from(length).ok()).ok_or_else(|| {
         file::changed(
@@ -67,21 +76,28 @@ fn records(bytes: &[u8], range: Range, columns: &[String], format: &Format) -> V
         Shape::Lines => None,
     };
     let mut records = Vec::with_capacity(usize::try_from(range.items).unwrap_or(0).min(bytes.len()));
-    let (mut rest, mut line) = (bytes, range.line);
-    loop {
-        let (blank, lines) = format.shape.blank(rest);
-        rest = &rest[blank..];
-        line += lines;
-        let Some(extent) = format.shape.end(rest, true).filter(|_| !rest.is_empty()) else {
-            return records;
-        };
-        let record = &rest[..extent.content];
+    each(bytes, range.line, format.shape, |from, extent, line| {
+        let record = &bytes[from..from + extent.content];
         let item: Result<Value, Unreadable> = match &mut rows {
             Some(rows) => csv::item(rows, columns, record, extent.unclosed),
             None => jsonl::item(record),
         };
         records.push(Record { position: range.first + records.len() as u64, line: Some(line), item });
-        rest = &rest[extent.next..];
+    });
+    records
+}
+
+/// Finds the records: where each begins, how far it goes, and on which line it is.
+pub(super) fn each(bytes: &[u8], mut line: u64, shape: Shape, mut found: impl FnMut(usize, Extent, u64)) {
+    let mut at = 0;
+    loop {
+        let (blank, lines) = shape.blank(&bytes[at..]);
+        at += blank;
+        line += lines;
+        let rest = &bytes[at..];
+        let Some(extent) = shape.end(rest, true).filter(|_| !rest.is_empty()) else { return };
+        found(at, extent, line);
+        at += extent.next;
         line += extent.lines;
     }
 }

@@ -11,7 +11,8 @@ use super::record::Unreadable;
 pub const COLUMNS_MAX: usize = 4_096;
 
 /// Takes rows apart with `csv-core`. One is used for many rows: it keeps its buffers.
-pub(super) struct RowReader {
+#[derive(Debug)]
+pub(crate) struct RowReader {
     core: csv_core::Reader,
     delimiter: u8,
     text: Vec<u8>,

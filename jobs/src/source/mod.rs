@@ -9,7 +9,7 @@
 //! * `spool`: spools of input that cannot be read by ranges.
 //! * `cut`, `plan`: where records begin, and where chunks do.
 //! * `file`: the state of a file when it was planned, and whether it is still the same.
-//! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records.
+//! * `chunk`, `csv`, `jsonl`, `record`: from bytes to records; `rows`: to the fields of each row.
 //! * `sql`: rows of a query.
 
 mod chunk;
@@ -22,6 +22,7 @@ mod jsonl;
 mod names;
 mod plan;
 mod record;
+mod rows;
 mod spool;
 mod sql;
 mod unpack;
@@ -42,6 +43,7 @@ pub use names::FILES_MAX;
 pub use plan::{CHUNK_BYTES_MAX, CHUNK_FIELDS_MAX};
 pub use record::{RAW_BYTES_MAX, Record, Unreadable};
 pub use spool::{SPOOL_BYTES_DEFAULT, remove_spooled};
+pub(crate) use rows::Rows;
 pub use unpack::Stream;
 
 use format::{Format, Origin};
@@ -210,6 +212,26 @@ pub async fn read(
     let until = usize::try_from(skip.saturating_add(payload.items)).unwrap_or(usize::MAX);
     records.truncate(until);
     Ok(records.split_off(records.len().min(usize::try_from(*skip).unwrap_or(usize::MAX))))
+}
+
+/// Reads the rows of one chunk. `None`: it is no range of a file of separated values.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(crate) async fn read_rows(
+    payload: &ChunkPayload,
+    fingerprint: &SourceFingerprint,
+    spec: &SourceSpec,
+) -> Result<Option<Rows>, SourceError> {
+    let (Slice::Bytes { file, from, to, line }, Origin::Files(_, format)) = (&payload.slice, format::origin(spec)?) else {
+        return Ok(None);
+    };
+    let cut::Shape::Csv { delimiter, quote } = format.shape else { return Ok(None) };
+    let (file, from, to, line) = (*file, *from, *to, *line);
+    let range = chunk::Range { file, from, to, line, items: payload.items, first: payload.first };
+    let fingerprint = fingerprint.clone();
+    blocking(move || Rows::read(range, &fingerprint, delimiter, quote)).await.map(Some)
 }
 
 async fn read_whole(

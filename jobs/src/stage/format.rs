@@ -1,6 +1,6 @@
 //! Stage `format`: which fields are written, in which order, under which names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gristmill_core::definition::FormatSpec;
 use serde_json::{Map, Value};
@@ -71,6 +71,19 @@ impl Format {
             }
         }
         Ok(Value::Object(written))
+    }
+
+    /// The fields of a row as they are written, from those that it has, with their places. `None`: a field is missing, or
+    /// a new name is already taken.
+    pub(crate) fn layout<'n>(&self, fields: impl Iterator<Item = (&'n str, usize)>) -> Option<Vec<(String, usize)>> {
+        let there: Vec<(&str, usize)> = fields.collect();
+        let Some(chosen) = &self.fields else {
+            let renamed: Vec<_> = there.iter().map(|(old, place)| (self.name(old).to_owned(), *place)).collect();
+            let unique = renamed.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len() == renamed.len();
+            return unique.then_some(renamed);
+        };
+        let place = |old: &String| there.iter().find(|(name, _)| name == old).map(|(_, place)| *place);
+        chosen.iter().map(|old| Some((self.name(old).to_owned(), place(old)?))).collect()
     }
 
     fn name<'a>(&'a self, old: &'a str) -> &'a str {

@@ -10,6 +10,7 @@ mod number;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use gristmill_core::aggregate::Datum;
 use gristmill_core::definition::{ParseRule, ParseSpec, ParseType};
 use serde_json::Value;
 
@@ -22,8 +23,9 @@ use super::{Refusal, field, shown};
 #[derive(Debug, Clone)]
 pub struct Parse(Vec<Rule>);
 
+/// The rule of one field.
 #[derive(Debug, Clone)]
-struct Rule {
+pub(crate) struct Rule {
     field: String,
     kind: ParseType,
     formats: Vec<DateFormat>,
@@ -54,6 +56,11 @@ impl Parse {
             .iter()
             .map(|(field, spec)| Rule::compile(field, &spec.rule()).map_err(|problem| (field.clone(), problem)));
         rules.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The rules, in their order.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.0
     }
 
     /// Parses the item's fields in place.
@@ -89,6 +96,29 @@ impl Rule {
     /// The same type in the notation of definitions: with a point, and dates by RFC 3339.
     fn plain(&self) -> Self {
         Self { formats: Vec::new(), notation: Notation::default(), bounds: Vec::new(), ..self.clone() }
+    }
+
+    /// Its field.
+    pub(crate) fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// Whether the field may be missing.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.optional
+    }
+
+    /// What a text becomes. `None`: it is refused.
+    pub(crate) fn datum<'t>(&self, text: &'t str) -> Option<Datum<'t>> {
+        let text = text.trim();
+        if text.is_empty() {
+            return self.optional.then_some(Datum::Null);
+        }
+        if self.kind == ParseType::Text {
+            return Some(Datum::Text(text.into()));
+        }
+        let parsed = self.value(text)?;
+        self.bounds.iter().all(|bound| bound.admits(&parsed)).then(|| parsed.into_datum())
     }
 
     fn parse(&self, value: Option<&Value>) -> Result<Option<Parsed>, String> {
@@ -171,6 +201,19 @@ impl Parsed {
             Self::Date(date) => date.format("%Y-%m-%d").to_string().into(),
             Self::Instant(instant) => instant.to_rfc3339_opts(SecondsFormat::AutoSi, true).into(),
             Self::Truth(truth) => truth.into(),
+        }
+    }
+
+    fn into_datum<'t>(self) -> Datum<'t> {
+        match self {
+            Self::Text(text) => Datum::Text(text.into()),
+            Self::Integer(number) => Datum::Int(number),
+            Self::Decimal(number) => Datum::Decimal(number),
+            Self::Truth(truth) => Datum::Bool(truth),
+            Self::Date(_) | Self::Instant(_) => match self.into_json() {
+                Value::String(text) => Datum::Text(text.into()),
+                _ => Datum::Null,
+            },
         }
     }
 

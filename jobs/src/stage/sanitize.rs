@@ -38,12 +38,19 @@ impl Sanitize {
         }
     }
 
+    /// Whether it cleans the field of this name.
+    pub(crate) fn cleans(&self, field: &str) -> bool {
+        self.fields.as_ref().is_none_or(|fields| fields.contains(field))
+    }
+
     fn clean_all(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
-                if let Cow::Owned(clean) = self.clean_text(text) {
-                    *text = clean;
-                }
+                let clean = match self.clean_text(text) {
+                    Cow::Borrowed(clean) if clean.len() == text.len() => return,
+                    clean => clean.into_owned(),
+                };
+                *text = clean;
             }
             Value::Array(values) => values.iter_mut().for_each(|value| self.clean_all(value)),
             Value::Object(object) => object.values_mut().for_each(|value| self.clean_all(value)),
@@ -51,8 +58,9 @@ impl Sanitize {
         }
     }
 
-    /// Mark-up is removed first, because what it leaves may have white space at its ends.
-    fn clean_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    /// A text as it is when it is clean. Mark-up is removed first, because what it leaves may have white space at its
+    /// ends.
+    pub(crate) fn clean_text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         if let Some(html) = self.html.as_ref().filter(|_| text.contains(['<', '>', '&'])) {
             let clean = html.clean(&text).to_string();
@@ -67,8 +75,12 @@ impl Sanitize {
         if self.spec.nfc && !is_nfc(&text) {
             text = Cow::Owned(text.nfc().collect());
         }
-        if self.spec.trim && text.trim().len() != text.len() {
-            text = Cow::Owned(text.trim().to_owned());
+        if self.spec.trim {
+            text = match text {
+                Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+                Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
+                Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+            };
         }
         text
     }

@@ -6,11 +6,14 @@
 use serde_json::Value;
 
 use super::{Refusal, Step, shortened};
-use crate::jq::{Output, Program};
+use crate::jq::{Output, Program, Tree};
 
 /// A compiled program.
 #[derive(Debug)]
-pub struct Transform(Program);
+pub struct Transform {
+    program: Program,
+    code: String,
+}
 
 impl Transform {
     /// Compiles a program.
@@ -19,7 +22,12 @@ impl Transform {
     ///
     /// What is wrong, with line, column and a caret under the place.
     pub fn compile(code: &str) -> Result<Self, String> {
-        Program::compile(code).map(Self)
+        Ok(Self { program: Program::compile(code)?, code: code.to_owned() })
+    }
+
+    /// Lets `read` look at the program as it is written. `None`: it is too long to be looked at.
+    pub(crate) fn with_term<R>(&self, read: impl FnOnce(&Tree<'_>) -> R) -> Option<R> {
+        crate::jq::with_term(&self.code, read)
     }
 
     /// Runs the program on an item. No output skips the item.
@@ -29,7 +37,7 @@ impl Transform {
     /// When the program raises an error, never ends, or returns several outputs or something other than an object.
     pub fn apply(&self, item: &Value) -> Step {
         let refuse = |reason: String| Err(Refusal::new("transform", reason));
-        let mut outputs = self.0.run(item, 2);
+        let mut outputs = self.program.run(item, 2);
         match (outputs.pop(), outputs.pop()) {
             (None, _) => Ok(None),
             (Some(Output::Error(error)), _) => refuse(format!("the program failed: {error}")),

@@ -13,7 +13,10 @@ const PROBLEM_CHARS_MAX: usize = 300;
 
 /// A compiled schema.
 #[derive(Debug)]
-pub struct Validate(Validator);
+pub struct Validate {
+    validator: Validator,
+    schema: Value,
+}
 
 impl Validate {
     /// Compiles a schema of any draft. Formats such as `date` and `email` are checked, and a reference to another
@@ -27,10 +30,17 @@ impl Validate {
         if !schema.is_object() {
             return Err(format!("the schema is {schema}; it must be an object such as {{\"required\": [\"id\"]}}"));
         }
-        jsonschema::options().should_validate_formats(true).offline().build(schema).map(Self).map_err(|error| {
+        let built = jsonschema::options().should_validate_formats(true).offline().build(schema);
+        let validator = built.map_err(|error| {
             let path = error.instance_path().to_string();
             format!("{} at `{}` of the schema", error, if path.is_empty() { "/" } else { &path })
-        })
+        })?;
+        Ok(Self { validator, schema: schema.clone() })
+    }
+
+    /// The schema.
+    pub(crate) fn schema(&self) -> &Value {
+        &self.schema
     }
 
     /// Refuses an item that does not satisfy the schema, and names the first three problems.
@@ -39,10 +49,10 @@ impl Validate {
     ///
     /// The refusal.
     pub fn check(&self, item: &Value) -> Result<(), Refusal> {
-        if self.0.is_valid(item) {
+        if self.validator.is_valid(item) {
             return Ok(());
         }
-        let problems: Vec<_> = self.0.iter_errors(item).take(PROBLEMS_MAX + 1).map(|error| problem(&error)).collect();
+        let problems: Vec<_> = self.validator.iter_errors(item).take(PROBLEMS_MAX + 1).map(|error| problem(&error)).collect();
         let more = if problems.len() > PROBLEMS_MAX { "; and more" } else { "" };
         let named = problems.len().min(PROBLEMS_MAX);
         Err(Refusal::new("validate", format!("{}{more}", problems[..named].join("; "))))
