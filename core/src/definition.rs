@@ -15,6 +15,9 @@ pub use crate::one_or_many::OneOrMany;
 use crate::retry::RetryPolicy;
 use crate::schedule::ScheduleSpec;
 
+/// How many items make a chunk where each may take its time, or where its size is not known.
+pub const CHUNK_ITEMS_DEFAULT: u64 = 500;
+
 /// The most items that one chunk may have.
 pub const CHUNK_ITEMS_MAX: u64 = 100_000;
 
@@ -27,9 +30,10 @@ pub struct BatchDefinition {
     pub description: Option<String>,
     /// Where the items come from.
     pub source: SourceSpec,
-    /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`].
-    #[serde(default = "default_chunk")]
-    pub chunk: u64,
+    /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. Unless said, as many as suit the input's size, or
+    /// [`CHUNK_ITEMS_DEFAULT`] where each is processed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<u64>,
     /// How many items may be quarantined before the batch halts.
     #[serde(default, alias = "tolerate")]
     pub failure_budget: FailureBudget,
@@ -120,10 +124,6 @@ impl AggregateJob {
         job.timeout = self.timeout.map_or(Self::TIMEOUT, |span| span.0);
         job.retry = self.retry.clone().unwrap_or_default();
     }
-}
-
-fn default_chunk() -> u64 {
-    500
 }
 
 fn default_queue() -> String {

@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let options = OpenOptions {
         spool_dir: dir.join("spool"),
         base_dir: dir.clone(),
-        chunk: 500,
+        chunk: 500.into(),
         spool_bytes_max: u64::MAX,
         stdin: None,
     };

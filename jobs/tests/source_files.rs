@@ -34,7 +34,7 @@ impl Place {
         OpenOptions {
             spool_dir: self.path("spool"),
             base_dir: self.dir.path().to_owned(),
-            chunk,
+            chunk: chunk.into(),
             spool_bytes_max: 1_000_000,
             stdin: None,
         }

@@ -15,7 +15,7 @@ async fn plan(
     let options = OpenOptions {
         spool_dir: dir.join("spool"),
         base_dir: dir.to_owned(),
-        chunk,
+        chunk: chunk.into(),
         spool_bytes_max: 1_000_000,
         stdin: None,
     };

@@ -32,7 +32,7 @@ fn bound(mut spec: SourceSpec, values: &[Value]) -> SourceSpec {
 
 async fn plan(spec: &SourceSpec, chunk: u64) -> Result<Vec<ChunkPayload>, SourceError> {
     let nowhere = std::env::temp_dir();
-    let options = OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk, spool_bytes_max: 0, stdin: None };
+    let options = OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk: chunk.into(), spool_bytes_max: 0, stdin: None };
     let mut planner = source::open(spec, options).await?;
     assert_eq!(planner.fingerprint(), &SourceFingerprint::default());
     let mut chunks = Vec::new();
@@ -365,7 +365,7 @@ async fn a_server_that_freezes_is_given_up_and_is_read_again_afterwards() {
     let spec = patient(spec(through.as_str(), "select * from t", "id"), Duration::from_millis(500));
     let nowhere = std::env::temp_dir();
     let options =
-        OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk: 2, spool_bytes_max: 0, stdin: None };
+        OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk: 2.into(), spool_bytes_max: 0, stdin: None };
     let mut planner = source::open(&spec, options).await.expect("it answers");
     let chunk = planner.next_chunk().await.expect("it answers").expect("a chunk");
     proxy.cut(Break::Hang);

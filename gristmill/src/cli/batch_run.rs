@@ -41,7 +41,7 @@ pub(crate) struct Run {
     /// Files instead of those of the definition: a path, a glob, or - for standard input; may be repeated
     #[arg(long, value_name = "FILE")]
     input: Vec<String>,
-    /// How many items make a chunk
+    /// How many items make a chunk [default: as the definition says, or as many as suit the input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=CHUNK_ITEMS_MAX))]
     chunk: Option<u64>,
     /// A parameter of this run; may be repeated

@@ -270,8 +270,8 @@ impl Findings<'_> {
         let key = format!("batch.{name}");
         self.name(&key, name);
         self.name(&join(&key, "queue"), &batch.queue);
-        if !(1..=CHUNK_ITEMS_MAX).contains(&batch.chunk) {
-            self.push(&join(&key, "chunk"), format!("is {}; a chunk has 1 to {CHUNK_ITEMS_MAX} items", batch.chunk));
+        if let Some(chunk) = batch.chunk.filter(|chunk| !(1..=CHUNK_ITEMS_MAX).contains(chunk)) {
+            self.push(&join(&key, "chunk"), format!("is {chunk}; a chunk has 1 to {CHUNK_ITEMS_MAX} items"));
         }
         if batch.key.as_ref().is_some_and(|text| !(1..=KEY_BYTES_MAX).contains(&text.len()) || text.contains('\0')) {
             self.push(&join(&key, "key"), format!("must have 1 to {KEY_BYTES_MAX} bytes and no NUL"));

@@ -143,8 +143,8 @@ pub fn closing(
 }
 
 fn check_numbers(name: &str, definition: &BatchDefinition) -> Result<(), DefinitionError> {
-    if !(1..=CHUNK_ITEMS_MAX).contains(&definition.chunk) {
-        return Err(error(name, "chunk")(format!("is {}; it must be 1 to {CHUNK_ITEMS_MAX} items", definition.chunk)));
+    if let Some(chunk) = definition.chunk.filter(|chunk| !(1..=CHUNK_ITEMS_MAX).contains(chunk)) {
+        return Err(error(name, "chunk")(format!("is {chunk}; it must be 1 to {CHUNK_ITEMS_MAX} items")));
     }
     if definition.max_attempts == 0 {
         return Err(error(name, "max_attempts")("is 0; a chunk has at least 1 attempt"));

@@ -14,7 +14,7 @@ use crate::process::{BatchContext, ProcessContext, Processors};
 use crate::source::{self, OpenOptions};
 
 /// How many definitions are tried, each on one file.
-const DEFINITIONS: u64 = 400;
+const DEFINITIONS: u64 = 200;
 
 /// The names of the columns.
 const COLUMNS: [&str; 5] = ["a", "b c", "d", "e.f", "when"];
@@ -49,7 +49,7 @@ async fn both_ways(definition: &Value, file: &str, pool: &ItemPool, told: &str) 
     let options = OpenOptions {
         spool_dir: folder.path().join("spool"),
         base_dir: folder.path().to_owned(),
-        chunk: 1_000,
+        chunk: 1_000.into(),
         spool_bytes_max: 1 << 20,
         stdin: None,
     };

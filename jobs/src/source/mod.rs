@@ -30,7 +30,7 @@ mod unpack;
 use std::path::PathBuf;
 
 use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
-use gristmill_core::definition::{CHUNK_ITEMS_MAX, SourceSpec};
+use gristmill_core::definition::{CHUNK_ITEMS_DEFAULT, CHUNK_ITEMS_MAX, SourceSpec};
 use gristmill_core::inline;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -53,6 +53,32 @@ use spool::Spooled;
 /// How many chunks the scan may be ahead of the planner's caller.
 const CHUNKS_AHEAD: usize = 256;
 
+/// How much makes a chunk. A chunk of files ends early at [`CHUNK_BYTES_MAX`], at [`CHUNK_FIELDS_MAX`] and at the end of
+/// its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChunkSize {
+    /// So many items: 1 to [`CHUNK_ITEMS_MAX`].
+    Items(u64),
+    /// Of files as many as suit the size of the input: so many that there is work for every worker, and no more, because
+    /// each chunk is a transaction and a file. Of a query [`CHUNK_ITEMS_DEFAULT`].
+    Fitting,
+}
+
+impl From<u64> for ChunkSize {
+    fn from(items: u64) -> Self {
+        Self::Items(items)
+    }
+}
+
+impl ChunkSize {
+    fn items(self) -> u64 {
+        match self {
+            Self::Items(items) => items,
+            Self::Fitting => CHUNK_ITEMS_DEFAULT,
+        }
+    }
+}
+
 /// What a source needs in addition to its definition.
 pub struct OpenOptions {
     /// Where spools of compressed, re-encoded and streamed input are kept. Created when it is missing. Workers on other
@@ -60,9 +86,8 @@ pub struct OpenOptions {
     pub spool_dir: PathBuf,
     /// The folder that relative paths start from.
     pub base_dir: PathBuf,
-    /// How many items make a chunk: 1 to [`CHUNK_ITEMS_MAX`]. A chunk of files ends early at
-    /// [`CHUNK_BYTES_MAX`], at [`CHUNK_FIELDS_MAX`] and at the end of its file.
-    pub chunk: u64,
+    /// How much makes a chunk.
+    pub chunk: ChunkSize,
     /// The most bytes that one spool may have, decompressed: a small file may hold terabytes of zeros.
     pub spool_bytes_max: u64,
     /// What `-` reads. `None` where there is no standard input, as in a schedule.
@@ -101,8 +126,10 @@ pub fn check(spec: &SourceSpec) -> Result<(), SourceError> {
 ///
 /// See [`SourceError`].
 pub async fn open(spec: &SourceSpec, options: OpenOptions) -> Result<Planner, SourceError> {
-    if !(1..=CHUNK_ITEMS_MAX).contains(&options.chunk) {
-        let problem = format!("`chunk` = {} must be from 1 to {CHUNK_ITEMS_MAX} items", options.chunk);
+    if let ChunkSize::Items(items) = options.chunk
+        && !(1..=CHUNK_ITEMS_MAX).contains(&items)
+    {
+        let problem = format!("`chunk` = {items} must be from 1 to {CHUNK_ITEMS_MAX} items");
         return Err(SourceError::Setting(problem));
     }
     match format::origin(spec)? {
@@ -113,7 +140,7 @@ pub async fn open(spec: &SourceSpec, options: OpenOptions) -> Result<Planner, So
             Ok(Planner { fingerprint, chunks: Chunks::Files(scan(plan)), spooled })
         }
         Origin::Sql(source) => {
-            let planner = sql::Planner::open(source, options.chunk).await?;
+            let planner = sql::Planner::open(source, options.chunk.items()).await?;
             Ok(Planner { fingerprint: SourceFingerprint::default(), chunks: Chunks::Sql(planner), spooled: Vec::new() })
         }
     }

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use gristmill_core::chunk::{ChunkPayload, FileFingerprint, Slice, SourceFingerprint};
-use gristmill_core::definition::Ragged;
+use gristmill_core::definition::{CHUNK_ITEMS_MAX, Ragged};
 
 use super::csv::{self, RowReader};
 use super::cut::{Cut, CutError, RecordSplitter, Shape};
 use super::error::SourceError;
 use super::file;
 use super::format::Format;
+use super::ChunkSize;
 use super::spool::Ready;
 
 /// A chunk ends early at this many bytes, so that a worker's memory does not depend on how long the records are.
@@ -20,13 +21,22 @@ pub const CHUNK_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// so a byte limit alone would not bound a file of thousands of columns.
 pub const CHUNK_FIELDS_MAX: u64 = 250_000;
 
+/// Into how many chunks an input is cut unless said otherwise: enough for many workers, and for a progress to be seen.
+const FITTING_CHUNKS: u64 = 64;
+
+/// A chunk of less is not worth its transaction and its file.
+const FITTING_BYTES_MIN: u64 = 64 * 1024;
+
+/// A chunk of more only takes more memory.
+const FITTING_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Files whose headers have been read and whose records have not.
 pub(super) struct FilePlan {
     files: Vec<Body>,
     format: Format,
-    chunk: u64,
+    chunk: ChunkSize,
 }
 
 /// A file and where its records begin.
@@ -38,7 +48,7 @@ struct Body {
 
 impl FilePlan {
     /// Takes the files' fingerprints and reads their headers.
-    pub(super) fn new(files: &[Ready], format: Format, chunk: u64) -> Result<Self, SourceError> {
+    pub(super) fn new(files: &[Ready], format: Format, chunk: ChunkSize) -> Result<Self, SourceError> {
         let mut bodies: Vec<Body> = Vec::with_capacity(files.len());
         for ready in files {
             let body = body(ready, &format)?;
@@ -61,14 +71,24 @@ impl FilePlan {
         for (number, body) in self.files.iter().enumerate() {
             let number = u32::try_from(number).map_err(|_| SourceError::Setting("too many files".to_owned()))?;
             let columns = body.fingerprint.columns.len().max(1) as u64;
-            let chunk = self.chunk.min(CHUNK_FIELDS_MAX / columns).max(1);
-            let mut chunks = Chunks { number, chunk, first, open: None };
+            let (items, bytes) = match self.chunk {
+                ChunkSize::Items(items) => (items, CHUNK_BYTES_MAX),
+                ChunkSize::Fitting => (CHUNK_ITEMS_MAX, self.fitting()),
+            };
+            let items = items.min(CHUNK_FIELDS_MAX / columns).max(1);
+            let mut chunks = Chunks { number, items, bytes, first, open: None };
             if !self.cut(body, &mut chunks, &mut emit)? {
                 return Ok(());
             }
             first = chunks.first;
         }
         Ok(())
+    }
+
+    /// How many bytes make a chunk of this input.
+    fn fitting(&self) -> u64 {
+        let all: u64 = self.files.iter().map(|body| body.fingerprint.bytes).sum();
+        (all / FITTING_CHUNKS).clamp(FITTING_BYTES_MIN, FITTING_BYTES_MAX)
     }
 
     fn cut(
@@ -105,7 +125,10 @@ impl FilePlan {
 /// Collects records into chunks of one file.
 struct Chunks {
     number: u32,
-    chunk: u64,
+    /// The most items of a chunk.
+    items: u64,
+    /// A chunk ends at so many bytes.
+    bytes: u64,
     /// The position of the next chunk's first item.
     first: u64,
     open: Option<Open>,
@@ -124,7 +147,7 @@ impl Chunks {
         let open = self.open.get_or_insert(Open { from: cut.from, to: cut.to, line: cut.line, items: 0 });
         open.items += 1;
         open.to = cut.to;
-        let full = open.items >= self.chunk || open.to - open.from >= CHUNK_BYTES_MAX;
+        let full = open.items >= self.items || open.to - open.from >= self.bytes;
         if full { self.close() } else { None }
     }
 

@@ -73,7 +73,7 @@ impl BatchEnv {
         let options = OpenOptions {
             spool_dir: PathBuf::from(self.path("spool")),
             base_dir: self.folder.path().to_path_buf(),
-            chunk,
+            chunk: chunk.into(),
             spool_bytes_max: 1_000_000,
             stdin: None,
         };

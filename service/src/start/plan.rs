@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use gristmill_core::audit::Action;
 use gristmill_core::backoff;
 use gristmill_core::chunk::{ChunkPayload, Slice};
-use gristmill_core::definition::{BatchDefinition, OneOrMany};
+use gristmill_core::definition::{BatchDefinition, CHUNK_ITEMS_DEFAULT, OneOrMany};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_dispatcher::Overlap;
 use gristmill_jobs::RegistryOptions;
 use gristmill_jobs::pipeline::{DefinitionError, Pipeline, resolve};
-use gristmill_jobs::source::{self, OpenOptions, Planner, Stream};
+use gristmill_jobs::source::{self, ChunkSize, OpenOptions, Planner, Stream};
 use gristmill_store::{GROUP_JOBS_MAX, NewBatch, NewChunk, StoreError};
 use serde_json::Value;
 use uuid::Uuid;
@@ -76,14 +76,14 @@ pub(crate) async fn prepare(tenant: &str, start: StartBatch) -> Result<Prepared,
     if let Some(input) = input {
         replace_input(&name, &mut definition, input)?;
     }
-    definition.chunk = chunk.unwrap_or(definition.chunk);
+    definition.chunk = chunk.or(definition.chunk);
     let RegistryOptions { pool, processors } = &start.kinds;
     let pipeline = Pipeline::compile(&name, &definition, &base_dir, processors, pool)?;
     pipeline.try_output(&name)?;
     let options = OpenOptions {
         spool_dir: start.spool_dir,
         base_dir,
-        chunk: definition.chunk,
+        chunk: chunk_size(&definition),
         spool_bytes_max: start.spool_bytes_max,
         stdin: start.stdin,
     };
@@ -99,6 +99,15 @@ pub(crate) async fn prepare(tenant: &str, start: StartBatch) -> Result<Prepared,
         trace,
     };
     Ok(Prepared { batch, planner })
+}
+
+/// What takes its time at each item gets chunks of a number that people can wait for.
+fn chunk_size(definition: &BatchDefinition) -> ChunkSize {
+    match (definition.chunk, &definition.process) {
+        (Some(items), _) => ChunkSize::Items(items),
+        (None, Some(_)) => ChunkSize::Items(CHUNK_ITEMS_DEFAULT),
+        (None, None) => ChunkSize::Fitting,
+    }
 }
 
 /// The definition that the run keeps: complete in itself, with every path absolute, because a worker may have started

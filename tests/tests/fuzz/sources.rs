@@ -88,7 +88,7 @@ async fn records(spec: &SourceSpec, folder: &Path, chunk: u64) -> Result<Vec<Rec
     let options = OpenOptions {
         spool_dir: folder.join("copies"),
         base_dir: folder.to_owned(),
-        chunk,
+        chunk: chunk.into(),
         spool_bytes_max: COPY_BYTES_MAX,
         stdin: None,
     };
