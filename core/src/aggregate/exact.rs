@@ -156,6 +156,11 @@ pub fn decimal_text(text: &str) -> Option<Decimal> {
         Some(place) => (&unsigned[..place], Some(&unsigned[place + 1..])),
         None => (unsigned, None),
     };
+    if exponent.is_none()
+        && let Some(short) = short(negative, digits)
+    {
+        return Some(short);
+    }
     let exponent = match exponent {
         Some(written) => std::str::from_utf8(written).ok()?.parse::<i32>().ok()?,
         None => 0,
@@ -164,6 +169,31 @@ pub fn decimal_text(text: &str) -> Option<Decimal> {
     let (magnitude, scale) = at_least_whole(magnitude, scale.checked_sub(exponent)?)?;
     let magnitude = i128::try_from(magnitude).ok()?;
     Decimal::try_from_i128_with_scale(if negative { -magnitude } else { magnitude }, scale).ok()
+}
+
+/// The most digits of a number that is added up in 64 bits.
+const SHORT_DIGITS: usize = 18;
+
+/// Reads a number of few digits. `None`: it has more, or it is none.
+fn short(negative: bool, digits: &[u8]) -> Option<Decimal> {
+    if digits.len() > SHORT_DIGITS || !digits.first()?.is_ascii_digit() {
+        return None;
+    }
+    let (mut magnitude, mut scale, mut point) = (0_i64, 0_u32, false);
+    for byte in digits {
+        match byte {
+            b'0'..=b'9' => {
+                magnitude = magnitude * 10 + i64::from(byte - b'0');
+                scale += u32::from(point);
+            }
+            b'.' if !point => point = true,
+            _ => return None,
+        }
+    }
+    while scale > 0 && magnitude % 10 == 0 {
+        (magnitude, scale) = (magnitude / 10, scale - 1);
+    }
+    Some(Decimal::new(if negative { -magnitude } else { magnitude }, scale))
 }
 
 /// Returns the number in `12.50` as 125 and 1: its significant digits, and how many of them follow the point. Fewer

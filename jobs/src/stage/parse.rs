@@ -6,10 +6,11 @@
 mod bound;
 mod date;
 mod number;
+mod quick;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use gristmill_core::aggregate::Datum;
 use gristmill_core::definition::{ParseRule, ParseSpec, ParseType};
 use serde_json::Value;
@@ -198,8 +199,8 @@ impl Parsed {
             Self::Text(text) => text.into(),
             Self::Integer(number) => number.into(),
             Self::Decimal(number) => number.to_string().into(),
-            Self::Date(date) => date.format("%Y-%m-%d").to_string().into(),
-            Self::Instant(instant) => instant.to_rfc3339_opts(SecondsFormat::AutoSi, true).into(),
+            Self::Date(date) => quick::date_text(date).into(),
+            Self::Instant(instant) => quick::instant_text(instant).into(),
             Self::Truth(truth) => truth.into(),
         }
     }

@@ -10,6 +10,8 @@ use chrono::format::{Fixed, Item, Numeric, ParseResult, Parsed, StrftimeItems, p
 use chrono::{DateTime, Datelike, FixedOffset, NaiveDate, Timelike, Utc};
 use gristmill_core::definition::{ParseRule, ParseType};
 
+use super::quick::Quick;
+
 /// The years that RFC 3339 can write.
 const YEARS: std::ops::RangeInclusive<i32> = 0..=9999;
 
@@ -41,6 +43,7 @@ pub(super) struct DateFormat {
     two_digits: TwoDigits,
     /// Whether the century is written by itself.
     century: bool,
+    quick: Option<Quick>,
 }
 
 impl DateFormat {
@@ -77,7 +80,8 @@ impl DateFormat {
         if two_digits == TwoDigits::Refused && !century && items.iter().any(is_short) {
             return Err(format!("`{text}` reads a year of two digits, which `two_digit_year = \"refuse\"` forbids"));
         }
-        let format = Self { text: text.to_owned(), items, two_digits, century };
+        let quick = Quick::of(&items);
+        let format = Self { text: text.to_owned(), items, two_digits, century, quick };
         if format.fits_nothing(kind) {
             let (what, parts, example) = match kind {
                 ParseType::Datetime => ("an instant", "a day and a time of day", "%d/%m/%Y %H:%M"),
@@ -95,6 +99,9 @@ impl DateFormat {
 
     /// The date that a text stands for.
     pub(super) fn date(&self, text: &str) -> Option<NaiveDate> {
+        if let Some(time) = self.quick.as_ref().and_then(|quick| quick.read(text)) {
+            return Some(time.date());
+        }
         let parsed = self.parsed(text)?;
         let date = parsed.to_naive_date().ok()?;
         (YEARS.contains(&date.year()) && parsed.second() != Some(60)).then_some(date)
@@ -102,6 +109,10 @@ impl DateFormat {
 
     /// The instant that a text stands for: in UTC when there is no offset in it.
     pub(super) fn instant(&self, text: &str) -> Option<DateTime<Utc>> {
+        let quick = self.quick.as_ref().filter(|quick| quick.has_time());
+        if let Some(time) = quick.and_then(|quick| quick.read(text)) {
+            return Some(time.and_utc());
+        }
         let parsed = self.parsed(text)?;
         let instant = match parsed.offset() {
             Some(_) => parsed.to_datetime().ok()?.to_utc(),
@@ -233,8 +244,10 @@ fn window(text: &str) -> Result<TwoDigits, String> {
 
 #[cfg(test)]
 mod tests {
+    use gristmill_testkit::random::{Random, seed};
     use serde_json::json;
 
+    use super::super::quick;
     use super::*;
 
     fn format(rule: serde_json::Value) -> Result<DateFormat, String> {
@@ -250,6 +263,46 @@ mod tests {
     fn instant_by(text: &str, value: &str) -> Option<String> {
         let format = format(json!({ "type": "datetime", "format": text })).expect(text);
         format.instant(value).map(|instant| instant.to_rfc3339())
+    }
+
+    #[test]
+    fn what_is_read_quickly_is_what_the_format_reads() {
+        let mut random = Random::new(seed());
+        let formats = ["%d/%m/%Y %H:%M", "%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y%m%d", "%Y-%m-%d %H:%M:%S", "%d/%m/%Y%H:%M"];
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let text = *random.pick(&formats);
+            let kind = if text.contains("%H") && random.one_in(2) { "datetime" } else { "date" };
+            let quick = format(json!({ "type": kind, "format": text })).expect(text);
+            let slow = DateFormat { quick: None, ..quick.clone() };
+            let part = |letter: char, random: &mut Random| match letter {
+                'Y' => random.between(0, 10_050).to_string(),
+                _ if random.one_in(2) => format!("{:02}", random.below(62)),
+                _ => random.below(14).to_string(),
+            };
+            let mut value = String::new();
+            let mut letters = text.chars();
+            while let Some(letter) = letters.next() {
+                match letter {
+                    '%' => value += &part(letters.next().unwrap_or('Y'), &mut random),
+                    sign if random.one_in(40) => value += &format!("{sign} "),
+                    sign => value.push(sign),
+                }
+            }
+            assert_eq!(quick.date(&value), slow.date(&value), "{text}: {value}");
+            assert_eq!(quick.instant(&value), slow.instant(&value), "{text}: {value}");
+            read += u64::from(slow.date(&value).is_some());
+        }
+        assert!(read > 1_000, "{read}");
+    }
+
+    #[test]
+    fn a_time_is_written_as_the_library_writes_it() {
+        for text in ["0000-01-01T00:00:00Z", "2026-11-30T09:07:05Z", "9999-12-31T23:59:59Z", "2026-01-31T08:26:00.5Z"] {
+            let instant = instant(text).expect(text);
+            assert_eq!(quick::instant_text(instant), instant.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true));
+            assert_eq!(quick::date_text(instant.date_naive()), instant.format("%Y-%m-%d").to_string());
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How numbers and money are written: which sign separates decimals, and which separates thousands.
 
-use gristmill_core::aggregate::decimal;
+use gristmill_core::aggregate::{decimal, decimal_text};
 use gristmill_core::definition::{ParseRule, ParseType};
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -40,6 +40,10 @@ impl Notation {
     }
 
     pub(super) fn integer(self, text: &str) -> Option<i64> {
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        if (1..=INTEGER_DIGITS_MAX).contains(&unsigned.len()) && unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+            return text.parse().ok();
+        }
         let digits = self.whole(text.trim_start_matches(['-', '+']))?;
         if digits.len() > INTEGER_DIGITS_MAX {
             return None;
@@ -53,6 +57,9 @@ impl Notation {
     }
 
     pub(super) fn decimal(self, text: &str) -> Option<Decimal> {
+        if self.point == '.' && is_plain(text) {
+            return decimal_text(text);
+        }
         let (number, exponent) = match text.find(['e', 'E']) {
             Some(place) => text.split_at(place),
             None => (text, ""),
@@ -122,6 +129,16 @@ impl Notation {
         let separator = self.thousands.map(String::from).unwrap_or_default();
         let fraction = fraction.map(|digits| format!("{}{digits}", self.point)).unwrap_or_default();
         format!("{head}{separator}{tail}{fraction}")
+    }
+}
+
+/// Whether a number is nothing but digits, with a sign before them at most and one point among them.
+fn is_plain(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match unsigned.split_once('.') {
+        Some((whole, fraction)) => digits(whole) && digits(fraction),
+        None => digits(unsigned),
     }
 }
 
