@@ -32,7 +32,13 @@ fn bound(mut spec: SourceSpec, values: &[Value]) -> SourceSpec {
 
 async fn plan(spec: &SourceSpec, chunk: u64) -> Result<Vec<ChunkPayload>, SourceError> {
     let nowhere = std::env::temp_dir();
-    let options = OpenOptions { spool_dir: nowhere.clone(), base_dir: nowhere, chunk: chunk.into(), spool_bytes_max: 0, stdin: None };
+    let options = OpenOptions {
+        spool_dir: nowhere.clone(),
+        base_dir: nowhere,
+        chunk: chunk.into(),
+        spool_bytes_max: 0,
+        stdin: None,
+    };
     let mut planner = source::open(spec, options).await?;
     assert_eq!(planner.fingerprint(), &SourceFingerprint::default());
     let mut chunks = Vec::new();

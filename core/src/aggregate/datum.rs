@@ -49,9 +49,11 @@ impl Absorber<'_> {
     /// Adds an item of which `datum` gives the value at a place. `false`: nothing was added, because a measure may not
     /// be able to use it; [`absorb`](Self::absorb) says why, or adds it.
     pub fn absorb_at<'d>(&mut self, places: &Places, datum: impl Fn(usize) -> &'d Datum<'d>) -> bool {
-        let samples = self.rules.iter().zip(&places.0).map(|((_, rule), (group, field))| {
-            rule.sample_of(group.map(&datum), field.map(&datum))
-        });
+        let samples = self
+            .rules
+            .iter()
+            .zip(&places.0)
+            .map(|((_, rule), (group, field))| rule.sample_of(group.map(&datum), field.map(&datum)));
         let Some(samples) = samples.collect::<Option<Vec<_>>>() else { return false };
         self.add(samples);
         true

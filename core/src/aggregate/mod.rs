@@ -39,8 +39,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use exact::Exact;
 pub use datum::{Datum, Places};
+use exact::Exact;
 pub use exact::{decimal, decimal_text};
 use scalar::Scalar;
 pub use spec::{AggregateSpec, AggregateWord, BadAggregate, MeasureSpec, QUANTILES_DEFAULT, TOP_K_DEFAULT, TOP_K_MAX};

@@ -195,9 +195,8 @@ impl Pipeline {
             process.run(&mut travellers, context).await?;
         }
         let me = Arc::clone(self);
-        let written = map_under_way("format", &mut travellers, pool, &context.cancel, move |item| {
-            me.formatted(item).map(Some)
-        });
+        let written =
+            map_under_way("format", &mut travellers, pool, &context.cancel, move |item| me.formatted(item).map(Some));
         let written = written.await?;
         let mut gatherer = self.gatherer();
         let mut ok = Vec::new();

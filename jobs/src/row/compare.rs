@@ -21,9 +21,36 @@ const COLUMNS: [&str; 5] = ["a", "b c", "d", "e.f", "when"];
 
 /// Texts that people write, and that programs stumble over.
 const TEXTS: [&str; 30] = [
-    "", " ", "0", "-0", "7", " 12 ", "0012", "-3", "+4", "1.50", "1.5", "-0.00", ".5", "5.", "1e3", "1_000", "null", "true",
-    "no", "x", "Ünï ", "say \"hi\"", "a,b", "line\nbreak", "99999999999999999999", "0.1234567890123456789012345678",
-    "12/01/2011 8:26", "2011-01-12", "£3.10", "\u{1}null",
+    "",
+    " ",
+    "0",
+    "-0",
+    "7",
+    " 12 ",
+    "0012",
+    "-3",
+    "+4",
+    "1.50",
+    "1.5",
+    "-0.00",
+    ".5",
+    "5.",
+    "1e3",
+    "1_000",
+    "null",
+    "true",
+    "no",
+    "x",
+    "Ünï ",
+    "say \"hi\"",
+    "a,b",
+    "line\nbreak",
+    "99999999999999999999",
+    "0.1234567890123456789012345678",
+    "12/01/2011 8:26",
+    "2011-01-12",
+    "£3.10",
+    "\u{1}null",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +98,8 @@ async fn both_ways(definition: &Value, file: &str, pool: &ItemPool, told: &str) 
 }
 
 fn context() -> ProcessContext {
-    let batch = BatchContext { id: gristmill_core::id::BatchId(uuid::Uuid::nil()), name: "b".to_owned(), params: json!({}) };
+    let batch =
+        BatchContext { id: gristmill_core::id::BatchId(uuid::Uuid::nil()), name: "b".to_owned(), params: json!({}) };
     ProcessContext {
         idempotency_key: String::new(),
         trace: None,

@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_decimal_is_written_as_it_shows_itself() {
-        for text in ["0", "-1", "0.5", "-0.005", "12.34", "79228162514264337593543950335", "0.0000000000000000000000000001"]
+        for text in
+            ["0", "-1", "0.5", "-0.005", "12.34", "79228162514264337593543950335", "0.0000000000000000000000000001"]
         {
             let mut bytes = Vec::new();
             let number = gristmill_core::aggregate::decimal_text(text).expect(text);

@@ -98,9 +98,7 @@ impl Expression {
                 let order = compare(&sides.0.value(row)?, &sides.1.value(row)?);
                 Some(Datum::Bool(holds(*operator, order)))
             }
-            Self::And(sides) => {
-                Some(Datum::Bool(is_true(&sides.0.value(row)?) && is_true(&sides.1.value(row)?)))
-            }
+            Self::And(sides) => Some(Datum::Bool(is_true(&sides.0.value(row)?) && is_true(&sides.1.value(row)?))),
             Self::Or(sides) => Some(Datum::Bool(is_true(&sides.0.value(row)?) || is_true(&sides.1.value(row)?))),
             Self::Alternative(sides) => match sides.0.value(row)? {
                 first if is_true(&first) => Some(first),

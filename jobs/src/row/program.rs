@@ -13,7 +13,6 @@ use super::expression::{Constant, Expression, Function};
 use super::names::Names;
 use crate::jq::Tree;
 
-
 /// A program in this form.
 #[derive(Debug, Default)]
 pub(super) struct Program(pub(super) Vec<Step>);

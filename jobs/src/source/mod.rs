@@ -42,8 +42,8 @@ pub use jsonl::DEPTH_MAX;
 pub use names::FILES_MAX;
 pub use plan::{CHUNK_BYTES_MAX, CHUNK_FIELDS_MAX};
 pub use record::{RAW_BYTES_MAX, Record, Unreadable};
-pub use spool::{SPOOL_BYTES_DEFAULT, remove_spooled};
 pub(crate) use rows::Rows;
+pub use spool::{SPOOL_BYTES_DEFAULT, remove_spooled};
 pub use unpack::Stream;
 
 use format::{Format, Origin};
@@ -251,7 +251,8 @@ pub(crate) async fn read_rows(
     fingerprint: &SourceFingerprint,
     spec: &SourceSpec,
 ) -> Result<Option<Rows>, SourceError> {
-    let (Slice::Bytes { file, from, to, line }, Origin::Files(_, format)) = (&payload.slice, format::origin(spec)?) else {
+    let (Slice::Bytes { file, from, to, line }, Origin::Files(_, format)) = (&payload.slice, format::origin(spec)?)
+    else {
         return Ok(None);
     };
     let cut::Shape::Csv { delimiter, quote } = format.shape else { return Ok(None) };

@@ -6,12 +6,12 @@ use std::io::{Read, Seek, SeekFrom};
 use gristmill_core::chunk::{ChunkPayload, FileFingerprint, Slice, SourceFingerprint};
 use gristmill_core::definition::{CHUNK_ITEMS_MAX, Ragged};
 
+use super::ChunkSize;
 use super::csv::{self, RowReader};
 use super::cut::{Cut, CutError, RecordSplitter, Shape};
 use super::error::SourceError;
 use super::file;
 use super::format::Format;
-use super::ChunkSize;
 use super::spool::Ready;
 
 /// A chunk ends early at this many bytes, so that a worker's memory does not depend on how long the records are.

@@ -52,7 +52,8 @@ impl Validate {
         if self.validator.is_valid(item) {
             return Ok(());
         }
-        let problems: Vec<_> = self.validator.iter_errors(item).take(PROBLEMS_MAX + 1).map(|error| problem(&error)).collect();
+        let problems: Vec<_> =
+            self.validator.iter_errors(item).take(PROBLEMS_MAX + 1).map(|error| problem(&error)).collect();
         let more = if problems.len() > PROBLEMS_MAX { "; and more" } else { "" };
         let named = problems.len().min(PROBLEMS_MAX);
         Err(Refusal::new("validate", format!("{}{more}", problems[..named].join("; "))))

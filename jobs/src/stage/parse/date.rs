@@ -268,7 +268,8 @@ mod tests {
     #[test]
     fn what_is_read_quickly_is_what_the_format_reads() {
         let mut random = Random::new(seed());
-        let formats = ["%d/%m/%Y %H:%M", "%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y%m%d", "%Y-%m-%d %H:%M:%S", "%d/%m/%Y%H:%M"];
+        let formats =
+            ["%d/%m/%Y %H:%M", "%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y%m%d", "%Y-%m-%d %H:%M:%S", "%d/%m/%Y%H:%M"];
         let mut read = 0;
         for _ in 0..20_000 {
             let text = *random.pick(&formats);

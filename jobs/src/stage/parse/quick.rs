@@ -43,7 +43,8 @@ impl Quick {
         }
         let count = |wanted| steps.iter().filter(|step| matches!(step, Step::Part(part) if *part == wanted)).count();
         let once = DAY.into_iter().all(|part| count(part) == 1);
-        let plain = steps.iter().all(|step| !matches!(step, Step::Sign(sign) if !sign.is_ascii_punctuation() && *sign != b' '));
+        let plain =
+            steps.iter().all(|step| !matches!(step, Step::Sign(sign) if !sign.is_ascii_punctuation() && *sign != b' '));
         let time = [count(Part::Hour), count(Part::Minute), count(Part::Second)];
         (once && plain && matches!(time, [0, 0, 0] | [1, 1, 0] | [1, 1, 1])).then_some(Self(steps))
     }
