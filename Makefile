@@ -118,6 +118,12 @@ bench: ## Measures Gristmill beside raw limits and a peer (ROUNDS=5 JOBS=20000 O
 	ROUNDS="$${ROUNDS:-}" JOBS="$${JOBS:-}" ONLY="$${ONLY:-}" SETUP="$${SETUP:-}" HISTORY="$${HISTORY:-}" \
 		$${CARGO_TARGET_DIR:-target}/release/gristmill-bench
 
+# Python 3; polars and DuckDB from PyPI where they can be had.
+.PHONY: rows
+rows: ## Measures a batch over invoice lines beside a pass by hand, Python and dataframes (ROWS=1000000 ROUNDS=3 SEED=1).
+	$(CARGO) build --quiet --release --package gristmill --package gristmill-bench --bin gristmill --bin gristmill-bench-rows
+	scripts/rows --rows $${ROWS:-1000000} --rounds $${ROUNDS:-3} --seed $${SEED:-1}
+
 .PHONY: bench-micro
 bench-micro: ## Measures single functions: settle, merge, parse, choose and the like (FILTER=).
 	$(CARGO) bench --package gristmill-bench --features micro --bench micro -- $${FILTER:-}

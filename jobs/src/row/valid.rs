@@ -2,6 +2,7 @@
 //!
 //! Knows only what can be told of texts without doubt. Where it does not know, the schema itself is asked.
 
+use regex::Regex;
 use serde_json::Value;
 
 use super::names::Names;
@@ -15,6 +16,7 @@ enum Holds {
     MinLength(usize),
     MaxLength(usize),
     OneOf(Vec<String>),
+    Pattern(Regex),
 }
 
 impl Plainly {
@@ -57,6 +59,7 @@ impl Plainly {
                     let words = value.as_array()?.iter().filter_map(Value::as_str);
                     Holds::OneOf(words.map(str::to_owned).collect())
                 }
+                "pattern" => Holds::Pattern(common(value.as_str()?)?),
                 _ => return None,
             };
             self.0.push((place, holds));
@@ -72,9 +75,35 @@ impl Plainly {
                 Holds::MinLength(least) => at_least(text, *least),
                 Holds::MaxLength(most) => !at_least(text, most.saturating_add(1)),
                 Holds::OneOf(words) => words.iter().any(|word| word == text),
+                Holds::Pattern(pattern) => is_common(text) && pattern.is_match(text),
             }
         })
     }
+}
+
+/// A pattern whose meaning for [common](is_common) texts is the same in ECMA-262, which schemas are written in, and here.
+fn common(pattern: &str) -> Option<Regex> {
+    let mut signs = pattern.chars();
+    while let Some(sign) = signs.next() {
+        let same = match sign {
+            '\\' => matches!(signs.next(), Some('d' | 'D' | 'w' | 'W' | 's' | 'S' | '.' | '-' | '/' | '+' | '*' | '?')),
+            // Groups may begin something that only one of the two has; `&&`, `~~` and `--` are operators in classes here.
+            '(' | ')' | '&' | '~' => false,
+            sign => is_common(sign.encode_utf8(&mut [0; 4])),
+        };
+        if !same {
+            return None;
+        }
+    }
+    if pattern.contains("--") || pattern.matches('[').count() != pattern.matches(']').count() {
+        return None;
+    }
+    Regex::new(pattern).ok()
+}
+
+/// Whether a text is ASCII that can be seen, and spaces.
+fn is_common(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
 
 /// Whether a text has so many characters.
