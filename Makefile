@@ -13,13 +13,26 @@ DENY_VERSION ?= 0.20
 help: ## Lists what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
-# Servers that were started by hand, with `make servers`, are used and left running.
+# Servers that were started by hand, with `make servers`, are used and left running. What did not run, for want of a
+# browser, is said at the end.
 .PHONY: test
-test: ## Runs every test, on a PostgreSQL and a RabbitMQ that it provides for itself.
-	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
-	scripts/servers start; \
-	eval "$$(scripts/servers env)"; \
-	$(CARGO) test --workspace --no-fail-fast
+test: ## Runs every test, on a PostgreSQL, a RabbitMQ and a browser that it provides for itself.
+	@stop=''; trap 'eval "$$stop"' EXIT; \
+	scripts/servers status >/dev/null 2>&1 || stop="scripts/servers stop;"; \
+	scripts/browser status >/dev/null 2>&1 || stop="$$stop scripts/browser stop"; \
+	scripts/servers start; scripts/browser start; \
+	eval "$$(scripts/servers env; scripts/browser env)"; \
+	outcome=0; $(CARGO) test --workspace --no-fail-fast || outcome=$$?; \
+	scripts/browser not-run; exit $$outcome
+
+.PHONY: browser
+browser: ## Runs the tests of the pages in a real browser alone, and axe-core over each page (FILTER=).
+	@stop=''; trap 'eval "$$stop"' EXIT; \
+	scripts/browser status >/dev/null 2>&1 || stop='scripts/browser stop'; \
+	scripts/browser start; \
+	eval "$$(scripts/browser env)"; \
+	outcome=0; $(CARGO) test --workspace --test browser -- $${FILTER:-} || outcome=$$?; \
+	scripts/browser not-run; exit $$outcome
 
 # SQLite in memory where there is such a folder: what a comparison commits need not last.
 .PHONY: compare
@@ -102,6 +115,16 @@ schedules: ## Measures how late ticks start: 10,000 schedules, 1,000 of them on 
 	eval "$$(scripts/servers env)"; \
 	$(CARGO) run --release --package gristmill-scheduler --example schedules -- 10000 1000
 
+# SETUP is a list: SETUP=sqlite,postgres. With --workspace, as all that stands beside the tests.
+.PHONY: pages
+pages: ## Measures how long each page of the dashboard takes over a long history (JOBS=2000000 SETUP=sqlite,postgres TIMES=40).
+	@export GRISTMILL_SERVERS=pages GRISTMILL_SERVERS_WAL_MB=1024; \
+	scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
+	scripts/servers start; \
+	eval "$$(scripts/servers env)"; \
+	$(CARGO) build --quiet --release --workspace --example pages; \
+	$${CARGO_TARGET_DIR:-target}/release/examples/pages $${JOBS:-2000000} $${SETUP:-sqlite,postgres} $${TIMES:-40}
+
 # Servers of its own, with PostgreSQL's own settings: those of the tests keep less of the log. The program is built
 # apart from the peer, so that it has exactly the features that it is shipped with.
 # ONLY and SETUP are lists: ONLY=enqueue,single,drain,latency,batch,idle,scale SETUP=sqlite,postgres,rabbitmq.
@@ -162,10 +185,13 @@ demo: ## Runs the demo: 100,000 orders, on one program and one file.
 	$(CARGO) run --release -- demo
 
 .PHONY: servers
-servers: ## Starts the test servers and leaves them running; prints how to use them.
+servers: ## Starts the test servers and the browser and leaves them running; prints how to use them.
 	@scripts/servers start
+	@scripts/browser start
 	@scripts/servers env
+	@scripts/browser env
 
 .PHONY: clean-servers
 clean-servers: ## Stops the test servers and deletes their data.
 	@scripts/servers stop
+	@scripts/browser stop

@@ -19,8 +19,11 @@ const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(300);
 /// Everything that is found in the store, for a tenant. `program` is what a person types to call this program, `here` what
 /// its own clock shows.
 pub async fn of_the_store(store: &StoreHandle, tenant: &str, program: &str, here: Instant) -> Vec<Finding> {
-    let mut findings = vec![migrations(store, program).await, clock(store, here).await, kinds(store, tenant).await];
-    findings.extend(work(store, tenant, program).await);
+    // Read once: where processes come and go there are hundreds of them.
+    let workers = store.workers().await;
+    let kinds = kinds(store, tenant, &workers).await;
+    let mut findings = vec![migrations(store, program).await, clock(store, here).await, kinds];
+    findings.extend(work(store, tenant, program, &workers).await);
     findings.extend(outbox(store, here).await);
     findings.push(retention(store).await);
     findings
@@ -43,20 +46,26 @@ async fn migrations(store: &StoreHandle, program: &str) -> Finding {
     }
 }
 
+/// The processes, or why they could not be read.
+type Workers = Result<Vec<WorkerView>, StoreError>;
+
 /// Jobs that no running worker can handle. When none is running at all, that is said once, for each queue.
-async fn kinds(store: &StoreHandle, tenant: &str) -> Finding {
-    let found = async {
-        let working = store.workers().await?.iter().any(WorkerView::works);
-        Ok::<_, StoreError>(store.unhandled(tenant).await?.into_iter().filter(move |_| working))
+async fn kinds(store: &StoreHandle, tenant: &str, workers: &Workers) -> Finding {
+    let found = match workers {
+        Ok(workers) if workers.iter().any(WorkerView::works) => {
+            store.unhandled(tenant).await.map_err(|error| error.to_string())
+        }
+        Ok(_) => Ok(Vec::new()),
+        Err(error) => Err(error.to_string()),
     };
-    match found.await.map(|found| found.map(|one| waits_for(&one)).collect::<Vec<_>>()) {
+    match found.map(|found| found.iter().map(waits_for).collect::<Vec<_>>()) {
         Ok(waiting) if waiting.is_empty() => Finding::ok("kinds", "no job waits for a kind that no live worker has"),
         Ok(waiting) => Finding::problem(
             "kinds",
             waiting.join("; "),
             "start a worker that has the kind and serves the queue, or cancel them: `gristmill job cancel --kind NAME`",
         ),
-        Err(error) => Finding::problem("kinds", error.to_string(), "see the finding about the store"),
+        Err(error) => Finding::problem("kinds", error, "see the finding about the store"),
     }
 }
 
@@ -112,15 +121,23 @@ async fn retention(store: &StoreHandle) -> Finding {
 const AGGREGATES_MAX: u32 = 5;
 
 /// What is wrong with the scheduler, the workers and the aggregates.
-async fn work(store: &StoreHandle, tenant: &str, program: &str) -> Vec<Finding> {
-    match checked(store, tenant, program).await {
+async fn work(store: &StoreHandle, tenant: &str, program: &str, workers: &Workers) -> Vec<Finding> {
+    let found = match workers {
+        Ok(workers) => checked(store, tenant, program, workers).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match found {
         Ok(findings) => findings.into(),
-        Err(error) => vec![Finding::problem("work", error.to_string(), "see the finding about the store")],
+        Err(error) => vec![Finding::problem("work", error, "see the finding about the store")],
     }
 }
 
-async fn checked(store: &StoreHandle, tenant: &str, program: &str) -> Result<[Finding; 3], StoreError> {
-    let workers = store.workers().await?;
+async fn checked(
+    store: &StoreHandle,
+    tenant: &str,
+    program: &str,
+    workers: &[WorkerView],
+) -> Result<[Finding; 3], StoreError> {
     let queues = store.queues(tenant).await?;
     let schedules = store.schedules(Some(tenant), None).await?;
     let due = schedules.iter().filter(|schedule| schedule.enabled && schedule.next_at.is_some()).count();
@@ -132,8 +149,8 @@ async fn checked(store: &StoreHandle, tenant: &str, program: &str) -> Result<[Fi
     };
     let dead = store.jobs(&dead, &Page { after: None, limit: AGGREGATES_MAX }).await?;
     Ok([
-        scheduler(&workers, &queues, due, program, store.embedded()),
-        served(&workers, &queues, program),
+        scheduler(workers, &queues, due, program, store.embedded()),
+        served(workers, &queues, program),
         aggregates(&dead, program),
     ])
 }

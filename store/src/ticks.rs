@@ -80,6 +80,37 @@ pub trait Ticks: Debug + Send + Sync + 'static {
 
     /// Returns the rows of a schedule's ledger that have one of these events, in no order. At most 10,000 events.
     async fn events(&self, tenant: &str, schedule: &str, events: &[String]) -> Result<Vec<TickView>>;
+
+    /// Returns the newest row of each of these ledgers, in the order of their names; nothing for one that is empty. At
+    /// most [`LEDGERS_MAX`] ledgers.
+    async fn newest_ticks(&self, tenant: &str, schedules: &[String]) -> Result<Vec<TickView>>;
+
+    /// Returns what is in each of these ledgers, in the order of their names, with an empty one where there is nothing. Only
+    /// the newest `newest` rows of each are looked at, at most [`TALLIED_MAX`]. At most [`LEDGERS_MAX`] ledgers.
+    async fn tallies(&self, tenant: &str, schedules: &[String], newest: u32) -> Result<Vec<LedgerTally>>;
+}
+
+/// The most ledgers that one question names.
+pub const LEDGERS_MAX: usize = 1_000;
+
+/// The most rows of a ledger that a tally looks at.
+pub const TALLIED_MAX: u32 = 10_000;
+
+/// What the newest rows of a ledger are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LedgerTally {
+    /// The schedule or trigger.
+    pub schedule: String,
+    /// When the newest row came.
+    pub last: Option<Instant>,
+    /// How many rows were looked at.
+    pub rows: u64,
+    /// Of how many the run is not known to have ended.
+    pub running: u64,
+    /// How many wait for their run to start.
+    pub waiting: u64,
+    /// How many have a run that could not be started.
+    pub failed: u64,
 }
 
 /// What is decided about one schedule: recorded whole, or not at all when another scheduler was first.

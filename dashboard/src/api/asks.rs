@@ -110,7 +110,7 @@ pub(crate) fn network(open: &Open) -> String {
 }
 
 /// The network that a request comes from.
-pub(super) fn network_of(info: &RequestInfo) -> String {
+pub(crate) fn network_of(info: &RequestInfo) -> String {
     match peer_network(info.address) {
         network @ IpAddr::V4(_) => network.to_string(),
         network @ IpAddr::V6(_) => format!("{network}/64"),

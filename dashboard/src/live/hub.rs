@@ -170,6 +170,11 @@ impl Hub {
         self.0.living().len()
     }
 
+    /// How many clients watch, whatever they watch: one for each stream and each socket.
+    pub fn clients(&self) -> usize {
+        self.0.progress.receiver_count()
+    }
+
     /// Begins to read, if it has not begun.
     fn work(&self) {
         self.0.works.call_once(|| {

@@ -8,6 +8,7 @@ use gristmill_core::access::Principal;
 use maud::{Markup, html};
 
 use super::answer::{Redirect, local};
+use super::parts::prose::prose;
 use super::view::View;
 use crate::gate::text::encoded;
 use crate::gate::{Api, ApiError, ErrorCode};
@@ -40,10 +41,10 @@ fn shown(error: &ApiError) -> Markup {
         div class="refusal" {
             p class="refusal-code" { (error.code.status().as_u16()) }
             h1 { (error.code.title()) }
-            p { (error.message) }
-            @if let Some(hint) = &error.hint { p class="muted" { (hint) } }
+            p { (prose(&error.message)) }
+            @if let Some(hint) = &error.hint { p class="muted" { (prose(hint)) } }
             @if error.faults.len() > 1 {
-                ul { @for fault in &error.faults { li { code { (fault.path) } " " (fault.message) } } }
+                ul { @for fault in &error.faults { li { code { (fault.path) } " " (prose(&fault.message)) } } }
             }
             @if error.code.is_retryable() { p { "It may work in a moment." } }
             p { a class="button" href="/" { "To the overview" } }

@@ -8,6 +8,7 @@ use super::assets::{SCRIPT, STYLE};
 use super::flash::{Flash, Tone};
 use super::nav;
 use super::parts::icon::{Icon, icon};
+use super::parts::prose::prose;
 use super::parts::time::instant;
 use super::preferences::Theme;
 use crate::gate::ServeSettings;
@@ -157,14 +158,15 @@ fn message(flash: &Flash) -> Markup {
         Tone::Done => ("status", Icon::Done),
         Tone::Careful => ("alert", Icon::Warning),
     };
-    html! { p class={ "said " (flash.tone) } role=(role) { (icon(picture)) span { (flash.text) } } }
+    html! { p class={ "said " (flash.tone) } role=(role) { (icon(picture)) span { (prose(&flash.text)) } } }
 }
 
 /// The help about keys, which the script opens.
 fn keys() -> Markup {
     let rows = [
         ("g", "then the first letter of a page: go there"),
-        ("j, k", "next row, row before; Enter opens it"),
+        ("j, k", "next row, row before; Enter opens it, x ticks it"),
+        ("/", "to the query or the first filter"),
         ("p", "hold the page as it is, or let it change again"),
         ("t", "light or dark"),
         ("Esc", "close what is open"),

@@ -19,6 +19,7 @@ use super::parts::filters::{self, typed};
 use super::parts::icon::{Icon, icon};
 use super::parts::number::{count, counted};
 use super::parts::panel::{head, late_panel, panel};
+use super::parts::prose::prose;
 use super::parts::state::{Tone, state};
 use super::parts::table::{column, facts, numbers, row, table, wide};
 use super::parts::time;
@@ -79,8 +80,8 @@ fn finding_rows(findings: &[FindingDocument]) -> Markup {
             true => state(Icon::Done, "well", Tone::Good),
             false => state(Icon::Warning, "wrong", Tone::Bad),
         };
-        let remedy = html! { (finding.remedy.as_deref().unwrap_or_default()) };
-        row(finding.what.replace(' ', "-"), [html! { (finding.what) }, is, html! { (finding.found) }, remedy])
+        let remedy = prose(finding.remedy.as_deref().unwrap_or_default());
+        row(finding.what.replace(' ', "-"), [html! { (finding.what) }, is, prose(&finding.found), remedy])
     };
     html! {
         @if wrong == 0 { p class="note good" { (icon(Icon::Done)) span { "Nothing is wrong." } } }

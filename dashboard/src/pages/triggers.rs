@@ -1,8 +1,9 @@
 //! Triggers: hooks and watched folders, and the events that they have brought.
 
 use gristmill_core::access::Permission;
-use gristmill_service::documents::{TriggerDocument, starts};
-use gristmill_store::{TickOutcome, TickView};
+use gristmill_core::schedule::ScheduleSpec;
+use gristmill_service::documents::starts;
+use gristmill_store::{LedgerTally, TickOutcome, TickView};
 use maud::{Markup, html};
 
 use super::answer::{Paged, Redirect};
@@ -12,7 +13,7 @@ use super::parts::action::Action;
 use super::parts::copies::{copies, shell};
 use super::parts::empty::empty;
 use super::parts::icon::Icon;
-use super::parts::number::{count, count_or_none, counted, none};
+use super::parts::number::{count_or_none, counted, none};
 use super::parts::pager::pager;
 use super::parts::panel::{head, panel};
 use super::parts::state::{Tone, state};
@@ -21,10 +22,13 @@ use super::parts::{links, time};
 use super::view::{Head, View};
 use crate::api::schedules::{Range, ledger};
 use crate::api::triggers::{configured, find, missing};
-use crate::gate::{Allowed, ApiError, Caller, Moment, Parameters, Params, Path, Query, Result, Routes, perm};
+use crate::gate::{Allowed, ApiError, Caller, Moment, Paging, Parameters, Params, Path, Query, Result, Routes, perm};
 
-/// How many events of a trigger are counted on the list.
-const COUNTED: u32 = 1_000;
+/// Of how many events of a trigger the list says what became of them.
+const COUNTED: u32 = 100;
+
+/// How many triggers a page has at most.
+const ROWS_MAX: usize = 20;
 
 /// How many events a page has.
 const ROWS: u32 = 50;
@@ -36,16 +40,25 @@ pub(super) fn routes() -> Routes {
         .post("/triggers/{sort}/{name}/retry", "Start an event anew whose run could not be started", retry)
 }
 
-async fn list(caller: Allowed<perm::SchedulesRead>, view: View) -> Paged {
-    let mut found = Vec::new();
-    for (name, spec) in configured(&caller) {
-        let range = Range { from: None, until: None, limit: Some(COUNTED) };
-        found.push(TriggerDocument::new(&name, &spec, &ledger(&caller, &name, &range).await?));
-    }
+async fn list(caller: Allowed<perm::SchedulesRead>, view: View, Params(paging): Params<Paging>) -> Paged {
+    let all = configured(&caller);
+    let (total, after) = (all.len() as u64, paging.0.after.clone().unwrap_or_default());
+    let most = ROWS_MAX.min(paging.0.limit as usize);
+    let mut shown: Vec<(String, ScheduleSpec)> =
+        all.into_iter().filter(|(name, _)| *name > after).take(most + 1).collect();
+    let more = shown.len() > most;
+    shown.truncate(most);
+    let next = shown.last().filter(|_| more).map(|(name, _)| name.clone());
+    let names: Vec<String> = shown.iter().map(|(name, _)| name.clone()).collect();
+    let tallies = view.read(caller.store().tallies(caller.tenant(), &names, COUNTED)).await?;
     let main = html! {
-        (head("Triggers", html! { (counted(found.len() as u64, "hook or watched folder", "hooks and watched folders")) }, Markup::default()))
+        (head("Triggers", html! { (counted(total, "hook or watched folder", "hooks and watched folders")) }, Markup::default()))
         (panel("triggers", "What starts work from outside", html! {
-            @if found.is_empty() { (nothing()) } @else { (rows(&found)) }
+            @if shown.is_empty() { (nothing()) } @else {
+                (rows(&shown, &tallies))
+                (pager(&view, shown.len(), next.as_deref()))
+                p class="muted" { "The numbers are those of the newest " (COUNTED) " events of each." }
+            }
         }))
         (copies("gristmill trigger list", "/api/v1/triggers"))
     };
@@ -64,30 +77,28 @@ fn nothing() -> Markup {
     )
 }
 
-fn rows(found: &[TriggerDocument]) -> Markup {
+fn rows(shown: &[(String, ScheduleSpec)], tallies: &[LedgerTally]) -> Markup {
     let columns = [
         column("Trigger"),
         column("Starts"),
         column("Last event"),
-        numbers("Events"),
         numbers("Running"),
         numbers("Waiting"),
         numbers("Failed"),
     ];
-    let line = |one: &TriggerDocument| {
-        let most = one.events >= COUNTED as usize;
+    let line = |(name, spec): &(String, ScheduleSpec)| {
+        let tally = tallies.iter().find(|tally| tally.schedule == *name).cloned().unwrap_or_default();
         let cells = [
-            html! { a href={ "/triggers/" (one.name) } { (one.name) } },
-            html! { (one.starts) },
-            time::maybe(one.last.as_ref().map(|last| last.tick)),
-            html! { (count(one.events as u64)) @if most { " or more" } },
-            count_or_none(one.running as u64),
-            count_or_none(one.waiting as u64),
-            count_or_none(one.failed as u64),
+            html! { a href={ "/triggers/" (name) } { (name) } },
+            html! { (starts(spec)) },
+            time::maybe(tally.last),
+            count_or_none(tally.running),
+            count_or_none(tally.waiting),
+            count_or_none(tally.failed),
         ];
-        row(one.name.replace('/', "-"), cells)
+        row(name.replace('/', "-"), cells)
     };
-    table("list", "Triggers", &columns, found.iter().map(line))
+    table("list", "Triggers", &columns, shown.iter().map(line))
 }
 
 /// Where the page begins: before the last event of the page before.

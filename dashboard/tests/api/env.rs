@@ -30,12 +30,13 @@ use gristmill_service::retention::{PrunerOptions, RetentionSettings};
 use gristmill_service::start::{ConfigSnapshot, RunContext};
 use gristmill_store::StoreHandle;
 use gristmill_store::testing::{TestStore, definition};
-use gristmill_telemetry::{ListenerSettings, ServerState, bind};
+use gristmill_telemetry::{BoundListener, ListenerSettings, ServerState, bind};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// How long nothing of a body may come.
@@ -54,9 +55,29 @@ pub(crate) struct TestEnv {
     pub(crate) accounts: Accounts,
     pub(crate) service: Service,
     pub(crate) hub: Hub,
+    parts: Parts,
+    serving: JoinHandle<()>,
     revoked: Revoked,
     pub(crate) dir: TempDir,
     pub(crate) home: TestStore,
+}
+
+/// What a server is made of, so that another one can take its place.
+#[derive(Debug, Clone)]
+struct Parts {
+    api: Api,
+    hooks: Receiver,
+    watched: ServerState,
+    listener: ListenerSettings,
+}
+
+impl Parts {
+    /// Serves, until the task is aborted: no request that has begun ends then, and no connection is closed in order.
+    fn serve(self, bound: BoundListener) -> JoinHandle<()> {
+        let Self { api, hooks, watched, listener } = self;
+        let server = Server { api, hooks, watched, listener, tls: None };
+        tokio::spawn(server.serve(bound, Duration::ZERO, std::future::pending()))
+    }
 }
 
 /// An answer as it came.
@@ -137,14 +158,33 @@ async fn by_word(settings_and_seats: (ServeSettings, usize)) -> TestEnv {
     serving(settings_and_seats, AccountSettings::default(), Arc::clone(&revoked), |_| Arc::new(ByWord(revoked))).await
 }
 
+/// A server over a store that the test has made, where no caller has to say who they are.
+#[allow(dead_code, reason = "for the tests of what pages cost")]
+pub(crate) async fn over(home: TestStore, store: StoreHandle) -> TestEnv {
+    let revoked = Revoked::default();
+    let recognize = |_: &Accounts| -> Arc<dyn Recognize> { Arc::new(ByWord(Revoked::default())) };
+    serving_over((home, store), (ServeSettings::default(), SEATS), AccountSettings::default(), revoked, recognize).await
+}
+
 async fn serving(
-    (settings, seats): (ServeSettings, usize),
+    settings_and_seats: (ServeSettings, usize),
     accounts: AccountSettings,
     revoked: Revoked,
     recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
 ) -> TestEnv {
     let home = TestStore::sqlite(false).await;
-    let (store, dir) = (home.handle(), TempDir::new().expect("a temporary folder"));
+    let store = home.handle();
+    serving_over((home, store), settings_and_seats, accounts, revoked, recognize).await
+}
+
+async fn serving_over(
+    (home, store): (TestStore, StoreHandle),
+    (settings, seats): (ServeSettings, usize),
+    accounts: AccountSettings,
+    revoked: Revoked,
+    recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
+) -> TestEnv {
+    let dir = TempDir::new().expect("a temporary folder");
     let broker = Broker::connect(&gristmill_broker::Settings::default()).await.expect("in-process");
     let dispatcher = Dispatcher::new(Arc::clone(&store), broker, 20_000);
     let service = Service::new(Arc::clone(&store), dispatcher.clone());
@@ -171,17 +211,16 @@ async fn serving(
     };
     let (_, hooks) = watch::channel(Arc::new(Hooks::new()));
     let stuck = StuckThreads::default();
-    let server = Server {
+    let parts = Parts {
         api,
         hooks: Receiver { service: service.clone(), run_context, hooks, listener: listener.clone() },
         watched: ServerState { store: Arc::clone(&store), dispatcher, stuck, exporter: None },
         listener,
-        tls: None,
     };
     let bound = bind("127.0.0.1:0").await.expect("a free port");
     let addr = bound.addr().expect("an address");
-    tokio::spawn(server.serve(bound, Duration::ZERO, std::future::pending()));
-    TestEnv { addr, store, service, hub, revoked, accounts, dir, home }
+    let serving = parts.clone().serve(bound);
+    TestEnv { addr, store, service, hub, parts, serving, revoked, accounts, dir, home }
 }
 
 /// What runs are created with: a batch `retail` over five rows.
@@ -319,6 +358,20 @@ impl TestEnv {
 
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Heard {
         self.raw(&request(method, path, headers, body)).await
+    }
+
+    /// Ends the server at once: its connections break, and its port refuses new ones.
+    #[allow(dead_code, reason = "for the tests in a browser")]
+    pub(crate) async fn kill(&mut self) {
+        self.serving.abort();
+        let _ = (&mut self.serving).await;
+    }
+
+    /// Starts another server where the one was that was killed, over the same store.
+    #[allow(dead_code, reason = "for the tests in a browser")]
+    pub(crate) async fn revive(&mut self) {
+        let bound = bind(&self.addr.to_string()).await.expect("the port is free again");
+        self.serving = self.parts.clone().serve(bound);
     }
 
     pub(crate) async fn get(&self, path: &str) -> Heard {

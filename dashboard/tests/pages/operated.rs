@@ -77,7 +77,7 @@ async fn every_fault_of_an_operation_stands_at_its_field() {
     let wrong = [("verb", "cancel"), ("query", "sate:queued"), ("rate", "0"), ("odd", "1")];
     let again = send(&env, None, "/operations/start", &wrong).await;
     assert_eq!(again.status, 422);
-    for said in ["did you mean `state`?", "must be 1 to", "needs one", "is no field of this form"] {
+    for said in ["did you mean <code>state</code>?", "must be 1 to", "needs one", "is no field of this form"] {
         assert!(again.text.contains(said), "{said}: {}", again.text);
     }
     let everything = [("verb", "cancel"), ("query", ""), ("reason", "x")];

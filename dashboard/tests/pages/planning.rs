@@ -54,7 +54,7 @@ async fn limits_are_created_changed_and_dropped_by_forms_with_every_fault_at_its
     assert_eq!(again.status, 422);
     for said in [
         "Name cannot be a name",
-        "Queues `x/y` cannot be a name",
+        "Queues <code>x/y</code> cannot be a name",
         "At once invalid digit",
         "Period",
         "is no field of this form",

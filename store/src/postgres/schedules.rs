@@ -12,8 +12,8 @@ use super::work::Work;
 use crate::error::Result;
 use crate::sql::{backfills, schedules, ticks};
 use crate::{
-    BackfillView, Backfills, FireReport, Firing, NewBackfill, SaveSchedule, ScheduleView, Schedules, TickFilter,
-    TickView, Ticks,
+    BackfillView, Backfills, FireReport, Firing, LedgerTally, NewBackfill, SaveSchedule, ScheduleView, Schedules,
+    TickFilter, TickView, Ticks,
 };
 
 #[async_trait]
@@ -63,6 +63,14 @@ impl Ticks for PostgresStore {
 
     async fn events(&self, tenant: &str, schedule: &str, events: &[String]) -> Result<Vec<TickView>> {
         look!(self, ticks::events, tenant, schedule, events)
+    }
+
+    async fn newest_ticks(&self, tenant: &str, schedules: &[String]) -> Result<Vec<TickView>> {
+        look!(self, ticks::newest, ticks::NEWEST_LATERAL, tenant, schedules)
+    }
+
+    async fn tallies(&self, tenant: &str, schedules: &[String], newest: u32) -> Result<Vec<LedgerTally>> {
+        look!(self, ticks::tallies, tenant, schedules, newest)
     }
 }
 

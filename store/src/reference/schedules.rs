@@ -1,7 +1,7 @@
 //! Schedules, the ledger of their ticks, and backfills.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
@@ -18,8 +18,8 @@ use crate::schedules::{changed_meanwhile, check_save};
 use crate::sql::ticks::EVENTS_MAX;
 use crate::ticks::{self, check_firings};
 use crate::{
-    BackfillView, Backfills, FIRE_TRIES_MAX, FireReport, FireTick, Firing, NewBackfill, Run, SaveSchedule,
-    ScheduleView, Schedules, TickCause, TickFilter, TickOutcome, TickView, Ticks,
+    BackfillView, Backfills, FIRE_TRIES_MAX, FireReport, FireTick, Firing, LEDGERS_MAX, LedgerTally, NewBackfill, Run,
+    SaveSchedule, ScheduleView, Schedules, TALLIED_MAX, TickCause, TickFilter, TickOutcome, TickView, Ticks,
 };
 
 /// A row of the ledger, and which process planned its run.
@@ -241,6 +241,38 @@ impl Ticks for ReferenceStore {
         };
         Ok(t.state.ticks.values().map(|tick| &tick.view).filter(asked).cloned().collect())
     }
+
+    async fn newest_ticks(&self, tenant: &str, schedules: &[String]) -> Result<Vec<TickView>> {
+        check::at_most(schedules.len(), LEDGERS_MAX, "ledgers")?;
+        let t = Transition::begin(self);
+        let newest = |name: &String| newest_first(&t.state, tenant, name).next().cloned();
+        Ok(schedules.iter().collect::<BTreeSet<_>>().into_iter().filter_map(newest).collect())
+    }
+
+    async fn tallies(&self, tenant: &str, schedules: &[String], newest: u32) -> Result<Vec<LedgerTally>> {
+        check::at_most(schedules.len(), LEDGERS_MAX, "ledgers")?;
+        let t = Transition::begin(self);
+        let most = usize::try_from(newest.clamp(1, TALLIED_MAX)).unwrap_or(usize::MAX);
+        let tally = |name: &String| {
+            let rows: Vec<&TickView> = newest_first(&t.state, tenant, name).take(most).collect();
+            let count = |what: &dyn Fn(&TickView) -> bool| rows.iter().filter(|row| what(row)).count() as u64;
+            LedgerTally {
+                schedule: name.clone(),
+                last: rows.first().map(|row| row.tick),
+                rows: rows.len() as u64,
+                running: count(&|row| row.active),
+                waiting: count(&|row| matches!(row.outcome, TickOutcome::Buffered | TickOutcome::Waiting)),
+                failed: count(&|row| row.outcome == TickOutcome::Failed),
+            }
+        };
+        Ok(schedules.iter().collect::<BTreeSet<_>>().into_iter().map(tally).collect())
+    }
+}
+
+/// The rows of a ledger, newest first.
+fn newest_first<'s>(state: &'s State, tenant: &'s str, schedule: &'s str) -> impl Iterator<Item = &'s TickView> {
+    let own = move |view: &&TickView| view.tenant == tenant && view.schedule == schedule;
+    state.ticks.values().rev().map(|tick| &tick.view).filter(own)
 }
 
 /// Advances a schedule's clock, if no other scheduler has advanced it.

@@ -1,6 +1,6 @@
 //! The ledger of ticks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::NewJob;
@@ -10,7 +10,9 @@ use super::{Columns, Creating, Sql, values};
 use crate::check;
 use crate::error::Result;
 use crate::ticks::{self, check_firings, key};
-use crate::{FIRE_TRIES_MAX, FireReport, Firing, Run, TickFilter, TickOutcome, TickView};
+use crate::{
+    FIRE_TRIES_MAX, FireReport, Firing, LEDGERS_MAX, LedgerTally, Run, TALLIED_MAX, TickFilter, TickOutcome, TickView,
+};
 
 /// The most events that one question names.
 pub(crate) const EVENTS_MAX: usize = 10_000;
@@ -150,6 +152,29 @@ const EVENTS: &str = ticks!(
      AND t.event IN (SELECT value FROM json_array_elements_text($3::json))"
 );
 
+/// The newest row of each of several ledgers: one look into the primary key for each, whatever the planner believes.
+pub(crate) const NEWEST_LATERAL: &str = ticks!(
+    "FROM json_array_elements_text($2::json) AS n (name) CROSS JOIN LATERAL (SELECT * FROM schedule_tick w
+        WHERE w.tenant = $1 AND w.schedule = n.name ORDER BY w.tick DESC LIMIT 1) AS t"
+);
+
+/// The same for SQLite, which reads a CROSS JOIN from the left to the right.
+pub(crate) const NEWEST_JOINED: &str = ticks!(
+    "FROM json_each($2) AS n CROSS JOIN schedule_tick AS t WHERE t.tenant = $1 AND t.schedule = n.value
+     AND t.tick = (SELECT max(w.tick) FROM schedule_tick w WHERE w.tenant = $1 AND w.schedule = n.value)"
+);
+
+/// How many rows, of which so many run, wait, have failed: four numbers, so that each ledger is read once.
+const TALLIES: &str = "
+SELECT value AS schedule,
+    (SELECT max(m.tick) FROM schedule_tick m WHERE m.tenant = $1 AND m.schedule = value) AS last,
+    (SELECT count(*)::text || ' ' || count(CASE WHEN w.active THEN 1 END)::text
+         || ' ' || count(CASE WHEN w.outcome IN ('buffered', 'waiting') THEN 1 END)::text
+         || ' ' || count(CASE WHEN w.outcome = 'failed' THEN 1 END)::text
+     FROM (SELECT active, outcome FROM schedule_tick t WHERE t.tenant = $1 AND t.schedule = value
+           ORDER BY t.tick DESC LIMIT $3) AS w) AS counts
+FROM json_array_elements_text($2::json)";
+
 /// Records decided ticks and starts their runs; the caller knows what may be published.
 pub(crate) async fn fire<S: Creating>(sql: &mut S, firings: &[Firing]) -> Result<FireReport, S::Fault> {
     check_firings(firings)?;
@@ -264,6 +289,54 @@ pub(crate) async fn events<S: Sql>(
     check::at_most(events.len(), EVENTS_MAX, "events")?;
     let rows = sql.rows(EVENTS, values![tenant, schedule, check::json(&events)?]).await?;
     Ok(rows.iter().map(view).collect::<Result<_>>()?)
+}
+
+/// Returns the newest row of each of several ledgers. `statement` is that of the database.
+pub(crate) async fn newest<S: Sql>(
+    sql: &mut S,
+    statement: &'static str,
+    tenant: &str,
+    schedules: &[String],
+) -> Result<Vec<TickView>, S::Fault> {
+    let rows = sql.rows(statement, values![tenant, ledgers(schedules)?]).await?;
+    let mut found: Vec<TickView> = rows.iter().map(view).collect::<Result<_>>()?;
+    // Not by the database, whose order depends on its collation.
+    found.sort_by(|one, other| one.schedule.cmp(&other.schedule));
+    Ok(found)
+}
+
+/// Returns what is in each of several ledgers.
+pub(crate) async fn tallies<S: Sql>(
+    sql: &mut S,
+    tenant: &str,
+    schedules: &[String],
+    newest: u32,
+) -> Result<Vec<LedgerTally>, S::Fault> {
+    let newest = newest.clamp(1, TALLIED_MAX);
+    let rows = sql.rows(TALLIES, values![tenant, ledgers(schedules)?, newest]).await?;
+    let mut found: Vec<LedgerTally> = rows.iter().map(tally).collect::<Result<_>>()?;
+    found.sort_by(|one, other| one.schedule.cmp(&other.schedule));
+    Ok(found)
+}
+
+/// The names of ledgers as JSON, each once.
+fn ledgers(schedules: &[String]) -> Result<String> {
+    check::at_most(schedules.len(), LEDGERS_MAX, "ledgers")?;
+    check::json(&schedules.iter().collect::<BTreeSet<_>>())
+}
+
+fn tally(row: &impl Columns) -> Result<LedgerTally> {
+    let counts = row.text("counts")?;
+    let mut counts = counts.split(' ').map(|count| count.parse().unwrap_or_default());
+    let mut next = || counts.next().unwrap_or_default();
+    Ok(LedgerTally {
+        schedule: row.text("schedule")?,
+        last: row.maybe_instant("last")?,
+        rows: next(),
+        running: next(),
+        waiting: next(),
+        failed: next(),
+    })
 }
 
 /// A row as it is shown.

@@ -11,8 +11,8 @@ use super::transition::Transition;
 use crate::error::Result;
 use crate::sql::{backfills, schedules, ticks};
 use crate::{
-    BackfillView, Backfills, FireReport, Firing, NewBackfill, SaveSchedule, ScheduleView, Schedules, TickFilter,
-    TickView, Ticks,
+    BackfillView, Backfills, FireReport, Firing, LedgerTally, NewBackfill, SaveSchedule, ScheduleView, Schedules,
+    TickFilter, TickView, Ticks,
 };
 
 #[async_trait]
@@ -68,6 +68,14 @@ impl Ticks for SqliteStore {
 
     async fn events(&self, tenant: &str, schedule: &str, events: &[String]) -> Result<Vec<TickView>> {
         ticks::events(&mut Reading(&self.readers), tenant, schedule, events).await
+    }
+
+    async fn newest_ticks(&self, tenant: &str, schedules: &[String]) -> Result<Vec<TickView>> {
+        ticks::newest(&mut Reading(&self.readers), ticks::NEWEST_JOINED, tenant, schedules).await
+    }
+
+    async fn tallies(&self, tenant: &str, schedules: &[String], newest: u32) -> Result<Vec<LedgerTally>> {
+        ticks::tallies(&mut Reading(&self.readers), tenant, schedules, newest).await
     }
 }
 

@@ -5,8 +5,8 @@ use gristmill_core::id::BatchId;
 use gristmill_core::schedule::{Ending, JobSpec, ScheduleSpec};
 use gristmill_store::testing::{self, TestStore};
 use gristmill_store::{
-    BatchEnd, Completion, FireTick, Firing, JobFilter, NewBatch, NewEvent, Page, Run, SaveSchedule, ScheduleOrigin,
-    StoreError, TickCause, TickFilter, TickOutcome, TickView,
+    BatchEnd, Completion, FireTick, Firing, JobFilter, LedgerTally, NewBatch, NewEvent, Page, Run, SaveSchedule,
+    ScheduleOrigin, StoreError, TickCause, TickFilter, TickOutcome, TickView,
 };
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ conformance!(
     each_generation_of_a_followed_batch_is_followed_once,
     endings_that_were_not_asked_for_are_not_followed,
     a_schedule_that_is_off_records_what_it_did_not_follow,
+    ledgers_are_tallied_by_their_newest_rows,
 );
 
 fn told(event: &str) -> NewEvent {
@@ -263,4 +264,37 @@ async fn a_schedule_that_is_off_records_what_it_did_not_follow(store: TestStore)
         (TickOutcome::SkippedMissed, Some("the schedule was switched off"))
     );
     assert_eq!(store.startable_ticks(10).await.expect("asked"), []);
+}
+
+async fn ledgers_are_tallied_by_their_newest_rows(store: TestStore) {
+    let tell = async |schedule: &str, event: &str, job: bool| {
+        let job = job.then(|| Box::new(testing::job()));
+        let (tenant, schedule, event) = (TENANT.to_owned(), schedule.to_owned(), event.to_owned());
+        let event = NewEvent { tenant, schedule, event, about: json!({}), job };
+        store.note_event(&event).await.expect("noted").tick
+    };
+    for number in 0..3 {
+        tell("hook/a", &number.to_string(), number == 0).await;
+    }
+    let last = tell("hook/a", "last", true).await;
+    tell("hook/b", "one", false).await;
+    let (tenant, schedule, event) = ("other".to_owned(), "hook/a".to_owned(), "theirs".to_owned());
+    let other = NewEvent { tenant, schedule, event, about: json!({}), job: None };
+    store.note_event(&other).await.expect("noted");
+    let names = ["hook/none", "hook/b", "hook/a", "hook/a"].map(str::to_owned);
+    let tallies = store.tallies(TENANT, &names, 100).await.expect("tallied");
+    let numbers = |of: &LedgerTally| (of.schedule.clone(), of.rows, of.running, of.waiting, of.failed);
+    let expected = [("hook/a", 4, 2, 2, 0), ("hook/b", 1, 0, 1, 0), ("hook/none", 0, 0, 0, 0)];
+    let expected =
+        expected.map(|(name, rows, running, waiting, failed)| (name.to_owned(), rows, running, waiting, failed));
+    assert_eq!(tallies.iter().map(numbers).collect::<Vec<_>>(), expected, "each ledger once, by name");
+    assert_eq!((tallies[0].last, tallies[2].last), (Some(last.tick), None));
+    let newest = store.tallies(TENANT, &names[2..], 2).await.expect("tallied");
+    assert_eq!(numbers(&newest[0]), ("hook/a".to_owned(), 2, 1, 1, 0), "its newest two rows");
+    let rows = store.newest_ticks(TENANT, &names).await.expect("asked");
+    let keys: Vec<_> = rows.iter().map(|row| (row.schedule.as_str(), row.event.as_deref())).collect();
+    assert_eq!(keys, [("hook/a", Some("last")), ("hook/b", Some("one"))]);
+    let many: Vec<String> = (0..1_001).map(|number| format!("hook/{number}")).collect();
+    assert!(matches!(store.tallies(TENANT, &many, 1).await, Err(StoreError::Invalid(_))));
+    assert!(matches!(store.newest_ticks(TENANT, &many).await, Err(StoreError::Invalid(_))));
 }

@@ -26,6 +26,24 @@ pub(crate) struct Dialect {
     pub(crate) tomorrow: &'static str,
 }
 
+/// How SQLite spells it.
+pub(crate) const SQLITE: Dialect = Dialect {
+    series: "(WITH RECURSIVE s (n) AS (SELECT {from} UNION ALL SELECT n + 1 FROM s WHERE n < {to}) SELECT n FROM s)",
+    id: "unhex(printf('01900000000070008000%012x', {n}))",
+    now: "unixepoch() * 1000000",
+    minutes_ago: "(unixepoch() - n * 60) * 1000000",
+    tomorrow: "(unixepoch() + 86400) * 1000000",
+};
+
+/// How PostgreSQL spells it.
+pub(crate) const POSTGRES: Dialect = Dialect {
+    series: "generate_series({from}, {to}) AS n",
+    id: "('01900000-0000-7000-8000-' || lpad(to_hex({n}), 12, '0'))::uuid",
+    now: "now()",
+    minutes_ago: "now() - n * interval '1 minute'",
+    tomorrow: "now() + interval '1 day'",
+};
+
 /// Jobs of one sort.
 struct Sort {
     from: u32,
@@ -64,6 +82,29 @@ const SORTS: [Sort; 10] = [
     Sort { key: true, ..sort(800_000, 10_000, LIMITED, "work", "queued") },
 ];
 
+/// The statements that make so many jobs besides, nearly all of them done: before those of [`statements`], which count
+/// them.
+pub(crate) fn further(dialect: &Dialect, jobs: u32) -> Vec<String> {
+    const AT_ONCE: u32 = 500_000;
+    let hundredth = jobs / 100;
+    let done = jobs - 3 * hundredth;
+    let mut from = 10_000_000;
+    let mut all = Vec::new();
+    for (count, kind, state) in [
+        (hundredth, "import", "dead"),
+        (hundredth, "work", "cancelled"),
+        (hundredth, "work", "scheduled"),
+        (done, "work", "done"),
+    ] {
+        for first in (0..count).step_by(usize::try_from(AT_ONCE).unwrap_or(1)) {
+            let some = AT_ONCE.min(count - first);
+            all.push(jobs_of(dialect, &sort(from, some, MAIL, kind, state)));
+            from += some;
+        }
+    }
+    all
+}
+
 /// The statements that make it.
 pub(crate) fn statements(dialect: &Dialect) -> Vec<String> {
     let mut all = Vec::new();
@@ -78,7 +119,7 @@ pub(crate) fn statements(dialect: &Dialect) -> Vec<String> {
                      {remaining}, 10000, {now}, {now}, {now}, {finished})"
         ));
     }
-    all.extend(SORTS.iter().map(|sort| jobs(dialect, sort)));
+    all.extend(SORTS.iter().map(|sort| jobs_of(dialect, sort)));
     all.push(
         "INSERT INTO queue_count (tenant, queue, state, shard, jobs)
          SELECT tenant, queue, state, 0, count(*) FROM job GROUP BY tenant, queue, state"
@@ -106,7 +147,7 @@ pub(crate) fn statements(dialect: &Dialect) -> Vec<String> {
     all
 }
 
-fn jobs(dialect: &Dialect, sort: &Sort) -> String {
+fn jobs_of(dialect: &Dialect, sort: &Sort) -> String {
     let Sort { from, count, queue, kind, state, batch, key } = *sort;
     let now = dialect.now;
     let batch_id = batch.map_or_else(|| "NULL".to_owned(), |batch| id(dialect, &batch.to_string()));
@@ -129,10 +170,10 @@ fn jobs(dialect: &Dialect, sort: &Sort) -> String {
     )
 }
 
-fn id(dialect: &Dialect, n: &str) -> String {
+pub(crate) fn id(dialect: &Dialect, n: &str) -> String {
     dialect.id.replace("{n}", n)
 }
 
-fn series(dialect: &Dialect, from: u32, to: u32) -> String {
+pub(crate) fn series(dialect: &Dialect, from: u32, to: u32) -> String {
     dialect.series.replace("{from}", &from.to_string()).replace("{to}", &to.to_string())
 }

@@ -8,6 +8,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test that fails shows what it printed: how much each step read")]
 
+#[allow(dead_code, reason = "the tests of what pages cost use more of it")]
 mod history;
 mod operations;
 mod postgres;

@@ -9,19 +9,11 @@ use gristmill_store::{Settings, StoreHandle};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool, Row};
 
-use crate::history::{self, Dialect};
+use crate::history::{self, POSTGRES};
 use crate::operations::{self, Meter};
 
 /// How many rows and index entries of the large tables a step may read. The backlogs have 10,000 jobs each.
 const READ_MAX: i64 = 6_000;
-
-const DIALECT: Dialect = Dialect {
-    series: "generate_series({from}, {to}) AS n",
-    id: "('01900000-0000-7000-8000-' || lpad(to_hex({n}), 12, '0'))::uuid",
-    now: "now()",
-    minutes_ago: "now() - n * interval '1 minute'",
-    tomorrow: "now() + interval '1 day'",
-};
 
 const READ: &str = "
 SELECT (SELECT COALESCE(sum(seq_tup_read), 0) FROM pg_stat_user_tables
@@ -156,7 +148,7 @@ async fn plans(pool: &PgPool, planner: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_postgres_each_step_reads_what_it_needs() {
     let test = TestStore::postgres(true).await;
-    for statement in history::statements(&DIALECT) {
+    for statement in history::statements(&POSTGRES) {
         test.tamper(&statement).await;
     }
     // What the planner knows is what each round says, and nothing that came in between.

@@ -8,19 +8,11 @@ use gristmill_store::sqlite::SqliteStore;
 use gristmill_store::testing::TestStore;
 use gristmill_store::{Settings, StoreHandle};
 
-use crate::history::{self, Dialect};
+use crate::history::{self, SQLITE};
 use crate::operations::{self, Meter};
 
 /// How many thousand instructions a step may take. Reading a backlog of 10,000 jobs takes three hundred.
 const THOUSANDS_MAX: i64 = 150;
-
-const DIALECT: Dialect = Dialect {
-    series: "(WITH RECURSIVE s (n) AS (SELECT {from} UNION ALL SELECT n + 1 FROM s WHERE n < {to}) SELECT n FROM s)",
-    id: "unhex(printf('01900000000070008000%012x', {n}))",
-    now: "unixepoch() * 1000000",
-    minutes_ago: "(unixepoch() - n * 60) * 1000000",
-    tomorrow: "(unixepoch() + 86400) * 1000000",
-};
 
 /// Counts what the connections of a store do.
 struct Counted {
@@ -60,7 +52,7 @@ impl Meter for Counted {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_sqlite_each_step_reads_what_it_needs() {
     let test = TestStore::sqlite(true).await;
-    for statement in history::statements(&DIALECT) {
+    for statement in history::statements(&SQLITE) {
         test.tamper(&statement).await;
     }
     for statistics in ["SELECT 1", "ANALYZE"] {

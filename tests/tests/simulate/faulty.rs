@@ -369,6 +369,8 @@ delegate! {
     release_tick(batch: BatchId, reason: &str, again: bool) -> bool;
     ticks(filter: &TickFilter) -> Vec<TickView>;
     events(tenant: &str, schedule: &str, events: &[String]) -> Vec<TickView>;
+    newest_ticks(tenant: &str, schedules: &[String]) -> Vec<TickView>;
+    tallies(tenant: &str, schedules: &[String], newest: u32) -> Vec<LedgerTally>;
 }
 
 delegate! {

@@ -5,11 +5,10 @@
   const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
   const make = (name, fields) => Object.assign(document.createElement(name), fields);
   const root = document.documentElement, main = $("#main");
-  const keysWork = () => localStorage.getItem("keys") !== "off";
   root.classList.add("scripted");
 
   // --- Morph: what is shown becomes what was read. Keyed by id. ---
-  const same = (a, b) => a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
+  const same = (a, b) => a.nodeName === b.nodeName && a.id === b.id;
   function attributes(from, to) {
     const keeps = (name) => name === "open" && from.nodeName === "DETAILS";
     for (const { name, value } of [...to.attributes])
@@ -61,7 +60,7 @@
   }
 
   // --- Reading the page again ---
-  let tag = `W/"${main.dataset.tag}"`, busy = false, again = false, held = null, lastRead = Date.now(), paused = false, failed = false;
+  let tag = `W/"${main.dataset.tag}"`, lastRead = Date.now(), busy, again, held, paused, failed;
   const pill = $("#live");
   function say(state, text) {
     if (!pill || pill.textContent === text) return;
@@ -70,14 +69,11 @@
   function banner(id, text, act) {
     let bar = $("#" + id);
     if (!text) return bar && bar.remove();
-    if (!bar) {
-      bar = make("div", { id, className: act ? "banner" : "banner bad", role: "status" });
-      $("#said").append(bar);
-    }
+    if (!bar) $("#said").append(bar = make("div", { id, className: act ? "banner" : "banner bad", role: "status" }));
     bar.replaceChildren(text);
     if (act) bar.append(make("button", { textContent: "Show", onclick: act }));
   }
-  // Rows must not move under a person who has selected something or is about to confirm.
+  // Rows must not move under a person who has selected something or confirms.
   function isBusy() {
     const selection = getSelection();
     return Boolean($("dialog[open], details.act[open], [data-keep]:checked")
@@ -136,17 +132,18 @@
   function hear({ state, topic }) {
     heard = Date.now();
     connected = state === "up";
-    // A lost connection is looked into at once: a dead server is known within seconds.
+    // A dead server is known within seconds.
     if (topic || !connected) tick(topic);
   }
   function follow() {
     const channel = new BroadcastChannel("gristmill"), others = new Map(), me = Math.random();
     let source = null, watched = "";
     const post = (message) => { channel.postMessage(message); hear(message); };
-    const wants = () => channel.postMessage({ tab: me, topics: document.hidden ? [] : own });
+    const mine = () => (document.hidden ? [] : own);
+    const wants = () => channel.postMessage({ tab: me, topics: mine() });
     function connect() {
       for (const [tab, { at }] of others) if (Date.now() - at > 30000) others.delete(tab);
-      const all = [...others.values()].flatMap((one) => one.topics).concat(document.hidden ? [] : own);
+      const all = [...others.values()].flatMap((one) => one.topics).concat(mine());
       const topics = [...new Set(all)].sort().slice(0, 100).join(",");
       if (topics === watched && source && source.readyState !== 2) return;
       if (source) source.close();
@@ -191,6 +188,7 @@
 
   // --- Keys, copying, theme ---
   const help = $("#help"), keys = $("#help input");
+  const keysWork = () => localStorage.getItem("keys") !== "off";
   if (keys) {
     keys.checked = keysWork();
     keys.onchange = () => localStorage.setItem("keys", keys.checked ? "on" : "off");
@@ -201,13 +199,13 @@
   }
   function cell(event) {
     const heat = event.target.closest(".heat"), cells = $$("a", heat), columns = Number(heat.dataset.columns);
-    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+    const by = { Left: -1, Right: 1, Up: -columns, Down: columns }[event.key.slice(5)];
     if (!by) return;
     cells[cells.indexOf(event.target.closest("a")) + by]?.focus();
     event.preventDefault();
   }
   let going = 0;
-  document.addEventListener("keydown", (event) => {
+  addEventListener("keydown", (event) => {
     if (event.target.closest(".heat a")) cell(event);
     if (event.key === "Escape") for (const one of $$("details.act[open]")) { one.open = false; $("summary", one).focus(); }
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
@@ -219,6 +217,8 @@
       return $(`.side a[data-key="${CSS.escape(key)}"]`)?.click();
     }
     if (key === "g") going = Date.now();
+    else if (key === "/") { event.preventDefault(); $("#filters .field input")?.focus(); }
+    else if (key === "x") $("[data-row]:focus-within input[type=checkbox]")?.click();
     else if (key === "j" || key === "k") step(key === "j" ? 1 : -1);
     else if (key === "p") { paused = !paused; say("held", paused ? "paused" : "…"); if (!paused) refresh(); }
     else if (key === "t") choose(root.dataset.theme === "dark" ? "light" : "dark");
@@ -229,7 +229,7 @@
     document.cookie = `gristmill-theme=${theme}; path=/; max-age=31536000; samesite=strict`;
     $$("#themes button").forEach((one) => one.setAttribute("aria-pressed", one.value === theme));
   }
-  document.addEventListener("click", async (event) => {
+  addEventListener("click", async (event) => {
     const button = event.target.closest("button, summary");
     for (const open of $$("details.act[open]")) if (!open.contains(event.target)) open.open = false;
     if (!button) return;
@@ -242,7 +242,7 @@
   });
   // A form that is under way is not sent twice.
   const disable = (within, disabled) => $$("button", within).forEach((one) => { one.disabled = disabled; });
-  document.addEventListener("submit", (event) => setTimeout(disable, 0, event.target, true));
+  addEventListener("submit", (event) => setTimeout(disable, 0, event.target, true));
   addEventListener("pageshow", () => disable(document, false));
 
   // The secret of a link follows the `#`, which no browser sends.

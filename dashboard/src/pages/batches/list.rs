@@ -2,11 +2,13 @@
 
 use gristmill_core::access::Permission;
 use gristmill_core::batch::BatchState;
+use gristmill_core::query::{List, Query as Asked};
 use gristmill_store::{BatchFilter, BatchView};
 use maud::{Markup, html};
 
 use super::steer::actions;
-use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, perm};
+use crate::api::jobs::as_of_now;
+use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, asked, perm};
 use crate::live::Topic;
 use crate::pages::parts::batch::{name, progress};
 use crate::pages::parts::copies::{copies, path, shell};
@@ -23,6 +25,7 @@ use crate::pages::{Head, Paged, View};
 pub(super) struct Wanted {
     name: Option<String>,
     state: Option<BatchState>,
+    asked: Asked,
 }
 
 impl Parameters for Wanted {
@@ -36,7 +39,7 @@ impl Parameters for Wanted {
                 None
             }
         });
-        Self { name, state }
+        Self { name, state, asked: asked(query, List::Batches) }
     }
 }
 
@@ -45,8 +48,10 @@ pub(super) async fn list(
     view: View,
     Params((wanted, paging)): Params<(Wanted, Paging)>,
 ) -> Paged {
-    let Wanted { name, state } = wanted;
-    let filter = BatchFilter { tenant: caller.tenant().to_owned(), name, state, ..BatchFilter::default() };
+    let Wanted { name, state, asked } = wanted;
+    let query = as_of_now(&caller, asked.clone()).await?;
+    let filter = BatchFilter { tenant: caller.tenant().to_owned(), name, state, query };
+    let asked = Some(asked.to_string()).filter(|text| !text.is_empty());
     let batches = view.read(caller.store().batches(&filter, &paging.0)).await?;
     let next = paging.next(&batches, |batch| batch.id.to_string());
     let start = html! {
@@ -54,12 +59,12 @@ pub(super) async fn list(
     };
     let main = html! {
         (head("Batches", "Runs of the batch definitions, the newest first.", start))
-        (filters(&caller, &filter))
+        (filters(&caller, &filter, asked.as_deref()))
         section class="panel" {
-            @if batches.is_empty() { (nothing(&filter)) } @else { (rows(&caller, &view, &batches)) }
+            @if batches.is_empty() { (nothing(&filter, asked.as_deref())) } @else { (rows(&caller, &view, &batches)) }
             (pager(&view, batches.len(), next.as_deref()))
         }
-        (as_command(&filter))
+        (as_command(&filter, asked.as_deref()))
     };
     Ok(view.page(&caller, Head::new("Batches", "/batches").live([Topic::Batches]), main))
 }
@@ -71,12 +76,16 @@ pub(super) fn definitions(caller: &Caller) -> Vec<String> {
     if allowed { caller.api().program().definitions().into_keys().collect() } else { Vec::new() }
 }
 
-fn filters(caller: &Caller, filter: &BatchFilter) -> Markup {
+fn filters(caller: &Caller, filter: &BatchFilter, asked: Option<&str>) -> Markup {
     let mut names = definitions(caller);
     // A definition that is there no longer can still have runs.
     names.extend(filter.name.clone().filter(|name| !names.contains(name)));
     html! {
-        form class="filters" method="get" action="/batches" {
+        form class="filters" id="filters" method="get" action="/batches" {
+            div class="field" {
+                label for="filter-q" { "Query" }
+                input id="filter-q" name="q" value=[asked] autocomplete="off" spellcheck="false";
+            }
             div class="field" {
                 label for="name" { "Definition" }
                 select id="name" name="name" {
@@ -92,6 +101,9 @@ fn filters(caller: &Caller, filter: &BatchFilter) -> Markup {
                 }
             }
             button { "Filter" }
+            @if asked.is_some() || filter.name.is_some() || filter.state.is_some() {
+                a class="button quiet" href="/batches" { "Show all" }
+            }
         }
     }
 }
@@ -125,8 +137,8 @@ fn one(caller: &Caller, view: &View, batch: &BatchView) -> Row {
     )
 }
 
-fn nothing(filter: &BatchFilter) -> Markup {
-    if filter.name.is_some() || filter.state.is_some() {
+fn nothing(filter: &BatchFilter, asked: Option<&str>) -> Markup {
+    if filter.name.is_some() || filter.state.is_some() || asked.is_some() {
         return empty(
             "No batch is like that",
             html! { "There may be others: " a href="/batches" { "show all" } "." },
@@ -137,11 +149,11 @@ fn nothing(filter: &BatchFilter) -> Markup {
     empty("No batch has run yet", text, &["gristmill batch run NAME", "gristmill demo"])
 }
 
-fn as_command(filter: &BatchFilter) -> Markup {
+fn as_command(filter: &BatchFilter, asked: Option<&str>) -> Markup {
     let (name, state) = (filter.name.as_deref(), filter.state.map(BatchState::as_str));
     let mut command = "gristmill batch list".to_owned();
-    for (flag, value) in [("--name", name), ("--state", state)] {
+    for (flag, value) in [("--query", asked), ("--name", name), ("--state", state)] {
         command.extend(value.map(|value| format!(" {flag} {}", shell(value))));
     }
-    copies(&command, &path("/api/v1/batches", &[("name", name), ("state", state)]))
+    copies(&command, &path("/api/v1/batches", &[("q", asked), ("name", name), ("state", state)]))
 }

@@ -5,14 +5,16 @@ use gristmill_core::Instant;
 use gristmill_core::access::Permission;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::query::{List, Query as Asked, parse};
 use gristmill_service::control::dead::RedriveReport;
 use gristmill_store::{JobFilter, JobView};
 use maud::{Markup, html};
 
 use super::groups::{self, Group, LOOKED_AT, failed_at, fingerprint};
 use crate::api::dead_letters::named;
+use crate::api::jobs::as_of_now;
 use crate::gate::{
-    Allowed, ApiError, Caller, Change, Moment, Paging, Parameters, Params, Path, Query, Result, Routes, perm,
+    Allowed, ApiError, Caller, Change, Moment, Paging, Parameters, Params, Path, Query, Result, Routes, asked, perm,
 };
 use crate::live::Topic;
 use crate::pages::answer::{Paged, Redirect};
@@ -68,6 +70,7 @@ struct Wanted {
     batch: Option<BatchId>,
     error: Option<String>,
     since: Option<Instant>,
+    asked: Asked,
 }
 
 impl Parameters for Wanted {
@@ -79,14 +82,17 @@ impl Parameters for Wanted {
             batch: filters::value(query, "batch", "Only of this batch"),
             error: filters::text(query, "error", "Only with this text in the error, whatever its case"),
             since: filters::value::<Moment>(query, "since", "Only those that died since then").map(|at| at.0),
+            asked: asked(query, List::DeadLetters),
         }
     }
 }
 
 impl Wanted {
-    fn filter(&self, tenant: &str) -> JobFilter {
-        JobFilter {
-            tenant: tenant.to_owned(),
+    /// What the store is asked for, as of now.
+    async fn filter(&self, caller: &Caller) -> Result<JobFilter> {
+        Ok(JobFilter {
+            tenant: caller.tenant().to_owned(),
+            query: as_of_now(caller, self.asked.clone()).await?,
             states: vec![JobState::Dead],
             queue: self.queue.clone(),
             kind: self.kind.clone(),
@@ -94,12 +100,13 @@ impl Wanted {
             error: self.error.clone(),
             since: self.since,
             ..JobFilter::default()
-        }
+        })
     }
 
     /// What limits the list, as parameters.
-    fn limits(&self) -> [(&'static str, Option<String>); 5] {
+    fn limits(&self) -> [(&'static str, Option<String>); 6] {
         [
+            ("q", Some(self.asked.to_string()).filter(|text| !text.is_empty())),
             ("queue", self.queue.clone()),
             ("kind", self.kind.clone()),
             ("batch", self.batch.map(|batch| batch.to_string())),
@@ -116,7 +123,10 @@ impl Wanted {
 
     fn command(&self) -> String {
         let limits = self.limits();
-        let flags = limits.iter().filter_map(|(name, value)| Some(format!(" --{name} {}", shell(value.as_deref()?))));
+        let flags = limits.iter().filter_map(|(name, value)| {
+            let flag = if *name == "q" { "query" } else { name };
+            Some(format!(" --{flag} {}", shell(value.as_deref()?)))
+        });
         format!("gristmill dead list{}", flags.collect::<String>())
     }
 
@@ -155,8 +165,9 @@ fn tabs(wanted: &Wanted) -> Markup {
 }
 
 fn form(wanted: &Wanted) -> Markup {
-    let [queue, kind, batch, error, since] = wanted.limits().map(|(_, value)| value);
+    let [query, queue, kind, batch, error, since] = wanted.limits().map(|(_, value)| value);
     let fields = [
+        typed("q", "Query", query.as_deref()),
         typed("queue", "Queue", queue.as_deref()),
         typed("kind", "Kind", kind.as_deref()),
         typed("batch", "Batch", batch.as_deref()),
@@ -174,7 +185,7 @@ fn nothing(wanted: &Wanted) -> Markup {
 }
 
 async fn by_error(caller: &Caller, view: &View, wanted: &Wanted) -> Result<Markup> {
-    let read = groups::read(caller, view, &wanted.filter(caller.tenant())).await?;
+    let read = groups::read(caller, view, &wanted.filter(caller).await?).await?;
     let groups = groups::grouped(&read.jobs, view.now());
     let columns = [
         wide("Error"),
@@ -242,7 +253,7 @@ fn group_form(view: &View, wanted: &Wanted, group: &Group, verb: &str) -> Markup
 }
 
 async fn by_job(caller: &Caller, view: &View, wanted: &Wanted, paging: &Paging) -> Result<Markup> {
-    let jobs = view.read(caller.store().jobs(&wanted.filter(caller.tenant()), &paging.0)).await?;
+    let jobs = view.read(caller.store().jobs(&wanted.filter(caller).await?, &paging.0)).await?;
     let next = paging.next(&jobs, |job| job.id.to_string());
     let chooses = caller.may(Permission::JobsControl);
     let columns = [
@@ -367,12 +378,22 @@ async fn of_error(caller: &Caller, view: &View, id: &str, form: &mut Form) -> Re
         batch: form.optional("batch"),
         error: form.text("error"),
         since: form.optional::<Moment>("since").map(|at| at.0),
+        asked: parsed(form),
     };
     form.finish()?;
     let Some(Moment(until)) = until else { return Err(ApiError::internal("a form without a fault lacks its time")) };
-    let read = groups::read(caller, view, &wanted.filter(caller.tenant())).await?;
+    let read = groups::read(caller, view, &wanted.filter(caller).await?).await?;
     let own = |job: &JobView| fingerprint(job).id() == id && failed_at(job) <= until;
     Ok((read.jobs.into_iter().filter(own).collect(), change, next))
+}
+
+/// The query that the list had.
+fn parsed(form: &mut Form) -> Asked {
+    let text = form.text("q").unwrap_or_default();
+    parse(List::DeadLetters, &text).unwrap_or_else(|wrong| {
+        form.fault("q", wrong.to_string());
+        Asked::default()
+    })
 }
 
 async fn redrive_group(

@@ -15,7 +15,7 @@ use crate::gate::{Caller, Result};
 use crate::pages::view::View;
 
 /// How many jobs are read at most, the newest.
-pub(super) const LOOKED_AT: usize = 2_000;
+pub(super) const LOOKED_AT: usize = 1_000;
 
 /// How many are read at a time: what the store gives at once.
 const PAGE_ROWS: u32 = 1_000;

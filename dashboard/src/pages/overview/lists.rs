@@ -106,7 +106,7 @@ pub(super) fn queues(view: &View, seen: &Seen) -> Markup {
         row(
             &queue.name,
             [
-                html! { (queue.name) @if queue.paused { " " (state::state(Icon::Paused, "paused", Tone::Careful)) } },
+                html! { a href={ "/queues/" (queue.name) } { (queue.name) } @if queue.paused { " " (state::state(Icon::Paused, "paused", Tone::Careful)) } },
                 html! { @if let Some(at) = queue.oldest_queued_at { (since(at)) } @else { (count_or_none(0)) } },
                 count_or_none(queue.queued),
                 count_or_none(queue.running),
@@ -186,7 +186,8 @@ pub(super) fn schedules(view: &View, schedules: Option<&[ScheduleView]>) -> Mark
                 false => state::state(Icon::Clock, "planned", Tone::Calm),
             };
             let next = schedule.next_at.map(instant).unwrap_or_default();
-            row(&schedule.name, [html! { (schedule.name) }, state, next])
+            let name = html! { a href={ "/schedules/" (schedule.name) } { (schedule.name) } };
+            row(&schedule.name, [name, state, next])
         });
         html! {
             @if coming.is_empty() {

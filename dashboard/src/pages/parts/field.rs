@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::prose::prose;
 use crate::pages::form::Form;
 
 /// A field of a form.
@@ -77,7 +78,7 @@ impl Field<'_> {
                 label for=(self.name) { (self.label) @if !self.required { span class="muted" { " (may be empty)" } } }
                 (input)
                 p class="hint" id={ (self.name) "-hint" } { (self.hint) }
-                @if let Some(fault) = form.fault_of(self.name) { p class="fault" role="alert" { (self.label) " " (fault) } }
+                @if let Some(fault) = form.fault_of(self.name) { p class="fault" role="alert" { (self.label) " " (prose(fault)) } }
             }
         }
     }
@@ -87,7 +88,7 @@ impl Field<'_> {
 pub fn other_faults(form: &Form) -> Markup {
     html! {
         @for fault in form.other_faults() {
-            p class="fault" role="alert" { @if !fault.path.is_empty() { code { (fault.path) } " " } (fault.message) }
+            p class="fault" role="alert" { @if !fault.path.is_empty() { code { (fault.path) } " " } (prose(&fault.message)) }
         }
     }
 }

@@ -15,6 +15,7 @@
 //! * [`pager`](mod@pager): the way to the next page of a list.
 //! * [`panel`](mod@panel): a part of a page with a heading.
 //! * [`progress`](mod@progress): bars.
+//! * [`prose`](mod@prose): sentences in which names and commands stand between backticks.
 //! * [`selection`]: rows that are ticked, and what is done with them.
 //! * [`state`]: the state of a job, a batch, a worker: shape, word and colour.
 //! * [`table`](mod@table): tables that become cards where there is no room.
@@ -36,6 +37,7 @@ pub mod number;
 pub mod pager;
 pub mod panel;
 pub mod progress;
+pub mod prose;
 pub mod selection;
 pub mod state;
 pub mod table;

@@ -8,7 +8,7 @@ use gristmill_store::Page as Part;
 use gristmill_store::accounts::{SessionView, WhichSessions};
 use maud::{Markup, html};
 
-use super::tokens;
+use super::{factor, tokens};
 use crate::api::asks::{OwnSession, Secretive, person};
 use crate::gate::{ApiError, Caller, Path, Recognized, Result, Routes};
 use crate::pages::answer::{Page, Paged, Redirect, Sent};
@@ -17,7 +17,6 @@ use crate::pages::form::Form;
 use crate::pages::parts::action::Action;
 use crate::pages::parts::copies::{copies, copy};
 use crate::pages::parts::field::{Field, other_faults, required, text};
-use crate::pages::parts::icon::{Icon, icon};
 use crate::pages::parts::number::counted;
 use crate::pages::parts::panel::{head, panel};
 use crate::pages::parts::table::{Row, actions, column, facts, row, table, wide};
@@ -60,7 +59,7 @@ async fn page(
         Subject::Token { .. } => {
             html! { p { "This is a token of a program. Its account is for the person who logs in." } }
         }
-        Subject::Anyone => no_account(),
+        Subject::Anyone => factor::no_account(),
     };
     let main = html! {
         (head("Your account", html! { "You are " strong { (caller.principal.name) } }, Markup::default()))
@@ -69,18 +68,6 @@ async fn page(
         (copies("gristmill user list", "/api/v1/me"))
     };
     Ok(view.page(caller, Head::new("Your account", "/account"), main))
-}
-
-fn no_account() -> Markup {
-    html! {
-        div class="note calm" {
-            (icon(Icon::Warning))
-            div {
-                p { "No caller has to log in here: whoever reaches this address owns the tenant, and there is no account." }
-                pre { code { "[serve]\nauth = \"users\"" } }
-            }
-        }
-    }
 }
 
 fn me(caller: &Caller) -> Markup {
@@ -110,6 +97,7 @@ async fn own_account(
         None => None,
     };
     let listed = view.read(store.tokens(caller.tenant(), Some(user), &rows)).await?;
+    let second = factor::brief(caller, view).await?;
     Ok(html! {
         @if let Some(created) = created { (secret(created)) }
         (panel("sessions", "Your sessions, newest first", session_rows(&sessions, own)))
@@ -120,6 +108,7 @@ async fn own_account(
         div class="columns" {
             (panel("new-token", "New token", token_fields(&forms.token)))
             (panel("change-password", "Password", password_fields(&forms.password)))
+            (panel("second-factor", "Second factor", second))
         }
     })
 }

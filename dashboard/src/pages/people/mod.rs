@@ -1,12 +1,14 @@
 //! People: the members of the tenant, open invitations, tokens; one's own account; tenants.
 //!
 //! * [`account`]: one's own sessions, tokens and password.
+//! * [`factor`]: one's own second factor.
 //! * [`invitations`]: invite, withdraw.
 //! * [`members`]: give another role, remove.
 //! * [`tenants`]: for owners of the installation.
 //! * [`tokens`]: tokens as they are listed, and revoked.
 
 mod account;
+mod factor;
 mod invitations;
 mod members;
 mod tenants;
@@ -36,6 +38,7 @@ pub(super) fn routes() -> Routes {
         .post("/people/invitations/{invitation}/withdraw", "Withdraw an invitation", invitations::withdraw)
         .post("/people/tokens/{token}/revoke", "Revoke a token of a member, at once", tokens::revoke)
         .and(account::routes())
+        .and(factor::routes())
         .and(tenants::routes())
 }
 

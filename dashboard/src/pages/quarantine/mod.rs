@@ -13,12 +13,13 @@ use std::collections::BTreeMap;
 use gristmill_core::access::Permission;
 use gristmill_core::fingerprint::Fingerprint;
 use gristmill_core::id::BatchId;
+use gristmill_core::query::{List, Query as Asked};
 use gristmill_store::{Page, QuarantineFilter, QuarantineView};
 use maud::{Markup, html};
 
 use self::act::{Place, TICKED};
 use super::answer::Paged;
-use super::parts::copies::{copies, path};
+use super::parts::copies::{copies, path, shell};
 use super::parts::empty::empty;
 use super::parts::filters::{self, Filter, Tab, typed};
 use super::parts::number::{count, counted, none};
@@ -29,7 +30,8 @@ use super::parts::state::{Tone, state};
 use super::parts::table::{Row, column, numbers, row, table, wide};
 use super::parts::{icon::Icon, links, time};
 use super::view::{Head, View};
-use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, Result, Routes, perm};
+use crate::api::jobs::as_of_now;
+use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, Result, Routes, asked, perm};
 use crate::live::Topic;
 
 /// How many items are put together by their reasons at most: the oldest.
@@ -67,6 +69,7 @@ struct Wanted {
     batch: Option<BatchId>,
     all: bool,
     fingerprint: Option<String>,
+    asked: Asked,
 }
 
 impl Parameters for Wanted {
@@ -76,23 +79,27 @@ impl Parameters for Wanted {
             batch: filters::value(query, "batch", "Only of this batch"),
             all: filters::value(query, "all", "Also those that were redriven: `true`").unwrap_or(false),
             fingerprint: filters::text(query, "same", "Only those with this reason: its short name"),
+            asked: asked(query, List::Quarantine),
         }
     }
 }
 
 impl Wanted {
-    fn filter(&self, tenant: &str) -> QuarantineFilter {
-        QuarantineFilter {
-            tenant: tenant.to_owned(),
-            batch: self.batch,
-            open_only: !self.all,
-            ..QuarantineFilter::default()
-        }
+    /// What the store is asked for, as of now.
+    async fn filter(&self, caller: &Caller) -> Result<QuarantineFilter> {
+        let query = as_of_now(caller, self.asked.clone()).await?;
+        Ok(QuarantineFilter { tenant: caller.tenant().to_owned(), batch: self.batch, open_only: !self.all, query })
+    }
+
+    /// The query as it is written.
+    fn asked(&self) -> Option<String> {
+        Some(self.asked.to_string()).filter(|text| !text.is_empty())
     }
 
     fn address(&self, by: Option<By>, same: Option<&str>) -> String {
-        let batch = self.batch.map(|batch| batch.to_string());
+        let (batch, asked) = (self.batch.map(|batch| batch.to_string()), self.asked());
         let pairs = [
+            ("q", asked.as_deref()),
             ("by", by.map(By::as_str)),
             ("batch", batch.as_deref()),
             ("all", self.all.then_some("true")),
@@ -102,14 +109,18 @@ impl Wanted {
     }
 
     fn copies(&self) -> Markup {
-        let batch = self.batch.map(|batch| batch.to_string());
+        let (batch, asked) = (self.batch.map(|batch| batch.to_string()), self.asked());
         let open = (!self.all).then_some("true");
         let command = format!(
-            "gristmill quarantine list{}{}",
+            "gristmill quarantine list{}{}{}",
+            asked.as_ref().map(|asked| format!(" --query {}", shell(asked))).unwrap_or_default(),
             batch.as_ref().map(|batch| format!(" --batch {batch}")).unwrap_or_default(),
             if self.all { "" } else { " --open" }
         );
-        copies(&command, &path("/api/v1/quarantine", &[("batch", batch.as_deref()), ("open", open)]))
+        copies(
+            &command,
+            &path("/api/v1/quarantine", &[("q", asked.as_deref()), ("batch", batch.as_deref()), ("open", open)]),
+        )
     }
 }
 
@@ -149,7 +160,7 @@ fn tabs(wanted: &Wanted) -> Markup {
 }
 
 fn form(caller: &Caller, wanted: &Wanted) -> Markup {
-    let batch = wanted.batch.map(|batch| batch.to_string());
+    let (batch, asked) = (wanted.batch.map(|batch| batch.to_string()), wanted.asked());
     let which = Filter {
         name: "all",
         label: "Which",
@@ -157,7 +168,7 @@ fn form(caller: &Caller, wanted: &Wanted) -> Markup {
         choices: &[("", "open ones"), ("true", "redriven ones too")],
     };
     html! {
-        (filters::form("/quarantine", &[("by", wanted.by.map(By::as_str))], &[typed("batch", "Batch", batch.as_deref()), which]))
+        (filters::form("/quarantine", &[("by", wanted.by.map(By::as_str))], &[typed("q", "Query", asked.as_deref()), typed("batch", "Batch", batch.as_deref()), which]))
         @if let Some(batch) = batch.filter(|_| caller.may(Permission::ContentsRead)) {
             p class="exports" {
                 "Export: "
@@ -170,6 +181,9 @@ fn form(caller: &Caller, wanted: &Wanted) -> Markup {
 }
 
 fn nothing(wanted: &Wanted) -> Markup {
+    if wanted.asked().is_some() {
+        return empty("No item is like that", "Other queries may show some.", &[]);
+    }
     match (wanted.batch, wanted.all) {
         (None, true) => {
             empty("Nothing was ever set aside", "An item that a stage refuses comes here, with the reason.", &[])
@@ -184,7 +198,7 @@ fn nothing(wanted: &Wanted) -> Markup {
 /// The oldest items, as far as they are put together.
 async fn oldest(caller: &Caller, view: &View, wanted: &Wanted) -> Result<Vec<QuarantineView>> {
     let page = Page { after: None, limit: LOOKED_AT };
-    view.read(caller.store().quarantine(&wanted.filter(caller.tenant()), &page)).await
+    view.read(caller.store().quarantine(&wanted.filter(caller).await?, &page)).await
 }
 
 fn limit(items: &[QuarantineView]) -> Markup {
@@ -252,7 +266,7 @@ async fn of_reason(caller: &Caller, view: &View, wanted: &Wanted, same: &str) ->
 }
 
 async fn by_item(caller: &Caller, view: &View, wanted: &Wanted, paging: &Paging) -> Result<Markup> {
-    let items = view.read(caller.store().quarantine(&wanted.filter(caller.tenant()), &paging.0)).await?;
+    let items = view.read(caller.store().quarantine(&wanted.filter(caller).await?, &paging.0)).await?;
     let next = paging.next(&items, |item| item.id.to_string());
     Ok(html! {
         (panel("list", "One by one, oldest first", html! {

@@ -12,11 +12,10 @@ mod one;
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
 use gristmill_core::access::Permission;
 use gristmill_core::schedule::ScheduleSpec;
 use gristmill_service::documents::{ScheduleDocument, ScheduleState, SlotState, starts};
-use gristmill_store::{TickFilter, TickView};
+use gristmill_store::TickView;
 use maud::{Markup, html};
 
 use super::answer::Paged;
@@ -36,7 +35,7 @@ use crate::api::schedules::configured;
 use crate::gate::{Allowed, Caller, Paging, Params, Routes, perm};
 
 /// How many schedules a page has at most: of each one row of its ledger is read.
-const ROWS_MAX: usize = 20;
+const ROWS_MAX: usize = 50;
 
 pub(super) fn routes() -> Routes {
     Routes::default()
@@ -67,7 +66,9 @@ async fn list(caller: Allowed<perm::SchedulesRead>, view: View, Params(paging): 
     let more = shown.len() > most;
     shown.truncate(most);
     let next = shown.last().filter(|_| more).map(|one| one.name.clone());
-    let last = join_all(shown.iter().map(|one| last(&caller, &view, &one.name))).await;
+    let names: Vec<String> = shown.iter().map(|one| one.name.clone()).collect();
+    // The page does without where that cannot be read in time.
+    let last = view.panel(caller.store().newest_ticks(caller.tenant(), &names)).await.unwrap_or_default();
     let main = html! {
         (head("Schedules", html! { (counted(total, "schedule", "schedules")) }, Markup::default()))
         (panel("schedules", "Schedules, by name", html! {
@@ -81,13 +82,6 @@ async fn list(caller: Allowed<perm::SchedulesRead>, view: View, Params(paging): 
     Ok(view.page(&caller, Head::new("Schedules", "/schedules").poll(15), main))
 }
 
-/// What became of the newest tick of a schedule. The page does without where that cannot be read in time.
-async fn last(caller: &Caller, view: &View, name: &str) -> Option<TickView> {
-    let filter =
-        TickFilter { tenant: caller.tenant().to_owned(), schedule: name.to_owned(), from: None, until: None, limit: 1 };
-    view.panel(caller.store().ticks(&filter)).await.and_then(|rows| rows.into_iter().next())
-}
-
 fn nothing() -> Markup {
     let first = ["[schedule.nightly]\ncron = \"0 2 * * *\"\ntimezone = \"Europe/London\"\nbatch = \"retail\""];
     empty(
@@ -97,7 +91,7 @@ fn nothing() -> Markup {
     )
 }
 
-fn rows(caller: &Caller, schedules: &[ScheduleDocument], last: &[Option<TickView>]) -> Markup {
+fn rows(caller: &Caller, schedules: &[ScheduleDocument], last: &[TickView]) -> Markup {
     let columns = [
         column("Schedule"),
         column("When"),
@@ -108,7 +102,8 @@ fn rows(caller: &Caller, schedules: &[ScheduleDocument], last: &[Option<TickView
         numbers("Running"),
         actions(),
     ];
-    let lines = schedules.iter().zip(last).map(|(one, last)| line(caller, one, last.as_ref()));
+    let of = |name: &str| last.iter().find(|tick| tick.schedule == name);
+    let lines = schedules.iter().map(|one| line(caller, one, of(&one.name)));
     table("list", "Schedules", &columns, lines)
 }
 

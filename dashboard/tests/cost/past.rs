@@ -1,0 +1,121 @@
+//! What pages show besides jobs: batches that have ended, schedules and triggers with long ledgers, operations, the audit,
+//! processes that have gone.
+
+use gristmill_dashboard::gate::Endpoint;
+use gristmill_dashboard::pages::routes;
+use uuid::Uuid;
+
+use crate::history::{Dialect, id, series};
+
+/// How many schedules there are, and how many rows their ledgers have together.
+const SCHEDULES: u32 = 60;
+const TICKS: u32 = 30_000;
+
+/// The statements that make it, after those of `history`.
+pub(crate) fn statements(dialect: &Dialect) -> Vec<String> {
+    let (now, ago, tomorrow) = (dialect.now, dialect.minutes_ago, dialect.tomorrow);
+    let of = |from: u32, count: u32| series(dialect, from, from + count - 1);
+    let own = |n: &str| id(dialect, n);
+    vec![
+        "UPDATE job SET error = 'HTTP 503 from host ' || (items % 7) || ' for order ' || queue WHERE state = 'dead'".to_owned(),
+        format!(
+            "INSERT INTO batch (id, tenant, name, state, definition, stamp, tolerate, chunks, input, ok, created_at, planned_at,
+                                sealed_at, finished_at)
+             SELECT {}, 'main', 'b' || (n % 9), 'complete', '{{\"source\":{{\"jsonl\":\"-\"}}}}', '{{}}', '100%', 10, 100, 100,
+                    {ago}, {ago}, {ago}, {ago} FROM {}",
+            own("n"),
+            of(10_000, 5_000)
+        ),
+        format!(
+            "INSERT INTO schedule (tenant, name, origin, spec, enabled, decided_at, next_at, created_at, updated_at)
+             SELECT 'main', 's' || n, 'command', '{{\"cron\":\"0 2 * * *\",\"job\":{{\"kind\":\"report\"}}}}', TRUE, {now}, {tomorrow},
+                    {now}, {now} FROM {}",
+            of(0, SCHEDULES)
+        ),
+        format!(
+            "INSERT INTO schedule_tick (tenant, schedule, tick, cause, outcome, from_at, to_at, decided_at)
+             SELECT 'main', 's' || (n % {SCHEDULES}), {ago}, 'tick', 'skipped_missed', {ago}, {ago}, {ago} FROM {}",
+            of(0, TICKS)
+        ),
+        format!(
+            "INSERT INTO schedule_tick (tenant, schedule, tick, cause, outcome, from_at, to_at, decided_at, event, about)
+             SELECT 'main', 'hook/orders', {ago}, 'manual', 'failed', {ago}, {ago}, {ago}, 'evt_' || n, '{{}}' FROM {}",
+            of(0, 20_000)
+        ),
+        format!(
+            "INSERT INTO operation (id, tenant, verb, query, snapshot, state, ordered, actor, reason, preview, preview_more, undo_ms,
+                                    kept, due_at, created_at, ended_at)
+             SELECT {}, 'main', 'cancel', 'state:queued', {now}, 'finished', '{{\"actor\":{{\"operator\":\"test\"}},\"origin\":{{}}}}', 'test', 'no', 1, {}, 0,
+                    {}, {now}, {ago}, {now} FROM {}",
+            own("n"),
+            flag(dialect),
+            flag(dialect),
+            of(20_000, 3_000)
+        ),
+        format!(
+            "INSERT INTO audit_entry (tenant, seq, at, order_id, step_id, actor_kind, actor, action, target, details, previous, hash)
+             SELECT 'main', n, {ago}, {0}, {0}, 'operator', 'test', 'queue.pause', 'queue ' || (n % 100), '{{}}', 'x', 'x' FROM {1}",
+            own("n"),
+            of(1, 20_000)
+        ),
+        format!(
+            "INSERT INTO worker (id, role, host, pid, version, slots, queues, state, started_at, seen_at, lease_until)
+             SELECT {}, 'worker', 'host' || n, n, '0.1.0', 4, '[]', 'stopped', {now}, {now}, {now} FROM {}",
+            own("n"),
+            of(30_000, 400)
+        ),
+    ]
+}
+
+/// What is false in a column of either database.
+fn flag(dialect: &Dialect) -> &'static str {
+    if dialect.now == "now()" { "FALSE" } else { "0" }
+}
+
+/// The id with a number.
+fn numbered(n: u32) -> String {
+    Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(n)).to_string()
+}
+
+fn filled(endpoint: &Endpoint, fingerprint: &str) -> String {
+    let parts = [
+        ("{fingerprint}", fingerprint.to_owned()),
+        ("{queue}", "mail".to_owned()),
+        ("{limit}", "none".to_owned()),
+        ("{operation}", numbered(20_001)),
+        ("{schedule}", "s1".to_owned()),
+        ("{item}", "1".to_owned()),
+        // The one that is paused, with ten thousand chunks that wait.
+        ("{batch}", numbered(2)),
+        ("{job}", numbered(400_000)),
+        ("{entry}", "100".to_owned()),
+        ("{sort}/{name}", "hook/orders".to_owned()),
+    ];
+    parts.iter().fold(endpoint.path.clone(), |path, (name, value)| path.replace(name, value))
+}
+
+/// Every page, with the other faces of those that have several. `fingerprint` is that of an error.
+pub(crate) fn addresses(fingerprint: &str) -> Vec<String> {
+    let own = routes();
+    let pages = own.endpoints().filter(|endpoint| endpoint.method == "GET" && endpoint.is_page());
+    let pages = pages.filter(|endpoint| !endpoint.path.starts_with("/quarantine/export"));
+    let faces = [
+        "/jobs?state=done".to_owned(),
+        "/jobs?q=state:queued%20kind:foreign".to_owned(),
+        "/jobs?key=none".to_owned(),
+        "/dead?by=job".to_owned(),
+        "/dead?q=kind:none".to_owned(),
+        "/quarantine?by=item".to_owned(),
+        "/quarantine?q=stage:validate".to_owned(),
+        "/batches?state=complete".to_owned(),
+        "/batches?q=name:b3".to_owned(),
+        "/audit?actor=nobody".to_owned(),
+        "/operations/start?verb=cancel&q=state:queued".to_owned(),
+        format!("/batches/{}", numbered(1)),
+        format!("/batches/{}?tab=chunks&state=queued", numbered(2)),
+        format!("/batches/{}?tab=quarantine", numbered(1)),
+        format!("/batches/{}?tab=errors", numbered(1)),
+        format!("/jobs/{}", numbered(600_001)),
+    ];
+    pages.map(|endpoint| filled(endpoint, fingerprint)).chain(faces).collect()
+}
