@@ -145,6 +145,7 @@ impl From<AccountError> for CommandError {
             AccountError::WrongPassword
             | AccountError::SecondFactor
             | AccountError::WrongCode
+            | AccountError::BadRefresh
             | AccountError::Wait(_) => Exit::Denied,
             AccountError::BadPassword(_) | AccountError::BadAddress(_) => Exit::Usage,
             AccountError::Busy => Exit::Unavailable,

@@ -208,7 +208,9 @@ impl From<AccountError> for ApiError {
     fn from(error: AccountError) -> Self {
         match error {
             AccountError::Store(error) => error.into(),
-            AccountError::WrongPassword => Self::new(ErrorCode::Unauthenticated, error.to_string()),
+            AccountError::WrongPassword | AccountError::BadRefresh => {
+                Self::new(ErrorCode::Unauthenticated, error.to_string())
+            }
             AccountError::SecondFactor => Self {
                 faults: vec![Fault::new("/code", "is asked for: the account has a second factor")],
                 ..Self::new(ErrorCode::Unauthenticated, error.to_string())

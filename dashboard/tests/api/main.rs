@@ -1,5 +1,6 @@
 //! The API and the pages as their callers see them, over real connections and a real store.
 
+mod access;
 mod audit;
 mod document;
 mod env;

@@ -73,6 +73,7 @@ mod poison;
 mod quotas;
 mod rates;
 mod redriving;
+mod refreshing;
 mod requests;
 mod restarting;
 mod retaining;
