@@ -1,4 +1,5 @@
--- Access tokens: the mirror of PostgreSQL's migration of the same number.
+-- Access tokens: the mirror of PostgreSQL's migration of the same number. There are no roles here that rows could be kept
+-- from.
 
 ALTER TABLE access_session ADD COLUMN kind TEXT NOT NULL DEFAULT 'browser' CHECK (kind IN ('browser', 'tokens'));
 

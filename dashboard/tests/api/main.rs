@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod confined;
 mod document;
 mod env;
 mod factors;

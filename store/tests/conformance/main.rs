@@ -77,6 +77,7 @@ mod refreshing;
 mod requests;
 mod restarting;
 mod retaining;
+mod row_security;
 mod schedules;
 mod splitting;
 mod stopping;

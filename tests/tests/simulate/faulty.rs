@@ -194,6 +194,10 @@ delegate! {
             self.inner.embedded()
         }
 
+        fn confined(self: Arc<Self>, _: &str) -> StoreHandle {
+            self
+        }
+
         fn as_any(&self) -> &dyn Any {
             self.inner.as_any()
         }
