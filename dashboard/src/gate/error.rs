@@ -222,7 +222,7 @@ impl From<AccountError> for ApiError {
             AccountError::Wait(time) => {
                 Self { retry_after: Some(time), ..Self::new(ErrorCode::RateLimited, error.to_string()) }
             }
-            AccountError::BadPassword(wrong) => Self::fault("/password", wrong),
+            AccountError::BadPassword(wrong) | AccountError::BadHash(wrong) => Self::fault("/password", wrong),
             AccountError::BadAddress(wrong) => Self::fault("/email", wrong.to_string()),
             AccountError::Busy => {
                 let retry_after = Some(Duration::from_secs(2));

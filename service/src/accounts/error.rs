@@ -35,6 +35,9 @@ pub enum AccountError {
     /// The password could not be kept.
     #[error("the password {0}")]
     BadPassword(String),
+    /// Passwords cannot be compared with a hash that came with a user.
+    #[error("the hash of the password {0}")]
+    BadHash(String),
     /// What was given as an address is none.
     #[error(transparent)]
     BadAddress(#[from] BadAddress),

@@ -34,7 +34,7 @@ pub use factors::{OfferedFactor, Proof, RECOVERY_CODES};
 pub use jwt::ACCESS_LIFETIME;
 pub use letters::MAIL_TENANT;
 pub use members::NewMember;
-pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Passwords};
+pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Passwords, check_hash};
 pub use recognize::Recognizer;
 pub use secret::{Purpose, Secret};
 pub use sessions::{LoggedIn, Login};
