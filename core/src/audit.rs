@@ -111,6 +111,14 @@ crate::words! {
         SessionRefuse = "session.refuse",
         /// Sessions were ended: a person logged out, or ended those that they had elsewhere.
         SessionEnd = "session.end",
+        /// A session went on by its refresh token.
+        SessionRefresh = "session.refresh",
+        /// A refresh token came again that was used already: its session was ended.
+        SessionReuse = "session.reuse",
+        /// A key began to sign access tokens, in place of the one before it if there was one.
+        KeyRotate = "key.rotate",
+        /// A key was withdrawn: what it has signed is refused.
+        KeyWithdraw = "key.withdraw",
         /// A user was created.
         UserCreate = "user.create",
         /// A user got another name, or the right over the installation was given or taken.

@@ -75,6 +75,10 @@ id!(
     SessionId
 );
 id!(
+    /// One key that signs access tokens.
+    KeyId
+);
+id!(
     /// One link that may be used once, such as an invitation.
     LinkId
 );

@@ -145,8 +145,9 @@ impl From<AccountError> for CommandError {
             AccountError::WrongPassword
             | AccountError::SecondFactor
             | AccountError::WrongCode
+            | AccountError::BadRefresh
             | AccountError::Wait(_) => Exit::Denied,
-            AccountError::BadPassword(_) | AccountError::BadAddress(_) => Exit::Usage,
+            AccountError::BadPassword(_) | AccountError::BadHash(_) | AccountError::BadAddress(_) => Exit::Usage,
             AccountError::Busy => Exit::Unavailable,
             AccountError::Internal(_) => Exit::Internal,
         };

@@ -26,6 +26,7 @@ pub async fn of_the_store(store: &StoreHandle, tenant: &str, program: &str, here
     findings.extend(work(store, tenant, program, &workers).await);
     findings.extend(outbox(store, here).await);
     findings.push(retention(store).await);
+    findings.extend(tenants(store, program).await);
     findings
 }
 
@@ -48,6 +49,23 @@ async fn migrations(store: &StoreHandle, program: &str) -> Finding {
 
 /// The processes, or why they could not be read.
 type Workers = Result<Vec<WorkerView>, StoreError>;
+
+/// Whether the server keeps tenants apart; nothing is said where it is not asked to.
+async fn tenants(store: &StoreHandle, program: &str) -> Option<Finding> {
+    let mend = || format!("say `{program} db roles`; until then requests of the API fail");
+    match store.row_security().await {
+        Ok(None) => None,
+        Ok(Some(security)) if security.faults.is_empty() => {
+            Some(Finding::ok("tenants", format!("kept apart by the server, by the role `{}`", security.role)))
+        }
+        Ok(Some(security)) => {
+            let found =
+                format!("`[store] api_role` is not in force: `{}`: {}", security.role, security.faults.join("; "));
+            Some(Finding::problem("tenants", found, mend()))
+        }
+        Err(error) => Some(Finding::problem("tenants", error.to_string(), mend())),
+    }
+}
 
 /// Jobs that no running worker can handle. When none is running at all, that is said once, for each queue.
 async fn kinds(store: &StoreHandle, tenant: &str, workers: &Workers) -> Finding {

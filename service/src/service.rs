@@ -46,6 +46,12 @@ impl Service {
         Self { store, outlet: Outlet::OnDemand(connect) }
     }
 
+    /// The same verbs over the rows of a tenant alone, where the store's server keeps tenants apart.
+    #[must_use]
+    pub fn confined(&self, tenant: &str) -> Self {
+        Self { store: self.store.clone().confined(tenant), outlet: self.outlet.clone() }
+    }
+
     /// The store, for views.
     pub fn store(&self) -> &StoreHandle {
         &self.store

@@ -1,13 +1,14 @@
 //! The database that the store is in: its schema, its clock and its condition.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
 use serde::Serialize;
 
-use crate::Outage;
-use crate::error::Result;
+use crate::error::{Result, StoreError};
+use crate::{Outage, StoreHandle};
 
 /// The database itself: which it is, its schema, its clock and its condition.
 #[async_trait]
@@ -24,6 +25,21 @@ pub trait Database: Debug + Send + Sync + 'static {
     /// Returns which migrations are applied and which are known. Changes nothing.
     async fn migrations(&self) -> Result<MigrationStatus>;
 
+    /// A handle of the same store whose transactions see and change the rows of a tenant alone, because the server keeps the
+    /// others from them: PostgreSQL, where `[store] api_role` names a role for that. Otherwise it is the same handle.
+    fn confined(self: Arc<Self>, tenant: &str) -> StoreHandle;
+
+    /// Returns whether the server keeps tenants apart as it is asked to. `None` where it is not asked, or cannot.
+    async fn row_security(&self) -> Result<Option<RowSecurity>> {
+        Ok(None)
+    }
+
+    /// Makes the role of `[store] api_role` and gives it its rights. May be repeated. `Denied` when the user of the connection
+    /// may not do that; the error has the statement for those who may. `Invalid` where no role is named, or there are none.
+    async fn make_api_role(&self) -> Result<RowSecurity> {
+        Err(StoreError::Invalid("only PostgreSQL has roles".to_owned()))
+    }
+
     /// The database's current time: the only clock that state depends on.
     async fn now(&self) -> Result<Instant>;
 
@@ -38,6 +54,15 @@ pub trait Database: Debug + Send + Sync + 'static {
 
     /// For what only one database can do, such as the user's own transactions.
     fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// How the server keeps tenants apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowSecurity {
+    /// The role of the API's transactions.
+    pub role: String,
+    /// What is wrong with it, a text each, at most five; it is in force when there is nothing.
+    pub faults: Vec<String>,
 }
 
 /// Which migrations there are.

@@ -19,6 +19,8 @@ pub struct Settings {
     /// little earlier. Commands that may touch all
     /// rows of a batch wait fifteen times as long.
     pub answer_timeout: Span,
+    /// PostgreSQL: the role that the API's transactions take, so that the server itself keeps tenants apart. Empty: it does not.
+    pub api_role: String,
     /// Whether missing migrations are applied at start. Always done for SQLite.
     pub migrate: bool,
 }
@@ -30,6 +32,7 @@ impl Default for Settings {
             connections: 8,
             acquire_timeout: Span(Duration::from_secs(10)),
             answer_timeout: Span(Duration::from_secs(60)),
+            api_role: String::new(),
             migrate: false,
         }
     }

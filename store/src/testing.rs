@@ -44,6 +44,9 @@ const ABANDONED_SECONDS: i64 = 24 * 3_600;
 /// The seed of everything that the reference store of a test draws.
 const SEED: u64 = 1;
 
+/// The role of the API's transactions, which all tests share: a role is the server's, not the schema's.
+pub const API_ROLE: &str = "gristmill_test_api";
+
 /// The message for a test that wants SQL of the reference store.
 const NO_SQL: &str = "the reference store knows no SQL; exempt the test from it";
 
@@ -102,6 +105,17 @@ impl TestStore {
     pub async fn postgres(with_outbox: bool) -> Self {
         let store = Self::postgres_unmigrated(with_outbox).await;
         store.migrate().await.expect("the migrations apply");
+        store
+    }
+
+    /// A fresh PostgreSQL store in its own schema, whose server keeps tenants apart for handles that are
+    /// [confined](crate::Database::confined).
+    pub async fn postgres_confined(with_outbox: bool) -> Self {
+        let mut store = Self::postgres(with_outbox).await;
+        let settings = Settings { api_role: API_ROLE.to_owned(), ..options(with_outbox).settings };
+        store.store = connect(&store.url, OpenOptions { settings, with_outbox }).await.expect("it opens again");
+        let made = store.make_api_role().await.expect("the role is made");
+        assert_eq!(made.faults, Vec::<String>::new());
         store
     }
 

@@ -86,7 +86,7 @@ async fn list(
 ) -> Outcome<Vec<AuditEntryDocument>> {
     let filter = AuditFilter { tenant: chain.tenant(&caller)?, ..filter };
     let found: Vec<AuditEntryDocument> =
-        caller.store().audit(&filter).await?.into_iter().map(AuditEntryDocument::from).collect();
+        caller.store_of(&filter.tenant).audit(&filter).await?.into_iter().map(AuditEntryDocument::from).collect();
     let full = found.len() >= filter.limit as usize;
     let next = found.last().filter(|_| full).map(|entry| entry.seq.to_string());
     Ok(Answer::page(found, next))
@@ -99,7 +99,7 @@ async fn show(
 ) -> Outcome<AuditEntryDocument> {
     let tenant = chain.tenant(&caller)?;
     let found = match number.checked_sub(1) {
-        Some(before) => caller.store().audit_behind(&tenant, before, 1).await?,
+        Some(before) => caller.store_of(&tenant).audit_behind(&tenant, before, 1).await?,
         None => Vec::new(),
     };
     let found = found.into_iter().find(|found| found.entry.seq == number);
@@ -121,7 +121,8 @@ async fn export(
     caller: Allowed<perm::AuditRead>,
     Params((chain, Behind(behind))): Params<(Chain, Behind)>,
 ) -> Result<Lines<AuditLine>> {
-    Ok(Lines::of_audit(caller.store().clone(), chain.tenant(&caller)?, behind))
+    let tenant = chain.tenant(&caller)?;
+    Ok(Lines::of_audit(caller.store_of(&tenant).clone(), tenant, behind))
 }
 
 /// What a chain is compared with besides what the server has.
@@ -164,6 +165,6 @@ async fn check(
     let mut options = read.map_err(|error| unread(error.to_string()))?;
     options.trusted_keys.extend(keys);
     options.heads.extend(heads);
-    let found = verify(caller.store(), &tenant, &options).await?;
+    let found = verify(caller.store_of(&tenant), &tenant, &options).await?;
     Ok(Answer::new(AuditVerifiedDocument::new(vec![found])))
 }

@@ -28,7 +28,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn show(caller: Recognized) -> Outcome<SecondFactorDocument> {
-    let factor = caller.store().factor(person(&caller)?).await?.filter(|factor| factor.confirmed);
+    let factor = caller.whole_store().factor(person(&caller)?).await?.filter(|factor| factor.confirmed);
     let recovery_left = factor.as_ref().map_or(0, |factor| factor.recovery_left);
     Ok(Answer::new(SecondFactorDocument { enrolled: factor.is_some(), recovery_left }))
 }

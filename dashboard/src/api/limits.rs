@@ -24,12 +24,12 @@ pub(crate) fn shown(caller: &Caller, limit: LimitDocument) -> LimitDocument {
 }
 
 async fn list(caller: Allowed<perm::LimitsRead>) -> Outcome<Vec<LimitDocument>> {
-    let limits = caller.store().limits().await?;
+    let limits = caller.whole_store().limits().await?;
     Ok(Answer::new(limits.into_iter().map(|limit| shown(&caller, limit)).collect()))
 }
 
 async fn show(caller: Allowed<perm::LimitsRead>, Path(name): Path<String>) -> Outcome<LimitDocument> {
-    let found = caller.store().limits().await?.into_iter().find(|limit| limit.name == name);
+    let found = caller.whole_store().limits().await?.into_iter().find(|limit| limit.name == name);
     found.map(|limit| Answer::new(shown(&caller, limit))).ok_or_else(|| missing(&name))
 }
 

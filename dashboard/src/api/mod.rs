@@ -1,7 +1,9 @@
 //! The endpoints of the API, one file for each noun. A handler reads, calls a verb or a view, and gives back a document.
 
+mod access;
 pub(crate) mod asks;
 mod audit;
+mod bare;
 pub(crate) mod batches;
 pub(crate) mod dead_letters;
 mod definitions;
@@ -53,6 +55,7 @@ pub fn routes() -> Routes {
         system::routes(),
         live::routes(),
         session::routes(),
+        access::routes(),
         me::routes(),
         factor::routes(),
         sessions::routes(),

@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 
 use axum::body::Bytes;
-use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use gristmill_core::schema::{free, text};
 use utoipa::ToSchema;
@@ -19,7 +18,8 @@ use utoipa::openapi::security::{
 };
 use utoipa::openapi::{ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder};
 
-use crate::gate::describe::{Endpoint, JSON, Parameter as Described, Replies, Reply};
+use super::bare;
+use crate::gate::describe::{BARE, Endpoint, JSON, Parameter as Described, Replies, Reply};
 use crate::gate::{Access, ErrorCode, Fault, Open, Result, Routes};
 
 pub(super) fn routes() -> Routes {
@@ -31,12 +31,9 @@ struct Raw(Bytes);
 
 impl IntoResponse for Raw {
     fn into_response(self) -> Response {
-        ([(header::CONTENT_TYPE, HeaderValue::from_static(JSON))], self.0).into_response()
+        bare::written(self.0)
     }
 }
-
-/// What describes itself.
-const BARE: &str = "application/vnd.oai.openapi+json";
 
 impl Replies for Result<Raw> {
     fn describe(endpoint: &mut Endpoint) {
@@ -93,7 +90,13 @@ fn operation(endpoint: &Endpoint) -> Operation {
         Access::Permitted(permission) => format!("Needs `{permission}`."),
         Access::Installation(permission) => format!("Needs `{permission}` and an owner of the installation."),
     };
-    let noun = endpoint.path.trim_start_matches("/api/v1/").split(['/', '.']).next().unwrap_or_default();
+    let noun = endpoint
+        .path
+        .trim_start_matches("/api/v1/")
+        .trim_start_matches("/.")
+        .split(['/', '.'])
+        .next()
+        .unwrap_or_default();
     let mut operation = OperationBuilder::new()
         .operation_id(Some(endpoint.handler.replace("::", "_")))
         .tag(noun)

@@ -48,10 +48,10 @@ impl<T: ToSchema> Replies for Result<WithCookie<T>> {
 
 /// What is shown to log in.
 #[derive(Debug)]
-struct LoginBody {
-    account: String,
-    password: Secret,
-    code: Option<Secret>,
+pub(super) struct LoginBody {
+    pub(super) account: String,
+    pub(super) password: Secret,
+    pub(super) code: Option<Secret>,
 }
 
 impl Fields for LoginBody {

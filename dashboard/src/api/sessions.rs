@@ -17,7 +17,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn list(caller: Recognized, Params(paging): Params<Paging>) -> Outcome<Vec<SessionDocument>> {
-    let sessions = caller.store().sessions(person(&caller)?, &paging.0).await?;
+    let sessions = caller.whole_store().sessions(person(&caller)?, &paging.0).await?;
     let next = paging.next(&sessions, |session| session.id.to_string());
     Ok(Answer::page(sessions, next))
 }

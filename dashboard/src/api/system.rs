@@ -25,7 +25,7 @@ async fn size(caller: Overseer<perm::SystemRead>) -> Outcome<DatabaseSizeDocumen
 }
 
 async fn migrations(caller: Overseer<perm::SystemRead>) -> Outcome<MigrationsDocument> {
-    Ok(Answer::new(caller.store().migrations().await?))
+    Ok(Answer::new(caller.whole_store().migrations().await?))
 }
 
 async fn reconcile(

@@ -15,7 +15,7 @@ pub(super) fn routes() -> Routes {
 }
 
 async fn list(caller: Allowed<perm::WorkersRead>) -> Outcome<Vec<WorkerDocument>> {
-    Ok(Answer::new(caller.store().workers().await?))
+    Ok(Answer::new(caller.whole_store().workers().await?))
 }
 
 async fn retire(
@@ -23,7 +23,7 @@ async fn retire(
     Path(worker): Path<WorkerId>,
     Params(change): Params<Change>,
 ) -> Outcome<ReportDocument> {
-    let workers = caller.store().workers().await?;
+    let workers = caller.whole_store().workers().await?;
     let Some(found) = workers.iter().find(|one| one.id == worker) else {
         return Err(ApiError::not_found(format!("there is no worker {worker}")));
     };

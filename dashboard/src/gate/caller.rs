@@ -84,6 +84,8 @@ pub struct Caller {
     /// What is known of the request.
     pub info: RequestInfo,
     api: Api,
+    /// Over the rows of the caller's tenant alone, unless what it asks for concerns all of them.
+    service: Service,
     key: Option<Keyed>,
 }
 
@@ -100,12 +102,23 @@ impl Caller {
 
     /// The verbs.
     pub fn service(&self) -> &Service {
-        self.api.service()
+        &self.service
     }
 
     /// The store, for views.
     pub fn store(&self) -> &StoreHandle {
+        self.service.store()
+    }
+
+    /// The store for what is no tenant's: the processes, the limits, the caller's own sessions. The handler says which
+    /// rows the caller may see.
+    pub fn whole_store(&self) -> &StoreHandle {
         self.api.service().store()
+    }
+
+    /// The store for the rows of a tenant that the caller was allowed to name, such as the installation's own.
+    pub fn store_of(&self, tenant: &str) -> &StoreHandle {
+        if tenant == self.tenant() { self.store() } else { self.whole_store() }
     }
 
     /// The tenant that is asked for.
@@ -173,7 +186,11 @@ fn of(parts: &Parts, api: &Api, access: Access) -> Result<Caller> {
     let info = parts.extensions.get::<RequestInfo>().cloned().ok_or_else(outside)?;
     let principal = principal.cloned().ok_or_else(outside)?;
     let key = parts.extensions.get::<Keyed>().cloned();
-    Ok(Caller { principal, info, api: api.clone(), key })
+    let service = match access {
+        Access::Installation(_) => api.service().clone(),
+        Access::Open | Access::Recognized | Access::Permitted(_) => api.service().confined(&principal.tenant),
+    };
+    Ok(Caller { principal, info, api: api.clone(), service, key })
 }
 
 macro_rules! admission {

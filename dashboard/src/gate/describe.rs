@@ -72,6 +72,9 @@ pub struct Reply {
 /// JSON.
 pub const JSON: &str = "application/json";
 
+/// JSON without an envelope, as a description tells it from others; it is sent as [`JSON`].
+pub const BARE: &str = "application/json; envelope=none";
+
 /// One JSON document a line.
 pub const NDJSON: &str = "application/x-ndjson";
 

@@ -208,7 +208,9 @@ impl From<AccountError> for ApiError {
     fn from(error: AccountError) -> Self {
         match error {
             AccountError::Store(error) => error.into(),
-            AccountError::WrongPassword => Self::new(ErrorCode::Unauthenticated, error.to_string()),
+            AccountError::WrongPassword | AccountError::BadRefresh => {
+                Self::new(ErrorCode::Unauthenticated, error.to_string())
+            }
             AccountError::SecondFactor => Self {
                 faults: vec![Fault::new("/code", "is asked for: the account has a second factor")],
                 ..Self::new(ErrorCode::Unauthenticated, error.to_string())
@@ -220,7 +222,7 @@ impl From<AccountError> for ApiError {
             AccountError::Wait(time) => {
                 Self { retry_after: Some(time), ..Self::new(ErrorCode::RateLimited, error.to_string()) }
             }
-            AccountError::BadPassword(wrong) => Self::fault("/password", wrong),
+            AccountError::BadPassword(wrong) | AccountError::BadHash(wrong) => Self::fault("/password", wrong),
             AccountError::BadAddress(wrong) => Self::fault("/email", wrong.to_string()),
             AccountError::Busy => {
                 let retry_after = Some(Duration::from_secs(2));

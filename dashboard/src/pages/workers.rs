@@ -77,7 +77,7 @@ impl Health {
 }
 
 async fn list(caller: Allowed<perm::WorkersRead>, view: View) -> Paged {
-    let mut workers = view.read(caller.store().workers()).await?;
+    let mut workers = view.read(caller.whole_store().workers()).await?;
     let now = view.read(caller.store().now()).await?;
     workers.sort_by_key(|worker| (Health::of(worker, now), worker.host.clone(), worker.pid));
     let running = match caller.may(Permission::JobsRead) {
@@ -225,7 +225,7 @@ async fn retire(
 ) -> Result<Redirect> {
     form.change();
     form.finish()?;
-    let workers = caller.store().workers().await?;
+    let workers = caller.whole_store().workers().await?;
     let found = workers.iter().find(|one| one.id == worker);
     let found = found.ok_or_else(|| ApiError::not_found(format!("there is no worker {worker}")))?;
     if found.state != "alive" {

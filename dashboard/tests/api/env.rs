@@ -139,9 +139,18 @@ pub(crate) async fn with_registration() -> TestEnv {
 }
 
 async fn with_account_settings(accounts: AccountSettings) -> TestEnv {
+    with_home(TestStore::sqlite(false).await, accounts).await
+}
+
+/// A server with accounts on PostgreSQL, which keeps tenants apart by itself.
+pub(crate) async fn confined() -> TestEnv {
+    with_home(TestStore::postgres_confined(false).await, AccountSettings::default()).await
+}
+
+async fn with_home(home: TestStore, accounts: AccountSettings) -> TestEnv {
     let settings = ServeSettings { auth: Auth::Users, ..ServeSettings::default() };
     let recognize = |accounts: &Accounts| -> Arc<dyn Recognize> { Arc::new(accounts.recognizer().clone()) };
-    serving((settings, SEATS), accounts, Revoked::default(), recognize).await
+    serving(home, (settings, SEATS), accounts, Revoked::default(), recognize).await
 }
 
 /// A server with so many connections for each peer.
@@ -155,7 +164,8 @@ pub(crate) async fn env(settings: ServeSettings) -> TestEnv {
 
 async fn by_word(settings_and_seats: (ServeSettings, usize)) -> TestEnv {
     let revoked = Revoked::default();
-    serving(settings_and_seats, AccountSettings::default(), Arc::clone(&revoked), |_| Arc::new(ByWord(revoked))).await
+    let (home, word) = (TestStore::sqlite(false).await, Arc::clone(&revoked));
+    serving(home, settings_and_seats, AccountSettings::default(), revoked, |_| Arc::new(ByWord(word))).await
 }
 
 /// A server over a store that the test has made, where no caller has to say who they are.
@@ -167,12 +177,12 @@ pub(crate) async fn over(home: TestStore, store: StoreHandle) -> TestEnv {
 }
 
 async fn serving(
+    home: TestStore,
     settings_and_seats: (ServeSettings, usize),
     accounts: AccountSettings,
     revoked: Revoked,
     recognize: impl FnOnce(&Accounts) -> Arc<dyn Recognize>,
 ) -> TestEnv {
-    let home = TestStore::sqlite(false).await;
     let store = home.handle();
     serving_over((home, store), settings_and_seats, accounts, revoked, recognize).await
 }

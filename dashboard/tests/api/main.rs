@@ -1,6 +1,8 @@
 //! The API and the pages as their callers see them, over real connections and a real store.
 
+mod access;
 mod audit;
+mod confined;
 mod document;
 mod env;
 mod factors;

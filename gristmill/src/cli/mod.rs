@@ -25,6 +25,7 @@ mod enqueue;
 mod enqueue_lines;
 mod gone;
 mod job;
+mod key;
 mod limit;
 mod list;
 mod named;
@@ -185,6 +186,9 @@ pub(crate) enum Command {
     /// Create, list and revoke API tokens
     #[command(alias = "tokens")]
     Token(token::Token),
+    /// The keys that sign access tokens: list, rotate, withdraw them
+    #[command(alias = "keys")]
+    Key(key::Key),
     /// Create tenants, list, suspend and resume them, give them quotas
     #[command(alias = "tenants")]
     Tenant(tenant::Tenant),
@@ -245,6 +249,7 @@ impl Command {
             Self::Audit(audit) => audit.run(context).await,
             Self::User(user) => user.run(context).await,
             Self::Token(token) => token.run(context).await,
+            Self::Key(key) => key.run(context).await,
             Self::Tenant(tenant) => tenant.run(context).await,
             Self::Db(db) => db.run(context).await,
             Self::Context(contexts) => contexts.run(context),
@@ -277,6 +282,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::User(_)
             | Self::Token(_)
+            | Self::Key(_)
             | Self::Tenant(_) => Place::Database,
             Self::Worker(worker) if !worker.only_looks() => Place::Database,
             Self::Worker(_)

@@ -101,6 +101,7 @@ Whoever has the link has the account: hand it over by a way that nobody else rea
 #[command(before_help = "Examples:
   gristmill user add ada@example.com --name 'Ada Lovelace' --role owner --installation
   gristmill user add bob@example.com --role viewer --password-file password.txt
+  gristmill user add eve@example.com --role viewer --hash-file bcrypt.txt
 
 Without a password they choose one by a link: gristmill user link EMAIL")]
 struct Add {
@@ -118,6 +119,9 @@ struct Add {
     /// The file with their password; - for standard input
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// The file with the hash of their password, from another program: bcrypt, or argon2; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "password_file")]
+    hash_file: Option<PathBuf>,
 }
 
 impl User {
@@ -144,11 +148,16 @@ impl User {
 
 impl Add {
     async fn run(self, context: &CommandContext) -> Result<Exit> {
-        let password = self.password_file.as_deref().map(password).transpose()?;
+        let said = self.password_file.as_deref().map(password).transpose()?;
+        let hash = self.hash_file.as_deref().map(password).transpose()?;
         let accounts = accounts(context).await?;
         let name = self.name.unwrap_or_else(|| self.email.to_string());
         let member = NewMember { email: self.email, name, role: Some(self.role) };
-        let user = accounts.add_user(&context.order(false), &member, password.as_ref(), self.installation).await?;
+        let (order, installation) = (context.order(false), self.installation);
+        let user = match hash {
+            Some(hash) => accounts.import_user(&order, &member, &hash, installation).await?,
+            None => accounts.add_user(&order, &member, said.as_ref(), installation).await?,
+        };
         show(context, &user);
         if !user.has_password {
             let program = context.program_here();

@@ -85,6 +85,7 @@ impl HttpServer {
         servers: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<()> {
+        check_security(context).await?;
         let Self { bound, tls } = self;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = bound.addr().map(|address| format!("{scheme}://{address}")).unwrap_or_default();
@@ -95,6 +96,18 @@ impl HttpServer {
         let (stop, drain) = (stop.clone(), context.loaded.config.worker.drain.0);
         servers.spawn(async move { server.serve(bound, drain, stop.cancelled_owned()).await });
         Ok(())
+    }
+}
+
+/// Refuses to serve where tenants are to be kept apart by the database and would not be, or each request would fail.
+async fn check_security(context: &ProcessContext) -> Result<()> {
+    match context.store().await?.row_security().await? {
+        Some(security) if !security.faults.is_empty() => {
+            let what =
+                format!("`[store] api_role` is not in force: `{}`: {}", security.role, security.faults.join("; "));
+            Err(CommandError::new(Exit::Conflict, what).hint("say `gristmill db roles` as the owner of the tables"))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -25,6 +25,9 @@ pub enum AccountError {
     /// What was shown of a second factor is wrong, or was used already.
     #[error("the code is wrong, or was used already; wait for the next one")]
     WrongCode,
+    /// A refresh token that is unknown, over or used already: which of them, the caller does not learn.
+    #[error("the refresh token is not valid, or not any more; log in again")]
+    BadRefresh,
     /// Too many tries to log in or to register, by account or by address: the caller does not learn whether the account
     /// exists.
     #[error("too many tries; wait {}s", .0.as_secs())]
@@ -32,6 +35,9 @@ pub enum AccountError {
     /// The password could not be kept.
     #[error("the password {0}")]
     BadPassword(String),
+    /// Passwords cannot be compared with a hash that came with a user.
+    #[error("the hash of the password {0}")]
+    BadHash(String),
     /// What was given as an address is none.
     #[error(transparent)]
     BadAddress(#[from] BadAddress),

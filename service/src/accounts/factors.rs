@@ -55,7 +55,7 @@ impl Accounts {
     pub async fn offer_factor(&self, order: &Order, proof: &Proof) -> Result<OfferedFactor> {
         let (email, attempt) = self.prove(order, proof).await?;
         let secret = drawn::<SECRET_BYTES>()?;
-        let sealed = seal(&self.settings.key_file, proof.user, &secret)?;
+        let sealed = seal(&self.settings.key_file, proof.user.0, &secret)?;
         self.add(order, self.store().offer_factor(proof.user, &sealed)).await?;
         self.store().take_back_try(&attempt).await?;
         let uri = Secret::new(totp::uri(&secret, email.as_str()));
@@ -139,7 +139,7 @@ impl Accounts {
     /// Store errors, and when it cannot be opened.
     pub async fn factor_secret(&self, user: UserId) -> Result<Option<Vec<u8>>> {
         let factor = self.store().factor(user).await?;
-        factor.map(|factor| open(&self.settings.key_file, user, &factor.secret)).transpose()
+        factor.map(|factor| open(&self.settings.key_file, user.0, &factor.secret)).transpose()
     }
 
     /// What a text shows of a factor: a code of now, or what may be a recovery code.
@@ -148,7 +148,7 @@ impl Accounts {
             return Ok(Some(Second::Recovery(plain_recovery(text.expose()).hash())));
         };
         let now = u64::try_from(self.store().now().await?.timestamp()).unwrap_or(0);
-        let secret = open(&self.settings.key_file, user, &factor.secret)?;
+        let secret = open(&self.settings.key_file, user.0, &factor.secret)?;
         Ok(totp::step_of(&secret, &code, now, factor.last_step).map(Second::Step))
     }
 

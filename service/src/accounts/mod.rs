@@ -4,11 +4,14 @@
 //! * [`Accounts`]: the verbs. Each that changes something takes an order and makes one transition of the store.
 //! * [`Recognizer`]: from a secret to the caller, kept for [`recognize::KEPT`] at most.
 //! * [`Passwords`]: argon2id, off the threads that serve. [`totp`]: codes of a second factor.
+//! * [`IssuedTokens`]: access tokens, which are JWTs, and the refresh tokens behind them.
 //! * [`Secret`]: what must not be shown.
 
+mod access;
 mod error;
 mod factors;
 mod invitations;
+mod jwt;
 mod letters;
 mod members;
 mod password;
@@ -23,12 +26,15 @@ mod tokens;
 pub mod totp;
 mod users;
 mod verbs;
+mod verifying;
 
+pub use access::IssuedTokens;
 pub use error::{AccountError, Result};
 pub use factors::{OfferedFactor, Proof, RECOVERY_CODES};
+pub use jwt::ACCESS_LIFETIME;
 pub use letters::MAIL_TENANT;
 pub use members::NewMember;
-pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Passwords};
+pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Passwords, check_hash};
 pub use recognize::Recognizer;
 pub use secret::{Purpose, Secret};
 pub use sessions::{LoggedIn, Login};

@@ -1,4 +1,6 @@
-//! Passwords: argon2id with the parameters that OWASP names, off the threads that serve, a few at once.
+//! Passwords: argon2id with the parameters that OWASP names, off the threads that serve, a few at once. Hashes that came
+//! with a user from another program, by bcrypt or by argon2 with other parameters, are compared with, and replaced at the
+//! first login.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,14 @@ pub const PASSWORD_CHARS_MAX: usize = 256;
 
 /// How many passwords are looked at or hashed at once: each takes 19 MiB and tens of milliseconds of a core.
 const AT_ONCE: usize = 2;
+
+/// The greatest cost of bcrypt that is compared with: more would hold up a turn for seconds.
+const BCRYPT_COST_MAX: u32 = 14;
+
+/// The most memory, in KiB, and rounds of a hash by argon2 that is compared with.
+const MEMORY_KIB_MAX: u32 = 256 * 1024;
+
+const ROUNDS_MAX: u32 = 10;
 
 /// How long a password waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,8 +93,15 @@ impl Passwords {
         let text = normal(password);
         // What is no password at all takes no longer than anything else.
         let text = if text.chars().count() > PASSWORD_CHARS_MAX { String::new() } else { text };
-        let hash = hash.map(str::to_owned);
-        self.in_turn(move |argon2| compare(argon2, &text, hash.as_deref())).await
+        let (hash, typed) = (hash.map(str::to_owned), password.clone());
+        let compared = self.in_turn(move |argon2| match hash.as_deref().filter(|hash| bcrypt_cost(hash).is_some()) {
+            // Another program has hashed what was typed, whatever the keyboard composed.
+            Some(hash) => {
+                Compared { matches: bcrypt::verify(typed.expose(), hash).is_ok_and(|fits| fits), outdated: true }
+            }
+            None => compare(argon2, &text, hash.as_deref()),
+        });
+        compared.await
     }
 
     async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce(&Argon2<'_>) -> T + Send + 'static) -> Result<T> {
@@ -98,6 +115,39 @@ impl Passwords {
         });
         done.await.map_err(|_| AccountError::Internal("a thread was lost while it hashed a password".into()))
     }
+}
+
+/// Checks the hash of another program's user, with which passwords are to be compared.
+///
+/// # Errors
+///
+/// What is wrong with it; the hash itself is not quoted.
+pub fn check_hash(hash: &str) -> std::result::Result<(), String> {
+    let right = "give one of bcrypt (`$2a$`, `$2b$` or `$2y$`), or one of argon2 as a PHC string";
+    if hash.starts_with("$2") {
+        return match bcrypt_cost(hash) {
+            Some(cost) if cost <= BCRYPT_COST_MAX => Ok(()),
+            Some(cost) => {
+                Err(format!("has the cost {cost}; at most {BCRYPT_COST_MAX} is compared with: send a link instead"))
+            }
+            None => Err(format!("is no whole hash of bcrypt; {right}")),
+        };
+    }
+    let params = PasswordHash::new(hash).ok().filter(|hash| hash.algorithm.as_str().starts_with("argon2"));
+    match params.and_then(|hash| Params::try_from(&hash).ok()) {
+        Some(params) if params.m_cost() <= MEMORY_KIB_MAX && params.t_cost() <= ROUNDS_MAX => Ok(()),
+        Some(_) => Err("takes more memory or rounds than are spent on a login; send a link instead".to_owned()),
+        None => Err(format!("is no hash that passwords can be compared with; {right}")),
+    }
+}
+
+/// The cost of a hash by bcrypt; `None` when it is none.
+fn bcrypt_cost(hash: &str) -> Option<u32> {
+    let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(|mark| hash.strip_prefix(mark))?;
+    let (cost, salted) = rest.split_once('$')?;
+    let letters = salted.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./".contains(&byte));
+    let cost = (cost.len() == 2 && salted.len() == 53 && letters).then(|| cost.parse().ok()).flatten()?;
+    (4..=31).contains(&cost).then_some(cost)
 }
 
 fn compare(argon2: &Argon2<'_>, text: &str, hash: Option<&str>) -> Compared {
@@ -172,6 +222,46 @@ mod tests {
         let hash = Passwords::weak().hash(&Secret::new(RIGHT), &[]).await.expect("hashed");
         let compared = Passwords::default().compare(&Secret::new(RIGHT), Some(&hash)).await.expect("compared");
         assert_eq!(compared, Compared { matches: true, outdated: true });
+    }
+
+    /// As the C library of another system has made them.
+    #[tokio::test]
+    async fn a_hash_of_another_program_is_compared_with_and_outdated() {
+        let passwords = Passwords::weak();
+        let known = "$2a$06$DCq7YPn5Rq63x1Lad4cll.TV4S6ytwfsfvkgY8jIucDrjc8deX1s.";
+        let made = "$2b$04$DCq7YPn5Rq63x1Lad4cll.2NOVzVxhGcKP9kwt5/oRFIttIATTkC6";
+        assert!(check_hash(known).is_ok() && check_hash(made).is_ok());
+        for (hash, text, matches) in [
+            (known.to_owned(), "", true),
+            (known.to_owned(), "x", false),
+            (made.to_owned(), RIGHT, true),
+            (made.replace("$2b$", "$2y$"), RIGHT, true),
+            (made.to_owned(), "correct horse batterz", false),
+        ] {
+            let compared = passwords.compare(&Secret::new(text), Some(&hash)).await.expect("compared");
+            assert_eq!(compared, Compared { matches, outdated: true }, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_taken_with_a_user_when_passwords_can_be_compared_with_it() {
+        let salted = "DCq7YPn5Rq63x1Lad4cll.2NOVzVxhGcKP9kwt5/oRFIttIATTkC6";
+        for right in
+            [format!("$2b$12${}", salted), "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo".to_owned()]
+        {
+            assert_eq!(check_hash(&right), Ok(()), "{right}");
+        }
+        for (wrong, part) in [
+            ("plain password", "bcrypt"),
+            ("$2b$12$short", "whole"),
+            (&*format!("$2b$15${}", salted), "cost 15"),
+            (&*format!("$2b$99${}", salted), "whole"),
+            ("$5$rounds=5000$salt$hash", "argon2"),
+            ("$argon2id$v=19$m=4194304,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo", "memory"),
+        ] {
+            let said = check_hash(wrong).expect_err(wrong);
+            assert!(said.contains(part) && !said.contains(wrong), "{wrong}: {said}");
+        }
     }
 
     #[tokio::test]

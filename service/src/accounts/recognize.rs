@@ -13,7 +13,9 @@ use gristmill_store::accounts::{Recognition, SecretHash};
 use gristmill_store::{Result, StoreHandle};
 use moka::future::Cache;
 
+use super::jwt::{self, Claims};
 use super::secret::{Purpose, Secret};
+use super::verifying::Verifying;
 
 /// For how long at most a caller is recognized without the store being asked: by then a change that another process has
 /// made is in force here.
@@ -34,6 +36,7 @@ pub struct Recognizer {
     /// request looks for any more, however late the answer comes.
     generation: Arc<AtomicU64>,
     idle: Duration,
+    verifying: Arc<Verifying>,
 }
 
 impl std::fmt::Debug for Recognizer {
@@ -43,18 +46,24 @@ impl std::fmt::Debug for Recognizer {
 }
 
 impl Recognizer {
-    /// Recognizes callers of a store, whose sessions end after `idle` without use.
-    pub fn new(store: StoreHandle, idle: Duration) -> Self {
+    /// Recognizes callers of a store, whose sessions end after `idle` without use, and of a server at an address, for
+    /// which access tokens are.
+    pub fn new(store: StoreHandle, idle: Duration, url: &str) -> Self {
         let kept = Cache::builder().max_capacity(CALLERS_MAX).time_to_live(KEPT).build();
-        Self { store, kept, generation: Arc::default(), idle }
+        let verifying = Arc::new(Verifying::new(store.clone(), url, KEPT));
+        Self { store, kept, generation: Arc::default(), idle, verifying }
     }
 
-    /// The caller with this API token, in the tenant that it asks for or in its own. `None` when it is not valid.
+    /// The caller with this API token or access token, in the tenant that it asks for or in its own. `None` when it is not
+    /// valid.
     ///
     /// # Errors
     ///
     /// Store errors.
     pub async fn token(&self, secret: &Secret, tenant: Option<&str>) -> Result<Option<Recognition>> {
+        if jwt::is_one(secret.expose()) {
+            return self.access(secret, tenant).await;
+        }
         self.recognize(Purpose::Token, secret, tenant).await
     }
 
@@ -72,6 +81,26 @@ impl Recognizer {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Whose access token it is: that it is ours shows by its signature, and that its session goes on by the store.
+    async fn access(&self, secret: &Secret, tenant: Option<&str>) -> Result<Option<Recognition>> {
+        let generation = self.generation.load(Ordering::SeqCst);
+        let key = (generation, secret.hash(), tenant.map(str::to_owned));
+        if let Some(kept) = self.kept.get(&key).await {
+            return Ok(Some(kept));
+        }
+        let Some(claims) = self.verifying.claims(secret, generation).await? else { return Ok(None) };
+        let Claims { sid, sub, .. } = claims;
+        let Some((recognition, now)) = self.store.recognize_access(sid, sub, tenant).await? else { return Ok(None) };
+        if claims.timely(now).is_err() {
+            return Ok(None);
+        }
+        // One that is over before it would be forgotten is not kept.
+        if matches!(recognition, Recognition::Known(_)) && claims.left(now).to_std().is_ok_and(|left| left > KEPT) {
+            self.kept.insert(key, recognition.clone()).await;
+        }
+        Ok(Some(recognition))
+    }
+
     async fn recognize(&self, by: Purpose, secret: &Secret, tenant: Option<&str>) -> Result<Option<Recognition>> {
         if !secret.is_for(by) {
             return Ok(None);
@@ -84,7 +113,7 @@ impl Recognizer {
         let found = match by {
             Purpose::Token => self.store.recognize_token(&hash, tenant).await?,
             Purpose::Session => self.store.recognize_session(&hash, tenant).await?,
-            Purpose::Link => None,
+            Purpose::Link | Purpose::Refresh => None,
         };
         let Some(recognition) = found else { return Ok(None) };
         if let Recognition::Known(recognized) = &recognition {

@@ -1,17 +1,17 @@
-//! How the secrets of second factors lie in the database: sealed with the key of a file (AES-256-GCM), for their user alone;
-//! or, without such a file, as they are.
+//! How secrets lie in the database that are needed as they are, those of second factors and of the keys that sign: sealed
+//! with the key of a file (AES-256-GCM), each for its user or its own id alone; or, without such a file, as they are.
 
 use std::path::Path;
 
-use gristmill_core::id::UserId;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
+use uuid::Uuid;
 
 use super::error::{AccountError, Result};
 use crate::key_file::{Form, read_or_make};
 
 /// What a key file of ours is.
-const FORM: Form = Form { word: "aes-256-gcm", name: "the key of the second factors" };
+const FORM: Form = Form { word: "aes-256-gcm", name: "the key of `[accounts] key_file`" };
 
 /// What the bytes of a secret begin with that lies as it is.
 const PLAIN: u8 = 0;
@@ -20,7 +20,7 @@ const PLAIN: u8 = 0;
 const SEALED: u8 = 1;
 
 /// Seals a secret, where a file with a key is named; it is made when there is none.
-pub(super) fn seal(key_file: &str, user: UserId, secret: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn seal(key_file: &str, owner: Uuid, secret: &[u8]) -> Result<Vec<u8>> {
     if key_file.is_empty() {
         return Ok([&[PLAIN], secret].concat());
     }
@@ -30,15 +30,15 @@ pub(super) fn seal(key_file: &str, user: UserId, secret: &[u8]) -> Result<Vec<u8
         .map_err(|_| AccountError::Internal("the system gives no random numbers".into()))?;
     let mut sealed = secret.to_vec();
     let key = key(key_file)?;
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(user.0.as_bytes()), &mut sealed)
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(owner.as_bytes()), &mut sealed)
         .map_err(|_| AccountError::Internal("a secret cannot be sealed".into()))?;
     Ok([&[SEALED], nonce.as_slice(), &sealed].concat())
 }
 
 /// Opens what was sealed.
-pub(super) fn open(key_file: &str, user: UserId, stored: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn open(key_file: &str, owner: Uuid, stored: &[u8]) -> Result<Vec<u8>> {
     let unreadable = AccountError::Internal(
-        "a secret of a second factor cannot be opened: `[accounts] key_file` is not the file that it was sealed with"
+        "a secret in the database cannot be opened: `[accounts] key_file` is not the file that it was sealed with"
             .into(),
     );
     match stored.split_first() {
@@ -49,7 +49,7 @@ pub(super) fn open(key_file: &str, user: UserId, stored: &[u8]) -> Result<Vec<u8
                 .map_err(|_| AccountError::Internal("a nonce is short".into()))?;
             let mut sealed = sealed.to_vec();
             let key = key(key_file)?;
-            let opened = key.open_in_place(nonce, Aad::from(user.0.as_bytes()), &mut sealed);
+            let opened = key.open_in_place(nonce, Aad::from(owner.as_bytes()), &mut sealed);
             opened.map(|secret| secret.to_vec()).map_err(|_| unreadable)
         }
         _ => Err(unreadable),
@@ -66,8 +66,6 @@ fn key(file: &str) -> Result<LessSafeKey> {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     #[test]
@@ -75,7 +73,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name: &str| folder.path().join(name).display().to_string();
         let (ours, other) = (file("factors.key"), file("other.key"));
-        let (ada, bob) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
+        let (ada, bob) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let sealed = seal(&ours, ada, b"12345678901234567890").expect("sealed");
         assert!(sealed.len() <= 64 && !sealed.windows(4).any(|part| part == b"1234"), "{sealed:?}");
         assert_ne!(seal(&ours, ada, b"12345678901234567890").expect("sealed"), sealed, "each time another one");
@@ -92,7 +90,7 @@ mod tests {
     #[test]
     fn a_secret_of_before_there_was_a_key_is_read_as_it_is() {
         let folder = tempfile::tempdir().expect("a folder");
-        let ada = UserId(Uuid::from_u128(1));
+        let ada = Uuid::from_u128(1);
         let plain = seal("", ada, b"12345678901234567890").expect("kept");
         let file = folder.path().join("factors.key").display().to_string();
         assert_eq!(open(&file, ada, &plain).expect("read"), b"12345678901234567890");

@@ -26,6 +26,8 @@ pub enum Purpose {
     Session,
     /// A link: `gml_…`.
     Link,
+    /// A refresh token: `gmr_…`.
+    Refresh,
 }
 
 impl Purpose {
@@ -35,6 +37,7 @@ impl Purpose {
             Self::Token => "gm_",
             Self::Session => "gms_",
             Self::Link => "gml_",
+            Self::Refresh => "gmr_",
         }
     }
 }

@@ -6,11 +6,12 @@ use gristmill_core::access::Subject;
 use gristmill_core::audit::Action;
 use gristmill_core::id::{SessionId, UserId};
 use gristmill_core::login::{PER_ACCOUNT, PER_ADDRESS};
-use gristmill_store::accounts::{EndSessions, LoginTry, NewSession, SessionView, WhichSessions};
+use gristmill_store::accounts::{EndSessions, LoginTry, NewSession, SessionKind, SessionView, WhichSessions};
 use uuid::Uuid;
 
 use super::error::{AccountError, Result};
 use super::factors::spent;
+use super::jwt::ACCESS_LIFETIME;
 use super::secret::{Purpose, Secret};
 use super::verbs::Accounts;
 use crate::order::{Actor, Order};
@@ -51,6 +52,17 @@ impl Accounts {
     /// `WrongPassword`, `SecondFactor` and `WrongCode` where the password is right, `Wait` after too many tries, `Busy`, and
     /// store errors.
     pub async fn log_in(&self, order: &Order, login: &Login) -> Result<LoggedIn> {
+        let (session, secret) = self.open_session(order, login, SessionKind::Browser).await?;
+        Ok(LoggedIn { session, secret, lifetime: self.settings.session.0 })
+    }
+
+    /// Opens a session of a kind, and returns its secret: of one by tokens the first refresh token.
+    pub(super) async fn open_session(
+        &self,
+        order: &Order,
+        login: &Login,
+        kind: SessionKind,
+    ) -> Result<(SessionView, Secret)> {
         let attempt = LoginTry {
             email: login.account.parse().ok(),
             address: login.address.clone(),
@@ -63,9 +75,14 @@ impl Accounts {
         let (user, verified) = found.filter(|_| compared.matches).ok_or(AccountError::WrongPassword)?;
         let verified = if compared.outdated { self.rehashed(user, &login.password, verified).await? } else { verified };
         let second = self.second_of(user, &attempt, login.code.as_ref()).await?;
-        let secret = Secret::draw(Purpose::Session)?;
+        let (purpose, idle) = match kind {
+            SessionKind::Browser => (Purpose::Session, self.settings.session_idle.0),
+            SessionKind::Tokens => (Purpose::Refresh, self.settings.session_idle.0.max(ACCESS_LIFETIME)),
+        };
+        let secret = Secret::draw(purpose)?;
         let session = NewSession {
             id: SessionId(Uuid::now_v7()),
+            kind,
             hash: secret.hash(),
             user,
             verified,
@@ -73,7 +90,7 @@ impl Accounts {
             attempt,
             agent: login.agent.clone(),
             lifetime: self.settings.session.0,
-            idle: self.settings.session_idle.0,
+            idle,
         };
         // From now on it is known who gives the order.
         let name = session.attempt.email.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -84,7 +101,7 @@ impl Accounts {
         if let Some(old) = &login.replaces {
             self.end_sessions(&theirs, user, WhichSessions::WithSecret(old.hash())).await?;
         }
-        Ok(LoggedIn { session, secret, lifetime: self.settings.session.0 })
+        Ok((session, secret))
     }
 
     /// Hashes a password anew that was hashed with other parameters. One that would not be chosen today stays as it is.

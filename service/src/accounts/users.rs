@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::error::{AccountError, Result};
 use super::members::NewMember;
+use super::password::check_hash;
 use super::secret::Secret;
 use super::verbs::Accounts;
 use crate::order::Order;
@@ -26,11 +27,37 @@ impl Accounts {
         password: Option<&Secret>,
         installation: bool,
     ) -> Result<UserView> {
-        let NewMember { email, name, role } = member;
         let password = match password {
             None => None,
-            Some(password) => Some(self.passwords.hash(password, &[email.as_str(), name]).await?),
+            Some(password) => Some(self.passwords.hash(password, &[member.email.as_str(), &member.name]).await?),
         };
+        self.add_hashed(order, member, password, installation).await
+    }
+
+    /// The same with the hash of a password that another program has made. It is replaced at the first login.
+    ///
+    /// # Errors
+    ///
+    /// As [`Accounts::add_user`]; `BadHash` when passwords cannot be compared with that hash.
+    pub async fn import_user(
+        &self,
+        order: &Order,
+        member: &NewMember,
+        hash: &Secret,
+        installation: bool,
+    ) -> Result<UserView> {
+        check_hash(hash.expose()).map_err(AccountError::BadHash)?;
+        self.add_hashed(order, member, Some(hash.expose().to_owned()), installation).await
+    }
+
+    async fn add_hashed(
+        &self,
+        order: &Order,
+        member: &NewMember,
+        password: Option<String>,
+        installation: bool,
+    ) -> Result<UserView> {
+        let NewMember { email, name, role } = member;
         let user = NewUser {
             id: UserId(Uuid::now_v7()),
             email: email.clone(),

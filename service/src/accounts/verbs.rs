@@ -29,7 +29,7 @@ pub struct Accounts {
 impl Accounts {
     /// Creates the verbs.
     pub fn new(service: Service, passwords: Passwords, settings: AccountSettings) -> Self {
-        let recognizer = Recognizer::new(service.store().clone(), settings.session_idle.0);
+        let recognizer = Recognizer::new(service.store().clone(), settings.session_idle.0, &settings.url);
         Self { service, passwords, settings, recognizer }
     }
 

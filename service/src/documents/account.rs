@@ -1,12 +1,14 @@
 //! Users, tenants, tokens, sessions and links.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gristmill_core::access::{Permission, Principal, Role, Subject};
 use gristmill_core::id::{TokenId, UserId};
 use gristmill_store::TenantUsage;
-use gristmill_store::accounts::{TenantView, TokenView};
+use gristmill_store::accounts::{KeyView, SessionView, TenantView, TokenView};
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::CreatedToken;
+use crate::accounts::{ACCESS_LIFETIME, CreatedToken, IssuedTokens};
 
 /// A token that was just created, with its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -67,6 +69,75 @@ pub struct OfferedFactorDocument {
 pub struct RecoveryCodesDocument {
     /// Each of them stands for a code, once.
     pub codes: Vec<String>,
+}
+
+/// An access token and a refresh token, which are shown this once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct IssuedTokensDocument {
+    /// What requests carry: `Authorization: Bearer …`.
+    pub access_token: String,
+    /// `Bearer`.
+    pub token_type: String,
+    /// How many seconds the access token is valid.
+    pub expires_in: u64,
+    /// What the next pair is asked for with, once.
+    pub refresh_token: String,
+    /// The session that they belong to.
+    pub session: SessionView,
+}
+
+impl From<IssuedTokens> for IssuedTokensDocument {
+    fn from(issued: IssuedTokens) -> Self {
+        Self {
+            access_token: issued.access.expose().to_owned(),
+            token_type: "Bearer".to_owned(),
+            expires_in: ACCESS_LIFETIME.as_secs(),
+            refresh_token: issued.refresh.expose().to_owned(),
+            session: issued.session,
+        }
+    }
+}
+
+/// The keys that verify access tokens, as RFC 7517 and RFC 8037 have them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct JsonWebKeysDocument {
+    /// The keys, newest first.
+    pub keys: Vec<JsonWebKeyDocument>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct JsonWebKeyDocument {
+    /// `OKP`.
+    pub kty: String,
+    /// `Ed25519`.
+    pub crv: String,
+    /// `EdDSA`.
+    pub alg: String,
+    /// `sig`.
+    #[serde(rename = "use")]
+    pub usage: String,
+    /// Its id, which tokens name.
+    pub kid: String,
+    /// Its public half, in base 64 for addresses.
+    pub x: String,
+}
+
+impl From<Vec<KeyView>> for JsonWebKeysDocument {
+    fn from(keys: Vec<KeyView>) -> Self {
+        let key = |key: KeyView| {
+            let public = hex::decode(&key.public).unwrap_or_default();
+            JsonWebKeyDocument {
+                kty: "OKP".to_owned(),
+                crv: "Ed25519".to_owned(),
+                alg: "EdDSA".to_owned(),
+                usage: "sig".to_owned(),
+                kid: key.id.to_string(),
+                x: URL_SAFE_NO_PAD.encode(public),
+            }
+        };
+        Self { keys: keys.into_iter().map(key).collect() }
+    }
 }
 
 /// The caller, as it was recognized.

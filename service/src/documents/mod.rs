@@ -29,8 +29,8 @@ mod schedule;
 mod trigger;
 
 pub use account::{
-    CreatedTokenDocument, LinkDocument, MeDocument, OfferedFactorDocument, RecoveryCodesDocument, SecondFactorDocument,
-    TenantInUseDocument,
+    CreatedTokenDocument, IssuedTokensDocument, JsonWebKeyDocument, JsonWebKeysDocument, LinkDocument, MeDocument,
+    OfferedFactorDocument, RecoveryCodesDocument, SecondFactorDocument, TenantInUseDocument,
 };
 pub use audit::{AuditEntryDocument, AuditVerifiedDocument};
 pub use batch::{BatchWithResult, PlannedBatchDocument, PlannedCounts, WouldStartDocument};
@@ -45,8 +45,9 @@ pub use enqueued::{
 pub use error::{ErrorBody, ErrorDocument};
 pub use eta::{EtaDocument, EtaState};
 pub use gristmill_store::accounts::{
-    InvitationView as InvitationDocument, LinkView as OpenLinkDocument, MemberView as MemberDocument,
-    SessionView as SessionDocument, TenantView as TenantDocument, TokenView as TokenDocument, UserView as UserDocument,
+    InvitationView as InvitationDocument, KeyView as KeyDocument, LinkView as OpenLinkDocument,
+    MemberView as MemberDocument, SessionView as SessionDocument, TenantView as TenantDocument,
+    TokenView as TokenDocument, UserView as UserDocument,
 };
 pub use gristmill_store::{
     AttemptView as AttemptDocument, BackfillView as BackfillDocument, BatchDocument, CallbackDocument, CountsDocument,

@@ -2,14 +2,14 @@
 
 use gristmill_core::access::{Permission, Principal, Role, Subject};
 use gristmill_core::id::{TokenId, UserId};
-use gristmill_service::accounts::{CreatedToken, Secret};
+use gristmill_service::accounts::{CreatedToken, IssuedTokens, Secret};
 use gristmill_service::documents::{
-    CreatedTokenDocument, InvitationDocument, LinkDocument, MeDocument, MemberDocument, OfferedFactorDocument,
-    OpenLinkDocument, RecoveryCodesDocument, SecondFactorDocument, SessionDocument, TenantDocument,
-    TenantInUseDocument, TokenDocument, UserDocument,
+    CreatedTokenDocument, InvitationDocument, IssuedTokensDocument, JsonWebKeysDocument, KeyDocument, LinkDocument,
+    MeDocument, MemberDocument, OfferedFactorDocument, OpenLinkDocument, RecoveryCodesDocument, SecondFactorDocument,
+    SessionDocument, TenantDocument, TenantInUseDocument, TokenDocument, UserDocument,
 };
 use gristmill_store::TenantUsage;
-use gristmill_store::accounts::{LinkPurpose, MembershipView, Quotas, TenantState, UserState};
+use gristmill_store::accounts::{LinkPurpose, MembershipView, Quotas, SessionKind, TenantState, UserState};
 
 use super::{Sample, at, id, sample};
 
@@ -92,18 +92,37 @@ fn tokens() -> Vec<Sample> {
     vec![sample("TokenDocument", full, minimal), made]
 }
 
-fn sessions() -> Sample {
+fn sessions() -> Vec<Sample> {
     let full = SessionDocument {
         id: id(3),
         user: id(1),
+        kind: SessionKind::Browser,
         address: Some("192.0.2.1".to_owned()),
         agent: Some("Mozilla/5.0".to_owned()),
         created_at: at(0),
         last_seen_at: at(1),
         expires_at: at(2),
     };
-    let minimal = SessionDocument { address: None, agent: None, ..full.clone() };
-    sample("SessionDocument", full, minimal)
+    let minimal = SessionDocument { kind: SessionKind::Tokens, address: None, agent: None, ..full.clone() };
+    let issued = |session: &SessionDocument| {
+        let (access, refresh) = (Secret::new("eyJhbGciOi.eyJpc3MiOi.c2lnbmF0dXJl"), Secret::new("gmr_the_rest"));
+        IssuedTokensDocument::from(IssuedTokens { session: session.clone(), access, refresh })
+    };
+    let tokens = sample("IssuedTokensDocument", issued(&minimal), issued(&minimal));
+    vec![sample("SessionDocument", full, minimal), tokens]
+}
+
+fn keys() -> Vec<Sample> {
+    let full = KeyDocument {
+        id: id(5),
+        public: "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a".to_owned(),
+        signs: false,
+        created_at: at(0),
+        ends_at: Some(at(1)),
+    };
+    let minimal = KeyDocument { signs: true, ends_at: None, ..full.clone() };
+    let set = JsonWebKeysDocument::from(vec![full.clone()]);
+    vec![sample("KeyDocument", full, minimal), sample("JsonWebKeysDocument", &set, &set)]
 }
 
 fn links() -> Vec<Sample> {
@@ -177,7 +196,8 @@ pub(super) fn samples() -> Vec<Sample> {
     let mut samples = users();
     samples.extend(tenants());
     samples.extend(tokens());
-    samples.push(sessions());
+    samples.extend(sessions());
+    samples.extend(keys());
     samples.extend(links());
     samples.push(me());
     samples.extend(factors());

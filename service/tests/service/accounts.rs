@@ -83,6 +83,27 @@ async fn a_login_does_not_show_whether_the_account_exists() {
 }
 
 #[tokio::test]
+async fn a_user_of_another_program_logs_in_and_has_a_hash_of_ours_from_then_on() {
+    let env = sqlite_env().await;
+    let accounts = accounts(&env);
+    let member = NewMember { email: address("ada"), name: "ada".to_owned(), role: Some(Role::Owner) };
+    // That of `correct horse battery`, by bcrypt with the cost 4.
+    let hash = Secret::new("$2b$04$DCq7YPn5Rq63x1Lad4cll.2NOVzVxhGcKP9kwt5/oRFIttIATTkC6");
+    let ada = accounts.import_user(&order(), &member, &hash, false).await.expect("added");
+    let stored = async || env.store.password_of(ada.id).await.expect("asked").expect("there is one");
+    assert!(stored().await.starts_with("$2b$"));
+    let refused = accounts.log_in(&order(), &login("ada@example.com", "another password")).await;
+    assert!(matches!(refused, Err(AccountError::WrongPassword)) && stored().await.starts_with("$2b$"));
+    for _ in 0..2 {
+        accounts.log_in(&order(), &login("ada@example.com", PASSWORD)).await.expect("logged in");
+        assert!(stored().await.starts_with("$argon2id$"), "replaced");
+    }
+    let other = NewMember { email: address("bob"), ..member };
+    let plain = accounts.import_user(&order(), &other, &Secret::new(PASSWORD), false).await.expect_err("no hash");
+    assert!(!plain.to_string().contains(PASSWORD), "{plain}");
+}
+
+#[tokio::test]
 async fn what_is_revoked_is_not_recognized_any_more() {
     let env = sqlite_env().await;
     let (here, elsewhere) = (accounts(&env), accounts(&env));

@@ -9,4 +9,5 @@ mod people;
 mod registering;
 mod retention;
 mod starting;
+mod tokens;
 mod verbs;

@@ -102,7 +102,7 @@ pub(crate) async fn every_verb(env: &TestEnv) -> BTreeSet<String> {
     for tenant in [DEFAULT_TENANT, INSTALLATION_TENANT, "north"] {
         let found = chain(env, tenant).await;
         let said = format!("{found:?}");
-        for secret in [PASSWORD, OTHER, "$argon2", "gm_", "gms_", "gml_"] {
+        for secret in [PASSWORD, OTHER, "$argon2", "gm_", "gms_", "gml_", "gmr_", "eyJ"] {
             assert!(!said.contains(secret), "`{secret}` is in the audit of {tenant}");
         }
         seen.extend(found.into_iter().map(|found| found.entry.action));
@@ -241,6 +241,37 @@ async fn links(env: &TestEnv, accounts: &Accounts) {
     assert_eq!(details["purpose"], "reset");
 }
 
+async fn access_tokens(env: &TestEnv, accounts: &Accounts) {
+    let bob = "bob@example.com";
+    let key = accounts.rotate_key(&order()).await.expect("made");
+    let mut issued = None;
+    let (_, details) = leaves(env, (DEFAULT_TENANT, Action::SessionOpen, bob), async {
+        issued = Some(accounts.issue_tokens(&order(), &login("bob", PASSWORD, "192.0.2.1")).await.expect("issued"));
+    })
+    .await;
+    assert_eq!(details["kind"], "tokens");
+    let first = issued.expect("tokens").refresh;
+    let mut second = None;
+    leaves(env, (DEFAULT_TENANT, Action::SessionRefresh, bob), async {
+        second = Some(accounts.refresh_tokens(&order(), &first).await.expect("refreshed").refresh);
+    })
+    .await;
+    leaves(env, (DEFAULT_TENANT, Action::SessionEnd, bob), async {
+        assert!(accounts.revoke_refresh(&order(), &second.expect("a token")).await.expect("revoked"));
+    })
+    .await;
+    let stolen = accounts.issue_tokens(&order(), &login("bob", PASSWORD, "192.0.2.1")).await.expect("issued").refresh;
+    accounts.refresh_tokens(&order(), &stolen).await.expect("refreshed");
+    leaves(env, (DEFAULT_TENANT, Action::SessionReuse, bob), async {
+        accounts.refresh_tokens(&order(), &stolen).await.expect_err("used");
+    })
+    .await;
+    leaves(env, (INSTALLATION_TENANT, Action::KeyWithdraw, &key.to_string()), async {
+        assert!(accounts.withdraw_key(&order(), key).await.expect("withdrawn"));
+    })
+    .await;
+}
+
 async fn sessions_and_tokens(env: &TestEnv, accounts: &Accounts) {
     let bob = "bob@example.com";
     let id = accounts.user(&address("bob")).await.expect("there").id;
@@ -261,6 +292,7 @@ async fn sessions_and_tokens(env: &TestEnv, accounts: &Accounts) {
     })
     .await;
     assert_eq!(details["ended"], 1);
+    access_tokens(env, accounts).await;
     let request = TokenRequest { name: "ci".to_owned(), scopes: None, lifetime: None };
     let (_, details) = leaves(env, (DEFAULT_TENANT, Action::TokenCreate, bob), async {
         accounts.create_token(&order(), id, &request).await.expect("created");

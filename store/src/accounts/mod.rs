@@ -4,6 +4,7 @@
 //! that the service makes. Rights are judged in the transaction that they are used in, against what they are then.
 
 mod factors;
+mod keys;
 mod links;
 mod sessions;
 mod tenants;
@@ -16,15 +17,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::email_address::EmailAddress;
-use gristmill_core::id::{LinkId, SessionId, TokenId, UserId};
+use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 
 pub use factors::{ConfirmFactor, Factor, Second};
+pub use keys::{KeyView, NewKey, SigningKey};
 pub use links::{
     InvitationView, LINK_OVER, Letter, LinkPurpose, LinkUse, LinkView, NewLink, NewPerson, Registration,
     RegistrationStart, UsedLink,
 };
 pub use sessions::{
-    EndSessions, LoginStart, LoginTry, NewSession, Recognition, Recognized, SecretHash, SessionView, WhichSessions,
+    EndSessions, LoginStart, LoginTry, NewSession, Recognition, Recognized, RefreshSession, Refreshed, SecretHash,
+    SessionKind, SessionView, WhichSessions,
 };
 pub use tenants::{NewTenant, Quotas, TenantChange, TenantState, TenantView};
 pub use tokens::{NewToken, TOKEN_SCOPES_MAX, TokenView};
@@ -152,6 +155,34 @@ pub trait Accounts: Debug + Send + Sync + 'static {
     /// Returns the caller whose token it is, as far as it is for the tenant that is asked for. `None` when the token is
     /// unknown, revoked or over, or its user not active.
     async fn recognize_token(&self, hash: &SecretHash, tenant: Option<&str>) -> Result<Option<Recognition>>;
+
+    /// Returns the caller whose session by tokens it is, in the tenant that it asks for, or in its own, and the store's
+    /// time. `None` when the session is unknown, over, another user's, or that of a browser, or its user not active.
+    async fn recognize_access(
+        &self,
+        session: SessionId,
+        user: UserId,
+        tenant: Option<&str>,
+    ) -> Result<Option<(Recognition, Instant)>>;
+
+    /// Uses a refresh token, once: many at once get one successor, and all of them lose the session.
+    async fn refresh_session(&self, refresh: &RefreshSession) -> Result<Refreshed>;
+
+    /// Ends the session whose refresh token this is, by its owner's wish. Returns whether there was one.
+    async fn end_refresh(&self, hash: &SecretHash) -> Result<bool>;
+
+    /// Returns the key that signs. `None` when there is none.
+    async fn signing_key(&self) -> Result<Option<SigningKey>>;
+
+    /// Returns the keys by which tokens are verified at this moment, newest first.
+    async fn access_keys(&self) -> Result<Vec<KeyView>>;
+
+    /// Adds a key that signs from now on, in place of the one before it. Returns whether it was added: one that replaces
+    /// none is not where another one signs.
+    async fn add_key(&self, key: &NewKey) -> Result<bool>;
+
+    /// Withdraws a key: by it nothing is verified any more. Returns whether it was there.
+    async fn withdraw_key(&self, key: KeyId) -> Result<bool>;
 
     /// Notes that a session was used, at most once a minute, and prolongs it by `idle`, but never beyond its end.
     async fn touch_session(&self, hash: &SecretHash, idle: std::time::Duration) -> Result<()>;

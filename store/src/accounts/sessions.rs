@@ -11,6 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::factors::Second;
 
+gristmill_core::words! {
+    /// How a session is known.
+    pub enum SessionKind {
+        /// By the cookie of a browser.
+        Browser = "browser",
+        /// By access tokens, and by a refresh token that is another one after each use.
+        Tokens = "tokens",
+    }
+}
+
 /// The SHA-256 of a secret.
 pub type SecretHash = [u8; 32];
 
@@ -46,7 +56,9 @@ pub enum LoginStart {
 pub struct NewSession {
     /// Its id.
     pub id: SessionId,
-    /// The SHA-256 of its secret.
+    /// How it is known.
+    pub kind: SessionKind,
+    /// The SHA-256 of its secret: of a session by tokens that of its first refresh token.
     pub hash: SecretHash,
     /// Whose it is.
     pub user: UserId,
@@ -72,6 +84,8 @@ pub struct SessionView {
     pub id: SessionId,
     /// Whose it is.
     pub user: UserId,
+    /// How it is known.
+    pub kind: SessionKind,
     /// From where it was opened.
     pub address: Option<String>,
     /// With which program it was opened.
@@ -79,12 +93,34 @@ pub struct SessionView {
     /// When it was opened.
     #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub created_at: Instant,
-    /// When it was last used, to the minute.
+    /// When it was last used: one of a browser to the minute, one by tokens when it was last refreshed.
     #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub last_seen_at: Instant,
     /// When it ends in any case.
     #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
     pub expires_at: Instant,
+}
+
+/// A refresh token that is used, and the one that takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshSession {
+    /// The SHA-256 of the one that is used.
+    pub spent: SecretHash,
+    /// The SHA-256 of the next one.
+    pub next: SecretHash,
+    /// After how long the session ends unless that one is used.
+    pub idle: Duration,
+}
+
+/// What became of a refresh token.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Refreshed {
+    /// The session goes on.
+    Renewed(SessionView),
+    /// It was used before, and another program has its successor: the session was ended, if it was not over.
+    Reused,
+    /// It is unknown, or its session is over, or its user not active.
+    Unknown,
 }
 
 /// Sessions to be ended.

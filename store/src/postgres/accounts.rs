@@ -7,20 +7,20 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::access::Role;
 use gristmill_core::email_address::EmailAddress;
-use gristmill_core::id::{LinkId, SessionId, TokenId, UserId};
+use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 
 use super::PostgresStore;
 use super::connect::{look, transact};
 use super::fault::Outcome;
 use super::work::Work;
 use crate::accounts::{
-    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, LinkUse, LinkView, LoginStart, LoginTry,
-    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Registration,
-    RegistrationStart, Second, SecretHash, SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange,
-    UserView,
+    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, KeyView, LinkUse, LinkView, LoginStart, LoginTry,
+    MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, RefreshSession,
+    Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView, SigningKey, TenantChange, TenantView,
+    TokenView, UsedLink, UserChange, UserView,
 };
 use crate::error::Result;
-use crate::sql::accounts::{factors, links, login, sessions, tenants, tokens, use_link, users};
+use crate::sql::accounts::{factors, keys, links, login, refresh, sessions, tenants, tokens, use_link, users};
 use crate::sql::quota;
 use crate::{Dispatched, Page, StoreHandle, TenantUsage};
 
@@ -148,6 +148,39 @@ impl Accounts for PostgresStore {
 
     async fn recognize_token(&self, hash: &SecretHash, tenant: Option<&str>) -> Result<Option<Recognition>> {
         look!(self, tokens::recognize, hash, tenant)
+    }
+
+    async fn recognize_access(
+        &self,
+        session: SessionId,
+        user: UserId,
+        tenant: Option<&str>,
+    ) -> Result<Option<(Recognition, Instant)>> {
+        look!(self, sessions::recognize_access, session, user, tenant)
+    }
+
+    async fn refresh_session(&self, refresh: &RefreshSession) -> Result<Refreshed> {
+        transact!(self, refresh::refresh, refresh).await
+    }
+
+    async fn end_refresh(&self, hash: &SecretHash) -> Result<bool> {
+        transact!(self, refresh::end, hash).await
+    }
+
+    async fn signing_key(&self) -> Result<Option<SigningKey>> {
+        look!(self, keys::signing)
+    }
+
+    async fn access_keys(&self) -> Result<Vec<KeyView>> {
+        look!(self, keys::list)
+    }
+
+    async fn add_key(&self, key: &NewKey) -> Result<bool> {
+        transact!(self, keys::add, key).await
+    }
+
+    async fn withdraw_key(&self, key: KeyId) -> Result<bool> {
+        transact!(self, keys::withdraw, key).await
     }
 
     async fn touch_session(&self, hash: &SecretHash, idle: Duration) -> Result<()> {

@@ -38,12 +38,15 @@ const VIEW_MAX: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_secs(3);
 
 /// The truth in PostgreSQL.
+#[derive(Clone)]
 pub struct PostgresStore {
     shared: Arc<Shared>,
     /// The step of an order whose entry in the audit is written with the next change.
     attributed: Option<Arc<Attributed>>,
     /// Whether what is added is held to the quotas of tenants.
     metered: bool,
+    /// What a transaction begins with that is confined to a tenant.
+    pub(super) confined: Option<Arc<str>>,
 }
 
 /// What all handles of one store have in common.
@@ -54,6 +57,8 @@ pub struct Shared {
     leases: OwnConnection,
     place: String,
     with_outbox: bool,
+    /// The role of `[store] api_role`, where one is named.
+    pub(super) api_role: Option<String>,
     options: PgConnectOptions,
     session: Session,
     notifier: Arc<Notifier>,
@@ -133,6 +138,7 @@ impl PostgresStore {
             pool,
             place,
             with_outbox,
+            api_role: Some(&settings.api_role).filter(|role| !role.is_empty()).cloned(),
             options,
             session,
             notifier: Arc::default(),
@@ -140,18 +146,17 @@ impl PostgresStore {
             condition,
             ended_count: EndedCount::default(),
         };
-        Ok(Self { shared: Arc::new(shared), attributed: None, metered: false })
+        Ok(Self { shared: Arc::new(shared), attributed: None, metered: false, confined: None })
     }
 
     /// A handle of the same store that is attributed to a step of an order.
     pub(super) fn attributed(&self, attribution: Attribution) -> Self {
-        let attributed = Some(Attributed::new(attribution));
-        Self { shared: Arc::clone(&self.shared), attributed, metered: self.metered }
+        Self { attributed: Some(Attributed::new(attribution)), ..self.clone() }
     }
 
     /// A handle of the same store that is held to the quotas of tenants.
     pub(super) fn metered(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), attributed: self.attributed.clone(), metered: true }
+        Self { metered: true, ..self.clone() }
     }
 
     /// Whether it is held to the quotas of tenants.
@@ -247,7 +252,7 @@ impl PostgresStore {
     ) -> Result<T> {
         let setting = match self.session {
             // The entry of an order is a statement more.
-            Session::Held if self.pending().is_none() => None,
+            Session::Held if self.pending().is_none() && self.confined.is_none() => None,
             Session::Held | Session::Free => Some(self.session.held()),
         };
         self.tries(Frame { setting, ..self.frame(name) }, arguments, step).await
@@ -334,7 +339,8 @@ impl PostgresStore {
         step: Step<A, T>,
     ) -> Outcome<Ran<T>> {
         let Some(setting) = frame.setting else { return self.run_alone(conn, frame, arguments, step).await };
-        let mut transaction = conn.begin_with(self.patience.begin(frame.patience, setting)).await?;
+        let begin = self.patience.begin(frame.patience, &self.confining(setting));
+        let mut transaction = conn.begin_with(begin).await?;
         let mut work = Work::new(&mut transaction, self.with_outbox);
         if self.metered {
             work.hold_to_quotas();
@@ -391,7 +397,7 @@ impl PostgresStore {
     pub(super) async fn look(&self) -> Result<GuardedConnection> {
         let mut held = self.held().await?;
         let patience = self.patience.usual.min(VIEW_MAX);
-        let begin = self.patience.begin(patience, &format!("{}; {VIEW}", self.session.free()));
+        let begin = self.patience.begin(patience, &self.confining(&format!("{}; {VIEW}", self.session.free())));
         self.answer(sqlx::raw_sql(begin).execute(&mut *held)).await?;
         Ok(held)
     }

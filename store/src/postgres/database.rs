@@ -1,6 +1,7 @@
 //! The database itself: its schema, its clock and its condition.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
@@ -11,7 +12,7 @@ use super::fault::in_words;
 use super::migrate::Migrating;
 use crate::error::Result;
 use crate::migrations::{self, Applied, POSTGRES};
-use crate::{Database, MigrationStatus, Outage};
+use crate::{Database, MigrationStatus, Outage, RowSecurity, StoreHandle};
 
 #[async_trait]
 impl Database for PostgresStore {
@@ -33,7 +34,13 @@ impl Database for PostgresStore {
             Err(error) => return Err(self.explain(&error).await),
         };
         let done = POSTGRES.run_direct(None, &mut Migrating(&mut conn), false).await;
+        // A table that is new has no policy yet.
+        let confined = match &done {
+            Ok(_) => sqlx::query("SELECT confine_tenants()").execute(&mut conn).await.map(drop),
+            Err(_) => Ok(()),
+        };
         let _ = conn.close().await;
+        confined.map_err(|error| in_words(&error))?;
         done.map_err(|error| migrations::refused(error, |error| in_words(&error)))?;
         self.migrations().await
     }
@@ -41,6 +48,18 @@ impl Database for PostgresStore {
     async fn migrations(&self) -> Result<MigrationStatus> {
         let applied = self.applied().await.map_err(|error| in_words(&error))?;
         Ok(migrations::status(&POSTGRES, &applied))
+    }
+
+    fn confined(self: Arc<Self>, tenant: &str) -> StoreHandle {
+        Arc::new(self.of_tenant(tenant))
+    }
+
+    async fn row_security(&self) -> Result<Option<RowSecurity>> {
+        self.security().await
+    }
+
+    async fn make_api_role(&self) -> Result<RowSecurity> {
+        self.make_role().await
     }
 
     async fn now(&self) -> Result<Instant> {

@@ -14,6 +14,7 @@ mod claim;
 mod claims;
 mod complete;
 mod completions;
+mod confine;
 mod connect;
 mod control;
 mod create;

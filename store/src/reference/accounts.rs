@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::access::Role;
 use gristmill_core::email_address::EmailAddress;
-use gristmill_core::id::{LinkId, SessionId, TokenId, UserId};
+use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 
 use super::ReferenceStore;
 use crate::accounts::{
-    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, LinkUse, LinkView, LoginStart, LoginTry,
-    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Registration,
-    RegistrationStart, Second, SecretHash, SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange,
-    UserView,
+    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, KeyView, LinkUse, LinkView, LoginStart, LoginTry,
+    MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, RefreshSession,
+    Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView, SigningKey, TenantChange, TenantView,
+    TokenView, UsedLink, UserChange, UserView,
 };
 use crate::error::{Result, StoreError};
 use crate::{Dispatched, Page, StoreHandle, TenantUsage};
@@ -143,6 +143,39 @@ impl Accounts for ReferenceStore {
     }
 
     async fn recognize_token(&self, _: &SecretHash, _: Option<&str>) -> Result<Option<Recognition>> {
+        Err(none())
+    }
+
+    async fn recognize_access(
+        &self,
+        _: SessionId,
+        _: UserId,
+        _: Option<&str>,
+    ) -> Result<Option<(Recognition, Instant)>> {
+        Err(none())
+    }
+
+    async fn refresh_session(&self, _: &RefreshSession) -> Result<Refreshed> {
+        Err(none())
+    }
+
+    async fn end_refresh(&self, _: &SecretHash) -> Result<bool> {
+        Err(none())
+    }
+
+    async fn signing_key(&self) -> Result<Option<SigningKey>> {
+        Err(none())
+    }
+
+    async fn access_keys(&self) -> Result<Vec<KeyView>> {
+        Err(none())
+    }
+
+    async fn add_key(&self, _: &NewKey) -> Result<bool> {
+        Err(none())
+    }
+
+    async fn withdraw_key(&self, _: KeyId) -> Result<bool> {
         Err(none())
     }
 

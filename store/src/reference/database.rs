@@ -1,13 +1,14 @@
 //! The database trait of a store that has no database.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
 
 use super::ReferenceStore;
 use crate::error::Result;
-use crate::{Database, MigrationStatus};
+use crate::{Database, MigrationStatus, StoreHandle};
 
 #[async_trait]
 impl Database for ReferenceStore {
@@ -25,6 +26,10 @@ impl Database for ReferenceStore {
 
     async fn migrations(&self) -> Result<MigrationStatus> {
         Ok(MigrationStatus::default())
+    }
+
+    fn confined(self: Arc<Self>, _: &str) -> StoreHandle {
+        self
     }
 
     async fn now(&self) -> Result<Instant> {

@@ -7,19 +7,19 @@ use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::access::Role;
 use gristmill_core::email_address::EmailAddress;
-use gristmill_core::id::{LinkId, SessionId, TokenId, UserId};
+use gristmill_core::id::{KeyId, LinkId, SessionId, TokenId, UserId};
 
 use super::SqliteStore;
 use super::sql::{Reading, transact};
 use super::transition::Transition;
 use crate::accounts::{
-    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, LinkUse, LinkView, LoginStart, LoginTry,
-    MemberChange, MemberView, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, Registration,
-    RegistrationStart, Second, SecretHash, SessionView, TenantChange, TenantView, TokenView, UsedLink, UserChange,
-    UserView,
+    Accounts, ConfirmFactor, EndSessions, Factor, InvitationView, KeyView, LinkUse, LinkView, LoginStart, LoginTry,
+    MemberChange, MemberView, NewKey, NewLink, NewSession, NewTenant, NewToken, NewUser, Recognition, RefreshSession,
+    Refreshed, Registration, RegistrationStart, Second, SecretHash, SessionView, SigningKey, TenantChange, TenantView,
+    TokenView, UsedLink, UserChange, UserView,
 };
 use crate::error::Result;
-use crate::sql::accounts::{factors, links, login, sessions, tenants, tokens, use_link, users};
+use crate::sql::accounts::{factors, keys, links, login, refresh, sessions, tenants, tokens, use_link, users};
 use crate::sql::quota;
 use crate::{Dispatched, Page, StoreHandle, TenantUsage};
 
@@ -156,6 +156,39 @@ impl Accounts for SqliteStore {
 
     async fn recognize_token(&self, hash: &SecretHash, tenant: Option<&str>) -> Result<Option<Recognition>> {
         tokens::recognize(&mut Reading(&self.readers), hash, tenant).await
+    }
+
+    async fn recognize_access(
+        &self,
+        session: SessionId,
+        user: UserId,
+        tenant: Option<&str>,
+    ) -> Result<Option<(Recognition, Instant)>> {
+        sessions::recognize_access(&mut Reading(&self.readers), session, user, tenant).await
+    }
+
+    async fn refresh_session(&self, refresh: &RefreshSession) -> Result<Refreshed> {
+        transact!(self, refresh::refresh, refresh)
+    }
+
+    async fn end_refresh(&self, hash: &SecretHash) -> Result<bool> {
+        transact!(self, refresh::end, hash)
+    }
+
+    async fn signing_key(&self) -> Result<Option<SigningKey>> {
+        keys::signing(&mut Reading(&self.readers)).await
+    }
+
+    async fn access_keys(&self) -> Result<Vec<KeyView>> {
+        keys::list(&mut Reading(&self.readers)).await
+    }
+
+    async fn add_key(&self, key: &NewKey) -> Result<bool> {
+        transact!(self, keys::add, key)
+    }
+
+    async fn withdraw_key(&self, key: KeyId) -> Result<bool> {
+        transact!(self, keys::withdraw, &key)
     }
 
     async fn touch_session(&self, hash: &SecretHash, idle: Duration) -> Result<()> {

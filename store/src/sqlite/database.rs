@@ -1,6 +1,7 @@
 //! The database itself: its schema, its clock and its condition.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use gristmill_core::Instant;
@@ -9,7 +10,7 @@ use sqlx::Connection;
 use super::{SqliteStore, error, row};
 use crate::error::Result;
 use crate::migrations::{self, Applied};
-use crate::{Database, MigrationStatus, Outage};
+use crate::{Database, MigrationStatus, Outage, StoreHandle};
 
 #[async_trait]
 impl Database for SqliteStore {
@@ -37,6 +38,10 @@ impl Database for SqliteStore {
 
     async fn migrations(&self) -> Result<MigrationStatus> {
         Ok(migrations::status(&migrations::SQLITE, &self.applied().await?))
+    }
+
+    fn confined(self: Arc<Self>, _: &str) -> StoreHandle {
+        self
     }
 
     async fn now(&self) -> Result<Instant> {

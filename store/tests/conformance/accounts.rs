@@ -6,7 +6,7 @@ use gristmill_core::id::{SessionId, TokenId, UserId};
 use gristmill_core::login::{PER_ACCOUNT, PER_ADDRESS};
 use gristmill_store::accounts::{
     Appointer, LoginStart, LoginTry, MemberChange, NewSession, NewTenant, NewToken, NewUser, Quotas, Recognition,
-    SecretHash, TenantChange, TenantState, UserChange, UserState, UserView,
+    SecretHash, SessionKind, TenantChange, TenantState, UserChange, UserState, UserView,
 };
 use gristmill_store::testing::TestStore;
 use gristmill_store::{Page, StoreError};
@@ -69,6 +69,7 @@ pub(crate) fn attempt(name: &str, from: &str) -> LoginTry {
 pub(crate) fn new_session(user: UserId, attempt: LoginTry) -> NewSession {
     NewSession {
         id: SessionId(Uuid::now_v7()),
+        kind: SessionKind::Browser,
         hash: secret(),
         user,
         verified: HASH.to_owned(),

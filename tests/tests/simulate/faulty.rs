@@ -14,7 +14,7 @@ use gristmill_core::access::Role;
 use gristmill_core::audit::{ChainEnd, SealedEntry, SignedHead};
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::email_address::EmailAddress;
-use gristmill_core::id::{BatchId, JobId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
+use gristmill_core::id::{BatchId, JobId, KeyId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use gristmill_store::accounts::*;
 use gristmill_store::*;
@@ -192,6 +192,10 @@ delegate! {
 
         fn embedded(&self) -> bool {
             self.inner.embedded()
+        }
+
+        fn confined(self: Arc<Self>, _: &str) -> StoreHandle {
+            self
         }
 
         fn as_any(&self) -> &dyn Any {
@@ -452,6 +456,13 @@ delegate! {
     remove_factor(user: UserId, with: Option<Second>) -> bool;
     recognize_session(hash: &SecretHash, tenant: Option<&str>) -> Option<Recognition>;
     recognize_token(hash: &SecretHash, tenant: Option<&str>) -> Option<Recognition>;
+    recognize_access(session: SessionId, user: UserId, tenant: Option<&str>) -> Option<(Recognition, Instant)>;
+    refresh_session(refresh: &RefreshSession) -> Refreshed;
+    end_refresh(hash: &SecretHash) -> bool;
+    signing_key() -> Option<SigningKey>;
+    access_keys() -> Vec<KeyView>;
+    add_key(key: &NewKey) -> bool;
+    withdraw_key(key: KeyId) -> bool;
     touch_session(hash: &SecretHash, idle: Duration) -> ();
     touch_token(token: TokenId) -> ();
     sessions(user: UserId, page: &Page) -> Vec<SessionView>;

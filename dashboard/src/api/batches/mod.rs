@@ -82,7 +82,7 @@ async fn list(
 
 async fn show(caller: Allowed<perm::BatchesRead>, Path(id): Path<BatchId>) -> Outcome<BatchWithResult> {
     let batch = find(&caller, id).await?;
-    let waits = why_batch(caller.store(), &batch).await?;
+    let waits = why_batch(caller.whole_store(), &batch).await?;
     let eta = eta(caller.store(), &batch, Utc::now()).await?;
     Ok(Answer::new(shown(&caller, &batch).waiting_for(waits).ending(eta)))
 }

@@ -110,7 +110,7 @@ pub(super) async fn wait(
             return Ok(Answer::new(shown(&caller, &batch)));
         }
         if left.is_zero() {
-            let waits = why_batch(caller.store(), &batch).await?;
+            let waits = why_batch(caller.whole_store(), &batch).await?;
             return Ok(Answer::new(shown(&caller, &batch).waiting_for(waits)));
         }
         tokio::time::sleep(pause.min(left)).await;

@@ -80,7 +80,7 @@ async fn list(
 
 async fn show(caller: Allowed<perm::JobsRead>, Path(id): Path<JobId>) -> Outcome<JobDocument> {
     let job = find(&caller, id).await?;
-    let waits = why(caller.store(), &job).await?;
+    let waits = why(caller.whole_store(), &job).await?;
     Ok(Answer::new(shown(&caller, job).waiting_for(waits)))
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn wait(
             return Ok(Answer::new(shown(&caller, job)));
         }
         if left.is_zero() {
-            let waits = why(caller.store(), &job).await?;
+            let waits = why(caller.whole_store(), &job).await?;
             return Ok(Answer::new(shown(&caller, job).waiting_for(waits)));
         }
         tokio::time::sleep(pause.min(left)).await;

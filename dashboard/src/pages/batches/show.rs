@@ -162,7 +162,7 @@ const NAMED: u32 = 8;
 
 /// Why it is not done: the chunks that are not, and what they wait for.
 async fn blocked(caller: &Caller, view: &View, batch: &BatchView) -> Markup {
-    let reasons = view.panel(why_batch(caller.store(), batch)).await;
+    let reasons = view.panel(why_batch(caller.whole_store(), batch)).await;
     let mut named = Vec::new();
     for state in [JobState::Running, JobState::Retry, JobState::Queued, JobState::Dead] {
         let filter = JobFilter {

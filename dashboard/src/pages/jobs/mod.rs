@@ -117,7 +117,7 @@ fn about(caller: &Caller, job: &JobView) -> Markup {
 }
 
 async fn blocked(caller: &Caller, view: &View, job: &JobView) -> Markup {
-    let reasons = view.panel(why(caller.store(), job)).await;
+    let reasons = view.panel(why(caller.whole_store(), job)).await;
     panel(
         "why",
         "Why is it not running?",

@@ -89,7 +89,7 @@ async fn own_account(
     forms: &Forms,
     created: Option<&CreatedToken>,
 ) -> Result<Markup> {
-    let (user, store) = (person(caller)?, caller.store());
+    let (user, store) = (person(caller)?, caller.whole_store());
     let rows = Part { after: None, limit: ROWS };
     let sessions = view.read(store.sessions(user, &rows)).await?;
     let own = match own {

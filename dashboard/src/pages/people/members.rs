@@ -101,7 +101,7 @@ pub(super) async fn remove(
     mut form: Form,
 ) -> Result<Redirect> {
     let (typed, change) = (form.required::<String>("confirm"), form.change());
-    let known = caller.store().user(user).await?;
+    let known = caller.whole_store().user(user).await?;
     if let Some(known) = known.filter(|known| typed.as_deref().is_some_and(|typed| typed != known.email)) {
         form.confirm(&known.email);
     }

@@ -79,7 +79,7 @@ fn rate(spec: &LimitSpec) -> Option<String> {
 }
 
 async fn find(caller: &Caller, view: &View, name: &str) -> Result<LimitView> {
-    let found = view.read(caller.store().limits()).await?.into_iter().find(|limit| limit.name == name);
+    let found = view.read(caller.whole_store().limits()).await?.into_iter().find(|limit| limit.name == name);
     let missing = || ApiError::not_found(format!("there is no limit `{name}`"));
     found.map(|limit| shown(caller, limit)).ok_or_else(missing)
 }
@@ -234,7 +234,7 @@ pub(super) async fn create(caller: Overseer<perm::LimitsChange>, view: View, mut
     if name.as_deref().is_some_and(|name| !is_name(name)) {
         form.fault("name", "cannot be a name: 1 to 100 letters, digits, `-` and `_`");
     }
-    let there = view.read(caller.store().limits()).await?;
+    let there = view.read(caller.whole_store().limits()).await?;
     if there.iter().any(|limit| Some(&limit.name) == name.as_ref()) {
         form.fault("name", "is that of a limit that there is already; change that one");
     }

@@ -42,7 +42,7 @@ async fn list(caller: Allowed<perm::QueuesRead>, view: View) -> Paged {
     let workers = workers(&caller, &view).await;
     let unhandled = view.panel(caller.store().unhandled(caller.tenant())).await;
     let limits = match caller.may(Permission::LimitsRead) {
-        true => Some(view.panel(caller.store().limits()).await),
+        true => Some(view.panel(caller.whole_store().limits()).await),
         false => None,
     };
     let waiting: u64 = queues.iter().map(|queue| queue.queued).sum();
@@ -68,7 +68,7 @@ async fn list(caller: Allowed<perm::QueuesRead>, view: View) -> Paged {
 /// The workers, as far as the caller may know them and they can be read in time.
 async fn workers(caller: &Caller, view: &View) -> Option<Vec<WorkerView>> {
     match caller.may(Permission::WorkersRead) {
-        true => view.panel(caller.store().workers()).await,
+        true => view.panel(caller.whole_store().workers()).await,
         false => None,
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn show(caller: Allowed<perm::QueuesRead>, view: View, Path(nam
     let unhandled = view.panel(caller.store().unhandled(caller.tenant())).await;
     let limited = view.panel(caller.store().limited()).await;
     let limits = match caller.may(Permission::LimitsRead) {
-        true => Some(view.panel(caller.store().limits()).await),
+        true => Some(view.panel(caller.whole_store().limits()).await),
         false => None,
     };
     let acts = if caller.may(Permission::QueuesControl) { switch(&queue) } else { Markup::default() };

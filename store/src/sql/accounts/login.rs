@@ -39,9 +39,9 @@ const LOGGED_IN: &str = "
 UPDATE access_user SET last_login_at = now() WHERE id = $1 AND state = 'active' AND password = $2";
 
 const OPEN: &str = "
-INSERT INTO access_session (id, hash, user_id, address, agent, created_at, last_seen_at, idle_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, now(), now(), $6, $7)
-RETURNING id, user_id, address, agent, created_at, last_seen_at, expires_at";
+INSERT INTO access_session (id, hash, user_id, address, agent, created_at, last_seen_at, idle_at, expires_at, kind)
+VALUES ($1, $2, $3, $4, $5, now(), now(), $6, $7, $8)
+RETURNING id, user_id, kind, address, agent, created_at, last_seen_at, expires_at";
 
 const OLD: &str = "DELETE FROM access_session WHERE expires_at < $1";
 
@@ -167,6 +167,7 @@ pub(crate) async fn finish<S: Sql>(sql: &mut S, session: &NewSession) -> Result<
         session.agent.as_deref().map(|agent| check::plain(agent, 300)),
         expires_at.min(now + session.idle),
         expires_at,
+        session.kind.as_str(),
     ];
     let row = sql.row(OPEN, values).await?;
     Ok(row.map(|row| sessions::view(&row)).transpose()?)
@@ -182,6 +183,7 @@ async fn note_login<S: Sql>(sql: &mut S, session: &NewSession) -> Result<(), S::
     let before = row.map(|row| row.number::<u64>("tries")).transpose()?.unwrap_or(0);
     noted::say(sql, |facts| {
         facts.set("session", session.id.to_string());
+        facts.set("kind", session.kind.as_str());
         facts.set("agent", session.agent.as_deref().map(|agent| check::plain(agent, 300)));
         facts.set("failed_before", before);
         facts.set("second", session.second.map(Second::word));

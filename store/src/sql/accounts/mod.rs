@@ -5,10 +5,12 @@
 
 pub(crate) mod factors;
 mod judged;
+pub(crate) mod keys;
 pub(crate) mod links;
 pub(crate) mod login;
 mod noted;
 mod person;
+pub(crate) mod refresh;
 pub(crate) mod sessions;
 pub(crate) mod tenants;
 pub(crate) mod tokens;

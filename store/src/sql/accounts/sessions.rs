@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::sql::{Columns, Sql, values};
 
 const SESSIONS: &str = "
-SELECT id, user_id, address, agent, created_at, last_seen_at, expires_at FROM access_session
+SELECT id, user_id, kind, address, agent, created_at, last_seen_at, expires_at FROM access_session
 WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now() AND idle_at > now() AND ($2::uuid IS NULL OR id < $2)
 ORDER BY id DESC LIMIT $3";
 
@@ -34,6 +34,16 @@ FROM access_session s JOIN access_user u ON u.id = s.user_id
 LEFT JOIN access_membership m ON m.user_id = s.user_id AND ($2::text IS NULL OR m.tenant = $2)
 LEFT JOIN access_tenant n ON n.name = m.tenant
 WHERE s.hash = $1 AND s.revoked_at IS NULL AND s.expires_at > now() AND s.idle_at > now() AND u.state = 'active'
+ORDER BY CASE WHEN m.tenant = 'main' THEN 0 ELSE 1 END, m.tenant LIMIT 1";
+
+/// The same by the id of a session, whose user the token names as well.
+const RECOGNIZE_ACCESS: &str = "
+SELECT s.user_id, s.last_seen_at, u.email, u.installation, m.tenant, m.role, n.state, n.quotas
+FROM access_session s JOIN access_user u ON u.id = s.user_id
+LEFT JOIN access_membership m ON m.user_id = s.user_id AND ($3::text IS NULL OR m.tenant = $3)
+LEFT JOIN access_tenant n ON n.name = m.tenant
+WHERE s.id = $1 AND s.user_id = $2 AND s.kind = 'tokens' AND s.revoked_at IS NULL
+  AND s.expires_at > now() AND s.idle_at > now() AND u.state = 'active'
 ORDER BY CASE WHEN m.tenant = 'main' THEN 0 ELSE 1 END, m.tenant LIMIT 1";
 
 const TOUCH: &str = "
@@ -94,6 +104,18 @@ fn recognition(row: &impl Columns, now: Instant) -> Result<Recognition> {
     Ok(Recognition::Known(Recognized { principal, stale, requests_per_minute }))
 }
 
+/// The caller whose session by tokens it is.
+pub(crate) async fn recognize_access<S: Sql>(
+    sql: &mut S,
+    session: SessionId,
+    user: UserId,
+    tenant: Option<&str>,
+) -> Result<Option<(Recognition, Instant)>, S::Fault> {
+    let Some(row) = sql.row(RECOGNIZE_ACCESS, values![session.0, user.0, tenant]).await? else { return Ok(None) };
+    let now = sql.now().await?;
+    Ok(Some((recognition(&row, now)?, now)))
+}
+
 /// Notes that a session was used, and prolongs it.
 pub(crate) async fn touch<S: Sql>(sql: &mut S, (hash, idle): &(&SecretHash, Duration)) -> Result<(), S::Fault> {
     let now = sql.now().await?;
@@ -116,6 +138,7 @@ pub(super) fn view(row: &impl Columns) -> Result<SessionView> {
     Ok(SessionView {
         id: row.id("id")?,
         user: row.id("user_id")?,
+        kind: row.word("kind")?,
         address: row.maybe_text("address")?,
         agent: row.maybe_text("agent")?,
         created_at: row.instant("created_at")?,
