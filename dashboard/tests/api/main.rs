@@ -2,9 +2,12 @@
 
 mod audit;
 mod document;
+mod downloads;
 mod env;
 mod factors;
 mod gate;
+mod hostile;
+mod importing;
 mod jobs;
 mod live;
 mod operations;
