@@ -103,6 +103,10 @@ attack: ## Attacks what is reached from outside, while honest work goes on (RUNS
 contract: ## Holds the API against its own description, with Schemathesis from PyPI (CASES=100 SEED=1).
 	scripts/contract $${CASES:-100} $${SEED:-1}
 
+.PHONY: clients
+clients: ## Makes clients out of the API's description, in Python and TypeScript, and asks a real server with them.
+	scripts/clients
+
 .PHONY: simulate
 simulate: ## Runs seeds of the simulation (SEEDS=100000 SEED=1); with SEEDS=1 it prints what happens.
 	@GRISTMILL_SIMULATE_SEEDS=$${SEEDS:-2000} GRISTMILL_SIMULATE_SEED=$${SEED:-1} \

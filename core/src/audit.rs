@@ -41,6 +41,8 @@ crate::words! {
         JobEnqueue = "job.enqueue",
         /// Jobs were cancelled.
         JobCancel = "job.cancel",
+        /// A job that waited was changed: its priority, its queue, its time, its payload.
+        JobEdit = "job.edit",
         /// A job that waited runs now.
         JobRetry = "job.retry",
         /// Dead letters were redriven.

@@ -8,6 +8,7 @@
 //!
 //! * [`definition`]: what a batch is asked to do, as `config.toml` spells it.
 //! * [`job`]: one unit of work and its fence; [`job_state`]: its states.
+//! * [`job_edit`]: what may be changed of a job while it waits.
 //! * [`batch`]: one run of a definition, its counts and its failure budget.
 //! * [`chunk`]: a slice of a batch's items, and what became of it.
 //! * [`causes`]: an error with what has caused it.
@@ -52,6 +53,7 @@ pub mod id;
 pub mod inline;
 pub mod item_patch;
 pub mod job;
+pub mod job_edit;
 pub mod job_state;
 pub mod json;
 pub mod limit;

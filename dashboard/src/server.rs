@@ -4,14 +4,22 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{Extensions, HeaderMap, StatusCode, Version, header};
 use axum::middleware::from_fn_with_state;
 use gristmill_telemetry::{BoundListener, Certificates, ListenerSettings, ServerState, Serving, watched};
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 
 use crate::api;
 use crate::gate::Api;
 use crate::hooks::{self, Receiver};
 use crate::pages::{self, refusal};
+
+/// Compresses what no ranges are served of: a tag stands for the bytes that a range counts.
+fn unranged() -> impl Predicate {
+    let ranged = |headers: &HeaderMap| headers.contains_key(header::ACCEPT_RANGES);
+    DefaultPredicate::new().and(move |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| !ranged(headers))
+}
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -56,7 +64,9 @@ impl Server {
     fn routes(self) -> (Router, impl Future<Output = Infallible> + Send) {
         let (health, checks) = watched(self.watched);
         let pages = from_fn_with_state(self.api.clone(), refusal::dress);
-        let api = api::router(&self.api, pages::routes()).layer(pages).layer(CompressionLayer::new());
+        let api = api::router(&self.api, pages::routes())
+            .layer(pages)
+            .layer(CompressionLayer::new().compress_when(unranged()));
         (api.merge(hooks::routes(self.hooks)).merge(health), checks)
     }
 }

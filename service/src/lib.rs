@@ -11,9 +11,11 @@
 //! * [`failure_budget`]: halts batches that are over their budget.
 //! * [`key_file`]: keys in files that only their owner may read.
 //! * [`job_request`]: from what a caller says about a job to the job.
+//! * [`outputs`]: what a batch has written.
 //! * [`pages`]: whole lists, page by page.
 //! * [`poison`]: keeps messages that no worker can act upon.
 //! * [`process`]: what a process reports about itself when it enters the store.
+//! * [`quarantine_sheet`]: reading them back, mended. [`suggest`]: what was probably meant.
 //! * [`quarantine_table`]: quarantined items as a table, for a spreadsheet.
 //! * [`retention`]: deletes what has ended long ago, a step at a time.
 
@@ -27,13 +29,16 @@ pub mod failure_budget;
 pub mod job_request;
 pub mod key_file;
 pub mod order;
+pub mod outputs;
 pub mod pages;
 pub mod poison;
 pub mod process;
+pub mod quarantine_sheet;
 pub mod quarantine_table;
 pub mod retention;
 mod service;
 pub mod start;
+pub mod suggest;
 
 pub use gristmill_dispatcher as dispatcher;
 pub use gristmill_dispatcher::Committed;

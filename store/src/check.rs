@@ -160,12 +160,11 @@ pub(crate) fn payload(value: &Value) -> Result<String> {
 }
 
 /// Refuses a payload that could be written but not read again: a worker that claims it must be able to read it.
-fn readable(job: &NewJob) -> Result<()> {
-    if gristmill_core::json::deeper_than(&job.payload, PAYLOAD_DEPTH_MAX) {
+pub(crate) fn readable(payload: &Value) -> Result<()> {
+    if gristmill_core::json::deeper_than(payload, PAYLOAD_DEPTH_MAX) {
         return Err(StoreError::Invalid(format!(
-            "the payload of job {} nests arrays and objects more than {PAYLOAD_DEPTH_MAX} deep, and could not be read \
-             back; make it flatter, or pass the nested part as a text",
-            job.id
+            "a payload nests arrays and objects more than {PAYLOAD_DEPTH_MAX} deep, and could not be read back; make it \
+             flatter, or pass the nested part as a text"
         )));
     }
     Ok(())
@@ -194,13 +193,7 @@ pub(crate) fn random() -> f64 {
 
 fn job(job: &NewJob) -> Result<()> {
     tenant(&job.tenant)?;
-    short_name("queue", &job.queue)?;
-    if job.queue == RESERVED_QUEUE {
-        let what = format!(
-            "a queue cannot be called `{RESERVED_QUEUE}`, as the broker's queues of dead jobs are; choose another name"
-        );
-        return Err(StoreError::Invalid(what));
-    }
+    queue(&job.queue)?;
     short_name("kind", &job.kind)?;
     job.key.iter().try_for_each(|text| key(text))?;
     job.idempotency_key.iter().try_for_each(|key| name("idempotency key", key))?;
@@ -223,9 +216,21 @@ fn job(job: &NewJob) -> Result<()> {
         let what = format!("job {} may have 1 to {} attempts, not {}", job.id, i32::MAX, job.max_attempts);
         return Err(StoreError::Invalid(what));
     }
-    readable(job)?;
+    readable(&job.payload)?;
     if job.timeout.as_millis() == 0 {
         return Err(StoreError::Invalid(format!("job {} has no time at all; its timeout must be 1ms or more", job.id)));
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be the queue of work.
+pub(crate) fn queue(text: &str) -> Result<()> {
+    short_name("queue", text)?;
+    if text == RESERVED_QUEUE {
+        let what = format!(
+            "a queue cannot be called `{RESERVED_QUEUE}`, as the broker's queues of dead jobs are; choose another name"
+        );
+        return Err(StoreError::Invalid(what));
     }
     Ok(())
 }

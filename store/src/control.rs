@@ -3,10 +3,13 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use gristmill_core::audit::fingerprint;
 use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job_edit::{Edited, JobEdit, NotEdited, Waiting};
+use serde_json::{Value, json};
 
-use crate::Dispatched;
-use crate::error::Result;
+use crate::error::{Result, StoreError};
+use crate::{Dispatched, check};
 
 /// What an operator pauses, cancels and resumes.
 #[async_trait]
@@ -39,6 +42,12 @@ pub trait Control: Debug + Send + Sync + 'static {
     /// Lets a job in state `retry` or `scheduled` run now. For a dead one, see [`Redrives::redrive_dead`](crate::Redrives::redrive_dead).
     async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport>;
 
+    /// Changes a job that waits, as [`gristmill_core::job_edit`] decides: its priority, its queue, its time, its payload. It
+    /// keeps its id, its attempts and its unique key; where it may be claimed afterwards, it is dispatched anew, and a
+    /// message of before is stale where the worker does not serve the queue. [`StoreError::Conflict`](crate::StoreError)
+    /// for one that does not wait, or is another edition.
+    async fn edit_job(&self, tenant: &str, job: JobId, edit: &JobEdit, dry_run: bool) -> Result<ControlReport>;
+
     /// Pauses the claiming from a queue, or with `None` resumes it. Resuming dispatches what waits and is not held back
     /// otherwise; a queue that is not paused is left as it is, and one that is paused already keeps its first pause.
     async fn pause_queue(
@@ -48,6 +57,41 @@ pub trait Control: Debug + Send + Sync + 'static {
         pause: Option<&Pause>,
         dry_run: bool,
     ) -> Result<ControlReport>;
+}
+
+/// What the audit says of an edited job: what of it is another than before. Of payloads it has the hashes alone.
+pub(crate) fn edited(was: &Waiting<'_>, is: &Edited) -> [Value; 2] {
+    let payload = |payload: &Value| is.payload.is_some().then(|| fingerprint(&payload.to_string()));
+    let shown = |state, queue: &str, priority, run_at, payload| {
+        let mut shown = json!({ "state": state, "queue": queue, "priority": priority, "run_at": run_at });
+        if let (Some(payload), Some(fields)) = (payload, shown.as_object_mut()) {
+            fields.insert("payload".to_owned(), json!(payload));
+        }
+        shown
+    };
+    let after = is.payload.as_ref().unwrap_or(was.payload);
+    [
+        shown(was.state, was.queue, was.priority, was.run_at, payload(was.payload)),
+        shown(is.state, &is.queue, is.priority, is.run_at, payload(after)),
+    ]
+}
+
+/// Refuses an edit that no store can keep.
+pub(crate) fn editable(edit: &JobEdit) -> Result<()> {
+    edit.queue.iter().try_for_each(|queue| check::queue(queue))?;
+    edit.payload
+        .iter()
+        .try_for_each(|payload| check::readable(payload).and_then(|()| check::payload(payload).map(drop)))
+}
+
+/// There is no such job.
+pub(crate) fn no_job(job: JobId) -> StoreError {
+    StoreError::NotFound(format!("there is no job {job}; `gristmill job list` shows those that are there"))
+}
+
+/// The refusal of an edit.
+pub(crate) fn not_edited(job: JobId, why: &NotEdited) -> StoreError {
+    StoreError::Conflict(format!("job {job} {why}"))
 }
 
 /// What an operator's command did, or would do.

@@ -6,10 +6,11 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use gristmill_core::Instant;
 use gristmill_core::batch::{BatchState, Counts};
-use gristmill_core::chunk::{ChunkResult, SourceFingerprint};
+use gristmill_core::chunk::{ChunkResult, OutputPart, SourceFingerprint};
 use gristmill_core::definition::BatchDefinition;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
+use gristmill_core::job_edit::Waiting;
 use gristmill_core::json;
 use gristmill_core::query::{Key, Query};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,10 @@ pub trait Views: Debug + Send + Sync + 'static {
     /// Returns the results of a batch's chunks over all generations, in the order of their numbers, after the given
     /// number. At most `limit`.
     async fn chunk_results(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredResult>>;
+
+    /// Returns the files that a batch's chunks have written, over all generations, in the order of the chunks' numbers,
+    /// after the given number. At most `limit` chunks; one that wrote nothing is left out.
+    async fn output_parts(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredParts>>;
 
     /// Returns the chunks of a batch from a number on, by their numbers. At most `limit`, and at most
     /// [`CHUNK_BRIEFS_MAX`](crate::CHUNK_BRIEFS_MAX).
@@ -248,6 +253,15 @@ pub struct StoredResult {
     pub result: ChunkResult,
 }
 
+/// What a chunk that is done has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredParts {
+    /// The chunk's number; also its key in lists.
+    pub seq: i64,
+    /// Its files.
+    pub parts: Vec<OutputPart>,
+}
+
 /// A pause as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -367,6 +381,23 @@ pub struct JobView {
     pub finished_at: Option<Instant>,
     /// The attempts that did not end well, oldest first. In lists it is left out (empty).
     pub attempts: Vec<AttemptView>,
+}
+
+impl JobView {
+    /// What of it can be edited, in a few characters: see [`gristmill_core::job_edit`]. Of a job in a list, whose payload is
+    /// left out, it is that of none.
+    pub fn edition(&self) -> String {
+        let waiting = Waiting {
+            state: self.state,
+            attempt: self.attempt,
+            queue: &self.queue,
+            priority: self.priority,
+            run_at: self.run_at,
+            payload: &self.payload,
+            fixed_payload: false,
+        };
+        waiting.edition()
+    }
 }
 
 /// One attempt that did not end well.

@@ -56,9 +56,32 @@ pub enum Wait {
         /// Whether the keys of its queue take turns.
         turns: bool,
     },
-    /// A limit keeps it back.
-    #[serde(untagged)]
-    Blocked(Blocker),
+    /// A limit keeps it back: as many are running as are allowed.
+    Concurrency {
+        /// The limit's name.
+        limit: String,
+        /// How many are running.
+        running: u64,
+        /// How many are allowed.
+        most: u32,
+    },
+    /// A limit keeps it back: as many have begun as are allowed.
+    Rate {
+        /// The limit's name.
+        limit: String,
+        /// When the next may begin.
+        #[cfg_attr(feature = "schema", schema(value_type = chrono::DateTime<chrono::Utc>))]
+        next: Instant,
+    },
+}
+
+impl From<Blocker> for Wait {
+    fn from(blocker: Blocker) -> Self {
+        match blocker {
+            Blocker::Concurrency { limit, running, most } => Self::Concurrency { limit, running, most },
+            Blocker::Rate { limit, next } => Self::Rate { limit, next },
+        }
+    }
 }
 
 /// Returns everything that a job waits for; nothing when it runs or is final.
@@ -91,7 +114,7 @@ pub async fn why(store: &StoreHandle, job: &JobView) -> Result<Vec<Wait>> {
         return Ok(waits);
     }
     let blockers = store.blockers(job.id).await?;
-    waits.extend(blockers.hindrances.into_iter().map(Wait::Blocked));
+    waits.extend(blockers.hindrances.into_iter().map(Wait::from));
     let limited = store.limited().await?;
     if blockers.in_outbox && !limited.has(&job.queue, &job.kind) {
         waits.push(Wait::NotDispatched);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use gristmill_core::Instant;
 use gristmill_core::causes::with_causes;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_RANGE, RANGE};
 use reqwest::redirect::Policy;
-use reqwest::{Body, Certificate, Client, RequestBuilder, Response, Url};
+use reqwest::{Body, Certificate, Client, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -165,6 +165,35 @@ impl Server {
         }
         while let Some(piece) = response.chunk().await.map_err(|error| self.no_answer(error))? {
             take(&piece).map_err(HttpError::Input)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a request for a file of which the first bytes are there already, as long as it still has this strong tag, and
+    /// gives its pieces away as they come, each with the number of bytes before it: the file begins anew at 0 when the
+    /// server sends all of it.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`Server::download`].
+    pub async fn download_rest(
+        &self,
+        call: &Call,
+        (have, tag): (u64, &str),
+        mut take: impl FnMut(u64, &[u8]) -> Result<(), String> + Send,
+    ) -> Result<(), HttpError> {
+        let mut request = self.request(call);
+        if have > 0 {
+            request = request.header(RANGE, format!("bytes={have}-")).header(IF_RANGE, format!("\"{tag}\""));
+        }
+        let mut response = request.send().await.map_err(|error| self.no_answer(error))?;
+        if !response.status().is_success() {
+            return Err(refused(&self.address(), response).await);
+        }
+        let mut at = if response.status() == StatusCode::PARTIAL_CONTENT { have } else { 0 };
+        while let Some(piece) = response.chunk().await.map_err(|error| self.no_answer(error))? {
+            take(at, &piece).map_err(HttpError::Input)?;
+            at += piece.len() as u64;
         }
         Ok(())
     }

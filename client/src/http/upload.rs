@@ -72,6 +72,12 @@ impl Upload {
         Self { media: "application/octet-stream", next }
     }
 
+    /// The same as content of another type.
+    #[must_use]
+    pub fn of(self, media: &'static str) -> Self {
+        Self { media, ..self }
+    }
+
     pub(super) fn body(self) -> (Body, Wrong) {
         let (mut next, wrong) = (self.next, Wrong::default());
         let said = wrong.clone();

@@ -20,6 +20,8 @@ pub(crate) mod operations;
 mod patience;
 mod poison;
 mod quarantine;
+pub(crate) mod quarantine_export;
+mod quarantine_import;
 mod queues;
 mod rehearsable;
 pub(crate) mod schedules;

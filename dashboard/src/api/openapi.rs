@@ -1,5 +1,6 @@
 //! The OpenAPI document, made of the descriptions of the endpoints: what a handler's types say is what it says.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use axum::body::Bytes;
@@ -112,12 +113,17 @@ fn operation(endpoint: &Endpoint) -> Operation {
         }
         operation = operation.request_body(Some(body.build()));
     }
+    // An answer may be of one type or another.
+    let mut responses: BTreeMap<u16, ResponseBuilder> = BTreeMap::new();
     for reply in &endpoint.replies {
         let schema = if reply.media == JSON { envelope(reply.schema.clone()) } else { reply.schema.clone() };
         let media = if reply.media == BARE { JSON } else { reply.media };
         let content = ContentBuilder::new().schema(Some(schema)).build();
-        let response = ResponseBuilder::new().description(endpoint.about).content(media, content);
-        operation = operation.response(reply.status.to_string(), response.build());
+        let response = responses.remove(&reply.status).unwrap_or_default().description(endpoint.about);
+        responses.insert(reply.status, response.content(media, content));
+    }
+    for (status, response) in responses {
+        operation = operation.response(status.to_string(), response.build());
     }
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Error"))).build();
     let failed = ResponseBuilder::new().description("What is wrong").content(JSON, content);
@@ -158,6 +164,12 @@ fn parameters(endpoint: &Endpoint) -> Vec<Parameter> {
     if endpoint.conditional {
         let about = "Only if it still is as the answer with this `ETag` has shown it";
         all.push(plain("If-Match", ParameterIn::Header, about, "W/\"v3\""));
+    }
+    if endpoint.ranged {
+        let about = "Only these bytes: one range; of several the whole is sent";
+        all.push(plain("Range", ParameterIn::Header, about, "bytes=1000-"));
+        let about = "Only if it still has this `ETag`; otherwise the whole is sent";
+        all.push(plain("If-Range", ParameterIn::Header, about, "\"9f86d081\""));
     }
     if endpoint.access != Access::Open {
         let about = "The tenant that is asked for; the caller's own unless said";

@@ -1,4 +1,4 @@
-//! Quarantined items: list, show, export, redrive as they are or patched.
+//! Quarantined items: list, show, redrive as they are or patched. Beside it: export and import.
 
 use gristmill_core::access::Permission;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
@@ -9,22 +9,28 @@ use gristmill_service::documents::{PatchReportDocument, QuarantineItemDocument};
 use gristmill_store::{Page, PatchRedrive, QuarantineFilter, QuarantineWhich};
 use serde_json::Value;
 
-use super::batches::find as find_batch;
 use super::jobs::as_of_now;
-use super::lines::{Exported, Lines};
+use super::quarantine_export::export;
+use super::quarantine_import::{CHUNK_DEFAULT, import};
 use crate::gate::{
     Allowed, Answer, ApiError, Caller, Change, Fields, JsonBody, Object, Outcome, Paging, Parameters, Params, Path,
-    Query, Result, Routes, asked, perm,
+    Query, Routes, asked, perm,
 };
-
-/// How many items make a chunk when the request does not say.
-const CHUNK_DEFAULT: u64 = 500;
 
 pub(super) fn routes() -> Routes {
     Routes::default()
         .get("/api/v1/quarantine", "Items that were set aside, oldest first", list)
         .get("/api/v1/quarantine/{item}", "One item with its reason", show)
-        .get_slowly("/api/v1/batches/{batch}/quarantine/export", "The items of a batch, one JSON object a line", export)
+        .get_slowly(
+            "/api/v1/batches/{batch}/quarantine/export",
+            "The items of a batch as JSON lines or a table",
+            export,
+        )
+        .post_slowly(
+            "/api/v1/batches/{batch}/quarantine/import",
+            "Run items of a batch once more as they were mended in an export: all of them, or none",
+            import,
+        )
         .post_slowly(
             "/api/v1/batches/{batch}/quarantine/redrive",
             "Run items of a batch once more, as they are or patched",
@@ -74,27 +80,6 @@ fn shown(caller: &Caller, item: QuarantineItemDocument) -> QuarantineItemDocumen
         true => item,
         false => QuarantineItemDocument { item: Value::Null, ..item },
     }
-}
-
-/// Which items are exported.
-struct WantedExport(bool);
-
-impl Parameters for WantedExport {
-    fn read(query: &mut Query) -> Self {
-        Self(query.flag("all", "Also those that were redriven already"))
-    }
-}
-
-async fn export(
-    caller: Allowed<perm::ContentsRead>,
-    Path(batch): Path<BatchId>,
-    Params(all): Params<WantedExport>,
-) -> Result<Lines<Exported>> {
-    find_batch(&caller, batch).await?;
-    let (store, open_only) = (caller.store().clone(), !all.0);
-    let tenant = caller.tenant().to_owned();
-    let filter = QuarantineFilter { tenant, batch: Some(batch), open_only, ..QuarantineFilter::default() };
-    Ok(Lines::of_quarantine(store, filter))
 }
 
 /// Which items run again, and how they are changed before.

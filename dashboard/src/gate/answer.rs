@@ -19,12 +19,20 @@ pub struct Answer<T> {
     data: T,
     next: Option<String>,
     version: Option<String>,
+    edition: Option<String>,
 }
 
 impl<T> Answer<T> {
     /// The document.
     pub fn new(data: T) -> Self {
-        Self { data, next: None, version: None }
+        Self { data, next: None, version: None, edition: None }
+    }
+
+    /// The same with what of it can be edited, in a few characters: the part of the `ETag` before its dot, which edits may
+    /// demand in `If-Match`. The part behind it is a hash of the document, of which more changes by itself.
+    #[must_use]
+    pub fn edition(self, edition: impl Into<String>) -> Self {
+        Self { edition: Some(edition.into()), ..self }
     }
 
     /// The same with a version for `ETag`, which edits may demand in `If-Match`. Without one the tag is a hash of the
@@ -38,7 +46,7 @@ impl<T> Answer<T> {
 impl<T> Answer<Vec<T>> {
     /// A page of a list, and the key at which the next one begins, if there is one.
     pub fn page(rows: Vec<T>, next: Option<String>) -> Self {
-        Self { data: rows, next, version: None }
+        Self { data: rows, next, version: None, edition: None }
     }
 }
 
@@ -76,30 +84,33 @@ pub struct Document {
     pub next: Option<String>,
     /// Its version, for `ETag`.
     pub version: Option<String>,
+    /// What of it can be edited, for the first part of `ETag`.
+    pub edition: Option<String>,
 }
 
 impl Document {
-    fn answer(status: StatusCode, data: &impl Serialize, next: Option<String>, version: Option<String>) -> Response {
-        let data = match serde_json::to_vec(data) {
+    fn answer<T: Serialize>(status: StatusCode, answer: Answer<T>) -> Response {
+        let Answer { data, next, version, edition } = answer;
+        let data = match serde_json::to_vec(&data) {
             Ok(data) => Bytes::from(data),
             Err(error) => return ApiError::internal(format!("an answer cannot be written: {error}")).into_response(),
         };
         let mut response = status.into_response();
-        response.extensions_mut().insert(Self { data, next, version });
+        response.extensions_mut().insert(Self { data, next, version, edition });
         response
     }
 }
 
 impl<T: Serialize> IntoResponse for Answer<T> {
     fn into_response(self) -> Response {
-        Document::answer(StatusCode::OK, &self.data, self.next, self.version)
+        Document::answer(StatusCode::OK, self)
     }
 }
 
 impl<T: Serialize> IntoResponse for Made<T> {
     fn into_response(self) -> Response {
         let status = if self.fresh { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = Document::answer(status, &self.data, None, None);
+        let mut response = Document::answer(status, Answer::new(self.data));
         if let Some(location) = self.location.and_then(|location| HeaderValue::try_from(location).ok()) {
             response.headers_mut().insert(header::LOCATION, location);
         }

@@ -102,6 +102,8 @@ pub struct Endpoint {
     pub path_schemas: Vec<RefOr<Schema>>,
     /// Whether it heeds `If-Match`.
     pub conditional: bool,
+    /// Whether it heeds `Range`.
+    pub ranged: bool,
     /// What its query may hold.
     pub parameters: Vec<Parameter>,
     /// What its body may be: one of these.

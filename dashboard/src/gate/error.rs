@@ -33,6 +33,8 @@ gristmill_core::words! {
         UnsupportedMedia = "unsupported_media_type",
         /// The request can be read and makes no sense: 422. The faults say what and where.
         Invalid = "invalid",
+        /// The file has no such bytes: 416.
+        OutOfRange = "out_of_range",
         /// Too many requests: 429.
         RateLimited = "rate_limited",
         /// A fault of this program: 500.
@@ -57,6 +59,7 @@ impl ErrorCode {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMedia => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::OutOfRange => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -82,6 +85,7 @@ impl ErrorCode {
             Self::TooLarge => "The body is too long",
             Self::UnsupportedMedia => "The body is of no type that is read here",
             Self::Invalid => "The request makes no sense",
+            Self::OutOfRange => "It has no such bytes",
             Self::RateLimited => "Too many requests",
             Self::Internal => "A fault of this program",
             Self::Unavailable => "The store or the broker cannot be reached",

@@ -147,6 +147,6 @@ fn again(answer: KeptAnswer) -> Response {
     if let Some(location) = answer.location.and_then(|location| HeaderValue::try_from(location).ok()) {
         headers.insert(header::LOCATION, location);
     }
-    response.extensions_mut().insert(Document { data: document.into(), next: None, version: None });
+    response.extensions_mut().insert(Document { data: document.into(), next: None, version: None, edition: None });
     response
 }

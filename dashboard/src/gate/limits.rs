@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Version, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 
@@ -30,6 +30,14 @@ pub fn check_head(parts: &Parts, endpoint: &Endpoint, settings: &ServeSettings) 
         (Pace::Usual, Some(bytes)) if bytes > settings.body_bytes_max as u64 => Err(too_large(settings.body_bytes_max)),
         (Pace::Usual | Pace::Streams, _) => Ok(()),
     }
+}
+
+/// Whether nothing that follows a request on its connection may be believed. A proxy that takes a length from
+/// `Content-Length` where `Transfer-Encoding` is given, too, sees the end of the body elsewhere than we do, and what it takes
+/// for the rest of one caller's body would be another request here. Of the two headers one may be gone by now, so that
+/// each body without a length is the last on its connection; HTTP/2 has no such bodies.
+pub fn ends_its_connection(parts: &Parts) -> bool {
+    parts.version <= Version::HTTP_11 && parts.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 fn said_length(headers: &HeaderMap) -> Option<u64> {

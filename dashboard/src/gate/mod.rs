@@ -33,6 +33,7 @@ pub mod limits;
 mod pass;
 pub mod path;
 pub mod query;
+pub mod range;
 pub mod rate;
 mod replies;
 pub mod respond;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use gristmill_core::access::Principal;
@@ -39,6 +39,7 @@ pub(super) async fn pass(State(entry): State<Arc<Entry>>, request: Request, next
     let (mut parts, body) = request.into_parts();
     let is_page = entry.endpoint.is_page();
     let (info, wish) = (info_of(&entry.api, &parts), Wish::of(&parts).page(is_page));
+    let last = limits::ends_its_connection(&parts);
     parts.extensions.insert(info.clone());
     let entered = enter(&entry, &info, &mut parts).await;
     // The page of an error shows who calls.
@@ -54,6 +55,9 @@ pub(super) async fn pass(State(entry): State<Arc<Entry>>, request: Request, next
         Err(error) => error.into_response(),
     };
     response.extensions_mut().insert(info.clone());
+    if last {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(caller) = caller {
         response.extensions_mut().insert(caller);
     }

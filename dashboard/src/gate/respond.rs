@@ -229,7 +229,8 @@ pub fn tag(document: &Document) -> (String, String) {
         let mut hasher = DefaultHasher::new();
         hasher.write(&document.data);
         hasher.write(document.next.as_deref().unwrap_or_default().as_bytes());
-        format!("{:016x}", hasher.finish())
+        let hash = hasher.finish();
+        document.edition.as_ref().map_or_else(|| format!("{hash:016x}"), |edition| format!("{edition}.{hash:016x}"))
     });
     let sent = format!("W/\"{bare}\"");
     (bare, sent)

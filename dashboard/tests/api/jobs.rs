@@ -92,3 +92,70 @@ async fn what_a_job_contains_is_for_those_who_may_see_it() {
     assert_eq!(env.get_as("viewer", &path).await.data()["payload"], json!(null));
     assert_eq!(env.get_as("owner@other", &path).await.status, 404, "another tenant's job is not there");
 }
+
+#[tokio::test]
+async fn a_job_that_waits_is_edited_on_what_was_read() {
+    let env = env::open().await;
+    let id = env.enqueue(&json!({ "kind": "email", "payload": { "to": 1 }, "in": "1h" })).await;
+    let path = format!("/api/v1/jobs/{id}");
+    let patch = async |query: &str, tag: Option<&str>, body: serde_json::Value| {
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(tag.map(|tag| ("if-match", tag)));
+        env.send("PATCH", &format!("{path}{query}"), &headers, body.to_string().as_bytes()).await
+    };
+    let tag = env.get(&path).await.header("etag").expect("a tag").to_owned();
+    let would = patch("?dry_run=true", Some(&tag), json!({ "priority": "high" })).await;
+    assert_eq!((&would.data()["dry_run"], &would.data()["affected"]), (&json!(true), &json!(1)), "{would:?}");
+    let body = json!({ "priority": "high", "queue": "slow", "in": "2h", "payload": { "to": 2 } });
+    assert_eq!(patch("?reason=late", Some(&tag), body).await.data()["affected"], 1);
+    let shown = env.get(&path).await;
+    let job = shown.data();
+    assert_eq!(
+        (&job["priority"], &job["queue"], &job["payload"], &job["state"]),
+        (&json!("high"), &json!("slow"), &json!({ "to": 2 }), &json!("scheduled"))
+    );
+    let stale = patch("", Some(&tag), json!({ "queue": "other" })).await;
+    assert_eq!((stale.status, stale.code()), (412, "stale"));
+    let edition = shown.header("etag").expect("a tag").trim_start_matches("W/\"").split('.').next().map(str::to_owned);
+    let short = format!("\"{}\"", edition.expect("its first part"));
+    assert_eq!(patch("", Some(&short), json!({ "in": "0s" })).await.data()["affected"], 1, "the first part is enough");
+    assert_eq!(env.get(&path).await.data()["state"], "queued");
+    assert_eq!(patch("", Some("*"), json!({ "queue": "slow" })).await.data()["affected"], 0, "it is there already");
+    for (body, faults) in [
+        (json!({}), &[""][..]),
+        (json!({ "payload": null }), &[""]),
+        (json!({ "in": "1h", "at": "2030-01-31T08:00:00Z" }), &["/at"]),
+        (json!({ "at": "soon", "priority": "utmost", "kind": "exec" }), &["/priority", "/at", "/kind"]),
+    ] {
+        let answer = patch("", None, body).await;
+        assert_eq!((answer.status, answer.faults()), (422, faults.to_vec()), "{answer:?}");
+    }
+    assert_eq!(patch("", None, json!({ "queue": "a b" })).await.code(), "invalid");
+    assert_eq!(env.send("POST", &format!("{path}/cancel"), &[], b"").await.status, 200);
+    assert_eq!(patch("", None, json!({ "queue": "other" })).await.code(), "conflict", "it waits no more");
+    let entry = &env.get("/api/v1/audit?action=job.edit").await;
+    let details = &entry.data().as_array().expect("a list").last().expect("an entry")["details"];
+    assert_eq!(
+        (&details["before"]["queue"], &details["after"]["queue"]),
+        (&json!("default"), &json!("slow")),
+        "{entry:?}"
+    );
+}
+
+#[tokio::test]
+async fn whoever_may_not_control_jobs_edits_none() {
+    let env = env::with_users().await;
+    let body = json!({ "kind": "note" }).to_string();
+    let headers = |token| [("content-type", "application/json"), ("authorization", token)];
+    let made = env.send("POST", "/api/v1/jobs", &headers("Bearer operator"), body.as_bytes()).await;
+    let path = format!("/api/v1/jobs/{}", made.data()["job"]["id"].as_str().expect("an id"));
+    let edit = json!({ "priority": "low" }).to_string();
+    for (token, status) in [
+        ("Bearer viewer", 403),
+        ("Bearer operator+jobs:read", 403),
+        ("Bearer owner@other", 404),
+        ("Bearer operator+jobs:control", 200),
+    ] {
+        assert_eq!(env.send("PATCH", &path, &headers(token), edit.as_bytes()).await.status, status, "{token}");
+    }
+}

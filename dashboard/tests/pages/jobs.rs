@@ -1,7 +1,7 @@
 //! The page of a job.
 
 use gristmill_core::id::{DEFAULT_TENANT, JobId};
-use gristmill_core::job::JobState;
+use gristmill_core::job::{JobState, Priority};
 use serde_json::json;
 
 use crate::env::{self, TestEnv};
@@ -57,4 +57,30 @@ async fn the_buttons_of_a_job_do_what_they_say() {
     assert_eq!(send(&env, None, &to(work.running, "cancel"), &[("reason", "enough")]).await.status, 303);
     assert_eq!(state(&env, work.running).await, JobState::Cancelled);
     assert_eq!(send(&env, None, &to(work.running, "cancel"), &[("odd", "1")]).await.status, 422);
+}
+
+#[tokio::test]
+async fn a_job_that_waits_is_changed_by_a_form_on_what_the_page_showed() {
+    let env = env::open().await;
+    let id = env.enqueue(&json!({ "kind": "note", "in": "1h" })).await;
+    let page = look(&env, None, &format!("/jobs/{id}")).await.text;
+    let edition = page.split("name=\"edition\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let edition = edition.expect("what was read is in the form").to_owned();
+    let to = format!("/jobs/{id}/edit");
+    let fields = |start: &'static str| {
+        [("queue", "slow"), ("priority", "high"), ("start", start), ("edition", &edition), ("reason", "late")]
+            .map(|(name, value)| (name, value.to_owned()))
+    };
+    let post = async |start: &'static str| {
+        let fields = fields(start);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        send(&env, None, &to, &fields).await
+    };
+    assert_eq!(post("soon").await.status, 422);
+    assert_eq!(post("2h").await.status, 303);
+    let job = env.store.job(DEFAULT_TENANT, id.parse().expect("an id")).await.expect("asked").expect("there");
+    assert_eq!((job.queue.as_str(), job.priority, job.state), ("slow", Priority::High, JobState::Scheduled));
+    assert_eq!(post("3h").await.status, 412, "it is not as the page showed it any more");
+    let ended = look(&env, None, &format!("/jobs/{}", work(&env).await.running)).await.text;
+    assert!(!ended.contains("name=\"edition\""), "what runs is not edited");
 }

@@ -6,6 +6,7 @@ use gristmill_core::id::BatchId;
 use gristmill_service::documents::BatchDocument;
 use gristmill_store::{BatchFilter, Restart};
 
+use super::batch_outputs::{Outputs, results};
 use super::batch_run::Run;
 use super::batch_view::{end, find, show};
 use super::cancel::CancelBatches;
@@ -42,6 +43,22 @@ enum Verb {
         /// Its id
         id: String,
     },
+    /// What was merged of its chunks, as JSON
+    #[command(before_help = "Examples:
+  gristmill batch results 0198f9c1-… > result.json
+  gristmill batch results 0198f9c1-… | jq .revenue")]
+    Results {
+        /// Its id
+        id: String,
+    },
+    /// The files that it has written: list them, or fetch them
+    #[command(before_help = "Examples:
+  gristmill batch outputs 0198f9c1-…
+  gristmill batch outputs 0198f9c1-… --to orders
+  gristmill batch outputs 0198f9c1-… --to orders --name part-000007-a1-8f3c5d20b1e6.jsonl
+
+Each file is checked against the hash that it was written with. What was cut short is gone on with by the same command.")]
+    Outputs(Outputs),
     /// Follow a batch until it has ended
     #[command(before_help = "Examples:
   gristmill batch watch 0198f9c1-…
@@ -127,6 +144,8 @@ impl Batch {
                 show(context, &find(context, id("batch", &text)?).await?).await?;
                 Ok(Exit::Success)
             }
+            Verb::Results { id } => results(context, &id).await,
+            Verb::Outputs(outputs) => outputs.run(context).await,
             Verb::Watch { id: text, timeout } => watch(context, id("batch", &text)?, timeout).await,
             Verb::Pause { named, why } => pause(context, &named, &why).await,
             Verb::Resume(named) => resume(context, &named).await,

@@ -343,7 +343,7 @@ pub(super) fn moment(text: &str) -> std::result::Result<DateTime<Utc>, String> {
     known.ok_or_else(|| format!("`{text}` is not an instant; write one such as 2030-01-31T08:00:00Z"))
 }
 
-fn read_payload(text: &str) -> Result<Value> {
+pub(super) fn read_payload(text: &str) -> Result<Value> {
     let (name, content) = match text.strip_prefix('@') {
         Some(path) => (path.to_owned(), limited(path, std::fs::File::open(path))?),
         None if text == "-" => ("standard input".to_owned(), limited("standard input", Ok(std::io::stdin()))?),

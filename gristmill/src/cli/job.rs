@@ -1,4 +1,4 @@
-//! `gristmill job`: look at jobs, retry or cancel them.
+//! `gristmill job`: look at jobs, retry, edit or cancel them.
 
 use clap::{Args, Subcommand};
 use gristmill_core::job::JobState;
@@ -6,6 +6,7 @@ use gristmill_service::documents::JobDocument;
 use gristmill_store::{JobFilter, JobView};
 
 use super::cancel::CancelJobs;
+use super::job_edit::Edit;
 use super::list::{DryRun, Paging, id, report};
 use super::named::Named;
 use super::query::JobAsked;
@@ -15,7 +16,7 @@ use crate::cli::output::brief;
 use crate::config::suggest;
 use crate::exit_code::{CommandError, Exit, Result};
 
-/// Look at jobs, retry or cancel them
+/// Look at jobs, retry, edit or cancel them
 #[derive(Debug, Args)]
 pub(crate) struct Job {
     #[command(subcommand)]
@@ -49,6 +50,15 @@ A dead job is brought back by `gristmill dead redrive`.")]
         #[command(flatten)]
         dry: DryRun,
     },
+    /// Change a job that waits: its priority, its queue, when it starts, its payload
+    #[command(before_help = "Examples:
+  gristmill job edit 0198f9c1-… --priority high
+  gristmill job edit 0198f9c1-… --in 2h --reason 'provider is down until noon'
+  gristmill job edit 0198f9c1-… --queue slow --payload @mended.json --dry-run
+
+A job in `queued`, `scheduled` or `retry`; it keeps its id and its attempts. What it was before is in the audit, of payloads
+their hashes.")]
+    Edit(Edit),
     /// Call jobs off that are not final
     #[command(before_help = "Examples:
   gristmill job cancel 0198f9c1-… --reason 'wrong customer'
@@ -97,6 +107,7 @@ impl Job {
                 let retried = Named::each(jobs, async |job| backend.retry_job(&order, job).await).await?;
                 retried.report(context, |done| report(context, dry.dry_run, "let run", "would let run", done))
             }
+            Verb::Edit(edit) => edit.run(context).await,
             Verb::Cancel(cancel) => cancel.run(context).await,
         }
     }

@@ -9,13 +9,14 @@ use gristmill_core::formula::Formulas;
 use gristmill_core::id::BatchId;
 use gristmill_service::documents::ExportedItemDocument;
 use gristmill_service::pages;
+use gristmill_service::quarantine_table as table;
 use gristmill_store::{QuarantineFilter, QuarantineView};
 use serde_json::json;
 
 use super::list::{Paging, id};
-use super::quarantine_patch::{Import, Redrive, everything};
-use super::quarantine_sheet as sheet;
+use super::quarantine_patch::{Import, Redrive};
 use super::query::QuarantineAsked;
+use crate::cli::backend::quarantine::As;
 use crate::cli::context::CommandContext;
 use crate::cli::output::{brief, visible};
 use crate::exit_code::{CommandError, Exit, Result};
@@ -81,22 +82,13 @@ A cell that begins with =, +, - or @ is a formula to a spreadsheet: open tables 
   gristmill quarantine redrive 0198f9c1-… --where stage=parse --where 'reason=is not a number' \\
       --patch '[{\"op\": \"replace\", \"path\": \"/Quantity\", \"value\": \"1\"}]' --dry-run")]
     Redrive(Redrive),
-    /// Run items once more as somebody has mended them in an exported table
+    /// Run items once more as somebody has mended them in an export
     #[command(before_help = "Examples:
   gristmill quarantine export 0198f9c1-… --format csv > mend.csv
   gristmill quarantine import 0198f9c1-… --file mend.csv --dry-run
-  gristmill quarantine import 0198f9c1-… --file mend.csv")]
+  gristmill quarantine import 0198f9c1-… --file mend.csv
+  gristmill quarantine import 0198f9c1-… --file mend.jsonl --format jsonl")]
     Import(Import),
-}
-
-/// As what items are exported.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-enum As {
-    /// One JSON object a line
-    #[default]
-    Jsonl,
-    /// A table, one column for each field
-    Csv,
 }
 
 impl Quarantine {
@@ -164,7 +156,7 @@ async fn show(context: &CommandContext, number: i64) -> Result<Exit> {
 
 async fn export(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, all: bool) -> Result<Exit> {
     if let Some(server) = context.remote() {
-        return export_from(context, server, batch, to, all).await;
+        return export_from(context, server, (batch, As::Jsonl), to, all).await;
     }
     let store = context.store().await?;
     if store.batch(&context.tenant, batch).await?.is_none() {
@@ -194,7 +186,7 @@ async fn export(context: &CommandContext, batch: BatchId, to: Option<PathBuf>, a
 async fn export_from(
     context: &CommandContext,
     server: &Remote,
-    batch: BatchId,
+    (batch, form): (BatchId, As),
     to: Option<PathBuf>,
     all: bool,
 ) -> Result<Exit> {
@@ -202,6 +194,7 @@ async fn export_from(
     context.backend().await?.batch(batch).await?;
     let (mut sink, mut exported) = (sink(to.as_deref())?, 0);
     let call = Call::get(&["batches", &batch.to_string(), "quarantine", "export"]).flag("all", all);
+    let call = if form == As::Csv { call.param("as", "csv") } else { call };
     let broke = |error: std::io::Error| format!("the export broke off: {error}");
     let take = |piece: &[u8]| {
         exported += piece.iter().filter(|byte| **byte == b'\n').count();
@@ -209,7 +202,11 @@ async fn export_from(
     };
     server.download(&call, take).await?;
     sink.flush().map_err(|error| CommandError::new(Exit::Failed, broke(error)))?;
-    context.output.note(&format!("{exported} items exported"));
+    // A cell may have several lines: then it is not known how many items a table has.
+    match form {
+        As::Jsonl => context.output.note(&format!("{exported} items exported")),
+        As::Csv => context.output.note("exported"),
+    }
     Ok(Exit::Success)
 }
 
@@ -249,7 +246,8 @@ impl<W: Write> Write for Shown<W> {
     }
 }
 
-/// A table has all its columns in its first line, so the items are read before anything is written.
+/// A table has all its columns in its first line, so the items are read before anything is written. A server writes it by
+/// itself.
 async fn export_csv(
     context: &CommandContext,
     batch: BatchId,
@@ -257,17 +255,25 @@ async fn export_csv(
     all: bool,
     formulas: Formulas,
 ) -> Result<Exit> {
-    let (source, items) = everything(context, batch).await?;
-    let columns = sheet::columns(&source, items.iter().map(|item| &item.item)).map_err(CommandError::usage)?;
+    if let Some(server) = context.remote() {
+        if formulas == Formulas::Keep {
+            return Err(CommandError::usage("a server leaves no formulas in its tables")
+                .hint("leave --keep-formulas out, or export JSON lines"));
+        }
+        return export_from(context, server, (batch, As::Csv), to, all).await;
+    }
+    let found = context.service().await?.quarantine_of(&context.tenant, batch).await;
+    let (source, items) = found?;
+    let columns = table::columns(&source, items.iter().map(|item| &item.item)).map_err(CommandError::usage)?;
     let mut writer = csv::Writer::from_writer(sink(to.as_deref())?);
     let broke = |error: String| CommandError::new(Exit::Failed, format!("the export broke off: {error}"));
-    let header = sheet::ABOUT.iter().copied().chain(columns.iter().map(String::as_str));
+    let header = table::ABOUT.iter().copied().chain(columns.iter().map(String::as_str));
     writer
         .write_record(header.map(|column| formulas.cell(column).into_owned()))
         .map_err(|error| broke(error.to_string()))?;
     let mut exported: u64 = 0;
     for item in items.iter().filter(|item| all || item.state == "open") {
-        let row = sheet::row(item, &columns);
+        let row = table::row(item, &columns);
         writer
             .write_record(row.iter().map(|cell| formulas.cell(cell).into_owned()))
             .map_err(|error| broke(error.to_string()))?;

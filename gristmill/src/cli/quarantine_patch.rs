@@ -1,6 +1,5 @@
 //! `gristmill quarantine redrive` and `import`: items run again as they are, patched, or edited in a spreadsheet.
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -8,17 +7,20 @@ use clap::Args;
 use gristmill_core::definition::CHUNK_ITEMS_MAX;
 use gristmill_core::id::BatchId;
 use gristmill_core::json;
+use gristmill_service::control::quarantine_import::Imported;
 use gristmill_service::documents::PatchReportDocument;
-use gristmill_service::pages;
-use gristmill_store::{ItemPatch, Patch, PatchRedrive, PatchReport, QuarantineFilter, QuarantineView, QuarantineWhich};
+use gristmill_service::quarantine_sheet::Problem;
+use gristmill_store::{Patch, PatchReport, QuarantineWhich};
 
 use super::list::{DryRun, id};
-use super::quarantine_sheet::{self as sheet, PROBLEMS_MAX, Sheet};
 use super::waiting::Waiting;
-use crate::cli::backend::quarantine::Mending;
+use crate::cli::backend::quarantine::{As, How, Mending};
 use crate::cli::context::CommandContext;
 use crate::cli::output::{Format, brief};
 use crate::exit_code::{CommandError, Exit, Result};
+
+/// The most problems that are shown at once.
+const PROBLEMS_MAX: usize = 20;
 
 /// How many items that could not be patched are shown.
 const REFUSED_SHOWN: usize = 10;
@@ -49,9 +51,12 @@ pub(super) struct Redrive {
 pub(super) struct Import {
     /// The batch
     batch: String,
-    /// The table, as `quarantine export --format csv` made it and somebody has mended it
+    /// What `quarantine export` made, mended; - for standard input
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
+    /// As what: a table, or JSON lines of which `id` and `item` count
+    #[arg(long, value_enum, default_value = "csv")]
+    format: As,
     /// What separates its columns, where that is not a comma
     #[arg(long, value_name = "CHARACTER", default_value = ",")]
     delimiter: String,
@@ -143,34 +148,17 @@ impl Import {
             }
         };
         let place = self.file.display().to_string();
-        let wrong = |problems: Vec<String>| refused(&place, &problems);
-        let sheet = sheet::read(&bytes_of(&self.file)?, delimiter).map_err(wrong)?;
-        if sheet.marked {
+        let wrong = |problems: Vec<Problem>| refused(&place, &problems);
+        let bytes = bytes_of(&self.file)?;
+        if bytes.starts_with(b"\xEF\xBB\xBF") {
             context.output.note("the file begins with a byte-order mark, as spreadsheets write it; it was taken off");
         }
-        let (source, items) = everything(context, batch).await?;
-        let columns = sheet::columns(&source, items.iter().map(|item| &item.item)).map_err(|why| wrong(vec![why]))?;
-        let known: HashMap<i64, QuarantineView> = items.into_iter().map(|item| (item.id, item)).collect();
-        strangers(context, batch, &sheet, &known).await.map_err(wrong)?;
-        let mended = sheet::mended(&sheet, &known, &columns, &source).map_err(wrong)?;
-        let mut replace = mended.changed;
-        let left = if self.also_unchanged { 0 } else { mended.unchanged.len() };
-        if self.also_unchanged {
-            replace.extend(mended.unchanged);
-        }
-        let ids: Vec<i64> = replace.keys().copied().collect();
-        let asked = ids.len() as u64;
-        if ids.is_empty() {
-            let nothing = PatchReport::default();
-            return Ok(report_patched(context, &Waiting::default(), self.dry.dry_run, &nothing, Some(left)));
-        }
-        let which = QuarantineWhich { items: ids, ..QuarantineWhich::default() };
-        let patching = PatchRedrive { batch, which, mend: ItemPatch::Replace(replace), chunk: self.chunk };
-        let order = context.order(self.dry.dry_run);
-        let report = context.service().await?.patch_quarantine(&order, &patching).await?;
+        let (order, backend) = (context.order(self.dry.dry_run), context.backend().await?);
+        let how = How { format: self.format, delimiter, also_unchanged: self.also_unchanged, chunk: self.chunk };
+        let imported = backend.import_quarantine(&order, batch, how, bytes, wrong).await?;
+        let Imported { report, unchanged, meanwhile } = imported;
         let waiting = if report.redriven == 0 { Waiting::default() } else { self.waiting };
-        let mut exit = report_patched(context, &waiting, self.dry.dry_run, &report, Some(left));
-        let meanwhile = asked.saturating_sub(report.redriven + report.kept);
+        let mut exit = report_patched(context, &waiting, self.dry.dry_run, &report, Some(unchanged));
         if meanwhile > 0 {
             context.output.error(&format!("{meanwhile} of the items were redriven by somebody else meanwhile"));
             exit = Exit::Partial;
@@ -179,53 +167,12 @@ impl Import {
     }
 }
 
-fn refused(place: &str, problems: &[String]) -> CommandError {
+fn refused(place: &str, problems: &[Problem]) -> CommandError {
     let mut text = problems.iter().take(PROBLEMS_MAX).map(|problem| format!("{place}: {problem}")).collect::<Vec<_>>();
     if problems.len() > PROBLEMS_MAX {
         text.push(format!("and {} more", problems.len() - PROBLEMS_MAX));
     }
     CommandError::usage(text.join("\n")).hint("nothing was changed; mend the file and import it again")
-}
-
-/// Items that this batch does not have, but another one does.
-async fn strangers(
-    context: &CommandContext,
-    batch: BatchId,
-    sheet: &Sheet,
-    known: &HashMap<i64, QuarantineView>,
-) -> std::result::Result<(), Vec<String>> {
-    let mut problems = Vec::new();
-    for (line, number) in sheet.ids().filter(|(_, number)| !known.contains_key(number)).take(PROBLEMS_MAX) {
-        let found = quarantined(context, number).await.map_err(|error| vec![error.to_string()])?;
-        problems.push(match found {
-            Some(other) => {
-                format!("line {line}: item {number} is one of batch {}, not of {batch}", other.batch)
-            }
-            None => format!("line {line}: there is no item {number}; was the number changed?"),
-        });
-    }
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
-}
-
-async fn quarantined(context: &CommandContext, number: i64) -> Result<Option<QuarantineView>> {
-    context.backend().await?.quarantined(number).await
-}
-
-/// The columns of a batch's source, and all of its items that were ever set aside.
-pub(super) async fn everything(context: &CommandContext, batch: BatchId) -> Result<(Vec<String>, Vec<QuarantineView>)> {
-    if context.remote().is_some() {
-        return Err(CommandError::usage("tables of quarantined items are made and read where the database is")
-            .hint("export them as JSON lines, or mend them with `quarantine redrive --patch`"));
-    }
-    let store = context.store().await?;
-    super::batch_view::find(context, batch).await?;
-    let plan = store.batch_plan(batch).await?;
-    let source =
-        plan.and_then(|plan| plan.fingerprint.files.into_iter().next()).map(|file| file.columns).unwrap_or_default();
-    let tenant = context.tenant.clone();
-    let filter = QuarantineFilter { tenant, batch: Some(batch), ..QuarantineFilter::default() };
-    let items = pages::all(async |page| store.quarantine(&filter, &page).await, |item| item.id.to_string()).await?;
-    Ok((source, items))
 }
 
 /// Reports what a patch did, or would do. `left` is how many rows of a table were not changed and stay.

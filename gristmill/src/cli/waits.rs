@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use gristmill_store::{Blocker, PauseView, Wait};
+use gristmill_store::{PauseView, Wait};
 
 use super::list::describe_pause;
 use crate::cli::output::Output;
@@ -63,10 +63,10 @@ pub(super) fn describe(wait: &Wait, output: &Output) -> String {
             let why = because(pause.as_ref(), output);
             format!("batch {batch} is paused{why}; `gristmill batch resume {batch}` lets it go")
         }
-        Wait::Blocked(Blocker::Concurrency { limit, running, most }) => {
+        Wait::Concurrency { limit, running, most } => {
             format!("limit `{limit}` is reached: {running} of {most} run")
         }
-        Wait::Blocked(Blocker::Rate { limit, next }) => {
+        Wait::Rate { limit, next } => {
             format!("limit `{limit}` is reached: the next may begin {}", output.time(*next))
         }
         Wait::NoWorker => "no worker is alive; start one with `gristmill worker run`".to_owned(),

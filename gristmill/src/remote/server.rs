@@ -100,6 +100,21 @@ impl Remote {
         Ok(self.server.download(call, take).await?)
     }
 
+    /// Asks for a file of which the first bytes are there already, and gives its pieces away as they come, each with the
+    /// number of bytes before it.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`Remote::look`], and those of `take`.
+    pub(crate) async fn download_rest(
+        &self,
+        call: &Call,
+        have: (u64, &str),
+        take: impl FnMut(u64, &[u8]) -> std::result::Result<(), String> + Send,
+    ) -> Result<()> {
+        Ok(self.server.download_rest(call, have, take).await?)
+    }
+
     /// Changes something, or only says what would change.
     ///
     /// # Errors

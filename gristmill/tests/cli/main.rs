@@ -16,6 +16,7 @@ mod place;
 mod poison;
 mod reconcile;
 mod remote;
+mod restart;
 mod saying;
 mod schedules;
 mod servers;

@@ -147,6 +147,7 @@ fn what_a_server_shows_is_what_its_database_shows() {
         ["dead", "show", &dead, "--json"],
         ["batch", "show", &batch, "--json"],
         ["batch", "watch", &batch, "--json"],
+        ["batch", "results", &batch, "--json"],
         ["quarantine", "show", &item, "--json"],
     ] {
         assert_eq!(server.json(&place, 0, &args), place.json(0, &args), "{args:?}");
@@ -168,6 +169,8 @@ fn what_is_not_there_ends_with_the_same_code() {
         (3, format!("job show {nobody}")),
         (3, format!("job cancel {nobody}")),
         (3, format!("batch pause {nobody}")),
+        (3, format!("batch results {nobody}")),
+        (3, format!("batch outputs {nobody}")),
         (3, format!("dead redrive {nobody}")),
         (3, "queue pause nowhere".to_owned()),
         (3, "limit drop nothing".to_owned()),
@@ -206,6 +209,16 @@ fn what_a_server_changes_is_what_its_database_changes() {
     let (here, there) = (["job", "cancel", &one, "--json"], ["job", "cancel", &other, "--json"]);
     assert_eq!(both(&place, &server, &here, &there)["affected"], 1);
     assert_eq!(place.json(0, &["job", "show", &other, "--json"])["error"], "cancelled from the command line");
+    let edit = ["job", "edit", &third, "--queue", "slow", "--priority", "low", "--in", "3h", "--json"];
+    same(&[&edit[..], &["--dry-run"]].concat());
+    assert_eq!(server.json(&place, 0, &edit)["affected"], 1);
+    let edited = place.json(0, &["job", "show", &third, "--json"]);
+    assert_eq!((&edited["queue"], &edited["priority"]), (&json!("slow"), &json!("low")));
+    let payload = ["job", "edit", &third, "--payload", "{}"];
+    assert_eq!((server.run(&place, &payload).status.code(), place.run(&payload).status.code()), (Some(2), Some(2)));
+    assert_eq!(server.run(&place, &["job", "edit", &other, "--queue", "slow"]).status.code(), Some(5));
+    place.expect(5, &["job", "edit", &other, "--queue", "slow"]);
+    place.expect(2, &["job", "edit", &third]);
     server.json(&place, 0, &["job", "cancel", "--state", "scheduled", "--json"]);
     assert_eq!(place.json(0, &["job", "show", &third, "--json"])["state"], "cancelled");
     let input = ["batch", "run", "sales", "--input", "sales.csv", "--json"];
@@ -214,6 +227,75 @@ fn what_a_server_changes_is_what_its_database_changes() {
     assert_eq!(server.run(&place, &["batch", "run", "sales", "--input", "gone.csv"]).status.code(), Some(3));
     server.json(&place, 0, &["dead", "redrive", "--kind", "exec", "--json"]);
     assert_eq!(place.json(0, &["dead", "list", "--kind", "exec", "--json"]), json!([]));
+}
+
+#[test]
+fn items_are_mended_and_imported_through_a_server() {
+    let place = busy();
+    let server = Server::begin(&place);
+    let batch = id(&place.json(0, &["batch", "list", "--json"])[0]);
+    let export = ["quarantine", "export", &batch, "--format", "csv"];
+    let there = server.run(&place, &export);
+    assert_eq!(String::from_utf8_lossy(&there.stdout), place.expect(0, &export));
+    let table = String::from_utf8(server.run(&place, &["quarantine", "export", &batch, "--format", "csv"]).stdout);
+    place.write("mend.csv", &table.expect("UTF-8").replace("5,FR,x,1", "5,FR,1,1"));
+    let import = ["quarantine", "import", &batch, "--file", "mend.csv", "--json"];
+    let dry = [&import[..], &["--dry-run"]].concat();
+    assert_eq!(server.json(&place, 0, &dry), place.json(0, &dry));
+    place.write("odd.csv", "quarantine_id,id\n1,2\n");
+    let odd = ["quarantine", "import", &batch, "--file", "odd.csv"];
+    for output in [server.run(&place, &odd), place.run(&odd)] {
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("line 1: the column"), "{}", stderr(&output));
+    }
+    let done = server.json(&place, 0, &import);
+    assert_eq!((&done["affected"], &done["unchanged"]), (&json!(1), &json!(1)), "{done}");
+    let lines = String::from_utf8(server.run(&place, &["quarantine", "export", &batch]).stdout).expect("UTF-8");
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    place.write("mend.jsonl", &lines.replace("\"price\":\"\"", "\"price\":\"2\""));
+    let import = ["quarantine", "import", &batch, "--file", "mend.jsonl", "--format", "jsonl", "--json"];
+    let dry = [&import[..], &["--dry-run"]].concat();
+    assert_eq!(server.json(&place, 0, &dry), place.json(0, &dry));
+    assert_eq!(server.json(&place, 0, &import)["affected"], 1);
+}
+
+#[test]
+fn what_a_batch_has_written_is_fetched_whole_and_gone_on_with() {
+    let place = busy();
+    let server = Server::begin(&place);
+    let batch = id(&place.json(0, &["batch", "list", "--json"])[0]);
+    let listed = place.json(0, &["batch", "outputs", &batch, "--json"]);
+    assert_eq!(server.json(&place, 0, &["batch", "outputs", &batch, "--json"]), listed);
+    let names: Vec<&str> =
+        listed.as_array().expect("a list").iter().map(|one| one["name"].as_str().expect("a name")).collect();
+    assert!(names.len() > 1, "{listed}");
+    let written = |name: &str| std::fs::read(place.path().join("out").join(&batch).join(name)).expect("written");
+    let fetch = |folder: &str, here: bool| {
+        let args = ["batch", "outputs", &batch, "--to", folder];
+        if here { place.run(&args) } else { server.run(&place, &args) }
+    };
+    for (folder, here) in [("here", true), ("there", false)] {
+        let into = place.path().join(folder);
+        std::fs::create_dir(&into).expect("made");
+        // Of one the first bytes are there; of another, bytes that it never had.
+        let beside = |name: &str| into.join(format!(".{name}.partial"));
+        std::fs::write(beside(names[0]), &written(names[0])[..7]).expect("written");
+        std::fs::write(beside(names[1]), "nonsense").expect("written");
+        let torn = fetch(folder, here);
+        assert_eq!(torn.status.code(), Some(1), "{}", stderr(&torn));
+        assert!(stderr(&torn).contains("another hash") && !beside(names[1]).exists(), "{}", stderr(&torn));
+        assert_eq!(std::fs::read(into.join(names[0])).expect("whole"), written(names[0]));
+        let done = fetch(folder, here);
+        assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+        assert!(stderr(&done).contains("1 were there already"), "{}", stderr(&done));
+        for name in &names {
+            assert_eq!(std::fs::read(into.join(name)).expect("whole"), written(name), "{name}");
+        }
+        std::fs::write(into.join(names[0]), "mine").expect("written");
+        assert_eq!(fetch(folder, here).status.code(), Some(5), "another file is not replaced");
+        assert_eq!(std::fs::read(into.join(names[0])).expect("kept"), b"mine");
+    }
+    place.expect(3, &["batch", "outputs", &batch, "--to", "here", "--name", "part-000009-a1-000000000000.jsonl"]);
 }
 
 #[test]

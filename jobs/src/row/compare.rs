@@ -142,7 +142,9 @@ fn definition(random: &mut Random) -> Value {
         let schema = match random.below(4) {
             0 => json!({ "required": ["a"], "properties": rules }),
             1 => json!({ "properties": { "d": { "enum": ["", "x", "7", "Ünï "] } } }),
-            2 => json!({ "type": "object", "properties": { "a": { "pattern": "^[^x]*$" }, "d": { "pattern": random.pick(&["\\S", "^[0-9]*$", "^\\w+$", "a|7", "^.{0,3}$"]) } } }),
+            2 => {
+                json!({ "type": "object", "properties": { "a": { "pattern": "^[^x]*$" }, "d": { "pattern": random.pick(&["\\S", "^[0-9]*$", "^\\w+$", "a|7", "^.{0,3}$"]) } } })
+            }
             _ => json!({ "required": ["a", "nowhere"] }),
         };
         put("validate", json!({ "inline": schema }));

@@ -55,7 +55,7 @@ impl OutputDirectory {
         Self { folder, batch, extension }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.join(self.batch.to_string())
     }
 
@@ -79,7 +79,7 @@ impl OutputDirectory {
     }
 
     /// Files that we have not named ourselves are never touched.
-    fn is_ours(&self, name: &str) -> bool {
+    pub(super) fn is_ours(&self, name: &str) -> bool {
         let part = format!(".{}", self.extension);
         (name.starts_with("part-") && name.ends_with(&part)) || (name.starts_with(".part-") && name.contains(&part))
     }

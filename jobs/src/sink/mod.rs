@@ -9,6 +9,7 @@ mod csv;
 mod manifest;
 mod part;
 mod place;
+mod reading;
 
 use std::path::{Path, PathBuf};
 

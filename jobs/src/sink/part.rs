@@ -36,6 +36,15 @@ impl fmt::Display for PartName {
     }
 }
 
+impl PartName {
+    /// The number of the chunk that a part of this name comes from. `None` when it is not the name of one.
+    pub fn seq_of(name: &str) -> Option<i64> {
+        let (seq, _) = name.strip_prefix("part-")?.split_once("-a")?;
+        let plain = !seq.is_empty() && seq.bytes().all(|digit| digit.is_ascii_digit());
+        seq.parse().ok().filter(|_| plain)
+    }
+}
+
 /// Writes a part into the batch's folder; nothing for no items.
 pub(super) fn write(
     output: &Path,

@@ -1,7 +1,8 @@
-//! Jobs: cancel, retry, cancel many.
+//! Jobs: cancel, retry, edit, cancel many.
 
 use gristmill_core::audit::Action;
 use gristmill_core::id::{BatchId, JobId};
+use gristmill_core::job_edit::JobEdit;
 use gristmill_store::{ControlReport, GROUP_JOBS_MAX, JobFilter, Page, Result};
 
 use super::{add, some};
@@ -53,6 +54,17 @@ impl Service {
     pub async fn retry_job(&self, order: &Order, job: JobId) -> Result<ControlReport> {
         let store = order.at(&self.store, Action::JobRetry, job);
         self.after(store.retry_job(&order.tenant, job, order.dry_run)).await
+    }
+
+    /// Changes a job that waits: its priority, its queue, its time, its payload. Whether its kind reads the payload is for
+    /// the caller to check. What it was before is in the audit, of payloads their hashes.
+    ///
+    /// # Errors
+    ///
+    /// Store errors: `NotFound`, `Invalid`, or `Conflict` for a job that does not wait, or was changed since.
+    pub async fn edit_job(&self, order: &Order, job: JobId, edit: &JobEdit) -> Result<ControlReport> {
+        let store = order.at(&self.store, Action::JobEdit, job);
+        self.after(store.edit_job(&order.tenant, job, edit, order.dry_run)).await
     }
 
     /// Returns the ids of the jobs that match a filter now, newest first, each with its batch: the input of a verb over

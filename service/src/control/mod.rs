@@ -13,6 +13,7 @@ pub mod limit;
 pub mod operation;
 pub mod poison;
 pub mod quarantine;
+pub mod quarantine_import;
 pub mod queue;
 pub mod retention;
 pub mod schedule;

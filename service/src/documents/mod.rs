@@ -20,6 +20,7 @@ mod eta;
 mod job;
 mod limit;
 mod operation;
+mod output;
 mod poison;
 mod quarantine;
 mod queue;
@@ -59,6 +60,7 @@ pub use gristmill_store::{
 pub use job::{JobDocument, JobOnlyDocument};
 pub use limit::WouldSetLimitDocument;
 pub use operation::WouldOperateDocument;
+pub use output::OutputDocument;
 pub use poison::{BodyEncoding, PoisonMessageDocument};
 pub use quarantine::{ExportedItemDocument, PatchReportDocument, RefusedItemDocument};
 pub use queue::QueueDocument;

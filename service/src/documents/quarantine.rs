@@ -15,6 +15,9 @@ pub struct PatchReportDocument {
     pub kept: u64,
     /// How many rows of an imported table were not changed, and stay; `null` where no table was imported.
     pub unchanged: Option<usize>,
+    /// How many of the imported items another caller has redriven meanwhile; `null` where none were imported.
+    #[serde(default)]
+    pub meanwhile: Option<u64>,
     /// Up to five of those that run again, before and after.
     pub samples: Vec<MendSample>,
     /// Those that are kept: at most a thousand.
@@ -41,6 +44,7 @@ impl PatchReportDocument {
             affected: report.redriven,
             kept: report.kept,
             unchanged,
+            meanwhile: None,
             samples: report.samples.clone(),
             refused: refused.collect(),
             generation: report.generation,
@@ -50,7 +54,7 @@ impl PatchReportDocument {
 
 impl From<PatchReportDocument> for PatchReport {
     fn from(document: PatchReportDocument) -> Self {
-        let PatchReportDocument { dry_run: _, affected, kept, unchanged: _, samples, refused, generation } = document;
+        let PatchReportDocument { affected, kept, samples, refused, generation, .. } = document;
         let refused = refused.into_iter().map(|RefusedItemDocument { id, reason }| (id, reason)).collect();
         Self { redriven: affected, kept, samples, refused, generation, ..Self::default() }
     }

@@ -8,8 +8,8 @@ use gristmill_core::eta::Estimate;
 use gristmill_core::job::{JobState, Priority};
 use gristmill_service::documents::{
     BatchDocument, BatchWithResult, CallbackDocument, ChunkDocument, CountsDocument, EtaDocument, ExportedItemDocument,
-    FailureDocument, News, PatchReportDocument, PauseDocument, QuarantineItemDocument, RefusedItemDocument,
-    WouldStartDocument,
+    FailureDocument, News, OutputDocument, PatchReportDocument, PauseDocument, QuarantineItemDocument,
+    RefusedItemDocument, WouldStartDocument,
 };
 use gristmill_store::{BatchView, JobView, MendSample, PatchReport, StoredResult, Wait};
 use serde_json::{Value, json};
@@ -129,6 +129,17 @@ fn a_job_that_is_no_chunk_has_no_chunk_document() {
     assert_eq!(ChunkDocument::new(&JobView { seq: None, ..chunk_job() }, None), None);
 }
 
+fn output() -> Sample {
+    let output = OutputDocument {
+        name: "part-000003-a1-8f3c5d20b1e6.jsonl".to_owned(),
+        chunk: 3,
+        items: 500,
+        bytes: 41_932,
+        sha256: "9f".repeat(32),
+    };
+    sample("OutputDocument", output.clone(), output)
+}
+
 fn failure() -> FailureDocument {
     FailureDocument {
         seq: 3,
@@ -204,7 +215,7 @@ fn quarantine() -> Vec<Sample> {
         ),
         sample(
             "PatchReportDocument",
-            PatchReportDocument::new(false, &report, Some(4)),
+            PatchReportDocument { meanwhile: Some(1), ..PatchReportDocument::new(false, &report, Some(4)) },
             PatchReportDocument::new(true, &PatchReport::default(), None),
         ),
         sample("RefusedItemDocument", &refused, &refused),
@@ -229,6 +240,7 @@ pub(super) fn samples() -> Vec<Sample> {
         callbacks(),
         sample("FailureDocument", failure(), FailureDocument::default()),
         chunks(),
+        output(),
     ];
     samples.extend(quarantine());
     samples

@@ -5,7 +5,7 @@ use gristmill_service::documents::{
     AttemptDocument, EndedJobsDocument, EnqueuedDocument, EnqueuedManyDocument, EnqueuedOneDocument, JobDocument,
     JobOnlyDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
 };
-use gristmill_store::{Blocker, EnqueueOutcome, JobView, Wait};
+use gristmill_store::{EnqueueOutcome, JobView, Wait};
 use serde_json::{Value, json};
 
 use super::batches::{chunk_job, pause};
@@ -82,8 +82,8 @@ fn waits() -> Vec<Wait> {
         Wait::NoScheduler,
         Wait::NotDispatched,
         Wait::Slot { turns: true },
-        Wait::Blocked(Blocker::Concurrency { limit: "crm".to_owned(), running: 5, most: 5 }),
-        Wait::Blocked(Blocker::Rate { limit: "mails".to_owned(), next: at(9) }),
+        Wait::Concurrency { limit: "crm".to_owned(), running: 5, most: 5 },
+        Wait::Rate { limit: "mails".to_owned(), next: at(9) },
     ]
 }
 

@@ -10,6 +10,7 @@ use gristmill_core::chunk::{ChunkResult, SetAside};
 use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, DEFAULT_TENANT, JobId, UserId};
 use gristmill_core::job::{JobState, NewJob, RunAt};
+use gristmill_core::job_edit::JobEdit;
 use gristmill_core::operation::OperationVerb;
 use gristmill_core::query::{List, parse};
 use gristmill_core::schedule::ScheduleSpec;
@@ -111,6 +112,18 @@ async fn queues_jobs_and_dead_letters(env: &TestEnv) {
         service.retry_job(&order(), waits).await.expect("retried");
     })
     .await;
+    let secret = Some(json!({ "password": "hunter2" }));
+    let edit = JobEdit { payload: secret, queue: Some("slow".to_owned()), ..JobEdit::default() };
+    let row = env.leaves(Action::JobEdit, async {
+        service.edit_job(&order(), waits, &edit).await.expect("edited");
+    });
+    let row = row.await;
+    assert_eq!(
+        (&details(&row)["before"]["queue"], &details(&row)["after"]["queue"]),
+        (&json!("default"), &json!("slow"))
+    );
+    assert_ne!(details(&row)["before"]["payload"], details(&row)["after"]["payload"]);
+    assert!(!format!("{row:?}").contains("hunter2"), "no payload is in the audit");
     env.leaves(Action::JobCancel, async {
         service.cancel_job(&order(), waits).await.expect("cancelled");
     })

@@ -216,9 +216,18 @@ SELECT * FROM moved"
 
 pub(super) use {age, claiming, gaps, let_go, oldest, open, served, streams, unmanaged};
 
+/// Whether row `j` is on one of these queues, an array; empty is all. A message may be of a queue on which its job waited
+/// before it was edited.
+macro_rules! of_queues {
+    ($queues:literal) => {
+        concat!(" AND (cardinality(", $queues, "::text[]) = 0 OR j.queue = ANY(", $queues, "))")
+    };
+}
+
 const CLAIM: &str = claiming!(concat!(
     "SELECT j.id FROM job j WHERE j.id = ANY($3) AND ",
     may_run!("$2", "$1"),
+    of_queues!("$5"),
     " ORDER BY j.lane, j.id LIMIT $4 FOR UPDATE SKIP LOCKED"
 ));
 
@@ -229,7 +238,8 @@ const STILL_QUEUED: &str = concat!(
     " = ANY($1) AS ours, NOT (",
     unmanaged!(),
     ") AS managed FROM job j WHERE j.id = ANY($2) AND j.state = 'queued' AND ",
-    let_go!()
+    let_go!(),
+    of_queues!("$3")
 );
 
 /// A row that another transaction holds at the moment is being claimed, or else the probe finds it.
@@ -351,6 +361,7 @@ pub(super) async fn claim(work: &mut Work<'_>, (claim, ids): &(&Claim, &[Uuid]))
         .bind(&claim.kinds)
         .bind(ids)
         .bind(i64::from(claim.limit))
+        .bind(&claim.queues)
         .fetch_all(&mut *work.conn)
         .await?;
     Ok(taken(work, rows, claim.worker))
@@ -398,8 +409,12 @@ pub(super) async fn misrouted(conn: &mut PgConnection, claim: &Claim) -> Outcome
 
 /// Those that are still queued and not paused, each with whether the worker has its kind, and whether it is managed.
 async fn still_queued(work: &mut Work<'_>, claim: &Claim, ids: &[Uuid]) -> Outcome<HashMap<Uuid, (bool, bool)>> {
-    let ids: Vec<(Uuid, bool, bool)> =
-        sqlx::query_as(STILL_QUEUED).bind(&claim.kinds).bind(ids).fetch_all(&mut *work.conn).await?;
+    let ids: Vec<(Uuid, bool, bool)> = sqlx::query_as(STILL_QUEUED)
+        .bind(&claim.kinds)
+        .bind(ids)
+        .bind(&claim.queues)
+        .fetch_all(&mut *work.conn)
+        .await?;
     Ok(ids.into_iter().map(|(id, ours, limited)| (id, (ours, limited))).collect())
 }
 

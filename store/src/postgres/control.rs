@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::job_edit::JobEdit;
 use gristmill_core::settle::Ending;
 use uuid::Uuid;
 
 use super::connect::control;
 use super::create::no_batch;
+use super::edit::edit_job;
 use super::fan_in::{self, Deltas};
 use super::fault::{Fault, Outcome};
 use super::promote::ReadyRow;
@@ -20,6 +22,7 @@ use super::work::Work;
 use super::{PostgresStore, stop};
 use crate::audit;
 use crate::check;
+use crate::control::{editable, no_job};
 use crate::error::{Result, StoreError};
 use crate::row;
 use crate::stop::{being_stopped, stopping};
@@ -154,6 +157,11 @@ impl Control for PostgresStore {
 
     async fn retry_job(&self, tenant: &str, job: JobId, dry_run: bool) -> Result<ControlReport> {
         control!(self, dry_run, retry_job, (tenant, job))
+    }
+
+    async fn edit_job(&self, tenant: &str, job: JobId, edit: &JobEdit, dry_run: bool) -> Result<ControlReport> {
+        editable(edit)?;
+        control!(self, dry_run, edit_job, (tenant, job, edit))
     }
 
     async fn pause_queue(
@@ -352,10 +360,6 @@ async fn find(work: &mut Work<'_>, tenant: &str, batch: BatchId) -> Outcome<Batc
 async fn find_job(work: &mut Work<'_>, tenant: &str, job: JobId) -> Outcome<CancelledRow> {
     let row = sqlx::query_as(JOB).bind(job.0).bind(plain(tenant)).fetch_optional(&mut *work.conn).await?;
     Ok(row.ok_or_else(|| no_job(job))?)
-}
-
-fn no_job(job: JobId) -> StoreError {
-    StoreError::NotFound(format!("there is no job {job}; `gristmill job list` shows those that are there"))
 }
 
 /// A report without dispatches.

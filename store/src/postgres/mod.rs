@@ -21,6 +21,7 @@ mod create;
 mod database;
 mod done;
 mod duties;
+mod edit;
 mod email;
 mod fan_in;
 mod fault;

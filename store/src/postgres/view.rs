@@ -22,7 +22,7 @@ use crate::sql::conditions::conditions;
 use crate::views::{self, UNHANDLED_LOOKED_AT};
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, ChunkBrief, ChunkRanges, JobFilter, JobView, Page, PauseView,
-    QuarantineFilter, QuarantineView, QueueView, StoredResult, UnhandledView, Views,
+    QuarantineFilter, QuarantineView, QueueView, StoredParts, StoredResult, UnhandledView, Views,
 };
 
 pub(super) const BATCHES: &str = "
@@ -34,6 +34,11 @@ const BATCH_PLAN: &str = "SELECT tenant, name, definition, stamp, params, trace 
 
 const CHUNK_RESULTS: &str = "
 SELECT seq, generation, result FROM result WHERE batch_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+
+// Partial results may be large: only the parts leave the database.
+const OUTPUT_PARTS: &str = "
+SELECT seq, (result.result::json -> 'parts')::text FROM result
+WHERE batch_id = $1 AND seq > $2 AND json_array_length(result.result::json -> 'parts') > 0 ORDER BY seq LIMIT $3";
 
 const JOB: &str = "
 SELECT id, tenant, queue, lane, key, kind, version, state, attempt, max_attempts, snoozes, batch_id, seq, generation, items,
@@ -184,6 +189,10 @@ impl Views for PostgresStore {
         look!(self, chunk_results, batch, after_seq, limit)
     }
 
+    async fn output_parts(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredParts>> {
+        look!(self, output_parts, batch, after_seq, limit)
+    }
+
     async fn chunk_briefs(&self, batch: BatchId, first: i64, limit: u32) -> Result<Vec<ChunkBrief>> {
         look!(self, chunks::briefs, batch, first, limit)
     }
@@ -286,6 +295,21 @@ pub(super) async fn chunk_results(
     let read = |(seq, generation, result): (i64, i32, String)| {
         let result = from_json(&result, &format!("the result of chunk {seq} of batch {batch}"))?;
         Ok(StoredResult { seq, generation: small(generation), result })
+    };
+    Ok(rows.into_iter().map(read).collect::<Result<_, StoreError>>()?)
+}
+
+async fn output_parts(
+    conn: &mut PgConnection,
+    batch: BatchId,
+    after_seq: i64,
+    limit: u32,
+) -> Outcome<Vec<StoredParts>> {
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as(OUTPUT_PARTS).bind(batch.0).bind(after_seq).bind(i64::from(limit)).fetch_all(conn).await?;
+    let read = |(seq, parts): (i64, String)| {
+        let parts = from_json(&parts, &format!("the parts of chunk {seq} of batch {batch}"))?;
+        Ok(StoredParts { seq, parts })
     };
     Ok(rows.into_iter().map(read).collect::<Result<_, StoreError>>()?)
 }

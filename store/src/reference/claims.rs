@@ -23,14 +23,16 @@ impl Claims for ReferenceStore {
         // A message may come twice.
         let named: BTreeSet<JobId> = ids.iter().copied().collect();
         let limited = limited(&t.state);
-        let free = |job: &Job| may(self, &t.state, claim, job) && !limited.has(&job.queue, &job.kind);
+        // A message may be of a queue on which its job waited before it was edited.
+        let here = |job: &Job| claim.queues.is_empty() || claim.queues.contains(&job.queue);
+        let free = |job: &Job| here(job) && may(self, &t.state, claim, job) && !limited.has(&job.queue, &job.kind);
         let jobs = named.iter().filter_map(|id| t.state.jobs.get(id)).map(|job| &**job);
         let may_run: Vec<&Job> = jobs.filter(|job| free(job)).collect();
         let chosen = first(may_run, claim.limit);
         let mut report = ClaimReport { claimed: take(&mut t, claim, &chosen), ..ClaimReport::default() };
         let taken: BTreeSet<JobId> = report.claimed.iter().map(|job| job.fence.job).collect();
         for id in named.difference(&taken) {
-            match t.state.jobs.get(id) {
+            match t.state.jobs.get(id).filter(|job| here(job)) {
                 Some(job)
                     if job.state == JobState::Queued && limited.has(&job.queue, &job.kind) && !t.state.paused(job) =>
                 {

@@ -6,14 +6,17 @@ use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::JobState;
+use gristmill_core::job_edit::JobEdit;
 use gristmill_core::settle::Ending;
 
 use super::ReferenceStore;
 use super::create::no_batch;
+use super::edit::edit_job;
 use super::promote::queue_again;
 use super::state::{Batch, Job, State};
 use super::transition::Transition;
 use crate::check;
+use crate::control::{editable, no_job};
 use crate::error::{Result, StoreError};
 use crate::{AttemptView, Control, ControlReport, GROUP_JOBS_MAX, Pause, PauseView, Purpose};
 
@@ -132,6 +135,14 @@ impl Control for ReferenceStore {
         finish(t, control_report([id]), dry_run)
     }
 
+    async fn edit_job(&self, tenant: &str, id: JobId, edit: &JobEdit, dry_run: bool) -> Result<ControlReport> {
+        editable(edit)?;
+        let mut t = Transition::begin(self);
+        let job = job_of(&t, tenant, id)?;
+        let control_report = edit_job(&mut t, &job, edit)?;
+        finish(t, control_report, dry_run)
+    }
+
     async fn pause_queue(
         &self,
         tenant: &str,
@@ -242,7 +253,5 @@ fn batch_of<'t>(t: &'t mut Transition<'_>, tenant: &str, id: BatchId) -> Result<
 }
 
 fn job_of(t: &Transition<'_>, tenant: &str, id: JobId) -> Result<Arc<Job>> {
-    t.state.jobs.get(&id).filter(|job| job.tenant == tenant).cloned().ok_or_else(|| {
-        StoreError::NotFound(format!("there is no job {id}; `gristmill job list` shows those that are there"))
-    })
+    t.state.jobs.get(&id).filter(|job| job.tenant == tenant).cloned().ok_or_else(|| no_job(id))
 }

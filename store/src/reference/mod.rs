@@ -20,6 +20,7 @@ mod control;
 mod create;
 mod database;
 mod duties;
+mod edit;
 mod email;
 mod expiry;
 mod fan_in;

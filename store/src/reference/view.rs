@@ -18,7 +18,7 @@ use crate::error::{Result, StoreError};
 use crate::views::{self, Serving, UNHANDLED_LOOKED_AT};
 use crate::{
     BatchFilter, BatchPlan, BatchView, CHUNK_BRIEFS_MAX, ChunkBrief, ChunkRange, ChunkRanges, JobFilter, JobView, Page,
-    QuarantineFilter, QuarantineView, QueueView, StoredResult, UnhandledView, Views,
+    QuarantineFilter, QuarantineView, QueueView, StoredParts, StoredResult, UnhandledView, Views,
 };
 
 /// How many rows one page has at most.
@@ -62,6 +62,13 @@ impl Views for ReferenceStore {
         let t = Transition::begin(self);
         let of_batch = t.state.results.iter().filter(|((batch, seq), _)| *batch == id && *seq > after_seq);
         Ok(of_batch.take(most(limit)).map(|(_, result)| (**result).clone()).collect())
+    }
+
+    async fn output_parts(&self, id: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredParts>> {
+        let t = Transition::begin(self);
+        let of_batch = t.state.results.iter().filter(|((batch, seq), _)| *batch == id && *seq > after_seq);
+        let wrote = of_batch.map(|((_, seq), result)| StoredParts { seq: *seq, parts: result.result.parts.clone() });
+        Ok(wrote.filter(|wrote| !wrote.parts.is_empty()).take(most(limit)).collect())
     }
 
     async fn chunk_briefs(&self, id: BatchId, first: i64, limit: u32) -> Result<Vec<ChunkBrief>> {

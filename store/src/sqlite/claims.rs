@@ -47,6 +47,14 @@ pub(super) const CLAIM_NEXT: &str = claiming!(concat!(
     ", n.id LIMIT ?3)"
 ));
 
+/// Whether job `j` is on one of the queues in `?6`, an array; empty is all. A message may be of a queue on which its job
+/// waited before it was edited.
+macro_rules! of_queues {
+    () => {
+        " AND (json_array_length(?6) = 0 OR j.queue IN (SELECT value FROM json_each(?6)))"
+    };
+}
+
 #[async_trait]
 impl Claims for SqliteStore {
     async fn claim(&self, claim: &Claim, ids: &[JobId]) -> Result<ClaimReport> {
@@ -61,9 +69,11 @@ impl Claims for SqliteStore {
         let statement = claiming!(concat!(
             "SELECT j.id FROM json_each(?5) e CROSS JOIN job j ON j.id = unhex(e.value, '-') WHERE ",
             claimable!(),
+            of_queues!(),
             " ORDER BY j.lane, j.id LIMIT ?3"
         ));
-        let query = with(sqlx::query(statement), &t, claim)?.bind(asked.clone());
+        let queues = check::json(&claim.queues)?;
+        let query = with(sqlx::query(statement), &t, claim)?.bind(asked.clone()).bind(queues.clone());
         let claimed = take(&mut t, claim, query).await?;
         let taken: HashSet<JobId> = claimed.iter().map(|job| job.fence.job).collect();
         let mut report = ClaimReport { claimed, ..ClaimReport::default() };
@@ -78,9 +88,10 @@ impl Claims for SqliteStore {
                 ") AS managed
                  FROM json_each(?5) e CROSS JOIN job j ON j.id = unhex(e.value, '-') WHERE j.state = 'queued' AND ",
                 let_go!(),
+                of_queues!(),
                 " AND ?1 IS NOT NULL AND ?2 IS NOT NULL AND ?3 IS NOT NULL"
             );
-            let left = t.rows(with(sqlx::query(statement), &t, claim)?.bind(asked)).await?;
+            let left = t.rows(with(sqlx::query(statement), &t, claim)?.bind(asked).bind(queues)).await?;
             let left: HashMap<JobId, (bool, bool)> = left.iter().map(still).collect::<Result<_>>()?;
             let mut late = Vec::new();
             for id in ids.into_iter().filter(|id| !taken.contains(id)) {

@@ -4,15 +4,18 @@ use async_trait::async_trait;
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, JobId, WorkerId};
 use gristmill_core::job::JobState;
+use gristmill_core::job_edit::JobEdit;
 use gristmill_core::settle::Ending;
 use sqlx::sqlite::SqliteRow;
 
 use super::create::no_batch;
+use super::edit::edit_job;
 use super::row::{self, moved_columns};
 use super::transition::Transition;
 use super::{SqliteStore, promote, stop};
 use crate::audit;
 use crate::check;
+use crate::control::{editable, no_job};
 use crate::error::{Result, StoreError};
 use crate::stop::{being_stopped, stopping};
 use crate::{Control, ControlReport, GROUP_JOBS_MAX, Pause, Purpose};
@@ -130,6 +133,13 @@ impl Control for SqliteStore {
         }
         promote::queue_again(&mut t, &[found]).await?;
         let control_report = ControlReport { affected: 1, samples: vec![job.to_string()], ..ControlReport::default() };
+        finish(t, control_report, dry_run).await
+    }
+
+    async fn edit_job(&self, tenant: &str, job: JobId, edit: &JobEdit, dry_run: bool) -> Result<ControlReport> {
+        editable(edit)?;
+        let mut t = Transition::begin(self).await?;
+        let control_report = edit_job(&mut t, (tenant, job, edit)).await?;
         finish(t, control_report, dry_run).await
     }
 
@@ -294,7 +304,5 @@ async fn job_of(t: &mut Transition<'_>, tenant: &str, job: JobId) -> Result<Sqli
         " FROM job WHERE id = ?1 AND tenant = ?2"
     );
     let row = t.row(sqlx::query(statement).bind(job.0).bind(tenant.to_owned())).await?;
-    row.ok_or_else(|| {
-        StoreError::NotFound(format!("there is no job {job}; `gristmill job list` shows those that are there"))
-    })
+    row.ok_or_else(|| no_job(job))
 }

@@ -16,6 +16,7 @@ mod create;
 mod database;
 mod done;
 mod duties;
+mod edit;
 mod email;
 mod error;
 mod fan_in;

@@ -17,7 +17,7 @@ use crate::sql::conditions::conditions;
 use crate::views;
 use crate::{
     AttemptView, BatchFilter, BatchPlan, BatchView, ChunkBrief, ChunkRanges, JobFilter, JobView, Page, PauseView,
-    QuarantineFilter, QuarantineView, QueueView, StoredResult, UnhandledView, Views,
+    QuarantineFilter, QuarantineView, QueueView, StoredParts, StoredResult, UnhandledView, Views,
 };
 
 /// The oldest of each kind of a queue is close enough to the oldest: found in as many steps as there are kinds.
@@ -118,6 +118,16 @@ impl Views for SqliteStore {
                 })
             })
             .collect()
+    }
+
+    async fn output_parts(&self, batch: BatchId, after_seq: i64, limit: u32) -> Result<Vec<StoredParts>> {
+        // Partial results may be large: only the parts leave the database.
+        let statement = "SELECT seq, result -> '$.parts' AS parts FROM result \
+                         WHERE batch_id = ?1 AND seq > ?2 AND json_array_length(result, '$.parts') > 0 \
+                         ORDER BY seq LIMIT ?3";
+        let query = sqlx::query(statement).bind(batch.0).bind(after_seq).bind(limit);
+        let rows = query.fetch_all(&self.readers).await.map_err(database)?;
+        rows.iter().map(|row| Ok(StoredParts { seq: row::get(row, "seq")?, parts: row::json(row, "parts")? })).collect()
     }
 
     async fn chunk_briefs(&self, batch: BatchId, first: i64, limit: u32) -> Result<Vec<ChunkBrief>> {

@@ -93,6 +93,7 @@ impl Told<'_> {
             | Operation::CancelJob { .. }
             | Operation::CancelJobs { .. }
             | Operation::RetryJob { .. }
+            | Operation::EditJob { .. }
             | Operation::RedriveDead { .. }
             | Operation::Restart { .. }
             | Operation::Split { .. }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use gristmill_core::batch::FailureBudget;
 use gristmill_core::item_patch::{ItemPatch, Patch};
+use gristmill_core::job::{Priority, RunAt};
+use gristmill_core::job_edit::JobEdit;
 use gristmill_store::{
     ControlReport, Page, PatchRedrive, PatchReport, Pause, QuarantineFilter, QuarantineWhich, Restart, Result,
 };
 use serde_json::json;
 
 use crate::apply::Told;
-use crate::made::queue_name;
+use crate::made::{LONG, queue_name};
 use crate::operation::{Mended, Operation};
 use crate::side::{Pair, TENANTS, batch_id};
 
@@ -34,6 +36,16 @@ pub(crate) async fn apply(told: &mut Told<'_>, pair: &Pair<'_>, operation: &Oper
             store.cancel_jobs(tenant, &some, "enough", *dry).await?
         }
         Operation::RetryJob { job, dry } => store.retry_job(tenant, id(*job), *dry).await?,
+        Operation::EditJob { job, priority, queue, run, payload, dry } => {
+            let edit = JobEdit {
+                priority: priority.map(|at| Priority::ALL[at % 3]),
+                queue: queue.map(queue_name),
+                run: run.map(|later| if later { RunAt::In(LONG) } else { RunAt::Now }),
+                payload: payload.then(|| json!({ "edited": true })),
+                edition: None,
+            };
+            store.edit_job(tenant, id(*job), &edit, *dry).await?
+        }
         Operation::RedriveDead { jobs, all, dry } => {
             let some: Vec<_> = jobs.iter().map(|job| id(*job)).collect();
             let every: Vec<_> = pair.jobs.iter().map(|name| side.id(name)).collect();

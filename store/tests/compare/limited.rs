@@ -125,7 +125,7 @@ pub(crate) async fn told_standing(side: &Side, job: JobId) -> String {
 fn told_wait(wait: &Wait) -> String {
     match wait {
         Wait::Time { .. } => "its time".to_owned(),
-        Wait::Blocked(Blocker::Rate { limit, .. }) => format!("the rate of {limit}"),
+        Wait::Rate { limit, .. } => format!("the rate of {limit}"),
         Wait::QueuePaused { queue, pause } => format!("{queue} is paused {}", said(pause.as_ref())),
         Wait::BatchPaused { batch, pause } => format!("{} is paused {}", batch_name(*batch), said(pause.as_ref())),
         other => format!("{other:?}"),

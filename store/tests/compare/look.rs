@@ -61,6 +61,7 @@ async fn of_tenant(side: &Side, tenant: &str, lines: &mut Vec<String>) {
         for result in store.chunk_results(batch.id, -1, 1_000).await.expect("listed") {
             lines.push(format!("result {} {} {:?}", result.seq, result.generation, result.result));
         }
+        lines.push(format!("parts {:?}", store.output_parts(batch.id, -1, 1_000).await.expect("listed")));
         for chunk in store.chunk_briefs(batch.id, 0, 1_000).await.expect("listed") {
             lines.push(format!("chunk {} {} {} {}", chunk.seq, chunk.state, chunk.attempt, chunk.items));
         }

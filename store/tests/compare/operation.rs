@@ -142,6 +142,7 @@ pub(crate) enum Operation {
     Halt { batch: usize, generation: u32 },
     CancelJob { job: usize, dry: bool },
     RetryJob { job: usize, dry: bool },
+    EditJob { job: usize, priority: Option<usize>, queue: Option<usize>, run: Option<bool>, payload: bool, dry: bool },
     RedriveDead { jobs: Vec<usize>, all: bool, dry: bool },
     CancelJobs { jobs: Vec<usize>, dry: bool },
     Restart { batch: usize, failure_budget: Option<u64>, dead: bool, dry: bool },
@@ -441,7 +442,15 @@ fn steering(random: &mut Random) -> Operation {
     let batch = pick(random, BATCHES);
     let dry = random.one_in(6);
     let (job, paused) = (pick(random, 30), random.one_in(2));
-    match random.below(24) {
+    match random.below(27) {
+        24..=26 => Operation::EditJob {
+            job,
+            priority: random.one_in(2).then(|| pick(random, 3)),
+            queue: random.one_in(3).then(|| pick(random, QUEUES)),
+            run: random.one_in(3).then(|| random.one_in(2)),
+            payload: random.one_in(4),
+            dry,
+        },
         0..=1 => Operation::PauseBatch { batch, paused, dry },
         2..=4 => Operation::PauseQueue { queue: pick(random, QUEUES), paused, dry },
         5 => Operation::CancelBatch { batch, dry },

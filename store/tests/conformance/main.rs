@@ -60,6 +60,7 @@ mod counters;
 mod creating;
 mod deleting;
 mod duties;
+mod editing;
 mod endings;
 mod factors;
 mod fan_in;

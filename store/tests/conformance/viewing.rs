@@ -1,10 +1,11 @@
 //! Lists and pages.
 
 use gristmill_core::batch::BatchState;
+use gristmill_core::chunk::OutputPart;
 use gristmill_core::job::JobState;
 use gristmill_core::job::NewJob;
 use gristmill_store::testing::{self, TestStore};
-use gristmill_store::{BatchFilter, ChunkRange, JobFilter, Page, Pause, QuarantineFilter, StoreError};
+use gristmill_store::{BatchFilter, ChunkRange, JobFilter, Page, Pause, QuarantineFilter, StoreError, StoredParts};
 
 use crate::{TENANT, claim, complete, enter};
 
@@ -16,6 +17,7 @@ conformance! {
     a_key_that_is_none_is_refused,
     pages_of_results_and_quarantine_are_oldest_first,
     chunks_are_shown_one_by_one_and_counted_by_ranges,
+    files_are_listed_by_the_chunks_that_wrote_them,
     what_is_not_there_is_none,
     tenants_are_those_with_a_queue,
     the_names_of_queues_are_those_of_all_tenants_each_once,
@@ -159,11 +161,36 @@ async fn chunks_are_shown_one_by_one_and_counted_by_ranges(store: TestStore) {
     assert_eq!(ranges.ranges, [ChunkRange { first: 0, done: 2, dead: 1, cancelled: 4, ..ChunkRange::default() }]);
 }
 
+async fn files_are_listed_by_the_chunks_that_wrote_them(store: TestStore) {
+    let id = testing::sealed(&store, 4, 2).await;
+    let worker = enter(&store).await;
+    for chunk in claim(&store, worker, 4).await {
+        let seq = chunk.seq.expect("a chunk");
+        let mut completion = testing::chunk_done(&chunk, 2);
+        // One wrote nothing.
+        if seq != 1 {
+            completion.chunk.as_mut().expect("a result").parts = vec![part(seq, "é \" \u{1F600}")];
+        }
+        complete(&store, &[completion]).await;
+    }
+    let listed = async |after, limit| store.output_parts(id, after, limit).await.expect("listed");
+    let wrote = |seq: i64| StoredParts { seq, parts: vec![part(seq, "é \" \u{1F600}")] };
+    assert_eq!(listed(-1, 10).await, [wrote(0), wrote(2), wrote(3)]);
+    assert_eq!(listed(-1, 2).await, [wrote(0), wrote(2)]);
+    assert_eq!(listed(0, 1).await, [wrote(2)]);
+    assert_eq!(listed(3, 10).await, []);
+}
+
+fn part(seq: i64, name: &str) -> OutputPart {
+    OutputPart { path: format!("x/{name}-{seq}"), items: 2, bytes: u64::MAX >> 11, sha256: "ab".repeat(32) }
+}
+
 async fn what_is_not_there_is_none(store: TestStore) {
     assert!(store.batch(TENANT, testing::batch().id).await.expect("asked").is_none());
     assert!(store.batch_plan(testing::batch().id).await.expect("asked").is_none());
     assert!(store.job(TENANT, testing::job_id()).await.expect("asked").is_none());
     assert!(store.chunk_results(testing::batch().id, -1, 10).await.expect("asked").is_empty());
+    assert!(store.output_parts(testing::batch().id, -1, 10).await.expect("asked").is_empty());
     assert!(store.queues(TENANT).await.expect("asked").is_empty());
     assert!(store.workers().await.expect("asked").is_empty());
 }

@@ -16,6 +16,7 @@ use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::email_address::EmailAddress;
 use gristmill_core::id::{BatchId, JobId, KeyId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
+use gristmill_core::job_edit::JobEdit;
 use gristmill_store::accounts::*;
 use gristmill_store::*;
 use gristmill_testkit::Random;
@@ -314,6 +315,7 @@ delegate! {
     cancel_job(tenant: &str, job: JobId, reason: &str, dry_run: bool) -> ControlReport;
     cancel_jobs(tenant: &str, jobs: &[JobId], reason: &str, dry_run: bool) -> ControlReport;
     retry_job(tenant: &str, job: JobId, dry_run: bool) -> ControlReport;
+    edit_job(tenant: &str, job: JobId, edit: &JobEdit, dry_run: bool) -> ControlReport;
     pause_queue(tenant: &str, queue: &str, pause: Option<&Pause>, dry_run: bool) -> ControlReport;
 }
 
@@ -345,6 +347,7 @@ delegate! {
     batch_plan(batch: BatchId) -> Option<BatchPlan>;
     batches(filter: &BatchFilter, page: &Page) -> Vec<BatchView>;
     chunk_results(batch: BatchId, after_seq: i64, limit: u32) -> Vec<StoredResult>;
+    output_parts(batch: BatchId, after_seq: i64, limit: u32) -> Vec<StoredParts>;
     chunk_briefs(batch: BatchId, first: i64, limit: u32) -> Vec<ChunkBrief>;
     chunk_ranges(batch: BatchId, width: u32) -> ChunkRanges;
     job(tenant: &str, job: JobId) -> Option<JobView>;

@@ -1,5 +1,6 @@
-//! Batches: list, show, results and chunks; [`start`]: start; [`upload`]: start with an input; [`steer`]: pause, resume, cancel, restart, delete, wait.
+//! Batches: list, show and chunks; [`outputs`]: what came of it; [`start`]: start; [`upload`]: start with an input; [`steer`]: pause, resume, cancel, restart, delete, wait.
 
+mod outputs;
 pub(crate) mod start;
 mod steer;
 mod upload;
@@ -31,6 +32,13 @@ pub(super) fn routes() -> Routes {
         )
         .get("/api/v1/batches/{batch}", "A batch with its result and what it waits for", show)
         .get("/api/v1/batches/{batch}/chunks", "The chunks of a batch, newest first", chunks)
+        .get("/api/v1/batches/{batch}/results", "What was merged of a batch's chunks", outputs::results)
+        .get("/api/v1/batches/{batch}/outputs", "The files that a batch has written, by their chunks", outputs::outputs)
+        .get_slowly(
+            "/api/v1/batches/{batch}/outputs/{output}",
+            "One of the files, or a range of its bytes",
+            outputs::output,
+        )
         .get_slowly(
             "/api/v1/batches/{batch}/wait",
             "The batch once it has ended, or as it is when the time is over",

@@ -1,5 +1,6 @@
-//! Jobs: list, show, enqueue; [`many`]: enqueue many; [`steer`]: retry, cancel, wait.
+//! Jobs: list, show, enqueue; [`many`]: enqueue many; [`mod@edit`]: edit; [`steer`]: retry, cancel, wait.
 
+pub(crate) mod edit;
 mod many;
 pub(super) mod request;
 mod steer;
@@ -33,6 +34,11 @@ pub(super) fn routes() -> Routes {
             "/api/v1/jobs/{job}/wait",
             "The job once it is final, or as it is when the time is over",
             steer::wait,
+        )
+        .patch(
+            "/api/v1/jobs/{job}",
+            "Change a job that waits: its priority, its queue, its time, its payload",
+            edit::edit,
         )
         .post("/api/v1/jobs/{job}/retry", "Let a job that waits in `retry` or `scheduled` run now", steer::retry)
         .post("/api/v1/jobs/{job}/cancel", "Call off a job that is not final", steer::cancel)
@@ -80,8 +86,8 @@ async fn list(
 
 async fn show(caller: Allowed<perm::JobsRead>, Path(id): Path<JobId>) -> Outcome<JobDocument> {
     let job = find(&caller, id).await?;
-    let waits = why(caller.whole_store(), &job).await?;
-    Ok(Answer::new(shown(&caller, job).waiting_for(waits)))
+    let (waits, edition) = (why(caller.whole_store(), &job).await?, job.edition());
+    Ok(Answer::new(shown(&caller, job).waiting_for(waits)).edition(edition))
 }
 
 /// A query as of now: what says how long ago says when.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gristmill_core::access::Permission;
 use gristmill_core::job::JobState;
 use gristmill_jobs::kind::chunk::CHUNK;
+use gristmill_service::documents::OutputDocument;
 use gristmill_store::{BatchView, JobFilter, JobView, Page as Rows, QuarantineFilter, QuarantineView};
 use maud::{Markup, html};
 use serde_json::json;
@@ -32,6 +33,8 @@ gristmill_core::words! {
         Errors = "errors",
         /// What was merged.
         Result = "result",
+        /// The files that it has written.
+        Outputs = "outputs",
         /// What it was asked to do.
         Configuration = "configuration",
     }
@@ -44,6 +47,7 @@ impl Tab {
             Self::Quarantine => "Quarantine",
             Self::Errors => "Errors",
             Self::Result => "Result",
+            Self::Outputs => "Outputs",
             Self::Configuration => "Configuration",
         }
     }
@@ -51,7 +55,7 @@ impl Tab {
     /// What a caller needs to see it, besides the batch.
     fn permission(self) -> Permission {
         match self {
-            Self::Chunks | Self::Result => Permission::BatchesRead,
+            Self::Chunks | Self::Result | Self::Outputs => Permission::BatchesRead,
             Self::Quarantine | Self::Errors => Permission::QuarantineRead,
             Self::Configuration => Permission::DefinitionsRead,
         }
@@ -78,6 +82,7 @@ pub(super) async fn shown(
         Tab::Quarantine => quarantine(caller, view, batch, paging).await?,
         Tab::Errors => errors(caller, view, batch).await?,
         Tab::Result => result(caller, batch),
+        Tab::Outputs => outputs(caller, view, batch, paging).await?,
         Tab::Configuration => configuration(caller, view, batch).await?,
     };
     let seen = Tab::ALL.into_iter().filter(|tab| caller.may(tab.permission()));
@@ -304,8 +309,45 @@ fn result(caller: &Caller, batch: &BatchView) -> Markup {
     match &batch.result {
         None => empty("No result yet", "It is merged from the chunks' results once all of them are final.", &[]),
         Some(_) if !sees_contents(caller) => html! { p class="muted" { "Your role does not show results." } },
-        Some(result) => shown_json("result", result),
+        Some(result) => html! {
+            p { a class="button" href={ "/api/v1/batches/" (batch.id) "/results" } download={ (batch.id) ".json" } { "Download" } }
+            (shown_json("result", result))
+        },
     }
+}
+
+async fn outputs(caller: &Caller, view: &View, batch: &BatchView, paging: &Paging) -> Result<Markup> {
+    if !batch.state.is_final() {
+        return Ok(empty("Not yet", "What a batch writes is complete, and can be downloaded, once it has ended.", &[]));
+    }
+    let after = paging.0.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(-1);
+    let found = view.read(caller.service().outputs(&batch.tenant, batch.id, after, paging.0.limit)).await?;
+    let next = paging.next(&found, |output| output.chunk.to_string());
+    let link = |name: &str| format!("/api/v1/batches/{}/outputs/{name}", batch.id);
+    let shown = |output: &OutputDocument| {
+        row(
+            output.name.clone(),
+            [
+                html! { (output.chunk) },
+                html! {
+                    @if sees_contents(caller) { a href=(link(&output.name)) download { (output.name) } }
+                    @else { (output.name) }
+                },
+                count(output.items),
+                count(output.bytes),
+                html! { code { (brief(&output.sha256)) } },
+            ],
+        )
+    };
+    let columns = [numbers("Chunk"), column("File"), numbers("Items"), numbers("Bytes"), wide("SHA-256")];
+    Ok(html! {
+        @if found.is_empty() { (empty("No files", "It writes none: its items go nowhere, or into a table.", &[])) }
+        @else {
+            (table("outputs", "Files that the batch has written", &columns, found.iter().map(shown)))
+            (pager(view, found.len(), next.as_deref()))
+            p class="muted" { "All of them, checked: " code { "gristmill batch outputs " (batch.id) " --to FOLDER" } }
+        }
+    })
 }
 
 async fn configuration(caller: &Caller, view: &View, batch: &BatchView) -> Result<Markup> {

@@ -8,7 +8,7 @@ use gristmill_core::job::JobState;
 use gristmill_store::{AttemptView, JobView, why};
 use maud::{Markup, html};
 
-use self::steer::actions;
+use self::steer::{actions, editor};
 use crate::api::jobs::find;
 use crate::gate::{Allowed, Caller, Parameters, Params, Path, Query, Routes, perm};
 use crate::live::Topic;
@@ -28,6 +28,7 @@ pub(super) fn routes() -> Routes {
     Routes::default()
         .get("/jobs/{job}", "A job: its attempts, its error, why it does not run", show)
         .post("/jobs/{job}/retry", "Let a job that waits in `retry` or `scheduled` run now", steer::retry)
+        .post("/jobs/{job}/edit", "Change a job that waits: its priority, its queue, its time", steer::edit)
         .post("/jobs/{job}/cancel", "Call off a job that is not final", steer::cancel)
         .post("/jobs/{job}/redrive", "Give a dead job another chance", steer::redrive)
         .post("/jobs/{job}/split", "Put two halves in the place of a chunk that is dead or waits", steer::split)
@@ -75,7 +76,10 @@ fn title(caller: &Caller, view: &View, job: &JobView) -> Markup {
         @if let Some(batch) = job.batch { span { "of " a href={ "/batches/" (batch) } { "its batch" } } }
         span { "on queue " @if nav::exists("/queues") { a href="/queues" { (job.queue) } } @else { (job.queue) } }
     };
-    let acts = html! { @for action in actions(caller, job, view.address()) { (action.form()) } };
+    let acts = html! {
+        @for action in actions(caller, job, view.address()) { (action.form()) }
+        (editor(caller, job, view.address()))
+    };
     html! { (head(name, about, acts)) (copy("id", "Id", &job.id.to_string())) }
 }
 

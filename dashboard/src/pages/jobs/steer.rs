@@ -2,15 +2,18 @@
 
 use gristmill_core::access::Permission;
 use gristmill_core::id::JobId;
-use gristmill_core::job::JobState;
+use gristmill_core::job::{JobState, Priority, RunAt};
+use gristmill_core::job_edit::JobEdit;
 use gristmill_store::{ControlReport, JobView};
-use maud::html;
+use maud::{Markup, html};
 
+use crate::api::jobs::edit::edited;
 use crate::api::jobs::find;
-use crate::gate::{Allowed, Caller, Path, Result, perm};
+use crate::gate::{Allowed, Caller, Moment, Path, Result, Time, perm};
 use crate::pages::answer::local;
 use crate::pages::flash::Flash;
 use crate::pages::parts::action::Action;
+use crate::pages::parts::field::{required, text};
 use crate::pages::{Form, Redirect};
 
 /// What the caller may do to a job as it is.
@@ -65,6 +68,54 @@ pub(super) async fn retry(
     form.finish()?;
     let report = caller.service().retry_job(&caller.order(&change), job).await?;
     Ok(Redirect::to(back).saying(said("It may run now.", &report)))
+}
+
+/// The form that changes a job, where the caller may change it as it is.
+pub(super) fn editor(caller: &Caller, job: &JobView, back: &str) -> Markup {
+    let waits = matches!(job.state, JobState::Queued | JobState::Scheduled | JobState::Retry);
+    if !waits || !caller.may(Permission::JobsControl) {
+        return Markup::default();
+    }
+    let form = Form::filled(&[("queue", &job.queue), ("priority", job.priority.as_str())]);
+    let priorities: Vec<(&str, &str)> = Priority::ALL.map(|one| (one.as_str(), one.as_str())).to_vec();
+    let fields = html! {
+        input type="hidden" name="next" value=(back);
+        input type="hidden" name="edition" value=(job.edition());
+        (required("queue", "Queue", "Where it waits").show(&form))
+        (required("priority", "Priority", "What goes first on its queue").show_choice(&form, &priorities))
+        (text("start", "Start", "After a time such as 5m, or at an instant such as 2030-01-31T08:00:00Z").show(&form))
+    };
+    Action::confirmed("edit", format!("/jobs/{}/edit", job.id), "Edit", EDIT).key('e').with(fields).form()
+}
+
+const EDIT: &str = "What it was before stays in the audit.";
+
+/// When a job is to start: a time from now, or an instant.
+fn start(form: &mut Form) -> Option<RunAt> {
+    let text = form.text("start")?;
+    let after = text.parse::<Time>().map(|time| RunAt::In(time.0));
+    match after.or_else(|_| text.parse::<Moment>().map(|moment| RunAt::At(moment.0))) {
+        Ok(run) => Some(run),
+        Err(wrong) => {
+            form.fault("start", wrong);
+            None
+        }
+    }
+}
+
+pub(super) async fn edit(
+    caller: Allowed<perm::JobsControl>,
+    Path(id): Path<JobId>,
+    mut form: Form,
+) -> Result<Redirect> {
+    let (change, back) = (form.change(), back(&mut form, id));
+    let (edition, run) = (form.text("edition"), start(&mut form));
+    let (priority, queue) = (form.required("priority"), form.required("queue"));
+    form.finish()?;
+    let job = find(&caller, id).await?;
+    let edit = JobEdit { priority, queue, run, payload: None, edition };
+    let report = edited(&caller, &change, &job, &edit).await?;
+    Ok(Redirect::to(back).saying(said("It is changed.", &report)))
 }
 
 pub(super) async fn cancel(

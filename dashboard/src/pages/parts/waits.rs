@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use gristmill_store::{Blocker, PauseView, Wait};
+use gristmill_store::{PauseView, Wait};
 use maud::{Markup, html};
 
 use super::icon::{Icon, icon};
@@ -24,7 +24,7 @@ fn shape(wait: &Wait) -> Icon {
         Wait::NoWorker | Wait::NoWorkerForQueue { .. } | Wait::NoWorkerForKind { .. } | Wait::NoScheduler => {
             Icon::Warning
         }
-        Wait::NotDispatched | Wait::Slot { .. } | Wait::Blocked(_) => Icon::Waiting,
+        Wait::NotDispatched | Wait::Slot { .. } | Wait::Concurrency { .. } | Wait::Rate { .. } => Icon::Waiting,
     }
 }
 
@@ -38,10 +38,10 @@ pub fn wait_text(wait: &Wait) -> Markup {
                 code { "gristmill queue resume " (queue) } " lets it go."
             }
             Wait::BatchPaused { pause, .. } => { "The batch is paused" (because(pause.as_ref())) "; resume it to let it go." }
-            Wait::Blocked(Blocker::Concurrency { limit, running, most }) => {
+            Wait::Concurrency { limit, running, most } => {
                 "Limit " code { (limit) } " is reached: " (running) " of " (most) " run."
             }
-            Wait::Blocked(Blocker::Rate { limit, next }) => {
+            Wait::Rate { limit, next } => {
                 "Limit " code { (limit) } " is reached: the next may begin " (instant(*next)) "."
             }
             Wait::NoWorker => { "No worker is alive; start one with " code { "gristmill worker run" } "." }

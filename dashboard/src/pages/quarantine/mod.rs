@@ -1,11 +1,9 @@
 //! Items that were set aside: by their reasons, or one by one; redrive those that are ticked.
 //!
 //! * [`act`]: redrive what is ticked.
-//! * [`export`](mod@export): JSON lines, or a table for a spreadsheet.
 //! * [`item`](mod@item): one item; edited and redriven.
 
 mod act;
-mod export;
 mod item;
 
 use std::collections::BTreeMap;
@@ -31,6 +29,7 @@ use super::parts::table::{Row, column, numbers, row, table, wide};
 use super::parts::{icon::Icon, links, time};
 use super::view::{Head, View};
 use crate::api::jobs::as_of_now;
+use crate::api::quarantine_export;
 use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Query, Result, Routes, asked, perm};
 use crate::live::Topic;
 
@@ -47,7 +46,11 @@ pub(super) fn routes() -> Routes {
             item::redrive,
         )
         .post("/quarantine/redrive", "Run items again that are ticked, as they are", act::redrive)
-        .get_slowly("/quarantine/export/{batch}", "The items of a batch as JSON lines or a table", export::export)
+        .get_slowly(
+            "/quarantine/export/{batch}",
+            "The items of a batch as JSON lines or a table",
+            quarantine_export::export,
+        )
 }
 
 gristmill_core::words! {

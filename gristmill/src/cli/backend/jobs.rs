@@ -1,17 +1,22 @@
 //! Jobs: list, show, retry, cancel.
 
+use std::time::Duration;
+
 use gristmill_client::http::Call;
+use gristmill_core::duration::Span;
 use gristmill_core::id::{BatchId, JobId};
-use gristmill_core::job::JobState;
+use gristmill_core::job::{JobState, RunAt};
+use gristmill_core::job_edit::JobEdit;
 use gristmill_core::query::Key;
 use gristmill_service::Order;
 use gristmill_service::control::add;
 use gristmill_service::documents::{JobDocument, ReportDocument};
 use gristmill_store::{ControlReport, JobFilter, JobView, Page, Wait, why};
+use serde_json::json;
 
 use super::{Backend, asked, paged, part};
 use crate::cli::gone::no_job;
-use crate::exit_code::{Exit, Result};
+use crate::exit_code::{CommandError, Exit, Result};
 
 /// After how many requests it is said how far they are.
 const SAY_EVERY: u64 = 1_000;
@@ -69,6 +74,34 @@ impl Backend<'_> {
             Self::Store(local) => Ok(local.service.retry_job(order, job).await?),
             Self::Server(server) => {
                 let report: ReportDocument = server.change(Call::post(&["jobs", &part(job), "retry"]), order).await?;
+                Ok(report.into())
+            }
+        }
+    }
+
+    /// Changes a job that waits. Whether its kind reads the payload is checked here, or by the server.
+    pub(crate) async fn edit_job(&self, order: &Order, job: JobId, edit: &JobEdit) -> Result<ControlReport> {
+        match self {
+            Self::Store(local) => {
+                let found = self.job(job).await?;
+                // Another version of the payload is that of another program's kind.
+                if let Some(payload) = edit.payload.as_ref().filter(|_| found.version == 1 && found.seq.is_none()) {
+                    let checked = local.process.extensions.check_payload(&found.kind, payload);
+                    checked.map_err(CommandError::usage)?;
+                }
+                Ok(local.service.edit_job(order, job, edit).await?)
+            }
+            Self::Server(server) => {
+                let (after, at) = match edit.run {
+                    None => (None, None),
+                    Some(RunAt::Now) => (Some(Span(Duration::ZERO)), None),
+                    Some(RunAt::In(after)) => (Some(Span(after)), None),
+                    Some(RunAt::At(at)) => (None, Some(at)),
+                };
+                let JobEdit { priority, queue, payload, .. } = edit;
+                let body = json!({ "priority": priority, "queue": queue, "in": after, "at": at, "payload": payload });
+                let call = Call::patch(&["jobs", &part(job)]).body(&body);
+                let report: ReportDocument = server.change(call, order).await?;
                 Ok(report.into())
             }
         }

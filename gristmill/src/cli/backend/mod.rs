@@ -7,6 +7,7 @@ mod dead;
 mod jobs;
 mod limits;
 pub(crate) mod operations;
+mod outputs;
 mod poison;
 pub(crate) mod quarantine;
 mod queues;

@@ -6,13 +6,17 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 use gristmill_core::formula::Formulas;
 use gristmill_core::id::BatchId;
+use gristmill_core::schema::text;
 use gristmill_service::quarantine_table::{ABOUT, columns, row};
 use gristmill_store::{Page, QuarantineFilter, QuarantineView, StoreHandle};
 
-use crate::api::batches::find as find_batch;
-use crate::api::lines::Lines;
-use crate::gate::describe::{Endpoint, NDJSON, Replies, Reply, plain};
+use super::batches::find as find_batch;
+use super::lines::{Exported, Lines};
+use crate::gate::describe::{Endpoint, NDJSON, Replies, Reply};
 use crate::gate::{Allowed, ApiError, Parameters, Params, Path, Query, Result, perm};
+
+/// A table.
+pub(super) const CSV: &str = "text/csv";
 
 /// How many items are read at a time.
 const PAGE_ROWS: u32 = 1_000;
@@ -34,7 +38,7 @@ gristmill_core::words! {
 
 /// Which items, and as what.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     form: As,
     all: bool,
 }
@@ -48,7 +52,7 @@ impl Parameters for Wanted {
 
 /// A file to be saved.
 #[derive(Debug)]
-pub(super) struct File {
+pub(crate) struct File {
     body: Response,
     name: String,
 }
@@ -67,11 +71,14 @@ impl IntoResponse for File {
 
 impl Replies for Result<File> {
     fn describe(endpoint: &mut Endpoint) {
-        endpoint.replies.push(Reply { status: 200, media: NDJSON, schema: plain::<String>() });
+        let schema = endpoint.schema::<Exported>();
+        endpoint.replies.push(Reply { status: 200, media: NDJSON, schema });
+        let schema = text("a table: what an item is, why it was set aside, and its fields", "quarantine_id,id,shop");
+        endpoint.replies.push(Reply { status: 200, media: CSV, schema });
     }
 }
 
-pub(super) async fn export(
+pub(crate) async fn export(
     caller: Allowed<perm::ContentsRead>,
     Path(batch): Path<BatchId>,
     Params(wanted): Params<Wanted>,
