@@ -63,6 +63,7 @@ mod duties;
 mod endings;
 mod factors;
 mod fan_in;
+mod history;
 mod limits;
 mod misrouted;
 mod notifying;
