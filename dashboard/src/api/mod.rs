@@ -6,6 +6,7 @@ pub(crate) mod batches;
 pub(crate) mod dead_letters;
 mod definitions;
 mod factor;
+mod history;
 mod invitations;
 pub(crate) mod jobs;
 pub(crate) mod limits;
@@ -42,6 +43,7 @@ pub fn routes() -> Routes {
         batches::routes(),
         quarantine::routes(),
         queues::routes(),
+        history::routes(),
         limits::routes(),
         schedules::routes(),
         triggers::routes(),

@@ -37,6 +37,7 @@ mod quarantine_patch;
 mod quarantine_sheet;
 mod query;
 mod queue;
+mod queue_stats;
 mod schedule;
 mod scheduler;
 mod serve;

@@ -36,10 +36,7 @@ fn the_doctor_says_that_no_worker_serves_a_queue_with_jobs() {
     assert_eq!(finding(&place.doctor(0, &[]), "workers")["ok"], true, "it waits on purpose");
     place.expect(0, &["enqueue", "email", "--payload", MAIL, "--in", "1h"]);
     let scheduler = finding(&place.doctor(9, &[]), "scheduler");
-    assert!(
-        scheduler["found"].as_str().is_some_and(|found| found.contains("1 job waits for its time")),
-        "{scheduler}"
-    );
+    assert!(scheduler["found"].as_str().is_some_and(|found| found.contains("1 job waits for its time")), "{scheduler}");
 }
 
 #[test]
