@@ -49,6 +49,7 @@ pub mod email_address;
 pub mod eta;
 pub mod fingerprint;
 pub mod formula;
+pub mod history;
 pub mod id;
 pub mod inline;
 pub mod item_patch;

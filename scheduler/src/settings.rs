@@ -71,6 +71,8 @@ pub struct DutySettings {
     pub audit: Span,
     /// Operations that have a step due are looked for.
     pub operations: Span,
+    /// What has passed through queues is moved into the history.
+    pub history: Span,
     /// Ticks of schedules, and changes of the configuration, are looked for.
     pub schedules: Span,
     /// Watched folders are looked at.
@@ -94,6 +96,7 @@ impl Default for DutySettings {
             prune: seconds(3_600),
             audit: seconds(3_600),
             operations: Span(Duration::from_millis(500)),
+            history: seconds(5),
             schedules: seconds(1),
             watch: seconds(1),
         }
@@ -102,7 +105,7 @@ impl Default for DutySettings {
 
 impl DutySettings {
     /// Returns each duty's key and rhythm.
-    pub fn all(&self) -> [(&'static str, Span); 15] {
+    pub fn all(&self) -> [(&'static str, Span); 16] {
         [
             ("promote", self.promote),
             ("relay", self.relay),
@@ -117,6 +120,7 @@ impl DutySettings {
             ("prune", self.prune),
             ("audit", self.audit),
             ("operations", self.operations),
+            ("history", self.history),
             ("schedules", self.schedules),
             ("watch", self.watch),
         ]

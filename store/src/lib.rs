@@ -14,6 +14,7 @@
 //! | an operator steps in | [`Control`], [`Redrives`], [`Limits`] |
 //! | a verb goes over everything that a query selects | [`Operations`] |
 //! | what has ended is deleted | [`Retention`] |
+//! | what has passed is counted by minute and hour | [`History`] |
 //! | what was ordered is written down | [`Audit`] |
 //! | people and programs are let in | [`Accounts`] |
 //! | a request from outside is carried out once | [`Requests`] |
@@ -44,8 +45,10 @@ pub mod duties;
 pub mod emails;
 pub mod error;
 pub mod failpoint;
+mod flow;
 mod group;
 mod guard;
+pub mod history;
 pub mod jobs;
 pub mod limits;
 mod migrations;
@@ -98,6 +101,7 @@ pub use duties::*;
 pub use emails::*;
 pub use error::{Result, StoreError};
 pub use guard::WorkGuard;
+pub use history::{FOLD_ROWS_MAX, HISTORY_POINTS_MAX, History, HistoryFilter, HistoryPoint};
 pub use jobs::*;
 pub use limits::{
     Blocker, JobBlockers, LimitOrigin, LimitSpec, LimitUse, LimitView, Limited, LimitedClaim, Limits, QueueSpec,
@@ -148,6 +152,7 @@ pub trait Store:
     + Audit
     + Accounts
     + Requests
+    + History
 {
 }
 
@@ -175,5 +180,6 @@ impl<T> Store for T where
         + Audit
         + Accounts
         + Requests
+        + History
 {
 }

@@ -8,6 +8,7 @@ pub(crate) mod batches;
 pub(crate) mod dead_letters;
 mod definitions;
 mod factor;
+mod history;
 mod invitations;
 pub(crate) mod jobs;
 pub(crate) mod limits;
@@ -46,6 +47,7 @@ pub fn routes() -> Routes {
         batches::routes(),
         quarantine::routes(),
         queues::routes(),
+        history::routes(),
         limits::routes(),
         schedules::routes(),
         triggers::routes(),

@@ -12,6 +12,7 @@
 //! * `failures`: dead letters, and errors by fingerprint.
 //! * [`flash`]: what a form has done, said once on the next page.
 //! * [`form`]: what a form sends.
+//! * `history`: what has passed, over time.
 //! * `job_list`: the list of jobs.
 //! * [`link`]: links that may be used once.
 //! * [`login`]: log in, log out.
@@ -38,6 +39,7 @@ pub mod charts;
 mod failures;
 pub mod flash;
 pub mod form;
+mod history;
 mod job_list;
 mod jobs;
 mod link;
@@ -79,6 +81,7 @@ pub fn routes() -> Routes {
         failures::routes(),
         quarantine::routes(),
         queues::routes(),
+        history::routes(),
         schedules::routes(),
         triggers::routes(),
         workers::routes(),

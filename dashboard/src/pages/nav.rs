@@ -42,6 +42,7 @@ pub const NAV: &[Entry] = &[
     entry("/dead", "Dead letters", 'd', Permission::JobsRead),
     entry("/quarantine", "Quarantine", 'q', Permission::QuarantineRead),
     entry("/queues", "Queues", 'u', Permission::QueuesRead),
+    entry("/history", "History", 'h', Permission::QueuesRead),
     entry("/schedules", "Schedules", 's', Permission::SchedulesRead),
     entry("/triggers", "Triggers", 't', Permission::SchedulesRead),
     entry("/workers", "Workers", 'w', Permission::WorkersRead),

@@ -95,6 +95,7 @@ async fn answers_are_as_the_document_says() {
         (format!("/api/v1/batches/{batch}"), "/api/v1/batches/{batch}"),
         (format!("/api/v1/batches/{batch}/chunks"), "/api/v1/batches/{batch}/chunks"),
         ("/api/v1/queues".to_owned(), "/api/v1/queues"),
+        ("/api/v1/history?by=kind".to_owned(), "/api/v1/history"),
         ("/api/v1/schedules".to_owned(), "/api/v1/schedules"),
         ("/api/v1/schedules/hourly".to_owned(), "/api/v1/schedules/{schedule}"),
         ("/api/v1/schedules/hourly/next".to_owned(), "/api/v1/schedules/{schedule}/next"),

@@ -2,7 +2,7 @@
 
 use gristmill_core::batch::BatchState;
 use gristmill_core::id::{BatchId, DEFAULT_TENANT};
-use gristmill_store::{BatchFilter, BatchView, Page};
+use gristmill_store::{BatchFilter, BatchView, Page, testing};
 
 use crate::env::{self, TestEnv};
 use crate::pages::browser::{check, look, send, values};
@@ -21,7 +21,7 @@ async fn all(env: &TestEnv) -> Vec<BatchView> {
 async fn the_list_is_filtered_and_paged_by_its_address() {
     let env = env::open().await;
     let first = work(&env).await.batch;
-    let second = gristmill_store::testing::sealed(&env.store, 1, 1).await;
+    let second = testing::sealed(&env.store, 1, 1).await;
     let page = look(&env, None, "/batches?limit=1").await.text;
     assert!(page.contains(&second.to_string()) && !page.contains(&first.to_string()), "{page}");
     let next = values(&page, "href").into_iter().find(|link| link.contains("after=")).expect("a next page");
@@ -150,11 +150,10 @@ async fn the_field_shows_each_chunk_and_says_why_it_is_not_done() {
 #[tokio::test]
 async fn many_chunks_become_ranges_that_lead_to_their_parts() {
     let env = env::open().await;
-    let created = gristmill_store::testing::batch();
+    let created = testing::batch();
     env.store.create_batch(&created).await.expect("created");
     for part in 0..3 {
-        let chunks: Vec<_> =
-            (part * 1_000..(part + 1) * 1_000).map(|seq| gristmill_store::testing::chunk(seq, 1)).collect();
+        let chunks: Vec<_> = (part * 1_000..(part + 1) * 1_000).map(|seq| testing::chunk(seq, 1)).collect();
         env.store.add_chunks(created.id, &chunks).await.expect("added");
     }
     env.store.seal(created.id).await.expect("sealed");
@@ -181,4 +180,61 @@ async fn what_items_contain_is_for_those_who_may_see_it() {
     assert!(!buttons(&look(&env, Some("viewer"), &tab("chunks")).await.text), "no button that would be refused");
     let other = look(&env, Some("owner@other"), &format!("/batches/{}", work.batch)).await;
     assert_eq!(other.status, 404, "another tenant's batch is none");
+}
+
+#[tokio::test]
+async fn the_timeline_shows_what_ran_when_as_a_picture_in_words_and_as_a_table() {
+    let env = env::open().await;
+    let work = work(&env).await;
+    let page = look(&env, None, &format!("/batches/{}", work.batch)).await;
+    check("/batches/{batch}", &page);
+    assert!(page.text.contains("<title id=\"timeline-chart-title\">When chunks ran</title>"), "{}", page.text);
+    assert!(page.text.contains("<tr id=\"timeline-table-"), "the same is there as a table: {}", page.text);
+    let none = testing::sealed(&env.store, 3, 1).await;
+    let page = look(&env, None, &format!("/batches/{none}")).await.text;
+    assert!(page.contains("None of these chunks has begun."), "{page}");
+}
+
+/// A batch of which each group of chunks begins before the one before it has ended, so that some always run.
+async fn overlapping(env: &TestEnv) -> BatchId {
+    let worker = testing::worker(std::time::Duration::from_secs(600));
+    env.store.register_worker(&worker).await.expect("registered");
+    let id = testing::sealed(&env.store, 60, 1).await;
+    let claim = || async {
+        let mut claimed = env.store.claim_next(&testing::claim_as(worker.id, 5)).await.expect("claimed");
+        // Aggregates are left alone.
+        claimed.retain(|job| job.kind == "chunk");
+        claimed
+    };
+    let mut running = claim().await;
+    while !running.is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        let next = claim().await;
+        let ended: Vec<_> = running.iter().map(|job| testing::chunk_done(job, 1)).collect();
+        env.store.complete(&ended).await.expect("completed");
+        running = next;
+    }
+    id
+}
+
+#[tokio::test]
+async fn what_was_said_of_an_end_is_there_with_how_it_has_held() {
+    let env = env::open().await;
+    let before = overlapping(&env).await;
+    let id = overlapping(&env).await;
+    let page = look(&env, None, &format!("/batches/{id}")).await;
+    check("/batches/{batch}", &page);
+    assert!(page.text.contains("How the estimate has held"), "{}", page.text);
+    assert!(page.text.contains("<title id=\"estimates-chart-title\">When the batch was said to end</title>"));
+    let asked = look(&env, None, &format!("/batches/{id}?before=true")).await.text;
+    assert!(asked.contains("id=\"held-before\""), "{asked}");
+    for batch in [before, id] {
+        let shown = env.get(&format!("/api/v1/batches/{batch}")).await;
+        let record = &shown.data()["eta_record"];
+        assert!(record["said"].as_array().is_some_and(|said| !said.is_empty()), "{record}");
+        assert!(record["slipped_seconds"].is_i64(), "{record}");
+    }
+    let none = testing::sealed(&env.store, 3, 1).await;
+    let page = look(&env, None, &format!("/batches/{none}")).await.text;
+    assert!(!page.contains("How the estimate has held"), "nothing was said of it: {page}");
 }

@@ -5,6 +5,7 @@ mod browser;
 mod every;
 mod further;
 mod governing;
+mod history;
 mod jobs;
 mod lists;
 mod live;

@@ -1,10 +1,13 @@
 //! A batch as it is shown, while it is under way and at its end.
 
+use std::time::Duration;
+
+use gristmill_core::duration;
 use gristmill_core::id::BatchId;
 use gristmill_core::job::JobState;
 use gristmill_jobs::kind::payload::{EMAIL, WEBHOOK};
-use gristmill_service::documents::{BatchWithResult, EtaDocument, EtaState};
-use gristmill_store::{BatchView, JobFilter, Page, Wait};
+use gristmill_service::documents::{BatchWithResult, EtaDocument, EtaRecordDocument, EtaState};
+use gristmill_store::{BatchView, JobFilter, Page};
 use serde_json::Value;
 
 use super::list::describe_pause;
@@ -30,7 +33,8 @@ pub(super) async fn find(context: &CommandContext, batch: BatchId) -> Result<Bat
 pub(super) async fn show(context: &CommandContext, batch: &BatchView) -> Result<()> {
     let backend = context.backend().await?;
     let (waits, eta) = (backend.why_batch(batch).await?, backend.eta(batch).await?);
-    print(&context.output, batch, Some(waits), eta);
+    let record = backend.eta_record(batch).await?;
+    print(&context.output, batch, BatchWithResult::from(batch).waiting_for(waits).ending(eta).recorded(record));
     unsent(context, batch).await
 }
 
@@ -65,7 +69,7 @@ async fn unsent(context: &CommandContext, batch: &BatchView) -> Result<()> {
 pub(super) async fn end(context: &CommandContext, ended: &Ended) -> Result<Exit> {
     match ended {
         Ended::Final(batch) => {
-            print(&context.output, batch, None, None);
+            print(&context.output, batch, BatchWithResult::from(&**batch));
             unsent(context, batch).await?;
         }
         Ended::TimedOut(batch) => {
@@ -101,11 +105,27 @@ fn ends(eta: &EtaDocument, output: &Output) -> String {
     }
 }
 
+/// How what was said of its end has held, in words.
+fn held(record: &EtaRecordDocument) -> Option<String> {
+    let slipped = record.slipped_seconds?;
+    let by = duration::format(Duration::from_secs(slipped.unsigned_abs()));
+    let moved = match slipped {
+        ..0 => format!("{by} earlier than was first said"),
+        0 => "when it was first said".to_owned(),
+        1.. => format!("{by} later than was first said"),
+    };
+    Some(match record.ended_at {
+        Some(_) => format!("{moved}; {} of {} ranges held", record.held, record.ranges),
+        None => moved,
+    })
+}
+
 /// A batch in full: one document, or lines.
-pub(super) fn print(output: &Output, batch: &BatchView, waits: Option<Vec<Wait>>, eta: Option<EtaDocument>) {
+pub(super) fn print(output: &Output, batch: &BatchView, shown: BatchWithResult) {
     if output.format == Format::Json {
-        return output.document(&BatchWithResult { waits, eta, ..batch.into() });
+        return output.document(&shown);
     }
+    let BatchWithResult { waits, eta, eta_record, .. } = shown;
     let counts = &batch.counts;
     let mut fields = vec![
         ("id", batch.id.to_string()),
@@ -127,6 +147,7 @@ pub(super) fn print(output: &Output, batch: &BatchView, waits: Option<Vec<Wait>>
         fields.push(("paused", describe_pause(pause, output)));
     }
     fields.extend(eta.iter().map(|eta| ("ends", ends(eta, output))));
+    fields.extend(eta_record.as_ref().and_then(held).map(|held| ("estimates", held)));
     fields.extend(waits.iter().flatten().map(|wait| ("waits", describe(wait, output))));
     if let Some(reason) = &batch.reason {
         fields.push(("reason", reason.clone()));

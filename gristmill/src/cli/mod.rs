@@ -39,6 +39,7 @@ mod quarantine;
 mod quarantine_patch;
 mod query;
 mod queue;
+mod queue_stats;
 mod schedule;
 mod scheduler;
 mod serve;

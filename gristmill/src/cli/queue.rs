@@ -1,4 +1,4 @@
-//! `gristmill queue`: look at queues, pause, resume and delete them.
+//! `gristmill queue`: look at queues and what passed through them, pause, resume and delete them.
 
 use clap::{Args, Subcommand};
 use gristmill_service::doctor::waits_for;
@@ -7,6 +7,7 @@ use gristmill_store::QueueView;
 
 use super::delete::DeleteQueue;
 use super::list::{DryRun, Why, describe_pause, report};
+use super::queue_stats::QueueStats;
 use crate::cli::context::CommandContext;
 use crate::config::suggest;
 use crate::config::verify::is_name;
@@ -31,6 +32,7 @@ enum Verb {
         /// The queue
         name: String,
     },
+    Stats(QueueStats),
     /// Stop claiming from a queue; what runs is finished
     #[command(before_help = "Examples:
   gristmill queue pause mail --dry-run
@@ -67,6 +69,7 @@ impl Queue {
         match self.verb {
             Verb::List => list(context).await,
             Verb::Show { name } => show(context, &name).await,
+            Verb::Stats(stats) => stats.run(context).await,
             Verb::Pause { named, why, new } => pause(context, &named, &why, new).await,
             Verb::Resume(named) => resume(context, &named).await,
             Verb::Delete(delete) => delete.run(context).await,

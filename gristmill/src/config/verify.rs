@@ -210,6 +210,8 @@ impl Findings<'_> {
             ("retention.poison".to_owned(), settings.poison),
             ("retention.audit".to_owned(), settings.audit),
             ("retention.operations".to_owned(), settings.operations),
+            ("retention.history_minutes".to_owned(), settings.history_minutes),
+            ("retention.history_hours".to_owned(), settings.history_hours),
             ("retention.watched_files".to_owned(), settings.watched_files),
         ];
         keeps.extend(settings.queue.iter().map(|(name, keep)| (format!("retention.queue.{name}"), *keep)));

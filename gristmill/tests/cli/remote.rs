@@ -97,6 +97,19 @@ fn id(document: &Value) -> String {
     document["id"].as_str().expect("an id").to_owned()
 }
 
+/// Until when history goes is now, which differs from one to the other.
+#[test]
+fn a_server_shows_the_history_that_its_database_shows() {
+    let place = busy();
+    let server = Server::begin(&place);
+    let args = ["queue", "stats", "--by", "kind", "--for", "24h", "--json"];
+    let (there, here) = (server.json(&place, 0, &args), place.json(0, &args));
+    assert_eq!(there["series"], here["series"]);
+    let kinds: Vec<&str> =
+        here["series"].as_array().expect("series").iter().filter_map(|series| series["name"].as_str()).collect();
+    assert!(kinds.contains(&"chunk") && kinds.contains(&"exec"), "{kinds:?}");
+}
+
 #[test]
 fn what_a_server_shows_is_what_its_database_shows() {
     let place = busy();

@@ -5,7 +5,7 @@
 //!
 //! * [`promote`], [`relay`], [`rescue`], [`probe`]: jobs on their way to a worker.
 //! * [`age`], [`late`]: jobs and batches that have waited for too long.
-//! * `operations`: the steps of operations over many jobs.
+//! * `operations`: the steps of operations over many jobs. `history`: what has passed, by minute and hour.
 //! * [`reconcile`], [`plans`], [`spools`], [`copies`], `prune`: what was left behind. `audit`: its heads are signed.
 //! * `schedules`, `watch`, [`sync`]: runs that start by themselves, and the configuration that says so.
 //! * `lead`: leadership. [`returned`]: messages that the broker gave up on, which has no rhythm but follows a stream.
@@ -13,6 +13,7 @@
 pub mod age;
 mod audit;
 pub mod copies;
+mod history;
 pub mod late;
 mod lead;
 mod operations;
@@ -62,6 +63,7 @@ pub(crate) fn all(options: &SchedulerOptions, leadership: &Arc<Leadership>) -> V
             retention: options.retention.settings.clone(),
         }),
         Box::new(operations::Operations::new(common(), every.operations.0, options.retention.clone())),
+        Box::new(history::History::new(common(), every.history.0, options.retention.settings.clone())),
         Box::new(prune::Prune::new(common(), every.prune.0, options.retention.clone(), options.schedules.clone())),
     ];
     if let Some(context) = &options.schedules {

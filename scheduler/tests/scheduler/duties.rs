@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
+use gristmill_core::history::HistoryStep;
 use gristmill_core::settle::{Ending, Verdict};
 use gristmill_store::testing;
-use gristmill_store::{Completion, GROUP_JOBS_MAX, NewBatch};
+use gristmill_store::{Completion, GROUP_JOBS_MAX, HistoryFilter, NewBatch};
 
 use crate::env::{env, order};
 use gristmill_core::batch::BatchState;
@@ -233,6 +235,48 @@ async fn the_loop_makes_the_steps_of_operations() {
     })
     .await;
     assert_eq!(done, 2 * GROUP_JOBS_MAX as u64);
+    stop.send(()).expect("the scheduler runs");
+    scheduler.await.expect("no panic").expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_loop_moves_what_has_passed_into_the_history_and_removes_it_after_its_time() {
+    let env = env().await;
+    env.store.enqueue(&testing::jobs(3)).await.expect("enqueued");
+    let filter = |step| HistoryFilter {
+        tenant: DEFAULT_TENANT.to_owned(),
+        step,
+        from: Utc::now() - TimeDelta::hours(2),
+        until: Utc::now() + TimeDelta::hours(1),
+        queue: None,
+        kind: None,
+        limit: 100,
+    };
+    let mut retention = PrunerOptions::default();
+    // Whatever is over at all is old enough.
+    retention.settings.history_minutes = Keep::For(Duration::ZERO);
+    let options = SchedulerOptions {
+        store: env.store.clone(),
+        dispatcher: env.dispatcher.clone(),
+        settings: Settings::default(),
+        schedules: None,
+        retention,
+        audit: Default::default(),
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let scheduler = tokio::spawn(run(options, async move {
+        stopped.await.expect("the test stops the scheduler");
+    }));
+    let hours = testing::eventually("an hour of history", async || {
+        let points = env.store.history(&filter(HistoryStep::Hour)).await.expect("read");
+        (!points.is_empty()).then_some(points)
+    })
+    .await;
+    assert_eq!(hours.iter().map(|point| point.passed.enqueued).sum::<u64>(), 3);
+    testing::eventually("no minute of history", async || {
+        env.store.history(&filter(HistoryStep::Minute)).await.expect("read").is_empty().then_some(())
+    })
+    .await;
     stop.send(()).expect("the scheduler runs");
     scheduler.await.expect("no panic").expect("an orderly end");
 }

@@ -4,7 +4,7 @@ use gristmill_store::{BatchDocument, BatchView, Wait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::eta::EtaDocument;
+use super::eta::{EtaDocument, EtaRecordDocument};
 
 /// One batch: what `batch show`, `watch` and `run` answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -20,11 +20,14 @@ pub struct BatchWithResult {
     /// When it will have ended. Left out where it was not requested, once its chunks are final, and while its input is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta: Option<EtaDocument>,
+    /// What was said of its end before. Left out where it was not requested, and where it has too many chunks, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_record: Option<EtaRecordDocument>,
 }
 
 impl From<&BatchView> for BatchWithResult {
     fn from(batch: &BatchView) -> Self {
-        Self { batch: batch.into(), result: batch.result.clone(), waits: None, eta: None }
+        Self { batch: batch.into(), result: batch.result.clone(), waits: None, eta: None, eta_record: None }
     }
 }
 
@@ -39,6 +42,12 @@ impl BatchWithResult {
     #[must_use]
     pub fn ending(self, eta: Option<EtaDocument>) -> Self {
         Self { eta, ..self }
+    }
+
+    /// The same with what was said of its end before, as far as that is known.
+    #[must_use]
+    pub fn recorded(self, eta_record: Option<EtaRecordDocument>) -> Self {
+        Self { eta_record, ..self }
     }
 
     /// The same with what it waits for.

@@ -55,3 +55,29 @@ impl EtaDocument {
         }
     }
 }
+
+/// What was said of a batch's end before, and how well it held: from its chunks, by the estimator as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EtaRecordDocument {
+    /// By how many seconds its end is later than it was first said to be, if that was said; negative when it is earlier.
+    pub slipped_seconds: Option<i64>,
+    /// When the last of its chunks ended; `null` while any has not.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub ended_at: Option<Instant>,
+    /// In how many of these a range was given; 0 while it has not ended.
+    pub ranges: u64,
+    /// How many of these ranges its end was within.
+    pub held: u64,
+    /// What was said, oldest first, at up to twelve moments.
+    pub said: Vec<EtaSaidDocument>,
+}
+
+/// What was said at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EtaSaidDocument {
+    /// When.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub at: Instant,
+    /// What.
+    pub eta: EtaDocument,
+}

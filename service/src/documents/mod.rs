@@ -17,6 +17,7 @@ mod doctor;
 mod enqueued;
 mod error;
 mod eta;
+mod history;
 mod job;
 mod limit;
 mod operation;
@@ -44,7 +45,7 @@ pub use enqueued::{
     EndedJobsDocument, EnqueuedManyDocument, EnqueuedOneDocument, WouldEnqueueDocument, WouldEnqueueManyDocument,
 };
 pub use error::{ErrorBody, ErrorDocument};
-pub use eta::{EtaDocument, EtaState};
+pub use eta::{EtaDocument, EtaRecordDocument, EtaSaidDocument, EtaState};
 pub use gristmill_store::accounts::{
     InvitationView as InvitationDocument, KeyView as KeyDocument, LinkView as OpenLinkDocument,
     MemberView as MemberDocument, SessionView as SessionDocument, TenantView as TenantDocument,
@@ -56,6 +57,11 @@ pub use gristmill_store::{
     News, OperationView as OperationDocument, PauseView as PauseDocument, PoisonView as PoisonDocument,
     QuarantineView as QuarantineItemDocument, TableSize as TableSizeDocument, TickView as TickDocument,
     WorkerView as WorkerDocument,
+};
+pub(crate) use history::series;
+pub use history::{
+    HistoryBy, HistoryDocument, HistoryPointDocument, HistorySeriesDocument, PassedDocument, TimesBucketDocument,
+    TimesDocument,
 };
 pub use job::{JobDocument, JobOnlyDocument};
 pub use limit::WouldSetLimitDocument;

@@ -31,6 +31,10 @@ pub struct RetentionSettings {
     pub poison: Keep,
     /// Operations, after they ended.
     pub operations: Keep,
+    /// Minutes of the history.
+    pub history_minutes: Keep,
+    /// Hours of the history.
+    pub history_hours: Keep,
     /// How long an operation can be undone, after it ended: what it has discarded is deleted then.
     pub undo: Span,
     /// How long an idempotency key answers, from the creation of its job or batch; at least as long as that is kept.
@@ -59,6 +63,8 @@ impl Default for RetentionSettings {
             emails: days(90),
             poison: days(90),
             operations: days(90),
+            history_minutes: days(7),
+            history_hours: days(90),
             undo: Span(Duration::from_secs(600)),
             idempotency_keys: Span(Duration::from_secs(30 * 86_400)),
             audit: days(400),

@@ -7,14 +7,19 @@ use gristmill_core::chunk::{ChunkResult, OutputPart};
 use gristmill_core::eta::Estimate;
 use gristmill_core::job::{JobState, Priority};
 use gristmill_service::documents::{
-    BatchDocument, BatchWithResult, CallbackDocument, ChunkDocument, CountsDocument, EtaDocument, ExportedItemDocument,
-    FailureDocument, News, OutputDocument, PatchReportDocument, PauseDocument, QuarantineItemDocument,
-    RefusedItemDocument, WouldStartDocument,
+    BatchDocument, BatchWithResult, CallbackDocument, ChunkDocument, CountsDocument, EtaDocument, EtaRecordDocument,
+    EtaSaidDocument, ExportedItemDocument, FailureDocument, News, OutputDocument, PatchReportDocument, PauseDocument,
+    QuarantineItemDocument, RefusedItemDocument, WouldStartDocument,
 };
 use gristmill_store::{BatchView, JobView, MendSample, PatchReport, StoredResult, Wait};
 use serde_json::{Value, json};
 
 use super::{Sample, at, id, sample};
+
+fn record() -> EtaRecordDocument {
+    let said = vec![EtaSaidDocument { at: at(0), eta: eta() }];
+    EtaRecordDocument { slipped_seconds: Some(-90), ended_at: Some(at(600)), ranges: 1, held: 1, said }
+}
 
 fn eta() -> EtaDocument {
     let [soonest, likely, latest] = [60, 90, 150].map(Duration::from_secs);
@@ -231,8 +236,16 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("PauseDocument", pause(), nobodys_pause()),
         sample(
             "BatchWithResult",
-            BatchWithResult::from(&full()).waiting_for(vec![Wait::NoWorker]).ending(Some(eta())),
+            BatchWithResult::from(&full())
+                .waiting_for(vec![Wait::NoWorker])
+                .ending(Some(eta()))
+                .recorded(Some(record())),
             BatchWithResult::from(&minimal()),
+        ),
+        sample(
+            "EtaRecordDocument",
+            record(),
+            EtaRecordDocument { slipped_seconds: None, ended_at: None, ranges: 0, held: 0, said: Vec::new() },
         ),
         sample("EtaDocument", eta(), EtaDocument::new(Estimate::Idle, at(0))),
         sample("WouldStartDocument", &would, WouldStartDocument::new("retail", 0, 0)),

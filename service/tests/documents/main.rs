@@ -5,6 +5,7 @@
 mod accounts;
 mod audit;
 mod batches;
+mod history;
 mod jobs;
 mod operating;
 mod operations;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use gristmill_core::Instant;
 use gristmill_service::documents::{
     AuditEntryDocument, AuditVerifiedDocument, BatchWithResult, CallbackDocument, EnqueuedManyDocument,
-    EnqueuedOneDocument, ErrorDocument, JobDocument, JobOnlyDocument, ReportDocument,
+    EnqueuedOneDocument, ErrorDocument, HistoryDocument, JobDocument, JobOnlyDocument, ReportDocument,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,6 +48,7 @@ fn samples() -> Vec<Sample> {
         accounts::samples(),
         audit::samples(),
         batches::samples(),
+        history::samples(),
         jobs::samples(),
         operating::samples(),
         operations::samples(),
@@ -117,6 +119,7 @@ fn clients_read_what_was_written() {
     read_back::<AuditVerifiedDocument>("AuditVerifiedDocument");
     read_back::<BatchWithResult>("BatchWithResult");
     read_back::<CallbackDocument>("CallbackDocument");
+    read_back::<HistoryDocument>("HistoryDocument");
     read_back::<JobDocument>("JobDocument");
     read_back::<JobOnlyDocument>("JobOnlyDocument");
     read_back::<EnqueuedOneDocument>("EnqueuedOneDocument");

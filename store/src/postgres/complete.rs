@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use gristmill_core::chunk::ChunkResult;
+use gristmill_core::history::Passed;
 use gristmill_core::id::{JobId, WorkerId};
 use gristmill_core::job::{Fence, JobState};
 use gristmill_core::settle::{Ending, Verdict};
@@ -23,10 +24,34 @@ use crate::row_search::RowSearch;
 use crate::sql::triggers;
 use crate::{BatchEnd, BatchProgress, CompleteReport, Completion, RefusedRow, SqlRows};
 
+/// The bounds between the buckets of times, in seconds: those of `gristmill_core::history`.
+macro_rules! bounds {
+    () => {
+        "0.001,0.002,0.003,0.005,0.007,0.01,0.015,0.02,0.03,0.05,0.07,0.1,0.15,0.2,0.3,0.5,0.7,1,1.5,2,\
+             3,5,7,10,15,20,30,45,60,90,120,180,300,420,600,900,1200,1800,2700,3600,5400,7200,10800,18000,\
+             28800,43200,86400"
+    };
+}
+
+/// The buckets of the times that a job waited and ran, as its attempt ends.
+macro_rules! buckets {
+    () => {
+        concat!(
+            "width_bucket(date_part('epoch', j.started_at - j.queued_at), '{",
+            $crate::postgres::complete::bounds!(),
+            "}'::float8[])::smallint AS wait, width_bucket(date_part('epoch', now() - j.started_at), '{",
+            $crate::postgres::complete::bounds!(),
+            "}'::float8[])::smallint AS run"
+        )
+    };
+}
+pub(super) use {bounds, buckets};
+
 /// The fence is in the WHERE: the job still runs, as this attempt, under this incarnation. A job that has a worker is
 /// running (a CHECK of the schema); adding `state = 'running'` would offer the planner the index of running jobs, which
 /// it takes for tiny and would read whole for each row. The rows come in the order of their ids, and so do the locks.
-const SETTLE: &str = "
+const SETTLE: &str = concat!(
+    "
 UPDATE job j SET
     state = i.state,
     attempt = j.attempt - CASE WHEN i.release THEN 1 ELSE 0 END,
@@ -43,7 +68,9 @@ FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::bool[], $6::bigin
             $9::bool[]) AS i (id, attempt, worker_id, state, release, wait_ms, error, output, snooze)
 WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
 RETURNING j.id, j.tenant, j.queue, j.lane, j.batch_id, j.seq, j.items, j.generation,
-    j.attempt >= j.max_attempts AS spent";
+    j.attempt >= j.max_attempts AS spent, j.kind, ",
+    buckets!()
+);
 
 const HOLDS: &str = "SELECT TRUE FROM job WHERE id = $1 AND attempt = $2 AND worker_id = $3";
 
@@ -143,6 +170,10 @@ row! {
         pub(super) generation: i32,
         /// Its last attempt is spent.
         spent: bool,
+        kind: String,
+        /// The buckets of the times that it waited and ran.
+        wait: Option<i16>,
+        run: Option<i16>,
     }
 }
 
@@ -261,6 +292,9 @@ pub(super) async fn settle(work: &mut Work<'_>, closings: &[Closing]) -> Outcome
     for closing in closings {
         if let Some(row) = held.get(&closing.fence.job.0) {
             enter(work, closing.state(), row);
+            if let Some(what) = Passed::of(closing.verdict) {
+                work.flow().count((&row.tenant, &row.queue, &row.kind), what, row.wait, row.run);
+            }
         }
     }
     write_attempts(work, closings, &held).await?;
@@ -480,7 +514,18 @@ pub(super) fn fence(job: Uuid, attempt: u32, worker: Uuid) -> Fence {
 
 #[cfg(test)]
 mod tests {
+    use gristmill_core::history::BOUNDS_MS;
+
     use super::*;
+
+    #[test]
+    fn both_databases_and_the_core_know_the_same_bounds() {
+        let here: Vec<u64> = bounds!()
+            .split(',')
+            .map(|bound| (bound.parse::<f64>().expect("a number") * 1_000.0).round() as u64)
+            .collect();
+        assert_eq!(here, BOUNDS_MS);
+    }
 
     fn rows(table: &str, column: &str) -> SqlRows {
         SqlRows { table: table.to_owned(), columns: vec![column.to_owned()], rows: Vec::new() }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::complete::output;
+use super::complete::{buckets, output};
 use super::fault::{Fault, Outcome};
 use super::values::int;
 use super::work::Work;
@@ -16,19 +16,25 @@ use crate::{CompleteReport, Completion, Dispatched};
 /// The fence is in the WHERE, as in [`super::complete`]. A chunk is never simply done: its result must be there and
 /// count its items, so that one among them divides by zero, which takes the whole statement back. The counters come
 /// last, since their rows are the most contended.
-const DONE: &str = "
+const DONE: &str = concat!(
+    "
 WITH moved AS (
 UPDATE job j SET state = 'done', worker_id = NULL, deadline = NULL, output = i.output, error = i.error, run_at = NULL,
        finished_at = now()
 FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::text[], $5::text[]) AS i (id, attempt, worker_id, output, error)
 WHERE j.id = i.id AND j.attempt = i.attempt AND j.worker_id = i.worker_id
-RETURNING j.id, j.tenant, j.queue, j.seq), counted AS (
+RETURNING j.id, j.tenant, j.queue, j.seq, j.kind, ",
+    buckets!(),
+    "), flowed AS (
+INSERT INTO flow (at, tenant, queue, kind, what, wait, run, jobs)
+SELECT now(), tenant, queue, kind, 'done', wait, run, count(*) FROM moved GROUP BY tenant, queue, kind, wait, run), counted AS (
 INSERT INTO queue_count (tenant, queue, state, shard, jobs)
 SELECT m.tenant, m.queue, s.state, (pg_backend_pid() % 32)::smallint, s.sign * count(*)
 FROM moved m CROSS JOIN (VALUES ('running', -1), ('done', 1)) AS s (state, sign)
 GROUP BY m.tenant, m.queue, s.state, s.sign ORDER BY 1, 2, 3
 ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs)
-SELECT id FROM moved WHERE 1 / (CASE WHEN seq IS NULL THEN 1 ELSE 0 END) = 1";
+SELECT id FROM moved WHERE 1 / (CASE WHEN seq IS NULL THEN 1 ELSE 0 END) = 1"
+);
 
 /// Completes them; `None` when a chunk is among them, and then nothing has happened.
 pub(super) async fn done(work: &mut Work<'_>, completions: &&[Completion]) -> Outcome<Option<CompleteReport>> {

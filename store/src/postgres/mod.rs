@@ -27,6 +27,7 @@ mod fan_in;
 mod fault;
 mod guarded;
 mod hints;
+mod history;
 mod job_list;
 mod limited;
 mod limits;

@@ -53,14 +53,16 @@ RETURNING id, state"
 
 const INSERT: &str = inserting!();
 
-/// The same as a transaction by itself: it counts what it inserts.
+/// The same as a transaction by itself: it counts what it inserts, and notes it for the history.
 const INSERT_ALONE: &str = concat!(
     "WITH made AS (",
     inserting!(),
-    ", tenant, queue), counted AS (
+    ", tenant, queue, kind), counted AS (
 INSERT INTO queue_count (tenant, queue, state, shard, jobs)
 SELECT tenant, queue, state, (pg_backend_pid() % 32)::smallint, count(*) FROM made GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs)
+ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs), flowed AS (
+INSERT INTO flow (at, tenant, queue, kind, what, jobs)
+SELECT now(), tenant, queue, kind, 'enqueued', count(*) FROM made GROUP BY tenant, queue, kind)
 SELECT id, state FROM made"
 );
 
@@ -237,6 +239,7 @@ impl<'a> JobRows<'a> {
         for (index, id) in self.ids.iter().enumerate() {
             let Some(state) = left.remove(id) else { continue };
             work.entered(&self.tenants[index], &self.queues[index], state, 1);
+            work.flow().enqueued((&self.tenants[index], &self.queues[index], &self.kinds[index]));
             if state == JobState::Queued {
                 work.claimable(&self.queues[index], self.lanes[index], *id);
             }

@@ -17,6 +17,7 @@ use super::notifier::{CHANNEL, GONE_CHANNEL, Signals};
 use crate::Dispatched;
 use crate::audit::{Facts, Summary};
 use crate::error::StoreError;
+use crate::flow::Flow;
 use crate::sql::{batch_ends, quota};
 
 /// How many ids one outbox row holds at most.
@@ -25,6 +26,10 @@ const OUTBOX_JOBS_MAX: usize = 1_000;
 /// Each connection has its own shard of the counters, so that writers do not wait for one another. Two
 /// connections that share one are merely slower.
 const COUNT: &str = "
+WITH flowed AS (
+INSERT INTO flow (at, tenant, queue, kind, what, wait, run, jobs)
+SELECT now(), f.* FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::smallint[], $10::smallint[],
+                              $11::bigint[]) AS f)
 INSERT INTO queue_count (tenant, queue, state, shard, jobs)
 SELECT i.tenant, i.queue, i.state, (pg_backend_pid() % 32)::smallint, i.jobs
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS i (tenant, queue, state, jobs)
@@ -47,6 +52,8 @@ pub(super) struct Work<'c> {
     /// Whether the transaction is one of the user's own, whose end is not ours to see.
     users: bool,
     counts: BTreeMap<(String, String, &'static str), i64>,
+    /// What has passed, for the history.
+    flow: Flow,
     outbox_rows: BTreeMap<(&'static str, String, i16), Vec<Uuid>>,
     signals: Signals,
     /// Jobs that have died: a batch whose aggregate is among them ends with it.
@@ -69,6 +76,7 @@ impl<'c> Work<'c> {
             with_outbox,
             users: false,
             counts: BTreeMap::new(),
+            flow: Flow::default(),
             outbox_rows: BTreeMap::new(),
             signals: Signals::default(),
             dead: Vec::new(),
@@ -174,6 +182,11 @@ impl<'c> Work<'c> {
         self.entered(tenant, queue, to, 1);
     }
 
+    /// What has passed, to be added to.
+    pub(super) fn flow(&mut self) -> &mut Flow {
+        &mut self.flow
+    }
+
     /// A job became claimable.
     pub(super) fn claimable(&mut self, queue: &str, lane: i16, job: Uuid) {
         self.signals.work = true;
@@ -222,9 +235,24 @@ impl<'c> Work<'c> {
                 jobs.push(count);
             }
         }
-        if !jobs.is_empty() {
-            sqlx::query(COUNT).bind(tenants).bind(queues).bind(states).bind(jobs).execute(&mut *self.conn).await?;
+        if jobs.is_empty() && self.flow.is_empty() {
+            return Ok(());
         }
+        let flow = self.flow.take();
+        sqlx::query(COUNT)
+            .bind(tenants)
+            .bind(queues)
+            .bind(states)
+            .bind(jobs)
+            .bind(flow.iter().map(|row| row.tenant.as_str()).collect::<Vec<_>>())
+            .bind(flow.iter().map(|row| row.queue.as_str()).collect::<Vec<_>>())
+            .bind(flow.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>())
+            .bind(flow.iter().map(|row| row.what.as_str()).collect::<Vec<_>>())
+            .bind(flow.iter().map(|row| row.wait).collect::<Vec<_>>())
+            .bind(flow.iter().map(|row| row.run).collect::<Vec<_>>())
+            .bind(flow.iter().map(|row| row.jobs).collect::<Vec<_>>())
+            .execute(&mut *self.conn)
+            .await?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gristmill_core::Instant;
+use gristmill_core::history::Passed;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{JobState, NewJob, RunAt};
 use gristmill_core::unique::OnConflict;
@@ -79,6 +80,7 @@ pub(super) fn job(t: &mut Transition<'_>, job: Job) -> Result<Option<JobId>> {
     }
     t.state.queues.insert((job.tenant.clone(), job.queue.clone()));
     t.arrived(&job);
+    t.passed(&job, Passed::Enqueued, None, None);
     t.state.jobs.insert(job.id, Arc::new(job));
     Ok(None)
 }

@@ -25,6 +25,7 @@ mod email;
 mod expiry;
 mod fan_in;
 mod hints;
+mod history;
 mod insert;
 mod limits;
 mod notify;

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use gristmill_core::Instant;
 use gristmill_core::chunk::ChunkResult;
+use gristmill_core::history::Passed;
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{Fence, JobState};
 use gristmill_core::settle::{Ending, Verdict};
@@ -14,6 +16,7 @@ use super::state::{Job, Quarantined, Tally, kept, kept_json, later, signed};
 use super::transition::Transition;
 use crate::check;
 use crate::error::Result;
+use crate::flow::bucket_between;
 use crate::{AttemptView, Completion, QuarantineView, StoredResult};
 
 /// One attempt that has ended.
@@ -96,6 +99,12 @@ fn close(t: &mut Transition<'_>, settlement: &Settlement<'_>, before: &Job) -> R
         ending: settlement.ending.as_str().to_owned(),
         error: error.clone(),
     });
+    if let Some(what) = Passed::of(settlement.verdict) {
+        let micros = |at: Option<Instant>| at.map(|at| at.timestamp_micros());
+        let (queued, started) = (micros(before.queued_at), micros(before.started_at));
+        let wait = started.and_then(|started| bucket_between(queued, started));
+        t.passed(before, what, wait, bucket_between(started, now.timestamp_micros()));
+    }
     t.move_job(before.id, |job| {
         job.state = state;
         job.worker = None;

@@ -11,6 +11,7 @@ use gristmill_core::Instant;
 use gristmill_core::batch::{BatchState, Counts, FailureBudget};
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::definition::BatchDefinition;
+use gristmill_core::history::{HistoryStep, Throughput};
 use gristmill_core::id::{BatchId, JobId, OperationId, WorkerId};
 use gristmill_core::job::{JobState, Priority};
 use gristmill_core::limit::{Buckets, LimitSpec, QueueSpec, Turns};
@@ -68,8 +69,17 @@ pub(super) struct State {
     pub(super) queue_specs: BTreeMap<String, QueueSpec>,
     pub(super) buckets: Buckets,
     pub(super) turns: Turns,
+    /// What has passed and is not in the history yet, and the history.
+    pub(super) flow: BTreeMap<PassedKey, Throughput>,
+    pub(super) history: BTreeMap<HistoryKey, Throughput>,
     pub(super) ids: Ids,
 }
+
+/// Tenant, minute, queue and kind.
+pub(super) type PassedKey = (String, Instant, String, String);
+
+/// Tenant, step, beginning, queue and kind.
+pub(super) type HistoryKey = (String, HistoryStep, Instant, String, String);
 
 /// A request from outside, under way or answered.
 #[derive(Debug, Clone)]
@@ -117,6 +127,8 @@ impl State {
             queue_specs: BTreeMap::new(),
             buckets: Buckets::new(),
             turns: Turns::new(),
+            flow: BTreeMap::new(),
+            history: BTreeMap::new(),
             ids: Ids { seed, drawn: 0, rows: 0 },
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use gristmill_core::Instant;
+use gristmill_core::history::{HistoryStep, Passed};
 use gristmill_core::id::{BatchId, JobId};
 use gristmill_core::job::{JobState, Priority};
 
@@ -83,6 +84,13 @@ impl<'s> Transition<'s> {
             }
             JobState::Scheduled | JobState::Running | JobState::Retry | JobState::Done | JobState::Cancelled => {}
         }
+    }
+
+    /// Notes for the history that something happened to a job, with the buckets of the times that it waited and ran.
+    pub(super) fn passed(&mut self, job: &Job, what: Passed, wait: Option<i16>, run: Option<i16>) {
+        let minute = HistoryStep::Minute.begin(self.now);
+        let key = (job.tenant.clone(), minute, job.queue.clone(), job.kind.clone());
+        self.state.flow.entry(key).or_default().count(what, 1, wait, run);
     }
 
     /// Notes a job to be dispatched.

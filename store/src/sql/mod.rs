@@ -14,6 +14,7 @@ pub(crate) mod conditions;
 pub(crate) mod deletion;
 pub(crate) mod email;
 pub(crate) mod expiry;
+pub(crate) mod history;
 pub(crate) mod operations;
 pub(crate) mod outbox;
 pub(crate) mod poison;

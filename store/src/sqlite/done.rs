@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
+use gristmill_core::history::Passed;
 use gristmill_core::id::JobId;
 use gristmill_core::job::JobState;
 
@@ -40,7 +41,7 @@ fn statement(size: usize) -> String {
                        run_at = NULL, finished_at = ?1
         FROM c
         WHERE job.id = c.id AND job.state = 'running' AND job.attempt = c.attempt AND job.worker_id = c.worker
-        RETURNING id, tenant, queue, seq",
+        RETURNING id, tenant, queue, seq, kind, queued_at, started_at",
     );
     text
 }
@@ -76,6 +77,8 @@ pub(super) async fn done(store: &SqliteStore, completions: &[Completion]) -> Res
             let (tenant, queue): (&str, &str) = (row::get(row, "tenant")?, row::get(row, "queue")?);
             t.count(tenant, queue, JobState::Running, -1);
             t.count(tenant, queue, JobState::Done, 1);
+            let (wait, run) = row::buckets(row, t.now)?;
+            t.flow.count((tenant, queue, row::get(row, "kind")?), Passed::Done, wait, run);
             moved.insert(row::id(row, "id")?);
         }
     }

@@ -27,6 +27,7 @@ pub(super) async fn jobs(t: &mut Transition<'_>, rows: &[JobRow]) -> Result<Hash
     }
     for row in rows.iter().filter(|row| made.contains(&row.id)) {
         t.arrived(row.id, &row.tenant, &row.queue, row.priority, row.state);
+        t.flow.enqueued((&row.tenant, &row.queue, &row.kind));
     }
     Ok(made)
 }

@@ -21,6 +21,7 @@ mod email;
 mod error;
 mod fan_in;
 mod file_events;
+mod history;
 mod insert;
 mod insert_rows;
 mod job_list;

@@ -13,6 +13,7 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use crate::error::{Result, StoreError};
+use crate::flow::bucket_between;
 use crate::{Dispatch, Purpose};
 
 /// What every statement that moves jobs returns, for [`Moved`].
@@ -55,6 +56,14 @@ pub(super) fn moved(row: &SqliteRow) -> Result<Moved> {
         items: get(row, "items")?,
         generation: number(row, "generation")?,
     })
+}
+
+/// The buckets of the times that a job waited and ran, from the columns `queued_at` and `started_at`, as its attempt ends
+/// now.
+pub(super) fn buckets(row: &SqliteRow, now: i64) -> Result<(Option<i16>, Option<i16>)> {
+    let (queued_at, started_at): (Option<i64>, Option<i64>) = (get(row, "queued_at")?, get(row, "started_at")?);
+    let wait = started_at.and_then(|started_at| bucket_between(queued_at, started_at));
+    Ok((wait, bucket_between(started_at, now)))
 }
 
 /// Reads an outbox row.

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use gristmill_core::chunk::ChunkResult;
+use gristmill_core::history::Passed;
 use gristmill_core::id::JobId;
 use gristmill_core::job::{Fence, JobState};
 use gristmill_core::settle::{Ending, Verdict};
@@ -101,7 +102,7 @@ async fn fence(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<HashMap
             error = CASE c.state WHEN 'done' THEN c.error ELSE coalesce(c.error, job.error) END, output = c.output
          FROM c
          WHERE job.id = c.id AND job.state = 'running' AND job.attempt = c.attempt AND job.worker_id = c.worker
-         RETURNING job.attempt >= job.max_attempts AS spent, ",
+         RETURNING job.attempt >= job.max_attempts AS spent, kind, queued_at, started_at, ",
         moved_columns!()
     );
     let moved = t.rows(sqlx::query(statement).bind(check::json::<Vec<_>>(&rows)?).bind(t.now)).await?;
@@ -109,7 +110,20 @@ async fn fence(t: &mut Transition<'_>, all: &[Settlement<'_>]) -> Result<HashMap
     for s in all {
         check::not_spent(s.fence.job, s.verdict, s.by_worker && spent.contains(&s.fence.job))?;
     }
+    note_passed(t, all, &moved)?;
     moved.iter().map(|moved| row::moved(moved).map(|job| (job.id, job))).collect()
+}
+
+/// Notes for the history how the attempts have ended.
+fn note_passed(t: &mut Transition<'_>, all: &[Settlement<'_>], moved: &[SqliteRow]) -> Result<()> {
+    let verdicts: HashMap<JobId, Verdict> = all.iter().map(|one| (one.fence.job, one.verdict)).collect();
+    for row in moved {
+        let Some(what) = verdicts.get(&row::id(row, "id")?).copied().and_then(Passed::of) else { continue };
+        let (wait, run) = row::buckets(row, t.now)?;
+        let whose = (row::get(row, "tenant")?, row::get(row, "queue")?, row::get(row, "kind")?);
+        t.flow.count(whose, what, wait, run);
+    }
+    Ok(())
 }
 
 fn ids_where(rows: &[SqliteRow], flag: &str) -> Result<HashSet<JobId>> {

@@ -17,18 +17,22 @@ use crate::audit::{Attributed, Facts, Summary};
 use crate::check;
 use crate::error::Result;
 use crate::failpoint;
+use crate::flow::Flow;
 use crate::sql::{audit, batch_ends, quota};
 use crate::{BatchProgress, Dispatch, Dispatched, Purpose};
 
 /// The database's own clock, in microseconds, accurate to a millisecond.
 pub(super) const NOW: &str = now!();
 
-/// Changes the counters, which come last. There is one writer, for which shards would be of no use, so everything is in
+/// Notes what has passed, and changes the counters, which come last. There is one writer, for which shards would be of no use, so everything is in
 /// shard 0.
 macro_rules! count {
     ($then:literal) => {
         concat!(
-            "INSERT INTO queue_count (tenant, queue, state, shard, jobs)
+            "INSERT INTO flow (at, tenant, queue, kind, what, wait, run, jobs)
+             SELECT ?3, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+             FROM json_each(?2);
+             INSERT INTO queue_count (tenant, queue, state, shard, jobs)
              SELECT value ->> 0, value ->> 1, value ->> 2, 0, value ->> 3 FROM json_each(?1) WHERE true
              ON CONFLICT (tenant, queue, state, shard) DO UPDATE SET jobs = queue_count.jobs + excluded.jobs",
             $then
@@ -46,6 +50,8 @@ pub(super) struct Transition<'s> {
     /// The database's time at the beginning, in microseconds: one instant for the whole transaction.
     pub(super) now: i64,
     counts: Vec<Count>,
+    /// What has passed, for the history.
+    pub(super) flow: Flow,
     ready: Vec<Ready>,
     deltas: Vec<(BatchId, Delta)>,
     /// Jobs that have died: a batch whose aggregate is among them ends with it.
@@ -116,6 +122,7 @@ impl<'s> Transition<'s> {
             store,
             now,
             counts: Vec::new(),
+            flow: Flow::default(),
             ready: Vec::new(),
             deltas: Vec::new(),
             dead: Vec::new(),
@@ -310,18 +317,21 @@ impl<'s> Transition<'s> {
         Ok(written.then_some(attributed))
     }
 
-    fn counts_to_write(&self) -> Result<Option<Last>> {
+    fn counts_to_write(&mut self) -> Result<Option<Last>> {
         let counts: Vec<(&str, &str, &str, i64)> = self
             .counts
             .iter()
             .filter(|count| count.by != 0)
             .map(|count| (count.tenant.as_str(), count.queue.as_str(), count.state.as_str(), count.by))
             .collect();
-        if counts.is_empty() {
+        if counts.is_empty() && self.flow.is_empty() {
             return Ok(None);
         }
         let counts = check::json(&counts)?;
-        let with = |statement: &'static str| sqlx::query(statement).bind(counts.clone());
+        let flow = self.flow.take();
+        let flow = flow.iter().map(|row| (&row.tenant, &row.queue, &row.kind, row.what, row.wait, row.run, row.jobs));
+        let (flow, now) = (check::json(&flow.collect::<Vec<_>>())?, self.now);
+        let with = |statement: &'static str| sqlx::query(statement).bind(counts.clone()).bind(flow.clone()).bind(now);
         Ok(Some(Last {
             alone: with(count!("")),
             and_commit: with(count!("; COMMIT")),

@@ -64,6 +64,7 @@ mod editing;
 mod endings;
 mod factors;
 mod fan_in;
+mod history;
 mod limits;
 mod misrouted;
 mod notifying;

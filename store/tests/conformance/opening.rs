@@ -62,6 +62,8 @@ async fn emptied(store: &TestStore) {
         "schedule",
         "queue",
         "queue_count",
+        "flow",
+        "history",
         "operation_job",
         "operation",
         "outbox",

@@ -14,6 +14,7 @@ use gristmill_core::access::Role;
 use gristmill_core::audit::{ChainEnd, SealedEntry, SignedHead};
 use gristmill_core::chunk::SourceFingerprint;
 use gristmill_core::email_address::EmailAddress;
+use gristmill_core::history::HistoryStep;
 use gristmill_core::id::{BatchId, JobId, KeyId, LinkId, OperationId, SessionId, TokenId, UserId, WorkerId};
 use gristmill_core::job::{ClaimedJob, Fence, NewJob};
 use gristmill_core::job_edit::JobEdit;
@@ -496,6 +497,13 @@ delegate! {
     begin_request(request: &NewRequest) -> BegunRequest;
     answer_request(key: &RequestKey, attempt: Uuid, answer: &KeptAnswer) -> bool;
     forget_request(key: &RequestKey, attempt: Uuid) -> ();
+}
+
+delegate! {
+    History {}
+    fold_history(limit: u32) -> u64;
+    history(filter: &HistoryFilter) -> Vec<HistoryPoint>;
+    prune_history(step: HistoryStep, before: Instant, limit: u32) -> u64;
 }
 
 delegate! {

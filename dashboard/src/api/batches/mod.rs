@@ -14,6 +14,7 @@ use gristmill_core::query::{List, Query as Asked};
 use gristmill_jobs::kind::chunk::CHUNK;
 use gristmill_service::documents::{BatchDocument, BatchWithResult, ChunkDocument};
 use gristmill_service::eta::eta;
+use gristmill_service::eta_record::eta_record;
 use gristmill_store::{BatchFilter, BatchView, JobFilter, Page, why_batch};
 
 use super::jobs::as_of_now;
@@ -92,7 +93,8 @@ async fn show(caller: Allowed<perm::BatchesRead>, Path(id): Path<BatchId>) -> Ou
     let batch = find(&caller, id).await?;
     let waits = why_batch(caller.whole_store(), &batch).await?;
     let eta = eta(caller.store(), &batch, Utc::now()).await?;
-    Ok(Answer::new(shown(&caller, &batch).waiting_for(waits).ending(eta)))
+    let record = eta_record(caller.store(), &batch).await?;
+    Ok(Answer::new(shown(&caller, &batch).waiting_for(waits).ending(eta).recorded(record)))
 }
 
 /// A batch of the tenant.

@@ -59,7 +59,7 @@ impl PartialSchema for Zoom {
 
 impl Zoom {
     /// The part of it that a batch of so many chunks has, and how many chunks that are.
-    fn within(self, chunks: u64) -> (u64, u64) {
+    pub(super) fn within(self, chunks: u64) -> (u64, u64) {
         let first = self.first.min(chunks.saturating_sub(1));
         (first, self.last.min(chunks.saturating_sub(1)).saturating_sub(first).saturating_add(u64::from(chunks > 0)))
     }

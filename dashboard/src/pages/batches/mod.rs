@@ -1,12 +1,15 @@
-//! Batches: [`list`]; [`start`]: a batch from a form; [`show`]: one batch, with its [`grid`] of chunks and its [`tabs`];
+//! Batches: [`list`]; [`start`]: a batch from a form; [`show`]: one batch, with its [`grid`] of chunks, their
+//! [`timeline`], the [`record`] of its estimates and its [`tabs`];
 //! [`steer`]: pause, resume, cancel, restart, delete.
 
 mod grid;
 mod list;
+mod record;
 mod show;
 mod start;
 mod steer;
 mod tabs;
+mod timeline;
 
 use crate::gate::Routes;
 

@@ -11,8 +11,10 @@ use maud::{Markup, html};
 
 use super::grid::{self, Zoom};
 use super::list;
+use super::record;
 use super::steer::actions;
 use super::tabs::{self, Tab};
+use super::timeline;
 use crate::api::batches::find;
 use crate::gate::{Allowed, Caller, Paging, Parameters, Params, Path, Query, perm};
 use crate::live::Topic;
@@ -34,6 +36,8 @@ pub(super) struct Wanted {
     tab: Tab,
     zoom: Zoom,
     states: Vec<JobState>,
+    /// Whether it is shown how the estimates of the batches before it have held.
+    before: bool,
 }
 
 impl Parameters for Wanted {
@@ -42,6 +46,7 @@ impl Parameters for Wanted {
             tab: query.one("tab", "What is shown below its chunks").unwrap_or(Tab::Chunks),
             zoom: query.one("range", "Only chunks with these numbers, such as 1000-1999").unwrap_or_default(),
             states: query.many("state", "Only chunks in this state; may be repeated"),
+            before: query.flag("before", "Show how estimates of the batches before it have held"),
         }
     }
 }
@@ -57,6 +62,8 @@ pub(super) async fn show(
         (title(&caller, &view, &batch))
         (summary(&caller, &view, &batch).await)
         (grid::panel(&caller, &view, &batch, wanted.zoom).await)
+        @if batch.chunks > 0 { (timeline::panel(&caller, &view, &batch, wanted.zoom).await) }
+        (record::panel(&caller, &view, &batch, wanted.before).await)
         @if !batch.state.is_final() { (blocked(&caller, &view, &batch).await) }
         (tabs::shown(&caller, &view, &batch, wanted.tab, &wanted.states, &paging).await?)
         (copies(&format!("gristmill batch show {id}"), &format!("/api/v1/batches/{id}")))

@@ -13,7 +13,7 @@ use crate::api::jobs::find;
 use crate::gate::{Allowed, Caller, Parameters, Params, Path, Query, Routes, perm};
 use crate::live::Topic;
 use crate::pages::parts::brief::brief;
-use crate::pages::parts::copies::{copies, copy};
+use crate::pages::parts::copies::{copies, copy, path};
 use crate::pages::parts::empty::empty;
 use crate::pages::parts::json::json;
 use crate::pages::parts::number::{count, duration};
@@ -85,7 +85,10 @@ fn title(caller: &Caller, view: &View, job: &JobView) -> Markup {
 
 fn about(caller: &Caller, job: &JobView) -> Markup {
     let mut known = vec![
-        ("Kind", html! { (job.kind) @if job.version != 1 { span class="muted" { " version " (job.version) } } }),
+        (
+            "Kind",
+            html! { (kind_of(caller, job)) @if job.version != 1 { span class="muted" { " version " (job.version) } } },
+        ),
         ("Priority", html! { (job.priority) }),
         (
             "Attempts",
@@ -118,6 +121,12 @@ fn about(caller: &Caller, job: &JobView) -> Markup {
         known.push(("Took", html! { (duration((to - from).to_std().unwrap_or_default())) }));
     }
     panel("about", "About", facts(known))
+}
+
+/// The kind, which leads to what else of it has passed.
+fn kind_of(caller: &Caller, job: &JobView) -> Markup {
+    let href = path("/history", &[("kind", Some(&job.kind))]);
+    html! { @if caller.may(Permission::QueuesRead) { a href=(href) { (job.kind) } } @else { (job.kind) } }
 }
 
 async fn blocked(caller: &Caller, view: &View, job: &JobView) -> Markup {

@@ -10,8 +10,9 @@ use gristmill_store::{BatchFilter, BatchView, Page as Rows, QueueView, ScheduleV
 use maud::html;
 
 use self::health::{Facts, Health, health};
-use crate::gate::{Allowed, Caller, Result, Routes, perm};
+use crate::gate::{Allowed, Caller, Params, Result, Routes, perm};
 use crate::live::Topic;
+use crate::pages::history::{self, Of, Span};
 use crate::pages::parts::icon::icon;
 use crate::pages::{Head, Paged, View};
 
@@ -31,14 +32,16 @@ struct Seen {
     schedules: Option<Vec<ScheduleView>>,
 }
 
-async fn show(caller: Allowed<perm::QueuesRead>, view: View) -> Paged {
+async fn show(caller: Allowed<perm::QueuesRead>, view: View, Params(span): Params<Span>) -> Paged {
     let seen = seen(&caller, &view).await?;
+    let passed = history::read(&caller, &view, span, Of::default()).await;
     let facts = facts(&seen, &view);
     let Health { tone, shape, text } = health(&facts);
     let main = html! {
         h1 class="unseen" { "Overview" }
         p id="health" class={ "health " (tone.class()) } { (icon(shape)) span { (text) } }
         (lists::tiles(&seen))
+        (history::panels(&view, span, passed))
         (lists::batches(&caller, &view, seen.batches.as_deref()).await)
         div class="columns" {
             (lists::queues(&view, &seen))

@@ -7,10 +7,11 @@ mod limits;
 mod one;
 
 use gristmill_core::access::Permission;
-use gristmill_store::{QueueView, UnhandledView, WorkerView};
+use gristmill_store::{HistoryPoint, QueueView, UnhandledView, WorkerView};
 use maud::{Markup, html};
 
 use super::answer::Paged;
+use super::history::{self, Of, Span};
 use super::parts::action::Action;
 use super::parts::copies::copies;
 use super::parts::empty::empty;
@@ -45,6 +46,7 @@ async fn list(caller: Allowed<perm::QueuesRead>, view: View) -> Paged {
         true => Some(view.panel(caller.whole_store().limits()).await),
         false => None,
     };
+    let passed = history::read(&caller, &view, Span::Hour, Of::default()).await;
     let waiting: u64 = queues.iter().map(|queue| queue.queued).sum();
     let about =
         html! { (counted(queues.len() as u64, "queue", "queues")) ", " (counted(waiting, "job waits", "jobs wait")) };
@@ -54,7 +56,7 @@ async fn list(caller: Allowed<perm::QueuesRead>, view: View) -> Paged {
         (panel("queues", "Queues", html! {
             @if queues.is_empty() {
                 (empty("There is no queue yet", "The first job makes one:", &["gristmill enqueue exec --payload '{\"command\": [\"echo\", \"hello\"]}'"]))
-            } @else { (rows(&caller, &queues, workers.as_deref())) }
+            } @else { (rows(&caller, &view, &queues, workers.as_deref(), passed.as_deref())) }
         }))
         (late_panel("unhandled", "Jobs that no worker can run", unhandled, |found| unhandled_rows(&found)))
         @if let Some(limits) = limits {
@@ -96,7 +98,13 @@ fn lacking(queues: &[QueueView], workers: Option<&[WorkerView]>) -> Markup {
     }
 }
 
-fn rows(caller: &Caller, queues: &[QueueView], workers: Option<&[WorkerView]>) -> Markup {
+fn rows(
+    caller: &Caller,
+    view: &View,
+    queues: &[QueueView],
+    workers: Option<&[WorkerView]>,
+    passed: Option<&[HistoryPoint]>,
+) -> Markup {
     let columns = [
         column("Queue"),
         column("State"),
@@ -105,13 +113,25 @@ fn rows(caller: &Caller, queues: &[QueueView], workers: Option<&[WorkerView]>) -
         numbers("Running"),
         numbers("Later"),
         numbers("Dead"),
+        column("Done, last hour"),
         column("Served by"),
         actions(),
     ];
-    table("list", "Queues", &columns, queues.iter().map(|queue| one_of(caller, queue, workers)))
+    table(
+        "list",
+        "Queues",
+        &columns,
+        queues.iter().map(|queue| {
+            let line = match passed {
+                Some(points) => history::spark_of(points, &queue.name, view.now()),
+                None => none(),
+            };
+            one_of(caller, queue, workers, line)
+        }),
+    )
 }
 
-fn one_of(caller: &Caller, queue: &QueueView, workers: Option<&[WorkerView]>) -> Row {
+fn one_of(caller: &Caller, queue: &QueueView, workers: Option<&[WorkerView]>, line: Markup) -> Row {
     let link = |state: &str, number: u64| {
         html! {
             @if number == 0 { (none()) }
@@ -130,6 +150,7 @@ fn one_of(caller: &Caller, queue: &QueueView, workers: Option<&[WorkerView]>) ->
             }
         },
         link("dead", queue.dead),
+        line,
         served(queue, workers),
         if caller.may(Permission::QueuesControl) { switch(queue) } else { Markup::default() },
     ];

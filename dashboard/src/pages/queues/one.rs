@@ -8,11 +8,12 @@ use gristmill_store::{LimitView, QueueView, WorkerView};
 use maud::{Markup, html};
 
 use super::{lacking, lacks_workers, limits, shown, switch, unhandled_rows, workers};
-use crate::gate::{Allowed, ApiError, Caller, Path, Result, perm};
+use crate::gate::{Allowed, ApiError, Caller, Params, Path, Result, perm};
 use crate::live::Topic;
 use crate::pages::answer::{Paged, Redirect};
 use crate::pages::flash::Flash;
 use crate::pages::form::Form;
+use crate::pages::history::{self, Of, Span};
 use crate::pages::job_list::of_state;
 use crate::pages::parts::copies::{copies, shell};
 use crate::pages::parts::icon::{Icon, icon};
@@ -22,7 +23,12 @@ use crate::pages::parts::table::{column, facts, numbers, row, table};
 use crate::pages::parts::{links, time};
 use crate::pages::view::{Head, View};
 
-pub(super) async fn show(caller: Allowed<perm::QueuesRead>, view: View, Path(name): Path<String>) -> Paged {
+pub(super) async fn show(
+    caller: Allowed<perm::QueuesRead>,
+    view: View,
+    Path(name): Path<String>,
+    Params(span): Params<Span>,
+) -> Paged {
     let queues = view.read(caller.store().queues(caller.tenant())).await?;
     let missing = || ApiError::not_found(format!("there is no queue `{name}`")).hint("its first job makes it");
     let queue = queues.into_iter().find(|queue| queue.name == name).ok_or_else(missing)?;
@@ -33,12 +39,16 @@ pub(super) async fn show(caller: Allowed<perm::QueuesRead>, view: View, Path(nam
         true => Some(view.panel(caller.whole_store().limits()).await),
         false => None,
     };
+    let passed = history::read(&caller, &view, span, Of { queue: Some(&name), kind: None }).await;
+    let spread = passed.as_deref().map(|points| history::spread(span, points)).unwrap_or_default();
     let acts = if caller.may(Permission::QueuesControl) { switch(&queue) } else { Markup::default() };
     let main = html! {
         (head(html! { "Queue " (queue.name) }, about(&queue), acts))
         (pause_note(&queue))
         (lacking(std::slice::from_ref(&queue), workers.as_deref()))
         (tiles(&queue))
+        (history::panels(&view, span, passed))
+        (spread)
         (late_panel("workers", "Who serves it", workers, |workers| serving(&queue, &workers)))
         (late_panel("unhandled", "Jobs on it that no worker can run", unhandled, |found| {
             unhandled_rows(&found.into_iter().filter(|one| one.queue == queue.name).collect::<Vec<_>>())

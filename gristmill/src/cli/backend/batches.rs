@@ -9,9 +9,11 @@ use gristmill_core::id::{BatchId, JobId};
 use gristmill_service::Order;
 use gristmill_service::control::add;
 use gristmill_service::documents::{
-    BatchDocument, BatchWithResult, DeletedBatchesDocument, EtaDocument, ReportDocument, WouldStartDocument,
+    BatchDocument, BatchWithResult, DeletedBatchesDocument, EtaDocument, EtaRecordDocument, ReportDocument,
+    WouldStartDocument,
 };
 use gristmill_service::eta::eta;
+use gristmill_service::eta_record::eta_record;
 use gristmill_store::{BatchFilter, BatchView, ControlReport, Page, Restart, Wait, why_batch};
 use serde_json::json;
 
@@ -78,6 +80,14 @@ impl Backend<'_> {
         match self {
             Self::Store(local) => Ok(eta(local.store(), batch, Utc::now()).await?),
             Self::Server(server) => Ok(shown(server, batch.id).await?.eta),
+        }
+    }
+
+    /// What was said of the end of a batch before, as far as that is known.
+    pub(crate) async fn eta_record(&self, batch: &BatchView) -> Result<Option<EtaRecordDocument>> {
+        match self {
+            Self::Store(local) => Ok(eta_record(local.store(), batch).await?),
+            Self::Server(server) => Ok(shown(server, batch.id).await?.eta_record),
         }
     }
 

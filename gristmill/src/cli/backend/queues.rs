@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use chrono::SecondsFormat;
 use gristmill_client::http::Call;
+use gristmill_core::Instant;
 use gristmill_core::job::DEFAULT_QUEUE;
 use gristmill_service::Order;
-use gristmill_service::documents::{DeletedQueueDocument, QueueDocument, ReportDocument};
+use gristmill_service::documents::{DeletedQueueDocument, HistoryDocument, QueueDocument, ReportDocument};
+use gristmill_service::history::{HistoryAsk, history};
 use gristmill_store::ControlReport;
 
 use super::{Backend, Local};
@@ -21,6 +24,24 @@ impl Backend<'_> {
                 Ok(QueueDocument::all(local.store().queues(local.tenant()).await?, unhandled))
             }
             Self::Server(server) => server.look(&Call::get(&["queues"])).await,
+        }
+    }
+
+    /// How much passed in a range of time.
+    pub(crate) async fn history(&self, ask: &HistoryAsk) -> Result<HistoryDocument> {
+        match self {
+            Self::Store(local) => Ok(history(local.store(), local.tenant(), ask).await?),
+            Self::Server(server) => {
+                let instant = |at: Instant| at.to_rfc3339_opts(SecondsFormat::Micros, true);
+                let call = Call::get(&["history"])
+                    .param("from", instant(ask.from))
+                    .param("until", instant(ask.until))
+                    .param("step", ask.step().as_str())
+                    .param("by", ask.by.as_str())
+                    .maybe("queue", ask.queue.as_deref())
+                    .maybe("kind", ask.kind.as_deref());
+                server.look(&call).await
+            }
         }
     }
 

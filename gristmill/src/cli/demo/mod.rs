@@ -201,7 +201,7 @@ impl Story<'_> {
             };
             return context.output.document(&StoryDocument { batch: self.view.into(), demo });
         }
-        print(&context.output, self.view, None, None);
+        print(&context.output, self.view, self.view.into());
         self.sum_up(context);
         match mail {
             Some(mail) => context.output.line(&format!("the report    {}", mail.display())),
