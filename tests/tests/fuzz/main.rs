@@ -13,6 +13,7 @@ mod json;
 mod mutator;
 mod patches;
 mod queries;
+mod reports;
 mod schedules;
 mod sources;
 mod words;

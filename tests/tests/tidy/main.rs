@@ -12,8 +12,9 @@ mod text;
 mod words;
 
 /// Every crate of the workspace.
-const ROOMS: [&str; 16] = [
+const ROOMS: [&str; 17] = [
     "core",
+    "mail",
     "store",
     "broker",
     "dispatcher",
@@ -36,8 +37,8 @@ fn may_know(room: &str) -> &'static [&'static str] {
     match room {
         // An optional one: behind the feature `testing`.
         "broker" => &["core", "testkit"],
-        "store" => &["core"],
-        "jobs" => &["core", "store"],
+        "store" | "mail" => &["core"],
+        "jobs" => &["core", "mail", "store"],
         "dispatcher" => &["core", "store", "broker"],
         // What a program needs that enqueues, and no more.
         "client" => &["core", "store", "broker", "dispatcher"],
@@ -47,6 +48,7 @@ fn may_know(room: &str) -> &'static [&'static str] {
         "dashboard" => &["core", "store", "broker", "jobs", "service", "telemetry"],
         "gristmill" => &[
             "core",
+            "mail",
             "store",
             "broker",
             "dispatcher",
