@@ -43,9 +43,9 @@ pub(crate) async fn every_page<M: Meter>(env: &TestEnv, meter: &mut M) {
         let cost = page.header("x-cost").unwrap_or("0 0 -").to_owned();
         let readings: u32 = cost.split(' ').next().expect("a number").parse().expect("a number");
         println!("{readings:>3} readings {statements:>5?} statements {read:>8} {} {address}", M::WHAT);
-        if readings > READINGS_MAX || statements.is_some_and(|sent| sent > u64::from(READINGS_MAX)) {
+        if readings > READINGS_MAX || statements.is_some_and(|sent| sent > STATEMENTS_MAX) {
             wrong.push(format!(
-                "{address} asked {readings} times, with {statements:?} statements: {READINGS_MAX} at most"
+                "{address} asked {readings} times, with {statements:?} statements: {READINGS_MAX} and {STATEMENTS_MAX} at most"
             ));
         }
         if read > M::MOST {
