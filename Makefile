@@ -20,6 +20,7 @@ test: ## Runs every test but those in a browser, on a PostgreSQL and a RabbitMQ 
 	@scripts/servers status >/dev/null 2>&1 || trap 'scripts/servers stop' EXIT; \
 	scripts/servers start; \
 	eval "$$(scripts/servers env)"; \
+	export GRISTMILL_TEST_WEBDRIVER=none GRISTMILL_TEST_AXE=none; \
 	$(CARGO) test --workspace --no-fail-fast
 
 .PHONY: browser

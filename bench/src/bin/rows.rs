@@ -6,6 +6,8 @@
 //!
 //! `gristmill-bench-rows INPUT OUTPUT`
 
+#![expect(clippy::print_stdout, reason = "what it found is what it is run for")]
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write as _;

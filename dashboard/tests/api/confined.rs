@@ -46,7 +46,9 @@ async fn every_endpoint_answers_as_it_does_without() {
         let answer = as_person(&env, &cookie, "GET", &path.replace(['{', '}'], ""), &Value::Null).await;
         assert!(answer.status < 500, "{path}: {}", answer.text);
         let there = !path.contains('{');
-        assert!(!there || answer.status == 200, "{path}: {} {}", answer.status, answer.text);
+        // What came of a batch is there once it has ended.
+        let later = answer.status == 409 && (path.ends_with("/results") || path.ends_with("/outputs"));
+        assert!(!there || later || answer.status == 200, "{path}: {} {}", answer.status, answer.text);
         asked += 1;
     }
     assert!(asked > 40, "{asked}");

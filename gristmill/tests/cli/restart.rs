@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -22,16 +21,42 @@ const BETWEEN: usize = 60;
 /// How long anything may take before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The ids of the jobs that were accepted, and whether there have been enough.
+/// What clients and test tell each other.
 #[derive(Default)]
 struct Accepted {
-    ids: Mutex<BTreeSet<String>>,
-    over: AtomicBool,
+    told: Mutex<Told>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Told {
+    /// The ids of the jobs that were accepted.
+    ids: BTreeSet<String>,
+    /// Whether there is a server.
+    served: bool,
+    /// Whether there have been enough.
+    over: bool,
 }
 
 impl Accepted {
-    fn count(&self) -> usize {
-        self.ids.lock().expect("the ids").len()
+    fn tell(&self, what: impl FnOnce(&mut Told)) {
+        what(&mut self.told.lock().expect("told"));
+        self.changed.notify_all();
+    }
+
+    fn until(&self, enough: impl Fn(&Told) -> bool) -> MutexGuard<'_, Told> {
+        let told = self.told.lock().expect("told");
+        self.changed.wait_timeout_while(told, PATIENCE, |told| !enough(told)).expect("told").0
+    }
+
+    /// Waits until so many more were accepted.
+    fn more(&self, jobs: usize) {
+        let before = self.told.lock().expect("told").ids.len();
+        drop(self.until(|told| told.ids.len() >= before + jobs));
+    }
+
+    fn is_over(&self) -> bool {
+        self.told.lock().expect("told").over
     }
 }
 
@@ -59,14 +84,14 @@ fn send(address: &str, accepted: &Accepted) -> std::io::Result<()> {
         "POST /api/v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    while !accepted.over.load(Ordering::Relaxed) {
+    while !accepted.is_over() {
         stream.write_all(request.as_bytes())?;
         let (status, text) = answer(&mut answers)?;
         match status {
             201 => {
                 let answer: Value = serde_json::from_str(&text).expect("JSON");
                 let id = answer["data"]["job"]["id"].as_str().expect("an id").to_owned();
-                assert!(accepted.ids.lock().expect("the ids").insert(id), "no id is given twice");
+                accepted.tell(|told| assert!(told.ids.insert(id), "no id is given twice"));
             }
             // It is about to end, or has just begun.
             503 | 408 => {}
@@ -129,31 +154,27 @@ fn a_server_that_is_restarted_under_load_loses_nothing_that_it_has_accepted() {
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
-                while !accepted.over.load(Ordering::Relaxed) {
+                while !accepted.until(|told| told.served || told.over).over {
                     // A connection that breaks off, or cannot be made, leaves it open whether the last job was accepted.
                     let _ = send(&address, &accepted);
-                    thread::sleep(Duration::from_millis(5));
                 }
             });
         }
         for end in ["-TERM", "-KILL", "-TERM"] {
-            let (before, since) = (accepted.count(), Instant::now());
-            while accepted.count() < before + BETWEEN && since.elapsed() < PATIENCE {
-                thread::sleep(Duration::from_millis(5));
-            }
+            accepted.tell(|told| told.served = true);
+            accepted.more(BETWEEN);
+            accepted.tell(|told| told.served = false);
             signal(end, &child);
             child.wait().expect("ended");
             (child, _) = server(&place, &address);
         }
-        let (before, since) = (accepted.count(), Instant::now());
-        while accepted.count() < before + BETWEEN && since.elapsed() < PATIENCE {
-            thread::sleep(Duration::from_millis(5));
-        }
-        accepted.over.store(true, Ordering::Relaxed);
+        accepted.tell(|told| told.served = true);
+        accepted.more(BETWEEN);
+        accepted.tell(|told| told.over = true);
     });
     signal("-TERM", &child);
     child.wait().expect("ended");
-    let (found, ids) = (stored(&place), accepted.ids.into_inner().expect("the ids"));
+    let (found, ids) = (stored(&place), accepted.told.into_inner().expect("told").ids);
     assert!(ids.len() >= 4 * BETWEEN, "{}", ids.len());
     let lost: Vec<&String> = ids.difference(&found).collect();
     assert!(lost.is_empty(), "{} of {} were accepted and are not there: {lost:?}", lost.len(), ids.len());

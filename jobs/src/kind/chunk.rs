@@ -48,9 +48,12 @@ struct Ready {
     plan: BatchPlan,
     batch: Arc<BatchContext>,
     pipeline: Arc<Pipeline>,
-    /// The short way for rows with these columns, if there is one. Nearly always all files have the same.
-    short: Mutex<Vec<(Vec<String>, Option<Arc<RowPlan>>)>>,
+    /// Nearly always all files have the same columns.
+    short: Mutex<Vec<ShortWay>>,
 }
+
+/// Columns, and the short way for rows with them, if there is one.
+type ShortWay = (Vec<String>, Option<Arc<RowPlan>>);
 
 /// A chunk's items as they were read.
 enum Input {

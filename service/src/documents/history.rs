@@ -179,6 +179,6 @@ mod tests {
         assert_eq!(named(HistoryBy::Queue), [(name("imports"), 4, 1), (name("mail"), 3, 1)]);
         assert_eq!(named(HistoryBy::Kind), [(name("email"), 2, 1), (name("note"), 5, 1)]);
         let total = &series(&points, HistoryBy::Total)[0].total;
-        assert_eq!((total.run.count, total.run.buckets.len(), total.run.buckets[0].from_ms), (7, 1, 70));
+        assert_eq!((total.run.count, total.run.buckets.len(), total.run.buckets[0].from_ms), (7, 1, 50));
     }
 }

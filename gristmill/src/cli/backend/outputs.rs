@@ -79,7 +79,7 @@ impl Backend<'_> {
                 let call = Call::get(&["batches", &part(batch), "outputs", &output.name]);
                 let mut at = have;
                 let take = |from: u64, piece: &[u8]| {
-                    let written = (from != at).then(|| begin_anew(into, from)).unwrap_or(Ok(()));
+                    let written = if from == at { Ok(()) } else { begin_anew(into, from) };
                     at = from + piece.len() as u64;
                     written.and_then(|()| into.write_all(piece)).map_err(|error| error.to_string())
                 };
