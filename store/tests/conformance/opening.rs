@@ -34,6 +34,8 @@ async fn emptied(store: &TestStore) {
     let tables = [
         "access_recovery",
         "access_factor",
+        "access_spent",
+        "access_key",
         "access_link",
         "access_try",
         "access_session",
@@ -76,6 +78,10 @@ async fn emptied(store: &TestStore) {
     ];
     for table in tables {
         store.tamper(&format!("DROP TABLE {table}")).await;
+    }
+    if !store.embedded() {
+        store.tamper("DROP TABLE confined_role").await;
+        store.tamper("DROP FUNCTION confine_tenants()").await;
     }
 }
 
