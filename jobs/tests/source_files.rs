@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gristmill_core::chunk::{ChunkPayload, Slice, SourceFingerprint};
 use gristmill_core::definition::{Compression, OneOrMany, Ragged, SourceSpec};
 use gristmill_core::inline::{InlineItem, encode};
-use gristmill_jobs::source::{self, COLUMNS_MAX, ChunkSize, OpenOptions, Planner, Record, SourceError};
+use gristmill_jobs::source::{self, COLUMNS_MAX, OpenOptions, Planner, Record, SourceError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -596,19 +596,4 @@ fn csv_crate(text: &str) -> Vec<Vec<String>> {
         .records()
         .map(|record| record.expect("it is UTF-8").iter().map(str::to_owned).collect())
         .collect()
-}
-
-#[tokio::test]
-async fn chunks_suit_the_size_of_the_input_unless_it_is_said() {
-    let place = Place::new();
-    for (rows, chunks) in [(10, 1), (40_000, 11), (400_000, 64)] {
-        let text: String =
-            std::iter::once("id,name\n".to_owned()).chain((0..rows).map(|id| format!("{id:08},somebody\n"))).collect();
-        place.write("in.csv", &text);
-        let spec = csv("in.csv");
-        let options = OpenOptions { chunk: ChunkSize::Fitting, ..place.options(1) };
-        let (_, payloads) = drain(source::open(&spec, options).await.expect("opened")).await.expect("planned");
-        assert_eq!(payloads.iter().map(|payload| payload.items).sum::<u64>(), rows);
-        assert!(payloads.len().abs_diff(chunks) <= 1, "{rows} rows make {} chunks", payloads.len());
-    }
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use gristmill_core::chunk::{ChunkPayload, SourceFingerprint};
 use gristmill_core::definition::{OneOrMany, SourceSpec};
-use gristmill_jobs::source::{self, OpenOptions, SourceError};
+use gristmill_jobs::source::{self, ChunkSize, OpenOptions, SourceError};
 
 async fn plan(
     dir: &Path,
     spec: &SourceSpec,
-    chunk: u64,
+    chunk: impl Into<ChunkSize>,
 ) -> Result<(SourceFingerprint, Vec<ChunkPayload>), SourceError> {
     let options = OpenOptions {
         spool_dir: dir.join("spool"),
@@ -103,4 +103,17 @@ async fn what_cannot_be_unpacked_is_called_by_its_name_and_never_read_as_text() 
     assert_eq!(chunks.len(), 1);
     let left = std::fs::read_dir(dir.path().join("spool")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "nothing is left behind");
+}
+
+#[tokio::test]
+async fn chunks_suit_the_size_of_the_input_unless_it_is_said() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (rows, expected) in [(10, 1), (40_000, 11), (400_000, 64)] {
+        let lines = (0..rows).map(|id| format!("{id:08},somebody\n"));
+        let text: String = std::iter::once("id,name\n".to_owned()).chain(lines).collect();
+        std::fs::write(dir.path().join("a.csv"), text).expect("written");
+        let (_, chunks) = plan(dir.path(), &csv("a.csv"), ChunkSize::Fitting).await.expect("it can be planned");
+        assert_eq!(chunks.iter().map(|chunk| chunk.items).sum::<u64>(), rows);
+        assert!(chunks.len().abs_diff(expected) <= 1, "{rows} rows make {} chunks", chunks.len());
+    }
 }

@@ -24,12 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What clients and test tell each other.
 #[derive(Default)]
 struct Accepted {
-    told: Mutex<Told>,
+    shared: Mutex<Shared>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Told {
+struct Shared {
     /// The ids of the jobs that were accepted.
     ids: BTreeSet<String>,
     /// Whether there is a server.
@@ -39,24 +39,24 @@ struct Told {
 }
 
 impl Accepted {
-    fn tell(&self, what: impl FnOnce(&mut Told)) {
-        what(&mut self.told.lock().expect("told"));
+    fn tell(&self, what: impl FnOnce(&mut Shared)) {
+        what(&mut self.shared.lock().expect("shared"));
         self.changed.notify_all();
     }
 
-    fn until(&self, enough: impl Fn(&Told) -> bool) -> MutexGuard<'_, Told> {
-        let told = self.told.lock().expect("told");
-        self.changed.wait_timeout_while(told, PATIENCE, |told| !enough(told)).expect("told").0
+    fn until(&self, enough: impl Fn(&Shared) -> bool) -> MutexGuard<'_, Shared> {
+        let shared = self.shared.lock().expect("shared");
+        self.changed.wait_timeout_while(shared, PATIENCE, |shared| !enough(shared)).expect("shared").0
     }
 
     /// Waits until so many more were accepted.
     fn more(&self, jobs: usize) {
-        let before = self.told.lock().expect("told").ids.len();
-        drop(self.until(|told| told.ids.len() >= before + jobs));
+        let before = self.shared.lock().expect("shared").ids.len();
+        drop(self.until(|shared| shared.ids.len() >= before + jobs));
     }
 
     fn is_over(&self) -> bool {
-        self.told.lock().expect("told").over
+        self.shared.lock().expect("shared").over
     }
 }
 
@@ -91,7 +91,7 @@ fn send(address: &str, accepted: &Accepted) -> std::io::Result<()> {
             201 => {
                 let answer: Value = serde_json::from_str(&text).expect("JSON");
                 let id = answer["data"]["job"]["id"].as_str().expect("an id").to_owned();
-                accepted.tell(|told| assert!(told.ids.insert(id), "no id is given twice"));
+                accepted.tell(|shared| assert!(shared.ids.insert(id), "no id is given twice"));
             }
             // It is about to end, or has just begun.
             503 | 408 => {}
@@ -154,27 +154,27 @@ fn a_server_that_is_restarted_under_load_loses_nothing_that_it_has_accepted() {
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
-                while !accepted.until(|told| told.served || told.over).over {
+                while !accepted.until(|shared| shared.served || shared.over).over {
                     // A connection that breaks off, or cannot be made, leaves it open whether the last job was accepted.
                     let _ = send(&address, &accepted);
                 }
             });
         }
         for end in ["-TERM", "-KILL", "-TERM"] {
-            accepted.tell(|told| told.served = true);
+            accepted.tell(|shared| shared.served = true);
             accepted.more(BETWEEN);
-            accepted.tell(|told| told.served = false);
+            accepted.tell(|shared| shared.served = false);
             signal(end, &child);
             child.wait().expect("ended");
             (child, _) = server(&place, &address);
         }
-        accepted.tell(|told| told.served = true);
+        accepted.tell(|shared| shared.served = true);
         accepted.more(BETWEEN);
-        accepted.tell(|told| told.over = true);
+        accepted.tell(|shared| shared.over = true);
     });
     signal("-TERM", &child);
     child.wait().expect("ended");
-    let (found, ids) = (stored(&place), accepted.told.into_inner().expect("told").ids);
+    let (found, ids) = (stored(&place), accepted.shared.into_inner().expect("shared").ids);
     assert!(ids.len() >= 4 * BETWEEN, "{}", ids.len());
     let lost: Vec<&String> = ids.difference(&found).collect();
     assert!(lost.is_empty(), "{} of {} were accepted and are not there: {lost:?}", lost.len(), ids.len());

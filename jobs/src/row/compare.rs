@@ -60,18 +60,18 @@ async fn a_row_takes_the_short_way_to_where_the_long_way_ends() {
     for number in 0..DEFINITIONS {
         let mut random = Random::new(mix(seed ^ number));
         let (definition, file) = (definition(&mut random), file(&mut random));
-        let told = format!("seed {seed}, definition {number}: {definition}\n{file}");
-        short += u64::from(both_ways(&definition, &file, &pool, &told).await);
+        let case = format!("seed {seed}, definition {number}: {definition}\n{file}");
+        short += u64::from(both_ways(&definition, &file, &pool, &case).await);
     }
     assert!(short > DEFINITIONS / 2, "seed {seed}: only {short} went the short way");
 }
 
 /// Whether there was a short way at all.
-async fn both_ways(definition: &Value, file: &str, pool: &ItemPool, told: &str) -> bool {
+async fn both_ways(definition: &Value, file: &str, pool: &ItemPool, case: &str) -> bool {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("in.csv"), file).expect("written");
-    let definition: BatchDefinition = serde_json::from_value(definition.clone()).expect(told);
-    let pipeline = Pipeline::compile("b", &definition, folder.path(), &Processors::default(), pool).expect(told);
+    let definition: BatchDefinition = serde_json::from_value(definition.clone()).expect(case);
+    let pipeline = Pipeline::compile("b", &definition, folder.path(), &Processors::default(), pool).expect(case);
     let pipeline = Arc::new(pipeline);
     let options = OpenOptions {
         spool_dir: folder.path().join("spool"),
@@ -80,20 +80,20 @@ async fn both_ways(definition: &Value, file: &str, pool: &ItemPool, told: &str) 
         spool_bytes_max: 1 << 20,
         stdin: None,
     };
-    let mut planner = source::open(&definition.source, options).await.expect(told);
-    let payload = planner.next_chunk().await.expect(told).expect("a chunk");
-    let rows = source::read_rows(&payload, planner.fingerprint(), &definition.source).await.expect(told).expect("rows");
-    let records = source::read(&payload, planner.fingerprint(), &definition.source).await.expect(told);
-    assert_eq!(rows.records(), records, "{told}");
-    let long = pipeline.run(records, &context(), pool).await.expect(told);
+    let mut planner = source::open(&definition.source, options).await.expect(case);
+    let payload = planner.next_chunk().await.expect(case).expect("a chunk");
+    let rows = source::read_rows(&payload, planner.fingerprint(), &definition.source).await.expect(case).expect("rows");
+    let records = source::read(&payload, planner.fingerprint(), &definition.source).await.expect(case);
+    assert_eq!(rows.records(), records, "{case}");
+    let long = pipeline.run(records, &context(), pool).await.expect(case);
     let Some(plan) = RowPlan::of(pipeline.stages().expect("no waiting"), rows.columns()) else { return false };
-    let short = Arc::new(plan).run(&pipeline, &Arc::new(rows), pool, &CancellationToken::new()).await.expect(told);
+    let short = Arc::new(plan).run(&pipeline, &Arc::new(rows), pool, &CancellationToken::new()).await.expect(case);
     let short = short.expect("nothing went wrong");
-    assert_eq!(String::from_utf8_lossy(&short.encoded.bytes), written(&pipeline, &long), "{told}");
-    assert_eq!((short.passed(), short.skipped), (long.passed(), long.skipped), "{told}");
-    assert_eq!(short.set_aside, long.set_aside, "{told}");
-    assert_eq!(json!(short.partial), json!(long.partial), "{told}");
-    assert_eq!(short.partial, long.partial, "{told}");
+    assert_eq!(String::from_utf8_lossy(&short.encoded.bytes), written(&pipeline, &long), "{case}");
+    assert_eq!((short.passed(), short.skipped), (long.passed(), long.skipped), "{case}");
+    assert_eq!(short.set_aside, long.set_aside, "{case}");
+    assert_eq!(json!(short.partial), json!(long.partial), "{case}");
+    assert_eq!(short.partial, long.partial, "{case}");
     true
 }
 
