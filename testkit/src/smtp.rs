@@ -225,12 +225,14 @@ impl State {
         while stream.read_line(&mut line).await? > 0 {
             let word = line.split([' ', '\r']).next().unwrap_or_default().to_ascii_uppercase();
             lock(&self.heard).push(format!("{}{word}", if encrypted { "+" } else { "" }));
+            let fault = self.fault(&word);
             match word.as_str() {
                 "MAIL" => recipients.clear(),
-                "RCPT" => recipients.extend(line.split(['<', '>']).nth(1).map(str::to_owned)),
+                "RCPT" if agrees(fault.as_ref()) => recipients.extend(line.split(['<', '>']).nth(1).map(str::to_owned)),
                 _ => {}
             }
-            if !self.react(&mut stream, &word, self.usual(&word, encrypted)).await? || word == "QUIT" {
+            let usual = self.usual(&word, encrypted);
+            if !answer(&mut stream, fault, usual).await? || word == "QUIT" {
                 return Ok(());
             }
             if let ("STARTTLS", Tls::Offered(acceptor)) = (word.as_str(), &self.tls) {
@@ -296,6 +298,15 @@ impl State {
             (true, true) => Some(Fault::HangUp),
             (true, false) => Some(Fault::Reply("451 4.3.0 not now\r\n")),
         }
+    }
+}
+
+/// Whether the server takes a recipient.
+fn agrees(fault: Option<&Fault>) -> bool {
+    match fault {
+        None | Some(Fault::Wait { .. }) => true,
+        Some(Fault::Reply(reply)) => reply.starts_with('2'),
+        Some(Fault::HangUp) => false,
     }
 }
 
